@@ -1,0 +1,1 @@
+../../starcast/__init__.py

@@ -1,0 +1,1 @@
+../../starcast/__main__.py

@@ -1,0 +1,1 @@
+"""From a bundle and pixels to pixels; imports neither torch nor onnx."""

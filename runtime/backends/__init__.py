@@ -1,0 +1,1 @@
+"""The engines, one a module, behind the interface in base.py."""

@@ -1,0 +1,1 @@
+"""A video file in, an H.264 file out."""

@@ -1,0 +1,95 @@
+"""Write beside, then rename: a killed process leaves the old file or the new one, never half of one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PARTIAL = ".partial-"  # every unfinished file and folder begins with this; scanners skip names that begin with a dot
+REPLACED = ".replaced-"
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A path beside `target`, with its suffix, that takes its place when the block ends without an error.
+
+    The file's bytes are on the disk before the rename. After an error the partial file is removed and the old
+    target is untouched. Raises OSError as the file system gives it.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix=f"-{target.name}", dir=target.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        with partial.open("rb+") as written:
+            os.fsync(written.fileno())
+        partial.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+        partial.replace(target)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(target: Path, content: bytes) -> None:
+    """Replace `target` by `content`, atomically."""
+    with atomic_path(target) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(target: Path, content: str) -> None:
+    """Replace `target` by `content` in UTF-8, atomically."""
+    write_bytes(target, content.encode())
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside `target` that takes its place when the block ends without an error.
+
+    The old folder is renamed aside, the new one renamed in, the old one deleted. A process killed between the two
+    renames leaves the old one aside: `repair_folder` puts it back.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    repair_folder(target)
+    partial = Path(tempfile.mkdtemp(prefix=PARTIAL, suffix=f"-{target.name}", dir=target.parent))
+    try:
+        yield partial
+        partial.chmod(0o777 & ~_umask())
+        aside = _aside(target)
+        if target.exists():
+            target.rename(aside)
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        repair_folder(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def repair_folder(target: Path) -> bool:
+    """Put back the old folder that an interrupted `atomic_folder` left aside; True if there was one to put back."""
+    target = Path(target)
+    aside = _aside(target)
+    if not aside.exists():
+        return False
+    if target.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        return False
+    aside.rename(target)
+    return True
+
+
+def _aside(target: Path) -> Path:
+    return target.with_name(f"{REPLACED}{target.name}")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

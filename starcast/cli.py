@@ -1,0 +1,111 @@
+"""The root command: a table of verbs, each resolved when it is called, so that `--help` imports no room."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from starcast import __version__
+from starcast.errors import MissingExtraError, StarcastError
+
+# verb -> (where its click command lives, what it does); in the order of a user's work
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": (
+        "starcast.benchmarks.cli:demo",
+        "Make a data set, train, export, translate, measure, and show it in one page.",
+    ),
+    "dataset": ("starcast.train.cli:dataset", "Make a procedural data set, or check a folder before training on it."),
+    "train": ("starcast.train.cli:train", "Train StarGAN v2 on a folder of images, a subfolder a domain."),
+    "plot": ("starcast.train.cli:plot", "Draw the loss curves of a run as PNG."),
+    "export": ("starcast.export.cli:export", "Turn a checkpoint, ours or official, into a bundle of ONNX graphs."),
+    "inspect": ("starcast.export.cli:inspect", "Say what a checkpoint or bundle is, and what can run it here."),
+    "translate": ("starcast.runtime.cli:translate", "Translate pictures and folders."),
+    "video": ("starcast.runtime.cli:video", "Translate a video; its sound and its timing are kept."),
+    "morph": ("starcast.runtime.cli:morph", "Render a smooth loop through a row of references or seeds."),
+    "benchmark": ("starcast.benchmarks.cli:benchmark", "Measure eager PyTorch against a bundle on every engine here."),
+    "doctor": (
+        "starcast.runtime.cli:doctor",
+        "Say which engines and processors are here, and how to install what is not.",
+    ),
+}
+
+# what a room needs beyond the base install: missing module -> extra
+EXTRAS = {
+    "torch": "train,export", "torchvision": "train", "tensorboard": "train", "matplotlib": "train",
+    "onnx": "export", "onnx_ir": "export", "onnxscript": "export", "onnxruntime": "cpu", "openvino": "openvino",
+}  # fmt: skip
+
+
+class VerbTable(click.Group):
+    """A group whose commands are named in VERBS and imported when called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, function = VERBS[cmd_name][0].split(":")
+        command: click.Command = getattr(importlib.import_module(module), function)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, summary) for verb, (_, summary) in VERBS.items()])
+
+
+@click.group(cls=VerbTable, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="starcast")
+def root() -> None:
+    """Train StarGAN v2, export it to a bundle of ONNX graphs, and translate pictures and videos with it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and leave with its exit status: 0 all done, 1 some inputs failed, 2 wrong use."""
+    for stream in (sys.stdout, sys.stderr):  # a legacy console or a pipe must not turn a file name into a traceback
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        result: Any = root.main(args=arguments, prog_name="starcast", standalone_mode=False)
+    except click.exceptions.Exit as leaving:
+        status = leaving.exit_code
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code if error.exit_code != 1 else 2
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Stopped.", err=True)
+        status = 130
+    except StarcastError as error:
+        status = _fail(str(error), error.exit_status)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in EXTRAS:
+            raise
+        status = _fail(str(missing_extra(missing)), 2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        status = 141
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        status = _fail(f"{error.filename or 'a file'}: {(error.strerror or 'cannot be used').lower()}", 1)
+    else:
+        status = result if isinstance(result, int) else 0
+    sys.exit(status)
+
+
+def missing_extra(module: str) -> MissingExtraError:
+    """The error for a package that is not installed, with the line that installs it."""
+    return MissingExtraError(
+        f"this command needs {module}, which is not installed: pip install 'starcast[{EXTRAS[module]}]'"
+    )
+
+
+def _fail(sentence: str, status: int) -> int:
+    click.echo(f"Error: {sentence}", err=True)
+    return status

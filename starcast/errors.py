@@ -1,0 +1,84 @@
+"""Every error that a user can cause or mend. Imports nothing, so that every room may import it.
+
+    StarcastError               one sentence: which file, what is wrong, what to do next
+    ├── OptionError             an option, or two that exclude each other (also ValueError)
+    ├── MissingExtraError       an engine or an extra is not installed; names the line that installs it
+    ├── DatasetError            a folder of training images that cannot be trained on
+    ├── CheckpointError         a training file that is damaged, foreign, or of another shape
+    ├── TrainingError           a run that cannot go on (losses are not finite)
+    ├── BundleError             a bundle that is damaged, foreign, or of a newer format
+    │   └── VariantMissingError a whole bundle without the variant that was asked for
+    ├── ParityError             a graph whose numbers differ from PyTorch's: nothing is written
+    ├── StyleError              a domain, reference or seed that the bundle does not know
+    ├── ImageError              one picture that cannot be read or written
+    ├── VideoError              one video that cannot be read or written
+    └── EngineError             an engine that refuses a graph or fails while it runs
+
+A programming mistake stays TypeError or ValueError, with its traceback.
+"""
+
+from __future__ import annotations
+
+
+class StarcastError(Exception):
+    """Base of all. `exit_status` is what the command line ends with: 2 wrong use, 1 the work itself failed."""
+
+    exit_status = 2
+
+
+class OptionError(StarcastError, ValueError):
+    """An option has a value that cannot work."""
+
+
+class MissingExtraError(StarcastError, ImportError):
+    """A package that this command needs is not installed."""
+
+
+class DatasetError(StarcastError):
+    """A folder of images cannot be trained on."""
+
+
+class CheckpointError(StarcastError):
+    """A checkpoint cannot be used."""
+
+
+class TrainingError(StarcastError):
+    """A training run cannot go on."""
+
+    exit_status = 1
+
+
+class BundleError(StarcastError):
+    """A bundle cannot be used."""
+
+
+class VariantMissingError(BundleError):
+    """The bundle is whole, but lacks what was asked for."""
+
+
+class ParityError(StarcastError):
+    """An exported graph does not give PyTorch's numbers."""
+
+    exit_status = 1
+
+
+class StyleError(StarcastError):
+    """A style cannot be made from what was asked for."""
+
+
+class ImageError(StarcastError):
+    """A picture cannot be read or written."""
+
+    exit_status = 1
+
+
+class VideoError(StarcastError):
+    """A video cannot be read or written."""
+
+    exit_status = 1
+
+
+class EngineError(StarcastError):
+    """An engine refuses a graph, or fails while it runs one."""
+
+    exit_status = 1

@@ -1,0 +1,216 @@
+"""Options are frozen dataclasses; their click options are made from the fields, so that each fact stands once.
+
+    @dataclass(frozen=True, kw_only=True)
+    class FitOptions(CheckedOptions):
+        size: int = option(256, "Side of a picture, in pixels.", minimum=32)
+
+    @click.command()
+    @options_from(FitOptions)
+    def fit(**values): ...FitOptions(**values)
+
+Imports no room; click only where a command is built.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from starcast.errors import OptionError
+
+if TYPE_CHECKING:
+    import click
+
+Options = TypeVar("Options")
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    flags: tuple[str, ...] = (),
+    metavar: str | None = None,
+) -> Any:
+    """A dataclass field with its default, help text, range and, where the name alone is not enough, its flags."""
+    facts = {
+        "help": help,
+        "minimum": minimum,
+        "maximum": maximum,
+        "choices": choices,
+        "flags": flags,
+        "metavar": metavar,
+    }
+    return dataclasses.field(default=default, metadata=facts)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckedOptions:
+    """Base of every options class: values outside a field's range or choices raise OptionError."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            _check(field, getattr(self, field.name))
+
+
+def flag_of(field_name: str) -> str:
+    """The command-line spelling of a field: `r1_every` -> `--r1-every`."""
+    return "--" + field_name.replace("_", "-")
+
+
+def options_from(options_class: type, **defaults: Any) -> Callable[[Command], Command]:
+    """Click options for every field that has a help text; `defaults` replaces a field's default for one command."""
+    import click
+
+    hints = typing.get_type_hints(options_class)
+
+    def decorate(command: Command) -> Command:
+        for field in reversed(dataclasses.fields(options_class)):
+            if "help" not in field.metadata:
+                continue
+            default = defaults.get(field.name, field.default)
+            command = click.option(
+                *_declarations(field, hints[field.name]), **_settings(field, hints[field.name], default)
+            )(command)
+        return command
+
+    return decorate
+
+
+def config_option(command: Command) -> Command:
+    """`--config FILE`: TOML or JSON whose keys are option names; what stands on the command line wins."""
+    import click
+
+    def read(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+        if path is None:
+            return
+        known = {parameter.name for parameter in context.command.params if parameter.name}
+        context.default_map = {**(context.default_map or {}), **read_config(path, known - {"config"})}
+
+    return click.option(
+        "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), is_eager=True, expose_value=False,
+        callback=read, help="Read options from a TOML or JSON file; the command line wins over it.",
+    )(command)  # fmt: skip
+
+
+def read_config(path: Path, known: set[str]) -> dict[str, Any]:
+    """The options in a TOML or JSON file. An unknown key raises OptionError, with the known ones."""
+    language, parse = ("TOML", tomllib.loads) if path.suffix.lower() == ".toml" else ("JSON", json.loads)
+    try:
+        values = parse(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise OptionError(f"{path} is not valid {language} ({error}): mend the file") from error
+    if not isinstance(values, dict):
+        raise OptionError(f"{path} holds no table of options: write one `name = value` for each")
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise OptionError(f"{path} has the unknown option {unknown[0]}: known are {', '.join(sorted(known))}")
+    return values
+
+
+def as_json(options: Any) -> dict[str, Any]:
+    """The fields of an options object as JSON takes them: paths as text, tuples as lists."""
+    return {field.name: _plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
+
+
+def from_json(options_class: type[Options], values: Mapping[str, Any], origin: str) -> Options:
+    """Options from what `as_json` wrote; `origin` names the file in an error. Missing fields keep their default."""
+    hints = typing.get_type_hints(options_class)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise OptionError(f"{origin} has the option {unknown[0]}, which this version does not know: update starcast")
+    return options_class(**{name: _restored(value, hints[name]) for name, value in values.items()})
+
+
+def _check(field: dataclasses.Field[Any], value: Any) -> None:
+    facts = field.metadata
+    if value is None:
+        return
+    if facts.get("minimum") is not None and not value >= facts["minimum"]:
+        raise OptionError(f"{flag_of(field.name)} is {value}: give at least {facts['minimum']}")
+    if facts.get("maximum") is not None and not value <= facts["maximum"]:
+        raise OptionError(f"{flag_of(field.name)} is {value}: give at most {facts['maximum']}")
+    if facts.get("choices") and value not in facts["choices"]:
+        raise OptionError(f"{flag_of(field.name)} is {value!r}: give one of {', '.join(facts['choices'])}")
+
+
+def _inner_type(hint: Any) -> Any:
+    """`int | None` -> int; other hints as they are."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return hint
+
+
+def _declarations(field: dataclasses.Field[Any], hint: Any) -> tuple[str, ...]:
+    flags = field.metadata["flags"] or (flag_of(field.name),)
+    if _inner_type(hint) is bool:
+        flags = tuple(
+            f"{flag}/--no-{flag[2:]}" if flag.startswith("--") and "/" not in flag else flag for flag in flags
+        )
+    return (field.name, *flags)
+
+
+def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[str, Any]:
+    import click
+
+    facts = field.metadata
+    inner = _inner_type(hint)
+    settings: dict[str, Any] = {
+        "default": default,
+        "show_default": default is not None,
+        "help": facts["help"],
+        "metavar": facts["metavar"],
+    }
+    if typing.get_origin(inner) is tuple:
+        settings["callback"] = lambda _context, _parameter, text: _split(text)
+        settings["default"] = ",".join(str(part) for part in default) or None if default is not None else None
+        settings["show_default"] = bool(default)
+        settings["metavar"] = facts["metavar"] or "A,B,…"
+    elif facts["choices"]:
+        settings["type"] = click.Choice(facts["choices"])
+    elif inner is bool:
+        pass
+    elif inner in (int, float):
+        range_type = click.IntRange if inner is int else click.FloatRange
+        settings["type"] = range_type(facts["minimum"], facts["maximum"])
+    elif inner is Path:
+        settings["type"] = click.Path(path_type=Path)
+    return settings
+
+
+def _split(text: Any) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    parts = text.split(",") if isinstance(text, str) else list(text)
+    return tuple(str(part).strip() for part in parts if str(part).strip())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return value
+
+
+def _restored(value: Any, hint: Any) -> Any:
+    inner = _inner_type(hint)
+    if value is None:
+        return None
+    if inner is Path:
+        return Path(value)
+    if typing.get_origin(inner) is tuple:
+        return tuple(value)
+    if inner is float and isinstance(value, int):
+        return float(value)
+    return value
