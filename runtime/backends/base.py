@@ -1,0 +1,48 @@
+"""What an engine must offer. Adding one takes one module here and one line in choose.py's table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+from starcast.runtime.bundle import Variant
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineOptions:
+    """How an engine runs. `threads` None: as many as the process may use (affinity and container quota)."""
+
+    threads: int | None = None
+    precision: str = "fp32"
+    cache: Path | None = None  # folder for compiled models; None: the user's cache
+
+
+class Session(Protocol):
+    """One compiled graph. Safe to use from one thread at a time."""
+
+    def run(self, feeds: Arrays) -> NDArray[Any]:
+        """The graph's only output for the named inputs. Raises EngineError."""
+
+    def close(self) -> None:
+        """Free what the engine holds; running after it is a mistake."""
+
+
+class Backend(Protocol):
+    """An engine: a name for `--backend`, and three questions."""
+
+    name: str
+    extra: str  # the extra of pyproject.toml that installs it
+
+    def absent(self) -> str | None:
+        """Why the engine cannot run on this machine, or None. Imports the engine only if it is installed."""
+
+    def supports(self, variant: Variant) -> str | None:
+        """Why it cannot run this variant, or None."""
+
+    def open(self, graph: Path, options: EngineOptions) -> Session:
+        """Compile an ONNX graph. Raises EngineError."""
