@@ -1,0 +1,118 @@
+"""What a file is, from its first bytes: names and extensions are not believed."""
+
+from __future__ import annotations
+
+HEAD_BYTES = 64  # enough for every signature below
+
+# Pillow's names of the formats that are read. Others stay out: some start programs (EPS), most were never tried here.
+READ = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "AVIF", "JPEG2000", "PPM", "QOI")
+READ_BY_SUFFIX = {".tga": "TGA"}  # a format without a signature: nearly any bytes pass for one
+READ_IN_WORDS = "PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000, PPM, QOI or TGA"
+
+# extensions that a folder is searched for
+SUFFIXES = frozenset(
+    [
+        ".png",
+        ".apng",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".mpo",
+        ".webp",
+        ".tif",
+        ".tiff",
+        ".gif",
+        ".bmp",
+        ".dib",
+        ".avif",
+        ".jp2",
+        ".j2k",
+        ".jpx",
+        ".jpf",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".pfm",
+        ".qoi",
+        ".tga",
+    ]
+)
+
+# how those files begin; WebP and AVIF are looked for in `has_signature`
+_SIGNATURES = (
+    b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"\xff\x4f\xff\x51",
+    b"\x00\x00\x00\x0cjP  ", b"qoif", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf", b"PF",
+)  # fmt: skip
+
+# (where, bytes, what it is): known, and not read
+_FOREIGN: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"%!PS", "a PostScript drawing"),
+    (0, b"\xc5\xd0\xd3\xc6", "a PostScript drawing"),
+    (4, b"ftypheic", "a HEIC photograph"),
+    (4, b"ftypheix", "a HEIC photograph"),
+    (4, b"ftyphevc", "a HEIC photograph"),
+    (4, b"ftypmif1", "a HEIF photograph"),
+    (4, b"ftypmsf1", "a HEIF photograph"),
+    (4, b"ftypcrx ", "a raw photograph (CR3)"),
+    (0, b"FUJIFILMCCD-RAW", "a raw photograph (RAF)"),
+    (0, b"IIU\x00", "a raw photograph (RW2)"),
+    (0, b"IIRO", "a raw photograph (ORF)"),
+    (8, b"CR\x02\x00", "a raw photograph (CR2)"),
+    (0, b"\xff\x0a", "a JPEG XL picture"),
+    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR picture"),
+    (0, b"#?RADIANCE", "a Radiance HDR picture"),
+    (0, b"\x00\x00\x01\x00", "an icon"),
+    (0, b"gimp xcf", "a GIMP document"),
+    (0, b"DDS ", "a DDS texture"),
+    (0, b"PK\x03\x04", "a ZIP archive"),
+    (0, b"\x1f\x8b", "a gzip archive"),
+    (0, b"Rar!", "a RAR archive"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+    (0, b"\x7fELF", "a program"),
+    (0, b"MZ", "a program"),
+    (0, b"\x1aE\xdf\xa3", "a video (Matroska)"),
+    (4, b"ftypisom", "a video (MP4)"),
+    (4, b"ftypmp4", "a video (MP4)"),
+    (4, b"ftypM4V", "a video (MP4)"),
+    (4, b"ftypqt", "a video (QuickTime)"),
+    (8, b"AVI ", "a video (AVI)"),
+    (8, b"WAVE", "a sound"),
+    (0, b"ID3", "a sound"),
+    (0, b"OggS", "a sound or video (Ogg)"),
+    (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
+)
+_RAW_SUFFIXES = frozenset(
+    [".dng", ".nef", ".arw", ".cr2", ".pef", ".srw", ".3fr", ".iiq", ".erf", ".kdc", ".dcr", ".mrw", ".nrw", ".rwl"]
+)
+
+
+def foreign(head: bytes, suffix: str) -> str | None:
+    """What an unread kind of file is, in words, or None. `head` holds its first HEAD_BYTES; `suffix` as in `Path`."""
+    for offset, signature, words in _FOREIGN:
+        if head[offset : offset + len(signature)] == signature:
+            return words
+    if suffix.lower() in _RAW_SUFFIXES:  # they are TIFF files whose first picture is a thumbnail
+        return f"a raw photograph ({suffix[1:].upper()})"
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<svg", b"<?xml")):
+        return "an SVG drawing" if b"<svg" in start or suffix.lower() == ".svg" else "an XML document"
+    if start.startswith((b"<!doctype html", b"<html")):
+        return "a web page"
+    return None
+
+
+def looks_like_text(head: bytes) -> bool:
+    """True where the first bytes are printable ASCII."""
+    return bool(head) and all(byte in b"\t\r\n\f" or 32 <= byte < 127 for byte in head)
+
+
+def has_signature(head: bytes) -> bool:
+    """True where the first bytes are those of a format that is read, whatever follows."""
+    webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
+    avif = head[4:12] in (b"ftypavif", b"ftypavis")
+    return webp or avif or head.startswith(_SIGNATURES)
