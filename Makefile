@@ -1,0 +1,43 @@
+# make demo: the main job, from pictures to a report. make test: everything that CI checks. Both set themselves up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export PYTHONUTF8 := 1
+
+.PHONY: demo test lint types check format clean setup
+.DEFAULT_GOAL := demo
+
+demo: $(READY)
+	$(BIN)/starcast demo -o demo
+
+test: lint types check
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Starcast needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1; }
+	@echo "Setting up $(VENV): PyTorch is large, allow two to five minutes the first time."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt setuptools wheel
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(READY)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	MYPYPATH=.typing $(BIN)/mypy -p starcast
+
+check: $(READY)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

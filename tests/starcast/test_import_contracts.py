@@ -1,0 +1,84 @@
+"""The rooms import one way only, and the runtime needs neither torch nor onnx."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+ROOMS = ("train", "export", "runtime", "benchmarks")
+
+
+def python_of(environment: Path) -> Path:
+    return environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
+def test_the_import_contracts_hold(tmp_path: Path) -> None:
+    # the linter reads one folder per package: lay the rooms inside starcast/, as the wheel does
+    package = tmp_path / "starcast"
+    ignored = shutil.ignore_patterns("__pycache__", "results")
+    shutil.copytree(REPOSITORY / "starcast", package, ignore=ignored)
+    for room in ROOMS:
+        shutil.copytree(REPOSITORY / room, package / room, ignore=ignored)
+    shutil.copy(REPOSITORY / "pyproject.toml", tmp_path)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+RUNTIME_MODULES = sorted(
+    "starcast." + ".".join(path.relative_to(REPOSITORY).with_suffix("").parts)
+    for path in (REPOSITORY / "runtime").rglob("*.py")
+    if path.name != "__init__.py"
+)
+
+
+def test_every_runtime_module_is_imported_where_torch_and_onnx_cannot_be() -> None:
+    script = f"""
+import importlib, sys
+for name in ("torch", "torchvision", "onnx", "onnx_ir", "onnxscript"):
+    sys.modules[name] = None
+for module in {RUNTIME_MODULES!r}:
+    importlib.import_module(module)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_the_wheel_with_one_engine_alone_translates_a_picture(tmp_path: Path, tiny_bundle: Path) -> None:
+    wheels = tmp_path / "wheels"
+    build = [sys.executable, "-m", "build", "--wheel", "--outdir", wheels, REPOSITORY]
+    subprocess.run(build, check=True, capture_output=True)
+    wheel = next(wheels.glob("*.whl"))
+    environment = tmp_path / "clean"
+    subprocess.run([sys.executable, "-m", "venv", environment], check=True)
+    python = python_of(environment)
+    install = [python, "-m", "pip", "install", "--quiet", "-c", REPOSITORY / "constraints.txt", f"{wheel}[cpu]"]
+    installed = subprocess.run(install, capture_output=True, text=True)
+    if "No matching distribution" in installed.stderr or "Connection" in installed.stderr:
+        pytest.skip(f"the package index cannot be reached: {installed.stderr.strip().splitlines()[-1]}")
+    assert installed.returncode == 0, installed.stderr
+    script = f"""
+import sys
+from PIL import Image
+from starcast.cli import main
+Image.new("RGB", (40, 30), (200, 60, 30)).save("in.png")
+for name in ("torch", "onnx"):
+    try:
+        __import__(name)
+    except ImportError:
+        continue
+    sys.exit(f"{{name}} is installed in the clean environment")
+main(["translate", {str(tiny_bundle)!r}, "in.png", "--domain", "cat", "-o", "out.png"])
+"""
+    done = subprocess.run([python, "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.png").stat().st_size > 0
