@@ -9,36 +9,12 @@ READ = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "AVIF", "JPEG2000", 
 READ_BY_SUFFIX = {".tga": "TGA"}  # a format without a signature: nearly any bytes pass for one
 READ_IN_WORDS = "PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000, PPM, QOI or TGA"
 
-# extensions that a folder is searched for
-SUFFIXES = frozenset(
-    [
-        ".png",
-        ".apng",
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".mpo",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".bmp",
-        ".dib",
-        ".avif",
-        ".jp2",
-        ".j2k",
-        ".jpx",
-        ".jpf",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".pfm",
-        ".qoi",
-        ".tga",
-    ]
-)
+# extensions that pictures have: what is read, and pictures that are not, of which a user wants to hear
+SUFFIXES = frozenset({
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".dib",
+    ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".tga",
+    ".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".ico", ".eps", ".xcf", ".dds", ".pcx", ".sgi",
+})  # fmt: skip
 
 # how those files begin; WebP and AVIF are looked for in `has_signature`
 _SIGNATURES = (
@@ -86,9 +62,9 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"OggS", "a sound or video (Ogg)"),
     (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
 )
-_RAW_SUFFIXES = frozenset(
-    [".dng", ".nef", ".arw", ".cr2", ".pef", ".srw", ".3fr", ".iiq", ".erf", ".kdc", ".dcr", ".mrw", ".nrw", ".rwl"]
-)
+_RAW_SUFFIXES = frozenset({
+    ".dng", ".nef", ".arw", ".cr2", ".pef", ".srw", ".3fr", ".iiq", ".erf", ".kdc", ".dcr", ".mrw", ".nrw", ".rwl",
+})  # fmt: skip
 
 
 def foreign(head: bytes, suffix: str) -> str | None:
@@ -116,3 +92,9 @@ def has_signature(head: bytes) -> bool:
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     avif = head[4:12] in (b"ftypavif", b"ftypavis")
     return webp or avif or head.startswith(_SIGNATURES)
+
+
+def looks_like_picture(suffix: str, head: bytes) -> bool:
+    """True where the name or the first bytes promise a picture, whether or not its format is read."""
+    suffix = suffix.lower()
+    return suffix in SUFFIXES or suffix in _RAW_SUFFIXES or (has_signature(head) and not looks_like_text(head))

@@ -1,0 +1,96 @@
+"""The small JSON beside translations, from which they can be made again: bundle, styles, options, versions, counts.
+
+A folder's record is `starcast.json`; a single file's is the file's name with `.json` after it. A run with the same
+bundle, styles and options as an earlier one takes that one's place in the list, so that a folder that was finished
+in five starts has one run in its record; other runs stay.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from starcast.runtime.bundle import Bundle
+
+from starcast import __version__
+from starcast.atomic import write_text
+from starcast.options import as_json
+
+FORMAT = 1  # 1: the first
+RECORD = "starcast.json"
+KEPT_RUNS = 100
+_FINGERPRINT_LETTERS = 16
+
+
+def record_beside(target: Path) -> Path:
+    """Where the record of one file (a video, a single picture) stands: `out.mp4` -> `out.mp4.json`."""
+    return target.with_name(target.name + ".json")
+
+
+def write_record(
+    path: Path,
+    bundle: Bundle,
+    options: Any,
+    styles: Sequence[Mapping[str, Any]],
+    *,
+    engine: Mapping[str, Any] | None = None,
+    counts: Mapping[str, int] | None = None,
+    sources: Sequence[str] = (),
+) -> None:
+    """Write or update the record at `path`, atomically.
+
+    `options`: a dataclass of options (paths become text) or a mapping. `styles`: a mapping each (`label`, `domain`,
+    `seed` or `reference` with its `sha256`, `psi`). `engine`: name, version, precision. `counts`: what was done.
+    Raises OSError as the file system gives it.
+    """
+    run = {
+        "bundle": {"name": bundle.path.resolve().name, "sha256": bundle.sha256},
+        "styles": [dict(style) for style in styles],
+        "options": dict(options) if isinstance(options, Mapping) else as_json(options),
+        "sources": list(sources),
+        "starcast": __version__,
+        "engine": dict(engine or {}),
+    }
+    finished = {
+        "counts": dict(counts or {}),
+        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+    earlier = [other for other in read_runs(path) if any(other.get(key) != value for key, value in run.items())]
+    content = {"format": FORMAT, "runs": [*earlier[-KEPT_RUNS + 1 :], {**run, **finished}]}
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    write_text(path, text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """The runs in a record, oldest first; empty where there is none, or none of ours."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    runs = content.get("runs") if isinstance(content, dict) and content.get("format") == FORMAT else None
+    return [run for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
+
+
+def fingerprint(facts: Mapping[str, Any]) -> str:
+    """16 hexadecimal letters that stand for a mapping that JSON can hold, whatever the order of its keys."""
+    content = json.dumps(facts, sort_keys=True, ensure_ascii=True).encode()
+    return hashlib.sha256(content).hexdigest()[:_FINGERPRINT_LETTERS]
+
+
+def source_fingerprint(path: Path) -> str:
+    """16 hexadecimal letters that tell a source file from another: its size, its first and its last 64 KiB.
+
+    Not the whole file: resuming in a folder of thousands must not read it all. Raises OSError.
+    """
+    edge = 2**16
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        digest = hashlib.sha256(f"{size}:".encode() + file.read(edge))
+        file.seek(max(0, size - edge))
+        digest.update(file.read(edge))
+    return digest.hexdigest()[:_FINGERPRINT_LETTERS]

@@ -1,0 +1,176 @@
+"""From what a user names to pictures: files, folders, patterns and list files become one ordered list.
+
+photo.jpg           that file, whatever its name
+photos/             every picture below it, in the order of their names; hidden ones (a leading dot) are left out
+'photos/**/*.jpg'   a pattern, for shells that do not expand it
+list.txt            a source a line, relative to the list; blank lines and lines that begin with # are left out
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+from starcast.runtime import formats
+from starcast.runtime.images import shown
+
+LIST_SUFFIX = ".txt"
+LIST_BYTES = 64 * 2**20  # a list of half a million long paths; more is not a list
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """A picture to be read. `relative` is its place below the output folder, with the suffix of the source."""
+
+    path: Path
+    relative: PurePath
+
+
+@dataclass
+class Found:
+    """What `find_sources` found, in order: pictures, places that cannot be searched (a sentence each), and files in
+    folders that are not pictures."""
+
+    sources: list[SourceFile] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    others: list[Path] = field(default_factory=list)
+
+
+def find_sources(arguments: Iterable[Path], *, leave_out: Path | None = None) -> Found:
+    """The pictures that `arguments` name, each once. Nothing in the folder `leave_out` is found in a folder.
+
+    A file named outright is always a source, so that it is reported if it cannot be read.
+    """
+    found = Found()
+    seen: set[str] = set()
+    without = None if leave_out is None else _identity(leave_out)
+    for argument in arguments:
+        for source in _expanded(Path(argument), found, without, lists=True):
+            absolute = os.path.normcase(os.path.abspath(source.path))  # noqa: PTH100  two links to one file are two sources
+            if absolute not in seen:
+                seen.add(absolute)
+                found.sources.append(source)
+    return found
+
+
+def _expanded(
+    argument: Path, found: Found, without: tuple[int, int] | None, *, lists: bool, base: Path | None = None
+) -> Iterator[SourceFile]:
+    """`base`: the folder that a source's place below the output folder is counted from; None: its own."""
+    if _is_folder(argument):
+        root = argument if base is None else base
+        yield from _in_folder(argument, root, found, without, set())
+    elif lists and argument.suffix.lower() == LIST_SUFFIX and argument.is_file():
+        yield from _in_list(argument, found, without)
+    elif not os.path.lexists(argument) and glob.has_magic(str(argument)):
+        yield from _in_pattern(argument, found, without)
+    else:
+        yield SourceFile(argument, _below(argument, base))
+
+
+def _in_folder(
+    folder: Path, root: Path, found: Found, without: tuple[int, int] | None, entered: set[tuple[int, int]]
+) -> Iterator[SourceFile]:
+    identity = _identity(folder)
+    if identity is None or identity == without or identity in entered:  # entered: a link that leads back up
+        return
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        found.problems.append(f"{shown(folder)} cannot be searched ({reason}): change its rights, or leave it out")
+        return
+    inside = {*entered, identity}
+    for name in names:
+        path = folder / name
+        if name.startswith("."):
+            continue
+        if _is_folder(path):
+            yield from _in_folder(path, root, found, without, inside)
+        elif formats.looks_like_picture(path.suffix, _head(path)):
+            yield SourceFile(path, _below(path, root))
+        else:
+            found.others.append(path)
+
+
+def _in_list(path: Path, found: Found, without: tuple[int, int] | None) -> Iterator[SourceFile]:
+    try:
+        if path.stat().st_size > LIST_BYTES:
+            raise OSError(f"more than {LIST_BYTES} bytes")
+        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        found.problems.append(f"{shown(path)} cannot be read as a list ({reason}): write one path a line")
+        return
+    if any("\0" in line for line in lines):
+        found.problems.append(f"{shown(path)} is not a list of paths: write one path a line, in UTF-8")
+        return
+    for line in lines:
+        entry = line.strip()
+        if entry and not entry.startswith("#"):
+            yield from _expanded(path.parent / entry, found, without, lists=False, base=path.parent)
+
+
+def _in_pattern(pattern: Path, found: Found, without: tuple[int, int] | None) -> Iterator[SourceFile]:
+    root = Path(*_before_magic(pattern.parts))
+    matches = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207  as shells do
+    if not matches:
+        found.problems.append(f"{shown(pattern)} matches nothing: check the pattern")
+    folders = [match for match in matches if _is_folder(match)]
+    for match in matches:
+        if match in folders and "**" in pattern.parts:
+            continue  # its files match too
+        if match in folders:
+            yield from _in_folder(match, root, found, without, set())
+        elif without is None or without not in map(_identity, match.parents):
+            if formats.looks_like_picture(match.suffix, _head(match)):
+                yield SourceFile(match, _below(match, root))
+            else:
+                found.others.append(match)
+
+
+def _before_magic(parts: tuple[str, ...]) -> Iterator[str]:
+    for part in parts[:-1]:
+        if glob.has_magic(part):
+            return
+        yield part
+
+
+def _below(path: Path, base: Path | None) -> PurePath:
+    """The path counted from `base` where it lies below it, else its name."""
+    if base is not None and path.is_relative_to(base):
+        relative = path.relative_to(base)
+        if ".." not in relative.parts:
+            return relative
+    return PurePath(path.name)
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name too long, or with a null character: not a folder, and reported when read
+        return False
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):
+        return None
+    return facts.st_dev, facts.st_ino
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes of a regular file; b"" for anything else, which must not be opened."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return b""
+        with path.open("rb") as file:
+            return file.read(formats.HEAD_BYTES)
+    except OSError:
+        return b""
