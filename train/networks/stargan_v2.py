@@ -10,6 +10,7 @@ level, masks, bare residuals in the decoder) is not built; `train/checkpoint.py`
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -88,7 +89,8 @@ class ResBlk(nn.Module):
         residual = self.conv2(F.leaky_relu(self.norm2(residual), SLOPE))
         shortcut = self.pool(self.conv1x1(x))
         # Two branches of unit variance make variance 2: back to 1.
-        return (shortcut + residual) / math.sqrt(2)
+        summed: Tensor = shortcut + residual
+        return summed / math.sqrt(2)
 
 
 class AdaIN(nn.Module):
@@ -100,7 +102,8 @@ class AdaIN(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         gamma, beta = self.fc(style)[:, :, None, None].chunk(2, dim=1)
-        return (1 + gamma) * F.instance_norm(x) + beta
+        styled: Tensor = (1 + gamma) * F.instance_norm(x) + beta
+        return styled
 
 
 class AdainResBlk(nn.Module):
@@ -119,7 +122,8 @@ class AdainResBlk(nn.Module):
         residual = self.conv1(self.upsample(F.leaky_relu(self.norm1(x, style), SLOPE)))
         residual = self.conv2(F.leaky_relu(self.norm2(residual, style), SLOPE))
         shortcut = self.conv1x1(self.upsample(x))
-        return (residual + shortcut) / math.sqrt(2)
+        summed: Tensor = residual + shortcut
+        return summed / math.sqrt(2)
 
 
 class Generator(nn.Module):
@@ -134,7 +138,7 @@ class Generator(nn.Module):
         super().__init__()
         widths = config.widths(config.stride.bit_length() - 1)
         first, last = widths[0], widths[-1]
-        steps = list(zip(widths, widths[1:], strict=False))
+        steps = list(itertools.pairwise(widths))
         self.from_rgb = nn.Conv2d(3, first, 3, padding=1)
         self.encode = nn.ModuleList(
             [ResBlk(before, after, normalize=True, downsample=True) for before, after in steps]
@@ -151,10 +155,10 @@ class Generator(nn.Module):
 
     def encode_source(self, source: Tensor) -> Tensor:
         """Features (N, C, H / stride, W / stride) of a source."""
-        x = self.from_rgb(source)
+        features: Tensor = self.from_rgb(source)
         for block in self.encode:
-            x = block(x)
-        return x
+            features = block(features)
+        return features
 
     def decode_features(self, features: Tensor, style: Tensor) -> Tensor:
         """The translation (N, 3, H, W) of the source that has these features."""
@@ -223,10 +227,12 @@ class Networks:
             if module is not None:
                 yield name, module
 
-    def to(self, device: torch.device | str, memory_format: torch.memory_format = torch.preserve_format) -> Networks:
+    def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Networks:
         """Move all parameters, in place; gives itself."""
         for _, module in self.items():
-            module.to(device=device, memory_format=memory_format)
+            module.to(device)
+            if memory_format is not None:
+                module.to(memory_format=memory_format)
         return self
 
     def eval(self) -> Networks:
@@ -283,7 +289,7 @@ def _shortcut(channels_in: int, channels_out: int) -> nn.Module:
 
 def _perceptron(widths: list[int], *, last_activation: bool) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for width_in, width_out in zip(widths, widths[1:], strict=False):
+    for width_in, width_out in itertools.pairwise(widths):
         layers += [nn.Linear(width_in, width_out), nn.ReLU()]
     return nn.Sequential(*(layers if last_activation else layers[:-1]))
 
@@ -293,7 +299,7 @@ def _trunk(config: StarGANv2Config) -> tuple[nn.Sequential, int]:
     halvings = config.image_size.bit_length() - 3  # down to 4x4
     widths = config.widths(halvings)
     layers = nn.Sequential(nn.Conv2d(3, widths[0], 3, padding=1))
-    for before, after in zip(widths, widths[1:], strict=False):
+    for before, after in itertools.pairwise(widths):
         layers.append(ResBlk(before, after, downsample=True))
     layers.extend([nn.LeakyReLU(SLOPE), nn.Conv2d(widths[-1], widths[-1], 4), nn.LeakyReLU(SLOPE)])
     return layers, widths[-1]
