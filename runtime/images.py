@@ -18,13 +18,19 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 from starcast.runtime import formats
 from starcast.runtime.colour import to_srgb
+from starcast.runtime.fit import FITS, centred_box, fit
 
 from starcast.atomic import atomic_path
 from starcast.errors import ImageError
 
+__all__ = [
+    "FITS", "JPEG_QUALITY", "MAX_PIXELS", "WRITTEN_SUFFIXES", "centred_box", "fit", "mark_of", "read_image", "shown",
+    "write_image",
+]  # fmt: skip
+
 MAX_PIXELS = 200_000_000  # 600 MB as RGB: larger than any camera's picture, small enough for most machines
+LARGE_PIXELS = 25_000_000  # beyond this, one picture is decoded at a time: each takes up to 14 bytes a pixel
 JPEG_QUALITY = 95
-FITS = ("stretch", "crop", "pad")
 
 # Decoders of damaged files raise nearly everything: Pillow documents OSError and SyntaxError, and its plugins let
 # through what their parsing gives (struct, zlib, index, key, type, attribute, overflow, division, recursion …).
@@ -45,7 +51,7 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     7: lambda image: image.swapaxes(0, 1)[::-1, ::-1],
     8: lambda image: image.swapaxes(0, 1)[::-1],
 }
-_ORIENTATION = 0x0112
+_ORIENTATION, _SOFTWARE = 0x0112, 0x0131  # EXIF tags
 
 _ENCODERS: dict[str, tuple[str, Callable[[int | None], dict[str, Any]]]] = {
     ".png": ("PNG", lambda _: {"compress_level": 3}),  # 6, Pillow's own, takes twice as long for some 3 % of bytes
@@ -74,27 +80,24 @@ def read_image(
             raise ImageError(f"{shown(path)} is {words}, which is not read: save it as PNG or JPEG and give that")
         with contextlib.closing(_opened(path, file, head)) as image:
             _check_size(path, image, max_pixels)
+            large = image.size[0] * image.size[1] > LARGE_PIXELS
             try:
                 if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
                     image.draft(image.mode, (max(at_least), max(at_least)))
-                image.load()
-                return _upright(to_srgb(image), image)
+                with _one_large if large else contextlib.nullcontext():
+                    image.load()
+                    return _upright(to_srgb(image), image)
             except DECODER_ERRORS as error:
                 raise _damaged(path, image.format or "picture", error) from error
 
 
-def is_whole(path: Path, size: tuple[int, int]) -> bool:
-    """True where `path` is a picture of `size` (height, width) that decodes to its end."""
-    try:
-        return read_image(path).shape[:2] == size
-    except ImageError:
-        return False
-
-
-def write_image(path: str | os.PathLike[str], image: NDArray[np.uint8], *, quality: int | None = None) -> None:
+def write_image(
+    path: str | os.PathLike[str], image: NDArray[np.uint8], *, quality: int | None = None, mark: str | None = None
+) -> None:
     """Write uint8 RGB [H, W, 3] as PNG, JPEG (95, 4:4:4) or WebP (lossless without `quality`), by the suffix.
 
-    The old file or the new one is there, never half of one. Raises ImageError.
+    `mark` is a line of ASCII that goes into the EXIF field "Software", where `mark_of` finds it. The old file or the
+    new one is there, never half of one. Raises ImageError.
     """
     path = Path(path)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -105,56 +108,33 @@ def write_image(path: str | os.PathLike[str], image: NDArray[np.uint8], *, quali
             f"or {WRITTEN_SUFFIXES[-1]}"
         )
     format_name, settings = _ENCODERS[path.suffix.lower()]
+    marked = {} if mark is None else {"exif": _exif_with(mark)}
     try:
         with atomic_path(path) as partial:
-            Image.fromarray(np.ascontiguousarray(image)).save(partial, format=format_name, **settings(quality))
+            Image.fromarray(np.ascontiguousarray(image)).save(
+                partial, format=format_name, **settings(quality), **marked
+            )
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise ImageError(f"{shown(path)} cannot be written ({reason}): free the place or give another -o") from error
 
 
-def fit(image: NDArray[np.uint8], size: tuple[int, int], mode: str = "stretch") -> NDArray[np.uint8]:
-    """uint8 [height, width, 3] from a picture of any size; one that has `size` already comes back untouched.
-
-    stretch     the whole picture, aspect not kept: Pillow's antialiased bilinear, as in the official test transform
-    crop        the largest centred part that has the aspect
-    pad         the whole picture, aspect kept, centred on black
-    """
-    height, width = size
-    if mode not in FITS:
-        raise ValueError(f"fit takes one of {', '.join(FITS)}, not {mode!r}")
-    rows, columns = image.shape[:2]
-    if (rows, columns) == (height, width):
-        return image
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    if mode == "pad":
-        scale = min(height / rows, width / columns)
-        inside = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-        canvas = Image.new("RGB", (width, height))
-        canvas.paste(_resized(picture, inside), ((width - inside[0]) // 2, (height - inside[1]) // 2))
-        return np.array(canvas)
-    box = centred_box(rows, columns, height / width) if mode == "crop" else None
-    return np.array(_resized(picture, (width, height), box))
-
-
-def centred_box(height: int, width: int, aspect: float) -> tuple[float, float, float, float]:
-    """Largest centred part with `aspect` = height / width, as (left, top, right, bottom) in the picture's pixels."""
-    part_width = min(float(width), height / aspect)
-    part_height = min(float(height), width * aspect)
-    left, top = (width - part_width) / 2, (height - part_height) / 2
-    return left, top, min(left + part_width, float(width)), min(top + part_height, float(height))
+def mark_of(path: Path) -> str | None:
+    """The mark that `write_image` left in a picture, from its header; None where there is none, or no picture."""
+    if not path.is_file():  # a pipe would hang
+        return None
+    try:
+        with _quiet_pillow(), Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
+            mark = image.getexif().get(_SOFTWARE)
+    except DECODER_ERRORS:
+        return None
+    return mark if isinstance(mark, str) else None
 
 
 def shown(path: str | os.PathLike[str]) -> str:
     """A path as one printable line: line breaks, control characters and undecodable bytes are escaped."""
     text = os.fspath(path)
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
-def _resized(
-    picture: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
-) -> Image.Image:
-    return picture.resize(size, Image.Resampling.BILINEAR, box=box)
 
 
 @contextlib.contextmanager
@@ -220,6 +200,12 @@ def _upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 
+def _exif_with(mark: str) -> Image.Exif:
+    exif = Image.Exif()
+    exif[_SOFTWARE] = mark
+    return exif
+
+
 def _damaged(path: Path, kind: str, error: BaseException) -> ImageError:
     if isinstance(error, MemoryError):
         return ImageError(f"{shown(path)} does not fit into memory: scale it down, or leave it out")
@@ -260,3 +246,4 @@ class _QuietPillow:
 
 
 _quiet_pillow = _QuietPillow()
+_one_large = threading.Lock()

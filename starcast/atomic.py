@@ -22,7 +22,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix=f"-{target.name}", dir=target.parent)
+    tail = target.name[-32:]  # the suffix, and enough to recognise; a whole name could be too long with the prefix
+    handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix=f"-{tail}", dir=target.parent)
     os.close(handle)
     partial = Path(name)
     try:

@@ -1,0 +1,130 @@
+"""Where each translation goes, and what is there already.
+
+    one style        OUT/<place below the source folder>.png
+    several styles   OUT/<style>/<place below the source folder>.png
+    OUT a picture    that file, for one source and one style
+
+Sources that would share a name (`a.jpg` and `a.png`) keep their suffix in it (`a.jpg.png`); if that is not enough
+(two folders that hold the same name), the later ones are numbered in the order of the sources.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path, PurePath
+
+from starcast.runtime.images import WRITTEN_SUFFIXES, mark_of, read_image, shown
+from starcast.runtime.sources import SourceFile
+
+from starcast.errors import ImageError, OptionError
+
+NAME_BYTES = 255  # what Linux, macOS and Windows allow for one name
+_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
+
+
+class State(enum.Enum):
+    """What is at the place of a translation."""
+
+    ABSENT = "nothing"
+    DONE = "the same translation, whole"
+    DAMAGED = "something that is no whole picture"
+    OTHER = "a whole picture that was made from another source, with other options, or not here"
+
+
+def is_one_file(output: Path, sources: int, styles: int) -> bool:
+    """True where `output` names a picture and not a folder. Raises OptionError where that cannot be."""
+    suffix = output.suffix.lower()
+    if suffix not in _PICTURE_SUFFIXES or output.is_dir():
+        if output.exists() and not output.is_dir():
+            raise OptionError(f"{shown(output)} is a file: give -o a folder, or the name of a picture")
+        return False
+    if suffix not in WRITTEN_SUFFIXES:
+        raise OptionError(f"{shown(output)} cannot be written: end it in {', '.join(WRITTEN_SUFFIXES)}")
+    if sources * styles > 1:
+        raise OptionError(
+            f"{shown(output)} is one picture, but there are {sources} sources and {styles} styles: give -o a folder"
+        )
+    return True
+
+
+def output_paths(
+    sources: Sequence[SourceFile], labels: Sequence[str], output: Path, suffix: str
+) -> list[tuple[Path, ...]]:
+    """For each source, the path of each style's translation below the folder `output`. No two paths are equal, also
+    where upper and lower case, or two spellings of an accent, are the same to the file system."""
+    stems = _distinct_stems([source.relative for source in sources], suffix)
+    folders = [output / label for label in safe_names(labels)] if len(labels) > 1 else [output]
+    return [tuple(folder / stem.with_name(stem.name + suffix) for folder in folders) for stem in stems]
+
+
+def safe_names(labels: Sequence[str]) -> list[str]:
+    """Names for folders, distinct, that every file system takes."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for label in labels:
+        name = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", label).strip(". ") or "style"
+        names.append(_numbered(_shortened(name, NAME_BYTES - 8), taken))
+    return names
+
+
+def state_of(path: Path, mark: str, size: tuple[int, int]) -> State:
+    """What is at `path`, where a translation with this mark and (height, width) is to go."""
+    if not os.path.lexists(path):
+        return State.ABSENT
+    try:
+        whole = read_image(path)
+    except ImageError:
+        return State.DAMAGED
+    return State.DONE if mark_of(path) == mark and whole.shape[:2] == size else State.OTHER
+
+
+def refuse_to_overwrite_sources(sources: Sequence[SourceFile], paths: Sequence[tuple[Path, ...]]) -> None:
+    """Raises OptionError where a translation would take the place of a source."""
+    originals = {os.path.realpath(source.path) for source in sources}
+    for path in (path for group in paths for path in group):
+        if os.path.realpath(path) in originals:
+            raise OptionError(f"{shown(path)} is a source and would be overwritten: give another folder with -o")
+
+
+def _distinct_stems(places: Sequence[PurePath], suffix: str) -> list[PurePath]:
+    """Each place without its suffix, or with it, or numbered."""
+    room = NAME_BYTES - len(suffix) - 8
+    short = [place.with_name(_shortened(place.stem, room)) for place in places]
+    shared = Counter(_folded(place) for place in short)
+    taken: set[str] = set()
+    stems: list[PurePath] = []
+    for place, stem in zip(places, short, strict=True):
+        wanted = stem if shared[_folded(stem)] == 1 else place.with_name(_shortened(place.name, room))
+        folder = "" if wanted.parent == PurePath() else f"{wanted.parent}/"
+        stems.append(wanted.with_name(_numbered(wanted.name, taken, folder)))
+    return stems
+
+
+def _numbered(name: str, taken: set[str], folder: str = "") -> str:
+    candidate, number = name, 1
+    while _folded(folder + candidate) in taken:
+        number += 1
+        candidate = f"{name}-{number}"
+    taken.add(_folded(folder + candidate))
+    return candidate
+
+
+def _folded(place: PurePath | str) -> str:
+    return unicodedata.normalize("NFC", str(place)).casefold()
+
+
+def _shortened(name: str, room: int) -> str:
+    """A name of at most `room` bytes; a cut one ends in eight letters of its hash."""
+    content = os.fsencode(name)
+    if len(content) <= room:
+        return name
+    kept = name
+    while len(os.fsencode(kept)) > room - 9:
+        kept = kept[:-1]
+    return f"{kept}-{hashlib.sha256(content).hexdigest()[:8]}"
