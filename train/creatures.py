@@ -31,6 +31,7 @@ LINE = 0.017  # width of the dark line around every part
 MARGIN = 0.04  # between a creature and the image's edge; its line needs a part of it
 STRAY = 0.07  # how far from the image's middle a creature may stand
 STRIDES = 2  # of a walking creature, a second
+WALKING_SPEED = 0.04  # of the image's side, a second
 WHITE: Colour = (250.0, 248.0, 244.0)
 CREAM: Colour = (255.0, 246.0, 190.0)
 BLACK: Colour = (28.0, 24.0, 30.0)
@@ -92,7 +93,7 @@ def _spots(u: Coordinates, v: Coordinates) -> NDArray[np.bool_]:
 
 
 def _checks(u: Coordinates, v: Coordinates) -> NDArray[np.bool_]:
-    return (_fraction(u) < 0.5) == (_fraction(v) < 0.5)
+    return np.equal(_fraction(u) < 0.5, _fraction(v) < 0.5)
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _between(random: np.random.Generator, low: float, high: float) -> float:
 
 
 def draw_creature(pose: Pose, coat: Coat, size: int) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The picture (size, size, 3) in RGB, and the silhouette (size, size): pixels that the creature half covers at least."""
+    """The picture (size, size, 3) in RGB, and the silhouette (size, size): pixels at least half covered."""
     side = size * SUPERSAMPLING
     plain = np.full((side, side, 3), round(pose.backdrop), np.uint8)
     marked = plain.copy()
@@ -224,7 +225,7 @@ def _paint(canvas: NDArray[np.uint8], corners: NDArray[np.int32], colour: Colour
 
 
 def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The mean of every square of SUPERSAMPLING pixels; sums of 16 whole numbers are exact, so it is alike everywhere."""
+    """The mean of every square of SUPERSAMPLING pixels; sums of whole numbers are exact, so it is alike everywhere."""
     size = len(image) // SUPERSAMPLING
     return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 
@@ -241,11 +242,21 @@ def _pattern(pose: Pose, coat: Coat, side: int) -> NDArray[np.bool_]:
 
 
 def walking(pose: Pose, seconds: float) -> Pose:
-    """The same creature after so many seconds of walking: a bobbing body, a wagging tail."""
+    """The same creature after so many seconds of walking to and fro: bobbing, wagging and turning."""
+    level = dataclasses.replace(pose, tilt=0.0, scale=0.95 * pose.scale)
+    left, top, right, bottom = extent(level)
+    play = 0.48 - MARGIN - max(level.x - left, right - level.x)  # to either side; the tail needs a little when it wags
+    direction, x = 1, 0.5 + level.x - (left + right) / 2
+    if play > 0.02:  # else it walks on the spot
+        laps = WALKING_SPEED * seconds / (2 * play)
+        direction = 1 if math.floor(laps) % 2 == 0 else -1
+        x = 0.5 + pose.facing * direction * play * (2 * (laps - math.floor(laps)) - 1)
     stride = math.tau * STRIDES * seconds
     return dataclasses.replace(
-        pose,
-        y=pose.y - 0.008 * abs(math.sin(stride)),
+        level,
+        x=x,
+        y=0.5 + level.y - (top + bottom) / 2 - 0.008 * abs(math.sin(stride)),
+        facing=pose.facing * direction,
         tilt=0.035 * math.sin(stride),
         leg_phase=stride,
         tail_lift=pose.tail_lift + 0.25 * math.sin(stride / 2),
