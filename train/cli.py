@@ -1,0 +1,169 @@
+"""`starcast train`, `plot` and `dataset`: parse, call one function, print. torch loads inside the commands."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from starcast.train.creature_options import CreatureOptions
+from starcast.train.options import TrainOptions
+
+from starcast.errors import DatasetError
+from starcast.options import as_json, config_option, options_from
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command("train")
+@click.argument("data", type=_FOLDER)
+@click.option(
+    "-o", "--out", "run", type=click.Path(path_type=Path), required=True,
+    help="Folder of the run: checkpoints, samples, losses.",
+)  # fmt: skip
+@click.option(
+    "--resume", is_flag=True,
+    help="Continue RUN from its newest whole checkpoint, with its options; those given here replace them, but for "
+    "what decides the networks' shapes.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Print the options as JSON, which --config reads, and do nothing.")
+@config_option
+@options_from(TrainOptions)
+@click.pass_context
+def train(context: click.Context, /, data: Path, run: Path, resume: bool, dry_run: bool, **values: Any) -> int:
+    """Train StarGAN v2 on a folder of images, a subfolder a domain.
+
+    DATA holds <domain>/*.jpg (png, webp, bmp, tiff), <domain>/{train,val,test}/ or {train,val,test}/<domain>/.
+    Ctrl-C and SIGTERM save a checkpoint before the run ends.
+
+    Example: starcast train photos/ -o run/ --image-size 128 --steps 20000
+    """
+    if resume:
+        return _resume(data, run, {name: values[name] for name in values if _was_given(context, name)}, dry_run)
+    options = TrainOptions(**values)
+    if dry_run:
+        return _print_options(options)
+    from starcast.train import loop
+
+    return _finish(lambda: loop.train(data, run, options))
+
+
+def _resume(data: Path, run: Path, given: dict[str, Any], dry_run: bool) -> int:
+    from starcast.train import loop, resume
+    from starcast.train.run_folder import RunFolder
+
+    checkpoint = resume.newest_whole(RunFolder(run), loop.to_the_screen)
+    options = resume.resumed_options(checkpoint, given)
+    if dry_run:
+        return _print_options(options)
+    return _finish(lambda: loop.continue_run(data, run, options, checkpoint))
+
+
+def _finish(training: Callable[[], Path]) -> int:
+    """The exit status: 0, or 128 + the signal that stopped the run."""
+    from starcast.train.stopping import TrainingStopped
+
+    try:
+        checkpoint = training()
+    except TrainingStopped as stopped:
+        click.echo(str(stopped), err=True)
+        return stopped.status
+    click.echo(f"Trained: {checkpoint}")
+    return 0
+
+
+def _was_given(context: click.Context, name: str) -> bool:
+    """True for an option from the command line or from --config, and not from its default."""
+    return context.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
+
+
+def _print_options(options: TrainOptions) -> int:
+    click.echo(json.dumps(as_json(options), indent=2, ensure_ascii=False))
+    return 0
+
+
+@click.command("plot")
+@click.argument("run", type=_FOLDER)
+@click.option(
+    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="The PNG to write; default: RUN/losses.png."
+)
+@click.option(
+    "--smoothing", type=click.FloatRange(0.0, 0.999), default=0.9, show_default=True,
+    help="Share of the mean so far in the smoothed line; 0: no smoothing.",
+)  # fmt: skip
+def plot(run: Path, out: Path | None, smoothing: float) -> None:
+    """Draw the loss curves of a run as PNG.
+
+    Works while the run goes on. Example: starcast plot run/
+    """
+    from starcast.train.plot import plot_run
+
+    click.echo(plot_run(run, out or run / "losses.png", smoothing))
+
+
+@click.group("dataset")
+def dataset() -> None:
+    """Make a procedural data set, or check a folder before training on it."""
+
+
+@dataset.command("make")
+@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@config_option
+@options_from(CreatureOptions)
+def make(out: Path, **values: Any) -> None:
+    """Draw creatures of several domains, and a short video of one.
+
+    The domain decides the coat's pattern and the range of its colours; pose and colour are random.
+    Example: starcast dataset make creatures/
+    """
+    options = CreatureOptions(**values)
+    from starcast.train.creature_set import make_dataset
+    from tqdm import tqdm
+
+    with tqdm(unit="image", desc="Drawing", leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        made = make_dataset(out, options, progress)
+    click.echo(f"{made.images} images of {', '.join(made.domains)} in {made.folder}; the video: {made.video}")
+    click.echo(f"Train on them: starcast train {out} -o RUN --image-size {options.image_size}")
+
+
+@dataset.command("check")
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option(
+    "--domains", metavar="A,B,…", callback=lambda _context, _option, text: tuple(filter(None, (text or "").split(","))),
+    help="Only these domains, in this order.",
+)  # fmt: skip
+@click.option(
+    "--image-size", type=click.IntRange(32), default=TrainOptions.image_size, show_default=True,
+    help="The size you mean to train at: smaller images are named.",
+)  # fmt: skip
+def check(folder: Path, domains: tuple[str, ...], image_size: int) -> int:
+    """Read every image of a folder and say what is wrong.
+
+    Exit status 1 where training would fail. Example: starcast dataset check photos/ --image-size 128
+    """
+    from starcast.train.dataset_check import check_data_set
+    from starcast.train.domains import scan
+    from tqdm import tqdm
+
+    try:
+        data_set = scan(folder, domains)
+    except DatasetError as error:
+        click.echo(f"Error: {error}", err=True)
+        return 1
+    images = sum(len(domain.training) + len(domain.held_out) for domain in data_set.domains)
+    with tqdm(total=images, unit="image", desc="Reading", leave=False) as bar:
+        report = check_data_set(data_set, image_size, bar.update)
+    click.echo(report.table())
+    for sentence in report.problems:
+        click.echo(f"- {sentence}")
+    for sentence in report.failures:
+        click.echo(f"Error: {sentence}", err=True)
+    return 1 if report.failures else 0

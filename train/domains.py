@@ -1,0 +1,160 @@
+"""Folders of images as domains: the one scanner of training and of `starcast dataset check`. Opens no image.
+
+Three layouts, which may be mixed from domain to domain:
+
+    DIR/<domain>/*.jpg                          all images train
+    DIR/<domain>/{train,val,test}/*.jpg         val and test are held out (also: images beside a test/ folder)
+    DIR/{train,val,test}/<domain>/*.jpg         as the official data sets lie
+
+Sorted by name, so that the order of a file system changes nothing. Hidden entries and other files are not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from starcast.errors import DatasetError
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+TRAINING = "train"
+HELD_OUT = ("val", "test")
+SPLITS = (TRAINING, *HELD_OUT)
+
+
+@dataclass(frozen=True)
+class Domain:
+    """One folder's images; `unused` are entries that no layout knows."""
+
+    name: str
+    training: tuple[Path, ...]
+    held_out: tuple[Path, ...]
+    unused: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A scanned folder. The index of a domain in `domains` is its number in the networks."""
+
+    path: Path
+    domains: tuple[Domain, ...]
+    unused: tuple[Path, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The domains' names in order."""
+        return tuple(domain.name for domain in self.domains)
+
+    def summary(self) -> dict[str, object]:
+        """What checkpoints and run.json say about it; `listing` changes when a file comes or goes."""
+        listing = hashlib.sha256()
+        for domain in self.domains:
+            for image in domain.training:
+                listing.update(f"{domain.name}\0{image.relative_to(self.path).as_posix()}\n".encode())
+        return {
+            "name": self.path.resolve().name,
+            "path": str(self.path.resolve()),
+            "domains": list(self.names),
+            "training": [len(domain.training) for domain in self.domains],
+            "held_out": [len(domain.held_out) for domain in self.domains],
+            "listing": listing.hexdigest(),
+        }
+
+
+def scan(path: Path, names: Iterable[str] = ()) -> DataSet:
+    """The domains in a folder, in the order of `names`, else alphabetically; empty ones included.
+
+    Raises DatasetError where there is no domain, or none of a given name.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise DatasetError(f"{path} is not a folder: give a folder with a subfolder of images for each domain")
+    folders, unused = _split_layout(path) if _is_split_layout(path) else _domain_layout(path)
+    if not folders:
+        raise DatasetError(f"{path} has no subfolder: put the images of each domain into a subfolder of its own")
+    names = tuple(names) or tuple(sorted(folders))
+    for name in names:
+        if name not in folders:
+            raise DatasetError(f"{path} has no domain {name!r}: there are {', '.join(sorted(folders))}")
+    return DataSet(path, tuple(folders[name] for name in names), unused)
+
+
+def scan_for_training(path: Path, names: Iterable[str] = ()) -> DataSet:
+    """As `scan`; raises DatasetError also where a domain has no training image."""
+    data_set = scan(path, names)
+    for domain in data_set.domains:
+        if not domain.training:
+            raise DatasetError(no_images(data_set, domain))
+    return data_set
+
+
+def no_images(data_set: DataSet, domain: Domain) -> str:
+    """The sentence about a domain that cannot be trained on."""
+    others = ",".join(other.name for other in data_set.domains if other.training)
+    way_out = f", or leave it out with --domains {others}" if others else ""
+    kinds = ", ".join(sorted(SUFFIXES))
+    return f"{data_set.path}: the domain {domain.name!r} has no training image: add some ({kinds}){way_out}"
+
+
+def _is_split_layout(path: Path) -> bool:
+    """True for DIR/train/<domain>/: a domain that is called train has images or split folders of its own."""
+    folder = _named(path, TRAINING)
+    if folder is None or any(_images(folder)):
+        return False
+    return any(entry.is_dir() and entry.name.lower() not in SPLITS for entry in _visible(folder))
+
+
+def _domain_layout(path: Path) -> tuple[dict[str, Domain], tuple[Path, ...]]:
+    entries = list(_visible(path))
+    folders = {folder.name: _domain(folder) for folder in entries if folder.is_dir()}
+    return folders, tuple(entry for entry in entries if not entry.is_dir())
+
+
+def _domain(folder: Path) -> Domain:
+    """A domain from DIR/<domain>/, with or without split folders in it."""
+    splits = {split: _named(folder, split) for split in SPLITS}
+    read = [folder, *(split for split in splits.values() if split is not None)]
+    inside = [tuple(_images(split)) if split is not None else () for split in splits.values()]
+    unused = [entry for place in read for entry in _visible(place) if not is_image(entry) and entry not in read]
+    training, *held_out = inside
+    return Domain(folder.name, (*_images(folder), *training), sum(held_out, ()), tuple(unused))
+
+
+def _split_layout(path: Path) -> tuple[dict[str, Domain], tuple[Path, ...]]:
+    splits = {split: _named(path, split) for split in SPLITS}
+    places = {
+        split: {folder.name: folder for folder in _visible(place) if folder.is_dir()} if place is not None else {}
+        for split, place in splits.items()
+    }
+    folders = {}
+    for name in sorted({name for place in places.values() for name in place}):
+        inside = {split: places[split].get(name) for split in SPLITS}
+        images = {split: tuple(_images(folder)) if folder is not None else () for split, folder in inside.items()}
+        there = [folder for folder in inside.values() if folder is not None]
+        unused = [entry for folder in there for entry in _visible(folder) if not is_image(entry)]
+        held_out = sum((images[split] for split in HELD_OUT), ())
+        folders[name] = Domain(name, images[TRAINING], held_out, tuple(unused))
+    stray = [entry for entry in _visible(path) if entry not in splits.values()]
+    loose = [entry for place in splits.values() if place is not None for entry in _visible(place) if not entry.is_dir()]
+    return folders, (*stray, *loose)
+
+
+def is_image(path: Path) -> bool:
+    """True where the name says image: whether it can be read is found out when it is."""
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    return (entry for entry in _visible(folder) if is_image(entry))
+
+
+def _named(folder: Path, name: str) -> Path | None:
+    """The subfolder of that name in any case: `Train` is meant as `train`."""
+    return next((entry for entry in _visible(folder) if entry.name.lower() == name and entry.is_dir()), None)
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Entries in the order of their names, hidden ones left out."""
+    return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: entry.name)

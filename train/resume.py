@@ -1,0 +1,95 @@
+"""How a run goes on: the newest whole checkpoint, under which options, and back into networks and optimisers.
+
+What decides the networks' shapes comes from the checkpoint and cannot change. Everything else may: rates and weights
+count from the next step, and so does another seed, batch size or folder of images, of the same domains.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from starcast.train.checkpoint import Checkpoint, read_checkpoint
+from starcast.train.domains import DataSet
+from starcast.train.networks.stargan_v2 import averaged_copy, empty_networks
+from starcast.train.options import TrainOptions, check_same_shapes
+from starcast.train.run_folder import RunFolder
+from starcast.train.state import State, optimizers_for
+
+from starcast.errors import CheckpointError, DatasetError
+from starcast.options import from_json
+
+Report = Callable[[str], None]
+
+
+def newest_whole(run: RunFolder, report: Report) -> Checkpoint:
+    """The newest full checkpoint that can be read; each newer one that cannot is reported. Raises CheckpointError."""
+    broken: list[str] = []
+    for path in run.full_checkpoints():
+        try:
+            checkpoint = read_checkpoint(path)
+        except CheckpointError as error:
+            broken.append(str(error))
+            continue
+        for sentence in broken:
+            report(sentence)
+        if broken:
+            report(f"Going on from the checkpoint before: {path}")
+        return checkpoint
+    if broken:
+        raise CheckpointError(f"{run.path} has no checkpoint that can be read; the newest: {broken[0]}")
+    raise CheckpointError(f"{run.path} has no full checkpoint to resume from: start the run without --resume")
+
+
+def options_of(checkpoint: Checkpoint) -> TrainOptions:
+    """The options that a full checkpoint of ours holds. Raises CheckpointError for any other."""
+    if checkpoint.options is None:
+        raise CheckpointError(_not_full(checkpoint))
+    return from_json(TrainOptions, checkpoint.options, str(checkpoint.path))
+
+
+def resumed_options(checkpoint: Checkpoint, given: Mapping[str, Any]) -> TrainOptions:
+    """A checkpoint's options with the given ones in their place. Raises OptionError where shapes would change."""
+    trained = options_of(checkpoint)
+    options = dataclasses.replace(trained, **given)
+    check_same_shapes(options, trained, str(checkpoint.path))
+    return options
+
+
+def check_same_domains(data_set: DataSet, checkpoint: Checkpoint, report: Report) -> None:
+    """Raise DatasetError where a data set's domains are not the checkpoint's; say so where only its files differ."""
+    if data_set.names != checkpoint.domain_names:
+        raise DatasetError(
+            f"{data_set.path} has the domains {', '.join(data_set.names)}, but {checkpoint.path} was trained on "
+            f"{', '.join(checkpoint.domain_names)}: give the folder it was trained on"
+        )
+    if checkpoint.dataset is not None and checkpoint.dataset.get("listing") != data_set.summary()["listing"]:
+        report(f"{data_set.path} holds other files than before: the run goes on, but not as it would have")
+
+
+def restored_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
+    """What a full checkpoint holds, with the rates of `options`. Raises CheckpointError for any other."""
+    if checkpoint.networks is None or checkpoint.optimizers is None or checkpoint.step is None:
+        raise CheckpointError(_not_full(checkpoint))
+    networks = empty_networks(checkpoint.config, discriminator=True)
+    for name, module in networks.items():
+        module.load_state_dict(checkpoint.networks[name])
+    averaged = averaged_copy(networks)
+    for name, module in averaged.items():
+        module.load_state_dict(checkpoint.averaged[name])
+    optimizers = optimizers_for(networks, options)
+    for name, optimizer in optimizers.items():
+        rates = [_rates(group) for group in optimizer.param_groups]
+        optimizer.load_state_dict(checkpoint.optimizers[name])
+        for group, wanted in zip(optimizer.param_groups, rates, strict=True):
+            group.update(wanted)  # the checkpoint's came with its state, but the options win
+    return State(checkpoint.config, networks, averaged, optimizers, checkpoint.step)
+
+
+def _rates(group: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: group[name] for name in ("lr", "betas", "weight_decay")}
+
+
+def _not_full(checkpoint: Checkpoint) -> str:
+    return f"{checkpoint.path} is no full checkpoint of a run, so nothing can be resumed from it: start a new run"

@@ -1,0 +1,125 @@
+"""What lies where in a run's folder, and what is written into it beside the losses.
+
+RUN/run.json                                 options, versions, data set, when and how it was started and resumed
+RUN/losses.jsonl                             a line a logged step
+RUN/tensorboard/                             the same for TensorBoard, and the sample grids
+RUN/samples/step-000500-reference.jpg        and -latent.jpg
+RUN/checkpoints/step-000500.pt               full: a run resumes from it; the newest few are kept
+RUN/checkpoints/step-000500.snapshot.pt      averaged networks only: all are kept
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from starcast.train.domains import DataSet
+from starcast.train.options import TrainOptions
+
+from starcast import __version__
+from starcast.atomic import PARTIAL, write_text
+from starcast.errors import OptionError
+from starcast.options import as_json
+
+_FULL = re.compile(r"step-(\d+)\.pt")
+_ANY = re.compile(r"step-(\d+)(\.snapshot)?\.pt")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run."""
+
+    path: Path
+
+    @property
+    def record(self) -> Path:
+        return self.path / "run.json"
+
+    @property
+    def losses(self) -> Path:
+        return self.path / "losses.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def checkpoint(self, step: int) -> Path:
+        """The full checkpoint of a step."""
+        return self.checkpoints / f"step-{step:06d}.pt"
+
+    def snapshot(self, step: int) -> Path:
+        """The averaged networks of a step."""
+        return self.checkpoints / f"step-{step:06d}.snapshot.pt"
+
+    def sample(self, step: int, kind: str) -> Path:
+        """The sample grid of a step; `kind` is reference or latent."""
+        return self.path / "samples" / f"step-{step:06d}-{kind}.jpg"
+
+    def full_checkpoints(self) -> list[Path]:
+        """The full checkpoints that are there, newest first."""
+        found = {int(match[1]): path for path in self._files() if (match := _FULL.fullmatch(path.name))}
+        return [found[step] for step in sorted(found, reverse=True)]
+
+    def has_run(self) -> bool:
+        """True where there is a checkpoint or snapshot that a new run would mix with its own."""
+        return any(_ANY.fullmatch(path.name) for path in self._files())
+
+    def _files(self) -> list[Path]:
+        return list(self.checkpoints.iterdir()) if self.checkpoints.is_dir() else []
+
+
+def refuse_to_mix(run: RunFolder) -> None:
+    """Raise OptionError where a new run would be written over an old one."""
+    if run.path.exists() and not run.path.is_dir():
+        raise OptionError(f"{run.path} is a file: give a folder for the run")
+    if run.has_run():
+        raise OptionError(f"{run.path} holds a run already: continue it with --resume, or give another -o")
+
+
+def discard_old(run: RunFolder, keep: int) -> None:
+    """Delete all but the newest full checkpoints, and what a killed process left unfinished."""
+    for path in run.full_checkpoints()[keep:]:
+        path.unlink(missing_ok=True)
+    for path in run.checkpoints.glob(f"{PARTIAL}*"):
+        path.unlink(missing_ok=True)
+
+
+def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step: int) -> None:
+    """Write run.json, or add this start to it; `step` is the one that is continued from."""
+    start = {
+        "step": step,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "options": as_json(options),
+        "versions": {
+            "starcast": __version__,
+            "torch": version("torch"),
+            "torchvision": version("torchvision"),
+            "numpy": version("numpy"),
+            "pillow": version("pillow"),
+            "python": platform.python_version(),
+            "system": platform.platform(),
+        },
+    }
+    earlier = _earlier_starts(run) if step else []
+    record = {"format": 1, "data_set": data_set.summary(), "starts": [*earlier, start]}
+    write_text(run.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def _earlier_starts(run: RunFolder) -> list[Any]:
+    """From run.json, which is for people: a damaged one is no reason not to resume."""
+    try:
+        return list(json.loads(run.record.read_text(encoding="utf-8"))["starts"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
