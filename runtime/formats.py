@@ -22,63 +22,70 @@ _SIGNATURES = (
     b"\x00\x00\x00\x0cjP  ", b"qoif", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf", b"PF",
 )  # fmt: skip
 
-# (where, bytes, what it is): known, and not read
-_FOREIGN: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"8BPS", "a Photoshop document"),
-    (0, b"%PDF", "a PDF document"),
-    (0, b"%!PS", "a PostScript drawing"),
-    (0, b"\xc5\xd0\xd3\xc6", "a PostScript drawing"),
-    (4, b"ftypheic", "a HEIC photograph"),
-    (4, b"ftypheix", "a HEIC photograph"),
-    (4, b"ftyphevc", "a HEIC photograph"),
-    (4, b"ftypmif1", "a HEIF photograph"),
-    (4, b"ftypmsf1", "a HEIF photograph"),
-    (4, b"ftypcrx ", "a raw photograph (CR3)"),
-    (0, b"FUJIFILMCCD-RAW", "a raw photograph (RAF)"),
-    (0, b"IIU\x00", "a raw photograph (RW2)"),
-    (0, b"IIRO", "a raw photograph (ORF)"),
-    (8, b"CR\x02\x00", "a raw photograph (CR2)"),
-    (0, b"\xff\x0a", "a JPEG XL picture"),
-    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
-    (0, b"\x76\x2f\x31\x01", "an OpenEXR picture"),
-    (0, b"#?RADIANCE", "a Radiance HDR picture"),
-    (0, b"\x00\x00\x01\x00", "an icon"),
-    (0, b"gimp xcf", "a GIMP document"),
-    (0, b"DDS ", "a DDS texture"),
-    (0, b"PK\x03\x04", "a ZIP archive"),
-    (0, b"\x1f\x8b", "a gzip archive"),
-    (0, b"Rar!", "a RAR archive"),
-    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
-    (0, b"\x7fELF", "a program"),
-    (0, b"MZ", "a program"),
-    (0, b"\x1aE\xdf\xa3", "a video (Matroska)"),
-    (4, b"ftypisom", "a video (MP4)"),
-    (4, b"ftypmp4", "a video (MP4)"),
-    (4, b"ftypM4V", "a video (MP4)"),
-    (4, b"ftypqt", "a video (QuickTime)"),
-    (8, b"AVI ", "a video (AVI)"),
-    (8, b"WAVE", "a sound"),
-    (0, b"ID3", "a sound"),
-    (0, b"OggS", "a sound or video (Ogg)"),
-    (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself"),
+_SAVE = "save it as PNG or JPEG and give that"
+_VIDEO = "give it to `starcast video`"
+_UNPACK = "unpack it and give the pictures"
+_LEAVE = "leave it out"
+
+# (where, bytes, what it is, what to do): known, and not read
+_FOREIGN: tuple[tuple[int, bytes, str, str], ...] = (
+    (0, b"8BPS", "a Photoshop document", _SAVE),
+    (0, b"%PDF", "a PDF document", _SAVE),
+    (0, b"%!PS", "a PostScript drawing", _SAVE),
+    (0, b"\xc5\xd0\xd3\xc6", "a PostScript drawing", _SAVE),
+    (4, b"ftyphe", "a HEIC photograph", _SAVE),
+    (4, b"ftypmif1", "a HEIF photograph", _SAVE),
+    (4, b"ftypmsf1", "a HEIF photograph", _SAVE),
+    (4, b"ftypcrx ", "a raw photograph (CR3)", _SAVE),
+    (0, b"FUJIFILMCCD-RAW", "a raw photograph (RAF)", _SAVE),
+    (0, b"IIU\x00", "a raw photograph (RW2)", _SAVE),
+    (0, b"IIRO", "a raw photograph (ORF)", _SAVE),
+    (8, b"CR\x02\x00", "a raw photograph (CR2)", _SAVE),
+    (0, b"\xff\x0a", "a JPEG XL picture", _SAVE),
+    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture", _SAVE),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR picture", _SAVE),
+    (0, b"#?RADIANCE", "a Radiance HDR picture", _SAVE),
+    (0, b"\x00\x00\x01\x00", "an icon", _SAVE),
+    (0, b"gimp xcf", "a GIMP document", _SAVE),
+    (0, b"DDS ", "a DDS texture", _SAVE),
+    (0, b"PK\x03\x04", "a ZIP archive", _UNPACK),
+    (0, b"\x1f\x8b", "a gzip archive", _UNPACK),
+    (0, b"Rar!", "a RAR archive", _UNPACK),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
+    (0, b"\x7fELF", "a program", _LEAVE),
+    (0, b"MZ", "a program", _LEAVE),
+    (0, b"\x1aE\xdf\xa3", "a video (Matroska)", _VIDEO),
+    (4, b"ftypiso", "a video (MP4)", _VIDEO),
+    (4, b"ftypmp4", "a video (MP4)", _VIDEO),
+    (4, b"ftypM4V", "a video (MP4)", _VIDEO),
+    (4, b"ftypqt", "a video (QuickTime)", _VIDEO),
+    (8, b"AVI ", "a video (AVI)", _VIDEO),
+    (8, b"WAVE", "a sound", _LEAVE),
+    (0, b"ID3", "a sound", _LEAVE),
+    (0, b"OggS", "a sound or a video (Ogg)", _VIDEO),
+    (0, b"version https://git-lfs", "a Git LFS pointer and not the file itself", "fetch it with `git lfs pull`"),
 )
 _RAW_SUFFIXES = frozenset({
     ".dng", ".nef", ".arw", ".cr2", ".pef", ".srw", ".3fr", ".iiq", ".erf", ".kdc", ".dcr", ".mrw", ".nrw", ".rwl",
 })  # fmt: skip
 
 
-def foreign(head: bytes, suffix: str) -> str | None:
-    """What an unread kind of file is, in words, or None. `head` holds its first HEAD_BYTES; `suffix` as in `Path`."""
-    for offset, signature, words in _FOREIGN:
+def foreign(head: bytes, suffix: str) -> tuple[str, str] | None:
+    """(what an unread kind of file is, what to do with it), or None for what may be a picture that is read.
+
+    `head` holds the file's first HEAD_BYTES; `suffix` is as in `Path`.
+    """
+    for offset, signature, what, step in _FOREIGN:
         if head[offset : offset + len(signature)] == signature:
-            return words
+            return what, step
     if suffix.lower() in _RAW_SUFFIXES:  # they are TIFF files whose first picture is a thumbnail
-        return f"a raw photograph ({suffix[1:].upper()})"
+        return f"a raw photograph ({suffix[1:].upper()})", _SAVE
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<svg", b"<?xml")):
-        return "an SVG drawing" if b"<svg" in start or suffix.lower() == ".svg" else "an XML document"
+        drawing = b"<svg" in start or suffix.lower() == ".svg"
+        return ("an SVG drawing", _SAVE) if drawing else ("an XML document", _LEAVE)
     if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page"
+        return "a web page", "download the picture itself"
     return None
 
 

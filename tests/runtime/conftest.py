@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import numpy as np
@@ -171,3 +173,15 @@ def rewrite_manifest():
         (bundle / MANIFEST).write_bytes(encode(msgspec.structs.replace(manifest, **{"files": files, **changes})))
 
     return rewrite
+
+
+@pytest.fixture(scope="session")
+def odd_pictures() -> ModuleType:
+    """The module odd_pictures.py: one scene in every format, and files that cannot be read."""
+    path = Path(__file__).with_name("odd_pictures.py")
+    spec = importlib.util.spec_from_file_location("odd_pictures", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
