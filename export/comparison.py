@@ -1,0 +1,70 @@
+"""What PyTorch and an engine give for the same pictures, in the same units, and how far they are apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from starcast.train.networks.stargan_v2 import Generator
+from torch import Tensor
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run of the frame graph: sources uint8 [N, H, W, 3], styles float32 [N or 1, S]."""
+
+    sources: NDArray[np.uint8]
+    styles: Floats
+
+    @property
+    def batch(self) -> int:
+        """How many pictures are translated at once."""
+        return len(self.sources)
+
+    @property
+    def feeds(self) -> dict[str, NDArray[Any]]:
+        """The graph's inputs by name."""
+        return {"image": self.sources, "style": self.styles}
+
+
+def difference(got: NDArray[Any], expected: NDArray[Any]) -> float:
+    """max |a - b| / max(1, |b|), in float64; infinite where `got` is not finite."""
+    if not np.isfinite(got).all():
+        return float("inf")
+    expected = expected.astype(np.float64)
+    return float(np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected))))
+
+
+def as_floats(images: NDArray[np.uint8]) -> Tensor:
+    """uint8 [N, H, W, 3] -> float32 (N, 3, H, W) in -1..1, spelled as in training."""
+    return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+
+
+def as_bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """[N, 3, H, W] in -1..1 -> uint8 [N, H, W, 3], rounded half to even."""
+    levels = np.clip(np.rint(images.astype(np.float64) * 127.5 + 127.5), 0, 255)
+    return levels.transpose(0, 2, 3, 1).astype(np.uint8)
+
+
+def translated_by_torch(generator: Generator, trial: Trial) -> Floats:
+    """PyTorch's translations, [N, 3, H, W] in -1..1, not rounded."""
+    styles = torch.from_numpy(trial.styles).expand(trial.batch, -1)
+    with torch.inference_mode():
+        result: Floats = generator(as_floats(trial.sources), styles).numpy()
+    return result
+
+
+def open_session(graph: Path | ir.Model) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU, for a file or a graph in memory."""
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    source = str(graph) if isinstance(graph, Path) else ir.to_proto(graph).SerializeToString()
+    return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])

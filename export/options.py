@@ -1,0 +1,20 @@
+"""What `starcast export` can be told. Imports no torch: `--help` is made from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starcast.options import CheckedOptions, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions(CheckedOptions):
+    """Options of an export. The gate's tolerances are not among them: a graph is right or it is not written."""
+
+    domains: tuple[str, ...] = option(
+        (), "Names of the domains, in the networks' order; without it those of the checkpoint.", metavar="NAME,NAME,…"
+    )
+    data: str | None = option(
+        None, "Name of the data set, for the model card; without it the checkpoint's.", metavar="NAME"
+    )
+    mean_draws: int = option(10_000, "Latents that each domain's mean style is taken over (for --psi).", minimum=1)

@@ -1,0 +1,51 @@
+"""Pictures made by arithmetic, for the gate and for previews: no photograph is ever needed.
+
+All of them have texture. On a flat picture instance norm divides rounding noise by a variance near zero, so that
+two right engines differ: such pictures say nothing about a graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+
+def textured(height: int, width: int, draws: np.random.RandomState) -> Image:
+    """Grains of two sizes, every level from 0 to 255: uint8 [height, width, 3]."""
+    coarse = draws.randint(0, 256, (height // 4 + 1, width // 4 + 1, 3))
+    grains = coarse.repeat(4, axis=0).repeat(4, axis=1)[:height, :width]
+    fine = draws.randint(0, 256, (height, width, 3))
+    return np.where(draws.rand(height, width, 1) < 0.5, grains, fine).astype(np.uint8)
+
+
+def smooth(height: int, width: int, draws: np.random.RandomState) -> Image:
+    """Slow waves of colour, without an edge."""
+    y = np.linspace(0, 1, height)[:, None, None]
+    x = np.linspace(0, 1, width)[None, :, None]
+    frequency, phase = draws.uniform(0.5, 2.5, (2, 3)), draws.uniform(0, 1, (2, 3))
+    waves = np.sin(2 * np.pi * (frequency[0] * y + phase[0])) + np.sin(2 * np.pi * (frequency[1] * x + phase[1]))
+    picture: Image = np.rint(127.5 + 63 * waves).astype(np.uint8)
+    return picture
+
+
+def edged(height: int, width: int, draws: np.random.RandomState) -> Image:
+    """Black and white with hard edges: a checkerboard of uneven fields, and a disc."""
+    rows = np.cumsum(draws.rand(height) < 8 / height)
+    columns = np.cumsum(draws.rand(width) < 8 / width)
+    y, x = np.ogrid[0:height, 0:width]
+    disc = (y - height * draws.uniform(0.3, 0.7)) ** 2 + (x - width * draws.uniform(0.3, 0.7)) ** 2 < (height / 5) ** 2
+    white = ((rows[:, None] + columns[None, :]) % 2 == 1) ^ disc
+    return np.where(white[..., None], 255, 0).astype(np.uint8).repeat(3, axis=2)
+
+
+KINDS: tuple[Callable[[int, int, np.random.RandomState], Image], ...] = (textured, smooth, edged)
+
+
+def pictures(count: int, height: int, width: int, seed: int) -> Image:
+    """uint8 [count, height, width, 3] RGB: the kinds in turn."""
+    draws = np.random.RandomState(seed)
+    return np.stack([KINDS[number % len(KINDS)](height, width, draws) for number in range(count)])

@@ -1,0 +1,210 @@
+"""Networks become plain ONNX graphs: traced by torch.onnx's dynamo exporter, then given names that a person can read.
+
+    generator      image uint8 [batch, height, width, 3], style float32 [styles, S] -> translation uint8
+    mapping        latent float32 [batch, L], domain int64 [batch] -> style float32 [batch, S]
+    style_encoder  image uint8 [batch, size, size, 3], domain int64 [batch] -> style float32 [batch, S]
+
+`styles` is `batch`, or 1 where one style serves the whole batch. Pictures are RGB.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+from starcast.train.networks.stargan_v2 import Generator, MappingNetwork, StarGANv2Config, StyleEncoder
+from torch import Tensor, nn
+
+OPSET = 18  # what the exporter writes without converting, and what every engine reads
+LEVELS = 127.5  # 0..255 <-> -1..1
+
+
+class FrameNetwork(nn.Module):
+    """The generator between bytes: scaled to -1..1 going in; scaled back, rounded half to even, clipped going out."""
+
+    def __init__(self, generator: Generator):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, image: Tensor, style: Tensor) -> Tensor:
+        translation: Tensor = self.generator(_from_bytes(image), style) * LEVELS + LEVELS
+        return translation.round().clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8)
+
+
+class LatentNetwork(nn.Module):
+    """The mapping network with each layer's heads stacked, so that a sample's domain is a Gather of weights."""
+
+    def __init__(self, network: MappingNetwork):
+        super().__init__()
+        self.shared = network.shared
+        depth = len(network.unshared[0])  # type: ignore[arg-type]
+        columns = [[head[index] for head in network.unshared] for index in range(depth)]  # type: ignore[index]
+        self.unshared = nn.ModuleList(
+            StackedLinear(layers) if isinstance(layers[0], nn.Linear) else layers[0] for layers in columns
+        )
+
+    def forward(self, latent: Tensor, domain: Tensor) -> Tensor:
+        x: Tensor = self.shared(latent)[:, None]
+        for layer in self.unshared:
+            x = layer(x, domain) if isinstance(layer, StackedLinear) else layer(x)
+        return x.squeeze(1)
+
+
+class ReferenceNetwork(nn.Module):
+    """The style encoder from bytes, its heads stacked as in LatentNetwork."""
+
+    def __init__(self, network: StyleEncoder):
+        super().__init__()
+        self.shared = network.shared
+        self.unshared = StackedLinear(list(network.unshared))
+
+    def forward(self, image: Tensor, domain: Tensor) -> Tensor:
+        x: Tensor = self.shared(_from_bytes(image)).flatten(1)[:, None]
+        style: Tensor = self.unshared(x, domain)
+        return style.squeeze(1)
+
+
+class StackedLinear(nn.Module):
+    """One linear layer a domain: (N, 1, in), (N,) -> (N, 1, out)."""
+
+    weight: Tensor  # (domains, in, out)
+    bias: Tensor  # (domains, 1, out)
+
+    def __init__(self, layers: list[Any]):
+        super().__init__()
+        self.register_buffer("weight", torch.stack([layer.weight.detach().t() for layer in layers]).contiguous())
+        self.register_buffer("bias", torch.stack([layer.bias.detach()[None] for layer in layers]))
+
+    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
+        return x @ self.weight.index_select(0, domain) + self.bias.index_select(0, domain)
+
+
+def trace_generator(generator: Generator, config: StarGANv2Config) -> ir.Model:
+    """The frame graph, for any batch and for every height and width that is a multiple of the stride."""
+    side = config.image_size
+    example = {"image": torch.zeros(2, side, side, 3, dtype=torch.uint8), "style": torch.zeros(2, config.style_dim)}
+    model = _trace(FrameNetwork(generator), example, "translation", "generator")
+    image, style = model.graph.inputs
+    # Nothing in the graph depends on the size or on whether styles are shared (it resizes by a factor, norms and
+    # styles broadcast), but the tracer fixes the one and equates the other. The gate runs both.
+    image.shape = ir.Shape(["batch", "height", "width", 3])
+    style.shape = ir.Shape(["styles", config.style_dim])
+    model.graph.outputs[0].shape = ir.Shape(["batch", "height", "width", 3])
+    return model
+
+
+def trace_mapping(network: MappingNetwork, config: StarGANv2Config) -> ir.Model:
+    """The graph that makes styles from latents."""
+    example = {"latent": torch.zeros(2, config.latent_dim), "domain": torch.zeros(2, dtype=torch.int64)}
+    return _trace(LatentNetwork(network), example, "style", "mapping")
+
+
+def trace_style_encoder(network: StyleEncoder, config: StarGANv2Config) -> ir.Model:
+    """The graph that makes styles from references of the size that the networks were trained at."""
+    side = config.image_size
+    image = torch.zeros(2, side, side, 3, dtype=torch.uint8)
+    example = {"image": image, "domain": torch.zeros(2, dtype=torch.int64)}
+    return _trace(ReferenceNetwork(network), example, "style", "style_encoder")
+
+
+def _from_bytes(image: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in -1..1."""
+    return image.to(torch.float32).permute(0, 3, 1, 2) / LEVELS - 1
+
+
+def _trace(network: nn.Module, example: dict[str, Tensor], output: str, name: str) -> ir.Model:
+    network.eval().requires_grad_(False)
+    batch = torch.export.Dim("batch")
+    traced = torch.export.export(network, (), example, dynamic_shapes={key: {0: batch} for key in example})
+    program = torch.onnx.export(traced, dynamo=True, opset_version=OPSET, verbose=False, output_names=[output])
+    assert program is not None
+    return _tidied(program.model, name, prefix="generator." if isinstance(network, FrameNetwork) else "")
+
+
+def _tidied(model: ir.Model, name: str, prefix: str) -> ir.Model:
+    """Names by module path, no traces of the exporter's own, no shapes but those of inputs and outputs."""
+    RemoveUnusedNodesPass()(model)
+    RemoveUnusedOpsetsPass()(model)
+    graph = model.graph
+    graph.name = name
+    _name_initializers(graph, prefix)
+    _name_nodes(graph, prefix)
+    interface = {*graph.inputs, *graph.outputs}
+    for value in interface:
+        assert value.shape is not None
+        value.shape = ir.Shape(["batch", *list(value.shape)[1:]])
+    for node in graph:
+        node.metadata_props.clear()  # stack traces name files of the machine that exported
+        node.doc_string = None
+        for value in node.outputs:
+            value.metadata_props.clear()
+            if value not in interface:
+                value.shape = value.type = None
+    for value in [*graph.inputs, *graph.initializers.values()]:
+        value.metadata_props.clear()
+    graph.metadata_props.clear()
+    return model
+
+
+def _name_initializers(graph: ir.Graph, prefix: str) -> None:
+    taken: Counter[str] = Counter()
+    values = list(graph.initializers.values())
+    graph.initializers.clear()
+    for value in values:
+        assert value.name is not None
+        assert value.const_value is not None
+        weight = value.name.endswith((".weight", ".bias"))
+        value.name = _unique(value.name.removeprefix(prefix) if weight else _constant_name(value.const_value), taken)
+        graph.initializers.add(value)
+
+
+def _constant_name(tensor: Any) -> str:
+    """`1.4142135`, `ones.512`, `1x512x1x1`: what a constant holds."""
+    array = tensor.numpy()
+    if array.ndim == 0:
+        return str(array)
+    if array.dtype.kind == "f" and array.size > 8 and np.ptp(array) == 0 and array.flat[0] in (0, 1):
+        return f"{'ones' if array.flat[0] else 'zeros'}.{array.size}"
+    return "x".join(f"{number:g}" for number in array.flat) if array.size <= 8 else f"constant.{array.size}"
+
+
+def _name_nodes(graph: ir.Graph, prefix: str) -> None:
+    """Nodes and their outputs bear the path of their module; functions within a module, its path and the operator."""
+    taken: Counter[str] = Counter(name for name in graph.initializers if name is not None)
+    taken.update(value.name for value in [*graph.inputs, *graph.outputs] if value.name is not None)
+    places: dict[ir.Node, str] = {}
+    for node in graph:
+        weight = _weight_of(node)
+        places[node] = weight.rpartition(".")[0] if weight else _scope(node, places).removeprefix(prefix).rstrip(".")
+        path = places[node] if weight else f"{places[node]}.{node.op_type}".lstrip(".")
+        node.name = _unique(path, taken)
+        for index, value in enumerate(node.outputs):
+            if not value.is_graph_output():
+                value.name = node.name if len(node.outputs) == 1 else f"{node.name}.{index}"
+
+
+def _weight_of(node: ir.Node) -> str | None:
+    """The name of the weight that makes a node a whole module."""
+    if node.op_type not in {"Conv", "Gemm"} or node.inputs[1] is None:
+        return None
+    name = node.inputs[1].name
+    return name if name is not None and name.endswith(".weight") else None
+
+
+def _scope(node: ir.Node, places: dict[ir.Node, str]) -> str:
+    """The path of the module that a node was traced in; a node that the exporter made itself is where its input is."""
+    scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+    if scopes:
+        return next((scope for scope in reversed(scopes[:-1]) if scope), "")
+    producer = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    return places[producer] if producer is not None else ""
+
+
+def _unique(name: str, taken: Counter[str]) -> str:
+    taken[name] += 1
+    return name if taken[name] == 1 else f"{name}.{taken[name]}"
