@@ -29,19 +29,18 @@ def fit(image: NDArray[np.uint8], size: tuple[int, int], mode: str = "stretch") 
         canvas = Image.new("RGB", (width, height))
         canvas.paste(_resized(picture, inside), ((width - inside[0]) // 2, (height - inside[1]) // 2))
         return np.array(canvas)
-    box = centred_box(rows, columns, height / width) if mode == "crop" else None
-    return np.array(_resized(picture, (width, height), box))
+    if mode == "crop":
+        picture = picture.crop(centred_box(rows, columns, height / width))
+    return np.array(_resized(picture, (width, height)))
 
 
-def centred_box(height: int, width: int, aspect: float) -> tuple[float, float, float, float]:
-    """Largest centred part with `aspect` = height / width, as (left, top, right, bottom) in the picture's pixels."""
-    part_width = min(float(width), height / aspect)
-    part_height = min(float(height), width * aspect)
-    left, top = (width - part_width) / 2, (height - part_height) / 2
-    return left, top, min(left + part_width, float(width)), min(top + part_height, float(height))
+def centred_box(height: int, width: int, aspect: float) -> tuple[int, int, int, int]:
+    """Largest centred part with `aspect` = height / width, in whole pixels, as (left, top, right, bottom)."""
+    part_width = max(1, round(min(width, height / aspect)))
+    part_height = max(1, round(min(height, width * aspect)))
+    left, top = (width - part_width) // 2, (height - part_height) // 2
+    return left, top, left + part_width, top + part_height
 
 
-def _resized(
-    picture: Image.Image, size: tuple[int, int], box: tuple[float, float, float, float] | None = None
-) -> Image.Image:
-    return picture.resize(size, Image.Resampling.BILINEAR, box=box)
+def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return picture.resize(size, Image.Resampling.BILINEAR)
