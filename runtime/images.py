@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
-from starcast.runtime import formats
+from starcast.runtime import formats, libtiff
 from starcast.runtime.colour import to_srgb
 from starcast.runtime.fit import FITS, centred_box, fit
 
@@ -75,6 +75,7 @@ def read_image(
     Raises ImageError: one sentence that names the file, the cause and the next step.
     """
     path = Path(path)
+    libtiff.silence()
     with _regular_file(path, max_pixels) as file, _quiet_pillow():
         head = file.read(formats.HEAD_BYTES)
         file.seek(0)

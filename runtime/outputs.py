@@ -48,7 +48,7 @@ def is_one_file(output: Path, sources: int, styles: int) -> bool:
         raise OptionError(f"{shown(output)} cannot be written: end it in {', '.join(WRITTEN_SUFFIXES)}")
     if sources * styles > 1:
         raise OptionError(
-            f"{shown(output)} is one picture, but there are {sources} sources and {styles} styles: give -o a folder"
+            f"{shown(output)} is one picture, and {sources * styles} are to be written: give -o the name of a folder"
         )
     return True
 
@@ -95,7 +95,7 @@ def refuse_to_overwrite_sources(sources: Sequence[SourceFile], paths: Sequence[t
 def _distinct_stems(places: Sequence[PurePath], suffix: str) -> list[PurePath]:
     """Each place without its suffix, or with it, or numbered."""
     room = NAME_BYTES - len(suffix) - 8
-    short = [place.with_name(_shortened(place.stem, room)) for place in places]
+    short = [place.with_name(_shortened(_stem(place), room)) for place in places]
     shared = Counter(_folded(place) for place in short)
     taken: set[str] = set()
     stems: list[PurePath] = []
@@ -104,6 +104,11 @@ def _distinct_stems(places: Sequence[PurePath], suffix: str) -> list[PurePath]:
         folder = "" if wanted.parent == PurePath() else f"{wanted.parent}/"
         stems.append(wanted.with_name(_numbered(wanted.name, taken, folder)))
     return stems
+
+
+def _stem(place: PurePath) -> str:
+    """The name without its suffix; a name of dots alone would mean a folder."""
+    return place.stem if place.stem.strip(".") else place.name.replace(".", "_")
 
 
 def _numbered(name: str, taken: set[str], folder: str = "") -> str:

@@ -147,7 +147,7 @@ def _below(path: Path, base: Path | None) -> PurePath:
         relative = path.relative_to(base)
         if ".." not in relative.parts:
             return relative
-    return PurePath(path.name)
+    return PurePath(path.name or "picture")
 
 
 def _is_folder(path: Path) -> bool:
