@@ -45,7 +45,7 @@ def anatomy(pose: Pose) -> list[Part]:
         Part(_leg(pose, at=-0.60, phase=math.pi), "coat"),
         Part(_ellipse(0.0, 0.0, half_length * 0.93, half_height * 0.9), "coat", lined=False),  # hides the hips' lines
         Part(_ellipse(x, y, radius * 1.08, radius), "face"),
-        Part(_ellipse(x + radius * 0.62, y + radius * 0.38, radius * 0.58, radius * 0.42), "muzzle", lined=False),
+        Part(_ellipse(x + radius * 0.55, y + radius * 0.36, radius * 0.5, radius * 0.42), "muzzle", lined=False),
         Part(_ear(pose, x, y, behind=0.30), "face"),
         Part(_ellipse(eye_x, eye_y, radius * 0.24, radius * 0.31), "black", lined=False),
         Part(_ellipse(eye_x + radius * 0.08, eye_y - radius * 0.12, radius * 0.1, radius * 0.1), "white", lined=False),
