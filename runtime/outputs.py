@@ -84,6 +84,12 @@ def state_of(path: Path, mark: str, size: tuple[int, int]) -> State:
     return State.DONE if mark_of(path) == mark and whole.shape[:2] == size else State.OTHER
 
 
+def refuse_source_folder(sources: Sequence[Path], output: Path) -> None:
+    """Raises OptionError where translations would land among the sources of a folder."""
+    if any(os.path.realpath(source) == os.path.realpath(output) and source.is_dir() for source in sources):
+        raise OptionError(f"{shown(output)} is a source and the output as well: give another folder with -o")
+
+
 def refuse_to_overwrite_sources(sources: Sequence[SourceFile], paths: Sequence[tuple[Path, ...]]) -> None:
     """Raises OptionError where a translation would take the place of a source."""
     originals = {os.path.realpath(source.path) for source in sources}

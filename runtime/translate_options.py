@@ -1,0 +1,32 @@
+"""The options of `starcast translate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from starcast.runtime.images import FITS, MAX_PIXELS
+from starcast.runtime.styles import StyleOptions
+
+from starcast.options import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateOptions(StyleOptions):
+    """What `translate_all` does, and where it puts it."""
+
+    output: Path | None = option(  # noqa: RUF009  a field, not a value
+        None,
+        "Folder for the translations; with one source and one style also a picture's name (.png, .jpg, .webp).",
+        flags=("-o", "--output"),
+        metavar="OUT",
+    )
+    fit: str = option("stretch", "How a source gets the model's size: stretch as the official code does, "
+                      "crop the centre, or pad with black.", choices=FITS)  # fmt: skip
+    format: str = option("png", "Format of the translations in a folder.", choices=("png", "jpg", "webp"))
+    batch: int = option(4, "Pictures that the engine gets at a time.", minimum=1, maximum=1024)
+    backend: str = option("auto", "Engine; `starcast doctor` lists them.", metavar="NAME")
+    precision: str = option("fp32", "Precision of the bundle's variant.", metavar="NAME")
+    threads: int | None = option(None, "Threads of the engine; as many as this process may use by default.", minimum=1)
+    overwrite: bool = option(False, "Make translations again that are there.")
+    max_pixels: int = option(MAX_PIXELS, "Sources with more pixels are refused before decoding.", minimum=1)

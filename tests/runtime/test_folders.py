@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from starcast.runtime import folders
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.folders import translate_all
+from starcast.runtime.images import read_image, write_image
+from starcast.runtime.translate_options import TranslateOptions
+from starcast.runtime.translator import Translator
+
+from starcast.errors import EngineError, ImageError, OptionError
+
+
+def _picture(seed: int, side: int = 32) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+
+
+def _photos(folder: Path, count: int) -> Path:
+    for number in range(count):
+        write_image(folder / f"{number:03}.png", _picture(number))
+    return folder
+
+
+def _latent(seed: int) -> np.ndarray:
+    return np.random.RandomState(seed).standard_normal(4).astype(np.float32)
+
+
+def _translate(bundle: Path, *sources: Path, **options: object):
+    lines: list[str] = []
+    options = {"domain": "dog", "backend": "onnxruntime", "threads": 1, **options}
+    report = translate_all(bundle, sources, TranslateOptions(**options), say=lines.append)
+    return report, lines
+
+
+def _modified(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+
+
+@pytest.mark.parametrize("batch", [1, 3, 16])
+def test_every_picture_of_a_folder_is_translated_in_batches_of_any_size(tmp_path, tiny_bundle, tiny_model, batch):
+    photos = _photos(tmp_path / "in/deep", 7).parent
+    report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out", seed=7, batch=batch)
+    assert (report.done, report.skipped, report.failed, lines) == (7, 0, [], [])
+    for number in range(7):
+        expected = tiny_model.translation(_picture(number)[None], tiny_model.latent_style(_latent(7), 1))[0]
+        np.testing.assert_array_equal(read_image(tmp_path / f"out/deep/{number:03}.png"), expected)
+
+
+def test_several_styles_have_a_folder_each_and_every_source_is_read_once(
+    tmp_path, tiny_bundle, tiny_model, monkeypatch
+):
+    photos = _photos(tmp_path / "in", 3)
+    read: list[str] = []
+
+    def counted(path, **settings):
+        read.append(Path(path).name)
+        return read_image(path, **settings)
+
+    monkeypatch.setattr(folders, "read_image", counted)
+    report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", domain="all", seed=3, batch=2)
+    assert report.done == 9
+    assert sorted(read) == ["000.png", "001.png", "002.png"]
+    styles = sorted(path for path in (tmp_path / "out").iterdir() if path.is_dir())
+    assert len(styles) == 3
+    for number, style in enumerate(styles):
+        expected = tiny_model.translation(_picture(2)[None], tiny_model.latent_style(_latent(3), number))[0]
+        np.testing.assert_array_equal(read_image(style / "002.png"), expected)
+
+
+def test_one_unreadable_picture_is_named_and_the_rest_is_translated(tmp_path, tiny_bundle):
+    photos = _photos(tmp_path / "in", 3)
+    (photos / "001.png").write_bytes((photos / "001.png").read_bytes()[:100])
+    report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
+    assert report.done == 2
+    assert len(report.failed) == 1
+    assert lines == report.failed
+    assert "001.png is damaged" in lines[0]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000.png", "002.png", "starcast.json"]
+
+
+def test_a_folder_of_odd_and_hostile_files_gives_a_sentence_or_an_upright_picture_for_each(
+    tmp_path, tiny_bundle, tiny_model, odd_pictures
+):
+    readable, unreadable = odd_pictures.readable(), odd_pictures.unreadable()
+    odd_pictures.make(tmp_path / "in", {name: content for name, (content, _, _) in readable.items()})
+    odd_pictures.make(tmp_path / "in", {name: content for name, (content, _) in unreadable.items()})
+    (tmp_path / "in/folder.png").mkdir()
+    if os.name != "nt":
+        os.mkfifo(tmp_path / "in/pipe.png")
+        (tmp_path / "in/broken.png").symlink_to("nowhere")
+        (tmp_path / "in/line\nbreak.png").write_bytes(b"")
+        unreadable = {**unreadable, "pipe.png": 0, "broken.png": 0, "line\\nbreak.png": 0}
+    report, lines = _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out")
+    assert report.done == len(readable)
+    assert lines == report.failed
+    assert all(line.isprintable() for line in lines)
+    assert sorted(name for name in unreadable if not any(name in line for line in lines)) == []
+    assert len(report.failed) == len(unreadable)
+    written = [path for path in (tmp_path / "out").iterdir() if path.name != "starcast.json"]
+    assert len(written) == len(readable)
+    assert not [path for path in written if path.name.startswith(".")]
+    style = tiny_model.latent_style(_latent(0), 1)
+    for orientation in range(1, 9):
+        stored = np.asarray(Image.fromarray(odd_pictures.scene()).resize((32, 32), Image.Resampling.BILINEAR))
+        expected = tiny_model.translation(stored[None], style)[0]
+        np.testing.assert_array_equal(read_image(tmp_path / f"out/turned-{orientation}.png.png"), expected)
+
+
+def test_a_second_start_makes_only_what_is_missing_or_damaged(tmp_path, tiny_bundle, monkeypatch):
+    photos = _photos(tmp_path / "in", 4)
+    out = tmp_path / "out"
+    _translate(tiny_bundle, photos, output=out)
+    (out / "000.png").unlink()
+    (out / "001.png").write_bytes((out / "001.png").read_bytes()[:-40])
+    before = _modified(out)
+    report, _ = _translate(tiny_bundle, photos, output=out)
+    assert (report.done, report.skipped) == (2, 2)
+    after = _modified(out)
+    assert [name for name in ("002.png", "003.png") if before[name] != after[name]] == []
+
+    def unexpected(*_: object, **__: object) -> None:
+        raise AssertionError("an engine was started for nothing")
+
+    monkeypatch.setattr(folders, "Translator", unexpected)
+    report, _ = _translate(tiny_bundle, photos, output=out)
+    assert (report.done, report.skipped) == (0, 4)
+
+
+@pytest.mark.parametrize("change", [{"seed": 8}, {"domain": "cat"}, {"psi": 0.5}, {"fit": "crop"}])
+def test_whole_pictures_of_another_origin_are_not_overwritten_unless_asked(tmp_path, tiny_bundle, change):
+    photos = _photos(tmp_path / "in", 2)
+    out = tmp_path / "out"
+    _translate(tiny_bundle, photos, output=out)
+    before = _modified(out)
+    with pytest.raises(OptionError, match=r"000\.png: 2 pictures there with another origin.*--overwrite"):
+        _translate(tiny_bundle, photos, output=out, **change)
+    assert _modified(out) == before
+    report, _ = _translate(tiny_bundle, photos, output=out, overwrite=True, **change)
+    assert (report.done, report.skipped) == (2, 0)
+
+
+def test_another_source_of_the_same_name_does_not_count_as_done(tmp_path, tiny_bundle):
+    photos = _photos(tmp_path / "in", 1)
+    _translate(tiny_bundle, photos, output=tmp_path / "out")
+    write_image(photos / "000.png", _picture(99))
+    with pytest.raises(OptionError, match="another origin"):
+        _translate(tiny_bundle, photos, output=tmp_path / "out")
+
+
+def test_a_copied_bundle_and_another_batch_or_engine_thread_count_change_nothing(tmp_path, tiny_bundle):
+    photos = _photos(tmp_path / "in", 2)
+    copied = shutil.copytree(tiny_bundle, tmp_path / "copied")
+    _translate(tiny_bundle, photos, output=tmp_path / "out")
+    report, _ = _translate(copied, photos, output=tmp_path / "out", batch=1, threads=2)
+    assert report.skipped == 2
+
+
+def test_an_output_with_a_picture_suffix_is_that_file_with_its_record_beside(tmp_path, tiny_bundle):
+    photos = _photos(tmp_path / "in", 1)
+    report, _ = _translate(tiny_bundle, photos / "000.png", output=tmp_path / "new/cat.webp")
+    assert report.done == 1
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["cat.webp", "cat.webp.json"]
+
+
+def test_the_source_folder_is_never_the_output_folder(tmp_path, tiny_bundle):
+    photos = _photos(tmp_path / "in", 1)
+    before = (photos / "000.png").read_bytes()
+    for source in (photos, photos / "000.png"):
+        with pytest.raises(OptionError, match="is a source"):
+            _translate(tiny_bundle, source, output=photos, overwrite=True)
+    assert (photos / "000.png").read_bytes() == before
+
+
+def test_an_output_folder_inside_the_source_folder_is_not_translated_again(tmp_path, tiny_bundle):
+    photos = _photos(tmp_path / "in", 2)
+    for _ in range(2):
+        report, _ = _translate(tiny_bundle, photos, output=photos / "out")
+    assert (report.done, report.skipped) == (0, 2)
+
+
+@pytest.mark.parametrize("name", ["nothing", "nothing/*.png"])
+def test_sources_that_are_not_there_are_reported(tmp_path, tiny_bundle, name):
+    photos = _photos(tmp_path / "in", 1)
+    report, lines = _translate(tiny_bundle, tmp_path / name, photos, output=tmp_path / "out")
+    assert report.done == 1
+    assert len(report.failed) == 1
+    assert "nothing" in lines[0]
+
+
+def test_no_picture_at_all_is_wrong_use(tmp_path, tiny_bundle):
+    (tmp_path / "in").mkdir()
+    with pytest.raises(OptionError, match="no pictures in"):
+        _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_files_that_are_no_pictures_are_named_and_do_no_harm(tmp_path, tiny_bundle):
+    photos = _photos(tmp_path / "in", 1)
+    for number in range(13):
+        (photos / f"note-{number:02}.md").write_text("x")
+    report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out")
+    assert report.failed == []
+    assert lines[0].endswith("note-00.md is not a picture: left alone")
+    assert lines[10:] == ["3 more files are not pictures: left alone"]
+
+
+def test_the_record_says_what_the_pictures_were_made_with(tmp_path, tiny_bundle):
+    photos = _photos(tmp_path / "in", 2)
+    reference = tmp_path / "rex.png"
+    write_image(reference, _picture(50))
+    _translate(tiny_bundle, photos, output=tmp_path / "out", ref=reference)
+    (run,) = json.loads((tmp_path / "out/starcast.json").read_text(encoding="utf-8"))["runs"]
+    assert run["bundle"]["sha256"] == open_bundle(tiny_bundle).sha256
+    assert run["counts"] == {"translated": 2, "there_already": 0, "failed": 0}
+    assert run["engine"]["name"] == "onnxruntime"
+    assert run["styles"][0]["reference"] == str(reference)
+    assert len(run["styles"][0]["sha256"]) == 64
+    assert run["sources"] == [str(photos)]
+    assert run["options"]["fit"] == "stretch"
+
+
+def test_an_engine_that_fails_keeps_what_was_done_and_the_next_start_goes_on(tmp_path, tiny_bundle, monkeypatch):
+    photos = _photos(tmp_path / "in", 6)
+    calls = 0
+    original = Translator.__call__
+
+    def failing(self, images, style):
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise EngineError("the engine gave up: start again")
+        return original(self, images, style)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Translator, "__call__", failing)
+        with pytest.raises(EngineError):
+            _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
+    report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
+    assert (report.done, report.skipped) == (2, 4)
+
+
+def test_an_interrupted_start_leaves_no_half_file(tmp_path, tiny_bundle, monkeypatch):
+    photos = _photos(tmp_path / "in", 8)
+    calls = 0
+    original = Translator.__call__
+
+    def interrupted(self, images, style):
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise KeyboardInterrupt
+        return original(self, images, style)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Translator, "__call__", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["000.png", "001.png", "starcast.json"]
+    report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out")
+    assert (report.done, report.skipped) == (6, 2)
+
+
+def test_a_full_disk_stops_the_start_at_once(tmp_path, tiny_bundle, monkeypatch):
+    photos = _photos(tmp_path / "in", 40)
+
+    def full(path, image, **_: object) -> None:
+        error = ImageError(f"{path} cannot be written (no space left on device): free the place")
+        raise error from OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folders, "write_image", full)
+    with pytest.raises(ImageError, match="no space left"):
+        _translate(tiny_bundle, photos, output=tmp_path / "out", batch=1)
+
+
+def test_one_place_that_cannot_be_written_to_is_a_failure_of_that_picture(tmp_path, tiny_bundle):
+    photos = _photos(tmp_path / "in", 2)
+    (tmp_path / "out/000.png/x").mkdir(parents=True)
+    report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out")
+    assert report.done == 1
+    assert "000.png cannot be written" in lines[0]
+
+
+def test_the_summary_counts_and_times_each_stage(tmp_path, tiny_bundle):
+    report, _ = _translate(tiny_bundle, _photos(tmp_path / "in", 3), output=tmp_path / "out")
+    first, second = report.summary().splitlines()
+    assert first == "3 translated, 0 there already, 0 failed."
+    assert all(stage in second for stage in ("read", "fit", "run", "write", "images/s"))
+    assert all(ms > 0 for ms in report.stage_ms().values())
+
+
+def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, tiny_bundle, monkeypatch):
+    photos = _photos(tmp_path / "in", 60)
+    alive, most = 0, 0
+    original = folders.Prepared
+
+    class Counted(original):
+        def __init__(self, *values: object) -> None:
+            nonlocal alive, most
+            super().__init__(*values)
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    monkeypatch.setattr(folders, "Prepared", Counted)
+    report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
+    assert report.done == 60
+    assert most <= 16
