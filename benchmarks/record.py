@@ -1,0 +1,62 @@
+"""Where a figure comes from: processor, instruction set, versions, command and commit, beside every result."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from starcast.atomic import write_text
+from starcast.runtime.processor import Processor, read_processor
+
+PACKAGES = ("starcast", "torch", "onnxruntime", "openvino", "onnx", "numpy", "av")
+
+
+def provenance(*, threads: int) -> dict[str, Any]:
+    """The facts that a figure means nothing without. The commit is None outside a checkout."""
+    processor: Processor = read_processor()
+    return {
+        "processor": processor.name,
+        "instruction_sets": list(processor.instruction_sets),
+        "cores": processor.cores,
+        "threads": threads,
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "command": " ".join(["starcast", *sys.argv[1:]]),
+        "commit": commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def commit() -> str | None:
+    """The commit of the checkout this code runs from, with "+" if files differ from it; None outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        git = ["git", "-C", str(here)]
+        name = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return name.stdout.strip() + ("+" if changed.stdout.strip() else "")
+
+
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """Write a result as indented JSON, atomically."""
+    write_text(path, json.dumps(result, indent=2) + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
