@@ -1,0 +1,54 @@
+"""`starcast export` and `inspect`: parse, call one function, print. torch and onnx load inside the commands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from starcast.export.options import ExportOptions
+
+from starcast.options import config_option, options_from
+
+
+@click.command("export")
+@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-o", "--out", "bundle", type=click.Path(path_type=Path), required=True, metavar="BUNDLE",
+    help="Folder of the bundle; an old bundle is replaced.",
+)  # fmt: skip
+@config_option
+@options_from(ExportOptions)
+def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
+    """Turn a checkpoint, ours or official, into a bundle of ONNX graphs.
+
+    Every graph is compared with PyTorch on several pictures and batch sizes; above the tolerance nothing is written.
+    CHECKPOINT may also be a run's folder: its newest checkpoint is taken.
+
+    Example: starcast export run/checkpoints/step-020000.pt -o my-model
+    """
+    options = ExportOptions(**values)
+    from starcast.export.inspect import newest_checkpoint
+    from starcast.export.write import export_bundle
+
+    written = export_bundle(newest_checkpoint(checkpoint), bundle, options, click.echo)
+    for variant in written.manifest.variants:
+        click.echo(f"{variant.file}: {variant.flop / 1e9:.2f} GFLOP a picture, {variant.bytes / 1e6:.1f} MB")
+    click.echo(f"{bundle} is ready: starcast translate {bundle} PICTURE --domain {written.manifest.domains[0]} -o OUT")
+
+
+@click.command("inspect")
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+def inspect(path: Path, as_json: bool) -> None:
+    """Say what a checkpoint or bundle is, and what can run it here.
+
+    PATH is a checkpoint, a bundle's folder, or a run's folder. A bundle needs no PyTorch.
+
+    Example: starcast inspect my-model
+    """
+    from starcast.export.inspect import facts_of, lines_of
+
+    facts = facts_of(path)
+    click.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else "\n".join(lines_of(facts)))

@@ -1,0 +1,188 @@
+"""What a checkpoint, a bundle or a run's folder is, and what can run it here. torch loads for checkpoints only."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from starcast.runtime.backends.choose import BACKENDS
+from starcast.runtime.bundle import MANIFEST, Bundle, Variant, open_bundle
+from tabulate import tabulate
+
+from starcast.errors import CheckpointError
+
+Facts = dict[str, Any]
+
+
+def facts_of(path: Path) -> Facts:
+    """Everything that `starcast inspect` says, as JSON takes it. Raises BundleError or CheckpointError."""
+    path = Path(path)
+    if (path / MANIFEST).exists():
+        return bundle_facts(open_bundle(path))
+    return checkpoint_facts(newest_checkpoint(path))
+
+
+def newest_checkpoint(path: Path) -> Path:
+    """The path itself, or a run's newest checkpoint, snapshots included. Raises CheckpointError for other folders."""
+    if not path.is_dir():
+        return path
+    from starcast.train.run_folder import RunFolder
+
+    newest = RunFolder(path).newest()
+    if newest is None:
+        raise CheckpointError(
+            f"{path} is a folder without {MANIFEST} and without a run's checkpoints: give a checkpoint, a bundle or a "
+            "run's folder"
+        )
+    return newest
+
+
+def bundle_facts(bundle: Bundle) -> Facts:
+    """What a bundle is, whether its files are whole, and which engines run its variants here."""
+    manifest = bundle.manifest
+    for name in manifest.files:
+        bundle.file(name)
+    source, condition = manifest.source, manifest.condition
+    return {
+        "path": str(bundle.path),
+        "what": "bundle",
+        "family": manifest.provenance.family,
+        "domains": list(manifest.domains),
+        "size": [source.height, source.width] if source else None,
+        "stride": source.stride if source else None,
+        "style_dim": condition.size,
+        "latent_dim": condition.latent.size if condition.latent else None,
+        "mean_draws": condition.mean_draws,
+        "bytes": sum(facts.bytes for facts in manifest.files.values()),
+        "sha256": bundle.sha256,
+        "origin": {
+            "checkpoint": manifest.provenance.checkpoint,
+            "checkpoint_sha256": manifest.provenance.checkpoint_sha256,
+            "layout": manifest.provenance.layout,
+            "step": manifest.provenance.step,
+            "data_set": manifest.provenance.dataset,
+            "starcast": manifest.provenance.starcast,
+            "torch": manifest.provenance.torch,
+            "created": manifest.provenance.created,
+        },
+        "options": manifest.provenance.options,
+        "variants": [_variant_facts(variant) for variant in manifest.variants],
+        "next": f"starcast translate {bundle.path} PICTURE --domain {manifest.domains[0]} -o OUT",
+    }
+
+
+def checkpoint_facts(path: Path) -> Facts:
+    """What a checkpoint is: layout, configuration, networks and the options it was trained with."""
+    from starcast.train.checkpoint import read_checkpoint
+    from starcast.train.networks.stargan_v2 import AVERAGED
+
+    checkpoint = read_checkpoint(path)
+    stored = {**checkpoint.averaged, **(checkpoint.networks or {})}
+    parameters = {name: sum(tensor.numel() for tensor in state.values()) for name, state in stored.items()}
+    resumable = checkpoint.networks is not None and checkpoint.optimizers is not None
+    return {
+        "path": str(path),
+        "what": "full checkpoint" if resumable else "snapshot" if checkpoint.networks is None else "checkpoint",
+        "layout": checkpoint.layout,
+        "family": "stargan_v2",
+        "domains": list(checkpoint.domain_names),
+        "step": checkpoint.step,
+        "data_set": (checkpoint.dataset or {}).get("name"),
+        **dataclasses.asdict(checkpoint.config) | {"domains": list(checkpoint.domain_names)},
+        "stride": checkpoint.config.stride,
+        "parameters": {name: parameters[name] for name in (*AVERAGED, "discriminator") if name in parameters},
+        "bytes": path.stat().st_size,
+        "options": checkpoint.options,
+        "resumable": resumable,
+        "next": f"starcast export {path} -o BUNDLE",
+    }
+
+
+def lines_of(facts: Facts) -> list[str]:
+    """The facts as lines for a person."""
+    rows = [
+        [label, text]
+        for key, label in _LABELS.items()
+        if (value := facts.get(key)) is not None and (text := _shown(key, value))
+    ]
+    lines = [*tabulate(rows, tablefmt="plain", disable_numparse=True).splitlines()]
+    for variant in facts.get("variants", []):
+        lines += ["", *_variant_lines(variant)]
+    if facts.get("options"):
+        settings = ", ".join(f"{name} {_plain(value)}" for name, value in sorted(facts["options"].items()))
+        lines += ["", f"Trained with: {settings}"]
+    return [*lines, "", f"Next: {facts['next']}"]
+
+
+_LABELS = {
+    "path": "path", "what": "what", "layout": "layout", "family": "family", "domains": "domains", "step": "step",
+    "data_set": "data set", "size": "size", "image_size": "size", "stride": "stride", "style_dim": "style",
+    "latent_dim": "latent", "mapping_width": "mapping width", "channel_base": "channel base",
+    "max_channels": "most channels", "parameters": "parameters", "mean_draws": "mean style", "bytes": "bytes",
+    "sha256": "SHA-256", "origin": "origin",
+}  # fmt: skip
+
+
+def _shown(key: str, value: Any) -> str:
+    match key:
+        case "domains":
+            return ", ".join(f"{number} {name}" for number, name in enumerate(value))
+        case "size":
+            return f"{value[1]}x{value[0]}"
+        case "image_size":
+            return f"{value}x{value}"
+        case "stride":
+            return f"sides are multiples of {value}"
+        case "mean_draws":
+            return f"over {value:,} draws"
+        case "parameters":
+            return ", ".join(f"{name} {count:,}" for name, count in value.items())
+        case "bytes" | "step":
+            return f"{value:,}"
+        case "origin":
+            return ", ".join(f"{name} {text}" for name, text in value.items() if text is not None)
+        case _:
+            return str(value)
+
+
+def _variant_facts(variant: Variant) -> Facts:
+    return {
+        "file": variant.file,
+        "form": variant.form,
+        "precision": variant.precision,
+        "flop": variant.flop,
+        "bytes": variant.bytes,
+        "max_batch": variant.max_batch,
+        "parity": {
+            "worst": variant.parity.worst,
+            "tolerance": variant.parity.tolerance,
+            "levels": variant.parity.levels,
+            "pictures": variant.parity.pictures,
+            "batches": list(variant.parity.batches),
+        },
+        "engines": {name: why_not(name, variant) for name in BACKENDS},
+    }
+
+
+def why_not(name: str, variant: Variant) -> str | None:
+    """Why an engine cannot run a variant here, or None where it can."""
+    backend = BACKENDS[name]
+    return backend.absent() or backend.supports(variant)
+
+
+def _variant_lines(variant: Facts) -> list[str]:
+    parity = variant["parity"]
+    engines: Mapping[str, str | None] = variant["engines"]
+    return [
+        f"{variant['file']}: {variant['form']}, {variant['precision']}, {variant['flop'] / 1e9:.2f} GFLOP a picture, "
+        f"{variant['bytes'] / 1e6:.1f} MB",
+        f"  against PyTorch: {parity['worst']:.1e} (allowed {parity['tolerance']:.0e}), "
+        f"{parity['levels']} grey levels, {parity['pictures']} pictures",
+        *(f"  {name}: {reason or 'runs here'}" for name, reason in engines.items()),
+    ]
+
+
+def _plain(value: Any) -> str:
+    return "+".join(map(str, value)) or "all" if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,64 @@
+"""preview.jpg: a few sources and their translations into every domain, made by the graph that is shipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from starcast.export.comparison import Floats, open_session
+from starcast.export.pictures import smooth
+from starcast.runtime.fit import fit
+from starcast.runtime.images import read_image
+from starcast.train.domains import scan
+
+from starcast.errors import DatasetError, ImageError
+
+SOURCES, MOST_DOMAINS = 2, 4
+TILE, GAP = 128, 4
+
+
+def draw_preview(graph: Path, sources: NDArray[np.uint8], styles: Floats) -> NDArray[np.uint8]:
+    """A row a source: itself, then its translation to each style [D, S]. uint8 [H, W, 3]."""
+    session = open_session(graph)
+    rows = []
+    for source in sources:
+        feeds = [{"image": source[None], "style": style[None]} for style in styles[:MOST_DOMAINS]]
+        rows.append([source, *(session.run(None, feed)[0][0] for feed in feeds)])
+    return _grid([[fit(tile, (TILE, TILE)) for tile in row] for row in rows])
+
+
+def preview_sources(data: str | None, side: int) -> NDArray[np.uint8]:
+    """Held-out images of the data set where it is still there, else pictures made by arithmetic.
+
+    uint8 [SOURCES, side, side, 3].
+    """
+    found = _from_data_set(Path(data), side) if data else []
+    draws = np.random.RandomState(11)
+    made = [smooth(side, side, draws) for _ in range(SOURCES - len(found))]
+    return np.stack([*found, *made])
+
+
+def _from_data_set(data: Path, side: int) -> list[NDArray[np.uint8]]:
+    try:
+        domains = scan(data).domains
+    except (DatasetError, OSError):
+        return []  # moved or deleted since the training: a preview is worth no failure
+    images = []
+    for domain in domains[:SOURCES]:
+        for path in (domain.held_out or domain.training)[:1]:
+            try:
+                images.append(fit(read_image(path), (side, side)))
+            except ImageError:
+                continue
+    return images
+
+
+def _grid(rows: list[list[NDArray[np.uint8]]]) -> NDArray[np.uint8]:
+    height, width = len(rows) * (TILE + GAP) + GAP, len(rows[0]) * (TILE + GAP) + GAP
+    grid = np.full((height, width, 3), 255, dtype=np.uint8)
+    for down, row in enumerate(rows):
+        for right, tile in enumerate(row):
+            top, left = GAP + down * (TILE + GAP), GAP + right * (TILE + GAP)
+            grid[top : top + TILE, left : left + TILE] = tile
+    return grid
