@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from starcast.runtime.translate_options import TranslateOptions
 
 from starcast.options import options_from
+from starcast.runtime.translate_options import TranslateOptions
 
 
 @click.command("translate")

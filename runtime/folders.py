@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from starcast.errors import BundleError, ImageError, OptionError
 from starcast.runtime import provenance
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.images import fit, read_image, shown, write_image
@@ -33,8 +35,6 @@ from starcast.runtime.styles import StyleRequest, requests_from
 from starcast.runtime.threads import InOrder, mapped, pool
 from starcast.runtime.translate_options import TranslateOptions
 from starcast.runtime.translator import Translator
-
-from starcast.errors import BundleError, ImageError, OptionError
 
 READERS = 3
 WRITERS = 2

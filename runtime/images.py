@@ -16,12 +16,12 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
-from starcast.runtime import formats, libtiff
-from starcast.runtime.colour import to_srgb
-from starcast.runtime.fit import FITS, centred_box, fit
 
 from starcast.atomic import atomic_path
 from starcast.errors import ImageError
+from starcast.runtime import formats, libtiff
+from starcast.runtime.colour import to_srgb
+from starcast.runtime.fit import FITS, centred_box, fit
 
 __all__ = [
     "FITS", "JPEG_QUALITY", "MAX_PIXELS", "WRITTEN_SUFFIXES", "centred_box", "fit", "mark_of", "read_image", "shown",
@@ -84,10 +84,10 @@ def read_image(
             raise ImageError(f"{shown(path)} is {unread[0]}, which cannot be read here: {unread[1]}")
         with contextlib.closing(_opened(path, file, head)) as image:
             _check_size(path, image, max_pixels)
-            large = image.size[0] * image.size[1] > LARGE_PIXELS
             try:
                 if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
                     image.draft(image.mode, (max(at_least), max(at_least)))
+                large = image.size[0] * image.size[1] > LARGE_PIXELS
                 with _one_large if large else contextlib.nullcontext():
                     image.load()
                     return _upright(to_srgb(image), image)

@@ -19,10 +19,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from starcast.errors import ImageError, OptionError
 from starcast.runtime.images import WRITTEN_SUFFIXES, mark_of, read_image, shown
 from starcast.runtime.sources import SourceFile
-
-from starcast.errors import ImageError, OptionError
 
 NAME_BYTES = 255  # what Linux, macOS and Windows allow for one name
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")

@@ -14,11 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from starcast.runtime.bundle import Bundle
-
 from starcast import __version__
 from starcast.atomic import write_text
 from starcast.options import as_json
+from starcast.runtime.bundle import Bundle
 
 FORMAT = 1  # 1: the first
 RECORD = "starcast.json"

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from starcast.options import option
 from starcast.runtime.images import FITS, MAX_PIXELS
 from starcast.runtime.styles import StyleOptions
-
-from starcast.options import option
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranslateOptions(StyleOptions):
     """What `translate_all` does, and where it puts it."""
 
-    output: Path | None = option(  # noqa: RUF009  a field, not a value
+    output: Path | None = option(
         None,
         "Folder for the translations; with one source and one style also a picture's name (.png, .jpg, .webp).",
         flags=("-o", "--output"),

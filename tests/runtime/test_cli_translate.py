@@ -9,9 +9,9 @@ import time
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from starcast.runtime.images import read_image, write_image
 
 from starcast.cli import root
+from starcast.runtime.images import read_image, write_image
 
 
 def _picture(seed: int = 0) -> np.ndarray:

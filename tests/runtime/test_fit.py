@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from starcast.runtime.images import FITS, centred_box, fit
 
 sides = st.integers(1, 40)

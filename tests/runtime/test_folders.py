@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
+from starcast.errors import EngineError, ImageError, OptionError
 from starcast.runtime import folders
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folders import translate_all
 from starcast.runtime.images import read_image, write_image
 from starcast.runtime.translate_options import TranslateOptions
 from starcast.runtime.translator import Translator
-
-from starcast.errors import EngineError, ImageError, OptionError
 
 
 def _picture(seed: int, side: int = 32) -> np.ndarray:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from starcast.runtime.colour import scaled_to_bytes
-from starcast.runtime.images import mark_of, read_image, shown, write_image
 
 from starcast.errors import ImageError
+from starcast.runtime.colour import scaled_to_bytes
+from starcast.runtime.images import mark_of, read_image, shown, write_image
 
 
 def test_every_format_mode_depth_and_orientation_is_read_upright_and_in_srgb(tmp_path, odd_pictures):

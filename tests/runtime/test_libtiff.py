@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from PIL import Image
+
 from starcast.runtime import libtiff
 
 

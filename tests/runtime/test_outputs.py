@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from starcast.errors import OptionError
 from starcast.runtime.images import write_image
 from starcast.runtime.outputs import (
     State,
@@ -16,8 +18,6 @@ from starcast.runtime.outputs import (
     state_of,
 )
 from starcast.runtime.sources import SourceFile
-
-from starcast.errors import OptionError
 
 OUT = Path("out")
 

@@ -5,17 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from starcast.runtime.bundle import open_bundle
-from starcast.runtime.provenance import fingerprint, read_runs, record_beside, source_fingerprint, write_record
 
 from starcast.options import CheckedOptions, option
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.provenance import fingerprint, read_runs, record_beside, source_fingerprint, write_record
 
 STYLES = [{"label": "dog-7", "domain": "dog", "seed": 7, "psi": 1.0}]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(CheckedOptions):
-    ref: Path | None = option(None, "A path.")  # noqa: RUF009
+    ref: Path | None = option(None, "A path.")
     batch: int = option(4, "A number.")
 
 

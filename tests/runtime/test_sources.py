@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from starcast.runtime.sources import find_sources
 
 PNG = b"\x89PNG\r\n\x1a\n"

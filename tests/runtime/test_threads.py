@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+
 from starcast.runtime.threads import InOrder, mapped, pool
 
 
