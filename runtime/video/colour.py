@@ -1,0 +1,133 @@
+"""From a frame's YUV to RGB and back, by the matrix and range that the frame was coded with.
+
+Decoding honours the tags. Without them: BT.601 below 720 lines, else BT.709, as players do; limited range, except for
+grey and for the formats whose name says full (yuvj). What is written is BT.709, limited, and tagged as such.
+
+FFmpeg's scaler converts. Its quick paths are off by up to 3 levels, so accurate rounding and full chroma are asked
+for: within 1 level of float64 in 8, 10 and 12 bits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import av
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from numpy.typing import NDArray
+
+from starcast.errors import VideoError
+
+HD_LINES = 720
+
+# AVColorSpace (ITU-T H.273, table 4) -> the scaler's name for its matrix
+_MATRICES = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+}
+_UNTAGGED = (0, 2, 3)  # identity (which no YUV frame can mean), unspecified, reserved
+_FOREIGN = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
+_HDR = {16: "PQ (HDR10, Dolby Vision)", 18: "HLG"}  # AVColorTransferCharacteristic
+
+_BILINEAR, _FULL_CHROMA, _ACCURATE_ROUNDING = 2, 0x2000, 0x40000  # SWS_*: named in PyAV only from 17 on
+_SCALER: Any = _BILINEAR | _FULL_CHROMA | _ACCURATE_ROUNDING
+
+BT709 = 1  # the same number as matrix, primaries and transfer
+LIMITED = int(ColorRange.MPEG)
+
+
+def refuse_hdr(transfer: int, name: str) -> None:
+    """Raises VideoError where `transfer` (AVColorTransferCharacteristic) is an HDR curve, which looks grey as SDR."""
+    if transfer in _HDR:
+        raise VideoError(
+            f"{name} is HDR, coded with {_HDR[transfer]}: tone-map it first, with `ffmpeg -i IN -vf "
+            "zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p "
+            "-c:a copy OUT.mp4`"
+        )
+
+
+def to_rgb(frame: VideoFrame, name: str = "the video", scaler: VideoReformatter | None = None) -> NDArray[np.uint8]:
+    """A decoded frame as RGB uint8 [H, W, 3]; transparency is laid on white. `name` is the file's, for an error.
+
+    A `scaler` that is kept from frame to frame, in one thread, spares it its set-up: a third of the time.
+    Raises VideoError where the frame's colours are coded in a way that cannot be read here.
+    """
+    scaler = scaler or VideoReformatter()
+    components = len(frame.format.components)
+    if frame.format.name.startswith(("gray", "ya8", "ya16")):
+        return _grey(frame, scaler, has_alpha=components == 2)
+    has_alpha = components == 4
+    settings: dict[str, Any] = {"format": "rgba" if has_alpha else "rgb24", "interpolation": _SCALER}
+    if not frame.format.is_rgb and components >= 3:
+        settings |= {"src_colorspace": matrix_of(frame, name), "src_color_range": range_of(frame)}
+    try:
+        pixels = scaler.reformat(frame, dst_color_range=ColorRange.JPEG, **settings).to_ndarray()
+    except av.FFmpegError as error:  # the scaler's "operation not supported"
+        raise VideoError(
+            f"{name} has the pixel format {frame.format.name}, which cannot be converted: "
+            "convert it first with `ffmpeg -i IN -pix_fmt yuv420p OUT.mp4`"
+        ) from error
+    return _on_white(pixels) if has_alpha else pixels
+
+
+def matrix_of(frame: VideoFrame, name: str = "the video") -> Colorspace:
+    """The YUV matrix of a frame, by its tag, else by its number of lines. Raises VideoError for foreign ones."""
+    tag = int(frame.colorspace)
+    if tag in _MATRICES:
+        return _MATRICES[tag]
+    if tag not in _UNTAGGED:
+        raise VideoError(
+            f"{name} has colours coded as {_FOREIGN.get(tag, f'matrix number {tag}')}, which cannot be read: "
+            "convert it first with `ffmpeg -i IN -vf zscale=m=bt709 -pix_fmt yuv420p OUT.mp4`"
+        )
+    return Colorspace.ITU601 if frame.height < HD_LINES else Colorspace.ITU709
+
+
+def range_of(frame: VideoFrame) -> ColorRange:
+    """Full where the frame's tag or its format's name says so, else limited."""
+    full = int(frame.color_range) == int(ColorRange.JPEG) or frame.format.name.startswith("yuvj")
+    return ColorRange.JPEG if full else ColorRange.MPEG
+
+
+def to_yuv(pixels: NDArray[np.uint8], scaler: VideoReformatter | None = None) -> VideoFrame:
+    """RGB uint8 [H, W, 3] as a yuv420p frame, BT.709 limited and tagged so. An odd side is padded by repeating."""
+    height, width = pixels.shape[:2]
+    if height % 2 or width % 2:
+        pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    frame = (scaler or VideoReformatter()).reformat(
+        VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"), format="yuv420p",
+        src_color_range=ColorRange.JPEG, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG,
+        interpolation=_SCALER,
+    )  # fmt: skip
+    tag(frame)
+    return frame
+
+
+def tag(target: Any) -> None:
+    """Mark a frame or an encoder as BT.709, limited range."""
+    target.colorspace = BT709
+    target.color_range = LIMITED
+    if hasattr(target, "color_trc"):  # frames have these two from PyAV 17 on, encoders always
+        target.color_trc = BT709
+        target.color_primaries = BT709
+
+
+def _grey(frame: VideoFrame, scaler: VideoReformatter, *, has_alpha: bool) -> NDArray[np.uint8]:
+    """Done here: the scaler takes every grey as full range, whatever its tag."""
+    rgba = scaler.reformat(frame, format="rgba" if has_alpha else "rgb24", interpolation=_SCALER).to_ndarray()
+    if int(frame.color_range) == LIMITED:
+        luma = np.arange(256, dtype=np.float64)
+        stretched = np.clip(np.rint((luma - 16) * 255 / 219), 0, 255).astype(np.uint8)
+        rgba[..., :3] = stretched[rgba[..., :3]]
+    return _on_white(rgba) if has_alpha else rgba
+
+
+def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """RGBA [H, W, 4] over white, rounded."""
+    colours, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
+    return ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

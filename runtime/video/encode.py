@@ -1,0 +1,81 @@
+"""Pictures to H.264, each with its own time and duration."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from starcast.errors import VideoError
+from starcast.runtime.video import colour
+
+# the first that this FFmpeg has; all but libx264 are for builds without it
+ENCODERS = ("libx264", "h264_videotoolbox", "h264_mf", "libopenh264")
+_BITS_A_PIXEL = 0.25  # for the encoders without a constant quality
+
+
+class VideoEncoder:
+    """One H.264 stream of `container`: yuv420p, BT.709 limited. Sides that are odd are padded by a pixel."""
+
+    def __init__(
+        self,
+        container: OutputContainer,
+        height: int,
+        width: int,
+        rate: Fraction,
+        time_base: Fraction,
+        *,
+        crf: int,
+        preset: str,
+    ) -> None:
+        name = available()
+        self.note = None if name == ENCODERS[0] else f"this FFmpeg lacks libx264: {name} is used, --crf does not count"
+        height, width = height + height % 2, width + width % 2
+        options = {"crf": str(crf), "preset": preset} if name == ENCODERS[0] else {}
+        self.stream: Any = container.add_stream(name, rate=rate.limit_denominator(2**20), options=options)
+        self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
+        if not options:
+            self.stream.bit_rate = max(400_000, int(_BITS_A_PIXEL * height * width * rate))
+        # without it times are rounded to 1 / rate, and frames of a variable rate fall onto each other
+        self.stream.codec_context.time_base = self.stream.time_base = time_base
+        colour.tag(self.stream.codec_context)
+        self._time_base = time_base
+        self._durations: dict[int, int] = {}
+        self._scaler = VideoReformatter()
+
+    def encode(self, pixels: NDArray[np.uint8], pts: int, duration: int) -> list[Packet[Any]]:
+        """Packets that are ready once `pixels` (RGB [H, W, 3]) is in; times are ticks of the time base."""
+        frame = colour.to_yuv(pixels, self._scaler)
+        frame.pts, frame.time_base = pts, self._time_base
+        self._durations[pts] = duration
+        return self._timed(self.stream.encode(frame))
+
+    def flush(self) -> list[Packet[Any]]:
+        """The packets that the encoder still holds; nothing can be encoded after it."""
+        return self._timed(self.stream.encode(None))
+
+    def _timed(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
+        """Encoders forget how long a frame lasts; without it the last one has no length."""
+        for packet in packets:
+            if packet.pts is not None:
+                packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
+        return packets
+
+
+def available() -> str:
+    """The encoder that is used here. Raises VideoError where there is none."""
+    for name in ENCODERS:
+        try:
+            av.Codec(name, "w")
+        except ValueError:  # UnknownCodecError
+            continue
+        return name
+    raise VideoError(
+        "this FFmpeg has no H.264 encoder: install PyAV's own wheels with `pip install --force-reinstall av`"
+    )

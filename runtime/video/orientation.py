@@ -1,0 +1,66 @@
+"""Which way up a frame is shown: a file's display matrix, and pixels that are not square."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import cv2
+import numpy as np
+from av.video.frame import VideoFrame
+from numpy.typing import NDArray
+
+Matrix = tuple[float, float, float, float]
+UPRIGHT: Matrix = (1.0, 0.0, 0.0, 1.0)
+_MOST_STRETCHED = 8  # a sample aspect ratio beyond 8 : 1 is damage
+
+
+def display_matrix(frame: VideoFrame) -> Matrix:
+    """(a, b, c, d) of the frame's display matrix, UPRIGHT where it has none.
+
+    A pixel at (x, y) is shown at (a x + c y, b x + d y), y downwards; signs and which of them are not 0 are what
+    counts. FFmpeg, libavutil/display.h.
+    """
+    try:
+        found = [bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+    except ValueError:  # side data of a kind that this PyAV has no name for hides the rest
+        return _from_angle(frame.rotation)
+    if not found or len(found[0]) != 36:
+        return UPRIGHT
+    a, b, _, c, d, *_ = struct.unpack("=9i", found[0])
+    return _scaled(a, b, c, d)
+
+
+def upright(pixels: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
+    """[H, W, 3] turned and mirrored as the display matrix says, in steps of 90 degrees (the nearest)."""
+    a, b, c, d = matrix
+    if abs(a) + abs(d) < abs(b) + abs(c):
+        pixels = pixels.swapaxes(0, 1)
+        a, d = c, b
+    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+
+
+def square_pixels(pixels: NDArray[np.uint8], sample_aspect: Fraction) -> NDArray[np.uint8]:
+    """[H, W, 3] stretched along one side so that its pixels are square; `sample_aspect` is a pixel's width : height."""
+    if sample_aspect == 1 or not Fraction(1, _MOST_STRETCHED) <= sample_aspect <= _MOST_STRETCHED:
+        return pixels
+    height, width = pixels.shape[:2]
+    if sample_aspect > 1:
+        width = round(width * sample_aspect)
+    else:
+        height = round(height / sample_aspect)
+    return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _scaled(*values: int) -> Matrix:
+    largest = max(map(abs, values))
+    a, b, c, d = (value / largest for value in values) if largest else UPRIGHT
+    return a, b, c, d
+
+
+def _from_angle(degrees: Any) -> Matrix:
+    """The matrix of a turn by `degrees` counter-clockwise."""
+    turns: Sequence[Matrix] = (UPRIGHT, (0.0, -1.0, 1.0, 0.0), (-1.0, 0.0, 0.0, -1.0), (0.0, 1.0, -1.0, 0.0))
+    return turns[round(float(degrees) / 90) % 4]

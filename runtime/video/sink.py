@@ -1,0 +1,155 @@
+"""A video file that is being written: one picture stream and the tracks beside it, interleaved by the muxer."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
+from numpy.typing import NDArray
+
+from starcast.errors import VideoError
+from starcast.runtime.video.encode import VideoEncoder
+from starcast.runtime.video.source import Sound, Source
+from starcast.runtime.video.target import container_of
+from starcast.runtime.video.tracks import Tracks, tracks_for
+
+_OF_THE_OLD_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """RGB uint8 [H, W, 3], and when it is shown, in ticks of the time base."""
+
+    pixels: NDArray[np.uint8]
+    pts: int
+    duration: int
+
+
+class Sink:
+    """Writes to `path`. Use it in `with`: the file is whole when the block ends without an error.
+
+    `source` gives sound, subtitles, chapters and metadata. Raises VideoError, which names `name`.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        size: tuple[int, int],
+        rate: Fraction,
+        time_base: Fraction,
+        *,
+        crf: int,
+        preset: str,
+        source: Source | None = None,
+    ) -> None:
+        self._name = name
+        with self._writing():
+            try:
+                self._begin(path, size, rate, time_base, crf, preset, source, copy=True)
+            except av.FFmpegError:
+                if source is None or not source.others:
+                    raise
+                self._begin(path, size, rate, time_base, crf, preset, source, copy=False)
+        self.notes = [*self.tracks.notes(), *([self._encoder.note] if self._encoder.note else [])]
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            with contextlib.suppress(av.FFmpegError):  # the file is thrown away
+                self._container.close()
+            return
+        with self._writing():
+            try:
+                for packets in (self._encoder.flush(), *(track.flush() for track in self.tracks.by_index.values())):
+                    self._container.mux(packets)
+            finally:
+                self._container.close()
+
+    def write(self, item: Picture | Sound | Packet[Any]) -> None:
+        """Add what comes next in the picture stream or beside it."""
+        with self._writing():
+            if isinstance(item, Picture):
+                self._container.mux(self._encoder.encode(item.pixels, item.pts, item.duration))
+                return
+            index = item.stream if isinstance(item, Sound) else item.stream.index
+            track = self.tracks.by_index.get(index)
+            if track is not None:
+                self._container.mux(track.write(item.frame if isinstance(item, Sound) else item))
+
+    def _begin(
+        self,
+        path: Path,
+        size: tuple[int, int],
+        rate: Fraction,
+        time_base: Fraction,
+        crf: int,
+        preset: str,
+        source: Source | None,
+        *,
+        copy: bool,
+    ) -> None:
+        container_format = container_of(path)
+        container: OutputContainer = av.open(
+            str(path.resolve()), "w", format=container_format,
+            container_options=_muxer_options(container_format, time_base),
+        )  # fmt: skip
+        try:
+            self._encoder = VideoEncoder(container, *size, rate, time_base, crf=crf, preset=preset)
+            self.tracks = (
+                Tracks() if source is None else tracks_for(container, source.others, source.start_s, copy=copy)
+            )
+            if source is not None:
+                _carry_over(source, container, self._encoder.stream)
+            container.start_encoding()
+        except BaseException:
+            with contextlib.suppress(av.FFmpegError):
+                container.close()
+            raise
+        self._container = container
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except av.FFmpegError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise VideoError(
+                f"{self._name} cannot be written ({reason}): see that there is space, or give another name"
+            ) from error
+
+
+def _muxer_options(container_format: str, time_base: Fraction) -> dict[str, str]:
+    if container_format not in ("mp4", "mov"):
+        return {}
+    # edit lists, which hold the distance of the streams' beginnings, would else be rounded to milliseconds
+    movie_timescale = time_base.denominator * -(-1000 // time_base.denominator)
+    return {"movflags": "+faststart", "movie_timescale": str(movie_timescale)}
+
+
+def _carry_over(source: Source, container: OutputContainer, stream: Any) -> None:
+    """Metadata and chapters. The turn of the display matrix is not carried: the pixels have been turned."""
+    container.metadata.update(
+        {key: text for key, text in source.container.metadata.items() if key not in _OF_THE_OLD_FILE}
+    )
+    stream.metadata.update({key: text for key, text in source.metadata.items() if key not in ("rotate", "encoder")})
+    chapters = source.container.chapters() if hasattr(container, "set_chapters") else []
+    if not chapters:
+        return
+    for chapter in chapters:
+        moved = round(source.start_s / chapter["time_base"]) if chapter["time_base"] else 0
+        chapter["start"], chapter["end"] = chapter["start"] - moved, chapter["end"] - moved
+    container.set_chapters(chapters)

@@ -1,0 +1,272 @@
+"""A video file, read once: its picture decoded frame by frame, its sound and subtitles as packets, in the file's order.
+
+Only files are opened, only by demuxers of moving pictures, and never what a file refers to: no playlists, no URLs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from starcast.errors import OptionError, VideoError
+from starcast.runtime import formats
+from starcast.runtime.images import shown
+from starcast.runtime.video import colour
+from starcast.runtime.video.options import MAX_PIXELS
+from starcast.runtime.video.orientation import Matrix, display_matrix
+from starcast.runtime.video.timing import Clock, as_fraction, ticks
+
+_DEMUXERS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,apng,mxf,gxf,nut,ivf,obu,h261,h263,h264,hevc,"
+    "vvc,m4v,mjpeg,mpjpeg,dv,vc1,rm,rl2,wtv,yuv4mpegpipe,swf,nsv,smk,bink,roq,cavsvideo,dirac,dnxhd,rawvideo,film_cpk,"
+    "flic,ty,pva,nuv,dhav,lmlm4,av1,avs2,avs3,evc,usm,viv,vivo,amv,iv8,filmstrip,cine,ser,r3d,gdv,4xm,aac,ac3,adts,"
+    "aiff,amr,flac,mp3,wav,w64,caf,ape,dts,eac3"
+)
+_NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_FALLBACK_RATE = Fraction(25)
+_FASTEST = 1000  # frames a second; a rate beyond it is a time base that was taken for one
+_ENCRYPTED = ("encv", "drmi")
+_STATES_DURATION = ("mov", "matroska", "avi", "asf", "mxf", "nut")  # the others' duration is guessed from what is there
+_SHORTFALL = Fraction(1, 50)  # of the stated duration: what may be missing before a file counts as cut
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A decoded frame and when it is shown, in ticks of the source's time base."""
+
+    frame: VideoFrame
+    pts: int
+    duration: int
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Decoded sound of the stream `stream`."""
+
+    frame: AudioFrame
+    stream: int
+
+
+if TYPE_CHECKING:  # a packet has a type of stream for the checker only
+    Item = Frame | Sound | Packet[Any]
+
+
+class Source:
+    """An open video. Use it in `with`; `read` it once. Raises VideoError or OptionError, which name the file.
+
+    The first frame is decoded when it is opened, so that what can be known of the file is known before anything is
+    written. `damaged` and `patched` count what went wrong while it was read, `ends_early` says that it was cut.
+    """
+
+    def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
+        self.path = path
+        self.name = shown(path)
+        self.damaged = 0  # packets that could not be decoded
+        self.patched = 0  # frames in which the decoder had to guess
+        self.ends_early = False
+        self._stack = ExitStack()
+        with ExitStack() as closing:
+            self.container = closing.enter_context(_opened(path, self.name, max_pixels))
+            self._video = self._moving_pictures(max_pixels)
+            self._video.thread_type = "AUTO"
+            self._end_s, self._packets = Fraction(0), 0
+            self._held: list[Packet[Any]] = []  # what comes before the first frame
+            self._steps = self._decoded()
+            self._first = self._first_frames()
+            self._describe(self._first[0])
+            self._stack = closing.pop_all()
+
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def others(self) -> list[Stream]:
+        """Every stream but the one that is translated."""
+        return [stream for stream in self.container.streams if stream.index != self._video.index]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The picture stream's own: language, title."""
+        return dict(self._video.metadata)
+
+    def read(self, audio_to_decode: Set[int] = frozenset()) -> Iterator[Item]:
+        """Frames, packets of the other streams, and the sound of the streams in `audio_to_decode`."""
+        clock = Clock(self.time_base, self.start_s)
+        for found in chain(self._held, (self._first,), self._steps):
+            if not isinstance(found, list):
+                yield from self._passed_on(found, audio_to_decode)
+                continue
+            for frame in found:
+                self.patched += bool(frame.is_corrupt)
+                lasts = int(getattr(frame, "duration", 0) or 0) or self.frame_ticks
+                yield Frame(frame, clock.place(frame.pts, lasts), lasts)
+        self.ends_early = self.ends_early or self._is_short()
+
+    def _first_frames(self) -> list[VideoFrame]:
+        for found in self._steps:
+            if isinstance(found, list):
+                return found
+            self._held.append(found)
+        protected = self._video.codec_context.codec_tag in _ENCRYPTED
+        reason = "it is encrypted" if protected else "it is damaged or encrypted"
+        raise VideoError(f"{self.name}: not one frame can be decoded ({reason}): give a whole, unprotected copy")
+
+    def _decoded(self) -> Iterator[list[VideoFrame] | Packet[Any]]:
+        """Lists of one or more frames, and the packets of other streams."""
+        for packet in self._demuxed():
+            if packet is not None and packet.stream.index != self._video.index:
+                yield packet
+                continue
+            try:
+                frames = self._video.decode(packet)
+            except av.FFmpegError:
+                self.damaged += 1
+                continue
+            if frames:
+                yield frames
+
+    def _demuxed(self) -> Iterator[Packet[Any] | None]:
+        """Every packet. None, which empties the decoder, takes the place of the rest where a file cannot be read on."""
+        try:
+            for packet in self.container.demux():
+                self._note_end(packet)
+                yield packet
+        except av.FFmpegError:
+            self.ends_early = True
+            yield None
+
+    def _note_end(self, packet: Packet[Any]) -> None:
+        time_base = as_fraction(packet.time_base)
+        begins = packet.dts if packet.pts is None else packet.pts
+        if begins is not None and time_base:
+            self._end_s = max(self._end_s, (begins + (packet.duration or 0)) * time_base)
+        self._packets += packet.stream.index == self._video.index and packet.size > 0
+
+    def _passed_on(self, packet: Packet[Any], audio_to_decode: Set[int]) -> Iterator[Item]:
+        index = packet.stream.index
+        if index not in audio_to_decode:
+            if packet.size:  # the empty ones, which empty a decoder, are for decoders only
+                yield packet
+            return
+        stream = packet.stream
+        assert isinstance(stream, AudioStream)
+        try:
+            sounds = stream.decode(packet)
+        except av.FFmpegError:
+            self.damaged += 1
+            return
+        for sound in sounds:
+            yield Sound(sound, index)
+
+    def _moving_pictures(self, max_pixels: int) -> VideoStream:
+        """The stream to translate: FFmpeg's choice among those that move. Raises VideoError."""
+        moving = [stream for stream in self.container.streams.video if not stream.disposition & _NOT_MOVING]
+        if not moving:
+            has_sound = bool(self.container.streams.audio)
+            what = "has sound but no moving picture" if has_sound else "has no moving picture"
+            raise VideoError(f"{self.name} {what}: give a video")
+        best = self.container.streams.best("video")
+        stream = next((one for one in moving if best is not None and one.index == best.index), moving[0])
+        if stream.codec_context is None:
+            raise VideoError(
+                f"{self.name} is coded in a way that this FFmpeg cannot decode: convert it with `ffmpeg` to H.264 first"
+            )
+        width, height = stream.codec_context.width, stream.codec_context.height
+        if width * height > max_pixels:
+            raise VideoError(
+                f"{self.name} has frames of {width} x {height} pixels, more than the limit of {max_pixels}: "
+                "scale it down first, or raise --max-pixels"
+            )
+        colour.refuse_hdr(int(stream.codec_context.color_trc or 0), self.name)
+        stream.codec_context.options = {"max_pixels": str(max_pixels)}  # frames may grow in mid-stream
+        return stream
+
+    def _describe(self, first: VideoFrame) -> None:
+        context, container = self._video.codec_context, self.container
+        colour.refuse_hdr(int(getattr(first, "color_trc", 0) or 0), self.name)
+        if not first.format.is_rgb:
+            colour.matrix_of(first, self.name)
+        self.width, self.height = first.width, first.height
+        self.orientation: Matrix = display_matrix(first)
+        self.interlaced = bool(first.interlaced_frame)
+        self.sample_aspect = as_fraction(self._video.sample_aspect_ratio) or Fraction(1)
+        rates = (as_fraction(rate) for rate in (self._video.average_rate, self._video.guessed_rate))
+        self.rate = next((rate for rate in rates if rate and rate <= _FASTEST), _FALLBACK_RATE)
+        self.time_base = as_fraction(self._video.time_base) or as_fraction(context.time_base) or 1 / self.rate
+        self.frame_ticks = max(1, ticks(1 / self.rate, self.time_base))
+        self.codec = context.name
+        starts = [Fraction(container.start_time, av.time_base)] if container.start_time is not None else []
+        if first.pts is not None:
+            starts.append(first.pts * self.time_base)
+        self.start_s = min(starts, default=Fraction(0))
+        self.duration_s = Fraction(container.duration, av.time_base) if container.duration else None
+        self.frames = self._video.frames or (round(self.duration_s * self.rate) if self.duration_s else 0)
+
+    def _is_short(self) -> bool:
+        """True where the file states more than there was: where it lacks packets that it counts, by two frames of
+        time; else by a second and a fiftieth, as durations in headers are rough."""
+        if self.duration_s is None or not self.container.format.name.startswith(_STATES_DURATION):
+            return False
+        missing = self.start_s + self.duration_s - self._end_s
+        if 0 < self._packets < self._video.frames:
+            return missing > 2 / self.rate
+        return missing > max(Fraction(1), self.duration_s * _SHORTFALL)
+
+
+def _opened(path: Path, name: str, max_pixels: int) -> InputContainer:
+    if not path.exists():
+        raise OptionError(f"{name} does not exist: check the path")
+    if path.is_dir():
+        raise OptionError(f"{name} is a folder: give a video file")
+    if not path.is_file():
+        raise OptionError(f"{name} is a pipe or a device, not a file: copy the video into a file first")
+    try:
+        with path.open("rb") as file:
+            head = file.read(formats.HEAD_BYTES)
+    except OSError as error:
+        raise VideoError(
+            f"{name} cannot be read ({(error.strerror or str(error)).lower()}): check its rights"
+        ) from error
+    if not head:
+        raise VideoError(f"{name} is empty (0 bytes): copy it again")
+    if formats.has_signature(head) and not head.startswith(b"GIF8") and path.suffix.lower() not in (".apng", ".mjpeg"):
+        raise VideoError(f"{name} is a still picture: translate pictures with `starcast translate`")
+    settings: dict[str, Any] = {} if _major() >= 19 else {"metadata_errors": "replace"}
+    try:
+        return av.open(
+            str(path.resolve()),  # an absolute path cannot be mistaken for a URL
+            options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file", "max_pixels": str(max_pixels)},
+            **settings,
+        )
+    except av.FFmpegError as error:
+        looks = "a text file" if formats.looks_like_text(head) else formats.foreign(head, path.suffix)
+        if looks is not None and not looks.startswith("a video"):
+            raise VideoError(f"{name} is {looks}, not a video: give a video file") from error
+        raise VideoError(
+            f"{name} is not a video that can be read, or damaged at its beginning ({(error.strerror or '').lower()}): "
+            "give a whole video file"
+        ) from error
+
+
+def _major() -> int:
+    return int(av.__version__.partition(".")[0])

@@ -1,0 +1,36 @@
+"""Where a film goes: checked before anything is opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from starcast.errors import OptionError
+from starcast.runtime.images import shown
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # suffix -> FFmpeg's name
+
+
+def container_of(path: Path) -> str:
+    """FFmpeg's name of the container that a file's suffix stands for. Raises OptionError."""
+    try:
+        return CONTAINERS[path.suffix.lower()]
+    except KeyError:
+        raise OptionError(f"{shown(path)} cannot be written: end its name in {', '.join(CONTAINERS)}") from None
+
+
+def check_target(target: Path, source: Path, *, overwrite: bool) -> None:
+    """Raises OptionError where a film that is made of `source` cannot go to `target`."""
+    container_of(target)
+    if target.is_dir():
+        raise OptionError(f"{shown(target)} is a folder: give -o the name of a file")
+    if os.path.lexists(target):
+        if os.path.realpath(target) == os.path.realpath(source) or (source.exists() and target.exists()
+                                                                     and target.samefile(source)):  # fmt: skip
+            raise OptionError(f"{shown(target)} is the source itself: give -o another name")
+        if not overwrite:
+            raise OptionError(f"{shown(target)} is there already: give -o another name, or --overwrite")
+    parent = target.resolve().parent
+    existing = next((folder for folder in (parent, *parent.parents) if folder.exists()), parent)
+    if not existing.is_dir():
+        raise OptionError(f"{shown(existing)} is a file, so that {shown(target)} cannot be in it: give -o another name")

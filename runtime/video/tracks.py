@@ -1,0 +1,158 @@
+"""The streams beside the picture: copied packet by packet where the container takes them, else encoded or left out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Protocol
+
+from av.audio.frame import AudioFrame
+from av.container import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+
+from starcast.runtime.video.timing import Clock, as_fraction
+
+# FFmpeg writes these into MP4, but most players then stay silent
+_SILENT_IN_MP4 = ("pcm_", "vorbis")
+_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+_AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")
+_AAC_BITS_A_CHANNEL = 96_000
+_NO_LOSS = ("tmcd",)  # a time code that the muxer makes itself
+
+
+class Track(Protocol):
+    """An output stream that is fed from one input stream."""
+
+    def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
+        """Packets for the muxer."""
+
+    def flush(self) -> list[Packet[Any]]:
+        """The last ones."""
+
+
+class CopiedTrack:
+    """Packets as they are, their times moved by `start_s` and strictly increasing."""
+
+    def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction) -> None:
+        self.stream = container.add_stream_from_template(template)
+        _carry_over(template, self.stream)
+        self._clock = Clock(as_fraction(template.time_base) or Fraction(1, 1000), start_s)
+
+    def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
+        assert isinstance(item, Packet)
+        time = item.pts if item.dts is None else item.dts
+        placed = self._clock.place(time, item.duration or 0)
+        item.pts = placed if item.pts is None or time is None else item.pts + placed - time
+        item.dts = placed
+        item.stream = self.stream
+        return [item]
+
+    def flush(self) -> list[Packet[Any]]:
+        return []
+
+
+class EncodedTrack:
+    """Sound encoded anew as AAC."""
+
+    def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction) -> None:
+        context: Any = template.codec_context
+        rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48000
+        channels = context.layout.nb_channels
+        layout = context.layout.name
+        if layout not in _AAC_LAYOUTS:
+            layout = "mono" if channels == 1 else "stereo"
+        self.stream: Any = container.add_stream("aac", rate=rate)
+        self.stream.layout = layout
+        self.stream.bit_rate = _AAC_BITS_A_CHANNEL * self.stream.layout.nb_channels
+        _carry_over(template, self.stream)
+        self._time_base = as_fraction(template.time_base) or Fraction(1, context.sample_rate)
+        self._clock = Clock(self._time_base, start_s)
+
+    def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
+        assert isinstance(item, AudioFrame)
+        lasts = round(Fraction(item.samples, item.sample_rate) / self._time_base)
+        item.pts = self._clock.place(item.pts, lasts)
+        item.time_base = self._time_base
+        packets: list[Packet[Any]] = self.stream.encode(item)
+        return packets
+
+    def flush(self) -> list[Packet[Any]]:
+        packets: list[Packet[Any]] = self.stream.encode(None)
+        return packets
+
+
+@dataclass
+class Tracks:
+    """What becomes of each stream beside the picture, by its index in the source."""
+
+    by_index: dict[int, Track] = field(default_factory=dict)
+    encoded: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+
+    @property
+    def audio_to_decode(self) -> frozenset[int]:
+        """The streams whose sound is needed decoded."""
+        return frozenset(index for index, track in self.by_index.items() if isinstance(track, EncodedTrack))
+
+    def notes(self) -> list[str]:
+        """A sentence for what is encoded anew, and one for what is left out."""
+        sentences = []
+        if self.encoded:
+            sentences.append(f"{_listed(self.encoded)} encoded anew as AAC, since the output's container or most "
+                             "players refuse it there")  # fmt: skip
+        if self.left_out:
+            sentences.append(f"{_listed(self.left_out)} left out: the output's container cannot hold it")
+        return sentences
+
+
+def tracks_for(
+    container: OutputContainer, streams: Iterable[Stream], start_s: Fraction, *, copy: bool = True
+) -> Tracks:
+    """An output stream for every stream that `container` can hold. Without `copy`, sound is encoded anew and the rest
+    left out: for the rare file whose packets a muxer accepts by name and refuses by content."""
+    tracks = Tracks()
+    for stream in streams:
+        track = _track(container, stream, start_s, copy=copy)
+        if track is not None:
+            tracks.by_index[stream.index] = track
+            if isinstance(track, EncodedTrack):
+                tracks.encoded.append(_described(stream))
+        elif not _is_made_by_the_muxer(stream):
+            tracks.left_out.append(_described(stream))
+    return tracks
+
+
+def _track(container: OutputContainer, stream: Stream, start_s: Fraction, *, copy: bool) -> Track | None:
+    if stream.codec_context is None or stream.type not in ("audio", "subtitle"):
+        return None
+    silent = container.format.name == "mp4" and stream.codec_context.name.startswith(_SILENT_IN_MP4)
+    if copy and not silent:
+        with contextlib.suppress(ValueError):  # "format does not support codec"
+            return CopiedTrack(container, stream, start_s)
+    return EncodedTrack(container, stream, start_s) if stream.type == "audio" else None
+
+
+def _carry_over(template: Stream, stream: Any) -> None:
+    stream.metadata.update(template.metadata)
+    with contextlib.suppress(AttributeError):  # read only in old PyAV
+        stream.disposition = int(template.disposition)
+
+
+def _is_made_by_the_muxer(stream: Stream) -> bool:
+    """Time codes and the text track that holds an MP4's chapters."""
+    chapters = stream.type == "data" and bool(stream.container.chapters())
+    return stream.type == "data" and (chapters or stream.metadata.get("timecode") is not None)
+
+
+def _described(stream: Stream) -> str:
+    codec = f" ({stream.codec_context.name})" if stream.codec_context is not None else ""
+    kind = {"audio": "sound", "subtitle": "subtitles", "video": "picture"}.get(str(stream.type), str(stream.type))
+    return f"stream {stream.index}, {kind}{codec},"
+
+
+def _listed(names: list[str]) -> str:
+    joined = " and ".join(names)
+    return f"{joined} {'is' if len(names) == 1 else 'are'}"

@@ -1,0 +1,214 @@
+"""`starcast video`: a file in, an H.264 file out. Every frame, in order, at its own time, with its sound.
+
+    decode            fit                          run             encode
+    Source.read  ->   RGB, upright, model's size   ->  engine  ->  Sink.write
+
+The first three run in threads of their own, a few frames ahead of the next; the last in the caller's. Packets of sound
+travel in the same queues. No more frames are held than the queues have places for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from av.video.reformatter import VideoReformatter
+from numpy.typing import NDArray
+
+from starcast.atomic import atomic_path
+from starcast.errors import BundleError, OptionError
+from starcast.runtime import provenance
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.fit import fit
+from starcast.runtime.folders import style_facts
+from starcast.runtime.images import shown
+from starcast.runtime.progress import Progress
+from starcast.runtime.styles import StyleRequest, requests_from
+from starcast.runtime.translator import Translator
+from starcast.runtime.video import colour
+from starcast.runtime.video.ahead import ahead
+from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.orientation import square_pixels, upright
+from starcast.runtime.video.sink import Picture, Sink
+from starcast.runtime.video.source import Frame, Sound, Source
+from starcast.runtime.video.stopwatch import Stopwatch
+from starcast.runtime.video.target import check_target
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+    from starcast.runtime.video.source import Item
+
+    Beside = Sound | Packet[Any]  # what travels with the pictures
+
+STAGES = ("decode", "fit", "run", "encode")
+
+
+@dataclass
+class VideoReport:
+    """What `translate_video` did. `failed`: a sentence for each way in which the source was not whole."""
+
+    target: Path
+    frames: int = 0
+    wall_s: float = 0.0  # from the first frame to the last byte, engine start left out
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage, over all frames
+    notes: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+
+    def stage_ms(self) -> dict[str, float]:
+        """Milliseconds a frame in each stage; they overlap, so their sum is more than the time a frame takes."""
+        return {stage: 1000 * total / max(1, self.frames) for stage, total in self.seconds.items()}
+
+    def summary(self) -> str:
+        """Two lines: what was written; milliseconds a stage and frames a second."""
+        stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in self.stage_ms().items())
+        rate = self.frames / self.wall_s if self.wall_s else 0.0
+        return (
+            f"{shown(self.target)}: {self.frames} frames in {self.wall_s:.1f} s.\n"
+            f"Milliseconds a frame: {stages}. {rate:.1f} frames/s."
+        )
+
+
+def translate_video(
+    bundle_path: Path,
+    source_path: Path,
+    target: Path,
+    options: VideoOptions,
+    *,
+    say: Callable[[str], None] = print,
+    show_progress: bool = False,
+) -> VideoReport:
+    """Translate the picture of a video in one style; `target`'s suffix says the container.
+
+    Sound and subtitles are copied where the container takes them. A source that is damaged in places or cut short is
+    translated as far as it can be decoded, and `failed` says so. `say` gets a line for whatever is worth knowing.
+    Raises OptionError, StyleError, BundleError, EngineError, VideoError; then nothing is written.
+    """
+    check_target(target, source_path, overwrite=options.overwrite)
+    bundle = open_bundle(bundle_path)
+    if bundle.manifest.source is None:
+        raise BundleError(f"{bundle.path} makes pictures from styles alone: there is no source to translate")
+    request = _one_style(options, bundle.manifest.domains)
+    report = VideoReport(target)
+    watch = Stopwatch(*STAGES)
+    with (
+        Source(source_path, options.max_pixels) as source,
+        Translator(
+            bundle_path, backend=options.backend, precision=options.precision, threads=options.threads
+        ) as translator,
+    ):
+        style = vector_of(translator, request)
+        start = time.perf_counter()
+        with (
+            atomic_path(target) as partial,
+            Sink(
+                partial, shown(target), translator.size, source.rate, source.time_base,
+                crf=options.crf, preset=options.preset, source=source,
+            ) as sink,
+            Progress(source.frames, "frames", show=show_progress, say=say) as progress,
+        ):  # fmt: skip
+            report.notes = [*_notes(source), *sink.notes]
+            for note in report.notes:
+                progress.say(note)
+            decoded = watch.timed_items("decode", source.read(sink.tracks.audio_to_decode))
+            with (
+                ahead(decoded, "decode") as frames,
+                ahead(_fitted(frames, source, translator.size, options.fit, watch), "fit") as pictures,
+                ahead(_translated(pictures, translator, style, options.batch, watch), "run") as translations,
+            ):
+                for item in translations:
+                    with watch.timed("encode"):
+                        sink.write(item)
+                    if isinstance(item, Picture):
+                        report.frames += 1
+                        progress.advance()
+        report.wall_s = time.perf_counter() - start
+        report.seconds = watch.seconds
+        report.failed = _failures(source)
+        for sentence in report.failed:
+            say(sentence)
+        provenance.write_record(
+            provenance.record_beside(target), bundle, options, [style_facts(request)],
+            engine={"name": translator.backend, "precision": options.precision},
+            counts={"frames": report.frames, "damaged": source.damaged}, sources=[str(source_path)],
+        )  # fmt: skip
+    return report
+
+
+def vector_of(translator: Translator, request: StyleRequest) -> NDArray[np.float32]:
+    """The style vector of a request."""
+    if request.reference is not None:
+        return translator.style(domain=request.domain, reference=request.reference, psi=request.psi)
+    return translator.style(domain=request.domain, seed=request.seed, psi=request.psi)
+
+
+def _one_style(options: VideoOptions, domains: tuple[str, ...]) -> StyleRequest:
+    requests = requests_from(options, domains)
+    if len(requests) != 1:
+        raise OptionError(
+            f"a video gets one style, but {len(requests)} were asked for: give one --domain and one --seed or --ref"
+        )
+    return requests[0]
+
+
+def _fitted(
+    items: Iterable[Item], source: Source, size: tuple[int, int], mode: str, watch: Stopwatch
+) -> Iterator[Picture | Beside]:
+    """Frames as RGB, upright, with square pixels, at the model's size."""
+    scaler = VideoReformatter()
+    for item in items:
+        if not isinstance(item, Frame):
+            yield item
+            continue
+        with watch.timed("fit"):
+            pixels = colour.to_rgb(item.frame, source.name, scaler)
+            pixels = upright(square_pixels(pixels, source.sample_aspect), source.orientation)
+            picture = Picture(fit(pixels, size, mode), item.pts, item.duration)
+        yield picture
+
+
+def _translated(
+    items: Iterable[Picture | Beside], translator: Translator, style: NDArray[np.float32], batch: int, watch: Stopwatch
+) -> Iterator[Picture | Beside]:
+    """Pictures translated, `batch` at a time, in order; what is beside them may overtake, as the muxer sorts."""
+    waiting: list[Picture] = []
+
+    def run() -> Iterator[Picture]:
+        with watch.timed("run"):
+            translations = translator(np.stack([picture.pixels for picture in waiting]), style)
+        for picture, pixels in zip(waiting, translations, strict=True):
+            yield Picture(pixels, picture.pts, picture.duration)
+        waiting.clear()
+
+    for item in items:
+        if not isinstance(item, Picture):
+            yield item
+            continue
+        waiting.append(item)
+        if len(waiting) == batch:
+            yield from run()
+    if waiting:
+        yield from run()
+
+
+def _notes(source: Source) -> Sequence[str]:
+    if source.interlaced:
+        return [f"{source.name} is interlaced, so that combs may show: for the best result make it progressive first, "
+                "with `ffmpeg -i IN -vf bwdif -c:a copy OUT.mp4`"]  # fmt: skip
+    return []
+
+
+def _failures(source: Source) -> list[str]:
+    failures = []
+    if source.damaged or source.patched:
+        failures.append(
+            f"{source.name} is damaged: {source.damaged} of its packets could not be decoded and "
+            f"{source.patched} frames were patched up; the rest is translated"
+        )
+    if source.ends_early:
+        failures.append(f"{source.name} ends early, it is cut short or damaged: what could be decoded is translated")
+    return failures
