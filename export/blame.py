@@ -7,6 +7,7 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
+
 from starcast.export.comparison import Trial, difference, open_session, translated_by_torch
 from starcast.train.networks.stargan_v2 import Generator
 

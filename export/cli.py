@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from starcast.export.options import ExportOptions
 
+from starcast.export.options import ExportOptions
 from starcast.options import config_option, options_from
 
 

@@ -11,8 +11,9 @@ import onnx_ir as ir
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from starcast.train.networks.stargan_v2 import Generator
 from torch import Tensor
+
+from starcast.train.networks.stargan_v2 import Generator
 
 Floats = NDArray[np.float32]
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from starcast.runtime.backends.choose import BACKENDS
-from starcast.runtime.bundle import MANIFEST, Bundle, Variant, open_bundle
 from tabulate import tabulate
 
 from starcast.errors import CheckpointError
+from starcast.runtime.backends.choose import BACKENDS
+from starcast.runtime.bundle import MANIFEST, Bundle, Variant, open_bundle
 
 Facts = dict[str, Any]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
 from starcast.train.networks.stargan_v2 import MappingNetwork
 
 SEED = 0

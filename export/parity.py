@@ -15,14 +15,14 @@ import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
+from torch import nn
+
+from starcast.errors import ParityError
 from starcast.export.blame import first_layer_apart
 from starcast.export.comparison import Floats, Trial, as_bytes, as_floats, difference, open_session, translated_by_torch
 from starcast.export.pictures import pictures
 from starcast.runtime.bundle import Parity
 from starcast.train.networks.stargan_v2 import Generator, MappingNetwork, Networks, StarGANv2Config, StyleEncoder
-from torch import nn
-
-from starcast.errors import ParityError
 
 TOLERANCE = 2e-4  # of translations, before the last Round
 LEVELS = 1  # of their bytes

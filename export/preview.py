@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from starcast.errors import DatasetError, ImageError
 from starcast.export.comparison import Floats, open_session
 from starcast.export.pictures import smooth
 from starcast.runtime.fit import fit
 from starcast.runtime.images import read_image
 from starcast.train.domains import scan
-
-from starcast.errors import DatasetError, ImageError
 
 SOURCES, MOST_DOMAINS = 2, 4
 TILE, GAP = 128, 4

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from starcast.runtime.bundle import MANIFEST
-
 from starcast.atomic import repair_folder
 from starcast.errors import BundleError
+from starcast.runtime.bundle import MANIFEST
 
 LEFT_BY_THE_SYSTEM = {".DS_Store", "Thumbs.db", "desktop.ini"}
 SHOWN = 3

@@ -16,6 +16,10 @@ import onnx
 import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
+
+from starcast import __version__
+from starcast.atomic import atomic_folder
+from starcast.errors import OptionError
 from starcast.export.card import Card, model_card
 from starcast.export.flop import count_flop
 from starcast.export.means import draw_latents, mean_styles
@@ -44,10 +48,6 @@ from starcast.runtime.bundle import (
 from starcast.runtime.images import write_image
 from starcast.train.checkpoint import Checkpoint, averaged_networks, read_checkpoint
 from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
-
-from starcast import __version__
-from starcast.atomic import atomic_folder
-from starcast.errors import OptionError
 
 FRAME_GRAPH = "generator/plain-fp32.onnx"
 MAPPING, STYLE_ENCODER = "mapping.onnx", "style_encoder.onnx"

@@ -71,6 +71,11 @@ class RunFolder:
         found = {int(match[1]): path for path in self._files() if (match := _FULL.fullmatch(path.name))}
         return [found[step] for step in sorted(found, reverse=True)]
 
+    def newest(self) -> Path | None:
+        """The checkpoint or snapshot of the latest step; of two, the full one."""
+        found = {(int(match[1]), not match[2]): path for path in self._files() if (match := _ANY.fullmatch(path.name))}
+        return found[max(found)] if found else None
+
     def has_run(self) -> bool:
         """True where there is a checkpoint or snapshot that a new run would mix with its own."""
         return any(_ANY.fullmatch(path.name) for path in self._files())

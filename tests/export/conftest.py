@@ -1,0 +1,101 @@
+"""Small networks with random weights, their graphs, and the oracle's bundle: exported once for all tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
+from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config, averaged_copy, build_networks
+
+ORACLE = Path(__file__).resolve().parents[1] / "oracles" / "stargan_v2_hpf0"
+
+SMALL = StarGANv2Config(
+    image_size=32, domains=3, style_dim=8, latent_dim=4, mapping_width=16, channel_base=256, max_channels=16
+)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """Networks and the files of their graphs."""
+
+    networks: Networks
+    config: StarGANv2Config
+    generator: Path
+    mapping: Path
+    style_encoder: Path
+
+
+def _random_networks(config: StarGANv2Config, seed: int = 0) -> Networks:
+    """Averaged networks whose every parameter is random, so that a bias or a norm that is lost shows."""
+    networks = averaged_copy(build_networks(config, seed))
+    draws = torch.Generator().manual_seed(seed + 1)
+    for _, network in networks.items():
+        for module in network.modules():
+            if isinstance(module, nn.InstanceNorm2d):
+                module.weight.data.normal_(1, 0.3, generator=draws)
+            if isinstance(module, nn.InstanceNorm2d | nn.Conv2d | nn.Linear) and module.bias is not None:
+                module.bias.data.normal_(0, 0.2, generator=draws)
+    return networks.eval()
+
+
+def _trace_all(networks: Networks, config: StarGANv2Config, folder: Path) -> Traced:
+    models = {
+        "generator": trace_generator(networks.generator, config),
+        "mapping": trace_mapping(networks.mapping_network, config),
+        "style_encoder": trace_style_encoder(networks.style_encoder, config),
+    }
+    paths = {name: folder / f"{name}.onnx" for name in models}
+    for name, model in models.items():
+        ir.save(model, paths[name])
+    return Traced(networks=networks, config=config, **paths)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def random_networks() -> Callable[..., Networks]:
+    """A function (config, seed=0) -> averaged networks with every parameter random."""
+    return _random_networks
+
+
+@pytest.fixture(scope="session")
+def trace_all() -> Callable[[Networks, StarGANv2Config, Path], Traced]:
+    """A function (networks, config, folder) -> Traced."""
+    return _trace_all
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Traced:
+    """Networks for 32x32 pictures and three domains, and their graphs. Do not write into them."""
+    return _trace_all(_random_networks(SMALL), SMALL, tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture(scope="session")
+def oracle_checkpoint() -> Path:
+    """An official file with random weights."""
+    return ORACLE / "100000_nets_ema.ckpt"
+
+
+@pytest.fixture(scope="session")
+def oracle() -> dict[str, NDArray[np.generic]]:
+    """Inputs and outputs of the official program for that file."""
+    arrays: dict[str, NDArray[np.generic]] = {}
+    for name in ("inputs", "styles", "outputs_latent", "outputs_reference"):
+        with np.load(ORACLE / f"{name}.npz") as stored:
+            arrays.update(stored)
+    return arrays
