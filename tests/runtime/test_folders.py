@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from starcast.errors import EngineError, ImageError, OptionError
-from starcast.runtime import folders
+from starcast.runtime import folders, stages
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folders import translate_all
 from starcast.runtime.images import read_image, write_image
@@ -63,7 +63,7 @@ def test_several_styles_have_a_folder_each_and_every_source_is_read_once(
         read.append(Path(path).name)
         return read_image(path, **settings)
 
-    monkeypatch.setattr(folders, "read_image", counted)
+    monkeypatch.setattr(stages, "read_image", counted)
     report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", domain="all", seed=3, batch=2)
     assert report.done == 9
     assert sorted(read) == ["000.png", "001.png", "002.png"]
@@ -275,7 +275,7 @@ def test_a_full_disk_stops_the_start_at_once(tmp_path, tiny_bundle, monkeypatch)
         error = ImageError(f"{path} cannot be written (no space left on device): free the place")
         raise error from OSError(28, "No space left on device")
 
-    monkeypatch.setattr(folders, "write_image", full)
+    monkeypatch.setattr(stages, "write_image", full)
     with pytest.raises(ImageError, match="no space left"):
         _translate(tiny_bundle, photos, output=tmp_path / "out", batch=1)
 
@@ -299,7 +299,7 @@ def test_the_summary_counts_and_times_each_stage(tmp_path, tiny_bundle):
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, tiny_bundle, monkeypatch):
     photos = _photos(tmp_path / "in", 60)
     alive, most = 0, 0
-    original = folders.Prepared
+    original = stages.Prepared
 
     class Counted(original):
         def __init__(self, *values: object) -> None:
@@ -312,7 +312,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, tiny_bundle,
             nonlocal alive
             alive -= 1
 
-    monkeypatch.setattr(folders, "Prepared", Counted)
+    monkeypatch.setattr(stages, "Prepared", Counted)
     report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
     assert report.done == 60
     assert most <= 16

@@ -1,0 +1,136 @@
+"""Read and fit, translate, write: three stages side by side, in order, with bounded queues between them.
+
+No more pictures are held than the queues have places for, so memory stays flat over thousands.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import ImageError
+from starcast.runtime import provenance
+from starcast.runtime.images import fit, read_image, shown, write_image
+from starcast.runtime.progress import Progress
+from starcast.runtime.report import Report
+from starcast.runtime.sources import SourceFile
+from starcast.runtime.threads import InOrder, mapped, pool
+from starcast.runtime.translate_options import TranslateOptions
+from starcast.runtime.translator import Translator
+
+READERS = 3
+WRITERS = 2
+SPARE_DETAIL = 4  # a JPEG may be decoded smaller, down to this many times the model's sides: fitting still averages
+_PLACE_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+@dataclass(frozen=True)
+class Job:
+    """A source and the translations of it that are to be made: (number of the style, where to)."""
+
+    source: SourceFile
+    targets: tuple[tuple[int, Path], ...]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A source at the model's size, uint8 [height, width, 3], and what it took."""
+
+    image: NDArray[np.uint8]
+    fingerprint: str
+    read_s: float
+    fit_s: float
+
+
+def translate_jobs(
+    jobs: Sequence[Job],
+    marks: Sequence[str],
+    vectors: NDArray[np.float32],
+    translator: Translator,
+    options: TranslateOptions,
+    report: Report,
+    progress: Progress,
+) -> None:
+    """Make every target of every job, counting in `report`.
+
+    `marks` and `vectors` [styles, S] belong to the numbers of the styles. The engine runs in the calling thread.
+    Raises EngineError, and ImageError where the place for the translations is full; what was written stays.
+    """
+    waiting: list[tuple[Prepared, int, Path]] = []
+
+    def translate_waiting() -> None:
+        if not waiting:
+            return
+        images = np.stack([prepared.image for prepared, _, _ in waiting])
+        styles = vectors[[number for _, number, _ in waiting]]
+        start = time.perf_counter()
+        translations = translator(images, styles)
+        report.seconds["run"] += time.perf_counter() - start
+        for (prepared, number, path), translation in zip(waiting, translations, strict=True):
+            mark = f"{marks[number]} source={prepared.fingerprint}"
+            writes.add(partial(_written, path, translation, mark))
+        waiting.clear()
+
+    def count_written(outcome: float | ImageError) -> None:
+        if isinstance(outcome, ImageError):
+            if getattr(outcome.__cause__, "errno", None) in _PLACE_IS_FULL:
+                raise outcome  # every later one would fail in the same way
+            report.fail(str(outcome), progress.say)
+        else:
+            report.done += 1
+            report.seconds["write"] += outcome
+        progress.advance()
+
+    prepare = partial(_prepared, size=translator.size, options=options)
+    with pool(READERS) as readers, pool(WRITERS) as writers:
+        writes = InOrder(writers, places=2 * options.batch + WRITERS, take=count_written)
+        try:
+            for job, prepared in zip(jobs, mapped(readers, prepare, jobs, ahead=options.batch + READERS), strict=True):
+                if isinstance(prepared, ImageError):
+                    report.fail(str(prepared), progress.say)
+                    progress.advance(len(job.targets))
+                    continue
+                report.sources += 1
+                report.seconds["read"] += prepared.read_s
+                report.seconds["fit"] += prepared.fit_s
+                for number, path in job.targets:
+                    waiting.append((prepared, number, path))
+                    if len(waiting) == options.batch:
+                        translate_waiting()
+            translate_waiting()
+        finally:
+            writes.finish()
+
+
+def _prepared(job: Job, size: tuple[int, int], options: TranslateOptions) -> Prepared | ImageError:
+    path = job.source.path
+    start = time.perf_counter()
+    try:
+        image = read_image(
+            path, max_pixels=options.max_pixels, at_least=(size[0] * SPARE_DETAIL, size[1] * SPARE_DETAIL)
+        )
+        fingerprint = provenance.source_fingerprint(path)
+    except ImageError as error:
+        return error
+    except OSError as error:
+        return ImageError(f"{shown(path)} went away while it was read ({error.strerror}): start again")
+    read = time.perf_counter()
+    fitted = fit(image, size, options.fit)
+    return Prepared(fitted, fingerprint, read - start, time.perf_counter() - read)
+
+
+def _written(path: Path, image: NDArray[np.uint8], mark: str) -> float | ImageError:
+    """Seconds that writing took, or why it failed."""
+    start = time.perf_counter()
+    try:
+        write_image(path, image, mark=mark)
+    except ImageError as error:
+        return error
+    return time.perf_counter() - start
