@@ -17,13 +17,8 @@ from tabulate import tabulate
 
 from starcast.benchmarks import demo_pictures, report
 from starcast.benchmarks.creature_classifier import train_classifier
-from starcast.benchmarks.creature_quality import (
-    Quality,
-    measure_quality,
-    read_held_out,
-    read_training_images,
-    translations_of,
-)
+from starcast.benchmarks.creature_held_out import read_held_out, read_training_images
+from starcast.benchmarks.creature_quality import Quality, measure_quality, translations_of
 from starcast.benchmarks.measure import Measured
 from starcast.benchmarks.options import BenchmarkOptions, DemoOptions
 from starcast.benchmarks.record import provenance, write_result

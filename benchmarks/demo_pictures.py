@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.benchmarks.creature_quality import BARS, LONG_BARS, HeldOut, Quality
+from starcast.benchmarks.creature_held_out import HeldOut
+from starcast.benchmarks.creature_quality import BARS, LONG_BARS, Quality
 from starcast.benchmarks.report import Figure, Picture, png_uri
 from starcast.options import as_json, flag_of
 from starcast.runtime.bundle import Bundle

@@ -20,6 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from starcast.train.creature_anatomy import anatomy, extent
 
 Coordinates = NDArray[np.float64]
