@@ -8,7 +8,11 @@ from typing import Any
 import click
 
 from starcast.options import options_from
+from starcast.runtime.morph_options import MorphOptions
 from starcast.runtime.translate_options import TranslateOptions
+from starcast.runtime.video.options import VideoOptions
+
+_FILM = "The film to write: .mp4, .m4v, .mov or .mkv."
 
 
 @click.command("translate")
@@ -34,3 +38,53 @@ def translate(bundle: Path, sources: tuple[Path, ...], **values: Any) -> int:
     )
     click.echo(report.summary())
     return 1 if report.failed else 0
+
+
+@click.command("video")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="OUT", required=True, type=click.Path(path_type=Path), help=_FILM)
+@options_from(VideoOptions)
+def video(bundle: Path, source: Path, output: Path, **values: Any) -> int:
+    """Translate a video; its sound and its timing are kept.
+
+    Every frame of IN is translated, in order, and shown at its own time. Sound and subtitles are copied where OUT's
+    container takes them. OUT.json says what the video was made with. The exit status is 1 where IN was damaged or cut
+    short and only a part could be translated.
+
+    \b
+    Examples: starcast video my-model clip.mp4 -o out.mp4 --domain dog --seed 7
+              starcast video my-model clip.mov -o out.mkv --domain dog --ref rex.jpg --fit pad
+    """
+    from starcast.runtime.video.translate import translate_video
+
+    report = translate_video(
+        bundle, source, output, VideoOptions(**values), say=lambda line: click.echo(line, err=True), show_progress=True
+    )
+    click.echo(report.summary())
+    return 1 if report.failed else 0
+
+
+@click.command("morph")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option("-o", "--output", metavar="OUT", required=True, type=click.Path(path_type=Path), help=_FILM)
+@options_from(MorphOptions)
+def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
+    """Render a smooth loop through a row of references or seeds.
+
+    The picture SOURCE is translated along a closed path through the styles, as the interpolation videos of StarGAN v2
+    do it. OUT.json says what the film was made with.
+
+    \b
+    Examples: starcast morph my-model cat.jpg -o loop.mp4 --domain dog --seeds 1,2,3,4
+              starcast morph my-model cat.jpg -o loop.mp4 --domain dog --refs rex.jpg,bella.jpg
+              starcast morph my-model cat.jpg -o tour.mp4 --domain all --seeds 7
+    """
+    from starcast.runtime.morph import morph as render
+
+    report = render(
+        bundle, source, output, MorphOptions(**values), say=lambda line: click.echo(line, err=True), show_progress=True
+    )
+    click.echo(report.summary())
+    return 0

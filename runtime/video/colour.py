@@ -66,13 +66,14 @@ def to_rgb(frame: VideoFrame, name: str = "the video", scaler: VideoReformatter 
     if not frame.format.is_rgb and components >= 3:
         settings |= {"src_colorspace": matrix_of(frame, name), "src_color_range": range_of(frame)}
     try:
-        pixels = scaler.reformat(frame, dst_color_range=ColorRange.JPEG, **settings).to_ndarray()
+        pixels: Any = scaler.reformat(frame, dst_color_range=ColorRange.JPEG, **settings).to_ndarray()
     except av.FFmpegError as error:  # the scaler's "operation not supported"
         raise VideoError(
             f"{name} has the pixel format {frame.format.name}, which cannot be converted: "
             "convert it first with `ffmpeg -i IN -pix_fmt yuv420p OUT.mp4`"
         ) from error
-    return _on_white(pixels) if has_alpha else pixels
+    rgb: NDArray[np.uint8] = _on_white(pixels) if has_alpha else pixels
+    return rgb
 
 
 def matrix_of(frame: VideoFrame, name: str = "the video") -> Colorspace:
@@ -119,12 +120,13 @@ def tag(target: Any) -> None:
 
 def _grey(frame: VideoFrame, scaler: VideoReformatter, *, has_alpha: bool) -> NDArray[np.uint8]:
     """Done here: the scaler takes every grey as full range, whatever its tag."""
-    rgba = scaler.reformat(frame, format="rgba" if has_alpha else "rgb24", interpolation=_SCALER).to_ndarray()
+    rgba: Any = scaler.reformat(frame, format="rgba" if has_alpha else "rgb24", interpolation=_SCALER).to_ndarray()
     if int(frame.color_range) == LIMITED:
         luma = np.arange(256, dtype=np.float64)
         stretched = np.clip(np.rint((luma - 16) * 255 / 219), 0, 255).astype(np.uint8)
         rgba[..., :3] = stretched[rgba[..., :3]]
-    return _on_white(rgba) if has_alpha else rgba
+    rgb: NDArray[np.uint8] = _on_white(rgba) if has_alpha else rgba
+    return rgb
 
 
 def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -38,7 +38,8 @@ class VideoEncoder:
         self.note = None if name == ENCODERS[0] else f"this FFmpeg lacks libx264: {name} is used, --crf does not count"
         height, width = height + height % 2, width + width % 2
         options = {"crf": str(crf), "preset": preset} if name == ENCODERS[0] else {}
-        self.stream: Any = container.add_stream(name, rate=rate.limit_denominator(2**20), options=options)
+        stream: Any = container.add_stream(name, rate=rate.limit_denominator(2**20), options=options)
+        self.stream = stream
         self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
         if not options:
             self.stream.bit_rate = max(400_000, int(_BITS_A_PIXEL * height * width * rate))
@@ -54,11 +55,13 @@ class VideoEncoder:
         frame = colour.to_yuv(pixels, self._scaler)
         frame.pts, frame.time_base = pts, self._time_base
         self._durations[pts] = duration
-        return self._timed(self.stream.encode(frame))
+        packets: list[Packet[Any]] = self.stream.encode(frame)
+        return self._timed(packets)
 
     def flush(self) -> list[Packet[Any]]:
         """The packets that the encoder still holds; nothing can be encoded after it."""
-        return self._timed(self.stream.encode(None))
+        packets: list[Packet[Any]] = self.stream.encode(None)
+        return self._timed(packets)
 
     def _timed(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
         """Encoders forget how long a frame lasts; without it the last one has no length."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -24,7 +24,8 @@ def display_matrix(frame: VideoFrame) -> Matrix:
     counts. FFmpeg, libavutil/display.h.
     """
     try:
-        found = [bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"]
+        side_data: Iterable[Any] = frame.side_data
+        found = [bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"]
     except ValueError:  # side data of a kind that this PyAV has no name for hides the rest
         return _from_angle(frame.rotation)
     if not found or len(found[0]) != 36:

@@ -253,19 +253,22 @@ def _opened(path: Path, name: str, max_pixels: int) -> InputContainer:
         raise VideoError(f"{name} is a still picture: translate pictures with `starcast translate`")
     settings: dict[str, Any] = {} if _major() >= 19 else {"metadata_errors": "replace"}
     try:
-        return av.open(
+        container: InputContainer = av.open(
             str(path.resolve()),  # an absolute path cannot be mistaken for a URL
             options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file", "max_pixels": str(max_pixels)},
             **settings,
         )
     except av.FFmpegError as error:
-        looks = "a text file" if formats.looks_like_text(head) else formats.foreign(head, path.suffix)
-        if looks is not None and not looks.startswith("a video"):
-            raise VideoError(f"{name} is {looks}, not a video: give a video file") from error
+        what, _ = formats.foreign(head, path.suffix) or (None, None)
+        if what is None and formats.looks_like_text(head):
+            what = "a text file"
+        if what is not None and not what.startswith("a video"):
+            raise VideoError(f"{name} is {what}, not a video: give a video file") from error
         raise VideoError(
             f"{name} is not a video that can be read, or damaged at its beginning ({(error.strerror or '').lower()}): "
             "give a whole video file"
         ) from error
+    return container
 
 
 def _major() -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from starcast.runtime.video import colour
 from starcast.runtime.video.ahead import ahead
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.orientation import square_pixels, upright
+from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import Picture, Sink
 from starcast.runtime.video.source import Frame, Sound, Source
 from starcast.runtime.video.stopwatch import Stopwatch
@@ -48,31 +48,6 @@ if TYPE_CHECKING:
 STAGES = ("decode", "fit", "run", "encode")
 
 
-@dataclass
-class VideoReport:
-    """What `translate_video` did. `failed`: a sentence for each way in which the source was not whole."""
-
-    target: Path
-    frames: int = 0
-    wall_s: float = 0.0  # from the first frame to the last byte, engine start left out
-    seconds: dict[str, float] = field(default_factory=dict)  # by stage, over all frames
-    notes: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-
-    def stage_ms(self) -> dict[str, float]:
-        """Milliseconds a frame in each stage; they overlap, so their sum is more than the time a frame takes."""
-        return {stage: 1000 * total / max(1, self.frames) for stage, total in self.seconds.items()}
-
-    def summary(self) -> str:
-        """Two lines: what was written; milliseconds a stage and frames a second."""
-        stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in self.stage_ms().items())
-        rate = self.frames / self.wall_s if self.wall_s else 0.0
-        return (
-            f"{shown(self.target)}: {self.frames} frames in {self.wall_s:.1f} s.\n"
-            f"Milliseconds a frame: {stages}. {rate:.1f} frames/s."
-        )
-
-
 def translate_video(
     bundle_path: Path,
     source_path: Path,
@@ -81,7 +56,7 @@ def translate_video(
     *,
     say: Callable[[str], None] = print,
     show_progress: bool = False,
-) -> VideoReport:
+) -> FilmReport:
     """Translate the picture of a video in one style; `target`'s suffix says the container.
 
     Sound and subtitles are copied where the container takes them. A source that is damaged in places or cut short is
@@ -93,7 +68,7 @@ def translate_video(
     if bundle.manifest.source is None:
         raise BundleError(f"{bundle.path} makes pictures from styles alone: there is no source to translate")
     request = _one_style(options, bundle.manifest.domains)
-    report = VideoReport(target)
+    report = FilmReport(target)
     watch = Stopwatch(*STAGES)
     with (
         Source(source_path, options.max_pixels) as source,

@@ -1,0 +1,159 @@
+"""`starcast morph`: one source, translated along a smooth closed loop through a row of styles, as a film.
+
+The path is that of StarGAN v2's interpolation videos: straight lines between style vectors, along which a sigmoid
+eases in and out, and a rest at each style. The official code goes through references of one domain and stops at the
+last; here the loop closes, and any two styles may follow each other, as a style is a vector whatever its domain.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.atomic import atomic_path
+from starcast.errors import BundleError
+from starcast.runtime import provenance
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.fit import fit
+from starcast.runtime.folders import style_facts
+from starcast.runtime.images import read_image, shown
+from starcast.runtime.morph_options import MorphOptions
+from starcast.runtime.progress import Progress
+from starcast.runtime.styles import StyleOptions, StyleRequest, requests_from
+from starcast.runtime.translator import Translator
+from starcast.runtime.video.ahead import ahead
+from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.sink import Picture, Sink
+from starcast.runtime.video.stopwatch import Stopwatch
+from starcast.runtime.video.target import check_target
+from starcast.runtime.video.translate import vector_of
+
+_OFFICIAL_FRAMES, _OFFICIAL_REST = 31, 10
+_SIGMOID_FROM, _SIGMOID_TO = -5.0, 4.5
+
+
+@dataclass(frozen=True)
+class Stop:
+    """A style vector on the way, and for how many frames it is shown."""
+
+    style: NDArray[np.float32]
+    frames: int
+
+
+def alphas(frames: int) -> NDArray[np.float64]:
+    """How far each of `frames` frames is on the way from one style to the next: 0, a sigmoid's rise, 1 at rest.
+
+    31 frames are those of StarGAN v2's videos: 0, sigmoid(-5), sigmoid(-4.5), …, sigmoid(4.5), and ten times 1.
+    """
+    rest = max(1, round(frames * _OFFICIAL_REST / _OFFICIAL_FRAMES))
+    rise = 1 / (1 + np.exp(-np.linspace(_SIGMOID_FROM, _SIGMOID_TO, frames - 1 - rest)))
+    return np.concatenate([[0.0], rise, np.ones(rest)])
+
+
+def loop(styles: NDArray[np.float32], frames_per_step: int) -> Iterator[Stop]:
+    """styles [N, S] -> the stops of a closed loop through them: N * frames_per_step frames; a single style rests.
+
+    Frames that follow each other with the same style are one stop, so that they are translated once.
+    """
+    stop: Stop | None = None
+    for here, there in zip(styles, np.roll(styles, -1, axis=0), strict=True):
+        for alpha in alphas(frames_per_step):
+            # each end by itself, so that 0 and 1 give the styles to the bit
+            style = (here * (1 - alpha) + there * alpha).astype(np.float32)
+            if stop is not None and np.array_equal(stop.style, style):
+                stop = Stop(stop.style, stop.frames + 1)
+                continue
+            if stop is not None:
+                yield stop
+            stop = Stop(style, 1)
+    if stop is not None:
+        yield stop
+
+
+def morph(
+    bundle_path: Path,
+    source: Path,
+    target: Path,
+    options: MorphOptions,
+    *,
+    say: Callable[[str], None] = print,
+    show_progress: bool = False,
+) -> FilmReport:
+    """Write the film of a picture's loop through the styles that `options` name.
+
+    Raises OptionError, StyleError, BundleError, ImageError, EngineError, VideoError; then nothing is written.
+    """
+    check_target(target, source, overwrite=options.overwrite)
+    bundle = open_bundle(bundle_path)
+    if bundle.manifest.source is None:
+        raise BundleError(f"{bundle.path} makes pictures from styles alone: there is no source to translate")
+    requests = requests_for(options, bundle.manifest.domains)
+    size = (bundle.manifest.source.height, bundle.manifest.source.width)
+    picture = fit(read_image(source), size, options.fit)
+    rate = Fraction(options.fps).limit_denominator(1001)
+    report, watch = FilmReport(target), Stopwatch("run", "encode")
+    with Translator(
+        bundle_path, backend=options.backend, precision=options.precision, threads=options.threads
+    ) as translator:
+        styles = np.stack([vector_of(translator, request) for request in requests])
+        start = time.perf_counter()
+        with (
+            atomic_path(target) as partial,
+            Sink(partial, shown(target), size, rate, 1 / rate, crf=options.crf, preset=options.preset) as sink,
+            Progress(len(requests) * options.frames_per_step, "frames", show=show_progress, say=say) as progress,
+            ahead(
+                _translated(picture, loop(styles, options.frames_per_step), translator, options.batch, watch), "run"
+            ) as pictures,
+        ):
+            report.notes = sink.notes
+            for note in report.notes:
+                progress.say(note)
+            for pixels, frames in pictures:
+                for _ in range(frames):
+                    with watch.timed("encode"):
+                        sink.write(Picture(pixels, report.frames, 1))
+                    report.frames += 1
+                    progress.advance()
+        report.wall_s, report.seconds = time.perf_counter() - start, watch.seconds
+        provenance.write_record(
+            provenance.record_beside(target), bundle, options, [style_facts(request) for request in requests],
+            engine={"name": translator.backend, "precision": options.precision},
+            counts={"frames": report.frames}, sources=[str(source)],
+        )  # fmt: skip
+    return report
+
+
+def requests_for(options: MorphOptions, domains: tuple[str, ...]) -> list[StyleRequest]:
+    """The styles of the loop, in order: all domains of the first seed, then of the second, …"""
+    if options.seeds:
+        choices = [StyleOptions(domain=options.domain, seed=int(seed), psi=options.psi) for seed in options.seeds]
+    else:
+        choices = [StyleOptions(domain=options.domain, ref=Path(ref), psi=options.psi) for ref in options.refs]
+    return [request for choice in choices for request in requests_from(choice, domains)]
+
+
+def _translated(
+    picture: NDArray[np.uint8], stops: Iterable[Stop], translator: Translator, batch: int, watch: Stopwatch
+) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """(translation, frames) of each stop, `batch` at a time."""
+    waiting: list[Stop] = []
+
+    def run() -> Iterator[tuple[NDArray[np.uint8], int]]:
+        with watch.timed("run"):
+            sources = np.repeat(picture[None], len(waiting), axis=0)
+            translations = translator(sources, np.stack([stop.style for stop in waiting]))
+        yield from zip(translations, [stop.frames for stop in waiting], strict=True)
+        waiting.clear()
+
+    for stop in stops:
+        waiting.append(stop)
+        if len(waiting) == batch:
+            yield from run()
+    if waiting:
+        yield from run()
