@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from starcast.errors import OptionError
 from starcast.options import option
 from starcast.runtime.fit import FITS
-from starcast.runtime.video.options import FilmOptions
+from starcast.runtime.video.film_options import FilmOptions
 
 SHORTEST_STEP = 3  # frames: at one style, between, at the next
 

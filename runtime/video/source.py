@@ -27,7 +27,7 @@ from starcast.errors import OptionError, VideoError
 from starcast.runtime import formats
 from starcast.runtime.images import shown
 from starcast.runtime.video import colour
-from starcast.runtime.video.options import MAX_PIXELS
+from starcast.runtime.video.film_options import MAX_PIXELS
 from starcast.runtime.video.orientation import Matrix, display_matrix
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
