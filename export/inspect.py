@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,72 +79,81 @@ def checkpoint_facts(path: Path) -> Facts:
     from starcast.train.networks.stargan_v2 import AVERAGED
 
     checkpoint = read_checkpoint(path)
-    stored = {**checkpoint.averaged, **(checkpoint.networks or {})}
+    stored = {**(checkpoint.networks or {}), **checkpoint.averaged}
     parameters = {name: sum(tensor.numel() for tensor in state.values()) for name, state in stored.items()}
     resumable = checkpoint.networks is not None and checkpoint.optimizers is not None
     return {
         "path": str(path),
-        "what": "full checkpoint" if resumable else "snapshot" if checkpoint.networks is None else "checkpoint",
+        "what": "checkpoint",
+        "holds": "all that a run resumes from" if resumable else "averaged networks",
         "layout": checkpoint.layout,
         "family": "stargan_v2",
-        "domains": list(checkpoint.domain_names),
         "step": checkpoint.step,
         "data_set": (checkpoint.dataset or {}).get("name"),
-        **dataclasses.asdict(checkpoint.config) | {"domains": list(checkpoint.domain_names)},
+        **dataclasses.asdict(checkpoint.config),
+        "domains": list(checkpoint.domain_names),
         "stride": checkpoint.config.stride,
         "parameters": {name: parameters[name] for name in (*AVERAGED, "discriminator") if name in parameters},
         "bytes": path.stat().st_size,
         "options": checkpoint.options,
-        "resumable": resumable,
         "next": f"starcast export {path} -o BUNDLE",
     }
 
 
 def lines_of(facts: Facts) -> list[str]:
     """The facts as lines for a person."""
-    rows = [
-        [label, text]
-        for key, label in _LABELS.items()
-        if (value := facts.get(key)) is not None and (text := _shown(key, value))
-    ]
-    lines = [*tabulate(rows, tablefmt="plain", disable_numparse=True).splitlines()]
+    rows = [[label, show(facts[key])] for key, (label, show) in _ROWS.items() if facts.get(key) is not None]
+    rows += _origin_rows(facts.get("origin", {}))
+    lines = tabulate(rows, tablefmt="plain", disable_numparse=True).splitlines()
     for variant in facts.get("variants", []):
         lines += ["", *_variant_lines(variant)]
     if facts.get("options"):
-        settings = ", ".join(f"{name} {_plain(value)}" for name, value in sorted(facts["options"].items()))
+        settings = ", ".join(f"{name} {_plain(value)}" for name, value in facts["options"].items())
         lines += ["", f"Trained with: {settings}"]
     return [*lines, "", f"Next: {facts['next']}"]
 
 
-_LABELS = {
-    "path": "path", "what": "what", "layout": "layout", "family": "family", "domains": "domains", "step": "step",
-    "data_set": "data set", "size": "size", "image_size": "size", "stride": "stride", "style_dim": "style",
-    "latent_dim": "latent", "mapping_width": "mapping width", "channel_base": "channel base",
-    "max_channels": "most channels", "parameters": "parameters", "mean_draws": "mean style", "bytes": "bytes",
-    "sha256": "SHA-256", "origin": "origin",
+def _thousands(count: int) -> str:
+    return f"{count:,}"
+
+
+# fact -> (its label, how it is shown), in the order of the lines
+_ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "path": ("path", str),
+    "what": ("what", str),
+    "holds": ("holds", str),
+    "layout": ("layout", str),
+    "family": ("family", str),
+    "domains": ("domains", lambda names: ", ".join(f"{number} {name}" for number, name in enumerate(names))),
+    "step": ("step", _thousands),
+    "data_set": ("data set", str),
+    "size": ("size", lambda size: f"{size[1]}x{size[0]}"),
+    "image_size": ("size", lambda side: f"{side}x{side}"),
+    "stride": ("other sizes", lambda stride: f"both sides multiples of {stride}"),
+    "style_dim": ("style", str),
+    "latent_dim": ("latent", str),
+    "mapping_width": ("mapping width", str),
+    "channel_base": ("channel base", str),
+    "max_channels": ("most channels", str),
+    "parameters": (
+        "parameters", lambda counts: ", ".join(f"{name} {_thousands(count)}" for name, count in counts.items()),
+    ),
+    "mean_draws": ("mean styles", lambda draws: f"over {_thousands(draws)} latents"),
+    "bytes": ("bytes", _thousands),
+    "sha256": ("SHA-256", str),
 }  # fmt: skip
 
 
-def _shown(key: str, value: Any) -> str:
-    match key:
-        case "domains":
-            return ", ".join(f"{number} {name}" for number, name in enumerate(value))
-        case "size":
-            return f"{value[1]}x{value[0]}"
-        case "image_size":
-            return f"{value}x{value}"
-        case "stride":
-            return f"sides are multiples of {value}"
-        case "mean_draws":
-            return f"over {value:,} draws"
-        case "parameters":
-            return ", ".join(f"{name} {count:,}" for name, count in value.items())
-        case "bytes" | "step":
-            return f"{value:,}"
-        case "origin":
-            return ", ".join(f"{name} {text}" for name, text in value.items() if text is not None)
-        case _:
-            return str(value)
+def _origin_rows(origin: Facts) -> list[list[str]]:
+    if not origin:
+        return []
+    step = "" if origin["step"] is None else f", step {_thousands(origin['step'])}"
+    rows = [
+        ["made from", f"{origin['checkpoint']} ({origin['layout']} layout{step})"],
+        ["its SHA-256", origin["checkpoint_sha256"]],
+        ["made", f"{origin['created']} by starcast {origin['starcast']}, torch {origin['torch']}"],
+    ]
+    return [*rows, ["data set", origin["data_set"]]] if origin["data_set"] else rows
 
 
 def _variant_facts(variant: Variant) -> Facts:

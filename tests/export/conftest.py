@@ -13,7 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from starcast.export.options import ExportOptions
 from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
+from starcast.runtime.bundle import Bundle
 from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config, averaged_copy, build_networks
 
 ORACLE = Path(__file__).resolve().parents[1] / "oracles" / "stargan_v2_hpf0"
@@ -83,6 +85,36 @@ def trace_all() -> Callable[[Networks, StarGANv2Config, Path], Traced]:
 def small(tmp_path_factory: pytest.TempPathFactory) -> Traced:
     """Networks for 32x32 pictures and three domains, and their graphs. Do not write into them."""
     return _trace_all(_random_networks(SMALL), SMALL, tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def small_checkpoint(small: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that an export reads as the small networks' checkpoint; their graphs are not traced again."""
+    from starcast.export import write
+    from starcast.train.checkpoint import Checkpoint
+
+    path = tmp_path / "step-000020.pt"
+    path.write_bytes(b"weights")
+    checkpoint = Checkpoint(
+        path=path, layout="starcast", config=small.config, domain_names=("ink", "photo", "chalk"), step=20,
+        averaged=small.networks.state_dicts(), networks=None, optimizers=None, options={"image_size": 32},
+        dataset={"name": "drawings", "path": str(tmp_path / "gone")},
+    )  # fmt: skip
+    monkeypatch.setattr(write, "read_checkpoint", lambda _: checkpoint)
+    monkeypatch.setattr(write, "averaged_networks", lambda _: small.networks)
+    for name in ("generator", "mapping", "style_encoder"):
+        monkeypatch.setattr(write, f"trace_{name}", lambda *_, graph=getattr(small, name): ir.load(graph))
+    return path
+
+
+@pytest.fixture(scope="session")
+def oracle_bundle(tmp_path_factory: pytest.TempPathFactory, oracle_checkpoint: Path) -> Bundle:
+    """The oracle's checkpoint, exported as a user would. Do not write into it."""
+    from starcast.export.write import export_bundle
+
+    target = tmp_path_factory.mktemp("bundles") / "new" / "oracle"
+    options = ExportOptions(domains=("cat", "dog", "wild"), mean_draws=100)
+    return export_bundle(oracle_checkpoint, target, options, lambda _: None)
 
 
 @pytest.fixture(scope="session")

@@ -59,7 +59,7 @@ def test_a_bundle_with_someone_elses_file_inside_is_refused(tmp_path: Path) -> N
 @pytest.mark.parametrize("content", ["{", "[]", '{"format": 1}', '{"format": 1, "variants": [], "files": []}'])
 def test_another_programs_manifest_makes_no_bundle(tmp_path: Path, content: str) -> None:
     (tmp_path / "manifest.json").write_text(content)
-    with pytest.raises(BundleError, match="manifest.json"):
+    with pytest.raises(BundleError, match=r"manifest\.json"):
         writable_target(tmp_path)
 
 

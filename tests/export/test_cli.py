@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from starcast.export.cli import export, inspect
+
+pytestmark = pytest.mark.xdist_group("small graphs")
+
+
+def test_export_writes_a_bundle_and_says_how_to_use_it(small_checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    command = [str(small_checkpoint), "-o", str(target), "--mean-draws", "10", "--domains", "a,b,c", "--data", "pens"]
+    result = CliRunner().invoke(export, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "compared with PyTorch" in result.output
+    assert f"starcast translate {target} PICTURE --domain a -o OUT" in result.output
+    shown = CliRunner().invoke(inspect, [str(target)], catch_exceptions=False)
+    assert "0 a, 1 b, 2 c" in shown.output
+    assert "pens" in shown.output
+    as_json = CliRunner().invoke(inspect, [str(target), "--json"], catch_exceptions=False)
+    assert as_json.output.startswith("{")
+
+
+@pytest.mark.parametrize("verb", ["export", "inspect"])
+def test_help_needs_no_heavy_package(verb: str) -> None:
+    script = f"""
+import sys
+from starcast.cli import main
+try:
+    main([{verb!r}, "--help"])
+except SystemExit as leaving:
+    heavy = {{"torch", "onnx", "onnx_ir", "onnxruntime", "cv2", "av"}} & set(sys.modules)
+    sys.exit(f"imported {{heavy}}" if heavy or leaving.code else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert "Example: starcast" in done.stdout
+
+
+def test_a_folder_without_checkpoints_is_one_sentence_and_exit_status_2(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "starcast", "export", tmp_path, "-o", tmp_path / "model"], capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: ")
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import pytest
+
+from starcast.errors import OptionError
+from starcast.export.options import ExportOptions
+
+
+def test_no_draws_are_an_error() -> None:
+    with pytest.raises(OptionError, match="--mean-draws is 0"):
+        ExportOptions(mean_draws=0)
+
+
+def test_there_is_no_option_for_the_tolerance() -> None:
+    assert not [name for name in ExportOptions.__dataclass_fields__ if "toleran" in name]

@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+import openvino
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from starcast.errors import BundleError, OptionError, ParityError
+from starcast.export import write
+from starcast.export.options import ExportOptions
+from starcast.export.write import export_bundle
+from starcast.runtime.bundle import Bundle, open_bundle
+
+pytestmark = pytest.mark.xdist_group("oracle bundle")
+
+Run = Callable[[Path, dict[str, NDArray[Any]]], NDArray[Any]]
+FEW = ExportOptions(mean_draws=10)
+
+
+def quiet(_: str) -> None:
+    """Progress that nobody reads."""
+
+
+def in_onnxruntime(graph: Path, feeds: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    result: NDArray[Any] = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"]).run(None, feeds)[0]
+    return result
+
+
+def in_openvino(graph: Path, feeds: dict[str, NDArray[Any]]) -> NDArray[Any]:
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}
+    result: NDArray[Any] = openvino.Core().compile_model(graph, "CPU", exact)(feeds)[0]
+    return result
+
+
+@pytest.fixture(params=[in_onnxruntime, in_openvino], ids=["onnxruntime", "openvino"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Run a graph in one engine after the other."""
+    engine: Run = request.param
+    return engine
+
+
+def relative(got: NDArray[Any], expected: NDArray[Any]) -> float:
+    return float(np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected))))
+
+
+@pytest.mark.parametrize("mode", ["latent", "reference"])
+def test_translations_are_the_official_programs_within_one_grey_level(
+    run: Run, oracle_bundle: Bundle, oracle: Any, mode: str
+) -> None:
+    if mode == "latent":
+        style = run(oracle_bundle.file("mapping.onnx"), {"latent": oracle["z"], "domain": oracle["y_trg"]})
+        expected_style, expected = oracle["s_latent"], oracle["g_latent_u8"]
+    else:
+        feeds = {"image": oracle["ref_u8"], "domain": oracle["y_trg"]}
+        style = run(oracle_bundle.file("style_encoder.onnx"), feeds)
+        expected_style, expected = oracle["s_ref"], oracle["g_reference_u8"]
+    assert relative(style, expected_style) <= 1e-4
+    graph = oracle_bundle.file(oracle_bundle.manifest.variants[0].file)
+    translation = run(graph, {"image": oracle["image_u8"], "style": style})
+    assert np.abs(translation.astype(int) - expected.astype(int)).max() <= 1
+
+
+def test_the_manifest_describes_the_networks_by_their_roles(oracle_bundle: Bundle) -> None:
+    manifest = oracle_bundle.manifest
+    assert manifest.source is not None
+    assert (manifest.source.height, manifest.source.width, manifest.source.stride) == (256, 256, 16)
+    assert manifest.condition.size == 16
+    assert manifest.condition.latent is not None
+    assert manifest.condition.latent.size == 8
+    assert manifest.condition.reference is not None
+    assert manifest.condition.reference.height == 256
+    assert manifest.domains == ("cat", "dog", "wild")
+    [variant] = manifest.variants
+    assert (variant.form, variant.precision) == ("plain", "fp32")
+    assert set(variant.backends) == {"onnxruntime", "openvino"}
+    assert variant.parity.worst <= 2e-4
+    assert variant.flop > 0
+    assert variant.bytes == (oracle_bundle.path / variant.file).stat().st_size
+
+
+def test_the_manifest_says_where_the_bundle_comes_from(oracle_bundle: Bundle, oracle_checkpoint: Path) -> None:
+    origin = oracle_bundle.manifest.provenance
+    assert (origin.family, origin.layout) == ("stargan_v2", "official")
+    assert origin.checkpoint == oracle_checkpoint.name
+    assert len(origin.checkpoint_sha256) == 64
+    assert origin.created.endswith("+00:00")
+
+
+def test_every_file_of_a_bundle_is_listed_with_its_hash(oracle_bundle: Bundle) -> None:
+    present = {path.relative_to(oracle_bundle.path).as_posix() for path in oracle_bundle.path.rglob("*.*")}
+    assert present == {"manifest.json", *oracle_bundle.manifest.files}
+    for name in oracle_bundle.manifest.files:
+        assert oracle_bundle.file(name).is_file()
+
+
+def test_mean_styles_are_stored_for_every_domain(oracle_bundle: Bundle) -> None:
+    with np.load(oracle_bundle.path / "styles.npz", allow_pickle=False) as styles:
+        assert styles["mean"].shape == (3, 16)
+        assert styles["mean"].dtype == np.float32
+
+
+def test_the_preview_is_a_picture(oracle_bundle: Bundle) -> None:
+    with Image.open(oracle_bundle.path / "preview.jpg") as preview:
+        preview.load()
+        assert preview.mode == "RGB"
+
+
+def test_graphs_carry_facts_about_themselves(oracle_bundle: Bundle) -> None:
+    model = ir.load(oracle_bundle.path / "generator/plain-fp32.onnx")
+    facts = model.metadata_props
+    assert model.producer_name == "starcast"
+    assert json.loads(facts["domains"]) == ["cat", "dog", "wild"]
+    assert facts["image_size"] == "256"
+    assert facts["checkpoint_sha256"] == oracle_bundle.manifest.provenance.checkpoint_sha256
+
+
+def test_our_checkpoints_keep_names_options_and_data_set(small_checkpoint: Path, tmp_path: Path) -> None:
+    manifest = export_bundle(small_checkpoint, tmp_path / "model", FEW, quiet).manifest
+    assert manifest.domains == ("ink", "photo", "chalk")
+    assert manifest.provenance.dataset == "drawings"
+    assert manifest.provenance.options == {"image_size": 32}
+    assert manifest.provenance.step == 20
+    assert str(tmp_path) not in (tmp_path / "model/manifest.json").read_text(encoding="utf-8")
+
+
+def test_progress_gives_the_figures(small_checkpoint: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    export_bundle(small_checkpoint, tmp_path / "model", FEW, lines.append)
+    assert any("generator" in line and "grey levels" in line and "batches of 1, 2, 5, 3" in line for line in lines)
+
+
+def test_an_old_bundle_is_replaced(small_checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "bundles" / "model"
+    first = export_bundle(small_checkpoint, target, FEW, quiet)
+    second = export_bundle(small_checkpoint, target, ExportOptions(mean_draws=11), quiet)
+    assert (first.manifest.condition.mean_draws, second.manifest.condition.mean_draws) == (10, 11)
+    assert open_bundle(target).sha256 == second.sha256
+    assert [path.name for path in target.parent.iterdir()] == ["model"]
+
+
+def test_graphs_are_the_same_bytes_each_time(small_checkpoint: Path, tmp_path: Path) -> None:
+    one, two = (export_bundle(small_checkpoint, tmp_path / name, FEW, quiet).manifest.files for name in ("a", "b"))
+    assert {name: one[name] for name in one if name != "README.md"} == {
+        name: two[name] for name in two if name != "README.md"
+    }
+
+
+def test_a_graph_with_one_wrong_weight_is_not_written(
+    small: Any, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> ir.Model:
+        model = ir.load(small.generator)
+        weight = model.graph.initializers["decode.0.conv1.weight"]
+        numbers = weight.const_value.numpy().copy()
+        numbers.flat[0] += 1
+        weight.const_value = ir.tensor(numbers, name="decode.0.conv1.weight")
+        return model
+
+    monkeypatch.setattr(write, "trace_generator", broken)
+    target = tmp_path / "bundles" / "model"
+    with pytest.raises(ParityError, match=r"first at the layer decode\.0\.conv1: nothing is written"):
+        export_bundle(small_checkpoint, target, FEW, quiet)
+    assert list(target.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("stage", ["traced", "compared", "mean style", "preview"])
+def test_an_interrupted_export_leaves_the_old_bundle(small_checkpoint: Path, tmp_path: Path, stage: str) -> None:
+    target = tmp_path / "bundles" / "model"
+    old = export_bundle(small_checkpoint, target, FEW, quiet)
+
+    def stop(line: str) -> None:
+        if stage in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_bundle(small_checkpoint, target, ExportOptions(mean_draws=11), stop)
+    assert open_bundle(target).sha256 == old.sha256
+    assert [path.name for path in target.parent.iterdir()] == ["model"]
+
+
+def test_someone_elses_folder_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(BundleError, match=r"notes\.txt"):
+        export_bundle(tmp_path / "missing.ckpt", tmp_path, FEW, quiet)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "b"), ("a", "b", "c", "d")])
+def test_every_domain_needs_its_own_name(small_checkpoint: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
+    with pytest.raises(OptionError, match=r"has 3 domains, give each its own name"):
+        export_bundle(small_checkpoint, tmp_path / "model", ExportOptions(domains=names), quiet)
