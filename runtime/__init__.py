@@ -1,1 +1,43 @@
-"""From a bundle and pixels to pixels; imports neither torch nor onnx."""
+"""From a bundle and pixels to pixels; imports neither torch nor onnx.
+
+The public names load when they are used, so that a command's `--help` loads no engine and no picture library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from starcast.runtime.bundle import Bundle, open_bundle
+    from starcast.runtime.images import read_image, write_image
+    from starcast.runtime.styles import StyleOptions, StyleRequest, requests_from
+    from starcast.runtime.translator import Translator
+
+__all__ = [
+    "Bundle",
+    "StyleOptions",
+    "StyleRequest",
+    "Translator",
+    "open_bundle",
+    "read_image",
+    "requests_from",
+    "write_image",
+]
+
+_HOMES = {
+    "Bundle": "bundle", "open_bundle": "bundle",
+    "StyleOptions": "styles", "StyleRequest": "styles", "requests_from": "styles",
+    "Translator": "translator",
+    "read_image": "images", "write_image": "images",
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__} has no attribute {name}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

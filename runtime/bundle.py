@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,31 +18,35 @@ from starcast.errors import BundleError
 
 FORMAT = 1  # 1: the first
 MANIFEST = "manifest.json"
+WEIGHTS = ".data"  # suffix of the files that graphs keep large weights in
+LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has some thousands
+
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
     """The picture that is translated: uint8 RGB, NHWC. Sides are multiples of `stride`; `height` and `width` are the
     size that the network was trained at."""
 
-    channels: int
-    height: int
-    width: int
-    stride: int
+    channels: Positive
+    height: Positive
+    width: Positive
+    stride: Positive
 
 
 class LatentMaker(msgspec.Struct, frozen=True, kw_only=True):
     """graph: `latent` float32 [N, size], `domain` int64 [N] -> `style` float32 [N, S]."""
 
     graph: str
-    size: int
+    size: Positive
 
 
 class ReferenceMaker(msgspec.Struct, frozen=True, kw_only=True):
     """graph: `image` uint8 [N, height, width, 3] RGB, `domain` int64 [N] -> `style` float32 [N, S]."""
 
     graph: str
-    height: int
-    width: int
+    height: Positive
+    width: Positive
 
 
 class LabelMaker(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,7 +61,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     `means` is an .npz with the array `mean` float32 [domains, size]: each domain's mean over `mean_draws` latents.
     """
 
-    size: int
+    size: Positive
     latent: LatentMaker | None = None
     reference: ReferenceMaker | None = None
     labels: LabelMaker | None = None
@@ -95,7 +99,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     backends: tuple[str, ...]
     form: str
     precision: str
-    max_batch: int | None = None  # None: any
+    max_batch: Positive | None = None  # None: any
     sizes: tuple[tuple[int, int], ...] | None = None  # None: every multiple of the source's stride
     parity: Parity
     flop: int  # a picture at the trained size, 2 a multiply-add, convolutions only
@@ -147,13 +151,27 @@ class Bundle:
 
     def file(self, name: str) -> Path:
         """The path of a file of the bundle, after its hash has been checked. Raises BundleError when it differs."""
-        facts = self.manifest.files.get(name)
-        if facts is None:
-            raise BundleError(f"{self.path}: the manifest does not list {name}: export the bundle again")
         path = self.path / name
-        if sha256_of(path) != facts.sha256:
+        if sha256_of(path) != self._facts(name).sha256:
             raise BundleError(f"{path} has changed since it was exported: export the bundle again")
         return path
+
+    def graph(self, name: str) -> tuple[Path, str]:
+        """The path of a graph, and one hash that stands for it and the weights beside it, all of them checked."""
+        path = self.file(name)
+        digest = hashlib.sha256(self._facts(name).sha256.encode())
+        for other in sorted(self.manifest.files):
+            beside = PurePosixPath(other).parent == PurePosixPath(name).parent
+            if beside and PurePosixPath(other).suffix == WEIGHTS:
+                self.file(other)
+                digest.update(f"{other} {self._facts(other).sha256}".encode())
+        return path, digest.hexdigest()
+
+    def _facts(self, name: str) -> FileFacts:
+        facts = self.manifest.files.get(name)
+        if facts is None:
+            raise BundleError(f"{self.path}: the manifest does not list {name!r}: export the bundle again")
+        return facts
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -165,14 +183,14 @@ def open_bundle(path: Path) -> Bundle:
         raise BundleError(
             f"{path} is not a bundle ({_why_not(path)}): make one with `starcast export CHECKPOINT -o BUNDLE`"
         )
+    if manifest_path.stat().st_size > LARGEST_MANIFEST:
+        raise BundleError(f"{manifest_path} is larger than any manifest: it is not starcast's")
     content = manifest_path.read_bytes()
     manifest = _decode(manifest_path, content)
+    root = path.resolve()
     for name, facts in manifest.files.items():
         _check_name(manifest_path, name)
-        file = path / name
-        if not file.is_file() or file.stat().st_size != facts.bytes:
-            state = "is missing" if not file.is_file() else f"has {file.stat().st_size} bytes instead of {facts.bytes}"
-            raise BundleError(f"{file} {state}: copy the whole folder again, or export it again")
+        _check_file(path / name, facts, root)
     return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
 
 
@@ -190,23 +208,41 @@ def sha256_of(path: Path) -> str:
 def _decode(path: Path, content: bytes) -> Manifest:
     try:
         declared = json.loads(content).get("format")
-    except (ValueError, AttributeError) as error:
-        raise BundleError(f"{path} is not JSON ({error}): export the bundle again") from error
-    if not isinstance(declared, int):
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise BundleError(f"{path} is not a manifest in JSON ({error}): export the bundle again") from error
+    if not isinstance(declared, int) or declared < 1:
         raise BundleError(f"{path} has no format number, so it is not starcast's: export the bundle again")
     if declared > FORMAT:
         raise BundleError(f"{path} has format {declared}, newer than this starcast knows ({FORMAT}): update starcast")
     try:
-        return msgspec.json.decode(content, type=Manifest)
-    except msgspec.ValidationError as error:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise BundleError(f"{path} is damaged ({error}): export the bundle again") from error
+    names = manifest.domains
+    if not names or len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
+        raise BundleError(f"{path} is damaged (its domains are {list(names)}): export the bundle again")
+    return manifest
 
 
 def _check_name(manifest: Path, name: str) -> None:
     """A file name in a manifest may not lead out of the bundle."""
     parts = PurePosixPath(name).parts
-    if not parts or "\\" in name or ":" in name or PurePosixPath(name).is_absolute() or ".." in parts:
+    odd = "\\" in name or ":" in name or not name.isprintable()
+    if odd or not parts or PurePosixPath(name).is_absolute() or ".." in parts:
         raise BundleError(f"{manifest} names the file {name!r}, which lies outside the bundle: do not use this bundle")
+
+
+def _check_file(file: Path, facts: FileFacts, root: Path) -> None:
+    """The file is there, has its size, and no link leads from it out of the folder `root`."""
+    if not file.is_file():
+        raise BundleError(f"{file} is missing: copy the whole folder again, or export it again")
+    if not file.resolve().is_relative_to(root):
+        raise BundleError(f"{file} is a link that leads out of the bundle: copy the file itself into it")
+    size = file.stat().st_size
+    if size != facts.bytes:
+        raise BundleError(
+            f"{file} has {size} bytes instead of {facts.bytes}: copy the whole folder again, or export it again"
+        )
 
 
 def _why_not(path: Path) -> str:

@@ -55,10 +55,10 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     The old folder is renamed aside, the new one renamed in, the old one deleted. A process killed between the two
     renames leaves the old one aside: `repair_folder` puts it back.
     """
-    target = Path(target)
+    target = _named(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     repair_folder(target)
-    partial = Path(tempfile.mkdtemp(prefix=PARTIAL, suffix=f"-{target.name}", dir=target.parent))
+    partial = Path(tempfile.mkdtemp(prefix=PARTIAL, suffix=f"-{target.name[-32:]}", dir=target.parent))
     try:
         yield partial
         partial.chmod(0o777 & ~_umask())
@@ -75,7 +75,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 def repair_folder(target: Path) -> bool:
     """Put back the old folder that an interrupted `atomic_folder` left aside; True if there was one to put back."""
-    target = Path(target)
+    target = _named(target)
     aside = _aside(target)
     if not aside.exists():
         return False
@@ -87,7 +87,12 @@ def repair_folder(target: Path) -> bool:
 
 
 def _aside(target: Path) -> Path:
-    return target.with_name(f"{REPLACED}{target.name}")
+    return target.parent / f"{REPLACED}{target.name}"
+
+
+def _named(target: Path) -> Path:
+    """The target by its own name: `.` and `..` have none."""
+    return Path(target) if Path(target).name not in ("", "..") else Path(target).resolve()
 
 
 def _umask() -> int:

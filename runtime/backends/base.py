@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
+
 from starcast.runtime.bundle import Variant
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -44,5 +46,14 @@ class Backend(Protocol):
     def supports(self, variant: Variant) -> str | None:
         """Why it cannot run this variant, or None."""
 
-    def open(self, graph: Path, options: EngineOptions) -> Session:
-        """Compile an ONNX graph. Raises EngineError."""
+    def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
+        """Compile an ONNX graph. With `digest`, a hash that stands for the graph and its weights, a large graph's
+        compiled form may be kept for the next start. Raises EngineError."""
+
+
+def one_line(error: BaseException, most: int = 240) -> str:
+    """What an engine said, without the places in its source code, short enough for a sentence."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))] or lines
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(told)) or type(error).__name__
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,117 @@
+"""Compiled graphs on the user's disk, so that a big bundle's second start is quick.
+
+Engines do not check what they load: a damaged file could end the process. So each file carries the hash of its
+content, lies in a folder that only the user can write to, and is named by everything that it depends on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import stat
+import sys
+from collections.abc import Callable
+from functools import cache as once
+from pathlib import Path
+from typing import TypeVar
+
+from starcast.atomic import write_bytes
+
+Model = TypeVar("Model")
+
+SMALLEST = 8 * 2**20  # smaller graphs are compiled about as fast as they are loaded
+LIMIT = 2 * 2**30  # of the whole folder; the files that were not used for longest go first
+_MAGIC = b"starcast compiled graph 1\n"
+_HEADER = len(_MAGIC) + 32
+
+
+def user_cache() -> Path:
+    """The folder for compiled graphs, where the system keeps such things."""
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "starcast" / "compiled"
+
+
+def opened(
+    folder: Path | None,
+    facts: tuple[str, ...],
+    compile_graph: Callable[[], bytes],
+    load: Callable[[bytes], Model],
+    refusals: tuple[type[Exception], ...],
+) -> Model | None:
+    """What `load` makes of the bytes that `compile_graph` gives, or gave at an earlier start with the same facts
+    (graph, engine, settings) on this processor.
+
+    None where there is no private folder to keep them in, and where `load` refuses them with one of `refusals`: then
+    the caller compiles without them.
+    """
+    try:
+        private = _private(user_cache() if folder is None else folder)
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
+        return None
+    if private is None:
+        return None
+    file = private / hashlib.sha256("\n".join((*facts, processor())).encode()).hexdigest()
+    content = _read(file)
+    if content is None:
+        content = compile_graph()
+        with contextlib.suppress(OSError):  # a full disk costs time at the next start, not this one
+            write_bytes(file, _MAGIC + hashlib.sha256(content).digest() + content)
+            _make_room(private)
+    try:
+        return load(content)
+    except refusals:
+        with contextlib.suppress(OSError):
+            file.unlink(missing_ok=True)
+        return None
+
+
+@once
+def processor() -> str:
+    """What compiled code depends on: the processor's name and instruction sets."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    wanted = ("model name", "flags", "features", "cpu implementer", "cpu part")
+    kept = [line for line in lines if line.partition(":")[0].strip().lower() in wanted]
+    return "\n".join([platform.machine(), *kept])
+
+
+def _private(folder: Path) -> Path | None:
+    """The folder, made if need be; None where someone else could put files there."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if hasattr(os, "geteuid"):
+        facts = folder.stat()
+        if facts.st_uid != os.geteuid() or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return None
+    return folder
+
+
+def _read(file: Path) -> bytes | None:
+    """The content, if it is whole; a damaged file is removed."""
+    try:
+        held = file.read_bytes()
+        content = held[_HEADER:]
+        if held[:_HEADER] == _MAGIC + hashlib.sha256(content).digest():
+            os.utime(file)
+            return content
+        file.unlink()
+    except OSError:
+        return None
+    return None
+
+
+def _make_room(folder: Path) -> None:
+    files = sorted(((path, path.stat()) for path in folder.iterdir()), key=lambda pair: -pair[1].st_mtime)
+    total = 0
+    for number, (path, facts) in enumerate(files):
+        total += facts.st_size
+        if number and total > LIMIT:
+            path.unlink()
