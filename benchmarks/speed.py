@@ -16,7 +16,7 @@ from starcast.benchmarks.report import speed_table, speed_warnings
 from starcast.benchmarks.rows import Row
 from starcast.errors import OptionError
 from starcast.runtime.backends.choose import available
-from starcast.runtime.threads import allowed_threads
+from starcast.runtime.cores import allowed_threads
 
 
 def rows_for(checkpoint: Path, bundle: Path, options: BenchmarkOptions) -> list[Row]:
