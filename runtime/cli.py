@@ -88,3 +88,14 @@ def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
     )
     click.echo(report.summary())
     return 0
+
+
+@click.command("doctor")
+def doctor() -> None:
+    """Say which engines and processors are here, and how to install what is not.
+
+    Every device of every installed engine is tried with a tiny graph. Add what this prints to a report of a fault.
+    """
+    from starcast.runtime.doctor import examine, rendered
+
+    click.echo(rendered(examine()))

@@ -35,7 +35,7 @@ class Session(Protocol):
 
 
 class Backend(Protocol):
-    """An engine: a name for `--backend`, and three questions."""
+    """An engine: a name for `--backend`, and what there is to ask it."""
 
     name: str
     extra: str  # the extra of pyproject.toml that installs it
@@ -45,6 +45,12 @@ class Backend(Protocol):
 
     def supports(self, variant: Variant) -> str | None:
         """Why it cannot run this variant, or None."""
+
+    def version(self) -> str:
+        """The engine's version, where it is not absent."""
+
+    def devices(self, graph: bytes) -> Mapping[str, str | None]:
+        """The devices that the engine knows here, each with the reason why it does not open `graph`, or None."""
 
     def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
         """Compile an ONNX graph. With `digest`, a hash that stands for the graph and its weights, a large graph's

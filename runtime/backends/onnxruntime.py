@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,28 @@ class OnnxRuntime:
 
     def supports(self, variant: Variant) -> str | None:
         return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"
+
+    def version(self) -> str:
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    def devices(self, graph: bytes) -> Mapping[str, str | None]:
+        import onnxruntime
+
+        quiet = onnxruntime.SessionOptions()
+        quiet.log_severity_level = 4  # a provider that does not start would print what is returned here
+        found: dict[str, str | None] = {}
+        for provider in onnxruntime.get_available_providers():
+            if provider == "AzureExecutionProvider":  # calls a service; it has no device
+                continue
+            try:
+                opened = onnxruntime.InferenceSession(graph, quiet, providers=[provider]).get_providers()
+            except _errors() as error:
+                found[provider] = one_line(error)
+            else:  # one that does not start is silently replaced by the next
+                found[provider] = None if opened[0] == provider else "its libraries do not load"
+        return found
 
     def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
         import onnxruntime

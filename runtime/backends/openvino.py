@@ -6,6 +6,8 @@ One compiled graph serves every batch and size. A graph of fixed shape was as fa
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from functools import cache as once
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,22 @@ class OpenVINO:
 
     def supports(self, variant: Variant) -> str | None:
         return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"
+
+    def version(self) -> str:
+        import openvino
+
+        return str(openvino.__version__).partition("-")[0]
+
+    def devices(self, graph: bytes) -> Mapping[str, str | None]:
+        found: dict[str, str | None] = {}
+        for device in _core().available_devices:
+            try:
+                _core().compile_model(_core().read_model(io.BytesIO(graph)), device)
+            except RuntimeError as error:
+                found[device] = one_line(error)
+            else:
+                found[device] = None
+        return found
 
     def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
         import openvino

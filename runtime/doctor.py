@@ -1,0 +1,182 @@
+"""What can run here: engines, extras, processor, graphics cards; and the line that installs what cannot."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+from dataclasses import dataclass
+
+from tabulate import tabulate
+
+from starcast import __version__
+from starcast.runtime.backends import cache
+from starcast.runtime.backends.base import Backend
+from starcast.runtime.backends.choose import BACKENDS, install_line
+from starcast.runtime.processor import Processor, gpus, processor
+
+# y = x + x on float32 [2], as ONNX (IR 8, opset 17): small enough to try every device with
+PROBE = (
+    b'\x08\x08:;\n\x10\n\x01x\n\x01x\x12\x01y"\x03Add:\x00\x12\x05probeZ\x0f\n\x01x\x12\n\n\x08\x08\x01\x12\x04\n\x02'
+    b"\x08\x02b\x0f\n\x01y\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x02B\x04\n\x00\x10\x11"
+)
+EXTRAS = {
+    "train": "starcast train, plot, dataset",
+    "export": "starcast export, inspect of checkpoints",
+    "benchmark": "starcast demo, benchmark",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """An engine: its version, what opened the probe, and what did not (device, reason)."""
+
+    name: str
+    version: str | None
+    devices: tuple[str, ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
+    absent: str | None = None
+    install: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extra:
+    """An extra of the package: the distributions that are missing for it."""
+
+    name: str
+    purpose: str
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diagnosis:
+    """Everything that `starcast doctor` says."""
+
+    engines: tuple[Engine, ...]
+    extras: tuple[Extra, ...]
+    processor: Processor
+    gpus: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def examine() -> Diagnosis:
+    """Look at this machine. Imports every engine that is installed, and tries each of its devices."""
+    engines = tuple(_engine(backend) for backend in BACKENDS.values())
+    extras = tuple(
+        Extra(name=name, purpose=purpose, missing=missing_for(name, _requirements()))
+        for name, purpose in EXTRAS.items()
+    )
+    return Diagnosis(
+        engines=engines,
+        extras=extras,
+        processor=processor(),
+        gpus=gpus(),
+        warnings=(*_engine_warnings(engines), *onnxruntime_warnings(_providers_of("onnxruntime"))),
+    )
+
+
+def rendered(diagnosis: Diagnosis) -> str:
+    """The diagnosis as text for a person."""
+    system = [["starcast", __version__], ["Python", platform.python_version()], ["system", platform.platform()]]
+    engines = [[engine.name, engine.version or "absent", _engine_words(engine)] for engine in diagnosis.engines]
+    extras = [[extra.name, "absent" if extra.missing else "here", _extra_words(extra)] for extra in diagnosis.extras]
+    cards = [["GPU", card] for card in diagnosis.gpus or ("none",)]
+    sections = (
+        ("This machine", system + _processor_rows(diagnosis.processor) + cards),
+        ("Engines (translate, video, morph)", engines),
+        ("Extras", extras),
+        ("Compiled graphs", [["kept in", str(cache.user_cache())]]),
+    )
+    blocks = [f"{title}\n{_table(rows)}" for title, rows in sections]
+    return "\n\n".join([*blocks, *(f"Warning: {warning}" for warning in diagnosis.warnings)])
+
+
+def missing_for(extra: str, requirements: list[str]) -> tuple[str, ...]:
+    """The distributions that an extra asks for, in the words of the package's metadata, and that are not installed."""
+    missing = []
+    for requirement in requirements:
+        name = re.match(r"[A-Za-z0-9._-]+", requirement)
+        if name and re.search(rf"extra == ['\"]{extra}['\"]", requirement) and _version(name[0]) is None:
+            missing.append(name[0])
+    return tuple(missing)
+
+
+def onnxruntime_warnings(distributions: set[str]) -> list[str]:
+    """A sentence where more than one distribution has put its files into the folder `onnxruntime`."""
+    if len(distributions) < 2:
+        return []
+    names = sorted(distributions)
+    return [
+        f"{' and '.join(names)} are installed together, and overwrite each other's files: "
+        f"pip uninstall -y {' '.join(names)}, then install one of starcast[cpu] and starcast[gpu]"
+    ]
+
+
+def _engine(backend: Backend) -> Engine:
+    install = install_line(backend)
+    reason = backend.absent()
+    if reason is not None:
+        return Engine(name=backend.name, version=None, absent=reason, install=install)
+    tried = backend.devices(PROBE)
+    return Engine(
+        name=backend.name,
+        version=backend.version(),
+        devices=tuple(device for device, reason in tried.items() if reason is None),
+        refused=tuple((device, reason) for device, reason in tried.items() if reason is not None),
+        install=install,
+    )
+
+
+def _engine_warnings(engines: tuple[Engine, ...]) -> list[str]:
+    if any(engine.devices for engine in engines):
+        return []
+    return [f"no engine can translate here: {' or '.join(engine.install for engine in engines)}"]
+
+
+def _requirements() -> list[str]:
+    try:
+        return importlib.metadata.requires("starcast") or []
+    except importlib.metadata.PackageNotFoundError:  # a folder on the path, not an installation
+        return []
+
+
+def _providers_of(package: str) -> set[str]:
+    return set(importlib.metadata.packages_distributions().get(package, ()))
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _engine_words(engine: Engine) -> str:
+    if engine.absent is not None:
+        return f"{engine.absent}: {engine.install}"
+    opened = f"opens a graph on {', '.join(engine.devices)}" if engine.devices else "opens a graph on no device"
+    return "; ".join([opened, *(f"not on {device} ({reason})" for device, reason in engine.refused)])
+
+
+def _extra_words(extra: Extra) -> str:
+    if not extra.missing:
+        return extra.purpose
+    return f"{extra.purpose}; without {', '.join(extra.missing)}: pip install 'starcast[{extra.name}]'"
+
+
+def _processor_rows(found: Processor) -> list[list[str]]:
+    quota = "" if found.quota is None else f", container's quota {found.quota:g}"
+    threads = "as many as the engine counts" if found.engine_threads is None else str(found.engine_threads)
+    memory = "unknown" if found.memory is None else f"{found.memory / 2**30:.1f} GiB"
+    return [
+        ["processor", found.name],
+        ["instruction sets", ", ".join(found.instruction_sets) or "none that engines have kernels for"],
+        ["cores", f"{found.cores}, of which this process may use {found.allowed}{quota}"],
+        ["engine threads", threads],
+        ["memory", memory],
+    ]
+
+
+def _table(rows: list[list[str]]) -> str:
+    lines = tabulate(rows, tablefmt="plain", disable_numparse=True).splitlines()
+    return "\n".join(f"  {line}".rstrip() for line in lines)

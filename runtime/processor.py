@@ -1,0 +1,156 @@
+"""The processor, its memory and the graphics cards, as far as the system tells without help."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starcast.runtime.cores import allowed_threads, cpu_quota, engine_threads
+
+# what engines have kernels for -> how /proc/cpuinfo spells it (x86, then ARM)
+INSTRUCTION_SETS = {
+    "AVX2": ("avx2",),
+    "AVX-512": ("avx512f",),
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "BF16": ("avx512_bf16", "bf16"),
+    "FP16": ("avx512_fp16", "asimdhp"),
+    "AMX": ("amx_tile",),
+    "NEON": ("asimd",),
+    "DOTPROD": ("asimddp",),
+    "I8MM": ("i8mm",),
+    "SVE": ("sve",),
+}
+# the same in numpy's words, for systems without /proc/cpuinfo; ICL and SPR are names of Intel generations
+_NUMPY_SETS = {
+    "AVX2": ("AVX2", "X86_V3"),
+    "AVX-512": ("AVX512F", "X86_V4"),
+    "VNNI": ("AVX512_ICL", "AVX512VNNI"),
+    "FP16": ("AVX512_SPR", "ASIMDHP"),
+    "NEON": ("NEON", "ASIMD"),
+    "DOTPROD": ("ASIMDDP",),
+    "SVE": ("SVE",),
+}
+_QUERY = ("--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
+_PATIENCE_S = 15.0  # a driver that has to wake its cards takes some seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Processor:
+    """What calculates here. Memory in bytes, None where the system does not tell."""
+
+    name: str
+    instruction_sets: tuple[str, ...]
+    cores: int  # logical, of the machine
+    allowed: int  # threads that this process may run at a time
+    quota: float | None  # cores that a container's quota is worth
+    engine_threads: int | None  # None: the engine counts
+    memory: int | None
+
+
+def processor() -> Processor:
+    """The processor of this machine and what this process may use of it."""
+    return Processor(
+        name=_name() or platform.processor() or platform.machine(),
+        instruction_sets=_instruction_sets(),
+        cores=os.cpu_count() or 1,
+        allowed=allowed_threads(),
+        quota=cpu_quota(),
+        engine_threads=engine_threads(),
+        memory=_memory(),
+    )
+
+
+def gpus() -> tuple[str, ...]:
+    """NVIDIA cards as `name, driver, memory`, or one line that says why they cannot be asked; empty without any."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return ()
+    try:
+        asked = subprocess.run(
+            [command, *_QUERY], capture_output=True, text=True, errors="replace", timeout=_PATIENCE_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return (f"nvidia-smi does not answer ({error})",)
+    if asked.returncode:
+        told = (asked.stdout + asked.stderr).strip().splitlines() or ["no message"]
+        return (f"nvidia-smi fails ({told[0]})",)
+    cards = [[part.strip() for part in line.split(",")] for line in asked.stdout.splitlines() if line.strip()]
+    return tuple(f"{card[0]}, driver {card[1]}, {card[2]}" if len(card) == 3 else ", ".join(card) for card in cards)
+
+
+def sets_in_cpuinfo(text: str) -> tuple[str, ...]:
+    """The instruction sets that /proc/cpuinfo lists for its first processor."""
+    match = re.search(r"^(?:flags|features)\s*:(.*)$", text, re.IGNORECASE | re.MULTILINE)
+    flags = set(match[1].split()) if match else set()
+    return tuple(name for name, spellings in INSTRUCTION_SETS.items() if flags & set(spellings))
+
+
+def _instruction_sets() -> tuple[str, ...]:
+    text = _cpuinfo()
+    if text is not None:
+        return sets_in_cpuinfo(text)
+    import numpy as np
+
+    extensions: Any = np.show_config(mode="dicts")
+    found = {name for part in ("baseline", "found") for name in extensions.get("SIMD Extensions", {}).get(part, ())}
+    return tuple(name for name, spellings in _NUMPY_SETS.items() if found & set(spellings))
+
+
+def _cpuinfo() -> str | None:
+    try:
+        return Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return None
+
+
+def _name() -> str | None:
+    """The name on the box; None where the system gives none (ARM servers)."""
+    if sys.platform == "win32":
+        import winreg
+
+        place = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, place) as key:
+            return str(winreg.QueryValueEx(key, "ProcessorNameString")[0]).strip()
+    if sys.platform == "darwin":
+        command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+    match = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo() or "", re.MULTILINE)
+    return match[1].strip() if match else None
+
+
+def _memory() -> int | None:
+    if sys.platform == "win32":
+        import ctypes
+
+        class Status(ctypes.Structure):
+            """MEMORYSTATUSEX."""
+
+            _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong), ("total", ctypes.c_ulonglong)] + [
+                (f"unread{number}", ctypes.c_ulonglong) for number in range(6)
+            ]
+
+        status = Status(length=ctypes.sizeof(Status))
+        return int(status.total) if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)) else None
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return None
+    return min([total, *_memory_limits()])
+
+
+def _memory_limits() -> list[int]:
+    """A container's limits, as its own root shows them."""
+    limits = []
+    for file in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limits.append(int((Path("/sys/fs/cgroup") / file).read_text()))
+        except (OSError, ValueError):  # absent, or `max`
+            continue
+    return limits
