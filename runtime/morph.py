@@ -32,7 +32,6 @@ from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import Picture, Sink
 from starcast.runtime.video.stopwatch import Stopwatch
 from starcast.runtime.video.target import check_target
-from starcast.runtime.video.translate import vector_of
 
 _OFFICIAL_FRAMES, _OFFICIAL_REST = 31, 10
 _SIGMOID_FROM, _SIGMOID_TO = -5.0, 4.5
@@ -101,7 +100,12 @@ def morph(
     with Translator(
         bundle_path, backend=options.backend, precision=options.precision, threads=options.threads
     ) as translator:
-        styles = np.stack([vector_of(translator, request) for request in requests])
+        styles = np.stack(
+            [
+                translator.style(request.domain, seed=request.seed, reference=request.reference, psi=request.psi)
+                for request in requests
+            ]
+        )
         start = time.perf_counter()
         with (
             atomic_path(target) as partial,

@@ -76,7 +76,7 @@ def translate_video(
             bundle_path, backend=options.backend, precision=options.precision, threads=options.threads
         ) as translator,
     ):
-        style = vector_of(translator, request)
+        style = translator.style(request.domain, seed=request.seed, reference=request.reference, psi=request.psi)
         start = time.perf_counter()
         with (
             atomic_path(target) as partial,
@@ -112,13 +112,6 @@ def translate_video(
             counts={"frames": report.frames, "damaged": source.damaged}, sources=[str(source_path)],
         )  # fmt: skip
     return report
-
-
-def vector_of(translator: Translator, request: StyleRequest) -> NDArray[np.float32]:
-    """The style vector of a request."""
-    if request.reference is not None:
-        return translator.style(domain=request.domain, reference=request.reference, psi=request.psi)
-    return translator.style(domain=request.domain, seed=request.seed, psi=request.psi)
 
 
 def _one_style(options: VideoOptions, domains: tuple[str, ...]) -> StyleRequest:

@@ -207,3 +207,17 @@ def passed_through() -> Callable[..., Passage]:
             return Passage(target, frames, sink.notes, source.damaged, source.ends_early, source.start_s)
 
     return run
+
+
+@pytest.fixture
+def offset_of(tiny_bundle: Path, tiny_model: Any) -> Callable[[str, int], NDArray[np.float64]]:
+    """offset_of(domain, seed): what the tiny model adds to every pixel, RGB."""
+    domains = ("cat", "dog", "wild")
+
+    def offset(domain: str, seed: int) -> NDArray[np.float64]:
+        latent = np.random.RandomState(seed).standard_normal(4).astype(np.float32)
+        style = tiny_model.latent_style(latent, domains.index(domain))
+        grey = np.full((1, 1, 1, 3), 128, np.uint8)
+        return tiny_model.translation(grey, style).astype(np.float64)[0, 0, 0] - 128
+
+    return offset
