@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from starcast.errors import ImageError, OptionError, StyleError
+from starcast.runtime.images import write_image
+from starcast.runtime.morph import alphas, loop, morph, requests_for
+from starcast.runtime.morph_options import MorphOptions
+from starcast.runtime.provenance import read_runs
+
+DOMAINS = ("cat", "dog", "wild")
+CODING = 3  # grey levels that an encoding may cost
+
+
+def options(**changes):
+    return MorphOptions(**{"preset": "ultrafast", "crf": 1, "frames_per_step": 5, **changes})
+
+
+def every_style(styles: np.ndarray, frames: int) -> np.ndarray:
+    return np.array([stop.style for stop in loop(styles.astype(np.float32), frames) for _ in range(stop.frames)])
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "source.png"
+    write_image(path, np.full((32, 32, 3), 128, np.uint8))
+    return path
+
+
+def colours_of(film: Path) -> np.ndarray:
+    with av.open(str(film)) as container:
+        return np.array([frame.to_ndarray(format="rgb24")[16, 16] for frame in container.decode(video=0)], float)
+
+
+def test_31_frames_are_those_of_the_official_videos():
+    # core/utils.py as the reference describes it: 0, the sigmoid of -5, -4.5, …, 4.5, and ten times 1
+    truth = [0.0] + [1 / (1 + np.exp(-(number - 10) / 2)) for number in range(20)] + [1.0] * 10
+    np.testing.assert_allclose(alphas(31), truth, rtol=1e-12)
+
+
+@given(st.integers(3, 500))
+def test_any_number_of_frames_rises_from_0_to_1_and_rests(frames):
+    seen = alphas(frames)
+    assert len(seen) == frames
+    assert seen[0] == 0
+    assert seen[-1] == 1
+    assert (np.diff(seen) >= 0).all()
+
+
+@given(st.integers(1, 6), st.integers(3, 40))
+def test_the_loop_passes_every_style_and_comes_back_to_the_first(count, frames):
+    styles = np.random.default_rng(count).standard_normal((count, 8)).astype(np.float32)
+    path = every_style(styles, frames)
+    assert len(path) == count * frames
+    for number in range(count):
+        np.testing.assert_array_equal(path[number * frames], styles[number])
+    np.testing.assert_array_equal(path[-1], styles[0])
+
+
+def test_between_two_styles_the_way_is_straight():
+    start, end = np.zeros(4), np.array([1.0, 2.0, -4.0, 0.5])
+    path = every_style(np.stack([start, end]), 31)[:31]
+    np.testing.assert_allclose(path, alphas(31)[:, None] * end, rtol=1e-6)
+
+
+def test_frames_of_one_style_are_translated_once():
+    styles = np.eye(3, 4, dtype=np.float32)
+    stops = list(loop(styles, 31))
+    assert sum(stop.frames for stop in stops) == 93
+    # of 31 frames, the first belongs to the rest before it and ten are the rest: 20 are on the way
+    assert len(stops) == 3 * 21 + 1
+
+
+def test_a_single_style_is_a_still():
+    assert [stop.frames for stop in loop(np.ones((1, 4), np.float32), 31)] == [31]
+
+
+def test_a_loop_through_seeds_shows_each_style(source, tiny_bundle, tiny_model, tmp_path):
+    report = morph(tiny_bundle, source, tmp_path / "out.mp4", options(domain="dog", seeds=("1", "2", "3")))
+    assert report.frames == 15
+    seen = colours_of(tmp_path / "out.mp4")
+    for number, seed in enumerate((1, 2, 3)):
+        latent = np.random.RandomState(seed).standard_normal(4).astype(np.float32)
+        truth = tiny_model.translation(np.full((1, 1, 1, 3), 128, np.uint8), tiny_model.latent_style(latent, 1))[
+            0, 0, 0
+        ]
+        assert np.abs(seen[5 * number] - truth).max() <= CODING
+    assert np.abs(seen[-1] - seen[0]).max() <= CODING
+
+
+def test_references_of_different_domains_may_follow_each_other(source, tiny_bundle, tiny_model, tmp_path):
+    pictures = {name: np.full((32, 32, 3), level, np.uint8) for name, level in (("dog-rex", 240), ("0_tom", 30))}
+    for name, picture in pictures.items():
+        write_image(tmp_path / f"{name}.png", picture)
+    refs = tuple(str(tmp_path / f"{name}.png") for name in pictures)
+    morph(tiny_bundle, source, tmp_path / "out.mp4", options(refs=refs))
+    seen = colours_of(tmp_path / "out.mp4")
+    for number, (domain, picture) in enumerate(zip((1, 0), pictures.values(), strict=True)):
+        style = tiny_model.reference_style(picture, domain)
+        truth = tiny_model.translation(np.full((1, 1, 1, 3), 128, np.uint8), style)[0, 0, 0]
+        assert np.abs(seen[5 * number] - truth).max() <= CODING
+
+
+def test_all_domains_of_a_seed_make_a_tour():
+    requests = requests_for(options(domain="all", seeds=("7", "8")), DOMAINS)
+    assert [(request.domain, request.seed) for request in requests] == [
+        (domain, seed) for seed in (7, 8) for domain in DOMAINS
+    ]
+
+
+@pytest.mark.parametrize(("fps", "step"), [(30, Fraction(1, 30)), (25, Fraction(1, 25)), (29.97, Fraction(100, 2997))])
+def test_the_rate_is_as_asked(source, tiny_bundle, tmp_path, fps, step):
+    morph(tiny_bundle, source, tmp_path / "out.mp4", options(domain="dog", seeds=("1",), fps=float(fps)))
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        times = [frame.pts * Fraction(frame.time_base) for frame in container.decode(video=0)]
+    assert times == [number * step for number in range(5)]
+
+
+def test_a_record_beside_the_film_names_its_styles(source, tiny_bundle, tmp_path):
+    morph(tiny_bundle, source, tmp_path / "out.mp4", options(domain="wild", seeds=("5", "6"), psi=0.5))
+    (run,) = read_runs(tmp_path / "out.mp4.json")
+    assert [(style["domain"], style["seed"], style["psi"]) for style in run["styles"]] == [
+        ("wild", 5, 0.5),
+        ("wild", 6, 0.5),
+    ]
+    assert run["counts"] == {"frames": 10}
+
+
+@pytest.mark.parametrize("changes", [{}, {"refs": ("a.png",), "seeds": ("1",)}], ids=["neither", "both"])
+def test_references_or_seeds_are_needed_and_not_both(changes):
+    with pytest.raises(OptionError, match="--refs or --seeds, one of them"):
+        options(**changes)
+
+
+@pytest.mark.parametrize("seed", ["x", "-1", "1.5", str(2**32)])
+def test_a_seed_that_is_no_seed_is_named(seed):
+    with pytest.raises(OptionError, match=f"--seeds has '{seed}'"):
+        options(seeds=("1", seed))
+
+
+def test_nothing_is_written_where_something_is_wrong(source, tiny_bundle, tmp_path):
+    target = tmp_path / "out.mp4"
+    with pytest.raises(StyleError, match="there is no domain 'lion'"):
+        morph(tiny_bundle, source, target, options(domain="lion", seeds=("1",)))
+    with pytest.raises(ImageError, match=r"none\.png does not exist"):
+        morph(tiny_bundle, tmp_path / "none.png", target, options(domain="dog", seeds=("1",)))
+    with pytest.raises(ImageError, match=r"none\.png does not exist"):
+        morph(tiny_bundle, source, target, options(domain="dog", refs=(str(tmp_path / "none.png"),)))
+    with pytest.raises(OptionError, match="end its name in"):
+        morph(tiny_bundle, source, tmp_path / "out.gif", options(domain="dog", seeds=("1",)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source.png"]
