@@ -1,0 +1,205 @@
+"""A training file, ours or official, as one Checkpoint; and ours written so that a killed process leaves the old one.
+
+Ours is one dictionary: format, family, config, domain_names, step, averaged; a full one, from which a run resumes, has
+networks, optimizers, options and dataset as well. A snapshot is a full one without networks and optimizers.
+
+Format 1: the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from starcast.atomic import atomic_path
+from starcast.errors import CheckpointError, OptionError
+from starcast.train.foreign import GIVE_ONE, describe_content, describe_file, holds_objects
+from starcast.train.networks.stargan_v2 import AVERAGED, Networks, StarGANv2Config, empty_networks
+from starcast.train.official import infer_config, is_official, unwrapped
+
+FORMAT = 1
+FAMILY = "stargan_v2"
+NETWORKS = (*AVERAGED, "discriminator")
+
+StateDicts = dict[str, dict[str, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """What a training file holds, on the CPU. State dicts by the networks' names, in float32.
+
+    `layout` is "starcast" or "official". `networks` has the discriminator too. `dataset` has at least `name` and
+    `path`. `note` is a sentence on what is unusual about the file, or None.
+    """
+
+    path: Path
+    layout: str
+    config: StarGANv2Config
+    domain_names: tuple[str, ...]
+    step: int | None
+    averaged: StateDicts
+    networks: StateDicts | None = None
+    optimizers: dict[str, Any] | None = None
+    options: dict[str, Any] | None = None
+    dataset: dict[str, Any] | None = None
+    note: str | None = None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint of ours or an official one, without running code from it. Raises CheckpointError."""
+    path = Path(path)
+    content = _load(path)
+    if isinstance(content, Mapping) and "format" in content and "family" in content:
+        checkpoint = _ours(path, content)
+    elif is_official(content):
+        checkpoint = _official(path, content)
+    else:
+        raise CheckpointError(f"{path} {describe_content(content)}, no StarGAN v2 checkpoint: {GIVE_ONE}")
+    _check_weights(checkpoint)
+    return checkpoint
+
+
+def write_checkpoint(
+    path: Path,
+    *,
+    config: StarGANv2Config,
+    domain_names: tuple[str, ...],
+    step: int,
+    averaged: Networks,
+    networks: Networks | None = None,
+    optimizers: Mapping[str, Optimizer] | None = None,
+    options: dict[str, Any] | None = None,
+    dataset: dict[str, Any] | None = None,
+) -> None:
+    """Write a checkpoint of ours, atomically; a snapshot where `networks` is None. Raises OSError."""
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "family": FAMILY,
+        "config": dataclasses.asdict(config),
+        "domain_names": list(domain_names),
+        "step": step,
+        "averaged": averaged.state_dicts(),
+        "options": options,
+        "dataset": dataset,
+    }
+    if networks is not None:
+        content["networks"] = networks.state_dicts()
+        content["optimizers"] = {name: optimizer.state_dict() for name, optimizer in (optimizers or {}).items()}
+    with atomic_path(path) as partial, partial.open("wb") as file:
+        torch.save(content, file)  # to an open file: torch hides why a path cannot be written
+
+
+def averaged_networks(checkpoint: Checkpoint) -> Networks:
+    """The averaged generator, mapping network and style encoder, in float32 on the CPU, ready for use."""
+    networks = empty_networks(checkpoint.config, discriminator=False)
+    for name, module in networks.items():
+        module.load_state_dict(checkpoint.averaged[name])
+    return networks.eval()
+
+
+def _load(path: Path) -> Any:
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise CheckpointError(f"{path} {what}: {GIVE_ONE}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch comments on old archives; what matters is said below
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if holds_objects(path, str(error)):
+            raise CheckpointError(
+                f"{path} holds Python objects that would have to be run to be read, which is refused as unsafe: "
+                "save its state_dicts alone with torch.save"
+            ) from error
+        raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error
+    except (RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, UnicodeError) as error:
+        raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error  # what torch's reader throws
+
+
+def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
+    if content["family"] != FAMILY:
+        raise CheckpointError(
+            f"{path} is of the family {content['family']!r}, which this starcast does not know: update"
+        )
+    if not isinstance(content["format"], int) or content["format"] > FORMAT:
+        raise CheckpointError(f"{path} has format {content['format']}, newer than this starcast's ({FORMAT}): update")
+    try:
+        return Checkpoint(
+            path=path,
+            layout="starcast",
+            config=StarGANv2Config(**content["config"]),
+            domain_names=tuple(content["domain_names"]),
+            step=content["step"],
+            averaged={name: dict(content["averaged"][name]) for name in AVERAGED},
+            networks={name: dict(state) for name, state in content["networks"].items()}
+            if "networks" in content
+            else None,
+            optimizers=content.get("optimizers"),
+            options=content["options"],
+            dataset=content["dataset"],
+        )
+    except (KeyError, TypeError, ValueError, OptionError) as error:
+        raise CheckpointError(f"{path} is damaged ({error!r}): give another checkpoint of the run") from error
+
+
+def _copied(states: Mapping[str, Mapping[str, Tensor]]) -> StateDicts:
+    return {name: dict(state) for name, state in states.items()}
+
+
+def _official(path: Path, content: Mapping[str, Any]) -> Checkpoint:
+    states: StateDicts = {
+        name: {key: _as_float32(value) for key, value in unwrapped(content[name]).items()}
+        for name in NETWORKS
+        if isinstance(content.get(name), Mapping)
+    }
+    averaged = {name: states[name] for name in AVERAGED}
+    config = infer_config(averaged, str(path))
+    raw = "discriminator" in states
+    digits = path.name.partition("_")[0]
+    return Checkpoint(
+        path=path,
+        layout="official",
+        config=config,
+        domain_names=tuple(str(number) for number in range(config.domains)),
+        step=int(digits) if digits.isdecimal() else None,
+        averaged=averaged,
+        networks=states if raw else None,
+        note=f"{path} holds networks that are not averaged: the *_nets_ema.ckpt beside it is smoother" if raw else None,
+    )
+
+
+def _as_float32(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
+
+
+def _check_weights(checkpoint: Checkpoint) -> None:
+    """Every averaged parameter is there, has the shape that the configuration gives it, and is finite."""
+    for network, shapes in _shapes(checkpoint.config).items():
+        state = checkpoint.averaged[network]
+        for name, shape in shapes.items():
+            value = state.get(name)
+            if value is None:
+                raise CheckpointError(f"{checkpoint.path} lacks {network}.{name}: give a whole checkpoint")
+            if value.shape != shape:
+                raise CheckpointError(
+                    f"{checkpoint.path} has {network}.{name} of shape {tuple(value.shape)} where {tuple(shape)} "
+                    "belongs: give a checkpoint of the plain StarGAN v2"
+                )
+            if not torch.isfinite(value).all():
+                raise CheckpointError(f"{checkpoint.path} has {network}.{name} that is not finite: give an earlier one")
+        for surplus in state.keys() - shapes.keys():
+            del state[surplus]  # buffers of forks; nothing of ours reads them
+
+
+def _shapes(config: StarGANv2Config) -> dict[str, dict[str, torch.Size]]:
+    networks = empty_networks(config, discriminator=False)
+    return {name: {key: value.shape for key, value in module.state_dict().items()} for name, module in networks.items()}

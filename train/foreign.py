@@ -1,0 +1,81 @@
+"""What a file that is not a StarGAN v2 checkpoint looks like instead: half a sentence, and what to do next."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+GIVE_ONE = "give a starcast checkpoint or an official *_nets_ema.ckpt"
+
+# first bytes -> what begins with them
+_MAGIC = {
+    b"\x89PNG": "a PNG picture",
+    b"\xff\xd8\xff": "a JPEG picture",
+    b"GIF8": "a GIF picture",
+    b"RIFF": "a WebP picture or a sound",
+    b"%PDF": "a PDF",
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"\x89HDF": "an HDF5 file (Keras or TensorFlow)",
+    b"\x08": "an ONNX graph",
+    b"version https://git-lfs": "a Git LFS pointer: fetch the real file with `git lfs pull`",
+    b"<": "a web page or XML, perhaps of a failed download",
+}
+
+
+def describe_file(path: Path) -> str:
+    """What the bytes of a file that torch cannot read look like."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    if not head:
+        return "is empty"
+    if zipfile.is_zipfile(path):
+        names = zipfile.ZipFile(path).namelist()
+        return "is damaged" if any(name.endswith("data.pkl") for name in names) else "is a zip archive"
+    for magic, kind in _MAGIC.items():
+        if head.startswith(magic):
+            return f"is {kind}"
+    if head.startswith(b"PK"):
+        return "is cut short"
+    if head[8:9] == b"{" and b'"dtype"' in head:
+        return "is a safetensors file"
+    if head.startswith(b"\x80"):
+        return "is a pickle that is damaged or holds no tensors"
+    printable = sum(32 <= byte < 127 or byte in b"\r\n\t" for byte in head)
+    return "is a text file" if printable > 0.9 * len(head) else "is no file that torch can read"
+
+
+def holds_objects(path: Path, complaint: str) -> bool:
+    """True for a whole pickle that torch refuses to read because of what is in it, not because it is none."""
+    with path.open("rb") as file:
+        pickled = file.read(1) == b"\x80"
+    return (pickled or zipfile.is_zipfile(path)) and ("GLOBAL" in complaint or "Unsupported" in complaint)
+
+
+def describe_content(content: object) -> str:
+    """What something that torch has read looks like, when it is no StarGAN v2 checkpoint."""
+    if not isinstance(content, Mapping):
+        return f"holds a {type(content).__name__}"
+    names = {str(name) for name in content}
+    parts = [part for part in content.values() if isinstance(part, Mapping)]
+    if parts and all({"state", "param_groups"} <= set(part) for part in parts):
+        return "holds the state of optimisers (*_optims.ckpt): the *_nets_ema.ckpt beside it is the one to give"
+    if {"g_ema", "g"} & names:
+        return "is a StyleGAN2 checkpoint (rosinality's layout)"
+    if names == {"generator"} or {"generator", "fan"} == names:
+        return "holds a generator alone, without mapping network and style encoder"
+    if {"fir_filter", "lr_mul"} & names:
+        return "is part of a StyleGAN2 checkpoint (lukau2357's layout)"
+    if {"state", "param_groups"} <= names:
+        return "holds the state of an optimiser"
+    if not all(isinstance(value, Tensor) for value in content.values()):
+        return f"holds a table of {', '.join(sorted(names)[:5]) or 'nothing'}"
+    if "main.0.weight" in names:
+        return "is a StarGAN v1 network"
+    if any(name.removeprefix("module.").startswith(("from_rgb.", "encode.")) for name in names):
+        return "is the state_dict of a generator alone, without mapping network and style encoder"
+    return f"is a state_dict of {len(names)} tensors, {', '.join(sorted(names)[:2])} …"
