@@ -151,7 +151,10 @@ def _pictures(worker: _Worker) -> NDArray[np.uint8]:
     return np.frombuffer(base64.b64decode(answer["bytes"]), np.uint8).reshape(answer["shape"])
 
 
+def _row_from(described: str) -> Row:
+    given = json.loads(described)
+    return Row(**{**given, "checkpoint": Path(given["checkpoint"]), "bundle": Path(given["bundle"])})
+
+
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    paths = {name: Path(given.pop(name)) for name in ("checkpoint", "bundle")}
-    work(Row(**given, **paths))
+    work(_row_from(sys.argv[1]))

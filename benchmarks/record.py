@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from starcast.atomic import write_text
-from starcast.runtime.processor import Processor, read_processor
+from starcast.runtime.processor import processor
 
 PACKAGES = ("starcast", "torch", "onnxruntime", "openvino", "onnx", "numpy", "av")
 
 
 def provenance(*, threads: int) -> dict[str, Any]:
     """The facts that a figure means nothing without. The commit is None outside a checkout."""
-    processor: Processor = read_processor()
+    here = processor()
     return {
-        "processor": processor.name,
-        "instruction_sets": list(processor.instruction_sets),
-        "cores": processor.cores,
+        "processor": here.name,
+        "instruction_sets": list(here.instruction_sets),
+        "cores": here.cores,
         "threads": threads,
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",

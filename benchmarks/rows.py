@@ -52,7 +52,8 @@ def pictures(height: int, width: int, batch: int) -> NDArray[np.uint8]:
     draw = np.random.RandomState(0)
     coarse = draw.randint(0, 256, (batch, height // 8, width // 8, 3))
     noise = draw.randint(-20, 21, (batch, height, width, 3))
-    return np.clip(coarse.repeat(8, axis=1).repeat(8, axis=2) + noise, 0, 255).astype(np.uint8)
+    levels: NDArray[np.int_] = coarse.repeat(8, axis=1).repeat(8, axis=2) + noise
+    return levels.clip(0, 255).astype(np.uint8)
 
 
 def _open_bundle(row: Row) -> Run:
@@ -61,7 +62,7 @@ def _open_bundle(row: Row) -> Run:
     translator = Translator(row.bundle, backend=row.engine, threads=row.threads)
     images = pictures(*translator.size, row.batch)
     style = translator.style(domain=0, seed=0)
-    return lambda: np.asarray(translator(images, style))
+    return lambda: translator(images, style)
 
 
 def _open_pytorch(row: Row) -> Run:
@@ -74,7 +75,7 @@ def _open_pytorch(row: Row) -> Run:
     networks = averaged_networks(checkpoint)
     size = checkpoint.config.image_size
     memory_format = torch.contiguous_format if row.engine == "eager" else torch.channels_last
-    generator: Any = networks.generator.to(memory_format=memory_format)  # type: ignore[call-overload]
+    generator: Any = networks.generator.to(memory_format=memory_format)
     if row.engine == "compiled":
         generator = torch.compile(generator)
     elif not row.engine.startswith("eager"):
