@@ -9,27 +9,34 @@ for: within 1 level of float64 in 8, 10 and 12 bits.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any
 
 import av
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
 from starcast.errors import VideoError
 
 HD_LINES = 720
 
-# AVColorSpace (ITU-T H.273, table 4) -> the scaler's name for its matrix
+
+class Matrix(IntEnum):
+    """The scaler's numbers (SWS_CS_*): PyAV has names for all of them only from 18 on."""
+
+    BT709 = 1
+    FCC = 4
+    BT601 = 5
+    SMPTE240M = 7
+    BT2020 = 9
+
+
+# AVColorSpace (ITU-T H.273, table 4) -> matrix
 _MATRICES = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-}
+    1: Matrix.BT709, 4: Matrix.FCC, 5: Matrix.BT601, 6: Matrix.BT601, 7: Matrix.SMPTE240M, 9: Matrix.BT2020,
+}  # fmt: skip
 _UNTAGGED = (0, 2, 3)  # identity (which no YUV frame can mean), unspecified, reserved
 _FOREIGN = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
 _HDR = {16: "PQ (HDR10, Dolby Vision)", 18: "HLG"}  # AVColorTransferCharacteristic
@@ -64,7 +71,10 @@ def to_rgb(frame: VideoFrame, name: str = "the video", scaler: VideoReformatter 
     has_alpha = components == 4
     settings: dict[str, Any] = {"format": "rgba" if has_alpha else "rgb24", "interpolation": _SCALER}
     if not frame.format.is_rgb and components >= 3:
-        settings |= {"src_colorspace": matrix_of(frame, name), "src_color_range": range_of(frame)}
+        matrix = matrix_of(frame, name)
+        # RGB has no matrix, but old PyAV looks at none unless the two differ
+        other = Matrix.BT709 if matrix == Matrix.FCC else Matrix.FCC
+        settings |= {"src_colorspace": matrix, "src_color_range": range_of(frame), "dst_colorspace": other}
     try:
         pixels: Any = scaler.reformat(frame, dst_color_range=ColorRange.JPEG, **settings).to_ndarray()
     except av.FFmpegError as error:  # the scaler's "operation not supported"
@@ -76,7 +86,7 @@ def to_rgb(frame: VideoFrame, name: str = "the video", scaler: VideoReformatter 
     return rgb
 
 
-def matrix_of(frame: VideoFrame, name: str = "the video") -> Colorspace:
+def matrix_of(frame: VideoFrame, name: str = "the video") -> Matrix:
     """The YUV matrix of a frame, by its tag, else by its number of lines. Raises VideoError for foreign ones."""
     tag = int(frame.colorspace)
     if tag in _MATRICES:
@@ -86,7 +96,7 @@ def matrix_of(frame: VideoFrame, name: str = "the video") -> Colorspace:
             f"{name} has colours coded as {_FOREIGN.get(tag, f'matrix number {tag}')}, which cannot be read: "
             "convert it first with `ffmpeg -i IN -vf zscale=m=bt709 -pix_fmt yuv420p OUT.mp4`"
         )
-    return Colorspace.ITU601 if frame.height < HD_LINES else Colorspace.ITU709
+    return Matrix.BT601 if frame.height < HD_LINES else Matrix.BT709
 
 
 def range_of(frame: VideoFrame) -> ColorRange:
@@ -102,7 +112,7 @@ def to_yuv(pixels: NDArray[np.uint8], scaler: VideoReformatter | None = None) ->
         pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     frame = (scaler or VideoReformatter()).reformat(
         VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"), format="yuv420p",
-        src_color_range=ColorRange.JPEG, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG,
+        src_color_range=ColorRange.JPEG, dst_colorspace=Matrix.BT709, dst_color_range=ColorRange.MPEG,
         interpolation=_SCALER,
     )  # fmt: skip
     tag(frame)

@@ -251,11 +251,16 @@ def _opened(path: Path, name: str, max_pixels: int) -> InputContainer:
         raise VideoError(f"{name} is empty (0 bytes): copy it again")
     if formats.has_signature(head) and not head.startswith(b"GIF8") and path.suffix.lower() not in (".apng", ".mjpeg"):
         raise VideoError(f"{name} is a still picture: translate pictures with `starcast translate`")
-    settings: dict[str, Any] = {} if _major() >= 19 else {"metadata_errors": "replace"}
+    version = int(av.__version__.partition(".")[0])
+    settings: dict[str, Any] = {}
+    if version < 19:
+        settings["metadata_errors"] = "replace"
+    if version >= 18:  # before, options for decoders crash where streams turn up while the file is probed
+        settings["options"] = {"max_pixels": str(max_pixels)}
     try:
         container: InputContainer = av.open(
             str(path.resolve()),  # an absolute path cannot be mistaken for a URL
-            options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file", "max_pixels": str(max_pixels)},
+            container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
             **settings,
         )
     except av.FFmpegError as error:
@@ -269,7 +274,3 @@ def _opened(path: Path, name: str, max_pixels: int) -> InputContainer:
             "give a whole video file"
         ) from error
     return container
-
-
-def _major() -> int:
-    return int(av.__version__.partition(".")[0])

@@ -138,7 +138,7 @@ def _track(container: OutputContainer, stream: Stream, start_s: Fraction, *, cop
 def _carry_over(template: Stream, stream: Any) -> None:
     stream.metadata.update(template.metadata)
     with contextlib.suppress(AttributeError):  # read only in old PyAV
-        stream.disposition = int(template.disposition)
+        stream.disposition = template.disposition.value
 
 
 def _is_made_by_the_muxer(stream: Stream) -> bool:

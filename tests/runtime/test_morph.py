@@ -16,7 +16,7 @@ from starcast.runtime.morph_options import MorphOptions
 from starcast.runtime.provenance import read_runs
 
 DOMAINS = ("cat", "dog", "wild")
-CODING = 3  # grey levels that an encoding may cost
+CODING = 5  # grey levels that an encoding and two colour conversions may cost
 
 
 def options(**changes):
