@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -20,9 +20,7 @@ from starcast.errors import VideoError
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.source import Sound, Source
 from starcast.runtime.video.target import container_of
-from starcast.runtime.video.tracks import Tracks, tracks_for
-
-_OF_THE_OLD_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration")
+from starcast.runtime.video.tracks import Tracks, carried, tracks_for
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ class Sink:
         source: Source | None = None,
     ) -> None:
         self._name = name
+        self.refused = 0
         with self._writing():
             try:
                 self._begin(path, size, rate, time_base, crf, preset, source, copy=True)
@@ -75,20 +74,33 @@ class Sink:
         with self._writing():
             try:
                 for packets in (self._encoder.flush(), *(track.flush() for track in self.tracks.by_index.values())):
-                    self._container.mux(packets)
+                    self._mux(packets)
             finally:
                 self._container.close()
 
     def write(self, item: Picture | Sound | Packet[Any]) -> None:
-        """Add what comes next in the picture stream or beside it."""
+        """Add what comes next in the picture stream or beside it.
+
+        What the muxer refuses for its content is damaged sound: it is left out and counted in `refused`. The error may
+        come with a later packet of another stream, as the muxer sorts them before it looks into them.
+        """
         with self._writing():
             if isinstance(item, Picture):
-                self._container.mux(self._encoder.encode(item.pixels, item.pts, item.duration))
+                self._mux(self._encoder.encode(item.pixels, item.pts, item.duration))
                 return
             index = item.stream if isinstance(item, Sound) else item.stream.index
             track = self.tracks.by_index.get(index)
             if track is not None:
-                self._container.mux(track.write(item.frame if isinstance(item, Sound) else item))
+                self._mux(track.write(item.frame if isinstance(item, Sound) else item))
+
+    def _mux(self, packets: Iterable[Packet[Any]]) -> None:
+        for packet in packets:
+            try:
+                self._container.mux(packet)
+            except av.FFmpegError as error:
+                if isinstance(error, OSError) or not self.tracks.by_index:
+                    raise
+                self.refused += 1
 
     def _begin(
         self,
@@ -142,10 +154,8 @@ def _muxer_options(container_format: str, time_base: Fraction) -> dict[str, str]
 
 def _carry_over(source: Source, container: OutputContainer, stream: Any) -> None:
     """Metadata and chapters. The turn of the display matrix is not carried: the pixels have been turned."""
-    container.metadata.update(
-        {key: text for key, text in source.container.metadata.items() if key not in _OF_THE_OLD_FILE}
-    )
-    stream.metadata.update({key: text for key, text in source.metadata.items() if key not in ("rotate", "encoder")})
+    container.metadata.update(carried(source.container.metadata))
+    stream.metadata.update(carried(source.metadata))
     chapters = source.container.chapters() if hasattr(container, "set_chapters") else []
     if not chapters:
         return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
@@ -20,7 +20,9 @@ _SILENT_IN_MP4 = ("pcm_", "vorbis")
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")
 _AAC_BITS_A_CHANNEL = 96_000
-_NO_LOSS = ("tmcd",)  # a time code that the muxer makes itself
+# metadata that says how the old file was written
+_OF_THE_OLD_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "rotate")
+_STATISTICS = ("_statistics", "bps", "number_of_")
 
 
 class Track(Protocol):
@@ -135,8 +137,17 @@ def _track(container: OutputContainer, stream: Stream, start_s: Fraction, *, cop
     return EncodedTrack(container, stream, start_s) if stream.type == "audio" else None
 
 
+def carried(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Metadata without what is true of the old file only."""
+    return {
+        key: text
+        for key, text in metadata.items()
+        if key.lower() not in _OF_THE_OLD_FILE and not key.lower().startswith(_STATISTICS)
+    }
+
+
 def _carry_over(template: Stream, stream: Any) -> None:
-    stream.metadata.update(template.metadata)
+    stream.metadata.update(carried(template.metadata))
     with contextlib.suppress(AttributeError):  # read only in old PyAV
         stream.disposition = template.disposition.value
 

@@ -103,13 +103,13 @@ def translate_video(
                         progress.advance()
         report.wall_s = time.perf_counter() - start
         report.seconds = watch.seconds
-        report.failed = _failures(source)
+        report.failed = _failures(source, sink)
         for sentence in report.failed:
             say(sentence)
         provenance.write_record(
             provenance.record_beside(target), bundle, options, [style_facts(request)],
             engine={"name": translator.backend, "precision": options.precision},
-            counts={"frames": report.frames, "damaged": source.damaged}, sources=[str(source_path)],
+            counts={"frames": report.frames, "damaged": source.damaged + sink.refused}, sources=[str(source_path)],
         )  # fmt: skip
     return report
 
@@ -170,12 +170,13 @@ def _notes(source: Source) -> Sequence[str]:
     return []
 
 
-def _failures(source: Source) -> list[str]:
+def _failures(source: Source, sink: Sink) -> list[str]:
     failures = []
-    if source.damaged or source.patched:
+    damaged = source.damaged + sink.refused
+    if damaged or source.patched:
         failures.append(
-            f"{source.name} is damaged: {source.damaged} of its packets could not be decoded and "
-            f"{source.patched} frames were patched up; the rest is translated"
+            f"{source.name} is damaged: {damaged} of its packets could not be used and {source.patched} frames were "
+            "patched up; the rest is translated"
         )
     if source.ends_early:
         failures.append(f"{source.name} ends early, it is cut short or damaged: what could be decoded is translated")

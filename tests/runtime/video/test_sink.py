@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from starcast.errors import VideoError
+from starcast.runtime.video import colour
 from starcast.runtime.video.sink import Picture, Sink
+from starcast.runtime.video.source import Frame, Source
 
 NINETY = Fraction(1, 90000)
 UNEVEN = [0, 3600, 4950, 10800, 11970, 30000, 30001, 30010, 40000, 60000, 60500, 70000]
@@ -149,6 +151,37 @@ def test_streams_that_cannot_be_kept_are_named(make_clip, passed_through, watch,
     assert "picture (mpeg4, stream 2)" in note
     assert "left out" in note
     assert watch(tmp_path / "out.mp4").streams == [("video", "h264"), ("audio", "aac")]
+
+
+def test_what_is_true_of_the_old_file_only_is_not_carried(make_clip, passed_through, tmp_path):
+    clip = make_clip("a.mkv", sounds=("aac",), metadata=(("title", "A walk"), ("encoder", "a camera")))
+    passed_through(clip, tmp_path / "out.mkv")
+    with av.open(str(clip)) as old, av.open(str(tmp_path / "out.mkv")) as new:
+        assert new.metadata["title"] == "A walk"
+        assert "camera" not in str(new.metadata)
+        assert old.streams.audio[0].metadata["DURATION"]  # the muxer writes its own, once
+        assert [key.upper() for key in new.streams.audio[0].metadata].count("DURATION") == 1
+
+
+def test_a_damaged_piece_of_sound_is_counted_and_the_rest_is_written(make_clip, watch, tmp_path):
+    clip = make_clip("a.ts", sounds=("aac",))
+    with Source(clip) as source, Sink(
+        tmp_path / "out.mp4", "out.mp4", (48, 64), source.rate, source.time_base, crf=1, preset="ultrafast",
+        source=source,
+    ) as sink:  # fmt: skip
+        for number, item in enumerate(source.read()):
+            if isinstance(item, Frame):
+                sink.write(Picture(colour.to_rgb(item.frame), item.pts, item.duration))
+            else:
+                sink.write(item)
+            if number == 8:
+                broken = av.Packet(b"no ADTS header")
+                broken.stream = source.container.streams.audio[0]
+                sink.write(broken)
+    assert sink.refused == 1
+    after = watch(tmp_path / "out.mp4")
+    assert len(after.times) == 12
+    assert after.samples == watch(clip).samples
 
 
 def test_a_full_disk_is_one_sentence(tmp_path):
