@@ -1,7 +1,4 @@
-"""A video file, read once: its picture decoded frame by frame, its sound and subtitles as packets, in the file's order.
-
-Only files are opened, only by demuxers of moving pictures, and never what a file refers to: no playlists, no URLs.
-"""
+"""A video file, read once: its picture decoded frame by frame, its sound and subtitles as packets, in the file's order."""
 
 from __future__ import annotations
 
@@ -17,26 +14,19 @@ from typing import TYPE_CHECKING, Any
 import av
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
-from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from starcast.errors import OptionError, VideoError
-from starcast.runtime import formats
+from starcast.errors import VideoError
 from starcast.runtime.images import shown
 from starcast.runtime.video import colour
 from starcast.runtime.video.film_options import MAX_PIXELS
+from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.orientation import Matrix, display_matrix
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
-_DEMUXERS = (
-    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,apng,mxf,gxf,nut,ivf,obu,h261,h263,h264,hevc,"
-    "vvc,m4v,mjpeg,mpjpeg,dv,vc1,rm,rl2,wtv,yuv4mpegpipe,swf,nsv,smk,bink,roq,cavsvideo,dirac,dnxhd,rawvideo,film_cpk,"
-    "flic,ty,pva,nuv,dhav,lmlm4,av1,avs2,avs3,evc,usm,viv,vivo,amv,iv8,filmstrip,cine,ser,r3d,gdv,4xm,aac,ac3,adts,"
-    "aiff,amr,flac,mp3,wav,w64,caf,ape,dts,eac3"
-)
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _FALLBACK_RATE = Fraction(25)
 _FASTEST = 1000  # frames a second; a rate beyond it is a time base that was taken for one
@@ -81,7 +71,7 @@ class Source:
         self.ends_early = False
         self._stack = ExitStack()
         with ExitStack() as closing:
-            self.container = closing.enter_context(_opened(path, self.name, max_pixels))
+            self.container = closing.enter_context(open_video(path, max_pixels))
             self._video = self._moving_pictures(max_pixels)
             self._video.thread_type = "AUTO"
             self._end_s, self._packets = Fraction(0), 0
@@ -231,46 +221,3 @@ class Source:
         if 0 < self._packets < self._video.frames:
             return missing > 2 / self.rate
         return missing > max(Fraction(1), self.duration_s * _SHORTFALL)
-
-
-def _opened(path: Path, name: str, max_pixels: int) -> InputContainer:
-    if not path.exists():
-        raise OptionError(f"{name} does not exist: check the path")
-    if path.is_dir():
-        raise OptionError(f"{name} is a folder: give a video file")
-    if not path.is_file():
-        raise OptionError(f"{name} is a pipe or a device, not a file: copy the video into a file first")
-    try:
-        with path.open("rb") as file:
-            head = file.read(formats.HEAD_BYTES)
-    except OSError as error:
-        raise VideoError(
-            f"{name} cannot be read ({(error.strerror or str(error)).lower()}): check its rights"
-        ) from error
-    if not head:
-        raise VideoError(f"{name} is empty (0 bytes): copy it again")
-    if formats.has_signature(head) and not head.startswith(b"GIF8") and path.suffix.lower() not in (".apng", ".mjpeg"):
-        raise VideoError(f"{name} is a still picture: translate pictures with `starcast translate`")
-    version = int(av.__version__.partition(".")[0])
-    settings: dict[str, Any] = {}
-    if version < 19:
-        settings["metadata_errors"] = "replace"
-    if version >= 18:  # before, options for decoders crash where streams turn up while the file is probed
-        settings["options"] = {"max_pixels": str(max_pixels)}
-    try:
-        container: InputContainer = av.open(
-            str(path.resolve()),  # an absolute path cannot be mistaken for a URL
-            container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
-            **settings,
-        )
-    except av.FFmpegError as error:
-        what, _ = formats.foreign(head, path.suffix) or (None, None)
-        if what is None and formats.looks_like_text(head):
-            what = "a text file"
-        if what is not None and not what.startswith("a video"):
-            raise VideoError(f"{name} is {what}, not a video: give a video file") from error
-        raise VideoError(
-            f"{name} is not a video that can be read, or damaged at its beginning ({(error.strerror or '').lower()}): "
-            "give a whole video file"
-        ) from error
-    return container

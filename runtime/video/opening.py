@@ -1,0 +1,69 @@
+"""Open a video file: only a file, only by demuxers of moving pictures and sound, and never what a file refers to.
+
+No playlists, no URLs: nothing of the network is touched, whatever a file says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import av
+from av.container import InputContainer
+
+from starcast.errors import OptionError, VideoError
+from starcast.runtime import formats
+from starcast.runtime.images import shown
+
+_DEMUXERS = (
+    "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,apng,mxf,gxf,nut,ivf,obu,h261,h263,h264,hevc,"
+    "vvc,m4v,mjpeg,mpjpeg,dv,vc1,rm,rl2,wtv,yuv4mpegpipe,swf,nsv,smk,bink,roq,cavsvideo,dirac,dnxhd,rawvideo,film_cpk,"
+    "flic,ty,pva,nuv,dhav,lmlm4,av1,avs2,avs3,evc,usm,viv,vivo,amv,iv8,filmstrip,cine,ser,r3d,gdv,4xm,aac,ac3,adts,"
+    "aiff,amr,flac,mp3,wav,w64,caf,ape,dts,eac3"
+)
+
+
+def open_video(path: Path, max_pixels: int) -> InputContainer:
+    """The open file, nothing decoded for showing yet. Raises OptionError for what is no file, VideoError for what is no
+    video: one sentence that names it."""
+    name = shown(path)
+    if not path.exists():
+        raise OptionError(f"{name} does not exist: check the path")
+    if path.is_dir():
+        raise OptionError(f"{name} is a folder: give a video file")
+    if not path.is_file():
+        raise OptionError(f"{name} is a pipe or a device, not a file: copy the video into a file first")
+    try:
+        with path.open("rb") as file:
+            head = file.read(formats.HEAD_BYTES)
+    except OSError as error:
+        raise VideoError(
+            f"{name} cannot be read ({(error.strerror or str(error)).lower()}): check its rights"
+        ) from error
+    if not head:
+        raise VideoError(f"{name} is empty (0 bytes): copy it again")
+    if formats.has_signature(head) and not head.startswith(b"GIF8") and path.suffix.lower() not in (".apng", ".mjpeg"):
+        raise VideoError(f"{name} is a still picture: translate pictures with `starcast translate`")
+    version = int(av.__version__.partition(".")[0])
+    settings: dict[str, Any] = {}
+    if version < 19:
+        settings["metadata_errors"] = "replace"
+    if version >= 18:  # before, options for decoders crash where streams turn up while the file is probed
+        settings["options"] = {"max_pixels": str(max_pixels)}
+    try:
+        container: InputContainer = av.open(
+            str(path.resolve()),  # an absolute path cannot be mistaken for a URL
+            container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+            **settings,
+        )
+    except av.FFmpegError as error:
+        what, _ = formats.foreign(head, path.suffix) or (None, None)
+        if what is None and formats.looks_like_text(head):
+            what = "a text file"
+        if what is not None and not what.startswith("a video"):
+            raise VideoError(f"{name} is {what}, not a video: give a video file") from error
+        raise VideoError(
+            f"{name} is not a video that can be read, or damaged at its beginning ({(error.strerror or '').lower()}): "
+            "give a whole video file"
+        ) from error
+    return container
