@@ -1,4 +1,4 @@
-"""A video file, read once: its picture decoded frame by frame, its sound and subtitles as packets, in the file's order."""
+"""A video file, read once, in its order: its picture decoded frame by frame, its sound and subtitles as packets."""
 
 from __future__ import annotations
 
