@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
 from starcast.errors import CheckpointError
 from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import MANIFEST, Bundle, Variant, open_bundle
+
+if TYPE_CHECKING:
+    from starcast.train.checkpoint import Checkpoint
 
 Facts = dict[str, Any]
 
@@ -81,11 +84,10 @@ def checkpoint_facts(path: Path) -> Facts:
     checkpoint = read_checkpoint(path)
     stored = {**(checkpoint.networks or {}), **checkpoint.averaged}
     parameters = {name: sum(tensor.numel() for tensor in state.values()) for name, state in stored.items()}
-    resumable = checkpoint.networks is not None and checkpoint.optimizers is not None
     return {
         "path": str(path),
         "what": "checkpoint",
-        "holds": "all that a run resumes from" if resumable else "averaged networks",
+        "holds": _holds(checkpoint),
         "layout": checkpoint.layout,
         "family": "stargan_v2",
         "step": checkpoint.step,
@@ -96,8 +98,15 @@ def checkpoint_facts(path: Path) -> Facts:
         "parameters": {name: parameters[name] for name in (*AVERAGED, "discriminator") if name in parameters},
         "bytes": path.stat().st_size,
         "options": checkpoint.options,
+        "note": checkpoint.note,
         "next": f"starcast export {path} -o BUNDLE",
     }
+
+
+def _holds(checkpoint: Checkpoint) -> str:
+    if checkpoint.optimizers is not None:
+        return "averaged networks, and all that a run resumes from"
+    return "averaged networks" if checkpoint.networks is None else "networks as trained, not averaged"
 
 
 def lines_of(facts: Facts) -> list[str]:
@@ -141,6 +150,7 @@ _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "mean_draws": ("mean styles", lambda draws: f"over {_thousands(draws)} latents"),
     "bytes": ("bytes", _thousands),
     "sha256": ("SHA-256", str),
+    "note": ("note", str),
 }  # fmt: skip
 
 

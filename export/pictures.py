@@ -1,7 +1,7 @@
 """Pictures made by arithmetic, for the gate and for previews: no photograph is ever needed.
 
-All of them have texture. On a flat picture instance norm divides rounding noise by a variance near zero, so that
-two right engines differ: such pictures say nothing about a graph.
+All of them have texture. On a flat picture instance norm divides rounding noise by a variance near zero, and sums of
+equal numbers are rounded the same way each time: two right engines differ there, which says nothing about a graph.
 """
 
 from __future__ import annotations
@@ -33,13 +33,14 @@ def smooth(height: int, width: int, draws: np.random.RandomState) -> Image:
 
 
 def edged(height: int, width: int, draws: np.random.RandomState) -> Image:
-    """Black and white with hard edges: a checkerboard of uneven fields, and a disc."""
+    """Grainy black and white with hard edges: a checkerboard of uneven fields, and a disc."""
     rows = np.cumsum(draws.rand(height) < 8 / height)
     columns = np.cumsum(draws.rand(width) < 8 / width)
     y, x = np.ogrid[0:height, 0:width]
     disc = (y - height * draws.uniform(0.3, 0.7)) ** 2 + (x - width * draws.uniform(0.3, 0.7)) ** 2 < (height / 5) ** 2
     white = ((rows[:, None] + columns[None, :]) % 2 == 1) ^ disc
-    return np.where(white[..., None], 255, 0).astype(np.uint8).repeat(3, axis=2)
+    grain = draws.randint(0, 25, (height, width, 3))
+    return np.where(white[..., None], 255 - grain, grain).astype(np.uint8)
 
 
 KINDS: tuple[Callable[[int, int, np.random.RandomState], Image], ...] = (textured, smooth, edged)

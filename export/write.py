@@ -81,6 +81,8 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
     target = writable_target(bundle)
     with _stage(progress, f"read {checkpoint}"):
         origin = _read(checkpoint, options)
+    if origin.checkpoint.note:
+        progress(origin.checkpoint.note)
     with atomic_folder(target) as folder:
         (folder / FRAME_GRAPH).parent.mkdir()
         with _stage(progress, "traced the networks"):

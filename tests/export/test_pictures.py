@@ -22,7 +22,7 @@ def test_pictures_are_a_function_of_the_seed() -> None:
     assert (pictures(4, 16, 16, seed=3) != pictures(4, 16, 16, seed=4)).any()
 
 
-@pytest.mark.parametrize("side", [16, 256])
-def test_edges_go_from_black_to_white(side: int) -> None:
+@pytest.mark.parametrize("side", [32, 256])
+def test_edges_go_from_near_black_to_near_white(side: int) -> None:
     edged = pictures(3, side, side, seed=0)[2]
-    assert set(np.unique(edged)) == {0, 255}
+    assert set(np.unique(edged)) == {*range(25), *range(231, 256)}
