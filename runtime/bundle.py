@@ -151,8 +151,9 @@ class Bundle:
 
     def file(self, name: str) -> Path:
         """The path of a file of the bundle, after its hash has been checked. Raises BundleError when it differs."""
+        facts = self._facts(name)  # first: a name that is not listed has not been checked to lie inside
         path = self.path / name
-        if sha256_of(path) != self._facts(name).sha256:
+        if sha256_of(path) != facts.sha256:
             raise BundleError(f"{path} has changed since it was exported: export the bundle again")
         return path
 

@@ -131,7 +131,7 @@ class Translator:
             raise StyleError(f"{self.bundle.path} has no mean styles, which psi needs: leave psi at 1")
         path = self.bundle.file(condition.means)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 means: NDArray[np.float32] = arrays["mean"].astype(np.float32)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
             raise BundleError(f"{path} holds no mean styles ({error}): export the bundle again") from error

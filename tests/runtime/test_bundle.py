@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from starcast.errors import BundleError
+from starcast.runtime.bundle import FORMAT, LARGEST_MANIFEST, MANIFEST, Manifest, encode, open_bundle
+
+GENERATOR = "generator/plain-fp32.onnx"
+
+
+@pytest.fixture
+def bundle(tmp_path: Path, tiny_bundle: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+def _change(bundle: Path, change) -> None:
+    manifest = json.loads((bundle / MANIFEST).read_text())
+    change(manifest)
+    (bundle / MANIFEST).write_text(json.dumps(manifest))
+
+
+def test_a_whole_bundle_opens_and_its_files_are_as_the_manifest_says(tiny_bundle):
+    bundle = open_bundle(tiny_bundle)
+    assert bundle.manifest.domains == ("cat", "dog", "wild")
+    assert {bundle.file(name) for name in bundle.manifest.files} == {
+        tiny_bundle / name for name in (GENERATOR, "mapping.onnx", "style_encoder.onnx", "styles.npz")
+    }
+
+
+def test_a_manifest_reads_back_as_it_was_written(tiny_bundle):
+    manifest = open_bundle(tiny_bundle).manifest
+    assert msgspec.json.decode(encode(manifest), type=Manifest) == manifest
+
+
+def test_the_hash_of_a_bundle_changes_with_its_manifest(bundle, rewrite_manifest):
+    before = open_bundle(bundle).sha256
+    rewrite_manifest(bundle, domains=("a", "b", "c"))
+    assert open_bundle(bundle).sha256 != before
+
+
+def test_fields_of_a_later_writer_are_passed_over(bundle):
+    _change(bundle, lambda manifest: manifest.update(colour="blue"))
+    assert open_bundle(bundle).manifest.domains == ("cat", "dog", "wild")
+
+
+def test_a_folder_opens_from_inside(bundle, monkeypatch):
+    monkeypatch.chdir(bundle)
+    assert open_bundle(Path()).manifest.domains == ("cat", "dog", "wild")
+    monkeypatch.chdir(bundle / "generator")
+    assert open_bundle(Path("..")).manifest.domains == ("cat", "dog", "wild")
+
+
+@pytest.mark.parametrize(("make", "why"), [
+    (lambda path: None, "it does not exist"),
+    (lambda path: path.mkdir(), "it has no manifest.json"),
+    (lambda path: path.write_text("x"), "it is a file"),
+    (lambda path: (path / MANIFEST).mkdir(parents=True), "it has no manifest.json"),
+], ids=["nothing", "empty", "file", "folder as manifest"])  # fmt: skip
+def test_what_is_no_bundle_is_said_to_be_none(tmp_path, make, why):
+    make(tmp_path / "x")
+    with pytest.raises(BundleError, match=rf"x is not a bundle \({why}\): make one with `starcast export"):
+        open_bundle(tmp_path / "x")
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"nonsense", b"\xff\xfe{", b"[]", b"null", b"7", b'"format"', b"[" * 100_000,
+    b'{"format": ' + b"9" * 5000,
+], ids=["empty", "cut", "text", "not UTF-8", "list", "null", "number", "string", "deep", "long number"])  # fmt: skip
+def test_a_manifest_that_is_not_json_is_named(bundle, content):
+    (bundle / MANIFEST).write_bytes(content)
+    with pytest.raises(BundleError, match=r"manifest\.json is not a manifest in JSON .*export the bundle again"):
+        open_bundle(bundle)
+
+
+def test_a_huge_manifest_is_refused_before_it_is_read(bundle):
+    with (bundle / MANIFEST).open("ab") as file:
+        file.truncate(LARGEST_MANIFEST + 1)
+    with pytest.raises(BundleError, match="larger than any manifest"):
+        open_bundle(bundle)
+
+
+def test_a_newer_format_asks_for_a_newer_starcast(bundle):
+    _change(bundle, lambda manifest: manifest.update(format=FORMAT + 1, source="of another kind"))
+    with pytest.raises(BundleError, match=rf"format {FORMAT + 1}, newer than .* \({FORMAT}\): update starcast"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize("declared", [None, "1", 0, -3, 1.5])
+def test_a_manifest_without_a_format_number_is_not_starcasts(bundle, declared):
+    _change(bundle, lambda manifest: manifest.update(format=declared))
+    with pytest.raises(BundleError, match="no format number, so it is not starcast's"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize("change", [
+    lambda manifest: manifest.pop("condition"),
+    lambda manifest: manifest["source"].update(stride=0),
+    lambda manifest: manifest["source"].update(height=-32),
+    lambda manifest: manifest["source"].update(width="32"),
+    lambda manifest: manifest["condition"].update(size=2**40),
+    lambda manifest: manifest["variants"][0].update(max_batch=0),
+    lambda manifest: manifest["variants"][0].update(sizes=[[32]]),
+    lambda manifest: manifest.update(files=[]),
+    lambda manifest: manifest.update(domains=[]),
+    lambda manifest: manifest.update(domains=["cat", "dog", "cat"]),
+    lambda manifest: manifest.update(domains=["cat", "dog", ""]),
+    lambda manifest: manifest.update(domains=["cat", "dog", "wi\nld"]),
+], ids=["no condition", "stride 0", "negative", "text for a number", "vast style", "batch 0", "size of one side",
+        "files as a list", "no domains", "domain twice", "empty domain", "line break"])  # fmt: skip
+def test_a_manifest_with_impossible_values_is_damaged(bundle, change):
+    _change(bundle, change)
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged \(.*\): export the bundle again"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize("name", [
+    "../outside", "generator/../../outside", "/etc/passwd", "C:/outside", "..\\outside", "", ".", "a\0b", "a\nb",
+])  # fmt: skip
+def test_a_file_name_that_leads_out_of_the_bundle_is_refused(bundle, name):
+    (bundle.parent / "outside").write_bytes(b"secret")
+    _change(bundle, lambda manifest: manifest["files"].update({name: {"sha256": "0" * 64, "bytes": 6}}))
+    with pytest.raises(BundleError, match="outside the bundle: do not use this bundle"):
+        open_bundle(bundle)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_a_link_that_leads_out_of_the_bundle_is_refused(bundle):
+    outside = bundle.parent / "outside.onnx"
+    (bundle / "mapping.onnx").rename(outside)
+    (bundle / "mapping.onnx").symlink_to(outside)
+    with pytest.raises(BundleError, match=r"mapping\.onnx is a link that leads out of the bundle"):
+        open_bundle(bundle)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights on Windows")
+def test_a_bundle_may_be_reached_through_a_link_and_hold_links_inside(bundle):
+    (bundle / "mapping.onnx").rename(bundle / "generator/other")
+    (bundle / "mapping.onnx").symlink_to("generator/other")
+    (bundle.parent / "link").symlink_to(bundle)
+    assert open_bundle(bundle.parent / "link").file("mapping.onnx").is_file()
+
+
+def test_a_missing_file_is_named(bundle):
+    (bundle / "styles.npz").unlink()
+    with pytest.raises(BundleError, match=r"styles\.npz is missing: copy the whole folder again"):
+        open_bundle(bundle)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(bundle):
+    (bundle / "styles.npz").unlink()
+    os.mkfifo(bundle / "styles.npz")
+    with pytest.raises(BundleError, match=r"styles\.npz is missing"):
+        open_bundle(bundle)
+
+
+def test_a_truncated_file_is_named_when_the_bundle_is_opened(bundle):
+    content = (bundle / GENERATOR).read_bytes()
+    (bundle / GENERATOR).write_bytes(content[:-9])
+    with pytest.raises(BundleError, match=f"has {len(content) - 9} bytes instead of {len(content)}"):
+        open_bundle(bundle)
+
+
+def test_changed_bytes_are_found_before_the_file_is_used(bundle):
+    content = bytearray((bundle / GENERATOR).read_bytes())
+    content[-40] ^= 1
+    (bundle / GENERATOR).write_bytes(content)
+    opened = open_bundle(bundle)
+    with pytest.raises(BundleError, match=r"plain-fp32\.onnx has changed since it was exported"):
+        opened.graph(GENERATOR)
+
+
+def test_a_file_that_the_manifest_does_not_list_is_not_used(tiny_bundle):
+    with pytest.raises(BundleError, match=r"does not list 'extra\.onnx'"):
+        open_bundle(tiny_bundle).file("extra.onnx")
+    with pytest.raises(BundleError, match="does not list"):
+        open_bundle(tiny_bundle).graph(str(Path(__file__)))
+
+
+def test_the_weights_beside_a_graph_are_checked_and_count_in_its_digest(bundle):
+    weights = bundle / "generator/shared.data"
+
+    def digest(content: bytes) -> str:
+        weights.write_bytes(content)
+        facts = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+        _change(bundle, lambda manifest: manifest["files"].update({"generator/shared.data": facts}))
+        return open_bundle(bundle).graph(GENERATOR)[1]
+
+    plain = open_bundle(bundle).graph(GENERATOR)[1]
+    assert len({plain, digest(b"one"), digest(b"two")}) == 3
+    weights.write_bytes(b"six")
+    with pytest.raises(BundleError, match=r"shared\.data has changed"):
+        open_bundle(bundle).graph(GENERATOR)
+
+
+def test_an_interrupted_overwrite_is_repaired_when_the_bundle_is_opened(bundle):
+    bundle.rename(bundle.with_name(".replaced-bundle"))
+    assert open_bundle(bundle).manifest.domains == ("cat", "dog", "wild")
+    assert not bundle.with_name(".replaced-bundle").exists()
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_value_anywhere_in_a_manifest_gives_a_bundle_or_a_sentence(tmp_path, tiny_bundle, data):
+    manifest = json.loads((tiny_bundle / MANIFEST).read_text())
+    place = manifest
+    while True:
+        key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
+        if not place[key] or not isinstance(place[key], dict | list) or data.draw(st.booleans()):
+            break
+        place = place[key]
+    odd = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+        max_leaves=6,
+    )
+    place[key] = data.draw(odd)
+    folder = tmp_path / "fuzzed"
+    if not folder.exists():
+        shutil.copytree(tiny_bundle, folder)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    sentence = ""
+    try:
+        open_bundle(folder)
+    except BundleError as error:
+        sentence = str(error)
+    assert len(sentence.splitlines()) <= 1
