@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 Classify = Callable[[NDArray[np.uint8]], NDArray[np.int64]]  # images (N, H, W, 3) -> indices of domains (N,)
 
-STEPS = 240
+COLOUR_STEPS = 100
+PATTERN_STEPS = 240  # shapes take longer to learn than colours
 BATCH = 48
 LEARNING_RATE = 6e-3
 
@@ -25,16 +26,16 @@ def train_classifier(
 
     With `pattern_only` it sees grey images of equal mean and spread: it has to tell stripes from spots by their shape.
     """
-    prepare = _grey if pattern_only else _colour
+    prepare, steps = (_grey, PATTERN_STEPS) if pattern_only else (_colour, COLOUR_STEPS)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
         network = _network(channels=1 if pattern_only else 3, domains=int(domains.max()) + 1)
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps)
     targets = torch.from_numpy(domains)
     with _one_thread():
-        for _ in range(STEPS):
+        for _ in range(steps):
             chosen = torch.randint(len(images), (BATCH,), generator=generator)
             loss = F.cross_entropy(network(prepare(images[chosen.numpy()])), targets[chosen])
             optimizer.zero_grad(set_to_none=True)
