@@ -1,0 +1,196 @@
+"""What every backend must do; each runs where its engine is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import onnx.parser
+import pytest
+
+from starcast.errors import EngineError
+from starcast.runtime.backends import cache
+from starcast.runtime.backends.base import EngineOptions, one_line
+from starcast.runtime.backends.choose import BACKENDS
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.doctor import PROBE
+
+DOUBLE = """
+<ir_version: 8, opset_import: ["": 17]>
+double (float[N, 3] x, float[M, 3] y) => (float[K, 3] z) { s = Add (x, x)  z = Mul (s, y) }
+"""
+X, Y = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([[1, 2, 3]], np.float32)
+
+
+@pytest.fixture(params=list(BACKENDS))
+def backend(request):
+    pytest.importorskip(request.param)
+    return BACKENDS[request.param]
+
+
+@pytest.fixture
+def graph(tmp_path) -> Path:
+    path = tmp_path / "double.onnx"
+    path.write_bytes(onnx.parser.parse_model(DOUBLE).SerializeToString())
+    return path
+
+
+def test_it_is_here_and_says_its_version(backend):
+    assert backend.absent() is None
+    assert backend.version()[0].isdigit()
+
+
+def test_a_graph_runs_with_any_batch(backend, graph):
+    session = backend.open(graph, EngineOptions(threads=1))
+    np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
+    np.testing.assert_array_equal(session.run({"x": X[:1], "y": Y}), 2 * X[:1] * Y)
+    session.close()
+
+
+def test_an_output_is_the_callers_own(backend, graph):
+    session = backend.open(graph, EngineOptions(threads=1))
+    first = session.run({"x": X, "y": Y})
+    session.run({"x": X * 0, "y": Y})
+    np.testing.assert_array_equal(first, 2 * X * Y)
+    first[:] = 0
+    np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"\x08\x08\x12"], ids=["empty", "text", "cut"])
+def test_a_file_that_is_no_graph_is_an_engine_error_of_one_sentence(backend, tmp_path, content):
+    (tmp_path / "x.onnx").write_bytes(content)
+    with pytest.raises(EngineError, match=r"x\.onnx is refused by .*export the bundle again") as caught:
+        backend.open(tmp_path / "x.onnx", EngineOptions(threads=1))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_inputs_that_do_not_fit_are_an_engine_error(backend, graph):
+    session = backend.open(graph, EngineOptions(threads=1))
+    with pytest.raises(EngineError, match=r"failed in .*double\.onnx .*: try a smaller batch") as caught:
+        session.run({"x": np.zeros((2, 5), np.float32), "y": Y})
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_weights_outside_the_bundle_are_not_read(backend, tmp_path):
+    (tmp_path / "secret").write_bytes(Y.tobytes())
+    (tmp_path / "bundle").mkdir()
+    model = onnx.parser.parse_model(DOUBLE)
+    weight = onnx.TensorProto(name="y", data_type=onnx.TensorProto.FLOAT, dims=[1, 3])
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="../secret")
+    model.graph.initializer.append(weight)
+    del model.graph.input[1]
+    (tmp_path / "bundle/x.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(EngineError, match=r"x\.onnx is refused"):
+        backend.open(tmp_path / "bundle/x.onnx", EngineOptions(threads=1))
+
+
+def test_a_variant_names_the_engines_that_it_was_made_for(backend, tiny_bundle):
+    [variant] = open_bundle(tiny_bundle).manifest.variants
+    assert backend.supports(variant) is None
+    other = msgspec.structs.replace(variant, backends=("another",))
+    assert f"was not made for {backend.name}" in backend.supports(other)
+
+
+def test_a_large_graph_is_kept_compiled_and_gives_the_same_numbers(backend, graph, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "SMALLEST", 0)
+    options = EngineOptions(threads=1, cache=tmp_path / "cache")
+    first = backend.open(graph, options, "digest").run({"x": X, "y": Y})
+    [file] = (tmp_path / "cache").iterdir()
+    before = file.read_bytes()
+    second = backend.open(graph, options, "digest").run({"x": X, "y": Y})
+    np.testing.assert_array_equal(first, second)
+    assert [path.read_bytes() for path in (tmp_path / "cache").iterdir()] == [before]
+
+
+def test_a_damaged_compiled_graph_is_replaced(backend, graph, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "SMALLEST", 0)
+    options = EngineOptions(threads=1, cache=tmp_path / "cache")
+    backend.open(graph, options, "digest")
+    [file] = (tmp_path / "cache").iterdir()
+    file.write_bytes(file.read_bytes()[:-20])
+    session = backend.open(graph, options, "digest")
+    np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
+
+
+def test_a_whole_file_of_another_kind_is_compiled_again(backend, graph, tmp_path, monkeypatch):
+    monkeypatch.setattr(cache, "SMALLEST", 0)
+    monkeypatch.setattr(cache, "_read", lambda _: b"whole, but no compiled graph")
+    session = backend.open(graph, EngineOptions(threads=1, cache=tmp_path / "cache"), "digest")
+    np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
+
+
+@pytest.mark.parametrize("digest", [None, "digest"])
+def test_small_graphs_and_graphs_without_a_digest_are_not_kept(backend, graph, tmp_path, monkeypatch, digest):
+    if digest is None:
+        monkeypatch.setattr(cache, "SMALLEST", 0)
+    backend.open(graph, EngineOptions(threads=1, cache=tmp_path / "cache"), digest)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_every_device_opens_the_probe_or_says_why_not(backend):
+    tried = backend.devices(PROBE)
+    assert None in tried.values()
+    assert all(reason for reason in backend.devices(b"no graph").values())
+
+
+@pytest.mark.parametrize("name", list(BACKENDS))
+def test_an_engine_that_is_not_installed_says_so(name):
+    code = f"""
+import sys
+sys.modules["{name}"] = None
+from starcast.runtime.backends.choose import BACKENDS
+print(BACKENDS["{name}"].absent())
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "not installed"
+
+
+@pytest.mark.parametrize(("source", "words"), [
+    ("raise ImportError('libx.so.1: cannot open shared object file', name='libx')", "libx.so.1"),
+    ("", "empty folder"),
+], ids=["a library is missing", "leftovers"])  # fmt: skip
+@pytest.mark.parametrize("name", list(BACKENDS))
+def test_an_engine_that_is_broken_says_so(name, source, words, tmp_path):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text(source)
+    code = f"from starcast.runtime.backends.choose import BACKENDS; print(BACKENDS['{name}'].absent())"
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("installed but broken (")
+    assert words in result.stdout
+
+
+def test_openvino_calculates_in_float32_on_the_threads_it_is_given(graph):
+    pytest.importorskip("openvino")
+    from starcast.runtime.backends.openvino import _core, _settings
+
+    compiled = _core().compile_model(str(graph), "CPU", _settings(EngineOptions(threads=1)))
+    assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
+    assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
+    assert compiled.get_property("ENABLE_CPU_PINNING") is False
+
+
+def test_onnxruntime_does_not_spin_and_keeps_to_the_threads_it_is_given(graph):
+    pytest.importorskip("onnxruntime")
+    from starcast.runtime.backends.onnxruntime import _session
+
+    options = _session(graph, EngineOptions(threads=1)).get_session_options()
+    assert options.intra_op_num_threads == 1
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@pytest.mark.parametrize(("told", "line"), [
+    ("[ONNXRuntimeError] : 7 : INVALID_PROTOBUF : Protobuf parsing failed.", "Protobuf parsing failed."),
+    ("Exception from src/a.cpp:132:\nCheck 'x' failed at src/b.cpp:7:\nUnable to read the model\n\n",
+     "Unable to read the model"),
+    ("Exception from src/a.cpp:132:\n", "Exception from src/a.cpp:132:"),
+    ("", "RuntimeError"),
+    ("x" * 500, "x" * 239 + "…"),
+])  # fmt: skip
+def test_what_an_engine_says_becomes_a_part_of_a_sentence(told, line):
+    assert one_line(RuntimeError(told)) == line

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import onnx
+import onnx.parser
+import pytest
+from click.testing import CliRunner
+
+from starcast.cli import root
+from starcast.runtime import doctor
+from starcast.runtime.backends.choose import available
+from starcast.runtime.doctor import (
+    PROBE,
+    Diagnosis,
+    Engine,
+    Extra,
+    examine,
+    missing_for,
+    onnxruntime_warnings,
+    rendered,
+)
+from starcast.runtime.processor import Processor
+
+CPU = Processor(
+    name="AMD Whatever", instruction_sets=("AVX2", "VNNI"), cores=16, allowed=4, quota=3.5, engine_threads=2,
+    memory=8 * 2**30,
+)  # fmt: skip
+
+
+def _diagnosis(**changes: object) -> Diagnosis:
+    engines = (
+        Engine(name="openvino", version="2026.4", devices=("CPU",), refused=(("GPU", "no driver"),), install="line a"),
+        Engine(name="onnxruntime", version=None, absent="not installed", install="line b"),
+    )
+    extras = (Extra(name="train", purpose="starcast train", missing=("torch", "tensorboard")),)
+    facts = {"engines": engines, "extras": extras, "processor": CPU, "gpus": (), "warnings": (), **changes}
+    return Diagnosis(**facts)
+
+
+def test_the_probe_is_the_graph_that_its_comment_says():
+    text = '<ir_version: 8, opset_import: ["": 17]> probe (float[2] x) => (float[2] y) { y = Add (x, x) }'
+    assert onnx.load_from_string(PROBE) == onnx.parser.parse_model(text)
+
+
+def test_this_machine_is_examined():
+    diagnosis = examine()
+    assert tuple(engine.name for engine in diagnosis.engines if engine.devices) == available()
+    assert all(engine.version for engine in diagnosis.engines if engine.devices)
+
+
+def test_the_command_says_it_and_ends_with_0():
+    result = CliRunner().invoke(root, ["doctor"], standalone_mode=False, catch_exceptions=False)
+    assert not result.return_value
+    assert result.exit_code == 0
+    for words in ("processor", "instruction sets", "cores", "memory", "GPU", "openvino", "onnxruntime", "train"):
+        assert words in result.stdout
+
+
+@pytest.mark.parametrize("words", [
+    "AMD Whatever", "AVX2, VNNI", "16, of which this process may use 4, container's quota 3.5", "8.0 GiB",
+    "opens a graph on CPU; not on GPU (no driver)", "not installed: line b",
+    "without torch, tensorboard: pip install 'starcast[train]'",
+])  # fmt: skip
+def test_the_text_says_what_is_here_and_how_to_get_the_rest(words):
+    assert words in rendered(_diagnosis())
+
+
+def test_cards_are_named_or_none():
+    assert "GPU               none" in rendered(_diagnosis())
+    assert "NVIDIA L4, driver 570" in rendered(_diagnosis(gpus=("NVIDIA L4, driver 570",)))
+
+
+def test_a_warning_stands_at_the_end():
+    assert rendered(_diagnosis(warnings=("mind this",))).splitlines()[-1] == "Warning: mind this"
+
+
+def test_two_onnxruntimes_together_are_warned_of():
+    assert onnxruntime_warnings({"onnxruntime"}) == []
+    assert onnxruntime_warnings(set()) == []
+    [warning] = onnxruntime_warnings({"onnxruntime-gpu", "onnxruntime"})
+    assert "onnxruntime and onnxruntime-gpu are installed together" in warning
+    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in warning
+
+
+def test_without_an_engine_the_lines_stand_in_a_warning(monkeypatch):
+    class Absent:
+        name, extra = "openvino", "openvino"
+
+        def absent(self) -> str:
+            return "not installed"
+
+    monkeypatch.setattr(doctor, "BACKENDS", {"openvino": Absent()})
+    diagnosis = examine()
+    assert diagnosis.warnings[0] == "no engine can translate here: pip install 'starcast[openvino]'"
+    assert "absent" in rendered(diagnosis)
+
+
+def test_what_an_extra_lacks_is_read_from_the_packages_own_requirements():
+    requirements = [
+        "click>=8", "no-such-a>=1; extra == 'train'", 'no-such-b; extra == "train"', "numpy; extra == 'train'",
+        "no-such-c; extra == 'training'",
+    ]  # fmt: skip
+    assert missing_for("train", requirements) == ("no-such-a", "no-such-b")
