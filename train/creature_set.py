@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from starcast.train.creature_options import CreatureOptions
-from starcast.train.creature_video import write_walk
-from starcast.train.creatures import DOMAINS, Coat, Pose, draw_creature, random_coat, random_pose
 
 from starcast.atomic import atomic_folder
 from starcast.errors import DatasetError
+from starcast.train.creature_options import CreatureOptions
+from starcast.train.creature_video import write_walk
+from starcast.train.creatures import DOMAINS, Coat, Pose, draw_creature, random_coat, random_pose
 
 FACTS = "creatures.json"
 VIDEO = "creature.mp4"
@@ -64,16 +64,17 @@ def make_dataset(
     """
     out = Path(out).resolve()
     _refuse_to_lose(out, options.overwrite)
-    pictures = list(_pictures(options))
+    places = list(_places(options))
+    pictures: list[_Picture] = []
     with atomic_folder(out) as partial:
         for domain in DOMAINS:
             for split in ("train", "val"):
                 (partial / domain / split).mkdir(parents=True)
         with ThreadPoolExecutor() as threads:
-            work = threads.map(lambda picture: _write(partial, picture, options.image_size), pictures)
-            for done, _ in enumerate(work, start=1):
+            for picture in threads.map(lambda place: _write(partial, options, *place), places):
+                pictures.append(picture)
                 if progress is not None:
-                    progress(done, len(pictures))
+                    progress(len(pictures), len(places))
         first = next(iter(DOMAINS))
         write_walk(partial / VIDEO, *creature_of(options.seed, first, "video", 0), options.video_seconds)
         (partial / FACTS).write_text(json.dumps(_facts(options, pictures), indent=1), encoding="utf-8")
@@ -111,17 +112,19 @@ class _Picture:
     coat: Coat
 
 
-def _pictures(options: CreatureOptions) -> Iterator[_Picture]:
+def _places(options: CreatureOptions) -> Iterator[tuple[str, str, int]]:
     for domain in DOMAINS:
         for split, count in (("train", options.train_images), ("val", options.val_images)):
             for index in range(count):
-                pose, coat = creature_of(options.seed, domain, split, index)
-                yield _Picture(f"{domain}/{split}/{index:05}.png", domain, split, pose, coat)
+                yield domain, split, index
 
 
-def _write(folder: Path, picture: _Picture, size: int) -> None:
-    image, _ = draw_creature(picture.pose, picture.coat, size)
-    Image.fromarray(image).save(folder / picture.file, compress_level=4)
+def _write(folder: Path, options: CreatureOptions, domain: str, split: str, index: int) -> _Picture:
+    pose, coat = creature_of(options.seed, domain, split, index)
+    file = f"{domain}/{split}/{index:05}.png"
+    image, _ = draw_creature(pose, coat, options.image_size)
+    Image.fromarray(image).save(folder / file, compress_level=4)
+    return _Picture(file, domain, split, pose, coat)
 
 
 def _facts(options: CreatureOptions, pictures: list[_Picture]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
+
 from starcast.train.creatures import STRIDES, Coat, Pose, draw_creature, walking
 
 SIDE = 256  # pixels
