@@ -1,0 +1,92 @@
+"""The training step in the order and with the work of the original program: what `train/step.py` is measured against.
+
+Same numbers, more work: eight whole passes of the generator, a graph for the second translation although it is then
+detached, sources that keep requiring a gradient after R1, and gradients of the discriminator in the generator's
+updates. Written from a description of that program (clovaai/stargan-v2); no code is shared with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from starcast.train.losses import adversarial_loss, cycle_loss, diversity, r1_penalty, style_loss
+from starcast.train.networks.stargan_v2 import Discriminator, Networks
+from starcast.train.step import Batch, StepOptions, term_weights, update_average
+
+
+def original_step(
+    networks: Networks,
+    averaged: Networks,
+    optimizers: Mapping[str, Optimizer],
+    batch: Batch,
+    step: int,
+    options: StepOptions,
+) -> dict[str, Tensor]:
+    """What `train.step.training_step` does, as the original does it. R1 at every step; no autocast, one micro-batch."""
+    batch.source.requires_grad_()
+    weights = term_weights(step, options)
+    log: dict[str, Tensor] = {}
+
+    def update(prefix: str, terms: dict[str, Tensor], *names: str) -> None:
+        for optimizer in optimizers.values():
+            optimizer.zero_grad()
+        torch.autograd.backward(torch.stack([weights[name] * term for name, term in terms.items()]).sum())
+        for name in names:
+            optimizers[name].step()
+        log.update({f"{prefix}_{name}": term.detach() for name, term in terms.items()})
+
+    latents, references = (batch.latent, batch.latent2), (batch.reference, batch.reference2)
+    learners = ("generator", "mapping_network", "style_encoder")
+    update("D/latent", _discriminator_terms(networks, batch, latents[0]), "discriminator")
+    update("D/ref", _discriminator_terms(networks, batch, references[0]), "discriminator")
+    update("G/latent", _generator_terms(networks, batch, *latents), *learners)
+    update("G/ref", _generator_terms(networks, batch, *references), "generator")
+    update_average(averaged, networks, options.average_decay)
+    for optimizer in optimizers.values():
+        optimizer.zero_grad()
+    batch.source.grad = None
+    log["G/lambda_ds"] = torch.tensor(-weights["ds"])
+    return log
+
+
+def _discriminator_terms(networks: Networks, batch: Batch, styled_by: Tensor) -> dict[str, Tensor]:
+    discriminator = _discriminator(networks)
+    logits = discriminator(batch.source, batch.source_domain)
+    terms = {"real": adversarial_loss(logits, real=True), "reg": r1_penalty(logits, batch.source)}
+    with torch.no_grad():
+        fake = networks.generator(batch.source, _style(networks, styled_by, batch.domain))
+    terms["fake"] = adversarial_loss(discriminator(fake, batch.domain), real=False)
+    return terms
+
+
+def _generator_terms(networks: Networks, batch: Batch, styled_by: Tensor, other_by: Tensor) -> dict[str, Tensor]:
+    style = _style(networks, styled_by, batch.domain)
+    translation = networks.generator(batch.source, style)
+    logits = _discriminator(networks)(translation, batch.domain)
+    found = networks.style_encoder(translation, batch.domain)
+    other = networks.generator(batch.source, _style(networks, other_by, batch.domain))
+    source_style = networks.style_encoder(batch.source, batch.source_domain)
+    reconstruction = networks.generator(translation, source_style)
+    return {
+        "adv": adversarial_loss(logits, real=True),
+        "sty": style_loss(found, style),
+        "ds": diversity(translation, other),
+        "cyc": cycle_loss(reconstruction, batch.source),
+    }
+
+
+def _style(networks: Networks, styled_by: Tensor, domain: Tensor) -> Tensor:
+    """From latents (N, latent_dim) or from reference images (N, 3, H, W)."""
+    maker = networks.mapping_network if styled_by.dim() == 2 else networks.style_encoder
+    style: Tensor = maker(styled_by, domain)
+    return style
+
+
+def _discriminator(networks: Networks) -> Discriminator:
+    if networks.discriminator is None:
+        raise ValueError("an averaged set of networks has no discriminator and cannot be trained")
+    return networks.discriminator
