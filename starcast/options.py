@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import tomllib
 import types
 import typing
@@ -26,6 +27,8 @@ from starcast.errors import OptionError
 
 if TYPE_CHECKING:
     import click
+
+_TYPE_WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
 
 Options = TypeVar("Options")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -93,8 +96,10 @@ def config_option(command: Command) -> Command:
     def read(context: click.Context, _: click.Parameter, path: Path | None) -> None:
         if path is None:
             return
-        known = {parameter.name for parameter in context.command.params if parameter.name}
-        context.default_map = {**(context.default_map or {}), **read_config(path, known - {"config"})}
+        parameters = {parameter.name: parameter for parameter in context.command.params if parameter.name}
+        values = read_config(path, set(parameters) - {"config"})
+        typed = {name: _as_typed(path, name, value, parameters[name]) for name, value in values.items()}
+        context.default_map = {**(context.default_map or {}), **typed}
 
     return click.option(
         "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), is_eager=True, expose_value=False,
@@ -107,7 +112,7 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
     language, parse = ("TOML", tomllib.loads) if path.suffix.lower() == ".toml" else ("JSON", json.loads)
     try:
         values = parse(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"{path} is not valid {language} ({error}): mend the file") from error
     if not isinstance(values, dict):
         raise OptionError(f"{path} holds no table of options: write one `name = value` for each")
@@ -129,13 +134,37 @@ def from_json(options_class: type[Options], values: Mapping[str, Any], origin: s
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise OptionError(f"{origin} has the option {unknown[0]}, which this version does not know: update starcast")
-    return options_class(**{name: _restored(value, hints[name]) for name, value in values.items()})
+    restored = {}
+    for name, value in values.items():
+        try:
+            restored[name] = _restored(value, hints[name])
+        except TypeError as error:
+            raise OptionError(
+                f"{origin} has the option {name} = {value!r}, {error}: mend or replace the file"
+            ) from error
+    return options_class(**restored)
+
+
+def _as_typed(path: Path, name: str, value: Any, parameter: click.Parameter) -> Any:
+    """A value of a file as the command line would have it, so that both are checked alike: 1.5 is no whole number."""
+    import click
+
+    if isinstance(value, bool):
+        return value if parameter.type is click.BOOL else str(value)
+    if isinstance(value, str | int | float):
+        return str(value)
+    takes_list = parameter.multiple or parameter.type is click.UNPROCESSED
+    if isinstance(value, list) and takes_list and all(isinstance(part, str | int | float) for part in value):
+        return [str(part) for part in value]
+    raise OptionError(f"{path} has {name} = {value!r}: write {'a list' if takes_list else 'one value'} for it")
 
 
 def _check(field: dataclasses.Field[Any], value: Any) -> None:
     facts = field.metadata
     if value is None:
         return
+    if isinstance(value, float) and not math.isfinite(value):
+        raise OptionError(f"{flag_of(field.name)} is {value}: give a number")
     if facts.get("minimum") is not None and not value >= facts["minimum"]:
         raise OptionError(f"{flag_of(field.name)} is {value}: give at least {facts['minimum']}")
     if facts.get("maximum") is not None and not value <= facts["maximum"]:
@@ -172,6 +201,7 @@ def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[st
         "metavar": facts["metavar"],
     }
     if typing.get_origin(inner) is tuple:
+        settings["type"] = click.UNPROCESSED  # a list from --config stays one
         settings["callback"] = lambda _context, _parameter, text: _split(text)
         settings["default"] = ",".join(str(part) for part in default) or None if default is not None else None
         settings["show_default"] = bool(default)
@@ -181,8 +211,9 @@ def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[st
     elif inner is bool:
         pass
     elif inner in (int, float):
-        range_type = click.IntRange if inner is int else click.FloatRange
-        settings["type"] = range_type(facts["minimum"], facts["maximum"])
+        plain, ranged = (click.INT, click.IntRange) if inner is int else (click.FLOAT, click.FloatRange)
+        bounds = facts["minimum"], facts["maximum"]
+        settings["type"] = plain if bounds == (None, None) else ranged(*bounds)
     elif inner is Path:
         settings["type"] = click.Path(path_type=Path)
     return settings
@@ -204,13 +235,18 @@ def _plain(value: Any) -> Any:
 
 
 def _restored(value: Any, hint: Any) -> Any:
+    """What `_plain` wrote, as the field's type. Raises TypeError, with the words for it, for another type."""
     inner = _inner_type(hint)
     if value is None:
+        if inner is hint:
+            raise TypeError("which may not be empty")
         return None
-    if inner is Path:
-        return Path(value)
     if typing.get_origin(inner) is tuple:
-        return tuple(value)
-    if inner is float and isinstance(value, int):
-        return float(value)
-    return value
+        element = typing.get_args(inner)[0]
+        if not isinstance(value, list | tuple):
+            raise TypeError("which is not a list")
+        return tuple(_restored(part, element) for part in value)
+    stored = {Path: str, float: int | float}.get(inner, inner)
+    if not isinstance(value, stored) or (isinstance(value, bool) and inner is not bool):
+        raise TypeError(f"which is not {_TYPE_WORDS.get(inner, inner.__name__)}")
+    return inner(value)

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from starcast.atomic import PARTIAL, atomic_folder, atomic_path, repair_folder, write_bytes, write_text
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX rights")
+
+
+class Stopped(Exception):  # noqa: N818
+    """What stops a write in these tests."""
+
+
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_new_file_is_there_with_its_content_and_nothing_beside_it(tmp_path):
+    write_text(tmp_path / "a/b/x.txt", "häuser\n")
+    assert (tmp_path / "a/b/x.txt").read_bytes() == "häuser\n".encode()
+    assert _names(tmp_path / "a/b") == ["x.txt"]
+
+
+def test_the_partial_file_has_the_suffix_of_the_target(tmp_path):
+    with atomic_path(tmp_path / "x.png") as partial:
+        assert (partial.parent, partial.suffix) == (tmp_path, ".png")
+        assert partial.name.startswith(".")
+
+
+@pytest.mark.parametrize("error", [Stopped, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("old", [None, b"old"])
+def test_a_stopped_write_leaves_the_old_file_or_none(tmp_path, old, error):
+    target = tmp_path / "x.bin"
+    if old is not None:
+        target.write_bytes(old)
+
+    def stopped() -> None:
+        with atomic_path(target) as partial:
+            partial.write_bytes(b"half")
+            raise error
+
+    with pytest.raises(error):
+        stopped()
+    assert _names(tmp_path) == ([] if old is None else ["x.bin"])
+    assert old is None or target.read_bytes() == old
+
+
+def test_a_file_that_was_never_written_is_an_error_and_leaves_the_old_one(tmp_path):
+    (tmp_path / "x").write_bytes(b"old")
+
+    def removed() -> None:
+        with atomic_path(tmp_path / "x") as partial:
+            partial.unlink()
+
+    with pytest.raises(OSError, match="No such file"):
+        removed()
+    assert (tmp_path / "x").read_bytes() == b"old"
+
+
+def test_a_folder_in_the_place_of_the_target_is_an_error_and_stays(tmp_path):
+    (tmp_path / "x").mkdir()
+    with pytest.raises(OSError):
+        write_bytes(tmp_path / "x", b"new")
+    assert _names(tmp_path) == ["x"]
+
+
+@posix
+def test_rights_are_those_of_the_old_file_or_of_any_new_one(tmp_path):
+    (tmp_path / "private").write_bytes(b"old")
+    (tmp_path / "private").chmod(0o600)
+    write_bytes(tmp_path / "private", b"new")
+    write_bytes(tmp_path / "new", b"new")
+    (tmp_path / "usual").write_bytes(b"")
+    assert stat.S_IMODE((tmp_path / "private").stat().st_mode) == 0o600
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_a_name_as_long_as_the_system_allows_can_be_written(tmp_path):
+    write_bytes(tmp_path / ("x" * 250 + ".png"), b"new")
+    assert len(_names(tmp_path)) == 1
+
+
+def _fill(folder: Path, **files: str) -> None:
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def test_a_folder_takes_the_place_of_the_old_one_as_a_whole(tmp_path):
+    target = tmp_path / "bundle"
+    for files in ({"a": "1", "b": "1"}, {"b": "2", "c": "2"}):
+        with atomic_folder(target) as partial:
+            _fill(partial, **files)
+        assert {path.name: path.read_text() for path in target.iterdir()} == files
+        assert _names(tmp_path) == ["bundle"]
+
+
+def test_a_stopped_folder_leaves_the_old_one(tmp_path):
+    target = tmp_path / "bundle"
+    with atomic_folder(target) as partial:
+        _fill(partial, a="old")
+
+    def stopped() -> None:
+        with atomic_folder(target) as partial:
+            _fill(partial, a="new")
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        stopped()
+    assert (target / "a").read_text() == "old"
+    assert _names(tmp_path) == ["bundle"]
+
+
+def test_a_folder_that_cannot_be_renamed_in_leaves_the_old_one(tmp_path, monkeypatch):
+    target = tmp_path / "bundle"
+    target.mkdir()
+    _fill(target, a="old")
+    rename = Path.rename
+
+    def refuse(self: Path, to: Path) -> Path:
+        if self.name.startswith(PARTIAL):
+            raise OSError(28, "No space left on device")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+
+    def written() -> None:
+        with atomic_folder(target) as partial:
+            _fill(partial, a="new")
+
+    with pytest.raises(OSError, match="No space left"):
+        written()
+    assert (target / "a").read_text() == "old"
+    assert _names(tmp_path) == ["bundle"]
+
+
+@posix
+def test_a_new_folder_can_be_read_like_any_other(tmp_path):
+    with atomic_folder(tmp_path / "bundle"):
+        pass
+    (tmp_path / "usual").mkdir()
+    assert (tmp_path / "bundle").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+def test_an_old_folder_left_aside_is_put_back(tmp_path):
+    (tmp_path / ".replaced-bundle").mkdir()
+    _fill(tmp_path / ".replaced-bundle", a="old")
+    assert repair_folder(tmp_path / "bundle")
+    assert (tmp_path / "bundle/a").read_text() == "old"
+    assert not repair_folder(tmp_path / "bundle")
+
+
+def test_an_old_folder_left_aside_after_the_new_one_came_is_deleted(tmp_path):
+    for name in (".replaced-bundle", "bundle"):
+        (tmp_path / name).mkdir()
+    _fill(tmp_path / "bundle", a="new")
+    assert not repair_folder(tmp_path / "bundle")
+    assert _names(tmp_path) == ["bundle"]
+    assert (tmp_path / "bundle/a").read_text() == "new"
+
+
+def test_a_folder_named_by_a_dot_is_repaired_by_its_own_name(tmp_path, monkeypatch):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / ".replaced-bundle").mkdir()
+    monkeypatch.chdir(tmp_path / "bundle")
+    assert not repair_folder(Path())
+    assert _names(tmp_path) == ["bundle"]
+    assert not repair_folder(Path("/"))
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from starcast import atomic
+from starcast.atomic import atomic_folder, write_bytes
+target = Path(sys.argv[1])
+if sys.argv[2] == "file":
+    with atomic.atomic_path(target) as partial:
+        partial.write_bytes(b"half")
+        print("ready", flush=True)
+        time.sleep(60)
+rename = Path.rename
+def slow(self, to):
+    if self.name.startswith(atomic.PARTIAL):
+        print("ready", flush=True)
+        time.sleep(60)
+    return rename(self, to)
+Path.rename = slow
+with atomic_folder(target) as partial:
+    (partial / "a").write_text("new")
+"""
+
+
+@pytest.mark.parametrize("kind", ["file", "folder between its two renames"])
+def test_a_killed_process_leaves_the_old_one(tmp_path, kind):
+    target = tmp_path / "x"
+    if kind == "file":
+        target.write_text("old")
+    else:
+        target.mkdir()
+        _fill(target, a="old")
+    command = [sys.executable, "-c", KILLED, target, kind.split()[0]]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGKILL if os.name != "nt" else signal.SIGTERM)
+        process.wait(timeout=10)
+    repair_folder(target)
+    assert (target if kind == "file" else target / "a").read_text() == "old"

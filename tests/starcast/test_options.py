@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, dataclass
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+
+from starcast.errors import OptionError
+from starcast.options import (
+    CheckedOptions,
+    as_json,
+    config_option,
+    flag_of,
+    from_json,
+    option,
+    options_from,
+    read_config,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitOptions(CheckedOptions):
+    """One field of every kind."""
+
+    size: int = option(256, "Side in pixels.", minimum=32, maximum=1024)
+    weight: float = option(1.0, "Weight of the fit.")
+    seed: int | None = option(None, "Seed.", minimum=0)
+    method: str = option("stretch", "How it is done.", choices=("stretch", "crop"))
+    fast: bool = option(True, "Do it fast.")
+    output: Path | None = option(None, "Where it goes.", flags=("-o", "--output"))
+    domains: tuple[str, ...] = option((), "Names.")
+    hidden: int = 7
+
+
+class Fit:
+    """The command `fit` and what it was called with."""
+
+    def __init__(self) -> None:
+        @click.command("fit")
+        @config_option
+        @options_from(FitOptions, size=64)
+        def command(**values: object) -> FitOptions:
+            return FitOptions(**values)
+
+        self.command = command
+
+    def __call__(self, *arguments: object) -> FitOptions:
+        return self.command.main(list(map(str, arguments)), standalone_mode=False)
+
+    def help(self) -> str:
+        return " ".join(CliRunner().invoke(self.command, ["--help"]).output.split())
+
+
+@pytest.fixture
+def fit() -> Fit:
+    return Fit()
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(content: str, name: str = "run.toml") -> Path:
+        (tmp_path / name).write_text(content)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ({"size": 31}, "--size is 31: give at least 32"),
+    ({"size": 2000}, "--size is 2000: give at most 1024"),
+    ({"method": "pad"}, "--method is 'pad': give one of stretch, crop"),
+    ({"weight": float("nan")}, "--weight is nan: give a number"),
+    ({"weight": float("inf")}, "--weight is inf: give a number"),
+    ({"seed": -1}, "--seed is -1"),
+])  # fmt: skip
+def test_a_value_that_cannot_work_names_the_flag_and_what_would(values, words):
+    with pytest.raises(OptionError, match=words):
+        FitOptions(**values)
+
+
+def test_options_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        FitOptions().size = 64
+
+
+def test_a_flag_is_the_name_with_dashes():
+    assert flag_of("r1_every") == "--r1-every"
+
+
+def test_the_command_line_gives_every_kind_of_value(fit):
+    found = fit("--size", 128, "--weight", "2", "--seed", 0, "--method", "crop", "--no-fast", "-o", "x/y",
+                "--domains", "photo, ink,,oil")  # fmt: skip
+    assert found == FitOptions(
+        size=128, weight=2.0, seed=0, method="crop", fast=False, output=Path("x/y"), domains=("photo", "ink", "oil")
+    )
+
+
+def test_what_is_left_out_has_its_default_or_the_commands(fit):
+    assert fit() == FitOptions(size=64)
+
+
+def test_the_help_shows_texts_ranges_and_defaults(fit):
+    for words in ("Side in pixels. [default: 64; 32<=x<=1024]", "[stretch|crop]", "--fast / --no-fast", "-o, --output",
+                  "Names.", "--config"):  # fmt: skip
+        assert words in fit.help()
+    assert "hidden" not in fit.help()
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (("--size", "31"), "--size"), (("--size", "1.5"), "--size"), (("--method", "pad"), "--method"),
+    (("--hidden", "3"), "--hidden"), (("--weight", "much"), "--weight"),
+])  # fmt: skip
+def test_the_command_line_refuses_what_cannot_work(fit, arguments, words):
+    with pytest.raises(click.UsageError) as caught:
+        fit(*arguments)
+    assert words in caught.value.format_message()
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("run.toml", 'size = 128\nweight = 2\nfast = false\ndomains = ["a", "b"]\noutput = "x"\n'),
+    ("run.json", '{"size": 128, "weight": 2, "fast": false, "domains": ["a", "b"], "output": "x"}'),
+    ("run.JSON", '{"size": "128", "weight": "2.0", "fast": "no", "domains": "a,b", "output": "x"}'),
+])  # fmt: skip
+def test_a_config_file_gives_what_the_command_line_would(fit, config, name, content):
+    expected = FitOptions(size=128, weight=2.0, fast=False, domains=("a", "b"), output=Path("x"))
+    assert fit("--config", config(content, name)) == expected
+
+
+def test_the_command_line_wins_over_the_file_wherever_it_stands(fit, config):
+    file = config("size = 128\nmethod = 'crop'\n")
+    assert fit("--size", 256, "--config", file) == fit("--config", file, "--size", 256)
+    assert fit("--config", file, "--size", 256) == FitOptions(size=256, method="crop")
+
+
+@pytest.mark.parametrize(("content", "name", "words"), [
+    ("size = ", "run.toml", r"run\.toml is not valid TOML \(.*\): mend the file"),
+    ("{", "run.json", r"run\.json is not valid JSON"),
+    ("[" * 100_000, "run.json", r"run\.json is not valid JSON"),
+    ("[1]", "run.json", "holds no table of options"),
+    ("sise = 3", "run.toml", "unknown option sise: known are domains, fast, method, output, seed, size, weight"),
+    ("[fit]\nsize = 64", "run.toml", "unknown option fit"),
+    ("hidden = 3", "run.toml", "unknown option hidden"),
+    ('{"size": null}', "run.json", "has size = None: write one value for it"),
+    ('{"size": {"a": 1}}', "run.json", "write one value for it"),
+    ('{"output": ["a"]}', "run.json", "write one value for it"),
+    ('{"domains": {"a": 1}}', "run.json", "write a list for it"),
+    ('{"domains": [["a"]]}', "run.json", "write a list for it"),
+    ("day = 2020-01-01", "run.toml", "unknown option day"),
+    ("size = 2020-01-01", "run.toml", "write one value for it"),
+    ("weight = nan", "run.toml", "--weight is nan"),
+], ids=lambda value: value[:12] if isinstance(value, str) else None)  # fmt: skip
+def test_a_config_file_that_cannot_work_is_named_with_what_is_wrong(fit, config, content, name, words):
+    with pytest.raises(OptionError, match=words):
+        fit("--config", config(content, name))
+
+
+@pytest.mark.parametrize("content", ["size = 1.5", "size = true", "size = 31", "fast = 3", "method = 'pad'"])
+def test_a_config_file_is_checked_like_the_command_line(fit, config, content):
+    with pytest.raises(click.BadParameter):
+        fit("--config", config(content))
+
+
+def test_a_config_file_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "run.toml").write_bytes(b"method = '\xff'")
+    with pytest.raises(OptionError, match=r"run\.toml is not valid TOML"):
+        read_config(tmp_path / "run.toml", {"method"})
+
+
+names = st.text("abcäß_-. ", min_size=1, max_size=6)
+
+
+@given(st.builds(
+    FitOptions, size=st.integers(32, 1024), weight=st.floats(allow_nan=False, allow_infinity=False),
+    seed=st.none() | st.integers(0), method=st.sampled_from(["stretch", "crop"]), fast=st.booleans(),
+    output=st.none() | names.map(Path), domains=st.lists(names).map(tuple), hidden=st.integers(),
+))  # fmt: skip
+def test_options_come_back_from_json_as_they_were(options):
+    assert from_json(FitOptions, json.loads(json.dumps(as_json(options))), "run.json") == options
+
+
+def test_fields_that_json_lacks_keep_their_default():
+    assert from_json(FitOptions, {"size": 64}, "run.json") == FitOptions(size=64)
+
+
+def test_a_whole_number_does_for_a_float():
+    assert isinstance(from_json(FitOptions, {"weight": 2}, "run.json").weight, float)
+
+
+@pytest.mark.parametrize(("values", "words"), [
+    ({"depth": 3}, "run.json has the option depth, which this version does not know: update starcast"),
+    ({"size": "64"}, "run.json has the option size = '64', which is not a whole number"),
+    ({"size": True}, "which is not a whole number"),
+    ({"size": None}, "which may not be empty"),
+    ({"seed": 1.5}, "which is not a whole number"),
+    ({"weight": "2"}, "which is not a number"),
+    ({"weight": False}, "which is not a number"),
+    ({"method": 3}, "which is not text"),
+    ({"fast": 1}, "which is not true or false"),
+    ({"output": 3}, "which is not a path"),
+    ({"domains": "ab"}, "which is not a list"),
+    ({"domains": [1]}, "which is not text"),
+    ({"size": 3}, "--size is 3: give at least 32"),
+])  # fmt: skip
+def test_json_of_another_shape_is_named_with_its_origin(values, words):
+    with pytest.raises(OptionError, match=words):
+        from_json(FitOptions, values, "run.json")
