@@ -67,5 +67,7 @@ def open_session(graph: Path | ir.Model) -> onnxruntime.InferenceSession:
     """ONNX Runtime on the CPU, for a file or a graph in memory."""
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
+    # Threads that spin while they wait take the processor from PyTorch's, which run in between.
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = str(graph) if isinstance(graph, Path) else ir.to_proto(graph).SerializeToString()
     return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])

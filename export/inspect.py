@@ -198,7 +198,7 @@ def _variant_lines(variant: Facts) -> list[str]:
         f"{variant['file']}: {variant['form']}, {variant['precision']}, {variant['flop'] / 1e9:.2f} GFLOP a picture, "
         f"{variant['bytes'] / 1e6:.1f} MB",
         f"  against PyTorch: {parity['worst']:.1e} (allowed {parity['tolerance']:.0e}), "
-        f"{parity['levels']} grey levels, {parity['pictures']} pictures",
+        f"bytes within {parity['levels']}, {parity['pictures']} pictures",
         *(f"  {name}: {reason or 'runs here'}" for name, reason in engines.items()),
     ]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from starcast.train.networks.stargan_v2 import MappingNetwork
 
 SEED = 0
-BATCH = 1000
+BATCH = 10_000  # a pass a domain: many small ones would mostly wait for each other's threads
 
 
 def draw_latents(draws: int, latent_dim: int) -> NDArray[np.float32]:

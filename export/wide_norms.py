@@ -5,7 +5,7 @@
 
 Exact; only the order of the sums differs. The engines add a whole map up in one float32 accumulator. Over 512x512 or
 1024x1024 numbers, many of them equal where a picture is flat, that loses digits: drawings of hard black and white
-fields came out of OpenVINO wrong by 2 and by 30 grey levels (random weights; 5e-4 and 2 levels in ONNX Runtime).
+fields came out of OpenVINO wrong by 2 and by 30 grey levels, of ONNX Runtime by 0.6 and 5 (random weights).
 Means of tiles, of tiles of tiles and so on keep them, at a tenth more time. (ReduceMean over columns, then over rows
 would be plainer, but OpenVINO joins the two and makes its own norm of them again.)
 """

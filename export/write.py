@@ -144,7 +144,7 @@ def _check(folder: Path, origin: Origin, progress: Progress) -> Parity:
         reference = check_style_encoder(folder / STYLE_ENCODER, networks.style_encoder, config)
         parity = check_generator(folder / FRAME_GRAPH, networks.generator, make_trials(networks, config))
     progress(
-        f"  generator {parity.worst:.1e} and {parity.levels} grey levels, mapping {latent:.1e}, "
+        f"  generator {parity.worst:.1e} (bytes within {parity.levels}), mapping {latent:.1e}, "
         f"style encoder {reference:.1e}, over batches of {', '.join(map(str, parity.batches))}"
     )
     return parity

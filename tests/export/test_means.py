@@ -21,11 +21,11 @@ def test_means_equal_the_official_programs(oracle_checkpoint: Path, oracle: Any)
 
 
 def test_means_over_several_batches_are_those_of_one(small: Any) -> None:
-    latents = draw_latents(2500, small.config.latent_dim)
+    latents = draw_latents(25_000, small.config.latent_dim)
     network = small.networks.mapping_network
     means = mean_styles(network, latents, small.config.domains)
     for domain in range(small.config.domains):
-        styles = network(torch.from_numpy(latents), torch.full((2500,), domain)).double()
+        styles = network(torch.from_numpy(latents), torch.full((25_000,), domain)).double()
         np.testing.assert_allclose(means[domain], styles.mean(dim=0).numpy(), atol=1e-6)
 
 

@@ -21,19 +21,21 @@ pytestmark = pytest.mark.xdist_group("small graphs")
     "config",
     [
         StarGANv2Config(
-            image_size=64, domains=1, style_dim=5, latent_dim=3, mapping_width=12, channel_base=512, max_channels=24
+            image_size=512, domains=1, style_dim=5, latent_dim=3, mapping_width=12, channel_base=2048, max_channels=6
         ),
         StarGANv2Config(
             image_size=128, domains=5, style_dim=16, latent_dim=9, mapping_width=20, channel_base=512, max_channels=8
         ),
     ],
-    ids=["64px-1domain", "128px-5domains-narrowing"],
+    ids=["512px-1domain-wide-norms", "128px-5domains-narrowing"],
 )
 def test_graphs_of_any_size_give_the_networks_numbers(
     config: StarGANv2Config, tmp_path: Path, random_networks: Any, trace_all: Any
 ) -> None:
     networks = random_networks(config)
     traced = trace_all(networks, config, tmp_path)
+    wide = any(node.op_type == "ReduceMean" for node in ir.load(traced.generator).graph)
+    assert wide == (config.image_size > 256)
     check_generator(traced.generator, networks.generator, make_trials(networks, config))
     check_mapping(traced.mapping, networks.mapping_network, config)
     check_style_encoder(traced.style_encoder, networks.style_encoder, config)

@@ -134,7 +134,7 @@ def test_our_checkpoints_keep_names_options_and_data_set(small_checkpoint: Path,
 def test_progress_gives_the_figures(small_checkpoint: Path, tmp_path: Path) -> None:
     lines: list[str] = []
     export_bundle(small_checkpoint, tmp_path / "model", FEW, lines.append)
-    assert any("generator" in line and "grey levels" in line and "batches of 1, 2, 5, 3" in line for line in lines)
+    assert any("generator" in line and "bytes within" in line and "batches of 1, 2, 5, 3" in line for line in lines)
 
 
 def test_an_old_bundle_is_replaced(small_checkpoint: Path, tmp_path: Path) -> None:
