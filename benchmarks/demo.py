@@ -60,12 +60,13 @@ LEAD = (
 
 def training_options(options: DemoOptions) -> TrainOptions:
     """A small StarGAN v2 and a short training: what two cores manage in a few minutes."""
+    third = max(options.steps // 3, 1)
     return TrainOptions(
         image_size=64, channel_base=1024, max_channels=64, style_dim=16, latent_dim=8, mapping_width=128,
-        batch_size=8, steps=options.steps, seed=options.seed, workers=0,
-        learning_rate=1e-3, mapping_learning_rate=1e-4, average_decay=0.99, crop_probability=0.0,
+        batch_size=8, steps=options.steps, seed=options.seed, workers=0, crop_probability=0.0,
+        learning_rate=1e-3, mapping_learning_rate=1e-4, average_decay=0.99,
         lambda_cyc=4.0, lambda_ds=2.0, ds_steps=options.steps, r1_every=4,
-        sample_every=max(options.steps // 3, 1), snapshot_every=0, save_every=max(options.steps // 3, 1), keep=1,
+        log_every=min(10, options.steps), sample_every=third, snapshot_every=0, save_every=third, keep=1,
     )  # fmt: skip
 
 
@@ -89,10 +90,11 @@ def run_demo(options: DemoOptions) -> int:
         with stages.stage("filming"):
             videos = _film(bundle, data / VIDEO, out)
         with stages.stage("judging"), Translator(bundle.path) as translator:
-            held_out = read_held_out(data)
+            held_out, real = read_held_out(data), read_training_images(data)
             quality = measure_quality(
                 held_out,
-                train_classifier(*read_training_images(data)),
+                train_classifier(*real),
+                classify_pattern=train_classifier(*real, pattern_only=True),
                 **translations_of(translator),
                 progress=lambda done, of: stages.advance(done / of),
             )

@@ -62,7 +62,9 @@ def reference_sheet(held_out: dict[str, HeldOut], translator: Translator, each: 
 def quality_figures(quality: Quality) -> list[Figure]:
     """A row a measure, with its bar, and the judges' own accuracy."""
     figures = [_figure(measure, quality) for measure in LONG_BARS]
+    patterns = [domain.pattern_accuracy for domain in quality.domains.values() if domain.pattern_accuracy is not None]
     judges = (
+        ("the share put into the target domain by the pattern alone, without colour", float(np.mean(patterns or [0]))),
         ("the classifier's accuracy on real held-out images", quality.classifier_accuracy),
         ("the overlap of found with true silhouettes on real images", quality.silhouette_accuracy),
     )

@@ -75,7 +75,7 @@ def root() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit status: 0 all done, 1 some inputs failed, 2 wrong use."""
-    # threads that wait by spinning starve whatever else runs: on two busy cores a training step took three times as long
+    # threads that wait by spinning starve whatever else runs: on two busy cores a training step took thrice as long
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     for stream in (sys.stdout, sys.stderr):  # a legacy console or a pipe must not turn a file name into a traceback
         if hasattr(stream, "reconfigure"):

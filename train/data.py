@@ -187,17 +187,23 @@ def batches(
 
 def _reported(all_drawn: Iterator[Drawn], report: Callable[[str], None]) -> Generator[Batch, None, None]:
     reported: set[str] = set()
-    for drawn in all_drawn:
-        for sentence in drawn.unreadable:
-            if sentence not in reported:
-                reported.add(sentence)
-                report(f"{sentence} (another image of its domain stands in)")
-        if drawn.batch is None:
-            raise DatasetError(drawn.failure or "there is no batch")
-        yield drawn.batch
+    try:
+        for drawn in all_drawn:
+            for sentence in drawn.unreadable:
+                if sentence not in reported:
+                    reported.add(sentence)
+                    report(f"{sentence} (another image of its domain stands in)")
+            if drawn.batch is None:
+                raise DatasetError(drawn.failure or "there is no batch")
+            yield drawn.batch
+    finally:
+        del all_drawn  # ends the workers now, even where a traceback would keep this frame
 
 
 def _leave_signals_to_the_run(_worker: int) -> None:
-    """Ctrl-C and SIGTERM reach the whole process group: the run saves and ends, and its workers end with it."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Ctrl-C and SIGTERM may reach the whole process group: the run saves first, and then ends its workers.
+
+    Only the first SIGTERM is passed over, because multiprocessing uses it to end what is left at the very end.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from starcast.train.networks.stargan_v2 import Networks
 from torch._dynamo.exc import BackendCompilerFailed
 from torch.utils import deterministic as determinism
 
@@ -59,16 +58,6 @@ def reproducible(device: torch.device, deterministic: bool) -> Iterator[None]:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         guard.fill_uninitialized_memory = before[2]
         torch.backends.cudnn.benchmark = before[3]
-
-
-def compile_networks(networks: Networks) -> None:
-    """Have torch compile what a step runs, at its first use. The discriminator stays as it is: R1 differentiates it
-    twice, which compiled graphs cannot do."""
-    generator = networks.generator
-    generator.encode_source = torch.compile(generator.encode_source)  # type: ignore[method-assign]
-    generator.decode_features = torch.compile(generator.decode_features)  # type: ignore[method-assign]
-    networks.mapping_network.compile()
-    networks.style_encoder.compile()
 
 
 @contextmanager

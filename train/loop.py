@@ -18,14 +18,14 @@ import torch
 from starcast.train import samples
 from starcast.train.checkpoint import Checkpoint, write_checkpoint
 from starcast.train.data import StepBatches, batches
-from starcast.train.device import choose_device, choose_precision, compile_networks, explained, reproducible
+from starcast.train.device import choose_device, choose_precision, explained, reproducible
 from starcast.train.domains import DataSet, scan_for_training
 from starcast.train.log import open_log
 from starcast.train.options import TrainOptions, check_same_shapes
 from starcast.train.resume import check_same_domains, newest_whole, options_of, restored_state
 from starcast.train.run_folder import RunFolder, discard_old, record_start, refuse_to_mix
 from starcast.train.state import State, fresh_state
-from starcast.train.step import StepOptions, read_losses, training_step
+from starcast.train.step import StepOptions, compile_networks, read_losses, training_step
 from starcast.train.stopping import TrainingStopped, stop_on_signals
 from tqdm import tqdm
 
@@ -101,7 +101,7 @@ def _run(
 ) -> Path:
     device = choose_device(options.device)
     autocast = choose_precision(options.precision, device) == torch.bfloat16
-    layout = torch.channels_last if device.type == "cuda" else None  # what tensor cores read
+    layout = torch.channels_last  # what tensor cores read, and a tenth faster on processors too
     state.to(device, layout)
     if options.compile:
         compile_networks(state.networks)
@@ -128,7 +128,8 @@ def _run(
                     state.networks, state.averaged, state.optimizers, batch.to(device, layout), step, step_options
                 )
             done = step + 1
-            ends = done == options.steps or stop.signal is not None
+            stopped = stop.signal  # asked once: a signal that comes after this waits for the next step
+            ends = done == options.steps or stopped is not None
             logs, snaps, saves = (
                 _is_due(done, every) for every in (options.log_every, options.snapshot_every, options.save_every)
             )
@@ -149,9 +150,9 @@ def _run(
             bar.update()
             if on_step is not None:
                 on_step(done, latest)
-            if stop.signal is not None and done < options.steps:
+            if stopped is not None and done < options.steps:
                 saved = folder.checkpoint(done)
-                raise TrainingStopped(f"Stopped after step {done}, {saved} is whole: `{again}` goes on", stop.signal)
+                raise TrainingStopped(f"Stopped after step {done}, {saved} is saved: `{again}` goes on", stopped)
     return folder.checkpoint(options.steps)
 
 
