@@ -33,7 +33,7 @@ types: $(READY)
 	MYPYPATH=.typing $(BIN)/mypy -p starcast
 
 check: $(READY)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 format: $(READY)
 	$(BIN)/ruff format .

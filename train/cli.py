@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from starcast.train.creature_options import CreatureOptions
-from starcast.train.options import TrainOptions
 
 from starcast.errors import DatasetError
 from starcast.options import as_json, config_option, options_from
+from starcast.train.creature_options import CreatureOptions
+from starcast.train.options import TrainOptions
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -120,8 +120,9 @@ def make(out: Path, **values: Any) -> None:
     Example: starcast dataset make creatures/
     """
     options = CreatureOptions(**values)
-    from starcast.train.creature_set import make_dataset
     from tqdm import tqdm
+
+    from starcast.train.creature_set import make_dataset
 
     with tqdm(unit="image", desc="Drawing", leave=False) as bar:
 
@@ -149,9 +150,10 @@ def check(folder: Path, domains: tuple[str, ...], image_size: int) -> int:
 
     Exit status 1 where training would fail. Example: starcast dataset check photos/ --image-size 128
     """
+    from tqdm import tqdm
+
     from starcast.train.dataset_check import check_data_set
     from starcast.train.domains import scan
-    from tqdm import tqdm
 
     try:
         data_set = scan(folder, domains)

@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from starcast.train.domains import DataSet
-from starcast.train.options import TrainOptions
-from starcast.train.pictures import read_picture
-from starcast.train.randomness import draws, torch_seed
-from starcast.train.step import Batch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from starcast.errors import DatasetError, ImageError
+from starcast.train.domains import DataSet
+from starcast.train.options import TrainOptions
+from starcast.train.pictures import read_picture
+from starcast.train.randomness import draws, torch_seed
+from starcast.train.step import Batch
 
 
 @dataclass(frozen=True)

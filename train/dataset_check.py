@@ -10,10 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from starcast.errors import ImageError
 from starcast.train.domains import DataSet, Domain, no_images
 from starcast.train.pictures import open_picture, to_rgb
-
-from starcast.errors import ImageError
 
 MOST_SENTENCES = 20  # of one kind; the rest is counted
 

@@ -12,8 +12,9 @@ from starcast.atomic import write_text
 
 if TYPE_CHECKING:  # `starcast plot` reads losses without torch
     import torch
-    from starcast.train.run_folder import RunFolder
     from torch.utils.tensorboard import SummaryWriter
+
+    from starcast.train.run_folder import RunFolder
 
 
 class LossLog:

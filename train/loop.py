@@ -15,6 +15,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
+
+from starcast.errors import TrainingError
+from starcast.options import as_json
 from starcast.train import samples
 from starcast.train.checkpoint import Checkpoint, write_checkpoint
 from starcast.train.data import StepBatches, batches
@@ -27,10 +31,6 @@ from starcast.train.run_folder import RunFolder, discard_old, record_start, refu
 from starcast.train.state import State, fresh_state
 from starcast.train.step import StepOptions, compile_networks, read_losses, training_step
 from starcast.train.stopping import TrainingStopped, stop_on_signals
-from tqdm import tqdm
-
-from starcast.errors import TrainingError
-from starcast.options import as_json
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 Report = Callable[[str], None]

@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from starcast.train.log import logged_losses
-
 from starcast.atomic import atomic_path
 from starcast.errors import CheckpointError
+from starcast.train.log import logged_losses
 
 COLUMNS = 4
 Curve = list[tuple[int, float]]

@@ -20,13 +20,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from starcast.train.domains import DataSet
-from starcast.train.options import TrainOptions
-
 from starcast import __version__
 from starcast.atomic import PARTIAL, write_text
 from starcast.errors import OptionError
 from starcast.options import as_json
+from starcast.train.domains import DataSet
+from starcast.train.options import TrainOptions
 
 _FULL = re.compile(r"step-(\d+)\.pt")
 _ANY = re.compile(r"step-(\d+)(\.snapshot)?\.pt")

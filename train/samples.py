@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from starcast.train.data import to_signed
-from starcast.train.domains import DataSet, Domain
-from starcast.train.networks.stargan_v2 import Networks
-from starcast.train.options import TrainOptions
-from starcast.train.pictures import read_picture
-from starcast.train.randomness import draws
 from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.utils import make_grid
 
 from starcast.atomic import atomic_path
 from starcast.errors import ImageError
+from starcast.train.data import to_signed
+from starcast.train.domains import DataSet, Domain
+from starcast.train.networks.stargan_v2 import Networks
+from starcast.train.options import TrainOptions
+from starcast.train.pictures import read_picture
+from starcast.train.randomness import draws
 
 COLUMNS = 8  # sources of a grid
 LATENTS = 3  # rows of the latent grid for each domain

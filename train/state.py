@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.optim import Optimizer
+
 from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config, averaged_copy, build_networks
 from starcast.train.options import TrainOptions
 from starcast.train.step import build_optimizers
-from torch.optim import Optimizer
 
 
 @dataclass(frozen=True)

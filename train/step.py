@@ -23,6 +23,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor, nn
+from torch.optim import Adam, Optimizer
+
 from starcast.train.losses import (
     adversarial_loss,
     cycle_loss,
@@ -32,8 +35,6 @@ from starcast.train.losses import (
     style_loss,
 )
 from starcast.train.networks.stargan_v2 import Discriminator, Networks
-from torch import Tensor, nn
-from torch.optim import Adam, Optimizer
 
 
 @dataclass(frozen=True)
