@@ -1,0 +1,174 @@
+"""A bundle so small that its translations can be worked out with numpy: what tests of the runtime lean on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from starcast.runtime.bundle import (
+    MANIFEST,
+    Condition,
+    FileFacts,
+    LatentMaker,
+    Manifest,
+    Parity,
+    Provenance,
+    ReferenceMaker,
+    Source,
+    Variant,
+    encode,
+    sha256_of,
+)
+
+SIDE, STRIDE, LATENT, STYLE = 32, 4, 4, 8
+DOMAINS = ("cat", "dog", "wild")
+
+# Small multiples of powers of two: float32 sums of them are exact, so that engines and numpy agree to the bit.
+OFFSETS = (np.arange(STYLE * 3).reshape(STYLE, 3) % 7 - 3).astype(np.float32) * 4
+DOMAIN_STYLES = (np.arange(len(DOMAINS) * STYLE).reshape(len(DOMAINS), STYLE) % 5 - 2).astype(np.float32) / 2
+FROM_LATENT = (np.arange(LATENT * STYLE).reshape(LATENT, STYLE) % 3 - 1).astype(np.float32) / 4
+FROM_COLOUR = (np.arange(3 * STYLE).reshape(3, STYLE) % 4 - 1).astype(np.float32) / 2
+
+GENERATOR = """
+<ir_version: 8, opset_import: ["": 17]>
+generator (uint8[N, H, W, 3] image, float[M, 8] style) => (uint8[N, H, W, 3] translation)
+<float[8, 3] offsets, int64[2] axes = {1, 2}, float low = {0}, float high = {255}>
+{
+    pixels = Cast <to = 1> (image)
+    colour = MatMul (style, offsets)
+    offset = Unsqueeze (colour, axes)
+    moved = Add (pixels, offset)
+    whole = Round (moved)
+    clipped = Clip (whole, low, high)
+    translation = Cast <to = 2> (clipped)
+}
+"""
+MAPPING = """
+<ir_version: 8, opset_import: ["": 17]>
+mapping (float[N, 4] latent, int64[N] domain) => (float[N, 8] style)
+<float[4, 8] from_latent, float[3, 8] domain_styles>
+{
+    base = Gather <axis = 0> (domain_styles, domain)
+    change = MatMul (latent, from_latent)
+    style = Add (base, change)
+}
+"""
+STYLE_ENCODER = """
+<ir_version: 8, opset_import: ["": 17]>
+style_encoder (uint8[N, 32, 32, 3] image, int64[N] domain) => (float[N, 8] style)
+<float[3, 8] from_colour, float[3, 8] domain_styles, float scale = {255}>
+{
+    base = Gather <axis = 0> (domain_styles, domain)
+    pixels = Cast <to = 1> (image)
+    mean = ReduceMean <axes = [1, 2], keepdims = 0> (pixels)
+    colour = Div (mean, scale)
+    change = MatMul (colour, from_colour)
+    style = Add (base, change)
+}
+"""
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """What the graphs of `tiny_bundle` compute, in float64."""
+
+    def latent_style(self, latent: NDArray[np.float32], domain: int) -> NDArray[np.float64]:
+        """latent [4] -> style [8]."""
+        return DOMAIN_STYLES[domain] + latent.astype(np.float64) @ FROM_LATENT.astype(np.float64)
+
+    def reference_style(self, image: NDArray[np.uint8], domain: int) -> NDArray[np.float64]:
+        """image [32, 32, 3] -> style [8]."""
+        return DOMAIN_STYLES[domain] + image.mean(axis=(0, 1), dtype=np.float64) / 255 @ FROM_COLOUR.astype(np.float64)
+
+    def mean_style(self, domain: int) -> NDArray[np.float64]:
+        """The style of the mean latent, which is 0."""
+        return DOMAIN_STYLES[domain].astype(np.float64)
+
+    def translation(self, images: NDArray[np.uint8], style: NDArray[np.floating]) -> NDArray[np.uint8]:
+        """images [N, H, W, 3] and style [N or 1, 8] or [8] -> [N, H, W, 3]."""
+        offset = np.atleast_2d(style).astype(np.float64) @ OFFSETS.astype(np.float64)
+        return np.clip(np.rint(images.astype(np.float64) + offset[:, None, None, :]), 0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> TinyModel:
+    """The arithmetic of `tiny_bundle`'s graphs."""
+    return TinyModel()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole bundle of 32x32 pictures, stride 4, domains cat, dog and wild, latent 4, style 8. Do not write into it:
+    `shutil.copytree` it first."""
+    return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+def write_tiny_bundle(folder: Path) -> Path:
+    (folder / "generator").mkdir(parents=True)
+    _write_graph(folder / "generator/plain-fp32.onnx", GENERATOR, offsets=OFFSETS)
+    _write_graph(folder / "mapping.onnx", MAPPING, from_latent=FROM_LATENT, domain_styles=DOMAIN_STYLES)
+    _write_graph(folder / "style_encoder.onnx", STYLE_ENCODER, from_colour=FROM_COLOUR, domain_styles=DOMAIN_STYLES)
+    np.savez(folder / "styles.npz", mean=DOMAIN_STYLES)
+    (folder / MANIFEST).write_bytes(encode(_manifest(folder)))
+    return folder
+
+
+def _write_graph(path: Path, text: str, **weights: NDArray[np.float32]) -> None:
+    import onnx.parser  # here: most tests need no bundle, and some rooms' no onnx
+
+    model = onnx.parser.parse_model(text)
+    for name, weight in weights.items():
+        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+def _manifest(folder: Path) -> Manifest:
+    generator = folder / "generator/plain-fp32.onnx"
+    variant = Variant(
+        file="generator/plain-fp32.onnx", backends=("openvino", "onnxruntime"), form="plain", precision="fp32",
+        parity=Parity(worst=0.0, tolerance=2e-4, levels=0, pictures=4, batches=(1, 3)), flop=0,
+        bytes=generator.stat().st_size,
+    )  # fmt: skip
+    provenance = Provenance(
+        family="test", layout="starcast", checkpoint="tiny.pt", checkpoint_sha256="0" * 64, step=1, dataset=None,
+        options=None, starcast="0.1.0", torch="2.14.1", created="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    return Manifest(
+        format=1,
+        source=Source(channels=3, height=SIDE, width=SIDE, stride=STRIDE),
+        condition=Condition(
+            size=STYLE,
+            latent=LatentMaker(graph="mapping.onnx", size=LATENT),
+            reference=ReferenceMaker(graph="style_encoder.onnx", height=SIDE, width=SIDE),
+            means="styles.npz",
+            mean_draws=10_000,
+        ),
+        domains=DOMAINS,
+        variants=(variant,),
+        provenance=provenance,
+        files={
+            name: FileFacts(sha256=sha256_of(folder / name), bytes=(folder / name).stat().st_size) for name in names
+        },
+    )
+
+
+@pytest.fixture
+def rewrite_manifest():
+    """A function (bundle, **changes) that writes a bundle's manifest again with fields replaced, hashes refreshed."""
+
+    def rewrite(bundle: Path, **changes: object) -> None:
+        manifest = msgspec.json.decode((bundle / MANIFEST).read_bytes(), type=Manifest)
+        files = {
+            name: FileFacts(sha256=sha256_of(bundle / name), bytes=(bundle / name).stat().st_size)
+            for name in manifest.files
+        }
+        (bundle / MANIFEST).write_bytes(encode(msgspec.structs.replace(manifest, **{"files": files, **changes})))
+
+    return rewrite
