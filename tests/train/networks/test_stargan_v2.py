@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def trunk(prefix: str) -> dict[str, tuple[int, ...]]:
     """The layers that style encoder and discriminator have in common, at 256 px."""
     expected = layer(f"{prefix}.0", 64, 3, 3, 3)
     widths = [64, 128, 256, 512, 512, 512, 512]
-    for number, (before, after) in enumerate(zip(widths, widths[1:], strict=False), start=1):
+    for number, (before, after) in enumerate(itertools.pairwise(widths), start=1):
         expected |= layer(f"{prefix}.{number}.conv1", before, before, 3, 3)
         expected |= layer(f"{prefix}.{number}.conv2", after, before, 3, 3)
         expected |= shortcut(f"{prefix}.{number}", before, after)
@@ -195,7 +196,7 @@ def test_convolutions_and_linear_layers_start_kaiming_normal_without_biases():
 
 def test_norms_start_as_one_and_nothing():
     for name, value in build_networks(TINY, seed=5).generator.named_parameters():
-        if "norm" in name and ".fc." not in name or name.startswith("to_rgb.0"):
+        if ("norm" in name and ".fc." not in name) or name.startswith("to_rgb.0"):
             assert torch.equal(value, torch.full_like(value, float(name.endswith("weight")))), name
 
 
