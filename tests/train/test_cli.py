@@ -10,6 +10,7 @@ import time
 
 import pytest
 from click.testing import CliRunner
+
 from starcast.options import as_json, from_json
 from starcast.train.cli import dataset, train
 from starcast.train.options import TrainOptions
@@ -44,7 +45,10 @@ def test_a_dry_run_prints_options_that_config_reads_back(images, tmp_path):
 def test_a_dry_run_of_the_defaults_reads_back_too(images, tmp_path):
     first = invoke(images, "-o", tmp_path / "run", "--dry-run")
     (tmp_path / "options.json").write_text(first.output)
-    assert invoke(images, "-o", tmp_path / "run", "--dry-run", "--config", tmp_path / "options.json").output == first.output
+    assert (
+        invoke(images, "-o", tmp_path / "run", "--dry-run", "--config", tmp_path / "options.json").output
+        == first.output
+    )
     assert json.loads(first.output) == as_json(TrainOptions())
 
 
@@ -71,7 +75,20 @@ def test_help_loads_neither_torch_nor_pillow():
 
 def test_an_interrupted_run_has_saved_and_ends_with_the_signals_status(images, tmp_path, config):
     run = tmp_path / "run"
-    arguments = ["train", images, "-o", run, "--config", config, "--steps", "100000", "--log-every", "1", "--workers", "1"]
+    arguments = [
+        "train",
+        images,
+        "-o",
+        run,
+        "--config",
+        config,
+        "--steps",
+        "100000",
+        "--log-every",
+        "1",
+        "--workers",
+        "1",
+    ]
     process = subprocess.Popen(
         [sys.executable, "-m", "starcast", *map(str, arguments)], stderr=subprocess.PIPE, text=True
     )
@@ -90,7 +107,18 @@ def test_a_made_data_set_passes_the_check(tmp_path):
     runner = CliRunner()
     made = runner.invoke(
         dataset,
-        ["make", str(tmp_path / "set"), "--image-size", "32", "--train-images", "2", "--val-images", "1", "--video-seconds", "1"],
+        [
+            "make",
+            str(tmp_path / "set"),
+            "--image-size",
+            "32",
+            "--train-images",
+            "2",
+            "--val-images",
+            "1",
+            "--video-seconds",
+            "1",
+        ],
         standalone_mode=False,
     )
     assert made.exception is None

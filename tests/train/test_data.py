@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from starcast.errors import DatasetError
 from starcast.train.data import StepBatches, batches, to_signed, training_transform
 from starcast.train.domains import scan

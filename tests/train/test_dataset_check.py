@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+
 from starcast.train.cli import dataset
 from starcast.train.dataset_check import check_data_set
 from starcast.train.domains import scan

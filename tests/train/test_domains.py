@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from starcast.train.domains import scan, scan_for_training
 
 from starcast.errors import DatasetError
+from starcast.train.domains import scan, scan_for_training
 
 
 def touch(root: Path, *names: str) -> Path:

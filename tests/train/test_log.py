@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from starcast.train.log import logged_losses, open_log
 from starcast.train.run_folder import RunFolder
 

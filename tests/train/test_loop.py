@@ -10,6 +10,7 @@ import signal
 
 import pytest
 import torch
+
 from starcast.errors import CheckpointError, DatasetError, OptionError, TrainingError
 from starcast.train import loop
 from starcast.train.checkpoint import read_checkpoint
@@ -20,9 +21,7 @@ from starcast.train.stopping import TrainingStopped
 def tensors(value, prefix=""):
     """Every tensor and number of a nested structure, by its place."""
     if isinstance(value, dict):
-        return {
-            place: leaf for key, part in value.items() for place, leaf in tensors(part, f"{prefix}/{key}").items()
-        }
+        return {place: leaf for key, part in value.items() for place, leaf in tensors(part, f"{prefix}/{key}").items()}
     if isinstance(value, list | tuple):
         return tensors(dict(enumerate(value)), prefix)
     return {prefix: value}
@@ -186,12 +185,16 @@ def test_the_folder_explains_itself(images, tmp_path, small):
 def test_steps_are_told_as_they_are_done(images, tmp_path, small):
     told = []
     options = dataclasses.replace(small, log_every=2)
-    run_quietly(images, tmp_path / "run", options, on_step=lambda done, losses: told.append((done, "G/ref_cyc" in losses)))
+    run_quietly(
+        images, tmp_path / "run", options, on_step=lambda done, losses: told.append((done, "G/ref_cyc" in losses))
+    )
     assert told == [(1, False), (2, True), (3, True), (4, True)]
 
 
 def test_accumulated_parts_give_the_same_step_but_for_rounding(images, tmp_path, small):
     once = run_quietly(images, tmp_path / "once", dataclasses.replace(small, steps=1, learning_rate=1e-4))
-    parts = run_quietly(images, tmp_path / "parts", dataclasses.replace(small, steps=1, learning_rate=1e-4, accumulate=3))
+    parts = run_quietly(
+        images, tmp_path / "parts", dataclasses.replace(small, steps=1, learning_rate=1e-4, accumulate=3)
+    )
     lines = [json.loads((path.parent.parent / "losses.jsonl").read_text()) for path in (once, parts)]
     assert lines[0] == pytest.approx(lines[1], rel=1e-3)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from starcast.train.options import TrainOptions, check_same_shapes
 
 from starcast.errors import OptionError
 from starcast.options import as_json, from_json
+from starcast.train.options import TrainOptions, check_same_shapes
 
 
 def test_every_option_has_a_help_text():

@@ -8,10 +8,10 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
-from starcast.runtime.images import read_image
-from starcast.train.pictures import read_picture
 
 from starcast.errors import ImageError
+from starcast.runtime.images import read_image
+from starcast.train.pictures import read_picture
 
 
 def ramp(channels: int, dtype=np.uint8) -> np.ndarray:

@@ -9,10 +9,10 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from starcast.train.cli import plot
-from starcast.train.plot import panels, plot_run, smoothed
 
 from starcast.errors import CheckpointError
+from starcast.train.cli import plot
+from starcast.train.plot import panels, plot_run, smoothed
 
 
 def test_latent_and_reference_share_a_panel():

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from starcast.train.randomness import draws, torch_seed
 
 keys = st.tuples(st.integers(0, 2**40), st.integers(0, 10**7), st.integers(0, 255), st.text(max_size=12))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from starcast.train.domains import scan
 from starcast.train.samples import LATENTS, grids, sample_inputs, to_pixels, write_grid
 from starcast.train.state import fresh_state
