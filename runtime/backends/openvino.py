@@ -6,10 +6,13 @@ One compiled graph serves every batch and size. A graph of fixed shape was as fa
 
 from __future__ import annotations
 
+import importlib
 import io
+import sys
 from collections.abc import Mapping
 from functools import cache as once
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -20,6 +23,27 @@ from starcast.runtime.backends.base import Arrays, EngineOptions, Session, one_l
 from starcast.runtime.bundle import Variant
 from starcast.runtime.cores import engine_threads
 
+_TELEMETRY = "openvino_telemetry"
+
+
+def engine() -> ModuleType:
+    """The package openvino. Raises ImportError.
+
+    Importing it sends an event to its maker and leaves an identifier in the user's home, unless its telemetry package
+    cannot be imported: then it takes an empty stand-in for it.
+    """
+    if "openvino" in sys.modules:
+        return sys.modules["openvino"] or importlib.import_module("openvino")
+    known = sys.modules.get(_TELEMETRY)
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # what the import system takes for "not there"
+    try:
+        return importlib.import_module("openvino")
+    finally:
+        if known is None:
+            del sys.modules[_TELEMETRY]
+        else:
+            sys.modules[_TELEMETRY] = known
+
 
 class OpenVINO:
     """Opens ONNX graphs with OpenVINO's CPU plug-in."""
@@ -29,7 +53,7 @@ class OpenVINO:
 
     def absent(self) -> str | None:
         try:
-            import openvino
+            openvino = engine()
         except ImportError as error:
             return "not installed" if error.name == self.name else f"installed but broken ({one_line(error)})"
         if not hasattr(openvino, "Core"):
@@ -40,9 +64,7 @@ class OpenVINO:
         return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"
 
     def version(self) -> str:
-        import openvino
-
-        return str(openvino.__version__).partition("-")[0]
+        return str(engine().__version__).partition("-")[0]
 
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
         found: dict[str, str | None] = {}
@@ -56,13 +78,11 @@ class OpenVINO:
         return found
 
     def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
-        import openvino
-
         settings = _settings(options)
         try:
             model = None
             if digest is not None and graph.stat().st_size >= cache.SMALLEST:
-                facts = (digest, self.name, openvino.__version__, options.precision)
+                facts = (digest, self.name, engine().__version__, options.precision)
                 model = cache.opened(
                     options.cache, facts, lambda: _exported(graph, settings),
                     lambda held: _core().import_model(held, "CPU", settings), (RuntimeError,),
@@ -70,7 +90,7 @@ class OpenVINO:
             return OpenVINOSession(graph, model or _core().compile_model(str(graph), "CPU", settings))
         except (RuntimeError, OSError) as error:
             raise EngineError(
-                f"{graph} is refused by OpenVINO {openvino.__version__} ({one_line(error)}): "
+                f"{graph} is refused by OpenVINO {self.version()} ({one_line(error)}): "
                 "try --backend onnxruntime, or export the bundle again"
             ) from error
 
@@ -117,6 +137,4 @@ def _exported(graph: Path, settings: dict[str, Any]) -> bytes:
 
 @once
 def _core() -> Any:
-    import openvino
-
-    return openvino.Core()
+    return engine().Core()

@@ -13,11 +13,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from starcast.errors import BundleError, EngineError, ImageError, OptionError, StyleError, VariantMissingError
+from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.images import write_image
 from starcast.runtime.translator import Translator
 
 ENGINES = ("openvino", "onnxruntime")
+
+
+def _need(name: str) -> None:
+    reason = BACKENDS[name].absent()
+    if reason is not None:
+        pytest.skip(f"{name} is {reason}")
 
 
 def _pictures(*shape: int, seed: int = 0) -> np.ndarray:
@@ -26,7 +33,7 @@ def _pictures(*shape: int, seed: int = 0) -> np.ndarray:
 
 @pytest.fixture(scope="session", params=ENGINES)
 def translator(request, tiny_bundle):
-    pytest.importorskip(request.param)
+    _need(request.param)
     with Translator(tiny_bundle, backend=request.param, threads=1) as opened:
         yield opened
 
@@ -206,7 +213,7 @@ def _shared(bundle: Path) -> Translator:
 
 def test_engines_agree(tiny_bundle):
     for name in ENGINES:
-        pytest.importorskip(name)
+        _need(name)
     images = _pictures(4, 32, 32, 3)
     found = []
     for name in ENGINES:
@@ -266,7 +273,7 @@ def test_damaged_mean_styles_are_named_and_never_unpickled(tmp_path, tiny_bundle
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_a_graph_that_is_no_graph_is_named_with_the_engine(tmp_path, tiny_bundle, rewrite_manifest, name):
-    pytest.importorskip(name)
+    _need(name)
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     (bundle / "generator/plain-fp32.onnx").write_bytes(b"no graph at all")
     rewrite_manifest(bundle)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -28,8 +29,14 @@ X, Y = np.arange(6, dtype=np.float32).reshape(2, 3), np.array([[1, 2, 3]], np.fl
 
 @pytest.fixture(params=list(BACKENDS))
 def backend(request):
-    pytest.importorskip(request.param)
-    return BACKENDS[request.param]
+    return _here(request.param)
+
+
+def _here(name: str):
+    reason = BACKENDS[name].absent()
+    if reason is not None:
+        pytest.skip(f"{name} is {reason}")
+    return BACKENDS[name]
 
 
 @pytest.fixture
@@ -166,7 +173,7 @@ def test_an_engine_that_is_broken_says_so(name, source, words, tmp_path):
 
 
 def test_openvino_calculates_in_float32_on_the_threads_it_is_given(graph):
-    pytest.importorskip("openvino")
+    _here("openvino")
     from starcast.runtime.backends.openvino import _core, _settings
 
     compiled = _core().compile_model(str(graph), "CPU", _settings(EngineOptions(threads=1)))
@@ -176,7 +183,7 @@ def test_openvino_calculates_in_float32_on_the_threads_it_is_given(graph):
 
 
 def test_onnxruntime_does_not_spin_and_keeps_to_the_threads_it_is_given(graph):
-    pytest.importorskip("onnxruntime")
+    _here("onnxruntime")
     from starcast.runtime.backends.onnxruntime import _session
 
     options = _session(graph, EngineOptions(threads=1)).get_session_options()
@@ -194,3 +201,22 @@ def test_onnxruntime_does_not_spin_and_keeps_to_the_threads_it_is_given(graph):
 ])  # fmt: skip
 def test_what_an_engine_says_becomes_a_part_of_a_sentence(told, line):
     assert one_line(RuntimeError(told)) == line
+
+
+def test_opening_openvino_tells_its_maker_nothing(graph, tmp_path):
+    _here("openvino")
+    code = """
+import sys
+from pathlib import Path
+from starcast.runtime.backends.choose import BACKENDS
+from starcast.runtime.backends.base import EngineOptions
+BACKENDS["openvino"].open(Path(sys.argv[1]), EngineOptions(threads=1))
+print([name for name in sys.modules if name.startswith("openvino_telemetry")])
+"""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home), "USERPROFILE": str(home)}
+    command = [sys.executable, "-c", code, graph]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    assert result.stdout.strip() == "[]"
+    assert list(home.iterdir()) == []
