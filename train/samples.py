@@ -49,7 +49,7 @@ def sample_inputs(data_set: DataSet, options: TrainOptions) -> SampleInputs:
     """Held-out images, where there are any, of every domain in turn; each reference is of the next domain."""
     count = len(data_set.domains)
     rounds = -(-COLUMNS // count) + 1  # one more, so that a single domain's references are not its sources
-    images = [_first_readable(domain, rounds, options.image_size) for domain in data_set.domains]
+    images = [_drawn(domain, rounds, options) for domain in data_set.domains]
     sources = [(column % count, column // count) for column in range(COLUMNS)]
     references = [((domain + 1) % count, number + (count == 1)) for domain, number in sources]
     latents = draws(options.seed, 0, 0, "sample latents").standard_normal((LATENTS, options.latent_dim), np.float32)
@@ -107,11 +107,16 @@ def _grid(rows: list[Tensor]) -> Tensor:
     return grid
 
 
-def _first_readable(domain: Domain, count: int, size: int) -> list[Tensor]:
-    """Up to so many images as the official test transform makes them: resized, not cropped. Gray where none reads."""
-    resize = v2.Resize((size, size), antialias=True)
+def _drawn(domain: Domain, count: int, options: TrainOptions) -> list[Tensor]:
+    """Up to so many images as the official test transform makes them: resized, not cropped. Gray where none reads.
+
+    Drawn, not the first ones: neighbours in a folder are often alike, and domains often name the same motif alike.
+    """
+    resize = v2.Resize((options.image_size, options.image_size), antialias=True)
+    order = draws(options.seed, 0, 0, f"sample images of {domain.name}")
+    paths = [files[index] for files in (domain.held_out, domain.training) for index in order.permutation(len(files))]
     found: list[Tensor] = []
-    for path in (*domain.held_out, *domain.training):
+    for path in paths:
         if len(found) == count:
             break
         try:
@@ -119,4 +124,4 @@ def _first_readable(domain: Domain, count: int, size: int) -> list[Tensor]:
         except ImageError:
             continue
         found.append(to_signed(resize(torch.from_numpy(picture).permute(2, 0, 1))))
-    return found or [torch.zeros(3, size, size)]
+    return found or [torch.zeros(3, options.image_size, options.image_size)]
