@@ -21,10 +21,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from starcast.atomic import atomic_path
-from starcast.errors import CheckpointError, OptionError
-from starcast.train.foreign import GIVE_ONE, describe_content, describe_file, holds_objects
+from starcast.errors import CheckpointError
+from starcast.train.foreign import GIVE_ONE, damaged_part, describe_content, describe_file, holds_objects
 from starcast.train.networks.stargan_v2 import AVERAGED, Networks, StarGANv2Config, empty_networks
-from starcast.train.official import infer_config, is_official, unwrapped
+from starcast.train.official import infer_config, is_official, is_state_dict, unwrapped
 
 FORMAT = 1
 FAMILY = "stargan_v2"
@@ -113,7 +113,7 @@ def _load(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch comments on old archives; what matters is said below
-            return torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if holds_objects(path, str(error)):
             raise CheckpointError(
@@ -121,8 +121,14 @@ def _load(path: Path) -> Any:
                 "save its state_dicts alone with torch.save"
             ) from error
         raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error
-    except (RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError, IndexError, UnicodeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror or error}): {GIVE_ONE}") from error
+    except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error  # what torch's reader throws
+    damaged = damaged_part(path)
+    if damaged:
+        raise CheckpointError(f"{path} is damaged (the checksum of {damaged} is wrong): copy or download it again")
+    return content
 
 
 def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
@@ -130,29 +136,51 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         raise CheckpointError(
             f"{path} is of the family {content['family']!r}, which this starcast does not know: update"
         )
-    if not isinstance(content["format"], int) or content["format"] > FORMAT:
+    if not isinstance(content["format"], int) or content["format"] < 1:
+        raise CheckpointError(f"{path} is damaged (format {content['format']!r}): give another checkpoint of the run")
+    if content["format"] > FORMAT:
         raise CheckpointError(f"{path} has format {content['format']}, newer than this starcast's ({FORMAT}): update")
     try:
-        return Checkpoint(
+        checkpoint = Checkpoint(
             path=path,
             layout="starcast",
             config=StarGANv2Config(**content["config"]),
             domain_names=tuple(content["domain_names"]),
             step=content["step"],
-            averaged={name: dict(content["averaged"][name]) for name in AVERAGED},
-            networks={name: dict(state) for name, state in content["networks"].items()}
-            if "networks" in content
-            else None,
+            averaged=_copied(content["averaged"], AVERAGED),
+            networks=_copied(content["networks"], NETWORKS) if "networks" in content else None,
             optimizers=content.get("optimizers"),
             options=content["options"],
             dataset=content["dataset"],
         )
-    except (KeyError, TypeError, ValueError, OptionError) as error:
+        _check_facts(checkpoint)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged ({error!r}): give another checkpoint of the run") from error
+    return checkpoint
 
 
-def _copied(states: Mapping[str, Mapping[str, Tensor]]) -> StateDicts:
-    return {name: dict(state) for name, state in states.items()}
+def _check_facts(checkpoint: Checkpoint) -> None:
+    """What stands beside the weights has the right types, and the configuration is that of the weights."""
+    names, step = checkpoint.domain_names, checkpoint.step
+    if not all(isinstance(name, str) for name in names) or len(names) != checkpoint.config.domains:
+        raise ValueError(f"{checkpoint.config.domains} domains are named {names!r}")
+    if not isinstance(step, int) or step < 0:
+        raise ValueError(f"step {step!r}")
+    for part in (checkpoint.optimizers, checkpoint.options, checkpoint.dataset):
+        if part is not None and not isinstance(part, Mapping):
+            raise TypeError(f"a table is expected, not {part!r}")
+    found = infer_config(checkpoint.averaged, str(checkpoint.path))
+    for fact in ("image_size", "domains", "style_dim", "latent_dim", "mapping_width", "first_channels"):
+        if getattr(found, fact) != getattr(checkpoint.config, fact):
+            raise ValueError(f"{fact} {getattr(checkpoint.config, fact)!r} is not the weights' {getattr(found, fact)}")
+
+
+def _copied(states: Mapping[str, Mapping[str, Tensor]], names: tuple[str, ...]) -> StateDicts:
+    copied = {name: dict(states[name]) for name in names}
+    for name, state in copied.items():
+        if not is_state_dict(state):
+            raise ValueError(f"{name} is no state_dict")
+    return copied
 
 
 def _official(path: Path, content: Mapping[str, Any]) -> Checkpoint:
@@ -178,28 +206,35 @@ def _official(path: Path, content: Mapping[str, Any]) -> Checkpoint:
 
 
 def _as_float32(value: Tensor) -> Tensor:
-    return value.float() if value.is_floating_point() else value
+    return value.float() if _is_plain(value) else value
 
 
 def _check_weights(checkpoint: Checkpoint) -> None:
-    """Every averaged parameter is there, has the shape that the configuration gives it, and is finite."""
-    for network, shapes in _shapes(checkpoint.config).items():
-        state = checkpoint.averaged[network]
+    """Every parameter is there, has the shape that the configuration gives it, and is finite."""
+    _check_parameters(checkpoint.path, checkpoint.averaged, checkpoint.config)
+    if checkpoint.networks is not None:
+        _check_parameters(checkpoint.path, checkpoint.networks, checkpoint.config)
+
+
+def _check_parameters(path: Path, states: StateDicts, config: StarGANv2Config) -> None:
+    for network, module in empty_networks(config, discriminator="discriminator" in states).items():
+        state, shapes = states[network], {name: value.shape for name, value in module.state_dict().items()}
         for name, shape in shapes.items():
             value = state.get(name)
             if value is None:
-                raise CheckpointError(f"{checkpoint.path} lacks {network}.{name}: give a whole checkpoint")
+                raise CheckpointError(f"{path} lacks {network}.{name}: give a whole checkpoint")
             if value.shape != shape:
                 raise CheckpointError(
-                    f"{checkpoint.path} has {network}.{name} of shape {tuple(value.shape)} where {tuple(shape)} "
-                    "belongs: give a checkpoint of the plain StarGAN v2"
+                    f"{path} has {network}.{name} of shape {tuple(value.shape)} where {tuple(shape)} belongs: give a "
+                    "checkpoint of the plain StarGAN v2"
                 )
+            if not _is_plain(value):
+                raise CheckpointError(f"{path} has {network}.{name} that is not plain numbers: give a plain checkpoint")
             if not torch.isfinite(value).all():
-                raise CheckpointError(f"{checkpoint.path} has {network}.{name} that is not finite: give an earlier one")
+                raise CheckpointError(f"{path} has {network}.{name} that is not finite: give an earlier one")
         for surplus in state.keys() - shapes.keys():
             del state[surplus]  # buffers of forks; nothing of ours reads them
 
 
-def _shapes(config: StarGANv2Config) -> dict[str, dict[str, torch.Size]]:
-    networks = empty_networks(config, discriminator=False)
-    return {name: {key: value.shape for key, value in module.state_dict().items()} for name, module in networks.items()}
+def _is_plain(value: Tensor) -> bool:
+    return value.is_floating_point() and value.layout == torch.strided and not value.is_meta and not value.is_quantized

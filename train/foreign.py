@@ -22,7 +22,7 @@ _MAGIC = {
     b"Rar!": "a RAR archive",
     b"\x89HDF": "an HDF5 file (Keras or TensorFlow)",
     b"\x08": "an ONNX graph",
-    b"version https://git-lfs": "a Git LFS pointer: fetch the real file with `git lfs pull`",
+    b"version https://git-lfs": "a Git LFS pointer (`git lfs pull` fetches the real file)",
     b"<": "a web page or XML, perhaps of a failed download",
 }
 
@@ -49,6 +49,17 @@ def describe_file(path: Path) -> str:
     return "is a text file" if printable > 0.9 * len(head) else "is no file that torch can read"
 
 
+def damaged_part(path: Path) -> str | None:
+    """The first part of a zip archive whose bytes are not those that were written; torch's reader does not look."""
+    if not zipfile.is_zipfile(path):
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip()
+    except (zipfile.BadZipFile, NotImplementedError) as error:  # a header within the archive
+        return str(error)
+
+
 def holds_objects(path: Path, complaint: str) -> bool:
     """True for a whole pickle that torch refuses to read because of what is in it, not because it is none."""
     with path.open("rb") as file:
@@ -60,12 +71,16 @@ def describe_content(content: object) -> str:
     """What something that torch has read looks like, when it is no StarGAN v2 checkpoint."""
     if not isinstance(content, Mapping):
         return f"holds a {type(content).__name__}"
+    if not content:
+        return "holds an empty table"
     names = {str(name) for name in content}
     parts = [part for part in content.values() if isinstance(part, Mapping)]
     if parts and all({"state", "param_groups"} <= set(part) for part in parts):
-        return "holds the state of optimisers (*_optims.ckpt): the *_nets_ema.ckpt beside it is the one to give"
+        return "holds the state of optimisers (an *_optims.ckpt; the *_nets_ema.ckpt lies beside it)"
     if {"g_ema", "g"} & names:
         return "is a StyleGAN2 checkpoint (rosinality's layout)"
+    if "generator" in names and "hpf.filter" in _names_of(content["generator"]):
+        return "holds the generator of a face model (w_hpf above 0), which starcast cannot read yet"
     if names == {"generator"} or {"generator", "fan"} == names:
         return "holds a generator alone, without mapping network and style encoder"
     if {"fir_filter", "lr_mul"} & names:
@@ -73,9 +88,13 @@ def describe_content(content: object) -> str:
     if {"state", "param_groups"} <= names:
         return "holds the state of an optimiser"
     if not all(isinstance(value, Tensor) for value in content.values()):
-        return f"holds a table of {', '.join(sorted(names)[:5]) or 'nothing'}"
+        return f"holds a table of {', '.join(sorted(names)[:5])}"
     if "main.0.weight" in names:
         return "is a StarGAN v1 network"
     if any(name.removeprefix("module.").startswith(("from_rgb.", "encode.")) for name in names):
         return "is the state_dict of a generator alone, without mapping network and style encoder"
     return f"is a state_dict of {len(names)} tensors, {', '.join(sorted(names)[:2])} …"
+
+
+def _names_of(state: object) -> set[str]:
+    return {str(name).removeprefix("module.") for name in state} if isinstance(state, Mapping) else set()

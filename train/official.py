@@ -19,9 +19,18 @@ StateDict = Mapping[str, Tensor]
 WRAPPED = "module."  # what DataParallel and DistributedDataParallel put before every name
 
 
+def is_state_dict(value: object) -> bool:
+    """True for a table of names and tensors."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(name, str) and isinstance(part, Tensor) for name, part in value.items())
+    )
+
+
 def is_official(content: object) -> bool:
     """True for a dict of state_dicts that holds the three networks by their official names."""
-    return isinstance(content, Mapping) and all(_is_state_dict(content.get(name)) for name in AVERAGED)
+    return isinstance(content, Mapping) and all(is_state_dict(content.get(name)) for name in AVERAGED)
 
 
 def unwrapped(state: StateDict) -> dict[str, Tensor]:
@@ -62,7 +71,3 @@ def infer_config(networks: Mapping[str, StateDict], origin: str) -> StarGANv2Con
 
 def _count(pattern: str, state: StateDict) -> int:
     return len({match[1] for name in state if (match := re.match(pattern, name))})
-
-
-def _is_state_dict(value: object) -> bool:
-    return isinstance(value, Mapping) and bool(value) and all(isinstance(part, Tensor) for part in value.values())
