@@ -9,6 +9,7 @@ Format 1: the first.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -122,7 +123,10 @@ def _load(path: Path) -> Any:
             ) from error
         raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error.strerror or error}): {GIVE_ONE}") from error
+        # torch seeks to before the start of an archive that is cut short
+        cut = error.errno == errno.EINVAL
+        why = describe_file(path) if cut else f"cannot be read ({error.strerror or error})"
+        raise CheckpointError(f"{path} {why}: {GIVE_ONE}") from error
     except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error  # what torch's reader throws
     damaged = damaged_part(path)
