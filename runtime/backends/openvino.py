@@ -1,7 +1,7 @@
 """OpenVINO on the CPU.
 
-One compiled graph serves every batch and size. A graph of fixed shape was as fast at 256 px (within the noise of
-3 %) and 3 to 10 % faster for the smallest networks at 64 px, but costs a second compilation for every last batch.
+One compiled graph serves every batch and size. A graph of fixed shape was no faster at 256 px (within the noise of a
+busy machine) and up to 10 % faster for the smallest networks at 64 px, but costs a compilation for every last batch.
 """
 
 from __future__ import annotations
