@@ -7,6 +7,7 @@ updates. Written from a description of that program (clovaai/stargan-v2); no cod
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 import torch
@@ -26,8 +27,11 @@ def original_step(
     step: int,
     options: StepOptions,
 ) -> dict[str, Tensor]:
-    """What `train.step.training_step` does, as the original does it. R1 at every step; no autocast, one micro-batch."""
-    batch.source.requires_grad_()
+    """What `train.step.training_step` does, as the original does it: no autocast, one micro-batch.
+
+    The original has R1 at every step; `r1_every` is heeded, so that a step without it can be compared too.
+    """
+    batch = dataclasses.replace(batch, source=batch.source.detach().requires_grad_())
     weights = term_weights(step, options)
     log: dict[str, Tensor] = {}
 
@@ -41,22 +45,25 @@ def original_step(
 
     latents, references = (batch.latent, batch.latent2), (batch.reference, batch.reference2)
     learners = ("generator", "mapping_network", "style_encoder")
-    update("D/latent", _discriminator_terms(networks, batch, latents[0]), "discriminator")
-    update("D/ref", _discriminator_terms(networks, batch, references[0]), "discriminator")
+    update("D/latent", _discriminator_terms(networks, batch, latents[0], weights), "discriminator")
+    update("D/ref", _discriminator_terms(networks, batch, references[0], weights), "discriminator")
     update("G/latent", _generator_terms(networks, batch, *latents), *learners)
     update("G/ref", _generator_terms(networks, batch, *references), "generator")
     update_average(averaged, networks, options.average_decay)
     for optimizer in optimizers.values():
         optimizer.zero_grad()
-    batch.source.grad = None
-    log["G/lambda_ds"] = torch.tensor(-weights["ds"])
+    log["G/lambda_ds"] = torch.full((), -weights["ds"], device=batch.source.device)
     return log
 
 
-def _discriminator_terms(networks: Networks, batch: Batch, styled_by: Tensor) -> dict[str, Tensor]:
+def _discriminator_terms(
+    networks: Networks, batch: Batch, styled_by: Tensor, weights: Mapping[str, float]
+) -> dict[str, Tensor]:
     discriminator = _discriminator(networks)
     logits = discriminator(batch.source, batch.source_domain)
-    terms = {"real": adversarial_loss(logits, real=True), "reg": r1_penalty(logits, batch.source)}
+    terms = {"real": adversarial_loss(logits, real=True)}
+    if "reg" in weights:
+        terms["reg"] = r1_penalty(logits, batch.source)
     with torch.no_grad():
         fake = networks.generator(batch.source, _style(networks, styled_by, batch.domain))
     terms["fake"] = adversarial_loss(discriminator(fake, batch.domain), real=False)

@@ -33,6 +33,9 @@ NETWORKS = (*AVERAGED, "discriminator")
 
 StateDicts = dict[str, dict[str, Tensor]]
 
+# what torch's reader throws at damaged bytes
+_THROWN = (RuntimeError, EOFError, LookupError, ArithmeticError, ValueError, TypeError, AttributeError, AssertionError)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -127,8 +130,8 @@ def _load(path: Path) -> Any:
         cut = error.errno == errno.EINVAL
         why = describe_file(path) if cut else f"cannot be read ({error.strerror or error})"
         raise CheckpointError(f"{path} {why}: {GIVE_ONE}") from error
-    except (RuntimeError, EOFError, LookupError, ValueError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error  # what torch's reader throws
+    except _THROWN as error:
+        raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error
     damaged = damaged_part(path)
     if damaged:
         raise CheckpointError(f"{path} is damaged (the checksum of {damaged} is wrong): copy or download it again")

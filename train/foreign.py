@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -26,6 +27,9 @@ _MAGIC = {
     b"<": "a web page or XML, perhaps of a failed download",
 }
 
+# what zipfile throws at damaged bytes: at names that are no text, methods it does not know, passwords that it lacks, too
+_BAD_ARCHIVE = (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error)
+
 
 def describe_file(path: Path) -> str:
     """What the bytes of a file that torch cannot read look like."""
@@ -34,8 +38,8 @@ def describe_file(path: Path) -> str:
     if not head:
         return "is empty"
     if zipfile.is_zipfile(path):
-        names = zipfile.ZipFile(path).namelist()
-        return "is damaged" if any(name.endswith("data.pkl") for name in names) else "is a zip archive"
+        names = _names_within(path)
+        return "is a zip archive" if names and not any(name.endswith("data.pkl") for name in names) else "is damaged"
     for magic, kind in _MAGIC.items():
         if head.startswith(magic):
             return f"is {kind}"
@@ -56,8 +60,17 @@ def damaged_part(path: Path) -> str | None:
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip()
-    except (zipfile.BadZipFile, NotImplementedError) as error:  # a header within the archive
+    except _BAD_ARCHIVE as error:  # a header within the archive
         return str(error)
+
+
+def _names_within(path: Path) -> list[str]:
+    """Names of an archive's parts; none where its table of contents is damaged."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except _BAD_ARCHIVE:
+        return []
 
 
 def holds_objects(path: Path, complaint: str) -> bool:
