@@ -27,7 +27,7 @@ _MAGIC = {
     b"<": "a web page or XML, perhaps of a failed download",
 }
 
-# what zipfile throws at damaged bytes: at names that are no text, methods it does not know, passwords that it lacks, too
+# what zipfile throws at damaged bytes: at names that are no text, at methods it does not know, at passwords, too
 _BAD_ARCHIVE = (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error)
 
 
