@@ -37,7 +37,7 @@ def describe_file(path: Path) -> str:
         head = file.read(4096)
     if not head:
         return "is empty"
-    if zipfile.is_zipfile(path):
+    if _is_archive(path):
         names = _names_within(path)
         return "is a zip archive" if names and not any(name.endswith("data.pkl") for name in names) else "is damaged"
     for magic, kind in _MAGIC.items():
@@ -55,13 +55,20 @@ def describe_file(path: Path) -> str:
 
 def damaged_part(path: Path) -> str | None:
     """The first part of a zip archive whose bytes are not those that were written; torch's reader does not look."""
-    if not zipfile.is_zipfile(path):
+    if not _is_archive(path):
         return None
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip()
     except _BAD_ARCHIVE as error:  # a header within the archive
         return str(error)
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # it ends like an archive of several disks
+        return True
 
 
 def _names_within(path: Path) -> list[str]:
@@ -77,7 +84,7 @@ def holds_objects(path: Path, complaint: str) -> bool:
     """True for a whole pickle that torch refuses to read because of what is in it, not because it is none."""
     with path.open("rb") as file:
         pickled = file.read(1) == b"\x80"
-    return (pickled or zipfile.is_zipfile(path)) and ("GLOBAL" in complaint or "Unsupported" in complaint)
+    return (pickled or _is_archive(path)) and ("GLOBAL" in complaint or "Unsupported" in complaint)
 
 
 def describe_content(content: object) -> str:

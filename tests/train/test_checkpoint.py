@@ -476,3 +476,12 @@ def test_a_file_with_damaged_bytes_is_read_or_refused_but_never_crashes(old_form
         path.write_bytes(content)
         with contextlib.suppress(CheckpointError):
             read_checkpoint(path)
+
+
+def test_an_archive_that_claims_more_disks_is_called_damaged(saved):
+    path = saved(official())
+    content = bytearray(path.read_bytes())
+    locator = content.rindex(b"PK\x06\x07")  # torch writes 64-bit archives: their locator counts the disks
+    content[locator + 16] = 2
+    path.write_bytes(content)
+    assert refusal(path) == f"is damaged: {GIVE_ONE}"
