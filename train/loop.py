@@ -12,6 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -112,6 +113,7 @@ def _run(
     ready = batches(
         StepBatches(data_set, options), steps, workers=options.workers, pin=device.type == "cuda", report=report
     )
+    advise = partial(_advice, folder, again, options.learning_rate, autocast)
     latest: dict[str, float] = {}
     with (
         closing(ready),
@@ -134,7 +136,7 @@ def _run(
                 _is_due(done, every) for every in (options.log_every, options.snapshot_every, options.save_every)
             )
             if logs or snaps or saves or ends:
-                latest = finite(read_losses(losses), done, again)  # waits for the device, so not at every step
+                latest = finite(read_losses(losses), done, advise)  # waits for the device, so not at every step
                 bar.set_postfix(_shown(latest), refresh=False)
             if logs:
                 log.losses(done, latest)
@@ -143,10 +145,10 @@ def _run(
                     samples.write_grid(folder.sample(done, kind), grid)
                     log.grid(done, kind, grid)
             if snaps:
-                _save(folder.snapshot(done), state, done, data_set, options, again, full=False)
+                _save(folder.snapshot(done), state, done, data_set, options, advise, full=False)
             if saves or ends:
-                _save(folder.checkpoint(done), state, done, data_set, options, again, full=True)
-                discard_old(folder, options.keep)
+                _save(folder.checkpoint(done), state, done, data_set, options, advise, full=True)
+                discard_old(folder, options.keep, done)
             bar.update()
             if on_step is not None:
                 on_step(done, latest)
@@ -156,21 +158,36 @@ def _run(
     return folder.checkpoint(options.steps)
 
 
-def finite(losses: dict[str, float], done: int, again: str) -> dict[str, float]:
-    """The losses, if all are finite. Raises TrainingError, which says what to try."""
+def finite(losses: dict[str, float], done: int, advise: Callable[[], str]) -> dict[str, float]:
+    """The losses, if all are finite. Raises TrainingError, with what is advised then."""
     for name, value in losses.items():
         if not math.isfinite(value):
-            raise TrainingError(_not_finite(f"{name} is {value}", done, again))
+            raise TrainingError(f"the run went wrong at step {done} ({name} is {value}): {advise()}")
     return losses
 
 
+def _advice(folder: RunFolder, again: str, learning_rate: float, autocast: bool) -> str:
+    """What to do about losses that are not finite, or parameters."""
+    lower = f"--learning-rate {learning_rate / 2:g}{' --precision fp32' if autocast else ''}"
+    if folder.full_checkpoints():
+        return f"go on from the checkpoint before, more carefully: {again} {lower}"
+    return f"there is no checkpoint yet, so start anew, more carefully: {lower}"
+
+
 def _save(
-    path: Path, state: State, done: int, data_set: DataSet, options: TrainOptions, again: str, *, full: bool
+    path: Path,
+    state: State,
+    done: int,
+    data_set: DataSet,
+    options: TrainOptions,
+    advise: Callable[[], str],
+    *,
+    full: bool,
 ) -> None:
     """Write a checkpoint, full or of the averaged networks alone, unless a parameter is not finite."""
     broken = state.broken()
     if broken is not None:
-        raise TrainingError(_not_finite(f"{broken} is not finite", done, again))
+        raise TrainingError(f"the run went wrong at step {done} ({broken} is not finite): {advise()}")
     write_checkpoint(
         path,
         config=state.config,
@@ -181,13 +198,6 @@ def _save(
         optimizers=state.optimizers if full else None,
         options=as_json(options),
         dataset=data_set.summary(),
-    )
-
-
-def _not_finite(what: str, done: int, again: str) -> str:
-    return (
-        f"the run went wrong at step {done} ({what}); nothing of it was saved: go on from the checkpoint before, with "
-        f"a lower rate or in full precision: {again} --learning-rate 5e-5 --precision fp32"
     )
 
 

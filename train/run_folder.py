@@ -65,10 +65,10 @@ class RunFolder:
         """The sample grid of a step; `kind` is reference or latent."""
         return self.path / "samples" / f"step-{step:06d}-{kind}.jpg"
 
-    def full_checkpoints(self) -> list[Path]:
-        """The full checkpoints that are there, newest first."""
+    def full_checkpoints(self, up_to: int | None = None) -> list[Path]:
+        """The full checkpoints that are there, newest first; with `up_to` none of a later step."""
         found = {int(match[1]): path for path in self._files() if (match := _FULL.fullmatch(path.name))}
-        return [found[step] for step in sorted(found, reverse=True)]
+        return [found[step] for step in sorted(found, reverse=True) if up_to is None or step <= up_to]
 
     def newest(self) -> Path | None:
         """The checkpoint or snapshot of the latest step; of two, the full one."""
@@ -91,9 +91,12 @@ def refuse_to_mix(run: RunFolder) -> None:
         raise OptionError(f"{run.path} holds a run already: continue it with --resume, or give another -o")
 
 
-def discard_old(run: RunFolder, keep: int) -> None:
-    """Delete all but the newest full checkpoints, and what a killed process left unfinished."""
-    for path in run.full_checkpoints()[keep:]:
+def discard_old(run: RunFolder, keep: int, done: int) -> None:
+    """Delete all but the newest full checkpoints up to step `done`, and what a killed process left unfinished.
+
+    One of a later step could not be read when the run was resumed: it must not push out one that can.
+    """
+    for path in run.full_checkpoints(up_to=done)[keep:]:
         path.unlink(missing_ok=True)
     for path in run.checkpoints.glob(f"{PARTIAL}*"):
         path.unlink(missing_ok=True)

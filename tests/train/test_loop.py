@@ -98,6 +98,18 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(images,
     assert_same_bits(whole, resumed)
 
 
+def test_a_damaged_newer_checkpoint_does_not_push_out_a_whole_one(images, tmp_path, small):
+    options = dataclasses.replace(small, steps=2, save_every=1, keep=1)
+    run_quietly(images, tmp_path / "run", options)
+    (tmp_path / "run/checkpoints/step-000009.pt").write_bytes(b"damaged")
+    said = []
+    options = dataclasses.replace(options, steps=3)
+    last = train(images, tmp_path / "run", options, resume=True, progress=False, report=said.append)
+    assert "step-000009.pt" in said[0]
+    assert read_checkpoint(last).step == 3
+    assert not (tmp_path / "run/checkpoints/step-000002.pt").exists()
+
+
 def test_nothing_to_resume_is_said(images, tmp_path, small):
     with pytest.raises(CheckpointError, match="no full checkpoint to resume from: start the run without --resume"):
         run_quietly(images, tmp_path / "run", small, resume=True)
@@ -147,9 +159,9 @@ def test_losses_that_are_not_finite_end_the_run_with_what_to_try(images, tmp_pat
 
 
 def test_finite_losses_pass():
-    assert finite({"G/ref_adv": 1.0}, 3, "again") == {"G/ref_adv": 1.0}
-    with pytest.raises(TrainingError, match="step 3 .*G/ref_adv is nan"):
-        finite({"G/ref_adv": float("nan")}, 3, "again")
+    assert finite({"G/ref_adv": 1.0}, 3, lambda: "start anew") == {"G/ref_adv": 1.0}
+    with pytest.raises(TrainingError, match=r"step 3 \(G/ref_adv is nan\): start anew"):
+        finite({"G/ref_adv": float("nan")}, 3, lambda: "start anew")
 
 
 def test_a_full_disk_is_one_sentence_and_the_old_checkpoint_is_whole(images, tmp_path, small, monkeypatch):
