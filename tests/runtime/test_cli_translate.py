@@ -122,8 +122,9 @@ def test_ctrl_c_leaves_whole_pictures_and_status_130(tmp_path, tiny_bundle):
         write_image(tmp_path / f"in/{number}.png", _picture(number % 3))
     command = [sys.executable, "-m", "starcast", "translate", tiny_bundle, tmp_path / "in", "--domain", "all"]
     process = subprocess.Popen(
-        [*map(str, command), "-o", str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [*map(str, command), "-o", str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore Ctrl-C
+    )  # fmt: skip
     out = tmp_path / "out"
     while process.poll() is None and len(list(out.rglob("*.png"))) < 5:
         time.sleep(0.01)
