@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from starcast.benchmarks.rows import Row, open_row
 from starcast.errors import EngineError
 
-QUIET = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
 
 @dataclass(frozen=True, kw_only=True)
