@@ -19,6 +19,8 @@ class Stages(AbstractContextManager["Stages"]):
     def __init__(self, expected: Mapping[str, float]) -> None:
         self.expected = dict(expected)
         self.seconds: dict[str, float] = {}
+        self._current = ""
+        self._done_before = 0.0
         self._bar = tqdm(total=sum(expected.values()), bar_format="{l_bar}{bar}| {elapsed}<{remaining}", mininterval=1)
 
     def __exit__(
@@ -29,8 +31,7 @@ class Stages(AbstractContextManager["Stages"]):
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Show the stage's name while it lasts, keep its seconds, and move the bar to its end."""
-        done = sum(self.expected[before] for before in self.expected if before in self.seconds)
-        self._done_before = done
+        self._done_before = sum(self.expected[before] for before in self.seconds)
         self._current = name
         self._bar.set_description_str(name)
         start = time.perf_counter()

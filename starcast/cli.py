@@ -76,8 +76,8 @@ def root() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and leave with its exit status: 0 all done, 1 some inputs failed, 2 wrong use."""
     # OpenMP threads that wait for a millisecond by spinning starve whatever else runs; asleep at once, they wake late.
-    # A training step on two cores, idle and with one of them taken: 0.74 and 2.7 s as it comes, 1.03 and 1.6 s without
-    # spinning, 0.79 and 2.2 s with this.
+    # A step of a trial loop on two cores, idle and with one of them taken: 0.74 and 2.7 s as it comes,
+    # 1.03 and 1.6 s without spinning, 0.79 and 2.2 s with this.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     for stream in (sys.stdout, sys.stderr):  # a legacy console or a pipe must not turn a file name into a traceback
         if hasattr(stream, "reconfigure"):
