@@ -37,7 +37,7 @@ from starcast.runtime.video.translate import translate_video
 from starcast.train.creature_options import CreatureOptions
 from starcast.train.creature_set import VIDEO, make_dataset
 from starcast.train.loop import train
-from starcast.train.options import TrainOptions
+from starcast.train.options import TrainOptions, recipe
 from starcast.train.plot import plot_run
 from starcast.train.resume import newest_whole, options_of
 from starcast.train.run_folder import RunFolder
@@ -60,13 +60,10 @@ LEAD = (
 
 
 def training_options(options: DemoOptions) -> TrainOptions:
-    """A small StarGAN v2 and a short training: what two cores manage in a few minutes."""
+    """The small recipe, shortened: what two cores manage in a few minutes."""
     third = max(options.steps // 3, 1)
-    return TrainOptions(
-        image_size=64, channel_base=1024, max_channels=64, style_dim=16, latent_dim=8, mapping_width=128,
-        batch_size=8, steps=options.steps, seed=options.seed, workers=0, crop_probability=0.0,
-        learning_rate=1e-3, mapping_learning_rate=1e-4, average_decay=0.99,
-        lambda_cyc=4.0, lambda_ds=2.0, ds_steps=options.steps, r1_every=4,
+    return recipe(
+        "small", steps=options.steps, ds_steps=options.steps, seed=options.seed, workers=0, crop_probability=0.0,
         log_every=min(10, options.steps), sample_every=third, snapshot_every=0, save_every=third, keep=1,
     )  # fmt: skip
 

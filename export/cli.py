@@ -18,7 +18,7 @@ from starcast.options import config_option, options_from
     "-o", "--out", "bundle", type=click.Path(path_type=Path), required=True, metavar="BUNDLE",
     help="Folder of the bundle; an old bundle is replaced.",
 )  # fmt: skip
-@config_option
+@config_option()
 @options_from(ExportOptions)
 def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
     """Turn a checkpoint, ours or official, into a bundle of ONNX graphs.

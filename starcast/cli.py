@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -82,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):  # a legacy console or a pipe must not turn a file name into a traceback
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         result: Any = root.main(args=arguments, prog_name="starcast", standalone_mode=False)
     except click.exceptions.Exit as leaving:
@@ -106,6 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     else:
         status = result if isinstance(result, int) else 0
     sys.exit(status)
+
+
+def _terminated(number: int, _frame: object) -> None:
+    """SIGTERM leaves as Ctrl-C does, so that what is half-written is removed on the way out."""
+    raise SystemExit(128 + number)
 
 
 def missing_extra(module: str) -> MissingExtraError:

@@ -89,22 +89,32 @@ def options_from(options_class: type, **defaults: Any) -> Callable[[Command], Co
     return decorate
 
 
-def config_option(command: Command) -> Command:
-    """`--config FILE`: TOML or JSON whose keys are option names; what stands on the command line wins."""
+def config_option(recipes: Path | None = None) -> Callable[[Command], Command]:
+    """`--config FILE`: TOML or JSON whose keys are option names; what stands on the command line wins.
+
+    `recipes` is a folder of TOML files that may be given by name.
+    """
     import click
 
-    def read(context: click.Context, _: click.Parameter, path: Path | None) -> None:
-        if path is None:
+    names = sorted(file.stem for file in recipes.glob("*.toml")) if recipes is not None else []
+
+    def read(context: click.Context, _: click.Parameter, given: str | None) -> None:
+        if given is None:
             return
+        path = recipes / f"{given}.toml" if recipes is not None and given in names else Path(given)
+        if not path.is_file():
+            known = f", or one of {', '.join(names)}" if names else ""
+            raise click.BadParameter(f"{given} is no file: give a TOML or JSON file{known}")
         parameters = {parameter.name: parameter for parameter in context.command.params if parameter.name}
         values = read_config(path, set(parameters) - {"config"})
         typed = {name: _as_typed(path, name, value, parameters[name]) for name, value in values.items()}
         context.default_map = {**(context.default_map or {}), **typed}
 
+    also = f" Known by name: {', '.join(names)}." if names else ""
     return click.option(
-        "--config", type=click.Path(exists=True, dir_okay=False, path_type=Path), is_eager=True, expose_value=False,
-        callback=read, help="Read options from a TOML or JSON file; the command line wins over it.",
-    )(command)  # fmt: skip
+        "--config", metavar="FILE", is_eager=True, expose_value=False, callback=read,
+        help=f"Read options from a TOML or JSON file; the command line wins over it.{also}",
+    )  # fmt: skip
 
 
 def read_config(path: Path, known: set[str]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from starcast.errors import DatasetError
 from starcast.options import as_json, config_option, options_from
 from starcast.train.creature_options import CreatureOptions
-from starcast.train.options import TrainOptions
+from starcast.train.options import RECIPES, TrainOptions
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -30,7 +30,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "what decides the networks' shapes.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the options as JSON, which --config reads, and do nothing.")
-@config_option
+@config_option(RECIPES)
 @options_from(TrainOptions)
 @click.pass_context
 def train(context: click.Context, /, data: Path, run: Path, resume: bool, dry_run: bool, **values: Any) -> int:
@@ -111,7 +111,7 @@ def dataset() -> None:
 
 @dataset.command("make")
 @click.argument("out", type=click.Path(file_okay=False, path_type=Path))
-@config_option
+@config_option()
 @options_from(CreatureOptions)
 def make(out: Path, **values: Any) -> None:
     """Draw creatures of several domains, and a short video of one.

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from starcast.errors import OptionError
-from starcast.options import CheckedOptions, flag_of, option
+from starcast.options import CheckedOptions, flag_of, option, read_config
+
+RECIPES = Path(__file__).parent / "recipes"  # options by name, for `--config NAME`
 
 # What decides the shapes of the networks: fixed for the life of a run, so a resumed run takes it from the checkpoint.
 SHAPE_FIELDS = ("image_size", "channel_base", "max_channels", "style_dim", "latent_dim", "mapping_width")
@@ -102,3 +107,9 @@ def check_same_shapes(options: TrainOptions, trained: TrainOptions, origin: str)
                 f"{flag_of(name)} is {wanted}, but {origin} was trained with {there}: leave the option out to resume, "
                 "or start a new run"
             )
+
+
+def recipe(name: str, **changes: Any) -> TrainOptions:
+    """The options of a file in `recipes/`, with some of them replaced."""
+    known = {field.name for field in dataclasses.fields(TrainOptions)}
+    return TrainOptions(**{**read_config(RECIPES / f"{name}.toml", known), **changes})

@@ -188,6 +188,36 @@ def test_a_reader_that_leaves_ends_the_command_quietly():
         assert process.wait(timeout=10) == 141
 
 
+WRITING = """
+import pathlib, sys, time, types, click
+from starcast import cli
+from starcast.atomic import atomic_path
+room = types.ModuleType("room_of_a_test")
+def write():
+    with atomic_path(pathlib.Path(sys.argv[1]) / "film.mp4") as partial:
+        partial.write_text("half")
+        click.echo("writing")
+        time.sleep(60)
+room.act = click.command("act")(write)
+sys.modules[room.__name__] = room
+cli.VERBS["act"] = ("room_of_a_test:act", "Act.")
+cli.main(["act"])
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, terminating a process asks it nothing")
+def test_a_terminated_command_leaves_nothing_half_written(tmp_path):
+    command = [sys.executable, "-c", WRITING, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "writing\n"
+        process.terminate()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=10) == 143
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_every_extra_that_an_error_names_is_in_the_packages_metadata():
     offered = set(importlib.metadata.metadata("starcast").get_all("Provides-Extra") or [])
     assert {extra for extras in EXTRAS.values() for extra in extras.split(",")} <= offered

@@ -42,7 +42,7 @@ class Fit:
 
     def __init__(self) -> None:
         @click.command("fit")
-        @config_option
+        @config_option()
         @options_from(FitOptions, size=64)
         def command(**values: object) -> FitOptions:
             return FitOptions(**values)
@@ -209,3 +209,18 @@ def test_a_whole_number_does_for_a_float():
 def test_json_of_another_shape_is_named_with_its_origin(values, words):
     with pytest.raises(OptionError, match=words):
         from_json(FitOptions, values, "run.json")
+
+
+def test_a_recipe_is_given_by_name_and_an_unknown_one_names_those_there_are(tmp_path):
+    (tmp_path / "tiny.toml").write_text("size = 33")
+
+    @click.command("fit")
+    @config_option(tmp_path)
+    @options_from(FitOptions)
+    def command(**values: object) -> FitOptions:
+        return FitOptions(**values)
+
+    assert command.main(["--config", "tiny"], standalone_mode=False) == FitOptions(size=33)
+    assert "Known by name: tiny." in " ".join(CliRunner().invoke(command, ["--help"]).output.split())
+    with pytest.raises(click.BadParameter, match="huge is no file: give a TOML or JSON file, or one of tiny"):
+        command.main(["--config", "huge"], standalone_mode=False)

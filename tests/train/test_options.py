@@ -8,7 +8,7 @@ import pytest
 
 from starcast.errors import OptionError
 from starcast.options import as_json, from_json
-from starcast.train.options import TrainOptions, check_same_shapes
+from starcast.train.options import RECIPES, TrainOptions, check_same_shapes, recipe
 
 
 def test_every_option_has_a_help_text():
@@ -50,3 +50,11 @@ def test_a_resumed_run_may_change_its_rates_but_not_its_shapes():
     check_same_shapes(TrainOptions(image_size=64, learning_rate=5e-5, steps=7), trained, "step-000010.pt")
     with pytest.raises(OptionError, match=r"--style-dim is 8, but step-000010\.pt was trained with 64"):
         check_same_shapes(TrainOptions(image_size=64, style_dim=8), trained, "step-000010.pt")
+
+
+def test_every_recipe_is_one_that_the_options_take_and_a_change_wins_over_it():
+    names = [path.stem for path in RECIPES.glob("*.toml")]
+    assert "small" in names
+    for name in names:
+        assert recipe(name, seed=5).seed == 5
+    assert recipe("small").image_size == 64
