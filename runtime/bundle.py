@@ -9,14 +9,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from starcast.atomic import repair_folder
 from starcast.errors import BundleError
 
-FORMAT = 1  # 1: the first
+FORMAT = 2  # 1: the first; 2: variants that take scales and shifts, or one style only
 MANIFEST = "manifest.json"
 WEIGHTS = ".data"  # suffix of the files that graphs keep large weights in
 LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has some thousands
@@ -59,9 +59,12 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     """The vector of `size` numbers that steers a translation, and the ways to make one.
 
     `means` is an .npz with the array `mean` float32 [domains, size]: each domain's mean over `mean_draws` latents.
+    `product` is the graph `style` float32 [N, size] -> `gamma_beta` float32 [N, T]: the norms' scales and shifts,
+    for variants that take them instead of the style.
     """
 
     size: Positive
+    product: str | None = None
     latent: LatentMaker | None = None
     reference: ReferenceMaker | None = None
     labels: LabelMaker | None = None
@@ -92,13 +95,18 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """One frame graph: `image` uint8 [N, H, W, 3], `style` float32 [N or 1, S] -> `image` uint8 [N, H, W, 3]
-    (output name `translation`)."""
+    """One frame graph: `image` uint8 [N, H, W, 3] and a condition -> uint8 [N, H, W, 3], called `translation`.
+
+    The condition is `style` float32 [N or 1, size], or what the bundle's product makes of it, `gamma_beta` float32
+    [N or 1, T]; with `one_style` always 1, one for the whole batch.
+    """
 
     file: str
     backends: tuple[str, ...]
     form: str
     precision: str
+    condition: Literal["style", "gamma_beta"] = "style"
+    one_style: bool = False
     max_batch: Positive | None = None  # None: any
     sizes: tuple[tuple[int, int], ...] | None = None  # None: every multiple of the source's stride
     parity: Parity

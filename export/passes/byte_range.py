@@ -1,0 +1,84 @@
+"""Bytes in and out: the scale of the pictures, 0..255 <-> -1..1, goes into the first and the last weights.
+
+    Conv((q / c) - d, W, b)     -> Conv(q - c d, W / c, b)
+    Conv(x, W, b) * c + d       -> Conv(x, c W, c b + d)
+
+The subtraction stays in front of the first convolution: its zero border stands for a grey of c d, not for black.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from starcast.export.passes.facts import numbers, scalar
+from starcast.export.passes.rule import ExactRule
+
+
+class ScaleIntoFirst(ExactRule):
+    """A division of the picture in front of a subtraction and a convolution."""
+
+    def pattern(self, op: Any, x: Any, divisor: Any, shift: Any, weight: Any) -> Any:
+        inner_scaled = op.Div(x, divisor, _outputs=["inner_scaled"])
+        inner_shifted = op.Sub(inner_scaled, shift, _outputs=["inner_shifted"])
+        return op.Conv(inner_shifted, weight, _allow_other_inputs=True, _outputs=["found"])
+
+    def refusal(self, divisor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value) -> str | None:
+        if not scalar(divisor) or scalar(shift) is None:
+            return "the picture is not scaled by constants"
+        return None if numbers(weight) is not None else "its weight is no constant"
+
+    def rewrite(
+        self, op: Any, found: ir.Value, x: ir.Value, divisor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value
+    ) -> Any:
+        conv = _node(found)
+        by, less = float(scalar(divisor) or 1), float(scalar(shift) or 0)
+        centred = op.Sub(x, _constant(op, np.array(by * less), f"{conv.name}.centre"), _name=f"{conv.name}.centred")
+        kernel = _constant(op, _float64(weight) / by, f"{weight.name}.bytes")
+        return op.Conv(centred, kernel, *conv.inputs[2:], **_attributes(conv), _name=f"{conv.name}.bytes")
+
+
+class ScaleIntoLast(ExactRule):
+    """A multiplication and an addition behind a convolution."""
+
+    def pattern(self, op: Any, x: Any, weight: Any, bias: Any, factor: Any, shift: Any) -> Any:
+        inner_made = op.Conv(x, weight, bias, _outputs=["inner_made"])
+        inner_scaled = op.Mul(inner_made, factor, _outputs=["inner_scaled"])
+        return op.Add(inner_scaled, shift, _outputs=["found"])
+
+    def refusal(self, factor: ir.Value, shift: ir.Value, weight: ir.Value, bias: ir.Value, **_: ir.Value) -> str | None:
+        if scalar(factor) is None or scalar(shift) is None:
+            return "the picture is not scaled by constants"
+        return "its weights are no constants" if numbers(weight) is None or numbers(bias) is None else None
+
+    def rewrite(
+        self, op: Any, inner_made: ir.Value, x: ir.Value, weight: ir.Value, bias: ir.Value, factor: ir.Value,
+        shift: ir.Value, **_: ir.Value,
+    ) -> Any:  # fmt: skip
+        conv = _node(inner_made)
+        by, more = float(scalar(factor) or 0), float(scalar(shift) or 0)
+        kernel = _constant(op, _float64(weight) * by, f"{weight.name}.bytes")
+        offset = _constant(op, _float64(bias) * by + more, f"{bias.name}.bytes")
+        return op.Conv(x, kernel, offset, **_attributes(conv), _name=f"{conv.name}.bytes")
+
+
+def _node(value: ir.Value) -> ir.Node:
+    node = value.producer()
+    assert node is not None
+    return node
+
+
+def _attributes(node: ir.Node) -> dict[str, Any]:
+    return {name: attribute.value for name, attribute in node.attributes.items()}
+
+
+def _float64(value: ir.Value) -> Any:
+    array = numbers(value)
+    assert array is not None
+    return array.astype(np.float64)
+
+
+def _constant(op: Any, array: Any, name: str) -> Any:
+    return op.initializer(ir.tensor(array.astype(np.float32), name=name), name=name)

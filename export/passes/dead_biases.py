@@ -1,0 +1,60 @@
+"""Biases that no output depends on: dropped.
+
+A bias adds one number to a whole channel. Norms over the channel take it away again; sums, 1x1 convolutions, means and
+repetitions without a border make another such number of it. Where every reader ends at a norm, the bias is dead. (In a
+StarGAN v2 without high-pass filters, all but the last convolution's are.)
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from starcast.export.passes.facts import numbers, readers, scalar
+from starcast.export.passes.rule import Outcome
+
+_CONVOLUTIONS = {"Conv", "ConvTranspose"}
+
+
+def drop_dead_biases(model: ir.Model) -> Outcome:
+    """Remove the bias of every convolution that only norms see at last."""
+    fired, declined = 0, []
+    for node in model.graph:
+        if node.op_type not in _CONVOLUTIONS or len(node.inputs) < 3 or node.inputs[2] is None:
+            continue
+        reason = _why_seen(node.outputs[0])
+        if reason is None:
+            node.resize_inputs(2)
+            fired += 1
+        else:
+            declined.append(f"{node.name}: {reason}")
+    RemoveUnusedNodesPass()(model)
+    return Outcome(fired, tuple(declined))
+
+
+def _why_seen(value: ir.Value) -> str | None:
+    """Why a number added to a whole channel of this value changes the graph's output; None where it does not."""
+    if value.is_graph_output():
+        return "the graph's output depends on it"
+    for node in readers(value):
+        if node.op_type == "InstanceNormalization" and node.inputs[0] is value:
+            continue
+        reason = _why_not_a_constant(node, value) or _why_seen(node.outputs[0])
+        if reason is not None:
+            return reason
+    return None
+
+
+def _why_not_a_constant(node: ir.Node, value: ir.Value) -> str | None:
+    """Why a node does not turn a number on a whole channel into another such number."""
+    borderless = not any(node.attributes.get_ints("pads", [0])) and (
+        node.attributes.get_string("auto_pad", "NOTSET") in {"NOTSET", "VALID"}
+    )
+    passes = (
+        node.op_type == "Add"
+        or (node.op_type in {"Mul", "Div"} and node.inputs[0] is value and scalar(node.inputs[1]) is not None)
+        or (node.op_type == "AveragePool" and borderless)
+        or node.op_type == "Resize"
+        or (node.op_type == "Conv" and borderless and numbers(node.inputs[1]) is not None and node.inputs[0] is value)
+    )
+    return None if passes else f"{node.name} ({node.op_type}) sees it"

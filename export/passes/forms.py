@@ -1,0 +1,78 @@
+"""Forms of a frame graph: which exact rewrites make each, in order.
+
+What pays where, and the figures behind it: `benchmarks/results/forms.json`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import onnx_ir as ir
+
+from starcast.errors import OptionError
+from starcast.export.passes.byte_range import ScaleIntoFirst, ScaleIntoLast
+from starcast.export.passes.dead_biases import drop_dead_biases
+from starcast.export.passes.resampling import (
+    EnlargedIn9,
+    EnlargedIn16,
+    EnlargedInPhases,
+    EnlargeLast,
+    PooledIn9,
+    PooledIn16,
+    PoolFirst,
+)
+from starcast.export.passes.residual_scale import carry_residual_scales
+from starcast.export.passes.rule import ExactRule, Outcome, Rewrite, apply_rules
+from starcast.export.passes.style_products import fold_one_plus_gamma, join_style_products
+
+
+def _rules(name: str, summary: str, *kinds: type[ExactRule]) -> Rewrite:
+    return Rewrite(name, summary, partial(_apply, kinds=kinds))
+
+
+def _apply(model: ir.Model, kinds: Sequence[type[ExactRule]]) -> Outcome:
+    return apply_rules(model, *kinds)
+
+
+DEAD_BIASES = Rewrite("dead-biases", "drop the biases that a norm takes away again", drop_dead_biases)
+ONE_PLUS_GAMMA = Rewrite("one-plus-gamma", "AdaIN's 1 + gamma into the style's matrix product", fold_one_plus_gamma)
+STYLE_PRODUCTS = Rewrite("style-products", "all matrix products of the style in one", join_style_products)
+SHORTCUT = _rules("shortcut", "1x1 convolutions on the small side of a resampling", PoolFirst, EnlargeLast)
+POOLED_9 = _rules("pooled-9", "3x3 and mean: a 2x2 box, then 3x3 with stride 2", PooledIn9)
+POOLED_16 = _rules("pooled-16", "3x3 and mean: one 4x4 with stride 2", PooledIn16)
+ENLARGED_9 = _rules("enlarged-9", "enlarge and 3x3: a transposed 3x3 with stride 2, then a 2x2 box", EnlargedIn9)
+ENLARGED_16 = _rules("enlarged-16", "enlarge and 3x3: one transposed 4x4 with stride 2", EnlargedIn16)
+ENLARGED_PHASES = _rules("enlarged-phases", "enlarge and 3x3: four 2x2, interleaved", EnlargedInPhases)
+RESIDUAL_SCALE = Rewrite("residual-scale", "the residuals' factors into the norms' epsilon", carry_residual_scales)
+BYTE_RANGE = _rules("byte-range", "0..255 <-> -1..1 into the first and last weights", ScaleIntoFirst, ScaleIntoLast)
+
+_FIRST = (DEAD_BIASES, ONE_PLUS_GAMMA, STYLE_PRODUCTS, SHORTCUT)
+_LAST = (RESIDUAL_SCALE, BYTE_RANGE)
+
+FORMS: Mapping[str, tuple[Rewrite, ...]] = {
+    "plain": (),
+    "taps9": (*_FIRST, POOLED_9, ENLARGED_9, *_LAST),
+    "taps16": (*_FIRST, POOLED_16, ENLARGED_16, *_LAST),
+    "phases": (*_FIRST, POOLED_16, ENLARGED_PHASES, *_LAST),
+}
+REWRITES: Mapping[str, Rewrite] = {rewrite.name: rewrite for form in FORMS.values() for rewrite in form}
+
+
+@dataclass(frozen=True)
+class Step:
+    """A rewrite that was applied, and what came of it."""
+
+    rewrite: Rewrite
+    outcome: Outcome
+
+
+def apply_form(model: ir.Model, form: str, without: Sequence[str] = ()) -> list[Step]:
+    """Rewrite a frame graph in place. Raises OptionError for an unknown form or rewrite."""
+    if form not in FORMS:
+        raise OptionError(f"--form is {form!r}: give one of {', '.join(FORMS)}")
+    unknown = [name for name in without if name not in REWRITES]
+    if unknown:
+        raise OptionError(f"--without names {unknown[0]!r}: known are {', '.join(REWRITES)}")
+    return [Step(rewrite, rewrite.apply(model)) for rewrite in FORMS[form] if rewrite.name not in without]

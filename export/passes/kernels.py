@@ -1,0 +1,55 @@
+"""Kernels that do a resampling and a 3x3 convolution at once: arithmetic on weights in float64, rounded once.
+
+One axis at a time, with the taps of a kernel w = (w0, w1, w2) in correlation order,
+y[p] = w0 u[p-1] + w1 u[p] + w2 u[p+1]; both axes take the same map. Weights are (out, in, 3, 3) as a Conv holds them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Weights = NDArray[np.float32]
+
+# A 3-tap kernel, then the mean of two neighbours (times two): 4 taps. w * (1, 1).
+_WIDENED = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]], np.float64)
+# On an enlarged picture u[2i] = u[2i+1] = x[i]: even outputs read x[i-1] and x[i], odd ones x[i] and x[i+1].
+_PHASES = (
+    np.array([[1, 0, 0], [0, 1, 1]], np.float64),
+    np.array([[1, 1, 0], [0, 0, 1]], np.float64),
+)
+
+
+def pooled_4x4(weight: Weights) -> Weights:
+    """Conv 3x3 (pad 1), then the mean of 2x2 == Conv 4x4 (stride 2, pad 1) with these."""
+    return _rounded(_mapped(weight, _WIDENED, _WIDENED) / 4)
+
+
+def enlarged_4x4(weight: Weights) -> Weights:
+    """Nearest 2x, then Conv 3x3 (pad 1) == ConvTranspose 4x4 (stride 2, pad 1) with these, (in, out, 4, 4)."""
+    return _rounded(_mapped(weight, _WIDENED, _WIDENED)[:, :, ::-1, ::-1].swapaxes(0, 1))
+
+
+def enlarged_3x3(weight: Weights) -> Weights:
+    """Nearest 2x, then Conv 3x3 (pad 1) == ConvTranspose 3x3 (stride 2, no pad) with these, (in, out, 3, 3), then the
+    mean of 2x2 (stride 1, no pad).
+
+    Nearest 2x is zeros put in between, then a sum of two neighbours; that sum is taken last. It is a mean here, so
+    the weights are four times as large.
+    """
+    return _rounded(4 * weight.astype(np.float64)[:, :, ::-1, ::-1].swapaxes(0, 1))
+
+
+def phase_2x2(weight: Weights, row: int, column: int) -> Weights:
+    """Nearest 2x, then Conv 3x3 (pad 1): every second output, from that row and column (0 or 1) on, is a Conv 2x2 with
+    these. Phase 0 pads one zero before, phase 1 one zero after."""
+    return _rounded(_mapped(weight, _PHASES[row], _PHASES[column]))
+
+
+def _mapped(weight: Weights, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    mapped: NDArray[np.float64] = np.einsum("ap,bq,oipq->oiab", rows, columns, weight.astype(np.float64))
+    return mapped
+
+
+def _rounded(weight: NDArray[np.float64]) -> Weights:
+    return np.ascontiguousarray(weight, np.float32)

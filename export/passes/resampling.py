@@ -1,0 +1,163 @@
+"""Convolutions beside a resampling: done with fewer products, the same numbers.
+
+    shortcut   Conv1x1 then pool -> pool then Conv1x1;  enlarge then Conv1x1 -> Conv1x1 then enlarge
+    pooled     Conv3x3 then pool                  36 products an output
+               -> Conv4x4 stride 2                16   `taps16`
+               -> box 2x2, then Conv3x3 stride 2   9   `taps9`
+    enlarged   enlarge then Conv3x3               36 products an input
+               -> ConvTranspose4x4 stride 2       16   `taps16`
+               -> ConvTranspose3x3 stride 2, box   9   `taps9`
+               -> four Conv2x2, interleaved       16   `phases`
+
+Borders are exact. Which form wins depends on the engine: see forms.py. Formulas: kernels.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from starcast.export.passes import kernels
+from starcast.export.passes.facts import convolution, doubling, halving, kernel_side, numbers
+from starcast.export.passes.rule import ExactRule
+
+_BOX = {"kernel_shape": [2, 2], "strides": [1, 1]}
+
+
+class PoolFirst(ExactRule):
+    """A 1x1 convolution and a mean commute: the mean goes first, and the convolution sees a quarter of the pixels."""
+
+    def pattern(self, op: Any, x: Any, weight: Any) -> Any:
+        inner = op.Conv(x, weight, _allow_other_inputs=True, _outputs=["inner"])
+        return op.AveragePool(inner, _outputs=["found"])
+
+    def concerns(self, inner: ir.Value, **_: ir.Value) -> bool:
+        return kernel_side(_node(inner)) == 1
+
+    def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
+        return convolution(_node(inner), side=1, pad=0) or halving(_node(found))
+
+    def rewrite(self, op: Any, found: ir.Value, inner: ir.Value, x: ir.Value, **_: ir.Value) -> Any:
+        pool, conv = _node(found), _node(inner)
+        smaller = op.AveragePool(x, **_attributes(pool), _name=f"{pool.name}.first")
+        return op.Conv(smaller, *conv.inputs[1:], **_attributes(conv), _name=f"{conv.name}.small")
+
+
+class EnlargeLast(ExactRule):
+    """A 1x1 convolution and a repetition of pixels commute: the convolution goes first, on a quarter of the pixels."""
+
+    def pattern(self, op: Any, x: Any, weight: Any) -> Any:
+        inner = op.Resize(x, _allow_other_inputs=True, _outputs=["inner"])
+        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
+
+    def concerns(self, found: ir.Value, **_: ir.Value) -> bool:
+        return kernel_side(_node(found)) == 1
+
+    def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
+        return convolution(_node(found), side=1, pad=0) or doubling(_node(inner))
+
+    def rewrite(self, op: Any, found: ir.Value, inner: ir.Value, x: ir.Value, **_: ir.Value) -> Any:
+        resize, conv = _node(inner), _node(found)
+        small = op.Conv(x, *conv.inputs[1:], **_attributes(conv), _name=f"{conv.name}.small")
+        return op.Resize(small, *resize.inputs[1:], **_attributes(resize), _name=f"{resize.name}.last")
+
+
+class _Pooled(ExactRule):
+    """Conv3x3, then the mean of 2x2."""
+
+    def pattern(self, op: Any, x: Any, weight: Any) -> Any:
+        inner = op.Conv(x, weight, _allow_other_inputs=True, _outputs=["inner"])
+        return op.AveragePool(inner, _outputs=["found"])
+
+    def concerns(self, inner: ir.Value, **_: ir.Value) -> bool:
+        return kernel_side(_node(inner)) == 3
+
+    def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
+        return convolution(_node(inner), side=3, pad=1) or halving(_node(found))
+
+
+class PooledIn16(_Pooled):
+    """One Conv4x4 with stride 2."""
+
+    def rewrite(self, op: Any, inner: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
+        conv = _node(inner)
+        kernel = _constant(op, kernels.pooled_4x4(numbers(weight)), f"{weight.name}.pooled")  # type: ignore[arg-type]
+        return op.Conv(x, kernel, *conv.inputs[2:], strides=[2, 2], pads=[1, 1, 1, 1], _name=f"{conv.name}.pooled")
+
+
+class PooledIn9(_Pooled):
+    """The mean of every 2x2 square, the zeros outside counted, then a Conv3x3 with stride 2: the means commute."""
+
+    def rewrite(self, op: Any, inner: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
+        conv = _node(inner)
+        means = op.AveragePool(x, **_BOX, pads=[1, 1, 1, 1], count_include_pad=1, _name=f"{conv.name}.box")
+        return op.Conv(means, weight, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.pooled")
+
+
+class _Enlarged(ExactRule):
+    """Every pixel twice along both axes, then Conv3x3."""
+
+    def pattern(self, op: Any, x: Any, weight: Any) -> Any:
+        inner = op.Resize(x, _allow_other_inputs=True, _outputs=["inner"])
+        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
+
+    def concerns(self, found: ir.Value, **_: ir.Value) -> bool:
+        return kernel_side(_node(found)) == 3
+
+    def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
+        return convolution(_node(found), side=3, pad=1) or doubling(_node(inner))
+
+
+class EnlargedIn16(_Enlarged):
+    """One ConvTranspose4x4 with stride 2."""
+
+    def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
+        conv = _node(found)
+        kernel = _constant(op, kernels.enlarged_4x4(numbers(weight)), f"{weight.name}.enlarged")  # type: ignore[arg-type]
+        return op.ConvTranspose(
+            x, kernel, *conv.inputs[2:], strides=[2, 2], pads=[1, 1, 1, 1], _name=f"{conv.name}.enlarged"
+        )
+
+
+class EnlargedIn9(_Enlarged):
+    """ConvTranspose3x3 with stride 2, then the mean of every 2x2 square. (A bias is the same before the mean.)"""
+
+    def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
+        conv = _node(found)
+        kernel = _constant(op, kernels.enlarged_3x3(numbers(weight)), f"{weight.name}.enlarged")  # type: ignore[arg-type]
+        spread = op.ConvTranspose(x, kernel, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.enlarged")
+        return op.AveragePool(spread, **_BOX, _name=f"{conv.name}.box")
+
+
+class EnlargedInPhases(_Enlarged):
+    """Four Conv2x2, one for each place of an output in its 2x2 square, then interleaved: for engines that have no
+    ConvTranspose in the precision that is wanted."""
+
+    def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
+        conv = _node(found)
+        parts = []
+        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            phase = f"phase{row}{column}"
+            kernel = _constant(
+                op, kernels.phase_2x2(numbers(weight), row, column), f"{weight.name}.{phase}"  # type: ignore[arg-type]
+            )  # fmt: skip
+            pads = [1 - row, 1 - column, row, column]
+            parts.append(op.Conv(x, kernel, *conv.inputs[2:], pads=pads, _name=f"{conv.name}.{phase}"))
+        stacked = op.Concat(*parts, axis=1, _name=f"{conv.name}.phases")
+        return op.DepthToSpace(stacked, blocksize=2, mode="DCR", _name=f"{conv.name}.interleaved")
+
+
+def _node(value: ir.Value) -> ir.Node:
+    node = value.producer()
+    assert node is not None
+    return node
+
+
+def _attributes(node: ir.Node) -> dict[str, Any]:
+    return {name: attribute.value for name, attribute in node.attributes.items()}
+
+
+def _constant(op: Any, array: np.ndarray, name: str) -> Any:
+    return op.initializer(ir.tensor(array, name=name), name=name)

@@ -1,0 +1,88 @@
+"""What every exact rewrite is: a name, a sentence, and a function on a graph that says what it did and what it left.
+
+Rewrites of a few neighbouring nodes are ExactRules, which onnxscript's rewriter matches; those that have to see the
+whole graph are plain functions on onnx-ir.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnxscript.rewriter import pattern
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How often a rewrite fired, and where it did not and why: `decode.2.conv1: it is grouped`."""
+
+    fired: int
+    declined: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """A named exact rewrite. `apply` works in place."""
+
+    name: str
+    summary: str
+    apply: Callable[[ir.Model], Outcome]
+
+
+class ExactRule(pattern.RewriteRuleClassBase):
+    """A pattern, the reasons against rewriting it, and what it becomes. The pattern's last node is called `found`."""
+
+    def __init__(self) -> None:
+        super().__init__(remove_nodes=False)
+        self.declined: dict[str, str] = {}
+
+    def concerns(self, *_: Any, **__: Any) -> bool:
+        """False for places that only look like the pattern: another rewrite's, not worth a word."""
+        return True
+
+    @abstractmethod
+    def refusal(self, *_: Any, **__: Any) -> str | None:
+        """Why this place is left as it is; None where the rewrite is exact. Takes the pattern's values by name."""
+
+    def check(self, *_: Any, **values: Any) -> pattern.MatchResult:
+        result = pattern.MatchResult()
+        place = values["found"].producer()
+        assert place is not None
+        if not self.concerns(**values):
+            return result.fail("another kind of node", place)
+        reason = self.refusal(**values) or _seen_from_outside(values)
+        if reason is None:
+            self.declined.pop(str(place.name), None)
+            return result
+        self.declined[str(place.name)] = reason
+        return result.fail(reason, place)
+
+
+def apply_rules(model: ir.Model, *kinds: type[ExactRule]) -> Outcome:
+    """Rewrite until nothing changes; one rewrite may make way for another."""
+    fired, declined = 0, {}
+    while True:
+        rules = [kind() for kind in kinds]
+        changed = pattern.RewriteRuleSet([_as_rule(rule) for rule in rules], commute=True).apply_to_model(model)
+        declined = {place: reason for rule in rules for place, reason in rule.declined.items()}
+        fired += changed
+        if not changed:
+            break
+    RemoveUnusedNodesPass()(model)
+    return Outcome(fired, tuple(f"{place}: {reason}" for place, reason in declined.items()))
+
+
+def _as_rule(rule: ExactRule) -> Any:
+    return pattern.RewriteRule(rule.pattern, rule.rewrite, rule.check, name=rule.name, remove_nodes=False)
+
+
+def _seen_from_outside(values: dict[str, Any]) -> str | None:
+    """Inner values with other readers: the old nodes would have to stay, and the work would be done twice."""
+    for name, value in values.items():
+        if name.startswith("inner") and (len(value.uses()) > 1 or value.is_graph_output()):
+            return "something else reads what lies between"
+    return None

@@ -1,0 +1,153 @@
+"""The style's matrix products: all in one, and the 1 of AdaIN's 1 + gamma in its bias.
+
+[Gemm(s, W_k, b_k)]          -> Split(Gemm(s, [W_1; W_2; …], [b_1; b_2; …]))
+1 + Split(Gemm(s, W, b))[0]  -> Split(Gemm(s, W, b + (1, …, 1, 0, …, 0)))[0]
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from starcast.export.passes.facts import numbers, readers, scalar
+from starcast.export.passes.rule import Outcome
+
+
+def fold_one_plus_gamma(model: ir.Model) -> Outcome:
+    """Constants that are added to a part of a matrix product become a part of its bias."""
+    fired, declined = 0, []
+    for node in list(model.graph):
+        if node.op_type != "Add":
+            continue
+        for part, constant in (tuple(node.inputs), tuple(reversed(node.inputs))):
+            number = scalar(constant)
+            split = _producer(part, "Split")
+            if number is None or split is None:
+                continue
+            reason = _why_not_into_bias(node, split)
+            if reason is not None:
+                declined.append(f"{node.name}: {reason}")
+                continue
+            assert part is not None
+            _add_to_bias(model.graph, split, split.outputs.index(part), number)
+            node.outputs[0].replace_all_uses_with(part)
+            model.graph.remove(node, safe=True)
+            fired += 1
+    RemoveUnusedNodesPass()(model)
+    return Outcome(fired, tuple(declined))
+
+
+def join_style_products(model: ir.Model) -> Outcome:
+    """Matrix products with constant weights of one graph input become one, and a Split."""
+    graph = model.graph
+    groups: dict[ir.Value, list[ir.Node]] = defaultdict(list)
+    declined = []
+    for node in graph:
+        if node.op_type == "Gemm" and node.inputs[0] is not None and node.inputs[0].is_graph_input():
+            if _is_linear(node):
+                groups[node.inputs[0]].append(node)
+            else:
+                declined.append(f"{node.name}: it is no x W^T + b with constant weights")
+    fired = 0
+    for style, products in groups.items():
+        if len(products) > 1:
+            _join(graph, style, products)
+            fired += len(products)
+    RemoveUnusedNodesPass()(model)
+    return Outcome(fired, tuple(declined))
+
+
+def _producer(value: ir.Value | None, operator: str) -> ir.Node | None:
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type == operator else None
+
+
+def _gemm_behind(split: ir.Node) -> ir.Node | None:
+    """The product whose output, perhaps reshaped to [N, C, 1, 1], is split along its channels."""
+    if split.attributes.get_int("axis", 0) != 1:
+        return None
+    reshape = _producer(split.inputs[0], "Reshape")
+    return _producer(reshape.inputs[0] if reshape is not None else split.inputs[0], "Gemm")
+
+
+def _why_not_into_bias(add: ir.Node, split: ir.Node) -> str | None:
+    gemm = _gemm_behind(split)
+    if gemm is None or not _is_linear(gemm):
+        return "what it adds to is no part of a matrix product with constant weights"
+    between = [gemm.outputs[0], split.inputs[0]]
+    if any(len(readers(value)) > 1 for value in between if value is not None):
+        return "the product is read elsewhere, too"
+    part = add.inputs[0] if add.inputs[0] in split.outputs else add.inputs[1]
+    assert part is not None
+    return "the part is read without the constant, too" if len(readers(part)) > 1 else None
+
+
+def _add_to_bias(graph: ir.Graph, split: ir.Node, part: int, number: float) -> None:
+    gemm = _gemm_behind(split)
+    assert gemm is not None
+    bias = numbers(gemm.inputs[2])
+    assert bias is not None
+    widths = _widths(split, len(bias))
+    start = sum(widths[:part])
+    changed = bias.astype(np.float64)
+    changed[start : start + widths[part]] += number
+    assert gemm.inputs[2] is not None
+    gemm.replace_input_with(2, _constant(graph, f"{gemm.inputs[2].name}.plus", changed.astype(np.float32)))
+
+
+def _widths(split: ir.Node, total: int) -> list[int]:
+    given = numbers(split.inputs[1]) if len(split.inputs) > 1 else None
+    if given is not None:
+        return [int(width) for width in given]
+    count = len(split.outputs)
+    return [total // count] * count
+
+
+def _is_linear(gemm: ir.Node) -> bool:
+    """x W^T + b."""
+    attributes = gemm.attributes
+    return (
+        attributes.get_int("transB", 0) == 1
+        and attributes.get_int("transA", 0) == 0
+        and attributes.get_float("alpha", 1.0) == 1
+        and attributes.get_float("beta", 1.0) == 1
+        and numbers(gemm.inputs[1]) is not None
+        and len(gemm.inputs) > 2
+        and (bias := numbers(gemm.inputs[2])) is not None
+        and bias.ndim == 1
+    )
+
+
+def _join(graph: ir.Graph, style: ir.Value, products: list[ir.Node]) -> None:
+    weights = [_numbers(product.inputs[1]) for product in products]
+    biases = [_numbers(product.inputs[2]) for product in products]
+    weight = _constant(graph, "style.weight", np.concatenate(weights))
+    bias = _constant(graph, "style.bias", np.concatenate(biases))
+    joined = ir.node("Gemm", [style, weight, bias], {"transB": 1}, name="style.product")
+    widths = _constant(graph, "style.widths", np.array([len(part) for part in biases], np.int64))
+    split = ir.node(
+        "Split", [joined.outputs[0], widths], {"axis": 1}, num_outputs=len(products), name="style.parts"
+    )  # fmt: skip
+    joined.outputs[0].name = "style.product"
+    graph.insert_before(products[0], [joined, split])
+    for product, part in zip(products, split.outputs, strict=True):
+        part.name = f"{product.name}.part"
+        product.outputs[0].replace_all_uses_with(part)
+        graph.remove(product, safe=True)
+
+
+def _numbers(value: ir.Value | None) -> Any:
+    array = numbers(value)
+    assert array is not None
+    return array
+
+
+def _constant(graph: ir.Graph, name: str, array: Any) -> ir.Value:
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    graph.initializers[name] = value
+    return value
