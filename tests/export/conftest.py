@@ -11,12 +11,12 @@ import onnx_ir as ir
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from starcast.export.options import ExportOptions
 from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
 from starcast.runtime.bundle import Bundle
-from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config, averaged_copy, build_networks
+from starcast.train.networks.random_weights import random_networks as random_weights
+from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
 
 ORACLE = Path(__file__).resolve().parents[1] / "oracles" / "stargan_v2_hpf0"
 
@@ -34,19 +34,6 @@ class Traced:
     generator: Path
     mapping: Path
     style_encoder: Path
-
-
-def _random_networks(config: StarGANv2Config, seed: int = 0) -> Networks:
-    """Averaged networks whose every parameter is random, so that a bias or a norm that is lost shows."""
-    networks = averaged_copy(build_networks(config, seed))
-    draws = torch.Generator().manual_seed(seed + 1)
-    for _, network in networks.items():
-        for module in network.modules():
-            if isinstance(module, nn.InstanceNorm2d):
-                module.weight.data.normal_(1, 0.3, generator=draws)
-            if isinstance(module, nn.InstanceNorm2d | nn.Conv2d | nn.Linear) and module.bias is not None:
-                module.bias.data.normal_(0, 0.2, generator=draws)
-    return networks.eval()
 
 
 def _trace_all(networks: Networks, config: StarGANv2Config, folder: Path) -> Traced:
@@ -72,7 +59,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def random_networks() -> Callable[..., Networks]:
     """A function (config, seed=0) -> averaged networks with every parameter random."""
-    return _random_networks
+    return random_weights
 
 
 @pytest.fixture(scope="session")
@@ -84,7 +71,7 @@ def trace_all() -> Callable[[Networks, StarGANv2Config, Path], Traced]:
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Traced:
     """Networks for 32x32 pictures and three domains, and their graphs. Do not write into them."""
-    return _trace_all(_random_networks(SMALL), SMALL, tmp_path_factory.mktemp("small"))
+    return _trace_all(random_weights(SMALL), SMALL, tmp_path_factory.mktemp("small"))
 
 
 @pytest.fixture
