@@ -94,6 +94,32 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     batches: tuple[int, ...]
 
 
+class DomainQuality(msgspec.Struct, frozen=True, kw_only=True):
+    """How near the translations into one domain are to float32's, of their bytes: PSNR in dB (peak 255; 100 where all
+    are equal) and SSIM, over pictures that nothing was calibrated on."""
+
+    pictures: int
+    psnr_mean: float
+    psnr_worst: float
+    ssim_mean: float
+    ssim_worst: float
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gate of a precision below float32 measured, the worst of the variant's engines, by domain."""
+
+    domains: dict[str, DomainQuality]
+
+
+class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer that a quantised variant leaves in float32: its share of the FLOP, and the PSNR that it brings (dB, on
+    the pictures of the search, on top of the layers kept before it)."""
+
+    layer: str
+    flop_share: float
+    psnr_gain: float
+
+
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One frame graph: `image` uint8 [N, H, W, 3] and a condition -> uint8 [N, H, W, 3], called `translation`.
 
@@ -110,8 +136,11 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     max_batch: Positive | None = None  # None: any
     sizes: tuple[tuple[int, int], ...] | None = None  # None: every multiple of the source's stride
     parity: Parity
+    quality: Quality | None = None  # of a precision below float32
+    kept: tuple[KeptLayer, ...] = ()
     flop: int  # a picture at the trained size, 2 a multiply-add, convolutions only
-    bytes: int
+    bytes: int  # of the graph and the weights that it reads
+    rewrites: dict[str, int] = {}  # exact rewrites by name, and how often each was applied
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
