@@ -52,18 +52,18 @@ def opened(
     the caller compiles without them.
     """
     try:
-        private = _private(user_cache() if folder is None else folder)
+        place = private(user_cache() if folder is None else folder)
     except (OSError, RuntimeError):  # RuntimeError: the user has no home
         return None
-    if private is None:
+    if place is None:
         return None
-    file = private / hashlib.sha256("\n".join((*facts, processor())).encode()).hexdigest()
+    file = place / hashlib.sha256("\n".join((*facts, processor())).encode()).hexdigest()
     content = _read(file)
     if content is None:
         content = compile_graph()
         with contextlib.suppress(OSError):  # a full disk costs time at the next start, not this one
             write_bytes(file, _MAGIC + hashlib.sha256(content).digest() + content)
-            _make_room(private)
+            _make_room(place)
     try:
         return load(content)
     except refusals:
@@ -84,7 +84,7 @@ def processor() -> str:
     return "\n".join([platform.machine(), *kept])
 
 
-def _private(folder: Path) -> Path | None:
+def private(folder: Path) -> Path | None:
     """The folder, made if need be; None where someone else could put files there."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if hasattr(os, "geteuid"):
@@ -109,7 +109,9 @@ def _read(file: Path) -> bytes | None:
 
 
 def _make_room(folder: Path) -> None:
-    files = sorted(((path, path.stat()) for path in folder.iterdir()), key=lambda pair: -pair[1].st_mtime)
+    files = sorted(
+        ((path, path.stat()) for path in folder.iterdir() if path.is_file()), key=lambda pair: -pair[1].st_mtime
+    )
     total = 0
     for number, (path, facts) in enumerate(files):
         total += facts.st_size

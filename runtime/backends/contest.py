@@ -1,0 +1,138 @@
+"""Which of several ways to run a model is the fastest on this machine, now.
+
+The best so far meets each further one in alternating rounds, so that a machine that slows down slows both: a ratio
+from one match is sound where milliseconds of different minutes are not. The loser is closed at once, so that never
+more than two models are in memory, and the winner is handed over as it is, opened and warm.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from starcast.errors import EngineError
+
+BUDGET_S = 8.0
+MOST_ROUNDS = 7
+CLEAR = 1.25  # after two rounds, a match with this ratio is decided
+AHEAD = 0.98  # of the best's time: what is hardly faster does not replace what stands before it in the table
+
+
+class Closable(Protocol):
+    """What has been opened."""
+
+    def close(self) -> None: ...
+
+
+Opened = TypeVar("Opened", bound=Closable)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Seconds a run, at the pace that the machine had in the last match; or why there is none."""
+
+    seconds: float | None
+    left_out: str | None = None
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Opened]):
+    """The winner, its number, and a figure for everyone, in their order."""
+
+    winner: Opened
+    best: int
+    figures: tuple[Figure, ...]
+
+
+def contest(
+    openers: list[Callable[[], Opened]],
+    run: Callable[[Opened], object],
+    *,
+    budget_s: float = BUDGET_S,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Outcome[Opened]:
+    """Open each in its order, let it meet the best so far, keep the faster.
+
+    The first one that opens always takes part. A later one is left out if it might not be opened and meet the best
+    once within `budget_s`, going by the slowest so far. One that fails to open or run is left out with what it said;
+    if all fail, the first one's EngineError is raised.
+    """
+    start = clock()
+    figures: list[Figure] = []
+    failures: list[EngineError] = []
+    best: tuple[int, Opened, float] | None = None  # its number, what was opened, seconds of a run
+    slowest = 0.0  # to open and run once
+    try:
+        for number, opener in enumerate(openers):
+            began = clock()
+            if best is not None and began - start + slowest + 2 * best[2] > budget_s:
+                figures.append(Figure(None, f"not within {budget_s:g} s"))
+                continue
+            until = start + budget_s * (number + 1) / len(openers)  # a close match leaves time for the rest
+            try:
+                challenger, first_s = _warm(opener, run, clock)
+                slowest = max(slowest, clock() - began)
+                held_s, new_s = _match(best and best[1], challenger, run, until, clock) or (None, first_s)
+            except EngineError as error:
+                failures.append(error)
+                figures.append(Figure(None, str(error)))
+                continue
+            if best is None or held_s is None:
+                best = number, challenger, new_s
+            else:
+                pace = held_s / best[2]
+                figures = [Figure(figure.seconds and figure.seconds * pace, figure.left_out) for figure in figures]
+                wins = new_s < AHEAD * held_s
+                (best[1] if wins else challenger).close()
+                best = (number, challenger, new_s) if wins else (best[0], best[1], held_s)
+            figures.append(Figure(new_s))
+    except BaseException:
+        if best is not None:
+            best[1].close()
+        raise
+    if best is None:
+        raise failures[0]
+    return Outcome(best[1], best[0], tuple(figures))
+
+
+def _warm(
+    opener: Callable[[], Opened], run: Callable[[Opened], object], clock: Callable[[], float]
+) -> tuple[Opened, float]:
+    """What was opened, after its first run, and what that took. The first run allocates: it is no measure of speed."""
+    opened = opener()
+    try:
+        return opened, _timed(opened, run, clock)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _match(
+    held: Opened | None, new: Opened, run: Callable[[Opened], object], until: float, clock: Callable[[], float]
+) -> tuple[float, float] | None:
+    """The least seconds of each over rounds in which the two take turns to begin; None without an opponent."""
+    if held is None:
+        return None
+    held_s = new_s = float("inf")
+    try:
+        for number in range(MOST_ROUNDS):
+            for turn in (False, True) if number % 2 else (True, False):
+                if turn:
+                    held_s = min(held_s, _timed(held, run, clock))
+                else:
+                    new_s = min(new_s, _timed(new, run, clock))
+            decided = number > 0 and max(held_s, new_s) > CLEAR * min(held_s, new_s)
+            if decided or clock() + held_s + new_s > until:
+                break
+    except BaseException:
+        new.close()
+        raise
+    return held_s, new_s
+
+
+def _timed(opened: Opened, run: Callable[[Opened], object], clock: Callable[[], float]) -> float:
+    start = clock()
+    run(opened)
+    return clock() - start

@@ -1,0 +1,75 @@
+"""One variant of a bundle on one engine: pictures and styles in, pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import BundleError
+from starcast.runtime.backends.base import Backend, EngineOptions, Session
+from starcast.runtime.bundle import Bundle, Variant
+
+
+class Frames:
+    """A frame graph, opened, and the bundle's other graphs on the same engine, opened when they are first needed.
+
+    `engine` and `variant` say what runs. Raises EngineError, and BundleError where a file has changed.
+    """
+
+    def __init__(self, bundle: Bundle, engine: Backend, variant: Variant, options: EngineOptions) -> None:
+        self.engine = engine
+        self.variant = variant
+        self._bundle = bundle
+        self._options = options
+        self._sessions: dict[str, Session] = {}
+        self._scales: tuple[bytes, NDArray[Any]] | None = None  # styles' bytes, what their product made of them
+        self.session(variant.file)
+
+    def __call__(self, images: NDArray[np.uint8], styles: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The translations of uint8 [N, H, W, 3], N at least 1, in styles [N or 1, S]. Sizes are the caller's care."""
+        session = self.session(self.variant.file)
+        name, conditions = self._conditions(styles)
+        parts = [
+            session.run(
+                {"image": np.ascontiguousarray(images[part]), name: conditions[part if len(conditions) > 1 else ...]}
+            )
+            for part in self._parts(len(images), len(conditions))
+        ]
+        translations: NDArray[np.uint8] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return translations
+
+    def session(self, graph: str) -> Session:
+        """The session of a graph of the bundle, after the hashes of its files have been checked."""
+        if graph not in self._sessions:
+            path, digest = self._bundle.graph(graph)
+            # styles are made once and cost nothing beside a picture: their graphs stay exact
+            precision = self.variant.precision if graph == self.variant.file else "fp32"
+            self._sessions[graph] = self.engine.open(path, replace(self._options, precision=precision), digest)
+        return self._sessions[graph]
+
+    def close(self) -> None:
+        """Free what the engine holds. Using it afterwards opens it again."""
+        while self._sessions:
+            self._sessions.popitem()[1].close()
+
+    def _conditions(self, styles: NDArray[np.float32]) -> tuple[str, NDArray[Any]]:
+        """What the variant takes instead of styles [N or 1, S], by its name: the styles, or the norms' scales and
+        shifts that the bundle's product makes of them. The latter are kept for the next call: a video has one style."""
+        if self.variant.condition == "style":
+            return "style", styles
+        product = self._bundle.manifest.condition.product
+        if product is None:
+            raise BundleError(f"{self._bundle.path} has no graph that {self.variant.file} needs: export it again")
+        if self._scales is None or self._scales[0] != styles.tobytes():
+            self._scales = styles.tobytes(), self.session(product).run({"style": styles})
+        return self.variant.condition, self._scales[1]
+
+    def _parts(self, pictures: int, conditions: int) -> Iterator[slice]:
+        """The batch in pieces that the variant takes."""
+        most = 1 if self.variant.one_style and conditions > 1 else self.variant.max_batch or pictures
+        for start in range(0, pictures, most):
+            yield slice(start, start + most)
