@@ -27,6 +27,11 @@ def engine_threads() -> int | None:
     return _within(physical_cores(allowed), cpu_quota()) if allowed else None
 
 
+def granted_threads(asked: int | None) -> int | None:
+    """Threads for arithmetic where so many are asked for: never more than can run at the same time."""
+    return engine_threads() if asked is None else min(asked, allowed_threads())
+
+
 def physical_cores(logical: set[int], topology: Path = _TOPOLOGY) -> int:
     """How many cores the logical processors lie on; one each where the system does not say."""
     cores = set()
