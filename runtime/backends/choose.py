@@ -1,16 +1,49 @@
-"""Which engine runs which variant of a bundle."""
+"""Which engine runs which variant of a bundle: the first in a table, or the fastest of them on this machine."""
 
 from __future__ import annotations
 
-from starcast.errors import MissingExtraError, OptionError, VariantMissingError
-from starcast.runtime.backends.base import Backend
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from starcast.errors import EngineError, MissingExtraError, OptionError, StarcastError, VariantMissingError
+from starcast.runtime.backends import cache, verdicts
+from starcast.runtime.backends.base import Backend, EngineOptions
+from starcast.runtime.backends.contest import BUDGET_S, contest
+from starcast.runtime.backends.ncnn import Ncnn, NcnnVulkan
 from starcast.runtime.backends.onnxruntime import OnnxRuntime
 from starcast.runtime.backends.openvino import OpenVINO
+from starcast.runtime.backends.verdicts import Entry, Verdict
 from starcast.runtime.bundle import Bundle, Variant
+from starcast.runtime.cores import engine_threads
+from starcast.runtime.frames import Frames
 
 AUTO = "auto"
-# `auto` takes the first that is here and can run a variant: OpenVINO was the faster one for these networks
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (OpenVINO(), OnnxRuntime())}
+EXACT = "fp32"
+# the first that is here runs what is not measured; OpenVINO was the faster one for these networks
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (OpenVINO(), OnnxRuntime(), Ncnn(), NcnnVulkan())}
+# only where it is named: a Vulkan driver may be a program that draws on the CPU, and one run of it takes minutes
+NAMED_ONLY = ("ncnn-vulkan",)
+# precisions for `--precision auto`, in the order in which they are measured: int8 gains the most where it gains
+PRECISIONS = (EXACT, "int8", "bf16")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A variant, and an engine that is here and runs it."""
+
+    backend: Backend
+    variant: Variant
+
+    @property
+    def name(self) -> str:
+        """`openvino taps9`, `openvino phases int8`."""
+        precision = () if self.variant.precision == EXACT else (self.variant.precision,)
+        return " ".join((self.backend.name, self.variant.form, *precision))
 
 
 def available() -> tuple[str, ...]:
@@ -23,35 +56,95 @@ def install_line(backend: Backend) -> str:
     return f"pip install 'starcast[{backend.extra}]'"
 
 
-def choose(bundle: Bundle, backend: str = AUTO, precision: str = "fp32") -> tuple[Backend, Variant]:
-    """An engine that is here and the variant it runs. Raises OptionError for an unknown engine, MissingExtraError for
-    one that is not installed, VariantMissingError where the bundle has nothing for it."""
+def choose(bundle: Bundle, backend: str = AUTO, precision: str = EXACT) -> tuple[Backend, Variant]:
+    """The first of the candidates. Raises what `candidates` raises."""
+    first = candidates(bundle, backend, precision)[0]
+    return first.backend, first.variant
+
+
+def opened(
+    bundle: Bundle,
+    backend: str = AUTO,
+    precision: str = EXACT,
+    form: str | None = None,
+    options: EngineOptions = EngineOptions(),
+    say: Callable[[str], None] = lambda line: None,
+) -> Frames:
+    """The variant that is to run, opened.
+
+    With `auto`, for the engine or the precision, every candidate is measured once on this machine, and the winner
+    kept in the user's cache; `say` gets a line before and one after. A named engine and precision take the first
+    variant. Raises what `candidates` raises, EngineError where nothing opens, BundleError.
+    """
+    found = candidates(bundle, backend, precision, form)
+    if AUTO not in (backend, precision) or bundle.manifest.source is None:
+        found = found[:1]
+    if len(found) == 1:
+        return _opened(bundle, found[0], options)
+    question = _question(bundle, found, options)
+    known = verdicts.recall(question, options.cache)
+    if known is not None and known.best < len(found):
+        try:
+            return _opened(bundle, found[known.best], options)
+        except EngineError as error:
+            say(f"{known.winner.name} was the fastest, but does not open any more ({error})")
+    return _measured(bundle, found, question, options, say)
+
+
+def known_choice(bundle: Bundle, precision: str = EXACT, options: EngineOptions = EngineOptions()) -> Verdict | None:
+    """What `auto` found for a bundle at an earlier start; None where nothing was measured. Opens nothing."""
+    if bundle.manifest.source is None:
+        return None
+    return verdicts.recall(_question(bundle, candidates(bundle, AUTO, precision), options), options.cache)
+
+
+def candidates(bundle: Bundle, backend: str = AUTO, precision: str = EXACT, form: str | None = None) -> list[Candidate]:
+    """Every pair of an engine that is here and a variant that it runs, in a fixed order: each engine's first variant
+    before any engine's second.
+
+    Raises OptionError for an unknown engine, MissingExtraError for one that is not installed, VariantMissingError
+    where the bundle has nothing for it.
+    """
     if backend != AUTO and backend not in BACKENDS:
         raise OptionError(f"--backend is {backend!r}: give one of {', '.join((AUTO, *BACKENDS))}")
-    variants = _of_precision(bundle, precision)
+    variants = _variants(bundle, precision, form)
+    engines = _engines(backend)
+    made_for = {name for variant in variants for name in variant.backends}
+    # asking imports an engine: those that have no variant are not asked
+    here = [engine for engine in engines if engine.name in made_for and engine.absent() is None]
+    found = sorted(_ranked(here, variants), key=lambda pair: pair[0])
+    if found:
+        return [candidate for _, candidate in found]
+    raise _why_none(bundle, backend, precision, variants)
+
+
+def _engines(backend: str) -> list[Backend]:
+    """Those that are asked for by name, or by `auto`."""
     if backend != AUTO:
-        return _named(bundle, BACKENDS[backend], variants)
-    here = False
-    for candidate in BACKENDS.values():
-        if candidate.absent() is None:
-            here = True
-            for variant in variants:
-                if candidate.supports(variant) is None:
-                    return candidate, variant
-    if here:
-        made_for = sorted({name for variant in variants for name in variant.backends})
-        raise VariantMissingError(
-            f"{bundle.path} has {precision} graphs for {' and '.join(made_for) or 'no engine'}, which are not here: "
-            "install one (`starcast doctor` has the lines), or export the bundle again"
-        )
-    lines = " or ".join(install_line(candidate) for candidate in BACKENDS.values())
-    raise MissingExtraError(f"no engine is installed that could run {bundle.path}: {lines}")
+        return [BACKENDS[backend]]
+    return [engine for name, engine in BACKENDS.items() if name not in NAMED_ONLY]
 
 
-def _of_precision(bundle: Bundle, precision: str) -> list[Variant]:
-    variants = [variant for variant in bundle.manifest.variants if variant.precision == precision]
+def _ranked(engines: list[Backend], variants: list[Variant]) -> Iterator[tuple[tuple[int, int], Candidate]]:
+    """Candidates with their place: (how many of the engine's variants of the precision come before, precision)."""
+    order = list(dict.fromkeys((*PRECISIONS, *(variant.precision for variant in variants))))
+    for engine in engines:
+        before: Counter[str] = Counter()
+        for variant in variants:
+            if engine.supports(variant) is None:
+                yield (before[variant.precision], order.index(variant.precision)), Candidate(engine, variant)
+                before[variant.precision] += 1
+
+
+def _variants(bundle: Bundle, precision: str, form: str | None) -> list[Variant]:
+    of_form = [variant for variant in bundle.manifest.variants if form in (None, variant.form)]
+    if form is not None and not of_form:
+        has = sorted({variant.form for variant in bundle.manifest.variants})
+        raise VariantMissingError(f"{bundle.path} has no variant of the form {form} (it has {', '.join(has)})")
+    wanted = PRECISIONS if precision == AUTO else (precision,)
+    variants = [variant for variant in of_form if variant.precision in wanted]
     if not variants:
-        has = sorted({variant.precision for variant in bundle.manifest.variants})
+        has = sorted({variant.precision for variant in of_form})
         raise VariantMissingError(
             f"{bundle.path} has no {precision} variant (it has {', '.join(has) or 'none at all'}): give --precision, "
             "or make another bundle with `starcast export CHECKPOINT -o BUNDLE`"
@@ -59,14 +152,79 @@ def _of_precision(bundle: Bundle, precision: str) -> list[Variant]:
     return variants
 
 
-def _named(bundle: Bundle, backend: Backend, variants: list[Variant]) -> tuple[Backend, Variant]:
-    reason = backend.absent()
-    if reason is not None:
-        raise MissingExtraError(f"{backend.name} cannot be used ({reason}): {install_line(backend)}")
-    for variant in variants:
-        if backend.supports(variant) is None:
-            return backend, variant
-    raise VariantMissingError(
-        f"{bundle.path} has no {variants[0].precision} variant for {backend.name}: "
-        f"give another --backend, or export the bundle again"
+def _why_none(bundle: Bundle, backend: str, precision: str, variants: list[Variant]) -> StarcastError:
+    """Why no engine that was asked for runs any of the variants."""
+    engines = _engines(backend)
+    absent = {engine.name: engine.absent() for engine in engines}
+    here = [engine for engine in engines if absent[engine.name] is None]
+    for engine in here:
+        for variant in variants:
+            if engine.name in variant.backends:
+                return VariantMissingError(
+                    f"{bundle.path} does not run in {variant.precision} here ({engine.supports(variant)}): "
+                    "give another --precision or --backend"
+                )
+    if backend != AUTO and not here:
+        return MissingExtraError(f"{backend} cannot be used ({absent[backend]}): {install_line(engines[0])}")
+    if backend != AUTO:
+        return VariantMissingError(
+            f"{bundle.path} has no {precision} variant for {backend}: "
+            "give another --backend, or export the bundle again"
+        )
+    if here:
+        made_for = sorted({name for variant in variants for name in variant.backends})
+        return VariantMissingError(
+            f"{bundle.path} has {precision} graphs for {' and '.join(made_for) or 'no engine'}, which are not here: "
+            "install one (`starcast doctor` has the lines), or export the bundle again"
+        )
+    lines = " or ".join(install_line(engine) for engine in engines)
+    return MissingExtraError(f"no engine is installed that could run {bundle.path}: {lines}")
+
+
+def _opened(bundle: Bundle, candidate: Candidate, options: EngineOptions) -> Frames:
+    return Frames(bundle, candidate.backend, candidate.variant, options)
+
+
+def _question(bundle: Bundle, found: list[Candidate], options: EngineOptions) -> tuple[str, ...]:
+    """Everything that the answer depends on. Candidates are compared with each other, so that a new one, or a new
+    version of one, asks for all of them again."""
+    height, width = _size(bundle)
+    return (
+        f"bundle {bundle.sha256}",
+        f"picture {width}x{height}, batch 1",
+        f"threads {options.threads or engine_threads() or 0}",
+        f"processor {hashlib.sha256(cache.processor().encode()).hexdigest()}",
+        *(f"{one.backend.name} {one.backend.version()}: {one.variant.file} {one.variant.precision}" for one in found),
     )
+
+
+def _size(bundle: Bundle) -> tuple[int, int]:
+    source = bundle.manifest.source
+    return (source.height, source.width) if source is not None else (0, 0)
+
+
+def _measured(
+    bundle: Bundle,
+    found: list[Candidate],
+    question: tuple[str, ...],
+    options: EngineOptions,
+    say: Callable[[str], None],
+) -> Frames:
+    """The fastest, opened: what was opened to measure it goes on."""
+    say(f"measuring {len(found)} ways to run this model, once on this machine (up to {BUDGET_S:g} s)…")
+    draws = np.random.default_rng(0)
+    picture = draws.integers(0, 256, (1, *_size(bundle), 3), np.uint8)
+    style = draws.standard_normal((1, bundle.manifest.condition.size)).astype(np.float32)
+    outcome = contest(
+        [partial(_opened, bundle, candidate, options) for candidate in found], lambda frames: frames(picture, style)
+    )
+    entries = []
+    for candidate, figure in zip(found, outcome.figures, strict=True):
+        if figure.left_out is not None:
+            say(f"{candidate.name} is left out: {figure.left_out}")
+        ms = None if figure.seconds is None else figure.seconds * 1000
+        entries.append(Entry(name=candidate.name, ms=ms, left_out=figure.left_out))
+    verdict = Verdict(question=question, entries=tuple(entries), best=outcome.best)
+    say(verdict.sentence())
+    verdicts.keep(verdict, options.cache)
+    return outcome.winner

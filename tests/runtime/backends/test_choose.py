@@ -1,21 +1,31 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
-from starcast.errors import MissingExtraError, OptionError, VariantMissingError
+from starcast.errors import EngineError, MissingExtraError, OptionError, VariantMissingError
 from starcast.runtime.backends import choose as chooser
-from starcast.runtime.backends.choose import BACKENDS, available, choose
+from starcast.runtime.backends import verdicts
+from starcast.runtime.backends.base import EngineOptions
+from starcast.runtime.backends.choose import BACKENDS, Candidate, available, candidates, known_choice, opened
+from starcast.runtime.backends.contest import contest
 from starcast.runtime.bundle import Bundle, open_bundle
 
 
 class Engine:
-    """A backend that is here or not."""
+    """A backend that is here or not. Its sessions take `run_s` seconds of the clock `now`."""
 
-    def __init__(self, name: str, absent: str | None = None) -> None:
+    now = 0.0
+
+    def __init__(self, name: str, absent: str | None = None, run_s: float = 0.1, refuses: bool = False) -> None:
         self.name, self.extra, self._absent = name, f"extra-{name}", absent
+        self.run_s, self.refuses = run_s, refuses
+        self.opened: list[tuple[str, str]] = []  # file, precision
+        self.release = "1.0"
 
     def absent(self) -> str | None:
         return self._absent
@@ -23,11 +33,35 @@ class Engine:
     def supports(self, variant) -> str | None:
         return None if self.name in variant.backends else "not made for it"
 
+    def version(self) -> str:
+        return self.release
+
+    def open(self, graph, options, digest=None):
+        if self.refuses:
+            raise EngineError(f"{graph.name} is refused by {self.name}")
+        self.opened.append((graph.name, options.precision))
+        return Session(self.run_s)
+
+
+class Session:
+    """Gives the pictures back."""
+
+    def __init__(self, run_s: float) -> None:
+        self.run_s = run_s
+
+    def run(self, feeds):
+        Engine.now += self.run_s
+        return feeds["image"].copy()
+
+    def close(self) -> None:
+        self.run_s = None
+
 
 @pytest.fixture
 def engines(monkeypatch):
     def use(*engines: Engine) -> None:
         monkeypatch.setattr(chooser, "BACKENDS", {engine.name: engine for engine in engines})
+        monkeypatch.setattr(chooser, "contest", partial(contest, clock=lambda: Engine.now))
 
     return use
 
@@ -37,17 +71,23 @@ def bundle(tiny_bundle) -> Bundle:
     return open_bundle(tiny_bundle)
 
 
-def _with(bundle: Bundle, *variants: tuple[str, tuple[str, ...], str]) -> Bundle:
+def _with(
+    bundle: Bundle, *variants: tuple[str, tuple[str, ...], str], forms: tuple[str, ...] = ("plain",) * 9
+) -> Bundle:
     [known] = bundle.manifest.variants
     made = tuple(
-        msgspec.structs.replace(known, file=file, backends=backends, precision=precision)
-        for file, backends, precision in variants
+        msgspec.structs.replace(known, file=file, backends=backends, precision=precision, form=form)
+        for (file, backends, precision), form in zip(variants, forms, strict=False)
     )
     return Bundle(Path("my-model"), msgspec.structs.replace(bundle.manifest, variants=made), bundle.sha256)
 
 
+def _pairs(found: list[Candidate]) -> list[str]:
+    return [f"{one.backend.name} {one.variant.file}" for one in found]
+
+
 def test_the_engines_are_in_the_order_of_preference():
-    assert list(BACKENDS) == ["openvino", "onnxruntime"]
+    assert list(BACKENDS)[:3] == ["openvino", "onnxruntime", "ncnn"]
     assert all(backend.name == name for name, backend in BACKENDS.items())
 
 
@@ -56,20 +96,43 @@ def test_available_names_what_is_here_in_that_order(engines):
     assert available() == ("a", "c")
 
 
-def test_auto_takes_the_first_engine_that_is_here_and_has_a_variant(engines, bundle):
+def test_candidates_are_the_engines_that_are_here_in_their_order_with_what_they_run(engines, bundle):
     made = _with(bundle, ("x.onnx", ("c", "b"), "fp32"), ("y.onnx", ("a",), "fp32"))
     engines(Engine("a", "not installed"), Engine("b"), Engine("c"))
-    backend, variant = choose(made)
-    assert (backend.name, variant.file) == ("b", "x.onnx")
+    assert _pairs(candidates(made)) == ["b x.onnx", "c x.onnx"]
     engines(Engine("a"), Engine("b"))
-    assert choose(made)[1].file == "y.onnx"
+    assert _pairs(candidates(made)) == ["a y.onnx", "b x.onnx"]
 
 
 def test_a_named_engine_gets_its_own_variant_of_the_precision(engines, bundle):
     engines(Engine("a"), Engine("b"))
     made = _with(bundle, ("x.onnx", ("a",), "fp32"), ("y.onnx", ("b",), "int8"), ("z.onnx", ("a", "b"), "fp32"))
-    assert choose(made, "b")[1].file == "z.onnx"
-    assert choose(made, "b", "int8")[1].file == "y.onnx"
+    assert _pairs(candidates(made, "b")) == ["b z.onnx"]
+    assert _pairs(candidates(made, "b", "int8")) == ["b y.onnx"]
+
+
+def test_each_engines_first_variant_comes_before_any_engines_second(engines, bundle):
+    engines(Engine("a"), Engine("b"))
+    made = _with(bundle, ("1.onnx", ("a", "b"), "fp32"), ("2.onnx", ("a",), "fp32"), ("3.onnx", ("b",), "fp32"))
+    assert _pairs(candidates(made)) == ["a 1.onnx", "b 1.onnx", "a 2.onnx", "b 3.onnx"]
+
+
+def test_other_precisions_are_candidates_only_for_precision_auto_and_after_the_exact_ones(engines, bundle):
+    engines(Engine("a"), Engine("b"))
+    made = _with(
+        bundle, ("1.onnx", ("a",), "bf16"), ("2.onnx", ("a", "b"), "int8"), ("3.onnx", ("a", "b"), "fp32"),
+        ("4.onnx", ("a",), "fp16"),
+    )  # fmt: skip
+    assert _pairs(candidates(made)) == ["a 3.onnx", "b 3.onnx"]
+    assert _pairs(candidates(made, "auto", "auto")) == ["a 3.onnx", "b 3.onnx", "a 2.onnx", "b 2.onnx", "a 1.onnx"]
+
+
+def test_a_form_that_is_asked_for_is_the_only_one(engines, bundle):
+    engines(Engine("a"))
+    made = _with(bundle, ("1.onnx", ("a",), "fp32"), ("2.onnx", ("a",), "fp32"), forms=("taps9", "phases"))
+    assert _pairs(candidates(made, form="phases")) == ["a 2.onnx"]
+    with pytest.raises(VariantMissingError, match=r"no variant of the form taps16 \(it has phases, taps9\)"):
+        candidates(made, form="taps16")
 
 
 def test_an_engine_that_is_not_installed_is_named_with_the_line_that_installs_it(engines, bundle):
@@ -77,7 +140,7 @@ def test_an_engine_that_is_not_installed_is_named_with_the_line_that_installs_it
     with pytest.raises(
         MissingExtraError, match=r"b cannot be used \(not installed\): pip install 'starcast\[extra-b\]'"
     ):
-        choose(_with(bundle, ("x.onnx", ("b",), "fp32")), "b")
+        candidates(_with(bundle, ("x.onnx", ("b",), "fp32")), "b")
 
 
 def test_without_any_engine_every_line_is_named(engines, bundle):
@@ -85,12 +148,12 @@ def test_without_any_engine_every_line_is_named(engines, bundle):
     with pytest.raises(
         MissingExtraError, match=r"no engine is installed .*'starcast\[extra-a\]' or pip install 'starcast\[extra-b\]'"
     ):
-        choose(_with(bundle, ("x.onnx", ("a",), "fp32")))
+        candidates(_with(bundle, ("x.onnx", ("a",), "fp32")))
 
 
 def test_an_unknown_engine_is_answered_with_the_known_ones(bundle):
-    with pytest.raises(OptionError, match="--backend is 'tpu': give one of auto, openvino, onnxruntime"):
-        choose(bundle, "tpu")
+    with pytest.raises(OptionError, match="--backend is 'tpu': give one of auto, openvino, onnxruntime, ncnn"):
+        candidates(bundle, "tpu")
 
 
 @pytest.mark.parametrize(("backend", "precision", "words"), [
@@ -102,10 +165,141 @@ def test_a_variant_that_is_not_there_is_named_with_what_is(engines, bundle, back
     engines(Engine("a"), Engine("b"))
     made = _with(bundle, ("x.onnx", ("c",), "fp32"), ("y.onnx", ("b",), "int8"))
     with pytest.raises(VariantMissingError, match=words):
-        choose(made, backend, precision)
+        candidates(made, backend, precision)
+
+
+def test_a_variant_that_the_processor_cannot_run_is_told_with_the_engines_reason(engines, bundle):
+    lacking = Engine("a")
+    lacking.supports = lambda variant: "this processor has no bfloat16 arithmetic"
+    engines(lacking, Engine("b"))
+    made = _with(bundle, ("x.onnx", ("a",), "bf16"))
+    for backend in ("a", "auto"):
+        with pytest.raises(VariantMissingError, match=r"does not run in bf16 here \(this processor has no bfloat16"):
+            candidates(made, backend, "bf16")
+
+
+def test_an_engine_that_a_bundle_has_nothing_for_is_not_even_asked(engines, bundle):
+    class Unasked(Engine):
+        def absent(self) -> str | None:
+            raise AssertionError("imported for nothing")
+
+    engines(Unasked("a"), Engine("b"))
+    assert _pairs(candidates(_with(bundle, ("x.onnx", ("b",), "fp32")))) == ["b x.onnx"]
+
+
+def test_vulkan_is_taken_only_where_it_is_named(engines, bundle):
+    engines(Engine("a"), Engine("ncnn-vulkan"))
+    made = _with(bundle, ("x.onnx", ("a", "ncnn-vulkan"), "fp32"))
+    assert _pairs(candidates(made)) == ["a x.onnx"]
+    assert _pairs(candidates(made, "ncnn-vulkan")) == ["ncnn-vulkan x.onnx"]
 
 
 def test_a_bundle_without_any_variant_says_so(engines, bundle):
     engines(Engine("a"))
     with pytest.raises(VariantMissingError, match="it has none at all"):
-        choose(_with(bundle))
+        candidates(_with(bundle))
+
+
+@pytest.fixture
+def measurable(bundle, tmp_path):
+    """A bundle of one variant for engines a, b and c, whose file is there; and where to keep what is measured."""
+    [known] = bundle.manifest.variants
+    variants = (msgspec.structs.replace(known, backends=("a", "b", "c")),)
+    made = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
+    return made, EngineOptions(threads=1, cache=tmp_path / "cache")
+
+
+def test_the_fastest_engine_is_measured_once_and_both_lines_say_so(engines, measurable):
+    bundle, options = measurable
+    a, b = Engine("a", run_s=0.3), Engine("b", run_s=0.2)
+    engines(a, b)
+    lines: list[str] = []
+    assert known_choice(bundle, options=options) is None
+    frames = opened(bundle, options=options, say=lines.append)
+    assert frames.engine is b
+    assert lines == [
+        "measuring 2 ways to run this model, once on this machine (up to 8 s)…",
+        "b plain is the fastest here: 200 ms a picture (a plain 300)",
+    ]
+    assert known_choice(bundle, options=options).winner.name == "b plain"
+    again = opened(bundle, options=options, say=lines.append)
+    assert again.engine is b
+    assert len(lines) == 2
+    assert len(a.opened) == 1
+
+
+def test_what_was_opened_to_measure_goes_on(engines, measurable):
+    bundle, options = measurable
+    b = Engine("b", run_s=0.2)
+    engines(Engine("a", run_s=0.3), b)
+    frames = opened(bundle, options=options)
+    pictures = np.zeros((1, 32, 32, 3), np.uint8)
+    np.testing.assert_array_equal(frames(pictures, np.zeros((1, 8), np.float32)), pictures)
+    assert len(b.opened) == 1
+
+
+def test_one_candidate_is_not_measured(engines, measurable):
+    bundle, options = measurable
+    lines: list[str] = []
+    engines(Engine("a"), Engine("b", "not installed"))
+    assert opened(bundle, options=options, say=lines.append).engine.name == "a"
+    assert not lines
+    assert not verdicts.folder(options.cache).exists()
+
+
+def test_a_named_engine_and_precision_are_not_measured(engines, measurable):
+    bundle, options = measurable
+    a, b = Engine("a", run_s=0.1), Engine("b", run_s=0.2)
+    engines(a, b)
+    assert opened(bundle, "b", options=options).engine is b
+    assert not a.opened
+
+
+@pytest.mark.parametrize("change", ["threads", "version", "engine", "bundle"])
+def test_whatever_may_change_the_answer_asks_again(engines, measurable, change):
+    bundle, options = measurable
+    a, b, c = Engine("a", run_s=0.3), Engine("b", run_s=0.2), Engine("c", run_s=0.1)
+    engines(a, b)
+    lines: list[str] = []
+    opened(bundle, options=options, say=lines.append)
+    if change == "threads":
+        options = EngineOptions(threads=2, cache=options.cache)
+    elif change == "version":
+        a.release = "1.1"
+    elif change == "engine":
+        engines(a, b, c)
+    else:
+        bundle = Bundle(bundle.path, bundle.manifest, "f" * 64)
+    opened(bundle, options=options, say=lines.append)
+    assert sum(line.startswith("measuring") for line in lines) == 2
+
+
+def test_an_engine_that_refuses_is_left_out_with_its_sentence(engines, measurable):
+    bundle, options = measurable
+    engines(Engine("a", refuses=True), Engine("b"), Engine("c", run_s=0.2))
+    lines: list[str] = []
+    assert opened(bundle, options=options, say=lines.append).engine.name == "b"
+    assert lines[1] == "a plain is left out: plain-fp32.onnx is refused by a"
+
+
+def test_a_winner_that_no_longer_opens_is_measured_again(engines, measurable):
+    bundle, options = measurable
+    b = Engine("b", run_s=0.05)
+    engines(Engine("a"), b, Engine("c", run_s=0.2))
+    opened(bundle, options=options)
+    b.refuses = True
+    lines: list[str] = []
+    assert opened(bundle, options=options, say=lines.append).engine.name == "a"
+    assert "b plain was the fastest, but does not open any more" in lines[0]
+
+
+def test_a_variant_of_another_precision_is_opened_with_it_and_styles_stay_exact(engines, measurable):
+    bundle, options = measurable
+    [known] = bundle.manifest.variants
+    variants = (known, msgspec.structs.replace(known, precision="bf16", backends=("a",)))
+    bundle = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
+    a = Engine("a")
+    engines(a)
+    frames = opened(bundle, precision="bf16", options=options)
+    frames.session("mapping.onnx")
+    assert a.opened == [("plain-fp32.onnx", "bf16"), ("mapping.onnx", "fp32")]
