@@ -9,7 +9,10 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache as once
 from pathlib import Path
 from types import ModuleType
@@ -45,6 +48,30 @@ def engine() -> ModuleType:
             os.environ[_SPIN] = known
 
 
+@contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """The lines that ncnn's C++ prints within the block, which are in the list afterwards and not on the screen."""
+    lines: list[str] = []
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()
+
+
+@once
+def _cards() -> int:
+    """How many devices have a Vulkan driver. It describes each of them when it looks for the first time."""
+    with _overheard():
+        return int(engine().get_gpu_count())
+
+
 class Ncnn:
     """Opens ncnn's graphs, to run on the CPU."""
 
@@ -71,10 +98,12 @@ class Ncnn:
         net = engine().Net()
         self._configure(net, options)
         for load, file in ((net.load_param, graph), (net.load_model, graph.with_suffix(WEIGHTS))):
-            code = load(str(file))
+            with _overheard() as said:
+                code = load(str(file))
             if code != 0:
                 raise EngineError(
-                    f"{file} is refused by ncnn {self.version()} (code {code}): export the bundle again, or update ncnn"
+                    f"{file} is refused by ncnn {self.version()} ({' '.join(said) or f'code {code}'}): "
+                    "export the bundle again, or update ncnn"
                 )
         return NcnnSession(graph, net, _conditions(graph))
 
@@ -97,16 +126,16 @@ class NcnnVulkan(Ncnn):
         reason = super().absent()
         if reason is not None:
             return reason
-        return None if engine().get_gpu_count() else "installed, but this machine has no Vulkan driver"
+        return None if _cards() else "installed, but this machine has no Vulkan driver"
 
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
-        ncnn = engine()
-        return {ncnn.get_gpu_info(index).device_name(): None for index in range(ncnn.get_gpu_count())}
+        return {engine().get_gpu_info(index).device_name(): None for index in range(_cards())}
 
     def _configure(self, net: Any, options: EngineOptions) -> None:
         super()._configure(net, options)
         net.opt.use_vulkan_compute = True
-        net.set_vulkan_device(0)
+        with _overheard():
+            net.set_vulkan_device(0)
 
 
 class NcnnSession:
