@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from starcast.runtime.bundle import Manifest
+from starcast.runtime.bundle import Manifest, Parity
 
 OFFICIAL_LICENCE = "cc-by-nc-4.0"
 
@@ -84,12 +84,31 @@ def _figures(manifest: Manifest) -> str:
             f"{variant.bytes / 1e6:.1f} | {variant.parity.worst:.1e} | {variant.parity.levels} |"
         )
     parity = manifest.variants[0].parity
+    rewritten = {
+        variant.form: ", ".join(f"{name} ({count})" for name, count in variant.rewrites.items() if count)
+        for variant in manifest.variants
+        if any(variant.rewrites.values())
+    }
+    rewrites = "".join(
+        f"The form {form} is the trained network after exact rewrites, which change no picture: {names}.\n\n"
+        for form, names in rewritten.items()
+    )
     return (
-        "## Figures\n\n" + "\n".join(rows) + "\n\n"
-        "The difference is max(|a - b| / max(1, |b|)) to PyTorch in float32, pictures in -1..1, before rounding, over "
-        f"{parity.pictures} pictures in batches of {', '.join(map(str, parity.batches))}; grey levels are after it. "
+        "## Figures\n\n"
+        + "\n".join(rows)
+        + "\n\n"
+        + rewrites
+        + "The difference is max(|a - b| / max(1, |b|)) to PyTorch in float32, pictures in -1..1, before rounding, "
+        f"over {parity.pictures} pictures in batches of {', '.join(map(str, parity.batches))}; grey levels are after it. "
+        f"{_flat(parity)}"
         "No measure of picture quality has been taken."
     )
+
+
+def _flat(parity: Parity) -> str:
+    if parity.flat_levels is None:
+        return ""
+    return f"On pictures of one colour, black or white, where engines lose digits, it is {parity.flat_levels}. "
 
 
 def _licence(manifest: Manifest, official: bool) -> str:

@@ -12,12 +12,29 @@ from starcast.export.options import ExportOptions
 from starcast.options import config_option, options_from
 
 
+def _list_passes(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        from starcast.export.rewrite_report import list_of_rewrites
+
+        for line in list_of_rewrites():
+            click.echo(line)
+        context.exit()
+
+
 @click.command("export")
 @click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "-o", "--out", "bundle", type=click.Path(path_type=Path), required=True, metavar="BUNDLE",
     help="Folder of the bundle; an old bundle is replaced.",
 )  # fmt: skip
+@click.option(
+    "--passes",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_list_passes,
+    help="List the exact rewrites, and end.",
+)
 @config_option()
 @options_from(ExportOptions)
 def export(checkpoint: Path, bundle: Path, **values: Any) -> None:

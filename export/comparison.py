@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from onnx_ir import external_data
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor
 
 from starcast.train.networks.stargan_v2 import Generator
@@ -34,6 +36,53 @@ class Trial:
     def feeds(self) -> dict[str, NDArray[Any]]:
         """The graph's inputs by name."""
         return {"image": self.sources, "style": self.styles}
+
+
+class Candidate(Protocol):
+    """A written variant, run as the runtime would run it."""
+
+    def translated(self, trial: Trial) -> NDArray[np.uint8]:
+        """The translations, uint8 [N, H, W, 3]."""
+
+    def unrounded(self, trial: Trial) -> Floats:
+        """The same before the last Round, in 0..255 and beyond: float32 [N, 3, H, W]."""
+
+
+class OnnxCandidate:
+    """A frame graph in ONNX Runtime: the file itself, and once more cut before its last Round."""
+
+    def __init__(self, graph: Path | ir.Model, product: Path | None = None, *, one_style: bool = False) -> None:
+        """`product` makes scales and shifts of styles, for graphs that take those."""
+        self._written, self._cut = open_session(graph), open_session(_cut_before_rounding(graph))
+        self._product = open_session(product) if product is not None else None
+        self._one_style = one_style
+
+    def translated(self, trial: Trial) -> NDArray[np.uint8]:
+        return self._run(self._written, trial)
+
+    def unrounded(self, trial: Trial) -> Floats:
+        return self._run(self._cut, trial)
+
+    def _run(self, session: onnxruntime.InferenceSession, trial: Trial) -> NDArray[Any]:
+        name, conditions = "style", trial.styles
+        if self._product is not None:
+            name, [conditions] = "gamma_beta", self._product.run(None, {"style": trial.styles})
+        if not self._one_style or len(conditions) == 1:
+            output: NDArray[Any] = session.run(None, {"image": trial.sources, name: conditions})[0]
+            return output
+        feeds = [{"image": trial.sources[k : k + 1], name: conditions[k : k + 1]} for k in range(trial.batch)]
+        return np.concatenate([session.run(None, feed)[0] for feed in feeds])
+
+
+def before_rounding(model: ir.Model) -> ir.Model:
+    """The graph cut before its last Round: its output is the picture in 0..255, float32 [N, 3, H, W]. In place."""
+    last = [node for node in model.graph if node.op_type == "Round"][-1]
+    value = last.inputs[0]
+    assert value is not None
+    value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["batch", 3, "height", "width"])
+    model.graph.outputs[:] = [value]
+    RemoveUnusedNodesPass()(model)
+    return model
 
 
 def difference(got: NDArray[Any], expected: NDArray[Any]) -> float:
@@ -61,6 +110,13 @@ def translated_by_torch(generator: Generator, trial: Trial) -> Floats:
     with torch.inference_mode():
         result: Floats = generator(as_floats(trial.sources), styles).numpy()
     return result
+
+
+def _cut_before_rounding(graph: Path | ir.Model) -> ir.Model:
+    """The cut graph, with its weights in memory."""
+    model = graph.clone() if isinstance(graph, ir.Model) else ir.load(graph)
+    external_data.load_to_model(model)
+    return before_rounding(model)
 
 
 def open_session(graph: Path | ir.Model) -> onnxruntime.InferenceSession:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 import onnx_ir as ir
-from onnx_ir.passes.common import ShapeInferencePass
+
+from starcast.export.shapes import at_size
 
 
 def count_flop(model: ir.Model, sizes: dict[str, int]) -> int:
@@ -14,17 +15,16 @@ def count_flop(model: ir.Model, sizes: dict[str, int]) -> int:
     Every tap counts, those on the zero border too. Norms, activations and the style's matrix products are left out:
     together they are under 1 %. The model stays as it is. Raises ValueError for a shape that cannot be inferred.
     """
-    sized = model.clone()
-    for value in [*sized.graph.inputs, *sized.graph.outputs]:
-        assert value.shape is not None
-        value.shape = ir.Shape([dim if isinstance(dim, int) else sizes[str(dim.value)] for dim in value.shape])
-    ShapeInferencePass(data_prop=True)(sized)
-    return sum(_flop(node) for node in sized.graph)
+    return sum(flop_of_nodes(model, sizes).values())
+
+
+def flop_of_nodes(model: ir.Model, sizes: dict[str, int]) -> dict[str, int]:
+    """The same for every convolution, by its node's name."""
+    nodes = at_size(model, sizes).graph
+    return {str(node.name): _flop(node) for node in nodes if node.op_type in {"Conv", "ConvTranspose"}}
 
 
 def _flop(node: ir.Node) -> int:
-    if node.op_type not in {"Conv", "ConvTranspose"}:
-        return 0
     weight = _shape(node, node.inputs[1])
     # Conv: each output element is a sum over (channels in, kernel). ConvTranspose: each input element is spread out
     # over (channels out, kernel). Either way that is all of the weight but its first axis.

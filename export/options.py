@@ -17,4 +17,15 @@ class ExportOptions(CheckedOptions):
     data: str | None = option(
         None, "Name of the data set, for the model card; without it the checkpoint's.", metavar="NAME"
     )
+    backends: tuple[str, ...] = option(
+        ("openvino", "onnxruntime"), "Engines that the bundle is for: each gets the form that it runs fastest.",
+        flags=("--for",), metavar="ENGINE,…",
+    )  # fmt: skip
+    forms: tuple[str, ...] = option(
+        (), "Forms of the frame graph for every engine, instead of each one's own; plain: as it was trained.",
+        flags=("--form",), metavar="FORM,…",
+    )  # fmt: skip
+    without: tuple[str, ...] = option(
+        (), "Exact rewrites to leave out, by name; --passes lists them.", metavar="NAME,…"
+    )
     mean_draws: int = option(10_000, "Latents that each domain's mean style is taken over (for --psi).", minimum=1)

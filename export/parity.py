@@ -1,26 +1,32 @@
 """The gate: a written graph is run in ONNX Runtime and compared with PyTorch; what differs is not shipped.
 
 Differences are max |a - b| / max(1, |b|), b being PyTorch's float32 number in the network's own units (pictures in
--1..1). The frame graph is the file itself, once as it is and once cut before its last Round.
+-1..1). A frame graph is compared twice: the bytes that it gives, and what it has before its last Round.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import nn
 
 from starcast.errors import ParityError
-from starcast.export.blame import first_layer_apart
-from starcast.export.comparison import Floats, Trial, as_bytes, as_floats, difference, open_session, translated_by_torch
-from starcast.export.pictures import pictures
+from starcast.export.comparison import (
+    Candidate,
+    Floats,
+    Trial,
+    as_bytes,
+    as_floats,
+    difference,
+    open_session,
+    translated_by_torch,
+)
+from starcast.export.pictures import flat, pictures
 from starcast.runtime.bundle import Parity
 from starcast.train.networks.stargan_v2 import Generator, MappingNetwork, Networks, StarGANv2Config, StyleEncoder
 
@@ -45,21 +51,44 @@ def make_trials(networks: Networks, config: StarGANv2Config) -> list[Trial]:
     ]
 
 
-def check_generator(graph: Path, generator: Generator, trials: Sequence[Trial]) -> Parity:
-    """What was measured; ParityError where the file differs from the network or its pictures are none."""
-    written, cut = open_session(graph), open_session(before_rounding(ir.load(graph)))
+def flat_trials(networks: Networks, config: StarGANv2Config) -> list[Trial]:
+    """Pictures without texture, one at a time: they are measured, and decide nothing (see pictures.py)."""
+    [style] = _styles(networks, config, count=2)[:1]
+    return [Trial(picture[None], style[None]) for picture in flat(config.image_size, config.image_size)]
+
+
+def levels_apart(candidate: Candidate, trials: Sequence[Trial], expected: Sequence[Floats]) -> int:
+    """The largest difference of a variant's bytes from PyTorch's, in grey levels."""
+    apart = [
+        np.abs(candidate.translated(trial).astype(int) - as_bytes(pictures_of_torch).astype(int)).max()
+        for trial, pictures_of_torch in zip(trials, expected, strict=True)
+    ]
+    return int(max(apart))
+
+
+def expected_translations(generator: Generator, trials: Sequence[Trial]) -> list[Floats]:
+    """What PyTorch gives for the trials, [N, 3, H, W] in -1..1 each. ParityError where it is no picture."""
+    expected = [translated_by_torch(generator, trial) for trial in trials]
+    for translations in expected:
+        _refuse_nonsense(translations, "the generator gives values that are not finite")
+    return expected
+
+
+def check_generator(
+    candidate: Candidate, name: str, trials: Sequence[Trial], expected: Sequence[Floats], blame: Callable[[Trial], str]
+) -> Parity:
+    """What was measured of a variant called `name`; ParityError where it differs from the network, with what `blame`
+    says is the cause, or where its pictures are none."""
     worst, levels = 0.0, 0
-    for trial in trials:
-        expected = translated_by_torch(generator, trial)
-        _refuse_nonsense(expected, "the generator gives values that are not finite")
-        [scaled], [translation] = cut.run(None, trial.feeds), written.run(None, trial.feeds)
-        worst = max(worst, difference((scaled.astype(np.float64) - 127.5) / 127.5, expected))
-        levels = max(levels, int(np.abs(translation.astype(int) - as_bytes(expected).astype(int)).max()))
+    for trial, pictures_of_torch in zip(trials, expected, strict=True):
+        translation = candidate.translated(trial)
+        unrounded = (candidate.unrounded(trial).astype(np.float64) - 127.5) / 127.5
+        worst = max(worst, difference(unrounded, pictures_of_torch))
+        levels = max(levels, int(np.abs(translation.astype(int) - as_bytes(pictures_of_torch).astype(int)).max()))
         if worst > TOLERANCE or levels > LEVELS:
-            layer = first_layer_apart(ir.load(graph), generator, trial, TOLERANCE)
             raise ParityError(
-                f"the generator's graph differs from PyTorch by {worst:.1e} and {levels} grey levels (allowed: "
-                f"{TOLERANCE:.0e} and {LEVELS}), first at {layer}: {LAST_RESORT}"
+                f"the generator's graph {name} differs from PyTorch by {worst:.1e} and {levels} grey levels (allowed: "
+                f"{TOLERANCE:.0e} and {LEVELS}), first at {blame(trial)}: {LAST_RESORT}"
             )
         _refuse_constant(translation)
     batches = tuple(trial.batch for trial in trials)
@@ -77,17 +106,6 @@ def check_style_encoder(graph: Path, network: StyleEncoder, config: StarGANv2Con
     """The largest difference of a style made from a reference, over every domain and several batches."""
     images = pictures(config.domains + 1, config.image_size, config.image_size, seed=6)
     return _check_styles(graph, network, "image", images, as_floats(images), config.domains)
-
-
-def before_rounding(model: ir.Model) -> ir.Model:
-    """The graph cut before its last Round: its output is the picture in 0..255, float32 [N, 3, H, W]. In place."""
-    last = [node for node in model.graph if node.op_type == "Round"][-1]
-    value = last.inputs[0]
-    assert value is not None
-    value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["batch", 3, "height", "width"])
-    model.graph.outputs[:] = [value]
-    RemoveUnusedNodesPass()(model)
-    return model
 
 
 def _styles(networks: Networks, config: StarGANv2Config, count: int) -> Floats:

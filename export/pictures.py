@@ -1,7 +1,8 @@
 """Pictures made by arithmetic, for the gate and for previews: no photograph is ever needed.
 
-All of them have texture. On a flat picture instance norm divides rounding noise by a variance near zero, and sums of
-equal numbers are rounded the same way each time: two right engines differ there, which says nothing about a graph.
+Those that decide have texture. On a flat picture instance norm divides rounding noise by a variance near zero, and sums
+of equal numbers are rounded the same way each time: two right engines differ there, which says nothing about a graph.
+Flat ones are looked at apart: a video fades to black, and its user should know what to expect.
 """
 
 from __future__ import annotations
@@ -41,6 +42,15 @@ def edged(height: int, width: int, draws: np.random.RandomState) -> Image:
     white = ((rows[:, None] + columns[None, :]) % 2 == 1) ^ disc
     grain = draws.randint(0, 25, (height, width, 3))
     return np.where(white[..., None], 255 - grain, grain).astype(np.uint8)
+
+
+def flat(height: int, width: int) -> Image:
+    """Black, white, grey, one colour, and black and white fields: uint8 [5, height, width, 3]."""
+    colours = np.array([[0, 0, 0], [255, 255, 255], [128, 128, 128], [200, 30, 40]], np.uint8)
+    one_colour = np.broadcast_to(colours[:, None, None], (4, height, width, 3))
+    fields = np.zeros((1, height, width, 3), np.uint8)
+    fields[:, : height // 3] = fields[:, :, : width // 4] = 255
+    return np.concatenate([one_colour, fields])
 
 
 KINDS: tuple[Callable[[int, int, np.random.RandomState], Image], ...] = (textured, smooth, edged)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from starcast.errors import DatasetError, ImageError
@@ -18,9 +19,9 @@ SOURCES, MOST_DOMAINS = 2, 4
 TILE, GAP = 128, 4
 
 
-def draw_preview(graph: Path, sources: NDArray[np.uint8], styles: Floats) -> NDArray[np.uint8]:
+def draw_preview(frame: ir.Model, sources: NDArray[np.uint8], styles: Floats) -> NDArray[np.uint8]:
     """A row a source: itself, then its translation to each style [D, S]. uint8 [H, W, 3]."""
-    session = open_session(graph)
+    session = open_session(frame)
     rows = []
     for source in sources:
         feeds = [{"image": source[None], "style": style[None]} for style in styles[:MOST_DOMAINS]]

@@ -19,7 +19,6 @@ import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 from torch import Tensor, nn
 
-from starcast.export.wide_norms import split_wide_norms
 from starcast.train.networks.stargan_v2 import Generator, MappingNetwork, StarGANv2Config, StyleEncoder
 
 OPSET = 18  # what the exporter writes without converting, and what every engine reads
@@ -130,7 +129,6 @@ def _trace(network: nn.Module, example: dict[str, Tensor], output: str, name: st
 
 def _tidied(model: ir.Model, name: str, prefix: str) -> ir.Model:
     """Names by module path, no traces of the exporter's own, no shapes but those of inputs and outputs."""
-    split_wide_norms(model)
     RemoveUnusedNodesPass()(model)
     RemoveUnusedOpsetsPass()(model)
     graph = model.graph

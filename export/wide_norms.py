@@ -12,23 +12,34 @@ would be plainer, but OpenVINO joins the two and makes its own norm of them agai
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import onnx_ir as ir
 
+from starcast.export.shapes import at_size, one_picture
+
 WIDE = 256  # maps of a longer side than this are summed up by tiles; up to here one sum is within the tolerance
-LAST = 16  # side of what is left for the last sum, at the size that was traced; every other size is a multiple of it
+LAST = 16  # side of what is left for the last sum, at the trained size; every other size is a multiple of it
 
 
-def split_wide_norms(model: ir.Model) -> int:
-    """Rewrite every instance norm whose map was wide when it was traced, in place; gives how many."""
-    wide = [node for node in model.graph if node.op_type == "InstanceNormalization" and _side(node) > WIDE]
-    for node in wide:
-        _split(model.graph, node)
+def split_wide_norms(model: ir.Model, side: int) -> int:
+    """Rewrite every instance norm whose map is wide when a graph is given one picture of that side, in place; gives
+    how many. Norms whose scale and shift are computed are left."""
+    sized = at_size(model, one_picture(side)).graph
+    maps = [
+        (node, _side(twin))
+        for node, twin in zip(model.graph, sized, strict=True)
+        if node.op_type == "InstanceNormalization"
+    ]
+    wide = [(node, side) for node, side in maps if side > WIDE and all(map(_is_constant, node.inputs[1:]))]
+    for node, side in wide:
+        _split(model.graph, node, side)
     return len(wide)
 
 
 def _side(norm: ir.Node) -> int:
-    """The side of the square map that was traced: a power of two."""
+    """The side of a square map: a power of two."""
     shape = norm.outputs[0].shape
     assert shape is not None
     height, width = shape[2:]
@@ -47,25 +58,27 @@ def _tiles(side: int) -> list[int]:
     return tiles
 
 
-def _split(graph: ir.Graph, norm: ir.Node) -> None:
+def _split(graph: ir.Graph, norm: ir.Node, side: int) -> None:
     x, scale, bias = norm.inputs
     assert x is not None
     assert scale is not None
     assert bias is not None
+    number = itertools.count()
 
     def add(operator: str, *inputs: ir.Value, **attributes: list[int]) -> ir.Value:
-        node = ir.node(operator, list(inputs), attributes or None, metadata_props=dict(norm.metadata_props))
+        node = ir.node(operator, list(inputs), attributes or None, name=f"{norm.name}.{operator}.{next(number)}")
         graph.insert_before(norm, node)
         return node.outputs[0]
 
     def mean(value: ir.Value) -> ir.Value:
-        for tile in _tiles(_side(norm)):
+        for tile in _tiles(side):
             value = add("AveragePool", value, kernel_shape=[tile, tile], strides=[tile, tile])
         return add("ReduceMean", value, _constant(graph, "axes.2.3", np.array([2, 3])))
 
     centred = add("Sub", x, mean(x))
     variance = mean(add("Mul", centred, centred))
-    epsilon = _constant(graph, "epsilon", np.array(norm.attributes["epsilon"].as_float(), np.float32))
+    small = norm.attributes["epsilon"].as_float()
+    epsilon = _constant(graph, f"epsilon.{small!r}", np.array(small, np.float32))
     result = add("Div", centred, add("Sqrt", add("Add", variance, epsilon)))
     for operator, parameter, neutral in (("Mul", scale, 1), ("Add", bias, 0)):
         if not (_numbers(parameter) == neutral).all():
@@ -79,6 +92,10 @@ def _column(graph: ir.Graph, parameter: ir.Value) -> ir.Value:
     """A norm's parameter [C] as [C, 1, 1], so that it multiplies maps."""
     stem, _, kind = str(parameter.name).rpartition(".")
     return _constant(graph, f"{stem}.column.{kind}", _numbers(parameter)[:, None, None])
+
+
+def _is_constant(value: ir.Value | None) -> bool:
+    return value is not None and value.const_value is not None
 
 
 def _numbers(value: ir.Value) -> np.ndarray:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,23 +21,36 @@ from numpy.typing import NDArray
 from starcast import __version__
 from starcast.atomic import atomic_folder
 from starcast.errors import OptionError
+from starcast.export.blame import first_layer_apart
 from starcast.export.card import Card, model_card
-from starcast.export.flop import count_flop
+from starcast.export.comparison import OnnxCandidate, Trial, difference, translated_by_torch
 from starcast.export.means import draw_latents, mean_styles
 from starcast.export.options import ExportOptions
-from starcast.export.parity import check_generator, check_mapping, check_style_encoder, make_trials
+from starcast.export.parity import (
+    TOLERANCE,
+    check_generator,
+    check_mapping,
+    check_style_encoder,
+    expected_translations,
+    flat_trials,
+    levels_apart,
+    make_trials,
+)
 from starcast.export.preview import draw_preview, preview_sources
+from starcast.export.rewrite_report import Cost, rewrite_lines
 from starcast.export.target import writable_target
 from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
+from starcast.export.variants import Made, Plan, first_step_apart, make, plans_for
+from starcast.export.weights import SharedWeights
 from starcast.runtime.bundle import (
     FORMAT,
     MANIFEST,
+    WEIGHTS,
     Bundle,
     Condition,
     FileFacts,
     LatentMaker,
     Manifest,
-    Parity,
     Provenance,
     ReferenceMaker,
     Source,
@@ -47,12 +61,11 @@ from starcast.runtime.bundle import (
 )
 from starcast.runtime.images import write_image
 from starcast.train.checkpoint import Checkpoint, averaged_networks, read_checkpoint
-from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
+from starcast.train.networks.stargan_v2 import Generator, Networks, StarGANv2Config
 
-FRAME_GRAPH = "generator/plain-fp32.onnx"
-MAPPING, STYLE_ENCODER = "mapping.onnx", "style_encoder.onnx"
+GENERATOR = "generator"  # the folder of the frame graphs
+MAPPING, STYLE_ENCODER, STYLE_PRODUCT = "mapping.onnx", "style_encoder.onnx", "style_product.onnx"
 STYLES, CARD, PREVIEW = "styles.npz", "README.md", "preview.jpg"
-BACKENDS = ("openvino", "onnxruntime")
 
 Progress = Callable[[str], None]
 
@@ -79,20 +92,20 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
     the target is as it was.
     """
     target = writable_target(bundle)
+    plans = plans_for(options.backends, options.forms)
     with _stage(progress, f"read {checkpoint}"):
         origin = _read(checkpoint, options)
     if origin.checkpoint.note:
         progress(origin.checkpoint.note)
     with atomic_folder(target) as folder:
-        (folder / FRAME_GRAPH).parent.mkdir()
         with _stage(progress, "traced the networks"):
-            frame = trace_generator(origin.networks.generator, origin.config)
-            _write_graph(frame, folder / FRAME_GRAPH, origin)
+            traced = trace_generator(origin.networks.generator, origin.config)
             mapping = trace_mapping(origin.networks.mapping_network, origin.config)
             _write_graph(mapping, folder / MAPPING, origin)
             encoder = trace_style_encoder(origin.networks.style_encoder, origin.config)
             _write_graph(encoder, folder / STYLE_ENCODER, origin)
-        parity = _check(folder, origin, progress)
+        _check_styles(folder, origin, progress)
+        variants = _write_variants(folder, traced, plans, origin, options, progress)
         with _stage(progress, f"took each domain's mean style over {options.mean_draws:,} draws"):
             means = mean_styles(
                 origin.networks.mapping_network,
@@ -101,8 +114,8 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
             )
             np.savez(folder / STYLES, mean=means)
         with _stage(progress, "drew the preview"):
-            write_image(folder / PREVIEW, _preview(folder / FRAME_GRAPH, origin))
-        manifest = _manifest(folder, origin, options, parity, frame)
+            write_image(folder / PREVIEW, _preview(traced, origin))
+        manifest = _manifest(folder, origin, options, variants)
         (folder / CARD).write_text(model_card(manifest, _card(target, origin)), encoding="utf-8")
         (folder / MANIFEST).write_bytes(encode(_with_files(manifest, folder)))
     return open_bundle(target)
@@ -117,7 +130,7 @@ def _read(path: Path, options: ExportOptions) -> Origin:
     return Origin(checkpoint, averaged_networks(checkpoint).eval(), names, sha256_of(path))
 
 
-def _write_graph(model: ir.Model, path: Path, origin: Origin) -> None:
+def _write_graph(model: ir.Model, path: Path, origin: Origin, weights: SharedWeights | None = None) -> None:
     config = origin.config
     model.producer_name, model.producer_version = "starcast", __version__
     model.metadata_props.update(
@@ -133,53 +146,100 @@ def _write_graph(model: ir.Model, path: Path, origin: Origin) -> None:
             "checkpoint_sha256": origin.sha256,
         }
     )
-    ir.save(model, path)
+    if weights is None:
+        ir.save(model, path)
+    else:
+        weights.write(model, path)
     onnx.checker.check_model(str(path), full_check=True)
 
 
-def _check(folder: Path, origin: Origin, progress: Progress) -> Parity:
+def _check_styles(folder: Path, origin: Origin, progress: Progress) -> None:
     networks, config = origin.networks, origin.config
-    with _stage(progress, "compared with PyTorch"):
-        latent = check_mapping(folder / MAPPING, networks.mapping_network, config)
-        reference = check_style_encoder(folder / STYLE_ENCODER, networks.style_encoder, config)
-        parity = check_generator(folder / FRAME_GRAPH, networks.generator, make_trials(networks, config))
-    progress(
-        f"  generator {parity.worst:.1e} (bytes within {parity.levels}), mapping {latent:.1e}, "
-        f"style encoder {reference:.1e}, over batches of {', '.join(map(str, parity.batches))}"
-    )
-    return parity
+    latent = check_mapping(folder / MAPPING, networks.mapping_network, config)
+    reference = check_style_encoder(folder / STYLE_ENCODER, networks.style_encoder, config)
+    progress(f"  against PyTorch: mapping {latent:.1e}, style encoder {reference:.1e}")
 
 
-def _preview(graph: Path, origin: Origin) -> NDArray[np.uint8]:
+def _write_variants(
+    folder: Path, traced: ir.Model, plans: Sequence[Plan], origin: Origin, options: ExportOptions, progress: Progress
+) -> tuple[Variant, ...]:
+    """The frame graphs, rewritten, written and compared with PyTorch one after the other."""
+    (folder / GENERATOR).mkdir()
+    weights = SharedWeights(folder / GENERATOR / f"weights{WEIGHTS}")
+    side, generator = origin.config.image_size, origin.networks.generator
+    with _stage(progress, "translated the gate's pictures with PyTorch"):
+        trials = make_trials(origin.networks, origin.config)
+        expected = expected_translations(generator, trials)
+        plain_fields = flat_trials(origin.networks, origin.config)
+        expected_fields = [translated_by_torch(generator, trial) for trial in plain_fields]
+    before = Cost.of(traced, side)
+    variants = []
+    for plan in plans:
+        with _stage(progress, f"{plan.name}: rewritten and compared with PyTorch"):
+            made = make(traced, plan, side, options.without)
+            cost = Cost.of(made.frame, side)
+            path = folder / GENERATOR / f"{plan.name}.onnx"
+            product = folder / STYLE_PRODUCT if made.product is not None else None
+            _write_graph(made.frame, path, origin, weights)
+            if made.product is not None and product is not None:
+                _write_graph(made.product, product, origin)
+            blame = partial(_blame, traced, made, generator)
+            candidate = OnnxCandidate(path, product, one_style=plan.one_style)
+            parity = check_generator(candidate, plan.name, trials, expected, blame)
+            flat_levels = levels_apart(candidate, plain_fields, expected_fields)
+            parity = msgspec.structs.replace(parity, flat_levels=flat_levels)
+        for line in rewrite_lines(made.steps, before, cost):
+            progress(f"  {line}")
+        batches = ", ".join(map(str, parity.batches))
+        progress(
+            f"  generator against PyTorch: {parity.worst:.1e}, bytes within {parity.levels} "
+            f"(on pictures of one colour {flat_levels}), batches of {batches}"
+        )
+        variants.append(
+            Variant(
+                file=path.relative_to(folder).as_posix(), backends=plan.backends, form=plan.form, precision="fp32",
+                condition="style" if product is None else "gamma_beta", one_style=plan.one_style, parity=parity,
+                flop=cost.flop, bytes=cost.weights + path.stat().st_size,
+                rewrites={step.rewrite.name: step.outcome.fired for step in made.steps},
+            )
+        )  # fmt: skip
+    return tuple(variants)
+
+
+def _blame(traced: ir.Model, made: Made, generator: Generator, trial: Trial) -> str:
+    """The layer or the rewrite that a graph goes wrong at."""
+    expected = translated_by_torch(generator, trial)
+    unrounded = OnnxCandidate(traced.clone()).unrounded(trial)
+    if difference((unrounded - 127.5) / 127.5, expected) > TOLERANCE:
+        return first_layer_apart(traced.clone(), generator, trial, TOLERANCE)
+    return first_step_apart(traced, made, trial, expected, TOLERANCE)
+
+
+def _preview(frame: ir.Model, origin: Origin) -> NDArray[np.uint8]:
     config = origin.config
     latent = torch.from_numpy(np.random.RandomState(0).standard_normal(config.latent_dim).astype(np.float32))
     with torch.inference_mode():
         styles = origin.networks.mapping_network(latent.expand(config.domains, -1), torch.arange(config.domains))
     data = (origin.checkpoint.dataset or {}).get("path")
-    return draw_preview(graph, preview_sources(data, config.image_size), styles.numpy())
+    return draw_preview(frame, preview_sources(data, config.image_size), styles.numpy())
 
 
-def _manifest(folder: Path, origin: Origin, options: ExportOptions, parity: Parity, frame: ir.Model) -> Manifest:
+def _manifest(folder: Path, origin: Origin, options: ExportOptions, variants: tuple[Variant, ...]) -> Manifest:
     config, checkpoint = origin.config, origin.checkpoint
     side = config.image_size
-    flop = count_flop(frame, {"batch": 1, "styles": 1, "height": side, "width": side})
     return Manifest(
         format=FORMAT,
         source=Source(channels=3, height=side, width=side, stride=config.stride),
         condition=Condition(
             size=config.style_dim,
+            product=STYLE_PRODUCT if (folder / STYLE_PRODUCT).exists() else None,
             latent=LatentMaker(graph=MAPPING, size=config.latent_dim),
             reference=ReferenceMaker(graph=STYLE_ENCODER, height=side, width=side),
             means=STYLES,
             mean_draws=options.mean_draws,
         ),
         domains=origin.domains,
-        variants=(
-            Variant(
-                file=FRAME_GRAPH, backends=BACKENDS, form="plain", precision="fp32", parity=parity, flop=flop,
-                bytes=(folder / FRAME_GRAPH).stat().st_size,
-            ),
-        ),
+        variants=variants,
         provenance=Provenance(
             family="stargan_v2",
             layout=checkpoint.layout,

@@ -92,6 +92,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     levels: int
     pictures: int
     batches: tuple[int, ...]
+    flat_levels: int | None = None  # the same on pictures of one colour, where engines lose digits; None: not measured
 
 
 class DomainQuality(msgspec.Struct, frozen=True, kw_only=True):

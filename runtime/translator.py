@@ -40,6 +40,7 @@ class Translator:
         self._engine, self._variant = choose(self.bundle, backend, precision)
         self._options = EngineOptions(threads=threads, precision=precision)
         self._sessions: dict[str, Session] = {}
+        self._scales: tuple[bytes, NDArray[Any]] | None = None  # styles' bytes, what their product made of them
         self._session(self._variant.file)
 
     def __enter__(self) -> Self:
@@ -109,9 +110,12 @@ class Translator:
         if not len(batch):
             return batch.copy()
         session = self._session(self._variant.file)
+        name, conditions = self._conditions(styles)
         parts = [
-            session.run({"image": np.ascontiguousarray(batch[part]), "style": styles[part if len(styles) > 1 else ...]})
-            for part in self._parts(len(batch))
+            session.run(
+                {"image": np.ascontiguousarray(batch[part]), name: conditions[part if len(conditions) > 1 else ...]}
+            )
+            for part in self._parts(len(batch), len(conditions))
         ]
         translations: NDArray[np.uint8] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return translations[0] if images.ndim == 3 else translations
@@ -205,9 +209,21 @@ class Translator:
             raise StyleError("the style holds numbers that are not finite: make it with Translator.style")
         return rows
 
-    def _parts(self, pictures: int) -> Iterator[slice]:
+    def _conditions(self, styles: NDArray[np.float32]) -> tuple[str, NDArray[Any]]:
+        """What the variant takes instead of styles [N or 1, S], by its name: the styles, or the norms' scales and
+        shifts that the bundle's product makes of them. The latter are kept for the next call: a video has one style."""
+        if self._variant.condition == "style":
+            return "style", styles
+        product = self.bundle.manifest.condition.product
+        if product is None:
+            raise BundleError(f"{self.bundle.path} has no graph that {self._variant.file} needs: export it again")
+        if self._scales is None or self._scales[0] != styles.tobytes():
+            self._scales = styles.tobytes(), self._session(product).run({"style": styles})
+        return self._variant.condition, self._scales[1]
+
+    def _parts(self, pictures: int, conditions: int) -> Iterator[slice]:
         """The batch in pieces that the variant takes."""
-        most = self._variant.max_batch or pictures
+        most = 1 if self._variant.one_style and conditions > 1 else self._variant.max_batch or pictures
         for start in range(0, pictures, most):
             yield slice(start, start + most)
 

@@ -10,14 +10,19 @@ import pytest
 import torch
 
 from starcast.errors import ParityError
-from starcast.export.comparison import open_session, translated_by_torch
+from starcast.export.blame import first_layer_apart
+from starcast.export.comparison import OnnxCandidate, before_rounding, open_session, translated_by_torch
 from starcast.export.parity import (
-    before_rounding,
+    TOLERANCE,
     check_generator,
     check_mapping,
     check_style_encoder,
+    expected_translations,
+    flat_trials,
+    levels_apart,
     make_trials,
 )
+from starcast.runtime.bundle import Parity
 from starcast.train.networks.stargan_v2 import Generator
 
 pytestmark = pytest.mark.xdist_group("small graphs")
@@ -40,9 +45,19 @@ def changed(generator: Generator, name: str, value: float) -> Generator:
     return other
 
 
-def test_a_right_graph_passes_with_its_figures(small: Any) -> None:
+def judged(small: Any, graph: Path, generator: Generator | None = None) -> Parity:
+    """What the gate says of a graph, beside a generator that is the graph's own if none is given."""
+    generator = generator or small.networks.generator
     trials = make_trials(small.networks, small.config)
-    parity = check_generator(small.generator, small.networks.generator, trials)
+
+    def blame(trial: Any) -> str:
+        return first_layer_apart(ir.load(graph), generator, trial, TOLERANCE)
+
+    return check_generator(OnnxCandidate(graph), "plain", trials, expected_translations(generator, trials), blame)
+
+
+def test_a_right_graph_passes_with_its_figures(small: Any) -> None:
+    parity = judged(small, small.generator)
     assert parity.worst <= parity.tolerance == 2e-4
     assert parity.levels <= 1
     assert parity.batches == (1, 2, 5, 3)
@@ -61,7 +76,7 @@ def test_trials_cover_every_domain_one_shared_style_and_two_sizes(small: Any) ->
 def test_a_graph_with_one_wrong_weight_is_refused_and_the_layer_named(small: Any, layer: str, tmp_path: Path) -> None:
     broken = with_weight(small.generator, f"{layer}.weight", 1.5, tmp_path / "broken.onnx")
     with pytest.raises(ParityError, match=f"first at the layer {layer.replace('.', '[.]')}: nothing is written"):
-        check_generator(broken, small.networks.generator, make_trials(small.networks, small.config))
+        judged(small, broken)
 
 
 def test_a_wrong_step_after_the_last_layer_is_found_too(small: Any, tmp_path: Path) -> None:
@@ -70,7 +85,7 @@ def test_a_wrong_step_after_the_last_layer_is_found_too(small: Any, tmp_path: Pa
     clip.replace_input_with(2, next(v for v in model.graph.initializers.values() if v.name == "127.5"))
     ir.save(model, tmp_path / "broken.onnx")
     with pytest.raises(ParityError, match="first at the steps after the last layer"):
-        check_generator(tmp_path / "broken.onnx", small.networks.generator, make_trials(small.networks, small.config))
+        judged(small, tmp_path / "broken.onnx")
 
 
 def test_wrong_style_graphs_are_refused_by_name(small: Any, tmp_path: Path) -> None:
@@ -85,13 +100,13 @@ def test_wrong_style_graphs_are_refused_by_name(small: Any, tmp_path: Path) -> N
 def test_values_that_are_not_finite_are_refused(small: Any) -> None:
     broken = changed(small.networks.generator, "decode.0.conv1.weight", float("nan"))
     with pytest.raises(ParityError, match="not finite"):
-        check_generator(small.generator, broken, make_trials(small.networks, small.config))
+        judged(small, small.generator, broken)
 
 
 def test_a_graph_that_gives_nan_where_pytorch_does_not_is_refused(small: Any, tmp_path: Path) -> None:
     broken = with_weight(small.generator, "decode.0.conv1.bias", float("nan"), tmp_path / "broken.onnx")
     with pytest.raises(ParityError, match="differs from PyTorch by inf"):
-        check_generator(broken, small.networks.generator, make_trials(small.networks, small.config))
+        judged(small, broken)
 
 
 def test_a_constant_picture_is_refused_as_untrained(small: Any, tmp_path: Path) -> None:
@@ -101,7 +116,7 @@ def test_a_constant_picture_is_refused_as_untrained(small: Any, tmp_path: Path) 
     model.graph.initializers["to_rgb.2.weight"].const_value = ir.tensor(zeros, name="to_rgb.2.weight")
     ir.save(model, tmp_path / "flat.onnx")
     with pytest.raises(ParityError, match="untrained or broken"):
-        check_generator(tmp_path / "flat.onnx", flat, make_trials(small.networks, small.config))
+        judged(small, tmp_path / "flat.onnx", flat)
 
 
 def test_the_graph_before_rounding_gives_pytorchs_picture_in_levels(small: Any) -> None:
@@ -110,3 +125,12 @@ def test_the_graph_before_rounding_gives_pytorchs_picture_in_levels(small: Any) 
     expected = translated_by_torch(small.networks.generator, trial)
     assert levels.dtype == np.float32
     np.testing.assert_allclose(levels / 127.5 - 1, expected, atol=2e-5)
+
+
+def test_pictures_of_one_colour_are_measured_apart(small: Any) -> None:
+    trials = flat_trials(small.networks, small.config)
+    expected = expected_translations(small.networks.generator, trials)
+    assert [np.ptp(trial.sources) for trial in trials] == [0, 0, 0, 170, 255]
+    candidate = OnnxCandidate(small.generator)
+    assert levels_apart(candidate, trials, expected) <= 1
+    assert levels_apart(candidate, trials, [picture + 3 / 127.5 for picture in expected]) >= 2

@@ -9,9 +9,16 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from starcast.export.comparison import Trial, as_bytes, difference, open_session, translated_by_torch
-from starcast.export.parity import check_generator, check_mapping, check_style_encoder, make_trials
+from starcast.export.comparison import OnnxCandidate, Trial, as_bytes, difference, open_session, translated_by_torch
+from starcast.export.parity import (
+    check_generator,
+    check_mapping,
+    check_style_encoder,
+    expected_translations,
+    make_trials,
+)
 from starcast.export.pictures import pictures
+from starcast.export.variants import Plan, make
 from starcast.train.networks.stargan_v2 import StarGANv2Config
 
 pytestmark = pytest.mark.xdist_group("small graphs")
@@ -34,9 +41,17 @@ def test_graphs_of_any_size_give_the_networks_numbers(
 ) -> None:
     networks = random_networks(config)
     traced = trace_all(networks, config, tmp_path)
-    wide = any(node.op_type == "ReduceMean" for node in ir.load(traced.generator).graph)
-    assert wide == (config.image_size > 256)
-    check_generator(traced.generator, networks.generator, make_trials(networks, config))
+    trials = make_trials(networks, config)
+    expected = expected_translations(networks.generator, trials)
+    for plan in (Plan("plain", ("onnxruntime",)), Plan("taps9", ("onnxruntime",), one_style=True)):
+        made = make(ir.load(traced.generator), plan, config.image_size)
+        wide = any(node.op_type == "ReduceMean" for node in made.frame.graph)
+        assert wide == (config.image_size > 256)
+        product = tmp_path / "product.onnx" if made.product is not None else None
+        if made.product is not None:
+            ir.save(made.product, tmp_path / "product.onnx")
+        candidate = OnnxCandidate(made.frame, product, one_style=plan.one_style)
+        check_generator(candidate, plan.name, trials, expected, lambda _: "a layer")
     check_mapping(traced.mapping, networks.mapping_network, config)
     check_style_encoder(traced.style_encoder, networks.style_encoder, config)
 

@@ -63,9 +63,14 @@ def test_translations_are_the_official_programs_within_one_grey_level(
         style = run(oracle_bundle.file("style_encoder.onnx"), feeds)
         expected_style, expected = oracle["s_ref"], oracle["g_reference_u8"]
     assert relative(style, expected_style) <= 1e-4
-    graph = oracle_bundle.file(oracle_bundle.manifest.variants[0].file)
-    translation = run(graph, {"image": oracle["image_u8"], "style": style})
-    assert np.abs(translation.astype(int) - expected.astype(int)).max() <= 1
+    gamma_beta = run(oracle_bundle.file("style_product.onnx"), {"style": style})
+    for variant in oracle_bundle.manifest.variants:
+        parts = [slice(k, k + 1) for k in range(len(style))] if variant.one_style else [slice(None)]
+        graph = oracle_bundle.graph(variant.file)[0]
+        translation = np.concatenate(
+            [run(graph, {"image": oracle["image_u8"][part], "gamma_beta": gamma_beta[part]}) for part in parts]
+        )
+        assert np.abs(translation.astype(int) - expected.astype(int)).max() <= 1
 
 
 def test_the_manifest_describes_the_networks_by_their_roles(oracle_bundle: Bundle) -> None:
@@ -78,12 +83,13 @@ def test_the_manifest_describes_the_networks_by_their_roles(oracle_bundle: Bundl
     assert manifest.condition.reference is not None
     assert manifest.condition.reference.height == 256
     assert manifest.domains == ("cat", "dog", "wild")
-    [variant] = manifest.variants
-    assert (variant.form, variant.precision) == ("plain", "fp32")
-    assert set(variant.backends) == {"onnxruntime", "openvino"}
-    assert variant.parity.worst <= 2e-4
-    assert variant.flop > 0
-    assert variant.bytes == (oracle_bundle.path / variant.file).stat().st_size
+    assert {name for variant in manifest.variants for name in variant.backends} == {"onnxruntime", "openvino"}
+    for variant in manifest.variants:
+        assert (variant.form, variant.precision, variant.condition) == ("taps9", "fp32", "gamma_beta")
+        assert variant.parity.worst <= 2e-4
+        assert variant.rewrites["pooled-9"] > 0
+        weights = (oracle_bundle.path / "generator/weights.data").stat().st_size
+        assert 0 < variant.bytes - (oracle_bundle.path / variant.file).stat().st_size < 1.1 * weights
 
 
 def test_the_manifest_says_where_the_bundle_comes_from(oracle_bundle: Bundle, oracle_checkpoint: Path) -> None:
@@ -114,7 +120,7 @@ def test_the_preview_is_a_picture(oracle_bundle: Bundle) -> None:
 
 
 def test_graphs_carry_facts_about_themselves(oracle_bundle: Bundle) -> None:
-    model = ir.load(oracle_bundle.path / "generator/plain-fp32.onnx")
+    model = ir.load(oracle_bundle.path / "generator/taps9-fp32.onnx")
     facts = model.metadata_props
     assert model.producer_name == "starcast"
     assert json.loads(facts["domains"]) == ["cat", "dog", "wild"]

@@ -1,0 +1,49 @@
+"""Weights that several graphs share: one file beside them, every tensor in it once.
+
+The graphs refer to it as ONNX external data. Tensors are equal if their bytes are: two forms of a generator have most
+of their convolutions in common.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import onnx_ir as ir
+
+SMALLEST = 1024  # bytes; smaller tensors stay in the graphs, where shape inference may want to read them
+ALIGNMENT = 4096  # engines map the file into memory by pages
+
+
+class SharedWeights:
+    """A file of tensors that grows as graphs are written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._places: dict[str, tuple[int, int]] = {}  # hash -> offset, length
+
+    def write(self, model: ir.Model, graph: Path) -> None:
+        """Write a graph into the folder of the weights' file; what is large in it goes there. The model in memory
+        then reads from there, too."""
+        if graph.parent != self.path.parent:
+            raise ValueError(f"{graph} is not beside {self.path}: a graph finds its weights in its own folder")
+        for value in model.graph.initializers.values():
+            tensor = value.const_value
+            if tensor is not None and tensor.nbytes >= SMALLEST:
+                value.const_value = self._placed(tensor)
+        ir.save(model, graph)
+
+    def _placed(self, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
+        array = tensor.numpy()
+        content = array.tobytes()
+        digest = hashlib.sha256(content).hexdigest()
+        if digest not in self._places:
+            with self.path.open("ab") as file:
+                file.write(bytes(-file.tell() % ALIGNMENT))
+                self._places[digest] = file.tell(), len(content)
+                file.write(content)
+        offset, length = self._places[digest]
+        return ir.ExternalTensor(
+            self.path.name, offset, length, tensor.dtype, shape=ir.Shape(array.shape), name=tensor.name or "",
+            base_dir=self.path.parent,
+        )  # fmt: skip
