@@ -99,8 +99,8 @@ def _figures(manifest: Manifest) -> str:
         + "\n\n"
         + rewrites
         + "The difference is max(|a - b| / max(1, |b|)) to PyTorch in float32, pictures in -1..1, before rounding, "
-        f"over {parity.pictures} pictures in batches of {', '.join(map(str, parity.batches))}; grey levels are after it. "
-        f"{_flat(parity)}"
+        f"over {parity.pictures} pictures in batches of {', '.join(map(str, parity.batches))}; grey levels are after "
+        f"it. {_flat(parity)}"
         "No measure of picture quality has been taken."
     )
 
