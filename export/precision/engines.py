@@ -1,0 +1,47 @@
+"""A graph's translations as the runtime's engines give them, and float32's to compare them with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from starcast.export.comparison import Trial, open_session
+from starcast.export.precision.quality import Translate, measure, worse_of
+from starcast.runtime.backends.base import Backend, EngineOptions
+from starcast.runtime.bundle import Quality
+
+Expected = Mapping[str, Sequence[NDArray[np.uint8]]]
+
+
+def translated_in_float32(model: ir.Model, trials: Mapping[str, Sequence[Trial]]) -> Expected:
+    """What a float32 frame graph gives for each domain's trials, in ONNX Runtime."""
+    session = open_session(model)
+    return {
+        domain: [session.run(None, trial.feeds)[0] for trial in its_trials] for domain, its_trials in trials.items()
+    }
+
+
+def quality_on(
+    backends: Sequence[Backend], graph: Path, precision: str, trials: Mapping[str, Sequence[Trial]], expected: Expected
+) -> Quality:
+    """The worst of several engines' qualities. Raises EngineError where one cannot run the graph."""
+    measured = []
+    for backend in backends:
+        with _opened(backend, graph, precision) as translate:
+            measured.append(measure(translate, expected, trials))
+    return reduce(worse_of, measured)
+
+
+@contextmanager
+def _opened(backend: Backend, graph: Path, precision: str) -> Iterator[Translate]:
+    session = backend.open(graph, EngineOptions(precision=precision))
+    try:
+        yield lambda trial: session.run(trial.feeds)
+    finally:
+        session.close()

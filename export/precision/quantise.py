@@ -1,0 +1,171 @@
+"""Convolutions in integers: their inputs as uint8, one grid a tensor, their weights as int8, one scale a channel.
+
+    Conv(x, W)  ->  Conv(Dequantize(Quantize(x)), Dequantize(W8))
+
+What comes out is float32 again: norms, sums, the residual stream, means and enlargements never see a code. OpenVINO
+takes such a convolution as one in integers. ONNX Runtime does only where the output is rounded to codes as well
+(`outputs`), and never a transposed one: it needs the form `phases`.
+
+Weights use 129 codes of the 256. Processors without VNNI add pairs of products u8 * s8 in 16 bits, which saturate:
+2 * 255 * 64 < 2**15 does not, so a graph gives the same picture on every processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from starcast.export.comparison import Trial
+from starcast.export.passes.facts import numbers
+from starcast.export.precision.layers import Layer
+from starcast.export.precision.ranges import Grid, best_grid, observe
+
+LARGEST = 64  # of a weight's code
+_CUTS = np.linspace(0.6, 1, 17)  # where a channel's range may end, as parts of its largest weight
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A weight or a bias in integers: scales * codes along `axis`, its output channels."""
+
+    codes: NDArray[np.signedinteger[Any]]
+    scales: NDArray[np.float32]
+    axis: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All numbers that quantising a graph takes: grids by the name of the value, for what the convolutions read and,
+    where that is rounded too, for what they give; weights by the name of the node."""
+
+    inputs: Mapping[str, Grid]
+    outputs: Mapping[str, Grid]
+    weights: Mapping[str, Coded]
+
+
+def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial], *, outputs: bool) -> Recipe:
+    """Grids from what the values hold over the trials, scales from the weights."""
+    nodes = _nodes(model, layers)
+    # OpenVINO has transposed convolutions in integers only for inputs whose zero is the code 0.
+    centred = {_name(node, 0) for node in nodes if node.op_type == "ConvTranspose"}
+    given = dict.fromkeys(_name(node, 0) for node in nodes)
+    made = dict.fromkeys(str(node.outputs[0].name) for node in nodes) if outputs else {}
+    observed = observe(model, (*given, *made), trials)
+    return Recipe(
+        inputs={name: best_grid(observed[name], symmetric=name in centred) for name in given},
+        outputs={name: best_grid(observed[name]) for name in made},
+        weights={
+            str(node.name): coded(_numbers(node.inputs[1]), axis=1 if node.op_type == "ConvTranspose" else 0)
+            for node in nodes
+        },
+    )
+
+
+def coded(weight: NDArray[np.float32], axis: int) -> Coded:
+    """Codes and scales with the least squared error in each channel."""
+    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).astype(np.float64)
+    largest = np.abs(rows).max(axis=1)
+    largest[largest == 0] = LARGEST  # a channel of zeros: any scale will do
+    scales, least = largest / LARGEST, np.full(len(rows), np.inf)
+    for cut in _CUTS:
+        tried = cut * largest / LARGEST
+        lost = ((rows - _rounded(rows, tried[:, None]) * tried[:, None]) ** 2).sum(axis=1)
+        scales = np.where(lost < least, tried, scales)
+        least = np.minimum(lost, least)
+    scales = scales.astype(np.float32)
+    shape = [-1 if dim == axis else 1 for dim in range(weight.ndim)]
+    codes = _rounded(weight.astype(np.float64), scales.astype(np.float64).reshape(shape))
+    return Coded(codes.astype(np.int8), scales, axis)
+
+
+def quantised(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) -> ir.Model:
+    """A copy of a graph with these layers in integers."""
+    made = model.clone()
+    coded_inputs: dict[ir.Value, ir.Value] = {}
+    for node in _nodes(made, layers):
+        value = _given(node, 0)
+        if value not in coded_inputs:
+            codes, again = _through_codes(made.graph, value, recipe.inputs[str(value.name)])
+            made.graph.insert_before(node, [codes, again])
+            coded_inputs[value] = again.outputs[0]
+        node.replace_input_with(0, coded_inputs[value])
+        weight = recipe.weights[str(node.name)]
+        bias = numbers(node.inputs[2]) if len(node.inputs) > 2 else None
+        if bias is not None:
+            scales = weight.scales * np.float32(recipe.inputs[str(value.name)].scale)
+            whole = Coded(np.rint(bias / scales).astype(np.int32), scales, 0)
+            _replace_by_codes(made.graph, node, 2, whole)
+        _replace_by_codes(made.graph, node, 1, weight)
+        output = node.outputs[0]
+        if output.name in recipe.outputs:
+            readers = list(output.uses())
+            codes, again = _through_codes(made.graph, output, recipe.outputs[str(output.name)])
+            made.graph.insert_after(node, [codes, again])
+            for reader, index in readers:
+                reader.replace_input_with(index, again.outputs[0])
+    RemoveUnusedNodesPass()(made)
+    return made
+
+
+def _nodes(model: ir.Model, layers: Iterable[Layer]) -> list[ir.Node]:
+    wanted = {name for layer in layers for name in layer.nodes}
+    return [node for node in model.graph if node.name in wanted]
+
+
+def _through_codes(graph: ir.Graph, value: ir.Value, grid: Grid) -> tuple[ir.Node, ir.Node]:
+    name = f"{value.name}.rounded"
+    scale = _constant(graph, f"{name}.scale", np.array(grid.scale, np.float32))
+    zero = _constant(graph, f"{name}.zero", np.array(grid.zero, np.int8 if grid.signed else np.uint8))
+    codes = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}.codes")
+    again = ir.node("DequantizeLinear", [codes.outputs[0], scale, zero], name=name)
+    for node in (codes, again):
+        node.outputs[0].name = node.name
+    return codes, again
+
+
+def _replace_by_codes(graph: ir.Graph, node: ir.Node, index: int, coded: Coded) -> None:
+    name = f"{_name(node, index)}.rounded"
+    parts = [
+        _constant(graph, f"{name}.codes", coded.codes),
+        _constant(graph, f"{name}.scales", coded.scales),
+        _constant(graph, f"{name}.zeros", np.zeros(len(coded.scales), coded.codes.dtype)),
+    ]
+    again = ir.node("DequantizeLinear", parts, {"axis": coded.axis}, name=f"{node.name}.{index}.rounded")
+    again.outputs[0].name = again.name
+    graph.insert_before(node, again)
+    node.replace_input_with(index, again.outputs[0])
+
+
+def _constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
+    if name in graph.initializers:
+        return graph.initializers[name]  # a weight that several layers share
+    tensor = ir.tensor(array, name=name)
+    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
+    graph.initializers[name] = value
+    return value
+
+
+def _rounded(values: NDArray[np.float64], scales: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.clip(np.rint(values / scales), -LARGEST, LARGEST)
+
+
+def _given(node: ir.Node, index: int) -> ir.Value:
+    value = node.inputs[index]
+    assert value is not None
+    return value
+
+
+def _name(node: ir.Node, index: int) -> str:
+    return str(_given(node, index).name)
+
+
+def _numbers(value: ir.Value | None) -> NDArray[Any]:
+    array = numbers(value)
+    assert array is not None
+    return array

@@ -1,0 +1,85 @@
+"""Which numbers the 256 codes of a tensor stand for: scale and zero point that lose least, outliers or not.
+
+Ranges that reach to the extremes spend codes on values that hardly occur; those here minimise the mean squared error
+over a sample of what the tensor held on the calibration pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from starcast.export.comparison import Floats, Trial, open_session
+
+SAMPLE = 8192  # values that are kept of each tensor and trial
+_BINS = 2048
+_CUTS = np.geomspace(0.05, 1, 96)  # where a range may end, as parts of the way to the extreme
+
+
+@dataclass(frozen=True)
+class Grid:
+    """value = scale * (code - zero), with codes 0..255, or -128..127 where `signed`. The value 0 has a code of its
+    own: borders are filled with it."""
+
+    scale: float
+    zero: int
+    signed: bool = False
+
+    def rounded(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The values that the codes stand for."""
+        lowest = -128 if self.signed else 0
+        codes = np.clip(np.rint(values / self.scale) + self.zero, lowest, lowest + 255)
+        stood_for: NDArray[Any] = (codes.astype(np.float64) - self.zero) * self.scale
+        return stood_for
+
+
+def observe(model: ir.Model, names: Sequence[str], trials: Sequence[Trial]) -> dict[str, Floats]:
+    """A sample of what the named values hold over the trials."""
+    watched = model.clone()
+    values = [value for value in _values(watched) if value.name in set(names)]
+    for value in values:
+        value.type = ir.TensorType(ir.DataType.FLOAT)
+    watched.graph.outputs[:] = values
+    session = open_session(watched)
+    draws = np.random.RandomState(0)
+    kept: dict[str, list[Floats]] = {str(value.name): [] for value in values}
+    for trial in trials:
+        for name, array in zip(kept, session.run(list(kept), trial.feeds), strict=True):
+            flat = array.ravel()
+            chosen = flat if flat.size <= SAMPLE else flat[draws.randint(0, flat.size, SAMPLE)]
+            kept[name].append(chosen.astype(np.float32))
+    return {name: np.concatenate(parts) for name, parts in kept.items()}
+
+
+def best_grid(values: NDArray[Any], symmetric: bool = False) -> Grid:
+    """The grid with the least mean squared error over the values; a symmetric one is signed, with its zero at 0."""
+    low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
+    if low == high:
+        return Grid(1.0, 0, symmetric)
+    counts, edges = np.histogram(values, _BINS, (low, high))
+    middles = (edges[1:] + edges[:-1]) / 2
+
+    def lost(grid: Grid) -> float:
+        return float(counts @ (middles - grid.rounded(middles)) ** 2)
+
+    if symmetric:
+        return min((Grid(end / 127, 0, signed=True) for end in max(high, -low) * _CUTS), key=lost)
+    # One end, then the other, twice: the best place of one hardly depends on the other's.
+    for _ in range(2):
+        high = min(high * _CUTS, key=lambda end: lost(_reaching(low, end)))
+        low = min(low * _CUTS, key=lambda end: lost(_reaching(end, high)))
+    return _reaching(low, high)
+
+
+def _reaching(low: float, high: float) -> Grid:
+    scale = (high - low) / 255
+    return Grid(scale, int(np.clip(np.rint(-low / scale), 0, 255)))
+
+
+def _values(model: ir.Model) -> list[ir.Value]:
+    return [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]

@@ -1,0 +1,155 @@
+"""The pictures that int8 is made with and judged by: some for ranges, others for the search, others for the gate.
+
+They come from the user's folder or from the training set; the gate prefers images that the training has not seen.
+Styles come from latents and references in turn, of every domain in turn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from starcast.errors import DatasetError, ImageError, OptionError
+from starcast.export.comparison import Floats, Trial, as_floats
+from starcast.runtime.fit import fit
+from starcast.runtime.images import read_image
+from starcast.train.domains import is_image, scan
+from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
+
+RANGES, SEARCH, GATE = 64, 16, 16  # pictures for each; the gate's are translated into every domain
+FEWEST = 12  # of a folder: two for the search, two for the gate, eight for ranges
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """One picture and one style a trial; no picture serves two purposes."""
+
+    ranges: tuple[Trial, ...]
+    search: tuple[Trial, ...]
+    gate: Mapping[str, tuple[Trial, ...]]  # by target domain
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Paths in a seeded order; `references` by domain, empty where the folder does not tell domains apart."""
+
+    training: tuple[Path, ...]
+    held_out: tuple[Path, ...]
+    references: tuple[tuple[Path, ...], ...]
+
+
+def calibration_set(
+    networks: Networks, config: StarGANv2Config, domains: Sequence[str], folder: Path | None, remembered: str | None,
+    seed: int = 0,
+) -> CalibrationSet:  # fmt: skip
+    """Choose from `folder` (--calibrate), else from the training set whose path is `remembered` in the checkpoint.
+
+    A folder has a subfolder of images for each domain, or just images. `domains` are the bundle's names, in the
+    networks' order. Raises OptionError where there is no folder or too few pictures in it.
+    """
+    place = folder if folder is not None else _remembered(remembered)
+    draws = np.random.RandomState(seed)
+    found = _found(place, len(domains), draws)
+    gate = _read(found.held_out, GATE, config.image_size)
+    wanted = (GATE - len(gate), SEARCH, RANGES)
+    others = _read(found.training, sum(wanted), config.image_size)
+    if len(others) < FEWEST:
+        raise OptionError(
+            f"{place} has {len(others)} pictures that can be read, too few to calibrate int8 on: give --calibrate a "
+            f"folder with at least {FEWEST}, better {sum(wanted)}"
+        )
+    for_gate, for_search = _shares(len(others), wanted)
+    gate += others[:for_gate]
+    search, ranges = others[for_gate:][:for_search], others[for_gate + for_search :]
+    style = _Styles(networks, config, found.references, draws)
+    count = len(domains)
+    return CalibrationSet(
+        ranges=tuple(Trial(image[None], style(number % count)) for number, image in enumerate(ranges)),
+        search=tuple(Trial(image[None], style(number % count)) for number, image in enumerate(search)),
+        gate={
+            name: tuple(Trial(image[None], style(domain)) for image in gate) for domain, name in enumerate(domains)
+        },
+    )  # fmt: skip
+
+
+class _Styles:
+    """Called with a domain's number: float32 [1, S], from a latent and a reference in turn."""
+
+    def __init__(
+        self, networks: Networks, config: StarGANv2Config, references: tuple[tuple[Path, ...], ...],
+        draws: np.random.RandomState,
+    ) -> None:  # fmt: skip
+        self._networks, self._config, self._references, self._draws = networks, config, references, draws
+        self._made = 0
+
+    def __call__(self, domain: int) -> Floats:
+        self._made += 1
+        number = torch.tensor([domain])
+        images = self._reference(domain) if self._made % 2 == 0 else []
+        with torch.inference_mode():
+            if images:
+                style = self._networks.style_encoder(as_floats(images[0][None]), number)
+            else:
+                latent = self._draws.standard_normal((1, self._config.latent_dim)).astype(np.float32)
+                style = self._networks.mapping_network(torch.from_numpy(latent), number)
+        array: Floats = style.numpy()
+        return array
+
+    def _reference(self, domain: int) -> list[NDArray[np.uint8]]:
+        paths = self._references[domain] if self._references else ()
+        start = self._draws.randint(len(paths)) if paths else 0
+        return _read((*paths[start:], *paths[:start]), 1, self._config.image_size)
+
+
+def _remembered(path: str | None) -> Path:
+    if path is None or not Path(path).is_dir():
+        gone = "it names no training set" if path is None else f"its training set {path} is gone"
+        raise OptionError(f"int8 needs pictures, and {gone}: give a folder of them with --calibrate DIR")
+    return Path(path)
+
+
+def _found(place: Path, domains: int, draws: np.random.RandomState) -> _Found:
+    """The images of a folder with a subfolder a domain, or of a folder with images alone."""
+    if not place.is_dir():
+        raise OptionError(f"--calibrate {place} is not a folder: give a folder of pictures")
+    alone = [path for path in sorted(place.iterdir()) if is_image(path)]
+    try:
+        found = scan(place).domains
+    except DatasetError:
+        found = ()
+    references = tuple(_shuffled(domain.held_out or domain.training, draws) for domain in found)
+    return _Found(
+        training=_shuffled([*alone, *(path for domain in found for path in domain.training)], draws),
+        held_out=_shuffled([path for domain in found for path in domain.held_out], draws),
+        references=references if len(references) == domains else (),
+    )
+
+
+def _shuffled(paths: Sequence[Path], draws: np.random.RandomState) -> tuple[Path, ...]:
+    return tuple(paths[index] for index in draws.permutation(len(paths)))
+
+
+def _read(paths: Sequence[Path], count: int, side: int) -> list[NDArray[np.uint8]]:
+    """The first `count` pictures that can be read, uint8 [side, side, 3]."""
+    images: list[NDArray[np.uint8]] = []
+    for path in paths:
+        if len(images) == count:
+            break
+        try:
+            images.append(fit(read_image(path), (side, side)))
+        except ImageError:
+            continue  # a damaged file among thousands is no reason to stop
+    return images
+
+
+def _shares(count: int, wanted: tuple[int, int, int]) -> tuple[int, int]:
+    """How many of `count` pictures go to the gate and to the search; the rest is for ranges. As many as wanted, or of
+    fewer the same parts."""
+    part = min(1.0, count / sum(wanted))
+    return math.ceil(wanted[0] * part), math.ceil(wanted[1] * part)
