@@ -70,7 +70,7 @@ def _gemm_behind(split: ir.Node) -> ir.Node | None:
     """The product whose output, perhaps reshaped to [N, C, 1, 1], is split along its channels."""
     if split.attributes.get_int("axis", 0) != 1:
         return None
-    reshape = _producer(split.inputs[0], "Reshape")
+    reshape = _producer(split.inputs[0], "Reshape") or _producer(split.inputs[0], "Unsqueeze")
     return _producer(reshape.inputs[0] if reshape is not None else split.inputs[0], "Gemm")
 
 

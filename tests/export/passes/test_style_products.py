@@ -22,13 +22,22 @@ def network(nodes: str, inputs: str = INPUTS):
     return graph(
         nodes, inputs, "float[N, 3, H, W] y", column=np.array([-1, 6, 1, 1]), one=1.0,
         w1=draws.standard_normal((6, 4)), w2=draws.standard_normal((6, 4)), b1=draws.standard_normal(6),
-        b2=draws.standard_normal(6), w3=draws.standard_normal((4, 6)), pieces=np.array([3, 3]),
+        b2=draws.standard_normal(6), w3=draws.standard_normal((4, 6)), pieces=np.array([3, 3]), sides=np.array([2, 3]),
     )  # fmt: skip
 
 
 def feeds():
     draws = np.random.RandomState(1)
     return draws.standard_normal((2, 3, 5, 5)).astype(np.float32), draws.standard_normal((2, 4)).astype(np.float32)
+
+
+def test_the_spread_of_the_product_may_be_an_unsqueeze():
+    nodes = TWO.replace("Reshape (g1, column)", "Unsqueeze (g1, sides)").replace(
+        "Reshape (g2, column)", "Unsqueeze (g2, sides)"
+    )
+    model, before = network(nodes), network(nodes)
+    assert fold_one_plus_gamma(model).fired == 2
+    np.testing.assert_allclose(run(model, *feeds()), run(before, *feeds()), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("split", ["Split <axis = 1, num_outputs = 2> (r", "Split <axis = 1> (r"])
