@@ -1,4 +1,4 @@
-"""The commands `demo` and `benchmark`."""
+"""The commands `demo` and `bench`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from starcast.benchmarks.options import BenchmarkOptions, DemoOptions
+from starcast.benchmarks.options import BenchOptions, DemoOptions
 from starcast.options import options_from
 
 
@@ -24,16 +24,16 @@ def demo(**values: Any) -> int:
 
 
 @click.command()
-@click.argument("checkpoint", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@options_from(BenchmarkOptions)
-def benchmark(checkpoint: Path, bundle: Path, **values: Any) -> None:
-    """Measure eager PyTorch against a bundle on every engine here.
+@click.argument("bundle", type=click.Path(file_okay=False, path_type=Path), required=False)
+@options_from(BenchOptions)
+def bench(bundle: Path | None, **values: Any) -> None:
+    """Measure a bundle on every engine here against PyTorch and what others offer.
 
-    CHECKPOINT is what BUNDLE was exported from. Rows run in fresh processes, paired round by round.
+    Rows run in fresh processes, paired with eager PyTorch round by round, on the same pictures; a row whose pictures
+    are not eager's is not shown as a result.
 
-    Example: starcast benchmark run/checkpoints/step-100000.pt my-model
+    Examples: starcast bench my-model, starcast bench --config afhq --quick
     """
-    from starcast.benchmarks.speed import benchmark_bundle
+    from starcast.benchmarks.bench import bench as run
 
-    click.echo(benchmark_bundle(checkpoint, bundle, BenchmarkOptions(**values)))
+    click.echo(run(bundle, BenchOptions(**values)))

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
-from tabulate import tabulate
 
-from starcast.benchmarks import demo_pictures, report
+from starcast.benchmarks import demo_pictures, report, table
+from starcast.benchmarks.bench import measured_table, record_of
+from starcast.benchmarks.chart import draw_chart
 from starcast.benchmarks.creature_classifier import train_classifier
 from starcast.benchmarks.creature_held_out import read_held_out, read_training_images
 from starcast.benchmarks.creature_quality import Quality, measure_quality, translations_of
-from starcast.benchmarks.measure import Measured
-from starcast.benchmarks.options import BenchmarkOptions, DemoOptions
+from starcast.benchmarks.options import BenchOptions, DemoOptions
 from starcast.benchmarks.record import provenance, write_result
-from starcast.benchmarks.speed import measure_bundle, result_of
 from starcast.benchmarks.stages import Stages
+from starcast.benchmarks.subject import Subject
+from starcast.benchmarks.table import Table
 from starcast.errors import EngineError, VideoError
 from starcast.export.options import ExportOptions
 from starcast.export.write import export_bundle
@@ -101,9 +103,11 @@ def run_demo(options: DemoOptions) -> int:
                 progress=lambda done, of: stages.advance(done / of),
             )
             sheets = demo_pictures.sheets(held_out, translator)
-        with stages.stage("timing"):
-            timing = BenchmarkOptions(rounds=options.rounds)
-            measured = measure_bundle(checkpoint, bundle.path, timing, lambda text: stages.advance(0.5, text))
+        with stages.stage("timing"), tempfile.TemporaryDirectory() as folder:
+            measured = measured_table(
+                Subject(checkpoint, bundle, Path(folder)), BenchOptions(rounds=options.rounds),
+                say=lambda text: stages.advance(0.5, text),
+            )  # fmt: skip
     _write(out, options, bundle, quality, measured, sheets, videos, stages.seconds)
     return _tell(out, quality, measured)
 
@@ -153,22 +157,23 @@ def _write(
     options: DemoOptions,
     bundle: Bundle,
     quality: Quality,
-    measured: list[Measured],
+    measured: Table,
     sheets: list[report.Picture],
     videos: list[dict[str, str]],
     seconds: dict[str, float],
 ) -> None:
-    threads = measured[0].row.threads
+    threads = measured.baseline.row.threads
     facts = provenance(threads=threads)
     result = {
         "options": as_json(options),
         "quality": quality.as_json(),
-        "speed": result_of(measured),
+        "speed": record_of(measured),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "bundle": bundle.sha256,
     }
     write_result(out / "results.json", result)
     plot_run(out / "run", out / "run" / "losses.png")
+    chart = draw_chart(out / "speed.png", measured)
     curves = report.Picture(
         heading="The training", caption="Losses by step.", uri=report.file_uri(out / "run" / "losses.png", "image/png"),
         style="",
@@ -182,24 +187,24 @@ def _write(
         quality=demo_pictures.quality_figures(quality),
         quality_note=f"{options.steps} training steps. The classifier was trained on real images only.",
         parity=demo_pictures.parity_figures(bundle),
-        speed=report.speed_table(measured),
+        speed=table.lines(measured),
+        speed_headers=table.HEADERS,
+        speed_chart=report.file_uri(chart, "image/png"),
         speed_note=(
             f"One picture of {bundle.manifest.source.height if bundle.manifest.source else 0} px at a time, "
             f"{threads} threads, on {facts['processor']}; ratios are paired round by round in one run. "
             "Waiting threads sleep in every row; at this size that slows eager PyTorch most, so expect "
             "about half the ratio beside PyTorch's default, whose threads spin."
         ),
-        speed_warnings=report.speed_warnings(measured),
+        speed_remarks=table.remarks(measured),
         stages=[{"what": name, "seconds": f"{value:.0f}"} for name, value in seconds.items()],
         commands=demo_pictures.commands(out, training_options(options)),
         facts=json.dumps(facts, indent=2),
     )
 
 
-def _tell(out: Path, quality: Quality, measured: list[Measured]) -> int:
-    lines = [list(line.values()) for line in report.speed_table(measured)]
-    headers = ["", "median ms", "images/s", "times eager", "least", "differs by"]
-    click.echo(tabulate(lines, headers=headers, disable_numparse=True))
+def _tell(out: Path, quality: Quality, measured: Table) -> int:
+    click.echo(table.text(measured))
     for figure in demo_pictures.quality_figures(quality):
         click.echo(f"{figure.what}: {figure.value} (bar: {figure.bar})")
     click.echo(f"\nThe report: {(out / 'report.html').resolve()}")

@@ -2,47 +2,55 @@
 
 A round gives one number a row, so each row is paired with eager in the same round: a machine that slows down for a
 minute slows both. Quoted are the median of the paired ratios and the least of them. Stored milliseconds of another run
-are never compared. Spin-waiting is off, or idle rows would eat the cores of the one that runs.
+are never compared. Spin-waiting is off, or idle rows would eat the cores of the one that runs. The order within a
+round is drawn anew each time, so that no row always runs after the same one.
 """
 
 from __future__ import annotations
 
-import base64
-import dataclasses
-import json
-import os
+import random
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.benchmarks.rows import Row, open_row
+from starcast.benchmarks.judge import Difference, difference
+from starcast.benchmarks.pace import Pace
+from starcast.benchmarks.rows import LeftOut, Row
+from starcast.benchmarks.worker import Worker, started
 from starcast.errors import EngineError
 
-QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """Seconds of every round of one row, and how far its pictures are from the baseline's (grey levels)."""
+    """A row's seconds, wall clock and processor, one number a round; what its pictures are beside the baseline's; the
+    most memory its process held, in bytes."""
 
     row: Row
     seconds: tuple[float, ...]
-    levels: int
-    share_equal: float
+    cpu_seconds: tuple[float, ...]
+    difference: Difference
+    peak_rss: int | None = None
 
     @property
     def median_ms(self) -> float:
         return statistics.median(self.seconds) * 1000
+
+    @property
+    def p95_ms(self) -> float:
+        return float(np.percentile(self.seconds, 95)) * 1000
+
+    @property
+    def cpu_ms(self) -> float:
+        return statistics.median(self.cpu_seconds) * 1000
 
     @property
     def images_per_second(self) -> float:
@@ -58,103 +66,113 @@ class Ratio:
     greatest: float
 
 
+@dataclass(frozen=True)
+class Measurement:
+    """The rows that ran, the baseline first, and those that did not."""
+
+    rows: list[Measured]
+    left_out: list[LeftOut]
+
+    @property
+    def baseline(self) -> Measured:
+        return self.rows[0]
+
+
 def ratio(row: Measured, baseline: Measured) -> Ratio:
     """The paired ratios baseline / row of the same rounds."""
     paired = [theirs / ours for theirs, ours in zip(baseline.seconds, row.seconds, strict=True)]
     return Ratio(median=statistics.median(paired), least=min(paired), greatest=max(paired))
 
 
-def measure(rows: Sequence[Row], *, rounds: int, progress: Callable[[str], None] = lambda _: None) -> list[Measured]:
-    """Time the rows against each other; the first is the baseline that the others' pictures are compared with.
+def measure(rows: Sequence[Row], inputs: Path, *, pace: Pace, say: Say = lambda _: None) -> Measurement:
+    """Time the rows against each other on the pictures in `inputs`; the first is the baseline.
 
-    Raises EngineError when a row cannot be opened: a row that is missing is a row that nobody notices.
+    A row that cannot be opened or that fails on the way is left out with the reason. Raises EngineError when the
+    baseline does: nothing could be compared with it.
     """
     with ExitStack() as stack:
-        workers = [stack.enter_context(_worker(row)) for row in rows]  # they load side by side
-        outputs = []
-        for row, worker in zip(rows, workers, strict=True):
-            progress(f"loading {row.label}")
-            outputs.append(_pictures(worker))
-        seconds: list[list[float]] = [[] for _ in rows]
-        for number in range(rounds):
-            progress(f"round {number + 1} of {rounds}")
-            for taken, worker in zip(seconds, workers, strict=True):
-                taken.append(float(worker.ask("time")["seconds"]))
-    baseline = outputs[0].astype(np.int16)
-    measured = []
-    for row, taken, output in zip(rows, seconds, outputs, strict=True):
-        apart = np.abs(output.astype(np.int16) - baseline)
-        facts = {"levels": int(apart.max()), "share_equal": float((apart == 0).mean())}
-        measured.append(Measured(row=row, seconds=tuple(taken), **facts))  # type: ignore[arg-type]
-    return measured
+        trials = [_Trial(stack.enter_context(started(row, inputs))) for row in rows]  # they load side by side
+        field = _Field(trials)
+        field.each("loading", _Trial.look, say)
+        begun = time.perf_counter()
+        done, order = 0, random.Random(0)
+        while pace.goes_on(done, time.perf_counter() - begun):
+            done += 1
+            order.shuffle(field.running)
+            field.each(f"round {done}", _Trial.time, say)
+            if done == 1:
+                field.drop(pace.too_slow({trial.row.key: trial.turn for trial in field.running}, rows[0].key))
+        field.each("reading memory", _Trial.read_memory, say)
+    expected = field.pictures()
+    measured = [trial.measured(expected) for trial in trials if trial in field.running]
+    return Measurement(measured, field.left_out)
 
 
-def work(row: Row) -> None:
-    """The worker's side: load, then answer `look` with the pictures and `time` with the seconds of one run."""
-    run = open_row(row)
-    for line in sys.stdin:
-        if line.strip() == "look":
-            pictures = run()
-            answer: dict[str, Any] = {"shape": pictures.shape, "bytes": base64.b64encode(pictures.tobytes()).decode()}
-        else:
-            run()  # untimed: the caches hold this row's weights again after the others' turns
-            start = time.perf_counter()
-            run()
-            answer = {"seconds": time.perf_counter() - start}
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+class _Trial:
+    """A worker, and what it has given so far."""
 
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self.row = worker.row
+        self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
+        self.turn = 0.0  # seconds that the last turn took in all
+        self.pictures: NDArray[np.uint8] | None = None
+        self.peak_rss: int | None = None
 
-@contextmanager
-def _worker(row: Row) -> Iterator[_Worker]:
-    described = json.dumps(dataclasses.asdict(row), default=str)
-    with tempfile.TemporaryFile("w+") as complaints:  # a pipe that nobody empties would stop a talkative engine
-        process = subprocess.Popen(
-            [sys.executable, "-m", "starcast.benchmarks.measure", described],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True,
-            env={**os.environ, **QUIET, "OMP_NUM_THREADS": str(row.threads)},
+    def look(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "pictures.npy"
+            self.worker.ask(f"look {file}")
+            self.pictures = np.load(file)
+
+    def time(self) -> None:
+        start = time.perf_counter()
+        answer = self.worker.ask("time")
+        self.turn = time.perf_counter() - start
+        self.seconds.append(answer["seconds"])
+        self.cpu_seconds.append(answer["cpu_seconds"])
+
+    def read_memory(self) -> None:
+        self.peak_rss = self.worker.ask("memory")["peak_rss"]
+
+    def measured(self, expected: NDArray[np.uint8]) -> Measured:
+        assert self.pictures is not None
+        return Measured(
+            row=self.row, seconds=tuple(self.seconds), cpu_seconds=tuple(self.cpu_seconds),
+            difference=difference(self.pictures, expected), peak_rss=self.peak_rss,
         )  # fmt: skip
-        try:
-            yield _Worker(row, process, complaints)
-        finally:
-            process.kill()
-            process.communicate()
 
 
-@dataclass(frozen=True)
-class _Worker:
-    row: Row
-    process: subprocess.Popen[str]
-    complaints: IO[str]
+class _Field:
+    """The trials that still run; one that fails leaves, and the others go on."""
 
-    def ask(self, question: str) -> dict[str, Any]:
-        """The worker's answer to `look` or `time`. Raises EngineError with the last thing it said when it died."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(question + "\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            self.complaints.seek(0)
-            said = self.complaints.read().strip().splitlines()
-            reason = said[-1] if said else "it said nothing"
-            raise EngineError(f"{self.row.label} stopped while it was measured ({reason}): leave it out with --rows")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+    def __init__(self, trials: Sequence[_Trial]) -> None:
+        self.baseline = trials[0]
+        self.running = list(trials)
+        self.left_out: list[LeftOut] = []
 
+    def each(self, what: str, act: Callable[[_Trial], None], say: Say) -> None:
+        for trial in list(self.running):
+            say(f"{what}: {trial.row.name}")
+            try:
+                act(trial)
+            except EngineError as error:
+                if trial is self.baseline:
+                    raise EngineError(
+                        f"{trial.row.name} cannot be measured ({error}): nothing to compare with"
+                    ) from error
+                self.left_out.append(LeftOut(name=trial.row.name, reason=str(error)))
+                self.running.remove(trial)
 
-def _pictures(worker: _Worker) -> NDArray[np.uint8]:
-    answer = worker.ask("look")
-    return np.frombuffer(base64.b64decode(answer["bytes"]), np.uint8).reshape(answer["shape"])
+    def drop(self, keys: Sequence[str]) -> None:
+        for trial in list(self.running):
+            if trial.row.key in keys:
+                reason = f"takes {trial.turn:.1f} s for two runs, too long for --quick"
+                self.left_out.append(LeftOut(name=trial.row.name, reason=reason))
+                self.running.remove(trial)
+                trial.worker.process.kill()
 
-
-def _row_from(described: str) -> Row:
-    given = json.loads(described)
-    return Row(**{**given, "checkpoint": Path(given["checkpoint"]), "bundle": Path(given["bundle"])})
-
-
-if __name__ == "__main__":
-    work(_row_from(sys.argv[1]))
+    def pictures(self) -> NDArray[np.uint8]:
+        assert self.baseline.pictures is not None
+        return self.baseline.pictures

@@ -1,4 +1,4 @@
-"""Options of `starcast demo` and `starcast benchmark`. Imports nothing heavy."""
+"""Options of `starcast demo` and `starcast bench`. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -7,20 +7,32 @@ from pathlib import Path
 
 from starcast.options import CheckedOptions, option
 
-ROWS = ("eager", "eager-channels-last", "compiled", "onnxruntime", "openvino")
-
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions(CheckedOptions):
-    """How a bundle is measured against eager PyTorch."""
+class BenchOptions(CheckedOptions):
+    """What is measured against eager PyTorch, and how."""
 
-    rows: tuple[str, ...] = option(
-        (), f"What to compare, the baseline first ({', '.join(ROWS)}); without it eager and every engine here."
+    checkpoint: Path | None = option(
+        None, "What BUNDLE was exported from; without it, it is looked for beside the bundle."
     )
-    rounds: int = option(9, "How often each row is asked in turn.", minimum=1, maximum=1000)
+    config: str | None = option(
+        None, "Measure random weights at full size instead, AFHQ's being 256 px; BUNDLE, if given, is where they stay.",
+        choices=("afhq",),
+    )  # fmt: skip
+    quick: bool = option(False, "Take two minutes at most: fewer rows, and rounds until the time is up.")
+    rows: tuple[str, ...] = option(
+        (), "Rows by key, as eager, compiled, plain-openvino or ours-*; the baseline eager is always among them."
+    )
+    rounds: int = option(9, "How often each row is asked in turn, at most.", minimum=1, maximum=1000)
     batch: int = option(1, "Pictures in a batch.", minimum=1)
+    size: str | None = option(
+        None, "Size of the pictures; without it that of the training.", metavar="SIDE|HEIGHTxWIDTH"
+    )
     threads: int | None = option(None, "Threads of every row; without it as many as this process may use.", minimum=1)
-    json: Path | None = option(None, "Write the figures, with the machine and the versions, to this file.")
+    data: Path | None = option(
+        None, "Data set for the pictures; without it the checkpoint's, or pictures made by arithmetic."
+    )
+    json: Path | None = option(None, "Write the figures, with the machine and the versions, here; and a PNG beside it.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from typing import Any
 from starcast.atomic import write_text
 from starcast.runtime.processor import processor
 
-PACKAGES = ("starcast", "torch", "onnxruntime", "openvino", "onnx", "numpy", "av")
+PACKAGES = ("starcast", "torch", "onnxruntime", "openvino", "ncnn", "nncf", "onnx", "numpy", "av")
 
 
 def provenance(*, threads: int) -> dict[str, Any]:

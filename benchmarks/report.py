@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from starcast.atomic import write_text
-from starcast.benchmarks.measure import Measured, ratio
-
-NOISY = 0.10  # spread of a row's rounds (median absolute deviation over median) above which its figures are doubtful
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,33 +54,3 @@ def png_uri(image: NDArray[np.uint8]) -> str:
 def file_uri(path: Path, media_type: str) -> str:
     """A file as a data URI."""
     return f"data:{media_type};base64,{base64.b64encode(path.read_bytes()).decode()}"
-
-
-def speed_table(measured: Sequence[Measured]) -> list[dict[str, str]]:
-    """A line a row, against the first; for the page and for the console."""
-    baseline = measured[0]
-    lines = []
-    for row in measured:
-        paired = ratio(row, baseline)
-        lines.append(
-            {
-                "what": row.row.label,
-                "ms": f"{row.median_ms:.1f}",
-                "rate": f"{row.images_per_second:.1f}",
-                "ratio": f"{paired.median:.2f}",
-                "least": f"{paired.least:.2f}",
-                "levels": "—" if row is baseline else f"{row.levels} of 255",
-            }
-        )
-    return lines
-
-
-def speed_warnings(measured: Sequence[Measured]) -> list[str]:
-    """A sentence a row whose rounds spread too far to be trusted."""
-    warnings = []
-    for row in measured:
-        seconds = np.asarray(row.seconds)
-        spread = float(np.median(np.abs(seconds - np.median(seconds))) / np.median(seconds))
-        if spread > NOISY:
-            warnings.append(f"{row.row.label} varied by {spread:.0%} between rounds: measure again on an idle machine")
-    return warnings

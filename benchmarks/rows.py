@@ -1,95 +1,116 @@
-"""What is compared: one row is one way to run the same generator on the same picture."""
+"""What is compared: one row is one way to run the same generator on the same pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from starcast.errors import OptionError
+from starcast.runtime.backends.choose import BACKENDS
+from starcast.runtime.bundle import Bundle, Variant
 
-Run = Callable[[], NDArray[np.uint8]]
+PYTORCH = "pytorch"
+EAGER = "eager"
+OURS = "ours"
+SPOKEN = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
+NNCF = "nncf-openvino"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A way to run a model. `engine` is "eager", "eager-channels-last", "compiled" or a backend's name."""
+    """A way to run a model.
 
+    `engine` is "pytorch" or a backend's name. `form` is "eager", "channels-last" or "compiled" with PyTorch, else a
+    form of the frame graph. `source` is a checkpoint, a graph or a bundle's folder, and `variant` the file of that
+    bundle's variant. `size` is (height, width).
+    """
+
+    key: str  # what --rows calls it
+    name: str
     engine: str
-    checkpoint: Path
-    bundle: Path
+    precision: str
+    form: str
+    source: Path
+    size: tuple[int, int]
     batch: int = 1
     threads: int = 1
+    variant: str | None = None
 
     @property
-    def label(self) -> str:
-        return LABELS.get(self.engine, f"bundle on {self.engine}")
+    def ours(self) -> bool:
+        """Whether it runs a bundle; the others are what a user would take instead."""
+        return self.variant is not None
 
 
-LABELS = {
-    "eager": "PyTorch eager",
-    "eager-channels-last": "PyTorch eager, channels last",
-    "compiled": "torch.compile",
-    "onnxruntime": "bundle on ONNX Runtime",
-    "openvino": "bundle on OpenVINO",
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """A row without a result, and the reason in words."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A row that every model has; `quick`: also where there are two minutes for everything."""
+
+    name: str
+    engine: str
+    precision: str
+    form: str
+    quick: bool = False
+
+
+# by key, the baseline first
+PEERS = {
+    EAGER: Peer("PyTorch eager", PYTORCH, "fp32", "eager", quick=True),
+    "eager-channels-last": Peer("PyTorch eager, channels last", PYTORCH, "fp32", "channels-last", quick=True),
+    "compiled": Peer("torch.compile", PYTORCH, "fp32", "compiled"),
+    "eager-bf16": Peer("PyTorch eager, bf16", PYTORCH, "bf16", "channels-last"),
+    "compiled-bf16": Peer("torch.compile, bf16", PYTORCH, "bf16", "compiled"),
+    "plain-onnxruntime": Peer("plain export on ONNX Runtime", "onnxruntime", "fp32", "plain", quick=True),
+    "plain-openvino": Peer("plain export on OpenVINO", "openvino", "fp32", "plain", quick=True),
+    NNCF: Peer("plain export on OpenVINO, NNCF's int8", "openvino", "int8", "plain"),
 }
 
 
-def open_row(row: Row) -> Run:
-    """Load a row's model; the result translates the benchmark's pictures once, uint8 in and out [N, H, W, 3]."""
-    if row.engine in ("eager", "eager-channels-last", "compiled"):
-        return _open_pytorch(row)
-    return _open_bundle(row)
+def bundle_rows(bundle: Bundle, size: tuple[int, int], batch: int, threads: int) -> tuple[list[Row], list[LeftOut]]:
+    """A row for every variant on every engine that it is for, and those that this machine cannot run."""
+    rows, left_out = [], []
+    for variant in bundle.manifest.variants:
+        for engine in variant.backends:
+            form = f"{variant.form}, one style" if variant.one_style else variant.form
+            name = f"starcast on {SPOKEN.get(engine, engine)}, {form}, {variant.precision}"
+            reason = _reason_against(engine, variant, size)
+            if reason is not None:
+                left_out.append(LeftOut(name=name, reason=reason))
+                continue
+            key = "-".join((OURS, engine, *form.split(", "), variant.precision)).replace(" ", "-")
+            rows.append(
+                Row(
+                    key=key, name=name, engine=engine, precision=variant.precision, form=variant.form,
+                    source=bundle.path, size=size, batch=batch, threads=threads, variant=variant.file,
+                )
+            )  # fmt: skip
+    return rows, left_out
 
 
-def pictures(height: int, width: int, batch: int) -> NDArray[np.uint8]:
-    """The same textured pictures on every machine, uint8 [batch, height, width, 3]: a flat one would make the
-    variance under the instance norm vanish, and engines differ there."""
-    draw = np.random.RandomState(0)
-    coarse = draw.randint(0, 256, (batch, height // 8, width // 8, 3))
-    noise = draw.randint(-20, 21, (batch, height, width, 3))
-    levels: NDArray[np.int_] = coarse.repeat(8, axis=1).repeat(8, axis=2) + noise
-    return levels.clip(0, 255).astype(np.uint8)
+def _reason_against(engine: str, variant: Variant, size: tuple[int, int]) -> str | None:
+    if engine not in BACKENDS:
+        return "this starcast has no such engine"
+    if variant.sizes is not None and size not in variant.sizes:
+        return f"takes {', '.join(f'{rows}x{columns}' for rows, columns in variant.sizes)} only (height x width)"
+    return BACKENDS[engine].absent() or BACKENDS[engine].supports(variant)
 
 
-def _open_bundle(row: Row) -> Run:
-    from starcast.runtime.translator import Translator
-
-    translator = Translator(row.bundle, backend=row.engine, threads=row.threads)
-    images = pictures(*translator.size, row.batch)
-    style = translator.style(domain=0, seed=0)
-    return lambda: translator(images, style)
-
-
-def _open_pytorch(row: Row) -> Run:
-    import torch
-
-    from starcast.train.checkpoint import averaged_networks, read_checkpoint
-
-    torch.set_num_threads(row.threads)
-    checkpoint = read_checkpoint(row.checkpoint)
-    networks = averaged_networks(checkpoint)
-    size = checkpoint.config.image_size
-    memory_format = torch.contiguous_format if row.engine == "eager" else torch.channels_last
-    generator: Any = networks.generator.to(memory_format=memory_format)
-    if row.engine == "compiled":
-        generator = torch.compile(generator)
-    elif not row.engine.startswith("eager"):
-        raise OptionError(f"--rows has {row.engine!r}, which is no engine: see `starcast doctor`")
-    images = torch.from_numpy(pictures(size, size, row.batch))
-    latent = np.random.RandomState(0).standard_normal(checkpoint.config.latent_dim).astype(np.float32)
-
-    @torch.inference_mode()
-    def run() -> NDArray[np.uint8]:
-        source = (images.permute(0, 3, 1, 2).float() / 127.5 - 1).contiguous(memory_format=memory_format)
-        levels = generator(source, style.expand(row.batch, -1)) * 127.5 + 127.5
-        translated: NDArray[np.uint8] = levels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        return translated
-
-    with torch.inference_mode():
-        style = networks.mapping_network(torch.from_numpy(latent)[None], torch.zeros(1, dtype=torch.int64))
-    return run
+def chosen(keys: Sequence[str], patterns: Sequence[str], *, quick: bool = False) -> list[str]:
+    """The keys that a pattern names, in their own order, the baseline always among them. Without patterns all, or
+    those that are quick. Raises OptionError for a pattern that names none."""
+    if not patterns:
+        return [key for key in keys if not quick or key not in PEERS or PEERS[key].quick]
+    for pattern in patterns:
+        if not any(fnmatchcase(key, pattern) for key in keys):
+            raise OptionError(f"--rows has {pattern!r}, which names none of {', '.join(keys)}")
+    return [key for key in keys if key == EAGER or any(fnmatchcase(key, pattern) for pattern in patterns)]

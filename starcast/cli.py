@@ -28,7 +28,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "translate": ("starcast.runtime.cli:translate", "Translate pictures and folders."),
     "video": ("starcast.runtime.cli:video", "Translate a video; its sound and its timing are kept."),
     "morph": ("starcast.runtime.cli:morph", "Render a smooth loop through a row of references or seeds."),
-    "benchmark": ("starcast.benchmarks.cli:benchmark", "Measure eager PyTorch against a bundle on every engine here."),
+    "bench": (
+        "starcast.benchmarks.cli:bench",
+        "Measure a bundle on every engine here against PyTorch and what others offer.",
+    ),
     "doctor": (
         "starcast.runtime.cli:doctor",
         "Say which engines and processors are here, and how to install what is not.",

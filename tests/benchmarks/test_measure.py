@@ -1,57 +1,84 @@
-"""Rows are paired round by round, and one that cannot run says so."""
+"""Rows are paired round by round, and one that cannot run says so while the others go on."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from measured_rows import measured, row
 
-from starcast.benchmarks.measure import Measured, measure, ratio
-from starcast.benchmarks.report import speed_table, speed_warnings
-from starcast.benchmarks.rows import Row, pictures
+from starcast.benchmarks.inputs import Inputs
+from starcast.benchmarks.measure import measure, ratio
+from starcast.benchmarks.pace import Pace
+from starcast.benchmarks.rows import bundle_rows
 from starcast.errors import EngineError
+from starcast.runtime.bundle import open_bundle
 
 
-def measured(engine, seconds, tmp_path, batch=1):
-    row = Row(engine=engine, checkpoint=tmp_path / "c.pt", bundle=tmp_path / "b", batch=batch)
-    return Measured(row=row, seconds=tuple(seconds), levels=1, share_equal=0.99)
-
-
-def test_a_ratio_is_taken_within_each_round(tmp_path):
-    # the machine slowed down fourfold in the second round: the unpaired medians would give 2.5
-    eager, ours = measured("eager", (1.0, 4.0, 1.0), tmp_path), measured("openvino", (0.5, 1.0, 0.4), tmp_path)
-    paired = ratio(ours, eager)
+def test_a_ratio_is_taken_within_each_round():
+    # the machine slowed down fourfold in the second round: the unpaired medians would give 2
+    paired = ratio(measured("ours", (0.5, 1.0, 0.4)), measured("eager", (1.0, 4.0, 1.0)))
     assert (paired.median, paired.least, paired.greatest) == pytest.approx((2.5, 2.0, 4.0))
 
 
-def test_the_baseline_is_once_as_fast_as_itself(tmp_path):
-    eager = measured("eager", (1.0, 3.0, 2.0), tmp_path)
-    assert speed_table([eager])[0]["ratio"] == "1.00"
+def test_images_per_second_count_the_batch():
+    assert measured("eager", (0.5,), batch=4).images_per_second == pytest.approx(8.0)
 
 
-def test_images_per_second_count_the_batch(tmp_path):
-    assert measured("eager", (0.5,), tmp_path, batch=4).images_per_second == pytest.approx(8.0)
+def test_the_95th_percentile_lies_between_the_two_slowest_of_few_rounds():
+    assert measured("eager", (0.001, 0.002, 0.003, 0.004, 0.005)).p95_ms == pytest.approx(4.8)
 
 
-def test_rounds_that_spread_are_doubted_and_steady_ones_are_not(tmp_path):
-    unsteady, steady = measured("eager", (1, 1.5, 2, 1, 2), tmp_path), measured("openvino", (1, 1.01, 1), tmp_path)
-    assert len(speed_warnings([unsteady, steady])) == 1
+def test_processor_time_is_the_median_over_the_rounds():
+    assert measured("eager", (0.1, 0.2, 0.9)).cpu_ms == pytest.approx(400)
 
 
-def test_the_pictures_are_the_same_each_time_and_textured():
-    first = pictures(64, 32, 2)
-    assert first.shape == (2, 64, 32, 3)
-    assert np.array_equal(first, pictures(64, 32, 2))
-    assert first.std() > 30
+@pytest.fixture
+def inputs(tmp_path):
+    draws = np.random.default_rng(0)
+    path = tmp_path / "inputs.npz"
+    Inputs(draws.integers(0, 256, (3, 32, 32, 3), np.uint8), draws.standard_normal((1, 8)).astype(np.float32)).save(
+        path
+    )
+    return path
 
 
-def test_a_row_that_cannot_be_opened_is_named_with_the_reason(tmp_path):
-    row = Row(engine="openvino", checkpoint=tmp_path / "c.pt", bundle=tmp_path / "nothing")
-    with pytest.raises(EngineError, match=r"bundle on OpenVINO stopped .*nothing.* --rows"):
-        measure([row], rounds=1)
+@pytest.fixture
+def tiny_rows(tiny_bundle):
+    """A row for each engine that is here, of a bundle whose arithmetic is exact on all of them."""
+    rows, _ = bundle_rows(open_bundle(tiny_bundle), (32, 32), 1, 1)
+    return rows
 
 
-def test_a_bundle_is_measured_in_a_process_of_its_own(tiny_bundle, tmp_path):
-    row = Row(engine="onnxruntime", checkpoint=tmp_path / "c.pt", bundle=tiny_bundle)
-    (only,) = measure([row], rounds=2)
-    assert len(only.seconds) == 2
-    assert only.levels == 0
+def test_a_bundle_is_measured_in_processes_of_its_own(tiny_rows, inputs):
+    measurement = measure(tiny_rows, inputs, pace=Pace(rounds=2))
+    assert [found.row for found in measurement.rows] == tiny_rows
+    for found in measurement.rows:
+        assert len(found.seconds) == len(found.cpu_seconds) == 2
+        assert min(found.seconds) > 0
+        assert found.difference.levels == 0
+        assert found.peak_rss is None or found.peak_rss > 10e6
+
+
+def test_a_row_that_cannot_be_opened_is_left_out_with_its_reason_and_the_others_go_on(tiny_rows, inputs, tmp_path):
+    broken = row("broken", source=tmp_path / "nowhere.pt")
+    measurement = measure([tiny_rows[0], broken], inputs, pace=Pace(rounds=1))
+    assert [found.row for found in measurement.rows] == [tiny_rows[0]]
+    assert [out.name for out in measurement.left_out] == ["broken"]
+    assert "nowhere.pt does not exist" in measurement.left_out[0].reason
+
+
+def test_without_a_baseline_there_is_nothing_to_compare_with(tiny_rows, inputs, tmp_path):
+    broken = row("eager", source=tmp_path / "nowhere.pt")
+    with pytest.raises(EngineError, match=r"eager cannot be measured .*nowhere"):
+        measure([broken, tiny_rows[0]], inputs, pace=Pace(rounds=1))
+
+
+def test_what_has_no_time_left_after_the_first_round_is_left_out_but_for_two(tiny_rows, inputs):
+    third = replace(tiny_rows[0], key="third", name="third")
+    measurement = measure([*tiny_rows[:2], third], inputs, pace=Pace(rounds=9, seconds=0.0))
+    assert len(measurement.rows) == 2
+    assert measurement.rows[0].row == tiny_rows[0]
+    assert [len(found.seconds) for found in measurement.rows] == [3, 3]
+    assert "too long for --quick" in measurement.left_out[0].reason

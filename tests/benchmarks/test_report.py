@@ -15,8 +15,8 @@ from starcast.benchmarks.report import Picture, file_uri, png_uri, write_report
 CONTENT = {
     "title": "A <title>", "lead": "Lead.", "pictures": [], "videos": [],
     "quality": [], "quality_note": "", "parity": [],
-    "speed": [{"what": "PyTorch eager", "ms": "7.5", "rate": "133.3", "ratio": "1.00", "least": "1.00", "levels": "—"}],
-    "speed_note": "", "speed_warnings": ["It varied."], "stages": [], "commands": "starcast demo", "facts": "{}",
+    "speed": [["PyTorch eager", "7.5"]], "speed_headers": ["", "median ms"], "speed_chart": "data:image/png;base64,",
+    "speed_note": "", "speed_remarks": ["It varied."], "stages": [], "commands": "starcast demo", "facts": "{}",
 }  # fmt: skip
 
 

@@ -1,0 +1,133 @@
+"""`starcast bench`: prepare the rows, measure them, and say what came out, as a table, as JSON and as a picture."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from starcast.benchmarks.chart import draw_chart
+from starcast.benchmarks.inputs import Inputs, check_size, held_out_pictures, parse_size
+from starcast.benchmarks.measure import measure
+from starcast.benchmarks.options import BenchOptions
+from starcast.benchmarks.pace import Pace
+from starcast.benchmarks.peers import latent_styles, write_nncf, write_plain
+from starcast.benchmarks.record import provenance, write_result
+from starcast.benchmarks.rows import NNCF, PEERS, PYTORCH, LeftOut, Row, bundle_rows, chosen
+from starcast.benchmarks.subject import Subject, opened_subject
+from starcast.benchmarks.table import Table, json_table, judged, text
+from starcast.errors import EngineError
+from starcast.runtime.cores import allowed_threads
+from starcast.train.checkpoint import Checkpoint, averaged_networks, read_checkpoint
+
+Say = Callable[[str], None]
+
+QUICK_S = 105.0  # of `--quick`, from its start to the last round
+PICTURES = 3  # that are compared, at least
+
+
+def bench(bundle: Path | None, options: BenchOptions) -> str:
+    """Measure what the options name and return the table as text; with `json` the record and the chart are written."""
+    from tqdm import tqdm
+
+    with tqdm(desc="preparing", bar_format="{desc} [{elapsed}]", disable=None) as bar:
+
+        def say(text: str) -> None:
+            bar.set_description_str(text)
+
+        started = time.perf_counter()
+        with opened_subject(bundle, options, say) as subject:
+            # making random networks is not measuring them
+            begun = started if options.config is None else time.perf_counter()
+            table = measured_table(subject, options, begun=begun, say=say)
+    lines = [text(table)]
+    if options.json is not None:
+        write_result(options.json, record_of(table))
+        picture = draw_chart(options.json.with_suffix(".png"), table)
+        lines.append(f"written: {options.json}, {picture}")
+    return "\n".join(lines)
+
+
+def measured_table(
+    subject: Subject, options: BenchOptions, *, begun: float | None = None, say: Say = lambda _: None
+) -> Table:
+    """The rows that the options ask for, measured and judged. `begun`: when the clock of `--quick` started."""
+    begun = time.perf_counter() if begun is None else begun
+    checkpoint = read_checkpoint(subject.checkpoint)
+    rows, left_out = prepared_rows(subject, checkpoint, options, say)
+    inputs = subject.folder / "inputs.npz"
+    _inputs(checkpoint, rows[0], options).save(inputs)
+    left = QUICK_S - (time.perf_counter() - begun)
+    pace = Pace(rounds=options.rounds, seconds=left if options.quick else None)
+    measurement = measure(rows, inputs, pace=pace, say=say)
+    measurement.left_out[:0] = left_out
+    return judged(measurement)
+
+
+def prepared_rows(
+    subject: Subject, checkpoint: Checkpoint, options: BenchOptions, say: Say = lambda _: None
+) -> tuple[list[Row], list[LeftOut]]:
+    """The rows, their graphs written, and what cannot be run here; the first is the baseline."""
+    side = checkpoint.config.image_size
+    size = parse_size(options.size) if options.size is not None else (side, side)
+    check_size(size, checkpoint.config.stride)
+    threads = options.threads or allowed_threads()
+    ours, left_out = bundle_rows(subject.bundle, size, options.batch, threads)
+    by_key = {row.key: row for row in ours}
+    keys = chosen([*PEERS, *by_key], options.rows, quick=options.quick)
+    sources, refused = _sources(keys, subject, checkpoint, options, say)
+    peers = [
+        Row(
+            key=key, name=peer.name, engine=peer.engine, precision=peer.precision, form=peer.form,
+            source=sources[key], size=size, batch=options.batch, threads=threads,
+        )
+        for key, peer in PEERS.items()
+        if key in sources
+    ]  # fmt: skip
+    rows = [*peers, *(by_key[key] for key in keys if key in by_key)]
+    return rows, [*refused, *([] if options.rows else left_out)]
+
+
+def record_of(table: Table) -> dict[str, Any]:
+    """The figures as JSON: every sample is kept, and where it was taken."""
+    return {
+        "question": "how long does one batch take, uint8 in and out, beside eager PyTorch in the same round?",
+        "machine": provenance(threads=table.baseline.row.threads),
+        **json_table(table),
+    }
+
+
+def _sources(
+    keys: list[str], subject: Subject, checkpoint: Checkpoint, options: BenchOptions, say: Say
+) -> tuple[dict[str, Path], list[LeftOut]]:
+    """What each peer among the keys runs, made if need be."""
+    sources = {key: subject.checkpoint for key in keys if key in PEERS and PEERS[key].engine == PYTORCH}
+    on_graphs = [key for key in keys if key in PEERS and key not in sources]
+    left_out = []
+    if on_graphs:
+        say("tracing the plain export")
+        plain = write_plain(subject.checkpoint, subject.folder / "plain.onnx")
+        sources |= dict.fromkeys(on_graphs, plain)
+    if NNCF in on_graphs:
+        say("quantising the plain export with NNCF")
+        try:
+            sources[NNCF] = write_nncf(plain, subject.checkpoint, _data(checkpoint, options), subject.folder)
+        except EngineError as error:
+            left_out.append(LeftOut(name=PEERS[NNCF].name, reason=str(error)))
+            del sources[NNCF]
+    return sources, left_out
+
+
+def _inputs(checkpoint: Checkpoint, row: Row, options: BenchOptions) -> Inputs:
+    """Whole batches of pictures, and the style of seed 0 in the first domain."""
+    config = checkpoint.config
+    count = row.batch * -(-PICTURES // row.batch)
+    style = latent_styles(averaged_networks(checkpoint), config.latent_dim, config.domains, 1)
+    return Inputs(held_out_pictures(_data(checkpoint, options), count, row.size), style)
+
+
+def _data(checkpoint: Checkpoint, options: BenchOptions) -> Path | None:
+    """The data set that was asked for, or the checkpoint's."""
+    path = (checkpoint.dataset or {}).get("path")
+    return options.data or (Path(path) if path else None)

@@ -1,0 +1,84 @@
+"""The pictures and the style that every row gets, in one file, so that all of them get the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import DatasetError, ImageError, OptionError
+from starcast.export.pictures import pictures
+from starcast.runtime.fit import fit
+from starcast.runtime.images import read_image
+from starcast.train.domains import scan
+
+SEED = 20
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Pictures uint8 [N, H, W, 3] and styles float32 [1 or N, S]."""
+
+    images: NDArray[np.uint8]
+    styles: NDArray[np.float32]
+
+    def save(self, path: Path) -> None:
+        np.savez(path, images=self.images, styles=self.styles)
+
+    @classmethod
+    def load(cls, path: Path) -> Inputs:
+        with np.load(path) as arrays:
+            return cls(arrays["images"], arrays["styles"])
+
+
+def held_out_pictures(data: Path | None, count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Pictures that no training and no calibration has seen, the domains in turn; made by arithmetic where there is no
+    data set. uint8 [count, H, W, 3]."""
+    return _filled(_files(data, held_out=True), count, size, SEED)
+
+
+def training_pictures(data: Path | None, count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Pictures to calibrate on, as above."""
+    return _filled(_files(data, held_out=False), count, size, SEED + 1)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`256` or `288x512` (height x width) as (height, width). Raises OptionError."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
+        raise OptionError(f"--size is {text!r}: give one side in pixels, or HEIGHTxWIDTH")
+    return int(parts[0]), int(parts[-1])
+
+
+def check_size(size: tuple[int, int], stride: int) -> None:
+    """Raises OptionError for sides that the network cannot halve as often as it has to."""
+    if size[0] % stride or size[1] % stride:
+        raise OptionError(f"--size is {size[0]}x{size[1]}: both sides must be multiples of {stride}")
+
+
+def _filled(files: list[Path], count: int, size: tuple[int, int], seed: int) -> NDArray[np.uint8]:
+    found: list[NDArray[np.uint8]] = []
+    for file in files:
+        if len(found) == count:
+            break
+        try:
+            found.append(fit(read_image(file), size))
+        except ImageError:
+            continue  # one bad file is a matter of `dataset check`
+    made = pictures(count - len(found), *size, seed=seed) if len(found) < count else ()
+    return np.stack([*found, *made])
+
+
+def _files(data: Path | None, *, held_out: bool) -> list[Path]:
+    """Images of a data set, the domains in turn; none where it is gone."""
+    if data is None:
+        return []
+    try:
+        domains = scan(data).domains
+    except (DatasetError, OSError):
+        return []
+    columns = [domain.held_out if held_out else domain.training for domain in domains]
+    longest = max((len(column) for column in columns), default=0)
+    return [column[row] for row in range(longest) for column in columns if row < len(column)]

@@ -1,0 +1,82 @@
+"""What is measured: a checkpoint and the bundle that was exported from it, trained ones or a full-size random pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from starcast.benchmarks.options import BenchOptions
+from starcast.errors import OptionError
+from starcast.export.options import ExportOptions
+from starcast.export.write import export_bundle
+from starcast.runtime.bundle import MANIFEST, Bundle, open_bundle, sha256_of
+from starcast.train.checkpoint import write_checkpoint
+from starcast.train.networks.random_weights import random_networks
+from starcast.train.networks.stargan_v2 import StarGANv2Config
+
+Say = Callable[[str], None]
+
+# name -> sizes and domains of networks that are made with random weights, to be timed at full size
+CONFIGS: dict[str, tuple[StarGANv2Config, tuple[str, ...]]] = {
+    "afhq": (StarGANv2Config(image_size=256, domains=3), ("cat", "dog", "wild")),
+}
+MEAN_DRAWS = 1000  # nobody looks at the mean styles of random networks
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint and its bundle; `folder` is for files that the measurement needs besides."""
+
+    checkpoint: Path
+    bundle: Bundle
+    folder: Path
+
+
+@contextmanager
+def opened_subject(bundle: Path | None, options: BenchOptions, say: Say = lambda _: None) -> Iterator[Subject]:
+    """What the command line names. Raises OptionError, BundleError, CheckpointError and ParityError."""
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if options.config is not None:
+            if options.checkpoint is not None:
+                raise OptionError("--config makes a checkpoint of its own: leave out --checkpoint")
+            yield Subject(*made(options.config, bundle or folder / options.config, say), folder)
+        elif bundle is None:
+            raise OptionError("there is nothing to measure: give a bundle, or --config afhq")
+        else:
+            opened = open_bundle(bundle)
+            yield Subject(checkpoint_of(opened, options.checkpoint), opened, folder)
+
+
+def checkpoint_of(bundle: Bundle, given: Path | None = None) -> Path:
+    """What a bundle was exported from: `given`, or the file of that name beside the bundle, in a run's folder there or
+    in the working folder. Raises OptionError where it is another file, or nowhere."""
+    origin = bundle.manifest.provenance
+    if given is not None:
+        if sha256_of(given) != origin.checkpoint_sha256:
+            raise OptionError(f"{given} is not what {bundle.path} was exported from: that was {origin.checkpoint}")
+        return given
+    for place in (bundle.path.resolve().parent, Path.cwd()):
+        for pattern in ("", "*/", "*/checkpoints/", "*/snapshots/"):
+            for file in sorted(place.glob(f"{pattern}{origin.checkpoint}")):
+                if file.is_file() and sha256_of(file) == origin.checkpoint_sha256:
+                    return file
+    raise OptionError(
+        f"{bundle.path} was exported from {origin.checkpoint}, which is not found beside it: name it with --checkpoint"
+    )
+
+
+def made(config: str, bundle: Path, say: Say) -> tuple[Path, Bundle]:
+    """A checkpoint of a named configuration with random weights, and its bundle; a pair that is there is taken."""
+    checkpoint = bundle.with_name(f"{bundle.name}.pt")
+    if (bundle / MANIFEST).is_file() and checkpoint.is_file():
+        kept = open_bundle(bundle)
+        return checkpoint_of(kept, checkpoint), kept
+    sizes, domains = CONFIGS[config]
+    say(f"making {config} with random weights")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    write_checkpoint(checkpoint, config=sizes, domain_names=domains, step=0, averaged=random_networks(sizes, seed=0))
+    return checkpoint, export_bundle(checkpoint, bundle, ExportOptions(mean_draws=MEAN_DRAWS), say)

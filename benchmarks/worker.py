@@ -1,0 +1,131 @@
+"""One row in a process of its own. The driver asks, the process answers with a line of JSON.
+
+look FILE    translate all pictures and save them there
+time         one untimed and one timed run over one batch: {"seconds", "cpu_seconds"}
+memory       {"peak_rss"}, in bytes or null
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from starcast.benchmarks.inputs import Inputs
+from starcast.benchmarks.memory import peak_rss
+from starcast.benchmarks.open_row import open_row
+from starcast.benchmarks.rows import Row
+from starcast.errors import EngineError
+
+# threads that spin while they wait would eat the cores of the row whose turn it is
+QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+LONGEST_REASON = 200  # letters
+
+
+@dataclass(frozen=True)
+class Worker:
+    """The driver's end."""
+
+    row: Row
+    process: subprocess.Popen[str]
+    complaints: IO[str]
+
+    def ask(self, question: str) -> dict[str, Any]:
+        """The answer. Raises EngineError with the reason when the process has ended."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(question + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            status = self.process.wait()
+            self.complaints.seek(0)
+            raise EngineError(reason_in(self.complaints.read(), status))
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@contextmanager
+def started(row: Row, inputs: Path) -> Iterator[Worker]:
+    """A process that loads the row at once, and ends with the block."""
+    with tempfile.TemporaryFile("w+") as complaints:  # a pipe that nobody empties would stop a talkative engine
+        process = subprocess.Popen(
+            [sys.executable, "-m", "starcast.benchmarks.worker", as_text(row), str(inputs)],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True,
+            env={**os.environ, **QUIET, "OMP_NUM_THREADS": str(row.threads)},
+        )  # fmt: skip
+        try:
+            yield Worker(row, process, complaints)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def reason_in(complaints: str, status: int) -> str:
+    """Why a process ended, in a sentence: its error's own words, without the traceback."""
+    if status < 0:
+        return f"its process was ended by signal {-status}" + (" (out of memory?)" if status == -9 else "")
+    lines = [line.strip() for line in complaints.strip().splitlines()]
+    # the last error of a chain is the one that ended it; libraries print advice after it
+    raised = [match for line in lines if (match := re.match(r"(?:\w+\.)*\w*(?:Error|Exception)\w*: (.+)", line))]
+    told = raised[-1][1] if raised else next((line for line in reversed(lines) if line), "it ended without a word")
+    return told if len(told) <= LONGEST_REASON else f"{told[: LONGEST_REASON - 1]}…"
+
+
+def as_text(row: Row) -> str:
+    """A row as JSON."""
+    return json.dumps(dataclasses.asdict(row), default=str)
+
+
+def from_text(text: str) -> Row:
+    """What `as_text` wrote."""
+    given = json.loads(text)
+    return Row(**{**given, "source": Path(given["source"]), "size": tuple(given["size"])})
+
+
+def work(row: Row, inputs: Inputs, answers: IO[str]) -> None:
+    """Load the row, then answer the lines of standard input."""
+    run = open_row(row, inputs.styles)
+    batch = np.ascontiguousarray(inputs.images[: row.batch])
+    for line in sys.stdin:
+        question, _, argument = line.strip().partition(" ")
+        answer: dict[str, Any] = {}
+        if question == "look":
+            count = len(inputs.images)
+            parts = [run(inputs.images[start : start + row.batch]) for start in range(0, count, row.batch)]
+            np.save(argument, np.concatenate(parts))
+        elif question == "time":
+            run(batch)  # untimed: the caches hold this row's weights again after the others' turns
+            cpu, start = time.process_time(), time.perf_counter()
+            run(batch)
+            answer = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
+        else:
+            answer = {"peak_rss": peak_rss()}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _main() -> None:
+    # some engines write to standard output; the answers keep it for themselves
+    with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
+        os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+        work(from_text(sys.argv[1]), Inputs.load(Path(sys.argv[2])), answers)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,69 @@
+"""The command line of `bench`, down to its record."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from measured_rows import measured
+
+from starcast.benchmarks import bench as module
+from starcast.benchmarks.cli import bench
+from starcast.benchmarks.judge import Difference
+from starcast.benchmarks.measure import Measurement
+from starcast.benchmarks.subject import Subject
+from starcast.benchmarks.table import judged
+
+
+@pytest.fixture
+def asked(monkeypatch, tmp_path):
+    """What reaches the measurement, which is not made."""
+    seen = {}
+
+    class Opened:
+        def __init__(self, bundle, options, say):
+            seen.update(bundle=bundle, options=options)
+
+        def __enter__(self):
+            return Subject(tmp_path / "weights.pt", None, tmp_path)
+
+        def __exit__(self, *_):
+            return None
+
+    rows = [measured("eager"), measured("ours-openvino", (0.4, 0.5, 0.5), Difference(80.0, 1))]
+    monkeypatch.setattr(module, "opened_subject", Opened)
+    monkeypatch.setattr(module, "measured_table", lambda *_, **__: judged(Measurement(rows, [])))
+    return seen
+
+
+def test_a_bundle_is_all_that_has_to_be_given(asked, tmp_path):
+    result = CliRunner().invoke(bench, [str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert asked["bundle"] == tmp_path
+    assert not asked["options"].quick
+    assert "ours-openvino" in result.output
+
+
+def test_options_reach_the_measurement(asked):
+    given = ["--config", "afhq", "--quick", "--rows", "ours-*,plain-*", "--size", "288x512", "--batch", "4"]
+    result = CliRunner().invoke(bench, [*given, "--threads", "2", "--rounds", "5"])
+    assert result.exit_code == 0, result.output
+    options = asked["options"]
+    assert (options.config, options.quick, options.rows) == ("afhq", True, ("ours-*", "plain-*"))
+    assert (options.size, options.batch, options.threads, options.rounds) == ("288x512", 4, 2, 5)
+
+
+def test_the_record_says_where_the_figures_come_from_and_a_chart_lies_beside_it(asked, tmp_path):
+    file = tmp_path / "new" / "bench.json"
+    result = CliRunner().invoke(bench, [str(tmp_path), "--json", str(file)])
+    assert result.exit_code == 0, result.output
+    record = json.loads(file.read_text())
+    assert set(record["machine"]) >= {"processor", "instruction_sets", "versions", "command", "load", "commit"}
+    assert [row["name"] for row in record["rows"]] == ["eager", "ours-openvino"]
+    assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("given", [["--rounds", "0"], ["--config", "celeba"], ["--batch", "none"]])
+def test_values_that_cannot_work_are_refused(given):
+    assert CliRunner().invoke(bench, given).exit_code != 0

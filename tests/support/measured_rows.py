@@ -1,0 +1,32 @@
+"""Rows and their figures, invented: what the arithmetic of the benchmarks is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from starcast.benchmarks.judge import Difference
+from starcast.benchmarks.measure import Measured
+from starcast.benchmarks.rows import Row
+
+EQUAL = Difference(None, 0)
+
+
+def row(key: str = "eager", **changes: Any) -> Row:
+    """A row; one of ours where its key begins with `ours`."""
+    facts: dict[str, Any] = {
+        "name": key, "engine": "pytorch", "precision": "fp32", "form": "eager", "source": Path("weights.pt"),
+        "size": (64, 32), "variant": "frame.onnx" if key.startswith("ours") else None,
+    }  # fmt: skip
+    return Row(key=key, **{**facts, **changes})
+
+
+def measured(
+    key: str = "eager", seconds: Sequence[float] = (1.0, 1.0, 1.0), difference: Difference = EQUAL, **changes: Any
+) -> Measured:
+    """A row with seconds of its rounds; the processor was busy twice as long."""
+    return Measured(
+        row=row(key, **changes), seconds=tuple(seconds), cpu_seconds=tuple(2 * value for value in seconds),
+        difference=difference, peak_rss=512_000_000,
+    )  # fmt: skip
