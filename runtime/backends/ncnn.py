@@ -1,7 +1,8 @@
 """ncnn on the CPU, and on graphics cards through Vulkan.
 
 Its graphs are two files, NAME.param and NAME.bin (what is in them: export/ncnn_graph.py). They take one picture at a
-time and end before the picture is rounded: batches, rounding and bytes are done here.
+time and end before the picture is rounded: batches, rounding and bytes are done here. A bundle's other graphs, which
+make styles, are ONNX: an engine beside it runs those, once a style.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.errors import EngineError
-from starcast.runtime.backends.base import Arrays, EngineOptions, Session, one_line
+from starcast.errors import EngineError, MissingExtraError
+from starcast.runtime.backends.base import Arrays, Backend, EngineOptions, Session, one_line
+from starcast.runtime.backends.onnxruntime import OnnxRuntime
+from starcast.runtime.backends.openvino import OpenVINO
 from starcast.runtime.bundle import Variant
 from starcast.runtime.cores import engine_threads
 
-WEIGHTS = ".bin"  # suffix of the file beside NAME.param
+NCNN_GRAPH, NCNN_WEIGHTS = ".param", ".bin"  # suffixes of the two files, which lie side by side
 _SPIN = "OMP_WAIT_POLICY"
 
 
@@ -95,9 +98,11 @@ class Ncnn:
         return {"CPU": None}  # it reads no ONNX graphs: there is nothing to try
 
     def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
+        if graph.suffix != NCNN_GRAPH:
+            return _reader_of_onnx(graph).open(graph, options, digest)
         net = engine().Net()
         self._configure(net, options)
-        for load, file in ((net.load_param, graph), (net.load_model, graph.with_suffix(WEIGHTS))):
+        for load, file in ((net.load_param, graph), (net.load_model, graph.with_suffix(NCNN_WEIGHTS))):
             with _overheard() as said:
                 code = load(str(file))
             if code != 0:
@@ -190,3 +195,12 @@ def _conditions(graph: Path) -> int:
     if found is None:
         raise EngineError(f"{graph} is no frame graph (it has no input gamma_beta): export the bundle again")
     return int(found[1])
+
+
+def _reader_of_onnx(graph: Path) -> Backend:
+    """An engine that is here and reads ONNX."""
+    readers: tuple[Backend, ...] = (OpenVINO(), OnnxRuntime())
+    for backend in readers:
+        if backend.absent() is None:
+            return backend
+    raise MissingExtraError(f"{graph} makes styles, and no engine for that is installed: pip install 'starcast[cpu]'")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from starcast.errors import EngineError
+from starcast.errors import EngineError, MissingExtraError
 from starcast.runtime.backends.base import EngineOptions
 from starcast.runtime.backends.choose import BACKENDS
 
@@ -92,6 +92,20 @@ def test_what_is_before_the_rounding_can_be_had(backend, tmp_path):
     got = session.unrounded({"image": levels(250), "gamma_beta": np.array([[0.25, 10, -300]], np.float32)})
     assert got.shape == (1, 3, 2, 4)
     assert got[0, :, 0, 0].tolist() == [250.25, 260, -50]
+
+
+def test_the_graphs_that_make_styles_run_beside_it(backend, tiny_bundle, tiny_model):
+    latent = np.arange(4, dtype=np.float32)
+    session = backend.open(tiny_bundle / "mapping.onnx", EngineOptions(threads=1))
+    [style] = session.run({"latent": latent[None], "domain": np.array([1])})
+    np.testing.assert_allclose(style, tiny_model.latent_style(latent, 1), rtol=1e-6)
+
+
+def test_where_no_engine_makes_styles_a_sentence_says_what_to_install(backend, tiny_bundle, monkeypatch):
+    for name in ("openvino", "onnxruntime"):
+        monkeypatch.setattr(type(BACKENDS[name]), "absent", lambda _: "not installed")
+    with pytest.raises(MissingExtraError, match=r"mapping\.onnx makes styles.*pip install 'starcast\[cpu\]'"):
+        backend.open(tiny_bundle / "mapping.onnx", EngineOptions(threads=1))
 
 
 @pytest.mark.parametrize(("param", "weights", "file"), [
