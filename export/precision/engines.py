@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from starcast.export.comparison import Trial, open_session
 from starcast.export.precision.quality import Translate, measure, worse_of
 from starcast.runtime.backends.base import Backend, EngineOptions
+from starcast.runtime.backends.openvino import OpenVINO, lacks
 from starcast.runtime.bundle import Quality
 
 Expected = Mapping[str, Sequence[NDArray[np.uint8]]]
@@ -45,3 +46,12 @@ def _opened(backend: Backend, graph: Path, precision: str) -> Iterator[Translate
         yield lambda trial: session.run(trial.feeds)
     finally:
         session.close()
+
+
+def bf16_quality(graph: Path, trials: Mapping[str, Sequence[Trial]], expected: Expected) -> Quality | None:
+    """What OpenVINO makes of a float32 graph in bfloat16; None where it is not here, or the processor has none of it:
+    then nobody knows before the graph runs on one that has."""
+    backend = OpenVINO()
+    if backend.absent() is not None or lacks("bf16") is not None:
+        return None
+    return quality_on([backend], graph, "bf16", trials, expected)

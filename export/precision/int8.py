@@ -6,9 +6,8 @@ search's pictures are below the gate and a margin, the layer with the most harm 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -20,6 +19,9 @@ from starcast.export.precision.quality import INT8_GATE, PEAK, Gate
 from starcast.export.precision.quantise import Recipe, make_recipe, quantised
 from starcast.export.precision.samples import CalibrationSet
 from starcast.runtime.bundle import KeptLayer
+
+HARM_PICTURES = 6  # of the search's: enough to tell layers apart, and each layer is run on them
+_LEAST = 1e-5  # mean squared error in grey levels, so that equal pictures have a finite PSNR
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,25 +38,54 @@ class Int8Options:
 
 @dataclass(frozen=True)
 class Int8Result:
-    """The graph, the layers that stayed in float32 in the order in which they were chosen, and those of the others
-    that hurt most, worst first."""
+    """The graph; the layers that stayed in float32, in the order in which they were chosen; those of the others that
+    hurt most, worst first; and the mean PSNR of the search's pictures before any layer was kept and after, in dB."""
 
     model: ir.Model
     kept: tuple[KeptLayer, ...]
-    worst: tuple[str, ...]
-    psnr_before: float = field(default=0.0)  # with nothing kept, on the search's pictures
-    psnr_after: float = field(default=0.0)
+    to_blame: tuple[str, ...]
+    psnr_before: float
+    psnr_after: float
 
 
 def quantise(
-    model: ir.Model, sizes: dict[str, int], pictures: CalibrationSet, options: Int8Options | None = None
+    model: ir.Model,
+    sizes: dict[str, int],
+    pictures: CalibrationSet,
+    options: Int8Options | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Int8Result:
-    """int8 of a rewritten frame graph that takes `image` and `style`; `sizes` are those of one picture, for the FLOP.
-    The graph given stays as it is."""
+    """int8 of a rewritten frame graph that takes `image` and `style`; the graph given stays as it is.
+
+    `sizes` are those of the graph's dimensions for one picture, as for `count_flop`. The gate itself is the caller's:
+    see quality.check. `progress` gets a line for each layer that is kept.
+    """
     options = options or Int8Options()
     layers = quantisable_layers(model, sizes)
     recipe = make_recipe(model, layers, pictures.ranges, outputs=options.outputs)
-    return _Search(model, layers, recipe, pictures.search).until(options)
+    search = _Search(model, layers, recipe, pictures.search)
+    total = sum(layer.flop for layer in layers)
+    harm = search.harm()
+    left = sorted(layers, key=lambda layer: harm[layer] / layer.flop)  # the worst stands last
+    kept: list[KeptLayer] = []
+    mean, worst = search.psnr(left)
+    before = mean
+    while left and min(mean - options.gate.mean, worst - options.gate.worst) < options.margin:
+        share = left[-1].flop / total
+        if share + sum(part.flop_share for part in kept) > options.most_float:
+            break
+        layer, earlier = left.pop(), mean
+        mean, worst = search.psnr(left)
+        kept.append(KeptLayer(layer=layer.name, flop_share=round(share, 5), psnr_gain=round(mean - earlier, 2)))
+        progress(f"  {layer.name} stays in float32 ({share:.2%} of the FLOP): {earlier:.1f} -> {mean:.1f} dB")
+    hurting = sorted(left, key=lambda layer: -harm[layer])
+    return Int8Result(
+        model=search.quantised(left),
+        kept=tuple(kept),
+        to_blame=tuple(layer.name for layer in hurting[:3]),
+        psnr_before=round(before, 2),
+        psnr_after=round(mean, 2),
+    )
 
 
 class _Search:
@@ -62,41 +93,28 @@ class _Search:
 
     def __init__(self, model: ir.Model, layers: Sequence[Layer], recipe: Recipe, trials: Sequence[Trial]) -> None:
         self._model, self._layers, self._recipe, self._trials = model, layers, recipe, trials
-        self._expected = self._translated(model)
+        self._expected = self._translated(model, trials)
 
-    def until(self, options: Int8Options) -> Int8Result:
-        """Keep layers until the gate and the margin hold, or too much is float32."""
-        total = sum(layer.flop for layer in self._layers)
-        harm = {layer: float(np.mean(self._errors([layer]))) for layer in self._layers}
-        left = sorted(self._layers, key=lambda layer: harm[layer] / layer.flop)  # the worst stands last
-        gate, kept = options.gate, list[KeptLayer]()
-        mean, worst = before, _ = self._psnr(left)
-        while left and (mean < gate.mean + options.margin or worst < gate.worst + options.margin):
-            if sum(part.flop_share for part in kept) + left[-1].flop / total > options.most_float:
-                break
-            layer = left.pop()
-            earlier = mean
-            mean, worst = self._psnr(left)
-            kept.append(
-                KeptLayer(layer=layer.name, flop_share=round(layer.flop / total, 5), psnr_gain=round(mean - earlier, 2))
-            )
-        hurting = sorted(left, key=lambda layer: -harm[layer])
-        in_order = [layer for layer in self._layers if layer in left]
-        return Int8Result(
-            quantised(self._model, in_order, self._recipe), tuple(kept), tuple(layer.name for layer in hurting[:3]),
-            round(before, 2), round(mean, 2),
-        )  # fmt: skip
+    def harm(self) -> dict[Layer, float]:
+        """The mean squared error that each layer alone brings, in grey levels."""
+        few = self._trials[:HARM_PICTURES]
+        return {layer: float(self._errors([layer], few).mean()) for layer in self._layers}
 
-    def _psnr(self, layers: Sequence[Layer]) -> tuple[float, float]:
+    def psnr(self, layers: Sequence[Layer]) -> tuple[float, float]:
         """Mean and worst over the pictures, in dB, with these layers in integers."""
-        noise = 10 * np.log10(PEAK**2 / np.maximum(self._errors(layers), 1e-5))
+        noise = 10 * np.log10(PEAK**2 / np.maximum(self._errors(layers, self._trials), _LEAST))
         return float(noise.mean()), float(noise.min())
 
-    def _errors(self, layers: Sequence[Layer]) -> NDArray[np.float64]:
-        """Each picture's mean squared error, in levels of 0..255."""
-        got = self._translated(quantised(self._model, layers, self._recipe))
-        return np.array([np.mean((a - b) ** 2) for a, b in zip(got, self._expected, strict=True)])
+    def quantised(self, layers: Sequence[Layer]) -> ir.Model:
+        """The graph with these layers in integers."""
+        return quantised(self._model, layers, self._recipe)
 
-    def _translated(self, model: ir.Model) -> list[NDArray[Any]]:
+    def _errors(self, layers: Sequence[Layer], trials: Sequence[Trial]) -> NDArray[np.float64]:
+        """Each picture's mean squared error; those of the first trials."""
+        got = self._translated(self.quantised(layers), trials)
+        return np.array([np.mean((a - b) ** 2) for a, b in zip(got, self._expected, strict=False)])
+
+    @staticmethod
+    def _translated(model: ir.Model, trials: Sequence[Trial]) -> list[NDArray[np.float64]]:
         session = open_session(before_rounding(model.clone()))
-        return [np.clip(session.run(None, trial.feeds)[0].astype(np.float64), 0, PEAK) for trial in self._trials]
+        return [np.clip(session.run(None, trial.feeds)[0].astype(np.float64), 0, PEAK) for trial in trials]

@@ -6,7 +6,7 @@ over a sample of what the tensor held on the calibration pictures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,10 +38,10 @@ class Grid:
         return stood_for
 
 
-def observe(model: ir.Model, names: Sequence[str], trials: Sequence[Trial]) -> dict[str, Floats]:
-    """A sample of what the named values hold over the trials."""
-    watched = model.clone()
-    values = [value for value in _values(watched) if value.name in set(names)]
+def observe(model: ir.Model, names: Iterable[str], trials: Sequence[Trial]) -> dict[str, Floats]:
+    """A sample of what the named values hold in float32 over the trials."""
+    watched, wanted = model.clone(), set(names)
+    values = [value for node in watched.graph for value in node.outputs if value.name in wanted]
     for value in values:
         value.type = ir.TensorType(ir.DataType.FLOAT)
     watched.graph.outputs[:] = values
@@ -51,8 +51,7 @@ def observe(model: ir.Model, names: Sequence[str], trials: Sequence[Trial]) -> d
     for trial in trials:
         for name, array in zip(kept, session.run(list(kept), trial.feeds), strict=True):
             flat = array.ravel()
-            chosen = flat if flat.size <= SAMPLE else flat[draws.randint(0, flat.size, SAMPLE)]
-            kept[name].append(chosen.astype(np.float32))
+            kept[name].append(flat if flat.size <= SAMPLE else flat[draws.randint(0, flat.size, SAMPLE)])
     return {name: np.concatenate(parts) for name, parts in kept.items()}
 
 
@@ -79,7 +78,3 @@ def best_grid(values: NDArray[Any], symmetric: bool = False) -> Grid:
 def _reaching(low: float, high: float) -> Grid:
     scale = (high - low) / 255
     return Grid(scale, int(np.clip(np.rint(-low / scale), 0, 255)))
-
-
-def _values(model: ir.Model) -> list[ir.Value]:
-    return [*model.graph.inputs, *(value for node in model.graph for value in node.outputs)]
