@@ -15,6 +15,8 @@ from onnx_ir import external_data
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor
 
+from starcast.runtime.backends.base import EngineOptions
+from starcast.runtime.backends.ncnn import Ncnn, NcnnSession
 from starcast.train.networks.stargan_v2 import Generator
 
 Floats = NDArray[np.float32]
@@ -72,6 +74,27 @@ class OnnxCandidate:
             return output
         feeds = [{"image": trial.sources[k : k + 1], name: conditions[k : k + 1]} for k in range(trial.batch)]
         return np.concatenate([session.run(None, feed)[0] for feed in feeds])
+
+
+class NcnnCandidate:
+    """ncnn's two files in ncnn, on the CPU."""
+
+    def __init__(self, param: Path, product: Path) -> None:
+        """`product` makes scales and shifts of styles."""
+        session = Ncnn().open(param, EngineOptions())
+        assert isinstance(session, NcnnSession)
+        self._session = session
+        self._product = open_session(product)
+
+    def translated(self, trial: Trial) -> NDArray[np.uint8]:
+        return self._session.run(self._feeds(trial))
+
+    def unrounded(self, trial: Trial) -> Floats:
+        return self._session.unrounded(self._feeds(trial))
+
+    def _feeds(self, trial: Trial) -> dict[str, NDArray[Any]]:
+        [conditions] = self._product.run(None, {"style": trial.styles})
+        return {"image": trial.sources, "gamma_beta": conditions}
 
 
 def before_rounding(model: ir.Model) -> ir.Model:

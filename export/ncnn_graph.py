@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 
 from starcast.errors import EngineError
 from starcast.export.passes.facts import doubling, is_neutral, numbers, scalar
+from starcast.runtime.bundle import NCNN_GRAPH, NCNN_WEIGHTS
 
-PARAM, WEIGHTS = ".param", ".bin"  # suffixes of the two files, which lie side by side
+PARAM, WEIGHTS = NCNN_GRAPH, NCNN_WEIGHTS  # the suffixes of the two files, which lie side by side
 _MAGIC = 7767517
 _ARRAY = -23300  # arrays have the key of a number, counted down from here
 _OPERATIONS = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3}

@@ -18,7 +18,8 @@ class ExportOptions(CheckedOptions):
         None, "Name of the data set, for the model card; without it the checkpoint's.", metavar="NAME"
     )
     backends: tuple[str, ...] = option(
-        ("openvino", "onnxruntime"), "Engines that the bundle is for: each gets the form that it runs fastest.",
+        (), "Engines that the bundle is for, each with the form that it runs fastest; without it openvino, onnxruntime "
+        "and, where it is installed, ncnn.",
         flags=("--for",), metavar="ENGINE,…",
     )  # fmt: skip
     forms: tuple[str, ...] = option(

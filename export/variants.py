@@ -6,16 +6,18 @@ Engines differ in what they run fastest. The table below holds what was measured
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
-from starcast.errors import OptionError
+from starcast.errors import MissingExtraError, OptionError
 from starcast.export.comparison import Floats, OnnxCandidate, Trial, difference
+from starcast.export.ncnn_graph import PARAM
 from starcast.export.passes.forms import FORMS, Step, apply_form
 from starcast.export.passes.rule import apply_rules
 from starcast.export.passes.style_split import StyleInNorm, split_off_style
 from starcast.export.wide_norms import split_wide_norms
+from starcast.runtime.backends.choose import BACKENDS, install_line
 
 PLAIN = "plain"
 
@@ -27,17 +29,24 @@ class Plan:
     form: str
     backends: tuple[str, ...]
     one_style: bool = False  # scale and shift as the norms' own inputs: one style for the whole batch
+    ncnn: bool = False  # written in ncnn's own form
 
     @property
     def name(self) -> str:
-        """What its file is called."""
+        """What its file is called, without a suffix."""
         return f"{self.form}{'-one-style' if self.one_style else ''}-fp32"
+
+    @property
+    def file(self) -> str:
+        """What its file is called."""
+        return f"{self.name}{PARAM if self.ncnn else '.onnx'}"
 
 
 # The form that an engine runs fastest.
 PREFERRED = {
     "openvino": Plan("taps9", ("openvino",)),
     "onnxruntime": Plan("taps9", ("onnxruntime",), one_style=True),
+    "ncnn": Plan("taps9", ("ncnn", "ncnn-vulkan"), ncnn=True),
 }
 
 
@@ -52,20 +61,30 @@ class Made:
 
 
 def plans_for(backends: Sequence[str], forms: Sequence[str]) -> list[Plan]:
-    """The graphs for those engines: each one's own form, or `forms` for all of them. Raises OptionError."""
+    """The graphs for those engines, or for all that can be checked here: each one's own form, or `forms` for all.
+
+    Raises OptionError and MissingExtraError.
+    """
     unknown = [name for name in backends if name not in PREFERRED]
-    if unknown or not backends:
-        raise OptionError(f"--for is {', '.join(unknown) or 'empty'}: give one or several of {', '.join(PREFERRED)}")
+    if unknown:
+        raise OptionError(f"--for is {', '.join(unknown)}: give one or several of {', '.join(PREFERRED)}")
+    ncnn = BACKENDS["ncnn"]
+    if "ncnn" in backends and ncnn.absent() is not None:
+        raise MissingExtraError(
+            f"a graph for ncnn is compared with PyTorch in ncnn, which is {ncnn.absent()}: {install_line(ncnn)}"
+        )
+    backends = backends or [name for name in PREFERRED if name != "ncnn" or ncnn.absent() is None]
     for form in forms:
         if form not in FORMS:
             raise OptionError(f"--form is {form!r}: give one or several of {', '.join(FORMS)}")
-    if forms:
-        return [Plan(form, tuple(backends)) for form in dict.fromkeys(forms)]
-    together: dict[tuple[str, bool], list[str]] = {}
-    for name in dict.fromkeys(backends):
-        plan = PREFERRED[name]
-        together.setdefault((plan.form, plan.one_style), []).append(name)
-    return [Plan(form, tuple(names), one_style) for (form, one_style), names in together.items()]
+    preferred = [PREFERRED[name] for name in dict.fromkeys(backends)]
+    if not forms:
+        return preferred
+    # one graph serves all engines that read ONNX; ncnn has its own, and no form that takes the style as it is
+    onnx = tuple(name for plan in preferred if not plan.ncnn for name in plan.backends)
+    in_onnx = [Plan(form, onnx) for form in dict.fromkeys(forms) if onnx]
+    in_ncnn = [replace(plan, form=form) for plan in preferred if plan.ncnn for form in forms if form != PLAIN]
+    return in_onnx + in_ncnn
 
 
 def make(traced: ir.Model, plan: Plan, side: int, without: Sequence[str] = ()) -> Made:

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import onnx
 import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
@@ -21,31 +16,23 @@ from numpy.typing import NDArray
 from starcast import __version__
 from starcast.atomic import atomic_folder
 from starcast.errors import OptionError
-from starcast.export.blame import first_layer_apart
 from starcast.export.card import Card, model_card
-from starcast.export.comparison import OnnxCandidate, Trial, difference, translated_by_torch
+from starcast.export.graph_files import write_graph
 from starcast.export.means import draw_latents, mean_styles
 from starcast.export.options import ExportOptions
 from starcast.export.parity import (
-    TOLERANCE,
-    check_generator,
     check_mapping,
     check_style_encoder,
-    expected_translations,
-    flat_trials,
-    levels_apart,
-    make_trials,
 )
 from starcast.export.preview import draw_preview, preview_sources
-from starcast.export.rewrite_report import Cost, rewrite_lines
+from starcast.export.stages import Progress, stage
 from starcast.export.target import writable_target
 from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
-from starcast.export.variants import Made, Plan, first_step_apart, make, plans_for
-from starcast.export.weights import SharedWeights
+from starcast.export.variants import plans_for
+from starcast.export.write_variants import STYLE_PRODUCT, Making, write_variants
 from starcast.runtime.bundle import (
     FORMAT,
     MANIFEST,
-    WEIGHTS,
     Bundle,
     Condition,
     FileFacts,
@@ -61,13 +48,10 @@ from starcast.runtime.bundle import (
 )
 from starcast.runtime.images import write_image
 from starcast.train.checkpoint import Checkpoint, averaged_networks, read_checkpoint
-from starcast.train.networks.stargan_v2 import Generator, Networks, StarGANv2Config
+from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
 
-GENERATOR = "generator"  # the folder of the frame graphs
-MAPPING, STYLE_ENCODER, STYLE_PRODUCT = "mapping.onnx", "style_encoder.onnx", "style_product.onnx"
+MAPPING, STYLE_ENCODER = "mapping.onnx", "style_encoder.onnx"
 STYLES, CARD, PREVIEW = "styles.npz", "README.md", "preview.jpg"
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -84,6 +68,21 @@ class Origin:
         """The sizes of the networks."""
         return self.checkpoint.config
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What every graph says of itself."""
+        config = self.config
+        return {
+            "family": "stargan_v2",
+            "domains": json.dumps(self.domains, ensure_ascii=False),
+            "image_size": str(config.image_size),
+            "stride": str(config.stride),
+            "style_dim": str(config.style_dim),
+            "latent_dim": str(config.latent_dim),
+            "pictures": "uint8 NHWC RGB, 0..255",
+            "checkpoint_sha256": self.sha256,
+        }
+
 
 def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progress: Progress) -> Bundle:
     """Write a bundle, or replace one, and open it. `progress` gets a line when a stage is done.
@@ -93,27 +92,28 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
     """
     target = writable_target(bundle)
     plans = plans_for(options.backends, options.forms)
-    with _stage(progress, f"read {checkpoint}"):
+    with stage(progress, f"read {checkpoint}"):
         origin = _read(checkpoint, options)
     if origin.checkpoint.note:
         progress(origin.checkpoint.note)
     with atomic_folder(target) as folder:
-        with _stage(progress, "traced the networks"):
+        with stage(progress, "traced the networks"):
             traced = trace_generator(origin.networks.generator, origin.config)
             mapping = trace_mapping(origin.networks.mapping_network, origin.config)
-            _write_graph(mapping, folder / MAPPING, origin)
+            write_graph(mapping, folder / MAPPING, origin.facts)
             encoder = trace_style_encoder(origin.networks.style_encoder, origin.config)
-            _write_graph(encoder, folder / STYLE_ENCODER, origin)
+            write_graph(encoder, folder / STYLE_ENCODER, origin.facts)
         _check_styles(folder, origin, progress)
-        variants = _write_variants(folder, traced, plans, origin, options, progress)
-        with _stage(progress, f"took each domain's mean style over {options.mean_draws:,} draws"):
+        making = Making(folder, traced, origin.networks, origin.config, origin.facts, options.without, progress)
+        variants = write_variants(making, plans)
+        with stage(progress, f"took each domain's mean style over {options.mean_draws:,} draws"):
             means = mean_styles(
                 origin.networks.mapping_network,
                 draw_latents(options.mean_draws, origin.config.latent_dim),
                 origin.config.domains,
             )
             np.savez(folder / STYLES, mean=means)
-        with _stage(progress, "drew the preview"):
+        with stage(progress, "drew the preview"):
             write_image(folder / PREVIEW, _preview(traced, origin))
         manifest = _manifest(folder, origin, options, variants)
         (folder / CARD).write_text(model_card(manifest, _card(target, origin)), encoding="utf-8")
@@ -130,89 +130,11 @@ def _read(path: Path, options: ExportOptions) -> Origin:
     return Origin(checkpoint, averaged_networks(checkpoint).eval(), names, sha256_of(path))
 
 
-def _write_graph(model: ir.Model, path: Path, origin: Origin, weights: SharedWeights | None = None) -> None:
-    config = origin.config
-    model.producer_name, model.producer_version = "starcast", __version__
-    model.metadata_props.update(
-        {
-            "role": str(model.graph.name),
-            "family": "stargan_v2",
-            "domains": json.dumps(origin.domains, ensure_ascii=False),
-            "image_size": str(config.image_size),
-            "stride": str(config.stride),
-            "style_dim": str(config.style_dim),
-            "latent_dim": str(config.latent_dim),
-            "pictures": "uint8 NHWC RGB, 0..255",
-            "checkpoint_sha256": origin.sha256,
-        }
-    )
-    if weights is None:
-        ir.save(model, path)
-    else:
-        weights.write(model, path)
-    onnx.checker.check_model(str(path), full_check=True)
-
-
 def _check_styles(folder: Path, origin: Origin, progress: Progress) -> None:
     networks, config = origin.networks, origin.config
     latent = check_mapping(folder / MAPPING, networks.mapping_network, config)
     reference = check_style_encoder(folder / STYLE_ENCODER, networks.style_encoder, config)
     progress(f"  against PyTorch: mapping {latent:.1e}, style encoder {reference:.1e}")
-
-
-def _write_variants(
-    folder: Path, traced: ir.Model, plans: Sequence[Plan], origin: Origin, options: ExportOptions, progress: Progress
-) -> tuple[Variant, ...]:
-    """The frame graphs, rewritten, written and compared with PyTorch one after the other."""
-    (folder / GENERATOR).mkdir()
-    weights = SharedWeights(folder / GENERATOR / f"weights{WEIGHTS}")
-    side, generator = origin.config.image_size, origin.networks.generator
-    with _stage(progress, "translated the gate's pictures with PyTorch"):
-        trials = make_trials(origin.networks, origin.config)
-        expected = expected_translations(generator, trials)
-        plain_fields = flat_trials(origin.networks, origin.config)
-        expected_fields = [translated_by_torch(generator, trial) for trial in plain_fields]
-    before = Cost.of(traced, side)
-    variants = []
-    for plan in plans:
-        with _stage(progress, f"{plan.name}: rewritten and compared with PyTorch"):
-            made = make(traced, plan, side, options.without)
-            cost = Cost.of(made.frame, side)
-            path = folder / GENERATOR / f"{plan.name}.onnx"
-            product = folder / STYLE_PRODUCT if made.product is not None else None
-            _write_graph(made.frame, path, origin, weights)
-            if made.product is not None and product is not None:
-                _write_graph(made.product, product, origin)
-            blame = partial(_blame, traced, made, generator)
-            candidate = OnnxCandidate(path, product, one_style=plan.one_style)
-            parity = check_generator(candidate, plan.name, trials, expected, blame)
-            flat_levels = levels_apart(candidate, plain_fields, expected_fields)
-            parity = msgspec.structs.replace(parity, flat_levels=flat_levels)
-        for line in rewrite_lines(made.steps, before, cost):
-            progress(f"  {line}")
-        batches = ", ".join(map(str, parity.batches))
-        progress(
-            f"  generator against PyTorch: {parity.worst:.1e}, bytes within {parity.levels} "
-            f"(on pictures of one colour {flat_levels}), batches of {batches}"
-        )
-        variants.append(
-            Variant(
-                file=path.relative_to(folder).as_posix(), backends=plan.backends, form=plan.form, precision="fp32",
-                condition="style" if product is None else "gamma_beta", one_style=plan.one_style, parity=parity,
-                flop=cost.flop, bytes=cost.weights + path.stat().st_size,
-                rewrites={step.rewrite.name: step.outcome.fired for step in made.steps},
-            )
-        )  # fmt: skip
-    return tuple(variants)
-
-
-def _blame(traced: ir.Model, made: Made, generator: Generator, trial: Trial) -> str:
-    """The layer or the rewrite that a graph goes wrong at."""
-    expected = translated_by_torch(generator, trial)
-    unrounded = OnnxCandidate(traced.clone()).unrounded(trial)
-    if difference((unrounded - 127.5) / 127.5, expected) > TOLERANCE:
-        return first_layer_apart(traced.clone(), generator, trial, TOLERANCE)
-    return first_step_apart(traced, made, trial, expected, TOLERANCE)
 
 
 def _preview(frame: ir.Model, origin: Origin) -> NDArray[np.uint8]:
@@ -269,10 +191,3 @@ def _with_files(manifest: Manifest, folder: Path) -> Manifest:
 def _card(target: Path, origin: Origin) -> Card:
     parameters = sum(parameter.numel() for parameter in origin.networks.generator.parameters())
     return Card(name=target.name, parameters=parameters)
-
-
-@contextmanager
-def _stage(progress: Progress, done: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    progress(f"{done} ({time.perf_counter() - start:.1f} s)")

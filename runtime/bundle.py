@@ -18,7 +18,8 @@ from starcast.errors import BundleError
 
 FORMAT = 2  # 1: the first; 2: variants that take scales and shifts, or one style only
 MANIFEST = "manifest.json"
-WEIGHTS = ".data"  # suffix of the files that graphs keep large weights in
+WEIGHTS = ".data"  # suffix of the files that ONNX graphs keep large weights in
+NCNN_GRAPH, NCNN_WEIGHTS = ".param", ".bin"
 LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has some thousands
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
@@ -200,8 +201,7 @@ class Bundle:
         path = self.file(name)
         digest = hashlib.sha256(self._facts(name).sha256.encode())
         for other in sorted(self.manifest.files):
-            beside = PurePosixPath(other).parent == PurePosixPath(name).parent
-            if beside and PurePosixPath(other).suffix == WEIGHTS:
+            if _are_weights_of(PurePosixPath(other), PurePosixPath(name)):
                 self.file(other)
                 digest.update(f"{other} {self._facts(other).sha256}".encode())
         return path, digest.hexdigest()
@@ -261,6 +261,13 @@ def _decode(path: Path, content: bytes) -> Manifest:
     if not names or len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
         raise BundleError(f"{path} is damaged (its domains are {list(names)}): export the bundle again")
     return manifest
+
+
+def _are_weights_of(file: PurePosixPath, graph: PurePosixPath) -> bool:
+    """ONNX graphs share one file of weights in their folder; one of ncnn has its own, of its name."""
+    if file.parent != graph.parent:
+        return False
+    return file == graph.with_suffix(NCNN_WEIGHTS) if graph.suffix == NCNN_GRAPH else file.suffix == WEIGHTS
 
 
 def _check_name(manifest: Path, name: str) -> None:

@@ -79,7 +79,8 @@ class StyleInNorm(ExactRule):
     ) -> Any:
         norm = inner_norm.producer()
         assert norm is not None
-        flat = op.initializer(ir.tensor([-1], dtype=ir.DataType.INT64, name="flat"), name="flat")
+        name = f"{norm.name}.flat"  # its own: the rewriter keeps one of several constants of a name
+        flat = op.initializer(ir.tensor([-1], dtype=ir.DataType.INT64, name=name), name=name)
         scale = op.Reshape(gamma, flat, _name=f"{norm.name}.gamma")
         shift = op.Reshape(beta, flat, _name=f"{norm.name}.beta")
         epsilon = norm.attributes.get_float("epsilon", 1e-5)

@@ -65,6 +65,8 @@ def test_translations_are_the_official_programs_within_one_grey_level(
     assert relative(style, expected_style) <= 1e-4
     gamma_beta = run(oracle_bundle.file("style_product.onnx"), {"style": style})
     for variant in oracle_bundle.manifest.variants:
+        if "ncnn" in variant.backends:
+            continue  # tests/export/test_ncnn_graph.py
         parts = [slice(k, k + 1) for k in range(len(style))] if variant.one_style else [slice(None)]
         graph = oracle_bundle.graph(variant.file)[0]
         translation = np.concatenate(
@@ -83,7 +85,7 @@ def test_the_manifest_describes_the_networks_by_their_roles(oracle_bundle: Bundl
     assert manifest.condition.reference is not None
     assert manifest.condition.reference.height == 256
     assert manifest.domains == ("cat", "dog", "wild")
-    assert {name for variant in manifest.variants for name in variant.backends} == {"onnxruntime", "openvino"}
+    assert {name for variant in manifest.variants for name in variant.backends} >= {"onnxruntime", "openvino"}
     for variant in manifest.variants:
         assert (variant.form, variant.precision, variant.condition) == ("taps9", "fp32", "gamma_beta")
         assert variant.parity.worst <= 2e-4

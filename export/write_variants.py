@@ -1,0 +1,132 @@
+"""The frame graphs of a bundle, one after the other: rewritten, written, compared with PyTorch, described."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import onnx_ir as ir
+
+from starcast.export.blame import first_layer_apart
+from starcast.export.comparison import (
+    Candidate,
+    Floats,
+    NcnnCandidate,
+    OnnxCandidate,
+    Trial,
+    difference,
+    translated_by_torch,
+)
+from starcast.export.graph_files import write_graph, write_ncnn
+from starcast.export.parity import (
+    TOLERANCE,
+    check_generator,
+    expected_translations,
+    flat_trials,
+    levels_apart,
+    make_trials,
+)
+from starcast.export.rewrite_report import Cost, rewrite_lines
+from starcast.export.stages import Progress, stage
+from starcast.export.variants import Made, Plan, first_step_apart, make
+from starcast.export.weights import SharedWeights
+from starcast.runtime.bundle import WEIGHTS, Parity, Variant
+from starcast.train.networks.stargan_v2 import Generator, Networks, StarGANv2Config
+
+GENERATOR, STYLE_PRODUCT = "generator", "style_product.onnx"
+
+
+@dataclass(frozen=True)
+class Making:
+    """What all variants of a bundle are made from, and where they go. `facts` go into every ONNX file."""
+
+    folder: Path
+    traced: ir.Model
+    networks: Networks
+    config: StarGANv2Config
+    facts: Mapping[str, str]
+    without: tuple[str, ...]
+    progress: Progress
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """Pictures that every variant is compared on, and PyTorch's translations of them."""
+
+    trials: list[Trial]
+    expected: list[Floats]
+    flat: list[Trial]
+    expected_flat: list[Floats]
+
+
+def write_variants(making: Making, plans: Sequence[Plan]) -> tuple[Variant, ...]:
+    """Write the graphs of those plans into the folder. Raises ParityError, EngineError."""
+    (making.folder / GENERATOR).mkdir()
+    weights = SharedWeights(making.folder / GENERATOR / f"weights{WEIGHTS}")
+    with stage(making.progress, "translated the gate's pictures with PyTorch"):
+        gate = _gate(making)
+    before = Cost.of(making.traced, making.config.image_size)
+    return tuple(_write(making, plan, gate, before, weights) for plan in plans)
+
+
+def _gate(making: Making) -> _Gate:
+    networks, config = making.networks, making.config
+    trials, flat = make_trials(networks, config), flat_trials(networks, config)
+    return _Gate(
+        trials, expected_translations(networks.generator, trials),
+        flat, [translated_by_torch(networks.generator, trial) for trial in flat],
+    )  # fmt: skip
+
+
+def _write(making: Making, plan: Plan, gate: _Gate, before: Cost, weights: SharedWeights) -> Variant:
+    with stage(making.progress, f"{plan.name}: rewritten, and compared with PyTorch"):
+        made = make(making.traced, plan, making.config.image_size, making.without)
+        cost = Cost.of(made.frame, making.config.image_size)
+        path, candidate = _written(making, made, weights)
+        parity = _parity(making, made, candidate, gate)
+    for line in rewrite_lines(made.steps, before, cost):
+        making.progress(f"  {line}")
+    making.progress(
+        f"  generator against PyTorch: {parity.worst:.1e}, bytes within {parity.levels} "
+        f"(on pictures of one colour {parity.flat_levels}), batches of {', '.join(map(str, parity.batches))}"
+    )
+    return Variant(
+        file=path.relative_to(making.folder).as_posix(), backends=plan.backends, form=plan.form, precision="fp32",
+        condition="style" if made.product is None else "gamma_beta", one_style=plan.one_style,
+        parity=parity, flop=cost.flop, bytes=cost.weights + path.stat().st_size,
+        rewrites={step.rewrite.name: step.outcome.fired for step in made.steps},
+    )  # fmt: skip
+
+
+def _written(making: Making, made: Made, weights: SharedWeights) -> tuple[Path, Candidate]:
+    """The file, and what runs it for the gate."""
+    product = None
+    if made.product is not None:
+        product = making.folder / STYLE_PRODUCT
+        write_graph(made.product, product, making.facts)
+    path = making.folder / GENERATOR / made.plan.file
+    if made.plan.ncnn:
+        assert product is not None
+        write_ncnn(made.frame, path)
+        return path, NcnnCandidate(path, product)
+    write_graph(made.frame, path, making.facts, weights)
+    return path, OnnxCandidate(path, product, one_style=made.plan.one_style)
+
+
+def _parity(making: Making, made: Made, candidate: Candidate, gate: _Gate) -> Parity:
+    blame = partial(_blame, making.traced, made, making.networks.generator)
+    parity = check_generator(candidate, made.plan.name, gate.trials, gate.expected, blame)
+    flat_levels = levels_apart(candidate, gate.flat, gate.expected_flat)
+    return msgspec.structs.replace(parity, flat_levels=flat_levels)
+
+
+def _blame(traced: ir.Model, made: Made, generator: Generator, trial: Trial) -> str:
+    """The layer or the rewrite that a graph goes wrong at."""
+    expected = translated_by_torch(generator, trial)
+    unrounded = OnnxCandidate(traced.clone()).unrounded(trial)
+    if difference((unrounded - 127.5) / 127.5, expected) > TOLERANCE:
+        return first_layer_apart(traced.clone(), generator, trial, TOLERANCE)
+    return first_step_apart(traced, made, trial, expected, TOLERANCE)
