@@ -25,6 +25,7 @@ Say = Callable[[str], None]
 
 QUICK_S = 105.0  # of `--quick`, from its start to the last round
 PICTURES = 3  # that are compared, at least
+PLAIN = "plain.onnx"  # in the subject's folder
 
 
 def bench(bundle: Path | None, options: BenchOptions) -> str:
@@ -106,8 +107,10 @@ def _sources(
     on_graphs = [key for key in keys if key in PEERS and key not in sources]
     left_out = []
     if on_graphs:
-        say("tracing the plain export")
-        plain = write_plain(subject.checkpoint, subject.folder / "plain.onnx")
+        plain = subject.folder / PLAIN
+        if not plain.exists():  # a second table of the same subject has it
+            say("tracing the plain export")
+            write_plain(subject.checkpoint, plain)
         sources |= dict.fromkeys(on_graphs, plain)
     if NNCF in on_graphs:
         say("quantising the plain export with NNCF")

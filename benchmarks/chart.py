@@ -40,7 +40,7 @@ def draw_chart(path: Path, table: Table) -> Path:
         axes.text(paired.greatest, place, label, va="center", fontsize=9)
     axes.axvline(1, color=BASELINE, linewidth=0.8)
     axes.set_xlim(0, max(paired.greatest for paired in ratios) * 1.35)  # room for the words
-    axes.set_xlabel("times as fast as eager PyTorch, paired round by round (line: least to greatest)")
+    axes.set_xlabel("times as fast as eager PyTorch, round by round (line: least to greatest)")
     figure.suptitle(_title(table), x=0.01, ha="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)

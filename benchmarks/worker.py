@@ -67,13 +67,18 @@ def started(row: Row, inputs: Path) -> Iterator[Worker]:
         process = subprocess.Popen(
             [sys.executable, "-m", "starcast.benchmarks.worker", as_text(row), str(inputs)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True,
-            env={**os.environ, **QUIET, "OMP_NUM_THREADS": str(row.threads)},
+            env=quiet_environment(row.threads),
         )  # fmt: skip
         try:
             yield Worker(row, process, complaints)
         finally:
             process.kill()
             process.communicate()
+
+
+def quiet_environment(threads: int) -> dict[str, str]:
+    """This process's environment for one that measures: so many threads, which sleep while they wait."""
+    return {**os.environ, **QUIET, "OMP_NUM_THREADS": str(threads)}
 
 
 def reason_in(complaints: str, status: int) -> str:
