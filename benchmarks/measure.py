@@ -90,11 +90,13 @@ def measure(rows: Sequence[Row], inputs: Path, *, pace: Pace, say: Say = lambda 
     A row that cannot be opened or that fails on the way is left out with the reason. Raises EngineError when the
     baseline does: nothing could be compared with it.
     """
+    entered = time.perf_counter()
     with ExitStack() as stack:
         trials = [_Trial(stack.enter_context(started(row, inputs))) for row in rows]  # they load side by side
         field = _Field(trials)
         field.each("loading", _Trial.look, say)
         begun = time.perf_counter()
+        pace = pace.after(begun - entered)
         done, order = 0, random.Random(0)
         while pace.goes_on(done, time.perf_counter() - begun):
             done += 1

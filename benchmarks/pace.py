@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LEAST_ROUNDS = 3
 
@@ -14,6 +14,10 @@ class Pace:
 
     rounds: int
     seconds: float | None = None
+
+    def after(self, spent: float) -> Pace:
+        """What is left when so many seconds have gone before the first round."""
+        return self if self.seconds is None else replace(self, seconds=self.seconds - spent)
 
     def goes_on(self, done: int, elapsed: float) -> bool:
         """Whether another round is to begin, `elapsed` seconds after the first did."""

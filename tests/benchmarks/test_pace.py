@@ -38,3 +38,8 @@ def test_the_slowest_rows_go_until_three_rounds_fit():
 
 def test_the_baseline_and_one_row_stay_even_if_they_are_late():
     assert Pace(rounds=9, seconds=0).too_slow({"eager": 4.0, "ours": 1.0, "other": 2.0}, "eager") == ["other"]
+
+
+def test_what_loading_took_is_taken_from_the_time():
+    assert Pace(rounds=9, seconds=60).after(45) == Pace(rounds=9, seconds=15)
+    assert Pace(rounds=9).after(45) == Pace(rounds=9)
