@@ -43,24 +43,29 @@ class ScaleIntoFirst(ExactRule):
 class ScaleIntoLast(ExactRule):
     """A multiplication and an addition behind a convolution."""
 
-    def pattern(self, op: Any, x: Any, weight: Any, bias: Any, factor: Any, shift: Any) -> Any:
-        inner_made = op.Conv(x, weight, bias, _outputs=["inner_made"])
+    def pattern(self, op: Any, x: Any, weight: Any, factor: Any, shift: Any) -> Any:
+        inner_made = op.Conv(x, weight, _allow_other_inputs=True, _outputs=["inner_made"])
         inner_scaled = op.Mul(inner_made, factor, _outputs=["inner_scaled"])
         return op.Add(inner_scaled, shift, _outputs=["found"])
 
-    def refusal(self, factor: ir.Value, shift: ir.Value, weight: ir.Value, bias: ir.Value, **_: ir.Value) -> str | None:
+    def refusal(
+        self, inner_made: ir.Value, factor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value
+    ) -> str | None:
         if scalar(factor) is None or scalar(shift) is None:
             return "the picture is not scaled by constants"
-        return "its weights are no constants" if numbers(weight) is None or numbers(bias) is None else None
+        given = _node(inner_made).inputs[1:]
+        return "its weights are no constants" if any(numbers(value) is None for value in given) else None
 
     def rewrite(
-        self, op: Any, inner_made: ir.Value, x: ir.Value, weight: ir.Value, bias: ir.Value, factor: ir.Value,
-        shift: ir.Value, **_: ir.Value,
+        self, op: Any, inner_made: ir.Value, x: ir.Value, weight: ir.Value, factor: ir.Value, shift: ir.Value,
+        **_: ir.Value,
     ) -> Any:  # fmt: skip
         conv = _node(inner_made)
         by, more = float(scalar(factor) or 0), float(scalar(shift) or 0)
         kernel = _constant(op, _float64(weight) * by, f"{weight.name}.bytes")
-        offset = _constant(op, _float64(bias) * by + more, f"{bias.name}.bytes")
+        # exporters leave out a bias of noughts
+        bias = _float64(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(len(_float64(weight)))
+        offset = _constant(op, bias * by + more, f"{conv.name}.bias.bytes")
         return op.Conv(x, kernel, offset, **_attributes(conv), _name=f"{conv.name}.bytes")
 
 
@@ -74,7 +79,7 @@ def _attributes(node: ir.Node) -> dict[str, Any]:
     return {name: attribute.value for name, attribute in node.attributes.items()}
 
 
-def _float64(value: ir.Value) -> Any:
+def _float64(value: ir.Value | None) -> Any:
     array = numbers(value)
     assert array is not None
     return array.astype(np.float64)

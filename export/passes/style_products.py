@@ -89,14 +89,13 @@ def _why_not_into_bias(add: ir.Node, split: ir.Node) -> str | None:
 def _add_to_bias(graph: ir.Graph, split: ir.Node, part: int, number: float) -> None:
     gemm = _gemm_behind(split)
     assert gemm is not None
-    bias = numbers(gemm.inputs[2])
-    assert bias is not None
+    bias = _bias(gemm)
     widths = _widths(split, len(bias))
     start = sum(widths[:part])
     changed = bias.astype(np.float64)
     changed[start : start + widths[part]] += number
-    assert gemm.inputs[2] is not None
-    gemm.replace_input_with(2, _constant(graph, f"{gemm.inputs[2].name}.plus", changed.astype(np.float32)))
+    gemm.resize_inputs(3)
+    gemm.replace_input_with(2, _constant(graph, f"{gemm.name}.bias.plus", changed.astype(np.float32)))
 
 
 def _widths(split: ir.Node, total: int) -> list[int]:
@@ -116,15 +115,24 @@ def _is_linear(gemm: ir.Node) -> bool:
         and attributes.get_float("alpha", 1.0) == 1
         and attributes.get_float("beta", 1.0) == 1
         and numbers(gemm.inputs[1]) is not None
-        and len(gemm.inputs) > 2
-        and (bias := numbers(gemm.inputs[2])) is not None
-        and bias.ndim == 1
+        and (len(gemm.inputs) < 3 or gemm.inputs[2] is None or _is_vector(gemm.inputs[2]))
     )
+
+
+def _is_vector(value: ir.Value | None) -> bool:
+    array = numbers(value)
+    return array is not None and array.ndim == 1
+
+
+def _bias(gemm: ir.Node) -> Any:
+    """Its bias; noughts where it has none, as exporters leave out a bias of noughts."""
+    given = numbers(gemm.inputs[2]) if len(gemm.inputs) > 2 else None
+    return np.zeros(len(_numbers(gemm.inputs[1])), np.float32) if given is None else given
 
 
 def _join(graph: ir.Graph, style: ir.Value, products: list[ir.Node]) -> None:
     weights = [_numbers(product.inputs[1]) for product in products]
-    biases = [_numbers(product.inputs[2]) for product in products]
+    biases = [_bias(product) for product in products]
     weight = _constant(graph, "style.weight", np.concatenate(weights))
     bias = _constant(graph, "style.bias", np.concatenate(biases))
     joined = ir.node("Gemm", [style, weight, bias], {"transB": 1}, name="style.product")

@@ -26,6 +26,7 @@ def network(nodes: str):
 @pytest.mark.parametrize(("kind", "nodes", "left"), [
     (ScaleIntoFirst, FIRST, {"Sub": 1, "Conv": 1}),
     (ScaleIntoLast, LAST, {"Conv": 1}),
+    (ScaleIntoLast, LAST.replace("(x, w1, b)", "(x, w1)"), {"Conv": 1}),
     (ScaleIntoLast, LAST.replace("(c, levels)", "(levels, c)").replace("(m, levels)", "(levels, m)"), {"Conv": 1}),
 ])  # fmt: skip
 def test_it_fires_and_the_numbers_stay(kind, nodes, left):

@@ -51,8 +51,10 @@ def test_one_plus_gamma_goes_into_the_bias_and_the_numbers_stay(split):
     np.testing.assert_allclose(run(model, *feeds()), run(before, *feeds()), rtol=1e-5, atol=1e-5)
 
 
-def test_all_products_become_one_and_the_numbers_stay():
-    model, before = network(TWO), network(TWO)
+@pytest.mark.parametrize("nodes", [TWO, TWO.replace("w1, b1)", "w1)")], ids=["biases", "one without a bias"])
+def test_all_products_become_one_and_the_numbers_stay(nodes):
+    model, before = network(nodes), network(nodes)
+    assert fold_one_plus_gamma(model.clone()).fired == 2
     assert join_style_products(model).fired == 2
     assert operators(model)["Gemm"] == 1
     np.testing.assert_allclose(run(model, *feeds()), run(before, *feeds()), rtol=1e-6, atol=1e-6)
