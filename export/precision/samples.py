@@ -7,6 +7,7 @@ Styles come from latents and references in turn, of every domain in turn.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,7 +38,7 @@ class CalibrationSet:
 
 @dataclass(frozen=True)
 class _Found:
-    """Paths in a seeded order; `references` by domain, empty where the folder does not tell domains apart."""
+    """Paths in a seeded order; `references` by domain, or none where the folder does not have them all."""
 
     training: tuple[Path, ...]
     held_out: tuple[Path, ...]
@@ -50,12 +51,13 @@ def calibration_set(
 ) -> CalibrationSet:  # fmt: skip
     """Choose from `folder` (--calibrate), else from the training set whose path is `remembered` in the checkpoint.
 
-    A folder has a subfolder of images for each domain, or just images. `domains` are the bundle's names, in the
-    networks' order. Raises OptionError where there is no folder or too few pictures in it.
+    A folder has a subfolder of images for each domain, or just images; references are taken where its subfolders are
+    called as the domains are. `domains` are in the networks' order. Raises OptionError where there is no folder or too
+    few pictures in it.
     """
     place = folder if folder is not None else _remembered(remembered)
     draws = np.random.RandomState(seed)
-    found = _found(place, len(domains), draws)
+    found = _found(place, domains, draws)
     gate = _read(found.held_out, GATE, config.image_size)
     wanted = (GATE - len(gate), SEARCH, RANGES)
     others = _read(found.training, sum(wanted), config.image_size)
@@ -86,12 +88,12 @@ class _Styles:
         draws: np.random.RandomState,
     ) -> None:  # fmt: skip
         self._networks, self._config, self._references, self._draws = networks, config, references, draws
-        self._made = 0
+        self._made: Counter[int] = Counter()
 
     def __call__(self, domain: int) -> Floats:
-        self._made += 1
+        self._made[domain] += 1
         number = torch.tensor([domain])
-        images = self._reference(domain) if self._made % 2 == 0 else []
+        images = self._reference(domain) if self._made[domain] % 2 == 0 else []
         with torch.inference_mode():
             if images:
                 style = self._networks.style_encoder(as_floats(images[0][None]), number)
@@ -109,12 +111,12 @@ class _Styles:
 
 def _remembered(path: str | None) -> Path:
     if path is None or not Path(path).is_dir():
-        gone = "it names no training set" if path is None else f"its training set {path} is gone"
+        gone = "the checkpoint names no training set" if path is None else f"the training set {path} is gone"
         raise OptionError(f"int8 needs pictures, and {gone}: give a folder of them with --calibrate DIR")
     return Path(path)
 
 
-def _found(place: Path, domains: int, draws: np.random.RandomState) -> _Found:
+def _found(place: Path, domains: Sequence[str], draws: np.random.RandomState) -> _Found:
     """The images of a folder with a subfolder a domain, or of a folder with images alone."""
     if not place.is_dir():
         raise OptionError(f"--calibrate {place} is not a folder: give a folder of pictures")
@@ -123,11 +125,13 @@ def _found(place: Path, domains: int, draws: np.random.RandomState) -> _Found:
         found = scan(place).domains
     except DatasetError:
         found = ()
-    references = tuple(_shuffled(domain.held_out or domain.training, draws) for domain in found)
+    by_name = {domain.name: domain.held_out or domain.training for domain in found}
+    known = all(by_name.get(name) for name in domains)
+    references = tuple(_shuffled(by_name[name], draws) for name in domains) if known else ()
     return _Found(
         training=_shuffled([*alone, *(path for domain in found for path in domain.training)], draws),
         held_out=_shuffled([path for domain in found for path in domain.held_out], draws),
-        references=references if len(references) == domains else (),
+        references=references,
     )
 
 
