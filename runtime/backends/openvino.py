@@ -22,6 +22,7 @@ from starcast.runtime.backends import cache
 from starcast.runtime.backends.base import Arrays, EngineOptions, Session, one_line
 from starcast.runtime.bundle import Variant
 from starcast.runtime.cores import engine_threads
+from starcast.runtime.processor import processor
 
 _TELEMETRY = "openvino_telemetry"
 
@@ -61,7 +62,9 @@ class OpenVINO:
         return None if "CPU" in _core().available_devices else "installed, but without its CPU plug-in"
 
     def supports(self, variant: Variant) -> str | None:
-        return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"
+        if self.name not in variant.backends:
+            return f"{variant.file} was not made for {self.name}"
+        return lacks(variant.precision)
 
     def version(self) -> str:
         return str(engine().__version__).partition("-")[0]
@@ -78,6 +81,9 @@ class OpenVINO:
         return found
 
     def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
+        lacking = lacks(options.precision)
+        if lacking is not None:
+            raise EngineError(f"{graph} cannot be run in {options.precision} here ({lacking}): use --precision fp32")
         settings = _settings(options)
         try:
             model = None
@@ -93,6 +99,14 @@ class OpenVINO:
                 f"{graph} is refused by OpenVINO {self.version()} ({one_line(error)}): "
                 "try --backend onnxruntime, or export the bundle again"
             ) from error
+
+
+def lacks(precision: str) -> str | None:
+    """Why this processor cannot run a graph in that precision with OpenVINO, or None. Without the instructions the
+    engine would do it in float32, and nobody would know."""
+    if precision != "bf16" or "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        return None
+    return f"{processor().name} has no bfloat16 arithmetic"
 
 
 class OpenVINOSession:
@@ -124,8 +138,8 @@ def _settings(options: EngineOptions) -> dict[str, Any]:
     threads = options.threads or engine_threads()
     if threads is not None:  # without it OpenVINO counts the machine's cores, whatever the container's quota
         settings["INFERENCE_NUM_THREADS"] = threads
-    if options.precision == "fp32":  # without it float32 silently becomes bfloat16 on processors with AMX
-        settings["INFERENCE_PRECISION_HINT"] = "f32"
+    # what a graph leaves open: without it float32 silently becomes bfloat16 on processors with AMX
+    settings["INFERENCE_PRECISION_HINT"] = "bf16" if options.precision == "bf16" else "f32"
     return settings
 
 
