@@ -54,5 +54,6 @@ def draw_chart(path: Path, table: Table) -> Path:
 def _title(table: Table) -> str:
     row = table.baseline.row
     here = processor()
-    sets = ", ".join(here.instruction_sets)
-    return f"{row.size[0]}x{row.size[1]} px, batch {row.batch}, {row.threads} threads on {here.name} ({sets})"
+    threads = "1 thread" if row.threads == 1 else f"{row.threads} threads"
+    setting = f"{row.size[0]}x{row.size[1]} px, batch {row.batch}, {threads}"
+    return f"{setting} on {here.name} ({', '.join(here.instruction_sets)})"

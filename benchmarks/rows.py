@@ -14,7 +14,7 @@ from starcast.runtime.bundle import Bundle, Variant
 PYTORCH = "pytorch"
 EAGER = "eager"
 OURS = "ours"
-SPOKEN = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "tensorrt": "TensorRT"}
+SPOKEN = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "ncnn-vulkan": "ncnn through Vulkan"}
 NNCF = "nncf-openvino"
 
 
