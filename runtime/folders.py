@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from starcast.errors import BundleError, OptionError
 from starcast.runtime import provenance
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
+from starcast.runtime.fit import NATIVE
 from starcast.runtime.images import shown
 from starcast.runtime.outputs import (
     State,
@@ -81,7 +82,8 @@ def translate_all(
 
     styles = [style_facts(request) for request in requests]
     marks = [_settings_mark(bundle, style, options) for style in styles]
-    size = (bundle.manifest.source.height, bundle.manifest.source.width)
+    trained = (bundle.manifest.source.height, bundle.manifest.source.width)
+    size = None if options.fit == NATIVE else trained
     jobs = _jobs(found.sources, paths, marks, size, options, report)
     if not jobs:
         return report
@@ -92,7 +94,7 @@ def translate_all(
     )
     with (
         Translator(
-            bundle_path, backend=options.backend, precision=options.precision, threads=options.threads
+            bundle_path, backend=options.backend, precision=options.precision, threads=options.threads, say=say
         ) as translator,
         Progress(sum(len(job.targets) for job in jobs), "pictures", show=show_progress, say=say) as progress,
     ):
@@ -113,7 +115,7 @@ def _jobs(
     sources: Sequence[SourceFile],
     paths: Sequence[tuple[Path, ...]],
     marks: Sequence[str],
-    size: tuple[int, int],
+    size: tuple[int, int] | None,
     options: TranslateOptions,
     report: Report,
 ) -> list[Job]:

@@ -93,12 +93,13 @@ def morph(
     if bundle.manifest.source is None:
         raise BundleError(f"{bundle.path} makes pictures from styles alone: there is no source to translate")
     requests = requests_for(options, bundle.manifest.domains)
-    size = (bundle.manifest.source.height, bundle.manifest.source.width)
-    picture = fit(read_image(source), size, options.fit)
+    trained = (bundle.manifest.source.height, bundle.manifest.source.width)
+    picture = fit(read_image(source), trained, options.fit)
+    size = picture.shape[:2]
     rate = Fraction(options.fps).limit_denominator(1001)
     report, watch = FilmReport(target), Stopwatch("run", "encode")
     with Translator(
-        bundle_path, backend=options.backend, precision=options.precision, threads=options.threads
+        bundle_path, backend=options.backend, precision=options.precision, threads=options.threads, say=say
     ) as translator:
         styles = np.stack(
             [

@@ -26,7 +26,7 @@ class MorphOptions(FilmOptions):
     domain: str | None = option(None, "Domain of the styles, by name or number; with seeds also all.", metavar="NAME")
     psi: float = option(1.0, "1 keeps a style, 0 is the domain's mean style.", minimum=0.0, maximum=2.0)
     fit: str = option("stretch", "How the source gets the model's size: stretch as the official code does, "
-                      "crop the centre, or pad with black.", choices=FITS)  # fmt: skip
+                      "crop the centre, or pad with black; native keeps its own size.", choices=FITS)  # fmt: skip
     fps: float = option(30.0, "Frames a second.", minimum=1.0, maximum=240.0)
     frames_per_step: int = option(
         31, "Frames from one style to the next; about a third of them rest at the next.", minimum=SHORTEST_STEP

@@ -72,15 +72,15 @@ def safe_names(labels: Sequence[str]) -> list[str]:
     return names
 
 
-def state_of(path: Path, mark: str, size: tuple[int, int]) -> State:
-    """What is at `path`, where a translation with this mark and (height, width) is to go."""
+def state_of(path: Path, mark: str, size: tuple[int, int] | None) -> State:
+    """What is at `path`, where a translation with this mark and (height, width) is to go; None: any size."""
     if not os.path.lexists(path):
         return State.ABSENT
     try:
         whole = read_image(path)
     except ImageError:
         return State.DAMAGED
-    return State.DONE if mark_of(path) == mark and whole.shape[:2] == size else State.OTHER
+    return State.DONE if mark_of(path) == mark and size in (None, whole.shape[:2]) else State.OTHER
 
 
 def refuse_source_folder(sources: Sequence[Path], output: Path) -> None:

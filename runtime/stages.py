@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from starcast.errors import ImageError
 from starcast.runtime import provenance
-from starcast.runtime.images import fit, read_image, shown, write_image
+from starcast.runtime.fit import NATIVE, fit
+from starcast.runtime.images import read_image, shown, write_image
 from starcast.runtime.progress import Progress
 from starcast.runtime.report import Report
 from starcast.runtime.sources import SourceFile
@@ -41,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A source at the model's size, uint8 [height, width, 3], and what it took."""
+    """A source at the size that is translated, uint8 [height, width, 3], and what it took."""
 
     image: NDArray[np.uint8]
     fingerprint: str
@@ -100,6 +101,8 @@ def translate_jobs(
                 report.sources += 1
                 report.seconds["read"] += prepared.read_s
                 report.seconds["fit"] += prepared.fit_s
+                if waiting and waiting[0][0].image.shape != prepared.image.shape:
+                    translate_waiting()  # one batch, one size
                 for number, path in job.targets:
                     waiting.append((prepared, number, path))
                     if len(waiting) == options.batch:
@@ -111,11 +114,10 @@ def translate_jobs(
 
 def _prepared(job: Job, size: tuple[int, int], options: TranslateOptions) -> Prepared | ImageError:
     path = job.source.path
+    spare = None if options.fit == NATIVE else (size[0] * SPARE_DETAIL, size[1] * SPARE_DETAIL)
     start = time.perf_counter()
     try:
-        image = read_image(
-            path, max_pixels=options.max_pixels, at_least=(size[0] * SPARE_DETAIL, size[1] * SPARE_DETAIL)
-        )
+        image = read_image(path, max_pixels=options.max_pixels, at_least=spare)
         fingerprint = provenance.source_fingerprint(path)
     except ImageError as error:
         return error

@@ -21,7 +21,7 @@ class TranslateOptions(StyleOptions):
         metavar="OUT",
     )
     fit: str = option("stretch", "How a source gets the model's size: stretch as the official code does, "
-                      "crop the centre, or pad with black.", choices=FITS)  # fmt: skip
+                      "crop the centre, or pad with black; native keeps its own size.", choices=FITS)  # fmt: skip
     format: str = option("png", "Format of the translations in a folder.", choices=("png", "jpg", "webp"))
     batch: int = option(4, "Pictures that the engine gets at a time.", minimum=1, maximum=1024)
     backend: str = option("auto", "Engine; `starcast doctor` lists them.", metavar="NAME")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from starcast.errors import BundleError, StyleError
-from starcast.runtime.backends.base import EngineOptions, Session
-from starcast.runtime.backends.choose import choose
-from starcast.runtime.bundle import Bundle, Source, open_bundle
-from starcast.runtime.fit import fit
+from starcast.runtime.backends.base import EngineOptions
+from starcast.runtime.backends.choose import opened
+from starcast.runtime.bundle import Bundle, Source, Variant, open_bundle
+from starcast.runtime.cores import granted_threads
+from starcast.runtime.fit import fit, to_multiples
 from starcast.runtime.styles import LARGEST_SEED, domain_index
 
 
@@ -32,16 +33,24 @@ class Translator:
     """
 
     def __init__(
-        self, path: str | Path, *, backend: str = "auto", precision: str = "fp32", threads: int | None = None
+        self,
+        path: str | Path,
+        *,
+        backend: str = "auto",
+        precision: str = "fp32",
+        form: str | None = None,
+        threads: int | None = None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Raises BundleError, VariantMissingError, MissingExtraError, OptionError or EngineError. `threads` None: as
-        many as this process may use."""
+        """Raises BundleError, VariantMissingError, MissingExtraError, OptionError or EngineError.
+
+        With `backend` auto, or `precision` auto, what runs the bundle fastest is measured once on this machine, which
+        takes up to 8 s; `say` gets a line before and one after. `form` leaves the choice among variants of one form.
+        `threads` None: as many as this process may use; more than those are not taken.
+        """
         self.bundle: Bundle = open_bundle(Path(path))
-        self._engine, self._variant = choose(self.bundle, backend, precision)
-        self._options = EngineOptions(threads=threads, precision=precision)
-        self._sessions: dict[str, Session] = {}
-        self._scales: tuple[bytes, NDArray[Any]] | None = None  # styles' bytes, what their product made of them
-        self._session(self._variant.file)
+        options = EngineOptions(threads=granted_threads(threads))
+        self._frames = opened(self.bundle, backend, precision, form, options, say)
 
     def __enter__(self) -> Self:
         return self
@@ -53,13 +62,17 @@ class Translator:
 
     def close(self) -> None:
         """Free what the engine holds. Translating afterwards opens it again."""
-        while self._sessions:
-            self._sessions.popitem()[1].close()
+        self._frames.close()
 
     @property
     def backend(self) -> str:
         """Name of the engine."""
-        return self._engine.name
+        return self._frames.engine.name
+
+    @property
+    def variant(self) -> Variant:
+        """What runs: its form, its precision, its file."""
+        return self._frames.variant
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -100,8 +113,9 @@ class Translator:
     def __call__(self, images: NDArray[np.uint8], style: ArrayLike) -> NDArray[np.uint8]:
         """The translations of uint8 RGB pictures [N, H, W, 3] or of one [H, W, 3], in the same shape.
 
-        H and W are multiples of the bundle's stride. `style` is [S] or [1, S] for all of them, or [N, S]. Raises
-        TypeError or ValueError for pictures of another kind, StyleError for other styles, EngineError.
+        Sides that are no multiples of the bundle's stride are mirrored up to the next one, and the translation is cut
+        back. `style` is [S] or [1, S] for all of them, or [N, S]. Raises TypeError or ValueError for pictures of
+        another kind, StyleError for other styles, EngineError.
         """
         images = np.asarray(images)
         batch = images[None] if images.ndim == 3 else images
@@ -109,16 +123,19 @@ class Translator:
         styles = self._checked_styles(style, len(batch))
         if not len(batch):
             return batch.copy()
-        session = self._session(self._variant.file)
-        name, conditions = self._conditions(styles)
-        parts = [
-            session.run(
-                {"image": np.ascontiguousarray(batch[part]), name: conditions[part if len(conditions) > 1 else ...]}
-            )
-            for part in self._parts(len(batch), len(conditions))
-        ]
-        translations: NDArray[np.uint8] = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        height, width = batch.shape[1:3]
+        whole = self._frames(to_multiples(batch, self._source.stride), styles)
+        translations = whole if whole.shape == batch.shape else np.ascontiguousarray(whole[:, :height, :width])
         return translations[0] if images.ndim == 3 else translations
+
+    def why_not(self, height: int, width: int) -> str | None:
+        """Why pictures of that size cannot be translated, or None."""
+        stride, sizes = self._source.stride, self.variant.sizes
+        needed = (height + -height % stride, width + -width % stride)
+        if sizes is None or needed in sizes:
+            return None
+        known = ", ".join(f"{columns}x{rows}" for rows, columns in sizes)
+        return f"{self.backend} runs {self.variant.file} only with pictures of {known}"
 
     @property
     def _source(self) -> Source:
@@ -170,15 +187,8 @@ class Translator:
         return self._made(maker.graph, {"image": np.ascontiguousarray(picture)[None]}, domain)
 
     def _made(self, graph: str, feeds: dict[str, NDArray[Any]], domain: int) -> NDArray[np.float32]:
-        style = self._session(graph).run({**feeds, "domain": np.array([domain], np.int64)})
+        style = self._frames.session(graph).run({**feeds, "domain": np.array([domain], np.int64)})
         return np.array(style[0], np.float32)
-
-    def _session(self, graph: str) -> Session:
-        """The session of a graph, opened when it is first needed, after the graph's hash has been checked."""
-        if graph not in self._sessions:
-            path, digest = self.bundle.graph(graph)
-            self._sessions[graph] = self._engine.open(path, self._options, digest)
-        return self._sessions[graph]
 
     def _check_pictures(self, images: NDArray[Any], batch: NDArray[Any]) -> None:
         _check_uint8(images, "a source")
@@ -188,12 +198,11 @@ class Translator:
                 f"not {list(images.shape)}"
             )
         height, width = batch.shape[1:3]
-        stride, sizes = self._source.stride, self._variant.sizes
-        if not height or not width or height % stride or width % stride:
-            raise ValueError(f"sources are {width}x{height}: both sides must be multiples of {stride}")
-        if sizes is not None and (height, width) not in sizes:
-            known = ", ".join(f"{columns}x{rows}" for rows, columns in sizes)
-            raise ValueError(f"sources are {width}x{height}: {self._variant.file} takes {known}")
+        if not height or not width:
+            raise ValueError(f"sources are {width}x{height}: there is nothing to translate")
+        reason = self.why_not(height, width)
+        if reason is not None:
+            raise ValueError(f"sources are {width}x{height}: {reason}")
 
     def _checked_styles(self, style: ArrayLike, pictures: int) -> NDArray[np.float32]:
         """float32 [1, S] or [N, S]."""
@@ -208,24 +217,6 @@ class Translator:
         if not np.isfinite(rows).all():
             raise StyleError("the style holds numbers that are not finite: make it with Translator.style")
         return rows
-
-    def _conditions(self, styles: NDArray[np.float32]) -> tuple[str, NDArray[Any]]:
-        """What the variant takes instead of styles [N or 1, S], by its name: the styles, or the norms' scales and
-        shifts that the bundle's product makes of them. The latter are kept for the next call: a video has one style."""
-        if self._variant.condition == "style":
-            return "style", styles
-        product = self.bundle.manifest.condition.product
-        if product is None:
-            raise BundleError(f"{self.bundle.path} has no graph that {self._variant.file} needs: export it again")
-        if self._scales is None or self._scales[0] != styles.tobytes():
-            self._scales = styles.tobytes(), self._session(product).run({"style": styles})
-        return self._variant.condition, self._scales[1]
-
-    def _parts(self, pictures: int, conditions: int) -> Iterator[slice]:
-        """The batch in pieces that the variant takes."""
-        most = 1 if self._variant.one_style and conditions > 1 else self._variant.max_batch or pictures
-        for start in range(0, pictures, most):
-            yield slice(start, start + most)
 
 
 def _check_uint8(image: Any, what: str) -> None:

@@ -56,12 +56,6 @@ def install_line(backend: Backend) -> str:
     return f"pip install 'starcast[{backend.extra}]'"
 
 
-def choose(bundle: Bundle, backend: str = AUTO, precision: str = EXACT) -> tuple[Backend, Variant]:
-    """The first of the candidates. Raises what `candidates` raises."""
-    first = candidates(bundle, backend, precision)[0]
-    return first.backend, first.variant
-
-
 def opened(
     bundle: Bundle,
     backend: str = AUTO,

@@ -14,6 +14,6 @@ from starcast.runtime.video.film_options import MAX_PIXELS, FilmOptions
 class VideoOptions(FilmOptions, StyleOptions):
     """What `translate_video` does."""
 
-    fit: str = option("crop", "How a frame gets the model's size: crop the centre, pad with black, or stretch.",
-                      choices=FITS)  # fmt: skip
+    fit: str = option("crop", "How a frame gets the model's size: crop the centre, pad with black, or stretch; "
+                      "native keeps its own size.", choices=FITS)  # fmt: skip
     max_pixels: int = option(MAX_PIXELS, "Videos with more pixels a frame are refused before decoding.", minimum=1)

@@ -37,7 +37,7 @@ def display_matrix(frame: VideoFrame) -> Matrix:
 def upright(pixels: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
     """[H, W, 3] turned and mirrored as the display matrix says, in steps of 90 degrees (the nearest)."""
     a, b, c, d = matrix
-    if abs(a) + abs(d) < abs(b) + abs(c):
+    if _lies(matrix):
         pixels = pixels.swapaxes(0, 1)
         a, d = c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
@@ -45,14 +45,30 @@ def upright(pixels: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
 
 def square_pixels(pixels: NDArray[np.uint8], sample_aspect: Fraction) -> NDArray[np.uint8]:
     """[H, W, 3] stretched along one side so that its pixels are square; `sample_aspect` is a pixel's width : height."""
-    if sample_aspect == 1 or not Fraction(1, _MOST_STRETCHED) <= sample_aspect <= _MOST_STRETCHED:
+    height, width = _square_size(pixels.shape[0], pixels.shape[1], sample_aspect)
+    if (height, width) == pixels.shape[:2]:
         return pixels
-    height, width = pixels.shape[:2]
-    if sample_aspect > 1:
-        width = round(width * sample_aspect)
-    else:
-        height = round(height / sample_aspect)
     return np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def shown_size(height: int, width: int, sample_aspect: Fraction, matrix: Matrix) -> tuple[int, int]:
+    """(height, width) of what `square_pixels` and `upright` make of a frame."""
+    height, width = _square_size(height, width, sample_aspect)
+    return (width, height) if _lies(matrix) else (height, width)
+
+
+def _square_size(height: int, width: int, sample_aspect: Fraction) -> tuple[int, int]:
+    if not Fraction(1, _MOST_STRETCHED) <= sample_aspect <= _MOST_STRETCHED:
+        return height, width
+    if sample_aspect > 1:
+        return height, round(width * sample_aspect)
+    return round(height / sample_aspect), width
+
+
+def _lies(matrix: Matrix) -> bool:
+    """True where the display matrix turns by a quarter."""
+    a, b, c, d = matrix
+    return abs(a) + abs(d) < abs(b) + abs(c)
 
 
 def _scaled(*values: int) -> Matrix:

@@ -24,7 +24,7 @@ from starcast.runtime.images import shown
 from starcast.runtime.video import colour
 from starcast.runtime.video.film_options import MAX_PIXELS
 from starcast.runtime.video.opening import open_video
-from starcast.runtime.video.orientation import Matrix, display_matrix
+from starcast.runtime.video.orientation import Matrix, display_matrix, shown_size
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -98,6 +98,11 @@ class Source:
     def metadata(self) -> dict[str, str]:
         """The picture stream's own: language, title."""
         return dict(self._video.metadata)
+
+    @property
+    def shown_size(self) -> tuple[int, int]:
+        """(height, width) of the first frame, upright, with square pixels."""
+        return shown_size(self.height, self.width, self.sample_aspect, self.orientation)
 
     def read(self, audio_to_decode: Set[int] = frozenset()) -> Iterator[Item]:
         """Frames, packets of the other streams, and the sound of the streams in `audio_to_decode`."""

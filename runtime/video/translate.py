@@ -22,7 +22,7 @@ from starcast.atomic import atomic_path
 from starcast.errors import BundleError, OptionError
 from starcast.runtime import provenance
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.fit import fit
+from starcast.runtime.fit import NATIVE, fit
 from starcast.runtime.folders import style_facts
 from starcast.runtime.images import shown
 from starcast.runtime.progress import Progress
@@ -73,15 +73,17 @@ def translate_video(
     with (
         Source(source_path, options.max_pixels) as source,
         Translator(
-            bundle_path, backend=options.backend, precision=options.precision, threads=options.threads
+            bundle_path, backend=options.backend, precision=options.precision, threads=options.threads, say=say
         ) as translator,
     ):
         style = translator.style(request.domain, seed=request.seed, reference=request.reference, psi=request.psi)
+        # frames may change their size in mid-stream, a film's size stays
+        size, mode = (source.shown_size, "stretch") if options.fit == NATIVE else (translator.size, options.fit)
         start = time.perf_counter()
         with (
             atomic_path(target) as partial,
             Sink(
-                partial, shown(target), translator.size, source.rate, source.time_base,
+                partial, shown(target), size, source.rate, source.time_base,
                 crf=options.crf, preset=options.preset, source=source,
             ) as sink,
             Progress(source.frames, "frames", show=show_progress, say=say) as progress,
@@ -92,7 +94,7 @@ def translate_video(
             decoded = watch.timed_items("decode", source.read(sink.tracks.audio_to_decode))
             with (
                 ahead(decoded, "decode") as frames,
-                ahead(_fitted(frames, source, translator.size, options.fit, watch), "fit") as pictures,
+                ahead(_fitted(frames, source, size, mode, watch), "fit") as pictures,
                 ahead(_translated(pictures, translator, style, options.batch, watch), "run") as translations,
             ):
                 for item in translations:

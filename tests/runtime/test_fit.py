@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from starcast.runtime.fit import NATIVE, to_multiples
 from starcast.runtime.images import FITS, centred_box, fit
 
 sides = st.integers(1, 40)
@@ -15,7 +16,7 @@ def _noise(height: int, width: int) -> np.ndarray:
 
 
 @settings(max_examples=60, deadline=None)
-@given(height=sides, width=sides, rows=sides, columns=sides, mode=st.sampled_from(FITS))
+@given(height=sides, width=sides, rows=sides, columns=sides, mode=st.sampled_from(sorted({*FITS} - {NATIVE})))
 def test_every_picture_gets_the_size(height, width, rows, columns, mode):
     fitted = fit(_noise(rows, columns), (height, width), mode)
     assert fitted.shape == (height, width, 3)
@@ -85,3 +86,27 @@ def test_pad_keeps_everything_and_adds_only_black(height, width, rows, columns):
 def test_an_unknown_fit_is_a_programming_mistake():
     with pytest.raises(ValueError, match="stretch, crop, pad"):
         fit(_noise(4, 4), (8, 8), "squeeze")
+
+
+def test_native_leaves_every_picture_as_it_is():
+    picture = _noise(7, 31)
+    assert fit(picture, (12, 20), NATIVE) is picture
+
+
+@settings(deadline=None)
+@given(height=sides, width=sides, stride=st.integers(1, 32))
+def test_multiples_are_reached_by_less_than_a_stride_of_mirror(height, width, stride):
+    images = np.stack([_noise(height, width), _noise(height, width)[::-1]])
+    padded = to_multiples(images, stride)
+    rows, columns = padded.shape[1:3]
+    assert rows % stride == columns % stride == 0
+    assert 0 <= rows - height < stride
+    assert 0 <= columns - width < stride
+    np.testing.assert_array_equal(padded[:, :height, :width], images)
+    below = min(rows - height, height)
+    np.testing.assert_array_equal(padded[:, height : height + below, :width], images[:, ::-1][:, :below])
+
+
+def test_multiples_are_not_copied():
+    images = _noise(12, 20)[None]
+    assert to_multiples(images, 4) is images

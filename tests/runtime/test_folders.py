@@ -53,6 +53,36 @@ def test_every_picture_of_a_folder_is_translated_in_batches_of_any_size(tmp_path
         np.testing.assert_array_equal(read_image(tmp_path / f"out/deep/{number:03}.png"), expected)
 
 
+def test_native_pictures_keep_their_size_and_batches_are_of_one_size(tmp_path, tiny_bundle, tiny_model, monkeypatch):
+    shapes = [(32, 32), (32, 32), (17, 50), (18, 50), (1, 1), (1, 1), (32, 32)]
+    pictures = [np.random.default_rng(n).integers(0, 256, (*shape, 3), np.uint8) for n, shape in enumerate(shapes)]
+    for number, picture in enumerate(pictures):
+        write_image(tmp_path / f"in/{number}.png", picture)
+    seen: list[tuple[int, ...]] = []
+    translating = Translator.__call__
+
+    def noted(self, images, style):
+        seen.append(images.shape[:3])
+        return translating(self, images, style)
+
+    monkeypatch.setattr(Translator, "__call__", noted)
+    report, _ = _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out", seed=7, batch=4, fit="native")
+    assert report.done == 7
+    assert seen == [(2, 32, 32), (1, 17, 50), (1, 18, 50), (2, 1, 1), (1, 32, 32)]
+    style = tiny_model.latent_style(_latent(7), 1)
+    for number, picture in enumerate(pictures):
+        expected = tiny_model.translation(picture[None], style)[0]
+        np.testing.assert_array_equal(read_image(tmp_path / f"out/{number}.png"), expected)
+    report, _ = _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out", seed=7, batch=4, fit="native")
+    assert (report.done, report.skipped) == (0, 7)
+
+
+def test_a_large_native_jpeg_is_decoded_whole(tmp_path, tiny_bundle):
+    write_image(tmp_path / "in/large.jpg", np.zeros((300, 400, 3), np.uint8))
+    _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out", fit="native")
+    assert read_image(tmp_path / "out/large.png").shape == (300, 400, 3)
+
+
 def test_several_styles_have_a_folder_each_and_every_source_is_read_once(
     tmp_path, tiny_bundle, tiny_model, monkeypatch
 ):

@@ -123,6 +123,15 @@ def test_the_rate_is_as_asked(source, tiny_bundle, tmp_path, fps, step):
     assert times == [number * step for number in range(5)]
 
 
+def test_a_native_source_gives_the_film_its_size(tiny_bundle, tmp_path):
+    write_image(tmp_path / "wide.png", np.full((30, 50, 3), 128, np.uint8))
+    morph(
+        tiny_bundle, tmp_path / "wide.png", tmp_path / "out.mp4", options(domain="dog", seeds=("1", "2"), fit="native")
+    )
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert (container.streams.video[0].height, container.streams.video[0].width) == (30, 50)
+
+
 def test_a_record_beside_the_film_names_its_styles(source, tiny_bundle, tmp_path):
     morph(tiny_bundle, source, tmp_path / "out.mp4", options(domain="wild", seeds=("5", "6"), psi=0.5))
     (run,) = read_runs(tmp_path / "out.mp4.json")

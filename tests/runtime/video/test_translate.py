@@ -62,6 +62,23 @@ def test_fit_says_what_becomes_of_the_sides(make_clip, tiny_bundle, offset_of, t
     assert np.abs(top - np.clip(left + offset_of("dog", 3), 0, 255)).max() <= 2 * CODING
 
 
+@pytest.mark.parametrize(("clip", "height", "width"), [
+    ({"height": 48, "width": 64}, 48, 64),
+    ({"height": 46, "width": 62}, 46, 62),
+    ({"height": 48, "width": 64, "sample_aspect": Fraction(2)}, 48, 128),
+    ({"height": 48, "width": 64, "rotation": 90.0}, 64, 48),
+], ids=["multiples", "others", "wide pixels", "turned"])  # fmt: skip
+def test_native_frames_keep_the_size_that_they_are_shown_at(
+    make_clip, watch, tiny_bundle, offset_of, tmp_path, clip, height, width
+):
+    before = make_clip("in.mp4", **clip)
+    report = translate_video(tiny_bundle, before, tmp_path / "out.mp4", options(fit="native"), **QUIET)
+    seen = watch(tmp_path / "out.mp4")
+    assert (report.frames, seen.video["height"], seen.video["width"]) == (12, height, width)
+    expected = np.clip(np.array(watch(before).middle, dtype=float) + offset_of("dog", 3), 0, 255)
+    assert np.abs(np.array(seen.middle) - expected).max() <= CODING
+
+
 def test_a_record_beside_the_video_says_how_to_make_it_again(make_clip, tiny_bundle, tmp_path):
     translate_video(tiny_bundle, make_clip("in.mp4"), tmp_path / "out.mp4", options(psi=0.5), **QUIET)
     (run,) = read_runs(tmp_path / "out.mp4.json")
