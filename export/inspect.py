@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from tabulate import tabulate
 
-from starcast.errors import CheckpointError
-from starcast.runtime.backends.choose import BACKENDS
+from starcast.errors import CheckpointError, StarcastError
+from starcast.runtime.backends.choose import BACKENDS, known_choice
 from starcast.runtime.bundle import MANIFEST, Bundle, Variant, open_bundle
 
 if TYPE_CHECKING:
@@ -72,8 +72,18 @@ def bundle_facts(bundle: Bundle) -> Facts:
         },
         "options": manifest.provenance.options,
         "variants": [_variant_facts(variant) for variant in manifest.variants],
+        "auto": _chosen_by_auto(bundle),
         "next": f"starcast translate {bundle.path} PICTURE --domain {manifest.domains[0]} -o OUT",
     }
+
+
+def _chosen_by_auto(bundle: Bundle) -> str | None:
+    """What `--backend auto` found for a bundle on this machine; None where it has not been asked."""
+    try:
+        known = known_choice(bundle)
+    except StarcastError:  # nothing runs it here: the variants say why
+        return None
+    return None if known is None else known.sentence()
 
 
 def checkpoint_facts(path: Path) -> Facts:
@@ -138,7 +148,7 @@ _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "data_set": ("data set", str),
     "size": ("size", lambda size: f"{size[1]}x{size[0]}"),
     "image_size": ("size", lambda side: f"{side}x{side}"),
-    "stride": ("other sizes", lambda stride: f"both sides multiples of {stride}"),
+    "stride": ("other sizes", lambda stride: f"multiples of {stride} as they are, others filled up and cut back"),
     "style_dim": ("style", str),
     "latent_dim": ("latent", str),
     "mapping_width": ("mapping width", str),
@@ -150,6 +160,7 @@ _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "mean_draws": ("mean styles", lambda draws: f"over {_thousands(draws)} latents"),
     "bytes": ("bytes", _thousands),
     "sha256": ("SHA-256", str),
+    "auto": ("auto", str),
     "note": ("note", str),
 }  # fmt: skip
 

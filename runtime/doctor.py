@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from starcast import __version__
-from starcast.runtime.backends import cache
+from starcast.runtime.backends import cache, verdicts
 from starcast.runtime.backends.base import Backend
 from starcast.runtime.backends.choose import BACKENDS, install_line
 from starcast.runtime.processor import Processor, gpus, processor
@@ -57,6 +57,7 @@ class Diagnosis:
     processor: Processor
     gpus: tuple[str, ...]
     warnings: tuple[str, ...]
+    measured: int = 0  # answers of `--backend auto` that are kept
 
 
 def examine() -> Diagnosis:
@@ -71,6 +72,7 @@ def examine() -> Diagnosis:
         extras=extras,
         processor=processor(),
         gpus=gpus(),
+        measured=verdicts.count(),
         warnings=(*_engine_warnings(engines), *onnxruntime_warnings(_providers_of("onnxruntime"))),
     )
 
@@ -86,6 +88,7 @@ def rendered(diagnosis: Diagnosis) -> str:
         ("Engines (translate, video, morph)", engines),
         ("Extras", extras),
         ("Compiled graphs", [["kept in", str(cache.user_cache())]]),
+        ("What `--backend auto` measured", [["kept in", str(verdicts.folder())], ["models", str(diagnosis.measured)]]),
     )
     blocks = [f"{title}\n{_table(rows)}" for title, rows in sections]
     return "\n\n".join([*blocks, *(f"Warning: {warning}" for warning in diagnosis.warnings)])

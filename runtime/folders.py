@@ -99,7 +99,7 @@ def translate_all(
         Progress(sum(len(job.targets) for job in jobs), "pictures", show=show_progress, say=say) as progress,
     ):
         vectors = np.stack([_vector(translator, request) for request in requests])
-        engine = {"name": translator.backend, "precision": options.precision}
+        engine = translator.facts()
         _start_record(partial(write_record, engine=engine), options.output)
         start = time.perf_counter()
         try:

@@ -128,7 +128,7 @@ def morph(
         report.wall_s, report.seconds = time.perf_counter() - start, watch.seconds
         provenance.write_record(
             provenance.record_beside(target), bundle, options, [style_facts(request) for request in requests],
-            engine={"name": translator.backend, "precision": options.precision},
+            engine=translator.facts(),
             counts={"frames": report.frames}, sources=[str(source)],
         )  # fmt: skip
     return report

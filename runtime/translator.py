@@ -74,6 +74,10 @@ class Translator:
         """What runs: its form, its precision, its file."""
         return self._frames.variant
 
+    def facts(self) -> dict[str, str]:
+        """What a record says of the engine."""
+        return {"name": self.backend, "precision": self.variant.precision, "form": self.variant.form}
+
     @property
     def domains(self) -> tuple[str, ...]:
         """Names of the domains, in the order of their numbers."""

@@ -39,11 +39,12 @@ class Figure:
 
 @dataclass(frozen=True)
 class Outcome(Generic[Opened]):
-    """The winner, its number, and a figure for everyone, in their order."""
+    """The winner, its number, a figure for everyone in their order, and whether there was time for all of them."""
 
     winner: Opened
     best: int
     figures: tuple[Figure, ...]
+    whole: bool
 
 
 def contest(
@@ -60,6 +61,7 @@ def contest(
     if all fail, the first one's EngineError is raised.
     """
     start = clock()
+    whole = True
     figures: list[Figure] = []
     failures: list[EngineError] = []
     best: tuple[int, Opened, float] | None = None  # its number, what was opened, seconds of a run
@@ -69,11 +71,13 @@ def contest(
             began = clock()
             if best is not None and began - start + slowest + 2 * best[2] > budget_s:
                 figures.append(Figure(None, f"not within {budget_s:g} s"))
+                whole = False
                 continue
-            until = start + budget_s * (number + 1) / len(openers)  # a close match leaves time for the rest
             try:
                 challenger, first_s = _warm(opener, run, clock)
                 slowest = max(slowest, clock() - began)
+                # a close match leaves time for those that follow
+                until = start + budget_s - (len(openers) - number - 1) * (slowest + 2 * first_s)
                 held_s, new_s = _match(best and best[1], challenger, run, until, clock) or (None, first_s)
             except EngineError as error:
                 failures.append(error)
@@ -94,7 +98,7 @@ def contest(
         raise
     if best is None:
         raise failures[0]
-    return Outcome(best[1], best[0], tuple(figures))
+    return Outcome(best[1], best[0], tuple(figures), whole)
 
 
 def _warm(

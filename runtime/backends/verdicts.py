@@ -20,11 +20,16 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """All that were to be measured, in their order, and the number of the fastest."""
+    """All that were to be measured, in their order, and the number of the fastest.
+
+    `whole` is false where there was no time for some of them; `tries` is how often it was measured.
+    """
 
     question: tuple[str, ...]
     entries: tuple[Entry, ...]
     best: int
+    whole: bool = True
+    tries: int = 1
 
     @property
     def winner(self) -> Entry:
@@ -32,14 +37,26 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
     def sentence(self) -> str:
         """`ncnn taps9 is the fastest here: 213 ms a picture (openvino taps9 281)`."""
-        others = [f"{entry.name} {entry.ms:.3g}" for entry in self.entries if entry.ms and entry is not self.winner]
+        others = [f"{entry.name} {_short(entry.ms)}" for entry in self.entries if entry.ms and entry is not self.winner]
         beside = f" ({', '.join(others)})" if others else ""
-        return f"{self.winner.name} is the fastest here: {self.winner.ms or 0:.3g} ms a picture{beside}"
+        return f"{self.winner.name} is the fastest here: {_short(self.winner.ms or 0)} ms a picture{beside}"
+
+
+def _short(ms: float) -> str:
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:.3g}"
 
 
 def folder(chosen: Path | None = None) -> Path:
     """Where they are: in the folder that was chosen for the cache, or beside the user's compiled graphs."""
     return cache.user_cache().with_name("measured") if chosen is None else chosen / "measured"
+
+
+def count(chosen: Path | None = None) -> int:
+    """How many answers are kept."""
+    try:
+        return sum(path.suffix == ".json" for path in folder(chosen).iterdir())
+    except (OSError, RuntimeError):
+        return 0
 
 
 def recall(question: tuple[str, ...], chosen: Path | None = None) -> Verdict | None:

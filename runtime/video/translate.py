@@ -110,7 +110,7 @@ def translate_video(
             say(sentence)
         provenance.write_record(
             provenance.record_beside(target), bundle, options, [style_facts(request)],
-            engine={"name": translator.backend, "precision": options.precision},
+            engine=translator.facts(),
             counts={"frames": report.frames, "damaged": source.damaged + sink.refused}, sources=[str(source_path)],
         )  # fmt: skip
     return report

@@ -57,11 +57,11 @@ def test_the_command_says_it_and_ends_with_0():
 
 @pytest.mark.parametrize("words", [
     "AMD Whatever", "AVX2, VNNI", "16, of which this process may use 4, container's quota 3.5", "8.0 GiB",
-    "opens a graph on CPU; not on GPU (no driver)", "not installed: line b",
+    "models   7", "opens a graph on CPU; not on GPU (no driver)", "not installed: line b",
     "without torch, tensorboard: pip install 'starcast[train]'",
 ])  # fmt: skip
 def test_the_text_says_what_is_here_and_how_to_get_the_rest(words):
-    assert words in rendered(_diagnosis())
+    assert words in rendered(_diagnosis(measured=7))
 
 
 def test_cards_are_named_or_none():

@@ -70,7 +70,7 @@ def held(clock, *openers, **settings):
 
 def test_the_fastest_wins_and_is_handed_over_open_while_the_others_are_closed(clock, models):
     outcome = held(clock, models("a", 0.3), models("b", 0.2), models("c", 0.4))
-    assert (outcome.best, outcome.winner.name) == (1, "b")
+    assert (outcome.best, outcome.winner.name, outcome.whole) == (1, "b", True)
     assert {name: model.closed for name, model in models.made.items()} == {"a": True, "b": False, "c": True}
     assert [figure.seconds for figure in outcome.figures] == pytest.approx([0.3, 0.2, 0.4])
 
@@ -117,6 +117,7 @@ def test_what_would_not_fit_into_the_time_is_left_out_in_order(clock, models):
     assert outcome.figures[2].seconds is None
     assert outcome.figures[2].left_out == "not within 8 s"
     assert "c" not in models.made
+    assert not outcome.whole
 
 
 def test_one_that_takes_all_the_time_to_open_wins_alone(clock, models):

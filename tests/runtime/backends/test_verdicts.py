@@ -23,10 +23,13 @@ def test_what_was_kept_is_recalled_for_the_same_question_only(tmp_path):
     assert verdicts.keep(VERDICT, tmp_path)
     assert verdicts.recall(QUESTION, tmp_path) == VERDICT
     assert verdicts.recall((*QUESTION, "another engine"), tmp_path) is None
+    assert verdicts.count(tmp_path) == 1
 
 
 def test_it_reads_as_a_sentence():
     assert VERDICT.sentence() == "ncnn taps9 is the fastest here: 213 ms a picture (openvino taps9 281)"
+    slow = msgspec.structs.replace(VERDICT, entries=(Entry(name="a", ms=1234.5), Entry(name="b", ms=0.25)), best=1)
+    assert slow.sentence() == "b is the fastest here: 0.25 ms a picture (a 1234)"
 
 
 @pytest.mark.parametrize("content", [
@@ -61,3 +64,4 @@ def test_without_a_place_nothing_is_kept(tmp_path):
     (tmp_path / "file").touch()
     assert not verdicts.keep(VERDICT, tmp_path / "file")
     assert verdicts.recall(QUESTION, tmp_path / "file") is None
+    assert verdicts.count(tmp_path / "file") == verdicts.count(tmp_path / "nothing") == 0
