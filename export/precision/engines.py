@@ -29,29 +29,45 @@ def translated_in_float32(model: ir.Model, trials: Mapping[str, Sequence[Trial]]
 
 
 def quality_on(
-    backends: Sequence[Backend], graph: Path, precision: str, trials: Mapping[str, Sequence[Trial]], expected: Expected
+    backends: Sequence[Backend],
+    graph: Path,
+    precision: str,
+    trials: Mapping[str, Sequence[Trial]],
+    expected: Expected,
+    product: Path | None = None,
 ) -> Quality:
-    """The worst of several engines' qualities. Raises EngineError where one cannot run the graph."""
+    """The worst of several engines' qualities; `product` makes scales and shifts of styles for a graph that takes
+    those. Raises EngineError where an engine cannot run the graph."""
     measured = []
     for backend in backends:
-        with _opened(backend, graph, precision) as translate:
+        with _opened(backend, graph, precision, product) as translate:
             measured.append(measure(translate, expected, trials))
     return reduce(worse_of, measured)
 
 
 @contextmanager
-def _opened(backend: Backend, graph: Path, precision: str) -> Iterator[Translate]:
+def _opened(backend: Backend, graph: Path, precision: str, product: Path | None) -> Iterator[Translate]:
+    scales = open_session(product) if product is not None else None
     session = backend.open(graph, EngineOptions(precision=precision))
+
+    def translate(trial: Trial) -> NDArray[np.uint8]:
+        if scales is None:
+            return session.run(trial.feeds)
+        [given] = scales.run(None, {"style": trial.styles})
+        return session.run({"image": trial.sources, "gamma_beta": given})
+
     try:
-        yield lambda trial: session.run(trial.feeds)
+        yield translate
     finally:
         session.close()
 
 
-def bf16_quality(graph: Path, trials: Mapping[str, Sequence[Trial]], expected: Expected) -> Quality | None:
+def bf16_quality(
+    graph: Path, trials: Mapping[str, Sequence[Trial]], expected: Expected, product: Path | None = None
+) -> Quality | None:
     """What OpenVINO makes of a float32 graph in bfloat16; None where it is not here, or the processor has none of it:
     then nobody knows before the graph runs on one that has."""
     backend = OpenVINO()
     if backend.absent() is not None or lacks("bf16") is not None:
         return None
-    return quality_on([backend], graph, "bf16", trials, expected)
+    return quality_on([backend], graph, "bf16", trials, expected, product)

@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 
 from starcast.errors import EngineError
+from starcast.export.passes.style_split import split_off_style
 from starcast.export.precision import engines
 from starcast.export.precision.engines import bf16_quality, quality_on, translated_in_float32
 from starcast.runtime.backends import openvino
@@ -21,6 +22,18 @@ def test_float32_is_as_good_as_float32_on_every_engine(rewritten, drawn, tmp_pat
     found = quality_on([OnnxRuntime(), OpenVINO()], tmp_path / "graph.onnx", "fp32", drawn.gate, expected)
     assert set(found.domains) == set(drawn.gate)
     # the engines' bytes differ by at most 1, and seldom
+    assert min(domain.psnr_worst for domain in found.domains.values()) > 48.1
+
+
+def test_a_graph_that_takes_scales_and_shifts_is_given_them(rewritten, drawn, tmp_path):
+    model = rewritten("taps9")
+    expected = translated_in_float32(model, drawn.gate)
+    product = split_off_style(model)
+    assert product is not None
+    ir.save(model, tmp_path / "graph.onnx")
+    ir.save(product, tmp_path / "product.onnx")
+    files = tmp_path / "graph.onnx", tmp_path / "product.onnx"
+    found = quality_on([OnnxRuntime()], files[0], "fp32", drawn.gate, expected, files[1])
     assert min(domain.psnr_worst for domain in found.domains.values()) > 48.1
 
 
