@@ -20,6 +20,7 @@ from starcast.benchmarks.table import Table, json_table, judged, text
 from starcast.errors import EngineError
 from starcast.runtime.cores import allowed_threads
 from starcast.train.checkpoint import Checkpoint, averaged_networks, read_checkpoint
+from starcast.train.domains import scan
 
 Say = Callable[[str], None]
 
@@ -55,6 +56,8 @@ def measured_table(
 ) -> Table:
     """The rows that the options ask for, measured and judged. `begun`: when the clock of `--quick` started."""
     begun = time.perf_counter() if begun is None else begun
+    if options.data is not None:
+        scan(options.data)  # one that was asked for has to be there; the checkpoint's may be gone
     checkpoint = read_checkpoint(subject.checkpoint)
     rows, left_out = prepared_rows(subject, checkpoint, options, say)
     inputs = subject.folder / "inputs.npz"

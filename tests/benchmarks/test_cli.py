@@ -12,8 +12,10 @@ from starcast.benchmarks import bench as module
 from starcast.benchmarks.cli import bench
 from starcast.benchmarks.judge import Difference
 from starcast.benchmarks.measure import Measurement
+from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.subject import Subject
 from starcast.benchmarks.table import judged
+from starcast.errors import DatasetError
 
 
 @pytest.fixture
@@ -67,3 +69,9 @@ def test_the_record_says_where_the_figures_come_from_and_a_chart_lies_beside_it(
 @pytest.mark.parametrize("given", [["--rounds", "0"], ["--config", "celeba"], ["--batch", "none"]])
 def test_values_that_cannot_work_are_refused(given):
     assert CliRunner().invoke(bench, given).exit_code != 0
+
+
+def test_a_data_set_that_was_asked_for_has_to_be_there(tmp_path):
+    options = BenchOptions(data=tmp_path / "gone")
+    with pytest.raises(DatasetError, match="gone"):
+        module.measured_table(Subject(tmp_path / "weights.pt", None, tmp_path), options)
