@@ -10,6 +10,7 @@ import onnx_ir as ir
 from starcast.export.flop import count_flop
 from starcast.export.passes.forms import FORMS, REWRITES, Step
 from starcast.export.shapes import one_picture
+from starcast.export.working_set import working_bytes
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,14 @@ class Cost:
 
     flop: int
     weights: int  # bytes
+    working: int  # bytes of the values that are alive at once
 
     @classmethod
     def of(cls, model: ir.Model, side: int) -> Cost:
         """Counted, not run."""
         tensors = [value.const_value for value in model.graph.initializers.values()]
-        return cls(count_flop(model, one_picture(side)), sum(tensor.nbytes for tensor in tensors if tensor is not None))
+        weights, sizes = sum(tensor.nbytes for tensor in tensors if tensor is not None), one_picture(side)
+        return cls(count_flop(model, sizes), weights, working_bytes(model, sizes))
 
 
 def rewrite_lines(steps: Sequence[Step], before: Cost, after: Cost) -> Iterator[str]:

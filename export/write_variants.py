@@ -96,7 +96,7 @@ def _write(making: Making, plan: Plan, gate: _Gate, before: Cost, weights: Share
     return Variant(
         file=path.relative_to(making.folder).as_posix(), backends=plan.backends, form=plan.form, precision="fp32",
         condition="style" if made.product is None else "gamma_beta", one_style=plan.one_style,
-        parity=parity, flop=cost.flop, bytes=cost.weights + path.stat().st_size,
+        parity=parity, flop=cost.flop, bytes=cost.weights + path.stat().st_size, working=cost.working,
         rewrites={step.rewrite.name: step.outcome.fired for step in made.steps},
     )  # fmt: skip
 

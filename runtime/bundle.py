@@ -142,6 +142,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     kept: tuple[KeptLayer, ...] = ()
     flop: int  # a picture at the trained size, 2 a multiply-add, convolutions only
     bytes: int  # of the graph and the weights that it reads
+    working: int | None = None  # bytes of its values that are alive at once, for a picture at the trained size
     rewrites: dict[str, int] = {}  # exact rewrites by name, and how often each was applied
 
 

@@ -94,7 +94,12 @@ def translate_all(
     )
     with (
         Translator(
-            bundle_path, backend=options.backend, precision=options.precision, threads=options.threads, say=say
+            bundle_path,
+            backend=options.backend,
+            precision=options.precision,
+            threads=options.threads,
+            memory=options.memory,
+            say=say,
         ) as translator,
         Progress(sum(len(job.targets) for job in jobs), "pictures", show=show_progress, say=say) as progress,
     ):

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
-from starcast.errors import BundleError
+from starcast.errors import BundleError, ImageError
 from starcast.runtime import provenance
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.fit import fit
@@ -99,8 +99,16 @@ def morph(
     rate = Fraction(options.fps).limit_denominator(1001)
     report, watch = FilmReport(target), Stopwatch("run", "encode")
     with Translator(
-        bundle_path, backend=options.backend, precision=options.precision, threads=options.threads, say=say
+        bundle_path,
+        backend=options.backend,
+        precision=options.precision,
+        threads=options.threads,
+        memory=options.memory,
+        say=say,
     ) as translator:
+        reason = translator.why_not(*size)
+        if reason is not None:
+            raise ImageError(f"{shown(source)} has {size[1]}x{size[0]} pixels: {reason}")
         styles = np.stack(
             [
                 translator.style(request.domain, seed=request.seed, reference=request.reference, psi=request.psi)

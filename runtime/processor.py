@@ -63,7 +63,7 @@ def processor() -> Processor:
         allowed=allowed_threads(),
         quota=cpu_quota(),
         engine_threads=engine_threads(),
-        memory=_memory(),
+        memory=memory(),
     )
 
 
@@ -125,7 +125,8 @@ def _name() -> str | None:
     return match[1].strip() if match else None
 
 
-def _memory() -> int | None:
+def memory() -> int | None:
+    """Bytes that this process may have: the machine's or the container's. None where the system does not tell."""
     if sys.platform == "win32":
         import ctypes
 

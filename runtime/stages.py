@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -89,7 +89,7 @@ def translate_jobs(
             report.seconds["write"] += outcome
         progress.advance()
 
-    prepare = partial(_prepared, size=translator.size, options=options)
+    prepare = partial(_prepared, size=translator.size, why_not=translator.why_not, options=options)
     with pool(READERS) as readers, pool(WRITERS) as writers:
         writes = InOrder(writers, places=2 * options.batch + WRITERS, take=count_written)
         try:
@@ -112,7 +112,9 @@ def translate_jobs(
             writes.finish()
 
 
-def _prepared(job: Job, size: tuple[int, int], options: TranslateOptions) -> Prepared | ImageError:
+def _prepared(
+    job: Job, size: tuple[int, int], why_not: Callable[[int, int], str | None], options: TranslateOptions
+) -> Prepared | ImageError:
     path = job.source.path
     spare = None if options.fit == NATIVE else (size[0] * SPARE_DETAIL, size[1] * SPARE_DETAIL)
     start = time.perf_counter()
@@ -125,6 +127,10 @@ def _prepared(job: Job, size: tuple[int, int], options: TranslateOptions) -> Pre
         return ImageError(f"{shown(path)} went away while it was read ({error.strerror}): start again")
     read = time.perf_counter()
     fitted = fit(image, size, options.fit)
+    height, width = fitted.shape[:2]
+    reason = why_not(height, width)
+    if reason is not None:
+        return ImageError(f"{shown(path)} has {width}x{height} pixels: {reason}")
     return Prepared(fitted, fingerprint, read - start, time.perf_counter() - read)
 
 

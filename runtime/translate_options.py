@@ -30,5 +30,7 @@ class TranslateOptions(StyleOptions):
                             "of which passed its gate.", metavar="NAME")  # fmt: skip
     threads: int | None = option(None, "Threads of the engine; by default, and at most, as many as this process may "
                                  "use.", minimum=1)  # fmt: skip
+    memory: float | None = option(None, "GiB that translating may take beside the model; by default all that the "
+                                  "machine or the container has. Batches are cut to it.", minimum=0.001)  # fmt: skip
     overwrite: bool = option(False, "Make translations again that are there.")
     max_pixels: int = option(MAX_PIXELS, "Sources with more pixels are refused before decoding.", minimum=1)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from starcast.errors import BundleError, StyleError
+from starcast.runtime import processor
 from starcast.runtime.backends.base import EngineOptions
 from starcast.runtime.backends.choose import opened
 from starcast.runtime.bundle import Bundle, Source, Variant, open_bundle
@@ -40,16 +41,20 @@ class Translator:
         precision: str = "fp32",
         form: str | None = None,
         threads: int | None = None,
+        memory: float | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Raises BundleError, VariantMissingError, MissingExtraError, OptionError or EngineError.
 
         With `backend` auto, or `precision` auto, what runs the bundle fastest is measured once on this machine, which
         takes up to 8 s; `say` gets a line before and one after. `form` leaves the choice among variants of one form.
-        `threads` None: as many as this process may use; more than those are not taken.
+        `threads` None: as many as this process may use; more than those are not taken. `memory` is the most GiB that
+        translating may take beside the weights, by default all that the machine or the container has: batches are cut
+        to it, and pictures that are too large for it are refused.
         """
         self.bundle: Bundle = open_bundle(Path(path))
-        options = EngineOptions(threads=granted_threads(threads))
+        limit = processor.memory() if memory is None else int(memory * 2**30)
+        options = EngineOptions(threads=granted_threads(threads), memory=limit)
         self._frames = opened(self.bundle, backend, precision, form, options, say)
 
     def __enter__(self) -> Self:
@@ -134,12 +139,8 @@ class Translator:
 
     def why_not(self, height: int, width: int) -> str | None:
         """Why pictures of that size cannot be translated, or None."""
-        stride, sizes = self._source.stride, self.variant.sizes
-        needed = (height + -height % stride, width + -width % stride)
-        if sizes is None or needed in sizes:
-            return None
-        known = ", ".join(f"{columns}x{rows}" for rows, columns in sizes)
-        return f"{self.backend} runs {self.variant.file} only with pictures of {known}"
+        stride = self._source.stride
+        return self._frames.why_not(height + -height % stride, width + -width % stride)
 
     @property
     def _source(self) -> Source:

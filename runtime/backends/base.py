@@ -17,9 +17,11 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """How an engine runs. `threads` None: as many as the process may use (affinity and container quota)."""
+    """How an engine runs. `threads` None: as many as the process may use (affinity and container quota). `memory` is
+    the most bytes that translating one batch may take; None: any."""
 
     threads: int | None = None
+    memory: int | None = None
     precision: str = "fp32"
     cache: Path | None = None  # folder for compiled models; None: the user's cache
 

@@ -21,6 +21,8 @@ class FilmOptions(CheckedOptions):
                             "of which passed its gate.", metavar="NAME")  # fmt: skip
     threads: int | None = option(None, "Threads of the engine; by default, and at most, as many as this process may "
                                  "use.", minimum=1)  # fmt: skip
+    memory: float | None = option(None, "GiB that translating may take beside the model; by default all that the "
+                                  "machine or the container has. Batches are cut to it.", minimum=0.001)  # fmt: skip
     crf: int = option(18, "Quality of the H.264 film: 0 lossless, 18 hardly visible, 51 worst.", minimum=0, maximum=51)
     preset: str = option("medium", "How long the encoder looks for fewer bytes.", choices=PRESETS)
     overwrite: bool = option(False, "Replace the output if it is there.")

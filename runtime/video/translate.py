@@ -19,7 +19,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
-from starcast.errors import BundleError, OptionError
+from starcast.errors import BundleError, OptionError, VideoError
 from starcast.runtime import provenance
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.fit import NATIVE, fit
@@ -73,12 +73,20 @@ def translate_video(
     with (
         Source(source_path, options.max_pixels) as source,
         Translator(
-            bundle_path, backend=options.backend, precision=options.precision, threads=options.threads, say=say
+            bundle_path,
+            backend=options.backend,
+            precision=options.precision,
+            threads=options.threads,
+            memory=options.memory,
+            say=say,
         ) as translator,
     ):
         style = translator.style(request.domain, seed=request.seed, reference=request.reference, psi=request.psi)
         # frames may change their size in mid-stream, a film's size stays
         size, mode = (source.shown_size, "stretch") if options.fit == NATIVE else (translator.size, options.fit)
+        reason = translator.why_not(*size)
+        if reason is not None:
+            raise VideoError(f"{source.name} has frames of {size[1]}x{size[0]} pixels: {reason}")
         start = time.perf_counter()
         with (
             atomic_path(target) as partial,

@@ -5,6 +5,7 @@ import os
 import shutil
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,6 +76,18 @@ def test_native_pictures_keep_their_size_and_batches_are_of_one_size(tmp_path, t
         np.testing.assert_array_equal(read_image(tmp_path / f"out/{number}.png"), expected)
     report, _ = _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out", seed=7, batch=4, fit="native")
     assert (report.done, report.skipped) == (0, 7)
+
+
+def test_a_picture_too_large_for_the_memory_is_named_and_the_rest_goes_on(tmp_path, tiny_bundle, rewrite_manifest):
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    [variant] = open_bundle(tiny_bundle).manifest.variants
+    rewrite_manifest(bundle, variants=(msgspec.structs.replace(variant, working=2**20),))
+    write_image(tmp_path / "in/large.png", np.zeros((320, 400, 3), np.uint8))
+    write_image(tmp_path / "in/small.png", _picture(0))
+    report, lines = _translate(bundle, tmp_path / "in", output=tmp_path / "out", fit="native", memory=0.1)
+    assert report.done == 1
+    assert "large.png has 400x320 pixels: translating it takes about 0.3 GiB of memory" in lines[0]
+    assert lines == report.failed
 
 
 def test_a_large_native_jpeg_is_decoded_whole(tmp_path, tiny_bundle):

@@ -15,6 +15,7 @@ from PIL import Image
 from starcast.errors import BundleError, EngineError, ImageError, OptionError, StyleError, VariantMissingError
 from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import open_bundle
+from starcast.runtime.frames import SCRATCH
 from starcast.runtime.images import write_image
 from starcast.runtime.translator import Translator
 
@@ -269,6 +270,24 @@ def test_a_variant_of_fixed_sizes_names_them(changed, tiny_bundle):
     assert "only with pictures of 32x32, 64x32" in translator.why_not(28, 64)
     with pytest.raises(ValueError, match=r"sources are 32x64: .* only with pictures of 32x32, 64x32"):
         translator(_pictures(1, 64, 32, 3), np.zeros(8))
+
+
+def test_batches_are_cut_to_the_memory_and_pictures_beyond_it_are_refused(tmp_path, tiny_bundle, rewrite_manifest):
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    [variant] = open_bundle(tiny_bundle).manifest.variants
+    rewrite_manifest(bundle, variants=(_with(variant, working=2**20),))  # of 32x32
+    need = SCRATCH * 2**20 / 2**30
+    with Translator(bundle, backend="onnxruntime", threads=1, memory=2.5 * need) as translator:
+        sizes = []
+        session = translator._frames.session(variant.file)
+        run = session.run
+        session.run = lambda feeds: sizes.append(feeds["image"].shape[0]) or run(feeds)
+        translator(_pictures(5, 32, 32, 3), np.zeros(8))
+        translator(_pictures(2, 32, 64, 3), np.zeros(8))
+        assert sizes == [2, 2, 1, 1, 1]
+        assert translator.why_not(32, 80) is None
+        with pytest.raises(ValueError, match=r"sources are 96x32: .* GiB of memory, more than the 0.0 GiB that may be"):
+            translator(_pictures(1, 32, 96, 3), np.zeros(8))
 
 
 @pytest.mark.parametrize(("field", "arguments", "words"), [
