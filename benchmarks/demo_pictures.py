@@ -12,7 +12,9 @@ from starcast.benchmarks.creature_held_out import HeldOut
 from starcast.benchmarks.creature_quality import BARS, LONG_BARS, Quality
 from starcast.benchmarks.report import Figure, Picture, png_uri
 from starcast.options import as_json, flag_of
-from starcast.runtime.bundle import Bundle
+from starcast.runtime.bundle import Bundle, Parity
+from starcast.runtime.bundle import Quality as PrecisionQuality
+from starcast.runtime.bundle import Quality as Precision
 from starcast.runtime.translator import Translator
 from starcast.train.options import TrainOptions
 
@@ -72,19 +74,38 @@ def quality_figures(quality: Quality) -> list[Figure]:
 
 
 def parity_figures(bundle: Bundle) -> list[Figure]:
-    """Two rows a variant: the difference before the last Round, and that of the bytes."""
+    """What the export's gates measured: two rows a float32 variant, one for a domain of the others."""
     figures = []
     for variant in bundle.manifest.variants:
-        parity, name = variant.parity, f"{variant.form}, {variant.precision}"
-        before = {
-            "value": f"{parity.worst:.1e}",
-            "bar": f"{parity.tolerance:.0e}",
-            "met": parity.worst <= parity.tolerance,
-        }
-        after = {"value": f"{parity.levels}", "bar": "1", "met": parity.levels <= 1}
-        figures.append(Figure(what=f"{name}: largest difference before rounding, × max(1, |value|)", **before))  # type: ignore[arg-type]
-        figures.append(Figure(what=f"{name}: largest difference of the bytes, in grey levels", **after))  # type: ignore[arg-type]
+        name = f"{variant.form}, {variant.precision}"
+        if variant.parity is not None:
+            figures += _exact_figures(name, variant.parity)
+        if variant.quality is not None:
+            figures += _quantised_figures(name, variant.quality)
     return figures
+
+
+def _exact_figures(name: str, parity: Parity) -> list[Figure]:
+    return [
+        Figure(
+            what=f"{name}: largest difference before rounding, × max(1, |value|)", value=f"{parity.worst:.1e}",
+            bar=f"{parity.tolerance:.0e}", met=parity.worst <= parity.tolerance,
+        ),
+        Figure(
+            what=f"{name}: largest difference of the bytes, in grey levels", value=str(parity.levels), bar="1",
+            met=parity.levels <= 1,
+        ),
+    ]  # fmt: skip
+
+
+def _quantised_figures(name: str, quality: PrecisionQuality) -> list[Figure]:
+    return [
+        Figure(
+            what=f"{name}: PSNR into {domain} over {found.pictures} pictures, mean and worst, in dB",
+            value=f"{found.psnr_mean:.1f} and {found.psnr_worst:.1f}", bar="—", met=None,
+        )
+        for domain, found in quality.domains.items()
+    ]  # fmt: skip
 
 
 def commands(out: Path, options: TrainOptions) -> str:
