@@ -14,7 +14,6 @@ from starcast.benchmarks.report import Figure, Picture, png_uri
 from starcast.options import as_json, flag_of
 from starcast.runtime.bundle import Bundle, Parity
 from starcast.runtime.bundle import Quality as PrecisionQuality
-from starcast.runtime.bundle import Quality as Precision
 from starcast.runtime.translator import Translator
 from starcast.train.options import TrainOptions
 
