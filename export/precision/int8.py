@@ -45,7 +45,7 @@ class Int8Options:
 
     outputs: bool = False
     gate: Gate = INT8_GATE
-    margin: float = 2.0
+    margin: float = 1.5
     most_float: float = 0.25
 
 
