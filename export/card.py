@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from starcast.runtime.bundle import Manifest, Parity
+from starcast.runtime.bundle import Manifest, Parity, Variant
 
 OFFICIAL_LICENCE = "cc-by-nc-4.0"
 
@@ -81,9 +81,9 @@ def _figures(manifest: Manifest) -> str:
     for variant in manifest.variants:
         rows.append(
             f"| {variant.form}, {variant.precision} | {', '.join(variant.backends)} | {variant.flop / 1e9:.2f} | "
-            f"{variant.bytes / 1e6:.1f} | {variant.parity.worst:.1e} | {variant.parity.levels} |"
+            f"{variant.bytes / 1e6:.1f} | {_difference(variant)} |"
         )
-    parity = manifest.variants[0].parity
+    parity = next(variant.parity for variant in manifest.variants if variant.parity is not None)
     rewritten = {
         variant.form: ", ".join(f"{name} ({count})" for name, count in variant.rewrites.items() if count)
         for variant in manifest.variants
@@ -103,6 +103,17 @@ def _figures(manifest: Manifest) -> str:
         f"it. {_flat(parity)}"
         "No measure of picture quality has been taken."
     )
+
+
+def _difference(variant: Variant) -> str:
+    """The last two columns: float32's difference and levels, or a smaller precision's PSNR."""
+    if variant.parity is not None:
+        return f"{variant.parity.worst:.1e} | {variant.parity.levels}"
+    if variant.quality is None:
+        return " | "
+    domains = variant.quality.domains.values()
+    mean, worst = min(domain.psnr_mean for domain in domains), min(domain.psnr_worst for domain in domains)
+    return f"PSNR {mean:.1f} dB, {worst:.1f} at worst | "
 
 
 def _flat(parity: Parity) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from tabulate import tabulate
 
 from starcast.errors import CheckpointError, StarcastError
@@ -185,15 +186,15 @@ def _variant_facts(variant: Variant) -> Facts:
         "flop": variant.flop,
         "bytes": variant.bytes,
         "max_batch": variant.max_batch,
-        "parity": {
-            "worst": variant.parity.worst,
-            "tolerance": variant.parity.tolerance,
-            "levels": variant.parity.levels,
-            "pictures": variant.parity.pictures,
-            "batches": list(variant.parity.batches),
-        },
+        "parity": _as_json(variant.parity),
+        "quality": _as_json(variant.quality),
+        "kept": _as_json(variant.kept),
         "engines": {name: why_not(name, variant) for name in BACKENDS},
     }
+
+
+def _as_json(part: Any) -> Any:
+    return msgspec.json.decode(msgspec.json.encode(part))
 
 
 def why_not(name: str, variant: Variant) -> str | None:
@@ -203,14 +204,29 @@ def why_not(name: str, variant: Variant) -> str | None:
 
 
 def _variant_lines(variant: Facts) -> list[str]:
-    parity = variant["parity"]
+    parity, quality = variant["parity"], variant["quality"]
     engines: Mapping[str, str | None] = variant["engines"]
     return [
         f"{variant['file']}: {variant['form']}, {variant['precision']}, {variant['flop'] / 1e9:.2f} GFLOP a picture, "
         f"{variant['bytes'] / 1e6:.1f} MB",
-        f"  against PyTorch: {parity['worst']:.1e} (allowed {parity['tolerance']:.0e}), "
-        f"bytes within {parity['levels']}, {parity['pictures']} pictures",
+        *(_parity_line(parity) if parity else ()),
+        *(_quality_lines(quality) if quality else ()),
         *(f"  {name}: {reason or 'runs here'}" for name, reason in engines.items()),
+    ]
+
+
+def _parity_line(parity: Facts) -> list[str]:
+    return [
+        f"  against PyTorch: {parity['worst']:.1e} (allowed {parity['tolerance']:.0e}), "
+        f"bytes within {parity['levels']}, {parity['pictures']} pictures"
+    ]
+
+
+def _quality_lines(quality: Facts) -> list[str]:
+    return [
+        f"  against float32, {name}: {domain['psnr_mean']:.1f} dB (worst {domain['psnr_worst']:.1f}), "
+        f"SSIM {domain['ssim_mean']:.3f}, {domain['pictures']} pictures"
+        for name, domain in quality["domains"].items()
     ]
 
 

@@ -30,11 +30,12 @@ class Plan:
     backends: tuple[str, ...]
     one_style: bool = False  # scale and shift as the norms' own inputs: one style for the whole batch
     ncnn: bool = False  # written in ncnn's own form
+    precision: str = "fp32"
 
     @property
     def name(self) -> str:
         """What its file is called, without a suffix."""
-        return f"{self.form}{'-one-style' if self.one_style else ''}-fp32"
+        return f"{self.form}{'-one-style' if self.one_style else ''}-{self.precision}"
 
     @property
     def file(self) -> str:
@@ -90,7 +91,11 @@ def plans_for(backends: Sequence[str], forms: Sequence[str]) -> list[Plan]:
 def make(traced: ir.Model, plan: Plan, side: int, without: Sequence[str] = ()) -> Made:
     """Rewrite a copy of the traced frame graph for pictures that are mostly `side` pixels wide."""
     frame = traced.clone()
-    steps = tuple(apply_form(frame, plan.form, without))
+    return finished(frame, plan, tuple(apply_form(frame, plan.form, without)), side)
+
+
+def finished(frame: ir.Model, plan: Plan, steps: tuple[Step, ...], side: int) -> Made:
+    """What comes after the rewrites, in place: the style's work is split off, and norms get their last spelling."""
     product = split_off_style(frame) if plan.form != PLAIN else None
     split_wide_norms(frame, side)
     if plan.one_style and product is not None:

@@ -29,6 +29,7 @@ from starcast.export.stages import Progress, stage
 from starcast.export.target import writable_target
 from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
 from starcast.export.variants import plans_for
+from starcast.export.write_precisions import Pictures, write_precisions
 from starcast.export.write_variants import STYLE_PRODUCT, Making, write_variants
 from starcast.runtime.bundle import (
     FORMAT,
@@ -106,6 +107,10 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
         _check_styles(folder, origin, progress)
         making = Making(folder, traced, origin.networks, origin.config, origin.facts, options.without, progress)
         variants = write_variants(making, plans)
+        pictures = Pictures(
+            origin.domains, options.calibrate, (origin.checkpoint.dataset or {}).get("path"), options.min_psnr
+        )
+        variants += write_precisions(making, variants, options.precision, pictures)
         with stage(progress, f"took each domain's mean style over {options.mean_draws:,} draws"):
             means = mean_styles(
                 origin.networks.mapping_network,

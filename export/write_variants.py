@@ -85,7 +85,8 @@ def _write(making: Making, plan: Plan, gate: _Gate, before: Cost, weights: Share
     with stage(making.progress, f"{plan.name}: rewritten, and compared with PyTorch"):
         made = make(making.traced, plan, making.config.image_size, making.without)
         cost = Cost.of(made.frame, making.config.image_size)
-        path, candidate = _written(making, made, weights)
+        path = written(making, made, weights)
+        candidate = _candidate(making, made, path)
         parity = _parity(making, made, candidate, gate)
     for line in rewrite_lines(made.steps, before, cost):
         making.progress(f"  {line}")
@@ -101,19 +102,25 @@ def _write(making: Making, plan: Plan, gate: _Gate, before: Cost, weights: Share
     )  # fmt: skip
 
 
-def _written(making: Making, made: Made, weights: SharedWeights) -> tuple[Path, Candidate]:
-    """The file, and what runs it for the gate."""
-    product = None
+def written(making: Making, made: Made, weights: SharedWeights) -> Path:
+    """The file of a frame graph; the style's product is written beside it where the graph needs it."""
     if made.product is not None:
-        product = making.folder / STYLE_PRODUCT
-        write_graph(made.product, product, making.facts)
+        write_graph(made.product, making.folder / STYLE_PRODUCT, making.facts)
     path = making.folder / GENERATOR / made.plan.file
     if made.plan.ncnn:
-        assert product is not None
         write_ncnn(made.frame, path)
-        return path, NcnnCandidate(path, product)
-    write_graph(made.frame, path, making.facts, weights)
-    return path, OnnxCandidate(path, product, one_style=made.plan.one_style)
+    else:
+        write_graph(made.frame, path, making.facts, weights)
+    return path
+
+
+def _candidate(making: Making, made: Made, path: Path) -> Candidate:
+    """What runs a file for the gate."""
+    product = making.folder / STYLE_PRODUCT if made.product is not None else None
+    if made.plan.ncnn:
+        assert product is not None
+        return NcnnCandidate(path, product)
+    return OnnxCandidate(path, product, one_style=made.plan.one_style)
 
 
 def _parity(making: Making, made: Made, candidate: Candidate, gate: _Gate) -> Parity:

@@ -137,8 +137,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     one_style: bool = False
     max_batch: Positive | None = None  # None: any
     sizes: tuple[tuple[int, int], ...] | None = None  # None: every multiple of the source's stride
-    parity: Parity
-    quality: Quality | None = None  # of a precision below float32
+    parity: Parity | None = None  # of float32
+    quality: Quality | None = None  # of a precision below it
     kept: tuple[KeptLayer, ...] = ()
     flop: int  # a picture at the trained size, 2 a multiply-add, convolutions only
     bytes: int  # of the graph and the weights that it reads
@@ -201,11 +201,18 @@ class Bundle:
         """The path of a graph, and one hash that stands for it and the weights beside it, all of them checked."""
         path = self.file(name)
         digest = hashlib.sha256(self._facts(name).sha256.encode())
-        for other in sorted(self.manifest.files):
-            if _are_weights_of(PurePosixPath(other), PurePosixPath(name)):
-                self.file(other)
-                digest.update(f"{other} {self._facts(other).sha256}".encode())
+        for other in self._weights_of(PurePosixPath(name)):
+            self.file(other)
+            digest.update(f"{other} {self._facts(other).sha256}".encode())
         return path, digest.hexdigest()
+
+    def _weights_of(self, graph: PurePosixPath) -> list[str]:
+        """A file of the graph's own name, where there is one; else what the ONNX graphs of its folder share."""
+        own = str(graph.with_suffix(NCNN_WEIGHTS if graph.suffix == NCNN_GRAPH else WEIGHTS))
+        if own in self.manifest.files or graph.suffix == NCNN_GRAPH:
+            return [own]
+        files = map(PurePosixPath, sorted(self.manifest.files))
+        return [str(file) for file in files if file.parent == graph.parent and file.suffix == WEIGHTS]
 
     def _facts(self, name: str) -> FileFacts:
         facts = self.manifest.files.get(name)
@@ -262,13 +269,6 @@ def _decode(path: Path, content: bytes) -> Manifest:
     if not names or len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
         raise BundleError(f"{path} is damaged (its domains are {list(names)}): export the bundle again")
     return manifest
-
-
-def _are_weights_of(file: PurePosixPath, graph: PurePosixPath) -> bool:
-    """ONNX graphs share one file of weights in their folder; one of ncnn has its own, of its name."""
-    if file.parent != graph.parent:
-        return False
-    return file == graph.with_suffix(NCNN_WEIGHTS) if graph.suffix == NCNN_GRAPH else file.suffix == WEIGHTS
 
 
 def _check_name(manifest: Path, name: str) -> None:

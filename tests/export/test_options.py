@@ -13,3 +13,8 @@ def test_no_draws_are_an_error() -> None:
 
 def test_there_is_no_option_for_the_tolerance() -> None:
     assert not [name for name in ExportOptions.__dataclass_fields__ if "toleran" in name]
+
+
+def test_an_unknown_precision_is_refused_with_those_there_are() -> None:
+    with pytest.raises(OptionError, match="--precision is int4: give one or several of fp32, bf16, int8"):
+        ExportOptions(precision=("fp32", "int4"))

@@ -1,0 +1,70 @@
+"""bf16 and int8 variants of a bundle: written where they pass their gates, and nothing at all where they do not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from starcast.errors import OptionError, ParityError
+from starcast.export.options import ExportOptions
+from starcast.export.write import export_bundle
+from starcast.runtime.backends.openvino import lacks
+from starcast.runtime.translator import Translator
+
+pytestmark = pytest.mark.xdist_group("small graphs")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A folder of 24 smooth pictures."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    draws = np.random.RandomState(0)
+    for number in range(24):
+        coarse = draws.randint(0, 256, (5, 5, 3)).astype(np.uint8)
+        Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC).save(folder / f"{number}.png")
+    return folder
+
+
+def asked(pictures: Path | None, **others) -> ExportOptions:
+    return ExportOptions(
+        mean_draws=10, backends=("openvino", "onnxruntime"), precision=("fp32", "bf16", "int8"), calibrate=pictures,
+        **others,
+    )  # fmt: skip
+
+
+def test_an_export_with_pictures_holds_every_precision_and_its_figures(small_checkpoint, tmp_path, pictures):
+    lines: list[str] = []
+    bundle = export_bundle(small_checkpoint, tmp_path / "model", asked(pictures, min_psnr=20), lines.append)
+    by_precision = {name: [v for v in bundle.manifest.variants if v.precision == name] for name in ("bf16", "int8")}
+    assert [variant.backends for variant in by_precision["int8"]] == [("openvino",), ("onnxruntime",)]
+    assert bool(by_precision["bf16"]) == (lacks("bf16") is None)
+    for variant in [*by_precision["bf16"], *by_precision["int8"]]:
+        assert variant.quality is not None
+        assert variant.parity is None
+        assert set(variant.quality.domains) == {"ink", "photo", "chalk"}
+        assert min(domain.psnr_mean for domain in variant.quality.domains.values()) >= 20
+    assert all(variant.bytes < bundle.manifest.variants[0].bytes for variant in by_precision["int8"])
+    source = np.random.RandomState(1).randint(0, 256, (2, 32, 32, 3)).astype(np.uint8)
+    for backend in ("openvino", "onnxruntime"):
+        made = {}
+        for precision in ("fp32", "int8"):
+            with Translator(tmp_path / "model", backend=backend, precision=precision) as translator:
+                style = translator.style(domain=0, seed=1)
+                made[precision] = translator(source, style)
+        assert 0 < np.abs(made["int8"].astype(int) - made["fp32"]).mean() < 20
+
+
+def test_below_the_gate_nothing_is_written_and_the_layers_to_blame_are_named(small_checkpoint, tmp_path, pictures):
+    target = tmp_path / "bundles" / "model"
+    with pytest.raises(ParityError, match=r"(bf16|int8) translations are only within .* lower --min-psnr"):
+        export_bundle(small_checkpoint, target, asked(pictures, min_psnr=99), lambda _: None)
+    assert list(target.parent.iterdir()) == []
+
+
+def test_int8_without_pictures_says_how_to_give_some(small_checkpoint, tmp_path):
+    with pytest.raises(OptionError, match="give a folder of them with --calibrate DIR"):
+        export_bundle(small_checkpoint, tmp_path / "model", asked(None), lambda _: None)
