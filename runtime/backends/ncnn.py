@@ -26,10 +26,9 @@ from starcast.errors import EngineError, MissingExtraError
 from starcast.runtime.backends.base import Arrays, Backend, EngineOptions, Session, one_line
 from starcast.runtime.backends.onnxruntime import OnnxRuntime
 from starcast.runtime.backends.openvino import OpenVINO
-from starcast.runtime.bundle import Variant
+from starcast.runtime.bundle import NCNN_GRAPH, NCNN_WEIGHTS, Variant
 from starcast.runtime.cores import engine_threads
 
-NCNN_GRAPH, NCNN_WEIGHTS = ".param", ".bin"  # suffixes of the two files, which lie side by side
 _SPIN = "OMP_WAIT_POLICY"
 
 
