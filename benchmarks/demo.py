@@ -26,8 +26,8 @@ from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.stages import Stages
 from starcast.benchmarks.subject import Subject
 from starcast.benchmarks.table import Table
-from starcast.errors import EngineError, VideoError
-from starcast.export.options import ExportOptions
+from starcast.errors import EngineError, ParityError, VideoError
+from starcast.export.options import PRECISIONS, ExportOptions
 from starcast.export.write import export_bundle
 from starcast.options import as_json
 from starcast.runtime.bundle import Bundle
@@ -84,7 +84,7 @@ def run_demo(options: DemoOptions) -> int:
         with stages.stage("training"):
             checkpoint = _train(data, out / "run", options, stages)
         with stages.stage("exporting"):
-            bundle = export_bundle(checkpoint, out / "bundle", ExportOptions(), lambda text: stages.advance(0.5, text))
+            bundle = _export(checkpoint, out / "bundle", stages)
         with stages.stage("translating"):
             sources = [data / domain / "val" for domain in bundle.manifest.domains]
             to_all = TranslateOptions(output=out / "translations", domain="all", overwrite=True)
@@ -203,6 +203,19 @@ def _write(
         commands=demo_pictures.commands(out, training_options(options)),
         facts=json.dumps(facts, indent=2),
     )
+
+
+def _export(checkpoint: Path, target: Path, stages: Stages) -> Bundle:
+    """In every precision; a model that was trained too briefly for the smaller ones is exported in float32."""
+
+    def progress(text: str) -> None:
+        stages.advance(0.5, text)
+
+    try:
+        return export_bundle(checkpoint, target, ExportOptions(precision=PRECISIONS), progress)
+    except ParityError as error:
+        stages.say(str(error))
+        return export_bundle(checkpoint, target, ExportOptions(), progress)
 
 
 def _tell(out: Path, quality: Quality, measured: Table) -> int:
