@@ -189,6 +189,7 @@ def _variant_facts(variant: Variant) -> Facts:
         "parity": _as_json(variant.parity),
         "quality": _as_json(variant.quality),
         "kept": _as_json(variant.kept),
+        "made_for": list(variant.backends),
         "engines": {name: why_not(name, variant) for name in BACKENDS},
     }
 
@@ -211,7 +212,7 @@ def _variant_lines(variant: Facts) -> list[str]:
         f"{variant['bytes'] / 1e6:.1f} MB",
         *(_parity_line(parity) if parity else ()),
         *(_quality_lines(quality) if quality else ()),
-        *(f"  {name}: {reason or 'runs here'}" for name, reason in engines.items()),
+        *(f"  {name}: {engines[name] or 'runs here'}" for name in variant["made_for"] if name in engines),
     ]
 
 

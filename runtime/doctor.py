@@ -23,7 +23,7 @@ PROBE = (
 EXTRAS = {
     "train": "starcast train, plot, dataset",
     "export": "starcast export, inspect of checkpoints",
-    "benchmark": "starcast demo, benchmark",
+    "benchmark": "starcast demo, bench",
 }
 
 
@@ -156,7 +156,8 @@ def _version(distribution: str) -> str | None:
 
 def _engine_words(engine: Engine) -> str:
     if engine.absent is not None:
-        return f"{engine.absent}: {engine.install}"
+        # what is installed and lacks a driver, pip cannot mend
+        return engine.absent if engine.absent.startswith("installed, ") else f"{engine.absent}: {engine.install}"
     opened = f"opens a graph on {', '.join(engine.devices)}" if engine.devices else "opens a graph on no device"
     return "; ".join([opened, *(f"not on {device} ({reason})" for device, reason in engine.refused)])
 
