@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starcast.options import option
+from starcast.runtime.engine_choice import EngineChoice
 from starcast.runtime.images import FITS, MAX_PIXELS
 from starcast.runtime.styles import StyleOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslateOptions(StyleOptions):
+class TranslateOptions(EngineChoice, StyleOptions):
     """What `translate_all` does, and where it puts it."""
 
     output: Path | None = option(
@@ -24,13 +25,5 @@ class TranslateOptions(StyleOptions):
                       "crop the centre, or pad with black; native keeps its own size.", choices=FITS)  # fmt: skip
     format: str = option("png", "Format of the translations in a folder.", choices=("png", "jpg", "webp"))
     batch: int = option(4, "Pictures that the engine gets at a time.", minimum=1, maximum=1024)
-    backend: str = option("auto", "Engine; `starcast doctor` lists them. auto takes the fastest, measured once on this "
-                          "machine.", metavar="NAME")  # fmt: skip
-    precision: str = option("fp32", "Precision: fp32, bf16, int8, or auto for the fastest of those in the bundle, each "
-                            "of which passed its gate.", metavar="NAME")  # fmt: skip
-    threads: int | None = option(None, "Threads of the engine; by default, and at most, as many as this process may "
-                                 "use.", minimum=1)  # fmt: skip
-    memory: float | None = option(None, "GiB that translating may take beside the model; by default all that the "
-                                  "machine or the container has. Batches are cut to it.", minimum=0.001)  # fmt: skip
     overwrite: bool = option(False, "Make translations again that are there.")
     max_pixels: int = option(MAX_PIXELS, "Sources with more pixels are refused before decoding.", minimum=1)

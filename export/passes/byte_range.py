@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from starcast.export.passes.facts import numbers, scalar
+from starcast.export.passes.facts import attributes, made_by, numbers, scalar
 from starcast.export.passes.rule import ExactRule
 
 
@@ -33,11 +33,11 @@ class ScaleIntoFirst(ExactRule):
     def rewrite(
         self, op: Any, found: ir.Value, x: ir.Value, divisor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value
     ) -> Any:
-        conv = _node(found)
+        conv = made_by(found)
         by, less = float(scalar(divisor) or 1), float(scalar(shift) or 0)
         centred = op.Sub(x, _constant(op, np.array(by * less), f"{conv.name}.centre"), _name=f"{conv.name}.centred")
         kernel = _constant(op, _float64(weight) / by, f"{weight.name}.bytes")
-        return op.Conv(centred, kernel, *conv.inputs[2:], **_attributes(conv), _name=f"{conv.name}.bytes")
+        return op.Conv(centred, kernel, *conv.inputs[2:], **attributes(conv), _name=f"{conv.name}.bytes")
 
 
 class ScaleIntoLast(ExactRule):
@@ -53,30 +53,20 @@ class ScaleIntoLast(ExactRule):
     ) -> str | None:
         if scalar(factor) is None or scalar(shift) is None:
             return "the picture is not scaled by constants"
-        given = _node(inner_made).inputs[1:]
+        given = made_by(inner_made).inputs[1:]
         return "its weights are no constants" if any(numbers(value) is None for value in given) else None
 
     def rewrite(
         self, op: Any, inner_made: ir.Value, x: ir.Value, weight: ir.Value, factor: ir.Value, shift: ir.Value,
         **_: ir.Value,
     ) -> Any:  # fmt: skip
-        conv = _node(inner_made)
+        conv = made_by(inner_made)
         by, more = float(scalar(factor) or 0), float(scalar(shift) or 0)
         kernel = _constant(op, _float64(weight) * by, f"{weight.name}.bytes")
         # exporters leave out a bias of noughts
         bias = _float64(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(len(_float64(weight)))
         offset = _constant(op, bias * by + more, f"{conv.name}.bias.bytes")
-        return op.Conv(x, kernel, offset, **_attributes(conv), _name=f"{conv.name}.bytes")
-
-
-def _node(value: ir.Value) -> ir.Node:
-    node = value.producer()
-    assert node is not None
-    return node
-
-
-def _attributes(node: ir.Node) -> dict[str, Any]:
-    return {name: attribute.value for name, attribute in node.attributes.items()}
+        return op.Conv(x, kernel, offset, **attributes(conv), _name=f"{conv.name}.bytes")
 
 
 def _float64(value: ir.Value | None) -> Any:

@@ -80,6 +80,18 @@ def doubling(resize: ir.Node) -> str | None:
     return None
 
 
+def made_by(value: ir.Value) -> ir.Node:
+    """The node that gives a value which is no graph input and no constant."""
+    node = value.producer()
+    assert node is not None
+    return node
+
+
+def attributes(node: ir.Node) -> dict[str, Any]:
+    """A node's attributes, for another one of its kind."""
+    return {name: attribute.value for name, attribute in node.attributes.items()}
+
+
 def readers(value: ir.Value) -> Sequence[ir.Node]:
     """The nodes that read a value, each once."""
     return list(dict.fromkeys(node for node, _ in value.uses()))

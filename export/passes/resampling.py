@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 
 from starcast.export.passes import kernels
-from starcast.export.passes.facts import convolution, doubling, halving, kernel_side, numbers
+from starcast.export.passes.facts import attributes, convolution, doubling, halving, kernel_side, made_by, numbers
 from starcast.export.passes.rule import ExactRule
 
 _BOX = {"kernel_shape": [2, 2], "strides": [1, 1]}
@@ -34,15 +34,15 @@ class PoolFirst(ExactRule):
         return op.AveragePool(inner, _outputs=["found"])
 
     def concerns(self, inner: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(_node(inner)) == 1
+        return kernel_side(made_by(inner)) == 1
 
     def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(_node(inner), side=1, pad=0) or halving(_node(found))
+        return convolution(made_by(inner), side=1, pad=0) or halving(made_by(found))
 
     def rewrite(self, op: Any, found: ir.Value, inner: ir.Value, x: ir.Value, **_: ir.Value) -> Any:
-        pool, conv = _node(found), _node(inner)
-        smaller = op.AveragePool(x, **_attributes(pool), _name=f"{pool.name}.first")
-        return op.Conv(smaller, *conv.inputs[1:], **_attributes(conv), _name=f"{conv.name}.small")
+        pool, conv = made_by(found), made_by(inner)
+        smaller = op.AveragePool(x, **attributes(pool), _name=f"{pool.name}.first")
+        return op.Conv(smaller, *conv.inputs[1:], **attributes(conv), _name=f"{conv.name}.small")
 
 
 class EnlargeLast(ExactRule):
@@ -53,15 +53,15 @@ class EnlargeLast(ExactRule):
         return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
 
     def concerns(self, found: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(_node(found)) == 1
+        return kernel_side(made_by(found)) == 1
 
     def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(_node(found), side=1, pad=0) or doubling(_node(inner))
+        return convolution(made_by(found), side=1, pad=0) or doubling(made_by(inner))
 
     def rewrite(self, op: Any, found: ir.Value, inner: ir.Value, x: ir.Value, **_: ir.Value) -> Any:
-        resize, conv = _node(inner), _node(found)
-        small = op.Conv(x, *conv.inputs[1:], **_attributes(conv), _name=f"{conv.name}.small")
-        return op.Resize(small, *resize.inputs[1:], **_attributes(resize), _name=f"{resize.name}.last")
+        resize, conv = made_by(inner), made_by(found)
+        small = op.Conv(x, *conv.inputs[1:], **attributes(conv), _name=f"{conv.name}.small")
+        return op.Resize(small, *resize.inputs[1:], **attributes(resize), _name=f"{resize.name}.last")
 
 
 class _Pooled(ExactRule):
@@ -72,17 +72,17 @@ class _Pooled(ExactRule):
         return op.AveragePool(inner, _outputs=["found"])
 
     def concerns(self, inner: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(_node(inner)) == 3
+        return kernel_side(made_by(inner)) == 3
 
     def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(_node(inner), side=3, pad=1) or halving(_node(found))
+        return convolution(made_by(inner), side=3, pad=1) or halving(made_by(found))
 
 
 class PooledIn16(_Pooled):
     """One Conv4x4 with stride 2."""
 
     def rewrite(self, op: Any, inner: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = _node(inner)
+        conv = made_by(inner)
         kernel = _constant(op, kernels.pooled_4x4(numbers(weight)), f"{weight.name}.pooled")  # type: ignore[arg-type]
         return op.Conv(x, kernel, *conv.inputs[2:], strides=[2, 2], pads=[1, 1, 1, 1], _name=f"{conv.name}.pooled")
 
@@ -91,7 +91,7 @@ class PooledIn9(_Pooled):
     """The mean of every 2x2 square, the zeros outside counted, then a Conv3x3 with stride 2: the means commute."""
 
     def rewrite(self, op: Any, inner: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = _node(inner)
+        conv = made_by(inner)
         means = op.AveragePool(x, **_BOX, pads=[1, 1, 1, 1], count_include_pad=1, _name=f"{conv.name}.box")
         return op.Conv(means, weight, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.pooled")
 
@@ -104,17 +104,17 @@ class _Enlarged(ExactRule):
         return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
 
     def concerns(self, found: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(_node(found)) == 3
+        return kernel_side(made_by(found)) == 3
 
     def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(_node(found), side=3, pad=1) or doubling(_node(inner))
+        return convolution(made_by(found), side=3, pad=1) or doubling(made_by(inner))
 
 
 class EnlargedIn16(_Enlarged):
     """One ConvTranspose4x4 with stride 2."""
 
     def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = _node(found)
+        conv = made_by(found)
         kernel = _constant(op, kernels.enlarged_4x4(numbers(weight)), f"{weight.name}.enlarged")  # type: ignore[arg-type]
         return op.ConvTranspose(
             x, kernel, *conv.inputs[2:], strides=[2, 2], pads=[1, 1, 1, 1], _name=f"{conv.name}.enlarged"
@@ -125,7 +125,7 @@ class EnlargedIn9(_Enlarged):
     """ConvTranspose3x3 with stride 2, then the mean of every 2x2 square. (A bias is the same before the mean.)"""
 
     def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = _node(found)
+        conv = made_by(found)
         kernel = _constant(op, kernels.enlarged_3x3(numbers(weight)), f"{weight.name}.enlarged")  # type: ignore[arg-type]
         spread = op.ConvTranspose(x, kernel, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.enlarged")
         return op.AveragePool(spread, **_BOX, _name=f"{conv.name}.box")
@@ -136,7 +136,7 @@ class EnlargedInPhases(_Enlarged):
     ConvTranspose in the precision that is wanted."""
 
     def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = _node(found)
+        conv = made_by(found)
         parts = []
         for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
             phase = f"phase{row}{column}"
@@ -147,16 +147,6 @@ class EnlargedInPhases(_Enlarged):
             parts.append(op.Conv(x, kernel, *conv.inputs[2:], pads=pads, _name=f"{conv.name}.{phase}"))
         stacked = op.Concat(*parts, axis=1, _name=f"{conv.name}.phases")
         return op.DepthToSpace(stacked, blocksize=2, mode="DCR", _name=f"{conv.name}.interleaved")
-
-
-def _node(value: ir.Value) -> ir.Node:
-    node = value.producer()
-    assert node is not None
-    return node
-
-
-def _attributes(node: ir.Node) -> dict[str, Any]:
-    return {name: attribute.value for name, attribute in node.attributes.items()}
 
 
 def _constant(op: Any, array: np.ndarray, name: str) -> Any:
