@@ -20,6 +20,7 @@ from starcast.export.wide_norms import split_wide_norms
 from starcast.runtime.backends.choose import BACKENDS, install_line
 
 PLAIN = "plain"
+NCNN_FORMS = ("taps9", "taps16")
 
 
 @dataclass(frozen=True)
@@ -81,10 +82,10 @@ def plans_for(backends: Sequence[str], forms: Sequence[str]) -> list[Plan]:
     preferred = [PREFERRED[name] for name in dict.fromkeys(backends)]
     if not forms:
         return preferred
-    # one graph serves all engines that read ONNX; ncnn has its own, and no form that takes the style as it is
+    # one graph serves all engines that read ONNX; ncnn has its own, in the forms that it has the operators for
     onnx = tuple(name for plan in preferred if not plan.ncnn for name in plan.backends)
     in_onnx = [Plan(form, onnx) for form in dict.fromkeys(forms) if onnx]
-    in_ncnn = [replace(plan, form=form) for plan in preferred if plan.ncnn for form in forms if form != PLAIN]
+    in_ncnn = [replace(plan, form=form) for plan in preferred if plan.ncnn for form in forms if form in NCNN_FORMS]
     return in_onnx + in_ncnn
 
 

@@ -37,7 +37,7 @@ def test_the_text_has_the_results_and_below_them_what_is_none(table):
     shown, below = text(table).split("\n", 5)[:5], "\n".join(remarks(table))
     assert "ours-wrong" not in "\n".join(shown)
     assert "* nncf-openvino: 26.7 dB" in below
-    assert "not measured: compiled: no compiler" in below
+    assert "no result: compiled: no compiler" in below
     assert "ours-wrong: 20.0 dB" in below
     assert below in text(table)
 
