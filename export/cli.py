@@ -51,7 +51,8 @@ def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
 
     written = export_bundle(newest_checkpoint(checkpoint), bundle, options, click.echo)
     for variant in written.manifest.variants:
-        click.echo(f"{variant.file}: {variant.flop / 1e9:.2f} GFLOP a picture, {variant.bytes / 1e6:.1f} MB")
+        cost = f"{variant.flop / 1e9:.2f} GFLOP a picture, {variant.bytes / 1e6:.1f} MB"
+        click.echo(f"{variant.file} in {variant.precision}: {cost}")
     click.echo(f"{bundle} is ready: starcast translate {bundle} PICTURE --domain {written.manifest.domains[0]} -o OUT")
 
 

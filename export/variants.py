@@ -15,6 +15,7 @@ from starcast.export.comparison import Floats, OnnxCandidate, Trial, difference
 from starcast.export.ncnn_graph import PARAM
 from starcast.export.passes.forms import FORMS, Step, apply_form
 from starcast.export.passes.rule import apply_rules
+from starcast.export.passes.style_products import join_style_products
 from starcast.export.passes.style_split import StyleInNorm, split_off_style
 from starcast.export.wide_norms import split_wide_norms
 from starcast.runtime.backends.choose import BACKENDS, install_line
@@ -75,13 +76,17 @@ def plans_for(backends: Sequence[str], forms: Sequence[str]) -> list[Plan]:
         raise MissingExtraError(
             f"a graph for ncnn is compared with PyTorch in ncnn, which is {ncnn.absent()}: {install_line(ncnn)}"
         )
-    backends = backends or [name for name in PREFERRED if name != "ncnn" or ncnn.absent() is None]
+    asked, backends = backends, backends or [name for name in PREFERRED if name != "ncnn" or ncnn.absent() is None]
     for form in forms:
         if form not in FORMS:
             raise OptionError(f"--form is {form!r}: give one or several of {', '.join(FORMS)}")
     preferred = [PREFERRED[name] for name in dict.fromkeys(backends)]
     if not forms:
         return preferred
+    if "ncnn" in asked and not set(forms) & set(NCNN_FORMS):
+        raise OptionError(
+            f"--form names none that ncnn runs: add one of {', '.join(NCNN_FORMS)}, or leave ncnn out of --for"
+        )
     # one graph serves all engines that read ONNX; ncnn has its own, in the forms that it has the operators for
     onnx = tuple(name for plan in preferred if not plan.ncnn for name in plan.backends)
     in_onnx = [Plan(form, onnx) for form in dict.fromkeys(forms) if onnx]
@@ -97,6 +102,8 @@ def make(traced: ir.Model, plan: Plan, side: int, without: Sequence[str] = ()) -
 
 def finished(frame: ir.Model, plan: Plan, steps: tuple[Step, ...], side: int) -> Made:
     """What comes after the rewrites, in place: the style's work is split off, and norms get their last spelling."""
+    if plan.ncnn:
+        join_style_products(frame)  # also where that was left out: ncnn has no other way to take a style
     product = split_off_style(frame) if plan.form != PLAIN else None
     split_wide_norms(frame, side)
     if plan.one_style and product is not None:

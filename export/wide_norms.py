@@ -17,6 +17,7 @@ import itertools
 import numpy as np
 import onnx_ir as ir
 
+from starcast.export.constants import add_constant
 from starcast.export.shapes import at_size, one_picture
 
 WIDE = 256  # maps of a longer side than this are summed up by tiles; up to here one sum is within the tolerance
@@ -73,12 +74,12 @@ def _split(graph: ir.Graph, norm: ir.Node, side: int) -> None:
     def mean(value: ir.Value) -> ir.Value:
         for tile in _tiles(side):
             value = add("AveragePool", value, kernel_shape=[tile, tile], strides=[tile, tile])
-        return add("ReduceMean", value, _constant(graph, "axes.2.3", np.array([2, 3])))
+        return add("ReduceMean", value, add_constant(graph, "axes.2.3", np.array([2, 3])))
 
     centred = add("Sub", x, mean(x))
     variance = mean(add("Mul", centred, centred))
     small = norm.attributes["epsilon"].as_float()
-    epsilon = _constant(graph, f"epsilon.{small!r}", np.array(small, np.float32))
+    epsilon = add_constant(graph, f"epsilon.{small!r}", np.array(small, np.float32))
     result = add("Div", centred, add("Sqrt", add("Add", variance, epsilon)))
     for operator, parameter, neutral in (("Mul", scale, 1), ("Add", bias, 0)):
         if not (_numbers(parameter) == neutral).all():
@@ -91,7 +92,7 @@ def _split(graph: ir.Graph, norm: ir.Node, side: int) -> None:
 def _column(graph: ir.Graph, parameter: ir.Value) -> ir.Value:
     """A norm's parameter [C] as [C, 1, 1], so that it multiplies maps."""
     stem, _, kind = str(parameter.name).rpartition(".")
-    return _constant(graph, f"{stem}.column.{kind}", _numbers(parameter)[:, None, None])
+    return add_constant(graph, f"{stem}.column.{kind}", _numbers(parameter)[:, None, None])
 
 
 def _is_constant(value: ir.Value | None) -> bool:
@@ -101,12 +102,3 @@ def _is_constant(value: ir.Value | None) -> bool:
 def _numbers(value: ir.Value) -> np.ndarray:
     assert value.const_value is not None
     return value.const_value.numpy()
-
-
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
-    """The initializer of that name, made where it is missing."""
-    if name not in graph.initializers:
-        tensor = ir.tensor(array, name=name)
-        kind = ir.TensorType(tensor.dtype)
-        graph.initializers.add(ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=kind))
-    return graph.initializers[name]

@@ -69,7 +69,18 @@ def write_variants(making: Making, plans: Sequence[Plan]) -> tuple[Variant, ...]
     with stage(making.progress, "translated the gate's pictures with PyTorch"):
         gate = _gate(making)
     before = Cost.of(making.traced, making.config.image_size)
-    return tuple(_write(making, plan, gate, before, weights) for plan in plans)
+    told: set[str] = set()  # forms whose rewrites have been reported
+    variants = []
+    for plan in plans:
+        made = make(making.traced, plan, making.config.image_size, making.without)
+        cost = Cost.of(made.frame, making.config.image_size)
+        if plan.form not in told:
+            told.add(plan.form)
+            making.progress(f"form {plan.form}")
+            for line in rewrite_lines(made.steps, before, cost):
+                making.progress(f"  {line}")
+        variants.append(_write(making, made, cost, gate, weights))
+    return tuple(variants)
 
 
 def _gate(making: Making) -> _Gate:
@@ -81,15 +92,12 @@ def _gate(making: Making) -> _Gate:
     )  # fmt: skip
 
 
-def _write(making: Making, plan: Plan, gate: _Gate, before: Cost, weights: SharedWeights) -> Variant:
-    with stage(making.progress, f"{plan.name}: rewritten, and compared with PyTorch"):
-        made = make(making.traced, plan, making.config.image_size, making.without)
-        cost = Cost.of(made.frame, making.config.image_size)
+def _write(making: Making, made: Made, cost: Cost, gate: _Gate, weights: SharedWeights) -> Variant:
+    plan = made.plan
+    with stage(making.progress, f"{plan.file}: written, and compared with PyTorch"):
         path = written(making, made, weights)
         candidate = _candidate(making, made, path)
         parity = _parity(making, made, candidate, gate)
-    for line in rewrite_lines(made.steps, before, cost):
-        making.progress(f"  {line}")
     making.progress(
         f"  generator against PyTorch: {parity.worst:.1e}, bytes within {parity.levels} "
         f"(on pictures of one colour {parity.flat_levels}), batches of {', '.join(map(str, parity.batches))}"
@@ -103,9 +111,13 @@ def _write(making: Making, plan: Plan, gate: _Gate, before: Cost, weights: Share
 
 
 def written(making: Making, made: Made, weights: SharedWeights) -> Path:
-    """The file of a frame graph; the style's product is written beside it where the graph needs it."""
-    if made.product is not None:
-        write_graph(made.product, making.folder / STYLE_PRODUCT, making.facts)
+    """The file of a frame graph; the style's product is written beside it where the graph is the first to need it.
+
+    All forms have the same one. If one had another, the gate would run it with the first's and refuse it.
+    """
+    product = making.folder / STYLE_PRODUCT
+    if made.product is not None and not product.exists():
+        write_graph(made.product, product, making.facts)
     path = making.folder / GENERATOR / made.plan.file
     if made.plan.ncnn:
         write_ncnn(made.frame, path)

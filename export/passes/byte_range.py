@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from starcast.export.passes.facts import attributes, made_by, numbers, scalar
-from starcast.export.passes.rule import ExactRule
+from starcast.export.passes.rule import ExactRule, new_constant
 
 
 class ScaleIntoFirst(ExactRule):
@@ -35,8 +35,8 @@ class ScaleIntoFirst(ExactRule):
     ) -> Any:
         conv = made_by(found)
         by, less = float(scalar(divisor) or 1), float(scalar(shift) or 0)
-        centred = op.Sub(x, _constant(op, np.array(by * less), f"{conv.name}.centre"), _name=f"{conv.name}.centred")
-        kernel = _constant(op, _float64(weight) / by, f"{weight.name}.bytes")
+        centred = op.Sub(x, _rounded(op, np.array(by * less), f"{conv.name}.centre"), _name=f"{conv.name}.centred")
+        kernel = _rounded(op, _float64(weight) / by, f"{conv.name}.weight.bytes")
         return op.Conv(centred, kernel, *conv.inputs[2:], **attributes(conv), _name=f"{conv.name}.bytes")
 
 
@@ -62,10 +62,10 @@ class ScaleIntoLast(ExactRule):
     ) -> Any:  # fmt: skip
         conv = made_by(inner_made)
         by, more = float(scalar(factor) or 0), float(scalar(shift) or 0)
-        kernel = _constant(op, _float64(weight) * by, f"{weight.name}.bytes")
+        kernel = _rounded(op, _float64(weight) * by, f"{conv.name}.weight.bytes")
         # exporters leave out a bias of noughts
         bias = _float64(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(len(_float64(weight)))
-        offset = _constant(op, bias * by + more, f"{conv.name}.bias.bytes")
+        offset = _rounded(op, bias * by + more, f"{conv.name}.bias.bytes")
         return op.Conv(x, kernel, offset, **attributes(conv), _name=f"{conv.name}.bytes")
 
 
@@ -75,5 +75,5 @@ def _float64(value: ir.Value | None) -> Any:
     return array.astype(np.float64)
 
 
-def _constant(op: Any, array: Any, name: str) -> Any:
-    return op.initializer(ir.tensor(array.astype(np.float32), name=name), name=name)
+def _rounded(op: Any, array: Any, name: str) -> Any:
+    return new_constant(op, array.astype(np.float32), name)

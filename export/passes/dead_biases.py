@@ -22,7 +22,7 @@ def drop_dead_biases(model: ir.Model) -> Outcome:
     for node in model.graph:
         if node.op_type not in _CONVOLUTIONS or len(node.inputs) < 3 or node.inputs[2] is None:
             continue
-        reason = _why_seen(node.outputs[0])
+        reason = _why_seen(node.outputs[0], set())
         if reason is None:
             node.resize_inputs(2)
             fired += 1
@@ -32,14 +32,20 @@ def drop_dead_biases(model: ir.Model) -> Outcome:
     return Outcome(fired, tuple(declined))
 
 
-def _why_seen(value: ir.Value) -> str | None:
-    """Why a number added to a whole channel of this value changes the graph's output; None where it does not."""
+def _why_seen(value: ir.Value, asked: set[ir.Value]) -> str | None:
+    """Why a number added to a whole channel of this value changes the graph's output; None where it does not.
+
+    `asked`: values that another branch has led to already.
+    """
+    if value in asked:
+        return None
+    asked.add(value)
     if value.is_graph_output():
         return "the graph's output depends on it"
     for node in readers(value):
         if node.op_type == "InstanceNormalization" and node.inputs[0] is value:
             continue
-        reason = _why_not_a_constant(node, value) or _why_seen(node.outputs[0])
+        reason = _why_not_a_constant(node, value) or _why_seen(node.outputs[0], asked)
         if reason is not None:
             return reason
     return None

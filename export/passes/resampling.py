@@ -16,12 +16,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from starcast.export.passes import kernels
 from starcast.export.passes.facts import attributes, convolution, doubling, halving, kernel_side, made_by, numbers
-from starcast.export.passes.rule import ExactRule
+from starcast.export.passes.rule import ExactRule, new_constant
 
 _BOX = {"kernel_shape": [2, 2], "strides": [1, 1]}
 
@@ -83,7 +82,7 @@ class PooledIn16(_Pooled):
 
     def rewrite(self, op: Any, inner: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
         conv = made_by(inner)
-        kernel = _constant(op, kernels.pooled_4x4(numbers(weight)), f"{weight.name}.pooled")  # type: ignore[arg-type]
+        kernel = new_constant(op, kernels.pooled_4x4(numbers(weight)), f"{conv.name}.weight.pooled")  # type: ignore[arg-type]
         return op.Conv(x, kernel, *conv.inputs[2:], strides=[2, 2], pads=[1, 1, 1, 1], _name=f"{conv.name}.pooled")
 
 
@@ -115,7 +114,7 @@ class EnlargedIn16(_Enlarged):
 
     def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
         conv = made_by(found)
-        kernel = _constant(op, kernels.enlarged_4x4(numbers(weight)), f"{weight.name}.enlarged")  # type: ignore[arg-type]
+        kernel = new_constant(op, kernels.enlarged_4x4(numbers(weight)), f"{conv.name}.weight.enlarged")  # type: ignore[arg-type]
         return op.ConvTranspose(
             x, kernel, *conv.inputs[2:], strides=[2, 2], pads=[1, 1, 1, 1], _name=f"{conv.name}.enlarged"
         )
@@ -126,7 +125,7 @@ class EnlargedIn9(_Enlarged):
 
     def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
         conv = made_by(found)
-        kernel = _constant(op, kernels.enlarged_3x3(numbers(weight)), f"{weight.name}.enlarged")  # type: ignore[arg-type]
+        kernel = new_constant(op, kernels.enlarged_3x3(numbers(weight)), f"{conv.name}.weight.enlarged")  # type: ignore[arg-type]
         spread = op.ConvTranspose(x, kernel, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.enlarged")
         return op.AveragePool(spread, **_BOX, _name=f"{conv.name}.box")
 
@@ -140,14 +139,10 @@ class EnlargedInPhases(_Enlarged):
         parts = []
         for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
             phase = f"phase{row}{column}"
-            kernel = _constant(
-                op, kernels.phase_2x2(numbers(weight), row, column), f"{weight.name}.{phase}"  # type: ignore[arg-type]
+            kernel = new_constant(
+                op, kernels.phase_2x2(numbers(weight), row, column), f"{conv.name}.weight.{phase}"  # type: ignore[arg-type]
             )  # fmt: skip
             pads = [1 - row, 1 - column, row, column]
             parts.append(op.Conv(x, kernel, *conv.inputs[2:], pads=pads, _name=f"{conv.name}.{phase}"))
         stacked = op.Concat(*parts, axis=1, _name=f"{conv.name}.phases")
         return op.DepthToSpace(stacked, blocksize=2, mode="DCR", _name=f"{conv.name}.interleaved")
-
-
-def _constant(op: Any, array: np.ndarray, name: str) -> Any:
-    return op.initializer(ir.tensor(array, name=name), name=name)

@@ -18,6 +18,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from starcast.export.constants import add_constant
 from starcast.export.passes.facts import close, numbers, readers, scalar
 from starcast.export.passes.rule import Outcome
 
@@ -152,7 +153,6 @@ def _multiply(graph: ir.Graph, node: ir.Node, index: int, factor: float) -> None
     array = numbers(old)
     assert old is not None
     assert array is not None
-    tensor = ir.tensor((array.astype(np.float64) * factor).astype(array.dtype), name=f"{old.name}.scaled")
-    new = ir.Value(name=tensor.name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    graph.initializers[str(tensor.name)] = new
-    node.replace_input_with(index, new)
+    scaled = (array.astype(np.float64) * factor).astype(array.dtype)
+    # several layers may share a weight, and take different factors
+    node.replace_input_with(index, add_constant(graph, f"{node.name}.{index}.scaled", scaled))

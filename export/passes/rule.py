@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import onnx_ir as ir
+from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.rewriter import pattern
 
@@ -60,6 +61,11 @@ class ExactRule(pattern.RewriteRuleClassBase):
             return result
         self.declined[str(place.name)] = reason
         return result.fail(reason, place)
+
+
+def new_constant(op: Any, array: NDArray[Any], name: str) -> Any:
+    """A constant of a rewrite's result. Its name must be its own: the rewriter keeps one of several of a name."""
+    return op.initializer(ir.tensor(array, name=name), name=name)
 
 
 def apply_rules(model: ir.Model, *kinds: type[ExactRule]) -> Outcome:

@@ -13,6 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from starcast.export.constants import add_constant
 from starcast.export.passes.facts import numbers, readers, scalar
 from starcast.export.passes.rule import Outcome
 
@@ -95,7 +96,7 @@ def _add_to_bias(graph: ir.Graph, split: ir.Node, part: int, number: float) -> N
     changed = bias.astype(np.float64)
     changed[start : start + widths[part]] += number
     gemm.resize_inputs(3)
-    gemm.replace_input_with(2, _constant(graph, f"{gemm.name}.bias.plus", changed.astype(np.float32)))
+    gemm.replace_input_with(2, add_constant(graph, f"{gemm.name}.bias.plus", changed.astype(np.float32)))
 
 
 def _widths(split: ir.Node, total: int) -> list[int]:
@@ -108,12 +109,12 @@ def _widths(split: ir.Node, total: int) -> list[int]:
 
 def _is_linear(gemm: ir.Node) -> bool:
     """x W^T + b."""
-    attributes = gemm.attributes
+    given = gemm.attributes
     return (
-        attributes.get_int("transB", 0) == 1
-        and attributes.get_int("transA", 0) == 0
-        and attributes.get_float("alpha", 1.0) == 1
-        and attributes.get_float("beta", 1.0) == 1
+        given.get_int("transB", 0) == 1
+        and given.get_int("transA", 0) == 0
+        and given.get_float("alpha", 1.0) == 1
+        and given.get_float("beta", 1.0) == 1
         and numbers(gemm.inputs[1]) is not None
         and (len(gemm.inputs) < 3 or gemm.inputs[2] is None or _is_vector(gemm.inputs[2]))
     )
@@ -133,10 +134,10 @@ def _bias(gemm: ir.Node) -> Any:
 def _join(graph: ir.Graph, style: ir.Value, products: list[ir.Node]) -> None:
     weights = [_numbers(product.inputs[1]) for product in products]
     biases = [_bias(product) for product in products]
-    weight = _constant(graph, "style.weight", np.concatenate(weights))
-    bias = _constant(graph, "style.bias", np.concatenate(biases))
+    weight = add_constant(graph, "style.weight", np.concatenate(weights))
+    bias = add_constant(graph, "style.bias", np.concatenate(biases))
     joined = ir.node("Gemm", [style, weight, bias], {"transB": 1}, name="style.product")
-    widths = _constant(graph, "style.widths", np.array([len(part) for part in biases], np.int64))
+    widths = add_constant(graph, "style.widths", np.array([len(part) for part in biases], np.int64))
     split = ir.node(
         "Split", [joined.outputs[0], widths], {"axis": 1}, num_outputs=len(products), name="style.parts"
     )  # fmt: skip
@@ -152,10 +153,3 @@ def _numbers(value: ir.Value | None) -> Any:
     array = numbers(value)
     assert array is not None
     return array
-
-
-def _constant(graph: ir.Graph, name: str, array: Any) -> ir.Value:
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    graph.initializers[name] = value
-    return value

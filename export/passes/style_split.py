@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from starcast.export.passes.facts import is_neutral, numbers, readers
-from starcast.export.passes.rule import ExactRule
+from starcast.export.passes.rule import ExactRule, new_constant
 
 STYLE, GAMMA_BETA = "style", "gamma_beta"
 
@@ -79,8 +80,7 @@ class StyleInNorm(ExactRule):
     ) -> Any:
         norm = inner_norm.producer()
         assert norm is not None
-        name = f"{norm.name}.flat"  # its own: the rewriter keeps one of several constants of a name
-        flat = op.initializer(ir.tensor([-1], dtype=ir.DataType.INT64, name=name), name=name)
+        flat = new_constant(op, np.array([-1], np.int64), f"{norm.name}.flat")
         scale = op.Reshape(gamma, flat, _name=f"{norm.name}.gamma")
         shift = op.Reshape(beta, flat, _name=f"{norm.name}.beta")
         epsilon = norm.attributes.get_float("epsilon", 1e-5)

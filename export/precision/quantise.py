@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from starcast.export.comparison import Trial
+from starcast.export.constants import add_constant
 from starcast.export.passes.facts import numbers
 from starcast.export.precision.layers import Layer
 from starcast.export.precision.ranges import Grid, best_grid, observe
@@ -120,8 +121,8 @@ def _nodes(model: ir.Model, layers: Iterable[Layer]) -> list[ir.Node]:
 
 def _through_codes(graph: ir.Graph, value: ir.Value, grid: Grid) -> tuple[ir.Node, ir.Node]:
     name = f"{value.name}.rounded"
-    scale = _constant(graph, f"{name}.scale", np.array(grid.scale, np.float32))
-    zero = _constant(graph, f"{name}.zero", np.array(grid.zero, np.int8 if grid.signed else np.uint8))
+    scale = add_constant(graph, f"{name}.scale", np.array(grid.scale, np.float32))
+    zero = add_constant(graph, f"{name}.zero", np.array(grid.zero, np.int8 if grid.signed else np.uint8))
     codes = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}.codes")
     again = ir.node("DequantizeLinear", [codes.outputs[0], scale, zero], name=name)
     for node in (codes, again):
@@ -132,23 +133,14 @@ def _through_codes(graph: ir.Graph, value: ir.Value, grid: Grid) -> tuple[ir.Nod
 def _replace_by_codes(graph: ir.Graph, node: ir.Node, index: int, coded: Coded) -> None:
     name = f"{_name(node, index)}.rounded"
     parts = [
-        _constant(graph, f"{name}.codes", coded.codes),
-        _constant(graph, f"{name}.scales", coded.scales),
-        _constant(graph, f"{name}.zeros", np.zeros(len(coded.scales), coded.codes.dtype)),
+        add_constant(graph, f"{name}.codes", coded.codes),
+        add_constant(graph, f"{name}.scales", coded.scales),
+        add_constant(graph, f"{name}.zeros", np.zeros(len(coded.scales), coded.codes.dtype)),
     ]
     again = ir.node("DequantizeLinear", parts, {"axis": coded.axis}, name=f"{node.name}.{index}.rounded")
     again.outputs[0].name = again.name
     graph.insert_before(node, again)
     node.replace_input_with(index, again.outputs[0])
-
-
-def _constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    if name in graph.initializers:
-        return graph.initializers[name]  # a weight that several layers share
-    tensor = ir.tensor(array, name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(array.shape), type=ir.TensorType(tensor.dtype))
-    graph.initializers[name] = value
-    return value
 
 
 def _rounded(values: NDArray[np.float64], scales: NDArray[np.float64]) -> NDArray[np.float64]:

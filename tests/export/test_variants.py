@@ -48,9 +48,11 @@ def test_an_engine_that_is_named_and_not_here_is_refused_with_its_line(monkeypat
 
 @pytest.mark.parametrize(("backends", "forms", "words"), [
     (["tvm"], [], "--for is tvm: give one or several of openvino, onnxruntime"),
+    (["openvino", "ncnn"], ["plain"], "--form names none that ncnn runs: add one of taps9, taps16"),
     (["openvino"], ["fast"], "--form is 'fast': give one or several of plain, taps9"),
 ])  # fmt: skip
-def test_unknown_engines_and_forms_are_refused_with_those_there_are(backends, forms, words):
+def test_engines_and_forms_that_are_unknown_or_do_not_fit_are_refused(backends, forms, words, monkeypatch):
+    monkeypatch.setattr(type(BACKENDS["ncnn"]), "absent", lambda _: None)
     with pytest.raises(OptionError, match=words):
         plans_for(backends, forms)
 

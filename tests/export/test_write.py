@@ -16,7 +16,9 @@ from PIL import Image
 from starcast.errors import BundleError, OptionError, ParityError
 from starcast.export import write
 from starcast.export.options import ExportOptions
+from starcast.export.passes.forms import REWRITES
 from starcast.export.write import export_bundle
+from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import Bundle, open_bundle
 
 pytestmark = pytest.mark.xdist_group("oracle bundle")
@@ -205,3 +207,22 @@ def test_someone_elses_folder_is_refused_before_anything_is_read(tmp_path: Path)
 def test_every_domain_needs_its_own_name(small_checkpoint: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
     with pytest.raises(OptionError, match=r"has 3 domains, give each its own name"):
         export_bundle(small_checkpoint, tmp_path / "model", ExportOptions(domains=names), quiet)
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_every_engine_gets_a_right_graph_whichever_rewrite_is_left_out(
+    small_checkpoint: Path, tmp_path: Path, name: str
+) -> None:
+    options = ExportOptions(mean_draws=10, without=(name,))
+    variants = export_bundle(small_checkpoint, tmp_path / "model", options, quiet).manifest.variants
+    made_for = {backend for variant in variants for backend in variant.backends}
+    assert made_for >= {"openvino", "onnxruntime"}
+    assert ("ncnn" in made_for) == (BACKENDS["ncnn"].absent() is None)
+    assert all(name not in variant.rewrites and variant.parity is not None for variant in variants)
+
+
+def test_a_report_tells_each_forms_rewrites_once(small_checkpoint: Path, tmp_path: Path) -> None:
+    lines: list[str] = []
+    export_bundle(small_checkpoint, tmp_path / "model", FEW, lines.append)
+    assert [line for line in lines if line.startswith("form ")] == ["form taps9"]
+    assert sum("residual-scale" in line for line in lines) == 1

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_graphs import gap, graph, operators
+from small_graphs import gap, graph, operators, run
 
 from starcast.export.passes.resampling import (
     EnlargedIn9,
@@ -111,3 +111,15 @@ def test_another_kernel_is_another_rewrites_place_and_not_a_refusal():
     model = place(PLACES["shortcut pooled"])
     assert apply_rules(model, PooledIn9) == apply_rules(model, EnlargedIn9)
     assert apply_rules(model, PooledIn9).declined == ()
+
+
+@pytest.mark.parametrize("kind", [EnlargedIn9, EnlargedIn16, EnlargedInPhases, PooledIn16])
+def test_a_weight_that_two_layers_share_serves_both(kind):
+    layer = PLACES["pooled without a bias" if kind is PooledIn16 else "enlarged without a bias"]
+    second = layer.replace("(x", "(m").replace("h =", "k =").replace("(h", "(k")
+    nodes = layer.replace("y =", "m =") + "  " + second
+    model, before = place(nodes, 4, 4), place(nodes, 4, 4)
+    assert apply_rules(model, kind).fired == 2
+    x = np.random.RandomState(1).standard_normal((1, 4, 8, 8)).astype(np.float32)
+    expected = run(before, x)
+    assert np.abs(run(model, x) - expected).max() < 1e-6 * np.abs(expected).max()

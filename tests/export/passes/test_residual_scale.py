@@ -90,3 +90,12 @@ def test_one_factor_that_is_seen_does_not_keep_the_others():
     assert outcome.fired == 0  # the stream of the first block runs through the second
     assert len(outcome.declined) == 2
     assert operators(model) == operators(before)
+
+
+def test_a_weight_that_two_layers_share_takes_each_ones_factor():
+    nodes = BLOCK.format(k=1, x="x") + BLOCK.format(k=2, x="x1") + BLOCK.format(k=3, x="x2")
+    nodes = nodes.replace("w3", "w2") + f"y = {NORM} (x3, scale, shift)"
+    model, before = chain(nodes), chain(nodes)
+    assert carry_residual_scales(model).fired == 3
+    x = np.random.RandomState(1).standard_normal((2, 3, 8, 6)).astype(np.float32)
+    assert gap(model, before, x) < 3e-6
