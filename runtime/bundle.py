@@ -206,6 +206,10 @@ class Bundle:
             digest.update(f"{other} {self._facts(other).sha256}".encode())
         return path, digest.hexdigest()
 
+    def graph_bytes(self, name: str) -> int:
+        """How large a graph is, with the weights beside it."""
+        return sum(self._facts(file).bytes for file in (name, *self._weights_of(PurePosixPath(name))))
+
     def _weights_of(self, graph: PurePosixPath) -> list[str]:
         """A file of the graph's own name, where there is one; else what the ONNX graphs of its folder share."""
         own = str(graph.with_suffix(NCNN_WEIGHTS if graph.suffix == NCNN_GRAPH else WEIGHTS))

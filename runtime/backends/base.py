@@ -55,8 +55,8 @@ class Backend(Protocol):
         """The devices that the engine knows here, each with the reason why it does not open `graph`, or None."""
 
     def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
-        """Compile an ONNX graph. With `digest`, a hash that stands for the graph and its weights, a large graph's
-        compiled form may be kept for the next start. Raises EngineError."""
+        """Compile an ONNX graph. With `digest`, a hash that stands for the graph and its weights, its compiled form
+        may be kept for the next start. Raises EngineError."""
 
 
 def one_line(error: BaseException, most: int = 240) -> str:

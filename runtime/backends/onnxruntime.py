@@ -61,11 +61,11 @@ class OnnxRuntime:
         onnxruntime.disable_telemetry_events()  # Windows builds have them
         try:
             session = None
-            if digest is not None and graph.stat().st_size >= cache.SMALLEST:
+            if digest is not None:
                 facts = (digest, self.name, onnxruntime.__version__)
                 session = cache.opened(
-                    options.cache, facts, lambda: _optimised(graph, options), lambda held: _loaded(held, options),
-                    _errors(),
+                    options.cache, facts, lambda: _optimised(graph, options),
+                    lambda held: _loaded(held, graph.parent, options), _errors(),
                 )  # fmt: skip
             return OnnxRuntimeSession(graph, session or _session(graph, options))
         except _errors() as error:
@@ -95,7 +95,9 @@ class OnnxRuntimeSession:
         self._session = None
 
 
-def _session(graph: Path | bytes, options: EngineOptions, **settings: Any) -> Any:
+def _session(
+    graph: Path | bytes, options: EngineOptions, entries: Mapping[str, str] | None = None, **settings: Any
+) -> Any:
     import onnxruntime
 
     chosen = onnxruntime.SessionOptions()
@@ -104,6 +106,8 @@ def _session(graph: Path | bytes, options: EngineOptions, **settings: Any) -> An
     # waiting threads that spin take the cores from those that decode and encode; here they were also slower
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
     chosen.log_severity_level = 3  # errors; they are raised as well
+    for entry, text in (entries or {}).items():
+        chosen.add_session_config_entry(entry, text)
     for name, value in settings.items():
         setattr(chosen, name, value)
     where = graph if isinstance(graph, bytes) else str(graph)
@@ -118,10 +122,14 @@ def _optimised(graph: Path, options: EngineOptions) -> bytes:
         return file.read_bytes()
 
 
-def _loaded(optimised: bytes, options: EngineOptions) -> Any:
+def _loaded(optimised: bytes, weights: Path, options: EngineOptions) -> Any:
+    """A session of what `_optimised` gave. Weights that no pass has changed still lie in the folder `weights`."""
     import onnxruntime
 
-    return _session(optimised, options, graph_optimization_level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    return _session(
+        optimised, options, {"session.model_external_initializers_file_folder_path": str(weights)},
+        graph_optimization_level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    )  # fmt: skip
 
 
 def _errors() -> tuple[type[Exception], ...]:

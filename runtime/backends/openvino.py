@@ -87,7 +87,7 @@ class OpenVINO:
         settings = _settings(options)
         try:
             model = None
-            if digest is not None and graph.stat().st_size >= cache.SMALLEST:
+            if digest is not None:
                 facts = (digest, self.name, engine().__version__, options.precision)
                 model = cache.opened(
                     options.cache, facts, lambda: _exported(graph, settings),

@@ -196,11 +196,32 @@ def test_the_weights_beside_a_graph_are_checked_and_count_in_its_digest(bundle):
         _change(bundle, lambda manifest: manifest["files"].update({"generator/shared.data": facts}))
         return open_bundle(bundle).graph(GENERATOR)[1]
 
-    plain = open_bundle(bundle).graph(GENERATOR)[1]
+    plain, alone = open_bundle(bundle).graph(GENERATOR)[1], open_bundle(bundle).graph_bytes(GENERATOR)
     assert len({plain, digest(b"one"), digest(b"two")}) == 3
+    assert open_bundle(bundle).graph_bytes(GENERATOR) == alone + 3
     weights.write_bytes(b"six")
     with pytest.raises(BundleError, match=r"shared\.data has changed"):
         open_bundle(bundle).graph(GENERATOR)
+
+
+@pytest.mark.parametrize(("graph", "own"), [(GENERATOR, "generator/plain-fp32.data"), ("a/b.param", "a/b.bin")])
+def test_weights_of_a_graphs_own_name_are_the_only_ones_that_it_needs(bundle, graph, own):
+    def facts(name: str) -> dict[str, object]:
+        (bundle / name).parent.mkdir(exist_ok=True)
+        (bundle / name).write_bytes(name.encode())
+        return {"sha256": hashlib.sha256(name.encode()).hexdigest(), "bytes": len(name)}
+
+    others = ["generator/shared.data", "a/other.bin", "a/shared.data"]
+    added = {name: facts(name) for name in (graph, own, *others)}
+    _change(bundle, lambda manifest: manifest["files"].update(added))
+    opened = open_bundle(bundle)
+    assert opened.graph_bytes(graph) == len(graph) + len(own)
+    for name in others:
+        (bundle / name).write_bytes((bundle / name).read_bytes()[::-1])
+    opened.graph(graph)  # what it does not need is not read
+    (bundle / own).write_bytes(own.encode()[::-1])
+    with pytest.raises(BundleError, match=f"{Path(own).name} has changed"):
+        opened.graph(graph)
 
 
 def test_an_interrupted_overwrite_is_repaired_when_the_bundle_is_opened(bundle):

@@ -12,8 +12,10 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from small_graphs import graph as small_graph
 
 from starcast.errors import EngineError
+from starcast.export.weights import SharedWeights
 from starcast.runtime.backends import cache
 from starcast.runtime.backends.base import EngineOptions, one_line
 from starcast.runtime.backends.choose import BACKENDS
@@ -113,8 +115,7 @@ def test_a_variant_names_the_engines_that_it_was_made_for(name, tiny_bundle):
     assert f"was not made for {name}" in backend.supports(other)
 
 
-def test_a_large_graph_is_kept_compiled_and_gives_the_same_numbers(backend, graph, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "SMALLEST", 0)
+def test_a_graph_is_kept_compiled_and_gives_the_same_numbers(backend, graph, tmp_path):
     options = EngineOptions(threads=1, cache=tmp_path / "cache")
     first = backend.open(graph, options, "digest").run({"x": X, "y": Y})
     [file] = (tmp_path / "cache").iterdir()
@@ -124,8 +125,29 @@ def test_a_large_graph_is_kept_compiled_and_gives_the_same_numbers(backend, grap
     assert [path.read_bytes() for path in (tmp_path / "cache").iterdir()] == [before]
 
 
-def test_a_damaged_compiled_graph_is_replaced(backend, graph, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "SMALLEST", 0)
+def test_a_graph_with_weights_in_a_file_beside_it_is_loaded_as_it_was_kept(backend, tmp_path, monkeypatch):
+    weight = np.random.RandomState(0).standard_normal((32, 32)).astype(np.float32)
+    model = small_graph("h = MatMul (x, w)  y = Relu (h)", "float[N, 32] x", "float[N, 32] y", w=weight)
+    (tmp_path / "model").mkdir()
+    SharedWeights(tmp_path / "model/weights.data").write(model, tmp_path / "model/graph.onnx")
+    options = EngineOptions(threads=1, cache=tmp_path / "cache")
+    x = np.random.RandomState(1).standard_normal((2, 32)).astype(np.float32)
+    first = backend.open(tmp_path / "model/graph.onnx", options, "digest").run({"x": x})
+    loaded = []
+    opened = cache.opened
+
+    def noted(*arguments):
+        loaded.append(opened(*arguments))
+        return loaded[-1]
+
+    monkeypatch.setattr(cache, "opened", noted)
+    second = backend.open(tmp_path / "model/graph.onnx", options, "digest").run({"x": x})
+    assert loaded != [None]  # None: what was kept is refused, and the graph compiled anew at every start
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, np.maximum(x @ weight, 0), atol=1e-5)
+
+
+def test_a_damaged_compiled_graph_is_replaced(backend, graph, tmp_path):
     options = EngineOptions(threads=1, cache=tmp_path / "cache")
     backend.open(graph, options, "digest")
     [file] = (tmp_path / "cache").iterdir()
@@ -135,17 +157,13 @@ def test_a_damaged_compiled_graph_is_replaced(backend, graph, tmp_path, monkeypa
 
 
 def test_a_whole_file_of_another_kind_is_compiled_again(backend, graph, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "SMALLEST", 0)
     monkeypatch.setattr(cache, "_read", lambda _: b"whole, but no compiled graph")
     session = backend.open(graph, EngineOptions(threads=1, cache=tmp_path / "cache"), "digest")
     np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
 
 
-@pytest.mark.parametrize("digest", [None, "digest"])
-def test_small_graphs_and_graphs_without_a_digest_are_not_kept(backend, graph, tmp_path, monkeypatch, digest):
-    if digest is None:
-        monkeypatch.setattr(cache, "SMALLEST", 0)
-    backend.open(graph, EngineOptions(threads=1, cache=tmp_path / "cache"), digest)
+def test_a_graph_without_a_digest_is_not_kept(backend, graph, tmp_path):
+    backend.open(graph, EngineOptions(threads=1, cache=tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
 
 
