@@ -122,6 +122,17 @@ class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
     psnr_gain: float
 
 
+class Norm(msgspec.Struct, frozen=True, kw_only=True):
+    """How a variant with fused norms takes one norm's statistics. One pass is E[x²] - E[x]², exact enough in float32
+    while `ratio`, the largest |mean| / std of a channel on the calibration's pictures, is small; two passes always are.
+    `centred`: the convolution in front subtracts the channels' usual means, which the ratio counts in."""
+
+    name: str
+    statistics: Literal["one-pass", "two-pass"]
+    ratio: float
+    centred: bool = False
+
+
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One frame graph: `image` uint8 [N, H, W, 3] and a condition -> uint8 [N, H, W, 3], called `translation`.
 
@@ -140,6 +151,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     parity: Parity | None = None  # of float32
     quality: Quality | None = None  # of a precision below it
     kept: tuple[KeptLayer, ...] = ()
+    norms: tuple[Norm, ...] = ()  # where norms are written for a compiler that fuses them; empty: the engine's own
     flop: int  # a picture at the trained size, 2 a multiply-add, convolutions only
     bytes: int  # of the graph and the weights that it reads
     working: int | None = None  # bytes of its values that are alive at once, for a picture at the trained size
