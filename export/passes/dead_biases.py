@@ -22,7 +22,7 @@ def drop_dead_biases(model: ir.Model) -> Outcome:
     for node in model.graph:
         if node.op_type not in _CONVOLUTIONS or len(node.inputs) < 3 or node.inputs[2] is None:
             continue
-        reason = _why_seen(node.outputs[0], set())
+        reason = why_seen(node.outputs[0])
         if reason is None:
             node.resize_inputs(2)
             fired += 1
@@ -32,27 +32,13 @@ def drop_dead_biases(model: ir.Model) -> Outcome:
     return Outcome(fired, tuple(declined))
 
 
-def _why_seen(value: ir.Value, asked: set[ir.Value]) -> str | None:
-    """Why a number added to a whole channel of this value changes the graph's output; None where it does not.
-
-    `asked`: values that another branch has led to already.
-    """
-    if value in asked:
-        return None
-    asked.add(value)
-    if value.is_graph_output():
-        return "the graph's output depends on it"
-    for node in readers(value):
-        if node.op_type == "InstanceNormalization" and node.inputs[0] is value:
-            continue
-        reason = _why_not_a_constant(node, value) or _why_seen(node.outputs[0], asked)
-        if reason is not None:
-            return reason
-    return None
+def why_seen(value: ir.Value) -> str | None:
+    """Why a number added to a whole channel of this value changes the graph's output; None where it does not."""
+    return _why_seen(value, set())
 
 
-def _why_not_a_constant(node: ir.Node, value: ir.Value) -> str | None:
-    """Why a node does not turn a number on a whole channel into another such number."""
+def why_no_constant(node: ir.Node, value: ir.Value) -> str | None:
+    """Why a node does not turn a number on a whole channel of that input into another such number; or None."""
     borderless = not any(node.attributes.get_ints("pads", [0])) and (
         node.attributes.get_string("auto_pad", "NOTSET") in {"NOTSET", "VALID"}
     )
@@ -64,3 +50,19 @@ def _why_not_a_constant(node: ir.Node, value: ir.Value) -> str | None:
         or (node.op_type == "Conv" and borderless and numbers(node.inputs[1]) is not None and node.inputs[0] is value)
     )
     return None if passes else f"{node.name} ({node.op_type}) sees it"
+
+
+def _why_seen(value: ir.Value, asked: set[ir.Value]) -> str | None:
+    """`asked`: values that another branch has led to already."""
+    if value in asked:
+        return None
+    asked.add(value)
+    if value.is_graph_output():
+        return "the graph's output depends on it"
+    for node in readers(value):
+        if node.op_type == "InstanceNormalization" and node.inputs[0] is value:
+            continue
+        reason = why_no_constant(node, value) or _why_seen(node.outputs[0], asked)
+        if reason is not None:
+            return reason
+    return None

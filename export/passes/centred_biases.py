@@ -1,0 +1,151 @@
+"""Norms whose planes are centred on nought beforehand, by the bias of a convolution in front.
+
+    Norm(Conv(x, W, b) + rest)  ->  Norm(Conv(x, W, b - u) + rest),  u the channels' usual means of what is normalised
+
+Exact: where only norms see a number that is added to a whole channel, any bias gives the same output. But digits are
+lost when a mean of 100 stds is taken away, in half's x - m and in float32's mean(x x) - m m alike; with the usual mean
+gone beforehand, hardly anything is left to take away, at no cost.
+
+A shift goes on: through sums, means and repetitions as it is, through a 1x1 convolution as its weights make it. Norms
+further down count in what reaches them, so the means of one run over the calibration's pictures serve for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from starcast.export.constants import add_constant
+from starcast.export.passes.dead_biases import why_no_constant, why_seen
+from starcast.export.passes.facts import numbers, scalar
+from starcast.export.passes.instance_norms import instance_norms
+from starcast.export.passes.rule import Outcome
+
+Channels = NDArray[np.float64]  # [C]
+_CONVOLUTIONS = {"Conv", "ConvTranspose"}
+
+
+@dataclass(frozen=True)
+class Centring(Outcome):
+    """What was done. `shifts`: what is now added to each channel of a norm's input, by the norm's name."""
+
+    shifts: Mapping[str, Channels] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Free:
+    """Convolutions whose biases are free, and the value whose channels they shift alike: their output, or the picture
+    that several of them are interleaved to. `factor`: what a shift is multiplied by on its way to the norm."""
+
+    nodes: tuple[ir.Node, ...]
+    value: ir.Value
+    factor: float = 1.0
+
+
+def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centring:
+    """Give convolutions biases that centre the norms' inputs, in place.
+
+    `means` [C] by the norm's name: of each channel of its input, in the graph as it is, biases and all.
+    """
+    graph = model.graph
+    added: dict[ir.Value, Channels] = {}
+    centred: set[ir.Value] = set()
+    declined = []
+    norms = [norm for norm in instance_norms(graph) if norm.name in means]
+    for norm in norms:
+        mean = np.asarray(means[norm.name], np.float64)
+        free = next((found for found in _in_front(norm.x) if not _reached(graph, found, mean) & centred), None)
+        if free is None:
+            declined.append(f"{norm.name}: no convolution in front of it has a bias that only this norm sees first")
+            continue
+        added[free.value] = -(mean + _shifts(graph, added).get(norm.x, 0.0)) / free.factor
+        centred.add(norm.x)
+        for node in free.nodes:
+            _add_to_bias(graph, node, added[free.value])
+    reaching = _shifts(graph, added)
+    shifts = {norm.name: reaching.get(norm.x, np.zeros(len(means[norm.name]))) for norm in norms}
+    return Centring(len(norms) - len(declined), tuple(declined), shifts)
+
+
+def _reached(graph: ir.Graph, free: _Free, like: Channels) -> set[ir.Value]:
+    """The values that a bias shifts."""
+    return set(_shifts(graph, {free.value: np.ones_like(like)}))
+
+
+def _in_front(value: ir.Value, factor: float = 1.0) -> Iterator[_Free]:
+    """Convolutions that can shift a value."""
+    node = value.producer()
+    if node is None:
+        return
+    if node.op_type in _CONVOLUTIONS and why_seen(value) is None:
+        yield _Free((node,), value, factor)
+    elif node.op_type == "DepthToSpace" and (phases := _phases(node)) and why_seen(value) is None:
+        yield _Free(phases, value, factor)
+    elif node.op_type == "Add":
+        for branch in node.inputs:
+            if branch is not None:
+                yield from _in_front(branch, factor)
+    elif (first := node.inputs[0]) is not None and why_no_constant(node, first) is None and node.op_type != "Conv":
+        yield from _in_front(first, factor * _multiplied(node))
+
+
+def _phases(interleave: ir.Node) -> tuple[ir.Node, ...]:
+    """The convolutions that a picture is interleaved of, one for each place in a square; none for another kind."""
+    stacked = interleave.inputs[0]
+    concat = stacked.producer() if stacked is not None else None
+    if concat is None or concat.op_type != "Concat" or interleave.attributes.get_string("mode", "DCR") != "DCR":
+        return ()
+    nodes = [value.producer() for value in concat.inputs if value is not None]
+    found = tuple(node for node in nodes if node is not None and node.op_type == "Conv")
+    return found if len(found) == interleave.attributes.get_int("blocksize", 0) ** 2 else ()
+
+
+def _multiplied(node: ir.Node) -> float:
+    """What a node that hands a shift on makes of it, where that is the same for all channels."""
+    number = scalar(node.inputs[1]) if node.op_type in {"Mul", "Div"} else None
+    if number is None:
+        return 1.0
+    return number if node.op_type == "Mul" else 1 / number
+
+
+def _shifts(graph: ir.Graph, added: Mapping[ir.Value, Channels]) -> dict[ir.Value, Channels]:
+    """What the additions come to at every value that they reach before a norm."""
+    shifts: dict[ir.Value, Channels] = {}
+    for node in graph:
+        [output, *_] = node.outputs
+        parts = [_handed_on(node, value, shifts[value]) for value in node.inputs if value in shifts]
+        if output in added:
+            parts.append(added[output])
+        if parts and node.op_type != "InstanceNormalization":
+            shifts[output] = np.sum(parts, axis=0)
+    return shifts
+
+
+def _handed_on(node: ir.Node, value: ir.Value, shift: Channels) -> Channels:
+    if node.op_type != "Conv":
+        return shift * _multiplied(node)
+    weight = _float64(node.inputs[1])
+    inputs = weight.shape[1]  # of a group
+    groups = len(shift) // inputs
+    each = weight.sum(axis=(2, 3)).reshape(groups, -1, inputs)
+    made: Channels = np.einsum("goi,gi->go", each, shift.reshape(groups, inputs)).ravel()
+    return made
+
+
+def _add_to_bias(graph: ir.Graph, node: ir.Node, shift: Channels) -> None:
+    """Convolutions may have lost their bias as a dead one."""
+    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    changed = shift if bias is None else _float64(bias) + shift
+    node.resize_inputs(3)
+    node.replace_input_with(2, add_constant(graph, f"{node.name}.bias.centred", changed.astype(np.float32)))
+
+
+def _float64(value: ir.Value | None) -> Channels:
+    array = numbers(value)
+    assert array is not None
+    return array.astype(np.float64)

@@ -1,0 +1,108 @@
+"""Frame graphs in half precision: float16 or bfloat16 from the first convolution to the last.
+
+What scales the picture in front of the first convolution, what comes behind the last one up to the bytes, and all
+work on the style stay in float32: numbers of no account for time, and a scale of 255 grey levels would cost digits.
+
+Nothing but the types is changed, so this says in the graph what a strongly typed engine is to do; no engine flag.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
+
+from starcast.errors import OptionError
+from starcast.export.constants import add_constant
+from starcast.export.passes.facts import numbers
+from starcast.export.passes.instance_norms import instance_norms
+
+_CONVOLUTIONS = {"Conv", "ConvTranspose"}
+_FIRST_ALONE = {"Resize"}  # operators whose other inputs are float32, or no numbers of the picture
+_SINCE = {ir.DataType.FLOAT16: 18, ir.DataType.BFLOAT16: 22}  # the opset from which convolutions have the type
+
+
+def to_half(model: ir.Model, kind: ir.DataType) -> None:
+    """Make a float32 frame graph one of FLOAT16 or BFLOAT16, in place.
+
+    InstanceNormalization nodes, and the Mul and Add of AdaIN behind them, are left with half planes and float32
+    scales and shifts, which no engine takes: `spell_norms` must follow. Raises OptionError where a weight is too
+    large for float16.
+    """
+    graph = model.graph
+    _set_types(model)
+    graph.opset_imports[""] = max(graph.opset_imports[""], _SINCE[kind])
+    conversion = _Conversion(graph, kind)
+    for node in list(graph):
+        conversion.visit(node)
+    RemoveUnusedNodesPass()(model)
+
+
+class _Conversion:
+    """Walks a graph in running order. A value is `mapped` where it is computed from a convolution's output."""
+
+    def __init__(self, graph: ir.Graph, kind: ir.DataType) -> None:
+        self._graph, self._kind = graph, kind
+        self._mapped: set[ir.Value] = set()
+        self._before_last = _in_front_of_convolutions(graph)
+        self._in_norms = {node for norm in instance_norms(graph) for node in norm.nodes}
+        self._casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+
+    def visit(self, node: ir.Node) -> None:
+        mapped = [index for index, value in enumerate(node.inputs) if value in self._mapped]
+        if not mapped and node.op_type not in _CONVOLUTIONS:
+            return
+        self._mapped.update(node.outputs)
+        if node.op_type not in _CONVOLUTIONS and node not in self._before_last:
+            for index in mapped:
+                self._give(node, index, ir.DataType.FLOAT)
+            return
+        for index in range(1 if node.op_type in _FIRST_ALONE else len(node.inputs)):
+            if index in mapped or node not in self._in_norms:
+                self._give(node, index, self._kind)
+        for value in node.outputs:
+            if value.dtype == ir.DataType.FLOAT:
+                value.type = ir.TensorType(self._kind)
+
+    def _give(self, node: ir.Node, index: int, kind: ir.DataType) -> None:
+        """Have an input of a node in that type, if it is one of numbers with a fraction."""
+        value = node.inputs[index]
+        if value is None or value.dtype == kind or value.dtype not in {ir.DataType.FLOAT, self._kind}:
+            return
+        if (value, kind) not in self._casts:
+            self._casts[value, kind] = self._converted(value, kind, node)
+        node.replace_input_with(index, self._casts[value, kind])
+
+    def _converted(self, value: ir.Value, kind: ir.DataType, reader: ir.Node) -> ir.Value:
+        array = numbers(value)
+        name = f"{value.name}.{kind.name.lower()}"
+        if array is not None:
+            largest = float(np.abs(array).max(initial=0))
+            if kind == ir.DataType.FLOAT16 and largest > np.finfo(np.float16).max:
+                raise OptionError(
+                    f"{reader.name} has a weight of {largest:.3g}, more than fp16 holds (65504): "
+                    "take --precision bf16 or fp32 for this checkpoint"
+                )
+            return add_constant(self._graph, name, array.astype(kind.numpy()))
+        cast = ir.node("Cast", [value], {"to": kind}, name=name)
+        cast.outputs[0].name, cast.outputs[0].type = name, ir.TensorType(kind)
+        self._graph.insert_before(reader, cast)
+        return cast.outputs[0]
+
+
+def _in_front_of_convolutions(graph: ir.Graph) -> set[ir.Node]:
+    """The nodes whose output some convolution depends on."""
+    found: set[ir.Node] = set()
+    for node in reversed(graph):
+        if node.op_type in _CONVOLUTIONS or node in found:
+            found.update(producer for value in node.inputs if value is not None and (producer := value.producer()))
+    return found
+
+
+def _set_types(model: ir.Model) -> None:
+    """Every value's type, as the format's own inference finds it. Shapes stay as they are."""
+    inferred = model.clone()
+    ShapeInferencePass()(inferred)
+    for node, twin in zip(model.graph, inferred.graph, strict=True):
+        for value, found in zip(node.outputs, twin.outputs, strict=True):
+            value.type = found.type

@@ -1,0 +1,139 @@
+"""Instance norms written as plain arithmetic that a compiler fuses with what stands before and behind them.
+
+    z = Cast(x, float)            m = mean(z)            v = Max(mean(z z) - m m, 0)         "one-pass"
+                                                         v = mean((z - m) (z - m))           "two-pass"
+    a = scale / Sqrt(v + eps)     m' = Cast(m, half)     k = shift + (m' - m) a
+    y = (x - m') Cast(a, half) + Cast(k, half)
+
+TensorRT's own norm wants its planes one after the other, so that every norm costs two transposes, and nothing fuses
+into it. Of this, it makes two kernels: sums and squares in one, and everything from x - m' on in the other, with the
+activation behind it. Why each part is as it is:
+
+- The statistics are float32: half's squares overflow from 256 on.
+- One pass, because the two sums then are one kernel. It loses digits as (mean / std)² grows: see norm_ranges.py.
+- x - m' is exact in half where x is near m', and what m' lacks comes back in k. x a + b instead would lose 10 to 1000
+  times more where planes are shifted, and cost the same.
+- x is cast once for the statistics and read again in half: a float32 copy with two readers would be written out.
+- The mean of a large plane is taken over columns, then over rows, which are two kernels without a float32 copy; on
+  small planes one does.
+
+In a float32 graph there is no cast, and m' = m.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+import onnx_ir as ir
+
+from starcast.export.constants import add_constant
+from starcast.export.passes.facts import numbers
+from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
+from starcast.export.shapes import at_size, one_picture
+
+Statistics = Literal["one-pass", "two-pass"]
+LARGE = 128**2  # pixels: the mean of larger planes is taken in two stages
+
+
+def spell_norms(model: ir.Model, side: int, statistics: Mapping[str, Statistics]) -> int:
+    """Rewrite every instance norm of a frame graph, in place; gives how many.
+
+    `side` is the trained picture's: it decides which planes are large. `statistics` by the norm's name; a norm that
+    is not named takes two passes. The graph may be in float32, or as `to_half` leaves it.
+    """
+    pixels = _pixels(model, side)
+    norms = list(instance_norms(model.graph))
+    for norm in norms:
+        _Spelling(model.graph, norm).write(statistics.get(norm.name, "two-pass"), staged=pixels[norm.name] > LARGE)
+    return len(norms)
+
+
+def _pixels(model: ir.Model, side: int) -> dict[str, int]:
+    """How large the plane of each norm is, by its name."""
+    untyped = model.clone()
+    for node in untyped.graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.type = None
+    found = {}
+    for norm in instance_norms(at_size(untyped, one_picture(side)).graph):
+        shape = norm.nodes[0].outputs[0].shape
+        assert shape is not None
+        height, width = shape[2:]
+        assert isinstance(height, int)
+        assert isinstance(width, int)
+        found[norm.name] = height * width
+    return found
+
+
+class _Spelling:
+    """Adds the nodes of one norm in front of it, each called NORM.WHAT."""
+
+    def __init__(self, graph: ir.Graph, norm: InstanceNorm) -> None:
+        self._graph, self._norm = graph, norm
+        self._number = itertools.count(1)
+        self._kind = norm.x.dtype or ir.DataType.FLOAT
+        self._last = norm.nodes[-1]
+
+    def write(self, statistics: Statistics, *, staged: bool) -> None:
+        x = self._norm.x
+        wide = self._cast(x, ir.DataType.FLOAT)
+        mean = self._mean(wide, staged)
+        if statistics == "one-pass":
+            squares = self._mean(self._add("Mul", wide, wide), staged)
+            less = self._add("Sub", squares, self._add("Mul", mean, mean))
+            # rounding may take a flat plane's below nought, and its root would be no number
+            variance = self._add("Max", less, self._constant("nought", 0.0))
+        else:
+            centred = self._add("Sub", wide, mean)
+            variance = self._mean(self._add("Mul", centred, centred), staged)
+        raised = self._add("Add", variance, self._constant(f"epsilon.{self._norm.epsilon:.9g}", self._norm.epsilon))
+        scale, shift = self._per_plane(self._norm.scale), self._per_plane(self._norm.shift)
+        factor = self._add("Mul", scale, self._add("Reciprocal", self._add("Sqrt", raised)))
+        near = self._cast(mean, self._kind)
+        if near is not mean:
+            lacking = self._add("Sub", self._cast(near, ir.DataType.FLOAT), mean)
+            shift = self._add("Add", shift, self._add("Mul", lacking, factor))
+        scaled = self._add("Mul", self._add("Sub", x, near), self._cast(factor, self._kind))
+        self._replace(self._add("Add", scaled, self._cast(shift, self._kind)))
+
+    def _replace(self, result: ir.Value) -> None:
+        old = self._norm.output
+        result.name, result.shape = old.name, old.shape
+        old.replace_all_uses_with(result, replace_graph_outputs=True)
+        self._graph.remove(reversed(self._norm.nodes), safe=True)
+
+    def _mean(self, value: ir.Value, staged: bool) -> ir.Value:
+        for axes in ([3], [2]) if staged else ([2, 3],):
+            name = f"axes.{'.'.join(map(str, axes))}"
+            value = self._add("ReduceMean", value, add_constant(self._graph, name, np.array(axes, np.int64)))
+        return value
+
+    def _per_plane(self, value: ir.Value) -> ir.Value:
+        """A scale or shift in float32 that multiplies [N, C, H, W]."""
+        array = numbers(value)
+        if array is not None and array.ndim == 1:
+            return add_constant(self._graph, f"{value.name}.column", array.astype(np.float32)[None, :, None, None])
+        return self._cast(value, ir.DataType.FLOAT)
+
+    def _cast(self, value: ir.Value, kind: ir.DataType) -> ir.Value:
+        if (value.dtype or ir.DataType.FLOAT) == kind:
+            return value
+        return self._add("Cast", value, to=kind, kind=kind)
+
+    def _constant(self, name: str, number: float) -> ir.Value:
+        return add_constant(self._graph, name, np.array(number, np.float32))
+
+    def _add(
+        self, operator: str, *inputs: ir.Value, kind: ir.DataType | None = None, **attributes: ir.DataType
+    ) -> ir.Value:
+        """One node more; its output's type is the first input's, where no other is given."""
+        node = ir.node(operator, list(inputs), attributes or None, name=f"{self._norm.name}.{next(self._number):02}")
+        [output] = node.outputs
+        output.name = node.name
+        output.type = ir.TensorType(kind or inputs[0].dtype or ir.DataType.FLOAT)
+        self._graph.insert_before(self._last, node)
+        return output
