@@ -1,0 +1,130 @@
+"""What is asked of the card's driver: memory, page-locked host memory, streams, events, copies, CUDA graphs.
+
+Two packages do it: cuda-python (its bindings), and PyCUDA. Both on the device's primary context, which the engines and
+PyTorch use as well, so that all of them see each other's memory. Handles and addresses are plain numbers.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import EngineError, MissingExtraError
+from starcast.runtime.cuda.gpu import Gpu
+
+
+class Driver(Protocol):
+    """One hold on the primary context. Everything but `active` and `close` is to be called within `active`.
+
+    Every method raises EngineError where the driver refuses.
+    """
+
+    name: str
+    captures: bool  # whether it records CUDA graphs
+
+    @classmethod
+    def gpu(cls) -> Gpu:
+        """The card, without a context on it. Raises EngineError, with a clause, where there is none."""
+
+    def close(self) -> None:
+        """Let go of the context."""
+
+    def active(self) -> AbstractContextManager[None]:
+        """Makes the context this thread's current one within the block; the one before comes back after it."""
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes of the card that are free, and all of them."""
+
+    def allocate(self, size: int) -> int:
+        """The address of so many bytes on the card."""
+
+    def free(self, address: int) -> None: ...
+
+    def pinned(self, size: int) -> NDArray[np.uint8]:
+        """Host memory that the card copies from and to on its own: bytes [size]."""
+
+    def free_pinned(self, buffer: NDArray[np.uint8]) -> None: ...
+
+    def stream(self) -> int:
+        """A queue that does not wait for the default one."""
+
+    def end_stream(self, stream: int) -> None: ...
+
+    def event(self) -> int:
+        """A mark to be set in a stream; it takes no time stamp."""
+
+    def end_event(self, event: int) -> None: ...
+
+    def record(self, event: int, stream: int) -> None:
+        """Set the mark behind what the stream has to do by now."""
+
+    def wait(self, stream: int, event: int) -> None:
+        """What is given to the stream from now on begins when the mark has been passed."""
+
+    def wait_for(self, stream: int, other: int) -> None:
+        """The same for all that someone else's stream has to do by now."""
+
+    def to_device(self, address: int, source: NDArray[Any], stream: int) -> None:
+        """Copy page-locked host memory to the card."""
+
+    def to_host(self, target: NDArray[Any], address: int, stream: int) -> None:
+        """Copy from the card to page-locked host memory."""
+
+    def on_device(self, target: int, source: int, size: int, stream: int) -> None:
+        """Copy between two places of the card."""
+
+    def begin_capture(self, stream: int) -> None:
+        """What this thread gives to the stream from now on is recorded and not done."""
+
+    def end_capture(self, stream: int) -> int:
+        """What was recorded, ready to be launched."""
+
+    def launch(self, graph: int, stream: int) -> None: ...
+
+    def end_graph(self, graph: int) -> None: ...
+
+    def synchronise(self, stream: int | None = None) -> None:
+        """Wait for a stream, or for everything in the context."""
+
+
+def implementation() -> type[Driver]:
+    """The class that there is a package for. Raises MissingExtraError, with a clause."""
+    # a namespace package: of `cuda` alone, a toolkit may be what is installed
+    if _installed("cuda") and _installed("cuda.bindings"):
+        from starcast.runtime.cuda.cuda_python import CudaPython
+
+        return CudaPython
+    if _installed("pycuda"):
+        from starcast.runtime.cuda.by_pycuda import ByPyCuda
+
+        return ByPyCuda
+    raise MissingExtraError("neither cuda-bindings nor pycuda is installed, which ask for cards")
+
+
+def open_driver() -> Driver:
+    """A hold on the first card's primary context. Raises MissingExtraError, EngineError."""
+    return implementation()()
+
+
+def refusal(call: str, code: str, size: int | None = None) -> EngineError:
+    """The sentence for a call that the driver refused with a code of its own."""
+    if "OUT_OF_MEMORY" in code.upper() or "out of memory" in code.lower():
+        what = "" if size is None else f" for {max(1, size >> 20)} MiB"
+        return EngineError(
+            f"the card has no memory left{what} ({call}): translate smaller batches or pictures, or end other "
+            "programs that use the card"
+        )
+    return EngineError(
+        f"the NVIDIA driver failed in {call} ({code}): start again; if it happens again, update the driver"
+    )
+
+
+def _installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except (ImportError, ValueError):  # ValueError: a stand-in without a spec, as tests put in
+        return False
