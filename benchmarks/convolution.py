@@ -108,7 +108,7 @@ def _with_pytorch(precision: str, threads: int, weight: Floats, picture: Floats)
 def _with_onnx(engine: str, precision: str, threads: int, weight: Floats, picture: Floats, folder: Path) -> Call:
     import onnx
 
-    from starcast.runtime.backends.base import EngineOptions
+    from starcast.runtime.backends.base import EngineOptions, GraphFile
     from starcast.runtime.backends.choose import BACKENDS
 
     shape = list(picture.shape)
@@ -120,7 +120,7 @@ def _with_onnx(engine: str, precision: str, threads: int, weight: Floats, pictur
     )  # fmt: skip
     file = folder / f"{shape[1]}x{shape[2]}.onnx"
     onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)]), file)
-    session = BACKENDS[engine].open(file, EngineOptions(threads=threads, precision=precision))
+    session = BACKENDS[engine].open(GraphFile(file), EngineOptions(threads=threads, precision=precision))
     return lambda: session.run({"x": picture})
 
 

@@ -39,11 +39,11 @@ def _open_bundle(row: Row, style: NDArray[np.float32]) -> Run:
 
 def _open_graph(row: Row, style: NDArray[np.float32]) -> Run:
     """A graph that nothing of ours has touched, with our settings of the engine: the graph is what is compared."""
-    from starcast.runtime.backends.base import EngineOptions
+    from starcast.runtime.backends.base import EngineOptions, GraphFile
     from starcast.runtime.backends.choose import BACKENDS
 
     options = EngineOptions(threads=row.threads, precision=row.precision)
-    session = BACKENDS[row.engine].open(row.source, options)
+    session = BACKENDS[row.engine].open(GraphFile(row.source), options)
 
     def run(images: Images) -> Images:
         translated: Images = session.run({"image": images, "style": style})

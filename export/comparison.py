@@ -15,7 +15,7 @@ from onnx_ir import external_data
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor
 
-from starcast.runtime.backends.base import EngineOptions
+from starcast.runtime.backends.base import EngineOptions, GraphFile
 from starcast.runtime.backends.ncnn import Ncnn, NcnnSession
 from starcast.train.networks.stargan_v2 import Generator
 
@@ -81,7 +81,7 @@ class NcnnCandidate:
 
     def __init__(self, param: Path, product: Path) -> None:
         """`product` makes scales and shifts of styles."""
-        session = Ncnn().open(param, EngineOptions())
+        session = Ncnn().open(GraphFile(param), EngineOptions())
         assert isinstance(session, NcnnSession)
         self._session = session
         self._product = open_session(product)

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import BundleError
-from starcast.runtime.backends import cache
-from starcast.runtime.backends.base import Backend, EngineOptions, Session
+from starcast.runtime.backends.base import Backend, EngineOptions, GraphFile, Session
 from starcast.runtime.bundle import Bundle, Variant
 
 # engines take more than the values that are alive: at 1024 px OpenVINO 1.5 times as much, ONNX Runtime 2.1 times
@@ -64,10 +63,10 @@ class Frames:
         """The session of a graph of the bundle, after the hashes of its files have been checked."""
         if graph not in self._sessions:
             path, digest = self._bundle.graph(graph)
-            kept = digest if self._bundle.graph_bytes(graph) >= cache.SMALLEST else None
+            file = GraphFile(path, digest, self._bundle.graph_bytes(graph), self._bundle.path)
             # styles are made once and cost nothing beside a picture: their graphs stay exact
             precision = self.variant.precision if graph == self.variant.file else "fp32"
-            self._sessions[graph] = self.engine.open(path, replace(self._options, precision=precision), kept)
+            self._sessions[graph] = self.engine.open(file, replace(self._options, precision=precision))
         return self._sessions[graph]
 
     def close(self) -> None:

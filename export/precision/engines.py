@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from starcast.export.comparison import Trial, open_session
 from starcast.export.precision.quality import Translate, measure, worse_of
-from starcast.runtime.backends.base import Backend, EngineOptions
+from starcast.runtime.backends.base import Backend, EngineOptions, GraphFile
 from starcast.runtime.backends.openvino import OpenVINO, lacks
 from starcast.runtime.bundle import Quality
 
@@ -48,7 +48,7 @@ def quality_on(
 @contextmanager
 def _opened(backend: Backend, graph: Path, precision: str, product: Path | None) -> Iterator[Translate]:
     scales = open_session(product) if product is not None else None
-    session = backend.open(graph, EngineOptions(precision=precision))
+    session = backend.open(GraphFile(graph), EngineOptions(precision=precision))
 
     def translate(trial: Trial) -> NDArray[np.uint8]:
         if scales is None:

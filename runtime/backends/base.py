@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from starcast.runtime.bundle import Variant
+from starcast.runtime.bundle import Bundle, Variant
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -26,11 +26,26 @@ class EngineOptions:
     cache: Path | None = None  # folder for compiled models; None: the user's cache
 
 
+@dataclass(frozen=True)
+class GraphFile:
+    """A graph to be opened: its file, a hash that stands for it and the weights beside it (None: nothing is kept of
+    it), how large both are, and the folder of its bundle, which messages name."""
+
+    path: Path
+    digest: str | None = None
+    bytes: int = 0
+    bundle: Path | None = None
+
+
 class Session(Protocol):
     """One compiled graph. Safe to use from one thread at a time."""
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
         """The graph's only output for the named inputs. Raises EngineError."""
+
+    def why_not(self, height: int, width: int) -> str | None:
+        """Why pictures of that size cannot be run, as a clause, or None: most engines take every size."""
+        return None
 
     def close(self) -> None:
         """Free what the engine holds; running after it is a mistake."""
@@ -41,6 +56,7 @@ class Backend(Protocol):
 
     name: str
     extra: str  # the extra of pyproject.toml that installs it
+    on_card: bool = False  # its sessions take and give arrays that are on the graphics card, too
 
     def absent(self) -> str | None:
         """Why the engine cannot run on this machine, or None. Imports the engine only if it is installed."""
@@ -48,15 +64,19 @@ class Backend(Protocol):
     def supports(self, variant: Variant) -> str | None:
         """Why it cannot run this variant, or None."""
 
+    def ready(self, bundle: Bundle, variant: Variant) -> str | None:
+        """What is still to be done before it runs this variant, which it supports, as a sentence with the command; or
+        None. Asked of an engine that is not absent. Raises BundleError where a file has changed."""
+        return None
+
     def version(self) -> str:
         """The engine's version, where it is not absent."""
 
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
         """The devices that the engine knows here, each with the reason why it does not open `graph`, or None."""
 
-    def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
-        """Compile an ONNX graph. With `digest`, a hash that stands for the graph and its weights, its compiled form
-        may be kept for the next start. Raises EngineError."""
+    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
+        """Compile an ONNX graph, or take what was kept of it at an earlier start. Raises EngineError."""
 
 
 def one_line(error: BaseException, most: int = 240) -> str:

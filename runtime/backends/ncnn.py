@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError, MissingExtraError
-from starcast.runtime.backends.base import Arrays, Backend, EngineOptions, Session, one_line
+from starcast.runtime.backends.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
 from starcast.runtime.backends.onnxruntime import OnnxRuntime
 from starcast.runtime.backends.openvino import OpenVINO
 from starcast.runtime.bundle import NCNN_GRAPH, NCNN_WEIGHTS, Variant
@@ -74,7 +74,7 @@ def _cards() -> int:
         return int(engine().get_gpu_count())
 
 
-class Ncnn:
+class Ncnn(Backend):
     """Opens ncnn's graphs, to run on the CPU."""
 
     name = "ncnn"
@@ -96,12 +96,13 @@ class Ncnn:
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
         return {"CPU": None}  # it reads no ONNX graphs: there is nothing to try
 
-    def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
-        if graph.suffix != NCNN_GRAPH:
-            return _reader_of_onnx(graph).open(graph, options, digest)
+    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
+        path = graph.path
+        if path.suffix != NCNN_GRAPH:
+            return _reader_of_onnx(path).open(graph, options)
         net = engine().Net()
         self._configure(net, options)
-        for load, file in ((net.load_param, graph), (net.load_model, graph.with_suffix(NCNN_WEIGHTS))):
+        for load, file in ((net.load_param, path), (net.load_model, path.with_suffix(NCNN_WEIGHTS))):
             with _overheard() as said:
                 code = load(str(file))
             if code != 0:
@@ -109,7 +110,7 @@ class Ncnn:
                     f"{file} is refused by ncnn {self.version()} ({' '.join(said) or f'code {code}'}): "
                     "export the bundle again, or update ncnn"
                 )
-        return NcnnSession(graph, net, _conditions(graph))
+        return NcnnSession(path, net, _conditions(path))
 
     def _configure(self, net: Any, options: EngineOptions) -> None:
         """Float32 throughout, whatever the processor offers."""
@@ -142,7 +143,7 @@ class NcnnVulkan(Ncnn):
             net.set_vulkan_device(0)
 
 
-class NcnnSession:
+class NcnnSession(Session):
     """One graph, loaded."""
 
     def __init__(self, graph: Path, net: Any, conditions: int) -> None:

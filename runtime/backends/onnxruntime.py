@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from starcast.errors import EngineError
 from starcast.runtime.backends import cache
-from starcast.runtime.backends.base import Arrays, EngineOptions, Session, one_line
+from starcast.runtime.backends.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
 from starcast.runtime.bundle import Variant
 from starcast.runtime.cores import engine_threads
 
 
-class OnnxRuntime:
+class OnnxRuntime(Backend):
     """Opens ONNX graphs with ONNX Runtime's CPU provider."""
 
     name = "onnxruntime"
@@ -55,27 +55,29 @@ class OnnxRuntime:
                 found[provider] = None if opened[0] == provider else "its libraries do not load"
         return found
 
-    def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
+    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
         import onnxruntime
+
+        path = graph.path
 
         onnxruntime.disable_telemetry_events()  # Windows builds have them
         try:
             session = None
-            if digest is not None:
-                facts = (digest, self.name, onnxruntime.__version__)
+            if graph.digest is not None and graph.bytes >= cache.SMALLEST:
+                facts = (graph.digest, self.name, onnxruntime.__version__)
                 session = cache.opened(
-                    options.cache, facts, lambda: _optimised(graph, options),
-                    lambda held: _loaded(held, graph.parent, options), _errors(),
+                    options.cache, facts, lambda: _optimised(path, options),
+                    lambda held: _loaded(held, path.parent, options), _errors(),
                 )  # fmt: skip
-            return OnnxRuntimeSession(graph, session or _session(graph, options))
+            return OnnxRuntimeSession(path, session or _session(path, options))
         except _errors() as error:
             raise EngineError(
-                f"{graph} is refused by ONNX Runtime {onnxruntime.__version__} ({one_line(error)}): "
+                f"{path} is refused by ONNX Runtime {onnxruntime.__version__} ({one_line(error)}): "
                 "export the bundle again, or update onnxruntime"
             ) from error
 
 
-class OnnxRuntimeSession:
+class OnnxRuntimeSession(Session):
     """One graph, compiled."""
 
     def __init__(self, graph: Path, session: Any) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import EngineError
 from starcast.runtime.backends import cache
-from starcast.runtime.backends.base import Arrays, EngineOptions, Session, one_line
+from starcast.runtime.backends.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
 from starcast.runtime.bundle import Variant
 from starcast.runtime.cores import engine_threads
 from starcast.runtime.processor import processor
@@ -46,7 +46,7 @@ def engine() -> ModuleType:
             sys.modules[_TELEMETRY] = known
 
 
-class OpenVINO:
+class OpenVINO(Backend):
     """Opens ONNX graphs with OpenVINO's CPU plug-in."""
 
     name = "openvino"
@@ -80,23 +80,24 @@ class OpenVINO:
                 found[device] = None
         return found
 
-    def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> Session:
+    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
+        path = graph.path
         lacking = lacks(options.precision)
         if lacking is not None:
-            raise EngineError(f"{graph} cannot be run in {options.precision} here ({lacking}): use --precision fp32")
+            raise EngineError(f"{path} cannot be run in {options.precision} here ({lacking}): use --precision fp32")
         settings = _settings(options)
         try:
             model = None
-            if digest is not None:
-                facts = (digest, self.name, engine().__version__, options.precision)
+            if graph.digest is not None and graph.bytes >= cache.SMALLEST:
+                facts = (graph.digest, self.name, engine().__version__, options.precision)
                 model = cache.opened(
-                    options.cache, facts, lambda: _exported(graph, settings),
+                    options.cache, facts, lambda: _exported(path, settings),
                     lambda held: _core().import_model(held, "CPU", settings), (RuntimeError,),
                 )  # fmt: skip
-            return OpenVINOSession(graph, model or _core().compile_model(str(graph), "CPU", settings))
+            return OpenVINOSession(path, model or _core().compile_model(str(path), "CPU", settings))
         except (RuntimeError, OSError) as error:
             raise EngineError(
-                f"{graph} is refused by OpenVINO {self.version()} ({one_line(error)}): "
+                f"{path} is refused by OpenVINO {self.version()} ({one_line(error)}): "
                 "try --backend onnxruntime, or export the bundle again"
             ) from error
 
@@ -109,7 +110,7 @@ def lacks(precision: str) -> str | None:
     return f"{processor().name} has no bfloat16 arithmetic"
 
 
-class OpenVINOSession:
+class OpenVINOSession(Session):
     """One graph, compiled."""
 
     def __init__(self, graph: Path, model: Any) -> None:

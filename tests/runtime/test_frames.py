@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
-from starcast.runtime.backends import cache
-from starcast.runtime.backends.base import EngineOptions
+from starcast.runtime.backends.base import EngineOptions, GraphFile
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.frames import Frames
 
@@ -18,19 +13,20 @@ class Recorder:
     name = "recorder"
 
     def __init__(self) -> None:
-        self.opened: list[tuple[str, str | None, str]] = []
+        self.opened: list[tuple[GraphFile, str]] = []
 
-    def open(self, graph: Path, options: EngineOptions, digest: str | None = None) -> object:
-        self.opened.append((graph.name, digest, options.precision))
+    def open(self, graph: GraphFile, options: EngineOptions) -> object:
+        self.opened.append((graph, options.precision))
         return object()
 
 
-@pytest.mark.parametrize(("spare", "kept"), [(0, True), (1, False)])
-def test_a_graph_is_kept_compiled_if_it_is_large_with_its_weights(tiny_bundle, monkeypatch, spare, kept):
+def test_an_engine_learns_the_hash_the_size_and_the_bundle_of_a_graph(tiny_bundle):
     bundle = open_bundle(tiny_bundle)
     [variant] = bundle.manifest.variants
-    monkeypatch.setattr(cache, "SMALLEST", bundle.graph_bytes(variant.file) + spare)
     engine = Recorder()
-    Frames(bundle, engine, variant, EngineOptions())
-    digest = bundle.graph(variant.file)[1] if kept else None
-    assert engine.opened == [(Path(variant.file).name, digest, "fp32")]
+    frames = Frames(bundle, engine, variant, EngineOptions(precision="bf16"))
+    frames.session("mapping.onnx")
+    expected = [
+        GraphFile(*bundle.graph(name), bundle.graph_bytes(name), tiny_bundle) for name in (variant.file, "mapping.onnx")
+    ]
+    assert engine.opened == [(expected[0], "fp32"), (expected[1], "fp32")]

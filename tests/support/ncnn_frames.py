@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from small_graphs import graph
 
 from starcast.export.ncnn_graph import PARAM, WEIGHTS, ncnn_model
-from starcast.runtime.backends.base import EngineOptions
+from starcast.runtime.backends.base import EngineOptions, GraphFile
 from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.backends.ncnn import NcnnSession
 
@@ -44,7 +44,7 @@ def ncnn_session(model: ir.Model, folder: Path, engine: str = "ncnn", threads: i
     file = folder / f"graph{PARAM}"
     file.write_text(written.param)
     file.with_suffix(WEIGHTS).write_bytes(written.weights)
-    session = BACKENDS[engine].open(file, EngineOptions(threads=threads))
+    session = BACKENDS[engine].open(GraphFile(file), EngineOptions(threads=threads))
     assert isinstance(session, NcnnSession)
     return session
 

@@ -10,7 +10,7 @@ from starcast.export.passes.style_split import split_off_style
 from starcast.export.precision import engines
 from starcast.export.precision.engines import bf16_quality, quality_on, translated_in_float32
 from starcast.runtime.backends import openvino
-from starcast.runtime.backends.base import EngineOptions
+from starcast.runtime.backends.base import EngineOptions, GraphFile
 from starcast.runtime.backends.onnxruntime import OnnxRuntime
 from starcast.runtime.backends.openvino import OpenVINO
 
@@ -65,4 +65,4 @@ def test_a_processor_without_bf16_says_so_and_names_the_precision_that_works(tmp
     with pytest.raises(
         EngineError, match="cannot be run in bf16 here .*no bfloat16 arithmetic.*: use --precision fp32"
     ):
-        OpenVINO().open(tmp_path / "graph.onnx", EngineOptions(precision="bf16"))
+        OpenVINO().open(GraphFile(tmp_path / "graph.onnx"), EngineOptions(precision="bf16"))

@@ -36,10 +36,10 @@ class Engine:
     def version(self) -> str:
         return self.release
 
-    def open(self, graph, options, digest=None):
+    def open(self, graph, options):
         if self.refuses:
-            raise EngineError(f"{graph.name} is refused by {self.name}")
-        self.opened.append((graph.name, options.precision))
+            raise EngineError(f"{graph.path.name} is refused by {self.name}")
+        self.opened.append((graph.path.name, options.precision))
         return Session(self.run_s)
 
 

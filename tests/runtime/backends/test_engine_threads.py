@@ -42,12 +42,12 @@ import numpy as np
 from starcast.runtime import cores
 if quota:
     cores.cpu_quota = lambda: float(quota)
-from starcast.runtime.backends.base import EngineOptions
+from starcast.runtime.backends.base import EngineOptions, GraphFile
 from starcast.runtime.backends.choose import BACKENDS
 assert BACKENDS[name].absent() is None
 here = Path("/proc/self/task")
 before = len(list(here.iterdir()))
-session = BACKENDS[name].open(Path(graph), EngineOptions(threads=int(threads) if threads else None))
+session = BACKENDS[name].open(GraphFile(Path(graph)), EngineOptions(threads=int(threads) if threads else None))
 if Path(graph).suffix == ".param":
     feeds = {"image": np.zeros((1, 64, 64, 3), np.uint8), "gamma_beta": np.zeros((1, 3), np.float32)}
 else:

@@ -17,7 +17,7 @@ from small_graphs import graph as small_graph
 from starcast.errors import EngineError
 from starcast.export.weights import SharedWeights
 from starcast.runtime.backends import cache
-from starcast.runtime.backends.base import EngineOptions, one_line
+from starcast.runtime.backends.base import EngineOptions, GraphFile, one_line
 from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.doctor import PROBE
@@ -56,20 +56,25 @@ def graph(tmp_path) -> Path:
     return path
 
 
+def kept(graph: Path, size: int = cache.SMALLEST) -> GraphFile:
+    """A graph with a digest, large enough for its compiled form to be kept."""
+    return GraphFile(graph, "digest", size)
+
+
 @pytest.mark.parametrize("name", list(BACKENDS))
 def test_it_is_here_and_says_its_version(name):
     assert _here(name).version()[0].isdigit()
 
 
 def test_a_graph_runs_with_any_batch(backend, graph):
-    session = backend.open(graph, EngineOptions(threads=1))
+    session = backend.open(GraphFile(graph), EngineOptions(threads=1))
     np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
     np.testing.assert_array_equal(session.run({"x": X[:1], "y": Y}), 2 * X[:1] * Y)
     session.close()
 
 
 def test_an_output_is_the_callers_own(backend, graph):
-    session = backend.open(graph, EngineOptions(threads=1))
+    session = backend.open(GraphFile(graph), EngineOptions(threads=1))
     first = session.run({"x": X, "y": Y})
     session.run({"x": X * 0, "y": Y})
     np.testing.assert_array_equal(first, 2 * X * Y)
@@ -81,12 +86,12 @@ def test_an_output_is_the_callers_own(backend, graph):
 def test_a_file_that_is_no_graph_is_an_engine_error_of_one_sentence(backend, tmp_path, content):
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(EngineError, match=r"x\.onnx is refused by .*export the bundle again") as caught:
-        backend.open(tmp_path / "x.onnx", EngineOptions(threads=1))
+        backend.open(GraphFile(tmp_path / "x.onnx"), EngineOptions(threads=1))
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_inputs_that_do_not_fit_are_an_engine_error(backend, graph):
-    session = backend.open(graph, EngineOptions(threads=1))
+    session = backend.open(GraphFile(graph), EngineOptions(threads=1))
     with pytest.raises(EngineError, match=r"failed in .*double\.onnx .*: try a smaller batch") as caught:
         session.run({"x": np.zeros((2, 5), np.float32), "y": Y})
     assert len(str(caught.value).splitlines()) == 1
@@ -103,7 +108,7 @@ def test_weights_outside_the_bundle_are_not_read(backend, tmp_path):
     del model.graph.input[1]
     (tmp_path / "bundle/x.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(EngineError, match=r"x\.onnx is refused"):
-        backend.open(tmp_path / "bundle/x.onnx", EngineOptions(threads=1))
+        backend.open(GraphFile(tmp_path / "bundle/x.onnx"), EngineOptions(threads=1))
 
 
 @pytest.mark.parametrize("name", list(BACKENDS))
@@ -117,10 +122,10 @@ def test_a_variant_names_the_engines_that_it_was_made_for(name, tiny_bundle):
 
 def test_a_graph_is_kept_compiled_and_gives_the_same_numbers(backend, graph, tmp_path):
     options = EngineOptions(threads=1, cache=tmp_path / "cache")
-    first = backend.open(graph, options, "digest").run({"x": X, "y": Y})
+    first = backend.open(kept(graph), options).run({"x": X, "y": Y})
     [file] = (tmp_path / "cache").iterdir()
     before = file.read_bytes()
-    second = backend.open(graph, options, "digest").run({"x": X, "y": Y})
+    second = backend.open(kept(graph), options).run({"x": X, "y": Y})
     np.testing.assert_array_equal(first, second)
     assert [path.read_bytes() for path in (tmp_path / "cache").iterdir()] == [before]
 
@@ -132,7 +137,7 @@ def test_a_graph_with_weights_in_a_file_beside_it_is_loaded_as_it_was_kept(backe
     SharedWeights(tmp_path / "model/weights.data").write(model, tmp_path / "model/graph.onnx")
     options = EngineOptions(threads=1, cache=tmp_path / "cache")
     x = np.random.RandomState(1).standard_normal((2, 32)).astype(np.float32)
-    first = backend.open(tmp_path / "model/graph.onnx", options, "digest").run({"x": x})
+    first = backend.open(kept(tmp_path / "model/graph.onnx"), options).run({"x": x})
     loaded = []
     opened = cache.opened
 
@@ -141,7 +146,7 @@ def test_a_graph_with_weights_in_a_file_beside_it_is_loaded_as_it_was_kept(backe
         return loaded[-1]
 
     monkeypatch.setattr(cache, "opened", noted)
-    second = backend.open(tmp_path / "model/graph.onnx", options, "digest").run({"x": x})
+    second = backend.open(kept(tmp_path / "model/graph.onnx"), options).run({"x": x})
     assert loaded != [None]  # None: what was kept is refused, and the graph compiled anew at every start
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, np.maximum(x @ weight, 0), atol=1e-5)
@@ -149,21 +154,26 @@ def test_a_graph_with_weights_in_a_file_beside_it_is_loaded_as_it_was_kept(backe
 
 def test_a_damaged_compiled_graph_is_replaced(backend, graph, tmp_path):
     options = EngineOptions(threads=1, cache=tmp_path / "cache")
-    backend.open(graph, options, "digest")
+    backend.open(kept(graph), options)
     [file] = (tmp_path / "cache").iterdir()
     file.write_bytes(file.read_bytes()[:-20])
-    session = backend.open(graph, options, "digest")
+    session = backend.open(kept(graph), options)
     np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
 
 
 def test_a_whole_file_of_another_kind_is_compiled_again(backend, graph, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "_read", lambda _: b"whole, but no compiled graph")
-    session = backend.open(graph, EngineOptions(threads=1, cache=tmp_path / "cache"), "digest")
+    session = backend.open(kept(graph), EngineOptions(threads=1, cache=tmp_path / "cache"))
     np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
 
 
 def test_a_graph_without_a_digest_is_not_kept(backend, graph, tmp_path):
-    backend.open(graph, EngineOptions(threads=1, cache=tmp_path / "cache"))
+    backend.open(GraphFile(graph), EngineOptions(threads=1, cache=tmp_path / "cache"))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_small_graph_is_not_kept(backend, graph, tmp_path):
+    backend.open(kept(graph, cache.SMALLEST - 1), EngineOptions(threads=1, cache=tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
 
 
@@ -237,8 +247,8 @@ def test_opening_openvino_tells_its_maker_nothing(graph, tmp_path):
 import sys
 from pathlib import Path
 from starcast.runtime.backends.choose import BACKENDS
-from starcast.runtime.backends.base import EngineOptions
-BACKENDS["openvino"].open(Path(sys.argv[1]), EngineOptions(threads=1))
+from starcast.runtime.backends.base import EngineOptions, GraphFile
+BACKENDS["openvino"].open(GraphFile(Path(sys.argv[1])), EngineOptions(threads=1))
 print([name for name in sys.modules if name.startswith("openvino_telemetry")])
 """
     home = tmp_path / "home"
