@@ -70,7 +70,7 @@ def _pixels(model: ir.Model, side: int) -> dict[str, int]:
 
 
 class _Spelling:
-    """Adds the nodes of one norm in front of it, each called NORM.WHAT."""
+    """Adds the nodes of one norm in front of it, each called NORM.OPERATOR.NUMBER."""
 
     def __init__(self, graph: ir.Graph, norm: InstanceNorm) -> None:
         self._graph, self._norm = graph, norm
@@ -131,7 +131,7 @@ class _Spelling:
         self, operator: str, *inputs: ir.Value, kind: ir.DataType | None = None, **attributes: ir.DataType
     ) -> ir.Value:
         """One node more; its output's type is the first input's, where no other is given."""
-        node = ir.node(operator, list(inputs), attributes or None, name=f"{self._norm.name}.{next(self._number):02}")
+        node = ir.node(operator, list(inputs), attributes or None, name=f"{self._norm.name}.{operator}.{next(self._number)}")
         [output] = node.outputs
         output.name = node.name
         output.type = ir.TensorType(kind or inputs[0].dtype or ir.DataType.FLOAT)

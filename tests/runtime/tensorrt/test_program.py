@@ -18,8 +18,10 @@ TENSORS = """
 CALLS = """
  label bb1:
   shape_call={ name="sizes" stream=0 layers="" }
-  corrltn={ name="first" output={"y"} input={"x" "w" "x"} nested={ input={ "y" } } text="a } in quotes" layers="[ONNX Layer: from_rgb]" }
-  function={ name=__myl_Apply args={ "y" "gamma" "v" "x" } input_args={ "y" "gamma" "v" "unknown" } output_args={ "x" } layers="[ONNX Layer: norm.Sub][ONNX Layer: leaky]" }
+  corrltn={ name="first" output={"y"} input={"x" "w" "x"} nested={ input={ "y" } } text="a } in quotes"
+    layers="[ONNX Layer: from_rgb]" }
+  function={ name=__myl_Apply args={ "y" "gamma" "v" "x" } input_args={ "y" "gamma" "v" "unknown" }
+    output_args={ "x" } layers="[ONNX Layer: norm.Sub][ONNX Layer: leaky]" }
 """
 
 
