@@ -58,11 +58,11 @@ def opened(
     if place is None:
         return None
     file = place / hashlib.sha256("\n".join((*facts, processor())).encode()).hexdigest()
-    content = _read(file)
+    content = read_sealed(file)
     if content is None:
         content = compile_graph()
         with contextlib.suppress(OSError):  # a full disk costs time at the next start, not this one
-            write_bytes(file, _MAGIC + hashlib.sha256(content).digest() + content)
+            write_sealed(file, content)
             _make_room(place)
     try:
         return load(content)
@@ -94,8 +94,13 @@ def private(folder: Path) -> Path | None:
     return folder
 
 
-def _read(file: Path) -> bytes | None:
-    """The content, if it is whole; a damaged file is removed."""
+def write_sealed(file: Path, content: bytes) -> None:
+    """Write a file that carries the hash of its content. Raises OSError."""
+    write_bytes(file, _MAGIC + hashlib.sha256(content).digest() + content)
+
+
+def read_sealed(file: Path) -> bytes | None:
+    """What `write_sealed` wrote, if it is whole; a damaged file is removed."""
     try:
         held = file.read_bytes()
         content = held[_HEADER:]

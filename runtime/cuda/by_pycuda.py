@@ -108,6 +108,10 @@ class ByPyCuda:
         with _refusals("wait_for_event"):
             self._held[stream].wait_for_event(self._held[event])
 
+    def until(self, event: int) -> None:
+        with _refusals("synchronize"):
+            self._held[event].synchronize()
+
     def wait_for(self, stream: int, other: int) -> None:
         self.synchronise()
 

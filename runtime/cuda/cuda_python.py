@@ -86,6 +86,9 @@ class CudaPython:
     def wait(self, stream: int, event: int) -> None:
         _call("cuStreamWaitEvent", stream, event, 0)
 
+    def until(self, event: int) -> None:
+        _call("cuEventSynchronize", event)
+
     def wait_for(self, stream: int, other: int) -> None:
         event = self.event()
         try:

@@ -65,6 +65,9 @@ class Driver(Protocol):
     def wait(self, stream: int, event: int) -> None:
         """What is given to the stream from now on begins when the mark has been passed."""
 
+    def until(self, event: int) -> None:
+        """Wait here until the mark has been passed."""
+
     def wait_for(self, stream: int, other: int) -> None:
         """The same for all that someone else's stream has to do by now."""
 

@@ -162,7 +162,7 @@ def test_a_damaged_compiled_graph_is_replaced(backend, graph, tmp_path):
 
 
 def test_a_whole_file_of_another_kind_is_compiled_again(backend, graph, tmp_path, monkeypatch):
-    monkeypatch.setattr(cache, "_read", lambda _: b"whole, but no compiled graph")
+    monkeypatch.setattr(cache, "read_sealed", lambda _: b"whole, but no compiled graph")
     session = backend.open(kept(graph), EngineOptions(threads=1, cache=tmp_path / "cache"))
     np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
 
