@@ -37,7 +37,7 @@ class _Managed(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Taken:
-    """What a capsule held: where it is, and what lets it go, to be called once. `strides` in elements; None: C order."""
+    """What a capsule held, and what lets it go, to be called once. `strides` in elements; None: C order."""
 
     address: int
     device: tuple[int, int]
@@ -55,9 +55,7 @@ _pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
 )
 _rename = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_SetName", ctypes.pythonapi))
 # in a destructor the capsule has no owner any more: it is a bare pointer there, never an object
-_bare_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(
-    ("PyCapsule_IsValid", ctypes.pythonapi)
-)
+_bare_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))
 _bare_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
@@ -67,16 +65,18 @@ _Destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
 _given: dict[int, tuple[_Managed, Any, Any]] = {}  # address of the structure -> it, its sizes, the owner of the memory
 
 
-@_Deleter
 def _let_go(managed: int) -> None:
     _given.pop(managed, None)
 
 
-@_Destructor
 def _unused(capsule: int) -> None:
-    """A capsule that nobody took."""
+    """The end of a capsule, which nobody may have taken."""
     if _bare_valid(capsule, _NAME):
         _given.pop(_bare_pointer(capsule, _NAME), None)
+
+
+_deleter = _Deleter(_let_go)
+_destructor = _Destructor(_unused)
 
 
 def give(
@@ -89,10 +89,10 @@ def give(
     tensor.data, tensor.device_type, tensor.device_id = address, *device
     tensor.ndim, tensor.shape = len(shape), ctypes.cast(sizes, ctypes.POINTER(ctypes.c_int64))
     tensor.code, tensor.bits, tensor.lanes = _KINDS[dtype.kind], 8 * dtype.itemsize, 1
-    managed.deleter = ctypes.cast(_let_go, ctypes.c_void_p).value
+    managed.deleter = ctypes.cast(_deleter, ctypes.c_void_p).value
     place = ctypes.addressof(managed)
     _given[place] = managed, sizes, owner
-    return _new(place, _NAME, ctypes.cast(_unused, ctypes.c_void_p))
+    return _new(place, _NAME, ctypes.cast(_destructor, ctypes.c_void_p))
 
 
 def take(capsule: Any) -> Taken:

@@ -1,0 +1,82 @@
+"""Memory for what is given out on the card: it comes back when its last user lets go of it, and is used again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from starcast.runtime.cuda.arrays import View
+from starcast.runtime.cuda.driver import Driver
+
+MOST_IDLE = 4  # of one size; a film with its frames on the card has two or three of them in use
+
+
+@dataclass(frozen=True)
+class Lent:
+    """An array's place, and what gives it back, to be called once from any thread."""
+
+    view: View
+    release: Callable[[], None]
+
+
+class Outputs:
+    """Closes the driver when it is closed itself and the last of its arrays has come back."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._idle: dict[int, list[int]] = {}
+        self._lent = 0
+        self._closed = False
+        self._lock = RLock()  # the collector may give one back in the midst of `take`
+
+    def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Lent:
+        """Room for an array, within the driver's context."""
+        size = math.prod(shape) * dtype.itemsize
+        with self._lock:
+            idle = self._idle.get(size)
+            address = idle.pop() if idle else None
+            self._lent += 1
+        if address is None:
+            try:
+                address = self._driver.allocate(size)
+            except BaseException:
+                with self._lock:
+                    self._lent -= 1
+                raise
+        else:
+            # whoever had it may still read it, in a stream that is not known here
+            self._driver.synchronise()
+        taken = address
+        return Lent(View(taken, shape, dtype), lambda: self._returned(taken, size))
+
+    def close(self) -> None:
+        """Free what is idle; the rest follows when it comes back."""
+        with self._lock:
+            self._closed = True
+            idle = [address for addresses in self._idle.values() for address in addresses]
+            self._idle.clear()
+            last = self._lent == 0
+        with self._driver.active():
+            for address in idle:
+                self._driver.free(address)
+        if last:
+            self._driver.close()
+
+    def _returned(self, address: int, size: int) -> None:
+        with self._lock:
+            self._lent -= 1
+            idle = self._idle.setdefault(size, [])
+            keep = not self._closed and len(idle) < MOST_IDLE
+            if keep:
+                idle.append(address)
+            last = self._closed and self._lent == 0
+        if not keep:
+            with self._driver.active():
+                self._driver.free(address)
+        if last:
+            self._driver.close()

@@ -1,0 +1,56 @@
+"""Which card there is, and why there is none."""
+
+from __future__ import annotations
+
+import pytest
+from fake_cuda import FakeCuda, install
+
+from starcast.errors import MissingExtraError
+from starcast.runtime.cuda import driver, gpu
+from starcast.runtime.cuda.gpu import Gpu, current_gpu, why_no_gpu
+
+
+@pytest.fixture(autouse=True)
+def asked_anew():
+    yield
+    gpu._found.cache_clear()
+
+
+def test_a_card_says_its_name_its_architecture_and_its_drivers_cuda(card):
+    assert current_gpu() == Gpu("Fake RTX", (8, 9), "13.1")
+    assert current_gpu().sm == "sm89"
+    assert why_no_gpu() is None
+    assert card.leaks() == []  # asking makes no context
+
+
+@pytest.mark.parametrize(("capability", "sm"), [((7, 5), "sm75"), ((12, 0), "sm120")])
+def test_an_architecture_is_written_as_compilers_do(capability, sm):
+    assert Gpu("any", capability, "13.0").sm == sm
+
+
+@pytest.mark.parametrize(
+    ("machine", "reason"),
+    [
+        ({"starts": False}, "no NVIDIA driver is installed"),
+        ({"card": None}, "the NVIDIA driver shows no card"),
+    ],
+    ids=["no driver", "no card"],
+)
+def test_a_machine_without_one_says_why(monkeypatch, machine, reason):
+    install(monkeypatch, FakeCuda(**machine))
+    assert current_gpu() is None
+    assert why_no_gpu() == reason
+
+
+def test_a_machine_without_a_package_that_asks_says_so(monkeypatch):
+    monkeypatch.setattr(driver, "_installed", lambda package: False)
+    gpu._found.cache_clear()
+    assert current_gpu() is None
+    assert why_no_gpu() == "neither cuda-bindings nor pycuda is installed, which ask for cards"
+    with pytest.raises(MissingExtraError):
+        driver.open_driver()
+
+
+def test_here_it_never_raises():
+    gpu._found.cache_clear()
+    assert (current_gpu() is None) == (why_no_gpu() is not None)
