@@ -136,10 +136,7 @@ def translated_by_torch(generator: Generator, trial: Trial) -> Floats:
 
 
 def _cut_before_rounding(graph: Path | ir.Model) -> ir.Model:
-    """The cut graph, with its weights in memory."""
-    model = graph.clone() if isinstance(graph, ir.Model) else ir.load(graph)
-    external_data.load_to_model(model)
-    return before_rounding(model)
+    return before_rounding(graph.clone() if isinstance(graph, ir.Model) else ir.load(graph))
 
 
 def open_session(graph: Path | ir.Model) -> onnxruntime.InferenceSession:
@@ -148,5 +145,14 @@ def open_session(graph: Path | ir.Model) -> onnxruntime.InferenceSession:
     settings.log_severity_level = 3
     # Threads that spin while they wait take the processor from PyTorch's, which run in between.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    source = str(graph) if isinstance(graph, Path) else ir.to_proto(graph).SerializeToString()
+    source = str(graph) if isinstance(graph, Path) else ir.to_proto(_with_weights(graph)).SerializeToString()
     return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+
+
+def _with_weights(model: ir.Model) -> ir.Model:
+    """The graph, or a copy with its weights in memory where it reads them from a file."""
+    if not any(isinstance(value.const_value, ir.ExternalTensor) for value in model.graph.initializers.values()):
+        return model
+    loaded = model.clone()
+    external_data.load_to_model(loaded)
+    return loaded

@@ -9,6 +9,8 @@ from starcast.errors import OptionError
 from starcast.options import CheckedOptions, option
 
 PRECISIONS = ("fp32", "bf16", "int8")
+TENSORRT_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
+ADAIN = ("spelled", "plugin")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +25,7 @@ class ExportOptions(CheckedOptions):
     )
     backends: tuple[str, ...] = option(
         (), "Engines that the bundle is for, each with the form that it runs fastest; without it openvino, onnxruntime "
-        "and, where it is installed, ncnn.",
+        "and, where it is installed, ncnn. For NVIDIA cards: tensorrt, which serves TensorRT for RTX as well.",
         flags=("--for",), metavar="ENGINE,…",
     )  # fmt: skip
     forms: tuple[str, ...] = option(
@@ -34,21 +36,39 @@ class ExportOptions(CheckedOptions):
         (), "Exact rewrites to leave out, by name; --passes lists them.", metavar="NAME,…"
     )
     precision: tuple[str, ...] = option(
-        ("fp32",), "Precisions to write: float32 always, and besides it bf16 and int8 where they pass their gates.",
-        metavar="fp32,bf16,int8",
+        ("fp32",), "Precisions to write: float32 always, and besides it those that pass their gates; fp16 and fp8 for "
+        "tensorrt alone.",
+        metavar="fp32,fp16,bf16,int8,fp8",
     )  # fmt: skip
     calibrate: Path | None = option(
-        None, "Pictures to calibrate int8 on and to judge bf16 and int8 by; without it the training set, where it is "
+        None, "Pictures to calibrate on and to judge smaller precisions by; without it the training set, where it is "
         "still there.", metavar="DIR",
     )  # fmt: skip
     min_psnr: float | None = option(
-        None, "PSNR to float32 that bf16 and int8 must reach in every domain, in dB; without it 40 and 35 on average "
-        "(int8: 30 at worst).", minimum=0,
+        None, "PSNR to float32 that smaller precisions must reach in every domain, in dB; without it 40 (fp16, bf16), "
+        "35 (int8: 30 at worst) and 30 (fp8) on average.", minimum=0,
+    )  # fmt: skip
+    adain: tuple[str, ...] = option(
+        ("spelled",), "AdaIN in graphs for tensorrt: spelled in plain operators, which every TensorRT fuses, or one "
+        "node for starcast's plugin, which full TensorRT has; or both.", metavar="spelled,plugin",
     )  # fmt: skip
     mean_draws: int = option(10_000, "Latents that each domain's mean style is taken over (for --psi).", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        unknown = [name for name in self.precision if name not in PRECISIONS]
-        if unknown:
-            raise OptionError(f"--precision is {', '.join(unknown)}: give one or several of {', '.join(PRECISIONS)}")
+        for flag, given, known in (
+            ("--precision", self.precision, TENSORRT_PRECISIONS), ("--adain", self.adain, ADAIN),
+        ):  # fmt: skip
+            unknown = [name for name in given if name not in known]
+            if unknown:
+                raise OptionError(f"{flag} is {', '.join(unknown)}: give one or several of {', '.join(known)}")
+        if "tensorrt" in self.backends:
+            return
+        theirs = [name for name in self.precision if name not in PRECISIONS]
+        if theirs:
+            raise OptionError(
+                f"--precision {','.join(theirs)} is for TensorRT alone: add --for tensorrt, besides the other engines "
+                "that the bundle is for"
+            )
+        if "plugin" in self.adain:
+            raise OptionError("--adain plugin is for TensorRT alone: add --for tensorrt")

@@ -1,4 +1,5 @@
-"""What the rewrites of a graph did, for people: counts, FLOP and bytes before and after, and the reasons why not."""
+"""What the rewrites of a graph did, for people: counts, FLOP and bytes before and after, and the reasons why not; and
+how its norms take their statistics where they are written for a compiler."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from starcast.export.flop import count_flop
 from starcast.export.passes.forms import FORMS, REWRITES, Step
 from starcast.export.shapes import one_picture
 from starcast.export.working_set import working_bytes
+from starcast.runtime.bundle import Norm
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,14 @@ class Cost:
     @classmethod
     def of(cls, model: ir.Model, side: int) -> Cost:
         """Counted, not run."""
-        tensors = [value.const_value for value in model.graph.initializers.values()]
-        weights, sizes = sum(tensor.nbytes for tensor in tensors if tensor is not None), one_picture(side)
-        return cls(count_flop(model, sizes), weights, working_bytes(model, sizes))
+        sizes = one_picture(side)
+        return cls(count_flop(model, sizes), weight_bytes(model), working_bytes(model, sizes))
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """What a graph's constants take."""
+    tensors = [value.const_value for value in model.graph.initializers.values()]
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 def rewrite_lines(steps: Sequence[Step], before: Cost, after: Cost) -> Iterator[str]:
@@ -40,6 +47,19 @@ def rewrite_lines(steps: Sequence[Step], before: Cost, after: Cost) -> Iterator[
     for step in steps:
         for place in step.outcome.declined:
             yield f"{step.rewrite.name} left {place}"
+
+
+def norm_lines(norms: Sequence[Norm], left: Sequence[str]) -> Iterator[str]:
+    """A line on all norms of a graph, then one for each that could not be centred."""
+    if norms:
+        worst = max(norms, key=lambda norm: norm.ratio)
+        one_pass = sum(norm.statistics == "one-pass" for norm in norms)
+        yield (
+            f"norms: {one_pass} in one pass, {len(norms) - one_pass} in two, {sum(norm.centred for norm in norms)} "
+            f"centred; |mean| / std at most {worst.ratio:.3g} ({worst.name})"
+        )
+    for place in left:
+        yield f"not centred: {place}"
 
 
 def list_of_rewrites() -> Iterator[str]:

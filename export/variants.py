@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import onnx_ir as ir
 
@@ -33,11 +34,13 @@ class Plan:
     one_style: bool = False  # scale and shift as the norms' own inputs: one style for the whole batch
     ncnn: bool = False  # written in ncnn's own form
     precision: str = "fp32"
+    norms: Literal["native", "fused", "plugin"] = "native"  # the engine's; spelled for a compiler; a node for ours
 
     @property
     def name(self) -> str:
         """What its file is called, without a suffix."""
-        return f"{self.form}{'-one-style' if self.one_style else ''}-{self.precision}"
+        norms = "" if self.norms == "native" else f"-{self.norms}"
+        return f"{self.form}{norms}{'-one-style' if self.one_style else ''}-{self.precision}"
 
     @property
     def file(self) -> str:
@@ -50,6 +53,7 @@ PREFERRED = {
     "openvino": Plan("taps9", ("openvino",)),
     "onnxruntime": Plan("taps9", ("onnxruntime",), one_style=True),
     "ncnn": Plan("taps9", ("ncnn", "ncnn-vulkan"), ncnn=True),
+    "tensorrt": Plan("taps16", ("tensorrt", "tensorrt-rtx"), norms="fused"),
 }
 
 
@@ -63,10 +67,16 @@ class Made:
     steps: tuple[Step, ...]
 
 
-def plans_for(backends: Sequence[str], forms: Sequence[str]) -> list[Plan]:
-    """The graphs for those engines, or for all that can be checked here: each one's own form, or `forms` for all.
+def usual_engines() -> tuple[str, ...]:
+    """What a bundle is for where nobody says: the processor's engines that can be checked here."""
+    return tuple(
+        name for name in PREFERRED if name != "tensorrt" and (name != "ncnn" or BACKENDS["ncnn"].absent() is None)
+    )
 
-    Raises OptionError and MissingExtraError.
+
+def plans_for(backends: Sequence[str], forms: Sequence[str], adain: Sequence[str] = ("spelled",)) -> list[Plan]:
+    """The float32 graphs for those engines, or for the usual ones: each one's own form, or `forms` for all. `adain` is
+    for TensorRT's. Raises OptionError and MissingExtraError.
     """
     unknown = [name for name in backends if name not in PREFERRED]
     if unknown:
@@ -76,22 +86,32 @@ def plans_for(backends: Sequence[str], forms: Sequence[str]) -> list[Plan]:
         raise MissingExtraError(
             f"a graph for ncnn is compared with PyTorch in ncnn, which is {ncnn.absent()}: {install_line(ncnn)}"
         )
-    asked, backends = backends, backends or [name for name in PREFERRED if name != "ncnn" or ncnn.absent() is None]
+    asked, backends = backends, backends or usual_engines()
     for form in forms:
         if form not in FORMS:
             raise OptionError(f"--form is {form!r}: give one or several of {', '.join(FORMS)}")
-    preferred = [PREFERRED[name] for name in dict.fromkeys(backends)]
+    preferred = [plan for name in dict.fromkeys(backends) for plan in _with_adain(PREFERRED[name], adain)]
     if not forms:
         return preferred
     if "ncnn" in asked and not set(forms) & set(NCNN_FORMS):
         raise OptionError(
             f"--form names none that ncnn runs: add one of {', '.join(NCNN_FORMS)}, or leave ncnn out of --for"
         )
-    # one graph serves all engines that read ONNX; ncnn has its own, in the forms that it has the operators for
-    onnx = tuple(name for plan in preferred if not plan.ncnn for name in plan.backends)
+    # one graph serves both engines that take any ONNX; ncnn has its own, in the forms that it has the operators for,
+    # and TensorRT its own norms
+    onnx = tuple(name for plan in preferred if not plan.ncnn and plan.norms == "native" for name in plan.backends)
     in_onnx = [Plan(form, onnx) for form in dict.fromkeys(forms) if onnx]
     in_ncnn = [replace(plan, form=form) for plan in preferred if plan.ncnn for form in forms if form in NCNN_FORMS]
-    return in_onnx + in_ncnn
+    fused = [replace(plan, form=form) for plan in preferred if plan.norms != "native" for form in dict.fromkeys(forms)]
+    return in_onnx + in_ncnn + fused
+
+
+def _with_adain(plan: Plan, adain: Sequence[str]) -> list[Plan]:
+    """TensorRT's plan in each of the ways that AdaIN is asked in; full TensorRT alone has plugins."""
+    if plan.norms == "native":
+        return [plan]
+    plugin = replace(plan, backends=("tensorrt",), norms="plugin")
+    return [plugin if name == "plugin" else plan for name in dict.fromkeys(adain)]
 
 
 def make(traced: ir.Model, plan: Plan, side: int, without: Sequence[str] = ()) -> Made:

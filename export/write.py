@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from starcast.atomic import atomic_folder
 from starcast.errors import OptionError
 from starcast.export.card import Card, model_card
 from starcast.export.graph_files import write_graph
+from starcast.export.judging import Pictures, judging
 from starcast.export.means import draw_latents, mean_styles
 from starcast.export.options import ExportOptions
 from starcast.export.parity import (
@@ -28,9 +30,10 @@ from starcast.export.preview import draw_preview, preview_sources
 from starcast.export.stages import Progress, stage
 from starcast.export.target import writable_target
 from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
-from starcast.export.variants import plans_for
-from starcast.export.write_precisions import Pictures, write_precisions
-from starcast.export.write_variants import STYLE_PRODUCT, Making, write_variants
+from starcast.export.variants import Plan, plans_for
+from starcast.export.write_fused import write_fused
+from starcast.export.write_precisions import write_precisions
+from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, parity_gate, write_variants
 from starcast.runtime.bundle import (
     FORMAT,
     MANIFEST,
@@ -92,7 +95,7 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
     the target is as it was.
     """
     target = writable_target(bundle)
-    plans = plans_for(options.backends, options.forms)
+    plans = plans_for(options.backends, options.forms, options.adain)
     with stage(progress, f"read {checkpoint}"):
         origin = _read(checkpoint, options)
     if origin.checkpoint.note:
@@ -106,11 +109,7 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
             write_graph(encoder, folder / STYLE_ENCODER, origin.facts)
         _check_styles(folder, origin, progress)
         making = Making(folder, traced, origin.networks, origin.config, origin.facts, options.without, progress)
-        variants = write_variants(making, plans)
-        pictures = Pictures(
-            origin.domains, options.calibrate, (origin.checkpoint.dataset or {}).get("path"), options.min_psnr
-        )
-        variants += write_precisions(making, variants, options.precision, pictures)
+        variants = _variants(making, plans, origin, options)
         with stage(progress, f"took each domain's mean style over {options.mean_draws:,} draws"):
             means = mean_styles(
                 origin.networks.mapping_network,
@@ -124,6 +123,23 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
         (folder / CARD).write_text(model_card(manifest, _card(target, origin)), encoding="utf-8")
         (folder / MANIFEST).write_bytes(encode(_with_files(manifest, folder)))
     return open_bundle(target)
+
+
+def _variants(making: Making, plans: Sequence[Plan], origin: Origin, options: ExportOptions) -> tuple[Variant, ...]:
+    """Every graph of the bundle that makes translations, in every precision."""
+    (making.folder / GENERATOR).mkdir()
+    gate = parity_gate(making)
+    usual = [plan for plan in plans if plan.norms == "native"]
+    fused = [plan for plan in plans if plan.norms != "native"]
+    variants = write_variants(making, usual, gate)
+    if not fused and set(options.precision) <= {"fp32"}:
+        return variants
+    remembered = (origin.checkpoint.dataset or {}).get("path")
+    pictures = Pictures(origin.domains, options.calibrate, remembered, options.min_psnr)
+    asked = set(options.precision)
+    judged = judging(making, pictures, required=bool(asked & {"int8", "fp8"} or (usual and "bf16" in asked)))
+    variants += write_precisions(making, variants, options.precision, judged)
+    return variants + write_fused(making, fused, options.precision, judged, gate)
 
 
 def _read(path: Path, options: ExportOptions) -> Origin:

@@ -53,8 +53,8 @@ class Making:
 
 
 @dataclass(frozen=True)
-class _Gate:
-    """Pictures that every variant is compared on, and PyTorch's translations of them."""
+class ParityGate:
+    """Pictures that every float32 variant is compared on, and PyTorch's translations of them."""
 
     trials: list[Trial]
     expected: list[Floats]
@@ -62,12 +62,20 @@ class _Gate:
     expected_flat: list[Floats]
 
 
-def write_variants(making: Making, plans: Sequence[Plan]) -> tuple[Variant, ...]:
-    """Write the graphs of those plans into the folder. Raises ParityError, EngineError."""
-    (making.folder / GENERATOR).mkdir()
-    weights = SharedWeights(making.folder / GENERATOR / f"weights{WEIGHTS}")
+def parity_gate(making: Making) -> ParityGate:
+    """Translate the gate's pictures with PyTorch. Raises ParityError where that gives no pictures."""
+    networks, config = making.networks, making.config
     with stage(making.progress, "translated the gate's pictures with PyTorch"):
-        gate = _gate(making)
+        trials, flat = make_trials(networks, config), flat_trials(networks, config)
+        return ParityGate(
+            trials, expected_translations(networks.generator, trials),
+            flat, [translated_by_torch(networks.generator, trial) for trial in flat],
+        )  # fmt: skip
+
+
+def write_variants(making: Making, plans: Sequence[Plan], gate: ParityGate) -> tuple[Variant, ...]:
+    """Write the graphs of those plans into the folder. Raises ParityError, EngineError."""
+    weights = SharedWeights(making.folder / GENERATOR / f"weights{WEIGHTS}")
     before = Cost.of(making.traced, making.config.image_size)
     told: set[str] = set()  # forms whose rewrites have been reported
     variants = []
@@ -83,25 +91,13 @@ def write_variants(making: Making, plans: Sequence[Plan]) -> tuple[Variant, ...]
     return tuple(variants)
 
 
-def _gate(making: Making) -> _Gate:
-    networks, config = making.networks, making.config
-    trials, flat = make_trials(networks, config), flat_trials(networks, config)
-    return _Gate(
-        trials, expected_translations(networks.generator, trials),
-        flat, [translated_by_torch(networks.generator, trial) for trial in flat],
-    )  # fmt: skip
-
-
-def _write(making: Making, made: Made, cost: Cost, gate: _Gate, weights: SharedWeights) -> Variant:
+def _write(making: Making, made: Made, cost: Cost, gate: ParityGate, weights: SharedWeights) -> Variant:
     plan = made.plan
     with stage(making.progress, f"{plan.file}: written, and compared with PyTorch"):
         path = written(making, made, weights)
         candidate = _candidate(making, made, path)
-        parity = _parity(making, made, candidate, gate)
-    making.progress(
-        f"  generator against PyTorch: {parity.worst:.1e}, bytes within {parity.levels} "
-        f"(on pictures of one colour {parity.flat_levels}), batches of {', '.join(map(str, parity.batches))}"
-    )
+        parity = parity_of(making, made, candidate, gate)
+    making.progress(f"  {parity_line(parity)}")
     return Variant(
         file=path.relative_to(making.folder).as_posix(), backends=plan.backends, form=plan.form, precision="fp32",
         condition="style" if made.product is None else "gamma_beta", one_style=plan.one_style,
@@ -135,7 +131,16 @@ def _candidate(making: Making, made: Made, path: Path) -> Candidate:
     return OnnxCandidate(path, product, one_style=made.plan.one_style)
 
 
-def _parity(making: Making, made: Made, candidate: Candidate, gate: _Gate) -> Parity:
+def parity_line(parity: Parity) -> str:
+    """What the gate measured, for people."""
+    return (
+        f"generator against PyTorch: {parity.worst:.1e}, bytes within {parity.levels} "
+        f"(on pictures of one colour {parity.flat_levels}), batches of {', '.join(map(str, parity.batches))}"
+    )
+
+
+def parity_of(making: Making, made: Made, candidate: Candidate, gate: ParityGate) -> Parity:
+    """Compare a float32 graph with PyTorch. Raises ParityError, which names the rewrite or the layer to blame."""
     blame = partial(_blame, making.traced, made, making.networks.generator)
     parity = check_generator(candidate, made.plan.name, gate.trials, gate.expected, blame)
     flat_levels = levels_apart(candidate, gate.flat, gate.expected_flat)

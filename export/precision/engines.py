@@ -1,4 +1,4 @@
-"""A graph's translations as the runtime's engines give them, and float32's to compare them with."""
+"""A graph's translations as the runtime's engines give them, or an emulation of one; and float32's to compare with."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from starcast.export.comparison import Trial, open_session
+from starcast.export.precision.emulated import emulated
 from starcast.export.precision.quality import Translate, measure, worse_of
 from starcast.runtime.backends.base import Backend, EngineOptions, GraphFile
 from starcast.runtime.backends.openvino import OpenVINO, lacks
@@ -60,6 +61,13 @@ def _opened(backend: Backend, graph: Path, precision: str, product: Path | None)
         yield translate
     finally:
         session.close()
+
+
+def emulated_quality(model: ir.Model, trials: Mapping[str, Sequence[Trial]], expected: Expected) -> Quality:
+    """What a graph in half makes of the trials when every node rounds to its types; see emulated.py for what that
+    tells. The values' types must be known."""
+    session = open_session(emulated(model))
+    return measure(lambda trial: session.run(None, trial.feeds)[0], expected, trials)
 
 
 def bf16_quality(

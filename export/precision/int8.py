@@ -1,7 +1,8 @@
-"""int8: calibrated, then searched for the layers that must stay in float32, then gated.
+"""int8, and float8: calibrated, then searched for the layers that must stay numbers, then gated.
 
 Every layer is first quantised alone: the squared error that it brings is its harm. While the translations of the
-search's pictures are below the gate and a margin, the layer with the most harm per FLOP goes back to float32.
+search's pictures are below the gate and a margin, the layer with the most harm per FLOP goes back to float32. (For
+TensorRT that becomes float16 afterwards, whose errors are small beside those of codes.)
 """
 
 from __future__ import annotations
@@ -16,22 +17,22 @@ from numpy.typing import NDArray
 from starcast.export.comparison import Trial, before_rounding, open_session
 from starcast.export.precision.layers import Layer, quantisable_layers
 from starcast.export.precision.quality import INT8_GATE, PEAK, Gate
-from starcast.export.precision.quantise import Recipe, make_recipe, quantised
+from starcast.export.precision.quantise import PROCESSOR, Recipe, Rules, make_recipe, quantised
 from starcast.export.precision.samples import CalibrationSet
 from starcast.runtime.bundle import KeptLayer
 
 
 @dataclass(frozen=True)
 class Int8Form:
-    """The form of a frame graph that an engine runs fastest in integers, and whether outputs are rounded for it."""
+    """The form of a frame graph that an engine runs fastest in integers, and its rules for them."""
 
     form: str
-    outputs: bool
+    rules: Rules
 
 
 # Processor time of a 256 px frame (AFHQ sizes) on a Zen 4 core with VNNI, the engine's float32 in taps9 being 1:
 # OpenVINO taps9 0.34, taps16 0.36, phases 0.37; ONNX Runtime phases 0.44, and 1.5 where outputs are not rounded.
-FASTEST = {"openvino": Int8Form("taps9", outputs=False), "onnxruntime": Int8Form("phases", outputs=True)}
+FASTEST = {"openvino": Int8Form("taps9", PROCESSOR), "onnxruntime": Int8Form("phases", Rules(outputs=True))}
 
 HARM_PICTURES = 6  # of the search's: enough to tell layers apart, and each layer is run on them
 _LEAST = 1e-5  # mean squared error in grey levels, so that equal pictures have a finite PSNR
@@ -39,14 +40,15 @@ _LEAST = 1e-5  # mean squared error in grey levels, so that equal pictures have 
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Options:
-    """`outputs`: what convolutions give is rounded, too, which ONNX Runtime needs (see quantise.py). `margin`: dB above
-    the gate on the search's pictures, as the gate has others. `most_float`: the part of the FLOP that may stay in
-    float32 before the search gives up."""
+    """`rules`: the engine's (see quantise.py). `margin`: dB above the gate on the search's pictures, as the gate has
+    others. `most_float`: the part of the FLOP that may stay in float32 before the search gives up. `rest`: what a layer
+    stays in, for the lines."""
 
-    outputs: bool = False
+    rules: Rules = PROCESSOR
     gate: Gate = INT8_GATE
     margin: float = 1.5
     most_float: float = 0.25
+    rest: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,14 @@ class Int8Result:
     to_blame: tuple[str, ...]
     psnr_before: float
     psnr_after: float
+
+    def summary(self, rest: str) -> str:
+        """A line for people; `rest` is what the kept layers stay in."""
+        share = sum(layer.flop_share for layer in self.kept)
+        return (
+            f"{len(self.kept)} layers stay in {rest} ({share:.1%} of the FLOP): {self.psnr_before:.1f} -> "
+            f"{self.psnr_after:.1f} dB on the search's pictures"
+        )
 
 
 def quantise(
@@ -75,7 +85,7 @@ def quantise(
     """
     options = options or Int8Options()
     layers = quantisable_layers(model, sizes)
-    recipe = make_recipe(model, layers, pictures.ranges, outputs=options.outputs)
+    recipe = make_recipe(model, layers, pictures.ranges, options.rules)
     search = _Search(model, layers, recipe, pictures.search)
     total = sum(layer.flop for layer in layers)
     harm = search.harm()
@@ -90,7 +100,7 @@ def quantise(
         layer, earlier = left.pop(), mean
         mean, worst = search.psnr(left)
         kept.append(KeptLayer(layer=layer.name, flop_share=round(share, 5), psnr_gain=round(mean - earlier, 2)))
-        progress(f"  {layer.name} stays in float32 ({share:.2%} of the FLOP): {earlier:.1f} -> {mean:.1f} dB")
+        progress(f"  {layer.name} stays in {options.rest} ({share:.2%} of the FLOP): {earlier:.1f} -> {mean:.1f} dB")
     hurting = sorted(left, key=lambda layer: -harm[layer])
     return Int8Result(
         model=search.quantised(left),

@@ -34,9 +34,17 @@ class Gate:
     mean: float
     worst: float = 0.0
 
+    def moved_to(self, mean: float | None) -> Gate:
+        """The gate of another mean, as far below it at worst; the same one where none is given."""
+        if mean is None:
+            return self
+        return Gate(mean, max(0.0, self.worst + mean - self.mean) if self.worst else 0.0)
+
 
 INT8_GATE = Gate(mean=35.0, worst=30.0)
 BF16_GATE = Gate(mean=40.0)
+FP16_GATE = Gate(mean=40.0, worst=40.0)
+FP8_GATE = Gate(mean=30.0)
 
 
 def psnr(got: NDArray[Any], expected: NDArray[Any]) -> float:
@@ -93,6 +101,14 @@ def worse_of(one: Quality, other: Quality) -> Quality:
             )
             for name, ours in one.domains.items()
         }
+    )
+
+
+def summary(quality: Quality) -> str:
+    """A line for people."""
+    return "; ".join(
+        f"{name} {domain.psnr_mean:.1f} dB (worst {domain.psnr_worst:.1f}), SSIM {domain.ssim_mean:.3f}"
+        for name, domain in quality.domains.items()
     )
 
 

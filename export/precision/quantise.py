@@ -8,12 +8,15 @@ takes such a convolution as one in integers. ONNX Runtime does only where the ou
 
 Weights use 129 codes of the 256. Processors without VNNI add pairs of products u8 * s8 in 16 bits, which saturate:
 2 * 255 * 64 < 2**15 does not, so a graph gives the same picture on every processor.
+
+TensorRT wants every zero at the code 0 and adds in 32 bits, so that weights may use 255 codes; biases stay numbers. It
+takes float8 as well, with one scale a tensor. What is a rule of which engine: see `Rules`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,19 +28,41 @@ from starcast.export.comparison import Trial
 from starcast.export.constants import add_constant
 from starcast.export.passes.facts import numbers
 from starcast.export.precision.layers import Layer
-from starcast.export.precision.ranges import Grid, best_grid, observe
+from starcast.export.precision.ranges import E4M3, LARGEST_E4M3, UINT8, Grid, as_e4m3, best_grid, observe
 
 LARGEST = 64  # of a weight's code
+INT8 = np.dtype(np.int8)
 _CUTS = np.linspace(0.6, 1, 17)  # where a channel's range may end, as parts of its largest weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What an engine asks of codes. `largest`: of a weight's. `inputs`: their type for what a convolution reads, with
+    the zero at 0 where it is signed. `outputs`: what convolutions give is rounded as well. `biases`: are int32.
+    `half`: scales are numbers that float16 has, for a graph that becomes one of float16. `opset`: the least that has
+    such codes."""
+
+    largest: int = LARGEST
+    inputs: np.dtype[Any] = UINT8
+    outputs: bool = False
+    biases: bool = True
+    half: bool = False
+    opset: int = 18
+
+
+PROCESSOR = Rules()
+# Q/DQ of float16 came with opset 19, and so did float8
+TENSORRT_INT8 = Rules(largest=127, inputs=INT8, biases=False, half=True, opset=19)
+TENSORRT_FP8 = Rules(inputs=E4M3, biases=False, half=True, opset=19)
 
 
 @dataclass(frozen=True)
 class Coded:
-    """A weight or a bias in integers: scales * codes along `axis`, its output channels."""
+    """A weight or a bias in codes: scales * codes along `axis`, its output channels; without one, one scale for all."""
 
-    codes: NDArray[np.signedinteger[Any]]
+    codes: NDArray[Any]
     scales: NDArray[np.float32]
-    axis: int
+    axis: int | None
 
 
 @dataclass(frozen=True)
@@ -45,49 +70,57 @@ class Recipe:
     """All numbers that quantising a graph takes: grids by the name of the value, for what the convolutions read and,
     where that is rounded too, for what they give; weights by the name of the node."""
 
+    rules: Rules
     inputs: Mapping[str, Grid]
     outputs: Mapping[str, Grid]
     weights: Mapping[str, Coded]
 
 
-def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial], *, outputs: bool) -> Recipe:
+def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial], rules: Rules = PROCESSOR) -> Recipe:
     """Grids from what the values hold over the trials, scales from the weights."""
     nodes = _nodes(model, layers)
     # OpenVINO has transposed convolutions in integers only for inputs whose zero is the code 0.
-    centred = {_name(node, 0) for node in nodes if node.op_type == "ConvTranspose"}
+    centred = {_name(node, 0) for node in nodes if node.op_type == "ConvTranspose" and rules.inputs == UINT8}
     given = dict.fromkeys(_name(node, 0) for node in nodes)
-    made = dict.fromkeys(str(node.outputs[0].name) for node in nodes) if outputs else {}
+    made = dict.fromkeys(str(node.outputs[0].name) for node in nodes) if rules.outputs else {}
     observed = observe(model, (*given, *made), trials)
+    grids = {name: best_grid(observed[name], INT8 if name in centred else rules.inputs) for name in given}
     return Recipe(
-        inputs={name: best_grid(observed[name], symmetric=name in centred) for name in given},
+        rules=rules,
+        inputs={name: _in_half(grid) if rules.half else grid for name, grid in grids.items()},
         outputs={name: best_grid(observed[name]) for name in made},
         weights={
-            str(node.name): coded(_numbers(node.inputs[1]), axis=1 if node.op_type == "ConvTranspose" else 0)
+            str(node.name): coded(_numbers(node.inputs[1]), 1 if node.op_type == "ConvTranspose" else 0, rules)
             for node in nodes
         },
     )
 
 
-def coded(weight: NDArray[np.float32], axis: int) -> Coded:
-    """Codes and scales with the least squared error in each channel."""
-    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1).astype(np.float64)
+def coded(weight: NDArray[np.float32], axis: int, rules: Rules = PROCESSOR) -> Coded:
+    """Codes and scales with the least squared error: in each channel, or of float8 in the whole tensor."""
+    whole = rules.inputs == E4M3
+    rows = np.moveaxis(weight, axis, 0).reshape(1 if whole else weight.shape[axis], -1).astype(np.float64)
+    last = LARGEST_E4M3 if whole else rules.largest
     largest = np.abs(rows).max(axis=1)
-    largest[largest == 0] = LARGEST  # a channel of zeros: any scale will do
-    scales, least = largest / LARGEST, np.full(len(rows), np.inf)
+    largest[largest == 0] = last  # a channel of zeros: any scale will do
+    scales, least = largest / last, np.full(len(rows), np.inf)
     for cut in _CUTS:
-        tried = cut * largest / LARGEST
-        lost = ((rows - _rounded(rows, tried[:, None]) * tried[:, None]) ** 2).sum(axis=1)
+        tried = cut * largest / last
+        lost = ((rows - _rounded(rows, tried[:, None], rules).astype(np.float64) * tried[:, None]) ** 2).sum(axis=1)
         scales = np.where(lost < least, tried, scales)
         least = np.minimum(lost, least)
-    scales = scales.astype(np.float32)
+    scales = _half(scales) if rules.half else scales.astype(np.float32)
+    if whole:
+        return Coded(_rounded(weight.astype(np.float64), scales.astype(np.float64), rules), scales[0], None)
     shape = [-1 if dim == axis else 1 for dim in range(weight.ndim)]
-    codes = _rounded(weight.astype(np.float64), scales.astype(np.float64).reshape(shape))
-    return Coded(codes.astype(np.int8), scales, axis)
+    codes = _rounded(weight.astype(np.float64), scales.astype(np.float64).reshape(shape), rules)
+    return Coded(codes, scales, axis)
 
 
 def quantised(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) -> ir.Model:
     """A copy of a graph with these layers in integers."""
     made = model.clone()
+    made.graph.opset_imports[""] = max(made.graph.opset_imports[""], recipe.rules.opset)
     coded_inputs: dict[ir.Value, ir.Value] = {}
     for node in _nodes(made, layers):
         value = _given(node, 0)
@@ -98,7 +131,7 @@ def quantised(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) -> ir.Mo
         node.replace_input_with(0, coded_inputs[value])
         weight = recipe.weights[str(node.name)]
         bias = numbers(node.inputs[2]) if len(node.inputs) > 2 else None
-        if bias is not None:
+        if bias is not None and recipe.rules.biases:
             scales = weight.scales * np.float32(recipe.inputs[str(value.name)].scale)
             whole = Coded(np.rint(bias / scales).astype(np.int32), scales, 0)
             _replace_by_codes(made.graph, node, 2, whole)
@@ -122,7 +155,7 @@ def _nodes(model: ir.Model, layers: Iterable[Layer]) -> list[ir.Node]:
 def _through_codes(graph: ir.Graph, value: ir.Value, grid: Grid) -> tuple[ir.Node, ir.Node]:
     name = f"{value.name}.rounded"
     scale = add_constant(graph, f"{name}.scale", np.array(grid.scale, np.float32))
-    zero = add_constant(graph, f"{name}.zero", np.array(grid.zero, np.int8 if grid.signed else np.uint8))
+    zero = add_constant(graph, f"{name}.zero", np.array(grid.zero, grid.codes))
     codes = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}.codes")
     again = ir.node("DequantizeLinear", [codes.outputs[0], scale, zero], name=name)
     for node in (codes, again):
@@ -135,16 +168,29 @@ def _replace_by_codes(graph: ir.Graph, node: ir.Node, index: int, coded: Coded) 
     parts = [
         add_constant(graph, f"{name}.codes", coded.codes),
         add_constant(graph, f"{name}.scales", coded.scales),
-        add_constant(graph, f"{name}.zeros", np.zeros(len(coded.scales), coded.codes.dtype)),
+        add_constant(graph, f"{name}.zeros", np.zeros(coded.scales.shape, coded.codes.dtype)),
     ]
-    again = ir.node("DequantizeLinear", parts, {"axis": coded.axis}, name=f"{node.name}.{index}.rounded")
+    along = {} if coded.axis is None else {"axis": coded.axis}
+    again = ir.node("DequantizeLinear", parts, along, name=f"{node.name}.{index}.rounded")
     again.outputs[0].name = again.name
     graph.insert_before(node, again)
     node.replace_input_with(index, again.outputs[0])
 
 
-def _rounded(values: NDArray[np.float64], scales: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.clip(np.rint(values / scales), -LARGEST, LARGEST)
+def _rounded(values: NDArray[np.float64], scales: NDArray[np.float64], rules: Rules) -> NDArray[Any]:
+    if rules.inputs == E4M3:
+        return as_e4m3(values / scales)
+    return np.clip(np.rint(values / scales), -rules.largest, rules.largest).astype(np.int8)
+
+
+def _in_half(grid: Grid) -> Grid:
+    return replace(grid, scale=float(_half(np.array([grid.scale]))[0]))
+
+
+def _half(scales: NDArray[Any]) -> NDArray[np.float32]:
+    """The next numbers that float16 has, none of them 0."""
+    least = np.finfo(np.float16).smallest_subnormal
+    return np.maximum(scales.astype(np.float16), least).astype(np.float32)
 
 
 def _given(node: ir.Node, index: int) -> ir.Value:

@@ -1,4 +1,4 @@
-"""Which numbers the 256 codes of a tensor stand for: scale and zero point that lose least, outliers or not.
+"""Which numbers the codes of a tensor stand for: scale and zero point that lose least, outliers or not.
 
 Ranges that reach to the extremes spend codes on values that hardly occur; those here minimise the mean squared error
 over a sample of what the tensor held on the calibration pictures.
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
@@ -21,21 +22,35 @@ _BINS = 2048
 _CUTS = np.geomspace(0.05, 1, 96)  # where a range may end, as parts of the way to the extreme
 
 
+UINT8 = np.dtype(np.uint8)
+E4M3 = np.dtype(ml_dtypes.float8_e4m3fn)  # 1 bit of sign, 4 of exponent, 3 of fraction
+LARGEST_E4M3 = 448.0
+
+
 @dataclass(frozen=True)
 class Grid:
-    """value = scale * (code - zero), with codes 0..255, or -128..127 where `signed`. The value 0 has a code of its
-    own: borders are filled with it."""
+    """value = scale * (code - zero), with codes of the type `codes`: uint8, int8, or float8 (e4m3), whose zero is 0.
+    The value 0 has a code of its own: borders are filled with it."""
 
     scale: float
     zero: int
-    signed: bool = False
+    codes: np.dtype[Any] = UINT8
 
     def rounded(self, values: NDArray[Any]) -> NDArray[Any]:
         """The values that the codes stand for."""
-        lowest = -128 if self.signed else 0
-        codes = np.clip(np.rint(values / self.scale) + self.zero, lowest, lowest + 255)
+        if self.codes == E4M3:
+            codes = as_e4m3(values / self.scale)
+        else:
+            limits = np.iinfo(self.codes)
+            codes = np.clip(np.rint(values / self.scale) + self.zero, limits.min, limits.max)
         stood_for: NDArray[Any] = (codes.astype(np.float64) - self.zero) * self.scale
         return stood_for
+
+
+def as_e4m3(values: NDArray[Any]) -> NDArray[Any]:
+    """The nearest numbers that float8 (e4m3) has; the largest for those beyond."""
+    codes: NDArray[Any] = np.clip(values, -LARGEST_E4M3, LARGEST_E4M3).astype(E4M3)
+    return codes
 
 
 def observe(model: ir.Model, names: Iterable[str], trials: Sequence[Trial]) -> dict[str, Floats]:
@@ -55,19 +70,20 @@ def observe(model: ir.Model, names: Iterable[str], trials: Sequence[Trial]) -> d
     return {name: np.concatenate(parts) for name, parts in kept.items()}
 
 
-def best_grid(values: NDArray[Any], symmetric: bool = False) -> Grid:
-    """The grid with the least mean squared error over the values; a symmetric one is signed, with its zero at 0."""
+def best_grid(values: NDArray[Any], codes: np.dtype[Any] = UINT8) -> Grid:
+    """The grid with the least mean squared error over the values; one of signed codes has its zero at 0."""
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if low == high:
-        return Grid(1.0, 0, symmetric)
+        return Grid(1.0, 0, codes)
     counts, edges = np.histogram(values, _BINS, (low, high))
     middles = (edges[1:] + edges[:-1]) / 2
 
     def lost(grid: Grid) -> float:
         return float(counts @ (middles - grid.rounded(middles)) ** 2)
 
-    if symmetric:
-        return min((Grid(end / 127, 0, signed=True) for end in max(high, -low) * _CUTS), key=lost)
+    if codes != UINT8:
+        last = LARGEST_E4M3 if codes == E4M3 else np.iinfo(codes).max
+        return min((Grid(end / last, 0, codes) for end in max(high, -low) * _CUTS), key=lost)
     # One end, then the other, twice: the best place of one hardly depends on the other's.
     for _ in range(2):
         high = min(high * _CUTS, key=lambda end: lost(_reaching(low, end)))

@@ -1,7 +1,8 @@
-"""The pictures that int8 is made with and judged by: some for ranges, others for the search, others for the gate.
+"""The pictures that variants are calibrated on and judged by: some for ranges, others for the search and for the gate.
 
 They come from the user's folder or from the training set; the gate prefers images that the training has not seen.
-Styles come from latents and references in turn, of every domain in turn.
+Where neither is there, drawn ones do for what needs no search. Styles come from latents and references in turn, of
+every domain in turn.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import DatasetError, ImageError, OptionError
 from starcast.export.comparison import Floats, Trial, as_floats
+from starcast.export.pictures import pictures
 from starcast.runtime.fit import fit
 from starcast.runtime.images import read_image
 from starcast.train.domains import is_image, scan
@@ -25,6 +27,7 @@ from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
 
 RANGES, SEARCH, GATE = 64, 16, 16  # pictures for each; the gate's are translated into every domain
 FEWEST = 12  # of a folder: two for the search, two for the gate, eight for ranges
+DRAWN_RANGES, DRAWN_GATE = 12, 6  # drawn pictures are of three kinds, and more of one kind tell nothing more
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ def calibration_set(
     others = _read(found.training, sum(wanted), config.image_size)
     if len(others) < FEWEST:
         raise OptionError(
-            f"{place} has {len(others)} pictures that can be read, too few to calibrate int8 on: give --calibrate a "
+            f"{place} has {len(others)} pictures that can be read, too few to calibrate on: give --calibrate a "
             f"folder with at least {FEWEST}, better {sum(wanted)}"
         )
     for_gate, for_search = _shares(len(others), wanted)
@@ -78,6 +81,18 @@ def calibration_set(
             name: tuple(Trial(image[None], style(domain)) for image in gate) for domain, name in enumerate(domains)
         },
     )  # fmt: skip
+
+
+def drawn_set(networks: Networks, config: StarGANv2Config, domains: Sequence[str], seed: int = 0) -> CalibrationSet:
+    """Pictures made by arithmetic, for ranges and the gate; none for a search, which they would mislead."""
+    side, count = config.image_size, len(domains)
+    style = _Styles(networks, config, (), np.random.RandomState(seed))
+    ranges, gate = pictures(DRAWN_RANGES, side, side, seed=11), pictures(DRAWN_GATE, side, side, seed=12)
+    return CalibrationSet(
+        ranges=tuple(Trial(image[None], style(number % count)) for number, image in enumerate(ranges)),
+        search=(),
+        gate={name: tuple(Trial(image[None], style(domain)) for image in gate) for domain, name in enumerate(domains)},
+    )
 
 
 class _Styles:
@@ -112,7 +127,9 @@ class _Styles:
 def _remembered(path: str | None) -> Path:
     if path is None or not Path(path).is_dir():
         gone = "the checkpoint names no training set" if path is None else f"the training set {path} is gone"
-        raise OptionError(f"int8 needs pictures, and {gone}: give a folder of them with --calibrate DIR")
+        raise OptionError(
+            f"there are no pictures to calibrate on, as {gone}: give a folder of them with --calibrate DIR"
+        )
     return Path(path)
 
 

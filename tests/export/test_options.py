@@ -16,5 +16,5 @@ def test_there_is_no_option_for_the_tolerance() -> None:
 
 
 def test_an_unknown_precision_is_refused_with_those_there_are() -> None:
-    with pytest.raises(OptionError, match="--precision is int4: give one or several of fp32, bf16, int8"):
+    with pytest.raises(OptionError, match="--precision is int4: give one or several of fp32, fp16, bf16, int8, fp8"):
         ExportOptions(precision=("fp32", "int4"))

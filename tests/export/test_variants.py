@@ -26,7 +26,7 @@ def test_every_engine_gets_its_own_form():
 
 def test_without_a_wish_every_engine_that_can_be_checked_gets_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(type(BACKENDS["ncnn"]), "absent", lambda _: None)
-    assert plans_for([], []) == list(PREFERRED.values())
+    assert plans_for([], []) == [plan for name, plan in PREFERRED.items() if name != "tensorrt"]
     monkeypatch.setattr(type(BACKENDS["ncnn"]), "absent", lambda _: "not installed")
     assert plans_for([], []) == [PREFERRED["openvino"], PREFERRED["onnxruntime"]]
 

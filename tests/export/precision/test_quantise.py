@@ -16,7 +16,7 @@ from starcast.export.comparison import Trial, before_rounding, open_session
 from starcast.export.passes.style_split import split_off_style
 from starcast.export.precision.engines import quality_on, translated_in_float32
 from starcast.export.precision.layers import Layer, quantisable_layers
-from starcast.export.precision.quantise import LARGEST, coded, make_recipe, quantised
+from starcast.export.precision.quantise import LARGEST, Rules, coded, make_recipe, quantised
 from starcast.runtime.backends.onnxruntime import OnnxRuntime
 from starcast.runtime.backends.openvino import OpenVINO
 
@@ -30,7 +30,7 @@ def in_integers(rewritten, drawn, one_picture):
     def make(form: str, *, outputs: bool = False):
         model = rewritten(form)
         layers = quantisable_layers(model, one_picture)
-        recipe = make_recipe(model, layers, drawn.ranges, outputs=outputs)
+        recipe = make_recipe(model, layers, drawn.ranges, Rules(outputs=outputs))
         return model, layers, quantised(model, layers, recipe)
 
     return make
@@ -56,7 +56,7 @@ def test_a_convolution_is_the_sum_of_products_of_codes(kind, outputs):
     image = draws.randint(0, 256, (1, 9, 9, 3)).astype(np.uint8)
     trials = [Trial(image, np.zeros((1, 1), np.float32))]
     layer = Layer("c", ("c",), 1)
-    recipe = make_recipe(model, [layer], trials, outputs=outputs)
+    recipe = make_recipe(model, [layer], trials, Rules(outputs=outputs))
     made = quantised(model, [layer], recipe)
 
     grid, codes = recipe.inputs["p"], recipe.weights["c"]

@@ -8,7 +8,7 @@ import pytest
 from small_graphs import graph
 
 from starcast.export.comparison import Trial
-from starcast.export.precision.ranges import Grid, best_grid, observe
+from starcast.export.precision.ranges import E4M3, UINT8, Grid, best_grid, observe
 
 
 def lost(values, grid):
@@ -28,11 +28,11 @@ def reaching_to_the_extremes(values):
 
 @pytest.mark.parametrize("values", [leaky(), -leaky(), leaky() + 3, np.zeros(9), np.array([0.0, 2.0])],
                          ids=["leaky", "mostly negative", "positive", "nothing", "two"])  # fmt: skip
-@pytest.mark.parametrize("symmetric", [False, True])
-def test_zero_has_a_code_of_its_own(values, symmetric):
-    grid = best_grid(values, symmetric)
+@pytest.mark.parametrize("codes", [UINT8, np.dtype(np.int8), E4M3], ids=["uint8", "int8", "e4m3"])
+def test_zero_has_a_code_of_its_own(values, codes):
+    grid = best_grid(values, codes)
     assert grid.rounded(np.zeros(1)) == 0
-    assert grid.signed == symmetric
+    assert grid.codes == codes
     assert -128 <= grid.zero <= 255
 
 

@@ -103,7 +103,7 @@ def test_the_training_set_that_the_checkpoint_remembers_is_taken(chosen, tmp_pat
 
 
 @pytest.mark.parametrize(("folder", "remembered", "words"), [
-    (None, None, "int8 needs pictures, and the checkpoint names no training set: give .* with --calibrate DIR"),
+    (None, None, "as the checkpoint names no training set: give .* with --calibrate DIR"),
     (None, "/gone/set", "the training set /gone/set is gone: give .*--calibrate DIR"),
     (Path("/gone/photos"), None, "--calibrate /gone/photos is not a folder"),
 ])  # fmt: skip

@@ -1,0 +1,95 @@
+"""Instance norms as one node each, with the leaky ReLU behind: for an engine that has a kernel for it.
+
+    LeakyRelu(InstanceNorm(x) * scale + shift)   ->   starcast.AdainLeakyRelu(x, scale, shift; epsilon, slope)
+
+`scale` and `shift` are float32, [N or 1, C] of a style or [C] of a norm's own weights; x and y are of the graph's type,
+and the statistics float32. A slope of 1 is a norm without the activation. Full TensorRT finds its plugin by the node's
+name and `plugin_namespace`; for everything that has none, `with_function` says in plain ONNX what the node means.
+"""
+
+from __future__ import annotations
+
+import onnx.parser
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from starcast.export.constants import add_constant
+from starcast.export.passes.facts import numbers, readers
+from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
+
+DOMAIN, OPERATOR = "starcast", "AdainLeakyRelu"
+
+_MEANING = f"""
+<domain: "{DOMAIN}", opset_import: ["": 18]>
+{OPERATOR} <epsilon, slope, plugin_namespace> (x, scale, shift) => (y)
+{{
+    planes = Constant <value_ints: ints = [2, 3]> ()
+    behind = Constant <value_ints: ints = [-2, -1]> ()
+    small = Constant <value_float: float = @epsilon> ()
+    mean = ReduceMean (x, planes)
+    centred = Sub (x, mean)
+    squares = Mul (centred, centred)
+    variance = ReduceMean (squares, planes)
+    raised = Add (variance, small)
+    std = Sqrt (raised)
+    scales = Unsqueeze (scale, behind)
+    shifts = Unsqueeze (shift, behind)
+    factor = Div (scales, std)
+    scaled = Mul (centred, factor)
+    moved = Add (scaled, shifts)
+    y = LeakyRelu <alpha: float = @slope> (moved)
+}}
+"""
+
+
+def plug_norms(model: ir.Model) -> int:
+    """Rewrite every instance norm of a frame graph, in place; gives how many.
+
+    The graph may be in float32, or as `to_half` leaves it.
+    """
+    norms = list(instance_norms(model.graph))
+    for norm in norms:
+        _plug(model.graph, norm)
+    if norms:
+        model.graph.opset_imports[DOMAIN] = 1
+    RemoveUnusedNodesPass()(model)
+    return len(norms)
+
+
+def with_function(model: ir.Model) -> ir.Model:
+    """A copy of a float32 graph that holds the node's meaning as a function, for engines that have no kernel."""
+    made = model.clone()
+    function = ir.serde.deserialize_function(onnx.parser.parse_function(_MEANING))
+    made.functions[function.identifier()] = function
+    return made
+
+
+def _plug(graph: ir.Graph, norm: InstanceNorm) -> None:
+    last, slope = norm.nodes[-1], 1.0
+    behind = readers(norm.output)
+    if len(behind) == 1 and behind[0].op_type == "LeakyRelu" and not norm.output.is_graph_output():
+        slope = behind[0].attributes.get_float("alpha", 0.01) or 0.0
+        last = behind[0]
+    scale, shift = (_per_channel(graph, value, last) for value in (norm.scale, norm.shift))
+    attributes: dict[str, float | str] = {"epsilon": norm.epsilon, "slope": slope, "plugin_namespace": DOMAIN}
+    node = ir.node(OPERATOR, [norm.x, scale, shift], attributes, domain=DOMAIN, name=f"{norm.name}.fused")
+    old, [output] = last.outputs[0], node.outputs
+    output.name, output.shape = old.name, old.shape
+    output.type = norm.x.type or ir.TensorType(ir.DataType.FLOAT)
+    graph.insert_before(last, node)
+    old.replace_all_uses_with(output, replace_graph_outputs=True)
+    graph.remove([last] if last is not norm.nodes[-1] else [], safe=True)
+    graph.remove(reversed(norm.nodes), safe=True)
+
+
+def _per_channel(graph: ir.Graph, value: ir.Value, before: ir.Node) -> ir.Value:
+    """[N, C, 1, 1] as [N, C]; [C] as it is."""
+    array = numbers(value)
+    if array is not None:
+        flat = array if array.ndim == 1 else array.reshape(array.shape[:2])
+        return add_constant(graph, f"{value.name}.flat", flat.astype("float32"))
+    axes = add_constant(graph, "axes.2.3", ir.tensor([2, 3], dtype=ir.DataType.INT64).numpy())
+    squeezed = ir.node("Squeeze", [value, axes], name=f"{value.name}.flat")
+    squeezed.outputs[0].name, squeezed.outputs[0].type = squeezed.name, ir.TensorType(ir.DataType.FLOAT)
+    graph.insert_before(before, squeezed)
+    return squeezed.outputs[0]

@@ -1,0 +1,91 @@
+"""A graph in half precision on a machine that has none: in float32, rounded to half after every node.
+
+    y = Conv(x, W), all in half   ->   y = float(half(Conv(float(x), float(W))))
+
+ONNX Runtime would run such a graph on the processor, too, but not as it is written: it puts casts around the nodes that
+it has no half kernels for, takes pairs of them away again so that nothing is rounded in between, and knows no bf16.
+Casts that the graph itself holds stay, and are exact.
+
+What this tells: what the types of the graph cost, statistics in float32 and rounded planes and weights as TensorRT will
+have them. What it does not: the order in which a compiled kernel adds, what it keeps in registers and does not round,
+and its fast division and root. Those are for a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from starcast.export.comparison import Trial, before_rounding, open_session
+
+HALVES = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
+_FEW = 2  # pictures that layers are told apart on
+_CONVOLUTIONS = {"Conv", "ConvTranspose"}
+
+
+def emulated(model: ir.Model, rounded: Callable[[ir.Node], bool] = lambda _: True) -> ir.Model:
+    """A float32 copy of a graph in half, rounded behind those nodes. Every value's type must be known."""
+    made = model.clone()
+    nodes = list(made.graph)
+    keep = [rounded(node) for node in nodes]
+    for value in made.graph.initializers.values():
+        if value.dtype in HALVES:
+            assert value.const_value is not None
+            value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32), name=value.name)
+            value.type = ir.TensorType(ir.DataType.FLOAT)
+    for node, kept in zip(nodes, keep, strict=True):
+        for value in node.outputs:
+            if value.dtype in HALVES:
+                _round(made.graph, node, value, through_half=kept)
+    return made
+
+
+def _round(graph: ir.Graph, node: ir.Node, value: ir.Value, *, through_half: bool) -> None:
+    kind = value.dtype
+    assert kind is not None
+    if node.op_type == "Cast":
+        node.attributes["to"] = ir.AttrInt64("to", ir.DataType.FLOAT)
+    value.type = ir.TensorType(ir.DataType.FLOAT)
+    if not through_half:
+        return
+    readers = list(value.uses())
+    half = ir.node("Cast", [value], {"to": kind}, name=f"{value.name}.in_half")
+    again = ir.node("Cast", [half.outputs[0]], {"to": ir.DataType.FLOAT}, name=f"{value.name}.again")
+    for cast, its_kind in ((half, kind), (again, ir.DataType.FLOAT)):
+        cast.outputs[0].name, cast.outputs[0].type = cast.name, ir.TensorType(its_kind)
+    graph.insert_after(node, [half, again])
+    for reader, index in readers:
+        reader.replace_input_with(index, again.outputs[0])
+
+
+def layers_that_lose(model: ir.Model, trials: Sequence[Trial], count: int = 3) -> tuple[str, ...]:
+    """The convolutions behind which rounding to half costs most, worst first: each rounds alone, up to the next one,
+    and is compared with the graph that rounds nothing."""
+    behind = _convolution_before(model.graph)
+
+    def translated(rounded: Callable[[ir.Node], bool]) -> NDArray[np.float64]:
+        session = open_session(before_rounding(emulated(model, rounded)))
+        return np.stack([session.run(None, trial.feeds)[0][0].astype(np.float64) for trial in trials[:_FEW]])
+
+    exact = translated(lambda _: False)
+
+    def lost(layer: str) -> float:
+        error = float(np.mean((translated(lambda node: behind[node.name] == layer) - exact) ** 2))
+        return error if np.isfinite(error) else np.inf
+
+    losses = {layer: lost(layer) for layer in dict.fromkeys(behind.values()) if layer is not None}
+    return tuple(sorted(losses, key=losses.__getitem__, reverse=True)[:count])
+
+
+def _convolution_before(nodes: Iterable[ir.Node]) -> dict[str | None, str | None]:
+    """For every node, the convolution that it is or that ran last before it."""
+    last: str | None = None
+    found = {}
+    for node in nodes:
+        if node.op_type in _CONVOLUTIONS:
+            last = node.name
+        found[node.name] = last
+    return found

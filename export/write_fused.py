@@ -1,0 +1,134 @@
+"""The variants for TensorRT: one graph a precision, written, compared with PyTorch or with float32, and described.
+
+float32 is compared as every engine's is. The others are judged by PSNR on pictures that nothing was calibrated on, in
+an emulation: no TensorRT runs where a bundle is made (see precision/emulated.py for what that leaves open).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import msgspec
+import onnx_ir as ir
+
+from starcast.export.comparison import OnnxCandidate
+from starcast.export.fused import Base, base_of, form_for, fused
+from starcast.export.judging import Judging
+from starcast.export.passes.adain_plugin import with_function
+from starcast.export.precision.emulated import layers_that_lose
+from starcast.export.precision.engines import Expected, emulated_quality
+from starcast.export.precision.int8 import Int8Options, Int8Result, quantise
+from starcast.export.precision.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, below, check, summary
+from starcast.export.precision.quantise import TENSORRT_FP8, TENSORRT_INT8
+from starcast.export.rewrite_report import Cost, norm_lines, rewrite_lines, weight_bytes
+from starcast.export.shapes import one_picture
+from starcast.export.stages import stage
+from starcast.export.variants import Made, Plan
+from starcast.export.weights import SharedWeights
+from starcast.export.write_variants import GENERATOR, Making, ParityGate, parity_line, parity_of, written
+from starcast.runtime.bundle import WEIGHTS, Norm, Parity, Quality, Variant
+
+GATES = {"fp16": FP16_GATE, "bf16": BF16_GATE, "int8": INT8_GATE, "fp8": FP8_GATE}
+CODES = {"int8": TENSORRT_INT8, "fp8": TENSORRT_FP8}
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A base, and what was searched on it: both serve spelled and plugged norms alike."""
+
+    base: Base
+    searched: Int8Result | None = None
+
+    @property
+    def frame(self) -> ir.Model:
+        return self.base.frame if self.searched is None else self.searched.model
+
+
+def write_fused(
+    making: Making, plans: Sequence[Plan], precisions: Sequence[str], judging: Judging, gate: ParityGate
+) -> tuple[Variant, ...]:
+    """Write what `precisions` name for those float32 plans, float32 first. Raises ParityError, OptionError."""
+    wanted = [
+        replace(plan, form=form_for(plan.form, precision), precision=precision)
+        for precision in dict.fromkeys(("fp32", *precisions))
+        for plan in plans
+    ]
+    bases: dict[str, Base] = {}
+    sources: dict[tuple[str, str], _Source] = {}
+    variants = []
+    for plan in dict.fromkeys(wanted):
+        if plan.form not in bases:
+            bases[plan.form] = _base(making, plan.form, judging)
+        key = plan.form, plan.precision
+        if key not in sources:
+            sources[key] = _source(making, bases[plan.form], plan, judging)
+        variants.append(_write(making, plan, sources[key], judging, gate))
+    return tuple(variants)
+
+
+def _base(making: Making, form: str, judging: Judging) -> Base:
+    side, trials = making.config.image_size, judging.pictures.ranges
+    with stage(making.progress, f"form {form} for TensorRT: norms calibrated on {len(trials)} pictures"):
+        base = base_of(making.traced, form, side, trials, making.without)
+    before = Cost.of(making.traced, side)
+    for line in (*rewrite_lines(base.steps, before, base.cost), *norm_lines(base.norms, base.left)):
+        making.progress(f"  {line}")
+    return base
+
+
+def _source(making: Making, base: Base, plan: Plan, judging: Judging) -> _Source:
+    if plan.precision not in CODES:
+        return _Source(base)
+    options = Int8Options(rules=CODES[plan.precision], gate=judging.gate(GATES[plan.precision]), rest="fp16")
+    with stage(making.progress, f"{plan.form}-{plan.precision}: calibrated and searched for TensorRT"):
+        sizes = one_picture(making.config.image_size)
+        searched = quantise(base.frame, sizes, judging.pictures, options, making.progress)
+    making.progress(f"  {searched.summary('fp16')}")
+    return _Source(base, searched)
+
+
+def _write(making: Making, plan: Plan, source: _Source, judging: Judging, gate: ParityGate) -> Variant:
+    base = source.base
+    made = Made(plan, fused(source.frame, plan, base.norms, making.config.image_size), None, base.steps)
+    size, path = weight_bytes(made.frame), making.folder / GENERATOR / plan.file
+    parity: Parity | None = None
+    quality: Quality | None = None
+    against = "PyTorch" if plan.precision == "fp32" else "float32"
+    expected = judging.expected if plan.precision != "fp32" else {}  # a stage of its own
+    with stage(making.progress, f"{plan.file}: written, and compared with {against}"):
+        written(making, made, SharedWeights(path.with_suffix(WEIGHTS)))
+        runnable = with_function(made.frame) if plan.norms == "plugin" else made.frame
+        if plan.precision == "fp32":
+            parity = parity_of(making, made, OnnxCandidate(runnable), gate)
+            measured = parity_line(parity)
+        else:
+            quality = _quality(runnable, plan, source, judging, expected)
+            measured = summary(quality)
+    making.progress(f"  {measured}")
+    return Variant(
+        file=path.relative_to(making.folder).as_posix(), backends=plan.backends,
+        form=plan.form if plan.norms == "fused" else f"{plan.form}-plugin", precision=plan.precision,
+        parity=parity, quality=quality, kept=source.searched.kept if source.searched is not None else (),
+        norms=_norms(base.norms, plan), flop=base.cost.flop, bytes=size + path.stat().st_size,
+        rewrites={step.rewrite.name: step.outcome.fired for step in base.steps},
+    )  # fmt: skip
+
+
+def _quality(model: ir.Model, plan: Plan, source: _Source, judging: Judging, expected: Expected) -> Quality:
+    """What the gate measures; ParityError where it is too little, with the layers to blame."""
+    quality = emulated_quality(model, judging.pictures.gate, expected)
+    gate = judging.gate(GATES[plan.precision])
+    if below(quality, gate) is not None:
+        searched = source.searched
+        trials = list(chain(*judging.pictures.gate.values()))
+        check(quality, gate, plan.precision, searched.to_blame if searched else layers_that_lose(model, trials))
+    return quality
+
+
+def _norms(norms: tuple[Norm, ...], plan: Plan) -> tuple[Norm, ...]:
+    """As they are taken in the end: the plugin always takes two passes."""
+    if plan.norms == "fused":
+        return norms
+    return tuple(msgspec.structs.replace(norm, statistics="two-pass") for norm in norms)
