@@ -1,0 +1,94 @@
+"""The last 1x1 convolution, to the picture's three colours, as sums over channels: for compilers that fuse sums with
+what stands in front, and convolutions with nothing.
+
+    Conv1x1(y, W, b)  ->  Concat_c(ReduceSum_channels(y * W_c)) + b
+
+As a convolution it reads y from the memory, for which something has to write it there, and y is the largest map of
+all. The few products (3 an element) are no work. They are taken in float32, also of half's numbers: grey levels up to
+255 in half would be off by 1/16.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from starcast.export.constants import add_constant
+from starcast.export.passes.facts import convolution, numbers, readers
+from starcast.export.passes.rule import Outcome
+
+_MOST = 4  # channels out: each is a sum of its own
+
+
+def sum_last_convolutions(model: ir.Model) -> Outcome:
+    """Rewrite 1x1 convolutions to a few channels that none follows, in place; before or after `to_half`, whose casts
+    behind them they replace. Only worth it where norms are spelled, and so can be fused."""
+    fired, declined = 0, []
+    for node in list(model.graph):
+        if node.op_type != "Conv" or _leads_to_another(node.outputs[0]):
+            continue
+        reason = _refusal(node)
+        if reason is None:
+            _replace(model.graph, node)
+            fired += 1
+        else:
+            declined.append(f"{node.name}: {reason}")
+    RemoveUnusedNodesPass()(model)
+    return Outcome(fired, tuple(declined))
+
+
+def _leads_to_another(value: ir.Value) -> bool:
+    return any(
+        node.op_type in {"Conv", "ConvTranspose"} or any(map(_leads_to_another, node.outputs))
+        for node in readers(value)
+    )
+
+
+def _refusal(conv: ir.Node) -> str | None:
+    reason = convolution(conv, side=1, pad=0)
+    if reason is not None:
+        return reason
+    weight = numbers(conv.inputs[1])
+    assert weight is not None
+    return None if len(weight) <= _MOST else f"it has more than {_MOST} channels"
+
+
+def _replace(graph: ir.Graph, conv: ir.Node) -> None:
+    weight, bias = numbers(conv.inputs[1]), numbers(conv.inputs[2]) if len(conv.inputs) > 2 else None
+    y = conv.inputs[0]
+    assert weight is not None
+    assert y is not None
+    kind = y.dtype or ir.DataType.FLOAT
+
+    def add(
+        operator: str, *inputs: ir.Value, of: str = "", to: ir.DataType = ir.DataType.FLOAT, **given: int
+    ) -> ir.Value:
+        attributes = {**given, "to": to} if operator == "Cast" else given
+        node = ir.node(operator, list(inputs), attributes, name=f"{conv.name}.{operator}{of}")
+        node.outputs[0].name, node.outputs[0].type = node.name, ir.TensorType(to)
+        graph.insert_before(conv, node)
+        return node.outputs[0]
+
+    wide = y if kind == ir.DataType.FLOAT else add("Cast", y)
+    axis = add_constant(graph, "axes.1", np.array([1], np.int64))
+    sums = []
+    for channel, row in enumerate(weight.astype(np.float32)):
+        factor = add_constant(graph, f"{conv.name}.weight.{channel}", row[None])
+        sums.append(add("ReduceSum", add("Mul", wide, factor, of=f".{channel}"), axis, of=f".{channel}", keepdims=1))
+    result = add("Concat", *sums, axis=1)
+    if bias is not None:
+        result = add(
+            "Add", result, add_constant(graph, f"{conv.name}.bias.column", bias.astype(np.float32)[:, None, None])
+        )
+    output = conv.outputs[0]
+    if kind != ir.DataType.FLOAT:
+        for cast in [node for node in readers(output) if node.op_type == "Cast"]:
+            if cast.outputs[0].dtype == ir.DataType.FLOAT and not cast.outputs[0].is_graph_output():
+                cast.outputs[0].replace_all_uses_with(result)
+                graph.remove(cast, safe=True)
+        result = add("Cast", result, of=".narrow", to=kind) if readers(output) or output.is_graph_output() else result
+    if output.is_graph_output():
+        result.name, result.shape = output.name, output.shape
+    output.replace_all_uses_with(result, replace_graph_outputs=True)
+    graph.remove(conv, safe=True)

@@ -1,0 +1,90 @@
+"""1x1 convolutions of a mean of 2x2 squares, as one convolution with stride 2: for compilers that fuse no pool.
+
+    Conv1x1(pool(x), W, b)                          -> Conv2x2 stride 2 (x, W / 4 in each tap, b)
+    Conv1x1(pool(Conv3x3(x, V, a)), W, b)           -> Conv4x4 stride 2 (x, W V widened, W a + b)
+
+More products than on the small side of the pool, but neither the means nor the large map cross the memory for it. The
+second where x has so few channels (it is the picture) that reading it in 4x4 squares takes fewer products than reading
+what the 3x3 made of it in 2x2 squares; that one stays for its other readers.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from starcast.export.passes import kernels
+from starcast.export.passes.facts import convolution, halving, kernel_side, made_by, numbers
+from starcast.export.passes.rule import ExactRule, new_constant
+
+
+class PooledIn4(ExactRule):
+    """The mean goes into a 2x2 kernel."""
+
+    def pattern(self, op: Any, x: Any, weight: Any) -> Any:
+        inner = op.AveragePool(x, _outputs=["inner"])
+        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
+
+    def concerns(self, found: ir.Value, **_: ir.Value) -> bool:
+        return kernel_side(made_by(found)) == 1
+
+    def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
+        return convolution(made_by(found), side=1, pad=0) or halving(made_by(inner))
+
+    def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
+        conv = made_by(found)
+        taps = np.repeat(np.repeat(_float64(weight) / 4, 2, axis=2), 2, axis=3).astype(np.float32)
+        kernel = new_constant(op, taps, f"{conv.name}.weight.strided")
+        return op.Conv(x, kernel, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.strided")
+
+
+class PooledInFirst(ExactRule):
+    """The mean and the 1x1 convolution go into a copy of the 3x3 convolution in front."""
+
+    def pattern(self, op: Any, x: Any, before: Any, weight: Any) -> Any:
+        first = op.Conv(x, before, _allow_other_inputs=True, _outputs=["first"])
+        inner = op.AveragePool(first, _outputs=["inner"])
+        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
+
+    def concerns(self, found: ir.Value, first: ir.Value, **_: ir.Value) -> bool:
+        return kernel_side(made_by(found)) == 1 and kernel_side(made_by(first)) == 3
+
+    def refusal(self, found: ir.Value, inner: ir.Value, first: ir.Value, **_: ir.Value) -> str | None:
+        reason = (
+            convolution(made_by(found), side=1, pad=0)
+            or halving(made_by(inner))
+            or convolution(made_by(first), side=3, pad=1)
+        )
+        if reason is not None:
+            return reason
+        outputs, inputs = _float64(made_by(first).inputs[1]).shape[:2]
+        return None if 16 * inputs < 4 * outputs else "it would take more products than the means do"
+
+    def rewrite(
+        self, op: Any, found: ir.Value, first: ir.Value, x: ir.Value, before: ir.Value, weight: ir.Value, **_: ir.Value
+    ) -> Any:
+        conv = made_by(found)
+        mixed = _float64(weight)[:, :, 0, 0]
+        both = np.einsum("om,mipq->oipq", mixed, _float64(before))
+        kernel = new_constant(op, kernels.pooled_4x4(both), f"{conv.name}.weight.composed")
+        biases = []
+        if (shifted := _bias(made_by(first))) is not None:
+            biases.append(mixed @ shifted)
+        if (own := _bias(conv)) is not None:
+            biases.append(own)
+        summed = np.sum(biases, axis=0).astype(np.float32) if biases else None
+        bias = [new_constant(op, summed, f"{conv.name}.bias.composed")] if summed is not None else []
+        return op.Conv(x, kernel, *bias, strides=[2, 2], pads=[1, 1, 1, 1], _name=f"{conv.name}.composed")
+
+
+def _bias(conv: ir.Node) -> NDArray[np.float64] | None:
+    return _float64(conv.inputs[2]) if len(conv.inputs) > 2 and conv.inputs[2] is not None else None
+
+
+def _float64(value: ir.Value | None) -> NDArray[np.float64]:
+    array = numbers(value)
+    assert array is not None
+    return array.astype(np.float64)
