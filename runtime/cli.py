@@ -9,6 +9,7 @@ import click
 
 from starcast.options import options_from
 from starcast.runtime.morph_options import MorphOptions
+from starcast.runtime.tensorrt.build_options import BuildOptions
 from starcast.runtime.translate_options import TranslateOptions
 from starcast.runtime.video.options import VideoOptions
 
@@ -88,6 +89,64 @@ def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
     )
     click.echo(report.summary())
     return 0
+
+
+@click.command("build")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@options_from(BuildOptions)
+def build(bundle: Path, **values: Any) -> int:
+    """Build TensorRT engines from a bundle, for the card that is here or for named ones.
+
+    The bundle needs a graph for it (`starcast export … --for tensorrt --precision fp16`). Engines go to a cache that
+    only you can read; what is there already and still fits is not built again. Needs no card with --gpu.
+
+    \b
+    Examples: starcast build my-model
+              starcast build my-model --gpu sm86,sm89,sm120
+              starcast build my-model --precision int8 --batch 1:8:16 --size 128x128:256x256:512x512
+    """
+    from starcast.runtime.tensorrt.build import build_engines
+
+    report = build_engines(
+        bundle, BuildOptions(**values), say=lambda line: click.echo(line, err=True), show_progress=True
+    )
+    click.echo(report.summary())
+    return 0
+
+
+@click.group("engines")
+def engines() -> None:
+    """List or remove the TensorRT engines that were built here.
+
+    They are in your cache, never in a bundle: an engine is a program, and only what this machine built is run.
+    """
+
+
+@engines.command("list")
+def list_engines() -> None:
+    """Every engine: what it was built from, for which cards and sizes, and whether it fits here."""
+    from starcast.runtime.tensorrt.engines import table
+
+    click.echo(table())
+
+
+@engines.command("remove")
+@click.argument("keys", metavar="KEY…", nargs=-1)
+@click.option("--bundle", metavar="BUNDLE", help="Remove all engines of this bundle, named or by its path.")
+def remove_engines(keys: tuple[str, ...], bundle: str | None) -> None:
+    """Remove engines by their keys, whose first digits are enough, or those of a bundle."""
+    from starcast.runtime.tensorrt.engines import remove
+
+    click.echo(remove(keys, bundle))
+
+
+@engines.command("prune")
+@click.option("--all", "everything", is_flag=True, help="Remove every engine.")
+def prune_engines(everything: bool) -> None:
+    """Remove engines of another TensorRT or driver than this machine's, and damaged ones."""
+    from starcast.runtime.tensorrt.engines import prune
+
+    click.echo(prune(everything))
 
 
 @click.command("doctor")

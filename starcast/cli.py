@@ -28,6 +28,11 @@ VERBS: dict[str, tuple[str, str]] = {
     "translate": ("starcast.runtime.cli:translate", "Translate pictures and folders."),
     "video": ("starcast.runtime.cli:video", "Translate a video; its sound and its timing are kept."),
     "morph": ("starcast.runtime.cli:morph", "Render a smooth loop through a row of references or seeds."),
+    "build": (
+        "starcast.runtime.cli:build",
+        "Build TensorRT engines from a bundle, for the card that is here or for named ones.",
+    ),
+    "engines": ("starcast.runtime.cli:engines", "List or remove the TensorRT engines that were built here."),
     "bench": (
         "starcast.benchmarks.cli:bench",
         "Measure a bundle on every engine here against PyTorch and what others offer.",
@@ -42,7 +47,8 @@ VERBS: dict[str, tuple[str, str]] = {
 EXTRAS = {
     "torch": "train,export", "torchvision": "train", "tensorboard": "train", "matplotlib": "train",
     "onnx": "export", "onnx_ir": "export", "onnxscript": "export", "onnxruntime": "cpu", "openvino": "openvino",
-    "jinja2": "benchmark",
+    "jinja2": "benchmark", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "triton": "tensorrt",
+    "cuda": "tensorrt-rtx", "filelock": "tensorrt-rtx",
 }  # fmt: skip
 
 

@@ -1,0 +1,84 @@
+"""The process that builds an engine: a compiler that aborts ends this one, not the user's.
+
+    python -m starcast.runtime.tensorrt.child      a Request on stdin, Answers on stdout, the library's noise on stderr
+
+Its stdin stays open while the engine is wanted. When it closes, the build is given up.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from starcast.errors import StarcastError
+from starcast.runtime.backends.base import one_line
+from starcast.runtime.backends.cache import read_sealed, write_sealed
+from starcast.runtime.tensorrt.compiler import compiled
+from starcast.runtime.tensorrt.flavours import FLAVOURS
+from starcast.runtime.tensorrt.messages import Answer, Built, Failed, Progress, Request
+
+_EVERY_S = 0.05  # between lines of progress: a phase has hundreds of steps in a blink
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal's processes: the parent decides
+    say = _answers()
+    orders = io.FileIO(0, closefd=False)  # unbuffered: a thread that waits in a buffer's lock cannot be ended
+    request = msgspec.json.decode(orders.readline(), type=Request)
+    unwanted = threading.Event()
+
+    def watch() -> None:
+        orders.read(1)
+        unwanted.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        say(_build(request, say, unwanted.is_set))
+    except StarcastError as error:
+        say(Failed(str(error)))
+    except Exception as error:  # noqa: BLE001 - whatever the library raises is the reason
+        say(Failed(one_line(error)))
+
+
+def _build(request: Request, say: Callable[[Answer], None], unwanted: Callable[[], bool]) -> Answer:
+    last = 0.0
+
+    def progress(done: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _EVERY_S:
+            last = now
+            say(Progress(done))
+
+    began = time.monotonic()
+    timings = Path(request.timings) if request.timings is not None else None
+    engine, measured = compiled(
+        FLAVOURS[request.flavour].load(), request, read_sealed(timings) if timings else None, progress, unwanted
+    )
+    seconds = time.monotonic() - began
+    Path(request.output).write_bytes(memoryview(engine))
+    if timings is not None and measured is not None:
+        write_sealed(timings, measured)
+    return Built(seconds)
+
+
+def _answers() -> Callable[[Answer], None]:
+    """What writes an answer to stdout, and from now on nothing else does: the library's own prints go to stderr."""
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+
+    def say(answer: Answer) -> None:
+        os.write(stdout, msgspec.json.encode(answer) + b"\n")
+
+    return say
+
+
+if __name__ == "__main__":
+    main()
