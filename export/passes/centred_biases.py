@@ -54,17 +54,20 @@ def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centrin
     """
     graph = model.graph
     added: dict[ir.Value, Channels] = {}
-    centred: set[ir.Value] = set()
+    earlier: set[ir.Value] = set()  # what norms further up read
     declined = []
     norms = [norm for norm in instance_norms(graph) if norm.name in means]
-    for norm in norms:
+    for norm in instance_norms(graph):
+        if norm not in norms:
+            earlier.add(norm.x)
+            continue
         mean = np.asarray(means[norm.name], np.float64)
-        free = next((found for found in _in_front(norm.x) if not _reached(graph, found, mean) & centred), None)
+        free = next((found for found in _in_front(norm.x) if not _reached(graph, found, mean) & earlier), None)
+        earlier.add(norm.x)
         if free is None:
             declined.append(f"{norm.name}: no convolution in front of it has a bias that only this norm sees first")
             continue
         added[free.value] = -(mean + _shifts(graph, added).get(norm.x, 0.0)) / free.factor
-        centred.add(norm.x)
         for node in free.nodes:
             _add_to_bias(graph, node, added[free.value])
     reaching = _shifts(graph, added)
