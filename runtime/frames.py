@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from starcast.errors import BundleError
 from starcast.runtime.backends.base import Backend, EngineOptions, GraphFile, Session
 from starcast.runtime.bundle import Bundle, Variant
+from starcast.runtime.cuda.arrays import is_on_card
 
 # engines take more than the values that are alive: at 1024 px OpenVINO 1.5 times as much, ONNX Runtime 2.1 times
 SCRATCH = 2.2
@@ -33,9 +34,14 @@ class Frames:
         self.session(variant.file)
 
     def __call__(self, images: NDArray[np.uint8], styles: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The translations of uint8 [N, H, W, 3], N at least 1, in styles [N or 1, S]. Sizes are the caller's care."""
+        """The translations of uint8 [N, H, W, 3], N at least 1, in styles [N or 1, S]. Sizes are the caller's care.
+
+        Pictures on a graphics card are for engines that are `on_card`, whose translations of them are there, too.
+        """
         session = self.session(self.variant.file)
         name, conditions = self._conditions(styles)
+        if is_on_card(images):
+            return cast("NDArray[np.uint8]", session.run({"image": images, name: conditions}))
         parts = [
             session.run(
                 {"image": np.ascontiguousarray(images[part]), name: conditions[part if len(conditions) > 1 else ...]}
@@ -51,6 +57,9 @@ class Frames:
         if sizes is not None and (height, width) not in sizes:
             known = ", ".join(f"{columns}x{rows}" for rows, columns in sizes)
             return f"{self.engine.name} runs {self.variant.file} only with pictures of {known}"
+        reason = self.session(self.variant.file).why_not(height, width)
+        if reason is not None or self.engine.on_card:
+            return reason  # the card's memory was taken when its engine was opened, or is its engine's own care
         need, memory = self._need(height, width), self._options.memory
         if need is None or memory is None or need <= memory:
             return None
@@ -97,7 +106,7 @@ class Frames:
         """The batch in pieces that the variant and the memory take."""
         pictures, height, width = shape[:3]
         most = 1 if self.variant.one_style and conditions > 1 else self.variant.max_batch or pictures
-        need = self._need(height, width)
+        need = None if self.engine.on_card else self._need(height, width)
         if need and self._options.memory is not None:
             most = min(most, max(1, int(self._options.memory / need)))
         for start in range(0, pictures, most):

@@ -13,12 +13,13 @@ from typing import Any, Self, SupportsIndex
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from starcast.errors import BundleError, StyleError
+from starcast.errors import BundleError, EngineError, StyleError
 from starcast.runtime import processor
 from starcast.runtime.backends.base import EngineOptions
 from starcast.runtime.backends.choose import opened
 from starcast.runtime.bundle import Bundle, Source, Variant, open_bundle
 from starcast.runtime.cores import granted_threads
+from starcast.runtime.cuda.arrays import is_on_card
 from starcast.runtime.fit import fit, to_multiples
 from starcast.runtime.styles import LARGEST_SEED, domain_index
 
@@ -125,7 +126,13 @@ class Translator:
         Sides that are no multiples of the bundle's stride are mirrored up to the next one, and the translation is cut
         back. `style` is [S] or [1, S] for all of them, or [N, S]. Raises TypeError or ValueError for pictures of
         another kind, StyleError for other styles, EngineError.
+
+        With an engine of a graphics card, pictures [N, H, W, 3] may be there already, in anything that speaks DLPack
+        or has `__cuda_array_interface__`; then the translations stay there, and speak both. Sides are multiples of
+        the stride then.
         """
+        if is_on_card(images):
+            return self._on_card(images, style)
         images = np.asarray(images)
         batch = images[None] if images.ndim == 3 else images
         self._check_pictures(images, batch)
@@ -136,6 +143,22 @@ class Translator:
         whole = self._frames(to_multiples(batch, self._source.stride), styles)
         translations = whole if whole.shape == batch.shape else np.ascontiguousarray(whole[:, :height, :width])
         return translations[0] if images.ndim == 3 else translations
+
+    def _on_card(self, images: Any, style: ArrayLike) -> NDArray[np.uint8]:
+        if not self._frames.engine.on_card:
+            raise EngineError(
+                f"{self.backend} takes no pictures from a graphics card: hand over numpy's, or give --backend cuda"
+            )
+        shape, stride, channels = tuple(images.shape), self._source.stride, self._source.channels
+        if len(shape) != 4 or not all(shape) or shape[3] != channels or any(side % stride for side in shape[1:3]):
+            raise ValueError(
+                f"sources on the card are [N, H, W, {channels}] with sides that are multiples of {stride}, "
+                f"not {list(shape)}"
+            )
+        reason = self.why_not(shape[1], shape[2])
+        if reason is not None:
+            raise ValueError(f"sources are {shape[2]}x{shape[1]}: {reason}")
+        return self._frames(images, self._checked_styles(style, shape[0]))
 
     def why_not(self, height: int, width: int) -> str | None:
         """Why pictures of that size cannot be translated, or None."""

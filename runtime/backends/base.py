@@ -57,6 +57,7 @@ class Backend(Protocol):
     name: str
     extra: str  # the extra of pyproject.toml that installs it
     on_card: bool = False  # its sessions take and give arrays that are on the graphics card, too
+    runs_also: tuple[str, ...] = ()  # engines whose variants it runs as well as its own
 
     def absent(self) -> str | None:
         """Why the engine cannot run on this machine, or None. Imports the engine only if it is installed."""
@@ -64,7 +65,7 @@ class Backend(Protocol):
     def supports(self, variant: Variant) -> str | None:
         """Why it cannot run this variant, or None."""
 
-    def ready(self, bundle: Bundle, variant: Variant) -> str | None:
+    def ready(self, bundle: Bundle, variant: Variant, options: EngineOptions = EngineOptions()) -> str | None:
         """What is still to be done before it runs this variant, which it supports, as a sentence with the command; or
         None. Asked of an engine that is not absent. Raises BundleError where a file has changed."""
         return None
@@ -77,6 +78,11 @@ class Backend(Protocol):
 
     def open(self, graph: GraphFile, options: EngineOptions) -> Session:
         """Compile an ONNX graph, or take what was kept of it at an earlier start. Raises EngineError."""
+
+
+def made_for(variant: Variant, backend: Backend) -> bool:
+    """Whether a variant was made for an engine."""
+    return not {backend.name, *backend.runs_also}.isdisjoint(variant.backends)
 
 
 def one_line(error: BaseException, most: int = 240) -> str:

@@ -1,8 +1,14 @@
-"""Which engine runs which variant of a bundle: the first in a table, or the fastest of them on this machine."""
+"""Which engine runs which variant of a bundle: a graphics card's, or the fastest on this machine's processor.
+
+Where a card's engine is ready, it runs, and is not measured against the processor's: it is faster by an order of
+magnitude, measuring would compile and load what nobody is going to use, and the cores are needed to decode and encode.
+Only variants of one engine are measured against each other.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import importlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,26 +18,35 @@ import numpy as np
 
 from starcast.errors import EngineError, MissingExtraError, OptionError, StarcastError, VariantMissingError
 from starcast.runtime.backends import cache, verdicts
-from starcast.runtime.backends.base import Backend, EngineOptions
+from starcast.runtime.backends.base import Backend, EngineOptions, made_for
 from starcast.runtime.backends.contest import BUDGET_S, contest
 from starcast.runtime.backends.ncnn import Ncnn, NcnnVulkan
 from starcast.runtime.backends.onnxruntime import OnnxRuntime
+from starcast.runtime.backends.onnxruntime_cuda import OnnxRuntimeCuda
 from starcast.runtime.backends.openvino import OpenVINO
+from starcast.runtime.backends.tensorrt import TensorRT
 from starcast.runtime.backends.verdicts import Entry, Verdict
 from starcast.runtime.bundle import Bundle, Variant
 from starcast.runtime.cores import engine_threads
+from starcast.runtime.cuda.gpu import current_gpu
 from starcast.runtime.frames import Frames
 
 AUTO = "auto"
 EXACT = "fp32"
+# of NVIDIA's cards: the first whose engine is ready. TensorRT proper knows every card, and kernels timed on this one
+CARDS: tuple[Backend, ...] = (TensorRT("tensorrt"), TensorRT("tensorrt-rtx"), OnnxRuntimeCuda())
 # the first that is here runs what is not measured. The order is that of the chance to win, for where time is short:
 # OpenVINO leads with the new instruction sets, ncnn without them, and ONNX Runtime stays a little behind OpenVINO
-BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (OpenVINO(), Ncnn(), OnnxRuntime(), NcnnVulkan())}
+PROCESSORS: tuple[Backend, ...] = (OpenVINO(), Ncnn(), OnnxRuntime())
+BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (*CARDS, *PROCESSORS, NcnnVulkan())}
 # only where it is named: a Vulkan driver may be a program that draws on the CPU, and one run of it takes minutes
 NAMED_ONLY = ("ncnn-vulkan",)
+# also only where they are named, and not of this room: nothing here may import what they do
+OUTSIDE = {"torch": "starcast.export.torch_backend:TorchBackend"}
 TRIES = 2  # a machine that was too busy to measure everything is asked once more at the next start
-# precisions for `--precision auto`, in the order in which they are measured: int8 gains the most where it gains
-PRECISIONS = (EXACT, "int8", "bf16")
+# precisions for `--precision auto`, in the order in which they are measured: fp16 is what cards like best, int8 gains
+# the most on processors
+PRECISIONS = (EXACT, "fp16", "int8", "fp8", "bf16")
 
 
 @dataclass(frozen=True)
@@ -68,13 +83,35 @@ def opened(
 ) -> Frames:
     """The variant that is to run, opened.
 
-    With `auto`, for the engine or the precision, every candidate is measured once on this machine, and the winner
-    kept in the user's cache; `say` gets a line before and one after. A named engine and precision take the first
-    variant. Raises what `candidates` raises, EngineError where nothing opens, BundleError.
+    With `auto`, for the engine or the precision, every candidate of the processor's, or of one of the card's engines,
+    is measured once on this machine, and the winner kept in the user's cache; `say` gets a line before and one after.
+    A named engine and precision take the first variant. What has to be built first is passed over by `auto`, which
+    says the line that builds it. Raises what `candidates` raises, EngineError where nothing opens, BundleError.
     """
     found = candidates(bundle, backend, precision, form)
-    if AUTO not in (backend, precision) or bundle.manifest.source is None:
-        found = found[:1]
+    whole = AUTO not in (backend, precision) or bundle.manifest.source is None
+    refusals: list[str] = []
+    groups = _groups(found)
+    for group in groups:
+        ready, reason = _ready(bundle, group, options)
+        if reason is not None and not ready:
+            refusals.append(reason)
+            continue
+        try:
+            frames = _chosen(bundle, ready[:1] if whole else ready, options, say)
+        except EngineError as error:
+            if group is groups[-1]:
+                raise
+            refusals.append(f"{group[0].backend.name} is left out: {error}")
+            continue
+        if refusals:
+            say(refusals[0])  # once: the others' lines would be the same but for the engine
+        return frames
+    raise EngineError(refusals[0])
+
+
+def _chosen(bundle: Bundle, found: list[Candidate], options: EngineOptions, say: Callable[[str], None]) -> Frames:
+    """The fastest of the candidates, opened; it has been measured, or is now."""
     if len(found) == 1:
         return _opened(bundle, found[0], options)
     question = _question(bundle, found, options)
@@ -92,7 +129,11 @@ def known_choice(bundle: Bundle, precision: str = EXACT, options: EngineOptions 
     """What `auto` found for a bundle at an earlier start; None where nothing was measured. Opens nothing."""
     if bundle.manifest.source is None:
         return None
-    return verdicts.recall(_question(bundle, candidates(bundle, AUTO, precision), options), options.cache)
+    for group in _groups(candidates(bundle, AUTO, precision)):
+        ready, _ = _ready(bundle, group, options)
+        if ready:
+            return verdicts.recall(_question(bundle, ready, options), options.cache)
+    return None
 
 
 def candidates(bundle: Bundle, backend: str = AUTO, precision: str = EXACT, form: str | None = None) -> list[Candidate]:
@@ -102,13 +143,11 @@ def candidates(bundle: Bundle, backend: str = AUTO, precision: str = EXACT, form
     Raises OptionError for an unknown engine, MissingExtraError for one that is not installed, VariantMissingError
     where the bundle has nothing for it.
     """
-    if backend != AUTO and backend not in BACKENDS:
-        raise OptionError(f"--backend is {backend!r}: give one of {', '.join((AUTO, *BACKENDS))}")
     variants = _variants(bundle, precision, form)
     engines = _engines(backend)
-    made_for = {name for variant in variants for name in variant.backends}
     # asking imports an engine: those that have no variant are not asked
-    here = [engine for engine in engines if engine.name in made_for and engine.absent() is None]
+    wanted = [engine for engine in engines if any(made_for(variant, engine) for variant in variants)]
+    here = [engine for engine in wanted if engine.absent() is None]
     found = sorted(_ranked(here, variants), key=lambda pair: pair[0])
     if found:
         return [candidate for _, candidate in found]
@@ -116,10 +155,40 @@ def candidates(bundle: Bundle, backend: str = AUTO, precision: str = EXACT, form
 
 
 def _engines(backend: str) -> list[Backend]:
-    """Those that are asked for by name, or by `auto`."""
-    if backend != AUTO:
+    """Those that are asked for by name, or by `auto`. Raises OptionError, MissingExtraError."""
+    if backend == AUTO:
+        return [engine for name, engine in BACKENDS.items() if name not in NAMED_ONLY]
+    if backend in BACKENDS:
         return [BACKENDS[backend]]
-    return [engine for name, engine in BACKENDS.items() if name not in NAMED_ONLY]
+    if backend in OUTSIDE:
+        return [_from_outside(backend)]
+    raise OptionError(f"--backend is {backend!r}: give one of {', '.join((AUTO, *BACKENDS, *OUTSIDE))}")
+
+
+def _from_outside(name: str) -> Backend:
+    module, _, kind = OUTSIDE[name].partition(":")
+    try:
+        made: Backend = getattr(importlib.import_module(module), kind)()
+    except ImportError as error:
+        raise MissingExtraError(f"{name} cannot be used ({error}): pip install 'starcast[export]'") from error
+    return made
+
+
+def _groups(found: list[Candidate]) -> list[list[Candidate]]:
+    """Candidates that are measured against each other: those of each of the card's engines, in their order, then all of
+    the processor's."""
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in found:
+        groups.setdefault(candidate.backend.name if candidate.backend.on_card else "", []).append(candidate)
+    order = {name: place for place, name in enumerate(BACKENDS)}
+    return [groups[name] for name in sorted(groups, key=lambda name: order.get(name, len(order)))]
+
+
+def _ready(bundle: Bundle, group: list[Candidate], options: EngineOptions) -> tuple[list[Candidate], str | None]:
+    """Those that need nothing to be done first, and what the first of the others needs."""
+    reasons = [(candidate, candidate.backend.ready(bundle, candidate.variant, options)) for candidate in group]
+    ready = [candidate for candidate, reason in reasons if reason is None]
+    return ready, next((reason for _, reason in reasons if reason is not None), None)
 
 
 def _ranked(engines: list[Backend], variants: list[Variant]) -> Iterator[tuple[tuple[int, int], Candidate]]:
@@ -156,26 +225,31 @@ def _why_none(bundle: Bundle, backend: str, precision: str, variants: list[Varia
     here = [engine for engine in engines if absent[engine.name] is None]
     for engine in here:
         for variant in variants:
-            if engine.name in variant.backends:
+            if made_for(variant, engine):
                 return VariantMissingError(
                     f"{bundle.path} does not run in {variant.precision} here ({engine.supports(variant)}): "
                     "give another --precision or --backend"
                 )
     if backend != AUTO and not here:
-        return MissingExtraError(f"{backend} cannot be used ({absent[backend]}): {install_line(engines[0])}")
+        return MissingExtraError(f"{backend} cannot be used ({absent[backend]}){_remedy(engines[0], absent[backend])}")
     if backend != AUTO:
         return VariantMissingError(
             f"{bundle.path} has no {precision} variant for {backend}: "
             "give another --backend, or export the bundle again"
         )
     if here:
-        made_for = sorted({name for variant in variants for name in variant.backends})
+        names = sorted({name for variant in variants for name in variant.backends})
         return VariantMissingError(
-            f"{bundle.path} has {precision} graphs for {' and '.join(made_for) or 'no engine'}, which are not here: "
+            f"{bundle.path} has {precision} graphs for {' and '.join(names) or 'no engine'}, which are not here: "
             "install one (`starcast doctor` has the lines), or export the bundle again"
         )
-    lines = " or ".join(install_line(engine) for engine in engines)
+    lines = " or ".join(dict.fromkeys(install_line(engine) for engine in engines))
     return MissingExtraError(f"no engine is installed that could run {bundle.path}: {lines}")
+
+
+def _remedy(engine: Backend, reason: str | None) -> str:
+    """What is installed and lacks a card or an engine, pip cannot mend."""
+    return "" if (reason or "").startswith("installed, ") else f": {install_line(engine)}"
 
 
 def _opened(bundle: Bundle, candidate: Candidate, options: EngineOptions) -> Frames:
@@ -191,6 +265,7 @@ def _question(bundle: Bundle, found: list[Candidate], options: EngineOptions) ->
         f"picture {width}x{height}, batch 1",
         f"threads {options.threads or engine_threads() or 0}",
         f"processor {hashlib.sha256(cache.processor().encode()).hexdigest()}",
+        *([f"card {current_gpu()}"] if any(one.backend.on_card for one in found) else ()),
         *(f"{one.backend.name} {one.backend.version()}: {one.variant.file} {one.variant.precision}" for one in found),
     )
 

@@ -49,7 +49,7 @@ class OnnxRuntime(Backend):
                 continue
             try:
                 opened = onnxruntime.InferenceSession(graph, quiet, providers=[provider]).get_providers()
-            except _errors() as error:
+            except errors() as error:
                 found[provider] = one_line(error)
             else:  # one that does not start is silently replaced by the next
                 found[provider] = None if opened[0] == provider else "its libraries do not load"
@@ -67,10 +67,10 @@ class OnnxRuntime(Backend):
                 facts = (graph.digest, self.name, onnxruntime.__version__)
                 session = cache.opened(
                     options.cache, facts, lambda: _optimised(path, options),
-                    lambda held: _loaded(held, path.parent, options), _errors(),
+                    lambda held: _loaded(held, path.parent, options), errors(),
                 )  # fmt: skip
             return OnnxRuntimeSession(path, session or _session(path, options))
-        except _errors() as error:
+        except errors() as error:
             raise EngineError(
                 f"{path} is refused by ONNX Runtime {onnxruntime.__version__} ({one_line(error)}): "
                 "export the bundle again, or update onnxruntime"
@@ -87,7 +87,7 @@ class OnnxRuntimeSession(Session):
     def run(self, feeds: Arrays) -> NDArray[Any]:
         try:
             output: NDArray[Any] = self._session.run(None, dict(feeds))[0]
-        except _errors() as error:
+        except errors() as error:
             raise EngineError(
                 f"ONNX Runtime failed in {self._graph} ({one_line(error)}): try a smaller batch, or another --backend"
             ) from error
@@ -134,7 +134,7 @@ def _loaded(optimised: bytes, weights: Path, options: EngineOptions) -> Any:
     )  # fmt: skip
 
 
-def _errors() -> tuple[type[Exception], ...]:
+def errors() -> tuple[type[Exception], ...]:
     """What ONNX Runtime raises; its own classes share no base but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

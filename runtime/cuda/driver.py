@@ -94,6 +94,11 @@ class Driver(Protocol):
         """Wait for a stream, or for everything in the context."""
 
 
+def can_ask() -> bool:
+    """Whether a package is installed that asks the driver."""
+    return (_installed("cuda") and _installed("cuda.bindings")) or _installed("pycuda")
+
+
 def implementation() -> type[Driver]:
     """The class that there is a package for. Raises MissingExtraError, with a clause."""
     # a namespace package: of `cuda` alone, a toolkit may be what is installed

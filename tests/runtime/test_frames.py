@@ -10,7 +10,7 @@ from starcast.runtime.frames import Frames
 class Recorder:
     """An engine that notes how it was asked to open graphs."""
 
-    name = "recorder"
+    name, on_card = "recorder", False
 
     def __init__(self) -> None:
         self.opened: list[tuple[GraphFile, str]] = []

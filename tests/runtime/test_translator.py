@@ -343,7 +343,7 @@ def test_changed_graphs_are_not_run(tmp_path, tiny_bundle):
 
 
 def test_what_is_not_there_is_said_when_opening(tiny_bundle):
-    with pytest.raises(OptionError, match="--backend is 'tpu': give one of auto, openvino, ncnn, onnxruntime"):
+    with pytest.raises(OptionError, match="--backend is 'tpu': give one of auto, tensorrt, .* openvino, ncnn, onnxruntime"):
         Translator(tiny_bundle, backend="tpu")
     with pytest.raises(VariantMissingError, match=r"has no int8 variant \(it has fp32\).*starcast export"):
         Translator(tiny_bundle, precision="int8")

@@ -21,8 +21,12 @@ class Engine:
 
     now = 0.0
 
-    def __init__(self, name: str, absent: str | None = None, run_s: float = 0.1, refuses: bool = False) -> None:
+    def __init__(
+        self, name: str, absent: str | None = None, run_s: float = 0.1, refuses: bool = False, on_card: bool = False,
+        unready: str | None = None, runs_also: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.name, self.extra, self._absent = name, f"extra-{name}", absent
+        self.on_card, self.unready, self.runs_also = on_card, unready, runs_also
         self.run_s, self.refuses = run_s, refuses
         self.opened: list[tuple[str, str]] = []  # file, precision
         self.release = "1.0"
@@ -31,7 +35,10 @@ class Engine:
         return self._absent
 
     def supports(self, variant) -> str | None:
-        return None if self.name in variant.backends else "not made for it"
+        return None if {self.name, *self.runs_also} & set(variant.backends) else "not made for it"
+
+    def ready(self, bundle, variant, options) -> str | None:
+        return self.unready
 
     def version(self) -> str:
         return self.release
@@ -52,6 +59,9 @@ class Session:
     def run(self, feeds):
         Engine.now += self.run_s
         return feeds["image"].copy()
+
+    def why_not(self, height: int, width: int) -> str | None:
+        return None
 
     def close(self) -> None:
         self.run_s = None
@@ -87,7 +97,7 @@ def _pairs(found: list[Candidate]) -> list[str]:
 
 
 def test_the_engines_are_in_the_order_of_preference():
-    assert list(BACKENDS)[:3] == ["openvino", "ncnn", "onnxruntime"]
+    assert list(BACKENDS)[:6] == ["tensorrt", "tensorrt-rtx", "cuda", "openvino", "ncnn", "onnxruntime"]
     assert all(backend.name == name for name, backend in BACKENDS.items())
 
 
@@ -121,10 +131,12 @@ def test_other_precisions_are_candidates_only_for_precision_auto_and_after_the_e
     engines(Engine("a"), Engine("b"))
     made = _with(
         bundle, ("1.onnx", ("a",), "bf16"), ("2.onnx", ("a", "b"), "int8"), ("3.onnx", ("a", "b"), "fp32"),
-        ("4.onnx", ("a",), "fp16"),
+        ("4.onnx", ("a",), "fp16"), ("5.onnx", ("b",), "fp8"),
     )  # fmt: skip
     assert _pairs(candidates(made)) == ["a 3.onnx", "b 3.onnx"]
-    assert _pairs(candidates(made, "auto", "auto")) == ["a 3.onnx", "b 3.onnx", "a 2.onnx", "b 2.onnx", "a 1.onnx"]
+    assert [pair.split(".")[0] for pair in _pairs(candidates(made, "auto", "auto"))] == [
+        "a 3", "b 3", "a 4", "a 2", "b 2", "b 5", "a 1",
+    ]  # fmt: skip
 
 
 def test_a_form_that_is_asked_for_is_the_only_one(engines, bundle):
@@ -152,7 +164,7 @@ def test_without_any_engine_every_line_is_named(engines, bundle):
 
 
 def test_an_unknown_engine_is_answered_with_the_known_ones(bundle):
-    with pytest.raises(OptionError, match="--backend is 'tpu': give one of auto, openvino, ncnn, onnxruntime"):
+    with pytest.raises(OptionError, match="--backend is 'tpu': give one of auto, tensorrt, tensorrt-rtx, cuda, openvino, ncnn, onnxruntime, .*, torch"):
         candidates(bundle, "tpu")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,8 +46,8 @@ def _here(name: str):
 
 
 def _package(name: str) -> str:
-    """What is imported for an engine: ncnn for ncnn-vulkan, too."""
-    return name.partition("-")[0]
+    """What is imported for an engine."""
+    return {"ncnn-vulkan": "ncnn", "cuda": "onnxruntime", "tensorrt-rtx": "tensorrt_rtx"}.get(name, name)
 
 
 @pytest.fixture
@@ -196,8 +197,8 @@ print(BACKENDS["{name}"].absent())
 
 
 @pytest.mark.parametrize(("source", "words"), [
-    ("raise ImportError('libx.so.1: cannot open shared object file', name='libx')", "libx.so.1"),
-    ("", "empty folder"),
+    ("raise ImportError('libx.so.1: cannot open shared object file', name='libx')", r"libx\.so\.1"),
+    ("", "empty folder|__version__"),
 ], ids=["a library is missing", "leftovers"])  # fmt: skip
 @pytest.mark.parametrize("name", list(BACKENDS))
 def test_an_engine_that_is_broken_says_so(name, source, words, tmp_path):
@@ -206,8 +207,8 @@ def test_an_engine_that_is_broken_says_so(name, source, words, tmp_path):
     code = f"from starcast.runtime.backends.choose import BACKENDS; print(BACKENDS['{name}'].absent())"
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout.startswith("installed but broken (")
-    assert words in result.stdout
+    assert result.stdout.startswith(("installed but broken (", "installed, but does not load"))
+    assert re.search(words, result.stdout)
 
 
 def test_openvino_calculates_in_float32_on_the_threads_it_is_given(graph):
