@@ -78,7 +78,7 @@ class _Conversion:
         name = f"{value.name}.{kind.name.lower()}"
         if array is not None:
             largest = float(np.abs(array).max(initial=0))
-            if kind == ir.DataType.FLOAT16 and largest > np.finfo(np.float16).max:
+            if kind == ir.DataType.FLOAT16 and largest > float(np.finfo(np.float16).max):
                 raise OptionError(
                     f"{reader.name} has a weight of {largest:.3g}, more than fp16 holds (65504): "
                     "take --precision bf16 or fp32 for this checkpoint"
