@@ -28,6 +28,7 @@ from starcast.benchmarks.subject import Subject
 from starcast.benchmarks.table import Table
 from starcast.errors import EngineError, ParityError, VideoError
 from starcast.export.options import PRECISIONS, ExportOptions
+from starcast.export.variants import usual_engines
 from starcast.export.write import export_bundle
 from starcast.options import as_json
 from starcast.runtime.bundle import Bundle
@@ -206,16 +207,19 @@ def _write(
 
 
 def _export(checkpoint: Path, target: Path, stages: Stages) -> Bundle:
-    """In every precision; a model that was trained too briefly for the smaller ones is exported in float32."""
+    """For every engine, in every precision but fp8; a model that was trained too briefly for the smaller ones is
+    exported in float32."""
+    engines = (*usual_engines(), "tensorrt")
 
     def progress(text: str) -> None:
         stages.advance(0.5, text)
 
     try:
-        return export_bundle(checkpoint, target, ExportOptions(precision=PRECISIONS), progress)
+        every = ExportOptions(backends=engines, precision=(*PRECISIONS, "fp16"))
+        return export_bundle(checkpoint, target, every, progress)
     except ParityError as error:
         stages.say(str(error))
-        return export_bundle(checkpoint, target, ExportOptions(), progress)
+        return export_bundle(checkpoint, target, ExportOptions(backends=engines), progress)
 
 
 def _tell(out: Path, quality: Quality, measured: Table) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starcast.runtime.bundle import Manifest, Parity, Variant
 
 OFFICIAL_LICENCE = "cc-by-nc-4.0"
+TENSORRT_RTX = "tensorrt-rtx"
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,29 @@ def _what(manifest: Manifest, card: Card) -> str:
 def _use(manifest: Manifest, card: Card) -> str:
     domain = manifest.domains[-1]
     shown = json.dumps(domain, ensure_ascii=False) if not domain.replace("-", "").isalnum() else domain
-    return (
-        "## How to run it\n\n"
-        "```\n"
-        "pip install 'starcast[cpu]'\n"
-        f"starcast translate {card.name} photo.jpg --domain {shown} --seed 7 -o out/\n"
-        f"starcast translate {card.name} photo.jpg --domain {shown} --ref reference.jpg -o out/\n"
-        "```"
-    )
+    translate = f"starcast translate {card.name} photo.jpg --domain {shown}"
+    lines = [
+        "pip install 'starcast[cpu]'",
+        f"{translate} --seed 7 -o out/",
+        f"{translate} --ref reference.jpg -o out/",
+        *_build_lines(manifest, card, translate),
+    ]
+    return "\n".join(["## How to run it", "", "```", *lines, "```"])
+
+
+def _build_lines(manifest: Manifest, card: Card, translate: str) -> list[str]:
+    """For NVIDIA cards, where the bundle has graphs for them."""
+    precisions = [variant.precision for variant in manifest.variants if TENSORRT_RTX in variant.backends]
+    if not precisions:
+        return []
+    precision = "fp16" if "fp16" in precisions else precisions[0]
+    return [
+        "",
+        "# on an NVIDIA card, where an engine has to be built once:",
+        "pip install 'starcast[tensorrt-rtx]'",
+        f"starcast build {card.name} --engine {TENSORRT_RTX} --precision {precision}",
+        f"{translate} --seed 7 --backend {TENSORRT_RTX} --precision {precision} -o out/",
+    ]
 
 
 def _figures(manifest: Manifest) -> str:
@@ -100,7 +116,7 @@ def _figures(manifest: Manifest) -> str:
         + rewrites
         + "The difference is max(|a - b| / max(1, |b|)) to PyTorch in float32, pictures in -1..1, before rounding, "
         f"over {parity.pictures} pictures in batches of {', '.join(map(str, parity.batches))}; grey levels are after "
-        f"it. {_flat(parity)}"
+        f"it. {_flat(parity)}{_emulated(manifest)}"
         "No measure of picture quality has been taken."
     )
 
@@ -120,6 +136,15 @@ def _flat(parity: Parity) -> str:
     if parity.flat_levels is None:
         return ""
     return f"On pictures of one colour, black or white, where engines lose digits, it is {parity.flat_levels}. "
+
+
+def _emulated(manifest: Manifest) -> str:
+    if not any(variant.norms and variant.quality is not None for variant in manifest.variants):
+        return ""
+    return (
+        "TensorRT's PSNR is to float32 and was measured without a graphics card: on the processor, every value rounded "
+        "to the graph's types. "
+    )
 
 
 def _licence(manifest: Manifest, official: bool) -> str:

@@ -46,14 +46,14 @@ def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
     Example: starcast export run/checkpoints/step-020000.pt -o my-model
     """
     options = ExportOptions(**values)
-    from starcast.export.inspect import newest_checkpoint
+    from starcast.export.inspect import newest_checkpoint, next_command
     from starcast.export.write import export_bundle
 
     written = export_bundle(newest_checkpoint(checkpoint), bundle, options, click.echo)
     for variant in written.manifest.variants:
         cost = f"{variant.flop / 1e9:.2f} GFLOP a picture, {variant.bytes / 1e6:.1f} MB"
         click.echo(f"{variant.file} in {variant.precision}: {cost}")
-    click.echo(f"{bundle} is ready: starcast translate {bundle} PICTURE --domain {written.manifest.domains[0]} -o OUT")
+    click.echo(f"{bundle} is ready: {next_command(bundle, written.manifest)}")
 
 
 @click.command("inspect")

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from starcast.errors import CheckpointError, StarcastError
 from starcast.runtime.backends.choose import BACKENDS, known_choice
-from starcast.runtime.bundle import MANIFEST, Bundle, Variant, open_bundle
+from starcast.runtime.bundle import MANIFEST, Bundle, Manifest, Variant, open_bundle
 
 if TYPE_CHECKING:
     from starcast.train.checkpoint import Checkpoint
@@ -72,10 +72,19 @@ def bundle_facts(bundle: Bundle) -> Facts:
             "created": manifest.provenance.created,
         },
         "options": manifest.provenance.options,
-        "variants": [_variant_facts(variant) for variant in manifest.variants],
+        "variants": [_variant_facts(variant, bundle) for variant in manifest.variants],
         "auto": _chosen_by_auto(bundle),
-        "next": f"starcast translate {bundle.path} PICTURE --domain {manifest.domains[0]} -o OUT",
+        "next": next_command(bundle.path, manifest),
     }
+
+
+def next_command(bundle: Path, manifest: Manifest) -> str:
+    """What one types next: a translation, or an engine first where nothing else runs the bundle."""
+    builds = [build_line(bundle, variant) for variant in manifest.variants]
+    first = builds[-1] if builds else None
+    if first is not None and None not in builds:
+        return first
+    return f"starcast translate {bundle} PICTURE --domain {manifest.domains[0]} -o OUT"
 
 
 def _chosen_by_auto(bundle: Bundle) -> str | None:
@@ -178,7 +187,7 @@ def _origin_rows(origin: Facts) -> list[list[str]]:
     return [*rows, ["data set", origin["data_set"]]] if origin["data_set"] else rows
 
 
-def _variant_facts(variant: Variant) -> Facts:
+def _variant_facts(variant: Variant, bundle: Bundle) -> Facts:
     return {
         "file": variant.file,
         "form": variant.form,
@@ -189,8 +198,10 @@ def _variant_facts(variant: Variant) -> Facts:
         "parity": _as_json(variant.parity),
         "quality": _as_json(variant.quality),
         "kept": _as_json(variant.kept),
+        "norms": _as_json(variant.norms),
         "made_for": list(variant.backends),
-        "engines": {name: why_not(name, variant) for name in BACKENDS},
+        "engines": {name: why_not(name, variant, bundle) for name in BACKENDS},
+        "build": build_line(bundle.path, variant),
     }
 
 
@@ -198,10 +209,18 @@ def _as_json(part: Any) -> Any:
     return msgspec.json.decode(msgspec.json.encode(part))
 
 
-def why_not(name: str, variant: Variant) -> str | None:
-    """Why an engine cannot run a variant here, or None where it can."""
+def why_not(name: str, variant: Variant, bundle: Bundle) -> str | None:
+    """Why an engine cannot run a variant of a bundle here, or not yet; None where it can."""
     backend = BACKENDS[name]
-    return backend.absent() or backend.supports(variant)
+    return backend.absent() or backend.supports(variant) or backend.ready(bundle, variant)
+
+
+def build_line(bundle: Path, variant: Variant) -> str | None:
+    """What makes an engine of a variant for TensorRT, as a user types it; None for the others'."""
+    engines = [name for name in variant.backends if name.startswith("tensorrt")]
+    if not engines:
+        return None
+    return f"starcast build {bundle} --engine {engines[-1]} --precision {variant.precision}"
 
 
 def _variant_lines(variant: Facts) -> list[str]:
@@ -212,7 +231,19 @@ def _variant_lines(variant: Facts) -> list[str]:
         f"{variant['bytes'] / 1e6:.1f} MB",
         *(_parity_line(parity) if parity else ()),
         *(_quality_lines(quality) if quality else ()),
+        *_norm_lines(variant["norms"]),
         *(f"  {name}: {engines[name] or 'runs here'}" for name in variant["made_for"] if name in engines),
+        *([f"  needs an engine of the card that is to run it: {variant['build']}"] if variant["build"] else ()),
+    ]
+
+
+def _norm_lines(norms: list[Facts]) -> list[str]:
+    if not norms:
+        return []
+    one_pass = sum(norm["statistics"] == "one-pass" for norm in norms)
+    return [
+        f"  norms: {one_pass} in one pass, {len(norms) - one_pass} in two; |mean| / std was at most "
+        f"{max(norm['ratio'] for norm in norms):.3g}"
     ]
 
 

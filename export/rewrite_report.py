@@ -66,5 +66,5 @@ def list_of_rewrites() -> Iterator[str]:
     """A line a rewrite: its name, what it does, and the forms that it is a part of."""
     width = max(map(len, REWRITES))
     for name, rewrite in REWRITES.items():
-        forms = [form for form, rewrites in FORMS.items() if rewrite in rewrites]
+        forms = [form for form, rewrites in FORMS.items() if rewrite in rewrites] or ["any form, for tensorrt"]
         yield f"{name:<{width}}  {rewrite.summary} ({', '.join(forms)})"

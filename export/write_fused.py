@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 
-import msgspec
 import onnx_ir as ir
 
 from starcast.export.comparison import OnnxCandidate
-from starcast.export.fused import Base, base_of, form_for, fused
+from starcast.export.fused import Base, base_of, form_for, fused, spelled
 from starcast.export.judging import Judging
 from starcast.export.passes.adain_plugin import with_function
 from starcast.export.precision.emulated import layers_that_lose
@@ -28,7 +27,7 @@ from starcast.export.stages import stage
 from starcast.export.variants import Made, Plan
 from starcast.export.weights import SharedWeights
 from starcast.export.write_variants import GENERATOR, Making, ParityGate, parity_line, parity_of, written
-from starcast.runtime.bundle import WEIGHTS, Norm, Parity, Quality, Variant
+from starcast.runtime.bundle import WEIGHTS, Parity, Quality, Variant
 
 GATES = {"fp16": FP16_GATE, "bf16": BF16_GATE, "int8": INT8_GATE, "fp8": FP8_GATE}
 CODES = {"int8": TENSORRT_INT8, "fp8": TENSORRT_FP8}
@@ -60,7 +59,7 @@ def write_fused(
     variants = []
     for plan in dict.fromkeys(wanted):
         if plan.form not in bases:
-            bases[plan.form] = _base(making, plan.form, judging)
+            bases[plan.form] = _base(making, plan, judging, gate)
         key = plan.form, plan.precision
         if key not in sources:
             sources[key] = _source(making, bases[plan.form], plan, judging)
@@ -68,13 +67,18 @@ def write_fused(
     return tuple(variants)
 
 
-def _base(making: Making, form: str, judging: Judging) -> Base:
-    side, trials = making.config.image_size, judging.pictures.ranges
+def _base(making: Making, plan: Plan, judging: Judging, gate: ParityGate) -> Base:
+    """Rewritten, calibrated, and compared with PyTorch in float32 with its norms spelled, as PSNR would tell little."""
+    side, trials, form = making.config.image_size, judging.pictures.ranges, plan.form
     with stage(making.progress, f"form {form} for TensorRT: norms calibrated on {len(trials)} pictures"):
-        base = base_of(making.traced, form, side, trials, making.without)
+        base = base_of(making.traced, form, side, trials, gate.flat, making.without)
     before = Cost.of(making.traced, side)
     for line in (*rewrite_lines(base.steps, before, base.cost), *norm_lines(base.norms, base.left)):
         making.progress(f"  {line}")
+    with stage(making.progress, f"form {form} with norms spelled: compared with PyTorch"):
+        made = spelled(base.frame.clone(), base, side, making.without)
+        parity = parity_of(making, Made(plan, made.frame, None, made.steps), OnnxCandidate(made.frame), gate)
+    making.progress(f"  {parity_line(parity)}")
     return base
 
 
@@ -91,7 +95,8 @@ def _source(making: Making, base: Base, plan: Plan, judging: Judging) -> _Source
 
 def _write(making: Making, plan: Plan, source: _Source, judging: Judging, gate: ParityGate) -> Variant:
     base = source.base
-    made = Made(plan, fused(source.frame, plan, base.norms, making.config.image_size), None, base.steps)
+    graph = fused(source.frame, plan, base, making.config.image_size, making.without)
+    made = Made(plan, graph.frame, None, graph.steps)
     size, path = weight_bytes(made.frame), making.folder / GENERATOR / plan.file
     parity: Parity | None = None
     quality: Quality | None = None
@@ -111,8 +116,8 @@ def _write(making: Making, plan: Plan, source: _Source, judging: Judging, gate: 
         file=path.relative_to(making.folder).as_posix(), backends=plan.backends,
         form=plan.form if plan.norms == "fused" else f"{plan.form}-plugin", precision=plan.precision,
         parity=parity, quality=quality, kept=source.searched.kept if source.searched is not None else (),
-        norms=_norms(base.norms, plan), flop=base.cost.flop, bytes=size + path.stat().st_size,
-        rewrites={step.rewrite.name: step.outcome.fired for step in base.steps},
+        norms=graph.norms, flop=base.cost.flop, bytes=size + path.stat().st_size,
+        rewrites={step.rewrite.name: step.outcome.fired for step in graph.steps},
     )  # fmt: skip
 
 
@@ -125,10 +130,3 @@ def _quality(model: ir.Model, plan: Plan, source: _Source, judging: Judging, exp
         trials = list(chain(*judging.pictures.gate.values()))
         check(quality, gate, plan.precision, searched.to_blame if searched else layers_that_lose(model, trials))
     return quality
-
-
-def _norms(norms: tuple[Norm, ...], plan: Plan) -> tuple[Norm, ...]:
-    """As they are taken in the end: the plugin always takes two passes."""
-    if plan.norms == "fused":
-        return norms
-    return tuple(msgspec.structs.replace(norm, statistics="two-pass") for norm in norms)

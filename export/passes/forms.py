@@ -1,4 +1,4 @@
-"""Forms of a frame graph: which exact rewrites make each, in order.
+"""Forms of a frame graph: which exact rewrites make each, in order; and those that TensorRT's graphs get besides.
 
 What pays where, and the figures behind it: `benchmarks/results/forms.json`.
 """
@@ -14,6 +14,9 @@ import onnx_ir as ir
 from starcast.errors import OptionError
 from starcast.export.passes.byte_range import ScaleIntoFirst, ScaleIntoLast
 from starcast.export.passes.dead_biases import drop_dead_biases
+from starcast.export.passes.last_sums import sum_last_convolutions
+from starcast.export.passes.pooled_shortcuts import PooledIn4, PooledInFirst
+from starcast.export.passes.product_sums import sum_style_products
 from starcast.export.passes.resampling import (
     EnlargedIn9,
     EnlargedIn16,
@@ -36,6 +39,12 @@ def _apply(model: ir.Model, kinds: Sequence[type[ExactRule]]) -> Outcome:
     return apply_rules(model, *kinds)
 
 
+def _pool_shortcuts(model: ir.Model) -> Outcome:
+    """Into the convolution in front where that pays, else alone: the second would take the first's places."""
+    first, second = apply_rules(model, PooledInFirst), apply_rules(model, PooledIn4)
+    return Outcome(first.fired + second.fired, second.declined)
+
+
 DEAD_BIASES = Rewrite("dead-biases", "drop the biases that a norm takes away again", drop_dead_biases)
 ONE_PLUS_GAMMA = Rewrite("one-plus-gamma", "AdaIN's 1 + gamma into the style's matrix product", fold_one_plus_gamma)
 STYLE_PRODUCTS = Rewrite("style-products", "all matrix products of the style in one", join_style_products)
@@ -48,6 +57,10 @@ ENLARGED_PHASES = _rules("enlarged-phases", "enlarge and 3x3: four 2x2, interlea
 RESIDUAL_SCALE = Rewrite("residual-scale", "the residuals' factors into the norms' epsilon", carry_residual_scales)
 BYTE_RANGE = _rules("byte-range", "0..255 <-> -1..1 into the first and last weights", ScaleIntoFirst, ScaleIntoLast)
 
+POOLED_SHORTCUT = Rewrite("pooled-shortcut", "mean and 1x1: one 2x2 or 4x4 with stride 2", _pool_shortcuts)
+STYLE_SUMS = Rewrite("style-sums", "the style's matrix product as sums of products", sum_style_products)
+LAST_SUM = Rewrite("last-sum", "the last 1x1 convolution as sums over channels", sum_last_convolutions)
+
 _FIRST = (DEAD_BIASES, ONE_PLUS_GAMMA, STYLE_PRODUCTS, SHORTCUT)
 _LAST = (RESIDUAL_SCALE, BYTE_RANGE)
 
@@ -57,7 +70,11 @@ FORMS: Mapping[str, tuple[Rewrite, ...]] = {
     "taps16": (*_FIRST, POOLED_16, ENLARGED_16, *_LAST),
     "phases": (*_FIRST, POOLED_16, ENLARGED_PHASES, *_LAST),
 }
-REWRITES: Mapping[str, Rewrite] = {rewrite.name: rewrite for form in FORMS.values() for rewrite in form}
+# TensorRT's graphs get the first two behind those of any form, and the last where norms have been spelled
+TENSORRT = (POOLED_SHORTCUT, STYLE_SUMS)
+REWRITES: Mapping[str, Rewrite] = {
+    rewrite.name: rewrite for rewrites in (*FORMS.values(), TENSORRT, (LAST_SUM,)) for rewrite in rewrites
+}
 
 
 @dataclass(frozen=True)
@@ -75,4 +92,9 @@ def apply_form(model: ir.Model, form: str, without: Sequence[str] = ()) -> list[
     unknown = [name for name in without if name not in REWRITES]
     if unknown:
         raise OptionError(f"--without names {unknown[0]!r}: known are {', '.join(REWRITES)}")
-    return [Step(rewrite, rewrite.apply(model)) for rewrite in FORMS[form] if rewrite.name not in without]
+    return apply_rewrites(model, FORMS[form], without)
+
+
+def apply_rewrites(model: ir.Model, rewrites: Sequence[Rewrite], without: Sequence[str] = ()) -> list[Step]:
+    """The same for rewrites by themselves."""
+    return [Step(rewrite, rewrite.apply(model)) for rewrite in rewrites if rewrite.name not in without]
