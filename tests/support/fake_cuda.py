@@ -297,8 +297,8 @@ class FakeCuda:
         ), "the copy would not be asynchronous: its host memory is not page-locked"
 
     def _hold(self, kind: str, thing: Any, size: int = 0) -> int:
-        self._next += 0x1000 + -(-size // 0x1000) * 0x1000
-        handle = self._next - size // 0x1000 * 0x1000 - (0x1000 if size else 0)
+        handle = self._next
+        self._next += 0x1000 * (1 + -(-size // 0x1000))
         self.held[handle] = kind, thing
         return handle
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import msgspec
 import numpy as np
@@ -164,7 +166,10 @@ def test_without_any_engine_every_line_is_named(engines, bundle):
 
 
 def test_an_unknown_engine_is_answered_with_the_known_ones(bundle):
-    with pytest.raises(OptionError, match="--backend is 'tpu': give one of auto, tensorrt, tensorrt-rtx, cuda, openvino, ncnn, onnxruntime, .*, torch"):
+    with pytest.raises(
+        OptionError,
+        match="--backend is 'tpu': give one of auto, tensorrt, .*, onnxruntime, .*, torch",
+    ):
         candidates(bundle, "tpu")
 
 
@@ -334,3 +339,115 @@ def test_a_variant_of_another_precision_is_opened_with_it_and_styles_stay_exact(
     frames = opened(bundle, precision="bf16", options=options)
     frames.session("mapping.onnx")
     assert a.opened == [("plain-fp32.onnx", "bf16"), ("mapping.onnx", "fp32")]
+
+
+LINE = "my-model has no engine of TensorRT here: `starcast build my-model` makes one"
+
+
+@pytest.fixture
+def carded(bundle, tmp_path):
+    """A bundle for engines `card`, `other` and the processor's a and b, whose file is there."""
+    [known] = bundle.manifest.variants
+    variants = (msgspec.structs.replace(known, backends=("a", "b", "card", "other")),)
+    made = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
+    return made, EngineOptions(threads=1, cache=tmp_path / "cache")
+
+
+def test_a_cards_engine_that_is_ready_wins_and_nothing_else_is_opened(engines, carded):
+    bundle, options = carded
+    card, a, b = Engine("card", on_card=True), Engine("a"), Engine("b")
+    engines(card, Engine("other", on_card=True), a, b)
+    lines: list[str] = []
+    assert opened(bundle, options=options, say=lines.append).engine is card
+    assert lines == []
+    assert not a.opened
+    assert not b.opened
+
+
+def test_one_that_has_to_be_built_is_passed_over_and_its_line_said_once(engines, carded):
+    bundle, options = carded
+    engines(Engine("card", on_card=True, unready=LINE), Engine("other", on_card=True, unready="more"), Engine("a"))
+    lines: list[str] = []
+    assert opened(bundle, options=options, say=lines.append).engine.name == "a"
+    assert lines == [LINE]
+
+
+def test_the_next_card_engine_is_taken_before_the_processor(engines, carded):
+    bundle, options = carded
+    engines(Engine("card", on_card=True, unready=LINE), Engine("other", on_card=True), Engine("a"), Engine("b"))
+    lines: list[str] = []
+    assert opened(bundle, options=options, say=lines.append).engine.name == "other"
+    assert lines == [LINE]
+
+
+def test_a_card_engine_that_does_not_open_leaves_the_processor(engines, carded):
+    bundle, options = carded
+    engines(Engine("card", on_card=True, refuses=True), Engine("a"))
+    lines: list[str] = []
+    assert opened(bundle, options=options, say=lines.append).engine.name == "a"
+    assert lines == ["card is left out: plain-fp32.onnx is refused by card"]
+
+
+def test_where_nothing_else_runs_it_the_line_is_the_error(engines, carded):
+    bundle, options = carded
+    engines(Engine("card", on_card=True, unready=LINE))
+    with pytest.raises(EngineError, match="`starcast build my-model` makes one"):
+        opened(bundle, options=options)
+
+
+def test_so_it_is_for_an_engine_that_is_named(engines, carded):
+    bundle, options = carded
+    engines(Engine("card", on_card=True, unready=LINE), Engine("a"))
+    with pytest.raises(EngineError, match="`starcast build my-model` makes one"):
+        opened(bundle, "card", options=options)
+
+
+def test_a_named_engine_takes_its_first_variant_that_is_ready(engines, carded):
+    bundle, options = carded
+    [known] = bundle.manifest.variants
+    twins = (known, msgspec.structs.replace(known, form="phases"))
+    bundle = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=twins), bundle.sha256)
+    card = Engine("card", on_card=True)
+    card.ready = lambda bundle, variant, options: LINE if variant.form == "plain" else None
+    engines(card)
+    assert opened(bundle, "card", options=options).variant.form == "phases"
+
+
+def test_the_variants_of_one_card_engine_are_measured_against_each_other_only(engines, carded):
+    bundle, options = carded
+    [known] = bundle.manifest.variants
+    half = msgspec.structs.replace(known, backends=("card",), precision="fp16")
+    bundle = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=(known, half)), bundle.sha256)
+    a = Engine("a", run_s=0.01)
+    engines(Engine("card", on_card=True), a)
+    lines: list[str] = []
+    opened(bundle, "auto", "auto", options=options, say=lines.append)
+    assert lines[0].startswith("measuring 2 ways")
+    assert not a.opened
+    assert known_choice(bundle, "auto", options=options).winner.name == "card plain"
+
+
+def test_an_engine_runs_what_was_made_for_another_where_it_says_so(engines, bundle):
+    engines(Engine("cuda", on_card=True, runs_also=("a",)), Engine("a"))
+    assert _pairs(candidates(_with(bundle, ("x.onnx", ("a",), "fp32")))) == ["cuda x.onnx", "a x.onnx"]
+
+
+def test_what_pip_cannot_mend_is_told_without_a_line_for_pip(engines, bundle):
+    engines(Engine("card", "installed, but the NVIDIA driver shows no card"))
+    with pytest.raises(MissingExtraError) as caught:
+        candidates(_with(bundle, ("x.onnx", ("card",), "fp32")), "card")
+    assert str(caught.value) == "card cannot be used (installed, but the NVIDIA driver shows no card)"
+
+
+def test_an_engine_outside_of_this_room_is_loaded_only_when_it_is_named(engines, bundle, monkeypatch):
+    module = ModuleType("outside_backend")
+    module.Outside = lambda: Engine("torch", on_card=True, runs_also=("a",))
+    monkeypatch.setattr(chooser, "OUTSIDE", {"torch": "outside_backend:Outside"})
+    made = _with(bundle, ("x.onnx", ("a",), "fp32"))
+    engines(Engine("a"))
+    assert _pairs(candidates(made)) == ["a x.onnx"]
+    monkeypatch.setitem(sys.modules, "outside_backend", None)
+    with pytest.raises(MissingExtraError, match=r"torch cannot be used .*: pip install 'starcast\[export\]'"):
+        candidates(made, "torch")
+    monkeypatch.setitem(sys.modules, "outside_backend", module)
+    assert _pairs(candidates(made, "torch")) == ["torch x.onnx"]
