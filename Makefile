@@ -1,4 +1,5 @@
 # make demo: the main job, from pictures to a report. make test: everything that CI checks. Both set themselves up.
+# make gpu-check: what only an NVIDIA card can show, as gpu-check.json.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,7 +8,7 @@ READY := $(VENV)/.ready
 
 export PYTHONUTF8 := 1
 
-.PHONY: demo test lint types check format clean setup
+.PHONY: demo test lint types check gpu-check format clean setup
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -34,6 +35,9 @@ types: $(READY)
 
 check: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+gpu-check: $(READY)
+	$(BIN)/python -m starcast.benchmarks.gpu_check --json gpu-check.json
 
 format: $(READY)
 	$(BIN)/ruff format .
