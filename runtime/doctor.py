@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from tabulate import tabulate
 
 from starcast import __version__
+from starcast.errors import EngineError
 from starcast.runtime.backends import cache, verdicts
 from starcast.runtime.backends.base import Backend
 from starcast.runtime.backends.choose import BACKENDS, install_line
 from starcast.runtime.processor import Processor, gpus, processor
+from starcast.runtime.tensorrt import engine_cache
 
 # y = x + x on float32 [2], as ONNX (IR 8, opset 17): small enough to try every device with
 PROBE = (
@@ -58,6 +60,7 @@ class Diagnosis:
     gpus: tuple[str, ...]
     warnings: tuple[str, ...]
     measured: int = 0  # answers of `--backend auto` that are kept
+    built: str = "0"  # engines of TensorRT that are kept, or why they are not used
 
 
 def examine() -> Diagnosis:
@@ -73,6 +76,7 @@ def examine() -> Diagnosis:
         processor=processor(),
         gpus=gpus(),
         measured=verdicts.count(),
+        built=_built(),
         warnings=(*_engine_warnings(engines), *onnxruntime_warnings(_providers_of("onnxruntime"))),
     )
 
@@ -88,6 +92,7 @@ def rendered(diagnosis: Diagnosis) -> str:
         ("Engines (translate, video, morph)", engines),
         ("Extras", extras),
         ("Compiled graphs", [["kept in", str(cache.user_cache())]]),
+        ("TensorRT engines", [["kept in", str(engine_cache.place())], ["engines", diagnosis.built]]),
         ("What `--backend auto` measured", [["kept in", str(verdicts.folder())], ["models", str(diagnosis.measured)]]),
     )
     blocks = [f"{title}\n{_table(rows)}" for title, rows in sections]
@@ -120,7 +125,10 @@ def _engine(backend: Backend) -> Engine:
     reason = backend.absent()
     if reason is not None:
         return Engine(name=backend.name, version=None, absent=reason, install=install)
-    tried = backend.devices(PROBE)
+    try:
+        tried = backend.devices(PROBE)
+    except EngineError as error:
+        tried = {"the card": str(error)}
     return Engine(
         name=backend.name,
         version=backend.version(),
@@ -133,7 +141,15 @@ def _engine(backend: Backend) -> Engine:
 def _engine_warnings(engines: tuple[Engine, ...]) -> list[str]:
     if any(engine.devices for engine in engines):
         return []
-    return [f"no engine can translate here: {' or '.join(engine.install for engine in engines)}"]
+    lines = dict.fromkeys(engine.install for engine in engines)
+    return [f"no engine can translate here: {' or '.join(lines)}"]
+
+
+def _built() -> str:
+    try:
+        return str(len(engine_cache.entries()))
+    except EngineError as error:
+        return str(error)
 
 
 def _requirements() -> list[str]:

@@ -110,7 +110,9 @@ def implementation() -> type[Driver]:
         from starcast.runtime.cuda.by_pycuda import ByPyCuda
 
         return ByPyCuda
-    raise MissingExtraError("neither cuda-bindings nor pycuda is installed, which ask for cards")
+    raise MissingExtraError(
+        "neither cuda-bindings nor pycuda is installed, which ask for cards (pip install cuda-bindings)"
+    )
 
 
 def open_driver() -> Driver:

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from starcast.cli import root
+from starcast.errors import EngineError
 from starcast.runtime import doctor
 from starcast.runtime.backends.choose import available
 from starcast.runtime.doctor import (
@@ -43,7 +44,7 @@ def test_the_probe_is_the_graph_that_its_comment_says():
 
 def test_this_machine_is_examined():
     diagnosis = examine()
-    assert tuple(engine.name for engine in diagnosis.engines if engine.devices) == available()
+    assert tuple(engine.name for engine in diagnosis.engines if engine.absent is None) == available()
     assert all(engine.version for engine in diagnosis.engines if engine.devices)
 
 
@@ -100,3 +101,45 @@ def test_what_an_extra_lacks_is_read_from_the_packages_own_requirements():
         "no-such-c; extra == 'training'",
     ]  # fmt: skip
     assert missing_for("train", requirements) == ("no-such-a", "no-such-b")
+
+
+class OnCard:
+    """An engine of a card: what is said of it depends on the card."""
+
+    name, extra = "tensorrt-rtx", "tensorrt-rtx"
+
+    def __init__(self, absent=None, devices=None) -> None:
+        self.absent = lambda: absent
+        self._devices = devices or {}
+
+    def version(self) -> str:
+        return "1.7.1"
+
+    def devices(self, graph):
+        if isinstance(self._devices, EngineError):
+            raise self._devices
+        return self._devices
+
+
+@pytest.mark.parametrize(
+    ("engine", "words"),
+    [
+        (OnCard("not installed"), "not installed: pip install 'starcast[tensorrt-rtx]'"),
+        (OnCard("installed, but no NVIDIA driver is installed"), "installed, but no NVIDIA driver is installed\n"),
+        (OnCard("installed, but the NVIDIA driver shows no card"), "installed, but the NVIDIA driver shows no card\n"),
+        (OnCard(devices={"RTX 4090": None}), "opens a graph on RTX 4090\n"),
+        (
+            OnCard(devices={"RTX 4090": "no engine has been built for it: `starcast build BUNDLE`"}),
+            "on no device; not on RTX 4090 (no engine has been built for it: `starcast build BUNDLE`)\n",
+        ),
+        (OnCard(devices=EngineError("others may write there")), "not on the card (others may write there)\n"),
+    ],
+    ids=["no package", "no driver", "no card", "ready", "no engine", "an unsafe cache"],
+)
+def test_each_way_for_a_cards_engine_to_be_absent_is_explained(monkeypatch, engine, words):
+    monkeypatch.setattr(doctor, "BACKENDS", {engine.name: engine})
+    assert words in rendered(examine()) + "\n"
+
+
+def test_engines_that_were_built_are_counted():
+    assert "engines  3" in rendered(_diagnosis(built="3"))
