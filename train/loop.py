@@ -21,6 +21,7 @@ from tqdm import tqdm
 from starcast.errors import TrainingError
 from starcast.options import as_json
 from starcast.train import samples
+from starcast.train.adain import choose_adain
 from starcast.train.checkpoint import Checkpoint, write_checkpoint
 from starcast.train.data import StepBatches, batches
 from starcast.train.device import choose_device, choose_precision, explained, reproducible
@@ -102,8 +103,11 @@ def _run(
 ) -> Path:
     device = choose_device(options.device)
     autocast = choose_precision(options.precision, device) == torch.bfloat16
+    implementation = choose_adain(options.adain, device)
     layout = torch.channels_last  # what tensor cores read, and a tenth faster on processors too
     state.to(device, layout)
+    for networks in (state.networks, state.averaged):
+        networks.use_adain(implementation)
     if options.compile:
         compile_networks(state.networks)
     step_options = _step_options(options, autocast)

@@ -71,6 +71,10 @@ class TrainOptions(CheckedOptions):
     precision: str = option(
         "auto", "Arithmetic; auto: bf16 where the CUDA card has it, else fp32.", choices=("auto", "fp32", "bf16")
     )
+    adain: str = option(
+        "auto", "Norms by torch's operators or a Triton kernel; auto: the kernel on CUDA, where triton is installed.",
+        choices=("auto", "reference", "triton"),
+    )  # fmt: skip
     compile: bool = option(False, "Compile the networks first: minutes at the start, faster steps afterwards.")
     deterministic: bool = option(
         False, "On CUDA too, use only algorithms that give the same bits each time (slower); the CPU always does."

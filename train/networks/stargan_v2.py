@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from starcast.errors import OptionError
+from starcast.train.adain import Implementation, adain_leaky_relu
 
 SLOPE = 0.2
 AVERAGED = ("generator", "mapping_network", "style_encoder")  # what is averaged, and what translates
@@ -72,6 +72,32 @@ class StarGANv2Config:
         return widths
 
 
+class AffineNorm(nn.InstanceNorm2d):
+    """Instance norm with weights of its own, and its leaky ReLU."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, affine=True)
+        self.implementation: Implementation = "reference"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return adain_leaky_relu(
+            x, self.weight, self.bias, eps=self.eps, slope=SLOPE, implementation=self.implementation
+        )
+
+
+class AdaIN(nn.Module):
+    """Instance norm whose scale and shift come from the style, (1 + gamma) * norm(x) + beta, and its leaky ReLU."""
+
+    def __init__(self, style_dim: int, channels: int):
+        super().__init__()
+        self.fc = nn.Linear(style_dim, 2 * channels)
+        self.implementation: Implementation = "reference"
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        gamma, beta = self.fc(style)[:, :, None, None].chunk(2, dim=1)
+        return adain_leaky_relu(x, 1 + gamma, beta, slope=SLOPE, implementation=self.implementation)
+
+
 class ResBlk(nn.Module):
     """Pre-activation residual block: (N, in, H, W) -> (N, out, H, W), or half of H and W when it pools."""
 
@@ -79,31 +105,18 @@ class ResBlk(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels_in, channels_in, 3, padding=1)
         self.conv2 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
-        self.norm1 = nn.InstanceNorm2d(channels_in, affine=True) if normalize else nn.Identity()
-        self.norm2 = nn.InstanceNorm2d(channels_in, affine=True) if normalize else nn.Identity()
+        self.norm1 = AffineNorm(channels_in) if normalize else nn.LeakyReLU(SLOPE)
+        self.norm2 = AffineNorm(channels_in) if normalize else nn.LeakyReLU(SLOPE)
         self.conv1x1 = _shortcut(channels_in, channels_out)
         self.pool = nn.AvgPool2d(2) if downsample else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        residual = self.pool(self.conv1(F.leaky_relu(self.norm1(x), SLOPE)))
-        residual = self.conv2(F.leaky_relu(self.norm2(residual), SLOPE))
+        residual = self.pool(self.conv1(self.norm1(x)))
+        residual = self.conv2(self.norm2(residual))
         shortcut = self.pool(self.conv1x1(x))
         # Two branches of unit variance make variance 2: back to 1.
         summed: Tensor = shortcut + residual
         return summed / math.sqrt(2)
-
-
-class AdaIN(nn.Module):
-    """Instance norm whose scale and shift come from the style: (1 + gamma) * norm(x) + beta."""
-
-    def __init__(self, style_dim: int, channels: int):
-        super().__init__()
-        self.fc = nn.Linear(style_dim, 2 * channels)
-
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        gamma, beta = self.fc(style)[:, :, None, None].chunk(2, dim=1)
-        styled: Tensor = (1 + gamma) * F.instance_norm(x) + beta
-        return styled
 
 
 class AdainResBlk(nn.Module):
@@ -119,8 +132,8 @@ class AdainResBlk(nn.Module):
         self.upsample = nn.Upsample(scale_factor=2, mode="nearest") if upsample else nn.Identity()
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        residual = self.conv1(self.upsample(F.leaky_relu(self.norm1(x, style), SLOPE)))
-        residual = self.conv2(F.leaky_relu(self.norm2(residual, style), SLOPE))
+        residual = self.conv1(self.upsample(self.norm1(x, style)))
+        residual = self.conv2(self.norm2(residual, style))
         shortcut = self.conv1x1(self.upsample(x))
         summed: Tensor = residual + shortcut
         return summed / math.sqrt(2)
@@ -148,7 +161,8 @@ class Generator(nn.Module):
             [AdainResBlk(last, last, config.style_dim) for _ in range(2)]
             + [AdainResBlk(after, before, config.style_dim, upsample=True) for before, after in reversed(steps)]
         )
-        self.to_rgb = nn.Sequential(nn.InstanceNorm2d(first, affine=True), nn.LeakyReLU(SLOPE), nn.Conv2d(first, 3, 1))
+        # the official names are 0 and 2: their 1 is the activation, which the norm brings along
+        self.to_rgb = nn.Sequential(AffineNorm(first), nn.Identity(), nn.Conv2d(first, 3, 1))
 
     def forward(self, source: Tensor, style: Tensor) -> Tensor:
         return self.decode_features(self.encode_source(source), style)
@@ -233,6 +247,14 @@ class Networks:
             module.to(device)
             if memory_format is not None:
                 module.to(memory_format=memory_format)
+        return self
+
+    def use_adain(self, implementation: Implementation) -> Networks:
+        """Let all norms be computed so, in place; gives itself."""
+        for _, network in self.items():
+            for module in network.modules():
+                if isinstance(module, AdaIN | AffineNorm):
+                    module.implementation = implementation
         return self
 
     def eval(self) -> Networks:

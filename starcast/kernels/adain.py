@@ -1,0 +1,292 @@
+"""AdaIN and the leaky ReLU behind it, forward and backward, as Triton kernels: any layout, any size, any batch.
+
+    y = leaky_relu((x - mean) / sqrt(variance + epsilon) * scale + shift)        mean, variance of each channel's plane
+
+x and y are fp16, bf16 or fp32, [N, C, H, W] or channels last; scale and shift [rows, C], where sample n has row
+n % rows: one for all, or one each. All arithmetic is in the type of scale and shift: float32 (float64 serves tests).
+A slope of 1 leaves the norm alone.
+
+A mean may be a thousand times the spread, where float32 has no digits left for E[x²] - mean². So the mean of the first
+tile is subtracted first, which is exact for such planes, and statistics are those of the residuals: `offset` is their
+mean, by which the pivot is wrong, and their squares are summed about a running mean (Welford 1962), every lane by
+itself; lanes and slices are joined by the formula of Chan, Golub and LeVeque (1983). Nothing is added in an order that
+depends on time: the same bits each run.
+
+A tile is [CHANNELS, PIXELS] in both layouts. Importing this needs triton; set TRITON_INTERPRET=1 before it to run the
+kernels on the CPU.
+"""
+
+# Triton compiles the text of these functions: types are its own, constants are in capitals, and no Python iterators.
+# ruff: noqa: N803, SIM113
+# mypy: disable-error-code="no-untyped-def, untyped-decorator"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def normalise(
+    x, scale, shift, rows, C, HW, y, facts, EPSILON: tl.constexpr, SLOPE: tl.constexpr,
+    CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+):  # fmt: skip
+    """Whole planes: grid (channel groups, 1, N). `facts` [N, 3, C] gets pivot, offset and 1 / std; None: not wanted."""
+    channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
+    wide: tl.constexpr = scale.dtype.element_ty
+    pivot, offset, squares = _moments(x + plane, places, step, real, 0, HW, HW, wide, CHANNELS, PIXELS)
+    rstd = tl.rsqrt(squares / HW + EPSILON)
+    if facts is not None:
+        _keep(facts, sample, channels, real, C, pivot, offset, rstd)
+    factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
+    _apply(x + plane, y + plane, places, step, real, 0, HW, HW, pivot, offset, factor, base, SLOPE, PIXELS)
+
+
+@triton.jit
+def slice_statistics(
+    x, C, HW, tiles, partials,
+    CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+):  # fmt: skip
+    """First of two: grid (channel groups, slices, N); a slice is `tiles` tiles. `partials` [N, slices, 3, C] gets
+    pivot, offset and the residuals' sum of squares about their mean."""
+    channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
+    wide: tl.constexpr = partials.dtype.element_ty
+    begin = tl.program_id(1) * tiles * PIXELS
+    end = tl.minimum(begin + tiles * PIXELS, HW)
+    pivot, offset, squares = _moments(x + plane, places, step, real, begin, end, HW, wide, CHANNELS, PIXELS)
+    _keep(partials, sample * tl.num_programs(1) + tl.program_id(1), channels, real, C, pivot, offset, squares)
+
+
+@triton.jit
+def apply_statistics(
+    x, scale, shift, partials, rows, C, HW, tiles, y, facts, EPSILON: tl.constexpr, SLOPE: tl.constexpr,
+    SLICES: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+):  # fmt: skip
+    """Second of two, on the same grid: each slice joins what all wrote. SLICES is a power of two, at least their
+    number."""
+    channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
+    slices, span = tl.num_programs(1), tiles * PIXELS
+    pivot, offset, squares = _joined(partials, sample, slices, span, channels, real, C, HW, SLICES)
+    rstd = tl.rsqrt(squares / HW + EPSILON)
+    turn = slices - 1 - tl.program_id(1)  # last first: the end of x is still in the cache
+    if turn == 0:
+        _keep(facts, sample, channels, real, C, pivot, offset, rstd)
+    factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
+    begin = turn * span
+    end = tl.minimum(begin + span, HW)
+    _apply(x + plane, y + plane, places, step, real, begin, end, HW, pivot, offset, factor, base, SLOPE, PIXELS)
+
+
+@triton.jit
+def gradients(
+    dy, x, scale, shift, facts, rows, C, HW, dx, sums, SLOPE: tl.constexpr,
+    CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+):  # fmt: skip
+    """Whole planes' gradients: grid as for `normalise`, whose facts are given. `sums` [N, 2, C] gets those of shift and
+    scale, of every sample by itself."""
+    channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
+    pivot, offset, rstd = _kept(facts, sample, channels, real, C)
+    factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
+    first, second = _sums(
+        dy + plane, x + plane, places, step, real, 0, HW, HW, pivot, offset, rstd, factor, base, SLOPE, CHANNELS, PIXELS
+    )
+    _keep_sums(sums, sample, channels, real, C, first, second)
+    _apply_gradient(
+        dy + plane, x + plane, dx + plane, places, step, real, 0, HW, HW,
+        pivot, offset, rstd, factor, base, first, second, SLOPE, PIXELS,
+    )  # fmt: skip
+
+
+@triton.jit
+def slice_sums(
+    dy, x, scale, shift, facts, rows, C, HW, tiles, partials, SLOPE: tl.constexpr,
+    CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+):  # fmt: skip
+    """First of two, for the gradients: grid as for `slice_statistics`; `partials` [N, slices, 2, C]."""
+    channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
+    pivot, offset, rstd = _kept(facts, sample, channels, real, C)
+    factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
+    begin = tl.program_id(1) * tiles * PIXELS
+    end = tl.minimum(begin + tiles * PIXELS, HW)
+    first, second = _sums(
+        dy + plane, x + plane, places, step, real, begin, end, HW,
+        pivot, offset, rstd, factor, base, SLOPE, CHANNELS, PIXELS,
+    )  # fmt: skip
+    _keep_sums(partials, sample * tl.num_programs(1) + tl.program_id(1), channels, real, C, first, second)
+
+
+@triton.jit
+def apply_sums(
+    dy, x, scale, shift, facts, partials, rows, C, HW, tiles, dx, sums, SLOPE: tl.constexpr,
+    SLICES: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+):  # fmt: skip
+    """Second of two, for the gradients."""
+    channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
+    slices, span = tl.num_programs(1), tiles * PIXELS
+    each = tl.arange(0, SLICES)[None, :]
+    there = real[:, None] & (each < slices)
+    place = partials + (sample * slices + each).to(tl.int64) * 2 * C + channels[:, None]
+    first = tl.sum(tl.load(place, mask=there, other=0), 1)
+    second = tl.sum(tl.load(place + C, mask=there, other=0), 1)
+    turn = slices - 1 - tl.program_id(1)
+    if turn == 0:
+        _keep_sums(sums, sample, channels, real, C, first, second)
+    pivot, offset, rstd = _kept(facts, sample, channels, real, C)
+    factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
+    begin = turn * span
+    end = tl.minimum(begin + span, HW)
+    _apply_gradient(
+        dy + plane, x + plane, dx + plane, places, step, real, begin, end, HW,
+        pivot, offset, rstd, factor, base, first, second, SLOPE, PIXELS,
+    )  # fmt: skip
+
+
+@triton.jit
+def _planes(C, HW, CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr):
+    """A program's channels, which of them exist, its sample; where the sample begins, where a tile's elements lie from
+    there, and how far pixels are apart. Only what can pass 2^31 is in 64 bits."""
+    channels = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
+    sample = tl.program_id(2)
+    pixels = tl.arange(0, PIXELS)[None, :]
+    if CHANNELS_LAST:
+        places = channels[:, None].to(tl.int64) + pixels * C
+        step = C
+    else:
+        places = channels[:, None].to(tl.int64) * HW + pixels
+        step = 1
+    return channels, channels < C, sample, sample.to(tl.int64) * C * HW, places, step
+
+
+@triton.jit
+def _tile(start, HW, real, PIXELS: tl.constexpr):
+    """Which elements of the tile at pixel `start` exist."""
+    return real[:, None] & (start + tl.arange(0, PIXELS)[None, :] < HW)
+
+
+@triton.jit
+def _moments(x, places, step, real, begin, end, HW, wide: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr):
+    """Pivot, mean of the residuals from it, and their sum of squares about that mean, of pixels begin to end."""
+    inside = _tile(begin, HW, real, PIXELS)
+    tile = tl.load(x + tl.cast(begin, tl.int64) * step + places, mask=inside, other=0).to(wide)
+    pivot = tl.sum(tile, 1) / tl.minimum(end - begin, PIXELS)
+    mean = tl.zeros([CHANNELS, PIXELS], wide)
+    squares = tl.zeros([CHANNELS, PIXELS], wide)
+    seen = 0
+    for start in range(begin, end, PIXELS):
+        inside = _tile(start, HW, real, PIXELS)
+        tile = tl.load(
+            x + tl.cast(start, tl.int64) * step + places, mask=inside, other=0, eviction_policy="evict_last"
+        ).to(wide)
+        seen += 1
+        residual = tile - pivot[:, None]
+        change = tl.where(inside, residual - mean, 0)
+        mean += change * (1.0 / seen)
+        squares += change * (residual - mean)
+    lanes = tl.arange(0, PIXELS)[None, :]
+    counts = ((tl.maximum(end - begin - lanes, 0) + PIXELS - 1) // PIXELS).to(wide)
+    offset = tl.sum(mean * counts, 1) / (end - begin)
+    apart = mean - offset[:, None]
+    return pivot, offset, tl.sum(squares + counts * apart * apart, 1)
+
+
+@triton.jit
+def _joined(partials, sample, slices, span, channels, real, C, HW, SLICES: tl.constexpr):
+    """What `_moments` would have given for the whole plane."""
+    each = tl.arange(0, SLICES)[None, :]
+    there = real[:, None] & (each < slices)
+    place = partials + (sample * slices + each).to(tl.int64) * 3 * C + channels[:, None]
+    pivot = tl.load(partials + (sample * slices).to(tl.int64) * 3 * C + channels, mask=real, other=0)
+    pivots = tl.load(place, mask=there, other=0)
+    offsets = tl.load(place + C, mask=there, other=0)
+    squares = tl.load(place + 2 * C, mask=there, other=0)
+    counts = tl.where(there, tl.minimum(HW - each * span, span), 0).to(pivots.dtype)
+    apart = (pivots - pivot[:, None]) + offsets
+    offset = tl.sum(apart * counts, 1) / HW
+    apart -= offset[:, None]
+    return pivot, offset, tl.sum(squares + counts * apart * apart, 1)
+
+
+@triton.jit
+def _affine(scale, shift, row, channels, real, C, rstd):
+    """The factor of a centred x, and what is added."""
+    return (
+        tl.load(scale + row * C + channels, mask=real, other=0) * rstd,
+        tl.load(shift + row * C + channels, mask=real, other=0),
+    )
+
+
+@triton.jit
+def _apply(
+    x, y, places, step, real, begin, end, HW, pivot, offset, factor, base, SLOPE: tl.constexpr, PIXELS: tl.constexpr
+):
+    for start in range(begin, end, PIXELS):
+        inside = _tile(start, HW, real, PIXELS)
+        place = tl.cast(start, tl.int64) * step + places
+        tile = tl.load(x + place, mask=inside, other=0, eviction_policy="evict_first").to(pivot.dtype)
+        z = ((tile - pivot[:, None]) - offset[:, None]) * factor[:, None] + base[:, None]
+        z = tl.where(z > 0, z, z * SLOPE)
+        tl.store(y + place, z.to(y.dtype.element_ty), mask=inside, eviction_policy="evict_first")
+
+
+@triton.jit
+def _gradient(dy, x, place, inside, pivot, offset, rstd, factor, base, SLOPE: tl.constexpr, eviction: tl.constexpr):
+    """The gradient in front of the activation, and the normalised x, of one tile."""
+    tile = tl.load(x + place, mask=inside, other=0, eviction_policy=eviction).to(pivot.dtype)
+    gradient = tl.load(dy + place, mask=inside, other=0, eviction_policy=eviction).to(pivot.dtype)
+    centred = (tile - pivot[:, None]) - offset[:, None]
+    gradient = tl.where(centred * factor[:, None] + base[:, None] > 0, gradient, gradient * SLOPE)
+    return gradient, centred * rstd[:, None]
+
+
+@triton.jit
+def _sums(
+    dy, x, places, step, real, begin, end, HW, pivot, offset, rstd, factor, base, SLOPE: tl.constexpr,
+    CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
+):  # fmt: skip
+    first = tl.zeros([CHANNELS, PIXELS], pivot.dtype)
+    second = tl.zeros([CHANNELS, PIXELS], pivot.dtype)
+    for start in range(begin, end, PIXELS):
+        inside = _tile(start, HW, real, PIXELS)
+        place = tl.cast(start, tl.int64) * step + places
+        gradient, normal = _gradient(dy, x, place, inside, pivot, offset, rstd, factor, base, SLOPE, "evict_last")
+        first += gradient
+        second += gradient * normal  # a gradient outside is 0
+    return tl.sum(first, 1), tl.sum(second, 1)
+
+
+@triton.jit
+def _apply_gradient(
+    dy, x, dx, places, step, real, begin, end, HW, pivot, offset, rstd, factor, base, first, second,
+    SLOPE: tl.constexpr, PIXELS: tl.constexpr,
+):  # fmt: skip
+    for start in range(begin, end, PIXELS):
+        inside = _tile(start, HW, real, PIXELS)
+        place = tl.cast(start, tl.int64) * step + places
+        gradient, normal = _gradient(dy, x, place, inside, pivot, offset, rstd, factor, base, SLOPE, "evict_first")
+        result = factor[:, None] * (gradient - (first[:, None] + normal * second[:, None]) / HW)
+        tl.store(dx + place, result.to(dx.dtype.element_ty), mask=inside, eviction_policy="evict_first")
+
+
+@triton.jit
+def _keep(facts, row, channels, real, C, pivot, offset, third):
+    place = facts + row.to(tl.int64) * 3 * C + channels
+    tl.store(place, pivot, mask=real)
+    tl.store(place + C, offset, mask=real)
+    tl.store(place + 2 * C, third, mask=real)
+
+
+@triton.jit
+def _kept(facts, row, channels, real, C):
+    place = facts + row.to(tl.int64) * 3 * C + channels
+    return (
+        tl.load(place, mask=real, other=0),
+        tl.load(place + C, mask=real, other=0),
+        tl.load(place + 2 * C, mask=real, other=0),
+    )
+
+
+@triton.jit
+def _keep_sums(sums, row, channels, real, C, first, second):
+    place = sums + row.to(tl.int64) * 2 * C + channels
+    tl.store(place, first, mask=real)
+    tl.store(place + C, second, mask=real)
