@@ -58,6 +58,7 @@ class Backend(Protocol):
     extra: str  # the extra of pyproject.toml that installs it
     on_card: bool = False  # its sessions take and give arrays that are on the graphics card, too
     runs_also: tuple[str, ...] = ()  # engines whose variants it runs as well as its own
+    converts: tuple[str, ...] = ()  # precisions that it makes of a float32 graph by itself
 
     def absent(self) -> str | None:
         """Why the engine cannot run on this machine, or None. Imports the engine only if it is installed."""

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
+import msgspec
 import numpy as np
 
 from starcast.errors import EngineError, MissingExtraError, OptionError, StarcastError, VariantMissingError
@@ -143,8 +144,11 @@ def candidates(bundle: Bundle, backend: str = AUTO, precision: str = EXACT, form
     Raises OptionError for an unknown engine, MissingExtraError for one that is not installed, VariantMissingError
     where the bundle has nothing for it.
     """
-    variants = _variants(bundle, precision, form)
     engines = _engines(backend)
+    converts = backend != AUTO and precision in engines[0].converts
+    variants = _variants(bundle, EXACT if converts else precision, form)
+    if converts:
+        variants = [msgspec.structs.replace(variant, precision=precision) for variant in variants]
     # asking imports an engine: those that have no variant are not asked
     wanted = [engine for engine in engines if any(made_for(variant, engine) for variant in variants)]
     here = [engine for engine in wanted if engine.absent() is None]

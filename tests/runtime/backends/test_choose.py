@@ -25,10 +25,10 @@ class Engine:
 
     def __init__(
         self, name: str, absent: str | None = None, run_s: float = 0.1, refuses: bool = False, on_card: bool = False,
-        unready: str | None = None, runs_also: tuple[str, ...] = (),
+        unready: str | None = None, runs_also: tuple[str, ...] = (), converts: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self.name, self.extra, self._absent = name, f"extra-{name}", absent
-        self.on_card, self.unready, self.runs_also = on_card, unready, runs_also
+        self.on_card, self.unready, self.runs_also, self.converts = on_card, unready, runs_also, converts
         self.run_s, self.refuses = run_s, refuses
         self.opened: list[tuple[str, str]] = []  # file, precision
         self.release = "1.0"
@@ -451,3 +451,13 @@ def test_an_engine_outside_of_this_room_is_loaded_only_when_it_is_named(engines,
         candidates(made, "torch")
     monkeypatch.setitem(sys.modules, "outside_backend", module)
     assert _pairs(candidates(made, "torch")) == ["torch x.onnx"]
+
+
+def test_an_engine_that_converts_takes_the_float32_variants_for_other_precisions(engines, bundle):
+    engines(Engine("a", converts=("fp16",)))
+    made = _with(bundle, ("x.onnx", ("a",), "fp32"), ("y.onnx", ("a",), "int8"))
+    [found] = candidates(made, "a", "fp16")
+    assert (found.variant.file, found.variant.precision, found.name) == ("x.onnx", "fp16", "a plain fp16")
+    assert _pairs(candidates(made, "a", "int8")) == ["a y.onnx"]
+    with pytest.raises(VariantMissingError, match="has no fp16 variant"):
+        candidates(made, "auto", "fp16")
