@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PureWindowsPath
 
 import msgspec
 
@@ -99,7 +99,8 @@ def entries(folder: Path | None = None) -> tuple[EngineFacts, ...]:
         index = msgspec.json.decode((_private(where) / INDEX).read_bytes(), type=Index)
     except (FileNotFoundError, msgspec.MsgspecError):
         return ()
-    return index.engines if index.format == FORMAT else ()
+    whole = index.format == FORMAT and all(_is_bare(facts.file) for facts in index.engines)
+    return index.engines if whole else ()
 
 
 def find(graph: str, flavour: str, version: str, gpu: Gpu | None, folder: Path | None = None) -> EngineFacts | None:
@@ -220,10 +221,14 @@ def _write(folder: Path | None, engines: Iterable[EngineFacts]) -> None:
 
 
 def _file(where: Path, facts: EngineFacts, behind: str = "") -> Path:
-    """A name of the index may not lead out of the folder."""
-    if PurePath(facts.file).name != facts.file:
-        raise EngineError(f"{where / INDEX} names the file {facts.file!r}: `starcast engines prune --all` begins anew")
+    if not _is_bare(facts.file):
+        raise EngineError(f"the engine {facts.file!r} is not in {where}: build it again with `starcast build`")
     return where / f"{facts.file}{behind}"
+
+
+def _is_bare(name: str) -> bool:
+    """Whether it is a file's name that leads nowhere out of its folder."""
+    return name.endswith(ENGINE) and PurePath(name).name == name and PureWindowsPath(name).name == name
 
 
 def _private(where: Path) -> Path:
