@@ -1,0 +1,136 @@
+"""A graph of torch's on an NVIDIA card: page-locked host memory, and a CUDA graph for each shape.
+
+The first run of a shape is a plain one: cuDNN tries its algorithms and Triton compiles. The second is recorded, and
+from then on the host only starts the record.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.dlpack import from_dlpack
+
+from starcast.errors import EngineError
+from starcast.export.torch_backend import failure
+from starcast.export.torch_graph import TorchGraph
+from starcast.runtime.backends.base import Session
+from starcast.runtime.cuda.arrays import DeviceArray, View, is_on_card
+
+MOST_SHAPES = 8  # each holds the memory of a whole run
+
+
+class Card:
+    """What is asked of CUDA. Tests put another one in its place."""
+
+    device = torch.device("cuda")
+
+    def pinned(self, like: Tensor) -> Tensor:
+        """Host memory for a tensor, that the card copies from and to on its own."""
+        return torch.empty_like(like, device="cpu", memory_format=torch.contiguous_format).pin_memory()
+
+    def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
+        """What runs a recorded call again, and the output that it then writes into."""
+        record = torch.cuda.CUDAGraph()
+        # other threads, which decode and encode, may ask the driver for memory meanwhile
+        with torch.cuda.graph(record, capture_error_mode="thread_local"):
+            output = run()
+        return record.replay, output
+
+    def wait(self) -> None:
+        """Until all that was asked for is done."""
+        torch.cuda.current_stream().synchronize()
+
+
+class CardSession(Session):
+    """One graph on the card. Arrays may be numpy's or on the card; the output is on the card if one of them is."""
+
+    def __init__(self, path: Path, graph: TorchGraph, card: Card) -> None:
+        self._path = path
+        self._graph: TorchGraph | None = graph
+        self._card = card
+        self._shapes: OrderedDict[tuple[tuple[int, ...], ...], Recorded] = OrderedDict()
+
+    def run(self, feeds: Mapping[str, Any]) -> Any:
+        if self._graph is None:
+            raise EngineError(f"{self._path} has been closed: open it again")
+        # float32 is float32: TF32 has 10 bits, which the gate of fp32 does not allow
+        exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
+        try:
+            with torch.inference_mode(), exact:
+                recorded = self._recorded(feeds, self._graph)
+                result = recorded.run(feeds)
+                if any(is_on_card(value) for value in feeds.values()):
+                    return self._given_out(result.clone(memory_format=torch.contiguous_format))
+                return recorded.landed(result)
+        except RuntimeError as error:  # OutOfMemoryError is one
+            self._shapes.clear()
+            raise failure(self._path, error) from error
+
+    def close(self) -> None:
+        self._shapes.clear()
+        self._graph = None
+
+    def _recorded(self, feeds: Mapping[str, Any], graph: TorchGraph) -> Recorded:
+        shapes = tuple(tuple(feeds[name].shape) for name in graph.inputs)
+        if shapes not in self._shapes:
+            if len(self._shapes) == MOST_SHAPES:
+                self._shapes.popitem(last=False)
+            self._shapes[shapes] = Recorded(graph, feeds, self._card)
+        self._shapes.move_to_end(shapes)
+        return self._shapes[shapes]
+
+    def _given_out(self, tensor: Tensor) -> DeviceArray:
+        """An array on the card that is whole, and holds the tensor's memory."""
+        self._card.wait()
+        view = View(tensor.data_ptr(), tuple(tensor.shape), np.dtype(str(tensor.dtype).removeprefix("torch.")))
+        return DeviceArray(view, [tensor].clear)
+
+
+class Recorded:
+    """A graph for one shape of its inputs."""
+
+    def __init__(self, graph: TorchGraph, feeds: Mapping[str, Any], card: Card) -> None:
+        self._graph = graph
+        self._card = card
+        self._inputs = {name: _tensor(feeds[name]).to(card.device, copy=True) for name in graph.inputs}
+        self._pinned = {name: card.pinned(value) for name, value in self._inputs.items()}
+        self._landing: Tensor | None = None  # for the output, in host memory
+        self._known = False
+        self._record: tuple[Callable[[], None], Tensor] | None = None
+
+    def run(self, feeds: Mapping[str, Any]) -> Tensor:
+        """The output, on the card: to be copied before the next run."""
+        for name, place in self._inputs.items():
+            value = _tensor(feeds[name])
+            place.copy_(value if value.is_cuda else self._pinned[name].copy_(value), non_blocking=True)
+        if not self._known:
+            self._known = True
+            return self._graph(self._inputs)
+        if self._record is None:
+            self._record = self._card.record(lambda: self._graph(self._inputs))
+        replay, output = self._record
+        replay()
+        return output
+
+    def landed(self, result: Tensor) -> Any:
+        """A copy in host memory, numpy's."""
+        if self._landing is None:
+            self._landing = self._card.pinned(result)
+        self._landing.copy_(result, non_blocking=True)
+        self._card.wait()
+        return self._landing.numpy().copy()
+
+
+def _tensor(value: Any) -> Tensor:
+    """Any array as torch's, where it is, without a copy."""
+    if not is_on_card(value):
+        return torch.from_numpy(np.require(value, requirements=["C", "W"]))
+    if hasattr(value, "__dlpack__"):  # first: it has the stream in which the array is written
+        return from_dlpack(value)
+    return torch.as_tensor(value, device="cuda")

@@ -1,0 +1,160 @@
+"""An ONNX graph, run by torch node after node, instance norms with what stands behind them as one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+from starcast.export.passes.adain_plugin import OPERATOR as FUSED
+from starcast.export.passes.facts import numbers, readers
+from starcast.export.passes.half import to_half
+from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
+from starcast.export.torch_operators import Call, call_for
+from starcast.train.adain import Implementation, adain_leaky_relu
+
+HALF = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A call, the values it reads and makes, and those that nothing reads after it. Values are numbers of places."""
+
+    call: Call
+    reads: tuple[int | None, ...]
+    makes: tuple[int, ...]
+    dead: tuple[int, ...]
+
+
+class TorchGraph:
+    """A graph in float32, or converted to `fp16` or `bf16` between its first convolution and its last.
+
+    Statistics of norms, all work on the style, and what scales bytes stay in float32. `channels_last` lays weights and
+    pictures out as tensor cores want them. Raises EngineError for an operator that is not known, OptionError for a
+    weight that fp16 does not hold.
+    """
+
+    def __init__(
+        self, model: ir.Model, *, precision: str = "fp32", device: torch.device = torch.device("cpu"),
+        adain: Implementation = "reference", channels_last: bool = False,
+    ) -> None:  # fmt: skip
+        if precision in HALF:
+            to_half(model, HALF[precision])
+        graph = model.graph
+        calls = list(_calls(graph, adain))
+        places = _places(graph, calls)
+        self.inputs = {str(value.name): places[value] for value in graph.inputs if value in places}
+        self._output = places[graph.outputs[0]]
+        self._works = _works(calls, places, keep={self._output})
+        weights = _weights_of_convolutions(graph) if channels_last else set()
+        self._constants: list[Tensor | None] = [None] * len(places)
+        for value, place in places.items():
+            array = numbers(value)
+            if array is not None:
+                tensor = _tensor(array).to(device)
+                last = value in weights
+                self._constants[place] = tensor.contiguous(memory_format=torch.channels_last) if last else tensor
+
+    def __call__(self, feeds: Mapping[str, Tensor]) -> Tensor:
+        """The graph's first output. Every input by its name, on the device; to be called in inference mode."""
+        values = list(self._constants)
+        for name, place in self.inputs.items():
+            values[place] = feeds[name]
+        for work in self._works:
+            made = work.call(*(None if place is None else values[place] for place in work.reads))
+            for place, value in zip(work.makes, made if isinstance(made, tuple | list) else (made,), strict=True):
+                values[place] = value
+            for place in work.dead:
+                values[place] = None
+        result = values[self._output]
+        assert result is not None
+        return result
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The same before places are given."""
+
+    call: Call
+    inputs: tuple[ir.Value | None, ...]
+    outputs: tuple[ir.Value, ...]
+
+
+def _calls(graph: ir.Graph, adain: Implementation) -> Iterator[_Call]:
+    """In running order: a norm stands where its last node does, when its scale and shift have been made."""
+    fused = {_last(norm)[0]: norm for norm in instance_norms(graph)}
+    within = {node for norm in fused.values() for node in norm.nodes}
+    for node in graph:
+        norm = fused.get(node)
+        if norm is not None:
+            last, slope = _last(norm)
+            call = _adain(norm.epsilon, slope, adain)
+            yield _Call(call, (norm.x, norm.scale, norm.shift), (last.outputs[0],))
+        elif node.op_type == FUSED:
+            epsilon, slope = (node.attributes[name].as_float() for name in ("epsilon", "slope"))
+            yield _Call(_adain(epsilon, slope, adain), tuple(node.inputs), tuple(node.outputs))
+        elif node not in within:
+            yield _Call(call_for(node), tuple(node.inputs), tuple(node.outputs))
+
+
+def _last(norm: InstanceNorm) -> tuple[ir.Node, float]:
+    """The leaky ReLU behind a norm, where there is one and nothing else reads the norm; and its slope, or 1."""
+    behind = readers(norm.output)
+    if len(behind) == 1 and behind[0].op_type == "LeakyRelu" and not norm.output.is_graph_output():
+        return behind[0], behind[0].attributes.get_float("alpha", 0.01) or 0.0
+    return norm.nodes[-1], 1.0
+
+
+def _adain(epsilon: float, slope: float, implementation: Implementation) -> Call:
+    def run(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+        # [C], [1, C, 1, 1] and [N, C, 1, 1] come; a single row is that of a norm with weights of its own
+        rows = (value.reshape(-1, x.shape[1]) for value in (scale, shift))
+        given = [row[0] if len(row) == 1 else row for row in rows]
+        if len({row.dim() for row in given}) > 1:
+            given = [row.expand(len(x), -1) for row in given]
+        if implementation == "triton":
+            return adain_leaky_relu(x, *given, eps=epsilon, slope=slope, implementation="triton")
+        # torch's own norm wants one type for everything
+        return adain_leaky_relu(x.float(), *given, eps=epsilon, slope=slope).to(x.dtype)
+
+    return run
+
+
+def _places(graph: ir.Graph, calls: Sequence[_Call]) -> dict[ir.Value, int]:
+    values = [
+        *graph.inputs, *graph.outputs,
+        *(value for call in calls for value in (*call.inputs, *call.outputs) if value is not None),
+    ]  # fmt: skip
+    return {value: place for place, value in enumerate(dict.fromkeys(values))}
+
+
+def _works(calls: Sequence[_Call], places: Mapping[ir.Value, int], keep: set[int]) -> list[_Work]:
+    last = {value: number for number, call in enumerate(calls) for value in (*call.inputs, *call.outputs)}
+    return [
+        _Work(
+            call=call.call,
+            reads=tuple(None if value is None else places[value] for value in call.inputs),
+            makes=tuple(places[value] for value in call.outputs),
+            dead=tuple(
+                places[value]
+                for value in dict.fromkeys((*call.inputs, *call.outputs))
+                if value is not None and last[value] == number and places[value] not in keep
+            ),
+        )
+        for number, call in enumerate(calls)
+    ]  # fmt: skip
+
+
+def _weights_of_convolutions(graph: ir.Graph) -> set[ir.Value | None]:
+    return {node.inputs[1] for node in graph if node.op_type in {"Conv", "ConvTranspose"}}
+
+
+def _tensor(array: Any) -> Tensor:
+    """A copy: the file that a weight is read from may not be written to."""
+    if array.dtype.name == "bfloat16":
+        return torch.tensor(array.view("int16")).view(torch.bfloat16)
+    return torch.tensor(array)

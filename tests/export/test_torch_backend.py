@@ -1,0 +1,119 @@
+"""The torch backend behind the runtime's interface."""
+
+from __future__ import annotations
+
+import sys
+
+import msgspec
+import numpy as np
+import onnx_ir as ir
+import pytest
+from small_graphs import graph
+
+from starcast.errors import EngineError
+from starcast.export import torch_backend
+from starcast.export.torch_backend import TorchBackend
+from starcast.runtime.backends.base import EngineOptions, GraphFile
+from starcast.runtime.backends.choose import BACKENDS, candidates
+from starcast.runtime.backends.onnxruntime import OnnxRuntime
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.frames import Frames
+
+pytestmark = pytest.mark.xdist_group("oracle bundle")
+
+TORCH = TorchBackend()
+DRAWS = np.random.default_rng(8)
+
+
+def test_a_bundle_gives_onnx_runtimes_bytes(oracle_bundle):
+    images = DRAWS.integers(0, 256, (2, 64, 96, 3), np.uint8)
+    size = oracle_bundle.manifest.condition.size
+    for variant in oracle_bundle.manifest.variants:
+        if TORCH.supports(variant) is not None:
+            continue
+        shared = msgspec.structs.replace(variant, backends=("onnxruntime",))
+        for count in (1, 2):
+            styles = DRAWS.standard_normal((count, size)).astype(np.float32)
+            got = Frames(oracle_bundle, TORCH, variant, EngineOptions())(images, styles)
+            expected = Frames(oracle_bundle, OnnxRuntime(), shared, EngineOptions())(images, styles)
+            assert got.dtype == np.uint8
+            assert np.abs(got.astype(int) - expected).max() <= 1
+
+
+def test_it_is_found_by_its_name_and_never_by_auto(oracle_bundle):
+    assert "torch" not in BACKENDS
+    found = candidates(oracle_bundle, "torch")
+    assert {candidate.backend.name for candidate in found} == {"torch"}
+    assert [candidate.variant.precision for candidate in found] == ["fp32"] * len(found)
+
+
+def test_a_float32_graph_is_opened_in_the_precision_that_is_asked_for(oracle_bundle):
+    variant = next(one for one in oracle_bundle.manifest.variants if TORCH.supports(one) is None)
+    images = DRAWS.integers(0, 256, (1, 64, 64, 3), np.uint8)
+    styles = DRAWS.standard_normal((1, oracle_bundle.manifest.condition.size)).astype(np.float32)
+    exact, *halves = (
+        Frames(oracle_bundle, TORCH, msgspec.structs.replace(variant, precision=name), EngineOptions())(images, styles)
+        for name in ("fp32", "fp16", "bf16")
+    )
+    for half in halves:
+        apart = np.abs(half.astype(int) - exact)
+        assert 0 < apart.mean() < 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"backends": ("ncnn",)}, "not made for torch"),
+        ({"precision": "int8"}, "is in int8"),
+        ({"precision": "fp16", "parity": None, "backends": ("tensorrt",)}, "is in fp16"),
+    ],
+)
+def test_what_it_does_not_run_is_told(tiny_bundle, changes, reason):
+    [variant] = open_bundle(tiny_bundle).manifest.variants
+    assert TORCH.supports(variant) is None
+    assert reason in TORCH.supports(msgspec.structs.replace(variant, **changes))
+
+
+@pytest.mark.parametrize("missing", ["torch", "onnx_ir"])
+def test_where_a_package_is_missing_it_is_absent(monkeypatch, missing):
+    assert TORCH.absent() is None
+    monkeypatch.setattr(torch_backend, "find_spec", lambda name: None if name == missing else object())
+    assert TORCH.absent() == f"not installed: {missing}"
+
+
+def test_a_torch_that_does_not_load_is_absent_with_the_reason(monkeypatch):
+    monkeypatch.setattr(torch_backend, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert "does not load" in TORCH.absent()
+
+
+def test_devices_are_named_with_what_is_in_the_way(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    found = TORCH.devices(b"")
+    assert found["CPU"] is None
+    assert "NVIDIA" in found["CUDA"]
+
+
+def test_an_operator_that_is_not_known_is_one_sentence(tmp_path):
+    path = tmp_path / "odd.onnx"
+    ir.save(graph("y = Softmax(x)", "float[2] x", "float[2] y"), path)
+    with pytest.raises(EngineError, match=r"^y is a Softmax, .*--backend$"):
+        TORCH.open(GraphFile(path), EngineOptions())
+
+
+def test_a_file_that_is_no_graph_is_named(tmp_path):
+    path = tmp_path / "odd.onnx"
+    path.write_bytes(b"\x00\xff" * 40)
+    with pytest.raises(EngineError, match=r"odd.onnx cannot be read as ONNX"):
+        TORCH.open(GraphFile(path), EngineOptions())
+
+
+def test_what_torch_ends_is_told_with_the_graph(tmp_path):
+    path = tmp_path / "sum.onnx"
+    ir.save(graph("y = Add(x, x2)", "float[n] x, float[m] x2", "float[k] y"), path)
+    session = TORCH.open(GraphFile(path), EngineOptions(threads=1))
+    with pytest.raises(EngineError, match=r"torch failed in .*sum.onnx"):
+        session.run({"x": np.ones(2, np.float32), "x2": np.ones(3, np.float32)})
+    session.close()

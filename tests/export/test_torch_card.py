@@ -1,0 +1,138 @@
+"""Recorded runs: on a card that is the processor, and on a real one where there is one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from small_graphs import graph
+
+from starcast.errors import EngineError
+from starcast.export.comparison import open_session
+from starcast.export.passes.forms import apply_form
+from starcast.export.torch_backend import TorchBackend
+from starcast.export.torch_card import MOST_SHAPES, Card, CardSession
+from starcast.export.torch_graph import TorchGraph
+from starcast.runtime.backends.base import EngineOptions, GraphFile
+
+
+class StandIn(Card):
+    """The processor as a card. A record writes into the output that it was made with, as CUDA graphs do."""
+
+    device = torch.device("cpu")
+
+    def __init__(self):
+        self.records = self.replays = 0
+
+    def pinned(self, like):
+        return torch.empty_like(like)
+
+    def record(self, run):
+        self.records += 1
+        output = run()
+
+        def replay():
+            self.replays += 1
+            output.copy_(run())
+
+        return replay, output
+
+    def wait(self):
+        pass
+
+
+@pytest.fixture
+def card():
+    return StandIn()
+
+
+@pytest.fixture
+def doubling(card):
+    model = graph("y = Add(x, x)", "float[n, 2] x", "float[n, 2] y")
+    return CardSession(Path("doubling.onnx"), TorchGraph(model), card)
+
+
+def test_the_first_run_of_a_shape_is_plain_and_the_second_is_recorded(doubling, card):
+    for number in range(4):
+        values = np.full((3, 2), number, np.float32)
+        assert doubling.run({"x": values}).tolist() == (2 * values).tolist()
+    assert (card.records, card.replays) == (1, 3)
+
+
+def test_what_was_given_out_stays_when_the_record_runs_again(doubling):
+    outputs = [doubling.run({"x": np.full((1, 2), number, np.float32)}) for number in range(4)]
+    assert [output[0, 0] for output in outputs] == [0, 2, 4, 6]
+
+
+def test_every_shape_has_its_own_record_and_the_oldest_goes(doubling, card):
+    for _ in range(2):
+        for rows in range(1, MOST_SHAPES + 1):
+            doubling.run({"x": np.ones((rows, 2), np.float32)})
+    assert card.records == MOST_SHAPES
+    doubling.run({"x": np.ones((100, 2), np.float32)})
+    doubling.run({"x": np.ones((2, 2), np.float32)})  # is still there
+    assert (card.records, card.replays) == (MOST_SHAPES, MOST_SHAPES + 1)
+    for _ in range(2):
+        doubling.run({"x": np.ones((1, 2), np.float32)})  # was the oldest
+    assert card.records == MOST_SHAPES + 1
+
+
+def test_pictures_that_may_not_be_written_to_or_are_turned_are_taken(doubling):
+    values = np.arange(6, dtype=np.float32).reshape(2, 3)
+    values.setflags(write=False)
+    for _ in range(3):
+        assert doubling.run({"x": values.T}).tolist() == (2 * values.T).tolist()
+
+
+def test_a_closed_session_says_so(doubling):
+    doubling.close()
+    with pytest.raises(EngineError, match="open it again"):
+        doubling.run({"x": np.ones((1, 2), np.float32)})
+
+
+def test_a_failure_is_a_sentence_and_the_next_run_begins_anew(card):
+    model = graph("y = Add(x, z)", "float[n] x, float[m] z", "float[k] y")
+    session = CardSession(Path("sum.onnx"), TorchGraph(model), card)
+    with pytest.raises(EngineError, match=r"torch failed in sum.onnx"):
+        session.run({"x": np.ones(2, np.float32), "z": np.ones(3, np.float32)})
+    assert session.run({"x": np.ones(3, np.float32), "z": np.ones(3, np.float32)}).tolist() == [2, 2, 2]
+
+
+def test_recorded_frames_have_onnx_runtimes_bytes(small, card):
+    model = ir.load(small.generator)
+    apply_form(model, "taps16")
+    engine = open_session(model.clone())
+    session = CardSession(Path("frame.onnx"), TorchGraph(model, channels_last=True), card)
+    draws = np.random.default_rng(2)
+    for _ in range(3):
+        feeds = {
+            "image": draws.integers(0, 256, (2, 32, 32, 3), np.uint8),
+            "style": draws.standard_normal((1, small.config.style_dim)).astype(np.float32),
+        }
+        assert np.abs(session.run(feeds).astype(int) - engine.run(None, feeds)[0]).max() <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA card")
+@pytest.mark.parametrize(("precision", "most"), [("fp32", 1), ("fp16", 12), ("bf16", 60)])
+def test_on_a_card_frames_have_onnx_runtimes_bytes(small, tmp_path, precision, most):
+    model = ir.load(small.generator)
+    apply_form(model, "taps16")
+    path = tmp_path / "frame.onnx"
+    ir.save(model, path)
+    engine = open_session(path)
+    session = TorchBackend().open(GraphFile(path), EngineOptions(precision=precision))
+    draws = np.random.default_rng(2)
+    for count in (1, 3, 1, 3, 1):
+        feeds = {
+            "image": draws.integers(0, 256, (count, 32, 64, 3), np.uint8),
+            "style": draws.standard_normal((1, small.config.style_dim)).astype(np.float32),
+        }
+        [expected] = engine.run(None, feeds)
+        assert np.abs(session.run(feeds).astype(int) - expected).max() <= most
+        there = {name: torch.from_numpy(value).cuda() for name, value in feeds.items()}
+        made = session.run({**there, "style": feeds["style"]})
+        assert np.abs(torch.from_dlpack(made).cpu().numpy().astype(int) - expected).max() <= most
