@@ -111,7 +111,7 @@ def build(bundle: Path, **values: Any) -> int:
         bundle, BuildOptions(**values), say=lambda line: click.echo(line, err=True), show_progress=True
     )
     click.echo(report.summary())
-    return 0
+    return 1 if report.failed else 0
 
 
 @click.group("engines")

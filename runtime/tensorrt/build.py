@@ -26,18 +26,21 @@ _PERCENT = 100
 
 @dataclass(frozen=True)
 class BuildReport:
-    """The engines that were asked for, how many of them had to be built, and where they are."""
+    """The engines that were asked for, how many of them had to be built, where they are, and a sentence for each that
+    could not be."""
 
     engines: tuple[EngineFacts, ...]
     built: int
     folder: Path
+    failed: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """`3 engines built, 6 there already (271.0 MB in …).`"""
         megabytes = sum(facts.bytes for facts in self.engines) / 1e6
         noun = "engine" if self.built == 1 else "engines"
         there = len(self.engines) - self.built
-        return f"{self.built} {noun} built, {there} there already ({megabytes:.1f} MB in {self.folder})."
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return f"{self.built} {noun} built, {there} there already{failed} ({megabytes:.1f} MB in {self.folder})."
 
 
 def build_engines(
@@ -50,30 +53,30 @@ def build_engines(
 ) -> BuildReport:
     """Build what the options ask for and the cache does not hold. `folder` is that of the cache; None: the user's.
 
-    Raises OptionError, MissingExtraError, VariantMissingError and BundleError before anything is built; EngineError
-    where an engine cannot be, and then those that were built before it stay.
+    An engine that cannot be built does not keep the others from it: the report has the reason, which is said as well.
+    Raises OptionError, MissingExtraError, VariantMissingError and BundleError before anything is built.
     """
     orders = orders_of(open_bundle(bundle), options, targets_of(options, current_gpu(), why_no_gpu))
-    engines = []
+    engines, failed = [], []
     built = 0
     with Progress(_PERCENT, "%", show=show_progress, say=say) as progress:
         share = _Share(progress, sum(order.weight for order in orders))
         for order in orders:
-            facts = _kept(order, progress.say, folder)
-            if facts is None:
-                with engine_cache.building(folder, lambda: progress.say("waiting for another build to end…")):
-                    facts = _kept(order, progress.say, folder)  # that one may have made it
-                    if facts is None:
-                        facts = _built(order, progress.say, share.of(order), folder)
-                        built += 1
-            engines.append(facts)
+            try:
+                facts, new = _got(order, progress.say, share.of(order), folder)
+            except EngineError as error:
+                progress.say(str(error))
+                failed.append(str(error))
+            else:
+                engines.append(facts)
+                built += new
             share.finish(order)
-    return BuildReport(tuple(engines), built, engine_cache.place(folder))
+    return BuildReport(tuple(engines), built, engine_cache.place(folder), tuple(failed))
 
 
 def why_again(order: Order, entries: Iterable[EngineFacts]) -> str | None:
-    """Why an engine that was built earlier does not serve, as a clause; None where there was none. The newest of that
-    graph and generation is the one that is meant."""
+    """Why the engine that was built last of that graph for that generation serves no more, as a clause; None where
+    there was none, or where it was for other sizes."""
     known = [
         facts for facts in entries
         if (facts.folder, facts.role, facts.flavour) == (str(order.bundle.resolve()), order.role, order.flavour.name)
@@ -94,7 +97,20 @@ def why_again(order: Order, entries: Iterable[EngineFacts]) -> str | None:
         return f"it was built with a driver for CUDA {old.driver}, here is {order.driver}"
     if old.plugin != order.plugin:
         return "the AdaIN kernel inside has changed"
-    return "it was built for other sizes or batches"
+    return None  # for other sizes or batches, and it goes on serving them
+
+
+def _got(
+    order: Order, say: Callable[[str], None], progress: Callable[[float], None], folder: Path | None
+) -> tuple[EngineFacts, bool]:
+    """The engine, and whether it had to be built. Raises EngineError."""
+    facts = _kept(order, say, folder)
+    if facts is None:
+        with engine_cache.building(folder, lambda: say("waiting for another build to end…")):
+            facts = _kept(order, say, folder)  # that one may have made it
+            if facts is None:
+                return _built(order, say, progress, folder), True
+    return facts, False
 
 
 def _kept(order: Order, say: Callable[[str], None], folder: Path | None) -> EngineFacts | None:

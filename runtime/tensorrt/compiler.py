@@ -5,6 +5,7 @@ The graph goes to TensorRT's own parser as it was stored, by its path, so that t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -115,7 +116,9 @@ def _told(said: Iterable[str]) -> str:
 
 
 def _short(text: str) -> str:
-    return one_line(EngineError(text))
+    """Without the places in the library's source."""
+    told = re.sub(r"^IBuilder::\w+: Error Code \d+: |\s*In \S+ at /\S+\)?$", "", " ".join(text.split()))
+    return one_line(EngineError(told))
 
 
 def _logger(trt: Any) -> Any:

@@ -46,6 +46,8 @@ class Flavour:
             found = self.version()
         except (ImportError, OSError) as error:  # OSError: one of its libraries
             return f"installed, but does not load: {one_line(error)}"
+        except AttributeError:  # what an uninstalled package leaves behind
+            return "installed, but does not load: it is an empty folder"
         if _release(found) < self.oldest:
             oldest = ".".join(map(str, self.oldest))
             return f"installed, but version {found} is too old: {oldest} or newer is needed"

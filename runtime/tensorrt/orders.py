@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from starcast.runtime.tensorrt.profiles import Profile, Range, batch_range, own_
 from starcast.runtime.tensorrt.targets import Targets
 
 PLUGIN = "-plugin"  # behind the form of graphs whose norms are nodes for starcast's kernel
-_KERNEL = ("starcast.kernels.adain", "starcast.runtime.tensorrt.plugin")  # what such an engine holds comes from here
+STYLES = Range(1, 1, 8)  # at a time, whatever the batch of pictures: styles are made once, mostly one by one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Order:
 
 
 def orders_of(bundle: Bundle, options: BuildOptions, targets: Targets) -> tuple[Order, ...]:
-    """The translation and the makers of styles, for every target. Raises OptionError, VariantMissingError, and
+    """The translation and the makers of styles, target by target. Raises OptionError, VariantMissingError, and
     BundleError where a file has changed."""
     source = bundle.manifest.source
     if source is None:
@@ -73,14 +73,13 @@ def orders_of(bundle: Bundle, options: BuildOptions, targets: Targets) -> tuple[
     for role, precision, inputs in _graphs(bundle, source, variant, options):
         graph, digest = bundle.graph(role)
         plugged = variant.form.endswith(PLUGIN) and role == variant.file
-        for target in targets.generations:
-            orders.append(Order(
-                bundle=bundle.path, role=role, graph=graph, digest=digest, weight=bundle.graph_bytes(role),
-                precision=precision, inputs=inputs, flavour=targets.flavour, version=version, target=target,
-                gpu=gpu.name if gpu else None, driver=gpu.driver if gpu else None,
-                plugin=kernel_digest() if plugged else None,
-            ))  # fmt: skip
-    return tuple(orders)
+        orders.append(Order(
+            bundle=bundle.path, role=role, graph=graph, digest=digest, weight=bundle.graph_bytes(role),
+            precision=precision, inputs=inputs, flavour=targets.flavour, version=version, target="",
+            gpu=gpu.name if gpu else None, driver=gpu.driver if gpu else None,
+            plugin=kernel_digest() if plugged else None,
+        ))  # fmt: skip
+    return tuple(replace(order, target=target) for target in targets.generations for order in orders)
 
 
 def variant_for(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Variant:
@@ -100,10 +99,12 @@ def variant_for(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Vari
 
 def kernel_digest() -> str:
     """Stands for the kernel that goes into an engine: the sources that it is compiled from, and the compiler."""
+    kernels = importlib.util.find_spec("starcast.kernels")
+    folders = kernels.submodule_search_locations if kernels is not None else None
+    sources = [file for folder in folders or () for file in sorted(Path(folder).glob("*.py"))]
     digest = hashlib.sha256()
-    for module in _KERNEL:
-        spec = importlib.util.find_spec(module)
-        digest.update(Path(spec.origin).read_bytes() if spec is not None and spec.origin else b"")
+    for source in (*sources, Path(__file__).with_name("plugin.py")):
+        digest.update(source.read_bytes())
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # then the build says so
         digest.update(importlib.metadata.version("triton").encode())
     return digest.hexdigest()
@@ -122,15 +123,14 @@ def _graphs(
     yield variant.file, variant.precision, {
         "image": profile(batch, size.height, size.width, source.channels), "style": profile(styles, condition.size),
     }  # fmt: skip
-    few = Range(1, 1, batch.largest)  # styles are made once, mostly one by one
     if condition.latent is not None:
         yield condition.latent.graph, "fp32", {
-            "latent": profile(few, condition.latent.size), "domain": profile(few),
+            "latent": profile(STYLES, condition.latent.size), "domain": profile(STYLES),
         }  # fmt: skip
     if condition.reference is not None:
         maker = condition.reference
         yield maker.graph, "fp32", {
-            "image": profile(few, maker.height, maker.width, source.channels), "domain": profile(few),
+            "image": profile(STYLES, maker.height, maker.width, source.channels), "domain": profile(STYLES),
         }  # fmt: skip
 
 

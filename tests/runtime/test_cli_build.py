@@ -95,6 +95,19 @@ def test_a_machine_with_tensorrt_for_rtx_alone_builds_lists_keeps_and_removes(bu
     assert not list(place.glob("*.engine"))
 
 
+def test_an_engine_that_cannot_be_built_is_one_line_and_status_1(bundle, starcast, place, rewrite_manifest):
+    pytest.importorskip("tensorrt_rtx")
+    (bundle / "mapping.onnx").write_bytes(b"garbage" * 10)
+    rewrite_manifest(bundle)
+    result = starcast("build", bundle, "--gpu", "sm89")
+    assert result.returncode == 1
+    assert "2 engines built, 0 there already, 1 failed" in result.stdout
+    [line] = [line for line in result.stderr.splitlines() if "makes no engine" in line]
+    assert "mapping.onnx for sm89 (it does not take the graph: " in line
+    assert "Failed to parse the ONNX model" in line
+    assert len(list(place.glob("*.engine"))) == 2
+
+
 def _one_sentence(result: subprocess.CompletedProcess[str], *causes: str) -> None:
     assert result.returncode == 2, result
     assert "Traceback" not in result.stderr

@@ -50,6 +50,14 @@ def test_bindings_without_their_libraries_are_absent_with_the_loaders_words(monk
     assert FULL.absent() == "installed, but does not load: libnvonnxparser.so.11: cannot open shared object file"
 
 
+def test_the_folder_that_an_uninstalled_package_leaves_is_no_library(monkeypatch, tmp_path):
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    (tmp_path / "tensorrt").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert FULL.absent() == "installed, but does not load: it is an empty folder"
+    sys.modules.pop("tensorrt", None)
+
+
 @pytest.mark.parametrize(("version", "reason"), [
     ("10.11.0.33", "installed, but version 10.11.0.33 is too old: 10.12 or newer is needed"),
     ("8.6.1", "installed, but version 8.6.1 is too old: 10.12 or newer is needed"),

@@ -36,9 +36,8 @@ def _orders(bundle: Path, *generations: str, flavour: Flavour = RTX, gpu: Gpu | 
 def test_the_translation_and_both_makers_of_styles_are_built_for_every_generation(bundle):
     orders = _orders(bundle, "sm86", "sm120")
     assert [(order.role, order.target, order.precision) for order in orders] == [
-        (GRAPH, "sm86", "fp16"), (GRAPH, "sm120", "fp16"),
-        ("mapping.onnx", "sm86", "fp32"), ("mapping.onnx", "sm120", "fp32"),
-        ("style_encoder.onnx", "sm86", "fp32"), ("style_encoder.onnx", "sm120", "fp32"),
+        (GRAPH, "sm86", "fp16"), ("mapping.onnx", "sm86", "fp32"), ("style_encoder.onnx", "sm86", "fp32"),
+        (GRAPH, "sm120", "fp16"), ("mapping.onnx", "sm120", "fp32"), ("style_encoder.onnx", "sm120", "fp32"),
     ]  # fmt: skip
     assert len({order.key for order in orders}) == 6
 
@@ -57,9 +56,16 @@ def test_one_style_may_serve_a_batch_that_does_not_change(bundle):
     assert generator.inputs == {"image": ((6, 48, 64, 3),) * 3, "style": ((1, 8), (6, 8), (6, 8))}
 
 
-def test_the_size_of_references_is_not_changed_by_that_of_pictures(bundle):
-    encoder = _orders(bundle, size="16x16:32x32:64x64")[2]
-    assert encoder.inputs["image"] == ((1, 32, 32, 3), (1, 32, 32, 3), (8, 32, 32, 3))
+def test_the_makers_of_styles_are_the_same_whatever_the_pictures_are(bundle):
+    others = [_orders(bundle, **options)[1:] for options in ({}, {"size": "16x16:32x32:64x64"}, {"batch": "2"})]
+    assert others[0] == others[1] == others[2]
+
+
+def test_a_graph_of_fixed_size_takes_no_other(tmp_path, tiny_bundle):
+    bundle = with_tensorrt_graph(tiny_bundle, tmp_path / "B", sizes=((32, 32),))
+    assert _orders(bundle)[0].inputs["image"] == ((1, 32, 32, 3), (4, 32, 32, 3), (8, 32, 32, 3))
+    with pytest.raises(OptionError, match="has a fixed size"):
+        _orders(bundle, size="64x64")
 
 
 def test_a_size_off_the_bundles_stride_is_an_error(bundle):
