@@ -1,0 +1,321 @@
+"""What only an NVIDIA card can show, one function a question: each gives figures, or raises what says why not.
+
+They run in processes of their own (gpu_check.py): a library that crashes ends its own question only.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.benchmarks.memory import peak_rss
+from starcast.errors import EngineError, StarcastError
+from starcast.runtime.backends.choose import BACKENDS, OUTSIDE
+from starcast.runtime.cuda.driver import Driver, open_driver
+from starcast.runtime.tensorrt.execution import deserialised
+from starcast.runtime.tensorrt.flavours import FLAVOURS
+from starcast.runtime.tensorrt.session import TensorRTSession
+
+Figures = dict[str, Any]
+CALLS, SHAPES = 10_000, 100  # of the leak check
+GROWTH = 16 * 2**20  # bytes on the card, and of the process, that may be taken after everything has run once
+LARGE = 512.0  # a checkerboard of it: its squares are four times what a half holds
+CHANNELS, SIDE = 8, 64
+TARGETS: tuple[str | None, ...] = ("current", None, "sm80", "sm86", "sm89", "sm120")  # None: the library's own
+PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
+# one layer, in half: y = w x
+PROBE = f"""
+<ir_version: 8, opset_import: ["": 18]>
+probe (float16[N, {CHANNELS}, H, W] x) => (float16[N, {CHANNELS}, H, W] y) {{ y = Conv (x, w) }}
+"""
+NORM = f"""
+<ir_version: 8, opset_import: ["": 18]>
+norm (float16[N, {CHANNELS}, H, W] x) => (float[N, {CHANNELS}, H, W] y) {{
+    n = InstanceNormalization <epsilon = 0.00001> (x, gamma, beta)
+    l = LeakyRelu <alpha = 0.2> (n)
+    y = Cast <to = 1> (l)
+}}
+"""
+GAMMA, BETA = np.linspace(0.5, 2, CHANNELS).astype(np.float32), np.linspace(-1, 1, CHANNELS).astype(np.float32)
+
+
+class WrongError(Exception):
+    """The answer is no."""
+
+
+class NotRunError(Exception):
+    """There is no answer here, and why."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A question, what answers it (in a folder that all of them share, which holds a bundle), and its patience."""
+
+    name: str
+    answer: Callable[[Path], Figures]
+    timeout_s: float = 600.0
+
+
+def accepts(flavour: str, target: str | None, folder: Path) -> Figures:
+    """Whether the flavour builds for the card, loads what it built, and runs it right, plainly and as a CUDA graph."""
+    weights = _draws(0, CHANNELS, CHANNELS, 1, 1)
+    with _engine(flavour, _probe(folder, weights), target, ((1, SIDE), (4, SIDE))) as session:
+        x = _draws(1, 2, CHANNELS, SIDE, SIDE)
+        expected = np.einsum("oi,nihw->nohw", weights[:, :, 0, 0].astype(np.float64), x.astype(np.float64))
+        errors = [_distance(session.run({"x": x}), expected) for _ in range(5)]
+    if max(errors) > 5e-3:
+        raise WrongError(f"wrong numbers: {max(errors):.2g} of the largest")
+    return {"error": max(errors)}
+
+
+def checkerboard_engine(flavour: str, folder: Path) -> Figures:
+    """A norm in half, spelled as the export does, over a checkerboard whose squares no half holds."""
+    expected = checkerboard_truth()
+    errors = {}
+    for statistics in ("one-pass", "two-pass"):
+        with _engine(flavour, spelled_norm(folder, statistics), "current", ((1, SIDE), (1, SIDE))) as session:
+            errors[statistics] = _distance(session.run({"x": checkerboard()}), expected)
+    return _within(errors, 2e-3)
+
+
+def checkerboard_kernel(folder: Path) -> Figures:
+    """The same through the Triton kernel, in both memory formats: one unit in the last place of the type."""
+    torch = _torch_on_card()
+    from starcast.train.adain import adain_leaky_relu
+
+    errors = {}
+    for kind, unit in ((torch.float16, 2**-10), (torch.bfloat16, 2**-7), (torch.float32, 2e-6)):
+        for order in (torch.contiguous_format, torch.channels_last):
+            x = torch.from_numpy(checkerboard()).cuda().to(kind).contiguous(memory_format=order)
+            scale, shift = (torch.from_numpy(array).cuda() for array in (GAMMA, BETA))
+            y = adain_leaky_relu(x, scale, shift, implementation="triton").float().cpu().numpy()
+            errors[f"{kind} {order}"] = _distance(y, checkerboard_truth()) / unit
+    return _within(errors, 1.0)
+
+
+def parity(engine: str, precision: str, folder: Path) -> Figures:
+    """Translations against PyTorch in float32, within the gate that the export has for the precision."""
+    from starcast.benchmarks.card_parity import compared
+
+    if engine not in OUTSIDE:
+        _present(engine)
+    try:
+        found = compared(engine, precision, folder)
+    except EngineError:
+        raise
+    except StarcastError as error:  # a precision that the card or the bundle has not
+        raise NotRunError(str(error)) from error
+    if not found.passed:
+        raise WrongError(found.sentence)
+    return found.figures
+
+
+def leaks(flavour: str, folder: Path) -> Figures:
+    """10,000 calls over 100 shapes: memory of the card and of the process, once everything has run."""
+    driver = open_driver()
+    file = _probe(folder, _draws(0, CHANNELS, CHANNELS, 1, 1))
+    with _engine(flavour, file, "current", ((1, 1), (4, SHAPES))) as session:
+        marks: list[tuple[int, int]] = []
+        for call in range(CALLS):
+            if call in (CALLS // 10, CALLS - 1):
+                with driver.active():
+                    marks.append((driver.memory()[0], peak_rss() or 0))
+            side = 1 + call * SHAPES // CALLS if call >= CALLS // 10 else 1 + call % SHAPES
+            session.run({"x": np.zeros((1 + call % 4, CHANNELS, side, side), np.float16)})
+    driver.close()
+    (card_before, process_before), (card_after, process_after) = marks
+    grown = {"card": card_before - card_after, "process": process_after - process_before}
+    if max(grown.values()) > GROWTH:
+        raise WrongError(
+            f"{grown['card'] >> 20} MiB of the card and {grown['process'] >> 20} MiB of the process are gone"
+        )
+    return {"calls": CALLS, "shapes": SHAPES, **grown}
+
+
+def sanitized(folder: Path) -> Figures:
+    """NVIDIA's compute-sanitizer over the Triton kernel: reads and writes outside of its memory, races."""
+    tool = shutil.which("compute-sanitizer")
+    if tool is None:
+        raise NotRunError("compute-sanitizer is not on the path: it comes with the CUDA toolkit")
+    _torch_on_card()
+    for kind in ("memcheck", "racecheck"):
+        run = subprocess.run(
+            [tool, "--tool", kind, "--error-exitcode", "9", sys.executable, "-c", _SANITIZED],
+            capture_output=True, text=True, errors="replace", check=False,
+        )  # fmt: skip
+        if run.returncode:
+            raise WrongError(f"{kind}: {_last(run.stdout + run.stderr)}")
+    return {"tools": ["memcheck", "racecheck"]}
+
+
+def marked_tests(folder: Path) -> Figures:
+    """The tests that are marked `gpu`."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / "tests").is_dir():
+        raise NotRunError("this is no checkout: there are no tests")
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", str(root / "tests")]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, errors="replace", check=False)
+    summary = _last(run.stdout)
+    if run.returncode == 5:  # pytest's own: none was collected
+        raise NotRunError("no test is marked gpu")
+    if run.returncode:
+        raise WrongError(summary)
+    return {"summary": summary}
+
+
+def checkerboard() -> NDArray[np.float16]:
+    """[1, C, S, S]: +512 and -512 by turns. Mean 0, standard deviation 512."""
+    rows, columns = np.indices((SIDE, SIDE))
+    board = np.where((rows + columns) % 2, -LARGE, LARGE)
+    return np.broadcast_to(board, (1, CHANNELS, SIDE, SIDE)).astype(np.float16)
+
+
+def checkerboard_truth() -> NDArray[np.float64]:
+    """What norm, scale, shift and leaky ReLU make of it, in float64."""
+    whole = checkerboard().astype(np.float64) / math.sqrt(LARGE**2 + 1e-5)
+    y = whole * GAMMA.astype(np.float64)[:, None, None] + BETA.astype(np.float64)[:, None, None]
+    return np.where(y < 0, 0.2 * y, y)
+
+
+def spelled_norm(folder: Path, statistics: str) -> Path:
+    """An ONNX file: the norm in half, in the export's spelling."""
+    import onnx_ir as ir
+    from onnx import numpy_helper, parser
+
+    from starcast.export.passes.norm_spelling import spell_norms
+
+    text = parser.parse_model(NORM)
+    for name, weight in (("gamma", GAMMA), ("beta", BETA)):
+        text.graph.initializer.append(numpy_helper.from_array(weight, name))
+    model = ir.from_proto(text)
+    for node in model.graph:
+        node.name = node.outputs[0].name
+        if node.op_type != "Cast":
+            node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
+    spell_norms(model, SIDE, {"n": statistics})  # type: ignore[dict-item]
+    file = folder / f"norm-{statistics}.onnx"
+    ir.save(model, file)
+    return file
+
+
+def _probe(folder: Path, weights: NDArray[np.float16]) -> Path:
+    from onnx import numpy_helper, parser
+
+    model = parser.parse_model(PROBE)
+    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    file = folder / "probe.onnx"
+    file.write_bytes(model.SerializeToString())
+    return file
+
+
+def built(flavour: str, graph: Path, target: str | None, sizes: tuple[tuple[int, int], tuple[int, int]]) -> bytes:
+    """An engine of a graph whose input x has the smallest and the largest (batch, side). Raises EngineError."""
+    from starcast.runtime.tensorrt.compiler import compiled
+    from starcast.runtime.tensorrt.messages import Request
+
+    smallest, largest = ((batch, CHANNELS, side, side) for batch, side in sizes)
+    request = Request(
+        flavour=flavour, graph=str(graph), output="", inputs={"x": (smallest, largest, largest)},
+        target=target if FLAVOURS[flavour].ahead_of_time else None,
+    )  # fmt: skip
+    engine, _ = compiled(FLAVOURS[flavour].load(), request)
+    return bytes(engine)
+
+
+@contextmanager
+def _engine(
+    flavour: str, graph: Path, target: str | None, sizes: tuple[tuple[int, int], tuple[int, int]]
+) -> Iterator[TensorRTSession]:
+    """A session of a graph. Raises NotRunError where the flavour is absent, or refuses the graph or the card."""
+    reason = FLAVOURS[flavour].absent()
+    if reason is not None:
+        raise NotRunError(f"{flavour} is {reason}")
+    driver: Driver = open_driver()
+    try:
+        with driver.active():
+            execution = deserialised(FLAVOURS[flavour].load(), built(flavour, graph, target, sizes), driver, graph.name)
+            session = TensorRTSession(graph.name, "starcast build BUNDLE", execution, driver, None)
+    except EngineError as error:
+        driver.close()
+        raise NotRunError(f"refused: {error}") from error
+    yield session
+    session.close()
+
+
+def _present(engine: str) -> None:
+    reason = BACKENDS[engine].absent()
+    if reason is not None:
+        raise NotRunError(f"{engine} is {reason}")
+
+
+def _torch_on_card() -> Any:
+    try:
+        import torch
+        import triton  # noqa: F401
+    except ImportError as error:
+        raise NotRunError(f"{error.name} is not installed") from error
+    if not torch.cuda.is_available():
+        raise NotRunError("this torch was built without CUDA, or sees no card")
+    return torch
+
+
+def _within(errors: dict[str, float], most: float) -> Figures:
+    if not max(errors.values()) <= most:  # also for what is not a number
+        raise WrongError(", ".join(f"{name}: {error:.3g}" for name, error in errors.items()) + f", over {most:g}")
+    return {"errors": errors, "allowed": most}
+
+
+def _distance(got: NDArray[Any], expected: NDArray[Any]) -> float:
+    return float(np.abs(got.astype(np.float64) - expected).max() / np.abs(expected).max())
+
+
+def _draws(seed: int, *shape: int) -> NDArray[np.float16]:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float16)
+
+
+def _last(text: str) -> str:
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
+
+
+_SANITIZED = """
+import torch
+from starcast.train.adain import adain_leaky_relu
+for shape in ((1, 8, 7, 9), (2, 64, 33, 31), (2, 64, 128, 128)):
+    for kind in (torch.float16, torch.float32):
+        for order in (torch.contiguous_format, torch.channels_last):
+            x = torch.randn(shape, device="cuda").to(kind).contiguous(memory_format=order).requires_grad_()
+            affine = [torch.randn(shape[:2], device="cuda", requires_grad=True) for _ in range(2)]
+            adain_leaky_relu(x, *affine, implementation="triton").sum().backward()
+torch.cuda.synchronize()
+"""
+
+CHECKS: tuple[Check, ...] = (
+    *(
+        Check(f"accepts: {flavour}{f' for {target}' if target else ''}", partial(accepts, flavour, target))
+        for flavour, targets in (("tensorrt-rtx", TARGETS), ("tensorrt", TARGETS[1:2]))
+        for target in targets
+    ),
+    *(
+        Check(f"parity: {engine} {precision}", partial(parity, engine, precision), 1800)
+        for engine, precisions in (
+            ("tensorrt-rtx", PRECISIONS), ("tensorrt", PRECISIONS), ("cuda", PRECISIONS[:1]), ("torch", PRECISIONS[:3]),
+        )
+        for precision in precisions
+    ),
+    Check("checkerboard: the Triton kernel", checkerboard_kernel),
+    *(Check(f"checkerboard: {flavour} fp16", partial(checkerboard_engine, flavour)) for flavour in FLAVOURS),
+    *(Check(f"leaks: {flavour}", partial(leaks, flavour), 1800) for flavour in FLAVOURS),
+    Check("compute-sanitizer: the Triton kernel", sanitized, 1800),
+    Check("pytest -m gpu", marked_tests, 1800),
+)  # fmt: skip

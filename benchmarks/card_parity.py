@@ -1,0 +1,125 @@
+"""A bundle's translations on a card against PyTorch's in float32 on the processor."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from starcast.benchmarks.subject import CONTRAST, MIN_PSNR, checkpoint_of
+from starcast.export.options import TENSORRT_PRECISIONS, ExportOptions
+from starcast.export.pictures import pictures
+from starcast.export.precision.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, Gate, psnr
+from starcast.export.write import export_bundle
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.images import write_image
+from starcast.runtime.tensorrt.build import build_engines
+from starcast.runtime.tensorrt.build_options import BuildOptions
+from starcast.runtime.tensorrt.flavours import FLAVOURS
+from starcast.runtime.translator import Translator
+from starcast.train.checkpoint import averaged_networks, read_checkpoint, write_checkpoint
+from starcast.train.networks.random_weights import random_networks
+from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
+
+BUNDLE, CHECKPOINT, RANDOM_MARK = "bundle", "checkpoint.pt", "random"  # in the folder that all checks share
+RANDOM = StarGANv2Config(image_size=128, domains=3)
+GATES = {"fp16": FP16_GATE, "bf16": BF16_GATE, "int8": INT8_GATE, "fp8": FP8_GATE}
+STYLE_ERROR = 1e-3  # of styles, which are made in float32, relative to the largest
+COUNT = 9  # more than one batch of an engine that takes 8
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Whether the gate was passed, a sentence about it, and the figures."""
+
+    passed: bool
+    sentence: str
+    figures: dict[str, Any]
+
+
+def adopt(folder: Path, bundle: Path) -> None:
+    """A bundle that is there, and the checkpoint that it was exported from. Raises OptionError, BundleError."""
+    opened = open_bundle(bundle)
+    shutil.copyfile(checkpoint_of(opened), folder / CHECKPOINT)
+    shutil.copytree(bundle, folder / BUNDLE)
+
+
+def prepare(folder: Path, config: StarGANv2Config = RANDOM) -> None:
+    """A checkpoint with random weights, and its bundle for every engine and precision."""
+    (folder / RANDOM_MARK).touch()
+    networks = random_networks(config, seed=0)
+    last = networks.generator.to_rgb[-1]
+    assert isinstance(last, nn.Conv2d)
+    last.weight.data *= CONTRAST
+    write_checkpoint(folder / CHECKPOINT, config=config, domain_names=("a", "b", "c"), step=0, averaged=networks)
+    calibration = folder / "calibration"
+    calibration.mkdir()
+    for number, picture in enumerate(pictures(24, config.image_size, config.image_size, seed=9)):
+        write_image(calibration / f"{number}.png", picture)
+    options = ExportOptions(
+        backends=("onnxruntime", "tensorrt"), precision=TENSORRT_PRECISIONS, calibrate=calibration,
+        min_psnr=MIN_PSNR, mean_draws=100,
+    )  # fmt: skip
+    export_bundle(folder / CHECKPOINT, folder / BUNDLE, options, lambda line: None)
+
+
+def compared(engine: str, precision: str, folder: Path) -> Compared:
+    """Build what the engine needs, translate, compare. Raises StarcastError."""
+    bundle = folder / BUNDLE
+    if engine in FLAVOURS:
+        build_engines(bundle, BuildOptions(engine=engine, precision=precision), say=lambda line: None)
+    networks = averaged_networks(read_checkpoint(folder / CHECKPOINT)).eval()
+    with Translator(bundle, backend=engine, precision=precision) as translator:
+        sources = pictures(COUNT, *translator.size, seed=5)
+        styles = np.stack([translator.style(number % len(translator.domains), seed=number) for number in range(COUNT)])
+        wanted_styles = _styles(networks, translator)
+        style_error = float(np.abs(styles - wanted_styles).max() / np.abs(wanted_styles).max())
+        got = translator(sources, wanted_styles)
+    # a random network amplifies roundings: of it, smaller precisions need no more than to be exported (subject.py)
+    least = MIN_PSNR if (folder / RANDOM_MARK).exists() else None
+    return judged(got, _translated(networks, sources, wanted_styles), precision, style_error, least)
+
+
+def judged(
+    got: NDArray[np.uint8], wanted: NDArray[np.uint8], precision: str, style_error: float, least: float | None = None
+) -> Compared:
+    """The gate of the precision: one grey level for fp32, PSNR for the others, whose mean may be another, `least`."""
+    levels = int(np.abs(got.astype(np.int16) - wanted).max())
+    noise = [psnr(*pair) for pair in zip(got, wanted, strict=True)]
+    figures = {
+        "levels": levels, "psnr_mean": round(float(np.mean(noise)), 2), "psnr_worst": round(min(noise), 2),
+        "style_error": style_error,
+    }  # fmt: skip
+    if precision == "fp32":
+        passed, gate = levels <= 1, "1 grey level"
+    else:
+        needed: Gate = GATES[precision].moved_to(least)
+        passed = float(np.mean(noise)) >= needed.mean and min(noise) >= needed.worst
+        gate = f"a mean of {needed.mean:g} dB and {needed.worst:g} at worst"
+    passed = passed and style_error <= STYLE_ERROR
+    told = ", ".join(f"{name} {value:g}" for name, value in figures.items())
+    return Compared(passed, f"{told}, where {gate} is asked for", figures)
+
+
+def _styles(networks: Networks, translator: Translator) -> NDArray[np.float32]:
+    maker = translator.bundle.manifest.condition.latent
+    assert maker is not None
+    latents = [np.random.RandomState(number).standard_normal(maker.size) for number in range(COUNT)]
+    with torch.inference_mode():
+        domains = torch.arange(COUNT) % len(translator.domains)
+        made: NDArray[np.float32] = networks.mapping_network(torch.tensor(np.stack(latents)).float(), domains).numpy()
+    return made
+
+
+def _translated(networks: Networks, sources: NDArray[np.uint8], styles: NDArray[np.float32]) -> NDArray[np.uint8]:
+    x = torch.from_numpy(sources).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.inference_mode():
+        y = networks.generator(x, torch.from_numpy(styles))
+    levels: NDArray[np.uint8] = ((y + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8).numpy()
+    return levels
