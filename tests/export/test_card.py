@@ -1,9 +1,21 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from starcast.export.card import Card, model_card
-from starcast.runtime.bundle import Condition, LatentMaker, Manifest, Parity, Provenance, Source, Variant
+from starcast.runtime.bundle import (
+    Condition,
+    DomainQuality,
+    LatentMaker,
+    Manifest,
+    Norm,
+    Parity,
+    Provenance,
+    Quality,
+    Source,
+    Variant,
+)
 
 CARD = Card(name="my-model", parameters=33_892_995)
 
@@ -45,6 +57,23 @@ def test_a_card_gives_its_figures_with_their_origin() -> None:
     assert "over 11 pictures in batches of 1, 2, 5, 3" in card
     assert "`step-020000.pt`, step 20,000" in card
     assert "ab" * 32 in card
+
+
+def test_a_card_says_how_to_build_an_engine_where_there_is_a_graph_for_it() -> None:
+    assert "starcast build" not in model_card(manifest(), CARD)
+    quality = Quality(domains={
+        "cat": DomainQuality(pictures=6, psnr_mean=55, psnr_worst=54, ssim_mean=1, ssim_worst=1)
+    })  # fmt: skip
+    fp16 = Variant(
+        file="generator/taps16-fused-fp16.onnx", backends=("tensorrt", "tensorrt-rtx"), form="taps16", precision="fp16",
+        quality=quality, norms=(Norm(name="n", statistics="one-pass", ratio=2.5),), flop=1, bytes=1,
+    )  # fmt: skip
+    card = model_card(msgspec.structs.replace(manifest(), variants=(*manifest().variants, fp16)), CARD)
+    assert "pip install 'starcast[tensorrt-rtx]'" in card
+    assert "starcast build my-model --engine tensorrt-rtx --precision fp16" in card
+    assert "--backend tensorrt-rtx --precision fp16 -o out/" in card
+    assert "| taps16, fp16 | tensorrt, tensorrt-rtx | 0.00 | 0.0 | PSNR 55.0 dB, 54.0 at worst |" in card
+    assert "TensorRT's PSNR is to float32 and was measured without a graphics card" in card
 
 
 def test_the_card_of_an_official_checkpoint_says_that_it_is_non_commercial() -> None:

@@ -26,6 +26,20 @@ def test_export_writes_a_bundle_and_says_how_to_use_it(small_checkpoint: Path, t
     assert as_json.output.startswith("{")
 
 
+def test_a_bundle_for_tensorrt_alone_has_engines_to_build_next(small_checkpoint: Path, tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    command = [
+        str(small_checkpoint), "-o", str(target), "--mean-draws", "10", "--for", "tensorrt", "--precision", "fp16"
+    ]  # fmt: skip
+    result = CliRunner().invoke(export, command, catch_exceptions=False)
+    next_line = f"starcast build {target} --engine tensorrt-rtx --precision fp16"
+    assert result.output.endswith(f"is ready: {next_line}\n")
+    shown = CliRunner().invoke(inspect, [str(target)], catch_exceptions=False).output
+    assert f"needs an engine of the card that is to run it: {next_line}" in shown
+    assert f"Next: {next_line}" in shown
+    assert "norms: 13 in one pass, 0 in two; |mean| / std was at most" in shown
+
+
 @pytest.mark.parametrize("verb", ["export", "inspect"])
 def test_help_needs_no_heavy_package(verb: str) -> None:
     script = f"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,20 @@ def test_forms_that_are_named_are_written_once_for_all_engines_that_read_them(mo
         Plan("taps16", ("openvino", "onnxruntime")),
         Plan("taps16", ("ncnn", "ncnn-vulkan"), ncnn=True),
     ]
+
+
+def test_tensorrt_has_a_graph_of_its_own_in_every_form_and_spelling_that_is_named():
+    fused, plugin = (
+        Plan("taps16", ("tensorrt", "tensorrt-rtx"), norms="fused"),
+        Plan("taps16", ("tensorrt",), norms="plugin"),
+    )
+    assert plans_for(["tensorrt"], []) == [fused]
+    assert plans_for(["tensorrt"], [], ["plugin"]) == [plugin]
+    assert plans_for(["openvino", "tensorrt"], ["plain", "taps16"], ["spelled", "plugin"]) == [
+        Plan("plain", ("openvino",)), Plan("taps16", ("openvino",)),
+        replace(fused, form="plain"), fused, replace(plugin, form="plain"), plugin,
+    ]  # fmt: skip
+    assert [plan.file for plan in (fused, plugin)] == ["taps16-fused-fp32.onnx", "taps16-plugin-fp32.onnx"]
 
 
 def test_an_engine_that_is_named_and_not_here_is_refused_with_its_line(monkeypatch: pytest.MonkeyPatch):

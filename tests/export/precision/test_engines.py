@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 
 from starcast.errors import EngineError
+from starcast.export.passes.half import to_half
+from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.passes.style_split import split_off_style
 from starcast.export.precision import engines
-from starcast.export.precision.engines import bf16_quality, quality_on, translated_in_float32
+from starcast.export.precision.engines import bf16_quality, emulated_quality, quality_on, translated_in_float32
 from starcast.runtime.backends import openvino
 from starcast.runtime.backends.base import EngineOptions, GraphFile
 from starcast.runtime.backends.onnxruntime import OnnxRuntime
@@ -49,6 +52,21 @@ def test_bf16_is_measured_where_the_processor_has_it(rewritten, drawn, tmp_path)
 def test_bf16_is_not_measured_where_the_processor_lacks_it(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(engines, "lacks", lambda _: "an old processor has no bfloat16 arithmetic")
     assert bf16_quality(tmp_path / "unread.onnx", drawn.gate, {}) is None
+
+
+def test_an_emulation_of_half_is_a_little_off_and_one_of_bfloat16_more(rewritten, drawn):
+    model = rewritten("phases")
+    expected = translated_in_float32(model, drawn.gate)
+    found = {}
+    for kind in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
+        made = rewritten("phases")
+        to_half(made, kind)
+        spell_norms(made, 32, {})
+        quality = emulated_quality(made, drawn.gate, expected)
+        assert set(quality.domains) == set(drawn.gate)
+        found[kind] = np.mean([domain.psnr_mean for domain in quality.domains.values()])
+    # three bits of fraction less are 18 dB; the bytes' own rounding takes some of it
+    assert 10 < found[ir.DataType.FLOAT16] - found[ir.DataType.BFLOAT16] < 19
 
 
 class _OldCore:

@@ -9,7 +9,18 @@ import pytest
 
 from starcast.errors import ParityError
 from starcast.export.comparison import Trial
-from starcast.export.precision.quality import BF16_GATE, INT8_GATE, Gate, below, check, measure, psnr, ssim, worse_of
+from starcast.export.precision.quality import (
+    BF16_GATE,
+    FP16_GATE,
+    INT8_GATE,
+    Gate,
+    below,
+    check,
+    measure,
+    psnr,
+    ssim,
+    worse_of,
+)
 from starcast.runtime.bundle import DomainQuality, Quality
 
 
@@ -74,6 +85,14 @@ def test_ssim_of_two_flat_pictures_is_that_of_their_levels():
     dark, light = np.full((12, 12, 3), 50, np.uint8), np.full((12, 12, 3), 100, np.uint8)
     c1 = 2.55**2
     assert ssim(dark, light) == pytest.approx((2 * 50 * 100 + c1) / (50**2 + 100**2 + c1))
+
+
+@pytest.mark.parametrize(("usual", "mean", "expected"), [
+    (INT8_GATE, None, INT8_GATE), (INT8_GATE, 25, Gate(25, 20)), (INT8_GATE, 3, Gate(3, 0)),
+    (BF16_GATE, 50, Gate(50)), (FP16_GATE, 20, Gate(20, 20)),
+])  # fmt: skip
+def test_a_gate_that_is_moved_keeps_its_distance_from_mean_to_worst(usual, mean, expected):
+    assert usual.moved_to(mean) == expected
 
 
 def test_a_quality_has_mean_and_worst_of_each_domain():

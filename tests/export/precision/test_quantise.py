@@ -16,7 +16,15 @@ from starcast.export.comparison import Trial, before_rounding, open_session
 from starcast.export.passes.style_split import split_off_style
 from starcast.export.precision.engines import quality_on, translated_in_float32
 from starcast.export.precision.layers import Layer, quantisable_layers
-from starcast.export.precision.quantise import LARGEST, Rules, coded, make_recipe, quantised
+from starcast.export.precision.quantise import (
+    LARGEST,
+    TENSORRT_FP8,
+    TENSORRT_INT8,
+    Rules,
+    coded,
+    make_recipe,
+    quantised,
+)
 from starcast.runtime.backends.onnxruntime import OnnxRuntime
 from starcast.runtime.backends.openvino import OpenVINO
 
@@ -90,6 +98,44 @@ def test_each_channel_of_a_weight_loses_at_most_what_its_largest_number_says(axi
         before, after = np.take(weight, channel, axis), np.take(again, channel, axis)
         whole_range = np.abs(before).max() / LARGEST
         assert np.mean((before - after) ** 2) <= whole_range**2 / 12 * 1.5
+
+
+@pytest.mark.parametrize("rules", [TENSORRT_INT8, TENSORRT_FP8], ids=["int8", "fp8"])
+@pytest.mark.parametrize("kind", ["Conv", "ConvTranspose"])
+def test_tensorrts_codes_have_their_zero_at_0_and_scales_that_half_has(kind, rules):
+    draws = np.random.RandomState(3)
+    weight, bias = draws.standard_normal((3, 4, 3, 3) if kind == "ConvTranspose" else (4, 3, 3, 3)), np.arange(4.0)
+    model = one_convolution(f"{kind} (p, w, b)", weight, b=bias)
+    trials = [Trial(draws.randint(0, 256, (1, 9, 9, 3)).astype(np.uint8), np.zeros((1, 1), np.float32))]
+    layer = Layer("c", ("c",), 1)
+    recipe = make_recipe(model, [layer], trials, rules)
+    grid, codes = recipe.inputs["p"], recipe.weights["c"]
+    assert grid.zero == 0
+    for scales in (np.float32([grid.scale]), codes.scales):
+        np.testing.assert_array_equal(scales.astype(np.float16).astype(np.float32), scales)
+    assert codes.scales.shape == ((4,) if rules is TENSORRT_INT8 else ())  # a channel, or the tensor
+    assert np.abs(codes.codes.astype(np.float64)).max() == (127 if rules is TENSORRT_INT8 else 448)
+    made = quantised(model, [layer], recipe)
+    [node] = [node for node in made.graph if node.op_type == kind]
+    np.testing.assert_array_equal(node.inputs[2].const_value.numpy(), bias)  # a bias stays numbers
+    assert made.graph.opset_imports[""] == 19
+    assert model.graph.opset_imports[""] == 18
+
+
+@pytest.mark.parametrize("rules", [TENSORRT_INT8, TENSORRT_FP8], ids=["int8", "fp8"])
+def test_tensorrts_convolution_is_that_of_the_numbers_that_its_codes_stand_for(rules):
+    draws = np.random.RandomState(4)
+    weight, image = draws.standard_normal((4, 3, 3, 3)), draws.randint(0, 256, (1, 9, 9, 3)).astype(np.uint8)
+    model = one_convolution("Conv (p, w)", weight)
+    trials = [Trial(image, np.zeros((1, 1), np.float32))]
+    layer = Layer("c", ("c",), 1)
+    recipe = make_recipe(model, [layer], trials, rules)
+    x = torch.from_numpy(recipe.inputs["p"].rounded(image.transpose(0, 3, 1, 2).astype(np.float64)))
+    codes = recipe.weights["c"]
+    scales = codes.scales.astype(np.float64).reshape(-1, 1, 1, 1)
+    w = torch.from_numpy(codes.codes.astype(np.float64) * scales)
+    [got] = open_session(quantised(model, [layer], recipe)).run(None, trials[0].feeds)
+    np.testing.assert_allclose(got, torch.nn.functional.conv2d(x, w).numpy(), rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("form", ["taps9", "taps16", "phases"])

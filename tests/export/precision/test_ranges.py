@@ -42,6 +42,20 @@ def test_a_grid_holds_256_values():
     assert grid.rounded(np.array([-1000, 1000, 0.6])).tolist() == [-20, 107.5, 0.5]
 
 
+def test_a_float8_grid_holds_what_e4m3_has():
+    # Micikevicius et al. 2022, table 1: largest 448, smallest normal 2**-6, steps of 2**-9 below it
+    grid = Grid(0.5, 0, E4M3)
+    values = np.array([1e9, -1e9, 448, 0.5 * 2**-9, 0.5 * 2**-6 * 1.125, 17, 0])
+    assert (grid.rounded(values) / 0.5).tolist() == [448, -448, 448, 2**-9, 2**-6 * 1.125, 32, 0]
+    assert np.unique(grid.rounded(np.linspace(-300, 300, 1_000_001))).size == 2 * 126 + 1
+
+
+def test_a_signed_grid_has_its_zero_at_0():
+    grid = best_grid(leaky() + 3, np.dtype(np.int8))
+    assert grid.zero == 0
+    assert grid.rounded(np.array([1e9])) == pytest.approx(127 * grid.scale)
+
+
 def test_no_other_range_loses_clearly_less():
     values = leaky()
     ends = [(low, high) for low in np.linspace(-1, -0.1, 40) for high in np.linspace(1, 4.5, 60)]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from starcast.errors import OptionError
-from starcast.export.precision.samples import CalibrationSet, calibration_set
+from starcast.export.precision.samples import CalibrationSet, calibration_set, drawn_set
 from starcast.runtime.images import write_image
 
 NAMES = ("ink", "photo", "chalk")
@@ -110,6 +110,16 @@ def test_the_training_set_that_the_checkpoint_remembers_is_taken(chosen, tmp_pat
 def test_without_pictures_a_sentence_says_what_to_give(chosen, folder, remembered, words):
     with pytest.raises(OptionError, match=words):
         chosen(folder, remembered)
+
+
+def test_drawn_pictures_serve_where_there_are_no_others(small):
+    pictures = drawn_set(small.networks, small.config, NAMES)
+    assert {trial.sources.shape for trial in pictures.ranges} == {(1, 32, 32, 3)}
+    assert pictures.search == ()
+    assert tuple(pictures.gate) == NAMES
+    calibrated = {trial.sources.tobytes() for trial in pictures.ranges}
+    assert not calibrated & {trial.sources.tobytes() for trial in chain(*pictures.gate.values())}
+    assert len({trial.styles.tobytes() for trial in pictures.ranges}) == len(pictures.ranges)
 
 
 def test_too_few_pictures_are_counted(chosen, tmp_path):

@@ -1,0 +1,143 @@
+"""Graphs for TensorRT in every precision: the same function, with every type given."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from ncnn_frames import frame
+from small_graphs import operators
+
+from starcast.export.comparison import OnnxCandidate, Trial, translated_by_torch
+from starcast.export.fused import Base, base_of, form_for, fused, spelled
+from starcast.export.parity import flat_trials, make_trials
+from starcast.export.pictures import pictures
+from starcast.export.precision.int8 import Int8Options, quantise
+from starcast.export.precision.quality import Gate
+from starcast.export.precision.quantise import TENSORRT_FP8, TENSORRT_INT8
+from starcast.export.precision.samples import CalibrationSet, drawn_set
+from starcast.export.variants import PREFERRED
+
+pytestmark = pytest.mark.xdist_group("small graphs")
+
+SIDE = 32
+RULES = {"int8": TENSORRT_INT8, "fp8": TENSORRT_FP8}
+PLAN = PREFERRED["tensorrt"]
+
+
+@pytest.fixture(scope="module")
+def calibration(small) -> CalibrationSet:
+    """Drawn pictures; those of the ranges serve a search, too."""
+    drawn = drawn_set(small.networks, small.config, ("ink", "photo", "chalk"))
+    return replace(drawn, search=drawn.ranges[:3])
+
+
+@pytest.fixture(scope="module")
+def bases(small, calibration) -> dict[str, Base]:
+    """The small generator's, by form."""
+    traced, flat = ir.load(small.generator), flat_trials(small.networks, small.config)
+    return {form: base_of(traced, form, SIDE, calibration.ranges, flat) for form in ("taps16", "phases")}
+
+
+@pytest.fixture(scope="module")
+def made(bases, calibration):
+    """A function (precision, norms="fused") -> Fused."""
+
+    def make(precision: str, norms: str = "fused"):
+        base = bases[form_for("taps16", precision)]
+        frame = base.frame
+        if precision in RULES:
+            options = Int8Options(rules=RULES[precision], gate=Gate(0))
+            sizes = {"batch": 1, "styles": 1, "height": SIDE, "width": SIDE}
+            frame = quantise(frame, sizes, calibration, options).model
+        return fused(frame, replace(PLAN, precision=precision, norms=norms), base, SIDE)
+
+    return make
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8", "fp8"])
+def test_no_operator_is_given_mixed_types(made, precision):
+    model = made(precision).frame
+    # every type anew, from the inputs on, by the format's own rules
+    for node in model.graph:
+        for value in node.outputs:
+            if not value.is_graph_output():
+                value.type = value.shape = None
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    onnx.shape_inference.infer_shapes(proto, check_type=True, strict_mode=True)
+
+
+@pytest.mark.parametrize(("precision", "kind"), [
+    ("fp16", ir.DataType.FLOAT16), ("int8", ir.DataType.FLOAT16), ("fp8", ir.DataType.FLOAT16),
+    ("bf16", ir.DataType.BFLOAT16),
+])  # fmt: skip
+def test_every_convolution_is_in_half_and_no_norm_is_the_engines_own(made, precision, kind):
+    model = made(precision).frame
+    convolutions = [node for node in model.graph if node.op_type in {"Conv", "ConvTranspose"}]
+    assert convolutions
+    assert {value.dtype for node in convolutions for value in (*node.inputs, *node.outputs)} == {kind}
+    assert "InstanceNormalization" not in operators(model)
+    if precision == "bf16":
+        assert "ConvTranspose" not in operators(model)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp8"])
+def test_codes_stand_right_in_front_of_the_convolutions(made, precision):
+    model = made(precision).frame
+    for node in model.graph:
+        if node.op_type in {"Conv", "ConvTranspose"}:
+            makers = [value.producer().op_type if value.producer() is not None else None for value in node.inputs]
+            assert makers[:2] == ["DequantizeLinear", "DequantizeLinear"]
+            assert makers[2:] in ([], [None])
+    assert model.graph.opset_imports[""] >= 19
+
+
+def test_float32_with_spelled_norms_is_the_network_for_any_batch_size_and_number_of_styles(small, bases):
+    base = bases["taps16"]
+    candidate = OnnxCandidate(spelled(base.frame.clone(), base, SIDE).frame)
+    trials = make_trials(small.networks, small.config)
+    assert {(trial.batch, len(trial.styles)) for trial in trials} == {(1, 1), (2, 2), (5, 5), (3, 1)}
+    for trial in trials:
+        expected = translated_by_torch(small.networks.generator, trial)
+        np.testing.assert_allclose(candidate.unrounded(trial) / 127.5 - 1, expected, atol=2e-4)
+
+
+def test_the_plugins_graph_has_a_node_for_each_norm(made, bases):
+    found = made("fp16", "plugin")
+    assert operators(found.frame)["AdainLeakyRelu"] == len(bases["taps16"].norms) == len(found.norms)
+    assert {norm.statistics for norm in found.norms} == {"two-pass"}
+
+
+def test_float32_leaves_norms_to_the_engine_and_says_so(made):
+    assert made("fp32").norms == ()
+    assert "InstanceNormalization" in operators(made("fp32").frame)
+
+
+@pytest.mark.parametrize(("form", "precision", "wanted"), [
+    ("taps16", "fp16", "taps16"), ("taps16", "bf16", "phases"), ("taps9", "bf16", "phases"),
+    ("plain", "bf16", "plain"), ("phases", "bf16", "phases"), ("taps9", "int8", "taps9"),
+])  # fmt: skip
+def test_a_form_with_transposed_convolutions_is_not_written_in_bf16(form, precision, wanted):
+    assert form_for(form, precision) == wanted
+
+
+def test_a_norm_that_a_picture_of_one_colour_throws_far_off_takes_two_passes():
+    model = frame(
+        "c = Conv (x, w)  n = InstanceNormalization (c, one, zero)  y = Mul (n, hundred)",
+        w=np.eye(3).reshape(3, 3, 1, 1), one=np.ones(3), zero=np.zeros(3), hundred=100.0,
+    )  # fmt: skip
+    model.graph.inputs[1].name = "style"
+    model.graph.outputs[0].shape = ir.Shape(["batch", "height", "width", 3])
+    style = np.zeros((1, 6), np.float32)
+    textured = [Trial(pictures(1, SIDE, SIDE, seed=5), style)]
+    one_colour = [Trial(np.full((1, SIDE, SIDE, 3), 40, np.uint8), style)]
+    assert [norm.statistics for norm in base_of(model, "plain", SIDE, textured, textured).norms] == ["one-pass"]
+    [norm] = base_of(model, "plain", SIDE, textured, one_colour).norms
+    assert norm.statistics == "two-pass"
+    # a plane without texture has no std but the root of epsilon
+    usual = textured[0].sources.mean(axis=(0, 1, 2))
+    assert norm.ratio == pytest.approx(np.abs(40 - usual).max() / np.sqrt(1e-5), rel=1e-4)
