@@ -76,12 +76,12 @@ def compiled(
         config.set_compute_capability(getattr(trt.ComputeCapability, request.target.upper()), 0)
     config.add_optimization_profile(_profile(builder, network, request.inputs))
     if not flavour.ahead_of_time:
-        # of another release or card they are refused, which costs the time to measure again
         config.set_timing_cache(config.create_timing_cache(timings or b""), False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise EngineError("it was stopped" if cancelled() else _told(log.said))
-    return engine, None if flavour.ahead_of_time else bytes(config.get_timing_cache().serialize())
+    measured = None if flavour.ahead_of_time else config.get_timing_cache()
+    return engine, None if measured is None else bytes(measured.serialize())
 
 
 def _flags(trt: Any, request: Request) -> int:
