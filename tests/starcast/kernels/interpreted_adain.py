@@ -1,0 +1,155 @@
+"""The kernels, run by Triton's interpreter: `test_adain.py` runs this file in a process of its own."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from adain_checks import check_forward, check_gradients, check_second_gradients, in_float64, kernel, planes, style
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from starcast.kernels.tiling import tiling_for
+from starcast.train.adain import adain_leaky_relu
+
+KINDS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+LAYOUTS = {"nchw": False, "nhwc": True}
+# one pixel, odd, several planes a tile, several tiles a plane, several slices a plane
+SHAPES = [(3, 5, 1, 1), (2, 3, 5, 7), (2, 33, 16, 16), (1, 1, 90, 90), (1, 2, 97, 101)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_outputs_are_float64s_in_every_type_layout_and_size(shape, kind, layout):
+    x = planes(shape, dtype=KINDS[kind], last=LAYOUTS[layout])
+    check_forward(x, *style(*shape[:2]))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("ratio", [10, 100, 1000])
+@pytest.mark.parametrize("shape", [(2, 3, 15, 17), (1, 2, 97, 101)], ids=["one kernel", "two kernels"])
+def test_outputs_are_float64s_where_the_mean_is_many_times_the_spread(shape, ratio, kind, layout):
+    x = planes(shape, ratio=ratio, dtype=KINDS[kind], last=LAYOUTS[layout])
+    check_forward(x, *style(*shape[:2]))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_both_ways_of_launching_are_among_the_sizes(layout):
+    slices = {
+        tiling_for(shape[0], shape[1], shape[2] * shape[3], item_bytes=4, channels_last=LAYOUTS[layout]).slices > 1
+        for shape in SHAPES
+    }
+    assert slices == {False, True}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("side", [90, 99], ids=["one kernel", "two kernels"])
+def test_a_first_tile_unlike_the_rest_does_no_harm(side, layout):
+    """What the pivot is taken from is a black bar, a thousand spreads from the picture."""
+    x = planes((1, 1, side, side), ratio=1000)
+    x[:, :, : side // 4] = 0
+    check_forward(x.contiguous(memory_format=torch.channels_last) if LAYOUTS[layout] else x, *style(1, 1))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("value", [0.0, -3.5, 1000.0])
+def test_a_plane_of_one_colour_becomes_its_shift(value, layout):
+    scale, shift = style(2, 3)
+    x = torch.full((2, 3, 6, 5), value)
+    y = kernel(x.contiguous(memory_format=torch.channels_last) if LAYOUTS[layout] else x, scale, shift)
+    wanted = torch.where(shift > 0, shift, 0.2 * shift)[:, :, None, None].expand_as(y)
+    torch.testing.assert_close(y, wanted, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.01, 1.0])
+def test_the_slope_is_the_activations_and_one_is_none(slope):
+    check_forward(planes((2, 3, 5, 7)), *style(2, 3), slope=slope)
+    check_gradients(planes((2, 3, 5, 7)), *style(2, 3), slope=slope)
+
+
+@pytest.mark.parametrize("eps", [1e-12, 0.5])
+def test_epsilon_is_added_to_the_variance(eps):
+    check_forward(planes((2, 3, 5, 7)), *style(2, 3), eps=eps)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", SHAPES[1:], ids=str)
+def test_gradients_are_float64s_in_every_layout_and_size(shape, layout):
+    check_gradients(planes(shape, last=LAYOUTS[layout]), *style(*shape[:2]))
+
+
+@pytest.mark.parametrize("ratio", [100, 1000])
+@pytest.mark.parametrize("shape", [(2, 3, 15, 17), (1, 2, 97, 101)], ids=["one kernel", "two kernels"])
+def test_gradients_are_float64s_where_the_mean_is_many_times_the_spread(shape, ratio):
+    check_gradients(planes(shape, ratio=ratio), *style(*shape[:2]))
+
+
+@pytest.mark.parametrize("kind", ["fp16", "bf16"])
+def test_gradients_of_half_types_are_rounded_once(kind):
+    check_gradients(planes((2, 3, 15, 17), dtype=KINDS[kind]), *style(2, 3), limit=torch.finfo(KINDS[kind]).eps)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 7), (1, 2, 97, 101)], ids=["one kernel", "two kernels"])
+def test_a_norms_own_weights_serve_every_sample_and_gather_its_gradients(shape):
+    own = style(shape[1])
+    check_forward(planes(shape), *own)
+    check_gradients(planes(shape), *own)
+
+
+def test_a_style_may_have_planes_of_one_pixel_as_the_tracer_likes_it():
+    x, (scale, shift) = planes((2, 3, 5, 7)), style(2, 3)
+    torch.testing.assert_close(
+        kernel(x, scale[:, :, None, None], shift[:, :, None, None]), kernel(x, scale, shift), rtol=0, atol=0
+    )
+
+
+def test_gradients_are_those_that_gradcheck_finds_in_float64():
+    given = [each.double().requires_grad_() for each in (planes((2, 1, 2, 3)), *style(2, 1))]
+    assert torch.autograd.gradcheck(kernel, given, eps=1e-6, atol=1e-7)
+
+
+def test_second_gradients_are_those_that_gradgradcheck_finds_in_float64():
+    given = [each.double().requires_grad_() for each in (planes((2, 1, 2, 3)), *style(2, 1))]
+    assert torch.autograd.gradgradcheck(kernel, given, eps=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_second_gradients_are_float64s(layout):
+    check_second_gradients(planes((2, 3, 15, 17), ratio=100, last=LAYOUTS[layout]), *style(2, 3))
+
+
+def test_the_reference_and_the_kernel_are_one_function():
+    x, (scale, shift) = planes((2, 3, 15, 17)), style(2, 3)
+    torch.testing.assert_close(kernel(x, scale, shift), adain_leaky_relu(x, scale, shift), rtol=0, atol=2e-6)
+
+
+def test_autocast_leaves_planes_in_their_type_and_the_style_its_gradient():
+    x = planes((2, 3, 5, 7), dtype=torch.bfloat16).requires_grad_()
+    scale, shift = (each.bfloat16().requires_grad_() for each in style(2, 3))
+    with torch.autocast("cpu", torch.bfloat16):
+        y = kernel(x, scale, shift)
+    y.float().square().sum().backward()
+    assert y.dtype == x.grad.dtype == scale.grad.dtype == shift.grad.dtype == torch.bfloat16
+    check_forward(x.detach(), scale.detach().float(), shift.detach().float())
+
+
+def test_planes_in_neither_layout_are_taken_too():
+    x = planes((2, 3, 7, 5)).transpose(2, 3)
+    torch.testing.assert_close(kernel(x, *style(2, 3)).double(), in_float64(x, *style(2, 3)), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("shapes", [((4,), (4,)), ((2, 3), (3,)), ((1, 3), (1, 3))], ids=str)
+def test_shapes_that_do_not_go_together_are_refused(shapes):
+    with pytest.raises(ValueError, match=r"x is \(2, 3, 5, 7\), scale .*: give x \(N, C, H, W\), and scale and shift"):
+        kernel(planes((2, 3, 5, 7)), *(torch.ones(shape) for shape in shapes))
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    samples=st.integers(1, 3), channels=st.integers(1, 40), height=st.integers(1, 40), width=st.integers(1, 40),
+    ratio=st.floats(-1000, 1000), kind=st.sampled_from(sorted(KINDS)), last=st.booleans(), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_outputs_are_float64s_whatever_the_shape(samples, channels, height, width, ratio, kind, last, seed):
+    x = planes((samples, channels, height, width), ratio=ratio, dtype=KINDS[kind], last=last, seed=seed)
+    check_forward(x, *style(samples, channels, seed=seed))
