@@ -35,13 +35,14 @@ CHANNELS, SIDE = 8, 64
 TARGETS: tuple[str | None, ...] = ("current", None, "sm80", "sm86", "sm89", "sm120")  # None: the library's own
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 # one layer, in half: y = w x
+_PLANES = f"[batch, {CHANNELS}, height, width]"
 PROBE = f"""
 <ir_version: 8, opset_import: ["": 18]>
-probe (float16[N, {CHANNELS}, H, W] x) => (float16[N, {CHANNELS}, H, W] y) {{ y = Conv (x, w) }}
+probe (float16{_PLANES} x) => (float16{_PLANES} y) {{ y = Conv (x, w) }}
 """
 NORM = f"""
 <ir_version: 8, opset_import: ["": 18]>
-norm (float16[N, {CHANNELS}, H, W] x) => (float[N, {CHANNELS}, H, W] y) {{
+norm (float16{_PLANES} x) => (float{_PLANES} y) {{
     n = InstanceNormalization <epsilon = 0.00001> (x, gamma, beta)
     l = LeakyRelu <alpha = 0.2> (n)
     y = Cast <to = 1> (l)
