@@ -42,7 +42,10 @@ class TensorRT(Backend):
         return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"
 
     def ready(self, bundle: Bundle, variant: Variant, options: EngineOptions = EngineOptions()) -> str | None:
-        found = self._unbuilt(bundle, variant, options)
+        try:
+            found = self._unbuilt(bundle, variant, options)
+        except EngineError as error:  # others may write into the cache: nothing in it is used
+            return str(error)
         if found is None:
             return None
         sentence = self._sentence(*found, bundle.path, variant.precision)

@@ -343,7 +343,9 @@ def test_changed_graphs_are_not_run(tmp_path, tiny_bundle):
 
 
 def test_what_is_not_there_is_said_when_opening(tiny_bundle):
-    with pytest.raises(OptionError, match="--backend is 'tpu': give one of auto, tensorrt, .* openvino, ncnn, onnxruntime"):
+    with pytest.raises(
+        OptionError, match="--backend is 'tpu': give one of auto, tensorrt, .* openvino, ncnn, onnxruntime"
+    ):
         Translator(tiny_bundle, backend="tpu")
     with pytest.raises(VariantMissingError, match=r"has no int8 variant \(it has fp32\).*starcast export"):
         Translator(tiny_bundle, precision="int8")
@@ -375,3 +377,15 @@ def _with(struct, **changes):
     import msgspec
 
     return msgspec.structs.replace(struct, **changes)
+
+
+def test_pictures_on_a_graphics_card_are_for_engines_that_are_there(tiny_bundle):
+    class OnCard:
+        shape = (1, 32, 32, 3)
+
+        def __dlpack_device__(self):
+            return 2, 0  # kDLCUDA
+
+    words = "onnxruntime takes no pictures from a graphics card: hand over numpy's"
+    with Translator(tiny_bundle, backend="onnxruntime") as translator, pytest.raises(EngineError, match=words):
+        translator(OnCard(), np.zeros(8, np.float32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import os
 import shutil
 from dataclasses import dataclass
 
@@ -285,3 +286,13 @@ def test_a_card_is_ready_when_something_was_built_for_it(machine, flavour):
     assert reason == f"no engine has been built for it: `starcast build BUNDLE --engine {flavour}`"
     machine.build(GENERATOR)
     assert machine.backend.devices(b"") == {"Fake RTX": None}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file modes are Unix's")
+def test_a_cache_that_others_may_write_to_is_not_used_and_is_told(built):
+    engine_cache.place().chmod(0o777)
+    [variant] = built.bundle.manifest.variants
+    assert "written to by others" in built.backend.ready(built.bundle, variant)
+    with pytest.raises(EngineError, match="written to by others"):
+        built.open()
+    assert built.card.leaks() == []
