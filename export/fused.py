@@ -22,6 +22,8 @@ from starcast.export.passes.facts import numbers
 from starcast.export.passes.forms import LAST_SUM, TENSORRT, Step, apply_form, apply_rewrites
 from starcast.export.passes.half import to_half
 from starcast.export.passes.norm_spelling import spell_norms
+from starcast.export.passes.product_sums import sum_style_products
+from starcast.export.passes.row_sums import sum_row_products
 from starcast.export.precision.norm_ranges import LARGEST_RATIO, calibrate_norms, observe_norms
 from starcast.export.rewrite_report import Cost
 from starcast.export.variants import Plan
@@ -109,6 +111,12 @@ def spelled(frame: ir.Model, base: Base, side: int, without: Sequence[str] = ())
     """A graph in any precision with norms that a compiler fuses; it is changed."""
     spell_norms(frame, side, {norm.name: norm.statistics for norm in base.norms})
     return Fused(frame, (*base.steps, *apply_rewrites(frame, [LAST_SUM], without)), base.norms)
+
+
+def without_products(style_graph: ir.Model) -> None:
+    """A graph that makes styles, in place: TensorRT-RTX has no float32 matrix product for Turing."""
+    sum_style_products(style_graph)
+    sum_row_products(style_graph, {"batch": 1})
 
 
 def _dequantise_to_half(model: ir.Model, kind: ir.DataType) -> None:

@@ -18,6 +18,7 @@ from starcast import __version__
 from starcast.atomic import atomic_folder
 from starcast.errors import OptionError
 from starcast.export.card import Card, model_card
+from starcast.export.fused import without_products
 from starcast.export.graph_files import write_graph
 from starcast.export.judging import Pictures, judging
 from starcast.export.means import draw_latents, mean_styles
@@ -104,9 +105,11 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
         with stage(progress, "traced the networks"):
             traced = trace_generator(origin.networks.generator, origin.config)
             mapping = trace_mapping(origin.networks.mapping_network, origin.config)
-            write_graph(mapping, folder / MAPPING, origin.facts)
             encoder = trace_style_encoder(origin.networks.style_encoder, origin.config)
-            write_graph(encoder, folder / STYLE_ENCODER, origin.facts)
+            for graph, file in ((mapping, MAPPING), (encoder, STYLE_ENCODER)):
+                if any(plan.norms != "native" for plan in plans):
+                    without_products(graph)
+                write_graph(graph, folder / file, origin.facts)
         _check_styles(folder, origin, progress)
         making = Making(folder, traced, origin.networks, origin.config, origin.facts, options.without, progress)
         variants = _variants(making, plans, origin, options)

@@ -33,10 +33,9 @@ def pictures(folder: Path | None = None, min_psnr: float | None = None) -> Pictu
 def test_drawn_pictures_are_taken_where_none_are_required(making):
     judged = judging(making[0], pictures(), required=False)
     assert [len(trials) for trials in judged.pictures.gate.values()] == [DRAWN_GATE] * 3
-    assert making[1] == [
-        "calibrating on drawn pictures: there are no pictures to calibrate on, as the checkpoint names no training set: "
-        "give a folder of them with --calibrate DIR"
-    ]
+    [line] = making[1]
+    assert line.startswith("calibrating on drawn pictures: ")
+    assert line.endswith("as the checkpoint names no training set: give a folder of them with --calibrate DIR")
 
 
 def test_a_folder_that_was_named_is_never_replaced_by_drawn_pictures(making, tmp_path):

@@ -1,0 +1,53 @@
+"""Products of one row with a computed matrix as sums of products: the heads of a domain, which a Gather chooses.
+
+    MatMul(x [.., 1, K], W [.., K, M])  ->  ReduceSum(x^T * W, second last axis)
+
+TensorRT-RTX has no float32 matrix product for Turing (see product_sums.py); a product of a row is no work either way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from starcast.export.constants import add_constant
+from starcast.export.passes.rule import Outcome
+from starcast.export.shapes import at_size
+
+
+def sum_row_products(model: ir.Model, sizes: Mapping[str, int]) -> Outcome:
+    """Rewrite every such product, in place; `sizes` of the graph's named dimensions, to know what is a row."""
+    fired, declined = 0, []
+    sized = at_size(model, dict(sizes)).graph
+    for node, twin in zip(list(model.graph), sized, strict=True):
+        if node.op_type != "MatMul":
+            continue
+        shapes = [value.shape for value in twin.inputs if value is not None]
+        ranks = [len(shape) for shape in shapes if shape is not None]
+        if len(ranks) == 2 and ranks[0] == ranks[1] > 1 and shapes[0] is not None and shapes[0][-2] == 1:
+            _replace(model.graph, node, ranks[0])
+            fired += 1
+        else:
+            declined.append(f"{node.name}: it is no product of one row with a matrix of as many axes")
+    return Outcome(fired, tuple(declined))
+
+
+def _replace(graph: ir.Graph, product: ir.Node, rank: int) -> None:
+    x, matrix = product.inputs
+    output = product.outputs[0]
+
+    def add(operator: str, *inputs: ir.Value | None, **attributes: int | list[int]) -> ir.Value:
+        node = ir.node(operator, list(inputs), attributes or None, name=f"{product.name}.{operator}")
+        node.outputs[0].name, node.outputs[0].type = node.name, output.type
+        graph.insert_before(product, node)
+        return node.outputs[0]
+
+    column = add("Transpose", x, perm=[*range(rank - 2), rank - 1, rank - 2])
+    axis = add_constant(graph, "axes.second-last", np.array([-2], np.int64))
+    result = add("ReduceSum", add("Mul", column, matrix), axis, keepdims=1)
+    if output.is_graph_output():
+        result.name, result.shape = output.name, output.shape
+    output.replace_all_uses_with(result, replace_graph_outputs=True)
+    graph.remove(product, safe=True)
