@@ -1,0 +1,199 @@
+"""One function, two ways: the reference's bits, who gets the kernels, and what torch sees of them.
+
+The kernels' numbers are tested where the kernels are: tests/starcast/kernels.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import pytest
+import torch
+from adain_checks import check_forward, check_gradients, check_second_gradients, in_float64, planes, style
+from torch.nn import functional as F
+
+from starcast.errors import OptionError
+from starcast.train import adain
+from starcast.train.adain import adain_leaky_relu, choose_adain
+from starcast.train.networks.stargan_v2 import AdaIN, AffineNorm, StarGANv2Config, build_networks
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
+def test_the_reference_is_torchs_own_operators_bit_by_bit(last):
+    x, (scale, shift) = planes((2, 3, 8, 6), last=last), style(2, 3)
+    wanted = F.leaky_relu(scale[:, :, None, None] * F.instance_norm(x) + shift[:, :, None, None], 0.2)
+    assert torch.equal(adain_leaky_relu(x, scale, shift), wanted)
+    assert torch.equal(adain_leaky_relu(x, scale[:, :, None, None], shift[:, :, None, None]), wanted)
+    wanted = F.leaky_relu(F.instance_norm(x, weight=scale[0], bias=shift[0]), 0.2)
+    assert torch.equal(adain_leaky_relu(x, scale[0], shift[0]), wanted)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["a style's", "its own"])
+def test_the_reference_is_the_papers_formula(own):
+    x, (scale, shift) = planes((2, 3, 8, 6)), style(3) if own else style(2, 3)
+    found = adain_leaky_relu(x, scale, shift, eps=0.01, slope=0.3)
+    torch.testing.assert_close(found.double(), in_float64(x, scale, shift, eps=0.01, slope=0.3), rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "installed", "chosen"),
+    [
+        ("auto", CPU, True, "reference"),
+        ("auto", CUDA, True, "triton"),
+        ("auto", CUDA, False, "reference"),
+        ("reference", CUDA, True, "reference"),
+        ("triton", CUDA, True, "triton"),
+    ],
+)
+def test_auto_is_the_kernel_on_a_card_where_triton_is(name, device, installed, chosen, monkeypatch):
+    monkeypatch.setattr(adain, "find_spec", lambda package: object() if installed else None)
+    assert choose_adain(name, device) == chosen
+
+
+@pytest.mark.parametrize(("device", "lacking"), [(CPU, "an NVIDIA card"), (CUDA, "the package triton")])
+def test_a_kernel_that_cannot_run_is_refused_with_what_it_needs(device, lacking, monkeypatch):
+    monkeypatch.setattr(adain, "find_spec", lambda package: None)
+    with pytest.raises(OptionError, match=f"--adain triton needs {lacking}: use --adain reference"):
+        choose_adain("triton", device)
+
+
+def test_every_norm_of_a_model_is_computed_as_it_is_told():
+    config = StarGANv2Config(image_size=32, domains=2, style_dim=4, latent_dim=3, channel_base=64, max_channels=4)
+    networks = build_networks(config, seed=1)
+    norms = [module for module in networks.generator.modules() if isinstance(module, AdaIN | AffineNorm)]
+    assert len(norms) == 13
+    assert {norm.implementation for norm in norms} == {"reference"}
+    networks.use_adain("triton")
+    assert {norm.implementation for norm in norms} == {"triton"}
+
+
+def test_the_reference_does_not_load_triton():
+    script = """
+import sys
+import torch
+from starcast.train.networks.stargan_v2 import StarGANv2Config, build_networks
+generator = build_networks(StarGANv2Config(image_size=32, domains=1, channel_base=64, max_channels=4), 1).generator
+generator(torch.zeros(1, 3, 32, 32), torch.zeros(1, 64))
+assert not any(name.startswith("starcast.kernels.adain") for name in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_triton
+@pytest.mark.parametrize("rows", [1, 2])
+def test_the_formula_for_second_gradients_is_the_gradient(rows):
+    from starcast.train.adain_triton import differentiable_gradients
+
+    x, scale, shift = (each.double().requires_grad_() for each in (planes((2, 3, 4, 5)), *style(rows, 3)))
+    dy = planes((2, 3, 4, 5), seed=5).double()
+    wanted = torch.autograd.grad(in_float64(x, scale, shift), (x, scale, shift), dy)
+    found = differentiable_gradients(dy, x, scale, shift, 1e-5, 0.2)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+# torch.compile asks Triton's driver which card there is, to see in the compiled text what a kernel writes: a driver
+# that only answers this is enough to trace.
+COMPILED = """
+import torch, triton
+from torch._dynamo.backends.common import aot_autograd
+from torch._subclasses import FakeTensorMode
+from triton.backends.compiler import GPUTarget
+
+class Driver:
+    def get_current_target(self):
+        return GPUTarget("cuda", 89, 32)
+
+triton.runtime.driver.set_active(Driver())
+from starcast.train.adain import adain_leaky_relu
+
+written = []
+
+def compiler(graph, example):
+    for node in graph.graph.nodes:
+        if node.target is torch.ops.higher_order.triton_kernel_wrapper_functional:
+            written.append(sorted(node.kwargs["tensors_to_clone"]))
+    return graph.forward
+
+for shape in ((2, 8, 16, 16), (1, 4, 256, 256)):
+    with FakeTensorMode():
+        x = torch.empty(shape, dtype=torch.bfloat16, requires_grad=True)
+        scale, shift = (torch.empty(shape[:2], requires_grad=True) for _ in range(2))
+        norm = torch.compile(
+            lambda x, scale, shift: adain_leaky_relu(x, scale, shift, implementation="triton"),
+            backend=aot_autograd(fw_compiler=compiler, bw_compiler=compiler), fullgraph=True,
+        )
+        y = norm(x, scale, shift)
+        y.float().sum().backward()
+        assert (y.dtype, y.shape, x.grad.dtype) == (torch.bfloat16, x.shape, torch.bfloat16)
+assert written == [
+    ["facts", "y"], ["dx", "sums"],
+    ["partials"], ["facts", "y"], ["partials"], ["dx", "sums"],
+], written
+"""
+
+
+@needs_triton
+def test_torch_compile_sees_the_kernels_of_both_ways_and_what_each_of_them_writes():
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+on_a_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA card")
+SIZES = [(3, 5, 1, 1), (2, 3, 5, 7), (8, 64, 64, 64), (1, 2, 97, 101), (1, 64, 256, 256), (8, 64, 256, 256)]
+
+
+@pytest.mark.gpu
+@on_a_card
+@pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("ratio", [0, 1, 1000])
+@pytest.mark.parametrize("shape", SIZES, ids=str)
+def test_on_a_card_outputs_are_float64s(shape, ratio, dtype, last):
+    x = planes(shape, ratio=ratio, dtype=dtype, last=last, device="cuda")
+    check_forward(x, *style(*shape[:2], device="cuda"))
+    check_forward(x, *style(shape[1], device="cuda"))
+
+
+@pytest.mark.gpu
+@on_a_card
+@pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("ratio", [1, 1000])
+@pytest.mark.parametrize("shape", SIZES[1:], ids=str)
+def test_on_a_card_gradients_are_float64s(shape, ratio, last):
+    check_gradients(planes(shape, ratio=ratio, last=last, device="cuda"), *style(*shape[:2], device="cuda"))
+
+
+@pytest.mark.gpu
+@on_a_card
+def test_on_a_card_second_gradients_are_float64s():
+    check_second_gradients(planes((2, 3, 15, 17), ratio=100, device="cuda"), *style(2, 3, device="cuda"))
+
+
+@pytest.mark.gpu
+@on_a_card
+@pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
+@pytest.mark.parametrize("shape", SIZES, ids=str)
+def test_on_a_card_the_bits_are_the_same_each_time(shape, last):
+    x, (scale, shift) = planes(shape, last=last, device="cuda"), style(*shape[:2], device="cuda")
+    first, second = (adain_leaky_relu(x, scale, shift, implementation="triton") for _ in range(2))
+    assert torch.equal(first, second)
+
+
+@pytest.mark.gpu
+@on_a_card
+@pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
+def test_on_a_card_a_compiled_norm_gives_the_bits_of_the_uncompiled(last):
+    x, (scale, shift) = planes((8, 64, 64, 64), last=last, device="cuda"), style(8, 64, device="cuda")
+
+    def norm(x, scale, shift):
+        return adain_leaky_relu(x, scale, shift, implementation="triton")
+
+    assert torch.equal(torch.compile(norm, fullgraph=True)(x, scale, shift), norm(x, scale, shift))
