@@ -5,6 +5,7 @@ The kernels' numbers are tested where the kernels are: tests/starcast/kernels.
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -15,9 +16,11 @@ from adain_checks import check_forward, check_gradients, check_second_gradients,
 from torch.nn import functional as F
 
 from starcast.errors import OptionError
-from starcast.train import adain
+from starcast.train import adain, loop
 from starcast.train.adain import adain_leaky_relu, choose_adain
+from starcast.train.loop import train
 from starcast.train.networks.stargan_v2 import AdaIN, AffineNorm, StarGANv2Config, build_networks
+from starcast.train.step import training_step
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -71,6 +74,29 @@ def test_every_norm_of_a_model_is_computed_as_it_is_told():
     assert {norm.implementation for norm in norms} == {"reference"}
     networks.use_adain("triton")
     assert {norm.implementation for norm in norms} == {"triton"}
+
+
+def test_a_run_on_the_processor_refuses_the_kernel_before_it_writes_anything(images, small, tmp_path):
+    with pytest.raises(OptionError, match="--adain triton needs an NVIDIA card: use --adain reference"):
+        train(images, tmp_path / "run", dataclasses.replace(small, adain="triton"), progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("chosen", ["reference", "triton"])
+def test_a_run_computes_all_its_norms_as_was_chosen(images, small, tmp_path, monkeypatch, chosen):
+    seen = set()
+
+    def watching(networks, averaged, *rest):
+        for some in (networks, averaged):
+            norms = [part for part in some.generator.modules() if isinstance(part, AdaIN | AffineNorm)]
+            seen.update(norm.implementation for norm in norms)
+            some.use_adain("reference")  # the processor has no other
+        return training_step(networks, averaged, *rest)
+
+    monkeypatch.setattr(loop, "choose_adain", lambda name, device: chosen)
+    monkeypatch.setattr(loop, "training_step", watching)
+    train(images, tmp_path / "run", dataclasses.replace(small, steps=1), progress=False)
+    assert seen == {chosen}
 
 
 def test_the_reference_does_not_load_triton():
