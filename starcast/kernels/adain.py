@@ -229,13 +229,12 @@ def _apply(
 
 
 @triton.jit
-def _gradient(dy, x, place, inside, pivot, offset, rstd, factor, base, SLOPE: tl.constexpr, eviction: tl.constexpr):
-    """The gradient in front of the activation, and the normalised x, of one tile."""
+def _gradient(dy, x, place, inside, pivot, offset, factor, base, SLOPE: tl.constexpr, eviction: tl.constexpr):
+    """The gradient in front of the activation, and the centred x, of one tile."""
     tile = tl.load(x + place, mask=inside, other=0, eviction_policy=eviction).to(pivot.dtype)
     gradient = tl.load(dy + place, mask=inside, other=0, eviction_policy=eviction).to(pivot.dtype)
     centred = (tile - pivot[:, None]) - offset[:, None]
-    gradient = tl.where(centred * factor[:, None] + base[:, None] > 0, gradient, gradient * SLOPE)
-    return gradient, centred * rstd[:, None]
+    return tl.where(centred * factor[:, None] + base[:, None] > 0, gradient, gradient * SLOPE), centred
 
 
 @triton.jit
@@ -243,15 +242,16 @@ def _sums(
     dy, x, places, step, real, begin, end, HW, pivot, offset, rstd, factor, base, SLOPE: tl.constexpr,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
+    """Of the gradient, and of the gradient times the normalised x."""
     first = tl.zeros([CHANNELS, PIXELS], pivot.dtype)
     second = tl.zeros([CHANNELS, PIXELS], pivot.dtype)
     for start in range(begin, end, PIXELS):
         inside = _tile(start, HW, real, PIXELS)
         place = tl.cast(start, tl.int64) * step + places
-        gradient, normal = _gradient(dy, x, place, inside, pivot, offset, rstd, factor, base, SLOPE, "evict_last")
+        gradient, centred = _gradient(dy, x, place, inside, pivot, offset, factor, base, SLOPE, "evict_last")
         first += gradient
-        second += gradient * normal  # a gradient outside is 0
-    return tl.sum(first, 1), tl.sum(second, 1)
+        second += gradient * centred  # a gradient outside is 0
+    return tl.sum(first, 1), tl.sum(second, 1) * rstd
 
 
 @triton.jit
@@ -259,11 +259,13 @@ def _apply_gradient(
     dy, x, dx, places, step, real, begin, end, HW, pivot, offset, rstd, factor, base, first, second,
     SLOPE: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
+    """factor * (g - mean(g) - n * mean(g n)), n being the normalised x."""
+    flat, steep = factor * first / HW, factor * second / HW * rstd
     for start in range(begin, end, PIXELS):
         inside = _tile(start, HW, real, PIXELS)
         place = tl.cast(start, tl.int64) * step + places
-        gradient, normal = _gradient(dy, x, place, inside, pivot, offset, rstd, factor, base, SLOPE, "evict_first")
-        result = factor[:, None] * (gradient - (first[:, None] + normal * second[:, None]) / HW)
+        gradient, centred = _gradient(dy, x, place, inside, pivot, offset, factor, base, SLOPE, "evict_first")
+        result = gradient * factor[:, None] - flat[:, None] - centred * steep[:, None]
         tl.store(dx + place, result.to(dx.dtype.element_ty), mask=inside, eviction_policy="evict_first")
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 FILLS = 128  # programs at which a card is busy with whole planes: one for nearly each multiprocessor of an H100 (132)
 SPREAD = 512  # programs that a split plane is shared out to: four of eight warps for each of them
 MOST_SLICES = 64  # every slice reads what all wrote: beyond it that costs more than the parallel work gains
-PER_THREAD = 8  # elements, which is one 16-byte load of a half type, and keeps a thread under 64 registers
+PER_THREAD = 8  # elements: one 16-byte load of a half type; forward, a thread then takes 40 to 64 registers
 WHOLE = 4096  # elements of a tile of whole planes: 16 warps, so that two programs share a multiprocessor
 SPLIT = 2048  # elements of a tile of slices: 8 warps
 RUN = 64  # bytes of neighbouring channels, channels last: two of the 32-byte sectors that memory is read in
