@@ -16,7 +16,6 @@ from typing import Any
 
 from starcast.kernels.tiling import Tiling
 
-KINDS = ("fp16", "bf16", "fp32")
 HIDDEN = 2  # Triton's own parameters: global and profile scratch
 
 # A driver refuses PTX newer than itself, and Triton writes the newest that it knows. LLVM ends the whole process where
@@ -45,7 +44,7 @@ def compile_normalise(
     slope: float,
     aligned: Collection[str] = (),
 ) -> Kernel:
-    """The kernel for whole planes. `kind` is one of KINDS; `aligned` names those of C and HW that are known to be
+    """The kernel for whole planes. `kind` is fp16, bf16 or fp32; `aligned` names those of C and HW that are known to be
     multiples of 16, so that neighbours are read together; pointers always are (cudaMalloc's are multiples of 256)."""
     import triton
     from triton.backends.compiler import GPUTarget
