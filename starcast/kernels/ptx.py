@@ -20,7 +20,7 @@ HIDDEN = 2  # Triton's own parameters: global and profile scratch
 
 # A driver refuses PTX newer than itself, and Triton writes the newest that it knows. LLVM ends the whole process where
 # a version is too old for an architecture, so nothing is guessed: the oldest for each, of the CUDA in brackets.
-_OLDEST = {75: 80, 80: 80, 86: 80, 89: 80, 90: 80, 100: 86, 120: 87}  # 8.0 (11.8: 2022), 8.6 (12.7), 8.7 (12.8)
+_OLDEST = {75: 80, 80: 80, 86: 80, 89: 80, 90: 80, 100: 86, 120: 87}  # 8.0 (12.0: 2022), 8.6 (12.7), 8.7 (12.8)
 _NEWER = 88  # 12.9: sm_103, sm_121
 
 
