@@ -5,50 +5,80 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starcast.benchmarks.chart import draw_chart
-from starcast.benchmarks.inputs import Inputs, check_size, held_out_pictures, parse_size
+from starcast.benchmarks.inputs import check_size, parse_size
 from starcast.benchmarks.measure import measure
 from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.pace import Pace
-from starcast.benchmarks.peers import latent_styles, write_nncf, write_plain
+from starcast.benchmarks.peers import write_nncf, write_plain
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.rows import NNCF, PEERS, PYTORCH, LeftOut, Row, bundle_rows, chosen
-from starcast.benchmarks.subject import Subject, opened_subject
+from starcast.benchmarks.subject import Subject, data_of, inputs_of, opened_subject
 from starcast.benchmarks.table import Table, json_table, judged, text
 from starcast.errors import EngineError
 from starcast.runtime.cores import allowed_threads
-from starcast.train.checkpoint import Checkpoint, averaged_networks, read_checkpoint
+from starcast.train.checkpoint import Checkpoint, read_checkpoint
 from starcast.train.domains import scan
+
+if TYPE_CHECKING:
+    from starcast.benchmarks.card_bench import CardTable
 
 Say = Callable[[str], None]
 
 QUICK_S = 105.0  # of `--quick`, from its start to the last round
-PICTURES = 3  # that are compared, at least
 PLAIN = "plain.onnx"  # in the subject's folder
 
 
 def bench(bundle: Path | None, options: BenchOptions) -> str:
-    """Measure what the options name and return the table as text; with `json` the record and the chart are written."""
+    """Measure what the options name and return the table as text; with `json` the record and the chart are written.
+
+    Raises OptionError for a card that is not there.
+    """
     from tqdm import tqdm
 
+    device = device_of(options.device)
     with tqdm(desc="preparing", bar_format="{desc} [{elapsed}]", disable=None) as bar:
 
         def say(text: str) -> None:
             bar.set_description_str(text)
 
         started = time.perf_counter()
-        with opened_subject(bundle, options, say) as subject:
+        with opened_subject(bundle, options, say, device=device) as subject:
+            if device == "cuda":
+                from starcast.benchmarks.card_bench import measured_on_card
+
+                return told_of_card(measured_on_card(subject, options, say=say), options.json)
             # making random networks is not measuring them
             begun = started if options.config is None else time.perf_counter()
             table = measured_table(subject, options, begun=begun, say=say)
-    lines = [text(table)]
-    if options.json is not None:
-        write_result(options.json, record_of(table))
-        picture = draw_chart(options.json.with_suffix(".png"), table)
-        lines.append(f"written: {options.json}, {picture}")
-    return "\n".join(lines)
+    return told(text(table), table, record_of(table), options.json)
+
+
+def device_of(name: str) -> str:
+    """`cpu` or `cuda`; `auto` is the card where torch has one. Raises OptionError for a card that is not there."""
+    if name == "cpu":
+        return name  # without asking a driver
+    from starcast.train.device import choose_device
+
+    return choose_device(name).type
+
+
+def told_of_card(found: CardTable, file: Path | None) -> str:
+    """The text for a card; its record and chart are written."""
+    from starcast.benchmarks.card_table import card_record, card_text, card_title
+
+    return told(card_text(found), found.latency, card_record(found), file, title=card_title(found))
+
+
+def told(shown: str, table: Table, record: dict[str, Any], file: Path | None, title: str | None = None) -> str:
+    """The text, with a line on the files that are written, if `file` is where."""
+    if file is None:
+        return shown
+    write_result(file, record)
+    picture = draw_chart(file.with_suffix(".png"), table, title)
+    return f"{shown}\nwritten: {file}, {picture}"
 
 
 def measured_table(
@@ -61,7 +91,7 @@ def measured_table(
     checkpoint = read_checkpoint(subject.checkpoint)
     rows, left_out = prepared_rows(subject, checkpoint, options, say)
     inputs = subject.folder / "inputs.npz"
-    _inputs(checkpoint, rows[0], options).save(inputs)
+    inputs_of(checkpoint, rows[0], options.data).save(inputs)
     left = QUICK_S - (time.perf_counter() - begun)
     pace = Pace(rounds=options.rounds, seconds=left if options.quick else None)
     measurement = measure(rows, inputs, pace=pace, say=say)
@@ -118,22 +148,8 @@ def _sources(
     if NNCF in on_graphs:
         say("quantising the plain export with NNCF")
         try:
-            sources[NNCF] = write_nncf(plain, subject.checkpoint, _data(checkpoint, options), subject.folder)
+            sources[NNCF] = write_nncf(plain, subject.checkpoint, data_of(checkpoint, options.data), subject.folder)
         except EngineError as error:
             left_out.append(LeftOut(name=PEERS[NNCF].name, reason=str(error)))
             del sources[NNCF]
     return sources, left_out
-
-
-def _inputs(checkpoint: Checkpoint, row: Row, options: BenchOptions) -> Inputs:
-    """Whole batches of pictures, and the style of seed 0 in the first domain."""
-    config = checkpoint.config
-    count = row.batch * -(-PICTURES // row.batch)
-    style = latent_styles(averaged_networks(checkpoint), config.latent_dim, config.domains, 1)
-    return Inputs(held_out_pictures(_data(checkpoint, options), count, row.size), style)
-
-
-def _data(checkpoint: Checkpoint, options: BenchOptions) -> Path | None:
-    """The data set that was asked for, or the checkpoint's."""
-    path = (checkpoint.dataset or {}).get("path")
-    return options.data or (Path(path) if path else None)

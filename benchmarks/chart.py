@@ -12,8 +12,11 @@ from starcast.runtime.processor import processor
 OURS, PEERS, BASELINE = "#1a7f8c", "#b9b4a7", "#6b7280"
 
 
-def draw_chart(path: Path, table: Table) -> Path:
-    """Write a PNG, atomically. Bars are medians of the paired ratios; lines go from the least to the greatest."""
+def draw_chart(path: Path, table: Table, title: str | None = None) -> Path:
+    """Write a PNG, atomically; the title names the processor where none is given.
+
+    Bars are medians of the paired ratios; lines go from the least to the greatest.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -41,7 +44,7 @@ def draw_chart(path: Path, table: Table) -> Path:
     axes.axvline(1, color=BASELINE, linewidth=0.8)
     axes.set_xlim(0, max(paired.greatest for paired in ratios) * 1.35)  # room for the words
     axes.set_xlabel("times as fast as eager PyTorch, round by round (line: least to greatest)")
-    figure.suptitle(_title(table), x=0.01, ha="left", fontsize=11)
+    figure.suptitle(title or _title(table), x=0.01, ha="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     if table.notes:

@@ -30,7 +30,7 @@ def bench(bundle: Path | None, **values: Any) -> None:
     """Measure a bundle on every engine here against PyTorch and what others offer.
 
     Rows run in fresh processes, paired with eager PyTorch round by round, on the same pictures; a row whose pictures
-    are not eager's is not shown as a result.
+    are not eager's is not shown as a result. On an NVIDIA card TensorRT runs what `starcast build` has built.
 
     Examples: starcast bench my-model, starcast bench --config afhq --quick
     """

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from starcast.benchmarks.rows import Row
 from starcast.export.parity import LEVELS
-from starcast.export.precision.quality import BF16_GATE, EQUAL, INT8_GATE, psnr
+from starcast.export.precision.quality import BF16_GATE, EQUAL, FP8_GATE, FP16_GATE, INT8_GATE, psnr
 
-LEAST_PSNR = {"bf16": BF16_GATE.mean, "int8": INT8_GATE.mean}  # dB; float32 has LEVELS
+# dB; float32 has LEVELS
+LEAST_PSNR = {
+    "fp16": FP16_GATE.mean, "bf16": BF16_GATE.mean, "int8": INT8_GATE.mean, "fp8": FP8_GATE.mean,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

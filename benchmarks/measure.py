@@ -2,8 +2,9 @@
 
 A round gives one number a row, so each row is paired with eager in the same round: a machine that slows down for a
 minute slows both. Quoted are the median of the paired ratios and the least of them. Stored milliseconds of another run
-are never compared. Spin-waiting is off, or idle rows would eat the cores of the one that runs. The order within a
-round is drawn anew each time, so that no row always runs after the same one.
+are never compared. On a card a row's number is the median of a window of runs (card_method.py), all of which are kept.
+Spin-waiting is off, or idle rows would eat the cores of the one that runs. The order within a round is drawn anew each
+time, so that no row always runs after the same one.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,13 +34,16 @@ Say = Callable[[str], None]
 @dataclass(frozen=True, kw_only=True)
 class Measured:
     """A row's seconds, wall clock and processor, one number a round; what its pictures are beside the baseline's; the
-    most memory its process held, in bytes."""
+    most memory its process held, in bytes. On a card also the seconds of every single run, and the parts of one."""
 
     row: Row
     seconds: tuple[float, ...]
     cpu_seconds: tuple[float, ...]
     difference: Difference
     peak_rss: int | None = None
+    samples: tuple[float, ...] = ()
+    split: Mapping[str, float | None] | None = None
+    steady: bool = True  # whether every warm-up ended in time
 
     @property
     def median_ms(self) -> float:
@@ -46,7 +51,7 @@ class Measured:
 
     @property
     def p95_ms(self) -> float:
-        return float(np.percentile(self.seconds, 95)) * 1000
+        return float(np.percentile(self.samples or self.seconds, 95)) * 1000
 
     @property
     def cpu_ms(self) -> float:
@@ -72,6 +77,7 @@ class Measurement:
 
     rows: list[Measured]
     left_out: list[LeftOut]
+    pictures: NDArray[np.uint8] | None = None  # the baseline's
 
     @property
     def baseline(self) -> Measured:
@@ -107,7 +113,15 @@ def measure(rows: Sequence[Row], inputs: Path, *, pace: Pace, say: Say = lambda 
         field.each("reading memory", _Trial.read_memory, say)
     expected = field.pictures()
     measured = [trial.measured(expected) for trial in trials if trial in field.running]
-    return Measurement(measured, field.left_out)
+    return Measurement(measured, field.left_out, expected)
+
+
+def joined(splits: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """The medians of parts over the rounds."""
+    return {
+        name: None if first is None else statistics.median(float(split[name] or 0) for split in splits)
+        for name, first in splits[0].items()
+    }
 
 
 class _Trial:
@@ -118,6 +132,7 @@ class _Trial:
         self.row = worker.row
         self.seconds: list[float] = []
         self.cpu_seconds: list[float] = []
+        self.windows: list[dict[str, Any]] = []  # of a card
         self.turn = 0.0  # seconds that the last turn took in all
         self.pictures: NDArray[np.uint8] | None = None
         self.peak_rss: int | None = None
@@ -134,6 +149,8 @@ class _Trial:
         self.turn = time.perf_counter() - start
         self.seconds.append(answer["seconds"])
         self.cpu_seconds.append(answer["cpu_seconds"])
+        if "samples" in answer:
+            self.windows.append(answer)
 
     def read_memory(self) -> None:
         self.peak_rss = self.worker.ask("memory")["peak_rss"]
@@ -143,6 +160,9 @@ class _Trial:
         return Measured(
             row=self.row, seconds=tuple(self.seconds), cpu_seconds=tuple(self.cpu_seconds),
             difference=difference(self.pictures, expected), peak_rss=self.peak_rss,
+            samples=tuple(sample for window in self.windows for sample in window["samples"]),
+            split=joined([window["split"] for window in self.windows]) if self.windows else None,
+            steady=all(window["steady"] for window in self.windows),
         )  # fmt: skip
 
 

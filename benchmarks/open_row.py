@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.benchmarks.rows import PYTORCH, Row
+from starcast.benchmarks.rows import PYTORCH, Row, engine_of
+from starcast.runtime.frames import Frames
 
 Images = NDArray[np.uint8]
 Run = Callable[[Images], Images]  # uint8 [N, H, W, 3] in and out, with the style that was given
@@ -18,32 +20,32 @@ def open_row(row: Row, style: NDArray[np.float32]) -> Run:
     """Load a row's model for a style [1, S]."""
     if row.engine == PYTORCH:
         return _open_pytorch(row, style)
-    return _open_bundle(row, style) if row.ours else _open_graph(row, style)
+    if not row.ours:
+        return open_graph(row, style)
+    frames = opened_frames(row)
+    return lambda images: frames(images, style)
 
 
-def _open_bundle(row: Row, style: NDArray[np.float32]) -> Run:
+def opened_frames(row: Row) -> Frames:
+    """The variant of a bundle that a row of ours runs, opened."""
     from starcast.runtime.backends.base import EngineOptions
-    from starcast.runtime.backends.choose import BACKENDS
     from starcast.runtime.bundle import open_bundle
     from starcast.runtime.frames import Frames
 
     bundle = open_bundle(row.source)
-    variant = next(
-        variant
-        for variant in bundle.manifest.variants
-        if (variant.file, variant.precision) == (row.variant, row.precision)
-    )
-    frames = Frames(bundle, BACKENDS[row.engine], variant, EngineOptions(threads=row.threads))
-    return lambda images: frames(images, style)
+    found = [variant for variant in bundle.manifest.variants if variant.file == row.variant]
+    # an engine may make a precision of a float32 graph by itself, which is no variant of the bundle
+    variant = next((one for one in found if one.precision == row.precision), found[0])
+    variant = msgspec.structs.replace(variant, precision=row.precision)
+    return Frames(bundle, engine_of(row.engine), variant, EngineOptions(threads=row.threads))
 
 
-def _open_graph(row: Row, style: NDArray[np.float32]) -> Run:
+def open_graph(row: Row, style: NDArray[np.float32]) -> Run:
     """A graph that nothing of ours has touched, with our settings of the engine: the graph is what is compared."""
     from starcast.runtime.backends.base import EngineOptions, GraphFile
-    from starcast.runtime.backends.choose import BACKENDS
 
     options = EngineOptions(threads=row.threads, precision=row.precision)
-    session = BACKENDS[row.engine].open(GraphFile(row.source), options)
+    session = engine_of(row.engine).open(GraphFile(row.source), options)
 
     def run(images: Images) -> Images:
         translated: Images = session.run({"image": images, "style": style})

@@ -19,12 +19,19 @@ class BenchOptions(CheckedOptions):
         None, "Measure random weights at full size instead, AFHQ's being 256 px; BUNDLE, if given, is where they stay.",
         choices=("afhq",),
     )  # fmt: skip
+    device: str = option(
+        "auto", "Rows of the processor, or of an NVIDIA card; auto is the card where there is one.",
+        choices=("auto", "cpu", "cuda"),
+    )  # fmt: skip
     quick: bool = option(False, "Take two minutes at most: fewer rows, and rounds until the time is up.")
     rows: tuple[str, ...] = option(
         (), "Rows by key, as eager, compiled, plain-openvino or ours-*; the baseline eager is always among them."
     )
     rounds: int = option(9, "How often each row is asked in turn, at most.", minimum=1, maximum=1000)
     batch: int = option(1, "Pictures in a batch.", minimum=1)
+    batches: tuple[str, ...] = option(
+        ("1", "2", "4", "8", "16", "32", "64"), "On a card: batches whose throughput is measured besides."
+    )
     size: str | None = option(
         None, "Size of the pictures; without it that of the training.", metavar="SIDE|HEIGHTxWIDTH"
     )

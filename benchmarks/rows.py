@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from starcast.benchmarks.card_method import Method
 from starcast.errors import OptionError
+from starcast.runtime.backends.base import Backend
 from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import Bundle, Variant
 
 PYTORCH = "pytorch"
 EAGER = "eager"
 OURS = "ours"
+TORCH = "torch"
 SPOKEN = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "ncnn-vulkan": "ncnn through Vulkan"}
 NNCF = "nncf-openvino"
 
@@ -24,7 +27,8 @@ class Row:
 
     `engine` is "pytorch" or a backend's name. `form` is "eager", "channels-last" or "compiled" with PyTorch, else a
     form of the frame graph. `source` is a checkpoint, a graph or a bundle's folder, and `variant` the file of that
-    bundle's variant. `size` is (height, width).
+    bundle's variant. `size` is (height, width). `method` is how it is timed on a graphics card; rows of the processor
+    have none, and are timed one run a round.
     """
 
     key: str  # what --rows calls it
@@ -37,6 +41,7 @@ class Row:
     batch: int = 1
     threads: int = 1
     variant: str | None = None
+    method: Method | None = None
 
     @property
     def ours(self) -> bool:
@@ -76,6 +81,15 @@ PEERS = {
 }
 
 
+def engine_of(name: str) -> Backend:
+    """An engine by its name, also one that has to be named to be used."""
+    if name == TORCH:
+        from starcast.export.torch_backend import TorchBackend
+
+        return TorchBackend()
+    return BACKENDS[name]
+
+
 def bundle_rows(bundle: Bundle, size: tuple[int, int], batch: int, threads: int) -> tuple[list[Row], list[LeftOut]]:
     """A row for every variant on every engine that it is for, and those that this machine cannot run."""
     rows, left_out = [], []
@@ -102,14 +116,18 @@ def _reason_against(engine: str, variant: Variant, size: tuple[int, int]) -> str
         return "this starcast has no such engine"
     if variant.sizes is not None and size not in variant.sizes:
         return f"takes {', '.join(f'{rows}x{columns}' for rows, columns in variant.sizes)} only (height x width)"
+    if BACKENDS[engine].on_card:
+        return "runs on a graphics card: --device cuda measures it"
     return BACKENDS[engine].absent() or BACKENDS[engine].supports(variant)
 
 
-def chosen(keys: Sequence[str], patterns: Sequence[str], *, quick: bool = False) -> list[str]:
+def chosen(
+    keys: Sequence[str], patterns: Sequence[str], *, quick: bool = False, peers: Mapping[str, Peer] = PEERS
+) -> list[str]:
     """The keys that a pattern names, in their own order, the baseline always among them. Without patterns all, or
     those that are quick. Raises OptionError for a pattern that names none."""
     if not patterns:
-        return [key for key in keys if not quick or key not in PEERS or PEERS[key].quick]
+        return [key for key in keys if not quick or key not in peers or peers[key].quick]
     for pattern in patterns:
         if not any(fnmatchcase(key, pattern) for key in keys):
             raise OptionError(f"--rows has {pattern!r}, which names none of {', '.join(keys)}")

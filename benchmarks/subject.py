@@ -1,4 +1,5 @@
-"""What is measured: a checkpoint and the bundle that was exported from it, trained ones or a full-size random pair."""
+"""What is measured: a checkpoint and the bundle that was exported from it, trained ones or a full-size random pair; and
+the pictures that every row gets."""
 
 from __future__ import annotations
 
@@ -10,14 +11,17 @@ from tempfile import TemporaryDirectory
 
 from torch import nn
 
+from starcast.benchmarks.inputs import Inputs, held_out_pictures
 from starcast.benchmarks.options import BenchOptions
+from starcast.benchmarks.peers import latent_styles
+from starcast.benchmarks.rows import Row
 from starcast.errors import OptionError
-from starcast.export.options import PRECISIONS, ExportOptions
+from starcast.export.options import ADAIN, PRECISIONS, ExportOptions
 from starcast.export.pictures import pictures
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import MANIFEST, Bundle, open_bundle, sha256_of
 from starcast.runtime.images import write_image
-from starcast.train.checkpoint import write_checkpoint
+from starcast.train.checkpoint import Checkpoint, averaged_networks, write_checkpoint
 from starcast.train.networks.random_weights import random_networks
 from starcast.train.networks.stargan_v2 import StarGANv2Config
 
@@ -33,6 +37,14 @@ CONTRAST = 0.5  # of the last layer's weights: translations then spread as photo
 # not how good it is, so that its export may pass a lower gate; the table has its own.
 MIN_PSNR = 20.0
 CALIBRATED_ON = 40
+# what a bundle of random networks gets, by the device that is to run it
+EXPORTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "cpu": {"precision": PRECISIONS},
+    "cuda": {
+        "backends": ("openvino", "onnxruntime", "tensorrt"), "precision": ("fp32", "fp16", "bf16"), "adain": ADAIN,
+    },
+}  # fmt: skip
+PICTURES = 3  # that are compared, at least
 
 
 @dataclass(frozen=True)
@@ -45,14 +57,17 @@ class Subject:
 
 
 @contextmanager
-def opened_subject(bundle: Path | None, options: BenchOptions, say: Say = lambda _: None) -> Iterator[Subject]:
-    """What the command line names. Raises OptionError, BundleError, CheckpointError and ParityError."""
+def opened_subject(
+    bundle: Path | None, options: BenchOptions, say: Say = lambda _: None, *, device: str = "cpu"
+) -> Iterator[Subject]:
+    """What the command line names; what has to be made is made for a device, "cpu" or "cuda". Raises OptionError,
+    BundleError, CheckpointError and ParityError."""
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if options.config is not None:
             if options.checkpoint is not None:
                 raise OptionError("--config makes a checkpoint of its own: leave out --checkpoint")
-            yield Subject(*made(options.config, bundle or folder / options.config, say), folder)
+            yield Subject(*made(options.config, bundle or folder / options.config, say, device), folder)
         elif bundle is None:
             raise OptionError("there is nothing to measure: give a bundle, or --config afhq")
         else:
@@ -78,7 +93,21 @@ def checkpoint_of(bundle: Bundle, given: Path | None = None) -> Path:
     )
 
 
-def made(config: str, bundle: Path, say: Say) -> tuple[Path, Bundle]:
+def inputs_of(checkpoint: Checkpoint, row: Row, data: Path | None) -> Inputs:
+    """Whole batches of pictures, and the style of seed 0 in the first domain."""
+    config = checkpoint.config
+    count = row.batch * -(-PICTURES // row.batch)
+    style = latent_styles(averaged_networks(checkpoint), config.latent_dim, config.domains, 1)
+    return Inputs(held_out_pictures(data_of(checkpoint, data), count, row.size), style)
+
+
+def data_of(checkpoint: Checkpoint, data: Path | None) -> Path | None:
+    """The data set that was asked for, or the checkpoint's."""
+    path = (checkpoint.dataset or {}).get("path")
+    return data or (Path(path) if path else None)
+
+
+def made(config: str, bundle: Path, say: Say, device: str = "cpu") -> tuple[Path, Bundle]:
     """A checkpoint of a named configuration with random weights, and its bundle; a pair that is there is taken."""
     checkpoint = bundle.with_name(f"{bundle.name}.pt")
     if (bundle / MANIFEST).is_file() and checkpoint.is_file():
@@ -95,7 +124,6 @@ def made(config: str, bundle: Path, say: Say) -> tuple[Path, Bundle]:
     with TemporaryDirectory() as folder:
         for number, picture in enumerate(pictures(CALIBRATED_ON, sizes.image_size, sizes.image_size, seed=9)):
             write_image(Path(folder) / f"{number}.png", picture)
-        options = ExportOptions(
-            mean_draws=MEAN_DRAWS, precision=PRECISIONS, calibrate=Path(folder), min_psnr=MIN_PSNR
-        )  # fmt: skip
+        wanted = EXPORTS[device]
+        options = ExportOptions(mean_draws=MEAN_DRAWS, calibrate=Path(folder), min_psnr=MIN_PSNR, **wanted)
         return checkpoint, export_bundle(checkpoint, bundle, options, say)

@@ -1,7 +1,8 @@
 """One row in a process of its own. The driver asks, the process answers with a line of JSON.
 
 look FILE    translate all pictures and save them there
-time         one untimed and one timed run over one batch: {"seconds", "cpu_seconds"}
+time         one untimed and one timed run over one batch: {"seconds", "cpu_seconds"}; on a card a window of them
+batch N FILE on a card: the same for a batch of N, whose first pictures are saved
 memory       {"peak_rss"}, in bytes or null
 """
 
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +24,18 @@ from typing import IO, Any
 
 import numpy as np
 
+from starcast.benchmarks.card_method import Method
 from starcast.benchmarks.inputs import Inputs
 from starcast.benchmarks.memory import peak_rss
-from starcast.benchmarks.open_row import open_row
+from starcast.benchmarks.open_row import Run, open_row
 from starcast.benchmarks.rows import Row
 from starcast.errors import EngineError
 
 # threads that spin while they wait would eat the cores of the row whose turn it is
 QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 LONGEST_REASON = 200  # letters
+
+Ask = Callable[[str, str], dict[str, Any]]  # a question and its argument -> the answer
 
 
 @dataclass(frozen=True)
@@ -100,29 +104,55 @@ def as_text(row: Row) -> str:
 def from_text(text: str) -> Row:
     """What `as_text` wrote."""
     given = json.loads(text)
-    return Row(**{**given, "source": Path(given["source"]), "size": tuple(given["size"])})
+    method = Method(**given["method"]) if given["method"] is not None else None
+    return Row(**{**given, "source": Path(given["source"]), "size": tuple(given["size"]), "method": method})
 
 
 def work(row: Row, inputs: Inputs, answers: IO[str]) -> None:
     """Load the row, then answer the lines of standard input."""
-    run = open_row(row, inputs.styles)
-    batch = np.ascontiguousarray(inputs.images[: row.batch])
+    run, ask = _on_processor(row, inputs) if row.method is None else _on_card(row, row.method, inputs)
     for line in sys.stdin:
         question, _, argument = line.strip().partition(" ")
-        answer: dict[str, Any] = {}
         if question == "look":
             count = len(inputs.images)
             parts = [run(inputs.images[start : start + row.batch]) for start in range(0, count, row.batch)]
             np.save(argument, np.concatenate(parts))
-        elif question == "time":
-            run(batch)  # untimed: the caches hold this row's weights again after the others' turns
-            cpu, start = time.process_time(), time.perf_counter()
-            run(batch)
-            answer = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
-        else:
+            answer: dict[str, Any] = {}
+        elif question == "memory":
             answer = {"peak_rss": peak_rss()}
+        else:
+            answer = ask(question, argument)
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _on_processor(row: Row, inputs: Inputs) -> tuple[Run, Ask]:
+    run = open_row(row, inputs.styles)
+    batch = np.ascontiguousarray(inputs.images[: row.batch])
+
+    def time_one(*_: str) -> dict[str, Any]:
+        run(batch)  # untimed: the caches hold this row's weights again after the others' turns
+        cpu, start = time.process_time(), time.perf_counter()
+        run(batch)
+        return {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - cpu}
+
+    return run, time_one
+
+
+def _on_card(row: Row, method: Method, inputs: Inputs) -> tuple[Run, Ask]:
+    from starcast.benchmarks.card_run import open_on_card
+    from starcast.benchmarks.card_worker import timed, timed_batch
+
+    run = open_on_card(row, inputs.styles)
+    batch = np.ascontiguousarray(inputs.images[: row.batch])
+
+    def ask(question: str, argument: str) -> dict[str, Any]:
+        if question == "time":
+            return timed(run, batch, method)
+        size, _, file = argument.partition(" ")
+        return timed_batch(run, inputs.images, int(size), Path(file), method)
+
+    return run, ask
 
 
 def _main() -> None:

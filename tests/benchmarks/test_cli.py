@@ -24,8 +24,8 @@ def asked(monkeypatch, tmp_path):
     seen = {}
 
     class Opened:
-        def __init__(self, bundle, options, say):
-            seen.update(bundle=bundle, options=options)
+        def __init__(self, bundle, options, say, *, device):
+            seen.update(bundle=bundle, options=options, device=device)
 
         def __enter__(self):
             return Subject(tmp_path / "weights.pt", None, tmp_path)

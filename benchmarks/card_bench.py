@@ -1,0 +1,144 @@
+"""`starcast bench` on an NVIDIA card: latency of the rows in turn, throughput of each alone, ceilings."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.benchmarks.card_facts import Facts, card_facts
+from starcast.benchmarks.card_method import Method, percentile_ms
+from starcast.benchmarks.card_rows import CARD_PEERS, PLAIN_CUDA, card_rows, peer_not_run, peer_row
+from starcast.benchmarks.ceilings import Ceilings, ceilings_in_own_process
+from starcast.benchmarks.inputs import check_size, parse_size
+from starcast.benchmarks.judge import difference, fault
+from starcast.benchmarks.measure import measure
+from starcast.benchmarks.options import BenchOptions
+from starcast.benchmarks.pace import Pace
+from starcast.benchmarks.peers import write_plain
+from starcast.benchmarks.rows import LeftOut, Row, chosen
+from starcast.benchmarks.subject import Subject, inputs_of
+from starcast.benchmarks.table import Table, judged
+from starcast.benchmarks.work import Work, work_of
+from starcast.benchmarks.worker import started
+from starcast.errors import EngineError, OptionError
+from starcast.train.checkpoint import read_checkpoint
+
+Say = Callable[[str], None]
+
+PLAIN = "plain.onnx"  # in the subject's folder
+QUICK_ROUNDS, QUICK_BATCHES = 3, (1, 16, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchFigure:
+    """A row at a batch size: seconds of single runs, their parts in milliseconds; or why there are none."""
+
+    batch: int
+    samples: tuple[float, ...] = ()
+    split: dict[str, float | None] | None = None
+    reason: str | None = None
+
+    @property
+    def images_per_second(self) -> float | None:
+        median = percentile_ms(self.samples, 50)
+        return None if median is None else self.batch / median * 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardTable:
+    """Everything that was measured on a card. `batches` by row key; `facts` before and after, where it tells them."""
+
+    latency: Table
+    batches: dict[str, list[BatchFigure]]
+    ceilings: Ceilings
+    work: Work
+    method: Method
+    facts: tuple[Facts | None, Facts | None]
+
+
+def measured_on_card(
+    subject: Subject, options: BenchOptions, *, method: Method = Method(), say: Say = lambda _: None
+) -> CardTable:
+    """The rows that the options ask for, measured and judged."""
+    checkpoint = read_checkpoint(subject.checkpoint)
+    side = checkpoint.config.image_size
+    size = parse_size(options.size) if options.size is not None else (side, side)
+    check_size(size, checkpoint.config.stride)
+    batches = batches_of(options)
+    rounds = min(options.rounds, QUICK_ROUNDS) if options.quick else options.rounds
+    before = card_facts()
+    say("tracing the plain export")
+    plain = write_plain(subject.checkpoint, subject.folder / PLAIN)
+    rows, left_out = prepared_rows(subject, size, options, method.for_rounds(rounds))
+    inputs = subject.folder / "inputs.npz"
+    inputs_of(checkpoint, rows[0], options.data).save(inputs)
+    measurement = measure(rows, inputs, pace=Pace(rounds=rounds), say=say)
+    measurement.left_out[:0] = left_out
+    latency = judged(measurement)
+    assert measurement.pictures is not None
+    figures = {
+        found.row.key: throughput(found.row, inputs, batches, method, measurement.pictures, say)
+        for found in latency.rows
+    }
+    say("measuring the card's ceilings")
+    ceilings = ceilings_in_own_process(method.device)
+    return CardTable(
+        latency=latency, batches=figures, ceilings=ceilings, work=work_of(plain, subject.bundle, size), method=method,
+        facts=(before, card_facts()),
+    )  # fmt: skip
+
+
+def batches_of(options: BenchOptions) -> tuple[int, ...]:
+    """The batch sizes whose throughput is wanted, in order. Raises OptionError."""
+    if not all(text.isascii() and text.isdecimal() and int(text) > 0 for text in options.batches):
+        raise OptionError(f"--batches is {','.join(options.batches)!r}: give whole numbers from 1, as 1,8,64")
+    wanted = tuple(sorted({int(text) for text in options.batches}))
+    return tuple(batch for batch in wanted if batch in QUICK_BATCHES) or wanted[:1] if options.quick else wanted
+
+
+def prepared_rows(
+    subject: Subject, size: tuple[int, int], options: BenchOptions, method: Method
+) -> tuple[list[Row], list[LeftOut]]:
+    """The rows, the baseline first, and those that this card does not run, of all that the options ask for."""
+    ours, left_out = card_rows(subject.bundle, size, options.batch, method)
+    for key, peer in CARD_PEERS.items():
+        reason = peer_not_run(key)
+        if reason is not None:
+            left_out[key] = LeftOut(name=peer.name, reason=reason)
+    keys = chosen([*CARD_PEERS, *ours, *left_out], options.rows, quick=options.quick, peers=CARD_PEERS)
+    rows = []
+    for key in dict.fromkeys(keys):
+        if key in ours:
+            rows.append(ours[key])
+        elif key not in left_out:
+            source = subject.folder / PLAIN if key == PLAIN_CUDA else subject.checkpoint
+            rows.append(peer_row(key, source, size, options.batch, method))
+    return rows, [left_out[key] for key in dict.fromkeys(keys) if key in left_out]
+
+
+def throughput(
+    row: Row, inputs: Path, batches: Sequence[int], method: Method, expected: NDArray[np.uint8], say: Say
+) -> list[BatchFigure]:
+    """A row alone in a fresh process, batch after batch. What fails ends it: larger batches would fail as well."""
+    figures = []
+    with tempfile.TemporaryDirectory() as folder, started(replace(row, method=method), inputs) as worker:
+        file = Path(folder) / "pictures.npy"
+        for batch in batches:
+            say(f"batches of {batch}: {row.name}")
+            try:
+                answer = worker.ask(f"batch {batch} {file}")
+            except EngineError as error:
+                figures.append(BatchFigure(batch=batch, reason=str(error)))
+                break
+            pictures = np.load(file)
+            wrong = fault(row, difference(pictures, expected[: len(pictures)]))
+            if wrong is not None and row.ours:
+                figures.append(BatchFigure(batch=batch, reason=wrong))
+                continue
+            figures.append(BatchFigure(batch=batch, samples=tuple(answer["samples"]), split=answer["split"]))
+    return figures

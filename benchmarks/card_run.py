@@ -1,0 +1,152 @@
+"""The worker's side of a row on a card: whole runs from bytes to bytes, and the parts of one.
+
+What is timed apart: the copy of the pictures to the card, what the card calculates, and the copy back. PyTorch's rows
+have marks between them. Engines do all three in one call: their copies are timed by themselves, with as many bytes in
+page-locked memory, and their calculation as a call with pictures that are on the card and stay there, by the host's
+clock, which counts starting it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from starcast.benchmarks.card_clock import CardClock
+from starcast.benchmarks.card_method import Method
+from starcast.benchmarks.open_row import Images, open_graph, opened_frames
+from starcast.benchmarks.rows import PYTORCH, Row
+from starcast.train.checkpoint import averaged_networks, read_checkpoint
+
+HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Split:
+    """Milliseconds of one run. `compute` None where an engine does not take pictures on the card; `enqueue` is the
+    host's time to start everything, None where an engine does not show it."""
+
+    copy_in: float
+    compute: float | None
+    copy_out: float
+    enqueue: float | None
+
+
+class CardRun(Protocol):
+    """A row, loaded."""
+
+    def __call__(self, images: Images) -> Images:
+        """Pictures uint8 [N, H, W, 3] to translations of them, host to host."""
+
+    def split(self, images: Images) -> Split:
+        """The parts of one run."""
+
+
+def open_on_card(row: Row, style: NDArray[np.float32]) -> CardRun:
+    """Load a row's model for a style [1, S]."""
+    assert row.method is not None
+    if row.engine == PYTORCH:
+        return TorchRun(row, row.method, style)
+    if row.ours:
+        frames = opened_frames(row)
+        return EngineRun(lambda images: frames(images, style), row.method, on_card=frames.engine.on_card)
+    return EngineRun(open_graph(row, style), row.method, on_card=row.engine == "cuda")
+
+
+class TorchRun:
+    """PyTorch's own network, eager or compiled, with its weights in the row's precision."""
+
+    def __init__(self, row: Row, method: Method, style: NDArray[np.float32]) -> None:
+        self._clock = CardClock(method.device)
+        device = self._clock.device
+        self._dtype = HALF.get(row.precision, torch.float32)
+        self._format = torch.contiguous_format if row.form == "eager" else torch.channels_last
+        # the baseline is float32 throughout; TF32, which torch takes for convolutions as it comes, is a row of its own
+        torch.backends.cudnn.allow_tf32 = row.precision == "tf32"
+        torch.backends.cudnn.benchmark = True
+        network: Any = averaged_networks(read_checkpoint(row.source)).generator
+        network = network.to(device=device, dtype=self._dtype, memory_format=self._format)
+        if row.form == "compiled":
+            network = torch.compile(network, mode="max-autotune", dynamic=False)
+        self._network = network
+        self._style = torch.from_numpy(style).to(device, self._dtype)
+        self._memory: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # page-locked, for what comes and what goes
+
+    def __call__(self, images: Images) -> Images:
+        return self._run(images, lambda: None)
+
+    def split(self, images: Images) -> Split:
+        marks: list[tuple[Any, float]] = []
+        self._run(images, lambda: marks.append((self._clock.mark(), time.perf_counter())))
+        copy_in, compute, copy_out = (self._clock.between_ms(a, b) for (a, _), (b, _) in itertools.pairwise(marks))
+        return Split(copy_in, compute, copy_out, enqueue=(marks[-1][1] - marks[0][1]) * 1000)
+
+    @torch.inference_mode()
+    def _run(self, images: Images, mark: Callable[[], None]) -> Images:
+        given, landing = self._pinned(images.shape)
+        given.copy_(torch.from_numpy(images))
+        mark()
+        source = given.to(self._clock.device, non_blocking=True)
+        mark()
+        made = self._translate(source)
+        mark()
+        landing.copy_(made, non_blocking=True)
+        mark()
+        self._clock.wait()
+        translated: Images = landing.numpy().copy()
+        return translated
+
+    def _translate(self, source: Tensor) -> Tensor:
+        scaled = (source.permute(0, 3, 1, 2).float() / 127.5 - 1).to(self._dtype).contiguous(memory_format=self._format)
+        levels: Tensor = self._network(scaled, self._style.expand(len(source), -1)).float() * 127.5 + 127.5
+        return levels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    def _pinned(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        if shape not in self._memory:
+            self._memory[shape] = self._clock.pinned(shape), self._clock.pinned(shape)
+        return self._memory[shape]
+
+
+class EngineRun:
+    """A function from pictures to pictures, which may be on the card where `on_card` says so."""
+
+    def __init__(self, run: Callable[[Any], Any], method: Method, *, on_card: bool) -> None:
+        self._run = run
+        self._clock = CardClock(method.device)
+        self._on_card = on_card and self._clock.device.type == "cuda"
+
+    def __call__(self, images: Images) -> Images:
+        translated: Images = self._run(images)
+        return translated
+
+    def split(self, images: Images) -> Split:
+        there, copy_in = self._copied(torch.from_numpy(images), self._clock.device)
+        compute = None
+        if self._on_card:
+            self._clock.wait()
+            start = time.perf_counter()
+            self._run(there)  # it ends when the card is done
+            compute = (time.perf_counter() - start) * 1000
+        _, copy_out = self._copied(there, torch.device("cpu"))
+        return Split(copy_in, compute, copy_out, None)
+
+    def _copied(self, source: Tensor, device: torch.device) -> tuple[Tensor, float]:
+        """A copy in the other memory, and how long the way through page-locked memory took, in milliseconds."""
+        host = self._clock.pinned(tuple(source.shape))
+        if device.type != "cpu":
+            host.copy_(source)
+            source, target = host, torch.empty_like(source, device=device)
+        else:
+            target = host
+        first = self._clock.mark()
+        target.copy_(source, non_blocking=True)
+        second = self._clock.mark()
+        self._clock.wait()
+        return target, self._clock.between_ms(first, second)
