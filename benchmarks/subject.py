@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,14 +37,15 @@ CONTRAST = 0.5  # of the last layer's weights: translations then spread as photo
 # not how good it is, so that its export may pass a lower gate; the table has its own.
 MIN_PSNR = 20.0
 CALIBRATED_ON = 40
-# what a bundle of random networks gets, by the device that is to run it
-EXPORTS: dict[str, dict[str, tuple[str, ...]]] = {
-    "cpu": {"precision": PRECISIONS},
-    "cuda": {
-        "backends": ("openvino", "onnxruntime", "tensorrt"), "precision": ("fp32", "fp16", "bf16"), "adain": ADAIN,
-    },
-}  # fmt: skip
 PICTURES = 3  # that are compared, at least
+# what a bundle of random networks gets, by the device that is to run it
+EXPORTS = {
+    "cpu": ExportOptions(mean_draws=MEAN_DRAWS, precision=PRECISIONS, min_psnr=MIN_PSNR),
+    "cuda": ExportOptions(
+        mean_draws=MEAN_DRAWS, precision=("fp32", "fp16", "bf16"), min_psnr=MIN_PSNR, adain=ADAIN,
+        backends=("openvino", "onnxruntime", "tensorrt"),
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,5 @@ def made(config: str, bundle: Path, say: Say, device: str = "cpu") -> tuple[Path
     with TemporaryDirectory() as folder:
         for number, picture in enumerate(pictures(CALIBRATED_ON, sizes.image_size, sizes.image_size, seed=9)):
             write_image(Path(folder) / f"{number}.png", picture)
-        wanted = EXPORTS[device]
-        options = ExportOptions(mean_draws=MEAN_DRAWS, calibrate=Path(folder), min_psnr=MIN_PSNR, **wanted)
+        options = replace(EXPORTS[device], calibrate=Path(folder))
         return checkpoint, export_bundle(checkpoint, bundle, options, say)
