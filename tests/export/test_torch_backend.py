@@ -45,6 +45,10 @@ def test_it_is_found_by_its_name_and_never_by_auto(oracle_bundle):
     found = candidates(oracle_bundle, "torch")
     assert {candidate.backend.name for candidate in found} == {"torch"}
     assert [candidate.variant.precision for candidate in found] == ["fp32"] * len(found)
+    for precision in TORCH.converts:
+        halves = candidates(oracle_bundle, "torch", precision)
+        assert [candidate.variant.file for candidate in halves] == [candidate.variant.file for candidate in found]
+        assert {candidate.variant.precision for candidate in halves} == {precision}
 
 
 def test_a_float32_graph_is_opened_in_the_precision_that_is_asked_for(oracle_bundle):

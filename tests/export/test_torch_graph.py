@@ -12,7 +12,9 @@ from small_graphs import graph
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from starcast.export.comparison import open_session
-from starcast.export.passes.adain_plugin import plug_norms, with_function
+from starcast.export.fused import base_of, fused
+from starcast.export.parity import make_trials
+from starcast.export.passes.adain_plugin import with_function
 from starcast.export.passes.forms import FORMS, apply_form
 from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.precision.quality import FP16_GATE, psnr
@@ -57,6 +59,16 @@ def test_every_form_gives_onnx_runtimes_bytes(small, form, count):
     assert levels(in_torch(model, feeds), expected) <= 1
 
 
+@pytest.mark.parametrize("norms", ["fused", "plugin"])
+def test_tensorrts_float32_graphs_are_taken(small, norms):
+    trials = make_trials(small.networks, small.config)
+    base = base_of(ir.load(small.generator), "taps16", 32, trials, trials[:1])
+    model = fused(base.frame, Plan("taps16", ("tensorrt",), norms=norms), base, 32).frame
+    feeds = {"image": SOURCES, "style": styles(small, 3)}
+    [expected] = open_session(with_function(model) if norms == "plugin" else model.clone()).run(None, feeds)
+    assert levels(in_torch(model, feeds), expected) <= 1
+
+
 @pytest.mark.parametrize("one_style", [False, True])
 def test_scales_and_shifts_that_were_split_off_are_taken(small, one_style):
     made = make(ir.load(small.generator), Plan("taps9", ("onnxruntime",), one_style=one_style), 32)
@@ -64,15 +76,6 @@ def test_scales_and_shifts_that_were_split_off_are_taken(small, one_style):
     feeds = {"image": SOURCES, "gamma_beta": in_torch(made.product, given)}
     [expected] = open_session(made.frame.clone()).run(None, feeds)
     assert levels(in_torch(made.frame, feeds), expected) <= 1
-
-
-def test_norms_that_are_one_node_each_are_the_same_call(small):
-    model = ir.load(small.generator)
-    apply_form(model, "taps16")
-    assert plug_norms(model) > 0
-    feeds = {"image": SOURCES, "style": styles(small, 3)}
-    [expected] = open_session(with_function(model)).run(None, feeds)
-    assert levels(in_torch(model, feeds), expected) <= 1
 
 
 def test_styles_are_made_of_latents_and_of_references(small):
