@@ -31,7 +31,7 @@ from starcast.train.checkpoint import read_checkpoint
 Say = Callable[[str], None]
 
 PLAIN = "plain.onnx"  # in the subject's folder
-QUICK_ROUNDS, QUICK_BATCHES = 3, (1, 16, 64)
+QUICK_ROUNDS, QUICK_BATCHES, QUICK_WINDOW_S, QUICK_SAMPLES = 3, (1, 16), 1.0, 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,10 @@ def measured_on_card(
     size = parse_size(options.size) if options.size is not None else (side, side)
     check_size(size, checkpoint.config.stride)
     batches = batches_of(options)
-    rounds = min(options.rounds, QUICK_ROUNDS) if options.quick else options.rounds
+    rounds = options.rounds
+    if options.quick:
+        rounds = min(rounds, QUICK_ROUNDS)
+        method = replace(method, window_s=QUICK_WINDOW_S, window_samples=QUICK_SAMPLES)
     before = card_facts()
     say("tracing the plain export")
     plain = write_plain(subject.checkpoint, subject.folder / PLAIN)

@@ -23,7 +23,9 @@ class BenchOptions(CheckedOptions):
         "auto", "Rows of the processor, or of an NVIDIA card; auto is the card where there is one.",
         choices=("auto", "cpu", "cuda"),
     )  # fmt: skip
-    quick: bool = option(False, "Take two minutes at most: fewer rows, and rounds until the time is up.")
+    quick: bool = option(
+        False, "Take two minutes at most: fewer rows, and rounds until the time is up; on a card fewer of everything."
+    )
     rows: tuple[str, ...] = option(
         (), "Rows by key, as eager, compiled, plain-openvino or ours-*; the baseline eager is always among them."
     )
