@@ -24,7 +24,7 @@ from starcast.export.passes.half import to_half
 from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.passes.product_sums import sum_style_products
 from starcast.export.passes.row_sums import sum_row_products
-from starcast.export.precision.norm_ranges import LARGEST_RATIO, calibrate_norms, observe_norms
+from starcast.export.precision.norm_ranges import calibrate_norms
 from starcast.export.rewrite_report import Cost
 from starcast.export.variants import Plan
 from starcast.runtime.bundle import Norm
@@ -70,23 +70,8 @@ def base_of(
     frame = traced.clone()
     steps = (*apply_form(frame, form, without), *apply_rewrites(frame, TENSORRT, without))
     cost = Cost.of(frame, side)
-    norms, centring = calibrate_norms(frame, trials)
-    return Base(frame, steps, _also_on(flat, frame, norms), centring.declined, cost)
-
-
-def _also_on(trials: Sequence[Trial], frame: ir.Model, norms: Sequence[Norm]) -> tuple[Norm, ...]:
-    """Pictures of one colour are no pictures to calibrate on, but films fade to them, and nothing is further from its
-    std than the mean of a flat plane: a norm that is too far off on them takes two passes as well."""
-    planes = observe_norms(frame, trials)
-    ratios = {norm.name: max(norm.ratio, planes[norm.name].ratio()) for norm in norms}
-    return tuple(
-        msgspec.structs.replace(
-            norm,
-            ratio=ratios[norm.name],
-            statistics="one-pass" if ratios[norm.name] < LARGEST_RATIO else "two-pass",
-        )
-        for norm in norms
-    )
+    norms, centring = calibrate_norms(frame, trials, flat)
+    return Base(frame, steps, norms, centring.declined, cost)
 
 
 def fused(frame: ir.Model, plan: Plan, base: Base, side: int, without: Sequence[str] = ()) -> Fused:

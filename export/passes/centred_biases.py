@@ -71,7 +71,8 @@ def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centrin
         for node in free.nodes:
             _add_to_bias(graph, node, added[free.value])
     reaching = _shifts(graph, added)
-    shifts = {norm.name: reaching.get(norm.x, np.zeros(len(means[norm.name]))) for norm in norms}
+    nothing = {norm.name: np.zeros(len(means[norm.name])) for norm in norms}
+    shifts = nothing | {norm.name: reaching[norm.x] for norm in instance_norms(graph) if norm.x in reaching}
     return Centring(len(norms) - len(declined), tuple(declined), shifts)
 
 

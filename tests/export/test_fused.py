@@ -125,19 +125,41 @@ def test_a_form_with_transposed_convolutions_is_not_written_in_bf16(form, precis
     assert form_for(form, precision) == wanted
 
 
-def test_a_norm_that_a_picture_of_one_colour_throws_far_off_takes_two_passes():
+@pytest.fixture
+def one_norm() -> ir.Model:
+    """A frame graph that normalises the picture itself."""
     model = frame(
         "c = Conv (x, w)  n = InstanceNormalization (c, one, zero)  y = Mul (n, hundred)",
         w=np.eye(3).reshape(3, 3, 1, 1), one=np.ones(3), zero=np.zeros(3), hundred=100.0,
     )  # fmt: skip
     model.graph.inputs[1].name = "style"
     model.graph.outputs[0].shape = ir.Shape(["batch", "height", "width", 3])
-    style = np.zeros((1, 6), np.float32)
-    textured = [Trial(pictures(1, SIDE, SIDE, seed=5), style)]
-    one_colour = [Trial(np.full((1, SIDE, SIDE, 3), 40, np.uint8), style)]
-    assert [norm.statistics for norm in base_of(model, "plain", SIDE, textured, textured).norms] == ["one-pass"]
-    [norm] = base_of(model, "plain", SIDE, textured, one_colour).norms
-    assert norm.statistics == "two-pass"
+    return model
+
+
+STYLE = np.zeros((1, 6), np.float32)
+TEXTURED = [Trial(pictures(1, SIDE, SIDE, seed=5), STYLE)]
+USUAL = TEXTURED[0].sources.mean(axis=(0, 1, 2))
+
+
+def of_one_colour(level: int) -> list[Trial]:
+    return [Trial(np.full((1, SIDE, SIDE, 3), level, np.uint8), STYLE)]
+
+
+def test_a_norm_that_a_picture_of_one_colour_throws_far_off_takes_two_passes(one_norm):
+    [norm] = base_of(one_norm, "plain", SIDE, TEXTURED, TEXTURED).norms
+    assert (norm.statistics, norm.centred) == ("one-pass", True)
+    [norm] = base_of(one_norm, "plain", SIDE, TEXTURED, of_one_colour(120)).norms
+    assert (norm.statistics, norm.centred) == ("two-pass", True)
     # a plane without texture has no std but the root of epsilon
-    usual = textured[0].sources.mean(axis=(0, 1, 2))
-    assert norm.ratio == pytest.approx(np.abs(40 - usual).max() / np.sqrt(1e-5), rel=1e-4)
+    assert norm.ratio == pytest.approx(np.abs(120 - USUAL).max() / np.sqrt(1e-5), rel=1e-3)
+
+
+def test_a_norm_is_not_centred_where_that_alone_throws_pictures_of_one_colour_far_off(one_norm):
+    base = base_of(one_norm, "plain", SIDE, TEXTURED, of_one_colour(0))
+    [norm] = base.norms
+    assert (norm.statistics, norm.centred) == ("one-pass", False)
+    assert norm.ratio == pytest.approx((USUAL / TEXTURED[0].sources.std(axis=(0, 1, 2))).max(), rel=1e-3)
+    assert base.left == (
+        "n: pictures of one colour are further off nought with the usual mean taken away",
+    )  # fmt: skip
