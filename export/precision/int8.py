@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from starcast.export.comparison import Trial, before_rounding, open_session
 from starcast.export.precision.layers import Layer, quantisable_layers
 from starcast.export.precision.quality import INT8_GATE, PEAK, Gate
-from starcast.export.precision.quantise import PROCESSOR, Recipe, Rules, make_recipe, quantised
+from starcast.export.precision.quantise import PROCESSOR, Recipe, Rules, layers_for_codes, make_recipe, quantised
 from starcast.export.precision.samples import CalibrationSet
 from starcast.runtime.bundle import KeptLayer
 
@@ -84,10 +84,11 @@ def quantise(
     see quality.check. `progress` gets a line for each layer that is kept.
     """
     options = options or Int8Options()
-    layers = quantisable_layers(model, sizes)
+    every = quantisable_layers(model, sizes)
+    layers = layers_for_codes(model, every, options.rules)
     recipe = make_recipe(model, layers, pictures.ranges, options.rules)
     search = _Search(model, layers, recipe, pictures.search)
-    total = sum(layer.flop for layer in layers)
+    total = sum(layer.flop for layer in every)
     harm = search.harm()
     left = sorted(layers, key=lambda layer: harm[layer] / layer.flop)  # the worst stands last
     kept: list[KeptLayer] = []

@@ -10,7 +10,9 @@ Weights use 129 codes of the 256. Processors without VNNI add pairs of products 
 2 * 255 * 64 < 2**15 does not, so a graph gives the same picture on every processor.
 
 TensorRT wants every zero at the code 0 and adds in 32 bits, so that weights may use 255 codes; biases stay numbers. It
-takes float8 as well, with one scale a tensor. What is a rule of which engine: see `Rules`.
+takes float8 as well, with one scale a tensor. Its transposed convolutions are in half whatever stands in front, so that
+codes would only cost digits and time there; and so they would at the picture's three channels. What is a rule of which
+engine: see `Rules`.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ _CUTS = np.linspace(0.6, 1, 17)  # where a channel's range may end, as parts of 
 class Rules:
     """What an engine asks of codes. `largest`: of a weight's. `inputs`: their type for what a convolution reads, with
     the zero at 0 where it is signed. `outputs`: what convolutions give is rounded as well. `biases`: are int32.
+    `transposed`: so are transposed convolutions. `least_channels`: in and out, of a convolution that is worth codes.
     `half`: scales are numbers that float16 has, for a graph that becomes one of float16. `opset`: the least that has
     such codes."""
 
@@ -46,14 +49,18 @@ class Rules:
     inputs: np.dtype[Any] = UINT8
     outputs: bool = False
     biases: bool = True
+    transposed: bool = True
+    least_channels: int = 1
     half: bool = False
     opset: int = 18
 
 
 PROCESSOR = Rules()
 # Q/DQ of float16 came with opset 19, and so did float8
-TENSORRT_INT8 = Rules(largest=127, inputs=INT8, biases=False, half=True, opset=19)
-TENSORRT_FP8 = Rules(inputs=E4M3, biases=False, half=True, opset=19)
+TENSORRT_INT8 = Rules(
+    largest=127, inputs=INT8, biases=False, transposed=False, least_channels=4, half=True, opset=19
+)  # fmt: skip
+TENSORRT_FP8 = replace(TENSORRT_INT8, inputs=E4M3)
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,17 @@ class Recipe:
     inputs: Mapping[str, Grid]
     outputs: Mapping[str, Grid]
     weights: Mapping[str, Coded]
+
+
+def layers_for_codes(model: ir.Model, layers: Sequence[Layer], rules: Rules) -> tuple[Layer, ...]:
+    """Those of the layers that an engine has in codes, and that are worth it."""
+    wanted = {
+        node.name
+        for node in _nodes(model, layers)
+        if (rules.transposed or node.op_type == "Conv")
+        and min(_numbers(node.inputs[1]).shape[:2]) >= rules.least_channels
+    }
+    return tuple(layer for layer in layers if wanted.issuperset(layer.nodes))
 
 
 def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial], rules: Rules = PROCESSOR) -> Recipe:

@@ -22,6 +22,7 @@ from starcast.export.precision.quantise import (
     TENSORRT_INT8,
     Rules,
     coded,
+    layers_for_codes,
     make_recipe,
     quantised,
 )
@@ -136,6 +137,14 @@ def test_tensorrts_convolution_is_that_of_the_numbers_that_its_codes_stand_for(r
     w = torch.from_numpy(codes.codes.astype(np.float64) * scales)
     [got] = open_session(quantised(model, [layer], recipe)).run(None, trials[0].feeds)
     np.testing.assert_allclose(got, torch.nn.functional.conv2d(x, w).numpy(), rtol=1e-5, atol=1e-3)
+
+
+def test_tensorrt_takes_no_transposed_convolutions_and_none_of_the_pictures_own_channels(rewritten, one_picture):
+    model = rewritten("taps16")
+    layers = quantisable_layers(model, one_picture)
+    assert layers_for_codes(model, layers, Rules()) == layers
+    left = {layer.name for layer in layers} - {layer.name for layer in layers_for_codes(model, layers, TENSORRT_INT8)}
+    assert left == {"from_rgb.bytes", "decode.2.conv1.enlarged", "to_rgb.2.bytes"}
 
 
 @pytest.mark.parametrize("form", ["taps9", "taps16", "phases"])
