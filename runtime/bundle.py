@@ -114,8 +114,8 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer that a quantised variant leaves in float32: its share of the FLOP, and the PSNR that it brings (dB, on
-    the pictures of the search, on top of the layers kept before it)."""
+    """A layer that a quantised variant leaves in float32, or in fp16 where the variant is TensorRT's: its share of the
+    FLOP, and the PSNR that it brings (dB, on the pictures of the search, on top of the layers kept before it)."""
 
     layer: str
     flop_share: float
@@ -124,7 +124,8 @@ class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
 
 class Norm(msgspec.Struct, frozen=True, kw_only=True):
     """How a variant with fused norms takes one norm's statistics. One pass is E[x²] - E[x]², exact enough in float32
-    while `ratio`, the largest |mean| / std of a channel on the calibration's pictures, is small; two passes always are.
+    while `ratio`, the largest |mean| / std of a channel on the calibration's pictures and some of one colour, is small;
+    two passes always are.
     `centred`: the convolution in front subtracts the channels' usual means, which the ratio counts in."""
 
     name: str

@@ -6,14 +6,18 @@ once, forward, and keep only x for the way back.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.util import find_spec
-from typing import Literal, cast
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from starcast.errors import OptionError
+
+# of outputs and gradients of order one in float32: 25 times what the kernels are held to, far below what a fault does
+AGREEMENT = 1e-4
 
 Implementation = Literal["reference", "triton"]
 
@@ -48,15 +52,54 @@ def adain_leaky_relu(
     return F.leaky_relu(scale * F.instance_norm(x, eps=eps) + shift, slope)
 
 
-def choose_adain(name: str, device: torch.device) -> Implementation:
-    """`auto` is the kernels on a CUDA card where triton is installed. Raises OptionError for triton without either."""
+def choose_adain(name: str, device: torch.device, report: Callable[[str], None] = lambda line: None) -> Implementation:
+    """`auto` is the kernels on a CUDA card where triton is installed and gives the reference's numbers, which is tried;
+    `report` gets a line where it does not. Raises OptionError for triton where it cannot run."""
+    if name == "reference":
+        return "reference"
     lacking = _lacking(device)
-    if name == "triton" and lacking is not None:
+    if lacking is not None and name == "triton":
         raise OptionError(f"--adain triton needs {lacking}: use --adain reference")
-    return cast("Implementation", name) if name != "auto" else "reference" if lacking else "triton"
+    if lacking is not None:
+        return "reference"
+    failure = _failure(device)
+    if failure is None:
+        return "triton"
+    if name == "triton":
+        raise OptionError(f"--adain triton does not work here ({failure}): use --adain reference")
+    report(f"The AdaIN kernel is left out ({failure}): norms are computed by torch's operators.")
+    return "reference"
 
 
 def _lacking(device: torch.device) -> str | None:
     if device.type != "cuda":
         return "an NVIDIA card"
     return None if find_spec("triton") is not None else "the package triton"
+
+
+def _failure(device: torch.device) -> str | None:
+    """What is wrong with the kernels on a card, as a clause; None where they give the reference's numbers. Triton
+    compiles on the user's machine, so that it lacks a C compiler on some, and knows not every card."""
+    draws = torch.Generator().manual_seed(0)
+    x, dy = (torch.randn((2, 16, 12, 12), generator=draws).to(device) for _ in range(2))
+    scale, shift = (torch.randn((2, 16), generator=draws).to(device) for _ in range(2))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        laid = x.contiguous(memory_format=layout).requires_grad_()
+        wanted = _with_gradients(laid, scale, shift, dy, "reference")
+        try:
+            found = _with_gradients(laid, scale, shift, dy, "triton")
+        except Exception as error:  # noqa: BLE001 - Triton, its compilers and the driver each raise classes of their own
+            return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        worst = max(float((one - other).abs().max()) for one, other in zip(found, wanted, strict=True))
+        if not worst <= AGREEMENT:  # NaN as well
+            return f"it differs from them by {worst:.1e}"
+    return None
+
+
+def _with_gradients(
+    x: Tensor, scale: Tensor, shift: Tensor, dy: Tensor, implementation: Implementation
+) -> tuple[Tensor, ...]:
+    """y, and the gradients of x, scale and shift."""
+    scale, shift = scale.clone().requires_grad_(), shift.clone().requires_grad_()
+    y = adain_leaky_relu(x, scale, shift, implementation=implementation)
+    return (y.detach(), *torch.autograd.grad(y, (x, scale, shift), dy))

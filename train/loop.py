@@ -103,7 +103,7 @@ def _run(
 ) -> Path:
     device = choose_device(options.device)
     autocast = choose_precision(options.precision, device) == torch.bfloat16
-    implementation = choose_adain(options.adain, device)
+    implementation = choose_adain(options.adain, device, report)
     layout = torch.channels_last  # what tensor cores read, and a tenth faster on processors too
     state.to(device, layout)
     for networks in (state.networks, state.averaged):

@@ -56,7 +56,42 @@ def test_the_reference_is_the_papers_formula(own):
 )
 def test_auto_is_the_kernel_on_a_card_where_triton_is(name, device, installed, chosen, monkeypatch):
     monkeypatch.setattr(adain, "find_spec", lambda package: object() if installed else None)
+    monkeypatch.setattr(adain, "_failure", lambda device: None)
     assert choose_adain(name, device) == chosen
+
+
+def broken(x, scale, shift, *, implementation, **options):
+    """The reference, but for kernels that lose a shift."""
+    return adain_leaky_relu(x, scale, shift if implementation == "reference" else 0 * shift, **options)
+
+
+def without_compiler(x, scale, shift, *, implementation, **options):
+    if implementation == "triton":
+        raise RuntimeError("Failed to find C compiler")
+    return adain_leaky_relu(x, scale, shift, **options)
+
+
+@pytest.mark.parametrize(
+    ("kernels", "why"),
+    [(broken, "differs from them by"), (without_compiler, "RuntimeError: Failed to find C compiler")],
+)
+def test_kernels_that_do_not_give_the_references_numbers_are_left_out_with_a_line(kernels, why, monkeypatch):
+    monkeypatch.setattr(adain, "adain_leaky_relu", kernels)
+    monkeypatch.setattr(adain, "_lacking", lambda device: None)
+    lines = []
+    assert choose_adain("auto", CPU, lines.append) == "reference"
+    [line] = lines
+    assert why in line
+    with pytest.raises(OptionError, match=f"--adain triton does not work here .*{why}.*: use --adain reference"):
+        choose_adain("triton", CPU)
+
+
+def test_kernels_that_give_the_references_numbers_are_taken(monkeypatch):
+    monkeypatch.setattr(
+        adain, "adain_leaky_relu", lambda *x, implementation, **options: adain_leaky_relu(*x, **options)
+    )
+    monkeypatch.setattr(adain, "_lacking", lambda device: None)
+    assert choose_adain("auto", CPU, pytest.fail) == "triton"
 
 
 @pytest.mark.parametrize(("device", "lacking"), [(CPU, "an NVIDIA card"), (CUDA, "the package triton")])
@@ -93,7 +128,7 @@ def test_a_run_computes_all_its_norms_as_was_chosen(images, small, tmp_path, mon
             some.use_adain("reference")  # the processor has no other
         return training_step(networks, averaged, *rest)
 
-    monkeypatch.setattr(loop, "choose_adain", lambda name, device: chosen)
+    monkeypatch.setattr(loop, "choose_adain", lambda name, device, report: chosen)
     monkeypatch.setattr(loop, "training_step", watching)
     train(images, tmp_path / "run", dataclasses.replace(small, steps=1), progress=False)
     assert seen == {chosen}
