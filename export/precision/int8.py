@@ -1,8 +1,8 @@
 """int8, and float8: calibrated, then searched for the layers that must stay numbers, then gated.
 
 Every layer is first quantised alone: the squared error that it brings is its harm. While the translations of the
-search's pictures are below the gate and a margin, the layer with the most harm per FLOP goes back to float32. (For
-TensorRT that becomes float16 afterwards, whose errors are small beside those of codes.)
+search's pictures into any domain are below the gate and a margin, the layer with the most harm per FLOP goes back to
+float32. (For TensorRT that becomes float16 afterwards, whose errors are small beside those of codes.)
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ class Int8Options:
 @dataclass(frozen=True)
 class Int8Result:
     """The graph; the layers that stayed in float32, in the order in which they were chosen; those of the others that
-    hurt most, worst first; and the mean PSNR of the search's pictures before any layer was kept and after, in dB."""
+    hurt most, worst first; and the mean PSNR of the search's pictures of the domain that loses most, before any layer
+    was kept and after, in dB."""
 
     model: ir.Model
     kept: tuple[KeptLayer, ...]
@@ -67,7 +68,7 @@ class Int8Result:
         share = sum(layer.flop_share for layer in self.kept)
         return (
             f"{len(self.kept)} layers stay in {rest} ({share:.1%} of the FLOP): {self.psnr_before:.1f} -> "
-            f"{self.psnr_after:.1f} dB on the search's pictures"
+            f"{self.psnr_after:.1f} dB on the search's pictures, in the worst domain"
         )
 
 
@@ -87,7 +88,7 @@ def quantise(
     every = quantisable_layers(model, sizes)
     layers = layers_for_codes(model, every, options.rules)
     recipe = make_recipe(model, layers, pictures.ranges, options.rules)
-    search = _Search(model, layers, recipe, pictures.search)
+    search = _Search(model, layers, recipe, pictures.search, domains=len(pictures.gate))
     total = sum(layer.flop for layer in every)
     harm = search.harm()
     left = sorted(layers, key=lambda layer: harm[layer] / layer.flop)  # the worst stands last
@@ -115,8 +116,10 @@ def quantise(
 class _Search:
     """Graphs with some of the layers in integers, compared with float32 before the last Round."""
 
-    def __init__(self, model: ir.Model, layers: Sequence[Layer], recipe: Recipe, trials: Sequence[Trial]) -> None:
-        self._model, self._layers, self._recipe, self._trials = model, layers, recipe, trials
+    def __init__(
+        self, model: ir.Model, layers: Sequence[Layer], recipe: Recipe, trials: Sequence[Trial], domains: int
+    ) -> None:
+        self._model, self._layers, self._recipe, self._trials, self._domains = model, layers, recipe, trials, domains
         self._expected = self._translated(model, trials)
 
     def harm(self) -> dict[Layer, float]:
@@ -125,9 +128,11 @@ class _Search:
         return {layer: float(self._errors([layer], few).mean()) for layer in self._layers}
 
     def psnr(self, layers: Sequence[Layer]) -> tuple[float, float]:
-        """Mean and worst over the pictures, in dB, with these layers in integers."""
+        """The lowest of the domains' means, as the gate takes them, and the worst picture, in dB, with these layers in
+        integers."""
         noise = 10 * np.log10(PEAK**2 / np.maximum(self._errors(layers, self._trials), _LEAST))
-        return float(noise.mean()), float(noise.min())
+        by_domain = [noise[domain :: self._domains] for domain in range(min(self._domains, len(noise)))]
+        return min(float(part.mean()) for part in by_domain), float(noise.min())
 
     def quantised(self, layers: Sequence[Layer]) -> ir.Model:
         """The graph with these layers in integers."""

@@ -32,7 +32,8 @@ DRAWN_RANGES, DRAWN_GATE = 12, 6  # drawn pictures are of three kinds, and more 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """One picture and one style a trial; no picture serves two purposes."""
+    """One picture and one style a trial; no picture serves two purposes. Those of ranges and of the search are of the
+    gate's domains in turn, the first one of its first."""
 
     ranges: tuple[Trial, ...]
     search: tuple[Trial, ...]
