@@ -17,9 +17,9 @@ from starcast.export.fused import Base, base_of, form_for, fused, spelled
 from starcast.export.judging import Judging
 from starcast.export.passes.adain_plugin import with_function
 from starcast.export.precision.emulated import layers_that_lose
-from starcast.export.precision.engines import Expected, emulated_quality
+from starcast.export.precision.engines import Expected, emulated_quality, quality_in_float32
 from starcast.export.precision.int8 import Int8Options, Int8Result, quantise
-from starcast.export.precision.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, below, check, summary
+from starcast.export.precision.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, below, check, missing, summary
 from starcast.export.precision.quantise import TENSORRT_FP8, TENSORRT_INT8
 from starcast.export.rewrite_report import Cost, norm_lines, rewrite_lines, weight_bytes
 from starcast.export.shapes import one_picture
@@ -86,9 +86,14 @@ def _source(making: Making, base: Base, plan: Plan, judging: Judging) -> _Source
     if plan.precision not in CODES:
         return _Source(base)
     options = Int8Options(rules=CODES[plan.precision], gate=judging.gate(GATES[plan.precision]), rest="fp16")
+    expected, pictures = judging.expected, judging.pictures  # a stage of its own
+
+    def lacking(model: ir.Model) -> float:
+        return missing(quality_in_float32(model, pictures.gate, expected), options.gate)
+
     with stage(making.progress, f"{plan.form}-{plan.precision}: calibrated and searched for TensorRT"):
         sizes = one_picture(making.config.image_size)
-        searched = quantise(base.frame, sizes, judging.pictures, options, making.progress)
+        searched = quantise(base.frame, sizes, pictures, options, making.progress, lacking)
     making.progress(f"  {searched.summary('fp16')}")
     return _Source(base, searched)
 

@@ -6,17 +6,19 @@ not written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
+import onnx_ir as ir
 
+from starcast.export.comparison import Trial
 from starcast.export.judging import Judging
 from starcast.export.passes.forms import apply_form
-from starcast.export.precision.engines import bf16_quality, quality_on
+from starcast.export.precision.engines import Expected, bf16_quality, quality_on
 from starcast.export.precision.int8 import FASTEST, Int8Options, quantise
-from starcast.export.precision.quality import BF16_GATE, INT8_GATE, check, summary
+from starcast.export.precision.quality import BF16_GATE, INT8_GATE, check, missing, summary
 from starcast.export.rewrite_report import Cost
 from starcast.export.shapes import one_picture
 from starcast.export.stages import stage
@@ -25,7 +27,16 @@ from starcast.export.weights import SharedWeights
 from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, written
 from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.backends.openvino import lacks
-from starcast.runtime.bundle import WEIGHTS, Variant
+from starcast.runtime.bundle import WEIGHTS, Quality, Variant
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """An int8 graph as it lies in the bundle, and what its engine makes of the gate's pictures."""
+
+    made: Made
+    path: Path
+    quality: Quality
 
 
 def write_precisions(
@@ -67,29 +78,43 @@ def _bf16(making: Making, variants: Sequence[Variant], judging: Judging) -> list
 
 
 def _int8(making: Making, engine: str, judging: Judging) -> Variant:
-    expected, gate = judging.expected, judging.gate(INT8_GATE)
+    gate, side, expected = judging.gate(INT8_GATE), making.config.image_size, judging.expected
     fastest = FASTEST[engine]
     plan = replace(PREFERRED[engine], form=fastest.form, backends=(engine,), precision="int8")
     options = Int8Options(rules=fastest.rules, gate=gate)
     with stage(making.progress, f"{plan.name}: calibrated and searched for {engine}"):
         frame = making.traced.clone()
         steps = tuple(apply_form(frame, plan.form, making.without))
-        cost = Cost.of(frame, making.config.image_size)
-        result = quantise(frame, one_picture(making.config.image_size), judging.pictures, options, making.progress)
-        made = finished(result.model, plan, steps, making.config.image_size)
-        # weights of its own: a runtime that opens a float32 graph should not have to hash them
-        path = written(making, made, SharedWeights(making.folder / GENERATOR / f"{plan.name}{WEIGHTS}"))
-        quality = quality_on([BACKENDS[engine]], path, "int8", judging.pictures.gate, expected, _product(making, made))
+        cost = Cost.of(frame, side)
+        judged: list[_Judged] = []
+
+        def lacking(model: ir.Model) -> float:
+            judged.append(_judged(making, finished(model, plan, steps, side), engine, judging.pictures.gate, expected))
+            return missing(judged[-1].quality, gate)
+
+        result = quantise(frame, one_picture(side), judging.pictures, options, making.progress, lacking)
+    made, path, quality = judged[-1].made, judged[-1].path, judged[-1].quality
     check(quality, gate, "int8", result.to_blame)
     making.progress(f"  {result.summary('float32')}")
     making.progress(f"  {summary(quality)}")
     return Variant(
         file=path.relative_to(making.folder).as_posix(), backends=(engine,), form=plan.form, precision="int8",
         condition="style" if made.product is None else "gamma_beta", one_style=plan.one_style, quality=quality,
-        kept=result.kept, flop=cost.flop, bytes=Cost.of(made.frame, making.config.image_size).weights
-        + path.stat().st_size, working=cost.working,
-        rewrites={step.rewrite.name: step.outcome.fired for step in made.steps},
+        kept=result.kept, flop=cost.flop, bytes=Cost.of(made.frame, side).weights + path.stat().st_size,
+        working=cost.working, rewrites={step.rewrite.name: step.outcome.fired for step in made.steps},
     )  # fmt: skip
+
+
+def _judged(
+    making: Making, made: Made, engine: str, trials: Mapping[str, Sequence[Trial]], expected: Expected
+) -> _Judged:
+    """The graph written, in place of what an earlier round of the search wrote, and measured in its engine."""
+    # weights of its own: a runtime that opens a float32 graph should not have to hash them
+    weights = making.folder / GENERATOR / f"{made.plan.name}{WEIGHTS}"
+    weights.unlink(missing_ok=True)
+    path = written(making, made, SharedWeights(weights))
+    quality = quality_on([BACKENDS[engine]], path, "int8", trials, expected, _product(making, made))
+    return _Judged(made, path, quality)
 
 
 def _product(making: Making, made: Made) -> Path | None:

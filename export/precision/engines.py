@@ -63,11 +63,16 @@ def _opened(backend: Backend, graph: Path, precision: str, product: Path | None)
         session.close()
 
 
+def quality_in_float32(model: ir.Model, trials: Mapping[str, Sequence[Trial]], expected: Expected) -> Quality:
+    """What a graph makes of the trials in ONNX Runtime, as it stands."""
+    session = open_session(model)
+    return measure(lambda trial: session.run(None, trial.feeds)[0], expected, trials)
+
+
 def emulated_quality(model: ir.Model, trials: Mapping[str, Sequence[Trial]], expected: Expected) -> Quality:
     """What a graph in half makes of the trials when every node rounds to its types; see emulated.py for what that
     tells. The values' types must be known."""
-    session = open_session(emulated(model))
-    return measure(lambda trial: session.run(None, trial.feeds)[0], expected, trials)
+    return quality_in_float32(emulated(model), trials, expected)
 
 
 def bf16_quality(

@@ -3,6 +3,8 @@
 Every layer is first quantised alone: the squared error that it brings is its harm. While the translations of the
 search's pictures into any domain are below the gate and a margin, the layer with the most harm per FLOP goes back to
 float32. (For TensorRT that becomes float16 afterwards, whose errors are small beside those of codes.)
+
+Styles differ in what they lose, and the search has few: where the gate's own pictures then are below it, it goes on.
 """
 
 from __future__ import annotations
@@ -78,11 +80,14 @@ def quantise(
     pictures: CalibrationSet,
     options: Int8Options | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    missing: Callable[[ir.Model], float] = lambda _: 0.0,
 ) -> Int8Result:
     """int8 of a rewritten frame graph that takes `image` and `style`; the graph given stays as it is.
 
-    `sizes` are those of the graph's dimensions for one picture, as for `count_flop`. The gate itself is the caller's:
-    see quality.check. `progress` gets a line for each layer that is kept.
+    `sizes` are those of the graph's dimensions for one picture, as for `count_flop`. `missing` gives the dB that a
+    finished graph (its own copy) lacks on the gate's pictures, not above 0 where the gate holds; the last graph that it
+    saw is the one that is given back. The gate itself is the caller's: see quality.check. `progress` gets a line for
+    each layer that is kept.
     """
     options = options or Int8Options()
     every = quantisable_layers(model, sizes)
@@ -94,15 +99,28 @@ def quantise(
     left = sorted(layers, key=lambda layer: harm[layer] / layer.flop)  # the worst stands last
     kept: list[KeptLayer] = []
     mean, worst = search.psnr(left)
-    before = mean
-    while left and min(mean - options.gate.mean, worst - options.gate.worst) < options.margin:
-        share = left[-1].flop / total
-        if share + sum(part.flop_share for part in kept) > options.most_float:
+    before, margin = mean, options.margin
+
+    def above() -> float:
+        return min(mean - options.gate.mean, worst - options.gate.worst)
+
+    def may_keep() -> bool:
+        return bool(left) and left[-1].flop / total + sum(part.flop_share for part in kept) <= options.most_float
+
+    while True:
+        while above() < margin and may_keep():
+            layer, earlier = left.pop(), mean
+            mean, worst = search.psnr(left)
+            share = layer.flop / total
+            kept.append(KeptLayer(layer=layer.name, flop_share=round(share, 5), psnr_gain=round(mean - earlier, 2)))
+            progress(
+                f"  {layer.name} stays in {options.rest} ({share:.2%} of the FLOP): {earlier:.1f} -> {mean:.1f} dB"
+            )
+        lacking = missing(search.quantised(left))
+        if lacking <= 0 or not may_keep():
             break
-        layer, earlier = left.pop(), mean
-        mean, worst = search.psnr(left)
-        kept.append(KeptLayer(layer=layer.name, flop_share=round(share, 5), psnr_gain=round(mean - earlier, 2)))
-        progress(f"  {layer.name} stays in {options.rest} ({share:.2%} of the FLOP): {earlier:.1f} -> {mean:.1f} dB")
+        progress(f"  the gate's pictures lack {lacking:.2f} dB: the search goes on")
+        margin = above() + lacking
     hurting = sorted(left, key=lambda layer: -harm[layer])
     return Int8Result(
         model=search.quantised(left),

@@ -112,19 +112,19 @@ def summary(quality: Quality) -> str:
     )
 
 
+def missing(quality: Quality, gate: Gate) -> float:
+    """The dB that the domain furthest below the gate lacks; not above 0 where the gate holds."""
+    return max(_missing(domain, gate) for domain in quality.domains.values())
+
+
 def below(quality: Quality, gate: Gate) -> str | None:
     """The domain that is furthest below the gate, in words; None where the gate holds."""
-    missing = {
-        name: max(gate.mean - domain.psnr_mean, gate.worst - domain.psnr_worst)
-        for name, domain in quality.domains.items()
-    }
-    name = max(missing, key=missing.__getitem__)
-    if missing[name] <= 0:
+    if missing(quality, gate) <= 0:
         return None
-    domain = quality.domains[name]
+    name, domain = max(quality.domains.items(), key=lambda item: _missing(item[1], gate))
     return (
-        f"{domain.psnr_mean:.1f} dB on average and {domain.psnr_worst:.1f} dB at worst for the domain {name!r} "
-        f"(allowed: {gate.mean:g} and {gate.worst:g})"
+        f"{_down(domain.psnr_mean):.1f} dB on average and {_down(domain.psnr_worst):.1f} dB at worst for the domain "
+        f"{name!r} (allowed: {gate.mean:g} and {gate.worst:g})"
     )
 
 
@@ -138,6 +138,15 @@ def check(quality: Quality, gate: Gate, precision: str, to_blame: Sequence[str] 
         f"{precision} translations are only within {finding} of float32's{blame}: calibrate on pictures like those "
         f"that will be translated (--calibrate DIR), lower --min-psnr, or export without {precision}"
     )
+
+
+def _missing(domain: DomainQuality, gate: Gate) -> float:
+    return max(gate.mean - domain.psnr_mean, gate.worst - domain.psnr_worst)
+
+
+def _down(number: float) -> float:
+    """To one digit, so that 34.97 does not read as the 35 that it misses."""
+    return math.floor(round(10 * number, 6)) / 10
 
 
 def _weighted(image: NDArray[np.float64]) -> NDArray[Any]:

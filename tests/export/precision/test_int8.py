@@ -74,6 +74,28 @@ def test_a_domain_below_the_gate_is_not_made_up_for_by_the_others(rewritten, dra
     assert result.kept
 
 
+def test_the_search_goes_on_until_the_gates_own_pictures_hold(rewritten, drawn, one_picture):
+    lacking = iter((0.5, 0.1, -0.2))
+    seen: list[ir.Model] = []
+
+    def missing(model):
+        seen.append(model)
+        return next(lacking)
+
+    lines: list[str] = []
+    result = quantise(rewritten("taps9"), one_picture, drawn, Int8Options(gate=EASY), lines.append, missing)
+    assert len(seen) == 3
+    assert len(result.kept) >= 2
+    assert sum("the search goes on" in line for line in lines) == 2
+    assert operators(result.model) == operators(seen[-1]) != operators(seen[0])
+
+
+def test_the_search_ends_though_the_gates_own_pictures_never_hold(rewritten, drawn, one_picture):
+    options = Int8Options(gate=EASY, most_float=0.05)
+    result = quantise(rewritten("taps9"), one_picture, drawn, options, missing=lambda model: 1.0)
+    assert 0 < sum(part.flop_share for part in result.kept) <= 0.05
+
+
 @pytest.mark.parametrize("form", ["taps9", "taps16", "phases"])
 def test_the_layers_have_all_of_the_flop(rewritten, one_picture, form):
     model = rewritten(form)

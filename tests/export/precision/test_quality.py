@@ -116,8 +116,9 @@ def test_of_two_engines_the_lower_numbers_count():
     (quality(cat=(36, 33), dog=(34.9, 33)), INT8_GATE, "34.9 dB on average and 33.0 dB at worst for the domain 'dog'"),
     (quality(cat=(38, 29), dog=(34.9, 33)), INT8_GATE, "38.0 dB on average and 29.0 dB at worst for the domain 'cat'"),
     (quality(cat=(39.9, 39)), BF16_GATE, "39.9 dB"),
+    (quality(cat=(34.97, 31)), INT8_GATE, "34.9 dB on average and 31.0 dB at worst"),
     (quality(cat=(31, 28)), Gate(mean=30, worst=25), None),
-], ids=["just enough", "mean", "worst", "bf16", "lowered"])  # fmt: skip
+], ids=["just enough", "mean", "worst", "bf16", "by little", "lowered"])  # fmt: skip
 def test_the_gate_names_the_domain_that_misses_it_by_most(found, gate, words):
     missing = below(found, gate)
     assert missing is None if words is None else words in str(missing)
