@@ -7,7 +7,8 @@
 A network with random weights amplifies every rounding, so that its quality in fewer bits says nothing; one that was
 trained as StarGAN v2 is takes a graphics card and days at this size. This one is taught on pairs instead, which only a
 drawn set has: the generator draws the source's pose in the reference's coat, and a drawing says what is right. It is a
-stand-in: its weights, norms and ranges are those of a network that translates, and it knows creatures alone.
+stand-in: its weights, norms and ranges are those of a network that translates, but it knows creatures alone, and by
+then their poses and colours more than their patterns.
 """
 
 from __future__ import annotations
