@@ -51,6 +51,20 @@ def test_every_factor_goes_and_the_numbers_stay(name):
     assert gap(model, before, x) < 3e-6
 
 
+def test_the_stream_does_not_grow_where_both_branches_end_in_convolutions():
+    nodes = "".join(
+        f"n{k} = {NORM} ({x}, scale, shift)  c{k} = Conv <pads = [1, 1, 1, 1]> (n{k}, w{k}, b)  "
+        f"p{k} = Conv ({x}, w0)  s{k} = Add (p{k}, c{k})  x{k} = Div (s{k}, root)  "
+        for k, x in ((1, "x"), (2, "x1"), (3, "x2"))
+    )  # fmt: skip
+    model, before = chain(f"{nodes}y = {NORM} (x3, scale, shift)"), chain(f"{nodes}y = {NORM} (x3, scale, shift)")
+    assert carry_residual_scales(model).fired == 3
+    x = np.random.RandomState(1).standard_normal((2, 3, 8, 6)).astype(np.float32)
+    assert gap(model, before, x) < 3e-6
+    norms = [node for node in model.graph if node.op_type == "InstanceNormalization"]
+    assert {round(node.attributes.get_float("epsilon"), 6) for node in norms} == {0.01}  # nothing has been scaled
+
+
 def test_a_convolution_of_the_stream_itself_has_its_bias_scaled():
     nodes = BLOCK.format(k=1, x="x") + f"z = Conv (x1, w0, b)  l = LeakyRelu (z)  y = {NORM} (l, scale, shift)"
     model, before = chain(nodes), chain(nodes)
