@@ -16,7 +16,6 @@ take fewer kernels by doing more of that ("flattened", "spread"), and are not us
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -235,9 +234,8 @@ def adain_spellings(**values: Any) -> None:
     with tqdm(desc="building", bar_format="{desc} [{elapsed}]") as bar:
         rows = figures(ROWS, options.target, lambda text: bar.set_description_str(text))
     if options.json is not None:
-        machine = provenance(threads=allowed_threads())
+        machine = provenance(threads=allowed_threads(), program="python -m starcast.benchmarks.adain_spellings")
         machine["versions"] |= {RTX: flavour.version()}
-        machine["command"] = " ".join(["python -m starcast.benchmarks.adain_spellings", *sys.argv[1:]])
         write_result(options.json, {
             "question": "what does TensorRT-RTX make of AdaIN's spellings, in fp16, for one 256 px picture?",
             "machine": machine,

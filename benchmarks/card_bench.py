@@ -78,6 +78,9 @@ def measured_on_card(
     say("tracing the plain export")
     plain = write_plain(subject.checkpoint, subject.folder / PLAIN)
     rows, left_out = prepared_rows(subject, size, options, method.for_rounds(rounds))
+    work = work_of(plain, subject.bundle, size)
+    say("measuring the card's ceilings")
+    ceilings = ceilings_in_own_process(method.device)
     inputs = subject.folder / "inputs.npz"
     inputs_of(checkpoint, rows[0], options.data).save(inputs)
     measurement = measure(rows, inputs, pace=Pace(rounds=rounds), say=say)
@@ -88,11 +91,8 @@ def measured_on_card(
         found.row.key: throughput(found.row, inputs, batches, method, measurement.pictures, say)
         for found in latency.rows
     }
-    say("measuring the card's ceilings")
-    ceilings = ceilings_in_own_process(method.device)
     return CardTable(
-        latency=latency, batches=figures, ceilings=ceilings, work=work_of(plain, subject.bundle, size), method=method,
-        facts=(before, card_facts()),
+        latency=latency, batches=figures, ceilings=ceilings, work=work, method=method, facts=(before, card_facts()),
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ They run in processes of their own (gpu_check.py): a library that crashes ends i
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -75,8 +76,8 @@ def accepts(flavour: str, target: str | None, folder: Path) -> Figures:
         x = _draws(1, 2, CHANNELS, SIDE, SIDE)
         expected = np.einsum("oi,nihw->nohw", weights[:, :, 0, 0].astype(np.float64), x.astype(np.float64))
         errors = [_distance(session.run({"x": x}), expected) for _ in range(5)]
-    if max(errors) > 5e-3:
-        raise WrongError(f"wrong numbers: {max(errors):.2g} of the largest")
+    if not all(error <= 5e-3 for error in errors):  # also for what is not a number
+        raise WrongError(f"wrong numbers, over 0.005 of the largest: {', '.join(f'{error:.2g}' for error in errors)}")
     return {"error": max(errors)}
 
 
@@ -109,7 +110,9 @@ def parity(engine: str, precision: str, folder: Path) -> Figures:
     """Translations against PyTorch in float32, within the gate that the export has for the precision."""
     from starcast.benchmarks.card_parity import compared
 
-    if engine not in OUTSIDE:
+    if engine in OUTSIDE:
+        _torch_on_card()  # the backend would run on the processor
+    else:
         _present(engine)
     try:
         found = compared(engine, precision, folder)
@@ -133,7 +136,7 @@ def leaks(flavour: str, folder: Path) -> Figures:
                 with driver.active():
                     marks.append((driver.memory()[0], peak_rss() or 0))
             side = 1 + call * SHAPES // CALLS if call >= CALLS // 10 else 1 + call % SHAPES
-            session.run({"x": np.zeros((1 + call % 4, CHANNELS, side, side), np.float16)})
+            session.run({"x": np.zeros((1 + side % 4, CHANNELS, side, side), np.float16)})
     driver.close()
     (card_before, process_before), (card_after, process_after) = marks
     grown = {"card": card_before - card_after, "process": process_after - process_before}
@@ -154,6 +157,7 @@ def sanitized(folder: Path) -> Figures:
         run = subprocess.run(
             [tool, "--tool", kind, "--error-exitcode", "9", sys.executable, "-c", _SANITIZED],
             capture_output=True, text=True, errors="replace", check=False,
+            env={**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},  # else only torch's large blocks have bounds
         )  # fmt: skip
         if run.returncode:
             raise WrongError(f"{kind}: {_last(run.stdout + run.stderr)}")
@@ -165,13 +169,18 @@ def marked_tests(folder: Path) -> Figures:
     root = Path(__file__).resolve().parents[1]
     if not (root / "tests").is_dir():
         raise NotRunError("this is no checkout: there are no tests")
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", str(root / "tests")]
+    # the files alone: on a machine that lacks a package of others, collecting those would end it all
+    files = [str(file) for file in sorted((root / "tests").rglob("test_*.py")) if "mark.gpu" in file.read_text("utf-8")]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider", *files]
+    command.append("--continue-on-collection-errors")
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, errors="replace", check=False)
     summary = _last(run.stdout)
     if run.returncode == 5:  # pytest's own: none was collected
         raise NotRunError("no test is marked gpu")
     if run.returncode:
         raise WrongError(summary)
+    if " passed" not in f" {summary}":  # all of them skipped
+        raise NotRunError(summary)
     return {"summary": summary}
 
 
@@ -272,7 +281,7 @@ def _torch_on_card() -> Any:
 
 
 def _within(errors: dict[str, float], most: float) -> Figures:
-    if not max(errors.values()) <= most:  # also for what is not a number
+    if not all(error <= most for error in errors.values()):  # also for what is not a number
         raise WrongError(", ".join(f"{name}: {error:.3g}" for name, error in errors.items()) + f", over {most:g}")
     return {"errors": errors, "allowed": most}
 
@@ -292,7 +301,7 @@ def _last(text: str) -> str:
 _SANITIZED = """
 import torch
 from starcast.train.adain import adain_leaky_relu
-for shape in ((1, 8, 7, 9), (2, 64, 33, 31), (2, 64, 128, 128)):
+for shape in ((1, 8, 7, 9), (2, 64, 33, 31), (1, 64, 128, 128)):
     for kind in (torch.float16, torch.float32):
         for order in (torch.contiguous_format, torch.channels_last):
             x = torch.randn(shape, device="cuda").to(kind).contiguous(memory_format=order).requires_grad_()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from starcast.benchmarks.subject import CONTRAST, MIN_PSNR, checkpoint_of
+from starcast.errors import EngineError
 from starcast.export.options import TENSORRT_PRECISIONS, ExportOptions
 from starcast.export.pictures import pictures
 from starcast.export.precision.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, Gate, psnr
@@ -73,7 +74,9 @@ def compared(engine: str, precision: str, folder: Path) -> Compared:
     """Build what the engine needs, translate, compare. Raises StarcastError."""
     bundle = folder / BUNDLE
     if engine in FLAVOURS:
-        build_engines(bundle, BuildOptions(engine=engine, precision=precision), say=lambda line: None)
+        made = build_engines(bundle, BuildOptions(engine=engine, precision=precision), say=lambda line: None)
+        if made.failed:
+            raise EngineError(made.failed[0])
     networks = averaged_networks(read_checkpoint(folder / CHECKPOINT)).eval()
     with Translator(bundle, backend=engine, precision=precision) as translator:
         sources = pictures(COUNT, *translator.size, seed=5)

@@ -96,7 +96,7 @@ def not_run(engine: Backend, bundle: Bundle, variant: Variant, size: tuple[int, 
     reason = engine.absent()
     if reason is not None:
         flavour = FLAVOURS.get(engine.name)
-        if flavour is not None and gpu is not None and gpu.sm not in flavour.targets:
+        if flavour is not None and gpu is not None and gpu.sm not in FLAVOURS["tensorrt-rtx"].targets:
             return f"not run: no engine for {gpu.sm.replace('sm', 'sm_')} from wheels ({reason})"
         return f"not run: {reason}"
     reason = engine.ready(bundle, variant)

@@ -22,6 +22,7 @@ from typing import Any
 import click
 
 from starcast.benchmarks.card_checks import CHECKS, Check, NotRunError, WrongError
+from starcast.benchmarks.card_facts import card_facts
 from starcast.benchmarks.record import provenance, write_result
 from starcast.errors import StarcastError
 from starcast.runtime.cuda.gpu import Gpu, current_gpu, why_no_gpu
@@ -72,8 +73,8 @@ def asked(check: Check, folder: Path, command: Sequence[str] = COMMAND) -> Answe
 def report(gpu: Gpu, answers: dict[str, Answer]) -> dict[str, Any]:
     """What is written."""
     return {
-        "card": {"name": gpu.name, "architecture": gpu.sm, "cuda": gpu.driver},
-        **provenance(threads=0),
+        "card": {"name": gpu.name, "architecture": gpu.sm, "cuda": gpu.driver, "facts": card_facts()},
+        **provenance(threads=0, program="python -m starcast.benchmarks.gpu_check"),
         "checks": [{"name": name, **vars(answer)} for name, answer in answers.items()],
     }
 
@@ -129,6 +130,8 @@ def main(
         click.echo(json.dumps(vars(answered(by_name[name], folder))))
         return
     chosen = [check for check in ALL if only in check.name or (check.name == PREPARE and "parity" in only)]
+    if not chosen:
+        raise click.UsageError(f"no check has {only!r} in its name: --list names them")
     if listed:
         click.echo("\n".join(check.name for check in chosen))
         return
@@ -140,9 +143,11 @@ def main(
         if bundle is not None:
             _adopt(Path(work), bundle)
             chosen = [check for check in chosen if check.name != PREPARE]
-        answers = run_all(chosen, Path(work), click.echo)
-    if target is not None:
-        write_result(target, report(gpu, answers))
+        answers: dict[str, Answer] = {}
+        for check in chosen:  # written each time: what ends the run should not take the answers along
+            answers |= run_all([check], Path(work), click.echo)
+            if target is not None:
+                write_result(target, report(gpu, answers))
     failed = sum(answer.status == "failed" for answer in answers.values())
     click.echo(f"{len(answers)} checks, {failed} failed")
     sys.exit(1 if failed else 0)

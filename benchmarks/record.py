@@ -15,11 +15,15 @@ from typing import Any
 from starcast.atomic import write_text
 from starcast.runtime.processor import processor
 
-PACKAGES = ("starcast", "torch", "onnxruntime", "openvino", "ncnn", "nncf", "onnx", "numpy", "av")
+PACKAGES = (
+    "starcast", "torch", "triton", "tensorrt-rtx-cu13", "tensorrt-cu13", "cuda-bindings", "onnxruntime-gpu",
+    "onnxruntime", "openvino", "ncnn", "nncf", "onnx", "numpy", "av",
+)  # fmt: skip
 
 
-def provenance(*, threads: int) -> dict[str, Any]:
-    """The facts that a figure means nothing without. The commit is None outside a checkout."""
+def provenance(*, threads: int, program: str = "starcast") -> dict[str, Any]:
+    """The facts that a figure means nothing without; `program` is what was typed in front of the options. The commit is
+    None outside a checkout."""
     here = processor()
     return {
         "processor": here.name,
@@ -30,7 +34,7 @@ def provenance(*, threads: int) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "command": " ".join(["starcast", *sys.argv[1:]]),
+        "command": " ".join([program, *sys.argv[1:]]),
         "commit": commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }

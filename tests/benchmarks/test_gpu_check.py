@@ -97,17 +97,25 @@ def on_a_card(monkeypatch):
     return use
 
 
-def test_the_report_holds_the_card_and_every_answer(on_a_card, tmp_path):
+def test_the_report_holds_the_card_and_every_answer(on_a_card, tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_check, "card_facts", lambda: None)
     on_a_card(first=Answer("passed", figures={"error": 0.5}), second=Answer("not run", "refused: sm90"))
     result = CliRunner().invoke(main, ["--json", str(tmp_path / "report.json")])
     assert (result.exit_code, result.output) == (0, "2 checks, 0 failed\n")
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["card"] == {"name": "NVIDIA RTX 4090", "architecture": "sm89", "cuda": "13.0"}
+    assert report["card"] == {"name": "NVIDIA RTX 4090", "architecture": "sm89", "cuda": "13.0", "facts": None}
+    assert report["command"].startswith("python -m starcast.benchmarks.gpu_check")
     assert report["checks"] == [
         {"name": "first", "status": "passed", "reason": None, "figures": {"error": 0.5}},
         {"name": "second", "status": "not run", "reason": "refused: sm90", "figures": {}},
     ]
     assert {"versions", "commit", "date"} <= report.keys()
+
+
+def test_a_name_that_no_check_has_is_wrong_use():
+    result = CliRunner().invoke(main, ["--only", "no such check"])
+    assert result.exit_code == 2
+    assert "no check has 'no such check' in its name" in result.output
 
 
 def test_one_that_failed_makes_the_exit_status_1(on_a_card):

@@ -24,6 +24,10 @@ class NetworkDefinitionCreationFlag(enum.IntEnum):
     PREFER_AOT_PYTHON_PLUGINS = 3
 
 
+class BuilderFlag(enum.IntEnum):
+    TF32 = 6
+
+
 class ProfilingVerbosity(enum.IntEnum):
     LAYER_NAMES_ONLY = 0
     NONE = 1
@@ -135,6 +139,10 @@ class IBuilderConfig(_Strict):
     builder_optimization_level: int
     profile: IOptimizationProfile
     cache: ITimingCache
+    exact: bool = False
+
+    def clear_flag(self, flag: BuilderFlag) -> None:
+        self.exact |= flag == BuilderFlag.TF32
 
     def add_optimization_profile(self, profile: IOptimizationProfile) -> int:
         self.profile = profile
@@ -190,5 +198,6 @@ class Builder:
         told = {
             "flags": network.flags, "graph": network.graph, "shapes": config.profile.shapes,
             "verbosity": int(config.profiling_verbosity), "timings": config.cache.content.decode(),
+            "exact": config.exact,
         }  # fmt: skip
         return memoryview(json.dumps(told).encode())

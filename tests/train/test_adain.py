@@ -65,16 +65,22 @@ def broken(x, scale, shift, *, implementation, **options):
     return adain_leaky_relu(x, scale, shift if implementation == "reference" else 0 * shift, **options)
 
 
+def no_numbers(x, scale, shift, *, implementation, **options):
+    """The reference, but for kernels that give NaN for one pixel."""
+    y = adain_leaky_relu(x, scale, shift, **options)
+    return y if implementation == "reference" else torch.where(y == y.max(), float("nan"), y)
+
+
 def without_compiler(x, scale, shift, *, implementation, **options):
     if implementation == "triton":
         raise RuntimeError("Failed to find C compiler")
     return adain_leaky_relu(x, scale, shift, **options)
 
 
-@pytest.mark.parametrize(
-    ("kernels", "why"),
-    [(broken, "differs from them by"), (without_compiler, "RuntimeError: Failed to find C compiler")],
-)
+@pytest.mark.parametrize(("kernels", "why"), [
+    (broken, "differs from them by"), (no_numbers, "differs from them by nan"),
+    (without_compiler, "RuntimeError: Failed to find C compiler"),
+])  # fmt: skip
 def test_kernels_that_do_not_give_the_references_numbers_are_left_out_with_a_line(kernels, why, monkeypatch):
     monkeypatch.setattr(adain, "adain_leaky_relu", kernels)
     monkeypatch.setattr(adain, "_lacking", lambda device: None)

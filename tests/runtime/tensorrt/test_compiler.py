@@ -48,6 +48,7 @@ def test_full_tensorrt_gets_the_graph_by_its_path_strongly_typed_with_the_profil
     assert told["flags"] == 1 << recorded_tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
     assert told["graph"] == str(graph)
     assert told["shapes"] == json.loads(json.dumps(INPUTS))
+    assert told["exact"]
     assert told["verbosity"] == recorded_tensorrt.ProfilingVerbosity.DETAILED
 
 
@@ -127,8 +128,9 @@ def test_tensorrt_for_rtx_says_what_is_wrong_with_a_profile(graph):
     "Builder.build_serialized_network", "OnnxParser.parse_from_file", "OnnxParser.get_error", "ParserError.desc",
     "ParserError.node_name", "ParserError.node_operator", "IOptimizationProfile.set_shape",
     "IBuilderConfig.add_optimization_profile", "IBuilderConfig.create_timing_cache", "IBuilderConfig.set_timing_cache",
-    "IBuilderConfig.get_timing_cache", "ITimingCache.serialize", "INetworkDefinition.get_input",
-    "IProgressMonitor.phase_start", "IProgressMonitor.step_complete", "IProgressMonitor.phase_finish", "ILogger.log",
+    "IBuilderConfig.get_timing_cache", "IBuilderConfig.clear_flag", "ITimingCache.serialize",
+    "INetworkDefinition.get_input", "IProgressMonitor.phase_start", "IProgressMonitor.step_complete",
+    "IProgressMonitor.phase_finish", "ILogger.log",
 ])  # fmt: skip
 def test_the_recording_takes_the_parameters_of_the_real_bindings(name):
     trt = pytest.importorskip("tensorrt_rtx")
