@@ -11,6 +11,7 @@ from typing import Any
 
 from starcast.errors import EngineError
 from starcast.runtime.backends.base import one_line
+from starcast.runtime.tensorrt.error_log import error_log
 from starcast.runtime.tensorrt.flavours import FLAVOURS
 from starcast.runtime.tensorrt.messages import Request
 from starcast.runtime.tensorrt.profiles import Profile
@@ -57,7 +58,7 @@ def compiled(
     Raises EngineError, with a clause, where the library refuses the graph or the build, or `cancelled` says so.
     """
     flavour = FLAVOURS[request.flavour]
-    log = _logger(trt)
+    log = error_log(trt)
     if request.plugin:
         from starcast.runtime.tensorrt.plugin import register
 
@@ -120,21 +121,6 @@ def _short(text: str) -> str:
     """Without the places in the library's source."""
     told = re.sub(r"^IBuilder::\w+: Error Code \d+: |\s*In \S+ at /\S+\)?$", "", " ".join(text.split()))
     return one_line(EngineError(told))
-
-
-def _logger(trt: Any) -> Any:
-    """What the library says, from errors on, in `said`; the rest of its talk is dropped."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]  # a class of the library
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.said: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.said.append(message)
-
-    return Log()
 
 
 def _monitor(trt: Any, progress: Callable[[float], None], cancelled: Callable[[], bool]) -> Any:

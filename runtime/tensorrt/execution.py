@@ -17,6 +17,7 @@ import numpy as np
 
 from starcast.errors import EngineError
 from starcast.runtime.cuda.driver import Driver
+from starcast.runtime.tensorrt.error_log import error_log
 
 MOST_SHAPES = 16  # whose contexts and CUDA graphs are kept; the one that was not used for longest goes first
 
@@ -46,7 +47,7 @@ class Binding:
 def deserialised(trt: Any, engine: bytes, driver: Driver, name: str, kernels: bytes | None = None) -> Execution:
     """An engine, ready to be bound. `kernels`: what `Execution.kernels` gave at an earlier start. Within the driver's
     context. Raises EngineError."""
-    log = _logger(trt)
+    log = error_log(trt)
     runtime = trt.Runtime(log)
     held = runtime.deserialize_cuda_engine(engine)
     if held is None:
@@ -245,21 +246,6 @@ class _Recorded(Execution):
             return graph
         self._driver.end_graph(graph)
         return None
-
-
-def _logger(trt: Any) -> Any:
-    """What the library says, from errors on, in `said`; nothing of it on the screen."""
-
-    class Log(trt.ILogger):  # type: ignore[misc]  # a class of the library
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.said: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.said.append(message)
-
-    return Log()
 
 
 def _told(log: Any, most: int = 240) -> str:
