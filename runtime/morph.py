@@ -114,7 +114,10 @@ def morph(
             Sink(partial, shown(target), size, rate, 1 / rate, crf=options.crf, preset=options.preset) as sink,
             Progress(len(requests) * options.frames_per_step, "frames", show=show_progress, say=say) as progress,
             ahead(
-                _translated(picture, loop(styles, options.frames_per_step), translator, options.batch, watch), "run"
+                _translated(
+                    picture, loop(styles, options.frames_per_step), translator, options.batch or translator.batch, watch
+                ),
+                "run",
             ) as pictures,
         ):
             report.notes = sink.notes

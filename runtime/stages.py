@@ -89,11 +89,12 @@ def translate_jobs(
             report.seconds["write"] += outcome
         progress.advance()
 
+    batch = options.batch or translator.batch
     prepare = partial(_prepared, size=translator.size, why_not=translator.why_not, options=options)
     with pool(READERS) as readers, pool(WRITERS) as writers:
-        writes = InOrder(writers, places=2 * options.batch + WRITERS, take=count_written)
+        writes = InOrder(writers, places=2 * batch + WRITERS, take=count_written)
         try:
-            for job, prepared in zip(jobs, mapped(readers, prepare, jobs, ahead=options.batch + READERS), strict=True):
+            for job, prepared in zip(jobs, mapped(readers, prepare, jobs, ahead=batch + READERS), strict=True):
                 if isinstance(prepared, ImageError):
                     report.fail(str(prepared), progress.say)
                     progress.advance(len(job.targets))
@@ -105,7 +106,7 @@ def translate_jobs(
                     translate_waiting()  # one batch, one size
                 for number, path in job.targets:
                     waiting.append((prepared, number, path))
-                    if len(waiting) == options.batch:
+                    if len(waiting) == batch:
                         translate_waiting()
             translate_waiting()
         finally:

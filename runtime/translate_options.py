@@ -24,6 +24,9 @@ class TranslateOptions(EngineChoice, StyleOptions):
     fit: str = option("stretch", "How a source gets the model's size: stretch as the official code does, "
                       "crop the centre, or pad with black; native keeps its own size.", choices=FITS)  # fmt: skip
     format: str = option("png", "Format of the translations in a folder.", choices=("png", "jpg", "webp"))
-    batch: int = option(4, "Pictures that the engine gets at a time.", minimum=1, maximum=1024)
+    batch: int | None = option(
+        None, "Pictures that the engine gets at a time; without it as many as make it fastest, 1 or 4.",
+        minimum=1, maximum=1024,
+    )  # fmt: skip
     overwrite: bool = option(False, "Make translations again that are there.")
     max_pixels: int = option(MAX_PIXELS, "Sources with more pixels are refused before decoding.", minimum=1)

@@ -80,6 +80,11 @@ class Translator:
         """What runs: its form, its precision, its file."""
         return self._frames.variant
 
+    @property
+    def batch(self) -> int:
+        """Pictures at a time with which the engine is about at its best rate, and takes no memory for nothing."""
+        return self._frames.engine.batch(self.variant.precision)
+
     def facts(self) -> dict[str, str]:
         """What a record says of the engine."""
         return {"name": self.backend, "precision": self.variant.precision, "form": self.variant.form}

@@ -15,7 +15,10 @@ MAX_PIXELS = 2**26  # of a frame: 8192 x 8192, twice 8K
 class FilmOptions(EngineChoice):
     """How frames are made and written."""
 
-    batch: int = option(4, "Frames that the engine gets at a time.", minimum=1, maximum=1024)
+    batch: int | None = option(
+        None, "Frames that the engine gets at a time; without it as many as make it fastest, 1 or 4.",
+        minimum=1, maximum=1024,
+    )  # fmt: skip
     crf: int = option(18, "Quality of the H.264 film: 0 lossless, 18 hardly visible, 51 worst.", minimum=0, maximum=51)
     preset: str = option("medium", "How long the encoder looks for fewer bytes.", choices=PRESETS)
     overwrite: bool = option(False, "Replace the output if it is there.")

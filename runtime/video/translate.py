@@ -80,6 +80,7 @@ def translate_video(
         reason = translator.why_not(*size)
         if reason is not None:
             raise VideoError(f"{source.name} has frames of {size[1]}x{size[0]} pixels: {reason}")
+        batch = options.batch or translator.batch
         start = time.perf_counter()
         with (
             atomic_path(target) as partial,
@@ -96,7 +97,7 @@ def translate_video(
             with (
                 ahead(decoded, "decode") as frames,
                 ahead(_fitted(frames, source, size, mode, watch), "fit") as pictures,
-                ahead(_translated(pictures, translator, style, options.batch, watch), "run") as translations,
+                ahead(_translated(pictures, translator, style, batch, watch), "run") as translations,
             ):
                 for item in translations:
                     with watch.timed("encode"):

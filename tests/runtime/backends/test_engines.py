@@ -38,6 +38,12 @@ def backend(request):
     return _here(request.param)
 
 
+@pytest.fixture
+def keeping():
+    """The engine whose compiled graphs are kept on the disk."""
+    return _here("onnxruntime")
+
+
 def _here(name: str):
     reason = BACKENDS[name].absent()
     if reason is not None:
@@ -121,24 +127,24 @@ def test_a_variant_names_the_engines_that_it_was_made_for(name, tiny_bundle):
     assert f"was not made for {name}" in backend.supports(other)
 
 
-def test_a_graph_is_kept_compiled_and_gives_the_same_numbers(backend, graph, tmp_path):
+def test_a_graph_is_kept_compiled_and_gives_the_same_numbers(keeping, graph, tmp_path):
     options = EngineOptions(threads=1, cache=tmp_path / "cache")
-    first = backend.open(kept(graph), options).run({"x": X, "y": Y})
+    first = keeping.open(kept(graph), options).run({"x": X, "y": Y})
     [file] = (tmp_path / "cache").iterdir()
     before = file.read_bytes()
-    second = backend.open(kept(graph), options).run({"x": X, "y": Y})
+    second = keeping.open(kept(graph), options).run({"x": X, "y": Y})
     np.testing.assert_array_equal(first, second)
     assert [path.read_bytes() for path in (tmp_path / "cache").iterdir()] == [before]
 
 
-def test_a_graph_with_weights_in_a_file_beside_it_is_loaded_as_it_was_kept(backend, tmp_path, monkeypatch):
+def test_a_graph_with_weights_in_a_file_beside_it_is_loaded_as_it_was_kept(keeping, tmp_path, monkeypatch):
     weight = np.random.RandomState(0).standard_normal((32, 32)).astype(np.float32)
     model = small_graph("h = MatMul (x, w)  y = Relu (h)", "float[N, 32] x", "float[N, 32] y", w=weight)
     (tmp_path / "model").mkdir()
     SharedWeights(tmp_path / "model/weights.data").write(model, tmp_path / "model/graph.onnx")
     options = EngineOptions(threads=1, cache=tmp_path / "cache")
     x = np.random.RandomState(1).standard_normal((2, 32)).astype(np.float32)
-    first = backend.open(kept(tmp_path / "model/graph.onnx"), options).run({"x": x})
+    first = keeping.open(kept(tmp_path / "model/graph.onnx"), options).run({"x": x})
     loaded = []
     opened = cache.opened
 
@@ -147,35 +153,60 @@ def test_a_graph_with_weights_in_a_file_beside_it_is_loaded_as_it_was_kept(backe
         return loaded[-1]
 
     monkeypatch.setattr(cache, "opened", noted)
-    second = backend.open(kept(tmp_path / "model/graph.onnx"), options).run({"x": x})
+    second = keeping.open(kept(tmp_path / "model/graph.onnx"), options).run({"x": x})
     assert loaded != [None]  # None: what was kept is refused, and the graph compiled anew at every start
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, np.maximum(x @ weight, 0), atol=1e-5)
 
 
-def test_a_damaged_compiled_graph_is_replaced(backend, graph, tmp_path):
+def test_a_damaged_compiled_graph_is_replaced(keeping, graph, tmp_path):
     options = EngineOptions(threads=1, cache=tmp_path / "cache")
-    backend.open(kept(graph), options)
+    keeping.open(kept(graph), options)
     [file] = (tmp_path / "cache").iterdir()
     file.write_bytes(file.read_bytes()[:-20])
-    session = backend.open(kept(graph), options)
+    session = keeping.open(kept(graph), options)
     np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
 
 
-def test_a_whole_file_of_another_kind_is_compiled_again(backend, graph, tmp_path, monkeypatch):
+def test_a_whole_file_of_another_kind_is_compiled_again(keeping, graph, tmp_path, monkeypatch):
     monkeypatch.setattr(cache, "read_sealed", lambda _: b"whole, but no compiled graph")
-    session = backend.open(kept(graph), EngineOptions(threads=1, cache=tmp_path / "cache"))
+    session = keeping.open(kept(graph), EngineOptions(threads=1, cache=tmp_path / "cache"))
     np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
 
 
-def test_a_graph_without_a_digest_is_not_kept(backend, graph, tmp_path):
-    backend.open(GraphFile(graph), EngineOptions(threads=1, cache=tmp_path / "cache"))
+def test_a_graph_without_a_digest_is_not_kept(keeping, graph, tmp_path):
+    keeping.open(GraphFile(graph), EngineOptions(threads=1, cache=tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_small_graph_is_not_kept(backend, graph, tmp_path):
-    backend.open(kept(graph, cache.SMALLEST - 1), EngineOptions(threads=1, cache=tmp_path / "cache"))
+def test_a_small_graph_is_not_kept(keeping, graph, tmp_path):
+    keeping.open(kept(graph, cache.SMALLEST - 1), EngineOptions(threads=1, cache=tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
+
+
+def test_openvino_compiles_for_the_first_shapes_and_for_any_once_others_come(graph, monkeypatch):
+    session, compiled = _here("openvino").open(GraphFile(graph), EngineOptions(threads=1)), []
+    compile_for = type(session)._compile
+    monkeypatch.setattr(
+        type(session), "_compile", lambda self, shapes: (compiled.append(shapes), compile_for(self, shapes))
+    )
+    for x in (X, X + 1, X[:1], X, np.tile(X, (2, 1))):
+        np.testing.assert_array_equal(session.run({"x": x, "y": Y}), 2 * x * Y)
+    assert compiled == [{"x": (2, 3), "y": (1, 3)}, {}]
+
+
+def test_openvino_keeps_nothing_on_the_disk(graph, tmp_path):
+    options = EngineOptions(threads=1, cache=tmp_path / "cache")
+    _here("openvino").open(kept(graph), options).run({"x": X, "y": Y})
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize(("name", "precision", "pictures"), [
+    ("openvino", "fp32", 1), ("openvino", "int8", 4), ("onnxruntime", "int8", 1), ("ncnn", "fp32", 1),
+    ("tensorrt", "fp16", 4), ("cuda", "fp32", 4),
+])  # fmt: skip
+def test_an_engine_says_how_many_pictures_at_a_time_suit_it(name, precision, pictures):
+    assert BACKENDS[name].batch(precision) == pictures
 
 
 def test_every_device_opens_the_probe_or_says_why_not(backend):
