@@ -6,10 +6,13 @@ The processor stands in for a card where there is none: its marks are the host's
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from starcast.export.torch_card import Card
 
 
 class CardClock:
@@ -35,6 +38,13 @@ class CardClock:
         """Until the card has done everything."""
         if self._real:
             torch.cuda.synchronize()
+
+    def recorded(self, run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+        """What runs a call again, on a card as a CUDA graph, and the output that it then writes into."""
+        if self._real:
+            return Card().record(run)
+        output = run()
+        return lambda: output.copy_(run()), output
 
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Tensor:
         """Host memory that the card copies from and to on its own."""

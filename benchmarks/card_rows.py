@@ -20,6 +20,7 @@ CARD_PEERS = {
     EAGER: Peer("PyTorch eager, fp32", PYTORCH, "fp32", "eager", quick=True),
     "eager-tf32": Peer("PyTorch eager as it comes (TF32)", PYTORCH, "tf32", "eager", quick=True),
     "eager-fp16": Peer("PyTorch eager, fp16, channels last", PYTORCH, "fp16", "channels-last", quick=True),
+    "graphed-fp16": Peer("PyTorch in a CUDA graph, fp16, channels last", PYTORCH, "fp16", "graphed"),
     "compiled-tf32": Peer("torch.compile max-autotune, TF32", PYTORCH, "tf32", "compiled"),
     "compiled-fp16": Peer("torch.compile max-autotune, fp16", PYTORCH, "fp16", "compiled"),
     PLAIN_CUDA: Peer("plain export on ONNX Runtime, CUDA", CUDA, "fp32", "plain", quick=True),

@@ -25,10 +25,10 @@ NNCF = "nncf-openvino"
 class Row:
     """A way to run a model.
 
-    `engine` is "pytorch" or a backend's name. `form` is "eager", "channels-last" or "compiled" with PyTorch, else a
-    form of the frame graph. `source` is a checkpoint, a graph or a bundle's folder, and `variant` the file of that
-    bundle's variant. `size` is (height, width). `method` is how it is timed on a graphics card; rows of the processor
-    have none, and are timed one run a round.
+    `engine` is "pytorch" or a backend's name. `form` is "eager", "channels-last", "graphed" or "compiled" with PyTorch,
+    else a form of the frame graph. `source` is a checkpoint, a graph or a bundle's folder, and `variant` the file of
+    that bundle's variant. `size` is (height, width). `method` is how it is timed on a graphics card; rows of the
+    processor have none, and are timed one run a round.
     """
 
     key: str  # what --rows calls it

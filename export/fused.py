@@ -79,7 +79,7 @@ def fused(frame: ir.Model, plan: Plan, base: Base, side: int, without: Sequence[
     `side` is the trained picture's. Raises OptionError where a weight is too large for half."""
     made = frame.clone()
     if plan.precision in KINDS:
-        to_half(made, KINDS[plan.precision])
+        to_half(made, KINDS[plan.precision], norms=plan.norms == "unfused")
         _dequantise_to_half(made, KINDS[plan.precision])
     if plan.norms == "plugin":
         plug_norms(made)
@@ -87,7 +87,7 @@ def fused(frame: ir.Model, plan: Plan, base: Base, side: int, without: Sequence[
         return Fused(
             made, base.steps, tuple(msgspec.structs.replace(norm, statistics="two-pass") for norm in base.norms)
         )
-    if plan.precision == "fp32":
+    if plan.precision == "fp32" or plan.norms == "unfused":
         return Fused(made, base.steps, ())
     return spelled(made, base, side, without)
 

@@ -10,7 +10,7 @@ from starcast.options import CheckedOptions, option
 
 PRECISIONS = ("fp32", "bf16", "int8")
 TENSORRT_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
-ADAIN = ("spelled", "plugin")
+ADAIN = ("spelled", "plugin", "unfused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,8 @@ class ExportOptions(CheckedOptions):
     )  # fmt: skip
     adain: tuple[str, ...] = option(
         ("spelled",), "AdaIN in graphs for tensorrt: spelled in plain operators, which every TensorRT fuses, or one "
-        "node for starcast's plugin, which full TensorRT has; or both.", metavar="spelled,plugin",
+        "node for starcast's plugin, which full TensorRT has, or unfused: the engine's own norms, to compare with.",
+        metavar="spelled,plugin,unfused",
     )  # fmt: skip
     mean_draws: int = option(10_000, "Latents that each domain's mean style is taken over (for --psi).", minimum=1)
 
@@ -70,5 +71,5 @@ class ExportOptions(CheckedOptions):
                 f"--precision {','.join(theirs)} is for TensorRT alone: add --for tensorrt, besides the other engines "
                 "that the bundle is for"
             )
-        if "plugin" in self.adain:
-            raise OptionError("--adain plugin is for TensorRT alone: add --for tensorrt")
+        if set(self.adain) - {"spelled"}:
+            raise OptionError(f"--adain {','.join(self.adain)} is for TensorRT alone: add --for tensorrt")

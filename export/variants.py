@@ -34,7 +34,8 @@ class Plan:
     one_style: bool = False  # scale and shift as the norms' own inputs: one style for the whole batch
     ncnn: bool = False  # written in ncnn's own form
     precision: str = "fp32"
-    norms: Literal["native", "fused", "plugin"] = "native"  # the engine's; spelled for a compiler; a node for ours
+    # the engine's; and for TensorRT: spelled for its compiler, a node for our kernel, or its own, to compare with
+    norms: Literal["native", "fused", "plugin", "unfused"] = "native"
 
     @property
     def name(self) -> str:
@@ -110,8 +111,11 @@ def _with_adain(plan: Plan, adain: Sequence[str]) -> list[Plan]:
     """TensorRT's plan in each of the ways that AdaIN is asked in; full TensorRT alone has plugins."""
     if plan.norms == "native":
         return [plan]
-    plugin = replace(plan, backends=("tensorrt",), norms="plugin")
-    return [plugin if name == "plugin" else plan for name in dict.fromkeys(adain)]
+    ways = {
+        "spelled": plan, "plugin": replace(plan, backends=("tensorrt",), norms="plugin"),
+        "unfused": replace(plan, norms="unfused"),
+    }  # fmt: skip
+    return [ways[name] for name in dict.fromkeys(adain)]
 
 
 def make(traced: ir.Model, plan: Plan, side: int, without: Sequence[str] = ()) -> Made:

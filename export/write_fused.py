@@ -53,6 +53,7 @@ def write_fused(
         replace(plan, form=form_for(plan.form, precision), precision=precision)
         for precision in dict.fromkeys(("fp32", *precisions))
         for plan in plans
+        if (precision, plan.norms) != ("fp32", "unfused")  # its norms are the engine's own in any case
     ]
     bases: dict[str, Base] = {}
     sources: dict[tuple[str, str], _Source] = {}
@@ -119,7 +120,7 @@ def _write(making: Making, plan: Plan, source: _Source, judging: Judging, gate: 
     making.progress(f"  {measured}")
     return Variant(
         file=path.relative_to(making.folder).as_posix(), backends=plan.backends,
-        form=plan.form if plan.norms == "fused" else f"{plan.form}-plugin", precision=plan.precision,
+        form=plan.form if plan.norms == "fused" else f"{plan.form}-{plan.norms}", precision=plan.precision,
         parity=parity, quality=quality, kept=source.searched.kept if source.searched is not None else (),
         norms=graph.norms, flop=base.cost.flop, bytes=size + path.stat().st_size,
         rewrites={step.rewrite.name: step.outcome.fired for step in graph.steps},

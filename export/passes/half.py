@@ -22,17 +22,18 @@ _FIRST_ALONE = {"Resize"}  # operators whose other inputs are float32, or no num
 _SINCE = {ir.DataType.FLOAT16: 18, ir.DataType.BFLOAT16: 22}  # the opset from which convolutions have the type
 
 
-def to_half(model: ir.Model, kind: ir.DataType) -> None:
+def to_half(model: ir.Model, kind: ir.DataType, *, norms: bool = False) -> None:
     """Make a float32 frame graph one of FLOAT16 or BFLOAT16, in place.
 
-    InstanceNormalization nodes, and the Mul and Add of AdaIN behind them, are left with half planes and float32
-    scales and shifts, which no engine takes: `spell_norms` must follow. Raises OptionError where a weight is too
-    large for float16.
+    Without `norms`, InstanceNormalization nodes, and the Mul and Add of AdaIN behind them, are left with half planes
+    and float32 scales and shifts, which no engine takes: `spell_norms` must follow. With it those are in half, too.
+    Raises OptionError where a weight is too large for float16.
     """
     graph = model.graph
     _set_types(model)
     graph.opset_imports[""] = max(graph.opset_imports[""], _SINCE[kind])
-    conversion = _Conversion(graph, kind)
+    float_in_norms = set() if norms else {node for norm in instance_norms(graph) for node in norm.nodes}
+    conversion = _Conversion(graph, kind, float_in_norms)
     for node in list(graph):
         conversion.visit(node)
     RemoveUnusedNodesPass()(model)
@@ -41,11 +42,11 @@ def to_half(model: ir.Model, kind: ir.DataType) -> None:
 class _Conversion:
     """Walks a graph in running order. A value is `mapped` where it is computed from a convolution's output."""
 
-    def __init__(self, graph: ir.Graph, kind: ir.DataType) -> None:
+    def __init__(self, graph: ir.Graph, kind: ir.DataType, float_in_norms: set[ir.Node]) -> None:
         self._graph, self._kind = graph, kind
         self._mapped: set[ir.Value] = set()
         self._before_last = _in_front_of_convolutions(graph)
-        self._in_norms = {node for norm in instance_norms(graph) for node in norm.nodes}
+        self._float_in_norms = float_in_norms
         self._casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
 
     def visit(self, node: ir.Node) -> None:
@@ -58,7 +59,7 @@ class _Conversion:
                 self._give(node, index, ir.DataType.FLOAT)
             return
         for index in range(1 if node.op_type in _FIRST_ALONE else len(node.inputs)):
-            if index in mapped or node not in self._in_norms:
+            if index in mapped or node not in self._float_in_norms:
                 self._give(node, index, self._kind)
         for value in node.outputs:
             if value.dtype == ir.DataType.FLOAT:

@@ -74,6 +74,16 @@ def test_pytorchs_rows_give_the_networks_bytes(checkpoint, expected, precision, 
     assert np.abs(got.astype(int) - expected).max() <= most
 
 
+def test_a_graphed_row_records_a_call_once_for_each_shape_and_gives_new_pictures_bytes(checkpoint):
+    graphed, eager = (open_on_card(torch_row(checkpoint, form=form), STYLE) for form in ("graphed", "eager"))
+    recorded = []
+    record = graphed._clock.recorded
+    graphed._clock.recorded = lambda run: recorded.append(run) or record(run)
+    for images in (IMAGES, 255 - IMAGES, IMAGES[:1], IMAGES):
+        assert np.abs(graphed(images).astype(int) - eager(images)).max() <= 1
+    assert len(recorded) == 2
+
+
 def test_only_the_rows_that_name_it_take_tf32(checkpoint):
     for precision, taken in (("tf32", True), ("fp32", False), ("fp16", False)):
         open_on_card(torch_row(checkpoint, precision), STYLE)

@@ -58,9 +58,10 @@ def made(bases, calibration):
     return make
 
 
+@pytest.mark.parametrize("norms", ["fused", "unfused"])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16", "int8", "fp8"])
-def test_no_operator_is_given_mixed_types(made, precision):
-    model = made(precision).frame
+def test_no_operator_is_given_mixed_types(made, precision, norms):
+    model = made(precision, norms).frame
     # every type anew, from the inputs on, by the format's own rules
     for node in model.graph:
         for value in node.outputs:
@@ -121,6 +122,15 @@ def test_the_plugins_graph_has_a_node_for_each_norm(made, bases):
 def test_float32_leaves_norms_to_the_engine_and_says_so(made):
     assert made("fp32").norms == ()
     assert "InstanceNormalization" in operators(made("fp32").frame)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8"])
+def test_unfused_norms_are_the_engines_own_in_half(made, precision):
+    found = made(precision, "unfused")
+    norms = [node for node in found.frame.graph if node.op_type == "InstanceNormalization"]
+    kind = ir.DataType.BFLOAT16 if precision == "bf16" else ir.DataType.FLOAT16
+    assert {value.dtype for node in norms for value in (*node.inputs, *node.outputs)} == {kind}
+    assert (len(norms), found.norms) == (13, ())
 
 
 @pytest.mark.parametrize(("form", "precision", "wanted"), [

@@ -52,6 +52,7 @@ def test_tensorrt_has_a_graph_of_its_own_in_every_form_and_spelling_that_is_name
         Plan("plain", ("openvino",)), Plan("taps16", ("openvino",)),
         replace(fused, form="plain"), fused, replace(plugin, form="plain"), plugin,
     ]  # fmt: skip
+    assert plans_for(["tensorrt"], [], ["spelled", "unfused"]) == [fused, replace(fused, norms="unfused")]
     assert [plan.file for plan in (fused, plugin)] == ["taps16-fused-fp32.onnx", "taps16-plugin-fp32.onnx"]
 
 

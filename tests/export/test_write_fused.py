@@ -89,6 +89,17 @@ def test_spelled_and_plugged_norms_stand_side_by_side_where_both_are_asked_for(s
     ]  # fmt: skip
 
 
+def test_unfused_norms_are_a_form_of_their_own_in_what_is_smaller_than_float32(small_checkpoint, tmp_path):
+    options = asked(precision=("fp16", "bf16"), adain=("spelled", "unfused"), min_psnr=20)
+    bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
+    assert [(variant.form, variant.precision) for variant in bundle.manifest.variants] == [
+        ("taps16", "fp32"), ("taps16", "fp16"), ("taps16-unfused", "fp16"), ("phases", "bf16"),
+        ("phases-unfused", "bf16"),
+    ]  # fmt: skip
+    [unfused] = [variant for variant in bundle.manifest.variants if variant.form == "taps16-unfused"]
+    assert unfused.backends == ("tensorrt", "tensorrt-rtx")
+
+
 def test_without_pictures_norms_are_calibrated_on_drawn_ones_and_a_line_says_so(small_checkpoint, tmp_path):
     lines: list[str] = []
     bundle = export_bundle(small_checkpoint, tmp_path / "model", asked(precision=("fp16",)), lines.append)
