@@ -8,7 +8,7 @@ Triton kernel for norms, and a CUDA graph for each shape. On the processor it ru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from starcast.runtime.backends.base import (
     one_line,
 )
 from starcast.runtime.bundle import Variant
+from starcast.runtime.tensorrt.orders import PLUGIN
 
 if TYPE_CHECKING:
     import torch
@@ -56,6 +57,8 @@ class TorchBackend(Backend):
         # what was compared with PyTorch is in float32, in whatever precision it is to run now
         if variant.parity is None or variant.precision not in ("fp32", *self.converts):
             return f"{variant.file} is in {variant.precision}, which {self.name} makes of float32 graphs by itself"
+        if variant.form.endswith(PLUGIN) and variant.precision != "fp32":
+            return f"the norms of {variant.file} are nodes for a plugin, which {self.name} runs in float32 alone"
         return None
 
     def version(self) -> str:
@@ -69,14 +72,22 @@ class TorchBackend(Backend):
         here = torch.cuda.is_available()
         return {"CPU": None, "CUDA": None if here else "no NVIDIA card, or a torch that was built without CUDA"}
 
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
     def open(self, graph: GraphFile, options: EngineOptions) -> Session:
         import torch
+
+        def say(line: str) -> None:
+            if line not in self._said:  # a bundle's graphs would each say the same
+                self._said.add(line)
+                options.say(line)
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if device.type == "cpu" and options.threads is not None:
             torch.set_num_threads(options.threads)
         try:
-            opened = opened_graph(graph.path, options.precision, device)
+            opened = opened_graph(graph.path, options.precision, device, say)
         except StarcastError:
             raise
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
@@ -106,15 +117,18 @@ class TorchSession(Session):
                 # a copy where the array may not be written to: torch would warn of it
                 given = {name: torch.tensor(value) for name, value in feeds.items()}
                 return self._graph(given).numpy()
-        except RuntimeError as error:
+        except (RuntimeError, ValueError) as error:
             raise failure(self._path, error) from error
 
     def close(self) -> None:
         self._graph = None
 
 
-def opened_graph(path: Path, precision: str, device: torch.device) -> TorchGraph:
-    """A graph with its weights on a device. Raises EngineError, OptionError, and what torch raises."""
+def opened_graph(path: Path, precision: str, device: torch.device, say: Callable[[str], None]) -> TorchGraph:
+    """A graph with its weights on a device; `say` gets a line where norms go without the kernel.
+
+    Raises EngineError, OptionError, and what torch raises.
+    """
     import onnx_ir as ir
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
@@ -126,7 +140,7 @@ def opened_graph(path: Path, precision: str, device: torch.device) -> TorchGraph
         model = ir.load(path)
     except (DecodeError, OSError) as error:
         raise EngineError(f"{path} cannot be read as ONNX ({one_line(error)}): export the bundle again") from error
-    adain = choose_adain("auto", device)
+    adain = choose_adain("auto", device, say)
     return TorchGraph(model, precision=precision, device=device, adain=adain, channels_last=on_card)
 
 

@@ -68,7 +68,7 @@ class CardSession(Session):
                 if any(is_on_card(value) for value in feeds.values()):
                     return self._given_out(result.clone(memory_format=torch.contiguous_format))
                 return recorded.landed(result)
-        except RuntimeError as error:  # OutOfMemoryError is one
+        except (RuntimeError, ValueError) as error:  # OutOfMemoryError is one of the former
             self._shapes.clear()
             raise failure(self._path, error) from error
 

@@ -9,12 +9,14 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from torch import Tensor
+from torch.nn.functional import leaky_relu
 
 from starcast.export.passes.adain_plugin import OPERATOR as FUSED
 from starcast.export.passes.facts import numbers, readers
 from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
 from starcast.export.torch_operators import Call, call_for
+from starcast.export.wide_norms import join_wide_norms
 from starcast.train.adain import Implementation, adain_leaky_relu
 
 HALF = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
@@ -42,6 +44,7 @@ class TorchGraph:
         self, model: ir.Model, *, precision: str = "fp32", device: torch.device = torch.device("cpu"),
         adain: Implementation = "reference", channels_last: bool = False,
     ) -> None:  # fmt: skip
+        join_wide_norms(model)
         if precision in HALF:
             to_half(model, HALF[precision])
         graph = model.graph
@@ -118,6 +121,9 @@ def _adain(epsilon: float, slope: float, implementation: Implementation) -> Call
             given = [row.expand(len(x), -1) for row in given]
         if implementation == "triton":
             return adain_leaky_relu(x, *given, eps=epsilon, slope=slope, implementation="triton")
+        if x.shape[2] * x.shape[3] == 1:  # which torch refuses: a pixel is its own mean, and the shift is left
+            shifts = given[1] if given[1].dim() == 2 else given[1].expand(len(x), -1)
+            return leaky_relu(shifts[:, :, None, None], slope).to(x.dtype)
         # torch's own norm wants one type for everything
         return adain_leaky_relu(x.float(), *given, eps=epsilon, slope=slope).to(x.dtype)
 

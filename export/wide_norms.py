@@ -8,6 +8,8 @@ Exact; only the order of the sums differs. The engines add a whole map up in one
 fields came out of OpenVINO wrong by 2 and by 30 grey levels, of ONNX Runtime by 0.6 and 5 (random weights).
 Means of tiles, of tiles of tiles and so on keep them, at a tenth more time. (ReduceMean over columns, then over rows
 would be plainer, but OpenVINO joins the two and makes its own norm of them again.)
+
+An engine that adds up in another way takes them back as one node with `join_wide_norms`.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import itertools
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from starcast.export.constants import add_constant
 from starcast.export.shapes import at_size, one_picture
@@ -37,6 +40,63 @@ def split_wide_norms(model: ir.Model, side: int) -> int:
     for node, side in wide:
         _split(model.graph, node, side)
     return len(wide)
+
+
+def join_wide_norms(model: ir.Model) -> int:
+    """Make InstanceNormalization of what `split_wide_norms` wrote, in place; gives how many."""
+    inferred = model.clone()
+    ShapeInferencePass()(inferred)
+    found = [
+        (node, *parts, twin.outputs[0].shape)
+        for node, twin in zip(model.graph, inferred.graph, strict=True)
+        if node.op_type == "Div" and (parts := _parts(node)) is not None
+    ]
+    for quotient, x, epsilon, shape in found:
+        assert shape is not None
+        channels = shape[1]
+        assert isinstance(channels, int)
+        neutral = [
+            add_constant(model.graph, f"{name}.{channels}", np.full(channels, value, np.float32))
+            for name, value in (("one", 1), ("zero", 0))
+        ]
+        norm = ir.node("InstanceNormalization", [x, *neutral], {"epsilon": epsilon}, name=quotient.name)
+        model.graph.insert_before(quotient, norm)
+        old, new = quotient.outputs[0], norm.outputs[0]
+        new.name, new.type, new.shape = old.name, old.type, old.shape
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+    RemoveUnusedNodesPass()(model)
+    return len(found)
+
+
+def _parts(quotient: ir.Node) -> tuple[ir.Value, float] | None:
+    """x and epsilon of (x - mean(x)) / sqrt(mean((x - mean(x)) ** 2) + epsilon), or None for another quotient."""
+    centred, root = quotient.inputs
+    difference, raised = _maker(centred, "Sub"), _maker(_input(_maker(root, "Sqrt"), 0), "Add")
+    x, variance, epsilon = _input(difference, 0), _input(raised, 0), _input(raised, 1)
+    square = _maker(_averaged(variance), "Mul")
+    if x is None or epsilon is None or not _is_constant(epsilon) or square is None:
+        return None
+    if _averaged(_input(difference, 1)) is not x or any(value is not centred for value in square.inputs):
+        return None
+    return x, float(_numbers(epsilon))
+
+
+def _averaged(mean: ir.Value | None) -> ir.Value | None:
+    """What a mean of means of tiles was taken of, or None."""
+    last = _maker(mean, "ReduceMean")
+    value = _input(last, 0)
+    while (pool := _maker(value, "AveragePool")) is not None:
+        value = pool.inputs[0]
+    return value
+
+
+def _maker(value: ir.Value | None, operator: str) -> ir.Node | None:
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type == operator else None
+
+
+def _input(node: ir.Node | None, index: int) -> ir.Value | None:
+    return node.inputs[index] if node is not None else None
 
 
 def _side(norm: ir.Node) -> int:

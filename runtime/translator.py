@@ -55,7 +55,7 @@ class Translator:
         """
         self.bundle: Bundle = open_bundle(Path(path))
         limit = processor.memory() if memory is None else int(memory * 2**30)
-        options = EngineOptions(threads=granted_threads(threads), memory=limit)
+        options = EngineOptions(threads=granted_threads(threads), memory=limit, say=say)
         self._frames = opened(self.bundle, backend, precision, form, options, say)
 
     def __enter__(self) -> Self:

@@ -60,9 +60,9 @@ def choose_adain(name: str, device: torch.device, report: Callable[[str], None] 
     lacking = _lacking(device)
     if lacking is not None and name == "triton":
         raise OptionError(f"--adain triton needs {lacking}: use --adain reference")
-    if lacking is not None:
-        return "reference"
-    failure = _failure(device)
+    if lacking is not None and device.type != "cuda":
+        return "reference"  # nobody expects the kernels there
+    failure = _failure(device) if lacking is None else f"it needs {lacking}"
     if failure is None:
         return "triton"
     if name == "triton":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,7 @@ class EngineOptions:
     memory: int | None = None
     precision: str = "fp32"
     cache: Path | None = None  # folder for compiled models; None: the user's cache
+    say: Callable[[str], None] = lambda line: None  # gets what is worth knowing, as a sentence
 
 
 @dataclass(frozen=True)

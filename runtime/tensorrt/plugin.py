@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from starcast.errors import EngineError, MissingExtraError
-from starcast.kernels.ptx import Kernel, compile_normalise
+from starcast.kernels.ptx import Kernel, compile_normalise, ptx_version
 from starcast.kernels.tiling import Tiling, tiling_for
 from starcast.runtime.cuda.gpu import current_gpu, why_no_gpu
 
@@ -45,6 +45,13 @@ def register(module: Any) -> None:
     gpu = current_gpu()
     if gpu is None:
         raise EngineError(f"plugins are compiled for the card that is here ({why_no_gpu()}): build on its machine")
+    major, minor = gpu.compute_capability
+    try:
+        ptx_version(10 * major + minor)  # asked before TensorRT asks for the kernel, where an error would be lost
+    except ValueError as error:
+        raise EngineError(
+            f"this starcast compiles no kernel for {gpu.name} ({error}): build --form without -plugin"
+        ) from error
     try:
         plugins = importlib.import_module(f"{module.__name__}.plugin")
     except ImportError as error:

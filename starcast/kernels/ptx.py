@@ -19,9 +19,9 @@ from starcast.kernels.tiling import Tiling
 HIDDEN = 2  # Triton's own parameters: global and profile scratch
 
 # A driver refuses PTX newer than itself, and Triton writes the newest that it knows. LLVM ends the whole process where
-# a version is too old for an architecture, so nothing is guessed: the oldest for each, of the CUDA in brackets.
-_OLDEST = {75: 80, 80: 80, 86: 80, 89: 80, 90: 80, 100: 86, 120: 87}  # 8.0 (12.0: 2022), 8.6 (12.7), 8.7 (12.8)
-_NEWER = 88  # 12.9: sm_103, sm_121
+# a version is too old for an architecture, so nothing is guessed: the oldest for each, 8.0 of CUDA 12.0 (2022) or
+# later: 8.6 (12.7), 8.7 (12.8), 8.8 (12.9), 9.0 (13.0).
+_OLDEST = {75: 80, 80: 80, 86: 80, 87: 80, 89: 80, 90: 80, 100: 86, 103: 88, 110: 90, 120: 87, 121: 88}
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,10 @@ def compile_normalise(
 
 
 def ptx_version(architecture: int) -> int:
-    """88 for PTX 8.8: the oldest that has the architecture (89 for sm_89)."""
-    return _OLDEST.get(architecture, _NEWER)
+    """88 for PTX 8.8: the oldest that has the architecture (89 for sm_89). Raises ValueError for an unknown one."""
+    if architecture not in _OLDEST:
+        raise ValueError(f"sm_{architecture} is not known: give one of {', '.join(map(str, _OLDEST))}")
+    return _OLDEST[architecture]
 
 
 def _launchable(compiled: Any, tiling: Tiling) -> Kernel:

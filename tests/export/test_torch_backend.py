@@ -51,6 +51,29 @@ def test_it_is_found_by_its_name_and_never_by_auto(oracle_bundle):
         assert {candidate.variant.precision for candidate in halves} == {precision}
 
 
+def test_a_plugins_norms_are_run_in_float32_alone(oracle_bundle):
+    variant = next(one for one in oracle_bundle.manifest.variants if TORCH.supports(one) is None)
+    plugin = msgspec.structs.replace(variant, form="taps16-plugin", backends=("tensorrt",))
+    assert TORCH.supports(plugin) is None
+    assert "are nodes for a plugin, which torch runs in float32 alone" in TORCH.supports(
+        msgspec.structs.replace(plugin, precision="fp16")
+    )
+
+
+def test_norms_without_the_kernel_are_told_of_once_for_all_graphs_of_a_bundle(oracle_bundle, monkeypatch):
+    def choose(name, device, report):
+        report("The AdaIN kernel is left out.")
+        return "reference"
+
+    monkeypatch.setattr("starcast.train.adain.choose_adain", choose)
+    variant = next(one for one in oracle_bundle.manifest.variants if TORCH.supports(one) is None)
+    lines: list[str] = []
+    frames = Frames(oracle_bundle, TorchBackend(), variant, EngineOptions(say=lines.append))
+    frames(np.zeros((1, 64, 64, 3), np.uint8), np.zeros((1, oracle_bundle.manifest.condition.size), np.float32))
+    frames.session("mapping.onnx")
+    assert lines == ["The AdaIN kernel is left out."]
+
+
 def test_a_float32_graph_is_opened_in_the_precision_that_is_asked_for(oracle_bundle):
     variant = next(one for one in oracle_bundle.manifest.variants if TORCH.supports(one) is None)
     images = DRAWS.integers(0, 256, (1, 64, 64, 3), np.uint8)

@@ -20,6 +20,7 @@ from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.precision.quality import FP16_GATE, psnr
 from starcast.export.torch_graph import TorchGraph
 from starcast.export.variants import Plan, make
+from starcast.export.wide_norms import split_wide_norms
 
 CPU = torch.device("cpu")
 DRAWS = np.random.default_rng(5)
@@ -109,6 +110,37 @@ def test_statistics_are_float32_in_half_precision(precision):
     board = np.where(np.indices((4, 4)).sum(0) % 2, 512.0, -512.0).astype(np.float32)[None, None]
     got = in_torch(model, {"x": board}, precision=precision)
     np.testing.assert_allclose(got, np.sign(board), rtol=2**-8)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
+def test_norms_that_were_split_into_tiles_are_one_again_with_float32_statistics(precision):
+    maps = "float[batch, 1, height, width]"
+    model = graph(
+        "c = Conv(x, w) y = InstanceNormalization <epsilon: float = 0.00001> (c, scale, shift)",
+        f"{maps} x", f"{maps} y",
+        w=np.ones((1, 1, 1, 1)), scale=[2.0], shift=[0.5],
+    )  # fmt: skip
+    assert split_wide_norms(model, 512) == 1
+    run = TorchGraph(model.clone(), precision=precision)
+    assert len(run._works) == (2 if precision == "fp32" else 4)  # convolution and norm; in half two casts besides
+    board = np.where(np.indices((512, 512)).sum(0) % 2, 512.0, -512.0).astype(np.float32)[None, None]
+    got = in_torch(model, {"x": board}, precision=precision)
+    np.testing.assert_allclose(got, 2 * np.sign(board) + 0.5, rtol=2**-8)
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["a style's", "its own"])
+def test_the_norm_of_a_single_pixel_is_its_shift(own):
+    behind = "" if own else "m = Mul(i, s) y = Add(m, b)"
+    model = graph(
+        f"{'y' if own else 'i'} = InstanceNormalization(x, {'b, b' if own else 'one, zero'}) {behind}",
+        "float[n, 2, h, w] x" + ("" if own else ", float[n, 2, 1, 1] s"), "float[n, 2, h, w] y",
+        **({"b": [3.0, -1.0]} if own else {"b": np.array([3.0, -1.0]).reshape(1, 2, 1, 1), "one": [1.0, 1.0],
+                                           "zero": [0.0, 0.0]}),
+    )  # fmt: skip
+    feeds = {"x": DRAWS.standard_normal((3, 2, 1, 1)).astype(np.float32)}
+    if not own:
+        feeds["s"] = np.ones((3, 2, 1, 1), np.float32)
+    np.testing.assert_array_equal(in_torch(model, feeds), np.tile([3.0, -1.0], (3, 1))[:, :, None, None])
 
 
 def test_values_are_let_go_when_nothing_reads_them_any_more():

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from starcast.export.comparison import difference, open_session
-from starcast.export.wide_norms import split_wide_norms
+from starcast.export.wide_norms import join_wide_norms, split_wide_norms
 
 
 def norm(height: int, width: int, scale: str = "2, 3", bias: str = "1, -1") -> ir.Model:
@@ -72,3 +72,19 @@ def test_scales_of_one_and_biases_of_nought_cost_nothing() -> None:
     model = norm(512, 512, scale="1, 1", bias="0, 0")
     split_wide_norms(model, 512)
     assert operators(model) == {"AveragePool": 6, "ReduceMean": 2, "Sub": 1, "Mul": 1, "Add": 1, "Sqrt": 1, "Div": 1}
+
+
+def test_what_was_split_is_joined_again_and_nothing_else_is(small):
+    model = ir.load(small.generator)
+    before = operators(model)
+    assert join_wide_norms(model) == 0
+    assert operators(model) == before
+    split = split_wide_norms(model, 16 * 32)  # as if the network were trained at sixteen times its size
+    assert split > 1
+    assert operators(model)["InstanceNormalization"] == before["InstanceNormalization"] - split
+    assert join_wide_norms(model) == split
+    after = operators(model)
+    assert after["InstanceNormalization"] == before["InstanceNormalization"]
+    assert (after["Div"], after["Sqrt"], after["ReduceMean"]) == tuple(
+        before[name] for name in ("Div", "Sqrt", "ReduceMean")
+    )

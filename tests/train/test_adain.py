@@ -100,6 +100,16 @@ def test_kernels_that_give_the_references_numbers_are_taken(monkeypatch):
     assert choose_adain("auto", CPU, pytest.fail) == "triton"
 
 
+def test_a_card_without_triton_is_told_that_the_kernels_are_left_out(monkeypatch):
+    monkeypatch.setattr(adain, "find_spec", lambda package: None)
+    lines = []
+    assert choose_adain("auto", CUDA, lines.append) == "reference"
+    assert lines == [
+        "The AdaIN kernel is left out (it needs the package triton): norms are computed by torch's operators."
+    ]
+    assert choose_adain("auto", CPU, pytest.fail) == "reference"
+
+
 @pytest.mark.parametrize(("device", "lacking"), [(CPU, "an NVIDIA card"), (CUDA, "the package triton")])
 def test_a_kernel_that_cannot_run_is_refused_with_what_it_needs(device, lacking, monkeypatch):
     monkeypatch.setattr(adain, "find_spec", lambda package: None)

@@ -102,9 +102,16 @@ compile_normalise((8, 9), tiling, kind="fp16", channels_last=False, epsilon=1e-5
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(("architecture", "version"), [(75, 80), (90, 80), (100, 86), (103, 88), (120, 87), (121, 88)])
+@pytest.mark.parametrize(
+    ("architecture", "version"), [(75, 80), (90, 80), (100, 86), (103, 88), (110, 90), (120, 87), (121, 88)]
+)
 def test_the_version_is_the_oldest_that_has_the_architecture(architecture, version):
     assert ptx_version(architecture) == version
+
+
+def test_an_architecture_that_is_not_known_is_refused_and_not_guessed():
+    with pytest.raises(ValueError, match="sm_70 is not known: give one of 75, 80"):
+        ptx_version(70)
 
 
 def test_planes_in_slices_are_not_one_kernel():
