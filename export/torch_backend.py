@@ -41,6 +41,9 @@ class TorchBackend(Backend):
     runs_also = ("openvino", "onnxruntime", "tensorrt", "tensorrt-rtx")
     converts = ("fp16", "bf16")
 
+    def __init__(self) -> None:
+        self._said: set[str] = set()
+
     def absent(self) -> str | None:
         missing = [package for package in ("torch", "onnx", "onnx_ir") if find_spec(package) is None]
         if missing:
@@ -71,9 +74,6 @@ class TorchBackend(Backend):
 
         here = torch.cuda.is_available()
         return {"CPU": None, "CUDA": None if here else "no NVIDIA card, or a torch that was built without CUDA"}
-
-    def __init__(self) -> None:
-        self._said: set[str] = set()
 
     def open(self, graph: GraphFile, options: EngineOptions) -> Session:
         import torch

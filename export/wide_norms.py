@@ -84,6 +84,9 @@ def _parts(quotient: ir.Node) -> tuple[ir.Value, float] | None:
 def _averaged(mean: ir.Value | None) -> ir.Value | None:
     """What a mean of means of tiles was taken of, or None."""
     last = _maker(mean, "ReduceMean")
+    axes = _input(last, 1)
+    if axes is None or not _is_constant(axes) or _numbers(axes).tolist() != [2, 3]:
+        return None
     value = _input(last, 0)
     while (pool := _maker(value, "AveragePool")) is not None:
         value = pool.inputs[0]
@@ -96,7 +99,7 @@ def _maker(value: ir.Value | None, operator: str) -> ir.Node | None:
 
 
 def _input(node: ir.Node | None, index: int) -> ir.Value | None:
-    return node.inputs[index] if node is not None else None
+    return node.inputs[index] if node is not None and index < len(node.inputs) else None
 
 
 def _side(norm: ir.Node) -> int:
