@@ -106,7 +106,7 @@ def checkerboard_kernel(folder: Path) -> Figures:
     return _within(errors, 1.0)
 
 
-def parity(engine: str, precision: str, folder: Path) -> Figures:
+def parity(engine: str, precision: str, folder: Path, *, plugin: bool = False) -> Figures:
     """Translations against PyTorch in float32, within the gate that the export has for the precision."""
     from starcast.benchmarks.card_parity import compared
 
@@ -115,7 +115,7 @@ def parity(engine: str, precision: str, folder: Path) -> Figures:
     else:
         _present(engine)
     try:
-        found = compared(engine, precision, folder)
+        found = compared(engine, precision, folder, plugin=plugin)
     except EngineError:
         raise
     except StarcastError as error:  # a precision that the card or the bundle has not
@@ -322,6 +322,10 @@ CHECKS: tuple[Check, ...] = (
             ("tensorrt-rtx", PRECISIONS), ("tensorrt", PRECISIONS), ("cuda", PRECISIONS[:1]), ("torch", PRECISIONS[:3]),
         )
         for precision in precisions
+    ),
+    *(
+        Check(f"parity: tensorrt {precision}, the plugin", partial(parity, "tensorrt", precision, plugin=True), 1800)
+        for precision in PRECISIONS[:3]
     ),
     Check("checkerboard: the Triton kernel", checkerboard_kernel),
     *(Check(f"checkerboard: {flavour} fp16", partial(checkerboard_engine, flavour)) for flavour in FLAVOURS),

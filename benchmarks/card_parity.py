@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from starcast.benchmarks.subject import CONTRAST, MIN_PSNR, checkpoint_of
-from starcast.errors import EngineError
+from starcast.errors import EngineError, VariantMissingError
 from starcast.export.options import TENSORRT_PRECISIONS, ExportOptions
 from starcast.export.pictures import pictures
 from starcast.export.precision.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, Gate, psnr
 from starcast.export.write import export_bundle
-from starcast.runtime.bundle import open_bundle
+from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.images import write_image
 from starcast.runtime.tensorrt.build import build_engines
 from starcast.runtime.tensorrt.build_options import BuildOptions
 from starcast.runtime.tensorrt.flavours import FLAVOURS
+from starcast.runtime.tensorrt.orders import PLUGIN
 from starcast.runtime.translator import Translator
 from starcast.train.checkpoint import averaged_networks, read_checkpoint, write_checkpoint
 from starcast.train.networks.random_weights import random_networks
@@ -65,20 +66,25 @@ def prepare(folder: Path, config: StarGANv2Config = RANDOM) -> None:
         write_image(calibration / f"{number}.png", picture)
     options = ExportOptions(
         backends=("onnxruntime", "tensorrt"), precision=TENSORRT_PRECISIONS, calibrate=calibration,
-        min_psnr=MIN_PSNR, mean_draws=100,
+        min_psnr=MIN_PSNR, mean_draws=100, adain=("spelled", "plugin"),
     )  # fmt: skip
     export_bundle(folder / CHECKPOINT, folder / BUNDLE, options, lambda line: None)
 
 
-def compared(engine: str, precision: str, folder: Path) -> Compared:
-    """Build what the engine needs, translate, compare. Raises StarcastError."""
+def compared(engine: str, precision: str, folder: Path, *, plugin: bool = False) -> Compared:
+    """Build what the engine needs, translate, compare; `plugin`: with AdaIN as starcast's kernel.
+
+    Raises StarcastError.
+    """
     bundle = folder / BUNDLE
+    form = plugin_form(open_bundle(bundle), precision) if plugin else None
     if engine in FLAVOURS:
-        made = build_engines(bundle, BuildOptions(engine=engine, precision=precision), say=lambda line: None)
+        options = BuildOptions(engine=engine, precision=precision, form=form)
+        made = build_engines(bundle, options, say=lambda line: None)
         if made.failed:
             raise EngineError(made.failed[0])
     networks = averaged_networks(read_checkpoint(folder / CHECKPOINT)).eval()
-    with Translator(bundle, backend=engine, precision=precision) as translator:
+    with Translator(bundle, backend=engine, precision=precision, form=form) as translator:
         sources = pictures(COUNT, *translator.size, seed=5)
         styles = np.stack([translator.style(number % len(translator.domains), seed=number) for number in range(COUNT)])
         wanted_styles = _styles(networks, translator)
@@ -87,6 +93,16 @@ def compared(engine: str, precision: str, folder: Path) -> Compared:
     # a random network amplifies roundings: of it, smaller precisions need no more than to be exported (subject.py)
     least = MIN_PSNR if (folder / RANDOM_MARK).exists() else None
     return judged(got, _translated(networks, sources, wanted_styles), precision, style_error, least)
+
+
+def plugin_form(bundle: Bundle, precision: str) -> str:
+    """The form of a bundle's graph whose norms are nodes for the plugin. Raises VariantMissingError."""
+    for variant in bundle.manifest.variants:
+        if variant.precision == precision and variant.form.endswith(PLUGIN):
+            return variant.form
+    raise VariantMissingError(
+        f"{bundle.path} has no graph in {precision} for the plugin: starcast export --for tensorrt --adain plugin"
+    )
 
 
 def judged(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from starcast.benchmarks.card_parity import compared, judged, prepare
+from starcast.benchmarks.card_parity import compared, judged, plugin_form, prepare
+from starcast.errors import VariantMissingError
+from starcast.runtime.bundle import open_bundle
 from starcast.train.networks.stargan_v2 import StarGANv2Config
 
 SMALL = StarGANv2Config(
@@ -51,3 +53,12 @@ def test_a_random_bundle_is_prepared_and_compared(tmp_path):
     found = compared("onnxruntime", "fp32", tmp_path)
     assert found.passed, found.sentence
     assert found.figures["style_error"] < 1e-5
+    bundle = open_bundle(tmp_path / "bundle")
+    assert [plugin_form(bundle, precision) for precision in ("fp32", "fp16", "bf16")] == [
+        "taps16-plugin", "taps16-plugin", "phases-plugin",
+    ]  # fmt: skip
+
+
+def test_a_bundle_without_graphs_for_the_plugin_is_told_the_line_that_makes_them(tiny_bundle):
+    with pytest.raises(VariantMissingError, match="no graph in fp16 for the plugin: starcast export .* --adain plugin"):
+        plugin_form(open_bundle(tiny_bundle), "fp16")
