@@ -14,6 +14,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,7 +55,8 @@ def answered(check: Check, folder: Path) -> Answer:
 
 
 def asked(check: Check, folder: Path, command: Sequence[str] = COMMAND) -> Answer:
-    """Run a check in a process of its own. Its answer is the last line that it prints; a crash is one as well."""
+    """Run a check in a process of its own. Its answer is the last line of JSON that it prints, as libraries may
+    say something at their end; a crash is one as well, also behind the answer."""
     child = [*command, "--run", check.name, "--folder", str(folder)]
     try:
         run = subprocess.run(
@@ -62,12 +64,11 @@ def asked(check: Check, folder: Path, command: Sequence[str] = COMMAND) -> Answe
         )
     except subprocess.TimeoutExpired:
         return Answer("failed", f"it had not ended after {check.timeout_s:g} s")
-    lines = run.stdout.strip().splitlines()
-    try:
-        return Answer(**json.loads(lines[-1]))
-    except (IndexError, ValueError, TypeError):
-        said = (run.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        return Answer("failed", f"the process ended {_ending(run.returncode)}: {said}")
+    for line in reversed(run.stdout.splitlines() if run.returncode == 0 else ()):
+        with suppress(ValueError, TypeError):
+            return Answer(**json.loads(line))
+    said = (run.stderr.strip().splitlines() or ["it said nothing"])[-1]
+    return Answer("failed", f"the process ended {_ending(run.returncode)}: {said}")
 
 
 def report(gpu: Gpu, answers: dict[str, Answer]) -> dict[str, Any]:

@@ -50,14 +50,24 @@ def test_whatever_a_check_does_is_an_answer(tmp_path, answer, expected):
     [
         ('print(\'noise\'); print(\'{"status": "passed", "reason": null, "figures": {"a": 1}}\')', "passed", None),
         ("import os; os.abort()", "failed", "the process ended by SIGABRT: it said nothing"),
+        (
+            'import os; print(\'{"status": "passed"}\', flush=True); os.abort()',
+            "failed",
+            "the process ended by SIGABRT: it said nothing",
+        ),
         ("import sys; print('why', file=sys.stderr); sys.exit(3)", "failed", "the process ended with status 3: why"),
         ("print('[]')", "failed", "the process ended with status 0: it said nothing"),
     ],
-    ids=["an answer", "a crash", "an error", "something else"],
+    ids=["an answer", "a crash", "a crash at its end", "an error", "something else"],
 )
 def test_a_process_that_ends_in_any_way_is_an_answer(tmp_path, code, status, reason):
     answer = asked(Check("any", lambda folder: {}), tmp_path, printing(code))
     assert (answer.status, answer.reason) == (status, reason)
+
+
+def test_what_a_library_says_behind_the_answer_is_passed_over(tmp_path):
+    code = "print('hello'); print('{\"status\": \"passed\"}'); print('freed'); print()"
+    assert asked(Check("any", lambda folder: {}), tmp_path, printing(code)) == Answer("passed")
 
 
 def test_a_process_that_hangs_is_ended(tmp_path):
