@@ -86,7 +86,8 @@ class OpenVINO(Backend):
         return found
 
     def batch(self, precision: str) -> int:
-        """On two cores four at a time were 5 to 10 % faster in bf16 and int8, and no faster in float32."""
+        """On two cores four at a time were 5 to 10 % faster in bf16 and int8, and no faster in float32
+        (benchmarks/results/scaling.json)."""
         return 1 if precision == "fp32" else 4
 
     def open(self, graph: GraphFile, options: EngineOptions) -> Session:
