@@ -44,14 +44,18 @@ def split_wide_norms(model: ir.Model, side: int) -> int:
 
 def join_wide_norms(model: ir.Model) -> int:
     """Make InstanceNormalization of what `split_wide_norms` wrote, in place; gives how many."""
-    inferred = model.clone()
-    ShapeInferencePass()(inferred)
     found = [
-        (node, *parts, twin.outputs[0].shape)
-        for node, twin in zip(model.graph, inferred.graph, strict=True)
+        (place, node, *parts)
+        for place, node in enumerate(model.graph)
         if node.op_type == "Div" and (parts := _parts(node)) is not None
     ]
-    for quotient, x, epsilon, shape in found:
+    if not found:
+        return 0
+    inferred = model.clone()
+    ShapeInferencePass()(inferred)
+    shapes = [node.outputs[0].shape for node in inferred.graph]
+    for place, quotient, x, epsilon in found:
+        shape = shapes[place]
         assert shape is not None
         channels = shape[1]
         assert isinstance(channels, int)

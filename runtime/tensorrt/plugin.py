@@ -50,7 +50,8 @@ def register(module: Any) -> None:
         ptx_version(10 * major + minor)  # asked before TensorRT asks for the kernel, where an error would be lost
     except ValueError as error:
         raise EngineError(
-            f"this starcast compiles no kernel for {gpu.name} ({error}): build --form without -plugin"
+            f"this starcast compiles no kernel for {gpu.name} ({error}): "
+            "give another --form, one whose name does not end in -plugin"
         ) from error
     try:
         plugins = importlib.import_module(f"{module.__name__}.plugin")
