@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ def bench(bundle: Path | None, options: BenchOptions) -> str:
             if device == "cuda":
                 from starcast.benchmarks.card_bench import measured_on_card
 
-                return told_of_card(measured_on_card(subject, options, say=say), options.json)
+                found = measured_on_card(subject, options, say=say, keep=partial(keep_card, options.json))
+                return told_of_card(found, options.json)
             # making random networks is not measuring them
             begun = started if options.config is None else time.perf_counter()
             table = measured_table(subject, options, begun=begun, say=say)
@@ -63,6 +65,14 @@ def device_of(name: str) -> str:
     from starcast.train.device import choose_device
 
     return choose_device(name).type
+
+
+def keep_card(file: Path | None, found: CardTable) -> None:
+    """Write what there is of a card's record so far, if `file` is where."""
+    from starcast.benchmarks.card_table import card_record
+
+    if file is not None:
+        write_result(file, card_record(found))
 
 
 def told_of_card(found: CardTable, file: Path | None) -> str:

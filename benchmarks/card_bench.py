@@ -51,7 +51,8 @@ class BatchFigure:
 
 @dataclass(frozen=True, kw_only=True)
 class CardTable:
-    """Everything that was measured on a card. `batches` by row key; `facts` before and after, where it tells them."""
+    """Everything that was measured on a card, by then: `batches` by row key, of the rows that had their turn; `facts`
+    before and after, where it tells them."""
 
     latency: Table
     batches: dict[str, list[BatchFigure]]
@@ -62,9 +63,15 @@ class CardTable:
 
 
 def measured_on_card(
-    subject: Subject, options: BenchOptions, *, method: Method = Method(), say: Say = lambda _: None
+    subject: Subject,
+    options: BenchOptions,
+    *,
+    method: Method = Method(),
+    say: Say = lambda _: None,
+    keep: Callable[[CardTable], None] = lambda _: None,
 ) -> CardTable:
-    """The rows that the options ask for, measured and judged."""
+    """The rows that the options ask for, measured and judged. `keep` gets what there is before each row's throughput,
+    which takes the longest: what ends the run should not take the figures along."""
     checkpoint = read_checkpoint(subject.checkpoint)
     side = checkpoint.config.image_size
     size = parse_size(options.size) if options.size is not None else (side, side)
@@ -87,13 +94,14 @@ def measured_on_card(
     measurement.left_out[:0] = left_out
     latency = judged(measurement)
     assert measurement.pictures is not None
-    figures = {
-        found.row.key: throughput(found.row, inputs, batches, method, measurement.pictures, say)
-        for found in latency.rows
-    }
-    return CardTable(
-        latency=latency, batches=figures, ceilings=ceilings, work=work, method=method, facts=(before, card_facts()),
+    table = CardTable(
+        latency=latency, batches={}, ceilings=ceilings, work=work, method=method, facts=(before, None),
     )  # fmt: skip
+    for found in latency.rows:
+        keep(table)
+        figures = throughput(found.row, inputs, batches, method, measurement.pictures, say)
+        table = replace(table, batches={**table.batches, found.row.key: figures})
+    return replace(table, facts=(before, card_facts()))
 
 
 def batches_of(options: BenchOptions) -> tuple[int, ...]:

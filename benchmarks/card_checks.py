@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.benchmarks.memory import peak_rss
+from starcast.benchmarks.rows import engine_of
 from starcast.errors import EngineError, StarcastError
+from starcast.runtime.backends.base import EngineOptions, GraphFile, Session
 from starcast.runtime.backends.choose import BACKENDS, OUTSIDE
 from starcast.runtime.cuda.driver import Driver, open_driver
 from starcast.runtime.tensorrt.execution import deserialised
@@ -35,12 +37,13 @@ LARGE = 512.0  # a checkerboard of it: its squares are four times what a half ho
 CHANNELS, SIDE = 8, 64
 TARGETS: tuple[str | None, ...] = ("current", None, "sm80", "sm86", "sm89", "sm120")  # None: the library's own
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
-# one layer, in half: y = w x
+# one layer: y = w x
 _PLANES = f"[batch, {CHANNELS}, height, width]"
 PROBE = f"""
 <ir_version: 8, opset_import: ["": 18]>
-probe (float16{_PLANES} x) => (float16{_PLANES} y) {{ y = Conv (x, w) }}
+probe (KIND{_PLANES} x) => (KIND{_PLANES} y) {{ y = Conv (x, w) }}
 """
+KINDS = {"float16": "float16", "float32": "float"}  # numpy's names, ONNX's
 NORM = f"""
 <ir_version: 8, opset_import: ["": 18]>
 norm (float16{_PLANES} x) => (float{_PLANES} y) {{
@@ -125,18 +128,21 @@ def parity(engine: str, precision: str, folder: Path, *, plugin: bool = False) -
     return found.figures
 
 
-def leaks(flavour: str, folder: Path) -> Figures:
-    """10,000 calls over 100 shapes: memory of the card and of the process, once everything has run."""
+def leaks(engine: str, folder: Path) -> Figures:
+    """10,000 calls over 100 shapes: memory of the card and of the process, once everything has run. TensorRT's flavours
+    run a layer in half, other engines, which take a float32 graph, the same in float32."""
+    kind = np.float16 if engine in FLAVOURS else np.float32
+    file = _probe(folder, _draws(0, CHANNELS, CHANNELS, 1, 1).astype(kind))
     driver = open_driver()
-    file = _probe(folder, _draws(0, CHANNELS, CHANNELS, 1, 1))
-    with _engine(flavour, file, "current", ((1, 1), (4, SHAPES))) as session:
+    opened = _engine(engine, file, "current", ((1, 1), (4, SHAPES))) if engine in FLAVOURS else _session(engine, file)
+    with opened as session:
         marks: list[tuple[int, int]] = []
         for call in range(CALLS):
             if call in (CALLS // 10, CALLS - 1):
                 with driver.active():
                     marks.append((driver.memory()[0], peak_rss() or 0))
             side = 1 + call * SHAPES // CALLS if call >= CALLS // 10 else 1 + call % SHAPES
-            session.run({"x": np.zeros((1 + side % 4, CHANNELS, side, side), np.float16)})
+            session.run({"x": np.zeros((1 + side % 4, CHANNELS, side, side), kind)})
     driver.close()
     (card_before, process_before), (card_after, process_after) = marks
     grown = {"card": card_before - card_after, "process": process_after - process_before}
@@ -219,10 +225,11 @@ def spelled_norm(folder: Path, statistics: str) -> Path:
     return file
 
 
-def _probe(folder: Path, weights: NDArray[np.float16]) -> Path:
+def _probe(folder: Path, weights: NDArray[Any]) -> Path:
+    """An ONNX file of the layer, in the weights' type."""
     from onnx import numpy_helper, parser
 
-    model = parser.parse_model(PROBE)
+    model = parser.parse_model(PROBE.replace("KIND", KINDS[weights.dtype.name]))
     model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
     file = folder / "probe.onnx"
     file.write_bytes(model.SerializeToString())
@@ -261,6 +268,20 @@ def _engine(
         raise NotRunError(f"refused: {error}") from error
     yield session
     session.close()
+
+
+@contextmanager
+def _session(engine: str, graph: Path) -> Iterator[Session]:
+    """A session of a float32 graph on another engine for cards. Raises NotRunError where that is absent."""
+    if engine in OUTSIDE:
+        _torch_on_card()  # the backend would run on the processor
+    else:
+        _present(engine)
+    session = engine_of(engine).open(GraphFile(graph), EngineOptions())
+    try:
+        yield session
+    finally:
+        session.close()
 
 
 def _present(engine: str) -> None:
@@ -329,7 +350,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("checkerboard: the Triton kernel", checkerboard_kernel),
     *(Check(f"checkerboard: {flavour} fp16", partial(checkerboard_engine, flavour)) for flavour in FLAVOURS),
-    *(Check(f"leaks: {flavour}", partial(leaks, flavour), 1800) for flavour in FLAVOURS),
+    *(Check(f"leaks: {engine}", partial(leaks, engine), 1800) for engine in (*FLAVOURS, "cuda", *OUTSIDE)),
     Check("compute-sanitizer: the Triton kernel", sanitized, 1800),
     Check("pytest -m gpu", marked_tests, 1800),
 )  # fmt: skip

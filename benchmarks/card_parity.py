@@ -29,7 +29,8 @@ from starcast.train.checkpoint import averaged_networks, read_checkpoint, write_
 from starcast.train.networks.random_weights import random_networks
 from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
 
-BUNDLE, CHECKPOINT, RANDOM_MARK = "bundle", "checkpoint.pt", "random"  # in the folder that all checks share
+# in the folder that all checks share
+BUNDLE, CHECKPOINT, RANDOM_MARK, CACHE = "bundle", "checkpoint.pt", "random", "cache"
 RANDOM = StarGANv2Config(image_size=128, domains=3)
 GATES = {"fp16": FP16_GATE, "bf16": BF16_GATE, "int8": INT8_GATE, "fp8": FP8_GATE}
 STYLE_ERROR = 1e-3  # of styles, which are made in float32, relative to the largest
@@ -76,15 +77,15 @@ def compared(engine: str, precision: str, folder: Path, *, plugin: bool = False)
 
     Raises StarcastError.
     """
-    bundle = folder / BUNDLE
+    bundle, cache = folder / BUNDLE, folder / CACHE  # engines of random weights are nothing for the user's
     form = plugin_form(open_bundle(bundle), precision) if plugin else None
     if engine in FLAVOURS:
         options = BuildOptions(engine=engine, precision=precision, form=form)
-        made = build_engines(bundle, options, say=lambda line: None)
+        made = build_engines(bundle, options, say=lambda line: None, folder=cache)
         if made.failed:
             raise EngineError(made.failed[0])
     networks = averaged_networks(read_checkpoint(folder / CHECKPOINT)).eval()
-    with Translator(bundle, backend=engine, precision=precision, form=form) as translator:
+    with Translator(bundle, backend=engine, precision=precision, form=form, cache=cache) as translator:
         sources = pictures(COUNT, *translator.size, seed=5)
         styles = np.stack([translator.style(number % len(translator.domains), seed=number) for number in range(COUNT)])
         wanted_styles = _styles(networks, translator)

@@ -8,6 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from starcast.benchmarks.card_bars import bar_facts, bar_lines
 from starcast.benchmarks.card_bench import BatchFigure, CardTable
 from starcast.benchmarks.card_method import percentile_ms
 from starcast.benchmarks.measure import Measured, ratio
@@ -32,6 +33,7 @@ METHOD = {
     "of_copy_bandwidth": "what the convolutions of the form taps16 read and write once, in the row's compute time, "
     "beside the best copy within the card, reads and writes counted.",
     "tf32": "off, but for the rows that name it",
+    "bars": "the best of ours beside a peer: paired where the rounds had that batch, else each alone.",
 }
 
 
@@ -59,7 +61,8 @@ def card_text(found: CardTable) -> str:
         if figure.reason is not None
     ]
     unsteady = [f"{row.row.name} never became steady in its warm-up" for row in table.rows if not row.steady]
-    return "\n".join([latency, "", throughput, *remarks(table), *failed, *unsteady])
+    bars = bar_lines(table, found.batches)
+    return "\n".join([latency, "", throughput, *bars, *remarks(table), *failed, *unsteady])
 
 
 def card_title(found: CardTable) -> str:
@@ -88,6 +91,7 @@ def card_record(found: CardTable) -> dict[str, Any]:
             "flop": {name or "plain": flop for name, flop in found.work.flop.items()},
             "numbers_of_convolutions": found.work.numbers,
         },
+        "bars": bar_facts(found.latency, found.batches),
         **table,
     }
 

@@ -43,6 +43,7 @@ class Translator:
         form: str | None = None,
         threads: int | None = None,
         memory: float | None = None,
+        cache: Path | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Raises BundleError, VariantMissingError, MissingExtraError, OptionError or EngineError.
@@ -51,11 +52,12 @@ class Translator:
         takes up to 8 s; `say` gets a line before and one after. `form` leaves the choice among variants of one form.
         `threads` None: as many as this process may use; more than those are not taken. `memory` is the most GiB that
         translating may take beside the weights, by default all that the machine or the container has: batches are cut
-        to it, and pictures that are too large for it are refused.
+        to it, and pictures that are too large for it are refused. `cache`: folder for compiled models, engines and what
+        was measured; None: the user's.
         """
         self.bundle: Bundle = open_bundle(Path(path))
         limit = processor.memory() if memory is None else int(memory * 2**30)
-        options = EngineOptions(threads=granted_threads(threads), memory=limit, say=say)
+        options = EngineOptions(threads=granted_threads(threads), memory=limit, cache=cache, say=say)
         self._frames = opened(self.bundle, backend, precision, form, options, say)
 
     def __enter__(self) -> Self:
@@ -87,7 +89,7 @@ class Translator:
 
     def facts(self) -> dict[str, str]:
         """What a record says of the engine."""
-        return {"name": self.backend, "precision": self.variant.precision, "form": self.variant.form}
+        return {"name": self.backend, "precision": self.variant.arithmetic, "form": self.variant.form}
 
     @property
     def domains(self) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -62,8 +64,14 @@ def test_a_cards_table_record_and_chart_are_written(monkeypatch, tmp_path):
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(bench_module, "opened_subject", Opened)
-    monkeypatch.setattr(module, "measured_on_card", lambda *_, **__: card_table())
     file = tmp_path / "bench.json"
+
+    def measured(*_: Any, keep: Any, **__: Any) -> Any:
+        keep(card_table())
+        assert '"bars"' in file.read_text()  # it is written as it goes
+        return card_table()
+
+    monkeypatch.setattr(module, "measured_on_card", measured)
     result = CliRunner().invoke(bench, [str(tmp_path), "--device", "cuda", "--json", str(file)])
     assert result.exit_code == 0, result.output
     assert "images/s at a batch of" in result.output
@@ -137,8 +145,12 @@ def test_a_whole_bench_with_the_processor_in_the_cards_place(tmp_path, monkeypat
     monkeypatch.setitem(subject_module.CONFIGS, "afhq", (SMALL, ("cat", "dog")))
     rows = ("eager-fp16", "ours-torch-*-fp32", "ours-tensorrt-rtx*")
     options = BenchOptions(config="afhq", rows=rows, batches=("2",), rounds=1)
+    kept: list[dict[str, Any]] = []
     with opened_subject(tmp_path / "kept", options, device="cuda") as subject:
-        record = card_record(measured_on_card(subject, options, method=SHORT))
+        found = measured_on_card(subject, options, method=SHORT, keep=lambda so_far: kept.append(card_record(so_far)))
+    record = card_record(found)
+    # before each row's throughput there is a whole record of what was measured before
+    assert [sum(bool(one["batches"]) for one in part["rows"]) for part in kept] == list(range(len(record["rows"])))
     by_name = {one["name"]: one for one in record["rows"]}
     assert record["rows"][0]["engine"] == "pytorch"
     assert any(name.startswith("starcast on torch") for name in by_name)

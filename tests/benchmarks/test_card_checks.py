@@ -152,6 +152,36 @@ def test_memory_that_each_call_keeps_is_found(card, tmp_path, monkeypatch):
         card_checks.leaks("tensorrt-rtx", tmp_path)
 
 
+def test_the_torch_backend_keeps_nothing_of_calls_and_shapes(card, tmp_path, monkeypatch):
+    monkeypatch.setattr(card_checks, "_torch_on_card", lambda: None)  # the processor stands in for the card
+    monkeypatch.setattr(card_checks, "CALLS", 300)
+    monkeypatch.setattr(card_checks, "SHAPES", 12)
+    figures = card_checks.leaks("torch", tmp_path)
+    assert (figures["calls"], figures["shapes"], figures["card"]) == (300, 12, 0)
+
+
+def test_what_another_engines_calls_keep_is_found(card, tmp_path, monkeypatch):
+    class Engine:
+        def open(self, graph, options):
+            return self
+
+        def run(self, feeds):
+            assert feeds["x"].dtype == np.float32
+            driver = card_checks.open_driver()
+            with driver.active():
+                driver.allocate(100_000)
+
+        def close(self):
+            pass
+
+    monkeypatch.setattr(card_checks, "_present", lambda engine: None)
+    monkeypatch.setattr(card_checks, "engine_of", lambda name: Engine())
+    monkeypatch.setattr(card_checks, "CALLS", 300)
+    monkeypatch.setattr(card_checks, "SHAPES", 4)
+    with pytest.raises(WrongError, match=r"25 MiB of the card"):
+        card_checks.leaks("cuda", tmp_path)
+
+
 def test_a_sanitizer_that_is_not_there_is_no_failure(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(NotRunError, match="compute-sanitizer is not on the path"):
