@@ -76,7 +76,7 @@ def parity_figures(bundle: Bundle) -> list[Figure]:
     """What the export's gates measured: two rows a float32 variant, one for a domain of the others."""
     figures = []
     for variant in bundle.manifest.variants:
-        name = f"{variant.form}, {variant.precision}"
+        name = f"{variant.form}, {variant.arithmetic}"
         if variant.parity is not None:
             figures += _exact_figures(name, variant.parity)
         if variant.quality is not None:

@@ -96,12 +96,12 @@ def bundle_rows(bundle: Bundle, size: tuple[int, int], batch: int, threads: int)
     for variant in bundle.manifest.variants:
         for engine in variant.backends:
             form = f"{variant.form}, one style" if variant.one_style else variant.form
-            name = f"starcast on {SPOKEN.get(engine, engine)}, {form}, {variant.precision}"
+            name = f"starcast on {SPOKEN.get(engine, engine)}, {form}, {variant.arithmetic}"
             reason = _reason_against(engine, variant, size)
             if reason is not None:
                 left_out.append(LeftOut(name=name, reason=reason))
                 continue
-            key = "-".join((OURS, engine, *form.split(", "), variant.precision)).replace(" ", "-")
+            key = "-".join((OURS, engine, *form.split(", "), variant.arithmetic)).replace(" ", "-")
             rows.append(
                 Row(
                     key=key, name=name, engine=engine, precision=variant.precision, form=variant.form,

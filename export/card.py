@@ -96,7 +96,7 @@ def _figures(manifest: Manifest) -> str:
     ]
     for variant in manifest.variants:
         rows.append(
-            f"| {variant.form}, {variant.precision} | {', '.join(variant.backends)} | {variant.flop / 1e9:.2f} | "
+            f"| {variant.form}, {variant.arithmetic} | {', '.join(variant.backends)} | {variant.flop / 1e9:.2f} | "
             f"{variant.bytes / 1e6:.1f} | {_difference(variant)} |"
         )
     parity = next(variant.parity for variant in manifest.variants if variant.parity is not None)

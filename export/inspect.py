@@ -192,6 +192,8 @@ def _variant_facts(variant: Variant, bundle: Bundle) -> Facts:
         "file": variant.file,
         "form": variant.form,
         "precision": variant.precision,
+        "rest": variant.rest,
+        "arithmetic": variant.arithmetic,
         "flop": variant.flop,
         "bytes": variant.bytes,
         "max_batch": variant.max_batch,
@@ -227,7 +229,7 @@ def _variant_lines(variant: Facts) -> list[str]:
     parity, quality = variant["parity"], variant["quality"]
     engines: Mapping[str, str | None] = variant["engines"]
     return [
-        f"{variant['file']}: {variant['form']}, {variant['precision']}, {variant['flop'] / 1e9:.2f} GFLOP a picture, "
+        f"{variant['file']}: {variant['form']}, {variant['arithmetic']}, {variant['flop'] / 1e9:.2f} GFLOP a picture, "
         f"{variant['bytes'] / 1e6:.1f} MB",
         *(_parity_line(parity) if parity else ()),
         *(_quality_lines(quality) if quality else ()),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from starcast.export.flop import count_flop
-from starcast.export.passes.forms import FORMS, REWRITES, Step
+from starcast.export.passes.forms import BESIDE_BF16, FORMS, REWRITES, Step
 from starcast.export.shapes import one_picture
 from starcast.export.working_set import working_bytes
 from starcast.runtime.bundle import Norm
@@ -66,5 +66,6 @@ def list_of_rewrites() -> Iterator[str]:
     """A line a rewrite: its name, what it does, and the forms that it is a part of."""
     width = max(map(len, REWRITES))
     for name, rewrite in REWRITES.items():
-        forms = [form for form, rewrites in FORMS.items() if rewrite in rewrites] or ["any form, for tensorrt"]
+        elsewhere = "int8 beside bf16, for openvino" if rewrite in BESIDE_BF16 else "any form, for tensorrt"
+        forms = [form for form, rewrites in FORMS.items() if rewrite in rewrites] or [elsewhere]
         yield f"{name:<{width}}  {rewrite.summary} ({', '.join(forms)})"

@@ -34,6 +34,7 @@ class Plan:
     one_style: bool = False  # scale and shift as the norms' own inputs: one style for the whole batch
     ncnn: bool = False  # written in ncnn's own form
     precision: str = "fp32"
+    rest: Literal["bf16"] | None = None  # beside int8: see Variant
     # the engine's; and for TensorRT: spelled for its compiler, a node for our kernel, or its own, to compare with
     norms: Literal["native", "fused", "plugin", "unfused"] = "native"
 
@@ -41,7 +42,8 @@ class Plan:
     def name(self) -> str:
         """What its file is called, without a suffix."""
         norms = "" if self.norms == "native" else f"-{self.norms}"
-        return f"{self.form}{norms}{'-one-style' if self.one_style else ''}-{self.precision}"
+        one_style, rest = "-one-style" if self.one_style else "", f"-{self.rest}" if self.rest else ""
+        return f"{self.form}{norms}{one_style}-{self.precision}{rest}"
 
     @property
     def file(self) -> str:

@@ -1,4 +1,5 @@
 """The variants below float32: bf16, which is a hint on the same graph, and int8, which is calibrated and searched.
+OpenVINO's int8 is written twice, with bfloat16 beside the codes for processors that have it and with float32.
 
 Both are judged on pictures that nothing was calibrated on, in the engine that will run them; what is below the gate is
 not written.
@@ -6,32 +7,33 @@ not written.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import onnx_ir as ir
 
-from starcast.export.comparison import Trial
 from starcast.export.judging import Judging
-from starcast.export.passes.forms import apply_form
-from starcast.export.precision.engines import Expected, bf16_quality, quality_on
+from starcast.export.passes.forms import BESIDE_BF16, Step, apply_form, apply_rewrites
+from starcast.export.precision.engines import bf16_quality, quality_on
 from starcast.export.precision.int8 import FASTEST, Int8Options, quantise
 from starcast.export.precision.quality import BF16_GATE, INT8_GATE, check, missing, summary
 from starcast.export.rewrite_report import Cost
 from starcast.export.shapes import one_picture
 from starcast.export.stages import stage
-from starcast.export.variants import PREFERRED, Made, finished
+from starcast.export.variants import PREFERRED, Made, Plan, finished
 from starcast.export.weights import SharedWeights
+from starcast.export.wide_norms import split_wide_norms
 from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, written
+from starcast.runtime.backends.base import EngineOptions
 from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.backends.openvino import lacks
 from starcast.runtime.bundle import WEIGHTS, Quality, Variant
 
 
-@dataclass(frozen=True)
-class _Judged:
+class _Judged(NamedTuple):
     """An int8 graph as it lies in the bundle, and what its engine makes of the gate's pictures."""
 
     made: Made
@@ -49,7 +51,7 @@ def write_precisions(
         made += _bf16(making, variants, judging)
     if "int8" in precisions:
         engines = dict.fromkeys(name for variant in variants for name in variant.backends if name in FASTEST)
-        made += [_int8(making, name, judging) for name in engines]
+        made += [variant for name in engines for variant in _int8(making, name, judging)]
     return tuple(made)
 
 
@@ -77,8 +79,9 @@ def _bf16(making: Making, variants: Sequence[Variant], judging: Judging) -> list
     return made
 
 
-def _int8(making: Making, engine: str, judging: Judging) -> Variant:
-    gate, side, expected = judging.gate(INT8_GATE), making.config.image_size, judging.expected
+def _int8(making: Making, engine: str, judging: Judging) -> list[Variant]:
+    """One search, and a graph of it for each of what the numbers beside the codes may be."""
+    gate, side = judging.gate(INT8_GATE), making.config.image_size
     fastest = FASTEST[engine]
     plan = replace(PREFERRED[engine], form=fastest.form, backends=(engine,), precision="int8")
     options = Int8Options(rules=fastest.rules, gate=gate)
@@ -86,35 +89,60 @@ def _int8(making: Making, engine: str, judging: Judging) -> Variant:
         frame = making.traced.clone()
         steps = tuple(apply_form(frame, plan.form, making.without))
         cost = Cost.of(frame, side)
+        plans = [replace(plan, rest="bf16"), plan] if _may_be_bf16(making, frame, engine) else [plan]
         judged: list[_Judged] = []
 
         def lacking(model: ir.Model) -> float:
-            judged.append(_judged(making, finished(model, plan, steps, side), engine, judging.pictures.gate, expected))
-            return missing(judged[-1].quality, gate)
+            # weights of their own: a runtime that opens a float32 graph should not have to hash them. They take the
+            # place of what an earlier round of the search wrote
+            weights = making.folder / GENERATOR / f"{plan.name}{WEIGHTS}"
+            weights.unlink(missing_ok=True)
+            shared = SharedWeights(weights)
+            judged[:] = [_judged(making, model.clone(), one, steps, shared, judging) for one in plans]
+            return max(missing(one.quality, gate) for one in judged)
 
         result = quantise(frame, one_picture(side), judging.pictures, options, making.progress, lacking)
-    made, path, quality = judged[-1].made, judged[-1].path, judged[-1].quality
-    check(quality, gate, "int8", result.to_blame)
     making.progress(f"  {result.summary('float32')}")
-    making.progress(f"  {summary(quality)}")
-    return Variant(
-        file=path.relative_to(making.folder).as_posix(), backends=(engine,), form=plan.form, precision="int8",
-        condition="style" if made.product is None else "gamma_beta", one_style=plan.one_style, quality=quality,
-        kept=result.kept, flop=cost.flop, bytes=Cost.of(made.frame, side).weights + path.stat().st_size,
-        working=cost.working, rewrites={step.rewrite.name: step.outcome.fired for step in made.steps},
-    )  # fmt: skip
+    variants = []
+    for made, path, quality in judged:
+        check(quality, gate, "int8", result.to_blame)
+        beside = f"  {made.plan.rest} beside it: " if made.plan.rest else "  "
+        making.progress(f"{beside}{summary(quality)}")
+        variants.append(
+            Variant(
+                file=path.relative_to(making.folder).as_posix(), backends=(engine,), form=plan.form, precision="int8",
+                rest=made.plan.rest, condition="style" if made.product is None else "gamma_beta",
+                one_style=plan.one_style, quality=quality, kept=result.kept, flop=cost.flop,
+                bytes=Cost.of(made.frame, side).weights + path.stat().st_size, working=cost.working,
+                rewrites={step.rewrite.name: step.outcome.fired for step in made.steps},
+            )
+        )  # fmt: skip
+    return variants
+
+
+def _may_be_bf16(making: Making, frame: ir.Model, engine: str) -> bool:
+    """Whether bfloat16 may stand beside the codes: where the engine has it, and norms take their means by themselves,
+    in float32. Where they are means of tiles, those are numbers of the graph."""
+    if engine != "openvino" or split_wide_norms(frame.clone(), making.config.image_size):
+        return False
+    reason = lacks("bf16")
+    if reason is not None:
+        making.progress(f"int8 with bf16 beside it is left out, as nothing here can measure it: {reason}")
+    return reason is None
 
 
 def _judged(
-    making: Making, made: Made, engine: str, trials: Mapping[str, Sequence[Trial]], expected: Expected
+    making: Making, frame: ir.Model, plan: Plan, steps: tuple[Step, ...], weights: SharedWeights, judging: Judging
 ) -> _Judged:
-    """The graph written, in place of what an earlier round of the search wrote, and measured in its engine."""
-    # weights of its own: a runtime that opens a float32 graph should not have to hash them
-    weights = making.folder / GENERATOR / f"{made.plan.name}{WEIGHTS}"
-    weights.unlink(missing_ok=True)
-    path = written(making, made, SharedWeights(weights))
-    quality = quality_on([BACKENDS[engine]], path, "int8", trials, expected, _product(making, made))
-    return _Judged(made, path, quality)
+    """A graph in codes, finished in place, written, and measured in its engine."""
+    if plan.rest is not None:
+        steps += tuple(apply_rewrites(frame, BESIDE_BF16, making.without))
+    made = finished(frame, plan, steps, making.config.image_size)
+    path = written(making, made, weights)
+    options = EngineOptions(precision=plan.precision, rest=plan.rest)
+    [engine] = (BACKENDS[name] for name in plan.backends)
+    trials, expected = judging.pictures.gate, judging.expected
+    return _Judged(made, path, quality_on([engine], path, options, trials, expected, _product(making, made)))
 
 
 def _product(making: Making, made: Made) -> Path | None:

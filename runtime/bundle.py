@@ -114,8 +114,8 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer that a quantised variant leaves in float32, or in fp16 where the variant is TensorRT's: its share of the
-    FLOP, and the PSNR that it brings (dB, on the pictures of the search, on top of the layers kept before it)."""
+    """A layer that a quantised variant leaves in float32, in its `rest`, or in fp16 where it is TensorRT's: its share
+    of the FLOP, and the PSNR that it brings (dB, on the pictures of the search, on top of those kept before it)."""
 
     layer: str
     flop_share: float
@@ -145,6 +145,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     backends: tuple[str, ...]
     form: str
     precision: str
+    rest: Literal["bf16"] | None = None  # what an engine is to take the float32 beside int8's codes for; None: as it is
     condition: Literal["style", "gamma_beta"] = "style"
     one_style: bool = False
     max_batch: Positive | None = None  # None: any
@@ -157,6 +158,11 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int  # of the graph and the weights that it reads
     working: int | None = None  # bytes of its values that are alive at once, for a picture at the trained size
     rewrites: dict[str, int] = {}  # exact rewrites by name, and how often each was applied
+
+    @property
+    def arithmetic(self) -> str:
+        """`int8`, or `int8+bf16`."""
+        return self.precision if self.rest is None else f"{self.precision}+{self.rest}"
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,10 +230,14 @@ class Bundle:
         return sum(self._facts(file).bytes for file in (name, *self._weights_of(PurePosixPath(name))))
 
     def _weights_of(self, graph: PurePosixPath) -> list[str]:
-        """A file of the graph's own name, where there is one; else what the ONNX graphs of its folder share."""
-        own = str(graph.with_suffix(NCNN_WEIGHTS if graph.suffix == NCNN_GRAPH else WEIGHTS))
-        if own in self.manifest.files or graph.suffix == NCNN_GRAPH:
-            return [own]
+        """A file of the graph's own name, or of that before its last dash, where there is one (the same weights with
+        another `rest`); else what the ONNX graphs of its folder share."""
+        if graph.suffix == NCNN_GRAPH:
+            return [str(graph.with_suffix(NCNN_WEIGHTS))]
+        for stem in (graph.stem, graph.stem.rpartition("-")[0]):
+            own = str(graph.with_name(f"{stem}{WEIGHTS}"))
+            if own in self.manifest.files:
+                return [own]
         files = map(PurePosixPath, sorted(self.manifest.files))
         return [str(file) for file in files if file.parent == graph.parent and file.suffix == WEIGHTS]
 

@@ -74,8 +74,9 @@ class Frames:
             path, digest = self._bundle.graph(graph)
             file = GraphFile(path, digest, self._bundle.graph_bytes(graph), self._bundle.path)
             # styles are made once and cost nothing beside a picture: their graphs stay exact
-            precision = self.variant.precision if graph == self.variant.file else "fp32"
-            self._sessions[graph] = self.engine.open(file, replace(self._options, precision=precision))
+            main = graph == self.variant.file
+            precision, rest = (self.variant.precision, self.variant.rest) if main else ("fp32", None)
+            self._sessions[graph] = self.engine.open(file, replace(self._options, precision=precision, rest=rest))
         return self._sessions[graph]
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Forms of a frame graph: which exact rewrites make each, in order; and those that TensorRT's graphs get besides.
+"""Forms of a frame graph: which exact rewrites make each, in order; and those that some engines' graphs get besides.
 
 What pays where, and the figures behind it: `benchmarks/results/forms.json`.
 """
@@ -14,6 +14,7 @@ import onnx_ir as ir
 from starcast.errors import OptionError
 from starcast.export.passes.byte_range import ScaleIntoFirst, ScaleIntoLast
 from starcast.export.passes.dead_biases import drop_dead_biases
+from starcast.export.passes.grouped_boxes import group_boxes
 from starcast.export.passes.last_sums import sum_last_convolutions
 from starcast.export.passes.pooled_shortcuts import PooledIn4, PooledInFirst
 from starcast.export.passes.product_sums import sum_style_products
@@ -60,6 +61,7 @@ BYTE_RANGE = _rules("byte-range", "0..255 <-> -1..1 into the first and last weig
 POOLED_SHORTCUT = Rewrite("pooled-shortcut", "mean and 1x1: one 2x2 or 4x4 with stride 2", _pool_shortcuts)
 STYLE_SUMS = Rewrite("style-sums", "the style's matrix product as sums of products", sum_style_products)
 LAST_SUM = Rewrite("last-sum", "the last 1x1 convolution as sums over channels", sum_last_convolutions)
+GROUPED_BOXES = Rewrite("grouped-boxes", "2x2 means as convolutions of one channel each", group_boxes)
 
 _FIRST = (DEAD_BIASES, ONE_PLUS_GAMMA, STYLE_PRODUCTS, SHORTCUT)
 _LAST = (RESIDUAL_SCALE, BYTE_RANGE)
@@ -72,8 +74,10 @@ FORMS: Mapping[str, tuple[Rewrite, ...]] = {
 }
 # TensorRT's graphs get the first two behind those of any form, and the last where norms have been spelled
 TENSORRT = (POOLED_SHORTCUT, STYLE_SUMS)
+# OpenVINO's in int8, behind the codes, where bfloat16 is beside them
+BESIDE_BF16 = (GROUPED_BOXES,)
 REWRITES: Mapping[str, Rewrite] = {
-    rewrite.name: rewrite for rewrites in (*FORMS.values(), TENSORRT, (LAST_SUM,)) for rewrite in rewrites
+    rewrite.name: rewrite for rewrites in (*FORMS.values(), TENSORRT, (LAST_SUM,), BESIDE_BF16) for rewrite in rewrites
 }
 
 

@@ -32,24 +32,24 @@ def translated_in_float32(model: ir.Model, trials: Mapping[str, Sequence[Trial]]
 def quality_on(
     backends: Sequence[Backend],
     graph: Path,
-    precision: str,
+    options: EngineOptions,
     trials: Mapping[str, Sequence[Trial]],
     expected: Expected,
     product: Path | None = None,
 ) -> Quality:
-    """The worst of several engines' qualities; `product` makes scales and shifts of styles for a graph that takes
-    those. Raises EngineError where an engine cannot run the graph."""
+    """The worst of several engines' qualities with those options; `product` makes scales and shifts of styles for a
+    graph that takes those. Raises EngineError where an engine cannot run the graph."""
     measured = []
     for backend in backends:
-        with _opened(backend, graph, precision, product) as translate:
+        with _opened(backend, graph, options, product) as translate:
             measured.append(measure(translate, expected, trials))
     return reduce(worse_of, measured)
 
 
 @contextmanager
-def _opened(backend: Backend, graph: Path, precision: str, product: Path | None) -> Iterator[Translate]:
+def _opened(backend: Backend, graph: Path, options: EngineOptions, product: Path | None) -> Iterator[Translate]:
     scales = open_session(product) if product is not None else None
-    session = backend.open(GraphFile(graph), EngineOptions(precision=precision))
+    session = backend.open(GraphFile(graph), options)
 
     def translate(trial: Trial) -> NDArray[np.uint8]:
         if scales is None:
@@ -83,4 +83,4 @@ def bf16_quality(
     backend = OpenVINO()
     if backend.absent() is not None or lacks("bf16") is not None:
         return None
-    return quality_on([backend], graph, "bf16", trials, expected, product)
+    return quality_on([backend], graph, EngineOptions(precision="bf16"), trials, expected, product)

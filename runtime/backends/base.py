@@ -18,11 +18,12 @@ Arrays = Mapping[str, NDArray[Any]]
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
     """How an engine runs. `threads` None: as many as the process may use (affinity and container quota). `memory` is
-    the most bytes that translating one batch may take; None: any."""
+    the most bytes that translating one batch may take; None: any. `precision` and `rest` are the variant's."""
 
     threads: int | None = None
     memory: int | None = None
     precision: str = "fp32"
+    rest: str | None = None
     cache: Path | None = None  # folder for compiled models; None: the user's cache
     say: Callable[[str], None] = lambda line: None  # gets what is worth knowing, as a sentence
 

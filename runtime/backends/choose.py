@@ -60,7 +60,7 @@ class Candidate:
     @property
     def name(self) -> str:
         """`openvino taps9`, `openvino phases int8`."""
-        precision = () if self.variant.precision == EXACT else (self.variant.precision,)
+        precision = () if self.variant.precision == EXACT else (self.variant.arithmetic,)
         return " ".join((self.backend.name, self.variant.form, *precision))
 
 

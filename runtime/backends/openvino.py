@@ -69,7 +69,7 @@ class OpenVINO(Backend):
     def supports(self, variant: Variant) -> str | None:
         if self.name not in variant.backends:
             return f"{variant.file} was not made for {self.name}"
-        return lacks(variant.precision)
+        return lacks(variant.precision, variant.rest)
 
     def version(self) -> str:
         return str(engine().__version__).partition("-")[0]
@@ -92,16 +92,16 @@ class OpenVINO(Backend):
 
     def open(self, graph: GraphFile, options: EngineOptions) -> Session:
         path = graph.path
-        lacking = lacks(options.precision)
+        lacking = lacks(options.precision, options.rest)
         if lacking is not None:
             raise EngineError(f"{path} cannot be run in {options.precision} here ({lacking}): use --precision fp32")
         return OpenVINOSession(path, options)
 
 
-def lacks(precision: str) -> str | None:
-    """Why this processor cannot run a graph in that precision with OpenVINO, or None. Without the instructions the
+def lacks(*precisions: str | None) -> str | None:
+    """Why this processor cannot run a graph in those precisions with OpenVINO, or None. Without the instructions the
     engine would do it in float32, and nobody would know."""
-    if precision != "bf16" or "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+    if "bf16" not in precisions or "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     return f"{processor().name} has no bfloat16 arithmetic"
 
@@ -166,7 +166,7 @@ def _settings(options: EngineOptions) -> dict[str, Any]:
     if threads is not None:  # without it OpenVINO counts the machine's cores, whatever the container's quota
         settings["INFERENCE_NUM_THREADS"] = threads
     # what a graph leaves open: without it float32 silently becomes bfloat16 on processors with AMX
-    settings["INFERENCE_PRECISION_HINT"] = "bf16" if options.precision == "bf16" else "f32"
+    settings["INFERENCE_PRECISION_HINT"] = "bf16" if "bf16" in (options.precision, options.rest) else "f32"
     return settings
 
 

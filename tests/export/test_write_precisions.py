@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 from PIL import Image
+from small_graphs import operators
 
 from starcast.errors import OptionError, ParityError
+from starcast.export import wide_norms, write_precisions
 from starcast.export.options import ExportOptions
 from starcast.export.write import export_bundle
+from starcast.runtime.backends import openvino
 from starcast.runtime.backends.openvino import lacks
 from starcast.runtime.translator import Translator
 
@@ -40,7 +45,8 @@ def test_an_export_with_pictures_holds_every_precision_and_its_figures(small_che
     lines: list[str] = []
     bundle = export_bundle(small_checkpoint, tmp_path / "model", asked(pictures, min_psnr=20), lines.append)
     by_precision = {name: [v for v in bundle.manifest.variants if v.precision == name] for name in ("bf16", "int8")}
-    assert [variant.backends for variant in by_precision["int8"]] == [("openvino",), ("onnxruntime",)]
+    beside = [] if lacks("bf16") else [("openvino", "bf16")]
+    assert [(*v.backends, v.rest) for v in by_precision["int8"]] == [*beside, ("openvino", None), ("onnxruntime", None)]
     assert bool(by_precision["bf16"]) == (lacks("bf16") is None)
     for variant in [*by_precision["bf16"], *by_precision["int8"]]:
         assert variant.quality is not None
@@ -56,6 +62,48 @@ def test_an_export_with_pictures_holds_every_precision_and_its_figures(small_che
                 style = translator.style(domain=0, seed=1)
                 made[precision] = translator(source, style)
         assert 0 < np.abs(made["int8"].astype(int) - made["fp32"]).mean() < 20
+
+
+@pytest.mark.skipif(lacks("bf16") is not None, reason="this processor has no bfloat16")
+def test_int8_with_bf16_beside_it_has_no_pools_and_the_weights_of_the_other(small_checkpoint, tmp_path, pictures):
+    options = replace(asked(pictures, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
+    bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
+    both, alone = (variant for variant in bundle.manifest.variants if variant.precision == "int8")
+    assert (both.arithmetic, alone.arithmetic) == ("int8+bf16", "int8")
+    left, pools = (operators(ir.load(bundle.path / variant.file))["AveragePool"] for variant in (both, alone))
+    assert (left, both.rewrites["grouped-boxes"]) == (0, pools)
+    assert pools > 0
+    assert "grouped-boxes" not in alone.rewrites
+    assert sorted(file.name for file in (bundle.path / "generator").glob("*int8*.data")) == ["taps9-int8.data"]
+    with Translator(bundle.path, backend="openvino", precision="int8") as translator:
+        assert translator.variant.file == both.file
+
+
+def test_where_nothing_has_bf16_int8_is_written_beside_float32(small_checkpoint, tmp_path, pictures, monkeypatch):
+    monkeypatch.setattr(write_precisions, "lacks", lambda _: "an old processor has no bfloat16 arithmetic")
+    lines: list[str] = []
+    options = replace(asked(pictures, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
+    bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lines.append)
+    assert [v.rest for v in bundle.manifest.variants if v.precision == "int8"] == [None]
+    assert any("int8 with bf16 beside it is left out" in line and "an old processor" in line for line in lines)
+
+
+def test_a_bundle_with_bf16_beside_int8_runs_in_int8_without_it(small_checkpoint, tmp_path, pictures, monkeypatch):
+    options = replace(asked(pictures, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
+    bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
+    monkeypatch.setattr(openvino, "lacks", lambda *kinds: "it has none" if "bf16" in kinds else None)
+    with Translator(bundle.path, backend="openvino", precision="int8") as translator:
+        assert translator.variant.arithmetic == "int8"
+        assert translator(np.zeros((1, 32, 32, 3), np.uint8), translator.style(domain=0, seed=1)).any()
+
+
+def test_norms_whose_means_are_taken_by_tiles_keep_float32_beside_int8(
+    small_checkpoint, tmp_path, pictures, monkeypatch
+):
+    monkeypatch.setattr(wide_norms, "WIDE", 16)  # as if the network were trained at sixteen times its size
+    options = replace(asked(pictures, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
+    bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
+    assert [v.rest for v in bundle.manifest.variants if v.precision == "int8"] == [None]
 
 
 def test_below_the_gate_nothing_is_written_and_the_layers_to_blame_are_named(small_checkpoint, tmp_path, pictures):

@@ -204,7 +204,9 @@ def test_the_weights_beside_a_graph_are_checked_and_count_in_its_digest(bundle):
         open_bundle(bundle).graph(GENERATOR)
 
 
-@pytest.mark.parametrize(("graph", "own"), [(GENERATOR, "generator/plain-fp32.data"), ("a/b.param", "a/b.bin")])
+@pytest.mark.parametrize(("graph", "own"), [
+    (GENERATOR, "generator/plain-fp32.data"), ("a/b-int8-bf16.onnx", "a/b-int8.data"), ("a/b.param", "a/b.bin"),
+])  # fmt: skip
 def test_weights_of_a_graphs_own_name_are_the_only_ones_that_it_needs(bundle, graph, own):
     def facts(name: str) -> dict[str, object]:
         (bundle / name).parent.mkdir(exist_ok=True)

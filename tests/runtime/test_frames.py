@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from starcast.runtime.backends.base import EngineOptions, GraphFile
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.frames import Frames
@@ -13,10 +15,10 @@ class Recorder:
     name, on_card = "recorder", False
 
     def __init__(self) -> None:
-        self.opened: list[tuple[GraphFile, str]] = []
+        self.opened: list[tuple[GraphFile, str, str | None]] = []
 
     def open(self, graph: GraphFile, options: EngineOptions) -> object:
-        self.opened.append((graph, options.precision))
+        self.opened.append((graph, options.precision, options.rest))
         return object()
 
 
@@ -29,4 +31,12 @@ def test_an_engine_learns_the_hash_the_size_and_the_bundle_of_a_graph(tiny_bundl
     expected = [
         GraphFile(*bundle.graph(name), bundle.graph_bytes(name), tiny_bundle) for name in (variant.file, "mapping.onnx")
     ]
-    assert engine.opened == [(expected[0], "fp32"), (expected[1], "fp32")]
+    assert engine.opened == [(expected[0], "fp32", None), (expected[1], "fp32", None)]
+
+
+def test_what_stands_beside_codes_is_said_of_the_frame_graph_alone(tiny_bundle):
+    bundle = open_bundle(tiny_bundle)
+    variant = msgspec.structs.replace(bundle.manifest.variants[0], precision="int8", rest="bf16")
+    engine = Recorder()
+    Frames(bundle, engine, variant, EngineOptions()).session("mapping.onnx")
+    assert [kinds for _, *kinds in engine.opened] == [["int8", "bf16"], ["fp32", None]]

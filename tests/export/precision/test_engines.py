@@ -22,7 +22,7 @@ def test_float32_is_as_good_as_float32_on_every_engine(rewritten, drawn, tmp_pat
     model = rewritten("taps9")
     ir.save(model, tmp_path / "graph.onnx")
     expected = translated_in_float32(model, drawn.gate)
-    found = quality_on([OnnxRuntime(), OpenVINO()], tmp_path / "graph.onnx", "fp32", drawn.gate, expected)
+    found = quality_on([OnnxRuntime(), OpenVINO()], tmp_path / "graph.onnx", EngineOptions(), drawn.gate, expected)
     assert set(found.domains) == set(drawn.gate)
     # the engines' bytes differ by at most 1, and seldom
     assert min(domain.psnr_worst for domain in found.domains.values()) > 48.1
@@ -36,7 +36,7 @@ def test_a_graph_that_takes_scales_and_shifts_is_given_them(rewritten, drawn, tm
     ir.save(model, tmp_path / "graph.onnx")
     ir.save(product, tmp_path / "product.onnx")
     files = tmp_path / "graph.onnx", tmp_path / "product.onnx"
-    found = quality_on([OnnxRuntime()], files[0], "fp32", drawn.gate, expected, files[1])
+    found = quality_on([OnnxRuntime()], files[0], EngineOptions(), drawn.gate, expected, files[1])
     assert min(domain.psnr_worst for domain in found.domains.values()) > 48.1
 
 

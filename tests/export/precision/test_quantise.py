@@ -26,6 +26,7 @@ from starcast.export.precision.quantise import (
     make_recipe,
     quantised,
 )
+from starcast.runtime.backends.base import EngineOptions
 from starcast.runtime.backends.onnxruntime import OnnxRuntime
 from starcast.runtime.backends.openvino import OpenVINO
 
@@ -181,7 +182,8 @@ def test_engines_are_equally_near_to_float32(in_integers, drawn, tmp_path, form,
     model, _, made = in_integers(form, outputs=outputs)
     ir.save(made, tmp_path / "int8.onnx")
     expected = translated_in_float32(model, drawn.gate)
-    one, other = (quality_on([engine], tmp_path / "int8.onnx", "int8", drawn.gate, expected) for engine in ENGINES)
+    options = EngineOptions(precision="int8")
+    one, other = (quality_on([engine], tmp_path / "int8.onnx", options, drawn.gate, expected) for engine in ENGINES)
     for domain, ours in one.domains.items():
         assert ours.psnr_mean == pytest.approx(other.domains[domain].psnr_mean, abs=0.7)
 

@@ -1,0 +1,71 @@
+"""Means of 2x2 squares, as convolutions of each channel with itself: for OpenVINO beside codes in bfloat16.
+
+    AveragePool2x2(x)  ->  Conv2x2(x, 1/4 in each tap), one group a channel
+
+A convolution rounds what it gives to the codes of the next one in the same pass, which a pool leaves to a pass of its
+own; and it takes maps in the order of the convolutions around it, where a pool between bfloat16 and an integer engine's
+float32 has them sorted into blocks and back again. AFHQ's generator at 256 px, two Zen 4 cores: int8 81 ms with
+pools and float32, 79 with pools and bfloat16, 74 with this and bfloat16; with this and float32 86.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import ShapeInferencePass
+
+from starcast.export.constants import add_constant
+from starcast.export.passes.rule import Outcome
+
+_KEPT = ("strides", "pads")  # of the attributes: they say the same of both
+
+
+def group_boxes(model: ir.Model) -> Outcome:
+    """Rewrite the pools of a frame graph, in place."""
+    if not any(node.op_type == "AveragePool" for node in model.graph):
+        return Outcome(0)
+    inferred = model.clone()
+    ShapeInferencePass()(inferred)
+    fired, declined = 0, []
+    for pool, twin in zip(tuple(model.graph), inferred.graph, strict=True):
+        if pool.op_type != "AveragePool":
+            continue
+        channels = _channels(twin.outputs[0])
+        reason = _refusal(pool) or ("nothing tells its channels" if channels is None else None)
+        if channels is None or reason is not None:
+            declined.append(f"{pool.name}: {reason}")
+        else:
+            _replace(model.graph, pool, channels)
+            fired += 1
+    return Outcome(fired, tuple(declined))
+
+
+def _channels(value: ir.Value) -> int | None:
+    dim = value.shape[1] if value.shape is not None else None
+    return dim if isinstance(dim, int) else None
+
+
+def _refusal(pool: ir.Node) -> str | None:
+    given = pool.attributes
+    if list(given.get_ints("kernel_shape", [])) != [2, 2]:
+        return "its squares are not 2x2"
+    if any(step != 1 for step in given.get_ints("dilations", [1])):
+        return "its squares have gaps"
+    if given.get_string("auto_pad", "NOTSET") != "NOTSET":
+        return "it pads by itself (auto_pad)"
+    if given.get_int("ceil_mode", 0):
+        return "its last squares may lie outside (ceil_mode)"
+    if any(given.get_ints("pads", [0])) and not given.get_int("count_include_pad", 0):
+        return "its border is not counted in the mean"
+    return None
+
+
+def _replace(graph: ir.Graph, pool: ir.Node, channels: int) -> None:
+    quarters = add_constant(graph, f"quarters.{channels}", np.full((channels, 1, 2, 2), 0.25, np.float32))
+    kept = {name: list(pool.attributes.get_ints(name)) for name in _KEPT if name in pool.attributes}
+    box = ir.node("Conv", [pool.inputs[0], quarters], {"group": channels, **kept}, name=pool.name)
+    old, new = pool.outputs[0], box.outputs[0]
+    new.name, new.type, new.shape = old.name, old.type, old.shape
+    graph.insert_before(pool, box)
+    old.replace_all_uses_with(new, replace_graph_outputs=True)
+    graph.remove(pool, safe=True)
