@@ -18,8 +18,9 @@ import onnx_ir as ir
 from starcast.export.judging import Judging
 from starcast.export.passes.forms import BESIDE_BF16, Step, apply_form, apply_rewrites
 from starcast.export.precision.engines import bf16_quality, quality_on
-from starcast.export.precision.int8 import FASTEST, Int8Options, quantise
+from starcast.export.precision.int8 import FASTEST, Int8Form, Int8Options, quantise
 from starcast.export.precision.quality import BF16_GATE, INT8_GATE, check, missing, summary
+from starcast.export.precision.quantise import drop_output_codes
 from starcast.export.rewrite_report import Cost
 from starcast.export.shapes import one_picture
 from starcast.export.stages import stage
@@ -98,7 +99,7 @@ def _int8(making: Making, engine: str, judging: Judging) -> list[Variant]:
             weights = making.folder / GENERATOR / f"{plan.name}{WEIGHTS}"
             weights.unlink(missing_ok=True)
             shared = SharedWeights(weights)
-            judged[:] = [_judged(making, model.clone(), one, steps, shared, judging) for one in plans]
+            judged[:] = [_judged(making, _beside(model, one, fastest), one, steps, shared, judging) for one in plans]
             return max(missing(one.quality, gate) for one in judged)
 
         result = quantise(frame, one_picture(side), judging.pictures, options, making.progress, lacking)
@@ -118,6 +119,14 @@ def _int8(making: Making, engine: str, judging: Judging) -> list[Variant]:
             )
         )  # fmt: skip
     return variants
+
+
+def _beside(model: ir.Model, plan: Plan, fastest: Int8Form) -> ir.Model:
+    """A copy of a graph in codes with what the plan has beside them."""
+    made = model.clone()
+    if plan.rest is None:
+        drop_output_codes(made, fastest.unrounded)
+    return made
 
 
 def _may_be_bf16(making: Making, frame: ir.Model, engine: str) -> bool:

@@ -2,9 +2,10 @@
 
     Conv(x, W)  ->  Conv(Dequantize(Quantize(x)), Dequantize(W8))
 
-What comes out is float32 again: norms, sums, the residual stream, means and enlargements never see a code. OpenVINO
-takes such a convolution as one in integers. ONNX Runtime does only where the output is rounded to codes as well
-(`outputs`), and never a transposed one: it needs the form `phases`.
+What comes out is float32 again: norms, sums, the residual stream and means never see a code. OpenVINO takes such a
+convolution as one in integers; of a transposed one it makes float32 alone, also where bfloat16 is beside it, so that
+codes there (`outputs`) are a quarter of what has to be written, sorted and read. ONNX Runtime has integers only where
+outputs are rounded, and never a transposed one: it needs the form `phases`.
 
 Weights use 129 codes of the 256. Processors without VNNI add pairs of products u8 * s8 in 16 bits, which saturate:
 2 * 255 * 64 < 2**15 does not, so a graph gives the same picture on every processor.
@@ -40,14 +41,14 @@ _CUTS = np.linspace(0.6, 1, 17)  # where a channel's range may end, as parts of 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """What an engine asks of codes. `largest`: of a weight's. `inputs`: their type for what a convolution reads, with
-    the zero at 0 where it is signed. `outputs`: what convolutions give is rounded as well. `biases`: are int32.
+    the zero at 0 where it is signed. `outputs`: the operators whose results are rounded as well. `biases`: are int32.
     `transposed`: so are transposed convolutions. `least_channels`: in and out, of a convolution that is worth codes.
     `half`: scales are numbers that float16 has, for a graph that becomes one of float16. `opset`: the least that has
     such codes."""
 
     largest: int = LARGEST
     inputs: np.dtype[Any] = UINT8
-    outputs: bool = False
+    outputs: tuple[str, ...] = ()
     biases: bool = True
     transposed: bool = True
     least_channels: int = 1
@@ -100,7 +101,7 @@ def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial
     # OpenVINO has transposed convolutions in integers only for inputs whose zero is the code 0.
     centred = {_name(node, 0) for node in nodes if node.op_type == "ConvTranspose" and rules.inputs == UINT8}
     given = dict.fromkeys(_name(node, 0) for node in nodes)
-    made = dict.fromkeys(str(node.outputs[0].name) for node in nodes) if rules.outputs else {}
+    made = dict.fromkeys(str(node.outputs[0].name) for node in nodes if node.op_type in rules.outputs)
     observed = observe(model, (*given, *made), trials)
     grids = {name: best_grid(observed[name], INT8 if name in centred else rules.inputs) for name in given}
     return Recipe(
@@ -163,6 +164,25 @@ def quantised(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) -> ir.Mo
                 reader.replace_input_with(index, again.outputs[0])
     RemoveUnusedNodesPass()(made)
     return made
+
+
+def drop_output_codes(model: ir.Model, operators: Sequence[str]) -> int:
+    """What these operators give is not rounded any more, in place; gives how many."""
+    found = 0
+    for node in model.graph:
+        rounded = _read_as(node.outputs[0], "QuantizeLinear") if node.op_type in operators else None
+        again = _read_as(rounded.outputs[0], "DequantizeLinear") if rounded is not None else None
+        if again is not None:
+            again.outputs[0].replace_all_uses_with(node.outputs[0])
+            found += 1
+    RemoveUnusedNodesPass()(model)
+    return found
+
+
+def _read_as(value: ir.Value, operator: str) -> ir.Node | None:
+    """The only reader of a value, where it is such a node."""
+    readers = [node for node, _ in value.uses()]
+    return readers[0] if len(readers) == 1 and readers[0].op_type == operator else None
 
 
 def _nodes(model: ir.Model, layers: Iterable[Layer]) -> list[ir.Node]:
