@@ -179,22 +179,15 @@ def test_the_graph_that_is_given_stays_as_it_was(rewritten, in_integers):
     assert operators(made)["QuantizeLinear"] > 0
 
 
-@pytest.mark.parametrize(("form", "outputs"), [("taps9", ()), ("taps16", ()), ("phases", ("Conv",))])
-def test_engines_are_equally_near_to_float32(in_integers, drawn, tmp_path, form, outputs):
+@pytest.mark.parametrize(("form", "outputs", "grouped"), [
+    ("taps9", (), False), ("taps16", (), False), ("phases", ("Conv",), False),
+    ("taps9", ("ConvTranspose",), True),  # OpenVINO's pools would round the mean of codes to codes again
+])  # fmt: skip
+def test_engines_are_equally_near_to_float32(in_integers, drawn, tmp_path, form, outputs, grouped):
     # Not equal to each other: a sum that lies between two codes goes to either, with the order of its additions.
     model, _, made = in_integers(form, outputs=outputs)
-    ir.save(made, tmp_path / "int8.onnx")
-    expected = translated_in_float32(model, drawn.gate)
-    options = EngineOptions(precision="int8")
-    one, other = (quality_on([engine], tmp_path / "int8.onnx", options, drawn.gate, expected) for engine in ENGINES)
-    for domain, ours in one.domains.items():
-        assert ours.psnr_mean == pytest.approx(other.domains[domain].psnr_mean, abs=0.7)
-
-
-def test_with_grouped_boxes_openvino_rounds_nothing_but_what_it_is_told_to(in_integers, drawn, tmp_path):
-    # its pools round the mean of codes to codes again
-    model, _, made = in_integers("taps9", outputs=("ConvTranspose",))
-    assert group_boxes(made).fired > 0
+    if grouped:
+        assert group_boxes(made).fired > 0
     ir.save(made, tmp_path / "int8.onnx")
     expected = translated_in_float32(model, drawn.gate)
     options = EngineOptions(precision="int8")
