@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
 
 from starcast.benchmarks import held_to_avx2 as module
-from starcast.benchmarks.held_to_avx2 import held, held_copy, held_to_avx2
+from starcast.benchmarks.held_to_avx2 import held, held_copy, held_to_avx2, keeps_vnni
 from starcast.errors import EngineError
 from starcast.runtime.processor import processor
 
@@ -56,17 +57,40 @@ def test_a_package_that_is_not_there_or_asks_nothing_is_refused(tmp_path, monkey
         held_copy("quiet", tmp_path / "copy")
 
 
+@pytest.fixture
+def without_amx(monkeypatch):
+    monkeypatch.setattr(module, "processor", lambda: replace(processor(), instruction_sets=("AVX2",)))
+
+
+def test_a_processor_with_amx_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "processor", lambda: replace(processor(), instruction_sets=("AVX2", "AMX")))
+    result = CliRunner().invoke(held_to_avx2, [str(tmp_path)])
+    assert result.exit_code == 1
+    assert "this processor has AMX" in result.output
+
+
+@pytest.mark.usefixtures("without_amx")
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_command_says_what_a_copy_keeps(tmp_path, monkeypatch, kept):
+    monkeypatch.setattr(module, "PACKAGES", ())
+    monkeypatch.setattr(module, "keeps_vnni", lambda: kept)
+    result = CliRunner().invoke(held_to_avx2, [str(tmp_path)])
+    assert ("AVX-VNNI" in result.stderr) is kept
+    assert "AVX-VNNI" not in result.stdout  # which is to be exported
+
+
+@pytest.mark.usefixtures("without_amx")
 def test_the_command_ends_with_the_variables_to_set(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "PACKAGES", ())
     result = CliRunner().invoke(held_to_avx2, [str(tmp_path)])
     assert result.exit_code == 0
-    assert result.output.split()[0] == f"PYTHONPATH={tmp_path}"
-    assert "ONEDNN_MAX_CPU_ISA=AVX2" in result.output
+    assert result.stdout.split()[0] == f"PYTHONPATH={tmp_path}"
+    assert "ONEDNN_MAX_CPU_ISA=AVX2" in result.stdout
 
 
 @pytest.mark.skipif(
-    not sys.platform.startswith("linux") or "VNNI" not in processor().instruction_sets,
-    reason="only a processor with VNNI shows whether ONNX Runtime does without it",
+    not sys.platform.startswith("linux") or "VNNI" not in processor().instruction_sets or keeps_vnni(),
+    reason="only a processor with AVX-512's VNNI, and not AVX's, shows whether ONNX Runtime does without it",
 )
 def test_onnx_runtime_does_without_vnni_when_it_is_held(tmp_path):
     assert held_copy("onnxruntime", tmp_path) > 0
