@@ -18,7 +18,7 @@ import onnx_ir as ir
 from starcast.export.judging import Judging
 from starcast.export.passes.forms import BESIDE_BF16, Step, apply_form, apply_rewrites
 from starcast.export.precision.engines import bf16_quality, quality_on
-from starcast.export.precision.int8 import FASTEST, Int8Form, Int8Options, quantise
+from starcast.export.precision.int8 import FASTEST, Int8Options, quantise
 from starcast.export.precision.quality import BF16_GATE, INT8_GATE, check, missing, summary
 from starcast.export.precision.quantise import drop_output_codes
 from starcast.export.rewrite_report import Cost
@@ -99,7 +99,7 @@ def _int8(making: Making, engine: str, judging: Judging) -> list[Variant]:
             weights = making.folder / GENERATOR / f"{plan.name}{WEIGHTS}"
             weights.unlink(missing_ok=True)
             shared = SharedWeights(weights)
-            judged[:] = [_judged(making, _beside(model, one, fastest), one, steps, shared, judging) for one in plans]
+            judged[:] = [_judged(making, model.clone(), one, steps, shared, judging) for one in plans]
             return max(missing(one.quality, gate) for one in judged)
 
         result = quantise(frame, one_picture(side), judging.pictures, options, making.progress, lacking)
@@ -121,14 +121,6 @@ def _int8(making: Making, engine: str, judging: Judging) -> list[Variant]:
     return variants
 
 
-def _beside(model: ir.Model, plan: Plan, fastest: Int8Form) -> ir.Model:
-    """A copy of a graph in codes with what the plan has beside them."""
-    made = model.clone()
-    if plan.rest is None:
-        drop_output_codes(made, fastest.unrounded)
-    return made
-
-
 def _may_be_bf16(making: Making, frame: ir.Model, engine: str) -> bool:
     """Whether bfloat16 may stand beside the codes: where the engine has it, and norms take their means by themselves,
     in float32. Where they are means of tiles, those are numbers of the graph."""
@@ -146,12 +138,14 @@ def _judged(
     """A graph in codes, finished in place, written, and measured in its engine."""
     if plan.rest is not None:
         steps += tuple(apply_rewrites(frame, BESIDE_BF16, making.without))
+    [engine] = plan.backends
+    if any(node.op_type == "AveragePool" for node in frame.graph):  # also with --without grouped-boxes
+        drop_output_codes(frame, FASTEST[engine].unrounded)
     made = finished(frame, plan, steps, making.config.image_size)
     path = written(making, made, weights)
     options = EngineOptions(precision=plan.precision, rest=plan.rest)
-    [engine] = (BACKENDS[name] for name in plan.backends)
     trials, expected = judging.pictures.gate, judging.expected
-    return _Judged(made, path, quality_on([engine], path, options, trials, expected, _product(making, made)))
+    return _Judged(made, path, quality_on([BACKENDS[engine]], path, options, trials, expected, _product(making, made)))
 
 
 def _product(making: Making, made: Made) -> Path | None:

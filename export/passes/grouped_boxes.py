@@ -64,8 +64,4 @@ def _replace(graph: ir.Graph, pool: ir.Node, channels: int) -> None:
     quarters = add_constant(graph, f"quarters.{channels}", np.full((channels, 1, 2, 2), 0.25, np.float32))
     kept = {name: list(pool.attributes.get_ints(name)) for name in _KEPT if name in pool.attributes}
     box = ir.node("Conv", [pool.inputs[0], quarters], {"group": channels, **kept}, name=pool.name)
-    old, new = pool.outputs[0], box.outputs[0]
-    new.name, new.type, new.shape = old.name, old.type, old.shape
-    graph.insert_before(pool, box)
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    graph.remove(pool, safe=True)
+    ir.convenience.replace_nodes_and_values(graph, pool, [pool], [box], pool.outputs, box.outputs)

@@ -27,7 +27,7 @@ from starcast.runtime.bundle import KeptLayer
 @dataclass(frozen=True)
 class Int8Form:
     """The form of a frame graph that an engine runs fastest in integers, and its rules for them. `unrounded`: of the
-    rules' outputs, those that stay numbers where float32 is beside the codes."""
+    rules' outputs, those that stay numbers in a graph with pools, as the engine would round their means as well."""
 
     form: str
     rules: Rules
@@ -37,7 +37,7 @@ class Int8Form:
 # Processor time of a 256 px frame (AFHQ sizes) on a Zen 4 core with VNNI, the engine's float32 in taps9 being 1:
 # OpenVINO taps9 0.34, taps16 0.36, phases 0.37; ONNX Runtime phases 0.44, and 1.5 where outputs are not rounded.
 # OpenVINO with bfloat16 beside the codes 0.295, and 0.288 where what transposed convolutions give is rounded. With
-# float32 beside them that gains as much, but the mean that follows is rounded as well: 1.3 dB less of a small network.
+# float32 and pools that gains as much, but the mean that follows is rounded as well: 1.3 dB less of a small network.
 FASTEST = {
     "openvino": Int8Form("taps9", Rules(outputs=("ConvTranspose",)), unrounded=("ConvTranspose",)),
     "onnxruntime": Int8Form("phases", Rules(outputs=("Conv",))),

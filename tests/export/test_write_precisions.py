@@ -64,6 +64,24 @@ def test_an_export_with_pictures_holds_every_precision_and_its_figures(small_che
         assert 0 < np.abs(made["int8"].astype(int) - made["fp32"]).mean() < 20
 
 
+def rounded_outputs(graph: Path) -> int:
+    """How many transposed convolutions have codes behind them."""
+    nodes = [node for node in ir.load(graph).graph if node.op_type == "ConvTranspose"]
+    return sum(reader.op_type == "QuantizeLinear" for node in nodes for reader, _ in node.outputs[0].uses())
+
+
+@pytest.mark.skipif(lacks("bf16") is not None, reason="this processor has no bfloat16")
+def test_what_a_pool_reads_is_never_codes_of_a_convolution(small_checkpoint, tmp_path, pictures):
+    # OpenVINO would round the mean to codes again
+    for without, counts in (((), [1, 0]), (("grouped-boxes",), [0, 0])):
+        options = replace(
+            asked(pictures, min_psnr=20, without=without), backends=("openvino",), precision=("fp32", "int8")
+        )
+        bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
+        both_and_alone = [bundle.path / v.file for v in bundle.manifest.variants if v.precision == "int8"]
+        assert [min(1, rounded_outputs(graph)) for graph in both_and_alone] == counts
+
+
 @pytest.mark.skipif(lacks("bf16") is not None, reason="this processor has no bfloat16")
 def test_int8_with_bf16_beside_it_has_no_pools_and_the_weights_of_the_other(small_checkpoint, tmp_path, pictures):
     options = replace(asked(pictures, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
