@@ -20,19 +20,18 @@ class CardClock:
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
+        self._card = Card()
         self._real = self.device.type == "cuda"
 
     def mark(self) -> Any:
         """A moment: when the card has done all that it was given before."""
         if not self._real:
             return time.perf_counter()
-        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-        event.record()
-        return event
+        return self._card.mark()
 
     def between_ms(self, first: Any, second: Any) -> float:
         """Milliseconds between two marks that have been waited for."""
-        return float(first.elapsed_time(second)) if self._real else (second - first) * 1000
+        return self._card.between_ms(first, second) if self._real else (second - first) * 1000
 
     def wait(self) -> None:
         """Until the card has done everything."""
@@ -42,7 +41,7 @@ class CardClock:
     def recorded(self, run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
         """What runs a call again, on a card as a CUDA graph, and the output that it then writes into."""
         if self._real:
-            return Card().record(run)
+            return self._card.record(run)
         output = run()
         return lambda: output.copy_(run()), output
 

@@ -2,8 +2,8 @@
 
 What is timed apart: the copy of the pictures to the card, what the card calculates, and the copy back. PyTorch's rows
 have marks between them. Engines do all three in one call: their copies are timed by themselves, with as many bytes in
-page-locked memory, and their calculation as a call with pictures that are on the card and stay there, by the host's
-clock, which counts starting it.
+page-locked memory, and their calculation by marks of their own around it. ONNX Runtime sets none: its calculation is a
+call with pictures that are on the card and stay there, by the host's clock, which counts starting it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from starcast.benchmarks.card_clock import CardClock
 from starcast.benchmarks.card_method import Method
 from starcast.benchmarks.open_row import Images, open_graph, opened_frames
 from starcast.benchmarks.rows import PYTORCH, Row
+from starcast.runtime.backends.base import CardTime
 from starcast.train.checkpoint import averaged_networks, read_checkpoint
 
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -31,7 +32,7 @@ HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 @dataclass(frozen=True)
 class Split:
     """Milliseconds of one run. `compute` None where an engine does not take pictures on the card; `enqueue` is the
-    host's time to start everything, None where an engine does not show it."""
+    host's time to start the calculation, and with PyTorch's rows the copies, None where an engine does not tell."""
 
     copy_in: float
     compute: float | None
@@ -56,7 +57,10 @@ def open_on_card(row: Row, style: NDArray[np.float32]) -> CardRun:
         return TorchRun(row, row.method, style)
     if row.ours:
         frames = opened_frames(row)
-        return EngineRun(lambda images: frames(images, style), row.method, on_card=frames.engine.on_card)
+        return EngineRun(
+            lambda images: frames(images, style), row.method, on_card=frames.engine.on_card,
+            card_time=lambda images: frames.card_time(images, style),
+        )  # fmt: skip
     return EngineRun(open_graph(row, style), row.method, on_card=row.engine == "cuda")
 
 
@@ -135,10 +139,15 @@ class TorchRun:
 
 
 class EngineRun:
-    """A function from pictures to pictures, which may be on the card where `on_card` says so."""
+    """A function from pictures to pictures, which may be on the card where `on_card` says so; `card_time`: what the
+    engine itself tells of the time that it takes for them."""
 
-    def __init__(self, run: Callable[[Any], Any], method: Method, *, on_card: bool) -> None:
+    def __init__(
+        self, run: Callable[[Any], Any], method: Method, *, on_card: bool,
+        card_time: Callable[[Any], CardTime | None] = lambda images: None,
+    ) -> None:  # fmt: skip
         self._run = run
+        self._card_time = card_time
         self._clock = CardClock(method.device)
         self._on_card = on_card and self._clock.device.type == "cuda"
 
@@ -148,14 +157,19 @@ class EngineRun:
 
     def split(self, images: Images) -> Split:
         there, copy_in = self._copied(torch.from_numpy(images), self._clock.device)
-        compute = None
-        if self._on_card:
-            self._clock.wait()
-            start = time.perf_counter()
-            self._run(there)  # it ends when the card is done
-            compute = (time.perf_counter() - start) * 1000
+        compute, enqueue = self._calculated(there) if self._on_card else (None, None)
         _, copy_out = self._copied(there, torch.device("cpu"))
-        return Split(copy_in, compute, copy_out, None)
+        return Split(copy_in, compute, copy_out, enqueue)
+
+    def _calculated(self, images: Tensor) -> tuple[float, float | None]:
+        """Milliseconds of the calculation, and of the host until it has started it."""
+        self._clock.wait()
+        told = self._card_time(images)
+        if told is not None:
+            return told.compute, told.enqueue
+        start = time.perf_counter()
+        self._run(images)  # it ends when the card is done
+        return (time.perf_counter() - start) * 1000, None
 
     def _copied(self, source: Tensor, device: torch.device) -> tuple[Tensor, float]:
         """A copy in the other memory, and how long the way through page-locked memory took, in milliseconds."""

@@ -26,8 +26,8 @@ METHOD = {
     "through page-locked memory, one wait for the card a run. Rows are loaded side by side and take windows in turn, "
     "in an order drawn anew each round; ratios are paired within a round.",
     "throughput": "each row alone in a fresh process, the same runs at each batch size.",
-    "split": "copies, and PyTorch's compute, between CUDA events; an engine's compute by the host's clock, around a "
-    "call with pictures that are on the card and stay there. Medians.",
+    "split": "copies, and the compute of PyTorch, TensorRT and the torch backend, between CUDA events; ONNX Runtime's "
+    "compute by the host's clock, around a call with pictures that are on the card and stay there. Medians.",
     "of_matmul_ceiling": "a graph's own convolutions, two operations a multiply-add, in its compute time, beside the "
     "best product of large matrices in its precision (int8 and fp8: in fp16).",
     "of_copy_bandwidth": "what the convolutions of the form taps16 read and write once, in the row's compute time, "

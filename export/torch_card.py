@@ -6,8 +6,10 @@ from then on the host only starts the record.
 
 from __future__ import annotations
 
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from torch.utils.dlpack import from_dlpack
 from starcast.errors import EngineError
 from starcast.export.torch_backend import failure
 from starcast.export.torch_graph import TorchGraph
-from starcast.runtime.backends.base import Session
+from starcast.runtime.backends.base import CardTime, Session
 from starcast.runtime.cuda.arrays import DeviceArray, View, is_on_card
 
 MOST_SHAPES = 8  # each holds the memory of a whole run
@@ -46,6 +48,16 @@ class Card:
         """Until all that was asked for is done."""
         torch.cuda.current_stream().synchronize()
 
+    def mark(self) -> Any:
+        """A moment: when the card has done all that it was given before."""
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record()
+        return event
+
+    def between_ms(self, first: Any, second: Any) -> float:
+        """Milliseconds between two marks that have been waited for."""
+        return float(first.elapsed_time(second))
+
 
 class CardSession(Session):
     """One graph on the card. Arrays may be numpy's or on the card; the output is on the card if one of them is."""
@@ -57,24 +69,34 @@ class CardSession(Session):
         self._shapes: OrderedDict[tuple[tuple[int, ...], ...], Recorded] = OrderedDict()
 
     def run(self, feeds: Mapping[str, Any]) -> Any:
+        with self._running() as graph:
+            recorded = self._recorded(feeds, graph)
+            result = recorded.run(feeds)
+            if any(is_on_card(value) for value in feeds.values()):
+                return self._given_out(result.clone(memory_format=torch.contiguous_format))
+            return recorded.landed(result)
+
+    def card_time(self, feeds: Mapping[str, Any]) -> CardTime:
+        with self._running() as graph:
+            return self._recorded(feeds, graph).card_time(feeds)
+
+    def close(self) -> None:
+        self._shapes.clear()
+        self._graph = None
+
+    @contextmanager
+    def _running(self) -> Iterator[TorchGraph]:
+        """The graph, to be run within the block; what torch raises there is raised as EngineError."""
         if self._graph is None:
             raise EngineError(f"{self._path} has been closed: open it again")
         # float32 is float32: TF32 has 10 bits, which the gate of fp32 does not allow
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
         try:
             with torch.inference_mode(), exact:
-                recorded = self._recorded(feeds, self._graph)
-                result = recorded.run(feeds)
-                if any(is_on_card(value) for value in feeds.values()):
-                    return self._given_out(result.clone(memory_format=torch.contiguous_format))
-                return recorded.landed(result)
+                yield self._graph
         except (RuntimeError, ValueError) as error:  # OutOfMemoryError is one of the former
             self._shapes.clear()
             raise failure(self._path, error) from error
-
-    def close(self) -> None:
-        self._shapes.clear()
-        self._graph = None
 
     def _recorded(self, feeds: Mapping[str, Any], graph: TorchGraph) -> Recorded:
         shapes = tuple(tuple(feeds[name].shape) for name in graph.inputs)
@@ -106,9 +128,23 @@ class Recorded:
 
     def run(self, feeds: Mapping[str, Any]) -> Tensor:
         """The output, on the card: to be copied before the next run."""
+        self._take(feeds)
+        return self._calculate()
+
+    def card_time(self, feeds: Mapping[str, Any]) -> CardTime:
+        self._take(feeds)
+        begun, start = self._card.mark(), time.perf_counter()
+        self._calculate()
+        enqueue, ended = (time.perf_counter() - start) * 1000, self._card.mark()
+        self._card.wait()
+        return CardTime(self._card.between_ms(begun, ended), enqueue)
+
+    def _take(self, feeds: Mapping[str, Any]) -> None:
         for name, place in self._inputs.items():
             value = _tensor(feeds[name])
             place.copy_(value if value.is_cuda else self._pinned[name].copy_(value), non_blocking=True)
+
+    def _calculate(self) -> Tensor:
         if not self._known:
             self._known = True
             return self._graph(self._inputs)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import BundleError
-from starcast.runtime.backends.base import Backend, EngineOptions, GraphFile, Session
+from starcast.runtime.backends.base import Backend, CardTime, EngineOptions, GraphFile, Session
 from starcast.runtime.bundle import Bundle, Variant
 from starcast.runtime.cuda.arrays import is_on_card
 
@@ -50,6 +50,12 @@ class Frames:
         ]
         translations: NDArray[np.uint8] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return translations
+
+    def card_time(self, images: NDArray[np.uint8], styles: NDArray[np.float32]) -> CardTime | None:
+        """How long the card takes for the translations of as many pictures as the variant takes at a time; None where
+        its engine does not tell."""
+        name, conditions = self._conditions(styles)
+        return self.session(self.variant.file).card_time({"image": images, name: conditions})
 
     def why_not(self, height: int, width: int) -> str | None:
         """Why pictures of that size, multiples of the stride, cannot be translated, or None."""

@@ -39,11 +39,25 @@ class GraphFile:
     bundle: Path | None = None
 
 
+@dataclass(frozen=True)
+class CardTime:
+    """Milliseconds of one run of a graph: what the card takes for it by its own clock, without copies from and to the
+    host, and what the host takes until it has asked for it."""
+
+    compute: float
+    enqueue: float
+
+
 class Session(Protocol):
     """One compiled graph. Safe to use from one thread at a time."""
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
         """The graph's only output for the named inputs. Raises EngineError."""
+
+    def card_time(self, feeds: Mapping[str, Any]) -> CardTime | None:
+        """How long a run with these inputs takes on the card, whose output is lost; None where an engine does not
+        tell. Raises EngineError."""
+        return None
 
     def why_not(self, height: int, width: int) -> str | None:
         """Why pictures of that size cannot be run, as a clause, or None: most engines take every size."""

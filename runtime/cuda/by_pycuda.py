@@ -90,9 +90,10 @@ class ByPyCuda:
     def end_stream(self, stream: int) -> None:
         del self._held[stream]
 
-    def event(self) -> int:
+    def event(self, *, timed: bool = False) -> int:
+        flags = _api().event_flags
         with _refusals("Event"):
-            event = _api().Event(_api().event_flags.DISABLE_TIMING)
+            event = _api().Event(flags.DEFAULT if timed else flags.DISABLE_TIMING)
         self._events -= 1  # below zero, where no address and no handle is
         self._held[self._events] = event
         return self._events
@@ -111,6 +112,10 @@ class ByPyCuda:
     def until(self, event: int) -> None:
         with _refusals("synchronize"):
             self._held[event].synchronize()
+
+    def between_ms(self, first: int, second: int) -> float:
+        with _refusals("time_till"):
+            return float(self._held[first].time_till(self._held[second]))
 
     def wait_for(self, stream: int, other: int) -> None:
         self.synchronise()

@@ -74,8 +74,9 @@ class CudaPython:
     def end_stream(self, stream: int) -> None:
         _call("cuStreamDestroy", stream)
 
-    def event(self) -> int:
-        return int(_call("cuEventCreate", int(_api().CUevent_flags.CU_EVENT_DISABLE_TIMING)))
+    def event(self, *, timed: bool = False) -> int:
+        flags = _api().CUevent_flags
+        return int(_call("cuEventCreate", int(flags.CU_EVENT_DEFAULT if timed else flags.CU_EVENT_DISABLE_TIMING)))
 
     def end_event(self, event: int) -> None:
         _call("cuEventDestroy", event)
@@ -88,6 +89,9 @@ class CudaPython:
 
     def until(self, event: int) -> None:
         _call("cuEventSynchronize", event)
+
+    def between_ms(self, first: int, second: int) -> float:
+        return float(_call("cuEventElapsedTime", first, second))
 
     def wait_for(self, stream: int, other: int) -> None:
         event = self.event()

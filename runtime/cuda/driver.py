@@ -54,8 +54,8 @@ class Driver(Protocol):
 
     def end_stream(self, stream: int) -> None: ...
 
-    def event(self) -> int:
-        """A mark to be set in a stream; it takes no time stamp."""
+    def event(self, *, timed: bool = False) -> int:
+        """A mark to be set in a stream; it takes the time only if it is `timed`."""
 
     def end_event(self, event: int) -> None: ...
 
@@ -68,8 +68,11 @@ class Driver(Protocol):
     def until(self, event: int) -> None:
         """Wait here until the mark has been passed."""
 
+    def between_ms(self, first: int, second: int) -> float:
+        """Milliseconds by the card's own clock between two timed marks, which have been passed."""
+
     def wait_for(self, stream: int, other: int) -> None:
-        """The same for all that someone else's stream has to do by now."""
+        """What is given to the stream from now on begins when someone else's has done all that it has by now."""
 
     def to_device(self, address: int, source: NDArray[Any], stream: int) -> None:
         """Copy page-locked host memory to the card."""

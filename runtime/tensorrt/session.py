@@ -6,6 +6,7 @@ and the one before it out. What is on the card already never leaves it: then the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.backends.base import Session
+from starcast.runtime.backends.base import CardTime, Session
 from starcast.runtime.cuda.arrays import DeviceArray, View, is_on_card, viewed
 from starcast.runtime.cuda.driver import Driver
 from starcast.runtime.cuda.memory import Outputs
@@ -55,19 +56,15 @@ class TensorRTSession(Session):
 
     def run(self, feeds: Mapping[str, Any]) -> Any:
         """The output for the inputs, which may be numpy's or on the card; it is on the card if one of them is."""
-        if self._execution is None:
-            raise EngineError(f"{self._name} has been closed: open it again")
+        execution = self._opened()
         with self._driver.active(), ExitStack() as held:
             arrays = {one.name: self._taken(one, feeds[one.name], held) for one in self._inputs}
-            parts = cut(arrays, self._inputs)
-            shapes = [shapes_of(part, self._inputs) for part in parts]
-            for shape in shapes:
-                self._check(shape)
+            parts, shapes = self._parts(arrays)
             rows = max(value.shape[0] for value in arrays.values())
-            whole = (rows, *self._execution.output_shape(shapes[0])[1:])
+            whole = (rows, *execution.output_shape(shapes[0])[1:])
             to = self._on_card if any(isinstance(value, View) for value in arrays.values()) else self._on_host
             try:
-                result = to(self._execution, parts, shapes, whole)
+                result = to(execution, parts, shapes, whole)
             except BaseException:
                 self._abandon()
                 raise
@@ -75,6 +72,21 @@ class TensorRTSession(Session):
                 self._known.update(shapes)
                 self._keep()
             return result
+
+    def card_time(self, feeds: Mapping[str, Any]) -> CardTime:
+        execution = self._opened()
+        with self._driver.active(), ExitStack() as held:
+            arrays = {one.name: self._taken(one, feeds[one.name], held) for one in self._inputs}
+            parts, shapes = self._parts(arrays)
+            begun, ended = (self._driver.event(timed=True) for _ in range(2))
+            for mark in (begun, ended):
+                held.callback(self._driver.end_event, mark)
+            try:
+                times = [self._timed(execution, *each, begun, ended) for each in zip(parts, shapes, strict=True)]
+            except BaseException:
+                self._abandon()
+                raise
+        return CardTime(sum(one.compute for one in times), sum(one.enqueue for one in times))
 
     def why_not(self, height: int, width: int) -> str | None:
         pictures = next((one for one in self._inputs if one.name == PICTURES), None)
@@ -94,6 +106,30 @@ class TensorRTSession(Session):
             self._execution = None
             self._owned.close()
         self._outputs.close()
+
+    def _opened(self) -> Execution:
+        if self._execution is None:
+            raise EngineError(f"{self._name} has been closed: open it again")
+        return self._execution
+
+    def _parts(self, arrays: Mapping[str, NDArray[Any] | View]) -> tuple[list[Part], list[Shapes]]:
+        """The batch as the engine takes it. Raises EngineError where it does not."""
+        parts = cut(arrays, self._inputs)
+        shapes = [shapes_of(part, self._inputs) for part in parts]
+        for shape in shapes:
+            self._check(shape)
+        return parts, shapes
+
+    def _timed(self, execution: Execution, part: Part, shapes: Shapes, begun: int, ended: int) -> CardTime:
+        self._direct.load(part)
+        self._driver.record(begun, self._compute)
+        start = time.perf_counter()
+        execution.launch(shapes, self._compute)
+        enqueue = (time.perf_counter() - start) * 1000
+        self._driver.record(ended, self._compute)
+        self._driver.synchronise(self._compute)
+        self._direct.forget()
+        return CardTime(self._driver.between_ms(begun, ended), enqueue)
 
     def _on_host(self, execution: Execution, parts: list[Part], shapes: list[Shapes], whole: tuple[int, ...]) -> Any:
         result: NDArray[Any] = np.empty(whole, self._output.dtype)

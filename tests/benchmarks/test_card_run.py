@@ -20,6 +20,7 @@ from starcast.benchmarks.measure import joined
 from starcast.benchmarks.open_row import open_row
 from starcast.benchmarks.worker import work
 from starcast.export.comparison import as_bytes, as_floats
+from starcast.runtime.backends.base import CardTime
 from starcast.train.checkpoint import write_checkpoint
 from starcast.train.networks.random_weights import random_networks
 from starcast.train.networks.stargan_v2 import StarGANv2Config
@@ -127,6 +128,23 @@ def test_an_engines_copies_are_timed_by_themselves_and_nothing_is_made_up_for_it
     assert min(parts.copy_in, parts.copy_out) > 0
     assert parts.compute is parts.enqueue is None
     assert asked == [1]
+
+
+def test_what_an_engine_tells_of_its_compute_is_taken_and_else_a_call_is_timed(monkeypatch):
+    asked = []
+    for told in (CardTime(compute=3.25, enqueue=0.5), None):
+        run = EngineRun(
+            lambda images: asked.append("run") or images, SHORT, on_card=True,
+            card_time=lambda images, told=told: asked.append("time") or told,
+        )  # fmt: skip
+        run._on_card = True  # the processor stands in for a card, which says nothing of speed
+        parts = run.split(IMAGES)
+        if told is None:
+            assert parts.compute > 0
+            assert parts.enqueue is None
+        else:
+            assert (parts.compute, parts.enqueue) == (3.25, 0.5)
+    assert asked == ["time", "time", "run"]
 
 
 class Counting:

@@ -26,6 +26,7 @@ class StandIn(Card):
 
     def __init__(self):
         self.records = self.replays = 0
+        self.marks: list[int] = []  # replays by then
 
     def pinned(self, like):
         return torch.empty_like(like)
@@ -42,6 +43,13 @@ class StandIn(Card):
 
     def wait(self):
         pass
+
+    def mark(self):
+        self.marks.append(self.replays)
+        return len(self.marks)
+
+    def between_ms(self, first, second):
+        return 1.5 * (second - first)
 
 
 @pytest.fixture
@@ -60,6 +68,19 @@ def test_the_first_run_of_a_shape_is_plain_and_the_second_is_recorded(doubling, 
         values = np.full((3, 2), number, np.float32)
         assert doubling.run({"x": values}).tolist() == (2 * values).tolist()
     assert (card.records, card.replays) == (1, 3)
+
+
+def test_the_cards_own_time_is_that_of_the_record_alone(doubling, card):
+    values = np.ones((3, 2), np.float32)
+    for _ in range(2):
+        doubling.run({"x": values})
+    told = doubling.card_time({"x": values})
+    assert told.compute == 1.5
+    assert told.enqueue > 0
+    assert card.marks == [1, 2]
+    doubling.close()
+    with pytest.raises(EngineError, match="open it again"):
+        doubling.card_time({"x": values})
 
 
 def test_what_was_given_out_stays_when_the_record_runs_again(doubling):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import msgspec
+import numpy as np
 
 from starcast.runtime.backends.base import EngineOptions, GraphFile
+from starcast.runtime.backends.onnxruntime import OnnxRuntime
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.frames import Frames
 
@@ -32,6 +36,21 @@ def test_an_engine_learns_the_hash_the_size_and_the_bundle_of_a_graph(tiny_bundl
         GraphFile(*bundle.graph(name), bundle.graph_bytes(name), tiny_bundle) for name in (variant.file, "mapping.onnx")
     ]
     assert engine.opened == [(expected[0], "fp32", None), (expected[1], "fp32", None)]
+
+
+def test_the_cards_time_is_asked_for_with_what_a_run_gets_and_most_engines_tell_none(tiny_bundle):
+    bundle = open_bundle(tiny_bundle)
+    [variant] = bundle.manifest.variants
+    images, styles = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, bundle.manifest.condition.size), np.float32)
+    assert Frames(bundle, OnnxRuntime(), variant, EngineOptions()).card_time(images, styles) is None
+
+    class Telling(Recorder):
+        def open(self, graph, options):
+            return SimpleNamespace(card_time=lambda feeds: sorted(feeds.items(), key=lambda one: one[0]))
+
+    assert Frames(bundle, Telling(), variant, EngineOptions()).card_time(images, styles) == [
+        ("image", images), ("style", styles),
+    ]  # fmt: skip
 
 
 def test_what_stands_beside_codes_is_said_of_the_frame_graph_alone(tiny_bundle):

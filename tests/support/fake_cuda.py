@@ -65,6 +65,8 @@ class FakeCuda:
         self._next = 0x10000
         self._streams: dict[int, _Stream] = {LEGACY: _Stream()}
         self._marks: dict[int, tuple[int, int]] = {}  # event -> turns recorded, turns passed
+        self._passed_at: dict[int, int] = {}  # timed event -> what had been done by then, a millisecond each
+        self._done = 0
 
     # what tests look at
 
@@ -190,8 +192,10 @@ class FakeCuda:
         )
 
     def cuEventCreate(self, Flags: int) -> tuple[Any, ...]:
+        assert Flags in {int(self.CUevent_flags.CU_EVENT_DEFAULT), int(self.CUevent_flags.CU_EVENT_DISABLE_TIMING)}
+
         def hold() -> int:
-            handle = self._hold("event", None)
+            handle = self._hold("event", "timed" if Flags == int(self.CUevent_flags.CU_EVENT_DEFAULT) else None)
             self._marks[handle] = 0, 0
             return handle
 
@@ -207,6 +211,12 @@ class FakeCuda:
 
     def cuEventSynchronize(self, hEvent: int) -> tuple[Any, ...]:
         return self._asked("cuEventSynchronize", hEvent, then=lambda: self._pass(hEvent, self._marks[hEvent][0]))
+
+    def cuEventElapsedTime(self, hStart: int, hEnd: int) -> tuple[Any, ...]:
+        for mark in (hStart, hEnd):
+            assert self.held[mark] == ("event", "timed"), "it takes no time"
+            assert self._marks[mark][0] == self._marks[mark][1] > 0, "it has not been passed"
+        return *self._asked("cuEventElapsedTime"), float(self._passed_at[hEnd] - self._passed_at[hStart])
 
     def cuMemcpyHtoDAsync(self, dstDevice: int, srcHost: int, ByteCount: int, hStream: int) -> tuple[Any, ...]:
         self._page_locked(srcHost, ByteCount)
@@ -331,8 +341,10 @@ class FakeCuda:
         work.pop(0)
         if kind == "do":
             what()
+            self._done += 1
         elif kind == "mark" and what[0] in self._marks:
             self._marks[what[0]] = self._marks[what[0]][0], max(self._marks[what[0]][1], what[1])
+            self._passed_at[what[0]] = self._done
         return True
 
     def _drain(self, stream: int) -> None:

@@ -76,9 +76,10 @@ def module(log: Log) -> ModuleType:
 
     class Event:
         def __init__(self, flags: int = 0) -> None:
-            assert flags == made.event_flags.DISABLE_TIMING
+            log.append(("Event", flags))
 
         record, synchronize = log.call("record"), log.call("Event.synchronize")
+        time_till = log.call("time_till", gives=2.5)
 
     def pagelocked_empty(shape, dtype):
         # an array, of which `base` is what frees it
@@ -87,7 +88,7 @@ def module(log: Log) -> ModuleType:
     made.Error, made.MemoryError = Error, MemoryError
     made.Device, made.Context, made.Stream, made.Event = Device, Context, Stream, Event
     made.init, made.get_driver_version = lambda: None, lambda: 12080
-    made.event_flags = SimpleNamespace(DISABLE_TIMING=2)
+    made.event_flags = SimpleNamespace(DEFAULT=0, DISABLE_TIMING=2)
     made.mem_alloc, made.pagelocked_empty, made.mem_get_info = Allocation, pagelocked_empty, lambda: (5, 9)
     for name in ("memcpy_htod_async", "memcpy_dtoh_async", "memcpy_dtod_async"):
         setattr(made, name, log.call(name))
@@ -149,6 +150,13 @@ def test_copies_go_to_their_stream_and_marks_into_theirs(log):
         ("Stream.synchronize", queue),
         ("Context.synchronize",),
     ]
+
+
+def test_two_timed_marks_tell_the_time_between_them(log):
+    held = ByPyCuda()
+    first, last = (held.event(timed=True) for _ in range(2))
+    assert held.between_ms(first, last) == 2.5
+    assert log[1:] == [("Event", 0), ("Event", 0), ("time_till", held._held[first], held._held[last])]
 
 
 def test_memory_is_freed_when_it_is_told_to(log):

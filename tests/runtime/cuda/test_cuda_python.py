@@ -61,6 +61,21 @@ def test_a_stream_waits_for_another_ones_mark(driver, card):
     driver.end_event(mark)
 
 
+def test_two_timed_marks_tell_what_the_card_took_between_them(driver, card):
+    stream = driver.stream()
+    first, last = (driver.event(timed=True) for _ in range(2))
+    card.enqueue(stream, lambda: None)
+    driver.record(first, stream)
+    for _ in range(3):
+        card.enqueue(stream, lambda: None)
+    driver.record(last, stream)
+    driver.synchronise(stream)
+    assert driver.between_ms(first, last) == 3.0
+    for mark in (first, last):
+        driver.end_event(mark)
+    driver.end_stream(stream)
+
+
 def test_a_stream_waits_for_a_strangers_stream(driver, card):
     stream = driver.stream()
     done = []

@@ -38,6 +38,25 @@ def test_bytes_go_to_the_card_and_back_and_within_it(real):
     real.end_stream(stream)
 
 
+def test_two_timed_marks_are_as_far_apart_as_what_is_between_them(real):
+    size = 1 << 26
+    stream, first, second = real.stream(), real.allocate(size), real.allocate(size)
+    begun, middle, ended = (real.event(timed=True) for _ in range(3))
+    real.record(begun, stream)
+    real.on_device(second, first, size, stream)
+    real.record(middle, stream)
+    for _ in range(8):
+        real.on_device(second, first, size, stream)
+    real.record(ended, stream)
+    real.synchronise(stream)
+    assert 0 < real.between_ms(begun, middle) < real.between_ms(middle, ended)
+    for mark in (begun, middle, ended):
+        real.end_event(mark)
+    real.free(first)
+    real.free(second)
+    real.end_stream(stream)
+
+
 def test_a_recorded_copy_is_done_at_each_launch(real):
     if not real.captures:
         pytest.skip(f"{real.name} records no CUDA graphs")

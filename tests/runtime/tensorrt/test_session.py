@@ -95,6 +95,37 @@ def test_as_late_as_may_be_is_early_enough(monkeypatch, flavour):
         np.testing.assert_array_equal(opened.run(feeds), expected(feeds))
 
 
+@pytest.mark.parametrize("on_card", [False, True])
+@pytest.mark.parametrize(("count", "launches"), [(1, 1), (MOST, 1), (3 * MOST - 1, 3)])
+def test_the_cards_own_time_is_that_of_the_engine_without_the_copies(monkeypatch, flavour, on_card, count, launches):
+    opened, _, card = session(monkeypatch, flavour, chance=random.Random(count))
+    feeds = pictures(count)
+    given_in = {**feeds, "image": OnCard(card, feeds["image"])} if on_card else feeds
+    for _ in range(2):  # a CUDA graph is recorded of every second run
+        opened.run(feeds)
+    before = card.leaks()
+    for _ in range(3):
+        told = opened.card_time(given_in)
+        assert told.compute == launches  # whatever the fake card does takes it a millisecond
+        assert told.enqueue > 0
+    assert card.leaks() == before
+    np.testing.assert_array_equal(opened.run(feeds), expected(feeds))
+
+
+def test_a_timed_run_that_fails_leaves_the_session_usable(monkeypatch, flavour):
+    opened, trt, card = session(monkeypatch, flavour)
+    trt.refuses["run"] = "out of luck"
+    with pytest.raises(EngineError, match="out of luck"):
+        opened.card_time(pictures(1))
+    trt.refuses.clear()
+    feeds = pictures(2)
+    np.testing.assert_array_equal(opened.run(feeds), expected(feeds))
+    opened.close()
+    assert card.leaks() == []
+    with pytest.raises(EngineError, match="has been closed"):
+        opened.card_time(feeds)
+
+
 def test_an_output_is_the_callers_own(monkeypatch, flavour):
     opened, _, _ = session(monkeypatch, flavour)
     first = opened.run(pictures(2))
