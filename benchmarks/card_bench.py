@@ -5,11 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from starcast.benchmarks.card_engines import build_missing
 from starcast.benchmarks.card_facts import Facts, card_facts
 from starcast.benchmarks.card_method import Method, percentile_ms
 from starcast.benchmarks.card_rows import CARD_PEERS, PLAIN_CUDA, card_rows, peer_not_run, peer_row
@@ -84,7 +86,7 @@ def measured_on_card(
     before = card_facts()
     say("tracing the plain export")
     plain = write_plain(subject.checkpoint, subject.folder / PLAIN)
-    rows, left_out = prepared_rows(subject, size, options, method.for_rounds(rounds))
+    rows, left_out = prepared_rows(subject, size, options, method.for_rounds(rounds), say)
     work = work_of(plain, subject.bundle, size)
     say("measuring the card's ceilings")
     ceilings = ceilings_in_own_process(method.device)
@@ -113,15 +115,25 @@ def batches_of(options: BenchOptions) -> tuple[int, ...]:
 
 
 def prepared_rows(
-    subject: Subject, size: tuple[int, int], options: BenchOptions, method: Method
+    subject: Subject, size: tuple[int, int], options: BenchOptions, method: Method, say: Say = lambda _: None
 ) -> tuple[list[Row], list[LeftOut]]:
-    """The rows, the baseline first, and those that this card does not run, of all that the options ask for."""
-    ours, left_out = card_rows(subject.bundle, size, options.batch, method)
+    """The rows, the baseline first, and those that this card does not run, of all that the options ask for. Engines of
+    a bundle that nobody else can have built are built."""
+    found = partial(card_rows, subject.bundle, size, options.batch, method, cache=subject.engines)
+    ours, left_out = found()
     for key, peer in CARD_PEERS.items():
         reason = peer_not_run(key)
         if reason is not None:
             left_out[key] = LeftOut(name=peer.name, reason=reason)
     keys = chosen([*CARD_PEERS, *ours, *left_out], options.rows, quick=options.quick, peers=CARD_PEERS)
+    if subject.engines is not None:
+        failed = build_missing(subject.bundle, size, left_out.keys() & set(keys), subject.engines, say)
+        ours, _ = found()
+        left_out = {
+            key: replace(out, reason=f"not run: {failed[key]}") if key in failed else out
+            for key, out in left_out.items()
+            if key not in ours
+        }
     rows = []
     for key in dict.fromkeys(keys):
         if key in ours:

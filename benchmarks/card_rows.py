@@ -9,7 +9,7 @@ import msgspec
 
 from starcast.benchmarks.card_method import Method
 from starcast.benchmarks.rows import EAGER, OURS, PYTORCH, SPOKEN, TORCH, LeftOut, Peer, Row, engine_of
-from starcast.runtime.backends.base import Backend, made_for
+from starcast.runtime.backends.base import Backend, EngineOptions, made_for
 from starcast.runtime.bundle import Bundle, Variant
 from starcast.runtime.cuda.gpu import Gpu, current_gpu
 from starcast.runtime.tensorrt.flavours import FLAVOURS
@@ -51,10 +51,16 @@ def peer_not_run(key: str) -> str | None:
 
 
 def card_rows(
-    bundle: Bundle, size: tuple[int, int], batch: int, method: Method, gpu: Gpu | None = None
+    bundle: Bundle,
+    size: tuple[int, int],
+    batch: int,
+    method: Method,
+    *,
+    cache: Path | None = None,
+    gpu: Gpu | None = None,
 ) -> tuple[dict[str, Row], dict[str, LeftOut]]:
     """By key: a row for every variant on every engine for cards that runs it, and those that do not run here, each with
-    the reason. `gpu`: the card; None: the one that is here."""
+    the reason. `cache`: where engines are, if not in the user's cache; `gpu`: the card; None: the one that is here."""
     gpu = gpu or current_gpu()
     rows: dict[str, Row] = {}
     left_out: dict[str, LeftOut] = {}
@@ -65,17 +71,22 @@ def card_rows(
             reason = f"not run: {bundle.path} has no graph for it (starcast export --for {exported})"
             left_out[f"{OURS}-{name}"] = LeftOut(name=spoken, reason=reason)
         for variant in wanted:
-            key = f"{OURS}-{name}-{variant.form}-{variant.precision}"
+            key = key_of(engine, variant)
             named = f"{spoken}, {variant.form}, {variant.precision}"
-            why = not_run(engine, bundle, variant, size, gpu)
+            why = never_run(engine, variant, size, gpu) or engine.ready(bundle, variant, EngineOptions(cache=cache))
             if why is not None:
-                left_out[key] = LeftOut(name=named, reason=why)
+                left_out[key] = LeftOut(name=named, reason=f"not run: {why}")
                 continue
             rows[key] = Row(
                 key=key, name=named, engine=name, precision=variant.precision, form=variant.form, source=bundle.path,
-                size=size, batch=batch, variant=variant.file, method=method,
+                size=size, batch=batch, variant=variant.file, method=method, cache=cache,
             )  # fmt: skip
     return rows, left_out
+
+
+def key_of(engine: Backend, variant: Variant) -> str:
+    """What --rows calls a variant on an engine."""
+    return f"{OURS}-{engine.name}-{variant.form}-{variant.precision}"
 
 
 def wanted_variants(bundle: Bundle, engine: Backend) -> Iterator[Variant]:
@@ -90,15 +101,13 @@ def wanted_variants(bundle: Bundle, engine: Backend) -> Iterator[Variant]:
                 yield msgspec.structs.replace(variant, precision=precision)
 
 
-def not_run(engine: Backend, bundle: Bundle, variant: Variant, size: tuple[int, int], gpu: Gpu | None) -> str | None:
-    """Why an engine does not run a variant on this card, in words, or None."""
+def never_run(engine: Backend, variant: Variant, size: tuple[int, int], gpu: Gpu | None) -> str | None:
+    """Why an engine does not run a variant on this card, built or not, as a clause; or None."""
     if variant.sizes is not None and size not in variant.sizes:
-        return "not run: the graph does not take pictures of that size"
+        return "the graph does not take pictures of that size"
     reason = engine.absent()
     if reason is not None:
         flavour = FLAVOURS.get(engine.name)
         if flavour is not None and gpu is not None and gpu.sm not in FLAVOURS["tensorrt-rtx"].targets:
-            return f"not run: no engine for {gpu.sm.replace('sm', 'sm_')} from wheels ({reason})"
-        return f"not run: {reason}"
-    reason = engine.ready(bundle, variant)
-    return None if reason is None else f"not run: {reason}"
+            return f"no engine for {gpu.sm.replace('sm', 'sm_')} from wheels ({reason})"
+    return reason

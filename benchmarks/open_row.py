@@ -37,7 +37,7 @@ def opened_frames(row: Row) -> Frames:
     # an engine may make a precision of a float32 graph by itself, which is no variant of the bundle
     variant = next((one for one in found if one.precision == row.precision), found[0])
     variant = msgspec.structs.replace(variant, precision=row.precision)
-    return Frames(bundle, engine_of(row.engine), variant, EngineOptions(threads=row.threads))
+    return Frames(bundle, engine_of(row.engine), variant, EngineOptions(threads=row.threads, cache=row.cache))
 
 
 def open_graph(row: Row, style: NDArray[np.float32]) -> Run:

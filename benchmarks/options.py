@@ -16,7 +16,8 @@ class BenchOptions(CheckedOptions):
         None, "What BUNDLE was exported from; without it, it is looked for beside the bundle."
     )
     config: str | None = option(
-        None, "Measure random weights at full size instead, AFHQ's being 256 px; BUNDLE, if given, is where they stay.",
+        None, "Measure random weights at full size instead, AFHQ's being 256 px; BUNDLE, if given, is where they stay, "
+        "and beside it the engines that are built of them for a card.",
         choices=("afhq",),
     )  # fmt: skip
     device: str = option(

@@ -28,7 +28,7 @@ class Row:
     `engine` is "pytorch" or a backend's name. `form` is "eager", "channels-last", "graphed" or "compiled" with PyTorch,
     else a form of the frame graph. `source` is a checkpoint, a graph or a bundle's folder, and `variant` the file of
     that bundle's variant. `size` is (height, width). `method` is how it is timed on a graphics card; rows of the
-    processor have none, and are timed one run a round.
+    processor have none, and are timed one run a round. `cache` is where its engine is; None: in the user's.
     """
 
     key: str  # what --rows calls it
@@ -42,6 +42,7 @@ class Row:
     threads: int = 1
     variant: str | None = None
     method: Method | None = None
+    cache: Path | None = None
 
     @property
     def ours(self) -> bool:

@@ -50,11 +50,13 @@ EXPORTS = {
 
 @dataclass(frozen=True)
 class Subject:
-    """A checkpoint and its bundle; `folder` is for files that the measurement needs besides."""
+    """A checkpoint and its bundle; `folder` is for files that the measurement needs besides. `engines`: where those of
+    a bundle are that was made to be measured, so that nobody else builds them; None: what the user built is taken."""
 
     checkpoint: Path
     bundle: Bundle
     folder: Path
+    engines: Path | None = None
 
 
 @contextmanager
@@ -68,7 +70,8 @@ def opened_subject(
         if options.config is not None:
             if options.checkpoint is not None:
                 raise OptionError("--config makes a checkpoint of its own: leave out --checkpoint")
-            yield Subject(*made(options.config, bundle or folder / options.config, say, device), folder)
+            place = bundle or folder / options.config
+            yield Subject(*made(options.config, place, say, device), folder, place.with_name(f"{place.name}.engines"))
         elif bundle is None:
             raise OptionError("there is nothing to measure: give a bundle, or --config afhq")
         else:

@@ -105,7 +105,10 @@ def from_text(text: str) -> Row:
     """What `as_text` wrote."""
     given = json.loads(text)
     method = Method(**given["method"]) if given["method"] is not None else None
-    return Row(**{**given, "source": Path(given["source"]), "size": tuple(given["size"]), "method": method})
+    cache = Path(given["cache"]) if given["cache"] is not None else None
+    return Row(**{
+        **given, "source": Path(given["source"]), "size": tuple(given["size"]), "method": method, "cache": cache,
+    })  # fmt: skip
 
 
 def work(row: Row, inputs: Inputs, answers: IO[str]) -> None:

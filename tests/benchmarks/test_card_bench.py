@@ -91,7 +91,7 @@ def test_batches_are_whole_numbers_in_order():
 
 def test_rows_that_do_not_run_here_are_told_with_those_that_were_asked_for(subject, monkeypatch):
     gone = {"ours-tensorrt": LeftOut(name="TensorRT", reason="not run: absent")}
-    monkeypatch.setattr(module, "card_rows", lambda *_: ({"ours-torch": row("ours-torch")}, dict(gone)))
+    monkeypatch.setattr(module, "card_rows", lambda *_, **__: ({"ours-torch": row("ours-torch")}, dict(gone)))
     monkeypatch.setattr(module, "peer_not_run", lambda key: "not run: none" if key == "plain-cuda" else None)
     rows, left_out = prepared_rows(subject, (32, 32), BenchOptions(rows=("ours-*",)), SHORT)
     assert [one.key for one in rows] == ["eager", "ours-torch"]

@@ -60,7 +60,7 @@ def told(monkeypatch, **engines):
 
 def test_a_bundle_has_a_row_for_every_variant_of_every_engine_that_is_ready(monkeypatch, bundle):
     told(monkeypatch, full=Told("tensorrt"), rtx=Told("tensorrt-rtx"))
-    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, ARTISTS)
+    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=ARTISTS)
     assert list(rows) == [
         "ours-tensorrt-taps16-fp16", "ours-tensorrt-taps16-plugin-fp16", "ours-tensorrt-rtx-taps16-fp16",
     ]  # fmt: skip
@@ -71,7 +71,7 @@ def test_a_bundle_has_a_row_for_every_variant_of_every_engine_that_is_ready(monk
 
 def test_torch_gives_a_float32_graph_in_every_precision_that_it_makes(monkeypatch, bundle):
     told(monkeypatch, torch=TorchBackend())
-    rows, _ = card_rows(bundle, (32, 32), 1, SHORT, DATA_CENTRE)
+    rows, _ = card_rows(bundle, (32, 32), 1, SHORT, gpu=DATA_CENTRE)
     assert list(rows) == [f"ours-torch-plain-{precision}" for precision in ("fp32", "fp16", "bf16")]
     assert len({row.variant for row in rows.values()}) == 1
 
@@ -79,7 +79,7 @@ def test_torch_gives_a_float32_graph_in_every_precision_that_it_makes(monkeypatc
 def test_a_card_that_wheels_have_no_engine_for_is_told_so(monkeypatch, bundle):
     made_for = "installed, but made for sm75: this card is sm90"
     told(monkeypatch, full=Told("tensorrt", absent="not installed"), rtx=Told("tensorrt-rtx", absent=made_for))
-    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, DATA_CENTRE)
+    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=DATA_CENTRE)
     assert rows == {}
     assert left_out["ours-tensorrt-taps16-fp16"].reason == "not run: no engine for sm_90 from wheels (not installed)"
     assert left_out["ours-tensorrt-rtx-taps16-fp16"].reason == f"not run: no engine for sm_90 from wheels ({made_for})"
@@ -87,20 +87,20 @@ def test_a_card_that_wheels_have_no_engine_for_is_told_so(monkeypatch, bundle):
 
 def test_a_flavour_that_knows_the_card_is_only_not_installed(monkeypatch, bundle):
     told(monkeypatch, rtx=Told("tensorrt-rtx", absent="not installed"))
-    _, left_out = card_rows(bundle, (32, 32), 1, SHORT, ARTISTS)
+    _, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=ARTISTS)
     assert left_out["ours-tensorrt-rtx-taps16-fp16"].reason == "not run: not installed"
 
 
 def test_an_engine_that_has_to_be_built_first_gives_the_line(monkeypatch, bundle):
     line = "has no engine here: `starcast build` makes one"
     told(monkeypatch, rtx=Told("tensorrt-rtx", ready=line))
-    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, ARTISTS)
+    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=ARTISTS)
     assert rows == {}
     assert left_out["ours-tensorrt-rtx-taps16-fp16"].reason == f"not run: {line}"
 
 
 def test_a_bundle_without_graphs_for_an_engine_says_how_to_export_them(tiny_bundle):
-    _, left_out = card_rows(open_bundle(tiny_bundle), (32, 32), 1, SHORT, ARTISTS)
+    _, left_out = card_rows(open_bundle(tiny_bundle), (32, 32), 1, SHORT, gpu=ARTISTS)
     assert "export --for tensorrt" in left_out["ours-tensorrt"].reason
     assert "export --for tensorrt" in left_out["ours-tensorrt-rtx"].reason
 
