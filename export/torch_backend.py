@@ -24,7 +24,6 @@ from starcast.runtime.backends.base import (
     one_line,
 )
 from starcast.runtime.bundle import Variant
-from starcast.runtime.tensorrt.orders import PLUGIN
 
 if TYPE_CHECKING:
     import torch
@@ -60,8 +59,6 @@ class TorchBackend(Backend):
         # what was compared with PyTorch is in float32, in whatever precision it is to run now
         if variant.parity is None or variant.precision not in ("fp32", *self.converts):
             return f"{variant.file} is in {variant.precision}, which {self.name} makes of float32 graphs by itself"
-        if variant.form.endswith(PLUGIN) and variant.precision != "fp32":
-            return f"the norms of {variant.file} are nodes for a plugin, which {self.name} runs in float32 alone"
         return None
 
     def version(self) -> str:

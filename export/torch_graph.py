@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 
-from starcast.export.passes.adain_plugin import OPERATOR as FUSED
+from starcast.export.passes.adain_plugin import unplug_norms
 from starcast.export.passes.facts import numbers, readers
 from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
@@ -44,6 +44,7 @@ class TorchGraph:
         self, model: ir.Model, *, precision: str = "fp32", device: torch.device = torch.device("cpu"),
         adain: Implementation = "reference", channels_last: bool = False,
     ) -> None:  # fmt: skip
+        unplug_norms(model)
         join_wide_norms(model)
         if precision in HALF:
             to_half(model, HALF[precision])
@@ -97,9 +98,6 @@ def _calls(graph: ir.Graph, adain: Implementation) -> Iterator[_Call]:
             last, slope = _last(norm)
             call = _adain(norm.epsilon, slope, adain)
             yield _Call(call, (norm.x, norm.scale, norm.shift), (last.outputs[0],))
-        elif node.op_type == FUSED:
-            epsilon, slope = (node.attributes[name].as_float() for name in ("epsilon", "slope"))
-            yield _Call(_adain(epsilon, slope, adain), tuple(node.inputs), tuple(node.outputs))
         elif node not in within:
             yield _Call(call_for(node), tuple(node.inputs), tuple(node.outputs))
 

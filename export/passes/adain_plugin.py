@@ -4,14 +4,16 @@
 
 `scale` and `shift` are float32, [N or 1, C] of a style or [C] of a norm's own weights; x and y are of the graph's type,
 and the statistics float32. A slope of 1 is a norm without the activation. Full TensorRT finds its plugin by the node's
-name and `plugin_namespace`; for everything that has none, `with_function` says in plain ONNX what the node means.
+name and `plugin_namespace`; for everything that has none, `with_function` says in plain ONNX what the node means, and
+`unplug_norms` writes the norms as they were.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import onnx.parser
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from starcast.export.constants import add_constant
 from starcast.export.passes.facts import numbers, readers
@@ -64,6 +66,63 @@ def with_function(model: ir.Model) -> ir.Model:
     return made
 
 
+def unplug_norms(model: ir.Model) -> int:
+    """The way back, of a float32 graph in place; gives how many there were."""
+    nodes = [node for node in model.graph if (node.domain, node.op_type) == (DOMAIN, OPERATOR)]
+    if not nodes:
+        return 0
+    inferred = model.clone()
+    ShapeInferencePass()(inferred)
+    channels = [
+        _channels(node) for node in inferred.graph if (node.domain, node.op_type) == (DOMAIN, OPERATOR)
+    ]  # fmt: skip
+    for node, count in zip(nodes, channels, strict=True):
+        _unplug(model.graph, node, count)
+    return len(nodes)
+
+
+def _channels(node: ir.Node) -> int:
+    """From the scale, whose last axis they are: what a node like this gives is not known to the format."""
+    scale = node.inputs[1]
+    assert scale is not None
+    assert scale.shape is not None
+    count = scale.shape[-1]
+    assert isinstance(count, int)
+    return count
+
+
+def _unplug(graph: ir.Graph, fused: ir.Node, channels: int) -> None:
+    def add(operator: str, *inputs: ir.Value | None, **attributes: float) -> ir.Value:
+        node = ir.node(operator, inputs, attributes, name=f"{fused.name}.{operator}")
+        [output] = node.outputs
+        output.name, output.type, output.shape = node.name, fused.outputs[0].type, fused.outputs[0].shape
+        graph.insert_before(fused, node)
+        return output
+
+    x, *own = fused.inputs
+    epsilon, slope = (fused.attributes[name].as_float() for name in ("epsilon", "slope"))
+    if all(value is not None and value.shape is not None and value.shape.rank() == 1 for value in own):
+        made = add("InstanceNormalization", x, *own, epsilon=epsilon)
+    else:
+        axes = add_constant(graph, "axes.2.3", np.array([2, 3], np.int64))
+        neutral = (
+            add_constant(graph, f"{name}.{channels}", np.full(channels, value, np.float32))
+            for name, value in (("one", 1), ("zero", 0))
+        )
+        made = add("InstanceNormalization", x, *neutral, epsilon=epsilon)
+        for operator, value in zip(("Mul", "Add"), own, strict=True):
+            column = ir.node("Unsqueeze", [value, axes], name=f"{fused.name}.{operator}.column")
+            column.outputs[0].name = column.name
+            column.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+            graph.insert_before(fused, column)
+            made = add(operator, made, column.outputs[0])
+    if slope != 1:
+        made = add("LeakyRelu", made, alpha=slope)
+    made.name = fused.outputs[0].name
+    fused.outputs[0].replace_all_uses_with(made, replace_graph_outputs=True)
+    graph.remove(fused, safe=True)
+
+
 def _plug(graph: ir.Graph, norm: InstanceNorm) -> None:
     last, slope = norm.nodes[-1], 1.0
     behind = readers(norm.output)
@@ -88,7 +147,7 @@ def _per_channel(graph: ir.Graph, value: ir.Value, before: ir.Node) -> ir.Value:
     if array is not None:
         flat = array if array.ndim == 1 else array.reshape(array.shape[:2])
         return add_constant(graph, f"{value.name}.flat", flat.astype("float32"))
-    axes = add_constant(graph, "axes.2.3", ir.tensor([2, 3], dtype=ir.DataType.INT64).numpy())
+    axes = add_constant(graph, "axes.2.3", np.array([2, 3], np.int64))
     squeezed = ir.node("Squeeze", [value, axes], name=f"{value.name}.flat")
     squeezed.outputs[0].name, squeezed.outputs[0].type = squeezed.name, ir.TensorType(ir.DataType.FLOAT)
     graph.insert_before(before, squeezed)

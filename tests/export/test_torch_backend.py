@@ -51,15 +51,6 @@ def test_it_is_found_by_its_name_and_never_by_auto(oracle_bundle):
         assert {candidate.variant.precision for candidate in halves} == {precision}
 
 
-def test_a_plugins_norms_are_run_in_float32_alone(oracle_bundle):
-    variant = next(one for one in oracle_bundle.manifest.variants if TORCH.supports(one) is None)
-    plugin = msgspec.structs.replace(variant, form="taps16-plugin", backends=("tensorrt",))
-    assert TORCH.supports(plugin) is None
-    assert "are nodes for a plugin, which torch runs in float32 alone" in TORCH.supports(
-        msgspec.structs.replace(plugin, precision="fp16")
-    )
-
-
 def test_norms_without_the_kernel_are_told_of_once_for_all_graphs_of_a_bundle(oracle_bundle, monkeypatch):
     def choose(name, device, report):
         report("The AdaIN kernel is left out.")

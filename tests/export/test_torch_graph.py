@@ -70,6 +70,20 @@ def test_tensorrts_float32_graphs_are_taken(small, norms):
     assert levels(in_torch(model, feeds), expected) <= 1
 
 
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_a_plugins_graph_is_in_half_what_the_engines_own_norms_give(small, precision):
+    trials = make_trials(small.networks, small.config)
+    base = base_of(ir.load(small.generator), "taps16", 32, trials, trials[:1])
+    feeds = {"image": SOURCES, "style": styles(small, 3)}
+    plugin, native = (
+        in_torch(
+            fused(base.frame, Plan("taps16", ("tensorrt",), norms=norms), base, 32).frame, feeds, precision=precision
+        )
+        for norms in ("plugin", "fused")
+    )
+    np.testing.assert_array_equal(plugin, native)
+
+
 @pytest.mark.parametrize("one_style", [False, True])
 def test_scales_and_shifts_that_were_split_off_are_taken(small, one_style):
     made = make(ir.load(small.generator), Plan("taps9", ("onnxruntime",), one_style=one_style), 32)

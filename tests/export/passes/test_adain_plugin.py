@@ -9,9 +9,11 @@ import pytest
 from numpy.typing import NDArray
 from small_graphs import gap, graph, operators, run
 
-from starcast.export.passes.adain_plugin import DOMAIN, OPERATOR, plug_norms, with_function
+from starcast.export.comparison import open_session
+from starcast.export.passes.adain_plugin import DOMAIN, OPERATOR, plug_norms, unplug_norms, with_function
 from starcast.export.passes.forms import apply_form
 from starcast.export.passes.half import to_half
+from starcast.export.passes.instance_norms import instance_norms
 
 DRAWS = np.random.RandomState(0)
 
@@ -85,6 +87,45 @@ def test_a_style_gives_scale_and_shift_as_rows(styles):
     assert operators(model) == {"Unsqueeze": 2, "Squeeze": 2, OPERATOR: 1}
     expected = in_float64(x, gamma, beta, 1e-5, 0.2)
     np.testing.assert_allclose(run(with_function(model), x, gamma, beta), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("behind", ["y = LeakyRelu <alpha = 0.2> (n)", "y = Relu (n)"])
+def test_the_way_back_gives_a_norm_with_its_weights_and_its_activation(behind):
+    model, x = affine(behind), planes()
+    plug_norms(model)
+    assert unplug_norms(model) == 1
+    assert operators(model) == operators(affine(behind))
+    assert gap(model, affine(behind), x) == 0
+    assert unplug_norms(model) == 0
+
+
+@pytest.mark.parametrize("styles", [1, 3], ids=["one style for all", "a style each"])
+def test_the_way_back_gives_adain(styles):
+    model, x = styled(), planes(3)
+    gamma, beta = (DRAWS.standard_normal((styles, 4)).astype(np.float32) for _ in range(2))
+    plug_norms(model)
+    assert unplug_norms(model) == 1
+    assert len(list(instance_norms(model.graph))) == 1
+    assert len(next(instance_norms(model.graph)).nodes) == 3
+    expected = in_float64(x, gamma, beta, 1e-5, 0.2)
+    np.testing.assert_allclose(run(model, x, gamma, beta), expected, atol=1e-5)
+
+
+def test_a_generator_comes_back_as_it_was(small, tmp_path):
+    before = ir.load(small.generator)
+    apply_form(before, "taps16")
+    model = before.clone()
+    norms = plug_norms(model)
+    ir.save(model, tmp_path / "plugin.onnx")
+    model = ir.load(tmp_path / "plugin.onnx")
+    assert unplug_norms(model) == norms
+    assert len(list(instance_norms(model.graph))) == norms
+    feeds = {
+        "image": np.random.default_rng(1).integers(0, 256, (2, 32, 64, 3), np.uint8),
+        "style": DRAWS.standard_normal((2, small.config.style_dim)).astype(np.float32),
+    }
+    expected, got = (open_session(one.clone()).run(None, feeds)[0] for one in (before, model))
+    np.testing.assert_array_equal(got, expected)
 
 
 def test_the_function_is_not_in_the_graph_that_is_written(tmp_path):
