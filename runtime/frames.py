@@ -41,6 +41,10 @@ class Frames:
         session = self.session(self.variant.file)
         name, conditions = self._conditions(styles)
         if is_on_card(images):
+            if self.variant.one_style and len(conditions) > 1:
+                raise ValueError(
+                    f"{self.variant.file} takes one style at a time: hand over pictures on the card style by style"
+                )
             return cast("NDArray[np.uint8]", session.run({"image": images, name: conditions}))
         parts = [
             session.run(

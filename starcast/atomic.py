@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 PARTIAL = ".partial-"  # every unfinished file and folder begins with this; scanners skip names that begin with a dot
 REPLACED = ".replaced-"
+WINDOWS = os.name == "nt"
+TRIES, PAUSE_S = 20, 0.05
 
 
 @contextmanager
@@ -31,7 +34,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         with partial.open("rb+") as written:
             os.fsync(written.fileno())
         partial.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        partial.replace(target)
+        _put(partial, target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -84,6 +87,19 @@ def repair_folder(target: Path) -> bool:
         return False
     aside.rename(target)
     return True
+
+
+def _put(partial: Path, target: Path) -> None:
+    """Rename over the target. Windows refuses that while anybody reads it, a virus scanner too: mostly for a moment."""
+    for left in reversed(range(TRIES if WINDOWS else 1)):
+        try:
+            partial.replace(target)
+        except PermissionError:
+            if not left:
+                raise
+            time.sleep(PAUSE_S)
+        else:
+            return
 
 
 def _aside(target: Path) -> Path:

@@ -6,9 +6,11 @@ compiled in, and a session is made without an error. So each session is asked fo
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from functools import cache as once
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,7 @@ from starcast.runtime.backends.onnxruntime import errors
 from starcast.runtime.bundle import Variant
 from starcast.runtime.cuda.arrays import DeviceArray, View, is_on_card, viewed
 from starcast.runtime.cuda.driver import Driver, can_ask, open_driver
-from starcast.runtime.cuda.gpu import why_no_gpu
+from starcast.runtime.cuda.gpu import current_gpu, why_no_gpu
 
 PROVIDER = "CUDAExecutionProvider"
 _SETTINGS = {
@@ -55,8 +57,13 @@ class OnnxRuntimeCuda(Backend):
                 "'starcast[gpu]'; the two may never be installed together"
             )
         # without a package that asks for cards there may be one all the same: then `open` finds out
-        reason = why_no_gpu() if can_ask() else None
+        reason = self._why_no_card(str(getattr(onnxruntime, "cuda_version", ""))) if can_ask() else None
         return None if reason is None else f"installed, but {reason}"
+
+    def _why_no_card(self, cuda: str) -> str | None:
+        gpu = current_gpu()
+        major = cuda.partition(".")[0]
+        return why_no_gpu() if gpu is None else gpu.lacks(int(major) if major.isdigit() else None)
 
     def supports(self, variant: Variant) -> str | None:
         if not made_for(variant, self):
@@ -96,12 +103,14 @@ class OnnxRuntimeCudaSession(Session):
         self._graph = graph
         self._session = session
         self._driver: Driver | None = None  # for inputs that are on the card
+        self._returned = False  # whether an array that was given out has come back
         [output] = session.get_outputs()
         self._output, self._kind = output.name, np.dtype(_KINDS[output.type])
 
     def run(self, feeds: Mapping[str, Any]) -> Any:
         """The output for the inputs, which may be numpy's or on the card; it is on the card if one of them is."""
         on_card = any(is_on_card(value) for value in feeds.values())
+        self._settle()
         try:
             with ExitStack() as held:
                 bound = self._session.io_binding()
@@ -122,13 +131,25 @@ class OnnxRuntimeCudaSession(Session):
         if not on_card:
             return made.numpy()
         # the array holds what ONNX Runtime made, which frees itself
-        return DeviceArray(View(made.data_ptr(), tuple(made.shape()), self._kind), partial(_let_go, [made]))
+        return DeviceArray(View(made.data_ptr(), tuple(made.shape()), self._kind), partial(self._let_go, [made]))
 
     def close(self) -> None:
         self._session = None
         if self._driver is not None:
             self._driver.close()
             self._driver = None
+
+    def _let_go(self, held: list[Any]) -> None:
+        held.clear()
+        self._returned = True
+
+    def _settle(self) -> None:
+        """Wait until nobody reads what came back any more: ONNX Runtime takes its memory again at once, and whoever had
+        it may have left work behind in a stream that is not known here."""
+        if self._returned and self._driver is not None:
+            self._returned = False
+            with self._driver.active():
+                self._driver.synchronise()
 
     @contextmanager
     def _written(self, value: Any) -> Iterator[View]:
@@ -145,6 +166,7 @@ def _session(graph: Path | bytes) -> Any:
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()  # Windows builds have them
+    _load_cuda()
     chosen = onnxruntime.SessionOptions()
     chosen.log_severity_level = 4  # what a provider that does not start prints is told below
     chosen.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -152,7 +174,8 @@ def _session(graph: Path | bytes) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that a provider is not known: told below as well
         try:
-            session = onnxruntime.InferenceSession(where, chosen, providers=[(PROVIDER, _SETTINGS)])
+            # its own way back to the processor would print banners, and raise another error than the first
+            session = onnxruntime.InferenceSession(where, chosen, providers=[(PROVIDER, _SETTINGS)], enable_fallback=0)
         except errors() as error:
             if "CPU EP" not in str(error):
                 raise
@@ -162,13 +185,19 @@ def _session(graph: Path | bytes) -> Any:
     return session
 
 
+@once
+def _load_cuda() -> None:
+    """Load the libraries of CUDA and cuDNN that pip put beside the package: the provider looks for them in the system's
+    folders alone."""
+    import onnxruntime
+
+    with redirect_stdout(io.StringIO()):  # what is missing it prints; the session will say so
+        onnxruntime.preload_dlls()
+
+
 def _fallen_back(graph: Path | bytes) -> EngineError:
     return EngineError(
         f"{'the probe' if isinstance(graph, bytes) else graph} would run on the processor, as ONNX Runtime's CUDA "
         "provider does not start or lacks something: its libraries (CUDA and cuDNN, of the versions that "
         "onnxruntime-gpu names) come with pip install 'onnxruntime-gpu[cuda,cudnn]'"
     )
-
-
-def _let_go(held: list[Any]) -> None:
-    held.clear()

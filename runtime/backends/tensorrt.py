@@ -36,7 +36,8 @@ class TensorRT(Backend):
             return f"installed, but {why_no_gpu()}"
         if self._flavour.targets and gpu.sm not in self._flavour.targets:
             return f"installed, but made for {', '.join(self._flavour.targets)}: this card is {gpu.sm} ({gpu.name})"
-        return None
+        too_new = gpu.lacks(self._flavour.cuda())
+        return None if too_new is None else f"installed, but {too_new}, or pip install {self.name}-cu12"
 
     def supports(self, variant: Variant) -> str | None:
         return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"

@@ -46,10 +46,12 @@ def is_on_card(value: Any) -> bool:
 @contextmanager
 def viewed(value: Any, stream: int, driver: Driver) -> Iterator[View]:
     """An array on the card, to be read within the block by what is given to `stream`, which waits until the array's
-    own library has written it. Raises ValueError for one that is not in C order."""
+    own library has written it. Raises ValueError for one that is not in C order, or on another card than the first."""
     if hasattr(value, "__dlpack__"):  # first: it knows the stream that a library works in, the other often does not
-        taken = dlpack.take(value.__dlpack__(stream=stream))
+        taken = dlpack.take(_capsule(value, stream))
         try:
+            if taken.device != (dlpack.CARD, 0):
+                raise ValueError(f"an array is on card {taken.device[1]}: hand over a copy that is on the first, 0")
             _check_order(taken.shape, taken.strides)
             yield View(taken.address, taken.shape, taken.dtype)
         finally:
@@ -91,6 +93,13 @@ class DeviceArray:
     def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
         """There is nothing to wait for in any stream: it was written before it was given out."""
         return dlpack.give(self, self._view.address, self.shape, self.dtype)
+
+
+def _capsule(value: Any, stream: int) -> Any:
+    try:
+        return value.__dlpack__(stream=stream)
+    except BufferError as error:  # of another card, or with a gradient
+        raise ValueError(f"an array on the card cannot be taken as it is ({error}): hand over a plain copy") from error
 
 
 def _check_order(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> None:

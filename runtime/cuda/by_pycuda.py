@@ -6,8 +6,9 @@ It knows no CUDA graphs and no streams but its own, so that another's are waited
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache as once
 from typing import Any
 
 import numpy as np
@@ -27,9 +28,7 @@ class ByPyCuda:
     captures = False
 
     def __init__(self) -> None:
-        device = _first_device()
-        with _refusals("retain_primary_context"):
-            self._context = device.retain_primary_context()
+        self._context = _primary_context()
         self._held: dict[int, Any] = {}  # by address, by a stream's handle, and by a number of ours for events
         self._events = 0
 
@@ -43,8 +42,6 @@ class ByPyCuda:
 
     def close(self) -> None:
         self._held.clear()
-        with _refusals("detach"):
-            self._context.detach()
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -132,10 +129,7 @@ class ByPyCuda:
         with _refusals("memcpy_dtod_async"):
             _api().memcpy_dtod_async(target, source, size, self._held[stream])
 
-    def begin_capture(self, stream: int) -> None:
-        raise EngineError("PyCUDA records no CUDA graphs: pip install cuda-bindings")
-
-    def end_capture(self, stream: int) -> int:
+    def recorded(self, stream: int, call: Callable[[], None]) -> int:
         raise EngineError("PyCUDA records no CUDA graphs: pip install cuda-bindings")
 
     def launch(self, graph: int, stream: int) -> None:
@@ -166,6 +160,15 @@ def _first_device() -> Any:
         return api.Device(0)
     except api.Error as error:
         raise EngineError(f"the NVIDIA driver does not start ({error})") from error
+
+
+@once
+def _primary_context() -> Any:
+    """One hold for the whole process: PyCUDA lets go of one only with the context on top of this thread's, and leaves
+    it there."""
+    device = _first_device()
+    with _refusals("retain_primary_context"):
+        return device.retain_primary_context()
 
 
 @contextmanager

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from numpy.typing import NDArray
 from starcast.errors import EngineError
 from starcast.runtime.cuda.driver import refusal
 from starcast.runtime.cuda.gpu import Gpu
+
+# The context cannot be waited for while any thread records in it, whatever the mode: both would fail.
+_RECORDING = Lock()
 
 
 class CudaPython:
@@ -48,8 +52,11 @@ class CudaPython:
         _call("cuCtxPushCurrent", self._context)
         try:
             yield
-        finally:
-            _call("cuCtxPopCurrent")
+        except BaseException:
+            with suppress(EngineError):  # the first error is the one to be told
+                _call("cuCtxPopCurrent")
+            raise
+        _call("cuCtxPopCurrent")
 
     def memory(self) -> tuple[int, int]:
         free, total = _call("cuMemGetInfo")
@@ -110,12 +117,17 @@ class CudaPython:
     def on_device(self, target: int, source: int, size: int, stream: int) -> None:
         _call("cuMemcpyDtoDAsync", target, source, size, stream)
 
-    def begin_capture(self, stream: int) -> None:
-        # other threads, which decode and encode, go on with what they do to their own contexts
-        _call("cuStreamBeginCapture", stream, _api().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
-
-    def end_capture(self, stream: int) -> int:
-        graph = _call("cuStreamEndCapture", stream)
+    def recorded(self, stream: int, call: Callable[[], None]) -> int:
+        with _RECORDING:
+            # other threads, which decode and encode, go on with what they do to their own contexts
+            _call("cuStreamBeginCapture", stream, _api().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
+            try:
+                call()
+            except BaseException:  # Ctrl-C, too: a stream that goes on recording can be used for nothing else
+                with suppress(EngineError):
+                    _call("cuGraphDestroy", _call("cuStreamEndCapture", stream))
+                raise
+            graph = _call("cuStreamEndCapture", stream)
         try:
             return int(_call("cuGraphInstantiate", graph, 0))
         finally:
@@ -129,7 +141,8 @@ class CudaPython:
 
     def synchronise(self, stream: int | None = None) -> None:
         if stream is None:
-            _call("cuCtxSynchronize")
+            with _RECORDING:
+                _call("cuCtxSynchronize")
         else:
             _call("cuStreamSynchronize", stream)
 

@@ -6,6 +6,7 @@ PyTorch use as well, so that all of them see each other's memory. Handles and ad
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
 from typing import Any, Protocol
@@ -83,11 +84,8 @@ class Driver(Protocol):
     def on_device(self, target: int, source: int, size: int, stream: int) -> None:
         """Copy between two places of the card."""
 
-    def begin_capture(self, stream: int) -> None:
-        """What this thread gives to the stream from now on is recorded and not done."""
-
-    def end_capture(self, stream: int) -> int:
-        """What was recorded, ready to be launched."""
+    def recorded(self, stream: int, call: Callable[[], None]) -> int:
+        """A CUDA graph of what a call gives to the stream, which is recorded and not done; ready to be launched."""
 
     def launch(self, graph: int, stream: int) -> None: ...
 

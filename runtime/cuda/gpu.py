@@ -22,6 +22,13 @@ class Gpu:
         major, minor = self.compute_capability
         return f"sm{major}{minor}"
 
+    def lacks(self, cuda: int | None) -> str | None:
+        """Why its driver starts nothing that was made for a CUDA of that major version, as a clause; None where it
+        does, or where nobody knows the version. (Within one, older drivers run newer libraries.)"""
+        if cuda is None or int(self.driver.partition(".")[0]) >= cuda:
+            return None
+        return f"made for CUDA {cuda}, and the NVIDIA driver knows {self.driver}: update the driver"
+
 
 def current_gpu() -> Gpu | None:
     """The card, or None where there is no driver, no card, or no package that asks for it. Never raises."""

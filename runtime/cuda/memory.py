@@ -41,31 +41,44 @@ class Outputs:
             idle = self._idle.get(size)
             address = idle.pop() if idle else None
             self._lent += 1
-        if address is None:
-            try:
-                address = self._driver.allocate(size)
-            except BaseException:
-                with self._lock:
-                    self._lent -= 1
-                raise
-        else:
-            # whoever had it may still read it, in a stream that is not known here
-            self._driver.synchronise()
-        taken = address
+        try:
+            if address is None:
+                taken = self._allocated(size)
+            else:
+                taken = address
+                # whoever had it may still read it, in a stream that is not known here
+                self._driver.synchronise()
+        except BaseException:
+            with self._lock:
+                self._lent -= 1
+                if address is not None:
+                    self._idle.setdefault(size, []).append(address)
+            raise
         return Lent(View(taken, shape, dtype), lambda: self._returned(taken, size))
 
     def close(self) -> None:
         """Free what is idle; the rest follows when it comes back."""
         with self._lock:
             self._closed = True
+            last = self._lent == 0
+        try:
+            with self._driver.active():
+                self._free_idle()
+        finally:
+            if last:
+                self._driver.close()
+
+    def _allocated(self, size: int) -> int:
+        """New memory. What is idle of other sizes goes first: pictures of another size have come."""
+        self._free_idle()
+        return self._driver.allocate(size)
+
+    def _free_idle(self) -> None:
+        with self._lock:
             idle = [address for addresses in self._idle.values() for address in addresses]
             self._idle.clear()
-            last = self._lent == 0
-        with self._driver.active():
-            for address in idle:
-                self._driver.free(address)
-        if last:
-            self._driver.close()
+        for address in idle:
+            self._driver.free(address)
 
     def _returned(self, address: int, size: int) -> None:
         with self._lock:

@@ -7,6 +7,7 @@ Its stdin stays open while the engine is wanted. When it closes, the build is gi
 
 from __future__ import annotations
 
+import ctypes
 import io
 import os
 import signal
@@ -58,15 +59,29 @@ def _build(request: Request, say: Callable[[Answer], None], unwanted: Callable[[
             say(Progress(done))
 
     began = time.monotonic()
-    timings = Path(request.timings) if request.timings is not None else None
+    output = Path(request.output).absolute()
+    timings = Path(request.timings).absolute() if request.timings is not None else None
+    request = msgspec.structs.replace(request, graph=reachable(Path(request.graph)))
     engine, measured = compiled(
         FLAVOURS[request.flavour].load(), request, read_sealed(timings) if timings else None, progress, unwanted
     )
     seconds = time.monotonic() - began
-    Path(request.output).write_bytes(memoryview(engine))
+    output.write_bytes(memoryview(engine))
     if timings is not None and measured is not None:
         write_sealed(timings, measured)
     return Built(seconds)
+
+
+def reachable(graph: Path, *, windows: bool = os.name == "nt") -> str:
+    """A graph's path as the library can open it. On Windows it takes paths in the system's own code page, which a
+    folder's name may not fit into: then this process goes to that folder."""
+    if not windows or str(graph.absolute()).isascii():
+        return str(graph)
+    kernel = getattr(ctypes, "windll", None)
+    if kernel is not None:
+        kernel.kernel32.SetDllDirectoryW("")  # or libraries would be looked for in a bundle's folder, too
+    os.chdir(graph.absolute().parent)
+    return graph.name
 
 
 def _answers() -> Callable[[Answer], None]:

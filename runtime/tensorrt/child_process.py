@@ -42,7 +42,7 @@ def build_in_child(
     noise: deque[str] = deque(maxlen=_LAST_LINES)
     with _running(command, noise) as (process, lines):
         assert process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it ended at once: there is a better reason than that
+        with contextlib.suppress(OSError):  # it ended at once: there is a better reason than that
             process.stdin.write(msgspec.json.encode(request) + b"\n")
             process.stdin.flush()
         for line in _until_end(lines, silence):

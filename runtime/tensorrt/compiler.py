@@ -63,7 +63,10 @@ def compiled(
         from starcast.runtime.tensorrt.plugin import register
 
         register(trt)
-    builder = trt.Builder(log)
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # what its bindings make of "nothing", where CUDA does not start
+        raise EngineError(f"it does not start: {_told(log.said)}") from error
     network = builder.create_network(_flags(trt, request))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(request.graph):
@@ -113,7 +116,7 @@ def _refusal(parser: Any, said: list[str]) -> str:
 
 def _told(said: Iterable[str]) -> str:
     """The first error: those behind it only follow from it. Without a driver TensorRT for RTX adds one about that."""
-    errors = [line for line in said if "catchCudaError" not in line]
+    errors = [line for line in said if "catchCudaError" not in line] or list(said)
     return _short(errors[0]) if errors else "it gave no reason"
 
 

@@ -19,6 +19,7 @@ from starcast.errors import EngineError
 from starcast.runtime.cuda.driver import Driver
 from starcast.runtime.tensorrt.error_log import error_log
 
+RECORDINGS = 2  # tries at a CUDA graph: another thread's work may spoil one
 MOST_SHAPES = 16  # whose contexts and CUDA graphs are kept; the one that was not used for longest goes first
 
 Shapes = tuple[tuple[int, ...], ...]  # of the inputs, in their order
@@ -48,13 +49,24 @@ def deserialised(trt: Any, engine: bytes, driver: Driver, name: str, kernels: by
     """An engine, ready to be bound. `kernels`: what `Execution.kernels` gave at an earlier start. Within the driver's
     context. Raises EngineError."""
     log = error_log(trt)
-    runtime = trt.Runtime(log)
+    try:
+        runtime = trt.Runtime(log)
+    except TypeError as error:  # what its bindings make of "nothing", where CUDA does not start
+        raise EngineError(
+            f"{trt.__name__} {trt.__version__} does not start ({_told(log)}): see `starcast doctor`"
+        ) from error
     held = runtime.deserialize_cuda_engine(engine)
     if held is None:
         raise EngineError(f"{name} is refused by {trt.__name__} {trt.__version__} ({_told(log)}): build it again")
-    if hasattr(trt, "CudaGraphStrategy"):
-        return _SelfRecording(trt, log, runtime, held, driver, name, kernels)
-    return _Recorded(trt, log, runtime, held, driver, name)
+    recording = _SelfRecording if hasattr(trt, "CudaGraphStrategy") else _Recorded
+    execution = recording(trt, log, runtime, held, driver, name)
+    del runtime, held  # an error may be kept, and with it these names: the library would outlive the driver's context
+    try:
+        execution.start(kernels)
+    except BaseException:
+        execution.close()
+        raise
+    return execution
 
 
 class Execution(ABC):
@@ -78,6 +90,10 @@ class Execution(ABC):
         """Its largest shape is that of the largest inputs; nobody asks for its smallest."""
         largest = self.output_shape(tuple(one.largest for one in self.inputs))
         return Binding(self._given, np.dtype(self._kind(self._given)), largest, largest)
+
+    @abstractmethod
+    def start(self, kernels: bytes | None) -> None:
+        """Take what it needs on the card. To be called once, before all else; `close` follows where it fails."""
 
     def bind(self, addresses: dict[str, int]) -> None:
         """Where every input and the output is on the card, from now on. To be called once, before `launch`."""
@@ -114,6 +130,8 @@ class Execution(ABC):
         context = self._engine.create_execution_context(*settings)
         if context is None:
             raise self._failed("made no execution context", "end other programs that use the card, or build it again")
+        # engines are built with the names of their layers, and telling them to a profiler takes time at each launch
+        context.nvtx_verbosity = self._trt.ProfilingVerbosity.NONE
         return context
 
     def _set(self, context: Any, shapes: Shapes) -> None:
@@ -137,19 +155,25 @@ class Execution(ABC):
 class _SelfRecording(Execution):
     """TensorRT for RTX: one context, because each is known to take much of the host's memory."""
 
-    def __init__(
-        self, trt: Any, log: Any, runtime: Any, engine: Any, driver: Driver, name: str, kernels: bytes | None
-    ) -> None:
-        super().__init__(trt, log, runtime, engine, driver, name)
-        settings = engine.create_runtime_config()
-        self._cache = settings.create_runtime_cache()
+    _only: Any = None
+    _cache: Any = None
+    _settings: Any = None
+    _shapes: Shapes | None = None
+
+    def start(self, kernels: bytes | None) -> None:
+        trt = self._trt
+        self._settings = self._engine.create_runtime_config()
+        if all(one.smallest[1:] == one.largest[1:] for one in self.inputs):
+            # few shapes, batches alone: each waits once for kernels of its own, which are then kept for good. As it
+            # comes, they are compiled beside the first runs, and a short one would end before there is anything to keep
+            strategies = trt.DynamicShapesKernelSpecializationStrategy
+            self._settings.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        self._cache = self._settings.create_runtime_cache()
         if kernels is not None:
             self._cache.deserialize(kernels)  # false for another card or release: then it compiles, and keeps its own
-        settings.set_runtime_cache(self._cache)
-        settings.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-        self._settings = settings
-        self._only: Any = self._made(settings)
-        self._shapes: Shapes | None = None
+        self._settings.set_runtime_cache(self._cache)
+        self._settings.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        self._only = self._made(self._settings)
 
     def bind(self, addresses: dict[str, int]) -> None:
         super().bind(addresses)
@@ -176,10 +200,11 @@ class _SelfRecording(Execution):
 
 @dataclass
 class _Plan:
-    """A context that keeps its shapes, how often it ran, and the CUDA graph that was recorded of it."""
+    """A context that keeps its shapes, and the CUDA graph that was recorded of it. `recordings`: how often that may
+    still be tried; None before the first run, which is a plain one."""
 
     context: Any
-    runs: int = 0
+    recordings: int | None = None
     graph: int | None = None
 
 
@@ -189,17 +214,24 @@ class _Recorded(Execution):
 
     def __init__(self, trt: Any, log: Any, runtime: Any, engine: Any, driver: Driver, name: str) -> None:
         super().__init__(trt, log, runtime, engine, driver, name)
-        self._scratch_bytes = int(engine.device_memory_size_v2)
-        self._scratch = driver.allocate(self._scratch_bytes) if self._scratch_bytes else 0
+        self._scratch = self._scratch_bytes = 0
         self._plans: OrderedDict[Shapes, _Plan] = OrderedDict()
+
+    def start(self, kernels: bytes | None) -> None:
+        size = int(self._engine.device_memory_size_v2)
+        if size:
+            self._scratch, self._scratch_bytes = self._driver.allocate(size), size
 
     def launch(self, shapes: Shapes, stream: int) -> None:
         plan = self._plan(shapes)
-        if plan.runs == 0:
+        if plan.recordings is None:
             self._point(plan.context)
-        if plan.runs == 1 and self._driver.captures:
+            self._run(plan.context, stream)
+            plan.recordings = RECORDINGS if self._driver.captures else 0
+            return
+        if plan.graph is None and plan.recordings:
+            plan.recordings -= 1
             plan.graph = self._recorded(plan.context, stream)
-        plan.runs += 1
         if plan.graph is None:
             self._run(plan.context, stream)
         else:
@@ -236,16 +268,11 @@ class _Recorded(Execution):
 
     def _recorded(self, context: Any, stream: int) -> int | None:
         """A CUDA graph of one run; None where the engine does something that cannot be recorded."""
-        self._driver.begin_capture(stream)
-        done = context.execute_async_v3(stream)
         try:
-            graph = self._driver.end_capture(stream)
+            return self._driver.recorded(stream, lambda: self._run(context, stream))
         except EngineError:
+            self._log.said = []  # it is no failure: the run that follows is a plain one
             return None
-        if done:
-            return graph
-        self._driver.end_graph(graph)
-        return None
 
 
 def _told(log: Any, most: int = 240) -> str:

@@ -9,14 +9,17 @@ be told so, 11 ignores the flag, and the builder flags for precisions are gone f
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import importlib.util
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from starcast.errors import MissingExtraError
 from starcast.runtime.backends.base import one_line
 
+_CUDA = (13, 12)  # of which there are packages
 # the first whose cores take the type; a graph in any other precision builds everywhere
 FIRST_WITH = {"bf16": "sm80", "fp8": "sm89"}
 
@@ -63,6 +66,14 @@ class Flavour:
     def version(self) -> str:
         """Its release, as `1.7.1.116`."""
         return str(self.load().__version__)
+
+    def cuda(self) -> int | None:
+        """The major version of CUDA that its libraries are made for; None where no package's name says so."""
+        for major in _CUDA:
+            with suppress(importlib.metadata.PackageNotFoundError):
+                importlib.metadata.version(f"{self.name}-cu{major}-libs")
+                return major
+        return None
 
     @property
     def install(self) -> str:

@@ -70,7 +70,7 @@ class TensorRTSession(Session):
                 raise
             if not self._known.issuperset(shapes):
                 self._known.update(shapes)
-                self._keep()
+                self._keep(execution)
             return result
 
     def card_time(self, feeds: Mapping[str, Any]) -> CardTime:
@@ -99,13 +99,15 @@ class TensorRTSession(Session):
     def close(self) -> None:
         if self._execution is None:
             return
-        with self._driver.active():
-            self._driver.synchronise()
-            self._keep()
-            self._execution.close()
-            self._execution = None
-            self._owned.close()
-        self._outputs.close()
+        execution, self._execution = self._execution, None
+        with ExitStack() as all_of_it:  # each is tried, though the one before it fails; the last first
+            all_of_it.callback(self._outputs.close)
+            all_of_it.enter_context(self._driver.active())
+            all_of_it.callback(self._owned.close)
+            all_of_it.callback(execution.close)
+            with suppress(EngineError):  # after an error on the card that lasts, which has been told
+                self._driver.synchronise()
+                self._keep(execution)
 
     def _opened(self) -> Execution:
         if self._execution is None:
@@ -197,9 +199,9 @@ class TensorRTSession(Session):
         for lane in (self._direct, *(self._pair or ())):
             lane.forget()
 
-    def _keep(self) -> None:
-        if self._kernels is not None and self._execution is not None:
-            keep_kernels(self._kernels, self._execution.kernels())
+    def _keep(self, execution: Execution) -> None:
+        if self._kernels is not None:
+            keep_kernels(self._kernels, execution.kernels())
 
     def _lanes(self) -> tuple[Lane, Lane]:
         """Two with a stream of their own, made when a batch first has several parts."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import ClassVar
 
 import msgspec
 import numpy as np
+import pytest
 
 from starcast.runtime.backends.base import EngineOptions, GraphFile
 from starcast.runtime.backends.onnxruntime import OnnxRuntime
@@ -51,6 +53,18 @@ def test_the_cards_time_is_asked_for_with_what_a_run_gets_and_most_engines_tell_
     assert Frames(bundle, Telling(), variant, EngineOptions()).card_time(images, styles) == [
         ("image", images), ("style", styles),
     ]  # fmt: skip
+
+
+def test_a_variant_of_one_style_refuses_several_for_pictures_that_stay_on_the_card(tiny_bundle):
+    bundle = open_bundle(tiny_bundle)
+    variant = msgspec.structs.replace(bundle.manifest.variants[0], one_style=True)
+
+    class OnCard:
+        __cuda_array_interface__: ClassVar = {}
+
+    frames = Frames(bundle, Recorder(), variant, EngineOptions())
+    with pytest.raises(ValueError, match="takes one style at a time: hand over pictures on the card style by style"):
+        frames(OnCard(), np.zeros((2, bundle.manifest.condition.size), np.float32))
 
 
 def test_what_stands_beside_codes_is_said_of_the_frame_graph_alone(tiny_bundle):

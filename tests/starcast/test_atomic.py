@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from starcast import atomic
 from starcast.atomic import PARTIAL, atomic_folder, atomic_path, repair_folder, write_bytes, write_text
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX rights")
@@ -32,6 +33,33 @@ def test_the_partial_file_has_the_suffix_of_the_target(tmp_path):
     with atomic_path(tmp_path / "x.png") as partial:
         assert (partial.parent, partial.suffix) == (tmp_path, ".png")
         assert partial.name.startswith(".")
+
+
+@pytest.mark.parametrize(("windows", "refusals", "written"), [
+    (True, 3, True), (True, atomic.TRIES, False), (False, 1, False),
+])  # fmt: skip
+def test_a_target_that_windows_lets_nobody_replace_while_it_is_read_is_tried_again(
+    tmp_path, monkeypatch, windows, refusals, written
+):
+    left, real = [PermissionError(13, "Access is denied")] * refusals, Path.replace
+
+    def replace(self, target):
+        if left:
+            raise left.pop()
+        real(self, target)
+
+    monkeypatch.setattr(atomic, "WINDOWS", windows)
+    monkeypatch.setattr(atomic, "PAUSE_S", 0)
+    monkeypatch.setattr(Path, "replace", replace)
+    target = tmp_path / "x.bin"
+    target.write_bytes(b"old")
+    if written:
+        write_bytes(target, b"new")
+    else:
+        with pytest.raises(PermissionError):
+            write_bytes(target, b"new")
+    assert target.read_bytes() == (b"new" if written else b"old")
+    assert _names(tmp_path) == ["x.bin"]
 
 
 @pytest.mark.parametrize("error", [Stopped, KeyboardInterrupt, SystemExit])

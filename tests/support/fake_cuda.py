@@ -46,6 +46,7 @@ class FakeCuda:
     def __init__(
         self, chance: random.Random | None = None, *, card: str | None = "Fake RTX",
         compute_capability: tuple[int, int] = (8, 9), memory: int = 1 << 30, starts: bool = True,
+        version: int = 13010,
     ) -> None:  # fmt: skip
         from cuda.bindings import driver as real
 
@@ -55,7 +56,7 @@ class FakeCuda:
         self.CUevent_flags = real.CUevent_flags
         self.CUstreamCaptureMode = real.CUstreamCaptureMode
         self.card, self.compute_capability, self.memory, self.starts = card, compute_capability, memory, starts
-        self.chance = chance
+        self.chance, self.version = chance, version
         self.log: list[tuple[Any, ...]] = []
         self.asked: Counter[str] = Counter()
         self.held: dict[int, tuple[str, Any]] = {}  # everything that is to be freed: handle or address -> kind, thing
@@ -99,7 +100,7 @@ class FakeCuda:
         return (self._code("SUCCESS" if self.card else "ERROR_NO_DEVICE"),)
 
     def cuDriverGetVersion(self) -> tuple[Any, ...]:
-        return self._code(), 13010
+        return self._code(), self.version
 
     def cuDeviceGetCount(self) -> tuple[Any, ...]:
         return self._code(), int(self.card is not None)
@@ -123,6 +124,7 @@ class FakeCuda:
     def cuDevicePrimaryCtxRelease(self, dev: int) -> tuple[Any, ...]:
         assert self.retained > 0
         self.retained -= 1
+        assert self.retained or not self.held, "the context takes along what is still held"
         return (self._code(),)
 
     def cuCtxPushCurrent(self, ctx: str) -> tuple[Any, ...]:
@@ -132,9 +134,11 @@ class FakeCuda:
         return (self._code(),)
 
     def cuCtxPopCurrent(self) -> tuple[Any, ...]:
-        return self._code(), self.contexts.pop()
+        code = self.fails.pop("cuCtxPopCurrent", None)
+        return self._code(code or "SUCCESS"), self.contexts.pop()
 
     def cuCtxSynchronize(self) -> tuple[Any, ...]:
+        self._nothing_recorded()
         return self._asked("cuCtxSynchronize", then=self.finish)
 
     def cuMemGetInfo(self) -> tuple[Any, ...]:
@@ -156,6 +160,7 @@ class FakeCuda:
         return self._asked("cuMemFree", then=lambda: (self.finish(), self._drop("memory", dptr)))
 
     def cuMemHostAlloc(self, bytesize: int, Flags: int) -> tuple[Any, ...]:
+        self._nothing_recorded()
         buffer = np.full(bytesize, 0xCD, np.uint8)
 
         def hold() -> int:
@@ -183,6 +188,7 @@ class FakeCuda:
         return self._asked("cuStreamDestroy", then=lambda: self._drop("stream", hStream))
 
     def cuStreamSynchronize(self, hStream: int) -> tuple[Any, ...]:
+        self._nothing_recorded()
         return self._asked("cuStreamSynchronize", hStream, then=lambda: self._drain(hStream))
 
     def cuStreamWaitEvent(self, hStream: int, hEvent: int, Flags: int) -> tuple[Any, ...]:

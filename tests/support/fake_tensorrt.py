@@ -44,13 +44,17 @@ class FakeTensorRT(SimpleNamespace):
         self.ILogger = ILogger
         self.TensorIOMode = SimpleNamespace(INPUT="input", OUTPUT="output")
         self.ExecutionContextAllocationStrategy = SimpleNamespace(USER_MANAGED="user")
+        self.ProfilingVerbosity = SimpleNamespace(NONE="none", DETAILED="detailed")
         if rtx:
             self.CudaGraphStrategy = SimpleNamespace(WHOLE_GRAPH_CAPTURE="whole", DISABLED="none")
+            self.DynamicShapesKernelSpecializationStrategy = SimpleNamespace(LAZY="lazy", EAGER="eager")
         self.refuses: dict[str, str] = {}
         self.contexts = 0  # made so far
         self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
         self.runs: list[tuple[int, ...]] = []  # shapes of the first input, each time that kernels were enqueued
         self.caches: list[RuntimeCache] = []
+        self.settings: list[RuntimeConfig] = []
+        self.logs: list[ILogger] = []
         self.Runtime = lambda logger: Runtime(self, logger)
 
     def nptype(self, kind: str) -> type:
@@ -60,6 +64,11 @@ class FakeTensorRT(SimpleNamespace):
 class Runtime:
     def __init__(self, trt: FakeTensorRT, logger: ILogger) -> None:
         self.trt, self.logger = trt, logger
+        trt.logs.append(logger)
+        reason = trt.refuses.get("start")
+        if reason is not None:
+            logger.log(ILogger.INTERNAL_ERROR, reason)
+            raise TypeError("pybind11::init(): factory function returned nullptr")
         trt.alive.add(self)
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> Engine | None:
@@ -96,7 +105,8 @@ class Engine:
         return [low, low, high]
 
     def create_runtime_config(self) -> RuntimeConfig:
-        return RuntimeConfig(self.trt)
+        self.trt.settings.append(RuntimeConfig(self.trt))
+        return self.trt.settings[-1]
 
     def create_execution_context(self, setting: Any) -> Context | None:
         if "context" in self.trt.refuses:
@@ -125,6 +135,7 @@ class RuntimeConfig:
     def __init__(self, trt: FakeTensorRT) -> None:
         self.trt = trt
         self.cuda_graph_strategy: Any = None
+        self.dynamic_shapes_kernel_specialization_strategy = "lazy"
         self.cache: RuntimeCache | None = None
 
     def create_runtime_cache(self) -> RuntimeCache:
@@ -142,6 +153,7 @@ class Context:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.scratch: tuple[int, int] | None = None
+        self.nvtx_verbosity = "detailed"  # as the engine was built
         engine.trt.alive.add(self)
 
     def set_device_memory(self, memory: int, size: int) -> None:
@@ -170,6 +182,7 @@ class Context:
             engine.logger.log(ILogger.ERROR, trt.refuses["run"])
             return False
         assert set(self.addresses) == {*engine.inputs, engine.output}
+        assert self.nvtx_verbosity == "none", "each launch would tell the names of its layers"
         rtx = hasattr(trt, "CudaGraphStrategy")
         if rtx:
             assert self.setting.cuda_graph_strategy == trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE

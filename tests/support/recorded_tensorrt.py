@@ -18,10 +18,9 @@ __version__ = os.environ.get("RECORDED_VERSION", "11.4.0.106")
 
 
 class NetworkDefinitionCreationFlag(enum.IntEnum):
-    EXPLICIT_BATCH = 0
-    STRONGLY_TYPED = 1
-    PREFER_JIT_PYTHON_PLUGINS = 2
-    PREFER_AOT_PYTHON_PLUGINS = 3
+    STRONGLY_TYPED = 0  # 1 in TensorRT 10, behind EXPLICIT_BATCH
+    PREFER_JIT_PYTHON_PLUGINS = 1
+    PREFER_AOT_PYTHON_PLUGINS = 2
 
 
 class BuilderFlag(enum.IntEnum):

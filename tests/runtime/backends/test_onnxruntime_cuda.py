@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from types import SimpleNamespace
 
 import msgspec
@@ -70,9 +71,9 @@ def test_so_it_is_where_onnxruntime_says_nothing_about_it(graph, monkeypatch):
 def test_a_session_asks_for_the_card_alone_and_for_exact_float32(graph, monkeypatch):
     asked = {}
 
-    def session(where, options, providers):
+    def session(where, options, providers, enable_fallback):
         asked.update(
-            where=where, providers=providers,
+            where=where, providers=providers, enable_fallback=enable_fallback,
             fallback=options.get_session_config_entry("session.disable_cpu_ep_fallback"),
         )  # fmt: skip
         return SimpleNamespace(
@@ -85,6 +86,29 @@ def test_a_session_asks_for_the_card_alone_and_for_exact_float32(graph, monkeypa
     [(provider, settings)] = asked["providers"]
     assert (asked["where"], provider, asked["fallback"]) == (str(graph), PROVIDER, "1")
     assert settings["use_tf32"] == "0"
+    assert asked["enable_fallback"] == 0  # it would print, and hide the first error behind a second
+
+
+def test_cudas_libraries_that_pip_put_beside_it_are_loaded_once_and_in_silence(graph, monkeypatch, capsys):
+    loaded = []
+    missing = "Failed to load libcudnn.so.9"
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: loaded.append(1) or sys.stdout.write(missing))
+    onnxruntime_cuda._load_cuda.cache_clear()
+    for _ in range(2):
+        with pytest.raises(EngineError):
+            OnnxRuntimeCuda().open(GraphFile(graph), EngineOptions())
+    assert loaded == [1]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_driver_that_is_older_than_the_package_is_told(monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [PROVIDER, "CPUExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "cuda_version", "13.0", raising=False)
+    monkeypatch.setattr(onnxruntime_cuda, "can_ask", lambda: True)
+    monkeypatch.setattr(onnxruntime_cuda, "current_gpu", lambda: gpu.Gpu("NVIDIA H100", (9, 0), "12.8"))
+    assert OnnxRuntimeCuda().absent().startswith("installed, but made for CUDA 13, and the NVIDIA driver knows 12.8")
+    monkeypatch.setattr(onnxruntime_cuda, "current_gpu", lambda: gpu.Gpu("NVIDIA H100", (9, 0), "13.0"))
+    assert OnnxRuntimeCuda().absent() is None
 
 
 def test_a_file_that_is_no_graph_is_refused_in_one_sentence(tmp_path):
@@ -169,6 +193,14 @@ def test_what_is_on_the_card_is_bound_where_it_is_and_so_is_the_output(graph, ca
     assert isinstance(given, DeviceArray)
     assert given.__cuda_array_interface__["data"] == (0x9000, False)
     assert given.dtype == np.float32
+    card.contexts.append("primary")
+    card.enqueue(1, lambda: done.append("read"))  # by someone who then lets go of it
+    card.contexts.pop()
+    del given
+    gc.collect()
+    made.numpy = lambda: None
+    session.run({"x": X, "y": Y})
+    assert calls[-1] == ("run", "written", "read")
     session.close()
     gc.collect()
     assert card.leaks() == []

@@ -281,6 +281,16 @@ def test_a_card_that_the_flavour_does_not_build_for_is_named(monkeypatch, machin
         assert reason.endswith("this card is sm90 (NVIDIA H100)")
 
 
+def test_a_driver_that_is_older_than_the_libraries_is_told(monkeypatch, machine, flavour):
+    monkeypatch.setattr(Flavour, "cuda", lambda self: 13)
+    assert machine.backend.absent() is None
+    install(monkeypatch, FakeCuda(version=12080))
+    assert machine.backend.absent() == (
+        "installed, but made for CUDA 13, and the NVIDIA driver knows 12.8: update the driver, or pip install "
+        f"{flavour}-cu12"
+    )
+
+
 def test_a_card_is_ready_when_something_was_built_for_it(machine, flavour):
     [reason] = machine.backend.devices(b"").values()
     assert reason == f"no engine has been built for it: `starcast build BUNDLE --engine {flavour}`"

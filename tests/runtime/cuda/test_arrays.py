@@ -26,16 +26,16 @@ class Interfaced:
 class Packed:
     """As PyTorch's and CuPy's are: they wait, in the stream that they are told, for their own."""
 
-    def __init__(self, device: int = dlpack.CARD) -> None:
-        self.device = device
+    def __init__(self, device: int = dlpack.CARD, number: int = 0) -> None:
+        self.device, self.number = device, number
         self.streams: list[int] = []
 
     def __dlpack_device__(self):
-        return self.device, 0
+        return self.device, self.number
 
     def __dlpack__(self, *, stream=None):
         self.streams.append(stream)
-        return dlpack.give(self, 0x5000, (2, 3), UINT8)
+        return dlpack.give(self, 0x5000, (2, 3), UINT8, (self.device, self.number))
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,25 @@ def test_a_library_waits_for_itself_in_our_stream(driver):
     assert array.streams == [77]
     gc.collect()
     assert all(owner is not array for _, _, owner in dlpack._given.values())
+
+
+def test_an_array_on_another_card_is_refused_and_let_go(driver):
+    array = Packed(number=1)
+    sentence = "an array is on card 1: hand over a copy that is on the first"
+    with pytest.raises(ValueError, match=sentence), viewed(array, 77, driver):
+        pytest.fail("it is not here")
+    gc.collect()
+    assert all(owner is not array for _, _, owner in dlpack._given.values())
+
+
+def test_what_a_library_does_not_hand_over_is_told_with_its_reason(driver):
+    class Refusing(Packed):
+        def __dlpack__(self, *, stream=None):
+            raise BufferError("Can't export tensors that require gradient")
+
+    sentence = r"\(Can't export tensors that require gradient\): hand over a plain copy"
+    with pytest.raises(ValueError, match=sentence), viewed(Refusing(), 77, driver):
+        pytest.fail("it was not handed over")
 
 
 @pytest.mark.parametrize(

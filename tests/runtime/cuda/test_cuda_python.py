@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -90,9 +91,7 @@ def test_a_stream_waits_for_a_strangers_stream(driver, card):
 def test_what_is_recorded_is_not_done_before_it_is_launched_and_then_each_time(driver, card):
     stream = driver.stream()
     done = []
-    driver.begin_capture(stream)
-    card.enqueue(stream, lambda: done.append("run"))
-    graph = driver.end_capture(stream)
+    graph = driver.recorded(stream, lambda: card.enqueue(stream, lambda: done.append("run")))
     driver.synchronise()
     assert done == []
     driver.launch(graph, stream)
@@ -101,6 +100,49 @@ def test_what_is_recorded_is_not_done_before_it_is_launched_and_then_each_time(d
     assert done == ["run", "run"]
     driver.end_graph(graph)
     driver.end_stream(stream)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, EngineError("refused")])
+def test_a_recording_ends_whatever_ends_the_call(driver, card, error):
+    def broken_off():
+        raise error
+
+    stream = driver.stream()
+    with pytest.raises(type(error) if isinstance(error, Exception) else error):
+        driver.recorded(stream, broken_off)
+    driver.synchronise()
+    driver.end_stream(stream)
+    assert card.leaks() == ["context"]
+
+
+def test_nobody_waits_for_the_whole_context_while_a_thread_records(driver, card):
+    stream, done = driver.stream(), []
+
+    def wait():
+        with driver.active():
+            driver.synchronise()
+        done.append("waited")
+
+    thread = Thread(target=wait)
+
+    def call():
+        thread.start()
+        thread.join(0.1)
+        done.append("recorded")
+
+    graph = driver.recorded(stream, call)
+    thread.join()
+    assert done == ["recorded", "waited"]
+    driver.end_graph(graph)
+    driver.end_stream(stream)
+
+
+def test_an_error_is_not_hidden_by_what_follows_from_it(driver, card):
+    held = CudaPython()
+    card.fails |= dict.fromkeys(("cuCtxSynchronize", "cuCtxPopCurrent"), "ERROR_ILLEGAL_ADDRESS")
+    with pytest.raises(EngineError, match="cuCtxSynchronize"), held.active():
+        held.synchronise()
+    held.close()
 
 
 def test_the_context_before_comes_back_also_after_an_error(card):

@@ -29,6 +29,15 @@ def test_an_architecture_is_written_as_compilers_do(capability, sm):
 
 
 @pytest.mark.parametrize(
+    ("driver", "cuda", "too_old"),
+    [("12.8", 13, True), ("13.0", 13, False), ("13.1", 12, False), ("12.2", 12, False), ("12.8", None, False)],
+)
+def test_a_driver_runs_libraries_of_its_own_cuda_and_of_older_ones(driver, cuda, too_old):
+    reason = Gpu("any", (9, 0), driver).lacks(cuda)
+    assert reason == (f"made for CUDA 13, and the NVIDIA driver knows {driver}: update the driver" if too_old else None)
+
+
+@pytest.mark.parametrize(
     ("machine", "reason"),
     [
         ({"starts": False}, "no NVIDIA driver is installed"),

@@ -61,9 +61,7 @@ def test_a_recorded_copy_is_done_at_each_launch(real):
     if not real.captures:
         pytest.skip(f"{real.name} records no CUDA graphs")
     stream, first, second, buffer = real.stream(), real.allocate(4), real.allocate(4), real.pinned(4)
-    real.begin_capture(stream)
-    real.on_device(second, first, 4, stream)
-    graph = real.end_capture(stream)
+    graph = real.recorded(stream, lambda: real.on_device(second, first, 4, stream))
     for value in (7, 9):
         buffer[:] = value
         real.to_device(first, buffer, stream)

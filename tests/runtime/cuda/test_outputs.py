@@ -51,6 +51,25 @@ def test_only_a_few_idle_ones_are_kept(outputs, card):
     outputs.close()
 
 
+def test_pictures_of_many_sizes_do_not_fill_the_card(outputs, card):
+    for size in range(1, 100):
+        for one in [outputs.take((size,), FLOAT) for _ in range(MOST_IDLE)]:
+            one.release()
+    assert card.leaks().count("memory") == MOST_IDLE
+    outputs.close()
+
+
+def test_what_was_not_given_out_after_all_is_not_lost(outputs, card):
+    outputs.take((8,), FLOAT).release()
+    for call, size in (("cuCtxSynchronize", 8), ("cuMemAlloc", 9)):
+        card.fails[call] = "ERROR_ILLEGAL_ADDRESS"
+        with pytest.raises(EngineError, match=call):
+            outputs.take((size,), FLOAT)
+    outputs.take((8,), FLOAT).release()
+    outputs.close()
+    assert card.leaks() == []
+
+
 def test_the_context_stays_until_the_last_one_is_back(outputs, card):
     held = outputs.take((8,), FLOAT)
     outputs.close()

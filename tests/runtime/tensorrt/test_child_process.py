@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -15,6 +16,7 @@ import recorded_tensorrt
 from tensorrt_bundle import GRAPH, with_tensorrt_graph
 
 from starcast.errors import EngineError
+from starcast.runtime.tensorrt.child import reachable
 from starcast.runtime.tensorrt.child_process import COMMAND, build_in_child
 from starcast.runtime.tensorrt.messages import Request
 
@@ -48,6 +50,27 @@ def test_the_engine_is_what_the_library_made_and_progress_rises(tmp_path, reques
     assert json.loads((tmp_path / "out.engine").read_bytes())["shapes"] == json.loads(json.dumps(INPUTS))
     assert seen == sorted(seen)
     assert seen
+
+
+@pytest.mark.parametrize(("folder", "windows", "goes"), [
+    ("Jörg", True, True), ("Jorg", True, False), ("Jörg", False, False),
+])  # fmt: skip
+def test_on_windows_a_folder_that_no_code_page_spells_is_gone_to(tmp_path, monkeypatch, folder, windows, goes):
+    graph = tmp_path / folder / "taps16.onnx"
+    graph.parent.mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert reachable(graph, windows=windows) == ("taps16.onnx" if goes else str(graph))
+    assert Path.cwd() == (graph.parent if goes else tmp_path)
+
+
+def test_an_engine_is_built_of_a_graph_and_to_a_place_that_are_named_from_here(
+    tmp_path, request_for, attempt, monkeypatch
+):
+    attempt("")
+    monkeypatch.chdir(tmp_path)
+    build_in_child(request_for(graph=f"B/{GRAPH}", output="out.engine", timings="timings"))
+    assert (tmp_path / "out.engine").exists()
+    assert (tmp_path / "timings").exists()
 
 
 def test_what_was_timed_is_kept_for_the_next_build(tmp_path, request_for, attempt):

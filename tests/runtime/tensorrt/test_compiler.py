@@ -77,6 +77,18 @@ def test_a_graph_that_the_parser_refuses_is_told_with_the_node(graph, attempt):
         compiled(recorded_tensorrt, _request(graph))
 
 
+@pytest.mark.parametrize("line", ["[E] catchCudaError: 35, driver too old", "CUDA initialization failure: 35"])
+def test_a_library_that_does_not_start_says_why_even_if_it_is_all_about_cuda(graph, monkeypatch, line):
+    def builder(log: Any) -> None:
+        log.log(recorded_tensorrt.ILogger.ERROR, line)
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    monkeypatch.setattr(recorded_tensorrt, "Builder", builder)
+    with pytest.raises(EngineError) as caught:
+        compiled(recorded_tensorrt, _request(graph))
+    assert str(caught.value) == f"it does not start: {line}"
+
+
 def test_an_input_that_is_not_known_is_an_error(graph):
     request = Request(flavour="tensorrt", graph=str(graph), output="", inputs={"image": INPUTS["image"]})
     with pytest.raises(EngineError, match="the input 'style', which this starcast does not know"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from types import ModuleType
 
@@ -56,6 +57,24 @@ def test_the_folder_that_an_uninstalled_package_leaves_is_no_library(monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     assert FULL.absent() == "installed, but does not load: it is an empty folder"
     sys.modules.pop("tensorrt", None)
+
+
+@pytest.mark.parametrize(("installed", "cuda"), [
+    ("tensorrt-cu13-libs", 13), ("tensorrt-cu12-libs", 12), ("tensorrt-rtx-cu13-libs", None),
+])  # fmt: skip
+def test_the_cuda_of_the_libraries_stands_in_the_name_of_their_package(monkeypatch, installed, cuda):
+    def version(name: str) -> str:
+        if name != installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return "11.4.0.106"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert FULL.cuda() == cuda
+
+
+def test_the_package_that_is_here_is_found():
+    pytest.importorskip("tensorrt_rtx")
+    assert RTX.cuda() in {12, 13}
 
 
 @pytest.mark.parametrize(("version", "reason"), [

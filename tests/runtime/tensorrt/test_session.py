@@ -12,7 +12,7 @@ pytest.importorskip("cuda.bindings.driver", reason="the fake card's constants ar
 
 from fake_cuda import FakeCuda, install
 from fake_engines import FRAMES, LARGE, MOST, SMALL, pictures, session, translated
-from fake_tensorrt import FakeTensorRT, engine
+from fake_tensorrt import Context, FakeTensorRT, ILogger, engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +20,7 @@ from starcast.errors import EngineError
 from starcast.runtime.cuda import arrays, dlpack
 from starcast.runtime.cuda.by_pycuda import ByPyCuda
 from starcast.runtime.cuda.cuda_python import CudaPython
-from starcast.runtime.tensorrt.execution import MOST_SHAPES, deserialised
+from starcast.runtime.tensorrt.execution import MOST_SHAPES, RECORDINGS, deserialised
 from starcast.runtime.tensorrt.kernel_cache import keep_kernels, kept_kernels
 from starcast.runtime.tensorrt.session import TensorRTSession
 
@@ -217,15 +217,60 @@ def test_the_shapes_that_were_not_used_for_longest_are_forgotten(monkeypatch):
 
 def test_an_engine_that_cannot_be_recorded_runs_plainly(monkeypatch):
     opened, trt, card = session(monkeypatch, "tensorrt")
-    for number in range(4):
+    for number in range(RECORDINGS + 3):
         card.fails["cuStreamEndCapture"] = "ERROR_STREAM_CAPTURE_INVALIDATED"
         feeds = pictures(2, seed=number)
-        if number == 1:
-            card._streams[opened._compute].recording = None
         np.testing.assert_array_equal(opened.run(feeds), expected(feeds))
     assert card.asked["cuGraphLaunch"] == 0
+    assert card.asked["cuStreamBeginCapture"] == RECORDINGS
+    assert len(trt.runs) == RECORDINGS + 3 + RECORDINGS
+
+
+def test_a_recording_that_another_thread_spoiled_is_made_at_the_next_run(monkeypatch):
+    opened, _, card = session(monkeypatch, "tensorrt")
+    opened.run(pictures(2))
+    card.fails["cuStreamEndCapture"] = "ERROR_STREAM_CAPTURE_INVALIDATED"
+    for number in range(3):
+        feeds = pictures(2, seed=number)
+        np.testing.assert_array_equal(opened.run(feeds), expected(feeds))
+    assert card.asked["cuGraphLaunch"] == 2
+
+
+def test_what_a_recording_failed_with_is_not_told_of_a_later_failure(monkeypatch):
+    opened, trt, card = session(monkeypatch, "tensorrt")
+    opened.run(pictures(2))
+    trt.logs[-1].log(ILogger.ERROR, "not permitted while a stream is recorded")
+    card.fails["cuStreamEndCapture"] = "ERROR_STREAM_CAPTURE_INVALIDATED"
+    opened.run(pictures(2))
+    trt.refuses["run"] = "out of luck"
+    with pytest.raises(EngineError, match=r"\(out of luck\)"):
+        opened.run(pictures(3))
+
+
+def test_a_run_that_failed_before_any_is_a_plain_one_again(monkeypatch):
+    opened, trt, card = session(monkeypatch, "tensorrt")
+    trt.refuses["run"] = "out of luck"
+    with pytest.raises(EngineError, match="out of luck"):
+        opened.run(pictures(2))
+    trt.refuses.clear()
+    opened.run(pictures(2))
+    assert card.asked["cuStreamBeginCapture"] == 0
+    opened.run(pictures(2))
     assert card.asked["cuStreamBeginCapture"] == 1
-    assert len(trt.runs) == 5
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, EngineError("the library's")])
+def test_a_recording_that_is_broken_off_leaves_the_stream_usable(monkeypatch, error):
+    opened, _, card = session(monkeypatch, "tensorrt")
+    opened.run(pictures(2))
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "execute_async_v3", lambda *_: (_ for _ in ()).throw(error))
+        with pytest.raises((KeyboardInterrupt, EngineError)):
+            opened.run(pictures(2))
+    feeds = pictures(2)
+    np.testing.assert_array_equal(opened.run(feeds), expected(feeds))
+    opened.close()
+    assert card.leaks() == []
 
 
 def test_without_cuda_graphs_every_run_is_plain(monkeypatch):
@@ -243,6 +288,14 @@ def test_the_rtx_flavour_has_one_context_and_records_by_itself(monkeypatch):
         opened.run(pictures(count))
     assert trt.contexts == 1
     assert card.asked["cuStreamBeginCapture"] == 0
+
+
+def test_the_rtx_flavour_waits_for_its_kernels_where_few_shapes_will_come(monkeypatch):
+    _, trt, _ = session(monkeypatch, "tensorrt-rtx")
+    assert trt.settings[-1].dynamic_shapes_kernel_specialization_strategy == "lazy"  # any size of picture
+    content = engine("frames", image=("uint8", (1, 4, 4, 3), (3, 4, 4, 3)), style=("float32", (1, 2), (3, 2)))
+    _, trt, _ = session(monkeypatch, "tensorrt-rtx", content=content)
+    assert trt.settings[-1].dynamic_shapes_kernel_specialization_strategy == "eager"
 
 
 def test_one_style_for_all_is_the_same_shape_as_one_for_each(monkeypatch):
@@ -360,6 +413,40 @@ def test_an_engine_that_is_refused_is_told_with_what_the_library_said_first(monk
     trt.refuses["engine"] = "made for another card"
     with pytest.raises(EngineError, match=rf"is refused by {trt.__name__} .*\(made for another card\): build it again"):
         deserialised(trt, FRAMES, CudaPython(), "g.onnx")
+
+
+def test_a_library_that_does_not_start_is_told_with_its_reason(monkeypatch, flavour):
+    card = install(monkeypatch, FakeCuda())
+    trt = FakeTensorRT(card, rtx=flavour == "tensorrt-rtx")
+    trt.refuses["start"] = "CUDA initialization failure with error: 35"
+    with pytest.raises(EngineError, match=r"does not start \(CUDA initialization failure with error: 35\): see"):
+        deserialised(trt, FRAMES, CudaPython(), "g.onnx")
+
+
+@pytest.mark.parametrize("step", ["context", "cuMemAlloc"])
+def test_an_engine_that_cannot_be_made_ready_goes_before_the_context_does(monkeypatch, flavour, step):
+    if (flavour, step) in {("tensorrt", "context"), ("tensorrt-rtx", "cuMemAlloc")}:
+        pytest.skip("this flavour takes it later, or never")
+    card = install(monkeypatch, FakeCuda())
+    trt, driver = FakeTensorRT(card, rtx=flavour == "tensorrt-rtx"), CudaPython()
+    trt.refuses["context"] = "no room"
+    card.fails["cuMemAlloc"] = "ERROR_OUT_OF_MEMORY"
+    with driver.active(), pytest.raises(EngineError) as kept:  # whose traceback holds what it came from
+        deserialised(trt, FRAMES, driver, "g.onnx")
+    gc.collect()
+    assert list(trt.alive) == []
+    assert kept.value is not None
+    driver.close()
+
+
+def test_a_card_that_refuses_everything_from_now_on_is_let_go_of_all_the_same(monkeypatch, flavour):
+    opened, trt, card = session(monkeypatch, flavour)
+    opened.run(pictures(2))
+    card.fails["cuCtxSynchronize"] = "ERROR_ILLEGAL_ADDRESS"
+    opened.close()
+    gc.collect()
+    assert list(trt.alive) == []
+    assert card.leaks() == []
 
 
 def test_a_run_that_fails_leaves_the_session_usable(monkeypatch, flavour):
