@@ -6,6 +6,7 @@ once, forward, and keep only x for the way back.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Literal
@@ -18,6 +19,8 @@ from starcast.errors import OptionError
 
 # of outputs and gradients of order one in float32: 25 times what the kernels are held to, far below what a fault does
 AGREEMENT = 1e-4
+# planes that a program holds, and planes that are split: other kernels
+TRIED = ((2, 16, 12, 12), (1, 2, 131, 127))
 
 Implementation = Literal["reference", "triton"]
 
@@ -33,9 +36,9 @@ def adain_leaky_relu(
 ) -> Tensor:
     """leaky_relu(norm(x) * scale + shift), with mean and variance of every sample's every channel by itself.
 
-    x (N, C, H, W) in either memory format, which the result has too; scale, which is 1 + gamma for AdaIN, and shift
-    are (N, C) or (N, C, 1, 1), or (C,) for a norm with weights of its own. The variance is divided by H * W (Huang &
-    Belongie 2017, eq. 8). A slope of 1 is the norm alone.
+    x (N, C, H, W) in either memory format: "triton" gives the result in the same, "reference" always a contiguous one;
+    scale, which is 1 + gamma for AdaIN, and shift are (N, C) or (N, C, 1, 1), or (C,) for a norm with weights of its
+    own. The variance is divided by H * W (Huang & Belongie 2017, eq. 8). A slope of 1 is the norm alone.
 
     "triton" wants x in float16, bfloat16 or float32 on a CUDA card, takes statistics in float32 whatever x is, and may
     be differentiated twice: where that is wanted, the first gradient comes from torch's operators. "reference" refuses
@@ -81,9 +84,9 @@ def _failure(device: torch.device) -> str | None:
     """What is wrong with the kernels on a card, as a clause; None where they give the reference's numbers. Triton
     compiles on the user's machine, so that it lacks a C compiler on some, and knows not every card."""
     draws = torch.Generator().manual_seed(0)
-    x, dy = (torch.randn((2, 16, 12, 12), generator=draws).to(device) for _ in range(2))
-    scale, shift = (torch.randn((2, 16), generator=draws).to(device) for _ in range(2))
-    for layout in (torch.contiguous_format, torch.channels_last):
+    for shape, layout in itertools.product(TRIED, (torch.contiguous_format, torch.channels_last)):
+        x, dy = (torch.randn(shape, generator=draws).to(device) for _ in range(2))
+        scale, shift = (torch.randn(shape[:2], generator=draws).to(device) for _ in range(2))
         laid = x.contiguous(memory_format=layout).requires_grad_()
         wanted = _with_gradients(laid, scale, shift, dy, "reference")
         try:

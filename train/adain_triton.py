@@ -46,13 +46,14 @@ def _forward(x: Tensor, scale: Tensor, shift: Tensor, eps: float, slope: float) 
     """scale and shift (N or 1, C), contiguous, in the type of the arithmetic. Gives y and facts (N, 3, C)."""
     x = x.contiguous(memory_format=_format(x))
     samples, channels, pixels = _shape(x)
-    tiling, blocks = _layout(x)
+    tiling, blocks = _layout(x, inputs=1)
     grid = tiling.grid(samples, channels)
     y, facts = torch.empty_like(x), scale.new_empty(samples, 3, channels)
     if tiling.slices == 1:
         wrap_triton(normalise)[grid](
-            x, scale, shift, scale.shape[0], channels, pixels, y, facts, EPSILON=eps, SLOPE=slope, **blocks
-        )
+            x, scale, shift, scale.shape[0], channels, pixels, y, facts, EPSILON=eps, SLOPE=slope, HELD=tiling.held,
+            **blocks,
+        )  # fmt: skip
         return y, facts
     partials = scale.new_empty(samples, tiling.slices, 3, channels)
     wrap_triton(slice_statistics)[grid](x, channels, pixels, tiling.tiles, partials, **blocks)
@@ -71,13 +72,14 @@ def _backward(
     x = x.contiguous(memory_format=_format(x))
     dy = dy.contiguous(memory_format=_format(x))
     samples, channels, pixels = _shape(x)
-    tiling, blocks = _layout(x)
+    tiling, blocks = _layout(x, inputs=2)
     grid = tiling.grid(samples, channels)
     dx, sums = torch.empty_like(x), scale.new_empty(samples, 2, channels)
     if tiling.slices == 1:
         wrap_triton(gradients)[grid](
-            dy, x, scale, shift, facts, scale.shape[0], channels, pixels, dx, sums, SLOPE=slope, **blocks
-        )
+            dy, x, scale, shift, facts, scale.shape[0], channels, pixels, dx, sums, SLOPE=slope, HELD=tiling.held,
+            **blocks,
+        )  # fmt: skip
         return dx, sums
     partials = scale.new_empty(samples, tiling.slices, 2, channels)
     wrap_triton(slice_sums)[grid](
@@ -112,10 +114,13 @@ def differentiable_gradients(dy: Tensor, x: Tensor, scale: Tensor, shift: Tensor
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, scale, shift, ctx.eps, ctx.slope = inputs
+    ctx.set_materialize_grads(False)  # nobody differentiates facts: a gradient of noughts would be made for them
     ctx.save_for_backward(x, scale, shift, output[1])
 
 
-def _gradients(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
+def _gradients(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    if dy is None:
+        return (None,) * 5
     x, scale, shift, facts = ctx.saved_tensors
     if torch.is_grad_enabled():  # create_graph: this gradient will be differentiated
         return *differentiable_gradients(dy, x, scale, shift, ctx.eps, ctx.slope), None, None
@@ -133,10 +138,12 @@ def _shape(x: Tensor) -> tuple[int, int, int]:
     return samples, channels, height * width
 
 
-def _layout(x: Tensor) -> tuple[Tiling, dict[str, Any]]:
+def _layout(x: Tensor, inputs: int) -> tuple[Tiling, dict[str, Any]]:
     samples, channels, pixels = _shape(x)
     last = _format(x) == torch.channels_last
-    tiling = tiling_for(samples, channels, pixels, item_bytes=x.element_size(), channels_last=last)
+    tiling = tiling_for(
+        samples, channels, pixels, item_bytes=x.element_size(), channels_last=last, inputs=inputs
+    )  # fmt: skip
     blocks = {"CHANNELS": tiling.channels, "PIXELS": tiling.pixels, "CHANNELS_LAST": last, "num_warps": tiling.warps}
     return tiling, blocks
 

@@ -29,6 +29,7 @@ KINDS = {
     "FLOAT": ("FP32", "fp32", 4, "HWC", 1), "HALF": ("FP16", "fp16", 2, "HWC8", 8),
     "BF16": ("BF16", "bf16", 2, "HWC8", 8),
 }  # fmt: skip
+ENOUGH = 66  # programs: half as many as an H100 has multiprocessors
 VECTOR = 16  # a size that divides by it is read in vectors
 
 
@@ -78,7 +79,7 @@ def _register(plugins: Any, compute_capability: tuple[int, int]) -> None:
         word, _, _, _, _ = KINDS[x.dtype.name]
         return [
             plugins.AutoTuneCombination(f"{word}, FP32, FP32, {word}", f"{layout}, LINEAR, LINEAR, {layout}")
-            for layout in formats(x.dtype.name, x.shape[1])
+            for layout in formats(x.dtype.name, x.shape)
         ]
 
     def implement(x: Any, scale: Any, shift: Any, epsilon: Any, slope: Any, outputs: Any, tactic: Any) -> Any:
@@ -110,23 +111,41 @@ def _register(plugins: Any, compute_capability: tuple[int, int]) -> None:
     plugins.aot_impl(identity)(implement)
 
 
-def formats(kind: str, channels: int) -> tuple[str, ...]:
-    """TensorRT's layouts that the kernel reads: linear, and channels last where TensorRT would not pad the channels."""
-    _, _, _, last, multiple = KINDS[kind]
-    return ("LINEAR", last) if channels % multiple == 0 else ("LINEAR",)
+def formats(kind: str, shape: Any) -> tuple[str, ...]:
+    """TensorRT's layouts that the kernel reads: linear, and channels last where TensorRT would not pad the channels,
+    and enough programs come of it, which have many channels each: it would be timed, and chosen for a batch at which
+    it happens to be no slower."""
+    _, _, item_bytes, last, multiple = KINDS[kind]
+    if shape[1] % multiple:
+        return ("LINEAR",)
+    tiling = _tiling(shape, item_bytes, channels_last=True)
+    groups, _, samples = tiling.grid(_usual(shape)[0], shape[1])
+    return ("LINEAR", last) if tiling.held or groups * samples >= ENOUGH else ("LINEAR",)
 
 
 def _kernel(x: Any, epsilon: float, slope: float, compute_capability: tuple[int, int]) -> tuple[Kernel, Tiling]:
     _, kind, item_bytes, _, _ = KINDS[x.dtype.name]
     last = x.format.name != "LINEAR"
-    samples, channels, height, width = x.shape.opt if x.shape.is_dynamic else x.shape
-    tiling = tiling_for(samples, channels, height * width, item_bytes=item_bytes, channels_last=last, whole=True)
+    tiling = _tiling(x.shape, item_bytes, channels_last=last)
     aligned = {"C": x.shape[1] % VECTOR == 0, "HW": _always_divides(x.shape)}
     kernel = compile_normalise(
         compute_capability, tiling, kind=kind, channels_last=last, epsilon=epsilon, slope=slope,
         aligned=[name for name, does in aligned.items() if does],
     )  # fmt: skip
     return kernel, tiling
+
+
+def _usual(shape: Any) -> Any:
+    return shape.opt if shape.is_dynamic else shape
+
+
+def _tiling(shape: Any, item_bytes: int, *, channels_last: bool) -> Tiling:
+    """For the usual batch of the largest planes: a program that holds those has room for any."""
+    samples, channels, *_ = _usual(shape)
+    height, width = (shape.max if shape.is_dynamic else shape)[2:]
+    return tiling_for(
+        samples, channels, height * width, item_bytes=item_bytes, channels_last=channels_last, whole=True
+    )  # fmt: skip
 
 
 def _always_divides(shape: Any) -> bool:

@@ -12,8 +12,12 @@ mean, by which the pivot is wrong, and their squares are summed about a running 
 itself; lanes and slices are joined by the formula of Chan, Golub and LeVeque (1983). Nothing is added in an order that
 depends on time: the same bits each run.
 
-A tile is [CHANNELS, PIXELS] in both layouts. Importing this needs triton; set TRITON_INTERPRET=1 before it to run the
-kernels on the CPU.
+A tile is [CHANNELS, PIXELS] in both layouts. Where it takes whole planes (HELD), they are read once and kept. Where it
+does not, they are read tile by tile, twice: four tiles at a time the first time, as one read a thread keeps no memory
+busy, and from the last to the first the second time, each asked for before the one behind it is worked on: what was
+read last is still in the cache.
+
+Importing this needs triton; set TRITON_INTERPRET=1 before it to run the kernels on the CPU.
 """
 
 # Triton compiles the text of these functions: types are its own, constants are in capitals, and no Python iterators.
@@ -25,21 +29,32 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+AT_ONCE = tl.constexpr(4)  # tiles
+
 
 @triton.jit
 def normalise(
     x, scale, shift, rows, C, HW, y, facts, EPSILON: tl.constexpr, SLOPE: tl.constexpr,
-    CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, HELD: tl.constexpr,
 ):  # fmt: skip
     """Whole planes: grid (channel groups, 1, N). `facts` [N, 3, C] gets pivot, offset and 1 / std; None: not wanted."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
     wide: tl.constexpr = scale.dtype.element_ty
-    pivot, offset, squares = _moments(x + plane, places, step, real, 0, HW, HW, wide, CHANNELS, PIXELS)
-    rstd = tl.rsqrt(squares / HW + EPSILON)
+    if HELD:
+        inside = _tile(0, HW, real, PIXELS)
+        tile = tl.load(x + plane + places, mask=inside, other=0, eviction_policy="evict_first").to(wide)
+        tile, pivot = _centred(tile, inside, HW)
+        tile, offset = _centred(tile, inside, HW)  # what rounding left of the mean
+        rstd = _rstd(tl.sum(tile * tile, 1), HW, EPSILON)
+        factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
+        _put(y + plane + places, tile * factor[:, None] + base[:, None], inside, SLOPE)
+    else:
+        pivot, offset, squares = _moments(x + plane, places, step, real, 0, HW, HW, wide, CHANNELS, PIXELS)
+        rstd = _rstd(squares, HW, EPSILON)
+        factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
+        _apply(x + plane, y + plane, places, step, real, 0, HW, HW, pivot, offset, factor, base, SLOPE, PIXELS)
     if facts is not None:
         _keep(facts, sample, channels, real, C, pivot, offset, rstd)
-    factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
-    _apply(x + plane, y + plane, places, step, real, 0, HW, HW, pivot, offset, factor, base, SLOPE, PIXELS)
 
 
 @triton.jit
@@ -67,12 +82,11 @@ def apply_statistics(
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
     slices, span = tl.num_programs(1), tiles * PIXELS
     pivot, offset, squares = _joined(partials, sample, slices, span, channels, real, C, HW, SLICES)
-    rstd = tl.rsqrt(squares / HW + EPSILON)
-    turn = slices - 1 - tl.program_id(1)  # last first: the end of x is still in the cache
-    if turn == 0:
+    rstd = _rstd(squares, HW, EPSILON)
+    if tl.program_id(1) == 0:
         _keep(facts, sample, channels, real, C, pivot, offset, rstd)
     factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
-    begin = turn * span
+    begin = tl.program_id(1) * span
     end = tl.minimum(begin + span, HW)
     _apply(x + plane, y + plane, places, step, real, begin, end, HW, pivot, offset, factor, base, SLOPE, PIXELS)
 
@@ -80,21 +94,31 @@ def apply_statistics(
 @triton.jit
 def gradients(
     dy, x, scale, shift, facts, rows, C, HW, dx, sums, SLOPE: tl.constexpr,
-    CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
+    CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, HELD: tl.constexpr,
 ):  # fmt: skip
     """Whole planes' gradients: grid as for `normalise`, whose facts are given. `sums` [N, 2, C] gets those of shift and
     scale, of every sample by itself."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
-    pivot, offset, rstd = _kept(facts, sample, channels, real, C)
-    factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
-    first, second = _sums(
-        dy + plane, x + plane, places, step, real, 0, HW, HW, pivot, offset, rstd, factor, base, SLOPE, CHANNELS, PIXELS
-    )
+    mean, low, rstd, factor, base = _taken_up(scale, shift, facts, sample, rows, channels, real, C)
+    if HELD:
+        inside = _tile(0, HW, real, PIXELS)
+        gradient, centred = _gradient(
+            dy + plane, x + plane, places, inside, mean, factor, base, SLOPE, eviction="evict_first"
+        )
+        first = tl.sum(gradient, 1)
+        second = (tl.sum(gradient * centred, 1) - low * first) * rstd
+        flat, steep = _shares(HW, low, rstd, factor, first, second)
+        result = gradient * factor[:, None] - flat[:, None] - centred * steep[:, None]
+        tl.store(dx + plane + places, result.to(dx.dtype.element_ty), mask=inside)
+    else:
+        first, second = _sums(
+            dy + plane, x + plane, places, step, real, 0, HW, HW, mean, low, rstd, factor, base, SLOPE, CHANNELS, PIXELS
+        )
+        _apply_gradient(
+            dy + plane, x + plane, dx + plane, places, step, real, 0, HW, HW,
+            mean, low, rstd, factor, base, first, second, SLOPE, PIXELS,
+        )  # fmt: skip
     _keep_sums(sums, sample, channels, real, C, first, second)
-    _apply_gradient(
-        dy + plane, x + plane, dx + plane, places, step, real, 0, HW, HW,
-        pivot, offset, rstd, factor, base, first, second, SLOPE, PIXELS,
-    )  # fmt: skip
 
 
 @triton.jit
@@ -104,13 +128,12 @@ def slice_sums(
 ):  # fmt: skip
     """First of two, for the gradients: grid as for `slice_statistics`; `partials` [N, slices, 2, C]."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
-    pivot, offset, rstd = _kept(facts, sample, channels, real, C)
-    factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
+    mean, low, rstd, factor, base = _taken_up(scale, shift, facts, sample, rows, channels, real, C)
     begin = tl.program_id(1) * tiles * PIXELS
     end = tl.minimum(begin + tiles * PIXELS, HW)
     first, second = _sums(
         dy + plane, x + plane, places, step, real, begin, end, HW,
-        pivot, offset, rstd, factor, base, SLOPE, CHANNELS, PIXELS,
+        mean, low, rstd, factor, base, SLOPE, CHANNELS, PIXELS,
     )  # fmt: skip
     _keep_sums(partials, sample * tl.num_programs(1) + tl.program_id(1), channels, real, C, first, second)
 
@@ -128,16 +151,14 @@ def apply_sums(
     place = partials + (sample * slices + each).to(tl.int64) * 2 * C + channels[:, None]
     first = tl.sum(tl.load(place, mask=there, other=0), 1)
     second = tl.sum(tl.load(place + C, mask=there, other=0), 1)
-    turn = slices - 1 - tl.program_id(1)
-    if turn == 0:
+    if tl.program_id(1) == 0:
         _keep_sums(sums, sample, channels, real, C, first, second)
-    pivot, offset, rstd = _kept(facts, sample, channels, real, C)
-    factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
-    begin = turn * span
+    mean, low, rstd, factor, base = _taken_up(scale, shift, facts, sample, rows, channels, real, C)
+    begin = tl.program_id(1) * span
     end = tl.minimum(begin + span, HW)
     _apply_gradient(
         dy + plane, x + plane, dx + plane, places, step, real, begin, end, HW,
-        pivot, offset, rstd, factor, base, first, second, SLOPE, PIXELS,
+        mean, low, rstd, factor, base, first, second, SLOPE, PIXELS,
     )  # fmt: skip
 
 
@@ -172,7 +193,7 @@ def _moments(x, places, step, real, begin, end, HW, wide: tl.constexpr, CHANNELS
     mean = tl.zeros([CHANNELS, PIXELS], wide)
     squares = tl.zeros([CHANNELS, PIXELS], wide)
     seen = 0
-    for start in range(begin, end, PIXELS):
+    for start in tl.range(begin, end, PIXELS, loop_unroll_factor=AT_ONCE):
         inside = _tile(start, HW, real, PIXELS)
         tile = tl.load(
             x + tl.cast(start, tl.int64) * step + places, mask=inside, other=0, eviction_policy="evict_last"
@@ -187,6 +208,22 @@ def _moments(x, places, step, real, begin, end, HW, wide: tl.constexpr, CHANNELS
     offset = tl.sum(mean * counts, 1) / (end - begin)
     apart = mean - offset[:, None]
     return pivot, offset, tl.sum(squares + counts * apart * apart, 1)
+
+
+@triton.jit
+def _centred(tile, inside, HW):
+    """Planes less their mean, nought outside; and the mean."""
+    mean = tl.sum(tile, 1) / HW
+    return tl.where(inside, tile - mean[:, None], 0), mean
+
+
+@triton.jit
+def _rstd(squares, HW, EPSILON: tl.constexpr):
+    """1 / std. In float32 a card's own division and root are wrong by a unit or two, which a channel need not be."""
+    if squares.dtype == tl.float32:
+        variance = tl.div_rn(squares, tl.cast(HW, tl.float32))
+        return tl.div_rn(tl.full(squares.shape, 1, tl.float32), tl.sqrt_rn(variance + EPSILON))
+    return 1 / tl.sqrt(squares / HW + EPSILON)
 
 
 @triton.jit
@@ -216,57 +253,100 @@ def _affine(scale, shift, row, channels, real, C, rstd):
 
 
 @triton.jit
-def _apply(
-    x, y, places, step, real, begin, end, HW, pivot, offset, factor, base, SLOPE: tl.constexpr, PIXELS: tl.constexpr
-):
-    for start in range(begin, end, PIXELS):
-        inside = _tile(start, HW, real, PIXELS)
-        place = tl.cast(start, tl.int64) * step + places
-        tile = tl.load(x + place, mask=inside, other=0, eviction_policy="evict_first").to(pivot.dtype)
-        z = ((tile - pivot[:, None]) - offset[:, None]) * factor[:, None] + base[:, None]
-        z = tl.where(z > 0, z, z * SLOPE)
-        tl.store(y + place, z.to(y.dtype.element_ty), mask=inside, eviction_policy="evict_first")
+def _mean(pivot, offset, factor, base):
+    """pivot + offset in one number, which x is less exactly where it is near; what that rounding lost; and the base
+    with the latter in it. A channel's arithmetic, that its elements are spared."""
+    mean = pivot + offset
+    low = offset - (mean - pivot)
+    return mean, low, base - low * factor
 
 
 @triton.jit
-def _gradient(dy, x, place, inside, pivot, offset, factor, base, SLOPE: tl.constexpr, eviction: tl.constexpr):
-    """The gradient in front of the activation, and the centred x, of one tile."""
-    tile = tl.load(x + place, mask=inside, other=0, eviction_policy=eviction).to(pivot.dtype)
-    gradient = tl.load(dy + place, mask=inside, other=0, eviction_policy=eviction).to(pivot.dtype)
-    centred = (tile - pivot[:, None]) - offset[:, None]
+def _put(place, z, inside, SLOPE: tl.constexpr):
+    z = tl.where(z > 0, z, z * SLOPE)
+    tl.store(place, z.to(place.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _apply(
+    x, y, places, step, real, begin, end, HW, pivot, offset, factor, base, SLOPE: tl.constexpr, PIXELS: tl.constexpr
+):
+    mean, _, base = _mean(pivot, offset, factor, base)
+    tiles = (end - begin + PIXELS - 1) // PIXELS
+    ahead = _asked_for(x, places, step, real, begin, begin + (tiles - 1) * PIXELS, HW, PIXELS)
+    for turn in range(tiles):
+        tile = ahead.to(pivot.dtype)
+        start = begin + (tiles - 1 - turn) * PIXELS
+        ahead = _asked_for(x, places, step, real, begin, start - PIXELS, HW, PIXELS)
+        z = (tile - mean[:, None]) * factor[:, None] + base[:, None]
+        _put(y + tl.cast(start, tl.int64) * step + places, z, _tile(start, HW, real, PIXELS), SLOPE)
+
+
+@triton.jit
+def _asked_for(x, places, step, real, begin, start, HW, PIXELS: tl.constexpr):
+    """The tile at pixel `start`; nothing where that is in front of `begin`."""
+    inside = _tile(start, HW, real, PIXELS) & (start >= begin)
+    return tl.load(x + tl.cast(start, tl.int64) * step + places, mask=inside, other=0, eviction_policy="evict_first")
+
+
+@triton.jit
+def _taken_up(scale, shift, facts, sample, rows, channels, real, C):
+    """What `_mean` gives, 1 / std and the factor, of a norm whose facts were kept."""
+    pivot, offset, rstd = _kept(facts, sample, channels, real, C)
+    factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
+    mean, low, base = _mean(pivot, offset, factor, base)
+    return mean, low, rstd, factor, base
+
+
+@triton.jit
+def _gradient(dy, x, place, inside, mean, factor, base, SLOPE: tl.constexpr, eviction: tl.constexpr):
+    """The gradient in front of the activation, and x less `mean`, of one tile."""
+    tile = tl.load(x + place, mask=inside, other=0, eviction_policy=eviction).to(mean.dtype)
+    gradient = tl.load(dy + place, mask=inside, other=0, eviction_policy=eviction).to(mean.dtype)
+    centred = tile - mean[:, None]
     return tl.where(centred * factor[:, None] + base[:, None] > 0, gradient, gradient * SLOPE), centred
 
 
 @triton.jit
 def _sums(
-    dy, x, places, step, real, begin, end, HW, pivot, offset, rstd, factor, base, SLOPE: tl.constexpr,
+    dy, x, places, step, real, begin, end, HW, mean, low, rstd, factor, base, SLOPE: tl.constexpr,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
     """Of the gradient, and of the gradient times the normalised x."""
-    first = tl.zeros([CHANNELS, PIXELS], pivot.dtype)
-    second = tl.zeros([CHANNELS, PIXELS], pivot.dtype)
-    for start in range(begin, end, PIXELS):
+    first = tl.zeros([CHANNELS, PIXELS], mean.dtype)
+    second = tl.zeros([CHANNELS, PIXELS], mean.dtype)
+    for start in tl.range(begin, end, PIXELS, loop_unroll_factor=AT_ONCE):
         inside = _tile(start, HW, real, PIXELS)
         place = tl.cast(start, tl.int64) * step + places
-        gradient, centred = _gradient(dy, x, place, inside, pivot, offset, factor, base, SLOPE, "evict_last")
+        gradient, centred = _gradient(dy, x, place, inside, mean, factor, base, SLOPE, "evict_last")
         first += gradient
         second += gradient * centred  # a gradient outside is 0
-    return tl.sum(first, 1), tl.sum(second, 1) * rstd
+    total = tl.sum(first, 1)
+    return total, (tl.sum(second, 1) - low * total) * rstd
+
+
+@triton.jit
+def _shares(HW, low, rstd, factor, first, second):
+    """What every element's gradient loses: of itself, and by x less `mean`."""
+    steep = factor * second / HW * rstd
+    return factor * first / HW - low * steep, steep
 
 
 @triton.jit
 def _apply_gradient(
-    dy, x, dx, places, step, real, begin, end, HW, pivot, offset, rstd, factor, base, first, second,
+    dy, x, dx, places, step, real, begin, end, HW, mean, low, rstd, factor, base, first, second,
     SLOPE: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
     """factor * (g - mean(g) - n * mean(g n)), n being the normalised x."""
-    flat, steep = factor * first / HW, factor * second / HW * rstd
-    for start in range(begin, end, PIXELS):
+    flat, steep = _shares(HW, low, rstd, factor, first, second)
+    tiles = (end - begin + PIXELS - 1) // PIXELS
+    for turn in range(tiles):
+        start = begin + (tiles - 1 - turn) * PIXELS
         inside = _tile(start, HW, real, PIXELS)
         place = tl.cast(start, tl.int64) * step + places
-        gradient, centred = _gradient(dy, x, place, inside, pivot, offset, factor, base, SLOPE, "evict_first")
+        gradient, centred = _gradient(dy, x, place, inside, mean, factor, base, SLOPE, "evict_first")
         result = gradient * factor[:, None] - flat[:, None] - centred * steep[:, None]
-        tl.store(dx + place, result.to(dx.dtype.element_ty), mask=inside, eviction_policy="evict_first")
+        tl.store(dx + place, result.to(dx.dtype.element_ty), mask=inside)
 
 
 @triton.jit

@@ -56,7 +56,7 @@ def compile_normalise(
         raise ValueError("one kernel takes whole planes: give a tiling of one slice")
     fixed = {
         "facts": None, "EPSILON": epsilon, "SLOPE": slope,
-        "CHANNELS": tiling.channels, "PIXELS": tiling.pixels, "CHANNELS_LAST": channels_last,
+        "CHANNELS": tiling.channels, "PIXELS": tiling.pixels, "CHANNELS_LAST": channels_last, "HELD": tiling.held,
     }  # fmt: skip
     types = {
         "x": f"*{kind}",

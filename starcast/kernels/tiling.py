@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FILLS = 128  # programs at which a card is busy with whole planes: one for nearly each multiprocessor of an H100 (132)
-SPREAD = 512  # programs that a split plane is shared out to: four of eight warps for each of them
+FILLS = 132  # programs at which a card is busy with planes that are read twice: one for each multiprocessor of an H100
+SPREAD = 256  # programs that a split plane is shared out to: two of sixteen warps for each of them
 MOST_SLICES = 64  # every slice reads what all wrote: beyond it that costs more than the parallel work gains
-PER_THREAD = 8  # elements: one 16-byte load of a half type; forward, a thread then takes 40 to 64 registers
-WHOLE = 4096  # elements of a tile of whole planes: 16 warps, so that two programs share a multiprocessor
-SPLIT = 2048  # elements of a tile of slices: 8 warps
-RUN = 64  # bytes of neighbouring channels, channels last: two of the 32-byte sectors that memory is read in
+PER_THREAD = 8  # elements: one 16-byte load of a half type
+HELD = 16384  # elements that one program keeps: 32 a thread of 16 warps, well below the registers that there are
+LEAST = 1024  # elements of a tile: planes too small for four warps share a program with others
+# of a tile of a plane that is read twice: 32 warps, so that each multiprocessor has one program, whose plane stays in
+# the cache until it is read again (132 planes of 256 x 256 in half are 17 MB; three programs each would be 52 of 50)
+WHOLE = 8192
+SPLIT = 4096  # of a tile of slices, and of many channels: 16 warps, as theirs take more registers
+SECTOR, LINE = 32, 128  # bytes that memory is read in, and the cache keeps: of neighbouring channels, channels last
 
 
 @dataclass(frozen=True)
 class Tiling:
     """A tile of `channels` x `pixels` (powers of two), computed by `warps` warps; a plane in `slices` slices of `tiles`
-    tiles. One slice: one kernel does it all; more: two kernels, the statistics first."""
+    tiles. One slice: one kernel does it all, and if it is one tile (`held`), reads it once; more slices: two kernels,
+    the statistics first."""
 
     channels: int
     pixels: int
@@ -28,25 +33,41 @@ class Tiling:
     slices: int
     tiles: int
 
+    @property
+    def held(self) -> bool:
+        """Whether a program keeps the planes that it works on."""
+        return self.slices == self.tiles == 1
+
     def grid(self, samples: int, channels: int) -> tuple[int, int, int]:
         """Programs of a launch over [samples, channels, …]."""
         return (ceil_div(channels, self.channels), self.slices, samples)
 
 
 def tiling_for(
-    samples: int, channels: int, pixels: int, *, item_bytes: int, channels_last: bool, whole: bool = False
-) -> Tiling:
+    samples: int, channels: int, pixels: int, *, item_bytes: int, channels_last: bool, whole: bool = False,
+    inputs: int = 1,
+) -> Tiling:  # fmt: skip
     """The tiling of [samples, channels, pixels] or, channels last, [samples, pixels, channels]. `whole`: one kernel
-    whatever it costs, for who can launch only one."""
-    tile = _tile(channels, pixels, WHOLE, item_bytes, channels_last)
-    programs = ceil_div(channels, tile[0]) * samples
-    if whole or programs >= FILLS or pixels <= 2 * tile[1]:  # two tiles are read in the time of a second launch
-        return Tiling(*tile, _warps(*tile), slices=1, tiles=ceil_div(pixels, tile[1]))
-    tile = _tile(channels, pixels, SPLIT, item_bytes, channels_last)
-    programs = ceil_div(channels, tile[0]) * samples
-    wanted = min(ceil_div(SPREAD, programs), MOST_SLICES, ceil_div(pixels, tile[1]))
-    tiles = ceil_div(ceil_div(pixels, wanted), tile[1])
-    return Tiling(*tile, _warps(*tile), slices=ceil_div(pixels, tiles * tile[1]), tiles=tiles)
+    whatever it costs, for who can launch only one. `inputs`: tensors that are read, one forward and two backward."""
+    group = min(power_of_two(channels), SECTOR // item_bytes if channels_last else 1)
+    plane = power_of_two(pixels)
+    if group * plane <= (HELD if inputs == 1 else HELD // 4):  # two are kept, and what is made of them
+        group = min(power_of_two(channels), max(group, LEAST // plane))
+        return Tiling(group, plane, _warps_that_hold(group * plane), slices=1, tiles=1)
+    run = min(power_of_two(channels), LINE // item_bytes) if channels_last else 1
+    pixels_of_tile = min(plane, (SPLIT if channels_last else WHOLE) // run)
+    programs = ceil_div(channels, run) * samples
+    if whole or programs >= FILLS or pixels <= 2 * pixels_of_tile:  # read in the time of a second launch
+        tiles = ceil_div(pixels, pixels_of_tile)
+        return Tiling(run, pixels_of_tile, _warps(run * pixels_of_tile), slices=1, tiles=tiles)
+    while run > group and ceil_div(channels, run) * samples * MOST_SLICES < SPREAD:
+        run //= 2  # half a line is read by each of two programs, rather than a whole one by too few
+    pixels_of_tile = min(plane, SPLIT // run)
+    programs = ceil_div(channels, run) * samples
+    wanted = min(ceil_div(SPREAD, programs), MOST_SLICES, ceil_div(pixels, pixels_of_tile))
+    tiles = ceil_div(ceil_div(pixels, wanted), pixels_of_tile)
+    slices = ceil_div(pixels, tiles * pixels_of_tile)
+    return Tiling(run, pixels_of_tile, _warps(run * pixels_of_tile), slices=slices, tiles=tiles)
 
 
 def ceil_div(number: int, divisor: int) -> int:
@@ -58,15 +79,10 @@ def power_of_two(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-def _tile(channels: int, pixels: int, elements: int, item_bytes: int, channels_last: bool) -> tuple[int, int]:
-    """Channels and pixels of a tile: as many as there are, up to `elements`, and those that lie together first."""
-    if channels_last:
-        run = min(power_of_two(channels), RUN // item_bytes)
-        return run, min(power_of_two(pixels), elements // run)
-    run = min(power_of_two(pixels), elements)
-    # a plane too small to keep four warps busy shares its program with others
-    return min(power_of_two(channels), max(1, elements // 4 // run)), run
+def _warps(elements: int) -> int:
+    return max(1, elements // (32 * PER_THREAD))
 
 
-def _warps(channels: int, pixels: int) -> int:
-    return max(1, channels * pixels // (32 * PER_THREAD))
+def _warps_that_hold(elements: int) -> int:
+    """Four as soon as there is work for them, then twice as much for each thread, so that more programs have room."""
+    return min(16, max(_warps(elements) // 2, min(4, _warps(elements))))

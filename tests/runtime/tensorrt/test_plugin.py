@@ -159,30 +159,40 @@ def test_the_output_is_like_the_planes(tensorrt):
 def test_layouts_are_offered_for_the_type_that_the_graph_gives(tensorrt):
     layouts = function(tensorrt, "autotune")
     style = TensorDesc("NC")
-    assert layouts(planes(DataType.BF16), style, style, ()) == [
+    assert layouts(planes(DataType.BF16, shape=Shape((4, 512, 32, 32))), style, style, ()) == [
         ("BF16, FP32, FP32, BF16", "LINEAR, LINEAR, LINEAR, LINEAR"),
         ("BF16, FP32, FP32, BF16", "HWC8, LINEAR, LINEAR, HWC8"),
     ]
 
 
 @pytest.mark.parametrize(
-    ("kind", "channels", "expected"),
+    ("kind", "shape", "expected"),
     [
-        ("HALF", 64, ("LINEAR", "HWC8")), ("HALF", 12, ("LINEAR",)), ("BF16", 512, ("LINEAR", "HWC8")),
-        ("FLOAT", 12, ("LINEAR", "HWC")),
+        ("HALF", (1, 64, 32, 32), ("LINEAR", "HWC8")), ("HALF", (1, 12, 32, 32), ("LINEAR",)),
+        ("BF16", (1, 512, 16, 16), ("LINEAR", "HWC8")), ("FLOAT", (1, 12, 16, 16), ("LINEAR", "HWC")),
+        # no program holds these planes, and of 64 channels there is one a sample
+        ("HALF", (8, 64, 256, 256), ("LINEAR",)), ("HALF", (66, 64, 256, 256), ("LINEAR", "HWC8")),
     ],
 )  # fmt: skip
-def test_channels_last_is_offered_where_no_channel_is_padding(kind, channels, expected):
-    assert formats(kind, channels) == expected
+def test_channels_last_is_offered_where_no_channel_is_padding_and_programs_are_many(kind, shape, expected):
+    assert formats(kind, Shape(shape)) == expected
+
+
+@needs_triton
+def test_a_program_has_room_for_the_largest_planes_of_the_profile(tensorrt):
+    shape = Shape((-1, 64, -1, -1), (1, 64, 64, 64), (4, 64, 64, 64), (8, 64, 512, 512))
+    assert not plugin._tiling(shape, 2, channels_last=False).held
+    fixed = Shape((-1, 64, 64, 64), (1, 64, 64, 64), (4, 64, 64, 64), (8, 64, 64, 64))
+    assert plugin._tiling(fixed, 2, channels_last=False).held
 
 
 @needs_triton
 @pytest.mark.parametrize(
     ("x", "grid", "threads"),
     [
-        (planes(), "ceil(C/1)", 512),
-        (planes(format=TensorFormat.HWC8), "ceil(C/32)", 512),
-        (planes(DataType.FLOAT, TensorFormat.HWC), "ceil(C/16)", 512),
+        (planes(), "ceil(C/1)", 1024),
+        (planes(format=TensorFormat.HWC8), "ceil(C/64)", 512),
+        (planes(DataType.FLOAT, TensorFormat.HWC), "ceil(C/32)", 512),
         (planes(shape=Shape((1, 512, 16, 16))), "ceil(C/4)", 128),
     ],
     ids=["linear", "channels last", "float channels last", "small"],

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from starcast.kernels.tiling import FILLS, MOST_SLICES, Tiling, power_of_two, tiling_for
+from starcast.kernels.tiling import FILLS, MOST_SLICES, SECTOR, Tiling, power_of_two, tiling_for
 
 SHAPES = st.tuples(st.integers(1, 64), st.integers(1, 2048), st.integers(1, 2**22))
 WAYS = st.fixed_dictionaries({"item_bytes": st.sampled_from([2, 4]), "channels_last": st.booleans()})
@@ -21,15 +21,22 @@ def test_every_element_has_its_place_and_no_slice_is_empty(shape, ways, whole):
     assert (slices - 1) * span < pixels <= slices * span
 
 
-@given(SHAPES, WAYS, st.booleans())
-def test_a_tile_is_what_triton_takes(shape, ways, whole):
+@given(SHAPES, WAYS, st.booleans(), st.sampled_from([1, 2]))
+def test_a_tile_is_what_triton_takes(shape, ways, whole, inputs):
     """Powers of two, at most 1024 threads, and no more elements a thread than registers hold."""
-    tiling = tiling_for(*shape, **ways, whole=whole)
+    tiling = tiling_for(*shape, **ways, whole=whole, inputs=inputs)
     for number in (tiling.channels, tiling.pixels, tiling.warps):
         assert number == power_of_two(number)
     assert tiling.warps <= 32
-    assert tiling.channels * tiling.pixels <= 8 * 32 * tiling.warps
+    a_thread = tiling.channels * tiling.pixels / (32 * tiling.warps)
+    assert a_thread <= (32 // inputs if tiling.held else 8)
     assert 1 <= tiling.slices <= (1 if whole else MOST_SLICES)
+
+
+@given(SHAPES, WAYS, st.booleans())
+def test_a_program_holds_planes_that_are_in_its_tile_whole(shape, ways, whole):
+    tiling = tiling_for(*shape, **ways, whole=whole)
+    assert tiling.held == (tiling.pixels >= shape[2] and tiling.slices == 1)
 
 
 @given(SHAPES, WAYS)
@@ -43,23 +50,30 @@ def test_a_plane_is_split_only_where_whole_ones_would_leave_a_card_idle(shape, w
         assert one.tiles > 2
 
 
+@given(SHAPES, st.sampled_from([2, 4]))
+def test_channels_last_a_whole_sector_is_read_where_there_is_one(shape, item_bytes):
+    tiling = tiling_for(*shape, item_bytes=item_bytes, channels_last=True)
+    assert tiling.channels * item_bytes >= min(power_of_two(shape[1]) * item_bytes, SECTOR)
+
+
 @pytest.mark.parametrize(("channels", "side"), [(64, 256), (128, 128), (256, 64), (512, 32), (512, 16)])
 def test_a_batch_of_eight_is_one_kernel_at_every_size_of_afhqs_generator(channels, side):
     tiling = tiling_for(8, channels, side * side, item_bytes=2, channels_last=False)
     assert tiling.slices == 1
+    assert tiling.held == (side < 256)
 
 
 @pytest.mark.parametrize(
     ("samples", "last", "expected"),
     [
-        (8, False, Tiling(1, 4096, 16, slices=1, tiles=16)),
-        (1, False, Tiling(1, 2048, 8, slices=8, tiles=4)),
-        (8, True, Tiling(32, 64, 8, slices=32, tiles=32)),
-        (1, True, Tiling(32, 64, 8, slices=64, tiles=16)),
+        (8, False, Tiling(1, 8192, 32, slices=1, tiles=8)),
+        (1, False, Tiling(1, 4096, 16, slices=4, tiles=4)),
+        (8, True, Tiling(64, 64, 16, slices=32, tiles=32)),
+        (1, True, Tiling(16, 256, 16, slices=64, tiles=4)),
     ],
 )
 def test_the_largest_planes_of_afhq_in_half(samples, last, expected):
-    """64 channels of 256 x 256: 512 programs wherever they are split, but for one picture channels last."""
+    """64 channels of 256 x 256: 256 programs of sixteen warps wherever they are split."""
     assert tiling_for(samples, 64, 256 * 256, item_bytes=2, channels_last=last) == expected
 
 
