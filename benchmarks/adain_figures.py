@@ -1,0 +1,153 @@
+"""What is measured of the AdaIN kernel, and what is asked of it: rows, a training step, their JSON, and the bars."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+SIZES = ((64, 256), (64, 128), (128, 128), (128, 64), (256, 64), (256, 32), (512, 32), (512, 16))  # channels, side
+LARGEST = (64, 256)
+BATCHES = (8, 1)
+ASKED = 8  # the batch that bars are set for
+FORMATS = {"channels last": torch.channels_last, "linear": torch.contiguous_format}
+DTYPE = torch.float16
+EAGER, COMPILED, KERNEL, COPY = "eager", "compiled", "triton", "copy"  # ways
+AS_IT_COMES = f"{EAGER}, linear result"  # of planes that are channels last: torch's operators leave it to others
+
+
+@dataclass(frozen=True)
+class Planes:
+    """What a norm is given: (batch, channels, side, side) in a memory format."""
+
+    batch: int
+    channels: int
+    side: int
+    format: str
+
+    @property
+    def bytes(self) -> int:
+        return self.batch * self.channels * self.side**2 * DTYPE.itemsize
+
+
+# in the order of measuring: what bars are set for comes first
+PLANES = tuple(
+    Planes(batch, channels, side, format) for batch in BATCHES for channels, side in SIZES for format in FORMATS
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """Microseconds a call, by the way it is computed, and the worst error of each against float64, on outputs of order
+    one; of the ways that failed, why. The way "copy" is the time in which the card copies as many bytes."""
+
+    planes: Planes
+    microseconds: Mapping[str, float]
+    errors: Mapping[str, float]
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def gb_per_s(self, way: str) -> float:
+        """One read and one write of the planes."""
+        return 2 * self.planes.bytes / self.microseconds[way] / 1e3
+
+    def times_faster_than(self, way: str) -> float | None:
+        """The kernel, than the fastest of the ways whose name begins so; None if any of them, or the kernel, has no
+        time."""
+        others = [name for name in (*self.microseconds, *self.failures) if name.startswith(way)]
+        if not others or not {KERNEL, *others} <= self.microseconds.keys():
+            return None
+        return min(self.microseconds[name] for name in others) / self.microseconds[KERNEL]
+
+    def nearer_than_eager_by(self) -> float | None:
+        """How much nearer to float64 the kernel is; None if one of the two was not computed."""
+        if not {KERNEL, EAGER} <= self.errors.keys():
+            return None
+        return self.errors[EAGER] - self.errors[KERNEL]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Milliseconds of a training step, and GiB at its peak, by the norms; of those that failed, why."""
+
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+    peak_gib: Mapping[str, float] = field(default_factory=dict)
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing of it is left to measure."""
+        return bool(self.milliseconds) and not self.failures
+
+    @property
+    def faster(self) -> bool | None:
+        """With the kernel than without; None if that was not measured."""
+        return self.milliseconds["triton"] < self.milliseconds["reference"] if self.whole else None
+
+
+def bars(rows: Collection[Row], step: Step) -> dict[str, bool | None]:
+    """Whether the kernel is what it is meant to be, at batch 8 (batch 1 is told, and has to be right); None for what
+    has not been measured everywhere."""
+    asked = [row for row in rows if row.planes.batch == ASKED]
+    if {row.planes for row in asked} != {planes for planes in PLANES if planes.batch == ASKED}:
+        asked, rows = [], []
+    largest = [row for row in asked if (row.planes.channels, row.planes.side) == LARGEST]
+
+    def faster(among: Collection[Row], way: str, least: float) -> bool | None:
+        return _reach([row.times_faster_than(way) for row in among], least)
+
+    return {
+        "at least 2.5 times eager, at every size": faster(asked, EAGER, 2.5),
+        "at least as fast as torch.compile, at every size": faster(asked, COMPILED, 1),
+        "70 % of the copy bandwidth at 64x256x256": faster(largest, COPY, 0.7),
+        "as near to float64 as eager, at every size": _reach([row.nearer_than_eager_by() for row in rows], 0),
+        "a faster training step": step.faster,
+    }
+
+
+def _reach(values: Collection[float | None], least: float) -> bool | None:
+    """Whether all do; None where one is unknown, or there is none."""
+    known = [value for value in values if value is not None]
+    return all(value >= least for value in known) if known and len(known) == len(values) else None
+
+
+def as_json(row: Row) -> dict[str, Any]:
+    """A row's figures, rounded to what they are good for."""
+    timed = {
+        way: {
+            "microseconds": round(time, 2), "gb_per_s": round(row.gb_per_s(way), 1), "error": row.errors.get(way)
+        }
+        for way, time in row.microseconds.items()
+    }  # fmt: skip
+    return {
+        **asdict(row.planes),
+        "ways": {**timed, **{way: {"failure": reason} for way, reason in row.failures.items()}},
+        "times_faster_than_eager": _rounded(row.times_faster_than(EAGER)),
+        "times_faster_than_compiled": _rounded(row.times_faster_than(COMPILED)),
+        "of_copy_bandwidth": _rounded(row.times_faster_than(COPY)),
+    }
+
+
+def from_json(found: Mapping[str, Any]) -> Row:
+    """What `as_json` wrote."""
+
+    def each(name: str) -> dict[str, Any]:
+        return {way: facts[name] for way, facts in found["ways"].items() if facts.get(name) is not None}
+
+    planes = Planes(found["batch"], found["channels"], found["side"], found["format"])
+    return Row(planes, each("microseconds"), each("error"), each("failure"))
+
+
+def line(row: Row) -> str:
+    """A row for people."""
+    told = [f"{way} {time:8.1f} us" for way, time in row.microseconds.items()]
+    if (part := row.times_faster_than(COPY)) is not None:
+        told.append(f"{row.gb_per_s(KERNEL):6.0f} GB/s ({part:.0%} of a copy)")
+    told += [f"{way} failed ({reason})" for way, reason in row.failures.items()]
+    planes = row.planes
+    return "  ".join([f"{planes.batch} x {planes.channels:3} x {planes.side:3}² {planes.format:13}", *told])
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
