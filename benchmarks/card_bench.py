@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from starcast.benchmarks.card_rows import CARD_PEERS, PLAIN_CUDA, card_rows, pee
 from starcast.benchmarks.ceilings import Ceilings, ceilings_in_own_process
 from starcast.benchmarks.inputs import check_size, parse_size
 from starcast.benchmarks.judge import difference, fault
-from starcast.benchmarks.measure import measure
+from starcast.benchmarks.measure import Measurement, measure
 from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.pace import Pace
 from starcast.benchmarks.peers import write_plain
@@ -43,6 +44,7 @@ class BatchFigure:
     batch: int
     samples: tuple[float, ...] = ()
     split: dict[str, float | None] | None = None
+    card: Mapping[str, Any] | None = None  # what the card told of itself meanwhile
     reason: str | None = None
 
     @property
@@ -72,8 +74,8 @@ def measured_on_card(
     say: Say = lambda _: None,
     keep: Callable[[CardTable], None] = lambda _: None,
 ) -> CardTable:
-    """The rows that the options ask for, measured and judged. `keep` gets what there is before each row's throughput,
-    which takes the longest: what ends the run should not take the figures along."""
+    """The rows that the options ask for, measured and judged. `keep` gets what there is after each round and each batch
+    size: what ends the run should not take the figures along."""
     checkpoint = read_checkpoint(subject.checkpoint)
     side = checkpoint.config.image_size
     size = parse_size(options.size) if options.size is not None else (side, side)
@@ -92,18 +94,30 @@ def measured_on_card(
     ceilings = ceilings_in_own_process(method.device)
     inputs = subject.folder / "inputs.npz"
     inputs_of(checkpoint, rows[0], options.data).save(inputs)
-    measurement = measure(rows, inputs, pace=Pace(rounds=rounds), say=say)
-    measurement.left_out[:0] = left_out
-    latency = judged(measurement)
+
+    def so_far(measurement: Measurement) -> CardTable:
+        measurement.left_out[:0] = left_out
+        return CardTable(
+            latency=judged(measurement), batches={}, ceilings=ceilings, work=work, method=method, facts=(before, None),
+        )  # fmt: skip
+
+    measurement = measure(
+        rows, inputs, pace=Pace(rounds=rounds), say=say, keep=lambda measurement: keep(so_far(measurement))
+    )
     assert measurement.pictures is not None
-    table = CardTable(
-        latency=latency, batches={}, ceilings=ceilings, work=work, method=method, facts=(before, None),
-    )  # fmt: skip
-    for found in latency.rows:
-        keep(table)
-        figures = throughput(found.row, inputs, batches, method, measurement.pictures, say)
-        table = replace(table, batches={**table.batches, found.row.key: figures})
+    table = so_far(measurement)
+    for row in longest_last(table.latency):
+        for figure in throughput(row, inputs, batches, method, measurement.pictures, say):
+            told = [*table.batches.get(row.key, []), figure]
+            table = replace(table, batches={**table.batches, row.key: told})
+            keep(table)
     return replace(table, facts=(before, card_facts()))
+
+
+def longest_last(latency: Table) -> list[Row]:
+    """The rows in the order in which their throughput is measured: those that compile anew for each batch at the
+    end."""
+    return sorted((found.row for found in latency.rows), key=lambda row: row.form == "compiled")
 
 
 def batches_of(options: BenchOptions) -> tuple[int, ...]:
@@ -146,9 +160,8 @@ def prepared_rows(
 
 def throughput(
     row: Row, inputs: Path, batches: Sequence[int], method: Method, expected: NDArray[np.uint8], say: Say
-) -> list[BatchFigure]:
+) -> Iterator[BatchFigure]:
     """A row alone in a fresh process, batch after batch. What fails ends it: larger batches would fail as well."""
-    figures = []
     with tempfile.TemporaryDirectory() as folder, started(replace(row, method=method), inputs) as worker:
         file = Path(folder) / "pictures.npy"
         for batch in batches:
@@ -156,12 +169,13 @@ def throughput(
             try:
                 answer = worker.ask(f"batch {batch} {file}")
             except EngineError as error:
-                figures.append(BatchFigure(batch=batch, reason=str(error)))
-                break
+                yield BatchFigure(batch=batch, reason=str(error))
+                return
             pictures = np.load(file)
             wrong = fault(row, difference(pictures, expected[: len(pictures)]))
             if wrong is not None and row.ours:
-                figures.append(BatchFigure(batch=batch, reason=wrong))
+                yield BatchFigure(batch=batch, reason=wrong)
                 continue
-            figures.append(BatchFigure(batch=batch, samples=tuple(answer["samples"]), split=answer["split"]))
-    return figures
+            yield BatchFigure(
+                batch=batch, samples=tuple(answer["samples"]), split=answer["split"], card=answer["card"]
+            )  # fmt: skip

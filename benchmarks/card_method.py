@@ -22,7 +22,7 @@ P99_FROM = 1000  # samples, below which a 99th percentile is the outcome of ten 
 @dataclass(frozen=True, kw_only=True)
 class Method:
     """`device` is torch's name for what is timed ("cpu" stands in for a card where tests have none). A window is what a
-    row is given at a time; `longest_s` ends a warm-up or a window that does not get there."""
+    row is given at a time; `longest_s` ends a window and `warm_up_longest_s` a warm-up that does not get there."""
 
     device: str = "cuda"
     warm_up_s: float = 0.2
@@ -30,7 +30,14 @@ class Method:
     window_s: float = 3.0
     window_samples: int = P99_FROM
     longest_s: float = 20.0
+    warm_up_longest_s: float = 20.0
+    warm_longest_s: float = 2.0  # the same of a row that had its turn before
+    answer_s: float = 300.0  # what takes longer to load, to compile or to run is left out
     split_samples: int = 20  # runs whose copies and compute are timed apart, after each window
+
+    def warm(self) -> Method:
+        """For the windows after the first."""
+        return replace(self, warm_up_longest_s=self.warm_longest_s)
 
     def for_rounds(self, rounds: int) -> Method:
         """Windows that together make up this one."""
@@ -49,7 +56,7 @@ def warmed_up(run: Callable[[], object], method: Method, clock: Clock = time.per
         elapsed = clock() - begun
         if before is not None and elapsed >= method.warm_up_s and agree(before, median, method.agreement):
             return True
-        if elapsed >= method.longest_s:
+        if elapsed >= method.warm_up_longest_s:
             return False
         before = median
 

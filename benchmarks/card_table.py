@@ -21,6 +21,7 @@ HEADERS = (
     "", "p50 ms", "p95 ms", "p99 ms", "times eager", "least", "copy in", "compute", "copy out", "of matmul", "of copy",
     "PSNR dB", "differs by",
 )  # fmt: skip
+HOST_BOUND = 0.8  # of a calculation's time
 METHOD = {
     "latency": "batches of `batch`, one run after the other, from numpy's bytes to numpy's bytes: copies inside, "
     "through page-locked memory, one wait for the card a run. Rows are loaded side by side and take windows in turn, "
@@ -62,7 +63,21 @@ def card_text(found: CardTable) -> str:
     ]
     unsteady = [f"{row.row.name} never became steady in its warm-up" for row in table.rows if not row.steady]
     bars = bar_lines(table, found.batches)
-    return "\n".join([latency, "", throughput, *bars, *remarks(table), *failed, *unsteady])
+    held_back = [
+        f"{row.row.name} {reason}" for row in table.rows if (reason := held_back_by(row.split or {})) is not None
+    ]
+    return "\n".join([latency, "", throughput, *bars, *remarks(table), *failed, *unsteady, *held_back])
+
+
+def held_back_by(split: Mapping[str, float | None]) -> str | None:
+    """What else than the card's calculation a run's time is that of, as trtexec warns of it; or None."""
+    copy_in, compute, copy_out, enqueue = (split.get(name) for name in ("copy_in", "compute", "copy_out", "enqueue"))
+    if compute is None:
+        return None
+    if enqueue is not None and enqueue > HOST_BOUND * compute:
+        return f"is held back by the processor: to start a run takes {enqueue:.3f} ms, and the run {compute:.3f}"
+    copies = (copy_in or 0) + (copy_out or 0)
+    return f"copies for as long as it calculates: {copies:.3f} and {compute:.3f} ms" if copies >= compute else None
 
 
 def card_title(found: CardTable) -> str:
@@ -114,6 +129,7 @@ def _card_fields(row: Measured, found: CardTable) -> dict[str, Any]:
     return {
         **_timed(row.row, row.row.batch, row.samples, row.split or {}, found),
         "steady": row.steady,
+        "card": row.card,
         "batches": [_json_batch(row.row, figure, found) for figure in found.batches.get(row.row.key, ())],
     }
 
@@ -124,6 +140,7 @@ def _json_batch(row: Row, figure: BatchFigure, found: CardTable) -> dict[str, An
     return {
         "batch": figure.batch,
         "images_per_s": _rounded(figure.images_per_second, 3),
+        "card": figure.card,
         **_timed(row, figure.batch, figure.samples, figure.split or {}, found),
     }
 
@@ -132,6 +149,7 @@ def _timed(
     row: Row, batch: int, samples: tuple[float, ...], split: Mapping[str, float | None], found: CardTable
 ) -> dict[str, Any]:
     return {
+        "ms_least": _rounded(percentile_ms(samples, 0), 4),
         **{f"ms_p{level}": _rounded(percentile_ms(samples, level), 4) for level in (50, 90, 95, 99)},
         "samples": len(samples),
         **{f"{name}_ms": _rounded(value, 4) for name, value in split.items()},

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from starcast.benchmarks.card_facts import Facts, card_facts
 from starcast.benchmarks.card_method import Method, sampled, warmed_up
 from starcast.benchmarks.card_run import CardRun, Split
 from starcast.benchmarks.open_row import Images
@@ -19,17 +21,20 @@ BATCH_SAMPLES = 100  # of a batch size, whose 99th percentile nobody asks for
 
 
 def timed(run: CardRun, batch: Images, method: Method) -> dict[str, Any]:
-    """Seconds of single runs over a batch: their median, and all of them; processor seconds of one; its parts."""
+    """Seconds of single runs over a batch: their median, and all of them; processor seconds of one; its parts; what the
+    card tells of itself meanwhile."""
     steady = warmed_up(lambda: run(batch), method)
     cpu = time.process_time()
     samples = sampled(lambda: run(batch), method)
     spent = (time.process_time() - cpu) / len(samples)
+    card = facts_under_load(lambda: run(batch))
     return {
         "seconds": statistics.median(samples),
         "cpu_seconds": spent,
         "samples": samples,
         "steady": steady,
         "split": median_split([run.split(batch) for _ in range(method.split_samples)]),
+        "card": card,
     }
 
 
@@ -38,6 +43,15 @@ def timed_batch(run: CardRun, images: Images, size: int, file: Path, method: Met
     batch = np.ascontiguousarray(images[np.arange(size) % len(images)])
     np.save(file, run(batch)[: len(images)])
     return timed(run, batch, replace(method, window_samples=min(method.window_samples, BATCH_SAMPLES)))
+
+
+def facts_under_load(run: Callable[[], object]) -> Facts | None:
+    """What the card tells of its clocks, power and temperature while it runs: idle, it tells nothing of them."""
+    with ThreadPoolExecutor(1) as asking:
+        told = asking.submit(card_facts)
+        while not told.done():
+            run()
+    return told.result()
 
 
 def median_split(splits: Sequence[Split]) -> dict[str, float | None]:

@@ -44,6 +44,7 @@ class Measured:
     samples: tuple[float, ...] = ()
     split: Mapping[str, float | None] | None = None
     steady: bool = True  # whether every warm-up ended in time
+    card: Mapping[str, Any] | None = None  # what the card told of itself while the row ran last
 
     @property
     def median_ms(self) -> float:
@@ -90,8 +91,12 @@ def ratio(row: Measured, baseline: Measured) -> Ratio:
     return Ratio(median=statistics.median(paired), least=min(paired), greatest=max(paired))
 
 
-def measure(rows: Sequence[Row], inputs: Path, *, pace: Pace, say: Say = lambda _: None) -> Measurement:
-    """Time the rows against each other on the pictures in `inputs`; the first is the baseline.
+def measure(
+    rows: Sequence[Row], inputs: Path, *, pace: Pace, say: Say = lambda _: None,
+    keep: Callable[[Measurement], None] = lambda _: None,
+) -> Measurement:  # fmt: skip
+    """Time the rows against each other on the pictures in `inputs`; the first is the baseline. `keep` gets what there
+    is after each round.
 
     A row that cannot be opened or that fails on the way is left out with the reason. Raises EngineError when the
     baseline does: nothing could be compared with it.
@@ -110,10 +115,9 @@ def measure(rows: Sequence[Row], inputs: Path, *, pace: Pace, say: Say = lambda 
             field.each(f"round {done}", _Trial.time, say)
             if done == 1:
                 field.drop(pace.too_slow({trial.row.key: trial.turn for trial in field.running}, rows[0].key))
+            keep(field.measurement(trials))
         field.each("reading memory", _Trial.read_memory, say)
-    expected = field.pictures()
-    measured = [trial.measured(expected) for trial in trials if trial in field.running]
-    return Measurement(measured, field.left_out, expected)
+    return field.measurement(trials)
 
 
 def joined(splits: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
@@ -162,6 +166,7 @@ class _Trial:
             difference=difference(self.pictures, expected), peak_rss=self.peak_rss,
             samples=tuple(sample for window in self.windows for sample in window["samples"]),
             split=joined([window["split"] for window in self.windows]) if self.windows else None,
+            card=self.windows[-1]["card"] if self.windows else None,
             steady=all(window["steady"] for window in self.windows),
         )  # fmt: skip
 
@@ -195,6 +200,9 @@ class _Field:
                 self.running.remove(trial)
                 trial.worker.process.kill()
 
-    def pictures(self) -> NDArray[np.uint8]:
-        assert self.baseline.pictures is not None
-        return self.baseline.pictures
+    def measurement(self, order: Sequence[_Trial]) -> Measurement:
+        """What there is by now, in that order."""
+        expected = self.baseline.pictures
+        assert expected is not None
+        measured = [trial.measured(expected) for trial in order if trial in self.running]
+        return Measurement(measured, list(self.left_out), expected)

@@ -9,12 +9,14 @@ memory       {"peak_rss"}, in bytes or null
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -46,22 +48,45 @@ class Worker:
     process: subprocess.Popen[str]
     complaints: IO[str]
 
+    @property
+    def longest_s(self) -> float:
+        """How long an answer may take."""
+        return threading.TIMEOUT_MAX if self.row.method is None else self.row.method.answer_s
+
     def ask(self, question: str) -> dict[str, Any]:
-        """The answer. Raises EngineError with the reason when the process has ended."""
+        """The answer. Raises EngineError with the reason when the process has ended, or is ended because it takes
+        longer than its method allows: a compiler may go on for an hour."""
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self.process.kill()
+
+        timer = threading.Timer(self.longest_s, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            line = self._line(question)
+        finally:
+            timer.cancel()
+        if not line:
+            status = self.process.wait()
+            if late.is_set():
+                raise EngineError(f"it had not answered after {self.longest_s:g} s")
+            self.complaints.seek(0)
+            raise EngineError(reason_in(self.complaints.read(), status))
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def _line(self, question: str) -> str:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
             self.process.stdin.write(question + "\n")
             self.process.stdin.flush()
-            line = self.process.stdout.readline()
+            return self.process.stdout.readline()
         except BrokenPipeError:
-            line = ""
-        if not line:
-            status = self.process.wait()
-            self.complaints.seek(0)
-            raise EngineError(reason_in(self.complaints.read(), status))
-        answer: dict[str, Any] = json.loads(line)
-        return answer
+            return ""
 
 
 @contextmanager
@@ -148,10 +173,11 @@ def _on_card(row: Row, method: Method, inputs: Inputs) -> tuple[Run, Ask]:
 
     run = open_on_card(row, inputs.styles)
     batch = np.ascontiguousarray(inputs.images[: row.batch])
+    windows = itertools.count()
 
     def ask(question: str, argument: str) -> dict[str, Any]:
         if question == "time":
-            return timed(run, batch, method)
+            return timed(run, batch, method if next(windows) == 0 else method.warm())
         size, _, file = argument.partition(" ")
         return timed_batch(run, inputs.images, int(size), Path(file), method)
 

@@ -6,10 +6,11 @@ from then on the host only starts the record.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,23 +25,28 @@ from starcast.export.torch_graph import TorchGraph
 from starcast.runtime.backends.base import CardTime, Session
 from starcast.runtime.cuda.arrays import DeviceArray, View, is_on_card
 
-MOST_SHAPES = 8  # each holds the memory of a whole run
+MOST_SHAPES = 8  # whose records are kept
+RECORDINGS = 2  # tries at one
 
 
 class Card:
     """What is asked of CUDA. Tests put another one in its place."""
 
     device = torch.device("cuda")
+    _pool: Any = None
 
     def pinned(self, like: Tensor) -> Tensor:
         """Host memory for a tensor, that the card copies from and to on its own."""
         return torch.empty_like(like, device="cpu", memory_format=torch.contiguous_format).pin_memory()
 
     def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """What runs a recorded call again, and the output that it then writes into."""
+        """What runs a recorded call again, and the output that it then writes into: to be copied before another record
+        runs, as all share their memory."""
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
         record = torch.cuda.CUDAGraph()
         # other threads, which decode and encode, may ask the driver for memory meanwhile
-        with torch.cuda.graph(record, capture_error_mode="thread_local"):
+        with torch.cuda.graph(record, pool=self._pool, capture_error_mode="thread_local"):
             output = run()
         return record.replay, output
 
@@ -94,7 +100,7 @@ class CardSession(Session):
         try:
             with torch.inference_mode(), exact:
                 yield self._graph
-        except (RuntimeError, ValueError) as error:  # OutOfMemoryError is one of the former
+        except _errors() as error:  # OutOfMemoryError is a RuntimeError
             self._shapes.clear()
             raise failure(self._path, error) from error
 
@@ -123,8 +129,9 @@ class Recorded:
         self._inputs = {name: _tensor(feeds[name]).to(card.device, copy=True) for name in graph.inputs}
         self._pinned = {name: card.pinned(value) for name, value in self._inputs.items()}
         self._landing: Tensor | None = None  # for the output, in host memory
-        self._known = False
+        self._known: set[int] = set()  # threads: what cuDNN tried, it knows in the same thread alone
         self._record: tuple[Callable[[], None], Tensor] | None = None
+        self._recordings = RECORDINGS
 
     def run(self, feeds: Mapping[str, Any]) -> Tensor:
         """The output, on the card: to be copied before the next run."""
@@ -145,11 +152,14 @@ class Recorded:
             place.copy_(value if value.is_cuda else self._pinned[name].copy_(value), non_blocking=True)
 
     def _calculate(self) -> Tensor:
-        if not self._known:
-            self._known = True
-            return self._graph(self._inputs)
+        thread = threading.get_ident()
+        if self._record is None and thread in self._known and self._recordings:
+            self._recordings -= 1
+            with suppress(RuntimeError):  # another thread's work may spoil it, and a plain run is as right
+                self._record = self._card.record(lambda: self._graph(self._inputs))
         if self._record is None:
-            self._record = self._card.record(lambda: self._graph(self._inputs))
+            self._known.add(thread)
+            return self._graph(self._inputs)
         replay, output = self._record
         replay()
         return output
@@ -169,4 +179,16 @@ def _tensor(value: Any) -> Tensor:
         return torch.from_numpy(np.require(value, requirements=["C", "W"]))
     if hasattr(value, "__dlpack__"):  # first: it has the stream in which the array is written
         return from_dlpack(value)
+    theirs = value.__cuda_array_interface__.get("stream")
+    if theirs is not None:  # torch does not look at it
+        torch.cuda.current_stream().wait_stream(torch.cuda.ExternalStream(theirs))  # type: ignore[no-untyped-call]
     return torch.as_tensor(value, device="cuda")
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What torch raises, and Triton where it is installed."""
+    try:
+        from triton.errors import TritonError
+    except ImportError:
+        return RuntimeError, ValueError
+    return RuntimeError, ValueError, TritonError

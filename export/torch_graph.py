@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.functional import leaky_relu
 
 from starcast.export.passes.adain_plugin import unplug_norms
+from starcast.export.passes.dead_biases import drop_dead_biases
 from starcast.export.passes.facts import numbers, readers
 from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
@@ -46,6 +47,7 @@ class TorchGraph:
     ) -> None:  # fmt: skip
         unplug_norms(model)
         join_wide_norms(model)
+        drop_dead_biases(model)  # also those that centre planes for TensorRT: a bias is a pass of its own in torch
         if precision in HALF:
             to_half(model, HALF[precision])
         graph = model.graph

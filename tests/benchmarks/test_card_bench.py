@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,18 +10,20 @@ import pytest
 import torch
 from click.testing import CliRunner
 from measured_rows import row
-from stand_in_card import SHORT, card_table
+from stand_in_card import SHORT, card_table, on_card
 
 from starcast.benchmarks import bench as bench_module
 from starcast.benchmarks import card_bench as module
 from starcast.benchmarks import subject as subject_module
-from starcast.benchmarks.card_bench import batches_of, measured_on_card, prepared_rows, throughput
+from starcast.benchmarks.card_bench import batches_of, longest_last, measured_on_card, prepared_rows, throughput
 from starcast.benchmarks.card_table import card_record
 from starcast.benchmarks.cli import bench
 from starcast.benchmarks.inputs import Inputs
+from starcast.benchmarks.measure import Measurement
 from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.rows import LeftOut
 from starcast.benchmarks.subject import Subject, opened_subject
+from starcast.benchmarks.table import judged
 from starcast.errors import OptionError
 from starcast.runtime.bundle import open_bundle
 from starcast.train.networks.stargan_v2 import StarGANv2Config
@@ -119,9 +122,22 @@ def tiny(tiny_bundle, tiny_model, tmp_path):
 
 def test_throughput_is_measured_in_a_process_of_its_own_batch_after_batch(tiny):
     ours, inputs, expected = tiny
-    figures = throughput(ours, inputs, (1, 5), SHORT, expected, lambda _: None)
+    figures = list(throughput(ours, inputs, (1, 5), SHORT, expected, lambda _: None))
     assert [figure.batch for figure in figures] == [1, 5]
     assert all(figure.reason is None and figure.images_per_second > 0 for figure in figures)
+
+
+def test_a_row_that_does_not_answer_in_time_is_told_with_the_time(tiny):
+    ours, inputs, expected = tiny
+    hurried = replace(SHORT, answer_s=0.01)  # a process takes longer to start
+    [figure] = throughput(ours, inputs, (1,), hurried, expected, lambda _: None)
+    assert figure.reason == "it had not answered after 0.01 s"
+
+
+def test_rows_that_compile_for_every_batch_come_last():
+    forms = ("eager", "compiled", "graphed")
+    table = judged(Measurement([on_card(f"eager-{form}", 1.0, 1.0, form=form) for form in forms], []))
+    assert [row.form for row in longest_last(table)] == ["eager", "graphed", "compiled"]
 
 
 def test_a_batch_whose_pictures_are_wrong_is_no_result(tiny):
@@ -149,8 +165,9 @@ def test_a_whole_bench_with_the_processor_in_the_cards_place(tmp_path, monkeypat
     with opened_subject(tmp_path / "kept", options, device="cuda") as subject:
         found = measured_on_card(subject, options, method=SHORT, keep=lambda so_far: kept.append(card_record(so_far)))
     record = card_record(found)
-    # before each row's throughput there is a whole record of what was measured before
-    assert [sum(bool(one["batches"]) for one in part["rows"]) for part in kept] == list(range(len(record["rows"])))
+    # after each round and each batch there is a whole record of what was measured by then
+    measured = [sum(bool(one["batches"]) for one in part["rows"]) for part in kept]
+    assert measured == list(range(len(record["rows"]) + 1))
     by_name = {one["name"]: one for one in record["rows"]}
     assert record["rows"][0]["engine"] == "pytorch"
     assert any(name.startswith("starcast on torch") for name in by_name)

@@ -13,6 +13,7 @@ import torch
 from measured_rows import row
 from stand_in_card import SHORT
 
+from starcast.benchmarks import card_worker
 from starcast.benchmarks.card_run import EngineRun, Split, TorchRun, open_on_card
 from starcast.benchmarks.card_worker import median_split, timed, timed_batch
 from starcast.benchmarks.inputs import Inputs
@@ -170,6 +171,31 @@ def test_an_answer_has_the_median_all_samples_and_the_parts():
     assert set(answer["split"]) == {"copy_in", "compute", "copy_out", "enqueue"}
 
 
+def test_the_card_is_asked_for_its_clocks_while_the_row_runs(monkeypatch):
+    run, begun = Counting(), []
+
+    def slow():
+        begun.append(len(run.batches))
+        while len(run.batches) < begun[0] + 3:
+            pass
+        return {"clocks_sm": 1980.0}
+
+    monkeypatch.setattr(card_worker, "card_facts", slow)
+    assert timed(run, IMAGES, SHORT)["card"] == {"clocks_sm": 1980.0}
+
+
+def test_past_the_compilers_limit_a_row_fails_and_does_not_go_on_uncompiled(checkpoint, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda function, **options: compiled.append(options) or function)
+    for name in ("recompile_limit", "fail_on_recompile_limit_hit"):
+        monkeypatch.setattr(torch._dynamo.config, name, getattr(torch._dynamo.config, name))
+    run = open_on_card(torch_row(checkpoint, form="compiled"), STYLE)
+    assert run(IMAGES).shape == IMAGES.shape
+    assert compiled == [{"mode": "max-autotune", "dynamic": False}]
+    assert torch._dynamo.config.recompile_limit >= 64
+    assert torch._dynamo.config.fail_on_recompile_limit_hit
+
+
 def test_a_larger_batch_takes_the_pictures_again_and_a_smaller_one_the_first(tmp_path):
     for size, pictures in ((2, IMAGES[:2]), (8, IMAGES)):
         run = Counting()
@@ -197,7 +223,7 @@ def test_a_worker_answers_for_a_card_as_for_the_processor(checkpoint, tmp_path, 
     work(torch_row(checkpoint), Inputs(IMAGES, STYLE), answers)
     told = [json.loads(line) for line in answers.getvalue().splitlines()]
     assert told[0] == {}
-    assert {"seconds", "cpu_seconds", "samples", "split", "steady"} == set(told[1]) == set(told[2])
+    assert {"seconds", "cpu_seconds", "samples", "split", "steady", "card"} == set(told[1]) == set(told[2])
     assert set(told[3]) == {"peak_rss"}
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     on_processor = open_row(replace(torch_row(checkpoint), method=None, form="eager"), STYLE)

@@ -8,7 +8,7 @@ import pytest
 from measured_rows import measured
 from stand_in_card import card_table
 
-from starcast.benchmarks.card_table import HEADERS, card_record, card_text, card_title, reached
+from starcast.benchmarks.card_table import HEADERS, card_record, card_text, card_title, held_back_by, reached
 from starcast.benchmarks.measure import Measurement
 from starcast.benchmarks.table import json_rows, judged
 
@@ -33,7 +33,18 @@ def test_a_row_has_the_processors_fields_and_the_cards(record):
     plain = json_rows(judged(Measurement([measured("eager")], [])))[0]
     for row in record["rows"]:
         assert set(plain) <= set(row)
-        assert {"ms_p50", "ms_p90", "ms_p95", "ms_p99", "samples", "steady", "batches", *PARTS} <= set(row)
+        assert {
+            "ms_least",
+            "ms_p50",
+            "ms_p90",
+            "ms_p95",
+            "ms_p99",
+            "samples",
+            "steady",
+            "batches",
+            "card",
+            *PARTS,
+        } <= set(row)
 
 
 def test_percentiles_are_of_single_runs_and_a_99th_needs_a_thousand(record):
@@ -41,6 +52,21 @@ def test_percentiles_are_of_single_runs_and_a_99th_needs_a_thousand(record):
     assert (eager["ms_p50"], eager["ms_p99"], eager["samples"]) == (10, 10, 1000)
     assert (ours["ms_p95"], ours["ms_p99"], ours["samples"]) == (5, None, 999)
     assert ours["ratio_vs_eager"] == 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({"copy_in": 0.1, "compute": 1.0, "copy_out": 0.1, "enqueue": 0.81}, "held back by the processor"),
+        ({"copy_in": 0.1, "compute": 1.0, "copy_out": 0.1, "enqueue": 0.79}, None),
+        ({"copy_in": 0.6, "compute": 1.0, "copy_out": 0.4, "enqueue": None}, "copies for as long as it calculates"),
+        ({"copy_in": 0.5, "compute": 1.0, "copy_out": 0.4, "enqueue": 0.1}, None),
+        ({"copy_in": 0.5, "compute": None, "copy_out": 0.4, "enqueue": None}, None),
+    ],
+)
+def test_a_row_whose_time_is_not_the_cards_is_told(parts, told):
+    found = held_back_by(parts)
+    assert found is None if told is None else told in found
 
 
 def test_compute_is_held_against_the_cards_ceilings(record):

@@ -61,6 +61,14 @@ def test_a_bundle_is_measured_in_processes_of_its_own(tiny_rows, inputs):
         assert found.peak_rss is None or found.peak_rss > 10e6
 
 
+def test_what_there_is_after_each_round_is_handed_on(tiny_rows, inputs):
+    kept: list[list[int]] = []
+    measure(
+        tiny_rows, inputs, pace=Pace(rounds=2), keep=lambda found: kept.append([len(one.seconds) for one in found.rows])
+    )
+    assert kept == [[1] * len(tiny_rows), [2] * len(tiny_rows)]
+
+
 def test_a_row_that_cannot_be_opened_is_left_out_with_its_reason_and_the_others_go_on(tiny_rows, inputs, tmp_path):
     broken = row("broken", source=tmp_path / "nowhere.pt")
     measurement = measure([tiny_rows[0], broken], inputs, pace=Pace(rounds=1))

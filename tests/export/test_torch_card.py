@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import onnx_ir as ir
@@ -14,7 +15,7 @@ from starcast.errors import EngineError
 from starcast.export.comparison import open_session
 from starcast.export.passes.forms import apply_form
 from starcast.export.torch_backend import TorchBackend
-from starcast.export.torch_card import MOST_SHAPES, Card, CardSession
+from starcast.export.torch_card import MOST_SHAPES, RECORDINGS, Card, CardSession, Recorded
 from starcast.export.torch_graph import TorchGraph
 from starcast.runtime.backends.base import EngineOptions, GraphFile
 
@@ -68,6 +69,45 @@ def test_the_first_run_of_a_shape_is_plain_and_the_second_is_recorded(doubling, 
         values = np.full((3, 2), number, np.float32)
         assert doubling.run({"x": values}).tolist() == (2 * values).tolist()
     assert (card.records, card.replays) == (1, 3)
+
+
+def test_a_thread_that_has_not_run_a_shape_runs_it_plainly_before_it_is_recorded(doubling, card):
+    values = np.ones((3, 2), np.float32)
+    doubling.run({"x": values})
+    elsewhere = []
+    thread = Thread(target=lambda: elsewhere.append((doubling.run({"x": values}), card.records)))
+    thread.start()
+    thread.join()
+    [(output, records)] = elsewhere
+    assert output.tolist() == (2 * values).tolist()
+    assert records == 0  # what cuDNN tried in the first thread it does not know in the second
+    doubling.run({"x": values})
+    assert card.records == 1
+
+
+def test_what_cannot_be_recorded_runs_plainly_and_right(doubling, card, monkeypatch):
+    tries = []
+
+    def spoiled(run):
+        tries.append(run)
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(card, "record", spoiled)
+    for number in range(6):
+        values = np.full((3, 2), number, np.float32)
+        assert doubling.run({"x": values}).tolist() == (2 * values).tolist()
+    assert len(tries) == RECORDINGS
+
+
+def test_an_error_of_tritons_is_a_sentence_too(doubling, card, monkeypatch):
+    errors = pytest.importorskip("triton.runtime.errors")
+
+    def refused(*_):
+        raise errors.OutOfResources(300_000, 232_448, "shared memory")
+
+    monkeypatch.setattr(Recorded, "run", refused)
+    with pytest.raises(EngineError, match=r"torch failed in doubling.onnx \(out of resource: shared memory"):
+        doubling.run({"x": np.ones((1, 2), np.float32)})
 
 
 def test_the_cards_own_time_is_that_of_the_record_alone(doubling, card):

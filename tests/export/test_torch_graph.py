@@ -126,6 +126,20 @@ def test_statistics_are_float32_in_half_precision(precision):
     np.testing.assert_allclose(got, np.sign(board), rtol=2**-8)
 
 
+def test_biases_that_only_norms_see_are_left_out():
+    """In torch each is a pass of its own over what the convolution wrote."""
+    model = graph(
+        "c = Conv(x, w, b) y = InstanceNormalization <epsilon: float = 0.00001> (c, one, zero)",
+        "float[n, 2, 4, 4] x", "float[n, 2, 4, 4] y",
+        w=np.eye(2)[..., None, None], b=[100.0, -3.0], one=[1.0, 2.0], zero=[0.0, 1.0],
+    )  # fmt: skip
+    x = DRAWS.standard_normal((2, 2, 4, 4)).astype(np.float32)
+    [expected] = open_session(model.clone()).run(None, {"x": x})
+    graph_in_torch = TorchGraph(model)
+    assert [sum(place is not None for place in work.reads) for work in graph_in_torch._works] == [2, 3]
+    np.testing.assert_allclose(in_torch(model, {"x": x}), expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_norms_that_were_split_into_tiles_are_one_again_with_float32_statistics(precision):
     maps = "float[batch, 1, height, width]"
