@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from starcast.runtime.backends import cache
 from starcast.runtime.backends.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
 from starcast.runtime.bundle import Variant
 from starcast.runtime.cores import engine_threads
+
+PROVIDER = "CPUExecutionProvider"
+WARNINGS, NOTHING = 2, 4  # levels, from which on the library prints; the first is its default
 
 
 class OnnxRuntime(Backend):
@@ -41,19 +45,12 @@ class OnnxRuntime(Backend):
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
         import onnxruntime
 
-        quiet = onnxruntime.SessionOptions()
-        quiet.log_severity_level = 4  # a provider that does not start would print what is returned here
-        found: dict[str, str | None] = {}
-        for provider in onnxruntime.get_available_providers():
-            if provider == "AzureExecutionProvider":  # calls a service; it has no device
-                continue
-            try:
-                opened = onnxruntime.InferenceSession(graph, quiet, providers=[provider]).get_providers()
-            except errors() as error:
-                found[provider] = one_line(error)
-            else:  # one that does not start is silently replaced by the next
-                found[provider] = None if opened[0] == provider else "its libraries do not load"
-        return found
+        try:
+            with silent():
+                onnxruntime.InferenceSession(graph, providers=[PROVIDER])
+        except errors() as error:
+            return {"CPU": one_line(error)}
+        return {"CPU": None}
 
     def open(self, graph: GraphFile, options: EngineOptions) -> Session:
         import onnxruntime
@@ -97,6 +94,19 @@ class OnnxRuntimeSession(Session):
         self._session = None
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """What the library prints of a provider that does not start is not printed within the block: it is told by us. A
+    session's own level comes too late for that."""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(NOTHING)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(WARNINGS)
+
+
 def _session(
     graph: Path | bytes, options: EngineOptions, entries: Mapping[str, str] | None = None, **settings: Any
 ) -> Any:
@@ -113,7 +123,7 @@ def _session(
     for name, value in settings.items():
         setattr(chosen, name, value)
     where = graph if isinstance(graph, bytes) else str(graph)
-    return onnxruntime.InferenceSession(where, chosen, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(where, chosen, providers=[PROVIDER])
 
 
 def _optimised(graph: Path, options: EngineOptions) -> bytes:

@@ -19,7 +19,7 @@ import numpy as np
 
 from starcast.errors import EngineError
 from starcast.runtime.backends.base import Backend, EngineOptions, GraphFile, Session, made_for, one_line
-from starcast.runtime.backends.onnxruntime import errors
+from starcast.runtime.backends.onnxruntime import errors, silent
 from starcast.runtime.bundle import Variant
 from starcast.runtime.cuda.arrays import DeviceArray, View, is_on_card, viewed
 from starcast.runtime.cuda.driver import Driver, can_ask, open_driver
@@ -168,10 +168,9 @@ def _session(graph: Path | bytes) -> Any:
     onnxruntime.disable_telemetry_events()  # Windows builds have them
     _load_cuda()
     chosen = onnxruntime.SessionOptions()
-    chosen.log_severity_level = 4  # what a provider that does not start prints is told below
     chosen.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     where = graph if isinstance(graph, bytes) else str(graph)
-    with warnings.catch_warnings():
+    with silent(), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that a provider is not known: told below as well
         try:
             # its own way back to the processor would print banners, and raise another error than the first

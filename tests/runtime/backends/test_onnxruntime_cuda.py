@@ -14,6 +14,7 @@ import pytest
 from starcast.errors import EngineError
 from starcast.runtime.backends import onnxruntime_cuda
 from starcast.runtime.backends.base import EngineOptions, GraphFile
+from starcast.runtime.backends.onnxruntime import OnnxRuntime
 from starcast.runtime.backends.onnxruntime_cuda import PROVIDER, OnnxRuntimeCuda, OnnxRuntimeCudaSession
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.cuda import dlpack, driver, gpu
@@ -87,6 +88,14 @@ def test_a_session_asks_for_the_card_alone_and_for_exact_float32(graph, monkeypa
     assert (asked["where"], provider, asked["fallback"]) == (str(graph), PROVIDER, "1")
     assert settings["use_tf32"] == "0"
     assert asked["enable_fallback"] == 0  # it would print, and hide the first error behind a second
+
+
+def test_what_the_library_itself_says_of_a_provider_that_does_not_start_is_not_shown(graph, capfd):
+    with pytest.raises(EngineError):
+        OnnxRuntimeCuda().open(GraphFile(graph), EngineOptions())
+    for backend in (OnnxRuntimeCuda(), OnnxRuntime()):
+        assert all(backend.devices(b"no graph").values())
+    assert capfd.readouterr() == ("", "")
 
 
 def test_cudas_libraries_that_pip_put_beside_it_are_loaded_once_and_in_silence(graph, monkeypatch, capsys):
