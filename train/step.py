@@ -35,6 +35,7 @@ from starcast.train.losses import (
     style_loss,
 )
 from starcast.train.networks.stargan_v2 import Discriminator, Networks
+from starcast.train.twice_differentiable import PictureGradients
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,8 @@ def _discriminator_terms(
     if "reg" in weights:
         source = part.source.detach().requires_grad_()
         # .forward passes by torch.compile, and nothing here is in bfloat16: both are for the second derivative.
-        logits = discriminator.forward(source, part.source_domain)
+        with PictureGradients():
+            logits = discriminator.forward(source, part.source_domain)
         terms["reg"] = r1_penalty(logits, source)
     else:
         with _precision(part, low):
