@@ -91,7 +91,9 @@ def bars(rows: Collection[Row], step: Step) -> dict[str, bool | None]:
     has not been measured everywhere."""
     asked = [row for row in rows if row.planes.batch == ASKED]
     if {row.planes for row in asked} != {planes for planes in PLANES if planes.batch == ASKED}:
-        asked, rows = [], []
+        asked = []
+    if {row.planes for row in rows} != set(PLANES):
+        rows = []
     largest = [row for row in asked if (row.planes.channels, row.planes.side) == LARGEST]
 
     def faster(among: Collection[Row], way: str, least: float) -> bool | None:

@@ -12,7 +12,6 @@ What FILE has of the same card, code and versions is kept: the same command goes
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -23,8 +22,6 @@ from typing import Any
 import click
 import torch
 
-import starcast.kernels
-import starcast.train
 from starcast.benchmarks import adain_norms, adain_step
 from starcast.benchmarks.adain_figures import DTYPE, PLANES, Planes, Row, Step, as_json, bars, from_json, line
 from starcast.benchmarks.adain_norms import measured
@@ -35,7 +32,7 @@ from starcast.benchmarks.record import provenance, write_result
 from starcast.runtime.cuda.gpu import Gpu, current_gpu, why_no_gpu
 
 PROGRAM = "python -m starcast.benchmarks.adain_kernel"
-SAME = ("card", "versions", "commit", "sources", "method")  # in records whose figures may stand in one table
+SAME = ("card", "versions", "sources", "method")  # in records whose figures may stand in one table
 METHOD = {
     "calls": adain_norms.CALLS, "rounds": adain_norms.ROUNDS, "footprint_bytes": adain_norms.FOOTPRINT,
     "most_inputs": adain_norms.MOST_INPUTS, "warm_up_s": adain_norms.WARM_UP_S, "type": str(DTYPE),
@@ -57,21 +54,8 @@ def origin(gpu: Gpu) -> dict[str, Any]:
     return {
         "card": {**asdict(gpu), "compute_capability": list(gpu.compute_capability)},  # as JSON gives it back
         **provenance(threads=torch.get_num_threads(), program=PROGRAM),
-        "sources": sources(),
         "method": METHOD,
     }
-
-
-def sources() -> str:
-    """A digest of the code that is measured and that measures: a commit alone does not tell it where files differ from
-    it, and there is none where the code lies without its history."""
-    paths = [
-        *Path(starcast.kernels.__path__[0]).glob("*.py"),
-        *Path(starcast.train.__path__[0]).rglob("*.py"),
-        *Path(__file__).parent.glob("adain_*.py"),
-        *Path(__file__).parent.glob("in_turn.py"),
-    ]
-    return hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(paths))).hexdigest()[:16]
 
 
 def kept(target: Path, here: Mapping[str, Any]) -> tuple[dict[Planes, Row], Step]:

@@ -89,7 +89,7 @@ def report(gpu: Gpu, answers: dict[str, Answer]) -> dict[str, Any]:
 
 
 def kept(target: Path, gpu: Gpu, say: Callable[[str], None]) -> dict[str, Answer]:
-    """The answers of an earlier report, which hold for its card and commit: none where this run has others."""
+    """The answers of an earlier report, which hold for its card, code and versions: none where this run has others."""
     if not target.exists():
         return {}
     try:
@@ -101,7 +101,7 @@ def kept(target: Path, gpu: Gpu, say: Callable[[str], None]) -> dict[str, Answer
         return {}
     here = _origin(report(gpu, {}))
     if origin != here:
-        say(f"{target} is of {origin}, this is {here}: it begins anew")
+        say(f"{target} is of {origin}; this is {here}: it begins anew")
         return {}
     return answers
 
@@ -142,7 +142,7 @@ def _adopt(folder: Path, bundle: Path) -> None:
     "--json",
     "target",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where to write the report. In one of the same card and commit the answers of other checks stay.",
+    help="Where to write the report. In one of the same card and code the answers of other checks stay.",
 )
 @click.option(
     "--bundle",
@@ -194,9 +194,9 @@ def main(
 
 
 def _origin(of: dict[str, Any]) -> str:
-    """The card and the commit of a report."""
-    card = of["card"]
-    return f"{card['name']} ({card['architecture']}, CUDA {card['cuda']}) and commit {of['commit']}"
+    """The card and the code of a report, and what it ran with."""
+    card, versions = of["card"], ", ".join(f"{name} {version}" for name, version in of["versions"].items())
+    return f"{card['name']} ({card['architecture']}, CUDA {card['cuda']}), code {of['sources']}, {versions}"
 
 
 def _end_all(process: subprocess.Popen[str]) -> None:

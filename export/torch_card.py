@@ -12,6 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from starcast.runtime.cuda.arrays import DeviceArray, View, is_on_card
 
 MOST_SHAPES = 8  # whose records are kept
 RECORDINGS = 2  # tries at one
+_RECORDING = Lock()  # torch records in one stream, whatever the thread
 
 
 class Card:
@@ -42,12 +44,19 @@ class Card:
     def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """What runs a recorded call again, and the output that it then writes into: to be copied before another record
         runs, as all share their memory."""
-        if self._pool is None:
-            self._pool = torch.cuda.graph_pool_handle()
-        record = torch.cuda.CUDAGraph()
-        # other threads, which decode and encode, may ask the driver for memory meanwhile
-        with torch.cuda.graph(record, pool=self._pool, capture_error_mode="thread_local"):
-            output = run()
+        with _RECORDING:
+            record, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            try:
+                # other threads, which decode and encode, may ask the driver for memory meanwhile
+                with torch.cuda.graph(record, pool=self._pool, capture_error_mode="thread_local"):
+                    output = run()
+            except BaseException:
+                # torch leaves a recording that was spoiled half open: no other one can begin in its memory, and its
+                # stream is this thread's
+                self._pool = None
+                torch.cuda.set_stream(stream)
+                raise
         return record.replay, output
 
     def wait(self) -> None:
@@ -181,8 +190,16 @@ def _tensor(value: Any) -> Tensor:
         return from_dlpack(value)
     theirs = value.__cuda_array_interface__.get("stream")
     if theirs is not None:  # torch does not look at it
-        torch.cuda.current_stream().wait_stream(torch.cuda.ExternalStream(theirs))  # type: ignore[no-untyped-call]
+        torch.cuda.current_stream().wait_stream(_stream(theirs))
     return torch.as_tensor(value, device="cuda")
+
+
+def _stream(number: int) -> torch.cuda.Stream:
+    """Someone's stream by its handle; those of the default streams, 1 and 2, torch takes for numbers of its own."""
+    if number <= 2:
+        return torch.cuda.default_stream()
+    found: torch.cuda.Stream = torch.cuda.ExternalStream(number)  # type: ignore[no-untyped-call]
+    return found
 
 
 def _errors() -> tuple[type[Exception], ...]:

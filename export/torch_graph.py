@@ -47,9 +47,10 @@ class TorchGraph:
     ) -> None:  # fmt: skip
         unplug_norms(model)
         join_wide_norms(model)
-        drop_dead_biases(model)  # also those that centre planes for TensorRT: a bias is a pass of its own in torch
         if precision in HALF:
             to_half(model, HALF[precision])
+        else:  # a bias is a pass of its own in torch; in half, those that centre planes for TensorRT save digits
+            drop_dead_biases(model)
         graph = model.graph
         calls = list(_calls(graph, adain))
         places = _places(graph, calls)

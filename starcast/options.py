@@ -159,6 +159,8 @@ def _as_typed(path: Path, name: str, value: Any, parameter: click.Parameter) -> 
     """A value of a file as the command line would have it, so that both are checked alike: 1.5 is no whole number."""
     import click
 
+    if value is None and parameter.default is None:
+        return None  # as --dry-run prints an option that was not given
     if isinstance(value, bool):
         return value if parameter.type is click.BOOL else str(value)
     if isinstance(value, str | int | float):

@@ -1,7 +1,7 @@
 """Instance norm with a style's scale and shift (or its own), and the leaky ReLU behind: one function, two ways.
 
-The reference is a chain of torch's operators; the kernels of `starcast/kernels/adain.py` read x twice and write it
-once, forward, and keep only x for the way back.
+The reference is a chain of torch's operators; the kernels of `starcast/kernels/adain.py` read x once or twice and
+write it once, forward, and keep only x for the way back.
 """
 
 from __future__ import annotations
@@ -17,10 +17,14 @@ from torch.nn import functional as F
 
 from starcast.errors import OptionError
 
-# of outputs and gradients of order one in float32: 25 times what the kernels are held to, far below what a fault does
-AGREEMENT = 1e-4
-# planes that a program holds, and planes that are split: other kernels
-TRIED = ((2, 16, 12, 12), (1, 2, 131, 127))
+# of the largest output or gradient: in float32 25 times what the kernels are held to, far below what a fault does
+AGREEMENT = {torch.float32: 1e-4, torch.bfloat16: 2.0**-6}
+# Planes that a program holds, that are split, and that one program reads twice: other kernels; and as in training. With
+# a slope only where no value is so near to 0 that rounding decides on which side of it it is.
+TRIED = (
+    ((2, 16, 12, 12), torch.float32, 0.2), ((1, 2, 131, 127), torch.float32, 1.0),
+    ((1, 132, 131, 127), torch.float32, 1.0), ((1, 64, 256, 256), torch.bfloat16, 1.0),
+)  # fmt: skip
 
 Implementation = Literal["reference", "triton"]
 
@@ -52,6 +56,8 @@ def adain_leaky_relu(
         return F.leaky_relu(F.instance_norm(x, weight=scale, bias=shift, eps=eps), slope)
     if scale.dim() == 2:
         scale, shift = scale[:, :, None, None], shift[:, :, None, None]
+    if x.dtype == torch.bfloat16:  # a style in float32 would make the planes float32
+        scale, shift = scale.to(x.dtype), shift.to(x.dtype)
     return F.leaky_relu(scale * F.instance_norm(x, eps=eps) + shift, slope)
 
 
@@ -84,26 +90,32 @@ def _failure(device: torch.device) -> str | None:
     """What is wrong with the kernels on a card, as a clause; None where they give the reference's numbers. Triton
     compiles on the user's machine, so that it lacks a C compiler on some, and knows not every card."""
     draws = torch.Generator().manual_seed(0)
-    for shape, layout in itertools.product(TRIED, (torch.contiguous_format, torch.channels_last)):
-        x, dy = (torch.randn(shape, generator=draws).to(device) for _ in range(2))
+    layouts = (torch.contiguous_format, torch.channels_last)
+    for (shape, kind, slope), layout in itertools.product(TRIED, layouts):
+        x, dy = (torch.randn(shape, generator=draws).to(device, kind) for _ in range(2))
         scale, shift = (torch.randn(shape[:2], generator=draws).to(device) for _ in range(2))
-        laid = x.contiguous(memory_format=layout).requires_grad_()
-        wanted = _with_gradients(laid, scale, shift, dy, "reference")
+        laid = x.contiguous(memory_format=layout)
+        wanted = _with_gradients(laid.float(), scale, shift, dy.float(), slope, "reference")
         try:
-            found = _with_gradients(laid, scale, shift, dy, "triton")
+            found = _with_gradients(laid, scale, shift, dy, slope, "triton")
         except Exception as error:  # noqa: BLE001 - Triton, its compilers and the driver each raise classes of their own
             return " ".join(f"{type(error).__name__}: {error}".split())[:200]
         # torch's max of what is no number is none either, which Python's may pass over
-        worst = float(torch.stack([(one - other).abs().max() for one, other in zip(found, wanted, strict=True)]).max())
-        if not worst <= AGREEMENT:
+        worst = float(torch.stack([_apart(*pair) for pair in zip(found, wanted, strict=True)]).max())
+        if not worst <= AGREEMENT[kind]:
             return f"it differs from them by {worst:.1e}"
     return None
 
 
+def _apart(found: Tensor, wanted: Tensor) -> Tensor:
+    """The largest difference, as a part of the largest value where that is more than 1."""
+    return (found.to(wanted.dtype) - wanted).abs().max() / wanted.abs().max().clamp_min(1)
+
+
 def _with_gradients(
-    x: Tensor, scale: Tensor, shift: Tensor, dy: Tensor, implementation: Implementation
+    x: Tensor, scale: Tensor, shift: Tensor, dy: Tensor, slope: float, implementation: Implementation
 ) -> tuple[Tensor, ...]:
     """y, and the gradients of x, scale and shift."""
-    scale, shift = scale.clone().requires_grad_(), shift.clone().requires_grad_()
-    y = adain_leaky_relu(x, scale, shift, implementation=implementation)
+    x, scale, shift = (value.detach().clone().requires_grad_() for value in (x, scale, shift))
+    y = adain_leaky_relu(x, scale, shift, slope=slope, implementation=implementation)
     return (y.detach(), *torch.autograd.grad(y, (x, scale, shift), dy))

@@ -7,6 +7,7 @@ of it, with replacement. A reference pair is two different images of one domain,
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -19,12 +20,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from starcast.errors import DatasetError, ImageError
+from starcast.errors import DatasetError, ImageError, TrainingError
 from starcast.train.domains import DataSet
 from starcast.train.options import TrainOptions
 from starcast.train.pictures import read_picture
 from starcast.train.randomness import draws, torch_seed
 from starcast.train.step import Batch
+
+MOST_WORKERS = 8  # of what the machine has: more than one card can use
 
 
 @dataclass(frozen=True)
@@ -60,10 +63,30 @@ def to_signed(pixels: Tensor) -> Tensor:
     return (pixels.float() / 255 - 0.5) / 0.5
 
 
-class StepBatches(Dataset[Drawn]):
-    """Item k is the batch of step k. Picklable, so that it works in spawned workers."""
+def to_step(batch: Batch, device: torch.device, layout: torch.memory_format) -> Batch:
+    """A loader's batch as a step takes it: on the device, its images in that memory format and in -1..1. They come as
+    bytes, a quarter of what they become, through memory that is shared with workers: a container has little of it."""
+    there = batch.to(device)
+    images = {
+        field.name: to_signed(value).contiguous(memory_format=layout)
+        for field in dataclasses.fields(there)
+        if (value := getattr(there, field.name)).dtype == torch.uint8
+    }
+    return dataclasses.replace(there, **images)
 
-    def __init__(self, data_set: DataSet, options: TrainOptions, rank: int = 0) -> None:
+
+def worker_count(asked: int | None, device: torch.device) -> int:
+    """How many processes decode: what was asked for, else two, and for a card, which is fast, most of the cores."""
+    if asked is not None:
+        return asked
+    return 2 if device.type == "cpu" else max(2, min(MOST_WORKERS, (os.cpu_count() or 1) - 2))
+
+
+class StepBatches(Dataset[Drawn]):
+    """Item k is the batch of step k, its images uint8. Picklable, so that it works in spawned workers, `workers` of
+    which share the memory for decoded images."""
+
+    def __init__(self, data_set: DataSet, options: TrainOptions, *, workers: int = 0, rank: int = 0) -> None:
         self.images = [domain.training for domain in data_set.domains]
         self.names = data_set.names
         self.seed = options.seed
@@ -71,7 +94,7 @@ class StepBatches(Dataset[Drawn]):
         self.batch_size = options.batch_size
         self.latent_dim = options.latent_dim
         self.transform = training_transform(options.image_size, options.crop_probability)
-        self.decoded = DecodedImages(options.cache_mb * 2**20 // max(1, options.workers))
+        self.decoded = DecodedImages(options.cache_mb * 2**20 // max(1, workers))
 
     def __getitem__(self, step: int) -> Drawn:
         self.decoded.bad.clear()
@@ -118,14 +141,14 @@ class StepBatches(Dataset[Drawn]):
         self, step: int, purpose: str, domains: NDArray[np.int64], picks: NDArray[np.int64],
         partners: NDArray[np.int64],
     ) -> Tensor:  # fmt: skip
-        """(N, 3, size, size) in -1..1, augmented with draws of this purpose; a pair's other half is no stand-in."""
+        """uint8 (N, 3, size, size), augmented with draws of this purpose; a pair's other half is no stand-in."""
         pixels = [
             self._readable(step, f"{purpose} {slot}", int(domain), int(pick), int(partner))
             for slot, (domain, pick, partner) in enumerate(zip(domains, picks, partners, strict=True))
         ]
         with torch.random.fork_rng(devices=[]):  # the transforms draw from torch's own generator
             torch.default_generator.manual_seed(torch_seed(self.seed, step, self.rank, f"augment {purpose}"))
-            return to_signed(torch.stack([self.transform(picture) for picture in pixels]))
+            return torch.stack([self.transform(picture) for picture in pixels])
 
     def _readable(self, step: int, purpose: str, domain: int, pick: int, partner: int) -> Tensor:
         """The picked image; for one that cannot be read, the first readable of a shuffle that this step decides."""
@@ -176,7 +199,8 @@ def batches(
 ) -> Generator[Batch, None, None]:
     """The batch of each step, in order, prepared ahead by `workers` processes, which start now; close it to end them.
 
-    Each unreadable file is reported once. Raises DatasetError where a domain has no readable image.
+    Each unreadable file is reported once. Raises DatasetError where a domain has no readable image, and TrainingError
+    where a process is ended from outside.
     """
     loader: DataLoader[Drawn] = DataLoader(
         dataset, batch_size=None, sampler=steps, num_workers=workers, pin_memory=pin,
@@ -196,6 +220,13 @@ def _reported(all_drawn: Iterator[Drawn], report: Callable[[str], None]) -> Gene
             if drawn.batch is None:
                 raise DatasetError(drawn.failure or "there is no batch")
             yield drawn.batch
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"a process that decodes images was ended ({str(error).partition(chr(10))[0]}): give fewer --workers, or "
+            "--workers 0, and a container more shared memory (--shm-size 1g)"
+        ) from error
     finally:
         del all_drawn  # ends the workers now, even where a traceback would keep this frame
 

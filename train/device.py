@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch._dynamo.exc import BackendCompilerFailed
+from torch._dynamo.exc import ShortenTraceback
 from torch.utils import deterministic as determinism
 
 from starcast.errors import OptionError, TrainingError
@@ -19,8 +19,24 @@ def choose_device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise OptionError("--device cuda needs an NVIDIA card and a torch built for CUDA: use --device cpu")
+        raise OptionError(f"--device cuda needs an NVIDIA card, but {why_no_card()}: use --device cpu")
     return torch.device(name)
+
+
+def why_no_card() -> str:
+    """Why torch knows none, as a clause: on Windows, the torch that pip takes by itself has no CUDA."""
+    if torch.version.cuda is None:
+        return (
+            "this torch was built without CUDA (for a card: pip install --force-reinstall torch torchvision "
+            "--index-url https://download.pytorch.org/whl/cu130)"
+        )
+    return f"torch, built for CUDA {torch.version.cuda}, sees none (if there is one: update its driver)"
+
+
+def described(device: torch.device, autocast: bool, implementation: str) -> str:
+    """`on an NVIDIA H100 in bf16, with norms by triton`."""
+    where = "the processor" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    return f"on {where} in {'bf16' if autocast else 'fp32'}, with norms by {implementation}"
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
@@ -62,14 +78,23 @@ def reproducible(device: torch.device, deterministic: bool) -> Iterator[None]:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What a machine refuses during a step, as a sentence that says what to change."""
+    """What a machine refuses within the block, as a sentence that says what to change."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            "the card has too little memory for this step: give --accumulate 2 or more, a smaller --batch-size or "
-            "--image-size, or --precision bf16"
-        ) from error
-    except BackendCompilerFailed as error:
-        cause = str(error).partition("\n")[0]
-        raise TrainingError(f"torch cannot compile the networks here ({cause}): leave out --compile") from error
+    except ShortenTraceback as error:  # a backend's failure, or a compiler that is not there
+        raise TrainingError(f"torch cannot compile the networks here ({_told(error)}): leave out --compile") from error
+    except RuntimeError as error:
+        if isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error):  # the latter cuBLAS and cuDNN say
+            raise TrainingError(
+                "the card has too little memory for this step: give --accumulate 2 or more, a smaller --batch-size or "
+                "--image-size, or --precision bf16, and end other programs that use the card"
+            ) from error
+        if isinstance(error, torch.AcceleratorError):
+            raise TrainingError(
+                f"the card fails ({_told(error)}): see nvidia-smi, update torch and the driver, or use --device cpu"
+            ) from error
+        raise
+
+
+def _told(error: Exception) -> str:
+    return str(error).partition("\n")[0]

@@ -23,8 +23,15 @@ from starcast.options import as_json
 from starcast.train import samples
 from starcast.train.adain import choose_adain
 from starcast.train.checkpoint import Checkpoint, write_checkpoint
-from starcast.train.data import StepBatches, batches
-from starcast.train.device import choose_device, choose_precision, explained, reproducible
+from starcast.train.data import StepBatches, batches, to_step, worker_count
+from starcast.train.device import (
+    choose_device,
+    choose_precision,
+    described,
+    explained,
+    reproducible,
+    why_no_card,
+)
 from starcast.train.domains import DataSet, scan_for_training
 from starcast.train.log import open_log
 from starcast.train.options import TrainOptions, check_same_shapes
@@ -103,36 +110,45 @@ def _run(
 ) -> Path:
     device = choose_device(options.device)
     autocast = choose_precision(options.precision, device) == torch.bfloat16
-    implementation = choose_adain(options.adain, device, report)
-    layout = torch.channels_last  # what tensor cores read, and a tenth faster on processors too
-    state.to(device, layout)
-    for networks in (state.networks, state.averaged):
-        networks.use_adain(implementation)
-    if options.compile:
-        compile_networks(state.networks)
-    step_options = _step_options(options, autocast)
-    inputs = samples.sample_inputs(data_set, options).to(device) if options.sample_every else None
     steps = range(state.step, options.steps)
-    again = shlex.join(["starcast", "train", str(data_set.path), "-o", str(folder.path), "--resume"])
+    workers = worker_count(options.workers, device)
+    # first: what is forked when the card's library runs already has its threads without their states
     ready = batches(
-        StepBatches(data_set, options), steps, workers=options.workers, pin=device.type == "cuda", report=report
-    )
+        StepBatches(data_set, options, workers=workers), steps, workers=workers, pin=device.type == "cuda",
+        report=report,
+    )  # fmt: skip
+    layout = torch.channels_last  # what tensor cores read, and a tenth faster on processors too
+    with explained():
+        implementation = choose_adain(options.adain, device, report)
+        state.to(device, layout)
+        for networks in (state.networks, state.averaged):
+            networks.use_adain(implementation)
+        if options.compile:
+            compile_networks(state.networks)
+        inputs = samples.sample_inputs(data_set, options).to(device) if options.sample_every else None
+    step_options = _step_options(options, autocast)
+    again = shlex.join(["starcast", "train", str(data_set.path), "-o", str(folder.path), "--resume"])
+    machine = described(device, autocast, implementation)
+    if device.type == "cuda":
+        report(f"Training {machine}.")
+    elif options.device == "auto":
+        report(f"Training on the processor, as {why_no_card()}.")
     advise = partial(_advice, folder, again, options.learning_rate, autocast)
     latest: dict[str, float] = {}
     with (
         closing(ready),
+        explained(),
         _writing(folder, again),
         reproducible(device, options.deterministic),
         stop_on_signals() as stop,
         open_log(folder, state.step, report) as log,
         tqdm(total=options.steps, initial=state.step, unit="step", disable=not progress, dynamic_ncols=True) as bar,
     ):
-        record_start(folder, options, data_set, state.step)
+        record_start(folder, options, data_set, state.step, machine)
         for step, batch in zip(steps, ready, strict=True):
-            with explained():
-                losses = training_step(
-                    state.networks, state.averaged, state.optimizers, batch.to(device, layout), step, step_options
-                )
+            losses = training_step(
+                state.networks, state.averaged, state.optimizers, to_step(batch, device, layout), step, step_options
+            )
             done = step + 1
             stopped = stop.signal  # asked once: a signal that comes after this waits for the next step
             ends = done == options.steps or stopped is not None

@@ -38,9 +38,10 @@ class TrainOptions(CheckedOptions):
     crop_probability: float = option(
         0.5, "How often an image is cropped (80-100 % of its area) before it is resized.", minimum=0.0, maximum=1.0
     )
-    workers: int = option(
-        2, "Processes that decode images beside the training; 0: none. No effect on results.", minimum=0
-    )
+    workers: int | None = option(
+        None, "Processes that decode images beside the training; 0: none; without it 2, and with a card up to 8. No "
+        "effect on results.", minimum=0,
+    )  # fmt: skip
     cache_mb: int = option(
         1024, "Memory for decoded images, in MiB, shared out among the workers; 0: decode each time.", minimum=0
     )
@@ -69,7 +70,9 @@ class TrainOptions(CheckedOptions):
     # The machine
     device: str = option("auto", "Where to compute; auto: CUDA where there is a card.", choices=("auto", "cpu", "cuda"))
     precision: str = option(
-        "auto", "Arithmetic; auto: bf16 where the CUDA card has it, else fp32.", choices=("auto", "fp32", "bf16")
+        "auto",
+        "Arithmetic; auto: bf16 where the CUDA card has it, else fp32, whose convolutions on a card are TF32.",
+        choices=("auto", "fp32", "bf16"),
     )
     adain: str = option(
         "auto", "Norms by torch's operators or a Triton kernel; auto: the kernel on CUDA, where triton is installed.",
@@ -84,7 +87,7 @@ class TrainOptions(CheckedOptions):
     log_every: int = option(10, "Steps between two lines in losses.jsonl and in TensorBoard.", minimum=1)
     sample_every: int = option(1000, "Steps between two sample grids; 0: none.", minimum=0)
     snapshot_every: int = option(
-        1000, "Steps between two snapshots (averaged networks only, all kept); 0: none.", minimum=0
+        10_000, "Steps between two snapshots (averaged networks only, all kept); 0: none.", minimum=0
     )
     save_every: int = option(5000, "Steps between two full checkpoints, from which a run resumes.", minimum=1)
     keep: int = option(3, "Newest full checkpoints that are kept.", minimum=1)

@@ -20,6 +20,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from starcast import __version__
 from starcast.atomic import PARTIAL, write_text
 from starcast.errors import OptionError
@@ -102,16 +104,18 @@ def discard_old(run: RunFolder, keep: int, done: int) -> None:
         path.unlink(missing_ok=True)
 
 
-def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step: int) -> None:
-    """Write run.json, or add this start to it; `step` is the one that is continued from."""
+def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step: int, machine: str) -> None:
+    """Write run.json, or add this start to it; `step` is the one that is continued from, `machine` what computes."""
     start = {
         "step": step,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
+        "machine": machine,
         "options": as_json(options),
         "versions": {
             "starcast": __version__,
             "torch": version("torch"),
+            "cuda": torch.version.cuda,
             "torchvision": version("torchvision"),
             "numpy": version("numpy"),
             "pillow": version("pillow"),

@@ -97,7 +97,7 @@ class OnnxRuntimeSession(Session):
 @contextmanager
 def silent() -> Iterator[None]:
     """What the library prints of a provider that does not start is not printed within the block: it is told by us. A
-    session's own level comes too late for that."""
+    session's own level comes too late for that. (What a host program had set cannot be asked for.)"""
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(NOTHING)

@@ -50,8 +50,9 @@ def viewed(value: Any, stream: int, driver: Driver) -> Iterator[View]:
     if hasattr(value, "__dlpack__"):  # first: it knows the stream that a library works in, the other often does not
         taken = dlpack.take(_capsule(value, stream))
         try:
-            if taken.device != (dlpack.CARD, 0):
-                raise ValueError(f"an array is on card {taken.device[1]}: hand over a copy that is on the first, 0")
+            kind, number = taken.device
+            if kind not in (dlpack.CARD, dlpack.MANAGED) or number != 0:
+                raise ValueError(f"an array is on card {number}: hand over a copy that is on the first, 0")
             _check_order(taken.shape, taken.strides)
             yield View(taken.address, taken.shape, taken.dtype)
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -117,8 +118,13 @@ class CudaPython:
     def on_device(self, target: int, source: int, size: int, stream: int) -> None:
         _call("cuMemcpyDtoDAsync", target, source, size, stream)
 
-    def recorded(self, stream: int, call: Callable[[], None]) -> int:
+    @contextmanager
+    def alone(self) -> Iterator[None]:
         with _RECORDING:
+            yield
+
+    def recorded(self, stream: int, call: Callable[[], None]) -> int:
+        with self.alone(), _no_collection():
             # other threads, which decode and encode, go on with what they do to their own contexts
             _call("cuStreamBeginCapture", stream, _api().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             try:
@@ -141,10 +147,22 @@ class CudaPython:
 
     def synchronise(self, stream: int | None = None) -> None:
         if stream is None:
-            with _RECORDING:
+            with self.alone():
                 _call("cuCtxSynchronize")
         else:
             _call("cuStreamSynchronize", stream)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Within the block, no array that nobody holds any more is found: its memory cannot be freed there."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _api() -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-HOST, CARD = 1, 2  # kDLCPU, kDLCUDA
+HOST, CARD, MANAGED = 1, 2, 13  # kDLCPU, kDLCUDA, kDLCUDAManaged
 _KINDS = {"i": 0, "u": 1, "f": 2, "b": 6}  # numpy's letter -> DLDataTypeCode
 _NAME, _USED = b"dltensor", b"used_dltensor"
 

@@ -84,6 +84,10 @@ class Driver(Protocol):
     def on_device(self, target: int, source: int, size: int, stream: int) -> None:
         """Copy between two places of the card."""
 
+    def alone(self) -> AbstractContextManager[None]:
+        """Within the block, no other thread waits for the whole context: while anything is recorded in it, both would
+        fail."""
+
     def recorded(self, stream: int, call: Callable[[], None]) -> int:
         """A CUDA graph of what a call gives to the stream, which is recorded and not done; ready to be launched."""
 

@@ -180,7 +180,8 @@ class _SelfRecording(Execution):
         self._point(self._only)
 
     def launch(self, shapes: Shapes, stream: int) -> None:
-        self._run(self._context(shapes), stream)
+        with self._driver.alone():  # it records when it thinks fit
+            self._run(self._context(shapes), stream)
 
     def kernels(self) -> bytes | None:
         held = self._cache.serialize()

@@ -100,7 +100,7 @@ class TensorRTSession(Session):
         if self._execution is None:
             return
         execution, self._execution = self._execution, None
-        with ExitStack() as all_of_it:  # each is tried, though the one before it fails; the last first
+        with ExitStack() as all_of_it:  # the last first, each though the one before it fails
             all_of_it.callback(self._outputs.close)
             all_of_it.enter_context(self._driver.active())
             all_of_it.callback(self._owned.close)

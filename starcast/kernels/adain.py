@@ -14,8 +14,8 @@ depends on time: the same bits each run.
 
 A tile is [CHANNELS, PIXELS] in both layouts. Where it takes whole planes (HELD), they are read once and kept. Where it
 does not, they are read tile by tile, twice: four tiles at a time the first time, as one read a thread keeps no memory
-busy, and from the last to the first the second time, each asked for before the one behind it is worked on: what was
-read last is still in the cache.
+busy, and from the last to the first the second time, as what was read last is still in the cache; forward, each is
+asked for before the one behind it is worked on.
 
 Importing this needs triton; set TRITON_INTERPRET=1 before it to run the kernels on the CPU.
 """

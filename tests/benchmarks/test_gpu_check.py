@@ -135,7 +135,10 @@ def on_a_card(monkeypatch):
     monkeypatch.setattr(gpu_check, "card_facts", lambda: None)
 
     def use(
-        gpu: Gpu = ADA, commit: str = "0123456789ab", **answers: Answer | type[KeyboardInterrupt]
+        gpu: Gpu = ADA,
+        sources: str = "0123456789ab",
+        torch: str = "2.11.0",
+        **answers: Answer | type[KeyboardInterrupt],
     ) -> list[tuple[str, float]]:
         ran: list[tuple[str, float]] = []
 
@@ -147,7 +150,9 @@ def on_a_card(monkeypatch):
             return answer
 
         monkeypatch.setattr(gpu_check, "current_gpu", lambda: gpu)
-        monkeypatch.setattr(record, "commit", lambda: commit)
+        monkeypatch.setattr(record, "sources", lambda: sources)
+        monkeypatch.setattr(record, "PACKAGES", ("torch",))
+        monkeypatch.setattr(record, "version", lambda name: torch)
         monkeypatch.setattr(gpu_check, "CHECKS", tuple(Check(name, lambda folder: {}) for name in answers))
         monkeypatch.setattr(gpu_check, "run_all", lambda checks, folder, say: run_all(checks, folder, say, ask))
         return ran
@@ -189,19 +194,21 @@ def test_a_second_run_keeps_the_answers_of_the_checks_that_it_does_not_run(on_a_
 @pytest.mark.parametrize(
     ("other", "here"),
     [
-        ({"gpu": HOPPER}, "NVIDIA H100 (sm90, CUDA 13.0) and commit 0123456789ab"),
-        ({"commit": "fedcba987654"}, "NVIDIA RTX 4090 (sm89, CUDA 13.0) and commit fedcba987654"),
+        ({"gpu": HOPPER}, "NVIDIA H100 (sm90, CUDA 13.0), code 0123456789ab, torch 2.11.0"),
+        ({"sources": "fedcba987654"}, "NVIDIA RTX 4090 (sm89, CUDA 13.0), code fedcba987654, torch 2.11.0"),
+        ({"torch": "2.12.0"}, "NVIDIA RTX 4090 (sm89, CUDA 13.0), code 0123456789ab, torch 2.12.0"),
     ],
-    ids=["card", "commit"],
+    ids=["card", "code", "versions"],
 )
-def test_answers_of_another_card_or_commit_are_given_up(on_a_card, tmp_path, other, here):
+def test_answers_of_another_card_or_code_are_given_up(on_a_card, tmp_path, other, here):
     report = tmp_path / "report.json"
     on_a_card(first=Answer("passed"), second=Answer("passed"))
     CliRunner().invoke(main, ["--json", str(report)])
     on_a_card(first=Answer("passed"), second=Answer("passed"), **other)
     result = CliRunner().invoke(main, ["--json", str(report), "--only", "second"])
     assert result.output.splitlines()[0] == (
-        f"{report} is of NVIDIA RTX 4090 (sm89, CUDA 13.0) and commit 0123456789ab, this is {here}: it begins anew"
+        f"{report} is of NVIDIA RTX 4090 (sm89, CUDA 13.0), code 0123456789ab, torch 2.11.0; this is {here}: it begins "
+        "anew"
     )
     assert statuses(report) == {"second": "passed"}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 
 import numpy as np
 import onnx_ir as ir
@@ -12,6 +14,7 @@ import torch
 from small_graphs import graph
 
 from starcast.errors import EngineError
+from starcast.export import torch_card
 from starcast.export.comparison import open_session
 from starcast.export.passes.forms import apply_form
 from starcast.export.torch_backend import TorchBackend
@@ -97,6 +100,51 @@ def test_what_cannot_be_recorded_runs_plainly_and_right(doubling, card, monkeypa
         values = np.full((3, 2), number, np.float32)
         assert doubling.run({"x": values}).tolist() == (2 * values).tolist()
     assert len(tries) == RECORDINGS
+
+
+def test_a_recording_that_is_spoiled_leaves_no_trace(monkeypatch):
+    """As torch has it: it ends half open, in its own stream, and nothing begins in that memory again."""
+    streams, half_open, handles = ["the caller's"], set(), iter(range(9))
+
+    @contextmanager
+    def graph(record, *, pool, capture_error_mode):
+        assert capture_error_mode == "thread_local"
+        streams.append("torch's own")
+        if pool in half_open:
+            raise RuntimeError("beginAllocateToPool: already recording to mempool_id")
+        half_open.add(pool)
+        yield
+        if spoiled:
+            raise RuntimeError("operation failed due to a previous error during capture")
+        half_open.remove(pool)
+        streams.pop()
+
+    for name, stand_in in {
+        "graph": graph, "CUDAGraph": lambda: SimpleNamespace(replay=lambda: None),
+        "graph_pool_handle": lambda: next(handles), "current_stream": lambda: streams[-1],
+        "set_stream": streams.append,
+    }.items():  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    card, spoiled = Card(), True
+    with pytest.raises(RuntimeError, match="previous error"):
+        card.record(lambda: torch.zeros(1))
+    assert streams[-1] == "the caller's"
+    spoiled = False
+    for _ in range(2):
+        _, output = card.record(lambda: torch.ones(1))
+        assert output.tolist() == [1]
+
+
+@pytest.mark.parametrize(("number", "taken"), [(1, "default"), (2, "default"), (0x7F00, 0x7F00)])
+def test_a_strangers_stream_is_waited_for_by_its_handle(monkeypatch, number, taken):
+    waited = []
+    monkeypatch.setattr(torch.cuda, "default_stream", lambda: "default")
+    monkeypatch.setattr(torch.cuda, "ExternalStream", lambda handle: handle)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(wait_stream=waited.append))
+    monkeypatch.setattr(torch, "as_tensor", lambda value, device: value)
+    value = SimpleNamespace(__cuda_array_interface__={"stream": number})
+    assert torch_card._tensor(value) is value
+    assert waited == [taken]
 
 
 def test_an_error_of_tritons_is_a_sentence_too(doubling, card, monkeypatch):

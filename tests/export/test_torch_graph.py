@@ -140,6 +140,16 @@ def test_biases_that_only_norms_see_are_left_out():
     np.testing.assert_allclose(in_torch(model, {"x": x}), expected, atol=1e-4)
 
 
+def test_in_half_they_stay_as_they_may_centre_the_planes():
+    model = graph(
+        "c = Conv(x, w, b) y = InstanceNormalization(c, one, zero)", "float[n, 1, 4, 4] x", "float[n, 1, 4, 4] y",
+        w=np.ones((1, 1, 1, 1)), b=[-300.0], one=[1.0], zero=[0.0],
+    )  # fmt: skip
+    x = (300 + np.random.default_rng(0).standard_normal((1, 1, 4, 4))).astype(np.float16).astype(np.float32)
+    right = (x - x.mean()) / x.std()
+    assert np.abs(in_torch(model, {"x": x}, precision="fp16") - right).max() < 2e-3  # 300 alone has a quarter of 1
+
+
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_norms_that_were_split_into_tiles_are_one_again_with_float32_statistics(precision):
     maps = "float[batch, 1, height, width]"

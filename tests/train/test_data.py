@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import os
+import signal
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from starcast.errors import DatasetError
-from starcast.train.data import StepBatches, batches, to_signed, training_transform
+from starcast.errors import DatasetError, TrainingError
+from starcast.train.data import StepBatches, batches, to_signed, to_step, training_transform, worker_count
 from starcast.train.domains import scan
 
 
@@ -29,14 +32,37 @@ def drawn(images, options, steps, report=lambda sentence: pytest.fail(sentence))
 
 
 def test_a_batch_has_the_shapes_and_ranges_of_training(images, small):
-    batch = StepBatches(scan(images), small)[0].batch
+    drawn_here = StepBatches(scan(images), small)[0].batch
+    batch = to_step(drawn_here, torch.device("cpu"), torch.channels_last)
     for name in ("source", "reference", "reference2"):
+        assert getattr(drawn_here, name).dtype == torch.uint8  # through memory that is shared with workers
         assert getattr(batch, name).shape == (3, 3, 32, 32)
         assert getattr(batch, name).dtype == torch.float32
+        assert getattr(batch, name).is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(getattr(batch, name), to_signed(getattr(drawn_here, name)))
         assert -1 <= getattr(batch, name).min() < getattr(batch, name).max() <= 1
     assert batch.latent.shape == batch.latent2.shape == (3, 3)
     assert batch.source_domain.dtype == batch.domain.dtype == torch.int64
     assert not torch.equal(batch.latent, batch.latent2)
+
+
+@pytest.mark.parametrize(
+    ("asked", "device", "cores", "count"),
+    [(None, "cpu", 16, 2), (None, "cuda", 16, 8), (None, "cuda", 4, 2), (None, "cuda", None, 2), (0, "cuda", 16, 0)],
+)
+def test_a_card_is_fed_by_most_of_the_cores_unless_a_number_is_given(monkeypatch, asked, device, cores, count):
+    monkeypatch.setattr("os.cpu_count", lambda: cores)
+    assert worker_count(asked, torch.device(device)) == count
+
+
+def test_a_worker_that_is_ended_from_outside_is_a_sentence(images, small):
+    dataset = StepBatches(scan(images), small)
+    running = batches(dataset, range(10**6), workers=1, pin=False, report=pytest.fail)
+    next(running)
+    [worker] = multiprocessing.active_children()
+    os.kill(worker.pid, signal.SIGKILL)
+    with pytest.raises(TrainingError, match=r"a process that decodes images was ended .*--workers 0, and a container"):
+        list(running)
 
 
 def test_a_batch_is_a_function_of_its_step_alone(images, small):

@@ -10,31 +10,13 @@ import signal
 
 import pytest
 import torch
+from same_bits import assert_same_bits, tensors
 
 from starcast.errors import CheckpointError, DatasetError, OptionError, TrainingError
 from starcast.train import loop
 from starcast.train.checkpoint import read_checkpoint
 from starcast.train.loop import finite, train
 from starcast.train.stopping import TrainingStopped
-
-
-def tensors(value, prefix=""):
-    """Every tensor and number of a nested structure, by its place."""
-    if isinstance(value, dict):
-        return {place: leaf for key, part in value.items() for place, leaf in tensors(part, f"{prefix}/{key}").items()}
-    if isinstance(value, list | tuple):
-        return tensors(dict(enumerate(value)), prefix)
-    return {prefix: value}
-
-
-def assert_same_bits(path, other):
-    one, two = read_checkpoint(path), read_checkpoint(other)
-    for part in ("networks", "averaged", "optimizers"):
-        ours, theirs = tensors(getattr(one, part)), tensors(getattr(two, part))
-        assert ours.keys() == theirs.keys()
-        for place, leaf in ours.items():
-            same = torch.equal(leaf, theirs[place]) if isinstance(leaf, torch.Tensor) else leaf == theirs[place]
-            assert same, f"{part}{place}"
 
 
 def run_quietly(images, run, options, **settings):
@@ -50,6 +32,20 @@ def test_twenty_steps_equal_ten_and_ten_resumed_ones_bit_for_bit(images, tmp_pat
     resumed = run_quietly(images, tmp_path / "parts", dataclasses.replace(ten, steps=20), resume=True)
     assert_same_bits(whole, resumed)
     assert (tmp_path / "whole/losses.jsonl").read_bytes() == (tmp_path / "parts/losses.jsonl").read_bytes()
+
+
+def test_a_run_that_lands_on_the_processor_by_itself_says_why_and_records_what_computed(
+    images, tmp_path, small, monkeypatch
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    said = []
+    options = dataclasses.replace(small, steps=1, device="auto")
+    train(images, tmp_path / "run", options, progress=False, report=said.append)
+    [line] = said
+    assert line.startswith("Training on the processor, as ")
+    [start] = json.loads((tmp_path / "run/run.json").read_text())["starts"]
+    assert start["machine"] == "on the processor in fp32, with norms by reference"
+    assert start["versions"]["cuda"] == torch.version.cuda
 
 
 def test_a_stopped_run_saves_says_how_to_go_on_and_resumes_exactly(images, tmp_path, small):

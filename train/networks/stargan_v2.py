@@ -94,7 +94,10 @@ class AdaIN(nn.Module):
         self.implementation: Implementation = "reference"
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        gamma, beta = self.fc(style)[:, :, None, None].chunk(2, dim=1)
+        made = self.fc(style)[:, :, None, None]
+        if made.dtype == torch.bfloat16:  # which has no digits for 1 + gamma, where gamma is small
+            made = made.float()
+        gamma, beta = made.chunk(2, dim=1)
         return adain_leaky_relu(x, 1 + gamma, beta, slope=SLOPE, implementation=self.implementation)
 
 

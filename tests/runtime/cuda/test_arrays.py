@@ -56,6 +56,14 @@ def test_a_library_waits_for_itself_in_our_stream(driver):
     assert all(owner is not array for _, _, owner in dlpack._given.values())
 
 
+def test_managed_memory_is_the_cards_too(driver):
+    array = Packed(dlpack.MANAGED)
+    array.__cuda_array_interface__ = {}  # by which it is known to be on a card
+    assert is_on_card(array)
+    with viewed(array, 77, driver) as view:
+        assert view.shape == (2, 3)
+
+
 def test_an_array_on_another_card_is_refused_and_let_go(driver):
     array = Packed(number=1)
     sentence = "an array is on card 1: hand over a copy that is on the first"

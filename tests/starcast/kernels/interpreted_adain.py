@@ -12,6 +12,7 @@ from triton.runtime import interpreter
 
 from starcast.kernels import tiling
 from starcast.kernels.tiling import tiling_for
+from starcast.train import adain
 from starcast.train.adain import adain_leaky_relu
 from starcast.train.networks.stargan_v2 import StarGANv2Config, build_networks
 
@@ -159,6 +160,23 @@ def test_second_gradients_are_those_that_gradgradcheck_finds_in_float64():
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_second_gradients_are_float64s(layout):
     check_second_gradients(planes((2, 3, 15, 17), ratio=100, last=LAYOUTS[layout]), *style(2, 3))
+
+
+def test_what_is_tried_before_a_run_on_a_card_finds_the_kernels_right(monkeypatch):
+    assert adain._failure(torch.device("cpu")) is None
+    monkeypatch.setattr(adain, "AGREEMENT", dict.fromkeys(adain.AGREEMENT, 1e-9))
+    assert "it differs from them" in adain._failure(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("inputs", [1, 2], ids=["forward", "backward"])
+def test_it_tries_every_way_of_launching(inputs):
+    ways = set()
+    for shape, kind, _ in adain.TRIED:
+        found = tiling_for(
+            shape[0], shape[1], shape[2] * shape[3], item_bytes=kind.itemsize, channels_last=False, inputs=inputs
+        )
+        ways.add("held" if found.held else "read twice" if found.slices == 1 else "split")
+    assert ways == {"held", "read twice", "split"}
 
 
 def test_the_reference_and_the_kernel_are_one_function():

@@ -49,9 +49,7 @@ def test_the_kernel_is_compiled_for_every_card_and_assembled(capability, way):
     assert re.search(r"^\.version (.*)$", kernel.ptx, re.MULTILINE).group(1) == version
     assert re.search(r"^\.target (.*)$", kernel.ptx, re.MULTILINE).group(1) == target
     assert f".reqntid {kernel.threads}" in kernel.ptx
-    taken = assembled(kernel.ptx, target)
-    assert taken.spilled == 0
-    assert taken.programs(kernel.threads) >= 1
+    assert assembled(kernel.ptx, target).spilled == 0
 
 
 AFHQ = [(64, 256), (64, 128), (128, 128), (128, 64), (256, 64), (256, 32), (512, 32), (512, 16)]  # channels, side
@@ -109,7 +107,7 @@ def test_no_kernel_of_training_spills_at_afhqs_sizes(kind, capability, last, sam
         made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": warps})
         taken = assembled(made.asm["ptx"], TARGETS[capability][1])
         assert taken.spilled == 0, key
-        assert taken.programs(32 * warps) >= 1, key
+        assert taken.programs(32 * warps) >= (2 if warps <= 8 else 1), key
         assert re.search(r"ld\.global[\w.:]*\.v4", made.asm["ptx"]), key
 
 
