@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import RLock
@@ -10,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from starcast.errors import EngineError
 from starcast.runtime.cuda.arrays import View
 from starcast.runtime.cuda.driver import Driver
 
 MOST_IDLE = 4  # of one size; a film with its frames on the card has two or three of them in use
+MOST_SIZES = 4  # of which anything idle is kept: those that came last
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Outputs:
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._idle: dict[int, list[int]] = {}
+        self._idle: OrderedDict[int, list[int]] = OrderedDict()  # by size, the one that was used last at the end
         self._lent = 0
         self._closed = False
         self._lock = RLock()  # the collector may give one back in the midst of `take`
@@ -38,7 +41,7 @@ class Outputs:
         """Room for an array, within the driver's context."""
         size = math.prod(shape) * dtype.itemsize
         with self._lock:
-            idle = self._idle.get(size)
+            idle = self._idle_of(size)
             address = idle.pop() if idle else None
             self._lent += 1
         try:
@@ -52,7 +55,7 @@ class Outputs:
             with self._lock:
                 self._lent -= 1
                 if address is not None:
-                    self._idle.setdefault(size, []).append(address)
+                    self._idle_of(size).append(address)
             raise
         return Lent(View(taken, shape, dtype), lambda: self._returned(taken, size))
 
@@ -63,27 +66,37 @@ class Outputs:
             last = self._lent == 0
         try:
             with self._driver.active():
-                self._free_idle()
+                self._free_idle(0)
         finally:
             if last:
                 self._driver.close()
 
     def _allocated(self, size: int) -> int:
-        """New memory. What is idle of other sizes goes first: pictures of another size have come."""
-        self._free_idle()
-        return self._driver.allocate(size)
+        self._free_idle(MOST_SIZES)
+        try:
+            return self._driver.allocate(size)
+        except EngineError:
+            self._free_idle(0)
+            return self._driver.allocate(size)
 
-    def _free_idle(self) -> None:
+    def _free_idle(self, sizes: int) -> None:
+        """All but what is idle of so many sizes."""
+        idle: list[int] = []
         with self._lock:
-            idle = [address for addresses in self._idle.values() for address in addresses]
-            self._idle.clear()
+            while len(self._idle) > sizes:
+                idle += self._idle.popitem(last=False)[1]
         for address in idle:
             self._driver.free(address)
+
+    def _idle_of(self, size: int) -> list[int]:
+        found = self._idle.setdefault(size, [])
+        self._idle.move_to_end(size)
+        return found
 
     def _returned(self, address: int, size: int) -> None:
         with self._lock:
             self._lent -= 1
-            idle = self._idle.setdefault(size, [])
+            idle = self._idle_of(size)
             keep = not self._closed and len(idle) < MOST_IDLE
             if keep:
                 idle.append(address)
