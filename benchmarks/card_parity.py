@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from starcast.export.options import TENSORRT_PRECISIONS, ExportOptions
 from starcast.export.pictures import pictures
 from starcast.export.precision.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, Gate, psnr
 from starcast.export.write import export_bundle
+from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.images import write_image
 from starcast.runtime.tensorrt.build import build_engines
@@ -53,8 +55,11 @@ def adopt(folder: Path, bundle: Path) -> None:
     shutil.copytree(bundle, folder / BUNDLE)
 
 
-def prepare(folder: Path, config: StarGANv2Config = RANDOM) -> None:
-    """A checkpoint with random weights, and its bundle for every engine and precision."""
+def prepare(folder: Path, config: StarGANv2Config = RANDOM, flavours: Sequence[str] | None = None) -> None:
+    """A checkpoint with random weights, and its bundle: for ONNX Runtime and torch, and for `flavours`, or those that
+    are here, in every precision, which takes minutes."""
+    if flavours is None:
+        flavours = [name for name in FLAVOURS if BACKENDS[name].absent() is None]
     (folder / RANDOM_MARK).touch()
     networks = random_networks(config, seed=0)
     last = networks.generator.to_rgb[-1]
@@ -65,10 +70,11 @@ def prepare(folder: Path, config: StarGANv2Config = RANDOM) -> None:
     calibration.mkdir()
     for number, picture in enumerate(pictures(24, config.image_size, config.image_size, seed=9)):
         write_image(calibration / f"{number}.png", picture)
-    options = ExportOptions(
-        backends=("onnxruntime", "tensorrt"), precision=TENSORRT_PRECISIONS, calibrate=calibration,
-        min_psnr=MIN_PSNR, mean_draws=100, adain=("spelled", "plugin"),
-    )  # fmt: skip
+    options = ExportOptions(backends=("onnxruntime",), calibrate=calibration, min_psnr=MIN_PSNR, mean_draws=100)
+    if flavours:
+        options = replace(
+            options, backends=("onnxruntime", "tensorrt"), precision=TENSORRT_PRECISIONS, adain=("spelled", "plugin")
+        )
     export_bundle(folder / CHECKPOINT, folder / BUNDLE, options, lambda line: None)
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from starcast.benchmarks.card_parity import compared, judged, plugin_form, prepare
 from starcast.errors import VariantMissingError
+from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import open_bundle
 from starcast.train.networks.stargan_v2 import StarGANv2Config
 
@@ -49,7 +50,7 @@ def test_a_random_networks_gate_is_lower():
 
 @pytest.mark.slow
 def test_a_random_bundle_is_prepared_and_compared(tmp_path):
-    prepare(tmp_path, SMALL)
+    prepare(tmp_path, SMALL, ["tensorrt"])
     found = compared("onnxruntime", "fp32", tmp_path)
     assert found.passed, found.sentence
     assert found.figures["style_error"] < 1e-5
@@ -57,6 +58,15 @@ def test_a_random_bundle_is_prepared_and_compared(tmp_path):
     assert [plugin_form(bundle, precision) for precision in ("fp32", "fp16", "bf16")] == [
         "taps16-plugin", "taps16-plugin", "phases-plugin",
     ]  # fmt: skip
+
+
+def test_without_a_tensorrt_nothing_is_made_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(BACKENDS["tensorrt"], "absent", lambda: "not installed")
+    monkeypatch.setattr(BACKENDS["tensorrt-rtx"], "absent", lambda: "installed, but made for others")
+    prepare(tmp_path, SMALL)
+    variants = open_bundle(tmp_path / "bundle").manifest.variants
+    assert {variant.precision for variant in variants} == {"fp32"}
+    assert compared("torch", "fp16", tmp_path).passed
 
 
 def test_a_bundle_without_graphs_for_the_plugin_is_told_the_line_that_makes_them(tiny_bundle):
