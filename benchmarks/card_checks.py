@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.benchmarks.memory import peak_rss
+from starcast.benchmarks.memory import rss
 from starcast.benchmarks.rows import engine_of
 from starcast.errors import EngineError, MissingExtraError, OptionError, VariantMissingError
 from starcast.runtime.backends.base import EngineOptions, GraphFile, Session
@@ -233,13 +233,13 @@ def _rest(most_s: float = REST_S) -> None:
 
 
 def _free_and_held(engine: str, driver: Driver) -> tuple[int, int]:
-    """Bytes that are free on the card, and the most that this process has held."""
+    """Bytes that are free on the card, and that this process holds."""
     if engine in OUTSIDE:
         import torch
 
         torch.cuda.empty_cache()  # what it holds for its next tensors, dropped CUDA graphs' too, is not gone
     with driver.active():
-        return driver.memory()[0], peak_rss() or 0
+        return driver.memory()[0], rss() or 0
 
 
 def checkerboard() -> NDArray[np.float16]:

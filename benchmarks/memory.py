@@ -1,25 +1,35 @@
-"""The most memory that this process has held."""
+"""The memory that this process holds, and the most that it has held."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+_STATUS = Path("/proc/self/status")
+
 
 def peak_rss() -> int | None:
     """Bytes, resident, since the process's program began; None where the system does not tell."""
     try:  # Linux: getrusage there counts what the parent held when it started this process
-        status = Path("/proc/self/status").read_text()
+        status = _STATUS.read_text()
     except OSError:
         return _peak_elsewhere()
-    return peak_in_status(status)
+    return in_status(status, "VmHWM")
 
 
-def peak_in_status(text: str) -> int | None:
-    """VmHWM of /proc/self/status, in bytes."""
+def rss() -> int | None:
+    """Bytes, resident now; where the system does not tell, the most that there were."""
+    try:
+        return in_status(_STATUS.read_text(), "VmRSS")
+    except OSError:
+        return peak_rss()
+
+
+def in_status(text: str, wanted: str) -> int | None:
+    """A line of /proc/self/status, in bytes."""
     for line in text.splitlines():
         name, _, rest = line.partition(":")
-        if name == "VmHWM":
+        if name == wanted:
             return int(rest.split()[0]) * 1024
     return None
 

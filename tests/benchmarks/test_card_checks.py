@@ -217,7 +217,7 @@ def engine_in_place(card, monkeypatch):
         monkeypatch.setattr(card_checks, "_present", lambda name: None)
         monkeypatch.setattr(card_checks, "_torch_on_card", lambda: None)
         monkeypatch.setattr(card_checks, "engine_of", lambda name: engine)
-        monkeypatch.setattr(card_checks, "peak_rss", lambda: 0)  # the fake card's memory is this process's
+        monkeypatch.setattr(card_checks, "rss", lambda: 0)  # the fake card's memory is this process's
 
     return put
 
