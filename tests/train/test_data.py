@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import multiprocessing
-import os
-import signal
 
 import numpy as np
 import pytest
@@ -13,6 +10,7 @@ import torch
 from PIL import Image
 
 from starcast.errors import DatasetError, TrainingError
+from starcast.train import data
 from starcast.train.data import StepBatches, batches, to_signed, to_step, training_transform, worker_count
 from starcast.train.domains import scan
 
@@ -55,14 +53,35 @@ def test_a_card_is_fed_by_most_of_the_cores_unless_a_number_is_given(monkeypatch
     assert worker_count(asked, torch.device(device)) == count
 
 
-def test_a_worker_that_is_ended_from_outside_is_a_sentence(images, small):
-    dataset = StepBatches(scan(images), small)
-    running = batches(dataset, range(10**6), workers=1, pin=False, report=pytest.fail)
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("DataLoader worker (pid 23135) is killed by signal: Killed.\nIt may be out of memory."),
+        RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"),
+        ConnectionResetError(104, "Connection reset by peer"), EOFError(),
+    ],
+)  # fmt: skip
+def test_a_worker_that_is_ended_from_outside_is_a_sentence(images, small, error):
+    """What torch raises then, now this and now that; a real one would be killed at an uncertain moment."""
+
+    def drawing():
+        yield StepBatches(scan(images), small)[0]
+        raise error
+
+    running = data._reported(drawing(), pytest.fail)
     next(running)
-    [worker] = multiprocessing.active_children()
-    os.kill(worker.pid, signal.SIGKILL)
-    with pytest.raises(TrainingError, match=r"a process that decodes images was ended .*--workers 0, and a container"):
-        list(running)
+    with pytest.raises(TrainingError, match=r"a process that decodes images was ended .*--workers 0, and a") as caught:
+        next(running)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_mistake_while_a_batch_is_drawn_is_not_taken_for_that():
+    def drawing():
+        raise RuntimeError("stack expects each tensor to be equal size")
+        yield
+
+    with pytest.raises(RuntimeError, match="equal size"):
+        next(data._reported(drawing(), pytest.fail))
 
 
 def test_a_batch_is_a_function_of_its_step_alone(images, small):
