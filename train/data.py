@@ -223,9 +223,10 @@ def _reported(all_drawn: Iterator[Drawn], report: Callable[[str], None]) -> Gene
     except (RuntimeError, ConnectionError, EOFError) as error:
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
+        told = str(error).partition("\n")[0] or type(error).__name__
         raise TrainingError(
-            f"a process that decodes images was ended ({str(error).partition(chr(10))[0]}): give fewer --workers, or "
-            "--workers 0, and a container more shared memory (--shm-size 1g)"
+            f"a process that decodes images was ended ({told}): give fewer --workers, or --workers 0, and a container "
+            "more shared memory (--shm-size 1g)"
         ) from error
     finally:
         del all_drawn  # ends the workers now, even where a traceback would keep this frame
