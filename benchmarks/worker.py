@@ -48,31 +48,16 @@ class Worker:
     process: subprocess.Popen[str]
     complaints: IO[str]
 
-    @property
-    def longest_s(self) -> float:
-        """How long an answer may take."""
-        return threading.TIMEOUT_MAX if self.row.method is None else self.row.method.answer_s
-
     def ask(self, question: str) -> dict[str, Any]:
         """The answer. Raises EngineError with the reason when the process has ended, or is ended because it takes
         longer than its method allows: a compiler may go on for an hour."""
-        late = threading.Event()
-
-        def end() -> None:
-            late.set()
-            self.process.kill()
-
-        timer = threading.Timer(self.longest_s, end)
-        timer.daemon = True
-        timer.start()
-        try:
+        longest = None if self.row.method is None else self.row.method.answer_s
+        with ended_after(self.process, longest) as late:
             line = self._line(question)
-        finally:
-            timer.cancel()
         if not line:
             status = self.process.wait()
             if late.is_set():
-                raise EngineError(f"it had not answered after {self.longest_s:g} s")
+                raise EngineError(f"it had not answered after {longest:g} s")
             self.complaints.seek(0)
             raise EngineError(reason_in(self.complaints.read(), status))
         answer: dict[str, Any] = json.loads(line)
@@ -87,6 +72,26 @@ class Worker:
             return self.process.stdout.readline()
         except BrokenPipeError:
             return ""
+
+
+@contextmanager
+def ended_after(process: subprocess.Popen[str], seconds: float | None) -> Iterator[threading.Event]:
+    """Kill a process if the block takes longer, which the event then tells; None: it may take its time."""
+    late = threading.Event()
+    if seconds is None:
+        yield late
+        return
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, end)
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 @contextmanager

@@ -10,6 +10,12 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 
+def neutral_weights(graph: ir.Graph, channels: int) -> tuple[ir.Value, ir.Value]:
+    """The scale and the shift [C] of a norm that has none of its own."""
+    ones, noughts = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+    return add_constant(graph, f"one.{channels}", ones), add_constant(graph, f"zero.{channels}", noughts)
+
+
 def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     """The initializer of that name, if it holds the same; else a new one, numbered where the name is taken."""
     for candidate in itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2))):

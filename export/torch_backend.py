@@ -8,7 +8,7 @@ Triton kernel for norms, and a CUDA graph for each shape. On the processor it ru
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
     from starcast.export.torch_graph import TorchGraph
+    from starcast.train.adain import Implementation
 
 
 class TorchBackend(Backend):
@@ -41,7 +42,7 @@ class TorchBackend(Backend):
     converts = ("fp16", "bf16")
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._adain: Implementation | None = None  # tried once for all graphs: that compiles kernels
 
     def absent(self) -> str | None:
         missing = [package for package in ("torch", "onnx", "onnx_ir") if find_spec(package) is None]
@@ -75,16 +76,15 @@ class TorchBackend(Backend):
     def open(self, graph: GraphFile, options: EngineOptions) -> Session:
         import torch
 
-        def say(line: str) -> None:
-            if line not in self._said:  # a bundle's graphs would each say the same
-                self._said.add(line)
-                options.say(line)
+        from starcast.train.adain import choose_adain
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if device.type == "cpu" and options.threads is not None:
             torch.set_num_threads(options.threads)
+        if self._adain is None:
+            self._adain = choose_adain("auto", device, options.say)
         try:
-            opened = opened_graph(graph.path, options.precision, device, say)
+            opened = opened_graph(graph.path, options.precision, device, self._adain)
         except StarcastError:
             raise
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
@@ -121,8 +121,8 @@ class TorchSession(Session):
         self._graph = None
 
 
-def opened_graph(path: Path, precision: str, device: torch.device, say: Callable[[str], None]) -> TorchGraph:
-    """A graph with its weights on a device; `say` gets a line where norms go without the kernel.
+def opened_graph(path: Path, precision: str, device: torch.device, adain: Implementation) -> TorchGraph:
+    """A graph with its weights on a device, its norms computed as `adain` says.
 
     Raises EngineError, OptionError, and what torch raises.
     """
@@ -130,14 +130,12 @@ def opened_graph(path: Path, precision: str, device: torch.device, say: Callable
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     from starcast.export.torch_graph import TorchGraph
-    from starcast.train.adain import choose_adain
 
     on_card = device.type == "cuda"
     try:
         model = ir.load(path)
     except (DecodeError, OSError) as error:
         raise EngineError(f"{path} cannot be read as ONNX ({one_line(error)}): export the bundle again") from error
-    adain = choose_adain("auto", device, say)
     return TorchGraph(model, precision=precision, device=device, adain=adain, channels_last=on_card)
 
 

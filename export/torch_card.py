@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,10 +24,10 @@ from starcast.export.torch_backend import failure
 from starcast.export.torch_graph import TorchGraph
 from starcast.runtime.backends.base import CardTime, Session
 from starcast.runtime.cuda.arrays import DeviceArray, View, is_on_card
+from starcast.runtime.cuda.driver import RECORDING
 
 MOST_SHAPES = 8  # whose records are kept
 RECORDINGS = 2  # tries at one
-_RECORDING = Lock()  # torch records in one stream, whatever the thread
 
 
 class Card:
@@ -44,7 +43,7 @@ class Card:
     def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         """What runs a recorded call again, and the output that it then writes into: to be copied before another record
         runs, as all share their memory."""
-        with _RECORDING:
+        with RECORDING:  # torch does so in one stream, whatever the thread
             record, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             try:

@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
-from starcast.export.constants import add_constant
+from starcast.export.constants import add_constant, neutral_weights
 from starcast.export.shapes import at_size, one_picture
 
 WIDE = 256  # maps of a longer side than this are summed up by tiles; up to here one sum is within the tolerance
@@ -59,10 +59,7 @@ def join_wide_norms(model: ir.Model) -> int:
         assert shape is not None
         channels = shape[1]
         assert isinstance(channels, int)
-        neutral = [
-            add_constant(model.graph, f"{name}.{channels}", np.full(channels, value, np.float32))
-            for name, value in (("one", 1), ("zero", 0))
-        ]
+        neutral = neutral_weights(model.graph, channels)
         norm = ir.node("InstanceNormalization", [x, *neutral], {"epsilon": epsilon}, name=quotient.name)
         model.graph.insert_before(quotient, norm)
         old, new = quotient.outputs[0], norm.outputs[0]

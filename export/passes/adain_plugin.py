@@ -15,7 +15,7 @@ import onnx.parser
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
-from starcast.export.constants import add_constant
+from starcast.export.constants import add_constant, neutral_weights
 from starcast.export.passes.facts import numbers, readers
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
 
@@ -73,11 +73,9 @@ def unplug_norms(model: ir.Model) -> int:
         return 0
     inferred = model.clone()
     ShapeInferencePass()(inferred)
-    channels = [
-        _channels(node) for node in inferred.graph if (node.domain, node.op_type) == (DOMAIN, OPERATOR)
-    ]  # fmt: skip
-    for node, count in zip(nodes, channels, strict=True):
-        _unplug(model.graph, node, count)
+    twins = [node for node in inferred.graph if (node.domain, node.op_type) == (DOMAIN, OPERATOR)]
+    for node, twin in zip(nodes, twins, strict=True):
+        _unplug(model.graph, node, _channels(twin))
     return len(nodes)
 
 
@@ -105,11 +103,7 @@ def _unplug(graph: ir.Graph, fused: ir.Node, channels: int) -> None:
         made = add("InstanceNormalization", x, *own, epsilon=epsilon)
     else:
         axes = add_constant(graph, "axes.2.3", np.array([2, 3], np.int64))
-        neutral = (
-            add_constant(graph, f"{name}.{channels}", np.full(channels, value, np.float32))
-            for name, value in (("one", 1), ("zero", 0))
-        )
-        made = add("InstanceNormalization", x, *neutral, epsilon=epsilon)
+        made = add("InstanceNormalization", x, *neutral_weights(graph, channels), epsilon=epsilon)
         for operator, value in zip(("Mul", "Add"), own, strict=True):
             column = ir.node("Unsqueeze", [value, axes], name=f"{fused.name}.{operator}.column")
             column.outputs[0].name = column.name

@@ -57,13 +57,8 @@ class OnnxRuntimeCuda(Backend):
                 "'starcast[gpu]'; the two may never be installed together"
             )
         # without a package that asks for cards there may be one all the same: then `open` finds out
-        reason = self._why_no_card(str(getattr(onnxruntime, "cuda_version", ""))) if can_ask() else None
+        reason = _why_no_card(str(getattr(onnxruntime, "cuda_version", ""))) if can_ask() else None
         return None if reason is None else f"installed, but {reason}"
-
-    def _why_no_card(self, cuda: str) -> str | None:
-        gpu = current_gpu()
-        major = cuda.partition(".")[0]
-        return why_no_gpu() if gpu is None else gpu.lacks(int(major) if major.isdigit() else None)
 
     def supports(self, variant: Variant) -> str | None:
         if not made_for(variant, self):
@@ -158,6 +153,13 @@ class OnnxRuntimeCudaSession(Session):
         with self._driver.active(), viewed(value, _LEGACY, self._driver) as view:
             self._driver.synchronise()
             yield view
+
+
+def _why_no_card(cuda: str) -> str | None:
+    """Why no card here runs a package that was made for that version of CUDA (`13.0`, or nothing), as a clause."""
+    gpu = current_gpu()
+    major = cuda.partition(".")[0]
+    return why_no_gpu() if gpu is None else gpu.lacks(int(major) if major.isdigit() else None)
 
 
 def _session(graph: Path | bytes) -> Any:

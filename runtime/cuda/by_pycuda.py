@@ -9,17 +9,15 @@ import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache as once
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.cuda.driver import refusal
+from starcast.runtime.cuda.driver import RECORDING, refusal
 from starcast.runtime.cuda.gpu import Gpu
 
-_RECORDING = Lock()  # by a library of another's: PyCUDA itself records nothing
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which PyCUDA has no name for
 
 
@@ -131,11 +129,6 @@ class ByPyCuda:
         with _refusals("memcpy_dtod_async"):
             _api().memcpy_dtod_async(target, source, size, self._held[stream])
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        with _RECORDING:
-            yield
-
     def recorded(self, stream: int, call: Callable[[], None]) -> int:
         raise EngineError("PyCUDA records no CUDA graphs: pip install cuda-bindings")
 
@@ -146,7 +139,7 @@ class ByPyCuda:
         raise EngineError("PyCUDA holds no CUDA graphs: pip install cuda-bindings")
 
     def synchronise(self, stream: int | None = None) -> None:
-        with _refusals("synchronize"), nullcontext() if stream is not None else self.alone():
+        with _refusals("synchronize"), nullcontext() if stream is not None else RECORDING:
             (_api().Context if stream is None else self._held[stream]).synchronize()
 
 

@@ -7,18 +7,14 @@ import gc
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.cuda.driver import refusal
+from starcast.runtime.cuda.driver import RECORDING, refusal
 from starcast.runtime.cuda.gpu import Gpu
-
-# The context cannot be waited for while any thread records in it, whatever the mode: both would fail.
-_RECORDING = Lock()
 
 
 class CudaPython:
@@ -118,13 +114,8 @@ class CudaPython:
     def on_device(self, target: int, source: int, size: int, stream: int) -> None:
         _call("cuMemcpyDtoDAsync", target, source, size, stream)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        with _RECORDING:
-            yield
-
     def recorded(self, stream: int, call: Callable[[], None]) -> int:
-        with self.alone(), _no_collection():
+        with RECORDING, _no_collection():
             # other threads, which decode and encode, go on with what they do to their own contexts
             _call("cuStreamBeginCapture", stream, _api().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             try:
@@ -147,7 +138,7 @@ class CudaPython:
 
     def synchronise(self, stream: int | None = None) -> None:
         if stream is None:
-            with self.alone():
+            with RECORDING:
                 _call("cuCtxSynchronize")
         else:
             _call("cuStreamSynchronize", stream)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from importlib.util import find_spec
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +17,10 @@ from numpy.typing import NDArray
 
 from starcast.errors import EngineError, MissingExtraError
 from starcast.runtime.cuda.gpu import Gpu
+
+# The context cannot be waited for while any thread records in it, whatever the mode and the library: both would fail.
+# Who records holds this, and who waits for all of it.
+RECORDING = Lock()
 
 
 class Driver(Protocol):
@@ -83,10 +88,6 @@ class Driver(Protocol):
 
     def on_device(self, target: int, source: int, size: int, stream: int) -> None:
         """Copy between two places of the card."""
-
-    def alone(self) -> AbstractContextManager[None]:
-        """Within the block, no other thread waits for the whole context: while anything is recorded in it, both would
-        fail."""
 
     def recorded(self, stream: int, call: Callable[[], None]) -> int:
         """A CUDA graph of what a call gives to the stream, which is recorded and not done; ready to be launched."""

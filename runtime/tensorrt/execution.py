@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from starcast.errors import EngineError
-from starcast.runtime.cuda.driver import Driver
+from starcast.runtime.cuda.driver import RECORDING, Driver
 from starcast.runtime.tensorrt.error_log import error_log
 
 RECORDINGS = 2  # tries at a CUDA graph: another thread's work may spoil one
@@ -180,7 +180,7 @@ class _SelfRecording(Execution):
         self._point(self._only)
 
     def launch(self, shapes: Shapes, stream: int) -> None:
-        with self._driver.alone():  # it records when it thinks fit
+        with RECORDING:  # it does so when it thinks fit
             self._run(self._context(shapes), stream)
 
     def kernels(self) -> bytes | None:

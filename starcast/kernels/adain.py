@@ -13,9 +13,9 @@ itself; lanes and slices are joined by the formula of Chan, Golub and LeVeque (1
 depends on time: the same bits each run.
 
 A tile is [CHANNELS, PIXELS] in both layouts. Where it takes whole planes (HELD), they are read once and kept. Where it
-does not, they are read tile by tile, twice: four tiles at a time the first time, as one read a thread keeps no memory
-busy, and from the last to the first the second time, as what was read last is still in the cache; forward, each is
-asked for before the one behind it is worked on.
+does not, they are read tile by tile, twice: the first time so many tiles at a time that each thread asks for 32 bytes,
+as one read a thread keeps no memory busy; the second time from the last to the first, as what was read last is still in
+the cache. Forward, each of those is asked for before the one behind it is worked on.
 
 Importing this needs triton; set TRITON_INTERPRET=1 before it to run the kernels on the CPU.
 """
@@ -29,7 +29,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-AT_ONCE = tl.constexpr(4)  # tiles
+AT_ONCE = tl.constexpr(32)  # bits of a number, times tiles that are asked for together
 
 
 @triton.jit
@@ -193,7 +193,7 @@ def _moments(x, places, step, real, begin, end, HW, wide: tl.constexpr, CHANNELS
     mean = tl.zeros([CHANNELS, PIXELS], wide)
     squares = tl.zeros([CHANNELS, PIXELS], wide)
     seen = 0
-    for start in tl.range(begin, end, PIXELS, loop_unroll_factor=AT_ONCE):
+    for start in tl.range(begin, end, PIXELS, loop_unroll_factor=AT_ONCE // x.dtype.element_ty.primitive_bitwidth):
         inside = _tile(start, HW, real, PIXELS)
         tile = tl.load(
             x + tl.cast(start, tl.int64) * step + places, mask=inside, other=0, eviction_policy="evict_last"
@@ -315,7 +315,7 @@ def _sums(
     """Of the gradient, and of the gradient times the normalised x."""
     first = tl.zeros([CHANNELS, PIXELS], mean.dtype)
     second = tl.zeros([CHANNELS, PIXELS], mean.dtype)
-    for start in tl.range(begin, end, PIXELS, loop_unroll_factor=AT_ONCE):
+    for start in tl.range(begin, end, PIXELS, loop_unroll_factor=AT_ONCE // x.dtype.element_ty.primitive_bitwidth):
         inside = _tile(start, HW, real, PIXELS)
         place = tl.cast(start, tl.int64) * step + places
         gradient, centred = _gradient(dy, x, place, inside, mean, factor, base, SLOPE, "evict_last")

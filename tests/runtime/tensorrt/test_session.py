@@ -407,19 +407,18 @@ def test_numbers_of_another_kind_are_a_mistake_of_the_caller(monkeypatch, flavou
         opened.run({**pictures(1), "image": np.zeros((1, 4, 4, 3), np.float32)})
 
 
-def test_an_engine_that_is_refused_is_told_with_what_the_library_said_first(monkeypatch, flavour):
+@pytest.mark.parametrize(
+    ("what", "reason", "sentence"),
+    [
+        ("engine", "made for another card", r"is refused by tensorrt\w* .*\(made for another card\): build it again"),
+        ("start", "CUDA failure: 35", r"tensorrt\w* .* does not start \(CUDA failure: 35\): see `starcast doctor`"),
+    ],
+)
+def test_what_the_library_refuses_is_told_with_what_it_said_first(monkeypatch, flavour, what, reason, sentence):
     card = install(monkeypatch, FakeCuda())
     trt = FakeTensorRT(card, rtx=flavour == "tensorrt-rtx")
-    trt.refuses["engine"] = "made for another card"
-    with pytest.raises(EngineError, match=rf"is refused by {trt.__name__} .*\(made for another card\): build it again"):
-        deserialised(trt, FRAMES, CudaPython(), "g.onnx")
-
-
-def test_a_library_that_does_not_start_is_told_with_its_reason(monkeypatch, flavour):
-    card = install(monkeypatch, FakeCuda())
-    trt = FakeTensorRT(card, rtx=flavour == "tensorrt-rtx")
-    trt.refuses["start"] = "CUDA initialization failure with error: 35"
-    with pytest.raises(EngineError, match=r"does not start \(CUDA initialization failure with error: 35\): see"):
+    trt.refuses[what] = reason
+    with pytest.raises(EngineError, match=sentence):
         deserialised(trt, FRAMES, CudaPython(), "g.onnx")
 
 

@@ -49,7 +49,10 @@ def test_the_kernel_is_compiled_for_every_card_and_assembled(capability, way):
     assert re.search(r"^\.version (.*)$", kernel.ptx, re.MULTILINE).group(1) == version
     assert re.search(r"^\.target (.*)$", kernel.ptx, re.MULTILINE).group(1) == target
     assert f".reqntid {kernel.threads}" in kernel.ptx
-    assert assembled(kernel.ptx, target).spilled == 0
+    taken = assembled(kernel.ptx, target)
+    assert taken.spilled == 0
+    # as many threads as two programs of 16 warps have
+    assert taken.programs(kernel.threads) * kernel.threads >= 1024
 
 
 AFHQ = [(64, 256), (64, 128), (128, 128), (128, 64), (256, 64), (256, 32), (512, 32), (512, 16)]  # channels, side
