@@ -81,9 +81,8 @@ class TorchBackend(Backend):
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if device.type == "cpu" and options.threads is not None:
             torch.set_num_threads(options.threads)
-        if self._adain is None:
-            self._adain = choose_adain("auto", device, options.say)
         try:
+            self._adain = self._adain or choose_adain("auto", device, options.say)
             opened = opened_graph(graph.path, options.precision, device, self._adain)
         except StarcastError:
             raise

@@ -65,6 +65,17 @@ def test_norms_without_the_kernel_are_told_of_once_for_all_graphs_of_a_bundle(or
     assert lines == ["The AdaIN kernel is left out."]
 
 
+def test_a_card_without_room_for_the_trial_of_the_kernels_is_a_sentence(tmp_path, monkeypatch):
+    def refused(*_):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("starcast.train.adain.choose_adain", refused)
+    path = tmp_path / "sum.onnx"
+    ir.save(graph("y = Add(x, x)", "float[n] x", "float[n] y"), path)
+    with pytest.raises(EngineError, match=r"sum.onnx is refused by torch .*CUDA out of memory"):
+        TorchBackend().open(GraphFile(path), EngineOptions())
+
+
 def test_a_float32_graph_is_opened_in_the_precision_that_is_asked_for(oracle_bundle):
     variant = next(one for one in oracle_bundle.manifest.variants if TORCH.supports(one) is None)
     images = DRAWS.integers(0, 256, (1, 64, 64, 3), np.uint8)
