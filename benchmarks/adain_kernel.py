@@ -29,7 +29,7 @@ from starcast.benchmarks.adain_step import step_times
 from starcast.benchmarks.card_clock import CardClock
 from starcast.benchmarks.card_facts import card_facts
 from starcast.benchmarks.record import provenance, write_result
-from starcast.runtime.cuda.gpu import Gpu, current_gpu, why_no_gpu
+from starcast.runtime.nvidia.gpu import Gpu, current_gpu, why_no_gpu
 
 PROGRAM = "python -m starcast.benchmarks.adain_kernel"
 SAME = ("card", "versions", "sources", "method")  # in records whose figures may stand in one table

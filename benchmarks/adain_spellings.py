@@ -3,7 +3,7 @@
     python -m starcast.benchmarks.adain_spellings --json benchmarks/results/adain-spellings.json
 
 The generator has AFHQ's size and random weights, which decide nothing here. Every row is one build, whose program is
-read from the engine's file (runtime/tensorrt/program.py); nothing is run, so no row says how long anything takes.
+read from the engine's file (runtime/nvidia/tensorrt/program.py); nothing is run, so no row says how long it takes.
 
 Of the 327 MB that bundles' graphs move (sm89, 93 kernels), convolutions read and write 149, 24 of them the other branch
 of a sum; norms and activations 99, statistics 54, the shortcut's Resize 20, the ends 5. The floor is 132. No spelling
@@ -43,10 +43,10 @@ from starcast.export.trace import trace_generator
 from starcast.export.weights import SharedWeights
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.cores import allowed_threads
-from starcast.runtime.tensorrt.child_process import build_in_child
-from starcast.runtime.tensorrt.flavours import FLAVOURS
-from starcast.runtime.tensorrt.messages import Request
-from starcast.runtime.tensorrt.program import Program, programs_of
+from starcast.runtime.nvidia.tensorrt.child_process import build_in_child
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.messages import Request
+from starcast.runtime.nvidia.tensorrt.program import Program, programs_of
 from starcast.train.networks.random_weights import random_networks
 from starcast.train.networks.stargan_v2 import StarGANv2Config
 

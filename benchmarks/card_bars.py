@@ -13,7 +13,7 @@ from starcast.benchmarks.card_bench import BatchFigure
 from starcast.benchmarks.measure import Measured, ratio
 from starcast.benchmarks.rows import EAGER, TORCH
 from starcast.benchmarks.table import Table
-from starcast.runtime.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 
 @dataclass(frozen=True)

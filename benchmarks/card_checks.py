@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from starcast.benchmarks.memory import rss
 from starcast.benchmarks.rows import engine_of
 from starcast.errors import EngineError, MissingExtraError, OptionError, VariantMissingError
-from starcast.runtime.backends.base import EngineOptions, GraphFile, Session
-from starcast.runtime.backends.choose import BACKENDS, OUTSIDE
-from starcast.runtime.cuda.driver import Driver, open_driver
-from starcast.runtime.tensorrt.execution import deserialised
-from starcast.runtime.tensorrt.flavours import FLAVOURS
-from starcast.runtime.tensorrt.session import TensorRTSession
+from starcast.runtime.engines.base import EngineOptions, GraphFile, Session
+from starcast.runtime.engines.choose import BACKENDS, OUTSIDE
+from starcast.runtime.nvidia.driver import Driver, open_driver
+from starcast.runtime.nvidia.tensorrt.execution import deserialised
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
 
 Figures = dict[str, Any]
 PREPARE = "prepare: a bundle"
@@ -290,8 +290,8 @@ def _probe(folder: Path, weights: NDArray[Any]) -> Path:
 
 def built(flavour: str, graph: Path, target: str | None, sizes: tuple[tuple[int, int], tuple[int, int]]) -> bytes:
     """An engine of a graph whose input x has the smallest and the largest (batch, side). Raises EngineError."""
-    from starcast.runtime.tensorrt.compiler import compiled
-    from starcast.runtime.tensorrt.messages import Request
+    from starcast.runtime.nvidia.tensorrt.compiler import compiled
+    from starcast.runtime.nvidia.tensorrt.messages import Request
 
     smallest, largest = ((batch, CHANNELS, side, side) for batch, side in sizes)
     request = Request(

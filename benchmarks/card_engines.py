@@ -9,10 +9,10 @@ from starcast.benchmarks.card_rows import key_of, never_run, wanted_variants
 from starcast.benchmarks.rows import engine_of
 from starcast.errors import StarcastError
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.cuda.gpu import current_gpu
-from starcast.runtime.tensorrt.build import build_engines
-from starcast.runtime.tensorrt.build_options import BuildOptions
-from starcast.runtime.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.gpu import current_gpu
+from starcast.runtime.nvidia.tensorrt.build import build_engines
+from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 
 def build_missing(

@@ -19,13 +19,13 @@ from starcast.export.options import TENSORRT_PRECISIONS, ExportOptions
 from starcast.export.pictures import pictures
 from starcast.export.precision.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, Gate, psnr
 from starcast.export.write import export_bundle
-from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.engines.choose import BACKENDS
 from starcast.runtime.images import write_image
-from starcast.runtime.tensorrt.build import build_engines
-from starcast.runtime.tensorrt.build_options import BuildOptions
-from starcast.runtime.tensorrt.flavours import FLAVOURS
-from starcast.runtime.tensorrt.orders import PLUGIN
+from starcast.runtime.nvidia.tensorrt.build import build_engines
+from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.orders import PLUGIN
 from starcast.runtime.translator import Translator
 from starcast.train.checkpoint import averaged_networks, read_checkpoint, write_checkpoint
 from starcast.train.networks.random_weights import random_networks

@@ -9,10 +9,10 @@ import msgspec
 
 from starcast.benchmarks.card_method import Method
 from starcast.benchmarks.rows import EAGER, OURS, PYTORCH, SPOKEN, TORCH, LeftOut, Peer, Row, engine_of
-from starcast.runtime.backends.base import Backend, EngineOptions, made_for
 from starcast.runtime.bundle import Bundle, Variant
-from starcast.runtime.cuda.gpu import Gpu, current_gpu
-from starcast.runtime.tensorrt.flavours import FLAVOURS
+from starcast.runtime.engines.base import Backend, EngineOptions, made_for
+from starcast.runtime.nvidia.gpu import Gpu, current_gpu
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 CUDA = "cuda"  # ONNX Runtime's provider
 PLAIN_CUDA = "plain-cuda"

@@ -15,7 +15,7 @@ from starcast.benchmarks.measure import Measured, ratio
 from starcast.benchmarks.record import provenance
 from starcast.benchmarks.rows import Row
 from starcast.benchmarks.table import json_table, remarks
-from starcast.runtime.cuda.gpu import current_gpu
+from starcast.runtime.nvidia.gpu import current_gpu
 
 HEADERS = (
     "", "p50 ms", "p95 ms", "p99 ms", "times eager", "least", "copy in", "compute", "copy out", "of matmul", "of copy",

@@ -7,7 +7,7 @@ from pathlib import Path
 from starcast.atomic import atomic_path
 from starcast.benchmarks.measure import ratio
 from starcast.benchmarks.table import Table
-from starcast.runtime.processor import processor
+from starcast.runtime.machine import processor
 
 OURS, PEERS, BASELINE = "#1a7f8c", "#b9b4a7", "#6b7280"
 

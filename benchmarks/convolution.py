@@ -108,8 +108,8 @@ def _with_pytorch(precision: str, threads: int, weight: Floats, picture: Floats)
 def _with_onnx(engine: str, precision: str, threads: int, weight: Floats, picture: Floats, folder: Path) -> Call:
     import onnx
 
-    from starcast.runtime.backends.base import EngineOptions, GraphFile
-    from starcast.runtime.backends.choose import BACKENDS
+    from starcast.runtime.engines.base import EngineOptions, GraphFile
+    from starcast.runtime.engines.choose import BACKENDS
 
     shape = list(picture.shape)
     graph = onnx.helper.make_graph(
@@ -126,7 +126,7 @@ def _with_onnx(engine: str, precision: str, threads: int, weight: Floats, pictur
 
 def _with_ncnn(engine: str, threads: int, weight: Floats, picture: Floats, folder: Path) -> Call:
     """A text of two layers; numbers as in ncnn's docs/developer-guide/operators.md."""
-    from starcast.runtime.backends.ncnn import engine as package
+    from starcast.runtime.engines.ncnn import engine as package
 
     if engine != "ncnn":
         raise OptionError(f"{engine} has no rate of its own here: measure ncnn")

@@ -31,7 +31,7 @@ from starcast.benchmarks.card_checks import CHECKS, PREPARE, Check, NotRunError,
 from starcast.benchmarks.card_facts import card_facts
 from starcast.benchmarks.record import provenance, write_result
 from starcast.errors import StarcastError
-from starcast.runtime.cuda.gpu import Gpu, current_gpu, why_no_gpu
+from starcast.runtime.nvidia.gpu import Gpu, current_gpu, why_no_gpu
 
 COMMAND = (sys.executable, "-m", "starcast.benchmarks.gpu_check")
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import click
 
 from starcast.errors import EngineError
-from starcast.runtime.processor import processor
+from starcast.runtime.machine import processor
 
 PACKAGES = ("onnxruntime", "ncnn")
 LIBRARIES = ".libs"  # beside a package, where its wheel brought some

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from starcast.benchmarks.inputs import Inputs
-from starcast.runtime.backends.openvino import engine
+from starcast.runtime.engines.openvino import engine
 
 
 def quantise(graph: Path, calibration: Inputs, out: Path) -> None:

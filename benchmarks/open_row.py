@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.benchmarks.rows import PYTORCH, Row, engine_of
-from starcast.runtime.frames import Frames
+from starcast.runtime.engines.session import Frames
 
 Images = NDArray[np.uint8]
 Run = Callable[[Images], Images]  # uint8 [N, H, W, 3] in and out, with the style that was given
@@ -28,9 +28,9 @@ def open_row(row: Row, style: NDArray[np.float32]) -> Run:
 
 def opened_frames(row: Row) -> Frames:
     """The variant of a bundle that a row of ours runs, opened."""
-    from starcast.runtime.backends.base import EngineOptions
     from starcast.runtime.bundle import open_bundle
-    from starcast.runtime.frames import Frames
+    from starcast.runtime.engines.base import EngineOptions
+    from starcast.runtime.engines.session import Frames
 
     bundle = open_bundle(row.source)
     found = [variant for variant in bundle.manifest.variants if variant.file == row.variant]
@@ -42,7 +42,7 @@ def opened_frames(row: Row) -> Frames:
 
 def open_graph(row: Row, style: NDArray[np.float32]) -> Run:
     """A graph that nothing of ours has touched, with our settings of the engine: the graph is what is compared."""
-    from starcast.runtime.backends.base import EngineOptions, GraphFile
+    from starcast.runtime.engines.base import EngineOptions, GraphFile
 
     options = EngineOptions(threads=row.threads, precision=row.precision)
     session = engine_of(row.engine).open(GraphFile(row.source), options)

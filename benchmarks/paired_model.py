@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from starcast.options import CheckedOptions, option, options_from
-from starcast.runtime.processor import processor
+from starcast.runtime.machine import processor
 from starcast.train.checkpoint import write_checkpoint
 from starcast.train.creature_options import CreatureOptions
 from starcast.train.creature_set import creature_of, make_dataset

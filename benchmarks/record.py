@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from starcast.atomic import write_text
-from starcast.runtime.processor import processor
+from starcast.runtime.machine import processor
 
 ROOMS = ("starcast", "starcast.train", "starcast.export", "starcast.runtime", "starcast.benchmarks")
 PACKAGES = (

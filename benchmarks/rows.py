@@ -9,9 +9,9 @@ from pathlib import Path
 
 from starcast.benchmarks.card_method import Method
 from starcast.errors import OptionError
-from starcast.runtime.backends.base import Backend
-from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import Bundle, Variant
+from starcast.runtime.engines.base import Backend
+from starcast.runtime.engines.choose import BACKENDS
 
 PYTORCH = "pytorch"
 EAGER = "eager"

@@ -34,7 +34,7 @@ from starcast.errors import EngineError, OptionError
 from starcast.export.flop import count_flop
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.cores import allowed_threads
-from starcast.runtime.processor import processor
+from starcast.runtime.machine import processor
 
 Say = Callable[[str], None]
 

@@ -15,8 +15,8 @@ from onnx_ir import external_data
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor
 
-from starcast.runtime.backends.base import EngineOptions, GraphFile
-from starcast.runtime.backends.ncnn import Ncnn, NcnnSession
+from starcast.runtime.engines.base import EngineOptions, GraphFile
+from starcast.runtime.engines.ncnn import Ncnn, NcnnSession
 from starcast.train.networks.stargan_v2 import Generator
 
 Floats = NDArray[np.float32]

@@ -11,8 +11,8 @@ import msgspec
 from tabulate import tabulate
 
 from starcast.errors import CheckpointError, StarcastError
-from starcast.runtime.backends.choose import BACKENDS, known_choice
 from starcast.runtime.bundle import MANIFEST, Bundle, Manifest, Variant, open_bundle
+from starcast.runtime.engines.choose import BACKENDS, known_choice
 
 if TYPE_CHECKING:
     from starcast.train.checkpoint import Checkpoint

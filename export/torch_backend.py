@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starcast.errors import EngineError, StarcastError
-from starcast.runtime.backends.base import (
+from starcast.runtime.bundle import Variant
+from starcast.runtime.engines.base import (
     Arrays,
     Backend,
     EngineOptions,
@@ -23,7 +24,6 @@ from starcast.runtime.backends.base import (
     made_for,
     one_line,
 )
-from starcast.runtime.bundle import Variant
 
 if TYPE_CHECKING:
     import torch

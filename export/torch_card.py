@@ -22,9 +22,9 @@ from torch.utils.dlpack import from_dlpack
 from starcast.errors import EngineError
 from starcast.export.torch_backend import failure
 from starcast.export.torch_graph import TorchGraph
-from starcast.runtime.backends.base import CardTime, Session
-from starcast.runtime.cuda.arrays import DeviceArray, View, is_on_card
-from starcast.runtime.cuda.driver import RECORDING
+from starcast.runtime.engines.base import CardTime, Session
+from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_card
+from starcast.runtime.nvidia.driver import RECORDING
 
 MOST_SHAPES = 8  # whose records are kept
 RECORDINGS = 2  # tries at one

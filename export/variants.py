@@ -19,7 +19,7 @@ from starcast.export.passes.rule import apply_rules
 from starcast.export.passes.style_products import join_style_products
 from starcast.export.passes.style_split import StyleInNorm, split_off_style
 from starcast.export.wide_norms import split_wide_norms
-from starcast.runtime.backends.choose import BACKENDS, install_line
+from starcast.runtime.engines.choose import BACKENDS, install_line
 
 PLAIN = "plain"
 NCNN_FORMS = ("taps9", "taps16")

@@ -28,10 +28,10 @@ from starcast.export.variants import PREFERRED, Made, Plan, finished
 from starcast.export.weights import SharedWeights
 from starcast.export.wide_norms import split_wide_norms
 from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, written
-from starcast.runtime.backends.base import EngineOptions
-from starcast.runtime.backends.choose import BACKENDS
-from starcast.runtime.backends.openvino import lacks
 from starcast.runtime.bundle import WEIGHTS, Quality, Variant
+from starcast.runtime.engines.base import EngineOptions
+from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.openvino import lacks
 
 
 class _Judged(NamedTuple):

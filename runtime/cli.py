@@ -9,7 +9,7 @@ import click
 
 from starcast.options import options_from
 from starcast.runtime.morph_options import MorphOptions
-from starcast.runtime.tensorrt.build_options import BuildOptions
+from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.translate_options import TranslateOptions
 from starcast.runtime.video.options import VideoOptions
 
@@ -105,7 +105,7 @@ def build(bundle: Path, **values: Any) -> int:
               starcast build my-model --gpu sm86,sm89,sm120
               starcast build my-model --precision int8 --batch 1:8:16 --size 128x128:256x256:512x512
     """
-    from starcast.runtime.tensorrt.build import build_engines
+    from starcast.runtime.nvidia.tensorrt.build import build_engines
 
     report = build_engines(
         bundle, BuildOptions(**values), say=lambda line: click.echo(line, err=True), show_progress=True
@@ -125,7 +125,7 @@ def engines() -> None:
 @engines.command("list")
 def list_engines() -> None:
     """Every engine: what it was built from, for which cards and sizes, and whether it fits here."""
-    from starcast.runtime.tensorrt.engines import table
+    from starcast.runtime.nvidia.tensorrt.engines import table
 
     click.echo(table())
 
@@ -135,7 +135,7 @@ def list_engines() -> None:
 @click.option("--bundle", metavar="BUNDLE", help="Remove all engines of this bundle, named or by its path.")
 def remove_engines(keys: tuple[str, ...], bundle: str | None) -> None:
     """Remove engines by their keys, whose first digits are enough, or those of a bundle."""
-    from starcast.runtime.tensorrt.engines import remove
+    from starcast.runtime.nvidia.tensorrt.engines import remove
 
     click.echo(remove(keys, bundle))
 
@@ -144,7 +144,7 @@ def remove_engines(keys: tuple[str, ...], bundle: str | None) -> None:
 @click.option("--all", "everything", is_flag=True, help="Remove every engine.")
 def prune_engines(everything: bool) -> None:
     """Remove engines of another TensorRT or driver than this machine's, and damaged ones."""
-    from starcast.runtime.tensorrt.engines import prune
+    from starcast.runtime.nvidia.tensorrt.engines import prune
 
     click.echo(prune(everything))
 

@@ -11,11 +11,11 @@ from tabulate import tabulate
 
 from starcast import __version__
 from starcast.errors import EngineError
-from starcast.runtime.backends import cache, verdicts
-from starcast.runtime.backends.base import Backend
-from starcast.runtime.backends.choose import BACKENDS, install_line
-from starcast.runtime.processor import Processor, gpus, processor
-from starcast.runtime.tensorrt import engine_cache
+from starcast.runtime.engines import cache, verdicts
+from starcast.runtime.engines.base import Backend
+from starcast.runtime.engines.choose import BACKENDS, install_line
+from starcast.runtime.machine import Processor, gpus, processor
+from starcast.runtime.nvidia.tensorrt import engine_cache
 
 # y = x + x on float32 [2], as ONNX (IR 8, opset 17): small enough to try every device with
 PROBE = (

@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from starcast.errors import BundleError, EngineError, StyleError
-from starcast.runtime import processor
-from starcast.runtime.backends.base import EngineOptions
-from starcast.runtime.backends.choose import opened
+from starcast.runtime import machine
 from starcast.runtime.bundle import Bundle, Source, Variant, open_bundle
 from starcast.runtime.cores import granted_threads
-from starcast.runtime.cuda.arrays import is_on_card
+from starcast.runtime.engines.base import EngineOptions
+from starcast.runtime.engines.choose import opened
 from starcast.runtime.fit import fit, to_multiples
+from starcast.runtime.nvidia.arrays import is_on_card
 from starcast.runtime.styles import LARGEST_SEED, domain_index
 
 
@@ -56,7 +56,7 @@ class Translator:
         was measured; None: the user's.
         """
         self.bundle: Bundle = open_bundle(Path(path))
-        limit = processor.memory() if memory is None else int(memory * 2**30)
+        limit = machine.memory() if memory is None else int(memory * 2**30)
         options = EngineOptions(threads=granted_threads(threads), memory=limit, cache=cache, say=say)
         self._frames = opened(self.bundle, backend, precision, form, options, say)
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from starcast.export.comparison import Trial, open_session
 from starcast.export.precision.emulated import emulated
 from starcast.export.precision.quality import Translate, measure, worse_of
-from starcast.runtime.backends.base import Backend, EngineOptions, GraphFile
-from starcast.runtime.backends.openvino import OpenVINO, lacks
 from starcast.runtime.bundle import Quality
+from starcast.runtime.engines.base import Backend, EngineOptions, GraphFile
+from starcast.runtime.engines.openvino import OpenVINO, lacks
 
 Expected = Mapping[str, Sequence[NDArray[np.uint8]]]
 

@@ -30,7 +30,7 @@ from starcast.benchmarks.adain_step import step_times
 from starcast.benchmarks.card_clock import CardClock
 from starcast.benchmarks.in_turn import interleaved, timed_in_turn
 from starcast.kernels.tiling import tiling_for
-from starcast.runtime.cuda.gpu import Gpu
+from starcast.runtime.nvidia.gpu import Gpu
 from starcast.train.adain import adain_leaky_relu
 from starcast.train.networks.stargan_v2 import AdaIN, AffineNorm, StarGANv2Config, empty_networks
 

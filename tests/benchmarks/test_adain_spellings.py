@@ -21,7 +21,7 @@ from starcast.benchmarks.adain_spellings import (
     spread_sums,
 )
 from starcast.benchmarks.norm_spellings import SPELLINGS, every_norm
-from starcast.runtime.tensorrt.flavours import Flavour
+from starcast.runtime.nvidia.tensorrt.flavours import Flavour
 
 RECORD = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "adain-spellings.json"
 NORM = "InstanceNormalization <epsilon = 0.00001>"

@@ -27,8 +27,8 @@ from starcast.benchmarks.card_checks import (
     checkerboard_truth,
 )
 from starcast.errors import BundleError, EngineError, OptionError
-from starcast.runtime.tensorrt.execution import MOST_SHAPES
-from starcast.runtime.tensorrt.flavours import FLAVOURS, Flavour
+from starcast.runtime.nvidia.tensorrt.execution import MOST_SHAPES
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
 
 
 def test_the_checkerboard_has_a_mean_of_nought_and_squares_that_no_half_holds():
@@ -88,7 +88,7 @@ def card(monkeypatch):
     from fake_cuda import FakeCuda, install
     from fake_tensorrt import FakeTensorRT, engine
 
-    from starcast.runtime.cuda import cuda_python, gpu
+    from starcast.runtime.nvidia import cuda_python, gpu
 
     fake = install(monkeypatch, FakeCuda())
     monkeypatch.setattr(card_checks, "open_driver", cuda_python.CudaPython)
@@ -153,7 +153,7 @@ def test_calls_and_shapes_that_keep_nothing_pass_the_leak_check(card, tmp_path, 
 def test_both_marks_of_the_leak_check_see_all_the_cuda_graphs_that_are_kept(card, tmp_path, monkeypatch):
     from fake_tensorrt import FakeTensorRT
 
-    from starcast.runtime.cuda.cuda_python import CudaPython
+    from starcast.runtime.nvidia.cuda_python import CudaPython
 
     of_the_leak_check(monkeypatch, calls=80, shapes=MOST_SHAPES + 4)
     monkeypatch.setattr(Flavour, "load", lambda self: FakeTensorRT(card, rtx=False))

@@ -16,11 +16,11 @@ from starcast.benchmarks.card_rows import card_rows
 from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.subject import Subject
 from starcast.errors import OptionError
-from starcast.runtime.backends import tensorrt
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.cuda.gpu import Gpu
-from starcast.runtime.tensorrt import build
-from starcast.runtime.tensorrt.build import BuildReport
+from starcast.runtime.engines import tensorrt
+from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.tensorrt import build
+from starcast.runtime.nvidia.tensorrt.build import BuildReport
 
 CARD = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")
 KEY = "ours-tensorrt-rtx-taps16-fp16"

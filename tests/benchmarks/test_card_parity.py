@@ -7,8 +7,8 @@ import pytest
 
 from starcast.benchmarks.card_parity import compared, judged, plugin_form, prepare
 from starcast.errors import VariantMissingError
-from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import open_bundle
+from starcast.runtime.engines.choose import BACKENDS
 from starcast.train.networks.stargan_v2 import StarGANv2Config
 
 SMALL = StarGANv2Config(

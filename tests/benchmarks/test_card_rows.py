@@ -13,9 +13,9 @@ from starcast.benchmarks.card_rows import CARD_PEERS, ENGINES, card_rows, peer_n
 from starcast.benchmarks.rows import EAGER, engine_of
 from starcast.benchmarks.worker import as_text, from_text
 from starcast.export.torch_backend import TorchBackend
-from starcast.runtime.backends.base import Backend
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.cuda.gpu import Gpu
+from starcast.runtime.engines.base import Backend
+from starcast.runtime.nvidia.gpu import Gpu
 
 DATA_CENTRE = Gpu("NVIDIA H200", (9, 0), "13.0")
 ARTISTS = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")

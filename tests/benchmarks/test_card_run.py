@@ -21,7 +21,7 @@ from starcast.benchmarks.measure import joined
 from starcast.benchmarks.open_row import open_row
 from starcast.benchmarks.worker import work
 from starcast.export.comparison import as_bytes, as_floats
-from starcast.runtime.backends.base import CardTime
+from starcast.runtime.engines.base import CardTime
 from starcast.train.checkpoint import write_checkpoint
 from starcast.train.networks.random_weights import random_networks
 from starcast.train.networks.stargan_v2 import StarGANv2Config

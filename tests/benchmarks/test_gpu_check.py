@@ -15,7 +15,7 @@ from starcast.benchmarks import gpu_check, record
 from starcast.benchmarks.card_checks import PREPARE, Check, NotRunError, WrongError
 from starcast.benchmarks.gpu_check import Answer, answered, asked, main, run_all
 from starcast.errors import EngineError
-from starcast.runtime.cuda.gpu import Gpu
+from starcast.runtime.nvidia.gpu import Gpu
 
 ADA = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")
 HOPPER = Gpu("NVIDIA H100", (9, 0), "13.0")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from starcast.benchmarks import held_to_avx2 as module
 from starcast.benchmarks.held_to_avx2 import held, held_copy, held_to_avx2, keeps_vnni
 from starcast.errors import EngineError
-from starcast.runtime.processor import processor
+from starcast.runtime.machine import processor
 
 XGETBV = b"\x0f\x01\xd0"
 # sums of products u8 * s8 in pairs of 16 bits saturate without VNNI: 255 * 127 twice is over 32,767

@@ -13,7 +13,7 @@ from starcast.benchmarks.adain_spellings import AFHQ, ENDS, OURS, RTX, program_o
 from starcast.export.comparison import Trial
 from starcast.export.fused import base_of, fused
 from starcast.export.variants import Plan
-from starcast.runtime.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 TARGET = "sm89"
 MOST_KERNELS, MOST_MEGABYTES = 100, 360  # of one 256 px picture; as exported plainly: 140 and 694

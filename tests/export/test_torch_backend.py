@@ -13,11 +13,11 @@ from small_graphs import graph
 from starcast.errors import EngineError
 from starcast.export import torch_backend
 from starcast.export.torch_backend import TorchBackend
-from starcast.runtime.backends.base import EngineOptions, GraphFile
-from starcast.runtime.backends.choose import BACKENDS, candidates
-from starcast.runtime.backends.onnxruntime import OnnxRuntime
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.frames import Frames
+from starcast.runtime.engines.base import EngineOptions, GraphFile
+from starcast.runtime.engines.choose import BACKENDS, candidates
+from starcast.runtime.engines.onnxruntime import OnnxRuntime
+from starcast.runtime.engines.session import Frames
 
 pytestmark = pytest.mark.xdist_group("oracle bundle")
 

@@ -20,7 +20,7 @@ from starcast.export.passes.forms import apply_form
 from starcast.export.torch_backend import TorchBackend
 from starcast.export.torch_card import MOST_SHAPES, RECORDINGS, Card, CardSession, Recorded
 from starcast.export.torch_graph import TorchGraph
-from starcast.runtime.backends.base import EngineOptions, GraphFile
+from starcast.runtime.engines.base import EngineOptions, GraphFile
 
 
 class StandIn(Card):

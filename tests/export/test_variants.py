@@ -16,7 +16,7 @@ from starcast.export.parity import make_trials
 from starcast.export.passes.forms import DEAD_BIASES, Step
 from starcast.export.passes.rule import Outcome, Rewrite
 from starcast.export.variants import PREFERRED, Made, Plan, first_step_apart, make, plans_for
-from starcast.runtime.backends.choose import BACKENDS
+from starcast.runtime.engines.choose import BACKENDS
 
 pytestmark = pytest.mark.xdist_group("small graphs")
 

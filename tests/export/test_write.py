@@ -18,8 +18,8 @@ from starcast.export import write
 from starcast.export.options import ExportOptions
 from starcast.export.passes.forms import REWRITES
 from starcast.export.write import export_bundle
-from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.engines.choose import BACKENDS
 
 pytestmark = pytest.mark.xdist_group("oracle bundle")
 

@@ -13,8 +13,8 @@ from starcast.errors import EngineError, OptionError, ParityError
 from starcast.export.options import ExportOptions
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import Bundle, Variant
-from starcast.runtime.tensorrt.build import build_engines
-from starcast.runtime.tensorrt.build_options import BuildOptions
+from starcast.runtime.nvidia.tensorrt.build import build_engines
+from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 
 pytestmark = pytest.mark.xdist_group("small graphs")
 

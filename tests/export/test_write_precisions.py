@@ -15,8 +15,8 @@ from starcast.errors import OptionError, ParityError
 from starcast.export import wide_norms, write_precisions
 from starcast.export.options import ExportOptions
 from starcast.export.write import export_bundle
-from starcast.runtime.backends import openvino
-from starcast.runtime.backends.openvino import lacks
+from starcast.runtime.engines import openvino
+from starcast.runtime.engines.openvino import lacks
 from starcast.runtime.translator import Translator
 
 pytestmark = pytest.mark.xdist_group("small graphs")

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from tensorrt_bundle import GRAPH, with_tensorrt_graph
 
 from starcast.cli import VERBS, root
-from starcast.runtime.tensorrt import engine_cache
+from starcast.runtime.nvidia.tensorrt import engine_cache
 
 BLOCKED = ("torch", "torchvision", "onnx", "onnx_ir", "onnxscript", "onnxruntime", "openvino", "ncnn")
 

@@ -8,7 +8,6 @@ from click.testing import CliRunner
 from starcast.cli import root
 from starcast.errors import EngineError
 from starcast.runtime import doctor
-from starcast.runtime.backends.choose import available
 from starcast.runtime.doctor import (
     PROBE,
     Diagnosis,
@@ -19,7 +18,8 @@ from starcast.runtime.doctor import (
     onnxruntime_warnings,
     rendered,
 )
-from starcast.runtime.processor import Processor
+from starcast.runtime.engines.choose import available
+from starcast.runtime.machine import Processor
 
 CPU = Processor(
     name="AMD Whatever", instruction_sets=("AVX2", "VNNI"), cores=16, allowed=4, quota=3.5, engine_threads=2,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from starcast.runtime.backends.choose import BACKENDS
+from starcast.runtime.engines.choose import BACKENDS
 from starcast.runtime.images import write_image
 
 GROWTH = 8  # MB; a thousand sources, or as many translations, are 55 MB

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from starcast.errors import BundleError, EngineError, ImageError, OptionError, StyleError, VariantMissingError
-from starcast.runtime.backends.choose import BACKENDS
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.frames import SCRATCH
+from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.session import SCRATCH
 from starcast.runtime.images import write_image
 from starcast.runtime.translator import Translator
 

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from starcast.runtime.cuda import cuda_python, driver, gpu
+from starcast.runtime.nvidia import cuda_python, driver, gpu
 
 LEGACY = 1  # the default stream, whose handle needs no creation
 

@@ -12,9 +12,9 @@ from fake_cuda import FakeCuda, install
 from fake_tensorrt import Arrays, FakeTensorRT, engine
 from numpy.typing import NDArray
 
-from starcast.runtime.cuda.cuda_python import CudaPython
-from starcast.runtime.tensorrt.execution import deserialised
-from starcast.runtime.tensorrt.session import TensorRTSession
+from starcast.runtime.nvidia.cuda_python import CudaPython
+from starcast.runtime.nvidia.tensorrt.execution import deserialised
+from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
 
 BUILD = "starcast build my-model --engine tensorrt-rtx --precision fp16"
 MOST, SMALL, LARGE = 3, 4, 16  # pictures in the largest batch; sides

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from small_graphs import graph
 
 from starcast.export.ncnn_graph import PARAM, WEIGHTS, ncnn_model
-from starcast.runtime.backends.base import EngineOptions, GraphFile
-from starcast.runtime.backends.choose import BACKENDS
-from starcast.runtime.backends.ncnn import NcnnSession
+from starcast.runtime.engines.base import EngineOptions, GraphFile
+from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.ncnn import NcnnSession
 
 
 def frame(nodes: str, **constants: Any) -> ir.Model:

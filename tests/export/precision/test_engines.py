@@ -12,10 +12,10 @@ from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.passes.style_split import split_off_style
 from starcast.export.precision import engines
 from starcast.export.precision.engines import bf16_quality, emulated_quality, quality_on, translated_in_float32
-from starcast.runtime.backends import openvino
-from starcast.runtime.backends.base import EngineOptions, GraphFile
-from starcast.runtime.backends.onnxruntime import OnnxRuntime
-from starcast.runtime.backends.openvino import OpenVINO
+from starcast.runtime.engines import openvino
+from starcast.runtime.engines.base import EngineOptions, GraphFile
+from starcast.runtime.engines.onnxruntime import OnnxRuntime
+from starcast.runtime.engines.openvino import OpenVINO
 
 
 def test_float32_is_as_good_as_float32_on_every_engine(rewritten, drawn, tmp_path):

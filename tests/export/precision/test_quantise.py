@@ -29,9 +29,9 @@ from starcast.export.precision.quantise import (
     make_recipe,
     quantised,
 )
-from starcast.runtime.backends.base import EngineOptions
-from starcast.runtime.backends.onnxruntime import OnnxRuntime
-from starcast.runtime.backends.openvino import OpenVINO
+from starcast.runtime.engines.base import EngineOptions
+from starcast.runtime.engines.onnxruntime import OnnxRuntime
+from starcast.runtime.engines.openvino import OpenVINO
 
 ENGINES = [OnnxRuntime(), OpenVINO()]
 

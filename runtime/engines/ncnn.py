@@ -1,0 +1,206 @@
+"""ncnn on the CPU, and on graphics cards through Vulkan.
+
+Its graphs are two files, NAME.param and NAME.bin (what is in them: export/ncnn_graph.py). They take one picture at a
+time and end before the picture is rounded: batches, rounding and bytes are done here. A bundle's other graphs, which
+make styles, are ONNX: an engine beside it runs those, once a style.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache as once
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import EngineError, MissingExtraError
+from starcast.runtime.bundle import NCNN_GRAPH, NCNN_WEIGHTS, Variant
+from starcast.runtime.cores import engine_threads
+from starcast.runtime.engines.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
+from starcast.runtime.engines.onnxruntime import OnnxRuntime
+from starcast.runtime.engines.openvino import OpenVINO
+
+_SPIN = "OMP_WAIT_POLICY"
+
+
+@once
+def engine() -> ModuleType:
+    """The package ncnn. Raises ImportError.
+
+    Its threads would spin while they wait, and take the cores from those that decode and encode; they look at the
+    environment once, when they are loaded.
+    """
+    known = os.environ.get(_SPIN)
+    os.environ[_SPIN] = "passive"
+    try:
+        return importlib.import_module("ncnn")
+    finally:
+        if known is None:
+            del os.environ[_SPIN]
+        else:
+            os.environ[_SPIN] = known
+
+
+@contextmanager
+def _overheard() -> Iterator[list[str]]:
+    """The lines that ncnn's C++ prints within the block, which are in the list afterwards and not on the screen."""
+    lines: list[str] = []
+    sys.stderr.flush()
+    screen = os.dup(2)
+    with tempfile.TemporaryFile() as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield lines
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+            file.seek(0)
+            lines += file.read().decode(errors="replace").splitlines()
+
+
+@once
+def _cards() -> int:
+    """How many devices have a Vulkan driver. It describes each of them when it looks for the first time."""
+    with _overheard():
+        return int(engine().get_gpu_count())
+
+
+class Ncnn(Backend):
+    """Opens ncnn's graphs, to run on the CPU."""
+
+    name = "ncnn"
+    extra = "ncnn"
+
+    def absent(self) -> str | None:
+        try:
+            ncnn = engine()
+        except ImportError as error:
+            return "not installed" if error.name == "ncnn" else f"installed but broken ({one_line(error)})"
+        return None if hasattr(ncnn, "Net") else "installed but broken (it is an empty folder)"
+
+    def supports(self, variant: Variant) -> str | None:
+        return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"
+
+    def version(self) -> str:
+        return str(engine().__version__)
+
+    def devices(self, graph: bytes) -> Mapping[str, str | None]:
+        return {"CPU": None}  # it reads no ONNX graphs: there is nothing to try
+
+    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
+        path = graph.path
+        if path.suffix != NCNN_GRAPH:
+            return _reader_of_onnx(path).open(graph, options)
+        net = engine().Net()
+        self._configure(net, options)
+        for load, file in ((net.load_param, path), (net.load_model, path.with_suffix(NCNN_WEIGHTS))):
+            with _overheard() as said:
+                code = load(str(file))
+            if code != 0:
+                raise EngineError(
+                    f"{file} is refused by ncnn {self.version()} ({' '.join(said) or f'code {code}'}): "
+                    "export the bundle again, or update ncnn"
+                )
+        return NcnnSession(path, net, _conditions(path))
+
+    def _configure(self, net: Any, options: EngineOptions) -> None:
+        """Float32 throughout, whatever the processor offers."""
+        threads = options.threads or engine_threads()
+        if threads is not None:
+            net.opt.num_threads = threads
+        net.opt.openmp_blocktime = 0  # milliseconds that an idle thread spins
+        for half in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
+            setattr(net.opt, f"use_{half}", False)
+
+
+class NcnnVulkan(Ncnn):
+    """Opens ncnn's graphs, to run on the first graphics card that has a Vulkan driver."""
+
+    name = "ncnn-vulkan"
+
+    def absent(self) -> str | None:
+        reason = super().absent()
+        if reason is not None:
+            return reason
+        return None if _cards() else "installed, but this machine has no Vulkan driver"
+
+    def devices(self, graph: bytes) -> Mapping[str, str | None]:
+        return {engine().get_gpu_info(index).device_name(): None for index in range(_cards())}
+
+    def _configure(self, net: Any, options: EngineOptions) -> None:
+        super()._configure(net, options)
+        net.opt.use_vulkan_compute = True
+        with _overheard():
+            net.set_vulkan_device(0)
+
+
+class NcnnSession(Session):
+    """One graph, loaded."""
+
+    def __init__(self, graph: Path, net: Any, conditions: int) -> None:
+        self._graph = graph
+        self._net = net
+        self._conditions = conditions
+
+    def run(self, feeds: Arrays) -> NDArray[Any]:
+        pictures = [np.clip(np.rint(levels), 0, 255).astype(np.uint8) for levels in self._levels(feeds)]
+        return np.stack(pictures).transpose(0, 2, 3, 1)
+
+    def unrounded(self, feeds: Arrays) -> NDArray[np.float32]:
+        """What `run` rounds and clips: float32 [N, 3, H, W], in 0..255 and beyond."""
+        return np.stack([levels.copy() for levels in self._levels(feeds)])
+
+    def close(self) -> None:
+        self._net = None
+
+    def _levels(self, feeds: Arrays) -> Iterator[NDArray[np.float32]]:
+        """Each picture's translation [3, H, W]: valid until the next is asked for."""
+        ncnn = engine()
+        images, conditions = feeds["image"], feeds["gamma_beta"]
+        if images.shape[3:] != (3,) or conditions.shape[1:] != (self._conditions,):  # it would end the process
+            raise EngineError(
+                f"ncnn cannot run {self._graph} on {images.shape[3:]} channels and {conditions.shape[1:]} scales and "
+                f"shifts (it takes (3,) and ({self._conditions},)): translate with the bundle that it belongs to"
+            )
+        height, width = images.shape[1:3]
+        for number, image in enumerate(images):
+            condition = conditions[number % len(conditions)]
+            extractor = self._net.create_extractor()
+            pixels = ncnn.Mat.from_pixels(np.ascontiguousarray(image), ncnn.Mat.PixelType.PIXEL_RGB, width, height)
+            extractor.input("image", pixels)
+            extractor.input(
+                "gamma_beta", ncnn.Mat(np.ascontiguousarray(condition)).clone()
+            )  # without a copy it owns nothing
+            code, made = extractor.extract("translation")
+            if code != 0:
+                raise EngineError(
+                    f"ncnn failed in {self._graph} (code {code}) on a picture of {width}x{height}: try a smaller one, "
+                    "or another --backend"
+                )
+            yield np.asarray(made)
+
+
+def _conditions(graph: Path) -> int:
+    """How many scales and shifts a graph takes, from the line of its text that says so."""
+    found = re.search(r"^Input gamma_beta .* 0=(\d+)$", graph.read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise EngineError(f"{graph} is no frame graph (it has no input gamma_beta): export the bundle again")
+    return int(found[1])
+
+
+def _reader_of_onnx(graph: Path) -> Backend:
+    """An engine that is here and reads ONNX."""
+    readers: tuple[Backend, ...] = (OpenVINO(), OnnxRuntime())
+    for backend in readers:
+        if backend.absent() is None:
+            return backend
+    raise MissingExtraError(f"{graph} makes styles, and no engine for that is installed: pip install 'starcast[cpu]'")

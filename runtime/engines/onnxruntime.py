@@ -1,0 +1,154 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from starcast.errors import EngineError
+from starcast.runtime.bundle import Variant
+from starcast.runtime.cores import engine_threads
+from starcast.runtime.engines import cache
+from starcast.runtime.engines.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
+
+PROVIDER = "CPUExecutionProvider"
+WARNINGS, NOTHING = 2, 4  # levels, from which on the library prints; the first is its default
+
+
+class OnnxRuntime(Backend):
+    """Opens ONNX graphs with ONNX Runtime's CPU provider."""
+
+    name = "onnxruntime"
+    extra = "cpu"
+
+    def absent(self) -> str | None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            return "not installed" if error.name == self.name else f"installed but broken ({one_line(error)})"
+        # what an uninstalled onnxruntime-gpu leaves behind is a folder without the engine
+        return None if hasattr(onnxruntime, "InferenceSession") else "installed but broken (it is an empty folder)"
+
+    def supports(self, variant: Variant) -> str | None:
+        return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"
+
+    def version(self) -> str:
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    def devices(self, graph: bytes) -> Mapping[str, str | None]:
+        import onnxruntime
+
+        try:
+            with silent():
+                onnxruntime.InferenceSession(graph, providers=[PROVIDER])
+        except errors() as error:
+            return {"CPU": one_line(error)}
+        return {"CPU": None}
+
+    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
+        import onnxruntime
+
+        path = graph.path
+
+        onnxruntime.disable_telemetry_events()  # Windows builds have them
+        try:
+            session = None
+            if graph.digest is not None and graph.bytes >= cache.SMALLEST:
+                facts = (graph.digest, self.name, onnxruntime.__version__)
+                session = cache.opened(
+                    options.cache, facts, lambda: _optimised(path, options),
+                    lambda held: _loaded(held, path.parent, options), errors(),
+                )  # fmt: skip
+            return OnnxRuntimeSession(path, session or _session(path, options))
+        except errors() as error:
+            raise EngineError(
+                f"{path} is refused by ONNX Runtime {onnxruntime.__version__} ({one_line(error)}): "
+                "export the bundle again, or update onnxruntime"
+            ) from error
+
+
+class OnnxRuntimeSession(Session):
+    """One graph, compiled."""
+
+    def __init__(self, graph: Path, session: Any) -> None:
+        self._graph = graph
+        self._session = session
+
+    def run(self, feeds: Arrays) -> NDArray[Any]:
+        try:
+            output: NDArray[Any] = self._session.run(None, dict(feeds))[0]
+        except errors() as error:
+            raise EngineError(
+                f"ONNX Runtime failed in {self._graph} ({one_line(error)}): try a smaller batch, or another --backend"
+            ) from error
+        return output
+
+    def close(self) -> None:
+        self._session = None
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """What the library prints of a provider that does not start is not printed within the block: it is told by us. A
+    session's own level comes too late for that. (What a host program had set cannot be asked for.)"""
+    import onnxruntime
+
+    onnxruntime.set_default_logger_severity(NOTHING)
+    try:
+        yield
+    finally:
+        onnxruntime.set_default_logger_severity(WARNINGS)
+
+
+def _session(
+    graph: Path | bytes, options: EngineOptions, entries: Mapping[str, str] | None = None, **settings: Any
+) -> Any:
+    import onnxruntime
+
+    chosen = onnxruntime.SessionOptions()
+    chosen.intra_op_num_threads = options.threads or engine_threads() or 0  # 0: the engine counts
+    chosen.inter_op_num_threads = 1  # the graphs are chains: nothing runs side by side
+    # waiting threads that spin take the cores from those that decode and encode; here they were also slower
+    chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    chosen.log_severity_level = 3  # errors; they are raised as well
+    for entry, text in (entries or {}).items():
+        chosen.add_session_config_entry(entry, text)
+    for name, value in settings.items():
+        setattr(chosen, name, value)
+    where = graph if isinstance(graph, bytes) else str(graph)
+    return onnxruntime.InferenceSession(where, chosen, providers=[PROVIDER])
+
+
+def _optimised(graph: Path, options: EngineOptions) -> bytes:
+    """The graph after ONNX Runtime's own passes, with the memory layout that suits this processor."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "optimised.onnx"
+        _session(graph, options, optimized_model_filepath=str(file))
+        return file.read_bytes()
+
+
+def _loaded(optimised: bytes, weights: Path, options: EngineOptions) -> Any:
+    """A session of what `_optimised` gave. Weights that no pass has changed still lie in the folder `weights`."""
+    import onnxruntime
+
+    return _session(
+        optimised, options, {"session.model_external_initializers_file_folder_path": str(weights)},
+        graph_optimization_level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    )  # fmt: skip
+
+
+def errors() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises; its own classes share no base but Exception."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented,
+           state.RuntimeException, state.NoSuchFile, state.NoModel, state.EPFail, state.EngineError,
+           state.ModelLoaded)  # fmt: skip
+    return (*own, RuntimeError, ValueError, OSError, MemoryError)

@@ -1,0 +1,204 @@
+"""ONNX Runtime on an NVIDIA card, with its CUDA provider: where TensorRT is not installed, or does not take the card.
+
+A provider that does not start is replaced by the CPU, and nobody learns of it: `get_available_providers` lists what was
+compiled in, and a session is made without an error. So each session is asked for what it runs on.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from functools import cache as once
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from starcast.errors import EngineError
+from starcast.runtime.bundle import Variant
+from starcast.runtime.engines.base import Backend, EngineOptions, GraphFile, Session, made_for, one_line
+from starcast.runtime.engines.onnxruntime import errors, silent
+from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_card, viewed
+from starcast.runtime.nvidia.driver import Driver, can_ask, open_driver
+from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
+
+PROVIDER = "CUDAExecutionProvider"
+_SETTINGS = {
+    "device_id": "0",
+    "use_tf32": "0",  # 10 bits of a float32 number's 23: outside the gate of fp32
+    # by default every new size of picture is tuned for by trying all of cuDNN's algorithms, which takes seconds
+    "cudnn_conv_algo_search": "HEURISTIC",
+}
+_LEGACY = 1  # the default stream
+_KINDS = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}  # what a bundle's graphs give
+
+
+class OnnxRuntimeCuda(Backend):
+    """Opens ONNX graphs with ONNX Runtime's CUDA provider."""
+
+    name = "cuda"
+    extra = "gpu"
+    on_card = True
+    runs_also = ("onnxruntime",)
+
+    def absent(self) -> str | None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            return "not installed" if error.name == "onnxruntime" else f"installed but broken ({one_line(error)})"
+        if not hasattr(onnxruntime, "InferenceSession"):
+            return "installed but broken (it is an empty folder)"
+        if PROVIDER not in onnxruntime.get_available_providers():
+            return (
+                "installed, but the onnxruntime for CPUs: pip uninstall -y onnxruntime, then pip install "
+                "'starcast[gpu]'; the two may never be installed together"
+            )
+        # without a package that asks for cards there may be one all the same: then `open` finds out
+        reason = _why_no_card(str(getattr(onnxruntime, "cuda_version", ""))) if can_ask() else None
+        return None if reason is None else f"installed, but {reason}"
+
+    def supports(self, variant: Variant) -> str | None:
+        if not made_for(variant, self):
+            return f"{variant.file} was not made for {self.name}"
+        if self.name not in variant.backends and variant.precision != "fp32":
+            return f"{variant.file} is in {variant.precision} for processors, not for graphics cards"
+        return None
+
+    def version(self) -> str:
+        import onnxruntime
+
+        return str(onnxruntime.__version__)
+
+    def devices(self, graph: bytes) -> Mapping[str, str | None]:
+        try:
+            _session(graph)
+        except EngineError as error:
+            return {"CUDA": str(error)}
+        except errors() as error:
+            return {"CUDA": one_line(error)}
+        return {"CUDA": None}
+
+    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
+        try:
+            return OnnxRuntimeCudaSession(graph.path, _session(graph.path))
+        except errors() as error:
+            raise EngineError(
+                f"{graph.path} is refused by ONNX Runtime {self.version()} on the card ({one_line(error)}): "
+                "give --backend onnxruntime, or see `starcast doctor`"
+            ) from error
+
+
+class OnnxRuntimeCudaSession(Session):
+    """One graph on the card. Inputs and outputs are bound, so that nothing is copied that is there already."""
+
+    def __init__(self, graph: Path, session: Any) -> None:
+        self._graph = graph
+        self._session = session
+        self._driver: Driver | None = None  # for inputs that are on the card
+        self._returned = False  # whether an array that was given out has come back
+        [output] = session.get_outputs()
+        self._output, self._kind = output.name, np.dtype(_KINDS[output.type])
+
+    def run(self, feeds: Mapping[str, Any]) -> Any:
+        """The output for the inputs, which may be numpy's or on the card; it is on the card if one of them is."""
+        on_card = any(is_on_card(value) for value in feeds.values())
+        self._settle()
+        try:
+            with ExitStack() as held:
+                bound = self._session.io_binding()
+                for name, value in feeds.items():
+                    if is_on_card(value):
+                        view = held.enter_context(self._written(value))
+                        bound.bind_input(name, "cuda", 0, view.dtype.type, list(view.shape), view.address)
+                    else:
+                        bound.bind_cpu_input(name, np.ascontiguousarray(value))
+                bound.bind_output(self._output, "cuda" if on_card else "cpu")
+                self._session.run_with_iobinding(bound)  # ends when the card is done
+                [made] = bound.get_outputs()
+        except errors() as error:
+            raise EngineError(
+                f"ONNX Runtime failed in {self._graph} on the card ({one_line(error)}): try a smaller batch, or "
+                "another --backend"
+            ) from error
+        if not on_card:
+            return made.numpy()
+        # the array holds what ONNX Runtime made, which frees itself
+        return DeviceArray(View(made.data_ptr(), tuple(made.shape()), self._kind), partial(self._let_go, [made]))
+
+    def close(self) -> None:
+        self._session = None
+        if self._driver is not None:
+            self._driver.close()
+            self._driver = None
+
+    def _let_go(self, held: list[Any]) -> None:
+        held.clear()
+        self._returned = True
+
+    def _settle(self) -> None:
+        """Wait until nobody reads what came back any more: ONNX Runtime takes its memory again at once, and whoever had
+        it may have left work behind in a stream that is not known here."""
+        if self._returned and self._driver is not None:
+            self._returned = False
+            with self._driver.active():
+                self._driver.synchronise()
+
+    @contextmanager
+    def _written(self, value: Any) -> Iterator[View]:
+        """An array on the card whose library is done with it: ONNX Runtime has streams of its own."""
+        self._driver = self._driver or open_driver()
+        with self._driver.active(), viewed(value, _LEGACY, self._driver) as view:
+            self._driver.synchronise()
+            yield view
+
+
+def _why_no_card(cuda: str) -> str | None:
+    """Why no card here runs a package that was made for that version of CUDA (`13.0`, or nothing), as a clause."""
+    gpu = current_gpu()
+    major = cuda.partition(".")[0]
+    return why_no_gpu() if gpu is None else gpu.lacks(int(major) if major.isdigit() else None)
+
+
+def _session(graph: Path | bytes) -> Any:
+    """A session that runs on the card, all of it. Raises EngineError for one that does not, and what ONNX Runtime
+    raises."""
+    import onnxruntime
+
+    onnxruntime.disable_telemetry_events()  # Windows builds have them
+    _load_cuda()
+    chosen = onnxruntime.SessionOptions()
+    chosen.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    where = graph if isinstance(graph, bytes) else str(graph)
+    with silent(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that a provider is not known: told below as well
+        try:
+            # its own way back to the processor would print banners, and raise another error than the first
+            session = onnxruntime.InferenceSession(where, chosen, providers=[(PROVIDER, _SETTINGS)], enable_fallback=0)
+        except errors() as error:
+            if "CPU EP" not in str(error):
+                raise
+            raise _fallen_back(graph) from error
+    if session.get_providers()[0] != PROVIDER:
+        raise _fallen_back(graph)
+    return session
+
+
+@once
+def _load_cuda() -> None:
+    """Load the libraries of CUDA and cuDNN that pip put beside the package: the provider looks for them in the system's
+    folders alone."""
+    import onnxruntime
+
+    with redirect_stdout(io.StringIO()):  # what is missing it prints; the session will say so
+        onnxruntime.preload_dlls()
+
+
+def _fallen_back(graph: Path | bytes) -> EngineError:
+    return EngineError(
+        f"{'the probe' if isinstance(graph, bytes) else graph} would run on the processor, as ONNX Runtime's CUDA "
+        "provider does not start or lacks something: its libraries (CUDA and cuDNN, of the versions that "
+        "onnxruntime-gpu names) come with pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    )

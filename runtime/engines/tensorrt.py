@@ -1,0 +1,124 @@
+"""TensorRT, and TensorRT for RTX, on the first NVIDIA card.
+
+They run what `starcast build` made of a bundle's graphs on this machine, and nothing else: opening never builds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from starcast.errors import EngineError
+from starcast.runtime.bundle import Bundle, Variant
+from starcast.runtime.engines.base import Backend, EngineOptions, GraphFile, Session
+from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
+from starcast.runtime.nvidia.tensorrt.engine_cache import entries, find, load, place, why_missing
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.kernel_cache import SUFFIX, kept_kernels
+
+
+class TensorRT(Backend):
+    """Opens the engines that one of the flavours built."""
+
+    on_card = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._flavour = FLAVOURS[name]
+        self.extra = self._flavour.extra
+
+    def absent(self) -> str | None:
+        reason = self._flavour.absent()
+        if reason is not None:
+            return reason
+        gpu = current_gpu()
+        if gpu is None:
+            return f"installed, but {why_no_gpu()}"
+        if self._flavour.targets and gpu.sm not in self._flavour.targets:
+            return f"installed, but made for {', '.join(self._flavour.targets)}: this card is {gpu.sm} ({gpu.name})"
+        too_new = gpu.lacks(self._flavour.cuda())
+        return None if too_new is None else f"installed, but {too_new}, or pip install {self.name}-cu12"
+
+    def supports(self, variant: Variant) -> str | None:
+        return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"
+
+    def ready(self, bundle: Bundle, variant: Variant, options: EngineOptions = EngineOptions()) -> str | None:
+        try:
+            found = self._unbuilt(bundle, variant, options)
+        except EngineError as error:  # others may write into the cache: nothing in it is used
+            return str(error)
+        if found is None:
+            return None
+        sentence = self._sentence(*found, bundle.path, variant.precision)
+        others = [one for one in bundle.manifest.variants if one.precision != variant.precision]
+        for other in others:
+            if self.supports(other) is None and self._unbuilt(bundle, other, options) is None:
+                return f"{sentence}, and --precision {other.precision} takes one that is there"
+        return sentence
+
+    def version(self) -> str:
+        return self._flavour.version()
+
+    def devices(self, graph: bytes) -> Mapping[str, str | None]:
+        gpu = current_gpu()
+        if gpu is None:
+            return {}
+        fits = any(
+            facts.flavour == self.name and facts.misfit(self.version(), gpu) is None for facts in entries()
+        )  # fmt: skip
+        nothing = f"no engine has been built for it: `{build_line(Path('BUNDLE'), self.name)}`"
+        return {gpu.name: None if fits else nothing}
+
+    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
+        from starcast.runtime.nvidia.driver import open_driver
+        from starcast.runtime.nvidia.tensorrt.execution import deserialised
+        from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
+
+        digest = graph.digest or ""
+        reason = self._missing(digest, options.cache)
+        facts = find(digest, self.name, self.version(), current_gpu(), options.cache)
+        if facts is None:
+            then = reason or "its file has gone"
+            raise EngineError(self._sentence(graph.path, then, graph.bundle, options.precision))
+        content = load(facts, options.cache)
+        kernels = place(options.cache) / f"{facts.file}{SUFFIX}"
+        driver = open_driver()
+        try:
+            with driver.active():
+                name = f"{facts.bundle}'s engine of {facts.role}"
+                execution = deserialised(self._flavour.load(), content, driver, name, kept_kernels(kernels))
+                try:
+                    build = build_line(graph.bundle, self.name, options.precision)
+                    return TensorRTSession(name, build, execution, driver, kernels)
+                except BaseException:
+                    execution.close()
+                    raise
+        except BaseException:
+            driver.close()
+            raise
+
+    def _unbuilt(self, bundle: Bundle, variant: Variant, options: EngineOptions) -> tuple[Path, str] | None:
+        """The first graph of those that a variant needs that has no engine here, and why; None if all have one."""
+        condition = bundle.manifest.condition
+        makers = [maker.graph for maker in (condition.latent, condition.reference) if maker is not None]
+        for graph in (variant.file, *makers):
+            path, digest = bundle.graph(graph)
+            reason = self._missing(digest, options.cache)
+            if reason is not None:
+                return path, reason
+        return None
+
+    def _missing(self, digest: str, cache: Path | None) -> str | None:
+        """Why there is no engine of a graph here, as a clause, or None."""
+        asked = (digest, self.name, self.version(), current_gpu(), cache)
+        return why_missing(*asked) if find(*asked) is None else None
+
+    def _sentence(self, graph: Path, reason: str, bundle: Path | None, precision: str) -> str:
+        line = build_line(bundle, self.name, precision)
+        return f"{graph} has no engine of {self._flavour.title} here ({reason}): `{line}` makes one"
+
+
+def build_line(bundle: Path | None, flavour: str, precision: str | None = None) -> str:
+    """What a user types to get an engine."""
+    chosen = "" if precision is None else f" --precision {precision}"
+    return f"starcast build {bundle or 'BUNDLE'} --engine {flavour}{chosen}"

@@ -1,0 +1,87 @@
+"""What was measured on this machine, one small file a question, in the user's cache."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import msgspec
+
+from starcast.atomic import write_bytes
+from starcast.runtime.engines import cache
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to run a model: milliseconds a picture, or why there are none."""
+
+    name: str
+    ms: float | None = None
+    left_out: str | None = None
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """All that were to be measured, in their order, and the number of the fastest.
+
+    `whole` is false where there was no time for some of them; `tries` is how often it was measured.
+    """
+
+    question: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    best: int
+    whole: bool = True
+    tries: int = 1
+
+    @property
+    def winner(self) -> Entry:
+        return self.entries[self.best]
+
+    def sentence(self) -> str:
+        """`ncnn taps9 is the fastest here: 213 ms a picture (openvino taps9 281)`."""
+        others = [f"{entry.name} {_short(entry.ms)}" for entry in self.entries if entry.ms and entry is not self.winner]
+        beside = f" ({', '.join(others)})" if others else ""
+        return f"{self.winner.name} is the fastest here: {_short(self.winner.ms or 0)} ms a picture{beside}"
+
+
+def _short(ms: float) -> str:
+    return f"{ms:.0f}" if ms >= 100 else f"{ms:.3g}"
+
+
+def folder(chosen: Path | None = None) -> Path:
+    """Where they are: in the folder that was chosen for the cache, or beside the user's compiled graphs."""
+    return cache.user_cache().with_name("measured") if chosen is None else chosen / "measured"
+
+
+def count(chosen: Path | None = None) -> int:
+    """How many answers are kept."""
+    try:
+        return sum(path.suffix == ".json" for path in folder(chosen).iterdir())
+    except (OSError, RuntimeError):
+        return 0
+
+
+def recall(question: tuple[str, ...], chosen: Path | None = None) -> Verdict | None:
+    """The answer to a question, if there is a whole one that nobody else can have put there."""
+    try:
+        private = cache.private(folder(chosen))
+        held = None if private is None else msgspec.json.decode(_file(private, question).read_bytes(), type=Verdict)
+    except (OSError, RuntimeError, msgspec.MsgspecError):  # RuntimeError: the user has no home
+        return None
+    whole = held is not None and held.question == question and 0 <= held.best < len(held.entries)
+    return held if whole and held is not None and held.winner.ms else None
+
+
+def keep(verdict: Verdict, chosen: Path | None = None) -> bool:
+    """Write an answer for the next start; False where there is no private place for it."""
+    try:
+        private = cache.private(folder(chosen))
+        if private is None:
+            return False
+        write_bytes(_file(private, verdict.question), msgspec.json.format(msgspec.json.encode(verdict)) + b"\n")
+    except (OSError, RuntimeError):
+        return False
+    return True
+
+
+def _file(private: Path, question: tuple[str, ...]) -> Path:
+    name = hashlib.sha256("\n".join(question).encode()).hexdigest()
+    return private / f"{name}.json"

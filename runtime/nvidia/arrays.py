@@ -1,0 +1,114 @@
+"""Arrays that are on the card: anyone's, through DLPack or `__cuda_array_interface__`, and ours."""
+
+from __future__ import annotations
+
+import math
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from starcast.runtime.nvidia import dlpack
+from starcast.runtime.nvidia.driver import Driver
+
+_LEGACY = 1  # CU_STREAM_LEGACY, the default stream: where those work who name none
+
+
+@dataclass(frozen=True)
+class View:
+    """Where an array is on the card: in C order, without gaps."""
+
+    address: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def rows(self, start: int, stop: int) -> View:
+        """Part of it along the first axis."""
+        row = self.nbytes // self.shape[0]
+        return View(self.address + start * row, (min(stop, self.shape[0]) - start, *self.shape[1:]), self.dtype)
+
+
+def is_on_card(value: Any) -> bool:
+    """Whether an array's numbers are on a card."""
+    device = getattr(value, "__dlpack_device__", None)
+    if device is not None and device()[0] == dlpack.CARD:
+        return True
+    return hasattr(value, "__cuda_array_interface__")
+
+
+@contextmanager
+def viewed(value: Any, stream: int, driver: Driver) -> Iterator[View]:
+    """An array on the card, to be read within the block by what is given to `stream`, which waits until the array's
+    own library has written it. Raises ValueError for one that is not in C order, or on another card than the first."""
+    if hasattr(value, "__dlpack__"):  # first: it knows the stream that a library works in, the other often does not
+        taken = dlpack.take(_capsule(value, stream))
+        try:
+            kind, number = taken.device
+            if kind not in (dlpack.CARD, dlpack.MANAGED) or number != 0:
+                raise ValueError(f"an array is on card {number}: hand over a copy that is on the first, 0")
+            _check_order(taken.shape, taken.strides)
+            yield View(taken.address, taken.shape, taken.dtype)
+        finally:
+            taken.release()
+        return
+    facts = value.__cuda_array_interface__
+    dtype, shape = np.dtype(facts["typestr"]), tuple(facts["shape"])
+    strides = facts.get("strides")
+    _check_order(shape, None if strides is None else tuple(step // dtype.itemsize for step in strides))
+    theirs = facts.get("stream") if facts["version"] >= 3 else _LEGACY
+    if theirs is not None:
+        driver.wait_for(stream, theirs)
+    yield View(facts["data"][0], shape, dtype)
+
+
+class DeviceArray:
+    """An array on the card, whole when it is given out. PyTorch, CuPy, Numba and others take it as it is:
+    `torch.from_dlpack(array)`, `cupy.asarray(array)`. Its memory goes back when nobody holds it any more."""
+
+    def __init__(self, view: View, release: Callable[[], None]) -> None:
+        self.shape = view.shape
+        self.dtype = view.dtype
+        self._view = view
+        weakref.finalize(self, release).atexit = False  # what ends with the process, the driver frees
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {
+            "version": 3, "shape": self.shape, "typestr": self.dtype.str, "data": (self._view.address, False),
+            "strides": None, "stream": None,
+        }  # fmt: skip
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return dlpack.CARD, 0
+
+    def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
+        """There is nothing to wait for in any stream: it was written before it was given out."""
+        return dlpack.give(self, self._view.address, self.shape, self.dtype)
+
+
+def _capsule(value: Any, stream: int) -> Any:
+    try:
+        return value.__dlpack__(stream=stream)
+    except BufferError as error:  # of another card, or with a gradient
+        raise ValueError(f"an array on the card cannot be taken as it is ({error}): hand over a plain copy") from error
+
+
+def _check_order(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> None:
+    """Whether strides, in elements, are those of C order; axes of one element may have any."""
+    if strides is None:
+        return
+    step = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        if size > 1 and stride != step:
+            raise ValueError("an array on the card has gaps or another order of axes: hand over a contiguous copy")
+        step *= size

@@ -1,0 +1,180 @@
+"""The driver through PyCUDA, whose objects free what they hold when they go: they are kept here by number.
+
+It knows no CUDA graphs and no streams but its own, so that another's are waited for with all else on the card.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache as once
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import EngineError
+from starcast.runtime.nvidia.driver import RECORDING, refusal
+from starcast.runtime.nvidia.gpu import Gpu
+
+_NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which PyCUDA has no name for
+
+
+class ByPyCuda:
+    """A hold on the first card's primary context."""
+
+    name = "pycuda"
+    captures = False
+
+    def __init__(self) -> None:
+        self._context = _primary_context()
+        self._held: dict[int, Any] = {}  # by address, by a stream's handle, and by a number of ours for events
+        self._events = 0
+
+    @classmethod
+    def gpu(cls) -> Gpu:
+        device = _first_device()
+        with _refusals("Device"):
+            version = int(_api().get_driver_version())
+            major, minor = device.compute_capability()
+            return Gpu(str(device.name()), (int(major), int(minor)), f"{version // 1000}.{version % 1000 // 10}")
+
+    def close(self) -> None:
+        self._held.clear()
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        with _refusals("push"):
+            self._context.push()
+        try:
+            yield
+        finally:
+            with _refusals("pop"):
+                _api().Context.pop()
+
+    def memory(self) -> tuple[int, int]:
+        with _refusals("mem_get_info"):
+            free, total = _api().mem_get_info()
+        return int(free), int(total)
+
+    def allocate(self, size: int) -> int:
+        with _refusals("mem_alloc", size):
+            held = _api().mem_alloc(size)
+        self._held[int(held)] = held
+        return int(held)
+
+    def free(self, address: int) -> None:
+        with _refusals("free"):
+            self._held.pop(address).free()
+
+    def pinned(self, size: int) -> NDArray[np.uint8]:
+        with _refusals("pagelocked_empty", size):
+            buffer: NDArray[np.uint8] = _api().pagelocked_empty(size, np.uint8)
+        return buffer
+
+    def free_pinned(self, buffer: NDArray[np.uint8]) -> None:
+        allocation: Any = buffer.base
+        with _refusals("free"):
+            allocation.free()
+
+    def stream(self) -> int:
+        with _refusals("Stream"):
+            stream = _api().Stream(_NON_BLOCKING)
+        self._held[int(stream.handle)] = stream
+        return int(stream.handle)
+
+    def end_stream(self, stream: int) -> None:
+        del self._held[stream]
+
+    def event(self, *, timed: bool = False) -> int:
+        flags = _api().event_flags
+        with _refusals("Event"):
+            event = _api().Event(flags.DEFAULT if timed else flags.DISABLE_TIMING)
+        self._events -= 1  # below zero, where no address and no handle is
+        self._held[self._events] = event
+        return self._events
+
+    def end_event(self, event: int) -> None:
+        del self._held[event]
+
+    def record(self, event: int, stream: int) -> None:
+        with _refusals("record"):
+            self._held[event].record(self._held[stream])
+
+    def wait(self, stream: int, event: int) -> None:
+        with _refusals("wait_for_event"):
+            self._held[stream].wait_for_event(self._held[event])
+
+    def until(self, event: int) -> None:
+        with _refusals("synchronize"):
+            self._held[event].synchronize()
+
+    def between_ms(self, first: int, second: int) -> float:
+        with _refusals("time_till"):
+            return float(self._held[first].time_till(self._held[second]))
+
+    def wait_for(self, stream: int, other: int) -> None:
+        self.synchronise()
+
+    def to_device(self, address: int, source: NDArray[Any], stream: int) -> None:
+        with _refusals("memcpy_htod_async"):
+            _api().memcpy_htod_async(address, source, self._held[stream])
+
+    def to_host(self, target: NDArray[Any], address: int, stream: int) -> None:
+        with _refusals("memcpy_dtoh_async"):
+            _api().memcpy_dtoh_async(target, address, self._held[stream])
+
+    def on_device(self, target: int, source: int, size: int, stream: int) -> None:
+        with _refusals("memcpy_dtod_async"):
+            _api().memcpy_dtod_async(target, source, size, self._held[stream])
+
+    def recorded(self, stream: int, call: Callable[[], None]) -> int:
+        raise EngineError("PyCUDA records no CUDA graphs: pip install cuda-bindings")
+
+    def launch(self, graph: int, stream: int) -> None:
+        raise EngineError("PyCUDA launches no CUDA graphs: pip install cuda-bindings")
+
+    def end_graph(self, graph: int) -> None:
+        raise EngineError("PyCUDA holds no CUDA graphs: pip install cuda-bindings")
+
+    def synchronise(self, stream: int | None = None) -> None:
+        with _refusals("synchronize"), nullcontext() if stream is not None else RECORDING:
+            (_api().Context if stream is None else self._held[stream]).synchronize()
+
+
+def _api() -> Any:
+    return importlib.import_module("pycuda.driver")
+
+
+def _first_device() -> Any:
+    """Device 0. Raises EngineError, with a clause, where there is none."""
+    try:
+        api = _api()
+    except (ImportError, OSError) as error:  # it is linked with the driver's library
+        raise EngineError("no NVIDIA driver is installed") from error
+    try:
+        api.init()
+        if not api.Device.count():
+            raise EngineError("the NVIDIA driver shows no card")
+        return api.Device(0)
+    except api.Error as error:
+        raise EngineError(f"the NVIDIA driver does not start ({error})") from error
+
+
+@once
+def _primary_context() -> Any:
+    """One hold for the whole process: PyCUDA lets go of one only with the context on top of this thread's, and leaves
+    it there."""
+    device = _first_device()
+    with _refusals("retain_primary_context"):
+        return device.retain_primary_context()
+
+
+@contextmanager
+def _refusals(call: str, size: int | None = None) -> Iterator[None]:
+    """What PyCUDA raises within the block, as our sentence."""
+    try:
+        yield
+    except _api().Error as error:
+        raise refusal(call, str(error), size) from error

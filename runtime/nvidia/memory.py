@@ -1,0 +1,108 @@
+"""Memory for what is given out on the card: it comes back when its last user lets go of it, and is used again."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from starcast.errors import EngineError
+from starcast.runtime.nvidia.arrays import View
+from starcast.runtime.nvidia.driver import Driver
+
+MOST_IDLE = 4  # of one size; a film with its frames on the card has two or three of them in use
+MOST_SIZES = 4  # of which anything idle is kept: those that came last
+
+
+@dataclass(frozen=True)
+class Lent:
+    """An array's place, and what gives it back, to be called once from any thread."""
+
+    view: View
+    release: Callable[[], None]
+
+
+class Outputs:
+    """Closes the driver when it is closed itself and the last of its arrays has come back."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._idle: OrderedDict[int, list[int]] = OrderedDict()  # by size, the one that was used last at the end
+        self._lent = 0
+        self._closed = False
+        self._lock = RLock()  # the collector may give one back in the midst of `take`
+
+    def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Lent:
+        """Room for an array, within the driver's context."""
+        size = math.prod(shape) * dtype.itemsize
+        with self._lock:
+            idle = self._idle_of(size)
+            address = idle.pop() if idle else None
+            self._lent += 1
+        try:
+            if address is None:
+                taken = self._allocated(size)
+            else:
+                taken = address
+                # whoever had it may still read it, in a stream that is not known here
+                self._driver.synchronise()
+        except BaseException:
+            with self._lock:
+                self._lent -= 1
+                if address is not None:
+                    self._idle_of(size).append(address)
+            raise
+        return Lent(View(taken, shape, dtype), lambda: self._returned(taken, size))
+
+    def close(self) -> None:
+        """Free what is idle; the rest follows when it comes back."""
+        with self._lock:
+            self._closed = True
+            last = self._lent == 0
+        try:
+            with self._driver.active():
+                self._free_idle(0)
+        finally:
+            if last:
+                self._driver.close()
+
+    def _allocated(self, size: int) -> int:
+        self._free_idle(MOST_SIZES)
+        try:
+            return self._driver.allocate(size)
+        except EngineError:
+            self._free_idle(0)
+            return self._driver.allocate(size)
+
+    def _free_idle(self, sizes: int) -> None:
+        """All but what is idle of so many sizes."""
+        idle: list[int] = []
+        with self._lock:
+            while len(self._idle) > sizes:
+                idle += self._idle.popitem(last=False)[1]
+        for address in idle:
+            self._driver.free(address)
+
+    def _idle_of(self, size: int) -> list[int]:
+        found = self._idle.setdefault(size, [])
+        self._idle.move_to_end(size)
+        return found
+
+    def _returned(self, address: int, size: int) -> None:
+        with self._lock:
+            self._lent -= 1
+            idle = self._idle_of(size)
+            keep = not self._closed and len(idle) < MOST_IDLE
+            if keep:
+                idle.append(address)
+            last = self._closed and self._lent == 0
+        if not keep:
+            with self._driver.active():
+                self._driver.free(address)
+        if last:
+            self._driver.close()

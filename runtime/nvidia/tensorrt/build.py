@@ -1,0 +1,208 @@
+"""`starcast build`: from a bundle to engines in the user's cache, each built once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from starcast.errors import EngineError
+from starcast.runtime.bundle import open_bundle, sha256_of
+from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
+from starcast.runtime.nvidia.tensorrt import engine_cache
+from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
+from starcast.runtime.nvidia.tensorrt.child_process import build_in_child
+from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
+from starcast.runtime.nvidia.tensorrt.messages import Request
+from starcast.runtime.nvidia.tensorrt.orders import Order, orders_of
+from starcast.runtime.nvidia.tensorrt.program import programs_of
+from starcast.runtime.nvidia.tensorrt.targets import targets_of
+from starcast.runtime.progress import Progress
+
+_PERCENT = 100
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """The engines that were asked for, how many of them had to be built, where they are, and a sentence for each that
+    could not be."""
+
+    engines: tuple[EngineFacts, ...]
+    built: int
+    folder: Path
+    failed: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """`3 engines built, 6 there already (271.0 MB in …).`"""
+        megabytes = sum(facts.bytes for facts in self.engines) / 1e6
+        noun = "engine" if self.built == 1 else "engines"
+        there = len(self.engines) - self.built
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return f"{self.built} {noun} built, {there} there already{failed} ({megabytes:.1f} MB in {self.folder})."
+
+
+def build_engines(
+    bundle: Path,
+    options: BuildOptions,
+    *,
+    say: Callable[[str], None],
+    show_progress: bool = False,
+    folder: Path | None = None,
+) -> BuildReport:
+    """Build what the options ask for and the cache does not hold. `folder` is that of the cache; None: the user's.
+
+    An engine that cannot be built does not keep the others from it: the report has the reason, which is said as well.
+    Raises OptionError, MissingExtraError, VariantMissingError and BundleError before anything is built.
+    """
+    orders = orders_of(open_bundle(bundle), options, targets_of(options, current_gpu(), why_no_gpu))
+    engines, failed = [], []
+    built = 0
+    with Progress(_PERCENT, "%", show=show_progress, say=say) as progress:
+        share = _Share(progress, sum(order.weight for order in orders))
+        for order in orders:
+            try:
+                facts, new = _got(order, progress.say, share.of(order), folder)
+            except EngineError as error:
+                progress.say(str(error))
+                failed.append(str(error))
+            else:
+                engines.append(facts)
+                built += new
+            share.finish(order)
+    return BuildReport(tuple(engines), built, engine_cache.place(folder), tuple(failed))
+
+
+def why_again(order: Order, entries: Iterable[EngineFacts]) -> str | None:
+    """Why the engine that was built last of that graph for that generation serves no more, as a clause; None where
+    there was none, or where it was for other sizes."""
+    known = [
+        facts for facts in entries
+        if (facts.folder, facts.role, facts.flavour) == (str(order.bundle.resolve()), order.role, order.flavour.name)
+        and (order.target in facts.targets or facts.gpu is not None)
+    ]  # fmt: skip
+    if not known:
+        return None
+    old = known[-1]
+    if old.key == order.key:
+        return "its file is damaged or has gone"
+    if old.graph != order.digest:
+        return "the graph has changed"
+    if old.version != order.version:
+        return f"it was built by {old.flavour} {old.version}, here is {order.version}"
+    if old.gpu != order.gpu or order.target not in old.targets:
+        return f"it was built on {old.gpu}, this card is {order.gpu}"
+    if old.driver != order.driver:
+        return f"it was built with a driver for CUDA {old.driver}, here is {order.driver}"
+    if old.plugin != order.plugin:
+        return "the AdaIN kernel inside has changed"
+    return None  # for other sizes or batches, and it goes on serving them
+
+
+def _got(
+    order: Order, say: Callable[[str], None], progress: Callable[[float], None], folder: Path | None
+) -> tuple[EngineFacts, bool]:
+    """The engine, and whether it had to be built. Raises EngineError."""
+    facts = _kept(order, say, folder)
+    if facts is None:
+        with engine_cache.building(folder, lambda: say("waiting for another build to end…")):
+            facts = _kept(order, say, folder)  # that one may have made it
+            if facts is None:
+                return _built(order, say, progress, folder), True
+    return facts, False
+
+
+def _kept(order: Order, say: Callable[[str], None], folder: Path | None) -> EngineFacts | None:
+    """The engine, where it is in the cache and whole."""
+    for facts in engine_cache.entries(folder):
+        if facts.key == order.key and engine_cache.damage(facts, folder) is None:
+            engine_cache.add(facts, folder)  # the one that was asked for last
+            say(f"{order.name} is there already, built {facts.built[:10]}")
+            return facts
+    return None
+
+
+def _built(
+    order: Order, say: Callable[[str], None], progress: Callable[[float], None], folder: Path | None
+) -> EngineFacts:
+    reason = why_again(order, engine_cache.entries(folder))
+    if reason is not None:
+        say(f"{order.name} is built again: {reason}")
+    with engine_cache.new_file(order.key, folder) as file:
+        seconds = _compiled(order, file, progress, folder)
+        facts = _facts(order, file, seconds)
+    engine_cache.add(facts, folder)
+    say(described(order.name, facts))
+    return facts
+
+
+def _compiled(order: Order, file: Path, progress: Callable[[float], None], folder: Path | None) -> float:
+    ahead = order.flavour.ahead_of_time
+    card = hashlib.sha256(f"{order.version} {order.gpu} {order.driver}".encode()).hexdigest()[:16]
+    request = Request(
+        flavour=order.flavour.name, graph=str(order.graph), output=str(file), inputs=order.inputs,
+        target=order.target if ahead else None, plugin=order.plugin is not None,
+        timings=None if ahead else str(engine_cache.place(folder) / f"{engine_cache.TIMINGS}{card}"),
+    )  # fmt: skip
+    try:
+        return build_in_child(request, progress)
+    except EngineError as error:
+        raise EngineError(
+            f"{order.flavour.title} {order.version} makes no engine of {order.graph} for {order.target} ({error}): "
+            "give another --precision or --form, or export the bundle again with this starcast"
+        ) from error
+
+
+def _facts(order: Order, file: Path, seconds: float) -> EngineFacts:
+    kernels, megabytes = _figures(file.read_bytes(), order)
+    return EngineFacts(
+        key=order.key, file=f"{order.key}{engine_cache.ENGINE}", sha256=sha256_of(file), graph=order.digest,
+        role=order.role, bundle=order.bundle.resolve().name, folder=str(order.bundle.resolve()),
+        precision=order.precision, inputs=order.inputs, flavour=order.flavour.name, version=order.version,
+        targets=(order.target,), gpu=order.gpu, driver=order.driver, plugin=order.plugin, bytes=file.stat().st_size,
+        seconds=seconds, built=datetime.now(UTC).isoformat(timespec="seconds"), kernels=kernels, megabytes=megabytes,
+    )  # fmt: skip
+
+
+def described(name: str, facts: EngineFacts) -> str:
+    """`generator/… for sm89: 4.2 s, 88.1 MB, 96 kernels, 349.4 MB of activations a picture`."""
+    figures = [f"{facts.seconds:.1f} s", f"{facts.bytes / 1e6:.1f} MB"]
+    if facts.kernels is not None:
+        figures.append(f"{facts.kernels} kernels")
+    if facts.megabytes is not None:
+        figures.append(f"{facts.megabytes:.1f} MB of activations a picture")
+    return f"{name}: {', '.join(figures)}"
+
+
+def _figures(engine: bytes, order: Order) -> tuple[int | None, float | None]:
+    """How many kernels it has, and how many MB of activations they read and write a picture, where its file says so
+    and it takes pictures."""
+    try:
+        [program] = programs_of(engine)
+    except (EngineError, ValueError):  # another flavour's, another release's, or several programs
+        return None, None
+    pictures = order.inputs.get("image")
+    return len(program.kernels), program.megabytes(pictures[1][0]) if pictures else None
+
+
+class _Share:
+    """Each engine's share of a bar is its graph's share of all bytes, which is about that of the time."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._before = 0  # bytes of what is finished
+        self._shown = 0
+
+    def of(self, order: Order) -> Callable[[float], None]:
+        return lambda done: self._show(self._before + done * order.weight)
+
+    def finish(self, order: Order) -> None:
+        self._before += order.weight
+        self._show(self._before)
+
+    def _show(self, done: float) -> None:
+        percent = int(_PERCENT * done / self._total)
+        if percent > self._shown:
+            self._progress.advance(percent - self._shown)
+            self._shown = percent

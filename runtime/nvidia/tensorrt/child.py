@@ -1,0 +1,101 @@
+"""The process that builds an engine: a compiler that aborts ends this one, not the user's.
+
+    python -m starcast.runtime.nvidia.tensorrt.child
+
+A Request comes on stdin, Answers go to stdout, and what the library prints goes to stderr.
+
+Its stdin stays open while the engine is wanted. When it closes, the build is given up.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from starcast.errors import StarcastError
+from starcast.runtime.engines.base import one_line
+from starcast.runtime.engines.cache import read_sealed, write_sealed
+from starcast.runtime.nvidia.tensorrt.compiler import compiled
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.messages import Answer, Built, Failed, Progress, Request
+
+_EVERY_S = 0.05  # between lines of progress: a phase has hundreds of steps in a blink
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal's processes: the parent decides
+    say = _answers()
+    orders = io.FileIO(0, closefd=False)  # unbuffered: a thread that waits in a buffer's lock cannot be ended
+    request = msgspec.json.decode(orders.readline(), type=Request)
+    unwanted = threading.Event()
+
+    def watch() -> None:
+        orders.read(1)
+        unwanted.set()
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        say(_build(request, say, unwanted.is_set))
+    except StarcastError as error:
+        say(Failed(str(error)))
+    except Exception as error:  # noqa: BLE001 - whatever the library raises is the reason
+        say(Failed(one_line(error)))
+
+
+def _build(request: Request, say: Callable[[Answer], None], unwanted: Callable[[], bool]) -> Answer:
+    last = 0.0
+
+    def progress(done: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _EVERY_S:
+            last = now
+            say(Progress(done))
+
+    began = time.monotonic()
+    output = Path(request.output).absolute()
+    timings = Path(request.timings).absolute() if request.timings is not None else None
+    request = msgspec.structs.replace(request, graph=reachable(Path(request.graph)))
+    engine, measured = compiled(
+        FLAVOURS[request.flavour].load(), request, read_sealed(timings) if timings else None, progress, unwanted
+    )
+    seconds = time.monotonic() - began
+    output.write_bytes(memoryview(engine))
+    if timings is not None and measured is not None:
+        write_sealed(timings, measured)
+    return Built(seconds)
+
+
+def reachable(graph: Path, *, windows: bool = os.name == "nt") -> str:
+    """A graph's path as the library can open it. On Windows it takes paths in the system's own code page, which a
+    folder's name may not fit into: then this process goes to that folder."""
+    if not windows or str(graph.absolute()).isascii():
+        return str(graph)
+    kernel = getattr(ctypes, "windll", None)
+    if kernel is not None:
+        kernel.kernel32.SetDllDirectoryW("")  # or libraries would be looked for in a bundle's folder, too
+    os.chdir(graph.absolute().parent)
+    return graph.name
+
+
+def _answers() -> Callable[[Answer], None]:
+    """What writes an answer to stdout, and from now on nothing else does: the library's own prints go to stderr."""
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+
+    def say(answer: Answer) -> None:
+        os.write(stdout, msgspec.json.encode(answer) + b"\n")
+
+    return say
+
+
+if __name__ == "__main__":
+    main()

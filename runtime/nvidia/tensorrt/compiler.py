@@ -1,0 +1,146 @@
+"""From an ONNX file to an engine, in the words that all TensorRTs share. Runs in the child process alone.
+
+The graph goes to TensorRT's own parser as it was stored, by its path, so that the weights beside it are found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from starcast.errors import EngineError
+from starcast.runtime.engines.base import one_line
+from starcast.runtime.nvidia.tensorrt.error_log import error_log
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.messages import Request
+from starcast.runtime.nvidia.tensorrt.profiles import Profile
+
+
+class Phases:
+    """Nested phases, each with a number of steps, as one number. It never falls, though phases come that were not
+    announced."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, tuple[int, int]] = {}  # by name, the outermost first: steps done, steps
+        self._done = 0.0
+
+    def start(self, name: str, steps: int) -> None:
+        self._open[name] = (0, max(steps, 1))
+
+    def step(self, name: str, number: int) -> None:
+        if name in self._open:
+            steps = self._open[name][1]
+            self._open[name] = (min(number + 1, steps), steps)
+
+    def finish(self, name: str) -> None:
+        self._open.pop(name, None)
+
+    def done(self) -> float:
+        """From 0 to 1: a step of a phase that holds another is as far as that one is."""
+        share, total = 1.0, 0.0
+        for steps_done, steps in self._open.values():
+            total += share * steps_done / steps
+            share /= steps
+        self._done = max(self._done, min(total, 1.0))
+        return self._done
+
+
+def compiled(
+    trt: Any,
+    request: Request,
+    timings: bytes | None = None,
+    progress: Callable[[float], None] = lambda done: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> tuple[Any, bytes | None]:
+    """The engine as a buffer, and what was measured of kernels beside the `timings` that are given.
+
+    Raises EngineError, with a clause, where the library refuses the graph or the build, or `cancelled` says so.
+    """
+    flavour = FLAVOURS[request.flavour]
+    log = error_log(trt)
+    if request.plugin:
+        from starcast.runtime.nvidia.tensorrt.plugin import register
+
+        register(trt)
+    try:
+        builder = trt.Builder(log)
+    except TypeError as error:  # what its bindings make of "nothing", where CUDA does not start
+        raise EngineError(f"it does not start: {_told(log.said)}") from error
+    network = builder.create_network(_flags(trt, request))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse_from_file(request.graph):
+        raise EngineError(f"it does not take the graph: {_refusal(parser, log.said)}")
+    config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # on as it comes: 10 bits of a float32's 23, outside the gate of fp32
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # kernels keep the names of the nodes that they do
+    monitor = _monitor(trt, progress, cancelled)
+    config.progress_monitor = monitor
+    if request.target is not None:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(getattr(trt.ComputeCapability, request.target.upper()), 0)
+    config.add_optimization_profile(_profile(builder, network, request.inputs))
+    if not flavour.ahead_of_time:
+        config.set_timing_cache(config.create_timing_cache(timings or b""), False)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise EngineError("it was stopped" if cancelled() else _told(log.said))
+    measured = None if flavour.ahead_of_time else config.get_timing_cache()
+    return engine, None if measured is None else bytes(measured.serialize())
+
+
+def _flags(trt: Any, request: Request) -> int:
+    """Types are the graph's own: TensorRT 10 wants to be told, the others ignore it."""
+    names = ["STRONGLY_TYPED", *(["PREFER_AOT_PYTHON_PLUGINS"] if request.plugin else [])]
+    return sum(1 << int(getattr(trt.NetworkDefinitionCreationFlag, name)) for name in names)
+
+
+def _profile(builder: Any, network: Any, inputs: dict[str, Profile]) -> Any:
+    profile = builder.create_optimization_profile()
+    for number in range(network.num_inputs):
+        name = network.get_input(number).name
+        if name not in inputs:
+            raise EngineError(f"the graph has the input {name!r}, which this starcast does not know")
+        profile.set_shape(name, *inputs[name])
+    return profile
+
+
+def _refusal(parser: Any, said: list[str]) -> str:
+    """The first of the parser's errors, with the node that it is about."""
+    if not parser.num_errors:
+        return _told(said)
+    error = parser.get_error(0)
+    node = " ".join(filter(None, (error.node_operator(), error.node_name())))
+    return _short(f"{node}: {error.desc()}" if node else error.desc())
+
+
+def _told(said: Iterable[str]) -> str:
+    """The first error: those behind it only follow from it. Without a driver TensorRT for RTX adds one about that."""
+    errors = [line for line in said if "catchCudaError" not in line] or list(said)
+    return _short(errors[0]) if errors else "it gave no reason"
+
+
+def _short(text: str) -> str:
+    """Without the places in the library's source."""
+    told = re.sub(r"^IBuilder::\w+: Error Code \d+: |\s*In \S+ at /\S+\)?$", "", " ".join(text.split()))
+    return one_line(EngineError(told))
+
+
+def _monitor(trt: Any, progress: Callable[[float], None], cancelled: Callable[[], bool]) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # a class of the library
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+            self.phases = Phases()
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+            self.phases.start(phase_name, num_steps)
+
+        def step_complete(self, phase_name: str, step: int) -> bool:
+            self.phases.step(phase_name, step)
+            progress(self.phases.done())
+            return not cancelled()
+
+        def phase_finish(self, phase_name: str) -> None:
+            self.phases.finish(phase_name)
+
+    return Monitor()

@@ -1,0 +1,242 @@
+"""Engines on the user's disk. A plan is executable code, so that what is loaded must have been built here.
+
+They lie in a folder that only the user may enter, with an index that names each and the hash of its bytes. What the
+index does not name is not loaded, and what is loaded are the very bytes that were hashed. Engines in a bundle, or
+anywhere else, are never looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePath, PureWindowsPath
+
+import msgspec
+
+from starcast.atomic import atomic_path, write_bytes
+from starcast.errors import EngineError
+from starcast.runtime.engines import cache
+from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.tensorrt.kernel_cache import SUFFIX as KERNELS
+from starcast.runtime.nvidia.tensorrt.profiles import Profile
+
+INDEX = "index.json"
+ENGINE = ".engine"  # suffix; the name is the key
+TIMINGS = "timings-"  # what full TensorRT measured of kernels, a file a release and card
+FORMAT = 1
+
+
+class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the index holds of an engine.
+
+    `graph` is the digest that `Bundle.graph` gives, `role` the graph's name in its bundle, `bundle` that folder's name
+    and `folder` its path when this was built; `gpu` and `driver` None for what was built ahead of time. `kernels` and
+    `megabytes` of activations a picture, where they can be read from the engine.
+    """
+
+    key: str
+    file: str
+    sha256: str
+    graph: str
+    role: str
+    bundle: str
+    folder: str
+    precision: str
+    inputs: dict[str, Profile]
+    flavour: str
+    version: str
+    targets: tuple[str, ...]
+    gpu: str | None = None
+    driver: str | None = None
+    plugin: str | None = None
+    bytes: int
+    seconds: float
+    built: str
+    kernels: int | None = None
+    megabytes: float | None = None
+
+    def misfit(self, version: str | None, gpu: Gpu | None) -> str | None:
+        """Why it does not run under this release on this card, as a clause, or None."""
+        if version is None:
+            return f"{self.flavour} is not installed"
+        if version != self.version:
+            return f"it was built by {self.flavour} {self.version}, here is {version}"
+        if gpu is None:
+            return "there is no NVIDIA card here"
+        if gpu.sm not in self.targets:
+            return f"it was built for {', '.join(self.targets)}, this card is {gpu.sm}"
+        if self.gpu not in (None, gpu.name):
+            return f"it was built on {self.gpu}, this card is {gpu.name}"
+        if self.driver not in (None, gpu.driver):
+            return f"it was built with a driver for CUDA {self.driver}, here is {gpu.driver}"
+        return None
+
+
+class Index(msgspec.Struct, frozen=True, kw_only=True):
+    """index.json. The last of several that fit is the one that was asked for last."""
+
+    format: int = FORMAT
+    engines: tuple[EngineFacts, ...] = ()
+
+
+def place(folder: Path | None = None) -> Path:
+    """Where engines are: in the folder that was chosen for the cache, or beside the user's compiled graphs."""
+    try:
+        return cache.user_cache().with_name("engines") if folder is None else folder / "engines"
+    except RuntimeError as error:
+        raise EngineError(f"there is no place to keep engines in ({error}): set XDG_CACHE_HOME to a folder") from error
+
+
+def entries(folder: Path | None = None) -> tuple[EngineFacts, ...]:
+    """Every engine that the index names, the last one that was asked for at the end. An index that is damaged, or of
+    another format, names none: its engines can be built again."""
+    where = place(folder)
+    if not where.is_dir():
+        return ()
+    try:
+        index = msgspec.json.decode((_private(where) / INDEX).read_bytes(), type=Index)
+    except (FileNotFoundError, msgspec.MsgspecError):
+        return ()
+    whole = index.format == FORMAT and all(_is_bare(facts.file) for facts in index.engines)
+    return index.engines if whole else ()
+
+
+def find(graph: str, flavour: str, version: str, gpu: Gpu | None, folder: Path | None = None) -> EngineFacts | None:
+    """The engine of a graph that fits here, the newest of several. Raises EngineError where others may write into the
+    cache."""
+    for facts in reversed(entries(folder)):
+        if (facts.graph, facts.flavour) != (graph, flavour) or facts.misfit(version, gpu) is not None:
+            continue
+        if _file(place(folder), facts).is_file():
+            return facts
+    return None
+
+
+def why_missing(graph: str, flavour: str, version: str, gpu: Gpu | None, folder: Path | None = None) -> str:
+    """Why `find` gives none, as a clause."""
+    reason = "none was built for it"
+    for facts in entries(folder):
+        if (facts.graph, facts.flavour) == (graph, flavour):
+            reason = facts.misfit(version, gpu) or "its file has gone"
+    return reason
+
+
+def load(facts: EngineFacts, folder: Path | None = None) -> bytes:
+    """The bytes of an engine, exactly those whose hash the index holds. Raises EngineError."""
+    file = _file(_private(place(folder)), facts)
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise EngineError(f"{file} cannot be read ({error.strerror}): build it again with `starcast build`") from error
+    if hashlib.sha256(content).hexdigest() != facts.sha256:
+        raise EngineError(f"{file} is not what was built: build it again with `starcast build`")
+    return content
+
+
+def damage(facts: EngineFacts, folder: Path | None = None) -> str | None:
+    """What is wrong with an engine's file, as a clause, or None."""
+    if not _file(place(folder), facts).is_file():
+        return "its file has gone"
+    try:
+        load(facts, folder)
+    except EngineError:
+        return "its file is damaged"
+    return None
+
+
+@contextmanager
+def new_file(key: str, folder: Path | None = None) -> Iterator[Path]:
+    """A path for an engine, which takes its place when the block ends without an error; `add` makes it count."""
+    with atomic_path(_private(place(folder)) / f"{key}{ENGINE}") as partial:
+        yield partial
+
+
+def add(facts: EngineFacts, folder: Path | None = None) -> None:
+    """Name an engine in the index, as the one that was asked for last; also one that is named there already."""
+    with _index_lock(folder):
+        others = tuple(other for other in entries(folder) if other.key != facts.key)
+        _write(folder, (*others, facts))
+
+
+def remove(keys: Iterable[str], folder: Path | None = None) -> tuple[EngineFacts, ...]:
+    """Take engines out of the index and off the disk; gives those that were there."""
+    unwanted = set(keys)
+    with _index_lock(folder):
+        held = entries(folder)
+        gone = tuple(facts for facts in held if facts.key in unwanted)
+        if gone:
+            _write(folder, [facts for facts in held if facts.key not in unwanted])
+        for facts in gone:  # after the index: what it names is there
+            for file in (_file(place(folder), facts), _file(place(folder), facts, KERNELS)):
+                with contextlib.suppress(FileNotFoundError):
+                    file.unlink()
+    return gone
+
+
+def strays(folder: Path | None = None) -> tuple[Path, ...]:
+    """Files that no index names: of killed builds, and of an index that was lost. Only to be asked while no build
+    runs."""
+    where = place(folder)
+    if not where.is_dir():
+        return ()
+    named = {name for facts in entries(folder) for name in (facts.file, f"{facts.file}{KERNELS}")}
+    return tuple(
+        path for path in sorted(where.iterdir()) if path.suffix in (ENGINE, KERNELS) and path.name not in named
+    )
+
+
+@contextmanager
+def building(folder: Path | None = None, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """One build at a time on this machine: two would spoil each other's timings, and the same engine is made once.
+    `waiting` is called where another one runs, before waiting for its end; without it that raises TimeoutError."""
+    import filelock
+
+    lock = filelock.FileLock(_private(place(folder)) / "build.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:  # a TimeoutError
+        if waiting is None:
+            raise
+        waiting()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _index_lock(folder: Path | None) -> Iterator[None]:
+    import filelock
+
+    with filelock.FileLock(_private(place(folder)) / "index.lock"):
+        yield
+
+
+def _write(folder: Path | None, engines: Iterable[EngineFacts]) -> None:
+    content = msgspec.json.format(msgspec.json.encode(Index(engines=tuple(engines))), indent=1)
+    write_bytes(place(folder) / INDEX, content)
+
+
+def _file(where: Path, facts: EngineFacts, behind: str = "") -> Path:
+    if not _is_bare(facts.file):
+        raise EngineError(f"the engine {facts.file!r} is not in {where}: build it again with `starcast build`")
+    return where / f"{facts.file}{behind}"
+
+
+def _is_bare(name: str) -> bool:
+    """Whether it is a file's name that leads nowhere out of its folder."""
+    return name.endswith(ENGINE) and PurePath(name).name == name and PureWindowsPath(name).name == name
+
+
+def _private(where: Path) -> Path:
+    """The folder, made if need be, closed to others. Raises EngineError where someone else could put engines there."""
+    try:
+        if cache.private(where) is None:
+            raise EngineError(f"{where} may be written to by others, so that its engines are not trusted: remove it")
+        where.chmod(0o700)
+    except OSError as error:
+        raise EngineError(f"{where} cannot be used for engines ({error.strerror}): set XDG_CACHE_HOME") from error
+    return where

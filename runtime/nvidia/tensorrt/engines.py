@@ -1,0 +1,117 @@
+"""`starcast engines`: what is in the cache of engines, and how it gets out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from starcast.errors import OptionError
+from starcast.runtime.nvidia.gpu import Gpu, current_gpu
+from starcast.runtime.nvidia.tensorrt import engine_cache
+from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.profiles import Profile, Shape
+
+SHORT = 12  # digits of a key in the table; any beginning that names one engine alone will do
+
+
+def table(folder: Path | None = None) -> str:
+    """Every engine, the last one that was asked for at the end. Imports the TensorRTs that are installed."""
+    held = engine_cache.entries(folder)
+    if not held:
+        return f"no engines in {engine_cache.place(folder)}: `starcast build BUNDLE` makes some"
+    versions, gpu = _versions(), current_gpu()
+    heads = ["key", "bundle", "graph", "precision", "for", "size", "batch", "built by", "MB", "built", "fits here"]
+    rows = [
+        [
+            facts.key[:SHORT], facts.bundle, facts.role, facts.precision, _made_for(facts), *_sizes(facts),
+            f"{facts.flavour} {facts.version}", f"{facts.bytes / 1e6:.1f}", facts.built[:10],
+            _fit(facts, versions, gpu, folder),
+        ]
+        for facts in held
+    ]  # fmt: skip
+    return tabulate(rows, headers=heads, tablefmt="simple", disable_numparse=True)
+
+
+def remove(keys: Sequence[str], bundle: str | None = None, folder: Path | None = None) -> str:
+    """Remove engines by the beginnings of their keys, or a bundle's by its name or path; what was done, as a sentence.
+    Raises OptionError where there is no such engine."""
+    held = engine_cache.entries(folder)
+    if (bundle is None) == (not keys):
+        raise OptionError("name engines by their keys, as `starcast engines list` shows them, or give --bundle")
+    if bundle is not None:
+        path = str(Path(bundle).resolve())
+        unwanted = [facts.key for facts in held if bundle == facts.bundle or path == facts.folder]
+        if not unwanted:
+            raise OptionError(f"no engine was built from {bundle}: `starcast engines list` shows what there is")
+    else:
+        unwanted = [_named(key, held) for key in keys]
+    return _removed(engine_cache.remove(unwanted, folder))
+
+
+def prune(everything: bool = False, folder: Path | None = None) -> str:
+    """Remove what no longer fits this machine's TensorRTs and driver, or is damaged; with `everything` all. What was
+    built for other cards stays: it may be on its way to them. What was done, as a sentence."""
+    versions, gpu = _versions(), current_gpu()
+    unwanted = [
+        facts.key for facts in engine_cache.entries(folder) if everything or _useless(facts, versions, gpu, folder)
+    ]
+    gone = engine_cache.remove(unwanted, folder)
+    try:
+        with engine_cache.building(folder):
+            for path in engine_cache.strays(folder):
+                path.unlink(missing_ok=True)
+    except TimeoutError:
+        pass  # a build is running: what is not in the index may be its
+    return _removed(gone)
+
+
+def _useless(facts: EngineFacts, versions: dict[str, str | None], gpu: Gpu | None, folder: Path | None) -> bool:
+    """Whether it will never run here again. Of a flavour that is not installed, nobody knows."""
+    version = versions.get(facts.flavour)
+    outdated = version is not None and version != facts.version
+    same_card = gpu is not None and facts.gpu == gpu.name
+    other_driver = same_card and gpu is not None and facts.driver not in (None, gpu.driver)
+    return outdated or other_driver or engine_cache.damage(facts, folder) is not None
+
+
+def _versions() -> dict[str, str | None]:
+    """The release of every flavour that is here."""
+    return {name: flavour.version() if flavour.absent() is None else None for name, flavour in FLAVOURS.items()}
+
+
+def _named(key: str, held: Sequence[EngineFacts]) -> str:
+    found = [facts.key for facts in held if key and facts.key.startswith(key.lower())]
+    if len(found) == 1:
+        return found[0]
+    what = "several engines begin" if found else "no engine begins"
+    raise OptionError(f"{what} with the key {key!r}: `starcast engines list` shows them")
+
+
+def _removed(gone: Sequence[EngineFacts]) -> str:
+    noun = "engine" if len(gone) == 1 else "engines"
+    return f"{len(gone)} {noun} removed ({sum(facts.bytes for facts in gone) / 1e6:.1f} MB)."
+
+
+def _fit(facts: EngineFacts, versions: dict[str, str | None], gpu: Gpu | None, folder: Path | None) -> str:
+    # damage last: it reads the whole file
+    return facts.misfit(versions.get(facts.flavour), gpu) or engine_cache.damage(facts, folder) or "yes"
+
+
+def _made_for(facts: EngineFacts) -> str:
+    targets = " ".join(facts.targets)
+    return targets if facts.gpu is None else f"{facts.gpu} ({targets})"
+
+
+def _sizes(facts: EngineFacts) -> tuple[str, str]:
+    """Width x height, and pictures at a time: one number, or smallest, usual and largest."""
+    [first, *_] = facts.inputs.values()
+    size = _each(first, lambda shape: f"{shape[2]}x{shape[1]}") if len(first[0]) == 4 else ""
+    return size, _each(first, lambda shape: str(shape[0]))
+
+
+def _each(profile: Profile, words: Callable[[Shape], str]) -> str:
+    said = [words(shape) for shape in profile]
+    return said[0] if len(set(said)) == 1 else ":".join(said)

@@ -1,0 +1,284 @@
+"""An engine, deserialised, and how each flavour runs it for the shapes at hand.
+
+TensorRT for RTX compiles its kernels here, for this card, keeps them in a runtime cache, and replays CUDA graphs by
+itself. The other leaves CUDA graphs to us: one is recorded for each combination of shapes, after one plain run of it.
+Both always read and write the same addresses, so that what was recorded stays right.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from starcast.errors import EngineError
+from starcast.runtime.nvidia.driver import RECORDING, Driver
+from starcast.runtime.nvidia.tensorrt.error_log import error_log
+
+RECORDINGS = 2  # tries at a CUDA graph: another thread's work may spoil one
+MOST_SHAPES = 16  # whose contexts and CUDA graphs are kept; the one that was not used for longest goes first
+
+Shapes = tuple[tuple[int, ...], ...]  # of the inputs, in their order
+
+
+@dataclass(frozen=True)
+class Binding:
+    """An input or output of the engine, and the shapes that it was built for."""
+
+    name: str
+    dtype: np.dtype[Any]
+    smallest: tuple[int, ...]
+    largest: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """What the largest takes."""
+        return math.prod(self.largest) * self.dtype.itemsize
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        return len(shape) == len(self.largest) and all(
+            low <= size <= high for low, size, high in zip(self.smallest, shape, self.largest, strict=True)
+        )
+
+
+def deserialised(trt: Any, engine: bytes, driver: Driver, name: str, kernels: bytes | None = None) -> Execution:
+    """An engine, ready to be bound. `kernels`: what `Execution.kernels` gave at an earlier start. Within the driver's
+    context. Raises EngineError."""
+    log = error_log(trt)
+    try:
+        runtime = trt.Runtime(log)
+    except TypeError as error:  # what its bindings make of "nothing", where CUDA does not start
+        raise EngineError(
+            f"{trt.__name__} {trt.__version__} does not start ({_told(log)}): see `starcast doctor`"
+        ) from error
+    held = runtime.deserialize_cuda_engine(engine)
+    if held is None:
+        raise EngineError(f"{name} is refused by {trt.__name__} {trt.__version__} ({_told(log)}): build it again")
+    recording = _SelfRecording if hasattr(trt, "CudaGraphStrategy") else _Recorded
+    execution = recording(trt, log, runtime, held, driver, name)
+    del runtime, held  # an error may be kept, and with it these names: the library would outlive the driver's context
+    try:
+        execution.start(kernels)
+    except BaseException:
+        execution.close()
+        raise
+    return execution
+
+
+class Execution(ABC):
+    """`inputs` and `output` say what it takes and gives; `launch` runs it between the addresses of `bind`."""
+
+    def __init__(self, trt: Any, log: Any, runtime: Any, engine: Any, driver: Driver, name: str) -> None:
+        self._trt = trt
+        self._log = log  # the library holds its address only
+        self._runtime = runtime
+        self._engine = engine
+        self._driver = driver
+        self._name = name
+        self._addresses: dict[str, int] = {}
+        names = [engine.get_tensor_name(number) for number in range(engine.num_io_tensors)]
+        taken = [one for one in names if engine.get_tensor_mode(one) == trt.TensorIOMode.INPUT]
+        self.inputs = tuple(self._input(one) for one in taken)
+        [self._given] = [one for one in names if one not in taken]
+
+    @property
+    def output(self) -> Binding:
+        """Its largest shape is that of the largest inputs; nobody asks for its smallest."""
+        largest = self.output_shape(tuple(one.largest for one in self.inputs))
+        return Binding(self._given, np.dtype(self._kind(self._given)), largest, largest)
+
+    @abstractmethod
+    def start(self, kernels: bytes | None) -> None:
+        """Take what it needs on the card. To be called once, before all else; `close` follows where it fails."""
+
+    def bind(self, addresses: dict[str, int]) -> None:
+        """Where every input and the output is on the card, from now on. To be called once, before `launch`."""
+        self._addresses = addresses
+
+    def output_shape(self, shapes: Shapes) -> tuple[int, ...]:
+        """What comes out for inputs of these shapes, which fit."""
+        return tuple(self._context(shapes).get_tensor_shape(self._given))
+
+    @abstractmethod
+    def launch(self, shapes: Shapes, stream: int) -> None:
+        """Run it in a stream. Raises EngineError."""
+
+    def kernels(self) -> bytes | None:
+        """What it compiled for this card, to be kept for the next start; None where there is nothing to keep."""
+        return None
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free what it holds, while the driver's context is there and nothing runs any more."""
+
+    @abstractmethod
+    def _context(self, shapes: Shapes) -> Any:
+        """An execution context that is set to these shapes."""
+
+    def _input(self, name: str) -> Binding:
+        smallest, _, largest = self._engine.get_tensor_profile_shape(name, 0)
+        return Binding(name, np.dtype(self._kind(name)), tuple(smallest), tuple(largest))
+
+    def _kind(self, name: str) -> Any:
+        return self._trt.nptype(self._engine.get_tensor_dtype(name))
+
+    def _made(self, *settings: Any) -> Any:
+        context = self._engine.create_execution_context(*settings)
+        if context is None:
+            raise self._failed("made no execution context", "end other programs that use the card, or build it again")
+        # engines are built with the names of their layers, and telling them to a profiler takes time at each launch
+        context.nvtx_verbosity = self._trt.ProfilingVerbosity.NONE
+        return context
+
+    def _set(self, context: Any, shapes: Shapes) -> None:
+        for one, shape in zip(self.inputs, shapes, strict=True):
+            if not context.set_input_shape(one.name, shape):
+                raise self._failed(f"takes no {one.name} of shape {list(shape)}", "build it again for that shape")
+
+    def _point(self, context: Any) -> None:
+        for name, address in self._addresses.items():
+            if not context.set_tensor_address(name, address):
+                raise self._failed(f"takes no address for {name}", "build it again")
+
+    def _run(self, context: Any, stream: int) -> None:
+        if not context.execute_async_v3(stream):
+            raise self._failed("does not run", "try a smaller batch, or another --backend")
+
+    def _failed(self, what: str, then: str) -> EngineError:
+        return EngineError(f"{self._name} {what} in {self._trt.__name__} ({_told(self._log)}): {then}")
+
+
+class _SelfRecording(Execution):
+    """TensorRT for RTX: one context, because each is known to take much of the host's memory."""
+
+    _only: Any = None
+    _cache: Any = None
+    _settings: Any = None
+    _shapes: Shapes | None = None
+
+    def start(self, kernels: bytes | None) -> None:
+        trt = self._trt
+        self._settings = self._engine.create_runtime_config()
+        if all(one.smallest[1:] == one.largest[1:] for one in self.inputs):
+            # few shapes, batches alone: each waits once for kernels of its own, which are then kept for good. As it
+            # comes, they are compiled beside the first runs, and a short one would end before there is anything to keep
+            strategies = trt.DynamicShapesKernelSpecializationStrategy
+            self._settings.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
+        self._cache = self._settings.create_runtime_cache()
+        if kernels is not None:
+            self._cache.deserialize(kernels)  # false for another card or release: then it compiles, and keeps its own
+        self._settings.set_runtime_cache(self._cache)
+        self._settings.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        self._only = self._made(self._settings)
+
+    def bind(self, addresses: dict[str, int]) -> None:
+        super().bind(addresses)
+        self._point(self._only)
+
+    def launch(self, shapes: Shapes, stream: int) -> None:
+        with RECORDING:  # it does so when it thinks fit
+            self._run(self._context(shapes), stream)
+
+    def kernels(self) -> bytes | None:
+        held = self._cache.serialize()
+        return None if held is None else bytes(held)
+
+    def close(self) -> None:
+        # in this order: each needs the one after it
+        self._only = self._cache = self._settings = self._engine = self._runtime = None
+
+    def _context(self, shapes: Shapes) -> Any:
+        if shapes != self._shapes:
+            self._shapes = None  # of two inputs, one may be set when the other is refused
+            self._set(self._only, shapes)
+            self._shapes = shapes
+        return self._only
+
+
+@dataclass
+class _Plan:
+    """A context that keeps its shapes, and the CUDA graph that was recorded of it. `recordings`: how often that may
+    still be tried; None before the first run, which is a plain one."""
+
+    context: Any
+    recordings: int | None = None
+    graph: int | None = None
+
+
+class _Recorded(Execution):
+    """TensorRT: a context for every combination of shapes, because a CUDA graph is right only as long as nothing is
+    changed in the context that it was recorded of. They share their scratch memory: one runs at a time."""
+
+    def __init__(self, trt: Any, log: Any, runtime: Any, engine: Any, driver: Driver, name: str) -> None:
+        super().__init__(trt, log, runtime, engine, driver, name)
+        self._scratch = self._scratch_bytes = 0
+        self._plans: OrderedDict[Shapes, _Plan] = OrderedDict()
+
+    def start(self, kernels: bytes | None) -> None:
+        size = int(self._engine.device_memory_size_v2)
+        if size:
+            self._scratch, self._scratch_bytes = self._driver.allocate(size), size
+
+    def launch(self, shapes: Shapes, stream: int) -> None:
+        plan = self._plan(shapes)
+        if plan.recordings is None:
+            self._point(plan.context)
+            self._run(plan.context, stream)
+            plan.recordings = RECORDINGS if self._driver.captures else 0
+            return
+        if plan.graph is None and plan.recordings:
+            plan.recordings -= 1
+            plan.graph = self._recorded(plan.context, stream)
+        if plan.graph is None:
+            self._run(plan.context, stream)
+        else:
+            self._driver.launch(plan.graph, stream)
+
+    def close(self) -> None:
+        while self._plans:
+            self._forget()
+        self._engine = self._runtime = None
+        if self._scratch:
+            self._driver.free(self._scratch)
+            self._scratch = 0
+
+    def _context(self, shapes: Shapes) -> Any:
+        return self._plan(shapes).context
+
+    def _plan(self, shapes: Shapes) -> _Plan:
+        plan = self._plans.get(shapes)
+        if plan is None:
+            if len(self._plans) >= MOST_SHAPES:
+                self._forget()
+            context = self._made(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+            if self._scratch:
+                context.set_device_memory(self._scratch, self._scratch_bytes)
+            self._set(context, shapes)
+            plan = self._plans[shapes] = _Plan(context)
+        self._plans.move_to_end(shapes)
+        return plan
+
+    def _forget(self) -> None:
+        _, plan = self._plans.popitem(last=False)
+        if plan.graph is not None:
+            self._driver.end_graph(plan.graph)
+
+    def _recorded(self, context: Any, stream: int) -> int | None:
+        """A CUDA graph of one run; None where the engine does something that cannot be recorded."""
+        try:
+            return self._driver.recorded(stream, lambda: self._run(context, stream))
+        except EngineError:
+            self._log.said = []  # it is no failure: the run that follows is a plain one
+            return None
+
+
+def _told(log: Any, most: int = 240) -> str:
+    """The first of the last errors: those behind it only follow from it."""
+    said = [line for line in log.said if "catchCudaError" not in line] or log.said or ["no reason was given"]
+    log.said = []
+    text = " ".join(str(said[0]).split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,0 +1,96 @@
+"""The way of one part of a batch: page-locked memory, the card, the engine, and back."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.runtime.nvidia.arrays import View
+from starcast.runtime.nvidia.driver import Driver
+from starcast.runtime.nvidia.tensorrt.execution import Binding
+from starcast.runtime.nvidia.tensorrt.parts import Part, size_of
+
+
+class Lane:
+    """Memory for one part on both sides, the stream that copies it, and marks that say how far it is.
+
+    `bound` is where the engine reads and writes, in the stream `compute`. A lane whose own memory that is, and whose
+    own stream, copies nothing on the card and waits for nobody: one part after another, at the least delay.
+    """
+
+    def __init__(
+        self, driver: Driver, bindings: tuple[Binding, ...], bound: dict[str, int], compute: int,
+        stream: int, device: dict[str, int], owned: ExitStack,
+    ) -> None:  # fmt: skip
+        self._driver = driver
+        self._output = bindings[-1]
+        self._bound = bound
+        self._compute = compute
+        self._stream = stream
+        self._device = device
+        self._host: dict[str, NDArray[np.uint8]] = {}
+        for one in bindings:
+            buffer = self._host[one.name] = driver.pinned(one.nbytes)
+            owned.callback(driver.free_pinned, buffer)
+        self._filled, self._done, self._emptied = (driver.event() for _ in range(3))
+        for mark in (self._filled, self._done, self._emptied):
+            owned.callback(driver.end_event, mark)
+        self._busy = False  # a copy out of this lane's page-locked memory may be on its way
+        self._place: tuple[slice, tuple[int, ...]] | None = None  # of the part that is in this lane, in the result
+
+    def load(self, part: Part) -> None:
+        """Bring a part to where the engine reads it."""
+        if self._busy:
+            self._driver.until(self._filled)
+        for name, value in part.items():
+            if not isinstance(value, View):
+                waiting = self._host[name][: size_of(value.shape, value.dtype)]
+                np.copyto(waiting.view(value.dtype).reshape(value.shape), value)
+                self._driver.to_device(self._device[name], waiting, self._stream)
+        self._driver.record(self._filled, self._stream)
+        self._busy = True
+        if self._stream != self._compute:
+            self._driver.wait(self._compute, self._filled)
+        for name, value in part.items():
+            source = value.address if isinstance(value, View) else self._device[name]
+            self._copy(self._bound[name], source, size_of(value.shape, value.dtype))
+
+    def hand_on(self, place: slice, shape: tuple[int, ...]) -> None:
+        """Take what the engine wrote: its place in the result, and its shape."""
+        self._place = place, shape
+        self._copy(self._device[self._output.name], self._bound[self._output.name], self._size(shape))
+        if self._stream != self._compute:
+            self._driver.record(self._done, self._compute)
+
+    def unload(self) -> None:
+        """Bring it to the host: later than the next part is on its way in, as a stream does one after the other."""
+        if self._place is None:
+            return
+        if self._stream != self._compute:
+            self._driver.wait(self._stream, self._done)
+        size = self._size(self._place[1])
+        self._driver.to_host(self._host[self._output.name][:size], self._device[self._output.name], self._stream)
+        self._driver.record(self._emptied, self._stream)
+
+    def collect(self, result: NDArray[Any]) -> None:
+        """Wait until it is there, and put it into its place."""
+        if self._place is None:
+            return
+        self._driver.until(self._emptied)
+        place, shape = self._place
+        np.copyto(result[place], self._host[self._output.name][: self._size(shape)].view(result.dtype).reshape(shape))
+        self._place = None
+
+    def forget(self) -> None:
+        """Nothing is on its way any more."""
+        self._busy, self._place = False, None
+
+    def _copy(self, target: int, source: int, size: int) -> None:
+        if target != source:
+            self._driver.on_device(target, source, size, self._compute)
+
+    def _size(self, shape: tuple[int, ...]) -> int:
+        return size_of(shape, self._output.dtype)

@@ -1,0 +1,143 @@
+"""What `build` is to make of a bundle: an order for each graph and each generation of cards."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import msgspec
+
+from starcast.errors import OptionError, VariantMissingError
+from starcast.runtime.bundle import Bundle, Source, Variant
+from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
+from starcast.runtime.nvidia.tensorrt.flavours import Flavour
+from starcast.runtime.nvidia.tensorrt.profiles import Profile, Range, batch_range, own_size, profile, size_range
+from starcast.runtime.nvidia.tensorrt.targets import Targets
+
+PLUGIN = "-plugin"  # behind the form of graphs whose norms are nodes for starcast's kernel
+STYLES = Range(1, 1, 8)  # at a time, whatever the batch of pictures: styles are made once, mostly one by one
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """An engine to be made. `role` is the graph's name in its bundle, `digest` stands for it and its weights; `gpu` and
+    `driver` are those that kernels are timed on, None ahead of time; `plugin` stands for the kernel inside, if any."""
+
+    bundle: Path
+    role: str
+    graph: Path
+    digest: str
+    weight: int  # bytes of the graph: about how long it takes
+    precision: str
+    inputs: dict[str, Profile]
+    flavour: Flavour
+    version: str
+    target: str
+    gpu: str | None = None
+    driver: str | None = None
+    plugin: str | None = None
+
+    @cached_property
+    def key(self) -> str:
+        """Stands for everything that decides what the engine is and where it runs: 64 hexadecimal digits."""
+        facts = {
+            "layout": 1,  # of engines: to be raised when the same order no longer makes the same engine
+            "graph": self.digest, "precision": self.precision, "inputs": self.inputs,
+            "flavour": self.flavour.name, "version": self.version, "target": self.target,
+            "gpu": self.gpu, "driver": self.driver, "plugin": self.plugin,
+        }  # fmt: skip
+        return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """For messages: `generator/taps16-fused-fp16.onnx for sm89`."""
+        return f"{self.role} for {self.target}"
+
+
+def orders_of(bundle: Bundle, options: BuildOptions, targets: Targets) -> tuple[Order, ...]:
+    """The translation and the makers of styles, target by target. Raises OptionError, VariantMissingError, and
+    BundleError where a file has changed."""
+    source = bundle.manifest.source
+    if source is None:
+        raise VariantMissingError(f"{bundle.path} translates no pictures: `starcast build` is for bundles that do")
+    variant = variant_for(bundle, options, targets.flavour)
+    version = targets.flavour.version()
+    gpu = targets.gpu
+    orders = []
+    for role, precision, inputs in _graphs(bundle, source, variant, options):
+        graph, digest = bundle.graph(role)
+        plugged = variant.form.endswith(PLUGIN) and role == variant.file
+        orders.append(Order(
+            bundle=bundle.path, role=role, graph=graph, digest=digest, weight=bundle.graph_bytes(role),
+            precision=precision, inputs=inputs, flavour=targets.flavour, version=version, target="",
+            gpu=gpu.name if gpu else None, driver=gpu.driver if gpu else None,
+            plugin=kernel_digest() if plugged else None,
+        ))  # fmt: skip
+    return tuple(replace(order, target=target) for target in targets.generations for order in orders)
+
+
+def variant_for(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Variant:
+    """The first of the precision, and of the form if one was named, that was made for the flavour. Raises
+    VariantMissingError."""
+    made = [one for one in bundle.manifest.variants if flavour.name in one.backends and one.condition == "style"]
+    found = [one for one in made if one.precision == options.precision and options.form in (None, one.form)]
+    if found:
+        return found[0]
+    has = ", ".join(f"{one.form} in {one.precision}" for one in made) or "none at all"
+    line = f"starcast export CHECKPOINT -o {bundle.path} --for tensorrt --precision {options.precision}"
+    wanted = options.precision if options.form is None else f"{options.form} in {options.precision}"
+    raise VariantMissingError(
+        f"{bundle.path} has no graph for {flavour.title} in {wanted} (it has {has}): make one with `{line}`"
+    )
+
+
+def kernel_digest() -> str:
+    """Stands for the kernel that goes into an engine: the sources that it is compiled from, and the compiler."""
+    kernels = importlib.util.find_spec("starcast.kernels")
+    folders = kernels.submodule_search_locations if kernels is not None else None
+    sources = [file for folder in folders or () for file in sorted(Path(folder).glob("*.py"))]
+    digest = hashlib.sha256()
+    for source in (*sources, Path(__file__).with_name("plugin.py")):
+        digest.update(source.read_bytes())
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # then the build says so
+        digest.update(importlib.metadata.version("triton").encode())
+    return digest.hexdigest()
+
+
+def _graphs(
+    bundle: Bundle, source: Source, variant: Variant, options: BuildOptions
+) -> Iterator[tuple[str, str, dict[str, Profile]]]:
+    """Name, precision and inputs of every graph."""
+    batch = batch_range(options.batch)
+    size = own_size(source) if options.size is None else size_range(options.size, source)
+    _check_limits(variant, batch, options)
+    condition = bundle.manifest.condition
+    # one style may serve all pictures, so that this dimension is not tied to theirs
+    styles = 1 if variant.one_style else Range(1, batch.usual, batch.largest)
+    yield variant.file, variant.precision, {
+        "image": profile(batch, size.height, size.width, source.channels), "style": profile(styles, condition.size),
+    }  # fmt: skip
+    if condition.latent is not None:
+        yield condition.latent.graph, "fp32", {
+            "latent": profile(STYLES, condition.latent.size), "domain": profile(STYLES),
+        }  # fmt: skip
+    if condition.reference is not None:
+        maker = condition.reference
+        yield maker.graph, "fp32", {
+            "image": profile(STYLES, maker.height, maker.width, source.channels), "domain": profile(STYLES),
+        }  # fmt: skip
+
+
+def _check_limits(variant: Variant, batch: Range, options: BuildOptions) -> None:
+    if variant.max_batch is not None and batch.largest > variant.max_batch:
+        raise OptionError(
+            f"--batch is {options.batch!r}, but {variant.file} takes at most {variant.max_batch} at a time: give that"
+        )
+    if variant.sizes is not None and options.size is not None:
+        raise OptionError(f"--size is {options.size!r}, but {variant.file} has a fixed size: leave it out")

@@ -1,0 +1,154 @@
+"""starcast::AdainLeakyRelu for TensorRT proper: the Triton kernel of `starcast.kernels`, carried by the engine as PTX.
+
+    y = AdainLeakyRelu(x, scale, shift; epsilon, slope)
+
+x [N, C, H, W] in float32, float16 or bfloat16, which y is too; scale and shift float32, [N or 1, C] or [C]. Ahead of
+time: Python and Triton are needed where an engine is built, neither where it runs. TensorRT gives a kernel pointers to
+the inputs, then whole numbers, then pointers to the outputs, and nothing else: so attributes are compiled in, and there
+is one kernel a node (`tiling_for(…, whole=True)`), without memory between two. No card has run it yet.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import Any
+
+import numpy as np
+
+from starcast.errors import EngineError, MissingExtraError
+from starcast.kernels.ptx import Kernel, compile_normalise, ptx_version
+from starcast.kernels.tiling import Tiling, tiling_for
+from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
+
+NAMESPACE, NAME = "starcast", "AdainLeakyRelu"
+
+# by TensorRT's name: its word for the type, Triton's, bytes, and its layout that is channels last, without gaps where C
+# is a multiple of the number
+KINDS = {
+    "FLOAT": ("FP32", "fp32", 4, "HWC", 1), "HALF": ("FP16", "fp16", 2, "HWC8", 8),
+    "BF16": ("BF16", "bf16", 2, "HWC8", 8),
+}  # fmt: skip
+ENOUGH = 66  # programs: half as many as an H100 has multiprocessors
+VECTOR = 16  # a size that divides by it is read in vectors
+
+
+def register(module: Any) -> None:
+    """Tell TensorRT (`tensorrt`, imported) of the plugin; once is enough, more does no harm.
+
+    Raises EngineError where this TensorRT takes no plugins in PTX or there is no card to compile for, and
+    MissingExtraError without Triton.
+    """
+    if importlib.util.find_spec("triton") is None:
+        raise MissingExtraError(
+            "a graph with plugins is built with Triton, which is not installed: pip install 'starcast[tensorrt]'"
+        )
+    gpu = current_gpu()
+    if gpu is None:
+        raise EngineError(f"plugins are compiled for the card that is here ({why_no_gpu()}): build on its machine")
+    major, minor = gpu.compute_capability
+    try:
+        ptx_version(10 * major + minor)  # asked before TensorRT asks for the kernel, where an error would be lost
+    except ValueError as error:
+        raise EngineError(
+            f"this starcast compiles no kernel for {gpu.name} ({error}): "
+            "give another --form, one whose name does not end in -plugin"
+        ) from error
+    try:
+        plugins = importlib.import_module(f"{module.__name__}.plugin")
+    except ImportError as error:
+        raise EngineError(f"{module.__name__} {module.__version__} has no plugins in Python ({error})") from error
+    if not hasattr(plugins, "aot_impl"):
+        raise EngineError(f"{module.__name__} {module.__version__} takes no plugins in PTX: use 10.12 or later")
+    if not hasattr(plugins.op, NAMESPACE) or not hasattr(getattr(plugins.op, NAMESPACE), NAME):
+        _register(plugins, gpu.compute_capability)
+
+
+def _register(plugins: Any, compute_capability: tuple[int, int]) -> None:
+    """TensorRT reads the parameters' names, and their annotations: its own classes, not the names of them."""
+    identity, desc = f"{NAMESPACE}::{NAME}", plugins.TensorDesc
+    # not `float`: for one, 10.x makes a number of an array of one, which NumPy has come to refuse
+    one = np.ndarray[Any, np.dtype[np.float32]]
+    attributes = {"epsilon": one, "slope": one}
+    inputs = {"x": desc, "scale": desc, "shift": desc}
+
+    def describe(x: Any, scale: Any, shift: Any, epsilon: Any, slope: Any) -> Any:
+        return x.like()
+
+    def layouts(x: Any, scale: Any, shift: Any, outputs: Any) -> Any:
+        word, _, _, _, _ = KINDS[x.dtype.name]
+        return [
+            plugins.AutoTuneCombination(f"{word}, FP32, FP32, {word}", f"{layout}, LINEAR, LINEAR, {layout}")
+            for layout in formats(x.dtype.name, x.shape)
+        ]
+
+    def implement(x: Any, scale: Any, shift: Any, epsilon: Any, slope: Any, outputs: Any, tactic: Any) -> Any:
+        kernel, tiling = _kernel(x, float(epsilon[0]), float(slope[0]), compute_capability)
+        samples, channels, height, width = x.shape_expr
+        launch = plugins.KernelLaunchParams()
+        launch.grid_x = plugins.cdiv(channels, tiling.channels)
+        launch.grid_z = samples
+        launch.block_x = kernel.threads
+        launch.shared_mem = kernel.shared_bytes
+        numbers = plugins.SymIntExprs(3)  # behind the inputs: rows, C, HW
+        numbers[0] = scale.shape_expr[0] if scale.ndim == 2 else plugins.SymInt32(1)
+        numbers[1] = channels
+        numbers[2] = height * width
+        return kernel.name, kernel.ptx, launch, numbers
+
+    describe.__annotations__ = {**inputs, **attributes, "return": desc}
+    layouts.__annotations__ = {
+        **inputs,
+        "outputs": tuple[plugins.TensorDesc],
+        "return": list[plugins.AutoTuneCombination],
+    }
+    implement.__annotations__ = {
+        **inputs, **attributes, "outputs": tuple[plugins.TensorDesc], "tactic": int,
+        "return": tuple[str, str, plugins.KernelLaunchParams, plugins.SymIntExprs],
+    }  # fmt: skip
+    plugins.register(identity)(describe)
+    plugins.autotune(identity)(layouts)
+    plugins.aot_impl(identity)(implement)
+
+
+def formats(kind: str, shape: Any) -> tuple[str, ...]:
+    """TensorRT's layouts that the kernel reads: linear, and channels last where TensorRT would not pad the channels,
+    and enough programs come of it, which have many channels each: it would be timed, and chosen for a batch at which
+    it happens to be no slower."""
+    _, _, item_bytes, last, multiple = KINDS[kind]
+    if shape[1] % multiple:
+        return ("LINEAR",)
+    tiling = _tiling(shape, item_bytes, channels_last=True)
+    groups, _, samples = tiling.grid(_usual(shape)[0], shape[1])
+    return ("LINEAR", last) if tiling.held or groups * samples >= ENOUGH else ("LINEAR",)
+
+
+def _kernel(x: Any, epsilon: float, slope: float, compute_capability: tuple[int, int]) -> tuple[Kernel, Tiling]:
+    _, kind, item_bytes, _, _ = KINDS[x.dtype.name]
+    last = x.format.name != "LINEAR"
+    tiling = _tiling(x.shape, item_bytes, channels_last=last)
+    aligned = {"C": x.shape[1] % VECTOR == 0, "HW": _always_divides(x.shape)}
+    kernel = compile_normalise(
+        compute_capability, tiling, kind=kind, channels_last=last, epsilon=epsilon, slope=slope,
+        aligned=[name for name, does in aligned.items() if does],
+    )  # fmt: skip
+    return kernel, tiling
+
+
+def _usual(shape: Any) -> Any:
+    return shape.opt if shape.is_dynamic else shape
+
+
+def _tiling(shape: Any, item_bytes: int, *, channels_last: bool) -> Tiling:
+    """For the usual batch of the largest planes: a program that holds those has room for any."""
+    samples, channels, *_ = _usual(shape)
+    height, width = (shape.max if shape.is_dynamic else shape)[2:]
+    return tiling_for(
+        samples, channels, height * width, item_bytes=item_bytes, channels_last=channels_last, whole=True
+    )  # fmt: skip
+
+
+def _always_divides(shape: Any) -> bool:
+    """Whether every plane of the profile can be read in vectors: those of a profile of one size that divides."""
+    sizes = {tuple(bound)[2:] for bound in ((shape.min, shape.max) if shape.is_dynamic else (tuple(shape),))}
+    return len(sizes) == 1 and all(height * width % VECTOR == 0 for height, width in sizes)

@@ -1,0 +1,227 @@
+"""Pictures through an engine.
+
+A batch that is larger than the engine takes goes in parts, and while one is calculated, the one behind it is copied in
+and the one before it out. What is on the card already never leaves it: then the translations stay there, too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import EngineError
+from starcast.runtime.engines.base import CardTime, Session
+from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_card, viewed
+from starcast.runtime.nvidia.driver import Driver
+from starcast.runtime.nvidia.memory import Outputs
+from starcast.runtime.nvidia.tensorrt.execution import Binding, Execution, Shapes
+from starcast.runtime.nvidia.tensorrt.kernel_cache import keep_kernels
+from starcast.runtime.nvidia.tensorrt.lane import Lane
+from starcast.runtime.nvidia.tensorrt.parts import Part, cut, shapes_of, size_of
+
+PICTURES = "image"
+
+
+class TensorRTSession(Session):
+    """One engine, with memory for the largest batch that it takes.
+
+    `name` and `build` (a command) are for messages, `kernels` is the file that compiled kernels are kept in. Made
+    within the driver's context; takes execution and driver over, and closes both.
+    """
+
+    def __init__(self, name: str, build: str, execution: Execution, driver: Driver, kernels: Path | None) -> None:
+        self._name = name
+        self._build = build
+        self._driver = driver
+        self._kernels = kernels
+        self._execution: Execution | None = execution
+        self._inputs = execution.inputs
+        self._output = execution.output
+        self._known: set[Shapes] = set()  # whose kernels have been kept
+        self._outputs = Outputs(driver)
+        with ExitStack() as owned:
+            self._compute = driver.stream()
+            owned.callback(driver.end_stream, self._compute)
+            self._bound = self._memory(owned)
+            self._direct = self._lane(self._compute, self._bound, owned)
+            execution.bind(self._bound)
+            self._owned = owned.pop_all()
+        self._pair: tuple[Lane, Lane] | None = None
+
+    def run(self, feeds: Mapping[str, Any]) -> Any:
+        """The output for the inputs, which may be numpy's or on the card; it is on the card if one of them is."""
+        execution = self._opened()
+        with self._driver.active(), ExitStack() as held:
+            arrays = {one.name: self._taken(one, feeds[one.name], held) for one in self._inputs}
+            parts, shapes = self._parts(arrays)
+            rows = max(value.shape[0] for value in arrays.values())
+            whole = (rows, *execution.output_shape(shapes[0])[1:])
+            to = self._on_card if any(isinstance(value, View) for value in arrays.values()) else self._on_host
+            try:
+                result = to(execution, parts, shapes, whole)
+            except BaseException:
+                self._abandon()
+                raise
+            if not self._known.issuperset(shapes):
+                self._known.update(shapes)
+                self._keep(execution)
+            return result
+
+    def card_time(self, feeds: Mapping[str, Any]) -> CardTime:
+        execution = self._opened()
+        with self._driver.active(), ExitStack() as held:
+            arrays = {one.name: self._taken(one, feeds[one.name], held) for one in self._inputs}
+            parts, shapes = self._parts(arrays)
+            begun, ended = (self._driver.event(timed=True) for _ in range(2))
+            for mark in (begun, ended):
+                held.callback(self._driver.end_event, mark)
+            try:
+                times = [self._timed(execution, *each, begun, ended) for each in zip(parts, shapes, strict=True)]
+            except BaseException:
+                self._abandon()
+                raise
+        return CardTime(sum(one.compute for one in times), sum(one.enqueue for one in times))
+
+    def why_not(self, height: int, width: int) -> str | None:
+        pictures = next((one for one in self._inputs if one.name == PICTURES), None)
+        if pictures is None or pictures.fits((pictures.smallest[0], height, width, *pictures.smallest[3:])):
+            return None
+        (_, low, left, *_), (_, high, right, *_) = pictures.smallest, pictures.largest
+        built = f"{left}x{low}" if (low, left) == (high, right) else f"{left}x{low} to {right}x{high}"
+        return f"{self._name} was built for pictures of {built}: `{self._build} --size {width}x{height}` builds another"
+
+    def close(self) -> None:
+        if self._execution is None:
+            return
+        execution, self._execution = self._execution, None
+        with ExitStack() as all_of_it:  # the last first, each though the one before it fails
+            all_of_it.callback(self._outputs.close)
+            all_of_it.enter_context(self._driver.active())
+            all_of_it.callback(self._owned.close)
+            all_of_it.callback(execution.close)
+            with suppress(EngineError):  # after an error on the card that lasts, which has been told
+                self._driver.synchronise()
+                self._keep(execution)
+
+    def _opened(self) -> Execution:
+        if self._execution is None:
+            raise EngineError(f"{self._name} has been closed: open it again")
+        return self._execution
+
+    def _parts(self, arrays: Mapping[str, NDArray[Any] | View]) -> tuple[list[Part], list[Shapes]]:
+        """The batch as the engine takes it. Raises EngineError where it does not."""
+        parts = cut(arrays, self._inputs)
+        shapes = [shapes_of(part, self._inputs) for part in parts]
+        for shape in shapes:
+            self._check(shape)
+        return parts, shapes
+
+    def _timed(self, execution: Execution, part: Part, shapes: Shapes, begun: int, ended: int) -> CardTime:
+        self._direct.load(part)
+        self._driver.record(begun, self._compute)
+        start = time.perf_counter()
+        execution.launch(shapes, self._compute)
+        enqueue = (time.perf_counter() - start) * 1000
+        self._driver.record(ended, self._compute)
+        self._driver.synchronise(self._compute)
+        self._direct.forget()
+        return CardTime(self._driver.between_ms(begun, ended), enqueue)
+
+    def _on_host(self, execution: Execution, parts: list[Part], shapes: list[Shapes], whole: tuple[int, ...]) -> Any:
+        result: NDArray[Any] = np.empty(whole, self._output.dtype)
+        lanes = (self._direct,) if len(parts) == 1 else self._lanes()
+        start = 0
+        for number, (part, shape) in enumerate(zip(parts, shapes, strict=True)):
+            lane = lanes[number % len(lanes)]
+            lane.collect(result)
+            lane.load(part)
+            execution.launch(shape, self._compute)
+            made = execution.output_shape(shape)
+            lane.hand_on(slice(start, start + made[0]), made)
+            start += made[0]
+            if number:
+                lanes[(number - 1) % len(lanes)].unload()
+        lane.unload()
+        for lane in lanes:
+            lane.collect(result)
+            lane.forget()
+        return result
+
+    def _on_card(self, execution: Execution, parts: list[Part], shapes: list[Shapes], whole: tuple[int, ...]) -> Any:
+        lent = self._outputs.take(whole, self._output.dtype)
+        try:
+            address = lent.view.address
+            for part, shape in zip(parts, shapes, strict=True):
+                self._direct.load(part)
+                execution.launch(shape, self._compute)
+                size = size_of(execution.output_shape(shape), self._output.dtype)
+                self._driver.on_device(address, self._bound[self._output.name], size, self._compute)
+                address += size
+            self._driver.synchronise(self._compute)
+        except BaseException:
+            lent.release()
+            raise
+        self._direct.forget()
+        return DeviceArray(lent.view, lent.release)
+
+    def _taken(self, one: Binding, value: Any, held: ExitStack) -> NDArray[Any] | View:
+        """An input where it is. Raises TypeError for numbers of another kind."""
+        on_card = is_on_card(value)
+        array = held.enter_context(viewed(value, self._compute, self._driver)) if on_card else np.asarray(value)
+        if array.dtype != one.dtype:
+            raise TypeError(f"{one.name} is {one.dtype}, not {array.dtype}")
+        return array
+
+    def _check(self, shapes: Shapes) -> None:
+        """Raises EngineError where the engine was not built for a part's shapes."""
+        for one, shape in zip(self._inputs, shapes, strict=True):
+            if one.fits(shape):
+                continue
+            if one.name == PICTURES and len(shape) == 4:
+                reason = self.why_not(*shape[1:3])
+                if reason is not None:
+                    raise EngineError(reason)
+            raise EngineError(
+                f"{self._name} was built for {one.name} of shapes {list(one.smallest)} to {list(one.largest)}, not "
+                f"{list(shape)}: `{self._build} --batch {shape[0]}` builds another"
+            )
+
+    def _abandon(self) -> None:
+        """After an error nothing may be on its way any more: the next run begins anew."""
+        with suppress(EngineError):  # the first error is the one to be told
+            self._driver.synchronise()
+        for lane in (self._direct, *(self._pair or ())):
+            lane.forget()
+
+    def _keep(self, execution: Execution) -> None:
+        if self._kernels is not None:
+            keep_kernels(self._kernels, execution.kernels())
+
+    def _lanes(self) -> tuple[Lane, Lane]:
+        """Two with a stream of their own, made when a batch first has several parts."""
+        if self._pair is None:
+            with ExitStack() as owned:
+                copies = self._driver.stream()
+                owned.callback(self._driver.end_stream, copies)
+                pair = [self._lane(copies, self._memory(owned), owned) for _ in range(2)]
+                self._owned.push(owned.pop_all())
+            self._pair = pair[0], pair[1]
+        return self._pair
+
+    def _lane(self, stream: int, device: dict[str, int], owned: ExitStack) -> Lane:
+        bindings = (*self._inputs, self._output)
+        return Lane(self._driver, bindings, self._bound, self._compute, stream, device, owned)
+
+    def _memory(self, owned: ExitStack) -> dict[str, int]:
+        """On the card, for the largest of everything."""
+        addresses = {}
+        for one in (*self._inputs, self._output):
+            address = addresses[one.name] = self._driver.allocate(one.nbytes)
+            owned.callback(self._driver.free, address)
+        return addresses

@@ -1,0 +1,84 @@
+"""Which TensorRT builds, and for which cards: settled before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starcast.errors import MissingExtraError, OptionError
+from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour, too_old_for
+
+
+@dataclass(frozen=True)
+class Targets:
+    """`generations` each get an engine of their own: a program for several is as weak as the weakest of them, and any
+    Turing among them sets the code of all. `gpu` is the card that kernels are timed on, for what is not built ahead of
+    time."""
+
+    flavour: Flavour
+    generations: tuple[str, ...]
+    gpu: Gpu | None
+
+
+def targets_of(options: BuildOptions, gpu: Gpu | None, why_no_gpu: Callable[[], str | None]) -> Targets:
+    """What the options ask for on a machine with this card. Raises MissingExtraError, OptionError."""
+    flavour = _flavour(options, gpu)
+    generations = _generations(options, flavour, gpu, why_no_gpu)
+    for generation in generations:
+        reason = too_old_for(options.precision, generation)
+        if reason is not None:
+            raise OptionError(
+                f"--precision is {options.precision}, but {reason}: "
+                f"{'leave it out of --gpu, or ' if options.gpu else ''}give --precision fp16"
+            )
+    return Targets(flavour, generations, None if flavour.ahead_of_time else gpu)
+
+
+def _flavour(options: BuildOptions, gpu: Gpu | None) -> Flavour:
+    if options.engine is not None:
+        asked = [FLAVOURS[options.engine]]
+    elif options.gpu:
+        asked = [flavour for flavour in FLAVOURS.values() if flavour.ahead_of_time]
+    else:
+        # without a card, what needs none comes first
+        asked = sorted(FLAVOURS.values(), key=lambda flavour: flavour.ahead_of_time != (gpu is None))
+    if options.gpu and not asked[0].ahead_of_time:
+        raise OptionError(
+            f"--gpu is for TensorRT for RTX: {asked[0].title} builds for the card that is here only; leave --gpu out, "
+            "or give --engine tensorrt-rtx"
+        )
+    reasons = {flavour.name: flavour.absent() for flavour in asked}
+    for flavour in asked:
+        if reasons[flavour.name] is None:
+            return flavour
+    if len(asked) == 1:
+        raise MissingExtraError(f"{asked[0].name} cannot be used ({reasons[asked[0].name]}): {asked[0].install}")
+    said = ", ".join(f"{name}: {reason}" for name, reason in reasons.items())
+    raise MissingExtraError(
+        f"no TensorRT can be used ({said}): {FLAVOURS['tensorrt-rtx'].install} for GeForce and RTX cards, "
+        f"{FLAVOURS['tensorrt'].install} for those of data centres"
+    )
+
+
+def _generations(
+    options: BuildOptions, flavour: Flavour, gpu: Gpu | None, why_no_gpu: Callable[[], str | None]
+) -> tuple[str, ...]:
+    known = ", ".join(flavour.targets)
+    for name in options.gpu:
+        if name not in flavour.targets:
+            raise OptionError(f"--gpu is {name!r}, which {flavour.title} does not build for: give some of {known}")
+    if options.gpu:
+        return tuple(dict.fromkeys(options.gpu))
+    if gpu is None:
+        then = f"name generations, as in --gpu {flavour.targets[2]},{flavour.targets[3]}" if known else (
+            "build where it is, or for named generations with --engine tensorrt-rtx --gpu"
+        )  # fmt: skip
+        raise OptionError(f"there is no NVIDIA card here to build for ({why_no_gpu()}): {then}")
+    if flavour.ahead_of_time and gpu.sm not in flavour.targets:
+        raise OptionError(
+            f"{flavour.title} builds for {known}, not for the card that is here ({gpu.name}, {gpu.sm}): "
+            "give --engine tensorrt, or --gpu for another machine's card"
+        )
+    return (gpu.sm,)

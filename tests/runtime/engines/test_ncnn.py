@@ -1,0 +1,176 @@
+"""ncnn's backend on a graph of four layers: translation = image + gamma_beta, a number a channel."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from starcast.errors import EngineError, MissingExtraError
+from starcast.runtime.engines.base import EngineOptions, GraphFile
+from starcast.runtime.engines.choose import BACKENDS
+
+PARAM = """7767517
+4 4
+Input image 0 1 image
+Input gamma_beta 0 1 gamma_beta 0=3
+Reshape column 1 1 gamma_beta column 0=1 1=1 2=3
+BinaryOp translation 2 1 image column translation 0=0
+"""
+WITH_WEIGHTS = """7767517
+3 3
+Input image 0 1 image
+Input gamma_beta 0 1 gamma_beta 0=3
+Convolution translation 1 1 image translation 0=3 1=1 5=0 6=9
+"""
+
+
+@pytest.fixture(params=["ncnn", "ncnn-vulkan"])
+def backend(request):
+    reason = BACKENDS[request.param].absent()
+    if reason is not None:
+        pytest.skip(f"{request.param} is {reason}")
+    return BACKENDS[request.param]
+
+
+def written(folder: Path, param: str = PARAM, weights: bytes = b"") -> Path:
+    (folder / "graph.param").write_text(param)
+    (folder / "graph.bin").write_bytes(weights)
+    return folder / "graph.param"
+
+
+def levels(*rows: int) -> np.ndarray:
+    """Pictures of 2x4 pixels, each grey as told."""
+    return np.array(rows, np.uint8)[:, None, None, None].repeat(2, 1).repeat(4, 2).repeat(3, 3)
+
+
+def test_pictures_are_rounded_half_to_even_and_clipped(backend, tmp_path):
+    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    shifts = np.array([[0.5, -10.0, 250.25]], np.float32)
+    got = session.run({"image": levels(0, 1, 2, 9), "gamma_beta": shifts})
+    assert got.dtype == np.uint8
+    assert got.shape == (4, 2, 4, 3)
+    assert got[:, 0, 0].tolist() == [[0, 0, 250], [2, 0, 251], [2, 0, 252], [10, 0, 255]]
+    assert (got == got[:, :1, :1]).all()
+
+
+def test_each_picture_gets_its_own_style_or_all_the_same(backend, tmp_path):
+    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    own = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    assert session.run({"image": levels(10, 20), "gamma_beta": own})[:, 0, 0].tolist() == [[11, 12, 13], [24, 25, 26]]
+    got = session.run({"image": levels(10, 20), "gamma_beta": own[:1]})
+    assert got[:, 0, 0].tolist() == [[11, 12, 13], [21, 22, 23]]
+
+
+def test_any_size_of_any_layout_runs(backend, tmp_path):
+    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    noise = np.random.RandomState(0).randint(0, 200, (2, 6, 14, 3)).astype(np.uint8)
+    shifts = np.array([[7, 8, 9]], np.float32)
+    for images in (noise, noise[:, ::2, ::2], noise.transpose(0, 2, 1, 3), noise[:, :, ::-1]):
+        got = session.run({"image": images, "gamma_beta": shifts})
+        np.testing.assert_array_equal(got, images + np.array([7, 8, 9], np.uint8))
+
+
+def test_an_output_is_the_callers_own(backend, tmp_path):
+    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    feeds = {"image": levels(10), "gamma_beta": np.ones((1, 3), np.float32)}
+    first, unrounded = session.run(feeds), session.unrounded(feeds)
+    session.run({**feeds, "image": levels(90)})
+    assert (first == 11).all()
+    assert (unrounded == 11).all()
+    first[:] = 0
+    assert (session.run(feeds) == 11).all()
+    session.close()
+
+
+def test_what_is_before_the_rounding_can_be_had(backend, tmp_path):
+    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    got = session.unrounded({"image": levels(250), "gamma_beta": np.array([[0.25, 10, -300]], np.float32)})
+    assert got.shape == (1, 3, 2, 4)
+    assert got[0, :, 0, 0].tolist() == [250.25, 260, -50]
+
+
+def test_the_graphs_that_make_styles_run_beside_it(backend, tiny_bundle, tiny_model):
+    latent = np.arange(4, dtype=np.float32)
+    session = backend.open(GraphFile(tiny_bundle / "mapping.onnx"), EngineOptions(threads=1))
+    [style] = session.run({"latent": latent[None], "domain": np.array([1])})
+    np.testing.assert_allclose(style, tiny_model.latent_style(latent, 1), rtol=1e-6)
+
+
+def test_where_no_engine_makes_styles_a_sentence_says_what_to_install(backend, tiny_bundle, monkeypatch):
+    for name in ("openvino", "onnxruntime"):
+        monkeypatch.setattr(type(BACKENDS[name]), "absent", lambda _: "not installed")
+    with pytest.raises(MissingExtraError, match=r"mapping\.onnx makes styles.*pip install 'starcast\[cpu\]'"):
+        backend.open(GraphFile(tiny_bundle / "mapping.onnx"), EngineOptions(threads=1))
+
+
+@pytest.mark.parametrize(("param", "weights", "file"), [
+    ("", b"", "graph.param"),
+    ("nonsense\n", b"", "graph.param"),
+    (PARAM.replace("7767517", "7767518"), b"", "graph.param"),
+    (PARAM.replace("Reshape", "Rotate"), b"", "graph.param"),
+    (WITH_WEIGHTS, b"", "graph.bin"),
+    (WITH_WEIGHTS, bytes(20), "graph.bin"),
+], ids=["empty", "text", "another format", "unknown layer", "no weights", "cut weights"])  # fmt: skip
+def test_a_file_that_is_no_graph_is_an_engine_error_of_one_sentence(backend, tmp_path, param, weights, file):
+    with pytest.raises(EngineError, match=rf"{file} is refused by ncnn .*export the bundle again") as caught:
+        backend.open(GraphFile(written(tmp_path, param, weights)), EngineOptions(threads=1))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_missing_file_is_an_engine_error(backend, tmp_path):
+    file = written(tmp_path, WITH_WEIGHTS)
+    file.with_suffix(".bin").unlink()
+    with pytest.raises(EngineError, match=r"graph\.bin is refused"):
+        backend.open(GraphFile(file), EngineOptions(threads=1))
+
+
+@pytest.mark.parametrize(("channels", "conditions"), [(3, 0), (3, 4), (1, 3)])
+def test_inputs_that_do_not_fit_are_an_engine_error(backend, tmp_path, channels, conditions):
+    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    with pytest.raises(EngineError, match=r"cannot run .*graph\.param on .*it takes \(3,\) and \(3,\)") as caught:
+        session.run({"image": levels(1)[..., :channels], "gamma_beta": np.zeros((1, conditions), np.float32)})
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_graph_without_scales_and_shifts_is_an_engine_error(backend, tmp_path):
+    file = written(tmp_path, "7767517\n2 2\nInput image 0 1 image\nReLU translation 1 1 image translation\n")
+    with pytest.raises(EngineError, match="no frame graph"):
+        backend.open(GraphFile(file), EngineOptions(threads=1))
+
+
+def test_it_calculates_in_float32_on_the_threads_it_is_given_and_they_do_not_spin(backend):
+    net = __import__("ncnn").Net()
+    backend._configure(net, EngineOptions(threads=1))
+    assert net.opt.num_threads == 1
+    assert net.opt.openmp_blocktime == 0
+    assert net.opt.use_winograd_convolution
+    assert net.opt.use_packing_layout
+    assert net.opt.lightmode
+    assert not any((net.opt.use_fp16_storage, net.opt.use_fp16_arithmetic, net.opt.use_bf16_storage))
+
+
+def test_opening_it_leaves_the_environment_as_it_was(backend):
+    code = """
+import os
+from starcast.runtime.engines.ncnn import engine
+engine()
+print(os.environ.get("OMP_WAIT_POLICY"))
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    for given in (None, "active"):
+        told = environment if given is None else {**environment, "OMP_WAIT_POLICY": given}
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=told)
+        assert result.stdout.strip() == str(given)
+
+
+def test_a_card_is_named_or_its_absence_explained():
+    vulkan = BACKENDS["ncnn-vulkan"]
+    if vulkan.absent() is None:
+        assert all(vulkan.devices(b""))
+    else:
+        assert "not installed" in vulkan.absent() or "Vulkan driver" in vulkan.absent()

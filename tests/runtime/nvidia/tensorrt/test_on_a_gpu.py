@@ -1,0 +1,33 @@
+"""A layer through each TensorRT on a real card. No card has run these yet; `make gpu-check` asks more."""
+
+from __future__ import annotations
+
+import pytest
+
+from starcast.benchmarks import card_checks
+from starcast.benchmarks.card_checks import NotRunError
+from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(current_gpu() is None, reason=f"it needs an NVIDIA card ({why_no_gpu()})"),
+]
+
+
+@pytest.mark.parametrize("flavour", list(FLAVOURS))
+def test_what_it_built_for_the_card_runs_right_plainly_and_as_a_cuda_graph(flavour, tmp_path):
+    try:
+        figures = card_checks.accepts(flavour, "current", tmp_path)
+    except NotRunError as error:
+        pytest.skip(str(error))
+    assert figures["error"] < 5e-3
+
+
+@pytest.mark.parametrize("flavour", list(FLAVOURS))
+def test_a_checkerboard_of_512_is_normalised_in_half(flavour, tmp_path):
+    try:
+        figures = card_checks.checkerboard_engine(flavour, tmp_path)
+    except NotRunError as error:
+        pytest.skip(str(error))
+    assert max(figures["errors"].values()) <= 2e-3

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tensorrt_bundle import GRAPH, with_tensorrt_graph
+
+from starcast.errors import OptionError, VariantMissingError
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
+from starcast.runtime.nvidia.tensorrt.orders import Order, orders_of
+from starcast.runtime.nvidia.tensorrt.targets import Targets
+
+FULL, RTX = FLAVOURS["tensorrt"], FLAVOURS["tensorrt-rtx"]
+CARD = Gpu("NVIDIA L4", (8, 9), "13.0")
+
+
+@pytest.fixture(autouse=True)
+def releases(monkeypatch):
+    monkeypatch.setattr(Flavour, "version", lambda flavour: "1.2.3")
+
+
+@pytest.fixture
+def bundle(tmp_path, tiny_bundle) -> Path:
+    return with_tensorrt_graph(tiny_bundle, tmp_path / "B")
+
+
+def _orders(bundle: Path, *generations: str, flavour: Flavour = RTX, gpu: Gpu | None = None, **options: object):
+    targets = Targets(flavour, generations or ("sm89",), gpu)
+    return orders_of(open_bundle(bundle), BuildOptions(**options), targets)
+
+
+def test_the_translation_and_both_makers_of_styles_are_built_for_every_generation(bundle):
+    orders = _orders(bundle, "sm86", "sm120")
+    assert [(order.role, order.target, order.precision) for order in orders] == [
+        (GRAPH, "sm86", "fp16"), ("mapping.onnx", "sm86", "fp32"), ("style_encoder.onnx", "sm86", "fp32"),
+        (GRAPH, "sm120", "fp16"), ("mapping.onnx", "sm120", "fp32"), ("style_encoder.onnx", "sm120", "fp32"),
+    ]  # fmt: skip
+    assert len({order.key for order in orders}) == 6
+
+
+def test_by_default_the_batch_is_open_and_the_size_is_the_bundles(bundle):
+    generator, mapping, encoder = _orders(bundle)
+    assert generator.inputs == {
+        "image": ((1, 32, 32, 3), (4, 32, 32, 3), (8, 32, 32, 3)), "style": ((1, 8), (4, 8), (8, 8)),
+    }  # fmt: skip
+    assert mapping.inputs == {"latent": ((1, 4), (1, 4), (8, 4)), "domain": ((1,), (1,), (8,))}
+    assert encoder.inputs == {"image": ((1, 32, 32, 3), (1, 32, 32, 3), (8, 32, 32, 3)), "domain": ((1,), (1,), (8,))}
+
+
+def test_one_style_may_serve_a_batch_that_does_not_change(bundle):
+    [generator, *_] = _orders(bundle, batch="6", size="64x48")
+    assert generator.inputs == {"image": ((6, 48, 64, 3),) * 3, "style": ((1, 8), (6, 8), (6, 8))}
+
+
+def test_the_makers_of_styles_are_the_same_whatever_the_pictures_are(bundle):
+    others = [_orders(bundle, **options)[1:] for options in ({}, {"size": "16x16:32x32:64x64"}, {"batch": "2"})]
+    assert others[0] == others[1] == others[2]
+
+
+def test_a_graph_of_fixed_size_takes_no_other(tmp_path, tiny_bundle):
+    bundle = with_tensorrt_graph(tiny_bundle, tmp_path / "B", sizes=((32, 32),))
+    assert _orders(bundle)[0].inputs["image"] == ((1, 32, 32, 3), (4, 32, 32, 3), (8, 32, 32, 3))
+    with pytest.raises(OptionError, match="has a fixed size"):
+        _orders(bundle, size="64x64")
+
+
+def test_a_size_off_the_bundles_stride_is_an_error(bundle):
+    with pytest.raises(OptionError, match="multiples of 4 only: give 36 in place of 34"):
+        _orders(bundle, size="34x32")
+
+
+def test_a_precision_that_the_bundle_lacks_names_the_line_that_exports_it(bundle):
+    with pytest.raises(VariantMissingError) as caught:
+        _orders(bundle, precision="int8")
+    assert f"`starcast export CHECKPOINT -o {bundle} --for tensorrt --precision int8`" in str(caught.value)
+    assert "it has taps16 in fp16" in str(caught.value)
+
+
+def test_graphs_for_other_engines_are_not_taken(bundle):
+    with pytest.raises(VariantMissingError, match="no graph for TensorRT for RTX in fp32"):
+        _orders(bundle, precision="fp32")
+
+
+def test_a_bundle_without_any_names_the_same_line(tiny_bundle):
+    with pytest.raises(VariantMissingError, match="it has none at all"):
+        _orders(tiny_bundle)
+
+
+def test_a_form_that_is_not_there_is_named(bundle):
+    with pytest.raises(VariantMissingError, match="phases in fp16"):
+        _orders(bundle, form="phases")
+
+
+def test_a_batch_above_what_the_graph_takes_is_an_error(tmp_path, tiny_bundle):
+    with pytest.raises(OptionError, match="takes at most 2 at a time"):
+        _orders(with_tensorrt_graph(tiny_bundle, tmp_path / "B", max_batch=2))
+
+
+def test_a_graph_for_one_style_only_gets_one(tmp_path, tiny_bundle):
+    [generator, *_] = _orders(with_tensorrt_graph(tiny_bundle, tmp_path / "B", one_style=True))
+    assert generator.inputs["style"] == ((1, 8),) * 3
+
+
+def test_a_bundle_without_pictures_is_not_for_build(bundle, rewrite_manifest):
+    rewrite_manifest(bundle, source=None)
+    with pytest.raises(VariantMissingError, match="translates no pictures"):
+        _orders(bundle)
+
+
+def test_only_the_graph_with_the_kernel_depends_on_it(tmp_path, tiny_bundle):
+    bundle = with_tensorrt_graph(tiny_bundle, tmp_path / "B", form="taps16-plugin", backends=("tensorrt",))
+    generator, mapping, encoder = _orders(bundle, flavour=FULL, gpu=CARD)
+    assert generator.plugin is not None
+    assert mapping.plugin is encoder.plugin is None
+    with pytest.raises(VariantMissingError, match="TensorRT for RTX"):
+        _orders(bundle)
+
+
+def test_the_card_counts_only_where_kernels_are_timed_on_it(bundle):
+    assert {(order.gpu, order.driver) for order in _orders(bundle, flavour=FULL, gpu=CARD)} == {("NVIDIA L4", "13.0")}
+    assert {(order.gpu, order.driver) for order in _orders(bundle)} == {(None, None)}
+
+
+@pytest.mark.parametrize("change", [
+    {"digest": "f" * 64}, {"precision": "bf16"}, {"flavour": FULL}, {"version": "1.2.4"}, {"target": "sm86"},
+    {"gpu": "NVIDIA L40"}, {"driver": "13.1"}, {"plugin": "0" * 64}, {"inputs": {"image": ((1,), (1,), (2,))}},
+], ids=lambda change: next(iter(change)))  # fmt: skip
+def test_the_key_depends_on_everything_that_makes_an_engine_valid(bundle, change):
+    [order, *_] = _orders(bundle, flavour=RTX, gpu=CARD)
+    assert replace(order, **change).key != order.key
+
+
+def test_the_key_does_not_depend_on_where_the_bundle_lies(bundle):
+    [order, *_] = _orders(bundle)
+    moved: Order = replace(order, bundle=Path("/elsewhere"), graph=Path("/elsewhere/x.onnx"), role="x.onnx")
+    assert moved.key == order.key
