@@ -47,8 +47,8 @@ from starcast.runtime.nvidia.tensorrt.child_process import build_in_child
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.messages import Request
 from starcast.runtime.nvidia.tensorrt.program import Program, programs_of
-from starcast.train.networks.random_weights import random_networks
-from starcast.train.networks.stargan_v2 import StarGANv2Config
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
+from starcast.train.families.stargan_v2.random_weights import random_networks
 
 RTX = "tensorrt-rtx"
 AFHQ = StarGANv2Config(image_size=256, domains=3)

@@ -12,8 +12,8 @@ from starcast.benchmarks.card_clock import CardClock
 from starcast.benchmarks.in_turn import Run, timed_in_turn
 from starcast.train.adain import Implementation
 from starcast.train.device import reproducible
-from starcast.train.networks.stargan_v2 import StarGANv2Config, averaged_copy, build_networks
-from starcast.train.step import Batch, StepOptions, build_optimizers, training_step
+from starcast.train.families.stargan_v2.networks import StarGANv2Config, averaged_copy, build_networks
+from starcast.train.families.stargan_v2.step import Batch, StepOptions, build_optimizers, training_step
 
 CONFIG = StarGANv2Config(image_size=256, domains=3)
 BATCH = 8

@@ -20,8 +20,8 @@ from starcast.benchmarks.subject import Subject, data_of, inputs_of, opened_subj
 from starcast.benchmarks.table import Table, json_table, judged, text
 from starcast.errors import EngineError
 from starcast.runtime.cores import allowed_threads
-from starcast.train.checkpoint import Checkpoint, read_checkpoint
-from starcast.train.domains import scan
+from starcast.train.checkpoint.file import Checkpoint, read_checkpoint
+from starcast.train.data.folders import scan
 
 if TYPE_CHECKING:
     from starcast.benchmarks.card_bench import CardTable

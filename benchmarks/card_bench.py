@@ -29,7 +29,7 @@ from starcast.benchmarks.table import Table, judged
 from starcast.benchmarks.work import Work, work_of
 from starcast.benchmarks.worker import started
 from starcast.errors import EngineError, OptionError
-from starcast.train.checkpoint import read_checkpoint
+from starcast.train.checkpoint.file import read_checkpoint
 
 Say = Callable[[str], None]
 

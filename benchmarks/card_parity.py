@@ -27,9 +27,9 @@ from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.orders import PLUGIN
 from starcast.runtime.translator import Translator
-from starcast.train.checkpoint import averaged_networks, read_checkpoint, write_checkpoint
-from starcast.train.networks.random_weights import random_networks
-from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
+from starcast.train.checkpoint.file import averaged_networks, read_checkpoint, write_checkpoint
+from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
+from starcast.train.families.stargan_v2.random_weights import random_networks
 
 # in the folder that all checks share
 BUNDLE, CHECKPOINT, RANDOM_MARK, CACHE = "bundle", "checkpoint.pt", "random", "cache"

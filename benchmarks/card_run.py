@@ -24,7 +24,7 @@ from starcast.benchmarks.card_method import Method
 from starcast.benchmarks.open_row import Images, open_graph, opened_frames
 from starcast.benchmarks.rows import PYTORCH, Row
 from starcast.runtime.engines.base import CardTime
-from starcast.train.checkpoint import averaged_networks, read_checkpoint
+from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
 
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 MOST_COMPILED = 64  # batch sizes

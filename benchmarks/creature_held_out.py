@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from starcast.errors import DatasetError
-from starcast.train.creature_set import read_facts
-from starcast.train.creatures import draw_creature
+from starcast.train.creatures.dataset import read_facts
+from starcast.train.creatures.draw import draw_creature
 
 Images = NDArray[np.uint8]  # (N, H, W, 3), RGB
 Silhouettes = NDArray[np.bool_]  # (N, H, W)

@@ -37,12 +37,12 @@ from starcast.runtime.translate_options import TranslateOptions
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
-from starcast.train.creature_options import CreatureOptions
-from starcast.train.creature_set import VIDEO, make_dataset
-from starcast.train.loop import train
+from starcast.train.creatures.dataset import VIDEO, make_dataset
+from starcast.train.creatures.options import CreatureOptions
 from starcast.train.options import TrainOptions, recipe
 from starcast.train.plot import plot_run
 from starcast.train.resume import newest_whole, options_of
+from starcast.train.run import train
 from starcast.train.run_folder import RunFolder
 
 # usual seconds on two AVX2 cores; what counts is their proportion

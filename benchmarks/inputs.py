@@ -12,7 +12,7 @@ from starcast.errors import DatasetError, ImageError, OptionError
 from starcast.export.pictures import pictures
 from starcast.runtime.fit import fit
 from starcast.runtime.images import read_image
-from starcast.train.domains import scan
+from starcast.train.data.folders import scan
 
 SEED = 20
 

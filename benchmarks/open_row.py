@@ -57,7 +57,7 @@ def open_graph(row: Row, style: NDArray[np.float32]) -> Run:
 def _open_pytorch(row: Row, style: NDArray[np.float32]) -> Run:
     import torch
 
-    from starcast.train.checkpoint import averaged_networks, read_checkpoint
+    from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
 
     torch.set_num_threads(row.threads)
     memory_format = torch.contiguous_format if row.form == "eager" else torch.channels_last

@@ -1,4 +1,4 @@
-"""The training step in the order and with the work of the original program: what `train/step.py` is measured against.
+"""The training step in the order and with the work of the original program: what our step is measured against.
 
 Same numbers, more work: eight whole passes of the generator, a graph for the second translation although it is then
 detached, sources that keep requiring a gradient after R1, and gradients of the discriminator in the generator's
@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from starcast.train.losses import adversarial_loss, cycle_loss, diversity, r1_penalty, style_loss
-from starcast.train.networks.stargan_v2 import Discriminator, Networks
-from starcast.train.step import Batch, StepOptions, term_weights, update_average
+from starcast.train.families.stargan_v2.losses import adversarial_loss, cycle_loss, diversity, r1_penalty, style_loss
+from starcast.train.families.stargan_v2.networks import Discriminator, Networks
+from starcast.train.families.stargan_v2.step import Batch, StepOptions, term_weights, update_average
 
 
 def original_step(

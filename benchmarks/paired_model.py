@@ -28,11 +28,11 @@ from tqdm import tqdm
 
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.machine import processor
-from starcast.train.checkpoint import write_checkpoint
-from starcast.train.creature_options import CreatureOptions
-from starcast.train.creature_set import creature_of, make_dataset
-from starcast.train.creatures import DOMAINS, draw_creature
-from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config, averaged_copy, build_networks
+from starcast.train.checkpoint.file import write_checkpoint
+from starcast.train.creatures.dataset import creature_of, make_dataset
+from starcast.train.creatures.draw import DOMAINS, draw_creature
+from starcast.train.creatures.options import CreatureOptions
+from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config, averaged_copy, build_networks
 
 CONFIG = StarGANv2Config(image_size=256, domains=len(DOMAINS))
 CREATURES = CreatureOptions(image_size=256, train_images=200, val_images=40)

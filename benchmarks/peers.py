@@ -15,8 +15,8 @@ from starcast.benchmarks.inputs import Inputs, training_pictures
 from starcast.benchmarks.worker import reason_in
 from starcast.errors import EngineError
 from starcast.export.trace import trace_generator
-from starcast.train.checkpoint import averaged_networks, read_checkpoint
-from starcast.train.networks.stargan_v2 import Networks
+from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
+from starcast.train.families.stargan_v2.networks import Networks
 
 CALIBRATION = 32  # pictures; more of them cost minutes at 256 px and hardly move NNCF's ranges
 

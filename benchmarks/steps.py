@@ -30,9 +30,9 @@ from starcast.benchmarks.original_step import original_step
 from starcast.benchmarks.record import provenance, write_result
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.cores import allowed_threads
+from starcast.train.families.stargan_v2.step import Batch, StepOptions, training_step
 from starcast.train.options import TrainOptions
 from starcast.train.state import State, fresh_state
-from starcast.train.step import Batch, StepOptions, training_step
 
 DOMAINS = 3
 STEPS = 4  # of every row in a round: the longest period of R1 among the rows

@@ -21,9 +21,9 @@ from starcast.export.pictures import pictures
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import MANIFEST, Bundle, open_bundle, sha256_of
 from starcast.runtime.images import write_image
-from starcast.train.checkpoint import Checkpoint, averaged_networks, write_checkpoint
-from starcast.train.networks.random_weights import random_networks
-from starcast.train.networks.stargan_v2 import StarGANv2Config
+from starcast.train.checkpoint.file import Checkpoint, averaged_networks, write_checkpoint
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
+from starcast.train.families.stargan_v2.random_weights import random_networks
 
 Say = Callable[[str], None]
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from starcast.export.comparison import Trial, difference, open_session, translated_by_torch
-from starcast.train.networks.stargan_v2 import Generator
+from starcast.train.families.stargan_v2.networks import Generator
 
 
 def first_layer_apart(model: ir.Model, generator: Generator, trial: Trial, tolerance: float) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from starcast.runtime.engines.base import EngineOptions, GraphFile
 from starcast.runtime.engines.ncnn import Ncnn, NcnnSession
-from starcast.train.networks.stargan_v2 import Generator
+from starcast.train.families.stargan_v2.networks import Generator
 
 Floats = NDArray[np.float32]
 

@@ -15,7 +15,7 @@ from starcast.runtime.bundle import MANIFEST, Bundle, Manifest, Variant, open_bu
 from starcast.runtime.engines.choose import BACKENDS, known_choice
 
 if TYPE_CHECKING:
-    from starcast.train.checkpoint import Checkpoint
+    from starcast.train.checkpoint.file import Checkpoint
 
 Facts = dict[str, Any]
 
@@ -98,8 +98,8 @@ def _chosen_by_auto(bundle: Bundle) -> str | None:
 
 def checkpoint_facts(path: Path) -> Facts:
     """What a checkpoint is: layout, configuration, networks and the options it was trained with."""
-    from starcast.train.checkpoint import read_checkpoint
-    from starcast.train.networks.stargan_v2 import AVERAGED
+    from starcast.train.checkpoint.file import read_checkpoint
+    from starcast.train.families.stargan_v2.networks import AVERAGED
 
     checkpoint = read_checkpoint(path)
     stored = {**(checkpoint.networks or {}), **checkpoint.averaged}

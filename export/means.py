@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from starcast.train.networks.stargan_v2 import MappingNetwork
+from starcast.train.families.stargan_v2.networks import MappingNetwork
 
 SEED = 0
 BATCH = 10_000  # a pass a domain: many small ones would mostly wait for each other's threads

@@ -28,7 +28,13 @@ from starcast.export.comparison import (
 )
 from starcast.export.pictures import flat, pictures
 from starcast.runtime.bundle import Parity
-from starcast.train.networks.stargan_v2 import Generator, MappingNetwork, Networks, StarGANv2Config, StyleEncoder
+from starcast.train.families.stargan_v2.networks import (
+    Generator,
+    MappingNetwork,
+    Networks,
+    StarGANv2Config,
+    StyleEncoder,
+)
 
 TOLERANCE = 2e-4  # of translations, before the last Round
 LEVELS = 1  # of their bytes

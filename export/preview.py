@@ -13,7 +13,7 @@ from starcast.export.comparison import Floats, open_session
 from starcast.export.pictures import smooth
 from starcast.runtime.fit import fit
 from starcast.runtime.images import read_image
-from starcast.train.domains import scan
+from starcast.train.data.folders import scan
 
 SOURCES, MOST_DOMAINS = 2, 4
 TILE, GAP = 128, 4

@@ -19,7 +19,7 @@ import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 from torch import Tensor, nn
 
-from starcast.train.networks.stargan_v2 import Generator, MappingNetwork, StarGANv2Config, StyleEncoder
+from starcast.train.families.stargan_v2.networks import Generator, MappingNetwork, StarGANv2Config, StyleEncoder
 
 OPSET = 18  # what the exporter writes without converting, and what every engine reads
 LEVELS = 127.5  # 0..255 <-> -1..1

@@ -52,8 +52,8 @@ from starcast.runtime.bundle import (
     sha256_of,
 )
 from starcast.runtime.images import write_image
-from starcast.train.checkpoint import Checkpoint, averaged_networks, read_checkpoint
-from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
+from starcast.train.checkpoint.file import Checkpoint, averaged_networks, read_checkpoint
+from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
 
 MAPPING, STYLE_ENCODER = "mapping.onnx", "style_encoder.onnx"
 STYLES, CARD, PREVIEW = "styles.npz", "README.md", "preview.jpg"

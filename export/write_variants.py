@@ -34,7 +34,7 @@ from starcast.export.stages import Progress, stage
 from starcast.export.variants import Made, Plan, first_step_apart, make
 from starcast.export.weights import SharedWeights
 from starcast.runtime.bundle import WEIGHTS, Parity, Variant
-from starcast.train.networks.stargan_v2 import Generator, Networks, StarGANv2Config
+from starcast.train.families.stargan_v2.networks import Generator, Networks, StarGANv2Config
 
 GENERATOR, STYLE_PRODUCT = "generator", "style_product.onnx"
 

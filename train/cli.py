@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from starcast.errors import DatasetError
 from starcast.options import as_json, config_option, options_from
-from starcast.train.creature_options import CreatureOptions
+from starcast.train.creatures.options import CreatureOptions
 from starcast.train.options import RECIPES, TrainOptions
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -46,20 +46,21 @@ def train(context: click.Context, /, data: Path, run: Path, resume: bool, dry_ru
     options = TrainOptions(**values)
     if dry_run:
         return _print_options(options)
-    from starcast.train import loop
+    from starcast.train import run as training_run
 
-    return _finish(lambda: loop.train(data, run, options))
+    return _finish(lambda: training_run.train(data, run, options))
 
 
 def _resume(data: Path, run: Path, given: dict[str, Any], dry_run: bool) -> int:
-    from starcast.train import loop, resume
+    from starcast.train import resume
+    from starcast.train import run as training_run
     from starcast.train.run_folder import RunFolder
 
-    checkpoint = resume.newest_whole(RunFolder(run), loop.to_the_screen)
+    checkpoint = resume.newest_whole(RunFolder(run), training_run.to_the_screen)
     options = resume.resumed_options(checkpoint, given)
     if dry_run:
         return _print_options(options)
-    return _finish(lambda: loop.continue_run(data, run, options, checkpoint))
+    return _finish(lambda: training_run.continue_run(data, run, options, checkpoint))
 
 
 def _finish(training: Callable[[], Path]) -> int:
@@ -122,7 +123,7 @@ def make(out: Path, **values: Any) -> None:
     options = CreatureOptions(**values)
     from tqdm import tqdm
 
-    from starcast.train.creature_set import make_dataset
+    from starcast.train.creatures.dataset import make_dataset
 
     with tqdm(unit="image", desc="Drawing", leave=False) as bar:
 
@@ -152,8 +153,8 @@ def check(folder: Path, domains: tuple[str, ...], image_size: int) -> int:
     """
     from tqdm import tqdm
 
-    from starcast.train.dataset_check import check_data_set
-    from starcast.train.domains import scan
+    from starcast.train.data.check import check_data_set
+    from starcast.train.data.folders import scan
 
     try:
         data_set = scan(folder, domains)

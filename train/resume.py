@@ -12,9 +12,9 @@ from typing import Any
 
 from starcast.errors import CheckpointError, DatasetError
 from starcast.options import from_json
-from starcast.train.checkpoint import Checkpoint, read_checkpoint
-from starcast.train.domains import DataSet
-from starcast.train.networks.stargan_v2 import averaged_copy, empty_networks
+from starcast.train.checkpoint.file import Checkpoint, read_checkpoint
+from starcast.train.data.folders import DataSet
+from starcast.train.families.stargan_v2.networks import averaged_copy, empty_networks
 from starcast.train.options import TrainOptions, check_same_shapes
 from starcast.train.run_folder import RunFolder
 from starcast.train.state import State, optimizers_for

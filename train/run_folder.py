@@ -26,7 +26,7 @@ from starcast import __version__
 from starcast.atomic import PARTIAL, write_text
 from starcast.errors import OptionError
 from starcast.options import as_json
-from starcast.train.domains import DataSet
+from starcast.train.data.folders import DataSet
 from starcast.train.options import TrainOptions
 
 _FULL = re.compile(r"step-(\d+)\.pt")

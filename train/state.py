@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch.optim import Optimizer
 
-from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config, averaged_copy, build_networks
+from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config, averaged_copy, build_networks
+from starcast.train.families.stargan_v2.step import build_optimizers
 from starcast.train.options import TrainOptions
-from starcast.train.step import build_optimizers
 
 
 @dataclass(frozen=True)

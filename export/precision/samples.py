@@ -22,8 +22,8 @@ from starcast.export.comparison import Floats, Trial, as_floats
 from starcast.export.pictures import pictures
 from starcast.runtime.fit import fit
 from starcast.runtime.images import read_image
-from starcast.train.domains import is_image, scan
-from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
+from starcast.train.data.folders import is_image, scan
+from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
 
 RANGES, SEARCH, GATE = 64, 16, 16  # pictures for each; the gate's are translated into every domain
 FEWEST = 12  # of a folder: two for the search, two for the gate, eight for ranges

@@ -32,7 +32,7 @@ from starcast.benchmarks.in_turn import interleaved, timed_in_turn
 from starcast.kernels.tiling import tiling_for
 from starcast.runtime.nvidia.gpu import Gpu
 from starcast.train.adain import adain_leaky_relu
-from starcast.train.networks.stargan_v2 import AdaIN, AffineNorm, StarGANv2Config, empty_networks
+from starcast.train.families.stargan_v2.networks import AdaIN, AffineNorm, StarGANv2Config, empty_networks
 
 LARGEST = Planes(8, 64, 256, "channels last")
 SMALL = Planes(2, 4, 8, "channels last")

@@ -26,7 +26,7 @@ from starcast.benchmarks.subject import Subject, opened_subject
 from starcast.benchmarks.table import judged
 from starcast.errors import OptionError
 from starcast.runtime.bundle import open_bundle
-from starcast.train.networks.stargan_v2 import StarGANv2Config
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
 SMALL = StarGANv2Config(
     image_size=32, domains=2, style_dim=4, latent_dim=4, mapping_width=8, channel_base=128, max_channels=8

@@ -9,7 +9,7 @@ from starcast.benchmarks.card_parity import compared, judged, plugin_form, prepa
 from starcast.errors import VariantMissingError
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.choose import BACKENDS
-from starcast.train.networks.stargan_v2 import StarGANv2Config
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
 SMALL = StarGANv2Config(
     image_size=32, domains=3, style_dim=8, latent_dim=4, mapping_width=16, channel_base=256, max_channels=16

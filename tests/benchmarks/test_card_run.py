@@ -22,9 +22,9 @@ from starcast.benchmarks.open_row import open_row
 from starcast.benchmarks.worker import work
 from starcast.export.comparison import as_bytes, as_floats
 from starcast.runtime.engines.base import CardTime
-from starcast.train.checkpoint import write_checkpoint
-from starcast.train.networks.random_weights import random_networks
-from starcast.train.networks.stargan_v2 import StarGANv2Config
+from starcast.train.checkpoint.file import write_checkpoint
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
+from starcast.train.families.stargan_v2.random_weights import random_networks
 
 SMALL = StarGANv2Config(
     image_size=32, domains=2, style_dim=8, latent_dim=4, mapping_width=8, channel_base=128, max_channels=8

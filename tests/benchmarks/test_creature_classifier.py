@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from starcast.benchmarks.creature_classifier import train_classifier
-from starcast.train.creature_set import creature_of
-from starcast.train.creatures import DOMAINS, draw_creature
+from starcast.train.creatures.dataset import creature_of
+from starcast.train.creatures.draw import DOMAINS, draw_creature
 
 
 def images_of(split: str, count: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:

@@ -15,8 +15,8 @@ from starcast.benchmarks.creature_measures import (
     rank_correlation,
     spread,
 )
-from starcast.train.creature_set import creature_of
-from starcast.train.creatures import DOMAINS, draw_creature
+from starcast.train.creatures.dataset import creature_of
+from starcast.train.creatures.draw import DOMAINS, draw_creature
 
 numbers = st.lists(st.integers(-1000, 1000), min_size=3, max_size=30).map(lambda row: np.array(row, float))
 

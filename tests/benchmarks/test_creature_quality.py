@@ -12,9 +12,9 @@ from starcast.benchmarks.creature_classifier import train_classifier
 from starcast.benchmarks.creature_held_out import read_held_out, read_training_images
 from starcast.benchmarks.creature_quality import BARS, LONG_BARS, DomainQuality, Quality, measure_quality
 from starcast.errors import DatasetError
-from starcast.train.creature_options import CreatureOptions
-from starcast.train.creature_set import make_dataset, read_facts
-from starcast.train.creatures import DOMAINS, Coat, draw_creature, random_coat
+from starcast.train.creatures.dataset import make_dataset, read_facts
+from starcast.train.creatures.draw import DOMAINS, Coat, draw_creature, random_coat
+from starcast.train.creatures.options import CreatureOptions
 
 SIZE = 64
 NAMES = list(DOMAINS)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from starcast.benchmarks.original_step import original_step
-from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config, averaged_copy, build_networks
-from starcast.train.step import Batch, StepOptions, build_optimizers, read_losses, training_step
+from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config, averaged_copy, build_networks
+from starcast.train.families.stargan_v2.step import Batch, StepOptions, build_optimizers, read_losses, training_step
 
 TINY = StarGANv2Config(
     image_size=32, domains=3, style_dim=5, latent_dim=4, mapping_width=8, channel_base=128, max_channels=6

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from starcast.benchmarks import paired_model
 from starcast.benchmarks.paired_model import PairedOptions, Pairs, teach
-from starcast.train.checkpoint import read_checkpoint
-from starcast.train.networks.stargan_v2 import StarGANv2Config
+from starcast.train.checkpoint.file import read_checkpoint
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
 
 @pytest.fixture(autouse=True)

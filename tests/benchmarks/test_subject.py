@@ -13,7 +13,7 @@ from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.subject import checkpoint_of, opened_subject
 from starcast.errors import OptionError
 from starcast.runtime.bundle import MANIFEST, Manifest, open_bundle
-from starcast.train.networks.stargan_v2 import StarGANv2Config
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
 CONTENT = b"weights"
 

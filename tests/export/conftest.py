@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from starcast.export.options import ExportOptions
 from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
 from starcast.runtime.bundle import Bundle
-from starcast.train.networks.random_weights import random_networks as random_weights
-from starcast.train.networks.stargan_v2 import Networks, StarGANv2Config
+from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
+from starcast.train.families.stargan_v2.random_weights import random_networks as random_weights
 
 ORACLE = Path(__file__).resolve().parents[1] / "oracles" / "stargan_v2_hpf0"
 
@@ -78,7 +78,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Traced:
 def small_checkpoint(small: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that an export reads as the small networks' checkpoint; their graphs are not traced again."""
     from starcast.export import write
-    from starcast.train.checkpoint import Checkpoint
+    from starcast.train.checkpoint.file import Checkpoint
 
     path = tmp_path / "step-000020.pt"
     path.write_bytes(b"weights")

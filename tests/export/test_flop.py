@@ -7,7 +7,7 @@ import torch
 
 from starcast.export.flop import count_flop
 from starcast.export.trace import trace_generator
-from starcast.train.networks.stargan_v2 import StarGANv2Config, empty_networks
+from starcast.train.families.stargan_v2.networks import StarGANv2Config, empty_networks
 
 
 def graph(body: str) -> ir.Model:

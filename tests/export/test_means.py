@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from starcast.export.means import draw_latents, mean_styles
-from starcast.train.networks.stargan_v2 import MappingNetwork, StarGANv2Config
+from starcast.train.families.stargan_v2.networks import MappingNetwork, StarGANv2Config
 
 
 def test_means_equal_the_official_programs(oracle_checkpoint: Path, oracle: Any) -> None:

@@ -23,7 +23,7 @@ from starcast.export.parity import (
     make_trials,
 )
 from starcast.runtime.bundle import Parity
-from starcast.train.networks.stargan_v2 import Generator
+from starcast.train.families.stargan_v2.networks import Generator
 
 pytestmark = pytest.mark.xdist_group("small graphs")
 

@@ -19,7 +19,7 @@ from starcast.export.parity import (
 )
 from starcast.export.pictures import pictures
 from starcast.export.variants import Plan, make
-from starcast.train.networks.stargan_v2 import StarGANv2Config
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
 pytestmark = pytest.mark.xdist_group("small graphs")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from starcast.train.checkpoint import read_checkpoint
+from starcast.train.checkpoint.file import read_checkpoint
 
 
 def tensors(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -16,11 +16,12 @@ from adain_checks import check_forward, check_gradients, check_second_gradients,
 from torch.nn import functional as F
 
 from starcast.errors import OptionError
-from starcast.train import adain, loop
+from starcast.train import adain
+from starcast.train import run as training_run
 from starcast.train.adain import adain_leaky_relu, choose_adain
-from starcast.train.loop import train
-from starcast.train.networks.stargan_v2 import AdaIN, AffineNorm, StarGANv2Config, build_networks
-from starcast.train.step import training_step
+from starcast.train.families.stargan_v2.networks import AdaIN, AffineNorm, StarGANv2Config, build_networks
+from starcast.train.families.stargan_v2.step import training_step
+from starcast.train.run import train
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -145,8 +146,8 @@ def test_a_run_computes_all_its_norms_as_was_chosen(images, small, tmp_path, mon
             some.use_adain("reference")  # the processor has no other
         return training_step(networks, averaged, *rest)
 
-    monkeypatch.setattr(loop, "choose_adain", lambda name, device, report: chosen)
-    monkeypatch.setattr(loop, "training_step", watching)
+    monkeypatch.setattr(training_run, "choose_adain", lambda name, device, report: chosen)
+    monkeypatch.setattr(training_run, "training_step", watching)
     train(images, tmp_path / "run", dataclasses.replace(small, steps=1), progress=False)
     assert seen == {chosen}
 
@@ -155,7 +156,7 @@ def test_the_reference_does_not_load_triton():
     script = """
 import sys
 import torch
-from starcast.train.networks.stargan_v2 import StarGANv2Config, build_networks
+from starcast.train.families.stargan_v2.networks import StarGANv2Config, build_networks
 generator = build_networks(StarGANv2Config(image_size=32, domains=1, channel_base=64, max_channels=4), 1).generator
 generator(torch.zeros(1, 3, 32, 32), torch.zeros(1, 64))
 assert not any(name.startswith("starcast.kernels.adain") for name in sys.modules)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from same_bits import assert_same_bits
 
-from starcast.train.loop import train
+from starcast.train.run import train
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,7 +15,7 @@ from starcast.export.flop import count_flop
 from starcast.export.parity import make_trials
 from starcast.export.passes.forms import FORMS, REWRITES, apply_form
 from starcast.export.trace import trace_generator
-from starcast.train.networks.stargan_v2 import StarGANv2Config
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
 # GFLOP of the AFHQ generator and how often each rewrite fires in it: the reference's table
 AFHQ_GFLOP = {"plain": 97.29, "taps16": 62.93, "phases": 62.93, "taps9": 52.60}

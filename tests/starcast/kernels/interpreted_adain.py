@@ -14,7 +14,7 @@ from starcast.kernels import tiling
 from starcast.kernels.tiling import tiling_for
 from starcast.train import adain
 from starcast.train.adain import adain_leaky_relu
-from starcast.train.networks.stargan_v2 import StarGANv2Config, build_networks
+from starcast.train.families.stargan_v2.networks import StarGANv2Config, build_networks
 
 KINDS = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 LAYOUTS = {"nchw": False, "nhwc": True}

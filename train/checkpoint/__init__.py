@@ -1,0 +1,1 @@
+"""Training files, ours and others'."""

@@ -1,0 +1,1 @@
+"""The procedural data set: drawn creatures of several domains."""

@@ -1,0 +1,1 @@
+"""Folders of images, as the batches of a training run."""

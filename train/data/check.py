@@ -1,0 +1,198 @@
+"""What is in a folder of training images, and what is wrong with it: read every file once, before a night is spent."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from starcast.errors import ImageError
+from starcast.train.data.folders import DataSet, Domain, no_images
+from starcast.train.pictures import open_picture, to_rgb
+
+MOST_SENTENCES = 20  # of one kind; the rest is counted
+
+# Pillow's mode -> what a person calls it; all are read, as 8-bit RGB
+_ODD_MODES = {
+    "1": "black and white", "L": "grey", "LA": "grey with transparency", "I": "16- or 32-bit grey",
+    "I;16": "16-bit grey", "I;16B": "16-bit grey", "I;16L": "16-bit grey", "F": "floating-point grey",
+    "P": "of a palette", "PA": "of a palette with transparency", "RGBA": "with transparency",
+    "CMYK": "CMYK", "YCbCr": "YCbCr", "LAB": "Lab", "HSV": "HSV", "RGBX": "RGB with a spare channel",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """One file as it was found; `error` is the sentence for one that cannot be read, and then the rest is empty."""
+
+    path: Path
+    width: int = 0
+    height: int = 0
+    mode: str = ""
+    file_hash: str = ""
+    pixel_hash: str = ""
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class DomainReport:
+    """One row of the table. Sizes are (width, height) of the readable files: smallest, median, largest by area."""
+
+    name: str
+    training: int
+    held_out: int
+    unreadable: int
+    too_small: int
+    duplicates: int
+    smallest: tuple[int, int] | None
+    median: tuple[int, int] | None
+    largest: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class DataSetReport:
+    """The table, a sentence a problem, and the sentences about what training would fail on."""
+
+    rows: tuple[DomainReport, ...]
+    problems: tuple[str, ...]
+    failures: tuple[str, ...]
+
+    def table(self) -> str:
+        """For the screen."""
+        from tabulate import tabulate
+
+        counts = ("training", "held out", "unreadable", "too small", "duplicates")
+        headers = ("domain", *counts, "smallest", "median", "largest")
+        rows = [
+            (
+                row.name, row.training, row.held_out, row.unreadable, row.too_small, row.duplicates,
+                _size(row.smallest), _size(row.median), _size(row.largest),
+            )
+            for row in self.rows
+        ]  # fmt: skip
+        return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=("left", *["right"] * 8))
+
+
+def check_data_set(data_set: DataSet, image_size: int, on_file: Callable[[], object] = lambda: None) -> DataSetReport:
+    """Read every image of a scanned folder; `on_file` is called after each."""
+    rows, problems, failures = [], _unused(data_set), []
+    everything: list[CheckedFile] = []
+    with ThreadPoolExecutor() as pool:
+        for domain in data_set.domains:
+            files = []
+            for file in pool.map(check_file, (*domain.training, *domain.held_out)):
+                files.append(file)
+                on_file()
+            training = files[: len(domain.training)]
+            rows.append(_row(domain, files, image_size))
+            problems += _domain_problems(domain.name, training, files, image_size)
+            if not domain.training:
+                failures.append(no_images(data_set, domain))
+            elif all(file.error for file in training):
+                failures.append(
+                    f"{data_set.path}: none of the {len(training)} training images of {domain.name!r} can be read"
+                )
+            everything += files
+    problems += _duplicates(data_set.path, everything)
+    return DataSetReport(tuple(rows), tuple(problems), tuple(failures))
+
+
+def check_file(path: Path) -> CheckedFile:
+    """Decode one file as training does."""
+    try:
+        picture = open_picture(path)
+        mode = picture.mode
+        pixels = to_rgb(picture, path)
+        with path.open("rb") as file:
+            file_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    except ImageError as error:
+        return CheckedFile(path, error=str(error))
+    height, width = pixels.shape[:2]
+    pixel_hash = hashlib.sha256(f"{width}x{height}".encode() + pixels.tobytes()).hexdigest()
+    return CheckedFile(path, width, height, mode, file_hash, pixel_hash)
+
+
+def _row(domain: Domain, files: list[CheckedFile], image_size: int) -> DomainReport:
+    readable = [file for file in files if not file.error]
+    by_area = sorted(((file.width, file.height) for file in readable), key=lambda size: size[0] * size[1])
+    return DomainReport(
+        name=domain.name,
+        training=len(domain.training),
+        held_out=len(domain.held_out),
+        unreadable=len(files) - len(readable),
+        too_small=sum(_too_small(file, image_size) for file in readable),
+        duplicates=len(readable) - len({file.pixel_hash for file in readable}),
+        smallest=by_area[0] if by_area else None,
+        median=statistics.median_low(by_area) if by_area else None,
+        largest=by_area[-1] if by_area else None,
+    )
+
+
+def _domain_problems(name: str, training: list[CheckedFile], files: list[CheckedFile], image_size: int) -> list[str]:
+    problems = _shortened([file.error for file in files if file.error], "unreadable files")
+    readable = [file for file in files if not file.error]
+    small = [file for file in readable if _too_small(file, image_size)]
+    if small:
+        worst = min(small, key=lambda file: min(file.width, file.height))
+        problems.append(
+            f"{name}: {_count(small)} smaller than {image_size} x {image_size} and will be enlarged, {worst.path.name} "
+            f"from {worst.width} x {worst.height}"
+        )
+    by_mode = defaultdict(list)
+    for file in readable:
+        if file.mode != "RGB":
+            by_mode[_ODD_MODES.get(file.mode, file.mode)].append(file)
+    for kind, odd in sorted(by_mode.items()):
+        problems.append(f"{name}: {_count(odd)} {kind}, {odd[0].path.name} for one, and will be read as RGB on white")
+    whole = [file for file in training if not file.error]
+    if len(whole) == 1:
+        problems.append(f"{name}: there is only one training image, so both references of a pair are always the same")
+    return problems
+
+
+def _duplicates(root: Path, files: list[CheckedFile]) -> list[str]:
+    groups: dict[str, list[CheckedFile]] = defaultdict(list)
+    for file in files:
+        if not file.error:
+            groups[file.pixel_hash].append(file)
+    sentences = []
+    for group in groups.values():
+        if len(group) > 1:
+            what = "are the same file" if len({file.file_hash for file in group}) == 1 else "hold the same pixels"
+            names = [file.path.relative_to(root).as_posix() for file in group]
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            sentences.append(f"{', '.join(names[:3])}{more} {what}")
+    return _shortened(sentences, "groups of duplicates")
+
+
+def _unused(data_set: DataSet) -> list[str]:
+    problems = []
+    places = [(data_set.path.name, data_set.unused), *((domain.name, domain.unused) for domain in data_set.domains)]
+    for name, unused in places:
+        if unused:
+            verb = "entry is" if len(unused) == 1 else "entries are"
+            problems.append(f"{name}: {len(unused)} {verb} not used, {unused[0].name} for one")
+    return problems
+
+
+def _shortened(sentences: Iterable[str], what: str) -> list[str]:
+    sentences = list(sentences)
+    if len(sentences) <= MOST_SENTENCES:
+        return sentences
+    return [*sentences[:MOST_SENTENCES], f"… and {len(sentences) - MOST_SENTENCES} more {what}"]
+
+
+def _too_small(file: CheckedFile, image_size: int) -> bool:
+    return min(file.width, file.height) < image_size
+
+
+def _count(files: list[CheckedFile]) -> str:
+    return "1 image is" if len(files) == 1 else f"{len(files)} images are"
+
+
+def _size(size: tuple[int, int] | None) -> str:
+    return "-" if size is None else f"{size[0]} x {size[1]}"

@@ -1,0 +1,335 @@
+"""StarGAN v2 (Choi et al. 2020): generator, mapping network, style encoder and discriminator.
+
+Modules bear the names of the official parameters, so that official state_dicts load as they are. Images are float
+(N, 3, H, W) in -1..1, domains int64 (N,), latents (N, latent_dim), styles (N, style_dim).
+
+This is the form without high-pass filters (`w_hpf` 0), as published for AFHQ. The face path (`w_hpf` 1: one more
+level, masks, bare residuals in the decoder) is not built; `train/checkpoint/file.py` refuses its files by name.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from starcast.errors import OptionError
+from starcast.train.adain import Implementation, adain_leaky_relu
+
+SLOPE = 0.2
+AVERAGED = ("generator", "mapping_network", "style_encoder")  # what is averaged, and what translates
+SMALLEST_SIZE = 32  # below it the generator has no level left to go down
+BOTTLENECK = 16  # side of the generator's features at the size it is trained at
+
+
+@dataclass(frozen=True, kw_only=True)
+class StarGANv2Config:
+    """What decides the shapes of the four networks. Raises OptionError when no networks can have them.
+
+    The first layers have `channel_base // image_size` channels, which `max_channels` does not limit; every halving of
+    the picture doubles them up to `max_channels`. The defaults are the official ones.
+    """
+
+    image_size: int
+    domains: int
+    style_dim: int = 64
+    latent_dim: int = 16
+    mapping_width: int = 512
+    channel_base: int = 2**14
+    max_channels: int = 512
+
+    def __post_init__(self) -> None:
+        if self.image_size < SMALLEST_SIZE or self.image_size & (self.image_size - 1):
+            raise OptionError(f"image_size is {self.image_size}: give a power of two of at least {SMALLEST_SIZE}")
+        for name in ("domains", "style_dim", "latent_dim", "mapping_width", "max_channels"):
+            if getattr(self, name) < 1:
+                raise OptionError(f"{name} is {getattr(self, name)}: give at least 1")
+        if self.first_channels < 1:
+            raise OptionError(
+                f"channel_base is {self.channel_base}: give at least the image_size, which is {self.image_size}"
+            )
+
+    @property
+    def first_channels(self) -> int:
+        """Channels at the picture's full size."""
+        return self.channel_base // self.image_size
+
+    @property
+    def stride(self) -> int:
+        """The generator takes every height and width that is a multiple of this."""
+        return self.image_size // BOTTLENECK
+
+    def widths(self, halvings: int) -> list[int]:
+        """Channels before and after each of so many halvings: `halvings + 1` numbers."""
+        widths = [self.first_channels]
+        for _ in range(halvings):
+            widths.append(min(2 * widths[-1], self.max_channels))
+        return widths
+
+
+class AffineNorm(nn.InstanceNorm2d):
+    """Instance norm with weights of its own, and its leaky ReLU."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, affine=True)
+        self.implementation: Implementation = "reference"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return adain_leaky_relu(
+            x, self.weight, self.bias, eps=self.eps, slope=SLOPE, implementation=self.implementation
+        )
+
+
+class AdaIN(nn.Module):
+    """Instance norm whose scale and shift come from the style, (1 + gamma) * norm(x) + beta, and its leaky ReLU."""
+
+    def __init__(self, style_dim: int, channels: int):
+        super().__init__()
+        self.fc = nn.Linear(style_dim, 2 * channels)
+        self.implementation: Implementation = "reference"
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        made = self.fc(style)[:, :, None, None]
+        if made.dtype == torch.bfloat16:  # which has no digits for 1 + gamma, where gamma is small
+            made = made.float()
+        gamma, beta = made.chunk(2, dim=1)
+        return adain_leaky_relu(x, 1 + gamma, beta, slope=SLOPE, implementation=self.implementation)
+
+
+class ResBlk(nn.Module):
+    """Pre-activation residual block: (N, in, H, W) -> (N, out, H, W), or half of H and W when it pools."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, normalize: bool = False, downsample: bool = False):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_in, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.norm1 = AffineNorm(channels_in) if normalize else nn.LeakyReLU(SLOPE)
+        self.norm2 = AffineNorm(channels_in) if normalize else nn.LeakyReLU(SLOPE)
+        self.conv1x1 = _shortcut(channels_in, channels_out)
+        self.pool = nn.AvgPool2d(2) if downsample else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.pool(self.conv1(self.norm1(x)))
+        residual = self.conv2(self.norm2(residual))
+        shortcut = self.pool(self.conv1x1(x))
+        # Two branches of unit variance make variance 2: back to 1.
+        summed: Tensor = shortcut + residual
+        return summed / math.sqrt(2)
+
+
+class AdainResBlk(nn.Module):
+    """Residual block of the decoder: (N, in, H, W) -> (N, out, H, W), or twice H and W when it enlarges."""
+
+    def __init__(self, channels_in: int, channels_out: int, style_dim: int, *, upsample: bool = False):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
+        self.norm1 = AdaIN(style_dim, channels_in)
+        self.norm2 = AdaIN(style_dim, channels_out)
+        self.conv1x1 = _shortcut(channels_in, channels_out)
+        self.upsample = nn.Upsample(scale_factor=2, mode="nearest") if upsample else nn.Identity()
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        residual = self.conv1(self.upsample(self.norm1(x, style)))
+        residual = self.conv2(self.norm2(residual, style))
+        shortcut = self.conv1x1(self.upsample(x))
+        summed: Tensor = residual + shortcut
+        return summed / math.sqrt(2)
+
+
+class Generator(nn.Module):
+    """Translates: source (N, 3, H, W), style (N, style_dim) -> image (N, 3, H, W), not bounded to -1..1.
+
+    H and W are any multiples of the config's stride. `forward` is its two halves in turn; the first does not depend
+    on the style, so its result serves any number of styles. They are `encode_source` and `decode_features`, because
+    `encode` and `decode` are the official names of the two lists of blocks.
+    """
+
+    def __init__(self, config: StarGANv2Config):
+        super().__init__()
+        widths = config.widths(config.stride.bit_length() - 1)
+        first, last = widths[0], widths[-1]
+        steps = list(itertools.pairwise(widths))
+        self.from_rgb = nn.Conv2d(3, first, 3, padding=1)
+        self.encode = nn.ModuleList(
+            [ResBlk(before, after, normalize=True, downsample=True) for before, after in steps]
+            + [ResBlk(last, last, normalize=True) for _ in range(2)]
+        )
+        self.decode = nn.ModuleList(
+            [AdainResBlk(last, last, config.style_dim) for _ in range(2)]
+            + [AdainResBlk(after, before, config.style_dim, upsample=True) for before, after in reversed(steps)]
+        )
+        # the official names are 0 and 2: their 1 is the activation, which the norm brings along
+        self.to_rgb = nn.Sequential(AffineNorm(first), nn.Identity(), nn.Conv2d(first, 3, 1))
+
+    def forward(self, source: Tensor, style: Tensor) -> Tensor:
+        return self.decode_features(self.encode_source(source), style)
+
+    def encode_source(self, source: Tensor) -> Tensor:
+        """Features (N, C, H / stride, W / stride) of a source."""
+        features: Tensor = self.from_rgb(source)
+        for block in self.encode:
+            features = block(features)
+        return features
+
+    def decode_features(self, features: Tensor, style: Tensor) -> Tensor:
+        """The translation (N, 3, H, W) of the source that has these features."""
+        x = features
+        for block in self.decode:
+            x = block(x, style)
+        image: Tensor = self.to_rgb(x)
+        return image
+
+
+class MappingNetwork(nn.Module):
+    """latent (N, latent_dim), domain (N,) -> style (N, style_dim)."""
+
+    def __init__(self, config: StarGANv2Config):
+        super().__init__()
+        width = config.mapping_width
+        self.shared = _perceptron([config.latent_dim] + 4 * [width], last_activation=True)
+        self.unshared = nn.ModuleList(
+            _perceptron(4 * [width] + [config.style_dim], last_activation=False) for _ in range(config.domains)
+        )
+
+    def forward(self, latent: Tensor, domain: Tensor) -> Tensor:
+        shared = self.shared(latent)
+        return _of_domain(torch.stack([head(shared) for head in self.unshared], dim=1), domain)
+
+
+class StyleEncoder(nn.Module):
+    """image (N, 3, image_size, image_size), domain (N,) -> style (N, style_dim)."""
+
+    def __init__(self, config: StarGANv2Config):
+        super().__init__()
+        self.shared, width = _trunk(config)
+        self.unshared = nn.ModuleList(nn.Linear(width, config.style_dim) for _ in range(config.domains))
+
+    def forward(self, image: Tensor, domain: Tensor) -> Tensor:
+        shared = self.shared(image).flatten(1)
+        return _of_domain(torch.stack([head(shared) for head in self.unshared], dim=1), domain)
+
+
+class Discriminator(nn.Module):
+    """image (N, 3, image_size, image_size), domain (N,) -> logits (N,): above 0 where it looks real in the domain."""
+
+    def __init__(self, config: StarGANv2Config):
+        super().__init__()
+        self.main, width = _trunk(config)
+        self.main.append(nn.Conv2d(width, config.domains, 1))
+
+    def forward(self, image: Tensor, domain: Tensor) -> Tensor:
+        logits = self.main(image).flatten(1)
+        return _of_domain(logits[:, :, None], domain)[:, 0]
+
+
+@dataclass
+class Networks:
+    """The networks of one model. An averaged set has no discriminator."""
+
+    generator: Generator
+    mapping_network: MappingNetwork
+    style_encoder: StyleEncoder
+    discriminator: Discriminator | None = None
+
+    def items(self) -> Iterator[tuple[str, nn.Module]]:
+        """Name and module of each network that is there; the names are those of a checkpoint."""
+        for name in (*AVERAGED, "discriminator"):
+            module = getattr(self, name)
+            if module is not None:
+                yield name, module
+
+    def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Networks:
+        """Move all parameters, in place; gives itself."""
+        for _, module in self.items():
+            module.to(device)
+            if memory_format is not None:
+                module.to(memory_format=memory_format)
+        return self
+
+    def use_adain(self, implementation: Implementation) -> Networks:
+        """Let all norms be computed so, in place; gives itself."""
+        for _, network in self.items():
+            for module in network.modules():
+                if isinstance(module, AdaIN | AffineNorm):
+                    module.implementation = implementation
+        return self
+
+    def eval(self) -> Networks:
+        """Ready for use: no parameter takes a gradient. Gives itself."""
+        for _, module in self.items():
+            module.eval().requires_grad_(False)
+        return self
+
+    def state_dicts(self) -> dict[str, dict[str, Tensor]]:
+        """Every network's state_dict by its name. The tensors are the live ones, not copies."""
+        return {name: module.state_dict() for name, module in self.items()}
+
+
+def build_networks(config: StarGANv2Config, seed: int) -> Networks:
+    """The four training networks, initialised from the seed alone: the global random state is neither read nor moved.
+
+    Convolutions and linear layers are Kaiming normal (fan in, gain of a ReLU) with biases 0; norms are 1 and 0.
+    """
+    networks = empty_networks(config, discriminator=True)
+    draws = torch.Generator().manual_seed(seed)
+    for _, network in networks.items():
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu", generator=draws)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.InstanceNorm2d):
+                module.reset_parameters()
+    return networks
+
+
+def empty_networks(config: StarGANv2Config, *, discriminator: bool) -> Networks:
+    """Networks of the right shapes on the CPU whose parameters hold no values yet: fill all of them before use."""
+    with torch.device("meta"):
+        networks = Networks(
+            Generator(config),
+            MappingNetwork(config),
+            StyleEncoder(config),
+            Discriminator(config) if discriminator else None,
+        )
+    for _, module in networks.items():
+        module.to_empty(device="cpu")
+    return networks
+
+
+def averaged_copy(networks: Networks) -> Networks:
+    """A copy of the three networks that are averaged, with equal values, taking no gradients."""
+    return Networks(**{name: copy.deepcopy(getattr(networks, name)) for name in AVERAGED}).eval()
+
+
+def _shortcut(channels_in: int, channels_out: int) -> nn.Module:
+    return nn.Conv2d(channels_in, channels_out, 1, bias=False) if channels_in != channels_out else nn.Identity()
+
+
+def _perceptron(widths: list[int], *, last_activation: bool) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width_in, width_out in itertools.pairwise(widths):
+        layers += [nn.Linear(width_in, width_out), nn.ReLU()]
+    return nn.Sequential(*(layers if last_activation else layers[:-1]))
+
+
+def _trunk(config: StarGANv2Config) -> tuple[nn.Sequential, int]:
+    """Layers from the image to (N, width, 1, 1), shared by style encoder and discriminator; and that width."""
+    halvings = config.image_size.bit_length() - 3  # down to 4x4
+    widths = config.widths(halvings)
+    layers = nn.Sequential(nn.Conv2d(3, widths[0], 3, padding=1))
+    for before, after in itertools.pairwise(widths):
+        layers.append(ResBlk(before, after, downsample=True))
+    layers.extend([nn.LeakyReLU(SLOPE), nn.Conv2d(widths[-1], widths[-1], 4), nn.LeakyReLU(SLOPE)])
+    return layers, widths[-1]
+
+
+def _of_domain(heads: Tensor, domain: Tensor) -> Tensor:
+    """(N, domains, C), (N,) -> (N, C): each sample's own head. A gather, which ONNX has, and no branch in Python."""
+    return heads.gather(1, domain[:, None, None].expand(-1, 1, heads.shape[2])).squeeze(1)
