@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from starcast.export.torch_card import Card
+from starcast.export.torch_engine.gpu import Card
 
 
 class CardClock:

@@ -85,7 +85,7 @@ PEERS = {
 def engine_of(name: str) -> Backend:
     """An engine by its name, also one that has to be named to be used."""
     if name == TORCH:
-        from starcast.export.torch_backend import TorchBackend
+        from starcast.export.torch_engine.engine import TorchBackend
 
         return TorchBackend()
     return BACKENDS[name]

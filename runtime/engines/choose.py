@@ -43,7 +43,7 @@ BACKENDS: dict[str, Backend] = {backend.name: backend for backend in (*CARDS, *P
 # only where it is named: a Vulkan driver may be a program that draws on the CPU, and one run of it takes minutes
 NAMED_ONLY = ("ncnn-vulkan",)
 # also only where they are named, and not of this room: nothing here may import what they do
-OUTSIDE = {"torch": "starcast.export.torch_backend:TorchBackend"}
+OUTSIDE = {"torch": "starcast.export.torch_engine.engine:TorchBackend"}
 TRIES = 2  # a machine that was too busy to measure everything is asked once more at the next start
 # precisions for `--precision auto`, in the order in which they are measured: fp16 is what cards like best, int8 gains
 # the most on processors

@@ -12,7 +12,7 @@ from starcast.benchmarks import card_rows as module
 from starcast.benchmarks.card_rows import CARD_PEERS, ENGINES, card_rows, peer_not_run, peer_row, wanted_variants
 from starcast.benchmarks.rows import EAGER, engine_of
 from starcast.benchmarks.worker import as_text, from_text
-from starcast.export.torch_backend import TorchBackend
+from starcast.export.torch_engine.engine import TorchBackend
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.base import Backend
 from starcast.runtime.nvidia.gpu import Gpu

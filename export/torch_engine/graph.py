@@ -16,7 +16,7 @@ from starcast.export.passes.dead_biases import drop_dead_biases
 from starcast.export.passes.facts import numbers, readers
 from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
-from starcast.export.torch_operators import Call, call_for
+from starcast.export.torch_engine.operators import Call, call_for
 from starcast.export.wide_norms import join_wide_norms
 from starcast.train.adain import Implementation, adain_leaky_relu
 

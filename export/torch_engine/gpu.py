@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
 from starcast.errors import EngineError
-from starcast.export.torch_backend import failure
-from starcast.export.torch_graph import TorchGraph
+from starcast.export.torch_engine.engine import failure
+from starcast.export.torch_engine.graph import TorchGraph
 from starcast.runtime.engines.base import CardTime, Session
 from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_card
 from starcast.runtime.nvidia.driver import RECORDING

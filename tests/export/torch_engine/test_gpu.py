@@ -14,12 +14,12 @@ import torch
 from small_graphs import graph
 
 from starcast.errors import EngineError
-from starcast.export import torch_card
 from starcast.export.comparison import open_session
 from starcast.export.passes.forms import apply_form
-from starcast.export.torch_backend import TorchBackend
-from starcast.export.torch_card import MOST_SHAPES, RECORDINGS, Card, CardSession, Recorded
-from starcast.export.torch_graph import TorchGraph
+from starcast.export.torch_engine import gpu
+from starcast.export.torch_engine.engine import TorchBackend
+from starcast.export.torch_engine.gpu import MOST_SHAPES, RECORDINGS, Card, CardSession, Recorded
+from starcast.export.torch_engine.graph import TorchGraph
 from starcast.runtime.engines.base import EngineOptions, GraphFile
 
 
@@ -143,7 +143,7 @@ def test_a_strangers_stream_is_waited_for_by_its_handle(monkeypatch, number, tak
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: SimpleNamespace(wait_stream=waited.append))
     monkeypatch.setattr(torch, "as_tensor", lambda value, device: value)
     value = SimpleNamespace(__cuda_array_interface__={"stream": number})
-    assert torch_card._tensor(value) is value
+    assert gpu._tensor(value) is value
     assert waited == [taken]
 
 

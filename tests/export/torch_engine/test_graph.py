@@ -18,7 +18,7 @@ from starcast.export.passes.adain_plugin import with_function
 from starcast.export.passes.forms import FORMS, apply_form
 from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.precision.quality import FP16_GATE, psnr
-from starcast.export.torch_graph import TorchGraph
+from starcast.export.torch_engine.graph import TorchGraph
 from starcast.export.variants import Plan, make
 from starcast.export.wide_norms import split_wide_norms
 

@@ -11,8 +11,8 @@ import pytest
 from small_graphs import graph
 
 from starcast.errors import EngineError
-from starcast.export import torch_backend
-from starcast.export.torch_backend import TorchBackend
+from starcast.export.torch_engine import engine
+from starcast.export.torch_engine.engine import TorchBackend
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.base import EngineOptions, GraphFile
 from starcast.runtime.engines.choose import BACKENDS, candidates
@@ -106,12 +106,12 @@ def test_what_it_does_not_run_is_told(tiny_bundle, changes, reason):
 @pytest.mark.parametrize("missing", ["torch", "onnx_ir"])
 def test_where_a_package_is_missing_it_is_absent(monkeypatch, missing):
     assert TORCH.absent() is None
-    monkeypatch.setattr(torch_backend, "find_spec", lambda name: None if name == missing else object())
+    monkeypatch.setattr(engine, "find_spec", lambda name: None if name == missing else object())
     assert TORCH.absent() == f"not installed: {missing}"
 
 
 def test_a_torch_that_does_not_load_is_absent_with_the_reason(monkeypatch):
-    monkeypatch.setattr(torch_backend, "find_spec", lambda name: object())
+    monkeypatch.setattr(engine, "find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "torch", None)
     assert "does not load" in TORCH.absent()
 

@@ -28,7 +28,7 @@ from starcast.runtime.engines.base import (
 if TYPE_CHECKING:
     import torch
 
-    from starcast.export.torch_graph import TorchGraph
+    from starcast.export.torch_engine.graph import TorchGraph
     from starcast.train.adain import Implementation
 
 
@@ -92,7 +92,7 @@ class TorchBackend(Backend):
             ) from error
         if device.type == "cpu":
             return TorchSession(graph.path, opened)
-        from starcast.export.torch_card import Card, CardSession
+        from starcast.export.torch_engine.gpu import Card, CardSession
 
         return CardSession(graph.path, opened, Card())
 
@@ -128,7 +128,7 @@ def opened_graph(path: Path, precision: str, device: torch.device, adain: Implem
     import onnx_ir as ir
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
-    from starcast.export.torch_graph import TorchGraph
+    from starcast.export.torch_engine.graph import TorchGraph
 
     on_card = device.type == "cuda"
     try:

@@ -8,8 +8,8 @@ import torch
 from small_graphs import graph, run
 
 from starcast.errors import EngineError
-from starcast.export.torch_graph import TorchGraph
-from starcast.export.torch_operators import ELEMENTWISE, OPERATORS
+from starcast.export.torch_engine.graph import TorchGraph
+from starcast.export.torch_engine.operators import ELEMENTWISE, OPERATORS
 
 X = "float[n, 4, 6, 8] x"
 DRAWS = np.random.default_rng(3)

@@ -1,0 +1,1 @@
+"""The engine that runs a bundle's graphs in PyTorch."""
