@@ -31,16 +31,16 @@ from tqdm import tqdm
 
 from starcast.benchmarks.norm_spellings import SPELLINGS, Spelling, every_norm
 from starcast.benchmarks.record import provenance, write_result
-from starcast.export.constants import add_constant
-from starcast.export.flop import count_flop
-from starcast.export.passes.facts import readers
+from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.facts import readers
+from starcast.export.graphs.flop import count_flop
+from starcast.export.graphs.shapes import at_size, one_picture
+from starcast.export.graphs.weights import SharedWeights
 from starcast.export.passes.forms import LAST_SUM, TENSORRT, apply_form, apply_rewrites
 from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import instance_norms
 from starcast.export.passes.norm_spelling import Statistics, spell_norms
-from starcast.export.shapes import at_size, one_picture
 from starcast.export.trace import trace_generator
-from starcast.export.weights import SharedWeights
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.nvidia.tensorrt.child_process import build_in_child

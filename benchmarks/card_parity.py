@@ -15,9 +15,9 @@ from torch import nn
 
 from starcast.benchmarks.subject import CONTRAST, MIN_PSNR, checkpoint_of
 from starcast.errors import EngineError, VariantMissingError
+from starcast.export.gate.images import pictures
+from starcast.export.gate.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, Gate, psnr
 from starcast.export.options import TENSORRT_PRECISIONS, ExportOptions
-from starcast.export.pictures import pictures
-from starcast.export.precision.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, Gate, psnr
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import BACKENDS

@@ -28,7 +28,7 @@ from starcast.benchmarks.subject import Subject
 from starcast.benchmarks.table import Table
 from starcast.errors import EngineError, ParityError, VideoError
 from starcast.export.options import PRECISIONS, ExportOptions
-from starcast.export.variants import usual_engines
+from starcast.export.plan import usual_engines
 from starcast.export.write import export_bundle
 from starcast.options import as_json
 from starcast.runtime.bundle import Bundle

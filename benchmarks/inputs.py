@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import DatasetError, ImageError, OptionError
-from starcast.export.pictures import pictures
+from starcast.export.gate.images import pictures
 from starcast.runtime.fit import fit
 from starcast.runtime.images import read_image
 from starcast.train.data.folders import scan

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.benchmarks.rows import Row
-from starcast.export.parity import LEVELS
-from starcast.export.precision.quality import BF16_GATE, EQUAL, FP8_GATE, FP16_GATE, INT8_GATE, psnr
+from starcast.export.gate.parity import LEVELS
+from starcast.export.gate.quality import BF16_GATE, EQUAL, FP8_GATE, FP16_GATE, INT8_GATE, psnr
 
 # dB; float32 has LEVELS
 LEAST_PSNR = {

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from starcast.export.constants import add_constant
-from starcast.export.passes.facts import numbers
+from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.facts import numbers
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16

@@ -31,7 +31,7 @@ from starcast.benchmarks.scaling_table import lines_of, with_arithmetic
 from starcast.benchmarks.subject import Subject, opened_subject
 from starcast.benchmarks.table import json_rows
 from starcast.errors import EngineError, OptionError
-from starcast.export.flop import count_flop
+from starcast.export.graphs.flop import count_flop
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.machine import processor

@@ -16,8 +16,8 @@ from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.peers import latent_styles
 from starcast.benchmarks.rows import Row
 from starcast.errors import OptionError
+from starcast.export.gate.images import pictures
 from starcast.export.options import ADAIN, PRECISIONS, ExportOptions
-from starcast.export.pictures import pictures
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import MANIFEST, Bundle, open_bundle, sha256_of
 from starcast.runtime.images import write_image

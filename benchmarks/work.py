@@ -8,9 +8,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from starcast.export.flop import count_flop
+from starcast.export.graphs.flop import count_flop
+from starcast.export.graphs.shapes import at_size
 from starcast.export.passes.forms import apply_form
-from starcast.export.shapes import at_size
 from starcast.runtime.bundle import Bundle
 
 LEAST = "taps16"  # the form whose convolutions read and write least

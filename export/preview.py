@@ -9,8 +9,8 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from starcast.errors import DatasetError, ImageError
-from starcast.export.comparison import Floats, open_session
-from starcast.export.pictures import smooth
+from starcast.export.gate.candidates import Floats, open_session
+from starcast.export.gate.images import smooth
 from starcast.runtime.fit import fit
 from starcast.runtime.images import read_image
 from starcast.train.data.folders import scan

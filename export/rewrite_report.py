@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from starcast.export.flop import count_flop
+from starcast.export.graphs.flop import count_flop
+from starcast.export.graphs.shapes import one_picture
+from starcast.export.graphs.working_set import working_bytes
 from starcast.export.passes.forms import BESIDE_BF16, FORMS, REWRITES, Step
-from starcast.export.shapes import one_picture
-from starcast.export.working_set import working_bytes
 from starcast.runtime.bundle import Norm
 
 

@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 from starcast import __version__
 from starcast.atomic import atomic_folder
 from starcast.errors import OptionError
-from starcast.export.card import Card, model_card
-from starcast.export.fused import without_products
-from starcast.export.graph_files import write_graph
-from starcast.export.judging import Pictures, judging
-from starcast.export.means import draw_latents, mean_styles
-from starcast.export.options import ExportOptions
-from starcast.export.parity import (
+from starcast.export.destination import writable_target
+from starcast.export.gate.judging import Pictures, judging
+from starcast.export.gate.parity import (
     check_mapping,
     check_style_encoder,
 )
+from starcast.export.graphs.files import write_graph
+from starcast.export.means import draw_latents, mean_styles
+from starcast.export.model_card import Card, model_card
+from starcast.export.options import ExportOptions
+from starcast.export.plan import Plan, plans_for
 from starcast.export.preview import draw_preview, preview_sources
-from starcast.export.stages import Progress, stage
-from starcast.export.target import writable_target
+from starcast.export.progress import Progress, stage
+from starcast.export.targets.tensorrt import without_products
 from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
-from starcast.export.variants import Plan, plans_for
 from starcast.export.write_fused import write_fused
 from starcast.export.write_precisions import write_precisions
 from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, parity_gate, write_variants

@@ -12,20 +12,20 @@ from itertools import chain
 
 import onnx_ir as ir
 
-from starcast.export.comparison import OnnxCandidate
-from starcast.export.fused import Base, base_of, form_for, fused, spelled
-from starcast.export.judging import Judging
+from starcast.export.gate.candidates import OnnxCandidate
+from starcast.export.gate.engines import Expected, emulated_quality, quality_in_float32
+from starcast.export.gate.judging import Judging
+from starcast.export.gate.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, below, check, missing, summary
+from starcast.export.graphs.shapes import one_picture
+from starcast.export.graphs.weights import SharedWeights
 from starcast.export.passes.adain_plugin import with_function
+from starcast.export.plan import Made, Plan
+from starcast.export.precision.codes import TENSORRT_FP8, TENSORRT_INT8
 from starcast.export.precision.emulated import layers_that_lose
-from starcast.export.precision.engines import Expected, emulated_quality, quality_in_float32
-from starcast.export.precision.int8 import Int8Options, Int8Result, quantise
-from starcast.export.precision.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, below, check, missing, summary
-from starcast.export.precision.quantise import TENSORRT_FP8, TENSORRT_INT8
+from starcast.export.precision.search import Int8Options, Int8Result, quantise
+from starcast.export.progress import stage
 from starcast.export.rewrite_report import Cost, norm_lines, rewrite_lines, weight_bytes
-from starcast.export.shapes import one_picture
-from starcast.export.stages import stage
-from starcast.export.variants import Made, Plan
-from starcast.export.weights import SharedWeights
+from starcast.export.targets.tensorrt import Base, base_of, form_for, fused, spelled
 from starcast.export.write_variants import GENERATOR, Making, ParityGate, parity_line, parity_of, written
 from starcast.runtime.bundle import WEIGHTS, Parity, Quality, Variant
 

@@ -15,18 +15,18 @@ from typing import NamedTuple
 import msgspec
 import onnx_ir as ir
 
-from starcast.export.judging import Judging
+from starcast.export.gate.engines import bf16_quality, quality_on
+from starcast.export.gate.judging import Judging
+from starcast.export.gate.quality import BF16_GATE, INT8_GATE, check, missing, summary
+from starcast.export.graphs.shapes import one_picture
+from starcast.export.graphs.weights import SharedWeights
 from starcast.export.passes.forms import BESIDE_BF16, Step, apply_form, apply_rewrites
-from starcast.export.precision.engines import bf16_quality, quality_on
-from starcast.export.precision.int8 import FASTEST, Int8Options, quantise
-from starcast.export.precision.quality import BF16_GATE, INT8_GATE, check, missing, summary
-from starcast.export.precision.quantise import drop_output_codes
+from starcast.export.passes.wide_norms import split_wide_norms
+from starcast.export.plan import PREFERRED, Made, Plan, finished
+from starcast.export.precision.codes import drop_output_codes
+from starcast.export.precision.search import FASTEST, Int8Options, quantise
+from starcast.export.progress import stage
 from starcast.export.rewrite_report import Cost
-from starcast.export.shapes import one_picture
-from starcast.export.stages import stage
-from starcast.export.variants import PREFERRED, Made, Plan, finished
-from starcast.export.weights import SharedWeights
-from starcast.export.wide_norms import split_wide_norms
 from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, written
 from starcast.runtime.bundle import WEIGHTS, Quality, Variant
 from starcast.runtime.engines.base import EngineOptions

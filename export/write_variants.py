@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import onnx_ir as ir
 
-from starcast.export.blame import first_layer_apart
-from starcast.export.comparison import (
+from starcast.export.gate.blame import first_layer_apart
+from starcast.export.gate.candidates import (
     Candidate,
     Floats,
     NcnnCandidate,
@@ -20,8 +20,7 @@ from starcast.export.comparison import (
     difference,
     translated_by_torch,
 )
-from starcast.export.graph_files import write_graph, write_ncnn
-from starcast.export.parity import (
+from starcast.export.gate.parity import (
     TOLERANCE,
     check_generator,
     expected_translations,
@@ -29,10 +28,11 @@ from starcast.export.parity import (
     levels_apart,
     make_trials,
 )
+from starcast.export.graphs.files import write_graph, write_ncnn
+from starcast.export.graphs.weights import SharedWeights
+from starcast.export.plan import Made, Plan, first_step_apart, make
+from starcast.export.progress import Progress, stage
 from starcast.export.rewrite_report import Cost, rewrite_lines
-from starcast.export.stages import Progress, stage
-from starcast.export.variants import Made, Plan, first_step_apart, make
-from starcast.export.weights import SharedWeights
 from starcast.runtime.bundle import WEIGHTS, Parity, Variant
 from starcast.train.families.stargan_v2.networks import Generator, Networks, StarGANv2Config
 

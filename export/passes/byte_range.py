@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from starcast.export.passes.facts import attributes, made_by, numbers, scalar
+from starcast.export.graphs.facts import attributes, made_by, numbers, scalar
 from starcast.export.passes.rule import ExactRule, new_constant
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.passes.facts import numbers, readers, scalar
+from starcast.export.graphs.facts import numbers, readers, scalar
 from starcast.export.passes.rule import Outcome
 
 _CONVOLUTIONS = {"Conv", "ConvTranspose"}

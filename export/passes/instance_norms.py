@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from starcast.export.passes.facts import is_neutral, readers
+from starcast.export.graphs.facts import is_neutral, readers
 
 
 @dataclass(frozen=True)

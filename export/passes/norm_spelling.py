@@ -29,10 +29,10 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from starcast.export.constants import add_constant
-from starcast.export.passes.facts import numbers
+from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.facts import numbers
+from starcast.export.graphs.shapes import at_size, one_picture
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
-from starcast.export.shapes import at_size, one_picture
 
 Statistics = Literal["one-pass", "two-pass"]
 LARGE = 128**2  # pixels: the mean of larger planes is taken in two stages

@@ -16,8 +16,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from starcast.export.graphs.facts import convolution, halving, kernel_side, made_by, numbers
 from starcast.export.passes import kernels
-from starcast.export.passes.facts import convolution, halving, kernel_side, made_by, numbers
 from starcast.export.passes.rule import ExactRule, new_constant
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import onnx_ir as ir
 
+from starcast.export.graphs.facts import attributes, convolution, doubling, halving, kernel_side, made_by, numbers
 from starcast.export.passes import kernels
-from starcast.export.passes.facts import attributes, convolution, doubling, halving, kernel_side, made_by, numbers
 from starcast.export.passes.rule import ExactRule, new_constant
 
 _BOX = {"kernel_shape": [2, 2], "strides": [1, 1]}

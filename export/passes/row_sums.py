@@ -12,9 +12,9 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from starcast.export.constants import add_constant
+from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.shapes import at_size
 from starcast.export.passes.rule import Outcome
-from starcast.export.shapes import at_size
 
 
 def sum_row_products(model: ir.Model, sizes: Mapping[str, int]) -> Outcome:

@@ -13,8 +13,8 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.constants import add_constant
-from starcast.export.passes.facts import numbers, readers, scalar
+from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.facts import numbers, readers, scalar
 from starcast.export.passes.rule import Outcome
 
 

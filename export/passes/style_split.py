@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.passes.facts import is_neutral, numbers, readers
+from starcast.export.graphs.facts import is_neutral, numbers, readers
 from starcast.export.passes.rule import ExactRule, new_constant
 
 STYLE, GAMMA_BETA = "style", "gamma_beta"

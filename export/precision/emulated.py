@@ -19,7 +19,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from starcast.export.comparison import Trial, before_rounding, open_session
+from starcast.export.gate.candidates import Trial, before_rounding, open_session
 
 HALVES = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
 _FEW = 2  # pictures that layers are told apart on

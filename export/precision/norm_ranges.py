@@ -19,8 +19,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from starcast.export.comparison import Trial, open_session
-from starcast.export.constants import add_constant
+from starcast.export.gate.candidates import Trial, open_session
+from starcast.export.graphs.constants import add_constant
 from starcast.export.passes.centred_biases import Centring, centre_biases
 from starcast.export.passes.instance_norms import instance_norms
 from starcast.export.passes.norm_spelling import Statistics

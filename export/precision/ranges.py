@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from starcast.export.comparison import Floats, Trial, open_session
+from starcast.export.gate.candidates import Floats, Trial, open_session
 
 SAMPLE = 8192  # values that are kept of each tensor and trial
 _BINS = 2048

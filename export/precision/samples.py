@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from starcast.errors import DatasetError, ImageError, OptionError
-from starcast.export.comparison import Floats, Trial, as_floats
-from starcast.export.pictures import pictures
+from starcast.export.gate.candidates import Floats, Trial, as_floats
+from starcast.export.gate.images import pictures
 from starcast.runtime.fit import fit
 from starcast.runtime.images import read_image
 from starcast.train.data.folders import is_image, scan

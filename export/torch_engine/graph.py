@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 
+from starcast.export.graphs.facts import numbers, readers
 from starcast.export.passes.adain_plugin import unplug_norms
 from starcast.export.passes.dead_biases import drop_dead_biases
-from starcast.export.passes.facts import numbers, readers
 from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
+from starcast.export.passes.wide_norms import join_wide_norms
 from starcast.export.torch_engine.operators import Call, call_for
-from starcast.export.wide_norms import join_wide_norms
 from starcast.train.adain import Implementation, adain_leaky_relu
 
 HALF = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from starcast.errors import EngineError
-from starcast.export.passes.facts import doubling, numbers, scalar
+from starcast.export.graphs.facts import doubling, numbers, scalar
 
 Call = Callable[..., Any]  # a node's inputs, None where one is left out -> its output, or a tuple of them
 

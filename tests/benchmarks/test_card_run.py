@@ -20,7 +20,7 @@ from starcast.benchmarks.inputs import Inputs
 from starcast.benchmarks.measure import joined
 from starcast.benchmarks.open_row import open_row
 from starcast.benchmarks.worker import work
-from starcast.export.comparison import as_bytes, as_floats
+from starcast.export.gate.candidates import as_bytes, as_floats
 from starcast.runtime.engines.base import CardTime
 from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.families.stargan_v2.networks import StarGANv2Config

@@ -12,7 +12,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from starcast.export.gate.candidates import Trial
+from starcast.export.gate.images import pictures
 from starcast.export.options import ExportOptions
+from starcast.export.passes.forms import apply_form
+from starcast.export.precision.samples import CalibrationSet
 from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
 from starcast.runtime.bundle import Bundle
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
@@ -23,6 +27,9 @@ ORACLE = Path(__file__).resolve().parents[1] / "oracles" / "stargan_v2_hpf0"
 SMALL = StarGANv2Config(
     image_size=32, domains=3, style_dim=8, latent_dim=4, mapping_width=16, channel_base=256, max_channels=16
 )
+
+
+ONE = {"batch": 1, "styles": 1, "height": 32, "width": 32}
 
 
 @dataclass(frozen=True)
@@ -118,3 +125,38 @@ def oracle() -> dict[str, NDArray[np.generic]]:
         with np.load(ORACLE / f"{name}.npz") as stored:
             arrays.update(stored)
     return arrays
+
+
+@pytest.fixture(scope="session")
+def rewritten(small) -> Callable[[str], ir.Model]:
+    """A function form -> frame graph."""
+
+    def rewrite(form: str) -> ir.Model:
+        model = ir.load(small.generator)
+        apply_form(model, form)
+        return model
+
+    return rewrite
+
+
+@pytest.fixture(scope="session")
+def drawn(small) -> CalibrationSet:
+    """Textures, waves and edges with styles of every domain."""
+    draws = np.random.RandomState(0)
+
+    def trials(count: int, seed: int, domain: int | None = None) -> tuple[Trial, ...]:
+        images = pictures(count, 32, 32, seed)
+        latents = torch.from_numpy(draws.standard_normal((count, small.config.latent_dim)).astype(np.float32))
+        domains = torch.tensor([number % 3 if domain is None else domain for number in range(count)])
+        with torch.inference_mode():
+            styles = small.networks.mapping_network(latents, domains).numpy()
+        return tuple(Trial(images[k : k + 1], styles[k : k + 1]) for k in range(count))
+
+    gate = {name: trials(3, 30 + number, number) for number, name in enumerate(("ink", "photo", "chalk"))}
+    return CalibrationSet(trials(12, seed=10), trials(6, seed=20), gate)
+
+
+@pytest.fixture(scope="session")
+def one_picture() -> dict[str, int]:
+    """The sizes of the small graph's dimensions."""
+    return ONE

@@ -10,9 +10,9 @@ import onnx_ir as ir
 import pytest
 
 from starcast.benchmarks.adain_spellings import AFHQ, ENDS, OURS, RTX, program_of, traced
-from starcast.export.comparison import Trial
-from starcast.export.fused import base_of, fused
-from starcast.export.variants import Plan
+from starcast.export.gate.candidates import Trial
+from starcast.export.plan import Plan
+from starcast.export.targets.tensorrt import base_of, fused
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 TARGET = "sm89"

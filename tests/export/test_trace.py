@@ -9,16 +9,23 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from starcast.export.comparison import OnnxCandidate, Trial, as_bytes, difference, open_session, translated_by_torch
-from starcast.export.parity import (
+from starcast.export.gate.candidates import (
+    OnnxCandidate,
+    Trial,
+    as_bytes,
+    difference,
+    open_session,
+    translated_by_torch,
+)
+from starcast.export.gate.images import pictures
+from starcast.export.gate.parity import (
     check_generator,
     check_mapping,
     check_style_encoder,
     expected_translations,
     make_trials,
 )
-from starcast.export.pictures import pictures
-from starcast.export.variants import Plan, make
+from starcast.export.plan import Plan, make
 from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
 pytestmark = pytest.mark.xdist_group("small graphs")

@@ -12,8 +12,9 @@ from PIL import Image
 from small_graphs import operators
 
 from starcast.errors import OptionError, ParityError
-from starcast.export import wide_norms, write_precisions
+from starcast.export import write_precisions
 from starcast.export.options import ExportOptions
+from starcast.export.passes import wide_norms
 from starcast.export.write import export_bundle
 from starcast.runtime.engines import openvino
 from starcast.runtime.engines.openvino import lacks

@@ -11,7 +11,7 @@ import onnx.parser
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from starcast.export.comparison import difference, open_session
+from starcast.export.gate.candidates import difference, open_session
 
 
 def graph(nodes: str, inputs: str, outputs: str, **constants: Any) -> ir.Model:

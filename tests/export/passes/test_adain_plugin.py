@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from small_graphs import gap, graph, operators, run
 
-from starcast.export.comparison import open_session
+from starcast.export.gate.candidates import open_session
 from starcast.export.passes.adain_plugin import DOMAIN, OPERATOR, plug_norms, unplug_norms, with_function
 from starcast.export.passes.forms import apply_form
 from starcast.export.passes.half import to_half

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from small_graphs import gap, graph
 
-from starcast.export.comparison import open_session
+from starcast.export.gate.candidates import open_session
 from starcast.export.passes.centred_biases import centre_biases
 from starcast.export.passes.instance_norms import instance_norms
 

@@ -10,9 +10,9 @@ import pytest
 from small_graphs import operators
 
 from starcast.errors import OptionError
-from starcast.export.comparison import before_rounding, difference, open_session, translated_by_torch
-from starcast.export.flop import count_flop
-from starcast.export.parity import make_trials
+from starcast.export.gate.candidates import before_rounding, difference, open_session, translated_by_torch
+from starcast.export.gate.parity import make_trials
+from starcast.export.graphs.flop import count_flop
 from starcast.export.passes.forms import FORMS, REWRITES, apply_form
 from starcast.export.trace import trace_generator
 from starcast.train.families.stargan_v2.networks import StarGANv2Config

@@ -9,8 +9,8 @@ import pytest
 from small_graphs import graph, operators
 
 from starcast.errors import OptionError
-from starcast.export.comparison import OnnxCandidate, difference, translated_by_torch
-from starcast.export.parity import make_trials
+from starcast.export.gate.candidates import OnnxCandidate, difference, translated_by_torch
+from starcast.export.gate.parity import make_trials
 from starcast.export.passes.forms import apply_form
 from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import instance_norms

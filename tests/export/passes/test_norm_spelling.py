@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx.reference import ReferenceEvaluator
 from small_graphs import graph, operators, run
 
-from starcast.export.comparison import difference
+from starcast.export.gate.candidates import difference
 from starcast.export.passes.norm_spelling import spell_norms
 
 NORM = "InstanceNormalization <epsilon = 0.00001>"

@@ -7,9 +7,9 @@ import onnx_ir as ir
 import pytest
 from small_graphs import gap, graph, operators
 
-from starcast.export.comparison import difference, open_session
-from starcast.export.fused import without_products
+from starcast.export.gate.candidates import difference, open_session
 from starcast.export.passes.row_sums import sum_row_products
+from starcast.export.targets.tensorrt import without_products
 
 DRAWS = np.random.RandomState(0)
 

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from small_graphs import graph, operators, run
 
-from starcast.export.comparison import Trial
+from starcast.export.gate.candidates import Trial
 from starcast.export.passes.half import to_half
 from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.precision.emulated import emulated, layers_that_lose

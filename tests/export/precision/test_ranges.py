@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 from small_graphs import graph
 
-from starcast.export.comparison import Trial
+from starcast.export.gate.candidates import Trial
 from starcast.export.precision.ranges import E4M3, UINT8, Grid, best_grid, observe
 
 

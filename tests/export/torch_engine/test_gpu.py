@@ -14,7 +14,7 @@ import torch
 from small_graphs import graph
 
 from starcast.errors import EngineError
-from starcast.export.comparison import open_session
+from starcast.export.gate.candidates import open_session
 from starcast.export.passes.forms import apply_form
 from starcast.export.torch_engine import gpu
 from starcast.export.torch_engine.engine import TorchBackend

@@ -11,16 +11,16 @@ import torch
 from small_graphs import graph
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from starcast.export.comparison import open_session
-from starcast.export.fused import base_of, fused
-from starcast.export.parity import make_trials
+from starcast.export.gate.candidates import open_session
+from starcast.export.gate.parity import make_trials
+from starcast.export.gate.quality import FP16_GATE, psnr
 from starcast.export.passes.adain_plugin import with_function
 from starcast.export.passes.forms import FORMS, apply_form
 from starcast.export.passes.norm_spelling import spell_norms
-from starcast.export.precision.quality import FP16_GATE, psnr
+from starcast.export.passes.wide_norms import split_wide_norms
+from starcast.export.plan import Plan, make
+from starcast.export.targets.tensorrt import base_of, fused
 from starcast.export.torch_engine.graph import TorchGraph
-from starcast.export.variants import Plan, make
-from starcast.export.wide_norms import split_wide_norms
 
 CPU = torch.device("cpu")
 DRAWS = np.random.default_rng(5)

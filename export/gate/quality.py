@@ -1,0 +1,156 @@
+"""How near a translation is to float32's: PSNR and SSIM of the bytes, and the gate over a picture set.
+
+PSNR has the peak 255. SSIM is Wang et al. 2004, eq. 13: windows of 11x11 with Gaussian weights (sigma 1.5),
+K = (0.01, 0.03), whole windows only, the mean of the three channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import ParityError
+from starcast.export.gate.candidates import Trial
+from starcast.runtime.bundle import DomainQuality, Quality
+
+PEAK = 255.0
+EQUAL = 100.0  # dB: what equal pictures get, so that means stay finite
+_WINDOW, _SIGMA = 11, 1.5
+_C1, _C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+
+Translate = Callable[[Trial], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """PSNR that must be reached in every domain, in dB: the mean over its pictures, and every single one."""
+
+    mean: float
+    worst: float = 0.0
+
+    def moved_to(self, mean: float | None) -> Gate:
+        """The gate of another mean, as far below it at worst; the same one where none is given."""
+        if mean is None:
+            return self
+        return Gate(mean, max(0.0, self.worst + mean - self.mean) if self.worst else 0.0)
+
+
+INT8_GATE = Gate(mean=35.0, worst=30.0)
+BF16_GATE = Gate(mean=40.0)
+FP16_GATE = Gate(mean=40.0, worst=40.0)
+FP8_GATE = Gate(mean=30.0)
+
+
+def psnr(got: NDArray[Any], expected: NDArray[Any]) -> float:
+    """Peak signal to noise in dB, of two pictures in 0..255; at most 100, which equal ones get."""
+    error = float(np.mean((got.astype(np.float64) - expected.astype(np.float64)) ** 2))
+    return EQUAL if error == 0 else min(EQUAL, 10 * math.log10(PEAK**2 / error))
+
+
+def ssim(got: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
+    """Structural similarity of two pictures [H, W, 3], each side at least 11."""
+    x, y = got.astype(np.float64), expected.astype(np.float64)
+    mean_x, mean_y = _weighted(x), _weighted(y)
+    variance_x = _weighted(x * x) - mean_x**2
+    variance_y = _weighted(y * y) - mean_y**2
+    covariance = _weighted(x * y) - mean_x * mean_y
+    likeness = ((2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)) / (
+        (mean_x**2 + mean_y**2 + _C1) * (variance_x + variance_y + _C2)
+    )
+    return float(likeness.mean())
+
+
+def measure(
+    translate: Translate, expected: Mapping[str, Sequence[NDArray[np.uint8]]], trials: Mapping[str, Sequence[Trial]]
+) -> Quality:
+    """The quality of an engine's translations for each domain's trials; `expected` are float32's."""
+    domains = {}
+    for domain, its_trials in trials.items():
+        pairs = [
+            (got, wanted)
+            for trial, reference in zip(its_trials, expected[domain], strict=True)
+            for got, wanted in zip(translate(trial), reference, strict=True)
+        ]
+        noise, likeness = [psnr(*pair) for pair in pairs], [ssim(*pair) for pair in pairs]
+        domains[domain] = DomainQuality(
+            pictures=len(pairs),
+            psnr_mean=round(float(np.mean(noise)), 2),
+            psnr_worst=round(min(noise), 2),
+            ssim_mean=round(float(np.mean(likeness)), 4),
+            ssim_worst=round(min(likeness), 4),
+        )
+    return Quality(domains=domains)
+
+
+def worse_of(one: Quality, other: Quality) -> Quality:
+    """Of two engines' qualities on the same pictures, the lower number each."""
+    return Quality(
+        domains={
+            name: DomainQuality(
+                pictures=ours.pictures,
+                psnr_mean=min(ours.psnr_mean, other.domains[name].psnr_mean),
+                psnr_worst=min(ours.psnr_worst, other.domains[name].psnr_worst),
+                ssim_mean=min(ours.ssim_mean, other.domains[name].ssim_mean),
+                ssim_worst=min(ours.ssim_worst, other.domains[name].ssim_worst),
+            )
+            for name, ours in one.domains.items()
+        }
+    )
+
+
+def summary(quality: Quality) -> str:
+    """A line for people."""
+    return "; ".join(
+        f"{name} {domain.psnr_mean:.1f} dB (worst {domain.psnr_worst:.1f}), SSIM {domain.ssim_mean:.3f}"
+        for name, domain in quality.domains.items()
+    )
+
+
+def missing(quality: Quality, gate: Gate) -> float:
+    """The dB that the domain furthest below the gate lacks; not above 0 where the gate holds."""
+    return max(_missing(domain, gate) for domain in quality.domains.values())
+
+
+def below(quality: Quality, gate: Gate) -> str | None:
+    """The domain that is furthest below the gate, in words; None where the gate holds."""
+    if missing(quality, gate) <= 0:
+        return None
+    name, domain = max(quality.domains.items(), key=lambda item: _missing(item[1], gate))
+    return (
+        f"{_down(domain.psnr_mean):.1f} dB on average and {_down(domain.psnr_worst):.1f} dB at worst for the domain "
+        f"{name!r} (allowed: {gate.mean:g} and {gate.worst:g})"
+    )
+
+
+def check(quality: Quality, gate: Gate, precision: str, to_blame: Sequence[str] = ()) -> None:
+    """Raises ParityError below the gate; `to_blame` are the layers that lose most, worst first."""
+    finding = below(quality, gate)
+    if finding is None:
+        return
+    blame = f", most of it lost in {' and '.join(to_blame)}" if to_blame else ""
+    raise ParityError(
+        f"{precision} translations are only within {finding} of float32's{blame}: calibrate on pictures like those "
+        f"that will be translated (--calibrate DIR), lower --min-psnr, or export without {precision}"
+    )
+
+
+def _missing(domain: DomainQuality, gate: Gate) -> float:
+    return max(gate.mean - domain.psnr_mean, gate.worst - domain.psnr_worst)
+
+
+def _down(number: float) -> float:
+    """To one digit, so that 34.97 does not read as the 35 that it misses."""
+    return math.floor(round(10 * number, 6)) / 10
+
+
+def _weighted(image: NDArray[np.float64]) -> NDArray[Any]:
+    """The Gaussian mean of every whole window."""
+    border = _WINDOW // 2
+    blurred: NDArray[Any] = cv2.GaussianBlur(image, (_WINDOW, _WINDOW), _SIGMA)
+    return blurred[border:-border, border:-border]

@@ -1,0 +1,1 @@
+"""Graphs apart from what they compute: facts, constants, shapes, cost, and files."""

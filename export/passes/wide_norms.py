@@ -1,0 +1,168 @@
+"""Instance norms over large maps, with means that are taken tile by tile.
+
+    InstanceNormalization(x, scale, bias)  ->  d / sqrt(mean(d * d) + epsilon) * scale + bias,   d = x - mean(x)
+    where mean is the mean of the means of small tiles
+
+Exact; only the order of the sums differs. The engines add a whole map up in one float32 accumulator. Over 512x512 or
+1024x1024 numbers, many of them equal where a picture is flat, that loses digits: drawings of hard black and white
+fields came out of OpenVINO wrong by 2 and by 30 grey levels, of ONNX Runtime by 0.6 and 5 (random weights).
+Means of tiles, of tiles of tiles and so on keep them, at a tenth more time. (ReduceMean over columns, then over rows
+would be plainer, but OpenVINO joins the two and makes its own norm of them again.)
+
+An engine that adds up in another way takes them back as one node with `join_wide_norms`.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
+
+from starcast.export.graphs.constants import add_constant, neutral_weights
+from starcast.export.graphs.shapes import at_size, one_picture
+
+WIDE = 256  # maps of a longer side than this are summed up by tiles; up to here one sum is within the tolerance
+LAST = 16  # side of what is left for the last sum, at the trained size; every other size is a multiple of it
+
+
+def split_wide_norms(model: ir.Model, side: int) -> int:
+    """Rewrite every instance norm whose map is wide when a graph is given one picture of that side, in place; gives
+    how many. Norms whose scale and shift are computed are left."""
+    sized = at_size(model, one_picture(side)).graph
+    maps = [
+        (node, _side(twin))
+        for node, twin in zip(model.graph, sized, strict=True)
+        if node.op_type == "InstanceNormalization"
+    ]
+    wide = [(node, side) for node, side in maps if side > WIDE and all(map(_is_constant, node.inputs[1:]))]
+    for node, side in wide:
+        _split(model.graph, node, side)
+    return len(wide)
+
+
+def join_wide_norms(model: ir.Model) -> int:
+    """Make InstanceNormalization of what `split_wide_norms` wrote, in place; gives how many."""
+    found = [
+        (place, node, *parts)
+        for place, node in enumerate(model.graph)
+        if node.op_type == "Div" and (parts := _parts(node)) is not None
+    ]
+    if not found:
+        return 0
+    inferred = model.clone()
+    ShapeInferencePass()(inferred)
+    shapes = [node.outputs[0].shape for node in inferred.graph]
+    for place, quotient, x, epsilon in found:
+        shape = shapes[place]
+        assert shape is not None
+        channels = shape[1]
+        assert isinstance(channels, int)
+        neutral = neutral_weights(model.graph, channels)
+        norm = ir.node("InstanceNormalization", [x, *neutral], {"epsilon": epsilon}, name=quotient.name)
+        model.graph.insert_before(quotient, norm)
+        old, new = quotient.outputs[0], norm.outputs[0]
+        new.name, new.type, new.shape = old.name, old.type, old.shape
+        old.replace_all_uses_with(new, replace_graph_outputs=True)
+    RemoveUnusedNodesPass()(model)
+    return len(found)
+
+
+def _parts(quotient: ir.Node) -> tuple[ir.Value, float] | None:
+    """x and epsilon of (x - mean(x)) / sqrt(mean((x - mean(x)) ** 2) + epsilon), or None for another quotient."""
+    centred, root = quotient.inputs
+    difference, raised = _maker(centred, "Sub"), _maker(_input(_maker(root, "Sqrt"), 0), "Add")
+    x, variance, epsilon = _input(difference, 0), _input(raised, 0), _input(raised, 1)
+    square = _maker(_averaged(variance), "Mul")
+    if x is None or epsilon is None or not _is_constant(epsilon) or square is None:
+        return None
+    if _averaged(_input(difference, 1)) is not x or any(value is not centred for value in square.inputs):
+        return None
+    return x, float(_numbers(epsilon))
+
+
+def _averaged(mean: ir.Value | None) -> ir.Value | None:
+    """What a mean of means of tiles was taken of, or None."""
+    last = _maker(mean, "ReduceMean")
+    axes = _input(last, 1)
+    if axes is None or not _is_constant(axes) or _numbers(axes).tolist() != [2, 3]:
+        return None
+    value = _input(last, 0)
+    while (pool := _maker(value, "AveragePool")) is not None:
+        value = pool.inputs[0]
+    return value
+
+
+def _maker(value: ir.Value | None, operator: str) -> ir.Node | None:
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type == operator else None
+
+
+def _input(node: ir.Node | None, index: int) -> ir.Value | None:
+    return node.inputs[index] if node is not None and index < len(node.inputs) else None
+
+
+def _side(norm: ir.Node) -> int:
+    """The side of a square map: a power of two."""
+    shape = norm.outputs[0].shape
+    assert shape is not None
+    height, width = shape[2:]
+    assert isinstance(height, int)
+    assert height == width
+    return height
+
+
+def _tiles(side: int) -> list[int]:
+    """Sides of the tiles, one level after the other: 4, 4, … until LAST is left. They divide every size that the
+    generator takes, which is a multiple of side / LAST here."""
+    tiles = []
+    while side > LAST:
+        tiles.append(min(4, side // LAST))
+        side //= tiles[-1]
+    return tiles
+
+
+def _split(graph: ir.Graph, norm: ir.Node, side: int) -> None:
+    x, scale, bias = norm.inputs
+    assert x is not None
+    assert scale is not None
+    assert bias is not None
+    number = itertools.count()
+
+    def add(operator: str, *inputs: ir.Value, **attributes: list[int]) -> ir.Value:
+        node = ir.node(operator, list(inputs), attributes or None, name=f"{norm.name}.{operator}.{next(number)}")
+        graph.insert_before(norm, node)
+        return node.outputs[0]
+
+    def mean(value: ir.Value) -> ir.Value:
+        for tile in _tiles(side):
+            value = add("AveragePool", value, kernel_shape=[tile, tile], strides=[tile, tile])
+        return add("ReduceMean", value, add_constant(graph, "axes.2.3", np.array([2, 3])))
+
+    centred = add("Sub", x, mean(x))
+    variance = mean(add("Mul", centred, centred))
+    small = norm.attributes["epsilon"].as_float()
+    epsilon = add_constant(graph, f"epsilon.{small!r}", np.array(small, np.float32))
+    result = add("Div", centred, add("Sqrt", add("Add", variance, epsilon)))
+    for operator, parameter, neutral in (("Mul", scale, 1), ("Add", bias, 0)):
+        if not (_numbers(parameter) == neutral).all():
+            result = add(operator, result, _column(graph, parameter))
+    result.type, result.shape, result.name = norm.outputs[0].type, norm.outputs[0].shape, norm.outputs[0].name
+    norm.outputs[0].replace_all_uses_with(result, replace_graph_outputs=True)
+    graph.remove(norm, safe=True)
+
+
+def _column(graph: ir.Graph, parameter: ir.Value) -> ir.Value:
+    """A norm's parameter [C] as [C, 1, 1], so that it multiplies maps."""
+    stem, _, kind = str(parameter.name).rpartition(".")
+    return add_constant(graph, f"{stem}.column.{kind}", _numbers(parameter)[:, None, None])
+
+
+def _is_constant(value: ir.Value | None) -> bool:
+    return value is not None and value.const_value is not None
+
+
+def _numbers(value: ir.Value) -> np.ndarray:
+    assert value.const_value is not None
+    return value.const_value.numpy()

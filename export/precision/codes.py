@@ -1,0 +1,247 @@
+"""Convolutions in integers: their inputs as uint8, one grid a tensor, their weights as int8, one scale a channel.
+
+    Conv(x, W)  ->  Conv(Dequantize(Quantize(x)), Dequantize(W8))
+
+What comes out is float32 again: norms, sums, the residual stream and means never see a code. OpenVINO takes such a
+convolution as one in integers; of a transposed one it makes float32 alone, also where bfloat16 is beside it, so that
+codes there (`outputs`) are a quarter of what has to be written, sorted and read. ONNX Runtime has integers only where
+outputs are rounded, and never a transposed one: it needs the form `phases`.
+
+Weights use 129 codes of the 256. Processors without VNNI add pairs of products u8 * s8 in 16 bits, which saturate:
+2 * 255 * 64 < 2**15 does not, so a graph gives the same picture on every processor.
+
+TensorRT wants every zero at the code 0 and adds in 32 bits, so that weights may use 255 codes; biases stay numbers. It
+takes float8 as well, with one scale a tensor. Its transposed convolutions are in half whatever stands in front, so that
+codes would only cost digits and time there; and so they would at the picture's three channels. What is a rule of which
+engine: see `Rules`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from starcast.export.gate.candidates import Trial
+from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.facts import numbers
+from starcast.export.precision.layers import Layer
+from starcast.export.precision.ranges import E4M3, LARGEST_E4M3, UINT8, Grid, as_e4m3, best_grid, observe
+
+LARGEST = 64  # of a weight's code
+INT8 = np.dtype(np.int8)
+_CUTS = np.linspace(0.6, 1, 17)  # where a channel's range may end, as parts of its largest weight
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What an engine asks of codes. `largest`: of a weight's. `inputs`: their type for what a convolution reads, with
+    the zero at 0 where it is signed. `outputs`: the operators whose results are rounded as well. `biases`: are int32.
+    `transposed`: so are transposed convolutions. `least_channels`: in and out, of a convolution that is worth codes.
+    `half`: scales are numbers that float16 has, for a graph that becomes one of float16. `opset`: the least that has
+    such codes."""
+
+    largest: int = LARGEST
+    inputs: np.dtype[Any] = UINT8
+    outputs: tuple[str, ...] = ()
+    biases: bool = True
+    transposed: bool = True
+    least_channels: int = 1
+    half: bool = False
+    opset: int = 18
+
+
+PROCESSOR = Rules()
+# Q/DQ of float16 came with opset 19, and so did float8
+TENSORRT_INT8 = Rules(
+    largest=127, inputs=INT8, biases=False, transposed=False, least_channels=4, half=True, opset=19
+)  # fmt: skip
+TENSORRT_FP8 = replace(TENSORRT_INT8, inputs=E4M3)
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A weight or a bias in codes: scales * codes along `axis`, its output channels; without one, one scale for all."""
+
+    codes: NDArray[Any]
+    scales: NDArray[np.float32]
+    axis: int | None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All numbers that quantising a graph takes: grids by the name of the value, for what the convolutions read and,
+    where that is rounded too, for what they give; weights by the name of the node."""
+
+    rules: Rules
+    inputs: Mapping[str, Grid]
+    outputs: Mapping[str, Grid]
+    weights: Mapping[str, Coded]
+
+
+def layers_for_codes(model: ir.Model, layers: Sequence[Layer], rules: Rules) -> tuple[Layer, ...]:
+    """Those of the layers that an engine has in codes, and that are worth it."""
+    wanted = {
+        node.name
+        for node in _nodes(model, layers)
+        if (rules.transposed or node.op_type == "Conv")
+        and min(_numbers(node.inputs[1]).shape[:2]) >= rules.least_channels
+    }
+    return tuple(layer for layer in layers if wanted.issuperset(layer.nodes))
+
+
+def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial], rules: Rules = PROCESSOR) -> Recipe:
+    """Grids from what the values hold over the trials, scales from the weights."""
+    nodes = _nodes(model, layers)
+    # OpenVINO has transposed convolutions in integers only for inputs whose zero is the code 0.
+    centred = {_name(node, 0) for node in nodes if node.op_type == "ConvTranspose" and rules.inputs == UINT8}
+    given = dict.fromkeys(_name(node, 0) for node in nodes)
+    made = dict.fromkeys(str(node.outputs[0].name) for node in nodes if node.op_type in rules.outputs)
+    observed = observe(model, (*given, *made), trials)
+    grids = {name: best_grid(observed[name], INT8 if name in centred else rules.inputs) for name in given}
+    return Recipe(
+        rules=rules,
+        inputs={name: _in_half(grid) if rules.half else grid for name, grid in grids.items()},
+        outputs={name: best_grid(observed[name]) for name in made},
+        weights={
+            str(node.name): coded(_numbers(node.inputs[1]), 1 if node.op_type == "ConvTranspose" else 0, rules)
+            for node in nodes
+        },
+    )
+
+
+def coded(weight: NDArray[np.float32], axis: int, rules: Rules = PROCESSOR) -> Coded:
+    """Codes and scales with the least squared error: in each channel, or of float8 in the whole tensor."""
+    whole = rules.inputs == E4M3
+    rows = np.moveaxis(weight, axis, 0).reshape(1 if whole else weight.shape[axis], -1).astype(np.float64)
+    last = LARGEST_E4M3 if whole else rules.largest
+    largest = np.abs(rows).max(axis=1)
+    largest[largest == 0] = last  # a channel of zeros: any scale will do
+    scales, least = largest / last, np.full(len(rows), np.inf)
+    for cut in _CUTS:
+        tried = cut * largest / last
+        lost = ((rows - _rounded(rows, tried[:, None], rules).astype(np.float64) * tried[:, None]) ** 2).sum(axis=1)
+        scales = np.where(lost < least, tried, scales)
+        least = np.minimum(lost, least)
+    scales = _half(scales) if rules.half else scales.astype(np.float32)
+    if whole:
+        return Coded(_rounded(weight.astype(np.float64), scales.astype(np.float64), rules), scales[0], None)
+    shape = [-1 if dim == axis else 1 for dim in range(weight.ndim)]
+    codes = _rounded(weight.astype(np.float64), scales.astype(np.float64).reshape(shape), rules)
+    return Coded(codes, scales, axis)
+
+
+def quantised(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) -> ir.Model:
+    """A copy of a graph with these layers in integers."""
+    made = model.clone()
+    made.graph.opset_imports[""] = max(made.graph.opset_imports[""], recipe.rules.opset)
+    coded_inputs: dict[ir.Value, ir.Value] = {}
+    for node in _nodes(made, layers):
+        value = _given(node, 0)
+        if value not in coded_inputs:
+            codes, again = _through_codes(made.graph, value, recipe.inputs[str(value.name)])
+            made.graph.insert_before(node, [codes, again])
+            coded_inputs[value] = again.outputs[0]
+        node.replace_input_with(0, coded_inputs[value])
+        weight = recipe.weights[str(node.name)]
+        bias = numbers(node.inputs[2]) if len(node.inputs) > 2 else None
+        if bias is not None and recipe.rules.biases:
+            scales = weight.scales * np.float32(recipe.inputs[str(value.name)].scale)
+            whole = Coded(np.rint(bias / scales).astype(np.int32), scales, 0)
+            _replace_by_codes(made.graph, node, 2, whole)
+        _replace_by_codes(made.graph, node, 1, weight)
+        output = node.outputs[0]
+        if output.name in recipe.outputs:
+            readers = list(output.uses())
+            codes, again = _through_codes(made.graph, output, recipe.outputs[str(output.name)])
+            made.graph.insert_after(node, [codes, again])
+            for reader, index in readers:
+                reader.replace_input_with(index, again.outputs[0])
+    RemoveUnusedNodesPass()(made)
+    return made
+
+
+def drop_output_codes(model: ir.Model, operators: Sequence[str]) -> int:
+    """What these operators give is not rounded any more, in place; gives how many."""
+    found = 0
+    for node in model.graph:
+        rounded = _read_as(node.outputs[0], "QuantizeLinear") if node.op_type in operators else None
+        again = _read_as(rounded.outputs[0], "DequantizeLinear") if rounded is not None else None
+        if again is not None:
+            again.outputs[0].replace_all_uses_with(node.outputs[0])
+            found += 1
+    RemoveUnusedNodesPass()(model)
+    return found
+
+
+def _read_as(value: ir.Value, operator: str) -> ir.Node | None:
+    """The only reader of a value, where it is such a node."""
+    readers = [node for node, _ in value.uses()]
+    return readers[0] if len(readers) == 1 and readers[0].op_type == operator else None
+
+
+def _nodes(model: ir.Model, layers: Iterable[Layer]) -> list[ir.Node]:
+    wanted = {name for layer in layers for name in layer.nodes}
+    return [node for node in model.graph if node.name in wanted]
+
+
+def _through_codes(graph: ir.Graph, value: ir.Value, grid: Grid) -> tuple[ir.Node, ir.Node]:
+    name = f"{value.name}.rounded"
+    scale = add_constant(graph, f"{name}.scale", np.array(grid.scale, np.float32))
+    zero = add_constant(graph, f"{name}.zero", np.array(grid.zero, grid.codes))
+    codes = ir.node("QuantizeLinear", [value, scale, zero], name=f"{name}.codes")
+    again = ir.node("DequantizeLinear", [codes.outputs[0], scale, zero], name=name)
+    for node in (codes, again):
+        node.outputs[0].name = node.name
+    return codes, again
+
+
+def _replace_by_codes(graph: ir.Graph, node: ir.Node, index: int, coded: Coded) -> None:
+    name = f"{_name(node, index)}.rounded"
+    parts = [
+        add_constant(graph, f"{name}.codes", coded.codes),
+        add_constant(graph, f"{name}.scales", coded.scales),
+        add_constant(graph, f"{name}.zeros", np.zeros(coded.scales.shape, coded.codes.dtype)),
+    ]
+    along = {} if coded.axis is None else {"axis": coded.axis}
+    again = ir.node("DequantizeLinear", parts, along, name=f"{node.name}.{index}.rounded")
+    again.outputs[0].name = again.name
+    graph.insert_before(node, again)
+    node.replace_input_with(index, again.outputs[0])
+
+
+def _rounded(values: NDArray[np.float64], scales: NDArray[np.float64], rules: Rules) -> NDArray[Any]:
+    if rules.inputs == E4M3:
+        return as_e4m3(values / scales)
+    return np.clip(np.rint(values / scales), -rules.largest, rules.largest).astype(np.int8)
+
+
+def _in_half(grid: Grid) -> Grid:
+    return replace(grid, scale=float(_half(np.array([grid.scale]))[0]))
+
+
+def _half(scales: NDArray[Any]) -> NDArray[np.float32]:
+    """The next numbers that float16 has, none of them 0."""
+    least = np.finfo(np.float16).smallest_subnormal
+    return np.maximum(scales.astype(np.float16), least).astype(np.float32)
+
+
+def _given(node: ir.Node, index: int) -> ir.Value:
+    value = node.inputs[index]
+    assert value is not None
+    return value
+
+
+def _name(node: ir.Node, index: int) -> str:
+    return str(_given(node, index).name)
+
+
+def _numbers(value: ir.Value | None) -> NDArray[Any]:
+    array = numbers(value)
+    assert array is not None
+    return array

@@ -1,0 +1,174 @@
+"""int8, and float8: calibrated, then searched for the layers that must stay numbers, then gated.
+
+Every layer is first quantised alone: the squared error that it brings is its harm. While the translations of the
+search's pictures into any domain are below the gate and a margin, the layer with the most harm per FLOP goes back to
+float32. (For TensorRT that becomes float16 afterwards, whose errors are small beside those of codes.)
+
+Styles differ in what they lose, and the search has few: where the gate's own pictures then are below it, it goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from starcast.export.gate.candidates import Trial, before_rounding, open_session
+from starcast.export.gate.quality import INT8_GATE, PEAK, Gate
+from starcast.export.precision.codes import PROCESSOR, Recipe, Rules, layers_for_codes, make_recipe, quantised
+from starcast.export.precision.layers import Layer, quantisable_layers
+from starcast.export.precision.samples import CalibrationSet
+from starcast.runtime.bundle import KeptLayer
+
+
+@dataclass(frozen=True)
+class Int8Form:
+    """The form of a frame graph that an engine runs fastest in integers, and its rules for them. `unrounded`: of the
+    rules' outputs, those that stay numbers in a graph with pools, as the engine would round their means as well."""
+
+    form: str
+    rules: Rules
+    unrounded: tuple[str, ...] = ()
+
+
+# Processor time of a 256 px frame (AFHQ sizes) on a Zen 4 core with VNNI, the engine's float32 in taps9 being 1:
+# OpenVINO taps9 0.34, taps16 0.36, phases 0.37; ONNX Runtime phases 0.44, and 1.5 where outputs are not rounded.
+# OpenVINO with bfloat16 beside the codes 0.295, and 0.288 where what transposed convolutions give is rounded. With
+# float32 and pools that gains as much, but the mean that follows is rounded as well: 1.3 dB less of a small network.
+FASTEST = {
+    "openvino": Int8Form("taps9", Rules(outputs=("ConvTranspose",)), unrounded=("ConvTranspose",)),
+    "onnxruntime": Int8Form("phases", Rules(outputs=("Conv",))),
+}
+
+HARM_PICTURES = 6  # of the search's: enough to tell layers apart, and each layer is run on them
+_LEAST = 1e-5  # mean squared error in grey levels, so that equal pictures have a finite PSNR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Options:
+    """`rules`: the engine's (see quantise.py). `margin`: dB above the gate on the search's pictures, as the gate has
+    others. `most_float`: the part of the FLOP that may stay in float32 before the search gives up. `rest`: what a layer
+    stays in, for the lines."""
+
+    rules: Rules = PROCESSOR
+    gate: Gate = INT8_GATE
+    margin: float = 1.5
+    most_float: float = 0.25
+    rest: str = "float32"
+
+
+@dataclass(frozen=True)
+class Int8Result:
+    """The graph; the layers that stayed in float32, in the order in which they were chosen; those of the others that
+    hurt most, worst first; and the mean PSNR of the search's pictures of the domain that loses most, before any layer
+    was kept and after, in dB."""
+
+    model: ir.Model
+    kept: tuple[KeptLayer, ...]
+    to_blame: tuple[str, ...]
+    psnr_before: float
+    psnr_after: float
+
+    def summary(self, rest: str) -> str:
+        """A line for people; `rest` is what the kept layers stay in."""
+        share = sum(layer.flop_share for layer in self.kept)
+        return (
+            f"{len(self.kept)} layers stay in {rest} ({share:.1%} of the FLOP): {self.psnr_before:.1f} -> "
+            f"{self.psnr_after:.1f} dB on the search's pictures, in the worst domain"
+        )
+
+
+def quantise(
+    model: ir.Model,
+    sizes: dict[str, int],
+    pictures: CalibrationSet,
+    options: Int8Options | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    missing: Callable[[ir.Model], float] = lambda _: 0.0,
+) -> Int8Result:
+    """int8 of a rewritten frame graph that takes `image` and `style`; the graph given stays as it is.
+
+    `sizes` are those of the graph's dimensions for one picture, as for `count_flop`. `missing` gives the dB that a
+    finished graph (its own copy) lacks on the gate's pictures, not above 0 where the gate holds; the last graph that it
+    saw is the one that is given back. The gate itself is the caller's: see quality.check. `progress` gets a line for
+    each layer that is kept.
+    """
+    options = options or Int8Options()
+    every = quantisable_layers(model, sizes)
+    layers = layers_for_codes(model, every, options.rules)
+    recipe = make_recipe(model, layers, pictures.ranges, options.rules)
+    search = _Search(model, layers, recipe, pictures.search, domains=len(pictures.gate))
+    total = sum(layer.flop for layer in every)
+    harm = search.harm()
+    left = sorted(layers, key=lambda layer: harm[layer] / layer.flop)  # the worst stands last
+    kept: list[KeptLayer] = []
+    mean, worst = search.psnr(left)
+    before, margin = mean, options.margin
+
+    def above() -> float:
+        return min(mean - options.gate.mean, worst - options.gate.worst)
+
+    def may_keep() -> bool:
+        return bool(left) and left[-1].flop / total + sum(part.flop_share for part in kept) <= options.most_float
+
+    while True:
+        while above() < margin and may_keep():
+            layer, earlier = left.pop(), mean
+            mean, worst = search.psnr(left)
+            share = layer.flop / total
+            kept.append(KeptLayer(layer=layer.name, flop_share=round(share, 5), psnr_gain=round(mean - earlier, 2)))
+            progress(
+                f"  {layer.name} stays in {options.rest} ({share:.2%} of the FLOP): {earlier:.1f} -> {mean:.1f} dB"
+            )
+        lacking = missing(search.quantised(left))
+        if lacking <= 0 or not may_keep():
+            break
+        progress(f"  the gate's pictures lack {lacking:.2f} dB: the search goes on")
+        margin = above() + lacking
+    hurting = sorted(left, key=lambda layer: -harm[layer])
+    return Int8Result(
+        model=search.quantised(left),
+        kept=tuple(kept),
+        to_blame=tuple(layer.name for layer in hurting[:3]),
+        psnr_before=round(before, 2),
+        psnr_after=round(mean, 2),
+    )
+
+
+class _Search:
+    """Graphs with some of the layers in integers, compared with float32 before the last Round."""
+
+    def __init__(
+        self, model: ir.Model, layers: Sequence[Layer], recipe: Recipe, trials: Sequence[Trial], domains: int
+    ) -> None:
+        self._model, self._layers, self._recipe, self._trials, self._domains = model, layers, recipe, trials, domains
+        self._expected = self._translated(model, trials)
+
+    def harm(self) -> dict[Layer, float]:
+        """The mean squared error that each layer alone brings, in grey levels."""
+        few = self._trials[:HARM_PICTURES]
+        return {layer: float(self._errors([layer], few).mean()) for layer in self._layers}
+
+    def psnr(self, layers: Sequence[Layer]) -> tuple[float, float]:
+        """The lowest of the domains' means, as the gate takes them, and the worst picture, in dB, with these layers in
+        integers."""
+        noise = 10 * np.log10(PEAK**2 / np.maximum(self._errors(layers, self._trials), _LEAST))
+        by_domain = [noise[domain :: self._domains] for domain in range(min(self._domains, len(noise)))]
+        return min(float(part.mean()) for part in by_domain), float(noise.min())
+
+    def quantised(self, layers: Sequence[Layer]) -> ir.Model:
+        """The graph with these layers in integers."""
+        return quantised(self._model, layers, self._recipe)
+
+    def _errors(self, layers: Sequence[Layer], trials: Sequence[Trial]) -> NDArray[np.float64]:
+        """Each picture's mean squared error; those of the first trials."""
+        got = self._translated(self.quantised(layers), trials)
+        return np.array([np.mean((a - b) ** 2) for a, b in zip(got, self._expected, strict=False)])
+
+    @staticmethod
+    def _translated(model: ir.Model, trials: Sequence[Trial]) -> list[NDArray[np.float64]]:
+        session = open_session(before_rounding(model.clone()))
+        return [np.clip(session.run(None, trial.feeds)[0].astype(np.float64), 0, PEAK) for trial in trials]

@@ -1,0 +1,1 @@
+"""What each engine's graphs are made of."""

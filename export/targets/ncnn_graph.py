@@ -1,0 +1,331 @@
+"""Frame graphs in ncnn's own form: a text of layers and a file of weights, written straight from the rewritten graph.
+
+    Conv -> Convolution, ConvTranspose -> Deconvolution, AveragePool -> Pooling, Split -> Slice, …
+
+ncnn has no batch axis: its blobs are [C, H, W] for pictures and [T] for scales and shifts, one picture at a time. It
+has no bytes either. So the graph is cut where it leaves them, and the runtime does what lies outside: it hands over
+`image`, float32 [3, H, W] in 0..255, and `gamma_beta`, float32 [T]; it rounds and clips `translation`, [3, H, W].
+A style stays an input: a new one needs no new model.
+
+(The converter pnnx starts from TorchScript, not from a graph, fixes the sizes that it has seen, and knows norms with
+constant parameters only: rewrites and styles would have to be edited into the text that it gives.)
+
+Numbers of parameters: ncnn's docs/developer-guide/operators.md.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from starcast.errors import EngineError
+from starcast.export.graphs.facts import doubling, is_neutral, numbers, scalar
+from starcast.runtime.bundle import NCNN_GRAPH, NCNN_WEIGHTS
+
+PARAM, WEIGHTS = NCNN_GRAPH, NCNN_WEIGHTS  # the suffixes of the two files, which lie side by side
+_MAGIC = 7767517
+_ARRAY = -23300  # arrays have the key of a number, counted down from here
+_OPERATIONS = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3}
+_BY_COLUMN = {"Add": "Bias", "Mul": "Scale"}  # layers with one constant a channel
+_BYTES_TO_FLOATS, _FLOATS_TO_BYTES = {"Cast", "Transpose"}, {"Round", "Clip", "Transpose", "Cast"}
+
+Parameter = int | float | Sequence[int]
+
+
+@dataclass(frozen=True)
+class NcnnModel:
+    """What the files NAME.param (text) and NAME.bin hold."""
+
+    param: str
+    weights: bytes
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One of ncnn's layers for one node: what it reads, its numbered parameters, its part of the weights."""
+
+    kind: str
+    reads: tuple[ir.Value, ...]
+    parameters: Mapping[int, Parameter] = field(default_factory=dict)
+    weights: bytes = b""
+
+
+def ncnn_model(model: ir.Model) -> NcnnModel:
+    """A frame graph `image`, `gamma_beta` -> `translation` for ncnn. The graph stays as it is.
+
+    Raises EngineError for a node that has no counterpart there, and names it.
+    """
+    graph = model.graph
+    [output] = graph.outputs
+    given = {_after_bytes(value): str(value.name) for value in graph.inputs}
+    last = _before_bytes(output)
+    layers = {node: _layer(node) for node in _nodes_between(graph, given, last)}
+    uses = Counter(value for layer in layers.values() for value in layer.reads)
+    uses[last] += 1
+    text = _Text(uses)
+    for value, name in given.items():
+        text.add(_input(value), name, [value], [name])
+    for node, layer in layers.items():
+        text.add(layer, str(node.name), node.outputs, [str(output.name)] if node.outputs[0] is last else None)
+    return NcnnModel(str(text), b"".join(text.weights))
+
+
+class _Text:
+    """The layers that were written so far, and the blobs that the next ones may read."""
+
+    def __init__(self, uses: Counter[ir.Value]) -> None:
+        self.weights: list[bytes] = []
+        self._uses = uses
+        self._lines: list[str] = []
+        self._blobs = 0
+        self._waiting: dict[ir.Value, Iterator[str]] = {}
+
+    def add(self, layer: Layer, name: str, writes: Sequence[ir.Value], names: Sequence[str] | None = None) -> None:
+        """One layer. Its blobs have its own name, unless they are given others."""
+        blobs = names or ([name] if len(writes) == 1 else [f"{name}.{index}" for index in range(len(writes))])
+        self._line(layer.kind, name, [next(self._waiting[value]) for value in layer.reads], blobs, layer.parameters)
+        self.weights.append(layer.weights)
+        for value, blob in zip(writes, blobs, strict=True):
+            self._hand_out(value, blob)
+
+    def _hand_out(self, value: ir.Value, blob: str) -> None:
+        """A blob is read once: a value that is read more often is copied under as many names."""
+        copies = [blob]
+        if self._uses[value] > 1:
+            copies = [f"{blob}.copy{index}" for index in range(self._uses[value])]
+            self._line("Split", f"{blob}.copies", [blob], copies, {})
+        self._waiting[value] = iter(copies)
+
+    def _line(
+        self, kind: str, name: str, reads: Sequence[str], writes: Sequence[str], parameters: Mapping[int, Parameter]
+    ) -> None:
+        values = [_spelled(key, value) for key, value in parameters.items()]
+        self._lines.append(" ".join([kind, name, str(len(reads)), str(len(writes)), *reads, *writes, *values]))
+        self._blobs += len(writes)
+
+    def __str__(self) -> str:
+        return "\n".join([str(_MAGIC), f"{len(self._lines)} {self._blobs}", *self._lines]) + "\n"
+
+
+def _spelled(key: int, value: Parameter) -> str:
+    if isinstance(value, int):
+        return f"{key}={value}"
+    if isinstance(value, float):
+        return f"{key}={value:.8e}"  # a float32 to the last bit; its parser takes no more digits
+    return f"{_ARRAY - key}={','.join(map(str, (len(value), *value)))}"
+
+
+def _after_bytes(value: ir.Value) -> ir.Value:
+    """The picture as floats [N, 3, H, W], behind the Cast and the Transpose that make them of bytes."""
+    readers = [node for node, _ in value.uses()]
+    if len(readers) == 1 and readers[0].op_type in _BYTES_TO_FLOATS:
+        return _after_bytes(readers[0].outputs[0])
+    return value
+
+
+def _before_bytes(value: ir.Value) -> ir.Value:
+    """The picture before it is rounded, clipped, and made bytes."""
+    node = value.producer()
+    if node is not None and node.op_type in _FLOATS_TO_BYTES and node.inputs[0] is not None:
+        return _before_bytes(node.inputs[0])
+    return value
+
+
+def _nodes_between(graph: ir.Graph, given: Collection[ir.Value], last: ir.Value) -> list[ir.Node]:
+    """The nodes that make `last` of what is given, in the graph's order."""
+    wanted, found = [last], set()
+    while wanted:
+        value = wanted.pop()
+        node = value.producer() if value not in given else None
+        if node is not None and node not in found:
+            found.add(node)
+            wanted += [value for value in node.inputs if value is not None]
+    return [node for node in graph if node in found]
+
+
+def _layer(node: ir.Node) -> Layer:
+    """The layer for a node."""
+    if node.op_type not in _LAYERS:
+        raise _no_counterpart(node, f"its graphs have no {node.op_type}")
+    return _LAYERS[node.op_type](node)
+
+
+def _input(value: ir.Value) -> Layer:
+    """A picture has any size; scales and shifts say how many they are, so that the runtime can check its own."""
+    length = value.shape[1] if value.shape is not None and len(value.shape) == 2 else None
+    return Layer("Input", (), {0: length} if isinstance(length, int) else {})
+
+
+def _convolution(node: ir.Node) -> Layer:
+    weight, bias = _weights(node)
+    top, left, bottom, right = _ints(node, "pads", [0, 0, 0, 0])
+    padding = {4: left, 15: right, 14: top, 16: bottom}
+    return Layer("Convolution", _reads(node, 1), {**_kernel(node, weight, bias), **padding}, _packed(weight, bias))
+
+
+def _deconvolution(node: ir.Node) -> Layer:
+    weight, bias = _weights(node)
+    if "output_shape" in node.attributes or any(_ints(node, "output_padding", [0, 0])):
+        raise _no_counterpart(node, "its output's size is given")
+    weight = weight.swapaxes(0, 1)  # ONNX keeps it [in, out, …], ncnn as it keeps a convolution's
+    top, left, bottom, right = _ints(node, "pads", [0, 0, 0, 0])
+    padding = {4: left, 15: right, 14: top, 16: bottom}
+    return Layer("Deconvolution", _reads(node, 1), {**_kernel(node, weight, bias), **padding}, _packed(weight, bias))
+
+
+def _pooling(node: ir.Node) -> Layer:
+    ceiled, dilated = node.attributes.get_int("ceil_mode", 0), _ints(node, "dilations", [1, 1]) != [1, 1]
+    if ceiled or dilated or _pads_by_itself(node):
+        raise _no_counterpart(node, "its windows do not lie side by side within the border")
+    height, width = _ints(node, "kernel_shape", [])
+    down, across = _ints(node, "strides", [1, 1])
+    top, left, bottom, right = _ints(node, "pads", [0, 0, 0, 0])
+    mean, as_padded = 1, 1
+    counted = node.attributes.get_int("count_include_pad", 0)
+    window = {0: mean, 1: width, 11: height, 2: across, 12: down, 3: left, 14: right, 13: top, 15: bottom}
+    return Layer("Pooling", _reads(node, 1), {**window, 5: as_padded, 6: counted})
+
+
+def _instance_norm(node: ir.Node) -> Layer:
+    scale, shift = _constant(node, 1), _constant(node, 2)
+    epsilon = float(node.attributes.get_float("epsilon", 1e-5))
+    if is_neutral(node.inputs[1], 1) and is_neutral(node.inputs[2], 0):
+        return Layer("InstanceNorm", _reads(node, 1), {0: 0, 1: epsilon, 2: 0})
+    return Layer("InstanceNorm", _reads(node, 1), {0: len(scale), 1: epsilon, 2: 1}, _raw(scale) + _raw(shift))
+
+
+def _leaky_relu(node: ir.Node) -> Layer:
+    return Layer("ReLU", _reads(node, 1), {0: float(node.attributes.get_float("alpha", 0.01))})
+
+
+def _arithmetic(node: ir.Node) -> Layer:
+    """Of two maps, of a map and a column of scales or shifts, of a map and constants."""
+    operation = _OPERATIONS[node.op_type]
+    first, second = _reads(node, 2)
+    if node.op_type in {"Add", "Mul"} and numbers(first) is not None:
+        first, second = second, first
+    constant, number = numbers(second), scalar(second)
+    if numbers(first) is not None:
+        raise _no_counterpart(node, "its first operand is a constant")
+    if constant is None:
+        return Layer("BinaryOp", (first, second), {0: operation})
+    if number is not None:
+        return Layer("BinaryOp", (first,), {0: operation, 1: 1, 2: number})
+    if node.op_type not in _BY_COLUMN or constant.shape[-3:] != (constant.size, 1, 1):
+        raise _no_counterpart(node, f"a constant of shape {list(constant.shape)} is its second operand")
+    return Layer(_BY_COLUMN[node.op_type], (first,), {0: constant.size}, _raw(constant))
+
+
+def _square_root(node: ir.Node) -> Layer:
+    return Layer("UnaryOp", _reads(node, 1), {0: 5})
+
+
+def _mean_of_maps(node: ir.Node) -> Layer:
+    if _constant(node, 1).tolist() != [2, 3] or not node.attributes.get_int("keepdims", 1):
+        raise _no_counterpart(node, "it is no mean of a whole map")
+    mean, height_and_width, corrected = 3, (1, 2), 1
+    return Layer("Reduction", _reads(node, 1), {0: mean, 1: 0, 3: height_and_width, 4: 1, 5: corrected})
+
+
+def _resize(node: ir.Node) -> Layer:
+    reason = doubling(node)
+    if reason is not None:
+        raise _no_counterpart(node, reason)
+    nearest = 1
+    return Layer("Interp", _reads(node, 1), {0: nearest, 1: 2.0, 2: 2.0})
+
+
+def _slice(node: ir.Node) -> Layer:
+    """Of channels, or of scales and shifts: ONNX's axis 1 is ncnn's first either way, as it has no batch."""
+    if node.attributes.get_int("axis", 0) != 1:
+        raise _no_counterpart(node, "it splits no channels")
+    widths = [int(width) for width in _constant(node, 1)] if len(node.inputs) > 1 else [-233] * len(node.outputs)
+    return Layer("Slice", _reads(node, 1), {0: widths, 1: 0})  # -233: as large as the others
+
+
+def _column(node: ir.Node) -> Layer:
+    """Scales or shifts [N, C] as [N, C, 1, 1], so that they multiply maps."""
+    wanted = _constant(node, 1).tolist()
+    if not (wanted == [2, 3] if node.op_type == "Unsqueeze" else wanted[2:] == [1, 1] and len(wanted) == 4):
+        raise _no_counterpart(node, "it makes no column of channels")
+    return Layer("Reshape", _reads(node, 1), {0: 1, 1: 1, 2: -1})
+
+
+_LAYERS: Mapping[str, Callable[[ir.Node], Layer]] = {
+    "Conv": _convolution,
+    "ConvTranspose": _deconvolution,
+    "AveragePool": _pooling,
+    "InstanceNormalization": _instance_norm,
+    "LeakyRelu": _leaky_relu,
+    "Add": _arithmetic,
+    "Sub": _arithmetic,
+    "Mul": _arithmetic,
+    "Div": _arithmetic,
+    "Sqrt": _square_root,
+    "ReduceMean": _mean_of_maps,
+    "Resize": _resize,
+    "Split": _slice,
+    "Reshape": _column,
+    "Unsqueeze": _column,
+}
+
+
+def _reads(node: ir.Node, count: int) -> tuple[ir.Value, ...]:
+    """The first inputs, which are computed; what a node reads besides is constant."""
+    found = tuple(value for value in node.inputs[:count] if value is not None)
+    assert len(found) == count
+    return found
+
+
+def _constant(node: ir.Node, index: int) -> NDArray[Any]:
+    array = numbers(node.inputs[index])
+    if array is None:
+        raise _no_counterpart(node, f"its input {index} is no constant")
+    return array
+
+
+def _weights(node: ir.Node) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """A convolution's weight and bias."""
+    if node.attributes.get_int("group", 1) != 1:
+        raise _no_counterpart(node, "it is grouped")
+    if _pads_by_itself(node):
+        raise _no_counterpart(node, "it pads by itself (auto_pad)")
+    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
+    return _constant(node, 1), _constant(node, 2) if has_bias else None
+
+
+def _kernel(node: ir.Node, weight: NDArray[Any], bias: NDArray[Any] | None) -> dict[int, int]:
+    """What Convolution and Deconvolution call alike. weight [out, in, height, width]."""
+    height, width = weight.shape[2:]
+    (down, across), (below, beside) = _ints(node, "strides", [1, 1]), _ints(node, "dilations", [1, 1])
+    shape = {0: len(weight), 1: width, 11: height, 2: beside, 12: below, 3: across, 13: down}
+    return {**shape, 5: int(bias is not None), 6: weight.size}
+
+
+def _packed(weight: NDArray[Any], bias: NDArray[Any] | None) -> bytes:
+    """A weight, headed by 0 for float32, and a bias, which has no head."""
+    return bytes(4) + _raw(weight) + (_raw(bias) if bias is not None else b"")
+
+
+def _raw(array: NDArray[Any]) -> bytes:
+    return array.astype("<f4").tobytes()
+
+
+def _ints(node: ir.Node, name: str, default: list[int]) -> list[int]:
+    return list(node.attributes.get_ints(name, default))
+
+
+def _pads_by_itself(node: ir.Node) -> bool:
+    return node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET"
+
+
+def _no_counterpart(node: ir.Node, reason: str) -> EngineError:
+    return EngineError(
+        f"the node {node.name} ({node.op_type}) cannot be written for ncnn ({reason}): export without it, --for lists "
+        "the engines"
+    )

@@ -1,0 +1,131 @@
+"""PSNR and SSIM against their definitions in float64, and the gate."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from starcast.errors import ParityError
+from starcast.export.gate.candidates import Trial
+from starcast.export.gate.quality import (
+    BF16_GATE,
+    FP16_GATE,
+    INT8_GATE,
+    Gate,
+    below,
+    check,
+    measure,
+    psnr,
+    ssim,
+    worse_of,
+)
+from starcast.runtime.bundle import DomainQuality, Quality
+
+
+def picture(seed: int, height: int = 14, width: int = 13):
+    return np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def ssim_by_definition(x, y):
+    """Window by window, as the paper has it."""
+    steps = np.arange(11) - 5
+    line = np.exp(-(steps**2) / (2 * 1.5**2))
+    weights = np.outer(line, line) / np.outer(line, line).sum()
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    found = []
+    for channel in range(3):
+        for row in range(x.shape[0] - 10):
+            for column in range(x.shape[1] - 10):
+                a, b = (z[row : row + 11, column : column + 11, channel].astype(np.float64) for z in (x, y))
+                mean_a, mean_b = (weights * a).sum(), (weights * b).sum()
+                variance_a = (weights * (a - mean_a) ** 2).sum()
+                variance_b = (weights * (b - mean_b) ** 2).sum()
+                covariance = (weights * (a - mean_a) * (b - mean_b)).sum()
+                found.append(
+                    (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+                    / ((mean_a**2 + mean_b**2 + c1) * (variance_a + variance_b + c2))
+                )  # fmt: skip
+    return float(np.mean(found))
+
+
+def quality(**domains: tuple[float, float]) -> Quality:
+    return Quality(
+        domains={
+            name: DomainQuality(pictures=4, psnr_mean=mean, psnr_worst=worst, ssim_mean=0.9, ssim_worst=0.8)
+            for name, (mean, worst) in domains.items()
+        }
+    )
+
+
+def test_psnr_of_one_level_everywhere_is_that_of_the_peak():
+    grey = np.full((8, 8, 3), 100, np.uint8)
+    assert psnr(grey + 1, grey) == pytest.approx(20 * math.log10(255))
+
+
+def test_psnr_of_one_wrong_pixel_is_worked_out_by_hand():
+    black = np.zeros((4, 5, 1), np.uint8)
+    other = black.copy()
+    other[1, 2] = 10  # a mean squared error of 100 / 20
+    assert psnr(other, black) == pytest.approx(10 * math.log10(255**2 / 5))
+
+
+def test_equal_pictures_have_100_db_and_likeness_1():
+    assert psnr(picture(0), picture(0)) == 100
+    assert ssim(picture(0), picture(0)) == pytest.approx(1, abs=1e-12)
+
+
+def test_ssim_is_the_papers_window_by_window():
+    noisy = np.clip(picture(1).astype(int) + np.random.RandomState(2).randint(-30, 31, (14, 13, 3)), 0, 255)
+    assert ssim(noisy.astype(np.uint8), picture(1)) == pytest.approx(ssim_by_definition(noisy, picture(1)), abs=1e-10)
+
+
+def test_ssim_of_two_flat_pictures_is_that_of_their_levels():
+    dark, light = np.full((12, 12, 3), 50, np.uint8), np.full((12, 12, 3), 100, np.uint8)
+    c1 = 2.55**2
+    assert ssim(dark, light) == pytest.approx((2 * 50 * 100 + c1) / (50**2 + 100**2 + c1))
+
+
+@pytest.mark.parametrize(("usual", "mean", "expected"), [
+    (INT8_GATE, None, INT8_GATE), (INT8_GATE, 25, Gate(25, 20)), (INT8_GATE, 3, Gate(3, 0)),
+    (BF16_GATE, 50, Gate(50)), (FP16_GATE, 20, Gate(20, 20)),
+])  # fmt: skip
+def test_a_gate_that_is_moved_keeps_its_distance_from_mean_to_worst(usual, mean, expected):
+    assert usual.moved_to(mean) == expected
+
+
+def test_a_quality_has_mean_and_worst_of_each_domain():
+    grey = np.full((1, 12, 12, 3), 100, np.uint8)
+    trials = [Trial(grey, np.zeros((1, 4), np.float32)) for _ in range(2)]
+    answers = iter([grey + 1, grey + 2])
+    found = measure(lambda _: next(answers), {"dog": [grey, grey]}, {"dog": trials}).domains["dog"]
+    one, two = 20 * math.log10(255), 20 * math.log10(255 / 2)
+    assert found.pictures == 2
+    assert found.psnr_mean == pytest.approx((one + two) / 2, abs=0.005)
+    assert found.psnr_worst == pytest.approx(two, abs=0.005)
+
+
+def test_of_two_engines_the_lower_numbers_count():
+    both = worse_of(quality(cat=(36, 33), dog=(40, 31)), quality(cat=(37, 32), dog=(39, 35)))
+    assert [(domain.psnr_mean, domain.psnr_worst) for domain in both.domains.values()] == [(36, 32), (39, 31)]
+
+
+@pytest.mark.parametrize(("found", "gate", "words"), [
+    (quality(cat=(35, 30)), INT8_GATE, None),
+    (quality(cat=(36, 33), dog=(34.9, 33)), INT8_GATE, "34.9 dB on average and 33.0 dB at worst for the domain 'dog'"),
+    (quality(cat=(38, 29), dog=(34.9, 33)), INT8_GATE, "38.0 dB on average and 29.0 dB at worst for the domain 'cat'"),
+    (quality(cat=(39.9, 39)), BF16_GATE, "39.9 dB"),
+    (quality(cat=(34.97, 31)), INT8_GATE, "34.9 dB on average and 31.0 dB at worst"),
+    (quality(cat=(31, 28)), Gate(mean=30, worst=25), None),
+], ids=["just enough", "mean", "worst", "bf16", "by little", "lowered"])  # fmt: skip
+def test_the_gate_names_the_domain_that_misses_it_by_most(found, gate, words):
+    missing = below(found, gate)
+    assert missing is None if words is None else words in str(missing)
+
+
+def test_below_the_gate_the_layers_to_blame_are_named():
+    with pytest.raises(
+        ParityError, match="int8 .* 28.0 dB .* lost in to_rgb.2 and decode.3.conv1x1: .*--calibrate DIR"
+    ):
+        check(quality(cat=(31, 28)), INT8_GATE, "int8", ["to_rgb.2", "decode.3.conv1x1"])

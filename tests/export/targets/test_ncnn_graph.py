@@ -1,0 +1,151 @@
+"""What ncnn gives for a graph that was written for it, against ONNX Runtime and PyTorch."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from ncnn_frames import frame, ncnn_session, pictures, scales_and_shifts
+
+from starcast.errors import EngineError
+from starcast.export.gate.candidates import before_rounding, difference, open_session, translated_by_torch
+from starcast.export.gate.parity import make_trials
+from starcast.export.passes.forms import apply_form
+from starcast.export.passes.style_products import join_style_products
+from starcast.export.passes.style_split import split_off_style
+from starcast.export.passes.wide_norms import split_wide_norms
+from starcast.export.targets.ncnn_graph import ncnn_model
+
+DRAWS = np.random.RandomState(0)
+CONSTANTS = {
+    "w": DRAWS.standard_normal((5, 3, 3, 3)), "point": DRAWS.standard_normal((7, 3, 1, 1)),
+    "each": DRAWS.standard_normal((3, 1, 3, 3)),
+    "spread3": DRAWS.standard_normal((3, 5, 3, 3)), "spread4": DRAWS.standard_normal((3, 5, 4, 4)),
+    "b": DRAWS.standard_normal(5), "scale": DRAWS.standard_normal(3), "shift": DRAWS.standard_normal(3),
+    "ones": np.ones(3), "zeros": np.zeros(3), "column": DRAWS.standard_normal((3, 1, 1)), "half": np.array(0.5),
+    "shape": np.array([-1, 6, 1, 1]), "threes": np.array([3, 3]), "rows_and_columns": np.array([2, 3]),
+    "twice": np.array([1.0, 1.0, 2.0, 2.0]), "grey": np.array(127.5),
+}  # fmt: skip
+STYLE = "g = Reshape (gamma_beta, shape)  gamma, beta = Split <axis = 1, num_outputs = 2> (g)  "
+NEAREST = 'Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">'
+
+OPERATORS = {
+    "3x3": "y = Conv <pads = [1, 1, 1, 1]> (x, w, b)",
+    "3x3 without a bias": "y = Conv <pads = [1, 1, 1, 1]> (x, w)",
+    "3x3 with uneven borders": "y = Conv <pads = [1, 0, 2, 3]> (x, w, b)",
+    "3x3 with stride 2": "y = Conv <strides = [2, 2]> (x, w, b)",
+    "1x1": "y = Conv (x, point)",
+    "transposed 3x3": "y = ConvTranspose <strides = [2, 2]> (x, spread3)",
+    "transposed 3x3 with a bias": "y = ConvTranspose <strides = [2, 2]> (x, spread3, b)",
+    "transposed 4x4": "y = ConvTranspose <strides = [2, 2], pads = [1, 1, 1, 1]> (x, spread4)",
+    "mean of 2x2 with stride 2": "y = AveragePool <kernel_shape = [2, 2], strides = [2, 2]> (x)",
+    "mean of 2x2": "y = AveragePool <kernel_shape = [2, 2]> (x)",
+    "mean of 2x2 with counted zeros":
+        "y = AveragePool <kernel_shape = [2, 2], pads = [1, 1, 1, 1], count_include_pad = 1> (x)",
+    "norm": "y = InstanceNormalization <epsilon = 0.5> (x, scale, shift)",
+    "neutral norm": "y = InstanceNormalization (x, ones, zeros)",
+    "norm with a style": STYLE + "n = InstanceNormalization (x, ones, zeros)  m = Mul (n, gamma)  y = Add (m, beta)",
+    "style on the left": STYLE + "n = InstanceNormalization (x, ones, zeros)  m = Mul (gamma, n)  y = Add (beta, m)",
+    "one plus a style": STYLE + "h = Add (gamma, half)  y = Mul (x, h)",
+    "leaky": "k = Sub (x, grey)  y = LeakyRelu <alpha = 0.2> (k)",
+    "sum of two readers of one map": "a = Conv (x, point)  d = Mul (a, a)  y = Add (a, d)",
+    "enlarged": f"y = {NEAREST} (x, , twice)",
+    "with a number": "a = Div (x, grey)  c = Sub (a, half)  d = Mul (half, c)  y = Add (d, grey)",
+    "with a number a channel": "a = Mul (x, column)  y = Add (column, a)",
+    "spread around the mean":
+        "m = ReduceMean (x, rows_and_columns)  d = Sub (x, m)  q = Mul (d, d)  v = ReduceMean (q, rows_and_columns)  "
+        "s = Add (v, half)  r = Sqrt (s)  y = Div (d, r)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("engine", ["ncnn", "ncnn-vulkan"])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_each_operator_gives_onnxruntimes_numbers(name, engine, tmp_path):
+    model = frame(OPERATORS[name], **CONSTANTS)
+    feeds = {"image": pictures(2, 8, 12), "gamma_beta": scales_and_shifts(2)}
+    got = ncnn_session(model, tmp_path, engine).unrounded(feeds)
+    [expected] = open_session(before_rounding(model)).run(None, feeds)
+    assert got.shape == expected.shape
+    assert difference(got, expected) < 1e-4  # sums of levels up to 255 that cancel out
+
+
+@pytest.mark.parametrize(("nodes", "reason"), [
+    ("y = Softmax (x)", "the node y (Softmax) cannot be written for ncnn (its graphs have no Softmax)"),
+    ('y = Conv <auto_pad = "SAME_UPPER"> (x, w)', "y (Conv) cannot be written for ncnn (it pads by itself"),
+    ("y = Conv <group = 3> (x, each)", "y (Conv) cannot be written for ncnn (it is grouped)"),
+    ("y = Conv (x, x)", "y (Conv) cannot be written for ncnn (its input 1 is no constant)"),
+    ("y = ConvTranspose <output_padding = [1, 1], strides = [2, 2]> (x, spread3)", "(its output's size is given)"),
+    ("y = AveragePool <kernel_shape = [2, 2], ceil_mode = 1> (x)", "y (AveragePool) cannot be written for ncnn"),
+    ("m = ReduceMean (x, threes)  y = Sub (x, m)", "m (ReduceMean) cannot be written for ncnn (it is no mean of a"),
+    ("y = Sub (grey, x)", "y (Sub) cannot be written for ncnn (its first operand is a constant)"),
+    ("y = Mul (x, w)", "y (Mul) cannot be written for ncnn (a constant of shape [5, 3, 3, 3]"),
+    (NEAREST.replace("floor", "ceil").join(["y = ", " (x, , twice)"]), "(the resize takes its pixels in another way"),
+    ("y, z = Split <axis = 2, num_outputs = 2> (x)", "y (Split) cannot be written for ncnn (it splits no channels)"),
+    ("y = Reshape (x, threes)", "y (Reshape) cannot be written for ncnn (it makes no column of channels)"),
+    (STYLE + "c = Squeeze (gamma)  y = InstanceNormalization (x, c, shift)", "c (Squeeze) cannot be written"),
+])  # fmt: skip
+def test_what_ncnn_has_no_layer_for_is_named(nodes, reason):
+    with pytest.raises(EngineError, match=re.escape(reason)) as caught:
+        ncnn_model(frame(nodes, **CONSTANTS))
+    assert str(caught.value).endswith("--for lists the engines")
+
+
+def cut(model: ir.Model, form: str) -> ir.Model:
+    """The form of a generator that takes scales and shifts, in place; gives the graph that makes them."""
+    apply_form(model, form)
+    if form == "plain":
+        join_style_products(model)
+    product = split_off_style(model)
+    assert product is not None
+    return product
+
+
+@pytest.mark.parametrize(("form", "engine"), [
+    ("plain", "ncnn"), ("taps9", "ncnn"), ("taps16", "ncnn"), ("taps9", "ncnn-vulkan"),
+])  # fmt: skip
+def test_a_whole_generator_gives_pytorchs_numbers_for_every_style_and_size(small, form, engine, tmp_path):
+    model = ir.load(small.generator)
+    product = open_session(cut(model, form))
+    session = ncnn_session(model, tmp_path, engine)
+    for trial in make_trials(small.networks, small.config):
+        [gamma_beta] = product.run(None, {"style": trial.styles})
+        feeds = {"image": trial.sources, "gamma_beta": gamma_beta}
+        levels = session.unrounded(feeds)
+        expected = translated_by_torch(small.networks.generator, trial)
+        assert difference((levels.astype(np.float64) - 127.5) / 127.5, expected) < 1e-4
+        rounded = np.clip(np.rint(levels), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+        np.testing.assert_array_equal(session.run(feeds), rounded)
+
+
+def test_writing_leaves_the_graph_as_it_is(small):
+    model = ir.load(small.generator)
+    cut(model, "taps9")
+    before = ir.to_proto(model).SerializeToString()
+    assert ncnn_model(model) == ncnn_model(model)
+    assert ir.to_proto(model).SerializeToString() == before
+
+
+def test_the_text_counts_its_layers_and_blobs(small):
+    model = ir.load(small.generator)
+    cut(model, "taps9")
+    magic, counts, *layers = ncnn_model(model).param.splitlines()
+    blobs = [name for line in layers for name in line.split()[4 + int(line.split()[2]) :][: int(line.split()[3])]]
+    assert magic == "7767517"
+    assert counts == f"{len(layers)} {len(blobs)}"
+    assert len(set(blobs)) == len(blobs)
+    assert layers[:2] == ["Input image 0 1 image", "Input gamma_beta 0 1 gamma_beta 0=176"]  # all norms' 2 C
+
+
+def test_norms_of_wide_maps_by_tiles_keep_the_digits_of_a_drawing(tmp_path):
+    side = 512
+    drawing = np.full((1, side, side, 3), 231, np.uint8)
+    drawing[:, : side // 4, : side // 4] = 3
+    model = frame("y = InstanceNormalization <epsilon = 0.00001> (x, ones, zeros)", **CONSTANTS)
+    model.graph.outputs[0].shape = model.graph.inputs[0].shape
+    assert split_wide_norms(model, side) == 1
+    got = ncnn_session(model, tmp_path).unrounded({"image": drawing, "gamma_beta": scales_and_shifts(1)})
+    wide = drawing.astype(np.float64).transpose(0, 3, 1, 2)
+    expected = (wide - wide.mean((2, 3), keepdims=True)) / np.sqrt(wide.var((2, 3), keepdims=True) + 1e-5)
+    assert difference(got, expected) < 1e-5
