@@ -18,7 +18,7 @@ def demo(**values: Any) -> int:
 
     Example: starcast demo -o demo
     """
-    from starcast.benchmarks.demo import run_demo
+    from starcast.benchmarks.demo.run import run_demo
 
     return run_demo(DemoOptions(**values))
 
@@ -34,6 +34,6 @@ def bench(bundle: Path | None, **values: Any) -> None:
 
     Examples: starcast bench my-model, starcast bench --config afhq --quick
     """
-    from starcast.benchmarks.bench import bench as run
+    from starcast.benchmarks.bench.run import bench as run
 
     click.echo(run(bundle, BenchOptions(**values)))

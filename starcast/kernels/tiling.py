@@ -1,7 +1,7 @@
 """How the kernels of `adain.py` are laid over a tensor: tile, slices and warps, by a table of numbers with reasons.
 
 Nothing here asks the card: one shape runs the same kernels in the same order everywhere. The numbers are for cards of
-60 to 170 multiprocessors, worked out and not yet measured: `starcast.benchmarks.adain_kernel` measures them.
+60 to 170 multiprocessors, worked out and not yet measured: `starcast.benchmarks.studies.adain_kernel` measures them.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ import pytest
 from click.testing import CliRunner
 from measured_rows import measured
 
-from starcast.benchmarks import bench as module
+from starcast.benchmarks.bench import run as module
+from starcast.benchmarks.bench.judge import Difference
+from starcast.benchmarks.bench.measure import Measurement
+from starcast.benchmarks.bench.subject import Subject
+from starcast.benchmarks.bench.table import judged
 from starcast.benchmarks.cli import bench
-from starcast.benchmarks.judge import Difference
-from starcast.benchmarks.measure import Measurement
 from starcast.benchmarks.options import BenchOptions
-from starcast.benchmarks.subject import Subject
-from starcast.benchmarks.table import judged
 from starcast.errors import DatasetError
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from starcast.benchmarks.adain_spellings import AFHQ, ENDS, OURS, RTX, program_of, traced
+from starcast.benchmarks.studies.adain_spellings import AFHQ, ENDS, OURS, RTX, program_of, traced
 from starcast.export.gate.candidates import Trial
 from starcast.export.plan import Plan
 from starcast.export.targets.tensorrt import base_of, fused

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from starcast.benchmarks.judge import Difference
-from starcast.benchmarks.measure import Measured
-from starcast.benchmarks.rows import Row
+from starcast.benchmarks.bench.judge import Difference
+from starcast.benchmarks.bench.measure import Measured
+from starcast.benchmarks.bench.rows import Row
 
 EQUAL = Difference(None, 0)
 

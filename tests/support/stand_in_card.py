@@ -6,13 +6,13 @@ from typing import Any
 
 from measured_rows import EQUAL, row
 
-from starcast.benchmarks.card_bench import BatchFigure, CardTable
-from starcast.benchmarks.card_method import Method
-from starcast.benchmarks.ceilings import Ceilings
-from starcast.benchmarks.measure import Measured, Measurement
-from starcast.benchmarks.rows import LeftOut
-from starcast.benchmarks.table import judged
-from starcast.benchmarks.work import Work
+from starcast.benchmarks.bench.ceilings import Ceilings
+from starcast.benchmarks.bench.gpu_bench import BatchFigure, CardTable
+from starcast.benchmarks.bench.measure import Measured, Measurement
+from starcast.benchmarks.bench.method import Method
+from starcast.benchmarks.bench.rows import LeftOut
+from starcast.benchmarks.bench.table import judged
+from starcast.benchmarks.bench.work import Work
 
 SHORT = Method(
     device="cpu", warm_up_s=0.01, agreement=1e9, window_s=0.01, window_samples=3, longest_s=1.0, split_samples=2

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from starcast.benchmarks import card_checks
-from starcast.benchmarks.card_checks import NotRunError
+from starcast.benchmarks.checks import checks as card_checks
+from starcast.benchmarks.checks.checks import NotRunError
 from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 

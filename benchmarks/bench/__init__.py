@@ -1,0 +1,1 @@
+"""`starcast bench`: a bundle on every engine of a device, paired with eager PyTorch round by round."""

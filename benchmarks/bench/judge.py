@@ -1,0 +1,43 @@
+"""Whether a row shows the baseline's pictures: a fast wrong answer is no result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.benchmarks.bench.rows import Row
+from starcast.export.gate.parity import LEVELS
+from starcast.export.gate.quality import BF16_GATE, EQUAL, FP8_GATE, FP16_GATE, INT8_GATE, psnr
+
+# dB; float32 has LEVELS
+LEAST_PSNR = {
+    "fp16": FP16_GATE.mean, "bf16": BF16_GATE.mean, "int8": INT8_GATE.mean, "fp8": FP8_GATE.mean,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far pictures are from the baseline's: PSNR in dB, the mean over the pictures, None where all are equal; and
+    the worst pixel in grey levels."""
+
+    psnr: float | None
+    levels: int
+
+
+def difference(pictures: NDArray[np.uint8], expected: NDArray[np.uint8]) -> Difference:
+    """Of uint8 arrays [N, H, W, 3]."""
+    levels = int(np.abs(pictures.astype(np.int16) - expected.astype(np.int16)).max())
+    if levels == 0:
+        return Difference(None, 0)
+    return Difference(float(np.mean([psnr(*pair) for pair in zip(pictures, expected, strict=True)])), levels)
+
+
+def fault(row: Row, found: Difference) -> str | None:
+    """How a row misses its precision's gate, in words, or None."""
+    if row.precision not in LEAST_PSNR:
+        wrong = found.levels > LEVELS
+        return f"differs from eager by {found.levels} grey levels ({LEVELS} allowed)" if wrong else None
+    least, reached = LEAST_PSNR[row.precision], EQUAL if found.psnr is None else found.psnr
+    return f"{reached:.1f} dB beside eager float32 ({least:g} wanted)" if reached < least else None

@@ -1,0 +1,1 @@
+"""How good translations are, measured on held-out images whose truth is known."""

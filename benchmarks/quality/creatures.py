@@ -1,0 +1,228 @@
+"""How well a model translates creatures, measured on held-out images whose truth is known.
+
+    held_out = read_held_out(folder)
+    classify = train_classifier(*read_training_images(folder))
+    with Translator(bundle) as translator:
+        quality = measure_quality(held_out, classify, **translations_of(translator))
+    for miss in quality.misses(): …
+
+Five measures, each with its bar: (1) the share put into the target domain by a classifier of real images, (2) how far
+the silhouettes overlap, (3) how far the backdrop's colour drifts, (4) how far ten latents spread the coat's colour,
+(5) how closely the coat's colour follows the reference's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.benchmarks.quality.held_out import HeldOut, Images, Silhouettes
+from starcast.benchmarks.quality.measures import (
+    backdrop_drifts,
+    coat_colours,
+    find_silhouettes,
+    overlaps,
+    rank_correlation,
+    spread,
+)
+
+Style = NDArray[np.float32]
+Classify = Callable[[Images], NDArray[np.int64]]
+Translate = Callable[[Images, Style], Images]  # (N, H, W, 3) and (N, S) -> (N, H, W, 3)
+LatentStyle = Callable[[str, int], Style]  # domain, seed -> (S,)
+ReferenceStyle = Callable[[str, NDArray[np.uint8]], Style]  # domain, picture (H, W, 3) -> (S,)
+
+BATCH = 20  # images a call of the model
+LATENTS = 10  # on one source, for the spread
+SPREAD_SOURCES = 8  # a target domain
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What one measure must reach: at least `least`, or at most `most`."""
+
+    sentence: str
+    least: float | None = None
+    most: float | None = None
+
+    def missed_by(self, value: float) -> str | None:
+        """A sentence that says how `value` misses the bar, or None. Not-a-number misses every bar."""
+        if self.least is not None and not value >= self.least:
+            return f"{self.sentence} is {value:.3g}, at least {self.least:g} is wanted"
+        if self.most is not None and not value <= self.most:
+            return f"{self.sentence} is {value:.3g}, at most {self.most:g} is wanted"
+        return None
+
+
+BARS: dict[str, Bar] = {
+    "latent_accuracy": Bar("the share of latent translations in the target domain", least=0.95),
+    "reference_accuracy": Bar("the share of reference translations in the target domain", least=0.95),
+    "overlap": Bar("the silhouettes' intersection over union", least=0.75),
+    "drift": Bar("the drift of the backdrop's colour, in grey levels,", most=25),
+    "latent_spread": Bar("the coats' spread over latents, of the real spread,", least=0.3),
+}
+# a model trained for longer than the demo's must reach this as well
+LONG_BARS: dict[str, Bar] = {
+    **BARS,
+    "reference_correlation": Bar("the rank correlation of the coat's colour with the reference's", least=0.5),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainQuality:
+    """The measures of all translations into one domain, each the mean over its images."""
+
+    latent_accuracy: float  # (1), 0..1
+    reference_accuracy: float  # (1), 0..1
+    pattern_accuracy: float | None  # by a classifier that sees no colours, 0..1
+    overlap: float  # (2), 0..1
+    drift: float  # (3), grey levels
+    latent_spread: float  # (4), of the spread of the real images
+    reference_correlation: float  # (5), -1..1, in the channel that varies most within the domain
+    real_spread: float  # grey levels
+    channel: str  # red, green or blue: that channel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quality:
+    """The measures by target domain, and how far the judges themselves can be trusted on real images."""
+
+    domains: dict[str, DomainQuality]
+    translations: int
+    classifier_accuracy: float  # on real held-out images
+    silhouette_accuracy: float  # overlap of found and true silhouettes on real held-out images: the ceiling of (2)
+
+    def mean(self, measure: str) -> float:
+        """The mean of a measure over the target domains."""
+        return float(np.mean([getattr(domain, measure) for domain in self.domains.values()]))
+
+    def misses(self, bars: dict[str, Bar] = BARS) -> list[str]:
+        """A sentence for every bar that is missed; empty where all are reached."""
+        sentences = (bar.missed_by(self.mean(measure)) for measure, bar in bars.items())
+        return [sentence for sentence in sentences if sentence is not None]
+
+    def as_json(self) -> dict[str, Any]:
+        """The means with their bars, the measures of every domain, and the judges' own figures."""
+        return {
+            "means": {measure: round(self.mean(measure), 4) for measure in LONG_BARS},
+            "bars": {measure: bar.least if bar.most is None else bar.most for measure, bar in LONG_BARS.items()},
+            "domains": {
+                name: {key: round(value, 4) if isinstance(value, float) else value for key, value in facts.items()}
+                for name, facts in dataclasses.asdict(self)["domains"].items()
+            },
+            "translations": self.translations,
+            "classifier_accuracy": round(self.classifier_accuracy, 4),
+            "silhouette_accuracy": round(self.silhouette_accuracy, 4),
+        }
+
+
+class Styler(Protocol):
+    """What is needed of `starcast.runtime.Translator`."""
+
+    def style(
+        self, *, domain: str, seed: int | None = None, reference: NDArray[np.uint8] | None = None
+    ) -> Style: ...  # fmt: skip
+
+    def __call__(self, images: Images, style: Style) -> Images: ...
+
+
+class Translations(TypedDict):
+    """The three functions by which `measure_quality` sees a model."""
+
+    translate: Translate
+    latent_style: LatentStyle
+    reference_style: ReferenceStyle
+
+
+def translations_of(translator: Styler) -> Translations:
+    """A Translator as the arguments of `measure_quality`."""
+    return {
+        "translate": translator,
+        "latent_style": lambda domain, seed: translator.style(domain=domain, seed=seed),
+        "reference_style": lambda domain, reference: translator.style(domain=domain, reference=reference),
+    }
+
+
+def measure_quality(
+    held_out: dict[str, HeldOut],
+    classify: Classify,
+    *,
+    classify_pattern: Classify | None = None,
+    translate: Translate,
+    latent_style: LatentStyle,
+    reference_style: ReferenceStyle,
+    progress: Callable[[int, int], None] | None = None,
+) -> Quality:
+    """Translate every held-out image into every other domain, by a latent and by a reference, and measure it.
+
+    `classify` gives the place of a domain in `held_out`; `classify_pattern` does so without looking at colours, for a
+    figure without a bar; `progress` gets (domains done, of all). Each source has a latent of its own, and references
+    take turns.
+    """
+    domains: dict[str, DomainQuality] = {}
+    translations = 0
+    for place, (domain, real) in enumerate(held_out.items()):
+        others = [other for name, other in held_out.items() if name != domain]
+        sources = np.concatenate([other.images for other in others])
+        silhouettes = np.concatenate([other.silhouettes for other in others])
+        turn = np.arange(len(sources)) % len(real.images)
+
+        by_latent = _translated(translate, sources, [latent_style(domain, seed) for seed in range(len(sources))])
+        reference_styles = [reference_style(domain, reference) for reference in real.images]
+        by_reference = _translated(translate, sources, [reference_styles[index] for index in turn])
+        both, twice = np.concatenate([by_latent, by_reference]), np.concatenate([silhouettes, silhouettes])
+
+        real_colours = coat_colours(real.images, real.silhouettes)
+        channel = int(real_colours.var(axis=0).argmax())
+        colours = coat_colours(by_reference, silhouettes)
+        spreads = list(_spreads(translate, domain, latent_style, sources, silhouettes))
+        domains[domain] = DomainQuality(
+            latent_accuracy=float(np.mean(classify(by_latent) == place)),
+            reference_accuracy=float(np.mean(classify(by_reference) == place)),
+            pattern_accuracy=float(np.mean(classify_pattern(both) == place)) if classify_pattern else None,
+            overlap=float(overlaps(find_silhouettes(both), twice).mean()),
+            drift=float(backdrop_drifts(np.concatenate([sources, sources]), both, twice).mean()),
+            latent_spread=float(np.mean(spreads)) / spread(real_colours),
+            reference_correlation=rank_correlation(real_colours[turn, channel], colours[:, channel]),
+            real_spread=spread(real_colours),
+            channel=("red", "green", "blue")[channel],
+        )
+        translations += len(both) + len(spreads) * LATENTS
+        if progress is not None:
+            progress(place + 1, len(held_out))
+    return Quality(domains=domains, translations=translations, **_judges(held_out, classify))
+
+
+def _spreads(
+    translate: Translate, domain: str, latent_style: LatentStyle, sources: Images, silhouettes: Silhouettes
+) -> Iterator[float]:
+    """The spread of the coat's colour over LATENTS latents, on each of a few sources from all the other domains."""
+    styles = [latent_style(domain, seed) for seed in range(LATENTS)]
+    for index in np.linspace(0, len(sources) - 1, min(SPREAD_SOURCES, len(sources))).astype(int):
+        images = _translated(translate, np.repeat(sources[index, None], LATENTS, axis=0), styles)
+        yield spread(coat_colours(images, np.repeat(silhouettes[index, None], LATENTS, axis=0)))
+
+
+def _translated(translate: Translate, sources: Images, styles: list[Style]) -> Images:
+    stacked = np.stack(styles)
+    return np.concatenate(
+        [
+            translate(sources[start : start + BATCH], stacked[start : start + BATCH])
+            for start in range(0, len(sources), BATCH)
+        ]
+    )
+
+
+def _judges(held_out: dict[str, HeldOut], classify: Classify) -> dict[str, float]:
+    images = np.concatenate([real.images for real in held_out.values()])
+    truth = np.concatenate([real.silhouettes for real in held_out.values()])
+    places = np.repeat(np.arange(len(held_out)), [len(real.images) for real in held_out.values()])
+    return {
+        "classifier_accuracy": float(np.mean(classify(images) == places)),
+        "silhouette_accuracy": float(overlaps(find_silhouettes(images), truth).mean()),
+    }

@@ -1,0 +1,95 @@
+"""What a translation of creatures keeps and changes, in numbers. Pure functions over arrays.
+
+Images are uint8 (N, H, W, 3) in RGB, silhouettes bool (N, H, W), colours float64 (N, 3) in grey levels.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.benchmarks.quality.held_out import Images, Silhouettes
+
+Numbers = NDArray[np.float64]
+
+BACKDROP_DISTANCE = 30.0  # grey levels in any channel: nearer is backdrop
+EDGE_SHARE = 0.4  # of the distance beside it: a pixel below is less than half covered by the line around a creature
+BACKDROP_NOISE = 15.0  # what is enclosed and nearer than this is a gap that shows the backdrop
+BORDER = 2  # pixels along the image's edge that show the backdrop alone
+CLEARANCE = 3  # pixels around a silhouette that belong to neither side
+
+
+def find_silhouettes(images: Images) -> Silhouettes:
+    """Pixels that differ from the image's own backdrop, and what they enclose but for gaps between legs.
+
+    The backdrop's colour is the median along the image's edge: a drifted backdrop is a matter of `backdrop_drifts`, not
+    of the silhouette.
+    """
+    return np.stack([_find_silhouette(image) for image in images])
+
+
+def _find_silhouette(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    edge = np.ones(image.shape[:2], bool)
+    edge[BORDER:-BORDER, BORDER:-BORDER] = False
+    distance = np.abs(image - np.median(image[edge], axis=0)).max(axis=2)
+    beside = cv2.dilate(distance, np.ones((3, 3), np.uint8))
+    different = distance > np.maximum(BACKDROP_DISTANCE, EDGE_SHARE * beside)
+    # pale spots and muzzles come near the backdrop's grey, but not as near as the backdrop itself
+    count, regions = cv2.connectedComponents((~different).astype(np.uint8), connectivity=4)
+    at_edge = np.unique(regions[edge])
+    for region in range(1, count):
+        inside = regions == region
+        if region not in at_edge and np.median(distance[inside]) > BACKDROP_NOISE:
+            different[inside] = True
+    return np.asarray(different, np.bool_)
+
+
+def overlaps(first: Silhouettes, second: Silhouettes) -> Numbers:
+    """Intersection over union of every pair, (N,); 0 where both are empty."""
+    both = np.logical_and(first, second).sum(axis=(1, 2))
+    either = np.logical_or(first, second).sum(axis=(1, 2))
+    return np.asarray(both / np.maximum(either, 1), np.float64)
+
+
+def backdrop_drifts(sources: Images, translations: Images, silhouettes: Silhouettes) -> Numbers:
+    """How far the mean colour outside the sources' silhouettes moved, (N,), in grey levels of the worst channel."""
+    outside = ~_dilated(silhouettes)
+    moved = np.abs(_mean_colours(translations, outside) - _mean_colours(sources, outside))
+    return np.asarray(moved.max(axis=1), np.float64)
+
+
+def coat_colours(images: Images, silhouettes: Silhouettes) -> Numbers:
+    """The mean colour of every creature, (N, 3), without the pixel at its edge that mixes with the backdrop."""
+    return _mean_colours(images, ~_dilated(~silhouettes, 1))
+
+
+def _dilated(masks: Silhouettes, pixels: int = CLEARANCE) -> Silhouettes:
+    kernel = np.ones((2 * pixels + 1,) * 2, np.uint8)
+    return np.stack([cv2.dilate(mask.astype(np.uint8), kernel) > 0 for mask in masks])
+
+
+def _mean_colours(images: Images, masks: Silhouettes) -> Numbers:
+    weights = masks[..., None].astype(np.float64)
+    return np.asarray((images * weights).sum(axis=(1, 2)) / np.maximum(weights.sum(axis=(1, 2)), 1.0))
+
+
+def spread(colours: Numbers) -> float:
+    """The square root of the trace of the covariance of colours: their distance from their mean, in grey levels."""
+    return float(np.sqrt(np.var(colours, axis=0, ddof=1).sum()))
+
+
+def rank_correlation(first: Numbers, second: Numbers) -> float:
+    """Spearman's: the correlation of the ranks of two rows, equal values sharing a rank; 0 where a row is constant."""
+    ranks = np.stack([_ranks(first), _ranks(second)])
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    lengths = np.sqrt((ranks**2).sum(axis=1))
+    if not lengths.all():
+        return 0.0
+    return float((ranks[0] * ranks[1]).sum() / (lengths[0] * lengths[1]))
+
+
+def _ranks(values: Numbers) -> Numbers:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(counts)
+    return np.asarray((last - (counts - 1) / 2)[places], np.float64)

@@ -1,0 +1,254 @@
+"""What TensorRT-RTX makes of AdaIN's spellings, and of the graph around them: kernels and bytes, without a GPU.
+
+    python -m starcast.benchmarks.studies.adain_spellings --json benchmarks/results/adain-spellings.json
+
+The generator has AFHQ's size and random weights, which decide nothing here. Every row is one build, whose program is
+read from the engine's file (runtime/nvidia/tensorrt/program.py); nothing is run, so no row says how long it takes.
+
+Of the 327 MB that bundles' graphs move (sm89, 93 kernels), convolutions read and write 149, 24 of them the other branch
+of a sum; norms and activations 99, statistics 54, the shortcut's Resize 20, the ends 5. The floor is 132. No spelling
+that was found gets the statistics into a convolution, nor the norm into the next one.
+
+Bytes are not all: the kernels' sources, which are in the engine as well, show that statistics read maps in which all
+channels of a pixel lie together one channel at a time, so that 32 threads touch 32 lines. Two rows move fewer bytes or
+take fewer kernels by doing more of that ("flattened", "spread"), and are not used for it until a card has timed them.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import onnx_ir as ir
+from tabulate import tabulate
+from tqdm import tqdm
+
+from starcast.benchmarks.record import provenance, write_result
+from starcast.benchmarks.studies.norm_spellings import SPELLINGS, Spelling, every_norm
+from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.facts import readers
+from starcast.export.graphs.flop import count_flop
+from starcast.export.graphs.shapes import at_size, one_picture
+from starcast.export.graphs.weights import SharedWeights
+from starcast.export.passes.forms import LAST_SUM, TENSORRT, apply_form, apply_rewrites
+from starcast.export.passes.half import to_half
+from starcast.export.passes.instance_norms import instance_norms
+from starcast.export.passes.norm_spelling import Statistics, spell_norms
+from starcast.export.trace import trace_generator
+from starcast.options import CheckedOptions, option, options_from
+from starcast.runtime.cores import allowed_threads
+from starcast.runtime.nvidia.tensorrt.child_process import build_in_child
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.messages import Request
+from starcast.runtime.nvidia.tensorrt.program import Program, programs_of
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
+from starcast.train.families.stargan_v2.random_weights import random_networks
+
+RTX = "tensorrt-rtx"
+AFHQ = StarGANv2Config(image_size=256, domains=3)
+HALF = 2  # bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpellingsOptions(CheckedOptions):
+    """What is built, and where the figures go."""
+
+    target: str = option("sm89", "Generation of cards to build for.", choices=FLAVOURS[RTX].targets)
+    json: Path | None = option(None, "Write the figures, with the versions, to this file.")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A graph and the spelling of its norms."""
+
+    graph: str
+    spelling: str
+    make: Callable[[ir.Model], None]  # in place, from the traced graph
+
+
+def _written(form: str, spell: Callable[[ir.Model], None], *, ends: bool = False) -> Callable[[ir.Model], None]:
+    def make(model: ir.Model) -> None:
+        apply_form(model, form)
+        if ends:
+            apply_rewrites(model, TENSORRT)
+        to_half(model, ir.DataType.FLOAT16)
+        spell(model)
+        if ends:
+            apply_rewrites(model, [LAST_SUM])
+
+    return make
+
+
+def spelled(model: ir.Model, statistics: Statistics = "one-pass", side: int = AFHQ.image_size) -> None:
+    """The spelling that bundles have, the same for all norms."""
+    spell_norms(model, side, dict.fromkeys([norm.name for norm in instance_norms(model.graph)], statistics))
+
+
+def _in_another(spelling: Spelling) -> Callable[[ir.Model], None]:
+    return partial(every_norm, spelling=spelling)
+
+
+OURS = "one pass, large planes in two stages, shifted apply in half"
+# a smaller side: no plane counts as large
+_OWN: dict[str, Callable[[ir.Model], None]] = {
+    "two passes, shifted apply in half": partial(spelled, statistics="two-pass", side=AFHQ.image_size // 2),
+    "one pass, shifted apply in half": partial(spelled, side=AFHQ.image_size // 2),
+    "two passes, large planes in two stages, shifted apply in half": partial(spelled, statistics="two-pass"),
+    OURS: spelled,
+}
+ENDS = "taps16, pools and ends rewritten"
+
+
+def _spelled_and_spread(model: ir.Model) -> None:
+    spelled(model)
+    spread_sums(model)
+
+
+ROWS = (
+    *(
+        Row(form, name, _written(form, spell))
+        for form in ("plain", "taps16")
+        for name, spell in ({name: _in_another(spelling) for name, spelling in SPELLINGS.items()} | _OWN).items()
+    ),
+    *(Row(form, OURS, _written(form, spelled)) for form in ("taps9", "phases")),
+    *(Row(ENDS, name, _written("taps16", spell, ends=True)) for name, spell in _OWN.items() if "stages" in name),
+    Row(f"{ENDS}, sums spread", OURS, _written("taps16", _spelled_and_spread, ends=True)),
+)
+
+
+def spread_sums(model: ir.Model) -> None:
+    """Sums with an enlarged map as sums of [N, C, h, 2, w, 2] and [N, C, h, 1, w, 1], in place: the kernel behind takes
+    the sum, and no enlarged map is written. It reads both across channels, and its own sum is written so that the
+    last norm does, too: fewer bytes, but each in a line of its own, which is not counted. Not for use."""
+    graph = model.graph
+
+    def add(operator: str, before: ir.Node, *inputs: ir.Value, **attributes: int) -> ir.Value:
+        node = ir.node(operator, list(inputs), attributes)
+        node.outputs[0].type = inputs[0].type
+        graph.insert_before(before, node)
+        return node.outputs[0]
+
+    def numbers(*values: int) -> ir.Value:
+        return add_constant(graph, "numbers." + ".".join(map(str, values)), np.array(values, np.int64))
+
+    for resize in [node for node in graph if node.op_type == "Resize"]:
+        enlarged = resize.outputs[0]
+        [total] = readers(enlarged)
+        [whole] = [value for value in total.inputs if value is not None and value is not enlarged]
+        small = resize.inputs[0]
+        assert small is not None
+        rows = add("Reshape", total, add("Unsqueeze", total, whole, numbers(3)), numbers(0, 0, -1, 2, 0))
+        squares = add("Reshape", total, add("Unsqueeze", total, rows, numbers(5)), numbers(0, 0, 0, 0, -1, 2))
+        summed = add("Add", total, squares, add("Unsqueeze", total, small, numbers(3, 5)))
+        merged = add("Reshape", total, add("Reshape", total, summed, numbers(0, 0, 0, 0, -1)), numbers(0, 0, -1, 1, 0))
+        total.outputs[0].replace_all_uses_with(add("Squeeze", total, merged, numbers(3)))
+        graph.remove([total, resize], safe=True)
+
+
+def traced() -> ir.Model:
+    """The frame graph of AFHQ's generator with random weights."""
+    return trace_generator(random_networks(AFHQ).generator, AFHQ)
+
+
+def program_of(model: ir.Model, target: str, batch: int = 1) -> Program:
+    """What TensorRT-RTX makes of a frame graph of AFHQ's size, for that many pictures with a style each.
+
+    Raises EngineError, MissingExtraError.
+    """
+    side = AFHQ.image_size
+    inputs = {"image": (batch, side, side, 3), "style": (batch, AFHQ.style_dim)}
+    with tempfile.TemporaryDirectory() as folder:
+        graph, engine = Path(folder, "graph.onnx"), Path(folder, "engine")
+        SharedWeights(graph.with_suffix(".data")).write(model, graph)
+        build_in_child(
+            Request(
+                flavour=RTX, graph=str(graph), output=str(engine), target=target,
+                inputs={name: (shape, shape, shape) for name, shape in inputs.items()},
+            )
+        )  # fmt: skip
+        [program] = programs_of(engine.read_bytes())
+    return program
+
+
+def floor_megabytes(model: ir.Model, side: int = AFHQ.image_size) -> float:
+    """What convolutions in half must read and write, each of their maps once, in 10^6 bytes a picture: no compiler
+    gets below that which does not fuse one convolution into the next. Pictures count as bytes."""
+    sized = at_size(model, one_picture(side)).graph
+    total = 0
+    for node in sized:
+        if node.op_type in {"Conv", "ConvTranspose"}:
+            for value in (node.inputs[0], node.outputs[0]):
+                assert value is not None
+                assert value.shape is not None
+                _, channels, height, width = (int(dim) for dim in value.shape if isinstance(dim, int))
+                total += channels * height * width * (1 if channels == 3 else HALF)
+    return total / 1e6
+
+
+def figures(rows: Sequence[Row], target: str, progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
+    """Build every row; gives what is known of it. Raises EngineError, MissingExtraError."""
+    graph, found = traced(), []
+    for row in rows:
+        progress(f"{row.graph}: {row.spelling}")
+        model = graph.clone()
+        row.make(model)
+        program = program_of(model, target)
+        found.append({
+            "graph": row.graph, "spelling": row.spelling, "kernels": len(program.kernels),
+            "megabytes": _rounded(program.megabytes(1)), "read_again": _rounded(program.reread_megabytes(1)),
+            "native_norms": sum("Inor" in kernel.name for kernel in program.kernels),
+        })  # fmt: skip
+    return found
+
+
+def _rounded(number: float | None) -> float | None:
+    return None if number is None else round(number, 1)
+
+
+def _floors() -> dict[str, dict[str, float]]:
+    """By graph: the least traffic, and the arithmetic that it goes with."""
+    found = {}
+    for name, ends in (("taps16", False), (ENDS, True)):
+        model = traced()
+        apply_form(model, "taps16")
+        if ends:
+            apply_rewrites(model, TENSORRT)
+        gflop = count_flop(model, one_picture(AFHQ.image_size)) / 1e9
+        found[name] = {"megabytes": round(floor_megabytes(model), 1), "gflop": round(gflop, 2)}
+    return found
+
+
+@click.command()
+@options_from(SpellingsOptions)
+def adain_spellings(**values: Any) -> None:
+    """Build AFHQ's generator for TensorRT-RTX in every spelling, and read kernels and bytes from the engines."""
+    options, flavour = SpellingsOptions(**values), FLAVOURS[RTX]
+    if (absent := flavour.absent()) is not None:
+        raise click.UsageError(f"{flavour.title} is {absent}: {flavour.install}")
+    with tqdm(desc="building", bar_format="{desc} [{elapsed}]") as bar:
+        rows = figures(ROWS, options.target, lambda text: bar.set_description_str(text))
+    if options.json is not None:
+        machine = provenance(threads=allowed_threads(), program="python -m starcast.benchmarks.studies.adain_spellings")
+        machine["versions"] |= {RTX: flavour.version()}
+        write_result(options.json, {
+            "question": "what does TensorRT-RTX make of AdaIN's spellings, in fp16, for one 256 px picture?",
+            "machine": machine,
+            "target": options.target,
+            "units": "megabytes: 10^6 bytes of activations read and written a picture, bytes in and out included",
+            "floor": {
+                "what": "every convolution reads its input and writes its output once", "graphs": _floors(),
+            },
+            "rows": rows,
+        })  # fmt: skip
+    columns = ("graph", "spelling", "kernels", "megabytes", "read_again")
+    click.echo(tabulate([[row[name] for name in columns] for row in rows], headers=columns))
+
+
+if __name__ == "__main__":
+    adain_spellings()

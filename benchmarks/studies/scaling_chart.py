@@ -1,0 +1,69 @@
+"""Cost against size, batch and threads as a picture: milliseconds above, the share of the engine's own rate below."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from starcast.atomic import atomic_path
+from starcast.benchmarks.studies.scaling_table import rows_along
+
+LABELS = {"size": "side of a picture, px", "batch": "pictures in a batch", "threads": "threads"}
+
+
+def draw_scaling(path: Path, result: dict[str, Any], title: str) -> Path:
+    """Write a PNG, atomically. Dashed: the baseline's first point, carried on in proportion to the FLOP a thread."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    figure = Figure(figsize=(4.2 * len(result["axes"]), 7), layout="constrained")
+    FigureCanvasAgg(figure)
+    plots = figure.subplots(2, len(result["axes"]), squeeze=False)
+    names = list(dict.fromkeys(row["name"] for row in result["rows"]))
+    for column, (axis, along) in enumerate(result["axes"].items()):
+        rows = rows_along(result, along)
+        above, below = plots[0][column], plots[1][column]
+        for number, name in enumerate(names):
+            own = [row for row in rows if row["name"] == name]
+            places = [place_on(axis, row) for row in own]
+            milliseconds = [row["ms_p50"] / row["batch"] for row in own]
+            above.plot(places, milliseconds, marker="o", markersize=4, color=f"C{number}", label=name)
+            shared = [(place_on(axis, row), row["share_of_convolution_rate"]) for row in own]
+            known = [(place, 100 * share) for place, share in shared if share is not None]
+            if known:
+                below.plot(*zip(*known, strict=True), marker="o", markersize=4, color=f"C{number}")
+            if number == 0:
+                above.plot(places, proportional(own), linestyle="--", linewidth=1, color="#6b7280", label="as its FLOP")
+        for plot in (above, below):
+            plot.set_xscale("log", base=2)
+            ticks = sorted({place_on(axis, row) for row in rows})
+            plot.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            plot.minorticks_off()
+            plot.spines[["top", "right"]].set_visible(False)
+            plot.grid(alpha=0.25)
+        above.set_yscale("log")
+        above.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        above.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        above.yaxis.set_minor_locator(NullLocator())
+        below.set_ylim(bottom=0)
+        below.set_xlabel(LABELS[axis])
+    plots[0][0].set_ylabel("milliseconds a picture")
+    plots[1][0].set_ylabel("% of the engine's best convolution rate")
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+    figure.legend(*plots[0][0].get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=130)
+    return path
+
+
+def place_on(axis: str, row: dict[str, Any]) -> float:
+    """Where a row lies on an axis; a picture that is not square, at the side of the square with as many pixels."""
+    return float((row["size"][0] * row["size"][1]) ** 0.5 if axis == "size" else row[axis])
+
+
+def proportional(rows: list[dict[str, Any]]) -> list[float]:
+    """Milliseconds a picture of a row whose cost grew with the FLOP a picture and fell with the threads."""
+    work = [row["gflop"] / row["batch"] / row["threads"] for row in rows]
+    first = rows[0]["ms_p50"] / rows[0]["batch"]
+    return [first * share / work[0] for share in work]

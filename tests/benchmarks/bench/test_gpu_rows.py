@@ -1,0 +1,132 @@
+"""Which rows a card has, and why the others do not run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from stand_in_card import SHORT
+
+from starcast.benchmarks.bench import gpu_rows as module
+from starcast.benchmarks.bench.gpu_rows import CARD_PEERS, ENGINES, card_rows, peer_not_run, peer_row, wanted_variants
+from starcast.benchmarks.bench.rows import EAGER, engine_of
+from starcast.benchmarks.bench.worker import as_text, from_text
+from starcast.export.torch_engine.engine import TorchBackend
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.engines.base import Backend
+from starcast.runtime.nvidia.gpu import Gpu
+
+DATA_CENTRE = Gpu("NVIDIA H200", (9, 0), "13.0")
+ARTISTS = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")
+
+
+class Told(Backend):
+    """An engine that is absent, or not ready, for a given reason."""
+
+    def __init__(self, name, absent=None, ready=None):
+        self.name, self.extra, self.on_card = name, name, True
+        self._absent, self._ready = absent, ready
+
+    def absent(self):
+        return self._absent
+
+    def supports(self, variant):
+        return None if self.name in variant.backends else "not its"
+
+    def ready(self, bundle, variant, options=None):
+        return self._ready
+
+
+@pytest.fixture
+def bundle(tiny_bundle):
+    """Float32 for everything; fp16 for TensorRT, spelled and as a plugin's node."""
+    opened = open_bundle(tiny_bundle)
+    [plain] = opened.manifest.variants
+    spelled = msgspec.structs.replace(
+        plain, file="generator/taps16-fused-fp16.onnx", form="taps16", precision="fp16", parity=None,
+        backends=("tensorrt", "tensorrt-rtx"),
+    )  # fmt: skip
+    plugin = msgspec.structs.replace(spelled, form="taps16-plugin", backends=("tensorrt",))
+    variants = (plain, spelled, plugin)
+    return type(opened)(opened.path, msgspec.structs.replace(opened.manifest, variants=variants), opened.sha256)
+
+
+def told(monkeypatch, **engines):
+    """Put engines in the place of those that are named, with dashes for underscores."""
+    named = {engine.name: engine for engine in engines.values()}
+    monkeypatch.setattr(module, "engine_of", lambda name: named.get(name) or Told(name, absent="not installed"))
+
+
+def test_a_bundle_has_a_row_for_every_variant_of_every_engine_that_is_ready(monkeypatch, bundle):
+    told(monkeypatch, full=Told("tensorrt"), rtx=Told("tensorrt-rtx"))
+    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=ARTISTS)
+    assert list(rows) == [
+        "ours-tensorrt-taps16-fp16", "ours-tensorrt-taps16-plugin-fp16", "ours-tensorrt-rtx-taps16-fp16",
+    ]  # fmt: skip
+    assert rows["ours-tensorrt-taps16-plugin-fp16"].name == "starcast on TensorRT, taps16-plugin, fp16"
+    assert all(row.method == SHORT and row.ours for row in rows.values())
+    assert set(left_out) == {"ours-cuda", "ours-torch"}  # told to run nothing of it
+
+
+def test_torch_gives_a_float32_graph_in_every_precision_that_it_makes(monkeypatch, bundle):
+    told(monkeypatch, torch=TorchBackend())
+    rows, _ = card_rows(bundle, (32, 32), 1, SHORT, gpu=DATA_CENTRE)
+    assert list(rows) == [f"ours-torch-plain-{precision}" for precision in ("fp32", "fp16", "bf16")]
+    assert len({row.variant for row in rows.values()}) == 1
+
+
+def test_a_card_that_wheels_have_no_engine_for_is_told_so(monkeypatch, bundle):
+    made_for = "installed, but made for sm75: this card is sm90"
+    told(monkeypatch, full=Told("tensorrt", absent="not installed"), rtx=Told("tensorrt-rtx", absent=made_for))
+    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=DATA_CENTRE)
+    assert rows == {}
+    assert left_out["ours-tensorrt-taps16-fp16"].reason == "not run: no engine for sm_90 from wheels (not installed)"
+    assert left_out["ours-tensorrt-rtx-taps16-fp16"].reason == f"not run: no engine for sm_90 from wheels ({made_for})"
+
+
+def test_a_flavour_that_knows_the_card_is_only_not_installed(monkeypatch, bundle):
+    told(monkeypatch, rtx=Told("tensorrt-rtx", absent="not installed"))
+    _, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=ARTISTS)
+    assert left_out["ours-tensorrt-rtx-taps16-fp16"].reason == "not run: not installed"
+
+
+def test_an_engine_that_has_to_be_built_first_gives_the_line(monkeypatch, bundle):
+    line = "has no engine here: `starcast build` makes one"
+    told(monkeypatch, rtx=Told("tensorrt-rtx", ready=line))
+    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=ARTISTS)
+    assert rows == {}
+    assert left_out["ours-tensorrt-rtx-taps16-fp16"].reason == f"not run: {line}"
+
+
+def test_a_bundle_without_graphs_for_an_engine_says_how_to_export_them(tiny_bundle):
+    _, left_out = card_rows(open_bundle(tiny_bundle), (32, 32), 1, SHORT, gpu=ARTISTS)
+    assert "export --for tensorrt" in left_out["ours-tensorrt"].reason
+    assert "export --for tensorrt" in left_out["ours-tensorrt-rtx"].reason
+
+
+def test_a_form_that_two_engines_share_is_run_once(bundle):
+    twice = msgspec.structs.replace(bundle.manifest, variants=(bundle.manifest.variants[0],) * 2)
+    shared = type(bundle)(bundle.path, twice, bundle.sha256)
+    assert len(list(wanted_variants(shared, TorchBackend()))) == 3
+
+
+def test_every_engine_of_the_table_exists():
+    assert [engine_of(name).name for name in ENGINES] == list(ENGINES)
+    assert all(engine_of(name).on_card for name in ENGINES)
+
+
+def test_peers_begin_with_exact_eager_and_torch_is_never_missing():
+    assert next(iter(CARD_PEERS)) == EAGER
+    assert CARD_PEERS[EAGER].precision == "fp32"
+    assert all(peer_not_run(key) is None for key, peer in CARD_PEERS.items() if peer.engine == "pytorch")
+
+
+def test_a_peer_whose_engine_is_absent_says_so(monkeypatch):
+    told(monkeypatch)
+    assert peer_not_run("plain-cuda") == "not run: not installed"
+
+
+def test_a_row_and_its_method_arrive_as_they_were_sent():
+    sent = peer_row("eager-fp16", Path("weights.pt"), (64, 32), 3, SHORT)
+    assert from_text(as_text(sent)) == sent

@@ -1,0 +1,125 @@
+"""What a card's record holds: the processor's fields and the card's, and their arithmetic."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from measured_rows import measured
+from stand_in_card import card_table
+
+from starcast.benchmarks.bench.gpu_table import HEADERS, card_record, card_text, card_title, held_back_by, reached
+from starcast.benchmarks.bench.measure import Measurement
+from starcast.benchmarks.bench.table import json_rows, judged
+
+PARTS = [
+    "copy_in_ms",
+    "compute_ms",
+    "copy_out_ms",
+    "enqueue_ms",
+    "tflop_per_s",
+    "of_matmul_ceiling",
+    "of_copy_bandwidth",
+]
+
+
+@pytest.fixture
+def record():
+    written = json.dumps(card_record(card_table()), allow_nan=False)
+    return json.loads(written)
+
+
+def test_a_row_has_the_processors_fields_and_the_cards(record):
+    plain = json_rows(judged(Measurement([measured("eager")], [])))[0]
+    for row in record["rows"]:
+        assert set(plain) <= set(row)
+        assert {
+            "ms_least",
+            "ms_p50",
+            "ms_p90",
+            "ms_p95",
+            "ms_p99",
+            "samples",
+            "steady",
+            "batches",
+            "card",
+            *PARTS,
+        } <= set(row)
+
+
+def test_percentiles_are_of_single_runs_and_a_99th_needs_a_thousand(record):
+    eager, ours = record["rows"]
+    assert (eager["ms_p50"], eager["ms_p99"], eager["samples"]) == (10, 10, 1000)
+    assert (ours["ms_p95"], ours["ms_p99"], ours["samples"]) == (5, None, 999)
+    assert ours["ratio_vs_eager"] == 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        ({"copy_in": 0.1, "compute": 1.0, "copy_out": 0.1, "enqueue": 0.81}, "held back by the processor"),
+        ({"copy_in": 0.1, "compute": 1.0, "copy_out": 0.1, "enqueue": 0.79}, None),
+        ({"copy_in": 0.6, "compute": 1.0, "copy_out": 0.4, "enqueue": None}, "copies for as long as it calculates"),
+        ({"copy_in": 0.5, "compute": 1.0, "copy_out": 0.4, "enqueue": 0.1}, None),
+        ({"copy_in": 0.5, "compute": None, "copy_out": 0.4, "enqueue": None}, None),
+    ],
+)
+def test_a_row_whose_time_is_not_the_cards_is_told(parts, told):
+    found = held_back_by(parts)
+    assert found is None if told is None else told in found
+
+
+def test_compute_is_held_against_the_cards_ceilings(record):
+    eager, ours = record["rows"]
+    # 80 GFLOP in 8 ms of 50 TFLOP/s; 400 MB in 8 ms of 1 TB/s
+    assert (eager["tflop_per_s"], eager["of_matmul_ceiling"], eager["of_copy_bandwidth"]) == (10, 0.2, 0.05)
+    # 40 GFLOP in 4 ms of 100 TFLOP/s, 200 MB
+    assert (ours["tflop_per_s"], ours["of_matmul_ceiling"], ours["of_copy_bandwidth"]) == (10, 0.1, 0.05)
+
+
+def test_a_batch_has_its_throughput_or_its_reason(record):
+    eager, ours = record["rows"]
+    assert eager["batches"][0]["images_per_s"] == 100
+    assert eager["batches"][1] == {"batch": 16, "reason": "no memory"}
+    last = ours["batches"][1]
+    assert (last["batch"], last["images_per_s"], last["ms_p50"]) == (16, 250, 64)
+    assert last["tflop_per_s"] == 10  # 16 of 40 GFLOP in 64 ms
+    assert set(PARTS) <= set(last)
+
+
+def test_what_did_not_run_says_why(record):
+    assert record["left_out"] == [
+        {"name": "starcast on TensorRT", "reason": "not run: no engine for sm_90 from wheels (not installed)"}
+    ]
+
+
+def test_the_method_its_settings_and_the_machine_stand_beside_the_figures(record):
+    assert record["method"]["settings"]["warm_up_s"] == 0.01
+    assert record["method"]["settings"]["agreement"] == 1e9
+    assert {"latency", "throughput", "split", "of_matmul_ceiling", "of_copy_bandwidth", "tf32"} < set(record["method"])
+    assert {"versions", "load", "commit", "command"} <= set(record["machine"])
+    assert record["card"]["before"] == {"name": "Some Card"}
+    assert record["ceilings"]["matrix_tflop_per_s"]["fp16"] == 100
+    assert record["work_per_image"] == {
+        "flop": {"plain": 80_000_000_000, "frame.onnx": 40_000_000_000}, "numbers_of_convolutions": 100_000_000,
+    }  # fmt: skip
+
+
+def test_where_compute_is_not_known_nothing_is_made_of_it():
+    found = card_table()
+    row = found.latency.rows[0].row
+    assert set(reached(row, 1, None, found).values()) == {None}
+
+
+def test_the_text_has_both_tables_and_what_is_no_result():
+    shown = card_text(card_table())
+    latency, throughput = shown.split("\n\n")
+    assert all(header in latency for header in HEADERS)
+    assert "images/s at a batch of" in throughput
+    assert "no result: starcast on TensorRT: not run: no engine for sm_90" in throughput
+    assert "no result: eager at a batch of 16: no memory" in throughput
+    assert "never became steady" not in shown
+
+
+def test_the_chart_is_titled_with_the_card():
+    assert card_title(card_table()) == "64x32 px, batch 1, on Some Card"

@@ -1,0 +1,64 @@
+"""Every row gets the same pictures, of the data set where there is one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from starcast.benchmarks.bench.inputs import Inputs, check_size, held_out_pictures, parse_size, training_pictures
+from starcast.errors import OptionError
+
+
+@pytest.mark.parametrize(("text", "size"), [("256", (256, 256)), ("288x512", (288, 512)), ("64X32", (64, 32))])
+def test_a_size_is_a_side_or_height_times_width(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "1x2x3", "wide", "-4", "4.5", "256x"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(OptionError, match="--size"):
+        parse_size(text)
+
+
+def test_a_size_that_the_network_cannot_halve_is_refused():
+    check_size((288, 512), 16)
+    with pytest.raises(OptionError, match=r"288x500.*16"):
+        check_size((288, 500), 16)
+
+
+def test_made_pictures_are_the_same_each_time_and_textured():
+    first = held_out_pictures(None, 3, (64, 32))
+    assert first.shape == (3, 64, 32, 3)
+    assert np.array_equal(first, held_out_pictures(None, 3, (64, 32)))
+    assert first.std(axis=(1, 2)).min() > 10
+    assert not np.array_equal(first, training_pictures(None, 3, (64, 32)))
+
+
+@pytest.fixture
+def data(tmp_path):
+    for domain, level in (("cat", 10), ("dog", 200)):
+        for split, add in (("train", 0), ("val", 5)):
+            folder = tmp_path / domain / split
+            folder.mkdir(parents=True)
+            Image.new("RGB", (20, 20), (level + add,) * 3).save(folder / "a.png")
+    return tmp_path
+
+
+def test_pictures_that_are_compared_are_held_out_and_the_domains_take_turns(data):
+    assert held_out_pictures(data, 2, (8, 8))[:, 0, 0, 0].tolist() == [15, 205]
+    assert training_pictures(data, 2, (8, 8))[:, 0, 0, 0].tolist() == [10, 200]
+
+
+def test_a_small_data_set_is_filled_up_and_one_that_is_gone_replaced(data):
+    assert held_out_pictures(data, 5, (8, 8)).shape == (5, 8, 8, 3)
+    gone = held_out_pictures(data / "gone", 2, (8, 8))
+    assert np.array_equal(gone, held_out_pictures(None, 2, (8, 8)))
+
+
+def test_inputs_come_back_from_their_file(tmp_path):
+    kept = Inputs(np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3), np.ones((1, 4), np.float32))
+    kept.save(tmp_path / "inputs.npz")
+    read = Inputs.load(tmp_path / "inputs.npz")
+    assert np.array_equal(read.images, kept.images)
+    assert np.array_equal(read.styles, kept.styles)

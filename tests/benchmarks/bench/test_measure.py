@@ -1,0 +1,92 @@
+"""Rows are paired round by round, and one that cannot run says so while the others go on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from measured_rows import measured, row
+
+from starcast.benchmarks.bench.inputs import Inputs
+from starcast.benchmarks.bench.measure import measure, ratio
+from starcast.benchmarks.bench.pace import Pace
+from starcast.benchmarks.bench.rows import bundle_rows
+from starcast.errors import EngineError
+from starcast.runtime.bundle import open_bundle
+
+
+def test_a_ratio_is_taken_within_each_round():
+    # the machine slowed down fourfold in the second round: the unpaired medians would give 2
+    paired = ratio(measured("ours", (0.5, 1.0, 0.4)), measured("eager", (1.0, 4.0, 1.0)))
+    assert (paired.median, paired.least, paired.greatest) == pytest.approx((2.5, 2.0, 4.0))
+
+
+def test_images_per_second_count_the_batch():
+    assert measured("eager", (0.5,), batch=4).images_per_second == pytest.approx(8.0)
+
+
+def test_the_95th_percentile_lies_between_the_two_slowest_of_few_rounds():
+    assert measured("eager", (0.001, 0.002, 0.003, 0.004, 0.005)).p95_ms == pytest.approx(4.8)
+
+
+def test_processor_time_is_the_median_over_the_rounds():
+    assert measured("eager", (0.1, 0.2, 0.9)).cpu_ms == pytest.approx(400)
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    draws = np.random.default_rng(0)
+    path = tmp_path / "inputs.npz"
+    Inputs(draws.integers(0, 256, (3, 32, 32, 3), np.uint8), draws.standard_normal((1, 8)).astype(np.float32)).save(
+        path
+    )
+    return path
+
+
+@pytest.fixture
+def tiny_rows(tiny_bundle):
+    """A row for each engine that is here, of a bundle whose arithmetic is exact on all of them."""
+    rows, _ = bundle_rows(open_bundle(tiny_bundle), (32, 32), 1, 1)
+    return rows
+
+
+def test_a_bundle_is_measured_in_processes_of_its_own(tiny_rows, inputs):
+    measurement = measure(tiny_rows, inputs, pace=Pace(rounds=2))
+    assert [found.row for found in measurement.rows] == tiny_rows
+    for found in measurement.rows:
+        assert len(found.seconds) == len(found.cpu_seconds) == 2
+        assert min(found.seconds) > 0
+        assert found.difference.levels == 0
+        assert found.peak_rss is None or found.peak_rss > 10e6
+
+
+def test_what_there_is_after_each_round_is_handed_on(tiny_rows, inputs):
+    kept: list[list[int]] = []
+    measure(
+        tiny_rows, inputs, pace=Pace(rounds=2), keep=lambda found: kept.append([len(one.seconds) for one in found.rows])
+    )
+    assert kept == [[1] * len(tiny_rows), [2] * len(tiny_rows)]
+
+
+def test_a_row_that_cannot_be_opened_is_left_out_with_its_reason_and_the_others_go_on(tiny_rows, inputs, tmp_path):
+    broken = row("broken", source=tmp_path / "nowhere.pt")
+    measurement = measure([tiny_rows[0], broken], inputs, pace=Pace(rounds=1))
+    assert [found.row for found in measurement.rows] == [tiny_rows[0]]
+    assert [out.name for out in measurement.left_out] == ["broken"]
+    assert "nowhere.pt does not exist" in measurement.left_out[0].reason
+
+
+def test_without_a_baseline_there_is_nothing_to_compare_with(tiny_rows, inputs, tmp_path):
+    broken = row("eager", source=tmp_path / "nowhere.pt")
+    with pytest.raises(EngineError, match=r"eager cannot be measured .*nowhere"):
+        measure([broken, tiny_rows[0]], inputs, pace=Pace(rounds=1))
+
+
+def test_what_has_no_time_left_after_the_first_round_is_left_out_but_for_two(tiny_rows, inputs):
+    third = replace(tiny_rows[0], key="third", name="third")
+    measurement = measure([*tiny_rows[:2], third], inputs, pace=Pace(rounds=9, seconds=0.0))
+    assert len(measurement.rows) == 2
+    assert measurement.rows[0].row == tiny_rows[0]
+    assert [len(found.seconds) for found in measurement.rows] == [3, 3]
+    assert "too long for --quick" in measurement.left_out[0].reason
