@@ -32,7 +32,7 @@ def bench(bundle: Path | None, **values: Any) -> None:
     Rows run in fresh processes, paired with eager PyTorch round by round, on the same pictures; a row whose pictures
     are not eager's is not shown as a result. On an NVIDIA card TensorRT runs what `starcast build` has built.
 
-    Examples: starcast bench my-model, starcast bench --config afhq --quick
+    Examples: starcast bench my-model, starcast bench --random-weights afhq --quick
     """
     from starcast.benchmarks.bench.run import bench as run
 

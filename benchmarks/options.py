@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from starcast import flags
 from starcast.options import CheckedOptions, option
 
 
@@ -16,41 +17,40 @@ class BenchOptions(CheckedOptions):
         None, "What BUNDLE was exported from; without it, it is looked for beside the bundle."
     )
     config: str | None = option(
-        None, "Measure random weights at full size instead, AFHQ's being 256 px; BUNDLE, if given, is where they stay, "
-        "and beside it the engines that are built of them for a card.",
-        choices=("afhq",),
+        None, "Measure random weights at full size (AFHQ: 256 px). BUNDLE, if given, is where the generated bundle is "
+        "kept, with its GPU engines beside it.",
+        flags=("--random-weights",), aliases=("--config",), choices=("afhq",),
     )  # fmt: skip
-    device: str = option(
-        "auto", "Rows of the processor, or of an NVIDIA card; auto is the card where there is one.",
-        choices=("auto", "cpu", "cuda"),
-    )  # fmt: skip
+    device: str = flags.device()
     quick: bool = option(
-        False, "Take two minutes at most: fewer rows, and rounds until the time is up; on a card fewer of everything."
-    )
+        False, "Take two minutes at most: fewer rows, and rounds until the time is up. On a GPU, fewer samples, rounds "
+        "and batch sizes.",
+    )  # fmt: skip
     rows: tuple[str, ...] = option(
-        (), "Rows by key, as eager, compiled, plain-openvino or ours-*; the baseline eager is always among them."
+        (), "Rows to measure, by key: eager, compiled, plain-openvino, ours-*. The baseline, eager, is always measured."
     )
-    rounds: int = option(9, "How often each row is asked in turn, at most.", minimum=1, maximum=1000)
-    batch: int = option(1, "Pictures in a batch.", minimum=1)
+    rounds: int = flags.rounds(9)
+    batch: int = flags.batch(1)
     batches: tuple[str, ...] = option(
-        ("1", "2", "4", "8", "16", "32", "64"), "On a card: batches whose throughput is measured besides."
+        ("1", "2", "4", "8", "16", "32", "64"), "GPU only: batch sizes to measure throughput at."
     )
     size: str | None = option(
-        None, "Size of the pictures; without it that of the training.", metavar="SIDE|HEIGHTxWIDTH"
+        None, "Size of the images, or one number for a square; default: the training size.", metavar="WIDTHxHEIGHT"
     )
-    threads: int | None = option(None, "Threads of every row; without it as many as this process may use.", minimum=1)
-    data: Path | None = option(
-        None, "Data set for the pictures; without it the checkpoint's, or pictures made by arithmetic."
-    )
-    json: Path | None = option(None, "Write the figures, with the machine and the versions, here; and a PNG beside it.")
+    threads: int | None = flags.threads("Default: as many as this process may use.")
+    data: Path | None = option(None, "Data set to take images from; default: the checkpoint's, else generated images.")
+    json: Path | None = flags.out(
+        None, "a JSON record of the figures, the machine and the versions, with a chart (.png) beside it.",
+        aliases=("--json",),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions(CheckedOptions):
     """What the demonstration does. The defaults are what `make demo` shows."""
 
-    output: Path = option(Path("demo"), "Folder for data, run, bundle and report.", flags=("-o", "--output"))
-    steps: int = option(600, "Training steps.", minimum=1)
-    seed: int = option(777, "Decides every random draw of data and training.", minimum=0)
-    rounds: int = option(9, "Rounds of the speed measurement.", minimum=1)
-    fresh: bool = option(False, "Begin anew; without it an interrupted or finished training is taken up again.")
+    output: Path = flags.out(Path("demo"), "a folder for data, run, bundle and report.")
+    steps: int = flags.steps(600)
+    seed: int = flags.seed(777)
+    rounds: int = flags.rounds(9)
+    fresh: bool = option(False, "Start over instead of resuming an earlier demo.")

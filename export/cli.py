@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from starcast.export.options import ExportOptions
+from starcast.flags import out_option
 from starcast.options import config_option, options_from
 
 
@@ -23,17 +24,14 @@ def _list_passes(context: click.Context, _: click.Parameter, asked: bool) -> Non
 
 @click.command("export")
 @click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
-@click.option(
-    "-o", "--out", "bundle", type=click.Path(path_type=Path), required=True, metavar="BUNDLE",
-    help="Folder of the bundle; an old bundle is replaced.",
-)  # fmt: skip
+@out_option("bundle", "the bundle's folder; an existing bundle there is replaced.")
 @click.option(
     "--passes",
     is_flag=True,
     is_eager=True,
     expose_value=False,
     callback=_list_passes,
-    help="List the exact rewrites, and end.",
+    help="List the exact rewrites and exit.",
 )
 @config_option()
 @options_from(ExportOptions)

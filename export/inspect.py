@@ -222,7 +222,7 @@ def build_line(bundle: Path, variant: Variant) -> str | None:
     engines = [name for name in variant.backends if name.startswith("tensorrt")]
     if not engines:
         return None
-    return f"starcast build {bundle} --engine {engines[-1]} --precision {variant.precision}"
+    return f"starcast build {bundle} --backend {engines[-1]} --precision {variant.precision}"
 
 
 def _variant_lines(variant: Facts) -> list[str]:

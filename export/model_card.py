@@ -84,7 +84,7 @@ def _build_lines(manifest: Manifest, card: Card, translate: str) -> list[str]:
         "",
         "# on an NVIDIA card, where an engine has to be built once:",
         "pip install 'starcast[tensorrt-rtx]'",
-        f"starcast build {card.name} --engine {TENSORRT_RTX} --precision {precision}",
+        f"starcast build {card.name} --backend {TENSORRT_RTX} --precision {precision}",
         f"{translate} --seed 7 --backend {TENSORRT_RTX} --precision {precision} -o out/",
     ]
 

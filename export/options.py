@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from starcast import flags
 from starcast.errors import OptionError
 from starcast.options import CheckedOptions, option
 
@@ -17,48 +18,48 @@ ADAIN = ("spelled", "plugin", "unfused")
 class ExportOptions(CheckedOptions):
     """Options of an export. The gate's tolerances are not among them: a graph is right or it is not written."""
 
-    domains: tuple[str, ...] = option(
-        (), "Names of the domains, in the networks' order; without it those of the checkpoint.", metavar="NAME,NAME,…"
-    )
+    domains: tuple[str, ...] = flags.domains("The order is the networks'; default: the checkpoint's names.")
     data: str | None = option(
-        None, "Name of the data set, for the model card; without it the checkpoint's.", metavar="NAME"
-    )
+        None, "Name of the data set, for the model card; default: the checkpoint's.",
+        flags=("--data-name",), aliases=("--data",), metavar="NAME",
+    )  # fmt: skip
     backends: tuple[str, ...] = option(
-        (), "Engines that the bundle is for, each with the form that it runs fastest; without it openvino, onnxruntime "
-        "and, where it is installed, ncnn. For NVIDIA cards: tensorrt, which serves TensorRT for RTX as well.",
+        (), "Engines to export for, each in the form it runs fastest. Default: openvino, onnxruntime and, if "
+        "installed, ncnn. For NVIDIA GPUs: tensorrt, which also serves TensorRT for RTX.",
         flags=("--for",), metavar="ENGINE,…",
     )  # fmt: skip
     forms: tuple[str, ...] = option(
-        (), "Forms of the frame graph for every engine, instead of each one's own; plain: as it was trained.",
-        flags=("--form",), metavar="FORM,…",
+        (), "Forms of the frame graph to write for every engine, instead of each engine's own; plain: as trained.",
+        flags=("--forms",), aliases=("--form",), metavar="FORM,…",
     )  # fmt: skip
     without: tuple[str, ...] = option(
         (), "Exact rewrites to leave out, by name; --passes lists them.", metavar="NAME,…"
     )
     precision: tuple[str, ...] = option(
-        ("fp32",), "Precisions to write: float32 always, and besides it those that pass their gates; fp16 and fp8 for "
-        "tensorrt alone.",
-        metavar="fp32,fp16,bf16,int8,fp8",
+        ("fp32",), "Precisions to write: fp32 always, others only if they pass their gates. fp16 and fp8 are for "
+        "tensorrt only.",
+        flags=("--precisions",), aliases=("--precision",), metavar="fp32,fp16,bf16,int8,fp8",
     )  # fmt: skip
     calibrate: Path | None = option(
-        None, "Pictures to calibrate on and to judge smaller precisions by; without it the training set, where it is "
-        "still there.", metavar="DIR",
+        None, "Images to calibrate smaller precisions on and to check them with; default: the training set, if it "
+        "still exists.", metavar="DIR",
     )  # fmt: skip
     min_psnr: float | None = option(
-        None, "PSNR to float32 that smaller precisions must reach in every domain, in dB; without it 40 (fp16, bf16), "
-        "35 (int8: 30 at worst) and 30 (fp8) on average.", minimum=0,
+        None, "PSNR to float32, in dB, that smaller precisions must reach in every domain. Default, on average: 40 for "
+        "fp16 and bf16, 35 for int8 (30 at worst), 30 for fp8.", minimum=0,
     )  # fmt: skip
     adain: tuple[str, ...] = option(
-        ("spelled",), "AdaIN in graphs for tensorrt: spelled in plain operators, which every TensorRT fuses, or one "
-        "node for starcast's plugin, which full TensorRT has, or unfused: the engine's own norms, to compare with.",
-        metavar="spelled,plugin,unfused",
+        ("spelled",), "How AdaIN is written in graphs for tensorrt. spelled: plain operators that every TensorRT "
+        "fuses; plugin: one node for starcast's plugin, full TensorRT only; unfused: the engine's own norms, for "
+        "comparison.",
+        flags=("--adain-forms",), aliases=("--adain",), metavar="spelled,plugin,unfused",
     )  # fmt: skip
-    mean_draws: int = option(10_000, "Latents that each domain's mean style is taken over (for --psi).", minimum=1)
+    mean_draws: int = option(10_000, "Latents to average for each domain's mean style (for --psi).", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for flag, given, known in (
-            ("--precision", self.precision, TENSORRT_PRECISIONS), ("--adain", self.adain, ADAIN),
+            ("--precisions", self.precision, TENSORRT_PRECISIONS), ("--adain-forms", self.adain, ADAIN),
         ):  # fmt: skip
             unknown = [name for name in given if name not in known]
             if unknown:
@@ -68,8 +69,8 @@ class ExportOptions(CheckedOptions):
         theirs = [name for name in self.precision if name not in PRECISIONS]
         if theirs:
             raise OptionError(
-                f"--precision {','.join(theirs)} is for TensorRT alone: add --for tensorrt, besides the other engines "
+                f"--precisions {','.join(theirs)} is for TensorRT alone: add --for tensorrt, besides the other engines "
                 "that the bundle is for"
             )
         if set(self.adain) - {"spelled"}:
-            raise OptionError(f"--adain {','.join(self.adain)} is for TensorRT alone: add --for tensorrt")
+            raise OptionError(f"--adain-forms {','.join(self.adain)} is for TensorRT alone: add --for tensorrt")

@@ -92,13 +92,13 @@ def plans_for(backends: Sequence[str], forms: Sequence[str], adain: Sequence[str
     asked, backends = backends, backends or usual_engines()
     for form in forms:
         if form not in FORMS:
-            raise OptionError(f"--form is {form!r}: give one or several of {', '.join(FORMS)}")
+            raise OptionError(f"--forms is {form!r}: give one or several of {', '.join(FORMS)}")
     preferred = [plan for name in dict.fromkeys(backends) for plan in _with_adain(PREFERRED[name], adain)]
     if not forms:
         return preferred
     if "ncnn" in asked and not set(forms) & set(NCNN_FORMS):
         raise OptionError(
-            f"--form names none that ncnn runs: add one of {', '.join(NCNN_FORMS)}, or leave ncnn out of --for"
+            f"--forms names none that ncnn runs: add one of {', '.join(NCNN_FORMS)}, or leave ncnn out of --for"
         )
     # one graph serves both engines that take any ONNX; ncnn has its own, in the forms that it has the operators for,
     # and TensorRT its own norms

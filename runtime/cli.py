@@ -7,13 +7,14 @@ from typing import Any
 
 import click
 
+from starcast.flags import out_option
 from starcast.options import options_from
 from starcast.runtime.morph_options import MorphOptions
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.translate_options import TranslateOptions
 from starcast.runtime.video.options import VideoOptions
 
-_FILM = "The film to write: .mp4, .m4v, .mov or .mkv."
+_FILM = "the video to write: .mp4, .m4v, .mov or .mkv."
 
 
 @click.command("translate")
@@ -44,7 +45,7 @@ def translate(bundle: Path, sources: tuple[Path, ...], **values: Any) -> int:
 @click.command("video")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@click.option("-o", "--output", metavar="OUT", required=True, type=click.Path(path_type=Path), help=_FILM)
+@out_option("output", _FILM)
 @options_from(VideoOptions)
 def video(bundle: Path, source: Path, output: Path, **values: Any) -> int:
     """Translate a video; its sound and its timing are kept.
@@ -69,7 +70,7 @@ def video(bundle: Path, source: Path, output: Path, **values: Any) -> int:
 @click.command("morph")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option("-o", "--output", metavar="OUT", required=True, type=click.Path(path_type=Path), help=_FILM)
+@out_option("output", _FILM)
 @options_from(MorphOptions)
 def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
     """Render a smooth loop through a row of references or seeds.
@@ -97,13 +98,13 @@ def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
 def build(bundle: Path, **values: Any) -> int:
     """Build TensorRT engines from a bundle, for the card that is here or for named ones.
 
-    The bundle needs a graph for it (`starcast export … --for tensorrt --precision fp16`). Engines go to a cache that
+    The bundle needs a graph for it (`starcast export … --for tensorrt --precisions fp16`). Engines go to a cache that
     only you can read; what is there already and still fits is not built again. Needs no card with --gpu.
 
     \b
     Examples: starcast build my-model
               starcast build my-model --gpu sm86,sm89,sm120
-              starcast build my-model --precision int8 --batch 1:8:16 --size 128x128:256x256:512x512
+              starcast build my-model --precision int8 --batch-range 1:8:16 --size-range 128x128:256x256:512x512
     """
     from starcast.runtime.nvidia.tensorrt.build import build_engines
 

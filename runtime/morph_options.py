@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from starcast import flags
 from starcast.errors import OptionError
 from starcast.options import option
 from starcast.runtime.fit import FITS
@@ -18,18 +19,17 @@ class MorphOptions(FilmOptions):
 
     refs: tuple[str, ...] = option(
         (),
-        "References in the order of the loop: pictures, or one folder of them. Without --domain each one's name begins "
-        "with its domain.",
+        "Reference images in the order of the loop, or one folder of them. Without --domain, each name must begin with "
+        "its domain.",
         metavar="A.jpg,B.jpg,…",
     )
-    seeds: tuple[str, ...] = option((), "Seeds of latents in the order of the loop.", metavar="1,2,…")
-    domain: str | None = option(None, "Domain of the styles, by name or number; with seeds also all.", metavar="NAME")
-    psi: float = option(1.0, "1 keeps a style, 0 is the domain's mean style.", minimum=0.0, maximum=2.0)
-    fit: str = option("stretch", "How the source gets the model's size: stretch as the official code does, "
-                      "crop the centre, or pad with black; native keeps its own size.", choices=FITS)  # fmt: skip
-    fps: float = option(30.0, "Frames a second.", minimum=1.0, maximum=240.0)
+    seeds: tuple[str, ...] = option((), "Seeds of random styles, in the order of the loop.", metavar="1,2,…")
+    domain: str | None = flags.domain("all, with --seeds: every domain in turn.")
+    psi: float = flags.psi()
+    fit: str = flags.fit("stretch", FITS)
+    fps: float = option(30.0, "Frames per second.", minimum=1.0, maximum=240.0)
     frames_per_step: int = option(
-        31, "Frames from one style to the next; about a third of them rest at the next.", minimum=SHORTEST_STEP
+        31, "Frames from one style to the next; the last third of them rest on it.", minimum=SHORTEST_STEP
     )
 
     def __post_init__(self) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import SupportsIndex
 
+from starcast import flags
 from starcast.errors import OptionError, StyleError
 from starcast.options import CheckedOptions, option
 
@@ -20,20 +21,16 @@ LARGEST_SEED = 2**32 - 1  # what numpy's RandomState takes
 class StyleOptions(CheckedOptions):
     """What makes the styles of a command: `requests_from` reads it."""
 
-    domain: str | None = option(
-        None, "Domain to translate to: its name, its number from 0, or all for one translation each.", metavar="NAME"
+    domain: str | None = flags.domain("all: one translation for each domain.")
+    seed: int | None = flags.seed(
+        None, "The same seed gives the same style. Default: 0, unless --ref is given.", maximum=LARGEST_SEED
     )
-    seed: int | None = option(
-        None, "Seed of the latent that the style is drawn from; 0 if neither it nor --ref is given.",
-        minimum=0, maximum=LARGEST_SEED,
-    )  # fmt: skip
     ref: Path | None = option(
-        None,
-        "Take the style from this picture instead, or from every picture of a folder whose name begins with a "
+        None, "Reference image to take the style from. Of a folder, every image is taken whose name begins with a "
         "domain's name or number (dog-rex.jpg, 1_rex.jpg).",
-        metavar="PICTURE|FOLDER",
-    )
-    psi: float = option(1.0, "1 keeps the style, 0 is the domain's mean style.", minimum=0.0, maximum=2.0)
+        metavar="IMAGE|FOLDER",
+    )  # fmt: skip
+    psi: float = flags.psi()
 
     def __post_init__(self) -> None:
         super().__post_init__()

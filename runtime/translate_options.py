@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from starcast import flags
 from starcast.options import option
 from starcast.runtime.engine_choice import EngineChoice
 from starcast.runtime.images import FITS, MAX_PIXELS
@@ -15,18 +16,11 @@ from starcast.runtime.styles import StyleOptions
 class TranslateOptions(EngineChoice, StyleOptions):
     """What `translate_all` does, and where it puts it."""
 
-    output: Path | None = option(
-        None,
-        "Folder for the translations; with one source and one style also a picture's name (.png, .jpg, .webp).",
-        flags=("-o", "--output"),
-        metavar="OUT",
+    output: Path | None = flags.out(
+        None, "a folder for the translations; for one source and one style, also an image (.png, .jpg, .webp)."
     )
-    fit: str = option("stretch", "How a source gets the model's size: stretch as the official code does, "
-                      "crop the centre, or pad with black; native keeps its own size.", choices=FITS)  # fmt: skip
-    format: str = option("png", "Format of the translations in a folder.", choices=("png", "jpg", "webp"))
-    batch: int | None = option(
-        None, "Pictures that the engine gets at a time; without it as many as make it fastest, 1 or 4.",
-        minimum=1, maximum=1024,
-    )  # fmt: skip
-    overwrite: bool = option(False, "Make translations again that are there.")
-    max_pixels: int = option(MAX_PIXELS, "Sources with more pixels are refused before decoding.", minimum=1)
+    fit: str = flags.fit("stretch", FITS)
+    format: str = option("png", "Image format of translations written to a folder.", choices=("png", "jpg", "webp"))
+    batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=1024)
+    overwrite: bool = flags.overwrite()
+    max_pixels: int = flags.max_pixels(MAX_PIXELS)

@@ -42,15 +42,20 @@ def option(
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
     flags: tuple[str, ...] = (),
+    aliases: tuple[str, ...] = (),
     metavar: str | None = None,
 ) -> Any:
-    """A dataclass field with its default, help text, range and, where the name alone is not enough, its flags."""
+    """A dataclass field with its default, help text and range.
+
+    `flags` replaces the spelling that follows from the field's name; `aliases` are former spellings, hidden from help.
+    """
     facts = {
         "help": help,
         "minimum": minimum,
         "maximum": maximum,
         "choices": choices,
         "flags": flags,
+        "aliases": aliases,
         "metavar": metavar,
     }
     return dataclasses.field(default=default, metadata=facts)
@@ -70,20 +75,33 @@ def flag_of(field_name: str) -> str:
     return "--" + field_name.replace("_", "-")
 
 
-def options_from(options_class: type, **defaults: Any) -> Callable[[Command], Command]:
-    """Click options for every field that has a help text; `defaults` replaces a field's default for one command."""
+def _flag(field: dataclasses.Field[Any]) -> str:
+    """How the command line spells a field; an error names it so."""
+    return next((flag for flag in field.metadata["flags"] if flag.startswith("--")), flag_of(field.name))
+
+
+def options_from(
+    options_class: type, *, only: tuple[str, ...] | None = None, **defaults: Any
+) -> Callable[[Command], Command]:
+    """Click options for every field that has a help text; `defaults` replaces a field's default for one command.
+
+    With `only`, no more than the fields of these names.
+    """
     import click
+
+    from starcast.aliases import AliasedOption
 
     hints = typing.get_type_hints(options_class)
 
     def decorate(command: Command) -> Command:
         for field in reversed(dataclasses.fields(options_class)):
-            if "help" not in field.metadata:
+            if "help" not in field.metadata or (only is not None and field.name not in only):
                 continue
             default = defaults.get(field.name, field.default)
             command = click.option(
-                *_declarations(field, hints[field.name]), **_settings(field, hints[field.name], default)
-            )(command)
+                *_declarations(field, hints[field.name]), cls=AliasedOption, aliases=field.metadata["aliases"],
+                **_settings(field, hints[field.name], default),
+            )(command)  # fmt: skip
         return command
 
     return decorate
@@ -105,9 +123,10 @@ def config_option(recipes: Path | None = None) -> Callable[[Command], Command]:
         if not path.is_file():
             known = f", or one of {', '.join(names)}" if names else ""
             raise click.BadParameter(f"{given} is no file: give a TOML or JSON file{known}")
-        parameters = {parameter.name: parameter for parameter in context.command.params if parameter.name}
-        values = read_config(path, set(parameters) - {"config"})
-        typed = {name: _as_typed(path, name, value, parameters[name]) for name, value in values.items()}
+        parameters = {_key(parameter): parameter for parameter in context.command.params if parameter.expose_value}
+        other_names = {name: key for key, parameter in parameters.items() for name in _other_names(parameter)}
+        values = read_config(path, set(parameters), other_names)
+        typed = {parameters[key].name: _as_typed(path, key, value, parameters[key]) for key, value in values.items()}
         context.default_map = {**(context.default_map or {}), **typed}
 
     also = f" Known by name: {', '.join(names)}." if names else ""
@@ -117,8 +136,23 @@ def config_option(recipes: Path | None = None) -> Callable[[Command], Command]:
     )  # fmt: skip
 
 
-def read_config(path: Path, known: set[str]) -> dict[str, Any]:
-    """The options in a TOML or JSON file. An unknown key raises OptionError, with the known ones."""
+def _key(parameter: click.Parameter) -> str:
+    """An option's name in a config file: its flag's, so that the file reads like the command line."""
+    long = next((flag[2:] for flag in parameter.opts if flag.startswith("--")), parameter.name or "")
+    return long.replace("-", "_")
+
+
+def _other_names(parameter: click.Parameter) -> list[str]:
+    """What else a config file may call the option: the field, as `--dry-run` prints it, and its flag's aliases."""
+    names = [parameter.name or "", *(flag[2:].replace("-", "_") for flag in getattr(parameter, "aliases", ()))]
+    return [name for name in names if name != _key(parameter)]
+
+
+def read_config(path: Path, known: set[str], other_names: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The options in a TOML or JSON file. `other_names` maps names that are read as well to the known ones.
+
+    An unknown key raises OptionError, with the known ones.
+    """
     language, parse = ("TOML", tomllib.loads) if path.suffix.lower() == ".toml" else ("JSON", json.loads)
     try:
         values = parse(path.read_text(encoding="utf-8"))
@@ -126,7 +160,13 @@ def read_config(path: Path, known: set[str]) -> dict[str, Any]:
         raise OptionError(f"{path} is not valid {language} ({error}): mend the file") from error
     if not isinstance(values, dict):
         raise OptionError(f"{path} holds no table of options: write one `name = value` for each")
-    values = {key.replace("-", "_"): value for key, value in values.items()}
+    given, values = values, {}
+    for name, value in given.items():
+        key = name.replace("-", "_")
+        key = (other_names or {}).get(key, key)
+        if key in values:
+            raise OptionError(f"{path} gives {key} twice, once as {name}: leave one of them out")
+        values[key] = value
     unknown = sorted(set(values) - known)
     if unknown:
         raise OptionError(f"{path} has the unknown option {unknown[0]}: known are {', '.join(sorted(known))}")
@@ -173,16 +213,17 @@ def _as_typed(path: Path, name: str, value: Any, parameter: click.Parameter) -> 
 
 def _check(field: dataclasses.Field[Any], value: Any) -> None:
     facts = field.metadata
-    if value is None:
+    if value is None or "help" not in facts:
         return
+    flag = _flag(field)
     if isinstance(value, float) and not math.isfinite(value):
-        raise OptionError(f"{flag_of(field.name)} is {value}: give a number")
+        raise OptionError(f"{flag} is {value}: give a number")
     if facts.get("minimum") is not None and not value >= facts["minimum"]:
-        raise OptionError(f"{flag_of(field.name)} is {value}: give at least {facts['minimum']}")
+        raise OptionError(f"{flag} is {value}: give at least {facts['minimum']}")
     if facts.get("maximum") is not None and not value <= facts["maximum"]:
-        raise OptionError(f"{flag_of(field.name)} is {value}: give at most {facts['maximum']}")
+        raise OptionError(f"{flag} is {value}: give at most {facts['maximum']}")
     if facts.get("choices") and value not in facts["choices"]:
-        raise OptionError(f"{flag_of(field.name)} is {value!r}: give one of {', '.join(facts['choices'])}")
+        raise OptionError(f"{flag} is {value!r}: give one of {', '.join(facts['choices'])}")
 
 
 def _inner_type(hint: Any) -> Any:

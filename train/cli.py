@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from starcast.errors import DatasetError
+from starcast.flags import out_option
 from starcast.options import as_json, config_option, options_from
 from starcast.train.creatures.options import CreatureOptions
 from starcast.train.options import RECIPES, TrainOptions
@@ -20,10 +21,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 @click.command("train")
 @click.argument("data", type=_FOLDER)
-@click.option(
-    "-o", "--out", "run", type=click.Path(path_type=Path), required=True,
-    help="Folder of the run: checkpoints, samples, losses.",
-)  # fmt: skip
+@out_option("run", "the run's folder, with checkpoints, samples and losses.")
 @click.option(
     "--resume", is_flag=True,
     help="Continue RUN from its newest whole checkpoint, with its options; those given here replace them, but for "
@@ -88,9 +86,7 @@ def _print_options(options: TrainOptions) -> int:
 
 @click.command("plot")
 @click.argument("run", type=_FOLDER)
-@click.option(
-    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="The PNG to write; default: RUN/losses.png."
-)
+@out_option("out", "the PNG to write; default: RUN/losses.png.", required=False)
 @click.option(
     "--smoothing", type=click.FloatRange(0.0, 0.999), default=0.9, show_default=True,
     help="Share of the mean so far in the smoothed line; 0: no smoothing.",
@@ -111,15 +107,19 @@ def dataset() -> None:
 
 
 @dataset.command("make")
-@click.argument("out", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("folder", metavar="", required=False, type=click.Path(path_type=Path))  # where OUT used to stand
+@out_option("out", "the data set's folder.", required=False)
 @config_option()
 @options_from(CreatureOptions)
-def make(out: Path, **values: Any) -> None:
+def make(folder: Path | None, out: Path | None, **values: Any) -> None:
     """Draw creatures of several domains, and a short video of one.
 
     The domain decides the coat's pattern and the range of its colours; pose and colour are random.
-    Example: starcast dataset make creatures/
+    Example: starcast dataset make -o creatures/
     """
+    out = out or folder
+    if out is None:
+        raise click.UsageError("Missing option '-o' / '--out'.")
     options = CreatureOptions(**values)
     from tqdm import tqdm
 
@@ -138,14 +138,7 @@ def make(out: Path, **values: Any) -> None:
 
 @dataset.command("check")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@click.option(
-    "--domains", metavar="A,B,…", callback=lambda _context, _option, text: tuple(filter(None, (text or "").split(","))),
-    help="Only these domains, in this order.",
-)  # fmt: skip
-@click.option(
-    "--image-size", type=click.IntRange(32), default=TrainOptions.image_size, show_default=True,
-    help="The size you mean to train at: smaller images are named.",
-)  # fmt: skip
+@options_from(TrainOptions, only=("domains", "image_size"))
 def check(folder: Path, domains: tuple[str, ...], image_size: int) -> int:
     """Read every image of a folder and say what is wrong.
 

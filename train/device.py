@@ -86,7 +86,7 @@ def explained() -> Iterator[None]:
     except RuntimeError as error:
         if isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error):  # the latter cuBLAS and cuDNN say
             raise TrainingError(
-                "the card has too little memory for this step: give --accumulate 2 or more, a smaller --batch-size or "
+                "the card has too little memory for this step: give --accumulate 2 or more, a smaller --batch or "
                 "--image-size, or --precision bf16, and end other programs that use the card"
             ) from error
         if isinstance(error, torch.AcceleratorError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starcast import flags
 from starcast.errors import OptionError
 from starcast.options import CheckedOptions, flag_of, option, read_config
 
@@ -21,7 +22,7 @@ class TrainOptions(CheckedOptions):
     """Options of `starcast train`. Defaults are the official AFHQ recipe's, but for lambda_ds (1; AFHQ has 2)."""
 
     # The networks
-    image_size: int = option(256, "Height and width of a training image, in pixels: a power of two.", minimum=32)
+    image_size: int = flags.image_size(256)
     channel_base: int = option(
         2**14, "Width of the networks: the first layer has CHANNEL_BASE / IMAGE_SIZE channels.", minimum=32
     )
@@ -31,10 +32,8 @@ class TrainOptions(CheckedOptions):
     mapping_width: int = option(512, "Width of the mapping network's hidden layers.", minimum=1)
 
     # The data
-    domains: tuple[str, ...] = option(
-        (), "Folders to train on, in this order; without it all of them, in alphabetical order."
-    )
-    batch_size: int = option(8, "Images in a batch.", minimum=1)
+    domains: tuple[str, ...] = flags.domains("Each is a subfolder of the data. Default: all, in alphabetical order.")
+    batch_size: int = flags.batch(8, aliases=("--batch-size",))
     crop_probability: float = option(
         0.5, "How often an image is cropped (80-100 % of its area) before it is resized.", minimum=0.0, maximum=1.0
     )
@@ -47,8 +46,8 @@ class TrainOptions(CheckedOptions):
     )
 
     # The course of the run
-    steps: int = option(100_000, "Steps to train for, the resumed ones included.", minimum=1)
-    seed: int = option(777, "Decides every random draw.", minimum=0)
+    steps: int = flags.steps(100_000, "A resumed run counts those it already made.")
+    seed: int = flags.seed(777)
     learning_rate: float = option(1e-4, "Adam's rate for generator, style encoder and discriminator.", minimum=0.0)
     mapping_learning_rate: float = option(1e-6, "Adam's rate for the mapping network.", minimum=0.0)
     beta1: float = option(0.0, "Adam's decay of the mean gradient.", minimum=0.0, maximum=0.9999)
@@ -68,12 +67,11 @@ class TrainOptions(CheckedOptions):
     )
 
     # The machine
-    device: str = option("auto", "Where to compute; auto: CUDA where there is a card.", choices=("auto", "cpu", "cuda"))
-    precision: str = option(
-        "auto",
-        "Arithmetic; auto: bf16 where the CUDA card has it, else fp32, whose convolutions on a card are TF32.",
-        choices=("auto", "fp32", "bf16"),
-    )
+    device: str = flags.device()
+    precision: str = flags.precision(
+        "auto", ("auto", "fp32", "bf16"),
+        "auto: bf16 on a GPU that supports it, else fp32. On a GPU, fp32 convolutions use TF32.",
+    )  # fmt: skip
     adain: str = option(
         "auto", "Norms by torch's operators or a Triton kernel; auto: the kernel on CUDA, where triton is installed.",
         choices=("auto", "reference", "triton"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from starcast.atomic import atomic_path
+from starcast.benchmarks.bench.inputs import size_text
 from starcast.benchmarks.bench.measure import ratio
 from starcast.benchmarks.bench.table import Table
 from starcast.runtime.machine import processor
@@ -58,5 +59,5 @@ def _title(table: Table) -> str:
     row = table.baseline.row
     here = processor()
     threads = "1 thread" if row.threads == 1 else f"{row.threads} threads"
-    setting = f"{row.size[0]}x{row.size[1]} px, batch {row.batch}, {threads}"
+    setting = f"{size_text(row.size)} px, batch {row.batch}, {threads}"
     return f"{setting} on {here.name} ({', '.join(here.instruction_sets)})"

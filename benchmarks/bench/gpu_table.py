@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from starcast.benchmarks.bench.bars import bar_facts, bar_lines
 from starcast.benchmarks.bench.gpu_bench import BatchFigure, CardTable
+from starcast.benchmarks.bench.inputs import size_text
 from starcast.benchmarks.bench.measure import Measured, ratio
 from starcast.benchmarks.bench.method import percentile_ms
 from starcast.benchmarks.bench.rows import Row
@@ -85,7 +86,7 @@ def card_title(found: CardTable) -> str:
     row = found.latency.baseline.row
     facts = found.facts[0]
     name = "a card" if facts is None else facts["name"]
-    return f"{row.size[0]}x{row.size[1]} px, batch {row.batch}, on {name}"
+    return f"{size_text(row.size)} px, batch {row.batch}, on {name}"
 
 
 def card_record(found: CardTable) -> dict[str, Any]:

@@ -45,17 +45,23 @@ def training_pictures(data: Path | None, count: int, size: tuple[int, int]) -> N
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """`256` or `288x512` (height x width) as (height, width). Raises OptionError."""
+    """`256` or `512x288` (WIDTHxHEIGHT) as (height, width). Raises OptionError."""
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
-        raise OptionError(f"--size is {text!r}: give one side in pixels, or HEIGHTxWIDTH")
-    return int(parts[0]), int(parts[-1])
+        raise OptionError(f"--size is {text!r}: give WIDTHxHEIGHT in pixels, or one number for a square")
+    return int(parts[-1]), int(parts[0])
+
+
+def size_text(size: tuple[int, int]) -> str:
+    """(height, width) as WIDTHxHEIGHT, the way sizes are typed and shown."""
+    height, width = size
+    return f"{width}x{height}"
 
 
 def check_size(size: tuple[int, int], stride: int) -> None:
     """Raises OptionError for sides that the network cannot halve as often as it has to."""
     if size[0] % stride or size[1] % stride:
-        raise OptionError(f"--size is {size[0]}x{size[1]}: both sides must be multiples of {stride}")
+        raise OptionError(f"--size is {size_text(size)}: both sides must be multiples of {stride}")
 
 
 def _filled(files: list[Path], count: int, size: tuple[int, int], seed: int) -> NDArray[np.uint8]:

@@ -108,7 +108,7 @@ def plugin_form(bundle: Bundle, precision: str) -> str:
         if variant.precision == precision and variant.form.endswith(PLUGIN):
             return variant.form
     raise VariantMissingError(
-        f"{bundle.path} has no graph in {precision} for the plugin: starcast export --for tensorrt --adain plugin"
+        f"{bundle.path} has no graph in {precision} for the plugin: starcast export --for tensorrt --adain-forms plugin"
     )
 
 

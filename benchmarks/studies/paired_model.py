@@ -1,7 +1,7 @@
 """A model of AFHQ's size that has learned something, in half an hour on two cores: what int8 and bf16 are judged on.
 
     python -m starcast.benchmarks.studies.paired_model paired
-    starcast export paired/model.pt -o paired/bundle --precision fp32,bf16,int8
+    starcast export paired/model.pt -o paired/bundle --precisions fp32,bf16,int8
     starcast bench paired/bundle
 
 A network with random weights amplifies every rounding, so that its quality in fewer bits says nothing; one that was

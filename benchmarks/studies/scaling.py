@@ -19,7 +19,7 @@ import click
 import onnx_ir as ir
 from tqdm import tqdm
 
-from starcast.benchmarks.bench.inputs import parse_size
+from starcast.benchmarks.bench.inputs import parse_size, size_text
 from starcast.benchmarks.bench.peers import write_plain
 from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.bench.run import PLAIN, measured_table
@@ -84,7 +84,7 @@ def measure_scaling(subject: Subject, options: ScalingOptions, say: Say = lambda
     rates = _Rates(say)
     found, left_out = [], []
     for number, setting in enumerate(settings):
-        where = f"{setting.size[0]}x{setting.size[1]}, batch {setting.batch}, {setting.threads} threads"
+        where = f"{size_text(setting.size)}, batch {setting.batch}, {setting.threads} threads"
         told = f"{number + 1} of {len(settings)} ({where})"
         table = measured_table(subject, _bench(setting, options), say=lambda text, told=told: say(f"{told}: {text}"))  # type: ignore[misc]
         left_out += [{"setting": where, **dataclasses.asdict(out)} for out in table.left_out]
@@ -150,10 +150,10 @@ class _Rates:
 
 
 def _bench(setting: Setting, options: ScalingOptions) -> BenchOptions:
-    height, width = setting.size
     return BenchOptions(
-        rows=options.rows, rounds=options.rounds, batch=setting.batch, threads=setting.threads, size=f"{height}x{width}"
-    )
+        rows=options.rows, rounds=options.rounds, batch=setting.batch, threads=setting.threads,
+        size=size_text(setting.size),
+    )  # fmt: skip
 
 
 def _numbers(flag: str, texts: Sequence[str]) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from starcast.benchmarks.bench.inputs import size_text
 from starcast.benchmarks.studies.convolution import Rate
 
 
@@ -32,7 +33,7 @@ def lines_of(result: dict[str, Any]) -> list[str]:
         cells = [
             [
                 row["name"],
-                "x".join(map(str, row["size"])) if axis == "size" else row[axis],
+                size_text(row["size"]) if axis == "size" else row[axis],
                 f"{row['ms_p50'] / row['batch']:.1f}",
                 f"{row['ratio_vs_eager']:.2f}",
                 f"{row['gflop_per_s']:.0f}",

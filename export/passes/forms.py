@@ -92,7 +92,7 @@ class Step:
 def apply_form(model: ir.Model, form: str, without: Sequence[str] = ()) -> list[Step]:
     """Rewrite a frame graph in place. Raises OptionError for an unknown form or rewrite."""
     if form not in FORMS:
-        raise OptionError(f"--form is {form!r}: give one of {', '.join(FORMS)}")
+        raise OptionError(f"--forms is {form!r}: give one of {', '.join(FORMS)}")
     unknown = [name for name in without if name not in REWRITES]
     if unknown:
         raise OptionError(f"--without names {unknown[0]!r}: known are {', '.join(REWRITES)}")

@@ -121,4 +121,4 @@ class TensorRT(Backend):
 def build_line(bundle: Path | None, flavour: str, precision: str | None = None) -> str:
     """What a user types to get an engine."""
     chosen = "" if precision is None else f" --precision {precision}"
-    return f"starcast build {bundle or 'BUNDLE'} --engine {flavour}{chosen}"
+    return f"starcast build {bundle or 'BUNDLE'} --backend {flavour}{chosen}"

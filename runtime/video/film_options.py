@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from starcast import flags
 from starcast.options import option
 from starcast.runtime.engine_choice import EngineChoice
 
@@ -15,10 +16,9 @@ MAX_PIXELS = 2**26  # of a frame: 8192 x 8192, twice 8K
 class FilmOptions(EngineChoice):
     """How frames are made and written."""
 
-    batch: int | None = option(
-        None, "Frames that the engine gets at a time; without it as many as make it fastest, 1 or 4.",
-        minimum=1, maximum=1024,
+    batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=1024)
+    crf: int = option(
+        18, "H.264 quality: 0 is lossless, 18 shows hardly any loss, 51 is the worst.", minimum=0, maximum=51
     )  # fmt: skip
-    crf: int = option(18, "Quality of the H.264 film: 0 lossless, 18 hardly visible, 51 worst.", minimum=0, maximum=51)
-    preset: str = option("medium", "How long the encoder looks for fewer bytes.", choices=PRESETS)
-    overwrite: bool = option(False, "Replace the output if it is there.")
+    preset: str = option("medium", "Encoder speed; slower presets make smaller files.", choices=PRESETS)
+    overwrite: bool = flags.overwrite()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from starcast.options import option
+from starcast import flags
 from starcast.runtime.fit import FITS
 from starcast.runtime.styles import StyleOptions
 from starcast.runtime.video.film_options import MAX_PIXELS, FilmOptions
@@ -14,6 +14,5 @@ from starcast.runtime.video.film_options import MAX_PIXELS, FilmOptions
 class VideoOptions(FilmOptions, StyleOptions):
     """What `translate_video` does."""
 
-    fit: str = option("crop", "How a frame gets the model's size: crop the centre, pad with black, or stretch; "
-                      "native keeps its own size.", choices=FITS)  # fmt: skip
-    max_pixels: int = option(MAX_PIXELS, "Videos with more pixels a frame are refused before decoding.", minimum=1)
+    fit: str = flags.fit("crop", FITS)
+    max_pixels: int = flags.max_pixels(MAX_PIXELS, "Counted per frame.")

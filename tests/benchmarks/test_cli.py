@@ -48,12 +48,12 @@ def test_a_bundle_is_all_that_has_to_be_given(asked, tmp_path):
 
 
 def test_options_reach_the_measurement(asked):
-    given = ["--config", "afhq", "--quick", "--rows", "ours-*,plain-*", "--size", "288x512", "--batch", "4"]
+    given = ["--config", "afhq", "--quick", "--rows", "ours-*,plain-*", "--size", "512x288", "--batch", "4"]
     result = CliRunner().invoke(bench, [*given, "--threads", "2", "--rounds", "5"])
     assert result.exit_code == 0, result.output
     options = asked["options"]
     assert (options.config, options.quick, options.rows) == ("afhq", True, ("ours-*", "plain-*"))
-    assert (options.size, options.batch, options.threads, options.rounds) == ("288x512", 4, 2, 5)
+    assert (options.size, options.batch, options.threads, options.rounds) == ("512x288", 4, 2, 5)
 
 
 def test_the_record_says_where_the_figures_come_from_and_a_chart_lies_beside_it(asked, tmp_path):

@@ -32,7 +32,7 @@ def test_a_bundle_for_tensorrt_alone_has_engines_to_build_next(small_checkpoint:
         str(small_checkpoint), "-o", str(target), "--mean-draws", "10", "--for", "tensorrt", "--precision", "fp16"
     ]  # fmt: skip
     result = CliRunner().invoke(export, command, catch_exceptions=False)
-    next_line = f"starcast build {target} --engine tensorrt-rtx --precision fp16"
+    next_line = f"starcast build {target} --backend tensorrt-rtx --precision fp16"
     assert result.output.endswith(f"is ready: {next_line}\n")
     shown = CliRunner().invoke(inspect, [str(target)], catch_exceptions=False).output
     assert f"needs an engine of the card that is to run it: {next_line}" in shown

@@ -70,7 +70,7 @@ def test_a_card_says_how_to_build_an_engine_where_there_is_a_graph_for_it() -> N
     )  # fmt: skip
     card = model_card(msgspec.structs.replace(manifest(), variants=(*manifest().variants, fp16)), CARD)
     assert "pip install 'starcast[tensorrt-rtx]'" in card
-    assert "starcast build my-model --engine tensorrt-rtx --precision fp16" in card
+    assert "starcast build my-model --backend tensorrt-rtx --precision fp16" in card
     assert "--backend tensorrt-rtx --precision fp16 -o out/" in card
     assert "| taps16, fp16 | tensorrt, tensorrt-rtx | 0.00 | 0.0 | PSNR 55.0 dB, 54.0 at worst |" in card
     assert "TensorRT's PSNR is to float32 and was measured without a graphics card" in card

@@ -66,7 +66,7 @@ heavy = {"torch", "onnx", "tensorrt", "tensorrt_rtx", "tqdm", "filelock", "cv2"}
 assert not heavy, heavy
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for option in ("--engine", "--precision", "--batch", "--size", "--gpu", "--form", "sm120"):
+    for option in ("--backend", "--precision", "--batch-range", "--size-range", "--gpu", "--form", "sm120"):
         assert option in result.stdout
 
 
@@ -121,15 +121,15 @@ def _one_sentence(result: subprocess.CompletedProcess[str], *causes: str) -> Non
     (("BUNDLE", "--gpu", "sm90"), ("'sm90'", "sm75, sm80, sm86, sm89, sm120, sm121")),
     (("BUNDLE", "--gpu", "sm89,sm86", "--precision", "fp8"), ("sm86 has no fp8", "sm89")),
     (("BUNDLE", "--gpu", "sm75", "--precision", "bf16"), ("sm75 has no bf16",)),
-    (("BUNDLE", "--gpu", "sm89", "--precision", "fp8"), ("export CHECKPOINT", "--for tensorrt --precision fp8")),
-    (("BUNDLE", "--gpu", "sm89", "--precision", "bf16"), ("export CHECKPOINT", "--for tensorrt --precision bf16")),
-    (("BUNDLE", "--gpu", "sm89", "--batch", "8:1"), ("--batch is '8:1'",)),
-    (("BUNDLE", "--gpu", "sm89", "--batch", "8:4:1"), ("smallest first",)),
-    (("BUNDLE", "--gpu", "sm89", "--size", "33x32"), ("multiples of 4 only: give 36 in place of 33",)),
-    (("BUNDLE", "--gpu", "sm89", "--size", "big"), ("WIDTHxHEIGHT",)),
-    (("BUNDLE", "--gpu", "sm89", "--engine", "tensorrt"), ("--gpu is for TensorRT for RTX",)),
+    (("BUNDLE", "--gpu", "sm89", "--precision", "fp8"), ("export CHECKPOINT", "--for tensorrt --precisions fp8")),
+    (("BUNDLE", "--gpu", "sm89", "--precision", "bf16"), ("export CHECKPOINT", "--for tensorrt --precisions bf16")),
+    (("BUNDLE", "--gpu", "sm89", "--batch-range", "8:1"), ("--batch-range is '8:1'",)),
+    (("BUNDLE", "--gpu", "sm89", "--batch-range", "8:4:1"), ("smallest first",)),
+    (("BUNDLE", "--gpu", "sm89", "--size-range", "33x32"), ("multiples of 4 only: give 36 in place of 33",)),
+    (("BUNDLE", "--gpu", "sm89", "--size-range", "big"), ("WIDTHxHEIGHT",)),
+    (("BUNDLE", "--gpu", "sm89", "--backend", "tensorrt"), ("--gpu is for TensorRT for RTX",)),
     (("missing", "--gpu", "sm89"), ("is not a bundle",)),
-    (("BUNDLE", "--engine", "tensorrt"), ("pip install 'starcast[tensorrt]'",)),
+    (("BUNDLE", "--backend", "tensorrt"), ("pip install 'starcast[tensorrt]'",)),
 ])  # fmt: skip
 def test_what_cannot_be_is_one_sentence_and_status_2_before_anything_is_built(
     bundle, starcast, place, arguments, causes
@@ -147,8 +147,8 @@ def test_a_machine_without_any_tensorrt_is_told_both_lines(bundle, starcast):
     _one_sentence(result, "pip install 'starcast[tensorrt-rtx]'", "pip install 'starcast[tensorrt]'")
 
 
-@pytest.mark.parametrize("arguments", [("build", "BUNDLE", "--precision", "fp64"), ("build", "BUNDLE", "--engine", "x"),
-                                       ("build",)])  # fmt: skip
+@pytest.mark.parametrize("arguments", [("build", "BUNDLE", "--precision", "fp64"),
+                                       ("build", "BUNDLE", "--backend", "x"), ("build",)])  # fmt: skip
 def test_unknown_words_are_status_2(bundle, starcast, arguments):
     result = starcast(*(bundle if part == "BUNDLE" else part for part in arguments))
     assert result.returncode == 2

@@ -40,7 +40,7 @@ assert not heavy, heavy
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for option in ("--domain", "--seed", "--ref", "--psi", "--fit", "--batch", "--backend", "--precision", "--threads",
-                   "--overwrite", "--format", "--max-pixels", "-o, --output"):  # fmt: skip
+                   "--overwrite", "--format", "--max-pixels", "-o, --out"):  # fmt: skip
         assert option in result.stdout
 
 

@@ -224,3 +224,40 @@ def test_a_recipe_is_given_by_name_and_an_unknown_one_names_those_there_are(tmp_
     assert "Known by name: tiny." in " ".join(CliRunner().invoke(command, ["--help"]).output.split())
     with pytest.raises(click.BadParameter, match="huge is no file: give a TOML or JSON file, or one of tiny"):
         command.main(["--config", "huge"], standalone_mode=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenamedOptions(CheckedOptions):
+    """A field whose flag has another name, and an older one."""
+
+    batch_size: int = option(8, "Images per batch.", minimum=1, flags=("--batch",), aliases=("--batch-size",))
+
+
+@click.command("fit")
+@config_option()
+@options_from(RenamedOptions)
+def renamed(**values: object) -> RenamedOptions:
+    return RenamedOptions(**values)
+
+
+@pytest.mark.parametrize("flag", ["--batch", "--batch-size"])
+def test_a_former_spelling_of_a_flag_still_works_and_is_not_shown(flag):
+    assert renamed.main([flag, "3"], standalone_mode=False) == RenamedOptions(batch_size=3)
+    assert "--batch-size" not in CliRunner().invoke(renamed, ["--help"]).output
+
+
+@pytest.mark.parametrize("key", ["batch", "batch-size", "batch_size"])
+def test_a_config_file_names_an_option_by_its_flag_its_field_or_a_former_spelling(config, key):
+    arguments = ["--config", str(config(f"{key} = 3"))]
+    assert renamed.main(arguments, standalone_mode=False) == RenamedOptions(batch_size=3)
+
+
+def test_a_config_file_that_names_an_option_twice_is_refused(config):
+    file = config("batch = 3\nbatch-size = 4")
+    with pytest.raises(OptionError, match="gives batch twice, once as batch-size: leave one of them out"):
+        renamed.main(["--config", str(file)], standalone_mode=False)
+
+
+def test_an_error_names_the_flag_and_not_the_field():
+    with pytest.raises(OptionError, match="--batch is 0: give at least 1"):
+        RenamedOptions(batch_size=0)

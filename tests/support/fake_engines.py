@@ -16,7 +16,7 @@ from starcast.runtime.nvidia.cuda_python import CudaPython
 from starcast.runtime.nvidia.tensorrt.execution import deserialised
 from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
 
-BUILD = "starcast build my-model --engine tensorrt-rtx --precision fp16"
+BUILD = "starcast build my-model --backend tensorrt-rtx --precision fp16"
 MOST, SMALL, LARGE = 3, 4, 16  # pictures in the largest batch; sides
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from starcast import flags
+from starcast.errors import OptionError
 from starcast.options import CheckedOptions, option
 
 PRECISIONS = ("fp16", "bf16", "fp8", "int8", "fp32")
@@ -12,27 +14,36 @@ ENGINES = ("tensorrt", "tensorrt-rtx")
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions(CheckedOptions):
-    """Which engines `build` makes. The defaults are what costs nothing: a batch of 1 to 8 has the kernels and the
-    traffic of a fixed one, and 4 is what `translate` and `video` hand over; open sides are another matter, so that
-    they are those of the bundle."""
+    """Which engines `build` makes.
 
-    engine: str | None = option(
-        None, "Engine to build for. Without it TensorRT, where it and a card are here, else TensorRT for RTX.",
-        choices=ENGINES,
+    The default batch range costs no speed: 1 to 8 has the kernels and the traffic of a fixed batch, and `translate` and
+    `video` use 4. A range of sizes would, so the default size is the bundle's own.
+    """
+
+    engine: str | None = flags.backend(
+        None, "tensorrt or tensorrt-rtx. Default: tensorrt if it and a GPU are present, else tensorrt-rtx.",
+        aliases=("--engine",),
     )  # fmt: skip
-    precision: str = option("fp16", "Precision of the translation; styles are always made in fp32.", choices=PRECISIONS)
+    precision: str = flags.precision("fp16", PRECISIONS, "Styles are always computed in fp32.")
     batch: str = option(
-        "1:4:8", "Pictures at a time: one number, or the smallest, the usual and the largest.", metavar="MIN:OPT:MAX"
-    )
+        "1:4:8", "Images per batch: the smallest, the usual and the largest, or one number for all three.",
+        flags=("--batch-range",), aliases=("--batch",), metavar="MIN:OPT:MAX",
+    )  # fmt: skip
     size: str | None = option(
-        None, "Width and height of the pictures, or the smallest, the usual and the largest; without it the bundle's.",
-        metavar="WxH[:WxH:WxH]",
+        None, "Sizes of the images, WIDTHxHEIGHT: the smallest, the usual and the largest, or one for all three. "
+        "Default: the bundle's size.",
+        flags=("--size-range",), aliases=("--size",), metavar="MIN:OPT:MAX",
     )  # fmt: skip
     gpu: tuple[str, ...] = option(
-        (), "Generations to build for with TensorRT for RTX, on any machine, an engine each: sm75 (RTX 20), sm80, sm86 "
-        "(RTX 30), sm89 (RTX 40), sm120 (RTX 50), sm121. Without it the card that is here.", metavar="SM,…",
+        (), "GPU generations to build for with TensorRT for RTX, one engine each, on any machine: sm75 (RTX 20), sm80, "
+        "sm86 (RTX 30), sm89 (RTX 40), sm120 (RTX 50), sm121. Default: this machine's GPU.", metavar="SM,…",
     )  # fmt: skip
     form: str | None = option(
-        None, "Form of the graph, as `starcast inspect` lists them; without it the first that the engine takes.",
-        metavar="NAME",
+        None, "Form of the frame graph; `starcast inspect` lists them. Default: the first that the engine takes.",
+        metavar="FORM",
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.engine not in (None, *ENGINES):
+            raise OptionError(f"--backend is {self.engine!r}: `starcast build` builds for {' and '.join(ENGINES)}")

@@ -90,7 +90,7 @@ def variant_for(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Vari
     if found:
         return found[0]
     has = ", ".join(f"{one.form} in {one.precision}" for one in made) or "none at all"
-    line = f"starcast export CHECKPOINT -o {bundle.path} --for tensorrt --precision {options.precision}"
+    line = f"starcast export CHECKPOINT -o {bundle.path} --for tensorrt --precisions {options.precision}"
     wanted = options.precision if options.form is None else f"{options.form} in {options.precision}"
     raise VariantMissingError(
         f"{bundle.path} has no graph for {flavour.title} in {wanted} (it has {has}): make one with `{line}`"
@@ -137,7 +137,8 @@ def _graphs(
 def _check_limits(variant: Variant, batch: Range, options: BuildOptions) -> None:
     if variant.max_batch is not None and batch.largest > variant.max_batch:
         raise OptionError(
-            f"--batch is {options.batch!r}, but {variant.file} takes at most {variant.max_batch} at a time: give that"
+            f"--batch-range is {options.batch!r}, but {variant.file} takes at most {variant.max_batch} images: "
+            "give that"
         )
     if variant.sizes is not None and options.size is not None:
-        raise OptionError(f"--size is {options.size!r}, but {variant.file} has a fixed size: leave it out")
+        raise OptionError(f"--size-range is {options.size!r}, but {variant.file} has a fixed size: leave it out")

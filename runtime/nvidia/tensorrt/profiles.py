@@ -1,7 +1,9 @@
 """The shapes that an engine takes: for every input the smallest, the one that it is tuned for, and the largest.
 
---batch 8            exactly 8                    --size 256x256                        width x height, exactly
---batch 1:4:8        1 to 8, tuned for 4          --size 128x128:256x256:512x512        a range, tuned for 256x256
+--batch-range 8                            exactly 8
+--batch-range 1:4:8                        1 to 8, tuned for 4
+--size-range 512x256                       width 512, height 256, exactly
+--size-range 128x128:256x256:512x512       a range, tuned for 256x256
 """
 
 from __future__ import annotations
@@ -58,9 +60,9 @@ def batch_range(text: str) -> Range:
         found = Range(*_three([_number(part) for part in text.split(":")]))
     except ValueError:
         raise OptionError(
-            f"--batch is {text!r}: give one number, or the smallest, the usual and the largest, as 1:4:8"
+            f"--batch-range is {text!r}: give one number, or the smallest, the usual and the largest, as 1:4:8"
         ) from None
-    _check_order("--batch", text, found)
+    _check_order("--batch-range", text, found)
     return found
 
 
@@ -71,17 +73,17 @@ def size_range(text: str, source: Source) -> Sizes:
         widths, heights = zip(*_three(pairs), strict=True)
     except ValueError:
         raise OptionError(
-            f"--size is {text!r}: give WIDTHxHEIGHT, or the smallest, the usual and the largest, as "
+            f"--size-range is {text!r}: give WIDTHxHEIGHT, or the smallest, the usual and the largest, as "
             "128x128:256x256:512x512"
         ) from None
     found = Sizes(Range(*heights), Range(*widths))
     for sides in (found.width, found.height):
-        _check_order("--size", text, sides)
+        _check_order("--size-range", text, sides)
         for side in sides.all:
             if side % source.stride:
                 above = -(-side // source.stride) * source.stride
                 raise OptionError(
-                    f"--size is {text!r}, but this bundle takes multiples of {source.stride} only: "
+                    f"--size-range is {text!r}, but this bundle takes multiples of {source.stride} only: "
                     f"give {above} in place of {side}"
                 )
     return found

@@ -94,7 +94,8 @@ class TensorRTSession(Session):
             return None
         (_, low, left, *_), (_, high, right, *_) = pictures.smallest, pictures.largest
         built = f"{left}x{low}" if (low, left) == (high, right) else f"{left}x{low} to {right}x{high}"
-        return f"{self._name} was built for pictures of {built}: `{self._build} --size {width}x{height}` builds another"
+        another = f"`{self._build} --size-range {width}x{height}` builds another"
+        return f"{self._name} was built for images of {built}: {another}"
 
     def close(self) -> None:
         if self._execution is None:
@@ -189,7 +190,7 @@ class TensorRTSession(Session):
                     raise EngineError(reason)
             raise EngineError(
                 f"{self._name} was built for {one.name} of shapes {list(one.smallest)} to {list(one.largest)}, not "
-                f"{list(shape)}: `{self._build} --batch {shape[0]}` builds another"
+                f"{list(shape)}: `{self._build} --batch-range {shape[0]}` builds another"
             )
 
     def _abandon(self) -> None:

@@ -47,7 +47,7 @@ def _flavour(options: BuildOptions, gpu: Gpu | None) -> Flavour:
     if options.gpu and not asked[0].ahead_of_time:
         raise OptionError(
             f"--gpu is for TensorRT for RTX: {asked[0].title} builds for the card that is here only; leave --gpu out, "
-            "or give --engine tensorrt-rtx"
+            "or give --backend tensorrt-rtx"
         )
     reasons = {flavour.name: flavour.absent() for flavour in asked}
     for flavour in asked:
@@ -73,12 +73,12 @@ def _generations(
         return tuple(dict.fromkeys(options.gpu))
     if gpu is None:
         then = f"name generations, as in --gpu {flavour.targets[2]},{flavour.targets[3]}" if known else (
-            "build where it is, or for named generations with --engine tensorrt-rtx --gpu"
+            "build where it is, or for named generations with --backend tensorrt-rtx --gpu"
         )  # fmt: skip
         raise OptionError(f"there is no NVIDIA card here to build for ({why_no_gpu()}): {then}")
     if flavour.ahead_of_time and gpu.sm not in flavour.targets:
         raise OptionError(
             f"{flavour.title} builds for {known}, not for the card that is here ({gpu.name}, {gpu.sm}): "
-            "give --engine tensorrt, or --gpu for another machine's card"
+            "give --backend tensorrt, or --gpu for another machine's card"
         )
     return (gpu.sm,)

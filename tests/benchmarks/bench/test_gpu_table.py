@@ -122,4 +122,4 @@ def test_the_text_has_both_tables_and_what_is_no_result():
 
 
 def test_the_chart_is_titled_with_the_card():
-    assert card_title(card_table()) == "64x32 px, batch 1, on Some Card"
+    assert card_title(card_table()) == "32x64 px, batch 1, on Some Card"

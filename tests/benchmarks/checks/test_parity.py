@@ -70,5 +70,7 @@ def test_without_a_tensorrt_nothing_is_made_for_it(tmp_path, monkeypatch):
 
 
 def test_a_bundle_without_graphs_for_the_plugin_is_told_the_line_that_makes_them(tiny_bundle):
-    with pytest.raises(VariantMissingError, match="no graph in fp16 for the plugin: starcast export .* --adain plugin"):
+    with pytest.raises(
+        VariantMissingError, match="no graph in fp16 for the plugin: starcast export .* --adain-forms plugin"
+    ):
         plugin_form(open_bundle(tiny_bundle), "fp16")

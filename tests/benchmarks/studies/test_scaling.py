@@ -20,7 +20,7 @@ def row(name="eager", size=(64, 64), batch=1, threads=2, **changes):
 
 
 def test_one_thing_is_varied_at_a_time():
-    axes = axes_of(ScalingOptions(sizes=("32", "32x64"), batches=("1", "4")), (64, 64), threads=2)
+    axes = axes_of(ScalingOptions(sizes=("32", "64x32"), batches=("1", "4")), (64, 64), threads=2)
     assert axes == {
         "size": [Setting((32, 32), 1, 2), Setting((32, 64), 1, 2)],
         "batch": [Setting((64, 64), 1, 2), Setting((64, 64), 4, 2)],

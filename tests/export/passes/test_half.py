@@ -89,6 +89,6 @@ def test_what_the_style_multiplies_elsewhere_is_cast():
 def test_a_weight_that_half_cannot_hold_is_named():
     big = np.full((3, 3, 1, 1), 7e4)
     nodes = "c = Conv (x, w)  y = Conv (c, big)"
-    with pytest.raises(OptionError, match=r"y has a weight of 7e\+04, more than fp16 holds .* --precision bf16"):
+    with pytest.raises(OptionError, match=r"y has a weight of 7e\+04, more than fp16 holds .* --precisions bf16"):
         to_half(network(nodes, big=big), HALF)
     to_half(network(nodes, big=big), BFLOAT)

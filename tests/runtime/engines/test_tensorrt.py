@@ -182,7 +182,7 @@ def test_pictures_on_the_card_of_another_shape_are_refused(built, shape):
 
 def test_a_size_that_no_engine_was_built_for_is_told_before_it_runs(built):
     with Translator(built.bundle.path, precision="fp16") as translator:
-        line = f"starcast build {built.bundle.path} --engine {built.flavour} --precision fp16 --size 80x32"
+        line = f"starcast build {built.bundle.path} --backend {built.flavour} --precision fp16 --size-range 80x32"
         assert line in translator.why_not(32, 80)
         assert translator.why_not(64, 64) is None
         with pytest.raises(ValueError, match="sources are 80x32: my-model's engine of generator/plain-fp32.onnx was"):
@@ -195,7 +195,7 @@ def test_without_engines_the_line_that_builds_them_is_the_answer(machine):
     title = machine.backend._flavour.title
     assert str(caught.value) == (
         f"{machine.bundle.path / GENERATOR} has no engine of {title} here (none was built for it): `starcast build "
-        f"{machine.bundle.path} --engine {machine.flavour} --precision fp16` makes one"
+        f"{machine.bundle.path} --backend {machine.flavour} --precision fp16` makes one"
     )
 
 
@@ -293,7 +293,7 @@ def test_a_driver_that_is_older_than_the_libraries_is_told(monkeypatch, machine,
 
 def test_a_card_is_ready_when_something_was_built_for_it(machine, flavour):
     [reason] = machine.backend.devices(b"").values()
-    assert reason == f"no engine has been built for it: `starcast build BUNDLE --engine {flavour}`"
+    assert reason == f"no engine has been built for it: `starcast build BUNDLE --backend {flavour}`"
     machine.build(GENERATOR)
     assert machine.backend.devices(b"") == {"Fake RTX": None}
 

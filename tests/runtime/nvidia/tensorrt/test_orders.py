@@ -76,7 +76,7 @@ def test_a_size_off_the_bundles_stride_is_an_error(bundle):
 def test_a_precision_that_the_bundle_lacks_names_the_line_that_exports_it(bundle):
     with pytest.raises(VariantMissingError) as caught:
         _orders(bundle, precision="int8")
-    assert f"`starcast export CHECKPOINT -o {bundle} --for tensorrt --precision int8`" in str(caught.value)
+    assert f"`starcast export CHECKPOINT -o {bundle} --for tensorrt --precisions int8`" in str(caught.value)
     assert "it has taps16 in fp16" in str(caught.value)
 
 
@@ -96,7 +96,7 @@ def test_a_form_that_is_not_there_is_named(bundle):
 
 
 def test_a_batch_above_what_the_graph_takes_is_an_error(tmp_path, tiny_bundle):
-    with pytest.raises(OptionError, match="takes at most 2 at a time"):
+    with pytest.raises(OptionError, match="takes at most 2 images: give that"):
         _orders(with_tensorrt_graph(tiny_bundle, tmp_path / "B", max_batch=2))
 
 

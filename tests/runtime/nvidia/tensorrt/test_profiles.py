@@ -27,7 +27,7 @@ def test_three_numbers_are_a_range_if_they_rise_and_an_error_if_not(numbers):
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1:2", "1:2:3:4", "a", "1_0", "٣", "1:4:", " 4", "1e3", "99999"])
 def test_what_is_no_batch_is_one_sentence_that_repeats_it(text):
-    with pytest.raises(OptionError, match="--batch is") as caught:
+    with pytest.raises(OptionError, match="--batch-range is") as caught:
         batch_range(text)
     assert repr(text) in str(caught.value)
 
@@ -42,7 +42,7 @@ def test_three_sizes_are_a_range_of_each_side():
 
 @pytest.mark.parametrize("text", ["256", "256x", "x256", "256x256x3", "0x256", "256X256", "256x256:512x512", "-16x16"])
 def test_what_is_no_size_is_one_sentence_that_repeats_it(text):
-    with pytest.raises(OptionError, match="--size is") as caught:
+    with pytest.raises(OptionError, match="--size-range is") as caught:
         size_range(text, SOURCE)
     assert repr(text) in str(caught.value)
 

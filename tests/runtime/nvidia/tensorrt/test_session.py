@@ -381,8 +381,8 @@ def test_an_engine_that_finds_no_room_holds_nothing(monkeypatch, flavour, step):
 def test_a_size_that_the_engine_was_not_built_for_names_the_build(monkeypatch, flavour):
     opened, _, _ = session(monkeypatch, flavour)
     reason = (
-        f"generator/taps16.onnx was built for pictures of {SMALL}x{SMALL} to {LARGE}x{LARGE}: `starcast build my-model "
-        "--engine tensorrt-rtx --precision fp16 --size 20x8` builds another"
+        f"generator/taps16.onnx was built for images of {SMALL}x{SMALL} to {LARGE}x{LARGE}: `starcast build my-model "
+        "--backend tensorrt-rtx --precision fp16 --size-range 20x8` builds another"
     )
     assert opened.why_not(8, 20) == reason
     assert opened.why_not(8, 8) is None
@@ -396,7 +396,7 @@ def test_a_batch_that_is_too_small_names_the_build(monkeypatch, flavour):
     content = engine("frames", image=("uint8", (2, 4, 4, 3), (3, 4, 4, 3)), style=("float32", (2, 2), (3, 2)))
     opened, _, _ = session(monkeypatch, flavour, content=content)
     with pytest.raises(
-        EngineError, match=r"shapes \[2, 4, 4, 3\] to \[3, 4, 4, 3\], not \[1, 4, 4, 3\]: `.* --batch 1`"
+        EngineError, match=r"shapes \[2, 4, 4, 3\] to \[3, 4, 4, 3\], not \[1, 4, 4, 3\]: `.* --batch-range 1`"
     ):
         opened.run(pictures(1))
 

@@ -58,7 +58,7 @@ def test_without_a_card_generations_are_to_be_named(here):
 
 def test_full_tensorrt_without_a_card_points_to_the_other(here):
     here("tensorrt")
-    assert "--engine tensorrt-rtx --gpu" in _refusal(OptionError, None, engine="tensorrt")
+    assert "--backend tensorrt-rtx --gpu" in _refusal(OptionError, None, engine="tensorrt")
 
 
 def test_full_tensorrt_takes_no_generations(here):

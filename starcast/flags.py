@@ -1,0 +1,119 @@
+"""Flags of several commands: each has one spelling, one type and one meaning, and they stand here.
+
+A command adds what is its own after the shared sentence. Imports no click: options classes are built from these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starcast.options import Command, option
+
+DEVICES = ("auto", "cpu", "cuda")
+OUT_FLAGS = ("-o", "--out")
+OUT_ALIASES = ("--output",)
+
+
+def out(default: Any, what: str, *, aliases: tuple[str, ...] = ()) -> Any:
+    """`-o/--out` as a field; `what` says what is written, and its kinds."""
+    return option(default, f"Output: {what}", flags=OUT_FLAGS, aliases=(*OUT_ALIASES, *aliases), metavar="OUT")
+
+
+def out_option(name: str, what: str, *, required: bool = True) -> Callable[[Command], Command]:
+    """`-o/--out` as a click option of a command; its path arrives as the parameter `name`."""
+    from pathlib import Path
+
+    import click
+
+    from starcast.aliases import AliasedOption
+
+    return click.option(
+        *OUT_FLAGS,
+        name,
+        cls=AliasedOption,
+        aliases=OUT_ALIASES,
+        metavar="OUT",
+        required=required,
+        type=click.Path(path_type=Path),
+        help=f"Output: {what}",
+    )
+
+
+def seed(default: int | None, more: str = "", *, maximum: int | None = None) -> Any:
+    return option(default, _text("Seed for every random draw.", more), minimum=0, maximum=maximum)
+
+
+def device() -> Any:
+    return option("auto", "Device to compute on; auto: an NVIDIA GPU if there is one, else the CPU.", choices=DEVICES)
+
+
+def batch(
+    default: int | None, more: str = "", *, maximum: int | None = None, aliases: tuple[str, ...] = ()
+) -> Any:  # fmt: skip
+    return option(
+        default, _text("Images per batch.", more), flags=("--batch",), minimum=1, maximum=maximum, aliases=aliases
+    )
+
+
+def overwrite(more: str = "") -> Any:
+    return option(False, _text("Overwrite existing output.", more))
+
+
+def image_size(default: int, *, maximum: int | None = None) -> Any:
+    return option(default, "Height and width of an image in pixels, a power of two.", minimum=32, maximum=maximum)
+
+
+def steps(default: int, more: str = "") -> Any:
+    return option(default, _text("Training steps.", more), minimum=1)
+
+
+def rounds(default: int) -> Any:
+    return option(default, "Maximum number of rounds; each row runs once per round.", minimum=1, maximum=1000)
+
+
+def threads(more: str = "Default and maximum: as many as this process may use.") -> Any:
+    return option(None, _text("CPU threads to use.", more), minimum=1)
+
+
+def precision(default: str, choices: tuple[str, ...], more: str = "") -> Any:
+    return option(default, _text("Precision to compute in.", more), choices=choices)
+
+
+def backend(default: str | None, more: str, *, aliases: tuple[str, ...] = ()) -> Any:
+    return option(
+        default,
+        _text("Engine to run on; `starcast doctor` lists them.", more),
+        flags=("--backend",),
+        aliases=aliases,
+        metavar="NAME",
+    )
+
+
+def domain(more: str) -> Any:
+    return option(None, _text("Domain to translate to, by name or by number from 0.", more), metavar="NAME")
+
+
+def domains(more: str) -> Any:
+    return option((), _text("Names of the domains, in order.", more), metavar="NAME,…")
+
+
+def psi() -> Any:
+    return option(1.0, "Strength of the style: 1 keeps it, 0 gives the domain's mean style.", minimum=0.0, maximum=2.0)
+
+
+def fit(default: str, choices: tuple[str, ...]) -> Any:
+    return option(
+        default,
+        "How an image is fitted to the model's size. stretch: as the official code does; crop: the centre; "
+        "pad: with black bars; native: translate at the image's own size.",
+        choices=choices,
+    )
+
+
+def max_pixels(default: int, more: str = "") -> Any:
+    return option(default, _text("Refuse a source with more pixels than this, before decoding it.", more), minimum=1)
+
+
+def _text(shared: str, more: str) -> str:
+    return f"{shared} {more}".rstrip()
