@@ -7,10 +7,9 @@ from pathlib import Path
 
 from starcast import flags
 from starcast.errors import OptionError
+from starcast.export.precisions import CPU_ENGINES, PRECISIONS, precisions_for
 from starcast.options import CheckedOptions, option
 
-PRECISIONS = ("fp32", "bf16", "int8")
-TENSORRT_PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 ADAIN = ("spelled", "plugin", "unfused")
 
 
@@ -59,14 +58,14 @@ class ExportOptions(CheckedOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         for flag, given, known in (
-            ("--precisions", self.precision, TENSORRT_PRECISIONS), ("--adain-forms", self.adain, ADAIN),
+            ("--precisions", self.precision, tuple(PRECISIONS)), ("--adain-forms", self.adain, ADAIN),
         ):  # fmt: skip
             unknown = [name for name in given if name not in known]
             if unknown:
                 raise OptionError(f"{flag} is {', '.join(unknown)}: give one or several of {', '.join(known)}")
         if "tensorrt" in self.backends:
             return
-        theirs = [name for name in self.precision if name not in PRECISIONS]
+        theirs = [name for name in self.precision if name not in precisions_for(CPU_ENGINES)]
         if theirs:
             raise OptionError(
                 f"--precisions {','.join(theirs)} is for TensorRT alone: add --for tensorrt, besides the other engines "

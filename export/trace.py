@@ -19,10 +19,10 @@ import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 from torch import Tensor, nn
 
+from starcast.export.gate.reference import from_bytes, to_bytes
 from starcast.train.families.stargan_v2.networks import Generator, MappingNetwork, StarGANv2Config, StyleEncoder
 
 OPSET = 18  # what the exporter writes without converting, and what every engine reads
-LEVELS = 127.5  # 0..255 <-> -1..1
 
 
 class FrameNetwork(nn.Module):
@@ -33,8 +33,7 @@ class FrameNetwork(nn.Module):
         self.generator = generator
 
     def forward(self, image: Tensor, style: Tensor) -> Tensor:
-        translation: Tensor = self.generator(_from_bytes(image), style) * LEVELS + LEVELS
-        return translation.round().clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8)
+        return to_bytes(self.generator(from_bytes(image), style))
 
 
 class LatentNetwork(nn.Module):
@@ -65,7 +64,7 @@ class ReferenceNetwork(nn.Module):
         self.unshared = StackedLinear(list(network.unshared))
 
     def forward(self, image: Tensor, domain: Tensor) -> Tensor:
-        x: Tensor = self.shared(_from_bytes(image)).flatten(1)[:, None]
+        x: Tensor = self.shared(from_bytes(image)).flatten(1)[:, None]
         style: Tensor = self.unshared(x, domain)
         return style.squeeze(1)
 
@@ -111,11 +110,6 @@ def trace_style_encoder(network: StyleEncoder, config: StarGANv2Config) -> ir.Mo
     image = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     example = {"image": image, "domain": torch.zeros(2, dtype=torch.int64)}
     return _trace(ReferenceNetwork(network), example, "style", "style_encoder")
-
-
-def _from_bytes(image: Tensor) -> Tensor:
-    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in -1..1."""
-    return image.to(torch.float32).permute(0, 3, 1, 2) / LEVELS - 1
 
 
 def _trace(network: nn.Module, example: dict[str, Tensor], output: str, name: str) -> ir.Model:

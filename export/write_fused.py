@@ -15,22 +15,20 @@ import onnx_ir as ir
 from starcast.export.gate.candidates import OnnxCandidate
 from starcast.export.gate.engines import Expected, emulated_quality, quality_in_float32
 from starcast.export.gate.judging import Judging
-from starcast.export.gate.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, below, check, missing, summary
+from starcast.export.gate.quality import below, check, missing, summary
 from starcast.export.graphs.shapes import one_picture
 from starcast.export.graphs.weights import SharedWeights
 from starcast.export.passes.adain_plugin import with_function
 from starcast.export.plan import Made, Plan
-from starcast.export.precision.codes import TENSORRT_FP8, TENSORRT_INT8
+from starcast.export.precision.codes import tensorrt_rules
 from starcast.export.precision.emulated import layers_that_lose
 from starcast.export.precision.search import Int8Options, Int8Result, quantise
+from starcast.export.precisions import PRECISIONS
 from starcast.export.progress import stage
 from starcast.export.rewrite_report import Cost, norm_lines, rewrite_lines, weight_bytes
 from starcast.export.targets.tensorrt import Base, base_of, form_for, fused, spelled
 from starcast.export.write_variants import GENERATOR, Making, ParityGate, parity_line, parity_of, written
 from starcast.runtime.bundle import WEIGHTS, Parity, Quality, Variant
-
-GATES = {"fp16": FP16_GATE, "bf16": BF16_GATE, "int8": INT8_GATE, "fp8": FP8_GATE}
-CODES = {"int8": TENSORRT_INT8, "fp8": TENSORRT_FP8}
 
 
 @dataclass(frozen=True)
@@ -84,9 +82,9 @@ def _base(making: Making, plan: Plan, judging: Judging, gate: ParityGate) -> Bas
 
 
 def _source(making: Making, base: Base, plan: Plan, judging: Judging) -> _Source:
-    if plan.precision not in CODES:
+    if PRECISIONS[plan.precision].codes is None:
         return _Source(base)
-    options = Int8Options(rules=CODES[plan.precision], gate=judging.gate(GATES[plan.precision]), rest="fp16")
+    options = Int8Options(rules=tensorrt_rules(plan.precision), gate=judging.gate(plan.precision), rest="fp16")
     expected, pictures = judging.expected, judging.pictures  # a stage of its own
 
     def lacking(model: ir.Model) -> float:
@@ -130,7 +128,7 @@ def _write(making: Making, plan: Plan, source: _Source, judging: Judging, gate: 
 def _quality(model: ir.Model, plan: Plan, source: _Source, judging: Judging, expected: Expected) -> Quality:
     """What the gate measures; ParityError where it is too little, with the layers to blame."""
     quality = emulated_quality(model, judging.pictures.gate, expected)
-    gate = judging.gate(GATES[plan.precision])
+    gate = judging.gate(plan.precision)
     if below(quality, gate) is not None:
         searched = source.searched
         trials = list(chain(*judging.pictures.gate.values()))

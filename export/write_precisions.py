@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from starcast.export.gate.engines import bf16_quality, quality_on
 from starcast.export.gate.judging import Judging
-from starcast.export.gate.quality import BF16_GATE, INT8_GATE, check, missing, summary
+from starcast.export.gate.quality import check, missing, summary
 from starcast.export.graphs.shapes import one_picture
 from starcast.export.graphs.weights import SharedWeights
 from starcast.export.passes.forms import BESIDE_BF16, Step, apply_form, apply_rewrites
@@ -72,7 +72,7 @@ def _bf16(making: Making, variants: Sequence[Variant], judging: Judging) -> list
             product = making.folder / STYLE_PRODUCT if variant.condition == "gamma_beta" else None
             quality = bf16_quality(graph, judging.pictures.gate, expected, product)
         assert quality is not None
-        check(quality, judging.gate(BF16_GATE), "bf16")
+        check(quality, judging.gate("bf16"), "bf16")
         making.progress(f"  {summary(quality)}")
         made.append(
             msgspec.structs.replace(variant, precision="bf16", backends=("openvino",), parity=None, quality=quality)
@@ -82,7 +82,7 @@ def _bf16(making: Making, variants: Sequence[Variant], judging: Judging) -> list
 
 def _int8(making: Making, engine: str, judging: Judging) -> list[Variant]:
     """One search, and a graph of it for each of what the numbers beside the codes may be."""
-    gate, side = judging.gate(INT8_GATE), making.config.image_size
+    gate, side = judging.gate("int8"), making.config.image_size
     fastest = FASTEST[engine]
     plan = replace(PREFERRED[engine], form=fastest.form, backends=(engine,), precision="int8")
     options = Int8Options(rules=fastest.rules, gate=gate)

@@ -7,8 +7,7 @@ from typing import Any
 
 from starcast import flags
 from starcast.options import CheckedOptions, option
-
-PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8", "fp8")
+from starcast.runtime.precisions import PRECISIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +17,9 @@ class EngineChoice(CheckedOptions):
     backend: str = flags.backend(
         "auto", "auto: a GPU engine if one is ready, else the fastest CPU engine, measured once on this machine."
     )
-    precision: str = flags.precision("fp32", PRECISIONS, "auto: the fastest in the bundle; all passed their gates.")
+    precision: str = flags.precision(
+        "fp32", ("auto", *PRECISIONS), "auto: the fastest in the bundle; all passed their gates."
+    )
     threads: int | None = flags.threads()
     memory: float | None = option(
         None, "Memory limit in GiB, not counting the model's weights; batches shrink to fit. Default: all the memory "

@@ -23,6 +23,7 @@ from starcast.benchmarks.bench.clock import CardClock
 from starcast.benchmarks.bench.method import Method
 from starcast.benchmarks.bench.open_row import Images, open_graph, opened_frames
 from starcast.benchmarks.bench.rows import PYTORCH, Row
+from starcast.export.gate.reference import Eager
 from starcast.runtime.engines.base import CardTime
 from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
 
@@ -87,7 +88,7 @@ class TorchRun:
         torch.backends.cudnn.benchmark = True
         network: Any = averaged_networks(read_checkpoint(row.source)).generator
         network = network.to(device=device, dtype=self._dtype, memory_format=self._format)
-        self._network = network
+        self._eager = Eager(network, dtype=self._dtype, memory_format=self._format)
         self._calculate: Callable[[Tensor], Tensor] = self._translate
         if row.form == "compiled":
             # every batch size is compiled for itself: past a limit of eight, torch would quietly go on without
@@ -123,9 +124,7 @@ class TorchRun:
         return translated
 
     def _translate(self, source: Tensor) -> Tensor:
-        scaled = (source.permute(0, 3, 1, 2).float() / 127.5 - 1).to(self._dtype).contiguous(memory_format=self._format)
-        levels: Tensor = self._network(scaled, self._style.expand(len(source), -1)).float() * 127.5 + 127.5
-        return levels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return self._eager(source, self._style)
 
     def _replayed(self, source: Tensor, graphed: dict[tuple[int, ...], Graphed]) -> Tensor:
         if source.shape not in graphed:

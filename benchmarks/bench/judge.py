@@ -9,12 +9,8 @@ from numpy.typing import NDArray
 
 from starcast.benchmarks.bench.rows import Row
 from starcast.export.gate.parity import LEVELS
-from starcast.export.gate.quality import BF16_GATE, EQUAL, FP8_GATE, FP16_GATE, INT8_GATE, psnr
-
-# dB; float32 has LEVELS
-LEAST_PSNR = {
-    "fp16": FP16_GATE.mean, "bf16": BF16_GATE.mean, "int8": INT8_GATE.mean, "fp8": FP8_GATE.mean,
-}  # fmt: skip
+from starcast.export.gate.quality import EQUAL, psnr
+from starcast.export.precisions import PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -36,8 +32,9 @@ def difference(pictures: NDArray[np.uint8], expected: NDArray[np.uint8]) -> Diff
 
 def fault(row: Row, found: Difference) -> str | None:
     """How a row misses its precision's gate, in words, or None."""
-    if row.precision not in LEAST_PSNR:
+    precision = PRECISIONS.get(row.precision)  # eager PyTorch has TF32 as well, which is compared as float32 is
+    if precision is None or precision.gate is None:
         wrong = found.levels > LEVELS
         return f"differs from eager by {found.levels} grey levels ({LEVELS} allowed)" if wrong else None
-    least, reached = LEAST_PSNR[row.precision], EQUAL if found.psnr is None else found.psnr
+    least, reached = precision.gate.mean, EQUAL if found.psnr is None else found.psnr
     return f"{reached:.1f} dB beside eager float32 ({least:g} wanted)" if reached < least else None

@@ -57,6 +57,7 @@ def open_graph(row: Row, style: NDArray[np.float32]) -> Run:
 def _open_pytorch(row: Row, style: NDArray[np.float32]) -> Run:
     import torch
 
+    from starcast.export.gate.reference import Eager
     from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
 
     torch.set_num_threads(row.threads)
@@ -66,15 +67,12 @@ def _open_pytorch(row: Row, style: NDArray[np.float32]) -> Run:
     if row.form == "compiled":
         generator = torch.compile(generator)
     styles = torch.from_numpy(style)
-    half = row.precision == "bf16"
+    autocast = torch.bfloat16 if row.precision == "bf16" else None
+    eager = Eager(generator, memory_format=memory_format, autocast=autocast)
 
     @torch.inference_mode()
     def run(images: Images) -> Images:
-        source = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            levels = generator(source.contiguous(memory_format=memory_format), styles.expand(len(images), -1))
-        levels = levels.float() * 127.5 + 127.5
-        translated: Images = levels.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+        translated: Images = eager(torch.from_numpy(images), styles).numpy()
         return translated
 
     return run

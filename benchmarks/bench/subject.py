@@ -17,7 +17,8 @@ from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
 from starcast.export.gate.images import pictures
-from starcast.export.options import ADAIN, PRECISIONS, ExportOptions
+from starcast.export.options import ADAIN, ExportOptions
+from starcast.export.precisions import CPU_ENGINES, precisions_for
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import MANIFEST, Bundle, open_bundle, sha256_of
 from starcast.runtime.images import write_image
@@ -40,7 +41,7 @@ CALIBRATED_ON = 40
 PICTURES = 3  # that are compared, at least
 # what a bundle of random networks gets, by the device that is to run it
 EXPORTS = {
-    "cpu": ExportOptions(mean_draws=MEAN_DRAWS, precision=PRECISIONS, min_psnr=MIN_PSNR),
+    "cpu": ExportOptions(mean_draws=MEAN_DRAWS, precision=precisions_for(CPU_ENGINES), min_psnr=MIN_PSNR),
     "cuda": ExportOptions(
         mean_draws=MEAN_DRAWS, precision=("fp32", "fp16", "bf16"), min_psnr=MIN_PSNR, adain=ADAIN,
         backends=("openvino", "onnxruntime", "tensorrt"),

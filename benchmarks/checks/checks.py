@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from starcast.benchmarks.bench.memory import rss
 from starcast.benchmarks.bench.rows import engine_of
 from starcast.errors import EngineError, MissingExtraError, OptionError, VariantMissingError
+from starcast.export.precisions import PRECISIONS
 from starcast.runtime.engines.base import EngineOptions, GraphFile, Session
 from starcast.runtime.engines.choose import BACKENDS, OUTSIDE
 from starcast.runtime.nvidia.driver import Driver, open_driver
@@ -32,6 +33,7 @@ from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
 
 Figures = dict[str, Any]
+UNCODED = tuple(name for name, precision in PRECISIONS.items() if precision.codes is None)
 PREPARE = "prepare: a bundle"
 CALLS, SHAPES = 10_000, 100  # of the leak check
 TO_REPLAY = 3  # calls of a shape: a plain one, one that is recorded as a CUDA graph, one that replays it
@@ -40,7 +42,6 @@ GROWTH = 16 * 2**20  # bytes on the card, and of the process, that may be taken 
 LARGE = 512.0  # a checkerboard of it: its squares are four times what a half holds
 CHANNELS, SIDE = 8, 64
 TARGETS: tuple[str | None, ...] = ("current", None, "sm80", "sm86", "sm89", "sm120")  # None: the library's own
-PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 # one layer: y = w x
 _PLANES = f"[batch, {CHANNELS}, height, width]"
 PROBE = f"""
@@ -406,17 +407,17 @@ CHECKS: tuple[Check, ...] = (
     Check("pytest -m gpu", marked_tests, 1800),
     Check("checkerboard: the Triton kernel", checkerboard_kernel),
     Check(PREPARE, prepared, 3600),
-    *_parities("torch", PRECISIONS[:3]),
+    *_parities("torch", UNCODED),
     Check("compute-sanitizer: the Triton kernel", sanitized, 1800),
-    *_parities("cuda", PRECISIONS[:1]),
+    *_parities("cuda", ("fp32",)),
     *(
         Check(f"accepts: {flavour}{f' for {target}' if target else ''}", partial(accepts, flavour, target))
         for flavour, targets in (("tensorrt-rtx", TARGETS), ("tensorrt", TARGETS[1:2]))
         for target in targets
     ),
     *(Check(f"checkerboard: {flavour} fp16", partial(checkerboard_engine, flavour)) for flavour in FLAVOURS),
-    *_parities("tensorrt-rtx", PRECISIONS),
-    *_parities("tensorrt", PRECISIONS),
-    *_parities("tensorrt", PRECISIONS[:3], plugin=True),
+    *_parities("tensorrt-rtx", tuple(PRECISIONS)),
+    *_parities("tensorrt", tuple(PRECISIONS)),
+    *_parities("tensorrt", UNCODED, plugin=True),
     *(Check(f"leaks: {engine}", partial(leaks, engine), 1800) for engine in (*OUTSIDE, "cuda", *FLAVOURS)),
 )

@@ -16,8 +16,10 @@ from torch import nn
 from starcast.benchmarks.bench.subject import CONTRAST, MIN_PSNR, checkpoint_of
 from starcast.errors import EngineError, VariantMissingError
 from starcast.export.gate.images import pictures
-from starcast.export.gate.quality import BF16_GATE, FP8_GATE, FP16_GATE, INT8_GATE, Gate, psnr
-from starcast.export.options import TENSORRT_PRECISIONS, ExportOptions
+from starcast.export.gate.quality import psnr
+from starcast.export.gate.reference import translate
+from starcast.export.options import ExportOptions
+from starcast.export.precisions import PRECISIONS
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import BACKENDS
@@ -34,7 +36,6 @@ from starcast.train.families.stargan_v2.random_weights import random_networks
 # in the folder that all checks share
 BUNDLE, CHECKPOINT, RANDOM_MARK, CACHE = "bundle", "checkpoint.pt", "random", "cache"
 RANDOM = StarGANv2Config(image_size=128, domains=3)
-GATES = {"fp16": FP16_GATE, "bf16": BF16_GATE, "int8": INT8_GATE, "fp8": FP8_GATE}
 STYLE_ERROR = 1e-3  # of styles, which are made in float32, relative to the largest
 COUNT = 9  # more than one batch of an engine that takes 8
 
@@ -73,7 +74,7 @@ def prepare(folder: Path, config: StarGANv2Config = RANDOM, flavours: Sequence[s
     options = ExportOptions(backends=("onnxruntime",), calibrate=calibration, min_psnr=MIN_PSNR, mean_draws=100)
     if flavours:
         options = replace(
-            options, backends=("onnxruntime", "tensorrt"), precision=TENSORRT_PRECISIONS, adain=("spelled", "plugin")
+            options, backends=("onnxruntime", "tensorrt"), precision=tuple(PRECISIONS), adain=("spelled", "plugin")
         )
     export_bundle(folder / CHECKPOINT, folder / BUNDLE, options, lambda line: None)
 
@@ -99,7 +100,7 @@ def compared(engine: str, precision: str, folder: Path, *, plugin: bool = False)
         got = translator(sources, wanted_styles)
     # a random network amplifies roundings: of it, smaller precisions need no more than to be exported (subject.py)
     least = MIN_PSNR if (folder / RANDOM_MARK).exists() else None
-    return judged(got, _translated(networks, sources, wanted_styles), precision, style_error, least)
+    return judged(got, translate(networks.generator, sources, wanted_styles), precision, style_error, least)
 
 
 def plugin_form(bundle: Bundle, precision: str) -> str:
@@ -125,7 +126,7 @@ def judged(
     if precision == "fp32":
         passed, gate = levels <= 1, "1 grey level"
     else:
-        needed: Gate = GATES[precision].moved_to(least)
+        needed = PRECISIONS[precision].gate_for(least)
         passed = float(np.mean(noise)) >= needed.mean and min(noise) >= needed.worst
         gate = f"a mean of {needed.mean:g} dB and {needed.worst:g} at worst"
     passed = passed and style_error <= STYLE_ERROR
@@ -141,11 +142,3 @@ def _styles(networks: Networks, translator: Translator) -> NDArray[np.float32]:
         domains = torch.arange(COUNT) % len(translator.domains)
         made: NDArray[np.float32] = networks.mapping_network(torch.tensor(np.stack(latents)).float(), domains).numpy()
     return made
-
-
-def _translated(networks: Networks, sources: NDArray[np.uint8], styles: NDArray[np.float32]) -> NDArray[np.uint8]:
-    x = torch.from_numpy(sources).permute(0, 3, 1, 2).float() / 127.5 - 1
-    with torch.inference_mode():
-        y = networks.generator(x, torch.from_numpy(styles))
-    levels: NDArray[np.uint8] = ((y + 1) * 127.5).round().clamp(0, 255).permute(0, 2, 3, 1).to(torch.uint8).numpy()
-    return levels

@@ -29,8 +29,9 @@ from starcast.benchmarks.quality.creatures import Quality, measure_quality, tran
 from starcast.benchmarks.quality.held_out import read_held_out, read_training_images
 from starcast.benchmarks.record import provenance, write_result
 from starcast.errors import EngineError, ParityError, VideoError
-from starcast.export.options import PRECISIONS, ExportOptions
+from starcast.export.options import ExportOptions
 from starcast.export.plan import usual_engines
+from starcast.export.precisions import CPU_ENGINES, precisions_for
 from starcast.export.write import export_bundle
 from starcast.options import as_json
 from starcast.runtime.bundle import Bundle
@@ -217,7 +218,7 @@ def _export(checkpoint: Path, target: Path, stages: Stages) -> Bundle:
         stages.advance(0.5, text)
 
     try:
-        every = ExportOptions(backends=engines, precision=(*PRECISIONS, "fp16"))
+        every = ExportOptions(backends=engines, precision=(*precisions_for(CPU_ENGINES), "fp16"))
         return export_bundle(checkpoint, target, every, progress)
     except ParityError as error:
         stages.say(str(error))

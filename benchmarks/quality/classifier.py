@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from starcast.export.gate.reference import as_floats
+
 Classify = Callable[[NDArray[np.uint8]], NDArray[np.int64]]  # images (N, H, W, 3) -> indices of domains (N,)
 
 COLOUR_STEPS = 100
@@ -26,7 +28,7 @@ def train_classifier(
 
     With `pattern_only` it sees grey images of equal mean and spread: it has to tell stripes from spots by their shape.
     """
-    prepare, steps = (_grey, PATTERN_STEPS) if pattern_only else (_colour, COLOUR_STEPS)
+    prepare, steps = (_grey, PATTERN_STEPS) if pattern_only else (as_floats, COLOUR_STEPS)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(seed)
@@ -71,11 +73,7 @@ def _network(channels: int, domains: int) -> nn.Sequential:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, domains))
 
 
-def _colour(images: NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
 def _grey(images: NDArray[np.uint8]) -> Tensor:
-    grey = _colour(images).mean(dim=1, keepdim=True)
+    grey = as_floats(images).mean(dim=1, keepdim=True)
     spread, mean = torch.std_mean(grey, dim=(2, 3), keepdim=True)
     return (grey - mean) / (spread + 1e-3)

@@ -26,6 +26,7 @@ from torch.nn.functional import l1_loss
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from starcast.export.gate.reference import as_floats
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.machine import processor
 from starcast.train.checkpoint.file import write_checkpoint
@@ -84,7 +85,7 @@ class Pairs(Dataset[Pair]):
 
 def _drawn(pose: Any, coat: Any) -> Tensor:
     image, _ = draw_creature(pose, coat, CREATURES.image_size)
-    return torch.from_numpy(image).permute(2, 0, 1) / 127.5 - 1
+    return as_floats(image[None])[0]
 
 
 def teach(options: PairedOptions, progress: Callable[[float], None] = lambda loss: None) -> Networks:

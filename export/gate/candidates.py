@@ -9,15 +9,13 @@ from typing import Any, Protocol
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
-import torch
 from numpy.typing import NDArray
 from onnx_ir import external_data
 from onnx_ir.passes.common import RemoveUnusedNodesPass
-from torch import Tensor
 
+from starcast.export.gate.reference import Network, translate_unrounded
 from starcast.runtime.engines.base import EngineOptions, GraphFile
 from starcast.runtime.engines.ncnn import Ncnn, NcnnSession
-from starcast.train.families.stargan_v2.networks import Generator
 
 Floats = NDArray[np.float32]
 
@@ -116,23 +114,9 @@ def difference(got: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected))))
 
 
-def as_floats(images: NDArray[np.uint8]) -> Tensor:
-    """uint8 [N, H, W, 3] -> float32 (N, 3, H, W) in -1..1, spelled as in training."""
-    return (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-
-
-def as_bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """[N, 3, H, W] in -1..1 -> uint8 [N, H, W, 3], rounded half to even."""
-    levels = np.clip(np.rint(images.astype(np.float64) * 127.5 + 127.5), 0, 255)
-    return levels.transpose(0, 2, 3, 1).astype(np.uint8)
-
-
-def translated_by_torch(generator: Generator, trial: Trial) -> Floats:
+def translated_by_torch(generator: Network, trial: Trial) -> Floats:
     """PyTorch's translations, [N, 3, H, W] in -1..1, not rounded."""
-    styles = torch.from_numpy(trial.styles).expand(trial.batch, -1)
-    with torch.inference_mode():
-        result: Floats = generator(as_floats(trial.sources), styles).numpy()
-    return result
+    return translate_unrounded(generator, trial.sources, trial.styles)
 
 
 def _cut_before_rounding(graph: Path | ir.Model) -> ir.Model:

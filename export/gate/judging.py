@@ -12,8 +12,8 @@ import onnx_ir as ir
 
 from starcast.errors import OptionError
 from starcast.export.gate.engines import Expected, translated_in_float32
-from starcast.export.gate.quality import Gate
 from starcast.export.precision.samples import CalibrationSet, calibration_set, drawn_set
+from starcast.export.precisions import PRECISIONS, Gate
 from starcast.export.progress import Progress, stage
 from starcast.export.write_variants import Making
 
@@ -43,9 +43,9 @@ class Judging:
         with stage(self.progress, "translated the pictures for smaller precisions in float32"):
             return translated_in_float32(self.traced.clone(), self.pictures.gate)
 
-    def gate(self, usual: Gate) -> Gate:
-        """The gate, or the one that was asked for."""
-        return usual.moved_to(self.min_psnr)
+    def gate(self, precision: str) -> Gate:
+        """The precision's gate, moved to the PSNR that was asked for."""
+        return PRECISIONS[precision].gate_for(self.min_psnr)
 
 
 def judging(making: Making, pictures: Pictures, *, required: bool) -> Judging:

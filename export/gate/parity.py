@@ -20,13 +20,12 @@ from starcast.export.gate.candidates import (
     Candidate,
     Floats,
     Trial,
-    as_bytes,
-    as_floats,
     difference,
     open_session,
     translated_by_torch,
 )
 from starcast.export.gate.images import flat, pictures
+from starcast.export.gate.reference import as_bytes, as_floats
 from starcast.runtime.bundle import Parity
 from starcast.train.families.stargan_v2.networks import (
     Generator,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import ParityError
 from starcast.export.gate.candidates import Trial
+from starcast.export.precisions import Gate
 from starcast.runtime.bundle import DomainQuality, Quality
 
 PEAK = 255.0
@@ -25,26 +25,6 @@ _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
 
 Translate = Callable[[Trial], NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class Gate:
-    """PSNR that must be reached in every domain, in dB: the mean over its pictures, and every single one."""
-
-    mean: float
-    worst: float = 0.0
-
-    def moved_to(self, mean: float | None) -> Gate:
-        """The gate of another mean, as far below it at worst; the same one where none is given."""
-        if mean is None:
-            return self
-        return Gate(mean, max(0.0, self.worst + mean - self.mean) if self.worst else 0.0)
-
-
-INT8_GATE = Gate(mean=35.0, worst=30.0)
-BF16_GATE = Gate(mean=40.0)
-FP16_GATE = Gate(mean=40.0, worst=40.0)
-FP8_GATE = Gate(mean=30.0)
 
 
 def psnr(got: NDArray[Any], expected: NDArray[Any]) -> float:

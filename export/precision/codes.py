@@ -32,6 +32,7 @@ from starcast.export.graphs.constants import add_constant
 from starcast.export.graphs.facts import numbers
 from starcast.export.precision.layers import Layer
 from starcast.export.precision.ranges import E4M3, LARGEST_E4M3, UINT8, Grid, as_e4m3, best_grid, observe
+from starcast.export.precisions import PRECISIONS
 
 LARGEST = 64  # of a weight's code
 INT8 = np.dtype(np.int8)
@@ -57,11 +58,15 @@ class Rules:
 
 
 PROCESSOR = Rules()
-# Q/DQ of float16 came with opset 19, and so did float8
-TENSORRT_INT8 = Rules(
-    largest=127, inputs=INT8, biases=False, transposed=False, least_channels=4, half=True, opset=19
-)  # fmt: skip
-TENSORRT_FP8 = replace(TENSORRT_INT8, inputs=E4M3)
+
+
+def tensorrt_rules(precision: str) -> Rules:
+    """TensorRT's rules for the codes of a precision. Q/DQ of float16 came with opset 19, and so did float8."""
+    codes = PRECISIONS[precision].codes
+    assert codes is not None
+    return Rules(
+        largest=127, inputs=np.dtype(codes), biases=False, transposed=False, least_channels=4, half=True, opset=19
+    )
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from starcast.errors import DatasetError, ImageError, OptionError
-from starcast.export.gate.candidates import Floats, Trial, as_floats
+from starcast.export.gate.candidates import Floats, Trial
 from starcast.export.gate.images import pictures
+from starcast.export.gate.reference import as_floats
 from starcast.runtime.fit import fit
 from starcast.runtime.images import read_image
 from starcast.train.data.folders import is_image, scan

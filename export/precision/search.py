@@ -10,17 +10,18 @@ Styles differ in what they lose, and the search has few: where the gate's own pi
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from starcast.export.gate.candidates import Trial, before_rounding, open_session
-from starcast.export.gate.quality import INT8_GATE, PEAK, Gate
+from starcast.export.gate.quality import PEAK
 from starcast.export.precision.codes import PROCESSOR, Recipe, Rules, layers_for_codes, make_recipe, quantised
 from starcast.export.precision.layers import Layer, quantisable_layers
 from starcast.export.precision.samples import CalibrationSet
+from starcast.export.precisions import Gate, gate_of
 from starcast.runtime.bundle import KeptLayer
 
 
@@ -54,7 +55,7 @@ class Int8Options:
     stays in, for the lines."""
 
     rules: Rules = PROCESSOR
-    gate: Gate = INT8_GATE
+    gate: Gate = field(default_factory=lambda: gate_of("int8"))
     margin: float = 1.5
     most_float: float = 0.25
     rest: str = "float32"

@@ -26,13 +26,10 @@ from starcast.export.passes.product_sums import sum_style_products
 from starcast.export.passes.row_sums import sum_row_products
 from starcast.export.plan import Plan
 from starcast.export.precision.norm_ranges import calibrate_norms
+from starcast.export.precisions import PRECISIONS
 from starcast.export.rewrite_report import Cost
 from starcast.runtime.bundle import Norm
 
-# int8 and fp8 are codes for the convolutions that take them, and half for the rest
-KINDS = {
-    "fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16, "int8": ir.DataType.FLOAT16, "fp8": ir.DataType.FLOAT16,
-}  # fmt: skip
 PHASES = "phases"
 
 
@@ -78,9 +75,11 @@ def fused(frame: ir.Model, plan: Plan, base: Base, side: int, without: Sequence[
     """A base's float32 graph, or one with codes that was made of it, in the plan's precision and with its norms.
     `side` is the trained picture's. Raises OptionError where a weight is too large for half."""
     made = frame.clone()
-    if plan.precision in KINDS:
-        to_half(made, KINDS[plan.precision], norms=plan.norms == "unfused")
-        _dequantise_to_half(made, KINDS[plan.precision])
+    half = PRECISIONS[plan.precision].half
+    if half is not None:
+        kind = ir.DataType[half.upper()]
+        to_half(made, kind, norms=plan.norms == "unfused")
+        _dequantise_to_half(made, kind)
     if plan.norms == "plugin":
         plug_norms(made)
         # the kernel takes two passes over what it holds

@@ -12,7 +12,6 @@ import pytest
 from starcast.export.gate.candidates import (
     OnnxCandidate,
     Trial,
-    as_bytes,
     difference,
     open_session,
     translated_by_torch,
@@ -25,6 +24,7 @@ from starcast.export.gate.parity import (
     expected_translations,
     make_trials,
 )
+from starcast.export.gate.reference import as_bytes
 from starcast.export.plan import Plan, make
 from starcast.train.families.stargan_v2.networks import StarGANv2Config
 

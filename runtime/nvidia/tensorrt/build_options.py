@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from starcast import flags
 from starcast.errors import OptionError
 from starcast.options import CheckedOptions, option
+from starcast.runtime.precisions import PRECISIONS
 
-PRECISIONS = ("fp16", "bf16", "fp8", "int8", "fp32")
 ENGINES = ("tensorrt", "tensorrt-rtx")
 
 

@@ -20,7 +20,7 @@ from starcast.benchmarks.bench.inputs import Inputs
 from starcast.benchmarks.bench.measure import joined
 from starcast.benchmarks.bench.open_row import open_row
 from starcast.benchmarks.bench.worker import work
-from starcast.export.gate.candidates import as_bytes, as_floats
+from starcast.export.gate.reference import translate
 from starcast.runtime.engines.base import CardTime
 from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.families.stargan_v2.networks import StarGANv2Config
@@ -60,9 +60,7 @@ def torch_row(checkpoint, precision="fp32", form="eager"):
 
 @pytest.fixture(scope="module")
 def expected(networks):
-    with torch.inference_mode():
-        made = networks.generator(as_floats(IMAGES), torch.from_numpy(STYLE).expand(len(IMAGES), -1))
-    return as_bytes(made.numpy())
+    return translate(networks.generator, IMAGES, STYLE)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 
 from starcast.errors import OptionError
 from starcast.export.gate.judging import Pictures, judging
-from starcast.export.gate.quality import INT8_GATE, Gate
 from starcast.export.precision.samples import DRAWN_GATE
+from starcast.export.precisions import Gate, gate_of
 from starcast.export.write_variants import Making
 
 pytestmark = pytest.mark.xdist_group("small graphs")
@@ -58,5 +58,5 @@ def test_float32s_translations_are_made_once_and_only_when_asked_for(making):
 
 
 def test_a_psnr_that_was_asked_for_moves_the_gate(making):
-    assert judging(making[0], pictures(), required=False).gate(INT8_GATE) == INT8_GATE
-    assert judging(making[0], pictures(min_psnr=25), required=False).gate(INT8_GATE) == Gate(25, 20)
+    assert judging(making[0], pictures(), required=False).gate("int8") == gate_of("int8")
+    assert judging(making[0], pictures(min_psnr=25), required=False).gate("int8") == Gate(25, 20)

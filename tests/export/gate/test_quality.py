@@ -10,10 +10,6 @@ import pytest
 from starcast.errors import ParityError
 from starcast.export.gate.candidates import Trial
 from starcast.export.gate.quality import (
-    BF16_GATE,
-    FP16_GATE,
-    INT8_GATE,
-    Gate,
     below,
     check,
     measure,
@@ -21,7 +17,10 @@ from starcast.export.gate.quality import (
     ssim,
     worse_of,
 )
+from starcast.export.precisions import Gate, gate_of
 from starcast.runtime.bundle import DomainQuality, Quality
+
+INT8, BF16, FP16 = (gate_of(precision) for precision in ("int8", "bf16", "fp16"))
 
 
 def picture(seed: int, height: int = 14, width: int = 13):
@@ -88,8 +87,8 @@ def test_ssim_of_two_flat_pictures_is_that_of_their_levels():
 
 
 @pytest.mark.parametrize(("usual", "mean", "expected"), [
-    (INT8_GATE, None, INT8_GATE), (INT8_GATE, 25, Gate(25, 20)), (INT8_GATE, 3, Gate(3, 0)),
-    (BF16_GATE, 50, Gate(50)), (FP16_GATE, 20, Gate(20, 20)),
+    (INT8, None, INT8), (INT8, 25, Gate(25, 20)), (INT8, 3, Gate(3, 0)),
+    (BF16, 50, Gate(50)), (FP16, 20, Gate(20, 20)),
 ])  # fmt: skip
 def test_a_gate_that_is_moved_keeps_its_distance_from_mean_to_worst(usual, mean, expected):
     assert usual.moved_to(mean) == expected
@@ -112,11 +111,11 @@ def test_of_two_engines_the_lower_numbers_count():
 
 
 @pytest.mark.parametrize(("found", "gate", "words"), [
-    (quality(cat=(35, 30)), INT8_GATE, None),
-    (quality(cat=(36, 33), dog=(34.9, 33)), INT8_GATE, "34.9 dB on average and 33.0 dB at worst for the domain 'dog'"),
-    (quality(cat=(38, 29), dog=(34.9, 33)), INT8_GATE, "38.0 dB on average and 29.0 dB at worst for the domain 'cat'"),
-    (quality(cat=(39.9, 39)), BF16_GATE, "39.9 dB"),
-    (quality(cat=(34.97, 31)), INT8_GATE, "34.9 dB on average and 31.0 dB at worst"),
+    (quality(cat=(35, 30)), INT8, None),
+    (quality(cat=(36, 33), dog=(34.9, 33)), INT8, "34.9 dB on average and 33.0 dB at worst for the domain 'dog'"),
+    (quality(cat=(38, 29), dog=(34.9, 33)), INT8, "38.0 dB on average and 29.0 dB at worst for the domain 'cat'"),
+    (quality(cat=(39.9, 39)), BF16, "39.9 dB"),
+    (quality(cat=(34.97, 31)), INT8, "34.9 dB on average and 31.0 dB at worst"),
     (quality(cat=(31, 28)), Gate(mean=30, worst=25), None),
 ], ids=["just enough", "mean", "worst", "bf16", "by little", "lowered"])  # fmt: skip
 def test_the_gate_names_the_domain_that_misses_it_by_most(found, gate, words):
@@ -128,4 +127,4 @@ def test_below_the_gate_the_layers_to_blame_are_named():
     with pytest.raises(
         ParityError, match="int8 .* 28.0 dB .* lost in to_rgb.2 and decode.3.conv1x1: .*--calibrate DIR"
     ):
-        check(quality(cat=(31, 28)), INT8_GATE, "int8", ["to_rgb.2", "decode.3.conv1x1"])
+        check(quality(cat=(31, 28)), INT8, "int8", ["to_rgb.2", "decode.3.conv1x1"])

@@ -19,20 +19,20 @@ from starcast.export.passes.grouped_boxes import group_boxes
 from starcast.export.passes.style_split import split_off_style
 from starcast.export.precision.codes import (
     LARGEST,
-    TENSORRT_FP8,
-    TENSORRT_INT8,
     Rules,
     coded,
     drop_output_codes,
     layers_for_codes,
     make_recipe,
     quantised,
+    tensorrt_rules,
 )
 from starcast.export.precision.layers import Layer, quantisable_layers
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
 
+INT8_RULES, FP8_RULES = (tensorrt_rules(precision) for precision in ("int8", "fp8"))
 ENGINES = [OnnxRuntime(), OpenVINO()]
 
 
@@ -105,7 +105,7 @@ def test_each_channel_of_a_weight_loses_at_most_what_its_largest_number_says(axi
         assert np.mean((before - after) ** 2) <= whole_range**2 / 12 * 1.5
 
 
-@pytest.mark.parametrize("rules", [TENSORRT_INT8, TENSORRT_FP8], ids=["int8", "fp8"])
+@pytest.mark.parametrize("rules", [INT8_RULES, FP8_RULES], ids=["int8", "fp8"])
 @pytest.mark.parametrize("kind", ["Conv", "ConvTranspose"])
 def test_tensorrts_codes_have_their_zero_at_0_and_scales_that_half_has(kind, rules):
     draws = np.random.RandomState(3)
@@ -118,8 +118,8 @@ def test_tensorrts_codes_have_their_zero_at_0_and_scales_that_half_has(kind, rul
     assert grid.zero == 0
     for scales in (np.float32([grid.scale]), codes.scales):
         np.testing.assert_array_equal(scales.astype(np.float16).astype(np.float32), scales)
-    assert codes.scales.shape == ((4,) if rules is TENSORRT_INT8 else ())  # a channel, or the tensor
-    assert np.abs(codes.codes.astype(np.float64)).max() == (127 if rules is TENSORRT_INT8 else 448)
+    assert codes.scales.shape == ((4,) if rules is INT8_RULES else ())  # a channel, or the tensor
+    assert np.abs(codes.codes.astype(np.float64)).max() == (127 if rules is INT8_RULES else 448)
     made = quantised(model, [layer], recipe)
     [node] = [node for node in made.graph if node.op_type == kind]
     np.testing.assert_array_equal(node.inputs[2].const_value.numpy(), bias)  # a bias stays numbers
@@ -127,7 +127,7 @@ def test_tensorrts_codes_have_their_zero_at_0_and_scales_that_half_has(kind, rul
     assert model.graph.opset_imports[""] == 18
 
 
-@pytest.mark.parametrize("rules", [TENSORRT_INT8, TENSORRT_FP8], ids=["int8", "fp8"])
+@pytest.mark.parametrize("rules", [INT8_RULES, FP8_RULES], ids=["int8", "fp8"])
 def test_tensorrts_convolution_is_that_of_the_numbers_that_its_codes_stand_for(rules):
     draws = np.random.RandomState(4)
     weight, image = draws.standard_normal((4, 3, 3, 3)), draws.randint(0, 256, (1, 9, 9, 3)).astype(np.uint8)
@@ -147,7 +147,7 @@ def test_tensorrt_takes_no_transposed_convolutions_and_none_of_the_pictures_own_
     model = rewritten("taps16")
     layers = quantisable_layers(model, one_picture)
     assert layers_for_codes(model, layers, Rules()) == layers
-    left = {layer.name for layer in layers} - {layer.name for layer in layers_for_codes(model, layers, TENSORRT_INT8)}
+    left = {layer.name for layer in layers} - {layer.name for layer in layers_for_codes(model, layers, INT8_RULES)}
     assert left == {"from_rgb.bytes", "decode.2.conv1.enlarged", "to_rgb.2.bytes"}
 
 

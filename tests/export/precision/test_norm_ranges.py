@@ -7,8 +7,9 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from starcast.export.gate.candidates import OnnxCandidate, as_floats, difference, translated_by_torch
+from starcast.export.gate.candidates import OnnxCandidate, difference, translated_by_torch
 from starcast.export.gate.parity import make_trials
+from starcast.export.gate.reference import as_floats
 from starcast.export.passes.centred_biases import Centring
 from starcast.export.passes.forms import apply_form
 from starcast.export.passes.instance_norms import instance_norms

@@ -16,7 +16,7 @@ from starcast.export.gate.images import pictures
 from starcast.export.gate.parity import flat_trials, make_trials
 from starcast.export.gate.quality import Gate
 from starcast.export.plan import PREFERRED
-from starcast.export.precision.codes import TENSORRT_FP8, TENSORRT_INT8
+from starcast.export.precision.codes import tensorrt_rules
 from starcast.export.precision.samples import CalibrationSet, drawn_set
 from starcast.export.precision.search import Int8Options, quantise
 from starcast.export.targets.tensorrt import Base, base_of, form_for, fused, spelled
@@ -24,7 +24,7 @@ from starcast.export.targets.tensorrt import Base, base_of, form_for, fused, spe
 pytestmark = pytest.mark.xdist_group("small graphs")
 
 SIDE = 32
-RULES = {"int8": TENSORRT_INT8, "fp8": TENSORRT_FP8}
+RULES = {name: tensorrt_rules(name) for name in ("int8", "fp8")}
 PLAN = PREFERRED["tensorrt"]
 
 

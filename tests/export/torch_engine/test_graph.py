@@ -13,12 +13,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from starcast.export.gate.candidates import open_session
 from starcast.export.gate.parity import make_trials
-from starcast.export.gate.quality import FP16_GATE, psnr
+from starcast.export.gate.quality import psnr
 from starcast.export.passes.adain_plugin import with_function
 from starcast.export.passes.forms import FORMS, apply_form
 from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.passes.wide_norms import split_wide_norms
 from starcast.export.plan import Plan, make
+from starcast.export.precisions import gate_of
 from starcast.export.targets.tensorrt import base_of, fused
 from starcast.export.torch_engine.graph import TorchGraph
 
@@ -103,7 +104,7 @@ def test_styles_are_made_of_latents_and_of_references(small):
         np.testing.assert_allclose(in_torch(model, feeds), expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("precision", "least"), [("fp16", FP16_GATE.mean), ("bf16", 30.0)])
+@pytest.mark.parametrize(("precision", "least"), [("fp16", gate_of("fp16").mean), ("bf16", 30.0)])
 def test_half_precision_is_near_float32(small, precision, least):
     feeds = {"image": SOURCES, "style": styles(small, 3)}
     model = ir.load(small.generator)

@@ -1,0 +1,79 @@
+"""PyTorch's own translations, bytes to bytes: what graphs, engines and benchmark rows are compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+LEVELS = 127.5  # 0..255 <-> -1..1
+
+Network = Callable[[Tensor, Tensor], Tensor]  # images (N, 3, H, W) in -1..1, styles (N, S) -> images (N, 3, H, W)
+
+
+def from_bytes(images: Tensor) -> Tensor:
+    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in -1..1. Gives the same numbers as training's scaling."""
+    return images.to(torch.float32).permute(0, 3, 1, 2) / LEVELS - 1
+
+
+def to_bytes(translations: Tensor) -> Tensor:
+    """Floats (N, 3, H, W) in -1..1 -> uint8 (N, H, W, 3), rounded half to even and clipped."""
+    levels = (translations * LEVELS + LEVELS).round().clamp(0, 255)
+    return levels.permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def as_floats(images: NDArray[np.uint8]) -> Tensor:
+    """`from_bytes` of a NumPy array."""
+    return from_bytes(torch.from_numpy(images))
+
+
+def as_bytes(translations: NDArray[Any]) -> NDArray[np.uint8]:
+    """`to_bytes` of a NumPy array, scaled in float64."""
+    levels: NDArray[np.uint8] = to_bytes(torch.from_numpy(translations.astype(np.float64))).numpy()
+    return levels
+
+
+def translate_unrounded(
+    network: Network, images: NDArray[np.uint8], styles: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Translations in -1..1 before they become bytes: uint8 [N, H, W, 3], float32 [N or 1, S] -> [N, 3, H, W]."""
+    with torch.inference_mode():
+        each = torch.from_numpy(styles).expand(len(images), -1)
+        result: NDArray[np.float32] = network(as_floats(images), each).numpy()
+    return result
+
+
+def translate(network: Network, images: NDArray[np.uint8], styles: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Translations by a network on the CPU: uint8 [N, H, W, 3], float32 [N or 1, S] -> uint8 [N, H, W, 3]."""
+    with torch.inference_mode():
+        result: NDArray[np.uint8] = Eager(network)(torch.from_numpy(images), torch.from_numpy(styles)).numpy()
+    return result
+
+
+@dataclass(frozen=True)
+class Eager:
+    """A network between bytes, on whatever device its images are.
+
+    The network gets images of type `dtype` in `memory_format`; with `autocast` it runs in that type. Call it in
+    inference mode.
+    """
+
+    network: Network
+    dtype: torch.dtype = torch.float32
+    memory_format: torch.memory_format = torch.contiguous_format
+    autocast: torch.dtype | None = None
+
+    def __call__(self, images: Tensor, styles: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3), floats (N or 1, S) -> uint8 (N, H, W, 3), contiguous."""
+        source = from_bytes(images).to(self.dtype).contiguous(memory_format=self.memory_format)
+        each = styles.expand(len(images), -1)
+        if self.autocast is None:
+            return to_bytes(self.network(source, each).float()).contiguous()
+        with torch.autocast(images.device.type, self.autocast):
+            translations = self.network(source, each)
+        return to_bytes(translations.float()).contiguous()
