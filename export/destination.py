@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starcast.atomic import repair_folder
 from starcast.errors import BundleError
-from starcast.runtime.bundle import MANIFEST
+from starcast.runtime.manifest import MANIFEST
 
 LEFT_BY_THE_SYSTEM = {".DS_Store", "Thumbs.db", "desktop.ini"}
 SHOWN = 3

@@ -11,8 +11,9 @@ import msgspec
 from tabulate import tabulate
 
 from starcast.errors import CheckpointError, StarcastError
-from starcast.runtime.bundle import MANIFEST, Bundle, Manifest, Variant, open_bundle
+from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import BACKENDS, known_choice
+from starcast.runtime.manifest import MANIFEST, Manifest, Variant
 
 if TYPE_CHECKING:
     from starcast.train.checkpoint.file import Checkpoint
@@ -190,7 +191,8 @@ def _origin_rows(origin: Facts) -> list[list[str]]:
 def _variant_facts(variant: Variant, bundle: Bundle) -> Facts:
     return {
         "file": variant.file,
-        "form": variant.form,
+        "weights": list(variant.weights),
+        "form": variant.form_name,
         "precision": variant.precision,
         "rest": variant.rest,
         "arithmetic": variant.arithmetic,
@@ -201,7 +203,7 @@ def _variant_facts(variant: Variant, bundle: Bundle) -> Facts:
         "quality": _as_json(variant.quality),
         "kept": _as_json(variant.kept),
         "norms": _as_json(variant.norms),
-        "made_for": list(variant.backends),
+        "made_for": list(variant.engines),
         "engines": {name: why_not(name, variant, bundle) for name in BACKENDS},
         "build": build_line(bundle.path, variant),
     }
@@ -219,7 +221,7 @@ def why_not(name: str, variant: Variant, bundle: Bundle) -> str | None:
 
 def build_line(bundle: Path, variant: Variant) -> str | None:
     """What makes an engine of a variant for TensorRT, as a user types it; None for the others'."""
-    engines = [name for name in variant.backends if name.startswith("tensorrt")]
+    engines = [name for name in variant.engines if name.startswith("tensorrt")]
     if not engines:
         return None
     return f"starcast build {bundle} --backend {engines[-1]} --precision {variant.precision}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from starcast.runtime.bundle import Manifest, Parity, Variant
+from starcast.runtime.manifest import Manifest, Parity, Variant
 
 OFFICIAL_LICENCE = "cc-by-nc-4.0"
 TENSORRT_RTX = "tensorrt-rtx"
@@ -76,7 +76,7 @@ def _use(manifest: Manifest, card: Card) -> str:
 
 def _build_lines(manifest: Manifest, card: Card, translate: str) -> list[str]:
     """For NVIDIA cards, where the bundle has graphs for them."""
-    precisions = [variant.precision for variant in manifest.variants if TENSORRT_RTX in variant.backends]
+    precisions = [variant.precision for variant in manifest.variants if TENSORRT_RTX in variant.engines]
     if not precisions:
         return []
     precision = "fp16" if "fp16" in precisions else precisions[0]
@@ -96,12 +96,12 @@ def _figures(manifest: Manifest) -> str:
     ]
     for variant in manifest.variants:
         rows.append(
-            f"| {variant.form}, {variant.arithmetic} | {', '.join(variant.backends)} | {variant.flop / 1e9:.2f} | "
+            f"| {variant.form_name}, {variant.arithmetic} | {', '.join(variant.engines)} | {variant.flop / 1e9:.2f} | "
             f"{variant.bytes / 1e6:.1f} | {_difference(variant)} |"
         )
     parity = next(variant.parity for variant in manifest.variants if variant.parity is not None)
     rewritten = {
-        variant.form: ", ".join(f"{name} ({count})" for name, count in variant.rewrites.items() if count)
+        variant.form_name: ", ".join(f"{name} ({count})" for name, count in variant.rewrites.items() if count)
         for variant in manifest.variants
         if any(variant.rewrites.values())
     }

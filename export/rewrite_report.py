@@ -12,7 +12,7 @@ from starcast.export.graphs.flop import count_flop
 from starcast.export.graphs.shapes import one_picture
 from starcast.export.graphs.working_set import working_bytes
 from starcast.export.passes.forms import BESIDE_BF16, FORMS, REWRITES, Step
-from starcast.runtime.bundle import Norm
+from starcast.runtime.manifest import Norm
 
 
 @dataclass(frozen=True)

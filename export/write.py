@@ -35,12 +35,14 @@ from starcast.export.trace import trace_generator, trace_mapping, trace_style_en
 from starcast.export.write_fused import write_fused
 from starcast.export.write_precisions import write_precisions
 from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, parity_gate, write_variants
-from starcast.runtime.bundle import (
+from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
+from starcast.runtime.images import write_image
+from starcast.runtime.manifest import (
     FORMAT,
     MANIFEST,
-    Bundle,
     Condition,
     FileFacts,
+    GraphFiles,
     LatentMaker,
     Manifest,
     Provenance,
@@ -48,10 +50,7 @@ from starcast.runtime.bundle import (
     Source,
     Variant,
     encode,
-    open_bundle,
-    sha256_of,
 )
-from starcast.runtime.images import write_image
 from starcast.train.checkpoint.file import Checkpoint, averaged_networks, read_checkpoint
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
 
@@ -178,7 +177,7 @@ def _manifest(folder: Path, origin: Origin, options: ExportOptions, variants: tu
         source=Source(channels=3, height=side, width=side, stride=config.stride),
         condition=Condition(
             size=config.style_dim,
-            product=STYLE_PRODUCT if (folder / STYLE_PRODUCT).exists() else None,
+            product=GraphFiles(graph=STYLE_PRODUCT) if (folder / STYLE_PRODUCT).exists() else None,
             latent=LatentMaker(graph=MAPPING, size=config.latent_dim),
             reference=ReferenceMaker(graph=STYLE_ENCODER, height=side, width=side),
             means=STYLES,

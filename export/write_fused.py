@@ -17,7 +17,7 @@ from starcast.export.gate.engines import Expected, emulated_quality, quality_in_
 from starcast.export.gate.judging import Judging
 from starcast.export.gate.quality import below, check, missing, summary
 from starcast.export.graphs.shapes import one_picture
-from starcast.export.graphs.weights import SharedWeights
+from starcast.export.graphs.weights import WEIGHTS, SharedWeights
 from starcast.export.passes.adain_plugin import with_function
 from starcast.export.plan import Made, Plan
 from starcast.export.precision.codes import tensorrt_rules
@@ -27,8 +27,8 @@ from starcast.export.precisions import PRECISIONS
 from starcast.export.progress import stage
 from starcast.export.rewrite_report import Cost, norm_lines, rewrite_lines, weight_bytes
 from starcast.export.targets.tensorrt import Base, base_of, form_for, fused, spelled
-from starcast.export.write_variants import GENERATOR, Making, ParityGate, parity_line, parity_of, written
-from starcast.runtime.bundle import WEIGHTS, Parity, Quality, Variant
+from starcast.export.write_variants import GENERATOR, Making, ParityGate, named, parity_line, parity_of, written
+from starcast.runtime.manifest import Parity, Quality, Variant
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _write(making: Making, plan: Plan, source: _Source, judging: Judging, gate: 
     against = "PyTorch" if plan.precision == "fp32" else "float32"
     expected = judging.expected if plan.precision != "fp32" else {}  # a stage of its own
     with stage(making.progress, f"{plan.file}: written, and compared with {against}"):
-        written(making, made, SharedWeights(path.with_suffix(WEIGHTS)))
+        path, beside = written(making, made, SharedWeights(path.with_suffix(WEIGHTS)))
         runnable = with_function(made.frame) if plan.norms == "plugin" else made.frame
         if plan.precision == "fp32":
             parity = parity_of(making, made, OnnxCandidate(runnable), gate)
@@ -117,8 +117,8 @@ def _write(making: Making, plan: Plan, source: _Source, judging: Judging, gate: 
             measured = summary(quality)
     making.progress(f"  {measured}")
     return Variant(
-        file=path.relative_to(making.folder).as_posix(), backends=plan.backends,
-        form=plan.form if plan.norms == "fused" else f"{plan.form}-{plan.norms}", precision=plan.precision,
+        **named(making.folder, path, beside), engines=plan.backends, form=plan.form, adain=plan.norms,
+        precision=plan.precision,
         parity=parity, quality=quality, kept=source.searched.kept if source.searched is not None else (),
         norms=graph.norms, flop=base.cost.flop, bytes=size + path.stat().st_size,
         rewrites={step.rewrite.name: step.outcome.fired for step in graph.steps},

@@ -19,7 +19,7 @@ from starcast.export.gate.engines import bf16_quality, quality_on
 from starcast.export.gate.judging import Judging
 from starcast.export.gate.quality import check, missing, summary
 from starcast.export.graphs.shapes import one_picture
-from starcast.export.graphs.weights import SharedWeights
+from starcast.export.graphs.weights import WEIGHTS, SharedWeights
 from starcast.export.passes.forms import BESIDE_BF16, Step, apply_form, apply_rewrites
 from starcast.export.passes.wide_norms import split_wide_norms
 from starcast.export.plan import PREFERRED, Made, Plan, finished
@@ -27,11 +27,11 @@ from starcast.export.precision.codes import drop_output_codes
 from starcast.export.precision.search import FASTEST, Int8Options, quantise
 from starcast.export.progress import stage
 from starcast.export.rewrite_report import Cost
-from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, written
-from starcast.runtime.bundle import WEIGHTS, Quality, Variant
+from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, named, written
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import BACKENDS
 from starcast.runtime.engines.openvino import lacks
+from starcast.runtime.manifest import Quality, Variant
 
 
 class _Judged(NamedTuple):
@@ -39,6 +39,7 @@ class _Judged(NamedTuple):
 
     made: Made
     path: Path
+    weights: tuple[Path, ...]
     quality: Quality
 
 
@@ -51,13 +52,13 @@ def write_precisions(
     if "bf16" in precisions:
         made += _bf16(making, variants, judging)
     if "int8" in precisions:
-        engines = dict.fromkeys(name for variant in variants for name in variant.backends if name in FASTEST)
+        engines = dict.fromkeys(name for variant in variants for name in variant.engines if name in FASTEST)
         made += [variant for name in engines for variant in _int8(making, name, judging)]
     return tuple(made)
 
 
 def _bf16(making: Making, variants: Sequence[Variant], judging: Judging) -> list[Variant]:
-    openvino = [variant for variant in variants if "openvino" in variant.backends]
+    openvino = [variant for variant in variants if "openvino" in variant.engines]
     if not openvino:
         return []
     expected = judging.expected
@@ -67,7 +68,7 @@ def _bf16(making: Making, variants: Sequence[Variant], judging: Judging) -> list
         return []
     made = []
     for variant in openvino:
-        with stage(making.progress, f"{variant.form}-bf16: measured"):
+        with stage(making.progress, f"{variant.form_name}-bf16: measured"):
             graph = making.folder / variant.file
             product = making.folder / STYLE_PRODUCT if variant.condition == "gamma_beta" else None
             quality = bf16_quality(graph, judging.pictures.gate, expected, product)
@@ -75,7 +76,7 @@ def _bf16(making: Making, variants: Sequence[Variant], judging: Judging) -> list
         check(quality, judging.gate("bf16"), "bf16")
         making.progress(f"  {summary(quality)}")
         made.append(
-            msgspec.structs.replace(variant, precision="bf16", backends=("openvino",), parity=None, quality=quality)
+            msgspec.structs.replace(variant, precision="bf16", engines=("openvino",), parity=None, quality=quality)
         )
     return made
 
@@ -105,13 +106,13 @@ def _int8(making: Making, engine: str, judging: Judging) -> list[Variant]:
         result = quantise(frame, one_picture(side), judging.pictures, options, making.progress, lacking)
     making.progress(f"  {result.summary('float32')}")
     variants = []
-    for made, path, quality in judged:
+    for made, path, weights, quality in judged:
         check(quality, gate, "int8", result.to_blame)
         beside = f"  {made.plan.rest} beside it: " if made.plan.rest else "  "
         making.progress(f"{beside}{summary(quality)}")
         variants.append(
             Variant(
-                file=path.relative_to(making.folder).as_posix(), backends=(engine,), form=plan.form, precision="int8",
+                **named(making.folder, path, weights), engines=(engine,), form=plan.form, precision="int8",
                 rest=made.plan.rest, condition="style" if made.product is None else "gamma_beta",
                 one_style=plan.one_style, quality=quality, kept=result.kept, flop=cost.flop,
                 bytes=Cost.of(made.frame, side).weights + path.stat().st_size, working=cost.working,
@@ -142,10 +143,12 @@ def _judged(
     if any(node.op_type == "AveragePool" for node in frame.graph):  # also with --without grouped-boxes
         drop_output_codes(frame, FASTEST[engine].unrounded)
     made = finished(frame, plan, steps, making.config.image_size)
-    path = written(making, made, weights)
+    path, beside = written(making, made, weights)
     options = EngineOptions(precision=plan.precision, rest=plan.rest)
     trials, expected = judging.pictures.gate, judging.expected
-    return _Judged(made, path, quality_on([BACKENDS[engine]], path, options, trials, expected, _product(making, made)))
+    return _Judged(
+        made, path, beside, quality_on([BACKENDS[engine]], path, options, trials, expected, _product(making, made))
+    )
 
 
 def _product(making: Making, made: Made) -> Path | None:

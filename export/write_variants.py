@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import onnx_ir as ir
@@ -29,11 +30,11 @@ from starcast.export.gate.parity import (
     make_trials,
 )
 from starcast.export.graphs.files import write_graph, write_ncnn
-from starcast.export.graphs.weights import SharedWeights
+from starcast.export.graphs.weights import WEIGHTS, SharedWeights
 from starcast.export.plan import Made, Plan, first_step_apart, make
 from starcast.export.progress import Progress, stage
 from starcast.export.rewrite_report import Cost, rewrite_lines
-from starcast.runtime.bundle import WEIGHTS, Parity, Variant
+from starcast.runtime.manifest import Parity, Variant
 from starcast.train.families.stargan_v2.networks import Generator, Networks, StarGANv2Config
 
 GENERATOR, STYLE_PRODUCT = "generator", "style_product.onnx"
@@ -94,20 +95,21 @@ def write_variants(making: Making, plans: Sequence[Plan], gate: ParityGate) -> t
 def _write(making: Making, made: Made, cost: Cost, gate: ParityGate, weights: SharedWeights) -> Variant:
     plan = made.plan
     with stage(making.progress, f"{plan.file}: written, and compared with PyTorch"):
-        path = written(making, made, weights)
+        path, beside = written(making, made, weights)
         candidate = _candidate(making, made, path)
         parity = parity_of(making, made, candidate, gate)
     making.progress(f"  {parity_line(parity)}")
     return Variant(
-        file=path.relative_to(making.folder).as_posix(), backends=plan.backends, form=plan.form, precision="fp32",
+        **named(making.folder, path, beside), engines=plan.backends, form=plan.form, precision="fp32",
         condition="style" if made.product is None else "gamma_beta", one_style=plan.one_style,
         parity=parity, flop=cost.flop, bytes=cost.weights + path.stat().st_size, working=cost.working,
         rewrites={step.rewrite.name: step.outcome.fired for step in made.steps},
     )  # fmt: skip
 
 
-def written(making: Making, made: Made, weights: SharedWeights) -> Path:
-    """The file of a frame graph; the style's product is written beside it where the graph is the first to need it.
+def written(making: Making, made: Made, weights: SharedWeights) -> tuple[Path, tuple[Path, ...]]:
+    """The file of a frame graph, and those of its weights. The style's product is written beside the first graph that
+    needs it.
 
     All forms have the same one. If one had another, the gate would run it with the first's and refuse it.
     """
@@ -116,10 +118,16 @@ def written(making: Making, made: Made, weights: SharedWeights) -> Path:
         write_graph(made.product, product, making.facts)
     path = making.folder / GENERATOR / made.plan.file
     if made.plan.ncnn:
-        write_ncnn(made.frame, path)
-    else:
-        write_graph(made.frame, path, making.facts, weights)
-    return path
+        return path, write_ncnn(made.frame, path)
+    return path, write_graph(made.frame, path, making.facts, weights)
+
+
+def named(folder: Path, graph: Path, weights: Sequence[Path]) -> dict[str, Any]:
+    """A variant's `file` and `weights`, as the manifest has them."""
+    return {
+        "file": graph.relative_to(folder).as_posix(),
+        "weights": tuple(path.relative_to(folder).as_posix() for path in weights),
+    }
 
 
 def _candidate(making: Making, made: Made, path: Path) -> Candidate:

@@ -15,11 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from starcast.errors import BundleError, EngineError, StyleError
 from starcast.runtime import machine
-from starcast.runtime.bundle import Bundle, Source, Variant, open_bundle
+from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import opened
 from starcast.runtime.fit import fit, to_multiples
+from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.nvidia.arrays import is_on_card
 from starcast.runtime.styles import LARGEST_SEED, domain_index
 
@@ -89,7 +90,7 @@ class Translator:
 
     def facts(self) -> dict[str, str]:
         """What a record says of the engine."""
-        return {"name": self.backend, "precision": self.variant.arithmetic, "form": self.variant.form}
+        return {"name": self.backend, "precision": self.variant.arithmetic, "form": self.variant.form_name}
 
     @property
     def domains(self) -> tuple[str, ...]:

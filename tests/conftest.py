@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from starcast.runtime.bundle import (
+from starcast.runtime.bundle import sha256_of
+from starcast.runtime.manifest import (
+    FORMAT,
     MANIFEST,
     Condition,
     FileFacts,
@@ -24,7 +26,6 @@ from starcast.runtime.bundle import (
     Source,
     Variant,
     encode,
-    sha256_of,
 )
 
 # tests that import openvino themselves would report it to its maker; the backend sees to that on its own
@@ -144,7 +145,7 @@ def _write_graph(path: Path, text: str, **weights: NDArray[np.float32]) -> None:
 def _manifest(folder: Path) -> Manifest:
     generator = folder / "generator/plain-fp32.onnx"
     variant = Variant(
-        file="generator/plain-fp32.onnx", backends=("openvino", "onnxruntime"), form="plain", precision="fp32",
+        file="generator/plain-fp32.onnx", engines=("openvino", "onnxruntime"), form="plain", precision="fp32",
         parity=Parity(worst=0.0, tolerance=2e-4, levels=0, pictures=4, batches=(1, 3)), flop=0,
         bytes=generator.stat().st_size,
     )  # fmt: skip
@@ -154,7 +155,7 @@ def _manifest(folder: Path) -> Manifest:
     )  # fmt: skip
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     return Manifest(
-        format=1,
+        format=FORMAT,
         source=Source(channels=3, height=SIDE, width=SIDE, stride=STRIDE),
         condition=Condition(
             size=STYLE,

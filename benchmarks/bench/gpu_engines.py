@@ -28,7 +28,7 @@ def build_missing(
             if key not in keys or never_run(engine, variant, size, gpu) is not None:
                 continue
             options = BuildOptions(
-                engine=name, precision=variant.precision, form=variant.form, size=_other_than_own(size, bundle)
+                engine=name, precision=variant.precision, form=variant.form_name, size=_other_than_own(size, bundle)
             )
             say(f"building engines for {key}")
             try:

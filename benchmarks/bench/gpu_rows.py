@@ -9,8 +9,9 @@ import msgspec
 
 from starcast.benchmarks.bench.method import Method
 from starcast.benchmarks.bench.rows import EAGER, OURS, PYTORCH, SPOKEN, TORCH, LeftOut, Peer, Row, engine_of
-from starcast.runtime.bundle import Bundle, Variant
+from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Backend, EngineOptions, made_for
+from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.gpu import Gpu, current_gpu
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
@@ -72,21 +73,21 @@ def card_rows(
             left_out[f"{OURS}-{name}"] = LeftOut(name=spoken, reason=reason)
         for variant in wanted:
             key = key_of(engine, variant)
-            named = f"{spoken}, {variant.form}, {variant.precision}"
+            named = f"{spoken}, {variant.form_name}, {variant.precision}"
             why = never_run(engine, variant, size, gpu) or engine.ready(bundle, variant, EngineOptions(cache=cache))
             if why is not None:
                 left_out[key] = LeftOut(name=named, reason=f"not run: {why}")
                 continue
             rows[key] = Row(
-                key=key, name=named, engine=name, precision=variant.precision, form=variant.form, source=bundle.path,
-                size=size, batch=batch, variant=variant.file, method=method, cache=cache,
+                key=key, name=named, engine=name, precision=variant.precision, form=variant.form_name,
+                source=bundle.path, size=size, batch=batch, variant=variant.file, method=method, cache=cache,
             )  # fmt: skip
     return rows, left_out
 
 
 def key_of(engine: Backend, variant: Variant) -> str:
     """What --rows calls a variant on an engine."""
-    return f"{OURS}-{engine.name}-{variant.form}-{variant.precision}"
+    return f"{OURS}-{engine.name}-{variant.form_name}-{variant.precision}"
 
 
 def wanted_variants(bundle: Bundle, engine: Backend) -> Iterator[Variant]:
@@ -96,8 +97,8 @@ def wanted_variants(bundle: Bundle, engine: Backend) -> Iterator[Variant]:
         if not made_for(variant, engine) or engine.supports(variant) is not None:
             continue
         for precision in (variant.precision, *engine.converts):
-            if (variant.form, precision) not in seen:
-                seen.add((variant.form, precision))
+            if (variant.form_name, precision) not in seen:
+                seen.add((variant.form_name, precision))
                 yield msgspec.structs.replace(variant, precision=precision)
 
 

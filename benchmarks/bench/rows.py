@@ -9,9 +9,10 @@ from pathlib import Path
 
 from starcast.benchmarks.bench.method import Method
 from starcast.errors import OptionError
-from starcast.runtime.bundle import Bundle, Variant
+from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Backend
 from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.manifest import Variant
 
 PYTORCH = "pytorch"
 EAGER = "eager"
@@ -95,8 +96,8 @@ def bundle_rows(bundle: Bundle, size: tuple[int, int], batch: int, threads: int)
     """A row for every variant on every engine that it is for, and those that this machine cannot run."""
     rows, left_out = [], []
     for variant in bundle.manifest.variants:
-        for engine in variant.backends:
-            form = f"{variant.form}, one style" if variant.one_style else variant.form
+        for engine in variant.engines:
+            form = f"{variant.form_name}, one style" if variant.one_style else variant.form_name
             name = f"starcast on {SPOKEN.get(engine, engine)}, {form}, {variant.arithmetic}"
             reason = _reason_against(engine, variant, size)
             if reason is not None:
@@ -105,7 +106,7 @@ def bundle_rows(bundle: Bundle, size: tuple[int, int], batch: int, threads: int)
             key = "-".join((OURS, engine, *form.split(", "), variant.arithmetic)).replace(" ", "-")
             rows.append(
                 Row(
-                    key=key, name=name, engine=engine, precision=variant.precision, form=variant.form,
+                    key=key, name=name, engine=engine, precision=variant.precision, form=variant.form_name,
                     source=bundle.path, size=size, batch=batch, threads=threads, variant=variant.file,
                 )
             )  # fmt: skip

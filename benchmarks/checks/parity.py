@@ -27,7 +27,6 @@ from starcast.runtime.images import write_image
 from starcast.runtime.nvidia.tensorrt.build import build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
-from starcast.runtime.nvidia.tensorrt.orders import PLUGIN
 from starcast.runtime.translator import Translator
 from starcast.train.checkpoint.file import averaged_networks, read_checkpoint, write_checkpoint
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
@@ -106,8 +105,8 @@ def compared(engine: str, precision: str, folder: Path, *, plugin: bool = False)
 def plugin_form(bundle: Bundle, precision: str) -> str:
     """The form of a bundle's graph whose norms are nodes for the plugin. Raises VariantMissingError."""
     for variant in bundle.manifest.variants:
-        if variant.precision == precision and variant.form.endswith(PLUGIN):
-            return variant.form
+        if variant.precision == precision and variant.adain == "plugin":
+            return variant.form_name
     raise VariantMissingError(
         f"{bundle.path} has no graph in {precision} for the plugin: starcast export --for tensorrt --adain-forms plugin"
     )

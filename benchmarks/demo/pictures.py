@@ -12,8 +12,9 @@ from starcast.benchmarks.demo.page import Figure, Picture, png_uri
 from starcast.benchmarks.quality.creatures import BARS, LONG_BARS, Quality
 from starcast.benchmarks.quality.held_out import HeldOut
 from starcast.options import as_json, flag_of
-from starcast.runtime.bundle import Bundle, Parity
-from starcast.runtime.bundle import Quality as PrecisionQuality
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.manifest import Parity
+from starcast.runtime.manifest import Quality as PrecisionQuality
 from starcast.runtime.translator import Translator
 from starcast.train.options import TrainOptions
 
@@ -76,7 +77,7 @@ def parity_figures(bundle: Bundle) -> list[Figure]:
     """What the export's gates measured: two rows a float32 variant, one for a domain of the others."""
     figures = []
     for variant in bundle.manifest.variants:
-        name = f"{variant.form}, {variant.arithmetic}"
+        name = f"{variant.form_name}, {variant.arithmetic}"
         if variant.parity is not None:
             figures += _exact_figures(name, variant.parity)
         if variant.quality is not None:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from starcast.export.gate.candidates import Trial, open_session
 from starcast.export.gate.quality import Translate, measure, worse_of
 from starcast.export.precision.emulated import emulated
-from starcast.runtime.bundle import Quality
 from starcast.runtime.engines.base import Backend, EngineOptions, GraphFile
 from starcast.runtime.engines.openvino import OpenVINO, lacks
+from starcast.runtime.manifest import Quality
 
 Expected = Mapping[str, Sequence[NDArray[np.uint8]]]
 

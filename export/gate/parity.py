@@ -26,7 +26,7 @@ from starcast.export.gate.candidates import (
 )
 from starcast.export.gate.images import flat, pictures
 from starcast.export.gate.reference import as_bytes, as_floats
-from starcast.runtime.bundle import Parity
+from starcast.runtime.manifest import Parity
 from starcast.train.families.stargan_v2.networks import (
     Generator,
     MappingNetwork,

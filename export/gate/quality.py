@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from starcast.errors import ParityError
 from starcast.export.gate.candidates import Trial
 from starcast.export.precisions import Gate
-from starcast.runtime.bundle import DomainQuality, Quality
+from starcast.runtime.manifest import DomainQuality, Quality
 
 PEAK = 255.0
 EQUAL = 100.0  # dB: what equal pictures get, so that means stay finite

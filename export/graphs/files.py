@@ -13,19 +13,25 @@ from starcast.export.graphs.weights import SharedWeights
 from starcast.export.targets.ncnn_graph import WEIGHTS, ncnn_model
 
 
-def write_graph(model: ir.Model, path: Path, facts: Mapping[str, str], weights: SharedWeights | None = None) -> None:
-    """Write an ONNX file and have the format's own checker read it. `facts` become its metadata."""
+def write_graph(
+    model: ir.Model, path: Path, facts: Mapping[str, str], weights: SharedWeights | None = None
+) -> tuple[Path, ...]:
+    """Write an ONNX file and have the format's own checker read it. `facts` become its metadata. Gives the files beside
+    it that its weights are in."""
     model.producer_name, model.producer_version = "starcast", __version__
     model.metadata_props.update({"role": str(model.graph.name), **facts})
     if weights is None:
         ir.save(model, path)
-    else:
-        weights.write(model, path)
+    beside = () if weights is None else weights.write(model, path)
     onnx.checker.check_model(str(path), full_check=True)
+    return beside
 
 
-def write_ncnn(model: ir.Model, path: Path) -> None:
-    """Write ncnn's two files, PATH (.param) and the weights beside it. Raises EngineError for an unknown node."""
+def write_ncnn(model: ir.Model, path: Path) -> tuple[Path, ...]:
+    """Write ncnn's two files, PATH (.param) and the weights beside it, whose path it gives. Raises EngineError for an
+    unknown node."""
     written = ncnn_model(model)
     path.write_text(written.param, encoding="utf-8", newline="\n")
-    path.with_suffix(WEIGHTS).write_bytes(written.weights)
+    weights = path.with_suffix(WEIGHTS)
+    weights.write_bytes(written.weights)
+    return (weights,)

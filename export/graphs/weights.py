@@ -11,6 +11,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+WEIGHTS = ".data"  # suffix of the files
 SMALLEST = 1024  # bytes; smaller tensors stay in the graphs, where shape inference may want to read them
 ALIGNMENT = 4096  # engines map the file into memory by pages
 
@@ -22,16 +23,19 @@ class SharedWeights:
         self.path = path
         self._places: dict[str, tuple[int, int]] = {}  # hash -> offset, length
 
-    def write(self, model: ir.Model, graph: Path) -> None:
-        """Write a graph into the folder of the weights' file; what is large in it goes there. The model in memory
-        then reads from there, too."""
+    def write(self, model: ir.Model, graph: Path) -> tuple[Path, ...]:
+        """Write a graph beside the weights' file; its large tensors go there, and the model in memory then reads them
+        from there, too. Gives the files that the graph reads: this one, or none if it has no large tensors."""
         if graph.parent != self.path.parent:
             raise ValueError(f"{graph} is not beside {self.path}: a graph finds its weights in its own folder")
+        placed = False
         for value in model.graph.initializers.values():
             tensor = value.const_value
             if tensor is not None and tensor.nbytes >= SMALLEST:
                 value.const_value = self._placed(tensor)
+                placed = True
         ir.save(model, graph)
+        return (self.path,) if placed else ()
 
     def _placed(self, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
         array = tensor.numpy()

@@ -32,9 +32,11 @@ _CONVOLUTIONS = {"Conv", "ConvTranspose"}
 
 @dataclass(frozen=True)
 class Centring(Outcome):
-    """What was done. `shifts`: what is now added to each channel of a norm's input, by the norm's name."""
+    """What was done. `shifts`: what is now added to each channel of a norm's input, by the norm's name. `left`: the
+    names of the norms that were not centred."""
 
     shifts: Mapping[str, Channels] = field(default_factory=dict)
+    left: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centrin
     graph = model.graph
     added: dict[ir.Value, Channels] = {}
     earlier: set[ir.Value] = set()  # what norms further up read
-    declined = []
+    declined: dict[str, str] = {}
     norms = [norm for norm in instance_norms(graph) if norm.name in means]
     for norm in instance_norms(graph):
         if norm not in norms:
@@ -65,7 +67,7 @@ def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centrin
         free = next((found for found in _in_front(norm.x) if not _reached(graph, found, mean) & earlier), None)
         earlier.add(norm.x)
         if free is None:
-            declined.append(f"{norm.name}: no convolution in front of it has a bias that only this norm sees first")
+            declined[norm.name] = "no convolution in front of it has a bias that only this norm sees first"
             continue
         added[free.value] = -(mean + _shifts(graph, added).get(norm.x, 0.0)) / free.factor
         for node in free.nodes:
@@ -73,7 +75,8 @@ def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centrin
     reaching = _shifts(graph, added)
     nothing = {norm.name: np.zeros(len(means[norm.name])) for norm in norms}
     shifts = nothing | {norm.name: reaching[norm.x] for norm in instance_norms(graph) if norm.x in reaching}
-    return Centring(len(norms) - len(declined), tuple(declined), shifts)
+    sentences = tuple(f"{name}: {reason}" for name, reason in declined.items())
+    return Centring(len(norms) - len(declined), sentences, shifts, frozenset(declined))
 
 
 def _reached(graph: ir.Graph, free: _Free, like: Channels) -> set[ir.Value]:

@@ -24,7 +24,7 @@ from starcast.export.graphs.constants import add_constant
 from starcast.export.passes.centred_biases import Centring, centre_biases
 from starcast.export.passes.instance_norms import instance_norms
 from starcast.export.passes.norm_spelling import Statistics
-from starcast.runtime.bundle import Norm
+from starcast.runtime.manifest import Norm
 
 LARGEST_RATIO = 100.0  # |mean| / std up to which one pass is as good as two
 _HARMED = "pictures of one colour are further off nought with the usual mean taken away"
@@ -63,13 +63,13 @@ def calibrate_norms(
     shifts = centre_biases(model.clone(), means).shifts
     harmed = {name for name, found in planes.items() if LARGEST_RATIO <= found.ratio(shifts[name]) > found.ratio()}
     centring = centre_biases(model, {name: mean for name, mean in means.items() if name not in harmed})
-    centring = replace(centring, declined=(*centring.declined, *(f"{name}: {_HARMED}" for name in sorted(harmed))))
-    left = {place.partition(": ")[0] for place in centring.declined}
+    sentences = tuple(f"{name}: {_HARMED}" for name in sorted(harmed))
+    centring = replace(centring, declined=centring.declined + sentences, left=centring.left | harmed)
     norms = []
     for name, found in planes.items():
         ratio = found.ratio(centring.shifts.get(name, 0.0))
         statistics: Statistics = "one-pass" if ratio < LARGEST_RATIO else "two-pass"
-        norms.append(Norm(name=name, statistics=statistics, ratio=ratio, centred=name not in left))
+        norms.append(Norm(name=name, statistics=statistics, ratio=ratio, centred=name not in centring.left))
     return tuple(norms), centring
 
 

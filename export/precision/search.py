@@ -22,7 +22,7 @@ from starcast.export.precision.codes import PROCESSOR, Recipe, Rules, layers_for
 from starcast.export.precision.layers import Layer, quantisable_layers
 from starcast.export.precision.samples import CalibrationSet
 from starcast.export.precisions import Gate, gate_of
-from starcast.runtime.bundle import KeptLayer
+from starcast.runtime.manifest import KeptLayer
 
 
 @dataclass(frozen=True)

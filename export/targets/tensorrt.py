@@ -28,7 +28,7 @@ from starcast.export.plan import Plan
 from starcast.export.precision.norm_ranges import calibrate_norms
 from starcast.export.precisions import PRECISIONS
 from starcast.export.rewrite_report import Cost
-from starcast.runtime.bundle import Norm
+from starcast.runtime.manifest import Norm
 
 PHASES = "phases"
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starcast.errors import EngineError, StarcastError
-from starcast.runtime.bundle import Variant
 from starcast.runtime.engines.base import (
     Arrays,
     Backend,
@@ -24,6 +23,7 @@ from starcast.runtime.engines.base import (
     made_for,
     one_line,
 )
+from starcast.runtime.manifest import Variant
 
 if TYPE_CHECKING:
     import torch

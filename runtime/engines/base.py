@@ -10,7 +10,8 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
-from starcast.runtime.bundle import Bundle, Variant
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.manifest import Variant
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -103,7 +104,7 @@ class Backend(Protocol):
 
 def made_for(variant: Variant, backend: Backend) -> bool:
     """Whether a variant was made for an engine."""
-    return not {backend.name, *backend.runs_also}.isdisjoint(variant.backends)
+    return not {backend.name, *backend.runs_also}.isdisjoint(variant.engines)
 
 
 def one_line(error: BaseException, most: int = 240) -> str:

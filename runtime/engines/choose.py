@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 
 from starcast.errors import EngineError, MissingExtraError, OptionError, StarcastError, VariantMissingError
-from starcast.runtime.bundle import Bundle, Variant
+from starcast.runtime.bundle import Bundle
 from starcast.runtime.cores import engine_threads
 from starcast.runtime.engines import cache, verdicts
 from starcast.runtime.engines.base import Backend, EngineOptions, made_for
@@ -30,6 +30,7 @@ from starcast.runtime.engines.openvino import OpenVINO
 from starcast.runtime.engines.session import Frames
 from starcast.runtime.engines.tensorrt import TensorRT
 from starcast.runtime.engines.verdicts import Entry, Verdict
+from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.gpu import current_gpu
 
 AUTO = "auto"
@@ -61,7 +62,7 @@ class Candidate:
     def name(self) -> str:
         """`openvino taps9`, `openvino phases int8`."""
         precision = () if self.variant.precision == EXACT else (self.variant.arithmetic,)
-        return " ".join((self.backend.name, self.variant.form, *precision))
+        return " ".join((self.backend.name, self.variant.form_name, *precision))
 
 
 def available() -> tuple[str, ...]:
@@ -207,9 +208,9 @@ def _ranked(engines: list[Backend], variants: list[Variant]) -> Iterator[tuple[t
 
 
 def _variants(bundle: Bundle, precision: str, form: str | None) -> list[Variant]:
-    of_form = [variant for variant in bundle.manifest.variants if form in (None, variant.form)]
+    of_form = [variant for variant in bundle.manifest.variants if form in (None, variant.form_name)]
     if form is not None and not of_form:
-        has = sorted({variant.form for variant in bundle.manifest.variants})
+        has = sorted({variant.form_name for variant in bundle.manifest.variants})
         raise VariantMissingError(f"{bundle.path} has no variant of the form {form} (it has {', '.join(has)})")
     wanted = PRECISIONS if precision == AUTO else (precision,)
     variants = [variant for variant in of_form if variant.precision in wanted]
@@ -242,7 +243,7 @@ def _why_none(bundle: Bundle, backend: str, precision: str, variants: list[Varia
             "give another --backend, or export the bundle again"
         )
     if here:
-        names = sorted({name for variant in variants for name in variant.backends})
+        names = sorted({name for variant in variants for name in variant.engines})
         return VariantMissingError(
             f"{bundle.path} has {precision} graphs for {' and '.join(names) or 'no engine'}, which are not here: "
             "install one (`starcast doctor` has the lines), or export the bundle again"

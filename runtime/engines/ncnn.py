@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError, MissingExtraError
-from starcast.runtime.bundle import NCNN_GRAPH, NCNN_WEIGHTS, Variant
+from starcast.runtime.bundle import NCNN_GRAPH, NCNN_WEIGHTS
 from starcast.runtime.cores import engine_threads
 from starcast.runtime.engines.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
+from starcast.runtime.manifest import Variant
 
 _SPIN = "OMP_WAIT_POLICY"
 
@@ -88,7 +89,7 @@ class Ncnn(Backend):
         return None if hasattr(ncnn, "Net") else "installed but broken (it is an empty folder)"
 
     def supports(self, variant: Variant) -> str | None:
-        return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"
+        return None if self.name in variant.engines else f"{variant.file} was not made for {self.name}"
 
     def version(self) -> str:
         return str(engine().__version__)

@@ -11,10 +11,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.bundle import Variant
 from starcast.runtime.cores import engine_threads
 from starcast.runtime.engines import cache
 from starcast.runtime.engines.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
+from starcast.runtime.manifest import Variant
 
 PROVIDER = "CPUExecutionProvider"
 WARNINGS, NOTHING = 2, 4  # levels, from which on the library prints; the first is its default
@@ -35,7 +35,7 @@ class OnnxRuntime(Backend):
         return None if hasattr(onnxruntime, "InferenceSession") else "installed but broken (it is an empty folder)"
 
     def supports(self, variant: Variant) -> str | None:
-        return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"
+        return None if self.name in variant.engines else f"{variant.file} was not made for {self.name}"
 
     def version(self) -> str:
         import onnxruntime

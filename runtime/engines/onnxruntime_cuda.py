@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from starcast.errors import EngineError
-from starcast.runtime.bundle import Variant
 from starcast.runtime.engines.base import Backend, EngineOptions, GraphFile, Session, made_for, one_line
 from starcast.runtime.engines.onnxruntime import errors, silent
+from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_card, viewed
 from starcast.runtime.nvidia.driver import Driver, can_ask, open_driver
 from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
@@ -63,7 +63,7 @@ class OnnxRuntimeCuda(Backend):
     def supports(self, variant: Variant) -> str | None:
         if not made_for(variant, self):
             return f"{variant.file} was not made for {self.name}"
-        if self.name not in variant.backends and variant.precision != "fp32":
+        if self.name not in variant.engines and variant.precision != "fp32":
             return f"{variant.file} is in {variant.precision} for processors, not for graphics cards"
         return None
 

@@ -23,10 +23,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.bundle import Variant
 from starcast.runtime.cores import engine_threads
 from starcast.runtime.engines.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
 from starcast.runtime.machine import processor
+from starcast.runtime.manifest import Variant
 
 _TELEMETRY = "openvino_telemetry"
 Shapes = Mapping[str, tuple[int, ...]]  # of the inputs, by their names
@@ -67,7 +67,7 @@ class OpenVINO(Backend):
         return None if "CPU" in _core().available_devices else "installed, but without its CPU plug-in"
 
     def supports(self, variant: Variant) -> str | None:
-        if self.name not in variant.backends:
+        if self.name not in variant.engines:
             return f"{variant.file} was not made for {self.name}"
         return lacks(variant.precision, variant.rest)
 

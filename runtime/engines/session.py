@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import BundleError
-from starcast.runtime.bundle import Bundle, Variant
+from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Backend, CardTime, EngineOptions, GraphFile, Session
+from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.arrays import is_on_card
 
 # engines take more than the values that are alive: at 1024 px OpenVINO 1.5 times as much, ONNX Runtime 2.1 times
@@ -103,7 +104,7 @@ class Frames:
         if product is None:
             raise BundleError(f"{self._bundle.path} has no graph that {self.variant.file} needs: export it again")
         if self._scales is None or self._scales[0] != styles.tobytes():
-            self._scales = styles.tobytes(), self.session(product).run({"style": styles})
+            self._scales = styles.tobytes(), self.session(product.graph).run({"style": styles})
         return self.variant.condition, self._scales[1]
 
     def _need(self, height: int, width: int) -> float | None:

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from starcast.errors import EngineError
-from starcast.runtime.bundle import Bundle, Variant
+from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Backend, EngineOptions, GraphFile, Session
+from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.tensorrt.engine_cache import entries, find, load, place, why_missing
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
@@ -40,7 +41,7 @@ class TensorRT(Backend):
         return None if too_new is None else f"installed, but {too_new}, or pip install {self.name}-cu12"
 
     def supports(self, variant: Variant) -> str | None:
-        return None if self.name in variant.backends else f"{variant.file} was not made for {self.name}"
+        return None if self.name in variant.engines else f"{variant.file} was not made for {self.name}"
 
     def ready(self, bundle: Bundle, variant: Variant, options: EngineOptions = EngineOptions()) -> str | None:
         try:

@@ -4,7 +4,8 @@ import msgspec
 import pytest
 
 from starcast.export.model_card import Card, model_card
-from starcast.runtime.bundle import (
+from starcast.runtime.manifest import (
+    FORMAT,
     Condition,
     DomainQuality,
     LatentMaker,
@@ -22,12 +23,12 @@ CARD = Card(name="my-model", parameters=33_892_995)
 
 def manifest(*, layout: str = "starcast", dataset: str | None = "pets", domains: tuple[str, ...] = ("cat", "dog")):
     variant = Variant(
-        file="generator/plain-fp32.onnx", backends=("openvino", "onnxruntime"), form="plain", precision="fp32",
+        file="generator/plain-fp32.onnx", engines=("openvino", "onnxruntime"), form="plain", precision="fp32",
         parity=Parity(worst=3.6e-5, tolerance=2e-4, levels=1, pictures=11, batches=(1, 2, 5, 3)),
         flop=97_291_075_584, bytes=135_510_961,
     )  # fmt: skip
     return Manifest(
-        format=1,
+        format=FORMAT,
         source=Source(channels=3, height=256, width=256, stride=16),
         condition=Condition(size=64, latent=LatentMaker(graph="mapping.onnx", size=16)),
         domains=domains,
@@ -65,7 +66,7 @@ def test_a_card_says_how_to_build_an_engine_where_there_is_a_graph_for_it() -> N
         "cat": DomainQuality(pictures=6, psnr_mean=55, psnr_worst=54, ssim_mean=1, ssim_worst=1)
     })  # fmt: skip
     fp16 = Variant(
-        file="generator/taps16-fused-fp16.onnx", backends=("tensorrt", "tensorrt-rtx"), form="taps16", precision="fp16",
+        file="generator/taps16-fused-fp16.onnx", engines=("tensorrt", "tensorrt-rtx"), form="taps16", precision="fp16",
         quality=quality, norms=(Norm(name="n", statistics="one-pass", ratio=2.5),), flop=1, bytes=1,
     )  # fmt: skip
     card = model_card(msgspec.structs.replace(manifest(), variants=(*manifest().variants, fp16)), CARD)

@@ -67,7 +67,7 @@ def test_translations_are_the_official_programs_within_one_grey_level(
     assert relative(style, expected_style) <= 1e-4
     gamma_beta = run(oracle_bundle.file("style_product.onnx"), {"style": style})
     for variant in oracle_bundle.manifest.variants:
-        if "ncnn" in variant.backends:
+        if "ncnn" in variant.engines:
             continue  # tests/export/test_ncnn_graph.py
         parts = [slice(k, k + 1) for k in range(len(style))] if variant.one_style else [slice(None)]
         graph = oracle_bundle.graph(variant.file)[0]
@@ -87,7 +87,7 @@ def test_the_manifest_describes_the_networks_by_their_roles(oracle_bundle: Bundl
     assert manifest.condition.reference is not None
     assert manifest.condition.reference.height == 256
     assert manifest.domains == ("cat", "dog", "wild")
-    assert {name for variant in manifest.variants for name in variant.backends} >= {"onnxruntime", "openvino"}
+    assert {name for variant in manifest.variants for name in variant.engines} >= {"onnxruntime", "openvino"}
     for variant in manifest.variants:
         assert (variant.form, variant.precision, variant.condition) == ("taps9", "fp32", "gamma_beta")
         assert variant.parity.worst <= 2e-4
@@ -215,7 +215,7 @@ def test_every_engine_gets_a_right_graph_whichever_rewrite_is_left_out(
 ) -> None:
     options = ExportOptions(mean_draws=10, without=(name,))
     variants = export_bundle(small_checkpoint, tmp_path / "model", options, quiet).manifest.variants
-    made_for = {backend for variant in variants for backend in variant.backends}
+    made_for = {backend for variant in variants for backend in variant.engines}
     assert made_for >= {"openvino", "onnxruntime"}
     assert ("ncnn" in made_for) == (BACKENDS["ncnn"].absent() is None)
     assert all(name not in variant.rewrites and variant.parity is not None for variant in variants)

@@ -12,7 +12,8 @@ from PIL import Image
 from starcast.errors import EngineError, OptionError, ParityError
 from starcast.export.options import ExportOptions
 from starcast.export.write import export_bundle
-from starcast.runtime.bundle import Bundle, Variant
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.tensorrt.build import build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 
@@ -47,7 +48,7 @@ def test_every_precision_is_a_graph_of_its_own_with_what_its_gate_measured(small
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lines.append)
     variants = by_precision(bundle)
     assert tuple(variants) == EVERY
-    assert {variant.backends for variant in variants.values()} == {("tensorrt", "tensorrt-rtx")}
+    assert {variant.engines for variant in variants.values()} == {("tensorrt", "tensorrt-rtx")}
     assert {variant.condition for variant in variants.values()} == {"style"}
     assert {name: variant.form for name, variant in variants.items()} == dict.fromkeys(EVERY, "taps16") | {
         "bf16": "phases"
@@ -75,7 +76,7 @@ def test_a_plugins_graph_is_for_full_tensorrt_and_holds_no_function(small_checkp
     options = asked(precision=(precision,), adain=("plugin",))
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
     variant = by_precision(bundle)[precision]
-    assert (variant.form, variant.backends) == ("taps16-plugin", ("tensorrt",))
+    assert (variant.form_name, variant.engines) == ("taps16-plugin", ("tensorrt",))
     model = onnx.load(bundle.file(variant.file))
     assert not model.functions
     assert sum(node.domain == "starcast" for node in model.graph.node) == len(variant.norms) == 13
@@ -84,7 +85,7 @@ def test_a_plugins_graph_is_for_full_tensorrt_and_holds_no_function(small_checkp
 def test_spelled_and_plugged_norms_stand_side_by_side_where_both_are_asked_for(small_checkpoint, tmp_path):
     options = asked(precision=("fp16",), adain=("spelled", "plugin"))
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
-    assert [(variant.form, variant.precision) for variant in bundle.manifest.variants] == [
+    assert [(variant.form_name, variant.precision) for variant in bundle.manifest.variants] == [
         ("taps16", "fp32"), ("taps16-plugin", "fp32"), ("taps16", "fp16"), ("taps16-plugin", "fp16"),
     ]  # fmt: skip
 
@@ -92,12 +93,12 @@ def test_spelled_and_plugged_norms_stand_side_by_side_where_both_are_asked_for(s
 def test_unfused_norms_are_a_form_of_their_own_in_what_is_smaller_than_float32(small_checkpoint, tmp_path):
     options = asked(precision=("fp16", "bf16"), adain=("spelled", "unfused"), min_psnr=20)
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
-    assert [(variant.form, variant.precision) for variant in bundle.manifest.variants] == [
+    assert [(variant.form_name, variant.precision) for variant in bundle.manifest.variants] == [
         ("taps16", "fp32"), ("taps16", "fp16"), ("taps16-unfused", "fp16"), ("phases", "bf16"),
         ("phases-unfused", "bf16"),
     ]  # fmt: skip
-    [unfused] = [variant for variant in bundle.manifest.variants if variant.form == "taps16-unfused"]
-    assert unfused.backends == ("tensorrt", "tensorrt-rtx")
+    [unfused] = [variant for variant in bundle.manifest.variants if variant.form_name == "taps16-unfused"]
+    assert unfused.engines == ("tensorrt", "tensorrt-rtx")
 
 
 def test_without_pictures_norms_are_calibrated_on_drawn_ones_and_a_line_says_so(small_checkpoint, tmp_path):
@@ -128,11 +129,11 @@ def test_below_the_gate_nothing_is_written_and_the_layers_to_blame_are_named(
 def test_the_processors_engines_keep_their_variants_beside_tensorrts(small_checkpoint, tmp_path, photos):
     options = asked(backends=("onnxruntime", "tensorrt"), precision=("int8", "fp16"), calibrate=photos, min_psnr=15)
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
-    assert [(variant.backends[0], variant.precision) for variant in bundle.manifest.variants] == [
+    assert [(variant.engines[0], variant.precision) for variant in bundle.manifest.variants] == [
         ("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("tensorrt", "fp32"), ("tensorrt", "int8"),
         ("tensorrt", "fp16"),
     ]  # fmt: skip
-    assert {v.condition for v in bundle.manifest.variants if v.backends == ("onnxruntime",)} == {"gamma_beta"}
+    assert {v.condition for v in bundle.manifest.variants if v.engines == ("onnxruntime",)} == {"gamma_beta"}
 
 
 @pytest.mark.slow

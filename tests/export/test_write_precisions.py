@@ -47,7 +47,7 @@ def test_an_export_with_pictures_holds_every_precision_and_its_figures(small_che
     bundle = export_bundle(small_checkpoint, tmp_path / "model", asked(pictures, min_psnr=20), lines.append)
     by_precision = {name: [v for v in bundle.manifest.variants if v.precision == name] for name in ("bf16", "int8")}
     beside = [] if lacks("bf16") else [("openvino", "bf16")]
-    assert [(*v.backends, v.rest) for v in by_precision["int8"]] == [*beside, ("openvino", None), ("onnxruntime", None)]
+    assert [(*v.engines, v.rest) for v in by_precision["int8"]] == [*beside, ("openvino", None), ("onnxruntime", None)]
     assert bool(by_precision["bf16"]) == (lacks("bf16") is None)
     for variant in [*by_precision["bf16"], *by_precision["int8"]]:
         assert variant.quality is not None

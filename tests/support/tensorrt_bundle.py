@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 import onnx.parser
 
-from starcast.runtime.bundle import MANIFEST, FileFacts, Manifest, Variant, encode, sha256_of
+from starcast.runtime.bundle import sha256_of
+from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Variant, encode
 
 GRAPH = "generator/taps16-fused-fp16.onnx"
 # brighter by what a style asks for, in half precision; the weights are beside the graph, as in a real bundle
@@ -39,11 +40,12 @@ def with_tensorrt_graph(bundle: Path, folder: Path, **changes: object) -> Path:
     model.graph.initializer.append(offsets)
     onnx.save(model, folder / GRAPH, save_as_external_data=True, location="taps16-fused-fp16.data", size_threshold=0)
     manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    weights = GRAPH.replace(".onnx", ".data")
     variant = Variant(
-        file=GRAPH, backends=("tensorrt", "tensorrt-rtx"), form="taps16", precision="fp16", flop=0,
+        file=GRAPH, weights=(weights,), engines=("tensorrt", "tensorrt-rtx"), form="taps16", precision="fp16", flop=0,
         bytes=(folder / GRAPH).stat().st_size,
     )  # fmt: skip
-    new = {GRAPH, GRAPH.replace(".onnx", ".data")}
+    new = {GRAPH, weights}
     files = {
         name: FileFacts(sha256=sha256_of(folder / name), bytes=(folder / name).stat().st_size)
         for name in sorted(new | set(manifest.files))

@@ -14,13 +14,13 @@ from pathlib import Path
 import msgspec
 
 from starcast.errors import OptionError, VariantMissingError
-from starcast.runtime.bundle import Bundle, Source, Variant
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import Flavour
 from starcast.runtime.nvidia.tensorrt.profiles import Profile, Range, batch_range, own_size, profile, size_range
 from starcast.runtime.nvidia.tensorrt.targets import Targets
 
-PLUGIN = "-plugin"  # behind the form of graphs whose norms are nodes for starcast's kernel
 STYLES = Range(1, 1, 8)  # at a time, whatever the batch of pictures: styles are made once, mostly one by one
 
 
@@ -72,7 +72,7 @@ def orders_of(bundle: Bundle, options: BuildOptions, targets: Targets) -> tuple[
     orders = []
     for role, precision, inputs in _graphs(bundle, source, variant, options):
         graph, digest = bundle.graph(role)
-        plugged = variant.form.endswith(PLUGIN) and role == variant.file
+        plugged = variant.adain == "plugin" and role == variant.file
         orders.append(Order(
             bundle=bundle.path, role=role, graph=graph, digest=digest, weight=bundle.graph_bytes(role),
             precision=precision, inputs=inputs, flavour=targets.flavour, version=version, target="",
@@ -85,11 +85,11 @@ def orders_of(bundle: Bundle, options: BuildOptions, targets: Targets) -> tuple[
 def variant_for(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Variant:
     """The first of the precision, and of the form if one was named, that was made for the flavour. Raises
     VariantMissingError."""
-    made = [one for one in bundle.manifest.variants if flavour.name in one.backends and one.condition == "style"]
-    found = [one for one in made if one.precision == options.precision and options.form in (None, one.form)]
+    made = [one for one in bundle.manifest.variants if flavour.name in one.engines and one.condition == "style"]
+    found = [one for one in made if one.precision == options.precision and options.form in (None, one.form_name)]
     if found:
         return found[0]
-    has = ", ".join(f"{one.form} in {one.precision}" for one in made) or "none at all"
+    has = ", ".join(f"{one.form_name} in {one.precision}" for one in made) or "none at all"
     line = f"starcast export CHECKPOINT -o {bundle.path} --for tensorrt --precisions {options.precision}"
     wanted = options.precision if options.form is None else f"{options.form} in {options.precision}"
     raise VariantMissingError(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from starcast.errors import OptionError
-from starcast.runtime.bundle import Source
+from starcast.runtime.manifest import Source
 
 Shape = tuple[int, ...]
 Profile = tuple[Shape, Shape, Shape]  # of an input: smallest, tuned for, largest

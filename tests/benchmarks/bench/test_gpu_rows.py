@@ -32,7 +32,7 @@ class Told(Backend):
         return self._absent
 
     def supports(self, variant):
-        return None if self.name in variant.backends else "not its"
+        return None if self.name in variant.engines else "not its"
 
     def ready(self, bundle, variant, options=None):
         return self._ready
@@ -45,9 +45,9 @@ def bundle(tiny_bundle):
     [plain] = opened.manifest.variants
     spelled = msgspec.structs.replace(
         plain, file="generator/taps16-fused-fp16.onnx", form="taps16", precision="fp16", parity=None,
-        backends=("tensorrt", "tensorrt-rtx"),
+        engines=("tensorrt", "tensorrt-rtx"),
     )  # fmt: skip
-    plugin = msgspec.structs.replace(spelled, form="taps16-plugin", backends=("tensorrt",))
+    plugin = msgspec.structs.replace(spelled, adain="plugin", engines=("tensorrt",))
     variants = (plain, spelled, plugin)
     return type(opened)(opened.path, msgspec.structs.replace(opened.manifest, variants=variants), opened.sha256)
 

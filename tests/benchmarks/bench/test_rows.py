@@ -47,8 +47,8 @@ def test_a_variant_that_cannot_run_here_or_at_this_size_is_named_with_the_reason
     bundle = open_bundle(tiny_bundle)
     [variant] = bundle.manifest.variants
     variants = (
-        msgspec.structs.replace(variant, backends=("abacus",)),
-        msgspec.structs.replace(variant, backends=("openvino",), sizes=((64, 64),), one_style=True),
+        msgspec.structs.replace(variant, engines=("abacus",)),
+        msgspec.structs.replace(variant, engines=("openvino",), sizes=((64, 64),), one_style=True),
     )
     other = type(bundle)(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
     rows, left_out = bundle_rows(other, (32, 32), 1, 1)

@@ -12,7 +12,8 @@ from starcast.benchmarks.bench import subject
 from starcast.benchmarks.bench.subject import checkpoint_of, opened_subject
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
-from starcast.runtime.bundle import MANIFEST, Manifest, open_bundle
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.manifest import MANIFEST, Manifest
 from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
 CONTENT = b"weights"

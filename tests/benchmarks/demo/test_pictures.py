@@ -3,7 +3,8 @@ from __future__ import annotations
 import msgspec
 
 from starcast.benchmarks.demo.pictures import parity_figures
-from starcast.runtime.bundle import Bundle, DomainQuality, Quality, open_bundle
+from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.manifest import DomainQuality, Quality
 
 
 def test_the_page_tells_what_each_variants_gate_measured(tiny_bundle):

@@ -22,7 +22,7 @@ from starcast.export.gate.parity import (
     levels_apart,
     make_trials,
 )
-from starcast.runtime.bundle import Parity
+from starcast.runtime.manifest import Parity
 from starcast.train.families.stargan_v2.networks import Generator
 
 pytestmark = pytest.mark.xdist_group("small graphs")

@@ -18,7 +18,7 @@ from starcast.export.gate.quality import (
     worse_of,
 )
 from starcast.export.precisions import Gate, gate_of
-from starcast.runtime.bundle import DomainQuality, Quality
+from starcast.runtime.manifest import DomainQuality, Quality
 
 INT8, BF16, FP16 = (gate_of(precision) for precision in ("int8", "bf16", "fp16"))
 

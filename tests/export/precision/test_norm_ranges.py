@@ -68,7 +68,7 @@ def test_the_ratio_is_of_the_worst_plane_with_what_is_added():
 def test_a_norm_takes_one_pass_below_a_ratio_of_100_and_two_from_there_on(small, trials, monkeypatch):
     ratios = {"near": 0.999 * LARGEST_RATIO, "far": LARGEST_RATIO}
     planes = {name: Planes(np.full((1, 2), ratio), np.ones((1, 2))) for name, ratio in ratios.items()}
-    not_centred = Centring(0, ("near: why", "far: why"), dict.fromkeys(ratios, np.zeros(2)))
+    not_centred = Centring(0, ("near: why", "far: why"), dict.fromkeys(ratios, np.zeros(2)), frozenset(ratios))
     monkeypatch.setattr(norm_ranges, "observe_norms", lambda *_: planes)
     monkeypatch.setattr(norm_ranges, "centre_biases", lambda *_: not_centred)
     norms, _ = calibrate_norms(ir.load(small.generator), trials)

@@ -31,7 +31,7 @@ def test_a_bundle_gives_onnx_runtimes_bytes(oracle_bundle):
     for variant in oracle_bundle.manifest.variants:
         if TORCH.supports(variant) is not None:
             continue
-        shared = msgspec.structs.replace(variant, backends=("onnxruntime",))
+        shared = msgspec.structs.replace(variant, engines=("onnxruntime",))
         for count in (1, 2):
             styles = DRAWS.standard_normal((count, size)).astype(np.float32)
             got = Frames(oracle_bundle, TORCH, variant, EngineOptions())(images, styles)
@@ -92,9 +92,9 @@ def test_a_float32_graph_is_opened_in_the_precision_that_is_asked_for(oracle_bun
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"backends": ("ncnn",)}, "not made for torch"),
+        ({"engines": ("ncnn",)}, "not made for torch"),
         ({"precision": "int8"}, "is in int8"),
-        ({"precision": "fp16", "parity": None, "backends": ("tensorrt",)}, "is in fp16"),
+        ({"precision": "fp16", "parity": None, "engines": ("tensorrt",)}, "is in fp16"),
     ],
 )
 def test_what_it_does_not_run_is_told(tiny_bundle, changes, reason):

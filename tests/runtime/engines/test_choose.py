@@ -37,7 +37,7 @@ class Engine:
         return self._absent
 
     def supports(self, variant) -> str | None:
-        return None if {self.name, *self.runs_also} & set(variant.backends) else "not made for it"
+        return None if {self.name, *self.runs_also} & set(variant.engines) else "not made for it"
 
     def ready(self, bundle, variant, options) -> str | None:
         return self.unready
@@ -88,7 +88,7 @@ def _with(
 ) -> Bundle:
     [known] = bundle.manifest.variants
     made = tuple(
-        msgspec.structs.replace(known, file=file, backends=backends, precision=precision, form=form)
+        msgspec.structs.replace(known, file=file, engines=backends, precision=precision, form=form)
         for (file, backends, precision), form in zip(variants, forms, strict=False)
     )
     return Bundle(Path("my-model"), msgspec.structs.replace(bundle.manifest, variants=made), bundle.sha256)
@@ -221,7 +221,7 @@ def test_a_bundle_without_any_variant_says_so(engines, bundle):
 def measurable(bundle, tmp_path):
     """A bundle of one variant for engines a, b and c, whose file is there; and where to keep what is measured."""
     [known] = bundle.manifest.variants
-    variants = (msgspec.structs.replace(known, backends=("a", "b", "c")),)
+    variants = (msgspec.structs.replace(known, engines=("a", "b", "c")),)
     made = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
     return made, EngineOptions(threads=1, cache=tmp_path / "cache")
 
@@ -332,7 +332,7 @@ def test_a_winner_that_no_longer_opens_is_measured_again(engines, measurable):
 def test_a_variant_of_another_precision_is_opened_with_it_and_styles_stay_exact(engines, measurable):
     bundle, options = measurable
     [known] = bundle.manifest.variants
-    variants = (known, msgspec.structs.replace(known, precision="bf16", backends=("a",)))
+    variants = (known, msgspec.structs.replace(known, precision="bf16", engines=("a",)))
     bundle = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
     a = Engine("a")
     engines(a)
@@ -348,7 +348,7 @@ LINE = "my-model has no engine of TensorRT here: `starcast build my-model` makes
 def carded(bundle, tmp_path):
     """A bundle for engines `card`, `other` and the processor's a and b, whose file is there."""
     [known] = bundle.manifest.variants
-    variants = (msgspec.structs.replace(known, backends=("a", "b", "card", "other")),)
+    variants = (msgspec.structs.replace(known, engines=("a", "b", "card", "other")),)
     made = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
     return made, EngineOptions(threads=1, cache=tmp_path / "cache")
 
@@ -416,7 +416,7 @@ def test_a_named_engine_takes_its_first_variant_that_is_ready(engines, carded):
 def test_the_variants_of_one_card_engine_are_measured_against_each_other_only(engines, carded):
     bundle, options = carded
     [known] = bundle.manifest.variants
-    half = msgspec.structs.replace(known, backends=("card",), precision="fp16")
+    half = msgspec.structs.replace(known, engines=("card",), precision="fp16")
     bundle = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=(known, half)), bundle.sha256)
     a = Engine("a", run_s=0.01)
     engines(Engine("card", on_card=True), a)

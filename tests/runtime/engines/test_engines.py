@@ -122,8 +122,8 @@ def test_weights_outside_the_bundle_are_not_read(backend, tmp_path):
 def test_a_variant_names_the_engines_that_it_was_made_for(name, tiny_bundle):
     [variant] = open_bundle(tiny_bundle).manifest.variants
     backend = BACKENDS[name]
-    assert backend.supports(msgspec.structs.replace(variant, backends=(name,))) is None
-    other = msgspec.structs.replace(variant, backends=("another",))
+    assert backend.supports(msgspec.structs.replace(variant, engines=(name,))) is None
+    other = msgspec.structs.replace(variant, engines=("another",))
     assert f"was not made for {name}" in backend.supports(other)
 
 

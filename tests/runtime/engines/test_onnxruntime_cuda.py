@@ -140,7 +140,7 @@ def test_variants_for_onnxruntime_run_on_the_card_in_float32(tiny_bundle):
     backend = OnnxRuntimeCuda()
 
     def supports(*names, precision="fp32"):
-        return backend.supports(msgspec.structs.replace(known, backends=names, precision=precision))
+        return backend.supports(msgspec.structs.replace(known, engines=names, precision=precision))
 
     assert supports("onnxruntime") is None
     assert supports("cuda", precision="fp16") is None

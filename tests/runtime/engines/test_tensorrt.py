@@ -52,7 +52,7 @@ def bundle(tiny_bundle, tmp_path, rewrite_manifest) -> Bundle:
     copy = tmp_path / "my-model"
     shutil.copytree(tiny_bundle, copy)
     [known] = open_bundle(copy).manifest.variants
-    rewrite_manifest(copy, variants=(msgspec.structs.replace(known, backends=FLAVOURS, precision="fp16"),))
+    rewrite_manifest(copy, variants=(msgspec.structs.replace(known, engines=FLAVOURS, precision="fp16"),))
     return open_bundle(copy)
 
 

@@ -112,7 +112,7 @@ def test_a_bundle_without_pictures_is_not_for_build(bundle, rewrite_manifest):
 
 
 def test_only_the_graph_with_the_kernel_depends_on_it(tmp_path, tiny_bundle):
-    bundle = with_tensorrt_graph(tiny_bundle, tmp_path / "B", form="taps16-plugin", backends=("tensorrt",))
+    bundle = with_tensorrt_graph(tiny_bundle, tmp_path / "B", adain="plugin", engines=("tensorrt",))
     generator, mapping, encoder = _orders(bundle, flavour=FULL, gpu=CARD)
     assert generator.plugin is not None
     assert mapping.plugin is encoder.plugin is None

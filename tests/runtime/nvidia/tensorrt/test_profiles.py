@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from starcast.errors import OptionError
-from starcast.runtime.bundle import Source
+from starcast.runtime.manifest import Source
 from starcast.runtime.nvidia.tensorrt.profiles import LARGEST, Range, Sizes, batch_range, own_size, profile, size_range
 
 SOURCE = Source(channels=3, height=256, width=192, stride=16)

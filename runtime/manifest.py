@@ -1,0 +1,247 @@
+"""manifest.json: what a bundle holds, described by roles and not by families of networks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from starcast.errors import BundleError
+from starcast.runtime.old_manifests import upgrade
+
+# 1: the first
+# 2: variants may take scales and shifts instead of a style, or one style for a whole batch
+# 3: every graph lists its weight files; variants name their engines, and how their norms are written
+FORMAT = 3
+MANIFEST = "manifest.json"
+
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+# How a variant's norms are written: as the engine's own operator; as arithmetic that TensorRT fuses; as a node for
+# starcast's plugin; or, for comparison, as the engine's own operator in half precision.
+Adain = Literal["native", "fused", "plugin", "unfused"]
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """The image to translate: uint8 RGB, NHWC. Its sides are multiples of `stride`; `height` and `width` are the size
+    that the network was trained at."""
+
+    channels: Positive
+    height: Positive
+    width: Positive
+    stride: Positive
+
+
+class GraphFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph, and the files that hold its weights where they are not inside."""
+
+    graph: str
+    weights: tuple[str, ...] = ()
+
+
+class LatentMaker(GraphFiles, frozen=True, kw_only=True):
+    """graph: `latent` float32 [N, size], `domain` int64 [N] -> `style` float32 [N, S]."""
+
+    size: Positive
+
+
+class ReferenceMaker(GraphFiles, frozen=True, kw_only=True):
+    """graph: `image` uint8 [N, height, width, 3] RGB, `domain` int64 [N] -> `style` float32 [N, S]."""
+
+    height: Positive
+    width: Positive
+
+
+class LabelMaker(msgspec.Struct, frozen=True, kw_only=True):
+    """Conditions given as named numbers (StarGAN v1's attributes)."""
+
+    names: tuple[str, ...]
+
+
+class Condition(msgspec.Struct, frozen=True, kw_only=True):
+    """The vector of `size` numbers that steers a translation, and the ways to make one.
+
+    `means` is an .npz with the array `mean` float32 [domains, size]: each domain's mean over `mean_draws` latents.
+    `product` is the graph `style` float32 [N, size] -> `gamma_beta` float32 [N, T]: the norms' scales and shifts,
+    for variants that take them instead of the style.
+    """
+
+    size: Positive
+    product: GraphFiles | None = None
+    latent: LatentMaker | None = None
+    reference: ReferenceMaker | None = None
+    labels: LabelMaker | None = None
+    means: str | None = None
+    mean_draws: int | None = None
+
+
+class ExtraInput(msgspec.Struct, frozen=True, kw_only=True):
+    """A further input of the frame graph: a mask or noise."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Parity(msgspec.Struct, frozen=True, kw_only=True):
+    """What the export's gate measured against PyTorch, over `pictures` images in batches of `batches`.
+
+    `worst` is max |a - b| / max(1, |b|) before the last Round, in the network's own units (-1..1); `levels` the
+    largest difference of the written bytes.
+    """
+
+    worst: float
+    tolerance: float
+    levels: int
+    pictures: int
+    batches: tuple[int, ...]
+    flat_levels: int | None = None  # `levels` on images of one colour, where engines lose digits; None: not measured
+
+
+class DomainQuality(msgspec.Struct, frozen=True, kw_only=True):
+    """How close the translations into one domain are to float32's, byte by byte: PSNR in dB (peak 255; 100 where all
+    bytes are equal) and SSIM, over images that were not used for calibration."""
+
+    pictures: int
+    psnr_mean: float
+    psnr_worst: float
+    ssim_mean: float
+    ssim_worst: float
+
+
+class Quality(msgspec.Struct, frozen=True, kw_only=True):
+    """What the gate of a precision below float32 measured, by domain, on the worst of the variant's engines."""
+
+    domains: dict[str, DomainQuality]
+
+
+class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer kept out of a quantised variant's codes: in float32, in the variant's `rest`, or in fp16 for TensorRT.
+    `psnr_gain` (dB, on the search's images) comes on top of the layers kept before it."""
+
+    layer: str
+    flop_share: float
+    psnr_gain: float
+
+
+class Norm(msgspec.Struct, frozen=True, kw_only=True):
+    """How a variant with fused norms takes one norm's statistics.
+
+    One pass is E[x²] - E[x]². In float32 that is exact enough while `ratio` is small: the largest |mean| / std of a
+    channel on the calibration images and on some of one colour. Two passes always are.
+    `centred`: the convolution in front subtracts the channels' usual means; `ratio` is what remains.
+    """
+
+    name: str
+    statistics: Literal["one-pass", "two-pass"]
+    ratio: float
+    centred: bool = False
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One frame graph: `image` uint8 [N, H, W, 3] and a condition -> uint8 [N, H, W, 3], called `translation`.
+
+    The condition is `style` float32 [N or 1, size], or what the bundle's product makes of it, `gamma_beta` float32
+    [N or 1, T]; with `one_style` always 1, one for the whole batch.
+    """
+
+    file: str
+    weights: tuple[str, ...] = ()  # files that the graph reads its weights from
+    engines: tuple[str, ...]
+    form: str  # how resampling is written
+    adain: Adain = "native"
+    precision: str
+    rest: Literal["bf16"] | None = None  # precision of the layers that are not int8; None: as stored
+    condition: Literal["style", "gamma_beta"] = "style"
+    one_style: bool = False
+    max_batch: Positive | None = None  # None: any
+    sizes: tuple[tuple[int, int], ...] | None = None  # (height, width); None: every multiple of the source's stride
+    parity: Parity | None = None  # of float32
+    quality: Quality | None = None  # of a precision below it
+    kept: tuple[KeptLayer, ...] = ()
+    norms: tuple[Norm, ...] = ()  # how fused norms and plugins take statistics; empty: the engine's own way
+    flop: int  # for an image at the trained size, 2 a multiply-add, convolutions only
+    bytes: int  # of the graph and the weights that it reads
+    working: int | None = None  # bytes of its values that are alive at once, for an image at the trained size
+    rewrites: dict[str, int] = {}  # exact rewrites by name, and how often each was applied
+
+    @property
+    def arithmetic(self) -> str:
+        """`int8`, or `int8+bf16`."""
+        return self.precision if self.rest is None else f"{self.precision}+{self.rest}"
+
+    @property
+    def form_name(self) -> str:
+        """What `--form` calls it: `taps16`, or `taps16-plugin` where the norms are not the form's usual ones."""
+        return self.form if self.adain in ("native", "fused") else f"{self.form}-{self.adain}"
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the bundle comes from."""
+
+    family: str
+    layout: str
+    checkpoint: str
+    checkpoint_sha256: str
+    step: int | None
+    dataset: str | None
+    options: dict[str, Any] | None
+    starcast: str
+    torch: str
+    created: str
+
+
+class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a file of the bundle must be."""
+
+    sha256: str
+    bytes: int
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of manifest.json."""
+
+    format: int
+    source: Source | None
+    condition: Condition
+    extra_inputs: tuple[ExtraInput, ...] = ()
+    domains: tuple[str, ...]
+    variants: tuple[Variant, ...]
+    provenance: Provenance
+    files: dict[str, FileFacts]
+
+    def weights_of(self, graph: str) -> tuple[str, ...]:
+        """The weight files of a graph, which may have none."""
+        condition = self.condition
+        makers = [part for part in (condition.latent, condition.reference, condition.product) if part is not None]
+        weights = {maker.graph: maker.weights for maker in makers}
+        return (weights | {variant.file: variant.weights for variant in self.variants}).get(graph, ())
+
+
+def encode(manifest: Manifest) -> bytes:
+    """manifest.json as bytes, indented."""
+    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+
+
+def decode(content: bytes, path: Path) -> Manifest:
+    """The manifest in manifest.json's bytes, brought to the present format. Raises BundleError, which names `path`."""
+    try:
+        declared = json.loads(content).get("format")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise BundleError(f"{path} is not a manifest in JSON ({error}): export the bundle again") from error
+    if not isinstance(declared, int) or declared < 1:
+        raise BundleError(f"{path} has no format number, so it is not starcast's: export the bundle again")
+    if declared > FORMAT:
+        raise BundleError(f"{path} has format {declared}, newer than this starcast knows ({FORMAT}): update starcast")
+    try:
+        if declared < FORMAT:
+            manifest = msgspec.convert(upgrade(content, FORMAT), type=Manifest)
+        else:
+            manifest = msgspec.json.decode(content, type=Manifest)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BundleError(f"{path} is damaged ({error}): export the bundle again") from error
+    names = manifest.domains
+    if not names or len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
+        raise BundleError(f"{path} is damaged (its domains are {list(names)}): export the bundle again")
+    return manifest

@@ -1,0 +1,81 @@
+"""Manifests of formats 1 and 2, brought to format 3.
+
+They said less: which weights a graph reads and how its norms are written stood in the names of files and forms.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any
+
+import msgspec
+
+_WEIGHTS = ".data"  # of ONNX graphs, each graph's own or one file for all graphs of a folder
+_NCNN_GRAPH, _NCNN_WEIGHTS = ".param", ".bin"
+
+
+class _Variant(msgspec.Struct):
+    file: str
+    backends: list[str]
+    form: str
+
+
+class _Maker(msgspec.Struct):
+    graph: str
+
+
+class _Condition(msgspec.Struct):
+    product: str | None = None
+    latent: _Maker | None = None
+    reference: _Maker | None = None
+
+
+class _OldManifest(msgspec.Struct):
+    """The fields that have changed since."""
+
+    condition: _Condition
+    variants: list[_Variant]
+    files: dict[str, Any]
+
+
+def upgrade(content: bytes, to: int) -> dict[str, Any]:
+    """The JSON of a manifest of format 1 or 2, as one of format 3 has it. Raises msgspec.MsgspecError."""
+    old = msgspec.json.decode(content, type=_OldManifest)
+    manifest: dict[str, Any] = msgspec.json.decode(content)
+    condition = manifest["condition"]
+    for role in ("latent", "reference"):
+        maker = getattr(old.condition, role)
+        if maker is not None:
+            condition[role]["weights"] = _weights_of(maker.graph, old.files)
+    if old.condition.product is not None:
+        product = old.condition.product
+        condition["product"] = {"graph": product, "weights": _weights_of(product, old.files)}
+    for known, variant in zip(old.variants, manifest["variants"], strict=True):
+        del variant["backends"]
+        form, adain = _norms_of(known)
+        variant.update(
+            engines=known.backends, form=form, adain=adain, weights=_weights_of(known.file, old.files)
+        )  # fmt: skip
+    return manifest | {"format": to}
+
+
+def _norms_of(variant: _Variant) -> tuple[str, str]:
+    """The form, and how norms are written: the form's name ended in that, except for the usual ways."""
+    for adain in ("plugin", "unfused"):
+        if variant.form.endswith(f"-{adain}"):
+            return variant.form.removesuffix(f"-{adain}"), adain
+    return variant.form, "fused" if any(engine.startswith("tensorrt") for engine in variant.backends) else "native"
+
+
+def _weights_of(graph: str, files: dict[str, Any]) -> list[str]:
+    """A file of the graph's own name, or of that before its last dash (the same weights with another `rest`); else
+    every weight file of its folder."""
+    path = PurePosixPath(graph)
+    if path.suffix == _NCNN_GRAPH:
+        return [str(path.with_suffix(_NCNN_WEIGHTS))]
+    for stem in (path.stem, path.stem.rpartition("-")[0]):
+        own = str(path.with_name(f"{stem}{_WEIGHTS}")) if stem else ""
+        if own in files:
+            return [own]
+    others = map(PurePosixPath, sorted(files))
+    return [str(file) for file in others if file.parent == path.parent and file.suffix == _WEIGHTS]
