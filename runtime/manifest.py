@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -21,6 +21,8 @@ Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 # How a variant's norms are written: as the engine's own operator; as arithmetic that TensorRT fuses; as a node for
 # starcast's plugin; or, for comparison, as the engine's own operator in half precision.
 Adain = Literal["native", "fused", "plugin", "unfused"]
+Rest = Literal["bf16"]
+Takes = Literal["style", "gamma_beta"]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -152,8 +154,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     form: str  # how resampling is written
     adain: Adain = "native"
     precision: str
-    rest: Literal["bf16"] | None = None  # precision of the layers that are not int8; None: as stored
-    condition: Literal["style", "gamma_beta"] = "style"
+    rest: Rest | None = None  # precision of the layers that are not int8; None: as stored
+    condition: Takes = "style"
     one_style: bool = False
     max_batch: Positive | None = None  # None: any
     sizes: tuple[tuple[int, int], ...] | None = None  # (height, width); None: every multiple of the source's stride
@@ -225,23 +227,76 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def decode(content: bytes, path: Path) -> Manifest:
-    """The manifest in manifest.json's bytes, brought to the present format. Raises BundleError, which names `path`."""
+    """The manifest in manifest.json's bytes, brought to the present format. Raises BundleError, which names `path`.
+
+    Fields that this version does not know are ignored where they are descriptions and figures: at the top level, in
+    provenance, files, parity, quality and norms. Where they say how an image or a style is made, the bundle is refused.
+    """
+    raw = _load(content, path)
+    _check_format(raw, path)
     try:
-        declared = json.loads(content).get("format")
-    except (ValueError, AttributeError, RecursionError) as error:
+        if raw["format"] < FORMAT:
+            raw = upgrade(raw, FORMAT)
+        _check_known(raw, path)
+        manifest = msgspec.convert(raw, type=Manifest)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise BundleError(f"{path} is damaged ({error}): export the bundle again") from error
+    if manifest.extra_inputs:
+        names = ", ".join(map(repr, (extra.name for extra in manifest.extra_inputs)))
+        raise BundleError(f"{path} needs the extra input {names}, which this starcast cannot make: update starcast")
+    domains = manifest.domains
+    if not domains or len(set(domains)) < len(domains) or not all(name and name.isprintable() for name in domains):
+        raise BundleError(f"{path} is damaged (its domains are {list(domains)}): export the bundle again")
+    return manifest
+
+
+def _load(content: bytes, path: Path) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(content, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise BundleError(f"{path} is not a manifest in JSON ({error}): export the bundle again") from error
-    if not isinstance(declared, int) or declared < 1:
+
+
+def _check_format(raw: dict[str, Any], path: Path) -> None:
+    declared = raw.get("format")
+    if type(declared) is not int or declared < 1:
         raise BundleError(f"{path} has no format number, so it is not starcast's: export the bundle again")
     if declared > FORMAT:
         raise BundleError(f"{path} has format {declared}, newer than this starcast knows ({FORMAT}): update starcast")
-    try:
-        if declared < FORMAT:
-            manifest = msgspec.convert(upgrade(content, FORMAT), type=Manifest)
-        else:
-            manifest = msgspec.json.decode(content, type=Manifest)
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise BundleError(f"{path} is damaged ({error}): export the bundle again") from error
-    names = manifest.domains
-    if not names or len(set(names)) < len(names) or not all(name and name.isprintable() for name in names):
-        raise BundleError(f"{path} is damaged (its domains are {list(names)}): export the bundle again")
-    return manifest
+
+
+def _check_known(raw: dict[str, Any], path: Path) -> None:
+    """Raises BundleError for a field, or a value of one, that says how to run the bundle in a way unknown here."""
+    for place, part, type_ in _parts(raw):
+        unknown = [repr(name) for name in part if name not in type_.__struct_fields__]
+        for name, known in _CHOICES.items() if type_ is Variant else ():
+            if isinstance(part.get(name), str) and part[name] not in known:
+                unknown.append(f"{name} {part[name]!r}")
+        if unknown:
+            raise BundleError(
+                f"{path} has {', '.join(unknown)} in its {place}, which this starcast does not know: update starcast"
+            )
+
+
+def _parts(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], type[msgspec.Struct]]]:
+    """Name, JSON and type of every part that decides how images and styles are made. Damaged parts are left to the
+    decoder."""
+    yield from ((name, raw[name], type_) for name, type_ in _MAIN.items() if isinstance(raw.get(name), dict))
+    condition = raw.get("condition")
+    if isinstance(condition, dict):
+        roles = ((f"condition.{name}", condition.get(name), type_) for name, type_ in _ROLES.items())
+        yield from ((place, role, type_) for place, role, type_ in roles if isinstance(role, dict))
+    variants = raw.get("variants")
+    if isinstance(variants, list):
+        yield from (("variants", variant, Variant) for variant in variants if isinstance(variant, dict))
+
+
+_MAIN: dict[str, type[msgspec.Struct]] = {"source": Source, "condition": Condition}
+_ROLES: dict[str, type[msgspec.Struct]] = {
+    "product": GraphFiles,
+    "latent": LatentMaker,
+    "reference": ReferenceMaker,
+    "labels": LabelMaker,
+}
+# fields of a variant whose values decide how it is run
+_CHOICES = {"adain": get_args(Adain), "rest": get_args(Rest), "condition": get_args(Takes)}

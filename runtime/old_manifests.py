@@ -38,24 +38,22 @@ class _OldManifest(msgspec.Struct):
     files: dict[str, Any]
 
 
-def upgrade(content: bytes, to: int) -> dict[str, Any]:
-    """The JSON of a manifest of format 1 or 2, as one of format 3 has it. Raises msgspec.MsgspecError."""
-    old = msgspec.json.decode(content, type=_OldManifest)
-    manifest: dict[str, Any] = msgspec.json.decode(content)
+def upgrade(manifest: dict[str, Any], to: int) -> dict[str, Any]:
+    """The JSON of a manifest of format 1 or 2, changed to what format 3 has. Raises msgspec.ValidationError."""
+    old = msgspec.convert(manifest, _OldManifest)
     condition = manifest["condition"]
     for role in ("latent", "reference"):
         maker = getattr(old.condition, role)
         if maker is not None:
             condition[role]["weights"] = _weights_of(maker.graph, old.files)
-    if old.condition.product is not None:
-        product = old.condition.product
+    product = old.condition.product
+    if product is not None:
         condition["product"] = {"graph": product, "weights": _weights_of(product, old.files)}
     for known, variant in zip(old.variants, manifest["variants"], strict=True):
-        del variant["backends"]
         form, adain = _norms_of(known)
-        variant.update(
-            engines=known.backends, form=form, adain=adain, weights=_weights_of(known.file, old.files)
-        )  # fmt: skip
+        weights = _weights_of(known.file, old.files)
+        del variant["backends"]
+        variant.update(engines=known.backends, form=form, adain=adain, weights=weights)
     return manifest | {"format": to}
 
 

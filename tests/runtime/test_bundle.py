@@ -49,9 +49,44 @@ def test_the_hash_of_a_bundle_changes_with_its_manifest(bundle, rewrite_manifest
     assert open_bundle(bundle).sha256 != before
 
 
-def test_fields_of_a_later_writer_are_passed_over(bundle):
-    _change(bundle, lambda manifest: manifest.update(colour="blue"))
+@pytest.mark.parametrize("change", [
+    lambda manifest: manifest.update(licence="CC0"),
+    lambda manifest: manifest["provenance"].update(commit="abc"),
+    lambda manifest: manifest["variants"][0]["parity"].update(mean=0.0),
+    lambda manifest: manifest["files"]["mapping.onnx"].update(blake3="0"),
+], ids=["manifest", "provenance", "parity", "file"])  # fmt: skip
+def test_descriptions_and_figures_of_a_later_writer_are_ignored(bundle, change):
+    _change(bundle, change)
     assert open_bundle(bundle).manifest.domains == ("cat", "dog", "wild")
+
+
+@pytest.mark.parametrize(("change", "unknown"), [
+    (lambda manifest: manifest["source"].update(colours="linear"), "'colours' in its source"),
+    (lambda manifest: manifest["condition"].update(text={"graph": "text.onnx"}), "'text' in its condition"),
+    (lambda manifest: manifest["condition"].update(text=None, sound=1), "'text', 'sound' in its condition"),
+    (lambda manifest: manifest["condition"]["latent"].update(law="uniform"), "'law' in its condition.latent"),
+    (lambda manifest: manifest["condition"]["reference"].update(mask=True), "'mask' in its condition.reference"),
+    (lambda manifest: manifest["condition"].update(labels={"names": ["a"], "soft": 1}),
+     "'soft' in its condition.labels"),
+    (lambda manifest: manifest["condition"].update(product={"graph": "p.onnx", "input": "w"}),
+     "'input' in its condition.product"),
+    (lambda manifest: manifest["variants"][0].update(noise="seeded"), "'noise' in its variants"),
+    (lambda manifest: manifest["variants"][0].update(condition="attention"), "condition 'attention' in its variants"),
+    (lambda manifest: manifest["variants"][0].update(adain="triton"), "adain 'triton' in its variants"),
+    (lambda manifest: manifest["variants"][0].update(rest="fp16"), "rest 'fp16' in its variants"),
+], ids=["source", "role", "roles", "latent", "reference", "labels", "product", "variant", "condition", "adain",
+        "rest"])  # fmt: skip
+def test_what_would_change_the_result_and_is_unknown_is_refused(bundle, change, unknown):
+    _change(bundle, change)
+    with pytest.raises(BundleError, match=rf"manifest\.json has {unknown}, which this .* not know: update starcast$"):
+        open_bundle(bundle)
+
+
+def test_an_extra_input_that_nothing_here_makes_is_refused(bundle):
+    masks = {"name": "masks", "dtype": "float32", "shape": ["N", 1, 32, 32]}
+    _change(bundle, lambda manifest: manifest.update(extra_inputs=[masks, {**masks, "name": "noise"}]))
+    with pytest.raises(BundleError, match="needs the extra input 'masks', 'noise', which .* cannot make: update star"):
+        open_bundle(bundle)
 
 
 def test_a_folder_opens_from_inside(bundle, monkeypatch):
