@@ -6,6 +6,7 @@ Opening one executes nothing from it. Its files are used only after their hashes
 from __future__ import annotations
 
 import hashlib
+import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +15,8 @@ from starcast.errors import BundleError
 from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, decode
 
 NCNN_GRAPH, NCNN_WEIGHTS = ".param", ".bin"
+# Younger files may be written again without a change of their times, which are this coarse on some file systems (FAT).
+SETTLED_NS = 2 * 10**9
 LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has some thousands
 
 
@@ -29,7 +32,7 @@ class Bundle:
         """The path of a file of the bundle, after its hash has been checked. Raises BundleError when it differs."""
         facts = self._facts(name)  # first: a name that is not listed has not been checked to lie inside
         path = self.path / name
-        if sha256_of(path) != facts.sha256:
+        if _hash_once(path) != facts.sha256:
             raise BundleError(f"{path} has changed since it was exported: export the bundle again")
         return path
 
@@ -77,6 +80,28 @@ def sha256_of(path: Path) -> str:
     """The hash of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_hashes: dict[tuple[int, ...], str] = {}  # of files as they were when this process hashed them
+
+
+def _hash_once(path: Path) -> str:
+    """The hash of a file, which is read again only if it may have changed since this process hashed it."""
+    state = _state_of(path)
+    known = _hashes.get(state)
+    if known is not None:
+        return known
+    digest = sha256_of(path)
+    *_, modified, changed = state
+    if time.time_ns() - max(modified, changed) > SETTLED_NS and _state_of(path) == state:
+        _hashes[state] = digest
+    return digest
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """Differs once a file is replaced or written to: its place on the disk, its size, its times in ns."""
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _check_name(manifest: Path, name: str) -> None:

@@ -93,7 +93,7 @@ def translate_all(
         provenance.write_record, record, bundle, options, styles, sources=[str(source) for source in sources]
     )
     with (
-        Translator(bundle_path, **options.engine, say=say) as translator,
+        Translator(bundle, **options.engine, say=say) as translator,
         Progress(sum(len(job.targets) for job in jobs), "pictures", show=show_progress, say=say) as progress,
     ):
         vectors = np.stack([_vector(translator, request) for request in requests])

@@ -98,7 +98,7 @@ def morph(
     size = picture.shape[:2]
     rate = Fraction(options.fps).limit_denominator(1001)
     report, watch = FilmReport(target), Stopwatch("run", "encode")
-    with Translator(bundle_path, **options.engine, say=say) as translator:
+    with Translator(bundle, **options.engine, say=say) as translator:
         reason = translator.why_not(*size)
         if reason is not None:
             raise ImageError(f"{shown(source)} has {size[1]}x{size[0]} pixels: {reason}")

@@ -37,7 +37,7 @@ class Translator:
 
     def __init__(
         self,
-        path: str | Path,
+        bundle: str | Path | Bundle,
         *,
         backend: str = "auto",
         precision: str = "fp32",
@@ -47,7 +47,8 @@ class Translator:
         cache: Path | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Raises BundleError, VariantMissingError, MissingExtraError, OptionError or EngineError.
+        """`bundle` is a folder, or what `open_bundle` gave. Raises BundleError, VariantMissingError, MissingExtraError,
+        OptionError or EngineError.
 
         With `backend` auto, or `precision` auto, what runs the bundle fastest is measured once on this machine, which
         takes up to 8 s; `say` gets a line before and one after. `form` leaves the choice among variants of one form.
@@ -56,7 +57,7 @@ class Translator:
         to it, and pictures that are too large for it are refused. `cache`: folder for compiled models, engines and what
         was measured; None: the user's.
         """
-        self.bundle: Bundle = open_bundle(Path(path))
+        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
         limit = machine.memory() if memory is None else int(memory * 2**30)
         options = EngineOptions(threads=granted_threads(threads), memory=limit, cache=cache, say=say)
         self._frames = opened(self.bundle, backend, precision, form, options, say)

@@ -72,7 +72,7 @@ def translate_video(
     watch = Stopwatch(*STAGES)
     with (
         Source(source_path, options.max_pixels) as source,
-        Translator(bundle_path, **options.engine, say=say) as translator,
+        Translator(bundle, **options.engine, say=say) as translator,
     ):
         style = translator.style(request.domain, seed=request.seed, reference=request.reference, psi=request.psi)
         # frames may change their size in mid-stream, a film's size stays
