@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from starcast.errors import DatasetError, ImageError
 from starcast.export.gate.candidates import Floats, open_session
 from starcast.export.gate.images import smooth
-from starcast.runtime.fit import fit
-from starcast.runtime.images import read_image
+from starcast.images.fit import fit
+from starcast.images.read import read_image
 from starcast.train.data.folders import scan
 
 SOURCES, MOST_DOMAINS = 2, 4

@@ -9,8 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from starcast.images.read import read_image, write_image
     from starcast.runtime.bundle import Bundle, open_bundle
-    from starcast.runtime.images import read_image, write_image
     from starcast.runtime.styles import StyleOptions, StyleRequest, requests_from
     from starcast.runtime.translator import Translator
 
@@ -26,17 +26,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Bundle": "bundle", "open_bundle": "bundle",
-    "StyleOptions": "styles", "StyleRequest": "styles", "requests_from": "styles",
-    "Translator": "translator",
-    "read_image": "images", "write_image": "images",
+    "Bundle": "starcast.runtime.bundle", "open_bundle": "starcast.runtime.bundle",
+    "StyleOptions": "starcast.runtime.styles", "StyleRequest": "starcast.runtime.styles",
+    "requests_from": "starcast.runtime.styles",
+    "Translator": "starcast.runtime.translator",
+    "read_image": "starcast.images.read", "write_image": "starcast.images.read",
 }  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

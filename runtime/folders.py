@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import BundleError, OptionError
+from starcast.images.fit import NATIVE
+from starcast.images.read import shown
 from starcast.runtime import provenance
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
-from starcast.runtime.fit import NATIVE
-from starcast.runtime.images import shown
 from starcast.runtime.outputs import (
     State,
     is_one_file,

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
 from starcast.errors import BundleError, ImageError
+from starcast.images.fit import fit
+from starcast.images.read import read_image, shown
 from starcast.runtime import provenance
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.fit import fit
 from starcast.runtime.folders import style_facts
-from starcast.runtime.images import read_image, shown
 from starcast.runtime.morph_options import MorphOptions
 from starcast.runtime.progress import Progress
 from starcast.runtime.styles import StyleOptions, StyleRequest, requests_from

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from starcast import flags
 from starcast.errors import OptionError
+from starcast.images.fit import FITS
 from starcast.options import option
-from starcast.runtime.fit import FITS
 from starcast.runtime.video.film_options import FilmOptions
 
 SHORTEST_STEP = 3  # frames: at one style, between, at the next

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from starcast.errors import ImageError, OptionError
-from starcast.runtime.images import WRITTEN_SUFFIXES, mark_of, read_image, shown
+from starcast.images.read import WRITTEN_SUFFIXES, mark_of, read_image, shown
 from starcast.runtime.sources import SourceFile
 
 NAME_BYTES = 255  # what Linux, macOS and Windows allow for one name

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from starcast.runtime import formats
-from starcast.runtime.images import shown
+from starcast.images import formats
+from starcast.images.read import shown
 
 LIST_SUFFIX = ".txt"
 LIST_BYTES = 64 * 2**20  # a list of half a million long paths; more is not a list

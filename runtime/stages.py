@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import ImageError
+from starcast.images.fit import NATIVE, fit
+from starcast.images.read import read_image, shown, write_image
 from starcast.runtime import provenance
-from starcast.runtime.fit import NATIVE, fit
-from starcast.runtime.images import read_image, shown, write_image
 from starcast.runtime.progress import Progress
 from starcast.runtime.report import Report
 from starcast.runtime.sources import SourceFile

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starcast import flags
+from starcast.images.read import FITS, MAX_PIXELS
 from starcast.options import option
 from starcast.runtime.engine_choice import EngineChoice
-from starcast.runtime.images import FITS, MAX_PIXELS
 from starcast.runtime.styles import StyleOptions
 
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from starcast.errors import BundleError, EngineError, StyleError
+from starcast.images.fit import fit, to_multiples
 from starcast.runtime import machine
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import opened
-from starcast.runtime.fit import fit, to_multiples
 from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.nvidia.arrays import is_on_card
 from starcast.runtime.styles import LARGEST_SEED, domain_index
@@ -214,7 +214,7 @@ class Translator:
         if maker is None:
             raise StyleError(f"{self.bundle.path} makes no styles from references: give a seed")
         if isinstance(reference, str | Path):
-            from starcast.runtime.images import read_image
+            from starcast.images.read import read_image
 
             reference = read_image(reference)
         _check_uint8(reference, "a reference")

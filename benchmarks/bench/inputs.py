@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from starcast.errors import DatasetError, ImageError, OptionError
 from starcast.export.gate.images import pictures
-from starcast.runtime.fit import fit
-from starcast.runtime.images import read_image
+from starcast.images.fit import fit
+from starcast.images.read import read_image
 from starcast.train.data.folders import scan
 
 SEED = 20

@@ -20,8 +20,8 @@ from starcast.export.gate.images import pictures
 from starcast.export.options import ADAIN, ExportOptions
 from starcast.export.precisions import CPU_ENGINES, precisions_for
 from starcast.export.write import export_bundle
+from starcast.images.read import write_image
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
-from starcast.runtime.images import write_image
 from starcast.runtime.manifest import MANIFEST
 from starcast.train.checkpoint.file import Checkpoint, averaged_networks, write_checkpoint
 from starcast.train.families.stargan_v2.networks import StarGANv2Config

@@ -21,9 +21,9 @@ from starcast.export.gate.reference import translate
 from starcast.export.options import ExportOptions
 from starcast.export.precisions import PRECISIONS
 from starcast.export.write import export_bundle
+from starcast.images.read import write_image
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import BACKENDS
-from starcast.runtime.images import write_image
 from starcast.runtime.nvidia.tensorrt.build import build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS

@@ -21,8 +21,8 @@ from starcast.errors import DatasetError, ImageError, OptionError
 from starcast.export.gate.candidates import Floats, Trial
 from starcast.export.gate.images import pictures
 from starcast.export.gate.reference import as_floats
-from starcast.runtime.fit import fit
-from starcast.runtime.images import read_image
+from starcast.images.fit import fit
+from starcast.images.read import read_image
 from starcast.train.data.folders import is_image, scan
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
 

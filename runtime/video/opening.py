@@ -12,8 +12,8 @@ import av
 from av.container import InputContainer
 
 from starcast.errors import OptionError, VideoError
-from starcast.runtime import formats
-from starcast.runtime.images import shown
+from starcast.images import formats
+from starcast.images.read import shown
 
 _DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,apng,mxf,gxf,nut,ivf,obu,h261,h263,h264,hevc,"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from starcast import flags
-from starcast.runtime.fit import FITS
+from starcast.images.fit import FITS
 from starcast.runtime.styles import StyleOptions
 from starcast.runtime.video.film_options import MAX_PIXELS, FilmOptions
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from starcast.runtime.images import shown
+from starcast.images.read import shown
 
 
 @dataclass

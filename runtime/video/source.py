@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from starcast.errors import VideoError
-from starcast.runtime.images import shown
+from starcast.images.read import shown
 from starcast.runtime.video import colour
 from starcast.runtime.video.film_options import MAX_PIXELS
 from starcast.runtime.video.opening import open_video

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from starcast.errors import OptionError
-from starcast.runtime.images import shown
+from starcast.images.read import shown
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # suffix -> FFmpeg's name
 

@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
 from starcast.errors import BundleError, OptionError, VideoError
+from starcast.images.fit import NATIVE, fit
+from starcast.images.read import shown
 from starcast.runtime import provenance
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.fit import NATIVE, fit
 from starcast.runtime.folders import style_facts
-from starcast.runtime.images import shown
 from starcast.runtime.progress import Progress
 from starcast.runtime.styles import StyleRequest, requests_from
 from starcast.runtime.translator import Translator

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from starcast.cli import root
-from starcast.runtime.images import read_image, write_image
+from starcast.images.read import read_image, write_image
 
 
 def _picture(seed: int = 0) -> np.ndarray:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import odd_images
 import pytest
 from PIL import Image
 
 from starcast.errors import EngineError, ImageError, OptionError
+from starcast.images.read import read_image, write_image
 from starcast.runtime import folders, stages
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folders import translate_all
-from starcast.runtime.images import read_image, write_image
 from starcast.runtime.translate_options import TranslateOptions
 from starcast.runtime.translator import Translator
 
@@ -129,11 +130,11 @@ def test_one_unreadable_picture_is_named_and_the_rest_is_translated(tmp_path, ti
 
 
 def test_a_folder_of_odd_and_hostile_files_gives_a_sentence_or_an_upright_picture_for_each(
-    tmp_path, tiny_bundle, tiny_model, odd_pictures
+    tmp_path, tiny_bundle, tiny_model
 ):
-    readable, unreadable = odd_pictures.readable(), odd_pictures.unreadable()
-    odd_pictures.make(tmp_path / "in", {name: content for name, (content, _, _) in readable.items()})
-    odd_pictures.make(tmp_path / "in", {name: content for name, (content, _) in unreadable.items()})
+    readable, unreadable = odd_images.readable().unreadable()
+    odd_images.make(tmp_path / "in", {name: content for name, (content, _, _) in readable.items()})
+    odd_images.make(tmp_path / "in", {name: content for name, (content, _) in unreadable.items()})
     (tmp_path / "in/folder.png").mkdir()
     if os.name != "nt":
         os.mkfifo(tmp_path / "in/pipe.png")
@@ -151,7 +152,7 @@ def test_a_folder_of_odd_and_hostile_files_gives_a_sentence_or_an_upright_pictur
     assert not [path for path in written if path.name.startswith(".")]
     style = tiny_model.latent_style(_latent(0), 1)
     for orientation in range(1, 9):
-        stored = np.asarray(Image.fromarray(odd_pictures.scene()).resize((32, 32), Image.Resampling.BILINEAR))
+        stored = np.asarray(Image.fromarray(odd_images.scene()).resize((32, 32), Image.Resampling.BILINEAR))
         expected = tiny_model.translation(stored[None], style)[0]
         np.testing.assert_array_equal(read_image(tmp_path / f"out/turned-{orientation}.png.png"), expected)
 

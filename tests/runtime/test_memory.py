@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from starcast.images.read import write_image
 from starcast.runtime.engines.choose import BACKENDS
-from starcast.runtime.images import write_image
 
 GROWTH = 8  # MB; a thousand sources, or as many translations, are 55 MB
 # translates 200 pictures, then 1,000, and prints the peak in MB after each

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starcast.errors import OptionError
-from starcast.runtime.images import write_image
+from starcast.images.read import write_image
 from starcast.runtime.outputs import (
     State,
     is_one_file,

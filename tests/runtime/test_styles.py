@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from starcast.errors import OptionError, StyleError
+from starcast.images.read import write_image
 from starcast.options import as_json, from_json
-from starcast.runtime.images import write_image
 from starcast.runtime.styles import (
     LARGEST_SEED,
     StyleOptions,

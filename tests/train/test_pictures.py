@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from starcast.errors import ImageError
-from starcast.runtime.images import read_image
+from starcast.images.read import read_image
 from starcast.train.pictures import read_picture
 
 

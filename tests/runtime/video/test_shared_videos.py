@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from starcast.runtime.fit import fit
+from starcast.images.fit import fit
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
 

@@ -8,29 +8,30 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import odd_images
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from starcast.errors import ImageError
-from starcast.runtime.colour import scaled_to_bytes
-from starcast.runtime.images import mark_of, read_image, shown, write_image
+from starcast.images.colour import scaled_to_bytes
+from starcast.images.read import mark_of, read_image, shown, write_image
 
 
-def test_every_format_mode_depth_and_orientation_is_read_upright_and_in_srgb(tmp_path, odd_pictures):
+def test_every_format_mode_depth_and_orientation_is_read_upright_and_in_srgb(tmp_path):
     wrong = {}
-    for name, (content, expected, tolerance) in odd_pictures.readable().items():
+    for name, (content, expected, tolerance) in odd_images.readable().items():
         path = tmp_path / name
         path.write_bytes(content)
-        difference = odd_pictures.largest_difference(read_image(path), expected)
+        difference = odd_images.largest_difference(read_image(path), expected)
         if difference > tolerance:
             wrong[name] = difference
     assert wrong == {}
 
 
-def test_every_bad_file_gets_one_sentence_with_its_name_the_cause_and_a_next_step(tmp_path, odd_pictures):
-    for name, (content, cause) in odd_pictures.unreadable().items():
+def test_every_bad_file_gets_one_sentence_with_its_name_the_cause_and_a_next_step(tmp_path):
+    for name, (content, cause) in odd_images.unreadable().items():
         path = tmp_path / name
         path.write_bytes(content)
         with pytest.raises(ImageError) as raised:
@@ -75,14 +76,14 @@ def test_a_file_without_rights_says_so(tmp_path):
 
 @pytest.mark.parametrize("name", ["a\nb.png", "tab\tand\x1b[31mcolour.png"])
 @pytest.mark.skipif(os.name == "nt", reason="Windows allows no such names")
-def test_names_with_control_characters_are_read_and_shown_on_one_line(tmp_path, name, odd_pictures):
+def test_names_with_control_characters_are_read_and_shown_on_one_line(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"")
     with pytest.raises(ImageError) as raised:
         read_image(path)
     assert str(raised.value).isprintable()
-    write_image(path, odd_pictures.scene())
-    np.testing.assert_array_equal(read_image(path), odd_pictures.scene())
+    write_image(path.scene())
+    np.testing.assert_array_equal(read_image(path).scene())
 
 
 def test_undecodable_bytes_in_a_name_can_be_printed():
@@ -90,7 +91,7 @@ def test_undecodable_bytes_in_a_name_can_be_printed():
     assert shown("Ünï 画像.png") == "Ünï 画像.png"
 
 
-def test_the_pixel_limit_is_an_argument_and_checked_from_the_header(tmp_path, odd_pictures):
+def test_the_pixel_limit_is_an_argument_and_checked_from_the_header(tmp_path):
     path = tmp_path / "small.png"
     write_image(path, np.zeros((10, 20, 3), np.uint8))
     assert read_image(path, max_pixels=200).shape == (10, 20, 3)
@@ -107,20 +108,20 @@ def test_a_file_larger_than_its_pixels_can_need_is_not_read(tmp_path):
         read_image(path, max_pixels=100)
 
 
-def test_a_jpeg_may_be_decoded_smaller_and_never_below_what_is_needed(tmp_path, odd_pictures):
-    scene = np.repeat(np.repeat(odd_pictures.scene(), 10, axis=0), 10, axis=1)
+def test_a_jpeg_may_be_decoded_smaller_and_never_below_what_is_needed(tmp_path):
+    scene = np.repeat(np.repeat(odd_images.scene(), 10, axis=0), 10, axis=1)
     path = tmp_path / "large.jpg"
     write_image(path, scene)
     assert read_image(path).shape == (480, 640, 3)
     assert read_image(path, at_least=(64, 64)).shape == (120, 160, 3)
     assert read_image(path, at_least=(480, 480)).shape == (480, 640, 3)
     small = read_image(path, at_least=(40, 48))
-    assert odd_pictures.largest_difference(small[5::10, 5::10], scene[5::80, 5::80]) <= 6
+    assert odd_images.largest_difference(small[5::10, 5::10], scene[5::80, 5::80]) <= 6
 
 
-def test_pillows_own_settings_and_warnings_are_as_before_afterwards(tmp_path, odd_pictures):
+def test_pillows_own_settings_and_warnings_are_as_before_afterwards(tmp_path):
     path = tmp_path / "x.png"
-    write_image(path, odd_pictures.scene())
+    write_image(path.scene())
     limit, filters = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
     with ThreadPoolExecutor(4) as workers:
         list(workers.map(read_image, [path] * 40))
@@ -128,11 +129,11 @@ def test_pillows_own_settings_and_warnings_are_as_before_afterwards(tmp_path, od
     assert list(warnings.filters) == filters
 
 
-def test_pictures_beyond_pillows_own_limit_are_read_without_a_warning(tmp_path, monkeypatch, odd_pictures):
+def test_pictures_beyond_pillows_own_limit_are_read_without_a_warning(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
     path = tmp_path / "x.png"
-    write_image(path, odd_pictures.scene())
-    np.testing.assert_array_equal(read_image(path), odd_pictures.scene())
+    write_image(path.scene())
+    np.testing.assert_array_equal(read_image(path).scene())
 
 
 def _small_files() -> list[tuple[str, bytes]]:
@@ -190,10 +191,10 @@ def test_other_number_types_are_scaled_to_bytes(values, full, expected):
 
 
 @pytest.mark.parametrize(("suffix", "largest"), [(".png", 0), (".PNG", 0), (".webp", 0), (".jpg", 3), (".jpeg", 3)])
-def test_a_written_picture_reads_back(tmp_path, suffix, largest, odd_pictures):
+def test_a_written_picture_reads_back(tmp_path, suffix, largest):
     path = tmp_path / f"new folder/out{suffix}"
-    write_image(path, odd_pictures.scene(), mark="starcast settings=1")
-    difference = np.abs(read_image(path).astype(int) - odd_pictures.scene())
+    write_image(path.scene(), mark="starcast settings=1")
+    difference = np.abs(read_image(path).astype(int) - odd_images.scene())
     assert difference.max() <= largest
     assert mark_of(path) == "starcast settings=1"
     assert [file.name for file in path.parent.iterdir()] == [path.name]
@@ -223,9 +224,9 @@ def test_a_place_that_cannot_be_written_to_is_one_sentence(tmp_path):
         write_image(tmp_path / "file/x.png", np.zeros((4, 4, 3), np.uint8))
 
 
-def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch, odd_pictures):
+def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
     path = tmp_path / "x.png"
-    write_image(path, odd_pictures.scene())
+    write_image(path.scene())
 
     def fail(self, target, **_):
         Path(target).write_bytes(b"half")
@@ -233,19 +234,19 @@ def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch, odd_pictur
 
     monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(ImageError, match="no space left on device"):
-        write_image(path, odd_pictures.scene())
-    np.testing.assert_array_equal(read_image(path), odd_pictures.scene())
+        write_image(path.scene())
+    np.testing.assert_array_equal(read_image(path).scene())
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path, odd_pictures):
+def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path):
     path = tmp_path / ("x" * 251 + ".png")
-    write_image(path, odd_pictures.scene())
+    write_image(path.scene())
     assert path.exists()
 
 
-def test_pictures_without_a_mark_and_files_that_are_none_have_none(tmp_path, odd_pictures):
-    write_image(tmp_path / "x.png", odd_pictures.scene())
+def test_pictures_without_a_mark_and_files_that_are_none_have_none(tmp_path):
+    write_image(tmp_path / "x.png".scene())
     (tmp_path / "y.png").write_text("text")
     assert mark_of(tmp_path / "x.png") is None
     assert mark_of(tmp_path / "y.png") is None
@@ -253,10 +254,10 @@ def test_pictures_without_a_mark_and_files_that_are_none_have_none(tmp_path, odd
     assert mark_of(tmp_path) is None
 
 
-def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch, odd_pictures):
+def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     path = tmp_path / "x.png"
-    write_image(path, odd_pictures.scene())
-    monkeypatch.setattr("starcast.runtime.images.LARGE_PIXELS", 10)
+    write_image(path.scene())
+    monkeypatch.setattr("starcast.images.read.LARGE_PIXELS", 10)
     inside, most, lock = 0, 0, threading.Lock()
     original = Image.Image.getexif
 

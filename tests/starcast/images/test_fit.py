@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starcast.runtime.fit import NATIVE, to_multiples
-from starcast.runtime.images import FITS, centred_box, fit
+from starcast.images.fit import NATIVE, to_multiples
+from starcast.images.read import FITS, centred_box, fit
 
 sides = st.integers(1, 40)
 

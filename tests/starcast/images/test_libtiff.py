@@ -6,7 +6,7 @@ import sys
 import pytest
 from PIL import Image
 
-from starcast.runtime import libtiff
+from starcast.images import libtiff
 
 
 @pytest.mark.skipif(not libtiff.silence(), reason="this Pillow keeps its TIFF library inside")
@@ -19,7 +19,7 @@ def test_a_damaged_compressed_tiff_prints_nothing(tmp_path):
     code = f"""
 import pathlib
 from starcast.errors import ImageError
-from starcast.runtime.images import read_image
+from starcast.images.read import read_image
 try:
     read_image(pathlib.Path({str(path)!r}))
 except ImageError:

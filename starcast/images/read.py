@@ -19,9 +19,9 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from starcast.atomic import atomic_path
 from starcast.errors import ImageError
-from starcast.runtime import formats, libtiff
-from starcast.runtime.colour import to_srgb
-from starcast.runtime.fit import FITS, centred_box, fit
+from starcast.images import formats, libtiff
+from starcast.images.colour import to_srgb
+from starcast.images.fit import FITS, centred_box, fit
 
 __all__ = [
     "FITS", "JPEG_QUALITY", "MAX_PIXELS", "WRITTEN_SUFFIXES", "centred_box", "fit", "mark_of", "read_image", "shown",
