@@ -132,7 +132,7 @@ def test_one_unreadable_picture_is_named_and_the_rest_is_translated(tmp_path, ti
 def test_a_folder_of_odd_and_hostile_files_gives_a_sentence_or_an_upright_picture_for_each(
     tmp_path, tiny_bundle, tiny_model
 ):
-    readable, unreadable = odd_images.readable().unreadable()
+    readable, unreadable = odd_images.readable(), odd_images.unreadable()
     odd_images.make(tmp_path / "in", {name: content for name, (content, _, _) in readable.items()})
     odd_images.make(tmp_path / "in", {name: content for name, (content, _) in unreadable.items()})
     (tmp_path / "in/folder.png").mkdir()
