@@ -1,16 +1,16 @@
-"""Networks become plain ONNX graphs: traced by torch.onnx's dynamo exporter, then given names that a person can read.
+"""Networks become plain ONNX graphs: traced by torch.onnx's dynamo exporter, then given readable names.
 
-    generator      image uint8 [batch, height, width, 3], style float32 [styles, S] -> translation uint8
-    mapping        latent float32 [batch, L], domain int64 [batch] -> style float32 [batch, S]
-    style_encoder  image uint8 [batch, size, size, 3], domain int64 [batch] -> style float32 [batch, S]
+    image uint8 [batch, height, width, 3], style float32 [styles, S] -> translation uint8 [batch, height, width, 3]
 
-`styles` is `batch`, or 1 where one style serves the whole batch. Pictures are RGB.
+`styles` is `batch`, or 1 where one style serves the whole batch. Images are RGB.
 """
 
 from __future__ import annotations
 
 import ast
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,8 @@ import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 from torch import Tensor, nn
 
+from starcast.export.families.model import StyleGraph
 from starcast.export.gate.reference import from_bytes, to_bytes
-from starcast.train.families.stargan_v2.networks import Generator, MappingNetwork, StarGANv2Config, StyleEncoder
 
 OPSET = 18  # what the exporter writes without converting, and what every engine reads
 
@@ -28,7 +28,7 @@ OPSET = 18  # what the exporter writes without converting, and what every engine
 class FrameNetwork(nn.Module):
     """The generator between bytes: scaled to -1..1 going in; scaled back, rounded half to even, clipped going out."""
 
-    def __init__(self, generator: Generator):
+    def __init__(self, generator: nn.Module):
         super().__init__()
         self.generator = generator
 
@@ -36,86 +36,28 @@ class FrameNetwork(nn.Module):
         return to_bytes(self.generator(from_bytes(image), style))
 
 
-class LatentNetwork(nn.Module):
-    """The mapping network with each layer's heads stacked, so that a sample's domain is a Gather of weights."""
-
-    def __init__(self, network: MappingNetwork):
-        super().__init__()
-        self.shared = network.shared
-        depth = len(network.unshared[0])  # type: ignore[arg-type]
-        columns = [[head[index] for head in network.unshared] for index in range(depth)]  # type: ignore[index]
-        self.unshared = nn.ModuleList(
-            StackedLinear(layers) if isinstance(layers[0], nn.Linear) else layers[0] for layers in columns
-        )
-
-    def forward(self, latent: Tensor, domain: Tensor) -> Tensor:
-        x: Tensor = self.shared(latent)[:, None]
-        for layer in self.unshared:
-            x = layer(x, domain) if isinstance(layer, StackedLinear) else layer(x)
-        return x.squeeze(1)
-
-
-class ReferenceNetwork(nn.Module):
-    """The style encoder from bytes, its heads stacked as in LatentNetwork."""
-
-    def __init__(self, network: StyleEncoder):
-        super().__init__()
-        self.shared = network.shared
-        self.unshared = StackedLinear(list(network.unshared))
-
-    def forward(self, image: Tensor, domain: Tensor) -> Tensor:
-        x: Tensor = self.shared(from_bytes(image)).flatten(1)[:, None]
-        style: Tensor = self.unshared(x, domain)
-        return style.squeeze(1)
-
-
-class StackedLinear(nn.Module):
-    """One linear layer a domain: (N, 1, in), (N,) -> (N, 1, out)."""
-
-    weight: Tensor  # (domains, in, out)
-    bias: Tensor  # (domains, 1, out)
-
-    def __init__(self, layers: list[Any]):
-        super().__init__()
-        self.register_buffer("weight", torch.stack([layer.weight.detach().t() for layer in layers]).contiguous())
-        self.register_buffer("bias", torch.stack([layer.bias.detach()[None] for layer in layers]))
-
-    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
-        return x @ self.weight.index_select(0, domain) + self.bias.index_select(0, domain)
-
-
-def trace_generator(generator: Generator, config: StarGANv2Config) -> ir.Model:
+def trace_generator(generator: nn.Module, side: int, style_size: int) -> ir.Model:
     """The frame graph, for any batch and for every height and width that is a multiple of the stride."""
-    side = config.image_size
-    example = {"image": torch.zeros(2, side, side, 3, dtype=torch.uint8), "style": torch.zeros(2, config.style_dim)}
+    example = {"image": torch.zeros(2, side, side, 3, dtype=torch.uint8), "style": torch.zeros(2, style_size)}
     model = _trace(FrameNetwork(generator), example, "translation", "generator")
     image, style = model.graph.inputs
     # Nothing in the graph depends on the size or on whether styles are shared (it resizes by a factor, norms and
     # styles broadcast), but the tracer fixes the one and equates the other. The gate runs both.
     image.shape = ir.Shape(["batch", "height", "width", 3])
-    style.shape = ir.Shape(["styles", config.style_dim])
+    style.shape = ir.Shape(["styles", style_size])
     model.graph.outputs[0].shape = ir.Shape(["batch", "height", "width", 3])
     return model
 
 
-def trace_mapping(network: MappingNetwork, config: StarGANv2Config) -> ir.Model:
-    """The graph that makes styles from latents."""
-    example = {"latent": torch.zeros(2, config.latent_dim), "domain": torch.zeros(2, dtype=torch.int64)}
-    return _trace(LatentNetwork(network), example, "style", "mapping")
+def trace_style_graph(graph: StyleGraph) -> ir.Model:
+    """The graph that makes styles of latents or references; it is called as its file is."""
+    return _trace(graph.network, graph.example, "style", Path(graph.file).stem)
 
 
-def trace_style_encoder(network: StyleEncoder, config: StarGANv2Config) -> ir.Model:
-    """The graph that makes styles from references of the size that the networks were trained at."""
-    side = config.image_size
-    image = torch.zeros(2, side, side, 3, dtype=torch.uint8)
-    example = {"image": image, "domain": torch.zeros(2, dtype=torch.int64)}
-    return _trace(ReferenceNetwork(network), example, "style", "style_encoder")
-
-
-def _trace(network: nn.Module, example: dict[str, Tensor], output: str, name: str) -> ir.Model:
+def _trace(network: nn.Module, example: Mapping[str, Tensor], output: str, name: str) -> ir.Model:
     network.eval().requires_grad_(False)
     batch = torch.export.Dim("batch")
-    traced = torch.export.export(network, (), example, dynamic_shapes={key: {0: batch} for key in example})
+    traced = torch.export.export(network, (), dict(example), dynamic_shapes={key: {0: batch} for key in example})
     program = torch.onnx.export(traced, dynamo=True, opset_version=OPSET, verbose=False, output_names=[output])
     assert program is not None
     return _tidied(program.model, name, prefix="generator." if isinstance(network, FrameNetwork) else "")

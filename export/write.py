@@ -18,20 +18,20 @@ from starcast import __version__
 from starcast.atomic import atomic_folder
 from starcast.errors import OptionError
 from starcast.export.destination import writable_target
+from starcast.export.families import open_model
+from starcast.export.families.model import Model, StyleGraph
 from starcast.export.gate.judging import Pictures, judging
 from starcast.export.gate.parity import (
-    check_mapping,
-    check_style_encoder,
+    check_style_graph,
 )
 from starcast.export.graphs.files import write_graph
-from starcast.export.means import draw_latents, mean_styles
 from starcast.export.model_card import Card, model_card
 from starcast.export.options import ExportOptions
 from starcast.export.plan import Plan, plans_for
 from starcast.export.preview import draw_preview, preview_sources
 from starcast.export.progress import Progress, stage
 from starcast.export.targets.tensorrt import without_products
-from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
+from starcast.export.trace import trace_generator, trace_style_graph
 from starcast.export.write_fused import write_fused
 from starcast.export.write_precisions import write_precisions
 from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, parity_gate, write_variants
@@ -40,49 +40,38 @@ from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.manifest import (
     FORMAT,
     MANIFEST,
-    Condition,
     FileFacts,
     GraphFiles,
-    LatentMaker,
     Manifest,
     Provenance,
-    ReferenceMaker,
     Source,
     Variant,
     encode,
 )
-from starcast.train.checkpoint.file import Checkpoint, averaged_networks, read_checkpoint
-from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
+from starcast.train.checkpoint.file import Checkpoint, read_checkpoint
 
-MAPPING, STYLE_ENCODER = "mapping.onnx", "style_encoder.onnx"
-STYLES, CARD, PREVIEW = "styles.npz", "README.md", "preview.jpg"
+CARD, PREVIEW = "README.md", "preview.jpg"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What is exported: networks ready for use, and the facts that every graph and the manifest carry."""
+    """What is exported: the model, ready for use, and the facts that every graph and the manifest carry."""
 
     checkpoint: Checkpoint
-    networks: Networks
-    domains: tuple[str, ...]
+    model: Model
     sha256: str
-
-    @property
-    def config(self) -> StarGANv2Config:
-        """The sizes of the networks."""
-        return self.checkpoint.config
 
     @property
     def facts(self) -> dict[str, str]:
         """What every graph says of itself."""
-        config = self.config
+        model = self.model
         return {
-            "family": "stargan_v2",
-            "domains": json.dumps(self.domains, ensure_ascii=False),
-            "image_size": str(config.image_size),
-            "stride": str(config.stride),
-            "style_dim": str(config.style_dim),
-            "latent_dim": str(config.latent_dim),
+            "family": model.family,
+            "domains": json.dumps(model.domains, ensure_ascii=False),
+            "image_size": str(model.side),
+            "stride": str(model.stride),
+            "style_dim": str(model.style_size),
+            **model.facts,
             "pictures": "uint8 NHWC RGB, 0..255",
             "checkpoint_sha256": self.sha256,
         }
@@ -100,25 +89,23 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
         origin = _read(checkpoint, options)
     if origin.checkpoint.note:
         progress(origin.checkpoint.note)
+    model = origin.model
     with atomic_folder(target) as folder:
         with stage(progress, "traced the networks"):
-            traced = trace_generator(origin.networks.generator, origin.config)
-            mapping = trace_mapping(origin.networks.mapping_network, origin.config)
-            encoder = trace_style_encoder(origin.networks.style_encoder, origin.config)
-            for graph, file in ((mapping, MAPPING), (encoder, STYLE_ENCODER)):
+            traced = trace_generator(model.generator, model.side, model.style_size)
+            style_graphs = model.style_graphs()
+            for style_graph in style_graphs:
+                graph = trace_style_graph(style_graph)
                 if any(plan.norms != "native" for plan in plans):
                     without_products(graph)
-                write_graph(graph, folder / file, origin.facts)
-        _check_styles(folder, origin, progress)
-        making = Making(folder, traced, origin.networks, origin.config, origin.facts, options.without, progress)
+                write_graph(graph, folder / style_graph.file, origin.facts)
+        _check_styles(folder, style_graphs, progress)
+        making = Making(folder, traced, model, origin.facts, options.without, progress)
         variants = _variants(making, plans, origin, options)
-        with stage(progress, f"took each domain's mean style over {options.mean_draws:,} draws"):
-            means = mean_styles(
-                origin.networks.mapping_network,
-                draw_latents(options.mean_draws, origin.config.latent_dim),
-                origin.config.domains,
-            )
-            np.savez(folder / STYLES, mean=means)
+        means = model.condition(options.mean_draws).means
+        if means is not None:
+            with stage(progress, f"took each domain's mean style over {options.mean_draws:,} draws"):
+                np.savez(folder / means, mean=model.mean_styles(options.mean_draws))
         with stage(progress, "drew the preview"):
             write_image(folder / PREVIEW, _preview(traced, origin))
         manifest = _manifest(folder, origin, options, variants)
@@ -137,7 +124,7 @@ def _variants(making: Making, plans: Sequence[Plan], origin: Origin, options: Ex
     if not fused and set(options.precision) <= {"fp32"}:
         return variants
     remembered = (origin.checkpoint.dataset or {}).get("path")
-    pictures = Pictures(origin.domains, options.calibrate, remembered, options.min_psnr)
+    pictures = Pictures(options.calibrate, remembered, options.min_psnr)
     asked = set(options.precision)
     judged = judging(making, pictures, required=bool(asked & {"int8", "fp8"} or (usual and "bf16" in asked)))
     variants += write_precisions(making, variants, options.precision, judged)
@@ -150,43 +137,32 @@ def _read(path: Path, options: ExportOptions) -> Origin:
     names = options.domains or checkpoint.domain_names
     if len(names) != count or len(set(names)) != count:
         raise OptionError(f"--domains names {', '.join(names)}: {path} has {count} domains, give each its own name")
-    return Origin(checkpoint, averaged_networks(checkpoint).eval(), names, sha256_of(path))
+    return Origin(checkpoint, open_model(checkpoint, names), sha256_of(path))
 
 
-def _check_styles(folder: Path, origin: Origin, progress: Progress) -> None:
-    networks, config = origin.networks, origin.config
-    latent = check_mapping(folder / MAPPING, networks.mapping_network, config)
-    reference = check_style_encoder(folder / STYLE_ENCODER, networks.style_encoder, config)
-    progress(f"  against PyTorch: mapping {latent:.1e}, style encoder {reference:.1e}")
+def _check_styles(folder: Path, graphs: Sequence[StyleGraph], progress: Progress) -> None:
+    worst = {Path(graph.file).stem: check_style_graph(folder / graph.file, graph) for graph in graphs}
+    if worst:
+        figures = ", ".join(f"{name.replace('_', ' ')} {difference:.1e}" for name, difference in worst.items())
+        progress(f"  against PyTorch: {figures}")
 
 
 def _preview(frame: ir.Model, origin: Origin) -> NDArray[np.uint8]:
-    config = origin.config
-    latent = torch.from_numpy(np.random.RandomState(0).standard_normal(config.latent_dim).astype(np.float32))
-    with torch.inference_mode():
-        styles = origin.networks.mapping_network(latent.expand(config.domains, -1), torch.arange(config.domains))
     data = (origin.checkpoint.dataset or {}).get("path")
-    return draw_preview(frame, preview_sources(data, config.image_size), styles.numpy())
+    return draw_preview(frame, preview_sources(data, origin.model.side), origin.model.preview_styles())
 
 
 def _manifest(folder: Path, origin: Origin, options: ExportOptions, variants: tuple[Variant, ...]) -> Manifest:
-    config, checkpoint = origin.config, origin.checkpoint
-    side = config.image_size
+    model, checkpoint = origin.model, origin.checkpoint
+    product = GraphFiles(graph=STYLE_PRODUCT) if (folder / STYLE_PRODUCT).exists() else None
     return Manifest(
         format=FORMAT,
-        source=Source(channels=3, height=side, width=side, stride=config.stride),
-        condition=Condition(
-            size=config.style_dim,
-            product=GraphFiles(graph=STYLE_PRODUCT) if (folder / STYLE_PRODUCT).exists() else None,
-            latent=LatentMaker(graph=MAPPING, size=config.latent_dim),
-            reference=ReferenceMaker(graph=STYLE_ENCODER, height=side, width=side),
-            means=STYLES,
-            mean_draws=options.mean_draws,
-        ),
-        domains=origin.domains,
+        source=Source(channels=3, height=model.side, width=model.side, stride=model.stride),
+        condition=msgspec.structs.replace(model.condition(options.mean_draws), product=product),
+        domains=model.domains,
         variants=variants,
         provenance=Provenance(
-            family="stargan_v2",
+            family=model.family,
             layout=checkpoint.layout,
             checkpoint=checkpoint.path.name,
             checkpoint_sha256=origin.sha256,
@@ -212,5 +188,5 @@ def _with_files(manifest: Manifest, folder: Path) -> Manifest:
 
 
 def _card(target: Path, origin: Origin) -> Card:
-    parameters = sum(parameter.numel() for parameter in origin.networks.generator.parameters())
+    parameters = sum(parameter.numel() for parameter in origin.model.generator.parameters())
     return Card(name=target.name, parameters=parameters)

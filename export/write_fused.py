@@ -68,7 +68,7 @@ def write_fused(
 
 def _base(making: Making, plan: Plan, judging: Judging, gate: ParityGate) -> Base:
     """Rewritten, calibrated, and compared with PyTorch in float32 with its norms spelled, as PSNR would tell little."""
-    side, trials, form = making.config.image_size, judging.pictures.ranges, plan.form
+    side, trials, form = making.model.side, judging.pictures.ranges, plan.form
     with stage(making.progress, f"form {form} for TensorRT: norms calibrated on {len(trials)} pictures"):
         base = base_of(making.traced, form, side, trials, gate.flat, making.without)
     before = Cost.of(making.traced, side)
@@ -91,7 +91,7 @@ def _source(making: Making, base: Base, plan: Plan, judging: Judging) -> _Source
         return missing(quality_in_float32(model, pictures.gate, expected), options.gate)
 
     with stage(making.progress, f"{plan.form}-{plan.precision}: calibrated and searched for TensorRT"):
-        sizes = one_picture(making.config.image_size)
+        sizes = one_picture(making.model.side)
         searched = quantise(base.frame, sizes, pictures, options, making.progress, lacking)
     making.progress(f"  {searched.summary('fp16')}")
     return _Source(base, searched)
@@ -99,7 +99,7 @@ def _source(making: Making, base: Base, plan: Plan, judging: Judging) -> _Source
 
 def _write(making: Making, plan: Plan, source: _Source, judging: Judging, gate: ParityGate) -> Variant:
     base = source.base
-    graph = fused(source.frame, plan, base, making.config.image_size, making.without)
+    graph = fused(source.frame, plan, base, making.model.side, making.without)
     made = Made(plan, graph.frame, None, graph.steps)
     size, path = weight_bytes(made.frame), making.folder / GENERATOR / plan.file
     parity: Parity | None = None

@@ -83,7 +83,7 @@ def _bf16(making: Making, variants: Sequence[Variant], judging: Judging) -> list
 
 def _int8(making: Making, engine: str, judging: Judging) -> list[Variant]:
     """One search, and a graph of it for each of what the numbers beside the codes may be."""
-    gate, side = judging.gate("int8"), making.config.image_size
+    gate, side = judging.gate("int8"), making.model.side
     fastest = FASTEST[engine]
     plan = replace(PREFERRED[engine], form=fastest.form, backends=(engine,), precision="int8")
     options = Int8Options(rules=fastest.rules, gate=gate)
@@ -125,7 +125,7 @@ def _int8(making: Making, engine: str, judging: Judging) -> list[Variant]:
 def _may_be_bf16(making: Making, frame: ir.Model, engine: str) -> bool:
     """Whether bfloat16 may stand beside the codes: where the engine has it, and norms take their means by themselves,
     in float32. Where they are means of tiles, those are numbers of the graph."""
-    if engine != "openvino" or split_wide_norms(frame.clone(), making.config.image_size):
+    if engine != "openvino" or split_wide_norms(frame.clone(), making.model.side):
         return False
     reason = lacks("bf16")
     if reason is not None:
@@ -142,7 +142,7 @@ def _judged(
     [engine] = plan.backends
     if any(node.op_type == "AveragePool" for node in frame.graph):  # also with --without grouped-boxes
         drop_output_codes(frame, FASTEST[engine].unrounded)
-    made = finished(frame, plan, steps, making.config.image_size)
+    made = finished(frame, plan, steps, making.model.side)
     path, beside = written(making, made, weights)
     options = EngineOptions(precision=plan.precision, rest=plan.rest)
     trials, expected = judging.pictures.gate, judging.expected

@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 import onnx_ir as ir
+from torch import nn
 
+from starcast.export.families.model import Model
 from starcast.export.gate.blame import first_layer_apart
 from starcast.export.gate.candidates import (
     Candidate,
@@ -35,7 +37,6 @@ from starcast.export.plan import Made, Plan, first_step_apart, make
 from starcast.export.progress import Progress, stage
 from starcast.export.rewrite_report import Cost, rewrite_lines
 from starcast.runtime.manifest import Parity, Variant
-from starcast.train.families.stargan_v2.networks import Generator, Networks, StarGANv2Config
 
 GENERATOR, STYLE_PRODUCT = "generator", "style_product.onnx"
 
@@ -46,8 +47,7 @@ class Making:
 
     folder: Path
     traced: ir.Model
-    networks: Networks
-    config: StarGANv2Config
+    model: Model
     facts: Mapping[str, str]
     without: tuple[str, ...]
     progress: Progress
@@ -65,24 +65,24 @@ class ParityGate:
 
 def parity_gate(making: Making) -> ParityGate:
     """Translate the gate's pictures with PyTorch. Raises ParityError where that gives no pictures."""
-    networks, config = making.networks, making.config
+    model = making.model
     with stage(making.progress, "translated the gate's pictures with PyTorch"):
-        trials, flat = make_trials(networks, config), flat_trials(networks, config)
+        trials, flat = make_trials(model), flat_trials(model)
         return ParityGate(
-            trials, expected_translations(networks.generator, trials),
-            flat, [translated_by_torch(networks.generator, trial) for trial in flat],
+            trials, expected_translations(model.generator, trials),
+            flat, [translated_by_torch(model.generator, trial) for trial in flat],
         )  # fmt: skip
 
 
 def write_variants(making: Making, plans: Sequence[Plan], gate: ParityGate) -> tuple[Variant, ...]:
     """Write the graphs of those plans into the folder. Raises ParityError, EngineError."""
     weights = SharedWeights(making.folder / GENERATOR / f"weights{WEIGHTS}")
-    before = Cost.of(making.traced, making.config.image_size)
+    before = Cost.of(making.traced, making.model.side)
     told: set[str] = set()  # forms whose rewrites have been reported
     variants = []
     for plan in plans:
-        made = make(making.traced, plan, making.config.image_size, making.without)
-        cost = Cost.of(made.frame, making.config.image_size)
+        made = make(making.traced, plan, making.model.side, making.without)
+        cost = Cost.of(made.frame, making.model.side)
         if plan.form not in told:
             told.add(plan.form)
             making.progress(f"form {plan.form}")
@@ -149,13 +149,13 @@ def parity_line(parity: Parity) -> str:
 
 def parity_of(making: Making, made: Made, candidate: Candidate, gate: ParityGate) -> Parity:
     """Compare a float32 graph with PyTorch. Raises ParityError, which names the rewrite or the layer to blame."""
-    blame = partial(_blame, making.traced, made, making.networks.generator)
+    blame = partial(_blame, making.traced, made, making.model.generator)
     parity = check_generator(candidate, made.plan.name, gate.trials, gate.expected, blame)
     flat_levels = levels_apart(candidate, gate.flat, gate.expected_flat)
     return msgspec.structs.replace(parity, flat_levels=flat_levels)
 
 
-def _blame(traced: ir.Model, made: Made, generator: Generator, trial: Trial) -> str:
+def _blame(traced: ir.Model, made: Made, generator: nn.Module, trial: Trial) -> str:
     """The layer or the rewrite that a graph goes wrong at."""
     expected = translated_by_torch(generator, trial)
     unrounded = OnnxCandidate(traced.clone()).unrounded(trial)

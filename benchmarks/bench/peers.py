@@ -14,6 +14,7 @@ import torch
 from starcast.benchmarks.bench.inputs import Inputs, training_pictures
 from starcast.benchmarks.bench.worker import reason_in
 from starcast.errors import EngineError
+from starcast.export.families import open_model
 from starcast.export.trace import trace_generator
 from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
 from starcast.train.families.stargan_v2.networks import Networks
@@ -24,7 +25,8 @@ CALIBRATION = 32  # pictures; more of them cost minutes at 256 px and hardly mov
 def write_plain(checkpoint: Path, graph: Path) -> Path:
     """The frame graph as the exporter gives it, for any size and batch."""
     read = read_checkpoint(checkpoint)
-    ir.save(trace_generator(averaged_networks(read).generator, read.config), graph)
+    model = open_model(read, read.domain_names)
+    ir.save(trace_generator(model.generator, model.side, model.style_size), graph)
     return graph
 
 

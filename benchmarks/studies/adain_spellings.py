@@ -153,7 +153,7 @@ def spread_sums(model: ir.Model) -> None:
 
 def traced() -> ir.Model:
     """The frame graph of AFHQ's generator with random weights."""
-    return trace_generator(random_networks(AFHQ).generator, AFHQ)
+    return trace_generator(random_networks(AFHQ).generator, AFHQ.image_size, AFHQ.style_dim)
 
 
 def program_of(model: ir.Model, target: str, batch: int = 1) -> Program:

@@ -7,12 +7,12 @@ from typing import Any
 import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from starcast.export.gate.candidates import Trial, difference, open_session, translated_by_torch
-from starcast.train.families.stargan_v2.networks import Generator
 
 
-def first_layer_apart(model: ir.Model, generator: Generator, trial: Trial, tolerance: float) -> str:
+def first_layer_apart(model: ir.Model, generator: nn.Module, trial: Trial, tolerance: float) -> str:
     """The first layer, in running order, whose output differs from PyTorch's by more than the tolerance.
 
     Nodes that are a module of the network bear its name: those are compared. Where none differs, what comes after
@@ -33,7 +33,7 @@ def first_layer_apart(model: ir.Model, generator: Generator, trial: Trial, toler
     return "the steps after the last layer"
 
 
-def _layer_outputs(generator: Generator, trial: Trial) -> dict[str, NDArray[Any]]:
+def _layer_outputs(generator: nn.Module, trial: Trial) -> dict[str, NDArray[Any]]:
     """What every layer with weights gives in PyTorch, by its path."""
     outputs: dict[str, NDArray[Any]] = {}
 

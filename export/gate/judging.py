@@ -3,7 +3,6 @@ translations of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +21,6 @@ from starcast.export.write_variants import Making
 class Pictures:
     """Where the pictures come from, and the mean PSNR that must be reached, if not the gate's own."""
 
-    domains: Sequence[str]
     folder: Path | None
     remembered: str | None
     min_psnr: float | None
@@ -51,12 +49,11 @@ class Judging:
 def judging(making: Making, pictures: Pictures, *, required: bool) -> Judging:
     """Choose the pictures. Where there are none, drawn ones are taken, and a line says so, unless real ones are
     `required`. Raises OptionError."""
-    networks, config, domains = making.networks, making.config, pictures.domains
     try:
-        chosen = calibration_set(networks, config, domains, pictures.folder, pictures.remembered)
+        chosen = calibration_set(making.model, pictures.folder, pictures.remembered)
     except OptionError as error:
         if required or pictures.folder is not None:
             raise
         making.progress(f"calibrating on drawn pictures: {error}")
-        chosen = drawn_set(networks, config, domains)
+        chosen = drawn_set(making.model)
     return Judging(chosen, making.traced, making.progress, pictures.min_psnr)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from starcast.errors import ParityError
+from starcast.export.families.model import Model, StyleGraph
 from starcast.export.gate.candidates import (
     Candidate,
     Floats,
@@ -25,15 +24,8 @@ from starcast.export.gate.candidates import (
     translated_by_torch,
 )
 from starcast.export.gate.images import flat, pictures
-from starcast.export.gate.reference import as_bytes, as_floats
+from starcast.export.gate.reference import Network, as_bytes
 from starcast.runtime.manifest import Parity
-from starcast.train.families.stargan_v2.networks import (
-    Generator,
-    MappingNetwork,
-    Networks,
-    StarGANv2Config,
-    StyleEncoder,
-)
 
 TOLERANCE = 2e-4  # of translations, before the last Round
 LEVELS = 1  # of their bytes
@@ -41,13 +33,10 @@ STYLE_TOLERANCE = 1e-4
 LAST_RESORT = "nothing is written; please report this with what `starcast doctor` says"
 
 
-def make_trials(networks: Networks, config: StarGANv2Config) -> list[Trial]:
-    """Batches of 1, 2, 5, and 3 with one style; the latter two of another size, which is not square.
-
-    Styles come from latents and references in turn, of every domain in turn.
-    """
-    side, stride = config.image_size, config.stride
-    styles = _styles(networks, config, count=9)
+def make_trials(model: Model) -> list[Trial]:
+    """Batches of 1, 2, 5, and 3 with one style; the latter two of another size, which is not square."""
+    side, stride = model.side, model.stride
+    styles = model.gate_styles(9)
     return [
         Trial(pictures(1, side, side, seed=1), styles[:1]),
         Trial(pictures(2, side, side, seed=2), styles[1:3]),
@@ -56,10 +45,10 @@ def make_trials(networks: Networks, config: StarGANv2Config) -> list[Trial]:
     ]
 
 
-def flat_trials(networks: Networks, config: StarGANv2Config) -> list[Trial]:
+def flat_trials(model: Model) -> list[Trial]:
     """Pictures without texture, one at a time: they are measured, and decide nothing (see pictures.py)."""
-    [style] = _styles(networks, config, count=2)[:1]
-    return [Trial(picture[None], style[None]) for picture in flat(config.image_size, config.image_size)]
+    style = model.gate_styles(2)[:1]
+    return [Trial(image[None], style) for image in flat(model.side, model.side)]
 
 
 def levels_apart(candidate: Candidate, trials: Sequence[Trial], expected: Sequence[Floats]) -> int:
@@ -71,7 +60,7 @@ def levels_apart(candidate: Candidate, trials: Sequence[Trial], expected: Sequen
     return int(max(apart))
 
 
-def expected_translations(generator: Generator, trials: Sequence[Trial]) -> list[Floats]:
+def expected_translations(generator: Network, trials: Sequence[Trial]) -> list[Floats]:
     """What PyTorch gives for the trials, [N, 3, H, W] in -1..1 each. ParityError where it is no picture."""
     expected = [translated_by_torch(generator, trial) for trial in trials]
     for translations in expected:
@@ -100,46 +89,24 @@ def check_generator(
     return Parity(worst=worst, tolerance=TOLERANCE, levels=levels, pictures=sum(batches), batches=batches)
 
 
-def check_mapping(graph: Path, network: MappingNetwork, config: StarGANv2Config) -> float:
-    """The largest difference of a style made from a latent, over every domain and several batches."""
-    draws = np.random.RandomState(5)
-    latents = draws.standard_normal((2 * config.domains + 1, config.latent_dim)).astype(np.float32)
-    return _check_styles(graph, network, "latent", latents, torch.from_numpy(latents), config.domains)
+def check_style_graph(path: Path, graph: StyleGraph) -> float:
+    """The largest difference of a style graph's styles from PyTorch's, over every domain and two batches.
 
-
-def check_style_encoder(graph: Path, network: StyleEncoder, config: StarGANv2Config) -> float:
-    """The largest difference of a style made from a reference, over every domain and several batches."""
-    images = pictures(config.domains + 1, config.image_size, config.image_size, seed=6)
-    return _check_styles(graph, network, "image", images, as_floats(images), config.domains)
-
-
-def _styles(networks: Networks, config: StarGANv2Config, count: int) -> Floats:
-    domain = torch.arange(count) // 2 % config.domains
-    latents = np.random.RandomState(7).standard_normal((count, config.latent_dim)).astype(np.float32)
-    references = pictures(count // 2, config.image_size, config.image_size, seed=8)
+    Compares all of the graph's trials but the last, then the last alone. Raises ParityError.
+    """
+    trials = {name: np.asarray(array) for name, array in graph.trials.items()}
     with torch.inference_mode():
-        styles: Floats = networks.mapping_network(torch.from_numpy(latents), domain).numpy()
-        styles[1::2] = networks.style_encoder(as_floats(references), domain[1::2]).numpy()
-    return styles
-
-
-def _check_styles(
-    graph: Path, network: nn.Module, name: str, inputs: NDArray[Any], tensor: torch.Tensor, domains: int
-) -> float:
-    """Compare a batch of all inputs but the last, and the last alone."""
-    domain = np.arange(len(inputs), dtype=np.int64) % domains
-    with torch.inference_mode():
-        expected = network(tensor, torch.from_numpy(domain)).numpy()
-    _refuse_nonsense(expected, f"the {graph.stem} network gives values that are not finite")
-    session = open_session(graph)
+        expected = graph.reference(**{name: torch.from_numpy(array) for name, array in trials.items()}).numpy()
+    _refuse_nonsense(expected, f"the {path.stem} network gives values that are not finite")
+    session = open_session(path)
     parts = [
-        session.run(None, {name: inputs[part], "domain": domain[part]})[0] for part in (slice(-1), slice(-1, None))
+        session.run(None, {name: array[part] for name, array in trials.items()})[0]
+        for part in (slice(-1), slice(-1, None))
     ]
     worst = difference(np.concatenate(parts), expected)
     if worst > STYLE_TOLERANCE:
         raise ParityError(
-            f"the graph {graph.stem} differs from PyTorch by {worst:.1e} (allowed: {STYLE_TOLERANCE:.0e}): "
-            f"{LAST_RESORT}"
+            f"the graph {path.stem} differs from PyTorch by {worst:.1e} (allowed: {STYLE_TOLERANCE:.0e}): {LAST_RESORT}"
         )
     return worst
 

@@ -14,17 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from starcast.errors import DatasetError, ImageError, OptionError
+from starcast.export.families.model import Model
 from starcast.export.gate.candidates import Floats, Trial
 from starcast.export.gate.images import pictures
-from starcast.export.gate.reference import as_floats
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.train.data.folders import is_image, scan
-from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
 
 RANGES, SEARCH, GATE = 64, 16, 16  # pictures for each; the gate's are translated into every domain
 FEWEST = 12  # of a folder: two for the search, two for the gate, eight for ranges
@@ -50,22 +48,19 @@ class _Found:
     references: tuple[tuple[Path, ...], ...]
 
 
-def calibration_set(
-    networks: Networks, config: StarGANv2Config, domains: Sequence[str], folder: Path | None, remembered: str | None,
-    seed: int = 0,
-) -> CalibrationSet:  # fmt: skip
+def calibration_set(model: Model, folder: Path | None, remembered: str | None, seed: int = 0) -> CalibrationSet:
     """Choose from `folder` (--calibrate), else from the training set whose path is `remembered` in the checkpoint.
 
     A folder has a subfolder of images for each domain, or just images; references are taken where its subfolders are
-    called as the domains are. `domains` are in the networks' order. Raises OptionError where there is no folder or too
-    few pictures in it.
+    called as the domains are. Raises OptionError where there is no folder or too few pictures in it.
     """
     place = folder if folder is not None else _remembered(remembered)
     draws = np.random.RandomState(seed)
+    domains, side = model.domains, model.side
     found = _found(place, domains, draws)
-    gate = _read(found.held_out, GATE, config.image_size)
+    gate = _read(found.held_out, GATE, side)
     wanted = (GATE - len(gate), SEARCH, RANGES)
-    others = _read(found.training, sum(wanted), config.image_size)
+    others = _read(found.training, sum(wanted), side)
     if len(others) < FEWEST:
         raise OptionError(
             f"{place} has {len(others)} pictures that can be read, too few to calibrate on: give --calibrate a "
@@ -74,7 +69,7 @@ def calibration_set(
     for_gate, for_search = _shares(len(others), wanted)
     gate += others[:for_gate]
     search, ranges = others[for_gate:][:for_search], others[for_gate + for_search :]
-    style = _Styles(networks, config, found.references, draws)
+    style = _Styles(model, found.references, draws)
     count = len(domains)
     return CalibrationSet(
         ranges=tuple(Trial(image[None], style(number % count)) for number, image in enumerate(ranges)),
@@ -85,10 +80,10 @@ def calibration_set(
     )  # fmt: skip
 
 
-def drawn_set(networks: Networks, config: StarGANv2Config, domains: Sequence[str], seed: int = 0) -> CalibrationSet:
+def drawn_set(model: Model, seed: int = 0) -> CalibrationSet:
     """Pictures made by arithmetic, for ranges and the gate; none for a search, which they would mislead."""
-    side, count = config.image_size, len(domains)
-    style = _Styles(networks, config, (), np.random.RandomState(seed))
+    side, domains, count = model.side, model.domains, len(model.domains)
+    style = _Styles(model, (), np.random.RandomState(seed))
     ranges, gate = pictures(DRAWN_RANGES, side, side, seed=11), pictures(DRAWN_GATE, side, side, seed=12)
     return CalibrationSet(
         ranges=tuple(Trial(image[None], style(number % count)) for number, image in enumerate(ranges)),
@@ -101,29 +96,21 @@ class _Styles:
     """Called with a domain's number: float32 [1, S], from a latent and a reference in turn."""
 
     def __init__(
-        self, networks: Networks, config: StarGANv2Config, references: tuple[tuple[Path, ...], ...],
-        draws: np.random.RandomState,
+        self, model: Model, references: tuple[tuple[Path, ...], ...], draws: np.random.RandomState
     ) -> None:  # fmt: skip
-        self._networks, self._config, self._references, self._draws = networks, config, references, draws
+        self._model, self._references, self._draws = model, references, draws
         self._made: Counter[int] = Counter()
 
     def __call__(self, domain: int) -> Floats:
         self._made[domain] += 1
-        number = torch.tensor([domain])
         images = self._reference(domain) if self._made[domain] % 2 == 0 else []
-        with torch.inference_mode():
-            if images:
-                style = self._networks.style_encoder(as_floats(images[0][None]), number)
-            else:
-                latent = self._draws.standard_normal((1, self._config.latent_dim)).astype(np.float32)
-                style = self._networks.mapping_network(torch.from_numpy(latent), number)
-        array: Floats = style.numpy()
-        return array
+        style = self._model.reference_style(domain, images[0]) if images else None
+        return self._model.draw_style(domain, self._draws) if style is None else style
 
     def _reference(self, domain: int) -> list[NDArray[np.uint8]]:
         paths = self._references[domain] if self._references else ()
         start = self._draws.randint(len(paths)) if paths else 0
-        return _read((*paths[start:], *paths[:start]), 1, self._config.image_size)
+        return _read((*paths[start:], *paths[:start]), 1, self._model.side)
 
 
 def _remembered(path: str | None) -> Path:

@@ -12,12 +12,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from starcast.export.families.stargan_v2 import StarGANv2
 from starcast.export.gate.candidates import Trial
 from starcast.export.gate.images import pictures
 from starcast.export.options import ExportOptions
 from starcast.export.passes.forms import apply_form
 from starcast.export.precision.samples import CalibrationSet
-from starcast.export.trace import trace_generator, trace_mapping, trace_style_encoder
+from starcast.export.trace import trace_generator, trace_style_graph
 from starcast.runtime.bundle import Bundle
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
 from starcast.train.families.stargan_v2.random_weights import random_networks as random_weights
@@ -31,28 +32,37 @@ SMALL = StarGANv2Config(
 
 ONE = {"batch": 1, "styles": 1, "height": 32, "width": 32}
 
+NAMES = ("ink", "photo", "chalk")
+
 
 @dataclass(frozen=True)
 class Traced:
     """Networks and the files of their graphs."""
 
-    networks: Networks
-    config: StarGANv2Config
+    model: StarGANv2
     generator: Path
     mapping: Path
     style_encoder: Path
 
+    @property
+    def networks(self) -> Networks:
+        return self.model.networks
+
+    @property
+    def config(self) -> StarGANv2Config:
+        return self.model.config
+
 
 def _trace_all(networks: Networks, config: StarGANv2Config, folder: Path) -> Traced:
-    models = {
-        "generator": trace_generator(networks.generator, config),
-        "mapping": trace_mapping(networks.mapping_network, config),
-        "style_encoder": trace_style_encoder(networks.style_encoder, config),
-    }
+    model = StarGANv2(
+        networks, config, NAMES if config.domains == len(NAMES) else tuple(map(str, range(config.domains)))
+    )
+    models = {"generator": trace_generator(networks.generator, config.image_size, config.style_dim)}
+    models |= {Path(graph.file).stem: trace_style_graph(graph) for graph in model.style_graphs()}
     paths = {name: folder / f"{name}.onnx" for name in models}
-    for name, model in models.items():
-        ir.save(model, paths[name])
-    return Traced(networks=networks, config=config, **paths)
+    for name, graph in models.items():
+        ir.save(graph, paths[name])
+    return Traced(model=model, **paths)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -85,19 +95,20 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Traced:
 def small_checkpoint(small: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that an export reads as the small networks' checkpoint; their graphs are not traced again."""
     from starcast.export import write
+    from starcast.export.families import stargan_v2
     from starcast.train.checkpoint.file import Checkpoint
 
     path = tmp_path / "step-000020.pt"
     path.write_bytes(b"weights")
     checkpoint = Checkpoint(
-        path=path, layout="starcast", config=small.config, domain_names=("ink", "photo", "chalk"), step=20,
+        path=path, layout="starcast", config=small.config, domain_names=NAMES, step=20,
         averaged=small.networks.state_dicts(), networks=None, optimizers=None, options={"image_size": 32},
         dataset={"name": "drawings", "path": str(tmp_path / "gone")},
     )  # fmt: skip
     monkeypatch.setattr(write, "read_checkpoint", lambda _: checkpoint)
-    monkeypatch.setattr(write, "averaged_networks", lambda _: small.networks)
-    for name in ("generator", "mapping", "style_encoder"):
-        monkeypatch.setattr(write, f"trace_{name}", lambda *_, graph=getattr(small, name): ir.load(graph))
+    monkeypatch.setattr(stargan_v2, "averaged_networks", lambda _: small.networks)
+    monkeypatch.setattr(write, "trace_generator", lambda *_: ir.load(small.generator))
+    monkeypatch.setattr(write, "trace_style_graph", lambda graph: ir.load(small.generator.with_name(graph.file)))
     return path
 
 

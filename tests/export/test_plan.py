@@ -74,7 +74,7 @@ def test_engines_and_forms_that_are_unknown_or_do_not_fit_are_refused(backends, 
 
 
 def test_a_graph_for_one_style_gives_each_picture_its_own_when_run_one_by_one(small: Any, tmp_path):
-    trials = make_trials(small.networks, small.config)
+    trials = make_trials(small.model)
     made = make(ir.load(small.generator), Plan("taps9", ("onnxruntime",), one_style=True), small.config.image_size)
     assert made.product is not None
     ir.save(made.product, tmp_path / "product.onnx")
@@ -94,7 +94,7 @@ def test_the_rewrite_that_goes_wrong_is_named(small: Any):
         steps = tuple(Step(rewrite, Outcome(1)) for rewrite in rewrites)
         return Made(Plan("taps9", ("onnxruntime",)), ir.load(small.generator), None, steps)
 
-    trial = make_trials(small.networks, small.config)[0]
+    trial = make_trials(small.model)[0]
     expected = translated_by_torch(small.networks.generator, trial)
     wrong = Rewrite("wrong", "change what should stay", shift_a_weight)
     traced = ir.load(small.generator)

@@ -19,8 +19,7 @@ from starcast.export.gate.candidates import (
 from starcast.export.gate.images import pictures
 from starcast.export.gate.parity import (
     check_generator,
-    check_mapping,
-    check_style_encoder,
+    check_style_graph,
     expected_translations,
     make_trials,
 )
@@ -48,7 +47,7 @@ def test_graphs_of_any_size_give_the_networks_numbers(
 ) -> None:
     networks = random_networks(config)
     traced = trace_all(networks, config, tmp_path)
-    trials = make_trials(networks, config)
+    trials = make_trials(traced.model)
     expected = expected_translations(networks.generator, trials)
     for plan in (Plan("plain", ("onnxruntime",)), Plan("taps9", ("onnxruntime",), one_style=True)):
         made = make(ir.load(traced.generator), plan, config.image_size)
@@ -59,8 +58,8 @@ def test_graphs_of_any_size_give_the_networks_numbers(
             ir.save(made.product, tmp_path / "product.onnx")
         candidate = OnnxCandidate(made.frame, product, one_style=plan.one_style)
         check_generator(candidate, plan.name, trials, expected, lambda _: "a layer")
-    check_mapping(traced.mapping, networks.mapping_network, config)
-    check_style_encoder(traced.style_encoder, networks.style_encoder, config)
+    for graph in traced.model.style_graphs():
+        check_style_graph(traced.generator.with_name(graph.file), graph)
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 32), (32, 96), (18, 34)])

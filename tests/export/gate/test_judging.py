@@ -23,11 +23,11 @@ def making(small, tmp_path) -> tuple[Making, list[str]]:
     """What variants are made from, and the lines that were said."""
     lines: list[str] = []
     traced = ir.load(small.generator)
-    return Making(tmp_path, traced, small.networks, small.config, {}, (), lines.append), lines
+    return Making(tmp_path, traced, small.model, {}, (), lines.append), lines
 
 
 def pictures(folder: Path | None = None, min_psnr: float | None = None) -> Pictures:
-    return Pictures(NAMES, folder, None, min_psnr)
+    return Pictures(folder, None, min_psnr)
 
 
 def test_drawn_pictures_are_taken_where_none_are_required(making):

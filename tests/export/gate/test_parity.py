@@ -15,8 +15,7 @@ from starcast.export.gate.candidates import OnnxCandidate, before_rounding, open
 from starcast.export.gate.parity import (
     TOLERANCE,
     check_generator,
-    check_mapping,
-    check_style_encoder,
+    check_style_graph,
     expected_translations,
     flat_trials,
     levels_apart,
@@ -48,7 +47,7 @@ def changed(generator: Generator, name: str, value: float) -> Generator:
 def judged(small: Any, graph: Path, generator: Generator | None = None) -> Parity:
     """What the gate says of a graph, beside a generator that is the graph's own if none is given."""
     generator = generator or small.networks.generator
-    trials = make_trials(small.networks, small.config)
+    trials = make_trials(small.model)
 
     def blame(trial: Any) -> str:
         return first_layer_apart(ir.load(graph), generator, trial, TOLERANCE)
@@ -65,7 +64,7 @@ def test_a_right_graph_passes_with_its_figures(small: Any) -> None:
 
 
 def test_trials_cover_every_domain_one_shared_style_and_two_sizes(small: Any) -> None:
-    trials = make_trials(small.networks, small.config)
+    trials = make_trials(small.model)
     assert [len(trial.styles) for trial in trials] == [1, 2, 5, 1]
     assert {trial.sources.shape[1:3] for trial in trials} == {(32, 32), (16, 24)}
     styles = np.concatenate([trial.styles for trial in trials])
@@ -89,12 +88,13 @@ def test_a_wrong_step_after_the_last_layer_is_found_too(small: Any, tmp_path: Pa
 
 
 def test_wrong_style_graphs_are_refused_by_name(small: Any, tmp_path: Path) -> None:
+    of_latents, of_references = small.model.style_graphs()
     mapping = with_weight(small.mapping, "unshared.6.weight", 1.5, tmp_path / "mapping.onnx")
     with pytest.raises(ParityError, match="the graph mapping differs from PyTorch"):
-        check_mapping(mapping, small.networks.mapping_network, small.config)
+        check_style_graph(mapping, of_latents)
     encoder = with_weight(small.style_encoder, "shared.0.weight", 1.5, tmp_path / "style_encoder.onnx")
     with pytest.raises(ParityError, match="the graph style_encoder differs from PyTorch"):
-        check_style_encoder(encoder, small.networks.style_encoder, small.config)
+        check_style_graph(encoder, of_references)
 
 
 def test_values_that_are_not_finite_are_refused(small: Any) -> None:
@@ -120,7 +120,7 @@ def test_a_constant_picture_is_refused_as_untrained(small: Any, tmp_path: Path) 
 
 
 def test_the_graph_before_rounding_gives_pytorchs_picture_in_levels(small: Any) -> None:
-    trial = make_trials(small.networks, small.config)[1]
+    trial = make_trials(small.model)[1]
     [levels] = open_session(before_rounding(ir.load(small.generator))).run(None, trial.feeds)
     expected = translated_by_torch(small.networks.generator, trial)
     assert levels.dtype == np.float32
@@ -128,7 +128,7 @@ def test_the_graph_before_rounding_gives_pytorchs_picture_in_levels(small: Any) 
 
 
 def test_pictures_of_one_colour_are_measured_apart(small: Any) -> None:
-    trials = flat_trials(small.networks, small.config)
+    trials = flat_trials(small.model)
     expected = expected_translations(small.networks.generator, trials)
     assert [np.ptp(trial.sources) for trial in trials] == [0, 0, 0, 170, 255]
     candidate = OnnxCandidate(small.generator)

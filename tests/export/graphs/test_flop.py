@@ -55,7 +55,7 @@ def test_the_official_generator_needs_97_gflop_a_picture() -> None:
     generator = empty_networks(config, discriminator=False).generator
     for parameter in generator.parameters():
         parameter.data = torch.ones(()).expand(parameter.shape)  # 33.9 million weights that take no memory
-    frame = trace_generator(generator, config)
+    frame = trace_generator(generator, config.image_size, config.style_dim)
     sizes = {"batch": 1, "styles": 1, "height": 256, "width": 256}
     assert count_flop(frame, sizes) == pytest.approx(97.29e9, rel=1e-4)
     assert count_flop(frame, {**sizes, "width": 128}) * 2 == count_flop(frame, sizes)

@@ -30,7 +30,7 @@ def test_every_form_gives_pytorchs_numbers(small, form):
     model = ir.load(small.generator)
     apply_form(model, form)
     cut = open_session(before_rounding(model))
-    for trial in make_trials(small.networks, small.config):
+    for trial in make_trials(small.model):
         [levels] = cut.run(None, trial.feeds)
         got = (levels.astype(np.float64) - 127.5) / 127.5
         assert difference(got, translated_by_torch(small.networks.generator, trial)) < 1e-4
@@ -38,7 +38,7 @@ def test_every_form_gives_pytorchs_numbers(small, form):
 
 @pytest.mark.parametrize("name", REWRITES)
 def test_leaving_one_rewrite_out_leaves_the_numbers_as_they_are(small, name):
-    [trial, *_] = make_trials(small.networks, small.config)
+    [trial, *_] = make_trials(small.model)
     expected = translated_by_torch(small.networks.generator, trial)
     for form, rewrites in FORMS.items():
         if name in {rewrite.name for rewrite in rewrites}:
@@ -62,7 +62,7 @@ def test_no_multiplication_or_division_is_left_between_the_blocks(small):
 @pytest.fixture(scope="module")
 def afhq(random_networks):
     config = StarGANv2Config(image_size=256, domains=3)
-    return trace_generator(random_networks(config).generator, config)
+    return trace_generator(random_networks(config).generator, config.image_size, config.style_dim)
 
 
 @pytest.mark.slow

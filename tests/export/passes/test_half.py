@@ -57,7 +57,7 @@ def test_pictures_in_half_are_those_of_pytorch_but_for_its_rounding(small, stati
     names = [norm.name for norm in instance_norms(model.graph)]
     spell_norms(model, small.config.image_size, dict.fromkeys(names, statistics))
     candidate = OnnxCandidate(model)
-    for trial in make_trials(small.networks, small.config):
+    for trial in make_trials(small.model):
         got = (candidate.unrounded(trial).astype(np.float64) - 127.5) / 127.5
         apart = difference(got, translated_by_torch(small.networks.generator, trial))
         assert 1e-4 < apart < WORST  # not float32's numbers either: it is in half

@@ -19,7 +19,7 @@ from starcast.export.precision.norm_ranges import LARGEST_RATIO, Planes, calibra
 
 @pytest.fixture(scope="module")
 def trials(small):
-    return make_trials(small.networks, small.config)
+    return make_trials(small.model)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def chosen(small):
     """A function (folder or None, remembered=None, seed=0) -> CalibrationSet for the small networks."""
 
     def choose(folder: Path | None, remembered: str | None = None, seed: int = 0) -> CalibrationSet:
-        return calibration_set(small.networks, small.config, NAMES, folder, remembered, seed)
+        return calibration_set(small.model, folder, remembered, seed)
 
     return choose
 
@@ -113,7 +113,7 @@ def test_without_pictures_a_sentence_says_what_to_give(chosen, folder, remembere
 
 
 def test_drawn_pictures_serve_where_there_are_no_others(small):
-    pictures = drawn_set(small.networks, small.config, NAMES)
+    pictures = drawn_set(small.model)
     assert {trial.sources.shape for trial in pictures.ranges} == {(1, 32, 32, 3)}
     assert pictures.search == ()
     assert tuple(pictures.gate) == NAMES

@@ -109,7 +109,7 @@ def test_a_whole_generator_gives_pytorchs_numbers_for_every_style_and_size(small
     model = ir.load(small.generator)
     product = open_session(cut(model, form))
     session = ncnn_session(model, tmp_path, engine)
-    for trial in make_trials(small.networks, small.config):
+    for trial in make_trials(small.model):
         [gamma_beta] = product.run(None, {"style": trial.styles})
         feeds = {"image": trial.sources, "gamma_beta": gamma_beta}
         levels = session.unrounded(feeds)

@@ -31,14 +31,14 @@ PLAN = PREFERRED["tensorrt"]
 @pytest.fixture(scope="module")
 def calibration(small) -> CalibrationSet:
     """Drawn pictures; those of the ranges serve a search, too."""
-    drawn = drawn_set(small.networks, small.config, ("ink", "photo", "chalk"))
+    drawn = drawn_set(small.model)
     return replace(drawn, search=drawn.ranges[:3])
 
 
 @pytest.fixture(scope="module")
 def bases(small, calibration) -> dict[str, Base]:
     """The small generator's, by form."""
-    traced, flat = ir.load(small.generator), flat_trials(small.networks, small.config)
+    traced, flat = ir.load(small.generator), flat_trials(small.model)
     return {form: base_of(traced, form, SIDE, calibration.ranges, flat) for form in ("taps16", "phases")}
 
 
@@ -106,7 +106,7 @@ def test_codes_stand_right_in_front_of_the_convolutions(made, precision):
 def test_float32_with_spelled_norms_is_the_network_for_any_batch_size_and_number_of_styles(small, bases):
     base = bases["taps16"]
     candidate = OnnxCandidate(spelled(base.frame.clone(), base, SIDE).frame)
-    trials = make_trials(small.networks, small.config)
+    trials = make_trials(small.model)
     assert {(trial.batch, len(trial.styles)) for trial in trials} == {(1, 1), (2, 2), (5, 5), (3, 1)}
     for trial in trials:
         expected = translated_by_torch(small.networks.generator, trial)

@@ -63,7 +63,7 @@ def test_every_form_gives_onnx_runtimes_bytes(small, form, count):
 
 @pytest.mark.parametrize("norms", ["fused", "plugin"])
 def test_tensorrts_float32_graphs_are_taken(small, norms):
-    trials = make_trials(small.networks, small.config)
+    trials = make_trials(small.model)
     base = base_of(ir.load(small.generator), "taps16", 32, trials, trials[:1])
     model = fused(base.frame, Plan("taps16", ("tensorrt",), norms=norms), base, 32).frame
     feeds = {"image": SOURCES, "style": styles(small, 3)}
@@ -73,7 +73,7 @@ def test_tensorrts_float32_graphs_are_taken(small, norms):
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_a_plugins_graph_is_in_half_what_the_engines_own_norms_give(small, precision):
-    trials = make_trials(small.networks, small.config)
+    trials = make_trials(small.model)
     base = base_of(ir.load(small.generator), "taps16", 32, trials, trials[:1])
     feeds = {"image": SOURCES, "style": styles(small, 3)}
     plugin, native = (

@@ -1,0 +1,23 @@
+"""The families that export knows: a family's name, as checkpoints have it, and what opens its model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from starcast.errors import CheckpointError
+from starcast.export.families.model import Model
+from starcast.export.families.stargan_v2 import open_stargan_v2
+from starcast.train.checkpoint.file import Checkpoint
+
+# a checkpoint and its domains' names, in the networks' order -> the model
+FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {"stargan_v2": open_stargan_v2}
+
+
+def open_model(checkpoint: Checkpoint, domains: tuple[str, ...]) -> Model:
+    """The checkpoint's averaged networks as its family's model. Raises CheckpointError for an unknown family."""
+    family = getattr(checkpoint, "family", "stargan_v2")
+    if family not in FAMILIES:
+        raise CheckpointError(
+            f"{checkpoint.path} is of the family {family!r}, which this starcast cannot export: update"
+        )
+    return FAMILIES[family](checkpoint, domains)

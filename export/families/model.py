@@ -1,0 +1,95 @@
+"""What export asks of a model, whatever its family: sizes, the network of a frame, and everything about styles."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from starcast.runtime.manifest import Condition
+
+Floats = NDArray[np.float32]
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class StyleGraph:
+    """A graph that makes styles of something else, such as a latent or a reference.
+
+    `network` is traced from `example`, whose keys name the graph's inputs. `reference` is the trained network; it takes
+    the same inputs. The gate compares both on `trials`, arrays as the graph takes them.
+    """
+
+    file: str
+    network: nn.Module
+    example: Mapping[str, Tensor]
+    reference: Callable[..., Tensor]
+    trials: Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Licence:
+    """A licence by the name that model hubs know, and a paragraph about it."""
+
+    name: str
+    text: str
+
+
+class Model(ABC):
+    """The averaged networks of one checkpoint, ready for use on the CPU."""
+
+    family: ClassVar[str]
+    title: ClassVar[str]  # what the model card calls it: `A StarGAN v2 (Choi et al. 2020)`
+    tags: ClassVar[tuple[str, ...]]  # of the model card
+    styles_from: ClassVar[str]  # a sentence of the model card: where styles come from
+    official_licence: ClassVar[Licence | None] = None  # of checkpoints in the official layout
+
+    domains: tuple[str, ...]
+    side: int  # of the square images that it was trained on
+    stride: int  # height and width are multiples of it
+    style_size: int
+
+    @property
+    @abstractmethod
+    def generator(self) -> nn.Module:
+        """images (N, 3, H, W) in -1..1, styles (N, style_size) -> images (N, 3, H, W)."""
+
+    @property
+    @abstractmethod
+    def facts(self) -> Mapping[str, str]:
+        """What the graphs' metadata say of the family's own sizes."""
+
+    @abstractmethod
+    def condition(self, mean_draws: int) -> Condition:
+        """How a bundle makes styles, without a product. `mean_draws`: latents that a mean style is taken over."""
+
+    @abstractmethod
+    def style_graphs(self) -> Sequence[StyleGraph]:
+        """The graphs that make styles; none where styles are given as they are."""
+
+    @abstractmethod
+    def gate_styles(self, count: int) -> Floats:
+        """Styles [count, style_size] for the gate, the same each time: every way to make one in turn, and every
+        domain."""
+
+    @abstractmethod
+    def draw_style(self, domain: int, draws: np.random.RandomState) -> Floats:
+        """A style [1, style_size] of a domain, drawn at random."""
+
+    def reference_style(self, domain: int, image: Image) -> Floats | None:
+        """The style [1, style_size] of an image, uint8 [side, side, 3]; None where the family takes no references."""
+        return None
+
+    @abstractmethod
+    def preview_styles(self) -> Floats:
+        """A style for each domain, float32 [domains, style_size]."""
+
+    def mean_styles(self, draws: int) -> Floats:
+        """Each domain's mean style over as many latents, float32 [domains, style_size]; only where the condition has
+        means."""
+        raise NotImplementedError

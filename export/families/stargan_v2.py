@@ -1,0 +1,180 @@
+"""StarGAN v2 as export sees it: styles from latents and from references, and the graphs that make both.
+
+mapping        latent float32 [batch, L], domain int64 [batch] -> style float32 [batch, S]
+style_encoder  image uint8 [batch, size, size, 3], domain int64 [batch] -> style float32 [batch, S]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from starcast.export.families.model import Floats, Image, Licence, Model, StyleGraph
+from starcast.export.gate.images import pictures
+from starcast.export.gate.reference import as_floats, from_bytes
+from starcast.runtime.manifest import Condition, LatentMaker, ReferenceMaker
+from starcast.train.checkpoint.file import Checkpoint, averaged_networks
+from starcast.train.families.stargan_v2.networks import MappingNetwork, Networks, StarGANv2Config, StyleEncoder
+
+MAPPING, STYLE_ENCODER, MEANS = "mapping.onnx", "style_encoder.onnx", "styles.npz"
+MEAN_SEED, PREVIEW_SEED = 0, 0
+MEAN_BATCH = 10_000  # latents in one pass; smaller batches mostly wait for each other's threads
+
+
+class StarGANv2(Model):
+    """Averaged networks of StarGAN v2."""
+
+    family = "stargan_v2"
+    title = "A StarGAN v2 (Choi et al. 2020)"
+    tags = ("stargan-v2",)
+    styles_from = "A style is made from a random number or taken from a reference image."
+    official_licence = Licence(
+        "cc-by-nc-4.0",
+        "The checkpoint has the layout of the official StarGAN v2. The official checkpoints are under CC BY-NC 4.0, "
+        "and so are the data sets that they were trained on (AFHQ, CelebA-HQ): this bundle is for non-commercial use, "
+        "with attribution, unless the checkpoint is your own and was trained on data that allow more.",
+    )
+
+    def __init__(self, networks: Networks, config: StarGANv2Config, domains: tuple[str, ...]) -> None:
+        self.networks, self.config, self.domains = networks, config, domains
+        self.side, self.stride, self.style_size = config.image_size, config.stride, config.style_dim
+
+    @property
+    def generator(self) -> nn.Module:
+        return self.networks.generator
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        return {"latent_dim": str(self.config.latent_dim)}
+
+    def condition(self, mean_draws: int) -> Condition:
+        return Condition(
+            size=self.style_size,
+            latent=LatentMaker(graph=MAPPING, size=self.config.latent_dim),
+            reference=ReferenceMaker(graph=STYLE_ENCODER, height=self.side, width=self.side),
+            means=MEANS,
+            mean_draws=mean_draws,
+        )
+
+    def style_graphs(self) -> Sequence[StyleGraph]:
+        domains, two = len(self.domains), torch.zeros(2, dtype=torch.int64)
+        latents = _latents(2 * domains + 1, self.config.latent_dim, seed=5)
+        images = pictures(domains + 1, self.side, self.side, seed=6)
+        encoder = self.networks.style_encoder
+        return [
+            StyleGraph(
+                MAPPING, LatentNetwork(self.networks.mapping_network),
+                {"latent": torch.zeros(2, self.config.latent_dim), "domain": two},
+                self.networks.mapping_network, {"latent": latents, "domain": np.arange(len(latents)) % domains},
+            ),
+            StyleGraph(
+                STYLE_ENCODER, ReferenceNetwork(encoder),
+                {"image": torch.zeros(2, self.side, self.side, 3, dtype=torch.uint8), "domain": two},
+                lambda image, domain: encoder(from_bytes(image), domain),
+                {"image": images, "domain": np.arange(len(images)) % domains},
+            ),
+        ]  # fmt: skip
+
+    def gate_styles(self, count: int) -> Floats:
+        domain = torch.arange(count) // 2 % self.config.domains
+        latents = _latents(count, self.config.latent_dim, seed=7)
+        references = pictures(count // 2, self.side, self.side, seed=8)
+        with torch.inference_mode():
+            styles: Floats = self.networks.mapping_network(torch.from_numpy(latents), domain).numpy()
+            styles[1::2] = self.networks.style_encoder(as_floats(references), domain[1::2]).numpy()
+        return styles
+
+    def draw_style(self, domain: int, draws: np.random.RandomState) -> Floats:
+        latent = draws.standard_normal((1, self.config.latent_dim)).astype(np.float32)
+        return _run(self.networks.mapping_network, torch.from_numpy(latent), torch.tensor([domain]))
+
+    def reference_style(self, domain: int, image: Image) -> Floats | None:
+        return _run(self.networks.style_encoder, as_floats(image[None]), torch.tensor([domain]))
+
+    def preview_styles(self) -> Floats:
+        count = self.config.domains
+        latent = np.random.RandomState(PREVIEW_SEED).standard_normal(self.config.latent_dim).astype(np.float32)
+        return _run(self.networks.mapping_network, torch.from_numpy(latent).expand(count, -1), torch.arange(count))
+
+    def mean_styles(self, draws: int) -> Floats:
+        return mean_styles(
+            self.networks.mapping_network, _latents(draws, self.config.latent_dim, MEAN_SEED), self.config.domains
+        )
+
+
+def open_stargan_v2(checkpoint: Checkpoint, domains: tuple[str, ...]) -> StarGANv2:
+    """The averaged networks of a checkpoint of this family."""
+    return StarGANv2(averaged_networks(checkpoint).eval(), checkpoint.config, domains)
+
+
+def mean_styles(network: MappingNetwork, latents: Floats, domains: int) -> Floats:
+    """float32 [domains, S]: the mean over all latents, the same for every domain; summed in float64."""
+    parts = np.array_split(latents, -(-len(latents) // MEAN_BATCH))
+
+    def mean(domain: int) -> Any:
+        of_domain = (_run(network, torch.from_numpy(part), torch.full((len(part),), domain)) for part in parts)
+        return sum(styles.sum(axis=0, dtype=np.float64) for styles in of_domain) / len(latents)
+
+    return np.stack([mean(domain) for domain in range(domains)]).astype(np.float32)
+
+
+class LatentNetwork(nn.Module):
+    """The mapping network with each layer's heads stacked, so that an image's domain is a Gather of weights."""
+
+    def __init__(self, network: MappingNetwork):
+        super().__init__()
+        self.shared = network.shared
+        depth = len(network.unshared[0])  # type: ignore[arg-type]
+        columns = [[head[index] for head in network.unshared] for index in range(depth)]  # type: ignore[index]
+        self.unshared = nn.ModuleList(
+            StackedLinear(layers) if isinstance(layers[0], nn.Linear) else layers[0] for layers in columns
+        )
+
+    def forward(self, latent: Tensor, domain: Tensor) -> Tensor:
+        x: Tensor = self.shared(latent)[:, None]
+        for layer in self.unshared:
+            x = layer(x, domain) if isinstance(layer, StackedLinear) else layer(x)
+        return x.squeeze(1)
+
+
+class ReferenceNetwork(nn.Module):
+    """The style encoder from bytes, its heads stacked as in LatentNetwork."""
+
+    def __init__(self, network: StyleEncoder):
+        super().__init__()
+        self.shared = network.shared
+        self.unshared = StackedLinear(list(network.unshared))
+
+    def forward(self, image: Tensor, domain: Tensor) -> Tensor:
+        x: Tensor = self.shared(from_bytes(image)).flatten(1)[:, None]
+        style: Tensor = self.unshared(x, domain)
+        return style.squeeze(1)
+
+
+class StackedLinear(nn.Module):
+    """One linear layer a domain: (N, 1, in), (N,) -> (N, 1, out)."""
+
+    weight: Tensor  # (domains, in, out)
+    bias: Tensor  # (domains, 1, out)
+
+    def __init__(self, layers: list[Any]):
+        super().__init__()
+        self.register_buffer("weight", torch.stack([layer.weight.detach().t() for layer in layers]).contiguous())
+        self.register_buffer("bias", torch.stack([layer.bias.detach()[None] for layer in layers]))
+
+    def forward(self, x: Tensor, domain: Tensor) -> Tensor:
+        return x @ self.weight.index_select(0, domain) + self.bias.index_select(0, domain)
+
+
+def _latents(count: int, size: int, seed: int) -> Floats:
+    return np.random.RandomState(seed).standard_normal((count, size)).astype(np.float32)
+
+
+def _run(network: nn.Module, *inputs: Tensor) -> Floats:
+    with torch.inference_mode():
+        styles: Floats = network(*inputs).numpy()
+    return styles
