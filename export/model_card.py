@@ -3,95 +3,85 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 
+from starcast.export.families.model import About, Licence
 from starcast.runtime.manifest import Manifest, Parity, Variant
 
-OFFICIAL_LICENCE = "cc-by-nc-4.0"
 TENSORRT_RTX = "tensorrt-rtx"
 
 
-@dataclass(frozen=True)
-class Card:
-    """What a card says that the manifest does not: the bundle's name and the checkpoint's preview."""
+def model_card(manifest: Manifest, about: About, *, name: str, parameters: int) -> str:
+    """The card in Markdown, its facts in a YAML head as model hubs read it.
 
-    name: str
-    parameters: int
-
-
-def model_card(manifest: Manifest, card: Card) -> str:
-    """The card in Markdown, its facts in a YAML head as model hubs read it."""
-    official = manifest.provenance.layout == "official"
+    `name` is the bundle's; `parameters` are the generator's.
+    """
+    licence = about.official_licence if manifest.provenance.layout == "official" else None
     sections = [
-        _head(manifest, official),
-        f"# {card.name}",
-        _what(manifest, card),
+        _head(manifest, about, licence),
+        f"# {name}",
+        _what(manifest, about, parameters),
         "![Sources on the left, their translations to each domain](preview.jpg)",
-        _use(manifest, card),
+        _use(manifest, name),
         _figures(manifest),
-        _licence(manifest, official),
+        _licence(manifest, licence),
         _origin(manifest),
     ]
     return "\n\n".join(sections) + "\n"
 
 
-def _head(manifest: Manifest, official: bool) -> str:
+def _head(manifest: Manifest, about: About, licence: Licence | None) -> str:
     facts = [
-        f"license: {OFFICIAL_LICENCE if official else 'other'}",
+        f"license: {licence.name if licence else 'other'}",
         "library_name: starcast",
         "pipeline_tag: image-to-image",
-        "tags: [stargan-v2, image-to-image, onnx]",
+        f"tags: [{', '.join((*about.tags, 'image-to-image', 'onnx'))}]",
     ]
     if manifest.provenance.dataset:
         facts.append(f"datasets: [{json.dumps(manifest.provenance.dataset, ensure_ascii=False)}]")
     return "\n".join(["---", *facts, "---"])
 
 
-def _what(manifest: Manifest, card: Card) -> str:
+def _what(manifest: Manifest, about: About, parameters: int) -> str:
     source = manifest.source
     assert source is not None
     domains = ", ".join(manifest.domains)
     return (
-        f"A StarGAN v2 (Choi et al. 2020) that translates pictures between {len(manifest.domains)} "
+        f"{about.title} that translates images between {len(manifest.domains)} "
         f"{'domain' if len(manifest.domains) == 1 else 'domains'}: {domains}. It was trained at "
         f"{source.width}x{source.height} pixels; other sizes work where both sides are multiples of {source.stride}. "
-        f"The generator has {card.parameters:,} parameters.\n\n"
-        "A style is made from a random number or taken from a reference picture. Pictures go in and come out as "
-        "8-bit RGB: all scaling and rounding is in the graphs."
+        f"The generator has {parameters:,} parameters.\n\n"
+        f"{about.styles} Images go in and come out as 8-bit RGB: all scaling and rounding is in the graphs."
     )
 
 
-def _use(manifest: Manifest, card: Card) -> str:
+def _use(manifest: Manifest, name: str) -> str:
     domain = manifest.domains[-1]
     shown = json.dumps(domain, ensure_ascii=False) if not domain.replace("-", "").isalnum() else domain
-    translate = f"starcast translate {card.name} photo.jpg --domain {shown}"
-    lines = [
-        "pip install 'starcast[cpu]'",
-        f"{translate} --seed 7 -o out/",
-        f"{translate} --ref reference.jpg -o out/",
-        *_build_lines(manifest, card, translate),
-    ]
-    return "\n".join(["## How to run it", "", "```", *lines, "```"])
+    translate = f"starcast translate {name} photo.jpg --domain {shown}"
+    lines = ["pip install 'starcast[cpu]'", f"{translate} --seed 7 -o out/"]
+    if manifest.condition.reference is not None:
+        lines.append(f"{translate} --ref reference.jpg -o out/")
+    return "\n".join(["## How to run it", "", "```", *lines, *_build_lines(manifest, name, translate), "```"])
 
 
-def _build_lines(manifest: Manifest, card: Card, translate: str) -> list[str]:
-    """For NVIDIA cards, where the bundle has graphs for them."""
+def _build_lines(manifest: Manifest, name: str, translate: str) -> list[str]:
+    """For NVIDIA GPUs, if the bundle has graphs for them."""
     precisions = [variant.precision for variant in manifest.variants if TENSORRT_RTX in variant.engines]
     if not precisions:
         return []
     precision = "fp16" if "fp16" in precisions else precisions[0]
     return [
         "",
-        "# on an NVIDIA card, where an engine has to be built once:",
+        "# on an NVIDIA GPU, after building an engine once:",
         "pip install 'starcast[tensorrt-rtx]'",
-        f"starcast build {card.name} --backend {TENSORRT_RTX} --precision {precision}",
+        f"starcast build {name} --backend {TENSORRT_RTX} --precision {precision}",
         f"{translate} --seed 7 --backend {TENSORRT_RTX} --precision {precision} -o out/",
     ]
 
 
 def _figures(manifest: Manifest) -> str:
     rows = [
-        "| graph | engines | GFLOP a picture | MB | largest difference | grey levels |",
+        "| graph | engines | GFLOP per image | MB | largest difference | grey levels |",
         "|---|---|---:|---:|---:|---:|",
     ]
     for variant in manifest.variants:
@@ -106,7 +96,8 @@ def _figures(manifest: Manifest) -> str:
         if any(variant.rewrites.values())
     }
     rewrites = "".join(
-        f"The form {form} is the trained network after exact rewrites, which change no picture: {names}.\n\n"
+        f"The form {form} is the trained network after exact rewrites, which do not change what it computes: {names}."
+        "\n\n"
         for form, names in rewritten.items()
     )
     return (
@@ -114,10 +105,10 @@ def _figures(manifest: Manifest) -> str:
         + "\n".join(rows)
         + "\n\n"
         + rewrites
-        + "The difference is max(|a - b| / max(1, |b|)) to PyTorch in float32, pictures in -1..1, before rounding, "
-        f"over {parity.pictures} pictures in batches of {', '.join(map(str, parity.batches))}; grey levels are after "
-        f"it. {_flat(parity)}{_emulated(manifest)}"
-        "No measure of picture quality has been taken."
+        + "The difference is max(|a - b| / max(1, |b|)) to PyTorch in float32, with images in -1..1, before rounding, "
+        f"over {parity.pictures} images in batches of {', '.join(map(str, parity.batches))}; grey levels are after "
+        f"rounding. {_flat(parity)}{_emulated(manifest)}"
+        "Image quality has not been measured."
     )
 
 
@@ -135,31 +126,26 @@ def _difference(variant: Variant) -> str:
 def _flat(parity: Parity) -> str:
     if parity.flat_levels is None:
         return ""
-    return f"On pictures of one colour, black or white, where engines lose digits, it is {parity.flat_levels}. "
+    return f"On images of one colour, black or white, where engines lose digits, it is {parity.flat_levels}. "
 
 
 def _emulated(manifest: Manifest) -> str:
     if not any(variant.norms and variant.quality is not None for variant in manifest.variants):
         return ""
     return (
-        "TensorRT's PSNR is to float32 and was measured without a graphics card: on the processor, every value rounded "
+        "TensorRT's PSNR is relative to float32 and was measured without a GPU: on the CPU, with every value rounded "
         "to the graph's types. "
     )
 
 
-def _licence(manifest: Manifest, official: bool) -> str:
-    if official:
-        text = (
-            "The checkpoint has the layout of the official StarGAN v2. The official checkpoints are under CC BY-NC "
-            "4.0, and so are the data sets that they were trained on (AFHQ, CelebA-HQ): this bundle is for "
-            "non-commercial use, with attribution, unless the checkpoint is your own and was trained on data that "
-            "allow more."
-        )
+def _licence(manifest: Manifest, licence: Licence | None) -> str:
+    if licence is not None:
+        text = licence.text
     else:
         data = f"the data set {manifest.provenance.dataset}" if manifest.provenance.dataset else "its training images"
         text = (
-            f"Weights were learnt from {data}: who trained it decides on the licence, within what the licence of those "
-            "images allows. Replace this paragraph and `license` above before you publish."
+            f"The weights were learnt from {data}. Whoever trained them decides on the licence, within what the "
+            "licence of those images allows. Replace this paragraph and `license` above before you publish."
         )
     return f"## Licence and data\n\n{text}"
 

@@ -25,7 +25,7 @@ from starcast.export.gate.parity import (
     check_style_graph,
 )
 from starcast.export.graphs.files import write_graph
-from starcast.export.model_card import Card, model_card
+from starcast.export.model_card import model_card
 from starcast.export.options import ExportOptions
 from starcast.export.plan import Plan, plans_for
 from starcast.export.preview import draw_preview, preview_sources
@@ -109,7 +109,7 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
         with stage(progress, "drew the preview"):
             write_image(folder / PREVIEW, _preview(traced, origin))
         manifest = _manifest(folder, origin, options, variants)
-        (folder / CARD).write_text(model_card(manifest, _card(target, origin)), encoding="utf-8")
+        (folder / CARD).write_text(_model_card(manifest, target.name, model), encoding="utf-8")
         (folder / MANIFEST).write_bytes(encode(_with_files(manifest, folder)))
     return open_bundle(target)
 
@@ -187,6 +187,6 @@ def _with_files(manifest: Manifest, folder: Path) -> Manifest:
     return msgspec.structs.replace(manifest, files=files)
 
 
-def _card(target: Path, origin: Origin) -> Card:
-    parameters = sum(parameter.numel() for parameter in origin.model.generator.parameters())
-    return Card(name=target.name, parameters=parameters)
+def _model_card(manifest: Manifest, name: str, model: Model) -> str:
+    parameters = sum(parameter.numel() for parameter in model.generator.parameters())
+    return model_card(manifest, model.about, name=name, parameters=parameters)

@@ -40,14 +40,21 @@ class Licence:
     text: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What a model card says of a family. `official_licence`: of checkpoints in the official layout."""
+
+    title: str  # `A StarGAN v2 (Choi et al. 2020)`
+    tags: tuple[str, ...]
+    styles: str  # a sentence: where styles come from
+    official_licence: Licence | None = None
+
+
 class Model(ABC):
     """The averaged networks of one checkpoint, ready for use on the CPU."""
 
     family: ClassVar[str]
-    title: ClassVar[str]  # what the model card calls it: `A StarGAN v2 (Choi et al. 2020)`
-    tags: ClassVar[tuple[str, ...]]  # of the model card
-    styles_from: ClassVar[str]  # a sentence of the model card: where styles come from
-    official_licence: ClassVar[Licence | None] = None  # of checkpoints in the official layout
+    about: ClassVar[About]
 
     domains: tuple[str, ...]
     side: int  # of the square images that it was trained on

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from starcast.export.families.model import Floats, Image, Licence, Model, StyleGraph
+from starcast.export.families.model import About, Floats, Image, Licence, Model, StyleGraph
 from starcast.export.gate.images import pictures
 from starcast.export.gate.reference import as_floats, from_bytes
 from starcast.runtime.manifest import Condition, LatentMaker, ReferenceMaker
@@ -29,14 +29,17 @@ class StarGANv2(Model):
     """Averaged networks of StarGAN v2."""
 
     family = "stargan_v2"
-    title = "A StarGAN v2 (Choi et al. 2020)"
-    tags = ("stargan-v2",)
-    styles_from = "A style is made from a random number or taken from a reference image."
-    official_licence = Licence(
-        "cc-by-nc-4.0",
-        "The checkpoint has the layout of the official StarGAN v2. The official checkpoints are under CC BY-NC 4.0, "
-        "and so are the data sets that they were trained on (AFHQ, CelebA-HQ): this bundle is for non-commercial use, "
-        "with attribution, unless the checkpoint is your own and was trained on data that allow more.",
+    about = About(
+        title="A StarGAN v2 (Choi et al. 2020)",
+        tags=("stargan-v2",),
+        styles="A style is made from a random number or taken from a reference image.",
+        official_licence=Licence(
+            "cc-by-nc-4.0",
+            "The checkpoint has the layout of the official StarGAN v2. The official checkpoints are under CC BY-NC "
+            "4.0, and so are the data sets that they were trained on (AFHQ, CelebA-HQ): this bundle is for "
+            "non-commercial use, with attribution, unless the checkpoint is your own and was trained on data that "
+            "allow more.",
+        ),
     )
 
     def __init__(self, networks: Networks, config: StarGANv2Config, domains: tuple[str, ...]) -> None:
