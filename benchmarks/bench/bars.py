@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from starcast.benchmarks.bench.gpu_bench import BatchFigure
 from starcast.benchmarks.bench.measure import Measured, ratio
 from starcast.benchmarks.bench.rows import EAGER, TORCH
 from starcast.benchmarks.bench.table import Table
+from starcast.benchmarks.bench.throughput import BatchFigure
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 

@@ -24,7 +24,7 @@ from starcast.train.checkpoint.file import Checkpoint, read_checkpoint
 from starcast.train.data.folders import scan
 
 if TYPE_CHECKING:
-    from starcast.benchmarks.bench.gpu_bench import CardTable
+    from starcast.benchmarks.bench.throughput import CardTable
 
 Say = Callable[[str], None]
 
@@ -48,7 +48,7 @@ def bench(bundle: Path | None, options: BenchOptions) -> str:
         started = time.perf_counter()
         with opened_subject(bundle, options, say, device=device) as subject:
             if device == "cuda":
-                from starcast.benchmarks.bench.gpu_bench import measured_on_card
+                from starcast.benchmarks.bench.throughput import measured_on_card
 
                 found = measured_on_card(subject, options, say=say, keep=partial(keep_card, options.json))
                 return told_of_card(found, options.json)
@@ -69,7 +69,7 @@ def device_of(name: str) -> str:
 
 def keep_card(file: Path | None, found: CardTable) -> None:
     """Write what there is of a card's record so far, if `file` is where."""
-    from starcast.benchmarks.bench.gpu_table import card_record
+    from starcast.benchmarks.bench.gpu_figures import card_record
 
     if file is not None:
         write_result(file, card_record(found))
@@ -77,7 +77,7 @@ def keep_card(file: Path | None, found: CardTable) -> None:
 
 def told_of_card(found: CardTable, file: Path | None) -> str:
     """The text for a card; its record and chart are written."""
-    from starcast.benchmarks.bench.gpu_table import card_record, card_text, card_title
+    from starcast.benchmarks.bench.gpu_figures import card_record, card_text, card_title
 
     return told(card_text(found), found.latency, card_record(found), file, title=card_title(found))
 

@@ -173,8 +173,8 @@ def _on_processor(row: Row, inputs: Inputs) -> tuple[Run, Ask]:
 
 
 def _on_card(row: Row, method: Method, inputs: Inputs) -> tuple[Run, Ask]:
-    from starcast.benchmarks.bench.gpu_run import open_on_card
-    from starcast.benchmarks.bench.gpu_worker import timed, timed_batch
+    from starcast.benchmarks.bench.parts import open_on_card
+    from starcast.benchmarks.bench.timing import timed, timed_batch
 
     run = open_on_card(row, inputs.styles)
     batch = np.ascontiguousarray(inputs.images[: row.batch])

@@ -27,7 +27,7 @@ from typing import Any
 
 import click
 
-from starcast.benchmarks.bench.gpu_facts import card_facts
+from starcast.benchmarks.bench.gpu_state import card_facts
 from starcast.benchmarks.checks.checks import CHECKS, PREPARE, Check, NotRunError, WrongError
 from starcast.benchmarks.record import provenance, write_result
 from starcast.errors import StarcastError

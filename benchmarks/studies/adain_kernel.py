@@ -23,7 +23,7 @@ import click
 import torch
 
 from starcast.benchmarks.bench.clock import CardClock
-from starcast.benchmarks.bench.gpu_facts import card_facts
+from starcast.benchmarks.bench.gpu_state import card_facts
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies import adain_norms, adain_step
 from starcast.benchmarks.studies.adain_figures import DTYPE, PLANES, Planes, Row, Step, as_json, bars, from_json, line

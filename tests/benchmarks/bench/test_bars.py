@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 from measured_rows import row
-from stand_in_card import card_table, on_card
+from stand_in_gpu import card_table, on_card
 
 from starcast.benchmarks.bench.bars import BARS, bar_facts, bar_lines
-from starcast.benchmarks.bench.gpu_bench import BatchFigure
 from starcast.benchmarks.bench.measure import Measurement
 from starcast.benchmarks.bench.table import judged
+from starcast.benchmarks.bench.throughput import BatchFigure
 
 
 def at_16(seconds: float) -> list[BatchFigure]:

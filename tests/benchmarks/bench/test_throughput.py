@@ -10,18 +10,18 @@ import pytest
 import torch
 from click.testing import CliRunner
 from measured_rows import row
-from stand_in_card import SHORT, card_table, on_card
+from stand_in_gpu import SHORT, card_table, on_card
 
-from starcast.benchmarks.bench import gpu_bench as module
 from starcast.benchmarks.bench import run as bench_module
 from starcast.benchmarks.bench import subject as subject_module
-from starcast.benchmarks.bench.gpu_bench import batches_of, longest_last, measured_on_card, prepared_rows, throughput
-from starcast.benchmarks.bench.gpu_table import card_record
+from starcast.benchmarks.bench import throughput as module
+from starcast.benchmarks.bench.gpu_figures import card_record
 from starcast.benchmarks.bench.inputs import Inputs
 from starcast.benchmarks.bench.measure import Measurement
 from starcast.benchmarks.bench.rows import LeftOut
 from starcast.benchmarks.bench.subject import Subject, opened_subject
 from starcast.benchmarks.bench.table import judged
+from starcast.benchmarks.bench.throughput import batches_of, longest_last, measured_on_card, prepared_rows, throughput
 from starcast.benchmarks.cli import bench
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError

@@ -6,9 +6,9 @@ import json
 
 import pytest
 from measured_rows import measured
-from stand_in_card import card_table
+from stand_in_gpu import card_table
 
-from starcast.benchmarks.bench.gpu_table import HEADERS, card_record, card_text, card_title, held_back_by, reached
+from starcast.benchmarks.bench.gpu_figures import HEADERS, card_record, card_text, card_title, held_back_by, reached
 from starcast.benchmarks.bench.measure import Measurement
 from starcast.benchmarks.bench.table import json_rows, judged
 

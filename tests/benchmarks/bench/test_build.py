@@ -6,14 +6,14 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from stand_in_card import SHORT
+from stand_in_gpu import SHORT
 from tensorrt_bundle import with_tensorrt_graph
 
-from starcast.benchmarks.bench import gpu_engines as module
-from starcast.benchmarks.bench.gpu_bench import prepared_rows
-from starcast.benchmarks.bench.gpu_engines import build_missing
-from starcast.benchmarks.bench.gpu_rows import card_rows
+from starcast.benchmarks.bench import build as module
+from starcast.benchmarks.bench.build import build_missing
+from starcast.benchmarks.bench.gpu import card_rows
 from starcast.benchmarks.bench.subject import Subject
+from starcast.benchmarks.bench.throughput import prepared_rows
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
 from starcast.runtime.bundle import Bundle, open_bundle

@@ -7,11 +7,11 @@ from typing import Any
 from measured_rows import EQUAL, row
 
 from starcast.benchmarks.bench.ceilings import Ceilings
-from starcast.benchmarks.bench.gpu_bench import BatchFigure, CardTable
 from starcast.benchmarks.bench.measure import Measured, Measurement
 from starcast.benchmarks.bench.method import Method
 from starcast.benchmarks.bench.rows import LeftOut
 from starcast.benchmarks.bench.table import judged
+from starcast.benchmarks.bench.throughput import BatchFigure, CardTable
 from starcast.benchmarks.bench.work import Work
 
 SHORT = Method(

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from measured_rows import row
-from stand_in_card import SHORT
+from stand_in_gpu import SHORT
 
-from starcast.benchmarks.bench import gpu_worker as card_worker
-from starcast.benchmarks.bench.gpu_run import EngineRun, Split, TorchRun, open_on_card
-from starcast.benchmarks.bench.gpu_worker import median_split, timed, timed_batch
+from starcast.benchmarks.bench import timing as card_worker
 from starcast.benchmarks.bench.inputs import Inputs
 from starcast.benchmarks.bench.measure import joined
 from starcast.benchmarks.bench.open_row import open_row
+from starcast.benchmarks.bench.parts import EngineRun, Split, TorchRun, open_on_card
+from starcast.benchmarks.bench.timing import median_split, timed, timed_batch
 from starcast.benchmarks.bench.worker import work
 from starcast.export.gate.reference import translate
 from starcast.runtime.engines.base import CardTime

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from starcast.benchmarks.bench.build import build_missing
 from starcast.benchmarks.bench.ceilings import Ceilings, ceilings_in_own_process
-from starcast.benchmarks.bench.gpu_engines import build_missing
-from starcast.benchmarks.bench.gpu_facts import Facts, card_facts
-from starcast.benchmarks.bench.gpu_rows import CARD_PEERS, PLAIN_CUDA, card_rows, peer_not_run, peer_row
+from starcast.benchmarks.bench.gpu import CARD_PEERS, PLAIN_CUDA, card_rows, peer_not_run, peer_row
+from starcast.benchmarks.bench.gpu_state import Facts, card_facts
 from starcast.benchmarks.bench.inputs import check_size, parse_size
 from starcast.benchmarks.bench.judge import difference, fault
 from starcast.benchmarks.bench.measure import Measurement, measure

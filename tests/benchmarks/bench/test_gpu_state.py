@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import subprocess
 
-from starcast.benchmarks.bench import gpu_facts as module
-from starcast.benchmarks.bench.gpu_facts import card_facts, parsed
+from starcast.benchmarks.bench import gpu_state as module
+from starcast.benchmarks.bench.gpu_state import card_facts, parsed
 
 TOLD = "NVIDIA GeForce RTX 4090, 590.44.01, 24564, P0, 2520, 3105, 10501, 61.35, 450.00, 41, 0\n"
 

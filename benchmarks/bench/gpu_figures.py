@@ -9,12 +9,12 @@ from typing import Any
 from tabulate import tabulate
 
 from starcast.benchmarks.bench.bars import bar_facts, bar_lines
-from starcast.benchmarks.bench.gpu_bench import BatchFigure, CardTable
 from starcast.benchmarks.bench.inputs import size_text
 from starcast.benchmarks.bench.measure import Measured, ratio
 from starcast.benchmarks.bench.method import percentile_ms
 from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.bench.table import json_table, remarks
+from starcast.benchmarks.bench.throughput import BatchFigure, CardTable
 from starcast.benchmarks.record import provenance
 from starcast.runtime.nvidia.gpu import current_gpu
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from starcast.benchmarks.bench.gpu_facts import Facts, card_facts
-from starcast.benchmarks.bench.gpu_run import CardRun, Split
+from starcast.benchmarks.bench.gpu_state import Facts, card_facts
 from starcast.benchmarks.bench.method import Method, sampled, warmed_up
 from starcast.benchmarks.bench.open_row import Images
+from starcast.benchmarks.bench.parts import CardRun, Split
 
 BATCH_SAMPLES = 100  # of a batch size, whose 99th percentile nobody asks for
 

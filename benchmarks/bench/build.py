@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from starcast.benchmarks.bench.gpu_rows import key_of, never_run, wanted_variants
+from starcast.benchmarks.bench.gpu import key_of, never_run, wanted_variants
 from starcast.benchmarks.bench.rows import engine_of
 from starcast.errors import StarcastError
 from starcast.runtime.bundle import Bundle

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from stand_in_card import SHORT
+from stand_in_gpu import SHORT
 
-from starcast.benchmarks.bench import gpu_rows as module
-from starcast.benchmarks.bench.gpu_rows import CARD_PEERS, ENGINES, card_rows, peer_not_run, peer_row, wanted_variants
+from starcast.benchmarks.bench import gpu as module
+from starcast.benchmarks.bench.gpu import CARD_PEERS, ENGINES, card_rows, peer_not_run, peer_row, wanted_variants
 from starcast.benchmarks.bench.rows import EAGER, engine_of
 from starcast.benchmarks.bench.worker import as_text, from_text
 from starcast.export.torch_engine.engine import TorchBackend
