@@ -1,4 +1,4 @@
-"""What a row's process answers on a card: a window of runs, and the parts of some runs after it."""
+"""A row's turn in its own process: a window of runs, and the parts of some runs after it."""
 
 from __future__ import annotations
 
@@ -6,57 +6,62 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from starcast.benchmarks.bench.gpu_state import Facts, card_facts
-from starcast.benchmarks.bench.method import Method, sampled, warmed_up
-from starcast.benchmarks.bench.open_row import Images
-from starcast.benchmarks.bench.parts import CardRun, Split
+from starcast.benchmarks.bench.method import Method, take_samples, warm_up
+from starcast.benchmarks.bench.open_row import Images, Run, Split
 
-BATCH_SAMPLES = 100  # of a batch size, whose 99th percentile nobody asks for
+BATCH_SAMPLES = 100  # per batch size, where nobody asks for a 99th percentile
+
+State = Callable[[], dict[str, Any] | None]
 
 
-def timed(run: CardRun, batch: Images, method: Method) -> dict[str, Any]:
-    """Seconds of single runs over a batch: their median, and all of them; processor seconds of one; its parts; what the
-    card tells of itself meanwhile."""
-    steady = warmed_up(lambda: run(batch), method)
+def take_turn(run: Run, batch: Images, method: Method, state: State | None = None) -> dict[str, Any]:
+    """Warm up, then take a window of samples. Returns their median, CPU seconds of a run, all samples, the parts of a
+    run where the row knows them, and the device's state under load if `state` asks for it."""
+    steady = warm_up(lambda: run(batch), method)
     cpu = time.process_time()
-    samples = sampled(lambda: run(batch), method)
-    spent = (time.process_time() - cpu) / len(samples)
-    card = facts_under_load(lambda: run(batch))
+    samples = take_samples(lambda: run(batch), method)
+    cpu_seconds = (time.process_time() - cpu) / len(samples)
+    loaded = None if state is None else state_under_load(lambda: run(batch), state)
+    splits = [run.split(batch) for _ in range(method.split_samples)]
     return {
         "seconds": statistics.median(samples),
-        "cpu_seconds": spent,
+        "cpu_seconds": cpu_seconds,
         "samples": samples,
         "steady": steady,
-        "split": median_split([run.split(batch) for _ in range(method.split_samples)]),
-        "card": card,
+        "split": median_split(splits) if splits else None,
+        "state": loaded,
     }
 
 
-def timed_batch(run: CardRun, images: Images, size: int, file: Path, method: Method) -> dict[str, Any]:
-    """The same for a batch of `size`, filled up by taking the pictures again; saves the first ones' translations."""
+def take_batch_turn(
+    run: Run, images: Images, size: int, file: Path, method: Method, state: State | None = None
+) -> dict[str, Any]:
+    """A turn with a batch of `size`, filled by repeating the images. Saves the translations of the first ones."""
     batch = np.ascontiguousarray(images[np.arange(size) % len(images)])
     np.save(file, run(batch)[: len(images)])
-    return timed(run, batch, replace(method, window_samples=min(method.window_samples, BATCH_SAMPLES)))
+    method = replace(method, window_samples=min(method.window_samples, BATCH_SAMPLES))
+    return take_turn(run, batch, method, state)
 
 
-def facts_under_load(run: Callable[[], object]) -> Facts | None:
-    """What the card tells of its clocks, power and temperature while it runs: idle, it tells nothing of them."""
+def state_under_load(run: Callable[[], object], state: State) -> dict[str, Any] | None:
+    """The device's clocks, power and temperature while it runs: an idle GPU reports idle ones."""
     with ThreadPoolExecutor(1) as asking:
-        told = asking.submit(card_facts)
-        while not told.done():
+        answer = asking.submit(state)
+        while not answer.done():
             run()
-    return told.result()
+    return answer.result()
 
 
 def median_split(splits: Sequence[Split]) -> dict[str, float | None]:
-    """Each part by itself, in milliseconds."""
+    """The median of each part, in milliseconds."""
+    parts = [asdict(split) for split in splits]
     return {
-        name: None if getattr(splits[0], name) is None else statistics.median(getattr(one, name) for one in splits)
-        for name in ("copy_in", "compute", "copy_out", "enqueue")
+        name: None if first is None else statistics.median(part[name] for part in parts)
+        for name, first in parts[0].items()
     }
