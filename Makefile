@@ -1,5 +1,5 @@
 # make demo: the main job, from pictures to a report. make test: everything that CI checks. Both set themselves up.
-# make gpu-check: what only an NVIDIA card can show, as gpu-check.json.
+# make gpu-check: what only an NVIDIA GPU can show, as gpu-check.json. make docs: docs/cli.md and the tables of figures.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 
 export PYTHONUTF8 := 1
 
-.PHONY: demo test lint types check gpu-check format clean setup
+.PHONY: demo test lint types check gpu-check docs format clean setup
 .DEFAULT_GOAL := demo
 
 demo: $(READY)
@@ -38,6 +38,9 @@ check: $(READY)
 
 gpu-check: $(READY)
 	$(BIN)/python -m starcast.benchmarks.checks --json gpu-check.json
+
+docs: $(READY)
+	$(BIN)/python docs/generate.py
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -35,8 +35,8 @@ class ExportOptions(CheckedOptions):
         (), "Exact rewrites to leave out, by name; --passes lists them.", metavar="NAME,…"
     )
     precision: tuple[str, ...] = option(
-        ("fp32",), "Precisions to write: fp32 always, others only if they pass their gates. fp16 and fp8 are for "
-        "tensorrt only.",
+        ("fp32",), "Precisions to write; fp32 is always among them. One that fails its gate stops the export. fp16 and "
+        "fp8 are for tensorrt only.",
         flags=("--precisions",), aliases=("--precision",), metavar="fp32,fp16,bf16,int8,fp8",
     )  # fmt: skip
     calibrate: Path | None = option(

@@ -26,12 +26,12 @@ def out_option(name: str, what: str, *, required: bool = True) -> Callable[[Comm
 
     import click
 
-    from starcast.aliases import AliasedOption
+    from starcast.click_option import StarcastOption
 
     return click.option(
         *OUT_FLAGS,
         name,
-        cls=AliasedOption,
+        cls=StarcastOption,
         aliases=OUT_ALIASES,
         metavar="OUT",
         required=required,

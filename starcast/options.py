@@ -89,7 +89,7 @@ def options_from(
     """
     import click
 
-    from starcast.aliases import AliasedOption
+    from starcast.click_option import StarcastOption
 
     hints = typing.get_type_hints(options_class)
 
@@ -99,7 +99,7 @@ def options_from(
                 continue
             default = defaults.get(field.name, field.default)
             command = click.option(
-                *_declarations(field, hints[field.name]), cls=AliasedOption, aliases=field.metadata["aliases"],
+                *_declarations(field, hints[field.name]), cls=StarcastOption, aliases=field.metadata["aliases"],
                 **_settings(field, hints[field.name], default),
             )(command)  # fmt: skip
         return command
@@ -267,6 +267,7 @@ def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[st
         plain, ranged = (click.INT, click.IntRange) if inner is int else (click.FLOAT, click.FloatRange)
         bounds = facts["minimum"], facts["maximum"]
         settings["type"] = plain if bounds == (None, None) else ranged(*bounds)
+        settings["metavar"] = facts["metavar"] or ("INTEGER" if inner is int else "NUMBER")
     elif inner is Path:
         settings["type"] = click.Path(path_type=Path)
     return settings

@@ -88,8 +88,8 @@ def _print_options(options: TrainOptions) -> int:
 @click.argument("run", type=_FOLDER)
 @out_option("out", "the PNG to write; default: RUN/losses.png.", required=False)
 @click.option(
-    "--smoothing", type=click.FloatRange(0.0, 0.999), default=0.9, show_default=True,
-    help="Share of the mean so far in the smoothed line; 0: no smoothing.",
+    "--smoothing", type=click.FloatRange(0.0, 0.999), default=0.9, show_default=True, metavar="NUMBER",
+    help="How much of the running mean each smoothed point keeps; 0: no smoothing.",
 )  # fmt: skip
 def plot(run: Path, out: Path | None, smoothing: float) -> None:
     """Draw the loss curves of a run as PNG.

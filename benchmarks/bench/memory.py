@@ -1,4 +1,4 @@
-"""The memory that this process holds now, and its peak."""
+"""The memory that this process holds, and the most that it has held."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ _STATUS = Path("/proc/self/status")
 
 
 def peak_rss() -> int | None:
-    """Peak resident bytes since the program started; None where the system does not report it."""
-    try:  # on Linux getrusage includes what the parent held when it started this process
+    """Bytes, resident, since the process's program began; None where the system does not tell."""
+    try:  # Linux: getrusage there counts what the parent held when it started this process
         status = _STATUS.read_text()
     except OSError:
         return _peak_elsewhere()
-    return read_status(status, "VmHWM")
+    return in_status(status, "VmHWM")
 
 
 def rss() -> int | None:
-    """Resident bytes now; the peak where the system does not report them."""
+    """Bytes, resident now; where the system does not tell, the most that there were."""
     try:
-        return read_status(_STATUS.read_text(), "VmRSS")
+        return in_status(_STATUS.read_text(), "VmRSS")
     except OSError:
         return peak_rss()
 
 
-def read_status(text: str, wanted: str) -> int | None:
+def in_status(text: str, wanted: str) -> int | None:
     """A line of /proc/self/status, in bytes."""
     for line in text.splitlines():
         name, _, rest = line.partition(":")

@@ -1,4 +1,4 @@
-"""How many rounds to measure, and which rows, when time is limited."""
+"""How many rounds: a number of them, or as many as fit into a time, with the rows that fit."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ LEAST_ROUNDS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """At most `rounds`; with `seconds`, as many as fit, but never fewer than three."""
+    """`rounds` at most; with `seconds` fewer where they take longer, but never under three."""
 
     rounds: int
     seconds: float | None = None
 
     def after(self, spent: float) -> Pace:
-        """What is left after so many seconds were spent before the first round."""
+        """What is left when so many seconds have gone before the first round."""
         return self if self.seconds is None else replace(self, seconds=self.seconds - spent)
 
     def goes_on(self, done: int, elapsed: float) -> bool:
-        """Whether to begin another round, `elapsed` seconds after the first began."""
+        """Whether another round is to begin, `elapsed` seconds after the first did."""
         if done >= self.rounds or not done:
             return done < self.rounds
         if self.seconds is None or done < LEAST_ROUNDS:
@@ -28,14 +28,14 @@ class Pace:
         return elapsed + elapsed / done <= self.seconds
 
     def too_slow(self, turns: Mapping[str, float], keep: str) -> list[str]:
-        """The rows to drop, the slowest first, so that three rounds fit. `turns` are the seconds that each took in the
-        first round; the row `keep` stays."""
+        """The rows that have to go, the slowest first, so that three rounds fit. `turns` are the seconds that each
+        took in the first round; `keep` stays."""
         if self.seconds is None:
             return []
-        left, dropped = dict(turns), []
+        left, gone = dict(turns), []
         for name in sorted((name for name in turns if name != keep), key=lambda name: -turns[name]):
             if LEAST_ROUNDS * sum(left.values()) <= self.seconds or len(left) <= 2:
                 break
             del left[name]
-            dropped.append(name)
-        return dropped
+            gone.append(name)
+        return gone

@@ -105,7 +105,7 @@ def test_what_is_left_out_has_its_default_or_the_commands(fit):
 
 
 def test_the_help_shows_texts_ranges_and_defaults(fit):
-    for words in ("Side in pixels. [default: 64; 32<=x<=1024]", "[stretch|crop]", "--fast / --no-fast", "-o, --output",
+    for words in ("Side in pixels. [default: 64; 32 to 1024]", "[stretch|crop]", "--fast / --no-fast", "-o, --output",
                   "Names.", "--config"):  # fmt: skip
         assert words in fit.help()
     assert "hidden" not in fit.help()

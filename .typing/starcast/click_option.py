@@ -1,0 +1,1 @@
+../../starcast/click_option.py

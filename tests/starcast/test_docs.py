@@ -1,0 +1,179 @@
+"""README and docs: what they show can be typed and runs, what is generated is current, and links lead somewhere."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import click
+import msgspec
+import numpy as np
+import pytest
+from page_blocks import PAGES, ROOT, blocks_of
+from PIL import Image
+
+from starcast import errors
+from starcast.cli import VERBS, root
+from starcast.errors import StarcastError
+from starcast.runtime import manifest
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+SHOWN = sorted({
+    command for block in BLOCKS if block.language == "sh"
+    for command in block.commands if command.startswith("starcast ")
+})  # fmt: skip
+RUN_PAGES = [
+    page for page in PAGES if any(block.reason is None for block in blocks_of(page) if block.language != "text")
+]
+
+# what a command gets on top, so that a page takes seconds: smaller networks, fewer steps, one round
+SMALLER = {
+    "dataset make": "--image-size 32 --train-images 6 --val-images 2 --video-seconds 1",
+    "train": "--image-size 32 --channel-base 256 --max-channels 16 --style-dim 8 --latent-dim 4 --mapping-width 16 "
+    "--steps 3 --batch 2 --sample-every 0 --log-every 1 --workers 0",
+    "train --resume": "--steps 4",
+    "export": "--mean-draws 50 --min-psnr 10",
+    "bench": "--rounds 1 --rows ours-onnxruntime*",
+}
+MADE = ("starcast train photos -o run", "starcast export run -o my-model")  # before every page
+
+
+def _run(folder: Path, steps: list[tuple[str, str]]) -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "tests/support/run_page.py"], cwd=folder, input=json.dumps(steps),
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+
+
+def _smaller(command: str) -> str:
+    words = shlex.split(command, comments=True)
+    verb = " ".join(words[1:3]) if words[1] in ("dataset", "engines") else words[1]
+    if verb == "train" and "--resume" in words:
+        verb = "train --resume"
+    return shlex.join([*words, *SMALLER.get(verb, "").split()])
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages speak of: photos/, holiday/, me.jpg, rex.jpg, clip.mp4, a trained run and its bundle my-model."""
+    folder = tmp_path_factory.mktemp("prepared")
+    _run(folder, [("sh", _smaller("starcast dataset make -o drawn"))])
+    (folder / "photos").mkdir()
+    for drawn, domain in (("checked", "cat"), ("spotted", "dog"), ("striped", "wild")):
+        (folder / "drawn" / drawn).rename(folder / "photos" / domain)
+    (folder / "drawn" / "creature.mp4").rename(folder / "clip.mp4")
+    shutil.rmtree(folder / "drawn")
+    (folder / "holiday").mkdir()
+    (folder / "references").mkdir()
+    rng = np.random.default_rng(7)
+    names = [f"holiday/{number:02}.jpg" for number in range(12)]  # as many as an export needs for calibration
+    for name in (*names, "me.jpg", "rex.jpg", "bella.jpg", "references/dog-rex.jpg", "references/wild-leo.jpg"):
+        Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / name)
+    _run(folder, [("sh", _smaller(command)) for command in MADE])
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: page.name)
+def test_what_a_page_shows_runs_in_its_order(prepared, tmp_path, page):
+    folder = tmp_path / "folder"
+    shutil.copytree(prepared, folder)
+    run = [block for block in blocks_of(page) if block.reason is None and block.language in ("sh", "python")]
+    steps = [
+        (block.language, command)
+        for block in run
+        for command in (map(_smaller, block.commands) if block.language == "sh" else [block.text])
+    ]
+    if any(command.startswith("starcast train") and "--resume" not in command for _, command in steps):
+        shutil.rmtree(folder / "run")  # the page makes its own
+    _run(folder, steps)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_has_a_language_so_that_it_is_run_or_says_why_not(page):
+    assert {block.language for block in blocks_of(page)} <= {"sh", "python", "text", "json"}
+    assert len(blocks_of(page)) * 2 == page.read_text(encoding="utf-8").count("```")
+
+
+@pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: page.name)
+def test_a_block_that_is_run_holds_commands_of_starcast_alone(page):
+    run = [block for block in blocks_of(page) if block.language == "sh" and block.reason is None]
+    assert [line for block in run for line in block.commands if not line.startswith("starcast ")] == []
+
+
+@pytest.mark.parametrize("line", SHOWN)
+def test_a_command_that_is_shown_has_those_options(line):
+    words = shlex.split(line, comments=True)[1:]
+    command: click.Command = root
+    while words and isinstance(command, click.Group):
+        found = command.get_command(click.Context(command), words.pop(0))
+        assert found is not None, line
+        command = found
+    known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if word.startswith("-")} <= known
+
+
+def test_the_readme_shows_the_main_jobs():
+    lines = [line for block in blocks_of(ROOT / "README.md") for line in block.commands]
+    assert {line.split()[1] for line in lines} >= {"dataset", "train", "export", "translate", "video", "morph"}
+
+
+def test_every_command_is_shown():
+    assert set(VERBS) <= {line.split()[1] for line in SHOWN}
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    """docs/generate.py as a module."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_generated_is_current(generator):
+    stale = [page.name for page, made in generator.pages().items() if page.read_text(encoding="utf-8") != made]
+    assert stale == [], "run `make docs`"
+
+
+def test_every_error_family_has_its_place_in_troubleshooting():
+    text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+    families = {name for name, kind in vars(errors).items() if isinstance(kind, type) and kind is not StarcastError}
+    assert {name for name in families if f"`{name}`" not in text} == set()
+
+
+def test_every_field_of_a_manifest_is_described():
+    text = (ROOT / "docs" / "bundle-format.md").read_text(encoding="utf-8")
+    structs = [kind for kind in vars(manifest).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
+    fields = {field for struct in structs if struct is not manifest.ExtraInput for field in struct.__struct_fields__}
+    assert {field for field in fields if f"`{field}`" not in text} == set()
+    assert f"describes format {manifest.FORMAT};" in text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in {_anchor(heading) for heading in re.findall(r"^#+ (.+)$", file.read_text(), re.M)}, target
+
+
+def _anchor(heading: str) -> str:
+    """As GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
