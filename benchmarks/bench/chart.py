@@ -1,26 +1,22 @@
-"""A measured table as a picture: how many times as fast as eager PyTorch, a bar a row."""
+"""A result as a chart: how many times as fast as eager PyTorch, a bar a row."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from starcast.atomic import atomic_path
-from starcast.benchmarks.bench.inputs import size_text
 from starcast.benchmarks.bench.measure import ratio
-from starcast.benchmarks.bench.table import Table
-from starcast.runtime.machine import processor
+from starcast.benchmarks.bench.result import Result
 
 OURS, PEERS, BASELINE = "#1a7f8c", "#b9b4a7", "#6b7280"
 
 
-def draw_chart(path: Path, table: Table, title: str | None = None) -> Path:
-    """Write a PNG, atomically; the title names the processor where none is given.
-
-    Bars are medians of the paired ratios; lines go from the least to the greatest.
-    """
+def draw_chart(path: Path, result: Result) -> Path:
+    """Write a PNG, atomically. Bars are medians of the paired ratios; lines go from the least to the greatest."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    table = result.table
     rows = list(reversed(table.rows))  # the first at the top
     ratios = [ratio(row, table.baseline) for row in rows]
     figure = Figure(figsize=(9, 1.3 + 0.36 * len(rows)), layout="constrained")
@@ -43,21 +39,13 @@ def draw_chart(path: Path, table: Table, title: str | None = None) -> Path:
         )
         axes.text(paired.greatest, place, label, va="center", fontsize=9)
     axes.axvline(1, color=BASELINE, linewidth=0.8)
-    axes.set_xlim(0, max(paired.greatest for paired in ratios) * 1.35)  # room for the words
+    axes.set_xlim(0, max(paired.greatest for paired in ratios) * 1.35)  # room for the labels
     axes.set_xlabel("times as fast as eager PyTorch, round by round (line: least to greatest)")
-    figure.suptitle(title or _title(table), x=0.01, ha="left", fontsize=11)
+    figure.suptitle(result.device.title(result), x=0.01, ha="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     if table.notes:
-        figure.supxlabel("* not eager's picture within the gate of its precision", x=0.01, ha="left", fontsize=8)
+        figure.supxlabel("* differs from eager by more than its precision's gate allows", x=0.01, ha="left", fontsize=8)
     with atomic_path(path) as partial:
         figure.savefig(partial, dpi=150)
     return path
-
-
-def _title(table: Table) -> str:
-    row = table.baseline.row
-    here = processor()
-    threads = "1 thread" if row.threads == 1 else f"{row.threads} threads"
-    setting = f"{size_text(row.size)} px, batch {row.batch}, {threads}"
-    return f"{setting} on {here.name} ({', '.join(here.instruction_sets)})"

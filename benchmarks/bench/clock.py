@@ -1,6 +1,6 @@
-"""Time on a card: marks that the card itself passes, so that a copy and a calculation are told apart.
+"""A device's own clock: marks that it passes, so that a copy and a computation are told apart.
 
-The processor stands in for a card where there is none: its marks are the host's clock. It says nothing of speed.
+Where there is no GPU, the CPU stands in for one in tests: its marks are the host's clock, and say nothing about speed.
 """
 
 from __future__ import annotations
@@ -15,36 +15,33 @@ from torch import Tensor
 from starcast.export.torch_engine.gpu import Card
 
 
-class CardClock:
-    """Marks in the current stream of a device, in the order in which the work was given to it."""
+class DeviceClock:
+    """Marks in the current stream of a device, passed in the order in which its work was queued."""
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
-        self._card = Card()
-        self._real = self.device.type == "cuda"
+        self._gpu = Card() if self.device.type == "cuda" else None
 
     def mark(self) -> Any:
-        """A moment: when the card has done all that it was given before."""
-        if not self._real:
-            return time.perf_counter()
-        return self._card.mark()
+        """The moment when the device has done all the work queued so far."""
+        return time.perf_counter() if self._gpu is None else self._gpu.mark()
 
     def between_ms(self, first: Any, second: Any) -> float:
         """Milliseconds between two marks that have been waited for."""
-        return self._card.between_ms(first, second) if self._real else (second - first) * 1000
+        return (second - first) * 1000 if self._gpu is None else self._gpu.between_ms(first, second)
 
     def wait(self) -> None:
-        """Until the card has done everything."""
-        if self._real:
+        """Wait until the device has done all its work."""
+        if self._gpu is not None:
             torch.cuda.synchronize()
 
-    def recorded(self, run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-        """What runs a call again, on a card as a CUDA graph, and the output that it then writes into."""
-        if self._real:
-            return self._card.record(run)
+    def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
+        """Record a call, on a GPU as a CUDA graph. Returns what replays it, and the output it then writes."""
+        if self._gpu is not None:
+            return self._gpu.record(run)
         output = run()
         return lambda: output.copy_(run()), output
 
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Tensor:
-        """Host memory that the card copies from and to on its own."""
-        return torch.empty(shape, dtype=dtype, pin_memory=self._real)
+        """Host memory that a GPU copies from and to by itself."""
+        return torch.empty(shape, dtype=dtype, pin_memory=self._gpu is not None)

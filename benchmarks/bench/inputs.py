@@ -1,4 +1,4 @@
-"""The pictures and the style that every row gets, in one file, so that all of them get the same."""
+"""The images and the style that every row gets, in one file, so that all rows get the same."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEED = 20
 
 @dataclass(frozen=True)
 class Inputs:
-    """Pictures uint8 [N, H, W, 3] and styles float32 [1 or N, S]."""
+    """Images uint8 [N, H, W, 3] and styles float32 [1 or N, S]."""
 
     images: NDArray[np.uint8]
     styles: NDArray[np.float32]
@@ -33,15 +33,15 @@ class Inputs:
             return cls(arrays["images"], arrays["styles"])
 
 
-def held_out_pictures(data: Path | None, count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Pictures that no training and no calibration has seen, the domains in turn; made by arithmetic where there is no
-    data set. uint8 [count, H, W, 3]."""
-    return _filled(_files(data, held_out=True), count, size, SEED)
+def held_out_images(data: Path | None, count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Images that neither training nor calibration has seen, the domains in turn, filled up with generated ones: uint8
+    [count, H, W, 3]."""
+    return _read_images(_files(data, held_out=True), count, size, SEED)
 
 
-def training_pictures(data: Path | None, count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Pictures to calibrate on, as above."""
-    return _filled(_files(data, held_out=False), count, size, SEED + 1)
+def training_images(data: Path | None, count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Images to calibrate on, likewise."""
+    return _read_images(_files(data, held_out=False), count, size, SEED + 1)
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -59,26 +59,26 @@ def size_text(size: tuple[int, int]) -> str:
 
 
 def check_size(size: tuple[int, int], stride: int) -> None:
-    """Raises OptionError for sides that the network cannot halve as often as it has to."""
+    """Raise OptionError for sides that the network cannot halve as often as it must."""
     if size[0] % stride or size[1] % stride:
         raise OptionError(f"--size is {size_text(size)}: both sides must be multiples of {stride}")
 
 
-def _filled(files: list[Path], count: int, size: tuple[int, int], seed: int) -> NDArray[np.uint8]:
-    found: list[NDArray[np.uint8]] = []
+def _read_images(files: list[Path], count: int, size: tuple[int, int], seed: int) -> NDArray[np.uint8]:
+    images: list[NDArray[np.uint8]] = []
     for file in files:
-        if len(found) == count:
+        if len(images) == count:
             break
         try:
-            found.append(fit(read_image(file), size))
+            images.append(fit(read_image(file), size))
         except ImageError:
-            continue  # one bad file is a matter of `dataset check`
-    made = pictures(count - len(found), *size, seed=seed) if len(found) < count else ()
-    return np.stack([*found, *made])
+            continue  # `dataset check` reports bad files
+    generated = pictures(count - len(images), *size, seed=seed) if len(images) < count else ()
+    return np.stack([*images, *generated])
 
 
 def _files(data: Path | None, *, held_out: bool) -> list[Path]:
-    """Images of a data set, the domains in turn; none where it is gone."""
+    """Image files of a data set, the domains in turn; none if it is gone."""
     if data is None:
         return []
     try:

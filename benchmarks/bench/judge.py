@@ -1,4 +1,4 @@
-"""Whether a row shows the baseline's pictures: a fast wrong answer is no result."""
+"""Whether a row gives the baseline's images: a fast wrong answer is no result."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from starcast.export.precisions import PRECISIONS
 
 @dataclass(frozen=True)
 class Difference:
-    """How far pictures are from the baseline's: PSNR in dB, the mean over the pictures, None where all are equal; and
-    the worst pixel in grey levels."""
+    """How far images are from the baseline's: the mean PSNR in dB, None if all are equal, and the worst pixel in grey
+    levels."""
 
     psnr: float | None
     levels: int
 
 
-def difference(pictures: NDArray[np.uint8], expected: NDArray[np.uint8]) -> Difference:
-    """Of uint8 arrays [N, H, W, 3]."""
-    levels = int(np.abs(pictures.astype(np.int16) - expected.astype(np.int16)).max())
+def difference(images: NDArray[np.uint8], expected: NDArray[np.uint8]) -> Difference:
+    """Compare uint8 arrays [N, H, W, 3]."""
+    levels = int(np.abs(images.astype(np.int16) - expected.astype(np.int16)).max())
     if levels == 0:
         return Difference(None, 0)
-    return Difference(float(np.mean([psnr(*pair) for pair in zip(pictures, expected, strict=True)])), levels)
+    return Difference(float(np.mean([psnr(*pair) for pair in zip(images, expected, strict=True)])), levels)
 
 
-def fault(row: Row, found: Difference) -> str | None:
+def fault(row: Row, measured: Difference) -> str | None:
     """How a row misses its precision's gate, in words, or None."""
     precision = PRECISIONS.get(row.precision)  # eager PyTorch has TF32 as well, which is compared as float32 is
     if precision is None or precision.gate is None:
-        wrong = found.levels > LEVELS
-        return f"differs from eager by {found.levels} grey levels ({LEVELS} allowed)" if wrong else None
-    least, reached = precision.gate.mean, EQUAL if found.psnr is None else found.psnr
+        wrong = measured.levels > LEVELS
+        return f"differs from eager by {measured.levels} grey levels ({LEVELS} allowed)" if wrong else None
+    least, reached = precision.gate.mean, EQUAL if measured.psnr is None else measured.psnr
     return f"{reached:.1f} dB beside eager float32 ({least:g} wanted)" if reached < least else None

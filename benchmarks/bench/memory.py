@@ -1,4 +1,4 @@
-"""The memory that this process holds, and the most that it has held."""
+"""The memory that this process holds now, and its peak."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ _STATUS = Path("/proc/self/status")
 
 
 def peak_rss() -> int | None:
-    """Bytes, resident, since the process's program began; None where the system does not tell."""
-    try:  # Linux: getrusage there counts what the parent held when it started this process
+    """Peak resident bytes since the program started; None where the system does not report it."""
+    try:  # on Linux getrusage includes what the parent held when it started this process
         status = _STATUS.read_text()
     except OSError:
         return _peak_elsewhere()
-    return in_status(status, "VmHWM")
+    return read_status(status, "VmHWM")
 
 
 def rss() -> int | None:
-    """Bytes, resident now; where the system does not tell, the most that there were."""
+    """Resident bytes now; the peak where the system does not report them."""
     try:
-        return in_status(_STATUS.read_text(), "VmRSS")
+        return read_status(_STATUS.read_text(), "VmRSS")
     except OSError:
         return peak_rss()
 
 
-def in_status(text: str, wanted: str) -> int | None:
+def read_status(text: str, wanted: str) -> int | None:
     """A line of /proc/self/status, in bytes."""
     for line in text.splitlines():
         name, _, rest = line.partition(":")

@@ -1,8 +1,8 @@
-"""How a row is timed on a card: its settings, which stand beside every figure, and the loops that keep to them.
+"""How a row is timed: the settings, which are recorded beside every figure, and the loops that keep to them.
 
-A warm-up ends when it has lasted, and two windows in a row agree: clocks have risen, kernels are compiled, algorithms
-chosen. Then samples are taken until there are enough of them and enough time has passed. A sample is one whole run from
-numpy's bytes to numpy's bytes, copies inside, the next begun when the last has ended.
+A sample is one whole run from NumPy's bytes to NumPy's bytes, copies included; the next begins when the last has ended.
+On the CPU a turn is one untimed and one timed run. On a GPU a turn is a window of samples. Its warm-up ends after a
+minimum time, once two consecutive windows agree: by then clocks have risen, kernels are compiled and algorithms chosen.
 """
 
 from __future__ import annotations
@@ -16,44 +16,54 @@ import numpy as np
 
 Clock = Callable[[], float]
 
-P99_FROM = 1000  # samples, below which a 99th percentile is the outcome of ten runs or fewer
+P99_FROM = 1000  # samples; below this a 99th percentile rests on ten runs or fewer
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """`device` is torch's name for what is timed ("cpu" stands in for a card where tests have none). A window is what a
-    row is given at a time; `longest_s` ends a window and `warm_up_longest_s` a warm-up that does not get there."""
+    """Settings of a turn. A window lasts `window_s` and has `window_samples`, but never exceeds `longest_s`.
+
+    `device` is torch's name for where the row runs ("cpu" stands in for a GPU in tests without one). With `warm_up_s`
+    0 the warm-up is one run. `answer_s` None: no limit.
+    """
 
     device: str = "cuda"
     warm_up_s: float = 0.2
-    agreement: float = 0.05  # of the medians of two windows of the warm-up
+    agreement: float = 0.05  # between the medians of two warm-up windows
     window_s: float = 3.0
     window_samples: int = P99_FROM
     longest_s: float = 20.0
     warm_up_longest_s: float = 20.0
-    warm_longest_s: float = 2.0  # the same of a row that had its turn before
-    answer_s: float = 300.0  # what takes longer to load, to compile or to run is left out
-    split_samples: int = 20  # runs whose copies and compute are timed apart, after each window
+    warm_longest_s: float = 2.0  # the warm-up's limit for a row that has had a turn
+    answer_s: float | None = 300.0  # a row that takes longer to load, compile or run is left out
+    split_samples: int = 20  # runs after each window whose copies and compute are timed apart
 
     def warm(self) -> Method:
-        """For the windows after the first."""
+        """The method for every turn after the first."""
         return replace(self, warm_up_longest_s=self.warm_longest_s)
 
     def for_rounds(self, rounds: int) -> Method:
-        """Windows that together make up this one."""
+        """The method whose windows over so many rounds add up to this one."""
         return replace(self, window_s=self.window_s / rounds, window_samples=-(-self.window_samples // rounds))
 
 
-def warmed_up(run: Callable[[], object], method: Method, clock: Clock = time.perf_counter) -> bool:
-    """Run until it is warm; whether it became steady in time."""
-    begun, before = clock(), None
+# the untimed run brings a row's weights back into the caches after the other rows' turns
+ONE_RUN = Method(device="cpu", warm_up_s=0.0, window_s=0.0, window_samples=1, answer_s=None, split_samples=0)
+
+
+def warm_up(run: Callable[[], object], method: Method, clock: Clock = time.perf_counter) -> bool:
+    """Run until the row is warm. Returns whether it became steady in time."""
+    if not method.warm_up_s:
+        run()
+        return True
+    begin, before = clock(), None
     while True:
         window: list[float] = []
         start = clock()
         while not window or clock() - start < method.warm_up_s / 2:
-            window.append(seconds_of(run, clock))
+            window.append(time_once(run, clock))
         median = statistics.median(window)
-        elapsed = clock() - begun
+        elapsed = clock() - begin
         if before is not None and elapsed >= method.warm_up_s and agree(before, median, method.agreement):
             return True
         if elapsed >= method.warm_up_longest_s:
@@ -61,31 +71,31 @@ def warmed_up(run: Callable[[], object], method: Method, clock: Clock = time.per
         before = median
 
 
-def sampled(run: Callable[[], object], method: Method, clock: Clock = time.perf_counter) -> list[float]:
-    """Seconds of single runs, one window of them."""
+def take_samples(run: Callable[[], object], method: Method, clock: Clock = time.perf_counter) -> list[float]:
+    """Seconds of each run in one window."""
     samples: list[float] = []
-    begun = clock()
-    while (elapsed := clock() - begun) < method.longest_s or not samples:
+    begin = clock()
+    while (elapsed := clock() - begin) < method.longest_s or not samples:
         if elapsed >= method.window_s and len(samples) >= method.window_samples:
             break
-        samples.append(seconds_of(run, clock))
+        samples.append(time_once(run, clock))
     return samples
 
 
-def seconds_of(run: Callable[[], object], clock: Clock = time.perf_counter) -> float:
-    """How long one run takes."""
+def time_once(run: Callable[[], object], clock: Clock = time.perf_counter) -> float:
+    """Seconds of one run."""
     start = clock()
     run()
     return clock() - start
 
 
 def agree(a: float, b: float, within: float) -> bool:
-    """Whether two times differ by less than a part of the smaller."""
+    """Whether two times differ by at most this share of the smaller."""
     return abs(a - b) <= within * min(a, b)
 
 
 def percentile_ms(samples: Sequence[float], percentile: float) -> float | None:
-    """In milliseconds, of seconds; None for a 99th of too few samples, and of none."""
+    """A percentile of seconds, in milliseconds. None without samples, and for a 99th of fewer than 1000."""
     if not samples or (percentile >= 99 and len(samples) < P99_FROM):
         return None
     return float(np.percentile(samples, percentile)) * 1000

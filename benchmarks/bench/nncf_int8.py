@@ -1,4 +1,4 @@
-"""Post-training quantisation by NNCF with its defaults: the peer that our int8 is compared with.
+"""Post-training quantisation by NNCF with its defaults, the peer of our int8.
 
 python -m starcast.benchmarks.bench.nncf_int8 PLAIN.onnx CALIBRATION.npz OUT.xml
 """

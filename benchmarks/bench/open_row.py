@@ -1,9 +1,10 @@
-"""The worker's side of a row: load a model, and get a function from pictures to pictures."""
+"""Load a row's model in its worker process: the result is a run, from images to translations."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -13,35 +14,85 @@ from starcast.benchmarks.bench.rows import PYTORCH, Row, engine_of
 from starcast.runtime.engines.session import Frames
 
 Images = NDArray[np.uint8]
-Run = Callable[[Images], Images]  # uint8 [N, H, W, 3] in and out, with the style that was given
+Translate = Callable[[Images], Images]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Milliseconds of one run's parts. `compute` is None for an engine that takes no images on the GPU. `enqueue`, the
+    host's time to start the computation, is None for an engine that does not report it."""
+
+    copy_in: float
+    compute: float | None
+    copy_out: float
+    enqueue: float | None
+
+
+class Run(Protocol):
+    """A loaded row."""
+
+    def __call__(self, images: Images) -> Images:
+        """Translate images uint8 [N, H, W, 3], host to host."""
+
+    def split(self, images: Images) -> Split:
+        """Time the parts of one run; only rows on a GPU can."""
+
+
+@dataclass(frozen=True)
+class CpuRun:
+    """A run that has no parts."""
+
+    translate: Translate
+
+    def __call__(self, images: Images) -> Images:
+        return self.translate(images)
+
+    def split(self, images: Images) -> Split:
+        raise NotImplementedError("a run on the CPU has no copies to split off")
 
 
 def open_row(row: Row, style: NDArray[np.float32]) -> Run:
     """Load a row's model for a style [1, S]."""
     if row.engine == PYTORCH:
-        return _open_pytorch(row, style)
+        from starcast.benchmarks.bench.pytorch import open_pytorch  # only these rows pay for importing torch
+
+        return open_pytorch(row, style)
+    if row.device == "cpu":
+        return CpuRun(open_translate(row, style))
+    from starcast.benchmarks.bench.parts import EngineRun
+
+    if row.ours:
+        frames = open_variant(row)
+        return EngineRun(
+            lambda images: frames(images, style), row.method, on_gpu=frames.engine.on_card,
+            gpu_time=lambda images: frames.card_time(images, style),
+        )  # fmt: skip
+    return EngineRun(open_graph(row, style), row.method, on_gpu=row.engine == "cuda")
+
+
+def open_translate(row: Row, style: NDArray[np.float32]) -> Translate:
+    """The same as a function, for a row of an engine."""
     if not row.ours:
         return open_graph(row, style)
-    frames = opened_frames(row)
+    frames = open_variant(row)
     return lambda images: frames(images, style)
 
 
-def opened_frames(row: Row) -> Frames:
-    """The variant of a bundle that a row of ours runs, opened."""
+def open_variant(row: Row) -> Frames:
+    """The bundle's variant that a row of ours runs."""
     from starcast.runtime.bundle import open_bundle
     from starcast.runtime.engines.base import EngineOptions
-    from starcast.runtime.engines.session import Frames
 
     bundle = open_bundle(row.source)
-    found = [variant for variant in bundle.manifest.variants if variant.file == row.variant]
-    # an engine may make a precision of a float32 graph by itself, which is no variant of the bundle
-    variant = next((one for one in found if one.precision == row.precision), found[0])
+    variants = [variant for variant in bundle.manifest.variants if variant.file == row.variant]
+    # an engine may convert a float32 graph to a precision that is no variant of the bundle
+    variant = next((variant for variant in variants if variant.precision == row.precision), variants[0])
     variant = msgspec.structs.replace(variant, precision=row.precision)
     return Frames(bundle, engine_of(row.engine), variant, EngineOptions(threads=row.threads, cache=row.cache))
 
 
-def open_graph(row: Row, style: NDArray[np.float32]) -> Run:
-    """A graph that nothing of ours has touched, with our settings of the engine: the graph is what is compared."""
+def open_graph(row: Row, style: NDArray[np.float32]) -> Translate:
+    """A graph that starcast has not touched, with our engine settings: what is compared is the graph."""
     from starcast.runtime.engines.base import EngineOptions, GraphFile
 
     options = EngineOptions(threads=row.threads, precision=row.precision)
@@ -49,30 +100,6 @@ def open_graph(row: Row, style: NDArray[np.float32]) -> Run:
 
     def run(images: Images) -> Images:
         translated: Images = session.run({"image": images, "style": style})
-        return translated
-
-    return run
-
-
-def _open_pytorch(row: Row, style: NDArray[np.float32]) -> Run:
-    import torch
-
-    from starcast.export.gate.reference import Eager
-    from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
-
-    torch.set_num_threads(row.threads)
-    memory_format = torch.contiguous_format if row.form == "eager" else torch.channels_last
-    networks = averaged_networks(read_checkpoint(row.source))
-    generator: Any = networks.generator.to(memory_format=memory_format)
-    if row.form == "compiled":
-        generator = torch.compile(generator)
-    styles = torch.from_numpy(style)
-    autocast = torch.bfloat16 if row.precision == "bf16" else None
-    eager = Eager(generator, memory_format=memory_format, autocast=autocast)
-
-    @torch.inference_mode()
-    def run(images: Images) -> Images:
-        translated: Images = eager(torch.from_numpy(images), styles).numpy()
         return translated
 
     return run

@@ -1,54 +1,75 @@
-"""The graphs that a user would have without starcast: the plain export, and NNCF's int8 of it."""
+"""The files that peers run: the checkpoint, the plain export, and NNCF's int8 of it."""
 
 from __future__ import annotations
 
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
-import torch
 
-from starcast.benchmarks.bench.inputs import Inputs, training_pictures
+from starcast.benchmarks.bench.device import Progress
+from starcast.benchmarks.bench.inputs import Inputs, training_images
+from starcast.benchmarks.bench.rows import LeftOut, Peer
+from starcast.benchmarks.bench.subject import Subject, data_of, latent_styles
 from starcast.benchmarks.bench.worker import reason_in
 from starcast.errors import EngineError
 from starcast.export.families import open_model
 from starcast.export.trace import trace_generator
-from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
-from starcast.train.families.stargan_v2.networks import Networks
+from starcast.train.checkpoint.file import Checkpoint, read_checkpoint
 
-CALIBRATION = 32  # pictures; more of them cost minutes at 256 px and hardly move NNCF's ranges
+PLAIN = "plain.onnx"  # in the subject's folder
+CALIBRATION = 32  # images; more cost minutes at 256 px and hardly move NNCF's ranges
+
+
+def write_sources(
+    peers: Mapping[str, Peer], subject: Subject, checkpoint: Checkpoint, data: Path | None, progress: Progress
+) -> tuple[dict[str, Path], dict[str, LeftOut]]:
+    """By key, the file that each peer runs, written if need be; and the peers whose file cannot be made."""
+    sources, refused = {}, {}
+    for key, peer in peers.items():
+        if not peer.on_graph:
+            sources[key] = subject.checkpoint
+            continue
+        sources[key] = plain_graph(subject, progress)
+        if peer.precision == "int8":
+            progress("quantising the plain export with NNCF")
+            try:
+                sources[key] = write_nncf(sources[key], checkpoint, data_of(checkpoint, data), subject.folder)
+            except EngineError as error:
+                del sources[key]
+                refused[key] = LeftOut(name=peer.name, reason=str(error))
+    return sources, refused
+
+
+def plain_graph(subject: Subject, progress: Progress = lambda _: None) -> Path:
+    """The plain export in the subject's folder; a second table of the same subject finds it there."""
+    path = subject.folder / PLAIN
+    if not path.exists():
+        progress("tracing the plain export")
+        write_plain(subject.checkpoint, path)
+    return path
 
 
 def write_plain(checkpoint: Path, graph: Path) -> Path:
-    """The frame graph as the exporter gives it, for any size and batch."""
+    """Write the frame graph as the exporter traces it, for any size and batch."""
     read = read_checkpoint(checkpoint)
     model = open_model(read, read.domain_names)
     ir.save(trace_generator(model.generator, model.side, model.style_size), graph)
     return graph
 
 
-def latent_styles(networks: Networks, latent_dim: int, domains: int, count: int) -> np.ndarray:
-    """Styles float32 [count, S] of latents, the domains in turn; the first is seed 0 in domain 0."""
-    latents = np.random.RandomState(0).standard_normal((count, latent_dim)).astype(np.float32)
-    with torch.inference_mode():
-        made = networks.mapping_network(torch.from_numpy(latents), torch.arange(count) % domains)
-    return made.numpy()  # type: ignore[no-any-return]
-
-
-def write_nncf(plain: Path, checkpoint: Path, data: Path | None, folder: Path) -> Path:
-    """NNCF's int8 of the plain graph, as its default is, for OpenVINO. Raises EngineError with the reason if not."""
+def write_nncf(plain: Path, checkpoint: Checkpoint, data: Path | None, folder: Path) -> Path:
+    """Write NNCF's int8 of the plain graph, with NNCF's defaults, for OpenVINO. Raises EngineError with the reason."""
     if importlib.util.find_spec("nncf") is None:
         raise EngineError("nncf is not installed: pip install 'starcast[benchmark]'")
-    read = read_checkpoint(checkpoint)
-    config, side = read.config, read.config.image_size
-    pictures = training_pictures(data, CALIBRATION, (side, side))
-    styles = latent_styles(averaged_networks(read), config.latent_dim, config.domains, CALIBRATION)
+    side = checkpoint.config.image_size
+    images = training_images(data, CALIBRATION, (side, side))
     calibration, graph = folder / "calibration.npz", folder / "nncf-int8.xml"
-    Inputs(pictures, styles).save(calibration)
-    # in a process of its own: it takes gigabytes, prints, and changes what it imports
+    Inputs(images, latent_styles(checkpoint, CALIBRATION)).save(calibration)
+    # in a process of its own: NNCF takes gigabytes, prints, and changes what it imports
     command = [sys.executable, "-m", "starcast.benchmarks.bench.nncf_int8", str(plain), str(calibration), str(graph)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

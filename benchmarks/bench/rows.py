@@ -1,4 +1,4 @@
-"""What is compared: one row is one way to run the same generator on the same pictures."""
+"""What is compared: one row is one way to run the same generator on the same images."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from starcast.benchmarks.bench.method import Method
+import msgspec
+
+from starcast.benchmarks.bench.method import ONE_RUN, Method
 from starcast.errors import OptionError
-from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Backend
 from starcast.runtime.engines.choose import BACKENDS
 from starcast.runtime.manifest import Variant
@@ -18,42 +19,47 @@ PYTORCH = "pytorch"
 EAGER = "eager"
 OURS = "ours"
 TORCH = "torch"
-SPOKEN = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "ncnn-vulkan": "ncnn through Vulkan"}
-NNCF = "nncf-openvino"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """A way to run a model.
+class Setting:
+    """What all rows of a table share: `size` is (height, width), `device` is "cpu" or "cuda", and `cache` is the folder
+    of their compiled engines (None: the user's cache)."""
 
-    `engine` is "pytorch" or a backend's name. `form` is "eager", "channels-last", "graphed" or "compiled" with PyTorch,
-    else a form of the frame graph. `source` is a checkpoint, a graph or a bundle's folder, and `variant` the file of
-    that bundle's variant. `size` is (height, width). `method` is how it is timed on a graphics card; rows of the
-    processor have none, and are timed one run a round. `cache` is where its engine is; None: in the user's.
+    size: tuple[int, int]
+    batch: int = 1
+    threads: int = 1
+    device: str = "cpu"
+    method: Method = ONE_RUN
+    cache: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row(Setting):
+    """One way to run a model.
+
+    `engine` is "pytorch" or an engine's name. `form` is "eager", "channels-last", "graphed" or "compiled" for PyTorch,
+    otherwise a form of the frame graph. `source` is a checkpoint, a graph or a bundle's folder; `variant` is the file
+    of that bundle's variant.
     """
 
-    key: str  # what --rows calls it
+    key: str  # its name for --rows
     name: str
     engine: str
     precision: str
     form: str
     source: Path
-    size: tuple[int, int]
-    batch: int = 1
-    threads: int = 1
     variant: str | None = None
-    method: Method | None = None
-    cache: Path | None = None
 
     @property
     def ours(self) -> bool:
-        """Whether it runs a bundle; the others are what a user would take instead."""
+        """Whether it runs a bundle. The other rows are what a user would run without starcast."""
         return self.variant is not None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """A row without a result, and the reason in words."""
+    """A row without a result, and the reason."""
 
     name: str
     reason: str
@@ -61,7 +67,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Peer:
-    """A row that every model has; `quick`: also where there are two minutes for everything."""
+    """A way to run any model without starcast. `quick`: measured by `--quick`, too."""
 
     name: str
     engine: str
@@ -69,22 +75,14 @@ class Peer:
     form: str
     quick: bool = False
 
-
-# by key, the baseline first
-PEERS = {
-    EAGER: Peer("PyTorch eager", PYTORCH, "fp32", "eager", quick=True),
-    "eager-channels-last": Peer("PyTorch eager, channels last", PYTORCH, "fp32", "channels-last", quick=True),
-    "compiled": Peer("torch.compile", PYTORCH, "fp32", "compiled"),
-    "eager-bf16": Peer("PyTorch eager, bf16", PYTORCH, "bf16", "channels-last"),
-    "compiled-bf16": Peer("torch.compile, bf16", PYTORCH, "bf16", "compiled"),
-    "plain-onnxruntime": Peer("plain export on ONNX Runtime", "onnxruntime", "fp32", "plain", quick=True),
-    "plain-openvino": Peer("plain export on OpenVINO", "openvino", "fp32", "plain", quick=True),
-    NNCF: Peer("plain export on OpenVINO, NNCF's int8", "openvino", "int8", "plain"),
-}
+    @property
+    def on_graph(self) -> bool:
+        """Whether it runs the plain export; the others run the checkpoint."""
+        return self.engine != PYTORCH
 
 
 def engine_of(name: str) -> Backend:
-    """An engine by its name, also one that has to be named to be used."""
+    """An engine by its name, including those that run only if named."""
     if name == TORCH:
         from starcast.export.torch_engine.engine import TorchBackend
 
@@ -92,45 +90,54 @@ def engine_of(name: str) -> Backend:
     return BACKENDS[name]
 
 
-def bundle_rows(bundle: Bundle, size: tuple[int, int], batch: int, threads: int) -> tuple[list[Row], list[LeftOut]]:
-    """A row for every variant on every engine that it is for, and those that this machine cannot run."""
-    rows, left_out = [], []
-    for variant in bundle.manifest.variants:
-        for engine in variant.engines:
-            form = f"{variant.form_name}, one style" if variant.one_style else variant.form_name
-            name = f"starcast on {SPOKEN.get(engine, engine)}, {form}, {variant.arithmetic}"
-            reason = _reason_against(engine, variant, size)
-            if reason is not None:
-                left_out.append(LeftOut(name=name, reason=reason))
-                continue
-            key = "-".join((OURS, engine, *form.split(", "), variant.arithmetic)).replace(" ", "-")
-            rows.append(
-                Row(
-                    key=key, name=name, engine=engine, precision=variant.precision, form=variant.form_name,
-                    source=bundle.path, size=size, batch=batch, threads=threads, variant=variant.file,
-                )
-            )  # fmt: skip
-    return rows, left_out
+def peer_row(key: str, peer: Peer, source: Path, setting: Setting) -> Row:
+    """The row of a peer."""
+    return Row(
+        key=key, name=peer.name, engine=peer.engine, precision=peer.precision, form=peer.form, source=source,
+        **vars(setting),
+    )  # fmt: skip
 
 
-def _reason_against(engine: str, variant: Variant, size: tuple[int, int]) -> str | None:
-    if engine not in BACKENDS:
-        return "this starcast has no such engine"
-    if variant.sizes is not None and size not in variant.sizes:
-        return f"takes {', '.join(f'{rows}x{columns}' for rows, columns in variant.sizes)} only (height x width)"
-    if BACKENDS[engine].on_card:
-        return "runs on a graphics card: --device cuda measures it"
-    return BACKENDS[engine].absent() or BACKENDS[engine].supports(variant)
+def variant_row(engine: str, title: str, variant: Variant, bundle: Path, setting: Setting) -> Row:
+    """The row of a bundle's variant on an engine, called `title` in tables."""
+    return Row(
+        key=key_of(engine, variant), name=name_of(title, variant), engine=engine, precision=variant.precision,
+        form=variant.form_name, source=bundle, variant=variant.file, **vars(setting),
+    )  # fmt: skip
 
 
-def chosen(
-    keys: Sequence[str], patterns: Sequence[str], *, quick: bool = False, peers: Mapping[str, Peer] = PEERS
+def key_of(engine: str, variant: Variant) -> str:
+    """`ours-openvino-taps9-int8+bf16`."""
+    one_style = ("one-style",) if variant.one_style else ()
+    return "-".join((OURS, engine, variant.form_name, *one_style, variant.arithmetic))
+
+
+def name_of(title: str, variant: Variant) -> str:
+    """`starcast on OpenVINO, taps9, int8+bf16`."""
+    one_style = ("one style",) if variant.one_style else ()
+    return ", ".join((f"starcast on {title}", variant.form_name, *one_style, variant.arithmetic))
+
+
+def choose_rows(
+    keys: Sequence[str], patterns: Sequence[str], *, peers: Mapping[str, Peer], quick: bool = False
 ) -> list[str]:
-    """The keys that a pattern names, in their own order, the baseline always among them. Without patterns all, or
-    those that are quick. Raises OptionError for a pattern that names none."""
+    """The keys that match a pattern, in their own order; the baseline is always among them.
+
+    Without patterns: all keys, or with `quick` all but the slow peers. Raises OptionError for an unmatched pattern.
+    """
     if not patterns:
         return [key for key in keys if not quick or key not in peers or peers[key].quick]
     for pattern in patterns:
         if not any(fnmatchcase(key, pattern) for key in keys):
-            raise OptionError(f"--rows has {pattern!r}, which names none of {', '.join(keys)}")
+            raise OptionError(f"--rows: {pattern!r} matches none of {', '.join(keys)}")
     return [key for key in keys if key == EAGER or any(fnmatchcase(key, pattern) for pattern in patterns)]
+
+
+def row_to_json(row: Row) -> str:
+    """A row as JSON, for a worker process."""
+    return msgspec.json.encode(row, enc_hook=str).decode()
+
+
+def row_from_json(text: str) -> Row:
+    """What `row_to_json` wrote."""
+    return msgspec.json.decode(text, type=Row, dec_hook=lambda kind, value: kind(value))

@@ -1,165 +1,106 @@
-"""`starcast bench`: prepare the rows, measure them, and say what came out, as a table, as JSON and as a picture."""
+"""`starcast bench`: prepare the rows, measure them, and show the result as a table, a JSON record and a chart."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from starcast.benchmarks.bench.chart import draw_chart
+from starcast.benchmarks.bench.device import Device, Progress
+from starcast.benchmarks.bench.devices import choose_device
 from starcast.benchmarks.bench.inputs import check_size, parse_size
-from starcast.benchmarks.bench.measure import measure
+from starcast.benchmarks.bench.measure import Measurement, measure_rows
 from starcast.benchmarks.bench.pace import Pace
-from starcast.benchmarks.bench.peers import write_nncf, write_plain
-from starcast.benchmarks.bench.rows import NNCF, PEERS, PYTORCH, LeftOut, Row, bundle_rows, chosen
-from starcast.benchmarks.bench.subject import Subject, data_of, inputs_of, opened_subject
-from starcast.benchmarks.bench.table import Table, json_table, judged, text
+from starcast.benchmarks.bench.peers import plain_graph
+from starcast.benchmarks.bench.prepare import prepare_rows
+from starcast.benchmarks.bench.result import Result, judge_rows
+from starcast.benchmarks.bench.rows import Setting
+from starcast.benchmarks.bench.subject import Subject, inputs_of, open_subject
+from starcast.benchmarks.bench.table import record, text
+from starcast.benchmarks.bench.throughput import compiled_last, measure_throughput
 from starcast.benchmarks.options import BenchOptions
-from starcast.benchmarks.record import provenance, write_result
-from starcast.errors import EngineError
-from starcast.runtime.cores import allowed_threads
+from starcast.benchmarks.record import write_result
 from starcast.train.checkpoint.file import Checkpoint, read_checkpoint
 from starcast.train.data.folders import scan
 
-if TYPE_CHECKING:
-    from starcast.benchmarks.bench.gpu_bench import CardTable
-
-Say = Callable[[str], None]
-
-QUICK_S = 105.0  # of `--quick`, from its start to the last round
-PLAIN = "plain.onnx"  # in the subject's folder
+QUICK_S = 105.0  # the time of `--quick`, from the command's start to the last round
 
 
 def bench(bundle: Path | None, options: BenchOptions) -> str:
-    """Measure what the options name and return the table as text; with `json` the record and the chart are written.
+    """Measure what the options name and return the table as text. With `json`, write the record and the chart.
 
-    Raises OptionError for a card that is not there.
+    Raises OptionError if a GPU is asked for and there is none.
     """
     from tqdm import tqdm
 
-    device = device_of(options.device)
+    start = time.perf_counter()
+    device = choose_device(options.device)
     with tqdm(desc="preparing", bar_format="{desc} [{elapsed}]", disable=None) as bar:
 
-        def say(text: str) -> None:
+        def progress(text: str) -> None:
             bar.set_description_str(text)
 
-        started = time.perf_counter()
-        with opened_subject(bundle, options, say, device=device) as subject:
-            if device == "cuda":
-                from starcast.benchmarks.bench.gpu_bench import measured_on_card
+        def keep(result: Result) -> None:
+            if options.json is not None:
+                write_result(options.json, record(result))
 
-                found = measured_on_card(subject, options, say=say, keep=partial(keep_card, options.json))
-                return told_of_card(found, options.json)
-            # making random networks is not measuring them
-            begun = started if options.config is None else time.perf_counter()
-            table = measured_table(subject, options, begun=begun, say=say)
-    return told(text(table), table, record_of(table), options.json)
-
-
-def device_of(name: str) -> str:
-    """`cpu` or `cuda`; `auto` is the card where torch has one. Raises OptionError for a card that is not there."""
-    if name == "cpu":
-        return name  # without asking a driver
-    from starcast.train.device import choose_device
-
-    return choose_device(name).type
+        with open_subject(bundle, options, device, progress) as subject:
+            result = measure_subject(subject, options, device, start=start, progress=progress, keep=keep)
+    if options.json is None:
+        return text(result)
+    keep(result)
+    chart = draw_chart(options.json.with_suffix(".png"), result)
+    return f"{text(result)}\nwritten: {options.json}, {chart}"
 
 
-def keep_card(file: Path | None, found: CardTable) -> None:
-    """Write what there is of a card's record so far, if `file` is where."""
-    from starcast.benchmarks.bench.gpu_table import card_record
+def measure_subject(
+    subject: Subject, options: BenchOptions, device: Device, *, start: float | None = None,
+    progress: Progress = lambda _: None, keep: Callable[[Result], None] = lambda _: None,
+) -> Result:  # fmt: skip
+    """Measure and judge the rows that the options ask for. `start` is when the time of `--quick` began.
 
-    if file is not None:
-        write_result(file, card_record(found))
-
-
-def told_of_card(found: CardTable, file: Path | None) -> str:
-    """The text for a card; its record and chart are written."""
-    from starcast.benchmarks.bench.gpu_table import card_record, card_text, card_title
-
-    return told(card_text(found), found.latency, card_record(found), file, title=card_title(found))
-
-
-def told(shown: str, table: Table, record: dict[str, Any], file: Path | None, title: str | None = None) -> str:
-    """The text, with a line on the files that are written, if `file` is where."""
-    if file is None:
-        return shown
-    write_result(file, record)
-    picture = draw_chart(file.with_suffix(".png"), table, title)
-    return f"{shown}\nwritten: {file}, {picture}"
-
-
-def measured_table(
-    subject: Subject, options: BenchOptions, *, begun: float | None = None, say: Say = lambda _: None
-) -> Table:
-    """The rows that the options ask for, measured and judged. `begun`: when the clock of `--quick` started."""
-    begun = time.perf_counter() if begun is None else begun
+    `keep` gets what has been measured after each round and each batch size, so that an interrupted run keeps its
+    figures.
+    """
+    start = time.perf_counter() if start is None else start
     if options.data is not None:
-        scan(options.data)  # one that was asked for has to be there; the checkpoint's may be gone
+        scan(options.data)  # a data set that was asked for must be there; the checkpoint's may be gone
     checkpoint = read_checkpoint(subject.checkpoint)
-    rows, left_out = prepared_rows(subject, checkpoint, options, say)
+    plan = device.plan(options, QUICK_S if options.quick else None)
+    setting = Setting(
+        size=size_of(options, checkpoint), batch=options.batch, threads=plan.threads, device=device.name,
+        method=plan.method.for_rounds(plan.rounds), cache=subject.engines,
+    )  # fmt: skip
+    before = device.state()
+    rows, left_out = prepare_rows(subject, checkpoint, options, device, setting, progress)
+    limits = device.measure_limits(lambda: plain_graph(subject, progress), subject.bundle, setting)
     inputs = subject.folder / "inputs.npz"
     inputs_of(checkpoint, rows[0], options.data).save(inputs)
-    left = QUICK_S - (time.perf_counter() - begun)
-    pace = Pace(rounds=options.rounds, seconds=left if options.quick else None)
-    measurement = measure(rows, inputs, pace=pace, say=say)
-    measurement.left_out[:0] = left_out
-    return judged(measurement)
+
+    def result_of(measurement: Measurement) -> Result:
+        measurement.left_out[:0] = left_out
+        return Result(
+            device=device, method=plan.method, table=judge_rows(measurement), limits=limits, state=(before, None)
+        )
+
+    pace = Pace(rounds=plan.rounds, seconds=plan.seconds).after(time.perf_counter() - start)
+    measurement = measure_rows(rows, inputs, pace=pace, progress=progress, keep=lambda so_far: keep(result_of(so_far)))
+    assert measurement.images is not None
+    result = result_of(measurement)
+    for row in compiled_last(result.table.rows) if plan.batches else ():
+        alone = replace(row, method=plan.method)
+        for figure in measure_throughput(alone, inputs, plan.batches, measurement.images, progress):
+            figures = [*result.batches.get(row.key, ()), figure]
+            result = replace(result, batches={**result.batches, row.key: figures})
+            keep(result)
+    return replace(result, state=(before, device.state()))
 
 
-def prepared_rows(
-    subject: Subject, checkpoint: Checkpoint, options: BenchOptions, say: Say = lambda _: None
-) -> tuple[list[Row], list[LeftOut]]:
-    """The rows, their graphs written, and what cannot be run here; the first is the baseline."""
+def size_of(options: BenchOptions, checkpoint: Checkpoint) -> tuple[int, int]:
+    """(height, width) of the images. Raises OptionError for a size that the network does not take."""
     side = checkpoint.config.image_size
     size = parse_size(options.size) if options.size is not None else (side, side)
     check_size(size, checkpoint.config.stride)
-    threads = options.threads or allowed_threads()
-    ours, left_out = bundle_rows(subject.bundle, size, options.batch, threads)
-    by_key = {row.key: row for row in ours}
-    keys = chosen([*PEERS, *by_key], options.rows, quick=options.quick)
-    sources, refused = _sources(keys, subject, checkpoint, options, say)
-    peers = [
-        Row(
-            key=key, name=peer.name, engine=peer.engine, precision=peer.precision, form=peer.form,
-            source=sources[key], size=size, batch=options.batch, threads=threads,
-        )
-        for key, peer in PEERS.items()
-        if key in sources
-    ]  # fmt: skip
-    rows = [*peers, *(by_key[key] for key in keys if key in by_key)]
-    return rows, [*refused, *([] if options.rows else left_out)]
-
-
-def record_of(table: Table) -> dict[str, Any]:
-    """The figures as JSON: every sample is kept, and where it was taken."""
-    return {
-        "question": "how long does one batch take, uint8 in and out, beside eager PyTorch in the same round?",
-        "machine": provenance(threads=table.baseline.row.threads),
-        **json_table(table),
-    }
-
-
-def _sources(
-    keys: list[str], subject: Subject, checkpoint: Checkpoint, options: BenchOptions, say: Say
-) -> tuple[dict[str, Path], list[LeftOut]]:
-    """What each peer among the keys runs, made if need be."""
-    sources = {key: subject.checkpoint for key in keys if key in PEERS and PEERS[key].engine == PYTORCH}
-    on_graphs = [key for key in keys if key in PEERS and key not in sources]
-    left_out = []
-    if on_graphs:
-        plain = subject.folder / PLAIN
-        if not plain.exists():  # a second table of the same subject has it
-            say("tracing the plain export")
-            write_plain(subject.checkpoint, plain)
-        sources |= dict.fromkeys(on_graphs, plain)
-    if NNCF in on_graphs:
-        say("quantising the plain export with NNCF")
-        try:
-            sources[NNCF] = write_nncf(plain, subject.checkpoint, data_of(checkpoint, options.data), subject.folder)
-        except EngineError as error:
-            left_out.append(LeftOut(name=PEERS[NNCF].name, reason=str(error)))
-            del sources[NNCF]
-    return sources, left_out
+    return size

@@ -1,59 +1,36 @@
-"""What is measured: a checkpoint and the bundle that was exported from it, trained ones or a full-size random pair; and
-the pictures that every row gets."""
+"""What is measured: a checkpoint and the bundle exported from it, trained or of random weights at full size; and the
+images that every row gets."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from torch import nn
+import numpy as np
+import torch
+from numpy.typing import NDArray
 
-from starcast.benchmarks.bench.inputs import Inputs, held_out_pictures
-from starcast.benchmarks.bench.peers import latent_styles
+from starcast.benchmarks.bench.device import Device, Progress
+from starcast.benchmarks.bench.inputs import Inputs, held_out_images
+from starcast.benchmarks.bench.random_weights import CONFIGS, export_random, write_random_checkpoint
 from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
-from starcast.export.gate.images import pictures
-from starcast.export.options import ADAIN, ExportOptions
-from starcast.export.precisions import CPU_ENGINES, precisions_for
-from starcast.export.write import export_bundle
-from starcast.images.read import write_image
+from starcast.export.options import ExportOptions
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.manifest import MANIFEST
-from starcast.train.checkpoint.file import Checkpoint, averaged_networks, write_checkpoint
-from starcast.train.families.stargan_v2.networks import StarGANv2Config
-from starcast.train.families.stargan_v2.random_weights import random_networks
+from starcast.train.checkpoint.file import Checkpoint, averaged_networks
 
-Say = Callable[[str], None]
-
-# name -> sizes and domains of networks that are made with random weights, to be timed at full size
-CONFIGS: dict[str, tuple[StarGANv2Config, tuple[str, ...]]] = {
-    "afhq": (StarGANv2Config(image_size=256, domains=3), ("cat", "dog", "wild")),
-}
-MEAN_DRAWS = 1000  # nobody looks at the mean styles of random networks
-CONTRAST = 0.5  # of the last layer's weights: translations then spread as photographs do, by about 0.45 in -1..1
-# A random network is no trained one: it amplifies every rounding. In bf16 and int8 it shows what a picture costs, and
-# not how good it is, so that its export may pass a lower gate; the table has its own.
-MIN_PSNR = 20.0
-CALIBRATED_ON = 40
-PICTURES = 3  # that are compared, at least
-# what a bundle of random networks gets, by the device that is to run it
-EXPORTS = {
-    "cpu": ExportOptions(mean_draws=MEAN_DRAWS, precision=precisions_for(CPU_ENGINES), min_psnr=MIN_PSNR),
-    "cuda": ExportOptions(
-        mean_draws=MEAN_DRAWS, precision=("fp32", "fp16", "bf16"), min_psnr=MIN_PSNR, adain=ADAIN,
-        backends=("openvino", "onnxruntime", "tensorrt"),
-    ),
-}  # fmt: skip
+COMPARED = 3  # images at least
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A checkpoint and its bundle; `folder` is for files that the measurement needs besides. `engines`: where those of
-    a bundle are that was made to be measured, so that nobody else builds them; None: what the user built is taken."""
+    """A checkpoint and its bundle. `folder` is for other files that the measurement needs. `engines` is where the
+    engines of a generated bundle are built; None: those that the user built are run."""
 
     checkpoint: Path
     bundle: Bundle
@@ -62,28 +39,38 @@ class Subject:
 
 
 @contextmanager
-def opened_subject(
-    bundle: Path | None, options: BenchOptions, say: Say = lambda _: None, *, device: str = "cpu"
+def open_subject(
+    bundle: Path | None, options: BenchOptions, device: Device, progress: Progress = lambda _: None
 ) -> Iterator[Subject]:
-    """What the command line names; what has to be made is made for a device, "cpu" or "cuda". Raises OptionError,
-    BundleError, CheckpointError and ParityError."""
+    """What the command line names; random weights are generated and exported for the device.
+
+    Raises OptionError, BundleError, CheckpointError and ParityError.
+    """
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         if options.config is not None:
             if options.checkpoint is not None:
-                raise OptionError("--config makes a checkpoint of its own: leave out --checkpoint")
-            place = bundle or folder / options.config
-            yield Subject(*made(options.config, place, say, device), folder, place.with_name(f"{place.name}.engines"))
+                raise OptionError("--random-weights makes a checkpoint of its own: leave out --checkpoint")
+            place = place_of(bundle or folder / options.config, quick=options.quick)
+            engines = place.with_name(f"{place.name}.engines") if device.builds_engines else None
+            pair = make_random_pair(options.config, place, device.export_options(quick=options.quick), progress)
+            yield Subject(*pair, folder, engines)
         elif bundle is None:
-            raise OptionError("there is nothing to measure: give a bundle, or --config afhq")
+            raise OptionError("there is nothing to measure: give a bundle, or --random-weights afhq")
         else:
             opened = open_bundle(bundle)
             yield Subject(checkpoint_of(opened, options.checkpoint), opened, folder)
 
 
+def place_of(bundle: Path, *, quick: bool) -> Path:
+    """Where a generated bundle is kept. A quick one has fewer variants, so it has a place of its own, unless a whole
+    one is there already."""
+    return bundle.with_name(f"{bundle.name}-quick") if quick and not _pair_exists(bundle) else bundle
+
+
 def checkpoint_of(bundle: Bundle, given: Path | None = None) -> Path:
-    """What a bundle was exported from: `given`, or the file of that name beside the bundle, in a run's folder there or
-    in the working folder. Raises OptionError where it is another file, or nowhere."""
+    """What a bundle was exported from: `given`, or the file of that name beside the bundle, in a run's folder there, or
+    in the working folder. Raises OptionError if it is another file, or not found."""
     origin = bundle.manifest.provenance
     if given is not None:
         if sha256_of(given) != origin.checkpoint_sha256:
@@ -100,11 +87,20 @@ def checkpoint_of(bundle: Bundle, given: Path | None = None) -> Path:
 
 
 def inputs_of(checkpoint: Checkpoint, row: Row, data: Path | None) -> Inputs:
-    """Whole batches of pictures, and the style of seed 0 in the first domain."""
+    """Whole batches of images, and the style of seed 0 in the first domain."""
+    count = row.batch * -(-COMPARED // row.batch)
+    return Inputs(held_out_images(data_of(checkpoint, data), count, row.size), latent_styles(checkpoint, 1))
+
+
+def latent_styles(checkpoint: Checkpoint, count: int) -> NDArray[np.float32]:
+    """Styles float32 [count, S] of latents, the domains in turn; the first is seed 0 in domain 0."""
     config = checkpoint.config
-    count = row.batch * -(-PICTURES // row.batch)
-    style = latent_styles(averaged_networks(checkpoint), config.latent_dim, config.domains, 1)
-    return Inputs(held_out_pictures(data_of(checkpoint, data), count, row.size), style)
+    latents = np.random.RandomState(0).standard_normal((count, config.latent_dim)).astype(np.float32)
+    with torch.inference_mode():
+        styles: NDArray[np.float32] = averaged_networks(checkpoint).mapping_network(
+            torch.from_numpy(latents), torch.arange(count) % config.domains
+        ).numpy()  # fmt: skip
+    return styles
 
 
 def data_of(checkpoint: Checkpoint, data: Path | None) -> Path | None:
@@ -113,22 +109,23 @@ def data_of(checkpoint: Checkpoint, data: Path | None) -> Path | None:
     return data or (Path(path) if path else None)
 
 
-def made(config: str, bundle: Path, say: Say, device: str = "cpu") -> tuple[Path, Bundle]:
-    """A checkpoint of a named configuration with random weights, and its bundle; a pair that is there is taken."""
-    checkpoint = bundle.with_name(f"{bundle.name}.pt")
-    if (bundle / MANIFEST).is_file() and checkpoint.is_file():
-        kept = open_bundle(bundle)
-        return checkpoint_of(kept, checkpoint), kept
+def make_random_pair(
+    config: str, bundle: Path, options: ExportOptions, progress: Progress = lambda _: None
+) -> tuple[Path, Bundle]:
+    """A checkpoint with random weights in a named configuration, and its bundle; an existing pair is reused."""
+    checkpoint = _checkpoint_beside(bundle)
+    if _pair_exists(bundle):
+        existing = open_bundle(bundle)
+        return checkpoint_of(existing, checkpoint), existing
     sizes, domains = CONFIGS[config]
-    say(f"making {config} with random weights")
-    checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    networks = random_networks(sizes, seed=0)
-    last = networks.generator.to_rgb[-1]
-    assert isinstance(last, nn.Conv2d)
-    last.weight.data *= CONTRAST
-    write_checkpoint(checkpoint, config=sizes, domain_names=domains, step=0, averaged=networks)
-    with TemporaryDirectory() as folder:
-        for number, picture in enumerate(pictures(CALIBRATED_ON, sizes.image_size, sizes.image_size, seed=9)):
-            write_image(Path(folder) / f"{number}.png", picture)
-        options = replace(EXPORTS[device], calibrate=Path(folder))
-        return checkpoint, export_bundle(checkpoint, bundle, options, say)
+    progress(f"making {config} with random weights")
+    write_random_checkpoint(checkpoint, sizes, domains)
+    return checkpoint, export_random(checkpoint, bundle, sizes.image_size, options, progress)
+
+
+def _pair_exists(bundle: Path) -> bool:
+    return (bundle / MANIFEST).is_file() and _checkpoint_beside(bundle).is_file()
+
+
+def _checkpoint_beside(bundle: Path) -> Path:
+    return bundle.with_name(f"{bundle.name}.pt")

@@ -1,99 +1,96 @@
-"""Measured rows as a table: for the console, for the page, and as JSON."""
+"""A result as tables for the console and the demo's page, and as a JSON record."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
-from starcast.benchmarks.bench.judge import fault
-from starcast.benchmarks.bench.measure import Measured, Measurement, ratio
-from starcast.benchmarks.bench.rows import LeftOut
+from starcast.benchmarks.bench.measure import Measured, ratio
+from starcast.benchmarks.bench.result import Result, Table
+from starcast.benchmarks.bench.throughput import BatchFigure
+from starcast.benchmarks.record import provenance
 
-NOISY = 0.10  # spread of a row's rounds (median absolute deviation over median) above which its figures are doubtful
-HEADERS = (
-    "", "median ms", "p95 ms", "images/s", "times eager", "least", "PSNR dB", "differs by", "CPU ms", "peak MB",
-)  # fmt: skip
+NOISY = 0.10  # spread of a row's rounds (median absolute deviation / median) above which its figures are doubtful
 MEGABYTE = 1e6
 
 
-@dataclass(frozen=True)
-class Table:
-    """What may be shown: `rows` with the baseline first; `notes` by row name, for peers below their gate; `left_out`
-    with those of ours that miss theirs."""
-
-    rows: list[Measured]
-    notes: dict[str, str]
-    left_out: list[LeftOut]
-
-    @property
-    def baseline(self) -> Measured:
-        return self.rows[0]
+def headers(result: Result) -> list[str]:
+    """The table's headers."""
+    return [column.header for column in result.device.columns]
 
 
-def judged(measurement: Measurement) -> Table:
-    """Ours below its gate is no result. A peer below it is what its user gets: shown, with a note.
-
-    The time of ours is told all the same: with random weights, which amplify what a trained network damps, it is all
-    that there is to know of int8.
-    """
-    baseline = measurement.rows[0]
-    rows, notes, left_out = [], {}, list(measurement.left_out)
-    for row in measurement.rows:
-        reason = fault(row.row, row.difference)
-        if reason is not None and row.row.ours:
-            times = ratio(row, baseline)
-            told = f"{reason}; it took 1 / {times.median:.2f} of eager's time (at least 1 / {times.least:.2f})"
-            left_out.append(LeftOut(name=row.row.name, reason=told))
-            continue
-        if reason is not None:
-            notes[row.row.name] = reason
-        rows.append(row)
-    return Table(rows, notes, left_out)
+def lines(result: Result) -> list[list[str]]:
+    """The table's cells, a line a row; rows with a note are marked."""
+    return [[column.cell(row, result) for column in result.device.columns] for row in result.table.rows]
 
 
-def lines(table: Table) -> list[list[str]]:
-    """A line a row, in the order of HEADERS; rows with a note are marked."""
-    return [_line(row, table) for row in table.rows]
-
-
-def remarks(table: Table) -> list[str]:
-    """What has to be said below the table, a sentence each."""
+def remarks(result: Result) -> list[str]:
+    """Sentences below the table: notes, rows without a result, and doubts."""
+    table = result.table
+    failed = [
+        f"no result: {row.row.name} at a batch of {figure.batch}: {figure.reason}"
+        for row in table.rows
+        for figure in result.batches.get(row.row.key, ())
+        if figure.reason is not None
+    ]
     return [
         *(f"* {name}: {note}" for name, note in table.notes.items()),
-        *(f"no result: {out.name}: {out.reason}" for out in table.left_out),
+        *(f"no result: {row.name}: {row.reason}" for row in table.left_out),
+        *failed,
         *warnings(table.rows),
+        *result.device.remarks(result),
     ]
 
 
 def warnings(rows: Sequence[Measured]) -> list[str]:
-    """A sentence a row whose rounds spread too far to be trusted."""
-    said = []
+    """A sentence for each row whose rounds spread too far to be trusted."""
+    sentences = []
     for row in rows:
         seconds = np.asarray(row.seconds)
         spread = float(np.median(np.abs(seconds - np.median(seconds))) / np.median(seconds))
         if spread > NOISY:
-            said.append(f"{row.row.name} varied by {spread:.0%} between rounds: measure again on an idle machine")
-    return said
+            sentences.append(f"{row.row.name} varied by {spread:.0%} between rounds: measure again on an idle machine")
+    return sentences
 
 
-def text(table: Table) -> str:
-    """Table and remarks for the console."""
-    shown = tabulate(lines(table), headers=HEADERS, disable_numparse=True, colalign=("left", *["right"] * 9))
-    return "\n".join([shown, *remarks(table)])
+def text(result: Result) -> str:
+    """Tables and remarks for the console."""
+    tables = [_tabulated(headers(result), lines(result))]
+    if result.batches:
+        sizes = list(dict.fromkeys(figure.batch for figures in result.batches.values() for figure in figures))
+        rates = [
+            [row.row.name, *(_rate(result.batches[row.row.key], size) for size in sizes)]
+            for row in result.table.rows
+            if row.row.key in result.batches
+        ]
+        tables.append(_tabulated(["images/s at a batch of", *map(str, sizes)], rates))
+    return "\n".join(["\n\n".join(tables), *remarks(result)])
 
 
-def json_rows(table: Table) -> list[dict[str, Any]]:
-    """A mapping a row, as JSON takes it: times in milliseconds, PSNR null where the pictures are equal."""
-    return [_json_row(row, table.baseline) for row in table.rows]
+def record(result: Result) -> dict[str, Any]:
+    """The figures as JSON, every sample kept, with where they were taken."""
+    return {
+        "question": result.device.question,
+        "machine": provenance(threads=result.table.baseline.row.threads),
+        **result.device.record_json(result),
+        "rows": rows_json(result),
+        "notes": result.table.notes,
+        "left_out": [dataclasses.asdict(row) for row in result.table.left_out],
+    }
 
 
-def _json_row(row: Measured, baseline: Measured) -> dict[str, Any]:
-    paired = ratio(row, baseline)
+def rows_json(result: Result) -> list[dict[str, Any]]:
+    """A mapping for each row, with the device's own fields."""
+    return [{**_row_json(row, result.table), **result.device.row_json(row, result)} for row in result.table.rows]
+
+
+def _row_json(row: Measured, table: Table) -> dict[str, Any]:
+    """Times in milliseconds; PSNR null where the images are equal."""
+    paired = ratio(row, table.baseline)
     psnr = row.difference.psnr
     return {
         "name": row.row.name,
@@ -117,27 +114,11 @@ def _json_row(row: Measured, baseline: Measured) -> dict[str, Any]:
     }
 
 
-def json_table(table: Table) -> dict[str, Any]:
-    """The rows, the notes on them, and what was left out."""
-    return {
-        "rows": json_rows(table),
-        "notes": table.notes,
-        "left_out": [dataclasses.asdict(out) for out in table.left_out],
-    }
+def _tabulated(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    alignment = ("left", *["right"] * (len(headers) - 1))
+    return tabulate(lines, headers=headers, disable_numparse=True, colalign=alignment)
 
 
-def _line(row: Measured, table: Table) -> list[str]:
-    paired = ratio(row, table.baseline)
-    psnr = row.difference.psnr
-    return [
-        f"{row.row.name} *" if row.row.name in table.notes else row.row.name,
-        f"{row.median_ms:.1f}",
-        f"{row.p95_ms:.1f}",
-        f"{row.images_per_second:.1f}",
-        f"{paired.median:.2f}",
-        f"{paired.least:.2f}",
-        "equal" if psnr is None else f"{psnr:.1f}",
-        "—" if row is table.baseline else f"{row.difference.levels} of 255",
-        f"{row.cpu_ms:.1f}",
-        "—" if row.peak_rss is None else f"{row.peak_rss / MEGABYTE:.0f}",
-    ]
+def _rate(figures: Sequence[BatchFigure], batch: int) -> str:
+    rate = next((figure.images_per_second for figure in figures if figure.batch == batch), None)
+    return "—" if rate is None else f"{rate:.0f}"

@@ -1,4 +1,4 @@
-"""What a picture takes at least, whatever runs it: what a time on a card is held against."""
+"""The arithmetic and memory traffic that an image takes at least, whatever runs it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from starcast.export.passes.forms import apply_form
 from starcast.runtime.bundle import Bundle
 
 LEAST = "taps16"  # the form whose convolutions read and write least
-ITEM_BYTES = {"fp32": 4, "tf32": 4}  # of a number in a feature map; the others are 2: int8 and fp8 store fp16 between
+ITEM_BYTES = {
+    "fp32": 4,
+    "tf32": 4,
+}  # of a number in a feature map; otherwise 2: int8 and fp8 store fp16 between layers
 
 
 @dataclass(frozen=True)
 class Work:
-    """Of one picture: `flop` by file of a graph (None: the plain network), two a multiply-add of its convolutions; and
-    `numbers`, which the convolutions of the least form read and write, each once."""
+    """The work of one image. `flop`: by graph file (None: the plain network), two a multiply-add of its convolutions.
+    `numbers`: what the convolutions of the cheapest form read and write, each once."""
 
     flop: dict[str | None, int]
     numbers: int
@@ -31,7 +34,7 @@ class Work:
 
 
 def work_of(plain: Path, bundle: Bundle, size: tuple[int, int]) -> Work:
-    """Of a bundle's variants and of the plain export that it was made from, for pictures of (height, width)."""
+    """The work of a bundle's variants and of their plain export, for an image of (height, width)."""
     height, width = size
     sizes = {"batch": 1, "styles": 1, "height": height, "width": width}
     model = ir.load(plain)
@@ -45,7 +48,7 @@ def work_of(plain: Path, bundle: Bundle, size: tuple[int, int]) -> Work:
 
 
 def numbers_of_convolutions(model: ir.Model, sizes: dict[str, int]) -> int:
-    """How many numbers all convolutions of a graph read and write, weights left out."""
+    """How many numbers all convolutions of a graph read and write, without weights."""
     return sum(
         math.prod(_shape(node.inputs[0])) + math.prod(_shape(node.outputs[0]))
         for node in at_size(model, sizes).graph
@@ -56,5 +59,5 @@ def numbers_of_convolutions(model: ir.Model, sizes: dict[str, int]) -> int:
 def _shape(value: ir.Value | None) -> tuple[int, ...]:
     shape = value.shape if value is not None else None
     if shape is None or not all(isinstance(dim, int) for dim in shape):
-        raise ValueError(f"the shape {shape} of a convolution is not known, so its traffic cannot be counted")
+        raise ValueError(f"the shape {shape} of a convolution is unknown, so its traffic cannot be counted")
     return tuple(int(dim) for dim in shape)  # type: ignore[arg-type]

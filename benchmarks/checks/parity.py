@@ -11,26 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from starcast.benchmarks.bench.subject import CONTRAST, MIN_PSNR, checkpoint_of
+from starcast.benchmarks.bench.random_weights import MIN_PSNR, export_random, write_random_checkpoint
+from starcast.benchmarks.bench.subject import checkpoint_of
 from starcast.errors import EngineError, VariantMissingError
 from starcast.export.gate.images import pictures
 from starcast.export.gate.quality import psnr
 from starcast.export.gate.reference import translate
 from starcast.export.options import ExportOptions
 from starcast.export.precisions import PRECISIONS
-from starcast.export.write import export_bundle
-from starcast.images.read import write_image
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import BACKENDS
 from starcast.runtime.nvidia.tensorrt.build import build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.translator import Translator
-from starcast.train.checkpoint.file import averaged_networks, read_checkpoint, write_checkpoint
+from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
-from starcast.train.families.stargan_v2.random_weights import random_networks
 
 # in the folder that all checks share
 BUNDLE, CHECKPOINT, RANDOM_MARK, CACHE = "bundle", "checkpoint.pt", "random", "cache"
@@ -61,21 +58,13 @@ def prepare(folder: Path, config: StarGANv2Config = RANDOM, flavours: Sequence[s
     if flavours is None:
         flavours = [name for name in FLAVOURS if BACKENDS[name].absent() is None]
     (folder / RANDOM_MARK).touch()
-    networks = random_networks(config, seed=0)
-    last = networks.generator.to_rgb[-1]
-    assert isinstance(last, nn.Conv2d)
-    last.weight.data *= CONTRAST
-    write_checkpoint(folder / CHECKPOINT, config=config, domain_names=("a", "b", "c"), step=0, averaged=networks)
-    calibration = folder / "calibration"
-    calibration.mkdir()
-    for number, picture in enumerate(pictures(24, config.image_size, config.image_size, seed=9)):
-        write_image(calibration / f"{number}.png", picture)
-    options = ExportOptions(backends=("onnxruntime",), calibrate=calibration, min_psnr=MIN_PSNR, mean_draws=100)
+    write_random_checkpoint(folder / CHECKPOINT, config, ("a", "b", "c"))
+    options = ExportOptions(backends=("onnxruntime",), mean_draws=100)
     if flavours:
         options = replace(
             options, backends=("onnxruntime", "tensorrt"), precision=tuple(PRECISIONS), adain=("spelled", "plugin")
         )
-    export_bundle(folder / CHECKPOINT, folder / BUNDLE, options, lambda line: None)
+    export_random(folder / CHECKPOINT, folder / BUNDLE, config.image_size, options, calibration=24)
 
 
 def compared(engine: str, precision: str, folder: Path, *, plugin: bool = False) -> Compared:

@@ -27,7 +27,7 @@ from typing import Any
 
 import click
 
-from starcast.benchmarks.bench.gpu_facts import card_facts
+from starcast.benchmarks.bench.gpu_state import gpu_state
 from starcast.benchmarks.checks.checks import CHECKS, PREPARE, Check, NotRunError, WrongError
 from starcast.benchmarks.record import provenance, write_result
 from starcast.errors import StarcastError
@@ -82,7 +82,7 @@ def asked(check: Check, folder: Path, command: Sequence[str] = COMMAND) -> Answe
 def report(gpu: Gpu, answers: dict[str, Answer]) -> dict[str, Any]:
     """What is written, in the checks' order."""
     return {
-        "card": {"name": gpu.name, "architecture": gpu.sm, "cuda": gpu.driver, "facts": card_facts()},
+        "card": {"name": gpu.name, "architecture": gpu.sm, "cuda": gpu.driver, "facts": gpu_state()},
         **provenance(threads=0, program="python -m starcast.benchmarks.checks"),
         "checks": [{"name": check.name, **vars(answers[check.name])} for check in CHECKS if check.name in answers],
     }

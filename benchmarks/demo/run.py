@@ -17,9 +17,10 @@ import click
 
 from starcast.benchmarks.bench import table
 from starcast.benchmarks.bench.chart import draw_chart
-from starcast.benchmarks.bench.run import measured_table, record_of
+from starcast.benchmarks.bench.cpu import Cpu
+from starcast.benchmarks.bench.result import Result
+from starcast.benchmarks.bench.run import measure_subject
 from starcast.benchmarks.bench.subject import Subject
-from starcast.benchmarks.bench.table import Table
 from starcast.benchmarks.demo import page as report
 from starcast.benchmarks.demo import pictures as demo_pictures
 from starcast.benchmarks.demo.stages import Stages
@@ -110,9 +111,9 @@ def run_demo(options: DemoOptions) -> int:
             )
             sheets = demo_pictures.sheets(held_out, translator)
         with stages.stage("timing"), tempfile.TemporaryDirectory() as folder:
-            measured = measured_table(
-                Subject(checkpoint, bundle, Path(folder)), BenchOptions(rows=TIMED, rounds=options.rounds),
-                say=lambda text: stages.advance(0.5, text),
+            measured = measure_subject(
+                Subject(checkpoint, bundle, Path(folder)), BenchOptions(rows=TIMED, rounds=options.rounds), Cpu(),
+                progress=lambda text: stages.advance(0.5, text),
             )  # fmt: skip
     _write(out, options, bundle, quality, measured, sheets, videos, stages.seconds)
     return _tell(out, quality, measured)
@@ -163,17 +164,17 @@ def _write(
     options: DemoOptions,
     bundle: Bundle,
     quality: Quality,
-    measured: Table,
+    measured: Result,
     sheets: list[report.Picture],
     videos: list[dict[str, str]],
     seconds: dict[str, float],
 ) -> None:
-    threads = measured.baseline.row.threads
+    threads = measured.table.baseline.row.threads
     facts = provenance(threads=threads)
     result = {
         "options": as_json(options),
         "quality": quality.as_json(),
-        "speed": record_of(measured),
+        "speed": table.record(measured),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "bundle": bundle.sha256,
     }
@@ -194,7 +195,7 @@ def _write(
         quality_note=f"{options.steps} training steps. The classifier was trained on real images only.",
         parity=demo_pictures.parity_figures(bundle),
         speed=table.lines(measured),
-        speed_headers=table.HEADERS,
+        speed_headers=table.headers(measured),
         speed_chart=report.file_uri(chart, "image/png"),
         speed_note=(
             f"One picture of {bundle.manifest.source.height if bundle.manifest.source else 0} px at a time, "
@@ -225,7 +226,7 @@ def _export(checkpoint: Path, target: Path, stages: Stages) -> Bundle:
         return export_bundle(checkpoint, target, ExportOptions(backends=engines), progress)
 
 
-def _tell(out: Path, quality: Quality, measured: Table) -> int:
+def _tell(out: Path, quality: Quality, measured: Result) -> int:
     click.echo(table.text(measured))
     for figure in demo_pictures.quality_figures(quality):
         click.echo(f"{figure.what}: {figure.value} (bar: {figure.bar})")

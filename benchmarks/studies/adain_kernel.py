@@ -22,8 +22,8 @@ from typing import Any
 import click
 import torch
 
-from starcast.benchmarks.bench.clock import CardClock
-from starcast.benchmarks.bench.gpu_facts import card_facts
+from starcast.benchmarks.bench.clock import DeviceClock
+from starcast.benchmarks.bench.gpu_state import gpu_state
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies import adain_norms, adain_step
 from starcast.benchmarks.studies.adain_figures import DTYPE, PLANES, Planes, Row, Step, as_json, bars, from_json, line
@@ -80,7 +80,7 @@ def record(here: Mapping[str, Any], rows: Mapping[Planes, Row], step: Step) -> d
     return {
         "question": (__doc__ or "").partition("\n")[0],
         **here,
-        "card_facts": card_facts(),
+        "gpu_state": gpu_state(),
         "rows": [as_json(row) for row in rows.values()],
         "training_step": asdict(step),
         "bars": bars(rows.values(), step),
@@ -101,7 +101,7 @@ def main(target: Path, only: str | None) -> None:
             err=True,
         )
         sys.exit(2)
-    here, clock = origin(gpu), CardClock("cuda")
+    here, clock = origin(gpu), DeviceClock("cuda")
     rows, step = kept(target, here)
     if only != "norms" and not step.whole:
         step = step_times(clock)

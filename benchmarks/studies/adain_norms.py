@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from starcast.benchmarks.bench.ceilings import BYTES
-from starcast.benchmarks.bench.clock import CardClock
+from starcast.benchmarks.bench.clock import DeviceClock
 from starcast.benchmarks.studies.adain_figures import (
     AS_IT_COMES,
     COMPILED,
@@ -32,7 +32,7 @@ WARM_UP_S = 0.5
 Norm = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def measured(planes: Planes, clock: CardClock) -> Row:
+def measured(planes: Planes, clock: DeviceClock) -> Row:
     """Time and check every way at one size."""
     with torch.inference_mode():  # all of it: torch.compile would compile once more for what is behind it
         row = _measured(planes, clock)
@@ -40,7 +40,7 @@ def measured(planes: Planes, clock: CardClock) -> Row:
     return row
 
 
-def _measured(planes: Planes, clock: CardClock) -> Row:
+def _measured(planes: Planes, clock: DeviceClock) -> Row:
     shape = (planes.batch, planes.channels, planes.side, planes.side)
     inputs = [
         torch.randn(shape, device=clock.device).to(DTYPE).contiguous(memory_format=FORMATS[planes.format])
@@ -79,7 +79,7 @@ def ways(format: str) -> dict[str, Norm]:
     return found if order == torch.contiguous_format else {**found, AS_IT_COMES: adain_leaky_relu}
 
 
-def recorded(norm: Norm, inputs: Sequence[Tensor], style: tuple[Tensor, Tensor], clock: CardClock) -> Run:
+def recorded(norm: Norm, inputs: Sequence[Tensor], style: tuple[Tensor, Tensor], clock: DeviceClock) -> Run:
     """Microseconds of one call, of as many in one recorded graph as read every input."""
     calls = max(CALLS, len(inputs))
     outputs: list[Tensor] = []
@@ -92,7 +92,7 @@ def recorded(norm: Norm, inputs: Sequence[Tensor], style: tuple[Tensor, Tensor],
 
     for _ in range(3):
         norm(inputs[0], *style)
-    replay, _ = clock.recorded(run)
+    replay, _ = clock.record(run)
 
     def run_again() -> object:
         replay()
@@ -101,14 +101,14 @@ def recorded(norm: Norm, inputs: Sequence[Tensor], style: tuple[Tensor, Tensor],
     return _timed(run_again, calls, clock)
 
 
-def _copying(size: int, clock: CardClock) -> Run:
+def _copying(size: int, clock: DeviceClock) -> Run:
     """Microseconds of a copy of so many bytes within the card, at the rate of a copy that no cache holds."""
     whole = BYTES[clock.device.type]
     here, there = (torch.empty(whole, dtype=torch.uint8, device=clock.device) for _ in range(2))
     return _timed(lambda: there.copy_(here), whole / size, clock)
 
 
-def _timed(run: Callable[[], object], calls: float, clock: CardClock) -> Run:
+def _timed(run: Callable[[], object], calls: float, clock: DeviceClock) -> Run:
     def once() -> float:
         run()  # keeps the card busy while the next launch is prepared
         first = clock.mark()

@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from starcast.benchmarks.bench.clock import CardClock
+from starcast.benchmarks.bench.clock import DeviceClock
 from starcast.benchmarks.studies.adain_figures import Step
 from starcast.benchmarks.studies.in_turn import Run, timed_in_turn
 from starcast.train.adain import Implementation
@@ -22,7 +22,7 @@ WARM_UP_S = 0.5
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("reference", "triton")
 
 
-def step_times(clock: CardClock) -> Step:
+def step_times(clock: DeviceClock) -> Step:
     """Both ways in turn. Two trainings are on the card at once: either's peak holds the other's weights."""
     batch = _batch().to(clock.device, torch.channels_last)
     peaks: dict[str, float] = {}
@@ -34,7 +34,7 @@ def step_times(clock: CardClock) -> Step:
     return Step(times, {name: peaks[name] for name in times}, failures)
 
 
-def _stepping(implementation: Implementation, batch: Batch, peaks: dict[str, float], clock: CardClock) -> Run:
+def _stepping(implementation: Implementation, batch: Batch, peaks: dict[str, float], clock: DeviceClock) -> Run:
     networks = build_networks(CONFIG, seed=0).to(clock.device, torch.channels_last).use_adain(implementation)
     averaged, optimizers = averaged_copy(networks), build_optimizers(networks)
     options = StepOptions(autocast=True)

@@ -19,12 +19,13 @@ import click
 import onnx_ir as ir
 from tqdm import tqdm
 
+from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.inputs import parse_size, size_text
-from starcast.benchmarks.bench.peers import write_plain
+from starcast.benchmarks.bench.peers import plain_graph
 from starcast.benchmarks.bench.rows import Row
-from starcast.benchmarks.bench.run import PLAIN, measured_table
-from starcast.benchmarks.bench.subject import Subject, opened_subject
-from starcast.benchmarks.bench.table import json_rows
+from starcast.benchmarks.bench.run import measure_subject
+from starcast.benchmarks.bench.subject import Subject, open_subject
+from starcast.benchmarks.bench.table import rows_json
 from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.convolution import PRECISIONS, Rate, rate_in_own_process
@@ -86,9 +87,11 @@ def measure_scaling(subject: Subject, options: ScalingOptions, say: Say = lambda
     for number, setting in enumerate(settings):
         where = f"{size_text(setting.size)}, batch {setting.batch}, {setting.threads} threads"
         told = f"{number + 1} of {len(settings)} ({where})"
-        table = measured_table(subject, _bench(setting, options), say=lambda text, told=told: say(f"{told}: {text}"))  # type: ignore[misc]
-        left_out += [{"setting": where, **dataclasses.asdict(out)} for out in table.left_out]
-        for row, facts in zip(table.rows, json_rows(table), strict=True):
+        result = measure_subject(
+            subject, _bench(setting, options), Cpu(), progress=lambda text, told=told: say(f"{told}: {text}")  # type: ignore[misc]
+        )  # fmt: skip
+        left_out += [{"setting": where, **dataclasses.asdict(row)} for row in result.table.left_out]
+        for row, facts in zip(result.table.rows, rows_json(result), strict=True):
             rates.add(row.row)
             found.append((facts, flop.of(row.row)))
     rates.again()
@@ -109,7 +112,7 @@ class _Flop:
     """FLOP a picture of each row's graph: what PyTorch and the plain export do, or what the manifest counts."""
 
     def __init__(self, subject: Subject, trained: tuple[int, int]) -> None:
-        self._plain = ir.load(write_plain(subject.checkpoint, subject.folder / PLAIN))
+        self._plain = ir.load(plain_graph(subject))
         self._variants = {variant.file: variant.flop for variant in subject.bundle.manifest.variants}
         self._trained = trained
 
@@ -182,7 +185,7 @@ def scaling(bundle: Path | None, **values: Any) -> None:
             bar.set_description_str(text)
 
         opening = BenchOptions(checkpoint=options.checkpoint, config=options.config)
-        with opened_subject(bundle, opening, say) as subject:
+        with open_subject(bundle, opening, Cpu(), say) as subject:
             result = measure_scaling(subject, options, say)
     for line in lines_of(result):
         click.echo(line)

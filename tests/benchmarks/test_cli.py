@@ -6,13 +6,12 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from measured_rows import measured
+from measured_rows import cpu_result, measured
 
 from starcast.benchmarks.bench import run as module
+from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.judge import Difference
-from starcast.benchmarks.bench.measure import Measurement
 from starcast.benchmarks.bench.subject import Subject
-from starcast.benchmarks.bench.table import judged
 from starcast.benchmarks.cli import bench
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import DatasetError
@@ -24,7 +23,7 @@ def asked(monkeypatch, tmp_path):
     seen = {}
 
     class Opened:
-        def __init__(self, bundle, options, say, *, device):
+        def __init__(self, bundle, options, device, progress):
             seen.update(bundle=bundle, options=options, device=device)
 
         def __enter__(self):
@@ -34,8 +33,8 @@ def asked(monkeypatch, tmp_path):
             return None
 
     rows = [measured("eager"), measured("ours-openvino", (0.4, 0.5, 0.5), Difference(80.0, 1))]
-    monkeypatch.setattr(module, "opened_subject", Opened)
-    monkeypatch.setattr(module, "measured_table", lambda *_, **__: judged(Measurement(rows, [])))
+    monkeypatch.setattr(module, "open_subject", Opened)
+    monkeypatch.setattr(module, "measure_subject", lambda *_, **__: cpu_result(rows))
     return seen
 
 
@@ -74,4 +73,4 @@ def test_values_that_cannot_work_are_refused(given):
 def test_a_data_set_that_was_asked_for_has_to_be_there(tmp_path):
     options = BenchOptions(data=tmp_path / "gone")
     with pytest.raises(DatasetError, match="gone"):
-        module.measured_table(Subject(tmp_path / "weights.pt", None, tmp_path), options)
+        module.measure_subject(Subject(tmp_path / "weights.pt", None, tmp_path), options, Cpu())

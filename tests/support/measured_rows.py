@@ -6,15 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.judge import Difference
-from starcast.benchmarks.bench.measure import Measured
-from starcast.benchmarks.bench.rows import Row
+from starcast.benchmarks.bench.measure import Measured, Measurement
+from starcast.benchmarks.bench.method import ONE_RUN
+from starcast.benchmarks.bench.result import Result, judge_rows
+from starcast.benchmarks.bench.rows import LeftOut, Row
 
 EQUAL = Difference(None, 0)
 
 
 def row(key: str = "eager", **changes: Any) -> Row:
-    """A row; one of ours where its key begins with `ours`."""
+    """A row; one of ours if its key begins with `ours`."""
     facts: dict[str, Any] = {
         "name": key, "engine": "pytorch", "precision": "fp32", "form": "eager", "source": Path("weights.pt"),
         "size": (64, 32), "variant": "frame.onnx" if key.startswith("ours") else None,
@@ -25,8 +28,13 @@ def row(key: str = "eager", **changes: Any) -> Row:
 def measured(
     key: str = "eager", seconds: Sequence[float] = (1.0, 1.0, 1.0), difference: Difference = EQUAL, **changes: Any
 ) -> Measured:
-    """A row with seconds of its rounds; the processor was busy twice as long."""
+    """A row with seconds of its rounds; the CPU was busy twice as long."""
     return Measured(
         row=row(key, **changes), seconds=tuple(seconds), cpu_seconds=tuple(2 * value for value in seconds),
         difference=difference, peak_rss=512_000_000,
     )  # fmt: skip
+
+
+def cpu_result(rows: Sequence[Measured], left_out: Sequence[LeftOut] = ()) -> Result:
+    """A judged result of the CPU; the first row is the baseline."""
+    return Result(device=Cpu(), method=ONE_RUN, table=judge_rows(Measurement(list(rows), list(left_out))))

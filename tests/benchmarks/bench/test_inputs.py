@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from starcast.benchmarks.bench.inputs import Inputs, check_size, held_out_pictures, parse_size, training_pictures
+from starcast.benchmarks.bench.inputs import Inputs, check_size, held_out_images, parse_size, training_images
 from starcast.errors import OptionError
 
 
@@ -28,11 +28,11 @@ def test_a_size_that_the_network_cannot_halve_is_refused():
 
 
 def test_made_pictures_are_the_same_each_time_and_textured():
-    first = held_out_pictures(None, 3, (64, 32))
+    first = held_out_images(None, 3, (64, 32))
     assert first.shape == (3, 64, 32, 3)
-    assert np.array_equal(first, held_out_pictures(None, 3, (64, 32)))
+    assert np.array_equal(first, held_out_images(None, 3, (64, 32)))
     assert first.std(axis=(1, 2)).min() > 10
-    assert not np.array_equal(first, training_pictures(None, 3, (64, 32)))
+    assert not np.array_equal(first, training_images(None, 3, (64, 32)))
 
 
 @pytest.fixture
@@ -46,14 +46,14 @@ def data(tmp_path):
 
 
 def test_pictures_that_are_compared_are_held_out_and_the_domains_take_turns(data):
-    assert held_out_pictures(data, 2, (8, 8))[:, 0, 0, 0].tolist() == [15, 205]
-    assert training_pictures(data, 2, (8, 8))[:, 0, 0, 0].tolist() == [10, 200]
+    assert held_out_images(data, 2, (8, 8))[:, 0, 0, 0].tolist() == [15, 205]
+    assert training_images(data, 2, (8, 8))[:, 0, 0, 0].tolist() == [10, 200]
 
 
 def test_a_small_data_set_is_filled_up_and_one_that_is_gone_replaced(data):
-    assert held_out_pictures(data, 5, (8, 8)).shape == (5, 8, 8, 3)
-    gone = held_out_pictures(data / "gone", 2, (8, 8))
-    assert np.array_equal(gone, held_out_pictures(None, 2, (8, 8)))
+    assert held_out_images(data, 5, (8, 8)).shape == (5, 8, 8, 3)
+    gone = held_out_images(data / "gone", 2, (8, 8))
+    assert np.array_equal(gone, held_out_images(None, 2, (8, 8)))
 
 
 def test_inputs_come_back_from_their_file(tmp_path):

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from measured_rows import measured, row
 
+from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.inputs import Inputs
-from starcast.benchmarks.bench.measure import measure, ratio
+from starcast.benchmarks.bench.measure import measure_rows, ratio
 from starcast.benchmarks.bench.pace import Pace
-from starcast.benchmarks.bench.rows import bundle_rows
+from starcast.benchmarks.bench.prepare import bundle_rows
+from starcast.benchmarks.bench.rows import Setting
 from starcast.errors import EngineError
 from starcast.runtime.bundle import open_bundle
 
@@ -47,12 +49,12 @@ def inputs(tmp_path):
 @pytest.fixture
 def tiny_rows(tiny_bundle):
     """A row for each engine that is here, of a bundle whose arithmetic is exact on all of them."""
-    rows, _ = bundle_rows(open_bundle(tiny_bundle), (32, 32), 1, 1)
-    return rows
+    rows, _ = bundle_rows(Cpu(), open_bundle(tiny_bundle), Setting(size=(32, 32)))
+    return list(rows.values())
 
 
 def test_a_bundle_is_measured_in_processes_of_its_own(tiny_rows, inputs):
-    measurement = measure(tiny_rows, inputs, pace=Pace(rounds=2))
+    measurement = measure_rows(tiny_rows, inputs, pace=Pace(rounds=2))
     assert [found.row for found in measurement.rows] == tiny_rows
     for found in measurement.rows:
         assert len(found.seconds) == len(found.cpu_seconds) == 2
@@ -63,7 +65,7 @@ def test_a_bundle_is_measured_in_processes_of_its_own(tiny_rows, inputs):
 
 def test_what_there_is_after_each_round_is_handed_on(tiny_rows, inputs):
     kept: list[list[int]] = []
-    measure(
+    measure_rows(
         tiny_rows, inputs, pace=Pace(rounds=2), keep=lambda found: kept.append([len(one.seconds) for one in found.rows])
     )
     assert kept == [[1] * len(tiny_rows), [2] * len(tiny_rows)]
@@ -71,7 +73,7 @@ def test_what_there_is_after_each_round_is_handed_on(tiny_rows, inputs):
 
 def test_a_row_that_cannot_be_opened_is_left_out_with_its_reason_and_the_others_go_on(tiny_rows, inputs, tmp_path):
     broken = row("broken", source=tmp_path / "nowhere.pt")
-    measurement = measure([tiny_rows[0], broken], inputs, pace=Pace(rounds=1))
+    measurement = measure_rows([tiny_rows[0], broken], inputs, pace=Pace(rounds=1))
     assert [found.row for found in measurement.rows] == [tiny_rows[0]]
     assert [out.name for out in measurement.left_out] == ["broken"]
     assert "nowhere.pt does not exist" in measurement.left_out[0].reason
@@ -80,12 +82,12 @@ def test_a_row_that_cannot_be_opened_is_left_out_with_its_reason_and_the_others_
 def test_without_a_baseline_there_is_nothing_to_compare_with(tiny_rows, inputs, tmp_path):
     broken = row("eager", source=tmp_path / "nowhere.pt")
     with pytest.raises(EngineError, match=r"eager cannot be measured .*nowhere"):
-        measure([broken, tiny_rows[0]], inputs, pace=Pace(rounds=1))
+        measure_rows([broken, tiny_rows[0]], inputs, pace=Pace(rounds=1))
 
 
 def test_what_has_no_time_left_after_the_first_round_is_left_out_but_for_two(tiny_rows, inputs):
     third = replace(tiny_rows[0], key="third", name="third")
-    measurement = measure([*tiny_rows[:2], third], inputs, pace=Pace(rounds=9, seconds=0.0))
+    measurement = measure_rows([*tiny_rows[:2], third], inputs, pace=Pace(rounds=9, seconds=0.0))
     assert len(measurement.rows) == 2
     assert measurement.rows[0].row == tiny_rows[0]
     assert [len(found.seconds) for found in measurement.rows] == [3, 3]

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from starcast.benchmarks.bench.memory import in_status, peak_rss, rss
+from starcast.benchmarks.bench.memory import peak_rss, read_status, rss
 
 
 def test_what_is_held_and_the_peak_are_read_in_bytes():
     text = "Name:\tpython\nVmPeak:\t  900 kB\nVmHWM:\t  512 kB\nVmRSS:\t 100 kB\n"
-    assert in_status(text, "VmHWM") == 512 * 1024
-    assert in_status(text, "VmRSS") == 100 * 1024
-    assert in_status("Name:\tkthread\n", "VmRSS") is None
+    assert read_status(text, "VmHWM") == 512 * 1024
+    assert read_status(text, "VmRSS") == 100 * 1024
+    assert read_status("Name:\tkthread\n", "VmRSS") is None
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="elsewhere the most is all that is told")

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from starcast.benchmarks.bench.method import Method, agree, percentile_ms, sampled, warmed_up
+from starcast.benchmarks.bench.method import ONE_RUN, Method, agree, percentile_ms, take_samples, warm_up
 
 
 class Machine:
@@ -30,7 +30,7 @@ METHOD = Method(warm_up_s=0.2, agreement=0.05, window_s=3.0, window_samples=100,
 
 def test_a_steady_row_is_warm_after_the_least_time():
     machine = Machine(itertools.repeat(0.01))
-    assert warmed_up(machine.run, METHOD, machine.clock)
+    assert warm_up(machine.run, METHOD, machine.clock)
     assert 0.2 <= machine.now < 0.25
 
 
@@ -38,34 +38,34 @@ def test_a_row_that_becomes_faster_is_run_until_two_windows_agree():
     machine = Machine(
         itertools.chain(itertools.accumulate([1.0] + [0.8] * 12, lambda a, b: a * b), itertools.repeat(0.06))
     )
-    assert warmed_up(machine.run, METHOD, machine.clock)
+    assert warm_up(machine.run, METHOD, machine.clock)
     assert machine.runs > 13
 
 
 def test_a_row_that_never_becomes_steady_says_so_and_ends():
     machine = Machine(itertools.cycle([0.15, 0.2]))
-    assert not warmed_up(machine.run, METHOD, machine.clock)
+    assert not warm_up(machine.run, METHOD, machine.clock)
     assert 20 <= machine.now < 21
 
 
 def test_a_row_that_had_its_turn_before_is_not_waited_for_as_long():
     machine = Machine(itertools.cycle([0.15, 0.2]))
-    assert not warmed_up(machine.run, METHOD.warm(), machine.clock)
+    assert not warm_up(machine.run, METHOD.warm(), machine.clock)
     assert 2 <= machine.now < 3
     assert METHOD.warm().longest_s == METHOD.longest_s
 
 
 def test_samples_are_taken_until_there_are_enough_and_enough_time_has_passed():
     fast, slow = Machine(itertools.repeat(0.001)), Machine(itertools.repeat(0.1))
-    assert len(sampled(fast.run, METHOD, fast.clock)) == pytest.approx(3000, abs=1)
-    assert len(sampled(slow.run, METHOD, slow.clock)) == 100
+    assert len(take_samples(fast.run, METHOD, fast.clock)) == pytest.approx(3000, abs=1)
+    assert len(take_samples(slow.run, METHOD, slow.clock)) == 100
 
 
 def test_a_row_that_is_very_slow_ends_its_window_with_what_it_has():
     machine = Machine(itertools.repeat(7.0))
-    assert sampled(machine.run, METHOD, machine.clock) == [7.0] * 3
+    assert take_samples(machine.run, METHOD, machine.clock) == [7.0] * 3
     hours = Machine(itertools.repeat(3600.0))
-    assert sampled(hours.run, METHOD, hours.clock) == [3600.0]
+    assert take_samples(hours.run, METHOD, hours.clock) == [3600.0]
 
 
 def test_rounds_share_a_window():
@@ -73,6 +73,14 @@ def test_rounds_share_a_window():
     assert shared.window_s * 9 == pytest.approx(METHOD.window_s)
     assert shared.window_samples == 12  # 9 * 12 >= 100
     assert (shared.warm_up_s, shared.longest_s) == (METHOD.warm_up_s, METHOD.longest_s)
+
+
+def test_a_turn_of_one_run_has_one_untimed_and_one_timed_run_however_many_rounds_there_are():
+    machine = Machine([5.0, 0.25])
+    turn = ONE_RUN.for_rounds(9).warm()
+    assert warm_up(machine.run, turn, machine.clock)
+    assert take_samples(machine.run, turn, machine.clock) == [0.25]
+    assert machine.runs == 2
 
 
 def test_the_default_method_is_long_enough_for_a_99th_percentile():

@@ -1,59 +1,54 @@
-"""Which rows there are, and how they are named on the command line."""
+"""How rows are named and chosen on the command line, and sent to their process."""
 
 from __future__ import annotations
 
-import msgspec
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
+from measured_rows import row
+from stand_in_gpu import SHORT, gpu_setting
 
-from starcast.benchmarks.bench.rows import PEERS, bundle_rows, chosen
+from starcast.benchmarks.bench.cpu import Cpu
+from starcast.benchmarks.bench.gpu import NvidiaGpu
+from starcast.benchmarks.bench.rows import choose_rows, peer_row, row_from_json, row_to_json
 from starcast.errors import OptionError
-from starcast.runtime.bundle import open_bundle
 
+PEERS = Cpu.peers
 KEYS = [*PEERS, "ours-openvino-taps9-fp32", "ours-onnxruntime-taps9-fp32"]
 
 
 def test_without_names_every_row_is_measured():
-    assert chosen(KEYS, ()) == KEYS
+    assert choose_rows(KEYS, (), peers=PEERS) == KEYS
 
 
 def test_names_may_be_patterns_and_the_baseline_is_always_there_and_first():
-    assert chosen(KEYS, ("ours-openvino-*", "plain-*")) == [
+    assert choose_rows(KEYS, ("ours-openvino-*", "plain-*"), peers=PEERS) == [
         "eager", "plain-onnxruntime", "plain-openvino", "ours-openvino-taps9-fp32",
     ]  # fmt: skip
 
 
 def test_a_name_that_fits_no_row_is_refused_with_those_that_there_are():
     with pytest.raises(OptionError, match=r"tensorflow.*eager.*ours-onnxruntime-taps9-fp32"):
-        chosen(KEYS, ("eager", "tensorflow"))
+        choose_rows(KEYS, ("eager", "tensorflow"), peers=PEERS)
 
 
 def test_the_quick_rows_leave_out_what_has_to_be_compiled_or_calibrated_unless_it_is_named():
-    quick = chosen(KEYS, (), quick=True)
+    quick = choose_rows(KEYS, (), peers=PEERS, quick=True)
     assert "compiled" not in quick
     assert "nncf-openvino" not in quick
     assert set(KEYS[-2:]) <= set(quick)
-    assert chosen(KEYS, ("compiled",), quick=True) == ["eager", "compiled"]
+    assert choose_rows(KEYS, ("compiled",), peers=PEERS, quick=True) == ["eager", "compiled"]
 
 
-def test_a_bundle_gives_a_row_for_every_engine_of_every_variant(tiny_bundle):
-    rows, left_out = bundle_rows(open_bundle(tiny_bundle), (32, 32), 2, 1)
-    assert [row.key for row in rows] == ["ours-openvino-plain-fp32", "ours-onnxruntime-plain-fp32"]
-    assert rows[0].name == "starcast on OpenVINO, plain, fp32"
-    assert all(row.ours and row.batch == 2 for row in rows)
-    assert left_out == []
-
-
-def test_a_variant_that_cannot_run_here_or_at_this_size_is_named_with_the_reason(tiny_bundle):
-    bundle = open_bundle(tiny_bundle)
-    [variant] = bundle.manifest.variants
-    variants = (
-        msgspec.structs.replace(variant, engines=("abacus",)),
-        msgspec.structs.replace(variant, engines=("openvino",), sizes=((64, 64),), one_style=True),
-    )
-    other = type(bundle)(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
-    rows, left_out = bundle_rows(other, (32, 32), 1, 1)
-    assert rows == []
-    assert [out.name for out in left_out] == [
-        "starcast on abacus, plain, fp32", "starcast on OpenVINO, plain, one style, fp32",
-    ]  # fmt: skip
-    assert "64x64" in left_out[1].reason
+@pytest.mark.parametrize(
+    "sent",
+    [
+        row("ours-openvino-taps9-int8", source=Path("bündle"), size=(288, 512), batch=3, variant="a/b.onnx"),
+        peer_row("eager-fp16", NvidiaGpu.peers["eager-fp16"], Path("weights.pt"), gpu_setting((64, 32), batch=3)),
+        replace(row("ours-torch", cache=Path("engines")), method=replace(SHORT, answer_s=None)),
+    ],
+    ids=["a bundle's", "a GPU's", "with a cache"],
+)
+def test_a_row_and_its_method_arrive_as_they_were_sent(sent):
+    assert row_from_json(row_to_json(sent)) == sent

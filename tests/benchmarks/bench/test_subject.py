@@ -8,8 +8,9 @@ import shutil
 import msgspec
 import pytest
 
-from starcast.benchmarks.bench import subject
-from starcast.benchmarks.bench.subject import checkpoint_of, opened_subject
+from starcast.benchmarks.bench import random_weights
+from starcast.benchmarks.bench.cpu import Cpu
+from starcast.benchmarks.bench.subject import checkpoint_of, open_subject, place_of
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
 from starcast.runtime.bundle import open_bundle
@@ -62,14 +63,23 @@ def test_a_given_checkpoint_must_be_the_bundles(bundle, tmp_path):
 
 
 def test_there_must_be_something_to_measure():
-    with pytest.raises(OptionError, match="--config afhq"), opened_subject(None, BenchOptions()):
+    with pytest.raises(OptionError, match="--random-weights afhq"), open_subject(None, BenchOptions(), Cpu()):
         pass
 
 
 def test_a_made_checkpoint_excludes_a_given_one(tmp_path):
     options = BenchOptions(config="afhq", checkpoint=tmp_path / "mine.pt")
-    with pytest.raises(OptionError, match="--checkpoint"), opened_subject(None, options):
+    with pytest.raises(OptionError, match="--checkpoint"), open_subject(None, options, Cpu()):
         pass
+
+
+def test_a_quick_bundle_has_a_place_of_its_own_unless_a_whole_one_is_there(tmp_path, tiny_bundle):
+    place = tmp_path / "afhq"
+    assert place_of(place, quick=True) == tmp_path / "afhq-quick"
+    assert place_of(place, quick=False) == place
+    shutil.copytree(tiny_bundle, place)
+    (tmp_path / "afhq.pt").write_bytes(CONTENT)
+    assert place_of(place, quick=True) == place
 
 
 @pytest.mark.slow
@@ -77,13 +87,13 @@ def test_random_networks_are_exported_once_and_kept_where_they_were_asked_for(tm
     small = StarGANv2Config(
         image_size=32, domains=2, style_dim=4, latent_dim=4, mapping_width=8, channel_base=128, max_channels=8
     )
-    monkeypatch.setitem(subject.CONFIGS, "afhq", (small, ("cat", "dog")))
+    monkeypatch.setitem(random_weights.CONFIGS, "afhq", (small, ("cat", "dog")))
     options, said = BenchOptions(config="afhq"), []
-    with opened_subject(tmp_path / "kept", options, said.append) as first:
+    with open_subject(tmp_path / "kept", options, Cpu(), said.append) as first:
         assert first.bundle.manifest.domains == ("cat", "dog")
         assert said
     said.clear()
-    with opened_subject(tmp_path / "kept", options, said.append) as second:
+    with open_subject(tmp_path / "kept", options, Cpu(), said.append) as second:
         assert second.bundle.sha256 == first.bundle.sha256
         assert second.checkpoint == first.checkpoint
         assert said == []

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from measured_rows import measured
+from measured_rows import cpu_result, measured
 
 from starcast.benchmarks.bench.judge import Difference
-from starcast.benchmarks.bench.measure import Measurement
 from starcast.benchmarks.bench.rows import LeftOut
-from starcast.benchmarks.bench.table import HEADERS, json_table, judged, lines, remarks, text, warnings
+from starcast.benchmarks.bench.table import headers, lines, record, remarks, rows_json, text, warnings
 
 EAGER = measured("eager", (1.0, 4.0, 1.0))
 GOOD = measured("ours-good", (0.5, 1.0, 0.4), Difference(80.0, 1), engine="openvino", form="taps9")
@@ -23,32 +22,32 @@ FIELDS = [
 
 
 @pytest.fixture
-def table():
-    return judged(Measurement([EAGER, GOOD, WRONG, PEER], [LeftOut(name="compiled", reason="no compiler")]))
+def result():
+    return cpu_result([EAGER, GOOD, WRONG, PEER], [LeftOut(name="compiled", reason="no compiler")])
 
 
-def test_ours_below_its_gate_is_no_result_and_a_peer_below_it_is_noted(table):
-    assert table.rows == [EAGER, GOOD, PEER]
-    assert [out.name for out in table.left_out] == ["compiled", "ours-wrong"]
-    assert list(table.notes) == ["nncf-openvino"]
+def test_ours_below_its_gate_is_no_result_and_a_peer_below_it_is_noted(result):
+    assert result.table.rows == [EAGER, GOOD, PEER]
+    assert [out.name for out in result.table.left_out] == ["compiled", "ours-wrong"]
+    assert list(result.table.notes) == ["nncf-openvino"]
 
 
-def test_the_text_has_the_results_and_below_them_what_is_none(table):
-    shown, below = text(table).split("\n", 5)[:5], "\n".join(remarks(table))
+def test_the_text_has_the_results_and_below_them_what_is_none(result):
+    shown, below = text(result).split("\n", 5)[:5], "\n".join(remarks(result))
     assert "ours-wrong" not in "\n".join(shown)
     assert "* nncf-openvino: 26.7 dB" in below
     assert "no result: compiled: no compiler" in below
     assert "ours-wrong: 20.0 dB" in below
-    assert below in text(table)
+    assert below in text(result)
 
 
-def test_a_line_has_a_cell_for_every_header(table):
-    assert {len(line) for line in lines(table)} == {len(HEADERS)}
-    assert lines(table)[2][0].endswith(" *")
+def test_a_line_has_a_cell_for_every_header(result):
+    assert {len(line) for line in lines(result)} == {len(headers(result))}
+    assert lines(result)[2][0].endswith(" *")
 
 
-def test_a_json_row_has_the_fields_that_were_promised_and_the_samples(table):
-    rows = json_table(table)["rows"]
+def test_a_json_row_has_the_fields_that_were_promised_and_the_samples(result):
+    rows = rows_json(result)
     assert [list(row) for row in rows] == [[*FIELDS, "ratio_least", "ratio_greatest", "seconds"]] * 3
     assert rows[1] == {
         "name": "ours-good", "engine": "openvino", "precision": "fp32", "form": "taps9", "size": [64, 32], "batch": 1,
@@ -58,8 +57,8 @@ def test_a_json_row_has_the_fields_that_were_promised_and_the_samples(table):
     }  # fmt: skip
 
 
-def test_the_json_is_valid_where_pictures_are_equal(table):
-    written = json.dumps(json_table(table), allow_nan=False)
+def test_the_json_is_valid_where_pictures_are_equal(result):
+    written = json.dumps(record(result), allow_nan=False)
     assert json.loads(written)["rows"][0]["psnr_db"] is None
     assert json.loads(written)["rows"][0]["ratio_vs_eager"] == 1.0
 

@@ -1,11 +1,10 @@
-"""What a process says when it ends, and how a row gets to it."""
+"""What a process says when it ends."""
 
 from __future__ import annotations
 
 import pytest
-from measured_rows import row
 
-from starcast.benchmarks.bench.worker import as_text, from_text, reason_in
+from starcast.benchmarks.bench.worker import reason_in
 
 CHAIN = """Traceback (most recent call last):
   File "x.py", line 1, in <module>
@@ -30,7 +29,7 @@ def test_a_process_that_raises_nothing_is_quoted_with_its_last_line():
 
 
 def test_a_silent_process_is_told_of_as_well():
-    assert reason_in("", 1) == "it ended without a word"
+    assert reason_in("", 1) == "it ended without a message"
 
 
 @pytest.mark.parametrize(("status", "words"), [(-11, "signal 11"), (-9, "signal 9 (out of memory?)")])
@@ -40,8 +39,3 @@ def test_a_process_that_was_killed_is_told_by_the_signal(status, words):
 
 def test_a_reason_fits_into_a_line():
     assert len(reason_in("ValueError: " + "x" * 5000, 1)) <= 200
-
-
-def test_a_row_arrives_as_it_was_sent(tmp_path):
-    sent = row("ours-openvino-taps9-int8", source=tmp_path / "bündle", size=(288, 512), batch=3, variant="a/b.onnx")
-    assert from_text(as_text(sent)) == sent

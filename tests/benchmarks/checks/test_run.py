@@ -133,7 +133,7 @@ def test_no_check_stops_the_others(tmp_path):
 @pytest.fixture
 def on_a_card(monkeypatch):
     """Checks that give these answers, on a card; what runs, and for how long at most, is in the list that it gives."""
-    monkeypatch.setattr(gpu_check, "card_facts", lambda: None)
+    monkeypatch.setattr(gpu_check, "gpu_state", lambda: None)
 
     def use(
         gpu: Gpu = ADA,

@@ -10,7 +10,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from starcast.benchmarks.bench.clock import CardClock
+from starcast.benchmarks.bench.clock import DeviceClock
 from starcast.benchmarks.studies import adain_kernel, adain_norms, adain_step
 from starcast.benchmarks.studies.adain_figures import (
     AS_IT_COMES,
@@ -231,7 +231,7 @@ def test_a_row_has_every_ways_time_and_error_and_the_reason_of_those_that_fail(m
         return adain_leaky_relu(*given) + 1
 
     monkeypatch.setattr(adain_norms, "ways", lambda _: {"eager": adain_leaky_relu, "wrong": wrong, "triton": refused})
-    found = measured(SMALL, CardClock("cpu"))
+    found = measured(SMALL, DeviceClock("cpu"))
     assert found.failures == {"triton": "RuntimeError: no card"}
     assert found.microseconds.keys() == {"copy", "eager", "wrong"}
     assert all(time > 0 for time in found.microseconds.values())
@@ -249,7 +249,7 @@ def test_recorded_calls_write_to_memory_of_their_own():
         return y
 
     inputs = [torch.zeros(2**20) for _ in range(2)]
-    run = recorded(norm, inputs, (torch.ones(1), torch.ones(1)), CardClock("cpu"))
+    run = recorded(norm, inputs, (torch.ones(1), torch.ones(1)), DeviceClock("cpu"))
     run()
     assert len(set(places[-4:])) == 4
 
@@ -278,7 +278,7 @@ def test_a_step_that_fails_with_the_kernel_is_timed_without_it(monkeypatch):
         monkeypatch.setattr(adain_step, name, value)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**30)
-    found = step_times(CardClock("cpu"))
+    found = step_times(DeviceClock("cpu"))
     assert found.milliseconds.keys() == found.peak_gib.keys() == {"reference"}
     assert found.peak_gib["reference"] == 3.0
     assert found.failures.keys() == {"triton"}
@@ -320,7 +320,7 @@ class Bench:
         self.target, self.asked, self.cut_after, self.step = target, [], None, STEP
         self.failing: dict[Planes, str] = {}
         monkeypatch.setattr(adain_kernel, "current_gpu", lambda: CARD)
-        monkeypatch.setattr(adain_kernel, "card_facts", lambda: None)
+        monkeypatch.setattr(adain_kernel, "gpu_state", lambda: None)
         # the checkout's own may change meanwhile
         code = {"commit": "0123456789ab", "sources": "fedcba9876543210", "versions": {"torch": "2.11.0"}}
         monkeypatch.setattr(adain_kernel, "provenance", lambda **_: code)

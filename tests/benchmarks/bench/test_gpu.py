@@ -1,17 +1,17 @@
-"""Which rows a card has, and why the others do not run."""
+"""Which rows a GPU has, and why the others do not run."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 import pytest
-from stand_in_card import SHORT
+from stand_in_gpu import SHORT, gpu_setting
 
-from starcast.benchmarks.bench import gpu_rows as module
-from starcast.benchmarks.bench.gpu_rows import CARD_PEERS, ENGINES, card_rows, peer_not_run, peer_row, wanted_variants
+from starcast.benchmarks.bench import gpu as module
+from starcast.benchmarks.bench.gpu import ENGINES, NvidiaGpu, batches_of, wanted_variants
+from starcast.benchmarks.bench.prepare import bundle_rows
 from starcast.benchmarks.bench.rows import EAGER, engine_of
-from starcast.benchmarks.bench.worker import as_text, from_text
+from starcast.benchmarks.options import BenchOptions
+from starcast.errors import OptionError
 from starcast.export.torch_engine.engine import TorchBackend
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.base import Backend
@@ -60,7 +60,7 @@ def told(monkeypatch, **engines):
 
 def test_a_bundle_has_a_row_for_every_variant_of_every_engine_that_is_ready(monkeypatch, bundle):
     told(monkeypatch, full=Told("tensorrt"), rtx=Told("tensorrt-rtx"))
-    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=ARTISTS)
+    rows, left_out = bundle_rows(NvidiaGpu(SHORT, ARTISTS), bundle, gpu_setting())
     assert list(rows) == [
         "ours-tensorrt-taps16-fp16", "ours-tensorrt-taps16-plugin-fp16", "ours-tensorrt-rtx-taps16-fp16",
     ]  # fmt: skip
@@ -71,36 +71,36 @@ def test_a_bundle_has_a_row_for_every_variant_of_every_engine_that_is_ready(monk
 
 def test_torch_gives_a_float32_graph_in_every_precision_that_it_makes(monkeypatch, bundle):
     told(monkeypatch, torch=TorchBackend())
-    rows, _ = card_rows(bundle, (32, 32), 1, SHORT, gpu=DATA_CENTRE)
+    rows, _ = bundle_rows(NvidiaGpu(SHORT, DATA_CENTRE), bundle, gpu_setting())
     assert list(rows) == [f"ours-torch-plain-{precision}" for precision in ("fp32", "fp16", "bf16")]
     assert len({row.variant for row in rows.values()}) == 1
 
 
-def test_a_card_that_wheels_have_no_engine_for_is_told_so(monkeypatch, bundle):
+def test_a_gpu_that_wheels_have_no_engine_for_is_told_so(monkeypatch, bundle):
     made_for = "installed, but made for sm75: this card is sm90"
     told(monkeypatch, full=Told("tensorrt", absent="not installed"), rtx=Told("tensorrt-rtx", absent=made_for))
-    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=DATA_CENTRE)
+    rows, left_out = bundle_rows(NvidiaGpu(SHORT, DATA_CENTRE), bundle, gpu_setting())
     assert rows == {}
     assert left_out["ours-tensorrt-taps16-fp16"].reason == "not run: no engine for sm_90 from wheels (not installed)"
     assert left_out["ours-tensorrt-rtx-taps16-fp16"].reason == f"not run: no engine for sm_90 from wheels ({made_for})"
 
 
-def test_a_flavour_that_knows_the_card_is_only_not_installed(monkeypatch, bundle):
+def test_a_flavour_that_knows_the_gpu_is_only_not_installed(monkeypatch, bundle):
     told(monkeypatch, rtx=Told("tensorrt-rtx", absent="not installed"))
-    _, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=ARTISTS)
+    _, left_out = bundle_rows(NvidiaGpu(SHORT, ARTISTS), bundle, gpu_setting())
     assert left_out["ours-tensorrt-rtx-taps16-fp16"].reason == "not run: not installed"
 
 
 def test_an_engine_that_has_to_be_built_first_gives_the_line(monkeypatch, bundle):
     line = "has no engine here: `starcast build` makes one"
     told(monkeypatch, rtx=Told("tensorrt-rtx", ready=line))
-    rows, left_out = card_rows(bundle, (32, 32), 1, SHORT, gpu=ARTISTS)
+    rows, left_out = bundle_rows(NvidiaGpu(SHORT, ARTISTS), bundle, gpu_setting())
     assert rows == {}
     assert left_out["ours-tensorrt-rtx-taps16-fp16"].reason == f"not run: {line}"
 
 
 def test_a_bundle_without_graphs_for_an_engine_says_how_to_export_them(tiny_bundle):
-    _, left_out = card_rows(open_bundle(tiny_bundle), (32, 32), 1, SHORT, gpu=ARTISTS)
+    _, left_out = bundle_rows(NvidiaGpu(SHORT, ARTISTS), open_bundle(tiny_bundle), gpu_setting())
     assert "export --for tensorrt" in left_out["ours-tensorrt"].reason
     assert "export --for tensorrt" in left_out["ours-tensorrt-rtx"].reason
 
@@ -117,16 +117,26 @@ def test_every_engine_of_the_table_exists():
 
 
 def test_peers_begin_with_exact_eager_and_torch_is_never_missing():
-    assert next(iter(CARD_PEERS)) == EAGER
-    assert CARD_PEERS[EAGER].precision == "fp32"
-    assert all(peer_not_run(key) is None for key, peer in CARD_PEERS.items() if peer.engine == "pytorch")
+    assert next(iter(NvidiaGpu.peers)) == EAGER
+    assert NvidiaGpu.peers[EAGER].precision == "fp32"
+    assert all(NvidiaGpu().why_not_peer(peer) is None for peer in NvidiaGpu.peers.values() if peer.engine == "pytorch")
 
 
 def test_a_peer_whose_engine_is_absent_says_so(monkeypatch):
-    told(monkeypatch)
-    assert peer_not_run("plain-cuda") == "not run: not installed"
+    monkeypatch.setattr("starcast.benchmarks.bench.device.engine_of", lambda name: Told(name, absent="not installed"))
+    assert NvidiaGpu().why_not_peer(NvidiaGpu.peers["plain-cuda"]) == "not installed"
 
 
-def test_a_row_and_its_method_arrive_as_they_were_sent():
-    sent = peer_row("eager-fp16", Path("weights.pt"), (64, 32), 3, SHORT)
-    assert from_text(as_text(sent)) == sent
+def test_batches_are_whole_numbers_in_order():
+    assert batches_of(BenchOptions()) == (1, 2, 4, 8, 16, 32, 64)
+    assert batches_of(BenchOptions(batches=("8", "2", "8"))) == (2, 8)
+    assert batches_of(BenchOptions(quick=True)) == (1, 16)
+    assert batches_of(BenchOptions(quick=True, batches=("2", "3"))) == (2,)
+    for wrong in ("0", "many", "-1", "1.5"):
+        with pytest.raises(OptionError, match="--batches"):
+            batches_of(BenchOptions(batches=("1", wrong)))
+
+
+def test_quick_takes_fewer_rounds_samples_and_batches():
+    plan = NvidiaGpu().plan(BenchOptions(quick=True))
+    assert (plan.rounds, plan.method.window_s, plan.method.window_samples, plan.batches) == (3, 1.0, 100, (1, 16))

@@ -1,18 +1,19 @@
-"""Engines of a bundle that was made to be measured, built for a card that is said to be here."""
+"""Engines of a bundle that was generated to be measured, built for a GPU that is said to be here."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
 import pytest
-from stand_in_card import SHORT
+from stand_in_gpu import SHORT, gpu_setting
 from tensorrt_bundle import with_tensorrt_graph
 
-from starcast.benchmarks.bench import gpu_engines as module
-from starcast.benchmarks.bench.gpu_bench import prepared_rows
-from starcast.benchmarks.bench.gpu_engines import build_missing
-from starcast.benchmarks.bench.gpu_rows import card_rows
+from starcast.benchmarks.bench import build as module
+from starcast.benchmarks.bench import gpu as gpu_module
+from starcast.benchmarks.bench.gpu import NvidiaGpu
+from starcast.benchmarks.bench.prepare import bundle_rows, prepare_rows
 from starcast.benchmarks.bench.subject import Subject
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
@@ -22,41 +23,42 @@ from starcast.runtime.nvidia.gpu import Gpu
 from starcast.runtime.nvidia.tensorrt import build
 from starcast.runtime.nvidia.tensorrt.build import BuildReport
 
-CARD = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")
+GPU = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")
+DEVICE = NvidiaGpu(SHORT, GPU)
 KEY = "ours-tensorrt-rtx-taps16-fp16"
 SIZE = (32, 32)
 
 
 @pytest.fixture
 def bundle(tmp_path, tiny_bundle, monkeypatch) -> Bundle:
-    """With a graph for TensorRT, on a machine with a card and no engines of the user's."""
+    """With a graph for TensorRT, on a machine with a GPU and no engines of the user's."""
     pytest.importorskip("tensorrt_rtx")
-    for place in (build, tensorrt, module):
-        monkeypatch.setattr(place, "current_gpu", lambda: CARD)
+    for place in (build, tensorrt, gpu_module):
+        monkeypatch.setattr(place, "current_gpu", lambda: GPU)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
     return open_bundle(with_tensorrt_graph(tiny_bundle, tmp_path / "B"))
 
 
 def test_what_a_row_lacks_is_built_beside_the_users_cache(tmp_path, bundle):
     cache = tmp_path / "B.engines"
-    rows, left_out = card_rows(bundle, SIZE, 1, SHORT, cache=cache, gpu=CARD)
+    rows, left_out = bundle_rows(DEVICE, bundle, gpu_setting(cache=cache))
     assert KEY not in rows
     assert "starcast build" in left_out[KEY].reason
     said: list[str] = []
-    assert build_missing(bundle, SIZE, {KEY}, cache, said.append) == {}
+    assert DEVICE.build_missing(bundle, SIZE, {KEY}, cache, said.append) == {}
     assert said[0] == f"building engines for {KEY}"
-    rows, left_out = card_rows(bundle, SIZE, 1, SHORT, cache=cache, gpu=CARD)
+    rows, left_out = bundle_rows(DEVICE, bundle, gpu_setting(cache=cache))
     assert rows[KEY].cache == cache
     assert KEY not in left_out
-    assert KEY not in card_rows(bundle, SIZE, 1, SHORT, gpu=CARD)[0]  # the user has none
-    assert build_missing(bundle, SIZE, {KEY}, cache, said.append) == {}
+    assert KEY not in bundle_rows(DEVICE, bundle, gpu_setting())[0]  # the user has none
+    assert DEVICE.build_missing(bundle, SIZE, {KEY}, cache, said.append) == {}
     assert "is there already" in said[-1]
 
 
 def test_rows_that_nobody_asked_for_and_flavours_that_are_not_here_are_not_built(tmp_path, bundle, monkeypatch):
     monkeypatch.setattr(module, "build_engines", lambda *_, **__: pytest.fail("nothing is to be built"))
-    assert build_missing(bundle, SIZE, {"ours-tensorrt-taps16-fp16"}, tmp_path / "c", lambda _: None) == {}
-    assert build_missing(bundle, SIZE, set(), tmp_path / "c", lambda _: None) == {}
+    assert DEVICE.build_missing(bundle, SIZE, {"ours-tensorrt-taps16-fp16"}, tmp_path / "c", lambda _: None) == {}
+    assert DEVICE.build_missing(bundle, SIZE, set(), tmp_path / "c", lambda _: None) == {}
 
 
 @pytest.mark.parametrize("refused", [False, True])
@@ -68,7 +70,9 @@ def test_what_cannot_be_built_is_left_out_with_the_reason(tmp_path, bundle, monk
 
     monkeypatch.setattr(module, "build_engines", failing)
     subject = Subject(tmp_path / "weights.pt", bundle, tmp_path, tmp_path / "B.engines")
-    _, left_out = prepared_rows(subject, SIZE, BenchOptions(rows=(KEY,)), SHORT)
+    _, left_out = prepare_rows(
+        subject, SimpleNamespace(), BenchOptions(rows=(KEY,)), DEVICE, gpu_setting(cache=subject.engines)
+    )
     [out] = left_out
     assert out.reason == ("not run: --size is odd" if refused else "not run: makes no engine")
 
@@ -76,7 +80,9 @@ def test_what_cannot_be_built_is_left_out_with_the_reason(tmp_path, bundle, monk
 def test_a_bundle_that_was_given_is_run_as_the_user_built_it(tmp_path, bundle, monkeypatch):
     monkeypatch.setattr(module, "build_engines", lambda *_, **__: pytest.fail("nothing is to be built"))
     subject = Subject(tmp_path / "weights.pt", bundle, tmp_path)
-    _, left_out = prepared_rows(subject, SIZE, BenchOptions(rows=(KEY,)), SHORT)
+    _, left_out = prepare_rows(
+        subject, SimpleNamespace(), BenchOptions(rows=(KEY,)), DEVICE, gpu_setting(cache=subject.engines)
+    )
     assert "starcast build" in left_out[0].reason
 
 
@@ -89,9 +95,9 @@ def test_another_size_than_the_bundles_is_built_for_as_build_takes_it(tmp_path, 
 
     monkeypatch.setattr(module, "build_engines", noted)
     for size in ((32, 32), (64, 96)):
-        build_missing(bundle, size, {KEY}, tmp_path, lambda _: None)
+        DEVICE.build_missing(bundle, size, {KEY}, tmp_path, lambda _: None)
     assert asked == [None, "96x64"]
     fixed = msgspec.structs.replace(bundle.manifest.variants[-1], sizes=((32, 32),))
     only = type(bundle)(bundle.path, msgspec.structs.replace(bundle.manifest, variants=(fixed,)), bundle.sha256)
-    build_missing(only, (64, 96), {KEY}, tmp_path, lambda _: None)
+    DEVICE.build_missing(only, (64, 96), {KEY}, tmp_path, lambda _: None)
     assert len(asked) == 2

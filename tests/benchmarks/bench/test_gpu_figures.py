@@ -1,16 +1,16 @@
-"""What a card's record holds: the processor's fields and the card's, and their arithmetic."""
+"""What a GPU's record holds: the CPU's fields and its own, and their arithmetic."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
-from measured_rows import measured
-from stand_in_card import card_table
+from measured_rows import cpu_result, measured
+from stand_in_gpu import gpu_result
 
-from starcast.benchmarks.bench.gpu_table import HEADERS, card_record, card_text, card_title, held_back_by, reached
-from starcast.benchmarks.bench.measure import Measurement
-from starcast.benchmarks.bench.table import json_rows, judged
+from starcast.benchmarks.bench import table
+from starcast.benchmarks.bench.gpu_figures import limited_by
 
 PARTS = [
     "copy_in_ms",
@@ -25,12 +25,12 @@ PARTS = [
 
 @pytest.fixture
 def record():
-    written = json.dumps(card_record(card_table()), allow_nan=False)
+    written = json.dumps(table.record(gpu_result()), allow_nan=False)
     return json.loads(written)
 
 
-def test_a_row_has_the_processors_fields_and_the_cards(record):
-    plain = json_rows(judged(Measurement([measured("eager")], [])))[0]
+def test_a_row_has_the_cpus_fields_and_the_gpus(record):
+    plain = table.rows_json(cpu_result([measured("eager")]))[0]
     for row in record["rows"]:
         assert set(plain) <= set(row)
         assert {
@@ -42,7 +42,7 @@ def test_a_row_has_the_processors_fields_and_the_cards(record):
             "samples",
             "steady",
             "batches",
-            "card",
+            "gpu",
             *PARTS,
         } <= set(row)
 
@@ -57,19 +57,19 @@ def test_percentiles_are_of_single_runs_and_a_99th_needs_a_thousand(record):
 @pytest.mark.parametrize(
     ("parts", "told"),
     [
-        ({"copy_in": 0.1, "compute": 1.0, "copy_out": 0.1, "enqueue": 0.81}, "held back by the processor"),
+        ({"copy_in": 0.1, "compute": 1.0, "copy_out": 0.1, "enqueue": 0.81}, "limited by the CPU"),
         ({"copy_in": 0.1, "compute": 1.0, "copy_out": 0.1, "enqueue": 0.79}, None),
-        ({"copy_in": 0.6, "compute": 1.0, "copy_out": 0.4, "enqueue": None}, "copies for as long as it calculates"),
+        ({"copy_in": 0.6, "compute": 1.0, "copy_out": 0.4, "enqueue": None}, "copies as long as it computes"),
         ({"copy_in": 0.5, "compute": 1.0, "copy_out": 0.4, "enqueue": 0.1}, None),
         ({"copy_in": 0.5, "compute": None, "copy_out": 0.4, "enqueue": None}, None),
     ],
 )
-def test_a_row_whose_time_is_not_the_cards_is_told(parts, told):
-    found = held_back_by(parts)
+def test_a_row_limited_by_more_than_compute_is_told(parts, told):
+    found = limited_by(parts)
     assert found is None if told is None else told in found
 
 
-def test_compute_is_held_against_the_cards_ceilings(record):
+def test_compute_is_held_against_the_gpus_ceilings(record):
     eager, ours = record["rows"]
     # 80 GFLOP in 8 ms of 50 TFLOP/s; 400 MB in 8 ms of 1 TB/s
     assert (eager["tflop_per_s"], eager["of_matmul_ceiling"], eager["of_copy_bandwidth"]) == (10, 0.2, 0.05)
@@ -98,7 +98,7 @@ def test_the_method_its_settings_and_the_machine_stand_beside_the_figures(record
     assert record["method"]["settings"]["agreement"] == 1e9
     assert {"latency", "throughput", "split", "of_matmul_ceiling", "of_copy_bandwidth", "tf32"} < set(record["method"])
     assert {"versions", "load", "commit", "command"} <= set(record["machine"])
-    assert record["card"]["before"] == {"name": "Some Card"}
+    assert record["gpu"]["before"] == {"name": "Some GPU"}
     assert record["ceilings"]["matrix_tflop_per_s"]["fp16"] == 100
     assert record["work_per_image"] == {
         "flop": {"plain": 80_000_000_000, "frame.onnx": 40_000_000_000}, "numbers_of_convolutions": 100_000_000,
@@ -106,20 +106,26 @@ def test_the_method_its_settings_and_the_machine_stand_beside_the_figures(record
 
 
 def test_where_compute_is_not_known_nothing_is_made_of_it():
-    found = card_table()
-    row = found.latency.rows[0].row
-    assert set(reached(row, 1, None, found).values()) == {None}
+    result = gpu_result()
+    assert set(result.limits.reached(result.table.baseline.row, 1, None).values()) == {None}
 
 
 def test_the_text_has_both_tables_and_what_is_no_result():
-    shown = card_text(card_table())
+    shown = table.text(gpu_result())
     latency, throughput = shown.split("\n\n")
-    assert all(header in latency for header in HEADERS)
+    assert all(header in latency for header in table.headers(gpu_result()))
     assert "images/s at a batch of" in throughput
     assert "no result: starcast on TensorRT: not run: no engine for sm_90" in throughput
     assert "no result: eager at a batch of 16: no memory" in throughput
     assert "never became steady" not in shown
 
 
-def test_the_chart_is_titled_with_the_card():
-    assert card_title(card_table()) == "32x64 px, batch 1, on Some Card"
+def test_a_row_that_never_became_steady_is_named():
+    result = gpu_result()
+    unsteady = replace(result.table.rows[1], steady=False)
+    result = replace(result, table=replace(result.table, rows=[result.table.rows[0], unsteady]))
+    assert "ours-torch never became steady in its warm-up" in table.remarks(result)
+
+
+def test_the_chart_is_titled_with_the_gpu():
+    assert gpu_result().device.title(gpu_result()) == "32x64 px, batch 1, on Some GPU"

@@ -1,0 +1,89 @@
+"""The CPU as a device of `starcast bench`: OpenVINO, ncnn and ONNX Runtime beside PyTorch and the plain export."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from starcast.benchmarks.bench import columns
+from starcast.benchmarks.bench.device import Column, Device, Plan
+from starcast.benchmarks.bench.inputs import size_text
+from starcast.benchmarks.bench.method import ONE_RUN
+from starcast.benchmarks.bench.random_weights import MEAN_DRAWS
+from starcast.benchmarks.bench.result import Result
+from starcast.benchmarks.bench.rows import EAGER, OURS, PYTORCH, LeftOut, Peer, Setting
+from starcast.benchmarks.options import BenchOptions
+from starcast.export.options import ExportOptions
+from starcast.export.precisions import CPU_ENGINES, precisions_for
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.cores import allowed_threads
+from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.machine import processor
+from starcast.runtime.manifest import Variant
+
+NNCF = "nncf-openvino"
+
+
+class Cpu(Device):
+    """Rows take turns of one untimed and one timed run."""
+
+    name = "cpu"
+    question = "how long does one batch take, uint8 in and out, beside eager PyTorch in the same round?"
+    titles = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "ncnn-vulkan": "ncnn through Vulkan"}  # noqa: RUF012
+    peers = {  # noqa: RUF012
+        EAGER: Peer("PyTorch eager", PYTORCH, "fp32", "eager", quick=True),
+        "eager-channels-last": Peer("PyTorch eager, channels last", PYTORCH, "fp32", "channels-last", quick=True),
+        "compiled": Peer("torch.compile", PYTORCH, "fp32", "compiled"),
+        "eager-bf16": Peer("PyTorch eager, bf16", PYTORCH, "bf16", "channels-last"),
+        "compiled-bf16": Peer("torch.compile, bf16", PYTORCH, "bf16", "compiled"),
+        "plain-onnxruntime": Peer("plain export on ONNX Runtime", "onnxruntime", "fp32", "plain", quick=True),
+        "plain-openvino": Peer("plain export on OpenVINO", "openvino", "fp32", "plain", quick=True),
+        NNCF: Peer("plain export on OpenVINO, NNCF's int8", "openvino", "int8", "plain"),
+    }
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (
+            columns.NAME, columns.MEDIAN, columns.P95, columns.IMAGES, columns.TIMES_EAGER, columns.LEAST, columns.PSNR,
+            columns.LEVELS, columns.CPU_TIME, columns.PEAK_MEMORY,
+        )  # fmt: skip
+
+    def plan(self, options: BenchOptions, seconds: float | None = None) -> Plan:
+        threads = options.threads or allowed_threads()
+        return Plan(rounds=options.rounds, threads=threads, method=ONE_RUN, seconds=seconds)
+
+    def export_options(self, *, quick: bool) -> ExportOptions:
+        """Quick: without int8, whose layer-by-layer search takes minutes."""
+        precisions = ("fp32", "bf16") if quick else precisions_for(CPU_ENGINES)
+        return ExportOptions(mean_draws=MEAN_DRAWS, precision=precisions)
+
+    def pairs(self, bundle: Bundle) -> Iterator[tuple[str, Variant]]:
+        for variant in bundle.manifest.variants:
+            for engine in variant.engines:
+                if not _needs_gpu(engine):
+                    yield engine, variant
+
+    def without_graphs(self, bundle: Bundle) -> dict[str, LeftOut]:
+        engines = {engine for variant in bundle.manifest.variants for engine in variant.engines if _needs_gpu(engine)}
+        return {
+            f"{OURS}-{engine}": LeftOut(
+                name=f"starcast on {engine}", reason="needs an NVIDIA GPU: --device cuda measures it"
+            )
+            for engine in sorted(engines)
+        }
+
+    def why_not(self, engine: str, variant: Variant, bundle: Bundle, setting: Setting) -> str | None:
+        if engine not in BACKENDS:
+            return "this version of starcast has no such engine"
+        if variant.sizes is not None and setting.size not in variant.sizes:
+            return f"takes {', '.join(size_text(size) for size in variant.sizes)} only (width x height)"
+        return BACKENDS[engine].absent() or BACKENDS[engine].supports(variant)
+
+    def title(self, result: Result) -> str:
+        row, cpu = result.table.baseline.row, processor()
+        threads = "1 thread" if row.threads == 1 else f"{row.threads} threads"
+        setting = f"{size_text(row.size)} px, batch {row.batch}, {threads}"
+        return f"{setting} on {cpu.name} ({', '.join(cpu.instruction_sets)})"
+
+
+def _needs_gpu(engine: str) -> bool:
+    return engine in BACKENDS and BACKENDS[engine].on_card

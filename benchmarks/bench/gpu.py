@@ -1,0 +1,179 @@
+"""An NVIDIA GPU as a device of `starcast bench`: TensorRT, ONNX Runtime and torch beside PyTorch's own ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from starcast.benchmarks.bench import columns, gpu_figures
+from starcast.benchmarks.bench.build import build_engines_for
+from starcast.benchmarks.bench.ceilings import measure_ceilings_apart
+from starcast.benchmarks.bench.device import Column, Device, Facts, Plan, Progress
+from starcast.benchmarks.bench.gpu_state import gpu_state
+from starcast.benchmarks.bench.limits import Limits
+from starcast.benchmarks.bench.measure import Measured
+from starcast.benchmarks.bench.method import Method
+from starcast.benchmarks.bench.random_weights import MEAN_DRAWS
+from starcast.benchmarks.bench.result import Result
+from starcast.benchmarks.bench.rows import (
+    EAGER,
+    OURS,
+    PYTORCH,
+    TORCH,
+    LeftOut,
+    Peer,
+    Setting,
+    engine_of,
+    key_of,
+)
+from starcast.benchmarks.bench.work import work_of
+from starcast.benchmarks.options import BenchOptions
+from starcast.errors import OptionError
+from starcast.export.options import ADAIN, ExportOptions
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.engines.base import Backend, EngineOptions, made_for
+from starcast.runtime.manifest import Variant
+from starcast.runtime.nvidia.gpu import Gpu, current_gpu
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+
+CUDA = "cuda"  # ONNX Runtime's provider
+PLAIN_CUDA = "plain-cuda"
+# engine -> what `export --for` calls its graphs, in the table's order
+ENGINES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt", CUDA: "onnxruntime", TORCH: "openvino"}
+QUICK_ROUNDS, QUICK_BATCHES, QUICK_WINDOW_S, QUICK_SAMPLES = 3, (1, 16), 1.0, 100
+
+
+class NvidiaGpu(Device):
+    """Rows take turns of windows of runs; afterwards each row's throughput is measured alone, at several batch sizes.
+
+    `method` and `gpu` are set by tests alone.
+    """
+
+    name = "cuda"
+    builds_engines = True
+    question = "how long does one batch take on this GPU, uint8 in and out, and how many images a second?"
+    titles = {  # noqa: RUF012
+        **{name: flavour.title for name, flavour in FLAVOURS.items()},
+        CUDA: "ONNX Runtime, CUDA", TORCH: "torch with CUDA graphs",
+    }  # fmt: skip
+    peers = {  # noqa: RUF012
+        EAGER: Peer("PyTorch eager, fp32", PYTORCH, "fp32", "eager", quick=True),
+        "eager-tf32": Peer("PyTorch eager with its defaults (TF32)", PYTORCH, "tf32", "eager", quick=True),
+        "eager-fp16": Peer("PyTorch eager, fp16, channels last", PYTORCH, "fp16", "channels-last", quick=True),
+        "graphed-fp16": Peer("PyTorch in a CUDA graph, fp16, channels last", PYTORCH, "fp16", "graphed"),
+        "compiled-tf32": Peer("torch.compile max-autotune, TF32", PYTORCH, "tf32", "compiled"),
+        "compiled-fp16": Peer("torch.compile max-autotune, fp16", PYTORCH, "fp16", "compiled"),
+        PLAIN_CUDA: Peer("plain export on ONNX Runtime, CUDA", CUDA, "fp32", "plain", quick=True),
+    }
+
+    def __init__(self, method: Method = Method(), gpu: Gpu | None = None) -> None:
+        self._method = method
+        self._gpu = gpu
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        return (
+            columns.NAME, *gpu_figures.PERCENTILES, columns.TIMES_EAGER, columns.LEAST, *gpu_figures.PARTS,
+            columns.PSNR, columns.LEVELS,
+        )  # fmt: skip
+
+    def plan(self, options: BenchOptions, seconds: float | None = None) -> Plan:
+        method, rounds = self._method, options.rounds
+        if options.quick:
+            rounds = min(rounds, QUICK_ROUNDS)
+            method = replace(method, window_s=QUICK_WINDOW_S, window_samples=QUICK_SAMPLES)
+        return Plan(rounds=rounds, threads=1, method=method, batches=batches_of(options))
+
+    def export_options(self, *, quick: bool) -> ExportOptions:
+        return ExportOptions(
+            mean_draws=MEAN_DRAWS, precision=("fp32", "fp16", "bf16"), adain=ADAIN,
+            backends=("openvino", "onnxruntime", "tensorrt"),
+        )  # fmt: skip
+
+    def pairs(self, bundle: Bundle) -> Iterator[tuple[str, Variant]]:
+        for name in ENGINES:
+            for variant in wanted_variants(bundle, engine_of(name)):
+                yield name, variant
+
+    def without_graphs(self, bundle: Bundle) -> dict[str, LeftOut]:
+        return {
+            f"{OURS}-{name}": LeftOut(
+                name=f"starcast on {self.titles[name]}",
+                reason=f"not run: {bundle.path} has no graph for it (starcast export --for {exported})",
+            )
+            for name, exported in ENGINES.items()
+            if not any(wanted_variants(bundle, engine_of(name)))
+        }
+
+    def why_not(self, engine: str, variant: Variant, bundle: Bundle, setting: Setting) -> str | None:
+        ready = engine_of(engine).ready
+        return self._why_never(engine, variant, setting.size) or ready(
+            bundle, variant, EngineOptions(cache=setting.cache)
+        )
+
+    def build_missing(
+        self, bundle: Bundle, size: tuple[int, int], keys: Collection[str], cache: Path, progress: Progress
+    ) -> dict[str, str]:
+        failed = {}
+        for name in FLAVOURS:
+            for variant in wanted_variants(bundle, engine_of(name)):
+                key = key_of(name, variant)
+                if key in keys and self._why_never(name, variant, size) is None:
+                    progress(f"building engines for {key}")
+                    reason = build_engines_for(name, variant, bundle, size, cache, progress)
+                    if reason is not None:
+                        failed[key] = reason
+        return failed
+
+    def state(self) -> Facts | None:
+        return gpu_state()
+
+    def measure_limits(self, plain: Callable[[], Path], bundle: Bundle, setting: Setting) -> Limits:
+        return Limits(measure_ceilings_apart(setting.method.device), work_of(plain(), bundle, setting.size))
+
+    def title(self, result: Result) -> str:
+        return gpu_figures.title(result)
+
+    def remarks(self, result: Result) -> list[str]:
+        return gpu_figures.remarks(result)
+
+    def row_json(self, row: Measured, result: Result) -> dict[str, Any]:
+        return gpu_figures.row_json(row, result)
+
+    def record_json(self, result: Result) -> dict[str, Any]:
+        return gpu_figures.record_json(result)
+
+    def _why_never(self, name: str, variant: Variant, size: tuple[int, int]) -> str | None:
+        """Why an engine does not run a variant on this GPU, built or not, as a clause, or None."""
+        if variant.sizes is not None and size not in variant.sizes:
+            return "the graph does not take images of that size"
+        reason = engine_of(name).absent()
+        gpu = self._gpu or current_gpu()
+        if reason is not None and name in FLAVOURS and gpu and gpu.sm not in FLAVOURS["tensorrt-rtx"].targets:
+            return f"no engine for {gpu.sm.replace('sm', 'sm_')} from wheels ({reason})"
+        return reason
+
+
+def wanted_variants(bundle: Bundle, engine: Backend) -> Iterator[Variant]:
+    """The variants an engine runs, one a form and precision. An engine that converts precisions runs each in all of
+    them."""
+    seen = set()
+    for variant in bundle.manifest.variants:
+        if not made_for(variant, engine) or engine.supports(variant) is not None:
+            continue
+        for precision in (variant.precision, *engine.converts):
+            if (variant.form_name, precision) not in seen:
+                seen.add((variant.form_name, precision))
+                yield msgspec.structs.replace(variant, precision=precision)
+
+
+def batches_of(options: BenchOptions) -> tuple[int, ...]:
+    """The batch sizes to measure throughput at, in order. Raises OptionError."""
+    if not all(text.isascii() and text.isdecimal() and int(text) > 0 for text in options.batches):
+        raise OptionError(f"--batches is {','.join(options.batches)!r}: give whole numbers of at least 1, as 1,8,64")
+    wanted = tuple(sorted({int(text) for text in options.batches}))
+    return tuple(batch for batch in wanted if batch in QUICK_BATCHES) or wanted[:1] if options.quick else wanted

@@ -1,0 +1,146 @@
+"""The figures that a GPU's tables and records have besides the common ones."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from starcast.benchmarks.bench.bars import bar_facts, bar_lines
+from starcast.benchmarks.bench.device import Column
+from starcast.benchmarks.bench.inputs import size_text
+from starcast.benchmarks.bench.measure import Measured
+from starcast.benchmarks.bench.method import percentile_ms
+from starcast.benchmarks.bench.result import Result
+from starcast.benchmarks.bench.rows import Row
+from starcast.benchmarks.bench.throughput import BatchFigure
+from starcast.runtime.nvidia.gpu import current_gpu
+
+HOST_BOUND = 0.8  # of the computation's time, spent on starting it
+METHOD = {
+    "latency": "batches of `batch`, one run after the other, from NumPy's bytes to NumPy's bytes: copies included, "
+    "through page-locked memory, one wait for the GPU a run. Rows are loaded side by side and take windows in turn, "
+    "in a new random order each round; ratios are paired within a round.",
+    "throughput": "each row alone in a fresh process, the same runs at each batch size.",
+    "split": "copies, and the compute of PyTorch, TensorRT and the torch engine, between CUDA events; ONNX Runtime's "
+    "compute by the host's clock, around a call with images that are on the GPU and stay there. Medians.",
+    "of_matmul_ceiling": "a graph's own convolutions, two operations a multiply-add, in its compute time, beside the "
+    "best product of large matrices in its precision (int8 and fp8: in fp16).",
+    "of_copy_bandwidth": "what the convolutions of the form taps16 read and write once, in the row's compute time, "
+    "beside the best copy within the GPU, reads and writes counted.",
+    "tf32": "off, except in rows that name it",
+    "bars": "the best of ours beside a peer: paired where the rounds had that batch, otherwise each alone.",
+}
+
+
+def _percentile(level: int) -> Column:
+    return Column(f"p{level} ms", lambda row, result: _shown(percentile_ms(row.samples, level), ".2f"))
+
+
+def _part(name: str) -> Column:
+    return Column(name.replace("_", " "), lambda row, result: _shown((row.split or {}).get(name), ".3f"))
+
+
+def _share(header: str, name: str) -> Column:
+    def cell(row: Measured, result: Result) -> str:
+        return _shown(_reached(row.row, row.row.batch, row.split or {}, result).get(name), ".1%")
+
+    return Column(header, cell)
+
+
+PERCENTILES = tuple(_percentile(level) for level in (50, 95, 99))
+PARTS = (
+    *(_part(name) for name in ("copy_in", "compute", "copy_out")),
+    _share("of matmul", "of_matmul_ceiling"), _share("of copy", "of_copy_bandwidth"),
+)  # fmt: skip
+
+
+def title(result: Result) -> str:
+    """The chart's title."""
+    row, state = result.table.baseline.row, result.state[0]
+    name = "an NVIDIA GPU" if state is None else state["name"]
+    return f"{size_text(row.size)} px, batch {row.batch}, on {name}"
+
+
+def remarks(result: Result) -> list[str]:
+    """Bars, and rows whose times need a word."""
+    rows = result.table.rows
+    return [
+        *bar_lines(result.table, result.batches),
+        *(f"{row.row.name} never became steady in its warm-up" for row in rows if not row.steady),
+        *(f"{row.row.name} {limit}" for row in rows if (limit := limited_by(row.split or {})) is not None),
+    ]
+
+
+def limited_by(split: Mapping[str, float | None]) -> str | None:
+    """What limits a run besides GPU compute (launches or copies), as trtexec warns of it; None if nothing does."""
+    copy_in, compute, copy_out, enqueue = (split.get(name) for name in ("copy_in", "compute", "copy_out", "enqueue"))
+    if compute is None:
+        return None
+    if enqueue is not None and enqueue > HOST_BOUND * compute:
+        return f"is limited by the CPU: starting a run takes {enqueue:.3f} ms, computing it {compute:.3f}"
+    copies = (copy_in or 0) + (copy_out or 0)
+    return f"copies as long as it computes: {copies:.3f} and {compute:.3f} ms" if copies >= compute else None
+
+
+def record_json(result: Result) -> dict[str, Any]:
+    """The GPU, the method with its settings, the limits, and the bars."""
+    before, after = result.state
+    gpu, limits = current_gpu(), result.limits
+    assert limits is not None
+    return {
+        "gpu": {"before": before, "after": after, "device": None if gpu is None else dataclasses.asdict(gpu)},
+        "method": {**METHOD, "settings": dataclasses.asdict(result.method)},
+        "ceilings": dataclasses.asdict(limits.ceilings),
+        "work_per_image": {
+            "flop": {name or "plain": flop for name, flop in limits.work.flop.items()},
+            "numbers_of_convolutions": limits.work.numbers,
+        },
+        "bars": bar_facts(result.table, result.batches),
+    }
+
+
+def row_json(row: Measured, result: Result) -> dict[str, Any]:
+    """A row's percentiles, parts and shares of the ceilings, and its throughput."""
+    return {
+        **_timed(row.row, row.row.batch, row.samples, row.split or {}, result),
+        "steady": row.steady,
+        "gpu": row.state,
+        "batches": [_batch_json(row.row, figure, result) for figure in result.batches.get(row.row.key, ())],
+    }
+
+
+def _batch_json(row: Row, figure: BatchFigure, result: Result) -> dict[str, Any]:
+    if figure.reason is not None:
+        return {"batch": figure.batch, "reason": figure.reason}
+    return {
+        "batch": figure.batch,
+        "images_per_s": _rounded(figure.images_per_second, 3),
+        "gpu": figure.state,
+        **_timed(row, figure.batch, figure.samples, figure.split or {}, result),
+    }
+
+
+def _timed(
+    row: Row, batch: int, samples: tuple[float, ...], split: Mapping[str, float | None], result: Result
+) -> dict[str, Any]:
+    return {
+        "ms_least": _rounded(percentile_ms(samples, 0), 4),
+        **{f"ms_p{level}": _rounded(percentile_ms(samples, level), 4) for level in (50, 90, 95, 99)},
+        "samples": len(samples),
+        **{f"{name}_ms": _rounded(value, 4) for name, value in split.items()},
+        **_reached(row, batch, split, result),
+    }
+
+
+def _reached(row: Row, batch: int, split: Mapping[str, float | None], result: Result) -> dict[str, float | None]:
+    assert result.limits is not None
+    return result.limits.reached(row, batch, split.get("compute"))
+
+
+def _shown(value: float | None, how: str) -> str:
+    return "—" if value is None else format(value, how)
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)

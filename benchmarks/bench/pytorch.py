@@ -1,0 +1,124 @@
+"""PyTorch's own rows: the checkpoint's generator, eager, compiled or in a CUDA graph, on either device."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from starcast.benchmarks.bench.clock import DeviceClock
+from starcast.benchmarks.bench.open_row import CpuRun, Images, Run, Split
+from starcast.benchmarks.bench.rows import Row
+from starcast.export.gate.reference import Eager
+from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
+
+HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
+MAX_COMPILED = 64  # batch sizes
+
+
+def open_pytorch(row: Row, style: NDArray[np.float32]) -> Run:
+    """Load a checkpoint's generator for a style [1, S]."""
+    return _open_on_cpu(row, style) if row.device == "cpu" else GpuRun(row, style)
+
+
+def _open_on_cpu(row: Row, style: NDArray[np.float32]) -> Run:
+    torch.set_num_threads(row.threads)
+    generator: Any = averaged_networks(read_checkpoint(row.source)).generator.to(memory_format=_layout(row))
+    if row.form == "compiled":
+        generator = torch.compile(generator)
+    styles = torch.from_numpy(style)
+    autocast = torch.bfloat16 if row.precision == "bf16" else None
+    eager = Eager(generator, memory_format=_layout(row), autocast=autocast)
+
+    @torch.inference_mode()
+    def run(images: Images) -> Images:
+        translated: Images = eager(torch.from_numpy(images), styles).numpy()
+        return translated
+
+    return CpuRun(run)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A call recorded for one shape: `replay` reads `source` and writes `output`."""
+
+    source: Tensor
+    replay: Callable[[], object]
+    output: Tensor
+
+
+class GpuRun:
+    """The generator on a GPU, its weights in the row's precision."""
+
+    def __init__(self, row: Row, style: NDArray[np.float32]) -> None:
+        self._clock = DeviceClock(row.method.device)
+        device = self._clock.device
+        dtype = HALF.get(row.precision, torch.float32)
+        # the baseline is float32 throughout; TF32, torch's default for convolutions, has rows of its own
+        torch.backends.cudnn.allow_tf32 = row.precision == "tf32"
+        torch.backends.cudnn.benchmark = True
+        network: Any = averaged_networks(read_checkpoint(row.source)).generator
+        network = network.to(device=device, dtype=dtype, memory_format=_layout(row))
+        self._eager = Eager(network, dtype=dtype, memory_format=_layout(row))
+        self._compute: Callable[[Tensor], Tensor] = self._translate
+        if row.form == "compiled":
+            # each batch size is compiled by itself: beyond a limit of eight, torch would silently run uncompiled
+            torch._dynamo.config.recompile_limit = MAX_COMPILED
+            torch._dynamo.config.fail_on_recompile_limit_hit = True
+            self._compute = torch.compile(self._translate, mode="max-autotune", dynamic=False)
+        self._recordings: dict[tuple[int, ...], Recording] | None = {} if row.form == "graphed" else None
+        self._style = torch.from_numpy(style).to(device, dtype)
+        self._memory: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # page-locked: for the source, for the output
+
+    def __call__(self, images: Images) -> Images:
+        return self._run(images, lambda: None)
+
+    def split(self, images: Images) -> Split:
+        marks: list[tuple[Any, float]] = []
+        self._run(images, lambda: marks.append((self._clock.mark(), time.perf_counter())))
+        copy_in, compute, copy_out = (self._clock.between_ms(a, b) for (a, _), (b, _) in itertools.pairwise(marks))
+        return Split(copy_in, compute, copy_out, enqueue=(marks[-1][1] - marks[0][1]) * 1000)
+
+    @torch.inference_mode()
+    def _run(self, images: Images, mark: Callable[[], None]) -> Images:
+        upload, download = self._pinned(images.shape)
+        upload.copy_(torch.from_numpy(images))
+        mark()
+        source = upload.to(self._clock.device, non_blocking=True)
+        mark()
+        output = self._compute(source) if self._recordings is None else self._replay(source, self._recordings)
+        mark()
+        download.copy_(output, non_blocking=True)
+        mark()
+        self._clock.wait()
+        translated: Images = download.numpy().copy()
+        return translated
+
+    def _translate(self, source: Tensor) -> Tensor:
+        return self._eager(source, self._style)
+
+    def _replay(self, source: Tensor, recordings: dict[tuple[int, ...], Recording]) -> Tensor:
+        if source.shape not in recordings:
+            self._translate(source)  # cuDNN tries its algorithms, which cannot be recorded
+            place = source.clone()
+            recordings[source.shape] = Recording(place, *self._clock.record(lambda: self._translate(place)))
+        recording = recordings[source.shape]
+        recording.source.copy_(source)
+        recording.replay()
+        return recording.output
+
+    def _pinned(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        if shape not in self._memory:
+            self._memory[shape] = self._clock.pinned(shape), self._clock.pinned(shape)
+        return self._memory[shape]
+
+
+def _layout(row: Row) -> torch.memory_format:
+    return torch.contiguous_format if row.form == "eager" else torch.channels_last

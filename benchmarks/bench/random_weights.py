@@ -1,0 +1,54 @@
+"""Checkpoints and bundles of random weights: full-size networks to time where no trained one is at hand.
+
+A random network amplifies every rounding. In the smaller precisions it shows what an image costs, not how good it is,
+so its export may pass a lower gate (MIN_PSNR); the table keeps the usual one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import nn
+
+from starcast.export.gate.images import pictures
+from starcast.export.options import ExportOptions
+from starcast.export.write import export_bundle
+from starcast.images.read import write_image
+from starcast.runtime.bundle import Bundle
+from starcast.train.checkpoint.file import write_checkpoint
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
+from starcast.train.families.stargan_v2.random_weights import random_networks
+
+# name -> sizes and domains
+CONFIGS: dict[str, tuple[StarGANv2Config, tuple[str, ...]]] = {
+    "afhq": (StarGANv2Config(image_size=256, domains=3), ("cat", "dog", "wild")),
+}
+CONTRAST = 0.5  # of the last layer's weights: translations then spread as photographs do, by about 0.45 in -1..1
+MIN_PSNR = 20.0
+MEAN_DRAWS = 1000  # nobody looks at the mean styles of random networks
+CALIBRATION = 40  # images
+
+
+def write_random_checkpoint(path: Path, config: StarGANv2Config, domains: Sequence[str]) -> None:
+    """Write a checkpoint of networks with random weights."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    networks = random_networks(config, seed=0)
+    last = networks.generator.to_rgb[-1]
+    assert isinstance(last, nn.Conv2d)
+    last.weight.data *= CONTRAST
+    write_checkpoint(path, config=config, domain_names=tuple(domains), step=0, averaged=networks)
+
+
+def export_random(
+    checkpoint: Path, bundle: Path, side: int, options: ExportOptions,
+    progress: Callable[[str], None] = lambda _: None, calibration: int = CALIBRATION,
+) -> Bundle:  # fmt: skip
+    """Export a checkpoint of random weights, calibrated on generated images of `side` px."""
+    with TemporaryDirectory() as folder:
+        for number, image in enumerate(pictures(calibration, side, side, seed=9)):
+            write_image(Path(folder) / f"{number}.png", image)
+        options = replace(options, calibrate=Path(folder), min_psnr=MIN_PSNR)
+        return export_bundle(checkpoint, bundle, options, progress)

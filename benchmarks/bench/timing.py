@@ -1,0 +1,67 @@
+"""A row's turn in its own process: a window of runs, and the parts of some runs after it."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from starcast.benchmarks.bench.method import Method, take_samples, warm_up
+from starcast.benchmarks.bench.open_row import Images, Run, Split
+
+BATCH_SAMPLES = 100  # per batch size, where nobody asks for a 99th percentile
+
+State = Callable[[], dict[str, Any] | None]
+
+
+def take_turn(run: Run, batch: Images, method: Method, state: State | None = None) -> dict[str, Any]:
+    """Warm up, then take a window of samples. Returns their median, CPU seconds of a run, all samples, the parts of a
+    run where the row knows them, and the device's state under load if `state` asks for it."""
+    steady = warm_up(lambda: run(batch), method)
+    cpu = time.process_time()
+    samples = take_samples(lambda: run(batch), method)
+    cpu_seconds = (time.process_time() - cpu) / len(samples)
+    loaded = None if state is None else state_under_load(lambda: run(batch), state)
+    splits = [run.split(batch) for _ in range(method.split_samples)]
+    return {
+        "seconds": statistics.median(samples),
+        "cpu_seconds": cpu_seconds,
+        "samples": samples,
+        "steady": steady,
+        "split": median_split(splits) if splits else None,
+        "state": loaded,
+    }
+
+
+def take_batch_turn(
+    run: Run, images: Images, size: int, file: Path, method: Method, state: State | None = None
+) -> dict[str, Any]:
+    """A turn with a batch of `size`, filled by repeating the images. Saves the translations of the first ones."""
+    batch = np.ascontiguousarray(images[np.arange(size) % len(images)])
+    np.save(file, run(batch)[: len(images)])
+    method = replace(method, window_samples=min(method.window_samples, BATCH_SAMPLES))
+    return take_turn(run, batch, method, state)
+
+
+def state_under_load(run: Callable[[], object], state: State) -> dict[str, Any] | None:
+    """The device's clocks, power and temperature while it runs: an idle GPU reports idle ones."""
+    with ThreadPoolExecutor(1) as asking:
+        answer = asking.submit(state)
+        while not answer.done():
+            run()
+    return answer.result()
+
+
+def median_split(splits: Sequence[Split]) -> dict[str, float | None]:
+    """The median of each part, in milliseconds."""
+    parts = [asdict(split) for split in splits]
+    return {
+        name: None if first is None else statistics.median(part[name] for part in parts)
+        for name, first in parts[0].items()
+    }

@@ -1,0 +1,93 @@
+"""A whole bench on a GPU, with the CPU in its place, from the options to the record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from click.testing import CliRunner
+from stand_in_gpu import SHORT, gpu_result
+
+from starcast.benchmarks.bench import random_weights, table
+from starcast.benchmarks.bench import run as module
+from starcast.benchmarks.bench.devices import choose_device
+from starcast.benchmarks.bench.gpu import NvidiaGpu
+from starcast.benchmarks.bench.subject import open_subject
+from starcast.benchmarks.cli import bench
+from starcast.benchmarks.options import BenchOptions
+from starcast.errors import OptionError
+from starcast.train.families.stargan_v2.networks import StarGANv2Config
+
+SMALL = StarGANv2Config(
+    image_size=32, domains=2, style_dim=4, latent_dim=4, mapping_width=8, channel_base=128, max_channels=8
+)
+
+
+def test_without_a_gpu_a_gpu_is_refused_in_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    result = CliRunner().invoke(bench, ["--device", "cuda", str(tmp_path)])
+    assert isinstance(result.exception, OptionError)
+    assert result.exception.exit_status == 2
+    assert "--device cuda needs an NVIDIA card" in str(result.exception)
+
+
+def test_the_gpu_is_chosen_if_there_is_one_unless_the_cpu_is_named(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [choose_device(name).name for name in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto").name == "cpu"
+
+
+def test_a_gpus_table_record_and_chart_are_written(monkeypatch, tmp_path):
+    class Opened:
+        def __init__(self, bundle, options, device, progress):
+            assert device.name == "cuda"
+
+        def __enter__(self):
+            return None
+
+        def __exit__(self, *_):
+            return None
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(module, "open_subject", Opened)
+    file = tmp_path / "bench.json"
+
+    def measured(*_: Any, keep: Any, **__: Any) -> Any:
+        keep(gpu_result())
+        assert '"bars"' in file.read_text()  # it is written as it goes
+        return gpu_result()
+
+    monkeypatch.setattr(module, "measure_subject", measured)
+    result = CliRunner().invoke(bench, [str(tmp_path), "--device", "cuda", "--json", str(file)])
+    assert result.exit_code == 0, result.output
+    assert "images/s at a batch of" in result.output
+    assert '"of_copy_bandwidth"' in file.read_text()
+    assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_a_whole_bench_with_the_cpu_in_the_gpus_place(tmp_path, monkeypatch):
+    monkeypatch.setitem(random_weights.CONFIGS, "afhq", (SMALL, ("cat", "dog")))
+    rows = ("eager-fp16", "ours-torch-*-fp32", "ours-tensorrt-rtx*")
+    options = BenchOptions(config="afhq", rows=rows, batches=("2",), rounds=1)
+    kept: list[dict[str, Any]] = []
+    device = NvidiaGpu(SHORT)
+    with open_subject(tmp_path / "kept", options, device) as subject:
+        result = module.measure_subject(
+            subject, options, device, keep=lambda so_far: kept.append(table.record(so_far))
+        )  # fmt: skip
+    record = table.record(result)
+    # after each round and each batch there is a whole record of what was measured by then
+    measured = [sum(bool(one["batches"]) for one in part["rows"]) for part in kept]
+    assert measured == list(range(len(record["rows"]) + 1))
+    by_name = {one["name"]: one for one in record["rows"]}
+    assert record["rows"][0]["engine"] == "pytorch"
+    assert any(name.startswith("starcast on torch") for name in by_name)
+    for one in record["rows"]:
+        assert one["ms_p50"] > 0
+        assert one["batches"][0]["batch"] == 2
+        assert one["batches"][0]["images_per_s"] > 0
+    assert record["rows"][0]["of_matmul_ceiling"] > 0
+    assert any("taps16" in out["name"] and out["reason"].startswith("not run:") for out in record["left_out"])

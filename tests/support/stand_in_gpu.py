@@ -1,0 +1,64 @@
+"""The CPU in a GPU's place: short windows, invented figures, and rows with invented times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from measured_rows import EQUAL, row
+
+from starcast.benchmarks.bench.ceilings import Ceilings
+from starcast.benchmarks.bench.gpu import NvidiaGpu
+from starcast.benchmarks.bench.limits import Limits
+from starcast.benchmarks.bench.measure import Measured, Measurement
+from starcast.benchmarks.bench.method import Method
+from starcast.benchmarks.bench.result import Result, judge_rows
+from starcast.benchmarks.bench.rows import LeftOut, Setting
+from starcast.benchmarks.bench.throughput import BatchFigure
+from starcast.benchmarks.bench.work import Work
+
+SHORT = Method(
+    device="cpu", warm_up_s=0.01, agreement=1e9, window_s=0.01, window_samples=3, longest_s=1.0, split_samples=2
+)
+ON_GPU: dict[str, Any] = {"device": "cuda", "method": SHORT}  # a row that believes it is on a GPU
+
+
+def gpu_setting(size: tuple[int, int] = (32, 32), **changes: Any) -> Setting:
+    """The setting of a GPU's rows."""
+    return Setting(size=size, **{**ON_GPU, **changes})
+
+
+def measured_on_gpu(key: str, ms: float, compute: float | None, samples: int = 1000, **changes: Any) -> Measured:
+    """A row whose every run took that long."""
+    split = {"copy_in": 0.1, "compute": compute, "copy_out": 0.2, "enqueue": None}
+    seconds = ms / 1000
+    return Measured(
+        row=row(key, **ON_GPU, **changes), seconds=(seconds,) * 3, cpu_seconds=(seconds,) * 3, difference=EQUAL,
+        samples=(seconds,) * samples, split=split,
+    )  # fmt: skip
+
+
+def gpu_result() -> Result:
+    """Eager, and twice as fast a bundle of half the FLOP; a third row that did not run."""
+    eager = measured_on_gpu("eager", 10.0, 8.0)
+    ours = measured_on_gpu("ours-torch", 5.0, 4.0, 999, engine="torch", precision="fp16")
+    not_run = LeftOut(name="starcast on TensorRT", reason="not run: no engine for sm_90 from wheels (not installed)")
+    split = {"copy_in": 1.0, "compute": 64.0, "copy_out": 2.0, "enqueue": 0.5}
+    return Result(
+        device=NvidiaGpu(SHORT),
+        method=SHORT,
+        table=judge_rows(Measurement([eager, ours], [not_run])),
+        batches={
+            "eager": [
+                BatchFigure(batch=1, samples=(0.010,) * 9, split=split), BatchFigure(batch=16, reason="no memory"),
+            ],
+            "ours-torch": [
+                BatchFigure(batch=1, samples=(0.005,) * 9, split=split),
+                BatchFigure(batch=16, samples=(0.064,) * 9, split=split),
+            ],
+        },
+        limits=Limits(
+            Ceilings({"fp32": 50.0, "fp16": 100.0}, 1000.0, 50.0, 40.0),
+            Work({None: 80_000_000_000, "frame.onnx": 40_000_000_000}, 100_000_000),
+        ),
+        state=({"name": "Some GPU"}, None),
+    )  # fmt: skip
