@@ -16,7 +16,7 @@ from starcast.runtime.engines.choose import BACKENDS, known_choice
 from starcast.runtime.manifest import MANIFEST, Manifest, Variant
 
 if TYPE_CHECKING:
-    from starcast.train.checkpoint.file import Checkpoint
+    from starcast.train.checkpoint.content import Checkpoint
 
 Facts = dict[str, Any]
 

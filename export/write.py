@@ -48,7 +48,8 @@ from starcast.runtime.manifest import (
     Variant,
     encode,
 )
-from starcast.train.checkpoint.file import Checkpoint, read_checkpoint
+from starcast.train.checkpoint.content import Checkpoint
+from starcast.train.checkpoint.file import read_checkpoint
 
 CARD, PREVIEW = "README.md", "preview.jpg"
 

@@ -6,7 +6,10 @@
 
     @click.command()
     @options_from(FitOptions)
-    def fit(**values): ...FitOptions(**values)
+    def fit(**values): ...from_flat(FitOptions, values)
+
+Options nest: a field made by `group` holds another options class. The command line, `--config` files and JSON stay
+flat, so a name must be unique across all groups.
 
 Imports no room; click only where a command is built.
 """
@@ -19,7 +22,7 @@ import math
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -61,6 +64,11 @@ def option(
     return dataclasses.field(default=default, metadata=facts)
 
 
+def group(options_class: type) -> Any:
+    """A dataclass field that holds another options class, by default with that class's defaults."""
+    return dataclasses.field(default_factory=options_class, metadata={"group": options_class})
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CheckedOptions:
     """Base of every options class: values outside a field's range or choices raise OptionError."""
@@ -73,6 +81,38 @@ class CheckedOptions:
 def flag_of(field_name: str) -> str:
     """The command-line spelling of a field: `r1_every` -> `--r1-every`."""
     return "--" + field_name.replace("_", "-")
+
+
+def from_flat(options_class: type[Options], values: Mapping[str, Any]) -> Options:
+    """Nested options from flat values; missing ones keep their default. Raises TypeError for an unknown name."""
+    unknown = sorted(set(values) - {field.name for field, _ in flat_fields(options_class)})
+    if unknown:
+        raise TypeError(f"{options_class.__name__} has no option {unknown[0]}")
+    return _nested(options_class, values)
+
+
+def to_flat(options: Any) -> dict[str, Any]:
+    """The values of all groups by their names."""
+    flat: dict[str, Any] = {}
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        flat.update(to_flat(value) if "group" in field.metadata else {field.name: value})
+    return flat
+
+
+def replace_options(options: Options, **changes: Any) -> Options:
+    """A copy with some values replaced, whatever group they are in."""
+    return from_flat(type(options), {**to_flat(options), **changes})
+
+
+def flat_fields(options_class: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
+    """Every field that holds a value, groups' included, with its type."""
+    hints = typing.get_type_hints(options_class)
+    for field in dataclasses.fields(options_class):
+        if "group" in field.metadata:
+            yield from flat_fields(field.metadata["group"])
+        else:
+            yield field, hints[field.name]
 
 
 def _flag(field: dataclasses.Field[Any]) -> str:
@@ -91,16 +131,14 @@ def options_from(
 
     from starcast.click_option import StarcastOption
 
-    hints = typing.get_type_hints(options_class)
-
     def decorate(command: Command) -> Command:
-        for field in reversed(dataclasses.fields(options_class)):
+        for field, hint in reversed(list(flat_fields(options_class))):
             if "help" not in field.metadata or (only is not None and field.name not in only):
                 continue
             default = defaults.get(field.name, field.default)
             command = click.option(
-                *_declarations(field, hints[field.name]), cls=StarcastOption, aliases=field.metadata["aliases"],
-                **_settings(field, hints[field.name], default),
+                *_declarations(field, hint), cls=StarcastOption, aliases=field.metadata["aliases"],
+                **_settings(field, hint, default),
             )(command)  # fmt: skip
         return command
 
@@ -174,13 +212,13 @@ def read_config(path: Path, known: set[str], other_names: Mapping[str, str] | No
 
 
 def as_json(options: Any) -> dict[str, Any]:
-    """The fields of an options object as JSON takes them: paths as text, tuples as lists."""
-    return {field.name: _plain(getattr(options, field.name)) for field in dataclasses.fields(options)}
+    """The values of an options object as JSON takes them: flat, paths as text, tuples as lists."""
+    return {name: _plain(value) for name, value in to_flat(options).items()}
 
 
 def from_json(options_class: type[Options], values: Mapping[str, Any], origin: str) -> Options:
     """Options from what `as_json` wrote; `origin` names the file in an error. Missing fields keep their default."""
-    hints = typing.get_type_hints(options_class)
+    hints = {field.name: hint for field, hint in flat_fields(options_class)}
     unknown = sorted(set(values) - set(hints))
     if unknown:
         raise OptionError(f"{origin} has the option {unknown[0]}, which this version does not know: update starcast")
@@ -192,7 +230,17 @@ def from_json(options_class: type[Options], values: Mapping[str, Any], origin: s
             raise OptionError(
                 f"{origin} has the option {name} = {value!r}, {error}: mend or replace the file"
             ) from error
-    return options_class(**restored)
+    return from_flat(options_class, restored)
+
+
+def _nested(options_class: type[Options], values: Mapping[str, Any]) -> Options:
+    own: dict[str, Any] = {}
+    for field in dataclasses.fields(options_class):  # type: ignore[arg-type]
+        if "group" in field.metadata:
+            own[field.name] = _nested(field.metadata["group"], values)
+        elif field.name in values:
+            own[field.name] = values[field.name]
+    return options_class(**own)
 
 
 def _as_typed(path: Path, name: str, value: Any, parameter: click.Parameter) -> Any:

@@ -12,10 +12,12 @@ from click.core import ParameterSource
 
 from starcast.errors import DatasetError
 from starcast.flags import out_option
-from starcast.options import as_json, config_option, options_from
+from starcast.options import as_json, config_option, from_flat, options_from
 from starcast.train.creatures.options import CreatureOptions
-from starcast.train.options import RECIPES, TrainOptions
+from starcast.train.families import DEFAULT, options_class
+from starcast.train.options import TrainOptions
 
+_OPTIONS = options_class(DEFAULT)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -28,8 +30,8 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "what decides the networks' shapes.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the options as JSON, which --config reads, and do nothing.")
-@config_option(RECIPES)
-@options_from(TrainOptions)
+@config_option(_OPTIONS.recipes)
+@options_from(_OPTIONS)
 @click.pass_context
 def train(context: click.Context, /, data: Path, run: Path, resume: bool, dry_run: bool, **values: Any) -> int:
     """Train StarGAN v2 on a folder of images, a subfolder a domain.
@@ -41,7 +43,7 @@ def train(context: click.Context, /, data: Path, run: Path, resume: bool, dry_ru
     """
     if resume:
         return _resume(data, run, {name: values[name] for name in values if _was_given(context, name)}, dry_run)
-    options = TrainOptions(**values)
+    options = from_flat(_OPTIONS, values)
     if dry_run:
         return _print_options(options)
     from starcast.train import run as training_run
@@ -138,7 +140,7 @@ def make(folder: Path | None, out: Path | None, **values: Any) -> None:
 
 @dataset.command("check")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@options_from(TrainOptions, only=("domains", "image_size"))
+@options_from(_OPTIONS, only=("domains", "image_size"))
 def check(folder: Path, domains: tuple[str, ...], image_size: int) -> int:
     """Read every image of a folder and say what is wrong.
 

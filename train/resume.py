@@ -6,18 +6,18 @@ count from the next step, and so does another seed, batch size or folder of imag
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from starcast.errors import CheckpointError, DatasetError
-from starcast.options import from_json
-from starcast.train.checkpoint.file import Checkpoint, read_checkpoint
+from starcast.options import from_json, replace_options
+from starcast.train.checkpoint.content import Checkpoint
+from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.data.folders import DataSet
-from starcast.train.families.stargan_v2.networks import averaged_copy, empty_networks
+from starcast.train.families import family, options_class
 from starcast.train.options import TrainOptions, check_same_shapes
 from starcast.train.run_folder import RunFolder
-from starcast.train.state import State, optimizers_for
+from starcast.train.state import State
 
 Report = Callable[[str], None]
 
@@ -45,13 +45,13 @@ def options_of(checkpoint: Checkpoint) -> TrainOptions:
     """The options that a full checkpoint of ours holds. Raises CheckpointError for any other."""
     if checkpoint.options is None:
         raise CheckpointError(_not_full(checkpoint))
-    return from_json(TrainOptions, checkpoint.options, str(checkpoint.path))
+    return from_json(options_class(checkpoint.family), checkpoint.options, str(checkpoint.path))
 
 
 def resumed_options(checkpoint: Checkpoint, given: Mapping[str, Any]) -> TrainOptions:
     """A checkpoint's options with the given ones in their place. Raises OptionError where shapes would change."""
     trained = options_of(checkpoint)
-    options = dataclasses.replace(trained, **given)
+    options = replace_options(trained, **given)
     check_same_shapes(options, trained, str(checkpoint.path))
     return options
 
@@ -71,13 +71,14 @@ def restored_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
     """What a full checkpoint holds, with the rates of `options`. Raises CheckpointError for any other."""
     if checkpoint.networks is None or checkpoint.optimizers is None or checkpoint.step is None:
         raise CheckpointError(_not_full(checkpoint))
-    networks = empty_networks(checkpoint.config, discriminator=True)
+    kind = family(checkpoint.family)
+    networks = kind.empty_networks(checkpoint.config, training=True)
     for name, module in networks.items():
         module.load_state_dict(checkpoint.networks[name])
-    averaged = averaged_copy(networks)
+    averaged = kind.averaged_copy(networks)
     for name, module in averaged.items():
         module.load_state_dict(checkpoint.averaged[name])
-    optimizers = optimizers_for(networks, options)
+    optimizers = kind.build_optimizers(networks, options)
     for name, optimizer in optimizers.items():
         rates = [_rates(group) for group in optimizer.param_groups]
         optimizer.load_state_dict(checkpoint.optimizers[name])

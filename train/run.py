@@ -16,14 +16,16 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from starcast.errors import TrainingError
 from starcast.options import as_json
 from starcast.train.adain import choose_adain
-from starcast.train.checkpoint.file import Checkpoint, write_checkpoint
-from starcast.train.data.batches import StepBatches, batches, to_step, worker_count
+from starcast.train.checkpoint.content import Checkpoint
+from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.data.folders import DataSet, scan_for_training
+from starcast.train.data.loader import batches, worker_count
 from starcast.train.device import (
     choose_device,
     choose_precision,
@@ -32,12 +34,12 @@ from starcast.train.device import (
     reproducible,
     why_no_card,
 )
-from starcast.train.families.stargan_v2 import samples
-from starcast.train.families.stargan_v2.step import StepOptions, compile_networks, read_losses, training_step
+from starcast.train.families import DEFAULT, family
 from starcast.train.log import open_log
 from starcast.train.options import TrainOptions, check_same_shapes
 from starcast.train.resume import check_same_domains, newest_whole, options_of, restored_state
 from starcast.train.run_folder import RunFolder, discard_old, record_start, refuse_to_mix
+from starcast.train.samples import write_grid
 from starcast.train.state import State, fresh_state
 from starcast.train.stopping import TrainingStopped, stop_on_signals
 
@@ -74,7 +76,7 @@ def train(
         check_same_shapes(options, options_of(checkpoint), str(checkpoint.path))
         return continue_run(data, run, options, checkpoint, progress=progress, on_step=on_step, report=report)
     refuse_to_mix(folder)
-    data_set = scan_for_training(data, options.domains)
+    data_set = scan_for_training(data, options.data.domains)
     state = fresh_state(options, len(data_set.domains))
     return _run(data_set, folder, options, state, progress, on_step, report)
 
@@ -90,10 +92,10 @@ def continue_run(
     report: Report = to_the_screen,
 ) -> Path:
     """`train` from a checkpoint that has been read, under options of the same shapes."""
-    data_set = scan_for_training(data, options.domains)
+    data_set = scan_for_training(data, options.data.domains)
     check_same_domains(data_set, checkpoint, report)
     state = restored_state(checkpoint, options)
-    if state.step >= options.steps:
+    if state.step >= options.course.steps:
         report(f"{checkpoint.path} is at step {state.step} already: give more --steps to go on")
         return checkpoint.path
     return _run(data_set, RunFolder(Path(run)), options, state, progress, on_step, report)
@@ -108,74 +110,81 @@ def _run(
     on_step: OnStep | None,
     report: Report,
 ) -> Path:
-    device = choose_device(options.device)
-    autocast = choose_precision(options.precision, device) == torch.bfloat16
-    steps = range(state.step, options.steps)
-    workers = worker_count(options.workers, device)
+    kind = family(options.family)
+    device = choose_device(options.machine.device)
+    autocast = choose_precision(options.machine.precision, device) == torch.bfloat16
+    output, last = options.output, options.course.steps
+    steps = range(state.step, last)
+    workers = worker_count(options.data.workers, device)
     # first: what is forked when the card's library runs already has its threads without their states
     ready = batches(
-        StepBatches(data_set, options, workers=workers), steps, workers=workers, pin=device.type == "cuda",
+        kind.batches(data_set, options, workers=workers), steps, workers=workers, pin=device.type == "cuda",
         report=report,
     )  # fmt: skip
     layout = torch.channels_last  # what tensor cores read, and a tenth faster on processors too
     with explained():
-        implementation = choose_adain(options.adain, device, report)
+        implementation = choose_adain(options.machine.adain, device, report)
         state.to(device, layout)
         for networks in (state.networks, state.averaged):
             networks.use_adain(implementation)
-        if options.compile:
-            compile_networks(state.networks)
-        inputs = samples.sample_inputs(data_set, options).to(device) if options.sample_every else None
-    step_options = _step_options(options, autocast)
-    again = shlex.join(["starcast", "train", str(data_set.path), "-o", str(folder.path), "--resume"])
+        if options.machine.compile:
+            kind.compile_networks(state.networks)
+        inputs = kind.sample_inputs(data_set, options).to(device) if output.sample_every else None
+    again = _resume_command(data_set, folder, options)
     machine = described(device, autocast, implementation)
     if device.type == "cuda":
         report(f"Training {machine}.")
-    elif options.device == "auto":
+    elif options.machine.device == "auto":
         report(f"Training on the processor, as {why_no_card()}.")
-    advise = partial(_advice, folder, again, options.learning_rate, autocast)
+    advise = partial(_advice, folder, again, options.optimizer.learning_rate, autocast)
     latest: dict[str, float] = {}
     with (
         closing(ready),
         explained(),
         _writing(folder, again),
-        reproducible(device, options.deterministic),
+        reproducible(device, options.machine.deterministic),
         stop_on_signals() as stop,
         open_log(folder, state.step, report) as log,
-        tqdm(total=options.steps, initial=state.step, unit="step", disable=not progress, dynamic_ncols=True) as bar,
+        tqdm(total=last, initial=state.step, unit="step", disable=not progress, dynamic_ncols=True) as bar,
     ):
         record_start(folder, options, data_set, state.step, machine)
         for step, batch in zip(steps, ready, strict=True):
-            losses = training_step(
-                state.networks, state.averaged, state.optimizers, to_step(batch, device, layout), step, step_options
-            )
+            losses = kind.training_step(
+                state.networks, state.averaged, state.optimizers, batch.to_step(device, layout), step, options,
+                autocast=autocast,
+            )  # fmt: skip
             done = step + 1
             stopped = stop.signal  # asked once: a signal that comes after this waits for the next step
-            ends = done == options.steps or stopped is not None
+            ends = done == last or stopped is not None
             logs, snaps, saves = (
-                _is_due(done, every) for every in (options.log_every, options.snapshot_every, options.save_every)
+                _is_due(done, every) for every in (output.log_every, output.snapshot_every, output.save_every)
             )
             if logs or snaps or saves or ends:
                 latest = finite(read_losses(losses), done, advise)  # waits for the device, so not at every step
-                bar.set_postfix(_shown(latest), refresh=False)
+                bar.set_postfix(_shown(latest, kind.shown_losses), refresh=False)
             if logs:
                 log.losses(done, latest)
-            if inputs is not None and (_is_due(done, options.sample_every) or done == options.steps):
-                for kind, grid in samples.grids(state.averaged, inputs).items():
-                    samples.write_grid(folder.sample(done, kind), grid)
-                    log.grid(done, kind, grid)
+            if inputs is not None and (_is_due(done, output.sample_every) or done == last):
+                for name, grid in kind.sample_grids(state.averaged, inputs).items():
+                    write_grid(folder.sample(done, name), grid)
+                    log.grid(done, name, grid)
             if snaps:
                 _save(folder.snapshot(done), state, done, data_set, options, advise, full=False)
             if saves or ends:
                 _save(folder.checkpoint(done), state, done, data_set, options, advise, full=True)
-                discard_old(folder, options.keep, done)
+                discard_old(folder, output.keep, done)
             bar.update()
             if on_step is not None:
                 on_step(done, latest)
-            if stopped is not None and done < options.steps:
+            if stopped is not None and done < last:
                 saved = folder.checkpoint(done)
                 raise TrainingStopped(f"Stopped after step {done}, {saved} is saved: `{again}` goes on", stopped)
-    return folder.checkpoint(options.steps)
+    return folder.checkpoint(last)
+
+
+def _resume_command(data_set: DataSet, folder: RunFolder, options: TrainOptions) -> str:
+    named = [] if options.family == DEFAULT else ["--family", options.family]
+    return shlex.join(["starcast", "train", str(data_set.path), "-o", str(folder.path), "--resume", *named])
 
 
 def finite(losses: dict[str, float], done: int, advise: Callable[[], str]) -> dict[str, float]:
@@ -221,20 +230,6 @@ def _save(
     )
 
 
-def _step_options(options: TrainOptions, autocast: bool) -> StepOptions:
-    return StepOptions(
-        lambda_reg=options.lambda_reg,
-        lambda_sty=options.lambda_sty,
-        lambda_cyc=options.lambda_cyc,
-        lambda_ds=options.lambda_ds,
-        ds_steps=options.ds_steps,
-        r1_every=options.r1_every,
-        average_decay=options.average_decay,
-        accumulate=options.accumulate,
-        autocast=autocast,
-    )
-
-
 @contextmanager
 def _writing(folder: RunFolder, again: str) -> Iterator[None]:
     """A full disk or a lost right as one sentence; whatever was whole before is whole still."""
@@ -251,13 +246,11 @@ def _is_due(done: int, every: int) -> bool:
     return every > 0 and done % every == 0
 
 
-def _shown(losses: Mapping[str, float]) -> dict[str, str]:
+def read_losses(losses: Mapping[str, Tensor]) -> dict[str, float]:
+    """A step's losses as numbers. Waits for the device, once for all of them."""
+    return dict(zip(losses, torch.stack([value.double() for value in losses.values()]).tolist(), strict=True))
+
+
+def _shown(losses: Mapping[str, float], names: Mapping[str, str]) -> dict[str, str]:
     """The losses that fit beside the progress bar."""
-    names = {
-        "D": "D/latent_real",
-        "adv": "G/latent_adv",
-        "sty": "G/latent_sty",
-        "ds": "G/latent_ds",
-        "cyc": "G/latent_cyc",
-    }
     return {short: f"{losses[name]:.3g}" for short, name in names.items() if name in losses}

@@ -18,7 +18,8 @@ from starcast.benchmarks.bench.worker import reason_in
 from starcast.errors import EngineError
 from starcast.export.families import open_model
 from starcast.export.trace import trace_generator
-from starcast.train.checkpoint.file import Checkpoint, read_checkpoint
+from starcast.train.checkpoint.content import Checkpoint
+from starcast.train.checkpoint.file import read_checkpoint
 
 PLAIN = "plain.onnx"  # in the subject's folder
 CALIBRATION = 32  # images; more cost minutes at 256 px and hardly move NNCF's ranges

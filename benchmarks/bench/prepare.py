@@ -10,7 +10,7 @@ from starcast.benchmarks.bench.rows import LeftOut, Row, Setting, choose_rows, k
 from starcast.benchmarks.bench.subject import Subject
 from starcast.benchmarks.options import BenchOptions
 from starcast.runtime.bundle import Bundle
-from starcast.train.checkpoint.file import Checkpoint
+from starcast.train.checkpoint.content import Checkpoint
 
 
 def bundle_rows(device: Device, bundle: Bundle, setting: Setting) -> tuple[dict[str, Row], dict[str, LeftOut]]:

@@ -22,7 +22,8 @@ from starcast.benchmarks.bench.table import record, text
 from starcast.benchmarks.bench.throughput import compiled_last, measure_throughput
 from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.record import write_result
-from starcast.train.checkpoint.file import Checkpoint, read_checkpoint
+from starcast.train.checkpoint.content import Checkpoint
+from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.data.folders import scan
 
 QUICK_S = 105.0  # the time of `--quick`, from the command's start to the last round

@@ -22,7 +22,8 @@ from starcast.errors import OptionError
 from starcast.export.options import ExportOptions
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.manifest import MANIFEST
-from starcast.train.checkpoint.file import Checkpoint, averaged_networks
+from starcast.train.checkpoint.content import Checkpoint
+from starcast.train.checkpoint.file import averaged_networks
 
 COMPARED = 3  # images at least
 

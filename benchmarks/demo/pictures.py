@@ -110,14 +110,14 @@ def _quantised_figures(name: str, quality: PrecisionQuality) -> list[Figure]:
 
 def commands(out: Path, options: TrainOptions) -> str:
     """The same by hand, a command a line."""
-    defaults, chosen = as_json(TrainOptions()), as_json(options)
+    defaults, chosen = as_json(type(options)()), as_json(options)
     flags = [f"{flag_of(name)} {value}" for name, value in chosen.items() if value != defaults[name]]
     where = {name: shlex.quote(str(out / name)) for name in ("data", "run", "bundle", "translations")}
     return "\n".join(
         [
-            f"starcast dataset make {where['data']} --seed {options.seed}",
+            f"starcast dataset make {where['data']} --seed {options.course.seed}",
             f"starcast train {where['data']} -o {where['run']} " + " ".join(flags),
-            f"starcast export {where['run']}/checkpoints/step-{options.steps:06d}.pt -o {where['bundle']}",
+            f"starcast export {where['run']}/checkpoints/step-{options.course.steps:06d}.pt -o {where['bundle']}",
             f"starcast translate {where['bundle']} {where['data']}/*/val -o {where['translations']} --domain all",
             f"starcast video {where['bundle']} {where['data']}/creature.mp4 -o creature.mp4 --domain spotted --seed 1",
         ]

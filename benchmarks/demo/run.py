@@ -43,7 +43,8 @@ from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
 from starcast.train.creatures.dataset import VIDEO, make_dataset
 from starcast.train.creatures.options import CreatureOptions
-from starcast.train.options import TrainOptions, recipe
+from starcast.train.families import recipe
+from starcast.train.options import TrainOptions
 from starcast.train.plot import plot_run
 from starcast.train.resume import newest_whole, options_of
 from starcast.train.run import train
@@ -143,7 +144,7 @@ def _train(data: Path, run: Path, options: DemoOptions, stages: Stages) -> Path:
 
     def show(step: int, losses: Mapping[str, float]) -> None:
         cycle = f", cycle {losses['G/latent_cyc']:.2f}" if losses else ""
-        stages.advance(step / wanted.steps, f"step {step} of {wanted.steps}{cycle}")
+        stages.advance(step / wanted.course.steps, f"step {step} of {wanted.course.steps}{cycle}")
 
     return train(data, run, wanted, resume=going_on, progress=False, on_step=show, report=stages.say)
 

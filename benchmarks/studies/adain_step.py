@@ -12,8 +12,10 @@ from starcast.benchmarks.studies.adain_figures import Step
 from starcast.benchmarks.studies.in_turn import Run, timed_in_turn
 from starcast.train.adain import Implementation
 from starcast.train.device import reproducible
+from starcast.train.families.stargan_v2.batches import Batch
 from starcast.train.families.stargan_v2.networks import StarGANv2Config, averaged_copy, build_networks
-from starcast.train.families.stargan_v2.step import Batch, StepOptions, build_optimizers, training_step
+from starcast.train.families.stargan_v2.options import StarGANv2Options
+from starcast.train.families.stargan_v2.step import build_optimizers, training_step
 
 CONFIG = StarGANv2Config(image_size=256, domains=3)
 BATCH = 8
@@ -36,13 +38,16 @@ def step_times(clock: DeviceClock) -> Step:
 
 def _stepping(implementation: Implementation, batch: Batch, peaks: dict[str, float], clock: DeviceClock) -> Run:
     networks = build_networks(CONFIG, seed=0).to(clock.device, torch.channels_last).use_adain(implementation)
-    averaged, optimizers = averaged_copy(networks), build_optimizers(networks)
-    options = StepOptions(autocast=True)
+    options = StarGANv2Options()
+    averaged, optimizers = averaged_copy(networks), build_optimizers(networks, options.optimizer)
 
     def run() -> float:
         torch.cuda.reset_peak_memory_stats()
         first = clock.mark()
-        training_step(networks, averaged, optimizers, batch, 0, options)
+        training_step(
+            networks, averaged, optimizers, batch, 0, options.loss, average_decay=options.course.average_decay,
+            autocast=True,
+        )  # fmt: skip
         last = clock.mark()
         clock.wait()
         peaks[implementation] = torch.cuda.max_memory_allocated() / 2**30

@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from starcast.train.families.stargan_v2.batches import Batch
 from starcast.train.families.stargan_v2.losses import adversarial_loss, cycle_loss, diversity, r1_penalty, style_loss
 from starcast.train.families.stargan_v2.networks import Discriminator, Networks
-from starcast.train.families.stargan_v2.step import Batch, StepOptions, term_weights, update_average
+from starcast.train.families.stargan_v2.options import StarGANv2Loss
+from starcast.train.families.stargan_v2.step import term_weights, update_average
 
 
 def original_step(
@@ -25,14 +27,16 @@ def original_step(
     optimizers: Mapping[str, Optimizer],
     batch: Batch,
     step: int,
-    options: StepOptions,
+    loss: StarGANv2Loss,
+    *,
+    average_decay: float,
 ) -> dict[str, Tensor]:
     """What `train.step.training_step` does, as the original does it: no autocast, one micro-batch.
 
     The original has R1 at every step; `r1_every` is heeded, so that a step without it can be compared too.
     """
     batch = dataclasses.replace(batch, source=batch.source.detach().requires_grad_())
-    weights = term_weights(step, options)
+    weights = term_weights(step, loss)
     log: dict[str, Tensor] = {}
 
     def update(prefix: str, terms: dict[str, Tensor], *names: str) -> None:
@@ -49,7 +53,7 @@ def original_step(
     update("D/ref", _discriminator_terms(networks, batch, references[0], weights), "discriminator")
     update("G/latent", _generator_terms(networks, batch, *latents), *learners)
     update("G/ref", _generator_terms(networks, batch, *references), "generator")
-    update_average(averaged, networks, options.average_decay)
+    update_average(averaged, networks, average_decay)
     for optimizer in optimizers.values():
         optimizer.zero_grad()
     log["G/lambda_ds"] = torch.full((), -weights["ds"], device=batch.source.device)

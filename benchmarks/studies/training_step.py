@@ -30,9 +30,10 @@ from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.original_step import original_step
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.cores import allowed_threads
-from starcast.train.families.stargan_v2.step import Batch, StepOptions, training_step
-from starcast.train.options import TrainOptions
-from starcast.train.state import State, fresh_state
+from starcast.train.families.stargan_v2.batches import Batch
+from starcast.train.families.stargan_v2.networks import StarGANv2Config, averaged_copy, build_networks
+from starcast.train.families.stargan_v2.options import StarGANv2Options
+from starcast.train.families.stargan_v2.step import build_optimizers, training_step
 
 DOMAINS = 3
 STEPS = 4  # of every row in a round: the longest period of R1 among the rows
@@ -68,7 +69,7 @@ ROWS = (
 
 
 def measure_steps(
-    options: TrainOptions,
+    options: StarGANv2Options,
     rows: Sequence[StepRow] = ROWS,
     *,
     rounds: int,
@@ -121,31 +122,29 @@ def _advance(run: Iterator[None]) -> None:
         next(run)
 
 
-def _steps(row: StepRow, options: TrainOptions) -> Iterator[None]:
+def _steps(row: StepRow, options: StarGANv2Options) -> Iterator[None]:
     """One training step for every item that is asked for; nothing is built before the first."""
-    state: State = fresh_state(options, DOMAINS)
+    networks = build_networks(StarGANv2Config.of(options.network, DOMAINS), options.course.seed)
     memory_format = torch.channels_last if row.channels_last else torch.contiguous_format
-    state.to(torch.device("cpu"), memory_format)
-    given = StepOptions(
-        lambda_sty=options.lambda_sty, lambda_cyc=options.lambda_cyc, lambda_ds=options.lambda_ds,
-        ds_steps=options.ds_steps, r1_every=row.r1_every, average_decay=options.average_decay,
-    )  # fmt: skip
+    networks.to(torch.device("cpu"), memory_format)
+    averaged, optimizers = averaged_copy(networks), build_optimizers(networks, options.optimizer)
+    loss = dataclasses.replace(options.loss, r1_every=row.r1_every)
     make = training_step if row.lean else original_step
     batch = random_batch(options).to("cpu", memory_format)
     step = 0
     while True:
-        make(state.networks, state.averaged, state.optimizers, batch, step, given)
+        make(networks, averaged, optimizers, batch, step, loss, average_decay=options.course.average_decay)
         step += 1
         yield
 
 
-def random_batch(options: TrainOptions, seed: int = 0) -> Batch:
+def random_batch(options: StarGANv2Options, seed: int = 0) -> Batch:
     """Noise of the shape of a batch: what is in the images does not change how long they take."""
     draws = torch.Generator().manual_seed(seed)
-    size, count = options.image_size, options.batch_size
+    size, count = options.network.image_size, options.data.batch_size
     source, reference, reference2 = torch.rand(3, count, 3, size, size, generator=draws) * 2 - 1
     source_domain, domain = torch.randint(DOMAINS, (2, count), generator=draws)
-    latent, latent2 = torch.randn(2, count, options.latent_dim, generator=draws)
+    latent, latent2 = torch.randn(2, count, options.network.latent_dim, generator=draws)
     return Batch(source, source_domain, reference, reference2, domain, latent, latent2)
 
 
@@ -155,18 +154,15 @@ def steps(**values: Any) -> None:
     """Measure the training step beside the same step with the original's work."""
     wanted = StepsOptions(**values)
     options = training_options(DemoOptions())
+    if not isinstance(options, StarGANv2Options):
+        raise TypeError("the demo trains another family than StarGAN v2, whose step is measured here")
     threads = wanted.threads or allowed_threads()
     torch.set_num_threads(threads)
     with tqdm(desc="measuring", bar_format="{desc} [{elapsed}]") as bar:
         seconds = measure_steps(options, rounds=wanted.rounds, progress=lambda text: bar.set_description_str(text))
-    rows = figures(seconds, batch=options.batch_size)
+    rows = figures(seconds, batch=options.data.batch_size)
     if wanted.json is not None:
-        shape = {
-            name: getattr(options, name)
-            for name in (
-                "image_size", "channel_base", "max_channels", "style_dim", "latent_dim", "mapping_width", "batch_size",
-            )
-        }  # fmt: skip
+        shape = {**dataclasses.asdict(options.network), "batch_size": options.data.batch_size}
         command = " ".join(["python -m starcast.benchmarks.studies.training_step", *sys.argv[1:]])
         result = {
             "question": "how many training steps a second, beside the original's step in the same round?",

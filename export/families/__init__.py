@@ -7,7 +7,7 @@ from collections.abc import Callable
 from starcast.errors import CheckpointError
 from starcast.export.families.model import Model
 from starcast.export.families.stargan_v2 import open_stargan_v2
-from starcast.train.checkpoint.file import Checkpoint
+from starcast.train.checkpoint.content import Checkpoint
 
 # a checkpoint and its domains' names, in the networks' order -> the model
 FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {"stargan_v2": open_stargan_v2}
@@ -15,7 +15,7 @@ FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {"stargan_
 
 def open_model(checkpoint: Checkpoint, domains: tuple[str, ...]) -> Model:
     """The checkpoint's averaged networks as its family's model. Raises CheckpointError for an unknown family."""
-    family = getattr(checkpoint, "family", "stargan_v2")
+    family = checkpoint.family
     if family not in FAMILIES:
         raise CheckpointError(
             f"{checkpoint.path} is of the family {family!r}, which this starcast cannot export: update"

@@ -17,7 +17,8 @@ from starcast.export.families.model import About, Floats, Image, Licence, Model,
 from starcast.export.gate.images import pictures
 from starcast.export.gate.reference import as_floats, from_bytes
 from starcast.runtime.manifest import Condition, LatentMaker, ReferenceMaker
-from starcast.train.checkpoint.file import Checkpoint, averaged_networks
+from starcast.train.checkpoint.content import Checkpoint
+from starcast.train.checkpoint.file import averaged_networks
 from starcast.train.families.stargan_v2.networks import MappingNetwork, Networks, StarGANv2Config, StyleEncoder
 
 MAPPING, STYLE_ENCODER, MEANS = "mapping.onnx", "style_encoder.onnx", "styles.npz"

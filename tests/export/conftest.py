@@ -96,7 +96,7 @@ def small_checkpoint(small: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """A file that an export reads as the small networks' checkpoint; their graphs are not traced again."""
     from starcast.export import write
     from starcast.export.families import stargan_v2
-    from starcast.train.checkpoint.file import Checkpoint
+    from starcast.train.checkpoint.content import Checkpoint
 
     path = tmp_path / "step-000020.pt"
     path.write_bytes(b"weights")

@@ -10,7 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from starcast.train.options import TrainOptions
+from starcast.options import replace_options
+from starcast.train.families.stargan_v2.options import StarGANv2Options
 
 
 @pytest.fixture(autouse=True)
@@ -42,9 +43,10 @@ def images(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def small() -> TrainOptions:
+def small() -> StarGANv2Options:
     """The smallest networks there are, and nothing written but what is asked for."""
-    return TrainOptions(
+    return replace_options(
+        StarGANv2Options(),
         image_size=32, channel_base=64, max_channels=8, style_dim=4, latent_dim=3, mapping_width=8, batch_size=3,
         steps=4, ds_steps=30, workers=0, log_every=1, sample_every=0, snapshot_every=0, save_every=100, device="cpu",
         learning_rate=1e-3, mapping_learning_rate=1e-4,

@@ -16,11 +16,12 @@ from adain_checks import check_forward, check_gradients, check_second_gradients,
 from torch.nn import functional as F
 
 from starcast.errors import OptionError
+from starcast.options import replace_options
 from starcast.train import adain
 from starcast.train import run as training_run
 from starcast.train.adain import adain_leaky_relu, choose_adain
+from starcast.train.families.stargan_v2.family import FAMILY
 from starcast.train.families.stargan_v2.networks import AdaIN, AffineNorm, StarGANv2Config, build_networks
-from starcast.train.families.stargan_v2.step import training_step
 from starcast.train.run import train
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -131,7 +132,7 @@ def test_every_norm_of_a_model_is_computed_as_it_is_told():
 
 def test_a_run_on_the_processor_refuses_the_kernel_before_it_writes_anything(images, small, tmp_path):
     with pytest.raises(OptionError, match="--adain triton needs an NVIDIA card: use --adain reference"):
-        train(images, tmp_path / "run", dataclasses.replace(small, adain="triton"), progress=False)
+        train(images, tmp_path / "run", replace_options(small, adain="triton"), progress=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -139,16 +140,16 @@ def test_a_run_on_the_processor_refuses_the_kernel_before_it_writes_anything(ima
 def test_a_run_computes_all_its_norms_as_was_chosen(images, small, tmp_path, monkeypatch, chosen):
     seen = set()
 
-    def watching(networks, averaged, *rest):
+    def watching(networks, averaged, *rest, **settings):
         for some in (networks, averaged):
             norms = [part for part in some.generator.modules() if isinstance(part, AdaIN | AffineNorm)]
             seen.update(norm.implementation for norm in norms)
             some.use_adain("reference")  # the processor has no other
-        return training_step(networks, averaged, *rest)
+        return FAMILY.training_step(networks, averaged, *rest, **settings)
 
     monkeypatch.setattr(training_run, "choose_adain", lambda name, device, report: chosen)
-    monkeypatch.setattr(training_run, "training_step", watching)
-    train(images, tmp_path / "run", dataclasses.replace(small, steps=1), progress=False)
+    monkeypatch.setattr(training_run, "family", lambda _: dataclasses.replace(FAMILY, training_step=watching))
+    train(images, tmp_path / "run", replace_options(small, steps=1), progress=False)
     assert seen == {chosen}
 
 

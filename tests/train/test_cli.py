@@ -11,9 +11,9 @@ import time
 import pytest
 from click.testing import CliRunner
 
-from starcast.options import as_json, from_json
+from starcast.options import as_json, from_flat, from_json
 from starcast.train.cli import dataset, train
-from starcast.train.options import TrainOptions
+from starcast.train.families.stargan_v2.options import StarGANv2Options
 
 SMALL = {
     "image_size": 32, "channel_base": 64, "max_channels": 8, "style_dim": 4, "latent_dim": 3, "mapping_width": 8,
@@ -37,8 +37,8 @@ def test_a_dry_run_prints_options_that_config_reads_back(images, tmp_path):
     (tmp_path / "options.json").write_text(first.output)
     second = invoke(images, "-o", tmp_path / "run", "--dry-run", "--config", tmp_path / "options.json")
     assert second.output == first.output
-    options = from_json(TrainOptions, json.loads(first.output), "the output")
-    assert options == TrainOptions(steps=7, domains=("photo", "ink"), compile=True)
+    options = from_json(StarGANv2Options, json.loads(first.output), "the output")
+    assert options == from_flat(StarGANv2Options, {"steps": 7, "domains": ("photo", "ink"), "compile": True})
     assert not (tmp_path / "run").exists()
 
 
@@ -49,14 +49,14 @@ def test_a_dry_run_of_the_defaults_reads_back_too(images, tmp_path):
         invoke(images, "-o", tmp_path / "run", "--dry-run", "--config", tmp_path / "options.json").output
         == first.output
     )
-    assert json.loads(first.output) == as_json(TrainOptions())
+    assert json.loads(first.output) == as_json(StarGANv2Options())
 
 
 def test_a_resumed_run_keeps_its_options_but_for_those_given(images, tmp_path, config):
     run = tmp_path / "run"
     assert invoke(images, "-o", run, "--config", config, "--steps", 1, "--seed", 5).return_value == 0
     resumed = invoke(images, "-o", run, "--resume", "--dry-run", "--steps", 2)
-    assert json.loads(resumed.output) == as_json(TrainOptions(**SMALL, seed=5, steps=2))
+    assert json.loads(resumed.output) == as_json(from_flat(StarGANv2Options, {**SMALL, "seed": 5, "steps": 2}))
     assert invoke(images, "-o", run, "--resume", "--steps", 2).return_value == 0
     assert (run / "checkpoints/step-000002.pt").exists()
 

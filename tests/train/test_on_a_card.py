@@ -8,6 +8,7 @@ import pytest
 import torch
 from same_bits import assert_same_bits
 
+from starcast.options import replace_options
 from starcast.train.run import train
 
 pytestmark = [
@@ -35,7 +36,7 @@ def test_a_stopped_run_goes_on_to_the_bits_of_one_that_was_not(images, small, tm
 def test_the_kernel_and_the_reference_take_a_step_to_the_same_place(images, small, tmp_path):
     losses = []
     for adain in ("reference", "triton"):
-        options = dataclasses.replace(small, device="cuda", precision="fp32", adain=adain, steps=1, log_every=1)
+        options = replace_options(small, device="cuda", precision="fp32", adain=adain, steps=1, log_every=1)
         train(images, tmp_path / adain, options, progress=False, report=lambda line: None)
         losses.append((tmp_path / adain / "losses.jsonl").read_text())
     first, second = (dict_of(text) for text in losses)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
 import os
@@ -13,6 +12,7 @@ import torch
 from same_bits import assert_same_bits, tensors
 
 from starcast.errors import CheckpointError, DatasetError, OptionError, TrainingError
+from starcast.options import replace_options
 from starcast.train import run as training_run
 from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.run import finite, train
@@ -25,11 +25,11 @@ def run_quietly(images, run, options, **settings):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_twenty_steps_equal_ten_and_ten_resumed_ones_bit_for_bit(images, tmp_path, small, workers):
-    twenty = dataclasses.replace(small, steps=20, r1_every=3)
-    ten = dataclasses.replace(twenty, steps=10, workers=workers)
+    twenty = replace_options(small, steps=20, r1_every=3)
+    ten = replace_options(twenty, steps=10, workers=workers)
     whole = run_quietly(images, tmp_path / "whole", twenty)
     run_quietly(images, tmp_path / "parts", ten)
-    resumed = run_quietly(images, tmp_path / "parts", dataclasses.replace(ten, steps=20), resume=True)
+    resumed = run_quietly(images, tmp_path / "parts", replace_options(ten, steps=20), resume=True)
     assert_same_bits(whole, resumed)
     assert (tmp_path / "whole/losses.jsonl").read_bytes() == (tmp_path / "parts/losses.jsonl").read_bytes()
 
@@ -39,7 +39,7 @@ def test_a_run_that_lands_on_the_processor_by_itself_says_why_and_records_what_c
 ):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     said = []
-    options = dataclasses.replace(small, steps=1, device="auto")
+    options = replace_options(small, steps=1, device="auto")
     train(images, tmp_path / "run", options, progress=False, report=said.append)
     [line] = said
     assert line.startswith("Training on the processor, as ")
@@ -63,12 +63,12 @@ def test_a_stopped_run_saves_says_how_to_go_on_and_resumes_exactly(images, tmp_p
 
 def test_signals_are_as_before_when_a_run_has_ended(images, tmp_path, small):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    run_quietly(images, tmp_path / "run", dataclasses.replace(small, steps=1))
+    run_quietly(images, tmp_path / "run", replace_options(small, steps=1))
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_checkpoints_rotate_and_snapshots_stay(images, tmp_path, small):
-    options = dataclasses.replace(small, steps=6, save_every=1, snapshot_every=2, keep=2)
+    options = replace_options(small, steps=6, save_every=1, snapshot_every=2, keep=2)
     run_quietly(images, tmp_path / "run", options)
     assert sorted(path.name for path in (tmp_path / "run/checkpoints").iterdir()) == [
         "step-000002.snapshot.pt",
@@ -85,7 +85,7 @@ def test_checkpoints_rotate_and_snapshots_stay(images, tmp_path, small):
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(images, tmp_path, small):
     whole = run_quietly(images, tmp_path / "whole", small)
     parts = tmp_path / "parts"
-    run_quietly(images, parts, dataclasses.replace(small, steps=2, save_every=1))
+    run_quietly(images, parts, replace_options(small, steps=2, save_every=1))
     (parts / "checkpoints/step-000002.pt").write_bytes(b"damaged")
     said = []
     resumed = train(images, parts, small, resume=True, progress=False, report=said.append)
@@ -95,11 +95,11 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(images,
 
 
 def test_a_damaged_newer_checkpoint_does_not_push_out_a_whole_one(images, tmp_path, small):
-    options = dataclasses.replace(small, steps=2, save_every=1, keep=1)
+    options = replace_options(small, steps=2, save_every=1, keep=1)
     run_quietly(images, tmp_path / "run", options)
     (tmp_path / "run/checkpoints/step-000009.pt").write_bytes(b"damaged")
     said = []
-    options = dataclasses.replace(options, steps=3)
+    options = replace_options(options, steps=3)
     last = train(images, tmp_path / "run", options, resume=True, progress=False, report=said.append)
     assert "step-000009.pt" in said[0]
     assert read_checkpoint(last).step == 3
@@ -112,25 +112,25 @@ def test_nothing_to_resume_is_said(images, tmp_path, small):
 
 
 def test_a_run_is_not_written_over_another(images, tmp_path, small):
-    run_quietly(images, tmp_path / "run", dataclasses.replace(small, steps=1))
+    run_quietly(images, tmp_path / "run", replace_options(small, steps=1))
     with pytest.raises(OptionError, match="holds a run already: continue it with --resume"):
         run_quietly(images, tmp_path / "run", small)
 
 
 def test_a_resumed_run_refuses_other_shapes_and_other_domains(images, tmp_path, small):
-    run_quietly(images, tmp_path / "run", dataclasses.replace(small, steps=1))
+    run_quietly(images, tmp_path / "run", replace_options(small, steps=1))
     with pytest.raises(OptionError, match="--style-dim is 5, but .* was trained with 4"):
-        run_quietly(images, tmp_path / "run", dataclasses.replace(small, style_dim=5), resume=True)
+        run_quietly(images, tmp_path / "run", replace_options(small, style_dim=5), resume=True)
     (images / "photo").rename(images / "sketch")
     with pytest.raises(DatasetError, match="has the domains ink, sketch, but .* was trained on ink, photo"):
         run_quietly(images, tmp_path / "run", small, resume=True)
 
 
 def test_a_resumed_run_says_that_files_have_changed_and_takes_new_rates(images, tmp_path, small):
-    run_quietly(images, tmp_path / "run", dataclasses.replace(small, steps=1))
+    run_quietly(images, tmp_path / "run", replace_options(small, steps=1))
     (images / "photo/train/0.png").unlink()
     said = []
-    options = dataclasses.replace(small, steps=2, learning_rate=5e-4)
+    options = replace_options(small, steps=2, learning_rate=5e-4)
     last = train(images, tmp_path / "run", options, resume=True, progress=False, report=said.append)
     assert [sentence.partition(": ")[0] for sentence in said] == [f"{images} holds other files than before"]
     groups = read_checkpoint(last).optimizers["generator"]["param_groups"]
@@ -138,15 +138,15 @@ def test_a_resumed_run_says_that_files_have_changed_and_takes_new_rates(images, 
 
 
 def test_a_finished_run_is_not_resumed_without_more_steps(images, tmp_path, small):
-    last = run_quietly(images, tmp_path / "run", dataclasses.replace(small, steps=1))
+    last = run_quietly(images, tmp_path / "run", replace_options(small, steps=1))
     said = []
-    options = dataclasses.replace(small, steps=1)
+    options = replace_options(small, steps=1)
     assert train(images, tmp_path / "run", options, resume=True, progress=False, report=said.append) == last
     assert said == [f"{last} is at step 1 already: give more --steps to go on"]
 
 
 def test_losses_that_are_not_finite_end_the_run_with_what_to_try(images, tmp_path, small):
-    options = dataclasses.replace(small, steps=30, learning_rate=1e30, save_every=1)
+    options = replace_options(small, steps=30, learning_rate=1e30, save_every=1)
     with pytest.raises(TrainingError, match=r"went wrong at step \d+ .*--learning-rate"):
         run_quietly(images, tmp_path / "run", options)
     for path in (tmp_path / "run/checkpoints").glob("*.pt"):
@@ -170,14 +170,14 @@ def test_a_full_disk_is_one_sentence_and_the_old_checkpoint_is_whole(images, tmp
 
     monkeypatch.setattr(training_run, "write_checkpoint", full_from_the_second_on)
     with pytest.raises(TrainingError, match=r"step-000002\.pt cannot be written \(no space left on device\)"):
-        run_quietly(images, tmp_path / "run", dataclasses.replace(small, save_every=1, keep=1))
+        run_quietly(images, tmp_path / "run", replace_options(small, save_every=1, keep=1))
     assert read_checkpoint(tmp_path / "run/checkpoints/step-000001.pt").step == 1
 
 
 def test_the_folder_explains_itself(images, tmp_path, small):
-    options = dataclasses.replace(small, steps=2, sample_every=1)
+    options = replace_options(small, steps=2, sample_every=1)
     run_quietly(images, tmp_path / "run", options)
-    run_quietly(images, tmp_path / "run", dataclasses.replace(options, steps=3), resume=True)
+    run_quietly(images, tmp_path / "run", replace_options(options, steps=3), resume=True)
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["data_set"]["name"] == "images"
     assert record["data_set"]["domains"] == ["ink", "photo"]
@@ -192,7 +192,7 @@ def test_the_folder_explains_itself(images, tmp_path, small):
 
 def test_steps_are_told_as_they_are_done(images, tmp_path, small):
     told = []
-    options = dataclasses.replace(small, log_every=2)
+    options = replace_options(small, log_every=2)
     run_quietly(
         images, tmp_path / "run", options, on_step=lambda done, losses: told.append((done, "G/ref_cyc" in losses))
     )
@@ -200,9 +200,7 @@ def test_steps_are_told_as_they_are_done(images, tmp_path, small):
 
 
 def test_accumulated_parts_give_the_same_step_but_for_rounding(images, tmp_path, small):
-    once = run_quietly(images, tmp_path / "once", dataclasses.replace(small, steps=1, learning_rate=1e-4))
-    parts = run_quietly(
-        images, tmp_path / "parts", dataclasses.replace(small, steps=1, learning_rate=1e-4, accumulate=3)
-    )
+    once = run_quietly(images, tmp_path / "once", replace_options(small, steps=1, learning_rate=1e-4))
+    parts = run_quietly(images, tmp_path / "parts", replace_options(small, steps=1, learning_rate=1e-4, accumulate=3))
     lines = [json.loads((path.parent.parent / "losses.jsonl").read_text()) for path in (once, parts)]
     assert lines[0] == pytest.approx(lines[1], rel=1e-3)

@@ -1,4 +1,4 @@
-"""What a file that is not a StarGAN v2 checkpoint looks like instead: half a sentence, and what to do next."""
+"""What a file that is not a checkpoint looks like instead: half a sentence, and what to do next."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
+
+from starcast.train.families import FAMILIES, family
 
 GIVE_ONE = "give a starcast checkpoint or an official *_nets_ema.ckpt"
 
@@ -88,21 +90,18 @@ def holds_objects(path: Path, complaint: str) -> bool:
 
 
 def describe_content(content: object) -> str:
-    """What something that torch has read looks like, when it is no StarGAN v2 checkpoint."""
+    """What something that torch has read looks like, when no family reads it."""
     if not isinstance(content, Mapping):
         return f"holds a {type(content).__name__}"
     if not content:
         return "holds an empty table"
+    for name in FAMILIES:
+        near_miss = family(name).describe_foreign(content)
+        if near_miss is not None:
+            return near_miss
     names = {str(name) for name in content}
-    parts = [part for part in content.values() if isinstance(part, Mapping)]
-    if parts and all({"state", "param_groups"} <= set(part) for part in parts):
-        return "holds the state of optimisers (an *_optims.ckpt; the *_nets_ema.ckpt lies beside it)"
     if {"g_ema", "g"} & names:
         return "is a StyleGAN2 checkpoint (rosinality's layout)"
-    if "generator" in names and "hpf.filter" in _names_of(content["generator"]):
-        return "holds the generator of a face model (w_hpf above 0), which starcast cannot read yet"
-    if names == {"generator"} or {"generator", "fan"} == names:
-        return "holds a generator alone, without mapping network and style encoder"
     if {"fir_filter", "lr_mul"} & names:
         return "is part of a StyleGAN2 checkpoint (lukau2357's layout)"
     if {"state", "param_groups"} <= names:
@@ -111,10 +110,4 @@ def describe_content(content: object) -> str:
         return f"holds a table of {', '.join(sorted(names)[:5])}"
     if "main.0.weight" in names:
         return "is a StarGAN v1 network"
-    if any(name.removeprefix("module.").startswith(("from_rgb.", "encode.")) for name in names):
-        return "is the state_dict of a generator alone, without mapping network and style encoder"
     return f"is a state_dict of {len(names)} tensors, {', '.join(sorted(names)[:2])} …"
-
-
-def _names_of(state: object) -> set[str]:
-    return {str(name).removeprefix("module.") for name in state} if isinstance(state, Mapping) else set()

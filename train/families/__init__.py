@@ -1,1 +1,46 @@
-"""Model families: a folder each, with all that is the family's own."""
+"""Model families: a folder each, with all that is the family's own. This table is the only place that lists them.
+
+Imports no torch: `--help` asks it for a family's options.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from starcast.errors import OptionError
+from starcast.options import flat_fields, from_flat, read_config
+from starcast.train.options import TrainOptions
+
+if TYPE_CHECKING:
+    from starcast.train.families.base import Family
+
+DEFAULT = "stargan_v2"
+
+# name -> a package with `options.OPTIONS`, a subclass of TrainOptions, and `family.FAMILY`
+FAMILIES = {"stargan_v2": "starcast.train.families.stargan_v2"}
+
+
+def options_class(name: str = DEFAULT) -> type[TrainOptions]:
+    """The options of this family's runs. Raises OptionError for an unknown family."""
+    options: type[TrainOptions] = _module(name, "options").OPTIONS
+    return options
+
+
+def family(name: str) -> Family:
+    """The family of this name, which loads torch. Raises OptionError for an unknown one."""
+    found: Family = _module(name, "family").FAMILY
+    return found
+
+
+def recipe(name: str, family: str = DEFAULT, **changes: Any) -> TrainOptions:
+    """The options of a family's recipe, with some of them replaced."""
+    options = options_class(family)
+    known = {field.name for field, _ in flat_fields(options)}
+    return from_flat(options, {**read_config(options.recipes / f"{name}.toml", known), **changes})
+
+
+def _module(name: str, part: str) -> Any:
+    if name not in FAMILIES:
+        raise OptionError(f"--family is {name!r}: give one of {', '.join(FAMILIES)}")
+    return import_module(f"{FAMILIES[name]}.{part}")

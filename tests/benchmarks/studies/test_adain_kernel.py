@@ -287,7 +287,7 @@ def test_a_step_that_fails_with_the_kernel_is_timed_without_it(monkeypatch):
 
 def test_the_sizes_are_those_of_every_norm_of_afhqs_generator():
     """A norm's channels stand in the network; its side is followed block by block, 256 at the start."""
-    generator = empty_networks(StarGANv2Config(image_size=256, domains=3), discriminator=False).generator
+    generator = empty_networks(StarGANv2Config(image_size=256, domains=3), training=False).generator
     found, side = set(), 256
     for block in generator.encode:
         found.add((block.norm1.num_features, side))

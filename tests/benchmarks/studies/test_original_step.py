@@ -7,15 +7,18 @@ import torch
 from torch import Tensor
 
 from starcast.benchmarks.studies.original_step import original_step
+from starcast.train.families.stargan_v2.batches import Batch
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config, averaged_copy, build_networks
-from starcast.train.families.stargan_v2.step import Batch, StepOptions, build_optimizers, read_losses, training_step
+from starcast.train.families.stargan_v2.options import StarGANv2Loss, StarGANv2Optimizer
+from starcast.train.families.stargan_v2.step import build_optimizers, training_step
+from starcast.train.run import read_losses
 
 TINY = StarGANv2Config(
     image_size=32, domains=3, style_dim=5, latent_dim=4, mapping_width=8, channel_base=128, max_channels=6
 )
 
 
-def trained(step_function, options: StepOptions, steps: int) -> tuple[list[dict[str, float]], Networks, Networks]:
+def trained(step_function, loss: StarGANv2Loss, steps: int) -> tuple[list[dict[str, float]], Networks, Networks]:
     """Losses of every step, networks and average after so many steps in float64, from the same start."""
     networks = build_networks(TINY, seed=3)
     draws = torch.Generator().manual_seed(4)
@@ -26,9 +29,9 @@ def trained(step_function, options: StepOptions, steps: int) -> tuple[list[dict[
         for parameter in module.parameters():
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=draws, dtype=torch.float64)
     averaged = averaged_copy(networks)
-    optimizers = build_optimizers(networks, learning_rate=1e-3, mapping_learning_rate=1e-4)
+    optimizers = build_optimizers(networks, StarGANv2Optimizer(learning_rate=1e-3, mapping_learning_rate=1e-4))
     log = [
-        read_losses(step_function(networks, averaged, optimizers, a_batch(4, seed=step), step, options))
+        read_losses(step_function(networks, averaged, optimizers, a_batch(4, seed=step), step, loss, average_decay=0.9))
         for step in range(steps)
     ]
     return log, networks, averaged
@@ -56,11 +59,9 @@ def _one_thread():
 
 @pytest.mark.parametrize("r1_every", [1, 2])
 def test_both_steps_give_equal_losses_and_parameters(r1_every):
-    options = StepOptions(
-        lambda_ds=2, ds_steps=10, lambda_reg=0.5, lambda_sty=3, lambda_cyc=4, average_decay=0.9, r1_every=r1_every
-    )
-    ours, networks, averaged = trained(training_step, options, steps=2)
-    originals, their_networks, their_averaged = trained(original_step, options, steps=2)
+    loss = StarGANv2Loss(lambda_ds=2, ds_steps=10, lambda_reg=0.5, lambda_sty=3, lambda_cyc=4, r1_every=r1_every)
+    ours, networks, averaged = trained(training_step, loss, steps=2)
+    originals, their_networks, their_averaged = trained(original_step, loss, steps=2)
     for found, wanted in zip(ours, originals, strict=True):
         assert found == pytest.approx(wanted, rel=1e-9)
     for mine, theirs in ((networks, their_networks), (averaged, their_averaged)):
@@ -75,6 +76,7 @@ def test_the_originals_step_leaves_the_batch_as_it_was():
     for _, module in networks.items():
         module.double()
     batch = a_batch(2, seed=0)
-    original_step(networks, averaged_copy(networks), build_optimizers(networks), batch, 0, StepOptions())
+    optimizers = build_optimizers(networks, StarGANv2Optimizer())
+    original_step(networks, averaged_copy(networks), optimizers, batch, 0, StarGANv2Loss(), average_decay=0.999)
     assert not batch.source.requires_grad
     assert batch.source.grad is None

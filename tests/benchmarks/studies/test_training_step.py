@@ -6,11 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from starcast.benchmarks.studies import training_step as steps
-from starcast.train.options import TrainOptions
+from starcast.options import replace_options
+from starcast.train.families.stargan_v2.options import StarGANv2Options
 
-TINY = TrainOptions(
-    image_size=32, channel_base=64, max_channels=4, style_dim=3, latent_dim=3, mapping_width=4, batch_size=2
-)
+TINY = replace_options(
+    StarGANv2Options(),
+    image_size=32, channel_base=64, max_channels=4, style_dim=3, latent_dim=3, mapping_width=4, batch_size=2,
+)  # fmt: skip
 
 
 def test_every_row_takes_its_turn_in_every_round():

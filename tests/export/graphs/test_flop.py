@@ -52,7 +52,7 @@ def test_a_size_that_is_not_given_is_an_error() -> None:
 def test_the_official_generator_needs_97_gflop_a_picture() -> None:
     # 48.65 G multiply-adds, as counted for the published network (256 px, 3 domains)
     config = StarGANv2Config(image_size=256, domains=3)
-    generator = empty_networks(config, discriminator=False).generator
+    generator = empty_networks(config, training=False).generator
     for parameter in generator.parameters():
         parameter.data = torch.ones(()).expand(parameter.shape)  # 33.9 million weights that take no memory
     frame = trace_generator(generator, config.image_size, config.style_dim)

@@ -22,6 +22,7 @@ from torch import Tensor
 from starcast.errors import CheckpointError
 from starcast.train.checkpoint.file import averaged_networks, read_checkpoint, write_checkpoint
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config, averaged_copy, build_networks
+from starcast.train.families.stargan_v2.options import StarGANv2Optimizer
 from starcast.train.families.stargan_v2.step import build_optimizers
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "oracles"
@@ -83,7 +84,7 @@ def assert_same(found: Any, wanted: Any) -> None:
 
 def moved_optimizers(networks: Networks) -> dict[str, torch.optim.Optimizer]:
     """Optimisers that have made a step, so that they hold something."""
-    optimizers = build_optimizers(networks)
+    optimizers = build_optimizers(networks, StarGANv2Optimizer())
     for name, module in networks.items():
         for parameter in module.parameters():
             parameter.grad = torch.full_like(parameter, 0.5)
@@ -159,7 +160,7 @@ def ours(**changes: Any) -> dict[str, Any]:
         ({"format": 2}, "has format 2, newer than this starcast's (1): update"),
         ({"family": "stargan_v3"}, "is of the family 'stargan_v3', which this starcast does not know: update"),
         ({"config": {"image_size": 32}}, "is damaged"),
-        ({"config": {**dataclasses.asdict(TINY), "image_size": 33}}, "image_size is 33"),
+        ({"config": {**dataclasses.asdict(TINY), "image_size": 33}}, "--image-size is 33: give a power of two"),
         ({"config": {**dataclasses.asdict(TINY), "image_size": "32"}}, "is damaged"),
         ({"config": None}, "is damaged"),
         ({"averaged": {}}, "is damaged"),

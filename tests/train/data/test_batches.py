@@ -10,9 +10,13 @@ import torch
 from PIL import Image
 
 from starcast.errors import DatasetError, TrainingError
-from starcast.train.data import batches as folder_batches
-from starcast.train.data.batches import StepBatches, batches, to_signed, to_step, training_transform, worker_count
+from starcast.options import replace_options
+from starcast.train.data import loader
+from starcast.train.data.batch import to_signed
+from starcast.train.data.batches import training_transform
 from starcast.train.data.folders import scan
+from starcast.train.data.loader import batches, worker_count
+from starcast.train.families.stargan_v2.batches import ReferenceBatches
 
 
 def all_tensors(batch):
@@ -25,13 +29,13 @@ def assert_same(batch, other):
 
 
 def drawn(images, options, steps, report=lambda sentence: pytest.fail(sentence)):
-    dataset = StepBatches(scan(images), options)
-    return list(batches(dataset, steps, workers=options.workers, pin=False, report=report))
+    dataset = ReferenceBatches(scan(images), options)
+    return list(batches(dataset, steps, workers=options.data.workers, pin=False, report=report))
 
 
 def test_a_batch_has_the_shapes_and_ranges_of_training(images, small):
-    drawn_here = StepBatches(scan(images), small)[0].batch
-    batch = to_step(drawn_here, torch.device("cpu"), torch.channels_last)
+    drawn_here = ReferenceBatches(scan(images), small)[0].batch
+    batch = drawn_here.to_step(torch.device("cpu"), torch.channels_last)
     for name in ("source", "reference", "reference2"):
         assert getattr(drawn_here, name).dtype == torch.uint8  # through memory that is shared with workers
         assert getattr(batch, name).shape == (3, 3, 32, 32)
@@ -65,10 +69,10 @@ def test_a_worker_that_is_ended_from_outside_is_a_sentence(images, small, error)
     """What torch raises then, now this and now that; a real one would be killed at an uncertain moment."""
 
     def drawing():
-        yield StepBatches(scan(images), small)[0]
+        yield ReferenceBatches(scan(images), small)[0]
         raise error
 
-    running = folder_batches._reported(drawing(), pytest.fail)
+    running = loader._reported(drawing(), pytest.fail)
     next(running)
     with pytest.raises(TrainingError, match=r"a process that decodes images was ended .*--workers 0, and a") as caught:
         next(running)
@@ -81,7 +85,7 @@ def test_another_mistake_while_a_batch_is_drawn_is_not_taken_for_that():
         yield
 
     with pytest.raises(RuntimeError, match="equal size"):
-        next(folder_batches._reported(drawing(), pytest.fail))
+        next(loader._reported(drawing(), pytest.fail))
 
 
 def test_a_batch_is_a_function_of_its_step_alone(images, small):
@@ -93,7 +97,7 @@ def test_a_batch_is_a_function_of_its_step_alone(images, small):
 
 def test_workers_and_cache_do_not_change_the_batches(images, small):
     here = drawn(images, small, range(4))
-    there = drawn(images, dataclasses.replace(small, workers=2, cache_mb=0), range(4))
+    there = drawn(images, replace_options(small, workers=2, cache_mb=0), range(4))
     for batch, other in zip(here, there, strict=True):
         assert_same(batch, other)
 
@@ -102,20 +106,20 @@ def test_drawing_leaves_the_global_generator_alone(images, small):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    StepBatches(scan(images), small)[0]
+    ReferenceBatches(scan(images), small)[0]
     assert torch.equal(torch.rand(3), expected)
 
 
 def test_domains_are_balanced_whatever_their_sizes(images, small):
-    dataset = StepBatches(scan(images), dataclasses.replace(small, batch_size=4000))
+    dataset = ReferenceBatches(scan(images), replace_options(small, batch_size=4000))
     for purpose in ("source domain", "reference domain"):
-        share = dataset._domains(0, purpose).mean()
+        share = dataset.draw_domains(0, purpose).mean()
         assert share == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(4000))  # five standard deviations
 
 
 def test_references_are_two_different_images_drawn_anew_at_each_step(images, small):
-    dataset = StepBatches(scan(images), dataclasses.replace(small, batch_size=2000))
-    domains = dataset._domains(0, "reference domain")
+    dataset = ReferenceBatches(scan(images), replace_options(small, batch_size=2000))
+    domains = dataset.draw_domains(0, "reference domain")
     first, second = dataset._pairs(0, domains)
     assert (first != second).all()
     partners = [set(second[(domains == 0) & (first == number)]) for number in range(4)]
@@ -126,7 +130,7 @@ def test_references_are_two_different_images_drawn_anew_at_each_step(images, sma
 def test_a_domain_of_one_image_gives_it_twice(images, small):
     for number in (1, 2, 3):
         (images / "ink" / "train" / f"{number}.png").unlink()
-    dataset = StepBatches(scan(images, ["ink"]), small)
+    dataset = ReferenceBatches(scan(images, ["ink"]), small)
     first, second = dataset._pairs(0, np.zeros(5, np.int64))
     assert (first == 0).all()
     assert (second == 0).all()
@@ -137,11 +141,11 @@ def test_a_damaged_image_is_named_once_and_another_stands_in(images, small, work
     whole = drawn(images, small, range(12))
     (images / "ink" / "train" / "0.png").write_bytes(b"no picture")
     said = []
-    options = dataclasses.replace(small, workers=workers)
+    options = replace_options(small, workers=workers)
     damaged = drawn(images, options, range(12), said.append)
     assert len(said) == 1
     assert "0.png is not a picture" in said[0]
-    again = drawn(images, dataclasses.replace(small, workers=0), range(12), lambda _: None)
+    again = drawn(images, replace_options(small, workers=0), range(12), lambda _: None)
     for batch, other in zip(damaged, again, strict=True):
         assert_same(batch, other)
     assert all(torch.equal(batch.domain, other.domain) for batch, other in zip(damaged, whole, strict=True))
@@ -151,7 +155,7 @@ def test_a_damaged_image_is_named_once_and_another_stands_in(images, small, work
 def test_a_domain_without_a_readable_image_ends_the_run_in_one_sentence(images, small, workers):
     for path in (images / "ink" / "train").iterdir():
         path.write_bytes(b"no picture")
-    options = dataclasses.replace(small, workers=workers)
+    options = replace_options(small, workers=workers)
     with pytest.raises(DatasetError, match=r"^none of the 4 training images of the domain 'ink' can be read") as error:
         drawn(images, options, range(5), lambda _: None)
     assert "Traceback" not in str(error.value)
@@ -159,7 +163,7 @@ def test_a_domain_without_a_readable_image_ends_the_run_in_one_sentence(images, 
 
 def test_the_stand_in_of_a_reference_is_not_its_partner(images, small):
     (images / "ink" / "train" / "0.png").write_bytes(b"no picture")
-    dataset = StepBatches(scan(images), small)
+    dataset = ReferenceBatches(scan(images), small)
     for step in range(20):
         shown = dataset._readable(step, "reference 0", 0, 0, partner=2)
         assert not torch.equal(shown, dataset.decoded.read(images / "ink" / "train" / "2.png"))

@@ -12,51 +12,44 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from starcast.errors import OptionError
 from starcast.train.adain import Implementation, adain_leaky_relu
+from starcast.train.families.stargan_v2.options import StarGANv2Network
+from starcast.train.network_set import NetworkSet
 
 SLOPE = 0.2
 AVERAGED = ("generator", "mapping_network", "style_encoder")  # what is averaged, and what translates
-SMALLEST_SIZE = 32  # below it the generator has no level left to go down
+TRAINED = (*AVERAGED, "discriminator")
 BOTTLENECK = 16  # side of the generator's features at the size it is trained at
 
 
 @dataclass(frozen=True, kw_only=True)
-class StarGANv2Config:
-    """What decides the shapes of the four networks. Raises OptionError when no networks can have them.
+class StarGANv2Config(StarGANv2Network):
+    """What decides the shapes of the four networks. Raises OptionError if no networks can have them."""
 
-    The first layers have `channel_base // image_size` channels, which `max_channels` does not limit; every halving of
-    the picture doubles them up to `max_channels`. The defaults are the official ones.
-    """
+    family: ClassVar[str] = "stargan_v2"
 
-    image_size: int
     domains: int
-    style_dim: int = 64
-    latent_dim: int = 16
-    mapping_width: int = 512
-    channel_base: int = 2**14
-    max_channels: int = 512
+
+    @classmethod
+    def of(cls, network: StarGANv2Network, domains: int) -> StarGANv2Config:
+        """The configuration of networks with these options for so many domains."""
+        return cls(**vars(network), domains=domains)
 
     def __post_init__(self) -> None:
-        if self.image_size < SMALLEST_SIZE or self.image_size & (self.image_size - 1):
-            raise OptionError(f"image_size is {self.image_size}: give a power of two of at least {SMALLEST_SIZE}")
-        for name in ("domains", "style_dim", "latent_dim", "mapping_width", "max_channels"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name} is {getattr(self, name)}: give at least 1")
-        if self.first_channels < 1:
-            raise OptionError(
-                f"channel_base is {self.channel_base}: give at least the image_size, which is {self.image_size}"
-            )
+        super().__post_init__()
+        if self.domains < 1:
+            raise OptionError(f"domains is {self.domains}: give at least 1")
 
     @property
     def first_channels(self) -> int:
-        """Channels at the picture's full size."""
+        """Channels at the image's full size."""
         return self.channel_base // self.image_size
 
     @property
@@ -229,7 +222,7 @@ class Discriminator(nn.Module):
 
 
 @dataclass
-class Networks:
+class Networks(NetworkSet):
     """The networks of one model. An averaged set has no discriminator."""
 
     generator: Generator
@@ -237,38 +230,12 @@ class Networks:
     style_encoder: StyleEncoder
     discriminator: Discriminator | None = None
 
-    def items(self) -> Iterator[tuple[str, nn.Module]]:
-        """Name and module of each network that is there; the names are those of a checkpoint."""
-        for name in (*AVERAGED, "discriminator"):
-            module = getattr(self, name)
-            if module is not None:
-                yield name, module
-
-    def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Networks:
-        """Move all parameters, in place; gives itself."""
-        for _, module in self.items():
-            module.to(device)
-            if memory_format is not None:
-                module.to(memory_format=memory_format)
-        return self
-
     def use_adain(self, implementation: Implementation) -> Networks:
-        """Let all norms be computed so, in place; gives itself."""
         for _, network in self.items():
             for module in network.modules():
                 if isinstance(module, AdaIN | AffineNorm):
                     module.implementation = implementation
         return self
-
-    def eval(self) -> Networks:
-        """Ready for use: no parameter takes a gradient. Gives itself."""
-        for _, module in self.items():
-            module.eval().requires_grad_(False)
-        return self
-
-    def state_dicts(self) -> dict[str, dict[str, Tensor]]:
-        """Every network's state_dict by its name. The tensors are the live ones, not copies."""
-        return {name: module.state_dict() for name, module in self.items()}
 
 
 def build_networks(config: StarGANv2Config, seed: int) -> Networks:
@@ -276,7 +243,7 @@ def build_networks(config: StarGANv2Config, seed: int) -> Networks:
 
     Convolutions and linear layers are Kaiming normal (fan in, gain of a ReLU) with biases 0; norms are 1 and 0.
     """
-    networks = empty_networks(config, discriminator=True)
+    networks = empty_networks(config, training=True)
     draws = torch.Generator().manual_seed(seed)
     for _, network in networks.items():
         for module in network.modules():
@@ -289,14 +256,14 @@ def build_networks(config: StarGANv2Config, seed: int) -> Networks:
     return networks
 
 
-def empty_networks(config: StarGANv2Config, *, discriminator: bool) -> Networks:
+def empty_networks(config: StarGANv2Config, *, training: bool) -> Networks:
     """Networks of the right shapes on the CPU whose parameters hold no values yet: fill all of them before use."""
     with torch.device("meta"):
         networks = Networks(
             Generator(config),
             MappingNetwork(config),
             StyleEncoder(config),
-            Discriminator(config) if discriminator else None,
+            Discriminator(config) if training else None,
         )
     for _, module in networks.items():
         module.to_empty(device="cpu")

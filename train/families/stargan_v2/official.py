@@ -1,4 +1,4 @@
-"""The configuration of StarGAN v2 networks, read from the shapes of their parameters.
+"""Official StarGAN v2 files: their networks, and the configuration read from the shapes of their parameters.
 
 Official files hold no options. Sizes are taken from shapes and from the number of blocks, never from the order or the
 number of keys: a block of the style encoder is a halving down to 4x4, whatever the width.
@@ -8,23 +8,44 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from starcast.errors import CheckpointError
-from starcast.train.families.stargan_v2.networks import AVERAGED, StarGANv2Config
+from starcast.train.checkpoint.content import Checkpoint, StateDicts
+from starcast.train.checkpoint.weights import is_plain, is_state_dict
+from starcast.train.families.stargan_v2.networks import AVERAGED, TRAINED, StarGANv2Config
 
 StateDict = Mapping[str, Tensor]
 
 WRAPPED = "module."  # what DataParallel and DistributedDataParallel put before every name
 
 
-def is_state_dict(value: object) -> bool:
-    """True for a table of names and tensors."""
-    return (
-        isinstance(value, Mapping)
-        and bool(value)
-        and all(isinstance(name, str) and isinstance(part, Tensor) for name, part in value.items())
+def read_official(path: Path, content: Any) -> Checkpoint | None:
+    """The networks of an official file; None if it is none. Raises CheckpointError for one that cannot be read."""
+    if not is_official(content):
+        return None
+    states: StateDicts = {
+        name: {key: _as_float32(value) for key, value in unwrapped(content[name]).items()}
+        for name in TRAINED
+        if isinstance(content.get(name), Mapping)
+    }
+    averaged = {name: states[name] for name in AVERAGED}
+    config = infer_config(averaged, str(path))
+    raw = "discriminator" in states
+    digits = path.name.partition("_")[0]
+    return Checkpoint(
+        path=path,
+        layout="official",
+        family=config.family,
+        config=config,
+        domain_names=tuple(str(number) for number in range(config.domains)),
+        step=int(digits) if digits.isdecimal() else None,
+        averaged=averaged,
+        networks=states if raw else None,
+        note=f"{path} holds networks that are not averaged: the *_nets_ema.ckpt beside it is smoother" if raw else None,
     )
 
 
@@ -67,6 +88,37 @@ def infer_config(networks: Mapping[str, StateDict], origin: str) -> StarGANv2Con
             f"{origin} is a face model (w_hpf above 0), which starcast cannot read yet: give one trained with w_hpf 0"
         )
     return config
+
+
+def check_config(config: StarGANv2Config, networks: Mapping[str, StateDict], origin: str) -> None:
+    """Raise ValueError unless the configuration is that of the weights."""
+    found = infer_config(networks, origin)
+    for fact in ("image_size", "domains", "style_dim", "latent_dim", "mapping_width", "first_channels"):
+        if getattr(found, fact) != getattr(config, fact):
+            raise ValueError(f"{fact} {getattr(config, fact)!r} is not the weights' {getattr(found, fact)}")
+
+
+def describe_foreign(content: Mapping[Any, Any]) -> str | None:
+    """What a file that comes close to an official one holds instead, or None."""
+    names = {str(name) for name in content}
+    parts = [part for part in content.values() if isinstance(part, Mapping)]
+    if parts and all({"state", "param_groups"} <= set(part) for part in parts):
+        return "holds the state of optimisers (an *_optims.ckpt; the *_nets_ema.ckpt lies beside it)"
+    if "generator" in names and "hpf.filter" in _names_of(content["generator"]):
+        return "holds the generator of a face model (w_hpf above 0), which starcast cannot read yet"
+    if names == {"generator"} or {"generator", "fan"} == names:
+        return "holds a generator alone, without mapping network and style encoder"
+    if is_state_dict(content) and any(name.startswith(("from_rgb.", "encode.")) for name in _names_of(content)):
+        return "is the state_dict of a generator alone, without mapping network and style encoder"
+    return None
+
+
+def _names_of(state: object) -> set[str]:
+    return {str(name).removeprefix(WRAPPED) for name in state} if isinstance(state, Mapping) else set()
+
+
+def _as_float32(value: Tensor) -> Tensor:
+    return value.float() if is_plain(value) else value
 
 
 def _count(pattern: str, state: StateDict) -> int:

@@ -1,25 +1,18 @@
-"""Sample grids: the same sources, references and latents at every step, so that one grid compares with the next."""
+"""StarGAN v2's sample grids: the same sources, references and latents at every step, so that grids compare."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.utils import make_grid
 
-from starcast.atomic import atomic_path
-from starcast.errors import ImageError
-from starcast.train.data.batches import to_signed
-from starcast.train.data.folders import DataSet, Domain
+from starcast.train.data.folders import DataSet
 from starcast.train.families.stargan_v2.networks import Networks
-from starcast.train.options import TrainOptions
-from starcast.train.pictures import read_picture
+from starcast.train.families.stargan_v2.options import StarGANv2Options
 from starcast.train.randomness import draws
+from starcast.train.samples import image_grid, sample_images
 
 COLUMNS = 8  # sources of a grid
 LATENTS = 3  # rows of the latent grid for each domain
@@ -45,14 +38,16 @@ class SampleInputs:
         )  # fmt: skip
 
 
-def sample_inputs(data_set: DataSet, options: TrainOptions) -> SampleInputs:
+def sample_inputs(data_set: DataSet, options: StarGANv2Options) -> SampleInputs:
     """Held-out images, where there are any, of every domain in turn; each reference is of the next domain."""
     count = len(data_set.domains)
     rounds = -(-COLUMNS // count) + 1  # one more, so that a single domain's references are not its sources
-    images = [_drawn(domain, rounds, options) for domain in data_set.domains]
+    images = [sample_images(domain, rounds, options) for domain in data_set.domains]
     sources = [(column % count, column // count) for column in range(COLUMNS)]
     references = [((domain + 1) % count, number + (count == 1)) for domain, number in sources]
-    latents = draws(options.seed, 0, 0, "sample latents").standard_normal((LATENTS, options.latent_dim), np.float32)
+    latents = draws(options.course.seed, 0, 0, "sample latents").standard_normal(
+        (LATENTS, options.network.latent_dim), np.float32
+    )
     return SampleInputs(
         sources=torch.stack([images[domain][number % len(images[domain])] for domain, number in sources]),
         source_domains=torch.tensor([domain for domain, _ in sources]),
@@ -75,7 +70,7 @@ def reference_grid(averaged: Networks, inputs: SampleInputs) -> Tensor:
     translations = averaged.generator(inputs.sources, style)
     own_style = averaged.style_encoder(inputs.sources, inputs.source_domains)
     reconstructions = averaged.generator(translations, own_style)
-    return _grid([inputs.sources, inputs.references, translations, reconstructions])
+    return image_grid([inputs.sources, inputs.references, translations, reconstructions])
 
 
 @torch.inference_mode()
@@ -88,40 +83,4 @@ def latent_grid(averaged: Networks, inputs: SampleInputs) -> Tensor:
         for latent in inputs.latents:
             style = averaged.mapping_network(latent.expand(columns, -1), domains)
             rows.append(averaged.generator(inputs.sources, style))
-    return _grid(rows)
-
-
-def write_grid(path: Path, pixels: Tensor) -> None:
-    """Write a grid, uint8 (3, H, W), as JPEG, atomically."""
-    with atomic_path(path) as partial:
-        Image.fromarray(pixels.permute(1, 2, 0).numpy()).save(partial, format="JPEG", quality=95)
-
-
-def to_pixels(images: Tensor) -> Tensor:
-    """-1..1 -> uint8, half rounded up, as the official code saves stills."""
-    return ((images.float() + 1) / 2 * 255 + 0.5).clamp(0, 255).floor().to(torch.uint8)
-
-
-def _grid(rows: list[Tensor]) -> Tensor:
-    grid: Tensor = make_grid(to_pixels(torch.cat(rows)).cpu(), nrow=len(rows[0]), padding=2, pad_value=255)
-    return grid
-
-
-def _drawn(domain: Domain, count: int, options: TrainOptions) -> list[Tensor]:
-    """Up to so many images as the official test transform makes them: resized, not cropped. Gray where none reads.
-
-    Drawn, not the first ones: neighbours in a folder are often alike, and domains often name the same motif alike.
-    """
-    resize = v2.Resize((options.image_size, options.image_size), antialias=True)
-    order = draws(options.seed, 0, 0, f"sample images of {domain.name}")
-    paths = [files[index] for files in (domain.held_out, domain.training) for index in order.permutation(len(files))]
-    found: list[Tensor] = []
-    for path in paths:
-        if len(found) == count:
-            break
-        try:
-            picture = read_picture(path)
-        except ImageError:
-            continue
-        found.append(to_signed(resize(torch.from_numpy(picture).permute(2, 0, 1))))
-    return found or [torch.zeros(3, options.image_size, options.image_size)]
+    return image_grid(rows)

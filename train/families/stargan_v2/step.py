@@ -17,7 +17,6 @@ gradient that no optimiser reads:
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, Optimizer
 
+from starcast.train.families.stargan_v2.batches import Batch
 from starcast.train.families.stargan_v2.losses import (
     adversarial_loss,
     cycle_loss,
@@ -35,87 +35,33 @@ from starcast.train.families.stargan_v2.losses import (
     style_loss,
 )
 from starcast.train.families.stargan_v2.networks import Discriminator, Networks
+from starcast.train.families.stargan_v2.options import StarGANv2Loss, StarGANv2Optimizer
 from starcast.train.second_derivative import PictureGradients
 
 
-@dataclass(frozen=True)
-class Batch:
-    """What one step sees. Images float (N, 3, H, W) in -1..1, domains int64 (N,), latents (N, latent_dim).
-
-    `reference` and `reference2` are images of `domain`, the domain that the sources are translated to.
-    """
-
-    source: Tensor
-    source_domain: Tensor
-    reference: Tensor
-    reference2: Tensor
-    domain: Tensor
-    latent: Tensor
-    latent2: Tensor
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Batch:
-        """The same on a device; the images in that memory format, if one is given."""
-
-        def moved(x: Tensor) -> Tensor:
-            x = x.to(device, non_blocking=True)
-            return x.contiguous(memory_format=memory_format) if memory_format is not None and x.dim() == 4 else x
-
-        return Batch(*(moved(getattr(self, field.name)) for field in dataclasses.fields(self)))
-
-    def split(self, parts: int) -> list[Batch]:
-        """`parts` micro-batches in order, whose sizes differ by at most one (fewer, where there are fewer images)."""
-        columns = (getattr(self, field.name).tensor_split(min(parts, len(self))) for field in dataclasses.fields(self))
-        return [Batch(*row) for row in zip(*columns, strict=True)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepOptions:
-    """What a step needs beside networks and batch. The defaults are the official ones for CelebA-HQ."""
-
-    lambda_reg: float = 1.0
-    lambda_sty: float = 1.0
-    lambda_cyc: float = 1.0
-    lambda_ds: float = 1.0  # at step 0; it falls to 0 at ds_steps
-    ds_steps: int = 100_000
-    r1_every: int = 1  # R1 only at steps that this divides, with its weight times this
-    average_decay: float = 0.999
-    accumulate: int = 1  # micro-batches that a batch is split into
-    autocast: bool = False  # the networks run in bfloat16; R1 and the losses stay in float32
-
-
-def term_weights(step: int, options: StepOptions) -> dict[str, float]:
+def term_weights(step: int, loss: StarGANv2Loss) -> dict[str, float]:
     """The factor of every term in an update's total, by the term's short name; no `reg` where R1 is not due."""
     weights = {
         "real": 1.0,
         "fake": 1.0,
         "adv": 1.0,
-        "sty": options.lambda_sty,
-        "ds": -diversity_weight(step, initial=options.lambda_ds, ds_steps=options.ds_steps),
-        "cyc": options.lambda_cyc,
+        "sty": loss.lambda_sty,
+        "ds": -diversity_weight(step, initial=loss.lambda_ds, ds_steps=loss.ds_steps),
+        "cyc": loss.lambda_cyc,
     }
-    if options.lambda_reg and step % options.r1_every == 0:
-        weights["reg"] = options.lambda_reg * options.r1_every
+    if loss.lambda_reg and step % loss.r1_every == 0:
+        weights["reg"] = loss.lambda_reg * loss.r1_every
     return weights
 
 
-def build_optimizers(
-    networks: Networks,
-    *,
-    learning_rate: float = 1e-4,
-    mapping_learning_rate: float = 1e-6,
-    betas: tuple[float, float] = (0.0, 0.99),
-    weight_decay: float = 1e-4,
-) -> dict[str, Optimizer]:
+def build_optimizers(networks: Networks, options: StarGANv2Optimizer) -> dict[str, Optimizer]:
     """An Adam for each network, by its name. The weight decay is L2: it is added to the gradient."""
     return {
         name: Adam(
             module.parameters(),
-            lr=mapping_learning_rate if name == "mapping_network" else learning_rate,
-            betas=betas,
-            weight_decay=weight_decay,
+            lr=options.mapping_learning_rate if name == "mapping_network" else options.learning_rate,
+            betas=(options.beta1, options.beta2),
+            weight_decay=options.weight_decay,
         )
         for name, module in networks.items()
     }
@@ -127,16 +73,23 @@ def training_step(
     optimizers: Mapping[str, Optimizer],
     batch: Batch,
     step: int,
-    options: StepOptions,
+    loss: StarGANv2Loss,
+    *,
+    average_decay: float,
+    accumulate: int = 1,
+    autocast: bool = False,
 ) -> dict[str, Tensor]:
     """Update networks, optimisers and average by one step. `step` counts from 0.
 
+    `accumulate` is the number of micro-batches that the batch is split into. With `autocast` the networks run in
+    bfloat16, while R1 and the losses stay in float32.
+
     Gives each term, without its weight, by its official name (`D/latent_real` … `G/ref_cyc`, `G/lambda_ds`), detached
-    and still on the device: `read_losses` fetches them. `D/latent_reg` and `D/ref_reg` are absent where R1 is not due.
+    and still on the device. `D/latent_reg` and `D/ref_reg` are absent where R1 is not due.
     """
-    weights = term_weights(step, options)
-    parts = batch.split(options.accumulate)
-    low = options.autocast
+    weights = term_weights(step, loss)
+    parts = batch.split(accumulate)
+    low = autocast
     log: dict[str, Tensor] = {}
 
     def backward(update: str, part: Batch, terms: dict[str, Tensor]) -> None:
@@ -173,14 +126,9 @@ def training_step(
         for part in parts:
             backward("G/ref", part, _reference_terms(networks, part, low))
 
-    update_average(averaged, networks, options.average_decay)
+    update_average(averaged, networks, average_decay)
     log["G/lambda_ds"] = torch.full((), -weights["ds"], device=batch.source.device)
     return log
-
-
-def read_losses(log: Mapping[str, Tensor]) -> dict[str, float]:
-    """A step's losses as numbers. Waits for the device, once for all of them."""
-    return dict(zip(log, torch.stack([value.double() for value in log.values()]).tolist(), strict=True))
 
 
 @torch.no_grad()

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from starcast.errors import CheckpointError
+from starcast.train.checkpoint.weights import is_state_dict
 from starcast.train.families.stargan_v2.networks import Generator, MappingNetwork, StarGANv2Config, StyleEncoder
-from starcast.train.families.stargan_v2.official import infer_config, is_official, is_state_dict, unwrapped
+from starcast.train.families.stargan_v2.official import infer_config, is_official, unwrapped
 
 CONFIGS = st.builds(
     StarGANv2Config,

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from starcast.train.data.folders import scan
-from starcast.train.families.stargan_v2.samples import LATENTS, grids, sample_inputs, to_pixels, write_grid
+from starcast.train.families.stargan_v2.samples import LATENTS, grids, sample_inputs
+from starcast.train.samples import to_pixels
 from starcast.train.state import fresh_state
 
 
@@ -56,18 +57,7 @@ def test_the_latent_grid_has_a_row_a_domain_and_latent(inputs, small):
     assert (cell(grid, 1 + LATENTS + 1, 3).int() - to_pixels(expected).int()).abs().max() <= 1
 
 
-def test_pixels_round_half_up_and_clip():
-    values = torch.tensor([-2.0, -1.0, 0.0, 1.0, 3.0])
-    assert to_pixels(values).tolist() == [0, 0, 128, 255, 255]  # (0 + 1) / 2 * 255 + 0.5 = 128
-
-
 def test_a_domain_without_a_readable_image_is_grey(images, small):
     for path in images.glob("ink/*/*.png"):
         path.write_bytes(b"no picture")
     assert sample_inputs(scan(images), small).sources[0].abs().max() == 0
-
-
-def test_a_grid_is_written_as_a_picture(tmp_path):
-    write_grid(tmp_path / "samples" / "grid.jpg", torch.full((3, 20, 30), 200, dtype=torch.uint8))
-    with Image.open(tmp_path / "samples" / "grid.jpg") as picture:
-        assert (picture.format, picture.size) == ("JPEG", (30, 20))

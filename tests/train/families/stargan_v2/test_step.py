@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from starcast.train.checkpoint.file import read_checkpoint
+from starcast.train.families.stargan_v2.batches import Batch
 from starcast.train.families.stargan_v2.losses import diversity_weight
 from starcast.train.families.stargan_v2.networks import (
     Networks,
@@ -21,19 +23,20 @@ from starcast.train.families.stargan_v2.networks import (
     build_networks,
     empty_networks,
 )
+from starcast.train.families.stargan_v2.options import StarGANv2Loss, StarGANv2Optimizer
 from starcast.train.families.stargan_v2.step import (
-    Batch,
-    StepOptions,
     build_optimizers,
     compile_networks,
-    read_losses,
     term_weights,
     training_step,
     update_average,
 )
+from starcast.train.run import read_losses
 
 ORACLE = Path(__file__).resolve().parents[3] / "oracles" / "stargan_v2_train_step"
-OFFICIAL = StepOptions(lambda_ds=2.0)
+PLAIN = StarGANv2Loss()
+OFFICIAL = StarGANv2Loss(lambda_ds=2.0)
+ADAM = StarGANv2Optimizer()
 
 # the official names of the four updates, by the prefix of their terms in the log
 UPDATES = {"1_d_latent": "D/latent", "2_d_ref": "D/ref", "3_g_latent": "G/latent", "4_g_ref": "G/ref"}
@@ -47,6 +50,13 @@ LEARNERS = {
 TINY = StarGANv2Config(
     image_size=32, domains=3, style_dim=5, latent_dim=4, mapping_width=8, channel_base=128, max_channels=6
 )
+
+
+def take_step(
+    networks: Networks, averaged: Networks, optimizers: dict, batch: Batch, loss: StarGANv2Loss = PLAIN, *,
+    step: int = 0, average_decay: float = 0.999, **settings: Any,
+) -> dict[str, Tensor]:  # fmt: skip
+    return training_step(networks, averaged, optimizers, batch, step, loss, average_decay=average_decay, **settings)
 
 
 @dataclasses.dataclass
@@ -83,8 +93,8 @@ def watched(networks: Networks, optimizers: dict, look: Callable[[str, dict[str,
 def official_state(dtype: torch.dtype) -> tuple[Networks, Networks, Batch]:
     """Networks, average and batch of the official iteration, before it."""
     before = read_checkpoint(ORACLE / "000000_nets.ckpt")
-    networks = empty_networks(before.config, discriminator=True)
-    averaged = empty_networks(before.config, discriminator=False).eval()
+    networks = empty_networks(before.config, training=True)
+    averaged = empty_networks(before.config, training=False).eval()
     states = {id(networks): before.networks, id(averaged): read_checkpoint(ORACLE / "000000_nets_ema.ckpt").averaged}
     for some in (networks, averaged):
         for name, module in some.items():
@@ -113,7 +123,7 @@ def test_losses_from_the_initial_weights_are_the_officials(monkeypatch):
     """In float32. Without gradients no optimiser moves anything, so every update starts from the same weights."""
     networks, averaged, batch = official_state(torch.float32)
     monkeypatch.setattr(torch.autograd, "backward", lambda *_: None)
-    log = training_step(networks, averaged, build_optimizers(networks), batch, 0, OFFICIAL)
+    log = take_step(networks, averaged, build_optimizers(networks, ADAM), batch, OFFICIAL)
     found = read_losses(log)
     assert found.pop("G/lambda_ds") == 2
     assert found == pytest.approx(official_losses("losses_all_from_initial_weights"), rel=1e-5)
@@ -131,8 +141,8 @@ def test_a_whole_iteration_is_the_officials():
         update = list(UPDATES)[[1, 2, 3, 3, 3, 4][len(stepped) - 1] - 1]
         gradients.update({f"{update}/{key}": gradient for key, gradient in found.items() if key.startswith(f"{name}/")})
 
-    optimizers = watched(networks, build_optimizers(networks), look)
-    found = read_losses(training_step(networks, averaged, optimizers, batch, 0, OFFICIAL))
+    optimizers = watched(networks, build_optimizers(networks, ADAM), look)
+    found = read_losses(take_step(networks, averaged, optimizers, batch, OFFICIAL))
     assert found.pop("G/lambda_ds") == 2
     assert found == pytest.approx(official_losses("losses_during_iteration"), rel=1e-8)
 
@@ -168,7 +178,7 @@ def tiny_state() -> tuple[Networks, Networks, dict]:
         module.double()
         for parameter in module.parameters():
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=draws, dtype=torch.float64)
-    optimizers = build_optimizers(networks, learning_rate=1e-3, mapping_learning_rate=1e-4)
+    optimizers = build_optimizers(networks, StarGANv2Optimizer(learning_rate=1e-3, mapping_learning_rate=1e-4))
     return networks, averaged_copy(networks), optimizers
 
 
@@ -180,11 +190,13 @@ def a_batch(size: int = 4, seed: int = 0, dtype: torch.dtype = torch.float64) ->
     return Batch(images[0], domains[0], images[1], images[2], domains[1], latents[0], latents[1])
 
 
-def trained(options: StepOptions, steps: int = 1, first: int = 0, size: int = 4) -> tuple[list[dict], dict]:
+def trained(
+    loss: StarGANv2Loss = PLAIN, steps: int = 1, first: int = 0, size: int = 4, **settings: Any
+) -> tuple[list[dict], dict]:
     """Losses of each step, and every parameter after them."""
     networks, averaged, optimizers = tiny_state()
     losses = [
-        read_losses(training_step(networks, averaged, optimizers, a_batch(size, step), step, options))
+        read_losses(take_step(networks, averaged, optimizers, a_batch(size, step), loss, step=step, **settings))
         for step in range(first, first + steps)
     ]
     return losses, parameters(networks, averaged)
@@ -207,32 +219,32 @@ def assert_equal_up_to_rounding(found: dict[str, Tensor], wanted: dict[str, Tens
 
 @pytest.mark.parametrize(("size", "parts"), [(4, 2), (3, 2), (3, 5)])
 def test_accumulated_parts_of_a_batch_are_the_whole_batch(size, parts):
-    options = StepOptions(lambda_ds=2, ds_steps=10, r1_every=2, average_decay=0.9)
-    losses, whole = trained(options, steps=2, size=size)
-    in_parts, accumulated = trained(dataclasses.replace(options, accumulate=parts), steps=2, size=size)
+    loss = StarGANv2Loss(lambda_ds=2, ds_steps=10, r1_every=2)
+    losses, whole = trained(loss, steps=2, size=size, average_decay=0.9)
+    in_parts, accumulated = trained(loss, steps=2, size=size, average_decay=0.9, accumulate=parts)
     for found, wanted in zip(in_parts, losses, strict=True):
         assert found == pytest.approx(wanted, rel=1e-9)
     assert_equal_up_to_rounding(accumulated, whole)
 
 
 def test_r1_runs_only_where_it_is_due_and_then_weighs_as_often_as_it_was_left_out():
-    often = StepOptions(r1_every=3, lambda_reg=0.5)
+    often = StarGANv2Loss(r1_every=3, lambda_reg=0.5)
     assert ["reg" in term_weights(step, often) for step in range(7)] == [True, False, False] * 2 + [True]
     assert term_weights(3, often)["reg"] == 1.5
 
     (due,), found = trained(often, first=3)
-    (wanted,), same = trained(StepOptions(r1_every=1, lambda_reg=1.5), first=3)
+    (wanted,), same = trained(StarGANv2Loss(r1_every=1, lambda_reg=1.5), first=3)
     assert due == wanted
     assert_equal_up_to_rounding(found, same)
 
     (left_out,), found = trained(often, first=4)
-    _, same = trained(StepOptions(lambda_reg=0), first=4)
+    _, same = trained(StarGANv2Loss(lambda_reg=0), first=4)
     assert not {"D/latent_reg", "D/ref_reg"} & left_out.keys()
     assert_equal_up_to_rounding(found, same)
 
 
 def test_diversity_is_subtracted_with_the_weight_of_its_step():
-    options = StepOptions(lambda_ds=2, ds_steps=10)
+    options = StarGANv2Loss(lambda_ds=2, ds_steps=10)
     for step in (0, 3, 10, 11):
         assert term_weights(step, options)["ds"] == -diversity_weight(step, initial=2, ds_steps=10)
         (losses,), _ = trained(options, first=step)
@@ -240,7 +252,7 @@ def test_diversity_is_subtracted_with_the_weight_of_its_step():
 
 
 def test_the_log_has_the_official_names():
-    (losses,), _ = trained(StepOptions())
+    (losses,), _ = trained()
     terms = [f"D/{kind}_{term}" for kind in ("latent", "ref") for term in ("real", "fake", "reg")]
     terms += [f"G/{kind}_{term}" for kind in ("latent", "ref") for term in ("adv", "sty", "ds", "cyc")]
     assert sorted(losses) == sorted([*terms, "G/lambda_ds"])
@@ -256,8 +268,7 @@ def test_gradients_reach_only_what_the_update_moves(accumulate):
         seen.append((name, {key.split("/")[0] for key in gradients}))
 
     batch = a_batch()
-    options = StepOptions(accumulate=accumulate)
-    training_step(networks, averaged, watched(networks, optimizers, look), batch, 0, options)
+    take_step(networks, averaged, watched(networks, optimizers, look), batch, accumulate=accumulate)
     assert seen == [
         ("discriminator", {"discriminator"}),
         ("discriminator", {"discriminator"}),
@@ -272,7 +283,7 @@ def test_gradients_reach_only_what_the_update_moves(accumulate):
 
 def test_a_step_leaves_no_gradients_and_everything_ready_for_the_next():
     networks, averaged, optimizers = tiny_state()
-    training_step(networks, averaged, optimizers, a_batch(), 0, StepOptions())
+    take_step(networks, averaged, optimizers, a_batch())
     for _, module in networks.items():
         assert all(parameter.grad is None and parameter.requires_grad for parameter in module.parameters())
     for _, module in averaged.items():
@@ -282,7 +293,7 @@ def test_a_step_leaves_no_gradients_and_everything_ready_for_the_next():
 def test_every_parameter_of_every_network_moves():
     networks, averaged, optimizers = tiny_state()
     before = parameters(networks, averaged)
-    training_step(networks, averaged, optimizers, a_batch(), 0, StepOptions(average_decay=0.9))
+    take_step(networks, averaged, optimizers, a_batch(), average_decay=0.9)
     for name, value in parameters(networks, averaged).items():
         if ".unshared." not in name:  # a domain that the batch lacks has only the weight decay
             assert not torch.equal(value, before[name]), name
@@ -293,7 +304,7 @@ def test_a_broken_step_leaves_the_networks_trainable():
     networks, averaged, optimizers = tiny_state()
     broken = dataclasses.replace(a_batch(), latent2=torch.zeros(4, 1, dtype=torch.float64))
     with pytest.raises(RuntimeError):
-        training_step(networks, averaged, optimizers, broken, 0, StepOptions())
+        take_step(networks, averaged, optimizers, broken)
     for _, module in networks.items():
         assert all(parameter.requires_grad for parameter in module.parameters())
 
@@ -301,7 +312,7 @@ def test_a_broken_step_leaves_the_networks_trainable():
 def test_the_average_moves_by_the_rest_of_its_decay_towards_the_networks():
     networks, averaged, optimizers = tiny_state()
     before = parameters(networks, averaged)
-    training_step(networks, averaged, optimizers, a_batch(), 0, StepOptions(average_decay=0.75))
+    take_step(networks, averaged, optimizers, a_batch(), average_decay=0.75)
     after = parameters(networks, averaged)
     for name, value in after.items():
         if name.startswith("averaged/"):
@@ -324,7 +335,7 @@ def test_the_average_of_known_numbers(decay, wanted):
 
 
 def test_every_network_has_the_official_adam():
-    for name, optimizer in build_optimizers(build_networks(TINY, seed=1)).items():
+    for name, optimizer in build_optimizers(build_networks(TINY, seed=1), ADAM).items():
         (group,) = optimizer.param_groups
         assert type(optimizer) is torch.optim.Adam
         assert group["lr"] == (1e-6 if name == "mapping_network" else 1e-4)
@@ -335,7 +346,7 @@ def test_every_network_has_the_official_adam():
 def test_an_averaged_set_cannot_be_trained():
     _, averaged, optimizers = tiny_state()
     with pytest.raises(ValueError, match="has no discriminator and cannot be trained"):
-        training_step(averaged, averaged, optimizers, a_batch(), 0, StepOptions())
+        take_step(averaged, averaged, optimizers, a_batch())
 
 
 def test_low_precision_keeps_weights_and_losses_in_float32_and_stays_near():
@@ -345,9 +356,8 @@ def test_low_precision_keeps_weights_and_losses_in_float32_and_stays_near():
         for some in (networks, averaged):
             for _, module in some.items():
                 module.float()
-        optimizers = build_optimizers(networks)
-        options = StepOptions(autocast=autocast)
-        log = training_step(networks, averaged, optimizers, a_batch(dtype=torch.float32), 0, options)
+        optimizers = build_optimizers(networks, ADAM)
+        log = take_step(networks, averaged, optimizers, a_batch(dtype=torch.float32), autocast=autocast)
         assert {value.dtype for value in log.values()} == {torch.float32}
         assert {value.dtype for value in parameters(networks, averaged).values()} == {torch.float32}
         results[autocast] = read_losses(log)
@@ -362,8 +372,8 @@ def test_low_precision_keeps_weights_and_losses_in_float32_and_stays_near():
 def test_compiled_networks_take_the_same_step_under_the_same_names():
     networks, averaged, optimizers = tiny_state()
     compile_networks(networks, backend="eager")
-    training_step(networks, averaged, optimizers, a_batch(), 0, StepOptions())
-    _, wanted = trained(StepOptions())
+    take_step(networks, averaged, optimizers, a_batch())
+    _, wanted = trained()
     assert_equal_up_to_rounding(parameters(networks, averaged), wanted)
 
 

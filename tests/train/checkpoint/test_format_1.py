@@ -1,0 +1,42 @@
+"""A run that was begun before options were nested goes on as it would have then.
+
+`format-1/` has its checkpoint after two steps, and the losses of the four steps that the same version took.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from starcast.options import to_flat
+from starcast.train.checkpoint.file import read_checkpoint
+from starcast.train.log import logged_losses
+from starcast.train.resume import options_of, resumed_options
+from starcast.train.run import continue_run
+from starcast.train.run_folder import RunFolder
+
+FORMAT_1 = Path(__file__).parent / "format-1"
+
+
+def test_its_options_arrive_in_their_groups():
+    checkpoint = read_checkpoint(FORMAT_1 / "step-000002.pt")
+    options = options_of(checkpoint)
+    assert checkpoint.family == options.family == "stargan_v2"
+    assert json.loads(json.dumps(to_flat(options))) == checkpoint.options
+    assert (options.loss.lambda_sty, options.loss.r1_every, options.optimizer.learning_rate) == (0.5, 2, 1e-3)
+    assert (options.data.domains, options.course.accumulate) == (("photo", "ink"), 2)
+
+
+def test_its_next_steps_have_the_losses_of_the_version_that_wrote_it(images, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.checkpoints.mkdir(parents=True)
+    for name, folder in (("step-000002.pt", run.checkpoints), ("losses.jsonl", run.path)):
+        shutil.copy(FORMAT_1 / name, folder)
+    checkpoint = read_checkpoint(run.checkpoint(2))
+    options = resumed_options(checkpoint, {"steps": 4})
+    continue_run(images, run.path, options, checkpoint, progress=False, report=pytest.fail)
+    for found, wanted in zip(logged_losses(run.losses), logged_losses(FORMAT_1 / "losses.jsonl"), strict=True):
+        assert found == pytest.approx(wanted, rel=1e-4)  # the same bits on the processor that wrote them

@@ -1,0 +1,57 @@
+"""Are the weights of a training file whole: every parameter there, of the right shape, plain and finite?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from starcast.errors import CheckpointError
+from starcast.train.checkpoint.content import Checkpoint, StateDicts
+from starcast.train.families import family
+
+
+def is_state_dict(value: object) -> bool:
+    """True for a table of names and tensors."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(name, str) and isinstance(part, Tensor) for name, part in value.items())
+    )
+
+
+def check_weights(checkpoint: Checkpoint) -> None:
+    """Every parameter is there, has the shape that the configuration gives it, and is finite; surplus ones go.
+
+    Raises CheckpointError.
+    """
+    _check_parameters(checkpoint, checkpoint.averaged)
+    if checkpoint.networks is not None:
+        _check_parameters(checkpoint, checkpoint.networks)
+
+
+def _check_parameters(checkpoint: Checkpoint, states: StateDicts) -> None:
+    path, kind = checkpoint.path, family(checkpoint.family)
+    for network, module in kind.empty_networks(checkpoint.config, training=set(states) > set(kind.averaged)).items():
+        state, shapes = states[network], {name: value.shape for name, value in module.state_dict().items()}
+        for name, shape in shapes.items():
+            value = state.get(name)
+            if value is None:
+                raise CheckpointError(f"{path} lacks {network}.{name}: give a whole checkpoint")
+            if value.shape != shape:
+                raise CheckpointError(
+                    f"{path} has {network}.{name} of shape {tuple(value.shape)} where {tuple(shape)} belongs: give a "
+                    f"checkpoint of the plain {kind.title}"
+                )
+            if not is_plain(value):
+                raise CheckpointError(f"{path} has {network}.{name} that is not plain numbers: give a plain checkpoint")
+            if not torch.isfinite(value).all():
+                raise CheckpointError(f"{path} has {network}.{name} that is not finite: give an earlier one")
+        for surplus in state.keys() - shapes.keys():
+            del state[surplus]  # buffers of forks; nothing of ours reads them
+
+
+def is_plain(value: Tensor) -> bool:
+    """True for dense floating-point numbers in memory."""
+    return value.is_floating_point() and value.layout == torch.strided and not value.is_meta and not value.is_quantized

@@ -1,0 +1,59 @@
+"""One step's tensors: moved, split into micro-batches, and brought from bytes to -1..1."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class TensorBatch:
+    """Base of a family's batch: a frozen dataclass of tensors whose first dimension is the batch. Images are float
+    (N, 3, H, W) in -1..1, or uint8 as they come from a loader."""
+
+    def __len__(self) -> int:
+        return len(getattr(self, dataclasses.fields(self)[0].name))
+
+    def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Self:
+        """The same on a device; the images in that memory format, if one is given."""
+
+        def moved(x: Tensor) -> Tensor:
+            x = x.to(device, non_blocking=True)
+            return x.contiguous(memory_format=memory_format) if memory_format is not None and x.dim() == 4 else x
+
+        return type(self)(*(moved(value) for value in self._tensors()))
+
+    def split(self, parts: int) -> list[Self]:
+        """`parts` micro-batches in order, whose sizes differ by at most one; fewer if there are fewer images."""
+        columns = (value.tensor_split(min(parts, len(self))) for value in self._tensors())
+        return [type(self)(*row) for row in zip(*columns, strict=True)]
+
+    def pin_memory(self) -> Self:
+        """The same in page-locked memory, from which a GPU reads while it computes."""
+        return type(self)(*(value.pin_memory() for value in self._tensors()))
+
+    def to_step(self, device: torch.device, layout: torch.memory_format) -> Self:
+        """A loader's batch as a step takes it: on the device, its images in that memory format and in -1..1.
+
+        Images travel as bytes, a quarter of what they become, through memory shared with the workers: containers have
+        little of it.
+        """
+        there = self.to(device)
+        images: dict[str, Any] = {
+            field.name: to_signed(value).contiguous(memory_format=layout)
+            for field in dataclasses.fields(there)
+            if (value := getattr(there, field.name)).dtype == torch.uint8
+        }
+        return dataclasses.replace(there, **images)
+
+    def _tensors(self) -> list[Tensor]:
+        return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+
+def to_signed(pixels: Tensor) -> Tensor:
+    """uint8 -> float32 in -1..1."""
+    return (pixels.float() / 255 - 0.5) / 0.5
