@@ -1,12 +1,12 @@
-"""`make gpu-check`: everything that only an NVIDIA card can show, run on one, as a JSON report.
+"""Run the checks that only an NVIDIA GPU can answer, and report them as JSON.
 
-    python -m starcast.benchmarks.checks --json gpu-check.json        exit status 0: nothing failed, 1: something
-                                                                         did, 2: there is no card
+    python -m starcast.benchmarks.checks --json gpu-check.json
     python -m starcast.benchmarks.checks --json gpu-check.json --only torch --only kernel --longest 300
 
-Every check (card_checks.py) runs in a process of its own, and none stops the others. Its status is passed, failed, or
-not run, the last two with a reason. A card that a TensorRT refuses is no failure: what is asked is whether it does.
-The second line runs some of them, and leaves the other answers in the report: so many short runs make a whole one.
+Exit status 0: nothing failed; 1: something failed; 2: there is no GPU. Each check (table.py) runs in a process of its
+own, and none stops the others. Its status is passed, failed or not run, the last two with a reason. A GPU that a
+TensorRT refuses is no failure: the question is whether it does. The second command runs some of the checks and keeps
+the report's other answers, so that several short runs make a whole one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ from typing import Any
 import click
 
 from starcast.benchmarks.bench.gpu_state import gpu_state
-from starcast.benchmarks.checks.checks import CHECKS, PREPARE, Check, NotRunError, WrongError
+from starcast.benchmarks.checks.check import Check, NotRunError, WrongError, last_line
+from starcast.benchmarks.checks.parity import PREPARE
+from starcast.benchmarks.checks.table import CHECKS
 from starcast.benchmarks.record import provenance, write_result
 from starcast.errors import StarcastError
 from starcast.runtime.nvidia.gpu import Gpu, current_gpu, why_no_gpu
@@ -45,7 +47,7 @@ class Answer:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def answered(check: Check, folder: Path) -> Answer:
+def run_check(check: Check, folder: Path) -> Answer:
     """Run a check in this process."""
     try:
         return Answer("passed", figures=check.answer(folder))
@@ -58,83 +60,76 @@ def answered(check: Check, folder: Path) -> Answer:
         return Answer("failed", f"{type(error).__name__}: {error}")
 
 
-def asked(check: Check, folder: Path, command: Sequence[str] = COMMAND) -> Answer:
-    """Run a check in a process of its own. Its answer is the last line of JSON that it prints, as libraries may
-    say something at their end; a crash is one as well, also behind the answer."""
+def run_apart(check: Check, folder: Path, command: Sequence[str] = COMMAND) -> Answer:
+    """Run a check in a process of its own. Its answer is the last line of JSON that it prints, as libraries may print
+    more when they end. A crash is a failure, even after the answer."""
     with subprocess.Popen(
         [*command, "--run", check.name, "--folder", str(folder)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-        process_group=0,  # to be ended with all that it starts, and still in this session, to end with that
+        process_group=0,  # ended with everything it starts, and still in this session, to end with that
     ) as process:  # fmt: skip
         try:
             output, complaints = process.communicate(timeout=check.timeout_s)
         except subprocess.TimeoutExpired:
-            return Answer("failed", f"it had not ended after {check.timeout_s:g} s")
+            return Answer("failed", f"it did not end within {check.timeout_s:g} s")
         finally:
             _end_all(process)
     for line in reversed(output.splitlines() if process.returncode == 0 else ()):
         with suppress(ValueError, TypeError):
             return Answer(**json.loads(line))
-    said = (complaints.strip().splitlines() or ["it said nothing"])[-1]
-    return Answer("failed", f"the process ended {_ending(process.returncode)}: {said}")
+    return Answer("failed", f"the process ended {_ending(process.returncode)}: {last_line(complaints)}")
 
 
 def report(gpu: Gpu, answers: dict[str, Answer]) -> dict[str, Any]:
-    """What is written, in the checks' order."""
+    """The report, in the checks' order."""
     return {
-        "card": {"name": gpu.name, "architecture": gpu.sm, "cuda": gpu.driver, "facts": gpu_state()},
+        "gpu": {"name": gpu.name, "architecture": gpu.sm, "cuda": gpu.driver, "state": gpu_state()},
         **provenance(threads=0, program="python -m starcast.benchmarks.checks"),
         "checks": [{"name": check.name, **vars(answers[check.name])} for check in CHECKS if check.name in answers],
     }
 
 
-def kept(target: Path, gpu: Gpu, say: Callable[[str], None]) -> dict[str, Answer]:
-    """The answers of an earlier report, which hold for its card, code and versions: none where this run has others."""
+def read_answers(target: Path, gpu: Gpu, progress: Callable[[str], None]) -> dict[str, Answer]:
+    """The answers of an earlier report of the same GPU, code and versions; none of any other."""
     if not target.exists():
         return {}
     try:
         old = json.loads(target.read_text("utf-8"))
-        answers = {one["name"]: Answer(one["status"], one["reason"], one["figures"]) for one in old["checks"]}
+        answers = {check["name"]: Answer(check["status"], check["reason"], check["figures"]) for check in old["checks"]}
         origin = _origin(old)
     except (ValueError, LookupError, TypeError):
-        say(f"{target} is no report of these checks: it begins anew")
+        progress(f"{target} is no report of these checks: starting over")
         return {}
     here = _origin(report(gpu, {}))
     if origin != here:
-        say(f"{target} is of {origin}; this is {here}: it begins anew")
+        progress(f"{target} is of {origin}; this is {here}: starting over")
         return {}
     return answers
 
 
 def run_all(
-    checks: Sequence[Check], folder: Path, say: Callable[[str], None], ask: Callable[[Check, Path], Answer] = asked
+    checks: Sequence[Check],
+    folder: Path,
+    progress: Callable[[str], None],
+    run: Callable[[Check, Path], Answer] = run_apart,
 ) -> Iterator[tuple[str, Answer]]:
-    """The name and the answer of every check, one after the other."""
+    """The name and answer of each check, one after the other."""
     for check in checks:
-        answer = ask(check, folder)
-        say(f"{answer.status:8} {check.name}{f': {answer.reason}' if answer.reason else ''}")
+        answer = run(check, folder)
+        progress(f"{answer.status:8} {check.name}{f': {answer.reason}' if answer.reason else ''}")
         yield check.name, answer
 
 
-def chosen(only: Sequence[str], longest: float) -> list[Check]:
-    """The checks whose name has one of the texts in it (none: all of them), and what makes a bundle where one of them
-    needs it; none has more time than the longest. Raises click.UsageError for a text that no name has."""
+def choose_checks(only: Sequence[str], longest: float) -> list[Check]:
+    """The checks whose name contains one of these texts (none: all checks), and the one that prepares a bundle if they
+    need it. No time limit exceeds `longest`. Raises click.UsageError for a text that no name contains."""
     for text in only:
         if not any(text in check.name for check in CHECKS):
-            raise click.UsageError(f"no check has {text!r} in its name: --list names them")
+            raise click.UsageError(f"no check's name contains {text!r}: --list names them")
     names = {check.name for check in CHECKS if not only or any(text in check.name for text in only)}
     if any(name.startswith("parity") for name in names):
         names.add(PREPARE)
     return [replace(check, timeout_s=min(check.timeout_s, longest)) for check in CHECKS if check.name in names]
-
-
-def _adopt(folder: Path, bundle: Path) -> None:
-    from starcast.benchmarks.checks.parity import adopt
-
-    try:
-        adopt(folder, bundle)
-    except StarcastError as error:
-        raise click.ClickException(str(error)) from error
 
 
 @click.command()
@@ -142,66 +137,74 @@ def _adopt(folder: Path, bundle: Path) -> None:
     "--json",
     "target",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Where to write the report. In one of the same card and code the answers of other checks stay.",
+    help="Write the report here. A report of the same GPU and code keeps its other answers.",
 )
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path, exists=True),
-    help="A bundle of a trained network for the "
-    "parity checks, with its checkpoint beside it; without it random weights, and a lower gate for them.",
+    help="A trained bundle for the parity checks, with its checkpoint beside it. Default: random weights, with a "
+    "lower gate.",
 )
-@click.option("--only", metavar="TEXT", multiple=True, help="Only checks whose name has this in it; may be repeated.")
+@click.option("--only", metavar="TEXT", multiple=True, help="Only checks whose name contains TEXT; may be repeated.")
 @click.option(
     "--longest",
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
     default=math.inf,
-    help="No check may take longer, even if it is known to need the time.",
+    help="Time limit for each check, even for one that needs longer.",
 )
-@click.option("--list", "listed", is_flag=True, help="Name the checks, and run none.")
+@click.option("--list", "listed", is_flag=True, help="List the checks and exit.")
 @click.option("--run", "name", hidden=True)
 @click.option("--folder", type=click.Path(path_type=Path), hidden=True)
 def main(
     target: Path | None, bundle: Path | None, only: tuple[str, ...], longest: float, listed: bool,
     name: str | None, folder: Path | None,
 ) -> None:  # fmt: skip
-    """Run everything that only an NVIDIA card can show. Example: gpu_check --json gpu-check.json"""
+    """Run the checks that only an NVIDIA GPU can answer.
+
+    Example: python -m starcast.benchmarks.checks --json gpu-check.json
+    """
     if name is not None and folder is not None:
         by_name = {check.name: check for check in CHECKS}
-        click.echo(json.dumps(vars(answered(by_name[name], folder))))
+        click.echo(json.dumps(vars(run_check(by_name[name], folder))))
         return
-    checks = chosen(only, longest)
+    checks = choose_checks(only, longest)
     if listed:
         click.echo("\n".join(check.name for check in checks))
         return
     gpu = current_gpu()
     if gpu is None:
-        click.echo(f"Error: there is no NVIDIA card to check ({why_no_gpu()}): run it on a machine with one", err=True)
+        click.echo(f"Error: there is no NVIDIA GPU to check ({why_no_gpu()}): run it on a machine with one", err=True)
         sys.exit(2)
     with TemporaryDirectory() as work:
         if bundle is not None:
-            _adopt(Path(work), bundle)
+            from starcast.benchmarks.checks.comparison import adopt_bundle
+
+            try:
+                adopt_bundle(Path(work), bundle)
+            except StarcastError as error:
+                raise click.ClickException(str(error)) from error
             checks = [check for check in checks if check.name != PREPARE]
-        answers = {} if target is None else kept(target, gpu, click.echo)
+        answers = {} if target is None else read_answers(target, gpu, click.echo)
         failed = 0
         for check, answer in run_all(checks, Path(work), click.echo):
             answers[check] = answer
             failed += answer.status == "failed"
-            if target is not None:  # each time: what ends the run should not take the answers along
+            if target is not None:  # each time, so that an interrupted run keeps its answers
                 write_result(target, report(gpu, answers))
     click.echo(f"{len(checks)} checks, {failed} failed")
     sys.exit(1 if failed else 0)
 
 
 def _origin(of: dict[str, Any]) -> str:
-    """The card and the code of a report, and what it ran with."""
-    card, versions = of["card"], ", ".join(f"{name} {version}" for name, version in of["versions"].items())
-    return f"{card['name']} ({card['architecture']}, CUDA {card['cuda']}), code {of['sources']}, {versions}"
+    """A report's GPU, code and versions."""
+    gpu, versions = of["gpu"], ", ".join(f"{name} {version}" for name, version in of["versions"].items())
+    return f"{gpu['name']} ({gpu['architecture']}, CUDA {gpu['cuda']}), code {of['sources']}, {versions}"
 
 
 def _end_all(process: subprocess.Popen[str]) -> None:
-    """End a process and what it started, which would keep the card busy. Windows knows that only as long as the process
-    runs itself."""
+    """End a process and what it started, which would keep the GPU busy. Windows knows that only while the
+    process itself runs."""
     if sys.platform == "win32":
         subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)
         return

@@ -12,9 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from starcast.benchmarks import record
-from starcast.benchmarks.checks import run as gpu_check
-from starcast.benchmarks.checks.checks import PREPARE, Check, NotRunError, WrongError
-from starcast.benchmarks.checks.run import Answer, answered, asked, main, run_all
+from starcast.benchmarks.checks import run as module
+from starcast.benchmarks.checks.check import Check, NotRunError, WrongError
+from starcast.benchmarks.checks.parity import PREPARE
+from starcast.benchmarks.checks.run import Answer, main, run_all, run_apart, run_check
 from starcast.errors import EngineError
 from starcast.runtime.nvidia.gpu import Gpu
 
@@ -54,45 +55,45 @@ def printing(code: str) -> list[str]:
     ids=["figures", "no answer", "wrong", "an engine's error", "a mistake"],
 )
 def test_whatever_a_check_does_is_an_answer(tmp_path, answer, expected):
-    assert answered(Check("any", answer), tmp_path) == expected
+    assert run_check(Check("any", answer), tmp_path) == expected
 
 
 @pytest.mark.parametrize(
     ("code", "status", "reason"),
     [
         ('print(\'noise\'); print(\'{"status": "passed", "reason": null, "figures": {"a": 1}}\')', "passed", None),
-        ("import os; os.abort()", "failed", "the process ended by SIGABRT: it said nothing"),
+        ("import os; os.abort()", "failed", "the process ended by SIGABRT: it printed nothing"),
         (
             'import os; print(\'{"status": "passed"}\', flush=True); os.abort()',
             "failed",
-            "the process ended by SIGABRT: it said nothing",
+            "the process ended by SIGABRT: it printed nothing",
         ),
         ("import sys; print('why', file=sys.stderr); sys.exit(3)", "failed", "the process ended with status 3: why"),
-        ("print('[]')", "failed", "the process ended with status 0: it said nothing"),
+        ("print('[]')", "failed", "the process ended with status 0: it printed nothing"),
     ],
     ids=["an answer", "a crash", "a crash at its end", "an error", "something else"],
 )
 def test_a_process_that_ends_in_any_way_is_an_answer(tmp_path, code, status, reason):
-    answer = asked(Check("any", lambda folder: {}), tmp_path, printing(code))
+    answer = run_apart(Check("any", lambda folder: {}), tmp_path, printing(code))
     assert (answer.status, answer.reason) == (status, reason)
 
 
 def test_what_a_library_says_behind_the_answer_is_passed_over(tmp_path):
     code = "print('hello'); print('{\"status\": \"passed\"}'); print('freed'); print()"
-    assert asked(Check("any", lambda folder: {}), tmp_path, printing(code)) == Answer("passed")
+    assert run_apart(Check("any", lambda folder: {}), tmp_path, printing(code)) == Answer("passed")
 
 
 def test_a_process_that_hangs_is_ended(tmp_path):
     check = Check("any", lambda folder: {}, timeout_s=0.5)
-    answer = asked(check, tmp_path, printing("import time; time.sleep(60)"))
-    assert answer == Answer("failed", "it had not ended after 0.5 s")
+    answer = run_apart(check, tmp_path, printing("import time; time.sleep(60)"))
+    assert answer == Answer("failed", "it did not end within 0.5 s")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="named pipes are POSIX's")
 @pytest.mark.parametrize(
     ("then", "reason"),
     [
-        ("time.sleep(99)", "it had not ended after 3 s"),
+        ("time.sleep(99)", "it did not end within 3 s"),
         ("sys.exit('why')", "the process ended with status 1: why"),
     ],
     ids=["too slow", "an error"],
@@ -103,7 +104,7 @@ def test_what_a_process_started_ends_with_it(tmp_path, then, reason):
     held = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     code = STARTS_ANOTHER.format(pipe=str(pipe), then=then)
     try:
-        answer = asked(Check("any", lambda folder: {}, timeout_s=3), tmp_path, printing(code))
+        answer = run_apart(Check("any", lambda folder: {}, timeout_s=3), tmp_path, printing(code))
         assert answer == Answer("failed", reason)
         assert os.read(held, 1) == b"."
         assert select.select([held], [], [], 10)[0], "it still runs"
@@ -114,7 +115,7 @@ def test_what_a_process_started_ends_with_it(tmp_path, then, reason):
 
 def test_a_process_is_told_the_check_and_the_folder(tmp_path):
     code = "import json, sys; print(json.dumps({'status': 'passed', 'figures': {'told': sys.argv[1:]}}))"
-    answer = asked(Check("leaks: x", lambda folder: {}), tmp_path, printing(code))
+    answer = run_apart(Check("leaks: x", lambda folder: {}), tmp_path, printing(code))
     assert answer.figures == {"told": ["--run", "leaks: x", "--folder", str(tmp_path)]}
 
 
@@ -131,9 +132,9 @@ def test_no_check_stops_the_others(tmp_path):
 
 
 @pytest.fixture
-def on_a_card(monkeypatch):
-    """Checks that give these answers, on a card; what runs, and for how long at most, is in the list that it gives."""
-    monkeypatch.setattr(gpu_check, "gpu_state", lambda: None)
+def on_a_gpu(monkeypatch):
+    """Checks that give these answers, on a GPU; what runs, and for how long at most, is in the list that it gives."""
+    monkeypatch.setattr(module, "gpu_state", lambda: None)
 
     def use(
         gpu: Gpu = ADA,
@@ -150,12 +151,12 @@ def on_a_card(monkeypatch):
                 raise answer
             return answer
 
-        monkeypatch.setattr(gpu_check, "current_gpu", lambda: gpu)
+        monkeypatch.setattr(module, "current_gpu", lambda: gpu)
         monkeypatch.setattr(record, "sources", lambda: sources)
         monkeypatch.setattr(record, "PACKAGES", ("torch",))
         monkeypatch.setattr(record, "version", lambda name: torch)
-        monkeypatch.setattr(gpu_check, "CHECKS", tuple(Check(name, lambda folder: {}) for name in answers))
-        monkeypatch.setattr(gpu_check, "run_all", lambda checks, folder, say: run_all(checks, folder, say, ask))
+        monkeypatch.setattr(module, "CHECKS", tuple(Check(name, lambda folder: {}) for name in answers))
+        monkeypatch.setattr(module, "run_all", lambda checks, folder, say: run_all(checks, folder, say, ask))
         return ran
 
     return use
@@ -165,13 +166,13 @@ def statuses(report: Path) -> dict[str, str]:
     return {one["name"]: one["status"] for one in json.loads(report.read_text())["checks"]}
 
 
-def test_the_report_holds_the_card_and_every_answer(on_a_card, tmp_path):
-    on_a_card(first=Answer("passed", figures={"error": 0.5}), second=Answer("not run", "refused: sm90"))
+def test_the_report_holds_the_gpu_and_every_answer(on_a_gpu, tmp_path):
+    on_a_gpu(first=Answer("passed", figures={"error": 0.5}), second=Answer("not run", "refused: sm90"))
     result = CliRunner().invoke(main, ["--json", str(tmp_path / "report.json")])
     assert result.exit_code == 0
     assert result.output == "passed   first\nnot run  second: refused: sm90\n2 checks, 0 failed\n"
     report = json.loads((tmp_path / "report.json").read_text())
-    assert report["card"] == {"name": "NVIDIA RTX 4090", "architecture": "sm89", "cuda": "13.0", "facts": None}
+    assert report["gpu"] == {"name": "NVIDIA RTX 4090", "architecture": "sm89", "cuda": "13.0", "state": None}
     assert report["command"].startswith("python -m starcast.benchmarks.checks")
     assert report["checks"] == [
         {"name": "first", "status": "passed", "reason": None, "figures": {"error": 0.5}},
@@ -180,12 +181,12 @@ def test_the_report_holds_the_card_and_every_answer(on_a_card, tmp_path):
     assert {"versions", "commit", "date"} <= report.keys()
 
 
-def test_a_second_run_keeps_the_answers_of_the_checks_that_it_does_not_run(on_a_card, tmp_path):
+def test_a_second_run_keeps_the_answers_of_the_checks_that_it_does_not_run(on_a_gpu, tmp_path):
     report = tmp_path / "report.json"
-    on_a_card(first=Answer("passed"), second=Answer("failed", "why"), third=Answer("passed"))
+    on_a_gpu(first=Answer("passed"), second=Answer("failed", "why"), third=Answer("passed"))
     CliRunner().invoke(main, ["--json", str(report), "--only", "first", "--only", "second"])
     assert statuses(report) == {"first": "passed", "second": "failed"}
-    ran = on_a_card(first=Answer("failed", "why"), second=Answer("passed"), third=Answer("passed"))
+    ran = on_a_gpu(first=Answer("failed", "why"), second=Answer("passed"), third=Answer("passed"))
     result = CliRunner().invoke(main, ["--json", str(report), "--only", "third", "--only", "second"])
     assert (result.exit_code, result.output) == (0, "passed   second\npassed   third\n2 checks, 0 failed\n")
     assert [name for name, _ in ran] == ["second", "third"]
@@ -199,45 +200,45 @@ def test_a_second_run_keeps_the_answers_of_the_checks_that_it_does_not_run(on_a_
         ({"sources": "fedcba987654"}, "NVIDIA RTX 4090 (sm89, CUDA 13.0), code fedcba987654, torch 2.11.0"),
         ({"torch": "2.12.0"}, "NVIDIA RTX 4090 (sm89, CUDA 13.0), code 0123456789ab, torch 2.12.0"),
     ],
-    ids=["card", "code", "versions"],
+    ids=["gpu", "code", "versions"],
 )
-def test_answers_of_another_card_or_code_are_given_up(on_a_card, tmp_path, other, here):
+def test_answers_of_another_gpu_or_code_are_given_up(on_a_gpu, tmp_path, other, here):
     report = tmp_path / "report.json"
-    on_a_card(first=Answer("passed"), second=Answer("passed"))
+    on_a_gpu(first=Answer("passed"), second=Answer("passed"))
     CliRunner().invoke(main, ["--json", str(report)])
-    on_a_card(first=Answer("passed"), second=Answer("passed"), **other)
+    on_a_gpu(first=Answer("passed"), second=Answer("passed"), **other)
     result = CliRunner().invoke(main, ["--json", str(report), "--only", "second"])
     assert result.output.splitlines()[0] == (
-        f"{report} is of NVIDIA RTX 4090 (sm89, CUDA 13.0), code 0123456789ab, torch 2.11.0; this is {here}: it begins "
-        "anew"
+        f"{report} is of NVIDIA RTX 4090 (sm89, CUDA 13.0), code 0123456789ab, torch 2.11.0; this is {here}: "
+        "starting over"
     )
     assert statuses(report) == {"second": "passed"}
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"checks": [{"name": "first"}]}', '{"checks": []}'])
-def test_a_file_that_is_no_report_is_begun_anew(on_a_card, tmp_path, content):
+def test_a_file_that_is_no_report_is_replaced(on_a_gpu, tmp_path, content):
     report = tmp_path / "report.json"
     report.write_text(content)
-    on_a_card(first=Answer("passed"))
+    on_a_gpu(first=Answer("passed"))
     result = CliRunner().invoke(main, ["--json", str(report)])
-    assert result.output.splitlines()[0] == f"{report} is no report of these checks: it begins anew"
+    assert result.output.splitlines()[0] == f"{report} is no report of these checks: starting over"
     assert statuses(report) == {"first": "passed"}
 
 
-def test_what_ends_a_run_leaves_the_answers_that_were_given(on_a_card, tmp_path):
+def test_what_ends_a_run_leaves_the_answers_that_were_given(on_a_gpu, tmp_path):
     report = tmp_path / "report.json"
-    on_a_card(first=Answer("passed"), second=Answer("passed"))
+    on_a_gpu(first=Answer("passed"), second=Answer("passed"))
     CliRunner().invoke(main, ["--json", str(report), "--only", "second"])
-    on_a_card(first=Answer("failed", "why"), second=KeyboardInterrupt)
+    on_a_gpu(first=Answer("failed", "why"), second=KeyboardInterrupt)
     result = CliRunner().invoke(main, ["--json", str(report)])
     assert (result.exit_code, result.output.splitlines()[-1]) == (1, "Aborted!")
     assert statuses(report) == {"first": "failed", "second": "passed"}
 
 
-def test_no_check_takes_more_than_the_longest(on_a_card, monkeypatch):
-    ran = on_a_card(first=Answer("passed"), second=Answer("passed"))
+def test_no_check_takes_more_than_the_longest(on_a_gpu, monkeypatch):
+    ran = on_a_gpu(first=Answer("passed"), second=Answer("passed"))
     slow, quick = (Check("first", lambda folder: {}, 1800), Check("second", lambda folder: {}, 60))
-    monkeypatch.setattr(gpu_check, "CHECKS", (slow, quick))
+    monkeypatch.setattr(module, "CHECKS", (slow, quick))
     CliRunner().invoke(main, ["--longest", "300"])
     CliRunner().invoke(main, [])
     assert ran == [("first", 300), ("second", 60), ("first", 1800), ("second", 60)]
@@ -246,27 +247,27 @@ def test_no_check_takes_more_than_the_longest(on_a_card, monkeypatch):
 def test_a_name_that_no_check_has_is_wrong_use():
     result = CliRunner().invoke(main, ["--only", "leaks", "--only", "no such check"])
     assert result.exit_code == 2
-    assert "no check has 'no such check' in its name" in result.output
+    assert "no check's name contains 'no such check'" in result.output
 
 
-def test_one_that_failed_makes_the_exit_status_1(on_a_card):
-    on_a_card(first=Answer("failed", "why"), second=Answer("passed"))
+def test_one_that_failed_makes_the_exit_status_1(on_a_gpu):
+    on_a_gpu(first=Answer("failed", "why"), second=Answer("passed"))
     result = CliRunner().invoke(main, [])
     assert (result.exit_code, result.output.splitlines()[-1]) == (1, "2 checks, 1 failed")
 
 
-def test_without_a_card_it_is_one_sentence_and_2(monkeypatch):
-    monkeypatch.setattr(gpu_check, "current_gpu", lambda: None)
-    monkeypatch.setattr(gpu_check, "why_no_gpu", lambda: "no NVIDIA driver is installed")
+def test_without_a_gpu_it_is_one_sentence_and_2(monkeypatch):
+    monkeypatch.setattr(module, "current_gpu", lambda: None)
+    monkeypatch.setattr(module, "why_no_gpu", lambda: "no NVIDIA driver is installed")
     result = CliRunner().invoke(main, ["--json", "nowhere.json"])
     assert result.exit_code == 2
     assert result.output == (
-        "Error: there is no NVIDIA card to check (no NVIDIA driver is installed): run it on a machine with one\n"
+        "Error: there is no NVIDIA GPU to check (no NVIDIA driver is installed): run it on a machine with one\n"
     )
 
 
 def test_checks_are_named_once_and_cover_what_was_promised():
-    names = [check.name for check in gpu_check.CHECKS]
+    names = [check.name for check in module.CHECKS]
     assert len(names) == len(set(names))
     for word in (
         "accepts: tensorrt-rtx",
@@ -281,7 +282,7 @@ def test_checks_are_named_once_and_cover_what_was_promised():
 
 
 def test_the_most_telling_and_the_quickest_come_first():
-    names = [check.name for check in gpu_check.CHECKS]
+    names = [check.name for check in module.CHECKS]
     assert names[:2] == ["pytest -m gpu", "checkerboard: the Triton kernel"]
     firsts = [
         next(number for number, name in enumerate(names) if name.startswith(start))

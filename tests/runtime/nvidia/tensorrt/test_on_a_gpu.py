@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from starcast.benchmarks.checks import checks as card_checks
-from starcast.benchmarks.checks.checks import NotRunError
+from starcast.benchmarks.checks.check import NotRunError
+from starcast.benchmarks.checks.checkerboard import checkerboard_engine
+from starcast.benchmarks.checks.probe import accepts
 from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
@@ -18,7 +19,7 @@ pytestmark = [
 @pytest.mark.parametrize("flavour", list(FLAVOURS))
 def test_what_it_built_for_the_card_runs_right_plainly_and_as_a_cuda_graph(flavour, tmp_path):
     try:
-        figures = card_checks.accepts(flavour, "current", tmp_path)
+        figures = accepts(flavour, "current", tmp_path)
     except NotRunError as error:
         pytest.skip(str(error))
     assert figures["error"] < 5e-3
@@ -27,7 +28,7 @@ def test_what_it_built_for_the_card_runs_right_plainly_and_as_a_cuda_graph(flavo
 @pytest.mark.parametrize("flavour", list(FLAVOURS))
 def test_a_checkerboard_of_512_is_normalised_in_half(flavour, tmp_path):
     try:
-        figures = card_checks.checkerboard_engine(flavour, tmp_path)
+        figures = checkerboard_engine(flavour, tmp_path)
     except NotRunError as error:
         pytest.skip(str(error))
     assert max(figures["errors"].values()) <= 2e-3

@@ -1,0 +1,111 @@
+"""A network of one layer, y = w x: whether TensorRT builds, loads and runs it on this GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.benchmarks.bench.rows import TORCH, engine_of
+from starcast.benchmarks.checks.check import (
+    Figures,
+    NotRunError,
+    WrongError,
+    relative_error,
+    require_engine,
+    require_torch_gpu,
+)
+from starcast.errors import EngineError
+from starcast.runtime.engines.base import EngineOptions, GraphFile, Session
+from starcast.runtime.nvidia.driver import Driver, open_driver
+from starcast.runtime.nvidia.tensorrt.execution import deserialised
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
+
+CHANNELS, SIDE = 8, 64
+PLANES = f"[batch, {CHANNELS}, height, width]"
+PROBE = f"""
+<ir_version: 8, opset_import: ["": 18]>
+probe (KIND{PLANES} x) => (KIND{PLANES} y) {{ y = Conv (x, w) }}
+"""
+KINDS = {"float16": "float16", "float32": "float"}  # NumPy's names, ONNX's
+Sizes = tuple[tuple[int, int], tuple[int, int]]  # the smallest and the largest (batch, side)
+
+
+def accepts(flavour: str, target: str | None, folder: Path) -> Figures:
+    """Whether the flavour builds for the GPU, loads what it built, and runs it right, plainly and as a CUDA graph."""
+    weights = draw(0, CHANNELS, CHANNELS, 1, 1)
+    with open_tensorrt(flavour, write_probe(folder, weights), target, ((1, SIDE), (4, SIDE))) as session:
+        x = draw(1, 2, CHANNELS, SIDE, SIDE)
+        expected = np.einsum("oi,nihw->nohw", weights[:, :, 0, 0].astype(np.float64), x.astype(np.float64))
+        errors = [relative_error(session.run({"x": x}), expected) for _ in range(5)]
+    if not all(error <= 5e-3 for error in errors):  # also catches NaN
+        raise WrongError(f"wrong numbers, over 0.005 of the largest: {', '.join(f'{error:.2g}' for error in errors)}")
+    return {"error": max(errors)}
+
+
+def write_probe(folder: Path, weights: NDArray[Any]) -> Path:
+    """Write the layer as an ONNX file, in the weights' type."""
+    from onnx import numpy_helper, parser
+
+    model = parser.parse_model(PROBE.replace("KIND", KINDS[weights.dtype.name]))
+    model.graph.initializer.append(numpy_helper.from_array(weights, "w"))
+    file = folder / "probe.onnx"
+    file.write_bytes(model.SerializeToString())
+    return file
+
+
+def draw(seed: int, *shape: int) -> NDArray[np.float16]:
+    """Normal random numbers."""
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float16)
+
+
+def build_engine(flavour: str, graph: Path, target: str | None, sizes: Sizes) -> bytes:
+    """A TensorRT engine of a graph with the input x. Raises EngineError."""
+    from starcast.runtime.nvidia.tensorrt.compiler import compiled
+    from starcast.runtime.nvidia.tensorrt.messages import Request
+
+    smallest, largest = ((batch, CHANNELS, side, side) for batch, side in sizes)
+    request = Request(
+        flavour=flavour, graph=str(graph), output="", inputs={"x": (smallest, largest, largest)},
+        target=target if FLAVOURS[flavour].ahead_of_time else None,
+    )  # fmt: skip
+    engine, _ = compiled(FLAVOURS[flavour].load(), request)
+    return bytes(engine)
+
+
+@contextmanager
+def open_tensorrt(flavour: str, graph: Path, target: str | None, sizes: Sizes) -> Iterator[TensorRTSession]:
+    """A session of a graph, built for it. Raises NotRunError if the flavour is absent, or refuses the graph or GPU."""
+    require_engine(flavour)
+    driver: Driver = open_driver()
+    try:
+        with driver.active():
+            engine = build_engine(flavour, graph, target, sizes)
+            execution = deserialised(FLAVOURS[flavour].load(), engine, driver, graph.name)
+            session = TensorRTSession(graph.name, "starcast build BUNDLE", execution, driver, None)
+    except EngineError as error:
+        driver.close()
+        raise NotRunError(f"refused: {error}") from error
+    try:
+        yield session
+    finally:
+        session.close()
+
+
+@contextmanager
+def open_session(engine: str, graph: Path) -> Iterator[Session]:
+    """A session of a float32 graph on another GPU engine. Raises NotRunError if the engine is absent."""
+    if engine == TORCH:
+        require_torch_gpu()  # without a GPU this engine would run on the CPU
+    else:
+        require_engine(engine)
+    session = engine_of(engine).open(GraphFile(graph), EngineOptions())
+    try:
+        yield session
+    finally:
+        session.close()

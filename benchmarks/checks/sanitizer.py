@@ -1,0 +1,60 @@
+"""NVIDIA's compute-sanitizer over the Triton kernel: accesses outside its memory, and races."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from starcast.benchmarks.checks.check import Figures, NotRunError, WrongError, last_line, require_torch_gpu
+
+# a tool -> its last line if it has found nothing
+TOOLS = {"memcheck": "ERROR SUMMARY: 0 errors", "racecheck": "RACECHECK SUMMARY: 0 hazards"}
+OPTIONS = (
+    "--error-exitcode", "9",
+    "--report-api-errors", "no",  # libraries ask the driver for what it may not have
+    "--launch-timeout", "0",  # otherwise it gives up a program that starts slowly, and watches nothing
+)  # fmt: skip
+# planes that a program holds, that are split, and that one program reads twice: in either layout, forward and backward
+SHAPES = ((1, 8, 7, 9), (2, 64, 33, 31), (1, 2, 131, 127), (1, 132, 131, 127), (132, 32, 46, 47))
+ALL_RAN = "every norm has run"
+PROGRAM = f"""
+import torch
+from starcast.train.adain import adain_leaky_relu
+for shape in {SHAPES}:
+    for kind in (torch.float16, torch.float32):
+        for layout in (torch.contiguous_format, torch.channels_last):
+            x = torch.randn(shape, device="cuda").to(kind).contiguous(memory_format=layout).requires_grad_()
+            affine = [torch.randn(shape[:2], device="cuda", requires_grad=True) for _ in range(2)]
+            adain_leaky_relu(x, *affine, implementation="triton").sum().backward()
+torch.cuda.synchronize()
+print("{ALL_RAN}")
+"""
+
+
+def sanitize_kernel(folder: Path) -> Figures:
+    """Run the kernel under both tools."""
+    tool = shutil.which("compute-sanitizer")
+    if tool is None:
+        raise NotRunError("compute-sanitizer is not on the path: it comes with the CUDA toolkit")
+    require_torch_gpu()
+    for kind, clean in TOOLS.items():
+        run = subprocess.run(
+            [tool, "--tool", kind, *OPTIONS, sys.executable, "-c", PROGRAM],
+            capture_output=True, text=True, errors="replace", check=False,
+            # otherwise only torch's large blocks have bounds
+            env={**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
+        )  # fmt: skip
+        output = run.stdout + run.stderr
+        if run.returncode or clean not in output or ALL_RAN not in output:  # it may have watched nothing, and report 0
+            raise WrongError(f"{kind} ended with status {run.returncode}: {_complaint(output, clean)}")
+    return {"tools": list(TOOLS)}
+
+
+def _complaint(output: str, clean: str) -> str:
+    """The first finding of compute-sanitizer, otherwise the program's last line."""
+    lines = [line.strip("= ") for line in output.splitlines() if line.startswith("=====")]
+    findings = [line for line in lines if line not in ("", "COMPUTE-SANITIZER") and clean not in line]
+    return findings[0] if findings else last_line(output)
