@@ -35,7 +35,7 @@ from starcast.export.trace import trace_generator, trace_style_graph
 from starcast.export.write_fused import write_fused
 from starcast.export.write_precisions import write_precisions
 from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, parity_gate, write_variants
-from starcast.images.read import write_image
+from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.manifest import (
     FORMAT,

@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from starcast.images.read import read_image, write_image
+    from starcast.images.read import read_image
+    from starcast.images.write import write_image
     from starcast.runtime.bundle import Bundle, open_bundle
     from starcast.runtime.styles import StyleOptions, StyleRequest, requests_from
     from starcast.runtime.translator import Translator
@@ -30,7 +31,7 @@ _HOMES = {
     "StyleOptions": "starcast.runtime.styles", "StyleRequest": "starcast.runtime.styles",
     "requests_from": "starcast.runtime.styles",
     "Translator": "starcast.runtime.translator",
-    "read_image": "starcast.images.read", "write_image": "starcast.images.read",
+    "read_image": "starcast.images.read", "write_image": "starcast.images.write",
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import BundleError, OptionError
 from starcast.images.fit import NATIVE
-from starcast.images.read import shown
+from starcast.paths import printable
 from starcast.runtime import provenance
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.outputs import (
@@ -65,11 +65,11 @@ def translate_all(
     for problem in found.problems:
         report.fail(problem, say)
     for other in found.others[:NAMED_OTHERS]:
-        say(f"{shown(other)} is not a picture: left alone")
+        say(f"{printable(other)} is not a picture: left alone")
     if len(found.others) > NAMED_OTHERS:
         say(f"{len(found.others) - NAMED_OTHERS} more files are not pictures: left alone")
     if not found.sources:
-        raise OptionError(f"no pictures in {', '.join(map(shown, sources)) or 'the sources'}: check the path")
+        raise OptionError(f"no pictures in {', '.join(map(printable, sources)) or 'the sources'}: check the path")
 
     requests = requests_from(options, bundle.manifest.domains)
     one_file = is_one_file(options.output, len(found.sources), len(requests))
@@ -143,7 +143,7 @@ def _jobs(
     if in_the_way:
         count = f"{len(in_the_way)} pictures" if len(in_the_way) > 1 else "a picture"
         raise OptionError(
-            f"{shown(in_the_way[0])}: {count} there with another origin (source, bundle, style or options): "
+            f"{printable(in_the_way[0])}: {count} there with another origin (source, bundle, style or options): "
             "give another -o, or --overwrite"
         )
     return jobs
@@ -191,4 +191,4 @@ def _start_record(write: Callable[[], None], output: Path) -> None:
         write()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise OptionError(f"{shown(output)} cannot be written to ({reason}): give another -o") from error
+        raise OptionError(f"{printable(output)} cannot be written to ({reason}): give another -o") from error

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from starcast.atomic import atomic_path
 from starcast.errors import BundleError, ImageError
 from starcast.images.fit import fit
-from starcast.images.read import read_image, shown
+from starcast.images.read import read_image
+from starcast.paths import printable
 from starcast.runtime import provenance
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folders import style_facts
@@ -94,14 +95,14 @@ def morph(
         raise BundleError(f"{bundle.path} makes pictures from styles alone: there is no source to translate")
     requests = requests_for(options, bundle.manifest.domains)
     trained = (bundle.manifest.source.height, bundle.manifest.source.width)
-    picture = fit(read_image(source), trained, options.fit)
+    picture = fit(read_image(source, limit_flag=None), trained, options.fit)
     size = picture.shape[:2]
     rate = Fraction(options.fps).limit_denominator(1001)
     report, watch = FilmReport(target), Stopwatch("run", "encode")
     with Translator(bundle, **options.engine, say=say) as translator:
         reason = translator.why_not(*size)
         if reason is not None:
-            raise ImageError(f"{shown(source)} has {size[1]}x{size[0]} pixels: {reason}")
+            raise ImageError(f"{printable(source)} has {size[1]}x{size[0]} pixels: {reason}")
         styles = np.stack(
             [
                 translator.style(request.domain, seed=request.seed, reference=request.reference, psi=request.psi)
@@ -111,7 +112,7 @@ def morph(
         start = time.perf_counter()
         with (
             atomic_path(target) as partial,
-            Sink(partial, shown(target), size, rate, 1 / rate, crf=options.crf, preset=options.preset) as sink,
+            Sink(partial, printable(target), size, rate, 1 / rate, crf=options.crf, preset=options.preset) as sink,
             Progress(len(requests) * options.frames_per_step, "frames", show=show_progress, say=say) as progress,
             ahead(
                 _translated(

@@ -20,7 +20,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from starcast.errors import ImageError, OptionError
-from starcast.images.read import WRITTEN_SUFFIXES, mark_of, read_image, shown
+from starcast.images.read import read_image
+from starcast.images.write import WRITTEN_SUFFIXES, mark_of
+from starcast.paths import printable
 from starcast.runtime.sources import SourceFile
 
 NAME_BYTES = 255  # what Linux, macOS and Windows allow for one name
@@ -41,13 +43,13 @@ def is_one_file(output: Path, sources: int, styles: int) -> bool:
     suffix = output.suffix.lower()
     if suffix not in _PICTURE_SUFFIXES or output.is_dir():
         if output.exists() and not output.is_dir():
-            raise OptionError(f"{shown(output)} is a file: give -o a folder, or the name of a picture")
+            raise OptionError(f"{printable(output)} is a file: give -o a folder, or the name of a picture")
         return False
     if suffix not in WRITTEN_SUFFIXES:
-        raise OptionError(f"{shown(output)} cannot be written: end it in {', '.join(WRITTEN_SUFFIXES)}")
+        raise OptionError(f"{printable(output)} cannot be written: end it in {', '.join(WRITTEN_SUFFIXES)}")
     if sources * styles > 1:
         raise OptionError(
-            f"{shown(output)} is one picture, and {sources * styles} are to be written: give -o the name of a folder"
+            f"{printable(output)} is one image, but {sources * styles} would be written: give -o the name of a folder"
         )
     return True
 
@@ -86,7 +88,7 @@ def state_of(path: Path, mark: str, size: tuple[int, int] | None) -> State:
 def refuse_source_folder(sources: Sequence[Path], output: Path) -> None:
     """Raises OptionError where translations would land among the sources of a folder."""
     if any(os.path.realpath(source) == os.path.realpath(output) and source.is_dir() for source in sources):
-        raise OptionError(f"{shown(output)} is a source and the output as well: give another folder with -o")
+        raise OptionError(f"{printable(output)} is a source and the output as well: give another folder with -o")
 
 
 def refuse_to_overwrite_sources(sources: Sequence[SourceFile], paths: Sequence[tuple[Path, ...]]) -> None:
@@ -94,7 +96,7 @@ def refuse_to_overwrite_sources(sources: Sequence[SourceFile], paths: Sequence[t
     originals = {os.path.realpath(source.path) for source in sources}
     for path in (path for group in paths for path in group):
         if os.path.realpath(path) in originals:
-            raise OptionError(f"{shown(path)} is a source and would be overwritten: give another folder with -o")
+            raise OptionError(f"{printable(path)} is a source and would be overwritten: give another folder with -o")
 
 
 def _distinct_stems(places: Sequence[PurePath], suffix: str) -> list[PurePath]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from starcast.images import formats
-from starcast.images.read import shown
+from starcast.paths import printable
 
 LIST_SUFFIX = ".txt"
 LIST_BYTES = 64 * 2**20  # a list of half a million long paths; more is not a list
@@ -83,7 +83,7 @@ def _in_folder(
             names = sorted(entry.name for entry in entries)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        found.problems.append(f"{shown(folder)} cannot be searched ({reason}): change its rights, or leave it out")
+        found.problems.append(f"{printable(folder)} cannot be searched ({reason}): change its rights, or leave it out")
         return
     inside = {*entered, identity}
     for name in names:
@@ -92,7 +92,7 @@ def _in_folder(
             continue
         if _is_folder(path):
             yield from _in_folder(path, root, found, without, inside)
-        elif formats.looks_like_picture(path.suffix, _head(path)):
+        elif formats.looks_like_image(path.suffix, _head(path)):
             yield SourceFile(path, _below(path, root))
         else:
             found.others.append(path)
@@ -105,10 +105,10 @@ def _in_list(path: Path, found: Found, without: tuple[int, int] | None) -> Itera
         lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        found.problems.append(f"{shown(path)} cannot be read as a list ({reason}): write one path a line")
+        found.problems.append(f"{printable(path)} cannot be read as a list ({reason}): write one path a line")
         return
     if any("\0" in line for line in lines):
-        found.problems.append(f"{shown(path)} is not a list of paths: write one path a line, in UTF-8")
+        found.problems.append(f"{printable(path)} is not a list of paths: write one path a line, in UTF-8")
         return
     for line in lines:
         entry = line.strip()
@@ -120,7 +120,7 @@ def _in_pattern(pattern: Path, found: Found, without: tuple[int, int] | None) ->
     root = Path(*_before_magic(pattern.parts))
     matches = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207  as shells do
     if not matches:
-        found.problems.append(f"{shown(pattern)} matches nothing: check the pattern")
+        found.problems.append(f"{printable(pattern)} matches nothing: check the pattern")
     folders = [match for match in matches if _is_folder(match)]
     for match in matches:
         if match in folders and "**" in pattern.parts:
@@ -128,7 +128,7 @@ def _in_pattern(pattern: Path, found: Found, without: tuple[int, int] | None) ->
         if match in folders:
             yield from _in_folder(match, root, found, without, set())
         elif without is None or without not in map(_identity, match.parents):
-            if formats.looks_like_picture(match.suffix, _head(match)):
+            if formats.looks_like_image(match.suffix, _head(match)):
                 yield SourceFile(match, _below(match, root))
             else:
                 found.others.append(match)

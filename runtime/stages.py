@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from starcast.errors import ImageError
 from starcast.images.fit import NATIVE, fit
-from starcast.images.read import read_image, shown, write_image
+from starcast.images.read import read_image
+from starcast.images.write import write_image
+from starcast.paths import printable
 from starcast.runtime import provenance
 from starcast.runtime.progress import Progress
 from starcast.runtime.report import Report
@@ -125,13 +127,13 @@ def _prepared(
     except ImageError as error:
         return error
     except OSError as error:
-        return ImageError(f"{shown(path)} went away while it was read ({error.strerror}): start again")
+        return ImageError(f"{printable(path)} went away while it was read ({error.strerror}): start again")
     read = time.perf_counter()
     fitted = fit(image, size, options.fit)
     height, width = fitted.shape[:2]
     reason = why_not(height, width)
     if reason is not None:
-        return ImageError(f"{shown(path)} has {width}x{height} pixels: {reason}")
+        return ImageError(f"{printable(path)} has {width}x{height} pixels: {reason}")
     return Prepared(fitted, fingerprint, read - start, time.perf_counter() - read)
 
 

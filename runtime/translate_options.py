@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starcast import flags
-from starcast.images.read import FITS, MAX_PIXELS
+from starcast.images.fit import FITS
+from starcast.images.read import MAX_PIXELS
 from starcast.options import option
 from starcast.runtime.engine_choice import EngineChoice
 from starcast.runtime.styles import StyleOptions

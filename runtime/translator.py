@@ -216,7 +216,7 @@ class Translator:
         if isinstance(reference, str | Path):
             from starcast.images.read import read_image
 
-            reference = read_image(reference)
+            reference = read_image(reference, limit_flag=None)
         _check_uint8(reference, "a reference")
         if reference.ndim != 3 or reference.shape[2] != 3 or not reference.size:
             raise ValueError(f"a reference is a picture [H, W, 3], not {list(reference.shape)}")

@@ -10,7 +10,7 @@
     │   └── VariantMissingError a whole bundle without the variant that was asked for
     ├── ParityError             a graph whose numbers differ from PyTorch's: nothing is written
     ├── StyleError              a domain, reference or seed that the bundle does not know
-    ├── ImageError              one picture that cannot be read or written
+    ├── ImageError              one image that cannot be read or written
     ├── VideoError              one video that cannot be read or written
     └── EngineError             an engine that refuses a graph or fails while it runs
 
@@ -67,7 +67,7 @@ class StyleError(StarcastError):
 
 
 class ImageError(StarcastError):
-    """A picture cannot be read or written."""
+    """An image cannot be read or written."""
 
     exit_status = 1
 

@@ -12,10 +12,10 @@ from torchvision.utils import make_grid
 
 from starcast.atomic import atomic_path
 from starcast.errors import ImageError
+from starcast.images.read import read_image
 from starcast.train.data.batch import to_signed
 from starcast.train.data.folders import Domain
 from starcast.train.options import TrainOptions
-from starcast.train.pictures import read_picture
 from starcast.train.randomness import draws
 
 
@@ -32,7 +32,7 @@ def sample_images(domain: Domain, count: int, options: TrainOptions) -> list[Ten
         if len(found) == count:
             break
         try:
-            picture = read_picture(path)
+            picture = read_image(path, limit_flag=None)
         except ImageError:
             continue
         found.append(to_signed(resize(torch.from_numpy(picture).permute(2, 0, 1))))

@@ -16,7 +16,7 @@ from torch import nn
 from starcast.export.gate.images import pictures
 from starcast.export.options import ExportOptions
 from starcast.export.write import export_bundle
-from starcast.images.read import write_image
+from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle
 from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.families.stargan_v2.networks import StarGANv2Config

@@ -13,7 +13,7 @@ from av.container import InputContainer
 
 from starcast.errors import OptionError, VideoError
 from starcast.images import formats
-from starcast.images.read import shown
+from starcast.paths import printable
 
 _DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,apng,mxf,gxf,nut,ivf,obu,h261,h263,h264,hevc,"
@@ -26,7 +26,7 @@ _DEMUXERS = (
 def open_video(path: Path, max_pixels: int) -> InputContainer:
     """The open file, nothing decoded for showing yet. Raises OptionError for what is no file, VideoError for what is no
     video: one sentence that names it."""
-    name = shown(path)
+    name = printable(path)
     if not path.exists():
         raise OptionError(f"{name} does not exist: check the path")
     if path.is_dir():
@@ -57,7 +57,7 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
             **settings,
         )
     except av.FFmpegError as error:
-        what, _ = formats.foreign(head, path.suffix) or (None, None)
+        what, _ = formats.identify_foreign(head, path.suffix) or (None, None)
         if what is None and formats.looks_like_text(head):
             what = "a text file"
         if what is not None and not what.startswith("a video"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from starcast.images.read import shown
+from starcast.paths import printable
 
 
 @dataclass
@@ -32,6 +32,6 @@ class FilmReport:
         stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in self.stage_ms().items())
         rate = self.frames / self.wall_s if self.wall_s else 0.0
         return (
-            f"{shown(self.target)}: {self.frames} frames in {self.wall_s:.1f} s.\n"
+            f"{printable(self.target)}: {self.frames} frames in {self.wall_s:.1f} s.\n"
             f"Milliseconds a frame: {stages}. {rate:.1f} frames/s."
         )

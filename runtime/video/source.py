@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from starcast.errors import VideoError
-from starcast.images.read import shown
+from starcast.paths import printable
 from starcast.runtime.video import colour
 from starcast.runtime.video.film_options import MAX_PIXELS
 from starcast.runtime.video.opening import open_video
@@ -65,7 +65,7 @@ class Source:
 
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
         self.path = path
-        self.name = shown(path)
+        self.name = printable(path)
         self.damaged = 0  # packets that could not be decoded
         self.patched = 0  # frames in which the decoder had to guess
         self.ends_early = False

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from starcast.errors import OptionError
-from starcast.images.read import shown
+from starcast.paths import printable
 
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # suffix -> FFmpeg's name
 
@@ -16,21 +16,21 @@ def container_of(path: Path) -> str:
     try:
         return CONTAINERS[path.suffix.lower()]
     except KeyError:
-        raise OptionError(f"{shown(path)} cannot be written: end its name in {', '.join(CONTAINERS)}") from None
+        raise OptionError(f"{printable(path)} cannot be written: end its name in {', '.join(CONTAINERS)}") from None
 
 
 def check_target(target: Path, source: Path, *, overwrite: bool) -> None:
     """Raises OptionError where a film that is made of `source` cannot go to `target`."""
     container_of(target)
     if target.is_dir():
-        raise OptionError(f"{shown(target)} is a folder: give -o the name of a file")
+        raise OptionError(f"{printable(target)} is a folder: give -o the name of a file")
     if os.path.lexists(target):
         if os.path.realpath(target) == os.path.realpath(source) or (source.exists() and target.exists()
                                                                      and target.samefile(source)):  # fmt: skip
-            raise OptionError(f"{shown(target)} is the source itself: give -o another name")
+            raise OptionError(f"{printable(target)} is the source itself: give -o another name")
         if not overwrite:
-            raise OptionError(f"{shown(target)} is there already: give -o another name, or --overwrite")
+            raise OptionError(f"{printable(target)} is there already: give -o another name, or --overwrite")
     parent = target.resolve().parent
     existing = next((folder for folder in (parent, *parent.parents) if folder.exists()), parent)
     if not existing.is_dir():
-        raise OptionError(f"{shown(existing)} is a file, so that {shown(target)} cannot be in it: give -o another name")
+        raise OptionError(f"{printable(existing)} is a file, so {printable(target)} cannot be in it: choose another -o")

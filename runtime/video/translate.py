@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from starcast.atomic import atomic_path
 from starcast.errors import BundleError, OptionError, VideoError
 from starcast.images.fit import NATIVE, fit
-from starcast.images.read import shown
+from starcast.paths import printable
 from starcast.runtime import provenance
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folders import style_facts
@@ -85,7 +85,7 @@ def translate_video(
         with (
             atomic_path(target) as partial,
             Sink(
-                partial, shown(target), size, source.rate, source.time_base,
+                partial, printable(target), size, source.rate, source.time_base,
                 crf=options.crf, preset=options.preset, source=source,
             ) as sink,
             Progress(source.frames, "frames", show=show_progress, say=say) as progress,

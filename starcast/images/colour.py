@@ -1,9 +1,9 @@
-"""A decoded Pillow picture, in whatever mode and colour space, as uint8 RGB in sRGB on white.
+"""A decoded Pillow image, in any mode and colour space, as uint8 RGB in sRGB on white.
 
 1, L, LA, P, PA     expanded; transparency, also of palettes and of single colours, is kept until the end
 I;16, I, F          scaled to 0..255 (Pillow itself would clip)
 CMYK, YCbCr, LAB    converted; CMYK by its profile if it has one
-ICC profile         converted to sRGB; a broken one, or one of another colour space, is left out
+ICC profile         converted to sRGB; a broken one, or one of another colour space, is ignored
 alpha               composited on white
 """
 
@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 _PROFILE_SPACES = {"RGB ": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-# What lcms and Pillow raise on a damaged profile; the picture itself is still good.
+# What lcms and Pillow raise on a damaged profile; the image itself is still good.
 _PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError, struct.error)
 
 
 def to_srgb(image: Image.Image) -> NDArray[np.uint8]:
-    """[H, W, 3] from a picture that has been decoded.
+    """[H, W, 3] from an image that has been decoded.
 
-    16 bits a channel in colour arrive from Pillow as their high bytes: at most 1 level below the rounded value.
+    Pillow gives the high bytes of colours with 16 bits a channel: at most 1 level below the rounded value.
     """
-    colours, alpha = _split_alpha(_eight_bits(image))
-    colours = _by_profile(colours, image.info.get("icc_profile"))
+    colours, alpha = _split_alpha(_to_eight_bits(image))
+    colours = _apply_profile(colours, image.info.get("icc_profile"))
     if colours.mode != "RGB":
         colours = _lab_to_rgb(colours) if colours.mode == "LAB" else colours.convert("RGB")
     if alpha is not None:
@@ -39,10 +39,10 @@ def to_srgb(image: Image.Image) -> NDArray[np.uint8]:
     return np.array(colours, dtype=np.uint8)
 
 
-def scaled_to_bytes(values: NDArray[Any], full: float | None) -> NDArray[np.uint8]:
+def scale_to_bytes(values: NDArray[Any], full: float | None) -> NDArray[np.uint8]:
     """One channel of any number type as bytes, rounded. `full` is the value of white.
 
-    None: the first of 1 (floats only), 255, 65535, 2^32 - 1 that no value exceeds. Not a number is black.
+    None: the first of 1 (floats only), 255, 65535, 2^32 - 1 that no finite value exceeds. Not a number is black.
     """
     numbers = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=np.inf, neginf=0.0)
     if full is None:
@@ -53,18 +53,18 @@ def scaled_to_bytes(values: NDArray[Any], full: float | None) -> NDArray[np.uint
     return np.rint(np.clip(numbers / full, 0.0, 1.0) * 255).astype(np.uint8)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """The picture in a mode of 8 bits a channel."""
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """The image in a mode of 8 bits a channel."""
     if image.mode.startswith("I;16"):
-        grey = Image.fromarray(scaled_to_bytes(np.asarray(image), 65535))
+        grey = Image.fromarray(scale_to_bytes(np.asarray(image), 65535))
         clear = image.info.get("transparency")
         if isinstance(clear, int):  # a PNG's single transparent grey
             grey.putalpha(Image.fromarray(np.where(np.asarray(image) == clear, 0, 255).astype(np.uint8)))
         return grey
     if image.mode == "I":
-        return Image.fromarray(scaled_to_bytes(np.asarray(image), 65535 if image.format == "PPM" else None))
+        return Image.fromarray(scale_to_bytes(np.asarray(image), 65535 if image.format == "PPM" else None))
     if image.mode == "F":
-        return Image.fromarray(scaled_to_bytes(np.asarray(image), None))
+        return Image.fromarray(scale_to_bytes(np.asarray(image), None))
     return image
 
 
@@ -72,7 +72,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """The colours without transparency (L, RGB, CMYK or LAB), and the alpha channel or None."""
     if image.mode in ("LA", "RGBA"):
         return image.convert(image.mode[:-1]), image.getchannel("A")
-    if image.mode in ("La", "RGBa", "PA") or "transparency" in image.info:
+    if image.has_transparency_data:
         solid = image.convert("RGBA")
         return solid.convert("RGB"), solid.getchannel("A")
     if image.mode == "1":
@@ -82,12 +82,12 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     return image.convert("RGB"), None
 
 
-def _by_profile(colours: Image.Image, profile: object) -> Image.Image:
-    """The colours in sRGB by an ICC profile, or as they are where there is none that fits."""
+def _apply_profile(colours: Image.Image, profile: object) -> Image.Image:
+    """The colours in sRGB by an ICC profile, or unchanged if there is none that fits."""
     if not isinstance(profile, bytes) or not profile:
         return colours
     try:
-        space, transform = _transform(profile)
+        space, transform = _transform_of(profile)
         if space == "RGB" and colours.mode == "L":
             colours = colours.convert("RGB")
         if transform is None or space != colours.mode:
@@ -98,11 +98,11 @@ def _by_profile(colours: Image.Image, profile: object) -> Image.Image:
 
 
 @functools.lru_cache(maxsize=16)
-def _transform(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
-    """(mode that the profile describes, transform to sRGB); None where the transform would change nothing.
+def _transform_of(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
+    """(mode that the profile describes, transform to sRGB); None if the transform would change nothing.
 
-    Most files are tagged with some spelling of sRGB: their values must come through untouched, which a rounding
-    transform does not promise, so it is tried on a cube of colours first.
+    Most files are tagged with some variant of sRGB. Their values must come through untouched, which a transform that
+    rounds does not promise, so it is tried on a cube of colours first.
     """
     opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     mode = _PROFILE_SPACES.get(opened.profile.xcolor_space, "")

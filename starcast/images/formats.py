@@ -1,22 +1,22 @@
-"""What a file is, from its first bytes: names and extensions are not believed."""
+"""What a file is, by its first bytes. Names and extensions are not trusted."""
 
 from __future__ import annotations
 
 HEAD_BYTES = 64  # enough for every signature below
 
-# Pillow's names of the formats that are read. Others stay out: some start programs (EPS), most were never tried here.
+# Pillow's names of the formats that are read. Others stay out: EPS starts a program, and most were never tested here.
 READ = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "AVIF", "JPEG2000", "PPM", "QOI")
-READ_BY_SUFFIX = {".tga": "TGA"}  # a format without a signature: nearly any bytes pass for one
+READ_BY_SUFFIX = {".tga": "TGA"}  # it has no signature: nearly any bytes pass for one
 READ_IN_WORDS = "PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000, PPM, QOI or TGA"
 
-# extensions that pictures have: what is read, and pictures that are not, of which a user wants to hear
+# extensions of images: those that are read, and those that are not, which a user wants to hear about
 SUFFIXES = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".dib",
     ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".tga",
     ".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".ico", ".eps", ".xcf", ".dds", ".pcx", ".sgi",
 })  # fmt: skip
 
-# how those files begin; WebP and AVIF are looked for in `has_signature`
+# how the formats that are read begin; `has_signature` looks for WebP and AVIF
 _SIGNATURES = (
     b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"\xff\x4f\xff\x51",
     b"\x00\x00\x00\x0cjP  ", b"qoif", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf", b"PF",
@@ -24,10 +24,10 @@ _SIGNATURES = (
 
 _SAVE = "save it as PNG or JPEG and give that"
 _VIDEO = "give it to `starcast video`"
-_UNPACK = "unpack it and give the pictures"
+_UNPACK = "unpack it and give the images"
 _LEAVE = "leave it out"
 
-# (where, bytes, what it is, what to do): known, and not read
+# known and not read: (offset, bytes, what it is, what to do)
 _FOREIGN: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"8BPS", "a Photoshop document", _SAVE),
     (0, b"%PDF", "a PDF document", _SAVE),
@@ -41,10 +41,10 @@ _FOREIGN: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"IIU\x00", "a raw photograph (RW2)", _SAVE),
     (0, b"IIRO", "a raw photograph (ORF)", _SAVE),
     (8, b"CR\x02\x00", "a raw photograph (CR2)", _SAVE),
-    (0, b"\xff\x0a", "a JPEG XL picture", _SAVE),
-    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture", _SAVE),
-    (0, b"\x76\x2f\x31\x01", "an OpenEXR picture", _SAVE),
-    (0, b"#?RADIANCE", "a Radiance HDR picture", _SAVE),
+    (0, b"\xff\x0a", "a JPEG XL image", _SAVE),
+    (0, b"\x00\x00\x00\x0cJXL ", "a JPEG XL image", _SAVE),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR image", _SAVE),
+    (0, b"#?RADIANCE", "a Radiance HDR image", _SAVE),
     (0, b"\x00\x00\x01\x00", "an icon", _SAVE),
     (0, b"gimp xcf", "a GIMP document", _SAVE),
     (0, b"DDS ", "a DDS texture", _SAVE),
@@ -70,38 +70,38 @@ _RAW_SUFFIXES = frozenset({
 })  # fmt: skip
 
 
-def foreign(head: bytes, suffix: str) -> tuple[str, str] | None:
-    """(what an unread kind of file is, what to do with it), or None for what may be a picture that is read.
+def identify_foreign(head: bytes, suffix: str) -> tuple[str, str] | None:
+    """(what the file is, what to do with it) for known formats that are not read; None if it may be a readable image.
 
     `head` holds the file's first HEAD_BYTES; `suffix` is as in `Path`.
     """
     for offset, signature, what, step in _FOREIGN:
         if head[offset : offset + len(signature)] == signature:
             return what, step
-    if suffix.lower() in _RAW_SUFFIXES:  # they are TIFF files whose first picture is a thumbnail
+    if suffix.lower() in _RAW_SUFFIXES:  # TIFF files whose first image is a thumbnail
         return f"a raw photograph ({suffix[1:].upper()})", _SAVE
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<svg", b"<?xml")):
         drawing = b"<svg" in start or suffix.lower() == ".svg"
         return ("an SVG drawing", _SAVE) if drawing else ("an XML document", _LEAVE)
     if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page", "download the picture itself"
+        return "a web page", "download the image itself"
     return None
 
 
 def looks_like_text(head: bytes) -> bool:
-    """True where the first bytes are printable ASCII."""
+    """Whether the first bytes are printable ASCII."""
     return bool(head) and all(byte in b"\t\r\n\f" or 32 <= byte < 127 for byte in head)
 
 
 def has_signature(head: bytes) -> bool:
-    """True where the first bytes are those of a format that is read, whatever follows."""
+    """Whether the first bytes are those of a format that is read, whatever follows."""
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     avif = head[4:12] in (b"ftypavif", b"ftypavis")
     return webp or avif or head.startswith(_SIGNATURES)
 
 
-def looks_like_picture(suffix: str, head: bytes) -> bool:
-    """True where the name or the first bytes promise a picture, whether or not its format is read."""
+def looks_like_image(suffix: str, head: bytes) -> bool:
+    """Whether the name or the first bytes promise an image, readable or not."""
     suffix = suffix.lower()
     return suffix in SUFFIXES or suffix in _RAW_SUFFIXES or (has_signature(head) and not looks_like_text(head))

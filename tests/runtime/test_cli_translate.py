@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from starcast.cli import root
-from starcast.images.read import read_image, write_image
+from starcast.images.read import read_image
+from starcast.images.write import write_image
 
 
 def _picture(seed: int = 0) -> np.ndarray:

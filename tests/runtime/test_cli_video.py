@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from starcast.images.read import write_image
+from starcast.images.write import write_image
 
 
 def starcast(*arguments: object) -> subprocess.CompletedProcess[str]:

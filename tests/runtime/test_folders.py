@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from starcast.errors import EngineError, ImageError, OptionError
-from starcast.images.read import read_image, write_image
+from starcast.images.read import read_image
+from starcast.images.write import write_image
 from starcast.runtime import folders, stages
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folders import translate_all

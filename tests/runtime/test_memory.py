@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from starcast.images.read import write_image
+from starcast.images.write import write_image
 from starcast.runtime.engines.choose import BACKENDS
 
 GROWTH = 8  # MB; a thousand sources, or as many translations, are 55 MB

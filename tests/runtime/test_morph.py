@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from starcast.errors import ImageError, OptionError, StyleError
-from starcast.images.read import write_image
+from starcast.images.write import write_image
 from starcast.runtime.morph import alphas, loop, morph, requests_for
 from starcast.runtime.morph_options import MorphOptions
 from starcast.runtime.provenance import read_runs

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from starcast.errors import OptionError
-from starcast.images.read import write_image
+from starcast.images.write import write_image
 from starcast.runtime.outputs import (
     State,
     is_one_file,
@@ -76,7 +76,8 @@ def test_an_output_with_the_suffix_of_a_picture_is_a_file_for_one_source_and_sty
 
 
 @pytest.mark.parametrize(("name", "sources", "styles", "cause"), [
-    ("out.png", 2, 1, "2 are to be written"), ("out.png", 1, 3, "3 are to be written"), ("out.gif", 1, 1, "end it in"),
+    ("out.png", 2, 1, "but 2 would be written"), ("out.png", 1, 3, "but 3 would be written"),
+    ("out.gif", 1, 1, "end it in"),
 ])  # fmt: skip
 def test_an_output_file_that_cannot_be_is_wrong_use(name, sources, styles, cause):
     with pytest.raises(OptionError, match=cause):

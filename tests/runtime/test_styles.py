@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from starcast.errors import OptionError, StyleError
-from starcast.images.read import write_image
+from starcast.images.write import write_image
 from starcast.options import as_json, from_json
 from starcast.runtime.styles import (
     LARGEST_SEED,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from starcast.errors import BundleError, EngineError, ImageError, OptionError, StyleError, VariantMissingError
-from starcast.images.read import write_image
+from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.choose import BACKENDS
 from starcast.runtime.engines.session import SCRATCH

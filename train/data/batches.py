@@ -18,10 +18,10 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from starcast.errors import DatasetError, ImageError
+from starcast.images.read import read_image
 from starcast.train.data.batch import TensorBatch
 from starcast.train.data.folders import DataSet
 from starcast.train.options import TrainOptions
-from starcast.train.pictures import read_picture
 from starcast.train.randomness import draws, torch_seed
 
 
@@ -138,7 +138,7 @@ class DecodedImages:
             return self.kept[path]
         if path not in self.unreadable:
             try:
-                picture = torch.from_numpy(read_picture(path).transpose(2, 0, 1).copy())
+                picture = torch.from_numpy(read_image(path, limit_flag=None).transpose(2, 0, 1).copy())
             except ImageError as error:
                 self.unreadable[path] = str(error)
             else:

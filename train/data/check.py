@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starcast.errors import ImageError
+from starcast.images.read import read_with_mode
 from starcast.train.data.folders import DataSet, Domain, no_images
-from starcast.train.pictures import open_picture, to_rgb
 
 MOST_SENTENCES = 20  # of one kind; the rest is counted
 
@@ -104,9 +104,7 @@ def check_data_set(data_set: DataSet, image_size: int, on_file: Callable[[], obj
 def check_file(path: Path) -> CheckedFile:
     """Decode one file as training does."""
     try:
-        picture = open_picture(path)
-        mode = picture.mode
-        pixels = to_rgb(picture, path)
+        pixels, mode = read_with_mode(path, limit_flag=None)
         with path.open("rb") as file:
             file_hash = hashlib.file_digest(file, "sha256").hexdigest()
     except ImageError as error:

@@ -10,7 +10,7 @@ import pytest
 
 from starcast.errors import OptionError
 from starcast.export.precision.samples import CalibrationSet, calibration_set, drawn_set
-from starcast.images.read import write_image
+from starcast.images.write import write_image
 
 NAMES = ("ink", "photo", "chalk")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from starcast.errors import OptionError, VideoError
-from starcast.images.read import write_image
+from starcast.images.write import write_image
 from starcast.runtime.video.film_options import MAX_PIXELS
 from starcast.runtime.video.opening import open_video
 

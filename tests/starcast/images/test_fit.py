@@ -5,8 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starcast.images.fit import NATIVE, to_multiples
-from starcast.images.read import FITS, centred_box, fit
+from starcast.images.fit import FITS, NATIVE, centred_box, fit, to_multiples
 
 sides = st.integers(1, 40)
 

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from starcast.errors import ImageError
-from starcast.images.colour import scaled_to_bytes
-from starcast.images.read import mark_of, read_image, shown, write_image
+from starcast.images.read import read_image, read_with_mode
+from starcast.images.write import write_image
+from starcast.paths import printable
 
 
 def test_every_format_mode_depth_and_orientation_is_read_upright_and_in_srgb(tmp_path):
@@ -87,8 +88,8 @@ def test_names_with_control_characters_are_read_and_shown_on_one_line(tmp_path, 
 
 
 def test_undecodable_bytes_in_a_name_can_be_printed():
-    assert shown(os.fsdecode(b"caf\xe9.png")).encode("utf-8")
-    assert shown("Ünï 画像.png") == "Ünï 画像.png"
+    assert printable(os.fsdecode(b"caf\xe9.png")).encode("utf-8")
+    assert printable("Ünï 画像.png") == "Ünï 画像.png"
 
 
 def test_the_pixel_limit_is_an_argument_and_checked_from_the_header(tmp_path):
@@ -176,84 +177,6 @@ def test_flipped_and_cut_files_give_a_picture_or_an_image_error(tmp_path, which,
     assert picture.shape[2] == 3
 
 
-@pytest.mark.parametrize(("values", "full", "expected"), [
-    (np.array([0, 257, 32768, 65535], np.uint16), 65535, [0, 1, 128, 255]),
-    (np.array([0.0, 0.5, 1.0, np.nan, np.inf, -np.inf], np.float32), None, [0, 128, 255, 0, 255, 0]),
-    (np.array([0.0, 2.0, 255.0], np.float32), None, [0, 2, 255]),
-    (np.array([0.0, 65535.0], np.float32), None, [0, 255]),
-    (np.array([0, 1], np.int32), None, [0, 1]),
-    (np.array([0, 1000, 65535], np.int32), None, [0, 4, 255]),
-    (np.array([-5, 2**31 - 1], np.int32), None, [0, 127]),
-    (np.array([], np.float32), None, []),
-], ids=["16 bits", "0 to 1", "0 to 255", "0 to 65535", "whole bytes", "whole 16 bits", "32 bits", "none"])  # fmt: skip
-def test_other_number_types_are_scaled_to_bytes(values, full, expected):
-    np.testing.assert_array_equal(scaled_to_bytes(values, full), expected)
-
-
-@pytest.mark.parametrize(("suffix", "largest"), [(".png", 0), (".PNG", 0), (".webp", 0), (".jpg", 3), (".jpeg", 3)])
-def test_a_written_picture_reads_back(tmp_path, suffix, largest):
-    path = tmp_path / f"new folder/out{suffix}"
-    write_image(path, odd_images.scene(), mark="starcast settings=1")
-    difference = np.abs(read_image(path).astype(int) - odd_images.scene())
-    assert difference.max() <= largest
-    assert mark_of(path) == "starcast settings=1"
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-
-
-def test_a_jpeg_keeps_its_colours_at_full_resolution(tmp_path):
-    checks = np.zeros((16, 16, 3), np.uint8)
-    checks[:, ::2, 0] = 255
-    write_image(tmp_path / "x.jpg", checks)
-    with Image.open(tmp_path / "x.jpg") as image:
-        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
-
-
-def test_a_suffix_that_cannot_be_written_is_named_with_those_that_can(tmp_path):
-    with pytest.raises(ImageError, match=r"x\.gif cannot be written: .*\.png"):
-        write_image(tmp_path / "x.gif", np.zeros((4, 4, 3), np.uint8))
-
-
-def test_an_array_of_another_kind_is_a_programming_mistake(tmp_path):
-    with pytest.raises(TypeError, match="uint8"):
-        write_image(tmp_path / "x.png", np.zeros((4, 4, 3), np.float32))
-
-
-def test_a_place_that_cannot_be_written_to_is_one_sentence(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ImageError, match="cannot be written"):
-        write_image(tmp_path / "file/x.png", np.zeros((4, 4, 3), np.uint8))
-
-
-def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
-    path = tmp_path / "x.png"
-    write_image(path, odd_images.scene())
-
-    def fail(self, target, **_):
-        Path(target).write_bytes(b"half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", fail)
-    with pytest.raises(ImageError, match="no space left on device"):
-        write_image(path, odd_images.scene())
-    np.testing.assert_array_equal(read_image(path), odd_images.scene())
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path):
-    path = tmp_path / ("x" * 251 + ".png")
-    write_image(path, odd_images.scene())
-    assert path.exists()
-
-
-def test_pictures_without_a_mark_and_files_that_are_none_have_none(tmp_path):
-    write_image(tmp_path / "x.png", odd_images.scene())
-    (tmp_path / "y.png").write_text("text")
-    assert mark_of(tmp_path / "x.png") is None
-    assert mark_of(tmp_path / "y.png") is None
-    assert mark_of(tmp_path / "missing.png") is None
-    assert mark_of(tmp_path) is None
-
-
 def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     path = tmp_path / "x.png"
     write_image(path, odd_images.scene())
@@ -275,3 +198,15 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):
     with ThreadPoolExecutor(4) as workers:
         list(workers.map(read_image, [path] * 20))
     assert most == 1
+
+
+def test_the_mode_of_a_file_comes_beside_its_pixels(tmp_path):
+    Image.new("LA", (3, 2)).save(tmp_path / "x.png")
+    pixels, mode = read_with_mode(tmp_path / "x.png")
+    assert (pixels.shape, mode) == ((2, 3, 3), "LA")
+
+
+def test_the_error_names_a_flag_only_where_there_is_one(tmp_path):
+    (tmp_path / "huge.png").write_bytes(odd_images.png_header(60_000, 60_000))
+    with pytest.raises(ImageError, match="60000 x 60000 pixels, more than the limit of 200000000: scale it down$"):
+        read_image(tmp_path / "huge.png", limit_flag=None)

@@ -144,7 +144,7 @@ def test_a_damaged_image_is_named_once_and_another_stands_in(images, small, work
     options = replace_options(small, workers=workers)
     damaged = drawn(images, options, range(12), said.append)
     assert len(said) == 1
-    assert "0.png is not a picture" in said[0]
+    assert "0.png is a text file: give PNG, JPEG" in said[0]
     again = drawn(images, replace_options(small, workers=0), range(12), lambda _: None)
     for batch, other in zip(damaged, again, strict=True):
         assert_same(batch, other)

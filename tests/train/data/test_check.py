@@ -46,7 +46,7 @@ def test_unreadable_files_are_named(folder):
     report = check(folder)
     assert report.rows[0].unreadable == 1
     assert len(report.problems) == 1
-    assert "2.png is not a picture" in report.problems[0]
+    assert "2.png is a text file: give PNG, JPEG" in report.problems[0]
     assert not report.failures
 
 
