@@ -14,7 +14,7 @@ from starcast.options import options_from
 @click.command()
 @options_from(DemoOptions)
 def demo(**values: Any) -> int:
-    """Make a data set, train, export, translate, measure, and show it in one page.
+    """Draw a data set, train, export, translate, measure, and show everything on one page.
 
     Example: starcast demo -o demo
     """
@@ -27,10 +27,10 @@ def demo(**values: Any) -> int:
 @click.argument("bundle", type=click.Path(file_okay=False, path_type=Path), required=False)
 @options_from(BenchOptions)
 def bench(bundle: Path | None, **values: Any) -> None:
-    """Measure a bundle on every engine here against PyTorch and what others offer.
+    """Measure a bundle on every installed engine against PyTorch and plain exports.
 
-    Rows run in fresh processes, paired with eager PyTorch round by round, on the same pictures; a row whose pictures
-    are not eager's is not shown as a result. On an NVIDIA card TensorRT runs what `starcast build` has built.
+    Rows run in fresh processes, paired with eager PyTorch round by round, on the same images. A row whose output
+    differs from eager's is left out of the results. On an NVIDIA GPU, TensorRT runs what `starcast build` has built.
 
     Examples: starcast bench my-model, starcast bench --random-weights afhq --quick
     """

@@ -14,7 +14,7 @@ class BenchOptions(CheckedOptions):
     """What is measured against eager PyTorch, and how."""
 
     checkpoint: Path | None = option(
-        None, "What BUNDLE was exported from; without it, it is looked for beside the bundle."
+        None, "What BUNDLE was exported from. Default: searched for beside the bundle and in run folders there."
     )
     config: str | None = option(
         None, "Measure random weights at full size (AFHQ: 256 px). BUNDLE, if given, is where the generated bundle is "

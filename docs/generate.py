@@ -77,7 +77,7 @@ def short_table(record: dict[str, Any], rows: list[str]) -> str:
         [_short_name(row), f"{row['ms_p50']:.0f}", f"{row['ratio_vs_eager']:.2f}", _difference(row)]
         for row in _chosen(record, rows)
     ]
-    head = ["one image at a time", "ms", "times eager's speed", "against eager's image"]
+    head = ["one image at a time", "ms", "times eager's speed", "output, compared with eager"]
     return _markdown(head, [[_bold(cell) if "starcast" in line[0] else cell for cell in line] for line in cells])
 
 

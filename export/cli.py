@@ -38,8 +38,8 @@ def _list_passes(context: click.Context, _: click.Parameter, asked: bool) -> Non
 def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
     """Turn a checkpoint, ours or official, into a bundle of ONNX graphs.
 
-    Every graph is compared with PyTorch on several pictures and batch sizes; above the tolerance nothing is written.
-    CHECKPOINT may also be a run's folder: its newest checkpoint is taken.
+    Every graph is compared with PyTorch on several images and batch sizes; above the tolerance nothing is written.
+    CHECKPOINT may also be a run's folder: its newest checkpoint is exported.
 
     Example: starcast export run/checkpoints/step-020000.pt -o my-model
     """
@@ -58,7 +58,7 @@ def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 def inspect(path: Path, as_json: bool) -> None:
-    """Say what a checkpoint or bundle is, and what can run it here.
+    """Show what a checkpoint or bundle holds, and which engines can run it.
 
     PATH is a checkpoint, a bundle's folder, or a run's folder. A bundle needs no PyTorch.
 

@@ -22,12 +22,12 @@ _FILM = "the video to write: .mp4, .m4v, .mov or .mkv."
 @click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options_from(TranslateOptions)
 def translate(bundle: Path, sources: tuple[Path, ...], **values: Any) -> int:
-    """Translate pictures and folders.
+    """Translate images and folders of images.
 
-    A SOURCE is a picture, a folder (searched with its subfolders), a pattern in quotes ('photos/*.jpg'), or a list
-    (.txt, a path a line, relative to the list). A folder's layout is kept below OUT; with several styles (--domain
-    all, a folder of references) each style has a folder of its own there. A second start leaves out what is done.
-    OUT/starcast.json says what the translations were made with.
+    A SOURCE is an image, a folder (searched with its subfolders), a pattern in quotes ('photos/*.jpg'), or a list
+    (.txt, one path per line, relative to the list). OUT keeps the layout of the folders. With several styles
+    (--domain all, a folder of references) each style gets its own folder in OUT. Run the command again to resume:
+    finished translations are skipped. OUT/starcast.json records how they were made.
 
     \b
     Examples: starcast translate my-model photos/ -o out/ --domain dog --seed 7
@@ -48,11 +48,11 @@ def translate(bundle: Path, sources: tuple[Path, ...], **values: Any) -> int:
 @out_option("output", _FILM)
 @options_from(VideoOptions)
 def video(bundle: Path, source: Path, output: Path, **values: Any) -> int:
-    """Translate a video; its sound and its timing are kept.
+    """Translate a video, keeping its sound and timing.
 
-    Every frame of IN is translated, in order, and shown at its own time. Sound and subtitles are copied where OUT's
-    container takes them. OUT.json says what the video was made with. The exit status is 1 where IN was damaged or cut
-    short and only a part could be translated.
+    Every frame of IN is translated, in order, and shown at its own time. Sound and subtitles are copied if OUT's
+    container takes them. OUT.json records how the video was made. The exit status is 1 if IN is damaged or truncated
+    and only a part could be translated.
 
     \b
     Examples: starcast video my-model clip.mp4 -o out.mp4 --domain dog --seed 7
@@ -73,10 +73,10 @@ def video(bundle: Path, source: Path, output: Path, **values: Any) -> int:
 @out_option("output", _FILM)
 @options_from(MorphOptions)
 def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
-    """Render a smooth loop through a row of references or seeds.
+    """Render a video that loops smoothly through several styles.
 
-    The picture SOURCE is translated along a closed path through the styles, as the interpolation videos of StarGAN v2
-    do it. OUT.json says what the film was made with.
+    The image SOURCE is translated along a closed path through the styles, like the interpolation videos of
+    StarGAN v2. OUT.json records how the video was made.
 
     \b
     Examples: starcast morph my-model cat.jpg -o loop.mp4 --domain dog --seeds 1,2,3,4
@@ -96,10 +96,10 @@ def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @options_from(BuildOptions)
 def build(bundle: Path, **values: Any) -> int:
-    """Build TensorRT engines from a bundle, for the card that is here or for named ones.
+    """Build TensorRT engines from a bundle, for this GPU or for named ones.
 
-    The bundle needs a graph for it (`starcast export … --for tensorrt --precisions fp16`). Engines go to a cache that
-    only you can read; what is there already and still fits is not built again. Needs no card with --gpu.
+    The bundle needs a graph for TensorRT (`starcast export … --for tensorrt --precisions fp16`). Engines go to a cache
+    that only you can read. An engine that still fits is not built again. With --gpu, no GPU is needed.
 
     \b
     Examples: starcast build my-model
@@ -117,15 +117,15 @@ def build(bundle: Path, **values: Any) -> int:
 
 @click.group("engines")
 def engines() -> None:
-    """List or remove the TensorRT engines that were built here.
+    """List or remove the TensorRT engines built on this machine.
 
-    They are in your cache, never in a bundle: an engine is a program, and only what this machine built is run.
+    They are in your cache, never in a bundle: an engine is a program, so only engines built on this machine run.
     """
 
 
 @engines.command("list")
 def list_engines() -> None:
-    """Every engine: what it was built from, for which cards and sizes, and whether it fits here."""
+    """List every engine: its bundle, its GPUs and sizes, and whether it fits this machine."""
     from starcast.runtime.nvidia.tensorrt.engines import table
 
     click.echo(table())
@@ -133,9 +133,9 @@ def list_engines() -> None:
 
 @engines.command("remove")
 @click.argument("keys", metavar="KEY…", nargs=-1)
-@click.option("--bundle", metavar="BUNDLE", help="Remove all engines of this bundle, named or by its path.")
+@click.option("--bundle", metavar="BUNDLE", help="Remove all engines of this bundle, given by name or path.")
 def remove_engines(keys: tuple[str, ...], bundle: str | None) -> None:
-    """Remove engines by their keys, whose first digits are enough, or those of a bundle."""
+    """Remove engines by key, or all engines of a bundle. The first digits of a key are enough."""
     from starcast.runtime.nvidia.tensorrt.engines import remove
 
     click.echo(remove(keys, bundle))
@@ -144,7 +144,7 @@ def remove_engines(keys: tuple[str, ...], bundle: str | None) -> None:
 @engines.command("prune")
 @click.option("--all", "everything", is_flag=True, help="Remove every engine.")
 def prune_engines(everything: bool) -> None:
-    """Remove engines of another TensorRT or driver than this machine's, and damaged ones."""
+    """Remove damaged engines, and those of another TensorRT or driver."""
     from starcast.runtime.nvidia.tensorrt.engines import prune
 
     click.echo(prune(everything))
@@ -152,9 +152,9 @@ def prune_engines(everything: bool) -> None:
 
 @click.command("doctor")
 def doctor() -> None:
-    """Say which engines and processors are here, and how to install what is not.
+    """Show the engines and devices of this machine, and how to install missing ones.
 
-    Every device of every installed engine is tried with a tiny graph. Add what this prints to a report of a fault.
+    Every device of every installed engine is tried with a tiny graph. Add the output to a bug report.
     """
     from starcast.runtime.doctor import examine, rendered
 

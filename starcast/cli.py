@@ -18,28 +18,28 @@ from starcast.errors import MissingExtraError, StarcastError
 VERBS: dict[str, tuple[str, str]] = {
     "demo": (
         "starcast.benchmarks.cli:demo",
-        "Make a data set, train, export, translate, measure, and show it in one page.",
+        "Draw a data set, train, export, translate, measure, and show everything on one page.",
     ),
-    "dataset": ("starcast.train.cli:dataset", "Make a procedural data set, or check a folder before training on it."),
-    "train": ("starcast.train.cli:train", "Train StarGAN v2 on a folder of images, a subfolder a domain."),
+    "dataset": ("starcast.train.cli:dataset", "Draw a data set, or check a folder before training on it."),
+    "train": ("starcast.train.cli:train", "Train StarGAN v2 on a folder of images, one subfolder per domain."),
     "plot": ("starcast.train.cli:plot", "Draw the loss curves of a run as PNG."),
     "export": ("starcast.export.cli:export", "Turn a checkpoint, ours or official, into a bundle of ONNX graphs."),
-    "inspect": ("starcast.export.cli:inspect", "Say what a checkpoint or bundle is, and what can run it here."),
-    "translate": ("starcast.runtime.cli:translate", "Translate pictures and folders."),
-    "video": ("starcast.runtime.cli:video", "Translate a video; its sound and its timing are kept."),
-    "morph": ("starcast.runtime.cli:morph", "Render a smooth loop through a row of references or seeds."),
+    "inspect": ("starcast.export.cli:inspect", "Show what a checkpoint or bundle holds, and which engines can run it."),
+    "translate": ("starcast.runtime.cli:translate", "Translate images and folders of images."),
+    "video": ("starcast.runtime.cli:video", "Translate a video, keeping its sound and timing."),
+    "morph": ("starcast.runtime.cli:morph", "Render a video that loops smoothly through several styles."),
     "build": (
         "starcast.runtime.cli:build",
-        "Build TensorRT engines from a bundle, for the card that is here or for named ones.",
+        "Build TensorRT engines from a bundle, for this GPU or for named ones.",
     ),
-    "engines": ("starcast.runtime.cli:engines", "List or remove the TensorRT engines that were built here."),
+    "engines": ("starcast.runtime.cli:engines", "List or remove the TensorRT engines built on this machine."),
     "bench": (
         "starcast.benchmarks.cli:bench",
-        "Measure a bundle on every engine here against PyTorch and what others offer.",
+        "Measure a bundle on every installed engine against PyTorch and plain exports.",
     ),
     "doctor": (
         "starcast.runtime.cli:doctor",
-        "Say which engines and processors are here, and how to install what is not.",
+        "Show the engines and devices of this machine, and how to install missing ones.",
     ),
 }
 
@@ -80,7 +80,7 @@ class VerbTable(click.Group):
 @click.group(cls=VerbTable, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="starcast")
 def root() -> None:
-    """Train StarGAN v2, export it to a bundle of ONNX graphs, and translate pictures and videos with it."""
+    """Train StarGAN v2, export it to a bundle of ONNX graphs, and translate images and videos with it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -34,7 +34,7 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @options_from(_OPTIONS)
 @click.pass_context
 def train(context: click.Context, /, data: Path, run: Path, resume: bool, dry_run: bool, **values: Any) -> int:
-    """Train StarGAN v2 on a folder of images, a subfolder a domain.
+    """Train StarGAN v2 on a folder of images, one subfolder per domain.
 
     DATA holds <domain>/*.jpg (png, webp, bmp, tiff), <domain>/{train,val,test}/ or {train,val,test}/<domain>/.
     Ctrl-C and SIGTERM save a checkpoint before the run ends.
@@ -105,7 +105,7 @@ def plot(run: Path, out: Path | None, smoothing: float) -> None:
 
 @click.group("dataset")
 def dataset() -> None:
-    """Make a procedural data set, or check a folder before training on it."""
+    """Draw a data set, or check a folder before training on it."""
 
 
 @dataset.command("make")
@@ -142,9 +142,9 @@ def make(folder: Path | None, out: Path | None, **values: Any) -> None:
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @options_from(_OPTIONS, only=("domains", "image_size"))
 def check(folder: Path, domains: tuple[str, ...], image_size: int) -> int:
-    """Read every image of a folder and say what is wrong.
+    """Read every image of a folder and list what is wrong.
 
-    Exit status 1 where training would fail. Example: starcast dataset check photos/ --image-size 128
+    The exit status is 1 if training would fail. Example: starcast dataset check photos/ --image-size 128
     """
     from tqdm import tqdm
 

@@ -25,6 +25,7 @@ from starcast.cli import VERBS, root
 from starcast.errors import StarcastError
 from starcast.runtime import manifest
 
+README = ROOT / "README.md"
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 SHOWN = sorted({
     command for block in BLOCKS if block.language == "sh"
@@ -43,7 +44,6 @@ SMALLER = {
     "export": "--mean-draws 50 --min-psnr 10",
     "bench": "--rounds 1 --rows ours-onnxruntime*",
 }
-MADE = ("starcast train photos -o run", "starcast export run -o my-model")  # before every page
 
 
 def _run(folder: Path, steps: list[tuple[str, str]]) -> None:
@@ -62,10 +62,20 @@ def _smaller(command: str) -> str:
     return shlex.join([*words, *SMALLER.get(verb, "").split()])
 
 
+def _steps(page: Path) -> list[tuple[str, str]]:
+    """What a page shows and is run, in its order."""
+    run = [block for block in blocks_of(page) if block.reason is None and block.language in ("sh", "python")]
+    return [
+        (block.language, step)
+        for block in run
+        for step in (map(_smaller, block.commands) if block.language == "sh" else [block.text])
+    ]
+
+
 @pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the pages speak of: photos/, holiday/, me.jpg, rex.jpg, clip.mp4, a trained run and its bundle my-model."""
-    folder = tmp_path_factory.mktemp("prepared")
+def after_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the images that the pages speak of, and what README's commands make of them: run/, my-model/ …"""
+    folder = tmp_path_factory.mktemp("readme")
     _run(folder, [("sh", _smaller("starcast dataset make -o drawn"))])
     (folder / "photos").mkdir()
     for drawn, domain in (("checked", "cat"), ("spotted", "dog"), ("striped", "wild")):
@@ -78,22 +88,24 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [f"holiday/{number:02}.jpg" for number in range(12)]  # as many as an export needs for calibration
     for name in (*names, "me.jpg", "rex.jpg", "bella.jpg", "references/dog-rex.jpg", "references/wild-leo.jpg"):
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / name)
-    _run(folder, [("sh", _smaller(command)) for command in MADE])
+    _run(folder, _steps(README))
     return folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", RUN_PAGES, ids=lambda page: page.name)
-def test_what_a_page_shows_runs_in_its_order(prepared, tmp_path, page):
+def test_what_the_readme_shows_runs_in_its_order(after_readme):
+    assert {"run", "my-model", "out", "dog.mp4", "loop.mp4", "dog.png"} <= {
+        path.name for path in after_readme.iterdir()
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in RUN_PAGES if page != README], ids=lambda page: page.name)
+def test_what_a_page_shows_runs_in_its_order(after_readme, tmp_path, page):
     folder = tmp_path / "folder"
-    shutil.copytree(prepared, folder)
-    run = [block for block in blocks_of(page) if block.reason is None and block.language in ("sh", "python")]
-    steps = [
-        (block.language, command)
-        for block in run
-        for command in (map(_smaller, block.commands) if block.language == "sh" else [block.text])
-    ]
-    if any(command.startswith("starcast train") and "--resume" not in command for _, command in steps):
+    shutil.copytree(after_readme, folder, ignore=shutil.ignore_patterns("out", "dog.*", "loop.mp4*", "me-as-rex*"))
+    steps = _steps(page)
+    if any(step.startswith("starcast train") and "--resume" not in step for _, step in steps):
         shutil.rmtree(folder / "run")  # the page makes its own
     _run(folder, steps)
 
@@ -123,7 +135,7 @@ def test_a_command_that_is_shown_has_those_options(line):
 
 
 def test_the_readme_shows_the_main_jobs():
-    lines = [line for block in blocks_of(ROOT / "README.md") if block.language == "sh" for line in block.commands]
+    lines = [line for block in blocks_of(README) if block.language == "sh" for line in block.commands]
     assert {line.split()[1] for line in lines} >= {"dataset", "train", "export", "translate", "video", "morph"}
 
 
