@@ -32,7 +32,9 @@ def bench(bundle: Path | None, **values: Any) -> None:
     Rows run in fresh processes, paired with eager PyTorch round by round, on the same images. A row whose output
     differs from eager's is left out of the results. On an NVIDIA GPU, TensorRT runs what `starcast build` has built.
 
-    Examples: starcast bench my-model, starcast bench --random-weights afhq --quick
+    \b
+    Examples: starcast bench my-model
+              starcast bench --random-weights afhq --quick
     """
     from starcast.benchmarks.bench.run import bench as run
 

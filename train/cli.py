@@ -26,10 +26,10 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @out_option("run", "the run's folder, with checkpoints, samples and losses.")
 @click.option(
     "--resume", is_flag=True,
-    help="Continue RUN from its newest whole checkpoint, with its options; those given here replace them, but for "
-    "what decides the networks' shapes.",
+    help="Continue the run in OUT from its newest whole checkpoint, with the options stored there. Options given here "
+    "replace them, except those that decide the networks' shapes.",
 )  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Print the options as JSON, which --config reads, and do nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the options as JSON for --config, and exit.")
 @config_option(_OPTIONS.recipes)
 @options_from(_OPTIONS)
 @click.pass_context
@@ -96,7 +96,9 @@ def _print_options(options: TrainOptions) -> int:
 def plot(run: Path, out: Path | None, smoothing: float) -> None:
     """Draw the loss curves of a run as PNG.
 
-    Works while the run goes on. Example: starcast plot run/
+    A run that is still training can be plotted, too.
+
+    Example: starcast plot run/
     """
     from starcast.train.plot import plot_run
 
@@ -117,6 +119,7 @@ def make(folder: Path | None, out: Path | None, **values: Any) -> None:
     """Draw creatures of several domains, and a short video of one.
 
     The domain decides the coat's pattern and the range of its colours; pose and colour are random.
+
     Example: starcast dataset make -o creatures/
     """
     out = out or folder
@@ -144,7 +147,9 @@ def make(folder: Path | None, out: Path | None, **values: Any) -> None:
 def check(folder: Path, domains: tuple[str, ...], image_size: int) -> int:
     """Read every image of a folder and list what is wrong.
 
-    The exit status is 1 if training would fail. Example: starcast dataset check photos/ --image-size 128
+    The exit status is 1 if training would fail.
+
+    Example: starcast dataset check photos/ --image-size 128
     """
     from tqdm import tqdm
 
