@@ -52,6 +52,15 @@ for module in {RUNTIME_MODULES!r}:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_type_checker_sees_every_module() -> None:
+    modules = {
+        path.name
+        for path in (REPOSITORY / "starcast").iterdir()
+        if path.suffix == ".py" or (path / "__init__.py").exists()
+    }
+    assert {path.name for path in (REPOSITORY / ".typing" / "starcast").iterdir()} == modules | set(ROOMS)
+
+
 @pytest.mark.slow
 def test_the_wheel_with_one_engine_alone_translates_a_picture(tmp_path: Path, tiny_bundle: Path) -> None:
     wheels = tmp_path / "wheels"
