@@ -12,7 +12,8 @@ from tabulate import tabulate
 
 from starcast.errors import CheckpointError, StarcastError
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.engines.choose import BACKENDS, known_choice
+from starcast.runtime.engines.choose import recall_choice
+from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.manifest import MANIFEST, Manifest, Variant
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def next_command(bundle: Path, manifest: Manifest) -> str:
 def _chosen_by_auto(bundle: Bundle) -> str | None:
     """What `--backend auto` found for a bundle on this machine; None where it has not been asked."""
     try:
-        known = known_choice(bundle)
+        known = recall_choice(bundle)
     except StarcastError:  # nothing runs it here: the variants say why
         return None
     return None if known is None else known.sentence()
@@ -204,7 +205,7 @@ def _variant_facts(variant: Variant, bundle: Bundle) -> Facts:
         "kept": _as_json(variant.kept),
         "norms": _as_json(variant.norms),
         "made_for": list(variant.engines),
-        "engines": {name: why_not(name, variant, bundle) for name in BACKENDS},
+        "engines": {name: why_not(name, variant, bundle) for name in ENGINES},
         "build": build_line(bundle.path, variant),
     }
 
@@ -215,8 +216,8 @@ def _as_json(part: Any) -> Any:
 
 def why_not(name: str, variant: Variant, bundle: Bundle) -> str | None:
     """Why an engine cannot run a variant of a bundle here, or not yet; None where it can."""
-    backend = BACKENDS[name]
-    return backend.absent() or backend.supports(variant) or backend.ready(bundle, variant)
+    engine = ENGINES[name]
+    return engine.why_cannot_run(variant) or engine.why_not_ready(bundle, variant)
 
 
 def build_line(bundle: Path, variant: Variant) -> str | None:

@@ -19,7 +19,7 @@ from starcast.export.passes.style_products import join_style_products
 from starcast.export.passes.style_split import StyleInNorm, split_off_style
 from starcast.export.passes.wide_norms import split_wide_norms
 from starcast.export.targets.ncnn_graph import PARAM
-from starcast.runtime.engines.choose import BACKENDS, install_line
+from starcast.runtime.engines.registry import ENGINES
 
 PLAIN = "plain"
 NCNN_FORMS = ("taps9", "taps16")
@@ -73,7 +73,7 @@ class Made:
 def usual_engines() -> tuple[str, ...]:
     """What a bundle is for where nobody says: the processor's engines that can be checked here."""
     return tuple(
-        name for name in PREFERRED if name != "tensorrt" and (name != "ncnn" or BACKENDS["ncnn"].absent() is None)
+        name for name in PREFERRED if name != "tensorrt" and (name != "ncnn" or ENGINES["ncnn"].absent() is None)
     )
 
 
@@ -84,10 +84,12 @@ def plans_for(backends: Sequence[str], forms: Sequence[str], adain: Sequence[str
     unknown = [name for name in backends if name not in PREFERRED]
     if unknown:
         raise OptionError(f"--for is {', '.join(unknown)}: give one or several of {', '.join(PREFERRED)}")
-    ncnn = BACKENDS["ncnn"]
-    if "ncnn" in backends and ncnn.absent() is not None:
+    ncnn = ENGINES["ncnn"]
+    absence = ncnn.absent() if "ncnn" in backends else None
+    if absence is not None:
         raise MissingExtraError(
-            f"a graph for ncnn is compared with PyTorch in ncnn, which is {ncnn.absent()}: {install_line(ncnn)}"
+            f"a graph for ncnn is compared with PyTorch in ncnn, which is {absence.reason}"
+            f"{absence.remedy(ncnn.install_line)}"
         )
     asked, backends = backends, backends or usual_engines()
     for form in forms:

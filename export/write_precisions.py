@@ -28,9 +28,9 @@ from starcast.export.precision.search import FASTEST, Int8Options, quantise
 from starcast.export.progress import stage
 from starcast.export.rewrite_report import Cost
 from starcast.export.write_variants import GENERATOR, STYLE_PRODUCT, Making, named, written
-from starcast.runtime.engines.base import EngineOptions
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.base import Graph
 from starcast.runtime.engines.openvino import lacks
+from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.manifest import Quality, Variant
 
 
@@ -62,7 +62,7 @@ def _bf16(making: Making, variants: Sequence[Variant], judging: Judging) -> list
     if not openvino:
         return []
     expected = judging.expected
-    reason = BACKENDS["openvino"].absent() or lacks("bf16")
+    reason = ENGINES["openvino"].absent() or lacks("bf16")
     if reason is not None:
         making.progress(f"bf16 is left out, as nothing here can measure it: {reason}")
         return []
@@ -144,11 +144,9 @@ def _judged(
         drop_output_codes(frame, FASTEST[engine].unrounded)
     made = finished(frame, plan, steps, making.model.side)
     path, beside = written(making, made, weights)
-    options = EngineOptions(precision=plan.precision, rest=plan.rest)
+    graph = Graph(path, precision=plan.precision, rest=plan.rest)
     trials, expected = judging.pictures.gate, judging.expected
-    return _Judged(
-        made, path, beside, quality_on([BACKENDS[engine]], path, options, trials, expected, _product(making, made))
-    )
+    return _Judged(made, path, beside, quality_on([ENGINES[engine]], graph, trials, expected, _product(making, made)))
 
 
 def _product(making: Making, made: Made) -> Path | None:

@@ -12,8 +12,8 @@ from tabulate import tabulate
 from starcast import __version__
 from starcast.errors import EngineError
 from starcast.runtime.engines import cache, verdicts
-from starcast.runtime.engines.base import Backend
-from starcast.runtime.engines.choose import BACKENDS, install_line
+from starcast.runtime.engines.base import Absence, Engine
+from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.machine import Processor, gpus, processor
 from starcast.runtime.nvidia.tensorrt import engine_cache
 
@@ -30,14 +30,14 @@ EXTRAS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Engine:
-    """An engine: its version, what opened the probe, and what did not (device, reason)."""
+class EngineStatus:
+    """An engine: its version, the devices that opened the probe, and those that did not (device, reason)."""
 
     name: str
     version: str | None
     devices: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
-    absent: str | None = None
+    absent: Absence | None = None
     install: str
 
 
@@ -54,7 +54,7 @@ class Extra:
 class Diagnosis:
     """Everything that `starcast doctor` says."""
 
-    engines: tuple[Engine, ...]
+    engines: tuple[EngineStatus, ...]
     extras: tuple[Extra, ...]
     processor: Processor
     gpus: tuple[str, ...]
@@ -65,7 +65,7 @@ class Diagnosis:
 
 def examine() -> Diagnosis:
     """Look at this machine. Imports every engine that is installed, and tries each of its devices."""
-    engines = tuple(_engine(backend) for backend in BACKENDS.values())
+    engines = tuple(_engine(engine) for engine in ENGINES.values())
     extras = tuple(
         Extra(name=name, purpose=purpose, missing=missing_for(name, _requirements()))
         for name, purpose in EXTRAS.items()
@@ -120,25 +120,25 @@ def onnxruntime_warnings(distributions: set[str]) -> list[str]:
     ]
 
 
-def _engine(backend: Backend) -> Engine:
-    install = install_line(backend)
-    reason = backend.absent()
-    if reason is not None:
-        return Engine(name=backend.name, version=None, absent=reason, install=install)
+def _engine(engine: Engine) -> EngineStatus:
+    install = engine.install_line
+    absence = engine.absent()
+    if absence is not None:
+        return EngineStatus(name=engine.name, version=None, absent=absence, install=install)
     try:
-        tried = backend.devices(PROBE)
+        tried = engine.devices(PROBE)
     except EngineError as error:
-        tried = {"the card": str(error)}
-    return Engine(
-        name=backend.name,
-        version=backend.version(),
+        tried = {"the GPU": str(error)}
+    return EngineStatus(
+        name=engine.name,
+        version=engine.version(),
         devices=tuple(device for device, reason in tried.items() if reason is None),
         refused=tuple((device, reason) for device, reason in tried.items() if reason is not None),
         install=install,
     )
 
 
-def _engine_warnings(engines: tuple[Engine, ...]) -> list[str]:
+def _engine_warnings(engines: tuple[EngineStatus, ...]) -> list[str]:
     if any(engine.devices for engine in engines):
         return []
     lines = dict.fromkeys(engine.install for engine in engines)
@@ -170,10 +170,9 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def _engine_words(engine: Engine) -> str:
+def _engine_words(engine: EngineStatus) -> str:
     if engine.absent is not None:
-        # what is installed and lacks a driver, pip cannot mend
-        return engine.absent if engine.absent.startswith("installed, ") else f"{engine.absent}: {engine.install}"
+        return f"{engine.absent.reason}{engine.absent.remedy(engine.install)}"
     opened = f"opens a graph on {', '.join(engine.devices)}" if engine.devices else "opens a graph on no device"
     return "; ".join([opened, *(f"not on {device} ({reason})" for device, reason in engine.refused)])
 

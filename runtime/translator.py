@@ -19,9 +19,9 @@ from starcast.runtime import machine
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import EngineOptions
-from starcast.runtime.engines.choose import opened
+from starcast.runtime.engines.choose import open_variant
 from starcast.runtime.manifest import Source, Variant
-from starcast.runtime.nvidia.arrays import is_on_card
+from starcast.runtime.nvidia.arrays import is_on_gpu
 from starcast.runtime.styles import LARGEST_SEED, domain_index
 
 
@@ -59,8 +59,8 @@ class Translator:
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
         limit = machine.memory() if memory is None else int(memory * 2**30)
-        options = EngineOptions(threads=granted_threads(threads), memory=limit, cache=cache, say=say)
-        self._frames = opened(self.bundle, backend, precision, form, options, say)
+        options = EngineOptions(threads=granted_threads(threads), memory=limit, cache=cache, progress=say)
+        self._session = open_variant(self.bundle, backend, precision, form, options)
 
     def __enter__(self) -> Self:
         return self
@@ -71,23 +71,23 @@ class Translator:
         self.close()
 
     def close(self) -> None:
-        """Free what the engine holds. Translating afterwards opens it again."""
-        self._frames.close()
+        """Free what the engine holds, for good. Closing twice is harmless; using it afterwards raises EngineError."""
+        self._session.close()
 
     @property
     def backend(self) -> str:
         """Name of the engine."""
-        return self._frames.engine.name
+        return self._session.engine.name
 
     @property
     def variant(self) -> Variant:
         """What runs: its form, its precision, its file."""
-        return self._frames.variant
+        return self._session.variant
 
     @property
     def batch(self) -> int:
         """Pictures at a time with which the engine is about at its best rate, and takes no memory for nothing."""
-        return self._frames.engine.batch(self.variant.precision)
+        return self._session.engine.best_batch(self.variant.precision)
 
     def facts(self) -> dict[str, str]:
         """What a record says of the engine."""
@@ -140,7 +140,7 @@ class Translator:
         or has `__cuda_array_interface__`; then the translations stay there, and speak both. Sides are multiples of
         the stride then.
         """
-        if is_on_card(images):
+        if is_on_gpu(images):
             return self._on_card(images, style)
         images = np.asarray(images)
         batch = images[None] if images.ndim == 3 else images
@@ -149,12 +149,12 @@ class Translator:
         if not len(batch):
             return batch.copy()
         height, width = batch.shape[1:3]
-        whole = self._frames(to_multiples(batch, self._source.stride), styles)
+        whole = self._session(to_multiples(batch, self._source.stride), styles)
         translations = whole if whole.shape == batch.shape else np.ascontiguousarray(whole[:, :height, :width])
         return translations[0] if images.ndim == 3 else translations
 
     def _on_card(self, images: Any, style: ArrayLike) -> NDArray[np.uint8]:
-        if not self._frames.engine.on_card:
+        if not self._session.engine.on_gpu:
             raise EngineError(
                 f"{self.backend} takes no pictures from a graphics card: hand over numpy's, or give --backend cuda"
             )
@@ -167,12 +167,12 @@ class Translator:
         reason = self.why_not(shape[1], shape[2])
         if reason is not None:
             raise ValueError(f"sources are {shape[2]}x{shape[1]}: {reason}")
-        return self._frames(images, self._checked_styles(style, shape[0]))
+        return self._session(images, self._checked_styles(style, shape[0]))
 
     def why_not(self, height: int, width: int) -> str | None:
         """Why pictures of that size cannot be translated, or None."""
         stride = self._source.stride
-        return self._frames.why_not(height + -height % stride, width + -width % stride)
+        return self._session.why_not(height + -height % stride, width + -width % stride)
 
     @property
     def _source(self) -> Source:
@@ -224,7 +224,7 @@ class Translator:
         return self._made(maker.graph, {"image": np.ascontiguousarray(picture)[None]}, domain)
 
     def _made(self, graph: str, feeds: dict[str, NDArray[Any]], domain: int) -> NDArray[np.float32]:
-        style = self._frames.session(graph).run({**feeds, "domain": np.array([domain], np.int64)})
+        style = self._session.session(graph).run({**feeds, "domain": np.array([domain], np.int64)})
         return np.array(style[0], np.float32)
 
     def _check_pictures(self, images: NDArray[Any], batch: NDArray[Any]) -> None:

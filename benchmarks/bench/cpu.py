@@ -16,7 +16,7 @@ from starcast.export.options import ExportOptions
 from starcast.export.precisions import CPU_ENGINES, precisions_for
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.cores import allowed_threads
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.machine import processor
 from starcast.runtime.manifest import Variant
 
@@ -72,11 +72,11 @@ class Cpu(Device):
         }
 
     def why_not(self, engine: str, variant: Variant, bundle: Bundle, setting: Setting) -> str | None:
-        if engine not in BACKENDS:
+        if engine not in ENGINES:
             return "this version of starcast has no such engine"
         if variant.sizes is not None and setting.size not in variant.sizes:
             return f"takes {', '.join(size_text(size) for size in variant.sizes)} only (width x height)"
-        return BACKENDS[engine].absent() or BACKENDS[engine].supports(variant)
+        return ENGINES[engine].why_cannot_run(variant)
 
     def title(self, result: Result) -> str:
         row, cpu = result.table.baseline.row, processor()
@@ -86,4 +86,4 @@ class Cpu(Device):
 
 
 def _needs_gpu(engine: str) -> bool:
-    return engine in BACKENDS and BACKENDS[engine].on_card
+    return engine in ENGINES and ENGINES[engine].on_gpu

@@ -81,7 +81,8 @@ class Device(ABC):
 
     def why_not_peer(self, peer: Peer) -> str | None:
         """Why a peer does not run here, as a clause, or None."""
-        return engine_of(peer.engine).absent() if peer.on_graph else None
+        absence = engine_of(peer.engine).absent() if peer.on_graph else None
+        return None if absence is None else absence.reason
 
     def without_graphs(self, bundle: Bundle) -> dict[str, LeftOut]:
         """By key, the engines that a bundle has no graph for, or whose graphs another device runs."""

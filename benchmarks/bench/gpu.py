@@ -35,7 +35,7 @@ from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
 from starcast.export.options import ADAIN, ExportOptions
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.engines.base import Backend, EngineOptions, made_for
+from starcast.runtime.engines.base import Engine, EngineOptions, is_made_for
 from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.gpu import Gpu, current_gpu
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
@@ -110,8 +110,8 @@ class NvidiaGpu(Device):
         }
 
     def why_not(self, engine: str, variant: Variant, bundle: Bundle, setting: Setting) -> str | None:
-        ready = engine_of(engine).ready
-        return self._why_never(engine, variant, setting.size) or ready(
+        why_not_ready = engine_of(engine).why_not_ready
+        return self._why_never(engine, variant, setting.size) or why_not_ready(
             bundle, variant, EngineOptions(cache=setting.cache)
         )
 
@@ -151,19 +151,21 @@ class NvidiaGpu(Device):
         """Why an engine does not run a variant on this GPU, built or not, as a clause, or None."""
         if variant.sizes is not None and size not in variant.sizes:
             return "the graph does not take images of that size"
-        reason = engine_of(name).absent()
+        absence = engine_of(name).absent()
+        if absence is None:
+            return None
         gpu = self._gpu or current_gpu()
-        if reason is not None and name in FLAVOURS and gpu and gpu.sm not in FLAVOURS["tensorrt-rtx"].targets:
-            return f"no engine for {gpu.sm.replace('sm', 'sm_')} from wheels ({reason})"
-        return reason
+        if name in FLAVOURS and gpu and gpu.sm not in FLAVOURS["tensorrt-rtx"].targets:
+            return f"no engine for {gpu.sm.replace('sm', 'sm_')} from wheels ({absence.reason})"
+        return absence.reason
 
 
-def wanted_variants(bundle: Bundle, engine: Backend) -> Iterator[Variant]:
+def wanted_variants(bundle: Bundle, engine: Engine) -> Iterator[Variant]:
     """The variants an engine runs, one a form and precision. An engine that converts precisions runs each in all of
     them."""
     seen = set()
     for variant in bundle.manifest.variants:
-        if not made_for(variant, engine) or engine.supports(variant) is not None:
+        if not is_made_for(variant, engine) or engine.why_unsupported(variant) is not None:
             continue
         for precision in (variant.precision, *engine.converts):
             if (variant.form_name, precision) not in seen:

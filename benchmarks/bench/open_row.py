@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.benchmarks.bench.rows import PYTORCH, Row, engine_of
-from starcast.runtime.engines.session import Frames
+from starcast.runtime.engines.session import VariantSession
 
 Images = NDArray[np.uint8]
 Translate = Callable[[Images], Images]
@@ -64,8 +64,8 @@ def open_row(row: Row, style: NDArray[np.float32]) -> Run:
     if row.ours:
         frames = open_variant(row)
         return EngineRun(
-            lambda images: frames(images, style), row.method, on_gpu=frames.engine.on_card,
-            gpu_time=lambda images: frames.card_time(images, style),
+            lambda images: frames(images, style), row.method, on_gpu=frames.engine.on_gpu,
+            gpu_time=lambda images: frames.gpu_time(images, style),
         )  # fmt: skip
     return EngineRun(open_graph(row, style), row.method, on_gpu=row.engine == "cuda")
 
@@ -78,7 +78,7 @@ def open_translate(row: Row, style: NDArray[np.float32]) -> Translate:
     return lambda images: frames(images, style)
 
 
-def open_variant(row: Row) -> Frames:
+def open_variant(row: Row) -> VariantSession:
     """The bundle's variant that a row of ours runs."""
     from starcast.runtime.bundle import open_bundle
     from starcast.runtime.engines.base import EngineOptions
@@ -88,15 +88,15 @@ def open_variant(row: Row) -> Frames:
     # an engine may convert a float32 graph to a precision that is no variant of the bundle
     variant = next((variant for variant in variants if variant.precision == row.precision), variants[0])
     variant = msgspec.structs.replace(variant, precision=row.precision)
-    return Frames(bundle, engine_of(row.engine), variant, EngineOptions(threads=row.threads, cache=row.cache))
+    return VariantSession(bundle, engine_of(row.engine), variant, EngineOptions(threads=row.threads, cache=row.cache))
 
 
 def open_graph(row: Row, style: NDArray[np.float32]) -> Translate:
     """A graph that starcast has not touched, with our engine settings: what is compared is the graph."""
-    from starcast.runtime.engines.base import EngineOptions, GraphFile
+    from starcast.runtime.engines.base import EngineOptions, Graph
 
-    options = EngineOptions(threads=row.threads, precision=row.precision)
-    session = engine_of(row.engine).open(GraphFile(row.source), options)
+    graph = Graph(row.source, precision=row.precision)
+    session = engine_of(row.engine).open(graph, EngineOptions(threads=row.threads))
 
     def run(images: Images) -> Images:
         translated: Images = session.run({"image": images, "style": style})

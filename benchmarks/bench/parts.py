@@ -17,7 +17,7 @@ from torch import Tensor
 from starcast.benchmarks.bench.clock import DeviceClock
 from starcast.benchmarks.bench.method import Method
 from starcast.benchmarks.bench.open_row import Images, Split
-from starcast.runtime.engines.base import CardTime
+from starcast.runtime.engines.base import GpuTime
 
 
 class EngineRun:
@@ -26,7 +26,7 @@ class EngineRun:
 
     def __init__(
         self, run: Callable[[Any], Any], method: Method, *, on_gpu: bool,
-        gpu_time: Callable[[Any], CardTime | None] = lambda images: None,
+        gpu_time: Callable[[Any], GpuTime | None] = lambda images: None,
     ) -> None:  # fmt: skip
         self._run = run
         self._gpu_time = gpu_time

@@ -11,8 +11,8 @@ import msgspec
 
 from starcast.benchmarks.bench.method import ONE_RUN, Method
 from starcast.errors import OptionError
-from starcast.runtime.engines.base import Backend
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.base import Engine
+from starcast.runtime.engines.registry import find_engine
 from starcast.runtime.manifest import Variant
 
 PYTORCH = "pytorch"
@@ -81,13 +81,9 @@ class Peer:
         return self.engine != PYTORCH
 
 
-def engine_of(name: str) -> Backend:
+def engine_of(name: str) -> Engine:
     """An engine by its name, including those that run only if named."""
-    if name == TORCH:
-        from starcast.export.torch_engine.engine import TorchBackend
-
-        return TorchBackend()
-    return BACKENDS[name]
+    return find_engine(name)
 
 
 def peer_row(key: str, peer: Peer, source: Path, setting: Setting) -> Row:

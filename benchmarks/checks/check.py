@@ -34,9 +34,9 @@ class Check:
 
 def require_engine(name: str) -> None:
     """Raise NotRunError if an engine is absent."""
-    reason = engine_of(name).absent()
-    if reason is not None:
-        raise NotRunError(f"{name} is {reason}")
+    absence = engine_of(name).absent()
+    if absence is not None:
+        raise NotRunError(f"{name} is {absence.reason}")
 
 
 def require_torch_gpu() -> Any:

@@ -22,7 +22,7 @@ from starcast.export.gate.reference import translate
 from starcast.export.options import ExportOptions
 from starcast.export.precisions import PRECISIONS
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.nvidia.tensorrt.build import build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
@@ -57,7 +57,7 @@ def export_random_bundle(folder: Path, config: StarGANv2Config = RANDOM, flavour
     """Export random weights for ONNX Runtime and torch, and in every precision for `flavours` of TensorRT (default:
     those that are present), which takes minutes."""
     if flavours is None:
-        flavours = [name for name in FLAVOURS if BACKENDS[name].absent() is None]
+        flavours = [name for name in FLAVOURS if ENGINES[name].absent() is None]
     (folder / RANDOM_MARK).touch()
     write_random_checkpoint(folder / CHECKPOINT, config, ("a", "b", "c"))
     options = ExportOptions(backends=("onnxruntime",), mean_draws=100)

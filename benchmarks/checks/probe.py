@@ -20,7 +20,7 @@ from starcast.benchmarks.checks.check import (
     require_torch_gpu,
 )
 from starcast.errors import EngineError
-from starcast.runtime.engines.base import EngineOptions, GraphFile, Session
+from starcast.runtime.engines.base import EngineOptions, Graph, Session
 from starcast.runtime.nvidia.driver import Driver, open_driver
 from starcast.runtime.nvidia.tensorrt.execution import deserialised
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
@@ -104,7 +104,7 @@ def open_session(engine: str, graph: Path) -> Iterator[Session]:
         require_torch_gpu()  # without a GPU this engine would run on the CPU
     else:
         require_engine(engine)
-    session = engine_of(engine).open(GraphFile(graph), EngineOptions())
+    session = engine_of(engine).open(Graph(graph), EngineOptions())
     try:
         yield session
     finally:

@@ -230,7 +230,7 @@ def adain_spellings(**values: Any) -> None:
     """Build AFHQ's generator for TensorRT-RTX in every spelling, and read kernels and bytes from the engines."""
     options, flavour = SpellingsOptions(**values), FLAVOURS[RTX]
     if (absent := flavour.absent()) is not None:
-        raise click.UsageError(f"{flavour.title} is {absent}: {flavour.install}")
+        raise click.UsageError(f"{flavour.title} is {absent.reason}{absent.remedy(flavour.install_line)}")
     with tqdm(desc="building", bar_format="{desc} [{elapsed}]") as bar:
         rows = figures(ROWS, options.target, lambda text: bar.set_description_str(text))
     if options.json is not None:

@@ -108,8 +108,8 @@ def _with_pytorch(precision: str, threads: int, weight: Floats, picture: Floats)
 def _with_onnx(engine: str, precision: str, threads: int, weight: Floats, picture: Floats, folder: Path) -> Call:
     import onnx
 
-    from starcast.runtime.engines.base import EngineOptions, GraphFile
-    from starcast.runtime.engines.choose import BACKENDS
+    from starcast.runtime.engines.base import EngineOptions, Graph
+    from starcast.runtime.engines.registry import ENGINES
 
     shape = list(picture.shape)
     graph = onnx.helper.make_graph(
@@ -120,7 +120,7 @@ def _with_onnx(engine: str, precision: str, threads: int, weight: Floats, pictur
     )  # fmt: skip
     file = folder / f"{shape[1]}x{shape[2]}.onnx"
     onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)]), file)
-    session = BACKENDS[engine].open(GraphFile(file), EngineOptions(threads=threads, precision=precision))
+    session = ENGINES[engine].open(Graph(file, precision=precision), EngineOptions(threads=threads))
     return lambda: session.run({"x": picture})
 
 

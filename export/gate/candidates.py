@@ -14,7 +14,7 @@ from onnx_ir import external_data
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from starcast.export.gate.reference import Network, translate_unrounded
-from starcast.runtime.engines.base import EngineOptions, GraphFile
+from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.ncnn import Ncnn, NcnnSession
 
 Floats = NDArray[np.float32]
@@ -79,7 +79,7 @@ class NcnnCandidate:
 
     def __init__(self, param: Path, product: Path) -> None:
         """`product` makes scales and shifts of styles."""
-        session = Ncnn().open(GraphFile(param), EngineOptions())
+        session = Ncnn().open(Graph(param), EngineOptions())
         assert isinstance(session, NcnnSession)
         self._session = session
         self._product = open_session(product)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from starcast.export.gate.candidates import Trial, open_session
 from starcast.export.gate.quality import Translate, measure, worse_of
 from starcast.export.precision.emulated import emulated
-from starcast.runtime.engines.base import Backend, EngineOptions, GraphFile
+from starcast.runtime.engines.base import Engine, EngineOptions, Graph
 from starcast.runtime.engines.openvino import OpenVINO, lacks
 from starcast.runtime.manifest import Quality
 
@@ -30,26 +30,25 @@ def translated_in_float32(model: ir.Model, trials: Mapping[str, Sequence[Trial]]
 
 
 def quality_on(
-    backends: Sequence[Backend],
-    graph: Path,
-    options: EngineOptions,
+    engines: Sequence[Engine],
+    graph: Graph,
     trials: Mapping[str, Sequence[Trial]],
     expected: Expected,
     product: Path | None = None,
 ) -> Quality:
-    """The worst of several engines' qualities with those options; `product` makes scales and shifts of styles for a
+    """The worst of several engines' qualities; `product` makes scales and shifts of styles for a
     graph that takes those. Raises EngineError where an engine cannot run the graph."""
     measured = []
-    for backend in backends:
-        with _opened(backend, graph, options, product) as translate:
+    for engine in engines:
+        with _opened(engine, graph, product) as translate:
             measured.append(measure(translate, expected, trials))
     return reduce(worse_of, measured)
 
 
 @contextmanager
-def _opened(backend: Backend, graph: Path, options: EngineOptions, product: Path | None) -> Iterator[Translate]:
+def _opened(engine: Engine, graph: Graph, product: Path | None) -> Iterator[Translate]:
     scales = open_session(product) if product is not None else None
-    session = backend.open(GraphFile(graph), options)
+    session = engine.open(graph, EngineOptions())
 
     def translate(trial: Trial) -> NDArray[np.uint8]:
         if scales is None:
@@ -80,7 +79,7 @@ def bf16_quality(
 ) -> Quality | None:
     """What OpenVINO makes of a float32 graph in bfloat16; None where it is not here, or the processor has none of it:
     then nobody knows before the graph runs on one that has."""
-    backend = OpenVINO()
-    if backend.absent() is not None or lacks("bf16") is not None:
+    engine = OpenVINO()
+    if engine.absent() is not None or lacks("bf16") is not None:
         return None
-    return quality_on([backend], graph, EngineOptions(precision="bf16"), trials, expected, product)
+    return quality_on([engine], Graph(graph, precision="bf16"), trials, expected, product)

@@ -19,11 +19,9 @@ import torch
 from torch import Tensor
 from torch.utils.dlpack import from_dlpack
 
-from starcast.errors import EngineError
-from starcast.export.torch_engine.engine import failure
-from starcast.export.torch_engine.graph import TorchGraph
-from starcast.runtime.engines.base import CardTime, Session
-from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_card
+from starcast.export.torch_engine.graph import TorchGraph, failure
+from starcast.runtime.engines.base import GpuTime, Session, closed_error
+from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_gpu
 from starcast.runtime.nvidia.driver import RECORDING
 
 MOST_SHAPES = 8  # whose records are kept
@@ -73,7 +71,7 @@ class Card:
         return float(first.elapsed_time(second))
 
 
-class CardSession(Session):
+class GpuSession(Session):
     """One graph on the card. Arrays may be numpy's or on the card; the output is on the card if one of them is."""
 
     def __init__(self, path: Path, graph: TorchGraph, card: Card) -> None:
@@ -86,13 +84,13 @@ class CardSession(Session):
         with self._running() as graph:
             recorded = self._recorded(feeds, graph)
             result = recorded.run(feeds)
-            if any(is_on_card(value) for value in feeds.values()):
+            if any(is_on_gpu(value) for value in feeds.values()):
                 return self._given_out(result.clone(memory_format=torch.contiguous_format))
             return recorded.landed(result)
 
-    def card_time(self, feeds: Mapping[str, Any]) -> CardTime:
+    def gpu_time(self, feeds: Mapping[str, Any]) -> GpuTime:
         with self._running() as graph:
-            return self._recorded(feeds, graph).card_time(feeds)
+            return self._recorded(feeds, graph).gpu_time(feeds)
 
     def close(self) -> None:
         self._shapes.clear()
@@ -102,7 +100,7 @@ class CardSession(Session):
     def _running(self) -> Iterator[TorchGraph]:
         """The graph, to be run within the block; what torch raises there is raised as EngineError."""
         if self._graph is None:
-            raise EngineError(f"{self._path} has been closed: open it again")
+            raise closed_error(self._path)
         # float32 is float32: TF32 has 10 bits, which the gate of fp32 does not allow
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
         try:
@@ -146,13 +144,13 @@ class Recorded:
         self._take(feeds)
         return self._calculate()
 
-    def card_time(self, feeds: Mapping[str, Any]) -> CardTime:
+    def gpu_time(self, feeds: Mapping[str, Any]) -> GpuTime:
         self._take(feeds)
         begun, start = self._card.mark(), time.perf_counter()
         self._calculate()
         enqueue, ended = (time.perf_counter() - start) * 1000, self._card.mark()
         self._card.wait()
-        return CardTime(self._card.between_ms(begun, ended), enqueue)
+        return GpuTime(self._card.between_ms(begun, ended), enqueue)
 
     def _take(self, feeds: Mapping[str, Any]) -> None:
         for name, place in self._inputs.items():
@@ -183,7 +181,7 @@ class Recorded:
 
 def _tensor(value: Any) -> Tensor:
     """Any array as torch's, where it is, without a copy."""
-    if not is_on_card(value):
+    if not is_on_gpu(value):
         return torch.from_numpy(np.require(value, requirements=["C", "W"]))
     if hasattr(value, "__dlpack__"):  # first: it has the stream in which the array is written
         return from_dlpack(value)

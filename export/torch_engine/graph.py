@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
 import torch
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.nn.functional import leaky_relu
 
+from starcast.errors import EngineError
 from starcast.export.graphs.facts import numbers, readers
 from starcast.export.passes.adain_plugin import unplug_norms
 from starcast.export.passes.dead_biases import drop_dead_biases
@@ -18,6 +21,7 @@ from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
 from starcast.export.passes.wide_norms import join_wide_norms
 from starcast.export.torch_engine.operators import Call, call_for
+from starcast.runtime.engines.base import one_line
 from starcast.train.adain import Implementation, adain_leaky_relu
 
 HALF = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
@@ -89,6 +93,23 @@ class _Call:
     call: Call
     inputs: tuple[ir.Value | None, ...]
     outputs: tuple[ir.Value, ...]
+
+
+def open_graph(path: Path, precision: str, device: torch.device, adain: Implementation) -> TorchGraph:
+    """A graph with its weights on a device, its norms computed as `adain` says.
+
+    Raises EngineError, OptionError, and what torch raises.
+    """
+    try:
+        model = ir.load(path)
+    except (DecodeError, OSError) as error:
+        raise EngineError(f"{path} cannot be read as ONNX ({one_line(error)}): export the bundle again") from error
+    return TorchGraph(model, precision=precision, device=device, adain=adain, channels_last=device.type == "cuda")
+
+
+def failure(path: Path, error: Exception) -> EngineError:
+    """The sentence for a run that torch ended."""
+    return EngineError(f"torch failed in {path} ({one_line(error)}): try a smaller batch, or another --backend")
 
 
 def _calls(graph: ir.Graph, adain: Implementation) -> Iterator[_Call]:

@@ -1,115 +1,178 @@
-"""What an engine must offer. Adding one takes one module here and one line in choose.py's table."""
+"""What an engine must offer. A new engine takes one module here and one line of the table in registry.py."""
 
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from numpy.typing import NDArray
 
+from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.manifest import Variant
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
+@dataclass(frozen=True)
+class Absence:
+    """Why an engine cannot run on this machine, as a clause. `pip_helps`: installing its extra would change that; it
+    does not bring a GPU or a driver."""
+
+    reason: str
+    pip_helps: bool
+
+    def __str__(self) -> str:
+        return self.reason
+
+    def remedy(self, install_line: str) -> str:
+        """`: pip install …`, to follow the reason; empty where pip does not help."""
+        return f": {install_line}" if self.pip_helps else ""
+
+
+NOT_INSTALLED = Absence("not installed", pip_helps=True)
+# what an uninstalled package may leave behind
+EMPTY_FOLDER = Absence("installed, but broken (it is an empty folder)", pip_helps=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """How an engine runs. `threads` None: as many as the process may use (affinity and container quota). `memory` is
-    the most bytes that translating one batch may take; None: any. `precision` and `rest` are the variant's."""
+    """What a process gives its engines.
+
+    threads: for arithmetic; None: as many as the process may use (affinity and container quota). memory: bytes that
+    translating one batch may take at most; None: any. cache: the folder for compiled models; None: the user's.
+    progress: gets lines that a user should see.
+    """
 
     threads: int | None = None
     memory: int | None = None
-    precision: str = "fp32"
-    rest: str | None = None
-    cache: Path | None = None  # folder for compiled models; None: the user's cache
-    say: Callable[[str], None] = lambda line: None  # gets what is worth knowing, as a sentence
+    cache: Path | None = None
+    progress: Callable[[str], None] = lambda line: None
 
 
 @dataclass(frozen=True)
-class GraphFile:
-    """A graph to be opened: its file, a hash that stands for it and the weights beside it (None: nothing is kept of
-    it), how large both are, and the folder of its bundle, which messages name."""
+class Graph:
+    """A graph to open.
+
+    digest: stands for the graph and its weights; None: nothing is cached for it. bytes: size of both. bundle: the
+    folder that messages name. precision and rest: those of its variant.
+    """
 
     path: Path
+    _: KW_ONLY
     digest: str | None = None
     bytes: int = 0
     bundle: Path | None = None
+    precision: str = "fp32"
+    rest: str | None = None
 
 
 @dataclass(frozen=True)
-class CardTime:
-    """Milliseconds of one run of a graph: what the card takes for it by its own clock, without copies from and to the
-    host, and what the host takes until it has asked for it."""
+class GpuTime:
+    """Milliseconds of one run: `compute` by the GPU's own clock, without copies from and to the host, and `enqueue`
+    until the host has handed the work over."""
 
     compute: float
     enqueue: float
 
 
-class Session(Protocol):
-    """One compiled graph. Safe to use from one thread at a time."""
+class Session(ABC):
+    """One opened graph. Use it from one thread at a time."""
 
+    @abstractmethod
     def run(self, feeds: Arrays) -> NDArray[Any]:
         """The graph's only output for the named inputs. Raises EngineError."""
 
-    def card_time(self, feeds: Mapping[str, Any]) -> CardTime | None:
-        """How long a run with these inputs takes on the card, whose output is lost; None where an engine does not
-        tell. Raises EngineError."""
+    @abstractmethod
+    def close(self) -> None:
+        """Free what the engine holds, for good. Closing twice is harmless; running afterwards raises EngineError."""
+
+    def gpu_time(self, feeds: Mapping[str, Any]) -> GpuTime | None:
+        """How long a run with these inputs takes on the GPU; its output is dropped. None: the engine does not measure
+        it. Raises EngineError."""
         return None
 
     def why_not(self, height: int, width: int) -> str | None:
-        """Why pictures of that size cannot be run, as a clause, or None: most engines take every size."""
+        """Why images of that size cannot be run, as a clause, or None."""
         return None
 
-    def close(self) -> None:
-        """Free what the engine holds; running after it is a mistake."""
 
+class Engine(ABC):
+    """What runs graphs: OpenVINO, ncnn, ONNX Runtime, TensorRT."""
 
-class Backend(Protocol):
-    """An engine: a name for `--backend`, and what there is to ask it."""
-
-    name: str
+    name: str  # for `--backend`
     extra: str  # the extra of pyproject.toml that installs it
-    on_card: bool = False  # its sessions take and give arrays that are on the graphics card, too
-    runs_also: tuple[str, ...] = ()  # engines whose variants it runs as well as its own
-    converts: tuple[str, ...] = ()  # precisions that it makes of a float32 graph by itself
+    on_gpu: bool = False  # its sessions also take and return arrays on the GPU
+    runs_also: tuple[str, ...] = ()  # engines whose variants it runs besides its own
+    converts: tuple[str, ...] = ()  # precisions that it converts a float32 graph to
 
-    def absent(self) -> str | None:
+    @abstractmethod
+    def absent(self) -> Absence | None:
         """Why the engine cannot run on this machine, or None. Imports the engine only if it is installed."""
 
-    def supports(self, variant: Variant) -> str | None:
-        """Why it cannot run this variant, or None."""
-
-    def ready(self, bundle: Bundle, variant: Variant, options: EngineOptions = EngineOptions()) -> str | None:
-        """What is still to be done before it runs this variant, which it supports, as a sentence with the command; or
-        None. Asked of an engine that is not absent. Raises BundleError where a file has changed."""
-        return None
-
+    @abstractmethod
     def version(self) -> str:
         """The engine's version, where it is not absent."""
 
+    @abstractmethod
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
-        """The devices that the engine knows here, each with the reason why it does not open `graph`, or None."""
+        """The devices that the engine sees here, each with the reason why it does not open `graph`, or None."""
 
-    def batch(self, precision: str) -> int:
-        """Pictures at a time with which it is about at its best rate, and takes no memory for nothing."""
-        return 4 if self.on_card else 1
+    @abstractmethod
+    def open(self, graph: Graph, options: EngineOptions) -> Session:
+        """Compile a graph, or load it from the cache. Raises EngineError."""
 
-    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
-        """Compile an ONNX graph, or take what was kept of it at an earlier start. Raises EngineError."""
+    def why_cannot_run(self, variant: Variant) -> str | None:
+        """Why this machine cannot run the variant with this engine, built or not, as a clause, or None."""
+        absence = self.absent()
+        return self.why_unsupported(variant) if absence is None else absence.reason
+
+    def why_unsupported(self, variant: Variant) -> str | None:
+        """Why the engine cannot run this variant, as a clause, or None."""
+        return None if is_made_for(variant, self) else f"{variant.file} was not made for {self.name}"
+
+    def why_not_ready(self, bundle: Bundle, variant: Variant, options: EngineOptions = EngineOptions()) -> str | None:
+        """What must be done before it runs this variant, as a sentence with the command; None: nothing.
+
+        Asked only of an engine that is not absent, for a variant that it supports. Raises BundleError where a file has
+        changed.
+        """
+        return None
+
+    def best_batch(self, precision: str) -> int:
+        """The smallest number of images at a time that runs at about the engine's best rate."""
+        return 4 if self.on_gpu else 1
+
+    @property
+    def install_line(self) -> str:
+        """The command that installs it."""
+        return f"pip install 'starcast[{self.extra}]'"
 
 
-def made_for(variant: Variant, backend: Backend) -> bool:
-    """Whether a variant was made for an engine."""
-    return not {backend.name, *backend.runs_also}.isdisjoint(variant.engines)
+def is_made_for(variant: Variant, engine: Engine) -> bool:
+    """Whether a variant was made for an engine, or for one whose variants it runs as well."""
+    return not {engine.name, *engine.runs_also}.isdisjoint(variant.engines)
+
+
+def absence_after(error: ImportError, package: str) -> Absence:
+    """What an engine's package that cannot be imported says of the engine."""
+    if error.name == package:
+        return NOT_INSTALLED
+    return Absence(f"installed, but broken ({one_line(error)})", pip_helps=True)
+
+
+def closed_error(what: object) -> EngineError:
+    """The sentence for a session that is used after it was closed."""
+    return EngineError(f"{what} has been closed: open it again")
 
 
 def one_line(error: BaseException, most: int = 240) -> str:
-    """What an engine said, without the places in its source code, short enough for a sentence."""
+    """An engine's error without the places in its source code, short enough for a sentence."""
     lines = [line.strip() for line in str(error).splitlines()]
-    told = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))] or lines
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(told)) or type(error).__name__
+    reasons = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))] or lines
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(reasons)) or type(error).__name__
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -25,10 +25,19 @@ from numpy.typing import NDArray
 from starcast.errors import EngineError, MissingExtraError
 from starcast.runtime.bundle import NCNN_GRAPH, NCNN_WEIGHTS
 from starcast.runtime.cores import engine_threads
-from starcast.runtime.engines.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
+from starcast.runtime.engines.base import (
+    EMPTY_FOLDER,
+    Absence,
+    Arrays,
+    Engine,
+    EngineOptions,
+    Graph,
+    Session,
+    absence_after,
+    closed_error,
+)
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
-from starcast.runtime.manifest import Variant
 
 _SPIN = "OMP_WAIT_POLICY"
 
@@ -69,27 +78,26 @@ def _overheard() -> Iterator[list[str]]:
 
 
 @once
-def _cards() -> int:
+def _gpus() -> int:
     """How many devices have a Vulkan driver. It describes each of them when it looks for the first time."""
     with _overheard():
         return int(engine().get_gpu_count())
 
 
-class Ncnn(Backend):
+class Ncnn(Engine):
     """Opens ncnn's graphs, to run on the CPU."""
 
     name = "ncnn"
     extra = "ncnn"
 
-    def absent(self) -> str | None:
+    def absent(self) -> Absence | None:
         try:
             ncnn = engine()
         except ImportError as error:
-            return "not installed" if error.name == "ncnn" else f"installed but broken ({one_line(error)})"
-        return None if hasattr(ncnn, "Net") else "installed but broken (it is an empty folder)"
-
-    def supports(self, variant: Variant) -> str | None:
-        return None if self.name in variant.engines else f"{variant.file} was not made for {self.name}"
+            return absence_after(error, "ncnn")
+        if not hasattr(ncnn, "Net"):
+            return EMPTY_FOLDER
+        return None
 
     def version(self) -> str:
         return str(engine().__version__)
@@ -97,7 +105,7 @@ class Ncnn(Backend):
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
         return {"CPU": None}  # it reads no ONNX graphs: there is nothing to try
 
-    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
+    def open(self, graph: Graph, options: EngineOptions) -> Session:
         path = graph.path
         if path.suffix != NCNN_GRAPH:
             return _reader_of_onnx(path).open(graph, options)
@@ -128,14 +136,14 @@ class NcnnVulkan(Ncnn):
 
     name = "ncnn-vulkan"
 
-    def absent(self) -> str | None:
-        reason = super().absent()
-        if reason is not None:
-            return reason
-        return None if _cards() else "installed, but this machine has no Vulkan driver"
+    def absent(self) -> Absence | None:
+        absence = super().absent()
+        if absence is not None or _gpus():
+            return absence
+        return Absence("installed, but this machine has no Vulkan driver", pip_helps=False)
 
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
-        return {engine().get_gpu_info(index).device_name(): None for index in range(_cards())}
+        return {engine().get_gpu_info(index).device_name(): None for index in range(_gpus())}
 
     def _configure(self, net: Any, options: EngineOptions) -> None:
         super()._configure(net, options)
@@ -165,6 +173,8 @@ class NcnnSession(Session):
 
     def _levels(self, feeds: Arrays) -> Iterator[NDArray[np.float32]]:
         """Each picture's translation [3, H, W]: valid until the next is asked for."""
+        if self._net is None:
+            raise closed_error(self._graph)
         ncnn = engine()
         images, conditions = feeds["image"], feeds["gamma_beta"]
         if images.shape[3:] != (3,) or conditions.shape[1:] != (self._conditions,):  # it would end the process
@@ -198,9 +208,9 @@ def _conditions(graph: Path) -> int:
     return int(found[1])
 
 
-def _reader_of_onnx(graph: Path) -> Backend:
+def _reader_of_onnx(graph: Path) -> Engine:
     """An engine that is here and reads ONNX."""
-    readers: tuple[Backend, ...] = (OpenVINO(), OnnxRuntime())
+    readers: tuple[Engine, ...] = (OpenVINO(), OnnxRuntime())
     for backend in readers:
         if backend.absent() is None:
             return backend

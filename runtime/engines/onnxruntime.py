@@ -13,29 +13,31 @@ from numpy.typing import NDArray
 from starcast.errors import EngineError
 from starcast.runtime.cores import engine_threads
 from starcast.runtime.engines import cache
-from starcast.runtime.engines.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
-from starcast.runtime.manifest import Variant
+from starcast.runtime.engines.base import (
+    EMPTY_FOLDER,
+    Absence,
+    Arrays,
+    Engine,
+    EngineOptions,
+    Graph,
+    Session,
+    absence_after,
+    closed_error,
+    one_line,
+)
 
 PROVIDER = "CPUExecutionProvider"
 WARNINGS, NOTHING = 2, 4  # levels, from which on the library prints; the first is its default
 
 
-class OnnxRuntime(Backend):
+class OnnxRuntime(Engine):
     """Opens ONNX graphs with ONNX Runtime's CPU provider."""
 
     name = "onnxruntime"
     extra = "cpu"
 
-    def absent(self) -> str | None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            return "not installed" if error.name == self.name else f"installed but broken ({one_line(error)})"
-        # what an uninstalled onnxruntime-gpu leaves behind is a folder without the engine
-        return None if hasattr(onnxruntime, "InferenceSession") else "installed but broken (it is an empty folder)"
-
-    def supports(self, variant: Variant) -> str | None:
-        return None if self.name in variant.engines else f"{variant.file} was not made for {self.name}"
+    def absent(self) -> Absence | None:
+        return package_absence()
 
     def version(self) -> str:
         import onnxruntime
@@ -52,11 +54,10 @@ class OnnxRuntime(Backend):
             return {"CPU": one_line(error)}
         return {"CPU": None}
 
-    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
+    def open(self, graph: Graph, options: EngineOptions) -> Session:
         import onnxruntime
 
         path = graph.path
-
         onnxruntime.disable_telemetry_events()  # Windows builds have them
         try:
             session = None
@@ -82,6 +83,8 @@ class OnnxRuntimeSession(Session):
         self._session = session
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
+        if self._session is None:
+            raise closed_error(self._graph)
         try:
             output: NDArray[Any] = self._session.run(None, dict(feeds))[0]
         except errors() as error:
@@ -92,6 +95,18 @@ class OnnxRuntimeSession(Session):
 
     def close(self) -> None:
         self._session = None
+
+
+def package_absence() -> Absence | None:
+    """Why the package onnxruntime cannot be used, or None."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        return absence_after(error, "onnxruntime")
+    if hasattr(onnxruntime, "InferenceSession"):
+        return None
+    # what an uninstalled onnxruntime-gpu leaves behind is a folder without the engine
+    return EMPTY_FOLDER
 
 
 @contextmanager

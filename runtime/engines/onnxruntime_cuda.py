@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from starcast.errors import EngineError
-from starcast.runtime.engines.base import Backend, EngineOptions, GraphFile, Session, made_for, one_line
-from starcast.runtime.engines.onnxruntime import errors, silent
+from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session, closed_error, one_line
+from starcast.runtime.engines.onnxruntime import errors, package_absence, silent
 from starcast.runtime.manifest import Variant
-from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_card, viewed
+from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_gpu, viewed
 from starcast.runtime.nvidia.driver import Driver, can_ask, open_driver
 from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
 
@@ -36,36 +36,34 @@ _LEGACY = 1  # the default stream
 _KINDS = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}  # what a bundle's graphs give
 
 
-class OnnxRuntimeCuda(Backend):
+class OnnxRuntimeCuda(Engine):
     """Opens ONNX graphs with ONNX Runtime's CUDA provider."""
 
     name = "cuda"
     extra = "gpu"
-    on_card = True
+    on_gpu = True
     runs_also = ("onnxruntime",)
 
-    def absent(self) -> str | None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            return "not installed" if error.name == "onnxruntime" else f"installed but broken ({one_line(error)})"
-        if not hasattr(onnxruntime, "InferenceSession"):
-            return "installed but broken (it is an empty folder)"
-        if PROVIDER not in onnxruntime.get_available_providers():
-            return (
-                "installed, but the onnxruntime for CPUs: pip uninstall -y onnxruntime, then pip install "
-                "'starcast[gpu]'; the two may never be installed together"
-            )
-        # without a package that asks for cards there may be one all the same: then `open` finds out
-        reason = _why_no_card(str(getattr(onnxruntime, "cuda_version", ""))) if can_ask() else None
-        return None if reason is None else f"installed, but {reason}"
+    def absent(self) -> Absence | None:
+        absence = package_absence()
+        if absence is not None:
+            return absence
+        import onnxruntime
 
-    def supports(self, variant: Variant) -> str | None:
-        if not made_for(variant, self):
-            return f"{variant.file} was not made for {self.name}"
-        if self.name not in variant.engines and variant.precision != "fp32":
-            return f"{variant.file} is in {variant.precision} for processors, not for graphics cards"
-        return None
+        if PROVIDER not in onnxruntime.get_available_providers():
+            return Absence(
+                "installed, but the onnxruntime for CPUs, which must go first: pip uninstall -y onnxruntime",
+                pip_helps=True,
+            )
+        # without a package that asks the driver there may still be a GPU: then `open` finds out
+        reason = _why_no_gpu(str(getattr(onnxruntime, "cuda_version", ""))) if can_ask() else None
+        return None if reason is None else Absence(f"installed, but {reason}", pip_helps=False)
+
+    def why_unsupported(self, variant: Variant) -> str | None:
+        reason = super().why_unsupported(variant)
+        if reason is None and self.name not in variant.engines and variant.precision != "fp32":
+            return f"{variant.file} is in {variant.precision} for CPUs, not for GPUs"
+        return reason
 
     def version(self) -> str:
         import onnxruntime
@@ -81,7 +79,7 @@ class OnnxRuntimeCuda(Backend):
             return {"CUDA": one_line(error)}
         return {"CUDA": None}
 
-    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
+    def open(self, graph: Graph, options: EngineOptions) -> Session:
         try:
             return OnnxRuntimeCudaSession(graph.path, _session(graph.path))
         except errors() as error:
@@ -104,18 +102,20 @@ class OnnxRuntimeCudaSession(Session):
 
     def run(self, feeds: Mapping[str, Any]) -> Any:
         """The output for the inputs, which may be numpy's or on the card; it is on the card if one of them is."""
-        on_card = any(is_on_card(value) for value in feeds.values())
+        if self._session is None:
+            raise closed_error(self._graph)
+        on_gpu = any(is_on_gpu(value) for value in feeds.values())
         self._settle()
         try:
             with ExitStack() as held:
                 bound = self._session.io_binding()
                 for name, value in feeds.items():
-                    if is_on_card(value):
+                    if is_on_gpu(value):
                         view = held.enter_context(self._written(value))
                         bound.bind_input(name, "cuda", 0, view.dtype.type, list(view.shape), view.address)
                     else:
                         bound.bind_cpu_input(name, np.ascontiguousarray(value))
-                bound.bind_output(self._output, "cuda" if on_card else "cpu")
+                bound.bind_output(self._output, "cuda" if on_gpu else "cpu")
                 self._session.run_with_iobinding(bound)  # ends when the card is done
                 [made] = bound.get_outputs()
         except errors() as error:
@@ -123,7 +123,7 @@ class OnnxRuntimeCudaSession(Session):
                 f"ONNX Runtime failed in {self._graph} on the card ({one_line(error)}): try a smaller batch, or "
                 "another --backend"
             ) from error
-        if not on_card:
+        if not on_gpu:
             return made.numpy()
         # the array holds what ONNX Runtime made, which frees itself
         return DeviceArray(View(made.data_ptr(), tuple(made.shape()), self._kind), partial(self._let_go, [made]))
@@ -155,8 +155,8 @@ class OnnxRuntimeCudaSession(Session):
             yield view
 
 
-def _why_no_card(cuda: str) -> str | None:
-    """Why no card here runs a package that was made for that version of CUDA (`13.0`, or nothing), as a clause."""
+def _why_no_gpu(cuda: str) -> str | None:
+    """Why no GPU here runs a package that was made for that version of CUDA (`13.0`, or nothing), as a clause."""
     gpu = current_gpu()
     major = cuda.partition(".")[0]
     return why_no_gpu() if gpu is None else gpu.lacks(int(major) if major.isdigit() else None)

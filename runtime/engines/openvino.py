@@ -16,7 +16,6 @@ import io
 import sys
 from collections.abc import Mapping
 from functools import cache as once
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +23,18 @@ from numpy.typing import NDArray
 
 from starcast.errors import EngineError
 from starcast.runtime.cores import engine_threads
-from starcast.runtime.engines.base import Arrays, Backend, EngineOptions, GraphFile, Session, one_line
+from starcast.runtime.engines.base import (
+    EMPTY_FOLDER,
+    Absence,
+    Arrays,
+    Engine,
+    EngineOptions,
+    Graph,
+    Session,
+    absence_after,
+    closed_error,
+    one_line,
+)
 from starcast.runtime.machine import processor
 from starcast.runtime.manifest import Variant
 
@@ -51,25 +61,25 @@ def engine() -> ModuleType:
             sys.modules[_TELEMETRY] = known
 
 
-class OpenVINO(Backend):
+class OpenVINO(Engine):
     """Opens ONNX graphs with OpenVINO's CPU plug-in."""
 
     name = "openvino"
     extra = "openvino"
 
-    def absent(self) -> str | None:
+    def absent(self) -> Absence | None:
         try:
             openvino = engine()
         except ImportError as error:
-            return "not installed" if error.name == self.name else f"installed but broken ({one_line(error)})"
+            return absence_after(error, self.name)
         if not hasattr(openvino, "Core"):
-            return "installed but broken (it is an empty folder)"
-        return None if "CPU" in _core().available_devices else "installed, but without its CPU plug-in"
+            return EMPTY_FOLDER
+        if "CPU" not in _core().available_devices:
+            return Absence("installed, but without its CPU plug-in", pip_helps=False)
+        return None
 
-    def supports(self, variant: Variant) -> str | None:
-        if self.name not in variant.engines:
-            return f"{variant.file} was not made for {self.name}"
-        return lacks(variant.precision, variant.rest)
+    def why_unsupported(self, variant: Variant) -> str | None:
+        return super().why_unsupported(variant) or lacks(variant.precision, variant.rest)
 
     def version(self) -> str:
         return str(engine().__version__).partition("-")[0]
@@ -85,17 +95,16 @@ class OpenVINO(Backend):
                 found[device] = None
         return found
 
-    def batch(self, precision: str) -> int:
+    def best_batch(self, precision: str) -> int:
         """On two cores four at a time were 5 to 10 % faster in bf16 and int8, and no faster in float32
         (benchmarks/results/scaling.json)."""
         return 1 if precision == "fp32" else 4
 
-    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
-        path = graph.path
-        lacking = lacks(options.precision, options.rest)
+    def open(self, graph: Graph, options: EngineOptions) -> Session:
+        lacking = lacks(graph.precision, graph.rest)
         if lacking is not None:
-            raise EngineError(f"{path} cannot be run in {options.precision} here ({lacking}): use --precision fp32")
-        return OpenVINOSession(path, options)
+            raise EngineError(f"{graph.path} cannot be run in {graph.precision} here ({lacking}): use --precision fp32")
+        return OpenVINOSession(graph, options)
 
 
 def lacks(*precisions: str | None) -> str | None:
@@ -109,14 +118,16 @@ def lacks(*precisions: str | None) -> str | None:
 class OpenVINOSession(Session):
     """One graph, compiled when it is first run. Raises EngineError where OpenVINO cannot read it."""
 
-    def __init__(self, graph: Path, options: EngineOptions) -> None:
-        self._graph = graph
-        self._options = options
+    def __init__(self, graph: Graph, options: EngineOptions) -> None:
+        self._graph = graph.path
+        self._settings = _settings(graph, options)
         self._model = self._read()
         self._shapes: Shapes | None = None  # that it is compiled for; open ones are {}
         self._request: Any = None
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
+        if self._model is None:
+            raise closed_error(self._graph)
         shapes = {name: feed.shape for name, feed in feeds.items()}
         try:
             if self._request is None:
@@ -147,11 +158,11 @@ class OpenVINOSession(Session):
         model = self._model.clone()
         if shapes:
             model.reshape(dict(shapes))
-        self._request = _core().compile_model(model, "CPU", _settings(self._options)).create_infer_request()
+        self._request = _core().compile_model(model, "CPU", self._settings).create_infer_request()
         self._shapes = shapes
 
 
-def _settings(options: EngineOptions) -> dict[str, Any]:
+def _settings(graph: Graph, options: EngineOptions) -> dict[str, Any]:
     settings: dict[str, Any] = {
         # one picture or batch at a time, all threads on it. A stream a core gave 2 to 5 % more pictures a second on two
         # idle cores, each of them twice as late, and two threads in one model were seen to wait for each other for good
@@ -166,7 +177,7 @@ def _settings(options: EngineOptions) -> dict[str, Any]:
     if threads is not None:  # without it OpenVINO counts the machine's cores, whatever the container's quota
         settings["INFERENCE_NUM_THREADS"] = threads
     # what a graph leaves open: without it float32 silently becomes bfloat16 on processors with AMX
-    settings["INFERENCE_PRECISION_HINT"] = "bf16" if "bf16" in (options.precision, options.rest) else "f32"
+    settings["INFERENCE_PRECISION_HINT"] = "bf16" if "bf16" in (graph.precision, graph.rest) else "f32"
     return settings
 
 

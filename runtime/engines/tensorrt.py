@@ -10,40 +10,42 @@ from pathlib import Path
 
 from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.engines.base import Backend, EngineOptions, GraphFile, Session
+from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session
 from starcast.runtime.manifest import Variant
+from starcast.runtime.nvidia.driver import can_ask
 from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.tensorrt.engine_cache import entries, find, load, place, why_missing
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.kernel_cache import SUFFIX, kept_kernels
 
 
-class TensorRT(Backend):
+class TensorRT(Engine):
     """Opens the engines that one of the flavours built."""
 
-    on_card = True
+    on_gpu = True
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._flavour = FLAVOURS[name]
         self.extra = self._flavour.extra
 
-    def absent(self) -> str | None:
-        reason = self._flavour.absent()
-        if reason is not None:
-            return reason
+    def absent(self) -> Absence | None:
+        absence = self._flavour.absent()
+        if absence is not None:
+            return absence
         gpu = current_gpu()
-        if gpu is None:
-            return f"installed, but {why_no_gpu()}"
-        if self._flavour.targets and gpu.sm not in self._flavour.targets:
-            return f"installed, but made for {', '.join(self._flavour.targets)}: this card is {gpu.sm} ({gpu.name})"
+        if gpu is None:  # the extra brings a package that asks the driver
+            return Absence(f"installed, but {why_no_gpu()}", pip_helps=not can_ask())
+        targets = self._flavour.targets
+        if targets and gpu.sm not in targets:
+            reason = f"installed, but made for {', '.join(targets)}: this GPU is {gpu.sm} ({gpu.name})"
+            return Absence(reason, pip_helps=False)
         too_new = gpu.lacks(self._flavour.cuda())
-        return None if too_new is None else f"installed, but {too_new}, or pip install {self.name}-cu12"
+        if too_new is not None:
+            return Absence(f"installed, but {too_new}, or pip install {self.name}-cu12", pip_helps=False)
+        return None
 
-    def supports(self, variant: Variant) -> str | None:
-        return None if self.name in variant.engines else f"{variant.file} was not made for {self.name}"
-
-    def ready(self, bundle: Bundle, variant: Variant, options: EngineOptions = EngineOptions()) -> str | None:
+    def why_not_ready(self, bundle: Bundle, variant: Variant, options: EngineOptions = EngineOptions()) -> str | None:
         try:
             found = self._unbuilt(bundle, variant, options)
         except EngineError as error:  # others may write into the cache: nothing in it is used
@@ -53,7 +55,7 @@ class TensorRT(Backend):
         sentence = self._sentence(*found, bundle.path, variant.precision)
         others = [one for one in bundle.manifest.variants if one.precision != variant.precision]
         for other in others:
-            if self.supports(other) is None and self._unbuilt(bundle, other, options) is None:
+            if self.why_unsupported(other) is None and self._unbuilt(bundle, other, options) is None:
                 return f"{sentence}, and --precision {other.precision} takes one that is there"
         return sentence
 
@@ -70,7 +72,7 @@ class TensorRT(Backend):
         nothing = f"no engine has been built for it: `{build_line(Path('BUNDLE'), self.name)}`"
         return {gpu.name: None if fits else nothing}
 
-    def open(self, graph: GraphFile, options: EngineOptions) -> Session:
+    def open(self, graph: Graph, options: EngineOptions) -> Session:
         from starcast.runtime.nvidia.driver import open_driver
         from starcast.runtime.nvidia.tensorrt.execution import deserialised
         from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
@@ -80,7 +82,7 @@ class TensorRT(Backend):
         facts = find(digest, self.name, self.version(), current_gpu(), options.cache)
         if facts is None:
             then = reason or "its file has gone"
-            raise EngineError(self._sentence(graph.path, then, graph.bundle, options.precision))
+            raise EngineError(self._sentence(graph.path, then, graph.bundle, graph.precision))
         content = load(facts, options.cache)
         kernels = place(options.cache) / f"{facts.file}{SUFFIX}"
         driver = open_driver()
@@ -89,7 +91,7 @@ class TensorRT(Backend):
                 name = f"{facts.bundle}'s engine of {facts.role}"
                 execution = deserialised(self._flavour.load(), content, driver, name, kept_kernels(kernels))
                 try:
-                    build = build_line(graph.bundle, self.name, options.precision)
+                    build = build_line(graph.bundle, self.name, graph.precision)
                     return TensorRTSession(name, build, execution, driver, kernels)
                 except BaseException:
                     execution.close()

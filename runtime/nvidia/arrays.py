@@ -35,7 +35,7 @@ class View:
         return View(self.address + start * row, (min(stop, self.shape[0]) - start, *self.shape[1:]), self.dtype)
 
 
-def is_on_card(value: Any) -> bool:
+def is_on_gpu(value: Any) -> bool:
     """Whether an array's numbers are on a card."""
     device = getattr(value, "__dlpack_device__", None)
     if device is not None and device()[0] == dlpack.CARD:

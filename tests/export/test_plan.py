@@ -16,7 +16,8 @@ from starcast.export.gate.parity import make_trials
 from starcast.export.passes.forms import DEAD_BIASES, Step
 from starcast.export.passes.rule import Outcome, Rewrite
 from starcast.export.plan import PREFERRED, Made, Plan, first_step_apart, make, plans_for
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.base import NOT_INSTALLED
+from starcast.runtime.engines.registry import ENGINES
 
 pytestmark = pytest.mark.xdist_group("small graphs")
 
@@ -26,14 +27,14 @@ def test_every_engine_gets_its_own_form():
 
 
 def test_without_a_wish_every_engine_that_can_be_checked_gets_one(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(type(BACKENDS["ncnn"]), "absent", lambda _: None)
+    monkeypatch.setattr(type(ENGINES["ncnn"]), "absent", lambda _: None)
     assert plans_for([], []) == [plan for name, plan in PREFERRED.items() if name != "tensorrt"]
-    monkeypatch.setattr(type(BACKENDS["ncnn"]), "absent", lambda _: "not installed")
+    monkeypatch.setattr(type(ENGINES["ncnn"]), "absent", lambda _: NOT_INSTALLED)
     assert plans_for([], []) == [PREFERRED["openvino"], PREFERRED["onnxruntime"]]
 
 
 def test_forms_that_are_named_are_written_once_for_all_engines_that_read_them(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(type(BACKENDS["ncnn"]), "absent", lambda _: None)
+    monkeypatch.setattr(type(ENGINES["ncnn"]), "absent", lambda _: None)
     assert plans_for(["openvino", "onnxruntime", "ncnn"], ["plain", "taps16"]) == [
         Plan("plain", ("openvino", "onnxruntime")),
         Plan("taps16", ("openvino", "onnxruntime")),
@@ -57,7 +58,7 @@ def test_tensorrt_has_a_graph_of_its_own_in_every_form_and_spelling_that_is_name
 
 
 def test_an_engine_that_is_named_and_not_here_is_refused_with_its_line(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(type(BACKENDS["ncnn"]), "absent", lambda _: "not installed")
+    monkeypatch.setattr(type(ENGINES["ncnn"]), "absent", lambda _: NOT_INSTALLED)
     with pytest.raises(MissingExtraError, match=r"not installed: pip install 'starcast\[ncnn\]'"):
         plans_for(["ncnn"], [])
 
@@ -68,7 +69,7 @@ def test_an_engine_that_is_named_and_not_here_is_refused_with_its_line(monkeypat
     (["openvino"], ["fast"], "--forms is 'fast': give one or several of plain, taps9"),
 ])  # fmt: skip
 def test_engines_and_forms_that_are_unknown_or_do_not_fit_are_refused(backends, forms, words, monkeypatch):
-    monkeypatch.setattr(type(BACKENDS["ncnn"]), "absent", lambda _: None)
+    monkeypatch.setattr(type(ENGINES["ncnn"]), "absent", lambda _: None)
     with pytest.raises(OptionError, match=words):
         plans_for(backends, forms)
 

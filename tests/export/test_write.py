@@ -19,7 +19,7 @@ from starcast.export.options import ExportOptions
 from starcast.export.passes.forms import REWRITES
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.registry import ENGINES
 
 pytestmark = pytest.mark.xdist_group("oracle bundle")
 
@@ -217,7 +217,7 @@ def test_every_engine_gets_a_right_graph_whichever_rewrite_is_left_out(
     variants = export_bundle(small_checkpoint, tmp_path / "model", options, quiet).manifest.variants
     made_for = {backend for variant in variants for backend in variant.engines}
     assert made_for >= {"openvino", "onnxruntime"}
-    assert ("ncnn" in made_for) == (BACKENDS["ncnn"].absent() is None)
+    assert ("ncnn" in made_for) == (ENGINES["ncnn"].absent() is None)
     assert all(name not in variant.rewrites and variant.parity is not None for variant in variants)
 
 

@@ -11,14 +11,16 @@ from starcast.runtime import doctor
 from starcast.runtime.doctor import (
     PROBE,
     Diagnosis,
-    Engine,
+    EngineStatus,
     Extra,
     examine,
     missing_for,
     onnxruntime_warnings,
     rendered,
 )
-from starcast.runtime.engines.choose import available
+from starcast.runtime.engines.base import Absence, Engine
+from starcast.runtime.engines.openvino import OpenVINO
+from starcast.runtime.engines.registry import available_engines
 from starcast.runtime.machine import Processor
 
 CPU = Processor(
@@ -29,8 +31,12 @@ CPU = Processor(
 
 def _diagnosis(**changes: object) -> Diagnosis:
     engines = (
-        Engine(name="openvino", version="2026.4", devices=("CPU",), refused=(("GPU", "no driver"),), install="line a"),
-        Engine(name="onnxruntime", version=None, absent="not installed", install="line b"),
+        EngineStatus(
+            name="openvino", version="2026.4", devices=("CPU",), refused=(("GPU", "no driver"),), install="line a"
+        ),
+        EngineStatus(
+            name="onnxruntime", version=None, absent=Absence("not installed", pip_helps=True), install="line b"
+        ),
     )
     extras = (Extra(name="train", purpose="starcast train", missing=("torch", "tensorboard")),)
     facts = {"engines": engines, "extras": extras, "processor": CPU, "gpus": (), "warnings": (), **changes}
@@ -44,7 +50,7 @@ def test_the_probe_is_the_graph_that_its_comment_says():
 
 def test_this_machine_is_examined():
     diagnosis = examine()
-    assert tuple(engine.name for engine in diagnosis.engines if engine.absent is None) == available()
+    assert tuple(engine.name for engine in diagnosis.engines if engine.absent is None) == available_engines()
     assert all(engine.version for engine in diagnosis.engines if engine.devices)
 
 
@@ -83,13 +89,8 @@ def test_two_onnxruntimes_together_are_warned_of():
 
 
 def test_without_an_engine_the_lines_stand_in_a_warning(monkeypatch):
-    class Absent:
-        name, extra = "openvino", "openvino"
-
-        def absent(self) -> str:
-            return "not installed"
-
-    monkeypatch.setattr(doctor, "BACKENDS", {"openvino": Absent()})
+    monkeypatch.setattr(OpenVINO, "absent", lambda self: Absence("not installed", pip_helps=True))
+    monkeypatch.setattr(doctor, "ENGINES", {"openvino": OpenVINO()})
     diagnosis = examine()
     assert diagnosis.warnings[0] == "no engine can translate here: pip install 'starcast[openvino]'"
     assert "absent" in rendered(diagnosis)
@@ -103,14 +104,20 @@ def test_what_an_extra_lacks_is_read_from_the_packages_own_requirements():
     assert missing_for("train", requirements) == ("no-such-a", "no-such-b")
 
 
-class OnCard:
-    """An engine of a card: what is said of it depends on the card."""
+class OnGpu(Engine):
+    """An engine for a GPU: what is said of it depends on the GPU."""
 
     name, extra = "tensorrt-rtx", "tensorrt-rtx"
 
-    def __init__(self, absent=None, devices=None) -> None:
-        self.absent = lambda: absent
+    def __init__(self, absent=None, pip_helps=False, devices=None) -> None:
+        self._absent = None if absent is None else Absence(absent, pip_helps)
         self._devices = devices or {}
+
+    def absent(self):
+        return self._absent
+
+    def open(self, graph, options):
+        raise AssertionError("doctor opens no graph of a bundle")
 
     def version(self) -> str:
         return "1.7.1"
@@ -124,20 +131,20 @@ class OnCard:
 @pytest.mark.parametrize(
     ("engine", "words"),
     [
-        (OnCard("not installed"), "not installed: pip install 'starcast[tensorrt-rtx]'"),
-        (OnCard("installed, but no NVIDIA driver is installed"), "installed, but no NVIDIA driver is installed\n"),
-        (OnCard("installed, but the NVIDIA driver shows no card"), "installed, but the NVIDIA driver shows no card\n"),
-        (OnCard(devices={"RTX 4090": None}), "opens a graph on RTX 4090\n"),
+        (OnGpu("not installed", pip_helps=True), "not installed: pip install 'starcast[tensorrt-rtx]'"),
+        (OnGpu("installed, but no NVIDIA driver is installed"), "installed, but no NVIDIA driver is installed\n"),
+        (OnGpu("installed, but the NVIDIA driver shows no GPU"), "installed, but the NVIDIA driver shows no GPU\n"),
+        (OnGpu(devices={"RTX 4090": None}), "opens a graph on RTX 4090\n"),
         (
-            OnCard(devices={"RTX 4090": "no engine has been built for it: `starcast build BUNDLE`"}),
+            OnGpu(devices={"RTX 4090": "no engine has been built for it: `starcast build BUNDLE`"}),
             "on no device; not on RTX 4090 (no engine has been built for it: `starcast build BUNDLE`)\n",
         ),
-        (OnCard(devices=EngineError("others may write there")), "not on the card (others may write there)\n"),
+        (OnGpu(devices=EngineError("others may write there")), "not on the GPU (others may write there)\n"),
     ],
     ids=["no package", "no driver", "no card", "ready", "no engine", "an unsafe cache"],
 )
 def test_each_way_for_a_cards_engine_to_be_absent_is_explained(monkeypatch, engine, words):
-    monkeypatch.setattr(doctor, "BACKENDS", {engine.name: engine})
+    monkeypatch.setattr(doctor, "ENGINES", {engine.name: engine})
     assert words in rendered(examine()) + "\n"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from starcast.images.write import write_image
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.registry import ENGINES
 
 GROWTH = 8  # MB; a thousand sources, or as many translations, are 55 MB
 # translates 200 pictures, then 1,000, and prints the peak in MB after each
@@ -36,7 +36,7 @@ for count in (200, 1000):
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is told in other units elsewhere")
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
 def test_a_thousand_pictures_need_no_more_memory_than_two_hundred(tmp_path, tiny_bundle, backend):
-    reason = BACKENDS[backend].absent()
+    reason = ENGINES[backend].absent()
     if reason is not None:
         pytest.skip(f"{backend} is {reason}")
     draws = np.random.default_rng(0)

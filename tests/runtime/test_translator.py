@@ -15,7 +15,7 @@ from PIL import Image
 from starcast.errors import BundleError, EngineError, ImageError, OptionError, StyleError, VariantMissingError
 from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines import registry
 from starcast.runtime.engines.session import SCRATCH
 from starcast.runtime.translator import Translator
 
@@ -23,7 +23,7 @@ ENGINES = ("openvino", "onnxruntime")
 
 
 def _need(name: str) -> None:
-    reason = BACKENDS[name].absent()
+    reason = registry.ENGINES[name].absent()
     if reason is not None:
         pytest.skip(f"{name} is {reason}")
 
@@ -267,8 +267,8 @@ def test_a_variant_of_fixed_sizes_names_them(changed, tiny_bundle):
     assert translator(_pictures(1, 32, 64, 3), np.zeros(8)).shape == (1, 32, 64, 3)
     assert translator(_pictures(1, 29, 61, 3), np.zeros(8)).shape == (1, 29, 61, 3)
     assert translator.why_not(31, 61) is None
-    assert "only with pictures of 32x32, 64x32" in translator.why_not(28, 64)
-    with pytest.raises(ValueError, match=r"sources are 32x64: .* only with pictures of 32x32, 64x32"):
+    assert "only with images of 32x32, 64x32" in translator.why_not(28, 64)
+    with pytest.raises(ValueError, match=r"sources are 32x64: .* only with images of 32x32, 64x32"):
         translator(_pictures(1, 64, 32, 3), np.zeros(8))
 
 
@@ -279,7 +279,7 @@ def test_batches_are_cut_to_the_memory_and_pictures_beyond_it_are_refused(tmp_pa
     need = SCRATCH * 2**20 / 2**30
     with Translator(bundle, backend="onnxruntime", threads=1, memory=2.5 * need) as translator:
         sizes = []
-        session = translator._frames.session(variant.file)
+        session = translator._session.session(variant.file)
         run = session.run
         session.run = lambda feeds: sizes.append(feeds["image"].shape[0]) or run(feeds)
         translator(_pictures(5, 32, 32, 3), np.zeros(8))
@@ -351,11 +351,14 @@ def test_what_is_not_there_is_said_when_opening(tiny_bundle):
         Translator(tiny_bundle, precision="int8")
 
 
-def test_a_closed_translator_opens_again_when_it_is_used(tiny_bundle):
+def test_a_closed_translator_stays_closed(tiny_bundle):
     with Translator(tiny_bundle, threads=1) as translator:
-        before = translator.style(domain=0, seed=0)
+        style = translator.style(domain=0, seed=0)
     translator.close()
-    np.testing.assert_array_equal(translator.style(domain=0, seed=0), before)
+    with pytest.raises(EngineError, match="tiny has been closed: open it again"):
+        translator.style(domain=0, seed=0)
+    with pytest.raises(EngineError, match="tiny has been closed: open it again"):
+        translator(_pictures(32, 32, 3), style)
 
 
 def test_translating_needs_neither_torch_nor_onnx(tiny_bundle):

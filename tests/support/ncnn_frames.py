@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from small_graphs import graph
 
 from starcast.export.targets.ncnn_graph import PARAM, WEIGHTS, ncnn_model
-from starcast.runtime.engines.base import EngineOptions, GraphFile
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.ncnn import NcnnSession
+from starcast.runtime.engines.registry import ENGINES
 
 
 def frame(nodes: str, **constants: Any) -> ir.Model:
@@ -37,14 +37,14 @@ def frame(nodes: str, **constants: Any) -> ir.Model:
 
 def ncnn_session(model: ir.Model, folder: Path, engine: str = "ncnn", threads: int = 1) -> NcnnSession:
     """The graph in ncnn; the test is skipped where that is not here."""
-    reason = BACKENDS[engine].absent()
+    reason = ENGINES[engine].absent()
     if reason is not None:
         pytest.skip(f"{engine} is {reason}")
     written = ncnn_model(model)
     file = folder / f"graph{PARAM}"
     file.write_text(written.param)
     file.with_suffix(WEIGHTS).write_bytes(written.weights)
-    session = BACKENDS[engine].open(GraphFile(file), EngineOptions(threads=threads))
+    session = ENGINES[engine].open(Graph(file), EngineOptions(threads=threads))
     assert isinstance(session, NcnnSession)
     return session
 

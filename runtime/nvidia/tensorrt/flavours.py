@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from starcast.errors import MissingExtraError
-from starcast.runtime.engines.base import one_line
+from starcast.runtime.engines.base import NOT_INSTALLED, Absence, one_line
 
 _CUDA = (13, 12)  # of which there are packages
 # the first whose cores take the type; a graph in any other precision builds everywhere
@@ -41,19 +41,20 @@ class Flavour:
         """Whether it builds without a card; if not, it times kernels, knows plugins, and may keep what it timed."""
         return bool(self.targets)
 
-    def absent(self) -> str | None:
+    def absent(self) -> Absence | None:
         """Why it cannot build here, or None. Imports it if it is installed."""
         if importlib.util.find_spec(self.module) is None:
-            return "not installed"
+            return NOT_INSTALLED
         try:
             found = self.version()
         except (ImportError, OSError) as error:  # OSError: one of its libraries
-            return f"installed, but does not load: {one_line(error)}"
+            return Absence(f"installed, but does not load: {one_line(error)}", pip_helps=False)
         except AttributeError:  # what an uninstalled package leaves behind
-            return "installed, but does not load: it is an empty folder"
+            return Absence("installed, but does not load: it is an empty folder", pip_helps=True)
         if _release(found) < self.oldest:
             oldest = ".".join(map(str, self.oldest))
-            return f"installed, but version {found} is too old: {oldest} or newer is needed"
+            reason = f"installed, but version {found} is too old: {oldest} or newer is needed"
+            return Absence(reason, pip_helps=True)
         return None
 
     def load(self) -> Any:
@@ -61,7 +62,7 @@ class Flavour:
         try:
             return importlib.import_module(self.module)
         except ModuleNotFoundError as error:
-            raise MissingExtraError(f"{self.name} is not installed: {self.install}") from error
+            raise MissingExtraError(f"{self.name} is not installed: {self.install_line}") from error
 
     def version(self) -> str:
         """Its release, as `1.7.1.116`."""
@@ -76,8 +77,8 @@ class Flavour:
         return None
 
     @property
-    def install(self) -> str:
-        """What a user types to get it."""
+    def install_line(self) -> str:
+        """The command that installs it."""
         return f"pip install 'starcast[{self.extra}]'"
 
 

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.engines.base import CardTime, Session
-from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_card, viewed
+from starcast.runtime.engines.base import GpuTime, Session, closed_error
+from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_gpu, viewed
 from starcast.runtime.nvidia.driver import Driver
 from starcast.runtime.nvidia.memory import Outputs
 from starcast.runtime.nvidia.tensorrt.execution import Binding, Execution, Shapes
@@ -73,7 +73,7 @@ class TensorRTSession(Session):
                 self._keep(execution)
             return result
 
-    def card_time(self, feeds: Mapping[str, Any]) -> CardTime:
+    def gpu_time(self, feeds: Mapping[str, Any]) -> GpuTime:
         execution = self._opened()
         with self._driver.active(), ExitStack() as held:
             arrays = {one.name: self._taken(one, feeds[one.name], held) for one in self._inputs}
@@ -86,7 +86,7 @@ class TensorRTSession(Session):
             except BaseException:
                 self._abandon()
                 raise
-        return CardTime(sum(one.compute for one in times), sum(one.enqueue for one in times))
+        return GpuTime(sum(one.compute for one in times), sum(one.enqueue for one in times))
 
     def why_not(self, height: int, width: int) -> str | None:
         pictures = next((one for one in self._inputs if one.name == PICTURES), None)
@@ -112,7 +112,7 @@ class TensorRTSession(Session):
 
     def _opened(self) -> Execution:
         if self._execution is None:
-            raise EngineError(f"{self._name} has been closed: open it again")
+            raise closed_error(self._name)
         return self._execution
 
     def _parts(self, arrays: Mapping[str, NDArray[Any] | View]) -> tuple[list[Part], list[Shapes]]:
@@ -123,7 +123,7 @@ class TensorRTSession(Session):
             self._check(shape)
         return parts, shapes
 
-    def _timed(self, execution: Execution, part: Part, shapes: Shapes, begun: int, ended: int) -> CardTime:
+    def _timed(self, execution: Execution, part: Part, shapes: Shapes, begun: int, ended: int) -> GpuTime:
         self._direct.load(part)
         self._driver.record(begun, self._compute)
         start = time.perf_counter()
@@ -132,7 +132,7 @@ class TensorRTSession(Session):
         self._driver.record(ended, self._compute)
         self._driver.synchronise(self._compute)
         self._direct.forget()
-        return CardTime(self._driver.between_ms(begun, ended), enqueue)
+        return GpuTime(self._driver.between_ms(begun, ended), enqueue)
 
     def _on_host(self, execution: Execution, parts: list[Part], shapes: list[Shapes], whole: tuple[int, ...]) -> Any:
         result: NDArray[Any] = np.empty(whole, self._output.dtype)
@@ -173,8 +173,8 @@ class TensorRTSession(Session):
 
     def _taken(self, one: Binding, value: Any, held: ExitStack) -> NDArray[Any] | View:
         """An input where it is. Raises TypeError for numbers of another kind."""
-        on_card = is_on_card(value)
-        array = held.enter_context(viewed(value, self._compute, self._driver)) if on_card else np.asarray(value)
+        on_gpu = is_on_gpu(value)
+        array = held.enter_context(viewed(value, self._compute, self._driver)) if on_gpu else np.asarray(value)
         if array.dtype != one.dtype:
             raise TypeError(f"{one.name} is {one.dtype}, not {array.dtype}")
         return array

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from starcast.errors import MissingExtraError, OptionError
+from starcast.runtime.engines.base import Absence
 from starcast.runtime.nvidia.gpu import Gpu
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour, too_old_for
@@ -49,16 +50,19 @@ def _flavour(options: BuildOptions, gpu: Gpu | None) -> Flavour:
             f"--gpu is for TensorRT for RTX: {asked[0].title} builds for the card that is here only; leave --gpu out, "
             "or give --backend tensorrt-rtx"
         )
-    reasons = {flavour.name: flavour.absent() for flavour in asked}
+    absences: dict[str, Absence] = {}
     for flavour in asked:
-        if reasons[flavour.name] is None:
+        absence = flavour.absent()
+        if absence is None:
             return flavour
+        absences[flavour.name] = absence
     if len(asked) == 1:
-        raise MissingExtraError(f"{asked[0].name} cannot be used ({reasons[asked[0].name]}): {asked[0].install}")
-    said = ", ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        [(name, absence)] = absences.items()
+        raise MissingExtraError(f"{name} cannot be used ({absence.reason}){absence.remedy(asked[0].install_line)}")
+    reasons = ", ".join(f"{name}: {absence.reason}" for name, absence in absences.items())
     raise MissingExtraError(
-        f"no TensorRT can be used ({said}): {FLAVOURS['tensorrt-rtx'].install} for GeForce and RTX cards, "
-        f"{FLAVOURS['tensorrt'].install} for those of data centres"
+        f"no TensorRT can be used ({reasons}): {FLAVOURS['tensorrt-rtx'].install_line} for GeForce and RTX GPUs, "
+        f"{FLAVOURS['tensorrt'].install_line} for those of data centres"
     )
 
 

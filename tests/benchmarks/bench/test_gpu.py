@@ -12,29 +12,36 @@ from starcast.benchmarks.bench.prepare import bundle_rows
 from starcast.benchmarks.bench.rows import EAGER, engine_of
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
-from starcast.export.torch_engine.engine import TorchBackend
+from starcast.export.torch_engine.engine import TorchEngine
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.engines.base import Backend
+from starcast.runtime.engines.base import Absence, Engine
 from starcast.runtime.nvidia.gpu import Gpu
 
 DATA_CENTRE = Gpu("NVIDIA H200", (9, 0), "13.0")
 ARTISTS = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")
 
 
-class Told(Backend):
+class Told(Engine):
     """An engine that is absent, or not ready, for a given reason."""
 
     def __init__(self, name, absent=None, ready=None):
-        self.name, self.extra, self.on_card = name, name, True
-        self._absent, self._ready = absent, ready
+        self.name, self.extra, self.on_gpu = name, name, True
+        self._absent = None if absent is None else Absence(absent, pip_helps=False)
+        self._ready = ready
 
     def absent(self):
         return self._absent
 
-    def supports(self, variant):
-        return None if self.name in variant.engines else "not its"
+    def version(self):
+        return "1.0"
 
-    def ready(self, bundle, variant, options=None):
+    def devices(self, graph):
+        return {}
+
+    def open(self, graph, options):
+        raise AssertionError("rows open nothing")
+
+    def why_not_ready(self, bundle, variant, options=None):
         return self._ready
 
 
@@ -70,7 +77,7 @@ def test_a_bundle_has_a_row_for_every_variant_of_every_engine_that_is_ready(monk
 
 
 def test_torch_gives_a_float32_graph_in_every_precision_that_it_makes(monkeypatch, bundle):
-    told(monkeypatch, torch=TorchBackend())
+    told(monkeypatch, torch=TorchEngine())
     rows, _ = bundle_rows(NvidiaGpu(SHORT, DATA_CENTRE), bundle, gpu_setting())
     assert list(rows) == [f"ours-torch-plain-{precision}" for precision in ("fp32", "fp16", "bf16")]
     assert len({row.variant for row in rows.values()}) == 1
@@ -108,12 +115,12 @@ def test_a_bundle_without_graphs_for_an_engine_says_how_to_export_them(tiny_bund
 def test_a_form_that_two_engines_share_is_run_once(bundle):
     twice = msgspec.structs.replace(bundle.manifest, variants=(bundle.manifest.variants[0],) * 2)
     shared = type(bundle)(bundle.path, twice, bundle.sha256)
-    assert len(list(wanted_variants(shared, TorchBackend()))) == 3
+    assert len(list(wanted_variants(shared, TorchEngine()))) == 3
 
 
 def test_every_engine_of_the_table_exists():
     assert [engine_of(name).name for name in ENGINES] == list(ENGINES)
-    assert all(engine_of(name).on_card for name in ENGINES)
+    assert all(engine_of(name).on_gpu for name in ENGINES)
 
 
 def test_peers_begin_with_exact_eager_and_torch_is_never_missing():

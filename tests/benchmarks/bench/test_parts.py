@@ -12,7 +12,7 @@ from stand_in_gpu import ON_GPU, SHORT
 
 from starcast.benchmarks.bench.open_row import open_row
 from starcast.benchmarks.bench.parts import EngineRun
-from starcast.runtime.engines.base import CardTime
+from starcast.runtime.engines.base import GpuTime
 
 DRAWS = np.random.default_rng(1)
 IMAGES = DRAWS.integers(0, 256, (3, 32, 64, 3), np.uint8)
@@ -41,7 +41,7 @@ def test_an_engines_copies_are_timed_by_themselves_and_nothing_is_made_up_for_it
 
 def test_what_an_engine_tells_of_its_compute_is_taken_and_else_a_call_is_timed(monkeypatch):
     asked = []
-    for told in (CardTime(compute=3.25, enqueue=0.5), None):
+    for told in (GpuTime(compute=3.25, enqueue=0.5), None):
         run = EngineRun(
             lambda images: asked.append("run") or images, SHORT, on_gpu=True,
             gpu_time=lambda images, told=told: asked.append("time") or told,

@@ -8,7 +8,8 @@ import pytest
 from starcast.benchmarks.checks.comparison import compare, export_random_bundle, judge, plugin_form
 from starcast.errors import VariantMissingError
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.base import NOT_INSTALLED, Absence
+from starcast.runtime.engines.registry import ENGINES
 from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
 SMALL = StarGANv2Config(
@@ -61,8 +62,10 @@ def test_a_random_bundle_is_prepared_and_compared(tmp_path):
 
 
 def test_without_a_tensorrt_nothing_is_made_for_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(BACKENDS["tensorrt"], "absent", lambda: "not installed")
-    monkeypatch.setattr(BACKENDS["tensorrt-rtx"], "absent", lambda: "installed, but made for others")
+    monkeypatch.setattr(ENGINES["tensorrt"], "absent", lambda: NOT_INSTALLED)
+    monkeypatch.setattr(
+        ENGINES["tensorrt-rtx"], "absent", lambda: Absence("installed, but made for others", pip_helps=False)
+    )
     export_random_bundle(tmp_path, SMALL)
     variants = open_bundle(tmp_path / "bundle").manifest.variants
     assert {variant.precision for variant in variants} == {"fp32"}

@@ -18,6 +18,7 @@ from starcast.benchmarks.checks.probe import (
     open_tensorrt,
     write_probe,
 )
+from starcast.runtime.engines.base import NOT_INSTALLED
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
 
 
@@ -53,7 +54,7 @@ def test_one_that_refuses_the_gpu_has_no_answer_but_a_reason(fake_gpu, tmp_path)
 
 
 def test_one_that_is_not_installed_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(Flavour, "absent", lambda self: "not installed")
+    monkeypatch.setattr(Flavour, "absent", lambda self: NOT_INSTALLED)
     with pytest.raises(NotRunError, match="tensorrt is not installed"):
         accepts("tensorrt", None, tmp_path)
 
@@ -66,7 +67,7 @@ def test_a_session_is_closed_even_if_the_check_fails(fake_gpu, tmp_path):
 
 
 def test_a_session_of_another_engine_needs_the_engine(tmp_path, monkeypatch):
-    absent = SimpleNamespace(absent=lambda: "not installed")
+    absent = SimpleNamespace(absent=lambda: NOT_INSTALLED)
     monkeypatch.setattr("starcast.benchmarks.checks.check.engine_of", lambda name: absent)
     with pytest.raises(NotRunError, match="cuda is not installed"), open_session("cuda", tmp_path / "probe.onnx"):
         pass

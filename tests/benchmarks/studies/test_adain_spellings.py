@@ -21,6 +21,7 @@ from starcast.benchmarks.studies.adain_spellings import (
     spread_sums,
 )
 from starcast.benchmarks.studies.norm_spellings import SPELLINGS, every_norm
+from starcast.runtime.engines.base import NOT_INSTALLED
 from starcast.runtime.nvidia.tensorrt.flavours import Flavour
 
 RECORD = Path(__file__).resolve().parents[3] / "benchmarks" / "results" / "adain-spellings.json"
@@ -92,7 +93,7 @@ def test_the_record_has_every_row_and_ours_takes_least_of_those_that_are_used():
 
 
 def test_without_tensorrt_the_line_that_installs_it_is_named(monkeypatch):
-    monkeypatch.setattr(Flavour, "absent", lambda self: "not installed")
+    monkeypatch.setattr(Flavour, "absent", lambda self: NOT_INSTALLED)
     result = CliRunner().invoke(adain_spellings, [])
     assert result.exit_code == 2
     assert "pip install 'starcast[tensorrt-rtx]'" in result.output

@@ -13,7 +13,7 @@ from starcast.export.passes.half import to_half
 from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.passes.style_split import split_off_style
 from starcast.runtime.engines import openvino
-from starcast.runtime.engines.base import EngineOptions, GraphFile
+from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
 
@@ -22,7 +22,7 @@ def test_float32_is_as_good_as_float32_on_every_engine(rewritten, drawn, tmp_pat
     model = rewritten("taps9")
     ir.save(model, tmp_path / "graph.onnx")
     expected = translated_in_float32(model, drawn.gate)
-    found = quality_on([OnnxRuntime(), OpenVINO()], tmp_path / "graph.onnx", EngineOptions(), drawn.gate, expected)
+    found = quality_on([OnnxRuntime(), OpenVINO()], Graph(tmp_path / "graph.onnx"), drawn.gate, expected)
     assert set(found.domains) == set(drawn.gate)
     # the engines' bytes differ by at most 1, and seldom
     assert min(domain.psnr_worst for domain in found.domains.values()) > 48.1
@@ -36,7 +36,7 @@ def test_a_graph_that_takes_scales_and_shifts_is_given_them(rewritten, drawn, tm
     ir.save(model, tmp_path / "graph.onnx")
     ir.save(product, tmp_path / "product.onnx")
     files = tmp_path / "graph.onnx", tmp_path / "product.onnx"
-    found = quality_on([OnnxRuntime()], files[0], EngineOptions(), drawn.gate, expected, files[1])
+    found = quality_on([OnnxRuntime()], Graph(files[0]), drawn.gate, expected, files[1])
     assert min(domain.psnr_worst for domain in found.domains.values()) > 48.1
 
 
@@ -83,4 +83,4 @@ def test_a_processor_without_bf16_says_so_and_names_the_precision_that_works(tmp
     with pytest.raises(
         EngineError, match="cannot be run in bf16 here .*no bfloat16 arithmetic.*: use --precision fp32"
     ):
-        OpenVINO().open(GraphFile(tmp_path / "graph.onnx"), EngineOptions(precision="bf16"))
+        OpenVINO().open(Graph(tmp_path / "graph.onnx", precision="bf16"), EngineOptions())

@@ -28,7 +28,7 @@ from starcast.export.precision.codes import (
     tensorrt_rules,
 )
 from starcast.export.precision.layers import Layer, quantisable_layers
-from starcast.runtime.engines.base import EngineOptions
+from starcast.runtime.engines.base import Graph
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
 
@@ -190,8 +190,8 @@ def test_engines_are_equally_near_to_float32(in_integers, drawn, tmp_path, form,
         assert group_boxes(made).fired > 0
     ir.save(made, tmp_path / "int8.onnx")
     expected = translated_in_float32(model, drawn.gate)
-    options = EngineOptions(precision="int8")
-    one, other = (quality_on([engine], tmp_path / "int8.onnx", options, drawn.gate, expected) for engine in ENGINES)
+    graph = Graph(tmp_path / "int8.onnx", precision="int8")
+    one, other = (quality_on([engine], graph, drawn.gate, expected) for engine in ENGINES)
     for domain, ours in one.domains.items():
         assert ours.psnr_mean == pytest.approx(other.domains[domain].psnr_mean, abs=0.7)
 

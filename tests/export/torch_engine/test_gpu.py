@@ -17,10 +17,10 @@ from starcast.errors import EngineError
 from starcast.export.gate.candidates import open_session
 from starcast.export.passes.forms import apply_form
 from starcast.export.torch_engine import gpu
-from starcast.export.torch_engine.engine import TorchBackend
-from starcast.export.torch_engine.gpu import MOST_SHAPES, RECORDINGS, Card, CardSession, Recorded
+from starcast.export.torch_engine.engine import TorchEngine
+from starcast.export.torch_engine.gpu import MOST_SHAPES, RECORDINGS, Card, GpuSession, Recorded
 from starcast.export.torch_engine.graph import TorchGraph
-from starcast.runtime.engines.base import EngineOptions, GraphFile
+from starcast.runtime.engines.base import EngineOptions, Graph
 
 
 class StandIn(Card):
@@ -64,7 +64,7 @@ def card():
 @pytest.fixture
 def doubling(card):
     model = graph("y = Add(x, x)", "float[n, 2] x", "float[n, 2] y")
-    return CardSession(Path("doubling.onnx"), TorchGraph(model), card)
+    return GpuSession(Path("doubling.onnx"), TorchGraph(model), card)
 
 
 def test_the_first_run_of_a_shape_is_plain_and_the_second_is_recorded(doubling, card):
@@ -162,13 +162,13 @@ def test_the_cards_own_time_is_that_of_the_record_alone(doubling, card):
     values = np.ones((3, 2), np.float32)
     for _ in range(2):
         doubling.run({"x": values})
-    told = doubling.card_time({"x": values})
+    told = doubling.gpu_time({"x": values})
     assert told.compute == 1.5
     assert told.enqueue > 0
     assert card.marks == [1, 2]
     doubling.close()
     with pytest.raises(EngineError, match="open it again"):
-        doubling.card_time({"x": values})
+        doubling.gpu_time({"x": values})
 
 
 def test_what_was_given_out_stays_when_the_record_runs_again(doubling):
@@ -204,7 +204,7 @@ def test_a_closed_session_says_so(doubling):
 
 def test_a_failure_is_a_sentence_and_the_next_run_begins_anew(card):
     model = graph("y = Add(x, z)", "float[n] x, float[m] z", "float[k] y")
-    session = CardSession(Path("sum.onnx"), TorchGraph(model), card)
+    session = GpuSession(Path("sum.onnx"), TorchGraph(model), card)
     with pytest.raises(EngineError, match=r"torch failed in sum.onnx"):
         session.run({"x": np.ones(2, np.float32), "z": np.ones(3, np.float32)})
     assert session.run({"x": np.ones(3, np.float32), "z": np.ones(3, np.float32)}).tolist() == [2, 2, 2]
@@ -214,7 +214,7 @@ def test_recorded_frames_have_onnx_runtimes_bytes(small, card):
     model = ir.load(small.generator)
     apply_form(model, "taps16")
     engine = open_session(model.clone())
-    session = CardSession(Path("frame.onnx"), TorchGraph(model, channels_last=True), card)
+    session = GpuSession(Path("frame.onnx"), TorchGraph(model, channels_last=True), card)
     draws = np.random.default_rng(2)
     for _ in range(3):
         feeds = {
@@ -233,7 +233,7 @@ def test_on_a_card_frames_have_onnx_runtimes_bytes(small, tmp_path, precision, m
     path = tmp_path / "frame.onnx"
     ir.save(model, path)
     engine = open_session(path)
-    session = TorchBackend().open(GraphFile(path), EngineOptions(precision=precision))
+    session = TorchEngine().open(Graph(path), EngineOptions())
     draws = np.random.default_rng(2)
     for count in (1, 3, 1, 3, 1):
         feeds = {

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from functools import partial
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
@@ -11,59 +13,62 @@ import pytest
 
 from starcast.errors import EngineError, MissingExtraError, OptionError, VariantMissingError
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.engines import choose as chooser
-from starcast.runtime.engines import verdicts
-from starcast.runtime.engines.base import EngineOptions
-from starcast.runtime.engines.choose import BACKENDS, Candidate, available, candidates, known_choice, opened
+from starcast.runtime.engines import fastest, registry, verdicts
+from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Session
+from starcast.runtime.engines.candidates import Candidate, list_candidates
+from starcast.runtime.engines.choose import open_variant, recall_choice
 from starcast.runtime.engines.contest import contest
+from starcast.runtime.engines.registry import ENGINES, available_engines
 
 
-class Engine:
-    """A backend that is here or not. Its sessions take `run_s` seconds of the clock `now`."""
+class Fake(Engine):
+    """An engine that is here or not. Its sessions take `run_s` seconds of the clock `now`."""
 
     now = 0.0
 
     def __init__(
-        self, name: str, absent: str | None = None, run_s: float = 0.1, refuses: bool = False, on_card: bool = False,
+        self, name: str, absent: str | None = None, pip_helps: bool = True, run_s: float = 0.1, refuses: bool = False,
+        on_gpu: bool = False,
         unready: str | None = None, runs_also: tuple[str, ...] = (), converts: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
-        self.name, self.extra, self._absent = name, f"extra-{name}", absent
-        self.on_card, self.unready, self.runs_also, self.converts = on_card, unready, runs_also, converts
+        self.name, self.extra = name, f"extra-{name}"
+        self._absent = None if absent is None else Absence(absent, pip_helps)
+        self.on_gpu, self.unready, self.runs_also, self.converts = on_gpu, unready, runs_also, converts
         self.run_s, self.refuses = run_s, refuses
         self.opened: list[tuple[str, str]] = []  # file, precision
         self.release = "1.0"
 
-    def absent(self) -> str | None:
+    def absent(self) -> Absence | None:
         return self._absent
 
-    def supports(self, variant) -> str | None:
+    def why_unsupported(self, variant) -> str | None:
         return None if {self.name, *self.runs_also} & set(variant.engines) else "not made for it"
 
-    def ready(self, bundle, variant, options) -> str | None:
+    def why_not_ready(self, bundle, variant, options) -> str | None:
         return self.unready
 
     def version(self) -> str:
         return self.release
 
+    def devices(self, graph):
+        return {}
+
     def open(self, graph, options):
         if self.refuses:
             raise EngineError(f"{graph.path.name} is refused by {self.name}")
-        self.opened.append((graph.path.name, options.precision))
-        return Session(self.run_s)
+        self.opened.append((graph.path.name, graph.precision))
+        return FakeSession(self.run_s)
 
 
-class Session:
+class FakeSession(Session):
     """Gives the pictures back."""
 
     def __init__(self, run_s: float) -> None:
         self.run_s = run_s
 
     def run(self, feeds):
-        Engine.now += self.run_s
+        Fake.now += self.run_s
         return feeds["image"].copy()
-
-    def why_not(self, height: int, width: int) -> str | None:
-        return None
 
     def close(self) -> None:
         self.run_s = None
@@ -71,9 +76,9 @@ class Session:
 
 @pytest.fixture
 def engines(monkeypatch):
-    def use(*engines: Engine) -> None:
-        monkeypatch.setattr(chooser, "BACKENDS", {engine.name: engine for engine in engines})
-        monkeypatch.setattr(chooser, "contest", partial(contest, clock=lambda: Engine.now))
+    def use(*engines: Fake) -> None:
+        monkeypatch.setattr(registry, "ENGINES", {engine.name: engine for engine in engines})
+        monkeypatch.setattr(fastest, "contest", partial(contest, clock=lambda: Fake.now))
 
     return use
 
@@ -95,74 +100,74 @@ def _with(
 
 
 def _pairs(found: list[Candidate]) -> list[str]:
-    return [f"{one.backend.name} {one.variant.file}" for one in found]
+    return [f"{one.engine.name} {one.variant.file}" for one in found]
 
 
 def test_the_engines_are_in_the_order_of_preference():
-    assert list(BACKENDS)[:6] == ["tensorrt", "tensorrt-rtx", "cuda", "openvino", "ncnn", "onnxruntime"]
-    assert all(backend.name == name for name, backend in BACKENDS.items())
+    assert list(ENGINES)[:6] == ["tensorrt", "tensorrt-rtx", "cuda", "openvino", "ncnn", "onnxruntime"]
+    assert all(backend.name == name for name, backend in ENGINES.items())
 
 
 def test_available_names_what_is_here_in_that_order(engines):
-    engines(Engine("a"), Engine("b", "not installed"), Engine("c"))
-    assert available() == ("a", "c")
+    engines(Fake("a"), Fake("b", "not installed"), Fake("c"))
+    assert available_engines() == ("a", "c")
 
 
 def test_candidates_are_the_engines_that_are_here_in_their_order_with_what_they_run(engines, bundle):
     made = _with(bundle, ("x.onnx", ("c", "b"), "fp32"), ("y.onnx", ("a",), "fp32"))
-    engines(Engine("a", "not installed"), Engine("b"), Engine("c"))
-    assert _pairs(candidates(made)) == ["b x.onnx", "c x.onnx"]
-    engines(Engine("a"), Engine("b"))
-    assert _pairs(candidates(made)) == ["a y.onnx", "b x.onnx"]
+    engines(Fake("a", "not installed"), Fake("b"), Fake("c"))
+    assert _pairs(list_candidates(made)) == ["b x.onnx", "c x.onnx"]
+    engines(Fake("a"), Fake("b"))
+    assert _pairs(list_candidates(made)) == ["a y.onnx", "b x.onnx"]
 
 
 def test_a_named_engine_gets_its_own_variant_of_the_precision(engines, bundle):
-    engines(Engine("a"), Engine("b"))
+    engines(Fake("a"), Fake("b"))
     made = _with(bundle, ("x.onnx", ("a",), "fp32"), ("y.onnx", ("b",), "int8"), ("z.onnx", ("a", "b"), "fp32"))
-    assert _pairs(candidates(made, "b")) == ["b z.onnx"]
-    assert _pairs(candidates(made, "b", "int8")) == ["b y.onnx"]
+    assert _pairs(list_candidates(made, "b")) == ["b z.onnx"]
+    assert _pairs(list_candidates(made, "b", "int8")) == ["b y.onnx"]
 
 
 def test_each_engines_first_variant_comes_before_any_engines_second(engines, bundle):
-    engines(Engine("a"), Engine("b"))
+    engines(Fake("a"), Fake("b"))
     made = _with(bundle, ("1.onnx", ("a", "b"), "fp32"), ("2.onnx", ("a",), "fp32"), ("3.onnx", ("b",), "fp32"))
-    assert _pairs(candidates(made)) == ["a 1.onnx", "b 1.onnx", "a 2.onnx", "b 3.onnx"]
+    assert _pairs(list_candidates(made)) == ["a 1.onnx", "b 1.onnx", "a 2.onnx", "b 3.onnx"]
 
 
 def test_other_precisions_are_candidates_only_for_precision_auto_and_after_the_exact_ones(engines, bundle):
-    engines(Engine("a"), Engine("b"))
+    engines(Fake("a"), Fake("b"))
     made = _with(
         bundle, ("1.onnx", ("a",), "bf16"), ("2.onnx", ("a", "b"), "int8"), ("3.onnx", ("a", "b"), "fp32"),
         ("4.onnx", ("a",), "fp16"), ("5.onnx", ("b",), "fp8"),
     )  # fmt: skip
-    assert _pairs(candidates(made)) == ["a 3.onnx", "b 3.onnx"]
-    assert [pair.split(".")[0] for pair in _pairs(candidates(made, "auto", "auto"))] == [
+    assert _pairs(list_candidates(made)) == ["a 3.onnx", "b 3.onnx"]
+    assert [pair.split(".")[0] for pair in _pairs(list_candidates(made, "auto", "auto"))] == [
         "a 3", "b 3", "a 4", "a 2", "b 2", "b 5", "a 1",
     ]  # fmt: skip
 
 
 def test_a_form_that_is_asked_for_is_the_only_one(engines, bundle):
-    engines(Engine("a"))
+    engines(Fake("a"))
     made = _with(bundle, ("1.onnx", ("a",), "fp32"), ("2.onnx", ("a",), "fp32"), forms=("taps9", "phases"))
-    assert _pairs(candidates(made, form="phases")) == ["a 2.onnx"]
+    assert _pairs(list_candidates(made, form="phases")) == ["a 2.onnx"]
     with pytest.raises(VariantMissingError, match=r"no variant of the form taps16 \(it has phases, taps9\)"):
-        candidates(made, form="taps16")
+        list_candidates(made, form="taps16")
 
 
 def test_an_engine_that_is_not_installed_is_named_with_the_line_that_installs_it(engines, bundle):
-    engines(Engine("a"), Engine("b", "not installed"))
+    engines(Fake("a"), Fake("b", "not installed"))
     with pytest.raises(
         MissingExtraError, match=r"b cannot be used \(not installed\): pip install 'starcast\[extra-b\]'"
     ):
-        candidates(_with(bundle, ("x.onnx", ("b",), "fp32")), "b")
+        list_candidates(_with(bundle, ("x.onnx", ("b",), "fp32")), "b")
 
 
 def test_without_any_engine_every_line_is_named(engines, bundle):
-    engines(Engine("a", "not installed"), Engine("b", "not installed"))
+    engines(Fake("a", "not installed"), Fake("b", "not installed"))
     with pytest.raises(
         MissingExtraError, match=r"no engine is installed .*'starcast\[extra-a\]' or pip install 'starcast\[extra-b\]'"
     ):
-        candidates(_with(bundle, ("x.onnx", ("a",), "fp32")))
+        list_candidates(_with(bundle, ("x.onnx", ("a",), "fp32")))
 
 
 def test_an_unknown_engine_is_answered_with_the_known_ones(bundle):
@@ -170,7 +175,7 @@ def test_an_unknown_engine_is_answered_with_the_known_ones(bundle):
         OptionError,
         match="--backend is 'tpu': give one of auto, tensorrt, .*, onnxruntime, .*, torch",
     ):
-        candidates(bundle, "tpu")
+        list_candidates(bundle, "tpu")
 
 
 @pytest.mark.parametrize(("backend", "precision", "words"), [
@@ -179,42 +184,42 @@ def test_an_unknown_engine_is_answered_with_the_known_ones(bundle):
     ("auto", "fp32", r"my-model has fp32 graphs for c, which are not here"),
 ])  # fmt: skip
 def test_a_variant_that_is_not_there_is_named_with_what_is(engines, bundle, backend, precision, words):
-    engines(Engine("a"), Engine("b"))
+    engines(Fake("a"), Fake("b"))
     made = _with(bundle, ("x.onnx", ("c",), "fp32"), ("y.onnx", ("b",), "int8"))
     with pytest.raises(VariantMissingError, match=words):
-        candidates(made, backend, precision)
+        list_candidates(made, backend, precision)
 
 
 def test_a_variant_that_the_processor_cannot_run_is_told_with_the_engines_reason(engines, bundle):
-    lacking = Engine("a")
-    lacking.supports = lambda variant: "this processor has no bfloat16 arithmetic"
-    engines(lacking, Engine("b"))
+    lacking = Fake("a")
+    lacking.why_unsupported = lambda variant: "this processor has no bfloat16 arithmetic"
+    engines(lacking, Fake("b"))
     made = _with(bundle, ("x.onnx", ("a",), "bf16"))
     for backend in ("a", "auto"):
         with pytest.raises(VariantMissingError, match=r"does not run in bf16 here \(this processor has no bfloat16"):
-            candidates(made, backend, "bf16")
+            list_candidates(made, backend, "bf16")
 
 
 def test_an_engine_that_a_bundle_has_nothing_for_is_not_even_asked(engines, bundle):
-    class Unasked(Engine):
+    class Unasked(Fake):
         def absent(self) -> str | None:
             raise AssertionError("imported for nothing")
 
-    engines(Unasked("a"), Engine("b"))
-    assert _pairs(candidates(_with(bundle, ("x.onnx", ("b",), "fp32")))) == ["b x.onnx"]
+    engines(Unasked("a"), Fake("b"))
+    assert _pairs(list_candidates(_with(bundle, ("x.onnx", ("b",), "fp32")))) == ["b x.onnx"]
 
 
 def test_vulkan_is_taken_only_where_it_is_named(engines, bundle):
-    engines(Engine("a"), Engine("ncnn-vulkan"))
+    engines(Fake("a"), Fake("ncnn-vulkan"))
     made = _with(bundle, ("x.onnx", ("a", "ncnn-vulkan"), "fp32"))
-    assert _pairs(candidates(made)) == ["a x.onnx"]
-    assert _pairs(candidates(made, "ncnn-vulkan")) == ["ncnn-vulkan x.onnx"]
+    assert _pairs(list_candidates(made)) == ["a x.onnx"]
+    assert _pairs(list_candidates(made, "ncnn-vulkan")) == ["ncnn-vulkan x.onnx"]
 
 
 def test_a_bundle_without_any_variant_says_so(engines, bundle):
-    engines(Engine("a"))
+    engines(Fake("a"))
     with pytest.raises(VariantMissingError, match="it has none at all"):
-        candidates(_with(bundle))
+        list_candidates(_with(bundle))
 
 
 @pytest.fixture
@@ -228,18 +233,18 @@ def measurable(bundle, tmp_path):
 
 def test_the_fastest_engine_is_measured_once_and_both_lines_say_so(engines, measurable):
     bundle, options = measurable
-    a, b = Engine("a", run_s=0.3), Engine("b", run_s=0.2)
+    a, b = Fake("a", run_s=0.3), Fake("b", run_s=0.2)
     engines(a, b)
     lines: list[str] = []
-    assert known_choice(bundle, options=options) is None
-    frames = opened(bundle, options=options, say=lines.append)
+    assert recall_choice(bundle, options=options) is None
+    frames = open_variant(bundle, options=replace(options, progress=lines.append))
     assert frames.engine is b
     assert lines == [
         "measuring 2 ways to run this model, once on this machine (up to 8 s)…",
         "b plain is the fastest here: 200 ms a picture (a plain 300)",
     ]
-    assert known_choice(bundle, options=options).winner.name == "b plain"
-    again = opened(bundle, options=options, say=lines.append)
+    assert recall_choice(bundle, options=options).winner.name == "b plain"
+    again = open_variant(bundle, options=replace(options, progress=lines.append))
     assert again.engine is b
     assert len(lines) == 2
     assert len(a.opened) == 1
@@ -247,9 +252,9 @@ def test_the_fastest_engine_is_measured_once_and_both_lines_say_so(engines, meas
 
 def test_what_was_opened_to_measure_goes_on(engines, measurable):
     bundle, options = measurable
-    b = Engine("b", run_s=0.2)
-    engines(Engine("a", run_s=0.3), b)
-    frames = opened(bundle, options=options)
+    b = Fake("b", run_s=0.2)
+    engines(Fake("a", run_s=0.3), b)
+    frames = open_variant(bundle, options=options)
     pictures = np.zeros((1, 32, 32, 3), np.uint8)
     np.testing.assert_array_equal(frames(pictures, np.zeros((1, 8), np.float32)), pictures)
     assert len(b.opened) == 1
@@ -258,27 +263,27 @@ def test_what_was_opened_to_measure_goes_on(engines, measurable):
 def test_one_candidate_is_not_measured(engines, measurable):
     bundle, options = measurable
     lines: list[str] = []
-    engines(Engine("a"), Engine("b", "not installed"))
-    assert opened(bundle, options=options, say=lines.append).engine.name == "a"
+    engines(Fake("a"), Fake("b", "not installed"))
+    assert open_variant(bundle, options=replace(options, progress=lines.append)).engine.name == "a"
     assert not lines
     assert not verdicts.folder(options.cache).exists()
 
 
 def test_a_named_engine_and_precision_are_not_measured(engines, measurable):
     bundle, options = measurable
-    a, b = Engine("a", run_s=0.1), Engine("b", run_s=0.2)
+    a, b = Fake("a", run_s=0.1), Fake("b", run_s=0.2)
     engines(a, b)
-    assert opened(bundle, "b", options=options).engine is b
+    assert open_variant(bundle, "b", options=options).engine is b
     assert not a.opened
 
 
 @pytest.mark.parametrize("change", ["threads", "version", "engine", "bundle"])
 def test_whatever_may_change_the_answer_asks_again(engines, measurable, change):
     bundle, options = measurable
-    a, b, c = Engine("a", run_s=0.3), Engine("b", run_s=0.2), Engine("c", run_s=0.1)
+    a, b, c = Fake("a", run_s=0.3), Fake("b", run_s=0.2), Fake("c", run_s=0.1)
     engines(a, b)
     lines: list[str] = []
-    opened(bundle, options=options, say=lines.append)
+    open_variant(bundle, options=replace(options, progress=lines.append))
     if change == "threads":
         options = EngineOptions(threads=2, cache=options.cache)
     elif change == "version":
@@ -287,25 +292,25 @@ def test_whatever_may_change_the_answer_asks_again(engines, measurable, change):
         engines(a, b, c)
     else:
         bundle = Bundle(bundle.path, bundle.manifest, "f" * 64)
-    opened(bundle, options=options, say=lines.append)
+    open_variant(bundle, options=replace(options, progress=lines.append))
     assert sum(line.startswith("measuring") for line in lines) == 2
 
 
 def test_an_engine_that_refuses_is_left_out_with_its_sentence(engines, measurable):
     bundle, options = measurable
-    engines(Engine("a", refuses=True), Engine("b"), Engine("c", run_s=0.2))
+    engines(Fake("a", refuses=True), Fake("b"), Fake("c", run_s=0.2))
     lines: list[str] = []
-    assert opened(bundle, options=options, say=lines.append).engine.name == "b"
+    assert open_variant(bundle, options=replace(options, progress=lines.append)).engine.name == "b"
     assert lines[1] == "a plain is left out: plain-fp32.onnx is refused by a"
 
 
 def test_what_there_was_no_time_for_is_measured_at_one_more_start_and_then_left_at_that(engines, measurable):
     bundle, options = measurable
-    a, b = Engine("a", run_s=3), Engine("b", run_s=1)
+    a, b = Fake("a", run_s=3), Fake("b", run_s=1)
     engines(a, b)
     lines: list[str] = []
     for _ in range(3):
-        assert opened(bundle, options=options, say=lines.append).engine is a
+        assert open_variant(bundle, options=replace(options, progress=lines.append)).engine is a
     assert (
         lines
         == [
@@ -320,13 +325,13 @@ def test_what_there_was_no_time_for_is_measured_at_one_more_start_and_then_left_
 
 def test_a_winner_that_no_longer_opens_is_measured_again(engines, measurable):
     bundle, options = measurable
-    b = Engine("b", run_s=0.05)
-    engines(Engine("a"), b, Engine("c", run_s=0.2))
-    opened(bundle, options=options)
+    b = Fake("b", run_s=0.05)
+    engines(Fake("a"), b, Fake("c", run_s=0.2))
+    open_variant(bundle, options=options)
     b.refuses = True
     lines: list[str] = []
-    assert opened(bundle, options=options, say=lines.append).engine.name == "a"
-    assert "b plain was the fastest, but does not open any more" in lines[0]
+    assert open_variant(bundle, options=replace(options, progress=lines.append)).engine.name == "a"
+    assert "b plain was the fastest, but can no longer be opened" in lines[0]
 
 
 def test_a_variant_of_another_precision_is_opened_with_it_and_styles_stay_exact(engines, measurable):
@@ -334,9 +339,9 @@ def test_a_variant_of_another_precision_is_opened_with_it_and_styles_stay_exact(
     [known] = bundle.manifest.variants
     variants = (known, msgspec.structs.replace(known, precision="bf16", engines=("a",)))
     bundle = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
-    a = Engine("a")
+    a = Fake("a")
     engines(a)
-    frames = opened(bundle, precision="bf16", options=options)
+    frames = open_variant(bundle, precision="bf16", options=options)
     frames.session("mapping.onnx")
     assert a.opened == [("plain-fp32.onnx", "bf16"), ("mapping.onnx", "fp32")]
 
@@ -355,10 +360,10 @@ def carded(bundle, tmp_path):
 
 def test_a_cards_engine_that_is_ready_wins_and_nothing_else_is_opened(engines, carded):
     bundle, options = carded
-    card, a, b = Engine("card", on_card=True), Engine("a"), Engine("b")
-    engines(card, Engine("other", on_card=True), a, b)
+    card, a, b = Fake("card", on_gpu=True), Fake("a"), Fake("b")
+    engines(card, Fake("other", on_gpu=True), a, b)
     lines: list[str] = []
-    assert opened(bundle, options=options, say=lines.append).engine is card
+    assert open_variant(bundle, options=replace(options, progress=lines.append)).engine is card
     assert lines == []
     assert not a.opened
     assert not b.opened
@@ -366,40 +371,45 @@ def test_a_cards_engine_that_is_ready_wins_and_nothing_else_is_opened(engines, c
 
 def test_one_that_has_to_be_built_is_passed_over_and_its_line_said_once(engines, carded):
     bundle, options = carded
-    engines(Engine("card", on_card=True, unready=LINE), Engine("other", on_card=True, unready="more"), Engine("a"))
+    engines(Fake("card", on_gpu=True, unready=LINE), Fake("other", on_gpu=True, unready="more"), Fake("a"))
     lines: list[str] = []
-    assert opened(bundle, options=options, say=lines.append).engine.name == "a"
+    assert open_variant(bundle, options=replace(options, progress=lines.append)).engine.name == "a"
     assert lines == [LINE]
 
 
 def test_the_next_card_engine_is_taken_before_the_processor(engines, carded):
     bundle, options = carded
-    engines(Engine("card", on_card=True, unready=LINE), Engine("other", on_card=True), Engine("a"), Engine("b"))
+    engines(
+        Fake("card", on_gpu=True, unready=LINE),
+        Fake("other", on_gpu=True),
+        Fake("a"),
+        Fake("b"),
+    )
     lines: list[str] = []
-    assert opened(bundle, options=options, say=lines.append).engine.name == "other"
+    assert open_variant(bundle, options=replace(options, progress=lines.append)).engine.name == "other"
     assert lines == [LINE]
 
 
 def test_a_card_engine_that_does_not_open_leaves_the_processor(engines, carded):
     bundle, options = carded
-    engines(Engine("card", on_card=True, refuses=True), Engine("a"))
+    engines(Fake("card", on_gpu=True, refuses=True), Fake("a"))
     lines: list[str] = []
-    assert opened(bundle, options=options, say=lines.append).engine.name == "a"
+    assert open_variant(bundle, options=replace(options, progress=lines.append)).engine.name == "a"
     assert lines == ["card is left out: plain-fp32.onnx is refused by card"]
 
 
 def test_where_nothing_else_runs_it_the_line_is_the_error(engines, carded):
     bundle, options = carded
-    engines(Engine("card", on_card=True, unready=LINE))
+    engines(Fake("card", on_gpu=True, unready=LINE))
     with pytest.raises(EngineError, match="`starcast build my-model` makes one"):
-        opened(bundle, options=options)
+        open_variant(bundle, options=options)
 
 
 def test_so_it_is_for_an_engine_that_is_named(engines, carded):
     bundle, options = carded
-    engines(Engine("card", on_card=True, unready=LINE), Engine("a"))
+    engines(Fake("card", on_gpu=True, unready=LINE), Fake("a"))
     with pytest.raises(EngineError, match="`starcast build my-model` makes one"):
-        opened(bundle, "card", options=options)
+        open_variant(bundle, "card", options=options)
 
 
 def test_a_named_engine_takes_its_first_variant_that_is_ready(engines, carded):
@@ -407,10 +417,10 @@ def test_a_named_engine_takes_its_first_variant_that_is_ready(engines, carded):
     [known] = bundle.manifest.variants
     twins = (known, msgspec.structs.replace(known, form="phases"))
     bundle = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=twins), bundle.sha256)
-    card = Engine("card", on_card=True)
-    card.ready = lambda bundle, variant, options: LINE if variant.form == "plain" else None
+    card = Fake("card", on_gpu=True)
+    card.why_not_ready = lambda bundle, variant, options: LINE if variant.form == "plain" else None
     engines(card)
-    assert opened(bundle, "card", options=options).variant.form == "phases"
+    assert open_variant(bundle, "card", options=options).variant.form == "phases"
 
 
 def test_the_variants_of_one_card_engine_are_measured_against_each_other_only(engines, carded):
@@ -418,46 +428,60 @@ def test_the_variants_of_one_card_engine_are_measured_against_each_other_only(en
     [known] = bundle.manifest.variants
     half = msgspec.structs.replace(known, engines=("card",), precision="fp16")
     bundle = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=(known, half)), bundle.sha256)
-    a = Engine("a", run_s=0.01)
-    engines(Engine("card", on_card=True), a)
+    a = Fake("a", run_s=0.01)
+    engines(Fake("card", on_gpu=True), a)
     lines: list[str] = []
-    opened(bundle, "auto", "auto", options=options, say=lines.append)
+    open_variant(bundle, "auto", "auto", options=replace(options, progress=lines.append))
     assert lines[0].startswith("measuring 2 ways")
     assert not a.opened
-    assert known_choice(bundle, "auto", options=options).winner.name == "card plain"
+    assert recall_choice(bundle, "auto", options=options).winner.name == "card plain"
 
 
 def test_an_engine_runs_what_was_made_for_another_where_it_says_so(engines, bundle):
-    engines(Engine("cuda", on_card=True, runs_also=("a",)), Engine("a"))
-    assert _pairs(candidates(_with(bundle, ("x.onnx", ("a",), "fp32")))) == ["cuda x.onnx", "a x.onnx"]
+    engines(Fake("cuda", on_gpu=True, runs_also=("a",)), Fake("a"))
+    assert _pairs(list_candidates(_with(bundle, ("x.onnx", ("a",), "fp32")))) == ["cuda x.onnx", "a x.onnx"]
 
 
-def test_what_pip_cannot_mend_is_told_without_a_line_for_pip(engines, bundle):
-    engines(Engine("card", "installed, but the NVIDIA driver shows no card"))
+@pytest.mark.parametrize(
+    ("absent", "pip_helps", "line"),
+    [
+        ("installed, but the NVIDIA driver shows no GPU", False, ""),
+        ("installed, but version 1.0 is too old", True, ": pip install 'starcast[extra-gpu]'"),
+    ],
+)
+def test_a_line_for_pip_stands_only_where_pip_helps(engines, bundle, absent, pip_helps, line):
+    engines(Fake("gpu", absent, pip_helps))
     with pytest.raises(MissingExtraError) as caught:
-        candidates(_with(bundle, ("x.onnx", ("card",), "fp32")), "card")
-    assert str(caught.value) == "card cannot be used (installed, but the NVIDIA driver shows no card)"
+        list_candidates(_with(bundle, ("x.onnx", ("gpu",), "fp32")), "gpu")
+    assert str(caught.value) == f"gpu cannot be used ({absent}){line}"
 
 
-def test_an_engine_outside_of_this_room_is_loaded_only_when_it_is_named(engines, bundle, monkeypatch):
-    module = ModuleType("outside_backend")
-    module.Outside = lambda: Engine("torch", on_card=True, runs_also=("a",))
-    monkeypatch.setattr(chooser, "OUTSIDE", {"torch": "outside_backend:Outside"})
+def test_an_engine_of_another_package_is_loaded_only_when_it_is_named(engines, bundle, monkeypatch):
+    module = ModuleType("outside_engine")
+    module.Outside = lambda: Fake("outside", on_gpu=True, runs_also=("a",))
+    entry = EntryPoint("outside", "outside_engine:Outside", registry.GROUP)
+    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda *, group: [entry])
     made = _with(bundle, ("x.onnx", ("a",), "fp32"))
-    engines(Engine("a"))
-    assert _pairs(candidates(made)) == ["a x.onnx"]
-    monkeypatch.setitem(sys.modules, "outside_backend", None)
-    with pytest.raises(MissingExtraError, match=r"torch cannot be used .*: pip install 'starcast\[export\]'"):
-        candidates(made, "torch")
-    monkeypatch.setitem(sys.modules, "outside_backend", module)
-    assert _pairs(candidates(made, "torch")) == ["torch x.onnx"]
+    engines(Fake("a"))
+    assert _pairs(list_candidates(made)) == ["a x.onnx"]
+    monkeypatch.setitem(sys.modules, "outside_engine", None)
+    with pytest.raises(MissingExtraError, match=r"outside cannot be loaded \(.*outside_engine.*\): install .* again"):
+        list_candidates(made, "outside")
+    monkeypatch.setitem(sys.modules, "outside_engine", module)
+    assert _pairs(list_candidates(made, "outside")) == ["outside x.onnx"]
+
+
+def test_the_torch_engine_is_registered_by_an_entry_point():
+    [entry] = entry_points(group=registry.GROUP, name="torch")
+    assert registry.find_engine("torch").name == "torch"
+    assert type(registry.find_engine("torch")) is entry.load()
 
 
 def test_an_engine_that_converts_takes_the_float32_variants_for_other_precisions(engines, bundle):
-    engines(Engine("a", converts=("fp16",)))
+    engines(Fake("a", converts=("fp16",)))
     made = _with(bundle, ("x.onnx", ("a",), "fp32"), ("y.onnx", ("a",), "int8"))
-    [found] = candidates(made, "a", "fp16")
+    [found] = list_candidates(made, "a", "fp16")
     assert (found.variant.file, found.variant.precision, found.name) == ("x.onnx", "fp16", "a plain fp16")
-    assert _pairs(candidates(made, "a", "int8")) == ["a y.onnx"]
+    assert _pairs(list_candidates(made, "a", "int8")) == ["a y.onnx"]
     with pytest.raises(VariantMissingError, match="has no fp16 variant"):
-        candidates(made, "auto", "fp16")
+        list_candidates(made, "auto", "fp16")

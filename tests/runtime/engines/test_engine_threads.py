@@ -13,7 +13,7 @@ import onnx.parser
 import pytest
 
 from starcast.runtime.cores import allowed_threads, granted_threads
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.registry import ENGINES
 
 CONVOLUTIONS = """
 <ir_version: 8, opset_import: ["": 17]>
@@ -42,12 +42,12 @@ import numpy as np
 from starcast.runtime import cores
 if quota:
     cores.cpu_quota = lambda: float(quota)
-from starcast.runtime.engines.base import EngineOptions, GraphFile
-from starcast.runtime.engines.choose import BACKENDS
-assert BACKENDS[name].absent() is None
+from starcast.runtime.engines.base import EngineOptions, Graph
+from starcast.runtime.engines.registry import ENGINES
+assert ENGINES[name].absent() is None
 here = Path("/proc/self/task")
 before = len(list(here.iterdir()))
-session = BACKENDS[name].open(GraphFile(Path(graph)), EngineOptions(threads=int(threads) if threads else None))
+session = ENGINES[name].open(Graph(Path(graph)), EngineOptions(threads=int(threads) if threads else None))
 if Path(graph).suffix == ".param":
     feeds = {"image": np.zeros((1, 64, 64, 3), np.uint8), "gamma_beta": np.zeros((1, 3), np.float32)}
 else:
@@ -63,7 +63,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="th
 def added(request, tmp_path):
     """A function (threads, affinity, quota) -> how many threads opening and running a graph adds to a process."""
     name = request.param
-    reason = BACKENDS[name].absent()
+    reason = ENGINES[name].absent()
     if reason is not None:
         pytest.skip(f"{name} is {reason}")
     graph = _ncnn_graph(tmp_path) if name == "ncnn" else _onnx_graph(tmp_path)

@@ -20,8 +20,8 @@ from starcast.export.graphs.weights import SharedWeights
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.doctor import PROBE
 from starcast.runtime.engines import cache
-from starcast.runtime.engines.base import EngineOptions, GraphFile, one_line
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.base import EngineOptions, Graph, one_line
+from starcast.runtime.engines.registry import ENGINES
 
 DOUBLE = """
 <ir_version: 8, opset_import: ["": 17]>
@@ -45,10 +45,10 @@ def keeping():
 
 
 def _here(name: str):
-    reason = BACKENDS[name].absent()
+    reason = ENGINES[name].absent()
     if reason is not None:
         pytest.skip(f"{name} is {reason}")
-    return BACKENDS[name]
+    return ENGINES[name]
 
 
 def _package(name: str) -> str:
@@ -63,25 +63,34 @@ def graph(tmp_path) -> Path:
     return path
 
 
-def kept(graph: Path, size: int = cache.SMALLEST) -> GraphFile:
+def kept(graph: Path, size: int = cache.SMALLEST) -> Graph:
     """A graph with a digest, large enough for its compiled form to be kept."""
-    return GraphFile(graph, "digest", size)
+    return Graph(graph, digest="digest", bytes=size)
 
 
-@pytest.mark.parametrize("name", list(BACKENDS))
+@pytest.mark.parametrize("name", list(ENGINES))
 def test_it_is_here_and_says_its_version(name):
     assert _here(name).version()[0].isdigit()
 
 
 def test_a_graph_runs_with_any_batch(backend, graph):
-    session = backend.open(GraphFile(graph), EngineOptions(threads=1))
+    session = backend.open(Graph(graph), EngineOptions(threads=1))
     np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
     np.testing.assert_array_equal(session.run({"x": X[:1], "y": Y}), 2 * X[:1] * Y)
     session.close()
 
 
+def test_a_closed_session_stays_closed(backend, graph):
+    session = backend.open(Graph(graph), EngineOptions(threads=1))
+    session.run({"x": X, "y": Y})
+    session.close()
+    session.close()
+    with pytest.raises(EngineError, match=r"double\.onnx has been closed: open it again"):
+        session.run({"x": X, "y": Y})
+
+
 def test_an_output_is_the_callers_own(backend, graph):
-    session = backend.open(GraphFile(graph), EngineOptions(threads=1))
+    session = backend.open(Graph(graph), EngineOptions(threads=1))
     first = session.run({"x": X, "y": Y})
     session.run({"x": X * 0, "y": Y})
     np.testing.assert_array_equal(first, 2 * X * Y)
@@ -93,12 +102,12 @@ def test_an_output_is_the_callers_own(backend, graph):
 def test_a_file_that_is_no_graph_is_an_engine_error_of_one_sentence(backend, tmp_path, content):
     (tmp_path / "x.onnx").write_bytes(content)
     with pytest.raises(EngineError, match=r"x\.onnx is refused by .*export the bundle again") as caught:
-        backend.open(GraphFile(tmp_path / "x.onnx"), EngineOptions(threads=1))
+        backend.open(Graph(tmp_path / "x.onnx"), EngineOptions(threads=1))
     assert len(str(caught.value).splitlines()) == 1
 
 
 def test_inputs_that_do_not_fit_are_an_engine_error(backend, graph):
-    session = backend.open(GraphFile(graph), EngineOptions(threads=1))
+    session = backend.open(Graph(graph), EngineOptions(threads=1))
     with pytest.raises(EngineError, match=r"failed in .*double\.onnx .*: try a smaller batch") as caught:
         session.run({"x": np.zeros((2, 5), np.float32), "y": Y})
     assert len(str(caught.value).splitlines()) == 1
@@ -115,16 +124,16 @@ def test_weights_outside_the_bundle_are_not_read(backend, tmp_path):
     del model.graph.input[1]
     (tmp_path / "bundle/x.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(EngineError, match=r"x\.onnx is refused"):
-        backend.open(GraphFile(tmp_path / "bundle/x.onnx"), EngineOptions(threads=1))
+        backend.open(Graph(tmp_path / "bundle/x.onnx"), EngineOptions(threads=1))
 
 
-@pytest.mark.parametrize("name", list(BACKENDS))
+@pytest.mark.parametrize("name", list(ENGINES))
 def test_a_variant_names_the_engines_that_it_was_made_for(name, tiny_bundle):
     [variant] = open_bundle(tiny_bundle).manifest.variants
-    backend = BACKENDS[name]
-    assert backend.supports(msgspec.structs.replace(variant, engines=(name,))) is None
+    backend = ENGINES[name]
+    assert backend.why_unsupported(msgspec.structs.replace(variant, engines=(name,))) is None
     other = msgspec.structs.replace(variant, engines=("another",))
-    assert f"was not made for {name}" in backend.supports(other)
+    assert f"was not made for {name}" in backend.why_unsupported(other)
 
 
 def test_a_graph_is_kept_compiled_and_gives_the_same_numbers(keeping, graph, tmp_path):
@@ -175,7 +184,7 @@ def test_a_whole_file_of_another_kind_is_compiled_again(keeping, graph, tmp_path
 
 
 def test_a_graph_without_a_digest_is_not_kept(keeping, graph, tmp_path):
-    keeping.open(GraphFile(graph), EngineOptions(threads=1, cache=tmp_path / "cache"))
+    keeping.open(Graph(graph), EngineOptions(threads=1, cache=tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()
 
 
@@ -185,7 +194,7 @@ def test_a_small_graph_is_not_kept(keeping, graph, tmp_path):
 
 
 def test_openvino_compiles_for_the_first_shapes_and_for_any_once_others_come(graph, monkeypatch):
-    session, compiled = _here("openvino").open(GraphFile(graph), EngineOptions(threads=1)), []
+    session, compiled = _here("openvino").open(Graph(graph), EngineOptions(threads=1)), []
     compile_for = type(session)._compile
     monkeypatch.setattr(
         type(session), "_compile", lambda self, shapes: (compiled.append(shapes), compile_for(self, shapes))
@@ -206,7 +215,7 @@ def test_openvino_keeps_nothing_on_the_disk(graph, tmp_path):
     ("tensorrt", "fp16", 4), ("cuda", "fp32", 4),
 ])  # fmt: skip
 def test_an_engine_says_how_many_pictures_at_a_time_suit_it(name, precision, pictures):
-    assert BACKENDS[name].batch(precision) == pictures
+    assert ENGINES[name].best_batch(precision) == pictures
 
 
 def test_every_device_opens_the_probe_or_says_why_not(backend):
@@ -215,13 +224,13 @@ def test_every_device_opens_the_probe_or_says_why_not(backend):
     assert all(reason for reason in backend.devices(b"no graph").values())
 
 
-@pytest.mark.parametrize("name", list(BACKENDS))
+@pytest.mark.parametrize("name", list(ENGINES))
 def test_an_engine_that_is_not_installed_says_so(name):
     code = f"""
 import sys
 sys.modules["{_package(name)}"] = None
-from starcast.runtime.engines.choose import BACKENDS
-print(BACKENDS["{name}"].absent())
+from starcast.runtime.engines.registry import ENGINES
+print(ENGINES["{name}"].absent())
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "not installed"
@@ -231,14 +240,14 @@ print(BACKENDS["{name}"].absent())
     ("raise ImportError('libx.so.1: cannot open shared object file', name='libx')", r"libx\.so\.1"),
     ("", "empty folder|__version__"),
 ], ids=["a library is missing", "leftovers"])  # fmt: skip
-@pytest.mark.parametrize("name", list(BACKENDS))
+@pytest.mark.parametrize("name", list(ENGINES))
 def test_an_engine_that_is_broken_says_so(name, source, words, tmp_path):
     (tmp_path / _package(name)).mkdir()
     (tmp_path / _package(name) / "__init__.py").write_text(source)
-    code = f"from starcast.runtime.engines.choose import BACKENDS; print(BACKENDS['{name}'].absent())"
+    code = f"from starcast.runtime.engines.registry import ENGINES; print(ENGINES['{name}'].absent())"
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert result.stdout.startswith(("installed but broken (", "installed, but does not load"))
+    assert result.stdout.startswith(("installed, but broken (", "installed, but does not load"))
     assert re.search(words, result.stdout)
 
 
@@ -246,7 +255,7 @@ def test_openvino_calculates_in_float32_on_the_threads_it_is_given(graph):
     _here("openvino")
     from starcast.runtime.engines.openvino import _core, _settings
 
-    compiled = _core().compile_model(str(graph), "CPU", _settings(EngineOptions(threads=1)))
+    compiled = _core().compile_model(str(graph), "CPU", _settings(Graph(graph), EngineOptions(threads=1)))
     assert compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == "f32"
     assert compiled.get_property("INFERENCE_NUM_THREADS") == 1
     assert compiled.get_property("ENABLE_CPU_PINNING") is False
@@ -278,9 +287,9 @@ def test_opening_openvino_tells_its_maker_nothing(graph, tmp_path):
     code = """
 import sys
 from pathlib import Path
-from starcast.runtime.engines.choose import BACKENDS
-from starcast.runtime.engines.base import EngineOptions, GraphFile
-BACKENDS["openvino"].open(GraphFile(Path(sys.argv[1])), EngineOptions(threads=1))
+from starcast.runtime.engines.registry import ENGINES
+from starcast.runtime.engines.base import EngineOptions, Graph
+ENGINES["openvino"].open(Graph(Path(sys.argv[1])), EngineOptions(threads=1))
 print([name for name in sys.modules if name.startswith("openvino_telemetry")])
 """
     home = tmp_path / "home"

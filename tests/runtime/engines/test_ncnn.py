@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from starcast.errors import EngineError, MissingExtraError
-from starcast.runtime.engines.base import EngineOptions, GraphFile
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines.base import NOT_INSTALLED, EngineOptions, Graph
+from starcast.runtime.engines.registry import ENGINES
 
 PARAM = """7767517
 4 4
@@ -31,10 +31,10 @@ Convolution translation 1 1 image translation 0=3 1=1 5=0 6=9
 
 @pytest.fixture(params=["ncnn", "ncnn-vulkan"])
 def backend(request):
-    reason = BACKENDS[request.param].absent()
+    reason = ENGINES[request.param].absent()
     if reason is not None:
         pytest.skip(f"{request.param} is {reason}")
-    return BACKENDS[request.param]
+    return ENGINES[request.param]
 
 
 def written(folder: Path, param: str = PARAM, weights: bytes = b"") -> Path:
@@ -49,7 +49,7 @@ def levels(*rows: int) -> np.ndarray:
 
 
 def test_pictures_are_rounded_half_to_even_and_clipped(backend, tmp_path):
-    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
     shifts = np.array([[0.5, -10.0, 250.25]], np.float32)
     got = session.run({"image": levels(0, 1, 2, 9), "gamma_beta": shifts})
     assert got.dtype == np.uint8
@@ -59,7 +59,7 @@ def test_pictures_are_rounded_half_to_even_and_clipped(backend, tmp_path):
 
 
 def test_each_picture_gets_its_own_style_or_all_the_same(backend, tmp_path):
-    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
     own = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     assert session.run({"image": levels(10, 20), "gamma_beta": own})[:, 0, 0].tolist() == [[11, 12, 13], [24, 25, 26]]
     got = session.run({"image": levels(10, 20), "gamma_beta": own[:1]})
@@ -67,7 +67,7 @@ def test_each_picture_gets_its_own_style_or_all_the_same(backend, tmp_path):
 
 
 def test_any_size_of_any_layout_runs(backend, tmp_path):
-    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
     noise = np.random.RandomState(0).randint(0, 200, (2, 6, 14, 3)).astype(np.uint8)
     shifts = np.array([[7, 8, 9]], np.float32)
     for images in (noise, noise[:, ::2, ::2], noise.transpose(0, 2, 1, 3), noise[:, :, ::-1]):
@@ -76,7 +76,7 @@ def test_any_size_of_any_layout_runs(backend, tmp_path):
 
 
 def test_an_output_is_the_callers_own(backend, tmp_path):
-    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
     feeds = {"image": levels(10), "gamma_beta": np.ones((1, 3), np.float32)}
     first, unrounded = session.run(feeds), session.unrounded(feeds)
     session.run({**feeds, "image": levels(90)})
@@ -85,10 +85,13 @@ def test_an_output_is_the_callers_own(backend, tmp_path):
     first[:] = 0
     assert (session.run(feeds) == 11).all()
     session.close()
+    session.close()
+    with pytest.raises(EngineError, match="has been closed: open it again"):
+        session.run(feeds)
 
 
 def test_what_is_before_the_rounding_can_be_had(backend, tmp_path):
-    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
     got = session.unrounded({"image": levels(250), "gamma_beta": np.array([[0.25, 10, -300]], np.float32)})
     assert got.shape == (1, 3, 2, 4)
     assert got[0, :, 0, 0].tolist() == [250.25, 260, -50]
@@ -96,16 +99,16 @@ def test_what_is_before_the_rounding_can_be_had(backend, tmp_path):
 
 def test_the_graphs_that_make_styles_run_beside_it(backend, tiny_bundle, tiny_model):
     latent = np.arange(4, dtype=np.float32)
-    session = backend.open(GraphFile(tiny_bundle / "mapping.onnx"), EngineOptions(threads=1))
+    session = backend.open(Graph(tiny_bundle / "mapping.onnx"), EngineOptions(threads=1))
     [style] = session.run({"latent": latent[None], "domain": np.array([1])})
     np.testing.assert_allclose(style, tiny_model.latent_style(latent, 1), rtol=1e-6)
 
 
 def test_where_no_engine_makes_styles_a_sentence_says_what_to_install(backend, tiny_bundle, monkeypatch):
     for name in ("openvino", "onnxruntime"):
-        monkeypatch.setattr(type(BACKENDS[name]), "absent", lambda _: "not installed")
+        monkeypatch.setattr(type(ENGINES[name]), "absent", lambda _: NOT_INSTALLED)
     with pytest.raises(MissingExtraError, match=r"mapping\.onnx makes styles.*pip install 'starcast\[cpu\]'"):
-        backend.open(GraphFile(tiny_bundle / "mapping.onnx"), EngineOptions(threads=1))
+        backend.open(Graph(tiny_bundle / "mapping.onnx"), EngineOptions(threads=1))
 
 
 @pytest.mark.parametrize(("param", "weights", "file"), [
@@ -118,7 +121,7 @@ def test_where_no_engine_makes_styles_a_sentence_says_what_to_install(backend, t
 ], ids=["empty", "text", "another format", "unknown layer", "no weights", "cut weights"])  # fmt: skip
 def test_a_file_that_is_no_graph_is_an_engine_error_of_one_sentence(backend, tmp_path, param, weights, file):
     with pytest.raises(EngineError, match=rf"{file} is refused by ncnn .*export the bundle again") as caught:
-        backend.open(GraphFile(written(tmp_path, param, weights)), EngineOptions(threads=1))
+        backend.open(Graph(written(tmp_path, param, weights)), EngineOptions(threads=1))
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -126,12 +129,12 @@ def test_a_missing_file_is_an_engine_error(backend, tmp_path):
     file = written(tmp_path, WITH_WEIGHTS)
     file.with_suffix(".bin").unlink()
     with pytest.raises(EngineError, match=r"graph\.bin is refused"):
-        backend.open(GraphFile(file), EngineOptions(threads=1))
+        backend.open(Graph(file), EngineOptions(threads=1))
 
 
 @pytest.mark.parametrize(("channels", "conditions"), [(3, 0), (3, 4), (1, 3)])
 def test_inputs_that_do_not_fit_are_an_engine_error(backend, tmp_path, channels, conditions):
-    session = backend.open(GraphFile(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
     with pytest.raises(EngineError, match=r"cannot run .*graph\.param on .*it takes \(3,\) and \(3,\)") as caught:
         session.run({"image": levels(1)[..., :channels], "gamma_beta": np.zeros((1, conditions), np.float32)})
     assert len(str(caught.value).splitlines()) == 1
@@ -140,7 +143,7 @@ def test_inputs_that_do_not_fit_are_an_engine_error(backend, tmp_path, channels,
 def test_a_graph_without_scales_and_shifts_is_an_engine_error(backend, tmp_path):
     file = written(tmp_path, "7767517\n2 2\nInput image 0 1 image\nReLU translation 1 1 image translation\n")
     with pytest.raises(EngineError, match="no frame graph"):
-        backend.open(GraphFile(file), EngineOptions(threads=1))
+        backend.open(Graph(file), EngineOptions(threads=1))
 
 
 def test_it_calculates_in_float32_on_the_threads_it_is_given_and_they_do_not_spin(backend):
@@ -169,8 +172,8 @@ print(os.environ.get("OMP_WAIT_POLICY"))
 
 
 def test_a_card_is_named_or_its_absence_explained():
-    vulkan = BACKENDS["ncnn-vulkan"]
+    vulkan = ENGINES["ncnn-vulkan"]
     if vulkan.absent() is None:
         assert all(vulkan.devices(b""))
     else:
-        assert "not installed" in vulkan.absent() or "Vulkan driver" in vulkan.absent()
+        assert "not installed" in vulkan.absent().reason or "Vulkan driver" in vulkan.absent().reason

@@ -15,7 +15,7 @@ from starcast.errors import EngineError
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.doctor import PROBE
 from starcast.runtime.engines import onnxruntime_cuda
-from starcast.runtime.engines.base import EngineOptions, GraphFile
+from starcast.runtime.engines.base import Absence, EngineOptions, Graph
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.onnxruntime_cuda import PROVIDER, OnnxRuntimeCuda, OnnxRuntimeCudaSession
 from starcast.runtime.nvidia import dlpack, driver, gpu
@@ -40,16 +40,17 @@ def graph(tmp_path):
 
 @pytest.mark.skipif(not FOR_CPUS, reason="onnxruntime-gpu is installed")
 def test_the_package_for_processors_is_told_with_the_line_that_replaces_it():
-    reason = OnnxRuntimeCuda().absent()
-    assert reason.startswith("installed, but the onnxruntime for CPUs: pip uninstall -y onnxruntime, then pip install")
-    assert "may never be installed together" in reason
+    engine = OnnxRuntimeCuda()
+    absence = engine.absent()
+    assert absence.reason.endswith("the onnxruntime for CPUs, which must go first: pip uninstall -y onnxruntime")
+    assert absence.remedy(engine.install_line) == ": pip install 'starcast[gpu]'"
 
 
 def test_with_the_right_package_the_driver_says_whether_there_is_a_card(monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [PROVIDER, "CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime_cuda, "why_no_gpu", lambda: "the NVIDIA driver shows no card")
     monkeypatch.setattr(onnxruntime_cuda, "can_ask", lambda: True)
-    assert OnnxRuntimeCuda().absent() == "installed, but the NVIDIA driver shows no card"
+    assert OnnxRuntimeCuda().absent() == Absence("installed, but the NVIDIA driver shows no card", pip_helps=False)
     monkeypatch.setattr(onnxruntime_cuda, "can_ask", lambda: False)  # nobody knows: opening finds out
     assert OnnxRuntimeCuda().absent() is None
 
@@ -57,7 +58,7 @@ def test_with_the_right_package_the_driver_says_whether_there_is_a_card(monkeypa
 @pytest.mark.skipif(not FOR_CPUS, reason="onnxruntime-gpu is installed")
 def test_a_graph_that_would_run_on_the_processor_is_an_error(graph):
     with pytest.raises(EngineError, match=r"double\.onnx would run on the processor, .*CUDA and cuDNN"):
-        OnnxRuntimeCuda().open(GraphFile(graph), EngineOptions())
+        OnnxRuntimeCuda().open(Graph(graph), EngineOptions())
     [reason] = OnnxRuntimeCuda().devices(PROBE).values()
     assert "the probe would run on the processor" in reason
 
@@ -66,7 +67,7 @@ def test_so_it_is_where_onnxruntime_says_nothing_about_it(graph, monkeypatch):
     quiet = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: quiet)
     with pytest.raises(EngineError, match="would run on the processor"):
-        OnnxRuntimeCuda().open(GraphFile(graph), EngineOptions())
+        OnnxRuntimeCuda().open(Graph(graph), EngineOptions())
 
 
 def test_a_session_asks_for_the_card_alone_and_for_exact_float32(graph, monkeypatch):
@@ -83,7 +84,7 @@ def test_a_session_asks_for_the_card_alone_and_for_exact_float32(graph, monkeypa
         )
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-    OnnxRuntimeCuda().open(GraphFile(graph), EngineOptions())
+    OnnxRuntimeCuda().open(Graph(graph), EngineOptions())
     [(provider, settings)] = asked["providers"]
     assert (asked["where"], provider, asked["fallback"]) == (str(graph), PROVIDER, "1")
     assert settings["use_tf32"] == "0"
@@ -92,7 +93,7 @@ def test_a_session_asks_for_the_card_alone_and_for_exact_float32(graph, monkeypa
 
 def test_what_the_library_itself_says_of_a_provider_that_does_not_start_is_not_shown(graph, capfd):
     with pytest.raises(EngineError):
-        OnnxRuntimeCuda().open(GraphFile(graph), EngineOptions())
+        OnnxRuntimeCuda().open(Graph(graph), EngineOptions())
     for backend in (OnnxRuntimeCuda(), OnnxRuntime()):
         assert all(backend.devices(b"no graph").values())
     assert capfd.readouterr() == ("", "")
@@ -105,7 +106,7 @@ def test_cudas_libraries_that_pip_put_beside_it_are_loaded_once_and_in_silence(g
     onnxruntime_cuda._load_cuda.cache_clear()
     for _ in range(2):
         with pytest.raises(EngineError):
-            OnnxRuntimeCuda().open(GraphFile(graph), EngineOptions())
+            OnnxRuntimeCuda().open(Graph(graph), EngineOptions())
     assert loaded == [1]
     assert capsys.readouterr().out == ""
 
@@ -115,7 +116,11 @@ def test_a_driver_that_is_older_than_the_package_is_told(monkeypatch):
     monkeypatch.setattr(onnxruntime, "cuda_version", "13.0", raising=False)
     monkeypatch.setattr(onnxruntime_cuda, "can_ask", lambda: True)
     monkeypatch.setattr(onnxruntime_cuda, "current_gpu", lambda: gpu.Gpu("NVIDIA H100", (9, 0), "12.8"))
-    assert OnnxRuntimeCuda().absent().startswith("installed, but made for CUDA 13, and the NVIDIA driver knows 12.8")
+    assert (
+        OnnxRuntimeCuda()
+        .absent()
+        .reason.startswith("installed, but made for CUDA 13, and the NVIDIA driver knows 12.8")
+    )
     monkeypatch.setattr(onnxruntime_cuda, "current_gpu", lambda: gpu.Gpu("NVIDIA H100", (9, 0), "13.0"))
     assert OnnxRuntimeCuda().absent() is None
 
@@ -123,7 +128,7 @@ def test_a_driver_that_is_older_than_the_package_is_told(monkeypatch):
 def test_a_file_that_is_no_graph_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"nonsense")
     with pytest.raises(EngineError, match=r"x\.onnx is refused by ONNX Runtime .* on the card .*--backend onnxruntime"):
-        OnnxRuntimeCuda().open(GraphFile(tmp_path / "x.onnx"), EngineOptions())
+        OnnxRuntimeCuda().open(Graph(tmp_path / "x.onnx"), EngineOptions())
 
 
 def test_numpys_inputs_are_bound_and_the_output_is_numpys(graph):
@@ -139,13 +144,13 @@ def test_variants_for_onnxruntime_run_on_the_card_in_float32(tiny_bundle):
     [known] = open_bundle(tiny_bundle).manifest.variants
     backend = OnnxRuntimeCuda()
 
-    def supports(*names, precision="fp32"):
-        return backend.supports(msgspec.structs.replace(known, engines=names, precision=precision))
+    def why_unsupported(*names, precision="fp32"):
+        return backend.why_unsupported(msgspec.structs.replace(known, engines=names, precision=precision))
 
-    assert supports("onnxruntime") is None
-    assert supports("cuda", precision="fp16") is None
-    assert "was not made for cuda" in supports("openvino")
-    assert "is in int8 for processors" in supports("onnxruntime", precision="int8")
+    assert why_unsupported("onnxruntime") is None
+    assert why_unsupported("cuda", precision="fp16") is None
+    assert "was not made for cuda" in why_unsupported("openvino")
+    assert "is in int8 for CPUs, not for GPUs" in why_unsupported("onnxruntime", precision="int8")
 
 
 class OnCard:

@@ -1,7 +1,8 @@
-"""Frames: what an engine is given of a bundle."""
+"""A variant's session: what it hands to its engine."""
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -9,22 +10,21 @@ import msgspec
 import numpy as np
 import pytest
 
+from starcast.errors import EngineError
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.engines.base import EngineOptions, GraphFile
+from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
-from starcast.runtime.engines.session import Frames
+from starcast.runtime.engines.session import VariantSession
 
 
 class Recorder:
     """An engine that notes how it was asked to open graphs."""
 
-    name, on_card = "recorder", False
-
     def __init__(self) -> None:
-        self.opened: list[tuple[GraphFile, str, str | None]] = []
+        self.opened: list[Graph] = []
 
-    def open(self, graph: GraphFile, options: EngineOptions) -> object:
-        self.opened.append((graph, options.precision, options.rest))
+    def open(self, graph: Graph, options: EngineOptions) -> object:
+        self.opened.append(graph)
         return object()
 
 
@@ -32,25 +32,46 @@ def test_an_engine_learns_the_hash_the_size_and_the_bundle_of_a_graph(tiny_bundl
     bundle = open_bundle(tiny_bundle)
     [variant] = bundle.manifest.variants
     engine = Recorder()
-    frames = Frames(bundle, engine, variant, EngineOptions(precision="bf16"))
-    frames.session("mapping.onnx")
-    expected = [
-        GraphFile(*bundle.graph(name), bundle.graph_bytes(name), tiny_bundle) for name in (variant.file, "mapping.onnx")
-    ]
-    assert engine.opened == [(expected[0], "fp32", None), (expected[1], "fp32", None)]
+    VariantSession(bundle, engine, variant, EngineOptions()).session("mapping.onnx")
+    expected = []
+    for name in (variant.file, "mapping.onnx"):
+        path, digest = bundle.graph(name)
+        expected.append(Graph(path, digest=digest, bytes=bundle.graph_bytes(name), bundle=tiny_bundle))
+    assert engine.opened == expected
+
+
+def test_the_frame_graph_alone_runs_in_the_variants_precisions(tiny_bundle):
+    bundle = open_bundle(tiny_bundle)
+    [variant] = bundle.manifest.variants
+    engine = Recorder()
+    half = msgspec.structs.replace(variant, precision="int8", rest="bf16")
+    VariantSession(bundle, engine, half, EngineOptions()).session("mapping.onnx")
+    assert [(graph.precision, graph.rest) for graph in engine.opened] == [("int8", "bf16"), ("fp32", None)]
+
+
+def test_a_closed_session_stays_closed(tiny_bundle):
+    bundle = open_bundle(tiny_bundle)
+    [variant] = bundle.manifest.variants
+    session = VariantSession(bundle, OnnxRuntime(), variant, EngineOptions())
+    images, styles = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, bundle.manifest.condition.size), np.float32)
+    session(images, styles)
+    session.close()
+    session.close()
+    with pytest.raises(EngineError, match=rf"^{re.escape(str(tiny_bundle))} has been closed: open it again$"):
+        session(images, styles)
 
 
 def test_the_cards_time_is_asked_for_with_what_a_run_gets_and_most_engines_tell_none(tiny_bundle):
     bundle = open_bundle(tiny_bundle)
     [variant] = bundle.manifest.variants
     images, styles = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, bundle.manifest.condition.size), np.float32)
-    assert Frames(bundle, OnnxRuntime(), variant, EngineOptions()).card_time(images, styles) is None
+    assert VariantSession(bundle, OnnxRuntime(), variant, EngineOptions()).gpu_time(images, styles) is None
 
     class Telling(Recorder):
         def open(self, graph, options):
-            return SimpleNamespace(card_time=lambda feeds: sorted(feeds.items(), key=lambda one: one[0]))
+            return SimpleNamespace(gpu_time=lambda feeds: sorted(feeds.items(), key=lambda one: one[0]))
 
-    assert Frames(bundle, Telling(), variant, EngineOptions()).card_time(images, styles) == [
+    assert VariantSession(bundle, Telling(), variant, EngineOptions()).gpu_time(images, styles) == [
         ("image", images), ("style", styles),
     ]  # fmt: skip
 
@@ -62,14 +83,6 @@ def test_a_variant_of_one_style_refuses_several_for_pictures_that_stay_on_the_ca
     class OnCard:
         __cuda_array_interface__: ClassVar = {}
 
-    frames = Frames(bundle, Recorder(), variant, EngineOptions())
-    with pytest.raises(ValueError, match="takes one style at a time: hand over pictures on the card style by style"):
+    frames = VariantSession(bundle, Recorder(), variant, EngineOptions())
+    with pytest.raises(ValueError, match="takes one style at a time: hand over images on the GPU style by style"):
         frames(OnCard(), np.zeros((2, bundle.manifest.condition.size), np.float32))
-
-
-def test_what_stands_beside_codes_is_said_of_the_frame_graph_alone(tiny_bundle):
-    bundle = open_bundle(tiny_bundle)
-    variant = msgspec.structs.replace(bundle.manifest.variants[0], precision="int8", rest="bf16")
-    engine = Recorder()
-    Frames(bundle, engine, variant, EngineOptions()).session("mapping.onnx")
-    assert [kinds for _, *kinds in engine.opened] == [["int8", "bf16"], ["fp32", None]]

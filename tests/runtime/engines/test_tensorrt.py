@@ -20,8 +20,8 @@ from fake_tensorrt import FakeTensorRT, engine
 
 from starcast.errors import EngineError, MissingExtraError
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.engines.base import EngineOptions, GraphFile
-from starcast.runtime.engines.choose import BACKENDS
+from starcast.runtime.engines import registry
+from starcast.runtime.engines.base import Absence, EngineOptions, Graph
 from starcast.runtime.nvidia import dlpack, gpu
 from starcast.runtime.nvidia.arrays import DeviceArray
 from starcast.runtime.nvidia.cuda_python import CudaPython
@@ -66,8 +66,8 @@ class Machine:
     bundle: Bundle
 
     @property
-    def backend(self):
-        return BACKENDS[self.flavour]
+    def engine(self):
+        return registry.ENGINES[self.flavour]
 
     def build(self, role: str, **changes: object) -> EngineFacts:
         content = ENGINES[role]
@@ -85,8 +85,9 @@ class Machine:
         return facts
 
     def open(self, role: str = GENERATOR, precision: str = "fp16"):
-        graph = GraphFile(*self.bundle.graph(role), 0, self.bundle.path)
-        return self.backend.open(graph, EngineOptions(precision=precision))
+        path, digest = self.bundle.graph(role)
+        graph = Graph(path, digest=digest, bundle=self.bundle.path, precision=precision)
+        return self.engine.open(graph, EngineOptions())
 
 
 @pytest.fixture
@@ -94,7 +95,9 @@ def machine(monkeypatch, tmp_path, tiny_model, bundle, flavour):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     card = install(monkeypatch, FakeCuda())
     trt = FakeTensorRT(card, rtx=flavour == "tensorrt-rtx")
-    monkeypatch.setattr(Flavour, "absent", lambda self: None if self.name == flavour else "not installed")
+    monkeypatch.setattr(
+        Flavour, "absent", lambda self: None if self.name == flavour else Absence("not installed", pip_helps=True)
+    )
     monkeypatch.setattr(Flavour, "load", lambda self: trt)
     functions = {
         "generator": ("translation", lambda feeds: tiny_model.translation(feeds["image"], feeds["style"])),
@@ -133,13 +136,14 @@ def test_pictures_and_styles_go_through_a_bundles_engines(built, tiny_model):
     assert built.card.leaks() == []
 
 
-def test_a_closed_translator_opens_again(built, tiny_model):
+def test_a_closed_translator_stays_closed_and_leaves_nothing_behind(built):
     picture = np.zeros((1, 32, 32, 3), np.uint8)
     translator = Translator(built.bundle.path, precision="fp16")
     style = np.ones(8, np.float32)
-    first = translator(picture, style)
+    translator(picture, style)
     translator.close()
-    np.testing.assert_array_equal(translator(picture, style), first)
+    with pytest.raises(EngineError, match="has been closed: open it again"):
+        translator(picture, style)
     translator.close()
     gc.collect()
     assert built.card.leaks() == []
@@ -192,7 +196,7 @@ def test_a_size_that_no_engine_was_built_for_is_told_before_it_runs(built):
 def test_without_engines_the_line_that_builds_them_is_the_answer(machine):
     with pytest.raises(EngineError) as caught:
         Translator(machine.bundle.path, backend=machine.flavour, precision="fp16")
-    title = machine.backend._flavour.title
+    title = machine.engine._flavour.title
     assert str(caught.value) == (
         f"{machine.bundle.path / GENERATOR} has no engine of {title} here (none was built for it): `starcast build "
         f"{machine.bundle.path} --backend {machine.flavour} --precision fp16` makes one"
@@ -203,16 +207,16 @@ def test_an_engine_for_another_card_does_not_count_and_says_why(machine):
     for role in ENGINES:
         machine.build(role, targets=("sm86",))
     [variant] = machine.bundle.manifest.variants
-    assert "(it was built for sm86, this card is sm89)" in machine.backend.ready(machine.bundle, variant)
+    assert "(it was built for sm86, this card is sm89)" in machine.engine.why_not_ready(machine.bundle, variant)
 
 
 def test_the_makers_of_styles_need_engines_too(machine):
     machine.build(GENERATOR)
     machine.build("mapping.onnx")
     [variant] = machine.bundle.manifest.variants
-    assert "style_encoder.onnx has no engine" in machine.backend.ready(machine.bundle, variant)
+    assert "style_encoder.onnx has no engine" in machine.engine.why_not_ready(machine.bundle, variant)
     machine.build("style_encoder.onnx")
-    assert machine.backend.ready(machine.bundle, variant) is None
+    assert machine.engine.why_not_ready(machine.bundle, variant) is None
 
 
 def test_a_precision_that_is_there_is_named_beside_the_one_that_is_not(built):
@@ -227,7 +231,7 @@ def test_a_precision_that_is_there_is_named_beside_the_one_that_is_not(built):
         ),
         built.bundle.sha256,
     )  # fmt: skip
-    assert built.backend.ready(both, exact).endswith("makes one, and --precision fp16 takes one that is there")
+    assert built.engine.why_not_ready(both, exact).endswith("makes one, and --precision fp16 takes one that is there")
 
 
 def test_bytes_that_are_not_what_was_built_are_not_loaded(built):
@@ -263,8 +267,8 @@ def test_compiled_kernels_lie_beside_their_engine_and_go_with_it(built, flavour)
 
 def test_a_machine_without_a_card_says_so(machine, monkeypatch):
     install(monkeypatch, FakeCuda(card=None))
-    assert machine.backend.absent() == "installed, but the NVIDIA driver shows no card"
-    assert machine.backend.devices(b"") == {}
+    assert machine.engine.absent() == Absence("installed, but the NVIDIA driver shows no card", pip_helps=False)
+    assert machine.engine.devices(b"") == {}
     with pytest.raises(
         MissingExtraError, match=rf"{machine.flavour} cannot be used \(installed, but the NVIDIA driver"
     ):
@@ -273,36 +277,37 @@ def test_a_machine_without_a_card_says_so(machine, monkeypatch):
 
 def test_a_card_that_the_flavour_does_not_build_for_is_named(monkeypatch, machine, flavour):
     install(monkeypatch, FakeCuda(card="NVIDIA H100", compute_capability=(9, 0)))
-    reason = machine.backend.absent()
+    absence = machine.engine.absent()
     if flavour == "tensorrt":
-        assert reason is None
+        assert absence is None
     else:
-        assert reason.startswith("installed, but made for sm75, sm80")
-        assert reason.endswith("this card is sm90 (NVIDIA H100)")
+        assert absence.reason.startswith("installed, but made for sm75, sm80")
+        assert absence.reason.endswith("this GPU is sm90 (NVIDIA H100)")
+        assert not absence.pip_helps
 
 
 def test_a_driver_that_is_older_than_the_libraries_is_told(monkeypatch, machine, flavour):
     monkeypatch.setattr(Flavour, "cuda", lambda self: 13)
-    assert machine.backend.absent() is None
+    assert machine.engine.absent() is None
     install(monkeypatch, FakeCuda(version=12080))
-    assert machine.backend.absent() == (
+    assert machine.engine.absent().reason == (
         "installed, but made for CUDA 13, and the NVIDIA driver knows 12.8: update the driver, or pip install "
         f"{flavour}-cu12"
     )
 
 
 def test_a_card_is_ready_when_something_was_built_for_it(machine, flavour):
-    [reason] = machine.backend.devices(b"").values()
+    [reason] = machine.engine.devices(b"").values()
     assert reason == f"no engine has been built for it: `starcast build BUNDLE --backend {flavour}`"
     machine.build(GENERATOR)
-    assert machine.backend.devices(b"") == {"Fake RTX": None}
+    assert machine.engine.devices(b"") == {"Fake RTX": None}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file modes are Unix's")
 def test_a_cache_that_others_may_write_to_is_not_used_and_is_told(built):
     engine_cache.place().chmod(0o777)
     [variant] = built.bundle.manifest.variants
-    assert "written to by others" in built.backend.ready(built.bundle, variant)
+    assert "written to by others" in built.engine.why_not_ready(built.bundle, variant)
     with pytest.raises(EngineError, match="written to by others"):
         built.open()
     assert built.card.leaks() == []

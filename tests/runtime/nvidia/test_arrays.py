@@ -9,7 +9,7 @@ import pytest
 from fake_cuda import LEGACY
 
 from starcast.runtime.nvidia import dlpack
-from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_card, viewed
+from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_gpu, viewed
 
 UINT8 = np.dtype(np.uint8)
 
@@ -44,7 +44,7 @@ class Packed:
     ids=["interface", "dlpack", "dlpack of the host", "numpy", "list"],
 )
 def test_what_is_on_the_card_is_told_from_what_is_not(array, there):
-    assert is_on_card(array) is there
+    assert is_on_gpu(array) is there
 
 
 def test_a_library_waits_for_itself_in_our_stream(driver):
@@ -59,7 +59,7 @@ def test_a_library_waits_for_itself_in_our_stream(driver):
 def test_managed_memory_is_the_cards_too(driver):
     array = Packed(dlpack.MANAGED)
     array.__cuda_array_interface__ = {}  # by which it is known to be on a card
-    assert is_on_card(array)
+    assert is_on_gpu(array)
     with viewed(array, 77, driver) as view:
         assert view.shape == (2, 3)
 
@@ -123,7 +123,7 @@ def test_rows_are_a_part_of_the_memory():
 
 def test_what_is_given_out_can_be_taken_both_ways(driver):
     given = DeviceArray(View(0x7000, (2, 3), UINT8), lambda: None)
-    assert is_on_card(given)
+    assert is_on_gpu(given)
     assert len(given) == 2
     with viewed(given, 1, driver) as view:
         assert view == View(0x7000, (2, 3), UINT8)

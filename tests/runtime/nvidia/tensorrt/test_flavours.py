@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 from starcast.errors import MissingExtraError
+from starcast.runtime.engines.base import NOT_INSTALLED, Absence
 from starcast.runtime.nvidia.tensorrt.build_options import ENGINES, PRECISIONS
 from starcast.runtime.nvidia.tensorrt.flavours import FIRST_WITH, FLAVOURS, too_old_for
 
@@ -40,7 +41,7 @@ def test_only_tensorrt_for_rtx_builds_ahead_of_time():
 
 def test_what_is_not_installed_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-    assert RTX.absent() == "not installed"
+    assert RTX.absent() == NOT_INSTALLED
     with pytest.raises(MissingExtraError, match=r"pip install 'starcast\[tensorrt-rtx\]'"):
         RTX.load()
 
@@ -48,14 +49,15 @@ def test_what_is_not_installed_says_so(monkeypatch):
 def test_bindings_without_their_libraries_are_absent_with_the_loaders_words(monkeypatch, tmp_path):
     (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvonnxparser.so.11: cannot open shared object file')")
     monkeypatch.syspath_prepend(tmp_path)
-    assert FULL.absent() == "installed, but does not load: libnvonnxparser.so.11: cannot open shared object file"
+    reason = "installed, but does not load: libnvonnxparser.so.11: cannot open shared object file"
+    assert FULL.absent() == Absence(reason, pip_helps=False)
 
 
 def test_the_folder_that_an_uninstalled_package_leaves_is_no_library(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
     (tmp_path / "tensorrt").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
-    assert FULL.absent() == "installed, but does not load: it is an empty folder"
+    assert FULL.absent() == Absence("installed, but does not load: it is an empty folder", pip_helps=True)
     sys.modules.pop("tensorrt", None)
 
 
@@ -83,9 +85,9 @@ def test_the_package_that_is_here_is_found():
     ("10.12.0.36", None),
     ("11.4.0.106", None),
 ])  # fmt: skip
-def test_a_release_before_strong_typing_alone_is_too_old(monkeypatch, version, reason):
+def test_a_release_before_strong_typing_alone_is_too_old_and_pip_brings_a_newer_one(monkeypatch, version, reason):
     monkeypatch.setitem(sys.modules, "tensorrt", _module("tensorrt", version))
-    assert FULL.absent() == reason
+    assert FULL.absent() == (None if reason is None else Absence(reason, pip_helps=True))
 
 
 @pytest.mark.parametrize(("precision", "target", "reason"), [

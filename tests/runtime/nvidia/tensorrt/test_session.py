@@ -95,17 +95,17 @@ def test_as_late_as_may_be_is_early_enough(monkeypatch, flavour):
         np.testing.assert_array_equal(opened.run(feeds), expected(feeds))
 
 
-@pytest.mark.parametrize("on_card", [False, True])
+@pytest.mark.parametrize("on_gpu", [False, True])
 @pytest.mark.parametrize(("count", "launches"), [(1, 1), (MOST, 1), (3 * MOST - 1, 3)])
-def test_the_cards_own_time_is_that_of_the_engine_without_the_copies(monkeypatch, flavour, on_card, count, launches):
+def test_the_cards_own_time_is_that_of_the_engine_without_the_copies(monkeypatch, flavour, on_gpu, count, launches):
     opened, _, card = session(monkeypatch, flavour, chance=random.Random(count))
     feeds = pictures(count)
-    given_in = {**feeds, "image": OnCard(card, feeds["image"])} if on_card else feeds
+    given_in = {**feeds, "image": OnCard(card, feeds["image"])} if on_gpu else feeds
     for _ in range(2):  # a CUDA graph is recorded of every second run
         opened.run(feeds)
     before = card.leaks()
     for _ in range(3):
-        told = opened.card_time(given_in)
+        told = opened.gpu_time(given_in)
         assert told.compute == launches  # whatever the fake card does takes it a millisecond
         assert told.enqueue > 0
     assert card.leaks() == before
@@ -116,14 +116,14 @@ def test_a_timed_run_that_fails_leaves_the_session_usable(monkeypatch, flavour):
     opened, trt, card = session(monkeypatch, flavour)
     trt.refuses["run"] = "out of luck"
     with pytest.raises(EngineError, match="out of luck"):
-        opened.card_time(pictures(1))
+        opened.gpu_time(pictures(1))
     trt.refuses.clear()
     feeds = pictures(2)
     np.testing.assert_array_equal(opened.run(feeds), expected(feeds))
     opened.close()
     assert card.leaks() == []
     with pytest.raises(EngineError, match="has been closed"):
-        opened.card_time(feeds)
+        opened.gpu_time(feeds)
 
 
 def test_an_output_is_the_callers_own(monkeypatch, flavour):
@@ -163,8 +163,8 @@ def test_the_next_part_is_on_its_way_in_before_the_one_before_it_is_brought_out(
 def test_frames_on_the_card_cross_no_border(monkeypatch, flavour):
     opened, _, card = session(monkeypatch, flavour)
     feeds = pictures(MOST + 1)
-    on_card = {name: OnCard(card, array) for name, array in feeds.items()}
-    given_out = opened.run(on_card)
+    on_gpu = {name: OnCard(card, array) for name, array in feeds.items()}
+    given_out = opened.run(on_gpu)
     assert card.asked["cuMemcpyHtoDAsync"] == card.asked["cuMemcpyDtoHAsync"] == 0
     np.testing.assert_array_equal(read(card, given_out), expected(feeds))
 
@@ -464,11 +464,11 @@ def test_a_run_that_fails_leaves_the_session_usable(monkeypatch, flavour):
 def test_a_failing_copy_on_the_card_gives_its_memory_back(monkeypatch, flavour):
     opened, _, card = session(monkeypatch, flavour)
     feeds = pictures(1)
-    on_card = {name: OnCard(card, array) for name, array in feeds.items()}
+    on_gpu = {name: OnCard(card, array) for name, array in feeds.items()}
     before = card.leaks().count("memory")
     card.fails["cuMemcpyDtoDAsync"] = "ERROR_INVALID_VALUE"
     with pytest.raises(EngineError, match="cuMemcpyDtoDAsync"):
-        opened.run(on_card)
-    np.testing.assert_array_equal(read(card, opened.run(on_card)), expected(feeds))
+        opened.run(on_gpu)
+    np.testing.assert_array_equal(read(card, opened.run(on_gpu)), expected(feeds))
     gc.collect()
     assert card.leaks().count("memory") == before + 1  # idle, for the next

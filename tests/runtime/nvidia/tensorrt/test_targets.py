@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from starcast.errors import MissingExtraError, OptionError
+from starcast.runtime.engines.base import NOT_INSTALLED
 from starcast.runtime.nvidia.gpu import Gpu
 from starcast.runtime.nvidia.tensorrt import flavours
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
@@ -18,7 +19,7 @@ def here(monkeypatch):
 
     def install(*names: str) -> None:
         monkeypatch.setattr(
-            flavours.Flavour, "absent", lambda flavour: None if flavour.name in names else "not installed"
+            flavours.Flavour, "absent", lambda flavour: None if flavour.name in names else NOT_INSTALLED
         )
 
     return install

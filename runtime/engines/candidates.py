@@ -1,0 +1,124 @@
+"""The pairs of an engine that is here and a variant that it runs, in the order in which they are tried."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from starcast.errors import MissingExtraError, StarcastError, VariantMissingError
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.engines.base import Engine, is_made_for
+from starcast.runtime.engines.registry import AUTO, find_engines
+from starcast.runtime.manifest import Variant
+
+EXACT = "fp32"
+# For `--precision auto`, in the order in which they are measured: GPUs gain the most from fp16, CPUs from int8.
+PRECISIONS = (EXACT, "fp16", "int8", "fp8", "bf16")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A variant, and an engine that is here and runs it."""
+
+    engine: Engine
+    variant: Variant
+
+    @property
+    def name(self) -> str:
+        """`openvino taps9`, `openvino phases int8`."""
+        precision = () if self.variant.precision == EXACT else (self.variant.arithmetic,)
+        return " ".join((self.engine.name, self.variant.form_name, *precision))
+
+
+def list_candidates(
+    bundle: Bundle, engine: str = AUTO, precision: str = EXACT, form: str | None = None
+) -> list[Candidate]:
+    """Every candidate, in a fixed order: each engine's first variant before any engine's second.
+
+    Raises OptionError for an unknown engine, MissingExtraError for one that is not installed, VariantMissingError
+    where the bundle has nothing for it.
+    """
+    engines = find_engines(engine)
+    converts = engine != AUTO and precision in engines[0].converts
+    variants = _variants(bundle, EXACT if converts else precision, form)
+    if converts:
+        variants = [msgspec.structs.replace(variant, precision=precision) for variant in variants]
+    # an engine without a variant is not asked whether it is here: that would import it
+    wanted = [engine for engine in engines if any(is_made_for(variant, engine) for variant in variants)]
+    here = [engine for engine in wanted if engine.absent() is None]
+    ranked = sorted(_rank(here, variants), key=lambda pair: pair[0])
+    if ranked:
+        return [candidate for _, candidate in ranked]
+    if engine == AUTO:
+        raise _nothing_runs(bundle, precision, variants, engines)
+    raise _cannot_run(bundle, precision, variants, engines[0])
+
+
+def _rank(engines: list[Engine], variants: list[Variant]) -> Iterator[tuple[tuple[int, int], Candidate]]:
+    """Candidates with their place: (how many of the engine's variants of the precision come before, precision)."""
+    order = list(dict.fromkeys((*PRECISIONS, *(variant.precision for variant in variants))))
+    for engine in engines:
+        before: Counter[str] = Counter()
+        for variant in variants:
+            if engine.why_unsupported(variant) is None:
+                yield (before[variant.precision], order.index(variant.precision)), Candidate(engine, variant)
+                before[variant.precision] += 1
+
+
+def _variants(bundle: Bundle, precision: str, form: str | None) -> list[Variant]:
+    of_form = [variant for variant in bundle.manifest.variants if form in (None, variant.form_name)]
+    if form is not None and not of_form:
+        has = sorted({variant.form_name for variant in bundle.manifest.variants})
+        raise VariantMissingError(f"{bundle.path} has no variant of the form {form} (it has {', '.join(has)})")
+    wanted = PRECISIONS if precision == AUTO else (precision,)
+    variants = [variant for variant in of_form if variant.precision in wanted]
+    if not variants:
+        has = sorted({variant.precision for variant in of_form})
+        raise VariantMissingError(
+            f"{bundle.path} has no {precision} variant (it has {', '.join(has) or 'none at all'}): give --precision, "
+            "or make another bundle with `starcast export CHECKPOINT -o BUNDLE`"
+        )
+    return variants
+
+
+def _cannot_run(bundle: Bundle, precision: str, variants: Sequence[Variant], engine: Engine) -> StarcastError:
+    """Why an engine that was named runs none of the variants."""
+    absence = engine.absent()
+    if absence is not None:
+        return MissingExtraError(
+            f"{engine.name} cannot be used ({absence.reason}){absence.remedy(engine.install_line)}"
+        )
+    return _unsupported(bundle, variants, [engine]) or VariantMissingError(
+        f"{bundle.path} has no {precision} variant for {engine.name}: "
+        "give another --backend, or export the bundle again"
+    )
+
+
+def _nothing_runs(
+    bundle: Bundle, precision: str, variants: Sequence[Variant], engines: Sequence[Engine]
+) -> StarcastError:
+    """Why no engine at all runs any of the variants."""
+    here = [engine for engine in engines if engine.absent() is None]
+    if not here:
+        lines = " or ".join(dict.fromkeys(engine.install_line for engine in engines))
+        return MissingExtraError(f"no engine is installed that could run {bundle.path}: {lines}")
+    names = sorted({name for variant in variants for name in variant.engines})
+    return _unsupported(bundle, variants, here) or VariantMissingError(
+        f"{bundle.path} has {precision} graphs for {' and '.join(names) or 'no engine'}, which are not here: "
+        "install one (`starcast doctor` has the lines), or export the bundle again"
+    )
+
+
+def _unsupported(bundle: Bundle, variants: Sequence[Variant], engines: Sequence[Engine]) -> VariantMissingError | None:
+    """The reason of the first engine that a variant was made for, and that does not run it on this machine."""
+    for engine in engines:
+        for variant in variants:
+            if is_made_for(variant, engine):
+                return VariantMissingError(
+                    f"{bundle.path} does not run in {variant.precision} here ({engine.why_unsupported(variant)}): "
+                    "give another --precision or --backend"
+                )
+    return None
