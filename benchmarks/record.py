@@ -1,4 +1,4 @@
-"""Where a figure comes from: processor, instruction set, versions, command and commit, beside every result."""
+"""Where a figure comes from: CPU, versions, command and commit, recorded beside every result."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -25,8 +26,7 @@ PACKAGES = (
 
 
 def provenance(*, threads: int, program: str = "starcast") -> dict[str, Any]:
-    """The facts that a figure means nothing without; `program` is what was typed in front of the options. The commit is
-    None outside a checkout."""
+    """The facts without which a figure means nothing. `program` is what was typed before the options."""
     here = processor()
     return {
         "processor": here.name,
@@ -37,7 +37,7 @@ def provenance(*, threads: int, program: str = "starcast") -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "versions": {name: found for name in PACKAGES if (found := _version(name))},
-        "command": " ".join([program, *sys.argv[1:]]),
+        "command": " ".join([program, shlex.join(sys.argv[1:])]).rstrip(),
         "commit": commit(),
         "sources": sources(),
         "date": datetime.now(UTC).date().isoformat(),
@@ -45,8 +45,7 @@ def provenance(*, threads: int, program: str = "starcast") -> dict[str, Any]:
 
 
 def sources() -> str:
-    """A digest of starcast's own code: a commit does not tell it where files differ from it, and there is none where
-    the code lies without its history."""
+    """A digest of starcast's own code, for code that differs from its commit or has none."""
     digest = hashlib.sha256()
     for room in ROOMS:
         found = find_spec(room)
@@ -57,7 +56,7 @@ def sources() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout this code runs from, with "+" if files differ from it; None outside a checkout."""
+    """The commit of this code's checkout, with "+" if files differ from it; None outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
         git = ["git", "-C", str(here)]

@@ -16,8 +16,9 @@ from torch import Tensor
 from starcast.benchmarks.bench.clock import DeviceClock
 from starcast.benchmarks.bench.open_row import CpuRun, Images, Run, Split
 from starcast.benchmarks.bench.rows import Row
+from starcast.export.families import open_model
 from starcast.export.gate.reference import Eager
-from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
+from starcast.train.checkpoint.file import read_checkpoint
 
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 MAX_COMPILED = 64  # batch sizes
@@ -30,7 +31,7 @@ def open_pytorch(row: Row, style: NDArray[np.float32]) -> Run:
 
 def _open_on_cpu(row: Row, style: NDArray[np.float32]) -> Run:
     torch.set_num_threads(row.threads)
-    generator: Any = averaged_networks(read_checkpoint(row.source)).generator.to(memory_format=_layout(row))
+    generator: Any = _open_generator(row).to(memory_format=_layout(row))
     if row.form == "compiled":
         generator = torch.compile(generator)
     styles = torch.from_numpy(style)
@@ -64,7 +65,7 @@ class GpuRun:
         # the baseline is float32 throughout; TF32, torch's default for convolutions, has rows of its own
         torch.backends.cudnn.allow_tf32 = row.precision == "tf32"
         torch.backends.cudnn.benchmark = True
-        network: Any = averaged_networks(read_checkpoint(row.source)).generator
+        network: Any = _open_generator(row)
         network = network.to(device=device, dtype=dtype, memory_format=_layout(row))
         self._eager = Eager(network, dtype=dtype, memory_format=_layout(row))
         self._compute: Callable[[Tensor], Tensor] = self._translate
@@ -122,3 +123,8 @@ class GpuRun:
 
 def _layout(row: Row) -> torch.memory_format:
     return torch.contiguous_format if row.form == "eager" else torch.channels_last
+
+
+def _open_generator(row: Row) -> Any:
+    checkpoint = read_checkpoint(row.source)
+    return open_model(checkpoint, checkpoint.domain_names).generator

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from torch import nn
 
@@ -19,27 +20,37 @@ from starcast.export.write import export_bundle
 from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle
 from starcast.train.checkpoint.file import write_checkpoint
-from starcast.train.families.stargan_v2.networks import StarGANv2Config
-from starcast.train.families.stargan_v2.random_weights import random_networks
+from starcast.train.families import DEFAULT, family
 
-# name -> sizes and domains
-CONFIGS: dict[str, tuple[StarGANv2Config, tuple[str, ...]]] = {
-    "afhq": (StarGANv2Config(image_size=256, domains=3), ("cat", "dog", "wild")),
-}
 CONTRAST = 0.5  # of the last layer's weights: translations then spread as photographs do, by about 0.45 in -1..1
 MIN_PSNR = 20.0
 MEAN_DRAWS = 1000  # nobody looks at the mean styles of random networks
 CALIBRATION = 40  # images
 
 
-def write_random_checkpoint(path: Path, config: StarGANv2Config, domains: Sequence[str]) -> None:
+def config_of(image_size: int, domains: int) -> Any:
+    """The config of the default family's networks at that size."""
+    return family(DEFAULT).read_config({"image_size": image_size, "domains": domains})
+
+
+# name -> config and domains
+CONFIGS: dict[str, tuple[Any, tuple[str, ...]]] = {"afhq": (config_of(256, 3), ("cat", "dog", "wild"))}
+
+
+def write_random_checkpoint(path: Path, config: Any, domains: Sequence[str]) -> None:
     """Write a checkpoint of networks with random weights."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    networks = random_networks(config, seed=0)
-    last = networks.generator.to_rgb[-1]
-    assert isinstance(last, nn.Conv2d)
-    last.weight.data *= CONTRAST
+    networks = random_networks(config)
     write_checkpoint(path, config=config, domain_names=tuple(domains), step=0, averaged=networks)
+
+
+def random_networks(config: Any) -> Any:
+    """Averaged networks with random weights, whose translations have the contrast of photographs."""
+    networks: Any = family(config.family).random_networks(config, seed=0)
+    to_image = [layer for layer in networks.generator.modules() if isinstance(layer, nn.Conv2d)][-1]
+    assert to_image.out_channels == 3
+    to_image.weight.data *= CONTRAST
+    return networks
 
 
 def export_random(

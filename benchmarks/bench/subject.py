@@ -10,7 +10,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from starcast.benchmarks.bench.device import Device, Progress
@@ -19,11 +18,11 @@ from starcast.benchmarks.bench.random_weights import CONFIGS, export_random, wri
 from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
+from starcast.export.families import open_model
 from starcast.export.options import ExportOptions
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.manifest import MANIFEST
 from starcast.train.checkpoint.content import Checkpoint
-from starcast.train.checkpoint.file import averaged_networks
 
 COMPARED = 3  # images at least
 
@@ -94,14 +93,9 @@ def inputs_of(checkpoint: Checkpoint, row: Row, data: Path | None) -> Inputs:
 
 
 def latent_styles(checkpoint: Checkpoint, count: int) -> NDArray[np.float32]:
-    """Styles float32 [count, S] of latents, the domains in turn; the first is seed 0 in domain 0."""
-    config = checkpoint.config
-    latents = np.random.RandomState(0).standard_normal((count, config.latent_dim)).astype(np.float32)
-    with torch.inference_mode():
-        styles: NDArray[np.float32] = averaged_networks(checkpoint).mapping_network(
-            torch.from_numpy(latents), torch.arange(count) % config.domains
-        ).numpy()  # fmt: skip
-    return styles
+    """Styles float32 [count, S], the domains in turn; the first is seed 0 in domain 0."""
+    model, draws = open_model(checkpoint, checkpoint.domain_names), np.random.RandomState(0)
+    return np.concatenate([model.draw_style(number % len(model.domains), draws) for number in range(count)])
 
 
 def data_of(checkpoint: Checkpoint, data: Path | None) -> Path | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.benchmarks.bench.random_weights import MIN_PSNR, export_random, write_random_checkpoint
+from starcast.benchmarks.bench.random_weights import MIN_PSNR, config_of, export_random, write_random_checkpoint
 from starcast.benchmarks.bench.subject import checkpoint_of
 from starcast.benchmarks.checks.check import Figures
 from starcast.errors import EngineError, VariantMissingError
@@ -28,11 +28,10 @@ from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.translator import Translator
 from starcast.train.checkpoint.file import read_checkpoint
-from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
 # in the folder that all checks share
 BUNDLE, CHECKPOINT, RANDOM_MARK, CACHE = "bundle", "checkpoint.pt", "random", "cache"
-RANDOM = StarGANv2Config(image_size=128, domains=3)
+RANDOM = config_of(128, 3)
 STYLE_ERROR = 1e-3  # of styles, which are made in float32, relative to the largest
 COUNT = 9  # more than one batch of an engine that takes 8
 
@@ -53,7 +52,7 @@ def adopt_bundle(folder: Path, bundle: Path) -> None:
     shutil.copytree(bundle, folder / BUNDLE)
 
 
-def export_random_bundle(folder: Path, config: StarGANv2Config = RANDOM, flavours: Sequence[str] | None = None) -> None:
+def export_random_bundle(folder: Path, config: Any = RANDOM, flavours: Sequence[str] | None = None) -> None:
     """Export random weights for ONNX Runtime and torch, and in every precision for `flavours` of TensorRT (default:
     those that are present), which takes minutes."""
     if flavours is None:

@@ -1,6 +1,6 @@
 """What TensorRT-RTX makes of AdaIN's spellings, and of the graph around them: kernels and bytes, without a GPU.
 
-    python -m starcast.benchmarks.studies.adain_spellings --json benchmarks/results/adain-spellings.json
+    python -m starcast.benchmarks.studies.adain_spellings -o benchmarks/results/adain-spellings.json
 
 The generator has AFHQ's size and random weights, which decide nothing here. Every row is one build, whose program is
 read from the engine's file (runtime/nvidia/tensorrt/program.py); nothing is run, so no row says how long it takes.
@@ -29,6 +29,8 @@ import onnx_ir as ir
 from tabulate import tabulate
 from tqdm import tqdm
 
+from starcast import flags
+from starcast.benchmarks.bench.random_weights import config_of, random_networks
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.norm_spellings import SPELLINGS, Spelling, every_norm
 from starcast.export.graphs.constants import add_constant
@@ -47,11 +49,10 @@ from starcast.runtime.nvidia.tensorrt.child_process import build_in_child
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.messages import Request
 from starcast.runtime.nvidia.tensorrt.program import Program, programs_of
-from starcast.train.families.stargan_v2.networks import StarGANv2Config
-from starcast.train.families.stargan_v2.random_weights import random_networks
 
+PROGRAM = "python -m starcast.benchmarks.studies.adain_spellings"
 RTX = "tensorrt-rtx"
-AFHQ = StarGANv2Config(image_size=256, domains=3)
+AFHQ = config_of(256, 3)
 HALF = 2  # bytes
 
 
@@ -59,8 +60,8 @@ HALF = 2  # bytes
 class SpellingsOptions(CheckedOptions):
     """What is built, and where the figures go."""
 
-    target: str = option("sm89", "Generation of cards to build for.", choices=FLAVOURS[RTX].targets)
-    json: Path | None = option(None, "Write the figures, with the versions, to this file.")
+    target: str = option("sm89", "GPU architecture to build for.", choices=FLAVOURS[RTX].targets)
+    json: Path | None = flags.out(None, "a JSON record of the figures and the versions.", aliases=("--json",))
 
 
 @dataclass(frozen=True)
@@ -234,7 +235,7 @@ def adain_spellings(**values: Any) -> None:
     with tqdm(desc="building", bar_format="{desc} [{elapsed}]") as bar:
         rows = figures(ROWS, options.target, lambda text: bar.set_description_str(text))
     if options.json is not None:
-        machine = provenance(threads=allowed_threads(), program="python -m starcast.benchmarks.studies.adain_spellings")
+        machine = provenance(threads=allowed_threads(), program=PROGRAM)
         machine["versions"] |= {RTX: flavour.version()}
         write_result(options.json, {
             "question": "what does TensorRT-RTX make of AdaIN's spellings, in fp16, for one 256 px picture?",

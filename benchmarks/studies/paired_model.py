@@ -26,6 +26,7 @@ from torch.nn.functional import l1_loss
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from starcast.benchmarks.bench.random_weights import config_of
 from starcast.export.gate.reference import as_floats
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.machine import processor
@@ -33,9 +34,9 @@ from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.creatures.dataset import creature_of, make_dataset
 from starcast.train.creatures.draw import DOMAINS, draw_creature
 from starcast.train.creatures.options import CreatureOptions
-from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config, averaged_copy, build_networks
+from starcast.train.families import family
 
-CONFIG = StarGANv2Config(image_size=256, domains=len(DOMAINS))
+CONFIG = config_of(256, len(DOMAINS))
 CREATURES = CreatureOptions(image_size=256, train_images=200, val_images=40)
 LEARNING_RATE = 5e-4
 WARM_UP = 0.1  # of all steps; then the rate falls to 0 along a cosine
@@ -88,10 +89,11 @@ def _drawn(pose: Any, coat: Any) -> Tensor:
     return as_floats(image[None])[0]
 
 
-def teach(options: PairedOptions, progress: Callable[[float], None] = lambda loss: None) -> Networks:
+def teach(options: PairedOptions, progress: Callable[[float], None] = lambda loss: None) -> Any:
     """The taught networks; `progress` gets the loss of each step. The mapping network learns to name a coat by a
     latent."""
-    networks = build_networks(CONFIG, options.seed)
+    trained = family(CONFIG.family)
+    networks: Any = trained.build_networks(CONFIG, options.seed)
     latents = torch.randn(
         len(DOMAINS) * CREATURES.train_images, CONFIG.latent_dim,
         generator=torch.Generator().manual_seed(options.seed + LATENTS),
@@ -114,7 +116,7 @@ def teach(options: PairedOptions, progress: Callable[[float], None] = lambda los
         optimizer.step()
         schedule.step()
         progress(loss.item())
-    return averaged_copy(networks)
+    return trained.averaged_copy(networks)
 
 
 @click.command()

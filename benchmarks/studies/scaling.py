@@ -1,15 +1,14 @@
-"""How the cost grows with the size of the pictures, the batch and the threads, beside the arithmetic that it takes.
+"""How does the cost grow with the images' size, the batch and the threads, compared with the arithmetic?
 
-    python -m starcast.benchmarks.studies.scaling my-model --json benchmarks/results/scaling.json
+    python -m starcast.benchmarks.studies.scaling my-model -o benchmarks/results/scaling.json
 
-Each setting is measured as `starcast bench` does it, with eager PyTorch in the same rounds. A row's rate, its FLOP by
-its seconds, stands beside the best rate that one convolution alone reaches on its engine with as many threads.
+Each setting is measured as `starcast bench` does it, with eager PyTorch in the same rounds. A row's rate (its FLOP per
+second) stands beside the best rate of a single convolution on its engine with as many threads.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ import click
 import onnx_ir as ir
 from tqdm import tqdm
 
+from starcast import flags
 from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.inputs import parse_size, size_text
 from starcast.benchmarks.bench.peers import plain_graph
@@ -37,26 +37,31 @@ from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.machine import processor
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
+
+PROGRAM = "python -m starcast.benchmarks.studies.scaling"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingOptions(CheckedOptions):
-    """What is varied, one at a time; the others stay at the training's size, one picture, and the most threads."""
+    """What is varied, one at a time; the others stay at the training size, one image, and all threads."""
 
-    checkpoint: Path | None = option(None, "What BUNDLE was exported from; without it, it is looked for.")
-    config: str | None = option(None, "Measure random weights at full size, as `starcast bench`.", choices=("afhq",))
-    sizes: tuple[str, ...] = option(("128", "256", "512", "1024"), "Sides of the pictures, in pixels.")
-    batches: tuple[str, ...] = option(("1", "2", "4", "8", "16"), "Pictures in a batch.")
-    thread_counts: tuple[str, ...] = option((), "Threads; without it from 1 to as many as this process may use.")
-    rows: tuple[str, ...] = option(("plain-*", "ours-*"), "Rows, as `starcast bench` names them.")
-    rounds: int = option(3, "How often each row is asked in turn, at each setting.", minimum=1)
-    json: Path | None = option(None, "Write the figures here, and the plots as PNG beside it.")
+    checkpoint: Path | None = option(None, "Checkpoint that BUNDLE was exported from; default: searched for.")
+    config: str | None = option(
+        None, "Measure random weights at full size, as `starcast bench` does.", flags=("--random-weights",),
+        aliases=("--config",), choices=("afhq",),
+    )  # fmt: skip
+    sizes: tuple[str, ...] = option(("128", "256", "512", "1024"), "Sizes of the images, each WIDTHxHEIGHT or a side.")
+    batches: tuple[str, ...] = option(("1", "2", "4", "8", "16"), "Images per batch.")
+    thread_counts: tuple[str, ...] = option((), "CPU threads; default: from 1 to as many as this process may use.")
+    rows: tuple[str, ...] = option(("plain-*", "ours-*"), "Rows to measure, by key, as in `starcast bench`.")
+    rounds: int = flags.rounds(3)
+    json: Path | None = flags.out(None, "a JSON record, with a plot (.png) beside it.", aliases=("--json",))
 
 
 @dataclass(frozen=True, order=True)
 class Setting:
-    """A picture's size (height, width), the batch and the threads."""
+    """The images' size (height, width), the batch and the threads."""
 
     size: tuple[int, int]
     batch: int
@@ -64,7 +69,7 @@ class Setting:
 
 
 def axes_of(options: ScalingOptions, size: tuple[int, int], threads: int) -> dict[str, list[Setting]]:
-    """The settings along each axis, around the one with this size, one picture and all threads."""
+    """The settings along each axis, around the one with this size, one image and all threads."""
     counts = _numbers("--thread-counts", options.thread_counts) or list(range(1, threads + 1))
     return {
         "size": [Setting(parse_size(text), 1, threads) for text in options.sizes],
@@ -73,43 +78,43 @@ def axes_of(options: ScalingOptions, size: tuple[int, int], threads: int) -> dic
     }
 
 
-def measure_scaling(subject: Subject, options: ScalingOptions, say: Say = lambda _: None) -> dict[str, Any]:
-    """Every setting once, and which of them lie on which axis."""
+def measure_scaling(subject: Subject, options: ScalingOptions, progress: Progress = lambda _: None) -> dict[str, Any]:
+    """Measure every setting once, and record which of them lie on which axis."""
     source = subject.bundle.manifest.source
     if source is None:
-        raise OptionError(f"{subject.bundle.path} translates no pictures: there is nothing to scale")
+        raise OptionError(f"{subject.bundle.path} translates no images: there is nothing to scale")
     threads = allowed_threads()
     axes = axes_of(options, (source.height, source.width), threads)
     settings = sorted({setting for along in axes.values() for setting in along})
-    flop = _Flop(subject, (source.height, source.width))
-    rates = _Rates(say)
-    found, left_out = [], []
+    counts = _Flop(subject, (source.height, source.width))
+    rates = _Rates(progress)
+    rows, left_out = [], []
     for number, setting in enumerate(settings):
         where = f"{size_text(setting.size)}, batch {setting.batch}, {setting.threads} threads"
-        told = f"{number + 1} of {len(settings)} ({where})"
+        place = f"{number + 1} of {len(settings)} ({where})"
         result = measure_subject(
-            subject, _bench(setting, options), Cpu(), progress=lambda text, told=told: say(f"{told}: {text}")  # type: ignore[misc]
+            subject, _bench(setting, options), Cpu(), progress=lambda text, place=place: progress(f"{place}: {text}")  # type: ignore[misc]
         )  # fmt: skip
         left_out += [{"setting": where, **dataclasses.asdict(row)} for row in result.table.left_out]
         for row, facts in zip(result.table.rows, rows_json(result), strict=True):
             rates.add(row.row)
-            found.append((facts, flop.of(row.row)))
+            rows.append((facts, counts.of(row.row)))
     rates.again()
     return {
         "question": "how does the cost grow with size, batch and threads, beside the FLOP and the engine's own rate?",
-        "machine": {**provenance(threads=threads), "command": _command()},
+        "machine": provenance(threads=threads, program=PROGRAM),
         "axes": {name: [_as_json(setting) for setting in along] for name, along in axes.items()},
         "convolution_rates": [
             {"engine": engine, "precision": precision, "threads": count, **dataclasses.asdict(rate)}
             for (engine, precision, count), rate in rates.best.items()
         ],
-        "rows": [with_arithmetic(row, flop_a_picture, rates.best) for row, flop_a_picture in found],
+        "rows": [with_arithmetic(row, flop, rates.best) for row, flop in rows],
         "left_out": left_out,
     }
 
 
 class _Flop:
-    """FLOP a picture of each row's graph: what PyTorch and the plain export do, or what the manifest counts."""
+    """FLOP per image of each row's graph: of PyTorch and the plain export, or as the manifest counts them."""
 
     def __init__(self, subject: Subject, trained: tuple[int, int]) -> None:
         self._plain = ir.load(plain_graph(subject))
@@ -120,16 +125,16 @@ class _Flop:
         height, width = row.size
         if row.variant is None:
             return count_flop(self._plain, {"batch": 1, "styles": 1, "height": height, "width": width})
-        # within 1 % of a count at that size, which the borders of the 9-tap forms make up
+        # within 1 % of a count at that size: the borders of the 9-tap forms make the difference
         return self._variants[row.variant] * height * width // (self._trained[0] * self._trained[1])
 
 
 class _Rates:
-    """The best rate of every engine, precision and number of threads among the rows, where there is one."""
+    """The best rate of every engine, precision and thread count among the rows, where one is known."""
 
-    def __init__(self, say: Say) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.best: dict[tuple[str, str, int], Rate] = {}
-        self._say = say
+        self._progress = progress
 
     def add(self, row: Row) -> None:
         key = (row.engine, row.precision, row.threads)
@@ -137,16 +142,16 @@ class _Rates:
             self._measure(key)
 
     def again(self) -> None:
-        """Once more: a machine that was slow the first time must not flatter the networks."""
+        """Measure once more, so that a machine that was slow at first does not flatter the networks."""
         for key in list(self.best):
             self._measure(key)
 
     def _measure(self, key: tuple[str, str, int]) -> None:
-        self._say(f"one convolution on {key[0]}, {key[1]}")
+        self._progress(f"one convolution on {key[0]}, {key[1]}")
         try:
             rate = rate_in_own_process(*key)
         except EngineError as error:
-            self._say(f"no rate of {key[0]}: {error}")
+            self._progress(f"no rate of {key[0]}: {error}")
             return
         known = self.best.get(key, rate)
         self.best[key] = max(known, rate, key=lambda rate: rate.gflop_per_s)
@@ -169,10 +174,6 @@ def _as_json(setting: Setting) -> dict[str, Any]:
     return {"size": list(setting.size), "batch": setting.batch, "threads": setting.threads}
 
 
-def _command() -> str:
-    return " ".join(["python -m starcast.benchmarks.studies.scaling", *sys.argv[1:]])
-
-
 @click.command()
 @click.argument("bundle", type=click.Path(file_okay=False, path_type=Path), required=False)
 @options_from(ScalingOptions)
@@ -181,12 +182,12 @@ def scaling(bundle: Path | None, **values: Any) -> None:
     options = ScalingOptions(**values)
     with tqdm(desc="preparing", bar_format="{desc} [{elapsed}]", disable=None) as bar:
 
-        def say(text: str) -> None:
+        def progress(text: str) -> None:
             bar.set_description_str(text)
 
         opening = BenchOptions(checkpoint=options.checkpoint, config=options.config)
-        with open_subject(bundle, opening, Cpu(), say) as subject:
-            result = measure_scaling(subject, options, say)
+        with open_subject(bundle, opening, Cpu(), progress) as subject:
+            result = measure_scaling(subject, options, progress)
     for line in lines_of(result):
         click.echo(line)
     if options.json is not None:

@@ -1,6 +1,6 @@
-"""How many training steps a second, beside the same step with the original's work.
+"""How many training steps a second, compared with the same step doing the original's work?
 
-    python -m starcast.benchmarks.studies.training_step --json benchmarks/results/steps.json
+    python -m starcast.benchmarks.studies.training_step -o benchmarks/results/training-step.json
 
 All rows train in one process, each on networks of its own from the same seed, at the demonstration's configuration. A
 round lets every row in turn make as many steps as R1 has a period, so a round holds each row's usual mixture; ratios
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,17 +23,19 @@ import torch
 from tabulate import tabulate
 from tqdm import tqdm
 
+from starcast import flags
 from starcast.benchmarks.demo.run import training_options
 from starcast.benchmarks.options import DemoOptions
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.original_step import original_step
-from starcast.options import CheckedOptions, option, options_from
+from starcast.options import CheckedOptions, options_from
 from starcast.runtime.cores import allowed_threads
 from starcast.train.families.stargan_v2.batches import Batch
 from starcast.train.families.stargan_v2.networks import StarGANv2Config, averaged_copy, build_networks
 from starcast.train.families.stargan_v2.options import StarGANv2Options
 from starcast.train.families.stargan_v2.step import build_optimizers, training_step
 
+PROGRAM = "python -m starcast.benchmarks.studies.training_step"
 DOMAINS = 3
 STEPS = 4  # of every row in a round: the longest period of R1 among the rows
 
@@ -43,9 +44,11 @@ STEPS = 4  # of every row in a round: the longest period of R1 among the rows
 class StepsOptions(CheckedOptions):
     """How the training step is measured."""
 
-    rounds: int = option(15, "How often each row is asked in turn.", minimum=1, maximum=1000)
-    threads: int | None = option(None, "Threads of every row; without it as many as this process may use.", minimum=1)
-    json: Path | None = option(None, "Write the figures, with the machine and the versions, to this file.")
+    rounds: int = flags.rounds(15)
+    threads: int | None = flags.threads("Default: as many as this process may use.")
+    json: Path | None = flags.out(
+        None, "a JSON record of the figures, the machine and the versions.", aliases=("--json",)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,10 +166,9 @@ def steps(**values: Any) -> None:
     rows = figures(seconds, batch=options.data.batch_size)
     if wanted.json is not None:
         shape = {**dataclasses.asdict(options.network), "batch_size": options.data.batch_size}
-        command = " ".join(["python -m starcast.benchmarks.studies.training_step", *sys.argv[1:]])
         result = {
             "question": "how many training steps a second, beside the original's step in the same round?",
-            "machine": {**provenance(threads=threads), "command": command},
+            "machine": provenance(threads=threads, program=PROGRAM),
             "configuration": shape,
             "options": {name: value for name, value in dataclasses.asdict(wanted).items() if name != "json"},
             "rows": rows,
