@@ -161,7 +161,9 @@ def config_option(recipes: Path | None = None) -> Callable[[Command], Command]:
         if not path.is_file():
             known = f", or one of {', '.join(names)}" if names else ""
             raise click.BadParameter(f"{given} is no file: give a TOML or JSON file{known}")
-        parameters = {_key(parameter): parameter for parameter in context.command.params if parameter.expose_value}
+        parameters = {
+            _key(parameter): parameter for parameter in context.command.get_params(context) if parameter.expose_value
+        }
         other_names = {name: key for key, parameter in parameters.items() for name in _other_names(parameter)}
         values = read_config(path, set(parameters), other_names)
         typed = {parameters[key].name: _as_typed(path, key, value, parameters[key]) for key, value in values.items()}

@@ -14,14 +14,14 @@ from starcast.errors import DatasetError
 from starcast.flags import out_option
 from starcast.options import as_json, config_option, from_flat, options_from
 from starcast.train.creatures.options import CreatureOptions
-from starcast.train.families import DEFAULT, options_class
+from starcast.train.families import options_class
+from starcast.train.family_flags import FamilyCommand, family_flags, family_option
 from starcast.train.options import TrainOptions
 
-_OPTIONS = options_class(DEFAULT)
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
-@click.command("train")
+@click.command("train", cls=FamilyCommand)
 @click.argument("data", type=_FOLDER)
 @out_option("run", "the run's folder, with checkpoints, samples and losses.")
 @click.option(
@@ -30,10 +30,12 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     "replace them, except those that decide the networks' shapes.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the options as JSON for --config, and exit.")
-@config_option(_OPTIONS.recipes)
-@options_from(_OPTIONS)
+@family_option()
+@family_flags()
 @click.pass_context
-def train(context: click.Context, /, data: Path, run: Path, resume: bool, dry_run: bool, **values: Any) -> int:
+def train(
+    context: click.Context, /, data: Path, run: Path, resume: bool, dry_run: bool, family: str, **values: Any
+) -> int:
     """Train StarGAN v2 on a folder of images, one subfolder per domain.
 
     DATA holds <domain>/*.jpg (png, webp, bmp, tiff), <domain>/{train,val,test}/ or {train,val,test}/<domain>/.
@@ -42,8 +44,9 @@ def train(context: click.Context, /, data: Path, run: Path, resume: bool, dry_ru
     Example: starcast train photos/ -o run/ --image-size 128 --steps 20000
     """
     if resume:
-        return _resume(data, run, {name: values[name] for name in values if _was_given(context, name)}, dry_run)
-    options = from_flat(_OPTIONS, values)
+        given = {name: value for name, value in values.items() if _was_given(context, name)}
+        return _resume(data, run, family, given, dry_run)
+    options = from_flat(options_class(family), values)
     if dry_run:
         return _print_options(options)
     from starcast.train import run as training_run
@@ -51,13 +54,13 @@ def train(context: click.Context, /, data: Path, run: Path, resume: bool, dry_ru
     return _finish(lambda: training_run.train(data, run, options))
 
 
-def _resume(data: Path, run: Path, given: dict[str, Any], dry_run: bool) -> int:
+def _resume(data: Path, run: Path, family: str, given: dict[str, Any], dry_run: bool) -> int:
     from starcast.train import resume
     from starcast.train import run as training_run
     from starcast.train.run_folder import RunFolder
 
     checkpoint = resume.newest_whole(RunFolder(run), training_run.to_the_screen)
-    options = resume.resumed_options(checkpoint, given)
+    options = resume.resumed_options(checkpoint, family, given)
     if dry_run:
         return _print_options(options)
     return _finish(lambda: training_run.continue_run(data, run, options, checkpoint))
@@ -143,7 +146,7 @@ def make(folder: Path | None, out: Path | None, **values: Any) -> None:
 
 @dataset.command("check")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
-@options_from(_OPTIONS, only=("domains", "image_size"))
+@options_from(options_class(), only=("domains", "image_size"))
 def check(folder: Path, domains: tuple[str, ...], image_size: int) -> int:
     """Read every image of a folder and list what is wrong.
 

@@ -118,10 +118,15 @@ class TrainOptions(CheckedOptions):
     output: OutputOptions = group(OutputOptions)
 
 
+def check_same_family(name: str, trained: TrainOptions, origin: str) -> None:
+    """Raise OptionError unless `origin` is of the family of this name."""
+    if name != trained.family:
+        raise OptionError(f"{origin} is of the family {trained.family!r}: resume it with --family {trained.family}")
+
+
 def check_same_shapes(options: TrainOptions, trained: TrainOptions, origin: str) -> None:
     """Raise OptionError if `options` asks for other networks than the ones that `origin` holds."""
-    if options.family != trained.family:
-        raise OptionError(f"{origin} is of the family {trained.family!r}: resume it with --family {trained.family}")
+    check_same_family(options.family, trained, origin)
     before = to_flat(trained.network)
     for name, wanted in to_flat(options.network).items():
         if wanted != before[name]:

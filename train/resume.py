@@ -15,7 +15,7 @@ from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.data.folders import DataSet
 from starcast.train.families import family, options_class
-from starcast.train.options import TrainOptions, check_same_shapes
+from starcast.train.options import TrainOptions, check_same_family, check_same_shapes
 from starcast.train.run_folder import RunFolder
 from starcast.train.state import State
 
@@ -48,9 +48,10 @@ def options_of(checkpoint: Checkpoint) -> TrainOptions:
     return from_json(options_class(checkpoint.family), checkpoint.options, str(checkpoint.path))
 
 
-def resumed_options(checkpoint: Checkpoint, given: Mapping[str, Any]) -> TrainOptions:
-    """A checkpoint's options with the given ones in their place. Raises OptionError where shapes would change."""
+def resumed_options(checkpoint: Checkpoint, family: str, given: Mapping[str, Any]) -> TrainOptions:
+    """A checkpoint's options, replaced by those given. Raises OptionError for another family or other shapes."""
     trained = options_of(checkpoint)
+    check_same_family(family, trained, str(checkpoint.path))
     options = replace_options(trained, **given)
     check_same_shapes(options, trained, str(checkpoint.path))
     return options
@@ -80,15 +81,16 @@ def restored_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
         module.load_state_dict(checkpoint.averaged[name])
     optimizers = kind.build_optimizers(networks, options)
     for name, optimizer in optimizers.items():
-        rates = [_rates(group) for group in optimizer.param_groups]
+        settings = [_settings(group) for group in optimizer.param_groups]
         optimizer.load_state_dict(checkpoint.optimizers[name])
-        for group, wanted in zip(optimizer.param_groups, rates, strict=True):
+        for group, wanted in zip(optimizer.param_groups, settings, strict=True):
             group.update(wanted)  # the checkpoint's came with its state, but the options win
     return State(checkpoint.config, networks, averaged, optimizers, checkpoint.step)
 
 
-def _rates(group: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: group[name] for name in ("lr", "betas", "weight_decay")}
+def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
+    """Learning rate, decays and the like of an optimiser's group."""
+    return {name: value for name, value in group.items() if name != "params"}
 
 
 def _not_full(checkpoint: Checkpoint) -> str:

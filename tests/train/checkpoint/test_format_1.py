@@ -36,7 +36,7 @@ def test_its_next_steps_have_the_losses_of_the_version_that_wrote_it(images, tmp
     for name, folder in (("step-000002.pt", run.checkpoints), ("losses.jsonl", run.path)):
         shutil.copy(FORMAT_1 / name, folder)
     checkpoint = read_checkpoint(run.checkpoint(2))
-    options = resumed_options(checkpoint, {"steps": 4})
+    options = resumed_options(checkpoint, "stargan_v2", {"steps": 4})
     continue_run(images, run.path, options, checkpoint, progress=False, report=pytest.fail)
     for found, wanted in zip(logged_losses(run.losses), logged_losses(FORMAT_1 / "losses.jsonl"), strict=True):
         assert found == pytest.approx(wanted, rel=1e-4)  # the same bits on the processor that wrote them

@@ -1,0 +1,98 @@
+"""A family that only its own folder knows goes the whole way: train, resume, export, open, translate."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from same_bits import assert_same_bits
+from tiny_family.options import TinyOptions
+
+from starcast.cli import root
+from starcast.errors import CheckpointError, OptionError
+from starcast.options import from_json, to_flat
+from starcast.train import families
+from starcast.train.checkpoint.file import read_checkpoint
+
+FLAGS = ["--image-size", "32", "--batch", "2", "--workers", "0", "--device", "cpu", "--save-every", "2"]
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(families.FAMILIES, "tiny", "tiny_family")
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Two domains of four plain images, one red and one blue."""
+    for domain, colour in {"blue": (20, 40, 200), "red": (200, 40, 20)}.items():
+        (tmp_path / "images" / domain).mkdir(parents=True)
+        for number in range(4):
+            shade = tuple(value + 10 * number for value in colour)
+            Image.new("RGB", (40, 36), shade).save(tmp_path / "images" / domain / f"{number}.png")
+    return tmp_path / "images"
+
+
+def starcast(*arguments):
+    return CliRunner().invoke(root, [str(argument) for argument in arguments], standalone_mode=False)
+
+
+def trained(images, run, *more):
+    result = starcast("train", images, "-o", run, "--family", "tiny", *FLAGS, *more)
+    assert (result.exception, result.return_value) == (None, 0)
+    return run
+
+
+def test_its_flags_are_those_of_train(tiny, images, tmp_path):
+    text = starcast("train", "--family", "tiny", "--help").output
+    assert "--keep-weight" in text
+    assert "--lambda-ds" not in text
+    dry = starcast("train", images, "-o", tmp_path / "run", "--family=tiny", "--hidden", 3, "--dry-run").output
+    options = from_json(TinyOptions, json.loads(dry), "the output")
+    assert (options.network.hidden, options.course.steps) == (3, 100_000)
+    (tmp_path / "options.json").write_text(dry)
+    again = starcast(
+        "train", images, "-o", tmp_path / "run", "--config", tmp_path / "options.json", "--family", "tiny", "--dry-run"
+    )
+    assert again.output == dry
+
+
+def test_an_unknown_family_is_refused_with_the_known_ones(images, tmp_path):
+    result = starcast("train", images, "-o", tmp_path / "run", "--family", "biggan")
+    assert isinstance(result.exception, OptionError)
+    assert str(result.exception) == "--family is 'biggan': give one of stargan_v2"
+
+
+def test_a_file_of_options_does_not_choose_the_family(tiny, images, tmp_path):
+    (tmp_path / "options.toml").write_text('family = "tiny"')
+    result = starcast("train", images, "-o", tmp_path / "run", "--config", tmp_path / "options.toml")
+    assert "give it as --family tiny" in str(result.exception)
+
+
+def test_it_trains_and_resumes_bit_for_bit(tiny, images, tmp_path):
+    whole = trained(images, tmp_path / "whole", "--steps", 4, "--sample-every", 4, "--log-every", 1)
+    parts = trained(images, tmp_path / "parts", "--steps", 2, "--log-every", 1)
+    resumed = starcast("train", images, "-o", parts, "--resume", "--family", "tiny", "--steps", 4)
+    assert (resumed.exception, resumed.return_value) == (None, 0)
+    assert_same_bits(*(run / "checkpoints/step-000004.pt" for run in (whole, parts)))
+    assert (whole / "losses.jsonl").read_bytes() == (parts / "losses.jsonl").read_bytes()
+    assert (whole / "samples/step-000004-labels.jpg").exists()
+    checkpoint = read_checkpoint(whole / "checkpoints/step-000004.pt")
+    assert (checkpoint.family, checkpoint.domain_names) == ("tiny", ("blue", "red"))
+    assert to_flat(from_json(TinyOptions, checkpoint.options, "a checkpoint"))["hidden"] == 4
+
+
+def test_a_run_is_resumed_as_its_own_family(tiny, images, tmp_path):
+    run = trained(images, tmp_path / "run", "--steps", 2)
+    resumed = starcast("train", images, "-o", run, "--resume", "--steps", 4)
+    assert "is of the family 'tiny': resume it with --family tiny" in str(resumed.exception)
+
+
+def test_without_it_its_checkpoints_are_refused(images, tmp_path, monkeypatch):
+    with monkeypatch.context() as known:
+        known.setitem(families.FAMILIES, "tiny", "tiny_family")
+        run = trained(images, tmp_path / "run", "--steps", 2)
+    with pytest.raises(CheckpointError, match="is of the family 'tiny', which this starcast does not know: update"):
+        read_checkpoint(run / "checkpoints/step-000002.pt")

@@ -1,0 +1,77 @@
+"""`--family NAME`, and a command whose other flags are that family's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import click
+
+from starcast.click_option import StarcastOption
+from starcast.errors import OptionError
+from starcast.options import Command, config_option, flat_fields, options_from
+from starcast.train.families import DEFAULT, FAMILIES, options_class
+
+_CHOSEN = "starcast.train.family"  # in click's context: the family's name
+_PARAMETERS = "starcast.train.parameters"  # and all parameters of the command with that family's flags
+
+
+class FamilyCommand(click.Command):
+    """A command declared with the default family's flags. Given `--family NAME`, it takes that family's instead."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.meta[_CHOSEN] = _family_named(args)
+        return super().parse_args(ctx, args)
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        chosen = ctx.meta.get(_CHOSEN, DEFAULT)
+        if chosen == DEFAULT:
+            return super().get_params(ctx)
+        if _PARAMETERS not in ctx.meta:  # built once: click looks its parameters up by identity
+            replaced = {"config", *(field.name for field, _ in flat_fields(options_class(DEFAULT)))}
+            kept = [parameter for parameter in super().get_params(ctx) if parameter.name not in replaced]
+            ctx.meta[_PARAMETERS] = [*kept, *_flags_of(chosen)]
+        parameters: list[click.Parameter] = ctx.meta[_PARAMETERS]
+        return parameters
+
+
+def family_option() -> Callable[[Command], Command]:
+    """`--family NAME`, as the parameter `family`."""
+
+    def check(context: click.Context, _: click.Parameter, name: str) -> str:
+        if name != context.meta[_CHOSEN]:  # read from --config, when the flags were chosen already
+            raise OptionError(f"the family {name!r} decides which options there are: give it as --family {name}")
+        return name
+
+    return click.option(
+        "--family", callback=check, cls=StarcastOption, default=DEFAULT, show_default=True, metavar="NAME",
+        help=f"Model family to train; known: {', '.join(FAMILIES)}. The flags below are this family's.",
+    )  # fmt: skip
+
+
+def family_flags(name: str = DEFAULT) -> Callable[[Command], Command]:
+    """`--config`, and a flag for every option of the family."""
+    options = options_class(name)
+
+    def decorate(command: Command) -> Command:
+        return config_option(options.recipes)(options_from(options)(command))
+
+    return decorate
+
+
+def _flags_of(name: str) -> list[click.Parameter]:
+    @click.command()
+    @family_flags(name)
+    def command() -> None: ...
+
+    return command.params
+
+
+def _family_named(arguments: Sequence[str]) -> str:
+    """What `--family` names, before the command line is parsed: which flags there are depends on it."""
+    named = DEFAULT
+    for position, argument in enumerate(arguments):
+        if argument == "--family" and position + 1 < len(arguments):
+            named = arguments[position + 1]
+        elif argument.startswith("--family="):
+            named = argument.removeprefix("--family=")
+    return named
