@@ -44,7 +44,7 @@ def family_option() -> Callable[[Command], Command]:
 
     return click.option(
         "--family", callback=check, cls=StarcastOption, default=DEFAULT, show_default=True, metavar="NAME",
-        help=f"Model family to train; known: {', '.join(FAMILIES)}. The flags below are this family's.",
+        help=f"Model family to train: {', '.join(FAMILIES)}. The options below depend on it.",
     )  # fmt: skip
 
 
