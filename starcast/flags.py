@@ -1,6 +1,7 @@
-"""Flags of several commands: each has one spelling, one type and one meaning, and they stand here.
+"""Flags that several commands have: each is defined here once, so that it has one spelling, one type and one meaning.
 
-A command adds what is its own after the shared sentence. Imports no click: options classes are built from these.
+Every function makes the field of an options class. `more` is what a command adds to the shared sentence of the help
+text. Imports click only where a command is built.
 """
 
 from __future__ import annotations
@@ -48,9 +49,7 @@ def device() -> Any:
     return option("auto", "Device to compute on; auto: an NVIDIA GPU if there is one, else the CPU.", choices=DEVICES)
 
 
-def batch(
-    default: int | None, more: str = "", *, maximum: int | None = None, aliases: tuple[str, ...] = ()
-) -> Any:  # fmt: skip
+def batch(default: int | None, more: str = "", *, maximum: int | None = None, aliases: tuple[str, ...] = ()) -> Any:
     return option(
         default, _text("Images per batch.", more), flags=("--batch",), minimum=1, maximum=maximum, aliases=aliases
     )
