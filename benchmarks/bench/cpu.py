@@ -10,7 +10,7 @@ from starcast.benchmarks.bench.inputs import size_text
 from starcast.benchmarks.bench.method import ONE_RUN
 from starcast.benchmarks.bench.random_weights import MEAN_DRAWS
 from starcast.benchmarks.bench.result import Result
-from starcast.benchmarks.bench.rows import EAGER, OURS, PYTORCH, LeftOut, Peer, Setting
+from starcast.benchmarks.bench.rows import EAGER, OURS, PYTORCH, LeftOut, Peer, Setting, title_of
 from starcast.benchmarks.options import BenchOptions
 from starcast.export.options import ExportOptions
 from starcast.export.precisions import CPU_ENGINES, precisions_for
@@ -28,7 +28,6 @@ class Cpu(Device):
 
     name = "cpu"
     question = "how long does one batch take, uint8 in and out, beside eager PyTorch in the same round?"
-    titles = {"onnxruntime": "ONNX Runtime", "openvino": "OpenVINO", "ncnn-vulkan": "ncnn through Vulkan"}  # noqa: RUF012
     peers = {  # noqa: RUF012
         EAGER: Peer("PyTorch eager", PYTORCH, "fp32", "eager", quick=True),
         "eager-channels-last": Peer("PyTorch eager, channels last", PYTORCH, "fp32", "channels-last", quick=True),
@@ -66,7 +65,7 @@ class Cpu(Device):
         engines = {engine for variant in bundle.manifest.variants for engine in variant.engines if _needs_gpu(engine)}
         return {
             f"{OURS}-{engine}": LeftOut(
-                name=f"starcast on {engine}", reason="needs an NVIDIA GPU: --device cuda measures it"
+                name=f"starcast on {title_of(engine)}", reason="needs an NVIDIA GPU: --device cuda measures it"
             )
             for engine in sorted(engines)
         }

@@ -45,13 +45,11 @@ class Column:
 
 
 class Device(ABC):
-    """The CPU or an NVIDIA GPU. `titles` are the engines' names in tables; an engine without one is called by its own
-    name."""
+    """The CPU or an NVIDIA GPU."""
 
     name: str  # as --device takes it
     question: str  # which the record answers
     peers: Mapping[str, Peer]  # by key, the baseline first
-    titles: Mapping[str, str]
     builds_engines: bool = False  # whether a variant needs an engine built before it runs
 
     @property

@@ -29,6 +29,7 @@ from starcast.benchmarks.bench.rows import (
     Setting,
     engine_of,
     key_of,
+    title_of,
 )
 from starcast.benchmarks.bench.work import work_of
 from starcast.benchmarks.options import BenchOptions
@@ -56,10 +57,6 @@ class NvidiaGpu(Device):
     name = "cuda"
     builds_engines = True
     question = "how long does one batch take on this GPU, uint8 in and out, and how many images a second?"
-    titles = {  # noqa: RUF012
-        **{name: flavour.title for name, flavour in FLAVOURS.items()},
-        CUDA: "ONNX Runtime, CUDA", TORCH: "torch with CUDA graphs",
-    }  # fmt: skip
     peers = {  # noqa: RUF012
         EAGER: Peer("PyTorch eager, fp32", PYTORCH, "fp32", "eager", quick=True),
         "eager-tf32": Peer("PyTorch eager with its defaults (TF32)", PYTORCH, "tf32", "eager", quick=True),
@@ -102,7 +99,7 @@ class NvidiaGpu(Device):
     def without_graphs(self, bundle: Bundle) -> dict[str, LeftOut]:
         return {
             f"{OURS}-{name}": LeftOut(
-                name=f"starcast on {self.titles[name]}",
+                name=f"starcast on {title_of(name)}",
                 reason=f"not run: {bundle.path} has no graph for it (starcast export --for {exported})",
             )
             for name, exported in ENGINES.items()

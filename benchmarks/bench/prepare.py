@@ -18,13 +18,12 @@ def bundle_rows(device: Device, bundle: Bundle, setting: Setting) -> tuple[dict[
     rows: dict[str, Row] = {}
     left_out = device.without_graphs(bundle)
     for engine, variant in device.pairs(bundle):
-        title = device.titles.get(engine, engine)
         reason = device.why_not(engine, variant, bundle, setting)
         if reason is None:
-            row = variant_row(engine, title, variant, bundle.path, setting)
+            row = variant_row(engine, variant, bundle.path, setting)
             rows[row.key] = row
         else:
-            left_out[key_of(engine, variant)] = LeftOut(name=name_of(title, variant), reason=f"not run: {reason}")
+            left_out[key_of(engine, variant)] = LeftOut(name=name_of(engine, variant), reason=f"not run: {reason}")
     return rows, left_out
 
 

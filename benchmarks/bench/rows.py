@@ -14,11 +14,17 @@ from starcast.errors import OptionError
 from starcast.runtime.engines.base import Engine
 from starcast.runtime.engines.registry import find_engine
 from starcast.runtime.manifest import Variant
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 PYTORCH = "pytorch"
 EAGER = "eager"
 OURS = "ours"
 TORCH = "torch"
+TITLES = {
+    "openvino": "OpenVINO", "onnxruntime": "ONNX Runtime", "ncnn-vulkan": "ncnn through Vulkan",
+    **{name: flavour.title for name, flavour in FLAVOURS.items()},
+    "cuda": "ONNX Runtime, CUDA", TORCH: "torch with CUDA graphs",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,10 +100,10 @@ def peer_row(key: str, peer: Peer, source: Path, setting: Setting) -> Row:
     )  # fmt: skip
 
 
-def variant_row(engine: str, title: str, variant: Variant, bundle: Path, setting: Setting) -> Row:
-    """The row of a bundle's variant on an engine, called `title` in tables."""
+def variant_row(engine: str, variant: Variant, bundle: Path, setting: Setting) -> Row:
+    """The row of a bundle's variant on an engine."""
     return Row(
-        key=key_of(engine, variant), name=name_of(title, variant), engine=engine, precision=variant.precision,
+        key=key_of(engine, variant), name=name_of(engine, variant), engine=engine, precision=variant.precision,
         form=variant.form_name, source=bundle, variant=variant.file, **vars(setting),
     )  # fmt: skip
 
@@ -108,10 +114,15 @@ def key_of(engine: str, variant: Variant) -> str:
     return "-".join((OURS, engine, variant.form_name, *one_style, variant.arithmetic))
 
 
-def name_of(title: str, variant: Variant) -> str:
+def title_of(engine: str) -> str:
+    """An engine's name in tables."""
+    return TITLES.get(engine, engine)
+
+
+def name_of(engine: str, variant: Variant) -> str:
     """`starcast on OpenVINO, taps9, int8+bf16`."""
     one_style = ("one style",) if variant.one_style else ()
-    return ", ".join((f"starcast on {title}", variant.form_name, *one_style, variant.arithmetic))
+    return ", ".join((f"starcast on {title_of(engine)}", variant.form_name, *one_style, variant.arithmetic))
 
 
 def choose_rows(

@@ -1,4 +1,4 @@
-"""One page that can be mailed: the pictures, the video and the figures of a demonstration, in a single HTML file."""
+"""The demo's page: pictures, videos and figures in a single HTML file that can be mailed."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Figure:
     met: bool | None
 
 
-def write_report(path: Path, **content: Any) -> None:
-    """Fill the template and write the page, atomically. A name that the template lacks or misses is an error."""
+def write_page(path: Path, **content: Any) -> None:
+    """Fill the template and write the page, atomically. A value that the template lacks is an error."""
     environment = Environment(
         loader=PackageLoader("starcast.benchmarks.demo", "."), autoescape=True, undefined=StrictUndefined
     )

@@ -1,4 +1,4 @@
-"""The demonstration: the whole chain on a procedural set, from drawing it to one page that shows what came out.
+"""The demo: the whole chain on a drawn data set, and one page that shows what came out.
 
 OUT/data  the creatures    OUT/run  the training    OUT/bundle  the ONNX graphs
 OUT/translations, OUT/creature-*.mp4                OUT/results.json, OUT/report.html
@@ -21,9 +21,12 @@ from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.result import Result
 from starcast.benchmarks.bench.run import measure_subject
 from starcast.benchmarks.bench.subject import Subject
-from starcast.benchmarks.demo import page as report
-from starcast.benchmarks.demo import pictures as demo_pictures
+from starcast.benchmarks.demo.commands import commands_by_hand
+from starcast.benchmarks.demo.figures import quality_figures
+from starcast.benchmarks.demo.page import Picture, file_uri, write_page
+from starcast.benchmarks.demo.sheets import draw_sheets
 from starcast.benchmarks.demo.stages import Stages
+from starcast.benchmarks.demo.variants import variant_rows
 from starcast.benchmarks.options import BenchOptions, DemoOptions
 from starcast.benchmarks.quality.classifier import train_classifier
 from starcast.benchmarks.quality.creatures import Quality, measure_quality, translations_of
@@ -50,7 +53,7 @@ from starcast.train.resume import newest_whole, options_of
 from starcast.train.run import train
 from starcast.train.run_folder import RunFolder
 
-# usual seconds on two AVX2 cores; what counts is their proportion
+# usual seconds on two AVX2 cores; only their proportions count
 EXPECTED = {
     "drawing": 12,
     "training": 430,
@@ -60,17 +63,17 @@ EXPECTED = {
     "judging": 45,
     "timing": 120,
 }
-# rows of `starcast bench`: all but the second that has to be compiled, which takes a minute more
+# rows of `starcast bench`: without the second compiled one, which takes a minute more
 TIMED = ("eager*", "compiled", "plain-*", "nncf-*", "ours-*")
 
 LEAD = (
-    "Three kinds of creatures were drawn by a program. A StarGAN v2 learned to turn each kind into the others, was "
-    "exported to ONNX, compared with PyTorch, and ran without it: on pictures it never saw, and on a video."
+    "A program drew three kinds of creatures. A network learned to turn each kind into the others. It was exported to "
+    "ONNX, compared with PyTorch, and run without it, on images it had never seen and on a video."
 )
 
 
 def training_options(options: DemoOptions) -> TrainOptions:
-    """The small recipe, shortened: what two cores manage in a few minutes."""
+    """The small recipe, shortened to a few minutes on two cores."""
     third = max(options.steps // 3, 1)
     return recipe(
         "small", steps=options.steps, ds_steps=options.steps, seed=options.seed, workers=0, crop_probability=0.0,
@@ -79,7 +82,7 @@ def training_options(options: DemoOptions) -> TrainOptions:
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Do all of it and write OUT/report.html; the exit status is 1 if the model missed a bar of quality."""
+    """Do all of it and write OUT/report.html. Returns the exit status: 1 if the model misses a bar of quality."""
     out = options.output
     if options.fresh:
         for name in ("data", "run", "bundle", "translations"):
@@ -97,7 +100,7 @@ def run_demo(options: DemoOptions) -> int:
             translated = translate_all(bundle.path, sources, to_all, say=stages.say)
             if translated.failed:
                 raise EngineError(
-                    f"{len(translated.failed)} held-out pictures were not translated: {translated.failed[0]}"
+                    f"{len(translated.failed)} held-out images were not translated: {translated.failed[0]}"
                 )
         with stages.stage("filming"):
             videos = _film(bundle, data / VIDEO, out, stages.say)
@@ -110,7 +113,7 @@ def run_demo(options: DemoOptions) -> int:
                 **translations_of(translator),
                 progress=lambda done, of: stages.advance(done / of),
             )
-            sheets = demo_pictures.sheets(held_out, translator)
+            sheets = draw_sheets(held_out, translator)
         with stages.stage("timing"), tempfile.TemporaryDirectory() as folder:
             measured = measure_subject(
                 Subject(checkpoint, bundle, Path(folder)), BenchOptions(rows=TIMED, rounds=options.rounds), Cpu(),
@@ -133,30 +136,30 @@ def _without_overwrite(options: CreatureOptions) -> dict[str, Any]:
 
 
 def _train(data: Path, run: Path, options: DemoOptions, stages: Stages) -> Path:
-    """Train, or go on where an interrupted demonstration stopped."""
+    """Train, or resume where an interrupted demo stopped."""
     wanted = training_options(options)
-    going_on = RunFolder(run).has_run()
-    if going_on and options_of(newest_whole(RunFolder(run), stages.say)) != wanted:
+    resuming = RunFolder(run).has_run()
+    if resuming and options_of(newest_whole(RunFolder(run), stages.say)) != wanted:
         shutil.rmtree(run)  # it was trained with other options
-        going_on = False
-    if going_on:
-        stages.say(f"Taking up the training in {run}; --fresh begins anew.")
+        resuming = False
+    if resuming:
+        stages.say(f"Resuming the training in {run}; --fresh starts over.")
 
     def show(step: int, losses: Mapping[str, float]) -> None:
         cycle = f", cycle {losses['G/latent_cyc']:.2f}" if losses else ""
         stages.advance(step / wanted.course.steps, f"step {step} of {wanted.course.steps}{cycle}")
 
-    return train(data, run, wanted, resume=going_on, progress=False, on_step=show, report=stages.say)
+    return train(data, run, wanted, resume=resuming, progress=False, on_step=show, report=stages.say)
 
 
 def _film(bundle: Bundle, clip: Path, out: Path, say: Callable[[str], None]) -> list[dict[str, str]]:
-    videos = [{"uri": report.file_uri(clip, "video/mp4"), "caption": "the source, with its sound"}]
+    videos = [{"uri": file_uri(clip, "video/mp4"), "caption": "the source, with its sound"}]
     for domain in bundle.manifest.domains[1:]:
         target = out / f"creature-{domain}.mp4"
         film = translate_video(bundle.path, clip, target, VideoOptions(domain=domain, seed=1, overwrite=True), say=say)
         if film.failed:
             raise VideoError(film.failed[0])
-        videos.append({"uri": report.file_uri(target, "video/mp4"), "caption": f"translated to {domain}"})
+        videos.append({"uri": file_uri(target, "video/mp4"), "caption": f"translated to {domain}"})
     return videos
 
 
@@ -166,7 +169,7 @@ def _write(
     bundle: Bundle,
     quality: Quality,
     measured: Result,
-    sheets: list[report.Picture],
+    sheets: list[Picture],
     videos: list[dict[str, str]],
     seconds: dict[str, float],
 ) -> None:
@@ -182,38 +185,38 @@ def _write(
     write_result(out / "results.json", result)
     plot_run(out / "run", out / "run" / "losses.png")
     chart = draw_chart(out / "speed.png", measured)
-    curves = report.Picture(
-        heading="The training", caption="Losses by step.", uri=report.file_uri(out / "run" / "losses.png", "image/png"),
+    curves = Picture(
+        heading="The training", caption="Losses by step.", uri=file_uri(out / "run" / "losses.png", "image/png"),
         style="",
     )  # fmt: skip
-    report.write_report(
+    write_page(
         out / "report.html",
         title="Creatures, translated",
         lead=LEAD,
         pictures=[*sheets, curves],
         videos=videos,
-        quality=demo_pictures.quality_figures(quality),
+        quality=quality_figures(quality),
         quality_note=f"{options.steps} training steps. The classifier was trained on real images only.",
-        parity=demo_pictures.parity_figures(bundle),
+        variants=variant_rows(bundle),
         speed=table.lines(measured),
         speed_headers=table.headers(measured),
-        speed_chart=report.file_uri(chart, "image/png"),
+        speed_chart=file_uri(chart, "image/png"),
         speed_note=(
-            f"One picture of {bundle.manifest.source.height if bundle.manifest.source else 0} px at a time, "
+            f"One image of {bundle.manifest.source.height if bundle.manifest.source else 0} px at a time, "
             f"{threads} threads, on {facts['processor']}; ratios are paired round by round in one run. "
-            "Waiting threads sleep in every row; at this size that slows eager PyTorch most, so expect "
-            "about half the ratio beside PyTorch's default, whose threads spin."
+            "Idle threads sleep in every row. At this size that slows eager PyTorch most: against its default, whose "
+            "threads spin, expect about half the ratio."
         ),
         speed_remarks=table.remarks(measured),
         stages=[{"what": name, "seconds": f"{value:.0f}"} for name, value in seconds.items()],
-        commands=demo_pictures.commands(out, training_options(options)),
+        commands=commands_by_hand(out, training_options(options)),
         facts=json.dumps(facts, indent=2),
     )
 
 
 def _export(checkpoint: Path, target: Path, stages: Stages) -> Bundle:
-    """For every engine, in every precision but fp8; a model that was trained too briefly for the smaller ones is
-    exported in float32."""
+    """Export for every engine, in every precision but fp8; in float32 alone if a short training leaves the model below
+    the gates of the others."""
     engines = (*usual_engines(), "tensorrt")
 
     def progress(text: str) -> None:
@@ -229,7 +232,7 @@ def _export(checkpoint: Path, target: Path, stages: Stages) -> Bundle:
 
 def _tell(out: Path, quality: Quality, measured: Result) -> int:
     click.echo(table.text(measured))
-    for figure in demo_pictures.quality_figures(quality):
+    for figure in quality_figures(quality):
         click.echo(f"{figure.what}: {figure.value} (bar: {figure.bar})")
     click.echo(f"\nThe report: {(out / 'report.html').resolve()}")
     return 1 if quality.misses() else 0

@@ -43,7 +43,7 @@ def test_a_variant_that_cannot_run_here_or_at_this_size_is_named_with_the_reason
     rows, left_out = bundle_rows(Cpu(), other, SETTING)
     assert rows == {}
     assert {out.name for out in left_out.values()} == {
-        "starcast on abacus, plain, fp32", "starcast on OpenVINO, plain, one style, fp32", "starcast on tensorrt",
+        "starcast on abacus, plain, fp32", "starcast on OpenVINO, plain, one style, fp32", "starcast on TensorRT",
     }  # fmt: skip
     assert "96x64" in left_out["ours-openvino-plain-one-style-fp32"].reason
     assert "--device cuda" in left_out["ours-tensorrt"].reason
