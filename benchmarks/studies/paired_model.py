@@ -31,8 +31,9 @@ from starcast.export.gate.reference import as_floats
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.machine import processor
 from starcast.train.checkpoint.file import write_checkpoint
+from starcast.train.creatures.coats import DOMAINS
 from starcast.train.creatures.dataset import creature_of, make_dataset
-from starcast.train.creatures.draw import DOMAINS, draw_creature
+from starcast.train.creatures.draw import draw_creature
 from starcast.train.creatures.options import CreatureOptions
 from starcast.train.families import family
 

@@ -1,4 +1,4 @@
-"""Where a creature's parts lie: a pose becomes closed outlines, from back to front.
+"""A creature's pose, and where its parts lie in it: closed outlines from back to front.
 
 The body's own axes have their origin at its middle, x towards the head, y down.
 Lengths are fractions of the image's side.
@@ -8,17 +8,38 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from starcast.train.creatures.draw import Pose
-
 Points = NDArray[np.float64]  # (N, 2): x, y
 
 LEG_SWING = 0.38  # radians to each side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pose:
+    """What a translation must keep: where and how the creature stands, how it is built, and the backdrop's grey.
+
+    x, y (the body's middle) and lengths are fractions of the image's side, lengths before `scale`; angles are radians.
+    """
+
+    x: float
+    y: float
+    scale: float
+    facing: int  # 1 to the right, -1 to the left
+    tilt: float
+    leg_phase: float
+    body_length: float
+    body_height: float
+    leg_length: float
+    head_size: float
+    head_lift: float
+    ear_length: float
+    ear_width: float
+    tail_length: float
+    tail_lift: float
+    backdrop: float
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,11 @@ from PIL import Image
 
 from starcast.atomic import atomic_folder
 from starcast.errors import DatasetError
-from starcast.train.creatures.draw import DOMAINS, Coat, Pose, draw_creature, random_coat, random_pose
+from starcast.train.creatures.anatomy import Pose
+from starcast.train.creatures.coats import DOMAINS, Coat, random_coat
+from starcast.train.creatures.draw import draw_creature
 from starcast.train.creatures.options import CreatureOptions
+from starcast.train.creatures.poses import random_pose
 from starcast.train.creatures.video import write_walk
 
 FACTS = "creatures.json"

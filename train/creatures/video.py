@@ -12,7 +12,10 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
-from starcast.train.creatures.draw import STRIDES, Coat, Pose, draw_creature, walking
+from starcast.train.creatures.anatomy import Pose
+from starcast.train.creatures.coats import Coat
+from starcast.train.creatures.draw import draw_creature
+from starcast.train.creatures.poses import STRIDES, walking
 
 SIDE = 256  # pixels
 FRAME_RATE = 25

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from starcast.benchmarks.quality.classifier import train_classifier
+from starcast.train.creatures.coats import DOMAINS
 from starcast.train.creatures.dataset import creature_of
-from starcast.train.creatures.draw import DOMAINS, draw_creature
+from starcast.train.creatures.draw import draw_creature
 
 
 def images_of(split: str, count: int, size: int = 64) -> tuple[np.ndarray, np.ndarray]:

@@ -15,8 +15,9 @@ from starcast.benchmarks.quality.measures import (
     rank_correlation,
     spread,
 )
+from starcast.train.creatures.coats import DOMAINS
 from starcast.train.creatures.dataset import creature_of
-from starcast.train.creatures.draw import DOMAINS, draw_creature
+from starcast.train.creatures.draw import draw_creature
 
 numbers = st.lists(st.integers(-1000, 1000), min_size=3, max_size=30).map(lambda row: np.array(row, float))
 

@@ -9,8 +9,9 @@ from PIL import Image
 
 from starcast.errors import DatasetError, OptionError
 from starcast.train.creatures import dataset
+from starcast.train.creatures.coats import DOMAINS
 from starcast.train.creatures.dataset import creature_of, make_dataset, read_facts
-from starcast.train.creatures.draw import DOMAINS, draw_creature
+from starcast.train.creatures.draw import draw_creature
 from starcast.train.creatures.options import CreatureOptions
 
 SMALL = {"image_size": 32, "train_images": 3, "val_images": 2, "video_seconds": 1}

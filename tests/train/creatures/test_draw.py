@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starcast.train.creatures.draw import DOMAINS, Coat, Pose, draw_creature, random_coat, random_pose, walking
+from starcast.train.creatures.anatomy import Pose
+from starcast.train.creatures.coats import DOMAINS, Coat, random_coat
+from starcast.train.creatures.draw import draw_creature
+from starcast.train.creatures.poses import random_pose, walking
 
 SIZE = 64
 seeds = st.integers(0, 2**32)
