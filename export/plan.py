@@ -1,54 +1,83 @@
-"""Which frame graphs a bundle gets, and how each is made from the one that was traced.
+"""Which frame graphs a bundle gets: a plan each, in the order in which they are made.
 
-Engines differ in what they run fastest. The table below holds what was measured (`benchmarks/results/forms.json`).
+Engines differ in what they run fastest. The tables below hold what was measured (`benchmarks/results/forms.json`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import onnx_ir as ir
 
 from starcast.errors import MissingExtraError, OptionError
-from starcast.export.gate.candidates import Floats, OnnxCandidate, Trial, difference
-from starcast.export.passes.forms import FORMS, Step, apply_form
-from starcast.export.passes.rule import apply_rules
-from starcast.export.passes.style_products import join_style_products
-from starcast.export.passes.style_split import StyleInNorm, split_off_style
-from starcast.export.passes.wide_norms import split_wide_norms
-from starcast.export.targets.ncnn_graph import PARAM
+from starcast.export.graphs.cost import Cost
+from starcast.export.options import ExportOptions
+from starcast.export.passes.forms import FORMS, PHASES, Step
+from starcast.runtime.bundle import NCNN_GRAPH
 from starcast.runtime.engines.registry import ENGINES
+from starcast.runtime.manifest import Adain, KeptLayer, Norm
 
-PLAIN = "plain"
 NCNN_FORMS = ("taps9", "taps16")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A frame graph that is to be made, and the engines it is for."""
+    """A frame graph to make, and the engines it is for."""
 
     form: str
-    backends: tuple[str, ...]
-    one_style: bool = False  # scale and shift as the norms' own inputs: one style for the whole batch
-    ncnn: bool = False  # written in ncnn's own form
+    engines: tuple[str, ...]
+    one_style: bool = False  # scale and shift are inputs of the norms themselves: one style for the whole batch
+    ncnn: bool = False  # written in ncnn's own files
     precision: str = "fp32"
-    rest: Literal["bf16"] | None = None  # beside int8: see Variant
-    # the engine's; and for TensorRT: spelled for its compiler, a node for our kernel, or its own, to compare with
-    norms: Literal["native", "fused", "plugin", "unfused"] = "native"
+    rest: Literal["bf16"] | None = None  # precision of the layers that are not int8; None: float32
+    norms: Adain = "native"  # anything but native is for TensorRT
 
     @property
     def name(self) -> str:
-        """What its file is called, without a suffix."""
+        """What messages call it: `taps9-int8-bf16`."""
         norms = "" if self.norms == "native" else f"-{self.norms}"
         one_style, rest = "-one-style" if self.one_style else "", f"-{self.rest}" if self.rest else ""
         return f"{self.form}{norms}{one_style}-{self.precision}{rest}"
 
     @property
+    def is_hint(self) -> bool:
+        """Whether it is the float32 file, run in bf16 by its engine."""
+        return self.precision == "bf16" and self.norms == "native"
+
+    @property
     def file(self) -> str:
-        """What its file is called."""
-        return f"{self.name}{PARAM if self.ncnn else '.onnx'}"
+        """The name of its graph's file."""
+        stem = replace(self, precision="fp32").name if self.is_hint else self.name
+        return f"{stem}{NCNN_GRAPH if self.ncnn else '.onnx'}"
+
+    @property
+    def weights(self) -> str:
+        """The name, without suffix, of the file of its large weights. Float32 graphs share one, and so do int8 graphs
+        that differ in their `rest` alone: a runtime that opens one variant need not hash the others' weights."""
+        if self.norms != "native":
+            return self.name
+        return replace(self, rest=None).name if self.precision == "int8" else "weights"
+
+
+@dataclass(frozen=True)
+class FrameGraph:
+    """What was made of a plan.
+
+    `product` makes the scales and shifts of a style for a frame that takes those. `cost` is counted for one image of
+    the trained size; int8's FLOP are those of its convolutions in float32. `kept`: layers left out of the codes;
+    `to_blame`: those of the others that lose most, worst first.
+    """
+
+    plan: Plan
+    frame: ir.Model
+    product: ir.Model | None
+    steps: tuple[Step, ...]
+    cost: Cost
+    norms: tuple[Norm, ...] = ()
+    kept: tuple[KeptLayer, ...] = ()
+    to_blame: tuple[str, ...] = ()
 
 
 # The form that an engine runs fastest.
@@ -58,96 +87,96 @@ PREFERRED = {
     "ncnn": Plan("taps9", ("ncnn", "ncnn-vulkan"), ncnn=True),
     "tensorrt": Plan("taps16", ("tensorrt", "tensorrt-rtx"), norms="fused"),
 }
+# The form that an engine runs fastest in int8. CPU time of a 256 px frame (AFHQ sizes) on a Zen 4 core with VNNI, the
+# engine's float32 in taps9 being 1: OpenVINO taps9 0.34, taps16 0.36, phases 0.37; ONNX Runtime phases 0.44.
+INT8_FORMS = {"openvino": "taps9", "onnxruntime": "phases"}
+INT8_RESTS: dict[str, tuple[Literal["bf16"] | None, ...]] = {"openvino": ("bf16", None), "onnxruntime": (None,)}
 
 
-@dataclass(frozen=True)
-class Made:
-    """A frame graph, the graph that makes scales and shifts of styles where it takes those, and what was rewritten."""
-
-    plan: Plan
-    frame: ir.Model
-    product: ir.Model | None
-    steps: tuple[Step, ...]
+def plans_for(options: ExportOptions) -> list[Plan]:
+    """Every graph that the options ask for, in the bundle's order. Raises OptionError and MissingExtraError."""
+    float32 = float32_plans(options.backends, options.forms, options.adain)
+    native = [plan for plan in float32 if plan.norms == "native"]
+    fused = [plan for plan in float32 if plan.norms != "native"]
+    return [*native, *_smaller(native, options.precision), *_for_tensorrt(fused, options.precision)]
 
 
-def usual_engines() -> tuple[str, ...]:
-    """What a bundle is for where nobody says: the processor's engines that can be checked here."""
-    return tuple(
-        name for name in PREFERRED if name != "tensorrt" and (name != "ncnn" or ENGINES["ncnn"].absent() is None)
-    )
+def float32_plans(engines: Sequence[str], forms: Sequence[str], adain: Sequence[str] = ("spelled",)) -> list[Plan]:
+    """The float32 graphs for those engines, or for the usual ones: each engine's own form, or `forms` for all of them.
 
-
-def plans_for(backends: Sequence[str], forms: Sequence[str], adain: Sequence[str] = ("spelled",)) -> list[Plan]:
-    """The float32 graphs for those engines, or for the usual ones: each one's own form, or `forms` for all. `adain` is
-    for TensorRT's. Raises OptionError and MissingExtraError.
+    `adain` is for TensorRT. Raises OptionError and MissingExtraError.
     """
-    unknown = [name for name in backends if name not in PREFERRED]
+    unknown = [name for name in engines if name not in PREFERRED]
     if unknown:
         raise OptionError(f"--for is {', '.join(unknown)}: give one or several of {', '.join(PREFERRED)}")
     ncnn = ENGINES["ncnn"]
-    absence = ncnn.absent() if "ncnn" in backends else None
+    absence = ncnn.absent() if "ncnn" in engines else None
     if absence is not None:
         raise MissingExtraError(
             f"a graph for ncnn is compared with PyTorch in ncnn, which is {absence.reason}"
             f"{absence.remedy(ncnn.install_line)}"
         )
-    asked, backends = backends, backends or usual_engines()
     for form in forms:
         if form not in FORMS:
             raise OptionError(f"--forms is {form!r}: give one or several of {', '.join(FORMS)}")
-    preferred = [plan for name in dict.fromkeys(backends) for plan in _with_adain(PREFERRED[name], adain)]
+    wanted = dict.fromkeys(engines or usual_engines())
+    preferred = [plan for name in wanted for plan in _with_adain(PREFERRED[name], adain)]
     if not forms:
         return preferred
-    if "ncnn" in asked and not set(forms) & set(NCNN_FORMS):
+    if "ncnn" in engines and not set(forms) & set(NCNN_FORMS):
         raise OptionError(
             f"--forms names none that ncnn runs: add one of {', '.join(NCNN_FORMS)}, or leave ncnn out of --for"
         )
-    # one graph serves both engines that take any ONNX; ncnn has its own, in the forms that it has the operators for,
+    # one graph serves both engines that take any ONNX; ncnn has its own files, in the forms that it has operators for,
     # and TensorRT its own norms
-    onnx = tuple(name for plan in preferred if not plan.ncnn and plan.norms == "native" for name in plan.backends)
+    onnx = tuple(name for plan in preferred if not plan.ncnn and plan.norms == "native" for name in plan.engines)
     in_onnx = [Plan(form, onnx) for form in dict.fromkeys(forms) if onnx]
     in_ncnn = [replace(plan, form=form) for plan in preferred if plan.ncnn for form in forms if form in NCNN_FORMS]
     fused = [replace(plan, form=form) for plan in preferred if plan.norms != "native" for form in dict.fromkeys(forms)]
     return in_onnx + in_ncnn + fused
 
 
+def usual_engines() -> tuple[str, ...]:
+    """The engines that a bundle is for by default: those of the CPU that can be checked here."""
+    return tuple(
+        name for name in PREFERRED if name != "tensorrt" and (name != "ncnn" or ENGINES["ncnn"].absent() is None)
+    )
+
+
+def form_for(form: str, precision: str) -> str:
+    """TensorRT for RTX has no transposed convolution in bf16 ("could not infer output types"), so a form that has one
+    gives way to one that has none."""
+    return PHASES if precision == "bf16" and form in {"taps9", "taps16"} else form
+
+
 def _with_adain(plan: Plan, adain: Sequence[str]) -> list[Plan]:
-    """TensorRT's plan in each of the ways that AdaIN is asked in; full TensorRT alone has plugins."""
+    """TensorRT's plan, once for each way to write AdaIN; only full TensorRT has plugins."""
     if plan.norms == "native":
         return [plan]
     ways = {
-        "spelled": plan, "plugin": replace(plan, backends=("tensorrt",), norms="plugin"),
+        "spelled": plan, "plugin": replace(plan, engines=("tensorrt",), norms="plugin"),
         "unfused": replace(plan, norms="unfused"),
     }  # fmt: skip
     return [ways[name] for name in dict.fromkeys(adain)]
 
 
-def make(traced: ir.Model, plan: Plan, side: int, without: Sequence[str] = ()) -> Made:
-    """Rewrite a copy of the traced frame graph for pictures that are mostly `side` pixels wide."""
-    frame = traced.clone()
-    return finished(frame, plan, tuple(apply_form(frame, plan.form, without)), side)
+def _smaller(native: Sequence[Plan], precisions: Sequence[str]) -> Iterator[Plan]:
+    """What the CPU's engines get below float32: bf16 as a hint on the same graph, and int8 in its own form."""
+    if "bf16" in precisions:
+        for plan in native:
+            if "openvino" in plan.engines:
+                yield replace(plan, precision="bf16", engines=("openvino",))
+    if "int8" in precisions:
+        for engine in dict.fromkeys(name for plan in native for name in plan.engines if name in INT8_FORMS):
+            plan = replace(PREFERRED[engine], form=INT8_FORMS[engine], engines=(engine,), precision="int8")
+            yield from (replace(plan, rest=rest) for rest in INT8_RESTS[engine])
 
 
-def finished(frame: ir.Model, plan: Plan, steps: tuple[Step, ...], side: int) -> Made:
-    """What comes after the rewrites, in place: the style's work is split off, and norms get their last spelling."""
-    if plan.ncnn:
-        join_style_products(frame)  # also where that was left out: ncnn has no other way to take a style
-    product = split_off_style(frame) if plan.form != PLAIN else None
-    split_wide_norms(frame, side)
-    if plan.one_style and product is not None:
-        apply_rules(frame, StyleInNorm)
-        given = frame.graph.inputs[-1]
-        assert given.shape is not None
-        given.shape = ir.Shape([1, *list(given.shape)[1:]])
-    return Made(plan, frame, product, steps)
-
-
-def first_step_apart(traced: ir.Model, made: Made, trial: Trial, expected: Floats, tolerance: float) -> str:
-    """The first rewrite after which a graph differs from PyTorch's picture `expected` by more than the tolerance."""
-    frame = traced.clone()
-    for step in made.steps:
-        step.rewrite.apply(frame)
-        unrounded = OnnxCandidate(frame.clone()).unrounded(trial)
-        if difference((unrounded - 127.5) / 127.5, expected) > tolerance:
-            return f"the rewrite {step.rewrite.name} (leave it out with --without {step.rewrite.name})"
-    return "the steps after the rewrites"
+def _for_tensorrt(fused: Sequence[Plan], precisions: Sequence[str]) -> Iterator[Plan]:
+    """TensorRT's graphs, float32 first. Its unfused norms in float32 would be the engine's own in any case."""
+    yield from dict.fromkeys(
+        replace(plan, form=form_for(plan.form, precision), precision=precision)
+        for precision in dict.fromkeys(("fp32", *precisions))
+        for plan in fused
+        if (precision, plan.norms) != ("fp32", "unfused")
+    )

@@ -4,36 +4,10 @@ how its norms take their statistics where they are written for a compiler."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-import onnx_ir as ir
-
-from starcast.export.graphs.flop import count_flop
-from starcast.export.graphs.shapes import one_picture
-from starcast.export.graphs.working_set import working_bytes
+from starcast.export.graphs.cost import Cost
 from starcast.export.passes.forms import BESIDE_BF16, FORMS, REWRITES, Step
 from starcast.runtime.manifest import Norm
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a frame graph takes for one picture of the trained size."""
-
-    flop: int
-    weights: int  # bytes
-    working: int  # bytes of the values that are alive at once
-
-    @classmethod
-    def of(cls, model: ir.Model, side: int) -> Cost:
-        """Counted, not run."""
-        sizes = one_picture(side)
-        return cls(count_flop(model, sizes), weight_bytes(model), working_bytes(model, sizes))
-
-
-def weight_bytes(model: ir.Model) -> int:
-    """What a graph's constants take."""
-    tensors = [value.const_value for value in model.graph.initializers.values()]
-    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
 
 
 def rewrite_lines(steps: Sequence[Step], before: Cost, after: Cost) -> Iterator[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import DatasetError, ImageError, OptionError
-from starcast.export.gate.images import pictures
+from starcast.export.gate.images import draw_images
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.train.data.folders import scan
@@ -73,7 +73,7 @@ def _read_images(files: list[Path], count: int, size: tuple[int, int], seed: int
             images.append(fit(read_image(file), size))
         except ImageError:
             continue  # `dataset check` reports bad files
-    generated = pictures(count - len(images), *size, seed=seed) if len(images) < count else ()
+    generated = draw_images(count - len(images), *size, seed=seed) if len(images) < count else ()
     return np.stack([*images, *generated])
 
 

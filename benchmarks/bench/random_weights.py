@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from starcast.export.gate.images import pictures
+from starcast.export.gate.images import draw_images
 from starcast.export.options import ExportOptions
 from starcast.export.write import export_bundle
 from starcast.images.write import write_image
@@ -59,7 +59,7 @@ def export_random(
 ) -> Bundle:  # fmt: skip
     """Export a checkpoint of random weights, calibrated on generated images of `side` px."""
     with TemporaryDirectory() as folder:
-        for number, image in enumerate(pictures(calibration, side, side, seed=9)):
+        for number, image in enumerate(draw_images(calibration, side, side, seed=9)):
             write_image(Path(folder) / f"{number}.png", image)
         options = replace(options, calibrate=Path(folder), min_psnr=MIN_PSNR)
         return export_bundle(checkpoint, bundle, options, progress)

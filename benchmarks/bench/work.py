@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from starcast.export.graphs.flop import count_flop
+from starcast.export.graphs.cost import count_flop
 from starcast.export.graphs.shapes import at_size
 from starcast.export.passes.forms import apply_form
 from starcast.runtime.bundle import Bundle

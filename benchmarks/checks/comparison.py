@@ -16,7 +16,7 @@ from starcast.benchmarks.bench.subject import checkpoint_of
 from starcast.benchmarks.checks.check import Figures
 from starcast.errors import EngineError, VariantMissingError
 from starcast.export.families import open_model
-from starcast.export.gate.images import pictures
+from starcast.export.gate.images import draw_images
 from starcast.export.gate.quality import psnr
 from starcast.export.gate.reference import translate
 from starcast.export.options import ExportOptions
@@ -82,7 +82,7 @@ def compare(engine: str, precision: str, folder: Path, *, plugin: bool = False) 
     checkpoint = read_checkpoint(folder / CHECKPOINT)
     model = open_model(checkpoint, checkpoint.domain_names)
     with Translator(bundle, backend=engine, precision=precision, form=form, cache=cache) as translator:
-        sources = pictures(COUNT, *translator.size, seed=5)
+        sources = draw_images(COUNT, *translator.size, seed=5)
         domains = [number % len(translator.domains) for number in range(COUNT)]
         styles = np.stack([translator.style(domain, seed=seed) for seed, domain in enumerate(domains)])
         expected_styles = np.concatenate(

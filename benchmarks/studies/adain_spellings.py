@@ -34,9 +34,9 @@ from starcast.benchmarks.bench.random_weights import config_of, random_networks
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.norm_spellings import SPELLINGS, Spelling, every_norm
 from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.cost import count_flop
 from starcast.export.graphs.facts import readers
-from starcast.export.graphs.flop import count_flop
-from starcast.export.graphs.shapes import at_size, one_picture
+from starcast.export.graphs.shapes import at_size, one_image
 from starcast.export.graphs.weights import SharedWeights
 from starcast.export.passes.forms import LAST_SUM, TENSORRT, apply_form, apply_rewrites
 from starcast.export.passes.half import to_half
@@ -180,7 +180,7 @@ def program_of(model: ir.Model, target: str, batch: int = 1) -> Program:
 def floor_megabytes(model: ir.Model, side: int = AFHQ.image_size) -> float:
     """What convolutions in half must read and write, each of their maps once, in 10^6 bytes a picture: no compiler
     gets below that which does not fuse one convolution into the next. Pictures count as bytes."""
-    sized = at_size(model, one_picture(side)).graph
+    sized = at_size(model, one_image(side)).graph
     total = 0
     for node in sized:
         if node.op_type in {"Conv", "ConvTranspose"}:
@@ -220,7 +220,7 @@ def _floors() -> dict[str, dict[str, float]]:
         apply_form(model, "taps16")
         if ends:
             apply_rewrites(model, TENSORRT)
-        gflop = count_flop(model, one_picture(AFHQ.image_size)) / 1e9
+        gflop = count_flop(model, one_image(AFHQ.image_size)) / 1e9
         found[name] = {"megabytes": round(floor_megabytes(model), 1), "gflop": round(gflop, 2)}
     return found
 

@@ -32,7 +32,7 @@ from starcast.benchmarks.studies.convolution import PRECISIONS, Rate, rate_in_ow
 from starcast.benchmarks.studies.scaling_chart import draw_scaling
 from starcast.benchmarks.studies.scaling_table import lines_of, with_arithmetic
 from starcast.errors import EngineError, OptionError
-from starcast.export.graphs.flop import count_flop
+from starcast.export.graphs.cost import count_flop
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.machine import processor

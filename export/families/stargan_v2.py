@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from starcast.export.families.model import About, Floats, Image, Licence, Model, StyleGraph
-from starcast.export.gate.images import pictures
+from starcast.export.gate.images import draw_images
 from starcast.export.gate.reference import as_floats, from_bytes
 from starcast.runtime.manifest import Condition, LatentMaker, ReferenceMaker
 from starcast.train.checkpoint.content import Checkpoint
@@ -67,7 +67,7 @@ class StarGANv2(Model):
     def style_graphs(self) -> Sequence[StyleGraph]:
         domains, two = len(self.domains), torch.zeros(2, dtype=torch.int64)
         latents = _latents(2 * domains + 1, self.config.latent_dim, seed=5)
-        images = pictures(domains + 1, self.side, self.side, seed=6)
+        images = draw_images(domains + 1, self.side, self.side, seed=6)
         encoder = self.networks.style_encoder
         return [
             StyleGraph(
@@ -86,7 +86,7 @@ class StarGANv2(Model):
     def gate_styles(self, count: int) -> Floats:
         domain = torch.arange(count) // 2 % self.config.domains
         latents = _latents(count, self.config.latent_dim, seed=7)
-        references = pictures(count // 2, self.side, self.side, seed=8)
+        references = draw_images(count // 2, self.side, self.side, seed=8)
         with torch.inference_mode():
             styles: Floats = self.networks.mapping_network(torch.from_numpy(latents), domain).numpy()
             styles[1::2] = self.networks.style_encoder(as_floats(references), domain[1::2]).numpy()

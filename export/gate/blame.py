@@ -1,7 +1,8 @@
-"""Which layer a wrong graph goes wrong at, for the gate's message."""
+"""Where a graph that differs from PyTorch goes wrong, for the gate's message."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as ir
@@ -9,7 +10,28 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from starcast.export.gate.candidates import Trial, difference, open_session, translated_by_torch
+from starcast.export.gate.candidates import Floats, OnnxCandidate, Trial, difference, open_session, translated_by_torch
+from starcast.export.gate.reference import from_levels
+from starcast.export.passes.forms import Step
+
+
+def where_apart(traced: ir.Model, steps: Sequence[Step], generator: nn.Module, trial: Trial, tolerance: float) -> str:
+    """The layer at which the traced graph differs from PyTorch, or else the rewrite after which a graph does."""
+    expected = translated_by_torch(generator, trial)
+    if _differs(traced, trial, expected, tolerance):
+        return first_layer_apart(traced.clone(), generator, trial, tolerance)
+    return first_step_apart(traced, steps, trial, expected, tolerance)
+
+
+def first_step_apart(traced: ir.Model, steps: Sequence[Step], trial: Trial, expected: Floats, tolerance: float) -> str:
+    """The first rewrite after which a graph differs from PyTorch's translations `expected` by more than the
+    tolerance."""
+    frame = traced.clone()
+    for step in steps:
+        step.rewrite.apply(frame)
+        if _differs(frame, trial, expected, tolerance):
+            return f"the rewrite {step.rewrite.name} (leave it out with --without {step.rewrite.name})"
+    return "the steps after the rewrites"
 
 
 def first_layer_apart(model: ir.Model, generator: nn.Module, trial: Trial, tolerance: float) -> str:
@@ -31,6 +53,11 @@ def first_layer_apart(model: ir.Model, generator: nn.Module, trial: Trial, toler
         if reference.shape != output.shape or difference(output, reference) > tolerance:
             return f"the layer {node.name}"
     return "the steps after the last layer"
+
+
+def _differs(frame: ir.Model, trial: Trial, expected: Floats, tolerance: float) -> bool:
+    unrounded = OnnxCandidate(frame.clone()).unrounded(trial)
+    return difference(from_levels(unrounded), expected) > tolerance
 
 
 def _layer_outputs(generator: nn.Module, trial: Trial) -> dict[str, NDArray[Any]]:

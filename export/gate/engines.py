@@ -15,7 +15,6 @@ from starcast.export.gate.candidates import Trial, open_session
 from starcast.export.gate.quality import Translate, measure, worse_of
 from starcast.export.precision.emulated import emulated
 from starcast.runtime.engines.base import Engine, EngineOptions, Graph
-from starcast.runtime.engines.openvino import OpenVINO, lacks
 from starcast.runtime.manifest import Quality
 
 Expected = Mapping[str, Sequence[NDArray[np.uint8]]]
@@ -72,14 +71,3 @@ def emulated_quality(model: ir.Model, trials: Mapping[str, Sequence[Trial]], exp
     """What a graph in half makes of the trials when every node rounds to its types; see emulated.py for what that
     tells. The values' types must be known."""
     return quality_in_float32(emulated(model), trials, expected)
-
-
-def bf16_quality(
-    graph: Path, trials: Mapping[str, Sequence[Trial]], expected: Expected, product: Path | None = None
-) -> Quality | None:
-    """What OpenVINO makes of a float32 graph in bfloat16; None where it is not here, or the processor has none of it:
-    then nobody knows before the graph runs on one that has."""
-    engine = OpenVINO()
-    if engine.absent() is not None or lacks("bf16") is not None:
-        return None
-    return quality_on([engine], Graph(graph, precision="bf16"), trials, expected, product)

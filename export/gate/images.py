@@ -56,7 +56,7 @@ def flat(height: int, width: int) -> Image:
 KINDS: tuple[Callable[[int, int, np.random.RandomState], Image], ...] = (textured, smooth, edged)
 
 
-def pictures(count: int, height: int, width: int, seed: int) -> Image:
+def draw_images(count: int, height: int, width: int, seed: int) -> Image:
     """uint8 [count, height, width, 3] RGB: the kinds in turn."""
     draws = np.random.RandomState(seed)
     return np.stack([KINDS[number % len(KINDS)](height, width, draws) for number in range(count)])

@@ -23,8 +23,8 @@ from starcast.export.gate.candidates import (
     open_session,
     translated_by_torch,
 )
-from starcast.export.gate.images import flat, pictures
-from starcast.export.gate.reference import Network, as_bytes
+from starcast.export.gate.images import draw_images, flat
+from starcast.export.gate.reference import Network, as_bytes, from_levels
 from starcast.runtime.manifest import Parity
 
 TOLERANCE = 2e-4  # of translations, before the last Round
@@ -38,10 +38,10 @@ def make_trials(model: Model) -> list[Trial]:
     side, stride = model.side, model.stride
     styles = model.gate_styles(9)
     return [
-        Trial(pictures(1, side, side, seed=1), styles[:1]),
-        Trial(pictures(2, side, side, seed=2), styles[1:3]),
-        Trial(pictures(5, 8 * stride, 12 * stride, seed=3), styles[3:8]),
-        Trial(pictures(3, 8 * stride, 12 * stride, seed=4), styles[8:]),
+        Trial(draw_images(1, side, side, seed=1), styles[:1]),
+        Trial(draw_images(2, side, side, seed=2), styles[1:3]),
+        Trial(draw_images(5, 8 * stride, 12 * stride, seed=3), styles[3:8]),
+        Trial(draw_images(3, 8 * stride, 12 * stride, seed=4), styles[8:]),
     ]
 
 
@@ -76,7 +76,7 @@ def check_generator(
     worst, levels = 0.0, 0
     for trial, pictures_of_torch in zip(trials, expected, strict=True):
         translation = candidate.translated(trial)
-        unrounded = (candidate.unrounded(trial).astype(np.float64) - 127.5) / 127.5
+        unrounded = from_levels(candidate.unrounded(trial).astype(np.float64))
         worst = max(worst, difference(unrounded, pictures_of_torch))
         levels = max(levels, int(np.abs(translation.astype(int) - as_bytes(pictures_of_torch).astype(int)).max()))
         if worst > TOLERANCE or levels > LEVELS:

@@ -11,20 +11,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-LEVELS = 127.5  # 0..255 <-> -1..1
+SCALE = 127.5  # 0..255 <-> -1..1
 
 Network = Callable[[Tensor, Tensor], Tensor]  # images (N, 3, H, W) in -1..1, styles (N, S) -> images (N, 3, H, W)
 
 
 def from_bytes(images: Tensor) -> Tensor:
     """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in -1..1. Gives the same numbers as training's scaling."""
-    return images.to(torch.float32).permute(0, 3, 1, 2) / LEVELS - 1
+    return images.to(torch.float32).permute(0, 3, 1, 2) / SCALE - 1
 
 
 def to_bytes(translations: Tensor) -> Tensor:
     """Floats (N, 3, H, W) in -1..1 -> uint8 (N, H, W, 3), rounded half to even and clipped."""
-    levels = (translations * LEVELS + LEVELS).round().clamp(0, 255)
+    levels = (translations * SCALE + SCALE).round().clamp(0, 255)
     return levels.permute(0, 2, 3, 1).to(torch.uint8)
+
+
+def from_levels(levels: NDArray[Any]) -> NDArray[Any]:
+    """Unrounded grey levels in 0..255 -> -1..1, in the array's own precision."""
+    result: NDArray[Any] = (levels - SCALE) / SCALE
+    return result
 
 
 def as_floats(images: NDArray[np.uint8]) -> Tensor:

@@ -18,6 +18,6 @@ def at_size(model: ir.Model, sizes: dict[str, int]) -> ir.Model:
     return sized
 
 
-def one_picture(side: int) -> dict[str, int]:
+def one_image(side: int) -> dict[str, int]:
     """The sizes of a frame graph's dimensions for one square picture."""
     return {"batch": 1, "styles": 1, "height": side, "width": side}

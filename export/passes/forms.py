@@ -66,11 +66,12 @@ GROUPED_BOXES = Rewrite("grouped-boxes", "2x2 means as convolutions of one chann
 _FIRST = (DEAD_BIASES, ONE_PLUS_GAMMA, STYLE_PRODUCTS, SHORTCUT)
 _LAST = (RESIDUAL_SCALE, BYTE_RANGE)
 
+PLAIN, PHASES = "plain", "phases"
 FORMS: Mapping[str, tuple[Rewrite, ...]] = {
-    "plain": (),
+    PLAIN: (),
     "taps9": (*_FIRST, POOLED_9, ENLARGED_9, *_LAST),
     "taps16": (*_FIRST, POOLED_16, ENLARGED_16, *_LAST),
-    "phases": (*_FIRST, POOLED_16, ENLARGED_PHASES, *_LAST),
+    PHASES: (*_FIRST, POOLED_16, ENLARGED_PHASES, *_LAST),
 }
 # TensorRT's graphs get the first two behind those of any form, and the last where norms have been spelled
 TENSORRT = (POOLED_SHORTCUT, STYLE_SUMS)

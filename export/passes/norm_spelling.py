@@ -31,7 +31,7 @@ import onnx_ir as ir
 
 from starcast.export.graphs.constants import add_constant
 from starcast.export.graphs.facts import numbers
-from starcast.export.graphs.shapes import at_size, one_picture
+from starcast.export.graphs.shapes import at_size, one_image
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
 
 Statistics = Literal["one-pass", "two-pass"]
@@ -59,7 +59,7 @@ def _pixels(model: ir.Model, side: int) -> dict[str, int]:
             if not value.is_graph_output():
                 value.type = None
     found = {}
-    for norm in instance_norms(at_size(untyped, one_picture(side)).graph):
+    for norm in instance_norms(at_size(untyped, one_image(side)).graph):
         shape = norm.nodes[0].outputs[0].shape
         assert shape is not None
         height, width = shape[2:]

@@ -21,7 +21,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from starcast.export.graphs.constants import add_constant, neutral_weights
-from starcast.export.graphs.shapes import at_size, one_picture
+from starcast.export.graphs.shapes import at_size, one_image
 
 WIDE = 256  # maps of a longer side than this are summed up by tiles; up to here one sum is within the tolerance
 LAST = 16  # side of what is left for the last sum, at the trained size; every other size is a multiple of it
@@ -30,7 +30,7 @@ LAST = 16  # side of what is left for the last sum, at the trained size; every o
 def split_wide_norms(model: ir.Model, side: int) -> int:
     """Rewrite every instance norm whose map is wide when a graph is given one picture of that side, in place; gives
     how many. Norms whose scale and shift are computed are left."""
-    sized = at_size(model, one_picture(side)).graph
+    sized = at_size(model, one_image(side)).graph
     maps = [
         (node, _side(twin))
         for node, twin in zip(model.graph, sized, strict=True)

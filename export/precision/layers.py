@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from starcast.export.graphs.cost import flop_of_nodes
 from starcast.export.graphs.facts import numbers
-from starcast.export.graphs.flop import flop_of_nodes
 
 _PHASE = re.compile(r"\.phase[01][01]$")  # four convolutions that are one layer: see passes/resampling.py
 

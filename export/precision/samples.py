@@ -1,4 +1,4 @@
-"""The pictures that variants are calibrated on and judged by: some for ranges, others for the search and for the gate.
+"""The images that variants are calibrated on and judged by: some for ranges, others for the search and for the gate.
 
 They come from the user's folder or from the training set; the gate prefers images that the training has not seen.
 Where neither is there, drawn ones do for what needs no search. Styles come from latents and references in turn, of
@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 from starcast.errors import DatasetError, ImageError, OptionError
 from starcast.export.families.model import Model
 from starcast.export.gate.candidates import Floats, Trial
-from starcast.export.gate.images import pictures
+from starcast.export.gate.images import draw_images
+from starcast.export.progress import Progress
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.train.data.folders import is_image, scan
 
-RANGES, SEARCH, GATE = 64, 16, 16  # pictures for each; the gate's are translated into every domain
+RANGES, SEARCH, GATE = 64, 16, 16  # images for each; the gate's are translated into every domain
 FEWEST = 12  # of a folder: two for the search, two for the gate, eight for ranges
-DRAWN_RANGES, DRAWN_GATE = 12, 6  # drawn pictures are of three kinds, and more of one kind tell nothing more
+DRAWN_RANGES, DRAWN_GATE = 12, 6  # drawn images are of three kinds, and more of one kind tell nothing more
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,25 @@ class _Found:
     references: tuple[tuple[Path, ...], ...]
 
 
+def choose_images(
+    model: Model, folder: Path | None, remembered: str | None, progress: Progress, *, required: bool
+) -> CalibrationSet:
+    """Images for calibration and gate, as `calibration_set` finds them. Without any, drawn ones are taken and a line
+    says so, unless real ones are `required` or a folder was named. Raises OptionError."""
+    try:
+        return calibration_set(model, folder, remembered)
+    except OptionError as error:
+        if required or folder is not None:
+            raise
+        progress(f"calibrating on drawn images: {error}")
+        return drawn_set(model)
+
+
 def calibration_set(model: Model, folder: Path | None, remembered: str | None, seed: int = 0) -> CalibrationSet:
     """Choose from `folder` (--calibrate), else from the training set whose path is `remembered` in the checkpoint.
 
     A folder has a subfolder of images for each domain, or just images; references are taken where its subfolders are
-    called as the domains are. Raises OptionError where there is no folder or too few pictures in it.
+    called as the domains are. Raises OptionError where there is no folder or too few images in it.
     """
     place = folder if folder is not None else _remembered(remembered)
     draws = np.random.RandomState(seed)
@@ -63,7 +78,7 @@ def calibration_set(model: Model, folder: Path | None, remembered: str | None, s
     others = _read(found.training, sum(wanted), side)
     if len(others) < FEWEST:
         raise OptionError(
-            f"{place} has {len(others)} pictures that can be read, too few to calibrate on: give --calibrate a "
+            f"{place} has {len(others)} images that can be read, too few to calibrate on: give --calibrate a "
             f"folder with at least {FEWEST}, better {sum(wanted)}"
         )
     for_gate, for_search = _shares(len(others), wanted)
@@ -84,7 +99,7 @@ def drawn_set(model: Model, seed: int = 0) -> CalibrationSet:
     """Pictures made by arithmetic, for ranges and the gate; none for a search, which they would mislead."""
     side, domains, count = model.side, model.domains, len(model.domains)
     style = _Styles(model, (), np.random.RandomState(seed))
-    ranges, gate = pictures(DRAWN_RANGES, side, side, seed=11), pictures(DRAWN_GATE, side, side, seed=12)
+    ranges, gate = draw_images(DRAWN_RANGES, side, side, seed=11), draw_images(DRAWN_GATE, side, side, seed=12)
     return CalibrationSet(
         ranges=tuple(Trial(image[None], style(number % count)) for number, image in enumerate(ranges)),
         search=(),
@@ -116,16 +131,14 @@ class _Styles:
 def _remembered(path: str | None) -> Path:
     if path is None or not Path(path).is_dir():
         gone = "the checkpoint names no training set" if path is None else f"the training set {path} is gone"
-        raise OptionError(
-            f"there are no pictures to calibrate on, as {gone}: give a folder of them with --calibrate DIR"
-        )
+        raise OptionError(f"there are no images to calibrate on, as {gone}: give a folder of them with --calibrate DIR")
     return Path(path)
 
 
 def _found(place: Path, domains: Sequence[str], draws: np.random.RandomState) -> _Found:
     """The images of a folder with a subfolder a domain, or of a folder with images alone."""
     if not place.is_dir():
-        raise OptionError(f"--calibrate {place} is not a folder: give a folder of pictures")
+        raise OptionError(f"--calibrate {place} is not a folder: give a folder of images")
     alone = [path for path in sorted(place.iterdir()) if is_image(path)]
     try:
         found = scan(place).domains
@@ -146,7 +159,7 @@ def _shuffled(paths: Sequence[Path], draws: np.random.RandomState) -> tuple[Path
 
 
 def _read(paths: Sequence[Path], count: int, side: int) -> list[NDArray[np.uint8]]:
-    """The first `count` pictures that can be read, uint8 [side, side, 3]."""
+    """The first `count` images that can be read, uint8 [side, side, 3]."""
     images: list[NDArray[np.uint8]] = []
     for path in paths:
         if len(images) == count:
@@ -159,7 +172,7 @@ def _read(paths: Sequence[Path], count: int, side: int) -> list[NDArray[np.uint8
 
 
 def _shares(count: int, wanted: tuple[int, int, int]) -> tuple[int, int]:
-    """How many of `count` pictures go to the gate and to the search; the rest is for ranges. As many as wanted, or of
+    """How many of `count` images go to the gate and to the search; the rest is for ranges. As many as wanted, or of
     fewer the same parts."""
     part = min(1.0, count / sum(wanted))
     return math.ceil(wanted[0] * part), math.ceil(wanted[1] * part)

@@ -24,26 +24,6 @@ from starcast.export.precision.samples import CalibrationSet
 from starcast.export.precisions import Gate, gate_of
 from starcast.runtime.manifest import KeptLayer
 
-
-@dataclass(frozen=True)
-class Int8Form:
-    """The form of a frame graph that an engine runs fastest in integers, and its rules for them. `unrounded`: of the
-    rules' outputs, those that stay numbers in a graph with pools, as the engine would round their means as well."""
-
-    form: str
-    rules: Rules
-    unrounded: tuple[str, ...] = ()
-
-
-# Processor time of a 256 px frame (AFHQ sizes) on a Zen 4 core with VNNI, the engine's float32 in taps9 being 1:
-# OpenVINO taps9 0.34, taps16 0.36, phases 0.37; ONNX Runtime phases 0.44, and 1.5 where outputs are not rounded.
-# OpenVINO with bfloat16 beside the codes 0.295, and 0.288 where what transposed convolutions give is rounded. With
-# float32 and pools that gains as much, but the mean that follows is rounded as well: 1.3 dB less of a small network.
-FASTEST = {
-    "openvino": Int8Form("taps9", Rules(outputs=("ConvTranspose",)), unrounded=("ConvTranspose",)),
-    "onnxruntime": Int8Form("phases", Rules(outputs=("Conv",))),
-}
-
 HARM_PICTURES = 6  # of the search's: enough to tell layers apart, and each layer is run on them
 _LEAST = 1e-5  # mean squared error in grey levels, so that equal pictures have a finite PSNR
 

@@ -1,100 +1,136 @@
 """Frame graphs for TensorRT: rewritten, calibrated, in a precision, and with norms that a compiler fuses.
 
-    traced -> form -> biases that centre the norms -> codes for int8 and fp8 -> half -> norms spelled, or one node each
+    traced -> form -> biases that centre the norms -> codes for int8 and fp8 -> half -> norms spelled out, or one node
+    each
 
-The precision stands in the graph: every type is given, casts and all, as a strongly typed network wants it. In float32
-norms stay as they are: TensorRT-RTX makes 129 kernels of AFHQ's generator then, and of the spelling 146.
+The precision is part of the graph: every type is given, casts included, as a strongly typed network needs it. In
+float32 norms stay as they are: TensorRT-RTX makes 129 kernels of AFHQ's generator then, and 146 with norms spelled out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 import msgspec
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.gate.candidates import Trial
+from starcast.export.gate.candidates import OnnxCandidate, Trial
+from starcast.export.gate.judge import Judge
+from starcast.export.gate.verdict import Verdict
 from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.cost import Cost, weight_bytes
 from starcast.export.graphs.facts import numbers
+from starcast.export.graphs.shapes import one_image
 from starcast.export.passes.adain_plugin import plug_norms
-from starcast.export.passes.forms import LAST_SUM, TENSORRT, Step, apply_form, apply_rewrites
+from starcast.export.passes.forms import LAST_SUM, TENSORRT, apply_form, apply_rewrites
 from starcast.export.passes.half import to_half
 from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.passes.product_sums import sum_style_products
 from starcast.export.passes.row_sums import sum_row_products
-from starcast.export.plan import Plan
+from starcast.export.plan import PREFERRED, FrameGraph, Plan
+from starcast.export.precision.codes import tensorrt_rules
 from starcast.export.precision.norm_ranges import calibrate_norms
+from starcast.export.precision.search import Int8Options, Int8Result, quantise
 from starcast.export.precisions import PRECISIONS
-from starcast.export.rewrite_report import Cost
-from starcast.runtime.manifest import Norm
-
-PHASES = "phases"
-
-
-@dataclass(frozen=True)
-class Base:
-    """A form in float32 whose norms still stand as the engine's own: what every precision is made from. `left`: the
-    norms that could not be centred, and why."""
-
-    frame: ir.Model
-    steps: tuple[Step, ...]
-    norms: tuple[Norm, ...]
-    left: tuple[str, ...]
-    cost: Cost
+from starcast.export.progress import Progress, stage
+from starcast.export.rewrite_report import norm_lines, rewrite_lines
+from starcast.export.source import Source
 
 
-@dataclass(frozen=True)
-class Fused:
-    """A graph for TensorRT, what was rewritten, and how its norms are taken; none where they are the engine's own."""
+class TensorRTTarget:
+    """Makes graphs for TensorRT. A form's base, and a search on it, serve every plan that needs them."""
 
-    frame: ir.Model
-    steps: tuple[Step, ...]
-    norms: tuple[Norm, ...]
+    def __init__(self, source: Source, without: Sequence[str], judge: Judge, progress: Progress) -> None:
+        self._source, self._without, self._judge, self._progress = source, without, judge, progress
+        self._side = source.model.side
+        self._bases: dict[str, FrameGraph] = {}  # by form
+        self._searched: dict[tuple[str, str], Int8Result] = {}  # by form and precision
+
+    def make(self, plan: Plan) -> FrameGraph:
+        """The graph of a plan. Raises ParityError, and OptionError where a weight is too large for half."""
+        if plan.form not in self._bases:
+            self._bases[plan.form] = self._base(plan.form)
+        base = self._bases[plan.form]
+        if PRECISIONS[plan.precision].codes is None:
+            return make_in_precision(base, plan, self._side, self._without)
+        key = plan.form, plan.precision
+        if key not in self._searched:
+            self._searched[key] = self._search(base, plan)
+        found = self._searched[key]
+        graph = make_in_precision(replace(base, frame=found.model), plan, self._side, self._without)
+        return replace(graph, kept=found.kept, to_blame=found.to_blame)
+
+    def _base(self, form: str) -> FrameGraph:
+        """Rewritten, calibrated, and compared with PyTorch in float32 with its norms spelled out, of which a PSNR would
+        say little."""
+        images, judge, before = self._judge.images.ranges, self._judge, Cost.of(self._source.frame, self._side)
+        with stage(self._progress, f"form {form} for TensorRT: norms calibrated on {len(images)} images"):
+            base, left = make_base(self._source.frame, form, self._side, images, judge.flat, self._without)
+        for line in (*rewrite_lines(base.steps, before, base.cost), *norm_lines(base.norms, left)):
+            self._progress(f"  {line}")
+        with stage(self._progress, f"form {form} with norms spelled out: compared with PyTorch"):
+            spelled = spell_out_norms(base.frame.clone(), base, self._side, self._without)
+            parity = judge.parity(base.plan.name, spelled.steps, OnnxCandidate(spelled.frame))
+        self._progress(f"  {Verdict(parity=parity)}")
+        return base
+
+    def _search(self, base: FrameGraph, plan: Plan) -> Int8Result:
+        judge = self._judge
+        options = Int8Options(rules=tensorrt_rules(plan.precision), gate=judge.gate(plan.precision), rest="fp16")
+        judge.prepare(plan)
+
+        def missing(model: ir.Model) -> float:
+            return judge.missing_in_float32(model, plan.precision)
+
+        with stage(self._progress, f"{plan.form}-{plan.precision}: calibrated and searched for TensorRT"):
+            found = quantise(base.frame, one_image(self._side), judge.images, options, self._progress, missing)
+        self._progress(f"  {found.summary('fp16')}")
+        return found
 
 
-def form_for(form: str, precision: str) -> str:
-    """TensorRT for RTX has no transposed convolution in bf16 ("could not infer output types"): it gets the form that
-    does without, whatever form was named that has one."""
-    return PHASES if precision == "bf16" and form in {"taps9", "taps16"} else form
-
-
-def base_of(
+def make_base(
     traced: ir.Model, form: str, side: int, trials: Sequence[Trial], flat: Sequence[Trial], without: Sequence[str] = ()
-) -> Base:
-    """Rewrite a copy of the traced frame graph, and calibrate its norms on the trials. `flat`: of one colour."""
+) -> tuple[FrameGraph, tuple[str, ...]]:
+    """A form in float32 whose norms are still the engine's own: what every precision is made from.
+
+    Rewrites a copy of the traced frame graph, and calibrates its norms on the trials; `flat` are of one colour. Gives
+    also the norms that could not be centred, and why.
+    """
     frame = traced.clone()
     steps = (*apply_form(frame, form, without), *apply_rewrites(frame, TENSORRT, without))
-    cost = Cost.of(frame, side)
+    cost = replace(Cost.of(frame, side), working=None)
     norms, centring = calibrate_norms(frame, trials, flat)
-    return Base(frame, steps, norms, centring.declined, cost)
+    plan = replace(PREFERRED["tensorrt"], form=form)
+    return FrameGraph(plan, frame, None, steps, cost, norms), centring.declined
 
 
-def fused(frame: ir.Model, plan: Plan, base: Base, side: int, without: Sequence[str] = ()) -> Fused:
-    """A base's float32 graph, or one with codes that was made of it, in the plan's precision and with its norms.
-    `side` is the trained picture's. Raises OptionError where a weight is too large for half."""
-    made = frame.clone()
-    half = PRECISIONS[plan.precision].half
+def make_in_precision(base: FrameGraph, plan: Plan, side: int, without: Sequence[str] = ()) -> FrameGraph:
+    """A base, whose frame may have codes, in the plan's precision and with its norms.
+
+    `side` is that of the trained images. Raises OptionError where a weight is too large for half.
+    """
+    frame, half = base.frame.clone(), PRECISIONS[plan.precision].half
     if half is not None:
         kind = ir.DataType[half.upper()]
-        to_half(made, kind, norms=plan.norms == "unfused")
-        _dequantise_to_half(made, kind)
+        to_half(frame, kind, norms=plan.norms == "unfused")
+        _dequantise_to_half(frame, kind)
+    graph = replace(base, plan=plan, frame=frame, norms=())
     if plan.norms == "plugin":
-        plug_norms(made)
+        plug_norms(frame)
         # the kernel takes two passes over what it holds
-        return Fused(
-            made, base.steps, tuple(msgspec.structs.replace(norm, statistics="two-pass") for norm in base.norms)
-        )
-    if plan.precision == "fp32" or plan.norms == "unfused":
-        return Fused(made, base.steps, ())
-    return spelled(made, base, side, without)
+        norms = tuple(msgspec.structs.replace(norm, statistics="two-pass") for norm in base.norms)
+        graph = replace(graph, norms=norms)
+    elif plan.precision != "fp32" and plan.norms != "unfused":
+        graph = replace(spell_out_norms(frame, base, side, without), plan=plan)
+    return replace(graph, cost=replace(base.cost, weights=weight_bytes(graph.frame)))
 
 
-def spelled(frame: ir.Model, base: Base, side: int, without: Sequence[str] = ()) -> Fused:
-    """A graph in any precision with norms that a compiler fuses; it is changed."""
+def spell_out_norms(frame: ir.Model, base: FrameGraph, side: int, without: Sequence[str] = ()) -> FrameGraph:
+    """A graph in any precision with norms in operators that a compiler fuses; the frame is changed."""
     spell_norms(frame, side, {norm.name: norm.statistics for norm in base.norms})
-    return Fused(frame, (*base.steps, *apply_rewrites(frame, [LAST_SUM], without)), base.norms)
+    return replace(base, frame=frame, steps=(*base.steps, *apply_rewrites(frame, [LAST_SUM], without)))
 
 
 def without_products(style_graph: ir.Model) -> None:

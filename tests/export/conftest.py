@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from starcast.export.families.stargan_v2 import StarGANv2
 from starcast.export.gate.candidates import Trial
-from starcast.export.gate.images import pictures
+from starcast.export.gate.images import draw_images
 from starcast.export.options import ExportOptions
 from starcast.export.passes.forms import apply_form
 from starcast.export.precision.samples import CalibrationSet
@@ -94,21 +94,21 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Traced:
 @pytest.fixture
 def small_checkpoint(small: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file that an export reads as the small networks' checkpoint; their graphs are not traced again."""
-    from starcast.export import write
+    from starcast.export import source
     from starcast.export.families import stargan_v2
     from starcast.train.checkpoint.content import Checkpoint
 
     path = tmp_path / "step-000020.pt"
     path.write_bytes(b"weights")
     checkpoint = Checkpoint(
-        path=path, layout="starcast", config=small.config, domain_names=NAMES, step=20,
+        path=path, layout="starcast", family="stargan_v2", config=small.config, domain_names=NAMES, step=20,
         averaged=small.networks.state_dicts(), networks=None, optimizers=None, options={"image_size": 32},
         dataset={"name": "drawings", "path": str(tmp_path / "gone")},
     )  # fmt: skip
-    monkeypatch.setattr(write, "read_checkpoint", lambda _: checkpoint)
+    monkeypatch.setattr(source, "read_checkpoint", lambda _: checkpoint)
     monkeypatch.setattr(stargan_v2, "averaged_networks", lambda _: small.networks)
-    monkeypatch.setattr(write, "trace_generator", lambda *_: ir.load(small.generator))
-    monkeypatch.setattr(write, "trace_style_graph", lambda graph: ir.load(small.generator.with_name(graph.file)))
+    monkeypatch.setattr(source, "trace_generator", lambda *_: ir.load(small.generator))
+    monkeypatch.setattr(source, "trace_style_graph", lambda graph: ir.load(small.generator.with_name(graph.file)))
     return path
 
 
@@ -156,7 +156,7 @@ def drawn(small) -> CalibrationSet:
     draws = np.random.RandomState(0)
 
     def trials(count: int, seed: int, domain: int | None = None) -> tuple[Trial, ...]:
-        images = pictures(count, 32, 32, seed)
+        images = draw_images(count, 32, 32, seed)
         latents = torch.from_numpy(draws.standard_normal((count, small.config.latent_dim)).astype(np.float32))
         domains = torch.tensor([number % 3 if domain is None else domain for number in range(count)])
         with torch.inference_mode():

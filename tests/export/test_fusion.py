@@ -12,7 +12,7 @@ import pytest
 from starcast.benchmarks.studies.adain_spellings import AFHQ, ENDS, OURS, RTX, program_of, traced
 from starcast.export.gate.candidates import Trial
 from starcast.export.plan import Plan
-from starcast.export.targets.tensorrt import base_of, fused
+from starcast.export.targets.tensorrt import make_base, make_in_precision
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 TARGET = "sm89"
@@ -34,10 +34,10 @@ def model() -> ir.Model:
     draws = np.random.RandomState(0)
     picture = draws.randint(0, 256, (1, AFHQ.image_size, AFHQ.image_size, 3)).astype(np.uint8)
     trials = [Trial(picture, draws.standard_normal((1, AFHQ.style_dim)).astype(np.float32))]
-    base = base_of(traced(), "taps16", AFHQ.image_size, trials, trials)
+    base, _ = make_base(traced(), "taps16", AFHQ.image_size, trials, trials)
     assert {norm.statistics for norm in base.norms} == {"one-pass"}
     plan = Plan("taps16", (RTX,), precision="fp16", norms="fused")
-    return fused(base.frame, plan, base, AFHQ.image_size).frame
+    return make_in_precision(base, plan, AFHQ.image_size).frame
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from starcast.export.gate.candidates import (
     open_session,
     translated_by_torch,
 )
-from starcast.export.gate.images import pictures
+from starcast.export.gate.images import draw_images
 from starcast.export.gate.parity import (
     check_generator,
     check_style_graph,
@@ -24,7 +24,8 @@ from starcast.export.gate.parity import (
     make_trials,
 )
 from starcast.export.gate.reference import as_bytes
-from starcast.export.plan import Plan, make
+from starcast.export.plan import Plan
+from starcast.export.targets.onnx import make_float32
 from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
 pytestmark = pytest.mark.xdist_group("small graphs")
@@ -50,7 +51,7 @@ def test_graphs_of_any_size_give_the_networks_numbers(
     trials = make_trials(traced.model)
     expected = expected_translations(networks.generator, trials)
     for plan in (Plan("plain", ("onnxruntime",)), Plan("taps9", ("onnxruntime",), one_style=True)):
-        made = make(ir.load(traced.generator), plan, config.image_size)
+        made = make_float32(ir.load(traced.generator), plan, config.image_size)
         wide = any(node.op_type == "ReduceMean" for node in made.frame.graph)
         assert wide == (config.image_size > 256)
         product = tmp_path / "product.onnx" if made.product is not None else None
@@ -65,7 +66,7 @@ def test_graphs_of_any_size_give_the_networks_numbers(
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 32), (32, 96), (18, 34)])
 def test_the_generator_takes_every_size_that_its_stride_divides(small: Any, height: int, width: int) -> None:
     styles = np.random.RandomState(0).standard_normal((2, small.config.style_dim)).astype(np.float32)
-    trial = Trial(pictures(2, height, width, seed=0), styles)
+    trial = Trial(draw_images(2, height, width, seed=0), styles)
     [translation] = open_session(small.generator).run(None, trial.feeds)
     expected = as_bytes(translated_by_torch(small.networks.generator, trial))
     assert translation.shape == (2, height, width, 3)
@@ -74,7 +75,7 @@ def test_the_generator_takes_every_size_that_its_stride_divides(small: Any, heig
 
 def test_one_style_serves_a_whole_batch(small: Any) -> None:
     style = np.random.RandomState(0).standard_normal((1, small.config.style_dim)).astype(np.float32)
-    session, sources = open_session(small.generator), pictures(4, 32, 32, seed=1)
+    session, sources = open_session(small.generator), draw_images(4, 32, 32, seed=1)
     [shared] = session.run(None, {"image": sources, "style": style})
     [repeated] = session.run(None, {"image": sources, "style": style.repeat(4, axis=0)})
     np.testing.assert_array_equal(shared, repeated)

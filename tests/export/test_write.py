@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from starcast.errors import BundleError, OptionError, ParityError
-from starcast.export import write
+from starcast.export import source
 from starcast.export.options import ExportOptions
 from starcast.export.passes.forms import REWRITES
 from starcast.export.write import export_bundle
@@ -174,7 +174,7 @@ def test_a_graph_with_one_wrong_weight_is_not_written(
         weight.const_value = ir.tensor(numbers, name="decode.0.conv1.weight")
         return model
 
-    monkeypatch.setattr(write, "trace_generator", broken)
+    monkeypatch.setattr(source, "trace_generator", broken)
     target = tmp_path / "bundles" / "model"
     with pytest.raises(ParityError, match=r"first at the layer decode\.0\.conv1: nothing is written"):
         export_bundle(small_checkpoint, target, FEW, quiet)

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from small_graphs import graph
 
-from starcast.export.targets.ncnn_graph import PARAM, WEIGHTS, ncnn_model
+from starcast.export.targets.ncnn import PARAM, WEIGHTS, ncnn_model
 from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.ncnn import NcnnSession
 from starcast.runtime.engines.registry import ENGINES

@@ -13,7 +13,7 @@ import torch
 from starcast.errors import CheckpointError
 from starcast.export.families import open_model
 from starcast.export.families.stargan_v2 import mean_styles
-from starcast.export.gate.images import pictures
+from starcast.export.gate.images import draw_images
 from starcast.export.gate.reference import as_floats
 from starcast.train.families.stargan_v2.networks import MappingNetwork, StarGANv2Config
 
@@ -45,7 +45,7 @@ def test_the_gates_styles_are_of_latents_and_references_in_turn(small: Any) -> N
 
 
 def test_a_reference_has_the_style_of_its_domain(small: Any) -> None:
-    image = pictures(1, 32, 32, seed=1)[0]
+    image = draw_images(1, 32, 32, seed=1)[0]
     styles = [small.model.reference_style(domain, image) for domain in range(3)]
     with torch.inference_mode():
         expected = small.networks.style_encoder(as_floats(image[None].repeat(3, axis=0)), torch.arange(3)).numpy()

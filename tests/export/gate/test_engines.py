@@ -7,8 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from starcast.errors import EngineError
-from starcast.export.gate import engines
-from starcast.export.gate.engines import bf16_quality, emulated_quality, quality_on, translated_in_float32
+from starcast.export.gate.engines import emulated_quality, quality_on, translated_in_float32
 from starcast.export.passes.half import to_half
 from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.passes.style_split import split_off_style
@@ -44,14 +43,9 @@ def test_a_graph_that_takes_scales_and_shifts_is_given_them(rewritten, drawn, tm
 def test_bf16_is_measured_where_the_processor_has_it(rewritten, drawn, tmp_path):
     model = rewritten("taps9")
     ir.save(model, tmp_path / "graph.onnx")
-    found = bf16_quality(tmp_path / "graph.onnx", drawn.gate, translated_in_float32(model, drawn.gate))
-    assert found is not None
+    expected, graph = translated_in_float32(model, drawn.gate), Graph(tmp_path / "graph.onnx", precision="bf16")
+    found = quality_on([OpenVINO()], graph, drawn.gate, expected)
     assert all(30 < domain.psnr_mean < 100 for domain in found.domains.values())
-
-
-def test_bf16_is_not_measured_where_the_processor_lacks_it(drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr(engines, "lacks", lambda _: "an old processor has no bfloat16 arithmetic")
-    assert bf16_quality(tmp_path / "unread.onnx", drawn.gate, {}) is None
 
 
 def test_an_emulation_of_half_is_a_little_off_and_one_of_bfloat16_more(rewritten, drawn):

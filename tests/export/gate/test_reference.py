@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from starcast.export.gate.reference import Eager, as_bytes, as_floats, from_bytes, to_bytes, translate
-from starcast.train.data.batches import to_signed
+from starcast.train.data.batch import to_signed
 
 EVERY_BYTE = np.arange(256, dtype=np.uint8).reshape(1, 1, 256, 1).repeat(3, axis=3)
 

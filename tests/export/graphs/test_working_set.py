@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from small_graphs import graph
 
-from starcast.export.graphs.working_set import working_bytes
+from starcast.export.graphs.cost import working_bytes
 
 SIZES = {"batch": 1, "height": 4, "width": 4}
 PLANE = 4 * 4 * 4  # bytes of a channel of float32

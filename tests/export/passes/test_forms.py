@@ -12,7 +12,7 @@ from small_graphs import operators
 from starcast.errors import OptionError
 from starcast.export.gate.candidates import before_rounding, difference, open_session, translated_by_torch
 from starcast.export.gate.parity import make_trials
-from starcast.export.graphs.flop import count_flop
+from starcast.export.graphs.cost import count_flop
 from starcast.export.passes.forms import FORMS, REWRITES, apply_form
 from starcast.export.trace import trace_generator
 from starcast.train.families.stargan_v2.networks import StarGANv2Config

@@ -18,9 +18,10 @@ from starcast.export.passes.adain_plugin import with_function
 from starcast.export.passes.forms import FORMS, apply_form
 from starcast.export.passes.norm_spelling import spell_norms
 from starcast.export.passes.wide_norms import split_wide_norms
-from starcast.export.plan import Plan, make
+from starcast.export.plan import Plan
 from starcast.export.precisions import gate_of
-from starcast.export.targets.tensorrt import base_of, fused
+from starcast.export.targets.onnx import make_float32
+from starcast.export.targets.tensorrt import make_base, make_in_precision
 from starcast.export.torch_engine.graph import TorchGraph
 
 CPU = torch.device("cpu")
@@ -64,8 +65,8 @@ def test_every_form_gives_onnx_runtimes_bytes(small, form, count):
 @pytest.mark.parametrize("norms", ["fused", "plugin"])
 def test_tensorrts_float32_graphs_are_taken(small, norms):
     trials = make_trials(small.model)
-    base = base_of(ir.load(small.generator), "taps16", 32, trials, trials[:1])
-    model = fused(base.frame, Plan("taps16", ("tensorrt",), norms=norms), base, 32).frame
+    base, _ = make_base(ir.load(small.generator), "taps16", 32, trials, trials[:1])
+    model = make_in_precision(base, Plan("taps16", ("tensorrt",), norms=norms), 32).frame
     feeds = {"image": SOURCES, "style": styles(small, 3)}
     [expected] = open_session(with_function(model) if norms == "plugin" else model.clone()).run(None, feeds)
     assert levels(in_torch(model, feeds), expected) <= 1
@@ -74,11 +75,11 @@ def test_tensorrts_float32_graphs_are_taken(small, norms):
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_a_plugins_graph_is_in_half_what_the_engines_own_norms_give(small, precision):
     trials = make_trials(small.model)
-    base = base_of(ir.load(small.generator), "taps16", 32, trials, trials[:1])
+    base, _ = make_base(ir.load(small.generator), "taps16", 32, trials, trials[:1])
     feeds = {"image": SOURCES, "style": styles(small, 3)}
     plugin, native = (
         in_torch(
-            fused(base.frame, Plan("taps16", ("tensorrt",), norms=norms), base, 32).frame, feeds, precision=precision
+            make_in_precision(base, Plan("taps16", ("tensorrt",), norms=norms), 32).frame, feeds, precision=precision
         )
         for norms in ("plugin", "fused")
     )
@@ -87,7 +88,7 @@ def test_a_plugins_graph_is_in_half_what_the_engines_own_norms_give(small, preci
 
 @pytest.mark.parametrize("one_style", [False, True])
 def test_scales_and_shifts_that_were_split_off_are_taken(small, one_style):
-    made = make(ir.load(small.generator), Plan("taps9", ("onnxruntime",), one_style=one_style), 32)
+    made = make_float32(ir.load(small.generator), Plan("taps9", ("onnxruntime",), one_style=one_style), 32)
     given = {"style": styles(small, 1)}
     feeds = {"image": SOURCES, "gamma_beta": in_torch(made.product, given)}
     [expected] = open_session(made.frame.clone()).run(None, feeds)

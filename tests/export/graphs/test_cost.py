@@ -5,7 +5,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from starcast.export.graphs.flop import count_flop
+from starcast.export.graphs.cost import count_flop
 from starcast.export.trace import trace_generator
 from starcast.train.families.stargan_v2.networks import StarGANv2Config, empty_networks
 

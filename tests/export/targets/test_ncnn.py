@@ -16,7 +16,7 @@ from starcast.export.passes.forms import apply_form
 from starcast.export.passes.style_products import join_style_products
 from starcast.export.passes.style_split import split_off_style
 from starcast.export.passes.wide_norms import split_wide_norms
-from starcast.export.targets.ncnn_graph import ncnn_model
+from starcast.export.targets.ncnn import ncnn_model
 
 DRAWS = np.random.RandomState(0)
 CONSTANTS = {

@@ -105,7 +105,7 @@ def test_without_pictures_norms_are_calibrated_on_drawn_ones_and_a_line_says_so(
     lines: list[str] = []
     bundle = export_bundle(small_checkpoint, tmp_path / "model", asked(precision=("fp16",)), lines.append)
     assert by_precision(bundle)["fp16"].quality is not None
-    assert any("calibrating on drawn pictures: " in line and "drawings" not in line for line in lines)
+    assert any("calibrating on drawn images: " in line and "drawings" not in line for line in lines)
 
 
 @pytest.mark.parametrize("options", [asked(precision=("int8",)), asked(precision=("fp8",))], ids=["int8", "fp8"])

@@ -12,7 +12,7 @@ from PIL import Image
 from small_graphs import operators
 
 from starcast.errors import OptionError, ParityError
-from starcast.export import write_precisions
+from starcast.export.gate import judge
 from starcast.export.options import ExportOptions
 from starcast.export.passes import wide_norms
 from starcast.export.write import export_bundle
@@ -99,7 +99,7 @@ def test_int8_with_bf16_beside_it_has_no_pools_and_the_weights_of_the_other(smal
 
 
 def test_where_nothing_has_bf16_int8_is_written_beside_float32(small_checkpoint, tmp_path, pictures, monkeypatch):
-    monkeypatch.setattr(write_precisions, "lacks", lambda _: "an old processor has no bfloat16 arithmetic")
+    monkeypatch.setattr(judge, "lacks", lambda _: "an old processor has no bfloat16 arithmetic")
     lines: list[str] = []
     options = replace(asked(pictures, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lines.append)

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import onnx_ir as ir
@@ -73,6 +74,18 @@ def ncnn_model(model: ir.Model) -> NcnnModel:
     for node, layer in layers.items():
         text.add(layer, str(node.name), node.outputs, [str(output.name)] if node.outputs[0] is last else None)
     return NcnnModel(str(text), b"".join(text.weights))
+
+
+def write_ncnn(model: ir.Model, path: Path) -> tuple[Path, ...]:
+    """Write ncnn's two files: `path` (.param), and beside it the weights, whose path is returned.
+
+    Raises EngineError for a node that has no counterpart in ncnn.
+    """
+    written = ncnn_model(model)
+    path.write_text(written.param, encoding="utf-8", newline="\n")
+    weights = path.with_suffix(WEIGHTS)
+    weights.write_bytes(written.weights)
+    return (weights,)
 
 
 class _Text:

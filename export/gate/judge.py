@@ -1,0 +1,157 @@
+"""The gate: a graph is compared with PyTorch, or below float32 with float32's translations, before it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import chain
+
+import msgspec
+import onnx_ir as ir
+
+from starcast.export.gate.blame import where_apart
+from starcast.export.gate.candidates import Candidate, NcnnCandidate, OnnxCandidate, Trial, translated_by_torch
+from starcast.export.gate.engines import (
+    Expected,
+    emulated_quality,
+    quality_in_float32,
+    quality_on,
+    translated_in_float32,
+)
+from starcast.export.gate.parity import (
+    TOLERANCE,
+    check_generator,
+    expected_translations,
+    flat_trials,
+    levels_apart,
+    make_trials,
+)
+from starcast.export.gate.quality import below, check, missing
+from starcast.export.gate.verdict import Verdict
+from starcast.export.options import ExportOptions
+from starcast.export.passes.adain_plugin import with_function
+from starcast.export.passes.forms import Step
+from starcast.export.plan import FrameGraph, Plan
+from starcast.export.precision.emulated import layers_that_lose
+from starcast.export.precision.samples import CalibrationSet, choose_images
+from starcast.export.precisions import PRECISIONS, Gate
+from starcast.export.progress import Progress, stage
+from starcast.export.source import Source
+from starcast.export.store import Stored
+from starcast.runtime.engines.base import Graph
+from starcast.runtime.engines.openvino import lacks
+from starcast.runtime.engines.registry import ENGINES
+from starcast.runtime.manifest import Parity, Quality
+
+
+class Judge:
+    """Judges every graph of one export, on the same images."""
+
+    def __init__(self, source: Source, options: ExportOptions, plans: Sequence[Plan], progress: Progress) -> None:
+        """Translates float32's images with PyTorch. Raises ParityError where the translations are no images."""
+        self._source, self._options, self._plans, self._progress = source, options, plans, progress
+        generator = source.model.generator
+        with stage(progress, "translated the gate's images with PyTorch"):
+            self._trials, self.flat = make_trials(source.model), flat_trials(source.model)
+            self._expected = expected_translations(generator, self._trials)
+            self._expected_flat = [translated_by_torch(generator, trial) for trial in self.flat]
+        self._measured: dict[Plan, tuple[FrameGraph, Quality]] = {}
+
+    @cached_property
+    def images(self) -> CalibrationSet:
+        """What graphs below float32 are calibrated on and judged by, chosen when the first one asks.
+
+        Drawn images will do for half precision; codes need real ones. Raises OptionError where those are missing.
+        """
+        required = any(PRECISIONS[plan.precision].codes or plan.is_hint for plan in self._plans)
+        return choose_images(
+            self._source.model, self._options.calibrate, self._source.data, self._progress, required=required
+        )
+
+    @cached_property
+    def expected(self) -> Expected:
+        """Float32's translations of the gate's images, made when the first graph asks."""
+        images = self.images
+        with stage(self._progress, "translated the images for smaller precisions in float32"):
+            return translated_in_float32(self._source.frame.clone(), images.gate)
+
+    def gate(self, precision: str) -> Gate:
+        """The PSNR that a precision must reach, moved to what was asked for."""
+        return PRECISIONS[precision].gate_for(self._options.min_psnr)
+
+    def prepare(self, plan: Plan) -> None:
+        """Translate what a plan's graph will be compared with, unless that is done."""
+        if plan.precision != "fp32":
+            _ = self.expected
+
+    def judge(self, graph: FrameGraph, stored: Stored) -> Verdict:
+        """What a written graph measures. Raises ParityError below its gate, with what is to blame, and EngineError."""
+        plan = graph.plan
+        if plan.precision == "fp32":
+            return Verdict(parity=self.parity(plan.name, graph.steps, self._candidate(graph, stored)))
+        quality, gate = self.quality(graph, stored), self.gate(plan.precision)
+        if below(quality, gate) is not None:
+            check(quality, gate, plan.precision, graph.to_blame or self._layers_to_blame(graph))
+        return Verdict(quality=quality)
+
+    def parity(self, name: str, steps: Sequence[Step], candidate: Candidate) -> Parity:
+        """How far a float32 graph is from PyTorch. Raises ParityError, which names the rewrite or the layer to
+        blame."""
+
+        def blame(trial: Trial) -> str:
+            return where_apart(self._source.frame, steps, self._source.model.generator, trial, TOLERANCE)
+
+        parity = check_generator(candidate, name, self._trials, self._expected, blame)
+        return msgspec.structs.replace(parity, flat_levels=levels_apart(candidate, self.flat, self._expected_flat))
+
+    def quality(self, graph: FrameGraph, stored: Stored) -> Quality:
+        """How close a graph below float32 is to float32. A graph is measured once."""
+        plan = graph.plan
+        measured = self._measured.get(plan)
+        if measured is None or measured[0].frame is not graph.frame:
+            measured = self._measured[plan] = graph, self._measure(graph, stored)
+        return measured[1]
+
+    def missing(self, graph: FrameGraph, stored: Stored) -> float:
+        """The dB that a graph lacks; not above 0 where its gate holds."""
+        return missing(self.quality(graph, stored), self.gate(graph.plan.precision))
+
+    def missing_in_float32(self, model: ir.Model, precision: str) -> float:
+        """The same for a graph with codes whose other layers are still in float32, in ONNX Runtime."""
+        quality = quality_in_float32(model, self.images.gate, self.expected)
+        return missing(quality, self.gate(precision))
+
+    def _measure(self, graph: FrameGraph, stored: Stored) -> Quality:
+        plan, trials, expected = graph.plan, self.images.gate, self.expected
+        if plan.norms != "native":  # no TensorRT runs where a bundle is made
+            return emulated_quality(_runnable(graph), trials, expected)
+        engines = [ENGINES[name] for name in plan.engines]
+        written = Graph(stored.path, precision=plan.precision, rest=plan.rest)
+        return quality_on(engines, written, trials, expected, stored.product)
+
+    def _candidate(self, graph: FrameGraph, stored: Stored) -> Candidate:
+        """What runs a graph to compare it with PyTorch."""
+        if graph.plan.norms != "native":
+            return OnnxCandidate(_runnable(graph))
+        if graph.plan.ncnn:
+            assert stored.product is not None
+            return NcnnCandidate(stored.path, stored.product)
+        return OnnxCandidate(stored.path, stored.product, one_style=graph.plan.one_style)
+
+    def _layers_to_blame(self, graph: FrameGraph) -> tuple[str, ...]:
+        if graph.plan.norms == "native":
+            return ()
+        return layers_that_lose(_runnable(graph), list(chain(*self.images.gate.values())))
+
+
+def unmeasurable(plan: Plan) -> str | None:
+    """Why nothing on this machine can measure a plan's graph; None if something can."""
+    if plan.norms != "native" or "bf16" not in (plan.precision, plan.rest):
+        return None
+    absence = ENGINES["openvino"].absent()
+    return absence.reason if absence is not None else lacks("bf16")
+
+
+def _runnable(graph: FrameGraph) -> ir.Model:
+    """A graph for TensorRT that ONNX Runtime takes: the plugin's nodes get a function."""
+    return with_function(graph.frame) if graph.plan.norms == "plugin" else graph.frame

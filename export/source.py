@@ -1,0 +1,78 @@
+"""What is exported: a checkpoint's model, and its graphs as they were traced."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx_ir as ir
+
+from starcast.errors import OptionError
+from starcast.export.families import open_model
+from starcast.export.families.model import Model
+from starcast.export.options import ExportOptions
+from starcast.export.progress import Progress, stage
+from starcast.export.trace import trace_generator, trace_style_graph
+from starcast.runtime.bundle import sha256_of
+from starcast.train.checkpoint.content import Checkpoint
+from starcast.train.checkpoint.file import read_checkpoint
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint, its model, and the graphs of both: `frame` translates, `styles` make styles, by their files.
+
+    The frame graph is never changed; what is made from it is a copy.
+    """
+
+    checkpoint: Checkpoint
+    sha256: str
+    model: Model
+    frame: ir.Model
+    styles: Mapping[str, ir.Model]
+
+    @property
+    def data(self) -> str | None:
+        """Where the training set was."""
+        return (self.checkpoint.dataset or {}).get("path")
+
+    @property
+    def facts(self) -> dict[str, str]:
+        """The metadata of every ONNX file."""
+        model = self.model
+        return {
+            "family": model.family,
+            "domains": json.dumps(model.domains, ensure_ascii=False),
+            "image_size": str(model.side),
+            "stride": str(model.stride),
+            "style_dim": str(model.style_size),
+            **model.facts,
+            "pictures": "uint8 NHWC RGB, 0..255",
+            "checkpoint_sha256": self.sha256,
+        }
+
+
+def read_source(path: Path, options: ExportOptions, progress: Progress) -> Source:
+    """Read a checkpoint and trace its networks. Raises CheckpointError and OptionError."""
+    with stage(progress, f"read {path}"):
+        checkpoint = read_checkpoint(path)
+        model = open_model(checkpoint, _domains(checkpoint, options))
+        digest = sha256_of(path)
+    if checkpoint.note:
+        progress(checkpoint.note)
+    with stage(progress, "traced the networks"):
+        frame = trace_generator(model.generator, model.side, model.style_size)
+        styles = {graph.file: trace_style_graph(graph) for graph in model.style_graphs()}
+    return Source(checkpoint, digest, model, frame, styles)
+
+
+def _domains(checkpoint: Checkpoint, options: ExportOptions) -> tuple[str, ...]:
+    count = len(checkpoint.domain_names)
+    names = options.domains or checkpoint.domain_names
+    if len(names) != count or len(set(names)) != count:
+        raise OptionError(
+            f"--domains names {', '.join(names)}: {checkpoint.path} has {count} domains, give each its own name"
+        )
+    return names

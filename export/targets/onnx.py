@@ -1,0 +1,118 @@
+"""Frame graphs for the CPU's engines: in float32, which bf16 is a hint on, and in int8, calibrated and searched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from starcast.export.gate.judge import Judge
+from starcast.export.graphs.cost import Cost, weight_bytes
+from starcast.export.graphs.shapes import one_image
+from starcast.export.passes.forms import BESIDE_BF16, PLAIN, Step, apply_form, apply_rewrites
+from starcast.export.passes.rule import apply_rules
+from starcast.export.passes.style_products import join_style_products
+from starcast.export.passes.style_split import StyleInNorm, split_off_style
+from starcast.export.passes.wide_norms import split_wide_norms
+from starcast.export.plan import FrameGraph, Plan
+from starcast.export.precision.codes import ENGINE_RULES, drop_output_codes
+from starcast.export.precision.search import Int8Options, quantise
+from starcast.export.progress import Progress, stage
+from starcast.export.rewrite_report import rewrite_lines
+from starcast.export.source import Source
+from starcast.export.store import Store
+
+
+class OnnxTarget:
+    """Makes graphs for OpenVINO, ONNX Runtime and ncnn, which gets its own files of the same graph."""
+
+    def __init__(
+        self, source: Source, plans: Sequence[Plan], without: Sequence[str], judge: Judge, store: Store,
+        progress: Progress,
+    ) -> None:  # fmt: skip
+        self._source, self._without, self._progress = source, without, progress
+        self._plans, self._judge, self._store = plans, judge, store
+        self._before = Cost.of(source.frame, source.model.side)
+        self._reported: set[str] = set()  # forms
+        self._hinted: dict[Plan, FrameGraph] = {}  # float32 graphs that are needed again, for bf16
+        self._searched: dict[str, dict[Plan, FrameGraph]] = {}  # int8 graphs, by engine
+
+    def make(self, plan: Plan) -> FrameGraph | None:
+        """The graph of a plan; None where it cannot have one. Raises ParityError and EngineError."""
+        if plan.precision == "int8":
+            [engine] = plan.engines
+            if engine not in self._searched:
+                self._searched[engine] = self._search(engine)
+            return self._searched[engine].get(plan)
+        if plan.is_hint:
+            return replace(self._hinted[plan], plan=plan)
+        graph = self._in_float32(plan)
+        self._hinted |= {other: graph for other in self._plans if other.is_hint and other.file == plan.file}
+        return graph
+
+    def _in_float32(self, plan: Plan) -> FrameGraph:
+        graph = make_float32(self._source.frame, plan, self._source.model.side, self._without)
+        if plan.form not in self._reported:
+            self._reported.add(plan.form)
+            self._progress(f"form {plan.form}")
+            for line in rewrite_lines(graph.steps, self._before, graph.cost):
+                self._progress(f"  {line}")
+        return graph
+
+    def _search(self, engine: str) -> dict[Plan, FrameGraph]:
+        """The int8 graphs of an engine: one search, and one graph for each precision of the layers without codes."""
+        side, judge, store = self._source.model.side, self._judge, self._store
+        plans = [plan for plan in self._plans if plan.precision == "int8" and plan.engines == (engine,)]
+        graphs: dict[Plan, FrameGraph] = {}
+        judge.prepare(plans[-1])
+        with stage(self._progress, f"{plans[-1].name}: calibrated and searched for {engine}"):
+            frame = self._source.frame.clone()
+            steps = tuple(apply_form(frame, plans[0].form, self._without))
+            cost = Cost.of(frame, side)
+            if split_wide_norms(frame.clone(), side):  # their means are values of the graph, which bf16 would round
+                plans = [plan for plan in plans if plan.rest is None]
+
+            def missing(model: ir.Model) -> float:
+                store.restart(plans[0])
+                for plan in plans:
+                    graphs[plan] = self._with_codes(model.clone(), plan, steps, cost)
+                return max([judge.missing(graph, store.write(graph)) for graph in graphs.values()])
+
+            options = Int8Options(rules=ENGINE_RULES[engine], gate=judge.gate("int8"))
+            result = quantise(frame, one_image(side), judge.images, options, self._progress, missing)
+        self._progress(f"  {result.summary('float32')}")
+        return {plan: replace(graph, kept=result.kept, to_blame=result.to_blame) for plan, graph in graphs.items()}
+
+    def _with_codes(self, frame: ir.Model, plan: Plan, steps: tuple[Step, ...], cost: Cost) -> FrameGraph:
+        """A graph in codes, finished in place."""
+        [engine] = plan.engines
+        if plan.rest is not None:
+            steps += tuple(apply_rewrites(frame, BESIDE_BF16, self._without))
+        if any(node.op_type == "AveragePool" for node in frame.graph):  # also with --without grouped-boxes
+            drop_output_codes(frame, ENGINE_RULES[engine].unrounded_beside_pools)
+        product = finish(frame, plan, self._source.model.side)
+        return FrameGraph(plan, frame, product, steps, replace(cost, weights=weight_bytes(frame)))
+
+
+def make_float32(traced: ir.Model, plan: Plan, side: int, without: Sequence[str] = ()) -> FrameGraph:
+    """Rewrite a copy of the traced frame graph for images that are mostly `side` pixels wide."""
+    frame = traced.clone()
+    steps = tuple(apply_form(frame, plan.form, without))
+    product = finish(frame, plan, side)
+    return FrameGraph(plan, frame, product, steps, Cost.of(frame, side))
+
+
+def finish(frame: ir.Model, plan: Plan, side: int) -> ir.Model | None:
+    """What comes after the rewrites, in place: norms get their last form, and the style's work is split off, into a
+    graph of its own that is given back."""
+    if plan.ncnn:
+        join_style_products(frame)  # also with --without style-products: ncnn has no other way to take a style
+    product = split_off_style(frame) if plan.form != PLAIN else None
+    split_wide_norms(frame, side)
+    if plan.one_style and product is not None:
+        apply_rules(frame, StyleInNorm)
+        given = frame.graph.inputs[-1]
+        assert given.shape is not None
+        given.shape = ir.Shape([1, *list(given.shape)[1:]])
+    return product
