@@ -14,7 +14,7 @@ from starcast.benchmarks.bench.method import percentile_ms
 from starcast.benchmarks.bench.result import Result
 from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.bench.throughput import BatchFigure
-from starcast.runtime.nvidia.gpu import current_gpu
+from starcast.runtime.nvidia.first_gpu import current_gpu
 
 HOST_BOUND = 0.8  # of the computation's time, spent on starting it
 METHOD = {

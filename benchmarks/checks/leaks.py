@@ -13,7 +13,8 @@ from starcast.benchmarks.bench.rows import TORCH
 from starcast.benchmarks.checks.check import Figures, WrongError
 from starcast.benchmarks.checks.probe import CHANNELS, draw, open_session, open_tensorrt, write_probe
 from starcast.runtime.engines.base import Session
-from starcast.runtime.nvidia.driver import Driver, open_driver
+from starcast.runtime.nvidia.driver import Driver
+from starcast.runtime.nvidia.first_gpu import open_driver
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 CALLS, SHAPES = 10_000, 100

@@ -21,7 +21,8 @@ from starcast.benchmarks.checks.check import (
 )
 from starcast.errors import EngineError
 from starcast.runtime.engines.base import EngineOptions, Graph, Session
-from starcast.runtime.nvidia.driver import Driver, open_driver
+from starcast.runtime.nvidia.driver import Driver
+from starcast.runtime.nvidia.first_gpu import open_driver
 from starcast.runtime.nvidia.tensorrt.execution import deserialised
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.session import TensorRTSession

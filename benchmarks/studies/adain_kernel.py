@@ -29,7 +29,8 @@ from starcast.benchmarks.studies import adain_norms, adain_step
 from starcast.benchmarks.studies.adain_figures import DTYPE, PLANES, Planes, Row, Step, as_json, bars, from_json, line
 from starcast.benchmarks.studies.adain_norms import measured
 from starcast.benchmarks.studies.adain_step import step_times
-from starcast.runtime.nvidia.gpu import Gpu, current_gpu, why_no_gpu
+from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
+from starcast.runtime.nvidia.gpu import Gpu
 
 PROGRAM = "python -m starcast.benchmarks.studies.adain_kernel"
 SAME = ("card", "versions", "sources", "method")  # in records whose figures may stand in one table

@@ -16,7 +16,7 @@ from starcast.runtime.engines.candidates import Candidate
 from starcast.runtime.engines.contest import BUDGET_S, contest
 from starcast.runtime.engines.session import VariantSession
 from starcast.runtime.engines.verdicts import Entry, Verdict
-from starcast.runtime.nvidia.gpu import current_gpu
+from starcast.runtime.nvidia.first_gpu import current_gpu
 
 TRIES = 2  # a machine that was too busy to measure everything is measured once more at the next start
 

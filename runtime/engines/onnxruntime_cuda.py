@@ -22,8 +22,8 @@ from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph,
 from starcast.runtime.engines.onnxruntime import errors, package_absence, silent
 from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_gpu, viewed
-from starcast.runtime.nvidia.driver import Driver, can_ask, open_driver
-from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
+from starcast.runtime.nvidia.driver import Driver
+from starcast.runtime.nvidia.first_gpu import current_gpu, has_driver_package, open_driver, why_no_gpu
 
 PROVIDER = "CUDAExecutionProvider"
 _SETTINGS = {
@@ -56,7 +56,7 @@ class OnnxRuntimeCuda(Engine):
                 pip_helps=True,
             )
         # without a package that asks the driver there may still be a GPU: then `open` finds out
-        reason = _why_no_gpu(str(getattr(onnxruntime, "cuda_version", ""))) if can_ask() else None
+        reason = _why_no_gpu(str(getattr(onnxruntime, "cuda_version", ""))) if has_driver_package() else None
         return None if reason is None else Absence(f"installed, but {reason}", pip_helps=False)
 
     def why_unsupported(self, variant: Variant) -> str | None:

@@ -12,8 +12,7 @@ from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session
 from starcast.runtime.manifest import Variant
-from starcast.runtime.nvidia.driver import can_ask
-from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
+from starcast.runtime.nvidia.first_gpu import current_gpu, has_driver_package, why_no_gpu
 from starcast.runtime.nvidia.tensorrt.engine_cache import entries, find, load, place, why_missing
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.kernel_cache import SUFFIX, kept_kernels
@@ -35,7 +34,7 @@ class TensorRT(Engine):
             return absence
         gpu = current_gpu()
         if gpu is None:  # the extra brings a package that asks the driver
-            return Absence(f"installed, but {why_no_gpu()}", pip_helps=not can_ask())
+            return Absence(f"installed, but {why_no_gpu()}", pip_helps=not has_driver_package())
         targets = self._flavour.targets
         if targets and gpu.sm not in targets:
             reason = f"installed, but made for {', '.join(targets)}: this GPU is {gpu.sm} ({gpu.name})"
@@ -73,7 +72,7 @@ class TensorRT(Engine):
         return {gpu.name: None if fits else nothing}
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
-        from starcast.runtime.nvidia.driver import open_driver
+        from starcast.runtime.nvidia.first_gpu import open_driver
         from starcast.runtime.nvidia.tensorrt.execution import deserialised
         from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
 

@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.nvidia.driver import RECORDING, refusal
+from starcast.runtime.nvidia.driver import RECORDING, Driver, refusal
 from starcast.runtime.nvidia.gpu import Gpu
 
 
-class CudaPython:
+class CudaPython(Driver):
     """A hold on the first card's primary context."""
 
     name = "cuda-python"
@@ -65,24 +65,24 @@ class CudaPython:
     def free(self, address: int) -> None:
         _call("cuMemFree", address)
 
-    def pinned(self, size: int) -> NDArray[np.uint8]:
+    def allocate_pinned(self, size: int) -> NDArray[np.uint8]:
         address = int(_call("cuMemHostAlloc", size, 0, size=size))
         return np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(address))
 
     def free_pinned(self, buffer: NDArray[np.uint8]) -> None:
         _call("cuMemFreeHost", buffer.ctypes.data)
 
-    def stream(self) -> int:
+    def create_stream(self) -> int:
         return int(_call("cuStreamCreate", int(_api().CUstream_flags.CU_STREAM_NON_BLOCKING)))
 
-    def end_stream(self, stream: int) -> None:
+    def destroy_stream(self, stream: int) -> None:
         _call("cuStreamDestroy", stream)
 
-    def event(self, *, timed: bool = False) -> int:
+    def create_event(self, *, timed: bool = False) -> int:
         flags = _api().CUevent_flags
         return int(_call("cuEventCreate", int(flags.CU_EVENT_DEFAULT if timed else flags.CU_EVENT_DISABLE_TIMING)))
 
-    def end_event(self, event: int) -> None:
+    def destroy_event(self, event: int) -> None:
         _call("cuEventDestroy", event)
 
     def record(self, event: int, stream: int) -> None:
@@ -98,23 +98,23 @@ class CudaPython:
         return float(_call("cuEventElapsedTime", first, second))
 
     def wait_for(self, stream: int, other: int) -> None:
-        event = self.event()
+        event = self.create_event()
         try:
             self.record(event, other)
             self.wait(stream, event)
         finally:
-            self.end_event(event)  # the driver keeps it until the wait is over
+            self.destroy_event(event)  # the driver keeps it until the wait is over
 
-    def to_device(self, address: int, source: NDArray[Any], stream: int) -> None:
+    def copy_to_device(self, address: int, source: NDArray[Any], stream: int) -> None:
         _call("cuMemcpyHtoDAsync", address, source.ctypes.data, source.nbytes, stream)
 
-    def to_host(self, target: NDArray[Any], address: int, stream: int) -> None:
+    def copy_to_host(self, target: NDArray[Any], address: int, stream: int) -> None:
         _call("cuMemcpyDtoHAsync", target.ctypes.data, address, target.nbytes, stream)
 
-    def on_device(self, target: int, source: int, size: int, stream: int) -> None:
+    def copy_on_device(self, target: int, source: int, size: int, stream: int) -> None:
         _call("cuMemcpyDtoDAsync", target, source, size, stream)
 
-    def recorded(self, stream: int, call: Callable[[], None]) -> int:
+    def record_graph(self, stream: int, call: Callable[[], None]) -> int:
         with RECORDING, _no_collection():
             # other threads, which decode and encode, go on with what they do to their own contexts
             _call("cuStreamBeginCapture", stream, _api().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
@@ -130,10 +130,10 @@ class CudaPython:
         finally:
             _call("cuGraphDestroy", graph)
 
-    def launch(self, graph: int, stream: int) -> None:
+    def launch_graph(self, graph: int, stream: int) -> None:
         _call("cuGraphLaunch", graph, stream)
 
-    def end_graph(self, graph: int) -> None:
+    def destroy_graph(self, graph: int) -> None:
         _call("cuGraphExecDestroy", graph)
 
     def synchronise(self, stream: int | None = None) -> None:
@@ -167,7 +167,7 @@ def _first_device() -> Any:
     except (RuntimeError, OSError, ImportError) as error:  # the driver's library is loaded at the first call
         raise EngineError("no NVIDIA driver is installed") from error
     if code.name == "CUDA_ERROR_NO_DEVICE" or (code.value == 0 and not _call("cuDeviceGetCount")):
-        raise EngineError("the NVIDIA driver shows no card")
+        raise EngineError("the NVIDIA driver shows no GPU")
     if code.value != 0:
         raise EngineError(f"the NVIDIA driver does not start ({code.name})")
     return _call("cuDeviceGet", 0)

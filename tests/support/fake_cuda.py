@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from starcast.runtime.nvidia import cuda_python, driver, gpu
+from starcast.runtime.nvidia import cuda_python, first_gpu
 
 LEGACY = 1  # the default stream, whose handle needs no creation
 
@@ -29,8 +29,8 @@ LEGACY = 1  # the default stream, whose handle needs no creation
 def install(patch: pytest.MonkeyPatch, card: FakeCuda) -> FakeCuda:
     """Let cuda-python's implementation ask this card."""
     patch.setattr(cuda_python, "_api", lambda: card)
-    patch.setattr(driver, "implementation", lambda: cuda_python.CudaPython)
-    gpu._found.cache_clear()
+    patch.setattr(first_gpu, "driver_class", lambda: cuda_python.CudaPython)
+    first_gpu._ask.cache_clear()
     return card
 
 
@@ -48,7 +48,7 @@ class FakeCuda:
         compute_capability: tuple[int, int] = (8, 9), memory: int = 1 << 30, starts: bool = True,
         version: int = 13010,
     ) -> None:  # fmt: skip
-        from cuda.bindings import driver as real
+        real = pytest.importorskip("cuda.bindings.driver", reason="the fake GPU's constants are cuda-python's")
 
         self.CUresult = real.CUresult
         self.CUdevice_attribute = real.CUdevice_attribute

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from starcast.errors import EngineError
 from starcast.runtime.bundle import open_bundle, sha256_of
-from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
+from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.tensorrt import engine_cache
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.child_process import build_in_child

@@ -236,7 +236,7 @@ class _Recorded(Execution):
         if plan.graph is None:
             self._run(plan.context, stream)
         else:
-            self._driver.launch(plan.graph, stream)
+            self._driver.launch_graph(plan.graph, stream)
 
     def close(self) -> None:
         while self._plans:
@@ -265,12 +265,12 @@ class _Recorded(Execution):
     def _forget(self) -> None:
         _, plan = self._plans.popitem(last=False)
         if plan.graph is not None:
-            self._driver.end_graph(plan.graph)
+            self._driver.destroy_graph(plan.graph)
 
     def _recorded(self, context: Any, stream: int) -> int | None:
         """A CUDA graph of one run; None where the engine does something that cannot be recorded."""
         try:
-            return self._driver.recorded(stream, lambda: self._run(context, stream))
+            return self._driver.record_graph(stream, lambda: self._run(context, stream))
         except EngineError:
             self._log.said = []  # it is no failure: the run that follows is a plain one
             return None

@@ -33,11 +33,11 @@ class Lane:
         self._device = device
         self._host: dict[str, NDArray[np.uint8]] = {}
         for one in bindings:
-            buffer = self._host[one.name] = driver.pinned(one.nbytes)
+            buffer = self._host[one.name] = driver.allocate_pinned(one.nbytes)
             owned.callback(driver.free_pinned, buffer)
-        self._filled, self._done, self._emptied = (driver.event() for _ in range(3))
+        self._filled, self._done, self._emptied = (driver.create_event() for _ in range(3))
         for mark in (self._filled, self._done, self._emptied):
-            owned.callback(driver.end_event, mark)
+            owned.callback(driver.destroy_event, mark)
         self._busy = False  # a copy out of this lane's page-locked memory may be on its way
         self._place: tuple[slice, tuple[int, ...]] | None = None  # of the part that is in this lane, in the result
 
@@ -49,7 +49,7 @@ class Lane:
             if not isinstance(value, View):
                 waiting = self._host[name][: size_of(value.shape, value.dtype)]
                 np.copyto(waiting.view(value.dtype).reshape(value.shape), value)
-                self._driver.to_device(self._device[name], waiting, self._stream)
+                self._driver.copy_to_device(self._device[name], waiting, self._stream)
         self._driver.record(self._filled, self._stream)
         self._busy = True
         if self._stream != self._compute:
@@ -72,7 +72,7 @@ class Lane:
         if self._stream != self._compute:
             self._driver.wait(self._stream, self._done)
         size = self._size(self._place[1])
-        self._driver.to_host(self._host[self._output.name][:size], self._device[self._output.name], self._stream)
+        self._driver.copy_to_host(self._host[self._output.name][:size], self._device[self._output.name], self._stream)
         self._driver.record(self._emptied, self._stream)
 
     def collect(self, result: NDArray[Any]) -> None:
@@ -90,7 +90,7 @@ class Lane:
 
     def _copy(self, target: int, source: int, size: int) -> None:
         if target != source:
-            self._driver.on_device(target, source, size, self._compute)
+            self._driver.copy_on_device(target, source, size, self._compute)
 
     def _size(self, shape: tuple[int, ...]) -> int:
         return size_of(shape, self._output.dtype)

@@ -19,7 +19,7 @@ import numpy as np
 from starcast.errors import EngineError, MissingExtraError
 from starcast.kernels.ptx import Kernel, compile_normalise, ptx_version
 from starcast.kernels.tiling import Tiling, tiling_for
-from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
+from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 
 NAMESPACE, NAME = "starcast", "AdainLeakyRelu"
 

@@ -46,8 +46,8 @@ class TensorRTSession(Session):
         self._known: set[Shapes] = set()  # whose kernels have been kept
         self._outputs = Outputs(driver)
         with ExitStack() as owned:
-            self._compute = driver.stream()
-            owned.callback(driver.end_stream, self._compute)
+            self._compute = driver.create_stream()
+            owned.callback(driver.destroy_stream, self._compute)
             self._bound = self._memory(owned)
             self._direct = self._lane(self._compute, self._bound, owned)
             execution.bind(self._bound)
@@ -78,9 +78,9 @@ class TensorRTSession(Session):
         with self._driver.active(), ExitStack() as held:
             arrays = {one.name: self._taken(one, feeds[one.name], held) for one in self._inputs}
             parts, shapes = self._parts(arrays)
-            begun, ended = (self._driver.event(timed=True) for _ in range(2))
+            begun, ended = (self._driver.create_event(timed=True) for _ in range(2))
             for mark in (begun, ended):
-                held.callback(self._driver.end_event, mark)
+                held.callback(self._driver.destroy_event, mark)
             try:
                 times = [self._timed(execution, *each, begun, ended) for each in zip(parts, shapes, strict=True)]
             except BaseException:
@@ -162,7 +162,7 @@ class TensorRTSession(Session):
                 self._direct.load(part)
                 execution.launch(shape, self._compute)
                 size = size_of(execution.output_shape(shape), self._output.dtype)
-                self._driver.on_device(address, self._bound[self._output.name], size, self._compute)
+                self._driver.copy_on_device(address, self._bound[self._output.name], size, self._compute)
                 address += size
             self._driver.synchronise(self._compute)
         except BaseException:
@@ -208,8 +208,8 @@ class TensorRTSession(Session):
         """Two with a stream of their own, made when a batch first has several parts."""
         if self._pair is None:
             with ExitStack() as owned:
-                copies = self._driver.stream()
-                owned.callback(self._driver.end_stream, copies)
+                copies = self._driver.create_stream()
+                owned.callback(self._driver.destroy_stream, copies)
                 pair = [self._lane(copies, self._memory(owned), owned) for _ in range(2)]
                 self._owned.push(owned.pop_all())
             self._pair = pair[0], pair[1]

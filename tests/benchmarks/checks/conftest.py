@@ -18,7 +18,7 @@ def fake_gpu(monkeypatch):
     from fake_cuda import FakeCuda, install
     from fake_tensorrt import FakeTensorRT, engine
 
-    from starcast.runtime.nvidia import cuda_python, gpu
+    from starcast.runtime.nvidia import cuda_python, first_gpu
 
     fake = install(monkeypatch, FakeCuda())
     for module in (probe, leaks):
@@ -41,4 +41,4 @@ def fake_gpu(monkeypatch):
     monkeypatch.setattr(probe, "build_engine", build_engine)
     fake.trt = trt
     yield fake
-    gpu._found.cache_clear()
+    first_gpu._ask.cache_clear()

@@ -18,8 +18,9 @@ from starcast.runtime.engines import onnxruntime_cuda
 from starcast.runtime.engines.base import Absence, EngineOptions, Graph
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.onnxruntime_cuda import PROVIDER, OnnxRuntimeCuda, OnnxRuntimeCudaSession
-from starcast.runtime.nvidia import dlpack, driver, gpu
+from starcast.runtime.nvidia import dlpack, first_gpu
 from starcast.runtime.nvidia.arrays import DeviceArray
+from starcast.runtime.nvidia.gpu import Gpu
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 
@@ -48,10 +49,10 @@ def test_the_package_for_processors_is_told_with_the_line_that_replaces_it():
 
 def test_with_the_right_package_the_driver_says_whether_there_is_a_card(monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [PROVIDER, "CPUExecutionProvider"])
-    monkeypatch.setattr(onnxruntime_cuda, "why_no_gpu", lambda: "the NVIDIA driver shows no card")
-    monkeypatch.setattr(onnxruntime_cuda, "can_ask", lambda: True)
-    assert OnnxRuntimeCuda().absent() == Absence("installed, but the NVIDIA driver shows no card", pip_helps=False)
-    monkeypatch.setattr(onnxruntime_cuda, "can_ask", lambda: False)  # nobody knows: opening finds out
+    monkeypatch.setattr(onnxruntime_cuda, "why_no_gpu", lambda: "the NVIDIA driver shows no GPU")
+    monkeypatch.setattr(onnxruntime_cuda, "has_driver_package", lambda: True)
+    assert OnnxRuntimeCuda().absent() == Absence("installed, but the NVIDIA driver shows no GPU", pip_helps=False)
+    monkeypatch.setattr(onnxruntime_cuda, "has_driver_package", lambda: False)  # nobody knows: opening finds out
     assert OnnxRuntimeCuda().absent() is None
 
 
@@ -114,14 +115,14 @@ def test_cudas_libraries_that_pip_put_beside_it_are_loaded_once_and_in_silence(g
 def test_a_driver_that_is_older_than_the_package_is_told(monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [PROVIDER, "CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "cuda_version", "13.0", raising=False)
-    monkeypatch.setattr(onnxruntime_cuda, "can_ask", lambda: True)
-    monkeypatch.setattr(onnxruntime_cuda, "current_gpu", lambda: gpu.Gpu("NVIDIA H100", (9, 0), "12.8"))
+    monkeypatch.setattr(onnxruntime_cuda, "has_driver_package", lambda: True)
+    monkeypatch.setattr(onnxruntime_cuda, "current_gpu", lambda: Gpu("NVIDIA H100", (9, 0), "12.8"))
     assert (
         OnnxRuntimeCuda()
         .absent()
         .reason.startswith("installed, but made for CUDA 13, and the NVIDIA driver knows 12.8")
     )
-    monkeypatch.setattr(onnxruntime_cuda, "current_gpu", lambda: gpu.Gpu("NVIDIA H100", (9, 0), "13.0"))
+    monkeypatch.setattr(onnxruntime_cuda, "current_gpu", lambda: Gpu("NVIDIA H100", (9, 0), "13.0"))
     assert OnnxRuntimeCuda().absent() is None
 
 
@@ -169,9 +170,9 @@ def card(monkeypatch):
     from fake_cuda import FakeCuda, install
 
     fake = install(monkeypatch, FakeCuda())
-    monkeypatch.setattr(onnxruntime_cuda, "open_driver", driver.open_driver)
+    monkeypatch.setattr(onnxruntime_cuda, "open_driver", first_gpu.open_driver)
     yield fake
-    gpu._found.cache_clear()
+    first_gpu._ask.cache_clear()
 
 
 def test_what_is_on_the_card_is_bound_where_it_is_and_so_is_the_output(graph, card):

@@ -22,7 +22,7 @@ from starcast.errors import EngineError, MissingExtraError
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines import registry
 from starcast.runtime.engines.base import Absence, EngineOptions, Graph
-from starcast.runtime.nvidia import dlpack, gpu
+from starcast.runtime.nvidia import dlpack, first_gpu
 from starcast.runtime.nvidia.arrays import DeviceArray
 from starcast.runtime.nvidia.cuda_python import CudaPython
 from starcast.runtime.nvidia.tensorrt import engine_cache
@@ -111,7 +111,7 @@ def machine(monkeypatch, tmp_path, tiny_model, bundle, flavour):
     for name, function in functions.items():
         monkeypatch.setitem(fake_tensorrt.FUNCTIONS, name, function)
     yield Machine(card, trt, flavour, bundle)
-    gpu._found.cache_clear()
+    first_gpu._ask.cache_clear()
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_compiled_kernels_lie_beside_their_engine_and_go_with_it(built, flavour)
 
 def test_a_machine_without_a_card_says_so(machine, monkeypatch):
     install(monkeypatch, FakeCuda(card=None))
-    assert machine.engine.absent() == Absence("installed, but the NVIDIA driver shows no card", pip_helps=False)
+    assert machine.engine.absent() == Absence("installed, but the NVIDIA driver shows no GPU", pip_helps=False)
     assert machine.engine.devices(b"") == {}
     with pytest.raises(
         MissingExtraError, match=rf"{machine.flavour} cannot be used \(installed, but the NVIDIA driver"

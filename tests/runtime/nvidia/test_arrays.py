@@ -89,14 +89,14 @@ def test_what_a_library_does_not_hand_over_is_told_with_its_reason(driver):
     ids=["its stream", "no stream", "none named", "an old version, which names none"],
 )
 def test_our_stream_waits_for_the_one_that_an_array_names(driver, card, facts, waits):
-    stream = driver.stream()
+    stream = driver.create_stream()
     done = []
     card.enqueue(LEGACY, lambda: done.append("theirs"))
     with viewed(Interfaced(**facts), stream, driver):
         card.enqueue(stream, lambda: done.append("ours"))
         driver.synchronise(stream)
     assert done == (["theirs", "ours"] if waits else ["ours"])
-    driver.end_stream(stream)
+    driver.destroy_stream(stream)
 
 
 @pytest.mark.parametrize("strides", [(1, 2), (6, 2)], ids=["columns first", "gaps"])

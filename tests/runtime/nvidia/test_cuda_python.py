@@ -34,23 +34,28 @@ def test_every_function_that_is_called_is_in_the_fake():
 
 
 def test_bytes_go_to_the_card_and_back(driver):
-    stream, address, out, back = driver.stream(), driver.allocate(6), driver.pinned(6), driver.pinned(6)
+    stream, address, out, back = (
+        driver.create_stream(),
+        driver.allocate(6),
+        driver.allocate_pinned(6),
+        driver.allocate_pinned(6),
+    )
     out[:] = range(6)
-    driver.to_device(address, out, stream)
-    driver.to_host(back, address, stream)
+    driver.copy_to_device(address, out, stream)
+    driver.copy_to_host(back, address, stream)
     driver.synchronise(stream)
     assert back.tolist() == list(range(6))
     driver.free(address)
     driver.free_pinned(out)
     driver.free_pinned(back)
-    driver.end_stream(stream)
+    driver.destroy_stream(stream)
 
 
 def test_a_stream_waits_for_another_ones_mark(driver, card):
-    first, second = driver.stream(), driver.stream()
+    first, second = driver.create_stream(), driver.create_stream()
     done = []
     card.enqueue(first, lambda: done.append("first"))
-    mark = driver.event()
+    mark = driver.create_event()
     driver.record(mark, first)
     driver.wait(second, mark)
     card.enqueue(second, lambda: done.append("second"))
@@ -58,13 +63,13 @@ def test_a_stream_waits_for_another_ones_mark(driver, card):
     driver.synchronise(second)
     assert done == ["first", "second"]
     for stream in (first, second):
-        driver.end_stream(stream)
-    driver.end_event(mark)
+        driver.destroy_stream(stream)
+    driver.destroy_event(mark)
 
 
 def test_two_timed_marks_tell_what_the_card_took_between_them(driver, card):
-    stream = driver.stream()
-    first, last = (driver.event(timed=True) for _ in range(2))
+    stream = driver.create_stream()
+    first, last = (driver.create_event(timed=True) for _ in range(2))
     card.enqueue(stream, lambda: None)
     driver.record(first, stream)
     for _ in range(3):
@@ -73,33 +78,33 @@ def test_two_timed_marks_tell_what_the_card_took_between_them(driver, card):
     driver.synchronise(stream)
     assert driver.between_ms(first, last) == 3.0
     for mark in (first, last):
-        driver.end_event(mark)
-    driver.end_stream(stream)
+        driver.destroy_event(mark)
+    driver.destroy_stream(stream)
 
 
 def test_a_stream_waits_for_a_strangers_stream(driver, card):
-    stream = driver.stream()
+    stream = driver.create_stream()
     done = []
     card.enqueue(LEGACY, lambda: done.append("theirs"))
     driver.wait_for(stream, LEGACY)
     card.enqueue(stream, lambda: done.append("ours"))
     driver.synchronise(stream)
     assert done == ["theirs", "ours"]
-    driver.end_stream(stream)
+    driver.destroy_stream(stream)
 
 
 def test_what_is_recorded_is_not_done_before_it_is_launched_and_then_each_time(driver, card):
-    stream = driver.stream()
+    stream = driver.create_stream()
     done = []
-    graph = driver.recorded(stream, lambda: card.enqueue(stream, lambda: done.append("run")))
+    graph = driver.record_graph(stream, lambda: card.enqueue(stream, lambda: done.append("run")))
     driver.synchronise()
     assert done == []
-    driver.launch(graph, stream)
-    driver.launch(graph, stream)
+    driver.launch_graph(graph, stream)
+    driver.launch_graph(graph, stream)
     driver.synchronise(stream)
     assert done == ["run", "run"]
-    driver.end_graph(graph)
-    driver.end_stream(stream)
+    driver.destroy_graph(graph)
+    driver.destroy_stream(stream)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, EngineError("refused")])
@@ -107,16 +112,16 @@ def test_a_recording_ends_whatever_ends_the_call(driver, card, error):
     def broken_off():
         raise error
 
-    stream = driver.stream()
+    stream = driver.create_stream()
     with pytest.raises(type(error) if isinstance(error, Exception) else error):
-        driver.recorded(stream, broken_off)
+        driver.record_graph(stream, broken_off)
     driver.synchronise()
-    driver.end_stream(stream)
+    driver.destroy_stream(stream)
     assert card.leaks() == ["context"]
 
 
 def test_nobody_waits_for_the_whole_context_while_a_thread_records(driver, card):
-    stream, done = driver.stream(), []
+    stream, done = driver.create_stream(), []
 
     def wait():
         with driver.active():
@@ -130,11 +135,11 @@ def test_nobody_waits_for_the_whole_context_while_a_thread_records(driver, card)
         thread.join(0.1)
         done.append("recorded")
 
-    graph = driver.recorded(stream, call)
+    graph = driver.record_graph(stream, call)
     thread.join()
     assert done == ["recorded", "waited"]
-    driver.end_graph(graph)
-    driver.end_stream(stream)
+    driver.destroy_graph(graph)
+    driver.destroy_stream(stream)
 
 
 def test_an_error_is_not_hidden_by_what_follows_from_it(driver, card):
@@ -154,7 +159,7 @@ def test_the_context_before_comes_back_also_after_an_error(card):
 
 
 def test_too_little_memory_is_one_sentence_that_says_what_to_do(driver, card):
-    sentence = r"the card has no memory left for 2048 MiB \(cuMemAlloc\): translate smaller batches or pictures"
+    sentence = r"the GPU has no memory left for 2048 MiB \(cuMemAlloc\): translate smaller batches or images"
     with pytest.raises(EngineError, match=sentence):
         driver.allocate(2 << 30)
 
@@ -173,7 +178,7 @@ def test_memory_is_counted(driver):
 
 
 def test_an_array_of_page_locked_memory_is_that_memory(driver, card):
-    buffer = driver.pinned(4)
+    buffer = driver.allocate_pinned(4)
     buffer[:] = np.arange(4)
     assert card.held[buffer.ctypes.data][1].tolist() == [0, 1, 2, 3]
     driver.free_pinned(buffer)

@@ -7,8 +7,7 @@ import pytest
 
 from starcast.errors import EngineError
 from starcast.runtime.nvidia.arrays import DeviceArray, View, viewed
-from starcast.runtime.nvidia.driver import open_driver
-from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
+from starcast.runtime.nvidia.first_gpu import current_gpu, open_driver, why_no_gpu
 
 pytestmark = [
     pytest.mark.gpu,
@@ -25,60 +24,60 @@ def real():
 
 
 def test_bytes_go_to_the_card_and_back_and_within_it(real):
-    stream, first, second = real.stream(), real.allocate(1000), real.allocate(1000)
-    out, back = real.pinned(1000), real.pinned(1000)
+    stream, first, second = real.create_stream(), real.allocate(1000), real.allocate(1000)
+    out, back = real.allocate_pinned(1000), real.allocate_pinned(1000)
     out[:] = np.random.default_rng(0).integers(0, 256, 1000)
-    real.to_device(first, out, stream)
-    real.on_device(second, first, 1000, stream)
-    real.to_host(back, second, stream)
+    real.copy_to_device(first, out, stream)
+    real.copy_on_device(second, first, 1000, stream)
+    real.copy_to_host(back, second, stream)
     real.synchronise(stream)
     np.testing.assert_array_equal(back, out)
     for free, held in ((real.free, first), (real.free, second), (real.free_pinned, out), (real.free_pinned, back)):
         free(held)
-    real.end_stream(stream)
+    real.destroy_stream(stream)
 
 
 def test_two_timed_marks_are_as_far_apart_as_what_is_between_them(real):
     size = 1 << 26
-    stream, first, second = real.stream(), real.allocate(size), real.allocate(size)
-    begun, middle, ended = (real.event(timed=True) for _ in range(3))
+    stream, first, second = real.create_stream(), real.allocate(size), real.allocate(size)
+    begun, middle, ended = (real.create_event(timed=True) for _ in range(3))
     real.record(begun, stream)
-    real.on_device(second, first, size, stream)
+    real.copy_on_device(second, first, size, stream)
     real.record(middle, stream)
     for _ in range(8):
-        real.on_device(second, first, size, stream)
+        real.copy_on_device(second, first, size, stream)
     real.record(ended, stream)
     real.synchronise(stream)
     assert 0 < real.between_ms(begun, middle) < real.between_ms(middle, ended)
     for mark in (begun, middle, ended):
-        real.end_event(mark)
+        real.destroy_event(mark)
     real.free(first)
     real.free(second)
-    real.end_stream(stream)
+    real.destroy_stream(stream)
 
 
 def test_a_recorded_copy_is_done_at_each_launch(real):
     if not real.captures:
         pytest.skip(f"{real.name} records no CUDA graphs")
-    stream, first, second, buffer = real.stream(), real.allocate(4), real.allocate(4), real.pinned(4)
-    graph = real.recorded(stream, lambda: real.on_device(second, first, 4, stream))
+    stream, first, second, buffer = real.create_stream(), real.allocate(4), real.allocate(4), real.allocate_pinned(4)
+    graph = real.record_graph(stream, lambda: real.copy_on_device(second, first, 4, stream))
     for value in (7, 9):
         buffer[:] = value
-        real.to_device(first, buffer, stream)
-        real.launch(graph, stream)
-        real.to_host(buffer, second, stream)
+        real.copy_to_device(first, buffer, stream)
+        real.launch_graph(graph, stream)
+        real.copy_to_host(buffer, second, stream)
         real.synchronise(stream)
         assert buffer.tolist() == [value] * 4
-    real.end_graph(graph)
+    real.destroy_graph(graph)
     real.free(first)
     real.free(second)
     real.free_pinned(buffer)
-    real.end_stream(stream)
+    real.destroy_stream(stream)
 
 
 def test_more_than_there_is_is_one_sentence(real):
     _, total = real.memory()
-    with pytest.raises(EngineError, match="the card has no memory left for .* MiB"):
+    with pytest.raises(EngineError, match="the GPU has no memory left for .* MiB"):
         real.allocate(2 * total)
 
 
@@ -87,10 +86,10 @@ def test_pytorchs_arrays_are_seen_where_they_are_and_it_sees_ours(real):
     if not torch.cuda.is_available():
         pytest.skip("this torch was built without CUDA")
     theirs = torch.arange(6, dtype=torch.uint8, device="cuda").reshape(2, 3)
-    stream = real.stream()
+    stream = real.create_stream()
     with viewed(theirs, stream, real) as view:
         assert (view.address, view.shape) == (theirs.data_ptr(), (2, 3))
     ours = torch.from_dlpack(DeviceArray(View(theirs.data_ptr(), (2, 3), np.dtype(np.uint8)), lambda: None))
     assert ours.tolist() == [[0, 1, 2], [3, 4, 5]]
     assert torch.as_tensor(ours).data_ptr() == theirs.data_ptr()
-    real.end_stream(stream)
+    real.destroy_stream(stream)

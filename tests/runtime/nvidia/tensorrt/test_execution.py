@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from starcast.errors import EngineError
-from starcast.runtime.nvidia.gpu import current_gpu
+from starcast.runtime.nvidia.first_gpu import current_gpu
 from starcast.runtime.nvidia.tensorrt import error_log, execution
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")

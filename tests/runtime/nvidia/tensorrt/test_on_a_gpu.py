@@ -7,7 +7,7 @@ import pytest
 from starcast.benchmarks.checks.check import NotRunError
 from starcast.benchmarks.checks.checkerboard import checkerboard_engine
 from starcast.benchmarks.checks.probe import accepts
-from starcast.runtime.nvidia.gpu import current_gpu, why_no_gpu
+from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 pytestmark = [

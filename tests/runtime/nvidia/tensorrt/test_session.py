@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from starcast.errors import EngineError
 from starcast.runtime.nvidia import arrays, dlpack
-from starcast.runtime.nvidia.by_pycuda import ByPyCuda
 from starcast.runtime.nvidia.cuda_python import CudaPython
+from starcast.runtime.nvidia.pycuda import PyCuda
 from starcast.runtime.nvidia.tensorrt.execution import MOST_SHAPES, RECORDINGS, deserialised
 from starcast.runtime.nvidia.tensorrt.kernel_cache import keep_kernels, kept_kernels
 from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
@@ -274,7 +274,7 @@ def test_a_recording_that_is_broken_off_leaves_the_stream_usable(monkeypatch, er
 
 
 def test_without_cuda_graphs_every_run_is_plain(monkeypatch):
-    monkeypatch.setattr(CudaPython, "captures", ByPyCuda.captures)
+    monkeypatch.setattr(CudaPython, "captures", PyCuda.captures)
     opened, trt, card = session(monkeypatch, "tensorrt")
     for _ in range(3):
         opened.run(pictures(2))

@@ -6,14 +6,15 @@ import pytest
 from fake_cuda import FakeCuda, install
 
 from starcast.errors import MissingExtraError
-from starcast.runtime.nvidia import driver, gpu
-from starcast.runtime.nvidia.gpu import Gpu, current_gpu, why_no_gpu
+from starcast.runtime.nvidia import first_gpu
+from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
+from starcast.runtime.nvidia.gpu import Gpu
 
 
 @pytest.fixture(autouse=True)
 def asked_anew():
     yield
-    gpu._found.cache_clear()
+    first_gpu._ask.cache_clear()
 
 
 def test_a_card_says_its_name_its_architecture_and_its_drivers_cuda(card):
@@ -41,7 +42,7 @@ def test_a_driver_runs_libraries_of_its_own_cuda_and_of_older_ones(driver, cuda,
     ("machine", "reason"),
     [
         ({"starts": False}, "no NVIDIA driver is installed"),
-        ({"card": None}, "the NVIDIA driver shows no card"),
+        ({"card": None}, "the NVIDIA driver shows no GPU"),
     ],
     ids=["no driver", "no card"],
 )
@@ -52,14 +53,14 @@ def test_a_machine_without_one_says_why(monkeypatch, machine, reason):
 
 
 def test_a_machine_without_a_package_that_asks_says_so(monkeypatch):
-    monkeypatch.setattr(driver, "_installed", lambda package: False)
-    gpu._found.cache_clear()
+    monkeypatch.setattr(first_gpu, "_has", lambda package: False)
+    first_gpu._ask.cache_clear()
     assert current_gpu() is None
     assert "pip install cuda-bindings" in why_no_gpu()
     with pytest.raises(MissingExtraError):
-        driver.open_driver()
+        first_gpu.open_driver()
 
 
 def test_here_it_never_raises():
-    gpu._found.cache_clear()
+    first_gpu._ask.cache_clear()
     assert (current_gpu() is None) == (why_no_gpu() is not None)

@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.nvidia.driver import RECORDING, refusal
+from starcast.runtime.nvidia.driver import RECORDING, Driver, refusal
 from starcast.runtime.nvidia.gpu import Gpu
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which PyCUDA has no name for
 
 
-class ByPyCuda:
+class PyCuda(Driver):
     """A hold on the first card's primary context."""
 
     name = "pycuda"
@@ -68,7 +68,7 @@ class ByPyCuda:
         with _refusals("free"):
             self._held.pop(address).free()
 
-    def pinned(self, size: int) -> NDArray[np.uint8]:
+    def allocate_pinned(self, size: int) -> NDArray[np.uint8]:
         with _refusals("pagelocked_empty", size):
             buffer: NDArray[np.uint8] = _api().pagelocked_empty(size, np.uint8)
         return buffer
@@ -78,16 +78,16 @@ class ByPyCuda:
         with _refusals("free"):
             allocation.free()
 
-    def stream(self) -> int:
+    def create_stream(self) -> int:
         with _refusals("Stream"):
             stream = _api().Stream(_NON_BLOCKING)
         self._held[int(stream.handle)] = stream
         return int(stream.handle)
 
-    def end_stream(self, stream: int) -> None:
+    def destroy_stream(self, stream: int) -> None:
         del self._held[stream]
 
-    def event(self, *, timed: bool = False) -> int:
+    def create_event(self, *, timed: bool = False) -> int:
         flags = _api().event_flags
         with _refusals("Event"):
             event = _api().Event(flags.DEFAULT if timed else flags.DISABLE_TIMING)
@@ -95,7 +95,7 @@ class ByPyCuda:
         self._held[self._events] = event
         return self._events
 
-    def end_event(self, event: int) -> None:
+    def destroy_event(self, event: int) -> None:
         del self._held[event]
 
     def record(self, event: int, stream: int) -> None:
@@ -117,25 +117,25 @@ class ByPyCuda:
     def wait_for(self, stream: int, other: int) -> None:
         self.synchronise()
 
-    def to_device(self, address: int, source: NDArray[Any], stream: int) -> None:
+    def copy_to_device(self, address: int, source: NDArray[Any], stream: int) -> None:
         with _refusals("memcpy_htod_async"):
             _api().memcpy_htod_async(address, source, self._held[stream])
 
-    def to_host(self, target: NDArray[Any], address: int, stream: int) -> None:
+    def copy_to_host(self, target: NDArray[Any], address: int, stream: int) -> None:
         with _refusals("memcpy_dtoh_async"):
             _api().memcpy_dtoh_async(target, address, self._held[stream])
 
-    def on_device(self, target: int, source: int, size: int, stream: int) -> None:
+    def copy_on_device(self, target: int, source: int, size: int, stream: int) -> None:
         with _refusals("memcpy_dtod_async"):
             _api().memcpy_dtod_async(target, source, size, self._held[stream])
 
-    def recorded(self, stream: int, call: Callable[[], None]) -> int:
+    def record_graph(self, stream: int, call: Callable[[], None]) -> int:
         raise EngineError("PyCUDA records no CUDA graphs: pip install cuda-bindings")
 
-    def launch(self, graph: int, stream: int) -> None:
+    def launch_graph(self, graph: int, stream: int) -> None:
         raise EngineError("PyCUDA launches no CUDA graphs: pip install cuda-bindings")
 
-    def end_graph(self, graph: int) -> None:
+    def destroy_graph(self, graph: int) -> None:
         raise EngineError("PyCUDA holds no CUDA graphs: pip install cuda-bindings")
 
     def synchronise(self, stream: int | None = None) -> None:
@@ -156,7 +156,7 @@ def _first_device() -> Any:
     try:
         api.init()
         if not api.Device.count():
-            raise EngineError("the NVIDIA driver shows no card")
+            raise EngineError("the NVIDIA driver shows no GPU")
         return api.Device(0)
     except api.Error as error:
         raise EngineError(f"the NVIDIA driver does not start ({error})") from error

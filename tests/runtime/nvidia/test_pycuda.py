@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from starcast.errors import EngineError
-from starcast.runtime.nvidia import by_pycuda, driver
-from starcast.runtime.nvidia.by_pycuda import ByPyCuda
+from starcast.runtime.nvidia import first_gpu, pycuda
 from starcast.runtime.nvidia.cuda_python import CudaPython
 from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.pycuda import PyCuda
 
 
 class Log(list):
@@ -99,30 +99,30 @@ def module(log: Log) -> ModuleType:
 @pytest.fixture
 def log(monkeypatch) -> Iterator[Log]:
     made = Log()
-    monkeypatch.setattr(by_pycuda, "_api", lambda api=module(made): api)
-    by_pycuda._primary_context.cache_clear()
+    monkeypatch.setattr(pycuda, "_api", lambda api=module(made): api)
+    pycuda._primary_context.cache_clear()
     yield made
-    by_pycuda._primary_context.cache_clear()
+    pycuda._primary_context.cache_clear()
 
 
 def test_it_has_every_method_of_the_first_implementation():
     assert {name for name in vars(CudaPython) if not name.startswith("_")} == {
-        name for name in vars(ByPyCuda) if not name.startswith("_")
+        name for name in vars(PyCuda) if not name.startswith("_")
     }
 
 
 def test_it_is_taken_where_it_is_the_one_that_is_installed(monkeypatch):
-    monkeypatch.setattr(driver, "_installed", lambda package: package == "pycuda")
-    assert driver.implementation() is ByPyCuda
+    monkeypatch.setattr(first_gpu, "_has", lambda package: package == "pycuda")
+    assert first_gpu.driver_class() is PyCuda
 
 
 def test_a_card_is_described(log):
-    assert ByPyCuda.gpu() == Gpu("Documented GPU", (8, 6), "12.8")
+    assert PyCuda.gpu() == Gpu("Documented GPU", (8, 6), "12.8")
 
 
 def test_the_primary_context_is_pushed_for_a_block_and_held_once_for_the_whole_process(log):
     for _ in range(2):
-        held = ByPyCuda()
+        held = PyCuda()
         with held.active():
             pass
         held.close()
@@ -130,15 +130,15 @@ def test_the_primary_context_is_pushed_for_a_block_and_held_once_for_the_whole_p
 
 
 def test_copies_go_to_their_stream_and_marks_into_theirs(log):
-    held = ByPyCuda()
-    stream, address, event = held.stream(), held.allocate(8), held.event()
+    held = PyCuda()
+    stream, address, event = held.create_stream(), held.allocate(8), held.create_event()
     assert (stream, address) == (0x51, 0x9000)
     queue, mark = held._held[stream], held._held[event]
     buffer = np.zeros(8, np.uint8)
     del log[:]
-    held.to_device(address, buffer, stream)
-    held.on_device(0xA000, address, 8, stream)
-    held.to_host(buffer, address, stream)
+    held.copy_to_device(address, buffer, stream)
+    held.copy_on_device(0xA000, address, 8, stream)
+    held.copy_to_host(buffer, address, stream)
     held.record(event, stream)
     held.wait(stream, event)
     held.until(event)
@@ -157,39 +157,39 @@ def test_copies_go_to_their_stream_and_marks_into_theirs(log):
 
 
 def test_two_timed_marks_tell_the_time_between_them(log):
-    held = ByPyCuda()
-    first, last = (held.event(timed=True) for _ in range(2))
+    held = PyCuda()
+    first, last = (held.create_event(timed=True) for _ in range(2))
     assert held.between_ms(first, last) == 2.5
     assert log[1:] == [("Event", 0), ("Event", 0), ("time_till", held._held[first], held._held[last])]
 
 
 def test_memory_is_freed_when_it_is_told_to(log):
-    held = ByPyCuda()
+    held = PyCuda()
     held.free(held.allocate(8))
-    held.free_pinned(held.pinned(8))
+    held.free_pinned(held.allocate_pinned(8))
     assert [name for name, *_ in log] == ["retain", "free", "free pinned"]
     assert held.memory() == (5, 9)
 
 
 def test_a_strangers_stream_is_waited_for_with_everything(log):
-    held = ByPyCuda()
-    held.wait_for(held.stream(), 1)
+    held = PyCuda()
+    held.wait_for(held.create_stream(), 1)
     assert log[-1] == ("Context.synchronize",)
 
 
 def test_too_little_memory_is_the_same_sentence(log):
     with pytest.raises(EngineError, match=r"no memory left for 2048 MiB \(mem_alloc\): translate smaller batches"):
-        ByPyCuda().allocate(2 << 30)
+        PyCuda().allocate(2 << 30)
 
 
 def test_cuda_graphs_are_for_the_other_package(log):
-    assert not ByPyCuda.captures
+    assert not PyCuda.captures
     with pytest.raises(EngineError, match="pip install cuda-bindings"):
-        ByPyCuda().recorded(1, lambda: None)
+        PyCuda().record_graph(1, lambda: None)
 
 
 def test_without_a_driver_it_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "pycuda", None)
     monkeypatch.delitem(sys.modules, "pycuda.driver", raising=False)
     with pytest.raises(EngineError, match="no NVIDIA driver is installed"):
-        ByPyCuda.gpu()
+        PyCuda.gpu()
