@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from starcast.benchmarks.bench.clock import DeviceClock
+from starcast.benchmarks.bench.loaded_row import Images, Split
 from starcast.benchmarks.bench.method import Method
-from starcast.benchmarks.bench.open_row import Images, Split
 from starcast.runtime.engines.base import GpuTime
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from starcast.benchmarks.bench.clock import DeviceClock
-from starcast.benchmarks.bench.open_row import CpuRun, Images, Run, Split
+from starcast.benchmarks.bench.loaded_row import CpuRun, Images, Run, Split
 from starcast.benchmarks.bench.rows import Row
 from starcast.export.families import open_model
 from starcast.export.gate.reference import Eager

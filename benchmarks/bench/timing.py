@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from starcast.benchmarks.bench.loaded_row import Images, Run, Split
 from starcast.benchmarks.bench.method import Method, take_samples, warm_up
-from starcast.benchmarks.bench.open_row import Images, Run, Split
 
 BATCH_SAMPLES = 100  # per batch size, where nobody asks for a 99th percentile
 
