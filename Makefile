@@ -37,7 +37,7 @@ check: $(READY)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 gpu-check: $(READY)
-	$(BIN)/python -m starcast.benchmarks.checks --json gpu-check.json
+	$(BIN)/python -m starcast.benchmarks.checks -o gpu-check.json
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

@@ -10,7 +10,7 @@ from starcast.errors import OptionError
 from starcast.export.precisions import CPU_ENGINES, PRECISIONS, precisions_for
 from starcast.options import CheckedOptions, option
 
-ADAIN = ("spelled", "plugin", "unfused")
+ADAIN = ("fused", "plugin", "unfused")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,15 +48,17 @@ class ExportOptions(CheckedOptions):
         "fp16 and bf16, 35 for int8 (30 at worst), 30 for fp8.", minimum=0,
     )  # fmt: skip
     adain: tuple[str, ...] = option(
-        ("spelled",), "How AdaIN is written in graphs for tensorrt. spelled: plain operators that every TensorRT "
+        ("fused",), "How AdaIN is written in graphs for tensorrt. fused: plain operators that every TensorRT "
         "fuses; plugin: one node for starcast's plugin, full TensorRT only; unfused: the engine's own norms, for "
         "comparison.",
-        flags=("--adain-forms",), aliases=("--adain",), metavar="spelled,plugin,unfused",
+        flags=("--adain-forms",), aliases=("--adain",), metavar="fused,plugin,unfused",
     )  # fmt: skip
     mean_draws: int = option(10_000, "Latents to average for each domain's mean style (for --psi).", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if "spelled" in self.adain:  # the former name of fused
+            object.__setattr__(self, "adain", tuple("fused" if name == "spelled" else name for name in self.adain))
         for flag, given, known in (
             ("--precisions", self.precision, tuple(PRECISIONS)), ("--adain-forms", self.adain, ADAIN),
         ):  # fmt: skip
@@ -71,5 +73,5 @@ class ExportOptions(CheckedOptions):
                 f"--precisions {','.join(theirs)} is for TensorRT alone: add --for tensorrt, besides the other engines "
                 "that the bundle is for"
             )
-        if set(self.adain) - {"spelled"}:
+        if set(self.adain) - {"fused"}:
             raise OptionError(f"--adain-forms {','.join(self.adain)} is for TensorRT alone: add --for tensorrt")

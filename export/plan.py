@@ -101,7 +101,7 @@ def plans_for(options: ExportOptions) -> list[Plan]:
     return [*native, *_smaller(native, options.precision), *_for_tensorrt(fused, options.precision)]
 
 
-def float32_plans(engines: Sequence[str], forms: Sequence[str], adain: Sequence[str] = ("spelled",)) -> list[Plan]:
+def float32_plans(engines: Sequence[str], forms: Sequence[str], adain: Sequence[str] = ("fused",)) -> list[Plan]:
     """The float32 graphs for those engines, or for the usual ones: each engine's own form, or `forms` for all of them.
 
     `adain` is for TensorRT. Raises OptionError and MissingExtraError.
@@ -154,7 +154,7 @@ def _with_adain(plan: Plan, adain: Sequence[str]) -> list[Plan]:
     if plan.norms == "native":
         return [plan]
     ways = {
-        "spelled": plan, "plugin": replace(plan, engines=("tensorrt",), norms="plugin"),
+        "fused": plan, "plugin": replace(plan, engines=("tensorrt",), norms="plugin"),
         "unfused": replace(plan, norms="unfused"),
     }  # fmt: skip
     return [ways[name] for name in dict.fromkeys(adain)]

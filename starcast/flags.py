@@ -21,7 +21,9 @@ def out(default: Any, what: str, *, aliases: tuple[str, ...] = ()) -> Any:
     return option(default, f"Output: {what}", flags=OUT_FLAGS, aliases=(*OUT_ALIASES, *aliases), metavar="OUT")
 
 
-def out_option(name: str, what: str, *, required: bool = True) -> Callable[[Command], Command]:
+def out_option(
+    name: str, what: str, *, required: bool = True, aliases: tuple[str, ...] = ()
+) -> Callable[[Command], Command]:
     """`-o/--out` as a click option of a command; its path arrives as the parameter `name`."""
     from pathlib import Path
 
@@ -33,7 +35,7 @@ def out_option(name: str, what: str, *, required: bool = True) -> Callable[[Comm
         *OUT_FLAGS,
         name,
         cls=StarcastOption,
-        aliases=OUT_ALIASES,
+        aliases=(*OUT_ALIASES, *aliases),
         metavar="OUT",
         required=required,
         type=click.Path(path_type=Path),

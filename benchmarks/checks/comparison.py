@@ -62,7 +62,7 @@ def export_random_bundle(folder: Path, config: Any = RANDOM, flavours: Sequence[
     options = ExportOptions(backends=("onnxruntime",), mean_draws=100)
     if flavours:
         options = replace(
-            options, backends=("onnxruntime", "tensorrt"), precision=tuple(PRECISIONS), adain=("spelled", "plugin")
+            options, backends=("onnxruntime", "tensorrt"), precision=tuple(PRECISIONS), adain=("fused", "plugin")
         )
     export_random(folder / CHECKPOINT, folder / BUNDLE, config.image_size, options, calibration=24)
 

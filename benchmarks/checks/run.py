@@ -1,7 +1,7 @@
 """Run the checks that only an NVIDIA GPU can answer, and report them as JSON.
 
-    python -m starcast.benchmarks.checks --json gpu-check.json
-    python -m starcast.benchmarks.checks --json gpu-check.json --only torch --only kernel --longest 300
+    python -m starcast.benchmarks.checks -o gpu-check.json
+    python -m starcast.benchmarks.checks -o gpu-check.json --only torch --only kernel --longest 300
 
 Exit status 0: nothing failed; 1: something failed; 2: there is no GPU. Each check (table.py) runs in a process of its
 own, and none stops the others. Its status is passed, failed or not run, the last two with a reason. A GPU that a
@@ -33,6 +33,7 @@ from starcast.benchmarks.checks.parity import PREPARE
 from starcast.benchmarks.checks.table import CHECKS
 from starcast.benchmarks.record import provenance, write_result
 from starcast.errors import StarcastError
+from starcast.flags import out_option
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.gpu import Gpu
 
@@ -134,12 +135,10 @@ def choose_checks(only: Sequence[str], longest: float) -> list[Check]:
 
 
 @click.command()
-@click.option(
-    "--json",
-    "target",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Write the report here. A report of the same GPU and code keeps its other answers.",
-)
+@out_option(
+    "target", "a JSON report. One of the same GPU and code keeps its other answers.", required=False,
+    aliases=("--json",),
+)  # fmt: skip
 @click.option(
     "--bundle",
     type=click.Path(path_type=Path, exists=True),
@@ -163,7 +162,7 @@ def main(
 ) -> None:  # fmt: skip
     """Run the checks that only an NVIDIA GPU can answer.
 
-    Example: python -m starcast.benchmarks.checks --json gpu-check.json
+    Example: python -m starcast.benchmarks.checks -o gpu-check.json
     """
     if name is not None and folder is not None:
         by_name = {check.name: check for check in CHECKS}

@@ -1,6 +1,6 @@
 """Is the Triton AdaIN kernel faster than torch's operators, at every size of AFHQ's generator, and in a training step?
 
-    python -m starcast.benchmarks.studies.adain_kernel --json FILE [--only norms|step]   exit status 2: no GPU
+    python -m starcast.benchmarks.studies.adain_kernel -o FILE [--only norms|step]   exit status 2: no GPU
 
 AdaIN + leaky ReLU three ways: torch eager, torch.compile (max-autotune), the kernel; in both memory formats, at batch 8
 and 1. Calls are recorded as CUDA graphs, so that it is the card that is timed and not Python, and take their inputs in
@@ -29,6 +29,7 @@ from starcast.benchmarks.studies import adain_norms, adain_step
 from starcast.benchmarks.studies.adain_figures import DTYPE, PLANES, Planes, Row, Step, as_json, bars, from_json, line
 from starcast.benchmarks.studies.adain_norms import measured
 from starcast.benchmarks.studies.adain_step import step_times
+from starcast.flags import out_option
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.gpu import Gpu
 
@@ -89,11 +90,13 @@ def record(here: Mapping[str, Any], rows: Mapping[Planes, Row], step: Step) -> d
 
 
 @click.command()
-@click.option("--json", "target", type=click.Path(path_type=Path), required=True, help="Where to write the figures.")
+@out_option("target", "a JSON record of the figures; an existing one is resumed.", aliases=("--json",))
 @click.option("--only", type=click.Choice(["norms", "step"]), help="The norms alone, or the training step alone.")
 def main(target: Path, only: str | None) -> None:
-    """Time the AdaIN kernel beside torch's operators, and go on where FILE ends. Example: adain_kernel --json
-    adain-kernel.json"""
+    """Time the AdaIN kernel beside torch's operators, and resume from OUT.
+
+    Example: python -m starcast.benchmarks.studies.adain_kernel -o adain-kernel.json
+    """
     gpu = current_gpu()
     if gpu is None or not torch.cuda.is_available():
         click.echo(

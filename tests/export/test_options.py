@@ -25,10 +25,14 @@ def test_what_tensorrt_alone_has_says_how_to_ask_for_it(options) -> None:
 
 
 def test_an_unknown_spelling_of_adain_is_refused() -> None:
-    with pytest.raises(OptionError, match="--adain-forms is triton: give one or several of spelled, plugin"):
+    with pytest.raises(OptionError, match="--adain-forms is triton: give one or several of fused, plugin"):
         ExportOptions(adain=("triton",), backends=("tensorrt",))
 
 
 def test_an_unknown_precision_is_refused_with_those_there_are() -> None:
     with pytest.raises(OptionError, match="--precisions is int4: give one or several of fp32, fp16, bf16, int8, fp8"):
         ExportOptions(precision=("fp32", "int4"))
+
+
+def test_spelled_is_the_former_name_of_fused() -> None:
+    assert ExportOptions(adain=("spelled", "plugin"), backends=("tensorrt",)).adain == ("fused", "plugin")

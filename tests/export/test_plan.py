@@ -42,11 +42,11 @@ def test_tensorrt_has_a_graph_of_its_own_in_every_form_and_spelling_that_is_name
     )
     assert float32_plans(["tensorrt"], []) == [fused]
     assert float32_plans(["tensorrt"], [], ["plugin"]) == [plugin]
-    assert float32_plans(["openvino", "tensorrt"], ["plain", "taps16"], ["spelled", "plugin"]) == [
+    assert float32_plans(["openvino", "tensorrt"], ["plain", "taps16"], ["fused", "plugin"]) == [
         Plan("plain", ("openvino",)), Plan("taps16", ("openvino",)),
         replace(fused, form="plain"), fused, replace(plugin, form="plain"), plugin,
     ]  # fmt: skip
-    assert float32_plans(["tensorrt"], [], ["spelled", "unfused"]) == [fused, replace(fused, norms="unfused")]
+    assert float32_plans(["tensorrt"], [], ["fused", "unfused"]) == [fused, replace(fused, norms="unfused")]
     assert [plan.file for plan in (fused, plugin)] == ["taps16-fused-fp32.onnx", "taps16-plugin-fp32.onnx"]
 
 
@@ -78,7 +78,7 @@ def test_a_form_with_transposed_convolutions_is_not_written_in_bf16(form, precis
 def test_plans_come_in_the_bundles_order():
     options = ExportOptions(
         backends=("openvino", "onnxruntime", "tensorrt"), precision=("int8", "bf16", "fp16"),
-        adain=("spelled", "unfused"),
+        adain=("fused", "unfused"),
     )  # fmt: skip
     assert [plan.name for plan in plans_for(options)] == [
         "taps9-fp32", "taps9-one-style-fp32", "taps9-bf16", "taps9-int8-bf16", "taps9-int8", "phases-one-style-int8",

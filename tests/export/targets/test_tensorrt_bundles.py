@@ -83,7 +83,7 @@ def test_a_plugins_graph_is_for_full_tensorrt_and_holds_no_function(small_checkp
 
 
 def test_spelled_and_plugged_norms_stand_side_by_side_where_both_are_asked_for(small_checkpoint, tmp_path):
-    options = asked(precision=("fp16",), adain=("spelled", "plugin"))
+    options = asked(precision=("fp16",), adain=("fused", "plugin"))
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
     assert [(variant.form_name, variant.precision) for variant in bundle.manifest.variants] == [
         ("taps16", "fp32"), ("taps16-plugin", "fp32"), ("taps16", "fp16"), ("taps16-plugin", "fp16"),
@@ -91,7 +91,7 @@ def test_spelled_and_plugged_norms_stand_side_by_side_where_both_are_asked_for(s
 
 
 def test_unfused_norms_are_a_form_of_their_own_in_what_is_smaller_than_float32(small_checkpoint, tmp_path):
-    options = asked(precision=("fp16", "bf16"), adain=("spelled", "unfused"), min_psnr=20)
+    options = asked(precision=("fp16", "bf16"), adain=("fused", "unfused"), min_psnr=20)
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
     assert [(variant.form_name, variant.precision) for variant in bundle.manifest.variants] == [
         ("taps16", "fp32"), ("taps16", "fp16"), ("taps16-unfused", "fp16"), ("phases", "bf16"),
