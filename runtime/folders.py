@@ -32,7 +32,7 @@ from starcast.runtime.progress import Progress
 from starcast.runtime.report import Report
 from starcast.runtime.sources import SourceFile, find_sources
 from starcast.runtime.stages import READERS, Job, translate_jobs
-from starcast.runtime.styles import StyleRequest, requests_from
+from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.threads import mapped, pool
 from starcast.runtime.translate_options import TranslateOptions
 from starcast.runtime.translator import Translator

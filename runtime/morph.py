@@ -26,7 +26,7 @@ from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folders import style_facts
 from starcast.runtime.morph_options import MorphOptions
 from starcast.runtime.progress import Progress
-from starcast.runtime.styles import StyleOptions, StyleRequest, requests_from
+from starcast.runtime.style_requests import StyleOptions, StyleRequest, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.ahead import ahead
 from starcast.runtime.video.report import FilmReport

@@ -10,7 +10,7 @@ from starcast.images.fit import FITS
 from starcast.images.read import MAX_PIXELS
 from starcast.options import option
 from starcast.runtime.engine_choice import EngineChoice
-from starcast.runtime.styles import StyleOptions
+from starcast.runtime.style_requests import StyleOptions
 
 
 @dataclass(frozen=True, kw_only=True)

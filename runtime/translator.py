@@ -22,7 +22,7 @@ from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import open_variant
 from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.nvidia.arrays import is_on_gpu
-from starcast.runtime.styles import LARGEST_SEED, domain_index
+from starcast.runtime.style_requests import LARGEST_SEED, domain_index
 
 
 class Translator:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starcast import flags
 from starcast.images.fit import FITS
-from starcast.runtime.styles import StyleOptions
+from starcast.runtime.style_requests import StyleOptions
 from starcast.runtime.video.film_options import MAX_PIXELS, FilmOptions
 
 

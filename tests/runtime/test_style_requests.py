@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starcast.errors import OptionError, StyleError
 from starcast.images.write import write_image
 from starcast.options import as_json, from_json
-from starcast.runtime.styles import (
+from starcast.runtime.style_requests import (
     LARGEST_SEED,
     StyleOptions,
     StyleRequest,
