@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from starcast.atomic import repair_folder
 from starcast.errors import BundleError
-from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, decode
+from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Source, decode
 
 NCNN_GRAPH, NCNN_WEIGHTS = ".param", ".bin"
 # Younger files may be written again without a change of their times, which are this coarse on some file systems (FAT).
@@ -27,6 +27,14 @@ class Bundle:
     path: Path
     manifest: Manifest
     sha256: str  # of manifest.json, which holds the hash of every file: it stands for the whole bundle
+
+    @property
+    def source(self) -> Source:
+        """The images that it translates. Raises BundleError if it makes images from styles alone."""
+        source = self.manifest.source
+        if source is None:
+            raise BundleError(f"{self.path} makes images from styles alone: there is no source to translate")
+        return source
 
     def file(self, name: str) -> Path:
         """The path of a file of the bundle, after its hash has been checked. Raises BundleError when it differs."""

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from starcast.errors import BundleError, OptionError
+from starcast.errors import OptionError
 from starcast.images.fit import NATIVE
 from starcast.paths import printable
 from starcast.runtime import provenance
@@ -55,8 +54,6 @@ def translate_all(
     before stays, and the next start goes on from there.
     """
     bundle = open_bundle(bundle_path)
-    if bundle.manifest.source is None:
-        raise BundleError(f"{bundle.path} makes pictures from styles alone: there is no source to translate")
     if options.output is None:
         raise OptionError("say where the translations go: -o OUT")
     refuse_source_folder(sources, options.output)
@@ -71,7 +68,7 @@ def translate_all(
     if not found.sources:
         raise OptionError(f"no pictures in {', '.join(map(printable, sources)) or 'the sources'}: check the path")
 
-    requests = requests_from(options, bundle.manifest.domains)
+    requests = requests_from(options, bundle.manifest.domains, by_label=bundle.manifest.condition.by_label)
     one_file = is_one_file(options.output, len(found.sources), len(requests))
     paths = (
         [(options.output,)]
@@ -82,7 +79,7 @@ def translate_all(
 
     styles = [style_facts(request) for request in requests]
     marks = [_settings_mark(bundle, style, options) for style in styles]
-    trained = (bundle.manifest.source.height, bundle.manifest.source.width)
+    trained = (bundle.source.height, bundle.source.width)
     size = None if options.fit == NATIVE else trained
     jobs = _jobs(found.sources, paths, marks, size, options, report)
     if not jobs:
@@ -93,10 +90,10 @@ def translate_all(
         provenance.write_record, record, bundle, options, styles, sources=[str(source) for source in sources]
     )
     with (
-        Translator(bundle, **options.engine, say=say) as translator,
+        Translator(bundle, **options.engine, progress=say) as translator,
         Progress(sum(len(job.targets) for job in jobs), "pictures", show=show_progress, say=say) as progress,
     ):
-        vectors = np.stack([_vector(translator, request) for request in requests])
+        vectors = np.stack([translator.style(**request.arguments) for request in requests])
         engine = translator.facts()
         _start_record(partial(write_record, engine=engine), options.output)
         start = time.perf_counter()
@@ -177,12 +174,6 @@ def _mark(settings: str, source: Path) -> str:
         return f"{settings} source={provenance.source_fingerprint(source)}" if source.is_file() else ""
     except OSError:
         return ""
-
-
-def _vector(translator: Translator, request: StyleRequest) -> NDArray[np.float32]:
-    if request.reference is not None:
-        return translator.style(domain=request.domain, reference=request.reference, psi=request.psi)
-    return translator.style(domain=request.domain, seed=request.seed, psi=request.psi)
 
 
 def _start_record(write: Callable[[], None], output: Path) -> None:

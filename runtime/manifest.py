@@ -56,7 +56,7 @@ class ReferenceMaker(GraphFiles, frozen=True, kw_only=True):
 
 
 class LabelMaker(msgspec.Struct, frozen=True, kw_only=True):
-    """Conditions given as named numbers (StarGAN v1's attributes)."""
+    """Conditions given as named numbers (StarGAN v1's attributes), in the order of the vector."""
 
     names: tuple[str, ...]
 
@@ -76,6 +76,11 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     labels: LabelMaker | None = None
     means: str | None = None
     mean_draws: int | None = None
+
+    @property
+    def by_label(self) -> bool:
+        """Whether labels are the only way to make a condition."""
+        return self.labels is not None and self.latent is None and self.reference is None
 
 
 class ExtraInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -244,6 +249,9 @@ def decode(content: bytes, path: Path) -> Manifest:
     if manifest.extra_inputs:
         names = ", ".join(map(repr, (extra.name for extra in manifest.extra_inputs)))
         raise BundleError(f"{path} needs the extra input {names}, which this starcast cannot make: update starcast")
+    labels = manifest.condition.labels
+    if labels is not None and len(set(labels.names)) != manifest.condition.size:
+        raise BundleError(f"{path} is damaged (its labels are {list(labels.names)}): export the bundle again")
     domains = manifest.domains
     if not domains or len(set(domains)) < len(domains) or not all(name and name.isprintable() for name in domains):
         raise BundleError(f"{path} is damaged (its domains are {list(domains)}): export the bundle again")

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
-from starcast.errors import BundleError, ImageError
+from starcast.errors import ImageError
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.paths import printable
@@ -91,24 +91,17 @@ def morph(
     """
     check_target(target, source, overwrite=options.overwrite)
     bundle = open_bundle(bundle_path)
-    if bundle.manifest.source is None:
-        raise BundleError(f"{bundle.path} makes pictures from styles alone: there is no source to translate")
     requests = requests_for(options, bundle.manifest.domains)
-    trained = (bundle.manifest.source.height, bundle.manifest.source.width)
+    trained = (bundle.source.height, bundle.source.width)
     picture = fit(read_image(source, limit_flag=None), trained, options.fit)
     size = picture.shape[:2]
     rate = Fraction(options.fps).limit_denominator(1001)
     report, watch = FilmReport(target), Stopwatch("run", "encode")
-    with Translator(bundle, **options.engine, say=say) as translator:
+    with Translator(bundle, **options.engine, progress=say) as translator:
         reason = translator.why_not(*size)
         if reason is not None:
             raise ImageError(f"{printable(source)} has {size[1]}x{size[0]} pixels: {reason}")
-        styles = np.stack(
-            [
-                translator.style(request.domain, seed=request.seed, reference=request.reference, psi=request.psi)
-                for request in requests
-            ]
-        )
+        styles = np.stack([translator.style(**request.arguments) for request in requests])
         start = time.perf_counter()
         with (
             atomic_path(target) as partial,

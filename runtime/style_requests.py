@@ -1,17 +1,16 @@
-"""Which styles a command was asked for: a domain, and a seed or a reference."""
+"""Which styles a command was asked for: domains, and a seed or references."""
 
 from __future__ import annotations
 
-import operator
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any
 
 from starcast import flags
 from starcast.errors import OptionError, StyleError
 from starcast.options import CheckedOptions, option
+from starcast.runtime.domains import domain_in_name, domain_index, list_domains
 
 ALL = "all"
 LARGEST_SEED = 2**32 - 1  # what numpy's RandomState takes
@@ -19,7 +18,7 @@ LARGEST_SEED = 2**32 - 1  # what numpy's RandomState takes
 
 @dataclass(frozen=True, kw_only=True)
 class StyleOptions(CheckedOptions):
-    """What makes the styles of a command: `requests_from` reads it."""
+    """The styles that a command was asked for; `requests_from` reads them."""
 
     domain: str | None = flags.domain("all: one translation for each domain.")
     seed: int | None = flags.seed(
@@ -35,12 +34,12 @@ class StyleOptions(CheckedOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.seed is not None and self.ref is not None:
-            raise OptionError("--seed and --ref exclude each other: a style is drawn by chance or taken from a picture")
+            raise OptionError("--seed and --ref exclude each other: a style is drawn at random or taken from an image")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StyleRequest:
-    """One style to be made, from a seed or from a reference."""
+    """One style to make: of a seed, of a reference, or of the domain's own label (`seed` and `reference` None)."""
 
     domain: str  # its name
     seed: int | None = None
@@ -49,38 +48,31 @@ class StyleRequest:
 
     @property
     def label(self) -> str:
-        """A short name for folders and files: `dog-seed7`, `dog-rex`."""
-        return f"{self.domain}-{f'seed{self.seed}' if self.reference is None else self.reference.stem}"
+        """A short name for folders and files: `dog-seed7`, `dog-rex`, `dog`."""
+        if self.reference is not None:
+            return f"{self.domain}-{self.reference.stem}"
+        return self.domain if self.seed is None else f"{self.domain}-seed{self.seed}"
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `Translator.style` takes."""
+        if self.seed is None and self.reference is None:
+            return {"labels": {self.domain: 1.0}, "psi": self.psi}
+        return {"domain": self.domain, "seed": self.seed, "reference": self.reference, "psi": self.psi}
 
 
-def domain_index(domain: str | SupportsIndex | None, domains: Sequence[str]) -> int:
-    """The number of a domain given by name or number; a name comes before a number that is spelt alike. None stands
-    for the only domain of a bundle that has one. Raises StyleError, with the domains."""
-    if domain is None:
-        if len(domains) == 1:
-            return 0
-        raise StyleError(f"say which domain to translate to: {_listed(domains)}")
-    if isinstance(domain, str):
-        if domain in domains:
-            return domains.index(domain)
-        number = int(domain) if re.fullmatch(r"[0-9]{1,9}", domain) else -1
-    else:
-        number = operator.index(domain)
-    if not 0 <= number < len(domains):
-        raise StyleError(f"there is no domain {domain!r}: the bundle has {_listed(domains)}")
-    return number
-
-
-def requests_from(options: StyleOptions, domains: Sequence[str]) -> list[StyleRequest]:
+def requests_from(options: StyleOptions, domains: Sequence[str], *, by_label: bool = False) -> list[StyleRequest]:
     """The styles that were asked for, in the order of domains, then of the references' names; at least one.
 
-    Raises StyleError where the domain is missing or unknown, or no reference fits.
+    `by_label`: the bundle is steered by labels, so that without a seed and a reference a domain is its label. Raises
+    StyleError if the domain is missing or unknown, or no reference fits.
     """
     if options.ref is None:
         chosen = _chosen(options.domain, domains)
         if not chosen:
-            raise StyleError(f"say which domain to translate to with --domain: {_listed(domains)}, or {ALL}")
-        return [StyleRequest(domain=domain, seed=options.seed or 0, psi=options.psi) for domain in chosen]
+            raise StyleError(f"say which domain to translate to with --domain: {list_domains(domains)}, or {ALL}")
+        seed = options.seed if by_label else options.seed or 0
+        return [StyleRequest(domain=domain, seed=seed, psi=options.psi) for domain in chosen]
     if options.ref.is_dir():
         pairs = _from_folder(options.ref, options.domain, domains)
     else:
@@ -88,24 +80,8 @@ def requests_from(options: StyleOptions, domains: Sequence[str]) -> list[StyleRe
     return [StyleRequest(domain=domain, reference=reference, psi=options.psi) for domain, reference in pairs]
 
 
-def domain_in_name(path: Path, domains: Sequence[str]) -> str | None:
-    """The domain that a file's name begins with, by name (`dog-rex.jpg`, `dog3.png`) or number (`1-rex.jpg`); None if
-    it begins with none.
-
-    The longest name wins, and a name before a number. A letter after a name belongs to another word (`dogma.jpg`), and
-    a number does not begin with 0 unless it is 0, so that `001.jpg` is no domain.
-    """
-    stem = path.stem.casefold()
-    for domain in sorted(domains, key=len, reverse=True):
-        rest = stem.removeprefix(domain.casefold())
-        if domain and rest != stem and not rest[:1].isalpha() and not (domain[-1].isdigit() and rest[:1].isdigit()):
-            return domain
-    number = re.match(r"(0|[1-9][0-9]{0,8})(?![0-9])", stem)
-    return domains[int(number[1])] if number and int(number[1]) < len(domains) else None
-
-
 def _chosen(domain: str | None, domains: Sequence[str]) -> list[str]:
-    """The domains that --domain names; none where it says nothing and there is a choice."""
+    """The domains that --domain names; none if it is missing and there is a choice."""
     if domain == ALL and ALL not in domains:
         return list(domains)
     if domain is None and len(domains) != 1:
@@ -120,8 +96,8 @@ def _domains_of(reference: Path, domain: str | None, domains: Sequence[str]) -> 
     named = domain_in_name(reference, domains)
     if named is None:
         raise StyleError(
-            f"{reference} does not say which domain it is of: give --domain ({_listed(domains)}), or begin the file's "
-            "name with the domain's name or number"
+            f"{reference} does not say which domain it belongs to: give --domain ({list_domains(domains)}), or begin "
+            "the file's name with the domain's name or number"
         )
     return [named]
 
@@ -130,15 +106,11 @@ def _from_folder(folder: Path, domain: str | None, domains: Sequence[str]) -> li
     from starcast.runtime.sources import find_sources
 
     wanted = _chosen(domain, domains) or list(domains)
-    pictures = [source.path for source in find_sources([folder]).sources if source.path.parent == folder]
-    found = [(named, path) for path in pictures if (named := domain_in_name(path, domains)) in wanted]
-    if not found:
+    images = [source.path for source in find_sources([folder]).sources if source.path.parent == folder]
+    pairs = [(named, path) for path in images if (named := domain_in_name(path, domains)) in wanted]
+    if not pairs:
         raise StyleError(
-            f"{folder} has no picture whose name begins with {' or '.join(wanted)} or its number: rename the "
-            "references (dog-rex.jpg, 1_rex.jpg), or give one picture with --ref and its --domain"
+            f"{folder} has no image whose name begins with {' or '.join(wanted)} or its number: rename the "
+            "references (dog-rex.jpg, 1_rex.jpg), or give one image with --ref and its --domain"
         )
-    return sorted(((named, path) for named, path in found if named), key=lambda pair: domains.index(pair[0]))
-
-
-def _listed(domains: Sequence[str]) -> str:
-    return ", ".join(f"{name} ({number})" for number, name in enumerate(domains))
+    return sorted(((named, path) for named, path in pairs if named), key=lambda pair: domains.index(pair[0]))

@@ -17,6 +17,7 @@ from starcast.export.families.model import About, Floats, Image, Licence, Model,
 from starcast.export.gate.images import draw_images
 from starcast.export.gate.reference import as_floats, from_bytes
 from starcast.runtime.manifest import Condition, LatentMaker, ReferenceMaker
+from starcast.runtime.styles import draw_latents
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import averaged_networks
 from starcast.train.families.stargan_v2.networks import MappingNetwork, Networks, StarGANv2Config, StyleEncoder
@@ -66,7 +67,7 @@ class StarGANv2(Model):
 
     def style_graphs(self) -> Sequence[StyleGraph]:
         domains, two = len(self.domains), torch.zeros(2, dtype=torch.int64)
-        latents = _latents(2 * domains + 1, self.config.latent_dim, seed=5)
+        latents = draw_latents(5, 2 * domains + 1, self.config.latent_dim)
         images = draw_images(domains + 1, self.side, self.side, seed=6)
         encoder = self.networks.style_encoder
         return [
@@ -85,7 +86,7 @@ class StarGANv2(Model):
 
     def gate_styles(self, count: int) -> Floats:
         domain = torch.arange(count) // 2 % self.config.domains
-        latents = _latents(count, self.config.latent_dim, seed=7)
+        latents = draw_latents(7, count, self.config.latent_dim)
         references = draw_images(count // 2, self.side, self.side, seed=8)
         with torch.inference_mode():
             styles: Floats = self.networks.mapping_network(torch.from_numpy(latents), domain).numpy()
@@ -93,7 +94,7 @@ class StarGANv2(Model):
         return styles
 
     def draw_style(self, domain: int, draws: np.random.RandomState) -> Floats:
-        latent = draws.standard_normal((1, self.config.latent_dim)).astype(np.float32)
+        latent = draw_latents(draws, 1, self.config.latent_dim)
         return _run(self.networks.mapping_network, torch.from_numpy(latent), torch.tensor([domain]))
 
     def reference_style(self, domain: int, image: Image) -> Floats | None:
@@ -101,12 +102,12 @@ class StarGANv2(Model):
 
     def preview_styles(self) -> Floats:
         count = self.config.domains
-        latent = np.random.RandomState(PREVIEW_SEED).standard_normal(self.config.latent_dim).astype(np.float32)
+        latent = draw_latents(PREVIEW_SEED, 1, self.config.latent_dim)
         return _run(self.networks.mapping_network, torch.from_numpy(latent).expand(count, -1), torch.arange(count))
 
     def mean_styles(self, draws: int) -> Floats:
         return mean_styles(
-            self.networks.mapping_network, _latents(draws, self.config.latent_dim, MEAN_SEED), self.config.domains
+            self.networks.mapping_network, draw_latents(MEAN_SEED, draws, self.config.latent_dim), self.config.domains
         )
 
 
@@ -172,10 +173,6 @@ class StackedLinear(nn.Module):
 
     def forward(self, x: Tensor, domain: Tensor) -> Tensor:
         return x @ self.weight.index_select(0, domain) + self.bias.index_select(0, domain)
-
-
-def _latents(count: int, size: int, seed: int) -> Floats:
-    return np.random.RandomState(seed).standard_normal((count, size)).astype(np.float32)
 
 
 def _run(network: nn.Module, *inputs: Tensor) -> Floats:

@@ -19,12 +19,13 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
-from starcast.errors import BundleError, OptionError, VideoError
+from starcast.errors import OptionError, VideoError
 from starcast.images.fit import NATIVE, fit
 from starcast.paths import printable
 from starcast.runtime import provenance
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folders import style_facts
+from starcast.runtime.manifest import Manifest
 from starcast.runtime.progress import Progress
 from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.translator import Translator
@@ -65,16 +66,14 @@ def translate_video(
     """
     check_target(target, source_path, overwrite=options.overwrite)
     bundle = open_bundle(bundle_path)
-    if bundle.manifest.source is None:
-        raise BundleError(f"{bundle.path} makes pictures from styles alone: there is no source to translate")
-    request = _one_style(options, bundle.manifest.domains)
+    request = _one_style(options, bundle.manifest)
     report = FilmReport(target)
     watch = Stopwatch(*STAGES)
     with (
         Source(source_path, options.max_pixels) as source,
-        Translator(bundle, **options.engine, say=say) as translator,
+        Translator(bundle, **options.engine, progress=say) as translator,
     ):
-        style = translator.style(request.domain, seed=request.seed, reference=request.reference, psi=request.psi)
+        style = translator.style(**request.arguments)
         # frames may change their size in mid-stream, a film's size stays
         size, mode = (source.shown_size, "stretch") if options.fit == NATIVE else (translator.size, options.fit)
         reason = translator.why_not(*size)
@@ -118,8 +117,8 @@ def translate_video(
     return report
 
 
-def _one_style(options: VideoOptions, domains: tuple[str, ...]) -> StyleRequest:
-    requests = requests_from(options, domains)
+def _one_style(options: VideoOptions, manifest: Manifest) -> StyleRequest:
+    requests = requests_from(options, manifest.domains, by_label=manifest.condition.by_label)
     if len(requests) != 1:
         raise OptionError(
             f"a video gets one style, but {len(requests)} were asked for: give one --domain and one --seed or --ref"

@@ -17,6 +17,7 @@ from starcast.images.write import write_image
 from starcast.runtime import folders, stages
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folders import translate_all
+from starcast.runtime.manifest import Condition, LabelMaker
 from starcast.runtime.translate_options import TranslateOptions
 from starcast.runtime.translator import Translator
 
@@ -361,3 +362,14 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, tiny_bundle,
     report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
     assert report.done == 60
     assert most <= 16
+
+
+def test_a_bundle_of_labels_translates_into_a_domain_by_its_label(tmp_path, tiny_bundle, tiny_model, rewrite_manifest):
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    names = ("cat", "dog", "wild", "a", "b", "c", "d", "e")
+    rewrite_manifest(bundle, condition=Condition(size=8, labels=LabelMaker(names=names)))
+    sources = _photos(tmp_path / "in", 1)
+    _translate(bundle, sources, output=tmp_path / "out", domain="dog")
+    [source], [made] = sources.iterdir(), (tmp_path / "out").glob("*.png")
+    style = np.eye(8)[1]
+    np.testing.assert_array_equal(read_image(made), tiny_model.translation(read_image(source)[None], style)[0])

@@ -14,8 +14,6 @@ from starcast.runtime.style_requests import (
     LARGEST_SEED,
     StyleOptions,
     StyleRequest,
-    domain_in_name,
-    domain_index,
     requests_from,
 )
 
@@ -32,24 +30,7 @@ def _pictures(folder: Path, *names: str) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("domain", "number"), [("cat", 0), ("wild", 2), ("1", 1), (2, 2), (np.int64(1), 1), ("01", 1)])
-def test_a_domain_is_found_by_name_or_number(domain, number):
-    assert domain_index(domain, DOMAINS) == number
-
-
-def test_a_name_comes_before_a_number_that_is_spelt_alike():
-    assert domain_index("1", ("0", "2", "1")) == 2
-    assert domain_index(1, ("0", "2", "1")) == 1
-
-
-@pytest.mark.parametrize("domain", ["cow", "3", 3, -1, "-1", "", "Dog", "1.0", "²", "9" * 5000])
-def test_an_unknown_domain_is_answered_with_the_domains(domain):
-    with pytest.raises(StyleError, match=r"there is no domain .*: the bundle has cat \(0\), dog \(1\), wild \(2\)"):
-        domain_index(domain, DOMAINS)
-
-
-def test_the_domain_may_be_left_out_where_there_is_one():
-    assert domain_index(None, ("face",)) == 0
+def test_a_command_may_leave_out_the_only_domain():
     assert _requests(("face",), seed=3) == [StyleRequest(domain="face", seed=3)]
     assert _requests(("face",), ref=Path("x.png")) == [StyleRequest(domain="face", reference=Path("x.png"))]
 
@@ -87,25 +68,10 @@ def test_values_that_cannot_work_name_their_flag(options, flag):
         StyleOptions(domain="dog", **options)
 
 
-@pytest.mark.parametrize(("name", "domain"), [
-    ("dog.jpg", "dog"), ("dog-rex.jpg", "dog"), ("dog_3.png", "dog"), ("dog3.png", "dog"), ("DOG 1.JPG", "dog"),
-    ("1.png", "dog"), ("1-rex.jpg", "dog"), ("2_b.png", "wild"), ("0.png", "cat"), ("1rex.jpg", "dog"),
-    ("dogma.jpg", None), ("rex-dog.jpg", None), ("001.jpg", None), ("3.jpg", None), ("12.jpg", None), (".png", None),
-])  # fmt: skip
-def test_a_file_name_begins_with_a_domains_name_or_number(name, domain):
-    assert domain_in_name(Path("folder") / name, DOMAINS) == domain
-
-
-def test_the_longest_name_wins_and_a_name_comes_before_a_number():
-    assert domain_in_name(Path("big-dog-1.png"), ("big", "big-dog")) == "big-dog"
-    assert domain_in_name(Path("0-a.png"), ("a", "0")) == "0"
-    assert domain_in_name(Path("2020-a.png"), ("a", "20")) is None
-
-
 def test_a_reference_says_its_domain_by_its_name_or_is_told_one():
     assert _requests(ref=Path("in/1-ref.jpg")) == [StyleRequest(domain="dog", reference=Path("in/1-ref.jpg"))]
     assert [request.domain for request in _requests(ref=Path("1-ref.jpg"), domain="wild")] == ["wild"]
-    with pytest.raises(StyleError, match=r"rex\.jpg does not say which domain it is of: give --domain \(cat"):
+    with pytest.raises(StyleError, match=r"rex\.jpg does not say which domain it belongs to: give --domain \(cat"):
         _requests(ref=Path("rex.jpg"))
 
 
@@ -124,11 +90,20 @@ def test_a_folder_gives_its_references_by_domain_and_name(tmp_path):
 @pytest.mark.parametrize(("domain", "wanted"), [(None, "cat or dog or wild"), ("wild", "wild")])
 def test_a_folder_without_a_fitting_reference_says_how_to_name_them(tmp_path, domain, wanted):
     _pictures(tmp_path, "rex.png", "1.png" if domain else "x.png")
-    with pytest.raises(StyleError, match=f"no picture whose name begins with {wanted} or its number"):
+    with pytest.raises(StyleError, match=f"no image whose name begins with {wanted} or its number"):
         _requests(ref=tmp_path, domain=domain)
 
 
+def test_a_domain_of_a_bundle_steered_by_labels_is_its_label():
+    request, *others = requests_from(StyleOptions(domain="dog"), DOMAINS, by_label=True)
+    assert (request, others) == (StyleRequest(domain="dog"), [])
+    assert request.arguments == {"labels": {"dog": 1.0}, "psi": 1.0}
+    [seeded] = requests_from(StyleOptions(domain="dog", seed=3), DOMAINS, by_label=True)
+    assert seeded.arguments["seed"] == 3  # which such a bundle will refuse
+
+
 def test_labels_name_domain_and_origin():
+    assert StyleRequest(domain="dog").label == "dog"
     assert StyleRequest(domain="dog", seed=7).label == "dog-seed7"
     assert StyleRequest(domain="dog", reference=Path("in/rex.v2.jpg")).label == "dog-rex.v2"
 
@@ -143,8 +118,3 @@ def test_options_come_back_from_json_as_they_were(domain, psi, origin):
         ref=origin if isinstance(origin, Path) else None,
     )  # fmt: skip
     assert from_json(StyleOptions, as_json(options), "run.json") == options
-
-
-@given(st.text(max_size=12), st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=4, unique=True))
-def test_any_file_name_is_of_a_known_domain_or_of_none(name, domains):
-    assert domain_in_name(Path(name.replace("/", "") + ".png"), domains) in (None, *domains)

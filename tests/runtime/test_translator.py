@@ -17,6 +17,7 @@ from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines import registry
 from starcast.runtime.engines.session import SCRATCH
+from starcast.runtime.manifest import Condition, LabelMaker
 from starcast.runtime.translator import Translator
 
 ENGINES = ("openvino", "onnxruntime")
@@ -131,9 +132,11 @@ def test_psi_lies_between_the_domains_mean_and_the_style(translator, tiny_model,
     np.testing.assert_allclose(style, mean + psi * (full - mean), atol=1e-6)
 
 
-@pytest.mark.parametrize("arguments", [{}, {"seed": 1, "reference": _pictures(32, 32, 3)}], ids=["neither", "both"])
+@pytest.mark.parametrize("arguments", [
+    {}, {"seed": 1, "reference": _pictures(32, 32, 3)}, {"seed": 1, "labels": {"a": 1}},
+], ids=["none", "seed and reference", "seed and labels"])  # fmt: skip
 def test_a_style_has_one_origin(translator, arguments):
-    with pytest.raises(StyleError, match="from a seed or from a reference: give one of them"):
+    with pytest.raises(StyleError, match="from a seed, from a reference or from labels: give one of them"):
         translator.style(domain=0, **arguments)
 
 
@@ -176,7 +179,7 @@ def test_other_pictures_are_refused_with_what_is_wrong(translator, images, error
 
 @pytest.mark.parametrize("shape", [(7,), (2, 8), (3, 7), (1, 3, 8), ()])
 def test_other_styles_are_refused_with_what_fits(translator, shape):
-    with pytest.raises(StyleError, match=r"give \[8\] for all pictures, or \[3, 8\] for one each"):
+    with pytest.raises(StyleError, match=r"give \[8\] for all images, or \[3, 8\] for one each"):
         translator(_pictures(3, 32, 32, 3), np.zeros(shape, np.float32))
 
 
@@ -187,7 +190,7 @@ def test_a_style_that_is_not_finite_is_refused(translator):
 
 @pytest.mark.parametrize("reference", [np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)])
 def test_a_reference_of_another_shape_is_refused(translator, reference):
-    with pytest.raises(ValueError, match=r"a reference is a picture \[H, W, 3\]"):
+    with pytest.raises(ValueError, match=r"a reference is an image \[H, W, 3\]"):
         translator.style(domain=0, reference=reference)
 
 
@@ -221,13 +224,13 @@ def test_auto_says_what_it_measures_and_takes_up_what_it_measured_before(
     for name in ENGINES:
         _need(name)
     lines: list[str] = []
-    with Translator(tiny_bundle, threads=1, say=lines.append) as first:
+    with Translator(tiny_bundle, threads=1, progress=lines.append) as first:
         images, style = _pictures(2, 32, 32, 3), first.style(domain=1, seed=2)
         np.testing.assert_array_equal(first(images, style), tiny_model.translation(images, style))
     assert len(lines) == 2
     assert lines[0].startswith("measuring 2 ways to run this model")
     assert lines[1].startswith(f"{first.backend} {first.variant.form} is the fastest here")
-    with Translator(tiny_bundle, threads=1, say=lines.append) as second:
+    with Translator(tiny_bundle, threads=1, progress=lines.append) as second:
         assert second.backend == first.backend
     assert len(lines) == 2
 
@@ -299,6 +302,37 @@ def test_a_bundle_without_a_way_to_a_style_says_so(changed, tiny_bundle, field, 
     condition = _with(open_bundle(tiny_bundle).manifest.condition, **{field: None})
     with pytest.raises(StyleError, match=words):
         changed(condition=condition).style(domain=0, **arguments)
+
+
+LABELS = LabelMaker(names=("black", "blond", "brown", "male", "young", "a", "b", "c"))
+BY_LABEL = Condition(size=8, labels=LABELS)
+
+
+def test_labels_are_the_style_in_the_bundles_order(changed, tiny_model):
+    translator = changed(condition=BY_LABEL)
+    style = translator.style(labels={"male": 1, "blond": 0.5})
+    assert style.dtype == np.float32
+    np.testing.assert_array_equal(style, [0, 0.5, 0, 1, 0, 0, 0, 0])
+    images = _pictures(2, 32, 32, 3)
+    np.testing.assert_array_equal(translator(images, style), tiny_model.translation(images, style))
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ({"seed": 0}, "makes no styles from seeds: give labels"),
+    ({"reference": _pictures(32, 32, 3)}, "makes no styles from references: give labels"),
+    ({"labels": {"hat": 1}}, "there is no label 'hat': the bundle has black, blond, brown, male, young, a, b, c"),
+    ({"labels": {"male": float("nan")}}, "labels are finite numbers"),
+    ({"labels": {"male": 1}, "psi": 0.5}, "labels say the whole style: leave out domain and psi"),
+    ({"labels": {"male": 1}, "domain": "cat"}, "leave out domain and psi"),
+])  # fmt: skip
+def test_labels_that_cannot_be_and_ways_that_a_bundle_of_labels_lacks_are_named(changed, arguments, words):
+    with pytest.raises(StyleError, match=words):
+        changed(condition=BY_LABEL).style(**({} if "labels" in arguments else {"domain": 0}), **arguments)
+
+
+def test_a_bundle_without_labels_takes_none(translator):
+    with pytest.raises(StyleError, match="takes no labels: give a seed or a reference"):
+        translator.style(labels={"male": 1})
 
 
 def _npz(**arrays: np.ndarray) -> bytes:
@@ -382,16 +416,16 @@ def _with(struct, **changes):
     return msgspec.structs.replace(struct, **changes)
 
 
-def test_pictures_on_a_graphics_card_are_for_engines_that_are_there(tiny_bundle):
-    class OnCard:
+def test_images_on_the_gpu_are_for_engines_that_are_there(tiny_bundle):
+    class OnGpu:
         shape = (1, 32, 32, 3)
 
         def __dlpack_device__(self):
             return 2, 0  # kDLCUDA
 
-    words = "onnxruntime takes no pictures from a graphics card: hand over numpy's"
+    words = "onnxruntime takes no images on the GPU: pass NumPy arrays"
     with Translator(tiny_bundle, backend="onnxruntime") as translator, pytest.raises(EngineError, match=words):
-        translator(OnCard(), np.zeros(8, np.float32))
+        translator(OnGpu(), np.zeros(8, np.float32))
 
 
 def test_what_is_kept_of_a_bundle_goes_into_the_cache_that_is_named(tiny_bundle, tmp_path):

@@ -1,0 +1,133 @@
+"""From a seed, a reference or labels to a style vector: the one way, for every verb."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, SupportsIndex
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import BundleError, StyleError
+from starcast.images.fit import fit
+from starcast.images.read import read_image
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.domains import domain_index
+from starcast.runtime.style_requests import LARGEST_SEED
+
+Feeds = Mapping[str, NDArray[Any]]
+
+
+def draw_latents(source: int | np.random.RandomState, count: int, size: int) -> NDArray[np.float32]:
+    """float32 [count, size]: latents of a seed, or the next ones of a stream. A seed's first latent is its own: seed 7
+    is the same style in every verb."""
+    draws = np.random.RandomState(source) if isinstance(source, int) else source
+    return draws.standard_normal((count, size)).astype(np.float32)
+
+
+class StyleMaker:
+    """Makes the styles of a bundle. `run` gives the output of one of its graphs for named inputs."""
+
+    def __init__(self, bundle: Bundle, run: Callable[[str, Feeds], NDArray[Any]]) -> None:
+        self._bundle = bundle
+        self._condition = bundle.manifest.condition
+        self._run = run
+
+    def make(
+        self,
+        domain: str | SupportsIndex | None,
+        *,
+        seed: int | None,
+        reference: NDArray[np.uint8] | str | Path | None,
+        labels: Mapping[str, float] | None,
+        psi: float,
+    ) -> NDArray[np.float32]:
+        """The style [S], as `Translator.style` says."""
+        if [seed is None, reference is None, labels is None].count(False) != 1:
+            raise StyleError("a style is made from a seed, from a reference or from labels: give one of them")
+        if not math.isfinite(psi):
+            raise StyleError(f"psi is {psi}: give a number, 0 for the mean style and 1 for the style itself")
+        if labels is not None:
+            return self._from_labels(labels, domain, psi)
+        number = domain_index(domain, self._bundle.manifest.domains)
+        style = self._from_seed(seed, number) if reference is None else self._from_reference(reference, number)
+        if psi == 1:
+            return style
+        mean = self._means[number]
+        blend: NDArray[np.float32] = mean + np.float32(psi) * (style - mean)
+        return blend
+
+    def _from_seed(self, seed: Any, domain: int) -> NDArray[np.float32]:
+        maker = self._condition.latent
+        if maker is None:
+            raise StyleError(f"{self._bundle.path} makes no styles from seeds: give {self._others('a seed')}")
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= LARGEST_SEED:
+            raise StyleError(f"the seed is {seed!r}: give a whole number from 0 to {LARGEST_SEED}")
+        return self._make(maker.graph, {"latent": draw_latents(int(seed), 1, maker.size)}, domain)
+
+    def _from_reference(self, reference: NDArray[np.uint8] | str | Path, domain: int) -> NDArray[np.float32]:
+        maker = self._condition.reference
+        if maker is None:
+            raise StyleError(f"{self._bundle.path} makes no styles from references: give {self._others('a reference')}")
+        if isinstance(reference, str | Path):
+            reference = read_image(reference, limit_flag=None)
+        check_bytes(reference, "a reference")
+        if reference.ndim != 3 or reference.shape[2] != 3 or not reference.size:
+            raise ValueError(f"a reference is an image [H, W, 3], not {list(reference.shape)}")
+        image = fit(reference, (maker.height, maker.width), "stretch")
+        return self._make(maker.graph, {"image": np.ascontiguousarray(image)[None]}, domain)
+
+    def _from_labels(self, labels: Mapping[str, float], domain: object, psi: float) -> NDArray[np.float32]:
+        maker = self._condition.labels
+        if maker is None:
+            raise StyleError(f"{self._bundle.path} takes no labels: give {self._others('labels')}")
+        if domain is not None or psi != 1:
+            raise StyleError("labels say the whole style: leave out domain and psi")
+        unknown = [name for name in labels if name not in maker.names]
+        if unknown:
+            raise StyleError(f"there is no label {unknown[0]!r}: the bundle has {', '.join(maker.names)}")
+        style = np.array([labels.get(name, 0.0) for name in maker.names], np.float32)
+        if not np.isfinite(style).all():
+            raise StyleError(f"labels are finite numbers, not {dict(labels)}")
+        return style
+
+    def _others(self, unwanted: str) -> str:
+        """`a reference or labels`: what the bundle makes styles of."""
+        condition = self._condition
+        ways = {"a seed": condition.latent, "a reference": condition.reference, "labels": condition.labels}
+        here = [name for name, maker in ways.items() if maker is not None and name != unwanted]
+        return " or ".join(here) or "a style vector to the translator"
+
+    def _make(self, graph: str, feeds: Feeds, domain: int) -> NDArray[np.float32]:
+        style = self._run(graph, {**feeds, "domain": np.array([domain], np.int64)})
+        return np.array(style[0], np.float32)
+
+    @cached_property
+    def _means(self) -> NDArray[np.float32]:
+        """Each domain's mean style, float32 [domains, S]."""
+        if self._condition.means is None:
+            raise StyleError(f"{self._bundle.path} has no mean styles, which psi needs: leave psi at 1")
+        path = self._bundle.file(self._condition.means)
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                means: NDArray[np.float32] = arrays["mean"].astype(np.float32)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+            raise BundleError(f"{path} holds no mean styles ({error}): export the bundle again") from error
+        shape = (len(self._bundle.manifest.domains), self._condition.size)
+        if means.shape != shape:
+            raise BundleError(
+                f"{path} holds mean styles of shape {list(means.shape)} instead of {list(shape)}: "
+                "export the bundle again"
+            )
+        return means
+
+
+def check_bytes(image: Any, what: str) -> None:
+    """Raises TypeError if an array is not uint8."""
+    if getattr(image, "dtype", None) != np.uint8:
+        kind = getattr(image, "dtype", type(image).__name__)
+        raise TypeError(f"{what} is uint8 RGB, 0 to 255, not {kind}")
