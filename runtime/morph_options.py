@@ -29,7 +29,7 @@ class MorphOptions(FilmOptions):
     fit: str = flags.fit("stretch", FITS)
     fps: float = option(30.0, "Frames per second.", minimum=1.0, maximum=240.0)
     frames_per_step: int = option(
-        31, "Frames from one style to the next; the last third of them rest on it.", minimum=SHORTEST_STEP
+        31, "Frames from one style to the next, about a third of them at rest.", minimum=SHORTEST_STEP
     )
 
     def __post_init__(self) -> None:

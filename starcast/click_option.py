@@ -29,6 +29,7 @@ class StarcastOption(click.Option):
 
 def _range_in_words(smallest: float | None, largest: float | None) -> str:
     """`at least 1`, `0 to 0.999`."""
+    low, high = (f"{bound:g}" if isinstance(bound, float) else str(bound) for bound in (smallest, largest))
     if largest is None:
-        return f"at least {smallest:g}"
-    return f"at most {largest}" if smallest is None else f"{smallest:g} to {largest}"
+        return f"at least {low}"
+    return f"at most {high}" if smallest is None else f"{low} to {high}"

@@ -91,7 +91,7 @@ def backend(default: str | None, more: str, *, aliases: tuple[str, ...] = ()) ->
     )
 
 
-def domain(more: str) -> Any:
+def domain(more: str = "") -> Any:
     return option(None, _text("Domain to translate to, by name or by number from 0.", more), metavar="NAME")
 
 

@@ -14,5 +14,6 @@ from starcast.runtime.video.film_options import MAX_PIXELS, FilmOptions
 class VideoOptions(FilmOptions, StyleOptions):
     """What `translate_video` does."""
 
+    domain: str | None = flags.domain()
     fit: str = flags.fit("crop", FITS)
     max_pixels: int = flags.max_pixels(MAX_PIXELS, "Counted per frame.")
