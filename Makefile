@@ -1,4 +1,4 @@
-# make demo: the main job, from pictures to a report. make test: everything that CI checks. Both set themselves up.
+# make demo: the main job, from images to a report. make test: everything that CI checks. Both set themselves up.
 # make gpu-check: what only an NVIDIA GPU can show, as gpu-check.json. make docs: docs/cli.md and the tables of figures.
 
 PYTHON ?= python3
