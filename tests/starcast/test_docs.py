@@ -139,6 +139,20 @@ def test_the_readme_shows_the_main_jobs():
     assert {line.split()[1] for line in lines} >= {"dataset", "train", "export", "translate", "video", "morph"}
 
 
+def test_the_readmes_commands_are_at_most_two_lines_of_reading_away():
+    for section in re.split(r"^## ", README.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        if "```sh" in section:
+            before = section.partition("```sh")[0].splitlines()[1:]
+            assert len([line for line in before if line and not line.startswith("<!--")]) <= 2, section
+
+
+def test_the_readme_is_short():
+    lines = README.read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(lines) <= 90
+    assert len(rows) - 2 <= 6
+
+
 def test_every_command_is_shown():
     assert set(VERBS) <= {line.split()[1] for line in SHOWN}
 
