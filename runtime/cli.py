@@ -9,9 +9,9 @@ import click
 
 from starcast.flags import out_option
 from starcast.options import options_from
-from starcast.runtime.morph_options import MorphOptions
+from starcast.runtime.folder.options import TranslateOptions
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
-from starcast.runtime.translate_options import TranslateOptions
+from starcast.runtime.video.morph_options import MorphOptions
 from starcast.runtime.video.options import VideoOptions
 
 _FILM = "the video to write: .mp4, .m4v, .mov or .mkv."
@@ -33,7 +33,7 @@ def translate(bundle: Path, sources: tuple[Path, ...], **values: Any) -> int:
     Examples: starcast translate my-model photos/ -o out/ --domain dog --seed 7
               starcast translate my-model cat.jpg -o out.png --domain dog --ref rex.jpg
     """
-    from starcast.runtime.folders import translate_all
+    from starcast.runtime.folder.translate import translate_all
 
     report = translate_all(
         bundle, sources, TranslateOptions(**values), say=lambda line: click.echo(line, err=True), show_progress=True
@@ -83,7 +83,7 @@ def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
               starcast morph my-model cat.jpg -o loop.mp4 --domain dog --refs rex.jpg,bella.jpg
               starcast morph my-model cat.jpg -o tour.mp4 --domain all --seeds 7
     """
-    from starcast.runtime.morph import morph as render
+    from starcast.runtime.video.morph import morph as render
 
     report = render(
         bundle, source, output, MorphOptions(**values), say=lambda line: click.echo(line, err=True), show_progress=True

@@ -103,7 +103,7 @@ def _domains_of(reference: Path, domain: str | None, domains: Sequence[str]) -> 
 
 
 def _from_folder(folder: Path, domain: str | None, domains: Sequence[str]) -> list[tuple[str, Path]]:
-    from starcast.runtime.sources import find_sources
+    from starcast.runtime.folder.sources import find_sources
 
     wanted = _chosen(domain, domains) or list(domains)
     images = [source.path for source in find_sources([folder]).sources if source.path.parent == folder]

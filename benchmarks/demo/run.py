@@ -39,8 +39,8 @@ from starcast.export.precisions import CPU_ENGINES, precisions_for
 from starcast.export.write import export_bundle
 from starcast.options import as_json
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.folders import translate_all
-from starcast.runtime.translate_options import TranslateOptions
+from starcast.runtime.folder.options import TranslateOptions
+from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video

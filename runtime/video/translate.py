@@ -22,11 +22,11 @@ from starcast.atomic import atomic_path
 from starcast.errors import OptionError, VideoError
 from starcast.images.fit import NATIVE, fit
 from starcast.paths import printable
-from starcast.runtime import provenance
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.folders import style_facts
+from starcast.runtime.folder.translate import style_facts
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.progress import Progress
+from starcast.runtime.record import record_beside, write_record
 from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
@@ -109,8 +109,8 @@ def translate_video(
         report.failed = _failures(source, sink)
         for sentence in report.failed:
             say(sentence)
-        provenance.write_record(
-            provenance.record_beside(target), bundle, options, [style_facts(request)],
+        write_record(
+            record_beside(target), bundle, options, [style_facts(request)],
             engine=translator.facts(),
             counts={"frames": report.frames, "damaged": source.damaged + sink.refused}, sources=[str(source_path)],
         )  # fmt: skip

@@ -17,8 +17,8 @@ GROWTH = 8  # MB; a thousand sources, or as many translations, are 55 MB
 TRANSLATE = """
 import resource, sys
 from pathlib import Path
-from starcast.runtime.folders import translate_all
-from starcast.runtime.translate_options import TranslateOptions
+from starcast.runtime.folder.translate import translate_all
+from starcast.runtime.folder.options import TranslateOptions
 
 bundle, pictures, output, backend = sys.argv[1:]
 sources = sorted(Path(pictures).iterdir())

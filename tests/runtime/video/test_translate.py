@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from starcast.errors import BundleError, OptionError, VideoError
-from starcast.runtime.provenance import read_runs
+from starcast.runtime.record import read_runs
 from starcast.runtime.video import translate
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from starcast.runtime.sources import find_sources
+from starcast.runtime.folder.sources import find_sources
 
 PNG = b"\x89PNG\r\n\x1a\n"
 needs_links = pytest.mark.skipif(os.name == "nt", reason="links and pipes are Unix's")

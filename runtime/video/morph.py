@@ -21,14 +21,14 @@ from starcast.errors import ImageError
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.paths import printable
-from starcast.runtime import provenance
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.folders import style_facts
-from starcast.runtime.morph_options import MorphOptions
+from starcast.runtime.folder.translate import style_facts
 from starcast.runtime.progress import Progress
+from starcast.runtime.record import record_beside, write_record
 from starcast.runtime.style_requests import StyleOptions, StyleRequest, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.ahead import ahead
+from starcast.runtime.video.morph_options import MorphOptions
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import Picture, Sink
 from starcast.runtime.video.stopwatch import Stopwatch
@@ -124,8 +124,8 @@ def morph(
                     report.frames += 1
                     progress.advance()
         report.wall_s, report.seconds = time.perf_counter() - start, watch.seconds
-        provenance.write_record(
-            provenance.record_beside(target), bundle, options, [style_facts(request) for request in requests],
+        write_record(
+            record_beside(target), bundle, options, [style_facts(request) for request in requests],
             engine=translator.facts(),
             counts={"frames": report.frames}, sources=[str(source)],
         )  # fmt: skip

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from starcast.runtime.threads import InOrder, mapped, pool
+from starcast.runtime.folder.threads import InOrder, mapped, pool
 
 
 def test_results_come_in_order_whichever_is_ready_first():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from starcast.errors import OptionError
 from starcast.images.write import write_image
-from starcast.runtime.outputs import (
+from starcast.runtime.folder.outputs import (
     State,
     is_one_file,
     output_paths,
@@ -17,7 +17,7 @@ from starcast.runtime.outputs import (
     safe_names,
     state_of,
 )
-from starcast.runtime.sources import SourceFile
+from starcast.runtime.folder.sources import SourceFile
 
 OUT = Path("out")
 

@@ -23,7 +23,7 @@ from starcast.errors import ImageError, OptionError
 from starcast.images.read import read_image
 from starcast.images.write import WRITTEN_SUFFIXES, mark_of
 from starcast.paths import printable
-from starcast.runtime.sources import SourceFile
+from starcast.runtime.folder.sources import SourceFile
 
 NAME_BYTES = 255  # what Linux, macOS and Windows allow for one name
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")

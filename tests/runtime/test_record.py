@@ -8,7 +8,7 @@ import pytest
 
 from starcast.options import CheckedOptions, option
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.provenance import fingerprint, read_runs, record_beside, source_fingerprint, write_record
+from starcast.runtime.record import fingerprint, read_runs, record_beside, source_fingerprint, write_record
 
 STYLES = [{"label": "dog-7", "domain": "dog", "seed": 7, "psi": 1.0}]
 

@@ -20,12 +20,12 @@ from starcast.images.fit import NATIVE, fit
 from starcast.images.read import read_image
 from starcast.images.write import write_image
 from starcast.paths import printable
-from starcast.runtime import provenance
+from starcast.runtime.folder.options import TranslateOptions
+from starcast.runtime.folder.report import Report
+from starcast.runtime.folder.sources import SourceFile
+from starcast.runtime.folder.threads import InOrder, mapped, pool
 from starcast.runtime.progress import Progress
-from starcast.runtime.report import Report
-from starcast.runtime.sources import SourceFile
-from starcast.runtime.threads import InOrder, mapped, pool
-from starcast.runtime.translate_options import TranslateOptions
+from starcast.runtime.record import source_fingerprint
 from starcast.runtime.translator import Translator
 
 READERS = 3
@@ -123,7 +123,7 @@ def _prepared(
     start = time.perf_counter()
     try:
         image = read_image(path, max_pixels=options.max_pixels, at_least=spare)
-        fingerprint = provenance.source_fingerprint(path)
+        fingerprint = source_fingerprint(path)
     except ImageError as error:
         return error
     except OSError as error:

@@ -14,11 +14,12 @@ from PIL import Image
 from starcast.errors import EngineError, ImageError, OptionError
 from starcast.images.read import read_image
 from starcast.images.write import write_image
-from starcast.runtime import folders, stages
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.folders import translate_all
+from starcast.runtime.folder import pipeline
+from starcast.runtime.folder import translate as folders
+from starcast.runtime.folder.options import TranslateOptions
+from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.manifest import Condition, LabelMaker
-from starcast.runtime.translate_options import TranslateOptions
 from starcast.runtime.translator import Translator
 
 
@@ -109,7 +110,7 @@ def test_several_styles_have_a_folder_each_and_every_source_is_read_once(
         read.append(Path(path).name)
         return read_image(path, **settings)
 
-    monkeypatch.setattr(stages, "read_image", counted)
+    monkeypatch.setattr(pipeline, "read_image", counted)
     report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", domain="all", seed=3, batch=2)
     assert report.done == 9
     assert sorted(read) == ["000.png", "001.png", "002.png"]
@@ -321,7 +322,7 @@ def test_a_full_disk_stops_the_start_at_once(tmp_path, tiny_bundle, monkeypatch)
         error = ImageError(f"{path} cannot be written (no space left on device): free the place")
         raise error from OSError(28, "No space left on device")
 
-    monkeypatch.setattr(stages, "write_image", full)
+    monkeypatch.setattr(pipeline, "write_image", full)
     with pytest.raises(ImageError, match="no space left"):
         _translate(tiny_bundle, photos, output=tmp_path / "out", batch=1)
 
@@ -345,7 +346,7 @@ def test_the_summary_counts_and_times_each_stage(tmp_path, tiny_bundle):
 def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, tiny_bundle, monkeypatch):
     photos = _photos(tmp_path / "in", 60)
     alive, most = 0, 0
-    original = stages.Prepared
+    original = pipeline.Prepared
 
     class Counted(original):
         def __init__(self, *values: object) -> None:
@@ -358,7 +359,7 @@ def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, tiny_bundle,
             nonlocal alive
             alive -= 1
 
-    monkeypatch.setattr(stages, "Prepared", Counted)
+    monkeypatch.setattr(pipeline, "Prepared", Counted)
     report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
     assert report.done == 60
     assert most <= 16

@@ -17,9 +17,9 @@ import numpy as np
 from starcast.errors import OptionError
 from starcast.images.fit import NATIVE
 from starcast.paths import printable
-from starcast.runtime import provenance
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
-from starcast.runtime.outputs import (
+from starcast.runtime.folder.options import TranslateOptions
+from starcast.runtime.folder.outputs import (
     State,
     is_one_file,
     output_paths,
@@ -27,13 +27,13 @@ from starcast.runtime.outputs import (
     refuse_to_overwrite_sources,
     state_of,
 )
+from starcast.runtime.folder.pipeline import READERS, Job, translate_jobs
+from starcast.runtime.folder.report import Report
+from starcast.runtime.folder.sources import SourceFile, find_sources
+from starcast.runtime.folder.threads import mapped, pool
 from starcast.runtime.progress import Progress
-from starcast.runtime.report import Report
-from starcast.runtime.sources import SourceFile, find_sources
-from starcast.runtime.stages import READERS, Job, translate_jobs
+from starcast.runtime.record import RECORD, fingerprint, record_beside, source_fingerprint, write_record
 from starcast.runtime.style_requests import StyleRequest, requests_from
-from starcast.runtime.threads import mapped, pool
-from starcast.runtime.translate_options import TranslateOptions
 from starcast.runtime.translator import Translator
 
 NAMED_OTHERS = 10
@@ -85,24 +85,22 @@ def translate_all(
     if not jobs:
         return report
 
-    record = provenance.record_beside(options.output) if one_file else options.output / provenance.RECORD
-    write_record = partial(
-        provenance.write_record, record, bundle, options, styles, sources=[str(source) for source in sources]
-    )
+    path = record_beside(options.output) if one_file else options.output / RECORD
+    save_record = partial(write_record, path, bundle, options, styles, sources=[str(source) for source in sources])
     with (
         Translator(bundle, **options.engine, progress=say) as translator,
         Progress(sum(len(job.targets) for job in jobs), "pictures", show=show_progress, say=say) as progress,
     ):
         vectors = np.stack([translator.style(**request.arguments) for request in requests])
         engine = translator.facts()
-        _start_record(partial(write_record, engine=engine), options.output)
+        _start_record(partial(save_record, engine=engine), options.output)
         start = time.perf_counter()
         try:
             translate_jobs(jobs, marks, vectors, translator, options, report, progress)
         finally:
             report.wall_s = time.perf_counter() - start
             counts = {"translated": report.done, "there_already": report.skipped, "failed": len(report.failed)}
-            write_record(engine=engine, counts=counts)
+            save_record(engine=engine, counts=counts)
     return report
 
 
@@ -166,12 +164,12 @@ def _settings_mark(bundle: Bundle, style: Mapping[str, Any], options: TranslateO
     grey level; nor are a reference's and a bundle's places."""
     facts = {key: value for key, value in style.items() if key not in ("label", "reference")}
     settings = {"bundle": bundle.sha256, "style": facts, "fit": options.fit, "precision": options.precision}
-    return f"starcast settings={provenance.fingerprint(settings)}"
+    return f"starcast settings={fingerprint(settings)}"
 
 
 def _mark(settings: str, source: Path) -> str:
     try:
-        return f"{settings} source={provenance.source_fingerprint(source)}" if source.is_file() else ""
+        return f"{settings} source={source_fingerprint(source)}" if source.is_file() else ""
     except OSError:
         return ""
 
