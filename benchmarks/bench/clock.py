@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from starcast.export.torch_engine.gpu import Card
+from starcast.export.torch_engine.gpu import Cuda
 
 
 class DeviceClock:
@@ -20,7 +20,7 @@ class DeviceClock:
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
-        self._gpu = Card() if self.device.type == "cuda" else None
+        self._gpu = Cuda() if self.device.type == "cuda" else None
 
     def mark(self) -> Any:
         """The moment when the device has done all the work queued so far."""

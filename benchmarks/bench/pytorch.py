@@ -18,6 +18,7 @@ from starcast.benchmarks.bench.loaded_row import CpuRun, Images, Run, Split
 from starcast.benchmarks.bench.rows import Row
 from starcast.export.families import open_model
 from starcast.export.gate.reference import Eager
+from starcast.runtime.nvidia.recorded import Recorded
 from starcast.train.checkpoint.file import read_checkpoint
 
 HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -47,12 +48,11 @@ def _open_on_cpu(row: Row, style: NDArray[np.float32]) -> Run:
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A call recorded for one shape: `replay` reads `source` and writes `output`."""
+class Graphed:
+    """A call for one shape, recorded after its first run: it reads `source`."""
 
     source: Tensor
-    replay: Callable[[], object]
-    output: Tensor
+    compute: Recorded[[], Tensor]
 
 
 class GpuRun:
@@ -74,7 +74,7 @@ class GpuRun:
             torch._dynamo.config.recompile_limit = MAX_COMPILED
             torch._dynamo.config.fail_on_recompile_limit_hit = True
             self._compute = torch.compile(self._translate, mode="max-autotune", dynamic=False)
-        self._recordings: dict[tuple[int, ...], Recording] | None = {} if row.form == "graphed" else None
+        self._graphed: dict[tuple[int, ...], Graphed] | None = {} if row.form == "graphed" else None
         self._style = torch.from_numpy(style).to(device, dtype)
         self._memory: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # page-locked: for the source, for the output
 
@@ -94,7 +94,7 @@ class GpuRun:
         mark()
         source = upload.to(self._clock.device, non_blocking=True)
         mark()
-        output = self._compute(source) if self._recordings is None else self._replay(source, self._recordings)
+        output = self._compute(source) if self._graphed is None else self._replay(source, self._graphed)
         mark()
         download.copy_(output, non_blocking=True)
         mark()
@@ -105,15 +105,22 @@ class GpuRun:
     def _translate(self, source: Tensor) -> Tensor:
         return self._eager(source, self._style)
 
-    def _replay(self, source: Tensor, recordings: dict[tuple[int, ...], Recording]) -> Tensor:
-        if source.shape not in recordings:
-            self._translate(source)  # cuDNN tries its algorithms, which cannot be recorded
+    def _replay(self, source: Tensor, graphed: dict[tuple[int, ...], Graphed]) -> Tensor:
+        if source.shape not in graphed:
             place = source.clone()
-            recordings[source.shape] = Recording(place, *self._clock.record(lambda: self._translate(place)))
-        recording = recordings[source.shape]
-        recording.source.copy_(source)
-        recording.replay()
-        return recording.output
+            compute = Recorded(lambda: self._translate(place), lambda: self._record(place))
+            graphed[source.shape] = Graphed(place, compute)
+        graphed[source.shape].source.copy_(source)
+        return graphed[source.shape].compute()
+
+    def _record(self, place: Tensor) -> Callable[[], Tensor]:
+        replay, output = self._clock.record(lambda: self._translate(place))
+
+        def compute() -> Tensor:
+            replay()
+            return output
+
+        return compute
 
     def _pinned(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         if shape not in self._memory:

@@ -84,6 +84,6 @@ class TorchEngine(Engine):
             ) from error
         if device.type == "cpu":
             return CpuSession(graph.path, torch_graph)
-        from starcast.export.torch_engine.gpu import Card, GpuSession
+        from starcast.export.torch_engine.gpu import Cuda, GpuSession
 
-        return GpuSession(graph.path, torch_graph, Card())
+        return GpuSession(graph.path, torch_graph, Cuda())

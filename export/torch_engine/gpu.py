@@ -1,16 +1,14 @@
-"""A graph of torch's on an NVIDIA card: page-locked host memory, and a CUDA graph for each shape.
+"""A session of a torch graph on an NVIDIA GPU: page-locked host memory, and a CUDA graph for each shape.
 
-The first run of a shape is a plain one: cuDNN tries its algorithms and Triton compiles. The second is recorded, and
-from then on the host only starts the record.
+The first run of a shape is plain: cuDNN tries its algorithms and Triton compiles. The second is recorded.
 """
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,45 +21,45 @@ from starcast.export.torch_engine.graph import TorchGraph, failure
 from starcast.runtime.engines.base import GpuTime, Session, closed_error
 from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_gpu
 from starcast.runtime.nvidia.driver import RECORDING
+from starcast.runtime.nvidia.recorded import MostRecent, Recorded
 
-MOST_SHAPES = 8  # whose records are kept
-RECORDINGS = 2  # tries at one
+MOST_SHAPES = 8  # whose memory and CUDA graphs are kept
 
 
-class Card:
-    """What is asked of CUDA. Tests put another one in its place."""
+class Cuda:
+    """What we ask of CUDA through torch. Tests put another one in its place."""
 
     device = torch.device("cuda")
     _pool: Any = None
 
     def pinned(self, like: Tensor) -> Tensor:
-        """Host memory for a tensor, that the card copies from and to on its own."""
+        """Page-locked host memory for a tensor, which the GPU copies from and to on its own."""
         return torch.empty_like(like, device="cpu", memory_format=torch.contiguous_format).pin_memory()
 
     def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """What runs a recorded call again, and the output that it then writes into: to be copied before another record
-        runs, as all share their memory."""
-        with RECORDING:  # torch does so in one stream, whatever the thread
-            record, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+        """Record a call as a CUDA graph. Returns what replays it, and the output that it then writes: copy that before
+        another graph runs, as all share their memory."""
+        with RECORDING:  # torch records in one stream, whatever the thread
+            graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             try:
                 # other threads, which decode and encode, may ask the driver for memory meanwhile
-                with torch.cuda.graph(record, pool=self._pool, capture_error_mode="thread_local"):
+                with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                     output = run()
             except BaseException:
-                # torch leaves a recording that was spoiled half open: no other one can begin in its memory, and its
-                # stream is this thread's
+                # torch leaves a spoiled recording half open: no other can begin in its memory, and its stream stays
+                # this thread's current one
                 self._pool = None
                 torch.cuda.set_stream(stream)
                 raise
-        return record.replay, output
+        return graph.replay, output
 
     def wait(self) -> None:
-        """Until all that was asked for is done."""
+        """Wait until the GPU has done all its work."""
         torch.cuda.current_stream().synchronize()
 
     def mark(self) -> Any:
-        """A moment: when the card has done all that it was given before."""
+        """The moment when the GPU has done all the work queued so far."""
         event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
@@ -72,25 +70,25 @@ class Card:
 
 
 class GpuSession(Session):
-    """One graph on the card. Arrays may be numpy's or on the card; the output is on the card if one of them is."""
+    """One graph on the GPU. Arrays may be numpy's or on the GPU; the output is on the GPU if one of them is."""
 
-    def __init__(self, path: Path, graph: TorchGraph, card: Card) -> None:
+    def __init__(self, path: Path, graph: TorchGraph, cuda: Cuda) -> None:
         self._path = path
         self._graph: TorchGraph | None = graph
-        self._card = card
-        self._shapes: OrderedDict[tuple[tuple[int, ...], ...], Recorded] = OrderedDict()
+        self._cuda = cuda
+        self._shapes: MostRecent[tuple[tuple[int, ...], ...], FixedShapes] = MostRecent(MOST_SHAPES)
 
     def run(self, feeds: Mapping[str, Any]) -> Any:
         with self._running() as graph:
-            recorded = self._recorded(feeds, graph)
-            result = recorded.run(feeds)
+            fixed = self._fixed(feeds, graph)
+            result = fixed.run(feeds)
             if any(is_on_gpu(value) for value in feeds.values()):
-                return self._given_out(result.clone(memory_format=torch.contiguous_format))
-            return recorded.landed(result)
+                return self._hand_out(result.clone(memory_format=torch.contiguous_format))
+            return fixed.download(result)
 
     def gpu_time(self, feeds: Mapping[str, Any]) -> GpuTime:
         with self._running() as graph:
-            return self._recorded(feeds, graph).gpu_time(feeds)
+            return self._fixed(feeds, graph).gpu_time(feeds)
 
     def close(self) -> None:
         self._shapes.clear()
@@ -110,73 +108,68 @@ class GpuSession(Session):
             self._shapes.clear()
             raise failure(self._path, error) from error
 
-    def _recorded(self, feeds: Mapping[str, Any], graph: TorchGraph) -> Recorded:
+    def _fixed(self, feeds: Mapping[str, Any], graph: TorchGraph) -> FixedShapes:
         shapes = tuple(tuple(feeds[name].shape) for name in graph.inputs)
-        if shapes not in self._shapes:
-            if len(self._shapes) == MOST_SHAPES:
-                self._shapes.popitem(last=False)
-            self._shapes[shapes] = Recorded(graph, feeds, self._card)
-        self._shapes.move_to_end(shapes)
-        return self._shapes[shapes]
+        return self._shapes.get(shapes, lambda: FixedShapes(graph, feeds, self._cuda))
 
-    def _given_out(self, tensor: Tensor) -> DeviceArray:
-        """An array on the card that is whole, and holds the tensor's memory."""
-        self._card.wait()
+    def _hand_out(self, tensor: Tensor) -> DeviceArray:
+        """A finished array on the GPU that holds the tensor's memory."""
+        self._cuda.wait()
         view = View(tensor.data_ptr(), tuple(tensor.shape), np.dtype(str(tensor.dtype).removeprefix("torch.")))
         return DeviceArray(view, [tensor].clear)
 
 
-class Recorded:
-    """A graph for one shape of its inputs."""
+class FixedShapes:
+    """A graph for one combination of its inputs' shapes, with memory for them on the GPU and on the host."""
 
-    def __init__(self, graph: TorchGraph, feeds: Mapping[str, Any], card: Card) -> None:
-        self._graph = graph
-        self._card = card
-        self._inputs = {name: _tensor(feeds[name]).to(card.device, copy=True) for name in graph.inputs}
-        self._pinned = {name: card.pinned(value) for name, value in self._inputs.items()}
+    def __init__(self, graph: TorchGraph, feeds: Mapping[str, Any], cuda: Cuda) -> None:
+        self._cuda = cuda
+        self._inputs = {name: _tensor(feeds[name]).to(cuda.device, copy=True) for name in graph.inputs}
+        self._pinned = {name: cuda.pinned(value) for name, value in self._inputs.items()}
         self._landing: Tensor | None = None  # for the output, in host memory
-        self._known: set[int] = set()  # threads: what cuDNN tried, it knows in the same thread alone
-        self._record: tuple[Callable[[], None], Tensor] | None = None
-        self._recordings = RECORDINGS
+        # per thread: cuDNN's autotuning cache is. Neither call holds this object, whose memory goes with its last user
+        self._compute = Recorded(
+            partial(graph, self._inputs), partial(_record, graph, self._inputs, cuda), per_thread=True
+        )
 
     def run(self, feeds: Mapping[str, Any]) -> Tensor:
-        """The output, on the card: to be copied before the next run."""
+        """The output, on the GPU: to be copied before the next run."""
         self._take(feeds)
-        return self._calculate()
+        return self._compute()
 
     def gpu_time(self, feeds: Mapping[str, Any]) -> GpuTime:
         self._take(feeds)
-        begun, start = self._card.mark(), time.perf_counter()
-        self._calculate()
-        enqueue, ended = (time.perf_counter() - start) * 1000, self._card.mark()
-        self._card.wait()
-        return GpuTime(self._card.between_ms(begun, ended), enqueue)
+        begun, start = self._cuda.mark(), time.perf_counter()
+        self._compute()
+        enqueue, ended = (time.perf_counter() - start) * 1000, self._cuda.mark()
+        self._cuda.wait()
+        return GpuTime(self._cuda.between_ms(begun, ended), enqueue)
+
+    def download(self, result: Tensor) -> Any:
+        """A copy in host memory, numpy's."""
+        if self._landing is None:
+            self._landing = self._cuda.pinned(result)
+        self._landing.copy_(result, non_blocking=True)
+        self._cuda.wait()
+        return self._landing.numpy().copy()
 
     def _take(self, feeds: Mapping[str, Any]) -> None:
         for name, place in self._inputs.items():
             value = _tensor(feeds[name])
             place.copy_(value if value.is_cuda else self._pinned[name].copy_(value), non_blocking=True)
 
-    def _calculate(self) -> Tensor:
-        thread = threading.get_ident()
-        if self._record is None and thread in self._known and self._recordings:
-            self._recordings -= 1
-            with suppress(RuntimeError):  # another thread's work may spoil it, and a plain run is as right
-                self._record = self._card.record(lambda: self._graph(self._inputs))
-        if self._record is None:
-            self._known.add(thread)
-            return self._graph(self._inputs)
-        replay, output = self._record
+
+def _record(graph: TorchGraph, inputs: Mapping[str, Tensor], cuda: Cuda) -> Callable[[], Tensor] | None:
+    try:
+        replay, output = cuda.record(lambda: graph(inputs))
+    except RuntimeError:  # another thread's work may spoil it, and a plain run is as right
+        return None
+
+    def compute() -> Tensor:
         replay()
         return output
 
-    def landed(self, result: Tensor) -> Any:
-        """A copy in host memory, numpy's."""
-        if self._landing is None:
-            self._landing = self._card.pinned(result)
-        self._landing.copy_(result, non_blocking=True)
-        self._card.wait()
-        return self._landing.numpy().copy()
+    return compute
 
 
 def _tensor(value: Any) -> Tensor:

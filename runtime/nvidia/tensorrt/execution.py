@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from starcast.errors import EngineError
 from starcast.runtime.nvidia.driver import RECORDING, Driver
+from starcast.runtime.nvidia.recorded import RECORDINGS, MostRecent, Recorded
 from starcast.runtime.nvidia.tensorrt.error_log import error_log
 
-RECORDINGS = 2  # tries at a CUDA graph: another thread's work may spoil one
 MOST_SHAPES = 16  # whose contexts and CUDA graphs are kept; the one that was not used for longest goes first
 
 Shapes = tuple[tuple[int, ...], ...]  # of the inputs, in their order
@@ -58,8 +59,8 @@ def deserialised(trt: Any, engine: bytes, driver: Driver, name: str, kernels: by
     held = runtime.deserialize_cuda_engine(engine)
     if held is None:
         raise EngineError(f"{name} is refused by {trt.__name__} {trt.__version__} ({_told(log)}): build it again")
-    recording = _SelfRecording if hasattr(trt, "CudaGraphStrategy") else _Recorded
-    execution = recording(trt, log, runtime, held, driver, name)
+    kind = _SelfRecording if hasattr(trt, "CudaGraphStrategy") else _Recording
+    execution = kind(trt, log, runtime, held, driver, name)
     del runtime, held  # an error may be kept, and with it these names: the library would outlive the driver's context
     try:
         execution.start(kernels)
@@ -200,23 +201,23 @@ class _SelfRecording(Execution):
 
 
 @dataclass
-class _Plan:
-    """A context that keeps its shapes, and the CUDA graph that was recorded of it. `recordings`: how often that may
-    still be tried; None before the first run, which is a plain one."""
+class _Context:
+    """An execution context that keeps its shapes, whether it knows the addresses, and the CUDA graph recorded of it."""
 
-    context: Any
-    recordings: int | None = None
+    held: Any
+    pointed: bool = False
     graph: int | None = None
 
 
-class _Recorded(Execution):
+class _Recording(Execution):
     """TensorRT: a context for every combination of shapes, because a CUDA graph is right only as long as nothing is
     changed in the context that it was recorded of. They share their scratch memory: one runs at a time."""
 
     def __init__(self, trt: Any, log: Any, runtime: Any, engine: Any, driver: Driver, name: str) -> None:
         super().__init__(trt, log, runtime, engine, driver, name)
         self._scratch = self._scratch_bytes = 0
-        self._plans: OrderedDict[Shapes, _Plan] = OrderedDict()
+        self._contexts: MostRecent[Shapes, tuple[_Context, Recorded[[int], None]]]
+        self._contexts = MostRecent(MOST_SHAPES, partial(_drop_graph, driver))
 
     def start(self, kernels: bytes | None) -> None:
         size = int(self._engine.device_memory_size_v2)
@@ -224,56 +225,56 @@ class _Recorded(Execution):
             self._scratch, self._scratch_bytes = self._driver.allocate(size), size
 
     def launch(self, shapes: Shapes, stream: int) -> None:
-        plan = self._plan(shapes)
-        if plan.recordings is None:
-            self._point(plan.context)
-            self._run(plan.context, stream)
-            plan.recordings = RECORDINGS if self._driver.captures else 0
-            return
-        if plan.graph is None and plan.recordings:
-            plan.recordings -= 1
-            plan.graph = self._recorded(plan.context, stream)
-        if plan.graph is None:
-            self._run(plan.context, stream)
-        else:
-            self._driver.launch_graph(plan.graph, stream)
+        _, launch = self._of(shapes)
+        launch(stream)
 
     def close(self) -> None:
-        while self._plans:
-            self._forget()
+        self._contexts.clear()
         self._engine = self._runtime = None
         if self._scratch:
             self._driver.free(self._scratch)
             self._scratch = 0
 
     def _context(self, shapes: Shapes) -> Any:
-        return self._plan(shapes).context
+        context, _ = self._of(shapes)
+        return context.held
 
-    def _plan(self, shapes: Shapes) -> _Plan:
-        plan = self._plans.get(shapes)
-        if plan is None:
-            if len(self._plans) >= MOST_SHAPES:
-                self._forget()
-            context = self._made(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
-            if self._scratch:
-                context.set_device_memory(self._scratch, self._scratch_bytes)
-            self._set(context, shapes)
-            plan = self._plans[shapes] = _Plan(context)
-        self._plans.move_to_end(shapes)
-        return plan
+    def _of(self, shapes: Shapes) -> tuple[_Context, Recorded[[int], None]]:
+        return self._contexts.get(shapes, lambda: self._make_context(shapes))
 
-    def _forget(self) -> None:
-        _, plan = self._plans.popitem(last=False)
-        if plan.graph is not None:
-            self._driver.destroy_graph(plan.graph)
+    def _make_context(self, shapes: Shapes) -> tuple[_Context, Recorded[[int], None]]:
+        held = self._made(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        if self._scratch:
+            held.set_device_memory(self._scratch, self._scratch_bytes)
+        self._set(held, shapes)
+        context = _Context(held)
+        launch = Recorded(
+            partial(self._run_plainly, context), partial(self._record, context),
+            attempts=RECORDINGS if self._driver.captures else 0,
+        )  # fmt: skip
+        return context, launch
 
-    def _recorded(self, context: Any, stream: int) -> int | None:
-        """A CUDA graph of one run; None where the engine does something that cannot be recorded."""
+    def _run_plainly(self, context: _Context, stream: int) -> None:
+        if not context.pointed:  # only now, as an output's shape is asked for before the addresses are known
+            self._point(context.held)
+            context.pointed = True
+        self._run(context.held, stream)
+
+    def _record(self, context: _Context, stream: int) -> Callable[[int], None] | None:
+        """What launches a CUDA graph of one run; None where the engine does something that cannot be recorded."""
         try:
-            return self._driver.record_graph(stream, lambda: self._run(context, stream))
+            graph = self._driver.record_graph(stream, lambda: self._run(context.held, stream))
         except EngineError:
             self._log.said = []  # it is no failure: the run that follows is a plain one
             return None
+        context.graph = graph
+        return partial(self._driver.launch_graph, graph)
+
+
+def _drop_graph(driver: Driver, dropped: tuple[_Context, Recorded[[int], None]]) -> None:
+    context, _ = dropped
+    if context.graph is not None:
+        driver.destroy_graph(context.graph)
 
 
 def _told(log: Any, most: int = 240) -> str:

@@ -1,4 +1,4 @@
-"""Recorded runs: on a card that is the processor, and on a real one where there is one."""
+"""FixedShapes runs: on a card that is the processor, and on a real one where there is one."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from starcast.export.gate.candidates import open_session
 from starcast.export.passes.forms import apply_form
 from starcast.export.torch_engine import gpu
 from starcast.export.torch_engine.engine import TorchEngine
-from starcast.export.torch_engine.gpu import MOST_SHAPES, RECORDINGS, Card, GpuSession, Recorded
+from starcast.export.torch_engine.gpu import MOST_SHAPES, Cuda, FixedShapes, GpuSession
 from starcast.export.torch_engine.graph import TorchGraph
 from starcast.runtime.engines.base import EngineOptions, Graph
+from starcast.runtime.nvidia.recorded import RECORDINGS
 
 
-class StandIn(Card):
+class StandIn(Cuda):
     """The processor as a card. A record writes into the output that it was made with, as CUDA graphs do."""
 
     device = torch.device("cpu")
@@ -125,7 +126,7 @@ def test_a_recording_that_is_spoiled_leaves_no_trace(monkeypatch):
         "set_stream": streams.append,
     }.items():  # fmt: skip
         monkeypatch.setattr(torch.cuda, name, stand_in)
-    card, spoiled = Card(), True
+    card, spoiled = Cuda(), True
     with pytest.raises(RuntimeError, match="previous error"):
         card.record(lambda: torch.zeros(1))
     assert streams[-1] == "the caller's"
@@ -153,7 +154,7 @@ def test_an_error_of_tritons_is_a_sentence_too(doubling, card, monkeypatch):
     def refused(*_):
         raise errors.OutOfResources(300_000, 232_448, "shared memory")
 
-    monkeypatch.setattr(Recorded, "run", refused)
+    monkeypatch.setattr(FixedShapes, "run", refused)
     with pytest.raises(EngineError, match=r"torch failed in doubling.onnx \(out of resource: shared memory"):
         doubling.run({"x": np.ones((1, 2), np.float32)})
 

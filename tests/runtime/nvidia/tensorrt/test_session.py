@@ -20,7 +20,8 @@ from starcast.errors import EngineError
 from starcast.runtime.nvidia import arrays, dlpack
 from starcast.runtime.nvidia.cuda_python import CudaPython
 from starcast.runtime.nvidia.pycuda import PyCuda
-from starcast.runtime.nvidia.tensorrt.execution import MOST_SHAPES, RECORDINGS, deserialised
+from starcast.runtime.nvidia.recorded import RECORDINGS
+from starcast.runtime.nvidia.tensorrt.execution import MOST_SHAPES, deserialised
 from starcast.runtime.nvidia.tensorrt.kernel_cache import keep_kernels, kept_kernels
 from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
 
