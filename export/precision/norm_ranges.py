@@ -77,6 +77,8 @@ def observe_norms(model: ir.Model, trials: Sequence[Trial]) -> dict[str, Planes]
     """The planes of every norm over the trials, by its name. The graph stays as it is."""
     watched = model.clone()
     norms = list(instance_norms(watched.graph))
+    if not norms:
+        return {}
     watched.graph.outputs[:] = [value for norm in norms for value in _statistics(watched.graph, norm.x, norm.name)]
     session = open_session(watched)
     runs = [[array[:, :, 0, 0].astype(np.float64) for array in session.run(None, trial.feeds)] for trial in trials]
