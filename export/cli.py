@@ -15,7 +15,7 @@ from starcast.options import config_option, options_from
 
 def _list_passes(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
-        from starcast.export.rewrite_report import list_of_rewrites
+        from starcast.export.rewrites import list_of_rewrites
 
         for line in list_of_rewrites():
             click.echo(line)

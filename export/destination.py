@@ -22,7 +22,7 @@ def writable_target(bundle: Path) -> Path:
     if not target.is_dir():
         raise BundleError(f"{bundle} is a file: give a folder for the bundle")
     present = {path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()}
-    own = _listed(target / MANIFEST)
+    own = _listed_files(target / MANIFEST)
     foreign = sorted(name for name in present - own if Path(name).name not in LEFT_BY_THE_SYSTEM)
     if foreign:
         more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
@@ -34,7 +34,7 @@ def writable_target(bundle: Path) -> Path:
     return target
 
 
-def _listed(manifest: Path) -> set[str]:
+def _listed_files(manifest: Path) -> set[str]:
     """The files that an old bundle's manifest names, itself included; none where it is not a bundle's manifest.
 
     Read without its types, so that a bundle of another format, or a damaged one, can be replaced too.

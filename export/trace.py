@@ -60,10 +60,10 @@ def _trace(network: nn.Module, example: Mapping[str, Tensor], output: str, name:
     traced = torch.export.export(network, (), dict(example), dynamic_shapes={key: {0: batch} for key in example})
     program = torch.onnx.export(traced, dynamo=True, opset_version=OPSET, verbose=False, output_names=[output])
     assert program is not None
-    return _tidied(program.model, name, prefix="generator." if isinstance(network, FrameNetwork) else "")
+    return _tidy(program.model, name, prefix="generator." if isinstance(network, FrameNetwork) else "")
 
 
-def _tidied(model: ir.Model, name: str, prefix: str) -> ir.Model:
+def _tidy(model: ir.Model, name: str, prefix: str) -> ir.Model:
     """Names by module path, no traces of the exporter's own, no shapes but those of inputs and outputs."""
     RemoveUnusedNodesPass()(model)
     RemoveUnusedOpsetsPass()(model)

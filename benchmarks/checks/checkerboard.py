@@ -67,7 +67,7 @@ def write_norm(folder: Path, statistics: str) -> Path:
     import onnx_ir as ir
     from onnx import numpy_helper, parser
 
-    from starcast.export.passes.norm_spelling import spell_norms
+    from starcast.export.passes.norm_decomposition import decompose_norms
 
     proto = parser.parse_model(NORM)
     for name, weight in (("gamma", GAMMA), ("beta", BETA)):
@@ -77,7 +77,7 @@ def write_norm(folder: Path, statistics: str) -> Path:
         node.name = node.outputs[0].name
         if node.op_type != "Cast":
             node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
-    spell_norms(model, SIDE, {"n": statistics})  # type: ignore[dict-item]
+    decompose_norms(model, SIDE, {"n": statistics})  # type: ignore[dict-item]
     file = folder / f"norm-{statistics}.onnx"
     ir.save(model, file)
     return file

@@ -41,7 +41,7 @@ from starcast.export.graphs.weights import SharedWeights
 from starcast.export.passes.forms import LAST_SUM, TENSORRT, apply_form, apply_rewrites
 from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import instance_norms
-from starcast.export.passes.norm_spelling import Statistics, spell_norms
+from starcast.export.passes.norm_decomposition import Statistics, decompose_norms
 from starcast.export.trace import trace_generator
 from starcast.options import CheckedOptions, option, options_from
 from starcast.runtime.cores import allowed_threads
@@ -88,7 +88,7 @@ def _written(form: str, spell: Callable[[ir.Model], None], *, ends: bool = False
 
 def spelled(model: ir.Model, statistics: Statistics = "one-pass", side: int = AFHQ.image_size) -> None:
     """The spelling that bundles have, the same for all norms."""
-    spell_norms(model, side, dict.fromkeys([norm.name for norm in instance_norms(model.graph)], statistics))
+    decompose_norms(model, side, dict.fromkeys([norm.name for norm in instance_norms(model.graph)], statistics))
 
 
 def _in_another(spelling: Spelling) -> Callable[[ir.Model], None]:

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from starcast.export.gate.candidates import Floats, OnnxCandidate, Trial, difference, open_session, translated_by_torch
+from starcast.export.gate.candidates import Floats, OnnxCandidate, Trial, difference, open_session, translate_with_torch
 from starcast.export.gate.reference import from_levels
 from starcast.export.passes.forms import Step
 
 
 def where_apart(traced: ir.Model, steps: Sequence[Step], generator: nn.Module, trial: Trial, tolerance: float) -> str:
     """The layer at which the traced graph differs from PyTorch, or else the rewrite after which a graph does."""
-    expected = translated_by_torch(generator, trial)
+    expected = translate_with_torch(generator, trial)
     if _differs(traced, trial, expected, tolerance):
         return first_layer_apart(traced.clone(), generator, trial, tolerance)
     return first_step_apart(traced, steps, trial, expected, tolerance)
@@ -37,8 +37,8 @@ def first_step_apart(traced: ir.Model, steps: Sequence[Step], trial: Trial, expe
 def first_layer_apart(model: ir.Model, generator: nn.Module, trial: Trial, tolerance: float) -> str:
     """The first layer, in running order, whose output differs from PyTorch's by more than the tolerance.
 
-    Nodes that are a module of the network bear its name: those are compared. Where none differs, what comes after
-    them does.
+    Nodes that stand for a module of the network have its name; those are compared. If none differs, the steps after
+    them are to blame.
     """
     expected = _layer_outputs(generator, trial)
     layers = [node for node in model.graph if node.name in expected]
@@ -56,12 +56,12 @@ def first_layer_apart(model: ir.Model, generator: nn.Module, trial: Trial, toler
 
 
 def _differs(frame: ir.Model, trial: Trial, expected: Floats, tolerance: float) -> bool:
-    unrounded = OnnxCandidate(frame.clone()).unrounded(trial)
+    unrounded = OnnxCandidate(frame.clone()).translate_unrounded(trial)
     return difference(from_levels(unrounded), expected) > tolerance
 
 
 def _layer_outputs(generator: nn.Module, trial: Trial) -> dict[str, NDArray[Any]]:
-    """What every layer with weights gives in PyTorch, by its path."""
+    """The output of every layer with weights in PyTorch, by its path."""
     outputs: dict[str, NDArray[Any]] = {}
 
     def keep(name: str) -> Any:
@@ -76,7 +76,7 @@ def _layer_outputs(generator: nn.Module, trial: Trial) -> dict[str, NDArray[Any]
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear)
     ]
     try:
-        translated_by_torch(generator, trial)
+        translate_with_torch(generator, trial)
     finally:
         for hook in hooks:
             hook.remove()

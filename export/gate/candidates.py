@@ -1,4 +1,4 @@
-"""What PyTorch and an engine give for the same pictures, in the same units, and how far they are apart."""
+"""Runs PyTorch and engines on the same images, in the same units, and measures how far apart they are."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Trial:
 
     @property
     def batch(self) -> int:
-        """How many pictures are translated at once."""
+        """How many images are translated at once."""
         return len(self.sources)
 
     @property
@@ -41,26 +41,26 @@ class Trial:
 class Candidate(Protocol):
     """A written variant, run as the runtime would run it."""
 
-    def translated(self, trial: Trial) -> NDArray[np.uint8]:
+    def translate(self, trial: Trial) -> NDArray[np.uint8]:
         """The translations, uint8 [N, H, W, 3]."""
 
-    def unrounded(self, trial: Trial) -> Floats:
-        """The same before the last Round, in 0..255 and beyond: float32 [N, 3, H, W]."""
+    def translate_unrounded(self, trial: Trial) -> Floats:
+        """The translations before the last Round, in grey levels: float32 [N, 3, H, W]; they may lie outside 0..255."""
 
 
 class OnnxCandidate:
-    """A frame graph in ONNX Runtime: the file itself, and once more cut before its last Round."""
+    """A frame graph in ONNX Runtime: the whole graph, and a copy cut before its last Round."""
 
     def __init__(self, graph: Path | ir.Model, product: Path | None = None, *, one_style: bool = False) -> None:
-        """`product` makes scales and shifts of styles, for graphs that take those."""
+        """`product` turns styles into scales and shifts, for graphs that take those."""
         self._written, self._cut = open_session(graph), open_session(_cut_before_rounding(graph))
         self._product = open_session(product) if product is not None else None
         self._one_style = one_style
 
-    def translated(self, trial: Trial) -> NDArray[np.uint8]:
+    def translate(self, trial: Trial) -> NDArray[np.uint8]:
         return self._run(self._written, trial)
 
-    def unrounded(self, trial: Trial) -> Floats:
+    def translate_unrounded(self, trial: Trial) -> Floats:
         return self._run(self._cut, trial)
 
     def _run(self, session: onnxruntime.InferenceSession, trial: Trial) -> NDArray[Any]:
@@ -75,19 +75,19 @@ class OnnxCandidate:
 
 
 class NcnnCandidate:
-    """ncnn's two files in ncnn, on the CPU."""
+    """A variant in ncnn's own files, run by ncnn on the CPU."""
 
     def __init__(self, param: Path, product: Path) -> None:
-        """`product` makes scales and shifts of styles."""
+        """`product` turns styles into scales and shifts."""
         session = Ncnn().open(Graph(param), EngineOptions())
         assert isinstance(session, NcnnSession)
         self._session = session
         self._product = open_session(product)
 
-    def translated(self, trial: Trial) -> NDArray[np.uint8]:
+    def translate(self, trial: Trial) -> NDArray[np.uint8]:
         return self._session.run(self._feeds(trial))
 
-    def unrounded(self, trial: Trial) -> Floats:
+    def translate_unrounded(self, trial: Trial) -> Floats:
         return self._session.unrounded(self._feeds(trial))
 
     def _feeds(self, trial: Trial) -> dict[str, NDArray[Any]]:
@@ -96,7 +96,7 @@ class NcnnCandidate:
 
 
 def before_rounding(model: ir.Model) -> ir.Model:
-    """The graph cut before its last Round: its output is the picture in 0..255, float32 [N, 3, H, W]. In place."""
+    """Cut a graph before its last Round, in place: its output is then float32 [N, 3, H, W], in grey levels."""
     last = [node for node in model.graph if node.op_type == "Round"][-1]
     value = last.inputs[0]
     assert value is not None
@@ -107,14 +107,14 @@ def before_rounding(model: ir.Model) -> ir.Model:
 
 
 def difference(got: NDArray[Any], expected: NDArray[Any]) -> float:
-    """max |a - b| / max(1, |b|), in float64; infinite where `got` is not finite."""
+    """max |a - b| / max(1, |b|), in float64; infinite if `got` is not finite."""
     if not np.isfinite(got).all():
         return float("inf")
     expected = expected.astype(np.float64)
     return float(np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected))))
 
 
-def translated_by_torch(generator: Network, trial: Trial) -> Floats:
+def translate_with_torch(generator: Network, trial: Trial) -> Floats:
     """PyTorch's translations, [N, 3, H, W] in -1..1, not rounded."""
     return translate_unrounded(generator, trial.sources, trial.styles)
 
@@ -124,17 +124,17 @@ def _cut_before_rounding(graph: Path | ir.Model) -> ir.Model:
 
 
 def open_session(graph: Path | ir.Model) -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU, for a file or a graph in memory."""
+    """Open a file, or a graph in memory, in ONNX Runtime on the CPU."""
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
-    # Threads that spin while they wait take the processor from PyTorch's, which run in between.
+    # Threads that spin while waiting would take the CPU from PyTorch's threads, which run in between.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = str(graph) if isinstance(graph, Path) else ir.to_proto(_with_weights(graph)).SerializeToString()
     return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
 
 
 def _with_weights(model: ir.Model) -> ir.Model:
-    """The graph, or a copy with its weights in memory where it reads them from a file."""
+    """The graph, or a copy with its weights in memory if it reads them from a file."""
     if not any(isinstance(value.const_value, ir.ExternalTensor) for value in model.graph.initializers.values()):
         return model
     loaded = model.clone()

@@ -1,8 +1,8 @@
-"""Pictures made by arithmetic, for the gate and for previews: no photograph is ever needed.
+"""Images drawn by arithmetic, for the gate and for previews, so that no photograph is needed.
 
-Those that decide have texture. On a flat picture instance norm divides rounding noise by a variance near zero, and sums
-of equal numbers are rounded the same way each time: two right engines differ there, which says nothing about a graph.
-Flat ones are looked at apart: a video fades to black, and its user should know what to expect.
+The images that decide have texture. On a flat image, instance norm divides rounding noise by a variance near zero, and
+sums of equal numbers are rounded the same way each time: two correct engines differ there, which says nothing about a
+graph. Flat images are measured separately, because a video may fade to black and its user should know what to expect.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def textured(height: int, width: int, draws: np.random.RandomState) -> Image:
 
 
 def smooth(height: int, width: int, draws: np.random.RandomState) -> Image:
-    """Slow waves of colour, without an edge."""
+    """Slow waves of colour, without edges."""
     y = np.linspace(0, 1, height)[:, None, None]
     x = np.linspace(0, 1, width)[None, :, None]
     frequency, phase = draws.uniform(0.5, 2.5, (2, 3)), draws.uniform(0, 1, (2, 3))
     waves = np.sin(2 * np.pi * (frequency[0] * y + phase[0])) + np.sin(2 * np.pi * (frequency[1] * x + phase[1]))
-    picture: Image = np.rint(127.5 + 63 * waves).astype(np.uint8)
-    return picture
+    image: Image = np.rint(127.5 + 63 * waves).astype(np.uint8)
+    return image
 
 
 def edged(height: int, width: int, draws: np.random.RandomState) -> Image:
@@ -57,6 +57,6 @@ KINDS: tuple[Callable[[int, int, np.random.RandomState], Image], ...] = (texture
 
 
 def draw_images(count: int, height: int, width: int, seed: int) -> Image:
-    """uint8 [count, height, width, 3] RGB: the kinds in turn."""
+    """uint8 [count, height, width, 3] RGB: textured, smooth and edged images in turn."""
     draws = np.random.RandomState(seed)
     return np.stack([KINDS[number % len(KINDS)](height, width, draws) for number in range(count)])

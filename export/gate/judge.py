@@ -10,13 +10,13 @@ import msgspec
 import onnx_ir as ir
 
 from starcast.export.gate.blame import where_apart
-from starcast.export.gate.candidates import Candidate, NcnnCandidate, OnnxCandidate, Trial, translated_by_torch
-from starcast.export.gate.engines import (
+from starcast.export.gate.candidates import Candidate, NcnnCandidate, OnnxCandidate, Trial, translate_with_torch
+from starcast.export.gate.measure import (
     Expected,
-    emulated_quality,
-    quality_in_float32,
-    quality_on,
-    translated_in_float32,
+    measure_emulated,
+    measure_in_float32,
+    measure_on_engines,
+    translate_in_float32,
 )
 from starcast.export.gate.parity import (
     TOLERANCE,
@@ -32,7 +32,7 @@ from starcast.export.options import ExportOptions
 from starcast.export.passes.adain_plugin import with_function
 from starcast.export.passes.forms import Step
 from starcast.export.plan import FrameGraph, Plan
-from starcast.export.precision.emulated import layers_that_lose
+from starcast.export.precision.emulation import layers_that_lose
 from starcast.export.precision.samples import CalibrationSet, choose_images
 from starcast.export.precisions import PRECISIONS, Gate
 from starcast.export.progress import Progress, stage
@@ -54,7 +54,7 @@ class Judge:
         with stage(progress, "translated the gate's images with PyTorch"):
             self._trials, self.flat = make_trials(source.model), flat_trials(source.model)
             self._expected = expected_translations(generator, self._trials)
-            self._expected_flat = [translated_by_torch(generator, trial) for trial in self.flat]
+            self._expected_flat = [translate_with_torch(generator, trial) for trial in self.flat]
         self._measured: dict[Plan, tuple[FrameGraph, Quality]] = {}
 
     @cached_property
@@ -73,7 +73,7 @@ class Judge:
         """Float32's translations of the gate's images, made when the first graph asks."""
         images = self.images
         with stage(self._progress, "translated the images for smaller precisions in float32"):
-            return translated_in_float32(self._source.frame.clone(), images.gate)
+            return translate_in_float32(self._source.frame.clone(), images.gate)
 
     def gate(self, precision: str) -> Gate:
         """The PSNR that a precision must reach, moved to what was asked for."""
@@ -118,16 +118,16 @@ class Judge:
 
     def missing_in_float32(self, model: ir.Model, precision: str) -> float:
         """The same for a graph with codes whose other layers are still in float32, in ONNX Runtime."""
-        quality = quality_in_float32(model, self.images.gate, self.expected)
+        quality = measure_in_float32(model, self.images.gate, self.expected)
         return missing(quality, self.gate(precision))
 
     def _measure(self, graph: FrameGraph, stored: Stored) -> Quality:
         plan, trials, expected = graph.plan, self.images.gate, self.expected
         if plan.norms != "native":  # no TensorRT runs where a bundle is made
-            return emulated_quality(_runnable(graph), trials, expected)
+            return measure_emulated(_runnable(graph), trials, expected)
         engines = [ENGINES[name] for name in plan.engines]
         written = Graph(stored.path, precision=plan.precision, rest=plan.rest)
-        return quality_on(engines, written, trials, expected, stored.product)
+        return measure_on_engines(engines, written, trials, expected, stored.product)
 
     def _candidate(self, graph: FrameGraph, stored: Stored) -> Candidate:
         """What runs a graph to compare it with PyTorch."""

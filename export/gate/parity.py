@@ -1,7 +1,7 @@
-"""The gate: a written graph is run in ONNX Runtime and compared with PyTorch; what differs is not shipped.
+"""Parity: a written float32 graph is run by its engine and compared with PyTorch; a graph that differs is not shipped.
 
-Differences are max |a - b| / max(1, |b|), b being PyTorch's float32 number in the network's own units (pictures in
--1..1). A frame graph is compared twice: the bytes that it gives, and what it has before its last Round.
+Differences are max |a - b| / max(1, |b|), where b is PyTorch's float32 value in the network's own units (images in
+-1..1). A frame graph is compared twice: its bytes, and its values before the last Round.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starcast.export.gate.candidates import (
     Trial,
     difference,
     open_session,
-    translated_by_torch,
+    translate_with_torch,
 )
 from starcast.export.gate.images import draw_images, flat
 from starcast.export.gate.reference import Network, as_bytes, from_levels
@@ -34,7 +34,7 @@ LAST_RESORT = "nothing is written; please report this with what `starcast doctor
 
 
 def make_trials(model: Model) -> list[Trial]:
-    """Batches of 1, 2, 5, and 3 with one style; the latter two of another size, which is not square."""
+    """Batches of 1, 2, 5, and 3 with one shared style; the last two have another size, which is not square."""
     side, stride = model.side, model.stride
     styles = model.gate_styles(9)
     return [
@@ -46,7 +46,7 @@ def make_trials(model: Model) -> list[Trial]:
 
 
 def flat_trials(model: Model) -> list[Trial]:
-    """Pictures without texture, one at a time: they are measured, and decide nothing (see pictures.py)."""
+    """Images without texture, one at a time. They are measured but decide nothing: see images.py."""
     style = model.gate_styles(2)[:1]
     return [Trial(image[None], style) for image in flat(model.side, model.side)]
 
@@ -54,15 +54,15 @@ def flat_trials(model: Model) -> list[Trial]:
 def levels_apart(candidate: Candidate, trials: Sequence[Trial], expected: Sequence[Floats]) -> int:
     """The largest difference of a variant's bytes from PyTorch's, in grey levels."""
     apart = [
-        np.abs(candidate.translated(trial).astype(int) - as_bytes(pictures_of_torch).astype(int)).max()
-        for trial, pictures_of_torch in zip(trials, expected, strict=True)
+        np.abs(candidate.translate(trial).astype(int) - as_bytes(translations).astype(int)).max()
+        for trial, translations in zip(trials, expected, strict=True)
     ]
     return int(max(apart))
 
 
 def expected_translations(generator: Network, trials: Sequence[Trial]) -> list[Floats]:
-    """What PyTorch gives for the trials, [N, 3, H, W] in -1..1 each. ParityError where it is no picture."""
-    expected = [translated_by_torch(generator, trial) for trial in trials]
+    """PyTorch's translations of the trials, [N, 3, H, W] in -1..1 each. Raises ParityError if they are not finite."""
+    expected = [translate_with_torch(generator, trial) for trial in trials]
     for translations in expected:
         _refuse_nonsense(translations, "the generator gives values that are not finite")
     return expected
@@ -71,20 +71,22 @@ def expected_translations(generator: Network, trials: Sequence[Trial]) -> list[F
 def check_generator(
     candidate: Candidate, name: str, trials: Sequence[Trial], expected: Sequence[Floats], blame: Callable[[Trial], str]
 ) -> Parity:
-    """What was measured of a variant called `name`; ParityError where it differs from the network, with what `blame`
-    says is the cause, or where its pictures are none."""
+    """Compare a variant called `name` with PyTorch on the trials.
+
+    Raises ParityError if it differs, naming what `blame` finds, or if its translations are of one colour.
+    """
     worst, levels = 0.0, 0
-    for trial, pictures_of_torch in zip(trials, expected, strict=True):
-        translation = candidate.translated(trial)
-        unrounded = from_levels(candidate.unrounded(trial).astype(np.float64))
-        worst = max(worst, difference(unrounded, pictures_of_torch))
-        levels = max(levels, int(np.abs(translation.astype(int) - as_bytes(pictures_of_torch).astype(int)).max()))
+    for trial, translations in zip(trials, expected, strict=True):
+        levels_given = candidate.translate(trial)
+        unrounded = from_levels(candidate.translate_unrounded(trial).astype(np.float64))
+        worst = max(worst, difference(unrounded, translations))
+        levels = max(levels, int(np.abs(levels_given.astype(int) - as_bytes(translations).astype(int)).max()))
         if worst > TOLERANCE or levels > LEVELS:
             raise ParityError(
                 f"the generator's graph {name} differs from PyTorch by {worst:.1e} and {levels} grey levels (allowed: "
                 f"{TOLERANCE:.0e} and {LEVELS}), first at {blame(trial)}: {LAST_RESORT}"
             )
-        _refuse_constant(translation)
+        _refuse_constant(levels_given)
     batches = tuple(trial.batch for trial in trials)
     return Parity(worst=worst, tolerance=TOLERANCE, levels=levels, pictures=sum(batches), batches=batches)
 

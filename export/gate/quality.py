@@ -1,7 +1,7 @@
-"""How near a translation is to float32's: PSNR and SSIM of the bytes, and the gate over a picture set.
+"""How close translations are to float32's: PSNR and SSIM of the bytes, and whether a set of images passes a gate.
 
 PSNR has the peak 255. SSIM is Wang et al. 2004, eq. 13: windows of 11x11 with Gaussian weights (sigma 1.5),
-K = (0.01, 0.03), whole windows only, the mean of the three channels.
+K = (0.01, 0.03), whole windows only, averaged over the three channels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from starcast.export.precisions import Gate
 from starcast.runtime.manifest import DomainQuality, Quality
 
 PEAK = 255.0
-EQUAL = 100.0  # dB: what equal pictures get, so that means stay finite
+EQUAL = 100.0  # dB of equal images, so that means stay finite
 _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
 
@@ -28,13 +28,13 @@ Translate = Callable[[Trial], NDArray[np.uint8]]
 
 
 def psnr(got: NDArray[Any], expected: NDArray[Any]) -> float:
-    """Peak signal to noise in dB, of two pictures in 0..255; at most 100, which equal ones get."""
+    """Peak signal-to-noise ratio in dB of two images in 0..255; at most 100, which equal images get."""
     error = float(np.mean((got.astype(np.float64) - expected.astype(np.float64)) ** 2))
     return EQUAL if error == 0 else min(EQUAL, 10 * math.log10(PEAK**2 / error))
 
 
 def ssim(got: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
-    """Structural similarity of two pictures [H, W, 3], each side at least 11."""
+    """Structural similarity of two images [H, W, 3], each side at least 11."""
     x, y = got.astype(np.float64), expected.astype(np.float64)
     mean_x, mean_y = _weighted(x), _weighted(y)
     variance_x = _weighted(x * x) - mean_x**2
@@ -46,7 +46,7 @@ def ssim(got: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
     return float(likeness.mean())
 
 
-def measure(
+def measure_quality(
     translate: Translate, expected: Mapping[str, Sequence[NDArray[np.uint8]]], trials: Mapping[str, Sequence[Trial]]
 ) -> Quality:
     """The quality of an engine's translations for each domain's trials; `expected` are float32's."""
@@ -69,7 +69,7 @@ def measure(
 
 
 def worse_of(one: Quality, other: Quality) -> Quality:
-    """Of two engines' qualities on the same pictures, the lower number each."""
+    """The lower of two engines' figures, each on the same images."""
     return Quality(
         domains={
             name: DomainQuality(
@@ -85,7 +85,7 @@ def worse_of(one: Quality, other: Quality) -> Quality:
 
 
 def summary(quality: Quality) -> str:
-    """A line for people."""
+    """The figures in one line."""
     return "; ".join(
         f"{name} {domain.psnr_mean:.1f} dB (worst {domain.psnr_worst:.1f}), SSIM {domain.ssim_mean:.3f}"
         for name, domain in quality.domains.items()
@@ -93,12 +93,12 @@ def summary(quality: Quality) -> str:
 
 
 def missing(quality: Quality, gate: Gate) -> float:
-    """The dB that the domain furthest below the gate lacks; not above 0 where the gate holds."""
+    """The dB that the domain furthest below the gate lacks; 0 or less if the gate holds."""
     return max(_missing(domain, gate) for domain in quality.domains.values())
 
 
 def below(quality: Quality, gate: Gate) -> str | None:
-    """The domain that is furthest below the gate, in words; None where the gate holds."""
+    """The domain furthest below the gate, in words; None if the gate holds."""
     if missing(quality, gate) <= 0:
         return None
     name, domain = max(quality.domains.items(), key=lambda item: _missing(item[1], gate))
@@ -109,13 +109,13 @@ def below(quality: Quality, gate: Gate) -> str | None:
 
 
 def check(quality: Quality, gate: Gate, precision: str, to_blame: Sequence[str] = ()) -> None:
-    """Raises ParityError below the gate; `to_blame` are the layers that lose most, worst first."""
+    """Raise ParityError below the gate. `to_blame` are the layers that lose most, worst first."""
     finding = below(quality, gate)
     if finding is None:
         return
     blame = f", most of it lost in {' and '.join(to_blame)}" if to_blame else ""
     raise ParityError(
-        f"{precision} translations are only within {finding} of float32's{blame}: calibrate on pictures like those "
+        f"{precision} translations are only within {finding} of float32's{blame}: calibrate on images like those "
         f"that will be translated (--calibrate DIR), lower --min-psnr, or export without {precision}"
     )
 
@@ -125,7 +125,7 @@ def _missing(domain: DomainQuality, gate: Gate) -> float:
 
 
 def _down(number: float) -> float:
-    """To one digit, so that 34.97 does not read as the 35 that it misses."""
+    """Rounded down to one digit, so that 34.97 does not read as the 35 that it misses."""
     return math.floor(round(10 * number, 6)) / 10
 
 

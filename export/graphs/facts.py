@@ -80,7 +80,7 @@ def doubling(resize: ir.Node) -> str | None:
     return None
 
 
-def made_by(value: ir.Value) -> ir.Node:
+def producer_of(value: ir.Value) -> ir.Node:
     """The node that gives a value which is no graph input and no constant."""
     node = value.producer()
     assert node is not None

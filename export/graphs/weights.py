@@ -32,12 +32,12 @@ class SharedWeights:
         for value in model.graph.initializers.values():
             tensor = value.const_value
             if tensor is not None and tensor.nbytes >= SMALLEST:
-                value.const_value = self._placed(tensor)
+                value.const_value = self._place(tensor)
                 placed = True
         ir.save(model, graph)
         return (self.path,) if placed else ()
 
-    def _placed(self, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
+    def _place(self, tensor: ir.TensorProtocol) -> ir.ExternalTensor:
         array = tensor.numpy()
         content = array.tobytes()
         digest = hashlib.sha256(content).hexdigest()

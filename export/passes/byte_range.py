@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from starcast.export.graphs.facts import attributes, made_by, numbers, scalar
+from starcast.export.graphs.facts import attributes, numbers, producer_of, scalar
 from starcast.export.passes.rule import ExactRule, new_constant
 
 
@@ -33,10 +33,10 @@ class ScaleIntoFirst(ExactRule):
     def rewrite(
         self, op: Any, found: ir.Value, x: ir.Value, divisor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value
     ) -> Any:
-        conv = made_by(found)
+        conv = producer_of(found)
         by, less = float(scalar(divisor) or 1), float(scalar(shift) or 0)
-        centred = op.Sub(x, _rounded(op, np.array(by * less), f"{conv.name}.centre"), _name=f"{conv.name}.centred")
-        kernel = _rounded(op, _float64(weight) / by, f"{conv.name}.weight.bytes")
+        centred = op.Sub(x, _constant(op, np.array(by * less), f"{conv.name}.centre"), _name=f"{conv.name}.centred")
+        kernel = _constant(op, _float64(weight) / by, f"{conv.name}.weight.bytes")
         return op.Conv(centred, kernel, *conv.inputs[2:], **attributes(conv), _name=f"{conv.name}.bytes")
 
 
@@ -53,19 +53,19 @@ class ScaleIntoLast(ExactRule):
     ) -> str | None:
         if scalar(factor) is None or scalar(shift) is None:
             return "the picture is not scaled by constants"
-        given = made_by(inner_made).inputs[1:]
+        given = producer_of(inner_made).inputs[1:]
         return "its weights are no constants" if any(numbers(value) is None for value in given) else None
 
     def rewrite(
         self, op: Any, inner_made: ir.Value, x: ir.Value, weight: ir.Value, factor: ir.Value, shift: ir.Value,
         **_: ir.Value,
     ) -> Any:  # fmt: skip
-        conv = made_by(inner_made)
+        conv = producer_of(inner_made)
         by, more = float(scalar(factor) or 0), float(scalar(shift) or 0)
-        kernel = _rounded(op, _float64(weight) * by, f"{conv.name}.weight.bytes")
+        kernel = _constant(op, _float64(weight) * by, f"{conv.name}.weight.bytes")
         # exporters leave out a bias of noughts
         bias = _float64(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(len(_float64(weight)))
-        offset = _rounded(op, bias * by + more, f"{conv.name}.bias.bytes")
+        offset = _constant(op, bias * by + more, f"{conv.name}.bias.bytes")
         return op.Conv(x, kernel, offset, **attributes(conv), _name=f"{conv.name}.bytes")
 
 
@@ -75,5 +75,5 @@ def _float64(value: ir.Value | None) -> Any:
     return array.astype(np.float64)
 
 
-def _rounded(op: Any, array: Any, name: str) -> Any:
+def _constant(op: Any, array: Any, name: str) -> Any:
     return new_constant(op, array.astype(np.float32), name)

@@ -64,7 +64,7 @@ def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centrin
             earlier.add(norm.x)
             continue
         mean = np.asarray(means[norm.name], np.float64)
-        free = next((found for found in _in_front(norm.x) if not _reached(graph, found, mean) & earlier), None)
+        free = next((found for found in _in_front(norm.x) if not _reachable(graph, found, mean) & earlier), None)
         earlier.add(norm.x)
         if free is None:
             declined[norm.name] = "no convolution in front of it has a bias that only this norm sees first"
@@ -79,7 +79,7 @@ def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centrin
     return Centring(len(norms) - len(declined), sentences, shifts, frozenset(declined))
 
 
-def _reached(graph: ir.Graph, free: _Free, like: Channels) -> set[ir.Value]:
+def _reachable(graph: ir.Graph, free: _Free, like: Channels) -> set[ir.Value]:
     """The values that a bias shifts."""
     return set(_shifts(graph, {free.value: np.ones_like(like)}))
 
@@ -98,7 +98,7 @@ def _in_front(value: ir.Value, factor: float = 1.0) -> Iterator[_Free]:
             if branch is not None:
                 yield from _in_front(branch, factor)
     elif (first := node.inputs[0]) is not None and why_no_constant(node, first) is None and node.op_type != "Conv":
-        yield from _in_front(first, factor * _multiplied(node))
+        yield from _in_front(first, factor * _factor(node))
 
 
 def _phases(interleave: ir.Node) -> tuple[ir.Node, ...]:
@@ -112,7 +112,7 @@ def _phases(interleave: ir.Node) -> tuple[ir.Node, ...]:
     return found if len(found) == interleave.attributes.get_int("blocksize", 0) ** 2 else ()
 
 
-def _multiplied(node: ir.Node) -> float:
+def _factor(node: ir.Node) -> float:
     """What a node that hands a shift on makes of it, where that is the same for all channels."""
     number = scalar(node.inputs[1]) if node.op_type in {"Mul", "Div"} else None
     if number is None:
@@ -125,7 +125,7 @@ def _shifts(graph: ir.Graph, added: Mapping[ir.Value, Channels]) -> dict[ir.Valu
     shifts: dict[ir.Value, Channels] = {}
     for node in graph:
         [output, *_] = node.outputs
-        parts = [_handed_on(node, value, shifts[value]) for value in node.inputs if value in shifts]
+        parts = [_pass_on(node, value, shifts[value]) for value in node.inputs if value in shifts]
         if output in added:
             parts.append(added[output])
         if parts and node.op_type != "InstanceNormalization":
@@ -133,9 +133,9 @@ def _shifts(graph: ir.Graph, added: Mapping[ir.Value, Channels]) -> dict[ir.Valu
     return shifts
 
 
-def _handed_on(node: ir.Node, value: ir.Value, shift: Channels) -> Channels:
+def _pass_on(node: ir.Node, value: ir.Value, shift: Channels) -> Channels:
     if node.op_type != "Conv":
-        return shift * _multiplied(node)
+        return shift * _factor(node)
     weight = _float64(node.inputs[1])
     inputs = weight.shape[1]  # of a group
     groups = len(shift) // inputs

@@ -26,7 +26,7 @@ def to_half(model: ir.Model, kind: ir.DataType, *, norms: bool = False) -> None:
     """Make a float32 frame graph one of FLOAT16 or BFLOAT16, in place.
 
     Without `norms`, InstanceNormalization nodes, and the Mul and Add of AdaIN behind them, are left with half planes
-    and float32 scales and shifts, which no engine takes: `spell_norms` must follow. With it those are in half, too.
+    and float32 scales and shifts, which no engine takes: `decompose_norms` must follow. With it those are in half, too.
     Raises OptionError where a weight is too large for float16.
     """
     graph = model.graph
@@ -71,10 +71,10 @@ class _Conversion:
         if value is None or value.dtype == kind or value.dtype not in {ir.DataType.FLOAT, self._kind}:
             return
         if (value, kind) not in self._casts:
-            self._casts[value, kind] = self._converted(value, kind, node)
+            self._casts[value, kind] = self._convert(value, kind, node)
         node.replace_input_with(index, self._casts[value, kind])
 
-    def _converted(self, value: ir.Value, kind: ir.DataType, reader: ir.Node) -> ir.Value:
+    def _convert(self, value: ir.Value, kind: ir.DataType, reader: ir.Node) -> ir.Value:
         array = numbers(value)
         name = f"{value.name}.{kind.name.lower()}"
         if array is not None:

@@ -52,7 +52,7 @@ def instance_norms(graph: ir.Graph) -> Iterator[InstanceNorm]:
     """Every instance norm of a graph, in running order."""
     for node in graph:
         if node.op_type == "InstanceNormalization":
-            yield _styled(node) or _with_weights(node)
+            yield _styled_norm(node) or _with_weights(node)
 
 
 def _with_weights(node: ir.Node) -> InstanceNorm:
@@ -62,7 +62,7 @@ def _with_weights(node: ir.Node) -> InstanceNorm:
     return InstanceNorm((node,), scale, shift)
 
 
-def _styled(node: ir.Node) -> InstanceNorm | None:
+def _styled_norm(node: ir.Node) -> InstanceNorm | None:
     """The norm with the multiplication and the addition behind it, where it has no weights of its own."""
     if not is_neutral(node.inputs[1], 1) or not is_neutral(node.inputs[2], 0):
         return None

@@ -22,12 +22,12 @@ _PHASES = (
 
 def pooled_4x4(weight: Weights) -> Weights:
     """Conv 3x3 (pad 1), then the mean of 2x2 == Conv 4x4 (stride 2, pad 1) with these."""
-    return _rounded(_mapped(weight, _WIDENED, _WIDENED) / 4)
+    return _to_float32(_transform(weight, _WIDENED, _WIDENED) / 4)
 
 
 def enlarged_4x4(weight: Weights) -> Weights:
     """Nearest 2x, then Conv 3x3 (pad 1) == ConvTranspose 4x4 (stride 2, pad 1) with these, (in, out, 4, 4)."""
-    return _rounded(_mapped(weight, _WIDENED, _WIDENED)[:, :, ::-1, ::-1].swapaxes(0, 1))
+    return _to_float32(_transform(weight, _WIDENED, _WIDENED)[:, :, ::-1, ::-1].swapaxes(0, 1))
 
 
 def enlarged_3x3(weight: Weights) -> Weights:
@@ -37,19 +37,19 @@ def enlarged_3x3(weight: Weights) -> Weights:
     Nearest 2x is zeros put in between, then a sum of two neighbours; that sum is taken last. It is a mean here, so
     the weights are four times as large.
     """
-    return _rounded(4 * weight.astype(np.float64)[:, :, ::-1, ::-1].swapaxes(0, 1))
+    return _to_float32(4 * weight.astype(np.float64)[:, :, ::-1, ::-1].swapaxes(0, 1))
 
 
 def phase_2x2(weight: Weights, row: int, column: int) -> Weights:
     """Nearest 2x, then Conv 3x3 (pad 1): every second output, from that row and column (0 or 1) on, is a Conv 2x2 with
     these. Phase 0 pads one zero before, phase 1 one zero after."""
-    return _rounded(_mapped(weight, _PHASES[row], _PHASES[column]))
+    return _to_float32(_transform(weight, _PHASES[row], _PHASES[column]))
 
 
-def _mapped(weight: Weights, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+def _transform(weight: Weights, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
     mapped: NDArray[np.float64] = np.einsum("ap,bq,oipq->oiab", rows, columns, weight.astype(np.float64))
     return mapped
 
 
-def _rounded(weight: NDArray[np.float64]) -> Weights:
+def _to_float32(weight: NDArray[np.float64]) -> Weights:
     return np.ascontiguousarray(weight, np.float32)

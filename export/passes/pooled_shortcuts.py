@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from starcast.export.graphs.facts import convolution, halving, kernel_side, made_by, numbers
+from starcast.export.graphs.facts import convolution, halving, kernel_side, numbers, producer_of
 from starcast.export.passes import kernels
 from starcast.export.passes.rule import ExactRule, new_constant
 
@@ -29,13 +29,13 @@ class PooledIn4(ExactRule):
         return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
 
     def concerns(self, found: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(made_by(found)) == 1
+        return kernel_side(producer_of(found)) == 1
 
     def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(made_by(found), side=1, pad=0) or halving(made_by(inner))
+        return convolution(producer_of(found), side=1, pad=0) or halving(producer_of(inner))
 
     def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = made_by(found)
+        conv = producer_of(found)
         taps = np.repeat(np.repeat(_float64(weight) / 4, 2, axis=2), 2, axis=3).astype(np.float32)
         kernel = new_constant(op, taps, f"{conv.name}.weight.strided")
         return op.Conv(x, kernel, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.strided")
@@ -50,28 +50,28 @@ class PooledInFirst(ExactRule):
         return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
 
     def concerns(self, found: ir.Value, first: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(made_by(found)) == 1 and kernel_side(made_by(first)) == 3
+        return kernel_side(producer_of(found)) == 1 and kernel_side(producer_of(first)) == 3
 
     def refusal(self, found: ir.Value, inner: ir.Value, first: ir.Value, **_: ir.Value) -> str | None:
         reason = (
-            convolution(made_by(found), side=1, pad=0)
-            or halving(made_by(inner))
-            or convolution(made_by(first), side=3, pad=1)
+            convolution(producer_of(found), side=1, pad=0)
+            or halving(producer_of(inner))
+            or convolution(producer_of(first), side=3, pad=1)
         )
         if reason is not None:
             return reason
-        outputs, inputs = _float64(made_by(first).inputs[1]).shape[:2]
+        outputs, inputs = _float64(producer_of(first).inputs[1]).shape[:2]
         return None if 16 * inputs < 4 * outputs else "it would take more products than the means do"
 
     def rewrite(
         self, op: Any, found: ir.Value, first: ir.Value, x: ir.Value, before: ir.Value, weight: ir.Value, **_: ir.Value
     ) -> Any:
-        conv = made_by(found)
+        conv = producer_of(found)
         mixed = _float64(weight)[:, :, 0, 0]
         both = np.einsum("om,mipq->oipq", mixed, _float64(before))
         kernel = new_constant(op, kernels.pooled_4x4(both), f"{conv.name}.weight.composed")
         biases = []
-        if (shifted := _bias(made_by(first))) is not None:
+        if (shifted := _bias(producer_of(first))) is not None:
             biases.append(mixed @ shifted)
         if (own := _bias(conv)) is not None:
             biases.append(own)

@@ -18,7 +18,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from starcast.export.graphs.facts import attributes, convolution, doubling, halving, kernel_side, made_by, numbers
+from starcast.export.graphs.facts import attributes, convolution, doubling, halving, kernel_side, numbers, producer_of
 from starcast.export.passes import kernels
 from starcast.export.passes.rule import ExactRule, new_constant
 
@@ -33,13 +33,13 @@ class PoolFirst(ExactRule):
         return op.AveragePool(inner, _outputs=["found"])
 
     def concerns(self, inner: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(made_by(inner)) == 1
+        return kernel_side(producer_of(inner)) == 1
 
     def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(made_by(inner), side=1, pad=0) or halving(made_by(found))
+        return convolution(producer_of(inner), side=1, pad=0) or halving(producer_of(found))
 
     def rewrite(self, op: Any, found: ir.Value, inner: ir.Value, x: ir.Value, **_: ir.Value) -> Any:
-        pool, conv = made_by(found), made_by(inner)
+        pool, conv = producer_of(found), producer_of(inner)
         smaller = op.AveragePool(x, **attributes(pool), _name=f"{pool.name}.first")
         return op.Conv(smaller, *conv.inputs[1:], **attributes(conv), _name=f"{conv.name}.small")
 
@@ -52,13 +52,13 @@ class EnlargeLast(ExactRule):
         return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
 
     def concerns(self, found: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(made_by(found)) == 1
+        return kernel_side(producer_of(found)) == 1
 
     def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(made_by(found), side=1, pad=0) or doubling(made_by(inner))
+        return convolution(producer_of(found), side=1, pad=0) or doubling(producer_of(inner))
 
     def rewrite(self, op: Any, found: ir.Value, inner: ir.Value, x: ir.Value, **_: ir.Value) -> Any:
-        resize, conv = made_by(inner), made_by(found)
+        resize, conv = producer_of(inner), producer_of(found)
         small = op.Conv(x, *conv.inputs[1:], **attributes(conv), _name=f"{conv.name}.small")
         return op.Resize(small, *resize.inputs[1:], **attributes(resize), _name=f"{resize.name}.last")
 
@@ -71,17 +71,17 @@ class _Pooled(ExactRule):
         return op.AveragePool(inner, _outputs=["found"])
 
     def concerns(self, inner: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(made_by(inner)) == 3
+        return kernel_side(producer_of(inner)) == 3
 
     def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(made_by(inner), side=3, pad=1) or halving(made_by(found))
+        return convolution(producer_of(inner), side=3, pad=1) or halving(producer_of(found))
 
 
 class PooledIn16(_Pooled):
     """One Conv4x4 with stride 2."""
 
     def rewrite(self, op: Any, inner: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = made_by(inner)
+        conv = producer_of(inner)
         kernel = new_constant(op, kernels.pooled_4x4(numbers(weight)), f"{conv.name}.weight.pooled")  # type: ignore[arg-type]
         return op.Conv(x, kernel, *conv.inputs[2:], strides=[2, 2], pads=[1, 1, 1, 1], _name=f"{conv.name}.pooled")
 
@@ -90,7 +90,7 @@ class PooledIn9(_Pooled):
     """The mean of every 2x2 square, the zeros outside counted, then a Conv3x3 with stride 2: the means commute."""
 
     def rewrite(self, op: Any, inner: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = made_by(inner)
+        conv = producer_of(inner)
         means = op.AveragePool(x, **_BOX, pads=[1, 1, 1, 1], count_include_pad=1, _name=f"{conv.name}.box")
         return op.Conv(means, weight, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.pooled")
 
@@ -103,17 +103,17 @@ class _Enlarged(ExactRule):
         return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
 
     def concerns(self, found: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(made_by(found)) == 3
+        return kernel_side(producer_of(found)) == 3
 
     def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(made_by(found), side=3, pad=1) or doubling(made_by(inner))
+        return convolution(producer_of(found), side=3, pad=1) or doubling(producer_of(inner))
 
 
 class EnlargedIn16(_Enlarged):
     """One ConvTranspose4x4 with stride 2."""
 
     def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = made_by(found)
+        conv = producer_of(found)
         kernel = new_constant(op, kernels.enlarged_4x4(numbers(weight)), f"{conv.name}.weight.enlarged")  # type: ignore[arg-type]
         return op.ConvTranspose(
             x, kernel, *conv.inputs[2:], strides=[2, 2], pads=[1, 1, 1, 1], _name=f"{conv.name}.enlarged"
@@ -124,7 +124,7 @@ class EnlargedIn9(_Enlarged):
     """ConvTranspose3x3 with stride 2, then the mean of every 2x2 square. (A bias is the same before the mean.)"""
 
     def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = made_by(found)
+        conv = producer_of(found)
         kernel = new_constant(op, kernels.enlarged_3x3(numbers(weight)), f"{conv.name}.weight.enlarged")  # type: ignore[arg-type]
         spread = op.ConvTranspose(x, kernel, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.enlarged")
         return op.AveragePool(spread, **_BOX, _name=f"{conv.name}.box")
@@ -135,7 +135,7 @@ class EnlargedInPhases(_Enlarged):
     ConvTranspose in the precision that is wanted."""
 
     def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = made_by(found)
+        conv = producer_of(found)
         parts = []
         for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
             phase = f"phase{row}{column}"

@@ -55,7 +55,7 @@ class ExactRule(pattern.RewriteRuleClassBase):
         assert place is not None
         if not self.concerns(**values):
             return result.fail("another kind of node", place)
-        reason = self.refusal(**values) or _seen_from_outside(values)
+        reason = self.refusal(**values) or _why_visible_outside(values)
         if reason is None:
             self.declined.pop(str(place.name), None)
             return result
@@ -86,7 +86,7 @@ def _as_rule(rule: ExactRule) -> Any:
     return pattern.RewriteRule(rule.pattern, rule.rewrite, rule.check, name=rule.name, remove_nodes=False)
 
 
-def _seen_from_outside(values: dict[str, Any]) -> str | None:
+def _why_visible_outside(values: dict[str, Any]) -> str | None:
     """Inner values with other readers: the old nodes would have to stay, and the work would be done twice."""
     for name, value in values.items():
         if name.startswith("inner") and (len(value.uses()) > 1 or value.is_graph_output()):

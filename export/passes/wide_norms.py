@@ -74,15 +74,15 @@ def _parts(quotient: ir.Node) -> tuple[ir.Value, float] | None:
     centred, root = quotient.inputs
     difference, raised = _maker(centred, "Sub"), _maker(_input(_maker(root, "Sqrt"), 0), "Add")
     x, variance, epsilon = _input(difference, 0), _input(raised, 0), _input(raised, 1)
-    square = _maker(_averaged(variance), "Mul")
+    square = _maker(_averaged_value(variance), "Mul")
     if x is None or epsilon is None or not _is_constant(epsilon) or square is None:
         return None
-    if _averaged(_input(difference, 1)) is not x or any(value is not centred for value in square.inputs):
+    if _averaged_value(_input(difference, 1)) is not x or any(value is not centred for value in square.inputs):
         return None
     return x, float(_numbers(epsilon))
 
 
-def _averaged(mean: ir.Value | None) -> ir.Value | None:
+def _averaged_value(mean: ir.Value | None) -> ir.Value | None:
     """What a mean of means of tiles was taken of, or None."""
     last = _maker(mean, "ReduceMean")
     axes = _input(last, 1)

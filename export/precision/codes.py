@@ -1,19 +1,18 @@
-"""Convolutions in integers: their inputs as uint8, one grid a tensor, their weights as int8, one scale a channel.
+"""Convolutions in integers: inputs as uint8 with one grid per tensor, weights as int8 with one scale per channel.
 
     Conv(x, W)  ->  Conv(Dequantize(Quantize(x)), Dequantize(W8))
 
-What comes out is float32 again: norms, sums, the residual stream and means never see a code. OpenVINO takes such a
-convolution as one in integers; of a transposed one it makes float32 alone, also where bfloat16 is beside it, so that
-codes there (`outputs`) are a quarter of what has to be written, sorted and read. ONNX Runtime has integers only where
-outputs are rounded, and never a transposed one: it needs the form `phases`.
+The output is float32 again: norms, sums, the residual stream and means never see a code. OpenVINO runs such a
+convolution in integers, but a transposed one only in float32, even with bfloat16 beside it, so codes on its output
+(`outputs`) quarter what has to be written, reordered and read. ONNX Runtime uses integers only where outputs are
+rounded, and never for a transposed convolution: it needs the form `phases`.
 
-Weights use 129 codes of the 256. Processors without VNNI add pairs of products u8 * s8 in 16 bits, which saturate:
-2 * 255 * 64 < 2**15 does not, so a graph gives the same picture on every processor.
+Weights use 129 of the 256 codes. CPUs without VNNI add pairs of products u8 * s8 in 16 bits, which saturate;
+2 * 255 * 64 < 2**15 does not, so a graph gives the same image on every CPU.
 
-TensorRT wants every zero at the code 0 and adds in 32 bits, so that weights may use 255 codes; biases stay numbers. It
-takes float8 as well, with one scale a tensor. Its transposed convolutions are in half whatever stands in front, so that
-codes would only cost digits and time there; and so they would at the picture's three channels. What is a rule of which
-engine: see `Rules`.
+TensorRT wants every zero at the code 0 and adds in 32 bits, so weights may use 255 codes; biases stay floats. It also
+takes float8, with one scale per tensor. Its transposed convolutions run in half precision whatever stands in front, so
+codes would only cost accuracy and time there, and at the image's three channels. `Rules` holds what differs by engine.
 """
 
 from __future__ import annotations
@@ -36,16 +35,19 @@ from starcast.export.precisions import PRECISIONS
 
 LARGEST = 64  # of a weight's code
 INT8 = np.dtype(np.int8)
-_CUTS = np.linspace(0.6, 1, 17)  # where a channel's range may end, as parts of its largest weight
+_CUTS = np.linspace(0.6, 1, 17)  # where a channel's range may end, relative to its largest weight
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What an engine asks of codes. `largest`: of a weight's. `inputs`: their type for what a convolution reads, with
-    the zero at 0 where it is signed. `outputs`: the operators whose results are rounded as well. `biases`: are int32.
-    `transposed`: so are transposed convolutions. `least_channels`: in and out, of a convolution that is worth codes.
-    `half`: scales are numbers that float16 has, for a graph that becomes one of float16. `opset`: the least that has
-    such codes. `unrounded_beside_pools`: of `outputs`, those that stay unrounded in a graph that has pools."""
+    """What an engine requires of codes.
+
+    `largest`: largest code of a weight. `inputs`: type of a convolution's input codes; a signed type has its zero at 0.
+    `outputs`: operators whose results are rounded as well. `biases`: whether biases become int32. `transposed`: whether
+    transposed convolutions get codes. `least_channels`: fewest channels, in and out, of a convolution worth codes.
+    `half`: whether scales must be float16 values. `opset`: the first that has such codes. `unrounded_beside_pools`:
+    those of `outputs` that stay unrounded in a graph that has pools.
+    """
 
     largest: int = LARGEST
     inputs: np.dtype[Any] = UINT8
@@ -59,9 +61,9 @@ class Rules:
 
 
 PROCESSOR = Rules()
-# CPU time of a 256 px frame as in plan.py: ONNX Runtime 1.5 where outputs are not rounded. OpenVINO with bf16 beside
-# the codes 0.295, and 0.288 where what transposed convolutions give is rounded. With float32 and pools that gains as
-# much, but OpenVINO then rounds the mean that follows as well: 1.3 dB less for a small network.
+# CPU time of a 256 px frame, as in plan.py: ONNX Runtime takes 1.5 if outputs are not rounded. OpenVINO with bf16
+# beside the codes takes 0.295, and 0.288 if the outputs of transposed convolutions are rounded. With float32 and pools
+# the gain is as large, but OpenVINO then also rounds the mean that follows, which costs a small network 1.3 dB.
 ENGINE_RULES = {
     "openvino": Rules(outputs=("ConvTranspose",), unrounded_beside_pools=("ConvTranspose",)),
     "onnxruntime": Rules(outputs=("Conv",)),
@@ -69,7 +71,7 @@ ENGINE_RULES = {
 
 
 def tensorrt_rules(precision: str) -> Rules:
-    """TensorRT's rules for the codes of a precision. Q/DQ of float16 came with opset 19, and so did float8."""
+    """TensorRT's rules for a precision that has codes. Q/DQ of float16 and float8 came with opset 19."""
     codes = PRECISIONS[precision].codes
     assert codes is not None
     return Rules(
@@ -79,7 +81,7 @@ def tensorrt_rules(precision: str) -> Rules:
 
 @dataclass(frozen=True)
 class Coded:
-    """A weight or a bias in codes: scales * codes along `axis`, its output channels; without one, one scale for all."""
+    """A weight or bias in codes: scales * codes along `axis`, its output channels; without one, one scale for all."""
 
     codes: NDArray[Any]
     scales: NDArray[np.float32]
@@ -88,8 +90,8 @@ class Coded:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All numbers that quantising a graph takes: grids by the name of the value, for what the convolutions read and,
-    where that is rounded too, for what they give; weights by the name of the node."""
+    """Everything needed to quantise a graph: the grids of convolutions' inputs and of their rounded outputs, by the
+    value's name, and encoded weights by the node's name."""
 
     rules: Rules
     inputs: Mapping[str, Grid]
@@ -98,7 +100,7 @@ class Recipe:
 
 
 def layers_for_codes(model: ir.Model, layers: Sequence[Layer], rules: Rules) -> tuple[Layer, ...]:
-    """Those of the layers that an engine has in codes, and that are worth it."""
+    """The layers that an engine runs in codes and that are worth it."""
     wanted = {
         node.name
         for node in _nodes(model, layers)
@@ -109,9 +111,9 @@ def layers_for_codes(model: ir.Model, layers: Sequence[Layer], rules: Rules) -> 
 
 
 def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial], rules: Rules = PROCESSOR) -> Recipe:
-    """Grids from what the values hold over the trials, scales from the weights."""
+    """Choose grids from the values over the trials, and scales from the weights."""
     nodes = _nodes(model, layers)
-    # OpenVINO has transposed convolutions in integers only for inputs whose zero is the code 0.
+    # OpenVINO runs transposed convolutions in integers only if their input's zero is the code 0.
     centred = {_name(node, 0) for node in nodes if node.op_type == "ConvTranspose" and rules.inputs == UINT8}
     given = dict.fromkeys(_name(node, 0) for node in nodes)
     made = dict.fromkeys(str(node.outputs[0].name) for node in nodes if node.op_type in rules.outputs)
@@ -122,14 +124,14 @@ def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial
         inputs={name: _in_half(grid) if rules.half else grid for name, grid in grids.items()},
         outputs={name: best_grid(observed[name]) for name in made},
         weights={
-            str(node.name): coded(_numbers(node.inputs[1]), 1 if node.op_type == "ConvTranspose" else 0, rules)
+            str(node.name): encode_weight(_numbers(node.inputs[1]), 1 if node.op_type == "ConvTranspose" else 0, rules)
             for node in nodes
         },
     )
 
 
-def coded(weight: NDArray[np.float32], axis: int, rules: Rules = PROCESSOR) -> Coded:
-    """Codes and scales with the least squared error: in each channel, or of float8 in the whole tensor."""
+def encode_weight(weight: NDArray[np.float32], axis: int, rules: Rules = PROCESSOR) -> Coded:
+    """Codes and scales with the least squared error, per channel, or for float8 over the whole tensor."""
     whole = rules.inputs == E4M3
     rows = np.moveaxis(weight, axis, 0).reshape(1 if whole else weight.shape[axis], -1).astype(np.float64)
     last = LARGEST_E4M3 if whole else rules.largest
@@ -138,19 +140,19 @@ def coded(weight: NDArray[np.float32], axis: int, rules: Rules = PROCESSOR) -> C
     scales, least = largest / last, np.full(len(rows), np.inf)
     for cut in _CUTS:
         tried = cut * largest / last
-        lost = ((rows - _rounded(rows, tried[:, None], rules).astype(np.float64) * tried[:, None]) ** 2).sum(axis=1)
+        lost = ((rows - _to_codes(rows, tried[:, None], rules).astype(np.float64) * tried[:, None]) ** 2).sum(axis=1)
         scales = np.where(lost < least, tried, scales)
         least = np.minimum(lost, least)
     scales = _half(scales) if rules.half else scales.astype(np.float32)
     if whole:
-        return Coded(_rounded(weight.astype(np.float64), scales.astype(np.float64), rules), scales[0], None)
+        return Coded(_to_codes(weight.astype(np.float64), scales.astype(np.float64), rules), scales[0], None)
     shape = [-1 if dim == axis else 1 for dim in range(weight.ndim)]
-    codes = _rounded(weight.astype(np.float64), scales.astype(np.float64).reshape(shape), rules)
+    codes = _to_codes(weight.astype(np.float64), scales.astype(np.float64).reshape(shape), rules)
     return Coded(codes, scales, axis)
 
 
-def quantised(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) -> ir.Model:
-    """A copy of a graph with these layers in integers."""
+def quantise_layers(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) -> ir.Model:
+    """A copy of a graph with these layers in codes."""
     made = model.clone()
     made.graph.opset_imports[""] = max(made.graph.opset_imports[""], recipe.rules.opset)
     coded_inputs: dict[ir.Value, ir.Value] = {}
@@ -180,7 +182,7 @@ def quantised(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) -> ir.Mo
 
 
 def drop_output_codes(model: ir.Model, operators: Sequence[str]) -> int:
-    """What these operators give is not rounded any more, in place; gives how many."""
+    """Stop rounding these operators' outputs, in place. Returns how many there were."""
     found = 0
     for node in model.graph:
         rounded = _read_as(node.outputs[0], "QuantizeLinear") if node.op_type in operators else None
@@ -193,7 +195,7 @@ def drop_output_codes(model: ir.Model, operators: Sequence[str]) -> int:
 
 
 def _read_as(value: ir.Value, operator: str) -> ir.Node | None:
-    """The only reader of a value, where it is such a node."""
+    """The only reader of a value, if it is such a node."""
     readers = [node for node, _ in value.uses()]
     return readers[0] if len(readers) == 1 and readers[0].op_type == operator else None
 
@@ -228,7 +230,7 @@ def _replace_by_codes(graph: ir.Graph, node: ir.Node, index: int, coded: Coded) 
     node.replace_input_with(index, again.outputs[0])
 
 
-def _rounded(values: NDArray[np.float64], scales: NDArray[np.float64], rules: Rules) -> NDArray[Any]:
+def _to_codes(values: NDArray[np.float64], scales: NDArray[np.float64], rules: Rules) -> NDArray[Any]:
     if rules.inputs == E4M3:
         return as_e4m3(values / scales)
     return np.clip(np.rint(values / scales), -rules.largest, rules.largest).astype(np.int8)
@@ -239,7 +241,7 @@ def _in_half(grid: Grid) -> Grid:
 
 
 def _half(scales: NDArray[Any]) -> NDArray[np.float32]:
-    """The next numbers that float16 has, none of them 0."""
+    """The nearest float16 values, none of them 0."""
     least = np.finfo(np.float16).smallest_subnormal
     return np.maximum(scales.astype(np.float16), least).astype(np.float32)
 

@@ -1,4 +1,4 @@
-"""What can be quantised in a frame graph: its convolutions, each with its share of the arithmetic."""
+"""The layers of a frame graph that can be quantised: its convolutions, each with its FLOP."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import onnx_ir as ir
 from starcast.export.graphs.cost import flop_of_nodes
 from starcast.export.graphs.facts import numbers
 
-_PHASE = re.compile(r"\.phase[01][01]$")  # four convolutions that are one layer: see passes/resampling.py
+_PHASE = re.compile(r"\.phase[01][01]$")  # four convolutions are one layer: see passes/resampling.py
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One convolution of the network, which may be four nodes of the graph. `flop` of one picture."""
+    """One convolution of the network, which may be four nodes of the graph. `flop` is for one image."""
 
     name: str
     nodes: tuple[str, ...]

@@ -1,13 +1,13 @@
-"""How far from nought the planes lie that are normalised, on calibration pictures, and what that lets a norm do.
+"""How far from zero normalised planes lie on calibration images, and which statistics a norm may therefore use.
 
-The variance as mean(x x) - m m is off by some (m / std)² * 6e-8 in float32: under what half's rounding of x itself
-costs up to a mean of 100 stds, and ruined at 1000. There, a norm takes two passes. `std` includes the norm's epsilon,
-which it divides by, too; a plane of one colour has no other.
+The variance as mean(x x) - m m is off by about (m / std)² * 6e-8 in float32. Up to a mean of 100 stds that is below
+what rounding x to half costs; at 1000 it is ruined, so such a norm takes two passes. `std` includes the norm's epsilon,
+which it also divides by; a plane of one colour has no other.
 
-Pictures of one colour are nothing to take usual means of. But films fade to them, and nothing lies further off than a
-flat plane whose norm was centred on others: all of a grey picture is nought before the first norm, and the usual mean
-away from it once that is subtracted. Such a norm is rather not centred than taken in two passes, which over the
-largest planes would cost a fifth of the whole traffic.
+Usual means cannot be taken from images of one colour. But films fade to them, and nothing lies further from zero than a
+flat plane whose norm was centred on other images: all of a grey image is 0 before the first norm, and the usual mean
+away from 0 once that is subtracted. Leave such a norm uncentred: two passes over the largest planes would add a fifth
+of the total traffic.
 """
 
 from __future__ import annotations
@@ -23,29 +23,29 @@ from starcast.export.gate.candidates import Trial, open_session
 from starcast.export.graphs.constants import add_constant
 from starcast.export.passes.centred_biases import Centring, centre_biases
 from starcast.export.passes.instance_norms import instance_norms
-from starcast.export.passes.norm_spelling import Statistics
+from starcast.export.passes.norm_decomposition import Statistics
 from starcast.runtime.manifest import Norm
 
 LARGEST_RATIO = 100.0  # |mean| / std up to which one pass is as good as two
-_HARMED = "pictures of one colour are further off nought with the usual mean taken away"
+_HARMED = "images of one colour are further from zero with the usual mean subtracted"
 
 
 @dataclass(frozen=True)
 class Planes:
-    """Every plane that a norm was given: mean and std, float64 [pictures, C]."""
+    """Mean and std of every plane that a norm was given, float64 [images, C]."""
 
     means: NDArray[np.float64]
     stds: NDArray[np.float64]
 
     @property
     def channel_means(self) -> NDArray[np.float64]:
-        """[C]: over all pictures."""
+        """[C]: the mean over all images."""
         usual: NDArray[np.float64] = self.means.mean(axis=0)
         return usual
 
-    def first(self, pictures: int) -> Planes:
-        """Those of the first pictures."""
-        return Planes(self.means[:pictures], self.stds[:pictures])
+    def first(self, images: int) -> Planes:
+        """The planes of the first images."""
+        return Planes(self.means[:images], self.stds[:images])
 
     def ratio(self, shift: NDArray[np.float64] | float = 0.0) -> float:
         """The largest |mean| / std, with a number [C] added to every channel."""
@@ -55,8 +55,11 @@ class Planes:
 def calibrate_norms(
     model: ir.Model, trials: Sequence[Trial], flat: Sequence[Trial] = ()
 ) -> tuple[tuple[Norm, ...], Centring]:
-    """Centre a float32 frame graph's norms on the usual means of the trials' pictures, in place; gives how each norm
-    is to take its statistics, and what was centred. `flat`: of one colour; they count for the ratios alone."""
+    """Centre a float32 frame graph's norms on the usual means of the trials' images, in place.
+
+    Returns how each norm is to take its statistics, and what was centred. `flat` are of one colour; they count only for
+    the ratios.
+    """
     planes = observe_norms(model, [*trials, *flat])
     count = sum(trial.batch for trial in trials)
     means = {name: found.first(count).channel_means for name, found in planes.items()}

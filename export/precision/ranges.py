@@ -1,7 +1,7 @@
-"""Which numbers the codes of a tensor stand for: scale and zero point that lose least, outliers or not.
+"""Which values the codes of a tensor stand for: the scale and zero point that lose least.
 
-Ranges that reach to the extremes spend codes on values that hardly occur; those here minimise the mean squared error
-over a sample of what the tensor held on the calibration pictures.
+Ranges that reach to the extremes spend codes on values that hardly occur. These minimise the mean squared error over a
+sample of the tensor's values on the calibration images.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from starcast.export.gate.candidates import Floats, Trial, open_session
 
-SAMPLE = 8192  # values that are kept of each tensor and trial
+SAMPLE = 8192  # values sampled from each tensor and trial
 _BINS = 2048
-_CUTS = np.geomspace(0.05, 1, 96)  # where a range may end, as parts of the way to the extreme
+_CUTS = np.geomspace(0.05, 1, 96)  # where a range may end, relative to the extreme
 
 
 UINT8 = np.dtype(np.uint8)
@@ -36,8 +36,8 @@ class Grid:
     zero: int
     codes: np.dtype[Any] = UINT8
 
-    def rounded(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The values that the codes stand for."""
+    def round(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Each value as its code represents it."""
         if self.codes == E4M3:
             codes = as_e4m3(values / self.scale)
         else:
@@ -48,13 +48,13 @@ class Grid:
 
 
 def as_e4m3(values: NDArray[Any]) -> NDArray[Any]:
-    """The nearest numbers that float8 (e4m3) has; the largest for those beyond."""
+    """The nearest float8 (e4m3) values; the largest for values beyond."""
     codes: NDArray[Any] = np.clip(values, -LARGEST_E4M3, LARGEST_E4M3).astype(E4M3)
     return codes
 
 
 def observe(model: ir.Model, names: Iterable[str], trials: Sequence[Trial]) -> dict[str, Floats]:
-    """A sample of what the named values hold in float32 over the trials."""
+    """Sample the named values in float32 over the trials."""
     watched, wanted = model.clone(), set(names)
     values = [value for node in watched.graph for value in node.outputs if value.name in wanted]
     for value in values:
@@ -71,7 +71,7 @@ def observe(model: ir.Model, names: Iterable[str], trials: Sequence[Trial]) -> d
 
 
 def best_grid(values: NDArray[Any], codes: np.dtype[Any] = UINT8) -> Grid:
-    """The grid with the least mean squared error over the values; one of signed codes has its zero at 0."""
+    """The grid with the least mean squared error over the values. Signed codes have their zero at 0."""
     low, high = min(float(values.min()), 0.0), max(float(values.max()), 0.0)
     if low == high:
         return Grid(1.0, 0, codes)
@@ -79,12 +79,12 @@ def best_grid(values: NDArray[Any], codes: np.dtype[Any] = UINT8) -> Grid:
     middles = (edges[1:] + edges[:-1]) / 2
 
     def lost(grid: Grid) -> float:
-        return float(counts @ (middles - grid.rounded(middles)) ** 2)
+        return float(counts @ (middles - grid.round(middles)) ** 2)
 
     if codes != UINT8:
         last = LARGEST_E4M3 if codes == E4M3 else np.iinfo(codes).max
         return min((Grid(end / last, 0, codes) for end in max(high, -low) * _CUTS), key=lost)
-    # One end, then the other, twice: the best place of one hardly depends on the other's.
+    # One end, then the other, twice: the best place of one hardly depends on the other.
     for _ in range(2):
         high = min(high * _CUTS, key=lambda end: lost(_reaching(low, end)))
         low = min(low * _CUTS, key=lambda end: lost(_reaching(end, high)))

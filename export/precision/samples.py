@@ -1,8 +1,8 @@
 """The images that variants are calibrated on and judged by: some for ranges, others for the search and for the gate.
 
-They come from the user's folder or from the training set; the gate prefers images that the training has not seen.
-Where neither is there, drawn ones do for what needs no search. Styles come from latents and references in turn, of
-every domain in turn.
+They come from the user's folder or from the training set. The gate prefers images that training has not seen. If there
+are neither, drawn images will do for whatever needs no search. Each domain's styles come from latents and references
+in turn.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from starcast.train.data.folders import is_image, scan
 
 RANGES, SEARCH, GATE = 64, 16, 16  # images for each; the gate's are translated into every domain
 FEWEST = 12  # of a folder: two for the search, two for the gate, eight for ranges
-DRAWN_RANGES, DRAWN_GATE = 12, 6  # drawn images are of three kinds, and more of one kind tell nothing more
+DRAWN_RANGES, DRAWN_GATE = 12, 6  # there are three kinds of drawn images; more of one kind would show nothing more
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """One picture and one style a trial; no picture serves two purposes. Those of ranges and of the search are of the
-    gate's domains in turn, the first one of its first."""
+    """One image and one style per trial; no image serves two purposes. Trials for ranges and for the search take the
+    gate's domains in turn, beginning with its first."""
 
     ranges: tuple[Trial, ...]
     search: tuple[Trial, ...]
@@ -41,8 +41,8 @@ class CalibrationSet:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """Paths in a seeded order; `references` by domain, or none where the folder does not have them all."""
+class _Paths:
+    """Paths in a seeded order; `references` by domain, or empty unless the folder has every domain."""
 
     training: tuple[Path, ...]
     held_out: tuple[Path, ...]
@@ -52,8 +52,11 @@ class _Found:
 def choose_images(
     model: Model, folder: Path | None, remembered: str | None, progress: Progress, *, required: bool
 ) -> CalibrationSet:
-    """Images for calibration and gate, as `calibration_set` finds them. Without any, drawn ones are taken and a line
-    says so, unless real ones are `required` or a folder was named. Raises OptionError."""
+    """Images for calibration and for the gate, as `calibration_set` finds them.
+
+    If there are none, falls back to drawn images and says so, unless real ones are `required` or a folder was named:
+    then it raises OptionError.
+    """
     try:
         return calibration_set(model, folder, remembered)
     except OptionError as error:
@@ -66,13 +69,13 @@ def choose_images(
 def calibration_set(model: Model, folder: Path | None, remembered: str | None, seed: int = 0) -> CalibrationSet:
     """Choose from `folder` (--calibrate), else from the training set whose path is `remembered` in the checkpoint.
 
-    A folder has a subfolder of images for each domain, or just images; references are taken where its subfolders are
-    called as the domains are. Raises OptionError where there is no folder or too few images in it.
+    A folder has a subfolder of images for each domain, or just images. References are used if the subfolders have the
+    domains' names. Raises OptionError if there is no folder, or if it has too few images.
     """
-    place = folder if folder is not None else _remembered(remembered)
+    place = folder if folder is not None else _training_set(remembered)
     draws = np.random.RandomState(seed)
     domains, side = model.domains, model.side
-    found = _found(place, domains, draws)
+    found = _find_images(place, domains, draws)
     gate = _read(found.held_out, GATE, side)
     wanted = (GATE - len(gate), SEARCH, RANGES)
     others = _read(found.training, sum(wanted), side)
@@ -96,7 +99,7 @@ def calibration_set(model: Model, folder: Path | None, remembered: str | None, s
 
 
 def drawn_set(model: Model, seed: int = 0) -> CalibrationSet:
-    """Pictures made by arithmetic, for ranges and the gate; none for a search, which they would mislead."""
+    """Drawn images for ranges and for the gate; none for a search, which they would mislead."""
     side, domains, count = model.side, model.domains, len(model.domains)
     style = _Styles(model, (), np.random.RandomState(seed))
     ranges, gate = draw_images(DRAWN_RANGES, side, side, seed=11), draw_images(DRAWN_GATE, side, side, seed=12)
@@ -108,7 +111,7 @@ def drawn_set(model: Model, seed: int = 0) -> CalibrationSet:
 
 
 class _Styles:
-    """Called with a domain's number: float32 [1, S], from a latent and a reference in turn."""
+    """Maps a domain's number to a style, float32 [1, S], from a latent and a reference in turn."""
 
     def __init__(
         self, model: Model, references: tuple[tuple[Path, ...], ...], draws: np.random.RandomState
@@ -128,15 +131,15 @@ class _Styles:
         return _read((*paths[start:], *paths[:start]), 1, self._model.side)
 
 
-def _remembered(path: str | None) -> Path:
+def _training_set(path: str | None) -> Path:
     if path is None or not Path(path).is_dir():
         gone = "the checkpoint names no training set" if path is None else f"the training set {path} is gone"
         raise OptionError(f"there are no images to calibrate on, as {gone}: give a folder of them with --calibrate DIR")
     return Path(path)
 
 
-def _found(place: Path, domains: Sequence[str], draws: np.random.RandomState) -> _Found:
-    """The images of a folder with a subfolder a domain, or of a folder with images alone."""
+def _find_images(place: Path, domains: Sequence[str], draws: np.random.RandomState) -> _Paths:
+    """The images of a folder that has a subfolder for each domain, or just images."""
     if not place.is_dir():
         raise OptionError(f"--calibrate {place} is not a folder: give a folder of images")
     alone = [path for path in sorted(place.iterdir()) if is_image(path)]
@@ -146,15 +149,15 @@ def _found(place: Path, domains: Sequence[str], draws: np.random.RandomState) ->
         found = ()
     by_name = {domain.name: domain.held_out or domain.training for domain in found}
     known = all(by_name.get(name) for name in domains)
-    references = tuple(_shuffled(by_name[name], draws) for name in domains) if known else ()
-    return _Found(
-        training=_shuffled([*alone, *(path for domain in found for path in domain.training)], draws),
-        held_out=_shuffled([path for domain in found for path in domain.held_out], draws),
+    references = tuple(_shuffle(by_name[name], draws) for name in domains) if known else ()
+    return _Paths(
+        training=_shuffle([*alone, *(path for domain in found for path in domain.training)], draws),
+        held_out=_shuffle([path for domain in found for path in domain.held_out], draws),
         references=references,
     )
 
 
-def _shuffled(paths: Sequence[Path], draws: np.random.RandomState) -> tuple[Path, ...]:
+def _shuffle(paths: Sequence[Path], draws: np.random.RandomState) -> tuple[Path, ...]:
     return tuple(paths[index] for index in draws.permutation(len(paths)))
 
 
@@ -172,7 +175,7 @@ def _read(paths: Sequence[Path], count: int, side: int) -> list[NDArray[np.uint8
 
 
 def _shares(count: int, wanted: tuple[int, int, int]) -> tuple[int, int]:
-    """How many of `count` images go to the gate and to the search; the rest is for ranges. As many as wanted, or of
-    fewer the same parts."""
+    """How many of `count` images go to the gate and to the search; ranges get the rest. If there are too few, each
+    purpose gets the same share as it would of enough."""
     part = min(1.0, count / sum(wanted))
     return math.ceil(wanted[0] * part), math.ceil(wanted[1] * part)

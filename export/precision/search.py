@@ -1,10 +1,11 @@
-"""int8, and float8: calibrated, then searched for the layers that must stay numbers, then gated.
+"""int8 and fp8: calibrate, then search for the layers that must keep real numbers.
 
-Every layer is first quantised alone: the squared error that it brings is its harm. While the translations of the
-search's pictures into any domain are below the gate and a margin, the layer with the most harm per FLOP goes back to
-float32. (For TensorRT that becomes float16 afterwards, whose errors are small beside those of codes.)
+Every layer is first quantised alone: the squared error that it causes is its harm. While the translations of the
+search's images into any domain are below the gate plus a margin, the layer with the most harm per FLOP goes back to
+float32. (For TensorRT that becomes float16 afterwards, whose errors are small compared with those of codes.)
 
-Styles differ in what they lose, and the search has few: where the gate's own pictures then are below it, it goes on.
+Styles differ in how much they lose, and the search has few of them. If the gate's own images are then below the gate,
+the search continues.
 """
 
 from __future__ import annotations
@@ -18,21 +19,24 @@ from numpy.typing import NDArray
 
 from starcast.export.gate.candidates import Trial, before_rounding, open_session
 from starcast.export.gate.quality import PEAK
-from starcast.export.precision.codes import PROCESSOR, Recipe, Rules, layers_for_codes, make_recipe, quantised
+from starcast.export.precision.codes import PROCESSOR, Recipe, Rules, layers_for_codes, make_recipe, quantise_layers
 from starcast.export.precision.layers import Layer, quantisable_layers
 from starcast.export.precision.samples import CalibrationSet
 from starcast.export.precisions import Gate, gate_of
 from starcast.runtime.manifest import KeptLayer
 
-HARM_PICTURES = 6  # of the search's: enough to tell layers apart, and each layer is run on them
-_LEAST = 1e-5  # mean squared error in grey levels, so that equal pictures have a finite PSNR
+HARM_PICTURES = 6  # of the search's images: enough to rank the layers, and each layer is run on all of them
+_LEAST = 1e-5  # mean squared error in grey levels, so that equal images have a finite PSNR
 
 
 @dataclass(frozen=True, kw_only=True)
-class Int8Options:
-    """`rules`: the engine's (see quantise.py). `margin`: dB above the gate on the search's pictures, as the gate has
-    others. `most_float`: the part of the FLOP that may stay in float32 before the search gives up. `rest`: what a layer
-    stays in, for the lines."""
+class SearchOptions:
+    """How to search.
+
+    `rules`: the engine's, see codes.py. `margin`: dB above the gate that the search's images must reach, because the
+    gate has other images. `most_float`: share of the FLOP that may stay in float32 before the search gives up. `rest`:
+    precision of the layers without codes, for progress lines.
+    """
 
     rules: Rules = PROCESSOR
     gate: Gate = field(default_factory=lambda: gate_of("int8"))
@@ -42,10 +46,13 @@ class Int8Options:
 
 
 @dataclass(frozen=True)
-class Int8Result:
-    """The graph; the layers that stayed in float32, in the order in which they were chosen; those of the others that
-    hurt most, worst first; and the mean PSNR of the search's pictures of the domain that loses most, before any layer
-    was kept and after, in dB."""
+class SearchResult:
+    """What a search found.
+
+    `kept`: the layers without codes, in the order in which they were chosen. `to_blame`: those of the others that lose
+    most, worst first. `psnr_before` and `psnr_after`, in dB: the mean over the search's images in the domain that loses
+    most, before any layer was kept and after.
+    """
 
     model: ir.Model
     kept: tuple[KeptLayer, ...]
@@ -54,37 +61,37 @@ class Int8Result:
     psnr_after: float
 
     def summary(self, rest: str) -> str:
-        """A line for people; `rest` is what the kept layers stay in."""
+        """The result in one line; `rest` is the precision of the kept layers."""
         share = sum(layer.flop_share for layer in self.kept)
         return (
             f"{len(self.kept)} layers stay in {rest} ({share:.1%} of the FLOP): {self.psnr_before:.1f} -> "
-            f"{self.psnr_after:.1f} dB on the search's pictures, in the worst domain"
+            f"{self.psnr_after:.1f} dB on the search's images, in the worst domain"
         )
 
 
 def quantise(
     model: ir.Model,
     sizes: dict[str, int],
-    pictures: CalibrationSet,
-    options: Int8Options | None = None,
+    images: CalibrationSet,
+    options: SearchOptions | None = None,
     progress: Callable[[str], None] = lambda _: None,
     missing: Callable[[ir.Model], float] = lambda _: 0.0,
-) -> Int8Result:
-    """int8 of a rewritten frame graph that takes `image` and `style`; the graph given stays as it is.
+) -> SearchResult:
+    """Quantise a rewritten frame graph that takes `image` and `style`; the graph itself stays as it is.
 
-    `sizes` are those of the graph's dimensions for one picture, as for `count_flop`. `missing` gives the dB that a
-    finished graph (its own copy) lacks on the gate's pictures, not above 0 where the gate holds; the last graph that it
-    saw is the one that is given back. The gate itself is the caller's: see quality.check. `progress` gets a line for
-    each layer that is kept.
+    `sizes` are those of the graph's dimensions for one image, as for `count_flop`. `missing` returns the dB that a
+    finished graph lacks on the gate's images, 0 or less if the gate holds; it may change the graph it is given. The
+    result is the last graph that it saw. The caller checks the gate: see quality.check. `progress` gets a line for each
+    layer that is kept.
     """
-    options = options or Int8Options()
+    options = options or SearchOptions()
     every = quantisable_layers(model, sizes)
     layers = layers_for_codes(model, every, options.rules)
-    recipe = make_recipe(model, layers, pictures.ranges, options.rules)
-    search = _Search(model, layers, recipe, pictures.search, domains=len(pictures.gate))
+    recipe = make_recipe(model, layers, images.ranges, options.rules)
+    search = _Search(model, layers, recipe, images.search, domains=len(images.gate))
     total = sum(layer.flop for layer in every)
     harm = search.harm()
-    left = sorted(layers, key=lambda layer: harm[layer] / layer.flop)  # the worst stands last
+    left = sorted(layers, key=lambda layer: harm[layer] / layer.flop)  # the worst comes last
     kept: list[KeptLayer] = []
     mean, worst = search.psnr(left)
     before, margin = mean, options.margin
@@ -104,14 +111,14 @@ def quantise(
             progress(
                 f"  {layer.name} stays in {options.rest} ({share:.2%} of the FLOP): {earlier:.1f} -> {mean:.1f} dB"
             )
-        lacking = missing(search.quantised(left))
+        lacking = missing(search.quantise(left))
         if lacking <= 0 or not may_keep():
             break
-        progress(f"  the gate's pictures lack {lacking:.2f} dB: the search goes on")
+        progress(f"  the gate's images lack {lacking:.2f} dB: the search continues")
         margin = above() + lacking
     hurting = sorted(left, key=lambda layer: -harm[layer])
-    return Int8Result(
-        model=search.quantised(left),
+    return SearchResult(
+        model=search.quantise(left),
         kept=tuple(kept),
         to_blame=tuple(layer.name for layer in hurting[:3]),
         psnr_before=round(before, 2),
@@ -120,36 +127,36 @@ def quantise(
 
 
 class _Search:
-    """Graphs with some of the layers in integers, compared with float32 before the last Round."""
+    """Graphs with some layers in codes, compared with float32 before the last Round."""
 
     def __init__(
         self, model: ir.Model, layers: Sequence[Layer], recipe: Recipe, trials: Sequence[Trial], domains: int
     ) -> None:
         self._model, self._layers, self._recipe, self._trials, self._domains = model, layers, recipe, trials, domains
-        self._expected = self._translated(model, trials)
+        self._expected = self._translate(model, trials)
 
     def harm(self) -> dict[Layer, float]:
-        """The mean squared error that each layer alone brings, in grey levels."""
+        """The mean squared error that each layer causes alone, in grey levels."""
         few = self._trials[:HARM_PICTURES]
         return {layer: float(self._errors([layer], few).mean()) for layer in self._layers}
 
     def psnr(self, layers: Sequence[Layer]) -> tuple[float, float]:
-        """The lowest of the domains' means, as the gate takes them, and the worst picture, in dB, with these layers in
-        integers."""
+        """PSNR in dB with these layers in codes: the lowest of the domains' means, as in the gate, and the worst
+        image."""
         noise = 10 * np.log10(PEAK**2 / np.maximum(self._errors(layers, self._trials), _LEAST))
         by_domain = [noise[domain :: self._domains] for domain in range(min(self._domains, len(noise)))]
         return min(float(part.mean()) for part in by_domain), float(noise.min())
 
-    def quantised(self, layers: Sequence[Layer]) -> ir.Model:
-        """The graph with these layers in integers."""
-        return quantised(self._model, layers, self._recipe)
+    def quantise(self, layers: Sequence[Layer]) -> ir.Model:
+        """The graph with these layers in codes."""
+        return quantise_layers(self._model, layers, self._recipe)
 
     def _errors(self, layers: Sequence[Layer], trials: Sequence[Trial]) -> NDArray[np.float64]:
-        """Each picture's mean squared error; those of the first trials."""
-        got = self._translated(self.quantised(layers), trials)
+        """The mean squared error of each trial's image."""
+        got = self._translate(self.quantise(layers), trials)
         return np.array([np.mean((a - b) ** 2) for a, b in zip(got, self._expected, strict=False)])
 
     @staticmethod
-    def _translated(model: ir.Model, trials: Sequence[Trial]) -> list[NDArray[np.float64]]:
+    def _translate(model: ir.Model, trials: Sequence[Trial]) -> list[NDArray[np.float64]]:
         session = open_session(before_rounding(model.clone()))
         return [np.clip(session.run(None, trial.feeds)[0].astype(np.float64), 0, PEAK) for trial in trials]

@@ -117,7 +117,7 @@ class _Text:
     def _line(
         self, kind: str, name: str, reads: Sequence[str], writes: Sequence[str], parameters: Mapping[int, Parameter]
     ) -> None:
-        values = [_spelled(key, value) for key, value in parameters.items()]
+        values = [_format(key, value) for key, value in parameters.items()]
         self._lines.append(" ".join([kind, name, str(len(reads)), str(len(writes)), *reads, *writes, *values]))
         self._blobs += len(writes)
 
@@ -125,7 +125,7 @@ class _Text:
         return "\n".join([str(_MAGIC), f"{len(self._lines)} {self._blobs}", *self._lines]) + "\n"
 
 
-def _spelled(key: int, value: Parameter) -> str:
+def _format(key: int, value: Parameter) -> str:
     if isinstance(value, int):
         return f"{key}={value}"
     if isinstance(value, float):
@@ -178,7 +178,7 @@ def _convolution(node: ir.Node) -> Layer:
     weight, bias = _weights(node)
     top, left, bottom, right = _ints(node, "pads", [0, 0, 0, 0])
     padding = {4: left, 15: right, 14: top, 16: bottom}
-    return Layer("Convolution", _reads(node, 1), {**_kernel(node, weight, bias), **padding}, _packed(weight, bias))
+    return Layer("Convolution", _reads(node, 1), {**_kernel(node, weight, bias), **padding}, _pack(weight, bias))
 
 
 def _deconvolution(node: ir.Node) -> Layer:
@@ -188,7 +188,7 @@ def _deconvolution(node: ir.Node) -> Layer:
     weight = weight.swapaxes(0, 1)  # ONNX keeps it [in, out, …], ncnn as it keeps a convolution's
     top, left, bottom, right = _ints(node, "pads", [0, 0, 0, 0])
     padding = {4: left, 15: right, 14: top, 16: bottom}
-    return Layer("Deconvolution", _reads(node, 1), {**_kernel(node, weight, bias), **padding}, _packed(weight, bias))
+    return Layer("Deconvolution", _reads(node, 1), {**_kernel(node, weight, bias), **padding}, _pack(weight, bias))
 
 
 def _pooling(node: ir.Node) -> Layer:
@@ -320,7 +320,7 @@ def _kernel(node: ir.Node, weight: NDArray[Any], bias: NDArray[Any] | None) -> d
     return {**shape, 5: int(bias is not None), 6: weight.size}
 
 
-def _packed(weight: NDArray[Any], bias: NDArray[Any] | None) -> bytes:
+def _pack(weight: NDArray[Any], bias: NDArray[Any] | None) -> bytes:
     """A weight, headed by 0 for float32, and a bias, which has no head."""
     return bytes(4) + _raw(weight) + (_raw(bias) if bias is not None else b"")
 

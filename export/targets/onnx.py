@@ -17,9 +17,9 @@ from starcast.export.passes.style_split import StyleInNorm, split_off_style
 from starcast.export.passes.wide_norms import split_wide_norms
 from starcast.export.plan import FrameGraph, Plan
 from starcast.export.precision.codes import ENGINE_RULES, drop_output_codes
-from starcast.export.precision.search import Int8Options, quantise
+from starcast.export.precision.search import SearchOptions, quantise
 from starcast.export.progress import Progress, stage
-from starcast.export.rewrite_report import rewrite_lines
+from starcast.export.rewrites import rewrite_lines
 from starcast.export.source import Source
 from starcast.export.store import Store
 
@@ -79,7 +79,7 @@ class OnnxTarget:
                     graphs[plan] = self._with_codes(model.clone(), plan, steps, cost)
                 return max([judge.missing(graph, store.write(graph)) for graph in graphs.values()])
 
-            options = Int8Options(rules=ENGINE_RULES[engine], gate=judge.gate("int8"))
+            options = SearchOptions(rules=ENGINE_RULES[engine], gate=judge.gate("int8"))
             result = quantise(frame, one_image(side), judge.images, options, self._progress, missing)
         self._progress(f"  {result.summary('float32')}")
         return {plan: replace(graph, kept=result.kept, to_blame=result.to_blame) for plan, graph in graphs.items()}

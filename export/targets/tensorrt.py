@@ -26,16 +26,16 @@ from starcast.export.graphs.shapes import one_image
 from starcast.export.passes.adain_plugin import plug_norms
 from starcast.export.passes.forms import LAST_SUM, TENSORRT, apply_form, apply_rewrites
 from starcast.export.passes.half import to_half
-from starcast.export.passes.norm_spelling import spell_norms
+from starcast.export.passes.norm_decomposition import decompose_norms
 from starcast.export.passes.product_sums import sum_style_products
 from starcast.export.passes.row_sums import sum_row_products
 from starcast.export.plan import PREFERRED, FrameGraph, Plan
 from starcast.export.precision.codes import tensorrt_rules
 from starcast.export.precision.norm_ranges import calibrate_norms
-from starcast.export.precision.search import Int8Options, Int8Result, quantise
+from starcast.export.precision.search import SearchOptions, SearchResult, quantise
 from starcast.export.precisions import PRECISIONS
 from starcast.export.progress import Progress, stage
-from starcast.export.rewrite_report import norm_lines, rewrite_lines
+from starcast.export.rewrites import norm_lines, rewrite_lines
 from starcast.export.source import Source
 
 
@@ -46,7 +46,7 @@ class TensorRTTarget:
         self._source, self._without, self._judge, self._progress = source, without, judge, progress
         self._side = source.model.side
         self._bases: dict[str, FrameGraph] = {}  # by form
-        self._searched: dict[tuple[str, str], Int8Result] = {}  # by form and precision
+        self._searched: dict[tuple[str, str], SearchResult] = {}  # by form and precision
 
     def make(self, plan: Plan) -> FrameGraph:
         """The graph of a plan. Raises ParityError, and OptionError where a weight is too large for half."""
@@ -71,14 +71,14 @@ class TensorRTTarget:
         for line in (*rewrite_lines(base.steps, before, base.cost), *norm_lines(base.norms, left)):
             self._progress(f"  {line}")
         with stage(self._progress, f"form {form} with norms spelled out: compared with PyTorch"):
-            spelled = spell_out_norms(base.frame.clone(), base, self._side, self._without)
+            spelled = with_decomposed_norms(base.frame.clone(), base, self._side, self._without)
             parity = judge.parity(base.plan.name, spelled.steps, OnnxCandidate(spelled.frame))
         self._progress(f"  {Verdict(parity=parity)}")
         return base
 
-    def _search(self, base: FrameGraph, plan: Plan) -> Int8Result:
+    def _search(self, base: FrameGraph, plan: Plan) -> SearchResult:
         judge = self._judge
-        options = Int8Options(rules=tensorrt_rules(plan.precision), gate=judge.gate(plan.precision), rest="fp16")
+        options = SearchOptions(rules=tensorrt_rules(plan.precision), gate=judge.gate(plan.precision), rest="fp16")
         judge.prepare(plan)
 
         def missing(model: ir.Model) -> float:
@@ -123,13 +123,13 @@ def make_in_precision(base: FrameGraph, plan: Plan, side: int, without: Sequence
         norms = tuple(msgspec.structs.replace(norm, statistics="two-pass") for norm in base.norms)
         graph = replace(graph, norms=norms)
     elif plan.precision != "fp32" and plan.norms != "unfused":
-        graph = replace(spell_out_norms(frame, base, side, without), plan=plan)
+        graph = replace(with_decomposed_norms(frame, base, side, without), plan=plan)
     return replace(graph, cost=replace(base.cost, weights=weight_bytes(graph.frame)))
 
 
-def spell_out_norms(frame: ir.Model, base: FrameGraph, side: int, without: Sequence[str] = ()) -> FrameGraph:
+def with_decomposed_norms(frame: ir.Model, base: FrameGraph, side: int, without: Sequence[str] = ()) -> FrameGraph:
     """A graph in any precision with norms in operators that a compiler fuses; the frame is changed."""
-    spell_norms(frame, side, {norm.name: norm.statistics for norm in base.norms})
+    decompose_norms(frame, side, {norm.name: norm.statistics for norm in base.norms})
     return replace(base, frame=frame, steps=(*base.steps, *apply_rewrites(frame, [LAST_SUM], without)))
 
 

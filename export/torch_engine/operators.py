@@ -31,7 +31,7 @@ def call_for(node: ir.Node) -> Call:
     raise EngineError(f"{node.name} is a {node.op_type}, which the torch backend does not know: give another --backend")
 
 
-def _divided(a: Tensor, b: Tensor) -> Tensor:
+def _divide(a: Tensor, b: Tensor) -> Tensor:
     return torch.div(a, b, rounding_mode=None if a.is_floating_point() else "trunc")
 
 
@@ -230,7 +230,7 @@ def _unsqueeze(node: ir.Node) -> Call:
 
 
 ELEMENTWISE: dict[str, Call] = {
-    "Abs": torch.abs, "Add": torch.add, "Div": _divided, "Exp": torch.exp, "Identity": lambda x: x,
+    "Abs": torch.abs, "Add": torch.add, "Div": _divide, "Exp": torch.exp, "Identity": lambda x: x,
     "Max": _over_all(torch.maximum), "Min": _over_all(torch.minimum), "MatMul": torch.matmul, "Mul": torch.mul,
     "Neg": torch.neg, "Pow": torch.pow, "Reciprocal": torch.reciprocal, "Relu": torch.relu, "Round": torch.round,
     "Sigmoid": torch.sigmoid, "Sqrt": torch.sqrt, "Sub": torch.sub, "Tanh": torch.tanh,

@@ -14,7 +14,7 @@ from starcast.export.gate.candidates import (
     Trial,
     difference,
     open_session,
-    translated_by_torch,
+    translate_with_torch,
 )
 from starcast.export.gate.images import draw_images
 from starcast.export.gate.parity import (
@@ -68,7 +68,7 @@ def test_the_generator_takes_every_size_that_its_stride_divides(small: Any, heig
     styles = np.random.RandomState(0).standard_normal((2, small.config.style_dim)).astype(np.float32)
     trial = Trial(draw_images(2, height, width, seed=0), styles)
     [translation] = open_session(small.generator).run(None, trial.feeds)
-    expected = as_bytes(translated_by_torch(small.networks.generator, trial))
+    expected = as_bytes(translate_with_torch(small.networks.generator, trial))
     assert translation.shape == (2, height, width, 3)
     assert np.abs(translation.astype(int) - expected.astype(int)).max() <= 1
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from starcast.export.gate.blame import first_step_apart
-from starcast.export.gate.candidates import translated_by_torch
+from starcast.export.gate.candidates import translate_with_torch
 from starcast.export.gate.parity import make_trials
 from starcast.export.passes.forms import DEAD_BIASES, Step
 from starcast.export.passes.rule import Outcome, Rewrite
@@ -26,7 +26,7 @@ def test_the_rewrite_that_goes_wrong_is_named(small: Any):
         return [Step(rewrite, Outcome(1)) for rewrite in rewrites]
 
     trial = make_trials(small.model)[0]
-    expected = translated_by_torch(small.networks.generator, trial)
+    expected = translate_with_torch(small.networks.generator, trial)
     wrong = Rewrite("wrong", "change what should stay", shift_a_weight)
     traced = ir.load(small.generator)
     found = first_step_apart(traced, steps(DEAD_BIASES, wrong), trial, expected, 1e-4)

@@ -11,7 +11,7 @@ import torch
 
 from starcast.errors import ParityError
 from starcast.export.gate.blame import first_layer_apart
-from starcast.export.gate.candidates import OnnxCandidate, before_rounding, open_session, translated_by_torch
+from starcast.export.gate.candidates import OnnxCandidate, before_rounding, open_session, translate_with_torch
 from starcast.export.gate.parity import (
     TOLERANCE,
     check_generator,
@@ -122,7 +122,7 @@ def test_a_constant_picture_is_refused_as_untrained(small: Any, tmp_path: Path) 
 def test_the_graph_before_rounding_gives_pytorchs_picture_in_levels(small: Any) -> None:
     trial = make_trials(small.model)[1]
     [levels] = open_session(before_rounding(ir.load(small.generator))).run(None, trial.feeds)
-    expected = translated_by_torch(small.networks.generator, trial)
+    expected = translate_with_torch(small.networks.generator, trial)
     assert levels.dtype == np.float32
     np.testing.assert_allclose(levels / 127.5 - 1, expected, atol=2e-5)
 

@@ -12,7 +12,7 @@ from starcast.export.gate.candidates import Trial
 from starcast.export.gate.quality import (
     below,
     check,
-    measure,
+    measure_quality,
     psnr,
     ssim,
     worse_of,
@@ -98,7 +98,7 @@ def test_a_quality_has_mean_and_worst_of_each_domain():
     grey = np.full((1, 12, 12, 3), 100, np.uint8)
     trials = [Trial(grey, np.zeros((1, 4), np.float32)) for _ in range(2)]
     answers = iter([grey + 1, grey + 2])
-    found = measure(lambda _: next(answers), {"dog": [grey, grey]}, {"dog": trials}).domains["dog"]
+    found = measure_quality(lambda _: next(answers), {"dog": [grey, grey]}, {"dog": trials}).domains["dog"]
     one, two = 20 * math.log10(255), 20 * math.log10(255 / 2)
     assert found.pictures == 2
     assert found.psnr_mean == pytest.approx((one + two) / 2, abs=0.005)

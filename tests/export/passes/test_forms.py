@@ -10,7 +10,7 @@ import pytest
 from small_graphs import operators
 
 from starcast.errors import OptionError
-from starcast.export.gate.candidates import before_rounding, difference, open_session, translated_by_torch
+from starcast.export.gate.candidates import before_rounding, difference, open_session, translate_with_torch
 from starcast.export.gate.parity import make_trials
 from starcast.export.graphs.cost import count_flop
 from starcast.export.passes.forms import FORMS, REWRITES, apply_form
@@ -33,13 +33,13 @@ def test_every_form_gives_pytorchs_numbers(small, form):
     for trial in make_trials(small.model):
         [levels] = cut.run(None, trial.feeds)
         got = (levels.astype(np.float64) - 127.5) / 127.5
-        assert difference(got, translated_by_torch(small.networks.generator, trial)) < 1e-4
+        assert difference(got, translate_with_torch(small.networks.generator, trial)) < 1e-4
 
 
 @pytest.mark.parametrize("name", REWRITES)
 def test_leaving_one_rewrite_out_leaves_the_numbers_as_they_are(small, name):
     [trial, *_] = make_trials(small.model)
-    expected = translated_by_torch(small.networks.generator, trial)
+    expected = translate_with_torch(small.networks.generator, trial)
     for form, rewrites in FORMS.items():
         if name in {rewrite.name for rewrite in rewrites}:
             model = ir.load(small.generator)

@@ -9,12 +9,12 @@ import pytest
 from small_graphs import graph, operators
 
 from starcast.errors import OptionError
-from starcast.export.gate.candidates import OnnxCandidate, difference, translated_by_torch
+from starcast.export.gate.candidates import OnnxCandidate, difference, translate_with_torch
 from starcast.export.gate.parity import make_trials
 from starcast.export.passes.forms import apply_form
 from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import instance_norms
-from starcast.export.passes.norm_spelling import spell_norms
+from starcast.export.passes.norm_decomposition import decompose_norms
 
 FLOAT, HALF, BFLOAT = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16
 WORST = 0.03  # of pictures of noise, after 13 norms of random weights: dozens of roundings by 2^-11
@@ -33,7 +33,7 @@ def test_the_format_finds_every_type_in_order(small, form, kind, tmp_path):
     model = halved(small, form, kind)
     assert all(value.type is not None for node in model.graph for value in node.outputs)
     names = [norm.name for norm in instance_norms(model.graph)]
-    assert spell_norms(model, small.config.image_size, dict.fromkeys(names, "one-pass")) == len(names)
+    assert decompose_norms(model, small.config.image_size, dict.fromkeys(names, "one-pass")) == len(names)
     path = tmp_path / "graph.onnx"
     ir.save(model, path)
     onnx.checker.check_model(str(path), full_check=True)
@@ -55,11 +55,11 @@ def test_half_lies_between_the_convolutions_and_the_style_stays_in_float32(small
 def test_pictures_in_half_are_those_of_pytorch_but_for_its_rounding(small, statistics):
     model = halved(small, "taps16", HALF)
     names = [norm.name for norm in instance_norms(model.graph)]
-    spell_norms(model, small.config.image_size, dict.fromkeys(names, statistics))
+    decompose_norms(model, small.config.image_size, dict.fromkeys(names, statistics))
     candidate = OnnxCandidate(model)
     for trial in make_trials(small.model):
-        got = (candidate.unrounded(trial).astype(np.float64) - 127.5) / 127.5
-        apart = difference(got, translated_by_torch(small.networks.generator, trial))
+        got = (candidate.translate_unrounded(trial).astype(np.float64) - 127.5) / 127.5
+        apart = difference(got, translate_with_torch(small.networks.generator, trial))
         assert 1e-4 < apart < WORST  # not float32's numbers either: it is in half
 
 

@@ -14,17 +14,17 @@ import torch
 from small_graphs import graph, operators
 
 from starcast.export.gate.candidates import Trial, before_rounding, open_session
-from starcast.export.gate.engines import quality_on, translated_in_float32
+from starcast.export.gate.measure import measure_on_engines, translate_in_float32
 from starcast.export.passes.grouped_boxes import group_boxes
 from starcast.export.passes.style_split import split_off_style
 from starcast.export.precision.codes import (
     LARGEST,
     Rules,
-    coded,
     drop_output_codes,
+    encode_weight,
     layers_for_codes,
     make_recipe,
-    quantised,
+    quantise_layers,
     tensorrt_rules,
 )
 from starcast.export.precision.layers import Layer, quantisable_layers
@@ -44,7 +44,7 @@ def in_integers(rewritten, drawn, one_picture):
         model = rewritten(form)
         layers = quantisable_layers(model, one_picture)
         recipe = make_recipe(model, layers, drawn.ranges, Rules(outputs=outputs))
-        return model, layers, quantised(model, layers, recipe)
+        return model, layers, quantise_layers(model, layers, recipe)
 
     return make
 
@@ -70,24 +70,24 @@ def test_a_convolution_is_the_sum_of_products_of_codes(kind, outputs):
     trials = [Trial(image, np.zeros((1, 1), np.float32))]
     layer = Layer("c", ("c",), 1)
     recipe = make_recipe(model, [layer], trials, Rules(outputs=outputs))
-    made = quantised(model, [layer], recipe)
+    made = quantise_layers(model, [layer], recipe)
 
     grid, codes = recipe.inputs["p"], recipe.weights["c"]
-    x = torch.from_numpy(grid.rounded(image.transpose(0, 3, 1, 2).astype(np.float64)))
+    x = torch.from_numpy(grid.round(image.transpose(0, 3, 1, 2).astype(np.float64)))
     shape = [-1 if dim == codes.axis else 1 for dim in range(4)]
     w = torch.from_numpy(codes.codes.astype(np.float64) * codes.scales.astype(np.float64).reshape(shape))
     convolve = torch.nn.functional.conv_transpose2d if kind == "ConvTranspose" else torch.nn.functional.conv2d
     expected = convolve(x, w, torch.from_numpy(bias), stride=2).numpy()
     slack = float(codes.scales.max()) * grid.scale / 2  # of the bias, which is rounded as well
     if outputs:
-        expected = recipe.outputs["c"].rounded(expected)
+        expected = recipe.outputs["c"].round(expected)
         slack += recipe.outputs["c"].scale
     [got] = open_session(made).run(None, trials[0].feeds)
     assert np.abs(got - expected).max() <= slack + 1e-3
 
 
 def test_codes_of_weights_cannot_saturate_16_bits_in_pairs():
-    codes = coded(np.random.RandomState(1).standard_normal((8, 4, 3, 3)).astype(np.float32), axis=0).codes
+    codes = encode_weight(np.random.RandomState(1).standard_normal((8, 4, 3, 3)).astype(np.float32), axis=0).codes
     assert np.abs(codes.astype(int)).max() <= LARGEST
     assert 2 * 255 * LARGEST < 2**15
 
@@ -97,7 +97,7 @@ def test_each_channel_of_a_weight_loses_at_most_what_its_largest_number_says(axi
     draws = np.random.RandomState(2)
     sizes = np.array([1e-3, 1, 0, 50]).reshape((4, 1, 1, 1) if axis == 0 else (1, 4, 1, 1))
     weight = (draws.standard_normal((4, 4, 3, 3)) * sizes).astype(np.float32)
-    made = coded(weight, axis)
+    made = encode_weight(weight, axis)
     again = made.codes * np.moveaxis(made.scales.reshape(4, 1, 1, 1), 0, axis)
     for channel in range(4):
         before, after = np.take(weight, channel, axis), np.take(again, channel, axis)
@@ -120,7 +120,7 @@ def test_tensorrts_codes_have_their_zero_at_0_and_scales_that_half_has(kind, rul
         np.testing.assert_array_equal(scales.astype(np.float16).astype(np.float32), scales)
     assert codes.scales.shape == ((4,) if rules is INT8_RULES else ())  # a channel, or the tensor
     assert np.abs(codes.codes.astype(np.float64)).max() == (127 if rules is INT8_RULES else 448)
-    made = quantised(model, [layer], recipe)
+    made = quantise_layers(model, [layer], recipe)
     [node] = [node for node in made.graph if node.op_type == kind]
     np.testing.assert_array_equal(node.inputs[2].const_value.numpy(), bias)  # a bias stays numbers
     assert made.graph.opset_imports[""] == 19
@@ -135,11 +135,11 @@ def test_tensorrts_convolution_is_that_of_the_numbers_that_its_codes_stand_for(r
     trials = [Trial(image, np.zeros((1, 1), np.float32))]
     layer = Layer("c", ("c",), 1)
     recipe = make_recipe(model, [layer], trials, rules)
-    x = torch.from_numpy(recipe.inputs["p"].rounded(image.transpose(0, 3, 1, 2).astype(np.float64)))
+    x = torch.from_numpy(recipe.inputs["p"].round(image.transpose(0, 3, 1, 2).astype(np.float64)))
     codes = recipe.weights["c"]
     scales = codes.scales.astype(np.float64).reshape(-1, 1, 1, 1)
     w = torch.from_numpy(codes.codes.astype(np.float64) * scales)
-    [got] = open_session(quantised(model, [layer], recipe)).run(None, trials[0].feeds)
+    [got] = open_session(quantise_layers(model, [layer], recipe)).run(None, trials[0].feeds)
     np.testing.assert_allclose(got, torch.nn.functional.conv2d(x, w).numpy(), rtol=1e-5, atol=1e-3)
 
 
@@ -189,9 +189,9 @@ def test_engines_are_equally_near_to_float32(in_integers, drawn, tmp_path, form,
     if grouped:
         assert group_boxes(made).fired > 0
     ir.save(made, tmp_path / "int8.onnx")
-    expected = translated_in_float32(model, drawn.gate)
+    expected = translate_in_float32(model, drawn.gate)
     graph = Graph(tmp_path / "int8.onnx", precision="int8")
-    one, other = (quality_on([engine], graph, drawn.gate, expected) for engine in ENGINES)
+    one, other = (measure_on_engines([engine], graph, drawn.gate, expected) for engine in ENGINES)
     for domain, ours in one.domains.items():
         assert ours.psnr_mean == pytest.approx(other.domains[domain].psnr_mean, abs=0.7)
 
@@ -200,7 +200,7 @@ def test_without_codes_of_outputs_a_graph_is_what_it_is_without_asking_for_them(
     model = rewritten("taps9")
     layers = quantisable_layers(model, one_picture)
     recipe = make_recipe(model, layers, drawn.ranges, Rules(outputs=("ConvTranspose",)))
-    plain, rounded = quantised(model, layers, replace(recipe, outputs={})), quantised(model, layers, recipe)
+    plain, rounded = quantise_layers(model, layers, replace(recipe, outputs={})), quantise_layers(model, layers, recipe)
     assert operators(rounded) != operators(plain)
     assert drop_output_codes(rounded, ("ConvTranspose",)) == operators(plain)["ConvTranspose"]
     assert operators(rounded) == operators(plain)

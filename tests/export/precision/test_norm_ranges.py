@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from starcast.export.gate.candidates import OnnxCandidate, difference, translated_by_torch
+from starcast.export.gate.candidates import OnnxCandidate, difference, translate_with_torch
 from starcast.export.gate.parity import make_trials
 from starcast.export.gate.reference import as_floats
 from starcast.export.passes.centred_biases import Centring
@@ -54,8 +54,8 @@ def test_every_norm_of_the_generator_is_centred_and_the_pictures_stay(small, tri
         assert norm.ratio == pytest.approx(after[norm.name].ratio(), rel=1e-3)  # one run tells what a second measures
     candidate = OnnxCandidate(model)
     for trial in trials:
-        got = (candidate.unrounded(trial).astype(np.float64) - 127.5) / 127.5
-        assert difference(got, translated_by_torch(small.networks.generator, trial)) < 1e-4
+        got = (candidate.translate_unrounded(trial).astype(np.float64) - 127.5) / 127.5
+        assert difference(got, translate_with_torch(small.networks.generator, trial)) < 1e-4
 
 
 def test_the_ratio_is_of_the_worst_plane_with_what_is_added():

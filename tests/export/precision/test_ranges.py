@@ -12,7 +12,7 @@ from starcast.export.precision.ranges import E4M3, UINT8, Grid, best_grid, obser
 
 
 def lost(values, grid):
-    return float(np.mean((values - grid.rounded(values)) ** 2))
+    return float(np.mean((values - grid.round(values)) ** 2))
 
 
 def leaky(count: int = 20_000, seed: int = 0):
@@ -31,29 +31,29 @@ def reaching_to_the_extremes(values):
 @pytest.mark.parametrize("codes", [UINT8, np.dtype(np.int8), E4M3], ids=["uint8", "int8", "e4m3"])
 def test_zero_has_a_code_of_its_own(values, codes):
     grid = best_grid(values, codes)
-    assert grid.rounded(np.zeros(1)) == 0
+    assert grid.round(np.zeros(1)) == 0
     assert grid.codes == codes
     assert -128 <= grid.zero <= 255
 
 
 def test_a_grid_holds_256_values():
     grid = Grid(0.5, 40)
-    assert np.unique(grid.rounded(np.linspace(-1000, 1000, 100_001))).size == 256
-    assert grid.rounded(np.array([-1000, 1000, 0.6])).tolist() == [-20, 107.5, 0.5]
+    assert np.unique(grid.round(np.linspace(-1000, 1000, 100_001))).size == 256
+    assert grid.round(np.array([-1000, 1000, 0.6])).tolist() == [-20, 107.5, 0.5]
 
 
 def test_a_float8_grid_holds_what_e4m3_has():
     # Micikevicius et al. 2022, table 1: largest 448, smallest normal 2**-6, steps of 2**-9 below it
     grid = Grid(0.5, 0, E4M3)
     values = np.array([1e9, -1e9, 448, 0.5 * 2**-9, 0.5 * 2**-6 * 1.125, 17, 0])
-    assert (grid.rounded(values) / 0.5).tolist() == [448, -448, 448, 2**-9, 2**-6 * 1.125, 32, 0]
-    assert np.unique(grid.rounded(np.linspace(-300, 300, 1_000_001))).size == 2 * 126 + 1
+    assert (grid.round(values) / 0.5).tolist() == [448, -448, 448, 2**-9, 2**-6 * 1.125, 32, 0]
+    assert np.unique(grid.round(np.linspace(-300, 300, 1_000_001))).size == 2 * 126 + 1
 
 
 def test_a_signed_grid_has_its_zero_at_0():
     grid = best_grid(leaky() + 3, np.dtype(np.int8))
     assert grid.zero == 0
-    assert grid.rounded(np.array([1e9])) == pytest.approx(127 * grid.scale)
+    assert grid.round(np.array([1e9])) == pytest.approx(127 * grid.scale)
 
 
 def test_no_other_range_loses_clearly_less():

@@ -13,13 +13,13 @@ from starcast.export.gate.quality import Gate, psnr
 from starcast.export.graphs.cost import count_flop
 from starcast.export.precision.layers import quantisable_layers
 from starcast.export.precision.samples import CalibrationSet
-from starcast.export.precision.search import Int8Options, quantise
+from starcast.export.precision.search import SearchOptions, quantise
 
 EASY, UNREACHABLE = Gate(mean=5, worst=0), Gate(mean=95, worst=90)
 
 
 def test_a_gate_that_holds_anyway_keeps_nothing(rewritten, drawn, one_picture):
-    result = quantise(rewritten("taps9"), one_picture, drawn, Int8Options(gate=EASY))
+    result = quantise(rewritten("taps9"), one_picture, drawn, SearchOptions(gate=EASY))
     assert result.kept == ()
     assert result.psnr_before == result.psnr_after
     assert len(result.to_blame) == 3
@@ -27,7 +27,7 @@ def test_a_gate_that_holds_anyway_keeps_nothing(rewritten, drawn, one_picture):
 
 def test_the_search_ends_where_too_much_would_be_float32(rewritten, drawn, one_picture):
     lines: list[str] = []
-    options = Int8Options(gate=UNREACHABLE, most_float=0.2)
+    options = SearchOptions(gate=UNREACHABLE, most_float=0.2)
     result = quantise(rewritten("taps9"), one_picture, drawn, options, lines.append)
     assert 0 < sum(part.flop_share for part in result.kept) <= 0.2
     assert len(lines) == len(result.kept)
@@ -39,7 +39,7 @@ def test_the_search_ends_where_too_much_would_be_float32(rewritten, drawn, one_p
 
 
 def test_kept_layers_read_no_codes(rewritten, drawn, one_picture):
-    result = quantise(rewritten("taps9"), one_picture, drawn, Int8Options(gate=UNREACHABLE, most_float=0.2))
+    result = quantise(rewritten("taps9"), one_picture, drawn, SearchOptions(gate=UNREACHABLE, most_float=0.2))
     kept = {part.layer for part in result.kept}
     for node in result.model.graph:
         if node.op_type in {"Conv", "ConvTranspose"}:
@@ -59,18 +59,18 @@ def noise_of(model, quantised, drawn):
 
 def test_the_psnr_is_that_of_the_graph_that_is_given_back_in_its_worst_domain(rewritten, drawn, one_picture):
     model = rewritten("taps9")
-    result = quantise(model, one_picture, drawn, Int8Options(gate=UNREACHABLE, most_float=0.1))
+    result = quantise(model, one_picture, drawn, SearchOptions(gate=UNREACHABLE, most_float=0.1))
     noise = noise_of(model, result.model, drawn)
     assert result.psnr_after == pytest.approx(min(map(np.mean, noise)), abs=0.01)
 
 
 def test_a_domain_below_the_gate_is_not_made_up_for_by_the_others(rewritten, drawn, one_picture):
     model = rewritten("taps9")
-    all_codes = quantise(model, one_picture, drawn, Int8Options(gate=EASY))
+    all_codes = quantise(model, one_picture, drawn, SearchOptions(gate=EASY))
     means = [float(np.mean(part)) for part in noise_of(model, all_codes.model, drawn)]
     between = (min(means) + float(np.mean(means))) / 2
     assert min(means) < between - 0.01
-    result = quantise(model, one_picture, drawn, Int8Options(gate=Gate(mean=between, worst=0), margin=0))
+    result = quantise(model, one_picture, drawn, SearchOptions(gate=Gate(mean=between, worst=0), margin=0))
     assert result.kept
 
 
@@ -83,7 +83,7 @@ def test_the_search_goes_on_until_the_gates_own_pictures_hold(rewritten, drawn, 
         return next(lacking)
 
     lines: list[str] = []
-    result = quantise(rewritten("taps9"), one_picture, drawn, Int8Options(gate=EASY), lines.append, missing)
+    result = quantise(rewritten("taps9"), one_picture, drawn, SearchOptions(gate=EASY), lines.append, missing)
     assert len(seen) == 3
     assert len(result.kept) >= 2
     assert sum("the search goes on" in line for line in lines) == 2
@@ -91,7 +91,7 @@ def test_the_search_goes_on_until_the_gates_own_pictures_hold(rewritten, drawn, 
 
 
 def test_the_search_ends_though_the_gates_own_pictures_never_hold(rewritten, drawn, one_picture):
-    options = Int8Options(gate=EASY, most_float=0.05)
+    options = SearchOptions(gate=EASY, most_float=0.05)
     result = quantise(rewritten("taps9"), one_picture, drawn, options, missing=lambda model: 1.0)
     assert 0 < sum(part.flop_share for part in result.kept) <= 0.05
 
@@ -118,7 +118,7 @@ def test_the_layer_that_hurts_is_the_first_to_be_kept():
     )
     sizes = {"batch": 1, "styles": 1, "height": 16, "width": 16, "channels": 3}
     result = quantise(
-        model, sizes, CalibrationSet(trials, trials, {"only": trials}), Int8Options(gate=UNREACHABLE, most_float=0.6)
+        model, sizes, CalibrationSet(trials, trials, {"only": trials}), SearchOptions(gate=UNREACHABLE, most_float=0.6)
     )
     assert isinstance(result.model, ir.Model)
     assert [part.layer for part in result.kept] == ["b"]

@@ -10,7 +10,7 @@ import pytest
 from ncnn_frames import frame, ncnn_session, pictures, scales_and_shifts
 
 from starcast.errors import EngineError
-from starcast.export.gate.candidates import before_rounding, difference, open_session, translated_by_torch
+from starcast.export.gate.candidates import before_rounding, difference, open_session, translate_with_torch
 from starcast.export.gate.parity import make_trials
 from starcast.export.passes.forms import apply_form
 from starcast.export.passes.style_products import join_style_products
@@ -113,7 +113,7 @@ def test_a_whole_generator_gives_pytorchs_numbers_for_every_style_and_size(small
         [gamma_beta] = product.run(None, {"style": trial.styles})
         feeds = {"image": trial.sources, "gamma_beta": gamma_beta}
         levels = session.unrounded(feeds)
-        expected = translated_by_torch(small.networks.generator, trial)
+        expected = translate_with_torch(small.networks.generator, trial)
         assert difference((levels.astype(np.float64) - 127.5) / 127.5, expected) < 1e-4
         rounded = np.clip(np.rint(levels), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
         np.testing.assert_array_equal(session.run(feeds), rounded)

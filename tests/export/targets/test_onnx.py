@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from starcast.export.gate.candidates import OnnxCandidate, translated_by_torch
+from starcast.export.gate.candidates import OnnxCandidate, translate_with_torch
 from starcast.export.gate.parity import make_trials
 from starcast.export.plan import Plan
 from starcast.export.targets.onnx import make_float32
@@ -25,5 +25,5 @@ def test_a_graph_for_one_style_gives_each_picture_its_own_when_run_one_by_one(sm
     ir.save(made.product, tmp_path / "product.onnx")
     candidate = OnnxCandidate(made.frame, tmp_path / "product.onnx", one_style=True)
     for trial in trials:
-        expected = translated_by_torch(small.networks.generator, trial)
-        np.testing.assert_allclose(candidate.unrounded(trial) / 127.5 - 1, expected, atol=1e-4)
+        expected = translate_with_torch(small.networks.generator, trial)
+        np.testing.assert_allclose(candidate.translate_unrounded(trial) / 127.5 - 1, expected, atol=1e-4)

@@ -11,15 +11,15 @@ import pytest
 from ncnn_frames import frame
 from small_graphs import operators
 
-from starcast.export.gate.candidates import OnnxCandidate, Trial, translated_by_torch
+from starcast.export.gate.candidates import OnnxCandidate, Trial, translate_with_torch
 from starcast.export.gate.images import draw_images
 from starcast.export.gate.parity import flat_trials, make_trials
 from starcast.export.gate.quality import Gate
 from starcast.export.plan import PREFERRED, FrameGraph, form_for
 from starcast.export.precision.codes import tensorrt_rules
 from starcast.export.precision.samples import CalibrationSet, drawn_set
-from starcast.export.precision.search import Int8Options, quantise
-from starcast.export.targets.tensorrt import make_base, make_in_precision, spell_out_norms
+from starcast.export.precision.search import SearchOptions, quantise
+from starcast.export.targets.tensorrt import make_base, make_in_precision, with_decomposed_norms
 
 pytestmark = pytest.mark.xdist_group("small graphs")
 
@@ -50,7 +50,7 @@ def made(bases, calibration):
         base = bases[form_for("taps16", precision)]
         frame = base.frame
         if precision in RULES:
-            options = Int8Options(rules=RULES[precision], gate=Gate(0))
+            options = SearchOptions(rules=RULES[precision], gate=Gate(0))
             sizes = {"batch": 1, "styles": 1, "height": SIDE, "width": SIDE}
             frame = quantise(frame, sizes, calibration, options).model
         return make_in_precision(replace(base, frame=frame), replace(PLAN, precision=precision, norms=norms), SIDE)
@@ -105,12 +105,12 @@ def test_codes_stand_right_in_front_of_the_convolutions(made, precision):
 
 def test_float32_with_spelled_norms_is_the_network_for_any_batch_size_and_number_of_styles(small, bases):
     base = bases["taps16"]
-    candidate = OnnxCandidate(spell_out_norms(base.frame.clone(), base, SIDE).frame)
+    candidate = OnnxCandidate(with_decomposed_norms(base.frame.clone(), base, SIDE).frame)
     trials = make_trials(small.model)
     assert {(trial.batch, len(trial.styles)) for trial in trials} == {(1, 1), (2, 2), (5, 5), (3, 1)}
     for trial in trials:
-        expected = translated_by_torch(small.networks.generator, trial)
-        np.testing.assert_allclose(candidate.unrounded(trial) / 127.5 - 1, expected, atol=2e-4)
+        expected = translate_with_torch(small.networks.generator, trial)
+        np.testing.assert_allclose(candidate.translate_unrounded(trial) / 127.5 - 1, expected, atol=2e-4)
 
 
 def test_the_plugins_graph_has_a_node_for_each_norm(made, bases):
@@ -169,5 +169,5 @@ def test_a_norm_is_not_centred_where_that_alone_throws_pictures_of_one_colour_fa
     assert (norm.statistics, norm.centred) == ("one-pass", False)
     assert norm.ratio == pytest.approx((USUAL / TEXTURED[0].sources.std(axis=(0, 1, 2))).max(), rel=1e-3)
     assert left == (
-        "n: pictures of one colour are further off nought with the usual mean taken away",
+        "n: images of one colour are further from zero with the usual mean subtracted",
     )  # fmt: skip

@@ -16,7 +16,7 @@ from starcast.export.gate.parity import make_trials
 from starcast.export.gate.quality import psnr
 from starcast.export.passes.adain_plugin import with_function
 from starcast.export.passes.forms import FORMS, apply_form
-from starcast.export.passes.norm_spelling import spell_norms
+from starcast.export.passes.norm_decomposition import decompose_norms
 from starcast.export.passes.wide_norms import split_wide_norms
 from starcast.export.plan import Plan
 from starcast.export.precisions import gate_of
@@ -45,7 +45,7 @@ def styles(small, count):
 
 def spelled(model):
     apply_form(model, "taps16")
-    assert spell_norms(model, 32, {}) > 0
+    assert decompose_norms(model, 32, {}) > 0
     return model
 
 

@@ -38,7 +38,7 @@ Statistics = Literal["one-pass", "two-pass"]
 LARGE = 128**2  # pixels: the mean of larger planes is taken in two stages
 
 
-def spell_norms(model: ir.Model, side: int, statistics: Mapping[str, Statistics]) -> int:
+def decompose_norms(model: ir.Model, side: int, statistics: Mapping[str, Statistics]) -> int:
     """Rewrite every instance norm of a frame graph, in place; gives how many.
 
     `side` is the trained picture's: it decides which planes are large. `statistics` by the norm's name; a norm that
@@ -47,7 +47,7 @@ def spell_norms(model: ir.Model, side: int, statistics: Mapping[str, Statistics]
     pixels = _pixels(model, side)
     norms = list(instance_norms(model.graph))
     for norm in norms:
-        _Spelling(model.graph, norm).write(statistics.get(norm.name, "two-pass"), staged=pixels[norm.name] > LARGE)
+        _Decomposition(model.graph, norm).write(statistics.get(norm.name, "two-pass"), staged=pixels[norm.name] > LARGE)
     return len(norms)
 
 
@@ -69,7 +69,7 @@ def _pixels(model: ir.Model, side: int) -> dict[str, int]:
     return found
 
 
-class _Spelling:
+class _Decomposition:
     """Adds the nodes of one norm in front of it, each called NORM.OPERATOR.NUMBER."""
 
     def __init__(self, graph: ir.Graph, norm: InstanceNorm) -> None:

@@ -1,14 +1,14 @@
-"""A graph in half precision on a machine that has none: in float32, rounded to half after every node.
+"""A graph in half precision on a machine that has none: run in float32, rounded to half after every node.
 
     y = Conv(x, W), all in half   ->   y = float(half(Conv(float(x), float(W))))
 
-ONNX Runtime would run such a graph on the processor, too, but not as it is written: it puts casts around the nodes that
-it has no half kernels for, takes pairs of them away again so that nothing is rounded in between, and knows no bf16.
-Casts that the graph itself holds stay, and are exact.
+ONNX Runtime would run such a graph on the CPU too, but not as written: it puts casts around nodes that it has no half
+kernels for, removes cast pairs so that nothing is rounded in between, and does not support bf16. Casts that the graph
+itself contains stay, and are exact.
 
-What this tells: what the types of the graph cost, statistics in float32 and rounded planes and weights as TensorRT will
-have them. What it does not: the order in which a compiled kernel adds, what it keeps in registers and does not round,
-and its fast division and root. Those are for a GPU.
+This shows what the graph's types cost: statistics in float32, and planes and weights rounded as in TensorRT. It does
+not show the order in which a compiled kernel adds, what it keeps unrounded in registers, or its fast division and root.
+Those need a GPU.
 """
 
 from __future__ import annotations
@@ -22,12 +22,15 @@ from numpy.typing import NDArray
 from starcast.export.gate.candidates import Trial, before_rounding, open_session
 
 HALVES = {ir.DataType.FLOAT16, ir.DataType.BFLOAT16}
-_FEW = 2  # pictures that layers are told apart on
+_FEW = 2  # images to rank the layers on
 _CONVOLUTIONS = {"Conv", "ConvTranspose"}
 
 
-def emulated(model: ir.Model, rounded: Callable[[ir.Node], bool] = lambda _: True) -> ir.Model:
-    """A float32 copy of a graph in half, rounded behind those nodes. Every value's type must be known."""
+def emulate(model: ir.Model, rounded: Callable[[ir.Node], bool] = lambda _: True) -> ir.Model:
+    """A float32 copy of a graph in half precision, rounded after the nodes that `rounded` chooses.
+
+    Every value's type must be known.
+    """
     made = model.clone()
     nodes = list(made.graph)
     keep = [rounded(node) for node in nodes]
@@ -62,12 +65,14 @@ def _round(graph: ir.Graph, node: ir.Node, value: ir.Value, *, through_half: boo
 
 
 def layers_that_lose(model: ir.Model, trials: Sequence[Trial], count: int = 3) -> tuple[str, ...]:
-    """The convolutions behind which rounding to half costs most, worst first: each rounds alone, up to the next one,
-    and is compared with the graph that rounds nothing."""
+    """The convolutions after which rounding to half costs most, worst first.
+
+    Each is rounded alone, with what follows it up to the next convolution, and compared with the unrounded graph.
+    """
     behind = _convolution_before(model.graph)
 
     def translated(rounded: Callable[[ir.Node], bool]) -> NDArray[np.float64]:
-        session = open_session(before_rounding(emulated(model, rounded)))
+        session = open_session(before_rounding(emulate(model, rounded)))
         return np.stack([session.run(None, trial.feeds)[0][0].astype(np.float64) for trial in trials[:_FEW]])
 
     exact = translated(lambda _: False)
@@ -81,7 +86,7 @@ def layers_that_lose(model: ir.Model, trials: Sequence[Trial], count: int = 3) -
 
 
 def _convolution_before(nodes: Iterable[ir.Node]) -> dict[str | None, str | None]:
-    """For every node, the convolution that it is or that ran last before it."""
+    """For every node, the last convolution up to and including it."""
     last: str | None = None
     found = {}
     for node in nodes:

@@ -12,7 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from small_graphs import graph, operators, run
 
 from starcast.export.gate.candidates import difference
-from starcast.export.passes.norm_spelling import spell_norms
+from starcast.export.passes.norm_decomposition import decompose_norms
 
 NORM = "InstanceNormalization <epsilon = 0.00001>"
 WEIGHTED = f"n = {NORM} (x, gamma, beta)  y = LeakyRelu <alpha = 0.2> (n)"
@@ -43,7 +43,7 @@ def half_norm(nodes: str) -> ir.Model:
 
 def spelled(nodes: str, statistics: str, *, side: int = SIDE, half: bool = False) -> ir.Model:
     model = half_norm(nodes) if half else norm(nodes)
-    assert spell_norms(model, side, {"n": statistics}) == 1  # type: ignore[dict-item]
+    assert decompose_norms(model, side, {"n": statistics}) == 1  # type: ignore[dict-item]
     return model
 
 
@@ -93,7 +93,7 @@ def test_means_of_large_planes_are_taken_over_columns_then_rows(statistics, mean
 
 def test_a_norm_that_is_not_named_takes_two_passes():
     model = norm(WEIGHTED)
-    spell_norms(model, SIDE, {})
+    decompose_norms(model, SIDE, {})
     x = planes(1000)
     assert difference(run(model, *feeds(x, WEIGHTED)), in_float64(x)) < 1e-3
     once = run(spelled(WEIGHTED, "one-pass"), *feeds(x, WEIGHTED))
