@@ -20,6 +20,7 @@ from starcast.images.fit import NATIVE, fit
 from starcast.images.read import read_image
 from starcast.images.write import write_image
 from starcast.paths import printable
+from starcast.runtime.batches import Batches
 from starcast.runtime.folder.options import TranslateOptions
 from starcast.runtime.folder.report import Report
 from starcast.runtime.folder.sources import SourceFile
@@ -66,20 +67,17 @@ def translate_jobs(
     `marks` and `vectors` [styles, S] belong to the numbers of the styles. The engine runs in the calling thread.
     Raises EngineError, and ImageError where the place for the translations is full; what was written stays.
     """
-    waiting: list[tuple[Prepared, int, Path]] = []
 
-    def translate_waiting() -> None:
-        if not waiting:
-            return
-        images = np.stack([prepared.image for prepared, _, _ in waiting])
-        styles = vectors[[number for _, number, _ in waiting]]
+    def translate(targets: Sequence[tuple[Prepared, int, Path]]) -> tuple[None, ...]:
+        images = np.stack([prepared.image for prepared, _, _ in targets])
+        styles = vectors[[number for _, number, _ in targets]]
         start = time.perf_counter()
         translations = translator(images, styles)
         report.seconds["run"] += time.perf_counter() - start
-        for (prepared, number, path), translation in zip(waiting, translations, strict=True):
+        for (prepared, number, path), translation in zip(targets, translations, strict=True):
             mark = f"{marks[number]} source={prepared.fingerprint}"
             writes.add(partial(_written, path, translation, mark))
-        waiting.clear()
+        return ()  # what is written is counted by `count_written`
 
     def count_written(outcome: float | ImageError) -> None:
         if isinstance(outcome, ImageError):
@@ -92,6 +90,8 @@ def translate_jobs(
         progress.advance()
 
     batch = options.batch or translator.batch
+    batches: Batches[tuple[Prepared, int, Path], None]
+    batches = Batches(batch, translate, kind=lambda target: target[0].image.shape)  # one batch, one size
     prepare = partial(_prepared, size=translator.size, why_not=translator.why_not, options=options)
     with pool(READERS) as readers, pool(WRITERS) as writers:
         writes = InOrder(writers, places=2 * batch + WRITERS, take=count_written)
@@ -104,13 +104,9 @@ def translate_jobs(
                 report.sources += 1
                 report.seconds["read"] += prepared.read_s
                 report.seconds["fit"] += prepared.fit_s
-                if waiting and waiting[0][0].image.shape != prepared.image.shape:
-                    translate_waiting()  # one batch, one size
                 for number, path in job.targets:
-                    waiting.append((prepared, number, path))
-                    if len(waiting) == batch:
-                        translate_waiting()
-            translate_waiting()
+                    batches.add((prepared, number, path))
+            batches.finish()
         finally:
             writes.finish()
 

@@ -8,7 +8,7 @@ last; here the loop closes, and any two styles may follow each other, as a style
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,6 +21,7 @@ from starcast.errors import ImageError
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.paths import printable
+from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folder.translate import style_facts
 from starcast.runtime.progress import Progress
@@ -145,18 +146,14 @@ def _translated(
     picture: NDArray[np.uint8], stops: Iterable[Stop], translator: Translator, batch: int, watch: Stopwatch
 ) -> Iterator[tuple[NDArray[np.uint8], int]]:
     """(translation, frames) of each stop, `batch` at a time."""
-    waiting: list[Stop] = []
 
-    def run() -> Iterator[tuple[NDArray[np.uint8], int]]:
+    def run(stops: Sequence[Stop]) -> Iterable[tuple[NDArray[np.uint8], int]]:
         with watch.timed("run"):
-            sources = np.repeat(picture[None], len(waiting), axis=0)
-            translations = translator(sources, np.stack([stop.style for stop in waiting]))
-        yield from zip(translations, [stop.frames for stop in waiting], strict=True)
-        waiting.clear()
+            sources = np.repeat(picture[None], len(stops), axis=0)
+            translations = translator(sources, np.stack([stop.style for stop in stops]))
+        return zip(translations, [stop.frames for stop in stops], strict=True)
 
+    batches = Batches(batch, run)
     for stop in stops:
-        waiting.append(stop)
-        if len(waiting) == batch:
-            yield from run()
-    if waiting:
-        yield from run()
+        yield from batches.add(stop)
+    yield from batches.finish()

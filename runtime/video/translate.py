@@ -22,6 +22,7 @@ from starcast.atomic import atomic_path
 from starcast.errors import OptionError, VideoError
 from starcast.images.fit import NATIVE, fit
 from starcast.paths import printable
+from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folder.translate import style_facts
 from starcast.runtime.manifest import Manifest
@@ -146,24 +147,22 @@ def _translated(
     items: Iterable[Picture | Beside], translator: Translator, style: NDArray[np.float32], batch: int, watch: Stopwatch
 ) -> Iterator[Picture | Beside]:
     """Pictures translated, `batch` at a time, in order; what is beside them may overtake, as the muxer sorts."""
-    waiting: list[Picture] = []
 
-    def run() -> Iterator[Picture]:
+    def run(pictures: Sequence[Picture]) -> Iterable[Picture]:
         with watch.timed("run"):
-            translations = translator(np.stack([picture.pixels for picture in waiting]), style)
-        for picture, pixels in zip(waiting, translations, strict=True):
-            yield Picture(pixels, picture.pts, picture.duration)
-        waiting.clear()
+            translations = translator(np.stack([picture.pixels for picture in pictures]), style)
+        return (
+            Picture(pixels, picture.pts, picture.duration)
+            for picture, pixels in zip(pictures, translations, strict=True)
+        )
 
+    batches = Batches(batch, run)
     for item in items:
-        if not isinstance(item, Picture):
+        if isinstance(item, Picture):
+            yield from batches.add(item)
+        else:
             yield item
-            continue
-        waiting.append(item)
-        if len(waiting) == batch:
-            yield from run()
-    if waiting:
-        yield from run()
+    yield from batches.finish()
 
 
 def _notes(source: Source) -> Sequence[str]:
