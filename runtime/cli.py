@@ -36,7 +36,11 @@ def translate(bundle: Path, sources: tuple[Path, ...], **values: Any) -> int:
     from starcast.runtime.folder.translate import translate_all
 
     report = translate_all(
-        bundle, sources, TranslateOptions(**values), say=lambda line: click.echo(line, err=True), show_progress=True
+        bundle,
+        sources,
+        TranslateOptions(**values),
+        progress=lambda line: click.echo(line, err=True),
+        show_progress=True,
     )
     click.echo(report.summary())
     return 1 if report.failed else 0
@@ -61,7 +65,12 @@ def video(bundle: Path, source: Path, output: Path, **values: Any) -> int:
     from starcast.runtime.video.translate import translate_video
 
     report = translate_video(
-        bundle, source, output, VideoOptions(**values), say=lambda line: click.echo(line, err=True), show_progress=True
+        bundle,
+        source,
+        output,
+        VideoOptions(**values),
+        progress=lambda line: click.echo(line, err=True),
+        show_progress=True,
     )
     click.echo(report.summary())
     return 1 if report.failed else 0
@@ -86,7 +95,12 @@ def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
     from starcast.runtime.video.morph import morph as render
 
     report = render(
-        bundle, source, output, MorphOptions(**values), say=lambda line: click.echo(line, err=True), show_progress=True
+        bundle,
+        source,
+        output,
+        MorphOptions(**values),
+        progress=lambda line: click.echo(line, err=True),
+        show_progress=True,
     )
     click.echo(report.summary())
     return 0
@@ -109,7 +123,7 @@ def build(bundle: Path, **values: Any) -> int:
     from starcast.runtime.nvidia.tensorrt.build import build_engines
 
     report = build_engines(
-        bundle, BuildOptions(**values), say=lambda line: click.echo(line, err=True), show_progress=True
+        bundle, BuildOptions(**values), progress=lambda line: click.echo(line, err=True), show_progress=True
     )
     click.echo(report.summary())
     return 1 if report.failed else 0

@@ -1,4 +1,4 @@
-"""How far long work is, on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""How far a long command is, on stderr: a bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-SPARSE_S = 15.0  # seconds between lines where stderr is a file or a pipe
+SPARSE_S = 15.0  # seconds between lines if stderr is a file or a pipe
 
 
-class Progress:
-    """Counts to `total`. `say` prints a line without tearing the bar."""
+class ProgressBar:
+    """Counts to `total`. `progress` prints a line; `print` does so without tearing the bar."""
 
-    def __init__(self, total: int, unit: str, *, show: bool, say: Callable[[str], None]) -> None:
+    def __init__(self, total: int, unit: str, *, show: bool, progress: Callable[[str], None]) -> None:
         self._total, self._unit, self._count = total, unit, 0
-        self._say = say
+        self._progress = progress
         self._show = show
         self._bar: Any = None
         self._last = time.monotonic()
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> ProgressBar:
         if self._show and sys.stderr.isatty():
             import tqdm
 
@@ -35,18 +35,18 @@ class Progress:
             self._bar.close()
 
     def advance(self, count: int = 1) -> None:
-        """So many more are done."""
+        """Count so many more as done."""
         self._count += count
         if self._bar is not None:
             self._bar.update(count)
         elif self._show and time.monotonic() - self._last > SPARSE_S:
             self._last = time.monotonic()
-            self._say(f"{self._count} of {self._total} {self._unit}")
+            self._progress(f"{self._count} of {self._total} {self._unit}")
 
-    def say(self, line: str) -> None:
-        """A line above the bar."""
+    def print(self, line: str) -> None:
+        """Print a line above the bar."""
         if self._bar is not None:
             self._bar.clear()
-        self._say(line)
+        self._progress(line)
         if self._bar is not None:
             self._bar.refresh()

@@ -23,7 +23,7 @@ def build_engines_for(
         engine=engine, precision=variant.precision, form=variant.form_name, size=None if own else size_text(size)
     )
     try:
-        failed = build_engines(bundle.path, options, say=progress, folder=cache).failed
+        failed = build_engines(bundle.path, options, progress=progress, folder=cache).failed
     except StarcastError as error:
         return str(error)
     return failed[0] if failed else None

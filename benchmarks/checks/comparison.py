@@ -76,7 +76,7 @@ def compare(engine: str, precision: str, folder: Path, *, plugin: bool = False) 
     form = plugin_form(open_bundle(bundle), precision) if plugin else None
     if engine in FLAVOURS:
         options = BuildOptions(engine=engine, precision=precision, form=form)
-        report = build_engines(bundle, options, say=lambda line: None, folder=cache)
+        report = build_engines(bundle, options, progress=lambda line: None, folder=cache)
         if report.failed:
             raise EngineError(report.failed[0])
     checkpoint = read_checkpoint(folder / CHECKPOINT)

@@ -97,7 +97,7 @@ def run_demo(options: DemoOptions) -> int:
         with stages.stage("translating"):
             sources = [data / domain / "val" for domain in bundle.manifest.domains]
             to_all = TranslateOptions(output=out / "translations", domain="all", overwrite=True)
-            translated = translate_all(bundle.path, sources, to_all, say=stages.say)
+            translated = translate_all(bundle.path, sources, to_all, progress=stages.say)
             if translated.failed:
                 raise EngineError(
                     f"{len(translated.failed)} held-out images were not translated: {translated.failed[0]}"
@@ -156,7 +156,9 @@ def _film(bundle: Bundle, clip: Path, out: Path, say: Callable[[str], None]) -> 
     videos = [{"uri": file_uri(clip, "video/mp4"), "caption": "the source, with its sound"}]
     for domain in bundle.manifest.domains[1:]:
         target = out / f"creature-{domain}.mp4"
-        film = translate_video(bundle.path, clip, target, VideoOptions(domain=domain, seed=1, overwrite=True), say=say)
+        film = translate_video(
+            bundle.path, clip, target, VideoOptions(domain=domain, seed=1, overwrite=True), progress=say
+        )
         if film.failed:
             raise VideoError(film.failed[0])
         videos.append({"uri": file_uri(target, "video/mp4"), "caption": f"translated to {domain}"})

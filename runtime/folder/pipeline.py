@@ -25,7 +25,7 @@ from starcast.runtime.folder.options import TranslateOptions
 from starcast.runtime.folder.report import Report
 from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.folder.threads import InOrder, mapped, pool
-from starcast.runtime.progress import Progress
+from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import source_fingerprint
 from starcast.runtime.translator import Translator
 
@@ -60,7 +60,7 @@ def translate_jobs(
     translator: Translator,
     options: TranslateOptions,
     report: Report,
-    progress: Progress,
+    bar: ProgressBar,
 ) -> None:
     """Make every target of every job, counting in `report`.
 
@@ -83,11 +83,11 @@ def translate_jobs(
         if isinstance(outcome, ImageError):
             if getattr(outcome.__cause__, "errno", None) in _PLACE_IS_FULL:
                 raise outcome  # every later one would fail in the same way
-            report.fail(str(outcome), progress.say)
+            report.fail(str(outcome), bar.print)
         else:
             report.done += 1
             report.seconds["write"] += outcome
-        progress.advance()
+        bar.advance()
 
     batch = options.batch or translator.batch
     batches: Batches[tuple[Prepared, int, Path], None]
@@ -98,8 +98,8 @@ def translate_jobs(
         try:
             for job, prepared in zip(jobs, mapped(readers, prepare, jobs, ahead=batch + READERS), strict=True):
                 if isinstance(prepared, ImageError):
-                    report.fail(str(prepared), progress.say)
-                    progress.advance(len(job.targets))
+                    report.fail(str(prepared), bar.print)
+                    bar.advance(len(job.targets))
                     continue
                 report.sources += 1
                 report.seconds["read"] += prepared.read_s

@@ -31,7 +31,7 @@ from starcast.runtime.folder.pipeline import READERS, Job, translate_jobs
 from starcast.runtime.folder.report import Report
 from starcast.runtime.folder.sources import SourceFile, find_sources
 from starcast.runtime.folder.threads import mapped, pool
-from starcast.runtime.progress import Progress
+from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import RECORD, fingerprint, record_beside, source_fingerprint, write_record
 from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.translator import Translator
@@ -44,7 +44,7 @@ def translate_all(
     sources: Sequence[Path],
     options: TranslateOptions,
     *,
-    say: Callable[[str], None] = print,
+    progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> Report:
     """Translate everything that `sources` name into `options.output`, every style of each.
@@ -60,11 +60,11 @@ def translate_all(
     found = find_sources(sources, leave_out=options.output if options.output.is_dir() else None)
     report = Report()
     for problem in found.problems:
-        report.fail(problem, say)
+        report.fail(problem, progress)
     for other in found.others[:NAMED_OTHERS]:
-        say(f"{printable(other)} is not a picture: left alone")
+        progress(f"{printable(other)} is not a picture: left alone")
     if len(found.others) > NAMED_OTHERS:
-        say(f"{len(found.others) - NAMED_OTHERS} more files are not pictures: left alone")
+        progress(f"{len(found.others) - NAMED_OTHERS} more files are not pictures: left alone")
     if not found.sources:
         raise OptionError(f"no pictures in {', '.join(map(printable, sources)) or 'the sources'}: check the path")
 
@@ -88,15 +88,15 @@ def translate_all(
     path = record_beside(options.output) if one_file else options.output / RECORD
     save_record = partial(write_record, path, bundle, options, styles, sources=[str(source) for source in sources])
     with (
-        Translator(bundle, **options.engine, progress=say) as translator,
-        Progress(sum(len(job.targets) for job in jobs), "pictures", show=show_progress, say=say) as progress,
+        Translator(bundle, **options.engine, progress=progress) as translator,
+        ProgressBar(sum(len(job.targets) for job in jobs), "images", show=show_progress, progress=progress) as bar,
     ):
         vectors = np.stack([translator.style(**request.arguments) for request in requests])
         engine = translator.facts()
         _start_record(partial(save_record, engine=engine), options.output)
         start = time.perf_counter()
         try:
-            translate_jobs(jobs, marks, vectors, translator, options, report, progress)
+            translate_jobs(jobs, marks, vectors, translator, options, report, bar)
         finally:
             report.wall_s = time.perf_counter() - start
             counts = {"translated": report.done, "there_already": report.skipped, "failed": len(report.failed)}

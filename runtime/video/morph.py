@@ -24,7 +24,7 @@ from starcast.paths import printable
 from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folder.translate import style_facts
-from starcast.runtime.progress import Progress
+from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import record_beside, write_record
 from starcast.runtime.style_requests import StyleOptions, StyleRequest, requests_from
 from starcast.runtime.translator import Translator
@@ -83,7 +83,7 @@ def morph(
     target: Path,
     options: MorphOptions,
     *,
-    say: Callable[[str], None] = print,
+    progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> FilmReport:
     """Write the film of a picture's loop through the styles that `options` name.
@@ -98,7 +98,7 @@ def morph(
     size = picture.shape[:2]
     rate = Fraction(options.fps).limit_denominator(1001)
     report, watch = FilmReport(target), Stopwatch("run", "encode")
-    with Translator(bundle, **options.engine, progress=say) as translator:
+    with Translator(bundle, **options.engine, progress=progress) as translator:
         reason = translator.why_not(*size)
         if reason is not None:
             raise ImageError(f"{printable(source)} has {size[1]}x{size[0]} pixels: {reason}")
@@ -107,7 +107,9 @@ def morph(
         with (
             atomic_path(target) as partial,
             Sink(partial, printable(target), size, rate, 1 / rate, crf=options.crf, preset=options.preset) as sink,
-            Progress(len(requests) * options.frames_per_step, "frames", show=show_progress, say=say) as progress,
+            ProgressBar(
+                len(requests) * options.frames_per_step, "frames", show=show_progress, progress=progress
+            ) as bar,
             ahead(
                 _translated(
                     picture, loop(styles, options.frames_per_step), translator, options.batch or translator.batch, watch
@@ -117,13 +119,13 @@ def morph(
         ):
             report.notes = sink.notes
             for note in report.notes:
-                progress.say(note)
+                bar.print(note)
             for pixels, frames in pictures:
                 for _ in range(frames):
                     with watch.timed("encode"):
                         sink.write(Picture(pixels, report.frames, 1))
                     report.frames += 1
-                    progress.advance()
+                    bar.advance()
         report.wall_s, report.seconds = time.perf_counter() - start, watch.seconds
         write_record(
             record_beside(target), bundle, options, [style_facts(request) for request in requests],

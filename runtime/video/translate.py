@@ -26,7 +26,7 @@ from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folder.translate import style_facts
 from starcast.runtime.manifest import Manifest
-from starcast.runtime.progress import Progress
+from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import record_beside, write_record
 from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.translator import Translator
@@ -56,13 +56,13 @@ def translate_video(
     target: Path,
     options: VideoOptions,
     *,
-    say: Callable[[str], None] = print,
+    progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> FilmReport:
     """Translate the picture of a video in one style; `target`'s suffix says the container.
 
     Sound and subtitles are copied where the container takes them. A source that is damaged in places or cut short is
-    translated as far as it can be decoded, and `failed` says so. `say` gets a line for whatever is worth knowing.
+    translated as far as it can be decoded, and `failed` says so. `progress` gets lines that a user should see.
     Raises OptionError, StyleError, BundleError, EngineError, VideoError; then nothing is written.
     """
     check_target(target, source_path, overwrite=options.overwrite)
@@ -72,7 +72,7 @@ def translate_video(
     watch = Stopwatch(*STAGES)
     with (
         Source(source_path, options.max_pixels) as source,
-        Translator(bundle, **options.engine, progress=say) as translator,
+        Translator(bundle, **options.engine, progress=progress) as translator,
     ):
         style = translator.style(**request.arguments)
         # frames may change their size in mid-stream, a film's size stays
@@ -88,11 +88,11 @@ def translate_video(
                 partial, printable(target), size, source.rate, source.time_base,
                 crf=options.crf, preset=options.preset, source=source,
             ) as sink,
-            Progress(source.frames, "frames", show=show_progress, say=say) as progress,
+            ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
         ):  # fmt: skip
             report.notes = [*_notes(source), *sink.notes]
             for note in report.notes:
-                progress.say(note)
+                bar.print(note)
             decoded = watch.timed_items("decode", source.read(sink.tracks.audio_to_decode))
             with (
                 ahead(decoded, "decode") as frames,
@@ -104,12 +104,12 @@ def translate_video(
                         sink.write(item)
                     if isinstance(item, Picture):
                         report.frames += 1
-                        progress.advance()
+                        bar.advance()
         report.wall_s = time.perf_counter() - start
         report.seconds = watch.seconds
         report.failed = _failures(source, sink)
         for sentence in report.failed:
-            say(sentence)
+            progress(sentence)
         write_record(
             record_beside(target), bundle, options, [style_facts(request)],
             engine=translator.facts(),

@@ -26,7 +26,7 @@ for count in (200, 1000):
     options = TranslateOptions(
         output=Path(output) / str(count), domain="dog", fit="native", backend=backend, threads=1, format="jpg"
     )
-    report = translate_all(Path(bundle), sources[:count], options, say=print)
+    report = translate_all(Path(bundle), sources[:count], options, progress=print)
     assert report.done == count, report
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """

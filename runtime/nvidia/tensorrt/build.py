@@ -19,7 +19,7 @@ from starcast.runtime.nvidia.tensorrt.messages import Request
 from starcast.runtime.nvidia.tensorrt.orders import Order, orders_of
 from starcast.runtime.nvidia.tensorrt.program import programs_of
 from starcast.runtime.nvidia.tensorrt.targets import targets_of
-from starcast.runtime.progress import Progress
+from starcast.runtime.progress import ProgressBar
 
 _PERCENT = 100
 
@@ -47,7 +47,7 @@ def build_engines(
     bundle: Path,
     options: BuildOptions,
     *,
-    say: Callable[[str], None],
+    progress: Callable[[str], None],
     show_progress: bool = False,
     folder: Path | None = None,
 ) -> BuildReport:
@@ -59,13 +59,13 @@ def build_engines(
     orders = orders_of(open_bundle(bundle), options, targets_of(options, current_gpu(), why_no_gpu))
     engines, failed = [], []
     built = 0
-    with Progress(_PERCENT, "%", show=show_progress, say=say) as progress:
-        share = _Share(progress, sum(order.weight for order in orders))
+    with ProgressBar(_PERCENT, "%", show=show_progress, progress=progress) as bar:
+        share = _Share(bar, sum(order.weight for order in orders))
         for order in orders:
             try:
-                facts, new = _got(order, progress.say, share.of(order), folder)
+                facts, new = _got(order, bar.print, share.of(order), folder)
             except EngineError as error:
-                progress.say(str(error))
+                bar.print(str(error))
                 failed.append(str(error))
             else:
                 engines.append(facts)
@@ -101,43 +101,43 @@ def why_again(order: Order, entries: Iterable[EngineFacts]) -> str | None:
 
 
 def _got(
-    order: Order, say: Callable[[str], None], progress: Callable[[float], None], folder: Path | None
+    order: Order, progress: Callable[[str], None], advance: Callable[[float], None], folder: Path | None
 ) -> tuple[EngineFacts, bool]:
     """The engine, and whether it had to be built. Raises EngineError."""
-    facts = _kept(order, say, folder)
+    facts = _kept(order, progress, folder)
     if facts is None:
-        with engine_cache.building(folder, lambda: say("waiting for another build to end…")):
-            facts = _kept(order, say, folder)  # that one may have made it
+        with engine_cache.building(folder, lambda: progress("waiting for another build to end…")):
+            facts = _kept(order, progress, folder)  # that one may have made it
             if facts is None:
-                return _built(order, say, progress, folder), True
+                return _built(order, progress, advance, folder), True
     return facts, False
 
 
-def _kept(order: Order, say: Callable[[str], None], folder: Path | None) -> EngineFacts | None:
+def _kept(order: Order, progress: Callable[[str], None], folder: Path | None) -> EngineFacts | None:
     """The engine, where it is in the cache and whole."""
     for facts in engine_cache.entries(folder):
         if facts.key == order.key and engine_cache.damage(facts, folder) is None:
             engine_cache.add(facts, folder)  # the one that was asked for last
-            say(f"{order.name} is there already, built {facts.built[:10]}")
+            progress(f"{order.name} is there already, built {facts.built[:10]}")
             return facts
     return None
 
 
 def _built(
-    order: Order, say: Callable[[str], None], progress: Callable[[float], None], folder: Path | None
+    order: Order, progress: Callable[[str], None], advance: Callable[[float], None], folder: Path | None
 ) -> EngineFacts:
     reason = why_again(order, engine_cache.entries(folder))
     if reason is not None:
-        say(f"{order.name} is built again: {reason}")
+        progress(f"{order.name} is built again: {reason}")
     with engine_cache.new_file(order.key, folder) as file:
-        seconds = _compiled(order, file, progress, folder)
+        seconds = _compiled(order, file, advance, folder)
         facts = _facts(order, file, seconds)
     engine_cache.add(facts, folder)
-    say(described(order.name, facts))
+    progress(described(order.name, facts))
     return facts
 
 
-def _compiled(order: Order, file: Path, progress: Callable[[float], None], folder: Path | None) -> float:
+def _compiled(order: Order, file: Path, advance: Callable[[float], None], folder: Path | None) -> float:
     ahead = order.flavour.ahead_of_time
     card = hashlib.sha256(f"{order.version} {order.gpu} {order.driver}".encode()).hexdigest()[:16]
     request = Request(
@@ -146,7 +146,7 @@ def _compiled(order: Order, file: Path, progress: Callable[[float], None], folde
         timings=None if ahead else str(engine_cache.place(folder) / f"{engine_cache.TIMINGS}{card}"),
     )  # fmt: skip
     try:
-        return build_in_child(request, progress)
+        return build_in_child(request, advance)
     except EngineError as error:
         raise EngineError(
             f"{order.flavour.title} {order.version} makes no engine of {order.graph} for {order.target} ({error}): "
@@ -189,8 +189,8 @@ def _figures(engine: bytes, order: Order) -> tuple[int | None, float | None]:
 class _Share:
     """Each engine's share of a bar is its graph's share of all bytes, which is about that of the time."""
 
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total = progress, total
+    def __init__(self, bar: ProgressBar, total: int) -> None:
+        self._bar, self._total = bar, total
         self._before = 0  # bytes of what is finished
         self._shown = 0
 
@@ -204,5 +204,5 @@ class _Share:
     def _show(self, done: float) -> None:
         percent = int(_PERCENT * done / self._total)
         if percent > self._shown:
-            self._progress.advance(percent - self._shown)
+            self._bar.advance(percent - self._shown)
             self._shown = percent

@@ -144,7 +144,7 @@ def test_tensorrt_for_rtx_builds_every_precision_without_a_card(small_checkpoint
 
     def build(precision: str, gpu: str):
         wanted = BuildOptions(engine="tensorrt-rtx", precision=precision, gpu=(gpu,), batch="1:2:4")
-        return build_engines(bundle.path, wanted, say=lambda _: None, folder=tmp_path / "cache")
+        return build_engines(bundle.path, wanted, progress=lambda _: None, folder=tmp_path / "cache")
 
     for precision in EVERY:
         roles = {facts.role for facts in build(precision, "sm89").engines}

@@ -40,7 +40,7 @@ def _latent(seed: int) -> np.ndarray:
 def _translate(bundle: Path, *sources: Path, **options: object):
     lines: list[str] = []
     options = {"domain": "dog", "backend": "onnxruntime", "threads": 1, **options}
-    report = translate_all(bundle, sources, TranslateOptions(**options), say=lines.append)
+    report = translate_all(bundle, sources, TranslateOptions(**options), progress=lines.append)
     return report, lines
 
 

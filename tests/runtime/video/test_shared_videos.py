@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(not VIDEOS.is_dir(), reason="the clips are besid
 def test_frames_times_and_sound_stay(watch, tiny_bundle, tmp_path, name):
     frames, samples, seconds = FACTS[name]
     settings = VideoOptions(domain="cat", preset="ultrafast")
-    report = translate_video(tiny_bundle, VIDEOS / name, tmp_path / "out.mp4", settings, say=lambda line: None)
+    report = translate_video(tiny_bundle, VIDEOS / name, tmp_path / "out.mp4", settings, progress=lambda line: None)
     before, after = watch(VIDEOS / name), watch(tmp_path / "out.mp4")
     assert report.failed == []
     assert report.frames == len(after.times) == frames
@@ -43,7 +43,11 @@ def test_frames_times_and_sound_stay(watch, tiny_bundle, tmp_path, name):
 def test_the_phone_clip_is_the_right_way_up(tiny_bundle, offset_of, tmp_path):
     clip = VIDEOS / "phone-rotated-180-vfr.mp4"
     translate_video(
-        tiny_bundle, clip, tmp_path / "out.mp4", VideoOptions(domain="cat", preset="ultrafast"), say=lambda line: None
+        tiny_bundle,
+        clip,
+        tmp_path / "out.mp4",
+        VideoOptions(domain="cat", preset="ultrafast"),
+        progress=lambda line: None,
     )
     with av.open(str(clip)) as container:
         stored = next(container.decode(video=0)).to_ndarray(format="rgb24")

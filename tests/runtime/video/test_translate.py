@@ -15,7 +15,7 @@ from starcast.runtime.video import translate
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
 
-QUIET = {"say": lambda line: None}
+QUIET = {"progress": lambda line: None}
 CODING = 3  # grey levels that two encodings and two colour conversions may cost
 
 
@@ -102,7 +102,7 @@ def test_a_cut_video_is_translated_as_far_as_it_goes_and_that_is_said(make_clip,
     clip = make_clip("in.mkv", frames=100, pictures=pictures)
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     lines: list[str] = []
-    report = translate_video(tiny_bundle, clip, tmp_path / "out.mp4", options(), say=lines.append)
+    report = translate_video(tiny_bundle, clip, tmp_path / "out.mp4", options(), progress=lines.append)
     assert any("in.mkv ends early" in sentence for sentence in report.failed)
     assert set(report.failed) <= set(lines)
     assert len(watch(tmp_path / "out.mp4").times) == report.frames > 30

@@ -46,7 +46,7 @@ def run(tmp_path, bundle) -> Callable[..., tuple[BuildReport, list[str]]]:
 
     def build_it(**options: object) -> tuple[BuildReport, list[str]]:
         said: list[str] = []
-        report = build_engines(bundle, BuildOptions(**options), say=said.append, folder=tmp_path / "cache")
+        report = build_engines(bundle, BuildOptions(**options), progress=said.append, folder=tmp_path / "cache")
         return report, said
 
     return build_it
@@ -228,7 +228,7 @@ from pathlib import Path
 from starcast.runtime.nvidia.tensorrt.build import build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 options = BuildOptions(engine="tensorrt-rtx", gpu=("sm89",))
-print(build_engines(Path(sys.argv[1]), options, say=print, folder=Path(sys.argv[2])).built)
+print(build_engines(Path(sys.argv[1]), options, progress=print, folder=Path(sys.argv[2])).built)
 """
     command = [sys.executable, "-c", code, str(bundle), str(tmp_path / "cache")]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
@@ -242,7 +242,7 @@ def test_a_bundle_may_move_without_being_built_again(tmp_path, full, bundle, run
     run()
     bundle.rename(tmp_path / "moved")
     said: list[str] = []
-    report = build_engines(tmp_path / "moved", BuildOptions(), say=said.append, folder=tmp_path / "cache")
+    report = build_engines(tmp_path / "moved", BuildOptions(), progress=said.append, folder=tmp_path / "cache")
     assert report.built == 0
 
 
