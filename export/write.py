@@ -50,11 +50,11 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
         with stage(progress, "drew the preview"):
             images = preview_sources(source.data, source.model.side)
             write_image(folder / PREVIEW, draw_preview(source.frame, images, source.model.preview_styles()))
-        manifest = _manifest(source, store, options)
+        manifest = describe_bundle(source, store, options)
         parameters = sum(parameter.numel() for parameter in source.model.generator.parameters())
         card = model_card(manifest, source.model.about, name=target.name, parameters=parameters)
         (folder / CARD).write_text(card, encoding="utf-8")
-        (folder / MANIFEST).write_bytes(encode(_with_files(manifest, folder)))
+        (folder / MANIFEST).write_bytes(encode(with_files(manifest, folder)))
     return open_bundle(target)
 
 
@@ -112,7 +112,8 @@ def _write_means(source: Source, folder: Path, options: ExportOptions, progress:
             np.savez(folder / means, mean=source.model.mean_styles(options.mean_draws))
 
 
-def _manifest(source: Source, store: Store, options: ExportOptions) -> Manifest:
+def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Manifest:
+    """The manifest, without its files."""
     model, checkpoint = source.model, source.checkpoint
     return Manifest(
         format=FORMAT,
@@ -136,7 +137,7 @@ def _manifest(source: Source, store: Store, options: ExportOptions) -> Manifest:
     )  # fmt: skip
 
 
-def _with_files(manifest: Manifest, folder: Path) -> Manifest:
+def with_files(manifest: Manifest, folder: Path) -> Manifest:
     """The manifest with size and hash of every file that is there."""
     files = {
         path.relative_to(folder).as_posix(): FileFacts(sha256=sha256_of(path), bytes=path.stat().st_size)

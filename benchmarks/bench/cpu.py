@@ -50,10 +50,11 @@ class Cpu(Device):
         threads = options.threads or allowed_threads()
         return Plan(rounds=options.rounds, threads=threads, method=ONE_RUN, seconds=seconds)
 
-    def export_options(self, *, quick: bool) -> ExportOptions:
-        """Quick: without int8, whose layer-by-layer search takes minutes."""
-        precisions = ("fp32", "bf16") if quick else precisions_for(CPU_ENGINES)
-        return ExportOptions(mean_draws=MEAN_DRAWS, precision=precisions)
+    def export_options(self) -> ExportOptions:
+        return ExportOptions(mean_draws=MEAN_DRAWS, precision=precisions_for(CPU_ENGINES))
+
+    def quick_options(self) -> ExportOptions:
+        return ExportOptions(precision=("fp32", "bf16"))  # the search for int8 takes minutes
 
     def pairs(self, bundle: Bundle) -> Iterator[tuple[str, Variant]]:
         for variant in bundle.manifest.variants:

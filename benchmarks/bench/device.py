@@ -62,8 +62,8 @@ class Device(ABC):
         """How long to measure. `seconds`: what is left of `--quick`'s time. Raises OptionError."""
 
     @abstractmethod
-    def export_options(self, *, quick: bool) -> ExportOptions:
-        """What a bundle of random weights is exported for; `quick`: without what takes minutes."""
+    def export_options(self) -> ExportOptions:
+        """What a bundle of random weights has."""
 
     @abstractmethod
     def pairs(self, bundle: Bundle) -> Iterator[tuple[str, Variant]]:
@@ -85,6 +85,10 @@ class Device(ABC):
     def without_graphs(self, bundle: Bundle) -> dict[str, LeftOut]:
         """By key, the engines that a bundle has no graph for, or whose graphs another device runs."""
         return {}
+
+    def quick_options(self) -> ExportOptions | None:
+        """What a bundle of random weights has for `--quick`, whose graphs are not gated; None: the same as any."""
+        return None
 
     def build_missing(
         self, bundle: Bundle, size: tuple[int, int], keys: Collection[str], cache: Path, progress: Progress

@@ -86,7 +86,7 @@ class NvidiaGpu(Device):
             method = replace(method, window_s=QUICK_WINDOW_S, window_samples=QUICK_SAMPLES)
         return Plan(rounds=rounds, threads=1, method=method, batches=batches_of(options))
 
-    def export_options(self, *, quick: bool) -> ExportOptions:
+    def export_options(self) -> ExportOptions:
         return ExportOptions(
             mean_draws=MEAN_DRAWS, precision=("fp32", "fp16", "bf16"), adain=ADAIN,
             backends=("openvino", "onnxruntime", "tensorrt"),

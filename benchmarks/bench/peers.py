@@ -13,7 +13,7 @@ import onnx_ir as ir
 from starcast.benchmarks.bench.device import Progress
 from starcast.benchmarks.bench.inputs import Inputs, training_images
 from starcast.benchmarks.bench.rows import LeftOut, Peer
-from starcast.benchmarks.bench.subject import Subject, data_of, latent_styles
+from starcast.benchmarks.bench.subject import PLAIN, Subject, data_of, latent_styles
 from starcast.benchmarks.bench.worker import reason_in
 from starcast.errors import EngineError
 from starcast.export.families import open_model
@@ -21,7 +21,6 @@ from starcast.export.trace import trace_generator
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import read_checkpoint
 
-PLAIN = "plain.onnx"  # in the subject's folder
 CALIBRATION = 32  # images; more cost minutes at 256 px and hardly move NNCF's ranges
 
 

@@ -39,6 +39,7 @@ class Result:
     batches: Mapping[str, Sequence[BatchFigure]] = field(default_factory=dict)
     limits: Limits | None = None
     state: tuple[Facts | None, Facts | None] = (None, None)
+    remarks: tuple[str, ...] = ()  # on the subject
 
 
 def judge_rows(measurement: Measurement) -> Table:

@@ -81,10 +81,11 @@ def measure_subject(
     inputs_of(checkpoint, rows[0], options.data).save(inputs)
 
     def result_of(measurement: Measurement) -> Result:
-        measurement.left_out[:0] = left_out
+        measurement.left_out[:0] = [*subject.left_out, *left_out]
         return Result(
-            device=device, method=plan.method, table=judge_rows(measurement), limits=limits, state=(before, None)
-        )
+            device=device, method=plan.method, table=judge_rows(measurement), limits=limits, state=(before, None),
+            remarks=subject.remarks,
+        )  # fmt: skip
 
     pace = Pace(rounds=plan.rounds, seconds=plan.seconds).after(time.perf_counter() - start)
     measurement = measure_rows(rows, inputs, pace=pace, progress=progress, keep=lambda so_far: keep(result_of(so_far)))

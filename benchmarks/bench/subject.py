@@ -14,28 +14,35 @@ from numpy.typing import NDArray
 
 from starcast.benchmarks.bench.device import Device, Progress
 from starcast.benchmarks.bench.inputs import Inputs, held_out_images
-from starcast.benchmarks.bench.random_weights import CONFIGS, export_random, write_random_checkpoint
-from starcast.benchmarks.bench.rows import Row
+from starcast.benchmarks.bench.random_weights import CONFIGS, export_random, export_ungated, write_random_checkpoint
+from starcast.benchmarks.bench.rows import LeftOut, Row
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
 from starcast.export.families import open_model
-from starcast.export.options import ExportOptions
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.manifest import MANIFEST
 from starcast.train.checkpoint.content import Checkpoint
 
 COMPARED = 3  # images at least
+PLAIN = "plain.onnx"  # in the subject's folder
+LEFT_OUT_BY_QUICK = (
+    LeftOut(name="starcast in int8", reason="left out by --quick: choosing its layers takes minutes"),
+)  # fmt: skip
+UNGATED = "--quick exports random weights without the export's gates: each row is compared with eager PyTorch here"
 
 
 @dataclass(frozen=True)
 class Subject:
     """A checkpoint and its bundle. `folder` is for other files that the measurement needs. `engines` is where the
-    engines of a generated bundle are built; None: those that the user built are run."""
+    engines of a generated bundle are built; None: those that the user built are run. `left_out` and `remarks` are told
+    with the result."""
 
     checkpoint: Path
     bundle: Bundle
     folder: Path
     engines: Path | None = None
+    left_out: tuple[LeftOut, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -51,21 +58,13 @@ def open_subject(
         if options.config is not None:
             if options.checkpoint is not None:
                 raise OptionError("--random-weights makes a checkpoint of its own: leave out --checkpoint")
-            place = place_of(bundle or folder / options.config, quick=options.quick)
-            engines = place.with_name(f"{place.name}.engines") if device.builds_engines else None
-            pair = make_random_pair(options.config, place, device.export_options(quick=options.quick), progress)
-            yield Subject(*pair, folder, engines)
+            place = bundle or folder / options.config
+            yield _open_random(options.config, place, folder, device, progress, quick=options.quick)
         elif bundle is None:
             raise OptionError("there is nothing to measure: give a bundle, or --random-weights afhq")
         else:
             opened = open_bundle(bundle)
             yield Subject(checkpoint_of(opened, options.checkpoint), opened, folder)
-
-
-def place_of(bundle: Path, *, quick: bool) -> Path:
-    """Where a generated bundle is kept. A quick one has fewer variants, so it has a place of its own, unless a whole
-    one is there already."""
-    return bundle.with_name(f"{bundle.name}-quick") if quick and not _pair_exists(bundle) else bundle
 
 
 def checkpoint_of(bundle: Bundle, given: Path | None = None) -> Path:
@@ -104,18 +103,32 @@ def data_of(checkpoint: Checkpoint, data: Path | None) -> Path | None:
     return data or (Path(path) if path else None)
 
 
-def make_random_pair(
-    config: str, bundle: Path, options: ExportOptions, progress: Progress = lambda _: None
-) -> tuple[Path, Bundle]:
-    """A checkpoint with random weights in a named configuration, and its bundle; an existing pair is reused."""
-    checkpoint = _checkpoint_beside(bundle)
-    if _pair_exists(bundle):
-        existing = open_bundle(bundle)
-        return checkpoint_of(existing, checkpoint), existing
-    sizes, domains = CONFIGS[config]
-    progress(f"making {config} with random weights")
-    write_random_checkpoint(checkpoint, sizes, domains)
-    return checkpoint, export_random(checkpoint, bundle, sizes.image_size, options, progress)
+def _open_random(
+    config: str, place: Path, folder: Path, device: Device, progress: Progress, *, quick: bool
+) -> Subject:  # fmt: skip
+    """A checkpoint with random weights in a named configuration, and its bundle, kept at `place`.
+
+    An existing pair is reused. A quick one has fewer variants, so it gets a place of its own.
+    """
+    quick_options = device.quick_options() if quick and not _pair_exists(place) else None
+    if quick_options is not None:
+        place = place.with_name(f"{place.name}-quick")
+    checkpoint = _checkpoint_beside(place)
+    if _pair_exists(place):
+        bundle = open_bundle(place)
+        checkpoint_of(bundle, checkpoint)
+    else:
+        sizes, domains = CONFIGS[config]
+        progress(f"making {config} with random weights")
+        write_random_checkpoint(checkpoint, sizes, domains)
+        if quick_options is not None:
+            bundle = export_ungated(checkpoint, place, quick_options, folder / PLAIN, progress)
+        else:
+            bundle = export_random(checkpoint, place, sizes.image_size, device.export_options(), progress)
+    engines = place.with_name(f"{place.name}.engines") if device.builds_engines else None
+    if quick_options is None:
+        return Subject(checkpoint, bundle, folder, engines)
+    return Subject(checkpoint, bundle, folder, engines, LEFT_OUT_BY_QUICK, (UNGATED,))
 
 
 def _pair_exists(bundle: Path) -> bool:

@@ -38,6 +38,7 @@ def remarks(result: Result) -> list[str]:
         if figure.reason is not None
     ]
     return [
+        *result.remarks,
         *(f"* {name}: {note}" for name, note in table.notes.items()),
         *(f"no result: {row.name}: {row.reason}" for row in table.left_out),
         *failed,
@@ -79,6 +80,7 @@ def record(result: Result) -> dict[str, Any]:
         **result.device.record_json(result),
         "rows": rows_json(result),
         "notes": result.table.notes,
+        **({"remarks": list(result.remarks)} if result.remarks else {}),
         "left_out": [dataclasses.asdict(row) for row in result.table.left_out],
     }
 

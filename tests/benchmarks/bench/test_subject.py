@@ -10,7 +10,7 @@ import pytest
 
 from starcast.benchmarks.bench import random_weights
 from starcast.benchmarks.bench.cpu import Cpu
-from starcast.benchmarks.bench.subject import checkpoint_of, open_subject, place_of
+from starcast.benchmarks.bench.subject import checkpoint_of, open_subject
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
 from starcast.runtime.bundle import open_bundle
@@ -73,21 +73,41 @@ def test_a_made_checkpoint_excludes_a_given_one(tmp_path):
         pass
 
 
-def test_a_quick_bundle_has_a_place_of_its_own_unless_a_whole_one_is_there(tmp_path, tiny_bundle):
+SMALL = StarGANv2Config(
+    image_size=32, domains=2, style_dim=4, latent_dim=4, mapping_width=8, channel_base=128, max_channels=8
+)
+
+
+def test_a_quick_bundle_is_not_gated_says_so_and_has_a_place_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setitem(random_weights.CONFIGS, "afhq", (SMALL, ("cat", "dog")))
+    monkeypatch.setattr("starcast.benchmarks.bench.subject.export_random", lambda *_: pytest.fail("it takes minutes"))
+    options = BenchOptions(config="afhq", quick=True)
+    with open_subject(tmp_path / "kept", options, Cpu()) as subject:
+        assert subject.bundle.path == tmp_path / "kept-quick"
+        assert subject.checkpoint == tmp_path / "kept-quick.pt"
+        variants = subject.bundle.manifest.variants
+        assert {variant.precision for variant in variants} <= {"fp32", "bf16"}
+        assert all(variant.parity is variant.quality is None for variant in variants)
+        assert (subject.folder / "plain.onnx").is_file()  # nothing is traced twice
+        assert "without the export's gates" in subject.remarks[0]
+        assert "int8" in subject.left_out[0].name
+        digest = subject.bundle.sha256
+    with open_subject(tmp_path / "kept", options, Cpu()) as again:
+        assert again.bundle.sha256 == digest
+
+
+def test_quick_takes_a_whole_bundle_that_is_there(tmp_path, bundle):
     place = tmp_path / "afhq"
-    assert place_of(place, quick=True) == tmp_path / "afhq-quick"
-    assert place_of(place, quick=False) == place
-    shutil.copytree(tiny_bundle, place)
+    shutil.copytree(bundle.path, place)
     (tmp_path / "afhq.pt").write_bytes(CONTENT)
-    assert place_of(place, quick=True) == place
+    with open_subject(place, BenchOptions(config="afhq", quick=True), Cpu()) as subject:
+        assert subject.bundle.path == place
+        assert subject.left_out == subject.remarks == ()
 
 
 @pytest.mark.slow
 def test_random_networks_are_exported_once_and_kept_where_they_were_asked_for(tmp_path, monkeypatch):
-    small = StarGANv2Config(
-        image_size=32, domains=2, style_dim=4, latent_dim=4, mapping_width=8, channel_base=128, max_channels=8
-    )
-    monkeypatch.setitem(random_weights.CONFIGS, "afhq", (small, ("cat", "dog")))
+    monkeypatch.setitem(random_weights.CONFIGS, "afhq", (SMALL, ("cat", "dog")))
     options, said = BenchOptions(config="afhq"), []
     with open_subject(tmp_path / "kept", options, Cpu(), said.append) as first:
         assert first.bundle.manifest.domains == ("cat", "dog")

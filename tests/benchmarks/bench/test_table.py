@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from measured_rows import cpu_result, measured
@@ -61,6 +62,13 @@ def test_the_json_is_valid_where_pictures_are_equal(result):
     written = json.dumps(record(result), allow_nan=False)
     assert json.loads(written)["rows"][0]["psnr_db"] is None
     assert json.loads(written)["rows"][0]["ratio_vs_eager"] == 1.0
+
+
+def test_what_is_to_be_known_of_the_subject_comes_first_and_is_recorded(result):
+    told = replace(result, remarks=("exported without gates",))
+    assert remarks(told)[0] == "exported without gates"
+    assert record(told)["remarks"] == ["exported without gates"]
+    assert "remarks" not in record(result)
 
 
 def test_rounds_that_spread_are_doubted_and_steady_ones_are_not():
