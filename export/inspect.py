@@ -15,6 +15,7 @@ from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import recall_choice
 from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.manifest import MANIFEST, Manifest, Variant
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 if TYPE_CHECKING:
     from starcast.train.checkpoint.content import Checkpoint
@@ -222,7 +223,7 @@ def why_not(name: str, variant: Variant, bundle: Bundle) -> str | None:
 
 def build_line(bundle: Path, variant: Variant) -> str | None:
     """What makes an engine of a variant for TensorRT, as a user types it; None for the others'."""
-    engines = [name for name in variant.engines if name.startswith("tensorrt")]
+    engines = [name for name in variant.engines if name in FLAVOURS]
     if not engines:
         return None
     return f"starcast build {bundle} --backend {engines[-1]} --precision {variant.precision}"

@@ -84,7 +84,7 @@ def _convolution(engine: str, precision: str, threads: int, channels: int, side:
     picture = draws.standard_normal((1, channels, side, side)).astype(np.float32)
     if engine == PYTORCH:
         return _with_pytorch(precision, threads, weight, picture)
-    if engine.startswith("ncnn"):
+    if engine in ("ncnn", "ncnn-vulkan"):
         return _with_ncnn(engine, threads, weight, picture, folder)
     return _with_onnx(engine, precision, threads, weight, picture, folder)
 

@@ -57,11 +57,11 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
             **settings,
         )
     except av.FFmpegError as error:
-        what, _ = formats.identify_foreign(head, path.suffix) or (None, None)
-        if what is None and formats.looks_like_text(head):
-            what = "a text file"
-        if what is not None and not what.startswith("a video"):
-            raise VideoError(f"{name} is {what}, not a video: give a video file") from error
+        foreign = formats.identify_foreign(head, path.suffix)
+        if foreign is None and formats.looks_like_text(head):
+            raise VideoError(f"{name} is a text file, not a video: give a video file") from error
+        if foreign is not None and not foreign.is_video:
+            raise VideoError(f"{name} is {foreign.name}, not a video: give a video file") from error
         raise VideoError(
             f"{name} is not a video that can be read, or damaged at its beginning ({(error.strerror or '').lower()}): "
             "give a whole video file"

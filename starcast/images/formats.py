@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 HEAD_BYTES = 64  # enough for every signature below
 
 # Pillow's names of the formats that are read. Others stay out: EPS starts a program, and most were never tested here.
@@ -70,22 +72,30 @@ _RAW_SUFFIXES = frozenset({
 })  # fmt: skip
 
 
-def identify_foreign(head: bytes, suffix: str) -> tuple[str, str] | None:
-    """(what the file is, what to do with it) for known formats that are not read; None if it may be a readable image.
+class Foreign(NamedTuple):
+    """A known format that is not read: what the file is, what to do with it, and whether FFmpeg may read it."""
+
+    name: str
+    advice: str
+    is_video: bool = False
+
+
+def identify_foreign(head: bytes, suffix: str) -> Foreign | None:
+    """The format of a file that is known and not read; None if the file may be a readable image.
 
     `head` holds the file's first HEAD_BYTES; `suffix` is as in `Path`.
     """
     for offset, signature, what, step in _FOREIGN:
         if head[offset : offset + len(signature)] == signature:
-            return what, step
+            return Foreign(what, step, is_video=step is _VIDEO)
     if suffix.lower() in _RAW_SUFFIXES:  # TIFF files whose first image is a thumbnail
-        return f"a raw photograph ({suffix[1:].upper()})", _SAVE
+        return Foreign(f"a raw photograph ({suffix[1:].upper()})", _SAVE)
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<svg", b"<?xml")):
         drawing = b"<svg" in start or suffix.lower() == ".svg"
-        return ("an SVG drawing", _SAVE) if drawing else ("an XML document", _LEAVE)
+        return Foreign("an SVG drawing", _SAVE) if drawing else Foreign("an XML document", _LEAVE)
     if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page", "download the image itself"
+        return Foreign("a web page", "download the image itself")
     return None
 
 

@@ -74,9 +74,9 @@ def read_with_mode(
     with _open_regular(path, max_pixels, or_raise) as file, quiet_pillow():
         head = file.read(formats.HEAD_BYTES)
         file.seek(0)
-        unread = formats.identify_foreign(head, path.suffix)
-        if unread is not None:
-            raise ImageError(f"{printable(path)} is {unread[0]}, which cannot be read here: {unread[1]}")
+        foreign = formats.identify_foreign(head, path.suffix)
+        if foreign is not None:
+            raise ImageError(f"{printable(path)} is {foreign.name}, which cannot be read here: {foreign.advice}")
         with contextlib.closing(_open_header(path, file, head)) as image:
             _check_size(path, image, max_pixels, or_raise)
             try:
