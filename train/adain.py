@@ -1,7 +1,7 @@
-"""Instance norm with a style's scale and shift (or its own), and the leaky ReLU behind: one function, two ways.
+"""Instance norm with a style's scale and shift (or its own), then leaky ReLU: one function, two implementations.
 
-The reference is a chain of torch's operators; the kernels of `starcast/kernels/adain.py` read x once or twice and
-write it once, forward, and keep only x for the way back.
+The reference is a chain of PyTorch's operators. The kernels of `starcast/kernels/adain.py` read x once or twice and
+write it once, and keep only x for the backward pass.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from torch.nn import functional as F
 
 from starcast.errors import OptionError
 
-# with float64, of the largest output or gradient: six times what the kernels reach, far below what a fault does
+# Largest difference from float64, relative to the largest output or gradient. The kernels reach a sixth of it; a real
+# fault exceeds it by far.
 AGREEMENT = {torch.float32: 3e-6, torch.bfloat16: 2.0**-8}
-# Planes that a program holds, that are split, and that one program reads twice: other kernels; and as in training. With
-# a slope only where no value is so near to 0 that rounding decides on which side of it it is.
+# Planes that one program holds, planes that are split, and planes that one program reads twice take different kernels;
+# the last is as in training. A slope only where no value is so close to 0 that rounding decides its sign.
 TRIED = (
     ((2, 16, 12, 12), torch.float32, 0.2), ((1, 2, 131, 127), torch.float32, 1.0),
     ((1, 132, 131, 127), torch.float32, 1.0), ((1, 64, 256, 256), torch.bfloat16, 1.0),
@@ -38,18 +39,18 @@ def adain_leaky_relu(
     slope: float = 0.2,
     implementation: Implementation = "reference",
 ) -> Tensor:
-    """leaky_relu(norm(x) * scale + shift), with mean and variance of every sample's every channel by itself.
+    """leaky_relu(norm(x) * scale + shift), with mean and variance over each channel of each sample.
 
-    x (N, C, H, W) in either memory format: "triton" gives the result in the same, "reference" always a contiguous one;
-    scale, which is 1 + gamma for AdaIN, and shift are (N, C) or (N, C, 1, 1), or (C,) for a norm with weights of its
-    own. The variance is divided by H * W (Huang & Belongie 2017, eq. 8). A slope of 1 is the norm alone.
+    x (N, C, H, W) in either memory format: "triton" returns the same format, "reference" always a contiguous
+    tensor. scale, which is 1 + gamma for AdaIN, and shift are (N, C) or (N, C, 1, 1), or (C,) for a norm with its own
+    weights. The variance is divided by H * W (Huang & Belongie 2017, eq. 8). A slope of 1 is the norm alone.
 
-    "triton" wants x in float16, bfloat16 or float32 on a CUDA card, takes statistics in float32 whatever x is, and may
-    be differentiated twice: where that is wanted, the first gradient comes from torch's operators. "reference" refuses
-    planes of one pixel, as torch does; "triton" gives their shift.
+    "triton" needs x in float16, bfloat16 or float32 on CUDA, and always takes statistics in float32. It can be
+    differentiated twice: the first gradient then comes from PyTorch's operators. "reference" refuses planes of one
+    pixel, as PyTorch does; "triton" returns their shift.
     """
     if implementation == "triton":
-        from starcast.train.adain_triton import fused  # here: few have triton, and the CPU none of its cards
+        from starcast.train.adain_triton import fused  # here: triton is optional
 
         return fused(x, scale, shift, eps, slope)
     if scale.dim() == 1:
@@ -61,57 +62,61 @@ def adain_leaky_relu(
     return F.leaky_relu(scale * F.instance_norm(x, eps=eps) + shift, slope)
 
 
-def choose_adain(name: str, device: torch.device, report: Callable[[str], None] = lambda line: None) -> Implementation:
-    """`auto` is the kernels on a CUDA card where triton is installed and gives the reference's numbers, which is tried;
-    `report` gets a line where it does not. Raises OptionError for triton where it cannot run."""
+def choose_adain(
+    name: str, device: torch.device, progress: Callable[[str], None] = lambda line: None
+) -> Implementation:
+    """`auto` is the kernels on CUDA if triton is installed and passes a trial against the reference; `progress` gets a
+    line if it fails. Raises OptionError for triton where it cannot run."""
     if name == "reference":
         return "reference"
     lacking = _lacking(device)
     if lacking is not None and name == "triton":
         raise OptionError(f"--adain triton needs {lacking}: use --adain reference")
     if lacking is not None and device.type != "cuda":
-        return "reference"  # nobody expects the kernels there
+        return "reference"  # the kernels are GPU-only
     failure = _failure(device) if lacking is None else f"it needs {lacking}"
     if failure is None:
         return "triton"
     if name == "triton":
         raise OptionError(f"--adain triton does not work here ({failure}): use --adain reference")
-    report(f"The AdaIN kernel is left out ({failure}): norms are computed by torch's operators.")
+    progress(f"The AdaIN kernel is not used ({failure}): PyTorch's operators compute the norms.")
     return "reference"
 
 
 def _lacking(device: torch.device) -> str | None:
     if device.type != "cuda":
-        return "an NVIDIA card"
+        return "an NVIDIA GPU"
     return None if find_spec("triton") is not None else "the package triton"
 
 
 def _failure(device: torch.device) -> str | None:
-    """What is wrong with the kernels on a card, as a clause; None where they give the reference's numbers. Triton
-    compiles on the user's machine, so that it lacks a C compiler on some, and knows not every card."""
+    """What is wrong with the kernels on this GPU, as a clause; None if they give the reference's numbers.
+
+    Triton compiles on the user's machine, which may lack a C compiler or have a GPU that Triton does not support.
+    """
     draws = torch.Generator().manual_seed(0)
     layouts = (torch.contiguous_format, torch.channels_last)
     for (shape, kind, slope), layout in itertools.product(TRIED, layouts):
         x, dy = (torch.randn(shape, generator=draws).to(device, kind) for _ in range(2))
         scale, shift = (torch.randn(shape[:2], generator=draws).to(device) for _ in range(2))
         laid = x.contiguous(memory_format=layout)
-        wanted = _with_gradients(
+        expected = _with_gradients(
             laid.double(), scale.double(), shift.double(), dy.double(), slope, "reference"
         )  # fmt: skip
         try:
-            found = _with_gradients(laid, scale, shift, dy, slope, "triton")
+            actual = _with_gradients(laid, scale, shift, dy, slope, "triton")
         except Exception as error:  # noqa: BLE001 - Triton, its compilers and the driver each raise classes of their own
             return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        # torch's max of what is no number is none either, which Python's may pass over
-        worst = float(torch.stack([_apart(*pair) for pair in zip(found, wanted, strict=True)]).max())
+        # torch's max of NaN is NaN; Python's may skip it
+        worst = float(torch.stack([_difference(*pair) for pair in zip(actual, expected, strict=True)]).max())
         if not worst <= AGREEMENT[kind]:
             return f"it differs from them by {worst:.1e}"
     return None
 
 
-def _apart(found: Tensor, wanted: Tensor) -> Tensor:
-    """The largest difference, as a part of the largest value where that is more than 1."""
-    return (found.to(wanted.dtype) - wanted).abs().max() / wanted.abs().max().clamp_min(1)
+def _difference(actual: Tensor, expected: Tensor) -> Tensor:
+    """The largest difference, relative to the largest value if that is above 1."""
+    return (actual.to(expected.dtype) - expected).abs().max() / expected.abs().max().clamp_min(1)
 
 
 def _with_gradients(

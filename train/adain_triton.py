@@ -1,8 +1,8 @@
-"""AdaIN and the leaky ReLU behind it as an operator of torch whose body is Triton kernels, forward and backward.
+"""AdaIN and its leaky ReLU as a PyTorch operator whose body is Triton kernels, forward and backward.
 
-torch.compile sees through it (`torch.library.triton_op`), autocast leaves it alone, and a gradient is made by kernels
-too, unless it is to be differentiated itself. StarGAN v2 never asks for that (R1 differentiates the discriminator
-twice, which has no norms); a path length penalty on a generator would.
+torch.compile sees through it (`torch.library.triton_op`), and autocast leaves it alone. Kernels compute its gradient
+too, unless that gradient will be differentiated again. StarGAN v2 never needs that: R1 differentiates the discriminator
+twice, which has no norms. A path length penalty on a generator would.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Tensors = tuple[Tensor, Tensor, Tensor]
 
 
 def fused(x: Tensor, scale: Tensor, shift: Tensor, eps: float, slope: float) -> Tensor:
-    """`adain_leaky_relu` by the kernels. Raises ValueError for shapes that do not go together."""
+    """`adain_leaky_relu` by the kernels. Raises ValueError for shapes that do not match."""
     samples, channels = x.shape[:2]
     known = ((channels,), (samples, channels), (samples, channels, 1, 1))
     if x.dim() != 4 or scale.shape != shift.shape or scale.shape not in known:
@@ -43,7 +43,7 @@ def fused(x: Tensor, scale: Tensor, shift: Tensor, eps: float, slope: float) -> 
 
 @triton_op("starcast::adain_leaky_relu", mutates_args=())
 def _forward(x: Tensor, scale: Tensor, shift: Tensor, eps: float, slope: float) -> tuple[Tensor, Tensor]:
-    """scale and shift (N or 1, C), contiguous, in the type of the arithmetic. Gives y and facts (N, 3, C)."""
+    """scale and shift (N or 1, C), contiguous, in the type that is computed in. Returns y and facts (N, 3, C)."""
     x = x.contiguous(memory_format=_format(x))
     samples, channels, pixels = _shape(x)
     tiling, blocks = _layout(x, inputs=1)
@@ -93,15 +93,15 @@ def _backward(
 
 
 def differentiable_gradients(dy: Tensor, x: Tensor, scale: Tensor, shift: Tensor, eps: float, slope: float) -> Tensors:
-    """The gradients of x, scale and shift in operators that can be differentiated again.
+    """The gradients of x, scale and shift, by operators that can be differentiated again.
 
-    With g the gradient in front of the activation and n the normalised x, of every plane by itself:
+    For each plane, with g the gradient before the activation and n the normalised x:
     dshift = sum(g), dscale = sum(g n), dx = scale / std * (g - mean(g) - n mean(g n)).
     """
     planes = (2, 3)
     wide = x.to(scale.dtype)
     residual = wide - wide.mean(planes, keepdim=True)
-    residual = residual - residual.mean(planes, keepdim=True)  # what rounding left of the mean
+    residual = residual - residual.mean(planes, keepdim=True)  # what rounding left over
     rstd = torch.rsqrt(residual.square().mean(planes, keepdim=True) + eps)
     normal = residual * rstd
     factor = scale[:, :, None, None]
@@ -114,7 +114,7 @@ def differentiable_gradients(dy: Tensor, x: Tensor, scale: Tensor, shift: Tensor
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, scale, shift, ctx.eps, ctx.slope = inputs
-    ctx.set_materialize_grads(False)  # nobody differentiates facts: a gradient of noughts would be made for them
+    ctx.set_materialize_grads(False)  # facts are never differentiated: no gradient of zeros for them
     ctx.save_for_backward(x, scale, shift, output[1])
 
 
@@ -125,7 +125,7 @@ def _gradients(ctx: Any, dy: Tensor | None, _: Tensor | None) -> tuple[Tensor | 
     if torch.is_grad_enabled():  # create_graph: this gradient will be differentiated
         return *differentiable_gradients(dy, x, scale, shift, ctx.eps, ctx.slope), None, None
     dx, sums = _backward(dy, x, scale, shift, facts, ctx.slope)
-    dshift, dscale = (sums[:, number].sum_to_size(scale.shape) for number in range(2))
+    dshift, dscale = (sums[:, row].sum_to_size(scale.shape) for row in range(2))
     return dx, dscale, dshift, None, None
 
 
@@ -133,7 +133,7 @@ _forward.register_autograd(_gradients, setup_context=_remember)
 
 
 def _shape(x: Tensor) -> tuple[int, int, int]:
-    """Samples, channels, pixels: the numbers that a kernel is chosen by, so they are fixed in a compiled graph."""
+    """Samples, channels, pixels: kernels are chosen by these, so a compiled graph fixes them."""
     samples, channels, height, width = (int(size) for size in x.shape)
     return samples, channels, height * width
 
@@ -149,6 +149,6 @@ def _layout(x: Tensor, inputs: int) -> tuple[Tiling, dict[str, Any]]:
 
 
 def _format(x: Tensor) -> torch.memory_format:
-    """That of x; contiguous where it is neither, or both."""
+    """The memory format of x; contiguous if it is neither or both."""
     last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format

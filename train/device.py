@@ -1,4 +1,4 @@
-"""Where a run computes, and in which arithmetic: chosen once, then passed on."""
+"""Where a run computes, and in which precision: chosen once, then passed on."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from starcast.errors import OptionError, TrainingError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is the CUDA card where there is one. Raises OptionError for cuda without a card."""
+    """`auto` is CUDA if there is a GPU. Raises OptionError for cuda without one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise OptionError(f"--device cuda needs an NVIDIA card, but {why_no_card()}: use --device cpu")
+        raise OptionError(f"--device cuda needs an NVIDIA GPU, but {why_no_gpu()}: use --device cpu")
     return torch.device(name)
 
 
-def why_no_card() -> str:
-    """Why torch knows none, as a clause: on Windows, the torch that pip takes by itself has no CUDA."""
+def why_no_gpu() -> str:
+    """Why torch finds no GPU, as a clause. On Windows, the torch that pip installs by default has no CUDA."""
     if torch.version.cuda is None:
         return (
-            "this torch was built without CUDA (for a card: pip install --force-reinstall torch torchvision "
+            "this torch was built without CUDA (for a GPU: pip install --force-reinstall torch torchvision "
             "--index-url https://download.pytorch.org/whl/cu130)"
         )
-    return f"torch, built for CUDA {torch.version.cuda}, sees none (if there is one: update its driver)"
+    return f"torch, built for CUDA {torch.version.cuda}, finds no GPU (if there is one, update its driver)"
 
 
-def described(device: torch.device, autocast: bool, implementation: str) -> str:
+def describe_machine(device: torch.device, autocast: bool, implementation: str) -> str:
     """`on an NVIDIA H100 in bf16, with norms by triton`."""
-    where = "the processor" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    where = "the CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
     return f"on {where} in {'bf16' if autocast else 'fp32'}, with norms by {implementation}"
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """float32 or bfloat16. Raises OptionError where the device has no bfloat16."""
+    """float32 or bfloat16. Raises OptionError if the device does not support bfloat16."""
     capable = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if name == "auto":
         name = "bf16" if capable else "fp32"
     if name == "bf16" and not capable:
-        raise OptionError("--precision bf16 needs an NVIDIA card of 2020 or later (Ampere): use --precision fp32")
+        raise OptionError("--precision bf16 needs an NVIDIA GPU of 2020 or later (Ampere): use --precision fp32")
     return torch.bfloat16 if name == "bf16" else torch.float32
 
 
 @contextmanager
 def reproducible(device: torch.device, deterministic: bool) -> Iterator[None]:
-    """While a run computes: the same bits each time on the CPU, and on CUDA where `deterministic` asks for them.
+    """Within the block, give the same bits each time on the CPU, and on CUDA if `deterministic` is set.
 
-    An operation that cannot keep this raises on the CPU (none of ours does) and warns on CUDA.
+    An operation that cannot do this raises on the CPU (none of ours does) and warns on CUDA.
     """
     guard: Any = determinism  # a property of the module, which type checkers do not see
     before = (
@@ -65,8 +65,8 @@ def reproducible(device: torch.device, deterministic: bool) -> Iterator[None]:
     on_cuda = device.type == "cuda"
     if on_cuda and deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-    torch.backends.cudnn.benchmark = on_cuda and not deterministic  # every batch has one shape: the fastest kernel pays
-    guard.fill_uninitialized_memory = False  # a guard for debugging that writes all memory twice
+    torch.backends.cudnn.benchmark = on_cuda and not deterministic  # all batches have one shape, so the search pays
+    guard.fill_uninitialized_memory = False  # a debugging aid that writes all memory twice
     torch.use_deterministic_algorithms(deterministic or not on_cuda, warn_only=on_cuda)
     try:
         yield
@@ -77,24 +77,29 @@ def reproducible(device: torch.device, deterministic: bool) -> Iterator[None]:
 
 
 @contextmanager
-def explained() -> Iterator[None]:
-    """What a machine refuses within the block, as a sentence that says what to change."""
+def explain_failures() -> Iterator[None]:
+    """Turn what the machine refuses within the block into a sentence that says what to change."""
     try:
         yield
-    except ShortenTraceback as error:  # a backend's failure, or a compiler that is not there
-        raise TrainingError(f"torch cannot compile the networks here ({_told(error)}): leave out --compile") from error
+    except ShortenTraceback as error:  # the compiler's backend failed, or there is no C compiler
+        raise TrainingError(
+            f"torch cannot compile the networks here ({_first_line(error)}): leave out --compile"
+        ) from error
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error):  # the latter cuBLAS and cuDNN say
+        if isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(
+            error
+        ):  # the latter from cuBLAS and cuDNN
             raise TrainingError(
-                "the card has too little memory for this step: give --accumulate 2 or more, a smaller --batch or "
-                "--image-size, or --precision bf16, and end other programs that use the card"
+                "the GPU has too little memory for this step: give --accumulate 2 or more, a smaller --batch or "
+                "--image-size, or --precision bf16, and close other programs that use the GPU"
             ) from error
         if isinstance(error, torch.AcceleratorError):
             raise TrainingError(
-                f"the card fails ({_told(error)}): see nvidia-smi, update torch and the driver, or use --device cpu"
+                f"the GPU failed ({_first_line(error)}): see nvidia-smi, update torch and the driver, or use "
+                "--device cpu"
             ) from error
         raise
 
 
-def _told(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]

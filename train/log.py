@@ -1,4 +1,4 @@
-"""The losses of a run: a line of JSON a logged step, and the same for TensorBoard where it is installed."""
+"""The losses of a run: a line of JSON for each logged step, and the same for TensorBoard if it is installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LossLog:
     def losses(self, step: int, losses: Mapping[str, float]) -> None:
         """Write the losses of a step."""
         self._lines.write(json.dumps({"step": step, **losses}) + "\n")
-        self._lines.flush()  # `starcast plot` reads while the run goes on
+        self._lines.flush()  # `starcast plot` reads during the run
         if self._writer is not None:
             for name, value in losses.items():
                 self._writer.add_scalar(name, value, step)
@@ -39,11 +39,11 @@ class LossLog:
 
 
 @contextmanager
-def open_log(run: RunFolder, start: int, report: Callable[[str], None]) -> Iterator[LossLog]:
-    """The log of a run that goes on after `start` steps: what an earlier process logged beyond them is taken out."""
+def open_log(run: RunFolder, start: int, progress: Callable[[str], None]) -> Iterator[LossLog]:
+    """The log of a run that continues after `start` steps, without what an earlier process logged beyond them."""
     kept = [line for line in logged_losses(run.losses) if line["step"] <= start] if start else []
     write_text(run.losses, "".join(json.dumps(line) + "\n" for line in kept))
-    writer = _summary_writer(run.tensorboard, start, report)
+    writer = _summary_writer(run.tensorboard, start, progress)
     try:
         with run.losses.open("a", encoding="utf-8", newline="\n") as lines:
             yield LossLog(lines, writer)
@@ -53,7 +53,7 @@ def open_log(run: RunFolder, start: int, report: Callable[[str], None]) -> Itera
 
 
 def logged_losses(path: Path) -> list[dict[str, float]]:
-    """The lines of a losses.jsonl in order; a half-written last one is left out. Missing: none."""
+    """The lines of a losses.jsonl in order, without a half-written last one; none if the file is missing."""
     if not path.exists():
         return []
     lines = []
@@ -67,10 +67,10 @@ def logged_losses(path: Path) -> list[dict[str, float]]:
     return lines
 
 
-def _summary_writer(folder: Path, start: int, report: Callable[[str], None]) -> SummaryWriter | None:
+def _summary_writer(folder: Path, start: int, progress: Callable[[str], None]) -> SummaryWriter | None:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
-        report("TensorBoard is not installed, so losses go to losses.jsonl only (pip install 'starcast[train]')")
+        progress("TensorBoard is not installed, so losses go to losses.jsonl only (pip install 'starcast[train]')")
         return None
     return SummaryWriter(str(folder), purge_step=start + 1 if start else None)

@@ -1,4 +1,4 @@
-"""The loss curves of a run as one PNG, each value faint and a smoothed line over it; works while the run goes on."""
+"""The loss curves of a run as one PNG: each value faint, with a smoothed line over it. Works during the run."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ Curve = list[tuple[int, float]]
 
 
 def plot_run(run: Path, target: Path, smoothing: float = 0.9) -> Path:
-    """Draw RUN/losses.jsonl into `target` (PNG). Raises CheckpointError where nothing has been logged."""
+    """Draw RUN/losses.jsonl into `target` (PNG). Raises CheckpointError if nothing has been logged."""
     lines = logged_losses(run / "losses.jsonl")
     if not lines:
-        raise CheckpointError(f"{run} has no losses.jsonl with a line in it: give the folder of a run, or wait for it")
+        raise CheckpointError(
+            f"{run} has no losses.jsonl with a line in it: give the folder of a run, or wait for its first line"
+        )
     _draw(panels(lines), f"{run.resolve().name}, step {lines[-1]['step']:.0f}", target, smoothing)
     return target
 
 
 def panels(lines: Sequence[dict[str, float]]) -> dict[str, dict[str, Curve]]:
     """Panel -> curve -> (step, value): `G/latent_cyc` and `G/ref_cyc` share the panel `G cyc`."""
-    found: dict[str, dict[str, Curve]] = {}
+    curves: dict[str, dict[str, Curve]] = {}
     for line in lines:
         for name, value in line.items():
             if name == "step" or not math.isfinite(value):
@@ -34,12 +36,12 @@ def panels(lines: Sequence[dict[str, float]]) -> dict[str, dict[str, Curve]]:
             mode, _, term = rest.partition("_")
             panel = f"{network} {term}" if mode in ("latent", "ref") else f"{network} {rest}"
             curve = "reference" if mode == "ref" else mode if mode == "latent" else "value"
-            found.setdefault(panel.strip(), {}).setdefault(curve, []).append((int(line["step"]), float(value)))
-    return found
+            curves.setdefault(panel.strip(), {}).setdefault(curve, []).append((int(line["step"]), float(value)))
+    return curves
 
 
 def smoothed(values: Sequence[float], smoothing: float) -> list[float]:
-    """Exponential mean, corrected for its start: after n values the weights are divided by 1 - smoothing^n."""
+    """Exponential mean, corrected for its start: after n values, the sum of the weights is 1 - smoothing^n."""
     means, total = [], 0.0
     for count, value in enumerate(values, start=1):
         total = smoothing * total + (1 - smoothing) * value
@@ -49,7 +51,7 @@ def smoothed(values: Sequence[float], smoothing: float) -> list[float]:
 
 def _draw(panels: dict[str, dict[str, Curve]], title: str, target: Path, smoothing: float) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure  # not pyplot, whose figures are global and may want a display
+    from matplotlib.figure import Figure  # not pyplot, whose figures are global and may need a display
 
     rows = -(-len(panels) // COLUMNS)
     figure = Figure(figsize=(4 * COLUMNS, 2.8 * rows), layout="constrained")

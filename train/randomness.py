@@ -1,6 +1,6 @@
-"""Every random draw is a function of (seed, step, rank, purpose): nothing depends on what was drawn before.
+"""Every random draw is a function of (seed, step, rank, purpose): nothing depends on earlier draws.
 
-So a resumed run draws what an unbroken one would, and it does not matter which process draws, or in which order.
+So a resumed run draws what an uninterrupted one would, whichever process draws, and in whatever order.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def draws(seed: int, step: int, rank: int, purpose: str) -> np.random.Generator:
 
 
 def torch_seed(seed: int, step: int, rank: int, purpose: str) -> int:
-    """A seed in 0..2^63-1 for a torch generator, for what torch itself draws."""
+    """A seed in 0..2^63-1 for a torch generator, for draws made by torch itself."""
     return int(draws(seed, step, rank, purpose).integers(2**63 - 1))
 
 

@@ -1,7 +1,7 @@
-"""How a run goes on: the newest whole checkpoint, under which options, and back into networks and optimisers.
+"""How a run continues: from which checkpoint, under which options, and back into networks and optimisers.
 
-What decides the networks' shapes comes from the checkpoint and cannot change. Everything else may: rates and weights
-count from the next step, and so does another seed, batch size or folder of images, of the same domains.
+What decides the networks' shapes comes from the checkpoint and cannot change. Everything else can, from the next step
+on: rates and weights, the seed, the batch size, and the folder of images as long as it has the same domains.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from starcast.train.options import TrainOptions, check_same_family, check_same_s
 from starcast.train.run_folder import RunFolder
 from starcast.train.state import State
 
-Report = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
-def newest_whole(run: RunFolder, report: Report) -> Checkpoint:
-    """The newest full checkpoint that can be read; each newer one that cannot is reported. Raises CheckpointError."""
+def newest_whole(run: RunFolder, progress: Progress) -> Checkpoint:
+    """The newest full checkpoint that can be read; newer ones that cannot go to `progress`. Raises CheckpointError."""
     broken: list[str] = []
     for path in run.full_checkpoints():
         try:
@@ -32,17 +32,17 @@ def newest_whole(run: RunFolder, report: Report) -> Checkpoint:
             broken.append(str(error))
             continue
         for sentence in broken:
-            report(sentence)
+            progress(sentence)
         if broken:
-            report(f"Going on from the checkpoint before: {path}")
+            progress(f"Resuming from an earlier checkpoint: {path}")
         return checkpoint
     if broken:
-        raise CheckpointError(f"{run.path} has no checkpoint that can be read; the newest: {broken[0]}")
+        raise CheckpointError(f"{run.path} has no readable checkpoint; about the newest: {broken[0]}")
     raise CheckpointError(f"{run.path} has no full checkpoint to resume from: start the run without --resume")
 
 
 def options_of(checkpoint: Checkpoint) -> TrainOptions:
-    """The options that a full checkpoint of ours holds. Raises CheckpointError for any other."""
+    """The options that a full checkpoint of ours holds. Raises CheckpointError if it is not one."""
     if checkpoint.options is None:
         raise CheckpointError(_not_full(checkpoint))
     return from_json(options_class(checkpoint.family), checkpoint.options, str(checkpoint.path))
@@ -57,19 +57,19 @@ def resumed_options(checkpoint: Checkpoint, family: str, given: Mapping[str, Any
     return options
 
 
-def check_same_domains(data_set: DataSet, checkpoint: Checkpoint, report: Report) -> None:
-    """Raise DatasetError where a data set's domains are not the checkpoint's; say so where only its files differ."""
+def check_same_domains(data_set: DataSet, checkpoint: Checkpoint, progress: Progress) -> None:
+    """Raise DatasetError for other domains than the checkpoint's; tell `progress` if only the files differ."""
     if data_set.names != checkpoint.domain_names:
         raise DatasetError(
             f"{data_set.path} has the domains {', '.join(data_set.names)}, but {checkpoint.path} was trained on "
             f"{', '.join(checkpoint.domain_names)}: give the folder it was trained on"
         )
     if checkpoint.dataset is not None and checkpoint.dataset.get("listing") != data_set.summary()["listing"]:
-        report(f"{data_set.path} holds other files than before: the run goes on, but not as it would have")
+        progress(f"{data_set.path} holds other files than before: the run continues, but not as it would have")
 
 
-def restored_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
-    """What a full checkpoint holds, with the rates of `options`. Raises CheckpointError for any other."""
+def restore_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
+    """What a full checkpoint holds, with the rates of `options`. Raises CheckpointError if it is not a full one."""
     if checkpoint.networks is None or checkpoint.optimizers is None or checkpoint.step is None:
         raise CheckpointError(_not_full(checkpoint))
     kind = family(checkpoint.family)
@@ -84,7 +84,7 @@ def restored_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
         settings = [_settings(group) for group in optimizer.param_groups]
         optimizer.load_state_dict(checkpoint.optimizers[name])
         for group, wanted in zip(optimizer.param_groups, settings, strict=True):
-            group.update(wanted)  # the checkpoint's came with its state, but the options win
+            group.update(wanted)  # loading brought the checkpoint's settings along, but the options win
     return State(checkpoint.config, networks, averaged, optimizers, checkpoint.step)
 
 
@@ -94,4 +94,4 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _not_full(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint.path} is no full checkpoint of a run, so nothing can be resumed from it: start a new run"
+    return f"{checkpoint.path} is not a full checkpoint, so no run can resume from it: start a new run"

@@ -1,8 +1,8 @@
-"""The run, from top to bottom: where it starts, its steps, and what is written between them.
+"""A training run from top to bottom: where it starts, its steps, and what it writes between them.
 
-What is guaranteed: on the CPU, 10 steps, a stop and 10 resumed steps give the bits of 20 steps, whatever the number of
-workers; with the same torch, the same kind of processor and the same number of threads. On CUDA with
-`--deterministic`, as far as torch has deterministic algorithms.
+On the CPU, 10 steps, a stop and 10 resumed steps give the same bits as 20 steps, whatever the number of workers. This
+holds for the same version of torch, the same kind of CPU and the same number of threads, and on CUDA with
+`--deterministic` as far as torch has deterministic algorithms.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from starcast.train.data.loader import batches, worker_count
 from starcast.train.device import (
     choose_device,
     choose_precision,
-    described,
-    explained,
+    describe_machine,
+    explain_failures,
     reproducible,
-    why_no_card,
+    why_no_gpu,
 )
 from starcast.train.families import DEFAULT, family
 from starcast.train.log import open_log
 from starcast.train.options import TrainOptions, check_same_shapes
-from starcast.train.resume import check_same_domains, newest_whole, options_of, restored_state
+from starcast.train.resume import check_same_domains, newest_whole, options_of, restore_state
 from starcast.train.run_folder import RunFolder, discard_old, record_start, refuse_to_mix
 from starcast.train.samples import write_grid
 from starcast.train.state import State, fresh_state
 from starcast.train.stopping import TrainingStopped, stop_on_signals
 
 OnStep = Callable[[int, Mapping[str, float]], None]
-Report = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
-def to_the_screen(sentence: str) -> None:
-    """A sentence above the progress bar, on the error output."""
-    tqdm.write(sentence, file=sys.stderr)
+def print_line(line: str) -> None:
+    """Print a line above the progress bar, on standard error."""
+    tqdm.write(line, file=sys.stderr)
 
 
 def train(
@@ -58,27 +58,28 @@ def train(
     options: TrainOptions,
     *,
     resume: bool = False,
-    progress: bool = True,
+    bar: bool = True,
     on_step: OnStep | None = None,
-    report: Report = to_the_screen,
+    progress: Progress = print_line,
 ) -> Path:
-    """Train on the folder `data` into the folder `run`; gives the path of the last full checkpoint.
+    """Train on the folder `data` into the folder `run`. Returns the path of the last full checkpoint.
 
-    `on_step(steps done, losses last logged)` is called after every step; `report` gets sentences that do not end the
-    run. With `resume` the run goes on from its newest whole checkpoint under `options`, whose shapes must be its own.
-    SIGINT and SIGTERM save, then raise TrainingStopped (a KeyboardInterrupt). Raises DatasetError, OptionError,
-    CheckpointError, and TrainingError when losses are not finite or nothing can be written; then the checkpoints that
-    are there are whole.
+    `on_step(steps done, losses last logged)` is called after every step. `progress` gets lines about the run, and `bar`
+    shows a progress bar. With `resume` the run continues from its newest whole checkpoint under `options`, which must
+    ask for the same networks. SIGINT and SIGTERM save, then raise TrainingStopped (a KeyboardInterrupt).
+
+    Raises DatasetError, OptionError, CheckpointError, and TrainingError if losses are not finite or nothing can be
+    written. Checkpoints on the disk are whole even then.
     """
     folder = RunFolder(Path(run))
     if resume:
-        checkpoint = newest_whole(folder, report)
+        checkpoint = newest_whole(folder, progress)
         check_same_shapes(options, options_of(checkpoint), str(checkpoint.path))
-        return continue_run(data, run, options, checkpoint, progress=progress, on_step=on_step, report=report)
+        return continue_run(data, run, options, checkpoint, bar=bar, on_step=on_step, progress=progress)
     refuse_to_mix(folder)
     data_set = scan_for_training(data, options.data.domains)
     state = fresh_state(options, len(data_set.domains))
-    return _run(data_set, folder, options, state, progress, on_step, report)
+    return _run(data_set, folder, options, state, bar, on_step, progress)
 
 
 def continue_run(
@@ -87,18 +88,18 @@ def continue_run(
     options: TrainOptions,
     checkpoint: Checkpoint,
     *,
-    progress: bool = True,
+    bar: bool = True,
     on_step: OnStep | None = None,
-    report: Report = to_the_screen,
+    progress: Progress = print_line,
 ) -> Path:
-    """`train` from a checkpoint that has been read, under options of the same shapes."""
+    """`train` from a checkpoint that has already been read, under options that ask for the same networks."""
     data_set = scan_for_training(data, options.data.domains)
-    check_same_domains(data_set, checkpoint, report)
-    state = restored_state(checkpoint, options)
+    check_same_domains(data_set, checkpoint, progress)
+    state = restore_state(checkpoint, options)
     if state.step >= options.course.steps:
-        report(f"{checkpoint.path} is at step {state.step} already: give more --steps to go on")
+        progress(f"{checkpoint.path} is already at step {state.step}: give more --steps to continue")
         return checkpoint.path
-    return _run(data_set, RunFolder(Path(run)), options, state, progress, on_step, report)
+    return _run(data_set, RunFolder(Path(run)), options, state, bar, on_step, progress)
 
 
 def _run(
@@ -106,9 +107,9 @@ def _run(
     folder: RunFolder,
     options: TrainOptions,
     state: State,
-    progress: bool,
+    bar: bool,
     on_step: OnStep | None,
-    report: Report,
+    progress: Progress,
 ) -> Path:
     kind = family(options.family)
     device = choose_device(options.machine.device)
@@ -116,14 +117,14 @@ def _run(
     output, last = options.output, options.course.steps
     steps = range(state.step, last)
     workers = worker_count(options.data.workers, device)
-    # first: what is forked when the card's library runs already has its threads without their states
+    # before CUDA starts: a forked process would have CUDA's threads without their state
     ready = batches(
         kind.batches(data_set, options, workers=workers), steps, workers=workers, pin=device.type == "cuda",
-        report=report,
+        progress=progress,
     )  # fmt: skip
-    layout = torch.channels_last  # what tensor cores read, and a tenth faster on processors too
-    with explained():
-        implementation = choose_adain(options.machine.adain, device, report)
+    layout = torch.channels_last  # what tensor cores read, and 10 % faster on CPUs too
+    with explain_failures():
+        implementation = choose_adain(options.machine.adain, device, progress)
         state.to(device, layout)
         for networks in (state.networks, state.averaged):
             networks.use_adain(implementation)
@@ -131,21 +132,21 @@ def _run(
             kind.compile_networks(state.networks)
         inputs = kind.sample_inputs(data_set, options).to(device) if output.sample_every else None
     again = _resume_command(data_set, folder, options)
-    machine = described(device, autocast, implementation)
+    machine = describe_machine(device, autocast, implementation)
     if device.type == "cuda":
-        report(f"Training {machine}.")
+        progress(f"Training {machine}.")
     elif options.machine.device == "auto":
-        report(f"Training on the processor, as {why_no_card()}.")
+        progress(f"Training on the CPU, because {why_no_gpu()}.")
     advise = partial(_advice, folder, again, options.optimizer.learning_rate, autocast)
     latest: dict[str, float] = {}
     with (
         closing(ready),
-        explained(),
-        _writing(folder, again),
+        explain_failures(),
+        _explain_write_errors(folder, again),
         reproducible(device, options.machine.deterministic),
         stop_on_signals() as stop,
-        open_log(folder, state.step, report) as log,
-        tqdm(total=last, initial=state.step, unit="step", disable=not progress, dynamic_ncols=True) as bar,
+        open_log(folder, state.step, progress) as log,
+        tqdm(total=last, initial=state.step, unit="step", disable=not bar, dynamic_ncols=True) as steps_bar,
     ):
         record_start(folder, options, data_set, state.step, machine)
         for step, batch in zip(steps, ready, strict=True):
@@ -154,14 +155,14 @@ def _run(
                 autocast=autocast,
             )  # fmt: skip
             done = step + 1
-            stopped = stop.signal  # asked once: a signal that comes after this waits for the next step
+            stopped = stop.signal  # read once: a later signal waits for the next step
             ends = done == last or stopped is not None
             logs, snaps, saves = (
                 _is_due(done, every) for every in (output.log_every, output.snapshot_every, output.save_every)
             )
             if logs or snaps or saves or ends:
-                latest = finite(read_losses(losses), done, advise)  # waits for the device, so not at every step
-                bar.set_postfix(_shown(latest, kind.shown_losses), refresh=False)
+                latest = check_finite(read_losses(losses), done, advise)  # waits for the device, so not at every step
+                steps_bar.set_postfix(_shown(latest, kind.shown_losses), refresh=False)
             if logs:
                 log.losses(done, latest)
             if inputs is not None and (_is_due(done, output.sample_every) or done == last):
@@ -173,12 +174,12 @@ def _run(
             if saves or ends:
                 _save(folder.checkpoint(done), state, done, data_set, options, advise, full=True)
                 discard_old(folder, output.keep, done)
-            bar.update()
+            steps_bar.update()
             if on_step is not None:
                 on_step(done, latest)
             if stopped is not None and done < last:
                 saved = folder.checkpoint(done)
-                raise TrainingStopped(f"Stopped after step {done}, {saved} is saved: `{again}` goes on", stopped)
+                raise TrainingStopped(f"Stopped after step {done}; {saved} is saved: continue with `{again}`", stopped)
     return folder.checkpoint(last)
 
 
@@ -187,20 +188,20 @@ def _resume_command(data_set: DataSet, folder: RunFolder, options: TrainOptions)
     return shlex.join(["starcast", "train", str(data_set.path), "-o", str(folder.path), "--resume", *named])
 
 
-def finite(losses: dict[str, float], done: int, advise: Callable[[], str]) -> dict[str, float]:
-    """The losses, if all are finite. Raises TrainingError, with what is advised then."""
+def check_finite(losses: dict[str, float], done: int, advise: Callable[[], str]) -> dict[str, float]:
+    """The same losses. Raises TrainingError, with advice, if one is not finite."""
     for name, value in losses.items():
         if not math.isfinite(value):
-            raise TrainingError(f"the run went wrong at step {done} ({name} is {value}): {advise()}")
+            raise TrainingError(f"training failed at step {done} ({name} is {value}): {advise()}")
     return losses
 
 
 def _advice(folder: RunFolder, again: str, learning_rate: float, autocast: bool) -> str:
-    """What to do about losses that are not finite, or parameters."""
+    """What to do if losses or parameters are not finite."""
     lower = f"--learning-rate {learning_rate / 2:g}{' --precision fp32' if autocast else ''}"
     if folder.full_checkpoints():
-        return f"go on from the checkpoint before, more carefully: {again} {lower}"
-    return f"there is no checkpoint yet, so start anew, more carefully: {lower}"
+        return f"resume from the last checkpoint with a lower rate: {again} {lower}"
+    return f"there is no checkpoint yet, so start over with a lower rate: {lower}"
 
 
 def _save(
@@ -216,7 +217,7 @@ def _save(
     """Write a checkpoint, full or of the averaged networks alone, unless a parameter is not finite."""
     broken = state.broken()
     if broken is not None:
-        raise TrainingError(f"the run went wrong at step {done} ({broken} is not finite): {advise()}")
+        raise TrainingError(f"training failed at step {done} ({broken} is not finite): {advise()}")
     write_checkpoint(
         path,
         config=state.config,
@@ -231,14 +232,15 @@ def _save(
 
 
 @contextmanager
-def _writing(folder: RunFolder, again: str) -> Iterator[None]:
-    """A full disk or a lost right as one sentence; whatever was whole before is whole still."""
+def _explain_write_errors(folder: RunFolder, again: str) -> Iterator[None]:
+    """Turn a full disk or a missing permission into one sentence. Earlier checkpoints stay whole."""
     try:
         yield
     except OSError as error:
         place, reason = error.filename or folder.path, (error.strerror or str(error)).lower()
         raise TrainingError(
-            f"{place} cannot be written ({reason}); the checkpoints of {folder.path} are whole: mend it, then {again}"
+            f"{place} cannot be written ({reason}); the checkpoints of {folder.path} are whole: fix this, then run "
+            f"{again}"
         ) from error
 
 
@@ -247,7 +249,7 @@ def _is_due(done: int, every: int) -> bool:
 
 
 def read_losses(losses: Mapping[str, Tensor]) -> dict[str, float]:
-    """A step's losses as numbers. Waits for the device, once for all of them."""
+    """A step's losses as numbers. Waits for the device once, for all of them."""
     return dict(zip(losses, torch.stack([value.double() for value in losses.values()]).tolist(), strict=True))
 
 

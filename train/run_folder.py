@@ -1,7 +1,7 @@
-"""What lies where in a run's folder, and what is written into it beside the losses.
+"""A run's folder: what is where, and its record.
 
-RUN/run.json                                 options, versions, data set, when and how it was started and resumed
-RUN/losses.jsonl                             a line a logged step
+RUN/run.json                                 options, versions, data set, when and how it started and resumed
+RUN/losses.jsonl                             one line per logged step
 RUN/tensorboard/                             the same for TensorBoard, and the sample grids
 RUN/samples/step-000500-reference.jpg        and -latent.jpg
 RUN/checkpoints/step-000500.pt               full: a run resumes from it; the newest few are kept
@@ -64,21 +64,21 @@ class RunFolder:
         return self.checkpoints / f"step-{step:06d}.snapshot.pt"
 
     def sample(self, step: int, kind: str) -> Path:
-        """The sample grid of a step; `kind` is reference or latent."""
+        """The sample grid of this kind of a step."""
         return self.path / "samples" / f"step-{step:06d}-{kind}.jpg"
 
     def full_checkpoints(self, up_to: int | None = None) -> list[Path]:
-        """The full checkpoints that are there, newest first; with `up_to` none of a later step."""
-        found = {int(match[1]): path for path in self._files() if (match := _FULL.fullmatch(path.name))}
-        return [found[step] for step in sorted(found, reverse=True) if up_to is None or step <= up_to]
+        """The full checkpoints in the folder, newest first; with `up_to`, none of a later step."""
+        by_step = {int(match[1]): path for path in self._files() if (match := _FULL.fullmatch(path.name))}
+        return [by_step[step] for step in sorted(by_step, reverse=True) if up_to is None or step <= up_to]
 
     def newest(self) -> Path | None:
         """The checkpoint or snapshot of the latest step; of two, the full one."""
-        found = {(int(match[1]), not match[2]): path for path in self._files() if (match := _ANY.fullmatch(path.name))}
-        return found[max(found)] if found else None
+        ranked = {(int(match[1]), not match[2]): path for path in self._files() if (match := _ANY.fullmatch(path.name))}
+        return ranked[max(ranked)] if ranked else None
 
     def has_run(self) -> bool:
-        """True where there is a checkpoint or snapshot that a new run would mix with its own."""
+        """True if there is a checkpoint or snapshot, which a new run would mix with its own."""
         return any(_ANY.fullmatch(path.name) for path in self._files())
 
     def _files(self) -> list[Path]:
@@ -86,17 +86,17 @@ class RunFolder:
 
 
 def refuse_to_mix(run: RunFolder) -> None:
-    """Raise OptionError where a new run would be written over an old one."""
+    """Raise OptionError if a new run would be mixed with an old one."""
     if run.path.exists() and not run.path.is_dir():
         raise OptionError(f"{run.path} is a file: give a folder for the run")
     if run.has_run():
-        raise OptionError(f"{run.path} holds a run already: continue it with --resume, or give another -o")
+        raise OptionError(f"{run.path} already holds a run: continue it with --resume, or choose another -o")
 
 
 def discard_old(run: RunFolder, keep: int, done: int) -> None:
-    """Delete all but the newest full checkpoints up to step `done`, and what a killed process left unfinished.
+    """Delete all but the newest full checkpoints up to step `done`, and partial files of killed processes.
 
-    One of a later step could not be read when the run was resumed: it must not push out one that can.
+    A checkpoint of a later step could not be read when the run resumed: it must not displace a readable one.
     """
     for path in run.full_checkpoints(up_to=done)[keep:]:
         path.unlink(missing_ok=True)
@@ -105,7 +105,7 @@ def discard_old(run: RunFolder, keep: int, done: int) -> None:
 
 
 def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step: int, machine: str) -> None:
-    """Write run.json, or add this start to it; `step` is the one that is continued from, `machine` what computes."""
+    """Write run.json, or add this start to it. The run continues from `step`; `machine` is what computes."""
     start = {
         "step": step,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -129,7 +129,7 @@ def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step:
 
 
 def _earlier_starts(run: RunFolder) -> list[Any]:
-    """From run.json, which is for people: a damaged one is no reason not to resume."""
+    """From run.json, which is for people: a damaged one does not stop a resume."""
     try:
         return list(json.loads(run.record.read_text(encoding="utf-8"))["starts"])
     except (OSError, ValueError, KeyError, TypeError):

@@ -1,13 +1,13 @@
-"""Convolutions whose gradient may be differentiated once more, as R1 does, at the price of ordinary convolutions.
+"""Convolutions whose gradient can be differentiated again, as R1 does, at the cost of ordinary convolutions.
 
-torch's own second derivative of a convolution (`_convolution_double_backward`) makes the weight's part of it by a
-convolution whose kernel is as large as the picture: cuDNN has no fast way for that, and tries all its slow ones
-(https://github.com/pytorch/pytorch/issues/54840 is about its sister). The same numbers are those of the convolution's
-ordinary weight gradient, with the incoming second gradient in the picture's place:
+PyTorch's own second derivative of a convolution (`_convolution_double_backward`) computes the weight's part with a
+kernel as large as the image. cuDNN has no fast algorithm for that and tries all its slow ones (see the similar
+https://github.com/pytorch/pytorch/issues/54840). The ordinary weight gradient gives the same numbers, with the incoming
+second gradient in place of the image:
 
     dx = C'(dy, w), linear in both        d<g, dx>/d dy = C(g, w)        d<g, dx>/d w = W(dy, g)
 
-C being the convolution, C' its gradient by the picture and W that by the weight.
+C is the convolution, C' its gradient with respect to the image, and W the one with respect to the weight.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 
-class PictureGradients(TorchFunctionMode):
-    """Within it, torch.nn's convolutions are made for a gradient with `create_graph` by the pictures alone: by weights
-    there is none in that first pass, and it is right in the one that follows. Of stride 1, not dilated, not in groups.
+class ImageGradients(TorchFunctionMode):
+    """Within it, convolutions give a gradient with `create_graph` with respect to images alone. The first backward pass
+    has no gradients of weights; the second has all of them. For stride 1, without dilation or groups.
     """
 
     def __torch_function__(
@@ -32,7 +32,9 @@ class PictureGradients(TorchFunctionMode):
         if function is F.conv2d:
             x, weight, bias, stride, padding, dilation, groups = args
             if (stride, dilation, groups) != ((1, 1), (1, 1), 1):
-                raise ValueError(f"a convolution of stride {stride}, dilation {dilation}, {groups} groups is not meant")
+                raise ValueError(
+                    f"a convolution of stride {stride}, dilation {dilation}, {groups} groups is not supported"
+                )
             return _Convolution.apply(x, weight, bias, padding)
         return function(*args, **(kwargs or {}))
 
@@ -48,34 +50,34 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         by_x, by_weight, by_bias, _ = ctx.needs_input_grad
-        dx = _PictureGradient.apply(dy, weight, x, ctx.padding) if by_x else None
-        if torch.is_grad_enabled():  # the first pass of two: nobody asks it for more, and autograd cannot say so
+        dx = _ImageGradient.apply(dy, weight, x, ctx.padding) if by_x else None
+        if torch.is_grad_enabled():  # the first pass of two, which needs no more
             return dx, None, None, None
-        dweight = _gradients(dy, x, weight, ctx.padding, picture=False) if by_weight else None
+        dweight = _gradients(dy, x, weight, ctx.padding, image=False) if by_weight else None
         return dx, dweight, dy.sum((0, 2, 3)) if by_bias else None, None
 
 
-class _PictureGradient(torch.autograd.Function):
+class _ImageGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, dy: Tensor, weight: Tensor, x: Tensor, padding: tuple[int, int]) -> Tensor:
         ctx.save_for_backward(dy, weight)
         ctx.padding = padding
-        return _gradients(dy, x, weight, padding, picture=True)
+        return _gradients(dy, x, weight, padding, image=True)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         dy, weight = ctx.saved_tensors
         return (
             F.conv2d(g, weight, padding=ctx.padding),
-            _gradients(dy, g, weight, ctx.padding, picture=False),
+            _gradients(dy, g, weight, ctx.padding, image=False),
             None,
             None,
         )
 
 
-def _gradients(dy: Tensor, x: Tensor, weight: Tensor, padding: tuple[int, int], *, picture: bool) -> Tensor:
-    """Of the picture, or of the weight. Only the shape of what is not needed counts."""
-    found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
-        dy, x, weight, None, (1, 1), padding, (1, 1), False, (0, 0), 1, (picture, not picture, False)
+def _gradients(dy: Tensor, x: Tensor, weight: Tensor, padding: tuple[int, int], *, image: bool) -> Tensor:
+    """The gradient of the image or of the weight. Of the other one, only the shape matters."""
+    gradients: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+        dy, x, weight, None, (1, 1), padding, (1, 1), False, (0, 0), 1, (image, not image, False)
     )
-    return found[0 if picture else 1]
+    return gradients[0 if image else 1]

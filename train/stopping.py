@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a question that the loop asks between two steps, so that it can save before it ends."""
+"""Ctrl-C and SIGTERM as a flag that the run checks between two steps, so that it saves before it ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import FrameType
 
 
 class TrainingStopped(KeyboardInterrupt):
-    """A run was asked to stop and has saved. The text says how to go on; `status` is the exit status, 128 + signal."""
+    """A signal stopped the run, which has saved. The text says how to continue; `status` is 128 + the signal."""
 
     def __init__(self, sentence: str, number: int) -> None:
         super().__init__(sentence)
@@ -22,27 +22,27 @@ class TrainingStopped(KeyboardInterrupt):
 
 @dataclass
 class StopRequest:
-    """`signal` is the number of the one that came, or None."""
+    """`signal` is the number of the signal received, or None."""
 
     signal: int | None = None
 
 
 @contextmanager
 def stop_on_signals() -> Iterator[StopRequest]:
-    """Note the first SIGINT or SIGTERM; a second SIGINT interrupts at once. In a thread, signals stay as they are."""
+    """Record the first SIGINT or SIGTERM; a second SIGINT interrupts at once. Does nothing outside the main thread."""
     request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    def record(number: int, _frame: FrameType | None) -> None:
         if request.signal is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         request.signal = number
-        with contextlib.suppress(OSError):  # not print: the signal may come in the middle of one
-            os.write(2, b"\nStopping after this step; again to stop at once.\n")
+        with contextlib.suppress(OSError):  # not print: the signal may arrive during one
+            os.write(2, b"\nStopping after this step; press again to stop at once.\n")
 
-    before = [(number, signal.signal(number, note)) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [(number, signal.signal(number, record)) for number in (signal.SIGINT, signal.SIGTERM)]
     try:
         yield request
     finally:

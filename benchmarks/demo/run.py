@@ -149,7 +149,7 @@ def _train(data: Path, run: Path, options: DemoOptions, stages: Stages) -> Path:
         cycle = f", cycle {losses['G/latent_cyc']:.2f}" if losses else ""
         stages.advance(step / wanted.course.steps, f"step {step} of {wanted.course.steps}{cycle}")
 
-    return train(data, run, wanted, resume=resuming, progress=False, on_step=show, report=stages.say)
+    return train(data, run, wanted, resume=resuming, bar=False, on_step=show, progress=stages.say)
 
 
 def _film(bundle: Bundle, clip: Path, out: Path, say: Callable[[str], None]) -> list[dict[str, str]]:

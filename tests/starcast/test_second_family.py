@@ -94,5 +94,7 @@ def test_without_it_its_checkpoints_are_refused(images, tmp_path, monkeypatch):
     with monkeypatch.context() as known:
         known.setitem(families.FAMILIES, "tiny", "tiny_family")
         run = trained(images, tmp_path / "run", "--steps", 2)
-    with pytest.raises(CheckpointError, match="is of the family 'tiny', which this starcast does not know: update"):
+    with pytest.raises(
+        CheckpointError, match="is of the family 'tiny', which this version does not know: update starcast"
+    ):
         read_checkpoint(run / "checkpoints/step-000002.pt")

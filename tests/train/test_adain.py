@@ -56,7 +56,7 @@ def test_the_reference_is_the_papers_formula(own):
         ("triton", CUDA, True, "triton"),
     ],
 )
-def test_auto_is_the_kernel_on_a_card_where_triton_is(name, device, installed, chosen, monkeypatch):
+def test_auto_is_the_kernel_on_a_gpu_where_triton_is(name, device, installed, chosen, monkeypatch):
     monkeypatch.setattr(adain, "find_spec", lambda package: object() if installed else None)
     monkeypatch.setattr(adain, "_failure", lambda device: None)
     assert choose_adain(name, device) == chosen
@@ -103,17 +103,17 @@ def test_kernels_that_give_the_references_numbers_are_taken(monkeypatch):
     assert choose_adain("auto", CPU, pytest.fail) == "triton"
 
 
-def test_a_card_without_triton_is_told_that_the_kernels_are_left_out(monkeypatch):
+def test_a_gpu_without_triton_is_told_that_the_kernels_are_not_used(monkeypatch):
     monkeypatch.setattr(adain, "find_spec", lambda package: None)
     lines = []
     assert choose_adain("auto", CUDA, lines.append) == "reference"
     assert lines == [
-        "The AdaIN kernel is left out (it needs the package triton): norms are computed by torch's operators."
+        "The AdaIN kernel is not used (it needs the package triton): PyTorch's operators compute the norms."
     ]
     assert choose_adain("auto", CPU, pytest.fail) == "reference"
 
 
-@pytest.mark.parametrize(("device", "lacking"), [(CPU, "an NVIDIA card"), (CUDA, "the package triton")])
+@pytest.mark.parametrize(("device", "lacking"), [(CPU, "an NVIDIA GPU"), (CUDA, "the package triton")])
 def test_a_kernel_that_cannot_run_is_refused_with_what_it_needs(device, lacking, monkeypatch):
     monkeypatch.setattr(adain, "find_spec", lambda package: None)
     with pytest.raises(OptionError, match=f"--adain triton needs {lacking}: use --adain reference"):
@@ -130,9 +130,9 @@ def test_every_norm_of_a_model_is_computed_as_it_is_told():
     assert {norm.implementation for norm in norms} == {"triton"}
 
 
-def test_a_run_on_the_processor_refuses_the_kernel_before_it_writes_anything(images, small, tmp_path):
-    with pytest.raises(OptionError, match="--adain triton needs an NVIDIA card: use --adain reference"):
-        train(images, tmp_path / "run", replace_options(small, adain="triton"), progress=False)
+def test_a_run_on_the_cpu_refuses_the_kernel_before_it_writes_anything(images, small, tmp_path):
+    with pytest.raises(OptionError, match="--adain triton needs an NVIDIA GPU: use --adain reference"):
+        train(images, tmp_path / "run", replace_options(small, adain="triton"), bar=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -144,12 +144,12 @@ def test_a_run_computes_all_its_norms_as_was_chosen(images, small, tmp_path, mon
         for some in (networks, averaged):
             norms = [part for part in some.generator.modules() if isinstance(part, AdaIN | AffineNorm)]
             seen.update(norm.implementation for norm in norms)
-            some.use_adain("reference")  # the processor has no other
+            some.use_adain("reference")  # the CPU has no other
         return FAMILY.training_step(networks, averaged, *rest, **settings)
 
     monkeypatch.setattr(training_run, "choose_adain", lambda name, device, report: chosen)
     monkeypatch.setattr(training_run, "family", lambda _: dataclasses.replace(FAMILY, training_step=watching))
-    train(images, tmp_path / "run", replace_options(small, steps=1), progress=False)
+    train(images, tmp_path / "run", replace_options(small, steps=1), bar=False)
     assert seen == {chosen}
 
 
@@ -179,7 +179,7 @@ def test_the_formula_for_second_gradients_is_the_gradient(rows):
         torch.testing.assert_close(one, other)
 
 
-# torch.compile asks Triton's driver which card there is, to see in the compiled text what a kernel writes: a driver
+# torch.compile asks Triton's driver which GPU there is, to see in the compiled text what a kernel writes: a driver
 # that only answers this is enough to trace.
 COMPILED = """
 import torch, triton
@@ -226,51 +226,51 @@ def test_torch_compile_sees_the_kernels_of_both_ways_and_what_each_of_them_write
     assert done.returncode == 0, done.stderr
 
 
-on_a_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA card")
+on_a_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 SIZES = [(3, 5, 1, 1), (2, 3, 5, 7), (8, 64, 64, 64), (1, 2, 97, 101), (1, 64, 256, 256), (8, 64, 256, 256)]
 
 
 @pytest.mark.gpu
-@on_a_card
+@on_a_gpu
 @pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("ratio", [0, 1, 1000])
 @pytest.mark.parametrize("shape", SIZES, ids=str)
-def test_on_a_card_outputs_are_float64s(shape, ratio, dtype, last):
+def test_on_a_gpu_outputs_are_float64s(shape, ratio, dtype, last):
     x = planes(shape, ratio=ratio, dtype=dtype, last=last, device="cuda")
     check_forward(x, *style(*shape[:2], device="cuda"))
     check_forward(x, *style(shape[1], device="cuda"))
 
 
 @pytest.mark.gpu
-@on_a_card
+@on_a_gpu
 @pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
 @pytest.mark.parametrize("ratio", [1, 1000])
 @pytest.mark.parametrize("shape", SIZES[1:], ids=str)
-def test_on_a_card_gradients_are_float64s(shape, ratio, last):
+def test_on_a_gpu_gradients_are_float64s(shape, ratio, last):
     check_gradients(planes(shape, ratio=ratio, last=last, device="cuda"), *style(*shape[:2], device="cuda"))
 
 
 @pytest.mark.gpu
-@on_a_card
-def test_on_a_card_second_gradients_are_float64s():
+@on_a_gpu
+def test_on_a_gpu_second_gradients_are_float64s():
     check_second_gradients(planes((2, 3, 15, 17), ratio=100, device="cuda"), *style(2, 3, device="cuda"))
 
 
 @pytest.mark.gpu
-@on_a_card
+@on_a_gpu
 @pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
 @pytest.mark.parametrize("shape", SIZES, ids=str)
-def test_on_a_card_the_bits_are_the_same_each_time(shape, last):
+def test_on_a_gpu_the_bits_are_the_same_each_time(shape, last):
     x, (scale, shift) = planes(shape, last=last, device="cuda"), style(*shape[:2], device="cuda")
     first, second = (adain_leaky_relu(x, scale, shift, implementation="triton") for _ in range(2))
     assert torch.equal(first, second)
 
 
 @pytest.mark.gpu
-@on_a_card
+@on_a_gpu
 @pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
-def test_on_a_card_a_compiled_norm_gives_the_bits_of_the_uncompiled(last):
+def test_on_a_gpu_a_compiled_norm_gives_the_bits_of_the_uncompiled(last):
     x, (scale, shift) = planes((8, 64, 64, 64), last=last, device="cuda"), style(8, 64, device="cuda")
 
     def norm(x, scale, shift):

@@ -15,12 +15,12 @@ from starcast.errors import CheckpointError, DatasetError, OptionError, Training
 from starcast.options import replace_options
 from starcast.train import run as training_run
 from starcast.train.checkpoint.file import read_checkpoint
-from starcast.train.run import finite, train
+from starcast.train.run import check_finite, train
 from starcast.train.stopping import TrainingStopped
 
 
 def run_quietly(images, run, options, **settings):
-    return train(images, run, options, progress=False, report=lambda sentence: pytest.fail(sentence), **settings)
+    return train(images, run, options, bar=False, progress=lambda sentence: pytest.fail(sentence), **settings)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -34,17 +34,15 @@ def test_twenty_steps_equal_ten_and_ten_resumed_ones_bit_for_bit(images, tmp_pat
     assert (tmp_path / "whole/losses.jsonl").read_bytes() == (tmp_path / "parts/losses.jsonl").read_bytes()
 
 
-def test_a_run_that_lands_on_the_processor_by_itself_says_why_and_records_what_computed(
-    images, tmp_path, small, monkeypatch
-):
+def test_a_run_that_lands_on_the_cpu_by_itself_says_why_and_records_what_computed(images, tmp_path, small, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     said = []
     options = replace_options(small, steps=1, device="auto")
-    train(images, tmp_path / "run", options, progress=False, report=said.append)
+    train(images, tmp_path / "run", options, bar=False, progress=said.append)
     [line] = said
-    assert line.startswith("Training on the processor, as ")
+    assert line.startswith("Training on the CPU, because ")
     [start] = json.loads((tmp_path / "run/run.json").read_text())["starts"]
-    assert start["machine"] == "on the processor in fp32, with norms by reference"
+    assert start["machine"] == "on the CPU in fp32, with norms by reference"
     assert start["versions"]["cuda"] == torch.version.cuda
 
 
@@ -88,7 +86,7 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_is_used(images,
     run_quietly(images, parts, replace_options(small, steps=2, save_every=1))
     (parts / "checkpoints/step-000002.pt").write_bytes(b"damaged")
     said = []
-    resumed = train(images, parts, small, resume=True, progress=False, report=said.append)
+    resumed = train(images, parts, small, resume=True, bar=False, progress=said.append)
     assert "step-000002.pt" in said[0]
     assert said[1].endswith("step-000001.pt")
     assert_same_bits(whole, resumed)
@@ -100,7 +98,7 @@ def test_a_damaged_newer_checkpoint_does_not_push_out_a_whole_one(images, tmp_pa
     (tmp_path / "run/checkpoints/step-000009.pt").write_bytes(b"damaged")
     said = []
     options = replace_options(options, steps=3)
-    last = train(images, tmp_path / "run", options, resume=True, progress=False, report=said.append)
+    last = train(images, tmp_path / "run", options, resume=True, bar=False, progress=said.append)
     assert "step-000009.pt" in said[0]
     assert read_checkpoint(last).step == 3
     assert not (tmp_path / "run/checkpoints/step-000002.pt").exists()
@@ -113,7 +111,7 @@ def test_nothing_to_resume_is_said(images, tmp_path, small):
 
 def test_a_run_is_not_written_over_another(images, tmp_path, small):
     run_quietly(images, tmp_path / "run", replace_options(small, steps=1))
-    with pytest.raises(OptionError, match="holds a run already: continue it with --resume"):
+    with pytest.raises(OptionError, match="already holds a run: continue it with --resume"):
         run_quietly(images, tmp_path / "run", small)
 
 
@@ -131,7 +129,7 @@ def test_a_resumed_run_says_that_files_have_changed_and_takes_new_rates(images, 
     (images / "photo/train/0.png").unlink()
     said = []
     options = replace_options(small, steps=2, learning_rate=5e-4)
-    last = train(images, tmp_path / "run", options, resume=True, progress=False, report=said.append)
+    last = train(images, tmp_path / "run", options, resume=True, bar=False, progress=said.append)
     assert [sentence.partition(": ")[0] for sentence in said] == [f"{images} holds other files than before"]
     groups = read_checkpoint(last).optimizers["generator"]["param_groups"]
     assert [group["lr"] for group in groups] == [5e-4]
@@ -141,13 +139,13 @@ def test_a_finished_run_is_not_resumed_without_more_steps(images, tmp_path, smal
     last = run_quietly(images, tmp_path / "run", replace_options(small, steps=1))
     said = []
     options = replace_options(small, steps=1)
-    assert train(images, tmp_path / "run", options, resume=True, progress=False, report=said.append) == last
-    assert said == [f"{last} is at step 1 already: give more --steps to go on"]
+    assert train(images, tmp_path / "run", options, resume=True, bar=False, progress=said.append) == last
+    assert said == [f"{last} is already at step 1: give more --steps to continue"]
 
 
 def test_losses_that_are_not_finite_end_the_run_with_what_to_try(images, tmp_path, small):
     options = replace_options(small, steps=30, learning_rate=1e30, save_every=1)
-    with pytest.raises(TrainingError, match=r"went wrong at step \d+ .*--learning-rate"):
+    with pytest.raises(TrainingError, match=r"training failed at step \d+ .*--learning-rate"):
         run_quietly(images, tmp_path / "run", options)
     for path in (tmp_path / "run/checkpoints").glob("*.pt"):
         for place, leaf in tensors(read_checkpoint(path).networks).items():
@@ -155,9 +153,9 @@ def test_losses_that_are_not_finite_end_the_run_with_what_to_try(images, tmp_pat
 
 
 def test_finite_losses_pass():
-    assert finite({"G/ref_adv": 1.0}, 3, lambda: "start anew") == {"G/ref_adv": 1.0}
+    assert check_finite({"G/ref_adv": 1.0}, 3, lambda: "start anew") == {"G/ref_adv": 1.0}
     with pytest.raises(TrainingError, match=r"step 3 \(G/ref_adv is nan\): start anew"):
-        finite({"G/ref_adv": float("nan")}, 3, lambda: "start anew")
+        check_finite({"G/ref_adv": float("nan")}, 3, lambda: "start anew")
 
 
 def test_a_full_disk_is_one_sentence_and_the_old_checkpoint_is_whole(images, tmp_path, small, monkeypatch):

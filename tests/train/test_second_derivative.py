@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from starcast.train.families.stargan_v2.losses import adversarial_loss, r1_penalty
 from starcast.train.families.stargan_v2.networks import StarGANv2Config, build_networks
-from starcast.train.second_derivative import PictureGradients
+from starcast.train.second_derivative import ImageGradients
 
 CONFIG = StarGANv2Config(image_size=32, domains=3, channel_base=128, max_channels=8)
 DOMAIN = torch.tensor([2, 0])
@@ -43,11 +43,11 @@ def gradients(mode, layout=torch.contiguous_format):
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_the_penaltys_gradients_are_torchs_own(layout):
-    for found, right in zip(gradients(PictureGradients(), layout), gradients(nullcontext(), layout), strict=True):
+    for found, right in zip(gradients(ImageGradients(), layout), gradients(nullcontext(), layout), strict=True):
         torch.testing.assert_close(found, right, rtol=1e-12, atol=1e-12 * float(right.abs().max()))
 
 
-@pytest.mark.parametrize(("mode", "largest"), [(PictureGradients, 4), (nullcontext, 32)], ids=["ours", "torch's own"])
+@pytest.mark.parametrize(("mode", "largest"), [(ImageGradients, 4), (nullcontext, 32)], ids=["ours", "torch's own"])
 def test_no_kernel_is_as_large_as_a_picture(mode, largest):
     with Kernels() as seen:
         gradients(mode())
@@ -55,7 +55,7 @@ def test_no_kernel_is_as_large_as_a_picture(mode, largest):
 
 
 def test_a_convolution_that_is_meant_otherwise_is_refused():
-    with PictureGradients(), pytest.raises(ValueError, match="stride"):
+    with ImageGradients(), pytest.raises(ValueError, match="stride"):
         nn.Conv2d(3, 4, 3, stride=2)(torch.zeros(1, 3, 8, 8))
 
 

@@ -1,7 +1,7 @@
-"""A training file, ours or official, as one Checkpoint; and ours written so that a killed process leaves the old one.
+"""Read a training file, ours or official, as a Checkpoint; write ours so that a killed process leaves the old one.
 
-Ours is one dictionary: format, family, config, domain_names, step, averaged; a full one, from which a run resumes, has
-networks, optimizers, options and dataset as well. A snapshot is a full one without networks and optimizers.
+Ours is one dictionary: format, family, config, domain_names, step, averaged, options and dataset. A full checkpoint,
+from which a run resumes, has networks and optimizers as well. A snapshot goes without them.
 
 Format 1: the first.
 """
@@ -31,7 +31,7 @@ from starcast.train.network_set import NetworkSet
 
 FORMAT = 1
 
-# what torch's reader throws at damaged bytes
+# what torch's reader raises for damaged bytes
 _THROWN = (RuntimeError, EOFError, LookupError, ArithmeticError, ValueError, TypeError, AttributeError, AssertionError)
 
 
@@ -59,7 +59,7 @@ def write_checkpoint(
     options: dict[str, Any] | None = None,
     dataset: dict[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint of ours, atomically; a snapshot where `networks` is None. Raises OSError."""
+    """Write a checkpoint of ours, atomically; a snapshot if `networks` is None. Raises OSError."""
     content: dict[str, Any] = {
         "format": FORMAT,
         "family": config.family,
@@ -74,7 +74,7 @@ def write_checkpoint(
         content["networks"] = networks.state_dicts()
         content["optimizers"] = {name: optimizer.state_dict() for name, optimizer in (optimizers or {}).items()}
     with atomic_path(path) as partial, partial.open("wb") as file:
-        torch.save(content, file)  # to an open file: torch hides why a path cannot be written
+        torch.save(content, file)  # to an open file, because torch hides why a path cannot be written
 
 
 def averaged_networks(checkpoint: Checkpoint) -> Any:
@@ -91,17 +91,17 @@ def _load(path: Path) -> Any:
         raise CheckpointError(f"{path} {what}: {GIVE_ONE}")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch comments on old archives; what matters is said below
+            warnings.simplefilter("ignore")  # torch warns about old archives; errors below say what matters
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if holds_objects(path, str(error)):
             raise CheckpointError(
-                f"{path} holds Python objects that would have to be run to be read, which is refused as unsafe: "
-                "save its state_dicts alone with torch.save"
+                f"{path} holds Python objects, and reading them would run code, which is unsafe: save only its "
+                "state_dicts with torch.save"
             ) from error
         raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error
     except OSError as error:
-        # torch seeks to before the start of an archive that is cut short
+        # torch seeks before the start of a truncated archive
         cut = error.errno == errno.EINVAL
         why = describe_file(path) if cut else f"cannot be read ({error.strerror or error})"
         raise CheckpointError(f"{path} {why}: {GIVE_ONE}") from error
@@ -116,12 +116,14 @@ def _load(path: Path) -> Any:
 def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
     if content["family"] not in FAMILIES:
         raise CheckpointError(
-            f"{path} is of the family {content['family']!r}, which this starcast does not know: update"
+            f"{path} is of the family {content['family']!r}, which this version does not know: update starcast"
         )
     if not isinstance(content["format"], int) or content["format"] < 1:
         raise CheckpointError(f"{path} is damaged (format {content['format']!r}): give another checkpoint of the run")
     if content["format"] > FORMAT:
-        raise CheckpointError(f"{path} has format {content['format']}, newer than this starcast's ({FORMAT}): update")
+        raise CheckpointError(
+            f"{path} has format {content['format']}, newer than this version reads ({FORMAT}): update starcast"
+        )
     kind = family(content["family"])
     try:
         checkpoint = Checkpoint(
@@ -144,7 +146,7 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
 
 
 def _check_facts(checkpoint: Checkpoint) -> None:
-    """What stands beside the weights has the right types, and the configuration is that of the weights."""
+    """What is stored beside the weights has the right types, and the configuration matches the weights."""
     names, step = checkpoint.domain_names, checkpoint.step
     if not all(isinstance(name, str) for name in names) or len(names) != checkpoint.config.domains:
         raise ValueError(f"{checkpoint.config.domains} domains are named {names!r}")

@@ -1,4 +1,4 @@
-"""What a file that is not a checkpoint looks like instead: half a sentence, and what to do next."""
+"""What a file that is not a checkpoint looks like: half a sentence, and what to do next."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ GIVE_ONE = "give a starcast checkpoint or an official *_nets_ema.ckpt"
 
 # first bytes -> what begins with them
 _MAGIC = {
-    b"\x89PNG": "a PNG picture",
-    b"\xff\xd8\xff": "a JPEG picture",
-    b"GIF8": "a GIF picture",
-    b"RIFF": "a WebP picture or a sound",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"RIFF": "a WebP image or a WAV file",
     b"%PDF": "a PDF",
     b"\x1f\x8b": "a gzip archive",
     b"7z\xbc\xaf": "a 7-Zip archive",
@@ -26,15 +26,15 @@ _MAGIC = {
     b"\x89HDF": "an HDF5 file (Keras or TensorFlow)",
     b"\x08": "an ONNX graph",
     b"version https://git-lfs": "a Git LFS pointer (`git lfs pull` fetches the real file)",
-    b"<": "a web page or XML, perhaps of a failed download",
+    b"<": "a web page or XML, perhaps from a failed download",
 }
 
-# what zipfile throws at damaged bytes: at names that are no text, at methods it does not know, at passwords, too
+# what zipfile raises for damaged bytes, names that are not text, unknown methods and passwords
 _BAD_ARCHIVE = (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, EOFError, zlib.error)
 
 
 def describe_file(path: Path) -> str:
-    """What the bytes of a file that torch cannot read look like."""
+    """What a file that torch cannot read looks like, from its bytes."""
     with path.open("rb") as file:
         head = file.read(4096)
     if not head:
@@ -46,17 +46,17 @@ def describe_file(path: Path) -> str:
         if head.startswith(magic):
             return f"is {kind}"
     if head.startswith(b"PK"):
-        return "is cut short"
+        return "is truncated"
     if head[8:9] == b"{" and b'"dtype"' in head:
         return "is a safetensors file"
     if head.startswith(b"\x80"):
         return "is a pickle that is damaged or holds no tensors"
     printable = sum(32 <= byte < 127 or byte in b"\r\n\t" for byte in head)
-    return "is a text file" if printable > 0.9 * len(head) else "is no file that torch can read"
+    return "is a text file" if printable > 0.9 * len(head) else "is not a file that torch can read"
 
 
 def damaged_part(path: Path) -> str | None:
-    """The first part of a zip archive whose bytes are not those that were written; torch's reader does not look."""
+    """The first part of a zip archive whose checksum is wrong, which torch's reader does not check."""
     if not _is_archive(path):
         return None
     try:
@@ -69,12 +69,12 @@ def damaged_part(path: Path) -> str | None:
 def _is_archive(path: Path) -> bool:
     try:
         return zipfile.is_zipfile(path)
-    except zipfile.BadZipFile:  # it ends like an archive of several disks
+    except zipfile.BadZipFile:  # it looks like one disk of a multi-disk archive
         return True
 
 
 def _names_within(path: Path) -> list[str]:
-    """Names of an archive's parts; none where its table of contents is damaged."""
+    """Names of an archive's parts; none if its table of contents is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
@@ -83,14 +83,14 @@ def _names_within(path: Path) -> list[str]:
 
 
 def holds_objects(path: Path, complaint: str) -> bool:
-    """True for a whole pickle that torch refuses to read because of what is in it, not because it is none."""
+    """True for an intact pickle that torch refuses because of its contents."""
     with path.open("rb") as file:
         pickled = file.read(1) == b"\x80"
     return (pickled or _is_archive(path)) and ("GLOBAL" in complaint or "Unsupported" in complaint)
 
 
 def describe_content(content: object) -> str:
-    """What something that torch has read looks like, when no family reads it."""
+    """What content that torch has read looks like, if no family reads it."""
     if not isinstance(content, Mapping):
         return f"holds a {type(content).__name__}"
     if not content:

@@ -22,7 +22,7 @@ def is_state_dict(value: object) -> bool:
 
 
 def check_weights(checkpoint: Checkpoint) -> None:
-    """Every parameter is there, has the shape that the configuration gives it, and is finite; surplus ones go.
+    """Every parameter is there, has the configuration's shape, and is finite. Surplus ones are dropped.
 
     Raises CheckpointError.
     """
@@ -38,18 +38,22 @@ def _check_parameters(checkpoint: Checkpoint, states: StateDicts) -> None:
         for name, shape in shapes.items():
             value = state.get(name)
             if value is None:
-                raise CheckpointError(f"{path} lacks {network}.{name}: give a whole checkpoint")
+                raise CheckpointError(f"{path} lacks {network}.{name}: give a complete checkpoint")
             if value.shape != shape:
                 raise CheckpointError(
-                    f"{path} has {network}.{name} of shape {tuple(value.shape)} where {tuple(shape)} belongs: give a "
+                    f"{path} has {network}.{name} of shape {tuple(value.shape)} instead of {tuple(shape)}: give a "
                     f"checkpoint of the plain {kind.title}"
                 )
             if not is_plain(value):
-                raise CheckpointError(f"{path} has {network}.{name} that is not plain numbers: give a plain checkpoint")
+                raise CheckpointError(
+                    f"{path} has {network}.{name} in a form other than plain numbers: give a plain checkpoint"
+                )
             if not torch.isfinite(value).all():
-                raise CheckpointError(f"{path} has {network}.{name} that is not finite: give an earlier one")
+                raise CheckpointError(
+                    f"{path} has {network}.{name} with values that are not finite: give an earlier checkpoint"
+                )
         for surplus in state.keys() - shapes.keys():
-            del state[surplus]  # buffers of forks; nothing of ours reads them
+            del state[surplus]  # buffers of forks, which nothing here reads
 
 
 def is_plain(value: Tensor) -> bool:

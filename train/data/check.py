@@ -1,4 +1,4 @@
-"""What is in a folder of training images, and what is wrong with it: read every file once, before a night is spent."""
+"""What is in a folder of training images, and what is wrong with it: every file is read once, before a long run."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from starcast.errors import ImageError
 from starcast.images.read import read_with_mode
 from starcast.train.data.folders import DataSet, Domain, no_images
 
-MOST_SENTENCES = 20  # of one kind; the rest is counted
+MOST_SENTENCES = 20  # of one kind; the others are only counted
 
-# Pillow's mode -> what a person calls it; all are read, as 8-bit RGB
+# Pillow's mode -> its usual name; all are read, as 8-bit RGB
 _ODD_MODES = {
     "1": "black and white", "L": "grey", "LA": "grey with transparency", "I": "16- or 32-bit grey",
     "I;16": "16-bit grey", "I;16B": "16-bit grey", "I;16L": "16-bit grey", "F": "floating-point grey",
@@ -27,7 +27,7 @@ _ODD_MODES = {
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """One file as it was found; `error` is the sentence for one that cannot be read, and then the rest is empty."""
+    """One file. `error` says why it cannot be read, and then all else is empty."""
 
     path: Path
     width: int = 0
@@ -55,14 +55,14 @@ class DomainReport:
 
 @dataclass(frozen=True)
 class DataSetReport:
-    """The table, a sentence a problem, and the sentences about what training would fail on."""
+    """The table, a sentence for each problem, and those about what training would fail on."""
 
     rows: tuple[DomainReport, ...]
     problems: tuple[str, ...]
     failures: tuple[str, ...]
 
     def table(self) -> str:
-        """For the screen."""
+        """The rows as text."""
         from tabulate import tabulate
 
         counts = ("training", "held out", "unreadable", "too small", "duplicates")
@@ -78,7 +78,7 @@ class DataSetReport:
 
 
 def check_data_set(data_set: DataSet, image_size: int, on_file: Callable[[], object] = lambda: None) -> DataSetReport:
-    """Read every image of a scanned folder; `on_file` is called after each."""
+    """Read every image of a scanned folder; `on_file` is called after each one."""
     rows, problems, failures = [], _unused(data_set), []
     everything: list[CheckedFile] = []
     with ThreadPoolExecutor() as pool:
@@ -145,10 +145,10 @@ def _domain_problems(name: str, training: list[CheckedFile], files: list[Checked
         if file.mode != "RGB":
             by_mode[_ODD_MODES.get(file.mode, file.mode)].append(file)
     for kind, odd in sorted(by_mode.items()):
-        problems.append(f"{name}: {_count(odd)} {kind}, {odd[0].path.name} for one, and will be read as RGB on white")
+        problems.append(f"{name}: {_count(odd)} {kind}, such as {odd[0].path.name}, and will be read as RGB on white")
     whole = [file for file in training if not file.error]
     if len(whole) == 1:
-        problems.append(f"{name}: there is only one training image, so both references of a pair are always the same")
+        problems.append(f"{name} has only one training image, so both references of a pair are always the same")
     return problems
 
 
@@ -173,7 +173,7 @@ def _unused(data_set: DataSet) -> list[str]:
     for name, unused in places:
         if unused:
             verb = "entry is" if len(unused) == 1 else "entries are"
-            problems.append(f"{name}: {len(unused)} {verb} not used, {unused[0].name} for one")
+            problems.append(f"{name}: {len(unused)} {verb} not used, such as {unused[0].name}")
     return problems
 
 

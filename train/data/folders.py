@@ -1,12 +1,12 @@
-"""Folders of images as domains: the one scanner of training and of `starcast dataset check`. Opens no image.
+"""Folders of images as domains, for training and for `starcast dataset check`. Opens no image.
 
-Three layouts, which may be mixed from domain to domain:
+Three layouts, which can differ from domain to domain:
 
     DIR/<domain>/*.jpg                          all images train
     DIR/<domain>/{train,val,test}/*.jpg         val and test are held out (also: images beside a test/ folder)
-    DIR/{train,val,test}/<domain>/*.jpg         as the official data sets lie
+    DIR/{train,val,test}/<domain>/*.jpg         as in the official data sets
 
-Sorted by name, so that the order of a file system changes nothing. Hidden entries and other files are not read.
+Sorted by name, so that the file system's order changes nothing. Hidden entries and other files are ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SPLITS = (TRAINING, *HELD_OUT)
 
 @dataclass(frozen=True)
 class Domain:
-    """One folder's images; `unused` are entries that no layout knows."""
+    """One folder's images; `unused` are entries that fit no layout."""
 
     name: str
     training: tuple[Path, ...]
@@ -48,7 +48,7 @@ class DataSet:
         return tuple(domain.name for domain in self.domains)
 
     def summary(self) -> dict[str, object]:
-        """What checkpoints and run.json say about it; `listing` changes when a file comes or goes."""
+        """What checkpoints and run.json record; `listing` changes when a file is added or removed."""
         listing = hashlib.sha256()
         for domain in self.domains:
             for image in domain.training:
@@ -64,16 +64,16 @@ class DataSet:
 
 
 def scan(path: Path, names: Iterable[str] = ()) -> DataSet:
-    """The domains in a folder, in the order of `names`, else alphabetically; empty ones included.
+    """The domains in a folder, in the order of `names`, else alphabetically, including empty ones.
 
-    Raises DatasetError where there is no domain, or none of a given name.
+    Raises DatasetError if there is no domain, or none of a given name.
     """
     path = Path(path)
     if not path.is_dir():
         raise DatasetError(f"{path} is not a folder: give a folder with a subfolder of images for each domain")
     folders, unused = _split_layout(path) if _is_split_layout(path) else _domain_layout(path)
     if not folders:
-        raise DatasetError(f"{path} has no subfolder: put the images of each domain into a subfolder of its own")
+        raise DatasetError(f"{path} has no subfolder: put each domain's images into a subfolder of its own")
     names = tuple(names) or tuple(sorted(folders))
     for name in names:
         if name not in folders:
@@ -82,7 +82,7 @@ def scan(path: Path, names: Iterable[str] = ()) -> DataSet:
 
 
 def scan_for_training(path: Path, names: Iterable[str] = ()) -> DataSet:
-    """As `scan`; raises DatasetError also where a domain has no training image."""
+    """As `scan`; also raises DatasetError if a domain has no training image."""
     data_set = scan(path, names)
     for domain in data_set.domains:
         if not domain.training:
@@ -91,7 +91,7 @@ def scan_for_training(path: Path, names: Iterable[str] = ()) -> DataSet:
 
 
 def no_images(data_set: DataSet, domain: Domain) -> str:
-    """The sentence about a domain that cannot be trained on."""
+    """The error for a domain without training images."""
     others = ",".join(other.name for other in data_set.domains if other.training)
     way_out = f", or leave it out with --domains {others}" if others else ""
     kinds = ", ".join(sorted(SUFFIXES))
@@ -99,7 +99,7 @@ def no_images(data_set: DataSet, domain: Domain) -> str:
 
 
 def _is_split_layout(path: Path) -> bool:
-    """True for DIR/train/<domain>/: a domain that is called train has images or split folders of its own."""
+    """True for DIR/train/<domain>/. A domain called train has images or split folders of its own."""
     folder = _named(path, TRAINING)
     if folder is None or any(_images(folder)):
         return False
@@ -142,7 +142,7 @@ def _split_layout(path: Path) -> tuple[dict[str, Domain], tuple[Path, ...]]:
 
 
 def is_image(path: Path) -> bool:
-    """True where the name says image: whether it can be read is found out when it is."""
+    """True if the name says so; whether the file can be read is another matter."""
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
@@ -151,10 +151,10 @@ def _images(folder: Path) -> Iterator[Path]:
 
 
 def _named(folder: Path, name: str) -> Path | None:
-    """The subfolder of that name in any case: `Train` is meant as `train`."""
+    """The subfolder of that name, in upper or lower case."""
     return next((entry for entry in _visible(folder) if entry.name.lower() == name and entry.is_dir()), None)
 
 
 def _visible(folder: Path) -> list[Path]:
-    """Entries in the order of their names, hidden ones left out."""
+    """Entries sorted by name, without hidden ones."""
     return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: entry.name)

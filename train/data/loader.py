@@ -16,55 +16,56 @@ from starcast.train.data.batches import Drawn, StepBatches
 MOST_WORKERS = 8  # of what the machine has: more than one GPU can use
 
 
-def worker_count(asked: int | None, device: torch.device) -> int:
-    """How many processes decode: what was asked for, else two, and for a card, which is fast, most of the cores."""
-    if asked is not None:
-        return asked
+def worker_count(wanted: int | None, device: torch.device) -> int:
+    """How many processes decode images: as many as wanted; by default 2, or most of the cores for a GPU."""
+    if wanted is not None:
+        return wanted
     return 2 if device.type == "cpu" else max(2, min(MOST_WORKERS, (os.cpu_count() or 1) - 2))
 
 
 def batches(
-    dataset: StepBatches, steps: range, *, workers: int, pin: bool, report: Callable[[str], None]
+    dataset: StepBatches, steps: range, *, workers: int, pin: bool, progress: Callable[[str], None]
 ) -> Generator[TensorBatch, None, None]:
-    """The batch of each step, in order, prepared ahead by `workers` processes, which start now; close it to end them.
+    """The batch of each step, in order, prepared ahead by `workers` processes. They start now, and end when the
+    generator is closed.
 
-    Each unreadable file is reported once. Raises DatasetError where a domain has no readable image, and TrainingError
-    where a process is ended from outside.
+    `progress` gets a line about each unreadable file, once. Raises DatasetError if a domain has no readable image, and
+    TrainingError if a worker process is killed.
     """
     loader: DataLoader[Drawn] = DataLoader(
         dataset, batch_size=None, sampler=steps, num_workers=workers, pin_memory=pin,
         worker_init_fn=_leave_signals_to_the_run if workers else None,
     )  # fmt: skip
-    return _reported(iter(loader), report)
+    return _check_drawn(iter(loader), progress)
 
 
-def _reported(all_drawn: Iterator[Drawn], report: Callable[[str], None]) -> Generator[TensorBatch, None, None]:
-    reported: set[str] = set()
+def _check_drawn(all_drawn: Iterator[Drawn], progress: Callable[[str], None]) -> Generator[TensorBatch, None, None]:
+    shown: set[str] = set()
     try:
         for drawn in all_drawn:
             for sentence in drawn.unreadable:
-                if sentence not in reported:
-                    reported.add(sentence)
-                    report(f"{sentence} (another image of its domain stands in)")
+                if sentence not in shown:
+                    shown.add(sentence)
+                    progress(f"{sentence} (another image of its domain is used)")
             if drawn.batch is None:
                 raise DatasetError(drawn.failure or "there is no batch")
             yield drawn.batch
     except (RuntimeError, ConnectionError, EOFError) as error:
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
-        told = str(error).partition("\n")[0] or type(error).__name__
+        cause = str(error).partition("\n")[0] or type(error).__name__
         raise TrainingError(
-            f"a process that decodes images was ended ({told}): give fewer --workers, or --workers 0, and a container "
+            f"a process that decodes images was killed ({cause}): use fewer --workers, or 0; in a container, allow "
             "more shared memory (--shm-size 1g)"
         ) from error
     finally:
-        del all_drawn  # ends the workers now, even where a traceback would keep this frame
+        del all_drawn  # ends the workers now, even if a traceback keeps this frame alive
 
 
 def _leave_signals_to_the_run(_worker: int) -> None:
-    """Ctrl-C and SIGTERM may reach the whole process group: the run saves first, and then ends its workers.
+    """Ctrl-C and SIGTERM may reach the whole process group: the run saves first, then ends its workers.
 
-    Only the first SIGTERM is passed over, because multiprocessing uses it to end what is left at the very end.
+    Only the first SIGTERM is ignored: multiprocessing uses another one to end workers that are left at the very end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))

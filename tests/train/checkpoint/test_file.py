@@ -157,8 +157,8 @@ def ours(**changes: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 2}, "has format 2, newer than this starcast's (1): update"),
-        ({"family": "stargan_v3"}, "is of the family 'stargan_v3', which this starcast does not know: update"),
+        ({"format": 2}, "has format 2, newer than this version reads (1): update starcast"),
+        ({"family": "stargan_v3"}, "is of the family 'stargan_v3', which this version does not know: update starcast"),
         ({"config": {"image_size": 32}}, "is damaged"),
         ({"config": {**dataclasses.asdict(TINY), "image_size": 33}}, "--image-size is 33: give a power of two"),
         ({"config": {**dataclasses.asdict(TINY), "image_size": "32"}}, "is damaged"),
@@ -219,7 +219,7 @@ def test_an_official_file_under_another_name_has_no_step(saved):
 def test_official_networks_that_are_not_averaged_are_read_with_a_note(saved):
     states = official(ema=False)
     found = read_checkpoint(saved(states, "000500_nets.ckpt"))
-    assert "not averaged: the *_nets_ema.ckpt beside it is smoother" in found.note
+    assert "not averaged; the *_nets_ema.ckpt beside it gives smoother results" in found.note
     assert found.step == 500
     assert_same(found.networks, states)
     assert_same(found.averaged, {name: states[name] for name in AVERAGED})
@@ -274,7 +274,7 @@ def with_encode_block(generator: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**generator, **more}
 
 
-FACE = "is a face model (w_hpf above 0), which starcast cannot read yet: give one trained with w_hpf 0"
+FACE = "is a face model (w_hpf above 0), which starcast cannot read yet: give a checkpoint trained with w_hpf 0"
 
 
 def test_a_face_model_is_refused_by_name(saved):
@@ -299,13 +299,13 @@ def test_a_weight_that_is_not_finite_is_refused_by_name(saved, network, value):
     states = official()
     name = list(states[network])[-1]
     states[network][name].flatten()[-1] = value
-    assert refusal(saved(states)) == f"has {network}.{name} that is not finite: give an earlier one"
+    assert refusal(saved(states)) == f"has {network}.{name} with values that are not finite: give an earlier checkpoint"
 
 
 def test_a_missing_tensor_is_named(saved):
     states = official()
     del states["generator"]["decode.1.norm1.fc.bias"]
-    assert refusal(saved(states)) == "lacks generator.decode.1.norm1.fc.bias: give a whole checkpoint"
+    assert refusal(saved(states)) == "lacks generator.decode.1.norm1.fc.bias: give a complete checkpoint"
 
 
 def test_a_tensor_that_the_configuration_is_read_from_is_named_when_missing(saved):
@@ -319,7 +319,7 @@ def test_a_tensor_that_the_configuration_is_read_from_is_named_when_missing(save
 def test_a_tensor_of_another_shape_is_named_with_both(saved):
     states = official()
     states["generator"]["to_rgb.2.bias"] = torch.zeros(4)
-    assert refusal(saved(states)).startswith("has generator.to_rgb.2.bias of shape (4,) where (3,) belongs: ")
+    assert refusal(saved(states)).startswith("has generator.to_rgb.2.bias of shape (4,) instead of (3,): ")
 
 
 GIVE_ONE = "give a starcast checkpoint or an official *_nets_ema.ckpt"
@@ -330,17 +330,17 @@ GIVE_ONE = "give a starcast checkpoint or an official *_nets_ema.ckpt"
     [
         (b"", "is empty"),
         (b"dear diary, today\n" * 20, "is a text file"),
-        (b"<!DOCTYPE html><html>not found</html>", "is a web page or XML, perhaps of a failed download"),
+        (b"<!DOCTYPE html><html>not found</html>", "is a web page or XML, perhaps from a failed download"),
         (
             b"version https://git-lfs.github.com/spec/v1\n",
             "is a Git LFS pointer (`git lfs pull` fetches the real file)",
         ),
         (b"\x08\x0a\x12\x07pytorch\x1a\x052.0.0:\x10", "is an ONNX graph"),
-        (b"\xff\xd8\xff\xe0" + bytes(60), "is a JPEG picture"),
+        (b"\xff\xd8\xff\xe0" + bytes(60), "is a JPEG image"),
         (b"\x1f\x8b\x08" + bytes(60), "is a gzip archive"),
         (b"\x89HDF\r\n\x1a\n" + bytes(60), "is an HDF5 file (Keras or TensorFlow)"),
         (b'H\0\0\0\0\0\0\0{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}', "is a safetensors file"),
-        (bytes(range(255, 127, -1)) * 4, "is no file that torch can read"),
+        (bytes(range(255, 127, -1)) * 4, "is not a file that torch can read"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -357,16 +357,16 @@ def test_a_picture_and_an_archive_are_called_by_name(tmp_path):
     Image.new("RGB", (8, 8)).save(picture)
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("cat.txt", "meow")
-    assert refusal(picture) == f"is a PNG picture: {GIVE_ONE}"
+    assert refusal(picture) == f"is a PNG image: {GIVE_ONE}"
     assert refusal(archive) == f"is a zip archive: {GIVE_ONE}"
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.9, 0.999])
 @pytest.mark.parametrize("old_form", [True, False])
-def test_a_truncated_checkpoint_is_called_cut_short_or_damaged(saved, share, old_form):
+def test_a_truncated_checkpoint_is_called_truncated_or_damaged(saved, share, old_form):
     path = saved(official(), _use_new_zipfile_serialization=not old_form)
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    looks = "is a pickle that is damaged or holds no tensors" if old_form else "is cut short"
+    looks = "is a pickle that is damaged or holds no tensors" if old_form else "is truncated"
     assert refusal(path) == f"{looks}: {GIVE_ONE}"
 
 
@@ -394,7 +394,7 @@ def test_states_of_optimisers_point_to_the_file_beside_them(saved):
     networks = build_networks(TINY, seed=1)
     states = {name: optimizer.state_dict() for name, optimizer in moved_optimizers(networks).items()}
     sentence = refusal(saved(states, "100000_optims.ckpt"))
-    assert sentence.startswith("holds the state of optimisers (an *_optims.ckpt; the *_nets_ema.ckpt lies beside it)")
+    assert sentence.startswith("holds the state of optimisers (an *_optims.ckpt; the *_nets_ema.ckpt is beside it)")
     assert "of an optimiser," in refusal(saved(states["generator"], "optimizer.pt"))
 
 
@@ -407,7 +407,7 @@ def test_states_of_optimisers_point_to_the_file_beside_them(saved):
         ("stargan_v1/200000-G.ckpt", "is a StarGAN v1 network"),
         ("stargan_v1/200000-D.ckpt", "is a StarGAN v1 network"),
         ("stylegan2_rosinality/stylegan2-converted.pt", "is a StyleGAN2 checkpoint (rosinality's layout)"),
-        ("stylegan2_rosinality/000000.pt", "holds Python objects that would have to be run"),
+        ("stylegan2_rosinality/000000.pt", "holds Python objects, and reading them would run code"),
         ("stargan_v2_hpf0/inputs.npz", "is a zip archive"),
         ("stargan_v2_hpf0/README.md", "is a text file"),
     ],
@@ -447,7 +447,7 @@ def test_code_in_a_file_is_refused_and_not_run(tmp_path, form):
         path.write_bytes(pickle.dumps(Trap(sprung)))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "torch")
-    assert "holds Python objects that would have to be run to be read, which is refused as unsafe" in refusal(path)
+    assert "holds Python objects, and reading them would run code, which is unsafe" in refusal(path)
     assert not sprung.exists()
 
 

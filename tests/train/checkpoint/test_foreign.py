@@ -37,9 +37,9 @@ def a_safetensors(path: Path) -> None:
     [
         (lambda path: path.write_bytes(b""), "is empty"),
         (lambda path: path.write_text("a list of things\n" * 9), "is a text file"),
-        (lambda path: path.write_bytes(bytes(range(1, 200)) * 9), "is no file that torch can read"),
-        (lambda path: Image.new("RGB", (4, 4)).save(path, "PNG"), "is a PNG picture"),
-        (lambda path: Image.new("RGB", (4, 4)).save(path, "JPEG"), "is a JPEG picture"),
+        (lambda path: path.write_bytes(bytes(range(1, 200)) * 9), "is not a file that torch can read"),
+        (lambda path: Image.new("RGB", (4, 4)).save(path, "PNG"), "is a PNG image"),
+        (lambda path: Image.new("RGB", (4, 4)).save(path, "JPEG"), "is a JPEG image"),
         (lambda path: path.write_bytes(b"\x08\x0a\x12\x07pytorch"), "is an ONNX graph"),
         (lambda path: path.write_text("<!doctype html><title>404</title>"), "is a web page"),
         (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "is a Git LFS pointer"),
@@ -56,11 +56,11 @@ def test_a_file_is_called_what_its_bytes_say(write: Any, kind: str, tmp_path: Pa
     assert describe_file(path).startswith(kind)
 
 
-def test_a_checkpoint_that_lost_its_end_is_cut_short(tmp_path: Path) -> None:
+def test_a_checkpoint_that_lost_its_end_is_truncated(tmp_path: Path) -> None:
     path = tmp_path / "whole.pt"
     torch.save({"x": torch.zeros(5000)}, path)
     path.write_bytes(path.read_bytes()[:9000])
-    assert describe_file(path) == "is cut short"
+    assert describe_file(path) == "is truncated"
 
 
 def test_one_changed_bit_is_found_by_the_checksum(tmp_path: Path) -> None:

@@ -37,6 +37,6 @@ def test_its_next_steps_have_the_losses_of_the_version_that_wrote_it(images, tmp
         shutil.copy(FORMAT_1 / name, folder)
     checkpoint = read_checkpoint(run.checkpoint(2))
     options = resumed_options(checkpoint, "stargan_v2", {"steps": 4})
-    continue_run(images, run.path, options, checkpoint, progress=False, report=pytest.fail)
+    continue_run(images, run.path, options, checkpoint, bar=False, progress=pytest.fail)
     for found, wanted in zip(logged_losses(run.losses), logged_losses(FORMAT_1 / "losses.jsonl"), strict=True):
-        assert found == pytest.approx(wanted, rel=1e-4)  # the same bits on the processor that wrote them
+        assert found == pytest.approx(wanted, rel=1e-4)  # the same bits on the CPU that wrote them

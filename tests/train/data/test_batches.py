@@ -28,9 +28,9 @@ def assert_same(batch, other):
         assert torch.equal(tensor, getattr(other, name)), name
 
 
-def drawn(images, options, steps, report=lambda sentence: pytest.fail(sentence)):
+def drawn(images, options, steps, progress=lambda line: pytest.fail(line)):
     dataset = ReferenceBatches(scan(images), options)
-    return list(batches(dataset, steps, workers=options.data.workers, pin=False, report=report))
+    return list(batches(dataset, steps, workers=options.data.workers, pin=False, progress=progress))
 
 
 def test_a_batch_has_the_shapes_and_ranges_of_training(images, small):
@@ -65,16 +65,19 @@ def test_a_card_is_fed_by_most_of_the_cores_unless_a_number_is_given(monkeypatch
         ConnectionResetError(104, "Connection reset by peer"), EOFError(),
     ],
 )  # fmt: skip
-def test_a_worker_that_is_ended_from_outside_is_a_sentence(images, small, error):
+def test_a_worker_that_is_killed_is_a_sentence(images, small, error):
     """What torch raises then, now this and now that; a real one would be killed at an uncertain moment."""
 
     def drawing():
         yield ReferenceBatches(scan(images), small)[0]
         raise error
 
-    running = loader._reported(drawing(), pytest.fail)
+    running = loader._check_drawn(drawing(), pytest.fail)
     next(running)
-    with pytest.raises(TrainingError, match=r"a process that decodes images was ended .*--workers 0, and a") as caught:
+    with pytest.raises(
+        TrainingError,
+        match=r"a process that decodes images was killed .*: use fewer --workers, or 0; in a container, allow more",
+    ) as caught:
         next(running)
     assert "\n" not in str(caught.value)
 
@@ -85,7 +88,7 @@ def test_another_mistake_while_a_batch_is_drawn_is_not_taken_for_that():
         yield
 
     with pytest.raises(RuntimeError, match="equal size"):
-        next(loader._reported(drawing(), pytest.fail))
+        next(loader._check_drawn(drawing(), pytest.fail))
 
 
 def test_a_batch_is_a_function_of_its_step_alone(images, small):

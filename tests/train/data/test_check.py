@@ -107,6 +107,6 @@ def test_entries_that_no_layout_knows_are_mentioned(folder):
     (folder / "readme.md").write_text("x")
     (folder / "cat" / "more").mkdir()
     assert [problem.partition(": ")[2] for problem in check(folder).problems] == [
-        "1 entry is not used, readme.md for one",
-        "1 entry is not used, more for one",
+        "1 entry is not used, such as readme.md",
+        "1 entry is not used, such as more",
     ]

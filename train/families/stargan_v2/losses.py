@@ -1,7 +1,7 @@
-"""StarGAN v2's losses (Choi et al. 2020, section 3.2), a function a term; the caller applies the weights.
+"""StarGAN v2's losses (Choi et al. 2020, section 3.2), one function per term. The caller applies the weights.
 
-Every term comes out in float32, or in float64 where its inputs are: a network that ran in bfloat16 loses no
-precision here. Images are (N, 3, H, W), styles (N, style_dim), logits (N,).
+Every term is returned in float32, or in float64 if its inputs are: a network that ran in bfloat16 loses no precision
+here. Images are (N, 3, H, W), styles (N, style_dim), logits (N,).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 def adversarial_loss(logits: Tensor, *, real: bool) -> Tensor:
-    """Mean binary cross-entropy of the discriminator's logits, were all images real, or were none."""
+    """Mean binary cross-entropy of the discriminator's logits, taking all images for real or all for fake."""
     logits = _at_least_float32(logits)
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
@@ -27,26 +27,28 @@ def r1_penalty(logits: Tensor, images: Tensor) -> Tensor:
     return 0.5 * _at_least_float32(gradient).square().flatten(1).sum(1).mean()
 
 
-def style_loss(found: Tensor, style: Tensor) -> Tensor:
-    """Mean distance between the style that is found in a translation and the one it was made with."""
-    return _mean_distance(found, style)
+def style_loss(recovered: Tensor, style: Tensor) -> Tensor:
+    """Mean distance between the style recovered from a translation and the style it was made with."""
+    return _mean_distance(recovered, style)
 
 
 def diversity(translation: Tensor, other: Tensor) -> Tensor:
-    """Mean distance between two translations of one source to two styles: the more, the better (its weight is
-    subtracted). The gradient goes to the first alone."""
+    """Mean distance between translations of one source to two styles. More is better: the term is subtracted.
+
+    Only the first takes a gradient.
+    """
     return _mean_distance(translation, other.detach())
 
 
 def cycle_loss(reconstruction: Tensor, source: Tensor) -> Tensor:
-    """Mean distance between a source and its translation there and back."""
+    """Mean distance between a source and its translation to a style and back."""
     return _mean_distance(reconstruction, source)
 
 
 def diversity_weight(step: int, *, initial: float, ds_steps: int) -> float:
-    """The diversity term's weight at a step: falls from `initial` at step 0 to 0 at `ds_steps`, in a line.
+    """The diversity term's weight at a step. It falls linearly from `initial` at step 0 to 0 at `ds_steps`.
 
-    A function of the step alone, so that a resumed run goes on where it was (the original starts again).
+    It depends on the step alone, so a resumed run continues the schedule (the original starts it again).
     """
     return initial * max(0.0, 1 - step / ds_steps)
 

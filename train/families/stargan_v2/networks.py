@@ -1,10 +1,10 @@
 """StarGAN v2 (Choi et al. 2020): generator, mapping network, style encoder and discriminator.
 
-Modules bear the names of the official parameters, so that official state_dicts load as they are. Images are float
+Modules have the names of the official parameters, so official state_dicts load as they are. Images are float
 (N, 3, H, W) in -1..1, domains int64 (N,), latents (N, latent_dim), styles (N, style_dim).
 
 This is the form without high-pass filters (`w_hpf` 0), as published for AFHQ. The face path (`w_hpf` 1: one more
-level, masks, bare residuals in the decoder) is not built; `train/checkpoint/file.py` refuses its files by name.
+level, masks, bare residuals in the decoder) is not implemented; `official.py` refuses its files by name.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from starcast.train.families.stargan_v2.options import StarGANv2Network
 from starcast.train.network_set import NetworkSet
 
 SLOPE = 0.2
-AVERAGED = ("generator", "mapping_network", "style_encoder")  # what is averaged, and what translates
+AVERAGED = ("generator", "mapping_network", "style_encoder")  # these are averaged, and they translate
 TRAINED = (*AVERAGED, "discriminator")
-BOTTLENECK = 16  # side of the generator's features at the size it is trained at
+BOTTLENECK = 16  # side of the generator's innermost features at the training size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class StarGANv2Config(StarGANv2Network):
 
     @classmethod
     def of(cls, network: StarGANv2Network, domains: int) -> StarGANv2Config:
-        """The configuration of networks with these options for so many domains."""
+        """The configuration of networks with these options for that many domains."""
         return cls(**vars(network), domains=domains)
 
     def __post_init__(self) -> None:
@@ -54,11 +54,11 @@ class StarGANv2Config(StarGANv2Network):
 
     @property
     def stride(self) -> int:
-        """The generator takes every height and width that is a multiple of this."""
+        """The generator takes any height and width that are multiples of this."""
         return self.image_size // BOTTLENECK
 
     def widths(self, halvings: int) -> list[int]:
-        """Channels before and after each of so many halvings: `halvings + 1` numbers."""
+        """Channels before and after each halving: `halvings + 1` numbers."""
         widths = [self.first_channels]
         for _ in range(halvings):
             widths.append(min(2 * widths[-1], self.max_channels))
@@ -66,7 +66,7 @@ class StarGANv2Config(StarGANv2Network):
 
 
 class AffineNorm(nn.InstanceNorm2d):
-    """Instance norm with weights of its own, and its leaky ReLU."""
+    """Instance norm with its own weights, then leaky ReLU."""
 
     def __init__(self, channels: int):
         super().__init__(channels, affine=True)
@@ -79,7 +79,7 @@ class AffineNorm(nn.InstanceNorm2d):
 
 
 class AdaIN(nn.Module):
-    """Instance norm whose scale and shift come from the style, (1 + gamma) * norm(x) + beta, and its leaky ReLU."""
+    """Instance norm with scale and shift from the style, (1 + gamma) * norm(x) + beta, then leaky ReLU."""
 
     def __init__(self, style_dim: int, channels: int):
         super().__init__()
@@ -87,15 +87,15 @@ class AdaIN(nn.Module):
         self.implementation: Implementation = "reference"
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        made = self.fc(style)[:, :, None, None]
-        if made.dtype == torch.bfloat16:  # which has no digits for 1 + gamma, where gamma is small
-            made = made.float()
-        gamma, beta = made.chunk(2, dim=1)
+        factors = self.fc(style)[:, :, None, None]
+        if factors.dtype == torch.bfloat16:  # too few digits for 1 + gamma if gamma is small
+            factors = factors.float()
+        gamma, beta = factors.chunk(2, dim=1)
         return adain_leaky_relu(x, 1 + gamma, beta, slope=SLOPE, implementation=self.implementation)
 
 
 class ResBlk(nn.Module):
-    """Pre-activation residual block: (N, in, H, W) -> (N, out, H, W), or half of H and W when it pools."""
+    """Pre-activation residual block: (N, in, H, W) -> (N, out, H, W), or half of H and W if it pools."""
 
     def __init__(self, channels_in: int, channels_out: int, *, normalize: bool = False, downsample: bool = False):
         super().__init__()
@@ -110,13 +110,13 @@ class ResBlk(nn.Module):
         residual = self.pool(self.conv1(self.norm1(x)))
         residual = self.conv2(self.norm2(residual))
         shortcut = self.pool(self.conv1x1(x))
-        # Two branches of unit variance make variance 2: back to 1.
+        # The sum of two branches of unit variance has variance 2: back to 1.
         summed: Tensor = shortcut + residual
         return summed / math.sqrt(2)
 
 
 class AdainResBlk(nn.Module):
-    """Residual block of the decoder: (N, in, H, W) -> (N, out, H, W), or twice H and W when it enlarges."""
+    """Residual block of the decoder: (N, in, H, W) -> (N, out, H, W), or twice H and W if it enlarges."""
 
     def __init__(self, channels_in: int, channels_out: int, style_dim: int, *, upsample: bool = False):
         super().__init__()
@@ -138,9 +138,9 @@ class AdainResBlk(nn.Module):
 class Generator(nn.Module):
     """Translates: source (N, 3, H, W), style (N, style_dim) -> image (N, 3, H, W), not bounded to -1..1.
 
-    H and W are any multiples of the config's stride. `forward` is its two halves in turn; the first does not depend
-    on the style, so its result serves any number of styles. They are `encode_source` and `decode_features`, because
-    `encode` and `decode` are the official names of the two lists of blocks.
+    H and W are any multiples of the config's stride. `forward` runs two halves in turn. The first does not depend on
+    the style, so its result serves any number of styles. The halves are called `encode_source` and `decode_features`
+    because `encode` and `decode` are the official names of the two lists of blocks.
     """
 
     def __init__(self, config: StarGANv2Config):
@@ -157,7 +157,7 @@ class Generator(nn.Module):
             [AdainResBlk(last, last, config.style_dim) for _ in range(2)]
             + [AdainResBlk(after, before, config.style_dim, upsample=True) for before, after in reversed(steps)]
         )
-        # the official names are 0 and 2: their 1 is the activation, which the norm brings along
+        # the official names are 0 and 2; 1 is the activation, which our norm includes
         self.to_rgb = nn.Sequential(AffineNorm(first), nn.Identity(), nn.Conv2d(first, 3, 1))
 
     def forward(self, source: Tensor, style: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ class StyleEncoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """image (N, 3, image_size, image_size), domain (N,) -> logits (N,): above 0 where it looks real in the domain."""
+    """image (N, 3, image_size, image_size), domain (N,) -> logits (N,): above 0 for what looks real in the domain."""
 
     def __init__(self, config: StarGANv2Config):
         super().__init__()
@@ -239,7 +239,7 @@ class Networks(NetworkSet):
 
 
 def build_networks(config: StarGANv2Config, seed: int) -> Networks:
-    """The four training networks, initialised from the seed alone: the global random state is neither read nor moved.
+    """The four training networks, initialised from the seed alone, without touching the global random state.
 
     Convolutions and linear layers are Kaiming normal (fan in, gain of a ReLU) with biases 0; norms are 1 and 0.
     """
@@ -257,7 +257,7 @@ def build_networks(config: StarGANv2Config, seed: int) -> Networks:
 
 
 def empty_networks(config: StarGANv2Config, *, training: bool) -> Networks:
-    """Networks of the right shapes on the CPU whose parameters hold no values yet: fill all of them before use."""
+    """Networks of the right shapes on the CPU whose parameters hold no values yet; fill all of them before use."""
     with torch.device("meta"):
         networks = Networks(
             Generator(config),
@@ -298,5 +298,5 @@ def _trunk(config: StarGANv2Config) -> tuple[nn.Sequential, int]:
 
 
 def _of_domain(heads: Tensor, domain: Tensor) -> Tensor:
-    """(N, domains, C), (N,) -> (N, C): each sample's own head. A gather, which ONNX has, and no branch in Python."""
+    """(N, domains, C), (N,) -> (N, C): the head of each sample's domain, by a gather, which ONNX has."""
     return heads.gather(1, domain[:, None, None].expand(-1, 1, heads.shape[2])).squeeze(1)

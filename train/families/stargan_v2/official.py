@@ -1,7 +1,7 @@
 """Official StarGAN v2 files: their networks, and the configuration read from the shapes of their parameters.
 
-Official files hold no options. Sizes are taken from shapes and from the number of blocks, never from the order or the
-number of keys: a block of the style encoder is a halving down to 4x4, whatever the width.
+Official files hold no options. Sizes come from shapes and from the number of blocks, never from the order or number of
+keys: each block of the style encoder halves the image, down to 4x4, whatever the width.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from starcast.train.families.stargan_v2.networks import AVERAGED, TRAINED, StarG
 
 StateDict = Mapping[str, Tensor]
 
-WRAPPED = "module."  # what DataParallel and DistributedDataParallel put before every name
+_NOT_AVERAGED = "{} holds networks that are not averaged; the *_nets_ema.ckpt beside it gives smoother results"
+
+WRAPPED = "module."  # DataParallel and DistributedDataParallel put this before every name
 
 
 def read_official(path: Path, content: Any) -> Checkpoint | None:
-    """The networks of an official file; None if it is none. Raises CheckpointError for one that cannot be read."""
+    """The networks of an official file; None if it is not one. Raises CheckpointError if they cannot be read."""
     if not is_official(content):
         return None
     states: StateDicts = {
@@ -45,7 +47,7 @@ def read_official(path: Path, content: Any) -> Checkpoint | None:
         step=int(digits) if digits.isdecimal() else None,
         averaged=averaged,
         networks=states if raw else None,
-        note=f"{path} holds networks that are not averaged: the *_nets_ema.ckpt beside it is smoother" if raw else None,
+        note=_NOT_AVERAGED.format(path) if raw else None,
     )
 
 
@@ -60,7 +62,7 @@ def unwrapped(state: StateDict) -> dict[str, Tensor]:
 
 
 def infer_config(networks: Mapping[str, StateDict], origin: str) -> StarGANv2Config:
-    """The configuration of generator, mapping network and style encoder; `origin` names the file in an error.
+    """The configuration of the three networks; `origin` names the file in errors.
 
     Raises CheckpointError for a face model (w_hpf above 0) and for shapes that are not StarGAN v2's.
     """
@@ -83,27 +85,28 @@ def infer_config(networks: Mapping[str, StateDict], origin: str) -> StarGANv2Con
             f"{origin} names StarGAN v2's networks but lacks parts of them ({str(error).strip(chr(39))}): "
             "give a whole *_nets_ema.ckpt"
         ) from error
-    if encoder_blocks > halvings:  # a block more than the two at the bottleneck account for
+    if encoder_blocks > halvings:  # one more block than the two at the bottleneck explain
         raise CheckpointError(
-            f"{origin} is a face model (w_hpf above 0), which starcast cannot read yet: give one trained with w_hpf 0"
+            f"{origin} is a face model (w_hpf above 0), which starcast cannot read yet: give a checkpoint "
+            "trained with w_hpf 0"
         )
     return config
 
 
 def check_config(config: StarGANv2Config, networks: Mapping[str, StateDict], origin: str) -> None:
     """Raise ValueError unless the configuration is that of the weights."""
-    found = infer_config(networks, origin)
+    inferred = infer_config(networks, origin)
     for fact in ("image_size", "domains", "style_dim", "latent_dim", "mapping_width", "first_channels"):
-        if getattr(found, fact) != getattr(config, fact):
-            raise ValueError(f"{fact} {getattr(config, fact)!r} is not the weights' {getattr(found, fact)}")
+        if getattr(inferred, fact) != getattr(config, fact):
+            raise ValueError(f"{fact} {getattr(config, fact)!r} is not the weights' {getattr(inferred, fact)}")
 
 
 def describe_foreign(content: Mapping[Any, Any]) -> str | None:
-    """What a file that comes close to an official one holds instead, or None."""
+    """What a file that resembles an official one holds instead, or None."""
     names = {str(name) for name in content}
     parts = [part for part in content.values() if isinstance(part, Mapping)]
     if parts and all({"state", "param_groups"} <= set(part) for part in parts):
-        return "holds the state of optimisers (an *_optims.ckpt; the *_nets_ema.ckpt lies beside it)"
+        return "holds the state of optimisers (an *_optims.ckpt; the *_nets_ema.ckpt is beside it)"
     if "generator" in names and "hpf.filter" in _names_of(content["generator"]):
         return "holds the generator of a face model (w_hpf above 0), which starcast cannot read yet"
     if names == {"generator"} or {"generator", "fan"} == names:

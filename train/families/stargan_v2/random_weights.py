@@ -1,4 +1,4 @@
-"""Networks with random weights: what tests and timings run where no trained ones are needed."""
+"""Networks with random weights, for tests and timings that need no trained ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Confi
 
 
 def random_networks(config: StarGANv2Config, seed: int = 0) -> Networks:
-    """Averaged networks whose every parameter is random, so that a bias or a norm that is lost shows."""
+    """Averaged networks with every parameter random, so that a lost bias or norm shows."""
     networks = averaged_copy(build_networks(config, seed))
     draws = torch.Generator().manual_seed(seed + 1)
     for _, network in networks.items():

@@ -16,7 +16,7 @@ from starcast.train.samples import image_grid, sample_images
 
 COLUMNS = 8  # sources of a grid
 LATENTS = 3  # rows of the latent grid for each domain
-MOST_DOMAINS = 6  # in the latent grid: more would be too tall to look at
+MOST_DOMAINS = 6  # in the latent grid: more would be too tall to view
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SampleInputs:
 
 
 def sample_inputs(data_set: DataSet, options: StarGANv2Options) -> SampleInputs:
-    """Held-out images, where there are any, of every domain in turn; each reference is of the next domain."""
+    """Images of every domain in turn, held-out ones first; each reference is of the next domain."""
     count = len(data_set.domains)
     rounds = -(-COLUMNS // count) + 1  # one more, so that a single domain's references are not its sources
     images = [sample_images(domain, rounds, options) for domain in data_set.domains]
@@ -59,13 +59,13 @@ def sample_inputs(data_set: DataSet, options: StarGANv2Options) -> SampleInputs:
 
 
 def grids(averaged: Networks, inputs: SampleInputs) -> dict[str, Tensor]:
-    """Both grids by their kind."""
+    """Both grids, by their kind."""
     return {"reference": reference_grid(averaged, inputs), "latent": latent_grid(averaged, inputs)}
 
 
 @torch.inference_mode()
 def reference_grid(averaged: Networks, inputs: SampleInputs) -> Tensor:
-    """Rows: sources, references, translations, reconstructions of the sources from these. uint8 (3, H, W)."""
+    """Rows: sources, references, translations, and the sources reconstructed from these. uint8 (3, H, W)."""
     style = averaged.style_encoder(inputs.references, inputs.reference_domains)
     translations = averaged.generator(inputs.sources, style)
     own_style = averaged.style_encoder(inputs.sources, inputs.source_domains)
@@ -75,7 +75,7 @@ def reference_grid(averaged: Networks, inputs: SampleInputs) -> Tensor:
 
 @torch.inference_mode()
 def latent_grid(averaged: Networks, inputs: SampleInputs) -> Tensor:
-    """First row: sources; then for every domain (the first six) a row for each latent. uint8 (3, H, W)."""
+    """First row: sources. Then, for each of the first six domains, a row for each latent. uint8 (3, H, W)."""
     columns = len(inputs.sources)
     rows = [inputs.sources]
     for domain in range(min(inputs.domains, MOST_DOMAINS)):

@@ -5,14 +5,14 @@
     3  generator, mapping network and style encoder      styles from latents
     4  generator alone                                   styles from references
 
-The numbers are the original's; the work is less. What no update changes is computed once, and nothing takes a
-gradient that no optimiser reads:
+The results equal the original's, with less work. What no update changes is computed once, and no gradient is computed
+that no optimiser reads:
 
-- update 1's translation keeps its graph and serves update 3 too, since only the discriminator moves in between; the
-  source's features serve updates 1, 2 and 3. (With `accumulate` above 1 they are made again, to save memory.)
-- the diversity term's second translation has no graph and starts from the same features;
-- the discriminator takes no gradient in updates 3 and 4, mapping network and style encoder none in update 4, the
-  source none but for R1.
+- Update 1's translation keeps its graph for update 3, since only the discriminator moves in between. The source's
+  features serve updates 1, 2 and 3. (With `accumulate` above 1 they are computed again, to save memory.)
+- The diversity term's second translation has no graph and starts from the same features.
+- The discriminator takes no gradient in updates 3 and 4, the mapping network and style encoder none in update 4, and
+  the source none except for R1.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from starcast.train.families.stargan_v2.losses import (
 )
 from starcast.train.families.stargan_v2.networks import Discriminator, Networks
 from starcast.train.families.stargan_v2.options import StarGANv2Loss, StarGANv2Optimizer
-from starcast.train.second_derivative import PictureGradients
+from starcast.train.second_derivative import ImageGradients
 
 
 def term_weights(step: int, loss: StarGANv2Loss) -> dict[str, float]:
-    """The factor of every term in an update's total, by the term's short name; no `reg` where R1 is not due."""
+    """The weight of each term in an update's total, by the term's short name; no `reg` if R1 is not due."""
     weights = {
         "real": 1.0,
         "fake": 1.0,
@@ -55,7 +55,7 @@ def term_weights(step: int, loss: StarGANv2Loss) -> dict[str, float]:
 
 
 def build_optimizers(networks: Networks, options: StarGANv2Optimizer) -> dict[str, Optimizer]:
-    """An Adam for each network, by its name. The weight decay is L2: it is added to the gradient."""
+    """An Adam for each network, by name. The weight decay is L2: it is added to the gradient."""
     return {
         name: Adam(
             module.parameters(),
@@ -84,12 +84,11 @@ def training_step(
     `accumulate` is the number of micro-batches that the batch is split into. With `autocast` the networks run in
     bfloat16, while R1 and the losses stay in float32.
 
-    Gives each term, without its weight, by its official name (`D/latent_real` … `G/ref_cyc`, `G/lambda_ds`), detached
-    and still on the device. `D/latent_reg` and `D/ref_reg` are absent where R1 is not due.
+    Returns each term, without its weight, by its official name (`D/latent_real` … `G/ref_cyc`, `G/lambda_ds`), detached
+    and still on the device. `D/latent_reg` and `D/ref_reg` are missing if R1 is not due.
     """
     weights = term_weights(step, loss)
     parts = batch.split(accumulate)
-    low = autocast
     log: dict[str, Tensor] = {}
 
     def backward(update: str, part: Batch, terms: dict[str, Tensor]) -> None:
@@ -100,23 +99,24 @@ def training_step(
             key = f"{update}_{name}"
             log[key] = share * term.detach() + log[key] if key in log else share * term.detach()
 
-    made = None
+    translation = None
     with _updating(optimizers, "discriminator"):
         for part in parts:
             with torch.set_grad_enabled(len(parts) == 1):
-                made = _from_latent(networks, part, low)
-            backward("D/latent", part, _discriminator_terms(networks, part, made.image.detach(), weights, low))
-    kept = made if len(parts) == 1 else None
-    del made
+                translation = _from_latent(networks, part, autocast)
+            image = translation.image.detach()
+            backward("D/latent", part, _discriminator_terms(networks, part, image, weights, autocast))
+    kept = translation if len(parts) == 1 else None
+    del translation
 
     with _updating(optimizers, "discriminator"):
         for part in parts:
-            image = _from_reference(networks, part, kept, low)
-            backward("D/ref", part, _discriminator_terms(networks, part, image, weights, low))
+            image = _from_reference(networks, part, kept, autocast)
+            backward("D/ref", part, _discriminator_terms(networks, part, image, weights, autocast))
 
     with _frozen(networks.discriminator), _updating(optimizers, "generator", "mapping_network", "style_encoder"):
         for part in parts:
-            backward("G/latent", part, _latent_terms(networks, part, kept, low))
+            backward("G/latent", part, _latent_terms(networks, part, kept, autocast))
     del kept
 
     with (
@@ -124,7 +124,7 @@ def training_step(
         _updating(optimizers, "generator"),
     ):
         for part in parts:
-            backward("G/ref", part, _reference_terms(networks, part, low))
+            backward("G/ref", part, _reference_terms(networks, part, autocast))
 
     update_average(averaged, networks, average_decay)
     log["G/lambda_ds"] = torch.full((), -weights["ds"], device=batch.source.device)
@@ -140,8 +140,8 @@ def update_average(averaged: Networks, networks: Networks, decay: float) -> None
 
 
 def compile_networks(networks: Networks, backend: str = "inductor") -> None:
-    """Compile what a step calls, in place. Names of parameters stay; R1 keeps running uncompiled, because a compiled
-    module cannot be differentiated twice."""
+    """Compile what a step calls, in place. Parameters keep their names. R1 runs uncompiled, because a compiled module
+    cannot be differentiated twice."""
     generator = networks.generator
     for name in ("encode_source", "decode_features"):
         setattr(generator, name, torch.compile(getattr(generator, name), backend=backend))
@@ -152,99 +152,104 @@ def compile_networks(networks: Networks, backend: str = "inductor") -> None:
 
 @dataclass(frozen=True)
 class _Translation:
-    """A source's features, the style, and the image that the decoder makes of them, with or without a graph."""
+    """A source's features, a style, and the image decoded from both, with or without a graph."""
 
     features: Tensor
     style: Tensor
     image: Tensor
 
 
-def _from_latent(networks: Networks, part: Batch, low: bool) -> _Translation:
-    with _precision(part, low):
+def _from_latent(networks: Networks, part: Batch, autocast: bool) -> _Translation:
+    with _autocast(part, autocast):
         features = networks.generator.encode_source(part.source)
         style = networks.mapping_network(part.latent, part.domain)
         return _Translation(features, style, networks.generator.decode_features(features, style))
 
 
 @torch.no_grad()
-def _from_reference(networks: Networks, part: Batch, kept: _Translation | None, low: bool) -> Tensor:
-    with _precision(part, low):
+def _from_reference(networks: Networks, part: Batch, kept: _Translation | None, autocast: bool) -> Tensor:
+    with _autocast(part, autocast):
         features = kept.features if kept else networks.generator.encode_source(part.source)
         return networks.generator.decode_features(features, networks.style_encoder(part.reference, part.domain))
 
 
 def _discriminator_terms(
-    networks: Networks, part: Batch, translation: Tensor, weights: Mapping[str, float], low: bool
+    networks: Networks, part: Batch, translation: Tensor, weights: Mapping[str, float], autocast: bool
 ) -> dict[str, Tensor]:
     discriminator = _discriminator(networks)
     terms = {}
     if "reg" in weights:
         source = part.source.detach().requires_grad_()
-        # .forward passes by torch.compile, and nothing here is in bfloat16: both are for the second derivative.
-        with PictureGradients():
+        # .forward bypasses torch.compile, and nothing here runs in bfloat16: the second derivative needs both.
+        with ImageGradients():
             logits = discriminator.forward(source, part.source_domain)
         terms["reg"] = r1_penalty(logits, source)
     else:
-        with _precision(part, low):
+        with _autocast(part, autocast):
             logits = discriminator(part.source, part.source_domain)
     terms["real"] = adversarial_loss(logits, real=True)
-    with _precision(part, low):
+    with _autocast(part, autocast):
         logits = discriminator(translation, part.domain)
     terms["fake"] = adversarial_loss(logits, real=False)
     return terms
 
 
-def _latent_terms(networks: Networks, part: Batch, kept: _Translation | None, low: bool) -> dict[str, Tensor]:
-    made = kept or _from_latent(networks, part, low)
-    with _precision(part, low), torch.no_grad():
+def _latent_terms(networks: Networks, part: Batch, kept: _Translation | None, autocast: bool) -> dict[str, Tensor]:
+    translation = kept or _from_latent(networks, part, autocast)
+    with _autocast(part, autocast), torch.no_grad():
         other_style = networks.mapping_network(part.latent2, part.domain)
-    with _precision(part, low):
+    with _autocast(part, autocast):
         source_style = networks.style_encoder(part.source, part.source_domain)
-    return _generator_terms(networks, part, made, other_style, source_style, low)
+    return _generator_terms(networks, part, translation, other_style, source_style, autocast)
 
 
-def _reference_terms(networks: Networks, part: Batch, low: bool) -> dict[str, Tensor]:
-    with _precision(part, low):
+def _reference_terms(networks: Networks, part: Batch, autocast: bool) -> dict[str, Tensor]:
+    with _autocast(part, autocast):
         with torch.no_grad():
             style = networks.style_encoder(part.reference, part.domain)
             other_style = networks.style_encoder(part.reference2, part.domain)
             source_style = networks.style_encoder(part.source, part.source_domain)
         features = networks.generator.encode_source(part.source)
-        made = _Translation(features, style, networks.generator.decode_features(features, style))
-    return _generator_terms(networks, part, made, other_style, source_style, low)
+        translation = _Translation(features, style, networks.generator.decode_features(features, style))
+    return _generator_terms(networks, part, translation, other_style, source_style, autocast)
 
 
 def _generator_terms(
-    networks: Networks, part: Batch, made: _Translation, other_style: Tensor, source_style: Tensor, low: bool
+    networks: Networks,
+    part: Batch,
+    translation: _Translation,
+    other_style: Tensor,
+    source_style: Tensor,
+    autocast: bool,
 ) -> dict[str, Tensor]:
-    with _precision(part, low):
-        logits = _discriminator(networks)(made.image, part.domain)
-        found = networks.style_encoder(made.image, part.domain)
+    with _autocast(part, autocast):
+        logits = _discriminator(networks)(translation.image, part.domain)
+        recovered = networks.style_encoder(translation.image, part.domain)
         with torch.no_grad():
-            other = networks.generator.decode_features(made.features, other_style)
-        reconstruction = networks.generator(made.image, source_style)
+            other = networks.generator.decode_features(translation.features, other_style)
+        reconstruction = networks.generator(translation.image, source_style)
     return {
         "adv": adversarial_loss(logits, real=True),
-        "sty": style_loss(found, made.style),
-        "ds": diversity(made.image, other),
+        "sty": style_loss(recovered, translation.style),
+        "ds": diversity(translation.image, other),
         "cyc": cycle_loss(reconstruction, part.source),
     }
 
 
 @contextmanager
 def _updating(optimizers: Mapping[str, Optimizer], *names: str) -> Iterator[None]:
-    """One update: no gradients before the block, a step of these optimisers after it, and again no gradients."""
+    """One update: clear gradients, run the block, step these optimisers, and clear gradients again."""
     for name in names:
         optimizers[name].zero_grad()
     yield
     for name in names:
         optimizers[name].step()
-        optimizers[name].zero_grad()  # not later: the next update needs the memory
+        optimizers[name].zero_grad()  # now, because the next update needs the memory
 
 
 @contextmanager
 def _frozen(*modules: nn.Module | None) -> Iterator[None]:
-    """Within the block, no parameter of these takes a gradient; gradients still flow through them."""
+    """Within the block, no parameter of these modules takes a gradient; gradients still flow through them."""
     for module in modules:
         if module is not None:
             module.requires_grad_(False)
@@ -256,9 +261,9 @@ def _frozen(*modules: nn.Module | None) -> Iterator[None]:
                 module.requires_grad_(True)
 
 
-def _precision(part: Batch, low: bool) -> torch.autocast:
-    # Without a cache: a bfloat16 copy of a weight made where there is no graph would be reused where one is needed.
-    return torch.autocast(part.source.device.type, torch.bfloat16, enabled=low, cache_enabled=False)
+def _autocast(part: Batch, enabled: bool) -> torch.autocast:
+    # No cache: it would reuse a weight's bfloat16 copy translation without a graph where a graph is needed.
+    return torch.autocast(part.source.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 def _discriminator(networks: Networks) -> Discriminator:

@@ -1,4 +1,4 @@
-"""A run on a card: what the processor's tests cannot show. No card has run these yet."""
+"""A run on a GPU: what the CPU's tests cannot show. No GPU has run these yet."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starcast.train.run import train
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA card"),
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU"),
     pytest.mark.filterwarnings("default"),  # of algorithms that are not deterministic, and of forks beside threads
 ]
 
@@ -25,11 +25,11 @@ def test_a_stopped_run_goes_on_to_the_bits_of_one_that_was_not(images, small, tm
         small, device="cuda", precision=precision, adain=adain, deterministic=True, workers=2, sample_every=2, steps=4
     )
     said: list[str] = []
-    whole = train(images, tmp_path / "whole", four, progress=False, report=said.append)
+    whole = train(images, tmp_path / "whole", four, bar=False, progress=said.append)
     assert any(line.startswith("Training on ") and adain in line for line in said)
     two = dataclasses.replace(four, steps=2)
-    train(images, tmp_path / "parts", two, progress=False, report=said.append)
-    resumed = train(images, tmp_path / "parts", four, resume=True, progress=False, report=said.append)
+    train(images, tmp_path / "parts", two, bar=False, progress=said.append)
+    resumed = train(images, tmp_path / "parts", four, resume=True, bar=False, progress=said.append)
     assert_same_bits(whole, resumed)
 
 
@@ -37,7 +37,7 @@ def test_the_kernel_and_the_reference_take_a_step_to_the_same_place(images, smal
     losses = []
     for adain in ("reference", "triton"):
         options = replace_options(small, device="cuda", precision="fp32", adain=adain, steps=1, log_every=1)
-        train(images, tmp_path / adain, options, progress=False, report=lambda line: None)
+        train(images, tmp_path / adain, options, bar=False, progress=lambda line: None)
         losses.append((tmp_path / adain / "losses.jsonl").read_text())
     first, second = (dict_of(text) for text in losses)
     assert first.keys() == second.keys()
