@@ -1,4 +1,4 @@
-"""Where a bundle may be written: a new folder, an empty one, or an old bundle with nothing of anyone else's in it."""
+"""Where a bundle may be written: a new folder, an empty one, or an old bundle without foreign files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHOWN = 3
 
 
 def writable_target(bundle: Path) -> Path:
-    """The folder to write, links followed. Raises BundleError where writing it would delete what is no bundle's."""
+    """The folder to write, links followed. Raises BundleError if that would delete files that are not a bundle's."""
     target = Path(bundle).resolve()
     repair_folder(target)
     if not target.exists():
@@ -26,7 +26,7 @@ def writable_target(bundle: Path) -> Path:
     foreign = sorted(name for name in present - own if Path(name).name not in LEFT_BY_THE_SYSTEM)
     if foreign:
         more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
-        what = "a bundle with files that are not its own" if own else "a folder that is no bundle"
+        what = "a bundle with files that are not its own" if own else "a folder that is not a bundle"
         raise BundleError(
             f"{bundle} is {what} ({', '.join(foreign[:SHOWN])}{more}), which would be lost: give another folder, or "
             "move them away"
@@ -35,7 +35,7 @@ def writable_target(bundle: Path) -> Path:
 
 
 def _listed_files(manifest: Path) -> set[str]:
-    """The files that an old bundle's manifest names, itself included; none where it is not a bundle's manifest.
+    """The files that an old bundle's manifest names, itself included; empty if it is not a bundle's manifest.
 
     Read without its types, so that a bundle of another format, or a damaged one, can be replaced too.
     """

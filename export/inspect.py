@@ -1,4 +1,4 @@
-"""What a checkpoint, a bundle or a run's folder is, and what can run it here. torch loads for checkpoints only."""
+"""Shows what a checkpoint, a bundle or a run's folder holds, and what can run it. Only checkpoints need torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Facts = dict[str, Any]
 
 
 def facts_of(path: Path) -> Facts:
-    """Everything that `starcast inspect` says, as JSON takes it. Raises BundleError or CheckpointError."""
+    """Everything that `starcast inspect` shows, ready for JSON. Raises BundleError or CheckpointError."""
     path = Path(path)
     if (path / MANIFEST).exists():
         return bundle_facts(open_bundle(path))
@@ -32,7 +32,7 @@ def facts_of(path: Path) -> Facts:
 
 
 def newest_checkpoint(path: Path) -> Path:
-    """The path itself, or a run's newest checkpoint, snapshots included. Raises CheckpointError for other folders."""
+    """The path itself, or a run's newest checkpoint or snapshot. Raises CheckpointError for other folders."""
     if not path.is_dir():
         return path
     from starcast.train.run_folder import RunFolder
@@ -47,7 +47,7 @@ def newest_checkpoint(path: Path) -> Path:
 
 
 def bundle_facts(bundle: Bundle) -> Facts:
-    """What a bundle is, whether its files are whole, and which engines run its variants here."""
+    """What a bundle holds and which engines run its variants here. Raises BundleError if a file has changed."""
     manifest = bundle.manifest
     for name in manifest.files:
         bundle.file(name)
@@ -82,7 +82,7 @@ def bundle_facts(bundle: Bundle) -> Facts:
 
 
 def next_command(bundle: Path, manifest: Manifest) -> str:
-    """What one types next: a translation, or an engine first where nothing else runs the bundle."""
+    """The command to type next: a translation, or a build if nothing else runs the bundle."""
     builds = [build_line(bundle, variant) for variant in manifest.variants]
     first = builds[-1] if builds else None
     if first is not None and None not in builds:
@@ -91,7 +91,7 @@ def next_command(bundle: Path, manifest: Manifest) -> str:
 
 
 def _chosen_by_auto(bundle: Bundle) -> str | None:
-    """What `--backend auto` found for a bundle on this machine; None where it has not been asked."""
+    """What `--backend auto` chose for a bundle on this machine; None if it has not been used."""
     try:
         known = recall_choice(bundle)
     except StarcastError:  # nothing runs it here: the variants say why
@@ -100,9 +100,8 @@ def _chosen_by_auto(bundle: Bundle) -> str | None:
 
 
 def checkpoint_facts(path: Path) -> Facts:
-    """What a checkpoint is: layout, configuration, networks and the options it was trained with."""
+    """What a checkpoint holds: layout, configuration, networks and the options it was trained with."""
     from starcast.train.checkpoint.file import read_checkpoint
-    from starcast.train.families.stargan_v2.networks import AVERAGED
 
     checkpoint = read_checkpoint(path)
     stored = {**(checkpoint.networks or {}), **checkpoint.averaged}
@@ -112,13 +111,13 @@ def checkpoint_facts(path: Path) -> Facts:
         "what": "checkpoint",
         "holds": _holds(checkpoint),
         "layout": checkpoint.layout,
-        "family": "stargan_v2",
+        "family": checkpoint.family,
         "step": checkpoint.step,
         "data_set": (checkpoint.dataset or {}).get("name"),
         **dataclasses.asdict(checkpoint.config),
         "domains": list(checkpoint.domain_names),
         "stride": checkpoint.config.stride,
-        "parameters": {name: parameters[name] for name in (*AVERAGED, "discriminator") if name in parameters},
+        "parameters": parameters,
         "bytes": path.stat().st_size,
         "options": checkpoint.options,
         "note": checkpoint.note,
@@ -133,7 +132,7 @@ def _holds(checkpoint: Checkpoint) -> str:
 
 
 def lines_of(facts: Facts) -> list[str]:
-    """The facts as lines for a person."""
+    """The facts as text."""
     rows = [[label, show(facts[key])] for key, (label, show) in _ROWS.items() if facts.get(key) is not None]
     rows += _origin_rows(facts.get("origin", {}))
     lines = tabulate(rows, tablefmt="plain", disable_numparse=True).splitlines()
@@ -149,7 +148,7 @@ def _thousands(count: int) -> str:
     return f"{count:,}"
 
 
-# fact -> (its label, how it is shown), in the order of the lines
+# fact -> (label, formatter), in the order shown
 _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "path": ("path", str),
     "what": ("what", str),
@@ -161,7 +160,7 @@ _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "data_set": ("data set", str),
     "size": ("size", lambda size: f"{size[1]}x{size[0]}"),
     "image_size": ("size", lambda side: f"{side}x{side}"),
-    "stride": ("other sizes", lambda stride: f"multiples of {stride} as they are, others filled up and cut back"),
+    "stride": ("other sizes", lambda stride: f"multiples of {stride} as they are, others padded and cropped back"),
     "style_dim": ("style", str),
     "latent_dim": ("latent", str),
     "mapping_width": ("mapping width", str),
@@ -216,13 +215,13 @@ def _as_json(part: Any) -> Any:
 
 
 def why_not(name: str, variant: Variant, bundle: Bundle) -> str | None:
-    """Why an engine cannot run a variant of a bundle here, or not yet; None where it can."""
+    """Why an engine cannot run a variant of a bundle here, or not yet; None if it can."""
     engine = ENGINES[name]
     return engine.why_cannot_run(variant) or engine.why_not_ready(bundle, variant)
 
 
 def build_line(bundle: Path, variant: Variant) -> str | None:
-    """What makes an engine of a variant for TensorRT, as a user types it; None for the others'."""
+    """The command that builds an engine of a variant for TensorRT; None for other variants."""
     engines = [name for name in variant.engines if name in FLAVOURS]
     if not engines:
         return None
@@ -233,7 +232,7 @@ def _variant_lines(variant: Facts) -> list[str]:
     parity, quality = variant["parity"], variant["quality"]
     engines: Mapping[str, str | None] = variant["engines"]
     return [
-        f"{variant['file']}: {variant['form']}, {variant['arithmetic']}, {variant['flop'] / 1e9:.2f} GFLOP a picture, "
+        f"{variant['file']}: {variant['form']}, {variant['arithmetic']}, {variant['flop'] / 1e9:.2f} GFLOP per image, "
         f"{variant['bytes'] / 1e6:.1f} MB",
         *(_parity_line(parity) if parity else ()),
         *(_quality_lines(quality) if quality else ()),

@@ -1,4 +1,4 @@
-"""What `starcast export` can be told. Imports no torch: `--help` is made from it."""
+"""Options of `starcast export`. Imports no torch, because `--help` is made from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ADAIN = ("fused", "plugin", "unfused")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(CheckedOptions):
-    """Options of an export. The gate's tolerances are not among them: a graph is right or it is not written."""
+    """Options of an export. The gate's tolerances are not options: a graph that misses them is not written."""
 
     domains: tuple[str, ...] = flags.domains("The order is the networks'; default: the checkpoint's names.")
     data: str | None = option(
@@ -67,11 +67,11 @@ class ExportOptions(CheckedOptions):
                 raise OptionError(f"{flag} is {', '.join(unknown)}: give one or several of {', '.join(known)}")
         if "tensorrt" in self.backends:
             return
-        theirs = [name for name in self.precision if name not in precisions_for(CPU_ENGINES)]
-        if theirs:
+        not_for_cpu = [name for name in self.precision if name not in precisions_for(CPU_ENGINES)]
+        if not_for_cpu:
             raise OptionError(
-                f"--precisions {','.join(theirs)} is for TensorRT alone: add --for tensorrt, besides the other engines "
-                "that the bundle is for"
+                f"--precisions {','.join(not_for_cpu)} is for TensorRT only: add --for tensorrt, besides the bundle's "
+                "other engines"
             )
         if set(self.adain) - {"fused"}:
-            raise OptionError(f"--adain-forms {','.join(self.adain)} is for TensorRT alone: add --for tensorrt")
+            raise OptionError(f"--adain-forms {','.join(self.adain)} is for TensorRT only: add --for tensorrt")

@@ -1,4 +1,4 @@
-"""preview.jpg: a few sources and their translations into every domain, made by the graph that is shipped."""
+"""preview.jpg: a few sources and their translations into every domain, by the traced graph."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TILE, GAP = 128, 4
 
 
 def draw_preview(frame: ir.Model, sources: NDArray[np.uint8], styles: Floats) -> NDArray[np.uint8]:
-    """A row a source: itself, then its translation to each style [D, S]. uint8 [H, W, 3]."""
+    """One row per source: the source, then its translation to each style [D, S]. uint8 [H, W, 3]."""
     session = open_session(frame)
     rows = []
     for source in sources:
@@ -30,21 +30,21 @@ def draw_preview(frame: ir.Model, sources: NDArray[np.uint8], styles: Floats) ->
 
 
 def preview_sources(data: str | None, side: int) -> NDArray[np.uint8]:
-    """Held-out images of the data set where it is still there, else pictures made by arithmetic.
+    """Held-out images of the data set if it still exists, else drawn images.
 
     uint8 [SOURCES, side, side, 3].
     """
-    found = _from_data_set(Path(data), side) if data else []
+    images = _from_data_set(Path(data), side) if data else []
     draws = np.random.RandomState(11)
-    made = [smooth(side, side, draws) for _ in range(SOURCES - len(found))]
-    return np.stack([*found, *made])
+    drawn = [smooth(side, side, draws) for _ in range(SOURCES - len(images))]
+    return np.stack([*images, *drawn])
 
 
 def _from_data_set(data: Path, side: int) -> list[NDArray[np.uint8]]:
     try:
         domains = scan(data).domains
     except (DatasetError, OSError):
-        return []  # moved or deleted since the training: a preview is worth no failure
+        return []  # moved or deleted since training; a preview is not worth failing for
     images = []
     for domain in domains[:SOURCES]:
         for path in (domain.held_out or domain.training)[:1]:

@@ -1,4 +1,4 @@
-"""Lines that tell how far an export is."""
+"""Progress of an export: a line for each stage that is done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Progress = Callable[[str], None]
 
 @contextmanager
 def stage(progress: Progress, done: str) -> Iterator[None]:
-    """Say that a stage is done, and how long it took."""
+    """Show that a stage is done, and how long it took."""
     start = time.perf_counter()
     yield
     progress(f"{done} ({time.perf_counter() - start:.1f} s)")

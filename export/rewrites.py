@@ -1,5 +1,4 @@
-"""What the rewrites of a graph did, for people: counts, FLOP and bytes before and after, and the reasons why not; and
-how its norms take their statistics where they are written for a compiler."""
+"""Reports what rewrites did to a graph: counts, FLOP and bytes before and after, places left alone, and its norms."""
 
 from __future__ import annotations
 
@@ -11,11 +10,11 @@ from starcast.runtime.manifest import Norm
 
 
 def rewrite_lines(steps: Sequence[Step], before: Cost, after: Cost) -> Iterator[str]:
-    """A line of figures, then one for each place that a rewrite left as it is."""
+    """A line of figures, then one for each place that a rewrite left alone."""
     if steps:
         yield ", ".join(f"{step.rewrite.name} {step.outcome.fired}" for step in steps)
     yield (
-        f"{before.flop / 1e9:.2f} -> {after.flop / 1e9:.2f} GFLOP a picture, "
+        f"{before.flop / 1e9:.2f} -> {after.flop / 1e9:.2f} GFLOP per image, "
         f"{before.weights / 1e6:.1f} -> {after.weights / 1e6:.1f} MB of weights"
     )
     for step in steps:
@@ -24,7 +23,7 @@ def rewrite_lines(steps: Sequence[Step], before: Cost, after: Cost) -> Iterator[
 
 
 def norm_lines(norms: Sequence[Norm], left: Sequence[str]) -> Iterator[str]:
-    """A line on all norms of a graph, then one for each that could not be centred."""
+    """A line about all norms of a graph, then one for each that could not be centred."""
     if norms:
         worst = max(norms, key=lambda norm: norm.ratio)
         one_pass = sum(norm.statistics == "one-pass" for norm in norms)
@@ -37,7 +36,7 @@ def norm_lines(norms: Sequence[Norm], left: Sequence[str]) -> Iterator[str]:
 
 
 def list_of_rewrites() -> Iterator[str]:
-    """A line a rewrite: its name, what it does, and the forms that it is a part of."""
+    """A line for each rewrite: its name, what it does, and the forms that it belongs to."""
     width = max(map(len, REWRITES))
     for name, rewrite in REWRITES.items():
         elsewhere = "int8 beside bf16, for openvino" if rewrite in BESIDE_BF16 else "any form, for tensorrt"

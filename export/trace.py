@@ -64,7 +64,7 @@ def _trace(network: nn.Module, example: Mapping[str, Tensor], output: str, name:
 
 
 def _tidy(model: ir.Model, name: str, prefix: str) -> ir.Model:
-    """Names by module path, no traces of the exporter's own, no shapes but those of inputs and outputs."""
+    """Names by module path, no metadata of the exporter, and no shapes except those of inputs and outputs."""
     RemoveUnusedNodesPass()(model)
     RemoveUnusedOpsetsPass()(model)
     graph = model.graph
@@ -76,7 +76,7 @@ def _tidy(model: ir.Model, name: str, prefix: str) -> ir.Model:
         assert value.shape is not None
         value.shape = ir.Shape(["batch", *list(value.shape)[1:]])
     for node in graph:
-        node.metadata_props.clear()  # stack traces name files of the machine that exported
+        node.metadata_props.clear()  # stack traces name files of the exporting machine
         node.doc_string = None
         for value in node.outputs:
             value.metadata_props.clear()
@@ -101,7 +101,7 @@ def _name_initializers(graph: ir.Graph, prefix: str) -> None:
 
 
 def _constant_name(tensor: Any) -> str:
-    """`1.4142135`, `ones.512`, `1x512x1x1`: what a constant holds."""
+    """A name that says what a constant holds: `1.4142135`, `ones.512`, `1x512x1x1`."""
     array = tensor.numpy()
     if array.ndim == 0:
         return str(array)
@@ -111,7 +111,7 @@ def _constant_name(tensor: Any) -> str:
 
 
 def _name_nodes(graph: ir.Graph, prefix: str) -> None:
-    """Nodes and their outputs bear the path of their module; functions within a module, its path and the operator."""
+    """Name nodes and their outputs after their module; a function within a module gets the operator's name as well."""
     taken: Counter[str] = Counter(name for name in graph.initializers if name is not None)
     taken.update(value.name for value in [*graph.inputs, *graph.outputs] if value.name is not None)
     places: dict[ir.Node, str] = {}
@@ -126,7 +126,7 @@ def _name_nodes(graph: ir.Graph, prefix: str) -> None:
 
 
 def _weight_of(node: ir.Node) -> str | None:
-    """The name of the weight that makes a node a whole module."""
+    """The name of a node's weight, if the node is a whole module."""
     if node.op_type not in {"Conv", "Gemm"} or node.inputs[1] is None:
         return None
     name = node.inputs[1].name
@@ -134,7 +134,7 @@ def _weight_of(node: ir.Node) -> str | None:
 
 
 def _scope(node: ir.Node, places: dict[ir.Node, str]) -> str:
-    """The path of the module that a node was traced in; a node that the exporter made itself is where its input is."""
+    """The path of the module that a node was traced in; a node that the exporter added is where its input is."""
     scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
     if scopes:
         return next((scope for scope in reversed(scopes[:-1]) if scope), "")

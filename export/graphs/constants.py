@@ -1,4 +1,4 @@
-"""A graph's constants: initializers that rewrites add."""
+"""Constants that rewrites add to a graph, as initializers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 
 def neutral_weights(graph: ir.Graph, channels: int) -> tuple[ir.Value, ir.Value]:
-    """The scale and the shift [C] of a norm that has none of its own."""
-    ones, noughts = np.ones(channels, np.float32), np.zeros(channels, np.float32)
-    return add_constant(graph, f"one.{channels}", ones), add_constant(graph, f"zero.{channels}", noughts)
+    """Scale and shift [C] of a norm that has none of its own: 1 and 0."""
+    ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+    return add_constant(graph, f"one.{channels}", ones), add_constant(graph, f"zero.{channels}", zeros)
 
 
 def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    """The initializer of that name, if it holds the same; else a new one, numbered where the name is taken."""
+    """The initializer of that name if it is equal; else a new one, numbered if the name is taken."""
     for candidate in itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2))):
         known = graph.initializers.get(candidate)
         if known is None:

@@ -1,4 +1,4 @@
-"""What a node is: questions that several rewrites ask of a graph before they touch it."""
+"""Questions about nodes and values that several rewrites ask before they change a graph."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 
 def numbers(value: ir.Value | None) -> NDArray[Any] | None:
-    """What a constant holds; None for what is computed, and for a graph's input."""
+    """A constant's array; None for a computed value or a graph input."""
     if value is None or value.const_value is None or value.is_graph_input():
         return None
     return value.const_value.numpy()
 
 
 def scalar(value: ir.Value | None) -> float | None:
-    """The number that a constant of one element holds."""
+    """The value of a constant with one element; None otherwise."""
     array = numbers(value)
     return float(array.reshape(())) if array is not None and array.size == 1 else None
 
@@ -45,7 +45,7 @@ def convolution(node: ir.Node, *, side: int, pad: int) -> str | None:
 
 
 def kernel_side(node: ir.Node) -> int | None:
-    """The side of a convolution's square kernel, where its shape is known."""
+    """The side of a convolution's square kernel, if its shape is known."""
     shape = node.inputs[1].shape if node.inputs[1] is not None else None
     sides = {dim for dim in shape[2:] if isinstance(dim, int)} if shape is not None and len(shape) == 4 else set()
     return sides.pop() if len(sides) == 1 else None
@@ -66,7 +66,7 @@ def halving(pool: ir.Node) -> str | None:
 
 
 def doubling(resize: ir.Node) -> str | None:
-    """Why a node does not repeat every pixel twice along both axes; or None."""
+    """Why a node does not double an image by repeating every pixel; or None."""
     if resize.attributes.get_string("mode", "nearest") != "nearest":
         return "the resize is not nearest"
     grid = resize.attributes.get_string("coordinate_transformation_mode", "half_pixel")
@@ -81,28 +81,28 @@ def doubling(resize: ir.Node) -> str | None:
 
 
 def producer_of(value: ir.Value) -> ir.Node:
-    """The node that gives a value which is no graph input and no constant."""
+    """The node that computes a value, which must not be a graph input or a constant."""
     node = value.producer()
     assert node is not None
     return node
 
 
 def attributes(node: ir.Node) -> dict[str, Any]:
-    """A node's attributes, for another one of its kind."""
+    """A copy of a node's attributes, for another node of its kind."""
     return {name: attribute.value for name, attribute in node.attributes.items()}
 
 
 def readers(value: ir.Value) -> Sequence[ir.Node]:
-    """The nodes that read a value, each once."""
+    """The nodes that read a value, each listed once."""
     return list(dict.fromkeys(node for node, _ in value.uses()))
 
 
 def is_neutral(value: ir.Value | None, neutral: float) -> bool:
-    """True for a constant whose every element is that number."""
+    """Whether a value is a constant with every element equal to that number."""
     array = numbers(value)
     return array is not None and bool((array == neutral).all())
 
 
 def close(number: float, other: float) -> bool:
-    """Equal but for float32's rounding."""
+    """Whether two numbers are equal up to float32's rounding."""
     return math.isclose(number, other, rel_tol=1e-6)

@@ -24,8 +24,11 @@ class SharedWeights:
         self._places: dict[str, tuple[int, int]] = {}  # hash -> offset, length
 
     def write(self, model: ir.Model, graph: Path) -> tuple[Path, ...]:
-        """Write a graph beside the weights' file; its large tensors go there, and the model in memory then reads them
-        from there, too. Gives the files that the graph reads: this one, or none if it has no large tensors."""
+        """Write a graph beside the weights' file, and its large tensors into that file.
+
+        The model in memory then reads them from there as well. Returns the files that the graph reads: this one, or
+        none if it has no large tensors.
+        """
         if graph.parent != self.path.parent:
             raise ValueError(f"{graph} is not beside {self.path}: a graph finds its weights in its own folder")
         placed = False

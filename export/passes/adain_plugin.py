@@ -1,11 +1,11 @@
-"""Instance norms as one node each, with the leaky ReLU behind: for an engine that has a kernel for it.
+"""Instance norms as one node each, leaky ReLU included, for an engine that has a kernel for them.
 
     LeakyRelu(InstanceNorm(x) * scale + shift)   ->   starcast.AdainLeakyRelu(x, scale, shift; epsilon, slope)
 
-`scale` and `shift` are float32, [N or 1, C] of a style or [C] of a norm's own weights; x and y are of the graph's type,
-and the statistics float32. A slope of 1 is a norm without the activation. Full TensorRT finds its plugin by the node's
-name and `plugin_namespace`; for everything that has none, `with_function` says in plain ONNX what the node means, and
-`unplug_norms` writes the norms as they were.
+`scale` and `shift` are float32: [N or 1, C] from a style, or [C] from a norm's own weights. x and y have the graph's
+type, the statistics are float32. A slope of 1 means no activation. Full TensorRT finds its plugin by the node's name
+and `plugin_namespace`. For engines without the plugin, `with_function` defines the node in plain ONNX, and
+`unplug_norms` restores the original norms.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _MEANING = f"""
 
 
 def plug_norms(model: ir.Model) -> int:
-    """Rewrite every instance norm of a frame graph, in place; gives how many.
+    """Rewrite every instance norm of a frame graph, in place, and return how many there were.
 
     The graph may be in float32, or as `to_half` leaves it.
     """
@@ -59,7 +59,7 @@ def plug_norms(model: ir.Model) -> int:
 
 
 def with_function(model: ir.Model) -> ir.Model:
-    """A copy of a float32 graph that holds the node's meaning as a function, for engines that have no kernel."""
+    """A copy of a float32 graph that defines the node as a function, for engines that have no kernel."""
     made = model.clone()
     function = ir.serde.deserialize_function(onnx.parser.parse_function(_MEANING))
     made.functions[function.identifier()] = function
@@ -67,7 +67,7 @@ def with_function(model: ir.Model) -> ir.Model:
 
 
 def unplug_norms(model: ir.Model) -> int:
-    """The way back, of a float32 graph in place; gives how many there were."""
+    """Undo `plug_norms` in a float32 graph, in place, and return how many norms there were."""
     nodes = [node for node in model.graph if (node.domain, node.op_type) == (DOMAIN, OPERATOR)]
     if not nodes:
         return 0
@@ -80,7 +80,7 @@ def unplug_norms(model: ir.Model) -> int:
 
 
 def _channels(node: ir.Node) -> int:
-    """From the scale, whose last axis they are: what a node like this gives is not known to the format."""
+    """The channels, from the scale's last axis: ONNX cannot infer this node's output shape."""
     scale = node.inputs[1]
     assert scale is not None
     assert scale.shape is not None

@@ -1,4 +1,4 @@
-"""Bytes in and out: the scale of the pictures, 0..255 <-> -1..1, goes into the first and the last weights.
+"""Bytes in and out: the scaling of images, 0..255 <-> -1..1, moves into the first and the last weights.
 
     Conv((q / c) - d, W, b)     -> Conv(q - c d, W / c, b)
     Conv(x, W, b) * c + d       -> Conv(x, c W, c b + d)
@@ -18,7 +18,7 @@ from starcast.export.passes.rule import ExactRule, new_constant
 
 
 class ScaleIntoFirst(ExactRule):
-    """A division of the picture in front of a subtraction and a convolution."""
+    """A division and a subtraction on the image, in front of a convolution."""
 
     def pattern(self, op: Any, x: Any, divisor: Any, shift: Any, weight: Any) -> Any:
         inner_scaled = op.Div(x, divisor, _outputs=["inner_scaled"])
@@ -41,7 +41,7 @@ class ScaleIntoFirst(ExactRule):
 
 
 class ScaleIntoLast(ExactRule):
-    """A multiplication and an addition behind a convolution."""
+    """A multiplication and an addition after a convolution."""
 
     def pattern(self, op: Any, x: Any, weight: Any, factor: Any, shift: Any) -> Any:
         inner_made = op.Conv(x, weight, _allow_other_inputs=True, _outputs=["inner_made"])
@@ -63,7 +63,7 @@ class ScaleIntoLast(ExactRule):
         conv = producer_of(inner_made)
         by, more = float(scalar(factor) or 0), float(scalar(shift) or 0)
         kernel = _constant(op, _float64(weight) * by, f"{conv.name}.weight.bytes")
-        # exporters leave out a bias of noughts
+        # exporters leave out a bias of zeros
         bias = _float64(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(len(_float64(weight)))
         offset = _constant(op, bias * by + more, f"{conv.name}.bias.bytes")
         return op.Conv(x, kernel, offset, **attributes(conv), _name=f"{conv.name}.bytes")

@@ -1,13 +1,13 @@
-"""Norms whose planes are centred on nought beforehand, by the bias of a convolution in front.
+"""Centres a norm's planes on zero in advance, through the bias of a convolution in front of it.
 
-    Norm(Conv(x, W, b) + rest)  ->  Norm(Conv(x, W, b - u) + rest),  u the channels' usual means of what is normalised
+    Norm(Conv(x, W, b) + rest)  ->  Norm(Conv(x, W, b - u) + rest),  u: the usual means of the norm's input channels
 
-Exact: where only norms see a number that is added to a whole channel, any bias gives the same output. But digits are
-lost when a mean of 100 stds is taken away, in half's x - m and in float32's mean(x x) - m m alike; with the usual mean
-gone beforehand, hardly anything is left to take away, at no cost.
+Exact: if only norms see a constant that is added to a whole channel, any bias gives the same output. But subtracting a
+mean of 100 stds loses digits, both in half's x - m and in float32's mean(x x) - m m. If the usual mean is gone
+beforehand, hardly anything is left to subtract, at no cost.
 
-A shift goes on: through sums, means and repetitions as it is, through a 1x1 convolution as its weights make it. Norms
-further down count in what reaches them, so the means of one run over the calibration's pictures serve for all.
+A shift propagates: unchanged through sums, means and repetitions, and through a 1x1 convolution by its weights. Norms
+further down account for the shifts that reach them, so the means of one run over the calibration images serve for all.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _CONVOLUTIONS = {"Conv", "ConvTranspose"}
 
 @dataclass(frozen=True)
 class Centring(Outcome):
-    """What was done. `shifts`: what is now added to each channel of a norm's input, by the norm's name. `left`: the
-    names of the norms that were not centred."""
+    """What was done. `shifts`: what is now added to each channel of a norm's input, by the norm's name. `left`: norms
+    that were not centred."""
 
     shifts: Mapping[str, Channels] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
@@ -41,8 +41,8 @@ class Centring(Outcome):
 
 @dataclass(frozen=True)
 class _Free:
-    """Convolutions whose biases are free, and the value whose channels they shift alike: their output, or the picture
-    that several of them are interleaved to. `factor`: what a shift is multiplied by on its way to the norm."""
+    """Convolutions whose biases are free, and the value whose channels they shift alike: their output, or the map that
+    several of them are interleaved into. `factor`: what a shift is multiplied by on its way to the norm."""
 
     nodes: tuple[ir.Node, ...]
     value: ir.Value
@@ -52,7 +52,7 @@ class _Free:
 def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centring:
     """Give convolutions biases that centre the norms' inputs, in place.
 
-    `means` [C] by the norm's name: of each channel of its input, in the graph as it is, biases and all.
+    `means` [C], by the norm's name, are those of its input's channels in the graph as it is, biases included.
     """
     graph = model.graph
     added: dict[ir.Value, Channels] = {}
@@ -102,7 +102,7 @@ def _in_front(value: ir.Value, factor: float = 1.0) -> Iterator[_Free]:
 
 
 def _phases(interleave: ir.Node) -> tuple[ir.Node, ...]:
-    """The convolutions that a picture is interleaved of, one for each place in a square; none for another kind."""
+    """The convolutions that a map is interleaved from, one for each place in a square; else empty."""
     stacked = interleave.inputs[0]
     concat = stacked.producer() if stacked is not None else None
     if concat is None or concat.op_type != "Concat" or interleave.attributes.get_string("mode", "DCR") != "DCR":
@@ -113,7 +113,7 @@ def _phases(interleave: ir.Node) -> tuple[ir.Node, ...]:
 
 
 def _factor(node: ir.Node) -> float:
-    """What a node that hands a shift on makes of it, where that is the same for all channels."""
+    """The factor that a node applies to a shift it passes on, where that is the same for all channels."""
     number = scalar(node.inputs[1]) if node.op_type in {"Mul", "Div"} else None
     if number is None:
         return 1.0
@@ -121,7 +121,7 @@ def _factor(node: ir.Node) -> float:
 
 
 def _shifts(graph: ir.Graph, added: Mapping[ir.Value, Channels]) -> dict[ir.Value, Channels]:
-    """What the additions come to at every value that they reach before a norm."""
+    """The total shift of every value that the additions reach before a norm."""
     shifts: dict[ir.Value, Channels] = {}
     for node in graph:
         [output, *_] = node.outputs
@@ -145,7 +145,7 @@ def _pass_on(node: ir.Node, value: ir.Value, shift: Channels) -> Channels:
 
 
 def _add_to_bias(graph: ir.Graph, node: ir.Node, shift: Channels) -> None:
-    """Convolutions may have lost their bias as a dead one."""
+    """The bias to change; a convolution may have lost its own as a dead one."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     changed = shift if bias is None else _float64(bias) + shift
     node.resize_inputs(3)

@@ -1,8 +1,8 @@
-"""Biases that no output depends on: dropped.
+"""Drops biases that no output depends on.
 
-A bias adds one number to a whole channel. Norms over the channel take it away again; sums, 1x1 convolutions, means and
-repetitions without a border make another such number of it. Where every reader ends at a norm, the bias is dead. (In a
-StarGAN v2 without high-pass filters, all but the last convolution's are.)
+A bias adds one constant to a whole channel. A norm over the channel removes it again; sums, 1x1 convolutions, means and
+repetitions without a border turn it into another such constant. If every path ends at a norm, the bias is dead. (In a
+StarGAN v2 without high-pass filters, all are but the last convolution's.)
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _CONVOLUTIONS = {"Conv", "ConvTranspose"}
 
 
 def drop_dead_biases(model: ir.Model) -> Outcome:
-    """Remove the bias of every convolution that only norms see at last."""
+    """Remove the bias of every convolution whose paths all end at norms."""
     fired, declined = 0, []
     for node in model.graph:
         if node.op_type not in _CONVOLUTIONS or len(node.inputs) < 3 or node.inputs[2] is None:
@@ -33,12 +33,12 @@ def drop_dead_biases(model: ir.Model) -> Outcome:
 
 
 def why_seen(value: ir.Value) -> str | None:
-    """Why a number added to a whole channel of this value changes the graph's output; None where it does not."""
+    """Why a constant added to a whole channel of this value changes the graph's output; None if it does not."""
     return _why_seen(value, set())
 
 
 def why_no_constant(node: ir.Node, value: ir.Value) -> str | None:
-    """Why a node does not turn a number on a whole channel of that input into another such number; or None."""
+    """Why a node does not turn a constant on a whole channel of that input into another such constant; or None."""
     borderless = not any(node.attributes.get_ints("pads", [0])) and (
         node.attributes.get_string("auto_pad", "NOTSET") in {"NOTSET", "VALID"}
     )
@@ -53,7 +53,7 @@ def why_no_constant(node: ir.Node, value: ir.Value) -> str | None:
 
 
 def _why_seen(value: ir.Value, asked: set[ir.Value]) -> str | None:
-    """`asked`: values that another branch has led to already."""
+    """`asked`: values that another branch has already reached."""
     if value in asked:
         return None
     asked.add(value)

@@ -1,6 +1,6 @@
-"""Forms of a frame graph: which exact rewrites make each, in order; and those that some engines' graphs get besides.
+"""Forms of a frame graph: the exact rewrites that make each, in order, and those that only some engines' graphs get.
 
-What pays where, and the figures behind it: `benchmarks/results/forms.json`.
+`benchmarks/results/forms.json` records what pays where.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _apply(model: ir.Model, kinds: Sequence[type[ExactRule]]) -> Outcome:
 
 
 def _pool_shortcuts(model: ir.Model) -> Outcome:
-    """Into the convolution in front where that pays, else alone: the second would take the first's places."""
+    """Into the convolution in front where that pays, else alone. The second rule would match the first one's places."""
     first, second = apply_rules(model, PooledInFirst), apply_rules(model, PooledIn4)
     return Outcome(first.fired + second.fired, second.declined)
 
@@ -73,9 +73,9 @@ FORMS: Mapping[str, tuple[Rewrite, ...]] = {
     "taps16": (*_FIRST, POOLED_16, ENLARGED_16, *_LAST),
     PHASES: (*_FIRST, POOLED_16, ENLARGED_PHASES, *_LAST),
 }
-# TensorRT's graphs get the first two behind those of any form, and the last where norms have been spelled
+# TensorRT's graphs get these after any form's; and LAST_SUM where norms are decomposed
 TENSORRT = (POOLED_SHORTCUT, STYLE_SUMS)
-# OpenVINO's in int8, behind the codes, where bfloat16 is beside them
+# OpenVINO's int8 graphs get this after the codes, if the other layers run in bfloat16
 BESIDE_BF16 = (GROUPED_BOXES,)
 REWRITES: Mapping[str, Rewrite] = {
     rewrite.name: rewrite for rewrites in (*FORMS.values(), TENSORRT, (LAST_SUM,), BESIDE_BF16) for rewrite in rewrites
@@ -84,7 +84,7 @@ REWRITES: Mapping[str, Rewrite] = {
 
 @dataclass(frozen=True)
 class Step:
-    """A rewrite that was applied, and what came of it."""
+    """An applied rewrite and its outcome."""
 
     rewrite: Rewrite
     outcome: Outcome
@@ -101,5 +101,5 @@ def apply_form(model: ir.Model, form: str, without: Sequence[str] = ()) -> list[
 
 
 def apply_rewrites(model: ir.Model, rewrites: Sequence[Rewrite], without: Sequence[str] = ()) -> list[Step]:
-    """The same for rewrites by themselves."""
+    """Apply single rewrites in place, except those named in `without`."""
     return [Step(rewrite, rewrite.apply(model)) for rewrite in rewrites if rewrite.name not in without]

@@ -1,9 +1,9 @@
 """Frame graphs in half precision: float16 or bfloat16 from the first convolution to the last.
 
-What scales the picture in front of the first convolution, what comes behind the last one up to the bytes, and all
-work on the style stay in float32: numbers of no account for time, and a scale of 255 grey levels would cost digits.
+The image's scaling before the first convolution, everything after the last one, and all work on the style stay in
+float32: they cost hardly any time, and a scale of 255 grey levels would lose digits.
 
-Nothing but the types is changed, so this says in the graph what a strongly typed engine is to do; no engine flag.
+Only types change, so the graph itself tells a strongly typed engine what to do; no engine flag is needed.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from starcast.export.graphs.facts import numbers
 from starcast.export.passes.instance_norms import instance_norms
 
 _CONVOLUTIONS = {"Conv", "ConvTranspose"}
-_FIRST_ALONE = {"Resize"}  # operators whose other inputs are float32, or no numbers of the picture
-_SINCE = {ir.DataType.FLOAT16: 18, ir.DataType.BFLOAT16: 22}  # the opset from which convolutions have the type
+_FIRST_ALONE = {"Resize"}  # operators whose other inputs are float32, or not values of the image
+_SINCE = {ir.DataType.FLOAT16: 18, ir.DataType.BFLOAT16: 22}  # the first opset whose convolutions have the type
 
 
 def to_half(model: ir.Model, kind: ir.DataType, *, norms: bool = False) -> None:
-    """Make a float32 frame graph one of FLOAT16 or BFLOAT16, in place.
+    """Convert a float32 frame graph to FLOAT16 or BFLOAT16, in place.
 
-    Without `norms`, InstanceNormalization nodes, and the Mul and Add of AdaIN behind them, are left with half planes
-    and float32 scales and shifts, which no engine takes: `decompose_norms` must follow. With it those are in half, too.
-    Raises OptionError where a weight is too large for float16.
+    Without `norms`, InstanceNormalization nodes and AdaIN's Mul and Add keep float32 scales and shifts on half planes,
+    which no engine accepts: `decompose_norms` must follow. With `norms` those are in half as well.
+    Raises OptionError if a weight is too large for float16.
     """
     graph = model.graph
     _set_types(model)
@@ -40,7 +40,7 @@ def to_half(model: ir.Model, kind: ir.DataType, *, norms: bool = False) -> None:
 
 
 class _Conversion:
-    """Walks a graph in running order. A value is `mapped` where it is computed from a convolution's output."""
+    """Walks a graph in running order. A value is `mapped` if it is computed from a convolution's output."""
 
     def __init__(self, graph: ir.Graph, kind: ir.DataType, float_in_norms: set[ir.Node]) -> None:
         self._graph, self._kind = graph, kind
@@ -66,7 +66,7 @@ class _Conversion:
                 value.type = ir.TensorType(self._kind)
 
     def _give(self, node: ir.Node, index: int, kind: ir.DataType) -> None:
-        """Have an input of a node in that type, if it is one of numbers with a fraction."""
+        """Give a node's input that type, if it is floating-point."""
         value = node.inputs[index]
         if value is None or value.dtype == kind or value.dtype not in {ir.DataType.FLOAT, self._kind}:
             return
@@ -92,7 +92,7 @@ class _Conversion:
 
 
 def _in_front_of_convolutions(graph: ir.Graph) -> set[ir.Node]:
-    """The nodes whose output some convolution depends on."""
+    """The nodes that some convolution depends on."""
     found: set[ir.Node] = set()
     for node in reversed(graph):
         if node.op_type in _CONVOLUTIONS or node in found:
@@ -101,7 +101,7 @@ def _in_front_of_convolutions(graph: ir.Graph) -> set[ir.Node]:
 
 
 def _set_types(model: ir.Model) -> None:
-    """Every value's type, as the format's own inference finds it. Shapes stay as they are."""
+    """Every value's type, by ONNX's own inference. Shapes stay as they are."""
     inferred = model.clone()
     ShapeInferencePass()(inferred)
     for node, twin in zip(model.graph, inferred.graph, strict=True):

@@ -1,4 +1,4 @@
-"""Instance norms as they stand in a graph: each with the scale and the shift that it is given, its own or the style's.
+"""Finds a graph's instance norms, each with its scale and shift, which are its own or the style's.
 
 InstanceNormalization(x, scale, shift)                          a norm with weights
 Add(Mul(InstanceNormalization(x, 1, 0), scale), shift)          AdaIN, scale = 1 + gamma and shift = beta
@@ -25,19 +25,19 @@ class InstanceNorm:
 
     @property
     def name(self) -> str:
-        """The name of the node InstanceNormalization."""
+        """The name of its InstanceNormalization node."""
         return str(self.nodes[0].name)
 
     @property
     def x(self) -> ir.Value:
-        """What is normalised."""
+        """The value that is normalised."""
         value = self.nodes[0].inputs[0]
         assert value is not None
         return value
 
     @property
     def epsilon(self) -> float:
-        """What is added to the variance."""
+        """The constant added to the variance."""
         epsilon = self.nodes[0].attributes.get_float("epsilon", 1e-5)
         assert epsilon is not None
         return epsilon
@@ -63,7 +63,7 @@ def _with_weights(node: ir.Node) -> InstanceNorm:
 
 
 def _styled_norm(node: ir.Node) -> InstanceNorm | None:
-    """The norm with the multiplication and the addition behind it, where it has no weights of its own."""
+    """A norm without weights of its own, with the multiplication and the addition after it."""
     if not is_neutral(node.inputs[1], 1) or not is_neutral(node.inputs[2], 0):
         return None
     scaled = _only_reader(node.outputs[0], "Mul")

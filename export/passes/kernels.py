@@ -1,4 +1,4 @@
-"""Kernels that do a resampling and a 3x3 convolution at once: arithmetic on weights in float64, rounded once.
+"""Kernels that combine a resampling with a 3x3 convolution; computed from weights in float64 and rounded once.
 
 One axis at a time, with the taps of a kernel w = (w0, w1, w2) in correlation order,
 y[p] = w0 u[p-1] + w1 u[p] + w2 u[p+1]; both axes take the same map. Weights are (out, in, 3, 3) as a Conv holds them.
@@ -13,7 +13,7 @@ Weights = NDArray[np.float32]
 
 # A 3-tap kernel, then the mean of two neighbours (times two): 4 taps. w * (1, 1).
 _WIDENED = np.array([[1, 0, 0], [1, 1, 0], [0, 1, 1], [0, 0, 1]], np.float64)
-# On an enlarged picture u[2i] = u[2i+1] = x[i]: even outputs read x[i-1] and x[i], odd ones x[i] and x[i+1].
+# On an enlarged map u[2i] = u[2i+1] = x[i]: even outputs read x[i-1] and x[i], odd ones x[i] and x[i+1].
 _PHASES = (
     np.array([[1, 0, 0], [0, 1, 1]], np.float64),
     np.array([[1, 1, 0], [0, 0, 1]], np.float64),
@@ -34,8 +34,8 @@ def enlarged_3x3(weight: Weights) -> Weights:
     """Nearest 2x, then Conv 3x3 (pad 1) == ConvTranspose 3x3 (stride 2, no pad) with these, (in, out, 3, 3), then the
     mean of 2x2 (stride 1, no pad).
 
-    Nearest 2x is zeros put in between, then a sum of two neighbours; that sum is taken last. It is a mean here, so
-    the weights are four times as large.
+    Nearest 2x inserts zeros, then sums two neighbours; here that sum comes last. It is a mean, so the weights are four
+    times as large.
     """
     return _to_float32(4 * weight.astype(np.float64)[:, :, ::-1, ::-1].swapaxes(0, 1))
 

@@ -1,11 +1,11 @@
-"""The last 1x1 convolution, to the picture's three colours, as sums over channels: for compilers that fuse sums with
-what stands in front, and convolutions with nothing.
+"""The last 1x1 convolution, to the image's three colours, as sums over channels: for compilers that fuse sums with the
+nodes in front, but not convolutions.
 
     Conv1x1(y, W, b)  ->  Concat_c(ReduceSum_channels(y * W_c)) + b
 
-As a convolution it reads y from the memory, for which something has to write it there, and y is the largest map of
-all. The few products (3 an element) are no work. They are taken in float32, also of half's numbers: grey levels up to
-255 in half would be off by 1/16.
+A convolution reads y from memory, where something must have written it, and y is the largest map of all. The few
+products (3 per element) cost nothing. They are computed in float32 even from half: grey levels up to 255 in half would
+be off by 1/16.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from starcast.export.graphs.constants import add_constant
 from starcast.export.graphs.facts import convolution, numbers, readers
 from starcast.export.passes.rule import Outcome
 
-_MOST = 4  # channels out: each is a sum of its own
+_MOST = 4  # output channels; each is a sum of its own
 
 
 def sum_last_convolutions(model: ir.Model) -> Outcome:
-    """Rewrite 1x1 convolutions to a few channels that none follows, in place; before or after `to_half`, whose casts
-    behind them they replace. Only worth it where norms are spelled, and so can be fused."""
+    """Rewrite 1x1 convolutions to a few channels that no other convolution follows, in place.
+
+    Works before or after `to_half`, whose casts behind them it replaces. Pays only where norms are decomposed and can
+    be fused.
+    """
     fired, declined = 0, []
     for node in list(model.graph):
         if node.op_type != "Conv" or _leads_to_another(node.outputs[0]):

@@ -1,21 +1,21 @@
-"""Instance norms written as plain arithmetic that a compiler fuses with what stands before and behind them.
+"""Instance norms decomposed into arithmetic that a compiler fuses with the nodes before and after them.
 
     z = Cast(x, float)            m = mean(z)            v = Max(mean(z z) - m m, 0)         "one-pass"
                                                          v = mean((z - m) (z - m))           "two-pass"
     a = scale / Sqrt(v + eps)     m' = Cast(m, half)     k = shift + (m' - m) a
     y = (x - m') Cast(a, half) + Cast(k, half)
 
-TensorRT's own norm wants its planes one after the other, so that every norm costs two transposes, and nothing fuses
-into it. Of this, it makes two kernels: sums and squares in one, and everything from x - m' on in the other, with the
-activation behind it. Why each part is as it is:
+TensorRT's own norm needs planes stored one after the other, so every norm costs two transposes, and nothing fuses into
+it. Of the decomposed norm it makes two kernels: sums and squares in one; everything from x - m' on, activation
+included, in the other. Why each part is as it is:
 
 - The statistics are float32: half's squares overflow from 256 on.
-- One pass, because the two sums then are one kernel. It loses digits as (mean / std)² grows: see norm_ranges.py.
-- x - m' is exact in half where x is near m', and what m' lacks comes back in k. x a + b instead would lose 10 to 1000
-  times more where planes are shifted, and cost the same.
-- x is cast once for the statistics and read again in half: a float32 copy with two readers would be written out.
-- The mean of a large plane is taken over columns, then over rows, which are two kernels without a float32 copy; on
-  small planes one does.
+- One pass, because both sums are then one kernel. It loses digits as (mean / std)² grows: see norm_ranges.py.
+- x - m' is exact in half if x is near m', and k restores what m' lacks. x a + b would lose 10 to 1000 times more on
+  shifted planes, and cost the same.
+- x is cast only for the statistics and read again in half: a float32 copy with two readers would be written to memory.
+- The mean of a large plane is taken over columns, then over rows: two kernels, but no float32 copy. Small planes need
+  only one.
 
 In a float32 graph there is no cast, and m' = m.
 """
@@ -39,10 +39,10 @@ LARGE = 128**2  # pixels: the mean of larger planes is taken in two stages
 
 
 def decompose_norms(model: ir.Model, side: int, statistics: Mapping[str, Statistics]) -> int:
-    """Rewrite every instance norm of a frame graph, in place; gives how many.
+    """Rewrite every instance norm of a frame graph, in place, and return how many there were.
 
-    `side` is the trained picture's: it decides which planes are large. `statistics` by the norm's name; a norm that
-    is not named takes two passes. The graph may be in float32, or as `to_half` leaves it.
+    `side` is that of the trained images; it decides which planes are large. `statistics` are by the norm's name; a norm
+    that is not named takes two passes. The graph may be in float32, or as `to_half` leaves it.
     """
     pixels = _pixels(model, side)
     norms = list(instance_norms(model.graph))
@@ -52,7 +52,7 @@ def decompose_norms(model: ir.Model, side: int, statistics: Mapping[str, Statist
 
 
 def _pixels(model: ir.Model, side: int) -> dict[str, int]:
-    """How large the plane of each norm is, by its name."""
+    """The number of pixels of each norm's planes, by the norm's name."""
     untyped = model.clone()
     for node in untyped.graph:
         for value in node.outputs:
@@ -70,7 +70,7 @@ def _pixels(model: ir.Model, side: int) -> dict[str, int]:
 
 
 class _Decomposition:
-    """Adds the nodes of one norm in front of it, each called NORM.OPERATOR.NUMBER."""
+    """Adds the nodes of one norm in front of it, named NORM.OPERATOR.NUMBER."""
 
     def __init__(self, graph: ir.Graph, norm: InstanceNorm) -> None:
         self._graph, self._norm = graph, norm
@@ -84,7 +84,7 @@ class _Decomposition:
         if statistics == "one-pass":
             mean, squares = self._means(wide, self._add("Mul", wide, wide), staged)
             less = self._add("Sub", squares, self._add("Mul", mean, mean))
-            # rounding may take a flat plane's below nought, and its root would be no number
+            # rounding may take a flat plane's variance below 0, whose root would be NaN
             variance = self._add("Max", less, self._constant("nought", 0.0))
         else:
             mean = self._mean(wide, staged)
@@ -107,7 +107,7 @@ class _Decomposition:
         self._graph.remove(reversed(self._norm.nodes), safe=True)
 
     def _means(self, first: ir.Value, second: ir.Value, staged: bool) -> tuple[ir.Value, ir.Value]:
-        """Both means. The means over columns lie side by side, so that one kernel takes both over rows."""
+        """Both means. The means over columns are concatenated, so that one kernel averages both over rows."""
         if not staged:
             return self._mean(first, staged), self._mean(second, staged)
         columns = self._add("Concat", self._over(first, 3), self._over(second, 3), axis=3)
@@ -147,7 +147,7 @@ class _Decomposition:
     def _add(
         self, operator: str, *inputs: ir.Value, kind: ir.DataType | None = None, **attributes: int | ir.DataType
     ) -> ir.Value:
-        """One node more; its output's type is the first input's, where no other is given."""
+        """Add a node; its output has the first input's type unless another is given."""
         node = ir.node(operator, list(inputs), attributes or None, name=self._name(operator))
         [output] = node.outputs
         output.name = node.name

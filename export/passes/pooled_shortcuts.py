@@ -1,11 +1,11 @@
-"""1x1 convolutions of a mean of 2x2 squares, as one convolution with stride 2: for compilers that fuse no pool.
+"""1x1 convolutions of 2x2 means as one convolution with stride 2, for compilers that do not fuse pools.
 
     Conv1x1(pool(x), W, b)                          -> Conv2x2 stride 2 (x, W / 4 in each tap, b)
     Conv1x1(pool(Conv3x3(x, V, a)), W, b)           -> Conv4x4 stride 2 (x, W V widened, W a + b)
 
-More products than on the small side of the pool, but neither the means nor the large map cross the memory for it. The
-second where x has so few channels (it is the picture) that reading it in 4x4 squares takes fewer products than reading
-what the 3x3 made of it in 2x2 squares; that one stays for its other readers.
+This takes more products than the small side of the pool would, but neither the means nor the large map pass through
+memory. The second applies where x (the image) has so few channels that reading it in 4x4 squares takes fewer products
+than reading the 3x3's output in 2x2 squares; the 3x3 stays for its other readers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from starcast.export.passes.rule import ExactRule, new_constant
 
 
 class PooledIn4(ExactRule):
-    """The mean goes into a 2x2 kernel."""
+    """Merge the mean into a 2x2 kernel."""
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
         inner = op.AveragePool(x, _outputs=["inner"])
@@ -42,7 +42,7 @@ class PooledIn4(ExactRule):
 
 
 class PooledInFirst(ExactRule):
-    """The mean and the 1x1 convolution go into a copy of the 3x3 convolution in front."""
+    """Merge the mean and the 1x1 convolution into a copy of the 3x3 convolution in front."""
 
     def pattern(self, op: Any, x: Any, before: Any, weight: Any) -> Any:
         first = op.Conv(x, before, _allow_other_inputs=True, _outputs=["first"])

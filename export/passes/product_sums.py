@@ -1,9 +1,9 @@
-"""The style's matrix product as sums of products: in float32 on every card, and fused with nothing lost.
+"""The style's matrix product as sums of products, which run in float32 on every GPU.
 
     Gemm(s, W, b)  ->  ReduceSum(s[:, None, :] * W, last axis) + b
 
-TensorRT-RTX has no float32 matrix product for Turing. On newer cards it makes this very kernel of a single style's
-product by itself; a product of some rows is no work either way.
+TensorRT-RTX has no float32 matrix product for Turing. On newer GPUs it compiles a single style's product to this very
+kernel; a product of a few rows costs nothing either way.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Convolutions beside a resampling: done with fewer products, the same numbers.
+"""Convolutions next to a resampling, computed with fewer products.
 
     shortcut   Conv1x1 then pool -> pool then Conv1x1;  enlarge then Conv1x1 -> Conv1x1 then enlarge
-    pooled     Conv3x3 then pool                  36 products an output
+    pooled     Conv3x3 then pool                  36 products per output
                -> Conv4x4 stride 2                16   `taps16`
                -> box 2x2, then Conv3x3 stride 2   9   `taps9`
-    enlarged   enlarge then Conv3x3               36 products an input
+    enlarged   enlarge then Conv3x3               36 products per input
                -> ConvTranspose4x4 stride 2       16   `taps16`
                -> ConvTranspose3x3 stride 2, box   9   `taps9`
                -> four Conv2x2, interleaved       16   `phases`
@@ -26,7 +26,7 @@ _BOX = {"kernel_shape": [2, 2], "strides": [1, 1]}
 
 
 class PoolFirst(ExactRule):
-    """A 1x1 convolution and a mean commute: the mean goes first, and the convolution sees a quarter of the pixels."""
+    """A 1x1 convolution and a mean commute: with the mean first, the convolution sees a quarter of the pixels."""
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
         inner = op.Conv(x, weight, _allow_other_inputs=True, _outputs=["inner"])
@@ -45,7 +45,7 @@ class PoolFirst(ExactRule):
 
 
 class EnlargeLast(ExactRule):
-    """A 1x1 convolution and a repetition of pixels commute: the convolution goes first, on a quarter of the pixels."""
+    """A 1x1 convolution and a repetition of pixels commute: the convolution comes first, on a quarter of the pixels."""
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
         inner = op.Resize(x, _allow_other_inputs=True, _outputs=["inner"])
@@ -87,7 +87,7 @@ class PooledIn16(_Pooled):
 
 
 class PooledIn9(_Pooled):
-    """The mean of every 2x2 square, the zeros outside counted, then a Conv3x3 with stride 2: the means commute."""
+    """The mean of every 2x2 square, counting the zeros outside, then a Conv3x3 with stride 2: means commute."""
 
     def rewrite(self, op: Any, inner: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
         conv = producer_of(inner)
@@ -96,7 +96,7 @@ class PooledIn9(_Pooled):
 
 
 class _Enlarged(ExactRule):
-    """Every pixel twice along both axes, then Conv3x3."""
+    """Every pixel repeated along both axes, then Conv3x3."""
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
         inner = op.Resize(x, _allow_other_inputs=True, _outputs=["inner"])
@@ -131,8 +131,8 @@ class EnlargedIn9(_Enlarged):
 
 
 class EnlargedInPhases(_Enlarged):
-    """Four Conv2x2, one for each place of an output in its 2x2 square, then interleaved: for engines that have no
-    ConvTranspose in the precision that is wanted."""
+    """Four Conv2x2, one for each place in an output's 2x2 square, then interleaved: for engines without a ConvTranspose
+    in the wanted precision."""
 
     def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
         conv = producer_of(found)

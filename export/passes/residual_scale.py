@@ -1,15 +1,15 @@
 """Constant factors between a residual sum and the norms that read it, carried into the norms' epsilon.
 
     x' = g x everywhere on the stream: Div(Add(a, b), c) becomes Add(a', b') with a' = g a and b' = g b, so that
-    x' = g c x from there on. A norm does not see a factor, if its epsilon grows with the square:
-    IN(x; eps) = IN(g x; g^2 eps). Sums, means, repetitions and convolutions hand it on (a bias is multiplied). Where
-    two branches with different factors meet, the convolution at the end of one takes the difference into its weights.
+    x' = g c x from there on. A norm is blind to a factor if its epsilon grows with the square:
+    IN(x; eps) = IN(g x; g^2 eps). Sums, means, repetitions and convolutions pass it on (a bias is multiplied). Where
+    two branches with different factors meet, the convolution at the end of one absorbs the difference in its weights.
 
-Where both branches of a sum end in convolutions, these take its factor, and the stream is at its own scale again: a
-stream that grew by sqrt(2) with each of 12 blocks, beyond what a trained network makes of it, leaves float16's range.
+If both branches of a sum end in convolutions, these absorb its factor, and the stream is at its own scale again. If it
+grew by sqrt(2) with each of 12 blocks, beyond its scale in the trained network, it would leave float16's range.
 
-Whole chains of blocks go at once, hence no pattern: a StarGAN v2 of 256 px has 12 residual blocks, and no factor is
-left between them.
+Whole chains of blocks are rewritten at once, so this is not a pattern: a StarGAN v2 of 256 px has 12 residual blocks,
+and no factor is left between them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CONVOLUTIONS = {"Conv", "ConvTranspose"}
 
 
 def carry_residual_scales(model: ir.Model) -> Outcome:
-    """Remove every constant factor of a sum whose readers, at last, are norms."""
+    """Remove every constant factor of a sum whose paths all end at norms."""
     graph = model.graph
     removed: list[ir.Node] = []
     declined = []
@@ -49,7 +49,7 @@ def carry_residual_scales(model: ir.Model) -> Outcome:
 
 
 class _SeenError(Exception):
-    """Why a factor cannot be carried away."""
+    """Why a factor cannot be moved."""
 
 
 def _scale_of_a_sum(node: ir.Node) -> float | None:
@@ -65,8 +65,8 @@ def _scale_of_a_sum(node: ir.Node) -> float | None:
 
 
 class _Plan:
-    """What removing the scales asks of the rest of the graph, found by walking it in running order with the factor of
-    every value so far. Raises _SeenError where a factor would not be cancelled."""
+    """The changes that removing the scales requires elsewhere, found by walking the graph in running order with every
+    value's factor so far. Raises _SeenError where a factor would not be cancelled."""
 
     def __init__(self, graph: ir.Graph, scales: Sequence[ir.Node]) -> None:
         self._scales = dict.fromkeys(scales)
@@ -80,7 +80,7 @@ class _Plan:
                 raise _SeenError("the graph's output would be scaled")
 
     def carry_out(self, graph: ir.Graph) -> None:
-        """Change the graph."""
+        """Apply the changes to the graph."""
         for norm, factor in self._epsilons.items():
             epsilon = norm.attributes.get_float("epsilon", 1e-5)
             assert epsilon is not None
@@ -123,7 +123,7 @@ class _Plan:
         return 1.0 if value is None else self._factors.get(value, 1.0)
 
     def _meet(self, add: ir.Node) -> float:
-        """Make the factors of a sum's branches equal; gives the one that both then have."""
+        """Make the factors of a sum's branches equal, and return the common one."""
         left, right = self._factor(add.inputs[0]), self._factor(add.inputs[1])
         if not close(left, right):
             behind = add.inputs[0] if left < right else add.inputs[1]
@@ -132,7 +132,7 @@ class _Plan:
         return max(left, right)
 
     def _rescale(self, total: ir.Value, reader: ir.Node, factor: float) -> None:
-        """Give a sum the factor that is to be removed behind it, if both of its branches can take it into weights."""
+        """Move the factor after a sum into both of its branches, if their weights can absorb it."""
         add, change = total.producer(), factor / self._factor(total)
         assert add is not None
         branches = [value for value in add.inputs if value is not None]
@@ -154,7 +154,7 @@ class _Plan:
         return producer.op_type in _CONVOLUTIONS and constant
 
     def _raise(self, value: ir.Value, factor: float, reader: ir.Node) -> None:
-        """Have the convolution that gives a value take a factor into its weights."""
+        """Multiply the weights of the convolution that gives a value by a factor."""
         producer = value.producer()
         if producer is None or producer.op_type not in _CONVOLUTIONS | _HOMOGENEOUS:
             raise _SeenError(f"the other branch of {reader.name} has no convolution to take the factor")

@@ -1,8 +1,9 @@
-"""Products of one row with a computed matrix as sums of products: the heads of a domain, which a Gather chooses.
+"""Products of one row with a computed matrix as sums of products: a domain's heads, selected by a Gather.
 
     MatMul(x [.., 1, K], W [.., K, M])  ->  ReduceSum(x^T * W, second last axis)
 
-TensorRT-RTX has no float32 matrix product for Turing (see product_sums.py); a product of a row is no work either way.
+TensorRT-RTX has no float32 matrix product for Turing (see product_sums.py). A product of one row costs nothing either
+way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What every exact rewrite is: a name, a sentence, and a function on a graph that says what it did and what it left.
+"""What every exact rewrite has: a name, a summary, and a function on a graph that reports what it did and did not do.
 
-Rewrites of a few neighbouring nodes are ExactRules, which onnxscript's rewriter matches; those that have to see the
-whole graph are plain functions on onnx-ir.
+Rewrites of a few neighbouring nodes are ExactRules, which onnxscript's rewriter matches. Rewrites that need the whole
+graph are plain functions on onnx-ir.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onnxscript.rewriter import pattern
 
 @dataclass(frozen=True)
 class Outcome:
-    """How often a rewrite fired, and where it did not and why: `decode.2.conv1: it is grouped`."""
+    """How often a rewrite fired, and where it did not, with the reason: `decode.2.conv1: it is grouped`."""
 
     fired: int
     declined: tuple[str, ...] = ()
@@ -35,19 +35,19 @@ class Rewrite:
 
 
 class ExactRule(pattern.RewriteRuleClassBase):
-    """A pattern, the reasons against rewriting it, and what it becomes. The pattern's last node is called `found`."""
+    """A pattern, its replacement, and the reasons not to replace it. The pattern's last node is called `found`."""
 
     def __init__(self) -> None:
         super().__init__(remove_nodes=False)
         self.declined: dict[str, str] = {}
 
     def concerns(self, *_: Any, **__: Any) -> bool:
-        """False for places that only look like the pattern: another rewrite's, not worth a word."""
+        """False for places that only look like the pattern and belong to another rewrite; they are not reported."""
         return True
 
     @abstractmethod
     def refusal(self, *_: Any, **__: Any) -> str | None:
-        """Why this place is left as it is; None where the rewrite is exact. Takes the pattern's values by name."""
+        """Why this place is not rewritten; None if the rewrite is exact. Takes the pattern's values by name."""
 
     def check(self, *_: Any, **values: Any) -> pattern.MatchResult:
         result = pattern.MatchResult()
@@ -64,12 +64,12 @@ class ExactRule(pattern.RewriteRuleClassBase):
 
 
 def new_constant(op: Any, array: NDArray[Any], name: str) -> Any:
-    """A constant of a rewrite's result. Its name must be its own: the rewriter keeps one of several of a name."""
+    """A constant of a rewrite's result. Its name must be unique: of several with one name the rewriter keeps one."""
     return op.initializer(ir.tensor(array, name=name), name=name)
 
 
 def apply_rules(model: ir.Model, *kinds: type[ExactRule]) -> Outcome:
-    """Rewrite until nothing changes; one rewrite may make way for another."""
+    """Rewrite until nothing changes, because one rewrite may enable another."""
     fired, declined = 0, {}
     while True:
         rules = [kind() for kind in kinds]
@@ -87,7 +87,7 @@ def _as_rule(rule: ExactRule) -> Any:
 
 
 def _why_visible_outside(values: dict[str, Any]) -> str | None:
-    """Inner values with other readers: the old nodes would have to stay, and the work would be done twice."""
+    """Whether inner values have other readers: the old nodes would have to stay, and the work would be done twice."""
     for name, value in values.items():
         if name.startswith("inner") and (len(value.uses()) > 1 or value.is_graph_output()):
             return "something else reads what lies between"

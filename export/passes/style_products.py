@@ -19,7 +19,7 @@ from starcast.export.passes.rule import Outcome
 
 
 def fold_one_plus_gamma(model: ir.Model) -> Outcome:
-    """Constants that are added to a part of a matrix product become a part of its bias."""
+    """Move constants that are added to a part of a matrix product into its bias."""
     fired, declined = 0, []
     for node in list(model.graph):
         if node.op_type != "Add":
@@ -43,7 +43,7 @@ def fold_one_plus_gamma(model: ir.Model) -> Outcome:
 
 
 def join_style_products(model: ir.Model) -> Outcome:
-    """Matrix products with constant weights of one graph input become one, and a Split."""
+    """Join a graph input's matrix products with constant weights into one product and a Split."""
     graph = model.graph
     groups: dict[ir.Value, list[ir.Node]] = defaultdict(list)
     declined = []
@@ -126,7 +126,7 @@ def _is_vector(value: ir.Value | None) -> bool:
 
 
 def _bias(gemm: ir.Node) -> Any:
-    """Its bias; noughts where it has none, as exporters leave out a bias of noughts."""
+    """Its bias; zeros if it has none, as exporters leave out a bias of zeros."""
     given = numbers(gemm.inputs[2]) if len(gemm.inputs) > 2 else None
     return np.zeros(len(_numbers(gemm.inputs[1])), np.float32) if given is None else given
 

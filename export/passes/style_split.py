@@ -1,8 +1,9 @@
-"""Style-only work leaves the frame graph; what stays is one input of scales and shifts.
+"""Moves style-only work out of the frame graph, which then takes scales and shifts as an input.
 
     frame(image, style)  ->  frame(image, gamma_beta),  gamma_beta = Gemm(style, W, b)
 
-It is done once a style and not once a frame, and engines whose norms take constants only can be given the numbers.
+That work is done once per style instead of once per frame, and engines whose norms take only constants can be given
+the scales and shifts.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ STYLE, GAMMA_BETA = "style", "gamma_beta"
 
 
 def split_off_style(model: ir.Model) -> ir.Model | None:
-    """Cut the style's one matrix product off a frame graph, in place: gives the graph style -> gamma_beta, or None
-    where the style is read by anything else."""
+    """Cut the style's one matrix product off a frame graph, in place, and return it as the graph style -> gamma_beta.
+
+    Returns None if anything else reads the style.
+    """
     graph = model.graph
     style = next((value for value in graph.inputs if value.name == STYLE), None)
     readers_of_style = readers(style) if style is not None else []
@@ -58,7 +61,7 @@ def _product_alone(model: ir.Model, style: ir.Value, weight: Any, bias: Any, sha
 
 
 class StyleInNorm(ExactRule):
-    """One style for the whole batch: scale and shift go into the norm itself, as its inputs.
+    """One style for the whole batch: scale and shift become inputs of the norm itself.
 
     IN(x; 1, 0) * gamma + beta  ->  IN(x; gamma, beta)
 
@@ -88,7 +91,7 @@ class StyleInNorm(ExactRule):
 
 
 def _of_style_alone(value: ir.Value) -> bool:
-    """True where a value is cut out of the input `gamma_beta`."""
+    """Whether a value is a part of the input `gamma_beta`."""
     while (producer := value.producer()) is not None:
         first = producer.inputs[0]
         if producer.op_type not in {"Reshape", "Split", "Slice", "Unsqueeze"} or first is None:

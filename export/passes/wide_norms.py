@@ -1,15 +1,15 @@
-"""Instance norms over large maps, with means that are taken tile by tile.
+"""Instance norms over large maps, with means taken tile by tile.
 
     InstanceNormalization(x, scale, bias)  ->  d / sqrt(mean(d * d) + epsilon) * scale + bias,   d = x - mean(x)
     where mean is the mean of the means of small tiles
 
-Exact; only the order of the sums differs. The engines add a whole map up in one float32 accumulator. Over 512x512 or
-1024x1024 numbers, many of them equal where a picture is flat, that loses digits: drawings of hard black and white
-fields came out of OpenVINO wrong by 2 and by 30 grey levels, of ONNX Runtime by 0.6 and 5 (random weights).
-Means of tiles, of tiles of tiles and so on keep them, at a tenth more time. (ReduceMean over columns, then over rows
-would be plainer, but OpenVINO joins the two and makes its own norm of them again.)
+Exact; only the order of the sums differs. Engines sum a whole map in one float32 accumulator. Over 512x512 or 1024x1024
+values, many of them equal where an image is flat, that loses digits: on drawings of hard black and white fields
+OpenVINO was off by 2 and by 30 grey levels, ONNX Runtime by 0.6 and 5 (random weights). Means of tiles, of tiles of
+tiles and so on keep the digits for a tenth more time. (ReduceMean over columns, then over rows would be simpler, but
+OpenVINO joins the two and uses its own norm again.)
 
-An engine that adds up in another way takes them back as one node with `join_wide_norms`.
+For engines that sum differently, `join_wide_norms` turns them back into one node.
 """
 
 from __future__ import annotations
@@ -23,13 +23,15 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 from starcast.export.graphs.constants import add_constant, neutral_weights
 from starcast.export.graphs.shapes import at_size, one_image
 
-WIDE = 256  # maps of a longer side than this are summed up by tiles; up to here one sum is within the tolerance
-LAST = 16  # side of what is left for the last sum, at the trained size; every other size is a multiple of it
+WIDE = 256  # maps with a longer side are summed by tiles; up to here one sum is within the tolerance
+LAST = 16  # side of the map left for the last sum, at the trained size; every other size is a multiple of it
 
 
 def split_wide_norms(model: ir.Model, side: int) -> int:
-    """Rewrite every instance norm whose map is wide when a graph is given one picture of that side, in place; gives
-    how many. Norms whose scale and shift are computed are left."""
+    """Rewrite every instance norm whose map is wide for one image of that side, in place, and return how many.
+
+    Norms with a computed scale and shift are left as they are.
+    """
     sized = at_size(model, one_image(side)).graph
     maps = [
         (node, _side(twin))
@@ -43,7 +45,7 @@ def split_wide_norms(model: ir.Model, side: int) -> int:
 
 
 def join_wide_norms(model: ir.Model) -> int:
-    """Make InstanceNormalization of what `split_wide_norms` wrote, in place; gives how many."""
+    """Undo `split_wide_norms`, in place, and return how many norms there were."""
     found = [
         (place, node, *parts)
         for place, node in enumerate(model.graph)
@@ -83,7 +85,7 @@ def _parts(quotient: ir.Node) -> tuple[ir.Value, float] | None:
 
 
 def _averaged_value(mean: ir.Value | None) -> ir.Value | None:
-    """What a mean of means of tiles was taken of, or None."""
+    """The value whose mean of means of tiles this is, or None."""
     last = _maker(mean, "ReduceMean")
     axes = _input(last, 1)
     if axes is None or not _is_constant(axes) or _numbers(axes).tolist() != [2, 3]:
@@ -114,8 +116,8 @@ def _side(norm: ir.Node) -> int:
 
 
 def _tiles(side: int) -> list[int]:
-    """Sides of the tiles, one level after the other: 4, 4, … until LAST is left. They divide every size that the
-    generator takes, which is a multiple of side / LAST here."""
+    """Sides of the tiles, level by level: 4, 4, … until LAST is left. They divide every size that the generator takes,
+    which is a multiple of side / LAST here."""
     tiles = []
     while side > LAST:
         tiles.append(min(4, side // LAST))

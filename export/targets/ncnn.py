@@ -1,16 +1,16 @@
-"""Frame graphs in ncnn's own form: a text of layers and a file of weights, written straight from the rewritten graph.
+"""Frame graphs in ncnn's own files: a text of layers and a file of weights, written straight from the rewritten graph.
 
     Conv -> Convolution, ConvTranspose -> Deconvolution, AveragePool -> Pooling, Split -> Slice, …
 
-ncnn has no batch axis: its blobs are [C, H, W] for pictures and [T] for scales and shifts, one picture at a time. It
-has no bytes either. So the graph is cut where it leaves them, and the runtime does what lies outside: it hands over
-`image`, float32 [3, H, W] in 0..255, and `gamma_beta`, float32 [T]; it rounds and clips `translation`, [3, H, W].
-A style stays an input: a new one needs no new model.
+ncnn has no batch axis: its blobs are [C, H, W] for images and [T] for scales and shifts, one image at a time. Nor does
+it have bytes. So the graph is cut at its float parts, and the runtime does the rest: it passes in `image`, float32
+[3, H, W] in 0..255, and `gamma_beta`, float32 [T], and rounds and clips `translation`, [3, H, W]. The style stays an
+input, so a new one needs no new model.
 
-(The converter pnnx starts from TorchScript, not from a graph, fixes the sizes that it has seen, and knows norms with
-constant parameters only: rewrites and styles would have to be edited into the text that it gives.)
+(The converter pnnx starts from TorchScript, not from a graph, fixes the sizes that it has seen, and supports only norms
+with constant parameters: rewrites and styles would have to be edited into its output.)
 
-Numbers of parameters: ncnn's docs/developer-guide/operators.md.
+For the numbers of parameters see ncnn's docs/developer-guide/operators.md.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from starcast.errors import EngineError
 from starcast.export.graphs.facts import doubling, is_neutral, numbers, scalar
 from starcast.runtime.bundle import NCNN_GRAPH, NCNN_WEIGHTS
 
-PARAM, WEIGHTS = NCNN_GRAPH, NCNN_WEIGHTS  # the suffixes of the two files, which lie side by side
+PARAM, WEIGHTS = NCNN_GRAPH, NCNN_WEIGHTS  # suffixes of the two files, which lie side by side
 _MAGIC = 7767517
-_ARRAY = -23300  # arrays have the key of a number, counted down from here
+_ARRAY = -23300  # an array's key is its number, counted down from here
 _OPERATIONS = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3}
-_BY_COLUMN = {"Add": "Bias", "Mul": "Scale"}  # layers with one constant a channel
+_BY_COLUMN = {"Add": "Bias", "Mul": "Scale"}  # layers with one constant per channel
 _BYTES_TO_FLOATS, _FLOATS_TO_BYTES = {"Cast", "Transpose"}, {"Round", "Clip", "Transpose", "Cast"}
 
 Parameter = int | float | Sequence[int]
@@ -40,7 +40,7 @@ Parameter = int | float | Sequence[int]
 
 @dataclass(frozen=True)
 class NcnnModel:
-    """What the files NAME.param (text) and NAME.bin hold."""
+    """The content of the files NAME.param (text) and NAME.bin."""
 
     param: str
     weights: bytes
@@ -48,7 +48,7 @@ class NcnnModel:
 
 @dataclass(frozen=True)
 class Layer:
-    """One of ncnn's layers for one node: what it reads, its numbered parameters, its part of the weights."""
+    """One of ncnn's layers for one node: its inputs, its numbered parameters, its part of the weights."""
 
     kind: str
     reads: tuple[ir.Value, ...]
@@ -57,9 +57,9 @@ class Layer:
 
 
 def ncnn_model(model: ir.Model) -> NcnnModel:
-    """A frame graph `image`, `gamma_beta` -> `translation` for ncnn. The graph stays as it is.
+    """Convert a frame graph `image`, `gamma_beta` -> `translation`, which stays as it is.
 
-    Raises EngineError for a node that has no counterpart there, and names it.
+    Raises EngineError, with the node's name, for a node that has no counterpart in ncnn.
     """
     graph = model.graph
     [output] = graph.outputs
@@ -89,7 +89,7 @@ def write_ncnn(model: ir.Model, path: Path) -> tuple[Path, ...]:
 
 
 class _Text:
-    """The layers that were written so far, and the blobs that the next ones may read."""
+    """The layers written so far, and the blobs that the next ones may read."""
 
     def __init__(self, uses: Counter[ir.Value]) -> None:
         self.weights: list[bytes] = []
@@ -99,7 +99,7 @@ class _Text:
         self._waiting: dict[ir.Value, Iterator[str]] = {}
 
     def add(self, layer: Layer, name: str, writes: Sequence[ir.Value], names: Sequence[str] | None = None) -> None:
-        """One layer. Its blobs have its own name, unless they are given others."""
+        """Add a layer. Its blobs get its own name unless others are given."""
         blobs = names or ([name] if len(writes) == 1 else [f"{name}.{index}" for index in range(len(writes))])
         self._line(layer.kind, name, [next(self._waiting[value]) for value in layer.reads], blobs, layer.parameters)
         self.weights.append(layer.weights)
@@ -107,7 +107,7 @@ class _Text:
             self._hand_out(value, blob)
 
     def _hand_out(self, value: ir.Value, blob: str) -> None:
-        """A blob is read once: a value that is read more often is copied under as many names."""
+        """A blob can be read only once: a value with more readers is copied under as many names."""
         copies = [blob]
         if self._uses[value] > 1:
             copies = [f"{blob}.copy{index}" for index in range(self._uses[value])]
@@ -129,12 +129,12 @@ def _format(key: int, value: Parameter) -> str:
     if isinstance(value, int):
         return f"{key}={value}"
     if isinstance(value, float):
-        return f"{key}={value:.8e}"  # a float32 to the last bit; its parser takes no more digits
+        return f"{key}={value:.8e}"  # exact for float32; ncnn's parser takes no more digits
     return f"{_ARRAY - key}={','.join(map(str, (len(value), *value)))}"
 
 
 def _after_bytes(value: ir.Value) -> ir.Value:
-    """The picture as floats [N, 3, H, W], behind the Cast and the Transpose that make them of bytes."""
+    """The image as floats [N, 3, H, W], after the Cast and Transpose that convert it from bytes."""
     readers = [node for node, _ in value.uses()]
     if len(readers) == 1 and readers[0].op_type in _BYTES_TO_FLOATS:
         return _after_bytes(readers[0].outputs[0])
@@ -142,7 +142,7 @@ def _after_bytes(value: ir.Value) -> ir.Value:
 
 
 def _before_bytes(value: ir.Value) -> ir.Value:
-    """The picture before it is rounded, clipped, and made bytes."""
+    """The image before it is rounded, clipped and converted to bytes."""
     node = value.producer()
     if node is not None and node.op_type in _FLOATS_TO_BYTES and node.inputs[0] is not None:
         return _before_bytes(node.inputs[0])
@@ -150,7 +150,7 @@ def _before_bytes(value: ir.Value) -> ir.Value:
 
 
 def _nodes_between(graph: ir.Graph, given: Collection[ir.Value], last: ir.Value) -> list[ir.Node]:
-    """The nodes that make `last` of what is given, in the graph's order."""
+    """The nodes that compute `last` from `given`, in the graph's order."""
     wanted, found = [last], set()
     while wanted:
         value = wanted.pop()
@@ -169,7 +169,7 @@ def _layer(node: ir.Node) -> Layer:
 
 
 def _input(value: ir.Value) -> Layer:
-    """A picture has any size; scales and shifts say how many they are, so that the runtime can check its own."""
+    """An image may have any size. Scales and shifts state their number, so that the runtime can check its own."""
     length = value.shape[1] if value.shape is not None and len(value.shape) == 2 else None
     return Layer("Input", (), {0: length} if isinstance(length, int) else {})
 
@@ -185,7 +185,7 @@ def _deconvolution(node: ir.Node) -> Layer:
     weight, bias = _weights(node)
     if "output_shape" in node.attributes or any(_ints(node, "output_padding", [0, 0])):
         raise _no_counterpart(node, "its output's size is given")
-    weight = weight.swapaxes(0, 1)  # ONNX keeps it [in, out, …], ncnn as it keeps a convolution's
+    weight = weight.swapaxes(0, 1)  # ONNX stores it [in, out, …], ncnn like a convolution's
     top, left, bottom, right = _ints(node, "pads", [0, 0, 0, 0])
     padding = {4: left, 15: right, 14: top, 16: bottom}
     return Layer("Deconvolution", _reads(node, 1), {**_kernel(node, weight, bias), **padding}, _pack(weight, bias))
@@ -217,7 +217,7 @@ def _leaky_relu(node: ir.Node) -> Layer:
 
 
 def _arithmetic(node: ir.Node) -> Layer:
-    """Of two maps, of a map and a column of scales or shifts, of a map and constants."""
+    """Arithmetic on two maps, on a map and a column of scales or shifts, or on a map and constants."""
     operation = _OPERATIONS[node.op_type]
     first, second = _reads(node, 2)
     if node.op_type in {"Add", "Mul"} and numbers(first) is not None:
@@ -254,7 +254,7 @@ def _resize(node: ir.Node) -> Layer:
 
 
 def _slice(node: ir.Node) -> Layer:
-    """Of channels, or of scales and shifts: ONNX's axis 1 is ncnn's first either way, as it has no batch."""
+    """A slice of channels, or of scales and shifts. ONNX's axis 1 is ncnn's first either way, as ncnn has no batch."""
     if node.attributes.get_int("axis", 0) != 1:
         raise _no_counterpart(node, "it splits no channels")
     widths = [int(width) for width in _constant(node, 1)] if len(node.inputs) > 1 else [-233] * len(node.outputs)
@@ -289,7 +289,7 @@ _LAYERS: Mapping[str, Callable[[ir.Node], Layer]] = {
 
 
 def _reads(node: ir.Node, count: int) -> tuple[ir.Value, ...]:
-    """The first inputs, which are computed; what a node reads besides is constant."""
+    """The first inputs, which are computed; a node's other inputs are constant."""
     found = tuple(value for value in node.inputs[:count] if value is not None)
     assert len(found) == count
     return found
@@ -313,7 +313,7 @@ def _weights(node: ir.Node) -> tuple[NDArray[Any], NDArray[Any] | None]:
 
 
 def _kernel(node: ir.Node, weight: NDArray[Any], bias: NDArray[Any] | None) -> dict[int, int]:
-    """What Convolution and Deconvolution call alike. weight [out, in, height, width]."""
+    """Parameters that Convolution and Deconvolution share. weight [out, in, height, width]."""
     height, width = weight.shape[2:]
     (down, across), (below, beside) = _ints(node, "strides", [1, 1]), _ints(node, "dilations", [1, 1])
     shape = {0: len(weight), 1: width, 11: height, 2: beside, 12: below, 3: across, 13: down}
@@ -321,7 +321,7 @@ def _kernel(node: ir.Node, weight: NDArray[Any], bias: NDArray[Any] | None) -> d
 
 
 def _pack(weight: NDArray[Any], bias: NDArray[Any] | None) -> bytes:
-    """A weight, headed by 0 for float32, and a bias, which has no head."""
+    """A weight, with the header 0 for float32, and a bias, which has no header."""
     return bytes(4) + _raw(weight) + (_raw(bias) if bias is not None else b"")
 
 

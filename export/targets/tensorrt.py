@@ -1,10 +1,10 @@
 """Frame graphs for TensorRT: rewritten, calibrated, in a precision, and with norms that a compiler fuses.
 
-    traced -> form -> biases that centre the norms -> codes for int8 and fp8 -> half -> norms spelled out, or one node
+    traced -> form -> biases that centre the norms -> codes for int8 and fp8 -> half -> norms decomposed, or one node
     each
 
 The precision is part of the graph: every type is given, casts included, as a strongly typed network needs it. In
-float32 norms stay as they are: TensorRT-RTX makes 129 kernels of AFHQ's generator then, and 146 with norms spelled out.
+float32 norms stay as they are: TensorRT-RTX makes 129 kernels of AFHQ's generator then, and 146 with decomposed norms.
 """
 
 from __future__ import annotations
@@ -63,16 +63,16 @@ class TensorRTTarget:
         return replace(graph, kept=found.kept, to_blame=found.to_blame)
 
     def _base(self, form: str) -> FrameGraph:
-        """Rewritten, calibrated, and compared with PyTorch in float32 with its norms spelled out, of which a PSNR would
-        say little."""
+        """Rewrite and calibrate a form, and compare it with PyTorch in float32 with decomposed norms: PSNR would say
+        little about those."""
         images, judge, before = self._judge.images.ranges, self._judge, Cost.of(self._source.frame, self._side)
         with stage(self._progress, f"form {form} for TensorRT: norms calibrated on {len(images)} images"):
             base, left = make_base(self._source.frame, form, self._side, images, judge.flat, self._without)
         for line in (*rewrite_lines(base.steps, before, base.cost), *norm_lines(base.norms, left)):
             self._progress(f"  {line}")
-        with stage(self._progress, f"form {form} with norms spelled out: compared with PyTorch"):
-            spelled = with_decomposed_norms(base.frame.clone(), base, self._side, self._without)
-            parity = judge.parity(base.plan.name, spelled.steps, OnnxCandidate(spelled.frame))
+        with stage(self._progress, f"form {form} with decomposed norms: compared with PyTorch"):
+            decomposed = with_decomposed_norms(base.frame.clone(), base, self._side, self._without)
+            parity = judge.parity(base.plan.name, decomposed.steps, OnnxCandidate(decomposed.frame))
         self._progress(f"  {Verdict(parity=parity)}")
         return base
 

@@ -1,4 +1,4 @@
-"""An ONNX graph, run by torch node after node, instance norms with what stands behind them as one call."""
+"""Runs an ONNX graph in torch, node by node, with each instance norm and its activation as one call."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HALF = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 
 @dataclass(frozen=True)
 class _Work:
-    """A call, the values it reads and makes, and those that nothing reads after it. Values are numbers of places."""
+    """A call, the values it reads and makes, and those that nothing reads after it. Values are places in a list."""
 
     call: Call
     reads: tuple[int | None, ...]
@@ -40,9 +40,9 @@ class _Work:
 class TorchGraph:
     """A graph in float32, or converted to `fp16` or `bf16` between its first convolution and its last.
 
-    Statistics of norms, all work on the style, and what scales bytes stay in float32. `channels_last` lays weights and
-    pictures out as tensor cores want them. Raises EngineError for an operator that is not known, OptionError for a
-    weight that fp16 does not hold.
+    Norm statistics, all work on the style, and the scaling of bytes stay in float32. `channels_last` lays out weights
+    and images as tensor cores need them. Raises EngineError for an unknown operator, and OptionError for a weight too
+    large for fp16.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class TorchGraph:
         join_wide_norms(model)
         if precision in HALF:
             to_half(model, HALF[precision])
-        else:  # a bias is a pass of its own in torch; in half, those that centre planes for TensorRT save digits
+        else:  # in torch, each bias is a pass over memory; in half, biases that centre planes save digits
             drop_dead_biases(model)
         graph = model.graph
         calls = list(_calls(graph, adain))
@@ -71,7 +71,7 @@ class TorchGraph:
                 self._constants[place] = tensor.contiguous(memory_format=torch.channels_last) if last else tensor
 
     def __call__(self, feeds: Mapping[str, Tensor]) -> Tensor:
-        """The graph's first output. Every input by its name, on the device; to be called in inference mode."""
+        """The graph's first output. `feeds` has every input by its name, on the device. Call it in inference mode."""
         values = list(self._constants)
         for name, place in self.inputs.items():
             values[place] = feeds[name]
@@ -88,7 +88,7 @@ class TorchGraph:
 
 @dataclass(frozen=True)
 class _Call:
-    """The same before places are given."""
+    """The same before places are assigned."""
 
     call: Call
     inputs: tuple[ir.Value | None, ...]
@@ -96,7 +96,7 @@ class _Call:
 
 
 def open_graph(path: Path, precision: str, device: torch.device, adain: Implementation) -> TorchGraph:
-    """A graph with its weights on a device, its norms computed as `adain` says.
+    """Load a graph with its weights on a device and its norms computed by `adain`.
 
     Raises EngineError, OptionError, and what torch raises.
     """
@@ -108,12 +108,12 @@ def open_graph(path: Path, precision: str, device: torch.device, adain: Implemen
 
 
 def failure(path: Path, error: Exception) -> EngineError:
-    """The sentence for a run that torch ended."""
+    """The error for a run that torch aborted."""
     return EngineError(f"torch failed in {path} ({one_line(error)}): try a smaller batch, or another --backend")
 
 
 def _calls(graph: ir.Graph, adain: Implementation) -> Iterator[_Call]:
-    """In running order: a norm stands where its last node does, when its scale and shift have been made."""
+    """The calls in running order. A norm runs in place of its last node, when its scale and shift are ready."""
     fused = {_last(norm)[0]: norm for norm in instance_norms(graph)}
     within = {node for norm in fused.values() for node in norm.nodes}
     for node in graph:
@@ -127,7 +127,7 @@ def _calls(graph: ir.Graph, adain: Implementation) -> Iterator[_Call]:
 
 
 def _last(norm: InstanceNorm) -> tuple[ir.Node, float]:
-    """The leaky ReLU behind a norm, where there is one and nothing else reads the norm; and its slope, or 1."""
+    """The leaky ReLU after a norm, if nothing else reads the norm, and its slope; else the norm's last node, and 1."""
     behind = readers(norm.output)
     if len(behind) == 1 and behind[0].op_type == "LeakyRelu" and not norm.output.is_graph_output():
         return behind[0], behind[0].attributes.get_float("alpha", 0.01) or 0.0
@@ -136,17 +136,17 @@ def _last(norm: InstanceNorm) -> tuple[ir.Node, float]:
 
 def _adain(epsilon: float, slope: float, implementation: Implementation) -> Call:
     def run(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        # [C], [1, C, 1, 1] and [N, C, 1, 1] come; a single row is that of a norm with weights of its own
+        # [C], [1, C, 1, 1] or [N, C, 1, 1]; a single row belongs to a norm with weights of its own
         rows = (value.reshape(-1, x.shape[1]) for value in (scale, shift))
         given = [row[0] if len(row) == 1 else row for row in rows]
         if len({row.dim() for row in given}) > 1:
             given = [row.expand(len(x), -1) for row in given]
         if implementation == "triton":
             return adain_leaky_relu(x, *given, eps=epsilon, slope=slope, implementation="triton")
-        if x.shape[2] * x.shape[3] == 1:  # which torch refuses: a pixel is its own mean, and the shift is left
+        if x.shape[2] * x.shape[3] == 1:  # torch refuses this; a pixel is its own mean, so only the shift is left
             shifts = given[1] if given[1].dim() == 2 else given[1].expand(len(x), -1)
             return leaky_relu(shifts[:, :, None, None], slope).to(x.dtype)
-        # torch's own norm wants one type for everything
+        # torch's own norm needs one type for everything
         return adain_leaky_relu(x.float(), *given, eps=epsilon, slope=slope).to(x.dtype)
 
     return run
@@ -182,7 +182,7 @@ def _weights_of_convolutions(graph: ir.Graph) -> set[ir.Value | None]:
 
 
 def _tensor(array: Any) -> Tensor:
-    """A copy: the file that a weight is read from may not be written to."""
+    """A copy, because a weight's file is mapped read-only."""
     if array.dtype.name == "bfloat16":
         return torch.tensor(array.view("int16")).view(torch.bfloat16)
     return torch.tensor(array)

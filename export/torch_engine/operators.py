@@ -1,7 +1,7 @@
-"""ONNX operators as calls of torch: a table, and what a node's attributes and constants make of each entry.
+"""ONNX operators as calls of torch: a table of builders that turn a node's attributes and constants into a call.
 
-Shapes, axes and bounds must be constants: a number that a card has worked out is not known to the host, and asking for
-it would stop a CUDA graph. The styles and pictures of our graphs never decide a shape.
+Shapes, axes and bounds must be constants: the host does not know a value computed on the GPU, and asking for it would
+break a CUDA graph. Styles and images never decide a shape in our graphs.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from torch.nn import functional as F
 from starcast.errors import EngineError
 from starcast.export.graphs.facts import doubling, numbers, scalar
 
-Call = Callable[..., Any]  # a node's inputs, None where one is left out -> its output, or a tuple of them
+Call = Callable[..., Any]  # a node's inputs, None for one that is left out -> its output, or a tuple of outputs
 
 
 def call_for(node: ir.Node) -> Call:
-    """What a node does. Raises EngineError, with the node's name, for an operator or a use of it that is not known."""
+    """The call for a node. Raises EngineError, with the node's name, for an unknown operator or use of one."""
     if node.domain in ("", "ai.onnx"):
         if node.op_type in ELEMENTWISE:
             return ELEMENTWISE[node.op_type]
@@ -144,7 +144,7 @@ def _pad(node: ir.Node) -> Call:
     _refuse_if(mode not in {"constant", "reflect"} or _input(node, 3) is not None, node, "its way to pad is not known")
     value = 0.0 if _input(node, 2) is None else _scalar(node, 2)
     rank = len(pads) // 2
-    # torch names the last axis first, both of its ends together; and reflects two axes at most
+    # torch lists the last axis first, with both of its ends; it reflects at most two axes
     ends = [pads[axis + end * rank] for axis in reversed(range(rank)) for end in (0, 1)]
     if mode == "reflect":
         _refuse_if(any(ends[4:]), node, "it reflects more than two axes")
@@ -170,7 +170,7 @@ def _reshape(node: ir.Node) -> Call:
     shape, literal = _ints(node, 1), bool(node.attributes.get_int("allowzero", 0))
 
     def run(x: Tensor, _: Tensor) -> Tensor:
-        # 0 is the size that is there
+        # 0 keeps the size
         return x.reshape([x.shape[axis] if size == 0 and not literal else size for axis, size in enumerate(shape)])
 
     return run
@@ -258,7 +258,7 @@ def _input(node: ir.Node, index: int) -> ir.Value | None:
 
 
 def _ints(node: ir.Node, index: int) -> list[int]:
-    """A constant list of whole numbers."""
+    """A constant list of integers."""
     array = numbers(_input(node, index))
     if array is None:
         raise EngineError(f"{node.name} is a {node.op_type} that the torch backend cannot run: a shape is computed")
@@ -299,7 +299,7 @@ def _even_pads(node: ir.Node) -> tuple[int, int]:
 
 
 def _padding(node: ir.Node) -> tuple[Call, tuple[int, int]]:
-    """What lays zeros around a picture first, and the border that torch's own operator then adds."""
+    """A function that pads with zeros first, and the border that torch's own operator then adds."""
     top, left, bottom, right = _pads(node)
     if (top, left) == (bottom, right):
         return _as_it_is, (top, left)

@@ -43,7 +43,7 @@ def test_a_damaged_bundle_may_be_replaced(tmp_path: Path) -> None:
 def test_a_folder_of_someone_elses_files_is_refused(tmp_path: Path) -> None:
     for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"):
         (tmp_path / name).write_bytes(b"")
-    with pytest.raises(BundleError, match=r"no bundle \(a.jpg, b.jpg, c.jpg and 2 more\), which would be lost"):
+    with pytest.raises(BundleError, match=r"not a bundle \(a.jpg, b.jpg, c.jpg and 2 more\), which would be lost"):
         writable_target(tmp_path)
 
 

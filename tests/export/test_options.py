@@ -19,7 +19,7 @@ def test_there_is_no_option_for_the_tolerance() -> None:
     {"precision": ("fp32", "fp16")}, {"precision": ("fp8",), "backends": ("openvino",)}, {"adain": ("plugin",)},
 ], ids=["fp16", "fp8", "plugin"])  # fmt: skip
 def test_what_tensorrt_alone_has_says_how_to_ask_for_it(options) -> None:
-    with pytest.raises(OptionError, match=r"--[a-z-]+ \w+ is for TensorRT alone: add --for tensorrt"):
+    with pytest.raises(OptionError, match=r"--[a-z-]+ \w+ is for TensorRT only: add --for tensorrt"):
         ExportOptions(**options)
     assert ExportOptions(**{**options, "backends": ("openvino", "tensorrt")})
 

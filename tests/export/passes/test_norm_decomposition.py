@@ -41,7 +41,7 @@ def half_norm(nodes: str) -> ir.Model:
     return model
 
 
-def spelled(nodes: str, statistics: str, *, side: int = SIDE, half: bool = False) -> ir.Model:
+def decomposed(nodes: str, statistics: str, *, side: int = SIDE, half: bool = False) -> ir.Model:
     model = half_norm(nodes) if half else norm(nodes)
     assert decompose_norms(model, side, {"n": statistics}) == 1  # type: ignore[dict-item]
     return model
@@ -77,8 +77,8 @@ def evaluated(model: ir.Model, inputs: list[NDArray[Any]]) -> NDArray[Any]:
 @pytest.mark.parametrize("nodes", [WEIGHTED, STYLED], ids=["weights", "style"])
 @pytest.mark.parametrize("statistics", ["one-pass", "two-pass"])
 @pytest.mark.parametrize("side", [SIDE, 160], ids=["small planes", "large planes"])
-def test_a_spelled_norm_gives_the_norms_numbers_in_float32(nodes, statistics, side):
-    model = spelled(nodes, statistics, side=side)
+def test_a_decomposed_norm_gives_the_norms_numbers_in_float32(nodes, statistics, side):
+    model = decomposed(nodes, statistics, side=side)
     assert "InstanceNormalization" not in operators(model)
     assert "Cast" not in operators(model)
     x = planes(1, side=side)
@@ -87,8 +87,8 @@ def test_a_spelled_norm_gives_the_norms_numbers_in_float32(nodes, statistics, si
 
 @pytest.mark.parametrize(("statistics", "means"), [("one-pass", 3), ("two-pass", 4)])
 def test_means_of_large_planes_are_taken_over_columns_then_rows(statistics, means):
-    assert operators(spelled(WEIGHTED, statistics, side=128))["ReduceMean"] == 2
-    assert operators(spelled(WEIGHTED, statistics, side=160))["ReduceMean"] == means
+    assert operators(decomposed(WEIGHTED, statistics, side=128))["ReduceMean"] == 2
+    assert operators(decomposed(WEIGHTED, statistics, side=160))["ReduceMean"] == means
 
 
 def test_a_norm_that_is_not_named_takes_two_passes():
@@ -96,20 +96,20 @@ def test_a_norm_that_is_not_named_takes_two_passes():
     decompose_norms(model, SIDE, {})
     x = planes(1000)
     assert difference(run(model, *feeds(x, WEIGHTED)), in_float64(x)) < 1e-3
-    once = run(spelled(WEIGHTED, "one-pass"), *feeds(x, WEIGHTED))
+    once = run(decomposed(WEIGHTED, "one-pass"), *feeds(x, WEIGHTED))
     assert difference(once, in_float64(x)) > 0.01  # which is why
 
 
 @pytest.mark.parametrize("statistics", ["one-pass", "two-pass"])
 def test_a_plane_of_one_colour_gives_the_shift(statistics):
     x = np.full((1, CHANNELS, SIDE, SIDE), 300.7, np.float32)
-    got = evaluated(spelled(STYLED, statistics), feeds(x, STYLED))
+    got = evaluated(decomposed(STYLED, statistics), feeds(x, STYLED))
     # off by what the mean is rounded by, two units of its last place, over the root of epsilon, times the scale
     np.testing.assert_allclose(got, in_float64(x), atol=2 * np.spacing(x.max()) / np.sqrt(1e-5) * GAMMA.max())
 
 
 def in_half(nodes: str, statistics: str, x: NDArray[np.float16]) -> NDArray[Any]:
-    output = evaluated(spelled(nodes, statistics, half=True), feeds(x, nodes))
+    output = evaluated(decomposed(nodes, statistics, half=True), feeds(x, nodes))
     assert (output == output.astype(np.float16)).all()
     return output.astype(np.float64)
 
@@ -138,6 +138,6 @@ def test_half_planes_of_large_numbers_do_not_overflow():
 
 
 def test_the_planes_are_cast_for_the_statistics_alone():
-    model = spelled(STYLED, "one-pass", half=True)
+    model = decomposed(STYLED, "one-pass", half=True)
     kinds = [(node.op_type, node.outputs[0].dtype) for node in model.graph if model.graph.inputs[0] in node.inputs]
     assert kinds == [("Cast", ir.DataType.FLOAT), ("Sub", ir.DataType.FLOAT16)]

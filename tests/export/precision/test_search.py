@@ -86,7 +86,7 @@ def test_the_search_goes_on_until_the_gates_own_pictures_hold(rewritten, drawn, 
     result = quantise(rewritten("taps9"), one_picture, drawn, SearchOptions(gate=EASY), lines.append, missing)
     assert len(seen) == 3
     assert len(result.kept) >= 2
-    assert sum("the search goes on" in line for line in lines) == 2
+    assert sum("the search continues" in line for line in lines) == 2
     assert operators(result.model) == operators(seen[-1]) != operators(seen[0])
 
 

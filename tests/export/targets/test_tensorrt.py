@@ -103,7 +103,7 @@ def test_codes_stand_right_in_front_of_the_convolutions(made, precision):
     assert model.graph.opset_imports[""] >= 19
 
 
-def test_float32_with_spelled_norms_is_the_network_for_any_batch_size_and_number_of_styles(small, bases):
+def test_float32_with_decomposed_norms_is_the_network_for_any_batch_size_and_number_of_styles(small, bases):
     base = bases["taps16"]
     candidate = OnnxCandidate(with_decomposed_norms(base.frame.clone(), base, SIDE).frame)
     trials = make_trials(small.model)

@@ -82,7 +82,7 @@ def test_a_plugins_graph_is_for_full_tensorrt_and_holds_no_function(small_checkp
     assert sum(node.domain == "starcast" for node in model.graph.node) == len(variant.norms) == 13
 
 
-def test_spelled_and_plugged_norms_stand_side_by_side_where_both_are_asked_for(small_checkpoint, tmp_path):
+def test_fused_and_plugged_norms_stand_side_by_side_where_both_are_asked_for(small_checkpoint, tmp_path):
     options = asked(precision=("fp16",), adain=("fused", "plugin"))
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
     assert [(variant.form_name, variant.precision) for variant in bundle.manifest.variants] == [
