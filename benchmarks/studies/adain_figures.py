@@ -1,4 +1,4 @@
-"""What is measured of the AdaIN kernel, and what is asked of it: rows, a training step, their JSON, and the bars."""
+"""The AdaIN kernel's figures: rows, a training step, their JSON, and the bars."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import torch
 SIZES = ((64, 256), (64, 128), (128, 128), (128, 64), (256, 64), (256, 32), (512, 32), (512, 16))  # channels, side
 LARGEST = (64, 256)
 BATCHES = (8, 1)
-ASKED = 8  # the batch that bars are set for
+BAR_BATCH = 8  # the batch that bars are set for
 FORMATS = {"channels last": torch.channels_last, "linear": torch.contiguous_format}
 DTYPE = torch.float16
-EAGER, COMPILED, KERNEL, COPY = "eager", "compiled", "triton", "copy"  # ways
-AS_IT_COMES = f"{EAGER}, linear result"  # of planes that are channels last: torch's operators leave it to others
+EAGER, COMPILED, KERNEL, COPY = "eager", "compiled", "triton", "copy"
+AS_IT_COMES = f"{EAGER}, linear result"  # of channels-last planes: the conversion back is left out
 
 
 @dataclass(frozen=True)
 class Planes:
-    """What a norm is given: (batch, channels, side, side) in a memory format."""
+    """A norm's input: (batch, channels, side, side) in a memory format."""
 
     batch: int
     channels: int
@@ -32,7 +32,7 @@ class Planes:
         return self.batch * self.channels * self.side**2 * DTYPE.itemsize
 
 
-# in the order of measuring: what bars are set for comes first
+# in the order of measuring: the batch with bars comes first
 PLANES = tuple(
     Planes(batch, channels, side, format) for batch in BATCHES for channels, side in SIZES for format in FORMATS
 )
@@ -40,8 +40,8 @@ PLANES = tuple(
 
 @dataclass(frozen=True)
 class Row:
-    """Microseconds a call, by the way it is computed, and the worst error of each against float64, on outputs of order
-    one; of the ways that failed, why. The way "copy" is the time in which the card copies as many bytes."""
+    """Microseconds per call by implementation, and the worst error of each against float64, on outputs of order one;
+    why others failed. "copy" is the time in which the GPU copies as many bytes."""
 
     planes: Planes
     microseconds: Mapping[str, float]
@@ -53,15 +53,15 @@ class Row:
         return 2 * self.planes.bytes / self.microseconds[way] / 1e3
 
     def times_faster_than(self, way: str) -> float | None:
-        """The kernel, than the fastest of the ways whose name begins so; None if any of them, or the kernel, has no
-        time."""
+        """How many times as fast the kernel is as the fastest implementation whose name begins so; None if one of them,
+        or the kernel, has no time."""
         others = [name for name in (*self.microseconds, *self.failures) if name.startswith(way)]
         if not others or not {KERNEL, *others} <= self.microseconds.keys():
             return None
         return min(self.microseconds[name] for name in others) / self.microseconds[KERNEL]
 
     def nearer_than_eager_by(self) -> float | None:
-        """How much nearer to float64 the kernel is; None if one of the two was not computed."""
+        """How much nearer to float64 the kernel is than eager; None if one of them was not computed."""
         if not {KERNEL, EAGER} <= self.errors.keys():
             return None
         return self.errors[EAGER] - self.errors[KERNEL]
@@ -69,7 +69,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Step:
-    """Milliseconds of a training step, and GiB at its peak, by the norms; of those that failed, why."""
+    """Milliseconds of a training step, and GiB at its peak, by implementation; why others failed."""
 
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     peak_gib: Mapping[str, float] = field(default_factory=dict)
@@ -77,31 +77,30 @@ class Step:
 
     @property
     def whole(self) -> bool:
-        """Whether nothing of it is left to measure."""
+        """Whether nothing is left to measure."""
         return bool(self.milliseconds) and not self.failures
 
     @property
     def faster(self) -> bool | None:
-        """With the kernel than without; None if that was not measured."""
+        """Whether the step is faster with the kernel; None if that was not measured."""
         return self.milliseconds["triton"] < self.milliseconds["reference"] if self.whole else None
 
 
 def bars(rows: Collection[Row], step: Step) -> dict[str, bool | None]:
-    """Whether the kernel is what it is meant to be, at batch 8 (batch 1 is told, and has to be right); None for what
-    has not been measured everywhere."""
-    asked = [row for row in rows if row.planes.batch == ASKED]
-    if {row.planes for row in asked} != {planes for planes in PLANES if planes.batch == ASKED}:
-        asked = []
+    """Whether the kernel reaches each bar at batch 8 (batch 1 only has to be right); None if not all was measured."""
+    barred = [row for row in rows if row.planes.batch == BAR_BATCH]
+    if {row.planes for row in barred} != {planes for planes in PLANES if planes.batch == BAR_BATCH}:
+        barred = []
     if {row.planes for row in rows} != set(PLANES):
         rows = []
-    largest = [row for row in asked if (row.planes.channels, row.planes.side) == LARGEST]
+    largest = [row for row in barred if (row.planes.channels, row.planes.side) == LARGEST]
 
     def faster(among: Collection[Row], way: str, least: float) -> bool | None:
         return _reach([row.times_faster_than(way) for row in among], least)
 
     return {
-        "at least 2.5 times eager, at every size": faster(asked, EAGER, 2.5),
-        "at least as fast as torch.compile, at every size": faster(asked, COMPILED, 1),
+        "at least 2.5 times eager, at every size": faster(barred, EAGER, 2.5),
+        "at least as fast as torch.compile, at every size": faster(barred, COMPILED, 1),
         "70 % of the copy bandwidth at 64x256x256": faster(largest, COPY, 0.7),
         "as near to float64 as eager, at every size": _reach([row.nearer_than_eager_by() for row in rows], 0),
         "a faster training step": step.faster,
@@ -109,13 +108,13 @@ def bars(rows: Collection[Row], step: Step) -> dict[str, bool | None]:
 
 
 def _reach(values: Collection[float | None], least: float) -> bool | None:
-    """Whether all do; None where one is unknown, or there is none."""
+    """Whether all values reach it; None if one is unknown, or there is none."""
     known = [value for value in values if value is not None]
     return all(value >= least for value in known) if known and len(known) == len(values) else None
 
 
 def as_json(row: Row) -> dict[str, Any]:
-    """A row's figures, rounded to what they are good for."""
+    """A row's figures, rounded to their accuracy."""
     timed = {
         way: {
             "microseconds": round(time, 2), "gb_per_s": round(row.gb_per_s(way), 1), "error": row.errors.get(way)
@@ -142,13 +141,13 @@ def from_json(found: Mapping[str, Any]) -> Row:
 
 
 def line(row: Row) -> str:
-    """A row for people."""
-    told = [f"{way} {time:8.1f} us" for way, time in row.microseconds.items()]
+    """A row as text."""
+    cells = [f"{way} {time:8.1f} us" for way, time in row.microseconds.items()]
     if (part := row.times_faster_than(COPY)) is not None:
-        told.append(f"{row.gb_per_s(KERNEL):6.0f} GB/s ({part:.0%} of a copy)")
-    told += [f"{way} failed ({reason})" for way, reason in row.failures.items()]
+        cells.append(f"{row.gb_per_s(KERNEL):6.0f} GB/s ({part:.0%} of a copy)")
+    cells += [f"{way} failed ({reason})" for way, reason in row.failures.items()]
     planes = row.planes
-    return "  ".join([f"{planes.batch} x {planes.channels:3} x {planes.side:3}² {planes.format:13}", *told])
+    return "  ".join([f"{planes.batch} x {planes.channels:3} x {planes.side:3}² {planes.format:13}", *cells])
 
 
 def _rounded(value: float | None) -> float | None:

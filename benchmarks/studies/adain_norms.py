@@ -1,7 +1,13 @@
-"""AdaIN + leaky ReLU by torch eager, by torch.compile and by the Triton kernel: what each takes at one size."""
+"""Time AdaIN + leaky ReLU at one size: by torch eager, by torch.compile, and by the Triton kernel.
+
+Triton's own `do_bench_cudagraph` times the calls as one CUDA graph. What it leaves to its caller is here: inputs and
+outputs exceed the GPU's cache, and the implementations take turns.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -9,7 +15,6 @@ import torch
 from torch import Tensor
 
 from starcast.benchmarks.bench.ceilings import BYTES
-from starcast.benchmarks.bench.clock import DeviceClock
 from starcast.benchmarks.studies.adain_figures import (
     AS_IT_COMES,
     COMPILED,
@@ -21,51 +26,51 @@ from starcast.benchmarks.studies.adain_figures import (
     Planes,
     Row,
 )
-from starcast.benchmarks.studies.in_turn import Run, timed_in_turn
+from starcast.benchmarks.studies.in_turn import Run, time_in_turn
 from starcast.train.adain import adain_leaky_relu
 
-FOOTPRINT = 2**28  # bytes of inputs that calls take in turn: more than the 50 MB that an H100's cache holds
-MOST_INPUTS = 500
-CALLS, ROUNDS = 20, 15  # in one recorded graph, at least; of all ways, interleaved
+FOOTPRINT = 2**28  # bytes of inputs that calls take in turn: more than the 50 MB of an H100's cache
+MAX_INPUTS = 500
+REP_MS, ROUNDS = 5, 5  # of a recorded graph; of all implementations in turn, each the median of ten replays
 WARM_UP_S = 0.5
 
 Norm = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def measured(planes: Planes, clock: DeviceClock) -> Row:
-    """Time and check every way at one size."""
-    with torch.inference_mode():  # all of it: torch.compile would compile once more for what is behind it
-        row = _measured(planes, clock)
-    torch.compiler.reset()  # one shape's kernels say nothing of the next, and eight of them are its limit
+def measure_planes(planes: Planes, device: str = "cuda") -> Row:
+    """Time and check every implementation at one size."""
+    with torch.inference_mode():  # all of it, or torch.compile would compile again for what comes after
+        row = _measure(planes, torch.device(device))
+    torch.compiler.reset()  # one shape's kernels are useless for the next, and torch keeps only eight
     return row
 
 
-def _measured(planes: Planes, clock: DeviceClock) -> Row:
+def _measure(planes: Planes, device: torch.device) -> Row:
     shape = (planes.batch, planes.channels, planes.side, planes.side)
     inputs = [
-        torch.randn(shape, device=clock.device).to(DTYPE).contiguous(memory_format=FORMATS[planes.format])
-        for _ in range(max(1, min(MOST_INPUTS, FOOTPRINT // planes.bytes)))
+        torch.randn(shape, device=device).to(DTYPE).contiguous(memory_format=FORMATS[planes.format])
+        for _ in range(max(1, min(MAX_INPUTS, FOOTPRINT // planes.bytes)))
     ]
-    scale, shift = 0.5 + torch.rand(shape[:2], device=clock.device), torch.randn(shape[:2], device=clock.device)
-    right = adain_leaky_relu(inputs[0].double(), scale.double(), shift.double())
+    scale, shift = 0.5 + torch.rand(shape[:2], device=device), torch.randn(shape[:2], device=device)
+    expected = adain_leaky_relu(inputs[0].double(), scale.double(), shift.double())
     errors: dict[str, float] = {}
 
-    def checked(name: str, norm: Norm) -> Run:
-        # in the reference a float32 style would make the planes float32: networks give it in their own type
+    def prepare(name: str, norm: Norm) -> Run:
+        # a float32 style would make the reference's planes float32: networks give it in the planes' type
         style = (scale, shift) if name == KERNEL else (scale.to(DTYPE), shift.to(DTYPE))
-        errors[name] = float((norm(inputs[0], *style).double() - right).abs().max())
-        return recorded(norm, inputs, style, clock)
+        errors[name] = float((norm(inputs[0], *style).double() - expected).abs().max())
+        return time_norm(norm, inputs, style)
 
-    makers = {name: partial(checked, name, norm) for name, norm in ways(planes.format).items()}
-    times, failures = timed_in_turn(
-        {COPY: lambda: _copying(planes.bytes, clock), **makers}, ROUNDS, warm_up_s=WARM_UP_S
+    makers = {name: partial(prepare, name, norm) for name, norm in norms(planes.format).items()}
+    times, failures = time_in_turn(
+        {COPY: lambda: time_copy(planes.bytes, device), **makers}, ROUNDS, warm_up_s=WARM_UP_S
     )
     return Row(planes, times, {name: errors[name] for name in times if name in errors}, failures)
 
 
-def ways(format: str) -> dict[str, Norm]:
-    """Those that are compared give planes back in the format that they get, as the kernel does; torch's operators by
-    themselves give contiguous ones, which a network's next convolution would have to turn."""
+def norms(format: str) -> dict[str, Norm]:
+    """The implementations to compare. All return planes in the format they get, as the kernel does; torch's operators
+    alone return contiguous ones, which a network's next convolution would have to convert."""
     order = FORMATS[format]
 
     def eager(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -79,42 +84,29 @@ def ways(format: str) -> dict[str, Norm]:
     return found if order == torch.contiguous_format else {**found, AS_IT_COMES: adain_leaky_relu}
 
 
-def recorded(norm: Norm, inputs: Sequence[Tensor], style: tuple[Tensor, Tensor], clock: DeviceClock) -> Run:
-    """Microseconds of one call, of as many in one recorded graph as read every input."""
-    calls = max(CALLS, len(inputs))
-    outputs: list[Tensor] = []
+def time_norm(norm: Norm, inputs: Sequence[Tensor], style: tuple[Tensor, Tensor]) -> Run:
+    """Microseconds of one call, with the inputs in turn."""
+    turns = itertools.cycle(inputs)
+    # kept alive, or a call would write where the last output still lies in the cache
+    outputs: deque[Tensor] = deque(maxlen=len(inputs))
 
-    def run() -> Tensor:
-        outputs.clear()
-        for number in range(calls):  # all are kept: the next would be written where the last still lies in the cache
-            outputs.append(norm(inputs[number % len(inputs)], *style))
-        return outputs[-1]
+    def call() -> None:
+        outputs.append(norm(next(turns), *style))
 
     for _ in range(3):
-        norm(inputs[0], *style)
-    replay, _ = clock.record(run)
-
-    def run_again() -> object:
-        replay()
-        return run  # which holds inputs, style and outputs: a graph has their addresses alone
-
-    return _timed(run_again, calls, clock)
+        call()
+    return lambda: bench_call(call)
 
 
-def _copying(size: int, clock: DeviceClock) -> Run:
-    """Microseconds of a copy of so many bytes within the card, at the rate of a copy that no cache holds."""
-    whole = BYTES[clock.device.type]
-    here, there = (torch.empty(whole, dtype=torch.uint8, device=clock.device) for _ in range(2))
-    return _timed(lambda: there.copy_(here), whole / size, clock)
+def time_copy(size: int, device: torch.device) -> Run:
+    """Microseconds of a copy of so many bytes within the GPU, at the rate of a copy that no cache holds."""
+    whole = BYTES[device.type]
+    source, target = (torch.empty(whole, dtype=torch.uint8, device=device) for _ in range(2))
+    return lambda: bench_call(lambda: target.copy_(source)) * size / whole
 
 
-def _timed(run: Callable[[], object], calls: float, clock: DeviceClock) -> Run:
-    def once() -> float:
-        run()  # keeps the card busy while the next launch is prepared
-        first = clock.mark()
-        run()
-        last = clock.mark()
-        clock.wait()
-        return clock.between_ms(first, last) * 1000 / calls
+def bench_call(call: Callable[[], object]) -> float:
+    """Microseconds of a call on the GPU."""
+    from triton.testing import do_bench_cudagraph  # Triton is for Linux
 
-    return once
+    return 1000 * float(do_bench_cudagraph(call, rep=REP_MS, return_mode="median"))

@@ -9,7 +9,7 @@ import torch
 
 from starcast.benchmarks.bench.clock import DeviceClock
 from starcast.benchmarks.studies.adain_figures import Step
-from starcast.benchmarks.studies.in_turn import Run, timed_in_turn
+from starcast.benchmarks.studies.in_turn import Run, time_in_turn
 from starcast.train.adain import Implementation
 from starcast.train.device import reproducible
 from starcast.train.families.stargan_v2.batches import Batch
@@ -19,20 +19,20 @@ from starcast.train.families.stargan_v2.step import build_optimizers, training_s
 
 CONFIG = StarGANv2Config(image_size=256, domains=3)
 BATCH = 8
-STEPS = 10  # of each way
+STEPS = 10  # of each
 WARM_UP_S = 0.5
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("reference", "triton")
 
 
-def step_times(clock: DeviceClock) -> Step:
-    """Both ways in turn. Two trainings are on the card at once: either's peak holds the other's weights."""
+def measure_step(clock: DeviceClock) -> Step:
+    """Time both in turn. Two trainings are on the GPU at once: the peak of each includes the other's weights."""
     batch = _batch().to(clock.device, torch.channels_last)
     peaks: dict[str, float] = {}
     makers: dict[str, Callable[[], Run]] = {
         name: partial(_stepping, name, batch, peaks, clock) for name in IMPLEMENTATIONS
     }
     with reproducible(clock.device, deterministic=False):  # as a training run does
-        times, failures = timed_in_turn(makers, STEPS, warm_up_s=WARM_UP_S)
+        times, failures = time_in_turn(makers, STEPS, warm_up_s=WARM_UP_S)
     return Step(times, {name: peaks[name] for name in times}, failures)
 
 

@@ -1,9 +1,10 @@
-"""The parts that need no card: what is counted, what is asked of the kernel, what is kept of a run that was cut off,
-and what is said where there is no card. The processor stands in for one where something is timed."""
+"""The parts that need no GPU: what is counted, the kernel's bars, what stays of an interrupted run, and the error
+without a GPU. The CPU stands in for one where something is timed."""
 
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
 import pytest
@@ -26,9 +27,9 @@ from starcast.benchmarks.studies.adain_figures import (
     line,
 )
 from starcast.benchmarks.studies.adain_kernel import main
-from starcast.benchmarks.studies.adain_norms import measured, recorded, ways
-from starcast.benchmarks.studies.adain_step import step_times
-from starcast.benchmarks.studies.in_turn import interleaved, timed_in_turn
+from starcast.benchmarks.studies.adain_norms import measure_planes, norms, time_norm
+from starcast.benchmarks.studies.adain_step import measure_step
+from starcast.benchmarks.studies.in_turn import interleave, time_in_turn
 from starcast.kernels.tiling import tiling_for
 from starcast.runtime.nvidia.gpu import Gpu
 from starcast.train.adain import adain_leaky_relu
@@ -176,14 +177,14 @@ def test_ways_take_turns_in_going_first_and_get_their_median():
 
         return go
 
-    assert interleaved({"a": run("a"), "b": run("b")}, 4, warm_up_s=0.0) == {"a": 2.5, "b": 5.5}
+    assert interleave({"a": run("a"), "b": run("b")}, 4, warm_up_s=0.0) == {"a": 2.5, "b": 5.5}
     assert "".join(order) == "abbaabba"
 
 
 def test_all_ways_run_for_a_while_before_the_first_round(monkeypatch):
     order, seconds = [], iter([10.0, 10.2, 10.4, 10.6])
     monkeypatch.setattr("starcast.benchmarks.studies.in_turn.time.monotonic", lambda: next(seconds))
-    interleaved({"a": taking(1.0, order, "a"), "b": taking(1.0, order, "b")}, 1, warm_up_s=0.5)
+    interleave({"a": taking(1.0, order, "a"), "b": taking(1.0, order, "b")}, 1, warm_up_s=0.5)
     assert "".join(order) == "abab" + "ab"
 
 
@@ -191,7 +192,7 @@ def test_a_way_that_cannot_be_made_leaves_the_others_their_times():
     def refused():
         raise NotImplementedError("no\nsuch operator")
 
-    found = timed_in_turn({"a": lambda: taking(1.0, [], "a"), "b": refused}, 3, warm_up_s=0.0)
+    found = time_in_turn({"a": lambda: taking(1.0, [], "a"), "b": refused}, 3, warm_up_s=0.0)
     assert found == ({"a": 1.0}, {"b": "NotImplementedError: no such operator"})
 
 
@@ -204,7 +205,7 @@ def test_a_fault_on_the_card_is_the_reason_of_all_that_ran_there():
 
     makers = {"a": lambda: taking(1.0, [], "a"), "b": lambda: faulty, "c": refused}
     fault = "RuntimeError: illegal address"
-    assert timed_in_turn(makers, 3, warm_up_s=0.0) == (
+    assert time_in_turn(makers, 3, warm_up_s=0.0) == (
         {}, {"a": fault, "b": fault, "c": "NotImplementedError: no such operator"},
     )  # fmt: skip
 
@@ -213,13 +214,22 @@ def test_where_no_way_can_be_made_there_are_only_reasons():
     def refused():
         raise MemoryError
 
-    assert timed_in_turn({"a": refused}, 3, warm_up_s=0.5) == ({}, {"a": "MemoryError:"})
+    assert time_in_turn({"a": refused}, 3, warm_up_s=0.5) == ({}, {"a": "MemoryError:"})
+
+
+def four_calls(call) -> float:
+    """In the place of Triton's timer, which needs a GPU."""
+    start = time.perf_counter()
+    for _ in range(4):
+        call()
+    return (time.perf_counter() - start) / 4
 
 
 @pytest.fixture
 def _short(monkeypatch):
-    for name, value in {"FOOTPRINT": 2**12, "CALLS": 4, "ROUNDS": 2, "WARM_UP_S": 0.0}.items():
+    for name, value in {"FOOTPRINT": 2**12, "ROUNDS": 2, "WARM_UP_S": 0.0}.items():
         monkeypatch.setattr(adain_norms, name, value)
+    monkeypatch.setattr(adain_norms, "bench_call", four_calls)
 
 
 @pytest.mark.usefixtures("_short")
@@ -230,8 +240,8 @@ def test_a_row_has_every_ways_time_and_error_and_the_reason_of_those_that_fail(m
     def wrong(*given):
         return adain_leaky_relu(*given) + 1
 
-    monkeypatch.setattr(adain_norms, "ways", lambda _: {"eager": adain_leaky_relu, "wrong": wrong, "triton": refused})
-    found = measured(SMALL, DeviceClock("cpu"))
+    monkeypatch.setattr(adain_norms, "norms", lambda _: {"eager": adain_leaky_relu, "wrong": wrong, "triton": refused})
+    found = measure_planes(SMALL, "cpu")
     assert found.failures == {"triton": "RuntimeError: no card"}
     assert found.microseconds.keys() == {"copy", "eager", "wrong"}
     assert all(time > 0 for time in found.microseconds.values())
@@ -239,7 +249,7 @@ def test_a_row_has_every_ways_time_and_error_and_the_reason_of_those_that_fail(m
 
 
 @pytest.mark.usefixtures("_short")
-def test_recorded_calls_write_to_memory_of_their_own():
+def test_as_many_outputs_as_inputs_are_kept_so_that_no_call_writes_over_the_last():
     """Of 4 MB each: what is given back then is what is taken next."""
     places = []
 
@@ -248,10 +258,9 @@ def test_recorded_calls_write_to_memory_of_their_own():
         places.append(y.data_ptr())
         return y
 
-    inputs = [torch.zeros(2**20) for _ in range(2)]
-    run = recorded(norm, inputs, (torch.ones(1), torch.ones(1)), DeviceClock("cpu"))
-    run()
-    assert len(set(places[-4:])) == 4
+    inputs = [torch.zeros(2**20) for _ in range(3)]
+    time_norm(norm, inputs, (torch.ones(1), torch.ones(1)))()
+    assert len(set(places[-3:])) == 3
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -259,7 +268,7 @@ def test_every_way_that_is_compared_gives_planes_in_the_format_that_it_got(forma
     monkeypatch.setattr(torch, "compile", lambda norm, **_: norm)
     x = torch.randn(2, 4, 3, 5).contiguous(memory_format=FORMATS[format])
     style = torch.rand(2, 4), torch.rand(2, 4)
-    found = ways(format)
+    found = norms(format)
     for name in ("eager", "compiled"):
         assert found[name](x, *style).is_contiguous(memory_format=FORMATS[format])
     assert (AS_IT_COMES in found) == (format == "channels last")
@@ -267,7 +276,7 @@ def test_every_way_that_is_compared_gives_planes_in_the_format_that_it_got(forma
 
 def test_torchs_operators_give_a_contiguous_result_for_planes_that_are_channels_last():
     x = torch.randn(2, 4, 3, 5).contiguous(memory_format=torch.channels_last)
-    assert ways("channels last")[AS_IT_COMES](x, torch.rand(2, 4), torch.rand(2, 4)).is_contiguous()
+    assert norms("channels last")[AS_IT_COMES](x, torch.rand(2, 4), torch.rand(2, 4)).is_contiguous()
 
 
 def test_a_step_that_fails_with_the_kernel_is_timed_without_it(monkeypatch):
@@ -278,7 +287,7 @@ def test_a_step_that_fails_with_the_kernel_is_timed_without_it(monkeypatch):
         monkeypatch.setattr(adain_step, name, value)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**30)
-    found = step_times(DeviceClock("cpu"))
+    found = measure_step(DeviceClock("cpu"))
     assert found.milliseconds.keys() == found.peak_gib.keys() == {"reference"}
     assert found.peak_gib["reference"] == 3.0
     assert found.failures.keys() == {"triton"}
@@ -325,8 +334,8 @@ class Bench:
         code = {"commit": "0123456789ab", "sources": "fedcba9876543210", "versions": {"torch": "2.11.0"}}
         monkeypatch.setattr(adain_kernel, "provenance", lambda **_: code)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-        monkeypatch.setattr(adain_kernel, "measured", self._measured)
-        monkeypatch.setattr(adain_kernel, "step_times", self._step_times)
+        monkeypatch.setattr(adain_kernel, "measure_planes", self._measured)
+        monkeypatch.setattr(adain_kernel, "measure_step", self._measure_step)
 
     def run(self, *options: str):
         self.asked = []
@@ -336,13 +345,13 @@ class Bench:
     def written(self):
         return json.loads(self.target.read_text(encoding="utf-8"))
 
-    def _measured(self, planes, clock):
+    def _measured(self, planes):
         if len(self.asked) == self.cut_after:
             raise KeyboardInterrupt
         self.asked.append(planes)
         return row_without(self.failing[planes], planes) if planes in self.failing else row(planes)
 
-    def _step_times(self, clock):
+    def _measure_step(self, clock):
         self.asked.append("step")
         return self.step
 
@@ -400,7 +409,7 @@ def test_what_failed_is_measured_again_after_all_that_was_not_yet_tried(bench):
     [
         ("sources", "another"),
         ("versions", {}),
-        ("card", {"name": "Some Card", "compute_capability": [9, 0], "driver": "12.0"}),
+        ("gpu", {"name": "Some Card", "compute_capability": [9, 0], "driver": "12.0"}),
         ("method", {}),
     ],
 )
@@ -409,7 +418,7 @@ def test_figures_of_another_origin_are_not_kept(bench, name, value):
     bench.target.write_text(json.dumps({**bench.written, name: value}), encoding="utf-8")
     done = bench.run()
     assert bench.asked == ["step", *PLANES]
-    assert f"{bench.target} is measured anew: it has other figures for {name}\n" in done.output
+    assert f"{bench.target} differs in {name}: measuring everything again\n" in done.output
     assert bench.written[name] != value
 
 
@@ -435,6 +444,6 @@ def test_a_machine_without_a_card_is_told_so_in_one_sentence(monkeypatch, tmp_pa
     done = CliRunner().invoke(main, ["--json", str(tmp_path / "figures.json")])
     assert done.exit_code == 2
     assert done.output == (
-        "Error: there is no NVIDIA card to time the kernel on (no driver): run it on a machine with one\n"
+        "Error: there is no NVIDIA GPU to time the kernel on (no driver): run it on a machine with one\n"
     )
     assert not (tmp_path / "figures.json").exists()
