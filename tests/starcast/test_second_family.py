@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 from same_bits import assert_same_bits
+from tiny_family.model import open_tiny
 from tiny_family.options import TinyOptions
 
 from starcast.cli import root
-from starcast.errors import CheckpointError, OptionError
+from starcast.errors import CheckpointError, OptionError, StyleError
+from starcast.export import families as export_families
+from starcast.export.gate.reference import from_bytes, to_bytes
 from starcast.options import from_json, to_flat
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.translator import Translator
 from starcast.train import families
-from starcast.train.checkpoint.file import read_checkpoint
+from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
 
 FLAGS = ["--image-size", "32", "--batch", "2", "--workers", "0", "--device", "cpu", "--save-every", "2"]
 
@@ -22,6 +29,7 @@ FLAGS = ["--image-size", "32", "--batch", "2", "--workers", "0", "--device", "cp
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(families.FAMILIES, "tiny", "tiny_family")
+    monkeypatch.setitem(export_families.FAMILIES, "tiny", open_tiny)
 
 
 @pytest.fixture
@@ -98,3 +106,48 @@ def test_without_it_its_checkpoints_are_refused(images, tmp_path, monkeypatch):
         CheckpointError, match="is of the family 'tiny', which this version does not know: update starcast"
     ):
         read_checkpoint(run / "checkpoints/step-000002.pt")
+
+
+def test_it_is_exported_and_its_labels_steer_the_bundle(tiny, images, tmp_path):
+    run = trained(images, tmp_path / "run", "--steps", 4, "--learning-rate", "0.05")
+    checkpoint = run / "checkpoints/step-000004.pt"
+    exported = starcast("export", checkpoint, "-o", tmp_path / "bundle")
+    assert exported.exception is None
+    bundle = open_bundle(tmp_path / "bundle")
+    condition = bundle.manifest.condition
+    assert (condition.labels.names, condition.latent, condition.reference) == (("blue", "red"), None, None)
+    assert bundle.manifest.provenance.family == "tiny"
+
+    source = np.random.RandomState(0).randint(0, 256, (1, 32, 48, 3)).astype(np.uint8)
+    network = averaged_networks(read_checkpoint(checkpoint)).recolour
+    with Translator(bundle, backend="onnxruntime") as translator:
+        assert translator.style(labels={"red": 1}).tolist() == [0, 1]
+        for labels in ({"red": 1}, {"blue": 0.5, "red": -1}):
+            style = translator.style(labels=labels)
+            expected = to_bytes(network(from_bytes(torch.from_numpy(source)), torch.from_numpy(style[None])))
+            difference = translator(source, style).astype(int) - expected.numpy().astype(int)
+            assert np.abs(difference).max() <= 1
+        with pytest.raises(StyleError, match="makes no styles from seeds: give labels"):
+            translator.style(domain="red", seed=7)
+
+
+def test_its_bundle_translates_from_the_command_line(tiny, images, tmp_path):
+    run = trained(images, tmp_path / "run", "--steps", 2)
+    assert starcast("export", run / "checkpoints/step-000002.pt", "-o", tmp_path / "bundle").exception is None
+    result = starcast(
+        "translate", tmp_path / "bundle", images / "blue", "-o", tmp_path / "out", "--domain", "red",
+        "--backend", "onnxruntime",
+    )  # fmt: skip
+    assert result.exception is None
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [f"{number}.png" for number in range(4)]
+
+
+def test_its_checkpoints_and_bundles_are_inspected(tiny, images, tmp_path):
+    run = trained(images, tmp_path / "run", "--steps", 2)
+    checkpoint = run / "checkpoints/step-000002.pt"
+    assert starcast("export", checkpoint, "-o", tmp_path / "bundle").exception is None
+    for place in (run, checkpoint, tmp_path / "bundle"):
+        result = starcast("inspect", place)
+        assert result.exception is None
+        assert "tiny" in result.output
+        assert "0 blue, 1 red" in result.output
