@@ -1,8 +1,8 @@
-"""The small JSON beside translations, from which they can be made again: bundle, styles, options, versions, counts.
+"""The small JSON beside translations that says how to make them again: bundle, styles, options, versions, counts.
 
 A folder's record is `starcast.json`; a single file's is the file's name with `.json` after it. A run with the same
-bundle, styles and options as an earlier one takes that one's place in the list, so that a folder that was finished
-in five starts has one run in its record; other runs stay.
+bundle, styles and options as an earlier one replaces it in the list, so a folder that was finished in five starts has
+one run in its record. Other runs stay.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from typing import Any
 from starcast import __version__
 from starcast.atomic import write_text
 from starcast.options import as_json
-from starcast.runtime.bundle import Bundle
+from starcast.runtime.bundle import Bundle, sha256_of
+from starcast.runtime.style_requests import StyleRequest
 
 FORMAT = 1  # 1: the first
 RECORD = "starcast.json"
 KEPT_RUNS = 100
-_FINGERPRINT_LETTERS = 16
+_FINGERPRINT_DIGITS = 16
 
 
 def record_beside(target: Path) -> Path:
-    """Where the record of one file (a video, a single picture) stands: `out.mp4` -> `out.mp4.json`."""
+    """The path of the record of one file (a video, a single image): `out.mp4` -> `out.mp4.json`."""
     return target.with_name(target.name + ".json")
 
 
@@ -65,7 +66,7 @@ def write_record(
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:
-    """The runs in a record, oldest first; empty where there is none, or none of ours."""
+    """The runs in a record, oldest first; empty if there is no record, or it is not starcast's."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -74,16 +75,30 @@ def read_runs(path: Path) -> list[dict[str, Any]]:
     return [run for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
 
 
+def style_facts(requests: Sequence[StyleRequest]) -> list[dict[str, Any]]:
+    """What the record says of each style: enough to make it again. A reference's file is hashed once."""
+    hashes = {path: _sha256(path) for path in {request.reference for request in requests} if path is not None}
+    facts = []
+    for request in requests:
+        style: dict[str, Any] = {"label": request.label, "domain": request.domain, "psi": request.psi}
+        if request.reference is not None:
+            style |= {"reference": str(request.reference), "sha256": hashes[request.reference]}
+        elif request.seed is not None:
+            style["seed"] = request.seed
+        facts.append(style)
+    return facts
+
+
 def fingerprint(facts: Mapping[str, Any]) -> str:
-    """16 hexadecimal letters that stand for a mapping that JSON can hold, whatever the order of its keys."""
+    """16 hexadecimal digits that stand for a mapping of JSON values, whatever the order of its keys."""
     content = json.dumps(facts, sort_keys=True, ensure_ascii=True).encode()
-    return hashlib.sha256(content).hexdigest()[:_FINGERPRINT_LETTERS]
+    return hashlib.sha256(content).hexdigest()[:_FINGERPRINT_DIGITS]
 
 
 def source_fingerprint(path: Path) -> str:
-    """16 hexadecimal letters that tell a source file from another: its size, its first and its last 64 KiB.
+    """16 hexadecimal digits that tell one source file from another: of its size, its first and its last 64 KiB.
 
-    Not the whole file: resuming in a folder of thousands must not read it all. Raises OSError.
+    Resuming in a folder of thousands must not read whole files. Raises OSError.
     """
     edge = 2**16
     with path.open("rb") as file:
@@ -92,4 +107,11 @@ def source_fingerprint(path: Path) -> str:
         digest = hashlib.sha256(f"{size}:".encode() + file.read(edge))
         file.seek(max(0, size - edge))
         digest.update(file.read(edge))
-    return digest.hexdigest()[:_FINGERPRINT_LETTERS]
+    return digest.hexdigest()[:_FINGERPRINT_DIGITS]
+
+
+def _sha256(path: Path) -> str | None:
+    try:
+        return sha256_of(path) if path.is_file() else None
+    except OSError:  # the translator will say why it cannot be read
+        return None

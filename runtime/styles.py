@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -17,7 +17,7 @@ from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.domains import domain_index
-from starcast.runtime.style_requests import LARGEST_SEED
+from starcast.runtime.style_requests import LARGEST_SEED, StyleRequest
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -27,6 +27,19 @@ def draw_latents(source: int | np.random.RandomState, count: int, size: int) -> 
     is the same style in every verb."""
     draws = np.random.RandomState(source) if isinstance(source, int) else source
     return draws.standard_normal((count, size)).astype(np.float32)
+
+
+def make_styles(requests: Sequence[StyleRequest], make: Callable[..., NDArray[np.float32]]) -> NDArray[np.float32]:
+    """float32 [requests, S] by `Translator.style`. A reference for several domains in a row is decoded once."""
+    styles, path, image = [], None, None
+    for request in requests:
+        arguments = request.arguments
+        if request.reference is not None:
+            if request.reference != path:
+                path, image = request.reference, read_image(request.reference, limit_flag=None)
+            arguments["reference"] = image
+        styles.append(make(**arguments))
+    return np.stack(styles)
 
 
 class StyleMaker:

@@ -1,11 +1,11 @@
-"""Where each translation goes, and what is there already.
+"""Where each translation goes, and what is already there.
 
     one style        OUT/<place below the source folder>.png
     several styles   OUT/<style>/<place below the source folder>.png
-    OUT a picture    that file, for one source and one style
+    OUT an image     that file, for one source and one style
 
-Sources that would share a name (`a.jpg` and `a.png`) keep their suffix in it (`a.jpg.png`); if that is not enough
-(two folders that hold the same name), the later ones are numbered in the order of the sources.
+Sources that would share a name (`a.jpg` and `a.png`) keep their suffix in it (`a.jpg.png`). If that is not enough (two
+folders that hold the same name), the later ones are numbered in the order of the sources.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from starcast.errors import ImageError, OptionError
-from starcast.images.read import read_image
-from starcast.images.write import WRITTEN_SUFFIXES, mark_of
+from starcast.images.read import read_stored
+from starcast.images.write import WRITTEN_SUFFIXES
 from starcast.paths import printable
 from starcast.runtime.folder.sources import SourceFile
 
 NAME_BYTES = 255  # what Linux, macOS and Windows allow for one name
-_PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
+_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
 
 
 class State(enum.Enum):
@@ -34,16 +34,16 @@ class State(enum.Enum):
 
     ABSENT = "nothing"
     DONE = "the same translation, whole"
-    DAMAGED = "something that is no whole picture"
-    OTHER = "a whole picture that was made from another source, with other options, or not here"
+    DAMAGED = "something that is not a whole image"
+    OTHER = "a whole image made from another source, with other options, or by another program"
 
 
 def is_one_file(output: Path, sources: int, styles: int) -> bool:
-    """True where `output` names a picture and not a folder. Raises OptionError where that cannot be."""
+    """Whether `output` names an image and not a folder. Raises OptionError if it cannot be what it names."""
     suffix = output.suffix.lower()
-    if suffix not in _PICTURE_SUFFIXES or output.is_dir():
+    if suffix not in _IMAGE_SUFFIXES or output.is_dir():
         if output.exists() and not output.is_dir():
-            raise OptionError(f"{printable(output)} is a file: give -o a folder, or the name of a picture")
+            raise OptionError(f"{printable(output)} is a file: give -o a folder, or the name of an image")
         return False
     if suffix not in WRITTEN_SUFFIXES:
         raise OptionError(f"{printable(output)} cannot be written: end it in {', '.join(WRITTEN_SUFFIXES)}")
@@ -57,82 +57,82 @@ def is_one_file(output: Path, sources: int, styles: int) -> bool:
 def output_paths(
     sources: Sequence[SourceFile], labels: Sequence[str], output: Path, suffix: str
 ) -> list[tuple[Path, ...]]:
-    """For each source, the path of each style's translation below the folder `output`. No two paths are equal, also
-    where upper and lower case, or two spellings of an accent, are the same to the file system."""
+    """For each source, the path of each style's translation below the folder `output`. No two paths are equal, even on
+    file systems that ignore case or normalise accents."""
     stems = _distinct_stems([source.relative for source in sources], suffix)
     folders = [output / label for label in safe_names(labels)] if len(labels) > 1 else [output]
     return [tuple(folder / stem.with_name(stem.name + suffix) for folder in folders) for stem in stems]
 
 
 def safe_names(labels: Sequence[str]) -> list[str]:
-    """Names for folders, distinct, that every file system takes."""
+    """Distinct names for folders that every file system accepts."""
     names: list[str] = []
     taken: set[str] = set()
     for label in labels:
         name = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", label).strip(". ") or "style"
-        names.append(_numbered(_shortened(name, NAME_BYTES - 8), taken))
+        names.append(_number(_shorten(name, NAME_BYTES - 8), taken))
     return names
 
 
 def state_of(path: Path, mark: str, size: tuple[int, int] | None) -> State:
-    """What is at `path`, where a translation with this mark and (height, width) is to go; None: any size."""
+    """What is at `path`, where a translation with this mark and size (height, width) belongs; None: any size."""
     if not os.path.lexists(path):
         return State.ABSENT
     try:
-        whole = read_image(path)
+        there = read_stored(path)
     except ImageError:
         return State.DAMAGED
-    return State.DONE if mark_of(path) == mark and size in (None, whole.shape[:2]) else State.OTHER
+    return State.DONE if there.mark == mark and size in (None, there.pixels.shape[:2]) else State.OTHER
 
 
 def refuse_source_folder(sources: Sequence[Path], output: Path) -> None:
-    """Raises OptionError where translations would land among the sources of a folder."""
+    """Raises OptionError if translations would land among the sources of a folder."""
     if any(os.path.realpath(source) == os.path.realpath(output) and source.is_dir() for source in sources):
-        raise OptionError(f"{printable(output)} is a source and the output as well: give another folder with -o")
+        raise OptionError(f"{printable(output)} is a source as well as the output: choose another folder with -o")
 
 
 def refuse_to_overwrite_sources(sources: Sequence[SourceFile], paths: Sequence[tuple[Path, ...]]) -> None:
-    """Raises OptionError where a translation would take the place of a source."""
+    """Raises OptionError if a translation would replace a source."""
     originals = {os.path.realpath(source.path) for source in sources}
     for path in (path for group in paths for path in group):
         if os.path.realpath(path) in originals:
-            raise OptionError(f"{printable(path)} is a source and would be overwritten: give another folder with -o")
+            raise OptionError(f"{printable(path)} is a source and would be overwritten: choose another folder with -o")
 
 
 def _distinct_stems(places: Sequence[PurePath], suffix: str) -> list[PurePath]:
     """Each place without its suffix, or with it, or numbered."""
     room = NAME_BYTES - len(suffix) - 8
-    short = [place.with_name(_shortened(_stem(place), room)) for place in places]
-    shared = Counter(_folded(place) for place in short)
+    short = [place.with_name(_shorten(_stem(place), room)) for place in places]
+    shared = Counter(_fold(place) for place in short)
     taken: set[str] = set()
     stems: list[PurePath] = []
     for place, stem in zip(places, short, strict=True):
-        wanted = stem if shared[_folded(stem)] == 1 else place.with_name(_shortened(place.name, room))
+        wanted = stem if shared[_fold(stem)] == 1 else place.with_name(_shorten(place.name, room))
         folder = "" if wanted.parent == PurePath() else f"{wanted.parent}/"
-        stems.append(wanted.with_name(_numbered(wanted.name, taken, folder)))
+        stems.append(wanted.with_name(_number(wanted.name, taken, folder)))
     return stems
 
 
 def _stem(place: PurePath) -> str:
-    """The name without its suffix; a name of dots alone would mean a folder."""
+    """The name without its suffix; a name that is only dots would mean a folder."""
     return place.stem if place.stem.strip(".") else place.name.replace(".", "_")
 
 
-def _numbered(name: str, taken: set[str], folder: str = "") -> str:
+def _number(name: str, taken: set[str], folder: str = "") -> str:
     candidate, number = name, 1
-    while _folded(folder + candidate) in taken:
+    while _fold(folder + candidate) in taken:
         number += 1
         candidate = f"{name}-{number}"
-    taken.add(_folded(folder + candidate))
+    taken.add(_fold(folder + candidate))
     return candidate
 
 
-def _folded(place: PurePath | str) -> str:
+def _fold(place: PurePath | str) -> str:
     return unicodedata.normalize("NFC", str(place)).casefold()
 
 
-def _shortened(name: str, room: int) -> str:
-    """A name of at most `room` bytes; a cut one ends in eight letters of its hash."""
+def _shorten(name: str, room: int) -> str:
+    """A name of at most `room` bytes; one that is cut ends in eight digits of its hash."""
     content = os.fsencode(name)
     if len(content) <= room:
         return name

@@ -1,6 +1,6 @@
 """Read and fit, translate, write: three stages side by side, in order, with bounded queues between them.
 
-No more pictures are held than the queues have places for, so memory stays flat over thousands.
+No more images are held than the queues have places for, so memory stays flat over thousands.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from starcast.runtime.batches import Batches
 from starcast.runtime.folder.options import TranslateOptions
 from starcast.runtime.folder.report import Report
 from starcast.runtime.folder.sources import SourceFile
-from starcast.runtime.folder.threads import InOrder, mapped, pool
+from starcast.runtime.folder.threads import InOrder, map_ahead, open_pool
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import source_fingerprint
 from starcast.runtime.translator import Translator
 
 READERS = 3
 WRITERS = 2
-SPARE_DETAIL = 4  # a JPEG may be decoded smaller, down to this many times the model's sides: fitting still averages
+SPARE_DETAIL = 4  # JPEGs are decoded at no less than this many times the model's sides, so that fitting still averages
 _PLACE_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @dataclass(frozen=True)
 class Job:
-    """A source and the translations of it that are to be made: (number of the style, where to)."""
+    """A source and its missing translations: (number of the style, path)."""
 
     source: SourceFile
     targets: tuple[tuple[int, Path], ...]
@@ -45,7 +45,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A source at the size that is translated, uint8 [height, width, 3], and what it took."""
+    """A source at the size that the network gets, uint8 [height, width, 3], and the seconds that took."""
 
     image: NDArray[np.uint8]
     fingerprint: str
@@ -64,8 +64,8 @@ def translate_jobs(
 ) -> None:
     """Make every target of every job, counting in `report`.
 
-    `marks` and `vectors` [styles, S] belong to the numbers of the styles. The engine runs in the calling thread.
-    Raises EngineError, and ImageError where the place for the translations is full; what was written stays.
+    `marks` and `vectors` [styles, S] go by the numbers of the styles. The engine runs in the calling thread. Raises
+    EngineError, and ImageError if the disk is full; what was written by then stays.
     """
 
     def translate(targets: Sequence[tuple[Prepared, int, Path]]) -> tuple[None, ...]:
@@ -76,7 +76,7 @@ def translate_jobs(
         report.seconds["run"] += time.perf_counter() - start
         for (prepared, number, path), translation in zip(targets, translations, strict=True):
             mark = f"{marks[number]} source={prepared.fingerprint}"
-            writes.add(partial(_written, path, translation, mark))
+            writes.add(partial(_write, path, translation, mark))
         return ()  # what is written is counted by `count_written`
 
     def count_written(outcome: float | ImageError) -> None:
@@ -92,11 +92,11 @@ def translate_jobs(
     batch = options.batch or translator.batch
     batches: Batches[tuple[Prepared, int, Path], None]
     batches = Batches(batch, translate, kind=lambda target: target[0].image.shape)  # one batch, one size
-    prepare = partial(_prepared, size=translator.size, why_not=translator.why_not, options=options)
-    with pool(READERS) as readers, pool(WRITERS) as writers:
+    prepare = partial(_prepare, size=translator.size, why_not=translator.why_not, options=options)
+    with open_pool(READERS) as readers, open_pool(WRITERS) as writers:
         writes = InOrder(writers, places=2 * batch + WRITERS, take=count_written)
         try:
-            for job, prepared in zip(jobs, mapped(readers, prepare, jobs, ahead=batch + READERS), strict=True):
+            for job, prepared in zip(jobs, map_ahead(readers, prepare, jobs, ahead=batch + READERS), strict=True):
                 if isinstance(prepared, ImageError):
                     report.fail(str(prepared), bar.print)
                     bar.advance(len(job.targets))
@@ -111,7 +111,7 @@ def translate_jobs(
             writes.finish()
 
 
-def _prepared(
+def _prepare(
     job: Job, size: tuple[int, int], why_not: Callable[[int, int], str | None], options: TranslateOptions
 ) -> Prepared | ImageError:
     path = job.source.path
@@ -123,7 +123,7 @@ def _prepared(
     except ImageError as error:
         return error
     except OSError as error:
-        return ImageError(f"{printable(path)} went away while it was read ({error.strerror}): start again")
+        return ImageError(f"{printable(path)} disappeared while it was read ({error.strerror}): run the command again")
     read = time.perf_counter()
     fitted = fit(image, size, options.fit)
     height, width = fitted.shape[:2]
@@ -133,8 +133,8 @@ def _prepared(
     return Prepared(fitted, fingerprint, read - start, time.perf_counter() - read)
 
 
-def _written(path: Path, image: NDArray[np.uint8], mark: str) -> float | ImageError:
-    """Seconds that writing took, or why it failed."""
+def _write(path: Path, image: NDArray[np.uint8], mark: str) -> float | ImageError:
+    """The seconds that writing took, or the error."""
     start = time.perf_counter()
     try:
         write_image(path, image, mark=mark)

@@ -1,4 +1,4 @@
-"""What a start of `translate` did: counts, failures, and how long each stage took."""
+"""What a run of `translate` did: counts, failures, and how long each stage took."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 class Report:
     """What `translate_all` did. `done` and `skipped` count translations; `failed` has a sentence each.
 
-    `seconds` holds the sum of each stage over all pictures: read and fit a source, run and write a translation;
-    `wall_s` the time from the first source to the last file, engine start left out.
+    `seconds` sums each stage over all images: read and fit a source, run and write a translation. `wall_s` is the time
+    from the first source to the last file, without starting the engine.
     """
 
     done: int = 0
@@ -21,20 +21,20 @@ class Report:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "fit", "run", "write"), 0.0))
     wall_s: float = 0.0
 
-    def fail(self, sentence: str, say: Callable[[str], None]) -> None:
-        """Count a failure, and say it."""
+    def fail(self, sentence: str, progress: Callable[[str], None]) -> None:
+        """Count a failure, and print it."""
         self.failed.append(sentence)
-        say(sentence)
+        progress(sentence)
 
     def stage_ms(self) -> dict[str, float]:
-        """Milliseconds a picture in each stage; they overlap, so their sum is more than the time a picture takes."""
+        """Milliseconds per image in each stage. Stages overlap: their sum is more than the time an image takes."""
         counts = {"read": self.sources, "fit": self.sources, "run": self.done, "write": self.done}
         return {stage: 1000 * total / max(1, counts[stage]) for stage, total in self.seconds.items()}
 
     def summary(self) -> str:
-        """Two lines: the counts; milliseconds a stage and pictures a second."""
+        """Two lines: the counts; milliseconds per stage and images per second."""
         lines = [f"{self.done} translated, {self.skipped} there already, {len(self.failed)} failed."]
         if self.done and self.wall_s:
             stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in self.stage_ms().items())
-            lines.append(f"Milliseconds a picture: {stages}. {self.done / self.wall_s:.1f} images/s.")
+            lines.append(f"Milliseconds per image: {stages}. {self.done / self.wall_s:.1f} images/s.")
         return "\n".join(lines)

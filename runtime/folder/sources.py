@@ -1,9 +1,9 @@
-"""From what a user names to pictures: files, folders, patterns and list files become one ordered list.
+"""From what a user names to images: files, folders, patterns and list files become one ordered list.
 
 photo.jpg           that file, whatever its name
-photos/             every picture below it, in the order of their names; hidden ones (a leading dot) are left out
+photos/             every image in it and its subfolders, by name; hidden ones (a leading dot) are skipped
 'photos/**/*.jpg'   a pattern, for shells that do not expand it
-list.txt            a source a line, relative to the list; blank lines and lines that begin with # are left out
+list.txt            one source per line, relative to the list; blank lines and lines that begin with # are skipped
 """
 
 from __future__ import annotations
@@ -19,37 +19,37 @@ from starcast.images import formats
 from starcast.paths import printable
 
 LIST_SUFFIX = ".txt"
-LIST_BYTES = 64 * 2**20  # a list of half a million long paths; more is not a list
+LIST_BYTES = 64 * 2**20  # half a million long paths; a larger file is not a list
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A picture to be read. `relative` is its place below the output folder, with the suffix of the source."""
+    """An image to read. `relative` is its place below the output folder, with the suffix of the source."""
 
     path: Path
     relative: PurePath
 
 
 @dataclass
-class Found:
-    """What `find_sources` found, in order: pictures, places that cannot be searched (a sentence each), and files in
-    folders that are not pictures."""
+class FoundSources:
+    """What `find_sources` found, in order: images, places that cannot be searched (a sentence each), and files in
+    folders that are not images."""
 
     sources: list[SourceFile] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
 
 
-def find_sources(arguments: Iterable[Path], *, leave_out: Path | None = None) -> Found:
-    """The pictures that `arguments` name, each once. Nothing in the folder `leave_out` is found in a folder.
+def find_sources(arguments: Iterable[Path], *, leave_out: Path | None = None) -> FoundSources:
+    """The images that `arguments` name, each once. Searching a folder skips the folder `leave_out`.
 
-    A file named outright is always a source, so that it is reported if it cannot be read.
+    A file that is named itself is always a source, so that it is reported if it cannot be read.
     """
-    found = Found()
+    found = FoundSources()
     seen: set[str] = set()
     without = None if leave_out is None else _identity(leave_out)
     for argument in arguments:
-        for source in _expanded(Path(argument), found, without, lists=True):
+        for source in _expand(Path(argument), found, without, lists=True):
             absolute = os.path.normcase(os.path.abspath(source.path))  # noqa: PTH100  two links to one file are two sources
             if absolute not in seen:
                 seen.add(absolute)
@@ -57,10 +57,10 @@ def find_sources(arguments: Iterable[Path], *, leave_out: Path | None = None) ->
     return found
 
 
-def _expanded(
-    argument: Path, found: Found, without: tuple[int, int] | None, *, lists: bool, base: Path | None = None
+def _expand(
+    argument: Path, found: FoundSources, without: tuple[int, int] | None, *, lists: bool, base: Path | None = None
 ) -> Iterator[SourceFile]:
-    """`base`: the folder that a source's place below the output folder is counted from; None: its own."""
+    """`base`: the folder that a source's place below the output folder is relative to; None: its own."""
     if _is_folder(argument):
         root = argument if base is None else base
         yield from _in_folder(argument, root, found, without, set())
@@ -73,7 +73,7 @@ def _expanded(
 
 
 def _in_folder(
-    folder: Path, root: Path, found: Found, without: tuple[int, int] | None, entered: set[tuple[int, int]]
+    folder: Path, root: Path, found: FoundSources, without: tuple[int, int] | None, entered: set[tuple[int, int]]
 ) -> Iterator[SourceFile]:
     identity = _identity(folder)
     if identity is None or identity == without or identity in entered:  # entered: a link that leads back up
@@ -98,33 +98,33 @@ def _in_folder(
             found.others.append(path)
 
 
-def _in_list(path: Path, found: Found, without: tuple[int, int] | None) -> Iterator[SourceFile]:
+def _in_list(path: Path, found: FoundSources, without: tuple[int, int] | None) -> Iterator[SourceFile]:
     try:
         if path.stat().st_size > LIST_BYTES:
             raise OSError(f"more than {LIST_BYTES} bytes")
         lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        found.problems.append(f"{printable(path)} cannot be read as a list ({reason}): write one path a line")
+        found.problems.append(f"{printable(path)} cannot be read as a list ({reason}): write one path per line")
         return
     if any("\0" in line for line in lines):
-        found.problems.append(f"{printable(path)} is not a list of paths: write one path a line, in UTF-8")
+        found.problems.append(f"{printable(path)} is not a list of paths: write one path per line, in UTF-8")
         return
     for line in lines:
         entry = line.strip()
         if entry and not entry.startswith("#"):
-            yield from _expanded(path.parent / entry, found, without, lists=False, base=path.parent)
+            yield from _expand(path.parent / entry, found, without, lists=False, base=path.parent)
 
 
-def _in_pattern(pattern: Path, found: Found, without: tuple[int, int] | None) -> Iterator[SourceFile]:
-    root = Path(*_before_magic(pattern.parts))
+def _in_pattern(pattern: Path, found: FoundSources, without: tuple[int, int] | None) -> Iterator[SourceFile]:
+    root = Path(*_parts_before_magic(pattern.parts))
     matches = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207  as shells do
     if not matches:
         found.problems.append(f"{printable(pattern)} matches nothing: check the pattern")
     folders = [match for match in matches if _is_folder(match)]
     for match in matches:
         if match in folders and "**" in pattern.parts:
-            continue  # its files match too
+            continue  # its files match, too
         if match in folders:
             yield from _in_folder(match, root, found, without, set())
         elif without is None or without not in map(_identity, match.parents):
@@ -134,7 +134,7 @@ def _in_pattern(pattern: Path, found: Found, without: tuple[int, int] | None) ->
                 found.others.append(match)
 
 
-def _before_magic(parts: tuple[str, ...]) -> Iterator[str]:
+def _parts_before_magic(parts: tuple[str, ...]) -> Iterator[str]:
     for part in parts[:-1]:
         if glob.has_magic(part):
             return
@@ -142,18 +142,18 @@ def _before_magic(parts: tuple[str, ...]) -> Iterator[str]:
 
 
 def _below(path: Path, base: Path | None) -> PurePath:
-    """The path counted from `base` where it lies below it, else its name."""
+    """The path relative to `base` if it lies below it, else its name."""
     if base is not None and path.is_relative_to(base):
         relative = path.relative_to(base)
         if ".." not in relative.parts:
             return relative
-    return PurePath(path.name or "picture")
+    return PurePath(path.name or "image")
 
 
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except (OSError, ValueError):  # a name too long, or with a null character: not a folder, and reported when read
+    except (OSError, ValueError):  # the name is too long, or has a null character: reported when read
         return False
 
 

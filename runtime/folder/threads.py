@@ -13,8 +13,8 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that are gone when the block ends; after an error or Ctrl-C, what has not begun is dropped."""
+def open_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that have ended when the block ends. After an error or Ctrl-C, calls that have not begun are dropped."""
     executor = ThreadPoolExecutor(workers)
     try:
         yield executor
@@ -24,10 +24,10 @@ def pool(workers: int) -> Iterator[ThreadPoolExecutor]:
     executor.shutdown()
 
 
-def mapped(
+def map_ahead(
     executor: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int
 ) -> Iterator[Result]:
-    """`map` in threads, in order, never more than `ahead` results before the one that is taken."""
+    """`map` in threads, in order, at most `ahead` results before the one that is taken."""
     begun: deque[Future[Result]] = deque()
     for item in items:
         begun.append(executor.submit(function, item))
@@ -38,7 +38,7 @@ def mapped(
 
 
 class InOrder(Generic[Result]):
-    """A queue of calls with a number of places; `take` gets each result, in order, in the thread that adds."""
+    """A bounded queue of calls. `take` gets each result, in order, in the thread that adds."""
 
     def __init__(self, executor: ThreadPoolExecutor, places: int, take: Callable[[Result], None]) -> None:
         self._executor = executor
@@ -47,12 +47,12 @@ class InOrder(Generic[Result]):
         self._begun: deque[Future[Result]] = deque()
 
     def add(self, call: Callable[[], Result]) -> None:
-        """Begin a call; waits while there is no place."""
+        """Begin a call, once there is a place."""
         while len(self._begun) >= self._places or (self._begun and self._begun[0].done()):
             self._take(self._begun.popleft().result())
         self._begun.append(self._executor.submit(call))
 
     def finish(self) -> None:
-        """Wait for all calls and take their results."""
+        """Take the results of all calls, waiting for them."""
         while self._begun:
             self._take(self._begun.popleft().result())

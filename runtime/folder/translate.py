@@ -1,7 +1,6 @@
-"""Translate many pictures: what there is to do, what is done already, and the record of it.
+"""Translate many images: what there is to do, what is done already, and the record of it.
 
-One picture that cannot be read is reported and left out; what is there and whole from an earlier start is not made
-again.
+One image that cannot be read is reported and left out. Whole translations of an earlier run are skipped.
 """
 
 from __future__ import annotations
@@ -12,12 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from starcast.errors import OptionError
 from starcast.images.fit import NATIVE
 from starcast.paths import printable
-from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
+from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.folder.options import TranslateOptions
 from starcast.runtime.folder.outputs import (
     State,
@@ -29,11 +26,19 @@ from starcast.runtime.folder.outputs import (
 )
 from starcast.runtime.folder.pipeline import READERS, Job, translate_jobs
 from starcast.runtime.folder.report import Report
-from starcast.runtime.folder.sources import SourceFile, find_sources
-from starcast.runtime.folder.threads import mapped, pool
+from starcast.runtime.folder.sources import FoundSources, SourceFile, find_sources
+from starcast.runtime.folder.threads import map_ahead, open_pool
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.record import RECORD, fingerprint, record_beside, source_fingerprint, write_record
-from starcast.runtime.style_requests import StyleRequest, requests_from
+from starcast.runtime.record import (
+    RECORD,
+    fingerprint,
+    record_beside,
+    source_fingerprint,
+    style_facts,
+    write_record,
+)
+from starcast.runtime.style_requests import requests_from
+from starcast.runtime.styles import make_styles
 from starcast.runtime.translator import Translator
 
 NAMED_OTHERS = 10
@@ -47,26 +52,21 @@ def translate_all(
     progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> Report:
-    """Translate everything that `sources` name into `options.output`, every style of each.
+    """Translate everything that `sources` name into `options.output`, each in every style.
 
-    `say` gets a line for each source that fails and each file that is left alone, as they occur. Raises OptionError
-    (nothing to translate, or an output that cannot be), StyleError, BundleError, EngineError; what was translated
-    before stays, and the next start goes on from there.
+    `progress` gets a line for each source that fails and each file that is skipped, as it happens. Raises OptionError
+    (nothing to translate, or an output that cannot be), StyleError, BundleError, EngineError. Translations that are
+    finished by then stay, and the next run continues from them.
     """
     bundle = open_bundle(bundle_path)
     if options.output is None:
         raise OptionError("say where the translations go: -o OUT")
     refuse_source_folder(sources, options.output)
-    found = find_sources(sources, leave_out=options.output if options.output.is_dir() else None)
     report = Report()
-    for problem in found.problems:
-        report.fail(problem, progress)
-    for other in found.others[:NAMED_OTHERS]:
-        progress(f"{printable(other)} is not a picture: left alone")
-    if len(found.others) > NAMED_OTHERS:
-        progress(f"{len(found.others) - NAMED_OTHERS} more files are not pictures: left alone")
+    found = find_sources(sources, leave_out=options.output if options.output.is_dir() else None)
+    _report_found(found, report, progress)
     if not found.sources:
-        raise OptionError(f"no pictures in {', '.join(map(printable, sources)) or 'the sources'}: check the path")
+        raise OptionError(f"no images in {', '.join(map(printable, sources)) or 'the sources'}: check the path")
 
     requests = requests_from(options, bundle.manifest.domains, by_label=bundle.manifest.condition.by_label)
     one_file = is_one_file(options.output, len(found.sources), len(requests))
@@ -77,21 +77,21 @@ def translate_all(
     )
     refuse_to_overwrite_sources(found.sources, paths)
 
-    styles = [style_facts(request) for request in requests]
-    marks = [_settings_mark(bundle, style, options) for style in styles]
+    styles = style_facts(requests)
+    marks = [_mark_settings(bundle, style, options) for style in styles]
     trained = (bundle.source.height, bundle.source.width)
     size = None if options.fit == NATIVE else trained
-    jobs = _jobs(found.sources, paths, marks, size, options, report)
+    jobs = _list_jobs(found.sources, paths, marks, size, options, report)
     if not jobs:
         return report
 
-    path = record_beside(options.output) if one_file else options.output / RECORD
-    save_record = partial(write_record, path, bundle, options, styles, sources=[str(source) for source in sources])
+    record = record_beside(options.output) if one_file else options.output / RECORD
+    save_record = partial(write_record, record, bundle, options, styles, sources=[str(source) for source in sources])
     with (
         Translator(bundle, **options.engine, progress=progress) as translator,
         ProgressBar(sum(len(job.targets) for job in jobs), "images", show=show_progress, progress=progress) as bar,
     ):
-        vectors = np.stack([translator.style(**request.arguments) for request in requests])
+        vectors = make_styles(requests, translator.style)
         engine = translator.facts()
         _start_record(partial(save_record, engine=engine), options.output)
         start = time.perf_counter()
@@ -104,7 +104,16 @@ def translate_all(
     return report
 
 
-def _jobs(
+def _report_found(found: FoundSources, report: Report, progress: Callable[[str], None]) -> None:
+    for problem in found.problems:
+        report.fail(problem, progress)
+    for other in found.others[:NAMED_OTHERS]:
+        progress(f"{printable(other)} is not an image: skipped")
+    if len(found.others) > NAMED_OTHERS:
+        progress(f"{len(found.others) - NAMED_OTHERS} more files are not images: skipped")
+
+
+def _list_jobs(
     sources: Sequence[SourceFile],
     paths: Sequence[tuple[Path, ...]],
     marks: Sequence[str],
@@ -112,19 +121,20 @@ def _jobs(
     options: TranslateOptions,
     report: Report,
 ) -> list[Job]:
-    """What is to be made. Raises OptionError where a whole picture of another origin is in the way."""
+    """The translations to make. Raises OptionError if a whole image of another origin is in the way."""
     if options.overwrite:
         return [Job(source, tuple(enumerate(group))) for source, group in zip(sources, paths, strict=True)]
 
     def states(pair: tuple[SourceFile, tuple[Path, ...]]) -> list[State]:
         source, group = pair
-        return [state_of(path, _mark(mark, source.path), size) for mark, path in zip(marks, group, strict=True)]
+        content = _fingerprint_of(source.path)
+        return [state_of(path, f"{mark}{content}", size) for mark, path in zip(marks, group, strict=True)]
 
     jobs: list[Job] = []
     in_the_way: list[Path] = []
-    with pool(READERS) as workers:
+    with open_pool(READERS) as workers:
         pairs = list(zip(sources, paths, strict=True))
-        for (source, group), group_states in zip(pairs, mapped(workers, states, pairs, ahead=64), strict=True):
+        for (source, group), group_states in zip(pairs, map_ahead(workers, states, pairs, ahead=64), strict=True):
             report.skipped += group_states.count(State.DONE)
             in_the_way += [path for path, state in zip(group, group_states, strict=True) if state is State.OTHER]
             wanted = (State.ABSENT, State.DAMAGED)
@@ -136,48 +146,34 @@ def _jobs(
             if targets:
                 jobs.append(Job(source, targets))
     if in_the_way:
-        count = f"{len(in_the_way)} pictures" if len(in_the_way) > 1 else "a picture"
+        count = f"{len(in_the_way)} existing images have" if len(in_the_way) > 1 else "an existing image has"
         raise OptionError(
-            f"{printable(in_the_way[0])}: {count} there with another origin (source, bundle, style or options): "
-            "give another -o, or --overwrite"
+            f"{printable(in_the_way[0])}: {count} another origin (source, bundle, style or options): "
+            "choose another -o, or give --overwrite"
         )
     return jobs
 
 
-def style_facts(request: StyleRequest) -> dict[str, Any]:
-    """What the record says of a style: enough to make it again."""
-    facts: dict[str, Any] = {"label": request.label, "domain": request.domain, "psi": request.psi}
-    if request.reference is not None:
-        return {**facts, "reference": str(request.reference), "sha256": _sha256(request.reference)}
-    return {**facts, "seed": request.seed}
-
-
-def _sha256(path: Path) -> str | None:
-    try:
-        return sha256_of(path) if path.is_file() else None
-    except OSError:  # the translator will say why it cannot be read
-        return None
-
-
-def _settings_mark(bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions) -> str:
-    """Equal for two starts that give the same bytes for a source. The engine is not in it: engines agree within a
-    grey level; nor are a reference's and a bundle's places."""
+def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions) -> str:
+    """Equal for two runs that give the same bytes for a source. It leaves out the engine, as engines agree within a
+    grey level, and the places of references and bundle."""
     facts = {key: value for key, value in style.items() if key not in ("label", "reference")}
     settings = {"bundle": bundle.sha256, "style": facts, "fit": options.fit, "precision": options.precision}
     return f"starcast settings={fingerprint(settings)}"
 
 
-def _mark(settings: str, source: Path) -> str:
+def _fingerprint_of(source: Path) -> str:
+    """What follows the settings in a mark; nothing that a translation has if the source cannot be read."""
     try:
-        return f"{settings} source={source_fingerprint(source)}" if source.is_file() else ""
+        return f" source={source_fingerprint(source)}" if source.is_file() else " unreadable"
     except OSError:
-        return ""
+        return " unreadable"
 
 
 def _start_record(write: Callable[[], None], output: Path) -> None:
-    """The record is there before the first picture, so that a killed start has one too."""
+    """Write the record before the first image, so that a killed run leaves one too."""
     try:
         write()
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise OptionError(f"{printable(output)} cannot be written to ({reason}): give another -o") from error
+        raise OptionError(f"{printable(output)} cannot be written to ({reason}): choose another -o") from error

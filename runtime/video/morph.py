@@ -23,10 +23,10 @@ from starcast.images.read import read_image
 from starcast.paths import printable
 from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.folder.translate import style_facts
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.record import record_beside, write_record
+from starcast.runtime.record import record_beside, style_facts, write_record
 from starcast.runtime.style_requests import StyleOptions, StyleRequest, requests_from
+from starcast.runtime.styles import make_styles
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.ahead import ahead
 from starcast.runtime.video.morph_options import MorphOptions
@@ -102,7 +102,7 @@ def morph(
         reason = translator.why_not(*size)
         if reason is not None:
             raise ImageError(f"{printable(source)} has {size[1]}x{size[0]} pixels: {reason}")
-        styles = np.stack([translator.style(**request.arguments) for request in requests])
+        styles = make_styles(requests, translator.style)
         start = time.perf_counter()
         with (
             atomic_path(target) as partial,
@@ -128,7 +128,7 @@ def morph(
                     bar.advance()
         report.wall_s, report.seconds = time.perf_counter() - start, watch.seconds
         write_record(
-            record_beside(target), bundle, options, [style_facts(request) for request in requests],
+            record_beside(target), bundle, options, style_facts(requests),
             engine=translator.facts(),
             counts={"frames": report.frames}, sources=[str(source)],
         )  # fmt: skip

@@ -24,10 +24,9 @@ from starcast.images.fit import NATIVE, fit
 from starcast.paths import printable
 from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.folder.translate import style_facts
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.record import record_beside, write_record
+from starcast.runtime.record import record_beside, style_facts, write_record
 from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
@@ -111,7 +110,7 @@ def translate_video(
         for sentence in report.failed:
             progress(sentence)
         write_record(
-            record_beside(target), bundle, options, [style_facts(request)],
+            record_beside(target), bundle, options, style_facts([request]),
             engine=translator.facts(),
             counts={"frames": report.frames, "damaged": source.damaged + sink.refused}, sources=[str(source_path)],
         )  # fmt: skip

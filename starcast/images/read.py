@@ -8,7 +8,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,8 @@ from starcast.images import formats, libtiff
 from starcast.images.colour import to_srgb
 from starcast.images.pillow import DECODER_ERRORS, quiet_pillow
 from starcast.paths import printable
+
+Value = TypeVar("Value")
 
 MAX_PIXELS = 200_000_000  # 600 MB as RGB: more than any camera has, and little enough for most machines
 LARGE_PIXELS = 25_000_000  # images beyond this are decoded one at a time: each takes up to 14 bytes a pixel
@@ -33,14 +35,16 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     7: lambda image: image.swapaxes(0, 1)[::-1, ::-1],
     8: lambda image: image.swapaxes(0, 1)[::-1],
 }
-_ORIENTATION = 0x0112  # EXIF tag
+_ORIENTATION, SOFTWARE = 0x0112, 0x0131  # EXIF tags
 
 
 class StoredImage(NamedTuple):
-    """An image as it is used, uint8 [H, W, 3], and the Pillow mode that its file has."""
+    """An image as it is used, uint8 [H, W, 3]; the Pillow mode of its file (RGB, L, P, CMYK, I;16 …); and the mark that
+    `write_image` left in it, or None."""
 
     pixels: NDArray[np.uint8]
     mode: str
+    mark: str | None
 
 
 def read_image(
@@ -57,17 +61,17 @@ def read_image(
     eighth of its size, but no side becomes smaller than the larger of the two.
     Raises ImageError: one sentence that names the file, the cause and the next step.
     """
-    return read_with_mode(path, max_pixels=max_pixels, limit_flag=limit_flag, at_least=at_least).pixels
+    return read_stored(path, max_pixels=max_pixels, limit_flag=limit_flag, at_least=at_least).pixels
 
 
-def read_with_mode(
+def read_stored(
     path: str | os.PathLike[str],
     *,
     max_pixels: int = MAX_PIXELS,
     limit_flag: str | None = "--max-pixels",
     at_least: tuple[int, int] | None = None,
 ) -> StoredImage:
-    """`read_image`, with the mode that the file has: RGB, L, P, CMYK, I;16 …"""
+    """`read_image`, with what else the file says of the image."""
     path = Path(path)
     libtiff.silence()
     or_raise = f", or raise {limit_flag}" if limit_flag else ""
@@ -85,7 +89,7 @@ def read_with_mode(
                 large = image.size[0] * image.size[1] > LARGE_PIXELS
                 with _one_large if large else contextlib.nullcontext():
                     image.load()
-                    return StoredImage(_turn_upright(to_srgb(image), image), image.mode)
+                    return StoredImage(_turn_upright(to_srgb(image), image), image.mode, _exif_of(image, SOFTWARE, str))
             except DECODER_ERRORS as error:
                 raise _damaged(path, image.format or "image", error) from error
 
@@ -143,12 +147,18 @@ def _check_size(path: Path, image: Image.Image, max_pixels: int, or_raise: str) 
         )
 
 
-def _turn_upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]:
-    """Turned as EXIF or XMP says. Damaged metadata counts as none: the pixels are good."""
+def _exif_of(image: Image.Image, tag: int, type_: type[Value]) -> Value | None:
+    """The value of an EXIF tag if it has the type. Damaged metadata counts as none: the pixels are good."""
     try:
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        value = image.getexif().get(tag)
     except DECODER_ERRORS:
-        turn = None
+        return None
+    return value if isinstance(value, type_) else None
+
+
+def _turn_upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]:
+    """Turned as EXIF or XMP says."""
+    turn = _UPRIGHT.get(_exif_of(image, _ORIENTATION, int) or 1)
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 
 

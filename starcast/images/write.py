@@ -13,7 +13,7 @@ from PIL import Image
 
 from starcast.atomic import atomic_path
 from starcast.errors import ImageError
-from starcast.images.pillow import DECODER_ERRORS, quiet_pillow
+from starcast.images.read import SOFTWARE
 from starcast.paths import printable
 
 JPEG_QUALITY = 95
@@ -28,7 +28,6 @@ _ENCODERS: dict[str, tuple[str, Callable[[int | None], dict[str, Any]]]] = {
     ".webp": ("WEBP", lambda quality: {"quality": quality or 0, "lossless": quality is None, "method": 0}),
 }
 WRITTEN_SUFFIXES = tuple(_ENCODERS)
-_SOFTWARE = 0x0131  # EXIF tag
 
 
 def write_image(
@@ -36,8 +35,8 @@ def write_image(
 ) -> None:
     """Write uint8 RGB [H, W, 3] as PNG, JPEG (95, 4:4:4) or WebP (lossless without `quality`), by the suffix.
 
-    `mark` is a line of ASCII for the EXIF field "Software", where `mark_of` finds it. Either the old file or the whole
-    new one is there afterwards. Raises ImageError.
+    `mark` is a line of ASCII for the EXIF field "Software", where `read_stored` finds it. Either the old file or
+    the whole new one is there afterwards. Raises ImageError.
     """
     path = Path(path)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -61,19 +60,7 @@ def write_image(
         ) from error
 
 
-def mark_of(path: Path) -> str | None:
-    """The mark that `write_image` left in an image, from its header; None if there is none, or no image."""
-    if not path.is_file():  # a pipe would hang
-        return None
-    try:
-        with quiet_pillow(), Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
-            mark = image.getexif().get(_SOFTWARE)
-    except DECODER_ERRORS:
-        return None
-    return mark if isinstance(mark, str) else None
-
-
 def _exif_with(mark: str) -> Image.Exif:
     exif = Image.Exif()
-    exif[_SOFTWARE] = mark
+    exif[SOFTWARE] = mark
     return exif

@@ -79,7 +79,7 @@ def test_a_failed_source_is_one_line_on_stderr_and_the_status_is_1(tmp_path, tin
 @pytest.mark.parametrize(("arguments", "cause"), [
     (("missing-bundle", "x.png", "--domain", "cat", "-o", "out"), "is not a bundle"),
     (("BUNDLE", "nothing-here", "--domain", "cat", "-o", "out.gif"), "end it in"),
-    (("BUNDLE", "empty", "--domain", "cat", "-o", "out"), "no pictures in"),
+    (("BUNDLE", "empty", "--domain", "cat", "-o", "out"), "no images in"),
     (("BUNDLE", "x.png", "--domain", "cow", "-o", "out"), "cow"),
     (("BUNDLE", "x.png", "--domain", "cat"), "-o"),
     (("BUNDLE", "x.png", "--domain", "cat", "-o", "out", "--fit", "squeeze"), "--fit"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starcast.errors import ImageError
-from starcast.images.read import read_with_mode
+from starcast.images.read import read_stored
 from starcast.train.data.folders import DataSet, Domain, no_images
 
 MOST_SENTENCES = 20  # of one kind; the others are only counted
@@ -104,7 +104,7 @@ def check_data_set(data_set: DataSet, image_size: int, on_file: Callable[[], obj
 def check_file(path: Path) -> CheckedFile:
     """Decode one file as training does."""
     try:
-        pixels, mode = read_with_mode(path, limit_flag=None)
+        pixels, mode, _ = read_stored(path, limit_flag=None)
         with path.open("rb") as file:
             file_hash = hashlib.file_digest(file, "sha256").hexdigest()
     except ImageError as error:

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from starcast.runtime.folder.threads import InOrder, mapped, pool
+from starcast.runtime.folder.threads import InOrder, map_ahead, open_pool
 
 
 def test_results_come_in_order_whichever_is_ready_first():
-    with pool(4) as workers:
-        assert list(mapped(workers, lambda n: time.sleep((n % 3) / 500) or n, range(30), ahead=8)) == list(range(30))
+    with open_pool(4) as workers:
+        assert list(map_ahead(workers, lambda n: time.sleep((n % 3) / 500) or n, range(30), ahead=8)) == list(range(30))
 
 
 def test_no_more_is_begun_than_the_queue_has_places_for():
@@ -23,8 +23,8 @@ def test_no_more_is_begun_than_the_queue_has_places_for():
             begun += 1
             most = max(most, begun - taken)
 
-    with pool(4) as workers:
-        for _ in mapped(workers, count, range(100), ahead=5):
+    with open_pool(4) as workers:
+        for _ in map_ahead(workers, count, range(100), ahead=5):
             with lock:
                 taken += 1
     assert most <= 7
@@ -34,8 +34,8 @@ def test_an_error_drops_what_has_not_begun():
     begun = []
 
     def stopped_at_the_first() -> None:
-        with pool(1) as workers:
-            for _ in mapped(workers, lambda n: begun.append(n) or time.sleep(0.01), range(50), ahead=40):
+        with open_pool(1) as workers:
+            for _ in map_ahead(workers, lambda n: begun.append(n) or time.sleep(0.01), range(50), ahead=40):
                 raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -45,7 +45,7 @@ def test_an_error_drops_what_has_not_begun():
 
 def test_calls_are_taken_in_order_and_all_of_them_at_the_end():
     taken: list[int] = []
-    with pool(3) as workers:
+    with open_pool(3) as workers:
         queue = InOrder(workers, places=4, take=taken.append)
         for number in range(20):
             queue.add(lambda number=number: time.sleep((number % 3) / 500) or number)

@@ -186,7 +186,7 @@ def test_whole_pictures_of_another_origin_are_not_overwritten_unless_asked(tmp_p
     out = tmp_path / "out"
     _translate(tiny_bundle, photos, output=out)
     before = _modified(out)
-    with pytest.raises(OptionError, match=r"000\.png: 2 pictures there with another origin.*--overwrite"):
+    with pytest.raises(OptionError, match=r"000\.png: 2 existing images have another origin.*--overwrite"):
         _translate(tiny_bundle, photos, output=out, **change)
     assert _modified(out) == before
     report, _ = _translate(tiny_bundle, photos, output=out, overwrite=True, **change)
@@ -243,7 +243,7 @@ def test_sources_that_are_not_there_are_reported(tmp_path, tiny_bundle, name):
 
 def test_no_picture_at_all_is_wrong_use(tmp_path, tiny_bundle):
     (tmp_path / "in").mkdir()
-    with pytest.raises(OptionError, match="no pictures in"):
+    with pytest.raises(OptionError, match="no images in"):
         _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -254,8 +254,8 @@ def test_files_that_are_no_pictures_are_named_and_do_no_harm(tmp_path, tiny_bund
         (photos / f"note-{number:02}.md").write_text("x")
     report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out")
     assert report.failed == []
-    assert lines[0].endswith("note-00.md is not a picture: left alone")
-    assert lines[10:] == ["3 more files are not pictures: left alone"]
+    assert lines[0].endswith("note-00.md is not an image: skipped")
+    assert lines[10:] == ["3 more files are not images: skipped"]
 
 
 def test_the_record_says_what_the_pictures_were_made_with(tmp_path, tiny_bundle):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from starcast.errors import ImageError
-from starcast.images.read import read_image, read_with_mode
+from starcast.images.read import read_image, read_stored
 from starcast.images.write import write_image
 from starcast.paths import printable
 
@@ -202,7 +202,7 @@ def test_large_pictures_are_decoded_one_at_a_time(tmp_path, monkeypatch):
 
 def test_the_mode_of_a_file_comes_beside_its_pixels(tmp_path):
     Image.new("LA", (3, 2)).save(tmp_path / "x.png")
-    pixels, mode = read_with_mode(tmp_path / "x.png")
+    pixels, mode, _ = read_stored(tmp_path / "x.png")
     assert (pixels.shape, mode) == ((2, 3, 3), "LA")
 
 

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from starcast.errors import ImageError
-from starcast.images.read import read_image
-from starcast.images.write import mark_of, write_image
+from starcast.images.read import read_image, read_stored
+from starcast.images.write import write_image
 
 
 @pytest.mark.parametrize(("suffix", "largest"), [(".png", 0), (".PNG", 0), (".webp", 0), (".jpg", 3), (".jpeg", 3)])
@@ -18,7 +18,7 @@ def test_a_written_picture_reads_back(tmp_path, suffix, largest):
     write_image(path, odd_images.scene(), mark="starcast settings=1")
     difference = np.abs(read_image(path).astype(int) - odd_images.scene())
     assert difference.max() <= largest
-    assert mark_of(path) == "starcast settings=1"
+    assert read_stored(path).mark == "starcast settings=1"
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
@@ -67,10 +67,6 @@ def test_a_name_as_long_as_the_file_system_allows_is_written(tmp_path):
     assert path.exists()
 
 
-def test_pictures_without_a_mark_and_files_that_are_none_have_none(tmp_path):
-    write_image(tmp_path / "x.png", odd_images.scene())
-    (tmp_path / "y.png").write_text("text")
-    assert mark_of(tmp_path / "x.png") is None
-    assert mark_of(tmp_path / "y.png") is None
-    assert mark_of(tmp_path / "missing.png") is None
-    assert mark_of(tmp_path) is None
+def test_an_image_without_a_mark_has_none(tmp_path):
+    write_image(tmp_path / "x.png", np.zeros((4, 4, 3), np.uint8))
+    assert read_stored(tmp_path / "x.png").mark is None
