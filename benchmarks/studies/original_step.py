@@ -1,8 +1,9 @@
-"""The training step in the order and with the work of the original program: what our step is measured against.
+"""The training step with the original program's order and work, which ours is compared with.
 
 Same numbers, more work: eight whole passes of the generator, a graph for the second translation although it is then
-detached, sources that keep requiring a gradient after R1, and gradients of the discriminator in the generator's
-updates. Written from a description of that program (clovaai/stargan-v2); no code is shared with it.
+detached, sources that still require a gradient after R1, and the discriminator's gradients in the generator's updates.
+Written from a description of that program (clovaai/stargan-v2); no code is shared with it. The only benchmark that
+names a family, because its question is about one.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.optim import Optimizer
 from starcast.train.families.stargan_v2.batches import Batch
 from starcast.train.families.stargan_v2.losses import adversarial_loss, cycle_loss, diversity, r1_penalty, style_loss
 from starcast.train.families.stargan_v2.networks import Discriminator, Networks
-from starcast.train.families.stargan_v2.options import StarGANv2Loss
+from starcast.train.families.stargan_v2.options import StarGANv2Options
 from starcast.train.families.stargan_v2.step import term_weights, update_average
 
 
@@ -27,16 +28,17 @@ def original_step(
     optimizers: Mapping[str, Optimizer],
     batch: Batch,
     step: int,
-    loss: StarGANv2Loss,
+    options: StarGANv2Options,
     *,
-    average_decay: float,
+    autocast: bool = False,
 ) -> dict[str, Tensor]:
-    """What `train.step.training_step` does, as the original does it: no autocast, one micro-batch.
+    """What the family's `training_step` does, as the original does it, in one micro-batch.
 
-    The original has R1 at every step; `r1_every` is heeded, so that a step without it can be compared too.
+    The original has R1 at every step. `r1_every` is respected, so that a step without it can be compared, too.
     """
+    assert not autocast, "the original has no autocast"
     batch = dataclasses.replace(batch, source=batch.source.detach().requires_grad_())
-    weights = term_weights(step, loss)
+    weights = term_weights(step, options.loss)
     log: dict[str, Tensor] = {}
 
     def update(prefix: str, terms: dict[str, Tensor], *names: str) -> None:
@@ -53,7 +55,7 @@ def original_step(
     update("D/ref", _discriminator_terms(networks, batch, references[0], weights), "discriminator")
     update("G/latent", _generator_terms(networks, batch, *latents), *learners)
     update("G/ref", _generator_terms(networks, batch, *references), "generator")
-    update_average(averaged, networks, average_decay)
+    update_average(averaged, networks, options.course.average_decay)
     for optimizer in optimizers.values():
         optimizer.zero_grad()
     log["G/lambda_ds"] = torch.full((), -weights["ds"], device=batch.source.device)

@@ -2,10 +2,10 @@
 
     python -m starcast.benchmarks.studies.training_step -o benchmarks/results/training-step.json
 
-All rows train in one process, each on networks of its own from the same seed, at the demonstration's configuration. A
-round lets every row in turn make as many steps as R1 has a period, so a round holds each row's usual mixture; ratios
-are paired within a round, as in `measure.py`. R1 at every fourth step is not the original's training: its rows are
-compared with an original that leaves out as many.
+All rows train in one process, each on networks of its own from the same seed, in the demo's configuration. In a round
+each row in turn makes four steps, the longest period of R1, so that a round holds each row's usual mixture. Ratios are
+paired within a round. R1 at every fourth step is not the original's training: those rows are compared with an original
+that leaves out as many.
 """
 
 from __future__ import annotations
@@ -27,17 +27,16 @@ from starcast import flags
 from starcast.benchmarks.demo.run import training_options
 from starcast.benchmarks.options import DemoOptions
 from starcast.benchmarks.record import provenance, write_result
+from starcast.benchmarks.studies.noise_batch import draw_batch
 from starcast.benchmarks.studies.original_step import original_step
-from starcast.options import CheckedOptions, options_from
+from starcast.options import CheckedOptions, options_from, replace_options
 from starcast.runtime.cores import allowed_threads
-from starcast.train.families.stargan_v2.batches import Batch
-from starcast.train.families.stargan_v2.networks import StarGANv2Config, averaged_copy, build_networks
-from starcast.train.families.stargan_v2.options import StarGANv2Options
-from starcast.train.families.stargan_v2.step import build_optimizers, training_step
+from starcast.train.families import family
+from starcast.train.options import TrainOptions
 
 PROGRAM = "python -m starcast.benchmarks.studies.training_step"
 DOMAINS = 3
-STEPS = 4  # of every row in a round: the longest period of R1 among the rows
+STEPS = 4  # of each row in a round
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +52,7 @@ class StepsOptions(CheckedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class StepRow:
-    """One way to make a step, and the row it is compared with."""
+    """One implementation of the step, and the row it is compared with."""
 
     label: str
     lean: bool
@@ -72,13 +71,13 @@ ROWS = (
 
 
 def measure_steps(
-    options: StarGANv2Options,
+    options: TrainOptions,
     rows: Sequence[StepRow] = ROWS,
     *,
     rounds: int,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, list[float]]:
-    """Seconds a step of every row by its label, one number a round."""
+    """Seconds per step by row label, one number a round."""
     runs = {row.label: _steps(row, options) for row in rows}
     for label, run in runs.items():
         progress(f"warming up {label}")
@@ -96,12 +95,12 @@ def measure_steps(
 def figures(
     seconds: Mapping[str, Sequence[float]], rows: Sequence[StepRow] = ROWS, *, batch: int
 ) -> list[dict[str, Any]]:
-    """Each row's steps a second, and how many times as fast it is as the row it is compared with, round by round."""
-    found = []
+    """Each row's steps a second, and its speed relative to the row it is compared with, paired round by round."""
+    result = []
     for row in rows:
         taken = seconds[row.label]
         paired = [theirs / ours for theirs, ours in zip(seconds[row.against], taken, strict=True)]
-        found.append(
+        result.append(
             {
                 "row": row.label,
                 "r1_every": row.r1_every,
@@ -117,7 +116,7 @@ def figures(
                 },
             }
         )
-    return found
+    return result
 
 
 def _advance(run: Iterator[None]) -> None:
@@ -125,40 +124,28 @@ def _advance(run: Iterator[None]) -> None:
         next(run)
 
 
-def _steps(row: StepRow, options: StarGANv2Options) -> Iterator[None]:
-    """One training step for every item that is asked for; nothing is built before the first."""
-    networks = build_networks(StarGANv2Config.of(options.network, DOMAINS), options.course.seed)
-    memory_format = torch.channels_last if row.channels_last else torch.contiguous_format
-    networks.to(torch.device("cpu"), memory_format)
-    averaged, optimizers = averaged_copy(networks), build_optimizers(networks, options.optimizer)
-    loss = dataclasses.replace(options.loss, r1_every=row.r1_every)
-    make = training_step if row.lean else original_step
-    batch = random_batch(options).to("cpu", memory_format)
+def _steps(row: StepRow, options: TrainOptions) -> Iterator[None]:
+    """One training step for each item; nothing is built before the first."""
+    kind, options = family(options.family), replace_options(options, r1_every=row.r1_every)
+    layout = torch.channels_last if row.channels_last else torch.contiguous_format
+    networks: Any = kind.build_networks(kind.configure(options, DOMAINS), options.course.seed)
+    networks.to(torch.device("cpu"), layout)
+    averaged, optimizers = kind.averaged_copy(networks), kind.build_optimizers(networks, options)
+    make: Callable[..., object] = kind.training_step if row.lean else original_step
+    batch = draw_batch(options, DOMAINS).to_step(torch.device("cpu"), layout)
     step = 0
     while True:
-        make(networks, averaged, optimizers, batch, step, loss, average_decay=options.course.average_decay)
+        make(networks, averaged, optimizers, batch, step, options, autocast=False)
         step += 1
         yield
-
-
-def random_batch(options: StarGANv2Options, seed: int = 0) -> Batch:
-    """Noise of the shape of a batch: what is in the images does not change how long they take."""
-    draws = torch.Generator().manual_seed(seed)
-    size, count = options.network.image_size, options.data.batch_size
-    source, reference, reference2 = torch.rand(3, count, 3, size, size, generator=draws) * 2 - 1
-    source_domain, domain = torch.randint(DOMAINS, (2, count), generator=draws)
-    latent, latent2 = torch.randn(2, count, options.network.latent_dim, generator=draws)
-    return Batch(source, source_domain, reference, reference2, domain, latent, latent2)
 
 
 @click.command()
 @options_from(StepsOptions)
 def steps(**values: Any) -> None:
-    """Measure the training step beside the same step with the original's work."""
+    """Time the training step beside the same step doing the original's work."""
     wanted = StepsOptions(**values)
     options = training_options(DemoOptions())
-    if not isinstance(options, StarGANv2Options):
-        raise TypeError("the demo trains another family than StarGAN v2, whose step is measured here")
     threads = wanted.threads or allowed_threads()
     torch.set_num_threads(threads)
     with tqdm(desc="measuring", bar_format="{desc} [{elapsed}]") as bar:
@@ -166,14 +153,14 @@ def steps(**values: Any) -> None:
     rows = figures(seconds, batch=options.data.batch_size)
     if wanted.json is not None:
         shape = {**dataclasses.asdict(options.network), "batch_size": options.data.batch_size}
-        result = {
+        record = {
             "question": "how many training steps a second, beside the original's step in the same round?",
             "machine": provenance(threads=threads, program=PROGRAM),
             "configuration": shape,
             "options": {name: value for name, value in dataclasses.asdict(wanted).items() if name != "json"},
             "rows": rows,
         }
-        write_result(wanted.json, result)
+        write_result(wanted.json, record)
     table = [
         [
             row["row"],

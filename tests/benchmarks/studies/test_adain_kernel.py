@@ -31,6 +31,7 @@ from starcast.benchmarks.studies.adain_norms import measure_planes, norms, time_
 from starcast.benchmarks.studies.adain_step import measure_step
 from starcast.benchmarks.studies.in_turn import interleave, time_in_turn
 from starcast.kernels.tiling import tiling_for
+from starcast.options import replace_options
 from starcast.runtime.nvidia.gpu import Gpu
 from starcast.train.adain import adain_leaky_relu
 from starcast.train.families.stargan_v2.networks import AdaIN, AffineNorm, StarGANv2Config, empty_networks
@@ -280,10 +281,11 @@ def test_torchs_operators_give_a_contiguous_result_for_planes_that_are_channels_
 
 
 def test_a_step_that_fails_with_the_kernel_is_timed_without_it(monkeypatch):
-    small = StarGANv2Config(
-        image_size=32, domains=3, style_dim=8, latent_dim=4, mapping_width=8, channel_base=128, max_channels=8
-    )
-    for name, value in {"CONFIG": small, "BATCH": 3, "STEPS": 1, "WARM_UP_S": 0.0}.items():
+    small = replace_options(
+        adain_step.OPTIONS, image_size=32, style_dim=8, latent_dim=4, mapping_width=8, channel_base=128,
+        max_channels=8, batch_size=3,
+    )  # fmt: skip
+    for name, value in {"OPTIONS": small, "STEPS": 1, "WARM_UP_S": 0.0}.items():
         monkeypatch.setattr(adain_step, name, value)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**30)

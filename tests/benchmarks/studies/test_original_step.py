@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from starcast.benchmarks.studies.original_step import original_step
+from starcast.options import replace_options
 from starcast.train.families.stargan_v2.batches import Batch
+from starcast.train.families.stargan_v2.family import FAMILY
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config, averaged_copy, build_networks
-from starcast.train.families.stargan_v2.options import StarGANv2Loss, StarGANv2Optimizer
-from starcast.train.families.stargan_v2.step import build_optimizers, training_step
+from starcast.train.families.stargan_v2.options import StarGANv2Options
 from starcast.train.run import read_losses
 
 TINY = StarGANv2Config(
@@ -18,7 +19,7 @@ TINY = StarGANv2Config(
 )
 
 
-def trained(step_function, loss: StarGANv2Loss, steps: int) -> tuple[list[dict[str, float]], Networks, Networks]:
+def trained(step_function, options: StarGANv2Options, steps: int) -> tuple[list[dict[str, float]], Networks, Networks]:
     """Losses of every step, networks and average after so many steps in float64, from the same start."""
     networks = build_networks(TINY, seed=3)
     draws = torch.Generator().manual_seed(4)
@@ -29,9 +30,9 @@ def trained(step_function, loss: StarGANv2Loss, steps: int) -> tuple[list[dict[s
         for parameter in module.parameters():
             parameter.data += 0.1 * torch.randn(parameter.shape, generator=draws, dtype=torch.float64)
     averaged = averaged_copy(networks)
-    optimizers = build_optimizers(networks, StarGANv2Optimizer(learning_rate=1e-3, mapping_learning_rate=1e-4))
+    optimizers = FAMILY.build_optimizers(networks, options)
     log = [
-        read_losses(step_function(networks, averaged, optimizers, a_batch(4, seed=step), step, loss, average_decay=0.9))
+        read_losses(step_function(networks, averaged, optimizers, a_batch(4, seed=step), step, options, autocast=False))
         for step in range(steps)
     ]
     return log, networks, averaged
@@ -59,9 +60,12 @@ def _one_thread():
 
 @pytest.mark.parametrize("r1_every", [1, 2])
 def test_both_steps_give_equal_losses_and_parameters(r1_every):
-    loss = StarGANv2Loss(lambda_ds=2, ds_steps=10, lambda_reg=0.5, lambda_sty=3, lambda_cyc=4, r1_every=r1_every)
-    ours, networks, averaged = trained(training_step, loss, steps=2)
-    originals, their_networks, their_averaged = trained(original_step, loss, steps=2)
+    options = replace_options(
+        StarGANv2Options(), lambda_ds=2, ds_steps=10, lambda_reg=0.5, lambda_sty=3, lambda_cyc=4, r1_every=r1_every,
+        learning_rate=1e-3, mapping_learning_rate=1e-4, average_decay=0.9,
+    )  # fmt: skip
+    ours, networks, averaged = trained(FAMILY.training_step, options, steps=2)
+    originals, their_networks, their_averaged = trained(original_step, options, steps=2)
     for found, wanted in zip(ours, originals, strict=True):
         assert found == pytest.approx(wanted, rel=1e-9)
     for mine, theirs in ((networks, their_networks), (averaged, their_averaged)):
@@ -76,7 +80,8 @@ def test_the_originals_step_leaves_the_batch_as_it_was():
     for _, module in networks.items():
         module.double()
     batch = a_batch(2, seed=0)
-    optimizers = build_optimizers(networks, StarGANv2Optimizer())
-    original_step(networks, averaged_copy(networks), optimizers, batch, 0, StarGANv2Loss(), average_decay=0.999)
+    options = StarGANv2Options()
+    optimizers = FAMILY.build_optimizers(networks, options)
+    original_step(networks, averaged_copy(networks), optimizers, batch, 0, options)
     assert not batch.source.requires_grad
     assert batch.source.grad is None

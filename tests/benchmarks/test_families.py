@@ -1,0 +1,21 @@
+"""Benchmarks ask the tables for a family's networks; they name none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from starcast.train.families import FAMILIES
+
+ROOM = Path(__file__).resolve().parents[2] / "benchmarks"
+# compares with the original program's training step, which is one family's
+EXCEPTION = "studies/original_step.py"
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_no_benchmark_names_a_family(name):
+    naming = [
+        file.relative_to(ROOM).as_posix() for file in sorted(ROOM.rglob("*.py")) if name in file.read_text("utf-8")
+    ]
+    assert naming == [EXCEPTION]
