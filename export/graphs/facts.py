@@ -53,14 +53,14 @@ def kernel_side(node: ir.Node) -> int | None:
 
 def halving(pool: ir.Node) -> str | None:
     """Why a node is not the mean of every 2x2 square; or None."""
-    given = pool.attributes
+    attributes = pool.attributes
     plain = (
-        list(given.get_ints("kernel_shape", [])) == [2, 2]
-        and list(given.get_ints("strides", [1, 1])) == [2, 2]
-        and not any(given.get_ints("pads", [0]))
-        and all(step == 1 for step in given.get_ints("dilations", [1]))
-        and given.get_string("auto_pad", "NOTSET") == "NOTSET"
-        and not given.get_int("ceil_mode", 0)
+        list(attributes.get_ints("kernel_shape", [])) == [2, 2]
+        and list(attributes.get_ints("strides", [1, 1])) == [2, 2]
+        and not any(attributes.get_ints("pads", [0]))
+        and all(step == 1 for step in attributes.get_ints("dilations", [1]))
+        and attributes.get_string("auto_pad", "NOTSET") == "NOTSET"
+        and not attributes.get_int("ceil_mode", 0)
     )
     return None if plain else "the pool is not 2x2 with stride 2"
 

@@ -60,10 +60,10 @@ def plug_norms(model: ir.Model) -> int:
 
 def with_function(model: ir.Model) -> ir.Model:
     """A copy of a float32 graph that defines the node as a function, for engines that have no kernel."""
-    made = model.clone()
+    result = model.clone()
     function = ir.serde.deserialize_function(onnx.parser.parse_function(_MEANING))
-    made.functions[function.identifier()] = function
-    return made
+    result.functions[function.identifier()] = function
+    return result
 
 
 def unplug_norms(model: ir.Model) -> int:
@@ -100,20 +100,20 @@ def _unplug(graph: ir.Graph, fused: ir.Node, channels: int) -> None:
     x, *own = fused.inputs
     epsilon, slope = (fused.attributes[name].as_float() for name in ("epsilon", "slope"))
     if all(value is not None and value.shape is not None and value.shape.rank() == 1 for value in own):
-        made = add("InstanceNormalization", x, *own, epsilon=epsilon)
+        norm = add("InstanceNormalization", x, *own, epsilon=epsilon)
     else:
         axes = add_constant(graph, "axes.2.3", np.array([2, 3], np.int64))
-        made = add("InstanceNormalization", x, *neutral_weights(graph, channels), epsilon=epsilon)
+        norm = add("InstanceNormalization", x, *neutral_weights(graph, channels), epsilon=epsilon)
         for operator, value in zip(("Mul", "Add"), own, strict=True):
             column = ir.node("Unsqueeze", [value, axes], name=f"{fused.name}.{operator}.column")
             column.outputs[0].name = column.name
             column.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
             graph.insert_before(fused, column)
-            made = add(operator, made, column.outputs[0])
+            norm = add(operator, norm, column.outputs[0])
     if slope != 1:
-        made = add("LeakyRelu", made, alpha=slope)
-    made.name = fused.outputs[0].name
-    fused.outputs[0].replace_all_uses_with(made, replace_graph_outputs=True)
+        norm = add("LeakyRelu", norm, alpha=slope)
+    norm.name = fused.outputs[0].name
+    fused.outputs[0].replace_all_uses_with(norm, replace_graph_outputs=True)
     graph.remove(fused, safe=True)
 
 

@@ -23,7 +23,7 @@ class ScaleIntoFirst(ExactRule):
     def pattern(self, op: Any, x: Any, divisor: Any, shift: Any, weight: Any) -> Any:
         inner_scaled = op.Div(x, divisor, _outputs=["inner_scaled"])
         inner_shifted = op.Sub(inner_scaled, shift, _outputs=["inner_shifted"])
-        return op.Conv(inner_shifted, weight, _allow_other_inputs=True, _outputs=["found"])
+        return op.Conv(inner_shifted, weight, _allow_other_inputs=True, _outputs=["root"])
 
     def refusal(self, divisor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value) -> str | None:
         if not scalar(divisor) or scalar(shift) is None:
@@ -31,9 +31,9 @@ class ScaleIntoFirst(ExactRule):
         return None if numbers(weight) is not None else "its weight is no constant"
 
     def rewrite(
-        self, op: Any, found: ir.Value, x: ir.Value, divisor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value
+        self, op: Any, root: ir.Value, x: ir.Value, divisor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value
     ) -> Any:
-        conv = producer_of(found)
+        conv = producer_of(root)
         by, less = float(scalar(divisor) or 1), float(scalar(shift) or 0)
         centred = op.Sub(x, _constant(op, np.array(by * less), f"{conv.name}.centre"), _name=f"{conv.name}.centred")
         kernel = _constant(op, _float64(weight) / by, f"{conv.name}.weight.bytes")
@@ -46,15 +46,15 @@ class ScaleIntoLast(ExactRule):
     def pattern(self, op: Any, x: Any, weight: Any, factor: Any, shift: Any) -> Any:
         inner_made = op.Conv(x, weight, _allow_other_inputs=True, _outputs=["inner_made"])
         inner_scaled = op.Mul(inner_made, factor, _outputs=["inner_scaled"])
-        return op.Add(inner_scaled, shift, _outputs=["found"])
+        return op.Add(inner_scaled, shift, _outputs=["root"])
 
     def refusal(
         self, inner_made: ir.Value, factor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value
     ) -> str | None:
         if scalar(factor) is None or scalar(shift) is None:
             return "the picture is not scaled by constants"
-        given = producer_of(inner_made).inputs[1:]
-        return "its weights are no constants" if any(numbers(value) is None for value in given) else None
+        constants = producer_of(inner_made).inputs[1:]
+        return "its weights are no constants" if any(numbers(value) is None for value in constants) else None
 
     def rewrite(
         self, op: Any, inner_made: ir.Value, x: ir.Value, weight: ir.Value, factor: ir.Value, shift: ir.Value,

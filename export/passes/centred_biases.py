@@ -64,7 +64,7 @@ def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centrin
             earlier.add(norm.x)
             continue
         mean = np.asarray(means[norm.name], np.float64)
-        free = next((found for found in _in_front(norm.x) if not _reachable(graph, found, mean) & earlier), None)
+        free = next((front for front in _in_front(norm.x) if not _reachable(graph, front, mean) & earlier), None)
         earlier.add(norm.x)
         if free is None:
             declined[norm.name] = "no convolution in front of it has a bias that only this norm sees first"
@@ -108,8 +108,8 @@ def _phases(interleave: ir.Node) -> tuple[ir.Node, ...]:
     if concat is None or concat.op_type != "Concat" or interleave.attributes.get_string("mode", "DCR") != "DCR":
         return ()
     nodes = [value.producer() for value in concat.inputs if value is not None]
-    found = tuple(node for node in nodes if node is not None and node.op_type == "Conv")
-    return found if len(found) == interleave.attributes.get_int("blocksize", 0) ** 2 else ()
+    convolutions = tuple(node for node in nodes if node is not None and node.op_type == "Conv")
+    return convolutions if len(convolutions) == interleave.attributes.get_int("blocksize", 0) ** 2 else ()
 
 
 def _factor(node: ir.Node) -> float:

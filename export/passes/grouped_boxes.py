@@ -46,16 +46,16 @@ def _channels(value: ir.Value) -> int | None:
 
 
 def _refusal(pool: ir.Node) -> str | None:
-    given = pool.attributes
-    if list(given.get_ints("kernel_shape", [])) != [2, 2]:
+    attributes = pool.attributes
+    if list(attributes.get_ints("kernel_shape", [])) != [2, 2]:
         return "its squares are not 2x2"
-    if any(step != 1 for step in given.get_ints("dilations", [1])):
+    if any(step != 1 for step in attributes.get_ints("dilations", [1])):
         return "its squares have gaps"
-    if given.get_string("auto_pad", "NOTSET") != "NOTSET":
+    if attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
         return "it pads by itself (auto_pad)"
-    if given.get_int("ceil_mode", 0):
+    if attributes.get_int("ceil_mode", 0):
         return "its last squares may lie outside (ceil_mode)"
-    if any(given.get_ints("pads", [0])) and not given.get_int("count_include_pad", 0):
+    if any(attributes.get_ints("pads", [0])) and not attributes.get_int("count_include_pad", 0):
         return "its border is not counted in the mean"
     return None
 

@@ -93,11 +93,11 @@ class _Conversion:
 
 def _in_front_of_convolutions(graph: ir.Graph) -> set[ir.Node]:
     """The nodes that some convolution depends on."""
-    found: set[ir.Node] = set()
+    needed: set[ir.Node] = set()
     for node in reversed(graph):
-        if node.op_type in _CONVOLUTIONS or node in found:
-            found.update(producer for value in node.inputs if value is not None and (producer := value.producer()))
-    return found
+        if node.op_type in _CONVOLUTIONS or node in needed:
+            needed.update(producer for value in node.inputs if value is not None and (producer := value.producer()))
+    return needed
 
 
 def _set_types(model: ir.Model) -> None:
@@ -105,5 +105,5 @@ def _set_types(model: ir.Model) -> None:
     inferred = model.clone()
     ShapeInferencePass()(inferred)
     for node, twin in zip(model.graph, inferred.graph, strict=True):
-        for value, found in zip(node.outputs, twin.outputs, strict=True):
-            value.type = found.type
+        for value, typed in zip(node.outputs, twin.outputs, strict=True):
+            value.type = typed.type

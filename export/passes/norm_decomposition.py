@@ -58,15 +58,15 @@ def _pixels(model: ir.Model, side: int) -> dict[str, int]:
         for value in node.outputs:
             if not value.is_graph_output():
                 value.type = None
-    found = {}
+    pixels: dict[str, int] = {}
     for norm in instance_norms(at_size(untyped, one_image(side)).graph):
         shape = norm.nodes[0].outputs[0].shape
         assert shape is not None
         height, width = shape[2:]
         assert isinstance(height, int)
         assert isinstance(width, int)
-        found[norm.name] = height * width
-    return found
+        pixels[norm.name] = height * width
+    return pixels
 
 
 class _Decomposition:

@@ -26,16 +26,16 @@ class PooledIn4(ExactRule):
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
         inner = op.AveragePool(x, _outputs=["inner"])
-        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
+        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["root"])
 
-    def concerns(self, found: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(producer_of(found)) == 1
+    def concerns(self, root: ir.Value, **_: ir.Value) -> bool:
+        return kernel_side(producer_of(root)) == 1
 
-    def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(producer_of(found), side=1, pad=0) or halving(producer_of(inner))
+    def refusal(self, root: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
+        return convolution(producer_of(root), side=1, pad=0) or halving(producer_of(inner))
 
-    def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = producer_of(found)
+    def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
+        conv = producer_of(root)
         taps = np.repeat(np.repeat(_float64(weight) / 4, 2, axis=2), 2, axis=3).astype(np.float32)
         kernel = new_constant(op, taps, f"{conv.name}.weight.strided")
         return op.Conv(x, kernel, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.strided")
@@ -47,14 +47,14 @@ class PooledInFirst(ExactRule):
     def pattern(self, op: Any, x: Any, before: Any, weight: Any) -> Any:
         first = op.Conv(x, before, _allow_other_inputs=True, _outputs=["first"])
         inner = op.AveragePool(first, _outputs=["inner"])
-        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
+        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["root"])
 
-    def concerns(self, found: ir.Value, first: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(producer_of(found)) == 1 and kernel_side(producer_of(first)) == 3
+    def concerns(self, root: ir.Value, first: ir.Value, **_: ir.Value) -> bool:
+        return kernel_side(producer_of(root)) == 1 and kernel_side(producer_of(first)) == 3
 
-    def refusal(self, found: ir.Value, inner: ir.Value, first: ir.Value, **_: ir.Value) -> str | None:
+    def refusal(self, root: ir.Value, inner: ir.Value, first: ir.Value, **_: ir.Value) -> str | None:
         reason = (
-            convolution(producer_of(found), side=1, pad=0)
+            convolution(producer_of(root), side=1, pad=0)
             or halving(producer_of(inner))
             or convolution(producer_of(first), side=3, pad=1)
         )
@@ -64,9 +64,9 @@ class PooledInFirst(ExactRule):
         return None if 16 * inputs < 4 * outputs else "it would take more products than the means do"
 
     def rewrite(
-        self, op: Any, found: ir.Value, first: ir.Value, x: ir.Value, before: ir.Value, weight: ir.Value, **_: ir.Value
+        self, op: Any, root: ir.Value, first: ir.Value, x: ir.Value, before: ir.Value, weight: ir.Value, **_: ir.Value
     ) -> Any:
-        conv = producer_of(found)
+        conv = producer_of(root)
         mixed = _float64(weight)[:, :, 0, 0]
         both = np.einsum("om,mipq->oipq", mixed, _float64(before))
         kernel = new_constant(op, kernels.pooled_4x4(both), f"{conv.name}.weight.composed")

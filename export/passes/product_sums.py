@@ -33,12 +33,12 @@ def sum_style_products(model: ir.Model) -> Outcome:
 
 
 def _is_linear(gemm: ir.Node) -> bool:
-    given = gemm.attributes
+    attributes = gemm.attributes
     return (
-        given.get_int("transB", 0) == 1
-        and given.get_int("transA", 0) == 0
-        and given.get_float("alpha", 1.0) == 1
-        and given.get_float("beta", 1.0) == 1
+        attributes.get_int("transB", 0) == 1
+        and attributes.get_int("transA", 0) == 0
+        and attributes.get_float("alpha", 1.0) == 1
+        and attributes.get_float("beta", 1.0) == 1
         and all(numbers(value) is not None for value in gemm.inputs[1:] if value is not None)
     )
 

@@ -30,16 +30,16 @@ class PoolFirst(ExactRule):
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
         inner = op.Conv(x, weight, _allow_other_inputs=True, _outputs=["inner"])
-        return op.AveragePool(inner, _outputs=["found"])
+        return op.AveragePool(inner, _outputs=["root"])
 
     def concerns(self, inner: ir.Value, **_: ir.Value) -> bool:
         return kernel_side(producer_of(inner)) == 1
 
-    def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(producer_of(inner), side=1, pad=0) or halving(producer_of(found))
+    def refusal(self, root: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
+        return convolution(producer_of(inner), side=1, pad=0) or halving(producer_of(root))
 
-    def rewrite(self, op: Any, found: ir.Value, inner: ir.Value, x: ir.Value, **_: ir.Value) -> Any:
-        pool, conv = producer_of(found), producer_of(inner)
+    def rewrite(self, op: Any, root: ir.Value, inner: ir.Value, x: ir.Value, **_: ir.Value) -> Any:
+        pool, conv = producer_of(root), producer_of(inner)
         smaller = op.AveragePool(x, **attributes(pool), _name=f"{pool.name}.first")
         return op.Conv(smaller, *conv.inputs[1:], **attributes(conv), _name=f"{conv.name}.small")
 
@@ -49,16 +49,16 @@ class EnlargeLast(ExactRule):
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
         inner = op.Resize(x, _allow_other_inputs=True, _outputs=["inner"])
-        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
+        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["root"])
 
-    def concerns(self, found: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(producer_of(found)) == 1
+    def concerns(self, root: ir.Value, **_: ir.Value) -> bool:
+        return kernel_side(producer_of(root)) == 1
 
-    def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(producer_of(found), side=1, pad=0) or doubling(producer_of(inner))
+    def refusal(self, root: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
+        return convolution(producer_of(root), side=1, pad=0) or doubling(producer_of(inner))
 
-    def rewrite(self, op: Any, found: ir.Value, inner: ir.Value, x: ir.Value, **_: ir.Value) -> Any:
-        resize, conv = producer_of(inner), producer_of(found)
+    def rewrite(self, op: Any, root: ir.Value, inner: ir.Value, x: ir.Value, **_: ir.Value) -> Any:
+        resize, conv = producer_of(inner), producer_of(root)
         small = op.Conv(x, *conv.inputs[1:], **attributes(conv), _name=f"{conv.name}.small")
         return op.Resize(small, *resize.inputs[1:], **attributes(resize), _name=f"{resize.name}.last")
 
@@ -68,13 +68,13 @@ class _Pooled(ExactRule):
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
         inner = op.Conv(x, weight, _allow_other_inputs=True, _outputs=["inner"])
-        return op.AveragePool(inner, _outputs=["found"])
+        return op.AveragePool(inner, _outputs=["root"])
 
     def concerns(self, inner: ir.Value, **_: ir.Value) -> bool:
         return kernel_side(producer_of(inner)) == 3
 
-    def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(producer_of(inner), side=3, pad=1) or halving(producer_of(found))
+    def refusal(self, root: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
+        return convolution(producer_of(inner), side=3, pad=1) or halving(producer_of(root))
 
 
 class PooledIn16(_Pooled):
@@ -100,20 +100,20 @@ class _Enlarged(ExactRule):
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
         inner = op.Resize(x, _allow_other_inputs=True, _outputs=["inner"])
-        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["found"])
+        return op.Conv(inner, weight, _allow_other_inputs=True, _outputs=["root"])
 
-    def concerns(self, found: ir.Value, **_: ir.Value) -> bool:
-        return kernel_side(producer_of(found)) == 3
+    def concerns(self, root: ir.Value, **_: ir.Value) -> bool:
+        return kernel_side(producer_of(root)) == 3
 
-    def refusal(self, found: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
-        return convolution(producer_of(found), side=3, pad=1) or doubling(producer_of(inner))
+    def refusal(self, root: ir.Value, inner: ir.Value, **_: ir.Value) -> str | None:
+        return convolution(producer_of(root), side=3, pad=1) or doubling(producer_of(inner))
 
 
 class EnlargedIn16(_Enlarged):
     """One ConvTranspose4x4 with stride 2."""
 
-    def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = producer_of(found)
+    def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
+        conv = producer_of(root)
         kernel = new_constant(op, kernels.enlarged_4x4(numbers(weight)), f"{conv.name}.weight.enlarged")  # type: ignore[arg-type]
         return op.ConvTranspose(
             x, kernel, *conv.inputs[2:], strides=[2, 2], pads=[1, 1, 1, 1], _name=f"{conv.name}.enlarged"
@@ -123,8 +123,8 @@ class EnlargedIn16(_Enlarged):
 class EnlargedIn9(_Enlarged):
     """ConvTranspose3x3 with stride 2, then the mean of every 2x2 square. (A bias is the same before the mean.)"""
 
-    def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = producer_of(found)
+    def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
+        conv = producer_of(root)
         kernel = new_constant(op, kernels.enlarged_3x3(numbers(weight)), f"{conv.name}.weight.enlarged")  # type: ignore[arg-type]
         spread = op.ConvTranspose(x, kernel, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.enlarged")
         return op.AveragePool(spread, **_BOX, _name=f"{conv.name}.box")
@@ -134,8 +134,8 @@ class EnlargedInPhases(_Enlarged):
     """Four Conv2x2, one for each place in an output's 2x2 square, then interleaved: for engines without a ConvTranspose
     in the wanted precision."""
 
-    def rewrite(self, op: Any, found: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = producer_of(found)
+    def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
+        conv = producer_of(root)
         parts = []
         for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
             phase = f"phase{row}{column}"

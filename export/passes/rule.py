@@ -35,7 +35,7 @@ class Rewrite:
 
 
 class ExactRule(pattern.RewriteRuleClassBase):
-    """A pattern, its replacement, and the reasons not to replace it. The pattern's last node is called `found`."""
+    """A pattern, its replacement, and the reasons not to replace it. The pattern's last node is called `root`."""
 
     def __init__(self) -> None:
         super().__init__(remove_nodes=False)
@@ -51,7 +51,7 @@ class ExactRule(pattern.RewriteRuleClassBase):
 
     def check(self, *_: Any, **values: Any) -> pattern.MatchResult:
         result = pattern.MatchResult()
-        place = values["found"].producer()
+        place = values["root"].producer()
         assert place is not None
         if not self.concerns(**values):
             return result.fail("another kind of node", place)

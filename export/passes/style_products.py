@@ -109,12 +109,12 @@ def _widths(split: ir.Node, total: int) -> list[int]:
 
 def _is_linear(gemm: ir.Node) -> bool:
     """x W^T + b."""
-    given = gemm.attributes
+    attributes = gemm.attributes
     return (
-        given.get_int("transB", 0) == 1
-        and given.get_int("transA", 0) == 0
-        and given.get_float("alpha", 1.0) == 1
-        and given.get_float("beta", 1.0) == 1
+        attributes.get_int("transB", 0) == 1
+        and attributes.get_int("transA", 0) == 0
+        and attributes.get_float("alpha", 1.0) == 1
+        and attributes.get_float("beta", 1.0) == 1
         and numbers(gemm.inputs[1]) is not None
         and (len(gemm.inputs) < 3 or gemm.inputs[2] is None or _is_vector(gemm.inputs[2]))
     )

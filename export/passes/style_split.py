@@ -37,24 +37,24 @@ def split_off_style(model: ir.Model) -> ir.Model | None:
     count = style.shape[0] if style.shape is not None else "styles"
     shape = ir.Shape([count, len(bias)])
     companion = _product_alone(model, style, weight, bias, shape)
-    given = ir.Value(name=GAMMA_BETA, shape=shape, type=ir.TensorType(ir.DataType.FLOAT))
-    graph.inputs[graph.inputs.index(style)] = given
-    product.outputs[0].replace_all_uses_with(given)
+    scales = ir.Value(name=GAMMA_BETA, shape=shape, type=ir.TensorType(ir.DataType.FLOAT))
+    graph.inputs[graph.inputs.index(style)] = scales
+    product.outputs[0].replace_all_uses_with(scales)
     graph.remove(product, safe=True)
     RemoveUnusedNodesPass()(model)
     return companion
 
 
 def _product_alone(model: ir.Model, style: ir.Value, weight: Any, bias: Any, shape: ir.Shape) -> ir.Model:
-    given = ir.Value(name=STYLE, shape=style.shape, type=style.type)
+    style_input = ir.Value(name=STYLE, shape=style.shape, type=style.type)
     constants = [
-        ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape), type=given.type)
+        ir.Value(name=name, const_value=ir.tensor(array, name=name), shape=ir.Shape(array.shape), type=style_input.type)
         for name, array in (("weight", weight), ("bias", bias))
     ]
-    made = ir.Value(name=GAMMA_BETA, shape=shape, type=ir.TensorType(ir.DataType.FLOAT))
-    product = ir.node("Gemm", [given, *constants], {"transB": 1}, outputs=[made], name="style.product")
+    scales = ir.Value(name=GAMMA_BETA, shape=shape, type=ir.TensorType(ir.DataType.FLOAT))
+    product = ir.node("Gemm", [style_input, *constants], {"transB": 1}, outputs=[scales], name="style.product")
     graph = ir.Graph(
-        [given], [made], nodes=[product], initializers=constants, opset_imports=dict(model.graph.opset_imports),
+        [style_input], [scales], nodes=[product], initializers=constants, opset_imports=dict(model.graph.opset_imports),
         name="style_product",
     )  # fmt: skip
     return ir.Model(graph, ir_version=model.ir_version)
@@ -71,7 +71,7 @@ class StyleInNorm(ExactRule):
     def pattern(self, op: Any, x: Any, one: Any, zero: Any, gamma: Any, beta: Any) -> Any:
         inner_norm = op.InstanceNormalization(x, one, zero, _allow_other_attributes=True, _outputs=["inner_norm"])
         inner_scaled = op.Mul(inner_norm, gamma, _outputs=["inner_scaled"])
-        return op.Add(inner_scaled, beta, _outputs=["found"])
+        return op.Add(inner_scaled, beta, _outputs=["root"])
 
     def refusal(self, one: ir.Value, zero: ir.Value, gamma: ir.Value, beta: ir.Value, **_: ir.Value) -> str | None:
         if not is_neutral(one, 1) or not is_neutral(zero, 0):

@@ -46,17 +46,17 @@ def split_wide_norms(model: ir.Model, side: int) -> int:
 
 def join_wide_norms(model: ir.Model) -> int:
     """Undo `split_wide_norms`, in place, and return how many norms there were."""
-    found = [
+    quotients = [
         (place, node, *parts)
         for place, node in enumerate(model.graph)
         if node.op_type == "Div" and (parts := _parts(node)) is not None
     ]
-    if not found:
+    if not quotients:
         return 0
     inferred = model.clone()
     ShapeInferencePass()(inferred)
     shapes = [node.outputs[0].shape for node in inferred.graph]
-    for place, quotient, x, epsilon in found:
+    for place, quotient, x, epsilon in quotients:
         shape = shapes[place]
         assert shape is not None
         channels = shape[1]
@@ -68,7 +68,7 @@ def join_wide_norms(model: ir.Model) -> int:
         new.name, new.type, new.shape = old.name, old.type, old.shape
         old.replace_all_uses_with(new, replace_graph_outputs=True)
     RemoveUnusedNodesPass()(model)
-    return len(found)
+    return len(quotients)
 
 
 def _parts(quotient: ir.Node) -> tuple[ir.Value, float] | None:
@@ -130,10 +130,10 @@ def _split(graph: ir.Graph, norm: ir.Node, side: int) -> None:
     assert x is not None
     assert scale is not None
     assert bias is not None
-    number = itertools.count()
+    serial = itertools.count()
 
     def add(operator: str, *inputs: ir.Value, **attributes: list[int]) -> ir.Value:
-        node = ir.node(operator, list(inputs), attributes or None, name=f"{norm.name}.{operator}.{next(number)}")
+        node = ir.node(operator, list(inputs), attributes or None, name=f"{norm.name}.{operator}.{next(serial)}")
         graph.insert_before(norm, node)
         return node.outputs[0]
 

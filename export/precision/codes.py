@@ -115,14 +115,14 @@ def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial
     nodes = _nodes(model, layers)
     # OpenVINO runs transposed convolutions in integers only if their input's zero is the code 0.
     centred = {_name(node, 0) for node in nodes if node.op_type == "ConvTranspose" and rules.inputs == UINT8}
-    given = dict.fromkeys(_name(node, 0) for node in nodes)
-    made = dict.fromkeys(str(node.outputs[0].name) for node in nodes if node.op_type in rules.outputs)
-    observed = observe(model, (*given, *made), trials)
-    grids = {name: best_grid(observed[name], INT8 if name in centred else rules.inputs) for name in given}
+    read = dict.fromkeys(_name(node, 0) for node in nodes)
+    rounded = dict.fromkeys(str(node.outputs[0].name) for node in nodes if node.op_type in rules.outputs)
+    observed = observe(model, (*read, *rounded), trials)
+    grids = {name: best_grid(observed[name], INT8 if name in centred else rules.inputs) for name in read}
     return Recipe(
         rules=rules,
         inputs={name: _in_half(grid) if rules.half else grid for name, grid in grids.items()},
-        outputs={name: best_grid(observed[name]) for name in made},
+        outputs={name: best_grid(observed[name]) for name in rounded},
         weights={
             str(node.name): encode_weight(_numbers(node.inputs[1]), 1 if node.op_type == "ConvTranspose" else 0, rules)
             for node in nodes
@@ -153,14 +153,14 @@ def encode_weight(weight: NDArray[np.float32], axis: int, rules: Rules = PROCESS
 
 def quantise_layers(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) -> ir.Model:
     """A copy of a graph with these layers in codes."""
-    made = model.clone()
-    made.graph.opset_imports[""] = max(made.graph.opset_imports[""], recipe.rules.opset)
+    result = model.clone()
+    result.graph.opset_imports[""] = max(result.graph.opset_imports[""], recipe.rules.opset)
     coded_inputs: dict[ir.Value, ir.Value] = {}
-    for node in _nodes(made, layers):
+    for node in _nodes(result, layers):
         value = _given(node, 0)
         if value not in coded_inputs:
-            codes, again = _through_codes(made.graph, value, recipe.inputs[str(value.name)])
-            made.graph.insert_before(node, [codes, again])
+            codes, again = _through_codes(result.graph, value, recipe.inputs[str(value.name)])
+            result.graph.insert_before(node, [codes, again])
             coded_inputs[value] = again.outputs[0]
         node.replace_input_with(0, coded_inputs[value])
         weight = recipe.weights[str(node.name)]
@@ -168,30 +168,30 @@ def quantise_layers(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) ->
         if bias is not None and recipe.rules.biases:
             scales = weight.scales * np.float32(recipe.inputs[str(value.name)].scale)
             whole = Coded(np.rint(bias / scales).astype(np.int32), scales, 0)
-            _replace_by_codes(made.graph, node, 2, whole)
-        _replace_by_codes(made.graph, node, 1, weight)
+            _replace_by_codes(result.graph, node, 2, whole)
+        _replace_by_codes(result.graph, node, 1, weight)
         output = node.outputs[0]
         if output.name in recipe.outputs:
             readers = list(output.uses())
-            codes, again = _through_codes(made.graph, output, recipe.outputs[str(output.name)])
-            made.graph.insert_after(node, [codes, again])
+            codes, again = _through_codes(result.graph, output, recipe.outputs[str(output.name)])
+            result.graph.insert_after(node, [codes, again])
             for reader, index in readers:
                 reader.replace_input_with(index, again.outputs[0])
-    RemoveUnusedNodesPass()(made)
-    return made
+    RemoveUnusedNodesPass()(result)
+    return result
 
 
 def drop_output_codes(model: ir.Model, operators: Sequence[str]) -> int:
     """Stop rounding these operators' outputs, in place. Returns how many there were."""
-    found = 0
+    dropped = 0
     for node in model.graph:
         rounded = _read_as(node.outputs[0], "QuantizeLinear") if node.op_type in operators else None
         again = _read_as(rounded.outputs[0], "DequantizeLinear") if rounded is not None else None
         if again is not None:
             again.outputs[0].replace_all_uses_with(node.outputs[0])
-            found += 1
+            dropped += 1
     RemoveUnusedNodesPass()(model)
-    return found
+    return dropped
 
 
 def _read_as(value: ir.Value, operator: str) -> ir.Node | None:

@@ -31,19 +31,19 @@ def emulate(model: ir.Model, rounded: Callable[[ir.Node], bool] = lambda _: True
 
     Every value's type must be known.
     """
-    made = model.clone()
-    nodes = list(made.graph)
+    float32 = model.clone()
+    nodes = list(float32.graph)
     keep = [rounded(node) for node in nodes]
-    for value in made.graph.initializers.values():
+    for value in float32.graph.initializers.values():
         if value.dtype in HALVES:
             assert value.const_value is not None
             value.const_value = ir.tensor(value.const_value.numpy().astype(np.float32), name=value.name)
             value.type = ir.TensorType(ir.DataType.FLOAT)
-    for node, kept in zip(nodes, keep, strict=True):
+    for node, is_rounded in zip(nodes, keep, strict=True):
         for value in node.outputs:
             if value.dtype in HALVES:
-                _round(made.graph, node, value, through_half=kept)
-    return made
+                _round(float32.graph, node, value, through_half=is_rounded)
+    return float32
 
 
 def _round(graph: ir.Graph, node: ir.Node, value: ir.Value, *, through_half: bool) -> None:
@@ -88,9 +88,9 @@ def layers_that_lose(model: ir.Model, trials: Sequence[Trial], count: int = 3) -
 def _convolution_before(nodes: Iterable[ir.Node]) -> dict[str | None, str | None]:
     """For every node, the last convolution up to and including it."""
     last: str | None = None
-    found = {}
+    last_before: dict[str | None, str | None] = {}
     for node in nodes:
         if node.op_type in _CONVOLUTIONS:
             last = node.name
-        found[node.name] = last
-    return found
+        last_before[node.name] = last
+    return last_before

@@ -62,15 +62,15 @@ def calibrate_norms(
     """
     planes = observe_norms(model, [*trials, *flat])
     count = sum(trial.batch for trial in trials)
-    means = {name: found.first(count).channel_means for name, found in planes.items()}
+    means = {name: seen.first(count).channel_means for name, seen in planes.items()}
     shifts = centre_biases(model.clone(), means).shifts
-    harmed = {name for name, found in planes.items() if LARGEST_RATIO <= found.ratio(shifts[name]) > found.ratio()}
+    harmed = {name for name, seen in planes.items() if LARGEST_RATIO <= seen.ratio(shifts[name]) > seen.ratio()}
     centring = centre_biases(model, {name: mean for name, mean in means.items() if name not in harmed})
     sentences = tuple(f"{name}: {_HARMED}" for name in sorted(harmed))
     centring = replace(centring, declined=centring.declined + sentences, left=centring.left | harmed)
     norms = []
-    for name, found in planes.items():
-        ratio = found.ratio(centring.shifts.get(name, 0.0))
+    for name, seen in planes.items():
+        ratio = seen.ratio(centring.shifts.get(name, 0.0))
         statistics: Statistics = "one-pass" if ratio < LARGEST_RATIO else "two-pass"
         norms.append(Norm(name=name, statistics=statistics, ratio=ratio, centred=name not in centring.left))
     return tuple(norms), centring

@@ -62,12 +62,12 @@ def observe(model: ir.Model, names: Iterable[str], trials: Sequence[Trial]) -> d
     watched.graph.outputs[:] = values
     session = open_session(watched)
     draws = np.random.RandomState(0)
-    kept: dict[str, list[Floats]] = {str(value.name): [] for value in values}
+    samples: dict[str, list[Floats]] = {str(value.name): [] for value in values}
     for trial in trials:
-        for name, array in zip(kept, session.run(list(kept), trial.feeds), strict=True):
+        for name, array in zip(samples, session.run(list(samples), trial.feeds), strict=True):
             flat = array.ravel()
-            kept[name].append(flat if flat.size <= SAMPLE else flat[draws.randint(0, flat.size, SAMPLE)])
-    return {name: np.concatenate(parts) for name, parts in kept.items()}
+            samples[name].append(flat if flat.size <= SAMPLE else flat[draws.randint(0, flat.size, SAMPLE)])
+    return {name: np.concatenate(parts) for name, parts in samples.items()}
 
 
 def best_grid(values: NDArray[Any], codes: np.dtype[Any] = UINT8) -> Grid:

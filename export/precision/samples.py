@@ -75,10 +75,10 @@ def calibration_set(model: Model, folder: Path | None, remembered: str | None, s
     place = folder if folder is not None else _training_set(remembered)
     draws = np.random.RandomState(seed)
     domains, side = model.domains, model.side
-    found = _find_images(place, domains, draws)
-    gate = _read(found.held_out, GATE, side)
+    paths = _find_images(place, domains, draws)
+    gate = _read(paths.held_out, GATE, side)
     wanted = (GATE - len(gate), SEARCH, RANGES)
-    others = _read(found.training, sum(wanted), side)
+    others = _read(paths.training, sum(wanted), side)
     if len(others) < FEWEST:
         raise OptionError(
             f"{place} has {len(others)} images that can be read, too few to calibrate on: give --calibrate a "
@@ -87,11 +87,11 @@ def calibration_set(model: Model, folder: Path | None, remembered: str | None, s
     for_gate, for_search = _shares(len(others), wanted)
     gate += others[:for_gate]
     search, ranges = others[for_gate:][:for_search], others[for_gate + for_search :]
-    style = _Styles(model, found.references, draws)
+    style = _Styles(model, paths.references, draws)
     count = len(domains)
     return CalibrationSet(
-        ranges=tuple(Trial(image[None], style(number % count)) for number, image in enumerate(ranges)),
-        search=tuple(Trial(image[None], style(number % count)) for number, image in enumerate(search)),
+        ranges=tuple(Trial(image[None], style(place % count)) for place, image in enumerate(ranges)),
+        search=tuple(Trial(image[None], style(place % count)) for place, image in enumerate(search)),
         gate={
             name: tuple(Trial(image[None], style(domain)) for image in gate) for domain, name in enumerate(domains)
         },
@@ -104,7 +104,7 @@ def drawn_set(model: Model, seed: int = 0) -> CalibrationSet:
     style = _Styles(model, (), np.random.RandomState(seed))
     ranges, gate = draw_images(DRAWN_RANGES, side, side, seed=11), draw_images(DRAWN_GATE, side, side, seed=12)
     return CalibrationSet(
-        ranges=tuple(Trial(image[None], style(number % count)) for number, image in enumerate(ranges)),
+        ranges=tuple(Trial(image[None], style(place % count)) for place, image in enumerate(ranges)),
         search=(),
         gate={name: tuple(Trial(image[None], style(domain)) for image in gate) for domain, name in enumerate(domains)},
     )
@@ -144,15 +144,15 @@ def _find_images(place: Path, domains: Sequence[str], draws: np.random.RandomSta
         raise OptionError(f"--calibrate {place} is not a folder: give a folder of images")
     alone = [path for path in sorted(place.iterdir()) if is_image(path)]
     try:
-        found = scan(place).domains
+        scanned = scan(place).domains
     except DatasetError:
-        found = ()
-    by_name = {domain.name: domain.held_out or domain.training for domain in found}
+        scanned = ()
+    by_name = {domain.name: domain.held_out or domain.training for domain in scanned}
     known = all(by_name.get(name) for name in domains)
     references = tuple(_shuffle(by_name[name], draws) for name in domains) if known else ()
     return _Paths(
-        training=_shuffle([*alone, *(path for domain in found for path in domain.training)], draws),
-        held_out=_shuffle([path for domain in found for path in domain.held_out], draws),
+        training=_shuffle([*alone, *(path for domain in scanned for path in domain.training)], draws),
+        held_out=_shuffle([path for domain in scanned for path in domain.held_out], draws),
         references=references,
     )
 

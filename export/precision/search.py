@@ -100,7 +100,7 @@ def quantise(
         return min(mean - options.gate.mean, worst - options.gate.worst)
 
     def may_keep() -> bool:
-        return bool(left) and left[-1].flop / total + sum(part.flop_share for part in kept) <= options.most_float
+        return bool(left) and left[-1].flop / total + sum(layer.flop_share for layer in kept) <= options.most_float
 
     while True:
         while above() < margin and may_keep():

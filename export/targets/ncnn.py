@@ -63,13 +63,13 @@ def ncnn_model(model: ir.Model) -> NcnnModel:
     """
     graph = model.graph
     [output] = graph.outputs
-    given = {_after_bytes(value): str(value.name) for value in graph.inputs}
+    inputs_by_name = {_after_bytes(value): str(value.name) for value in graph.inputs}
     last = _before_bytes(output)
-    layers = {node: _layer(node) for node in _nodes_between(graph, given, last)}
+    layers = {node: _layer(node) for node in _nodes_between(graph, inputs_by_name, last)}
     uses = Counter(value for layer in layers.values() for value in layer.reads)
     uses[last] += 1
     text = _Text(uses)
-    for value, name in given.items():
+    for value, name in inputs_by_name.items():
         text.add(_input(value), name, [value], [name])
     for node, layer in layers.items():
         text.add(layer, str(node.name), node.outputs, [str(output.name)] if node.outputs[0] is last else None)
@@ -99,7 +99,7 @@ class _Text:
         self._waiting: dict[ir.Value, Iterator[str]] = {}
 
     def add(self, layer: Layer, name: str, writes: Sequence[ir.Value], names: Sequence[str] | None = None) -> None:
-        """Add a layer. Its blobs get its own name unless others are given."""
+        """Add a layer. Its blobs get its own name unless others are inputs_by_name."""
         blobs = names or ([name] if len(writes) == 1 else [f"{name}.{index}" for index in range(len(writes))])
         self._line(layer.kind, name, [next(self._waiting[value]) for value in layer.reads], blobs, layer.parameters)
         self.weights.append(layer.weights)
@@ -149,16 +149,16 @@ def _before_bytes(value: ir.Value) -> ir.Value:
     return value
 
 
-def _nodes_between(graph: ir.Graph, given: Collection[ir.Value], last: ir.Value) -> list[ir.Node]:
+def _nodes_between(graph: ir.Graph, inputs_by_name: Collection[ir.Value], last: ir.Value) -> list[ir.Node]:
     """The nodes that compute `last` from `given`, in the graph's order."""
-    wanted, found = [last], set()
+    wanted, nodes = [last], set()
     while wanted:
         value = wanted.pop()
-        node = value.producer() if value not in given else None
-        if node is not None and node not in found:
-            found.add(node)
+        node = value.producer() if value not in inputs_by_name else None
+        if node is not None and node not in nodes:
+            nodes.add(node)
             wanted += [value for value in node.inputs if value is not None]
-    return [node for node in graph if node in found]
+    return [node for node in graph if node in nodes]
 
 
 def _layer(node: ir.Node) -> Layer:
@@ -290,9 +290,9 @@ _LAYERS: Mapping[str, Callable[[ir.Node], Layer]] = {
 
 def _reads(node: ir.Node, count: int) -> tuple[ir.Value, ...]:
     """The first inputs, which are computed; a node's other inputs are constant."""
-    found = tuple(value for value in node.inputs[:count] if value is not None)
-    assert len(found) == count
-    return found
+    inputs = tuple(value for value in node.inputs[:count] if value is not None)
+    assert len(inputs) == count
+    return inputs
 
 
 def _constant(node: ir.Node, index: int) -> NDArray[Any]:

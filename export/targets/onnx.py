@@ -105,14 +105,14 @@ def make_float32(traced: ir.Model, plan: Plan, side: int, without: Sequence[str]
 
 def finish(frame: ir.Model, plan: Plan, side: int) -> ir.Model | None:
     """What comes after the rewrites, in place: norms get their last form, and the style's work is split off, into a
-    graph of its own that is given back."""
+    graph of its own that is condition back."""
     if plan.ncnn:
         join_style_products(frame)  # also with --without style-products: ncnn has no other way to take a style
     product = split_off_style(frame) if plan.form != PLAIN else None
     split_wide_norms(frame, side)
     if plan.one_style and product is not None:
         apply_rules(frame, StyleInNorm)
-        given = frame.graph.inputs[-1]
-        assert given.shape is not None
-        given.shape = ir.Shape([1, *list(given.shape)[1:]])
+        condition = frame.graph.inputs[-1]
+        assert condition.shape is not None
+        condition.shape = ir.Shape([1, *list(condition.shape)[1:]])
     return product

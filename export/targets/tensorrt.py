@@ -58,9 +58,9 @@ class TensorRTTarget:
         key = plan.form, plan.precision
         if key not in self._searched:
             self._searched[key] = self._search(base, plan)
-        found = self._searched[key]
-        graph = make_in_precision(replace(base, frame=found.model), plan, self._side, self._without)
-        return replace(graph, kept=found.kept, to_blame=found.to_blame)
+        result = self._searched[key]
+        graph = make_in_precision(replace(base, frame=result.model), plan, self._side, self._without)
+        return replace(graph, kept=result.kept, to_blame=result.to_blame)
 
     def _base(self, form: str) -> FrameGraph:
         """Rewrite and calibrate a form, and compare it with PyTorch in float32 with decomposed norms: PSNR would say
@@ -85,9 +85,9 @@ class TensorRTTarget:
             return judge.missing_in_float32(model, plan.precision)
 
         with stage(self._progress, f"{plan.form}-{plan.precision}: calibrated and searched for TensorRT"):
-            found = quantise(base.frame, one_image(self._side), judge.images, options, self._progress, missing)
-        self._progress(f"  {found.summary('fp16')}")
-        return found
+            result = quantise(base.frame, one_image(self._side), judge.images, options, self._progress, missing)
+        self._progress(f"  {result.summary('fp16')}")
+        return result
 
 
 def make_base(
@@ -142,15 +142,15 @@ def without_products(style_graph: ir.Model) -> None:
 def _dequantise_to_half(model: ir.Model, kind: ir.DataType) -> None:
     """Casts behind DequantizeLinear go into it: an engine sees codes in front of a convolution or does not use them."""
     for node in list(model.graph):
-        given = node.inputs[0] if node.op_type == "Cast" else None
-        maker = given.producer() if given is not None else None
+        source = node.inputs[0] if node.op_type == "Cast" else None
+        maker = source.producer() if source is not None else None
         if maker is None or maker.op_type != "DequantizeLinear" or node.outputs[0].dtype != kind:
             continue
         scale = numbers(maker.inputs[1])
         assert scale is not None
-        assert given is not None
-        half = add_constant(model.graph, f"{given.name}.scale.half", scale.astype(kind.numpy()))
+        assert source is not None
+        half = add_constant(model.graph, f"{source.name}.scale.half", scale.astype(kind.numpy()))
         maker.replace_input_with(1, half)
-        given.type = ir.TensorType(kind)
-        node.outputs[0].replace_all_uses_with(given)
+        source.type = ir.TensorType(kind)
+        node.outputs[0].replace_all_uses_with(source)
     RemoveUnusedNodesPass()(model)

@@ -188,8 +188,8 @@ def _stream(number: int) -> torch.cuda.Stream:
     """Someone's stream by its handle; those of the default streams, 1 and 2, torch takes for numbers of its own."""
     if number <= 2:
         return torch.cuda.default_stream()
-    found: torch.cuda.Stream = torch.cuda.ExternalStream(number)  # type: ignore[no-untyped-call]
-    return found
+    stream: torch.cuda.Stream = torch.cuda.ExternalStream(number)  # type: ignore[no-untyped-call]
+    return stream
 
 
 def _errors() -> tuple[type[Exception], ...]:

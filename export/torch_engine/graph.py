@@ -76,8 +76,9 @@ class TorchGraph:
         for name, place in self.inputs.items():
             values[place] = feeds[name]
         for work in self._works:
-            made = work.call(*(None if place is None else values[place] for place in work.reads))
-            for place, value in zip(work.makes, made if isinstance(made, tuple | list) else (made,), strict=True):
+            result = work.call(*(None if place is None else values[place] for place in work.reads))
+            outputs = result if isinstance(result, tuple | list) else (result,)
+            for place, value in zip(work.makes, outputs, strict=True):
                 values[place] = value
             for place in work.dead:
                 values[place] = None
@@ -138,16 +139,16 @@ def _adain(epsilon: float, slope: float, implementation: Implementation) -> Call
     def run(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
         # [C], [1, C, 1, 1] or [N, C, 1, 1]; a single row belongs to a norm with weights of its own
         rows = (value.reshape(-1, x.shape[1]) for value in (scale, shift))
-        given = [row[0] if len(row) == 1 else row for row in rows]
-        if len({row.dim() for row in given}) > 1:
-            given = [row.expand(len(x), -1) for row in given]
+        affine = [row[0] if len(row) == 1 else row for row in rows]
+        if len({row.dim() for row in affine}) > 1:
+            affine = [row.expand(len(x), -1) for row in affine]
         if implementation == "triton":
-            return adain_leaky_relu(x, *given, eps=epsilon, slope=slope, implementation="triton")
+            return adain_leaky_relu(x, *affine, eps=epsilon, slope=slope, implementation="triton")
         if x.shape[2] * x.shape[3] == 1:  # torch refuses this; a pixel is its own mean, so only the shift is left
-            shifts = given[1] if given[1].dim() == 2 else given[1].expand(len(x), -1)
+            shifts = affine[1] if affine[1].dim() == 2 else affine[1].expand(len(x), -1)
             return leaky_relu(shifts[:, :, None, None], slope).to(x.dtype)
         # torch's own norm needs one type for everything
-        return adain_leaky_relu(x.float(), *given, eps=epsilon, slope=slope).to(x.dtype)
+        return adain_leaky_relu(x.float(), *affine, eps=epsilon, slope=slope).to(x.dtype)
 
     return run
 

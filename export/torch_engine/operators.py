@@ -281,9 +281,9 @@ def _axes(node: ir.Node) -> list[int] | None:
 
 
 def _pair(node: ir.Node, name: str, default: int = 1) -> tuple[int, ...]:
-    found = tuple(node.attributes.get_ints(name, (default, default)) or ())
-    _refuse_if(len(found) != 2, node, f"its {name} are not those of pictures")
-    return found
+    pair = tuple(node.attributes.get_ints(name, (default, default)) or ())
+    _refuse_if(len(pair) != 2, node, f"its {name} are not those of pictures")
+    return pair
 
 
 def _pads(node: ir.Node) -> tuple[int, ...]:
