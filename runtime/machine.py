@@ -1,4 +1,4 @@
-"""The processor, its memory and the graphics cards, as far as the system tells without help."""
+"""The processor, its memory and the GPUs, as far as the system tells without help."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _NUMPY_SETS = {
     "SVE": ("SVE",),
 }
 _QUERY = ("--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
-_PATIENCE_S = 15.0  # a driver that has to wake its cards takes some seconds
+_PATIENCE_S = 15.0  # a driver that has to wake its GPUs takes some seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def processor() -> Processor:
 
 
 def gpus() -> tuple[str, ...]:
-    """NVIDIA cards as `name, driver, memory`, or one line that says why they cannot be asked; empty without any."""
+    """NVIDIA GPUs as `name, driver, memory`, or one line that says why they cannot be asked; empty without any."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return ()
@@ -81,8 +81,8 @@ def gpus() -> tuple[str, ...]:
     if asked.returncode:
         told = (asked.stdout + asked.stderr).strip().splitlines() or ["no message"]
         return (f"nvidia-smi fails ({told[0]})",)
-    cards = [[part.strip() for part in line.split(",")] for line in asked.stdout.splitlines() if line.strip()]
-    return tuple(f"{card[0]}, driver {card[1]}, {card[2]}" if len(card) == 3 else ", ".join(card) for card in cards)
+    rows = [[part.strip() for part in line.split(",")] for line in asked.stdout.splitlines() if line.strip()]
+    return tuple(f"{row[0]}, driver {row[1]}, {row[2]}" if len(row) == 3 else ", ".join(row) for row in rows)
 
 
 def sets_in_cpuinfo(text: str) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from starcast.errors import EngineError
 from starcast.runtime.engines.base import EngineOptions, Graph, Session
 from starcast.runtime.nvidia.driver import Driver
 from starcast.runtime.nvidia.first_gpu import open_driver
-from starcast.runtime.nvidia.tensorrt.execution import deserialised
+from starcast.runtime.nvidia.tensorrt.execution import deserialise
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
 
@@ -67,7 +67,7 @@ def draw(seed: int, *shape: int) -> NDArray[np.float16]:
 
 def build_engine(flavour: str, graph: Path, target: str | None, sizes: Sizes) -> bytes:
     """A TensorRT engine of a graph with the input x. Raises EngineError."""
-    from starcast.runtime.nvidia.tensorrt.compiler import compiled
+    from starcast.runtime.nvidia.tensorrt.compiler import compile_engine
     from starcast.runtime.nvidia.tensorrt.messages import Request
 
     smallest, largest = ((batch, CHANNELS, side, side) for batch, side in sizes)
@@ -75,7 +75,7 @@ def build_engine(flavour: str, graph: Path, target: str | None, sizes: Sizes) ->
         flavour=flavour, graph=str(graph), output="", inputs={"x": (smallest, largest, largest)},
         target=target if FLAVOURS[flavour].ahead_of_time else None,
     )  # fmt: skip
-    engine, _ = compiled(FLAVOURS[flavour].load(), request)
+    engine, _ = compile_engine(FLAVOURS[flavour].load(), request)
     return bytes(engine)
 
 
@@ -87,7 +87,7 @@ def open_tensorrt(flavour: str, graph: Path, target: str | None, sizes: Sizes) -
     try:
         with driver.active():
             engine = build_engine(flavour, graph, target, sizes)
-            execution = deserialised(FLAVOURS[flavour].load(), engine, driver, graph.name)
+            execution = deserialise(FLAVOURS[flavour].load(), engine, driver, graph.name)
             session = TensorRTSession(graph.name, "starcast build BUNDLE", execution, driver, None)
     except EngineError as error:
         driver.close()

@@ -38,7 +38,7 @@ def user_cache() -> Path:
     return Path(base) / "starcast" / "compiled"
 
 
-def opened(
+def open_cached(
     folder: Path | None,
     facts: tuple[str, ...],
     compile_graph: Callable[[], bytes],

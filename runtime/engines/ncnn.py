@@ -1,7 +1,7 @@
-"""ncnn on the CPU, and on graphics cards through Vulkan.
+"""ncnn on the CPU, and on GPUs through Vulkan.
 
-Its graphs are two files, NAME.param and NAME.bin (what is in them: export/ncnn_graph.py). They take one picture at a
-time and end before the picture is rounded: batches, rounding and bytes are done here. A bundle's other graphs, which
+Its graphs are two files, NAME.param and NAME.bin (what is in them: export/ncnn_graph.py). They take one image at a
+time and end before the image is rounded: batches, rounding and bytes are done here. A bundle's other graphs, which
 make styles, are ONNX: an engine beside it runs those, once a style.
 """
 
@@ -61,7 +61,7 @@ def engine() -> ModuleType:
 
 
 @contextmanager
-def _overheard() -> Iterator[list[str]]:
+def _capture_stderr() -> Iterator[list[str]]:
     """The lines that ncnn's C++ prints within the block, which are in the list afterwards and not on the screen."""
     lines: list[str] = []
     sys.stderr.flush()
@@ -80,7 +80,7 @@ def _overheard() -> Iterator[list[str]]:
 @once
 def _gpus() -> int:
     """How many devices have a Vulkan driver. It describes each of them when it looks for the first time."""
-    with _overheard():
+    with _capture_stderr():
         return int(engine().get_gpu_count())
 
 
@@ -112,7 +112,7 @@ class Ncnn(Engine):
         net = engine().Net()
         self._configure(net, options)
         for load, file in ((net.load_param, path), (net.load_model, path.with_suffix(NCNN_WEIGHTS))):
-            with _overheard() as said:
+            with _capture_stderr() as said:
                 code = load(str(file))
             if code != 0:
                 raise EngineError(
@@ -132,7 +132,7 @@ class Ncnn(Engine):
 
 
 class NcnnVulkan(Ncnn):
-    """Opens ncnn's graphs, to run on the first graphics card that has a Vulkan driver."""
+    """Opens ncnn's graphs, to run on the first GPU that has a Vulkan driver."""
 
     name = "ncnn-vulkan"
 
@@ -148,7 +148,7 @@ class NcnnVulkan(Ncnn):
     def _configure(self, net: Any, options: EngineOptions) -> None:
         super()._configure(net, options)
         net.opt.use_vulkan_compute = True
-        with _overheard():
+        with _capture_stderr():
             net.set_vulkan_device(0)
 
 
@@ -161,8 +161,8 @@ class NcnnSession(Session):
         self._conditions = conditions
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
-        pictures = [np.clip(np.rint(levels), 0, 255).astype(np.uint8) for levels in self._levels(feeds)]
-        return np.stack(pictures).transpose(0, 2, 3, 1)
+        images = [np.clip(np.rint(levels), 0, 255).astype(np.uint8) for levels in self._levels(feeds)]
+        return np.stack(images).transpose(0, 2, 3, 1)
 
     def unrounded(self, feeds: Arrays) -> NDArray[np.float32]:
         """What `run` rounds and clips: float32 [N, 3, H, W], in 0..255 and beyond."""
@@ -172,7 +172,7 @@ class NcnnSession(Session):
         self._net = None
 
     def _levels(self, feeds: Arrays) -> Iterator[NDArray[np.float32]]:
-        """Each picture's translation [3, H, W]: valid until the next is asked for."""
+        """Each image's translation [3, H, W]: valid until the next is asked for."""
         if self._net is None:
             raise closed_error(self._graph)
         ncnn = engine()
@@ -194,7 +194,7 @@ class NcnnSession(Session):
             code, made = extractor.extract("translation")
             if code != 0:
                 raise EngineError(
-                    f"ncnn failed in {self._graph} (code {code}) on a picture of {width}x{height}: try a smaller one, "
+                    f"ncnn failed in {self._graph} (code {code}) on an image of {width}x{height}: try a smaller one, "
                     "or another --backend"
                 )
             yield np.asarray(made)

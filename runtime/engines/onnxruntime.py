@@ -63,9 +63,9 @@ class OnnxRuntime(Engine):
             session = None
             if graph.digest is not None and graph.bytes >= cache.SMALLEST:
                 facts = (graph.digest, self.name, onnxruntime.__version__)
-                session = cache.opened(
-                    options.cache, facts, lambda: _optimised(path, options),
-                    lambda held: _loaded(held, path.parent, options), errors(),
+                session = cache.open_cached(
+                    options.cache, facts, lambda: _optimise(path, options),
+                    lambda held: _load(held, path.parent, options), errors(),
                 )  # fmt: skip
             return OnnxRuntimeSession(path, session or _session(path, options))
         except errors() as error:
@@ -141,7 +141,7 @@ def _session(
     return onnxruntime.InferenceSession(where, chosen, providers=[PROVIDER])
 
 
-def _optimised(graph: Path, options: EngineOptions) -> bytes:
+def _optimise(graph: Path, options: EngineOptions) -> bytes:
     """The graph after ONNX Runtime's own passes, with the memory layout that suits this processor."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "optimised.onnx"
@@ -149,7 +149,7 @@ def _optimised(graph: Path, options: EngineOptions) -> bytes:
         return file.read_bytes()
 
 
-def _loaded(optimised: bytes, weights: Path, options: EngineOptions) -> Any:
+def _load(optimised: bytes, weights: Path, options: EngineOptions) -> Any:
     """A session of what `_optimised` gave. Weights that no pass has changed still lie in the folder `weights`."""
     import onnxruntime
 

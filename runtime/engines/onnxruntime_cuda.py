@@ -1,4 +1,4 @@
-"""ONNX Runtime on an NVIDIA card, with its CUDA provider: where TensorRT is not installed, or does not take the card.
+"""ONNX Runtime on an NVIDIA GPU, with its CUDA provider: where TensorRT is not installed, or does not take the GPU.
 
 A provider that does not start is replaced by the CPU, and nobody learns of it: `get_available_providers` lists what was
 compiled in, and a session is made without an error. So each session is asked for what it runs on.
@@ -21,7 +21,7 @@ from starcast.errors import EngineError
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session, closed_error, one_line
 from starcast.runtime.engines.onnxruntime import errors, package_absence, silent
 from starcast.runtime.manifest import Variant
-from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_gpu, viewed
+from starcast.runtime.nvidia.arrays import DeviceArray, View, borrow, is_on_gpu
 from starcast.runtime.nvidia.driver import Driver
 from starcast.runtime.nvidia.first_gpu import current_gpu, has_driver_package, open_driver, why_no_gpu
 
@@ -29,7 +29,7 @@ PROVIDER = "CUDAExecutionProvider"
 _SETTINGS = {
     "device_id": "0",
     "use_tf32": "0",  # 10 bits of a float32 number's 23: outside the gate of fp32
-    # by default every new size of picture is tuned for by trying all of cuDNN's algorithms, which takes seconds
+    # by default every new size of image is tuned for by trying all of cuDNN's algorithms, which takes seconds
     "cudnn_conv_algo_search": "HEURISTIC",
 }
 _LEGACY = 1  # the default stream
@@ -84,24 +84,24 @@ class OnnxRuntimeCuda(Engine):
             return OnnxRuntimeCudaSession(graph.path, _session(graph.path))
         except errors() as error:
             raise EngineError(
-                f"{graph.path} is refused by ONNX Runtime {self.version()} on the card ({one_line(error)}): "
+                f"{graph.path} is refused by ONNX Runtime {self.version()} on the GPU ({one_line(error)}): "
                 "give --backend onnxruntime, or see `starcast doctor`"
             ) from error
 
 
 class OnnxRuntimeCudaSession(Session):
-    """One graph on the card. Inputs and outputs are bound, so that nothing is copied that is there already."""
+    """One graph on the GPU. Inputs and outputs are bound, so that nothing is copied that is there already."""
 
     def __init__(self, graph: Path, session: Any) -> None:
         self._graph = graph
         self._session = session
-        self._driver: Driver | None = None  # for inputs that are on the card
+        self._driver: Driver | None = None  # for inputs that are on the GPU
         self._returned = False  # whether an array that was given out has come back
         [output] = session.get_outputs()
         self._output, self._kind = output.name, np.dtype(_KINDS[output.type])
 
     def run(self, feeds: Mapping[str, Any]) -> Any:
-        """The output for the inputs, which may be numpy's or on the card; it is on the card if one of them is."""
+        """The output for the inputs, which may be numpy's or on the GPU; it is on the GPU if one of them is."""
         if self._session is None:
             raise closed_error(self._graph)
         on_gpu = any(is_on_gpu(value) for value in feeds.values())
@@ -111,16 +111,16 @@ class OnnxRuntimeCudaSession(Session):
                 bound = self._session.io_binding()
                 for name, value in feeds.items():
                     if is_on_gpu(value):
-                        view = held.enter_context(self._written(value))
+                        view = held.enter_context(self._await_writer(value))
                         bound.bind_input(name, "cuda", 0, view.dtype.type, list(view.shape), view.address)
                     else:
                         bound.bind_cpu_input(name, np.ascontiguousarray(value))
                 bound.bind_output(self._output, "cuda" if on_gpu else "cpu")
-                self._session.run_with_iobinding(bound)  # ends when the card is done
+                self._session.run_with_iobinding(bound)  # ends when the GPU is done
                 [made] = bound.get_outputs()
         except errors() as error:
             raise EngineError(
-                f"ONNX Runtime failed in {self._graph} on the card ({one_line(error)}): try a smaller batch, or "
+                f"ONNX Runtime failed in {self._graph} on the GPU ({one_line(error)}): try a smaller batch, or "
                 "another --backend"
             ) from error
         if not on_gpu:
@@ -147,10 +147,10 @@ class OnnxRuntimeCudaSession(Session):
                 self._driver.synchronise()
 
     @contextmanager
-    def _written(self, value: Any) -> Iterator[View]:
-        """An array on the card whose library is done with it: ONNX Runtime has streams of its own."""
+    def _await_writer(self, value: Any) -> Iterator[View]:
+        """An array on the GPU whose library is done with it: ONNX Runtime has streams of its own."""
         self._driver = self._driver or open_driver()
-        with self._driver.active(), viewed(value, _LEGACY, self._driver) as view:
+        with self._driver.active(), borrow(value, _LEGACY, self._driver) as view:
             self._driver.synchronise()
             yield view
 
@@ -163,7 +163,7 @@ def _why_no_gpu(cuda: str) -> str | None:
 
 
 def _session(graph: Path | bytes) -> Any:
-    """A session that runs on the card, all of it. Raises EngineError for one that does not, and what ONNX Runtime
+    """A session that runs on the GPU, all of it. Raises EngineError for one that does not, and what ONNX Runtime
     raises."""
     import onnxruntime
 
@@ -180,9 +180,9 @@ def _session(graph: Path | bytes) -> Any:
         except errors() as error:
             if "CPU EP" not in str(error):
                 raise
-            raise _fallen_back(graph) from error
+            raise _fallback_error(graph) from error
     if session.get_providers()[0] != PROVIDER:
-        raise _fallen_back(graph)
+        raise _fallback_error(graph)
     return session
 
 
@@ -196,7 +196,7 @@ def _load_cuda() -> None:
         onnxruntime.preload_dlls()
 
 
-def _fallen_back(graph: Path | bytes) -> EngineError:
+def _fallback_error(graph: Path | bytes) -> EngineError:
     return EngineError(
         f"{'the probe' if isinstance(graph, bytes) else graph} would run on the processor, as ONNX Runtime's CUDA "
         "provider does not start or lacks something: its libraries (CUDA and cuDNN, of the versions that "

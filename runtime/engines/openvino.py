@@ -164,13 +164,13 @@ class OpenVINOSession(Session):
 
 def _settings(graph: Graph, options: EngineOptions) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        # one picture or batch at a time, all threads on it. A stream a core gave 2 to 5 % more pictures a second on two
+        # one image or batch at a time, all threads on it. A stream a core gave 2 to 5 % more images a second on two
         # idle cores, each of them twice as late, and two threads in one model were seen to wait for each other for good
         "PERFORMANCE_HINT": "LATENCY",
         # pinned threads fight with a container's other processes, and with those that decode and encode
         "ENABLE_CPU_PINNING": False,
-        # layers' kernels that are kept, each for one size of picture: by default 5,000, so that a 64 px model took
-        # 1.7 MB more with every new size. These are enough for pictures that alternate between two sizes
+        # layers' kernels that are kept, each for one size of image: by default 5,000, so that a 64 px model took
+        # 1.7 MB more with every new size. These are enough for images that alternate between two sizes
         "CPU_RUNTIME_CACHE_CAPACITY": "256",
     }
     threads = options.threads or engine_threads()

@@ -1,4 +1,4 @@
-"""TensorRT, and TensorRT for RTX, on the first NVIDIA card.
+"""TensorRT, and TensorRT for RTX, on the first NVIDIA GPU.
 
 They run what `starcast build` made of a bundle's graphs on this machine, and nothing else: opening never builds.
 """
@@ -15,7 +15,7 @@ from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.first_gpu import current_gpu, has_driver_package, why_no_gpu
 from starcast.runtime.nvidia.tensorrt.engine_cache import entries, find, load, place, why_missing
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
-from starcast.runtime.nvidia.tensorrt.kernel_cache import SUFFIX, kept_kernels
+from starcast.runtime.nvidia.tensorrt.kernel_cache import SUFFIX, load_kernels
 
 
 class TensorRT(Engine):
@@ -73,14 +73,14 @@ class TensorRT(Engine):
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
         from starcast.runtime.nvidia.first_gpu import open_driver
-        from starcast.runtime.nvidia.tensorrt.execution import deserialised
+        from starcast.runtime.nvidia.tensorrt.execution import deserialise
         from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
 
         digest = graph.digest or ""
         reason = self._missing(digest, options.cache)
         facts = find(digest, self.name, self.version(), current_gpu(), options.cache)
         if facts is None:
-            then = reason or "its file has gone"
+            then = reason or "its file is missing"
             raise EngineError(self._sentence(graph.path, then, graph.bundle, graph.precision))
         content = load(facts, options.cache)
         kernels = place(options.cache) / f"{facts.file}{SUFFIX}"
@@ -88,7 +88,7 @@ class TensorRT(Engine):
         try:
             with driver.active():
                 name = f"{facts.bundle}'s engine of {facts.role}"
-                execution = deserialised(self._flavour.load(), content, driver, name, kept_kernels(kernels))
+                execution = deserialise(self._flavour.load(), content, driver, name, load_kernels(kernels))
                 try:
                     build = build_line(graph.bundle, self.name, graph.precision)
                     return TensorRTSession(name, build, execution, driver, kernels)

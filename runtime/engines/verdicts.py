@@ -12,7 +12,7 @@ from starcast.runtime.engines import cache
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to run a model: milliseconds a picture, or why there are none."""
+    """One way to run a model: milliseconds an image, or why there are none."""
 
     name: str
     ms: float | None = None
@@ -36,10 +36,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
         return self.entries[self.best]
 
     def sentence(self) -> str:
-        """`ncnn taps9 is the fastest here: 213 ms a picture (openvino taps9 281)`."""
+        """`ncnn taps9 is the fastest here: 213 ms an image (openvino taps9 281)`."""
         others = [f"{entry.name} {_short(entry.ms)}" for entry in self.entries if entry.ms and entry is not self.winner]
         beside = f" ({', '.join(others)})" if others else ""
-        return f"{self.winner.name} is the fastest here: {_short(self.winner.ms or 0)} ms a picture{beside}"
+        return f"{self.winner.name} is the fastest here: {_short(self.winner.ms or 0)} ms an image{beside}"
 
 
 def _short(ms: float) -> str:

@@ -1,1 +1,1 @@
-"""Memory, streams and events of an NVIDIA card, without torch."""
+"""Memory, streams and events of an NVIDIA GPU, without torch."""

@@ -1,4 +1,4 @@
-"""Arrays that are on the card: anyone's, through DLPack or `__cuda_array_interface__`, and ours."""
+"""Arrays that are on the GPU: anyone's, through DLPack or `__cuda_array_interface__`, and ours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LEGACY = 1  # CU_STREAM_LEGACY, the default stream: where those work who name n
 
 @dataclass(frozen=True)
 class View:
-    """Where an array is on the card: in C order, without gaps."""
+    """Where an array is on the GPU: in C order, without gaps."""
 
     address: int
     shape: tuple[int, ...]
@@ -36,23 +36,23 @@ class View:
 
 
 def is_on_gpu(value: Any) -> bool:
-    """Whether an array's numbers are on a card."""
+    """Whether an array's numbers are on a GPU."""
     device = getattr(value, "__dlpack_device__", None)
-    if device is not None and device()[0] == dlpack.CARD:
+    if device is not None and device()[0] == dlpack.GPU:
         return True
     return hasattr(value, "__cuda_array_interface__")
 
 
 @contextmanager
-def viewed(value: Any, stream: int, driver: Driver) -> Iterator[View]:
-    """An array on the card, to be read within the block by what is given to `stream`, which waits until the array's
-    own library has written it. Raises ValueError for one that is not in C order, or on another card than the first."""
+def borrow(value: Any, stream: int, driver: Driver) -> Iterator[View]:
+    """An array on the GPU, to be read within the block by what is given to `stream`, which waits until the array's
+    own library has written it. Raises ValueError for one that is not in C order, or on another GPU than the first."""
     if hasattr(value, "__dlpack__"):  # first: it knows the stream that a library works in, the other often does not
         taken = dlpack.take(_capsule(value, stream))
         try:
             kind, number = taken.device
-            if kind not in (dlpack.CARD, dlpack.MANAGED) or number != 0:
-                raise ValueError(f"an array is on card {number}: hand over a copy that is on the first, 0")
+            if kind not in (dlpack.GPU, dlpack.MANAGED) or number != 0:
+                raise ValueError(f"an array is on GPU {number}: hand over a copy that is on the first, 0")
             _check_order(taken.shape, taken.strides)
             yield View(taken.address, taken.shape, taken.dtype)
         finally:
@@ -69,7 +69,7 @@ def viewed(value: Any, stream: int, driver: Driver) -> Iterator[View]:
 
 
 class DeviceArray:
-    """An array on the card, whole when it is given out. PyTorch, CuPy, Numba and others take it as it is:
+    """An array on the GPU, whole when it is given out. PyTorch, CuPy, Numba and others take it as it is:
     `torch.from_dlpack(array)`, `cupy.asarray(array)`. Its memory goes back when nobody holds it any more."""
 
     def __init__(self, view: View, release: Callable[[], None]) -> None:
@@ -89,7 +89,7 @@ class DeviceArray:
         }  # fmt: skip
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return dlpack.CARD, 0
+        return dlpack.GPU, 0
 
     def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
         """There is nothing to wait for in any stream: it was written before it was given out."""
@@ -99,8 +99,8 @@ class DeviceArray:
 def _capsule(value: Any, stream: int) -> Any:
     try:
         return value.__dlpack__(stream=stream)
-    except BufferError as error:  # of another card, or with a gradient
-        raise ValueError(f"an array on the card cannot be taken as it is ({error}): hand over a plain copy") from error
+    except BufferError as error:  # of another GPU, or with a gradient
+        raise ValueError(f"an array on the GPU cannot be taken as it is ({error}): hand over a plain copy") from error
 
 
 def _check_order(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> None:
@@ -110,5 +110,5 @@ def _check_order(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> Non
     step = 1
     for size, stride in zip(reversed(shape), reversed(strides), strict=True):
         if size > 1 and stride != step:
-            raise ValueError("an array on the card has gaps or another order of axes: hand over a contiguous copy")
+            raise ValueError("an array on the GPU has gaps or another order of axes: hand over a contiguous copy")
         step *= size

@@ -18,7 +18,7 @@ from starcast.runtime.nvidia.gpu import Gpu
 
 
 class CudaPython(Driver):
-    """A hold on the first card's primary context."""
+    """A hold on the first GPU's primary context."""
 
     name = "cuda-python"
     captures = True

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-HOST, CARD, MANAGED = 1, 2, 13  # kDLCPU, kDLCUDA, kDLCUDAManaged
+HOST, GPU, MANAGED = 1, 2, 13  # kDLCPU, kDLCUDA, kDLCUDAManaged
 _KINDS = {"i": 0, "u": 1, "f": 2, "b": 6}  # numpy's letter -> DLDataTypeCode
 _NAME, _USED = b"dltensor", b"used_dltensor"
 
@@ -80,7 +80,7 @@ _destructor = _Destructor(_unused)
 
 
 def give(
-    owner: object, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], device: tuple[int, int] = (CARD, 0)
+    owner: object, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], device: tuple[int, int] = (GPU, 0)
 ) -> Any:
     """A capsule of memory in C order. `owner` lives until its consumer is done with it."""
     sizes = (ctypes.c_int64 * len(shape))(*shape)

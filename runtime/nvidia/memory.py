@@ -1,4 +1,4 @@
-"""Memory for what is given out on the card: it comes back when its last user lets go of it, and is used again."""
+"""Memory for what is given out on the GPU: it comes back when its last user lets go of it, and is used again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starcast.errors import EngineError
 from starcast.runtime.nvidia.arrays import View
 from starcast.runtime.nvidia.driver import Driver
 
-MOST_IDLE = 4  # of one size; a film with its frames on the card has two or three of them in use
+MOST_IDLE = 4  # of one size; a film with its frames on the GPU has two or three of them in use
 MOST_SIZES = 4  # of which anything idle is kept: those that came last
 
 

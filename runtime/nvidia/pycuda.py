@@ -1,6 +1,6 @@
 """The driver through PyCUDA, whose objects free what they hold when they go: they are kept here by number.
 
-It knows no CUDA graphs and no streams but its own, so that another's are waited for with all else on the card.
+It knows no CUDA graphs and no streams but its own, so that another's are waited for with all else on the GPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which PyCUDA has no name for
 
 
 class PyCuda(Driver):
-    """A hold on the first card's primary context."""
+    """A hold on the first GPU's primary context."""
 
     name = "pycuda"
     captures = False

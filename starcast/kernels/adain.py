@@ -219,7 +219,7 @@ def _centred(tile, inside, HW):
 
 @triton.jit
 def _rstd(squares, HW, EPSILON: tl.constexpr):
-    """1 / std. In float32 a card's own division and root are wrong by a unit or two, which a channel need not be."""
+    """1 / std. In float32 a GPU's own division and root are wrong by a unit or two, which a channel need not be."""
     if squares.dtype == tl.float32:
         variance = tl.div_rn(squares, tl.cast(HW, tl.float32))
         return tl.div_rn(tl.full(squares.shape, 1, tl.float32), tl.sqrt_rn(variance + EPSILON))

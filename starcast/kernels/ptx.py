@@ -1,4 +1,4 @@
-"""The AdaIN kernel as PTX for a named architecture, made without a card: what an engine carries with it.
+"""The AdaIN kernel as PTX for a named architecture, made without a GPU: what an engine carries with it.
 
     name(x, scale, shift, int rows, int C, int HW, y)        a grid of Tiling.grid(N, C) blocks of `threads` threads
 

@@ -1,6 +1,6 @@
 """How the kernels of `adain.py` are laid over a tensor: tile, slices and warps, by a table of numbers with reasons.
 
-Nothing here asks the card: one shape runs the same kernels in the same order everywhere. The numbers are for cards of
+Nothing here asks the GPU: one shape runs the same kernels in the same order everywhere. The numbers are for GPUs of
 60 to 170 multiprocessors, worked out and not yet measured: `starcast.benchmarks.studies.adain_kernel` measures them.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FILLS = 132  # programs at which a card is busy with planes that are read twice: one for each multiprocessor of an H100
+FILLS = 132  # programs at which a GPU is busy with planes that are read twice: one for each multiprocessor of an H100
 SPREAD = 256  # programs that a split plane is shared out to: two of sixteen warps for each of them
 MOST_SLICES = 64  # every slice reads what all wrote: beyond it that costs more than the parallel work gains
 PER_THREAD = 8  # elements: one 16-byte load of a half type

@@ -85,7 +85,7 @@ def test_a_machine_with_tensorrt_for_rtx_alone_builds_lists_keeps_and_removes(bu
     assert listed.returncode == 0
     rows = listed.stdout.splitlines()[2:]
     assert len(rows) == 6
-    assert all("tensorrt-rtx 1." in row and "there is no NVIDIA card here" in row for row in rows)
+    assert all("tensorrt-rtx 1." in row and "there is no NVIDIA GPU here" in row for row in rows)
     again = starcast("build", bundle, "--gpu", "sm89")
     assert "0 engines built, 3 there already" in again.stdout
     assert again.stderr.count("is there already") == 3
@@ -102,7 +102,7 @@ def test_an_engine_that_cannot_be_built_is_one_line_and_status_1(bundle, starcas
     result = starcast("build", bundle, "--gpu", "sm89")
     assert result.returncode == 1
     assert "2 engines built, 0 there already, 1 failed" in result.stdout
-    [line] = [line for line in result.stderr.splitlines() if "makes no engine" in line]
+    [line] = [line for line in result.stderr.splitlines() if "cannot build" in line]
     assert "mapping.onnx for sm89 (it does not take the graph: " in line
     assert "Failed to parse the ONNX model" in line
     assert len(list(place.glob("*.engine"))) == 2
@@ -117,7 +117,7 @@ def _one_sentence(result: subprocess.CompletedProcess[str], *causes: str) -> Non
 
 
 @pytest.mark.parametrize(("arguments", "causes"), [
-    (("BUNDLE",), ("there is no NVIDIA card here", "--gpu sm86,sm89")),
+    (("BUNDLE",), ("no NVIDIA GPU to build for", "--gpu sm86,sm89")),
     (("BUNDLE", "--gpu", "sm90"), ("'sm90'", "sm75, sm80, sm86, sm89, sm120, sm121")),
     (("BUNDLE", "--gpu", "sm89,sm86", "--precision", "fp8"), ("sm86 has no fp8", "sm89")),
     (("BUNDLE", "--gpu", "sm75", "--precision", "bf16"), ("sm75 has no bf16",)),
@@ -163,10 +163,10 @@ def test_an_empty_cache_is_listed_and_pruned_without_fault(place):
 
 
 @pytest.mark.parametrize(("arguments", "cause"), [
-    (("remove",), "name engines by their keys"),
-    (("remove", "abc"), "no engine begins with the key 'abc'"),
+    (("remove",), "give keys of engines"),
+    (("remove", "abc"), "no engine's key begins with 'abc'"),
     (("remove", "--bundle", "nowhere"), "no engine was built from nowhere"),
-    (("remove", "abc", "--bundle", "nowhere"), "or give --bundle"),
+    (("remove", "abc", "--bundle", "nowhere"), "or --bundle"),
 ])  # fmt: skip
 def test_what_cannot_be_removed_is_one_sentence(starcast, arguments, cause):
     _one_sentence(starcast("engines", *arguments), cause)

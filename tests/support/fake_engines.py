@@ -13,7 +13,7 @@ from fake_tensorrt import Arrays, FakeTensorRT, engine
 from numpy.typing import NDArray
 
 from starcast.runtime.nvidia.cuda_python import CudaPython
-from starcast.runtime.nvidia.tensorrt.execution import deserialised
+from starcast.runtime.nvidia.tensorrt.execution import deserialise
 from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
 
 BUILD = "starcast build my-model --backend tensorrt-rtx --precision fp16"
@@ -47,7 +47,7 @@ def session(
     trt = FakeTensorRT(card, rtx=flavour == "tensorrt-rtx")
     driver = CudaPython()
     with driver.active():
-        execution = deserialised(trt, content, driver, "generator/taps16.onnx", kept)
+        execution = deserialise(trt, content, driver, "generator/taps16.onnx", kept)
         return TensorRTSession("generator/taps16.onnx", BUILD, execution, driver, kernels), trt, card
 
 

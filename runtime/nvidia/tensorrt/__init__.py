@@ -1,1 +1,1 @@
-"""TensorRT in both flavours: engines are built from a bundle in a child process, and kept in a cache of the user."""
+"""TensorRT in both flavours: engines are built from a bundle in a child process, and stored in the user's cache."""

@@ -16,9 +16,9 @@ from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.child_process import build_in_child
 from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
 from starcast.runtime.nvidia.tensorrt.messages import Request
-from starcast.runtime.nvidia.tensorrt.orders import Order, orders_of
+from starcast.runtime.nvidia.tensorrt.orders import Order, plan_orders
 from starcast.runtime.nvidia.tensorrt.program import programs_of
-from starcast.runtime.nvidia.tensorrt.targets import targets_of
+from starcast.runtime.nvidia.tensorrt.targets import choose_targets
 from starcast.runtime.progress import ProgressBar
 
 _PERCENT = 100
@@ -26,8 +26,7 @@ _PERCENT = 100
 
 @dataclass(frozen=True)
 class BuildReport:
-    """The engines that were asked for, how many of them had to be built, where they are, and a sentence for each that
-    could not be."""
+    """The engines, how many of them had to be built, where they are, and a sentence for each failed build."""
 
     engines: tuple[EngineFacts, ...]
     built: int
@@ -51,19 +50,19 @@ def build_engines(
     show_progress: bool = False,
     folder: Path | None = None,
 ) -> BuildReport:
-    """Build what the options ask for and the cache does not hold. `folder` is that of the cache; None: the user's.
+    """Build the engines that the options ask for and the cache lacks. `folder`: the cache; None: the user's.
 
-    An engine that cannot be built does not keep the others from it: the report has the reason, which is said as well.
-    Raises OptionError, MissingExtraError, VariantMissingError and BundleError before anything is built.
+    An engine that cannot be built does not stop the others from being built: its reason goes to `say` and into the
+    report. Raises OptionError, MissingExtraError, VariantMissingError and BundleError before anything is built.
     """
-    orders = orders_of(open_bundle(bundle), options, targets_of(options, current_gpu(), why_no_gpu))
+    orders = plan_orders(open_bundle(bundle), options, choose_targets(options, current_gpu(), why_no_gpu))
     engines, failed = [], []
     built = 0
     with ProgressBar(_PERCENT, "%", show=show_progress, progress=progress) as bar:
         share = _Share(bar, sum(order.weight for order in orders))
         for order in orders:
             try:
-                facts, new = _got(order, bar.print, share.of(order), folder)
+                facts, new = _get_engine(order, bar.print, share.of(order), folder)
             except EngineError as error:
                 bar.print(str(error))
                 failed.append(str(error))
@@ -74,9 +73,9 @@ def build_engines(
     return BuildReport(tuple(engines), built, engine_cache.place(folder), tuple(failed))
 
 
-def why_again(order: Order, entries: Iterable[EngineFacts]) -> str | None:
-    """Why the engine that was built last of that graph for that generation serves no more, as a clause; None where
-    there was none, or where it was for other sizes."""
+def why_rebuild(order: Order, entries: Iterable[EngineFacts]) -> str | None:
+    """Why the last engine of that graph for that generation no longer fits, as a clause; None where there was none, or
+    where it was built for other sizes."""
     known = [
         facts for facts in entries
         if (facts.folder, facts.role, facts.flavour) == (str(order.bundle.resolve()), order.role, order.flavour.name)
@@ -92,64 +91,64 @@ def why_again(order: Order, entries: Iterable[EngineFacts]) -> str | None:
     if old.version != order.version:
         return f"it was built by {old.flavour} {old.version}, here is {order.version}"
     if old.gpu != order.gpu or order.target not in old.targets:
-        return f"it was built on {old.gpu}, this card is {order.gpu}"
+        return f"it was built on {old.gpu}, this GPU is {order.gpu}"
     if old.driver != order.driver:
         return f"it was built with a driver for CUDA {old.driver}, here is {order.driver}"
     if old.plugin != order.plugin:
         return "the AdaIN kernel inside has changed"
-    return None  # for other sizes or batches, and it goes on serving them
+    return None  # for other sizes or batches, which it still serves
 
 
-def _got(
+def _get_engine(
     order: Order, progress: Callable[[str], None], advance: Callable[[float], None], folder: Path | None
 ) -> tuple[EngineFacts, bool]:
     """The engine, and whether it had to be built. Raises EngineError."""
-    facts = _kept(order, progress, folder)
+    facts = _find_whole(order, progress, folder)
     if facts is None:
         with engine_cache.building(folder, lambda: progress("waiting for another build to end…")):
-            facts = _kept(order, progress, folder)  # that one may have made it
+            facts = _find_whole(order, progress, folder)  # the other build may have made it
             if facts is None:
-                return _built(order, progress, advance, folder), True
+                return _build(order, progress, advance, folder), True
     return facts, False
 
 
-def _kept(order: Order, progress: Callable[[str], None], folder: Path | None) -> EngineFacts | None:
-    """The engine, where it is in the cache and whole."""
+def _find_whole(order: Order, progress: Callable[[str], None], folder: Path | None) -> EngineFacts | None:
+    """The engine, if it is in the cache and undamaged."""
     for facts in engine_cache.entries(folder):
         if facts.key == order.key and engine_cache.damage(facts, folder) is None:
-            engine_cache.add(facts, folder)  # the one that was asked for last
+            engine_cache.add(facts, folder)  # now the most recently used
             progress(f"{order.name} is there already, built {facts.built[:10]}")
             return facts
     return None
 
 
-def _built(
+def _build(
     order: Order, progress: Callable[[str], None], advance: Callable[[float], None], folder: Path | None
 ) -> EngineFacts:
-    reason = why_again(order, engine_cache.entries(folder))
+    reason = why_rebuild(order, engine_cache.entries(folder))
     if reason is not None:
         progress(f"{order.name} is built again: {reason}")
     with engine_cache.new_file(order.key, folder) as file:
-        seconds = _compiled(order, file, advance, folder)
+        seconds = _compile(order, file, advance, folder)
         facts = _facts(order, file, seconds)
     engine_cache.add(facts, folder)
-    progress(described(order.name, facts))
+    progress(describe(order.name, facts))
     return facts
 
 
-def _compiled(order: Order, file: Path, advance: Callable[[float], None], folder: Path | None) -> float:
+def _compile(order: Order, file: Path, advance: Callable[[float], None], folder: Path | None) -> float:
     ahead = order.flavour.ahead_of_time
-    card = hashlib.sha256(f"{order.version} {order.gpu} {order.driver}".encode()).hexdigest()[:16]
+    machine = hashlib.sha256(f"{order.version} {order.gpu} {order.driver}".encode()).hexdigest()[:16]
     request = Request(
         flavour=order.flavour.name, graph=str(order.graph), output=str(file), inputs=order.inputs,
         target=order.target if ahead else None, plugin=order.plugin is not None,
-        timings=None if ahead else str(engine_cache.place(folder) / f"{engine_cache.TIMINGS}{card}"),
+        timings=None if ahead else str(engine_cache.place(folder) / f"{engine_cache.TIMINGS}{machine}"),
     )  # fmt: skip
     try:
         return build_in_child(request, advance)
     except EngineError as error:
         raise EngineError(
-            f"{order.flavour.title} {order.version} makes no engine of {order.graph} for {order.target} ({error}): "
+            f"{order.flavour.title} {order.version} cannot build {order.graph} for {order.target} ({error}): "
             "give another --precision or --form, or export the bundle again with this starcast"
         ) from error
 
@@ -165,29 +164,29 @@ def _facts(order: Order, file: Path, seconds: float) -> EngineFacts:
     )  # fmt: skip
 
 
-def described(name: str, facts: EngineFacts) -> str:
-    """`generator/… for sm89: 4.2 s, 88.1 MB, 96 kernels, 349.4 MB of activations a picture`."""
+def describe(name: str, facts: EngineFacts) -> str:
+    """`generator/… for sm89: 4.2 s, 88.1 MB, 96 kernels, 349.4 MB of activations an image`."""
     figures = [f"{facts.seconds:.1f} s", f"{facts.bytes / 1e6:.1f} MB"]
     if facts.kernels is not None:
         figures.append(f"{facts.kernels} kernels")
     if facts.megabytes is not None:
-        figures.append(f"{facts.megabytes:.1f} MB of activations a picture")
+        figures.append(f"{facts.megabytes:.1f} MB of activations an image")
     return f"{name}: {', '.join(figures)}"
 
 
 def _figures(engine: bytes, order: Order) -> tuple[int | None, float | None]:
-    """How many kernels it has, and how many MB of activations they read and write a picture, where its file says so
-    and it takes pictures."""
+    """Its number of kernels, and the MB of activations that they read and write per image; None where its file does not
+    say, or where it takes no images."""
     try:
         [program] = programs_of(engine)
     except (EngineError, ValueError):  # another flavour's, another release's, or several programs
         return None, None
-    pictures = order.inputs.get("image")
-    return len(program.kernels), program.megabytes(pictures[1][0]) if pictures else None
+    images = order.inputs.get("image")
+    return len(program.kernels), program.megabytes(images[1][0]) if images else None
 
 
 class _Share:
-    """Each engine's share of a bar is its graph's share of all bytes, which is about that of the time."""
+    """Progress over all engines. An engine's share is its graph's share of all bytes, about its share of the time."""
 
     def __init__(self, bar: ProgressBar, total: int) -> None:
         self._bar, self._total = bar, total

@@ -4,7 +4,7 @@
 
 A Request comes on stdin, Answers go to stdout, and what the library prints goes to stderr.
 
-Its stdin stays open while the engine is wanted. When it closes, the build is given up.
+The parent keeps stdin open while it wants the engine. When stdin closes, the build stops.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import msgspec
 from starcast.errors import StarcastError
 from starcast.runtime.engines.base import one_line
 from starcast.runtime.engines.cache import read_sealed, write_sealed
-from starcast.runtime.nvidia.tensorrt.compiler import compiled
+from starcast.runtime.nvidia.tensorrt.compiler import compile_engine
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.messages import Answer, Built, Failed, Progress, Request
 
@@ -64,7 +64,7 @@ def _build(request: Request, say: Callable[[Answer], None], unwanted: Callable[[
     output = Path(request.output).absolute()
     timings = Path(request.timings).absolute() if request.timings is not None else None
     request = msgspec.structs.replace(request, graph=reachable(Path(request.graph)))
-    engine, measured = compiled(
+    engine, measured = compile_engine(
         FLAVOURS[request.flavour].load(), request, read_sealed(timings) if timings else None, progress, unwanted
     )
     seconds = time.monotonic() - began
@@ -75,8 +75,8 @@ def _build(request: Request, say: Callable[[Answer], None], unwanted: Callable[[
 
 
 def reachable(graph: Path, *, windows: bool = os.name == "nt") -> str:
-    """A graph's path as the library can open it. On Windows it takes paths in the system's own code page, which a
-    folder's name may not fit into: then this process goes to that folder."""
+    """A graph's path that the library can open. On Windows it takes paths in the system's code page only, which some
+    folder names do not fit: then this process changes into that folder."""
     if not windows or str(graph.absolute()).isascii():
         return str(graph)
     kernel = getattr(ctypes, "windll", None)
@@ -87,7 +87,7 @@ def reachable(graph: Path, *, windows: bool = os.name == "nt") -> str:
 
 
 def _answers() -> Callable[[Answer], None]:
-    """What writes an answer to stdout, and from now on nothing else does: the library's own prints go to stderr."""
+    """A function that writes an answer to stdout. From now on nothing else does: the library's prints go to stderr."""
     stdout = os.dup(1)
     os.dup2(2, 1)
 

@@ -1,4 +1,4 @@
-"""A build in a process of its own, seen from outside: its progress, its noise, its crash, and its end."""
+"""A build in a child process: its progress, its output, its crash, and its end."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def build_in_child(
     command: Iterable[str] = COMMAND,
     silence: float = SILENCE_S,
 ) -> float:
-    """Build an engine; gives the seconds that it took. Raises EngineError, with a clause, where it fails or crashes.
+    """Build an engine, and return the seconds it took. Raises EngineError, with a clause, if it fails or crashes.
 
-    Whatever ends the wait, KeyboardInterrupt too, ends the process as well.
+    Whatever ends the wait, KeyboardInterrupt included, ends the child process too.
     """
     noise: deque[str] = deque(maxlen=_LAST_LINES)
-    with _running(command, noise) as (process, lines):
+    with _run_child(command, noise) as (process, lines):
         assert process.stdin is not None
         with contextlib.suppress(OSError):  # it ended at once: there is a better reason than that
             process.stdin.write(msgspec.json.encode(request) + b"\n")
@@ -58,8 +58,8 @@ def build_in_child(
 
 
 @contextmanager
-def _running(command: Iterable[str], noise: deque[str]) -> Iterator[tuple[subprocess.Popen[bytes], _Lines]]:
-    """The process, and the lines that it writes; at the end it is asked to stop, then made to."""
+def _run_child(command: Iterable[str], noise: deque[str]) -> Iterator[tuple[subprocess.Popen[bytes], _Lines]]:
+    """The process and the lines it writes. On the way out it is asked to stop, then killed."""
     pipe = subprocess.PIPE
     process = subprocess.Popen(list(command), stdin=pipe, stdout=pipe, stderr=pipe)
     assert process.stdin is not None
@@ -95,7 +95,7 @@ def _until_end(lines: _Lines, silence: float) -> Iterator[bytes]:
         except queue.Empty:
             quiet += _TICK_S
             if quiet > silence:
-                raise EngineError(f"it has said nothing for {silence:.0f} s, and was ended") from None
+                raise EngineError(f"it wrote nothing for {silence:.0f} s, and was ended") from None
             continue
         if line is None:
             return

@@ -1,6 +1,6 @@
-"""From an ONNX file to an engine, in the words that all TensorRTs share. Runs in the child process alone.
+"""From an ONNX file to an engine, with the API that all TensorRTs share. Runs in the child process alone.
 
-The graph goes to TensorRT's own parser as it was stored, by its path, so that the weights beside it are found.
+TensorRT's own parser reads the graph by its path, so that it finds the weights beside it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from starcast.runtime.nvidia.tensorrt.profiles import Profile
 
 
 class Phases:
-    """Nested phases, each with a number of steps, as one number. It never falls, though phases come that were not
-    announced."""
+    """Progress through nested phases, each with a number of steps, as one number. It never falls, even if phases come
+    unannounced."""
 
     def __init__(self) -> None:
         self._open: dict[str, tuple[int, int]] = {}  # by name, the outermost first: steps done, steps
@@ -37,7 +37,7 @@ class Phases:
         self._open.pop(name, None)
 
     def done(self) -> float:
-        """From 0 to 1: a step of a phase that holds another is as far as that one is."""
+        """From 0 to 1: a step that contains a phase is as far as that phase."""
         share, total = 1.0, 0.0
         for steps_done, steps in self._open.values():
             total += share * steps_done / steps
@@ -46,16 +46,16 @@ class Phases:
         return self._done
 
 
-def compiled(
+def compile_engine(
     trt: Any,
     request: Request,
     timings: bytes | None = None,
     progress: Callable[[float], None] = lambda done: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[Any, bytes | None]:
-    """The engine as a buffer, and what was measured of kernels beside the `timings` that are given.
+    """Compile an engine. Returns it as a buffer, and the kernel timings: those given, with what was measured now.
 
-    Raises EngineError, with a clause, where the library refuses the graph or the build, or `cancelled` says so.
+    Raises EngineError, with a clause, where the library refuses the graph or the build, or once `cancelled` is true.
     """
     flavour = FLAVOURS[request.flavour]
     log = error_log(trt)
@@ -65,14 +65,14 @@ def compiled(
         register(trt)
     try:
         builder = trt.Builder(log)
-    except TypeError as error:  # what its bindings make of "nothing", where CUDA does not start
-        raise EngineError(f"it does not start: {_told(log.said)}") from error
+    except TypeError as error:  # raised by the bindings where CUDA does not start
+        raise EngineError(f"it does not start: {_first_error(log.said)}") from error
     network = builder.create_network(_flags(trt, request))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(request.graph):
         raise EngineError(f"it does not take the graph: {_refusal(parser, log.said)}")
     config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # on as it comes: 10 bits of a float32's 23, outside the gate of fp32
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default: 10 bits of a float32's 23, outside the gate of fp32
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # kernels keep the names of the nodes that they do
     monitor = _monitor(trt, progress, cancelled)
     config.progress_monitor = monitor
@@ -84,13 +84,13 @@ def compiled(
         config.set_timing_cache(config.create_timing_cache(timings or b""), False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise EngineError("it was stopped" if cancelled() else _told(log.said))
+        raise EngineError("it was stopped" if cancelled() else _first_error(log.said))
     measured = None if flavour.ahead_of_time else config.get_timing_cache()
     return engine, None if measured is None else bytes(measured.serialize())
 
 
 def _flags(trt: Any, request: Request) -> int:
-    """Types are the graph's own: TensorRT 10 wants to be told, the others ignore it."""
+    """Types are the graph's own: TensorRT 10 needs the flag, the others ignore it."""
     names = ["STRONGLY_TYPED", *(["PREFER_AOT_PYTHON_PLUGINS"] if request.plugin else [])]
     return sum(1 << int(getattr(trt.NetworkDefinitionCreationFlag, name)) for name in names)
 
@@ -106,22 +106,22 @@ def _profile(builder: Any, network: Any, inputs: dict[str, Profile]) -> Any:
 
 
 def _refusal(parser: Any, said: list[str]) -> str:
-    """The first of the parser's errors, with the node that it is about."""
+    """The parser's first error, with the node it is about."""
     if not parser.num_errors:
-        return _told(said)
+        return _first_error(said)
     error = parser.get_error(0)
     node = " ".join(filter(None, (error.node_operator(), error.node_name())))
-    return _short(f"{node}: {error.desc()}" if node else error.desc())
+    return _strip_places(f"{node}: {error.desc()}" if node else error.desc())
 
 
-def _told(said: Iterable[str]) -> str:
-    """The first error: those behind it only follow from it. Without a driver TensorRT for RTX adds one about that."""
+def _first_error(said: Iterable[str]) -> str:
+    """The first error: the later ones follow from it. Without a driver, TensorRT for RTX adds one about that."""
     errors = [line for line in said if "catchCudaError" not in line] or list(said)
-    return _short(errors[0]) if errors else "it gave no reason"
+    return _strip_places(errors[0]) if errors else "it gave no reason"
 
 
-def _short(text: str) -> str:
-    """Without the places in the library's source."""
+def _strip_places(text: str) -> str:
+    """An error without the places in the library's source."""
     told = re.sub(r"^IBuilder::\w+: Error Code \d+: |\s*In \S+ at /\S+\)?$", "", " ".join(text.split()))
     return one_line(EngineError(told))
 

@@ -1,8 +1,7 @@
-"""Engines on the user's disk. A plan is executable code, so that what is loaded must have been built here.
+"""The cache of engines on the user's disk. An engine is executable code, so we load only what was built here.
 
-They lie in a folder that only the user may enter, with an index that names each and the hash of its bytes. What the
-index does not name is not loaded, and what is loaded are the very bytes that were hashed. Engines in a bundle, or
-anywhere else, are never looked at.
+Engines lie in a folder that only the user may enter. An index names each and the hash of its bytes. Only engines in the
+index are loaded, and exactly the bytes that were hashed. Engines in a bundle, or anywhere else, are never read.
 """
 
 from __future__ import annotations
@@ -23,17 +22,17 @@ from starcast.runtime.nvidia.tensorrt.kernel_cache import SUFFIX as KERNELS
 from starcast.runtime.nvidia.tensorrt.profiles import Profile
 
 INDEX = "index.json"
-ENGINE = ".engine"  # suffix; the name is the key
-TIMINGS = "timings-"  # what full TensorRT measured of kernels, a file a release and card
+ENGINE = ".engine"  # suffix; the file name is the key
+TIMINGS = "timings-"  # kernel timings of TensorRT proper, one file per release and GPU
 FORMAT = 1
 
 
 class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What the index holds of an engine.
+    """An engine's entry in the index.
 
-    `graph` is the digest that `Bundle.graph` gives, `role` the graph's name in its bundle, `bundle` that folder's name
-    and `folder` its path when this was built; `gpu` and `driver` None for what was built ahead of time. `kernels` and
-    `megabytes` of activations a picture, where they can be read from the engine.
+    graph: the digest of the graph and its weights. role: the graph's name in its bundle. bundle, folder: the bundle's
+    name and its path at the time. gpu, driver: None for engines built ahead of time. kernels, megabytes: the number of
+    kernels, and MB of activations per image; None where the engine's file does not say.
     """
 
     key: str
@@ -58,40 +57,42 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     megabytes: float | None = None
 
     def misfit(self, version: str | None, gpu: Gpu | None) -> str | None:
-        """Why it does not run under this release on this card, as a clause, or None."""
+        """Why it does not run with this release on this GPU, as a clause, or None."""
         if version is None:
             return f"{self.flavour} is not installed"
         if version != self.version:
             return f"it was built by {self.flavour} {self.version}, here is {version}"
         if gpu is None:
-            return "there is no NVIDIA card here"
+            return "there is no NVIDIA GPU here"
         if gpu.sm not in self.targets:
-            return f"it was built for {', '.join(self.targets)}, this card is {gpu.sm}"
+            return f"it was built for {', '.join(self.targets)}, this GPU is {gpu.sm}"
         if self.gpu not in (None, gpu.name):
-            return f"it was built on {self.gpu}, this card is {gpu.name}"
+            return f"it was built on {self.gpu}, this GPU is {gpu.name}"
         if self.driver not in (None, gpu.driver):
             return f"it was built with a driver for CUDA {self.driver}, here is {gpu.driver}"
         return None
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True):
-    """index.json. The last of several that fit is the one that was asked for last."""
+    """index.json. Of several engines that fit, the last one was used most recently."""
 
     format: int = FORMAT
     engines: tuple[EngineFacts, ...] = ()
 
 
 def place(folder: Path | None = None) -> Path:
-    """Where engines are: in the folder that was chosen for the cache, or beside the user's compiled graphs."""
+    """The folder of engines: in the cache that was chosen, or beside the user's compiled graphs."""
     try:
         return cache.user_cache().with_name("engines") if folder is None else folder / "engines"
     except RuntimeError as error:
-        raise EngineError(f"there is no place to keep engines in ({error}): set XDG_CACHE_HOME to a folder") from error
+        raise EngineError(
+            f"there is no folder to store engines in ({error}): set XDG_CACHE_HOME to a folder"
+        ) from error
 
 
 def entries(folder: Path | None = None) -> tuple[EngineFacts, ...]:
-    """Every engine that the index names, the last one that was asked for at the end. An index that is damaged, or of
-    another format, names none: its engines can be built again."""
+    """Every engine in the index, the most recently used last. A damaged index, or one of another format, counts as
+    empty: its engines can be built again."""
     where = place(folder)
     if not where.is_dir():
         return ()
@@ -104,8 +105,8 @@ def entries(folder: Path | None = None) -> tuple[EngineFacts, ...]:
 
 
 def find(graph: str, flavour: str, version: str, gpu: Gpu | None, folder: Path | None = None) -> EngineFacts | None:
-    """The engine of a graph that fits here, the newest of several. Raises EngineError where others may write into the
-    cache."""
+    """The engine of a graph that fits here, the most recently used of several. Raises EngineError where others may
+    write into the cache."""
     for facts in reversed(entries(folder)):
         if (facts.graph, facts.flavour) != (graph, flavour) or facts.misfit(version, gpu) is not None:
             continue
@@ -115,16 +116,16 @@ def find(graph: str, flavour: str, version: str, gpu: Gpu | None, folder: Path |
 
 
 def why_missing(graph: str, flavour: str, version: str, gpu: Gpu | None, folder: Path | None = None) -> str:
-    """Why `find` gives none, as a clause."""
+    """Why `find` returns none, as a clause."""
     reason = "none was built for it"
     for facts in entries(folder):
         if (facts.graph, facts.flavour) == (graph, flavour):
-            reason = facts.misfit(version, gpu) or "its file has gone"
+            reason = facts.misfit(version, gpu) or "its file is missing"
     return reason
 
 
 def load(facts: EngineFacts, folder: Path | None = None) -> bytes:
-    """The bytes of an engine, exactly those whose hash the index holds. Raises EngineError."""
+    """The bytes of an engine, whose hash is the one in the index. Raises EngineError."""
     file = _file(_private(place(folder)), facts)
     try:
         content = file.read_bytes()
@@ -138,7 +139,7 @@ def load(facts: EngineFacts, folder: Path | None = None) -> bytes:
 def damage(facts: EngineFacts, folder: Path | None = None) -> str | None:
     """What is wrong with an engine's file, as a clause, or None."""
     if not _file(place(folder), facts).is_file():
-        return "its file has gone"
+        return "its file is missing"
     try:
         load(facts, folder)
     except EngineError:
@@ -148,27 +149,27 @@ def damage(facts: EngineFacts, folder: Path | None = None) -> str | None:
 
 @contextmanager
 def new_file(key: str, folder: Path | None = None) -> Iterator[Path]:
-    """A path for an engine, which takes its place when the block ends without an error; `add` makes it count."""
+    """A path to write an engine to. The file takes its place when the block ends without an error; then `add` it."""
     with atomic_path(_private(place(folder)) / f"{key}{ENGINE}") as partial:
         yield partial
 
 
 def add(facts: EngineFacts, folder: Path | None = None) -> None:
-    """Name an engine in the index, as the one that was asked for last; also one that is named there already."""
+    """Put an engine into the index as the most recently used, whether or not it is there already."""
     with _index_lock(folder):
         others = tuple(other for other in entries(folder) if other.key != facts.key)
         _write(folder, (*others, facts))
 
 
 def remove(keys: Iterable[str], folder: Path | None = None) -> tuple[EngineFacts, ...]:
-    """Take engines out of the index and off the disk; gives those that were there."""
+    """Remove engines from the index and the disk. Returns those that were there."""
     unwanted = set(keys)
     with _index_lock(folder):
         held = entries(folder)
         gone = tuple(facts for facts in held if facts.key in unwanted)
         if gone:
             _write(folder, [facts for facts in held if facts.key not in unwanted])
-        for facts in gone:  # after the index: what it names is there
+        for facts in gone:  # after the index, which must not name missing files
             for file in (_file(place(folder), facts), _file(place(folder), facts, KERNELS)):
                 with contextlib.suppress(FileNotFoundError):
                     file.unlink()
@@ -176,8 +177,7 @@ def remove(keys: Iterable[str], folder: Path | None = None) -> tuple[EngineFacts
 
 
 def strays(folder: Path | None = None) -> tuple[Path, ...]:
-    """Files that no index names: of killed builds, and of an index that was lost. Only to be asked while no build
-    runs."""
+    """Files that are not in the index: left by killed builds, or by a lost index. Ask only while no build runs."""
     where = place(folder)
     if not where.is_dir():
         return ()
@@ -189,8 +189,10 @@ def strays(folder: Path | None = None) -> tuple[Path, ...]:
 
 @contextmanager
 def building(folder: Path | None = None, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """One build at a time on this machine: two would spoil each other's timings, and the same engine is made once.
-    `waiting` is called where another one runs, before waiting for its end; without it that raises TimeoutError."""
+    """One build at a time on this machine: two would spoil each other's timings, or build the same engine twice.
+
+    `waiting` is called before waiting for another build to end; without it, TimeoutError is raised instead.
+    """
     import filelock
 
     lock = filelock.FileLock(_private(place(folder)) / "build.lock")
@@ -227,15 +229,15 @@ def _file(where: Path, facts: EngineFacts, behind: str = "") -> Path:
 
 
 def _is_bare(name: str) -> bool:
-    """Whether it is a file's name that leads nowhere out of its folder."""
+    """Whether it is an engine's bare file name, which cannot lead out of the folder."""
     return name.endswith(ENGINE) and PurePath(name).name == name and PureWindowsPath(name).name == name
 
 
 def _private(where: Path) -> Path:
-    """The folder, made if need be, closed to others. Raises EngineError where someone else could put engines there."""
+    """The folder, created if missing, closed to others. Raises EngineError where others could put engines there."""
     try:
         if cache.private(where) is None:
-            raise EngineError(f"{where} may be written to by others, so that its engines are not trusted: remove it")
+            raise EngineError(f"{where} can be written to by others, so its engines are not trusted: remove it")
         where.chmod(0o700)
     except OSError as error:
         raise EngineError(f"{where} cannot be used for engines ({error.strerror}): set XDG_CACHE_HOME") from error

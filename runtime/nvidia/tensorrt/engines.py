@@ -1,4 +1,4 @@
-"""`starcast engines`: what is in the cache of engines, and how it gets out of it."""
+"""`starcast engines`: list and remove the engines in the cache."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.profiles import Profile, Shape
 
-SHORT = 12  # digits of a key in the table; any beginning that names one engine alone will do
+SHORT = 12  # digits of a key in the table; any prefix that is unique will do
 
 
 def table(folder: Path | None = None) -> str:
-    """Every engine, the last one that was asked for at the end. Imports the TensorRTs that are installed."""
+    """A table of all engines, the most recently used last. Imports the TensorRTs that are installed."""
     held = engine_cache.entries(folder)
     if not held:
         return f"no engines in {engine_cache.place(folder)}: `starcast build BUNDLE` makes some"
@@ -37,24 +37,26 @@ def table(folder: Path | None = None) -> str:
 
 
 def remove(keys: Sequence[str], bundle: str | None = None, folder: Path | None = None) -> str:
-    """Remove engines by the beginnings of their keys, or a bundle's by its name or path; what was done, as a sentence.
-    Raises OptionError where there is no such engine."""
+    """Remove engines by prefixes of their keys, or all of a bundle by its name or path. Returns a sentence of what was
+    removed. Raises OptionError where there is no such engine."""
     held = engine_cache.entries(folder)
     if (bundle is None) == (not keys):
-        raise OptionError("name engines by their keys, as `starcast engines list` shows them, or give --bundle")
+        raise OptionError("give keys of engines, as `starcast engines list` shows them, or --bundle")
     if bundle is not None:
         path = str(Path(bundle).resolve())
         unwanted = [facts.key for facts in held if bundle == facts.bundle or path == facts.folder]
         if not unwanted:
             raise OptionError(f"no engine was built from {bundle}: `starcast engines list` shows what there is")
     else:
-        unwanted = [_named(key, held) for key in keys]
-    return _removed(engine_cache.remove(unwanted, folder))
+        unwanted = [_find_key(key, held) for key in keys]
+    return _summary(engine_cache.remove(unwanted, folder))
 
 
 def prune(everything: bool = False, folder: Path | None = None) -> str:
-    """Remove what no longer fits this machine's TensorRTs and driver, or is damaged; with `everything` all. What was
-    built for other cards stays: it may be on its way to them. What was done, as a sentence."""
+    """Remove engines that are damaged, or no longer fit this machine's TensorRTs and driver; with `everything`, all.
+
+    Engines for other GPUs stay: they may be meant for another machine. Returns a sentence of what was removed.
+    """
     versions, gpu = _versions(), current_gpu()
     unwanted = [
         facts.key for facts in engine_cache.entries(folder) if everything or _useless(facts, versions, gpu, folder)
@@ -65,33 +67,33 @@ def prune(everything: bool = False, folder: Path | None = None) -> str:
             for path in engine_cache.strays(folder):
                 path.unlink(missing_ok=True)
     except TimeoutError:
-        pass  # a build is running: what is not in the index may be its
-    return _removed(gone)
+        pass  # a build is running: files outside the index may be its
+    return _summary(gone)
 
 
 def _useless(facts: EngineFacts, versions: dict[str, str | None], gpu: Gpu | None, folder: Path | None) -> bool:
-    """Whether it will never run here again. Of a flavour that is not installed, nobody knows."""
+    """Whether it will never run here again. Unknown, so false, for a flavour that is not installed."""
     version = versions.get(facts.flavour)
     outdated = version is not None and version != facts.version
-    same_card = gpu is not None and facts.gpu == gpu.name
-    other_driver = same_card and gpu is not None and facts.driver not in (None, gpu.driver)
+    same_gpu = gpu is not None and facts.gpu == gpu.name
+    other_driver = same_gpu and gpu is not None and facts.driver not in (None, gpu.driver)
     return outdated or other_driver or engine_cache.damage(facts, folder) is not None
 
 
 def _versions() -> dict[str, str | None]:
-    """The release of every flavour that is here."""
+    """The release of each flavour; None for one that cannot be used here."""
     return {name: flavour.version() if flavour.absent() is None else None for name, flavour in FLAVOURS.items()}
 
 
-def _named(key: str, held: Sequence[EngineFacts]) -> str:
+def _find_key(key: str, held: Sequence[EngineFacts]) -> str:
     found = [facts.key for facts in held if key and facts.key.startswith(key.lower())]
     if len(found) == 1:
         return found[0]
-    what = "several engines begin" if found else "no engine begins"
-    raise OptionError(f"{what} with the key {key!r}: `starcast engines list` shows them")
+    what = "the keys of several engines begin" if found else "no engine's key begins"
+    raise OptionError(f"{what} with {key!r}: `starcast engines list` shows them")
 
 
-def _removed(gone: Sequence[EngineFacts]) -> str:
+def _summary(gone: Sequence[EngineFacts]) -> str:
     noun = "engine" if len(gone) == 1 else "engines"
     return f"{len(gone)} {noun} removed ({sum(facts.bytes for facts in gone) / 1e6:.1f} MB)."
 
@@ -107,7 +109,7 @@ def _made_for(facts: EngineFacts) -> str:
 
 
 def _sizes(facts: EngineFacts) -> tuple[str, str]:
-    """Width x height, and pictures at a time: one number, or smallest, usual and largest."""
+    """Width x height, and batch: one value, or the smallest, usual and largest."""
     [first, *_] = facts.inputs.values()
     size = _each(first, lambda shape: f"{shape[2]}x{shape[1]}") if len(first[0]) == 4 else ""
     return size, _each(first, lambda shape: str(shape[0]))

@@ -1,4 +1,4 @@
-"""What TensorRT says, from errors on, kept instead of shown."""
+"""TensorRT's errors, collected instead of printed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def error_log(trt: Any) -> Any:
-    """A logger for the library `trt`; its errors are in the list `said`, the rest of its talk is dropped."""
+    """A logger for the library `trt`. Errors go into its list `said`; everything below is dropped."""
 
     class Log(trt.ILogger):  # type: ignore[misc]  # a class of the library
         def __init__(self) -> None:

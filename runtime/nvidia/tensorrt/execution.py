@@ -1,8 +1,8 @@
-"""An engine, deserialised, and how each flavour runs it for the shapes at hand.
+"""An engine in memory, and how each flavour runs it for the shapes at hand.
 
-TensorRT for RTX compiles its kernels here, for this card, keeps them in a runtime cache, and replays CUDA graphs by
-itself. The other leaves CUDA graphs to us: one is recorded for each combination of shapes, after one plain run of it.
-Both always read and write the same addresses, so that what was recorded stays right.
+TensorRT for RTX compiles its kernels here, for this GPU, stores them in a runtime cache, and replays CUDA graphs by
+itself. TensorRT proper leaves CUDA graphs to us: we record one for each combination of shapes. Both always read and
+write the same addresses, so that a recorded graph stays valid.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from starcast.runtime.nvidia.driver import RECORDING, Driver
 from starcast.runtime.nvidia.recorded import RECORDINGS, MostRecent, Recorded
 from starcast.runtime.nvidia.tensorrt.error_log import error_log
 
-MOST_SHAPES = 16  # whose contexts and CUDA graphs are kept; the one that was not used for longest goes first
+MOST_SHAPES = 16  # combinations whose contexts and CUDA graphs are kept
 
 Shapes = tuple[tuple[int, ...], ...]  # of the inputs, in their order
 
@@ -37,7 +37,7 @@ class Binding:
 
     @property
     def nbytes(self) -> int:
-        """What the largest takes."""
+        """Bytes of the largest shape."""
         return math.prod(self.largest) * self.dtype.itemsize
 
     def fits(self, shape: tuple[int, ...]) -> bool:
@@ -46,22 +46,29 @@ class Binding:
         )
 
 
-def deserialised(trt: Any, engine: bytes, driver: Driver, name: str, kernels: bytes | None = None) -> Execution:
-    """An engine, ready to be bound. `kernels`: what `Execution.kernels` gave at an earlier start. Within the driver's
-    context. Raises EngineError."""
+def deserialise(trt: Any, engine: bytes, driver: Driver, name: str, kernels: bytes | None = None) -> Execution:
+    """Load an engine, ready for `bind`. `kernels`: what `Execution.kernels` returned at an earlier start.
+
+    Call it within the driver's context. Raises EngineError.
+    """
     log = error_log(trt)
     try:
         runtime = trt.Runtime(log)
-    except TypeError as error:  # what its bindings make of "nothing", where CUDA does not start
+    except TypeError as error:  # raised by the bindings where CUDA does not start
         raise EngineError(
-            f"{trt.__name__} {trt.__version__} does not start ({_told(log)}): see `starcast doctor`"
+            f"{trt.__name__} {trt.__version__} does not start ({_first_error(log)}): see `starcast doctor`"
         ) from error
     held = runtime.deserialize_cuda_engine(engine)
     if held is None:
-        raise EngineError(f"{name} is refused by {trt.__name__} {trt.__version__} ({_told(log)}): build it again")
+        raise EngineError(
+            f"{name} is refused by {trt.__name__} {trt.__version__} ({_first_error(log)}): build it again"
+        )
     kind = _SelfRecording if hasattr(trt, "CudaGraphStrategy") else _Recording
     execution = kind(trt, log, runtime, held, driver, name)
-    del runtime, held  # an error may be kept, and with it these names: the library would outlive the driver's context
+    del (
+        runtime,
+        held,
+    )  # a stored traceback would keep these locals alive: the library would outlive the driver's context
     try:
         execution.start(kernels)
     except BaseException:
@@ -71,11 +78,11 @@ def deserialised(trt: Any, engine: bytes, driver: Driver, name: str, kernels: by
 
 
 class Execution(ABC):
-    """`inputs` and `output` say what it takes and gives; `launch` runs it between the addresses of `bind`."""
+    """A loaded engine with its inputs and its output. `launch` runs it between the addresses of `bind`."""
 
     def __init__(self, trt: Any, log: Any, runtime: Any, engine: Any, driver: Driver, name: str) -> None:
         self._trt = trt
-        self._log = log  # the library holds its address only
+        self._log = log  # kept alive here: the library holds only its address
         self._runtime = runtime
         self._engine = engine
         self._driver = driver
@@ -88,20 +95,20 @@ class Execution(ABC):
 
     @property
     def output(self) -> Binding:
-        """Its largest shape is that of the largest inputs; nobody asks for its smallest."""
+        """The output, of the largest inputs; its smallest shape is not used."""
         largest = self.output_shape(tuple(one.largest for one in self.inputs))
         return Binding(self._given, np.dtype(self._kind(self._given)), largest, largest)
 
     @abstractmethod
     def start(self, kernels: bytes | None) -> None:
-        """Take what it needs on the card. To be called once, before all else; `close` follows where it fails."""
+        """Allocate what it needs on the GPU. Call it once, before anything else; if it fails, call `close`."""
 
     def bind(self, addresses: dict[str, int]) -> None:
-        """Where every input and the output is on the card, from now on. To be called once, before `launch`."""
+        """Set the addresses of all inputs and the output for good. Call it once, before `launch`."""
         self._addresses = addresses
 
     def output_shape(self, shapes: Shapes) -> tuple[int, ...]:
-        """What comes out for inputs of these shapes, which fit."""
+        """The output's shape for inputs of these shapes, which must fit."""
         return tuple(self._context(shapes).get_tensor_shape(self._given))
 
     @abstractmethod
@@ -109,16 +116,16 @@ class Execution(ABC):
         """Run it in a stream. Raises EngineError."""
 
     def kernels(self) -> bytes | None:
-        """What it compiled for this card, to be kept for the next start; None where there is nothing to keep."""
+        """What it compiled for this GPU, to store for the next start; None where there is nothing to store."""
         return None
 
     @abstractmethod
     def close(self) -> None:
-        """Free what it holds, while the driver's context is there and nothing runs any more."""
+        """Free what it holds. Call it within the driver's context, when nothing runs any more."""
 
     @abstractmethod
     def _context(self, shapes: Shapes) -> Any:
-        """An execution context that is set to these shapes."""
+        """An execution context for these shapes."""
 
     def _input(self, name: str) -> Binding:
         smallest, _, largest = self._engine.get_tensor_profile_shape(name, 0)
@@ -127,34 +134,34 @@ class Execution(ABC):
     def _kind(self, name: str) -> Any:
         return self._trt.nptype(self._engine.get_tensor_dtype(name))
 
-    def _made(self, *settings: Any) -> Any:
+    def _create_context(self, *settings: Any) -> Any:
         context = self._engine.create_execution_context(*settings)
         if context is None:
-            raise self._failed("made no execution context", "end other programs that use the card, or build it again")
-        # engines are built with the names of their layers, and telling them to a profiler takes time at each launch
+            raise self._failure("made no execution context", "end other programs that use the GPU, or build it again")
+        # engines carry the names of their layers, and reporting them to a profiler costs time at each launch
         context.nvtx_verbosity = self._trt.ProfilingVerbosity.NONE
         return context
 
     def _set(self, context: Any, shapes: Shapes) -> None:
         for one, shape in zip(self.inputs, shapes, strict=True):
             if not context.set_input_shape(one.name, shape):
-                raise self._failed(f"takes no {one.name} of shape {list(shape)}", "build it again for that shape")
+                raise self._failure(f"takes no {one.name} of shape {list(shape)}", "build it again for that shape")
 
     def _point(self, context: Any) -> None:
         for name, address in self._addresses.items():
             if not context.set_tensor_address(name, address):
-                raise self._failed(f"takes no address for {name}", "build it again")
+                raise self._failure(f"takes no address for {name}", "build it again")
 
     def _run(self, context: Any, stream: int) -> None:
         if not context.execute_async_v3(stream):
-            raise self._failed("does not run", "try a smaller batch, or another --backend")
+            raise self._failure("does not run", "try a smaller batch, or another --backend")
 
-    def _failed(self, what: str, then: str) -> EngineError:
-        return EngineError(f"{self._name} {what} in {self._trt.__name__} ({_told(self._log)}): {then}")
+    def _failure(self, what: str, then: str) -> EngineError:
+        return EngineError(f"{self._name} {what} in {self._trt.__name__} ({_first_error(self._log)}): {then}")
 
 
 class _SelfRecording(Execution):
-    """TensorRT for RTX: one context, because each is known to take much of the host's memory."""
+    """TensorRT for RTX: a single context, because each takes much host memory."""
 
     _only: Any = None
     _cache: Any = None
@@ -165,23 +172,23 @@ class _SelfRecording(Execution):
         trt = self._trt
         self._settings = self._engine.create_runtime_config()
         if all(one.smallest[1:] == one.largest[1:] for one in self.inputs):
-            # few shapes, batches alone: each waits once for kernels of its own, which are then kept for good. As it
-            # comes, they are compiled beside the first runs, and a short one would end before there is anything to keep
+            # Few shapes, as only the batch varies: each waits once for kernels of its own, which are then stored. By
+            # default they are compiled during the first runs, and a short process would end before any is ready.
             strategies = trt.DynamicShapesKernelSpecializationStrategy
             self._settings.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
         self._cache = self._settings.create_runtime_cache()
         if kernels is not None:
-            self._cache.deserialize(kernels)  # false for another card or release: then it compiles, and keeps its own
+            self._cache.deserialize(kernels)  # false for another GPU or release: then it compiles its own
         self._settings.set_runtime_cache(self._cache)
         self._settings.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
-        self._only = self._made(self._settings)
+        self._only = self._create_context(self._settings)
 
     def bind(self, addresses: dict[str, int]) -> None:
         super().bind(addresses)
         self._point(self._only)
 
     def launch(self, shapes: Shapes, stream: int) -> None:
-        with RECORDING:  # it does so when it thinks fit
+        with RECORDING:  # it records whenever it chooses to
             self._run(self._context(shapes), stream)
 
     def kernels(self) -> bytes | None:
@@ -194,7 +201,7 @@ class _SelfRecording(Execution):
 
     def _context(self, shapes: Shapes) -> Any:
         if shapes != self._shapes:
-            self._shapes = None  # of two inputs, one may be set when the other is refused
+            self._shapes = None  # one input may be set when the next is refused
             self._set(self._only, shapes)
             self._shapes = shapes
         return self._only
@@ -243,7 +250,7 @@ class _Recording(Execution):
         return self._contexts.get(shapes, lambda: self._make_context(shapes))
 
     def _make_context(self, shapes: Shapes) -> tuple[_Context, Recorded[[int], None]]:
-        held = self._made(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        held = self._create_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
         if self._scratch:
             held.set_device_memory(self._scratch, self._scratch_bytes)
         self._set(held, shapes)
@@ -277,9 +284,9 @@ def _drop_graph(driver: Driver, dropped: tuple[_Context, Recorded[[int], None]])
         driver.destroy_graph(context.graph)
 
 
-def _told(log: Any, most: int = 240) -> str:
-    """The first of the last errors: those behind it only follow from it."""
-    said = [line for line in log.said if "catchCudaError" not in line] or log.said or ["no reason was given"]
+def _first_error(log: Any, most: int = 240) -> str:
+    """The first of the latest errors: the others follow from it."""
+    said = [line for line in log.said if "catchCudaError" not in line] or log.said or ["it gave no reason"]
     log.said = []
     text = " ".join(str(said[0]).split())
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,7 +1,7 @@
-"""The TensorRTs that there are, and what only one of them has; everything else is the same code.
+"""The two TensorRT distributions, and how they differ; everything else is the same code.
 
-TensorRT for RTX comes as plain wheels, builds for named generations of cards without having one, keeps what it compiled
-for a card in a runtime cache, and has no plugins. TensorRT proper, 10 and 11, builds only for the card that is here, by
+TensorRT for RTX comes as plain wheels, builds for named generations of GPUs without having one, keeps what it compiled
+for a GPU in a runtime cache, and has no plugins. TensorRT proper, 10 and 11, builds only for the GPU that is here, by
 timing kernels on it, and has plugins. Both take strongly typed networks: the precision stands in the graph. 10 has to
 be told so, 11 ignores the flag, and the builder flags for precisions are gone from 11, so that none of them is used.
 """
@@ -19,15 +19,15 @@ from typing import Any
 from starcast.errors import MissingExtraError
 from starcast.runtime.engines.base import NOT_INSTALLED, Absence, one_line
 
-_CUDA = (13, 12)  # of which there are packages
-# the first whose cores take the type; a graph in any other precision builds everywhere
+_CUDA = (13, 12)  # versions that have packages
+# the first generation whose cores take the type; all other precisions build everywhere
 FIRST_WITH = {"bf16": "sm80", "fp8": "sm89"}
 
 
 @dataclass(frozen=True)
 class Flavour:
-    """One of them. `targets`: the generations that it builds for ahead of time; none: for the card that is here.
-    `oldest`: the first release whose interface this code knows."""
+    """One distribution. `targets`: the generations that it builds for ahead of time; none: it builds only for the GPU
+    that is here. `oldest`: the first release whose API this code knows."""
 
     name: str
     title: str
@@ -38,7 +38,7 @@ class Flavour:
 
     @property
     def ahead_of_time(self) -> bool:
-        """Whether it builds without a card; if not, it times kernels, knows plugins, and may keep what it timed."""
+        """Whether it builds without a GPU. If not, it times kernels, takes plugins, and may store its timings."""
         return bool(self.targets)
 
     def absent(self) -> Absence | None:
@@ -58,7 +58,7 @@ class Flavour:
         return None
 
     def load(self) -> Any:
-        """Its module. Raises MissingExtraError where it is not installed."""
+        """Import its module. Raises MissingExtraError where it is not installed."""
         try:
             return importlib.import_module(self.module)
         except ModuleNotFoundError as error:
@@ -69,7 +69,7 @@ class Flavour:
         return str(self.load().__version__)
 
     def cuda(self) -> int | None:
-        """The major version of CUDA that its libraries are made for; None where no package's name says so."""
+        """The major version of CUDA that its libraries are made for; None if no package's name says so."""
         for major in _CUDA:
             with suppress(importlib.metadata.PackageNotFoundError):
                 importlib.metadata.version(f"{self.name}-cu{major}-libs")
@@ -95,11 +95,11 @@ FLAVOURS = {
 
 
 def too_old_for(precision: str, target: str) -> str | None:
-    """Why cards of a generation cannot run a precision, as a clause, or None."""
+    """Why GPUs of a generation cannot run a precision, as a clause, or None."""
     first = FIRST_WITH.get(precision)
     if first is None or _number(target) >= _number(first):
         return None
-    return f"{target} has no {precision}, which began with {first}"
+    return f"{target} has no {precision}, which starts with {first}"
 
 
 def _number(target: str) -> int:

@@ -1,4 +1,4 @@
-"""What TensorRT for RTX compiled for this card, kept beside the engine: a second start does not compile again."""
+"""The kernels that TensorRT for RTX compiled for this GPU, stored beside the engine for the next start."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 from starcast.runtime.engines.cache import read_sealed, write_sealed
 
-SUFFIX = ".kernels"  # behind the engine's name
+SUFFIX = ".kernels"  # added to the engine's file name
 
 
-def kept_kernels(file: Path) -> bytes | None:
-    """What an earlier start kept, if it is whole. The engine's folder is the user's own: nobody else writes there."""
+def load_kernels(file: Path) -> bytes | None:
+    """Kernels that an earlier start stored, if undamaged. Nobody but the user can write into the engine's folder."""
     return read_sealed(file)
 
 
-def keep_kernels(file: Path, kernels: bytes | None) -> None:
-    """Replace what was kept, atomically, if it has changed. A full disk costs time at the next start, not this one."""
+def save_kernels(file: Path, kernels: bytes | None) -> None:
+    """Store the kernels atomically, if they have changed. A full disk costs time at the next start, not this one."""
     if kernels and kernels != read_sealed(file):
         with contextlib.suppress(OSError):
             write_sealed(file, kernels)

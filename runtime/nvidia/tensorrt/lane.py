@@ -1,4 +1,4 @@
-"""The way of one part of a batch: page-locked memory, the card, the engine, and back."""
+"""The path of one part of a batch: page-locked memory, the GPU, the engine, and back."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from starcast.runtime.nvidia.tensorrt.parts import Part, size_of
 
 
 class Lane:
-    """Memory for one part on both sides, the stream that copies it, and marks that say how far it is.
+    """Memory for one part on the host and the GPU, the stream that copies it, and events that track it.
 
-    `bound` is where the engine reads and writes, in the stream `compute`. A lane whose own memory that is, and whose
-    own stream, copies nothing on the card and waits for nobody: one part after another, at the least delay.
+    The engine reads and writes at `bound`, in the stream `compute`. A lane that has this very memory and stream copies
+    nothing on the GPU and waits for no event: one part after another, at the least delay.
     """
 
     def __init__(
@@ -38,11 +38,13 @@ class Lane:
         self._filled, self._done, self._emptied = (driver.create_event() for _ in range(3))
         for mark in (self._filled, self._done, self._emptied):
             owned.callback(driver.destroy_event, mark)
-        self._busy = False  # a copy out of this lane's page-locked memory may be on its way
-        self._place: tuple[slice, tuple[int, ...]] | None = None  # of the part that is in this lane, in the result
+        self._busy = False  # a copy from this lane's page-locked memory may be under way
+        self._place: tuple[slice, tuple[int, ...]] | None = (
+            None  # of the part in this lane: its rows in the result, and its shape
+        )
 
     def load(self, part: Part) -> None:
-        """Bring a part to where the engine reads it."""
+        """Copy a part to where the engine reads it."""
         if self._busy:
             self._driver.until(self._filled)
         for name, value in part.items():
@@ -59,14 +61,14 @@ class Lane:
             self._copy(self._bound[name], source, size_of(value.shape, value.dtype))
 
     def hand_on(self, place: slice, shape: tuple[int, ...]) -> None:
-        """Take what the engine wrote: its place in the result, and its shape."""
+        """Take what the engine wrote, its rows in the result, and its shape."""
         self._place = place, shape
         self._copy(self._device[self._output.name], self._bound[self._output.name], self._size(shape))
         if self._stream != self._compute:
             self._driver.record(self._done, self._compute)
 
     def unload(self) -> None:
-        """Bring it to the host: later than the next part is on its way in, as a stream does one after the other."""
+        """Copy it to the host. Call it after the next part's upload is queued: a stream works in order."""
         if self._place is None:
             return
         if self._stream != self._compute:
@@ -76,7 +78,7 @@ class Lane:
         self._driver.record(self._emptied, self._stream)
 
     def collect(self, result: NDArray[Any]) -> None:
-        """Wait until it is there, and put it into its place."""
+        """Wait until it is on the host, and copy it into the result."""
         if self._place is None:
             return
         self._driver.until(self._emptied)
@@ -85,7 +87,7 @@ class Lane:
         self._place = None
 
     def forget(self) -> None:
-        """Nothing is on its way any more."""
+        """Forget the part in this lane: nothing is under way any more."""
         self._busy, self._place = False, None
 
     def _copy(self, target: int, source: int, size: int) -> None:

@@ -1,4 +1,4 @@
-"""What a build and its child process say to each other: one request, then a JSON document a line."""
+"""The messages between a build and its child process: one request, then one JSON document per line."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from starcast.runtime.nvidia.tensorrt.profiles import Profile
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine to be built: by which flavour, from which graph, into which file. `target`: the generation to build
-    for ahead of time; `plugin`: the graph has nodes for starcast's kernel; `timings`: a file for what is measured of
-    kernels, which is sealed."""
+    """An engine to build: by which flavour, from which graph, into which file.
+
+    target: the generation to build for ahead of time. plugin: the graph has nodes for starcast's kernel. timings: a
+    sealed file of kernel timings, read and updated.
+    """
 
     flavour: str
     graph: str
@@ -22,7 +24,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
-    """How much is done, from 0 to 1."""
+    """The share that is done, from 0 to 1."""
 
     done: float
 

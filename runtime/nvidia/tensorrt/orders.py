@@ -1,4 +1,4 @@
-"""What `build` is to make of a bundle: an order for each graph and each generation of cards."""
+"""What `starcast build` makes of a bundle: one order per graph and GPU generation."""
 
 from __future__ import annotations
 
@@ -21,19 +21,22 @@ from starcast.runtime.nvidia.tensorrt.flavours import Flavour
 from starcast.runtime.nvidia.tensorrt.profiles import Profile, Range, batch_range, own_size, profile, size_range
 from starcast.runtime.nvidia.tensorrt.targets import Targets
 
-STYLES = Range(1, 1, 8)  # at a time, whatever the batch of pictures: styles are made once, mostly one by one
+STYLES = Range(1, 1, 8)  # at a time, whatever the batch of images: styles are made once, mostly one by one
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """An engine to be made. `role` is the graph's name in its bundle, `digest` stands for it and its weights; `gpu` and
-    `driver` are those that kernels are timed on, None ahead of time; `plugin` stands for the kernel inside, if any."""
+    """An engine to build.
+
+    role: the graph's name in its bundle. digest: stands for the graph and its weights. gpu, driver: those that kernels
+    are timed on; None ahead of time. plugin: stands for the kernel inside, if any.
+    """
 
     bundle: Path
     role: str
     graph: Path
     digest: str
-    weight: int  # bytes of the graph: about how long it takes
+    weight: int  # of the graph: a measure of how long it takes
     precision: str
     inputs: dict[str, Profile]
     flavour: Flavour
@@ -47,7 +50,7 @@ class Order:
     def key(self) -> str:
         """Stands for everything that decides what the engine is and where it runs: 64 hexadecimal digits."""
         facts = {
-            "layout": 1,  # of engines: to be raised when the same order no longer makes the same engine
+            "layout": 1,  # version of engines: raise it when the same order no longer makes the same engine
             "graph": self.digest, "precision": self.precision, "inputs": self.inputs,
             "flavour": self.flavour.name, "version": self.version, "target": self.target,
             "gpu": self.gpu, "driver": self.driver, "plugin": self.plugin,
@@ -60,13 +63,15 @@ class Order:
         return f"{self.role} for {self.target}"
 
 
-def orders_of(bundle: Bundle, options: BuildOptions, targets: Targets) -> tuple[Order, ...]:
-    """The translation and the makers of styles, target by target. Raises OptionError, VariantMissingError, and
-    BundleError where a file has changed."""
+def plan_orders(bundle: Bundle, options: BuildOptions, targets: Targets) -> tuple[Order, ...]:
+    """Orders for the frame graph and the graphs that make styles, target by target.
+
+    Raises OptionError, VariantMissingError, and BundleError where a file has changed.
+    """
     source = bundle.manifest.source
     if source is None:
-        raise VariantMissingError(f"{bundle.path} translates no pictures: `starcast build` is for bundles that do")
-    variant = variant_for(bundle, options, targets.flavour)
+        raise VariantMissingError(f"{bundle.path} translates no images: `starcast build` is for bundles that do")
+    variant = choose_variant(bundle, options, targets.flavour)
     version = targets.flavour.version()
     gpu = targets.gpu
     orders = []
@@ -82,8 +87,8 @@ def orders_of(bundle: Bundle, options: BuildOptions, targets: Targets) -> tuple[
     return tuple(replace(order, target=target) for target in targets.generations for order in orders)
 
 
-def variant_for(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Variant:
-    """The first of the precision, and of the form if one was named, that was made for the flavour. Raises
+def choose_variant(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Variant:
+    """The first variant for the flavour in the precision, and in the form if one was named. Raises
     VariantMissingError."""
     made = [one for one in bundle.manifest.variants if flavour.name in one.engines and one.condition == "style"]
     found = [one for one in made if one.precision == options.precision and options.form in (None, one.form_name)]
@@ -98,14 +103,14 @@ def variant_for(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Vari
 
 
 def kernel_digest() -> str:
-    """Stands for the kernel that goes into an engine: the sources that it is compiled from, and the compiler."""
+    """Stands for the kernel inside an engine: its sources and the compiler's version."""
     kernels = importlib.util.find_spec("starcast.kernels")
     folders = kernels.submodule_search_locations if kernels is not None else None
     sources = [file for folder in folders or () for file in sorted(Path(folder).glob("*.py"))]
     digest = hashlib.sha256()
     for source in (*sources, Path(__file__).with_name("plugin.py")):
         digest.update(source.read_bytes())
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # then the build says so
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # the build will say so
         digest.update(importlib.metadata.version("triton").encode())
     return digest.hexdigest()
 
@@ -118,7 +123,7 @@ def _graphs(
     size = own_size(source) if options.size is None else size_range(options.size, source)
     _check_limits(variant, batch, options)
     condition = bundle.manifest.condition
-    # one style may serve all pictures, so that this dimension is not tied to theirs
+    # one style may serve all images, so this dimension is not tied to theirs
     styles = 1 if variant.one_style else Range(1, batch.usual, batch.largest)
     yield variant.file, variant.precision, {
         "image": profile(batch, size.height, size.width, source.channels), "style": profile(styles, condition.size),

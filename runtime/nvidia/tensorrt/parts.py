@@ -1,4 +1,4 @@
-"""A batch in pieces that an engine takes."""
+"""Split a batch into parts that an engine takes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Part = Mapping[str, "NDArray[Any] | View"]
 
 
 def cut(arrays: Part, inputs: tuple[Binding, ...]) -> list[Part]:
-    """The pieces, each as large as the engine's largest batch, the last one smaller.
+    """The parts, each as large as the engine's largest batch, the last one smaller.
 
-    An input with one row for all the others' is repeated, where it is the host's and the engine takes it so: then the
-    engine sees fewer combinations of shapes.
+    A host input with one row for all of the others' rows is repeated if the engine takes it so: then the engine sees
+    fewer combinations of shapes.
     """
     rows = max(value.shape[0] for value in arrays.values())
     most = min(one.largest[0] for one in inputs if arrays[one.name].shape[0] == rows)
@@ -30,7 +30,7 @@ def cut(arrays: Part, inputs: tuple[Binding, ...]) -> list[Part]:
 
 
 def shapes_of(part: Part, inputs: tuple[Binding, ...]) -> Shapes:
-    """The shapes of a piece, in the order of the inputs."""
+    """The shapes of a part, in the order of the inputs."""
     return tuple(tuple(part[one.name].shape) for one in inputs)
 
 

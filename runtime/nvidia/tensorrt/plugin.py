@@ -5,7 +5,7 @@
 x [N, C, H, W] in float32, float16 or bfloat16, which y is too; scale and shift float32, [N or 1, C] or [C]. Ahead of
 time: Python and Triton are needed where an engine is built, neither where it runs. TensorRT gives a kernel pointers to
 the inputs, then whole numbers, then pointers to the outputs, and nothing else: so attributes are compiled in, and there
-is one kernel a node (`tiling_for(…, whole=True)`), without memory between two. No card has run it yet.
+is one kernel a node (`tiling_for(…, whole=True)`), without memory between two. No GPU has run it yet.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ KINDS = {
     "BF16": ("BF16", "bf16", 2, "HWC8", 8),
 }  # fmt: skip
 ENOUGH = 66  # programs: half as many as an H100 has multiprocessors
-VECTOR = 16  # a size that divides by it is read in vectors
+VECTOR = 16  # sizes that are multiples of it are read in vectors
 
 
 def register(module: Any) -> None:
-    """Tell TensorRT (`tensorrt`, imported) of the plugin; once is enough, more does no harm.
+    """Register the plugin with TensorRT (the imported module). Once is enough; more is harmless.
 
-    Raises EngineError where this TensorRT takes no plugins in PTX or there is no card to compile for, and
+    Raises EngineError where this TensorRT takes no plugins in PTX or there is no GPU to compile for, and
     MissingExtraError without Triton.
     """
     if importlib.util.find_spec("triton") is None:
@@ -45,7 +45,7 @@ def register(module: Any) -> None:
         )
     gpu = current_gpu()
     if gpu is None:
-        raise EngineError(f"plugins are compiled for the card that is here ({why_no_gpu()}): build on its machine")
+        raise EngineError(f"plugins are compiled for the GPU at hand ({why_no_gpu()}): build on its machine")
     major, minor = gpu.compute_capability
     try:
         ptx_version(10 * major + minor)  # asked before TensorRT asks for the kernel, where an error would be lost
@@ -65,7 +65,7 @@ def register(module: Any) -> None:
 
 
 def _register(plugins: Any, compute_capability: tuple[int, int]) -> None:
-    """TensorRT reads the parameters' names, and their annotations: its own classes, not the names of them."""
+    """TensorRT reads the parameters' names and annotations, which are its own classes, not strings."""
     identity, desc = f"{NAMESPACE}::{NAME}", plugins.TensorDesc
     # not `float`: for one, 10.x makes a number of an array of one, which NumPy has come to refuse
     one = np.ndarray[Any, np.dtype[np.float32]]
@@ -112,9 +112,9 @@ def _register(plugins: Any, compute_capability: tuple[int, int]) -> None:
 
 
 def formats(kind: str, shape: Any) -> tuple[str, ...]:
-    """TensorRT's layouts that the kernel reads: linear, and channels last where TensorRT would not pad the channels,
-    and enough programs come of it, which have many channels each: it would be timed, and chosen for a batch at which
-    it happens to be no slower."""
+    """TensorRT's layouts that the kernel reads: linear, and channels last where TensorRT would not pad the channels and
+    the kernel fills the GPU, as each program then has many channels. With fewer programs TensorRT would still time it,
+    and choose it for a batch at which it happens to be no slower."""
     _, _, item_bytes, last, multiple = KINDS[kind]
     if shape[1] % multiple:
         return ("LINEAR",)
@@ -140,7 +140,7 @@ def _usual(shape: Any) -> Any:
 
 
 def _tiling(shape: Any, item_bytes: int, *, channels_last: bool) -> Tiling:
-    """For the usual batch of the largest planes: a program that holds those has room for any."""
+    """The tiling for the usual batch of the largest planes: a program that holds those has room for any."""
     samples, channels, *_ = _usual(shape)
     height, width = (shape.max if shape.is_dynamic else shape)[2:]
     return tiling_for(
@@ -149,6 +149,6 @@ def _tiling(shape: Any, item_bytes: int, *, channels_last: bool) -> Tiling:
 
 
 def _always_divides(shape: Any) -> bool:
-    """Whether every plane of the profile can be read in vectors: those of a profile of one size that divides."""
+    """Whether every plane of the profile can be read in vectors: the profile has one size, a multiple of it."""
     sizes = {tuple(bound)[2:] for bound in ((shape.min, shape.max) if shape.is_dynamic else (tuple(shape),))}
     return len(sizes) == 1 and all(height * width % VECTOR == 0 for height, width in sizes)

@@ -1,4 +1,4 @@
-"""The shapes that an engine takes: for every input the smallest, the one that it is tuned for, and the largest.
+"""The shapes that an engine takes: for every input the smallest, the one it is tuned for, and the largest.
 
 --batch-range 8                            exactly 8
 --batch-range 1:4:8                        1 to 8, tuned for 4
@@ -17,7 +17,7 @@ from starcast.runtime.manifest import Source
 
 Shape = tuple[int, ...]
 Profile = tuple[Shape, Shape, Shape]  # of an input: smallest, tuned for, largest
-LARGEST = 2**15  # of a side or a batch: what lies above is a slip
+LARGEST = 2**15  # of a side or a batch: anything larger is a typing error
 
 Part = TypeVar("Part")
 
@@ -41,7 +41,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of the pictures."""
+    """Ranges of the images' height and width."""
 
     height: Range
     width: Range
@@ -90,12 +90,12 @@ def size_range(text: str, source: Source) -> Sizes:
 
 
 def own_size(source: Source) -> Sizes:
-    """The size that the network was trained at, and no other."""
+    """The size that the network was trained at, fixed."""
     return Sizes(Range.fixed(source.height), Range.fixed(source.width))
 
 
 def _three(parts: list[Part]) -> tuple[Part, Part, Part]:
-    """One stands for all three. Raises ValueError."""
+    """Three values; a single one stands for all three. Raises ValueError."""
     smallest, usual, largest = parts * 3 if len(parts) == 1 else parts
     return smallest, usual, largest
 

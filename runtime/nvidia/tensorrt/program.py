@@ -1,8 +1,8 @@
-"""What a TensorRT-RTX engine was compiled to, read from its file: which kernels, and how much each reads and writes.
+"""The kernels of a TensorRT-RTX engine, and how much each reads and writes, from the engine's file.
 
-No engine can be opened without a GPU. But this one's file holds the program of its targets as plain text, a block
-`descriptors` of tensors and a block `main` of calls, which has not been documented: it is what tensorrt-rtx 1.6.1 and
-1.7.1 write. A kernel here is a call. A library's call (a convolution, a pool, a matrix product) counts as one, though
+No engine can be opened without a GPU. But a TensorRT-RTX file holds the program for its targets as plain text: a block
+`descriptors` of tensors and a block `main` of calls. The format is undocumented; this is what tensorrt-rtx 1.6.1 and
+1.7.1 write. A kernel here is a call. A library call (a convolution, a pool, a matrix product) counts as one, though
 the tactic chosen at run time may launch more.
 """
 
@@ -18,7 +18,7 @@ from starcast.errors import EngineError
 
 _MAGIC = b"vtrt"
 _SIZE_AT = slice(16, 24)  # of the file, little-endian
-_LONGEST = 16 * 2**20  # bytes of a program's text; a generator's has 200 000
+_LONGEST = 16 * 2**20  # bytes of a program's text; a generator's has 200,000
 _BYTES = {
     "half": 2, "bfloat16": 2, "bf16": 2, "float": 4, "double": 8, "bool": 1, "int8": 1, "uint8": 1, "int16": 2,
     "uint16": 2, "int32": 4, "uint32": 4, "int64": 8, "fp8": 1, "e4m3": 1, "float8e4m3": 1, "fp4": 0.5, "int4": 0.5,
@@ -27,8 +27,8 @@ _BYTES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """What kernels hand on. `shape` holds numbers, and symbols where sizes are open until the engine runs; an axis that
-    is only repeated (stride 0) counts as 1. `constant`: weights."""
+    """A value between kernels. `shape` holds numbers, and symbols for sizes that are open until the engine runs; a
+    repeated axis (stride 0) counts as 1. `constant`: weights."""
 
     name: str
     shape: tuple[int | str, ...]
@@ -36,7 +36,7 @@ class Tensor:
     constant: bool
 
     def bytes_at(self, batch: int) -> float | None:
-        """Its size for so many pictures, an open first axis being the batch; None where another axis is open."""
+        """Its size for that many images, an open first axis being the batch; None where another axis is open."""
         first, rest = self.shape[:1], self.shape[1:]
         sizes = [batch if isinstance(size, str) else size for size in first]
         for size in rest:
@@ -48,8 +48,8 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Kernel:
-    """One call. `kind` is the compiler's word: `function` for what it generated, `corrltn` for a convolution, ...;
-    `nodes` the names of the ONNX nodes that it does. Tensors without weights and scratch, each once."""
+    """One call. `kind` is the compiler's word: `function` for generated code, `corrltn` for a convolution, and so on;
+    `nodes` are the names of the ONNX nodes it computes. Tensors exclude weights and scratch; each is listed once."""
 
     name: str
     kind: str
@@ -58,11 +58,11 @@ class Kernel:
     nodes: tuple[str, ...]
 
     def traffic(self, batch: int) -> float | None:
-        """Bytes of activations that it reads and writes: what must cross its border, caches or not."""
+        """Bytes of activations that it reads and writes: the least it must move."""
         return _total(tensor.bytes_at(batch) for tensor in (*self.reads, *self.writes))
 
     def reread(self, batch: int) -> float | None:
-        """Bytes that it reads once more, as a native norm does with planes that do not fit into shared memory."""
+        """Bytes that it reads twice, as a native norm does with planes that do not fit into shared memory."""
         if "Inor" not in self.name or not any("partial_red" in tensor.name for tensor in self.writes):
             return 0.0
         sizes = [tensor.bytes_at(batch) for tensor in self.reads]
@@ -79,23 +79,23 @@ class Program:
 
     @cached_property
     def kinds(self) -> dict[str, int]:
-        """How many kernels of each kind, the most first."""
+        """The number of kernels of each kind, the most frequent first."""
         kinds = [kernel.kind for kernel in self.kernels]
         return {kind: kinds.count(kind) for kind in sorted(set(kinds), key=lambda kind: (-kinds.count(kind), kind))}
 
     def megabytes(self, batch: int) -> float | None:
-        """Activations that all kernels read and write, in 10^6 bytes a picture, in batches of that size (for a fixed
-        batch, of its own); None where heights and widths are open."""
+        """Activations that all kernels read and write, in 10^6 bytes per image at that batch size (a fixed batch at its
+        own); None where heights and widths are open."""
         return _a_picture(_total(kernel.traffic(batch) for kernel in self.kernels), batch)
 
     def reread_megabytes(self, batch: int) -> float | None:
-        """What native norms read a second time, in 10^6 bytes a picture."""
+        """Bytes that native norms read a second time, in 10^6 per image."""
         return _a_picture(_total(kernel.reread(batch) for kernel in self.kernels), batch)
 
 
 def programs_of(engine: bytes) -> tuple[Program, ...]:
-    """The programs of an engine file, one for each target that was compiled apart. Raises EngineError where the bytes
-    are no engine of TensorRT-RTX, or hold no text that is known here."""
+    """The programs of an engine file, one for each target that was compiled separately. Raises EngineError where the
+    bytes are no TensorRT-RTX engine, or hold no text that we can read."""
     if engine[:4] != _MAGIC:
         raise EngineError("the engine does not begin as one of TensorRT-RTX does: build it again with `starcast build`")
     declared = int.from_bytes(engine[_SIZE_AT], "little")
@@ -113,7 +113,7 @@ def programs_of(engine: bytes) -> tuple[Program, ...]:
 
 
 def _program(engine: bytes, target: re.Match[bytes]) -> Program | None:
-    """The program behind a line of targets; None where the line is another's."""
+    """The program after a line of targets; None where the line belongs to something else."""
     tensors_at, calls_at = (engine.find(word, target.end()) for word in (b"descriptors {", b"\nmain {"))
     if not 0 <= tensors_at < calls_at < target.end() + _LONGEST:
         return None
@@ -135,7 +135,7 @@ def _tensor(body: str) -> Tensor:
 
 
 def _kernel(word: str, body: str, tensors: dict[str, Tensor]) -> Kernel | None:
-    """None for a call without tensors: events, waits, arithmetic on shapes."""
+    """A kernel; None for a call without tensors: events, waits, arithmetic on shapes."""
     reads, writes = _names(body, "input_args", "input", "inputs"), _names(body, "output_args", "output", "outputs")
     if not reads and not writes:
         return None
@@ -148,7 +148,7 @@ def _kernel(word: str, body: str, tensors: dict[str, Tensor]) -> Kernel | None:
 
 
 def _block(engine: bytes, start: int, end: int) -> Iterator[tuple[str, str]]:
-    """(word, body) of each `word={ body }` that stands in the first block of a stretch and in no other one."""
+    """(word, body) of each `word={ body }` directly within the first block of a range of the text."""
     text = engine[start:end].decode("latin-1")
     opening = text.index("{")
     text = text[: _closing(text, opening)]
@@ -159,7 +159,7 @@ def _block(engine: bytes, start: int, end: int) -> Iterator[tuple[str, str]]:
 
 
 def _closing(text: str, opening: int) -> int:
-    """Where the brace is that closes another one; what is quoted does not count."""
+    """The index of the brace that closes another; quoted text does not count."""
     depth = 0
     for match in re.compile(r'"[^"]*"|[{}]').finditer(text, opening):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
@@ -178,7 +178,7 @@ def _names(body: str, *keys: str) -> list[str]:
 
 
 def _field(body: str, key: str) -> str:
-    """What stands behind `key=`: quoted, in braces or bare; empty where the key is not there."""
+    """The value after `key=`: quoted, in braces or bare; empty where the key is missing."""
     match = re.search(rf'(?<!\w){key}\s*=\s*(?:"([^"]*)"|\{{([^}}]*)\}}|(\S+))', body)
     return next(found for found in match.groups() if found is not None).strip() if match is not None else ""
 

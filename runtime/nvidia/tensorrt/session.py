@@ -1,7 +1,7 @@
-"""Pictures through an engine.
+"""A session of a TensorRT engine.
 
-A batch that is larger than the engine takes goes in parts, and while one is calculated, the one behind it is copied in
-and the one before it out. What is on the card already never leaves it: then the translations stay there, too.
+A batch that is larger than the engine takes is split; while one part computes, the next is uploaded and the previous
+one downloaded. Images that are on the GPU never leave it: then the translations stay there, too.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from numpy.typing import NDArray
 
 from starcast.errors import EngineError
 from starcast.runtime.engines.base import GpuTime, Session, closed_error
-from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_gpu, viewed
+from starcast.runtime.nvidia.arrays import DeviceArray, View, borrow, is_on_gpu
 from starcast.runtime.nvidia.driver import Driver
 from starcast.runtime.nvidia.memory import Outputs
 from starcast.runtime.nvidia.tensorrt.execution import Binding, Execution, Shapes
-from starcast.runtime.nvidia.tensorrt.kernel_cache import keep_kernels
+from starcast.runtime.nvidia.tensorrt.kernel_cache import save_kernels
 from starcast.runtime.nvidia.tensorrt.lane import Lane
 from starcast.runtime.nvidia.tensorrt.parts import Part, cut, shapes_of, size_of
 
-PICTURES = "image"
+IMAGES = "image"
 
 
 class TensorRTSession(Session):
     """One engine, with memory for the largest batch that it takes.
 
-    `name` and `build` (a command) are for messages, `kernels` is the file that compiled kernels are kept in. Made
-    within the driver's context; takes execution and driver over, and closes both.
+    `name` and `build` (a command) are for messages, `kernels` is the file for compiled kernels. Create it within the
+    driver's context. It owns `execution` and `driver`, and closes both.
     """
 
     def __init__(self, name: str, build: str, execution: Execution, driver: Driver, kernels: Path | None) -> None:
@@ -43,7 +43,7 @@ class TensorRTSession(Session):
         self._execution: Execution | None = execution
         self._inputs = execution.inputs
         self._output = execution.output
-        self._known: set[Shapes] = set()  # whose kernels have been kept
+        self._known: set[Shapes] = set()  # whose kernels have been stored
         self._outputs = Outputs(driver)
         with ExitStack() as owned:
             self._compute = driver.create_stream()
@@ -55,14 +55,14 @@ class TensorRTSession(Session):
         self._pair: tuple[Lane, Lane] | None = None
 
     def run(self, feeds: Mapping[str, Any]) -> Any:
-        """The output for the inputs, which may be numpy's or on the card; it is on the card if one of them is."""
-        execution = self._opened()
+        """The output for the inputs, NumPy's or on the GPU. It is on the GPU if one of them is."""
+        execution = self._require_open()
         with self._driver.active(), ExitStack() as held:
-            arrays = {one.name: self._taken(one, feeds[one.name], held) for one in self._inputs}
+            arrays = {one.name: self._take_input(one, feeds[one.name], held) for one in self._inputs}
             parts, shapes = self._parts(arrays)
             rows = max(value.shape[0] for value in arrays.values())
             whole = (rows, *execution.output_shape(shapes[0])[1:])
-            to = self._on_card if any(isinstance(value, View) for value in arrays.values()) else self._on_host
+            to = self._on_gpu if any(isinstance(value, View) for value in arrays.values()) else self._on_host
             try:
                 result = to(execution, parts, shapes, whole)
             except BaseException:
@@ -70,29 +70,29 @@ class TensorRTSession(Session):
                 raise
             if not self._known.issuperset(shapes):
                 self._known.update(shapes)
-                self._keep(execution)
+                self._save_kernels(execution)
             return result
 
     def gpu_time(self, feeds: Mapping[str, Any]) -> GpuTime:
-        execution = self._opened()
+        execution = self._require_open()
         with self._driver.active(), ExitStack() as held:
-            arrays = {one.name: self._taken(one, feeds[one.name], held) for one in self._inputs}
+            arrays = {one.name: self._take_input(one, feeds[one.name], held) for one in self._inputs}
             parts, shapes = self._parts(arrays)
             begun, ended = (self._driver.create_event(timed=True) for _ in range(2))
             for mark in (begun, ended):
                 held.callback(self._driver.destroy_event, mark)
             try:
-                times = [self._timed(execution, *each, begun, ended) for each in zip(parts, shapes, strict=True)]
+                times = [self._time_part(execution, *each, begun, ended) for each in zip(parts, shapes, strict=True)]
             except BaseException:
                 self._abandon()
                 raise
         return GpuTime(sum(one.compute for one in times), sum(one.enqueue for one in times))
 
     def why_not(self, height: int, width: int) -> str | None:
-        pictures = next((one for one in self._inputs if one.name == PICTURES), None)
-        if pictures is None or pictures.fits((pictures.smallest[0], height, width, *pictures.smallest[3:])):
+        images = next((one for one in self._inputs if one.name == IMAGES), None)
+        if images is None or images.fits((images.smallest[0], height, width, *images.smallest[3:])):
             return None
-        (_, low, left, *_), (_, high, right, *_) = pictures.smallest, pictures.largest
+        (_, low, left, *_), (_, high, right, *_) = images.smallest, images.largest
         built = f"{left}x{low}" if (low, left) == (high, right) else f"{left}x{low} to {right}x{high}"
         another = f"`{self._build} --size-range {width}x{height}` builds another"
         return f"{self._name} was built for images of {built}: {another}"
@@ -101,29 +101,29 @@ class TensorRTSession(Session):
         if self._execution is None:
             return
         execution, self._execution = self._execution, None
-        with ExitStack() as all_of_it:  # the last first, each though the one before it fails
+        with ExitStack() as all_of_it:  # in reverse order, and all of them even if one fails
             all_of_it.callback(self._outputs.close)
             all_of_it.enter_context(self._driver.active())
             all_of_it.callback(self._owned.close)
             all_of_it.callback(execution.close)
-            with suppress(EngineError):  # after an error on the card that lasts, which has been told
+            with suppress(EngineError):  # after a lasting error on the GPU, which was raised before
                 self._driver.synchronise()
-                self._keep(execution)
+                self._save_kernels(execution)
 
-    def _opened(self) -> Execution:
+    def _require_open(self) -> Execution:
         if self._execution is None:
             raise closed_error(self._name)
         return self._execution
 
     def _parts(self, arrays: Mapping[str, NDArray[Any] | View]) -> tuple[list[Part], list[Shapes]]:
-        """The batch as the engine takes it. Raises EngineError where it does not."""
+        """The batch in parts that the engine takes. Raises EngineError where it takes none."""
         parts = cut(arrays, self._inputs)
         shapes = [shapes_of(part, self._inputs) for part in parts]
         for shape in shapes:
             self._check(shape)
         return parts, shapes
 
-    def _timed(self, execution: Execution, part: Part, shapes: Shapes, begun: int, ended: int) -> GpuTime:
+    def _time_part(self, execution: Execution, part: Part, shapes: Shapes, begun: int, ended: int) -> GpuTime:
         self._direct.load(part)
         self._driver.record(begun, self._compute)
         start = time.perf_counter()
@@ -154,7 +154,7 @@ class TensorRTSession(Session):
             lane.forget()
         return result
 
-    def _on_card(self, execution: Execution, parts: list[Part], shapes: list[Shapes], whole: tuple[int, ...]) -> Any:
+    def _on_gpu(self, execution: Execution, parts: list[Part], shapes: list[Shapes], whole: tuple[int, ...]) -> Any:
         lent = self._outputs.take(whole, self._output.dtype)
         try:
             address = lent.view.address
@@ -171,20 +171,20 @@ class TensorRTSession(Session):
         self._direct.forget()
         return DeviceArray(lent.view, lent.release)
 
-    def _taken(self, one: Binding, value: Any, held: ExitStack) -> NDArray[Any] | View:
-        """An input where it is. Raises TypeError for numbers of another kind."""
+    def _take_input(self, one: Binding, value: Any, held: ExitStack) -> NDArray[Any] | View:
+        """An input, where it is. Raises TypeError for another dtype."""
         on_gpu = is_on_gpu(value)
-        array = held.enter_context(viewed(value, self._compute, self._driver)) if on_gpu else np.asarray(value)
+        array = held.enter_context(borrow(value, self._compute, self._driver)) if on_gpu else np.asarray(value)
         if array.dtype != one.dtype:
             raise TypeError(f"{one.name} is {one.dtype}, not {array.dtype}")
         return array
 
     def _check(self, shapes: Shapes) -> None:
-        """Raises EngineError where the engine was not built for a part's shapes."""
+        """Raise EngineError where the engine was not built for a part's shapes."""
         for one, shape in zip(self._inputs, shapes, strict=True):
             if one.fits(shape):
                 continue
-            if one.name == PICTURES and len(shape) == 4:
+            if one.name == IMAGES and len(shape) == 4:
                 reason = self.why_not(*shape[1:3])
                 if reason is not None:
                     raise EngineError(reason)
@@ -194,18 +194,18 @@ class TensorRTSession(Session):
             )
 
     def _abandon(self) -> None:
-        """After an error nothing may be on its way any more: the next run begins anew."""
-        with suppress(EngineError):  # the first error is the one to be told
+        """After an error: wait until nothing is under way any more, so that the next run starts clean."""
+        with suppress(EngineError):  # the first error is the one to raise
             self._driver.synchronise()
         for lane in (self._direct, *(self._pair or ())):
             lane.forget()
 
-    def _keep(self, execution: Execution) -> None:
+    def _save_kernels(self, execution: Execution) -> None:
         if self._kernels is not None:
-            keep_kernels(self._kernels, execution.kernels())
+            save_kernels(self._kernels, execution.kernels())
 
     def _lanes(self) -> tuple[Lane, Lane]:
-        """Two with a stream of their own, made when a batch first has several parts."""
+        """Two lanes with their own stream, created when a batch first has several parts."""
         if self._pair is None:
             with ExitStack() as owned:
                 copies = self._driver.create_stream()
@@ -220,7 +220,7 @@ class TensorRTSession(Session):
         return Lane(self._driver, bindings, self._bound, self._compute, stream, device, owned)
 
     def _memory(self, owned: ExitStack) -> dict[str, int]:
-        """On the card, for the largest of everything."""
+        """Memory on the GPU for the largest of every input and the output."""
         addresses = {}
         for one in (*self._inputs, self._output):
             address = addresses[one.name] = self._driver.allocate(one.nbytes)

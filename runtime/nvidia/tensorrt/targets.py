@@ -1,4 +1,4 @@
-"""Which TensorRT builds, and for which cards: settled before anything is built."""
+"""Which TensorRT builds, and for which GPUs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour, too_old
 
 @dataclass(frozen=True)
 class Targets:
-    """`generations` each get an engine of their own: a program for several is as weak as the weakest of them, and any
-    Turing among them sets the code of all. `gpu` is the card that kernels are timed on, for what is not built ahead of
-    time."""
+    """The flavour, the generations to build for, and the GPU that kernels are timed on; None ahead of time.
+
+    Each generation gets its own engine: a program for several is limited by the oldest of them, and any Turing among
+    them sets the code of all.
+    """
 
     flavour: Flavour
     generations: tuple[str, ...]
     gpu: Gpu | None
 
 
-def targets_of(options: BuildOptions, gpu: Gpu | None, why_no_gpu: Callable[[], str | None]) -> Targets:
-    """What the options ask for on a machine with this card. Raises MissingExtraError, OptionError."""
-    flavour = _flavour(options, gpu)
-    generations = _generations(options, flavour, gpu, why_no_gpu)
+def choose_targets(options: BuildOptions, gpu: Gpu | None, why_no_gpu: Callable[[], str | None]) -> Targets:
+    """The targets that the options ask for on a machine with this GPU. Raises MissingExtraError, OptionError."""
+    flavour = _choose_flavour(options, gpu)
+    generations = _choose_generations(options, flavour, gpu, why_no_gpu)
     for generation in generations:
         reason = too_old_for(options.precision, generation)
         if reason is not None:
@@ -37,17 +39,17 @@ def targets_of(options: BuildOptions, gpu: Gpu | None, why_no_gpu: Callable[[], 
     return Targets(flavour, generations, None if flavour.ahead_of_time else gpu)
 
 
-def _flavour(options: BuildOptions, gpu: Gpu | None) -> Flavour:
+def _choose_flavour(options: BuildOptions, gpu: Gpu | None) -> Flavour:
     if options.engine is not None:
         asked = [FLAVOURS[options.engine]]
     elif options.gpu:
         asked = [flavour for flavour in FLAVOURS.values() if flavour.ahead_of_time]
     else:
-        # without a card, what needs none comes first
+        # without a GPU, the flavour that needs none comes first
         asked = sorted(FLAVOURS.values(), key=lambda flavour: flavour.ahead_of_time != (gpu is None))
     if options.gpu and not asked[0].ahead_of_time:
         raise OptionError(
-            f"--gpu is for TensorRT for RTX: {asked[0].title} builds for the card that is here only; leave --gpu out, "
+            f"--gpu is for TensorRT for RTX: {asked[0].title} builds only for the GPU that is here; leave --gpu out, "
             "or give --backend tensorrt-rtx"
         )
     absences: dict[str, Absence] = {}
@@ -66,7 +68,7 @@ def _flavour(options: BuildOptions, gpu: Gpu | None) -> Flavour:
     )
 
 
-def _generations(
+def _choose_generations(
     options: BuildOptions, flavour: Flavour, gpu: Gpu | None, why_no_gpu: Callable[[], str | None]
 ) -> tuple[str, ...]:
     known = ", ".join(flavour.targets)
@@ -79,10 +81,10 @@ def _generations(
         then = f"name generations, as in --gpu {flavour.targets[2]},{flavour.targets[3]}" if known else (
             "build where it is, or for named generations with --backend tensorrt-rtx --gpu"
         )  # fmt: skip
-        raise OptionError(f"there is no NVIDIA card here to build for ({why_no_gpu()}): {then}")
+        raise OptionError(f"this machine has no NVIDIA GPU to build for ({why_no_gpu()}): {then}")
     if flavour.ahead_of_time and gpu.sm not in flavour.targets:
         raise OptionError(
-            f"{flavour.title} builds for {known}, not for the card that is here ({gpu.name}, {gpu.sm}): "
-            "give --backend tensorrt, or --gpu for another machine's card"
+            f"{flavour.title} builds for {known}, not for the GPU that is here ({gpu.name}, {gpu.sm}): "
+            "give --backend tensorrt, or --gpu for another machine's GPU"
         )
     return (gpu.sm,)

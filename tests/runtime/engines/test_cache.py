@@ -31,7 +31,7 @@ class Compiler:
                 raise RuntimeError("of another version")
             return content.decode()
 
-        return cache.opened(self.folder, facts, compile_graph, load, (RuntimeError,))
+        return cache.open_cached(self.folder, facts, compile_graph, load, (RuntimeError,))
 
 
 def test_the_second_start_loads_what_the_first_compiled(tmp_path):

@@ -155,7 +155,7 @@ def test_a_graph_with_weights_in_a_file_beside_it_is_loaded_as_it_was_kept(keepi
     x = np.random.RandomState(1).standard_normal((2, 32)).astype(np.float32)
     first = keeping.open(kept(tmp_path / "model/graph.onnx"), options).run({"x": x})
     loaded = []
-    opened = cache.opened
+    opened = cache.open_cached
 
     def noted(*arguments):
         loaded.append(opened(*arguments))

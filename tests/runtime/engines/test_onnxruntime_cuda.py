@@ -128,7 +128,7 @@ def test_a_driver_that_is_older_than_the_package_is_told(monkeypatch):
 
 def test_a_file_that_is_no_graph_is_refused_in_one_sentence(tmp_path):
     (tmp_path / "x.onnx").write_bytes(b"nonsense")
-    with pytest.raises(EngineError, match=r"x\.onnx is refused by ONNX Runtime .* on the card .*--backend onnxruntime"):
+    with pytest.raises(EngineError, match=r"x\.onnx is refused by ONNX Runtime .* on the GPU .*--backend onnxruntime"):
         OnnxRuntimeCuda().open(Graph(tmp_path / "x.onnx"), EngineOptions())
 
 
@@ -136,7 +136,7 @@ def test_numpys_inputs_are_bound_and_the_output_is_numpys(graph):
     session = OnnxRuntimeCudaSession(graph, onnxruntime.InferenceSession(str(graph)))
     np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
     np.testing.assert_array_equal(session.run({"x": X[:1], "y": Y}), 2 * X[:1] * Y)
-    with pytest.raises(EngineError, match=r"failed in .*double\.onnx on the card .*try a smaller batch"):
+    with pytest.raises(EngineError, match=r"failed in .*double\.onnx on the GPU .*try a smaller batch"):
         session.run({"x": np.zeros((2, 5), np.float32), "y": Y})
     session.close()
 
@@ -158,7 +158,7 @@ class OnCard:
     shape, dtype = (2, 3), np.dtype(np.float32)
 
     def __dlpack_device__(self):
-        return dlpack.CARD, 0
+        return dlpack.GPU, 0
 
     def __dlpack__(self, *, stream):
         return dlpack.give(self, 0x7000, self.shape, self.dtype)

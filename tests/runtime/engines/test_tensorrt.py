@@ -159,7 +159,7 @@ class OnCard:
         self.shape, self.dtype = pictures.shape, pictures.dtype
 
     def __dlpack_device__(self):
-        return dlpack.CARD, 0
+        return dlpack.GPU, 0
 
     def __dlpack__(self, *, stream):
         return dlpack.give(self, self.address, self.shape, self.dtype)
@@ -207,7 +207,7 @@ def test_an_engine_for_another_card_does_not_count_and_says_why(machine):
     for role in ENGINES:
         machine.build(role, targets=("sm86",))
     [variant] = machine.bundle.manifest.variants
-    assert "(it was built for sm86, this card is sm89)" in machine.engine.why_not_ready(machine.bundle, variant)
+    assert "(it was built for sm86, this GPU is sm89)" in machine.engine.why_not_ready(machine.bundle, variant)
 
 
 def test_the_makers_of_styles_need_engines_too(machine):

@@ -9,7 +9,7 @@ import pytest
 from fake_cuda import LEGACY
 
 from starcast.runtime.nvidia import dlpack
-from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_gpu, viewed
+from starcast.runtime.nvidia.arrays import DeviceArray, View, borrow, is_on_gpu
 
 UINT8 = np.dtype(np.uint8)
 
@@ -26,7 +26,7 @@ class Interfaced:
 class Packed:
     """As PyTorch's and CuPy's are: they wait, in the stream that they are told, for their own."""
 
-    def __init__(self, device: int = dlpack.CARD, number: int = 0) -> None:
+    def __init__(self, device: int = dlpack.GPU, number: int = 0) -> None:
         self.device, self.number = device, number
         self.streams: list[int] = []
 
@@ -49,7 +49,7 @@ def test_what_is_on_the_card_is_told_from_what_is_not(array, there):
 
 def test_a_library_waits_for_itself_in_our_stream(driver):
     array = Packed()
-    with viewed(array, 77, driver) as view:
+    with borrow(array, 77, driver) as view:
         assert view == View(0x5000, (2, 3), UINT8)
     assert array.streams == [77]
     gc.collect()
@@ -60,14 +60,14 @@ def test_managed_memory_is_the_cards_too(driver):
     array = Packed(dlpack.MANAGED)
     array.__cuda_array_interface__ = {}  # by which it is known to be on a card
     assert is_on_gpu(array)
-    with viewed(array, 77, driver) as view:
+    with borrow(array, 77, driver) as view:
         assert view.shape == (2, 3)
 
 
 def test_an_array_on_another_card_is_refused_and_let_go(driver):
     array = Packed(number=1)
-    sentence = "an array is on card 1: hand over a copy that is on the first"
-    with pytest.raises(ValueError, match=sentence), viewed(array, 77, driver):
+    sentence = "an array is on GPU 1: hand over a copy that is on the first"
+    with pytest.raises(ValueError, match=sentence), borrow(array, 77, driver):
         pytest.fail("it is not here")
     gc.collect()
     assert all(owner is not array for _, _, owner in dlpack._given.values())
@@ -79,7 +79,7 @@ def test_what_a_library_does_not_hand_over_is_told_with_its_reason(driver):
             raise BufferError("Can't export tensors that require gradient")
 
     sentence = r"\(Can't export tensors that require gradient\): hand over a plain copy"
-    with pytest.raises(ValueError, match=sentence), viewed(Refusing(), 77, driver):
+    with pytest.raises(ValueError, match=sentence), borrow(Refusing(), 77, driver):
         pytest.fail("it was not handed over")
 
 
@@ -92,7 +92,7 @@ def test_our_stream_waits_for_the_one_that_an_array_names(driver, card, facts, w
     stream = driver.create_stream()
     done = []
     card.enqueue(LEGACY, lambda: done.append("theirs"))
-    with viewed(Interfaced(**facts), stream, driver):
+    with borrow(Interfaced(**facts), stream, driver):
         card.enqueue(stream, lambda: done.append("ours"))
         driver.synchronise(stream)
     assert done == (["theirs", "ours"] if waits else ["ours"])
@@ -101,18 +101,18 @@ def test_our_stream_waits_for_the_one_that_an_array_names(driver, card, facts, w
 
 @pytest.mark.parametrize("strides", [(1, 2), (6, 2)], ids=["columns first", "gaps"])
 def test_an_array_in_another_order_is_refused(driver, strides):
-    with pytest.raises(ValueError, match="contiguous copy"), viewed(Interfaced(strides=strides), 1, driver):
+    with pytest.raises(ValueError, match="contiguous copy"), borrow(Interfaced(strides=strides), 1, driver):
         pass
 
 
 @pytest.mark.parametrize("strides", [None, (3, 1)])
 def test_c_order_may_be_spelt_out(driver, strides):
-    with viewed(Interfaced(strides=strides), 1, driver) as view:
+    with borrow(Interfaced(strides=strides), 1, driver) as view:
         assert view.nbytes == 6
 
 
 def test_an_axis_of_one_may_have_any_stride(driver):
-    with viewed(Interfaced(shape=(1, 3), strides=(99, 1)), 1, driver) as view:
+    with borrow(Interfaced(shape=(1, 3), strides=(99, 1)), 1, driver) as view:
         assert view.shape == (1, 3)
 
 
@@ -125,7 +125,7 @@ def test_what_is_given_out_can_be_taken_both_ways(driver):
     given = DeviceArray(View(0x7000, (2, 3), UINT8), lambda: None)
     assert is_on_gpu(given)
     assert len(given) == 2
-    with viewed(given, 1, driver) as view:
+    with borrow(given, 1, driver) as view:
         assert view == View(0x7000, (2, 3), UINT8)
     assert given.__cuda_array_interface__ == {
         "version": 3, "shape": (2, 3), "typestr": "|u1", "data": (0x7000, False), "strides": None, "stream": None,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from starcast.errors import EngineError
-from starcast.runtime.nvidia.arrays import DeviceArray, View, viewed
+from starcast.runtime.nvidia.arrays import DeviceArray, View, borrow
 from starcast.runtime.nvidia.first_gpu import current_gpu, open_driver, why_no_gpu
 
 pytestmark = [
@@ -87,7 +87,7 @@ def test_pytorchs_arrays_are_seen_where_they_are_and_it_sees_ours(real):
         pytest.skip("this torch was built without CUDA")
     theirs = torch.arange(6, dtype=torch.uint8, device="cuda").reshape(2, 3)
     stream = real.create_stream()
-    with viewed(theirs, stream, real) as view:
+    with borrow(theirs, stream, real) as view:
         assert (view.address, view.shape) == (theirs.data_ptr(), (2, 3))
     ours = torch.from_dlpack(DeviceArray(View(theirs.data_ptr(), (2, 3), np.dtype(np.uint8)), lambda: None))
     assert ours.tolist() == [[0, 1, 2], [3, 4, 5]]

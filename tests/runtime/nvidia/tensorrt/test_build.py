@@ -76,7 +76,7 @@ def test_tensorrt_for_rtx_makes_an_engine_of_each_graph_that_the_cache_then_find
         assert facts.kernels >= 1
     assert [line.partition(":")[0] for line in said] == [f"{facts.role} for sm86" for facts in report.engines]
     assert "kernels" in said[0]
-    assert "MB of activations a picture" in said[0]
+    assert "MB of activations an image" in said[0]
     assert report.summary().startswith("3 engines built, 0 there already (")
 
 
@@ -124,7 +124,7 @@ def _new_release(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(("change", "target", "reason"), [
     (_new_driver, "sm89", "it was built with a driver for CUDA 13.0, here is 13.1"),
-    (_new_card, "sm90", "it was built on NVIDIA L4, this card is NVIDIA H200"),
+    (_new_card, "sm90", "it was built on NVIDIA L4, this GPU is NVIDIA H200"),
     (_new_release, "sm89", "it was built by tensorrt 11.4.0.106, here is 11.5.0.1"),
 ])  # fmt: skip
 def test_what_no_longer_fits_is_built_again_with_one_line_that_says_why(full, run, monkeypatch, change, target, reason):
@@ -194,7 +194,7 @@ def test_a_failed_build_is_one_sentence_and_the_others_are_made(tmp_path, full, 
     assert report.built == 2
     assert report.summary().startswith("2 engines built, 0 there already, 1 failed (")
     assert report.failed == (
-        f"TensorRT 11.4.0.106 makes no engine of {bundle / 'mapping.onnx'} for sm89 (the compiler ended with SIGSEGV "
+        f"TensorRT 11.4.0.106 cannot build {bundle / 'mapping.onnx'} for sm89 (the compiler ended with SIGSEGV "
         "and without an engine: CHECK(status == CUDA_SUCCESS)): give another --precision or --form, or export the "
         "bundle again with this starcast",
     )

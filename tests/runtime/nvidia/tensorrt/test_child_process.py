@@ -126,7 +126,7 @@ def test_a_flavour_that_is_not_installed_is_told_by_the_child(tmp_path, request_
 
 def test_a_library_that_hangs_is_ended(request_for, attempt):
     attempt("hang")
-    with pytest.raises(EngineError, match="has said nothing for 3 s, and was ended"):
+    with pytest.raises(EngineError, match="wrote nothing for 3 s, and was ended"):
         build_in_child(request_for(), silence=3)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from tensorrt_bundle import GRAPH, with_tensorrt_graph
 
 from starcast.errors import EngineError
-from starcast.runtime.nvidia.tensorrt.compiler import Phases, compiled
+from starcast.runtime.nvidia.tensorrt.compiler import Phases, compile_engine
 from starcast.runtime.nvidia.tensorrt.messages import Request
 
 INPUTS = {"image": ((1, 32, 32, 3), (4, 32, 32, 3), (8, 32, 32, 3)), "style": ((1, 8), (4, 8), (8, 8))}
@@ -43,7 +43,7 @@ def _told(engine: Any) -> dict[str, Any]:
 
 
 def test_full_tensorrt_gets_the_graph_by_its_path_strongly_typed_with_the_profile(graph):
-    engine, _ = compiled(recorded_tensorrt, _request(graph))
+    engine, _ = compile_engine(recorded_tensorrt, _request(graph))
     told = _told(engine)
     assert told["flags"] == 1 << recorded_tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED
     assert told["graph"] == str(graph)
@@ -53,9 +53,9 @@ def test_full_tensorrt_gets_the_graph_by_its_path_strongly_typed_with_the_profil
 
 
 def test_what_was_timed_is_used_again(graph):
-    engine, first = compiled(recorded_tensorrt, _request(graph))
+    engine, first = compile_engine(recorded_tensorrt, _request(graph))
     assert _told(engine)["timings"] == ""
-    engine, second = compiled(recorded_tensorrt, _request(graph), first)
+    engine, second = compile_engine(recorded_tensorrt, _request(graph), first)
     assert _told(engine)["timings"] == "measured;"
     assert second == b"measured;measured;"
 
@@ -65,7 +65,7 @@ def test_a_graph_with_the_kernel_gets_it_registered_and_ahead_of_time(graph, mon
     registered = []
     plugin.register = registered.append  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "starcast.runtime.nvidia.tensorrt.plugin", plugin)
-    engine, _ = compiled(recorded_tensorrt, _request(graph, plugin=True))
+    engine, _ = compile_engine(recorded_tensorrt, _request(graph, plugin=True))
     assert registered == [recorded_tensorrt]
     flags = recorded_tensorrt.NetworkDefinitionCreationFlag
     assert _told(engine)["flags"] == 1 << flags.STRONGLY_TYPED | 1 << flags.PREFER_AOT_PYTHON_PLUGINS
@@ -74,7 +74,7 @@ def test_a_graph_with_the_kernel_gets_it_registered_and_ahead_of_time(graph, mon
 def test_a_graph_that_the_parser_refuses_is_told_with_the_node(graph, attempt):
     attempt("refuse")
     with pytest.raises(EngineError, match='it does not take the graph: AdainLeakyRelu norm.fused: creator && "Plugin'):
-        compiled(recorded_tensorrt, _request(graph))
+        compile_engine(recorded_tensorrt, _request(graph))
 
 
 @pytest.mark.parametrize("line", ["[E] catchCudaError: 35, driver too old", "CUDA initialization failure: 35"])
@@ -85,27 +85,27 @@ def test_a_library_that_does_not_start_says_why_even_if_it_is_all_about_cuda(gra
 
     monkeypatch.setattr(recorded_tensorrt, "Builder", builder)
     with pytest.raises(EngineError) as caught:
-        compiled(recorded_tensorrt, _request(graph))
+        compile_engine(recorded_tensorrt, _request(graph))
     assert str(caught.value) == f"it does not start: {line}"
 
 
 def test_an_input_that_is_not_known_is_an_error(graph):
     request = Request(flavour="tensorrt", graph=str(graph), output="", inputs={"image": INPUTS["image"]})
     with pytest.raises(EngineError, match="the input 'style', which this starcast does not know"):
-        compiled(recorded_tensorrt, request)
+        compile_engine(recorded_tensorrt, request)
 
 
 def test_a_build_that_is_not_wanted_any_more_stops_at_the_next_step(graph):
     steps: list[float] = []
     with pytest.raises(EngineError, match="it was stopped"):
-        compiled(recorded_tensorrt, _request(graph), progress=steps.append, cancelled=lambda: len(steps) == 2)
+        compile_engine(recorded_tensorrt, _request(graph), progress=steps.append, cancelled=lambda: len(steps) == 2)
     assert steps == [0.25, 0.5]
 
 
 def test_tensorrt_for_rtx_builds_the_same_request_for_a_generation(graph):
     trt = pytest.importorskip("tensorrt_rtx")
     steps: list[float] = []
-    engine, timings = compiled(trt, _request(graph, "tensorrt-rtx", target="sm86"), progress=steps.append)
+    engine, timings = compile_engine(trt, _request(graph, "tensorrt-rtx", target="sm86"), progress=steps.append)
     assert timings is None
     assert b"accelerators={sm86 }" in bytes(engine)
     assert steps == sorted(steps)
@@ -115,14 +115,14 @@ def test_tensorrt_for_rtx_builds_the_same_request_for_a_generation(graph):
 def test_tensorrt_for_rtx_stops_when_asked(graph):
     trt = pytest.importorskip("tensorrt_rtx")
     with pytest.raises(EngineError, match="it was stopped"):
-        compiled(trt, _request(graph, "tensorrt-rtx", target="sm86"), cancelled=lambda: True)
+        compile_engine(trt, _request(graph, "tensorrt-rtx", target="sm86"), cancelled=lambda: True)
 
 
 def test_tensorrt_for_rtx_says_what_is_wrong_with_a_graph(tmp_path):
     trt = pytest.importorskip("tensorrt_rtx")
     (tmp_path / "x.onnx").write_bytes(b"garbage" * 10)
     with pytest.raises(EngineError, match="Failed to parse the ONNX model"):
-        compiled(trt, _request(tmp_path / "x.onnx", "tensorrt-rtx", target="sm86"))
+        compile_engine(trt, _request(tmp_path / "x.onnx", "tensorrt-rtx", target="sm86"))
 
 
 def test_tensorrt_for_rtx_says_what_is_wrong_with_a_profile(graph):
@@ -130,7 +130,7 @@ def test_tensorrt_for_rtx_says_what_is_wrong_with_a_profile(graph):
     inputs = INPUTS | {"style": ((1, 9), (1, 9), (1, 9))}  # the graph has 8
     request = Request(flavour="tensorrt-rtx", graph=str(graph), output="", inputs=inputs, target="sm86")
     with pytest.raises(EngineError) as caught:
-        compiled(trt, request)
+        compile_engine(trt, request)
     assert "style" in str(caught.value)
     assert "CUDA" not in str(caught.value)  # the driver's absence is not the reason
 

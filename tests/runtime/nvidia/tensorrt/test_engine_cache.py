@@ -62,8 +62,8 @@ def test_of_several_that_fit_the_one_that_was_asked_for_last_is_found(tmp_path):
 
 @pytest.mark.parametrize(("changes", "clause"), [
     ({"version": "1.6.1.120"}, "it was built by tensorrt-rtx 1.6.1.120, here is 1.7.1.116"),
-    ({"targets": ("sm86",)}, "it was built for sm86, this card is sm89"),
-    ({"gpu": "NVIDIA L4"}, "it was built on NVIDIA L4, this card is NVIDIA RTX 4090"),
+    ({"targets": ("sm86",)}, "it was built for sm86, this GPU is sm89"),
+    ({"gpu": "NVIDIA L4"}, "it was built on NVIDIA L4, this GPU is NVIDIA RTX 4090"),
     ({"gpu": ADA.name, "driver": "12.8"}, "it was built with a driver for CUDA 12.8, here is 13.0"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_not_found_and_says_why(tmp_path, changes, clause):
@@ -80,7 +80,7 @@ def test_without_a_card_nothing_fits(tmp_path):
     _add(tmp_path, _facts())
     assert _find(tmp_path, gpu=None) is None
     reason = engine_cache.why_missing("g" * 64, "tensorrt-rtx", "1.7.1.116", None, tmp_path)
-    assert reason == "there is no NVIDIA card here"
+    assert reason == "there is no NVIDIA GPU here"
 
 
 def test_another_graph_has_no_engine(tmp_path):
@@ -94,8 +94,8 @@ def test_an_engine_whose_file_has_gone_is_not_found(tmp_path):
     facts = _add(tmp_path, _facts())
     (engine_cache.place(tmp_path) / facts.file).unlink()
     assert _find(tmp_path) is None
-    assert engine_cache.damage(facts, tmp_path) == "its file has gone"
-    assert engine_cache.why_missing("g" * 64, "tensorrt-rtx", "1.7.1.116", ADA, tmp_path) == "its file has gone"
+    assert engine_cache.damage(facts, tmp_path) == "its file is missing"
+    assert engine_cache.why_missing("g" * 64, "tensorrt-rtx", "1.7.1.116", ADA, tmp_path) == "its file is missing"
     with pytest.raises(EngineError, match="cannot be read"):
         engine_cache.load(facts, tmp_path)
 
@@ -153,7 +153,7 @@ def test_a_folder_that_others_could_write_to_is_not_trusted(tmp_path, mode):
     facts = _add(tmp_path, _facts())
     engine_cache.place(tmp_path).chmod(mode)
     for attempt in (lambda: _find(tmp_path), lambda: engine_cache.load(facts, tmp_path)):
-        with pytest.raises(EngineError, match="may be written to by others"):
+        with pytest.raises(EngineError, match="can be written to by others"):
             attempt()
 
 

@@ -62,7 +62,7 @@ def test_a_row_says_everything_about_an_engine(tmp_path):
 
 @pytest.mark.parametrize(("changes", "reason"), [
     ({"version": "1.6.1.120"}, "it was built by tensorrt-rtx 1.6.1.120, here is 1.7.1.116"),
-    ({"targets": ("sm120",)}, "it was built for sm120, this card is sm89"),
+    ({"targets": ("sm120",)}, "it was built for sm120, this GPU is sm89"),
     ({"flavour": "tensorrt", "gpu": CARD.name}, "tensorrt is not installed"),
     ({"sha256": "0" * 64}, "its file is damaged"),
 ])  # fmt: skip
@@ -79,9 +79,9 @@ def test_an_engine_is_removed_by_the_beginning_of_its_key(tmp_path):
 
 
 @pytest.mark.parametrize(("keys", "said"), [
-    (["c"], "no engine begins with the key 'c'"),
-    ([""], "no engine begins with the key ''"),
-    ([], "name engines by their keys"),
+    (["c"], "no engine's key begins with 'c'"),
+    ([""], "no engine's key begins with ''"),
+    ([], "give keys of engines"),
 ])  # fmt: skip
 def test_a_key_that_is_not_there_removes_nothing(tmp_path, keys, said):
     _added(tmp_path, "a")
@@ -93,7 +93,7 @@ def test_a_key_that_is_not_there_removes_nothing(tmp_path, keys, said):
 def test_a_key_that_names_several_removes_none(tmp_path):
     _added(tmp_path, "a", key="ab" * 32)
     _added(tmp_path, "a", key="ac" * 32)
-    with pytest.raises(OptionError, match="several engines begin with the key 'a'"):
+    with pytest.raises(OptionError, match="the keys of several engines begin with 'a'"):
         engines.remove(["a"], folder=tmp_path)
 
 

@@ -75,5 +75,5 @@ def test_without_a_driver_an_engine_is_refused_in_one_sentence():
     if current_gpu() is not None:
         pytest.skip("there is a card")
     with pytest.raises(EngineError, match=r"g\.onnx is refused by tensorrt_rtx .*: build it again") as caught:
-        execution.deserialised(trt, b"vtrt and nothing more", None, "g.onnx")
+        execution.deserialise(trt, b"vtrt and nothing more", None, "g.onnx")
     assert len(str(caught.value).splitlines()) == 1

@@ -91,12 +91,12 @@ def test_a_release_before_strong_typing_alone_is_too_old_and_pip_brings_a_newer_
 
 
 @pytest.mark.parametrize(("precision", "target", "reason"), [
-    ("fp8", "sm75", "sm75 has no fp8, which began with sm89"),
-    ("fp8", "sm86", "sm86 has no fp8, which began with sm89"),
+    ("fp8", "sm75", "sm75 has no fp8, which starts with sm89"),
+    ("fp8", "sm86", "sm86 has no fp8, which starts with sm89"),
     ("fp8", "sm89", None),
     ("fp8", "sm90", None),
     ("fp8", "sm120", None),  # a number, not text
-    ("bf16", "sm75", "sm75 has no bf16, which began with sm80"),
+    ("bf16", "sm75", "sm75 has no bf16, which starts with sm80"),
     ("bf16", "sm80", None),
     ("fp16", "sm75", None),
     ("int8", "sm75", None),

@@ -11,7 +11,7 @@ from starcast.runtime.bundle import open_bundle
 from starcast.runtime.nvidia.gpu import Gpu
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
-from starcast.runtime.nvidia.tensorrt.orders import Order, orders_of
+from starcast.runtime.nvidia.tensorrt.orders import Order, plan_orders
 from starcast.runtime.nvidia.tensorrt.targets import Targets
 
 FULL, RTX = FLAVOURS["tensorrt"], FLAVOURS["tensorrt-rtx"]
@@ -30,7 +30,7 @@ def bundle(tmp_path, tiny_bundle) -> Path:
 
 def _orders(bundle: Path, *generations: str, flavour: Flavour = RTX, gpu: Gpu | None = None, **options: object):
     targets = Targets(flavour, generations or ("sm89",), gpu)
-    return orders_of(open_bundle(bundle), BuildOptions(**options), targets)
+    return plan_orders(open_bundle(bundle), BuildOptions(**options), targets)
 
 
 def test_the_translation_and_both_makers_of_styles_are_built_for_every_generation(bundle):
@@ -107,7 +107,7 @@ def test_a_graph_for_one_style_only_gets_one(tmp_path, tiny_bundle):
 
 def test_a_bundle_without_pictures_is_not_for_build(bundle, rewrite_manifest):
     rewrite_manifest(bundle, source=None)
-    with pytest.raises(VariantMissingError, match="translates no pictures"):
+    with pytest.raises(VariantMissingError, match="translates no images"):
         _orders(bundle)
 
 

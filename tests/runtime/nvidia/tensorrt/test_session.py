@@ -21,8 +21,8 @@ from starcast.runtime.nvidia import arrays, dlpack
 from starcast.runtime.nvidia.cuda_python import CudaPython
 from starcast.runtime.nvidia.pycuda import PyCuda
 from starcast.runtime.nvidia.recorded import RECORDINGS
-from starcast.runtime.nvidia.tensorrt.execution import MOST_SHAPES, deserialised
-from starcast.runtime.nvidia.tensorrt.kernel_cache import keep_kernels, kept_kernels
+from starcast.runtime.nvidia.tensorrt.execution import MOST_SHAPES, deserialise
+from starcast.runtime.nvidia.tensorrt.kernel_cache import load_kernels, save_kernels
 from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
 
 FLAVOURS = ("tensorrt-rtx", "tensorrt")
@@ -49,7 +49,7 @@ class OnCard:
         self.shape, self.dtype = array.shape, array.dtype
 
     def __dlpack_device__(self):
-        return dlpack.CARD, 0
+        return dlpack.GPU, 0
 
     def __dlpack__(self, *, stream):
         return dlpack.give(self, self.address, self.shape, self.dtype)
@@ -310,14 +310,14 @@ def test_one_style_for_all_is_the_same_shape_as_one_for_each(monkeypatch):
 
 def test_compiled_kernels_are_kept_beside_the_engine_and_loaded_at_the_next_start(monkeypatch, tmp_path):
     file = tmp_path / "engine.kernels"
-    assert kept_kernels(file) is None
+    assert load_kernels(file) is None
     opened, _, _ = session(monkeypatch, "tensorrt-rtx", kernels=file)
     opened.run(pictures(2))
-    first = kept_kernels(file)  # at once: a process may be killed
+    first = load_kernels(file)  # at once: a process may be killed
     assert first
     opened.run(pictures(1))
     opened.close()
-    kept = kept_kernels(file)
+    kept = load_kernels(file)
     assert kept.startswith(first)
     assert len(kept) > len(first)
     _, trt, _ = session(monkeypatch, "tensorrt-rtx", kernels=file, kept=kept)
@@ -326,9 +326,9 @@ def test_compiled_kernels_are_kept_beside_the_engine_and_loaded_at_the_next_star
 
 def test_kernels_that_were_damaged_are_compiled_again(monkeypatch, tmp_path):
     file = tmp_path / "engine.kernels"
-    keep_kernels(file, b"kernels")
+    save_kernels(file, b"kernels")
     file.write_bytes(file.read_bytes()[:-1])
-    assert kept_kernels(file) is None
+    assert load_kernels(file) is None
     assert not file.exists()
 
 
@@ -370,7 +370,7 @@ def test_an_engine_that_finds_no_room_holds_nothing(monkeypatch, flavour, step):
     card = install(monkeypatch, FakeCuda())
     driver = CudaPython()
     with driver.active():
-        execution = deserialised(FakeTensorRT(card, rtx=flavour == "tensorrt-rtx"), FRAMES, driver, "g.onnx")
+        execution = deserialise(FakeTensorRT(card, rtx=flavour == "tensorrt-rtx"), FRAMES, driver, "g.onnx")
         card.fails[step] = "ERROR_OUT_OF_MEMORY"
         with pytest.raises(EngineError, match="no memory left"):
             TensorRTSession("g.onnx", "starcast build m", execution, driver, None)
@@ -420,7 +420,7 @@ def test_what_the_library_refuses_is_told_with_what_it_said_first(monkeypatch, f
     trt = FakeTensorRT(card, rtx=flavour == "tensorrt-rtx")
     trt.refuses[what] = reason
     with pytest.raises(EngineError, match=sentence):
-        deserialised(trt, FRAMES, CudaPython(), "g.onnx")
+        deserialise(trt, FRAMES, CudaPython(), "g.onnx")
 
 
 @pytest.mark.parametrize("step", ["context", "cuMemAlloc"])
@@ -432,7 +432,7 @@ def test_an_engine_that_cannot_be_made_ready_goes_before_the_context_does(monkey
     trt.refuses["context"] = "no room"
     card.fails["cuMemAlloc"] = "ERROR_OUT_OF_MEMORY"
     with driver.active(), pytest.raises(EngineError) as kept:  # whose traceback holds what it came from
-        deserialised(trt, FRAMES, driver, "g.onnx")
+        deserialise(trt, FRAMES, driver, "g.onnx")
     gc.collect()
     assert list(trt.alive) == []
     assert kept.value is not None

@@ -7,7 +7,7 @@ from starcast.runtime.engines.base import NOT_INSTALLED
 from starcast.runtime.nvidia.gpu import Gpu
 from starcast.runtime.nvidia.tensorrt import flavours
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
-from starcast.runtime.nvidia.tensorrt.targets import targets_of
+from starcast.runtime.nvidia.tensorrt.targets import choose_targets
 
 ADA = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")
 HOPPER = Gpu("NVIDIA H200", (9, 0), "13.0")
@@ -27,7 +27,7 @@ def here(monkeypatch):
 
 def test_named_generations_each_get_an_engine_once_in_their_order(here):
     here("tensorrt-rtx", "tensorrt")
-    found = targets_of(BuildOptions(gpu=("sm120", "sm75", "sm120")), ADA, lambda: None)
+    found = choose_targets(BuildOptions(gpu=("sm120", "sm75", "sm120")), ADA, lambda: None)
     assert (found.flavour.name, found.generations, found.gpu) == ("tensorrt-rtx", ("sm120", "sm75"), None)
 
 
@@ -38,7 +38,7 @@ def test_named_generations_each_get_an_engine_once_in_their_order(here):
 ])  # fmt: skip
 def test_a_card_that_is_here_is_built_for_by_the_first_flavour_that_is(here, gpu, installed, expected):
     here(*installed)
-    found = targets_of(BuildOptions(), gpu, lambda: None)
+    found = choose_targets(BuildOptions(), gpu, lambda: None)
     assert found.flavour.name == expected
     assert found.generations == (gpu.sm,)
     assert found.gpu == (gpu if expected == "tensorrt" else None)  # kernels are timed by one of them only
@@ -46,14 +46,14 @@ def test_a_card_that_is_here_is_built_for_by_the_first_flavour_that_is(here, gpu
 
 def _refusal(error: type[Exception], card: Gpu | None, **options: object) -> str:
     with pytest.raises(error) as caught:
-        targets_of(BuildOptions(**options), card, lambda: "no driver")
+        choose_targets(BuildOptions(**options), card, lambda: "no driver")
     return str(caught.value)
 
 
 def test_without_a_card_generations_are_to_be_named(here):
     here("tensorrt-rtx", "tensorrt")
     said = _refusal(OptionError, None)
-    assert "no NVIDIA card here to build for (no driver)" in said
+    assert "no NVIDIA GPU to build for (no driver)" in said
     assert "--gpu sm86,sm89" in said
 
 
@@ -64,7 +64,7 @@ def test_full_tensorrt_without_a_card_points_to_the_other(here):
 
 def test_full_tensorrt_takes_no_generations(here):
     here("tensorrt", "tensorrt-rtx")
-    assert "builds for the card that is here only" in _refusal(OptionError, ADA, engine="tensorrt", gpu=("sm89",))
+    assert "builds only for the GPU that is here" in _refusal(OptionError, ADA, engine="tensorrt", gpu=("sm89",))
 
 
 def test_an_unknown_generation_is_answered_with_the_known_ones(here):
@@ -76,7 +76,7 @@ def test_an_unknown_generation_is_answered_with_the_known_ones(here):
 
 def test_a_data_centre_card_is_not_for_tensorrt_for_rtx(here):
     here("tensorrt-rtx")
-    assert "not for the card that is here (NVIDIA H200, sm90)" in _refusal(OptionError, HOPPER)
+    assert "not for the GPU that is here (NVIDIA H200, sm90)" in _refusal(OptionError, HOPPER)
 
 
 def test_a_precision_that_one_of_the_generations_lacks_names_that_one(here):
