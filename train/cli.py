@@ -139,8 +139,10 @@ def make(folder: Path | None, out: Path | None, **values: Any) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
-        made = make_dataset(out, options, progress)
-    click.echo(f"{made.images} images of {', '.join(made.domains)} in {made.folder}; the video: {made.video}")
+        creatures = make_dataset(out, options, progress)
+    click.echo(
+        f"{creatures.images} images of {', '.join(creatures.domains)} in {creatures.folder}; video: {creatures.video}"
+    )
     click.echo(f"Train on them: starcast train {out} -o RUN --image-size {options.image_size}")
 
 

@@ -35,8 +35,8 @@ def why_no_gpu() -> str:
 
 def describe_machine(device: torch.device, autocast: bool, implementation: str) -> str:
     """`on an NVIDIA H100 in bf16, with norms by triton`."""
-    where = "the CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    return f"on {where} in {'bf16' if autocast else 'fp32'}, with norms by {implementation}"
+    name = "the CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    return f"on {name} in {'bf16' if autocast else 'fp32'}, with norms by {implementation}"
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

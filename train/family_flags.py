@@ -28,8 +28,8 @@ class FamilyCommand(click.Command):
             return super().get_params(ctx)
         if _PARAMETERS not in ctx.meta:  # built once: click looks its parameters up by identity
             replaced = {"config", *(field.name for field, _ in flat_fields(options_class(DEFAULT)))}
-            kept = [parameter for parameter in super().get_params(ctx) if parameter.name not in replaced]
-            ctx.meta[_PARAMETERS] = [*kept, *_flags_of(chosen)]
+            common = [parameter for parameter in super().get_params(ctx) if parameter.name not in replaced]
+            ctx.meta[_PARAMETERS] = [*common, *_flags_of(chosen)]
         parameters: list[click.Parameter] = ctx.meta[_PARAMETERS]
         return parameters
 
@@ -39,7 +39,9 @@ def family_option() -> Callable[[Command], Command]:
 
     def check(context: click.Context, _: click.Parameter, name: str) -> str:
         if name != context.meta[_CHOSEN]:  # read from --config, when the flags were chosen already
-            raise OptionError(f"the family {name!r} decides which options there are: give it as --family {name}")
+            raise OptionError(
+                f"the family {name!r} decides which options exist: write --family {name} on the command line"
+            )
         return name
 
     return click.option(

@@ -41,8 +41,8 @@ class LossLog:
 @contextmanager
 def open_log(run: RunFolder, start: int, progress: Callable[[str], None]) -> Iterator[LossLog]:
     """The log of a run that continues after `start` steps, without what an earlier process logged beyond them."""
-    kept = [line for line in logged_losses(run.losses) if line["step"] <= start] if start else []
-    write_text(run.losses, "".join(json.dumps(line) + "\n" for line in kept))
+    earlier = [line for line in logged_losses(run.losses) if line["step"] <= start] if start else []
+    write_text(run.losses, "".join(json.dumps(line) + "\n" for line in earlier))
     writer = _summary_writer(run.tensorboard, start, progress)
     try:
         with run.losses.open("a", encoding="utf-8", newline="\n") as lines:

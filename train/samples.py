@@ -1,4 +1,4 @@
-"""What families' sample grids are made of: images of each domain in, one JPEG out."""
+"""Parts of every family's sample grids: images of a domain, and a grid of images as a JPEG."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def sample_images(domain: Domain, count: int, options: TrainOptions) -> list[Ten
     resize = v2.Resize((options.network.image_size, options.network.image_size), antialias=True)
     order = draws(options.course.seed, 0, 0, f"sample images of {domain.name}")
     paths = [files[index] for files in (domain.held_out, domain.training) for index in order.permutation(len(files))]
-    found: list[Tensor] = []
+    images: list[Tensor] = []
     for path in paths:
-        if len(found) == count:
+        if len(images) == count:
             break
         try:
-            picture = read_image(path, limit_flag=None)
+            image = read_image(path, limit_flag=None)
         except ImageError:
             continue
-        found.append(to_signed(resize(torch.from_numpy(picture).permute(2, 0, 1))))
-    return found or [torch.zeros(3, options.network.image_size, options.network.image_size)]
+        images.append(to_signed(resize(torch.from_numpy(image).permute(2, 0, 1))))
+    return images or [torch.zeros(3, options.network.image_size, options.network.image_size)]
 
 
 def image_grid(rows: list[Tensor]) -> Tensor:
@@ -52,5 +52,5 @@ def write_grid(path: Path, pixels: Tensor) -> None:
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """-1..1 -> uint8, half rounded up, as the official code saves stills."""
+    """-1..1 -> uint8, half rounded up, as the official code saves images."""
     return ((images.float() + 1) / 2 * 255 + 0.5).clamp(0, 255).floor().to(torch.uint8)

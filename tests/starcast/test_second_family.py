@@ -76,7 +76,7 @@ def test_an_unknown_family_is_refused_with_the_known_ones(images, tmp_path):
 def test_a_file_of_options_does_not_choose_the_family(tiny, images, tmp_path):
     (tmp_path / "options.toml").write_text('family = "tiny"')
     result = starcast("train", images, "-o", tmp_path / "run", "--config", tmp_path / "options.toml")
-    assert "give it as --family tiny" in str(result.exception)
+    assert "write --family tiny on the command line" in str(result.exception)
 
 
 def test_it_trains_and_resumes_bit_for_bit(tiny, images, tmp_path):

@@ -15,8 +15,8 @@ StateDicts = dict[str, dict[str, Tensor]]
 class Checkpoint:
     """A training file's content, on the CPU. State dicts by the networks' names, in float32.
 
-    `layout` is "starcast" or "official". `config` is the family's. `networks` has those that only train, too.
-    `dataset` has at least `name` and `path`. `note` is a sentence on what is unusual about the file, or None.
+    `layout` is "starcast" or "official". `config` is the family's own. `networks` includes those that only train.
+    `dataset` has at least `name` and `path`. `note` says what is unusual about the file, or is None.
     """
 
     path: Path

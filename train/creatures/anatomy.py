@@ -129,7 +129,7 @@ def _tail(pose: Pose) -> Points:
 
 
 def _ear(pose: Pose, head_x: float, head_y: float, behind: float) -> Points:
-    """An ear that grows out of the head, so many radii behind its middle."""
+    """An ear that grows out of the head, `behind` radii behind its middle."""
     radius = pose.head_size / 2
     x, y = head_x - behind * radius, head_y - radius * 0.75 - pose.ear_length * 0.35
     return _ellipse(x, y, pose.ear_width / 2, pose.ear_length / 2 + 0.02, turn=-0.35 * behind)

@@ -1,4 +1,4 @@
-"""What a creature wears: a domain's pattern, and a colour from the domain's range."""
+"""A creature's coat: the domain's pattern, and a colour from the domain's range."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Coat:
 
 
 def _fraction(values: Coordinates) -> Coordinates:
-    """What is left above the next lower whole number; `%` takes five times as long."""
+    """The fractional part; `%` takes five times as long."""
     return values - np.floor(values)
 
 
@@ -65,7 +65,7 @@ class CreatureDomain:
     random_v: bool = True  # stripes bend about the spine, and about nothing else
 
 
-# alphabetical, as training orders domains unless it is told otherwise
+# alphabetical, the default order of domains in training
 DOMAINS: dict[str, CreatureDomain] = {
     "checked": CreatureDomain(_checks, 0.150, (40, 44, 168), (112, 198, 252), BLACK, 0.66),
     "spotted": CreatureDomain(_spots, 0.115, (22, 104, 60), (196, 216, 66), CREAM, 0.80),

@@ -1,7 +1,7 @@
 """The procedural set as files: images by domain, the facts of the held-out ones, and a video.
 
 OUT/striped/train/00000.png …    OUT/striped/val/00000.png …    the same for every domain
-OUT/creatures.json               the options, and the pose and coat of every held-out image: enough to draw it again
+OUT/creatures.json               the options, and the pose and coat of every held-out image, enough to draw it again
 OUT/creature.mp4                 one creature of the first domain, walking
 """
 
@@ -30,12 +30,12 @@ from starcast.train.creatures.video import write_walk
 FACTS = "creatures.json"
 VIDEO = "creature.mp4"
 FORMAT = 1  # 1: options, and pose and coat of every held-out image
-SPLITS = ("train", "val", "video")  # their places are seeds: add at the end only
+SPLITS = ("train", "val", "video")  # positions are part of the seed: add at the end only
 
 
 @dataclass(frozen=True)
 class CreatureSet:
-    """What was written: the folder, its domains, the images a domain, and the video."""
+    """A written set: the folder, its domains, the number of images per domain, and the video."""
 
     folder: Path
     domains: tuple[str, ...]
@@ -51,7 +51,7 @@ class CreatureSet:
 
 @dataclass(frozen=True)
 class HeldOutCreature:
-    """The facts of one held-out image; `draw_creature(pose, coat, size)` gives its picture and silhouette again."""
+    """The facts of one held-out image; `draw_creature(pose, coat, size)` draws its image and silhouette again."""
 
     file: str  # relative to the set's folder
     pose: Pose
@@ -61,37 +61,38 @@ class HeldOutCreature:
 def make_dataset(
     out: Path, options: CreatureOptions, progress: Callable[[int, int], None] | None = None
 ) -> CreatureSet:
-    """Draw a set into the folder `out`, which appears whole or not at all; `progress` gets (images done, of all).
+    """Draw a set into the folder `out`, which appears whole or not at all. `progress` gets (images done, total).
 
-    Equal options give equal images. Raises DatasetError if something else is in `out`, or a set without `overwrite`.
+    Equal options give equal images. Raises DatasetError if `out` holds something else, or a set that `overwrite` does
+    not allow to replace.
     """
     out = Path(out).resolve()
     _refuse_to_lose(out, options.overwrite)
     places = list(_places(options))
-    pictures: list[_Picture] = []
+    drawings: list[_Drawing] = []
     with atomic_folder(out) as partial:
         for domain in DOMAINS:
             for split in ("train", "val"):
                 (partial / domain / split).mkdir(parents=True)
         with ThreadPoolExecutor() as threads:
-            for picture in threads.map(lambda place: _write(partial, options, *place), places):
-                pictures.append(picture)
+            for drawing in threads.map(lambda place: _write(partial, options, *place), places):
+                drawings.append(drawing)
                 if progress is not None:
-                    progress(len(pictures), len(places))
+                    progress(len(drawings), len(places))
         first = next(iter(DOMAINS))
         write_walk(partial / VIDEO, *creature_of(options.seed, first, "video", 0), options.video_seconds)
-        (partial / FACTS).write_text(json.dumps(_facts(options, pictures), indent=1), encoding="utf-8")
+        (partial / FACTS).write_text(json.dumps(_facts(options, drawings), indent=1), encoding="utf-8")
     return CreatureSet(out, tuple(DOMAINS), options.train_images, options.val_images, out / VIDEO)
 
 
 def creature_of(seed: int, domain: str, split: str, index: int) -> tuple[Pose, Coat]:
-    """The pose and coat of one image: a function of its place in the set alone."""
+    """The pose and coat of one image: a function of the image's place in the set alone."""
     random = np.random.default_rng([seed, list(DOMAINS).index(domain), SPLITS.index(split), index])
     return random_pose(random), random_coat(random, domain)
 
 
 def read_facts(folder: Path) -> tuple[int, dict[str, list[HeldOutCreature]]]:
-    """The image size of a set, and its held-out images' facts by domain. Raises DatasetError if they are not there."""
+    """The image size of a set, and the facts of its held-out images by domain. Raises DatasetError if it has none."""
     path = Path(folder) / FACTS
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
@@ -107,7 +108,7 @@ def read_facts(folder: Path) -> tuple[int, dict[str, list[HeldOutCreature]]]:
 
 
 @dataclass(frozen=True)
-class _Picture:
+class _Drawing:
     file: str
     domain: str
     split: str
@@ -122,23 +123,23 @@ def _places(options: CreatureOptions) -> Iterator[tuple[str, str, int]]:
                 yield domain, split, index
 
 
-def _write(folder: Path, options: CreatureOptions, domain: str, split: str, index: int) -> _Picture:
+def _write(folder: Path, options: CreatureOptions, domain: str, split: str, index: int) -> _Drawing:
     pose, coat = creature_of(options.seed, domain, split, index)
     file = f"{domain}/{split}/{index:05}.png"
     image, _ = draw_creature(pose, coat, options.image_size)
     Image.fromarray(image).save(folder / file, compress_level=4)
-    return _Picture(file, domain, split, pose, coat)
+    return _Drawing(file, domain, split, pose, coat)
 
 
-def _facts(options: CreatureOptions, pictures: list[_Picture]) -> dict[str, Any]:
+def _facts(options: CreatureOptions, drawings: list[_Drawing]) -> dict[str, Any]:
     held_out: dict[str, list[dict[str, Any]]] = {domain: [] for domain in DOMAINS}
-    for picture in pictures:
-        if picture.split == "val":
-            held_out[picture.domain].append(
+    for drawing in drawings:
+        if drawing.split == "val":
+            held_out[drawing.domain].append(
                 {
-                    "file": picture.file,
-                    "pose": dataclasses.asdict(picture.pose),
-                    "coat": dataclasses.asdict(picture.coat),
+                    "file": drawing.file,
+                    "pose": dataclasses.asdict(drawing.pose),
+                    "coat": dataclasses.asdict(drawing.coat),
                 }
             )
     values = {name: value for name, value in dataclasses.asdict(options).items() if name != "overwrite"}
@@ -151,11 +152,11 @@ def _coat_from(fact: dict[str, Any]) -> Coat:
 
 
 def _refuse_to_lose(out: Path, overwrite: bool) -> None:
-    """A folder that holds anything but a set of creatures is never replaced."""
+    """Never replace a folder that holds anything but a set of creatures."""
     if not out.exists():
         return
     if not out.is_dir():
-        raise DatasetError(f"{out} is a file: give a folder that is not there yet")
+        raise DatasetError(f"{out} is a file: give a folder that does not exist yet")
     if not any(out.iterdir()):
         return
     if not (out / FACTS).is_file():

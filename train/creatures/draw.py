@@ -21,7 +21,7 @@ from starcast.train.creatures.anatomy import Pose, anatomy
 from starcast.train.creatures.coats import BLACK, DOMAINS, WHITE, Coat, Colour
 
 SUPERSAMPLING = 4  # the painting is this much larger than the image, then averaged
-FIXED_POINT = 4  # fractional bits of OpenCV's integer coordinates: whole numbers paint alike on every machine
+FIXED_POINT = 4  # fractional bits of OpenCV's integer coordinates, which paint the same on every machine
 LINE = 0.017  # width of the dark line around every part
 
 
@@ -44,7 +44,7 @@ def draw_creature(pose: Pose, coat: Coat, size: int) -> tuple[NDArray[np.uint8],
 
 
 def _paints(coat: Coat) -> dict[str, tuple[Colour, Colour]]:
-    """Every part's paint, as it is beside the markings and within them."""
+    """Every part's paint outside the markings and within them."""
     facts = DOMAINS[coat.domain]
     marking = _mix(coat.colour, facts.marking, facts.marking_share)
     line = _mix(coat.colour, BLACK, 0.80)
@@ -75,13 +75,13 @@ def _paint(canvas: NDArray[np.uint8], corners: NDArray[np.int32], colour: Colour
 
 
 def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The mean of every square of SUPERSAMPLING pixels; sums of whole numbers are exact, so it is alike everywhere."""
+    """The mean of every square of SUPERSAMPLING pixels. Integer sums are exact, so it is the same on every machine."""
     size = len(image) // SUPERSAMPLING
     return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _pattern(pose: Pose, coat: Coat, side: int) -> NDArray[np.bool_]:
-    """Where the markings lie: the domain's pattern in the body's own axes, so that it turns and grows with it."""
+    """Where the markings lie: the domain's pattern in the body's own axes, so that it turns and grows with the body."""
     centres = (np.arange(side) + 0.5) / side
     x, y = centres[None, :] - pose.x, centres[:, None] - pose.y
     cosine, sine = math.cos(pose.tilt), math.sin(pose.tilt)

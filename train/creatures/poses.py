@@ -15,7 +15,7 @@ STRAY = 0.07  # how far from the image's middle a creature may stand
 STRIDES = 2  # of a walking creature, a second
 WALKING_SPEED = 0.04  # of the image's side, a second
 
-# low and high of every number of a pose but its place and its direction
+# low and high of every number of a pose except place and direction
 POSES: dict[str, tuple[float, float]] = {
     "scale": (0.98, 1.22),
     "tilt": (-0.16, 0.16),
@@ -58,10 +58,10 @@ def between(random: np.random.Generator, low: float, high: float) -> float:
 
 
 def walking(pose: Pose, seconds: float) -> Pose:
-    """The same creature after so many seconds of walking to and fro: bobbing, wagging and turning."""
+    """The same creature after walking to and fro for some seconds: bobbing, wagging and turning."""
     level = dataclasses.replace(pose, tilt=0.0, scale=0.95 * pose.scale)
     left, top, right, bottom = extent(level)
-    play = 0.48 - MARGIN - max(level.x - left, right - level.x)  # to either side; the tail needs a little when it wags
+    play = 0.48 - MARGIN - max(level.x - left, right - level.x)  # to either side; a wagging tail needs a little room
     direction, x = 1, 0.5 + level.x - (left + right) / 2
     if play > 0.02:  # else it walks on the spot
         laps = WALKING_SPEED * seconds / (2 * play)

@@ -1,4 +1,4 @@
-"""A creature walking, as an H.264 video with a little tune and a tap at every step."""
+"""A walking creature as an H.264 video, with a short tune and a tap at every step."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_walk(target: Path, pose: Pose, coat: Coat, seconds: int) -> None:
         video = container.add_stream("libx264", rate=FRAME_RATE, options={"crf": "18", "preset": "medium"})
         video.width = video.height = SIDE
         video.pix_fmt = "yuv420p"
-        video.thread_count = 1  # x264 decides differently with every number of threads
+        video.thread_count = 1  # x264's decisions depend on the number of threads
         context = video.codec_context
         context.colorspace = Colorspace.ITU709
         context.color_range = ColorRange.MPEG

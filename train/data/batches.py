@@ -1,6 +1,6 @@
 """Folders of images -> batches. The batch of a step is a pure function of the step: no epoch, no state, no order.
 
-Balanced by domain: a domain is drawn first, each as likely as the next, then an image of it, with replacement.
+Balanced by domain: a domain is drawn first, all equally likely, then one of its images, with replacement.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from starcast.train.randomness import draws, torch_seed
 
 @dataclass(frozen=True)
 class Drawn:
-    """One step's batch, or why there is none. `unreadable` names the files that others stand in for."""
+    """One step's batch, or why there is none. `unreadable` says which files were replaced by others, and why."""
 
     batch: TensorBatch | None
     unreadable: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class Drawn:
 
 
 def training_transform(size: int, crop_probability: float) -> v2.Transform:
-    """uint8 (3, H, W) -> uint8 (3, size, size): now and then a crop, always a resize, a mirror image half the time."""
+    """uint8 (3, H, W) -> uint8 (3, size, size): sometimes a crop, always a resize, a mirror image half the time."""
     crop = v2.RandomResizedCrop((size, size), scale=(0.8, 1.0), ratio=(0.9, 1.1), antialias=True)
     return v2.Compose(
         [
@@ -51,7 +51,7 @@ def training_transform(size: int, crop_probability: float) -> v2.Transform:
 
 
 class StepBatches(Dataset[Drawn], ABC):
-    """Item k is the batch of step k, its images uint8. A family says what a batch holds.
+    """Item k is the batch of step k, its images uint8. A family's subclass decides what a batch holds.
 
     Picklable, so that it works in spawned workers. All `workers` share the memory for decoded images.
     """
@@ -82,7 +82,7 @@ class StepBatches(Dataset[Drawn], ABC):
         return draws(self.seed, step, self.rank, purpose)
 
     def draw_domains(self, step: int, purpose: str) -> NDArray[np.int64]:
-        """A domain for each image of the batch, each domain as likely as the next."""
+        """A domain for each image of the batch, all domains equally likely."""
         return self.draws(step, purpose).integers(len(self.images), size=self.batch_size)
 
     def draw_images(self, step: int, purpose: str, domains: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -97,7 +97,8 @@ class StepBatches(Dataset[Drawn], ABC):
         self, step: int, purpose: str, domains: NDArray[np.int64], picks: NDArray[np.int64],
         partners: NDArray[np.int64],
     ) -> Tensor:  # fmt: skip
-        """uint8 (N, 3, size, size), augmented with draws of this purpose; a pair's other half is no stand-in."""
+        """uint8 (N, 3, size, size), augmented with draws of this purpose. An image that cannot be read is replaced by
+        another of its domain; by its partner, the other half of a pair, only as a last resort."""
         pixels = [
             self._readable(step, f"{purpose} {slot}", int(domain), int(pick), int(partner))
             for slot, (domain, pick, partner) in enumerate(zip(domains, picks, partners, strict=True))
@@ -107,7 +108,7 @@ class StepBatches(Dataset[Drawn], ABC):
             return torch.stack([self.transform(image) for image in pixels])
 
     def _readable(self, step: int, purpose: str, domain: int, pick: int, partner: int) -> Tensor:
-        """The picked image; if it cannot be read, the first readable one of a shuffle that this step decides."""
+        """The picked image; if it cannot be read, the first readable one in an order that this step decides."""
         images = self.images[domain]
         image = self.decoded.read(images[pick])
         if image is not None:
@@ -124,27 +125,27 @@ class StepBatches(Dataset[Drawn], ABC):
 
 
 class DecodedImages:
-    """Files as uint8 (3, H, W), kept in memory until `budget` bytes are full: decoding costs more than the rest."""
+    """Files as uint8 (3, H, W), cached until `budget` bytes are full: decoding costs more than all else."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
-        self.kept: dict[Path, Tensor] = {}
+        self.images: dict[Path, Tensor] = {}
         self.unreadable: dict[Path, str] = {}
-        self.bad: dict[str, None] = {}  # what was asked for and could not be read since this was last cleared
+        self.bad: dict[str, None] = {}  # why images could not be read, since this was last cleared
 
     def read(self, path: Path) -> Tensor | None:
-        """The picture, or None where the file cannot be read."""
-        if path in self.kept:
-            return self.kept[path]
+        """The image, or None if the file cannot be read."""
+        if path in self.images:
+            return self.images[path]
         if path not in self.unreadable:
             try:
-                picture = torch.from_numpy(read_image(path, limit_flag=None).transpose(2, 0, 1).copy())
+                image = torch.from_numpy(read_image(path, limit_flag=None).transpose(2, 0, 1).copy())
             except ImageError as error:
                 self.unreadable[path] = str(error)
             else:
-                if picture.nbytes <= self.budget:
-                    self.budget -= picture.nbytes
-                    self.kept[path] = picture
-                return picture
+                if image.nbytes <= self.budget:
+                    self.budget -= image.nbytes
+                    self.images[path] = image
+                return image
         self.bad[self.unreadable[path]] = None
         return None

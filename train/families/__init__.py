@@ -29,8 +29,8 @@ def options_class(name: str = DEFAULT) -> type[TrainOptions]:
 
 def family(name: str) -> Family:
     """The family of this name, which loads torch. Raises OptionError for an unknown one."""
-    found: Family = _module(name, "family").FAMILY
-    return found
+    loaded: Family = _module(name, "family").FAMILY
+    return loaded
 
 
 def recipe(name: str, family: str = DEFAULT, **changes: Any) -> TrainOptions:

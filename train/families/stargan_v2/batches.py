@@ -1,7 +1,7 @@
 """What a step of StarGAN v2 sees: sources, reference pairs of the domains they go to, and latents.
 
-Sources and references are balanced by domain alike. A reference pair is two different images of one domain, drawn anew
-at every step.
+Sources and references are both balanced by domain. A reference pair is two different images of one domain, drawn at
+every step.
 """
 
 from __future__ import annotations

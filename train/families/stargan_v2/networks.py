@@ -45,7 +45,7 @@ class StarGANv2Config(StarGANv2Network):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.domains < 1:
-            raise OptionError(f"domains is {self.domains}: give at least 1")
+            raise OptionError(f"the number of domains is {self.domains}: give at least 1")
 
     @property
     def first_channels(self) -> int:

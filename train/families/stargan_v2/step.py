@@ -262,7 +262,7 @@ def _frozen(*modules: nn.Module | None) -> Iterator[None]:
 
 
 def _autocast(part: Batch, enabled: bool) -> torch.autocast:
-    # No cache: it would reuse a weight's bfloat16 copy translation without a graph where a graph is needed.
+    # No cache: it would reuse a weight's bfloat16 copy from a pass without a graph where one is needed.
     return torch.autocast(part.source.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
