@@ -34,7 +34,7 @@ UNGATED = "--quick exports random weights without the export's gates: each row i
 @dataclass(frozen=True)
 class Subject:
     """A checkpoint and its bundle. `folder` is for other files that the measurement needs. `engines` is where the
-    engines of a generated bundle are built; None: those that the user built are run. `left_out` and `remarks` are told
+    engines of a generated bundle are built; None: those that the user built are run. `left_out` and `remarks` are shown
     with the result."""
 
     checkpoint: Path

@@ -1,4 +1,4 @@
-"""The demo's page: pictures, videos and figures in a single HTML file that can be mailed."""
+"""The demo's page: images, videos and figures in a single HTML file that can be mailed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from starcast.atomic import write_text
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture with its heading; `uri` is a data URI."""
+    """An image of the page with its heading; `uri` is a data URI."""
 
     heading: str
     caption: str
@@ -28,7 +28,7 @@ class Picture:
 
 @dataclass(frozen=True, kw_only=True)
 class Figure:
-    """One measured value beside its bar; `met` None where there is no bar."""
+    """A measured value and its bar; `met` is None if there is no bar."""
 
     what: str
     value: str
@@ -45,7 +45,7 @@ def write_page(path: Path, **content: Any) -> None:
 
 
 def png_uri(image: NDArray[np.uint8]) -> str:
-    """A picture, uint8 [H, W, 3], as a data URI."""
+    """An image, uint8 [H, W, 3], as a data URI."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

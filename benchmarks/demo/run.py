@@ -97,13 +97,13 @@ def run_demo(options: DemoOptions) -> int:
         with stages.stage("translating"):
             sources = [data / domain / "val" for domain in bundle.manifest.domains]
             to_all = TranslateOptions(output=out / "translations", domain="all", overwrite=True)
-            translated = translate_all(bundle.path, sources, to_all, progress=stages.say)
+            translated = translate_all(bundle.path, sources, to_all, progress=stages.note)
             if translated.failed:
                 raise EngineError(
                     f"{len(translated.failed)} held-out images were not translated: {translated.failed[0]}"
                 )
         with stages.stage("filming"):
-            videos = _film(bundle, data / VIDEO, out, stages.say)
+            videos = _film(bundle, data / VIDEO, out, stages.note)
         with stages.stage("judging"), Translator(bundle.path) as translator:
             held_out, real = read_held_out(data), read_training_images(data)
             quality = measure_quality(
@@ -139,25 +139,25 @@ def _train(data: Path, run: Path, options: DemoOptions, stages: Stages) -> Path:
     """Train, or resume where an interrupted demo stopped."""
     wanted = training_options(options)
     resuming = RunFolder(run).has_run()
-    if resuming and options_of(newest_whole(RunFolder(run), stages.say)) != wanted:
+    if resuming and options_of(newest_whole(RunFolder(run), stages.note)) != wanted:
         shutil.rmtree(run)  # it was trained with other options
         resuming = False
     if resuming:
-        stages.say(f"Resuming the training in {run}; --fresh starts over.")
+        stages.note(f"Resuming the training in {run}; --fresh starts over.")
 
     def show(step: int, losses: Mapping[str, float]) -> None:
         cycle = f", cycle {losses['G/latent_cyc']:.2f}" if losses else ""
         stages.advance(step / wanted.course.steps, f"step {step} of {wanted.course.steps}{cycle}")
 
-    return train(data, run, wanted, resume=resuming, bar=False, on_step=show, progress=stages.say)
+    return train(data, run, wanted, resume=resuming, bar=False, on_step=show, progress=stages.note)
 
 
-def _film(bundle: Bundle, clip: Path, out: Path, say: Callable[[str], None]) -> list[dict[str, str]]:
+def _film(bundle: Bundle, clip: Path, out: Path, progress: Callable[[str], None]) -> list[dict[str, str]]:
     videos = [{"uri": file_uri(clip, "video/mp4"), "caption": "the source, with its sound"}]
     for domain in bundle.manifest.domains[1:]:
         target = out / f"creature-{domain}.mp4"
         film = translate_video(
-            bundle.path, clip, target, VideoOptions(domain=domain, seed=1, overwrite=True), progress=say
+            bundle.path, clip, target, VideoOptions(domain=domain, seed=1, overwrite=True), progress=progress
         )
         if film.failed:
             raise VideoError(film.failed[0])
@@ -228,7 +228,7 @@ def _export(checkpoint: Path, target: Path, stages: Stages) -> Bundle:
         every = ExportOptions(backends=engines, precision=(*precisions_for(CPU_ENGINES), "fp16"))
         return export_bundle(checkpoint, target, every, progress)
     except ParityError as error:
-        stages.say(str(error))
+        stages.note(str(error))
         return export_bundle(checkpoint, target, ExportOptions(backends=engines), progress)
 
 

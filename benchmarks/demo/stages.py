@@ -1,4 +1,4 @@
-"""One progress bar over stages of known relative length, so that the time left is shown throughout."""
+"""One progress bar over stages of known relative length, which shows the time left throughout."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 
 class Stages(AbstractContextManager["Stages"]):
-    """`expected` names the stages in order, with their usual seconds; what counts is their proportion.
+    """`expected` names the stages in order, with their usual seconds; only their proportions count.
 
     The time left is the rest of `expected`, scaled by how fast this machine has been so far.
     """
@@ -30,7 +30,7 @@ class Stages(AbstractContextManager["Stages"]):
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Show the stage's name while it lasts, keep its seconds, and move the bar to its end."""
+        """Show the stage's name while it lasts, record its seconds, and move the bar to its end."""
         self._done_before = sum(self.expected[before] for before in self.seconds)
         self._current = name
         self._bar.set_description_str(name)
@@ -40,11 +40,11 @@ class Stages(AbstractContextManager["Stages"]):
         self.advance(1.0)
 
     def advance(self, share: float, note: str = "") -> None:
-        """The current stage is done to this share, 0..1."""
+        """Show that this share of the current stage, 0..1, is done."""
         if note:
             self._bar.set_description_str(f"{self._current}: {note}", refresh=False)
         self._bar.update(self._done_before + self.expected[self._current] * min(share, 1.0) - self._bar.n)
 
-    def say(self, sentence: str) -> None:
-        """A line above the bar."""
+    def note(self, sentence: str) -> None:
+        """Write a line above the bar."""
         self._bar.write(sentence)

@@ -1,4 +1,4 @@
-"""A small classifier of domains, trained on real images alone: it judges what a translation looks like."""
+"""A small classifier of domains, trained on real images only, which judges translations."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def train_classifier(
 ) -> Classify:
     """Train on images (N, H, W, 3) whose domains are (N,); a few seconds on one core.
 
-    With `pattern_only` it sees grey images of equal mean and spread: it has to tell stripes from spots by their shape.
+    With `pattern_only` it sees grey images of equal mean and spread, and must tell stripes from spots by their shape.
     """
     prepare, steps = (_grey, PATTERN_STEPS) if pattern_only else (as_floats, COLOUR_STEPS)
     generator = torch.Generator().manual_seed(seed)
@@ -56,7 +56,7 @@ def train_classifier(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Layers this small gain nothing from a second thread, and wait for it on a busy machine."""
+    """Layers this small gain nothing from a second thread, and would wait for it on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -35,16 +35,16 @@ Style = NDArray[np.float32]
 Classify = Callable[[Images], NDArray[np.int64]]
 Translate = Callable[[Images, Style], Images]  # (N, H, W, 3) and (N, S) -> (N, H, W, 3)
 LatentStyle = Callable[[str, int], Style]  # domain, seed -> (S,)
-ReferenceStyle = Callable[[str, NDArray[np.uint8]], Style]  # domain, picture (H, W, 3) -> (S,)
+ReferenceStyle = Callable[[str, NDArray[np.uint8]], Style]  # domain, image (H, W, 3) -> (S,)
 
-BATCH = 20  # images a call of the model
+BATCH = 20  # images per call of the model
 LATENTS = 10  # on one source, for the spread
 SPREAD_SOURCES = 8  # a target domain
 
 
 @dataclass(frozen=True)
 class Bar:
-    """What one measure must reach: at least `least`, or at most `most`."""
+    """What a measure must reach: at least `least`, or at most `most`."""
 
     sentence: str
     least: float | None = None
@@ -53,9 +53,9 @@ class Bar:
     def missed_by(self, value: float) -> str | None:
         """A sentence that says how `value` misses the bar, or None. Not-a-number misses every bar."""
         if self.least is not None and not value >= self.least:
-            return f"{self.sentence} is {value:.3g}, at least {self.least:g} is wanted"
+            return f"{self.sentence} is {value:.3g}: at least {self.least:g} is required"
         if self.most is not None and not value <= self.most:
-            return f"{self.sentence} is {value:.3g}, at most {self.most:g} is wanted"
+            return f"{self.sentence} is {value:.3g}: at most {self.most:g} is required"
         return None
 
 
@@ -66,7 +66,7 @@ BARS: dict[str, Bar] = {
     "drift": Bar("the drift of the backdrop's colour, in grey levels,", most=25),
     "latent_spread": Bar("the coats' spread over latents, of the real spread,", least=0.3),
 }
-# a model trained for longer than the demo's must reach this as well
+# a model trained for longer than the demo's must reach this, too
 LONG_BARS: dict[str, Bar] = {
     **BARS,
     "reference_correlation": Bar("the rank correlation of the coat's colour with the reference's", least=0.5),
@@ -102,7 +102,7 @@ class Quality:
         return float(np.mean([getattr(domain, measure) for domain in self.domains.values()]))
 
     def misses(self, bars: dict[str, Bar] = BARS) -> list[str]:
-        """A sentence for every bar that is missed; empty where all are reached."""
+        """A sentence for each missed bar."""
         sentences = (bar.missed_by(self.mean(measure)) for measure, bar in bars.items())
         return [sentence for sentence in sentences if sentence is not None]
 
@@ -122,7 +122,7 @@ class Quality:
 
 
 class Styler(Protocol):
-    """What is needed of `starcast.runtime.Translator`."""
+    """The part of `starcast.runtime.Translator` that is used here."""
 
     def style(
         self, *, domain: str, seed: int | None = None, reference: NDArray[np.uint8] | None = None
@@ -132,7 +132,7 @@ class Styler(Protocol):
 
 
 class Translations(TypedDict):
-    """The three functions by which `measure_quality` sees a model."""
+    """The three functions through which `measure_quality` uses a model."""
 
     translate: Translate
     latent_style: LatentStyle

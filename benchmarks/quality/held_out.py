@@ -1,4 +1,4 @@
-"""The held-out images of a procedural set with their truth, and training images for those who judge."""
+"""The held-out images of a drawn data set with their truth, and training images for its judges."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class HeldOut:
 
 
 def read_held_out(folder: Path) -> dict[str, HeldOut]:
-    """The held-out images of a procedural set by domain; their silhouettes are drawn again from the set's facts."""
+    """The held-out images of a drawn data set by domain; their silhouettes are drawn again from the set's facts."""
     size, facts = read_facts(folder)
     return {
         domain: HeldOut(
@@ -38,17 +38,17 @@ def read_held_out(folder: Path) -> dict[str, HeldOut]:
 
 
 def read_training_images(folder: Path, most: int = 200) -> tuple[Images, NDArray[np.int64]]:
-    """Up to so many training images of every domain, and their domains as indices in the order of `read_held_out`."""
+    """Up to `most` training images of each domain, and their domains as indices in the order of `read_held_out`."""
     images, domains = [], []
     for index, domain in enumerate(read_facts(folder)[1]):
         files = sorted((Path(folder) / domain / "train").glob("*.png"))[:most]
         images += [_read(file) for file in files]
         domains += [index] * len(files)
     if not images:
-        raise DatasetError(f"{folder} holds no training images: make it again with `starcast dataset make`")
+        raise DatasetError(f"{folder} holds no training images: create it again with `starcast dataset make`")
     return np.stack(images), np.array(domains, np.int64)
 
 
 def _read(file: Path) -> NDArray[np.uint8]:
-    with Image.open(file) as picture:
-        return np.asarray(picture.convert("RGB"))
+    with Image.open(file) as image:
+        return np.asarray(image.convert("RGB"))

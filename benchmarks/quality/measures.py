@@ -1,4 +1,4 @@
-"""What a translation of creatures keeps and changes, in numbers. Pure functions over arrays.
+"""Measures of what a translation of creatures keeps and changes. Pure functions over arrays.
 
 Images are uint8 (N, H, W, 3) in RGB, silhouettes bool (N, H, W), colours float64 (N, 3) in grey levels.
 """

@@ -1,17 +1,17 @@
-"""What TensorRT-RTX makes of AdaIN's spellings, and of the graph around them: kernels and bytes, without a GPU.
+"""What does TensorRT-RTX make of different ways to write AdaIN? Kernels and bytes, read without a GPU.
 
     python -m starcast.benchmarks.studies.adain_spellings -o benchmarks/results/adain-spellings.json
 
-The generator has AFHQ's size and random weights, which decide nothing here. Every row is one build, whose program is
-read from the engine's file (runtime/nvidia/tensorrt/program.py); nothing is run, so no row says how long it takes.
+The generator has AFHQ's size and random weights, which do not matter here. Each row is one build, whose program is read
+from the engine's file (tensorrt/program.py). Nothing runs, so no row says how long anything takes.
 
-Of the 327 MB that bundles' graphs move (sm89, 93 kernels), convolutions read and write 149, 24 of them the other branch
-of a sum; norms and activations 99, statistics 54, the shortcut's Resize 20, the ends 5. The floor is 132. No spelling
-that was found gets the statistics into a convolution, nor the norm into the next one.
+Of the 327 MB that bundles' graphs move (sm89, 93 kernels), convolutions read and write 149 (24 of them the other branch
+of a sum), norms and activations 99, statistics 54, the shortcut's Resize 20, the ends 5. The floor is 132. No form that
+was found moves the statistics into a convolution, or the norm into the next one.
 
-Bytes are not all: the kernels' sources, which are in the engine as well, show that statistics read maps in which all
-channels of a pixel lie together one channel at a time, so that 32 threads touch 32 lines. Two rows move fewer bytes or
-take fewer kernels by doing more of that ("flattened", "spread"), and are not used for it until a card has timed them.
+Bytes are not everything. The kernels' sources, which the engine contains, show that statistics read maps in which all
+channels of a pixel are adjacent one channel at a time, so that 32 threads touch 32 lines. Two rows move fewer bytes or
+take fewer kernels by doing more of that ("flattened", "spread"), and are not used until a GPU has timed them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tqdm import tqdm
 from starcast import flags
 from starcast.benchmarks.bench.random_weights import config_of, random_networks
 from starcast.benchmarks.record import provenance, write_result
-from starcast.benchmarks.studies.norm_spellings import SPELLINGS, Spelling, every_norm
+from starcast.benchmarks.studies.norm_spellings import SPELLINGS, Spelling, write_norms
 from starcast.export.graphs.constants import add_constant
 from starcast.export.graphs.cost import count_flop
 from starcast.export.graphs.facts import readers
@@ -58,7 +58,7 @@ HALF = 2  # bytes
 
 @dataclass(frozen=True, kw_only=True)
 class SpellingsOptions(CheckedOptions):
-    """What is built, and where the figures go."""
+    """What to build, and where to write the figures."""
 
     target: str = option("sm89", "GPU architecture to build for.", choices=FLAVOURS[RTX].targets)
     json: Path | None = flags.out(None, "a JSON record of the figures and the versions.", aliases=("--json",))
@@ -66,14 +66,14 @@ class SpellingsOptions(CheckedOptions):
 
 @dataclass(frozen=True)
 class Row:
-    """A graph and the spelling of its norms."""
+    """A graph, and how its norms are written."""
 
     graph: str
     spelling: str
     make: Callable[[ir.Model], None]  # in place, from the traced graph
 
 
-def _written(form: str, spell: Callable[[ir.Model], None], *, ends: bool = False) -> Callable[[ir.Model], None]:
+def _make_in_form(form: str, spell: Callable[[ir.Model], None], *, ends: bool = False) -> Callable[[ir.Model], None]:
     def make(model: ir.Model) -> None:
         apply_form(model, form)
         if ends:
@@ -86,47 +86,49 @@ def _written(form: str, spell: Callable[[ir.Model], None], *, ends: bool = False
     return make
 
 
-def spelled(model: ir.Model, statistics: Statistics = "one-pass", side: int = AFHQ.image_size) -> None:
-    """The spelling that bundles have, the same for all norms."""
+def write_as_bundles(model: ir.Model, statistics: Statistics = "one-pass", side: int = AFHQ.image_size) -> None:
+    """Write all norms as bundles do."""
     decompose_norms(model, side, dict.fromkeys([norm.name for norm in instance_norms(model.graph)], statistics))
 
 
-def _in_another(spelling: Spelling) -> Callable[[ir.Model], None]:
-    return partial(every_norm, spelling=spelling)
+def _make_norms(spelling: Spelling) -> Callable[[ir.Model], None]:
+    return partial(write_norms, spelling=spelling)
 
 
 OURS = "one pass, large planes in two stages, shifted apply in half"
-# a smaller side: no plane counts as large
+# with a smaller side no plane counts as large
 _OWN: dict[str, Callable[[ir.Model], None]] = {
-    "two passes, shifted apply in half": partial(spelled, statistics="two-pass", side=AFHQ.image_size // 2),
-    "one pass, shifted apply in half": partial(spelled, side=AFHQ.image_size // 2),
-    "two passes, large planes in two stages, shifted apply in half": partial(spelled, statistics="two-pass"),
-    OURS: spelled,
+    "two passes, shifted apply in half": partial(write_as_bundles, statistics="two-pass", side=AFHQ.image_size // 2),
+    "one pass, shifted apply in half": partial(write_as_bundles, side=AFHQ.image_size // 2),
+    "two passes, large planes in two stages, shifted apply in half": partial(write_as_bundles, statistics="two-pass"),
+    OURS: write_as_bundles,
 }
 ENDS = "taps16, pools and ends rewritten"
 
 
-def _spelled_and_spread(model: ir.Model) -> None:
-    spelled(model)
+def _write_and_spread(model: ir.Model) -> None:
+    write_as_bundles(model)
     spread_sums(model)
 
 
 ROWS = (
     *(
-        Row(form, name, _written(form, spell))
+        Row(form, name, _make_in_form(form, spell))
         for form in ("plain", "taps16")
-        for name, spell in ({name: _in_another(spelling) for name, spelling in SPELLINGS.items()} | _OWN).items()
+        for name, spell in ({name: _make_norms(spelling) for name, spelling in SPELLINGS.items()} | _OWN).items()
     ),
-    *(Row(form, OURS, _written(form, spelled)) for form in ("taps9", "phases")),
-    *(Row(ENDS, name, _written("taps16", spell, ends=True)) for name, spell in _OWN.items() if "stages" in name),
-    Row(f"{ENDS}, sums spread", OURS, _written("taps16", _spelled_and_spread, ends=True)),
+    *(Row(form, OURS, _make_in_form(form, write_as_bundles)) for form in ("taps9", "phases")),
+    *(Row(ENDS, name, _make_in_form("taps16", spell, ends=True)) for name, spell in _OWN.items() if "stages" in name),
+    Row(f"{ENDS}, sums spread", OURS, _make_in_form("taps16", _write_and_spread, ends=True)),
 )
 
 
 def spread_sums(model: ir.Model) -> None:
-    """Sums with an enlarged map as sums of [N, C, h, 2, w, 2] and [N, C, h, 1, w, 1], in place: the kernel behind takes
-    the sum, and no enlarged map is written. It reads both across channels, and its own sum is written so that the
-    last norm does, too: fewer bytes, but each in a line of its own, which is not counted. Not for use."""
+    """Write sums with an enlarged map as sums of [N, C, h, 2, w, 2] and [N, C, h, 1, w, 1], in place.
+
+    The next kernel then takes the sum, and no enlarged map is written. It reads both across channels, and so does the
+    last norm: fewer bytes, but each in a line of its own, which is not counted. Not for use.
+    """
     graph = model.graph
 
     def add(operator: str, before: ir.Node, *inputs: ir.Value, **attributes: int) -> ir.Value:
@@ -152,13 +154,13 @@ def spread_sums(model: ir.Model) -> None:
         graph.remove([total, resize], safe=True)
 
 
-def traced() -> ir.Model:
+def trace_afhq() -> ir.Model:
     """The frame graph of AFHQ's generator with random weights."""
     return trace_generator(random_networks(AFHQ).generator, AFHQ.image_size, AFHQ.style_dim)
 
 
 def program_of(model: ir.Model, target: str, batch: int = 1) -> Program:
-    """What TensorRT-RTX makes of a frame graph of AFHQ's size, for that many pictures with a style each.
+    """What TensorRT-RTX makes of a frame graph of AFHQ's size, for `batch` images with a style each.
 
     Raises EngineError, MissingExtraError.
     """
@@ -178,8 +180,10 @@ def program_of(model: ir.Model, target: str, batch: int = 1) -> Program:
 
 
 def floor_megabytes(model: ir.Model, side: int = AFHQ.image_size) -> float:
-    """What convolutions in half must read and write, each of their maps once, in 10^6 bytes a picture: no compiler
-    gets below that which does not fuse one convolution into the next. Pictures count as bytes."""
+    """What float16 convolutions must read and write, each map once, in 10^6 bytes per image.
+
+    It is the least for a compiler that does not fuse one convolution into the next. Images count as bytes.
+    """
     sized = at_size(model, one_image(side)).graph
     total = 0
     for node in sized:
@@ -193,19 +197,19 @@ def floor_megabytes(model: ir.Model, side: int = AFHQ.image_size) -> float:
 
 
 def figures(rows: Sequence[Row], target: str, progress: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
-    """Build every row; gives what is known of it. Raises EngineError, MissingExtraError."""
-    graph, found = traced(), []
+    """Build every row, and return its figures. Raises EngineError, MissingExtraError."""
+    graph, result = trace_afhq(), []
     for row in rows:
         progress(f"{row.graph}: {row.spelling}")
         model = graph.clone()
         row.make(model)
         program = program_of(model, target)
-        found.append({
+        result.append({
             "graph": row.graph, "spelling": row.spelling, "kernels": len(program.kernels),
             "megabytes": _rounded(program.megabytes(1)), "read_again": _rounded(program.reread_megabytes(1)),
             "native_norms": sum("Inor" in kernel.name for kernel in program.kernels),
         })  # fmt: skip
-    return found
+    return result
 
 
 def _rounded(number: float | None) -> float | None:
@@ -213,10 +217,10 @@ def _rounded(number: float | None) -> float | None:
 
 
 def _floors() -> dict[str, dict[str, float]]:
-    """By graph: the least traffic, and the arithmetic that it goes with."""
+    """By graph: the least traffic, and its arithmetic."""
     found = {}
     for name, ends in (("taps16", False), (ENDS, True)):
-        model = traced()
+        model = trace_afhq()
         apply_form(model, "taps16")
         if ends:
             apply_rewrites(model, TENSORRT)
@@ -228,7 +232,7 @@ def _floors() -> dict[str, dict[str, float]]:
 @click.command()
 @options_from(SpellingsOptions)
 def adain_spellings(**values: Any) -> None:
-    """Build AFHQ's generator for TensorRT-RTX in every spelling, and read kernels and bytes from the engines."""
+    """Build AFHQ's generator for TensorRT-RTX with AdaIN written in every way, and count kernels and bytes."""
     options, flavour = SpellingsOptions(**values), FLAVOURS[RTX]
     if (absent := flavour.absent()) is not None:
         raise click.UsageError(f"{flavour.title} is {absent.reason}{absent.remedy(flavour.install_line)}")
@@ -238,10 +242,10 @@ def adain_spellings(**values: Any) -> None:
         machine = provenance(threads=allowed_threads(), program=PROGRAM)
         machine["versions"] |= {RTX: flavour.version()}
         write_result(options.json, {
-            "question": "what does TensorRT-RTX make of AdaIN's spellings, in fp16, for one 256 px picture?",
+            "question": "what does TensorRT-RTX make of AdaIN's spellings, in fp16, for one 256 px image?",
             "machine": machine,
             "target": options.target,
-            "units": "megabytes: 10^6 bytes of activations read and written a picture, bytes in and out included",
+            "units": "megabytes: 10^6 bytes of activations read and written per image, including its bytes in and out",
             "floor": {
                 "what": "every convolution reads its input and writes its output once", "graphs": _floors(),
             },

@@ -1,9 +1,9 @@
-"""How fast an engine's own convolutions are: the rate that a whole network on it can be compared with.
+"""How fast is one convolution on an engine? That rate is what a whole network on it is compared with.
 
     python -m starcast.benchmarks.studies.convolution ENGINE PRECISION THREADS
 
-One 3x3 convolution alone, in shapes that the network has. FLOP are counted as `export/flop.py` does, so an engine that
-needs fewer multiplications (Winograd) may exceed what the processor can multiply.
+One 3x3 convolution alone, in shapes that the network has. FLOP are counted as `export/graphs/flop.py` does, so an
+engine that needs fewer multiplications (Winograd) may exceed what the CPU can multiply.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ class Rate:
     side: int
 
 
-def rate_in_own_process(engine: str, precision: str, threads: int) -> Rate:
-    """Measured in a fresh process. Raises EngineError with the reason if it cannot be."""
+def measure_rate_apart(engine: str, precision: str, threads: int) -> Rate:
+    """Measure it in a fresh process. Raises EngineError with the reason if that fails."""
     command = [sys.executable, "-m", "starcast.benchmarks.studies.convolution", engine, precision, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet_environment(threads))
     if done.returncode:
@@ -52,8 +52,8 @@ def rate_in_own_process(engine: str, precision: str, threads: int) -> Rate:
     return Rate(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def best_rate(engine: str, precision: str, threads: int) -> Rate:
-    """The best over the shapes, by the least time of each."""
+def measure_rate(engine: str, precision: str, threads: int) -> Rate:
+    """The best rate over the shapes, from the shortest run of each."""
     with TemporaryDirectory() as folder:
         rates = []
         for channels, side in SHAPES:
@@ -63,12 +63,12 @@ def best_rate(engine: str, precision: str, threads: int) -> Rate:
 
 
 def flop_of(channels: int, side: int) -> int:
-    """Two a multiply-add, taps on the border too."""
+    """Two per multiply-add, including taps beyond the border."""
     return 2 * 9 * channels * channels * side * side
 
 
 def least_seconds(call: Call, clock: Callable[[], float] = time.perf_counter) -> float:
-    """The shortest of several runs, after one that does not count."""
+    """The shortest of several runs, after a warm-up."""
     call()
     least, begun, runs = float("inf"), clock(), 0
     while runs < RUNS or clock() - begun < SECONDS:
@@ -81,21 +81,21 @@ def least_seconds(call: Call, clock: Callable[[], float] = time.perf_counter) ->
 def _convolution(engine: str, precision: str, threads: int, channels: int, side: int, folder: Path) -> Call:
     draws = np.random.default_rng(0)
     weight = draws.standard_normal((channels, channels, 3, 3)).astype(np.float32) / np.float32(channels)
-    picture = draws.standard_normal((1, channels, side, side)).astype(np.float32)
+    image = draws.standard_normal((1, channels, side, side)).astype(np.float32)
     if engine == PYTORCH:
-        return _with_pytorch(precision, threads, weight, picture)
+        return _with_pytorch(precision, threads, weight, image)
     if engine in ("ncnn", "ncnn-vulkan"):
-        return _with_ncnn(engine, threads, weight, picture, folder)
-    return _with_onnx(engine, precision, threads, weight, picture, folder)
+        return _with_ncnn(engine, threads, weight, image, folder)
+    return _with_onnx(engine, precision, threads, weight, image, folder)
 
 
-def _with_pytorch(precision: str, threads: int, weight: Floats, picture: Floats) -> Call:
+def _with_pytorch(precision: str, threads: int, weight: Floats, image: Floats) -> Call:
     import torch
 
     torch.set_num_threads(threads)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     kernel, source = (
-        torch.from_numpy(array).to(dtype).contiguous(memory_format=torch.channels_last) for array in (weight, picture)
+        torch.from_numpy(array).to(dtype).contiguous(memory_format=torch.channels_last) for array in (weight, image)
     )
 
     @torch.inference_mode()
@@ -105,13 +105,13 @@ def _with_pytorch(precision: str, threads: int, weight: Floats, picture: Floats)
     return run
 
 
-def _with_onnx(engine: str, precision: str, threads: int, weight: Floats, picture: Floats, folder: Path) -> Call:
+def _with_onnx(engine: str, precision: str, threads: int, weight: Floats, image: Floats, folder: Path) -> Call:
     import onnx
 
     from starcast.runtime.engines.base import EngineOptions, Graph
     from starcast.runtime.engines.registry import ENGINES
 
-    shape = list(picture.shape)
+    shape = list(image.shape)
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("Conv", ["x", "w"], ["y"], pads=[1, 1, 1, 1])], "convolution",
         [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
@@ -121,15 +121,15 @@ def _with_onnx(engine: str, precision: str, threads: int, weight: Floats, pictur
     file = folder / f"{shape[1]}x{shape[2]}.onnx"
     onnx.save(onnx.helper.make_model(graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)]), file)
     session = ENGINES[engine].open(Graph(file, precision=precision), EngineOptions(threads=threads))
-    return lambda: session.run({"x": picture})
+    return lambda: session.run({"x": image})
 
 
-def _with_ncnn(engine: str, threads: int, weight: Floats, picture: Floats, folder: Path) -> Call:
-    """A text of two layers; numbers as in ncnn's docs/developer-guide/operators.md."""
+def _with_ncnn(engine: str, threads: int, weight: Floats, image: Floats, folder: Path) -> Call:
+    """ncnn's text form of two layers; its numbers are explained in ncnn's docs/developer-guide/operators.md."""
     from starcast.runtime.engines.ncnn import engine as package
 
     if engine != "ncnn":
-        raise OptionError(f"{engine} has no rate of its own here: measure ncnn")
+        raise OptionError(f"{engine} is not measured here: measure ncnn")
     channels = weight.shape[0]
     text, weights = folder / f"{channels}.param", folder / f"{channels}.bin"
     convolution = f"Convolution convolution 1 1 x y 0={channels} 1=3 4=1 6={weight.size}"
@@ -142,8 +142,8 @@ def _with_ncnn(engine: str, threads: int, weight: Floats, picture: Floats, folde
     for half in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_storage"):
         setattr(net.opt, f"use_{half}", False)
     if net.load_param(str(text)) or net.load_model(str(weights)):
-        raise EngineError("ncnn refuses a convolution")
-    source = ncnn.Mat(picture[0])
+        raise EngineError("ncnn refuses the convolution")
+    source = ncnn.Mat(image[0])
 
     def run() -> object:
         extractor = net.create_extractor()
@@ -154,5 +154,5 @@ def _with_ncnn(engine: str, threads: int, weight: Floats, picture: Floats, folde
 
 
 if __name__ == "__main__":
-    found = best_rate(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    found = measure_rate(sys.argv[1], sys.argv[2], int(sys.argv[3]))
     sys.stdout.write(json.dumps(dataclasses.asdict(found)) + "\n")

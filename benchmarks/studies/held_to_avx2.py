@@ -1,11 +1,11 @@
-"""Every engine held to AVX2 on a processor that has more, to see what they do on one that has not.
+"""How fast is each engine on a CPU with AVX2 alone? Measured on a CPU that has more, by holding the engines back.
 
     python -m starcast.benchmarks.studies.held_to_avx2 FOLDER   prints variables to set before `starcast bench`
 
-PyTorch and OpenVINO take a limit from the environment. ONNX Runtime and ncnn know none: they ask the processor which
-registers the system saves for them (the instruction xgetbv), and take AVX-512 where its are among them. In the copies
-that are made here the answer to that question is AVX's registers, always. Nothing else is changed, and nothing where
-the packages are installed. On Linux, with x86. What some processors have for int8 in AVX's registers (AVX-VNNI) stays.
+PyTorch and OpenVINO take a limit from the environment. ONNX Runtime and ncnn take none: they ask the CPU which
+registers the system saves (the instruction xgetbv), and use AVX-512 if its registers are among them. In the copies
+made here the answer is always AVX's registers. Nothing else changes, and the installed packages stay as they are. For
+Linux on x86. int8 instructions in AVX's registers (AVX-VNNI), which some CPUs have, stay in use.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _ANSWER = b"\xb0\x07\x90"  # mov al, 7 (x87, SSE, AVX); nop
 LIMITS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OV_CPU_MAX_ISA": "AVX2"}
 
 
-def held(code: bytes) -> tuple[bytes, int]:
-    """Machine code whose every question has the answer AVX, and how many there were."""
+def hold_code(code: bytes) -> tuple[bytes, int]:
+    """The machine code with every question answered by AVX, and the number of questions."""
     return _QUESTION.subn(_ANSWER, code)
 
 
-def held_copy(package: str, folder: Path) -> int:
-    """Copy an installed package into a folder, and hold its libraries; gives how many questions they asked.
+def copy_held(package: str, folder: Path) -> int:
+    """Copy an installed package into a folder, and hold its libraries to AVX2. Returns the number of their questions.
 
-    Raises EngineError where it is not installed, or asks nothing: then it would not be held.
+    Raises EngineError if it is not installed, or asks no question: then it would not be held.
     """
     found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
@@ -47,17 +47,17 @@ def held_copy(package: str, folder: Path) -> int:
             shutil.copytree(each, folder / each.name, dirs_exist_ok=True)
     questions = 0
     for library in sorted((folder / source.name).rglob("*.so*")):
-        code, count = held(library.read_bytes())
+        code, count = hold_code(library.read_bytes())
         if count:
             library.write_bytes(code)
             questions += count
     if not questions:
-        raise EngineError(f"{source} asks its processor for nothing that is known here: it would not be held to AVX2")
+        raise EngineError(f"{source} does not ask the CPU in a way that is known here, so it cannot be held to AVX2")
     return questions
 
 
 def keeps_vnni() -> bool:
-    """Whether this processor has AVX-VNNI, which the copies go on to use."""
+    """Whether this CPU has AVX-VNNI, which the copies still use."""
     try:
         return re.search(r"\bavx_vnni\b", Path("/proc/cpuinfo").read_text(errors="replace")) is not None
     except OSError:
@@ -67,16 +67,16 @@ def keeps_vnni() -> bool:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 def held_to_avx2(folder: Path) -> None:
-    """Put copies of ONNX Runtime and ncnn that use AVX2 alone into FOLDER."""
+    """Write copies of ONNX Runtime and ncnn that use AVX2 alone into FOLDER."""
     if "AMX" in processor().instruction_sets:
-        raise click.ClickException("this processor has AMX, of which the copies' answer says nothing: take another one")
+        raise click.ClickException("this CPU has AMX, which the copies would still use: measure on another one")
     for package in PACKAGES:
         try:
-            held_copy(package, folder)
+            copy_held(package, folder)
         except EngineError as error:
             raise click.ClickException(str(error)) from error
     if keeps_vnni():
-        click.echo("This processor has AVX-VNNI, and int8 is faster on it than AVX2 alone makes it.", err=True)
+        click.echo("This CPU has AVX-VNNI, which makes int8 faster than AVX2 alone.", err=True)
     variables = {"PYTHONPATH": str(folder.resolve()), **LIMITS}
     click.echo(" ".join(f"{name}={value}" for name, value in variables.items()))
 

@@ -1,7 +1,6 @@
-"""Ways to write an instance norm with scale and shift that bundles do not have: what the one that they have is
-measured against.
+"""Other ways to write an instance norm with scale and shift, with which the bundles' way is compared.
 
-Each is a function that is given a norm in half precision, as `to_half` leaves it, and adds nodes in front of it.
+Each is a function that takes a norm in half precision, as `to_half` leaves it, and adds nodes before it.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from starcast.export.graphs.facts import numbers
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
-Add = Callable[..., ir.Value]  # (operator, *inputs, **attributes): the output of one node more
+Add = Callable[..., ir.Value]  # (operator, *inputs, **attributes): the output of a new node
 Spelling = Callable[[Add, ir.Graph, InstanceNorm], ir.Value]
 
 
-def every_norm(model: ir.Model, spelling: Spelling) -> None:
+def write_norms(model: ir.Model, spelling: Spelling) -> None:
     """Write all norms of a frame graph in half precision that way, in place."""
     graph = model.graph
     for norm in list(instance_norms(graph)):
@@ -43,15 +42,15 @@ def every_norm(model: ir.Model, spelling: Spelling) -> None:
 
 
 def native_then_affine(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Value:
-    """The operator with scale 1 and shift 0, then a product and a sum: what exporters write of AdaIN."""
+    """The operator with scale 1 and shift 0, then a product and a sum, as exporters write AdaIN."""
     channels = np.ones(_channels(norm), np.float16)
-    ones, noughts = add_constant(graph, "ones.half", channels), add_constant(graph, "noughts.half", 0 * channels)
-    plain = add("InstanceNormalization", norm.x, ones, noughts, epsilon=norm.epsilon)
+    ones, zeros = add_constant(graph, "ones.half", channels), add_constant(graph, "zeros.half", 0 * channels)
+    plain = add("InstanceNormalization", norm.x, ones, zeros, epsilon=norm.epsilon)
     return _affine(add, graph, norm, plain)
 
 
 def native_with_the_styles(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Value:
-    """The operator with the style's scale and shift: for one style."""
+    """The operator with the style's scale and shift, for one style."""
     flat = add_constant(graph, "flat", np.array([-1], np.int64))
     scale, shift = (add("Reshape", add("Cast", value, to=HALF), flat) for value in (norm.scale, norm.shift))
     return add("InstanceNormalization", norm.x, scale, shift, epsilon=norm.epsilon)
@@ -81,15 +80,15 @@ def one_pass_float_apply(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Va
 
 
 def one_pass_product_and_sum(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Value:
-    """x a + b in half: the cost of the shifted apply, and 10 to 1000 times its error where planes are off nought."""
+    """x a + b in half: the cost of the shifted apply, and 10 to 1000 times its error where planes are off zero."""
     mean, factor = _one_pass(add, graph, norm, add("Cast", norm.x, to=FLOAT))
     shift = add("Sub", _column(graph, norm.shift), add("Mul", mean, factor))
     return add("Add", add("Mul", norm.x, add("Cast", factor, to=HALF)), add("Cast", shift, to=HALF))
 
 
 def one_pass_flattened(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Value:
-    """Over [N, C, H W], all in float32: one kernel a norm up to 32x32, where a single style serves all pictures. It
-    walks through maps that lie channel by channel next to each other one channel at a time, which is not counted."""
+    """Over [N, C, H W], all in float32: one kernel per norm up to 32x32, if one style serves all images. It
+    reads maps whose channels are adjacent one channel at a time, which is not counted."""
     rows, column = add_constant(graph, "rows", np.array([0, 0, -1], np.int64)), (norm.scale, norm.shift)
     wide = add("Cast", add("Reshape", norm.x, rows), to=FLOAT)
     scale, shift = (add("Reshape", _column(graph, value), rows) for value in column)
@@ -119,8 +118,8 @@ def _one_pass(add: Add, graph: ir.Graph, norm: InstanceNorm, wide: ir.Value) -> 
 
 def _root(add: Add, graph: ir.Graph, norm: InstanceNorm, mean: ir.Value, squares: ir.Value) -> ir.Value:
     """1 / std of planes with these means, and means of squares."""
-    nought = add_constant(graph, "nought", np.array(0, np.float32))
-    return _inverse(add, graph, norm, add("Max", add("Sub", squares, add("Mul", mean, mean)), nought))
+    zero = add_constant(graph, "zero", np.array(0, np.float32))
+    return _inverse(add, graph, norm, add("Max", add("Sub", squares, add("Mul", mean, mean)), zero))
 
 
 def _inverse(add: Add, graph: ir.Graph, norm: InstanceNorm, variance: ir.Value) -> ir.Value:
@@ -146,7 +145,7 @@ def _column(graph: ir.Graph, value: ir.Value) -> ir.Value:
 
 
 def _channels(norm: InstanceNorm) -> int:
-    """Of the norm, whose own weights tell."""
+    """The norm's channels, from its own weights."""
     weight = numbers(norm.nodes[0].inputs[1])
     assert weight is not None
     return len(weight)

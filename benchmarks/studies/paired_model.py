@@ -1,14 +1,14 @@
-"""A model of AFHQ's size that has learned something, in half an hour on two cores: what int8 and bf16 are judged on.
+"""Teach a model of AFHQ's size something in half an hour on two cores, to judge int8 and bf16 on.
 
     python -m starcast.benchmarks.studies.paired_model paired
     starcast export paired/model.pt -o paired/bundle --precisions fp32,bf16,int8
     starcast bench paired/bundle
 
-A network with random weights amplifies every rounding, so that its quality in fewer bits says nothing; one that was
-trained as StarGAN v2 is takes a graphics card and days at this size. This one is taught on pairs instead, which only a
-drawn set has: the generator draws the source's pose in the reference's coat, and a drawing says what is right. It is a
-stand-in: its weights, norms and ranges are those of a network that translates, but it knows creatures alone, and by
-then their poses and colours more than their patterns.
+Random weights amplify every rounding, so their quality in fewer bits means nothing. Adversarial training at this size
+takes a GPU and days. This model is taught on pairs instead, which only a drawn data set has: the generator draws the
+source's pose in the reference's coat, and a drawing is the right answer. It is a stand-in: its weights, norms and
+ranges are those of a network that translates, but it knows only creatures, and their poses and colours better than
+their patterns.
 """
 
 from __future__ import annotations
@@ -41,20 +41,20 @@ CONFIG = config_of(256, len(DOMAINS))
 CREATURES = CreatureOptions(image_size=256, train_images=200, val_images=40)
 LEARNING_RATE = 5e-4
 WARM_UP = 0.1  # of all steps; then the rate falls to 0 along a cosine
-LATENTS = 1  # of the random streams: latents are not drawn with the pairs
+LATENTS = 1  # a random stream of its own: latents are not drawn with the pairs
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedOptions(CheckedOptions):
-    """How long to teach."""
+    """Options of the teaching."""
 
-    steps: int = option(800, "Pairs that it is taught on.", minimum=1)
-    seed: int = option(0, "Of weights and pairs.", minimum=0)
+    steps: int = option(800, "Pairs to teach on.", minimum=1)
+    seed: int = option(0, "Seed for the initial weights and the training pairs.", minimum=0)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Images (3, 256, 256) in -1..1; `domain` and `coat` number the reference's, which is the right answer's too."""
+    """Images (3, 256, 256) in -1..1. `domain` and `coat` number the reference's domain and coat, also the answer's."""
 
     source: Tensor
     reference: Tensor
@@ -91,8 +91,7 @@ def _drawn(pose: Any, coat: Any) -> Tensor:
 
 
 def teach(options: PairedOptions, progress: Callable[[float], None] = lambda loss: None) -> Any:
-    """The taught networks; `progress` gets the loss of each step. The mapping network learns to name a coat by a
-    latent."""
+    """Teach networks; `progress` gets each step's loss. The mapping network learns to name each coat by a latent."""
     trained = family(CONFIG.family)
     networks: Any = trained.build_networks(CONFIG, options.seed)
     latents = torch.randn(
@@ -124,7 +123,7 @@ def teach(options: PairedOptions, progress: Callable[[float], None] = lambda los
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @options_from(PairedOptions)
 def paired_model(folder: Path, **values: Any) -> None:
-    """Draw creatures into FOLDER/data, and teach a network of AFHQ's size to dress them: FOLDER/model.pt."""
+    """Draw creatures into FOLDER/data, and teach a network of AFHQ's size to dress them, in FOLDER/model.pt."""
     options = PairedOptions(**values)
     data = folder / "data"
     if not data.exists():

@@ -28,7 +28,7 @@ from starcast.benchmarks.bench.subject import Subject, open_subject
 from starcast.benchmarks.bench.table import rows_json
 from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.record import provenance, write_result
-from starcast.benchmarks.studies.convolution import PRECISIONS, Rate, rate_in_own_process
+from starcast.benchmarks.studies.convolution import PRECISIONS, Rate, measure_rate_apart
 from starcast.benchmarks.studies.scaling_chart import draw_scaling
 from starcast.benchmarks.studies.scaling_table import lines_of, with_arithmetic
 from starcast.errors import EngineError, OptionError
@@ -149,7 +149,7 @@ class _Rates:
     def _measure(self, key: tuple[str, str, int]) -> None:
         self._progress(f"one convolution on {key[0]}, {key[1]}")
         try:
-            rate = rate_in_own_process(*key)
+            rate = measure_rate_apart(*key)
         except EngineError as error:
             self._progress(f"no rate of {key[0]}: {error}")
             return

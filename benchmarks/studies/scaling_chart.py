@@ -1,4 +1,4 @@
-"""Cost against size, batch and threads as a picture: milliseconds above, the share of the engine's own rate below."""
+"""A plot of cost against size, batch and threads: milliseconds above, the share of the engine's best rate below."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from starcast.atomic import atomic_path
 from starcast.benchmarks.studies.scaling_table import rows_along
 
-LABELS = {"size": "side of a picture, px", "batch": "pictures in a batch", "threads": "threads"}
+LABELS = {"size": "side of an image, px", "batch": "images per batch", "threads": "threads"}
 
 
 def draw_scaling(path: Path, result: dict[str, Any], title: str) -> Path:
-    """Write a PNG, atomically. Dashed: the baseline's first point, carried on in proportion to the FLOP a thread."""
+    """Write a PNG, atomically. The dashed line is the baseline's first point, scaled by the FLOP per thread."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
@@ -34,7 +34,14 @@ def draw_scaling(path: Path, result: dict[str, Any], title: str) -> Path:
             if known:
                 below.plot(*zip(*known, strict=True), marker="o", markersize=4, color=f"C{number}")
             if number == 0:
-                above.plot(places, proportional(own), linestyle="--", linewidth=1, color="#6b7280", label="as its FLOP")
+                above.plot(
+                    places,
+                    proportional(own),
+                    linestyle="--",
+                    linewidth=1,
+                    color="#6b7280",
+                    label="by FLOP",
+                )
         for plot in (above, below):
             plot.set_xscale("log", base=2)
             ticks = sorted({place_on(axis, row) for row in rows})
@@ -48,7 +55,7 @@ def draw_scaling(path: Path, result: dict[str, Any], title: str) -> Path:
         above.yaxis.set_minor_locator(NullLocator())
         below.set_ylim(bottom=0)
         below.set_xlabel(LABELS[axis])
-    plots[0][0].set_ylabel("milliseconds a picture")
+    plots[0][0].set_ylabel("milliseconds per image")
     plots[1][0].set_ylabel("% of the engine's best convolution rate")
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     figure.legend(*plots[0][0].get_legend_handles_labels(), loc="outside lower left", ncols=2, frameon=False)
@@ -58,12 +65,12 @@ def draw_scaling(path: Path, result: dict[str, Any], title: str) -> Path:
 
 
 def place_on(axis: str, row: dict[str, Any]) -> float:
-    """Where a row lies on an axis; a picture that is not square, at the side of the square with as many pixels."""
+    """Where a row lies on an axis. An image that is not square lies at the side of a square with as many pixels."""
     return float((row["size"][0] * row["size"][1]) ** 0.5 if axis == "size" else row[axis])
 
 
 def proportional(rows: list[dict[str, Any]]) -> list[float]:
-    """Milliseconds a picture of a row whose cost grew with the FLOP a picture and fell with the threads."""
+    """Milliseconds per image if the cost grew with the FLOP per image and fell with the threads."""
     work = [row["gflop"] / row["batch"] / row["threads"] for row in rows]
     first = rows[0]["ms_p50"] / rows[0]["batch"]
     return [first * share / work[0] for share in work]

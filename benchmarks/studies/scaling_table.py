@@ -1,4 +1,4 @@
-"""Rows at several settings: their arithmetic, and a table an axis."""
+"""Rows at several settings: their arithmetic, and a table for each axis."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from starcast.benchmarks.studies.convolution import Rate
 
 
 def with_arithmetic(
-    row: dict[str, Any], flop_a_picture: int, rates: dict[tuple[str, str, int], Rate]
+    row: dict[str, Any], flop_per_image: int, rates: dict[tuple[str, str, int], Rate]
 ) -> dict[str, Any]:
-    """A row with the FLOP of its batch, its GFLOP/s, and the latter's share of the engine's own convolutions."""
-    flop = flop_a_picture * row["batch"]
+    """A row with the FLOP of its batch, its GFLOP/s, and their share of the engine's convolution rate."""
+    flop = flop_per_image * row["batch"]
     reached = flop / row["ms_p50"] / 1e6
     rate = rates.get((row["engine"], row["precision"], row["threads"]))
     return {
@@ -27,7 +27,7 @@ def with_arithmetic(
 
 
 def lines_of(result: dict[str, Any]) -> list[str]:
-    """A table an axis, for the console."""
+    """A table for each axis, for the console."""
     lines = []
     for axis, along in result["axes"].items():
         cells = [
@@ -41,13 +41,13 @@ def lines_of(result: dict[str, Any]) -> list[str]:
             ]
             for row in rows_along(result, along)
         ]
-        headers = ["", axis, "ms a picture", "times eager", "GFLOP/s", "of a convolution's"]
+        headers = ["", axis, "ms per image", "times eager", "GFLOP/s", "of one convolution's"]
         lines += ["", tabulate(cells, headers=headers, disable_numparse=True)]
     return lines
 
 
 def rows_along(result: dict[str, Any], along: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of an axis's settings, by name, each in the order of the axis."""
+    """The rows at an axis's settings, by name, in the order of the axis."""
     names = dict.fromkeys(row["name"] for row in result["rows"])
     return [
         row

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from starcast.benchmarks.studies.adain_spellings import AFHQ, ENDS, OURS, RTX, program_of, traced
+from starcast.benchmarks.studies.adain_spellings import AFHQ, ENDS, OURS, RTX, program_of, trace_afhq
 from starcast.export.gate.candidates import Trial
 from starcast.export.plan import Plan
 from starcast.export.targets.tensorrt import make_base, make_in_precision
@@ -34,7 +34,7 @@ def model() -> ir.Model:
     draws = np.random.RandomState(0)
     picture = draws.randint(0, 256, (1, AFHQ.image_size, AFHQ.image_size, 3)).astype(np.uint8)
     trials = [Trial(picture, draws.standard_normal((1, AFHQ.style_dim)).astype(np.float32))]
-    base, _ = make_base(traced(), "taps16", AFHQ.image_size, trials, trials)
+    base, _ = make_base(trace_afhq(), "taps16", AFHQ.image_size, trials, trials)
     assert {norm.statistics for norm in base.norms} == {"one-pass"}
     plan = Plan("taps16", (RTX,), precision="fp16", norms="fused")
     return make_in_precision(base, plan, AFHQ.image_size).frame

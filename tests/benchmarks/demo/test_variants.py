@@ -22,7 +22,7 @@ def test_a_float32_variant_is_told_by_its_largest_difference(tiny_bundle):
     assert (exact.engines, exact.form, exact.precision) == ("OpenVINO, ONNX Runtime", "plain", "fp32")
     assert (exact.difference, exact.gate, exact.verdict) == (
         "0 grey levels (0e+00 before rounding)",
-        "1 (2e-04)",
+        "1 grey level (2e-04)",
         "passed",
     )
     assert (wrong.form, wrong.size) == ("plain, one style", "12.3 MB")

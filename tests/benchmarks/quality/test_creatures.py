@@ -142,7 +142,7 @@ def test_a_model_that_ignores_its_style_misses_spread_and_reference_alone(qualit
 def test_a_backdrop_that_moves_by_forty_levels_is_seen_to(quality_of, folder):
     quality = quality_of(DriftingTranslations(folder))
     assert quality.mean("drift") == pytest.approx(40, abs=0.01)
-    assert quality.misses() == ["the drift of the backdrop's colour, in grey levels, is 40, at most 25 is wanted"]
+    assert quality.misses() == ["the drift of the backdrop's colour, in grey levels, is 40: at most 25 is required"]
 
 
 def test_a_creature_in_another_place_misses_the_overlap_alone(quality_of, folder):

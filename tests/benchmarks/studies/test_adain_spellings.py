@@ -20,7 +20,7 @@ from starcast.benchmarks.studies.adain_spellings import (
     floor_megabytes,
     spread_sums,
 )
-from starcast.benchmarks.studies.norm_spellings import SPELLINGS, every_norm
+from starcast.benchmarks.studies.norm_spellings import SPELLINGS, write_norms
 from starcast.runtime.engines.base import NOT_INSTALLED
 from starcast.runtime.nvidia.tensorrt.flavours import Flavour
 
@@ -42,7 +42,7 @@ def test_every_spelling_is_the_norm(spelling, styled):
     )  # fmt: skip
     for value in [model.graph.inputs[0], *(node.outputs[0] for node in model.graph if node.op_type != "Cast")]:
         value.type = ir.TensorType(ir.DataType.FLOAT16)
-    every_norm(model, spelling)
+    write_norms(model, spelling)
     x = (0.5 + np.random.RandomState(0).standard_normal((2, CHANNELS, 16, 16))).astype(np.float16)
     column = [array.astype(np.float32)[None, :, None, None] for array in (GAMMA, BETA)]
     inputs = dict(zip([str(value.name) for value in model.graph.inputs], [x, *column], strict=False))

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from starcast.benchmarks.studies import held_to_avx2 as module
-from starcast.benchmarks.studies.held_to_avx2 import held, held_copy, held_to_avx2, keeps_vnni
+from starcast.benchmarks.studies.held_to_avx2 import copy_held, held_to_avx2, hold_code, keeps_vnni
 from starcast.errors import EngineError
 from starcast.runtime.machine import processor
 
@@ -34,27 +34,27 @@ print(session.run(None, {"a": numpy.full((1, 64), 255, numpy.uint8)})[0].max())
 
 def test_the_question_is_answered_in_as_many_bytes():
     code = b"\x31\xc9" + XGETBV + b"\xf7\xd0" + b"\x89\xf1" + XGETBV
-    changed, count = held(code)
+    changed, count = hold_code(code)
     assert (count, len(changed)) == (2, len(code))
     assert XGETBV not in changed
-    assert held(changed) == (changed, 0)
+    assert hold_code(changed) == (changed, 0)
 
 
 @pytest.mark.parametrize("before", [b"\x83\xe0", b"\xc1\xc8"], ids=["and eax, 15; add eax, edx", "a rotation"])
 def test_bytes_that_only_look_like_the_question_stay(before):
-    assert held(before + XGETBV) == (before + XGETBV, 0)
+    assert hold_code(before + XGETBV) == (before + XGETBV, 0)
 
 
 def test_a_package_that_is_not_there_or_asks_nothing_is_refused(tmp_path, monkeypatch):
     with pytest.raises(EngineError, match="no_such_engine is not installed"):
-        held_copy("no_such_engine", tmp_path)
+        copy_held("no_such_engine", tmp_path)
     quiet = tmp_path / "quiet"
     quiet.mkdir()
     (quiet / "__init__.py").touch()
     (quiet / "quiet.so").write_bytes(b"\x90" * 64)
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(EngineError, match="it would not be held to AVX2"):
-        held_copy("quiet", tmp_path / "copy")
+    with pytest.raises(EngineError, match="it cannot be held to AVX2"):
+        copy_held("quiet", tmp_path / "copy")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_a_processor_with_amx_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "processor", lambda: replace(processor(), instruction_sets=("AVX2", "AMX")))
     result = CliRunner().invoke(held_to_avx2, [str(tmp_path)])
     assert result.exit_code == 1
-    assert "this processor has AMX" in result.output
+    assert "this CPU has AMX" in result.output
 
 
 @pytest.mark.usefixtures("without_amx")
@@ -93,7 +93,7 @@ def test_the_command_ends_with_the_variables_to_set(tmp_path, monkeypatch):
     reason="only a processor with AVX-512's VNNI, and not AVX's, shows whether ONNX Runtime does without it",
 )
 def test_onnx_runtime_does_without_vnni_when_it_is_held(tmp_path):
-    assert held_copy("onnxruntime", tmp_path) > 0
+    assert copy_held("onnxruntime", tmp_path) > 0
 
     def largest(**changes: str) -> int:
         command = [sys.executable, "-c", SATURATES]
