@@ -16,10 +16,15 @@ from starcast.options import (
     as_json,
     config_option,
     flag_of,
+    flat_fields,
+    from_flat,
     from_json,
+    group,
     option,
     options_from,
     read_config,
+    replace_options,
+    to_flat,
 )
 
 
@@ -261,3 +266,68 @@ def test_a_config_file_that_names_an_option_twice_is_refused(config):
 def test_an_error_names_the_flag_and_not_the_field():
     with pytest.raises(OptionError, match="--batch is 0: give at least 1"):
         RenamedOptions(batch_size=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOptions(CheckedOptions):
+    decay: float = option(0.5, "Decay.", minimum=0.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NestedOptions(CheckedOptions):
+    """Two groups, and a value beside them."""
+
+    fit: FitOptions = group(FitOptions)
+    loss: LossOptions = group(LossOptions)
+    steps: int = option(3, "Steps.", minimum=1)
+
+
+@click.command("fit")
+@config_option()
+@options_from(NestedOptions)
+def nested(**values: object) -> NestedOptions:
+    return from_flat(NestedOptions, values)
+
+
+def test_groups_are_flat_on_the_command_line_and_in_a_config_file(config):
+    expected = NestedOptions(fit=FitOptions(size=64), loss=LossOptions(decay=0.1), steps=5)
+    assert nested.main(["--size", "64", "--decay", "0.1", "--steps", "5"], standalone_mode=False) == expected
+    file = config("size = 64\ndecay = 0.1\nsteps = 5")
+    assert nested.main(["--config", str(file)], standalone_mode=False) == expected
+
+
+def test_the_help_lists_groups_in_the_order_of_their_fields():
+    text = CliRunner().invoke(nested, ["--help"]).output
+    assert text.index("--size") < text.index("--domains") < text.index("--decay") < text.index("--steps")
+
+
+def test_groups_are_flat_in_json_and_come_back_nested():
+    options = NestedOptions(fit=FitOptions(output=Path("x"), hidden=2), loss=LossOptions(decay=0.25))
+    stored = json.loads(json.dumps(as_json(options)))
+    assert (stored["output"], stored["hidden"], stored["decay"], stored["steps"]) == ("x", 2, 0.25, 3)
+    assert from_json(NestedOptions, stored, "run.json") == options
+    assert from_flat(NestedOptions, to_flat(options)) == options
+
+
+def test_a_value_of_a_group_is_replaced_by_its_name_and_checked():
+    options = replace_options(NestedOptions(steps=4), decay=2.0, size=128)
+    assert options == NestedOptions(fit=FitOptions(size=128), loss=LossOptions(decay=2.0), steps=4)
+    with pytest.raises(OptionError, match="--decay is -1: give at least 0"):
+        replace_options(options, decay=-1)
+    with pytest.raises(TypeError, match="NestedOptions has no option sise"):
+        replace_options(options, sise=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WiderLoss(LossOptions):
+    scale: float = option(1.0, "Scale.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WiderOptions(NestedOptions):
+    loss: WiderLoss = group(WiderLoss)
+
+
+def test_a_subclass_widens_a_group_in_its_place():
+    assert [field.name for field, _ in flat_fields(WiderOptions)][-3:] == ["decay", "scale", "steps"]
+    assert from_flat(WiderOptions, {"scale": 2.0}).loss == WiderLoss(scale=2.0)

@@ -103,7 +103,7 @@ def test_kernels_that_give_the_references_numbers_are_taken(monkeypatch):
     assert choose_adain("auto", CPU, pytest.fail) == "triton"
 
 
-def test_a_gpu_without_triton_is_told_that_the_kernels_are_not_used(monkeypatch):
+def test_a_gpu_without_triton_reports_that_the_kernels_are_not_used(monkeypatch):
     monkeypatch.setattr(adain, "find_spec", lambda package: None)
     lines = []
     assert choose_adain("auto", CUDA, lines.append) == "reference"
@@ -120,7 +120,7 @@ def test_a_kernel_that_cannot_run_is_refused_with_what_it_needs(device, lacking,
         choose_adain("triton", device)
 
 
-def test_every_norm_of_a_model_is_computed_as_it_is_told():
+def test_every_norm_of_a_model_is_computed_as_chosen():
     config = StarGANv2Config(image_size=32, domains=2, style_dim=4, latent_dim=3, channel_base=64, max_channels=4)
     networks = build_networks(config, seed=1)
     norms = [module for module in networks.generator.modules() if isinstance(module, AdaIN | AffineNorm)]

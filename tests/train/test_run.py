@@ -188,7 +188,7 @@ def test_the_folder_explains_itself(images, tmp_path, small):
     assert [json.loads(line)["step"] for line in (tmp_path / "run/losses.jsonl").read_text().splitlines()] == [1, 2, 3]
 
 
-def test_steps_are_told_as_they_are_done(images, tmp_path, small):
+def test_every_step_is_passed_on_when_it_is_done(images, tmp_path, small):
     told = []
     options = replace_options(small, log_every=2)
     run_quietly(

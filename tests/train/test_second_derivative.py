@@ -48,7 +48,7 @@ def test_the_penaltys_gradients_are_torchs_own(layout):
 
 
 @pytest.mark.parametrize(("mode", "largest"), [(ImageGradients, 4), (nullcontext, 32)], ids=["ours", "torch's own"])
-def test_no_kernel_is_as_large_as_a_picture(mode, largest):
+def test_no_kernel_is_as_large_as_an_image(mode, largest):
     with Kernels() as seen:
         gradients(mode())
     assert max(seen.sides) == largest

@@ -352,7 +352,7 @@ def test_a_file_that_torch_cannot_read_is_called_what_it_looks_like(tmp_path, co
     assert sentence.endswith(GIVE_ONE)
 
 
-def test_a_picture_and_an_archive_are_called_by_name(tmp_path):
+def test_an_image_and_an_archive_are_called_by_name(tmp_path):
     picture, archive = tmp_path / "cat.png", tmp_path / "cats.zip"
     Image.new("RGB", (8, 8)).save(picture)
     with zipfile.ZipFile(archive, "w") as file:

@@ -65,7 +65,7 @@ def test_the_silhouette_is_a_matter_of_the_pose_alone(seed):
 
 @given(seeds, domains)
 @settings(max_examples=20, deadline=None)
-def test_facts_that_went_through_json_draw_the_same_picture(seed, domain):
+def test_facts_read_back_from_json_draw_the_same_image(seed, domain):
     pose, coat = creature(seed, domain)
     again = Pose(**json.loads(json.dumps(dataclasses.asdict(pose))))
     fact = json.loads(json.dumps(dataclasses.asdict(coat)))

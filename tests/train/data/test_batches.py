@@ -52,7 +52,7 @@ def test_a_batch_has_the_shapes_and_ranges_of_training(images, small):
     ("asked", "device", "cores", "count"),
     [(None, "cpu", 16, 2), (None, "cuda", 16, 8), (None, "cuda", 4, 2), (None, "cuda", None, 2), (0, "cuda", 16, 0)],
 )
-def test_a_card_is_fed_by_most_of_the_cores_unless_a_number_is_given(monkeypatch, asked, device, cores, count):
+def test_a_gpu_is_fed_by_most_of_the_cores_unless_a_number_is_given(monkeypatch, asked, device, cores, count):
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     assert worker_count(asked, torch.device(device)) == count
 
@@ -120,7 +120,7 @@ def test_domains_are_balanced_whatever_their_sizes(images, small):
         assert share == pytest.approx(0.5, abs=5 * 0.5 / np.sqrt(4000))  # five standard deviations
 
 
-def test_references_are_two_different_images_drawn_anew_at_each_step(images, small):
+def test_references_are_two_different_images_drawn_at_each_step(images, small):
     dataset = ReferenceBatches(scan(images), replace_options(small, batch_size=2000))
     domains = dataset.draw_domains(0, "reference domain")
     first, second = dataset._pairs(0, domains)
@@ -177,7 +177,7 @@ def test_signed_pixels_span_minus_one_to_one():
     torch.testing.assert_close(to_signed(pixels), torch.tensor([-1.0, -0.6, 1.0]))
 
 
-def test_without_a_crop_the_picture_is_resized_as_pillow_does_or_mirrored():
+def test_without_a_crop_the_image_is_resized_as_pillow_does_or_mirrored():
     picture = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
     resized = Image.fromarray(picture.permute(1, 2, 0).numpy()).resize((32, 32), Image.Resampling.BILINEAR)
     expected = torch.from_numpy(np.array(resized)).permute(2, 0, 1).int()

@@ -56,7 +56,7 @@ def test_too_small_files_are_counted_with_the_worst_named(folder):
     assert problem == "dog: 1 image is smaller than 32 x 32 and will be enlarged, small.png from 20 x 20"
 
 
-def test_copies_and_equal_pixels_are_told_apart(folder):
+def test_copies_and_equal_pixels_are_distinguished(folder):
     (folder / "dog" / "copy.png").write_bytes((folder / "cat" / "0.png").read_bytes())
     Image.open(folder / "cat" / "1.png").save(folder / "cat" / "again.bmp")
     assert sorted(check(folder).problems) == [
