@@ -15,7 +15,7 @@ from starcast.errors import MissingExtraError, OptionError
 from starcast.export.graphs.cost import Cost
 from starcast.export.options import ExportOptions
 from starcast.export.passes.forms import FORMS, PHASES, Step
-from starcast.runtime.bundle import NCNN_GRAPH
+from starcast.runtime.engines.ncnn import GRAPH_SUFFIX
 from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.manifest import Adain, KeptLayer, Norm
 
@@ -50,7 +50,7 @@ class Plan:
     def file(self) -> str:
         """The name of its graph's file."""
         stem = replace(self, precision="fp32").name if self.is_hint else self.name
-        return f"{stem}{NCNN_GRAPH if self.ncnn else '.onnx'}"
+        return f"{stem}{GRAPH_SUFFIX if self.ncnn else '.onnx'}"
 
     @property
     def weights(self) -> str:

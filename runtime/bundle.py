@@ -14,7 +14,6 @@ from starcast.atomic import repair_folder
 from starcast.errors import BundleError
 from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Source, decode
 
-NCNN_GRAPH, NCNN_WEIGHTS = ".param", ".bin"
 # Younger files may be written again without a change of their times, which are this coarse on some file systems (FAT).
 SETTLED_NS = 2 * 10**9
 LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has some thousands
@@ -52,6 +51,10 @@ class Bundle:
             self.file(other)
             digest.update(f"{other} {self._facts(other).sha256}".encode())
         return path, digest.hexdigest()
+
+    def weights(self, name: str) -> tuple[Path, ...]:
+        """The paths of a graph's weight files, which `graph` has checked."""
+        return tuple(self.path / file for file in self.manifest.weights_of(name))
 
     def graph_bytes(self, name: str) -> int:
         """How large a graph is, with the weights beside it."""

@@ -77,9 +77,9 @@ class OnnxCandidate:
 class NcnnCandidate:
     """A variant in ncnn's own files, run by ncnn on the CPU."""
 
-    def __init__(self, param: Path, product: Path) -> None:
+    def __init__(self, param: Path, weights: tuple[Path, ...], product: Path) -> None:
         """`product` turns styles into scales and shifts."""
-        session = Ncnn().open(Graph(param), EngineOptions())
+        session = Ncnn().open(Graph(param, weights=weights), EngineOptions())
         assert isinstance(session, NcnnSession)
         self._session = session
         self._product = open_session(product)

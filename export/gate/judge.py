@@ -126,7 +126,7 @@ class Judge:
         if plan.norms != "native":  # no TensorRT runs where a bundle is made
             return measure_emulated(_runnable(graph), trials, expected)
         engines = [ENGINES[name] for name in plan.engines]
-        written = Graph(stored.path, precision=plan.precision, rest=plan.rest)
+        written = Graph(stored.path, weights=stored.weights, precision=plan.precision, rest=plan.rest)
         return measure_on_engines(engines, written, trials, expected, stored.product)
 
     def _candidate(self, graph: FrameGraph, stored: Stored) -> Candidate:
@@ -135,7 +135,7 @@ class Judge:
             return OnnxCandidate(_runnable(graph))
         if graph.plan.ncnn:
             assert stored.product is not None
-            return NcnnCandidate(stored.path, stored.product)
+            return NcnnCandidate(stored.path, stored.weights, stored.product)
         return OnnxCandidate(stored.path, stored.product, one_style=graph.plan.one_style)
 
     def _layers_to_blame(self, graph: FrameGraph) -> tuple[str, ...]:

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from starcast.errors import EngineError
 from starcast.export.graphs.facts import doubling, is_neutral, numbers, scalar
-from starcast.runtime.bundle import NCNN_GRAPH, NCNN_WEIGHTS
+from starcast.runtime.engines.ncnn import GRAPH_SUFFIX
 
-PARAM, WEIGHTS = NCNN_GRAPH, NCNN_WEIGHTS  # suffixes of the two files, which lie side by side
+PARAM, WEIGHTS = GRAPH_SUFFIX, ".bin"  # suffixes of the two files, which lie side by side
 _MAGIC = 7767517
 _ARRAY = -23300  # an array's key is its number, counted down from here
 _OPERATIONS = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3}

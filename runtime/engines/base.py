@@ -58,12 +58,13 @@ class EngineOptions:
 class Graph:
     """A graph to open.
 
-    digest: stands for the graph and its weights; None: nothing is cached for it. bytes: size of both. bundle: the
-    folder that messages name. precision and rest: those of its variant.
+    weights: the files beside it that hold its weights. digest: stands for the graph and its weights; None: nothing is
+    cached for it. bytes: size of both. bundle: the folder that messages name. precision and rest: those of its variant.
     """
 
     path: Path
     _: KW_ONLY
+    weights: tuple[Path, ...] = ()
     digest: str | None = None
     bytes: int = 0
     bundle: Path | None = None

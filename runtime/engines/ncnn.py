@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError, MissingExtraError
-from starcast.runtime.bundle import NCNN_GRAPH, NCNN_WEIGHTS
 from starcast.runtime.cores import engine_threads
 from starcast.runtime.engines.base import (
     EMPTY_FOLDER,
@@ -40,6 +39,8 @@ from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
 
 _SPIN = "OMP_WAIT_POLICY"
+
+GRAPH_SUFFIX = ".param"  # of ncnn's own graphs
 
 
 @once
@@ -107,11 +108,12 @@ class Ncnn(Engine):
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
         path = graph.path
-        if path.suffix != NCNN_GRAPH:
+        if path.suffix != GRAPH_SUFFIX:
             return _reader_of_onnx(path).open(graph, options)
         net = engine().Net()
         self._configure(net, options)
-        for load, file in ((net.load_param, path), (net.load_model, path.with_suffix(NCNN_WEIGHTS))):
+        [weights] = graph.weights
+        for load, file in ((net.load_param, path), (net.load_model, weights)):
             with _capture_stderr() as said:
                 code = load(str(file))
             if code != 0:

@@ -98,7 +98,8 @@ class VariantSession:
         # styles are made once and cost nothing beside an image: their graphs stay exact
         exact = name != self.variant.file
         return Graph(
-            path, digest=digest, bytes=self._bundle.graph_bytes(name), bundle=self._bundle.path,
+            path, weights=self._bundle.weights(name), digest=digest, bytes=self._bundle.graph_bytes(name),
+            bundle=self._bundle.path,
             precision="fp32" if exact else self.variant.precision, rest=None if exact else self.variant.rest,
         )  # fmt: skip
 

@@ -43,8 +43,9 @@ def ncnn_session(model: ir.Model, folder: Path, engine: str = "ncnn", threads: i
     written = ncnn_model(model)
     file = folder / f"graph{PARAM}"
     file.write_text(written.param)
-    file.with_suffix(WEIGHTS).write_bytes(written.weights)
-    session = ENGINES[engine].open(Graph(file), EngineOptions(threads=threads))
+    weights = file.with_suffix(WEIGHTS)
+    weights.write_bytes(written.weights)
+    session = ENGINES[engine].open(Graph(file, weights=(weights,)), EngineOptions(threads=threads))
     assert isinstance(session, NcnnSession)
     return session
 

@@ -47,7 +47,9 @@ from starcast.runtime.engines.registry import ENGINES
 assert ENGINES[name].absent() is None
 here = Path("/proc/self/task")
 before = len(list(here.iterdir()))
-session = ENGINES[name].open(Graph(Path(graph)), EngineOptions(threads=int(threads) if threads else None))
+weights = tuple(Path(graph).parent.glob("*.bin"))
+options = EngineOptions(threads=int(threads) if threads else None)
+session = ENGINES[name].open(Graph(Path(graph), weights=weights), options)
 if Path(graph).suffix == ".param":
     feeds = {"image": np.zeros((1, 64, 64, 3), np.uint8), "gamma_beta": np.zeros((1, 3), np.float32)}
 else:

@@ -37,6 +37,10 @@ def backend(request):
     return ENGINES[request.param]
 
 
+def graph_of(file: Path) -> Graph:
+    return Graph(file, weights=(file.with_suffix(".bin"),))
+
+
 def written(folder: Path, param: str = PARAM, weights: bytes = b"") -> Path:
     (folder / "graph.param").write_text(param)
     (folder / "graph.bin").write_bytes(weights)
@@ -49,7 +53,7 @@ def levels(*rows: int) -> np.ndarray:
 
 
 def test_pictures_are_rounded_half_to_even_and_clipped(backend, tmp_path):
-    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(graph_of(written(tmp_path)), EngineOptions(threads=1))
     shifts = np.array([[0.5, -10.0, 250.25]], np.float32)
     got = session.run({"image": levels(0, 1, 2, 9), "gamma_beta": shifts})
     assert got.dtype == np.uint8
@@ -59,7 +63,7 @@ def test_pictures_are_rounded_half_to_even_and_clipped(backend, tmp_path):
 
 
 def test_each_picture_gets_its_own_style_or_all_the_same(backend, tmp_path):
-    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(graph_of(written(tmp_path)), EngineOptions(threads=1))
     own = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     assert session.run({"image": levels(10, 20), "gamma_beta": own})[:, 0, 0].tolist() == [[11, 12, 13], [24, 25, 26]]
     got = session.run({"image": levels(10, 20), "gamma_beta": own[:1]})
@@ -67,7 +71,7 @@ def test_each_picture_gets_its_own_style_or_all_the_same(backend, tmp_path):
 
 
 def test_any_size_of_any_layout_runs(backend, tmp_path):
-    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(graph_of(written(tmp_path)), EngineOptions(threads=1))
     noise = np.random.RandomState(0).randint(0, 200, (2, 6, 14, 3)).astype(np.uint8)
     shifts = np.array([[7, 8, 9]], np.float32)
     for images in (noise, noise[:, ::2, ::2], noise.transpose(0, 2, 1, 3), noise[:, :, ::-1]):
@@ -76,7 +80,7 @@ def test_any_size_of_any_layout_runs(backend, tmp_path):
 
 
 def test_an_output_is_the_callers_own(backend, tmp_path):
-    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(graph_of(written(tmp_path)), EngineOptions(threads=1))
     feeds = {"image": levels(10), "gamma_beta": np.ones((1, 3), np.float32)}
     first, unrounded = session.run(feeds), session.unrounded(feeds)
     session.run({**feeds, "image": levels(90)})
@@ -91,7 +95,7 @@ def test_an_output_is_the_callers_own(backend, tmp_path):
 
 
 def test_what_is_before_the_rounding_can_be_had(backend, tmp_path):
-    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(graph_of(written(tmp_path)), EngineOptions(threads=1))
     got = session.unrounded({"image": levels(250), "gamma_beta": np.array([[0.25, 10, -300]], np.float32)})
     assert got.shape == (1, 3, 2, 4)
     assert got[0, :, 0, 0].tolist() == [250.25, 260, -50]
@@ -121,7 +125,7 @@ def test_where_no_engine_makes_styles_a_sentence_says_what_to_install(backend, t
 ], ids=["empty", "text", "another format", "unknown layer", "no weights", "cut weights"])  # fmt: skip
 def test_a_file_that_is_no_graph_is_an_engine_error_of_one_sentence(backend, tmp_path, param, weights, file):
     with pytest.raises(EngineError, match=rf"{file} is refused by ncnn .*export the bundle again") as caught:
-        backend.open(Graph(written(tmp_path, param, weights)), EngineOptions(threads=1))
+        backend.open(graph_of(written(tmp_path, param, weights)), EngineOptions(threads=1))
     assert len(str(caught.value).splitlines()) == 1
 
 
@@ -129,12 +133,12 @@ def test_a_missing_file_is_an_engine_error(backend, tmp_path):
     file = written(tmp_path, WITH_WEIGHTS)
     file.with_suffix(".bin").unlink()
     with pytest.raises(EngineError, match=r"graph\.bin is refused"):
-        backend.open(Graph(file), EngineOptions(threads=1))
+        backend.open(graph_of(file), EngineOptions(threads=1))
 
 
 @pytest.mark.parametrize(("channels", "conditions"), [(3, 0), (3, 4), (1, 3)])
 def test_inputs_that_do_not_fit_are_an_engine_error(backend, tmp_path, channels, conditions):
-    session = backend.open(Graph(written(tmp_path)), EngineOptions(threads=1))
+    session = backend.open(graph_of(written(tmp_path)), EngineOptions(threads=1))
     with pytest.raises(EngineError, match=r"cannot run .*graph\.param on .*it takes \(3,\) and \(3,\)") as caught:
         session.run({"image": levels(1)[..., :channels], "gamma_beta": np.zeros((1, conditions), np.float32)})
     assert len(str(caught.value).splitlines()) == 1
@@ -143,7 +147,7 @@ def test_inputs_that_do_not_fit_are_an_engine_error(backend, tmp_path, channels,
 def test_a_graph_without_scales_and_shifts_is_an_engine_error(backend, tmp_path):
     file = written(tmp_path, "7767517\n2 2\nInput image 0 1 image\nReLU translation 1 1 image translation\n")
     with pytest.raises(EngineError, match="no frame graph"):
-        backend.open(Graph(file), EngineOptions(threads=1))
+        backend.open(graph_of(file), EngineOptions(threads=1))
 
 
 def test_it_calculates_in_float32_on_the_threads_it_is_given_and_they_do_not_spin(backend):
