@@ -23,8 +23,8 @@ class BenchOptions(CheckedOptions):
     )  # fmt: skip
     device: str = flags.device()
     quick: bool = option(
-        False, "Take two minutes at most: fewer rows, and rounds until the time is up. On a GPU, fewer samples, rounds "
-        "and batch sizes.",
+        False, "Take two minutes at most: fewer rows, and rounds until the time is up. Random weights are exported "
+        "without the gates and without int8, to BUNDLE-quick. On a GPU, fewer samples, rounds and batch sizes.",
     )  # fmt: skip
     rows: tuple[str, ...] = option(
         (), "Rows to measure, by key: eager, compiled, plain-openvino, ours-*. The baseline, eager, is always measured."

@@ -36,7 +36,7 @@ def provenance(*, threads: int, program: str = "starcast") -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: found for name in PACKAGES if (found := _version(name))},
+        "versions": {name: release for name in PACKAGES if (release := _version(name))},
         "command": " ".join([program, shlex.join(sys.argv[1:])]).rstrip(),
         "commit": commit(),
         "sources": sources(),
@@ -48,8 +48,8 @@ def sources() -> str:
     """A digest of starcast's own code, for code that differs from its commit or has none."""
     digest = hashlib.sha256()
     for room in ROOMS:
-        found = find_spec(room)
-        for folder in (found.submodule_search_locations or ()) if found is not None else ():
+        spec = find_spec(room)
+        for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
             for file in sorted(Path(folder).rglob("*.py")):
                 digest.update(file.read_bytes())
     return digest.hexdigest()[:16]

@@ -34,16 +34,16 @@ METHOD = {
 
 
 def _percentile(level: int) -> Column:
-    return Column(f"p{level} ms", lambda row, result: _shown(percentile_ms(row.samples, level), ".2f"))
+    return Column(f"p{level} ms", lambda row, result: _format(percentile_ms(row.samples, level), ".2f"))
 
 
 def _part(name: str) -> Column:
-    return Column(name.replace("_", " "), lambda row, result: _shown((row.split or {}).get(name), ".3f"))
+    return Column(name.replace("_", " "), lambda row, result: _format((row.split or {}).get(name), ".3f"))
 
 
 def _share(header: str, name: str) -> Column:
     def cell(row: Measured, result: Result) -> str:
-        return _shown(_reached(row.row, row.row.batch, row.split or {}, result).get(name), ".1%")
+        return _format(_shares(row.row, row.row.batch, row.split or {}, result).get(name), ".1%")
 
     return Column(header, cell)
 
@@ -103,7 +103,7 @@ def record_json(result: Result) -> dict[str, Any]:
 def row_json(row: Measured, result: Result) -> dict[str, Any]:
     """A row's percentiles, parts and shares of the ceilings, and its throughput."""
     return {
-        **_timed(row.row, row.row.batch, row.samples, row.split or {}, result),
+        **_timing_json(row.row, row.row.batch, row.samples, row.split or {}, result),
         "steady": row.steady,
         "gpu": row.state,
         "batches": [_batch_json(row.row, figure, result) for figure in result.batches.get(row.row.key, ())],
@@ -115,32 +115,32 @@ def _batch_json(row: Row, figure: BatchFigure, result: Result) -> dict[str, Any]
         return {"batch": figure.batch, "reason": figure.reason}
     return {
         "batch": figure.batch,
-        "images_per_s": _rounded(figure.images_per_second, 3),
+        "images_per_s": _round(figure.images_per_second, 3),
         "gpu": figure.state,
-        **_timed(row, figure.batch, figure.samples, figure.split or {}, result),
+        **_timing_json(row, figure.batch, figure.samples, figure.split or {}, result),
     }
 
 
-def _timed(
+def _timing_json(
     row: Row, batch: int, samples: tuple[float, ...], split: Mapping[str, float | None], result: Result
 ) -> dict[str, Any]:
     return {
-        "ms_least": _rounded(percentile_ms(samples, 0), 4),
-        **{f"ms_p{level}": _rounded(percentile_ms(samples, level), 4) for level in (50, 90, 95, 99)},
+        "ms_least": _round(percentile_ms(samples, 0), 4),
+        **{f"ms_p{level}": _round(percentile_ms(samples, level), 4) for level in (50, 90, 95, 99)},
         "samples": len(samples),
-        **{f"{name}_ms": _rounded(value, 4) for name, value in split.items()},
-        **_reached(row, batch, split, result),
+        **{f"{name}_ms": _round(value, 4) for name, value in split.items()},
+        **_shares(row, batch, split, result),
     }
 
 
-def _reached(row: Row, batch: int, split: Mapping[str, float | None], result: Result) -> dict[str, float | None]:
+def _shares(row: Row, batch: int, split: Mapping[str, float | None], result: Result) -> dict[str, float | None]:
     assert result.limits is not None
-    return result.limits.reached(row, batch, split.get("compute"))
+    return result.limits.shares(row, batch, split.get("compute"))
 
 
-def _shown(value: float | None, how: str) -> str:
+def _format(value: float | None, how: str) -> str:
     return "—" if value is None else format(value, how)
 
 
-def _rounded(value: float | None, digits: int) -> float | None:
+def _round(value: float | None, digits: int) -> float | None:
     return None if value is None else round(value, digits)

@@ -16,7 +16,7 @@ class Limits:
     ceilings: Ceilings
     work: Work
 
-    def reached(self, row: Row, batch: int, compute_ms: float | None) -> dict[str, float | None]:
+    def shares(self, row: Row, batch: int, compute_ms: float | None) -> dict[str, float | None]:
         """The rate of a computation that takes this long, and its shares of the ceilings; None where unknown."""
         flop = self.work.flop.get(row.variant)
         if compute_ms is None or flop is None:

@@ -155,7 +155,7 @@ class _Trial:
     def read_memory(self) -> None:
         self.peak_rss = self.worker.ask("memory")["peak_rss"]
 
-    def measured(self, expected: NDArray[np.uint8]) -> Measured:
+    def result(self, expected: NDArray[np.uint8]) -> Measured:
         assert self.images is not None
         splits = [turn["split"] for turn in self.turns if turn["split"] is not None]
         return Measured(
@@ -201,5 +201,5 @@ class _Field:
         """What has been measured so far, in that order."""
         expected = self.baseline.images
         assert expected is not None
-        measured = [trial.measured(expected) for trial in order if trial in self.running]
+        measured = [trial.result(expected) for trial in order if trial in self.running]
         return Measurement(measured, list(self.left_out), expected)

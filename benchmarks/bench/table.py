@@ -60,7 +60,7 @@ def warnings(rows: Sequence[Measured]) -> list[str]:
 
 def text(result: Result) -> str:
     """Tables and remarks for the console."""
-    tables = [_tabulated(headers(result), lines(result))]
+    tables = [_tabulate_rows(headers(result), lines(result))]
     if result.batches:
         sizes = list(dict.fromkeys(figure.batch for figures in result.batches.values() for figure in figures))
         rates = [
@@ -68,7 +68,7 @@ def text(result: Result) -> str:
             for row in result.table.rows
             if row.row.key in result.batches
         ]
-        tables.append(_tabulated(["images/s at a batch of", *map(str, sizes)], rates))
+        tables.append(_tabulate_rows(["images/s at a batch of", *map(str, sizes)], rates))
     return "\n".join(["\n\n".join(tables), *remarks(result)])
 
 
@@ -116,7 +116,7 @@ def _row_json(row: Measured, table: Table) -> dict[str, Any]:
     }
 
 
-def _tabulated(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+def _tabulate_rows(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     alignment = ("left", *["right"] * (len(headers) - 1))
     return tabulate(lines, headers=headers, disable_numparse=True, colalign=alignment)
 

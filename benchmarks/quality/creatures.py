@@ -172,9 +172,9 @@ def measure_quality(
         silhouettes = np.concatenate([other.silhouettes for other in others])
         turn = np.arange(len(sources)) % len(real.images)
 
-        by_latent = _translated(translate, sources, [latent_style(domain, seed) for seed in range(len(sources))])
+        by_latent = _translate_each(translate, sources, [latent_style(domain, seed) for seed in range(len(sources))])
         reference_styles = [reference_style(domain, reference) for reference in real.images]
-        by_reference = _translated(translate, sources, [reference_styles[index] for index in turn])
+        by_reference = _translate_each(translate, sources, [reference_styles[index] for index in turn])
         both, twice = np.concatenate([by_latent, by_reference]), np.concatenate([silhouettes, silhouettes])
 
         real_colours = coat_colours(real.images, real.silhouettes)
@@ -204,11 +204,11 @@ def _spreads(
     """The spread of the coat's colour over LATENTS latents, on each of a few sources from all the other domains."""
     styles = [latent_style(domain, seed) for seed in range(LATENTS)]
     for index in np.linspace(0, len(sources) - 1, min(SPREAD_SOURCES, len(sources))).astype(int):
-        images = _translated(translate, np.repeat(sources[index, None], LATENTS, axis=0), styles)
+        images = _translate_each(translate, np.repeat(sources[index, None], LATENTS, axis=0), styles)
         yield spread(coat_colours(images, np.repeat(silhouettes[index, None], LATENTS, axis=0)))
 
 
-def _translated(translate: Translate, sources: Images, styles: list[Style]) -> Images:
+def _translate_each(translate: Translate, sources: Images, styles: list[Style]) -> Images:
     stacked = np.stack(styles)
     return np.concatenate(
         [

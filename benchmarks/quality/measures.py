@@ -54,17 +54,17 @@ def overlaps(first: Silhouettes, second: Silhouettes) -> Numbers:
 
 def backdrop_drifts(sources: Images, translations: Images, silhouettes: Silhouettes) -> Numbers:
     """How far the mean colour outside the sources' silhouettes moved, (N,), in grey levels of the worst channel."""
-    outside = ~_dilated(silhouettes)
+    outside = ~_dilate(silhouettes)
     moved = np.abs(_mean_colours(translations, outside) - _mean_colours(sources, outside))
     return np.asarray(moved.max(axis=1), np.float64)
 
 
 def coat_colours(images: Images, silhouettes: Silhouettes) -> Numbers:
     """The mean colour of every creature, (N, 3), without the pixel at its edge that mixes with the backdrop."""
-    return _mean_colours(images, ~_dilated(~silhouettes, 1))
+    return _mean_colours(images, ~_dilate(~silhouettes, 1))
 
 
-def _dilated(masks: Silhouettes, pixels: int = CLEARANCE) -> Silhouettes:
+def _dilate(masks: Silhouettes, pixels: int = CLEARANCE) -> Silhouettes:
     kernel = np.ones((2 * pixels + 1,) * 2, np.uint8)
     return np.stack([cv2.dilate(mask.astype(np.uint8), kernel) > 0 for mask in masks])
 

@@ -124,19 +124,19 @@ def as_json(row: Row) -> dict[str, Any]:
     return {
         **asdict(row.planes),
         "ways": {**timed, **{way: {"failure": reason} for way, reason in row.failures.items()}},
-        "times_faster_than_eager": _rounded(row.times_faster_than(EAGER)),
-        "times_faster_than_compiled": _rounded(row.times_faster_than(COMPILED)),
-        "of_copy_bandwidth": _rounded(row.times_faster_than(COPY)),
+        "times_faster_than_eager": _round(row.times_faster_than(EAGER)),
+        "times_faster_than_compiled": _round(row.times_faster_than(COMPILED)),
+        "of_copy_bandwidth": _round(row.times_faster_than(COPY)),
     }
 
 
-def from_json(found: Mapping[str, Any]) -> Row:
+def from_json(record: Mapping[str, Any]) -> Row:
     """What `as_json` wrote."""
 
     def each(name: str) -> dict[str, Any]:
-        return {way: facts[name] for way, facts in found["ways"].items() if facts.get(name) is not None}
+        return {way: facts[name] for way, facts in record["ways"].items() if facts.get(name) is not None}
 
-    planes = Planes(found["batch"], found["channels"], found["side"], found["format"])
+    planes = Planes(record["batch"], record["channels"], record["side"], record["format"])
     return Row(planes, each("microseconds"), each("error"), each("failure"))
 
 
@@ -150,5 +150,5 @@ def line(row: Row) -> str:
     return "  ".join([f"{planes.batch} x {planes.channels:3} x {planes.side:3}² {planes.format:13}", *cells])
 
 
-def _rounded(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 3)

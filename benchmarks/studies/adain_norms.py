@@ -80,8 +80,8 @@ def norms(format: str) -> dict[str, Norm]:
         return adain_leaky_relu(x, scale, shift, implementation="triton")
 
     compiled: Norm = torch.compile(eager, dynamic=False, mode="max-autotune-no-cudagraphs")
-    found: dict[str, Norm] = {EAGER: eager, COMPILED: compiled, KERNEL: fused}
-    return found if order == torch.contiguous_format else {**found, AS_IT_COMES: adain_leaky_relu}
+    implementations: dict[str, Norm] = {EAGER: eager, COMPILED: compiled, KERNEL: fused}
+    return implementations if order == torch.contiguous_format else {**implementations, AS_IT_COMES: adain_leaky_relu}
 
 
 def time_norm(norm: Norm, inputs: Sequence[Tensor], style: tuple[Tensor, Tensor]) -> Run:

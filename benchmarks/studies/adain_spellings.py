@@ -206,27 +206,27 @@ def figures(rows: Sequence[Row], target: str, progress: Callable[[str], None] = 
         program = program_of(model, target)
         result.append({
             "graph": row.graph, "spelling": row.spelling, "kernels": len(program.kernels),
-            "megabytes": _rounded(program.megabytes(1)), "read_again": _rounded(program.reread_megabytes(1)),
+            "megabytes": _round(program.megabytes(1)), "read_again": _round(program.reread_megabytes(1)),
             "native_norms": sum("Inor" in kernel.name for kernel in program.kernels),
         })  # fmt: skip
     return result
 
 
-def _rounded(number: float | None) -> float | None:
+def _round(number: float | None) -> float | None:
     return None if number is None else round(number, 1)
 
 
 def _floors() -> dict[str, dict[str, float]]:
     """By graph: the least traffic, and its arithmetic."""
-    found = {}
+    floors = {}
     for name, ends in (("taps16", False), (ENDS, True)):
         model = trace_afhq()
         apply_form(model, "taps16")
         if ends:
             apply_rewrites(model, TENSORRT)
         gflop = count_flop(model, one_image(AFHQ.image_size)) / 1e9
-        found[name] = {"megabytes": round(floor_megabytes(model), 1), "gflop": round(gflop, 2)}
-    return found
+        floors[name] = {"megabytes": round(floor_megabytes(model), 1), "gflop": round(gflop, 2)}
+    return floors
 
 
 @click.command()

@@ -154,5 +154,5 @@ def _with_ncnn(engine: str, threads: int, weight: Floats, image: Floats, folder:
 
 
 if __name__ == "__main__":
-    found = measure_rate(sys.argv[1], sys.argv[2], int(sys.argv[3]))
-    sys.stdout.write(json.dumps(dataclasses.asdict(found)) + "\n")
+    rate = measure_rate(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    sys.stdout.write(json.dumps(dataclasses.asdict(rate)) + "\n")

@@ -38,10 +38,10 @@ def copy_held(package: str, folder: Path) -> int:
 
     Raises EngineError if it is not installed, or asks no question: then it would not be held.
     """
-    found = importlib.util.find_spec(package)
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
         raise EngineError(f"{package} is not installed: leave it out, or pip install 'starcast[cpu,ncnn]'")
-    source = Path(found.origin).parent
+    source = Path(spec.origin).parent
     for each in (source, source.with_name(f"{source.name}{LIBRARIES}")):
         if each.is_dir():
             shutil.copytree(each, folder / each.name, dirs_exist_ok=True)

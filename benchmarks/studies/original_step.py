@@ -80,13 +80,13 @@ def _generator_terms(networks: Networks, batch: Batch, styled_by: Tensor, other_
     style = _style(networks, styled_by, batch.domain)
     translation = networks.generator(batch.source, style)
     logits = _discriminator(networks)(translation, batch.domain)
-    found = networks.style_encoder(translation, batch.domain)
+    encoded = networks.style_encoder(translation, batch.domain)
     other = networks.generator(batch.source, _style(networks, other_by, batch.domain))
     source_style = networks.style_encoder(batch.source, batch.source_domain)
     reconstruction = networks.generator(translation, source_style)
     return {
         "adv": adversarial_loss(logits, real=True),
-        "sty": style_loss(found, style),
+        "sty": style_loss(encoded, style),
         "ds": diversity(translation, other),
         "cyc": cycle_loss(reconstruction, batch.source),
     }

@@ -80,12 +80,12 @@ class Pairs(Dataset[Pair]):
         pose, own_coat = creature_of(CREATURES.seed, names[origin], "train", place)
         other_pose, coat = creature_of(CREATURES.seed, names[domain], "train", coat_place)
         return Pair(
-            _drawn(pose, own_coat), _drawn(other_pose, coat), _drawn(pose, coat),
+            _draw(pose, own_coat), _draw(other_pose, coat), _draw(pose, coat),
             domain, domain * CREATURES.train_images + coat_place,
         )  # fmt: skip
 
 
-def _drawn(pose: Any, coat: Any) -> Tensor:
+def _draw(pose: Any, coat: Any) -> Tensor:
     image, _ = draw_creature(pose, coat, CREATURES.image_size)
     return as_floats(image[None])[0]
 

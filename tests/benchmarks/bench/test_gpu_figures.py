@@ -107,7 +107,7 @@ def test_the_method_its_settings_and_the_machine_stand_beside_the_figures(record
 
 def test_where_compute_is_not_known_nothing_is_made_of_it():
     result = gpu_result()
-    assert set(result.limits.reached(result.table.baseline.row, 1, None).values()) == {None}
+    assert set(result.limits.shares(result.table.baseline.row, 1, None).values()) == {None}
 
 
 def test_the_text_has_both_tables_and_what_is_no_result():
