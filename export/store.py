@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import ReferenceType, ref
 
 import onnx_ir as ir
 
@@ -36,7 +37,8 @@ class Store:
         self.variants: list[Variant] = []
         self._facts = facts
         self._weights: dict[str, SharedWeights] = {}
-        self._written: dict[str, tuple[ir.Model, Stored]] = {}  # by the name of the graph's file
+        # by the name of the graph's file; graphs may go, as ncnn's hold all of their weights in memory
+        self._written: dict[str, tuple[ReferenceType[ir.Model], Stored]] = {}
         (folder / GENERATOR).mkdir()
 
     @property
@@ -47,8 +49,8 @@ class Store:
     def write(self, graph: FrameGraph) -> Stored:
         """The files of a graph, written unless they hold it already. Raises EngineError for a node ncnn lacks."""
         name = graph.plan.file
-        if name not in self._written or self._written[name][0] is not graph.frame:
-            self._written[name] = graph.frame, self._write(graph)
+        if name not in self._written or self._written[name][0]() is not graph.frame:
+            self._written[name] = ref(graph.frame), self._write(graph)
         return self._written[name][1]
 
     def restart(self, plan: Plan) -> None:

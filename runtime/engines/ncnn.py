@@ -1,6 +1,6 @@
 """ncnn on the CPU, and on GPUs through Vulkan.
 
-Its graphs are two files, NAME.param and NAME.bin (what is in them: export/ncnn_graph.py). They take one image at a
+Its graphs are two files, NAME.param and NAME.bin (what is in them: export/targets/ncnn.py). They take one image at a
 time and end before the image is rounded: batches, rounding and bytes are done here. A bundle's other graphs, which
 make styles, are ONNX: an engine beside it runs those, once a style.
 """

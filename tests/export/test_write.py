@@ -68,7 +68,7 @@ def test_translations_are_the_official_programs_within_one_grey_level(
     gamma_beta = run(oracle_bundle.file("style_product.onnx"), {"style": style})
     for variant in oracle_bundle.manifest.variants:
         if "ncnn" in variant.engines:
-            continue  # tests/export/test_ncnn_graph.py
+            continue  # tests/export/targets/test_ncnn.py
         parts = [slice(k, k + 1) for k in range(len(style))] if variant.one_style else [slice(None)]
         graph = oracle_bundle.graph(variant.file)[0]
         translation = np.concatenate(
