@@ -27,20 +27,20 @@ def convolution(node: ir.Node, *, side: int, pad: int) -> str | None:
     """Why a node is not a plain 2-D convolution of that kernel, stride 1, ungrouped, with constant weights; or None."""
     weight = numbers(node.inputs[1])
     if weight is None:
-        return "its weight is no constant"
+        return "its weight is not constant"
     if weight.shape[2:] != (side, side):
         return f"its kernel is not {side}x{side}"
     if node.attributes.get_int("group", 1) != 1:
         return "it is grouped"
     if node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
-        return "it pads by itself (auto_pad)"
+        return "it uses auto_pad"
     for name, wanted in (("strides", 1), ("dilations", 1)):
         if any(step != wanted for step in node.attributes.get_ints(name, [])):
             return f"its {name} are not {wanted}"
     if list(node.attributes.get_ints("pads", [0, 0, 0, 0])) != [pad] * 4:
         return f"its border is not {pad}"
     if len(node.inputs) > 2 and node.inputs[2] is not None and numbers(node.inputs[2]) is None:
-        return "its bias is no constant"
+        return "its bias is not constant"
     return None
 
 
@@ -73,7 +73,7 @@ def doubling(resize: ir.Node) -> str | None:
     rounding = resize.attributes.get_string("nearest_mode", "round_prefer_floor")
     # Output p reads input p / 2 rounded down, or p / 2 - 1/4 rounded: floor(p / 2) either way.
     if (grid, rounding) not in {("asymmetric", "floor")} and not (grid == "half_pixel" and "round" in str(rounding)):
-        return f"the resize takes its pixels in another way ({grid}, {rounding})"
+        return f"the resize samples its pixels differently ({grid}, {rounding})"
     scales = numbers(resize.inputs[2]) if len(resize.inputs) > 2 else None
     if scales is None or scales.tolist() != [1, 1, 2, 2]:
         return "the resize is not by a constant factor of 2"

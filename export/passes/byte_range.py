@@ -27,8 +27,8 @@ class ScaleIntoFirst(ExactRule):
 
     def refusal(self, divisor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value) -> str | None:
         if not scalar(divisor) or scalar(shift) is None:
-            return "the picture is not scaled by constants"
-        return None if numbers(weight) is not None else "its weight is no constant"
+            return "the image is not scaled by constants"
+        return None if numbers(weight) is not None else "its weight is not constant"
 
     def rewrite(
         self, op: Any, root: ir.Value, x: ir.Value, divisor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value
@@ -52,9 +52,9 @@ class ScaleIntoLast(ExactRule):
         self, inner_made: ir.Value, factor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value
     ) -> str | None:
         if scalar(factor) is None or scalar(shift) is None:
-            return "the picture is not scaled by constants"
+            return "the image is not scaled by constants"
         constants = producer_of(inner_made).inputs[1:]
-        return "its weights are no constants" if any(numbers(value) is None for value in constants) else None
+        return "its weights are not constant" if any(numbers(value) is None for value in constants) else None
 
     def rewrite(
         self, op: Any, inner_made: ir.Value, x: ir.Value, weight: ir.Value, factor: ir.Value, shift: ir.Value,

@@ -49,7 +49,7 @@ def why_no_constant(node: ir.Node, value: ir.Value) -> str | None:
         or node.op_type == "Resize"
         or (node.op_type == "Conv" and borderless and numbers(node.inputs[1]) is not None and node.inputs[0] is value)
     )
-    return None if passes else f"{node.name} ({node.op_type}) sees it"
+    return None if passes else f"{node.name} ({node.op_type}) depends on it"
 
 
 def _why_seen(value: ir.Value, asked: set[ir.Value]) -> str | None:

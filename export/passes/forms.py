@@ -96,7 +96,7 @@ def apply_form(model: ir.Model, form: str, without: Sequence[str] = ()) -> list[
         raise OptionError(f"--forms is {form!r}: give one of {', '.join(FORMS)}")
     unknown = [name for name in without if name not in REWRITES]
     if unknown:
-        raise OptionError(f"--without names {unknown[0]!r}: known are {', '.join(REWRITES)}")
+        raise OptionError(f"--without names {unknown[0]!r}: the rewrites are {', '.join(REWRITES)}")
     return apply_rewrites(model, FORMS[form], without)
 
 

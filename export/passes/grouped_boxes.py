@@ -31,7 +31,7 @@ def group_boxes(model: ir.Model) -> Outcome:
         if pool.op_type != "AveragePool":
             continue
         channels = _channels(twin.outputs[0])
-        reason = _refusal(pool) or ("nothing tells its channels" if channels is None else None)
+        reason = _refusal(pool) or ("its channels are unknown" if channels is None else None)
         if channels is None or reason is not None:
             declined.append(f"{pool.name}: {reason}")
         else:
@@ -52,9 +52,9 @@ def _refusal(pool: ir.Node) -> str | None:
     if any(step != 1 for step in attributes.get_ints("dilations", [1])):
         return "its squares have gaps"
     if attributes.get_string("auto_pad", "NOTSET") != "NOTSET":
-        return "it pads by itself (auto_pad)"
+        return "it uses auto_pad"
     if attributes.get_int("ceil_mode", 0):
-        return "its last squares may lie outside (ceil_mode)"
+        return "its last squares may lie outside the map (ceil_mode)"
     if any(attributes.get_ints("pads", [0])) and not attributes.get_int("count_include_pad", 0):
         return "its border is not counted in the mean"
     return None

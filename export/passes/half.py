@@ -82,7 +82,7 @@ class _Conversion:
             if kind == ir.DataType.FLOAT16 and largest > float(np.finfo(np.float16).max):
                 raise OptionError(
                     f"{reader.name} has a weight of {largest:.3g}, more than fp16 holds (65504): "
-                    "take --precisions bf16 or fp32 for this checkpoint"
+                    "use --precisions bf16 or fp32 for this checkpoint"
                 )
             return add_constant(self._graph, name, array.astype(kind.numpy()))
         cast = ir.node("Cast", [value], {"to": kind}, name=name)

@@ -61,7 +61,7 @@ class PooledInFirst(ExactRule):
         if reason is not None:
             return reason
         outputs, inputs = _float64(producer_of(first).inputs[1]).shape[:2]
-        return None if 16 * inputs < 4 * outputs else "it would take more products than the means do"
+        return None if 16 * inputs < 4 * outputs else "it would need more products than the mean"
 
     def rewrite(
         self, op: Any, root: ir.Value, first: ir.Value, x: ir.Value, before: ir.Value, weight: ir.Value, **_: ir.Value

@@ -107,7 +107,7 @@ class _Plan:
         elif node.op_type == "Add":
             self._factors[node.outputs[0]] = self._meet(node)
         elif scaled != [node.inputs[0]]:
-            raise _SeenError(f"{node.name} ({node.op_type}) reads a scaled value in another place than the first")
+            raise _SeenError(f"{node.name} ({node.op_type}) reads a scaled value at an input other than its first")
         elif node.op_type == "InstanceNormalization":
             self._epsilons[node] = self._factor(node.inputs[0]) ** 2
         elif node.op_type in _CONVOLUTIONS:
@@ -117,7 +117,7 @@ class _Plan:
         elif node.op_type in _HOMOGENEOUS or _scale_of_a_sum(node) is not None:
             self._factors[node.outputs[0]] = self._factor(node.inputs[0])
         else:
-            raise _SeenError(f"{node.name} ({node.op_type}) does not hand a factor on")
+            raise _SeenError(f"{node.name} ({node.op_type}) does not pass a factor on")
 
     def _factor(self, value: ir.Value | None) -> float:
         return 1.0 if value is None else self._factors.get(value, 1.0)
@@ -157,9 +157,9 @@ class _Plan:
         """Multiply the weights of the convolution that gives a value by a factor."""
         producer = value.producer()
         if producer is None or producer.op_type not in _CONVOLUTIONS | _HOMOGENEOUS:
-            raise _SeenError(f"the other branch of {reader.name} has no convolution to take the factor")
+            raise _SeenError(f"the other branch of {reader.name} has no convolution to absorb the factor")
         if readers(value) != [reader] or value.is_graph_output():
-            raise _SeenError(f"the other branch of {reader.name} is read elsewhere, too")
+            raise _SeenError(f"the other branch of {reader.name} has other readers")
         if producer.op_type in _HOMOGENEOUS:
             assert producer.inputs[0] is not None
             self._raise(producer.inputs[0], factor, producer)
@@ -171,7 +171,7 @@ class _Plan:
 
     def _reweigh(self, node: ir.Node, index: int, factor: float) -> None:
         if numbers(node.inputs[index]) is None:
-            raise _SeenError(f"{node.name} has weights that are no constants")
+            raise _SeenError(f"{node.name} has weights that are not constant")
         self._weights[node, index] *= factor
 
 

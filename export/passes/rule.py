@@ -90,5 +90,5 @@ def _why_visible_outside(values: dict[str, Any]) -> str | None:
     """Whether inner values have other readers: the old nodes would have to stay, and the work would be done twice."""
     for name, value in values.items():
         if name.startswith("inner") and (len(value.uses()) > 1 or value.is_graph_output()):
-            return "something else reads what lies between"
+            return "another node reads an intermediate value"
     return None

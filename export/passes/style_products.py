@@ -78,13 +78,13 @@ def _gemm_behind(split: ir.Node) -> ir.Node | None:
 def _why_not_into_bias(add: ir.Node, split: ir.Node) -> str | None:
     gemm = _gemm_behind(split)
     if gemm is None or not _is_linear(gemm):
-        return "what it adds to is no part of a matrix product with constant weights"
+        return "it is not added to a part of a matrix product with constant weights"
     between = [gemm.outputs[0], split.inputs[0]]
     if any(len(readers(value)) > 1 for value in between if value is not None):
-        return "the product is read elsewhere, too"
+        return "the product has other readers"
     part = add.inputs[0] if add.inputs[0] in split.outputs else add.inputs[1]
     assert part is not None
-    return "the part is read without the constant, too" if len(readers(part)) > 1 else None
+    return "the part is also read without the constant" if len(readers(part)) > 1 else None
 
 
 def _add_to_bias(graph: ir.Graph, split: ir.Node, part: int, number: float) -> None:

@@ -75,7 +75,7 @@ class StyleInNorm(ExactRule):
 
     def refusal(self, one: ir.Value, zero: ir.Value, gamma: ir.Value, beta: ir.Value, **_: ir.Value) -> str | None:
         if not is_neutral(one, 1) or not is_neutral(zero, 0):
-            return "its norm has a scale and a shift of its own"
+            return "its norm has its own scale and shift"
         return None if _of_style_alone(gamma) and _of_style_alone(beta) else "its scale or shift is not the style's"
 
     def rewrite(

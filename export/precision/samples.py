@@ -81,7 +81,7 @@ def calibration_set(model: Model, folder: Path | None, remembered: str | None, s
     others = _read(paths.training, sum(wanted), side)
     if len(others) < FEWEST:
         raise OptionError(
-            f"{place} has {len(others)} images that can be read, too few to calibrate on: give --calibrate a "
+            f"{place} has {len(others)} readable images, too few to calibrate on: give --calibrate a "
             f"folder with at least {FEWEST}, better {sum(wanted)}"
         )
     for_gate, for_search = _shares(len(others), wanted)

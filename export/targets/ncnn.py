@@ -184,7 +184,7 @@ def _convolution(node: ir.Node) -> Layer:
 def _deconvolution(node: ir.Node) -> Layer:
     weight, bias = _weights(node)
     if "output_shape" in node.attributes or any(_ints(node, "output_padding", [0, 0])):
-        raise _no_counterpart(node, "its output's size is given")
+        raise _no_counterpart(node, "its output size is given")
     weight = weight.swapaxes(0, 1)  # ONNX stores it [in, out, …], ncnn like a convolution's
     top, left, bottom, right = _ints(node, "pads", [0, 0, 0, 0])
     padding = {4: left, 15: right, 14: top, 16: bottom}
@@ -194,7 +194,7 @@ def _deconvolution(node: ir.Node) -> Layer:
 def _pooling(node: ir.Node) -> Layer:
     ceiled, dilated = node.attributes.get_int("ceil_mode", 0), _ints(node, "dilations", [1, 1]) != [1, 1]
     if ceiled or dilated or _pads_by_itself(node):
-        raise _no_counterpart(node, "its windows do not lie side by side within the border")
+        raise _no_counterpart(node, "its windows have gaps or cross the border")
     height, width = _ints(node, "kernel_shape", [])
     down, across = _ints(node, "strides", [1, 1])
     top, left, bottom, right = _ints(node, "pads", [0, 0, 0, 0])
@@ -240,7 +240,7 @@ def _square_root(node: ir.Node) -> Layer:
 
 def _mean_of_maps(node: ir.Node) -> Layer:
     if _constant(node, 1).tolist() != [2, 3] or not node.attributes.get_int("keepdims", 1):
-        raise _no_counterpart(node, "it is no mean of a whole map")
+        raise _no_counterpart(node, "it is not the mean of a whole map")
     mean, height_and_width, corrected = 3, (1, 2), 1
     return Layer("Reduction", _reads(node, 1), {0: mean, 1: 0, 3: height_and_width, 4: 1, 5: corrected})
 
@@ -256,7 +256,7 @@ def _resize(node: ir.Node) -> Layer:
 def _slice(node: ir.Node) -> Layer:
     """A slice of channels, or of scales and shifts. ONNX's axis 1 is ncnn's first either way, as ncnn has no batch."""
     if node.attributes.get_int("axis", 0) != 1:
-        raise _no_counterpart(node, "it splits no channels")
+        raise _no_counterpart(node, "it does not split channels")
     widths = [int(width) for width in _constant(node, 1)] if len(node.inputs) > 1 else [-233] * len(node.outputs)
     return Layer("Slice", _reads(node, 1), {0: widths, 1: 0})  # -233: as large as the others
 
@@ -265,7 +265,7 @@ def _column(node: ir.Node) -> Layer:
     """Scales or shifts [N, C] as [N, C, 1, 1], so that they multiply maps."""
     wanted = _constant(node, 1).tolist()
     if not (wanted == [2, 3] if node.op_type == "Unsqueeze" else wanted[2:] == [1, 1] and len(wanted) == 4):
-        raise _no_counterpart(node, "it makes no column of channels")
+        raise _no_counterpart(node, "it does not make a column of channels")
     return Layer("Reshape", _reads(node, 1), {0: 1, 1: 1, 2: -1})
 
 
@@ -298,7 +298,7 @@ def _reads(node: ir.Node, count: int) -> tuple[ir.Value, ...]:
 def _constant(node: ir.Node, index: int) -> NDArray[Any]:
     array = numbers(node.inputs[index])
     if array is None:
-        raise _no_counterpart(node, f"its input {index} is no constant")
+        raise _no_counterpart(node, f"its input {index} is not constant")
     return array
 
 
@@ -307,7 +307,7 @@ def _weights(node: ir.Node) -> tuple[NDArray[Any], NDArray[Any] | None]:
     if node.attributes.get_int("group", 1) != 1:
         raise _no_counterpart(node, "it is grouped")
     if _pads_by_itself(node):
-        raise _no_counterpart(node, "it pads by itself (auto_pad)")
+        raise _no_counterpart(node, "it uses auto_pad")
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
     return _constant(node, 1), _constant(node, 2) if has_bias else None
 
@@ -339,6 +339,5 @@ def _pads_by_itself(node: ir.Node) -> bool:
 
 def _no_counterpart(node: ir.Node, reason: str) -> EngineError:
     return EngineError(
-        f"the node {node.name} ({node.op_type}) cannot be written for ncnn ({reason}): export without it, --for lists "
-        "the engines"
+        f"the node {node.name} ({node.op_type}) cannot be written for ncnn ({reason}): leave ncnn out of --for"
     )

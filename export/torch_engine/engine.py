@@ -49,7 +49,7 @@ class TorchEngine(Engine):
             return reason
         # a variant that was compared with PyTorch is a float32 graph, whatever precision it is to run in now
         if variant.parity is None or variant.precision not in ("fp32", *self.converts):
-            return f"{variant.file} is in {variant.precision}, which {self.name} makes of float32 graphs by itself"
+            return f"{variant.file} is in {variant.precision}, which {self.name} converts float32 graphs to by itself"
         return None
 
     def version(self) -> str:

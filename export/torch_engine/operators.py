@@ -28,7 +28,9 @@ def call_for(node: ir.Node) -> Call:
             return ELEMENTWISE[node.op_type]
         if node.op_type in OPERATORS:
             return OPERATORS[node.op_type](node)
-    raise EngineError(f"{node.name} is a {node.op_type}, which the torch backend does not know: give another --backend")
+    raise EngineError(
+        f"{node.name} is a {node.op_type}, which the torch engine does not support: use another --backend"
+    )
 
 
 def _divide(a: Tensor, b: Tensor) -> Tensor:
@@ -141,7 +143,7 @@ def _leaky_relu(node: ir.Node) -> Call:
 
 def _pad(node: ir.Node) -> Call:
     pads, mode = _ints(node, 1), node.attributes.get_string("mode", "constant") or "constant"
-    _refuse_if(mode not in {"constant", "reflect"} or _input(node, 3) is not None, node, "its way to pad is not known")
+    _refuse_if(mode not in {"constant", "reflect"} or _input(node, 3) is not None, node, "its padding mode is unknown")
     value = 0.0 if _input(node, 2) is None else _scalar(node, 2)
     rank = len(pads) // 2
     # torch lists the last axis first, with both of its ends; it reflects at most two axes
@@ -186,7 +188,7 @@ def _slice(node: ir.Node) -> Call:
     starts, ends = _ints(node, 1), _ints(node, 2)
     axes = range(len(starts)) if _input(node, 3) is None else _ints(node, 3)
     steps = [1] * len(starts) if _input(node, 4) is None else _ints(node, 4)
-    _refuse_if(min(steps) < 1, node, "it goes backwards")
+    _refuse_if(min(steps) < 1, node, "it steps backwards")
     cuts = list(zip(axes, map(slice, starts, ends, steps), strict=True))
 
     def run(x: Tensor, *_: Tensor) -> Tensor:
@@ -250,7 +252,7 @@ def _as_it_is(x: Tensor, *_: Tensor) -> Tensor:
 
 def _refuse_if(wrong: bool, node: ir.Node, reason: str) -> None:
     if wrong:
-        raise EngineError(f"{node.name} is a {node.op_type} that the torch backend cannot run: {reason}")
+        raise EngineError(f"{node.name} is a {node.op_type} that the torch engine cannot run: {reason}")
 
 
 def _input(node: ir.Node, index: int) -> ir.Value | None:
@@ -261,14 +263,14 @@ def _ints(node: ir.Node, index: int) -> list[int]:
     """A constant list of integers."""
     array = numbers(_input(node, index))
     if array is None:
-        raise EngineError(f"{node.name} is a {node.op_type} that the torch backend cannot run: a shape is computed")
+        raise EngineError(f"{node.name} is a {node.op_type} that the torch engine cannot run: a shape is computed")
     return [int(number) for number in array.flat]
 
 
 def _scalar(node: ir.Node, index: int) -> float:
     number = scalar(_input(node, index))
     if number is None:
-        raise EngineError(f"{node.name} is a {node.op_type} that the torch backend cannot run: a bound is computed")
+        raise EngineError(f"{node.name} is a {node.op_type} that the torch engine cannot run: a bound is computed")
     return number
 
 
@@ -282,13 +284,13 @@ def _axes(node: ir.Node) -> list[int] | None:
 
 def _pair(node: ir.Node, name: str, default: int = 1) -> tuple[int, ...]:
     pair = tuple(node.attributes.get_ints(name, (default, default)) or ())
-    _refuse_if(len(pair) != 2, node, f"its {name} are not those of pictures")
+    _refuse_if(len(pair) != 2, node, f"its {name} are not two-dimensional")
     return pair
 
 
 def _pads(node: ir.Node) -> tuple[int, ...]:
     """Top, left, bottom, right."""
-    _refuse_if(node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET", node, "it pads by itself (auto_pad)")
+    _refuse_if(node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET", node, "it uses auto_pad")
     return tuple(node.attributes.get_ints("pads", (0, 0, 0, 0)) or ())
 
 

@@ -39,12 +39,12 @@ def test_it_fires_and_the_numbers_stay(kind, nodes, left):
 
 
 @pytest.mark.parametrize(("kind", "nodes", "reason"), [
-    (ScaleIntoFirst, FIRST.replace("(x, levels)", "(x, each)"), "the picture is not scaled by constants"),
-    (ScaleIntoFirst, FIRST.replace("(x, levels)", "(x, computed)"), "the picture is not scaled by constants"),
-    (ScaleIntoFirst, FIRST.replace("(s, w, b)", "(s, made)"), "its weight is no constant"),
-    (ScaleIntoFirst, FIRST + "  z = Relu (s)".replace("z", "unused"), "something else reads what lies between"),
-    (ScaleIntoLast, LAST.replace("(c, levels)", "(c, each)"), "the picture is not scaled by constants"),
-    (ScaleIntoLast, LAST.replace("(x, w1, b)", "(x, made, b)"), "its weights are no constants"),
+    (ScaleIntoFirst, FIRST.replace("(x, levels)", "(x, each)"), "the image is not scaled by constants"),
+    (ScaleIntoFirst, FIRST.replace("(x, levels)", "(x, computed)"), "the image is not scaled by constants"),
+    (ScaleIntoFirst, FIRST.replace("(s, w, b)", "(s, made)"), "its weight is not constant"),
+    (ScaleIntoFirst, FIRST + "  z = Relu (s)".replace("z", "unused"), "another node reads an intermediate value"),
+    (ScaleIntoLast, LAST.replace("(c, levels)", "(c, each)"), "the image is not scaled by constants"),
+    (ScaleIntoLast, LAST.replace("(x, w1, b)", "(x, made, b)"), "its weights are not constant"),
 ])  # fmt: skip
 def test_it_declines_with_a_reason(kind, nodes, reason):
     model = network(nodes)

@@ -30,13 +30,14 @@ DEAD = {
     "a convolution without a border and a norm": f"p = Conv (c, w)  y = {NORM} (p, scale, shift)",
 }
 ALIVE = {
-    "an activation": ("l = LeakyRelu (c)  " + f"y = {NORM} (l, scale, shift)", "l (LeakyRelu) sees it"),
+    "an activation": ("l = LeakyRelu (c)  " + f"y = {NORM} (l, scale, shift)", "l (LeakyRelu) depends on it"),
     "a convolution with a border": (f"p = Conv <pads = [1, 1, 1, 1]> (c, w)  y = {NORM} (p, scale, shift)",
-                                    "p (Conv) sees it"),
+                                    "p (Conv) depends on it"),
     "a pool with a border": ("p = AveragePool <kernel_shape = [2, 2], pads = [1, 1, 1, 1], count_include_pad = 1> (c)"
-                             f"  y = {NORM} (p, scale, shift)", "p (AveragePool) sees it"),
+                             f"  y = {NORM} (p, scale, shift)", "p (AveragePool) depends on it"),
     "the output": ("y = Add (c, c)", "the graph's output depends on it"),
-    "a norm and an activation": (f"n = {NORM} (c, scale, shift)  l = Relu (c)  y = Add (n, l)", "l (Relu) sees it"),
+    "a norm and an activation": (f"n = {NORM} (c, scale, shift)  l = Relu (c)  y = Add (n, l)",
+                                 "l (Relu) depends on it"),
 }  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def test_the_afhq_generator_has_the_references_arithmetic(afhq, form):
 
 @pytest.mark.parametrize(("form", "without", "words"), [
     ("taps7", (), "--forms is 'taps7': give one of plain, taps9"),
-    ("taps9", ("pooled",), "--without names 'pooled': known are dead-biases"),
+    ("taps9", ("pooled",), "--without names 'pooled': the rewrites are dead-biases"),
 ])  # fmt: skip
 def test_an_unknown_form_or_rewrite_is_refused_with_those_there_are(small, form, without, words):
     with pytest.raises(OptionError, match=words):

@@ -40,10 +40,10 @@ def test_pools_of_as_many_channels_share_their_weights():
 
 @pytest.mark.parametrize(("attributes", "channels", "reason"), [
     ("kernel_shape = [4, 4], strides = [4, 4]", "6", "its squares are not 2x2"),
-    (f"{SLID}, auto_pad = \"SAME_UPPER\"", "6", "it pads by itself (auto_pad)"),
-    (f"{HALVED}, ceil_mode = 1", "6", "its last squares may lie outside (ceil_mode)"),
+    (f"{SLID}, auto_pad = \"SAME_UPPER\"", "6", "it uses auto_pad"),
+    (f"{HALVED}, ceil_mode = 1", "6", "its last squares may lie outside the map (ceil_mode)"),
     (f"{SLID}, pads = [1, 1, 1, 1]", "6", "its border is not counted in the mean"),
-    (SLID, "C", "nothing tells its channels"),
+    (SLID, "C", "its channels are unknown"),
 ])  # fmt: skip
 def test_it_declines_with_a_reason(attributes, channels, reason):
     model = network(attributes, channels)

@@ -54,7 +54,7 @@ def test_halfs_numbers_are_summed_in_float32_and_not_rounded_again():
 
 
 @pytest.mark.parametrize(("nodes", "channels", "reason"), [
-    (LAST.replace("(l, w, b)", "(l, computed, b)"), 3, "z: its weight is no constant"),
+    (LAST.replace("(l, w, b)", "(l, computed, b)"), 3, "z: its weight is not constant"),
     (LAST.replace("Conv (l", "Conv <strides = [2, 2]> (l"), 3, "z: its strides are not 1"),
     (LAST, 5, "z: it has more than 4 channels"),
 ])  # fmt: skip

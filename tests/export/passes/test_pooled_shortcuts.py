@@ -47,10 +47,10 @@ def test_a_mean_goes_into_a_copy_of_the_first_convolution(nodes):
 
 
 @pytest.mark.parametrize(("kind", "nodes", "reason"), [
-    (PooledIn4, SHORTCUT.replace("w1", "computed"), "its weight is no constant"),
+    (PooledIn4, SHORTCUT.replace("w1", "computed"), "its weight is not constant"),
     (PooledIn4, SHORTCUT.replace("Conv (p", "Conv <strides = [2, 2]> (p"), "its strides are not 1"),
     (PooledIn4, SHORTCUT.replace("= [2, 2]> (x)", "= [1, 1]> (x)"), "the pool is not 2x2 with stride 2"),
-    (PooledIn4, SHORTCUT + "  u = Relu (p)", "something else reads what lies between"),
+    (PooledIn4, SHORTCUT + "  u = Relu (p)", "another node reads an intermediate value"),
     (PooledInFirst, BOTH.replace("pads = [1, 1, 1, 1]", "pads = [0, 0, 0, 0]"), "its border is not 1"),
     (PooledInFirst, BOTH.replace("Conv (p", "Conv <group = 2> (p"), "it is grouped"),
 ])  # fmt: skip
@@ -62,4 +62,4 @@ def test_it_declines_with_a_reason(kind, nodes, reason):
 
 def test_it_declines_where_the_first_convolution_reads_many_channels():
     outcome = apply_rules(network(BOTH, inputs=4), PooledInFirst)
-    assert (outcome.fired, outcome.declined) == (0, ("s: it would take more products than the means do",))
+    assert (outcome.fired, outcome.declined) == (0, ("s: it would need more products than the mean",))

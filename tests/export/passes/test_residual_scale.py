@@ -74,17 +74,17 @@ def test_a_convolution_of_the_stream_itself_has_its_bias_scaled():
 
 
 DECLINED = [
-    (BLOCK.format(k=1, x="x") + "y = Identity (x1)", "x1: y (Identity) does not hand a factor on"),
+    (BLOCK.format(k=1, x="x") + "y = Identity (x1)", "x1: y (Identity) does not pass a factor on"),
     (BLOCK.format(k=1, x="x") + "y = Conv (x1, w0)", "x1: the graph's output would be scaled"),
-    (BLOCK.format(k=1, x="x") + "y = Tanh (x1)", "x1: y (Tanh) does not hand a factor on"),
+    (BLOCK.format(k=1, x="x") + "y = Tanh (x1)", "x1: y (Tanh) does not pass a factor on"),
     (BLOCK.format(k=1, x="x") + f"t = Add (x1, odd)  y = {NORM} (t, scale, shift)",
-     "x1: the other branch of t has no convolution to take the factor"),
+     "x1: the other branch of t has no convolution to absorb the factor"),
     (BLOCK.format(k=1, x="x") + f"t = Add (x1, c1)  y = {NORM} (t, scale, shift)",
-     "x1: the other branch of t is read elsewhere, too"),
+     "x1: the other branch of t has other readers"),
     (BLOCK.format(k=1, x="x") + "t = Conv (x, computed)  u = Add (x1, t)  " + f"y = {NORM} (u, scale, shift)",
-     "x1: t has weights that are no constants"),
+     "x1: t has weights that are not constant"),
     (BLOCK.format(k=1, x="x") + "y = Sub (odd, x1)",
-     "x1: y (Sub) reads a scaled value in another place than the first"),
+     "x1: y (Sub) reads a scaled value at an input other than its first"),
 ]  # fmt: skip
 
 

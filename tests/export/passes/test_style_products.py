@@ -61,10 +61,10 @@ def test_all_products_become_one_and_the_numbers_stay(nodes):
 
 
 @pytest.mark.parametrize(("old", "new", "reason"), [
-    ("(gamma1, one)", "(beta1, one)", "o1: the part is read without the constant, too"),
-    ("y = Identity (a2)", "z = ReduceMean (g1)  y = Add (a2, z)", "o1: the product is read elsewhere, too"),
+    ("(gamma1, one)", "(beta1, one)", "o1: the part is also read without the constant"),
+    ("y = Identity (a2)", "z = ReduceMean (g1)  y = Add (a2, z)", "o1: the product has other readers"),
     ("g1 = Gemm <transB = 1> (style, w1, b1)", "g1 = Gemm <transB = 1, alpha = 2.0> (style, w1, b1)",
-     "o1: what it adds to is no part of a matrix product with constant weights"),
+     "o1: it is not added to a part of a matrix product with constant weights"),
 ])  # fmt: skip
 def test_a_one_that_cannot_go_into_the_bias_stays_and_says_why(old, new, reason):
     assert old in TWO

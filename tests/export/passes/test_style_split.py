@@ -62,13 +62,13 @@ def test_one_style_for_all_pictures_goes_into_the_norm():
 
 
 @pytest.mark.parametrize(("nodes", "scale", "reason"), [
-    (NODES, 2.0, "its norm has a scale and a shift of its own"),
+    (NODES, 2.0, "its norm has its own scale and shift"),
     (NODES.replace("m = Mul (gamma, n)", "k = Sigmoid (gamma)  m = Mul (k, n)"), 1.0,
      "its scale or shift is not the style's"),
     (NODES.replace("m = Mul (gamma, n)", "k = GlobalAveragePool (x)  m = Mul (k, n)"), 1.0,
      "its scale or shift is not the style's"),
     (NODES.replace("y = Add (m, beta)", "z = Add (m, beta)  y = Add (z, n)"), 1.0,
-     "something else reads what lies between"),
+     "another node reads an intermediate value"),
 ])  # fmt: skip
 def test_a_norm_that_cannot_take_the_style_stays_and_says_why(nodes, scale, reason):
     model = network(nodes, scale)

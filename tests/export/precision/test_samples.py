@@ -124,5 +124,5 @@ def test_drawn_pictures_serve_where_there_are_no_others(small):
 
 def test_too_few_pictures_are_counted(chosen, tmp_path):
     fill(tmp_path / "photos", 11, 0)
-    with pytest.raises(OptionError, match="photos has 11 images that can be read, too few .* at least 12, better 96"):
+    with pytest.raises(OptionError, match="photos has 11 readable images, too few .* at least 12, better 96"):
         chosen(tmp_path / "photos")

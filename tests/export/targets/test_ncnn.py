@@ -73,23 +73,25 @@ def test_each_operator_gives_onnxruntimes_numbers(name, engine, tmp_path):
 
 @pytest.mark.parametrize(("nodes", "reason"), [
     ("y = Softmax (x)", "the node y (Softmax) cannot be written for ncnn (its graphs have no Softmax)"),
-    ('y = Conv <auto_pad = "SAME_UPPER"> (x, w)', "y (Conv) cannot be written for ncnn (it pads by itself"),
+    ('y = Conv <auto_pad = "SAME_UPPER"> (x, w)', "y (Conv) cannot be written for ncnn (it uses auto_pad"),
     ("y = Conv <group = 3> (x, each)", "y (Conv) cannot be written for ncnn (it is grouped)"),
-    ("y = Conv (x, x)", "y (Conv) cannot be written for ncnn (its input 1 is no constant)"),
-    ("y = ConvTranspose <output_padding = [1, 1], strides = [2, 2]> (x, spread3)", "(its output's size is given)"),
+    ("y = Conv (x, x)", "y (Conv) cannot be written for ncnn (its input 1 is not constant)"),
+    ("y = ConvTranspose <output_padding = [1, 1], strides = [2, 2]> (x, spread3)", "(its output size is given)"),
     ("y = AveragePool <kernel_shape = [2, 2], ceil_mode = 1> (x)", "y (AveragePool) cannot be written for ncnn"),
-    ("m = ReduceMean (x, threes)  y = Sub (x, m)", "m (ReduceMean) cannot be written for ncnn (it is no mean of a"),
+    ("m = ReduceMean (x, threes)  y = Sub (x, m)",
+     "m (ReduceMean) cannot be written for ncnn (it is not the mean of a"),
     ("y = Sub (grey, x)", "y (Sub) cannot be written for ncnn (its first operand is a constant)"),
     ("y = Mul (x, w)", "y (Mul) cannot be written for ncnn (a constant of shape [5, 3, 3, 3]"),
-    (NEAREST.replace("floor", "ceil").join(["y = ", " (x, , twice)"]), "(the resize takes its pixels in another way"),
-    ("y, z = Split <axis = 2, num_outputs = 2> (x)", "y (Split) cannot be written for ncnn (it splits no channels)"),
-    ("y = Reshape (x, threes)", "y (Reshape) cannot be written for ncnn (it makes no column of channels)"),
+    (NEAREST.replace("floor", "ceil").join(["y = ", " (x, , twice)"]), "(the resize samples its pixels differently"),
+    ("y, z = Split <axis = 2, num_outputs = 2> (x)",
+     "y (Split) cannot be written for ncnn (it does not split channels)"),
+    ("y = Reshape (x, threes)", "y (Reshape) cannot be written for ncnn (it does not make a column of channels)"),
     (STYLE + "c = Squeeze (gamma)  y = InstanceNormalization (x, c, shift)", "c (Squeeze) cannot be written"),
 ])  # fmt: skip
 def test_what_ncnn_has_no_layer_for_is_named(nodes, reason):
     with pytest.raises(EngineError, match=re.escape(reason)) as caught:
         ncnn_model(frame(nodes, **CONSTANTS))
-    assert str(caught.value).endswith("--for lists the engines")
+    assert str(caught.value).endswith("leave ncnn out of --for")
 
 
 def cut(model: ir.Model, form: str) -> ir.Model:
