@@ -1,7 +1,7 @@
-"""How many cores this process may use: what the scheduler, the container and the machine leave it.
+"""How many cores this process may use: what the scheduler, the container and the machine allow.
 
-Engines count the machine's cores. In a container with a quota they then start too many threads, which the kernel
-stops together, several times a second.
+Engines count the machine's cores. In a container with a quota they start too many threads, which the kernel then
+stops several times a second.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ _TOPOLOGY = Path("/sys/devices/system/cpu")
 
 
 def allowed_threads() -> int:
-    """Threads that can run at the same time: affinity and container quota, at least 1."""
+    """Threads that can run at the same time, by affinity and container quota; at least 1."""
     return _within(len(_affinity() or ()) or os.cpu_count() or 1, cpu_quota())
 
 
 def engine_threads() -> int | None:
-    """Threads for arithmetic: one a physical core, as two on one core share its units. None where the engine's own
-    count is better than ours (macOS and Windows, which have no quota)."""
+    """Threads for arithmetic: one per physical core, as two on one core share its units. None where the engine's own
+    count is better than ours: macOS and Windows, which have no quota."""
     allowed = _affinity()
     return _within(physical_cores(allowed), cpu_quota()) if allowed else None
 
 
 def granted_threads(asked: int | None) -> int | None:
-    """Threads for arithmetic where so many are asked for: never more than can run at the same time."""
+    """Threads for arithmetic when that many are asked for: never more than can run at the same time."""
     return engine_threads() if asked is None else min(asked, allowed_threads())
 
 
 def physical_cores(logical: set[int], topology: Path = _TOPOLOGY) -> int:
-    """How many cores the logical processors lie on; one each where the system does not say."""
+    """The number of cores that the logical CPUs belong to; one each where the system does not say."""
     cores = set()
     for number in logical:
         try:
@@ -44,7 +44,7 @@ def physical_cores(logical: set[int], topology: Path = _TOPOLOGY) -> int:
 
 
 def cpu_quota(cgroups: Path = _CGROUPS, mount: Path = _MOUNT) -> float | None:
-    """Cores that the container's quota is worth: the smallest up the tree of control groups, version 1 or 2."""
+    """The container's quota in cores: the smallest up the tree of control groups, version 1 or 2."""
     try:
         lines = cgroups.read_text().splitlines()
     except OSError:
@@ -65,12 +65,12 @@ def _affinity() -> set[int] | None:
 
 
 def _within(cores: int, quota: float | None) -> int:
-    # half a core more is worth a thread; less than that would be stopped longer than it runs
+    # half a core is worth another thread; with less, it would be stopped for longer than it runs
     return cores if quota is None else max(1, min(cores, int(quota + 0.5)))
 
 
 def _upwards(root: Path, path: str) -> Iterator[Path]:
-    """The group's folder and those above it. Inside a container the path may be the host's: then only the root is."""
+    """The group's folder and its parents. Inside a container the path may be the host's: then only the root exists."""
     folder = root / path.lstrip("/")
     while folder != root:
         yield folder

@@ -1,4 +1,4 @@
-"""The processor, its memory and the GPUs, as far as the system tells without help."""
+"""The CPU, the memory and the GPUs, as far as the system reports them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from starcast.runtime.cores import allowed_threads, cpu_quota, engine_threads
 
-# what engines have kernels for -> how /proc/cpuinfo spells it (x86, then ARM)
+# instruction sets that engines have kernels for -> their names in /proc/cpuinfo (x86, then ARM)
 INSTRUCTION_SETS = {
     "AVX2": ("avx2",),
     "AVX-512": ("avx512f",),
@@ -27,7 +27,7 @@ INSTRUCTION_SETS = {
     "I8MM": ("i8mm",),
     "SVE": ("sve",),
 }
-# the same in numpy's words, for systems without /proc/cpuinfo; ICL and SPR are names of Intel generations
+# their names in NumPy, for systems without /proc/cpuinfo; ICL and SPR are Intel generations
 _NUMPY_SETS = {
     "AVX2": ("AVX2", "X86_V3"),
     "AVX-512": ("AVX512F", "X86_V4"),
@@ -43,19 +43,19 @@ _PATIENCE_S = 15.0  # a driver that has to wake its GPUs takes some seconds
 
 @dataclass(frozen=True, kw_only=True)
 class Processor:
-    """What calculates here. Memory in bytes, None where the system does not tell."""
+    """A machine's CPU. Memory in bytes; None where the system does not say."""
 
     name: str
     instruction_sets: tuple[str, ...]
     cores: int  # logical, of the machine
     allowed: int  # threads that this process may run at a time
-    quota: float | None  # cores that a container's quota is worth
+    quota: float | None  # a container's quota, in cores
     engine_threads: int | None  # None: the engine counts
     memory: int | None
 
 
 def processor() -> Processor:
-    """The processor of this machine and what this process may use of it."""
+    """This machine's CPU, and what this process may use of it."""
     return Processor(
         name=_name() or platform.processor() or platform.machine(),
         instruction_sets=_instruction_sets(),
@@ -68,7 +68,7 @@ def processor() -> Processor:
 
 
 def gpus() -> tuple[str, ...]:
-    """NVIDIA GPUs as `name, driver, memory`, or one line that says why they cannot be asked; empty without any."""
+    """NVIDIA GPUs as `name, driver, memory`, or one line of why nvidia-smi fails; empty without it."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return ()
@@ -111,7 +111,7 @@ def _cpuinfo() -> str | None:
 
 
 def _name() -> str | None:
-    """The name on the box; None where the system gives none (ARM servers)."""
+    """The product name; None where the system gives none (ARM servers)."""
     if sys.platform == "win32":
         import winreg
 
@@ -126,7 +126,7 @@ def _name() -> str | None:
 
 
 def memory() -> int | None:
-    """Bytes that this process may have: the machine's or the container's. None where the system does not tell."""
+    """Bytes that this process may use: the machine's or the container's. None where the system does not say."""
     if sys.platform == "win32":
         import ctypes
 
@@ -147,7 +147,7 @@ def memory() -> int | None:
 
 
 def _memory_limits() -> list[int]:
-    """A container's limits, as its own root shows them."""
+    """A container's limits, as the root of its own control groups shows them."""
     limits = []
     for file in ("memory.max", "memory/memory.limit_in_bytes"):
         try:

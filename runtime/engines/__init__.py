@@ -1,1 +1,1 @@
-"""The engines, one a module, behind the interface in base.py."""
+"""The engines, one per module, behind the interface in base.py."""

@@ -1,7 +1,7 @@
-"""Compiled graphs on the user's disk, so that a big bundle's second start is quick.
+"""The cache of compiled graphs on the user's disk, so that a big bundle's second start is quick.
 
-Engines do not check what they load: a damaged file could end the process. So each file carries the hash of its
-content, lies in a folder that only the user can write to, and is named by everything that it depends on.
+Engines do not check what they load: a damaged file could crash the process. So each file carries the hash of its
+content, lies in a folder that only the user can write to, and is named after everything that it depends on.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from starcast.atomic import write_bytes
 
 Model = TypeVar("Model")
 
-SMALLEST = 8 * 2**20  # smaller graphs are compiled about as fast as they are loaded
-LIMIT = 2 * 2**30  # of the whole folder; the files that were not used for longest go first
+SMALLEST = 8 * 2**20  # bytes; smaller graphs compile about as fast as they load
+LIMIT = 2 * 2**30  # bytes of the whole folder; the files unused for longest go first
 _MAGIC = b"starcast compiled graph 1\n"
 _HEADER = len(_MAGIC) + 32
 
 
 def user_cache() -> Path:
-    """The folder for compiled graphs, where the system keeps such things."""
+    """The folder for compiled graphs, in the system's place for caches."""
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local"
     elif sys.platform == "darwin":
@@ -45,11 +45,11 @@ def open_cached(
     load: Callable[[bytes], Model],
     refusals: tuple[type[Exception], ...],
 ) -> Model | None:
-    """What `load` makes of the bytes that `compile_graph` gives, or gave at an earlier start with the same facts
-    (graph, engine, settings) on this processor.
+    """Load a compiled graph: what `compile_graph` returned at an earlier start with the same facts (graph, engine,
+    settings) on this CPU, or returns now.
 
-    None where there is no private folder to keep them in, and where `load` refuses them with one of `refusals`: then
-    the caller compiles without them.
+    None where there is no private folder for it, or where `load` raises one of `refusals`: then the caller compiles
+    without the cache.
     """
     try:
         place = private(user_cache() if folder is None else folder)
@@ -74,7 +74,7 @@ def open_cached(
 
 @once
 def processor() -> str:
-    """What compiled code depends on: the processor's name and instruction sets."""
+    """What compiled code depends on: the CPU's name and instruction sets."""
     try:
         lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     except OSError:
@@ -85,7 +85,7 @@ def processor() -> str:
 
 
 def private(folder: Path) -> Path | None:
-    """The folder, made if need be; None where someone else could put files there."""
+    """The folder, created if missing; None where someone else could put files there."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if hasattr(os, "geteuid"):
         facts = folder.stat()
@@ -100,7 +100,7 @@ def write_sealed(file: Path, content: bytes) -> None:
 
 
 def read_sealed(file: Path) -> bytes | None:
-    """What `write_sealed` wrote, if it is whole; a damaged file is removed."""
+    """What `write_sealed` wrote, if it is undamaged; a damaged file is removed."""
     try:
         held = file.read_bytes()
         content = held[_HEADER:]

@@ -1,8 +1,8 @@
-"""Which of several ways to run a model is the fastest on this machine, now.
+"""Find the fastest of several sessions on this machine, now.
 
-The best so far meets each further one in alternating rounds, so that a machine that slows down slows both: a ratio
-from one match is sound where milliseconds of different minutes are not. The loser is closed at once, so that never
-more than two models are in memory, and the winner is handed over as it is, opened and warm.
+The best so far meets each challenger in alternating rounds, so that a machine that slows down slows both: a ratio from
+one match is sound, while milliseconds of different minutes are not. The loser is closed at once, so that at most two
+models are in memory, and the winner is returned as it is, opened and warm.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from starcast.errors import EngineError
 
 BUDGET_S = 8.0
 MOST_ROUNDS = 7
-CLEAR = 1.25  # after two rounds, a match with this ratio is decided
-AHEAD = 0.98  # of the best's time: what is hardly faster does not replace what stands before it in the table
+CLEAR = 1.25  # a match with this ratio is decided after two rounds
+AHEAD = 0.98  # a challenger must be below this share of the best's time: hardly faster is not enough to replace it
 
 
 class Closable(Protocol):
-    """What has been opened."""
+    """What can be closed."""
 
     def close(self) -> None: ...
 
@@ -31,7 +31,7 @@ Opened = TypeVar("Opened", bound=Closable)
 
 @dataclass(frozen=True)
 class Figure:
-    """Seconds a run, at the pace that the machine had in the last match; or why there is none."""
+    """Seconds per run, at the machine's pace in the last match; or why there are none."""
 
     seconds: float | None
     left_out: str | None = None
@@ -39,7 +39,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Outcome(Generic[Opened]):
-    """The winner, its number, a figure for everyone in their order, and whether there was time for all of them."""
+    """The winner, its index, every participant's figure in order, and whether there was time for all of them."""
 
     winner: Opened
     best: int
@@ -54,17 +54,17 @@ def contest(
     budget_s: float = BUDGET_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Outcome[Opened]:
-    """Open each in its order, let it meet the best so far, keep the faster.
+    """Open each in order, match it against the best so far, and keep the faster.
 
-    The first one that opens always takes part. A later one is left out if it might not be opened and meet the best
-    once within `budget_s`, going by the slowest so far. One that fails to open or run is left out with what it said;
-    if all fail, the first one's EngineError is raised.
+    The first that opens always takes part. A later one is left out if opening it and one round against the best might
+    exceed `budget_s`, judging by the slowest so far. One that fails to open or run is left out with its error; if all
+    fail, the first EngineError is raised.
     """
     start = clock()
     whole = True
     figures: list[Figure] = []
     failures: list[EngineError] = []
-    best: tuple[int, Opened, float] | None = None  # its number, what was opened, seconds of a run
+    best: tuple[int, Opened, float] | None = None  # its index, what was opened, seconds per run
     slowest = 0.0  # to open and run once
     try:
         for number, opener in enumerate(openers):
@@ -76,7 +76,7 @@ def contest(
             try:
                 challenger, first_s = _warm(opener, run, clock)
                 slowest = max(slowest, clock() - began)
-                # a close match leaves time for those that follow
+                # a close match must leave time for those that follow
                 until = start + budget_s - (len(openers) - number - 1) * (slowest + 2 * first_s)
                 held_s, new_s = _match(best and best[1], challenger, run, until, clock) or (None, first_s)
             except EngineError as error:
@@ -104,7 +104,7 @@ def contest(
 def _warm(
     opener: Callable[[], Opened], run: Callable[[Opened], object], clock: Callable[[], float]
 ) -> tuple[Opened, float]:
-    """What was opened, after its first run, and what that took. The first run allocates: it is no measure of speed."""
+    """Open and run once; returns that run's seconds too. The first run allocates: it is no measure of speed."""
     opened = opener()
     try:
         return opened, _timed(opened, run, clock)
@@ -116,7 +116,7 @@ def _warm(
 def _match(
     held: Opened | None, new: Opened, run: Callable[[Opened], object], until: float, clock: Callable[[], float]
 ) -> tuple[float, float] | None:
-    """The least seconds of each over rounds in which the two take turns to begin; None without an opponent."""
+    """The best seconds of each, over rounds in which the two take turns to start; None without an opponent."""
     if held is None:
         return None
     held_s = new_s = float("inf")

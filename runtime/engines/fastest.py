@@ -63,7 +63,7 @@ def _measure(
 ) -> VariantSession:
     """Measure all, remember the answer, and return the winner as it is: opened and warm."""
     options.progress(
-        f"measuring {len(candidates)} ways to run this model, once on this machine (up to {BUDGET_S:g} s)…"
+        f"measuring {len(candidates)} combinations of engine and variant, once on this machine (up to {BUDGET_S:g} s)…"
     )
     draws = np.random.default_rng(0)
     image = draws.integers(0, 256, (1, *_size(bundle), 3), np.uint8)

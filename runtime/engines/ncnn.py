@@ -1,8 +1,8 @@
 """ncnn on the CPU, and on GPUs through Vulkan.
 
-Its graphs are two files, NAME.param and NAME.bin (what is in them: export/targets/ncnn.py). They take one image at a
-time and end before the image is rounded: batches, rounding and bytes are done here. A bundle's other graphs, which
-make styles, are ONNX: an engine beside it runs those, once a style.
+An ncnn graph is two files, NAME.param and NAME.bin (export/targets/ncnn.py writes them). It takes one image at a
+time and ends before the image is rounded: batching, rounding and conversion to bytes happen here. The bundle's other
+graphs, which make styles, are ONNX: another engine runs those, once per style.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ GRAPH_SUFFIX = ".param"  # of ncnn's own graphs
 
 @once
 def engine() -> ModuleType:
-    """The package ncnn. Raises ImportError.
+    """Import the package ncnn. Raises ImportError.
 
-    Its threads would spin while they wait, and take the cores from those that decode and encode; they look at the
-    environment once, when they are loaded.
+    Its threads would spin while they wait, and take the cores from the threads that decode and encode. They read the
+    environment once, when the library loads.
     """
     known = os.environ.get(_SPIN)
     os.environ[_SPIN] = "passive"
@@ -63,7 +63,7 @@ def engine() -> ModuleType:
 
 @contextmanager
 def _capture_stderr() -> Iterator[list[str]]:
-    """The lines that ncnn's C++ prints within the block, which are in the list afterwards and not on the screen."""
+    """Catch the lines that ncnn's C++ prints within the block: they are in the list afterwards, not on the screen."""
     lines: list[str] = []
     sys.stderr.flush()
     screen = os.dup(2)
@@ -80,7 +80,7 @@ def _capture_stderr() -> Iterator[list[str]]:
 
 @once
 def _gpus() -> int:
-    """How many devices have a Vulkan driver. It describes each of them when it looks for the first time."""
+    """The number of devices with a Vulkan driver. ncnn prints a description of each at the first look."""
     with _capture_stderr():
         return int(engine().get_gpu_count())
 
@@ -104,7 +104,7 @@ class Ncnn(Engine):
         return str(engine().__version__)
 
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
-        return {"CPU": None}  # it reads no ONNX graphs: there is nothing to try
+        return {"CPU": None}  # it reads no ONNX graphs, so there is nothing to try
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
         path = graph.path
@@ -124,7 +124,7 @@ class Ncnn(Engine):
         return NcnnSession(path, net, _conditions(path))
 
     def _configure(self, net: Any, options: EngineOptions) -> None:
-        """Float32 throughout, whatever the processor offers."""
+        """Float32 throughout, whatever the CPU offers."""
         threads = options.threads or engine_threads()
         if threads is not None:
             net.opt.num_threads = threads
@@ -174,7 +174,7 @@ class NcnnSession(Session):
         self._net = None
 
     def _levels(self, feeds: Arrays) -> Iterator[NDArray[np.float32]]:
-        """Each image's translation [3, H, W]: valid until the next is asked for."""
+        """Each image's translation [3, H, W], valid until the next one."""
         if self._net is None:
             raise closed_error(self._graph)
         ncnn = engine()
@@ -192,7 +192,7 @@ class NcnnSession(Session):
             extractor.input("image", pixels)
             extractor.input(
                 "gamma_beta", ncnn.Mat(np.ascontiguousarray(condition)).clone()
-            )  # without a copy it owns nothing
+            )  # without the copy it does not own its memory
             code, made = extractor.extract("translation")
             if code != 0:
                 raise EngineError(
@@ -203,15 +203,15 @@ class NcnnSession(Session):
 
 
 def _conditions(graph: Path) -> int:
-    """How many scales and shifts a graph takes, from the line of its text that says so."""
+    """The number of scales and shifts that a graph takes, from its text."""
     found = re.search(r"^Input gamma_beta .* 0=(\d+)$", graph.read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
-        raise EngineError(f"{graph} is no frame graph (it has no input gamma_beta): export the bundle again")
+        raise EngineError(f"{graph} is not a frame graph (it has no input gamma_beta): export the bundle again")
     return int(found[1])
 
 
 def _reader_of_onnx(graph: Path) -> Engine:
-    """An engine that is here and reads ONNX."""
+    """An available engine that reads ONNX."""
     readers: tuple[Engine, ...] = (OpenVINO(), OnnxRuntime())
     for backend in readers:
         if backend.absent() is None:

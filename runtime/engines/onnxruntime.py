@@ -27,7 +27,7 @@ from starcast.runtime.engines.base import (
 )
 
 PROVIDER = "CPUExecutionProvider"
-WARNINGS, NOTHING = 2, 4  # levels, from which on the library prints; the first is its default
+WARNINGS, NOTHING = 2, 4  # log levels; the first is the library's default
 
 
 class OnnxRuntime(Engine):
@@ -111,8 +111,11 @@ def package_absence() -> Absence | None:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """What the library prints of a provider that does not start is not printed within the block: it is told by us. A
-    session's own level comes too late for that. (What a host program had set cannot be asked for.)"""
+    """Keep the library from printing within the block that a provider does not start: our error says so.
+
+    A session's own log level comes too late for that. The level that a host program had set cannot be read, so the
+    default is restored.
+    """
     import onnxruntime
 
     onnxruntime.set_default_logger_severity(NOTHING)
@@ -129,10 +132,10 @@ def _session(
 
     chosen = onnxruntime.SessionOptions()
     chosen.intra_op_num_threads = options.threads or engine_threads() or 0  # 0: the engine counts
-    chosen.inter_op_num_threads = 1  # the graphs are chains: nothing runs side by side
-    # waiting threads that spin take the cores from those that decode and encode; here they were also slower
+    chosen.inter_op_num_threads = 1  # the graphs are chains: nothing runs in parallel
+    # spinning threads take the cores from those that decode and encode; here they were also slower
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    chosen.log_severity_level = 3  # errors; they are raised as well
+    chosen.log_severity_level = 3  # errors only; they are raised as well
     for entry, text in (entries or {}).items():
         chosen.add_session_config_entry(entry, text)
     for name, value in settings.items():
@@ -142,7 +145,7 @@ def _session(
 
 
 def _optimise(graph: Path, options: EngineOptions) -> bytes:
-    """The graph after ONNX Runtime's own passes, with the memory layout that suits this processor."""
+    """The graph after ONNX Runtime's own passes, in the memory layout that suits this CPU."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "optimised.onnx"
         _session(graph, options, optimized_model_filepath=str(file))

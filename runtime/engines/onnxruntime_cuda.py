@@ -1,7 +1,7 @@
 """ONNX Runtime on an NVIDIA GPU, with its CUDA provider: where TensorRT is not installed, or does not take the GPU.
 
-A provider that does not start is replaced by the CPU, and nobody learns of it: `get_available_providers` lists what was
-compiled in, and a session is made without an error. So each session is asked for what it runs on.
+ONNX Runtime silently falls back to the CPU if the provider does not start: `get_available_providers` lists what was
+compiled in, and creating a session raises no error. So we check what each session runs on.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ PROVIDER = "CUDAExecutionProvider"
 _SETTINGS = {
     "device_id": "0",
     "use_tf32": "0",  # 10 bits of a float32 number's 23: outside the gate of fp32
-    # by default every new size of image is tuned for by trying all of cuDNN's algorithms, which takes seconds
+    # by default every new image size tries all of cuDNN's algorithms, which takes seconds
     "cudnn_conv_algo_search": "HEURISTIC",
 }
 _LEGACY = 1  # the default stream
-_KINDS = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}  # what a bundle's graphs give
+_KINDS = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}  # the types of our graphs' outputs
 
 
 class OnnxRuntimeCuda(Engine):
@@ -90,18 +90,18 @@ class OnnxRuntimeCuda(Engine):
 
 
 class OnnxRuntimeCudaSession(Session):
-    """One graph on the GPU. Inputs and outputs are bound, so that nothing is copied that is there already."""
+    """One graph on the GPU. Inputs and outputs are bound, so that nothing on the GPU is copied."""
 
     def __init__(self, graph: Path, session: Any) -> None:
         self._graph = graph
         self._session = session
         self._driver: Driver | None = None  # for inputs that are on the GPU
-        self._returned = False  # whether an array that was given out has come back
+        self._returned = False  # whether an array that was returned to a caller has been released
         [output] = session.get_outputs()
         self._output, self._kind = output.name, np.dtype(_KINDS[output.type])
 
     def run(self, feeds: Mapping[str, Any]) -> Any:
-        """The output for the inputs, which may be numpy's or on the GPU; it is on the GPU if one of them is."""
+        """The output for the inputs, NumPy's or on the GPU. It is on the GPU if one of them is."""
         if self._session is None:
             raise closed_error(self._graph)
         on_gpu = any(is_on_gpu(value) for value in feeds.values())
@@ -125,7 +125,7 @@ class OnnxRuntimeCudaSession(Session):
             ) from error
         if not on_gpu:
             return made.numpy()
-        # the array holds what ONNX Runtime made, which frees itself
+        # the array holds ONNX Runtime's output, which frees itself
         return DeviceArray(View(made.data_ptr(), tuple(made.shape()), self._kind), partial(self._let_go, [made]))
 
     def close(self) -> None:
@@ -139,8 +139,8 @@ class OnnxRuntimeCudaSession(Session):
         self._returned = True
 
     def _settle(self) -> None:
-        """Wait until nobody reads what came back any more: ONNX Runtime takes its memory again at once, and whoever had
-        it may have left work behind in a stream that is not known here."""
+        """Wait until nobody reads released arrays any more. ONNX Runtime reuses their memory at once, and their last
+        user may have left work in a stream that we do not know."""
         if self._returned and self._driver is not None:
             self._returned = False
             with self._driver.active():
@@ -148,7 +148,7 @@ class OnnxRuntimeCudaSession(Session):
 
     @contextmanager
     def _await_writer(self, value: Any) -> Iterator[View]:
-        """An array on the GPU whose library is done with it: ONNX Runtime has streams of its own."""
+        """An array on the GPU, after its library has written it: ONNX Runtime has streams of its own."""
         self._driver = self._driver or open_driver()
         with self._driver.active(), borrow(value, _LEGACY, self._driver) as view:
             self._driver.synchronise()
@@ -156,14 +156,14 @@ class OnnxRuntimeCudaSession(Session):
 
 
 def _why_no_gpu(cuda: str) -> str | None:
-    """Why no GPU here runs a package that was made for that version of CUDA (`13.0`, or nothing), as a clause."""
+    """Why no GPU here runs a package made for that version of CUDA (`13.0`, or nothing), as a clause, or None."""
     gpu = current_gpu()
     major = cuda.partition(".")[0]
     return why_no_gpu() if gpu is None else gpu.lacks(int(major) if major.isdigit() else None)
 
 
 def _session(graph: Path | bytes) -> Any:
-    """A session that runs on the GPU, all of it. Raises EngineError for one that does not, and what ONNX Runtime
+    """A session that runs entirely on the GPU. Raises EngineError for one that does not, and what ONNX Runtime
     raises."""
     import onnxruntime
 
@@ -173,9 +173,9 @@ def _session(graph: Path | bytes) -> Any:
     chosen.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     where = graph if isinstance(graph, bytes) else str(graph)
     with silent(), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # that a provider is not known: told below as well
+        warnings.simplefilter("ignore", UserWarning)  # about an unknown provider: our error says so, too
         try:
-            # its own way back to the processor would print banners, and raise another error than the first
+            # its own fallback to the CPU would print banners, and raise a different error
             session = onnxruntime.InferenceSession(where, chosen, providers=[(PROVIDER, _SETTINGS)], enable_fallback=0)
         except errors() as error:
             if "CPU EP" not in str(error):
@@ -188,17 +188,17 @@ def _session(graph: Path | bytes) -> Any:
 
 @once
 def _load_cuda() -> None:
-    """Load the libraries of CUDA and cuDNN that pip put beside the package: the provider looks for them in the system's
-    folders alone."""
+    """Load the CUDA and cuDNN libraries that pip installed beside the package: the provider looks only in the system's
+    folders."""
     import onnxruntime
 
-    with redirect_stdout(io.StringIO()):  # what is missing it prints; the session will say so
+    with redirect_stdout(io.StringIO()):  # it prints what is missing; the session will report that
         onnxruntime.preload_dlls()
 
 
 def _fallback_error(graph: Path | bytes) -> EngineError:
     return EngineError(
-        f"{'the probe' if isinstance(graph, bytes) else graph} would run on the processor, as ONNX Runtime's CUDA "
-        "provider does not start or lacks something: its libraries (CUDA and cuDNN, of the versions that "
-        "onnxruntime-gpu names) come with pip install 'onnxruntime-gpu[cuda,cudnn]'"
+        f"{'the probe' if isinstance(graph, bytes) else graph} would run on the CPU, because ONNX Runtime's CUDA "
+        "provider does not start or lacks an operator: its libraries (CUDA and cuDNN, in the versions that "
+        "onnxruntime-gpu requires) come with pip install 'onnxruntime-gpu[cuda,cudnn]'"
     )

@@ -1,12 +1,12 @@
 """OpenVINO on the CPU.
 
-A graph is compiled for the shapes that it is first run with. Compared with one of open shape it takes a fifth less
+A graph is compiled for the shapes of its first run. Compared with a graph of open shape, it takes a fifth less
 memory (the AFHQ generator at 256 px: 432 MB instead of 537 in float32, 255 instead of 319 in int8), and is about 5 %
-faster in bf16 and int8, and up to 10 % for the smallest networks at 64 px. Where other shapes follow, one of open shape
-takes its place, so that a folder of many sizes compiles twice, not every time.
+faster in bf16 and int8, and up to 10 % for the smallest networks at 64 px. If other shapes follow, a graph of open
+shape takes its place, so that a folder of many sizes compiles twice, not every time.
 
-Nothing compiled is kept on the disk: OpenVINO's own form of a graph holds the weights once more, and took longer to
-read than the graph takes to compile.
+Compiled graphs are not cached on disk: OpenVINO's own format stores the weights once more, and took longer to read
+than the graph takes to compile.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ Shapes = Mapping[str, tuple[int, ...]]  # of the inputs, by their names
 
 
 def engine() -> ModuleType:
-    """The package openvino. Raises ImportError.
+    """Import the package openvino. Raises ImportError.
 
     Importing it sends an event to its maker and leaves an identifier in the user's home, unless its telemetry package
-    cannot be imported: then it takes an empty stand-in for it.
+    cannot be imported: then it uses an empty stand-in.
     """
     if "openvino" in sys.modules:
         return sys.modules["openvino"] or importlib.import_module("openvino")
     known = sys.modules.get(_TELEMETRY)
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # what the import system takes for "not there"
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # the import system reads None as "not found"
     try:
         return importlib.import_module("openvino")
     finally:
@@ -96,7 +96,7 @@ class OpenVINO(Engine):
         return found
 
     def best_batch(self, precision: str) -> int:
-        """On two cores four at a time were 5 to 10 % faster in bf16 and int8, and no faster in float32
+        """4 below float32: on two cores that was 5 to 10 % faster in bf16 and int8, and no faster in float32
         (benchmarks/results/scaling.json)."""
         return 1 if precision == "fp32" else 4
 
@@ -108,8 +108,8 @@ class OpenVINO(Engine):
 
 
 def lacks(*precisions: str | None) -> str | None:
-    """Why this processor cannot run a graph in those precisions with OpenVINO, or None. Without the instructions the
-    engine would do it in float32, and nobody would know."""
+    """Why OpenVINO cannot run a graph in those precisions on this CPU, or None. Without the CPU's instructions it would
+    silently use float32."""
     if "bf16" not in precisions or "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     return f"{processor().name} has no bfloat16 arithmetic"
@@ -122,7 +122,7 @@ class OpenVINOSession(Session):
         self._graph = graph.path
         self._settings = _settings(graph, options)
         self._model = self._read()
-        self._shapes: Shapes | None = None  # that it is compiled for; open ones are {}
+        self._shapes: Shapes | None = None  # that it is compiled for; {}: any
         self._request: Any = None
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
@@ -154,7 +154,7 @@ class OpenVINOSession(Session):
             ) from error
 
     def _compile(self, shapes: Shapes) -> None:
-        self._request = None  # the one before is freed first: two would need the memory of both
+        self._request = None  # the previous one is freed first: both together would need twice the memory
         model = self._model.clone()
         if shapes:
             model.reshape(dict(shapes))
@@ -164,19 +164,19 @@ class OpenVINOSession(Session):
 
 def _settings(graph: Graph, options: EngineOptions) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        # one image or batch at a time, all threads on it. A stream a core gave 2 to 5 % more images a second on two
-        # idle cores, each of them twice as late, and two threads in one model were seen to wait for each other for good
+        # All threads work on one batch. One stream per core gave 2 to 5 % more images a second on two idle cores, each
+        # of them twice as late, and two threads in one model were seen to deadlock.
         "PERFORMANCE_HINT": "LATENCY",
-        # pinned threads fight with a container's other processes, and with those that decode and encode
+        # Pinned threads fight with a container's other processes, and with the threads that decode and encode.
         "ENABLE_CPU_PINNING": False,
-        # layers' kernels that are kept, each for one size of image: by default 5,000, so that a 64 px model took
-        # 1.7 MB more with every new size. These are enough for images that alternate between two sizes
+        # Compiled kernels that are kept, each for one layer and image size. With the default of 5,000, a 64 px model
+        # took 1.7 MB more with every new size. These are enough for images that alternate between two sizes.
         "CPU_RUNTIME_CACHE_CAPACITY": "256",
     }
     threads = options.threads or engine_threads()
-    if threads is not None:  # without it OpenVINO counts the machine's cores, whatever the container's quota
+    if threads is not None:  # else OpenVINO counts the machine's cores and ignores a container's quota
         settings["INFERENCE_NUM_THREADS"] = threads
-    # what a graph leaves open: without it float32 silently becomes bfloat16 on processors with AMX
+    # For what a graph leaves open: without it, float32 silently becomes bfloat16 on CPUs with AMX.
     settings["INFERENCE_PRECISION_HINT"] = "bf16" if "bf16" in (graph.precision, graph.rest) else "f32"
     return settings
 

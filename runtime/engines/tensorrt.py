@@ -1,6 +1,6 @@
 """TensorRT, and TensorRT for RTX, on the first NVIDIA GPU.
 
-They run what `starcast build` made of a bundle's graphs on this machine, and nothing else: opening never builds.
+They run only engines that `starcast build` built from a bundle's graphs on this machine. Opening never builds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starcast.runtime.nvidia.tensorrt.kernel_cache import SUFFIX, load_kernels
 
 
 class TensorRT(Engine):
-    """Opens the engines that one of the flavours built."""
+    """Opens the engines that one flavour built."""
 
     on_gpu = True
 
@@ -47,7 +47,7 @@ class TensorRT(Engine):
     def why_not_ready(self, bundle: Bundle, variant: Variant, options: EngineOptions = EngineOptions()) -> str | None:
         try:
             found = self._unbuilt(bundle, variant, options)
-        except EngineError as error:  # others may write into the cache: nothing in it is used
+        except EngineError as error:  # others may write into the cache, so nothing in it is used
             return str(error)
         if found is None:
             return None
@@ -55,7 +55,7 @@ class TensorRT(Engine):
         others = [one for one in bundle.manifest.variants if one.precision != variant.precision]
         for other in others:
             if self.why_unsupported(other) is None and self._unbuilt(bundle, other, options) is None:
-                return f"{sentence}, and --precision {other.precision} takes one that is there"
+                return f"{sentence}, and --precision {other.precision} uses one that is there"
         return sentence
 
     def version(self) -> str:
@@ -100,7 +100,7 @@ class TensorRT(Engine):
             raise
 
     def _unbuilt(self, bundle: Bundle, variant: Variant, options: EngineOptions) -> tuple[Path, str] | None:
-        """The first graph of those that a variant needs that has no engine here, and why; None if all have one."""
+        """The first graph that a variant needs and that has no engine here, and why; None if all have one."""
         condition = bundle.manifest.condition
         makers = [maker.graph for maker in (condition.latent, condition.reference) if maker is not None]
         for graph in (variant.file, *makers):
@@ -121,6 +121,6 @@ class TensorRT(Engine):
 
 
 def build_line(bundle: Path | None, flavour: str, precision: str | None = None) -> str:
-    """What a user types to get an engine."""
+    """The command that builds an engine."""
     chosen = "" if precision is None else f" --precision {precision}"
     return f"starcast build {bundle or 'BUNDLE'} --backend {flavour}{chosen}"

@@ -1,4 +1,4 @@
-"""What was measured on this machine, one small file a question, in the user's cache."""
+"""What was measured on this machine: one small file per question, in the user's cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starcast.runtime.engines import cache
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """One way to run a model: milliseconds an image, or why there are none."""
+    """An engine and a variant: milliseconds per image, or why there are none."""
 
     name: str
     ms: float | None = None
@@ -20,9 +20,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """All that were to be measured, in their order, and the number of the fastest.
+    """All that were to be measured, in order, and the index of the fastest.
 
-    `whole` is false where there was no time for some of them; `tries` is how often it was measured.
+    `whole` is false if there was no time for some of them; `tries` is how often they were measured.
     """
 
     question: tuple[str, ...]
@@ -47,12 +47,12 @@ def _short(ms: float) -> str:
 
 
 def folder(chosen: Path | None = None) -> Path:
-    """Where they are: in the folder that was chosen for the cache, or beside the user's compiled graphs."""
+    """The folder of verdicts: in the cache that was chosen, or beside the user's compiled graphs."""
     return cache.user_cache().with_name("measured") if chosen is None else chosen / "measured"
 
 
 def count(chosen: Path | None = None) -> int:
-    """How many answers are kept."""
+    """The number of stored verdicts."""
     try:
         return sum(path.suffix == ".json" for path in folder(chosen).iterdir())
     except (OSError, RuntimeError):
@@ -60,7 +60,7 @@ def count(chosen: Path | None = None) -> int:
 
 
 def recall(question: tuple[str, ...], chosen: Path | None = None) -> Verdict | None:
-    """The answer to a question, if there is a whole one that nobody else can have put there."""
+    """The stored verdict on a question; None if there is none, or if someone else could have put it there."""
     try:
         private = cache.private(folder(chosen))
         held = None if private is None else msgspec.json.decode(_file(private, question).read_bytes(), type=Verdict)
@@ -71,7 +71,7 @@ def recall(question: tuple[str, ...], chosen: Path | None = None) -> Verdict | N
 
 
 def keep(verdict: Verdict, chosen: Path | None = None) -> bool:
-    """Write an answer for the next start; False where there is no private place for it."""
+    """Store a verdict for the next start; False where there is no private folder for it."""
     try:
         private = cache.private(folder(chosen))
         if private is None:

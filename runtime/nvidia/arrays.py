@@ -1,4 +1,4 @@
-"""Arrays that are on the GPU: anyone's, through DLPack or `__cuda_array_interface__`, and ours."""
+"""Arrays on the GPU: other libraries', through DLPack or `__cuda_array_interface__`, and ours."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import numpy as np
 from starcast.runtime.nvidia import dlpack
 from starcast.runtime.nvidia.driver import Driver
 
-_LEGACY = 1  # CU_STREAM_LEGACY, the default stream: where those work who name none
+_LEGACY = 1  # CU_STREAM_LEGACY, the default stream: used by libraries that name no stream
 
 
 @dataclass(frozen=True)
 class View:
-    """Where an array is on the GPU: in C order, without gaps."""
+    """An array's address on the GPU, its shape and its dtype. It is in C order, without gaps."""
 
     address: int
     shape: tuple[int, ...]
@@ -30,13 +30,13 @@ class View:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def rows(self, start: int, stop: int) -> View:
-        """Part of it along the first axis."""
+        """Some of its rows: from `start`, up to `stop` or the last."""
         row = self.nbytes // self.shape[0]
         return View(self.address + start * row, (min(stop, self.shape[0]) - start, *self.shape[1:]), self.dtype)
 
 
 def is_on_gpu(value: Any) -> bool:
-    """Whether an array's numbers are on a GPU."""
+    """Whether an array is on a GPU."""
     device = getattr(value, "__dlpack_device__", None)
     if device is not None and device()[0] == dlpack.GPU:
         return True
@@ -45,9 +45,11 @@ def is_on_gpu(value: Any) -> bool:
 
 @contextmanager
 def borrow(value: Any, stream: int, driver: Driver) -> Iterator[View]:
-    """An array on the GPU, to be read within the block by what is given to `stream`, which waits until the array's
-    own library has written it. Raises ValueError for one that is not in C order, or on another GPU than the first."""
-    if hasattr(value, "__dlpack__"):  # first: it knows the stream that a library works in, the other often does not
+    """An array on the GPU, for work that `stream` gets within the block. The stream waits until the array's own library
+    has written it. Raises ValueError for an array that is not in C order, or not on the first GPU."""
+    if hasattr(
+        value, "__dlpack__"
+    ):  # preferred: it knows the stream that the library works in, the other often does not
         taken = dlpack.take(_capsule(value, stream))
         try:
             kind, number = taken.device
@@ -69,14 +71,14 @@ def borrow(value: Any, stream: int, driver: Driver) -> Iterator[View]:
 
 
 class DeviceArray:
-    """An array on the GPU, whole when it is given out. PyTorch, CuPy, Numba and others take it as it is:
-    `torch.from_dlpack(array)`, `cupy.asarray(array)`. Its memory goes back when nobody holds it any more."""
+    """An array on the GPU, complete when it is returned. PyTorch, CuPy, Numba and others take it as it is:
+    `torch.from_dlpack(array)`, `cupy.asarray(array)`. Its memory is released when nobody holds it any more."""
 
     def __init__(self, view: View, release: Callable[[], None]) -> None:
         self.shape = view.shape
         self.dtype = view.dtype
         self._view = view
-        weakref.finalize(self, release).atexit = False  # what ends with the process, the driver frees
+        weakref.finalize(self, release).atexit = False  # at the end of the process the driver frees everything
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -92,7 +94,7 @@ class DeviceArray:
         return dlpack.GPU, 0
 
     def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
-        """There is nothing to wait for in any stream: it was written before it was given out."""
+        """A capsule for a consumer. It need not wait in any stream: the array was complete before it was returned."""
         return dlpack.give(self, self._view.address, self.shape, self.dtype)
 
 
@@ -104,7 +106,7 @@ def _capsule(value: Any, stream: int) -> Any:
 
 
 def _check_order(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> None:
-    """Whether strides, in elements, are those of C order; axes of one element may have any."""
+    """Raise ValueError unless strides, in elements, are those of C order; axes of one element may have any."""
     if strides is None:
         return
     step = 1

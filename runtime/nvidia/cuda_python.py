@@ -1,4 +1,4 @@
-"""The driver through cuda-python's bindings, which are one function for each of the driver's, and plain numbers."""
+"""The driver through cuda-python's bindings: one function for each of the driver's, and plain numbers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class CudaPython(Driver):
         try:
             yield
         except BaseException:
-            with suppress(EngineError):  # the first error is the one to be told
+            with suppress(EngineError):  # the first error is the one to raise
                 _call("cuCtxPopCurrent")
             raise
         _call("cuCtxPopCurrent")
@@ -103,7 +103,7 @@ class CudaPython(Driver):
             self.record(event, other)
             self.wait(stream, event)
         finally:
-            self.destroy_event(event)  # the driver keeps it until the wait is over
+            self.destroy_event(event)  # the driver frees it when the wait is over
 
     def copy_to_device(self, address: int, source: NDArray[Any], stream: int) -> None:
         _call("cuMemcpyHtoDAsync", address, source.ctypes.data, source.nbytes, stream)
@@ -116,11 +116,11 @@ class CudaPython(Driver):
 
     def record_graph(self, stream: int, call: Callable[[], None]) -> int:
         with RECORDING, _no_collection():
-            # other threads, which decode and encode, go on with what they do to their own contexts
+            # thread-local: other threads, which decode and encode, go on in their own contexts
             _call("cuStreamBeginCapture", stream, _api().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             try:
                 call()
-            except BaseException:  # Ctrl-C, too: a stream that goes on recording can be used for nothing else
+            except BaseException:  # Ctrl-C included: a stream that goes on recording is good for nothing else
                 with suppress(EngineError):
                     _call("cuGraphDestroy", _call("cuStreamEndCapture", stream))
                 raise
@@ -146,7 +146,7 @@ class CudaPython(Driver):
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Within the block, no array that nobody holds any more is found: its memory cannot be freed there."""
+    """No garbage collection within the block: it could free an array's memory, which is not allowed there."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -174,7 +174,7 @@ def _first_device() -> Any:
 
 
 def _call(function: str, *arguments: Any, size: int | None = None) -> Any:
-    """What the driver's function gives behind its code: nothing, one value, or several."""
+    """Call a function of the driver. Returns what follows its code: nothing, one value, or several."""
     code, *values = getattr(_api(), function)(*arguments)
     if code.value != 0:
         raise refusal(function, code.name, size)

@@ -1,7 +1,7 @@
-"""DLPack, by which libraries hand arrays to each other without a copy: its structures, given and taken.
+"""DLPack, with which libraries exchange arrays without a copy.
 
-https://dmlc.github.io/dlpack/latest/c_api.html, the form without a version, which every library speaks. No library of
-ours has it: numpy's knows host memory only, PyTorch's is PyTorch's.
+https://dmlc.github.io/dlpack/latest/c_api.html, the unversioned form, which every library supports. NumPy's own knows
+host memory only, and PyTorch's needs PyTorch, so the structures stand here.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class _Tensor(ctypes.Structure):
 
 
 class _Managed(ctypes.Structure):
-    """DLManagedTensor: the tensor, and what its consumer calls when it is done with it."""
+    """DLManagedTensor: the tensor, and what its consumer calls when done with it."""
 
     _fields_ = (("tensor", _Tensor), ("context", ctypes.c_void_p), ("deleter", ctypes.c_void_p))
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a capsule held, and what lets it go, to be called once. `strides` in elements; None: C order."""
+    """The contents of a capsule. Call `release` once. `strides` in elements; None: C order."""
 
     address: int
     device: tuple[int, int]
@@ -54,7 +54,7 @@ _pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
 _rename = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_SetName", ctypes.pythonapi))
-# in a destructor the capsule has no owner any more: it is a bare pointer there, never an object
+# in a destructor the capsule has no owner any more: handle it as a bare pointer, never as an object
 _bare_valid = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_char_p)(("PyCapsule_IsValid", ctypes.pythonapi))
 _bare_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
@@ -70,7 +70,7 @@ def _let_go(managed: int) -> None:
 
 
 def _unused(capsule: int) -> None:
-    """The end of a capsule, which nobody may have taken."""
+    """Destroy a capsule that nobody may have taken."""
     if _bare_valid(capsule, _NAME):
         _given.pop(_bare_pointer(capsule, _NAME), None)
 
@@ -82,7 +82,7 @@ _destructor = _Destructor(_unused)
 def give(
     owner: object, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], device: tuple[int, int] = (GPU, 0)
 ) -> Any:
-    """A capsule of memory in C order. `owner` lives until its consumer is done with it."""
+    """Wrap memory in C order into a capsule. `owner` lives until the consumer is done with it."""
     sizes = (ctypes.c_int64 * len(shape))(*shape)
     managed = _Managed()
     tensor = managed.tensor
@@ -96,13 +96,13 @@ def give(
 
 
 def take(capsule: Any) -> Taken:
-    """What another library's capsule holds, which is ours from now on. Raises TypeError for a kind of number that
-    numpy does not know, ValueError for a capsule that was taken before."""
+    """Take over what another library's capsule holds. Raises TypeError for a type that NumPy does not know, ValueError
+    for a capsule that was taken before."""
     managed = _Managed.from_address(_pointer(capsule, _NAME))
     tensor = managed.tensor
     letter = next((letter for letter, code in _KINDS.items() if code == tensor.code), None)
     if letter is None or tensor.lanes != 1 or tensor.bits % 8:
-        raise TypeError(f"arrays of DLPack's kind {tensor.code} with {tensor.bits} bits are not known here")
+        raise TypeError(f"arrays of DLPack's kind {tensor.code} with {tensor.bits} bits are not supported")
     _rename(capsule, _USED)
     deleter, place = managed.deleter, ctypes.addressof(managed)
     axes = range(tensor.ndim)

@@ -1,4 +1,4 @@
-"""Memory for what is given out on the GPU: it comes back when its last user lets go of it, and is used again."""
+"""GPU memory for output arrays: returned when an array's last user lets go of it, and then reused."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from starcast.errors import EngineError
 from starcast.runtime.nvidia.arrays import View
 from starcast.runtime.nvidia.driver import Driver
 
-MOST_IDLE = 4  # of one size; a film with its frames on the GPU has two or three of them in use
-MOST_SIZES = 4  # of which anything idle is kept: those that came last
+MOST_IDLE = 4  # idle blocks of one size; a video with its frames on the GPU has two or three in use
+MOST_SIZES = 4  # sizes with idle blocks: those used most recently
 
 
 @dataclass(frozen=True)
 class Lent:
-    """An array's place, and what gives it back, to be called once from any thread."""
+    """Memory for an array. Call `release` once, from any thread."""
 
     view: View
     release: Callable[[], None]
 
 
 class Outputs:
-    """Closes the driver when it is closed itself and the last of its arrays has come back."""
+    """Memory for outputs. Once closed, it closes the driver when the last of its arrays has been returned."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._idle: OrderedDict[int, list[int]] = OrderedDict()  # by size, the one that was used last at the end
+        self._idle: OrderedDict[int, list[int]] = OrderedDict()  # by size, the most recently used last
         self._lent = 0
         self._closed = False
-        self._lock = RLock()  # the collector may give one back in the midst of `take`
+        self._lock = RLock()  # garbage collection may return a block in the middle of `take`
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Lent:
-        """Room for an array, within the driver's context."""
+        """Memory for an array. Call it within the driver's context."""
         size = math.prod(shape) * dtype.itemsize
         with self._lock:
             idle = self._idle_of(size)
@@ -49,7 +49,7 @@ class Outputs:
                 taken = self._allocated(size)
             else:
                 taken = address
-                # whoever had it may still read it, in a stream that is not known here
+                # its last user may still read it, in a stream that we do not know
                 self._driver.synchronise()
         except BaseException:
             with self._lock:
@@ -60,7 +60,7 @@ class Outputs:
         return Lent(View(taken, shape, dtype), lambda: self._returned(taken, size))
 
     def close(self) -> None:
-        """Free what is idle; the rest follows when it comes back."""
+        """Free what is idle; the rest is freed when it is returned."""
         with self._lock:
             self._closed = True
             last = self._lent == 0
@@ -80,7 +80,7 @@ class Outputs:
             return self._driver.allocate(size)
 
     def _free_idle(self, sizes: int) -> None:
-        """All but what is idle of so many sizes."""
+        """Free the idle blocks of all but the most recent sizes."""
         idle: list[int] = []
         with self._lock:
             while len(self._idle) > sizes:

@@ -1,6 +1,6 @@
-"""The driver through PyCUDA, whose objects free what they hold when they go: they are kept here by number.
+"""The driver through PyCUDA, whose objects free what they hold when they go: so we keep them, by number.
 
-It knows no CUDA graphs and no streams but its own, so that another's are waited for with all else on the GPU.
+PyCUDA has no CUDA graphs, and knows only its own streams: to wait for another library's, we wait for the whole GPU.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PyCuda(Driver):
 
     def __init__(self) -> None:
         self._context = _primary_context()
-        self._held: dict[int, Any] = {}  # by address, by a stream's handle, and by a number of ours for events
+        self._held: dict[int, Any] = {}  # by address, by a stream's handle, and events by a number of ours
         self._events = 0
 
     @classmethod
@@ -91,7 +91,7 @@ class PyCuda(Driver):
         flags = _api().event_flags
         with _refusals("Event"):
             event = _api().Event(flags.DEFAULT if timed else flags.DISABLE_TIMING)
-        self._events -= 1  # below zero, where no address and no handle is
+        self._events -= 1  # negative: no address or handle is
         self._held[self._events] = event
         return self._events
 
@@ -151,7 +151,7 @@ def _first_device() -> Any:
     """Device 0. Raises EngineError, with a clause, where there is none."""
     try:
         api = _api()
-    except (ImportError, OSError) as error:  # it is linked with the driver's library
+    except (ImportError, OSError) as error:  # it is linked to the driver's library
         raise EngineError("no NVIDIA driver is installed") from error
     try:
         api.init()
@@ -164,8 +164,8 @@ def _first_device() -> Any:
 
 @once
 def _primary_context() -> Any:
-    """One hold for the whole process: PyCUDA lets go of one only with the context on top of this thread's, and leaves
-    it there."""
+    """One hold for the whole process: PyCUDA releases it only while the context is the thread's current one, and leaves
+    it current."""
     device = _first_device()
     with _refusals("retain_primary_context"):
         return device.retain_primary_context()
@@ -173,7 +173,7 @@ def _primary_context() -> Any:
 
 @contextmanager
 def _refusals(call: str, size: int | None = None) -> Iterator[None]:
-    """What PyCUDA raises within the block, as our sentence."""
+    """Turn what PyCUDA raises within the block into an EngineError."""
     try:
         yield
     except _api().Error as error:

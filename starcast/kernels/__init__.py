@@ -1,1 +1,1 @@
-"""Kernels for NVIDIA GPUs, written in Triton. They know numbers and pointers, and nothing of networks or bundles."""
+"""Kernels for NVIDIA GPUs, written in Triton. They know numbers and pointers, not networks or bundles."""

@@ -1,4 +1,4 @@
-"""AdaIN and the leaky ReLU behind it, forward and backward, as Triton kernels: any layout, any size, any batch.
+"""AdaIN and the leaky ReLU after it, forward and backward, as Triton kernels: any layout, any size, any batch.
 
     y = leaky_relu((x - mean) / sqrt(variance + epsilon) * scale + shift)        mean, variance of each channel's plane
 
@@ -29,7 +29,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-AT_ONCE = tl.constexpr(32)  # bits of a number, times tiles that are asked for together
+AT_ONCE = tl.constexpr(32)  # bits of a number, times tiles that are loaded together
 
 
 @triton.jit
@@ -37,24 +37,24 @@ def normalise(
     x, scale, shift, rows, C, HW, y, facts, EPSILON: tl.constexpr, SLOPE: tl.constexpr,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, HELD: tl.constexpr,
 ):  # fmt: skip
-    """Whole planes: grid (channel groups, 1, N). `facts` [N, 3, C] gets pivot, offset and 1 / std; None: not wanted."""
+    """Whole planes: grid (channel groups, 1, N). `facts` [N, 3, C] gets pivot, offset and 1 / std; None: not stored."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
     wide: tl.constexpr = scale.dtype.element_ty
     if HELD:
         inside = _tile(0, HW, real, PIXELS)
         tile = tl.load(x + plane + places, mask=inside, other=0, eviction_policy="evict_first").to(wide)
-        tile, pivot = _centred(tile, inside, HW)
-        tile, offset = _centred(tile, inside, HW)  # what rounding left of the mean
+        tile, pivot = _centre(tile, inside, HW)
+        tile, offset = _centre(tile, inside, HW)  # what rounding left out of the mean
         rstd = _rstd(tl.sum(tile * tile, 1), HW, EPSILON)
         factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
-        _put(y + plane + places, tile * factor[:, None] + base[:, None], inside, SLOPE)
+        _store(y + plane + places, tile * factor[:, None] + base[:, None], inside, SLOPE)
     else:
         pivot, offset, squares = _moments(x + plane, places, step, real, 0, HW, HW, wide, CHANNELS, PIXELS)
         rstd = _rstd(squares, HW, EPSILON)
         factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
         _apply(x + plane, y + plane, places, step, real, 0, HW, HW, pivot, offset, factor, base, SLOPE, PIXELS)
     if facts is not None:
-        _keep(facts, sample, channels, real, C, pivot, offset, rstd)
+        _store_facts(facts, sample, channels, real, C, pivot, offset, rstd)
 
 
 @triton.jit
@@ -62,14 +62,14 @@ def slice_statistics(
     x, C, HW, tiles, partials,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
 ):  # fmt: skip
-    """First of two: grid (channel groups, slices, N); a slice is `tiles` tiles. `partials` [N, slices, 3, C] gets
-    pivot, offset and the residuals' sum of squares about their mean."""
+    """First of two kernels: grid (channel groups, slices, N); a slice is `tiles` tiles. `partials` [N, slices, 3, C]
+    gets pivot, offset and the residuals' sum of squares about their mean."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
     wide: tl.constexpr = partials.dtype.element_ty
     begin = tl.program_id(1) * tiles * PIXELS
     end = tl.minimum(begin + tiles * PIXELS, HW)
     pivot, offset, squares = _moments(x + plane, places, step, real, begin, end, HW, wide, CHANNELS, PIXELS)
-    _keep(partials, sample * tl.num_programs(1) + tl.program_id(1), channels, real, C, pivot, offset, squares)
+    _store_facts(partials, sample * tl.num_programs(1) + tl.program_id(1), channels, real, C, pivot, offset, squares)
 
 
 @triton.jit
@@ -77,14 +77,14 @@ def apply_statistics(
     x, scale, shift, partials, rows, C, HW, tiles, y, facts, EPSILON: tl.constexpr, SLOPE: tl.constexpr,
     SLICES: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
 ):  # fmt: skip
-    """Second of two, on the same grid: each slice joins what all wrote. SLICES is a power of two, at least their
+    """Second of two, on the same grid: each slice joins the partials of all. SLICES is a power of two, at least their
     number."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
     slices, span = tl.num_programs(1), tiles * PIXELS
-    pivot, offset, squares = _joined(partials, sample, slices, span, channels, real, C, HW, SLICES)
+    pivot, offset, squares = _join(partials, sample, slices, span, channels, real, C, HW, SLICES)
     rstd = _rstd(squares, HW, EPSILON)
     if tl.program_id(1) == 0:
-        _keep(facts, sample, channels, real, C, pivot, offset, rstd)
+        _store_facts(facts, sample, channels, real, C, pivot, offset, rstd)
     factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
     begin = tl.program_id(1) * span
     end = tl.minimum(begin + span, HW)
@@ -96,10 +96,10 @@ def gradients(
     dy, x, scale, shift, facts, rows, C, HW, dx, sums, SLOPE: tl.constexpr,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, HELD: tl.constexpr,
 ):  # fmt: skip
-    """Whole planes' gradients: grid as for `normalise`, whose facts are given. `sums` [N, 2, C] gets those of shift and
-    scale, of every sample by itself."""
+    """Gradients of whole planes, from the facts of `normalise` and on its grid. `sums` [N, 2, C] gets those of shift
+    and scale, for each sample by itself."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
-    mean, low, rstd, factor, base = _taken_up(scale, shift, facts, sample, rows, channels, real, C)
+    mean, low, rstd, factor, base = _load_norm(scale, shift, facts, sample, rows, channels, real, C)
     if HELD:
         inside = _tile(0, HW, real, PIXELS)
         gradient, centred = _gradient(
@@ -118,7 +118,7 @@ def gradients(
             dy + plane, x + plane, dx + plane, places, step, real, 0, HW, HW,
             mean, low, rstd, factor, base, first, second, SLOPE, PIXELS,
         )  # fmt: skip
-    _keep_sums(sums, sample, channels, real, C, first, second)
+    _store_sums(sums, sample, channels, real, C, first, second)
 
 
 @triton.jit
@@ -128,14 +128,14 @@ def slice_sums(
 ):  # fmt: skip
     """First of two, for the gradients: grid as for `slice_statistics`; `partials` [N, slices, 2, C]."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
-    mean, low, rstd, factor, base = _taken_up(scale, shift, facts, sample, rows, channels, real, C)
+    mean, low, rstd, factor, base = _load_norm(scale, shift, facts, sample, rows, channels, real, C)
     begin = tl.program_id(1) * tiles * PIXELS
     end = tl.minimum(begin + tiles * PIXELS, HW)
     first, second = _sums(
         dy + plane, x + plane, places, step, real, begin, end, HW,
         mean, low, rstd, factor, base, SLOPE, CHANNELS, PIXELS,
     )  # fmt: skip
-    _keep_sums(partials, sample * tl.num_programs(1) + tl.program_id(1), channels, real, C, first, second)
+    _store_sums(partials, sample * tl.num_programs(1) + tl.program_id(1), channels, real, C, first, second)
 
 
 @triton.jit
@@ -152,8 +152,8 @@ def apply_sums(
     first = tl.sum(tl.load(place, mask=there, other=0), 1)
     second = tl.sum(tl.load(place + C, mask=there, other=0), 1)
     if tl.program_id(1) == 0:
-        _keep_sums(sums, sample, channels, real, C, first, second)
-    mean, low, rstd, factor, base = _taken_up(scale, shift, facts, sample, rows, channels, real, C)
+        _store_sums(sums, sample, channels, real, C, first, second)
+    mean, low, rstd, factor, base = _load_norm(scale, shift, facts, sample, rows, channels, real, C)
     begin = tl.program_id(1) * span
     end = tl.minimum(begin + span, HW)
     _apply_gradient(
@@ -164,8 +164,8 @@ def apply_sums(
 
 @triton.jit
 def _planes(C, HW, CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr):
-    """A program's channels, which of them exist, its sample; where the sample begins, where a tile's elements lie from
-    there, and how far pixels are apart. Only what can pass 2^31 is in 64 bits."""
+    """A program's channels, which of them exist, and its sample; the sample's start, the offsets of a tile's elements
+    from there, and the distance between pixels. Only values that can exceed 2^31 are in 64 bits."""
     channels = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     sample = tl.program_id(2)
     pixels = tl.arange(0, PIXELS)[None, :]
@@ -211,15 +211,16 @@ def _moments(x, places, step, real, begin, end, HW, wide: tl.constexpr, CHANNELS
 
 
 @triton.jit
-def _centred(tile, inside, HW):
-    """Planes less their mean, nought outside; and the mean."""
+def _centre(tile, inside, HW):
+    """Planes minus their mean, zero outside; and the mean."""
     mean = tl.sum(tile, 1) / HW
     return tl.where(inside, tile - mean[:, None], 0), mean
 
 
 @triton.jit
 def _rstd(squares, HW, EPSILON: tl.constexpr):
-    """1 / std. In float32 a GPU's own division and root are wrong by a unit or two, which a channel need not be."""
+    """1 / std. In float32 a GPU's fast division and root are off by a unit or two; once per channel, exact ones cost
+    nothing."""
     if squares.dtype == tl.float32:
         variance = tl.div_rn(squares, tl.cast(HW, tl.float32))
         return tl.div_rn(tl.full(squares.shape, 1, tl.float32), tl.sqrt_rn(variance + EPSILON))
@@ -227,8 +228,8 @@ def _rstd(squares, HW, EPSILON: tl.constexpr):
 
 
 @triton.jit
-def _joined(partials, sample, slices, span, channels, real, C, HW, SLICES: tl.constexpr):
-    """What `_moments` would have given for the whole plane."""
+def _join(partials, sample, slices, span, channels, real, C, HW, SLICES: tl.constexpr):
+    """Join slices: what `_moments` would return for the whole plane."""
     each = tl.arange(0, SLICES)[None, :]
     there = real[:, None] & (each < slices)
     place = partials + (sample * slices + each).to(tl.int64) * 3 * C + channels[:, None]
@@ -245,7 +246,7 @@ def _joined(partials, sample, slices, span, channels, real, C, HW, SLICES: tl.co
 
 @triton.jit
 def _affine(scale, shift, row, channels, real, C, rstd):
-    """The factor of a centred x, and what is added."""
+    """The factor of a centred x, and the summand."""
     return (
         tl.load(scale + row * C + channels, mask=real, other=0) * rstd,
         tl.load(shift + row * C + channels, mask=real, other=0),
@@ -254,15 +255,15 @@ def _affine(scale, shift, row, channels, real, C, rstd):
 
 @triton.jit
 def _mean(pivot, offset, factor, base):
-    """pivot + offset in one number, which x is less exactly where it is near; what that rounding lost; and the base
-    with the latter in it. A channel's arithmetic, that its elements are spared."""
+    """pivot + offset as one number, from which a nearby x is subtracted exactly; what that rounding lost; and the base
+    corrected by it. Done once per channel, not per element."""
     mean = pivot + offset
     low = offset - (mean - pivot)
     return mean, low, base - low * factor
 
 
 @triton.jit
-def _put(place, z, inside, SLOPE: tl.constexpr):
+def _store(place, z, inside, SLOPE: tl.constexpr):
     z = tl.where(z > 0, z, z * SLOPE)
     tl.store(place, z.to(place.dtype.element_ty), mask=inside)
 
@@ -273,26 +274,26 @@ def _apply(
 ):
     mean, _, base = _mean(pivot, offset, factor, base)
     tiles = (end - begin + PIXELS - 1) // PIXELS
-    ahead = _asked_for(x, places, step, real, begin, begin + (tiles - 1) * PIXELS, HW, PIXELS)
+    ahead = _load_tile(x, places, step, real, begin, begin + (tiles - 1) * PIXELS, HW, PIXELS)
     for turn in range(tiles):
         tile = ahead.to(pivot.dtype)
         start = begin + (tiles - 1 - turn) * PIXELS
-        ahead = _asked_for(x, places, step, real, begin, start - PIXELS, HW, PIXELS)
+        ahead = _load_tile(x, places, step, real, begin, start - PIXELS, HW, PIXELS)
         z = (tile - mean[:, None]) * factor[:, None] + base[:, None]
-        _put(y + tl.cast(start, tl.int64) * step + places, z, _tile(start, HW, real, PIXELS), SLOPE)
+        _store(y + tl.cast(start, tl.int64) * step + places, z, _tile(start, HW, real, PIXELS), SLOPE)
 
 
 @triton.jit
-def _asked_for(x, places, step, real, begin, start, HW, PIXELS: tl.constexpr):
-    """The tile at pixel `start`; nothing where that is in front of `begin`."""
+def _load_tile(x, places, step, real, begin, start, HW, PIXELS: tl.constexpr):
+    """The tile at pixel `start`; zeros if that is before `begin`."""
     inside = _tile(start, HW, real, PIXELS) & (start >= begin)
     return tl.load(x + tl.cast(start, tl.int64) * step + places, mask=inside, other=0, eviction_policy="evict_first")
 
 
 @triton.jit
-def _taken_up(scale, shift, facts, sample, rows, channels, real, C):
-    """What `_mean` gives, 1 / std and the factor, of a norm whose facts were kept."""
-    pivot, offset, rstd = _kept(facts, sample, channels, real, C)
+def _load_norm(scale, shift, facts, sample, rows, channels, real, C):
+    """What `_mean` returns, 1 / std and the factor, of a norm whose facts were stored."""
+    pivot, offset, rstd = _load_facts(facts, sample, channels, real, C)
     factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
     mean, low, base = _mean(pivot, offset, factor, base)
     return mean, low, rstd, factor, base
@@ -300,7 +301,7 @@ def _taken_up(scale, shift, facts, sample, rows, channels, real, C):
 
 @triton.jit
 def _gradient(dy, x, place, inside, mean, factor, base, SLOPE: tl.constexpr, eviction: tl.constexpr):
-    """The gradient in front of the activation, and x less `mean`, of one tile."""
+    """The gradient before the activation, and x minus `mean`, of one tile."""
     tile = tl.load(x + place, mask=inside, other=0, eviction_policy=eviction).to(mean.dtype)
     gradient = tl.load(dy + place, mask=inside, other=0, eviction_policy=eviction).to(mean.dtype)
     centred = tile - mean[:, None]
@@ -312,7 +313,7 @@ def _sums(
     dy, x, places, step, real, begin, end, HW, mean, low, rstd, factor, base, SLOPE: tl.constexpr,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr,
 ):  # fmt: skip
-    """Of the gradient, and of the gradient times the normalised x."""
+    """Sums of the gradient, and of the gradient times the normalised x."""
     first = tl.zeros([CHANNELS, PIXELS], mean.dtype)
     second = tl.zeros([CHANNELS, PIXELS], mean.dtype)
     for start in tl.range(begin, end, PIXELS, loop_unroll_factor=AT_ONCE // x.dtype.element_ty.primitive_bitwidth):
@@ -327,7 +328,7 @@ def _sums(
 
 @triton.jit
 def _shares(HW, low, rstd, factor, first, second):
-    """What every element's gradient loses: of itself, and by x less `mean`."""
+    """What is subtracted from every element's gradient: a constant, and a multiple of x minus `mean`."""
     steep = factor * second / HW * rstd
     return factor * first / HW - low * steep, steep
 
@@ -350,7 +351,7 @@ def _apply_gradient(
 
 
 @triton.jit
-def _keep(facts, row, channels, real, C, pivot, offset, third):
+def _store_facts(facts, row, channels, real, C, pivot, offset, third):
     place = facts + row.to(tl.int64) * 3 * C + channels
     tl.store(place, pivot, mask=real)
     tl.store(place + C, offset, mask=real)
@@ -358,7 +359,7 @@ def _keep(facts, row, channels, real, C, pivot, offset, third):
 
 
 @triton.jit
-def _kept(facts, row, channels, real, C):
+def _load_facts(facts, row, channels, real, C):
     place = facts + row.to(tl.int64) * 3 * C + channels
     return (
         tl.load(place, mask=real, other=0),
@@ -368,7 +369,7 @@ def _kept(facts, row, channels, real, C):
 
 
 @triton.jit
-def _keep_sums(sums, row, channels, real, C, first, second):
+def _store_sums(sums, row, channels, real, C, first, second):
     place = sums + row.to(tl.int64) * 2 * C + channels
     tl.store(place, first, mask=real)
     tl.store(place + C, second, mask=real)

@@ -1,4 +1,4 @@
-"""The AdaIN kernel as PTX for a named architecture, made without a GPU: what an engine carries with it.
+"""The AdaIN kernel as PTX for a named architecture, compiled without a GPU, for an engine to carry.
 
     name(x, scale, shift, int rows, int C, int HW, y)        a grid of Tiling.grid(N, C) blocks of `threads` threads
 
@@ -106,7 +106,7 @@ def without_hidden_parameters(ptx: str, name: str) -> str:
     kept = header.group(2).split(",")[:-HIDDEN]
     for number in range(len(kept), len(kept) + HIDDEN):
         if len(re.findall(rf"\b{name}_param_{number}\b", ptx)) != 1:
-            raise ValueError(f"{name} uses Triton's scratch memory (parameter {number}): nobody would give it any")
+            raise ValueError(f"{name} uses Triton's scratch memory (parameter {number}): none is allocated at launch")
     return ptx[: header.start(2)] + ",".join(kept) + ptx[header.end(2) :]
 
 

@@ -1,4 +1,4 @@
-"""How the kernels of `adain.py` are laid over a tensor: tile, slices and warps, by a table of numbers with reasons.
+"""How the kernels of `adain.py` cover a tensor: tile, slices and warps, from a table of numbers with reasons.
 
 Nothing here asks the GPU: one shape runs the same kernels in the same order everywhere. The numbers are for GPUs of
 60 to 170 multiprocessors, worked out and not yet measured: `starcast.benchmarks.studies.adain_kernel` measures them.
@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FILLS = 132  # programs at which a GPU is busy with planes that are read twice: one for each multiprocessor of an H100
-SPREAD = 256  # programs that a split plane is shared out to: two of sixteen warps for each of them
-MOST_SLICES = 64  # every slice reads what all wrote: beyond it that costs more than the parallel work gains
+FILLS = 132  # programs that keep a GPU busy with planes that are read twice: one per multiprocessor of an H100
+SPREAD = 256  # programs that a split plane is divided among: two of sixteen warps per multiprocessor
+MOST_SLICES = 64  # every slice reads all partials: beyond this, that costs more than the parallel work gains
 PER_THREAD = 8  # elements: one 16-byte load of a half type
-HELD = 16384  # elements that one program keeps: 32 a thread of 16 warps, well below the registers that there are
+HELD = 16384  # elements that one program holds: 32 per thread of 16 warps, well below the available registers
 LEAST = 1024  # elements of a tile: planes too small for four warps share a program with others
 # of a tile of a plane that is read twice: 32 warps, so that each multiprocessor has one program, whose plane stays in
 # the cache until it is read again (132 planes of 256 x 256 in half are 17 MB; three programs each would be 52 of 50)
@@ -35,11 +35,11 @@ class Tiling:
 
     @property
     def held(self) -> bool:
-        """Whether a program keeps the planes that it works on."""
+        """Whether a program holds the planes that it works on."""
         return self.slices == self.tiles == 1
 
     def grid(self, samples: int, channels: int) -> tuple[int, int, int]:
-        """Programs of a launch over [samples, channels, …]."""
+        """The grid of a launch over [samples, channels, …]."""
         return (ceil_div(channels, self.channels), self.slices, samples)
 
 
@@ -47,11 +47,14 @@ def tiling_for(
     samples: int, channels: int, pixels: int, *, item_bytes: int, channels_last: bool, whole: bool = False,
     inputs: int = 1,
 ) -> Tiling:  # fmt: skip
-    """The tiling of [samples, channels, pixels] or, channels last, [samples, pixels, channels]. `whole`: one kernel
-    whatever it costs, for who can launch only one. `inputs`: tensors that are read, one forward and two backward."""
+    """The tiling of [samples, channels, pixels] or, channels last, [samples, pixels, channels].
+
+    `whole`: one kernel whatever it costs, for callers that can launch only one. `inputs`: tensors that are read, one
+    forward and two backward.
+    """
     group = min(power_of_two(channels), SECTOR // item_bytes if channels_last else 1)
     plane = power_of_two(pixels)
-    if group * plane <= (HELD if inputs == 1 else HELD // 4):  # two are kept, and what is made of them
+    if group * plane <= (HELD if inputs == 1 else HELD // 4):  # two are held, and what is computed from them
         group = min(power_of_two(channels), max(group, LEAST // plane))
         return Tiling(group, plane, _warps_that_hold(group * plane), slices=1, tiles=1)
     run = min(power_of_two(channels), LINE // item_bytes) if channels_last else 1
@@ -61,7 +64,7 @@ def tiling_for(
         tiles = ceil_div(pixels, pixels_of_tile)
         return Tiling(run, pixels_of_tile, _warps(run * pixels_of_tile), slices=1, tiles=tiles)
     while run > group and ceil_div(channels, run) * samples * MOST_SLICES < SPREAD:
-        run //= 2  # half a line is read by each of two programs, rather than a whole one by too few
+        run //= 2  # better two programs that read half a line each than too few that read whole ones
     pixels_of_tile = min(plane, SPLIT // run)
     programs = ceil_div(channels, run) * samples
     wanted = min(ceil_div(SPREAD, programs), MOST_SLICES, ceil_div(pixels, pixels_of_tile))
@@ -84,5 +87,5 @@ def _warps(elements: int) -> int:
 
 
 def _warps_that_hold(elements: int) -> int:
-    """Four as soon as there is work for them, then twice as much for each thread, so that more programs have room."""
+    """Four as soon as there is work for them; beyond that, twice the work per thread, so that more programs fit."""
     return min(16, max(_warps(elements) // 2, min(4, _warps(elements))))

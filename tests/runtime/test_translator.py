@@ -228,7 +228,7 @@ def test_auto_says_what_it_measures_and_takes_up_what_it_measured_before(
         images, style = _pictures(2, 32, 32, 3), first.style(domain=1, seed=2)
         np.testing.assert_array_equal(first(images, style), tiny_model.translation(images, style))
     assert len(lines) == 2
-    assert lines[0].startswith("measuring 2 ways to run this model")
+    assert lines[0].startswith("measuring 2 combinations")
     assert lines[1].startswith(f"{first.backend} {first.variant.form} is the fastest here")
     with Translator(tiny_bundle, threads=1, progress=lines.append) as second:
         assert second.backend == first.backend

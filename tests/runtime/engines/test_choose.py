@@ -240,8 +240,8 @@ def test_the_fastest_engine_is_measured_once_and_both_lines_say_so(engines, meas
     frames = open_variant(bundle, options=replace(options, progress=lines.append))
     assert frames.engine is b
     assert lines == [
-        "measuring 2 ways to run this model, once on this machine (up to 8 s)…",
-        "b plain is the fastest here: 200 ms a picture (a plain 300)",
+        "measuring 2 combinations of engine and variant, once on this machine (up to 8 s)…",
+        "b plain is the fastest here: 200 ms an image (a plain 300)",
     ]
     assert recall_choice(bundle, options=options).winner.name == "b plain"
     again = open_variant(bundle, options=replace(options, progress=lines.append))
@@ -314,9 +314,9 @@ def test_what_there_was_no_time_for_is_measured_at_one_more_start_and_then_left_
     assert (
         lines
         == [
-            "measuring 2 ways to run this model, once on this machine (up to 8 s)…",
+            "measuring 2 combinations of engine and variant, once on this machine (up to 8 s)…",
             "b plain is left out: not within 8 s",
-            "a plain is the fastest here: 3000 ms a picture",
+            "a plain is the fastest here: 3000 ms an image",
         ]
         * 2
     )
@@ -432,7 +432,7 @@ def test_the_variants_of_one_card_engine_are_measured_against_each_other_only(en
     engines(Fake("card", on_gpu=True), a)
     lines: list[str] = []
     open_variant(bundle, "auto", "auto", options=replace(options, progress=lines.append))
-    assert lines[0].startswith("measuring 2 ways")
+    assert lines[0].startswith("measuring 2 combinations")
     assert not a.opened
     assert recall_choice(bundle, "auto", options=options).winner.name == "card plain"
 

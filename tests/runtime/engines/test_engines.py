@@ -161,7 +161,7 @@ def test_a_graph_with_weights_in_a_file_beside_it_is_loaded_as_it_was_kept(keepi
         loaded.append(opened(*arguments))
         return loaded[-1]
 
-    monkeypatch.setattr(cache, "opened", noted)
+    monkeypatch.setattr(cache, "open_cached", noted)
     second = keeping.open(kept(tmp_path / "model/graph.onnx"), options).run({"x": x})
     assert loaded != [None]  # None: what was kept is refused, and the graph compiled anew at every start
     np.testing.assert_array_equal(first, second)

@@ -146,7 +146,7 @@ def test_inputs_that_do_not_fit_are_an_engine_error(backend, tmp_path, channels,
 
 def test_a_graph_without_scales_and_shifts_is_an_engine_error(backend, tmp_path):
     file = written(tmp_path, "7767517\n2 2\nInput image 0 1 image\nReLU translation 1 1 image translation\n")
-    with pytest.raises(EngineError, match="no frame graph"):
+    with pytest.raises(EngineError, match="not a frame graph"):
         backend.open(graph_of(file), EngineOptions(threads=1))
 
 

@@ -58,16 +58,16 @@ def test_with_the_right_package_the_driver_says_whether_there_is_a_card(monkeypa
 
 @pytest.mark.skipif(not FOR_CPUS, reason="onnxruntime-gpu is installed")
 def test_a_graph_that_would_run_on_the_processor_is_an_error(graph):
-    with pytest.raises(EngineError, match=r"double\.onnx would run on the processor, .*CUDA and cuDNN"):
+    with pytest.raises(EngineError, match=r"double\.onnx would run on the CPU, .*CUDA and cuDNN"):
         OnnxRuntimeCuda().open(Graph(graph), EngineOptions())
     [reason] = OnnxRuntimeCuda().devices(PROBE).values()
-    assert "the probe would run on the processor" in reason
+    assert "the probe would run on the CPU" in reason
 
 
 def test_so_it_is_where_onnxruntime_says_nothing_about_it(graph, monkeypatch):
     quiet = SimpleNamespace(get_providers=lambda: ["CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *_, **__: quiet)
-    with pytest.raises(EngineError, match="would run on the processor"):
+    with pytest.raises(EngineError, match="would run on the CPU"):
         OnnxRuntimeCuda().open(Graph(graph), EngineOptions())
 
 

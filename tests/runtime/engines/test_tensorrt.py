@@ -231,7 +231,7 @@ def test_a_precision_that_is_there_is_named_beside_the_one_that_is_not(built):
         ),
         built.bundle.sha256,
     )  # fmt: skip
-    assert built.engine.why_not_ready(both, exact).endswith("makes one, and --precision fp16 takes one that is there")
+    assert built.engine.why_not_ready(both, exact).endswith("makes one, and --precision fp16 uses one that is there")
 
 
 def test_bytes_that_are_not_what_was_built_are_not_loaded(built):

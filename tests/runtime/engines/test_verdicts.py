@@ -27,9 +27,9 @@ def test_what_was_kept_is_recalled_for_the_same_question_only(tmp_path):
 
 
 def test_it_reads_as_a_sentence():
-    assert VERDICT.sentence() == "ncnn taps9 is the fastest here: 213 ms a picture (openvino taps9 281)"
+    assert VERDICT.sentence() == "ncnn taps9 is the fastest here: 213 ms an image (openvino taps9 281)"
     slow = msgspec.structs.replace(VERDICT, entries=(Entry(name="a", ms=1234.5), Entry(name="b", ms=0.25)), best=1)
-    assert slow.sentence() == "b is the fastest here: 0.25 ms a picture (a 1234)"
+    assert slow.sentence() == "b is the fastest here: 0.25 ms an image (a 1234)"
 
 
 @pytest.mark.parametrize("content", [
