@@ -58,10 +58,15 @@ def _use(manifest: Manifest, name: str) -> str:
     domain = manifest.domains[-1]
     shown = json.dumps(domain, ensure_ascii=False) if not domain.replace("-", "").isalnum() else domain
     translate = f"starcast translate {name} photo.jpg --domain {shown}"
-    lines = ["pip install 'starcast[cpu]'", f"{translate} --seed 7 -o out/"]
+    lines = ["pip install 'starcast[cpu]'", f"{translate}{_seed(manifest)} -o out/"]
     if manifest.condition.reference is not None:
         lines.append(f"{translate} --ref reference.jpg -o out/")
     return "\n".join(["## How to run it", "", "```", *lines, *_build_lines(manifest, name, translate), "```"])
+
+
+def _seed(manifest: Manifest) -> str:
+    """For models that make styles from latents; those that labels steer need the domain alone."""
+    return "" if manifest.condition.latent is None else " --seed 7"
 
 
 def _build_lines(manifest: Manifest, name: str, translate: str) -> list[str]:
@@ -75,7 +80,7 @@ def _build_lines(manifest: Manifest, name: str, translate: str) -> list[str]:
         "# on an NVIDIA GPU, after building an engine once:",
         "pip install 'starcast[tensorrt-rtx]'",
         f"starcast build {name} --backend {TENSORRT_RTX} --precision {precision}",
-        f"{translate} --seed 7 --backend {TENSORRT_RTX} --precision {precision} -o out/",
+        f"{translate}{_seed(manifest)} --backend {TENSORRT_RTX} --precision {precision} -o out/",
     ]
 
 

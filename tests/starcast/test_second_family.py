@@ -140,6 +140,7 @@ def test_its_bundle_translates_from_the_command_line(tiny, images, tmp_path):
     )  # fmt: skip
     assert result.exception is None
     assert sorted(path.name for path in (tmp_path / "out").glob("*.png")) == [f"{number}.png" for number in range(4)]
+    assert "starcast translate bundle photo.jpg --domain red -o out/" in (tmp_path / "bundle/README.md").read_text()
 
 
 def test_its_checkpoints_and_bundles_are_inspected(tiny, images, tmp_path):
