@@ -1,6 +1,6 @@
 """Which frame graphs a bundle gets: a plan each, in the order in which they are made.
 
-Engines differ in what they run fastest. The tables below hold what was measured (`benchmarks/results/forms.json`).
+Engines differ in the form they run fastest. The tables below hold what was measured (`benchmarks/results/forms.json`).
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class FrameGraph:
-    """What was made of a plan.
+    """The graph made for a plan.
 
-    `product` makes the scales and shifts of a style for a frame that takes those. `cost` is counted for one image of
-    the trained size; int8's FLOP are those of its convolutions in float32. `kept`: layers left out of the codes;
+    `product` turns a style into scales and shifts for a frame that takes those. `cost` is counted for one image of
+    the trained size; int8's FLOP are those of its convolutions in float32. `kept`: layers kept out of the codes;
     `to_blame`: those of the others that lose most, worst first.
     """
 
@@ -144,8 +144,8 @@ def usual_engines() -> tuple[str, ...]:
 
 
 def form_for(form: str, precision: str) -> str:
-    """TensorRT for RTX has no transposed convolution in bf16 ("could not infer output types"), so a form that has one
-    gives way to one that has none."""
+    """The form to use in a precision. TensorRT for RTX has no transposed convolution in bf16 ("could not infer output
+    types"), so `phases` replaces a form that has one."""
     return PHASES if precision == "bf16" and form in {"taps9", "taps16"} else form
 
 

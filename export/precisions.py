@@ -22,7 +22,7 @@ class Gate:
     worst: float = 0.0
 
     def moved_to(self, mean: float | None) -> Gate:
-        """The gate of another mean, as far below it at worst; the same gate if `mean` is None."""
+        """The gate for another mean, with the same distance to the worst; this gate if `mean` is None."""
         if mean is None:
             return self
         return Gate(mean, max(0.0, self.worst + mean - self.mean) if self.worst else 0.0)

@@ -1,4 +1,4 @@
-"""What is exported: a checkpoint's model, and its graphs as they were traced."""
+"""What is exported: a checkpoint's model and its traced graphs."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from starcast.train.checkpoint.file import read_checkpoint
 
 @dataclass(frozen=True)
 class Source:
-    """A checkpoint, its model, and the graphs of both: `frame` translates, `styles` make styles, by their files.
+    """A checkpoint, its model, and its traced graphs: `frame` translates, `styles` (by file name) make styles.
 
-    The frame graph is never changed; what is made from it is a copy.
+    The frame graph is never changed: targets rewrite copies of it.
     """
 
     checkpoint: Checkpoint
@@ -35,7 +35,7 @@ class Source:
 
     @property
     def data(self) -> str | None:
-        """Where the training set was."""
+        """The path of the training set."""
         return (self.checkpoint.dataset or {}).get("path")
 
     @property

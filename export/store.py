@@ -1,4 +1,4 @@
-"""The bundle's folder while it is filled: frame graphs, their shared weights, and what the manifest says of each."""
+"""The bundle's folder while it is filled: frame graphs, their shared weights, and the manifest's entry for each."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GENERATOR, STYLE_PRODUCT = "generator", "style_product.onnx"
 
 @dataclass(frozen=True)
 class Stored:
-    """The files of a written frame graph. `product` makes scales and shifts of styles, for graphs that take those."""
+    """The files of a written frame graph. `product` turns styles into scales and shifts, for graphs that take those."""
 
     path: Path
     weights: tuple[Path, ...]
@@ -37,29 +37,29 @@ class Store:
         self.variants: list[Variant] = []
         self._facts = facts
         self._weights: dict[str, SharedWeights] = {}
-        # by the name of the graph's file; graphs may go, as ncnn's hold all of their weights in memory
+        # by the graph's file; weak, because ncnn's graphs hold all of their weights in memory
         self._written: dict[str, tuple[ReferenceType[ir.Model], Stored]] = {}
         (folder / GENERATOR).mkdir()
 
     @property
     def product(self) -> GraphFiles | None:
-        """The graph that makes scales and shifts of styles, if a frame graph takes those."""
+        """The graph that turns styles into scales and shifts, if a frame graph takes those."""
         return GraphFiles(graph=STYLE_PRODUCT) if (self.folder / STYLE_PRODUCT).exists() else None
 
     def write(self, graph: FrameGraph) -> Stored:
-        """The files of a graph, written unless they hold it already. Raises EngineError for a node ncnn lacks."""
+        """Write a graph's files, unless they hold it already. Raises EngineError for a node that ncnn lacks."""
         name = graph.plan.file
         if name not in self._written or self._written[name][0]() is not graph.frame:
             self._written[name] = ref(graph.frame), self._write(graph)
         return self._written[name][1]
 
     def restart(self, plan: Plan) -> None:
-        """Remove the weights of what was written for a plan, as another try at it is to take their place."""
+        """Remove the weights written for a plan, because another attempt will replace them."""
         if plan.weights in self._weights:
             self._weights.pop(plan.weights).path.unlink(missing_ok=True)
 
     def add(self, graph: FrameGraph, stored: Stored, verdict: Verdict) -> None:
-        """Make a written graph a variant of the bundle, with what the gate measured."""
+        """Add a written graph to the bundle's variants, with what the gate measured."""
         plan, cost = graph.plan, graph.cost
         variant = Variant(
             file=self._name(stored.path), weights=tuple(map(self._name, stored.weights)), engines=plan.engines,

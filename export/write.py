@@ -61,7 +61,7 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
 def _write_frame_graphs(
     source: Source, plans: Sequence[Plan], options: ExportOptions, store: Store, progress: Progress
 ) -> None:
-    """Every graph that translates: made, written, judged as it was written, and only then part of the bundle."""
+    """Every graph that translates: made, written, judged as written, and only then part of the bundle."""
     plans = _measurable(plans, progress)
     judge = Judge(source, options, plans, progress)
     onnx = OnnxTarget(source, plans, options.without, judge, store, progress)
@@ -79,7 +79,7 @@ def _write_frame_graphs(
 
 
 def _measurable(plans: Sequence[Plan], progress: Progress) -> list[Plan]:
-    """The plans whose graphs can be measured on this machine; a line says what is left out, and why."""
+    """The plans whose graphs this machine can measure; progress says what is left out, and why."""
     reasons = {plan: unmeasurable(plan) for plan in plans}
     for plan in {plan.precision: plan for plan, reason in reasons.items() if reason is not None}.values():
         what = plan.precision if plan.rest is None else f"{plan.precision} with {plan.rest} beside it"
@@ -138,7 +138,7 @@ def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Man
 
 
 def with_files(manifest: Manifest, folder: Path) -> Manifest:
-    """The manifest with size and hash of every file that is there."""
+    """The manifest with the size and hash of every file in the folder."""
     files = {
         path.relative_to(folder).as_posix(): FileFacts(sha256=sha256_of(path), bytes=path.stat().st_size)
         for path in sorted(folder.rglob("*"))

@@ -1,4 +1,4 @@
-"""The families that export knows: a family's name, as checkpoints have it, and what opens its model."""
+"""The families that can be exported: maps a family's name, as in checkpoints, to a function that opens its model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {"stargan_
 
 
 def open_model(checkpoint: Checkpoint, domains: tuple[str, ...]) -> Model:
-    """The checkpoint's averaged networks as its family's model. Raises CheckpointError for an unknown family."""
+    """Open the checkpoint's averaged networks as its family's model. Raises CheckpointError for an unknown family."""
     family = checkpoint.family
     if family not in FAMILIES:
         raise CheckpointError(

@@ -1,4 +1,4 @@
-"""What export asks of a model, whatever its family: sizes, the network of a frame, and everything about styles."""
+"""What export needs from a model of any family: sizes, the network that translates, and everything about styles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class StyleGraph:
-    """A graph that makes styles of something else, such as a latent or a reference.
+    """A graph that makes styles from something else, such as a latent or a reference.
 
     `network` is traced from `example`, whose keys name the graph's inputs. `reference` is the trained network; it takes
     the same inputs. The gate compares both on `trials`, arrays as the graph takes them.
@@ -42,7 +42,7 @@ class Licence:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What a model card says of a family. `official_licence`: of checkpoints in the official layout."""
+    """What a model card says about a family. `official_licence`: of checkpoints in the official layout."""
 
     title: str  # `A StarGAN v2 (Choi et al. 2020)`
     tags: tuple[str, ...]
@@ -69,15 +69,15 @@ class Model(ABC):
     @property
     @abstractmethod
     def facts(self) -> Mapping[str, str]:
-        """What the graphs' metadata say of the family's own sizes."""
+        """The family's own sizes, for the graphs' metadata."""
 
     @abstractmethod
     def condition(self, mean_draws: int) -> Condition:
-        """How a bundle makes styles, without a product. `mean_draws`: latents that a mean style is taken over."""
+        """How a bundle makes styles, leaving out the product. `mean_draws`: latents averaged for a mean style."""
 
     @abstractmethod
     def style_graphs(self) -> Sequence[StyleGraph]:
-        """The graphs that make styles; none where styles are given as they are."""
+        """The graphs that make styles; empty if styles are passed in as they are."""
 
     @abstractmethod
     def gate_styles(self, count: int) -> Floats:
@@ -89,7 +89,7 @@ class Model(ABC):
         """A style [1, style_size] of a domain, drawn at random."""
 
     def reference_style(self, domain: int, image: Image) -> Floats | None:
-        """The style [1, style_size] of an image, uint8 [side, side, 3]; None where the family takes no references."""
+        """The style [1, style_size] of an image, uint8 [side, side, 3]; None if the family takes no references."""
         return None
 
     @abstractmethod
@@ -97,6 +97,6 @@ class Model(ABC):
         """A style for each domain, float32 [domains, style_size]."""
 
     def mean_styles(self, draws: int) -> Floats:
-        """Each domain's mean style over as many latents, float32 [domains, style_size]; only where the condition has
-        means."""
+        """Each domain's mean style over `draws` latents, float32 [domains, style_size]; called only if the condition
+        has means."""
         raise NotImplementedError

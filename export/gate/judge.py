@@ -48,7 +48,7 @@ class Judge:
     """Judges every graph of one export, on the same images."""
 
     def __init__(self, source: Source, options: ExportOptions, plans: Sequence[Plan], progress: Progress) -> None:
-        """Translates float32's images with PyTorch. Raises ParityError where the translations are no images."""
+        """Translate the images for float32 with PyTorch. Raises ParityError if the translations are not finite."""
         self._source, self._options, self._plans, self._progress = source, options, plans, progress
         generator = source.model.generator
         with stage(progress, "translated the gate's images with PyTorch"):
@@ -59,9 +59,9 @@ class Judge:
 
     @cached_property
     def images(self) -> CalibrationSet:
-        """What graphs below float32 are calibrated on and judged by, chosen when the first one asks.
+        """The images that graphs below float32 are calibrated on and judged by, chosen on first use.
 
-        Drawn images will do for half precision; codes need real ones. Raises OptionError where those are missing.
+        Drawn images will do for half precision; codes need real ones. Raises OptionError if there are none.
         """
         required = any(PRECISIONS[plan.precision].codes or plan.is_hint for plan in self._plans)
         return choose_images(
@@ -70,22 +70,22 @@ class Judge:
 
     @cached_property
     def expected(self) -> Expected:
-        """Float32's translations of the gate's images, made when the first graph asks."""
+        """Float32's translations of the gate's images, made on first use."""
         images = self.images
         with stage(self._progress, "translated the images for smaller precisions in float32"):
             return translate_in_float32(self._source.frame.clone(), images.gate)
 
     def gate(self, precision: str) -> Gate:
-        """The PSNR that a precision must reach, moved to what was asked for."""
+        """The PSNR that a precision must reach: its own, or moved to `--min-psnr`."""
         return PRECISIONS[precision].gate_for(self._options.min_psnr)
 
     def prepare(self, plan: Plan) -> None:
-        """Translate what a plan's graph will be compared with, unless that is done."""
+        """Make the translations that a plan's graph is compared with, so that its own stage does not include that."""
         if plan.precision != "fp32":
             _ = self.expected
 
     def judge(self, graph: FrameGraph, stored: Stored) -> Verdict:
-        """What a written graph measures. Raises ParityError below its gate, with what is to blame, and EngineError."""
+        """Measure a written graph. Raises ParityError, with what is to blame, below its gate, and EngineError."""
         plan = graph.plan
         if plan.precision == "fp32":
             return Verdict(parity=self.parity(plan.name, graph.steps, self._candidate(graph, stored)))
@@ -95,7 +95,7 @@ class Judge:
         return Verdict(quality=quality)
 
     def parity(self, name: str, steps: Sequence[Step], candidate: Candidate) -> Parity:
-        """How far a float32 graph is from PyTorch. Raises ParityError, which names the rewrite or the layer to
+        """Measure how far a float32 graph is from PyTorch. Raises ParityError, which names the rewrite or layer to
         blame."""
 
         def blame(trial: Trial) -> str:
@@ -105,7 +105,7 @@ class Judge:
         return msgspec.structs.replace(parity, flat_levels=levels_apart(candidate, self.flat, self._expected_flat))
 
     def quality(self, graph: FrameGraph, stored: Stored) -> Quality:
-        """How close a graph below float32 is to float32. A graph is measured once."""
+        """Measure how close a graph below float32 is to float32. A graph is measured only once."""
         plan = graph.plan
         measured = self._measured.get(plan)
         if measured is None or measured[0].frame is not graph.frame:
@@ -113,7 +113,7 @@ class Judge:
         return measured[1]
 
     def missing(self, graph: FrameGraph, stored: Stored) -> float:
-        """The dB that a graph lacks; not above 0 where its gate holds."""
+        """The dB that a graph lacks; 0 or less if its gate holds."""
         return missing(self.quality(graph, stored), self.gate(graph.plan.precision))
 
     def missing_in_float32(self, model: ir.Model, precision: str) -> float:
@@ -123,14 +123,14 @@ class Judge:
 
     def _measure(self, graph: FrameGraph, stored: Stored) -> Quality:
         plan, trials, expected = graph.plan, self.images.gate, self.expected
-        if plan.norms != "native":  # no TensorRT runs where a bundle is made
+        if plan.norms != "native":  # exporting needs no GPU, so no TensorRT
             return measure_emulated(_runnable(graph), trials, expected)
         engines = [ENGINES[name] for name in plan.engines]
         written = Graph(stored.path, weights=stored.weights, precision=plan.precision, rest=plan.rest)
         return measure_on_engines(engines, written, trials, expected, stored.product)
 
     def _candidate(self, graph: FrameGraph, stored: Stored) -> Candidate:
-        """What runs a graph to compare it with PyTorch."""
+        """The runner that compares a graph with PyTorch."""
         if graph.plan.norms != "native":
             return OnnxCandidate(_runnable(graph))
         if graph.plan.ncnn:
@@ -153,5 +153,5 @@ def unmeasurable(plan: Plan) -> str | None:
 
 
 def _runnable(graph: FrameGraph) -> ir.Model:
-    """A graph for TensorRT that ONNX Runtime takes: the plugin's nodes get a function."""
+    """TensorRT's graph as ONNX Runtime can run it: the plugin's nodes get a function."""
     return with_function(graph.frame) if graph.plan.norms == "plugin" else graph.frame

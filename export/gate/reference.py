@@ -1,4 +1,4 @@
-"""PyTorch's own translations, bytes to bytes: what graphs, engines and benchmark rows are compared with."""
+"""PyTorch's own translations, bytes to bytes: the reference for graphs, engines and benchmark rows."""
 
 from __future__ import annotations
 

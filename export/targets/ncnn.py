@@ -99,7 +99,7 @@ class _Text:
         self._waiting: dict[ir.Value, Iterator[str]] = {}
 
     def add(self, layer: Layer, name: str, writes: Sequence[ir.Value], names: Sequence[str] | None = None) -> None:
-        """Add a layer. Its blobs get its own name unless others are inputs_by_name."""
+        """Add a layer. Its blobs get its own name unless others are given."""
         blobs = names or ([name] if len(writes) == 1 else [f"{name}.{index}" for index in range(len(writes))])
         self._line(layer.kind, name, [next(self._waiting[value]) for value in layer.reads], blobs, layer.parameters)
         self.weights.append(layer.weights)

@@ -1,4 +1,4 @@
-"""Frame graphs for the CPU's engines: in float32, which bf16 is a hint on, and in int8, calibrated and searched."""
+"""Frame graphs for the CPU's engines: float32, which also serves bf16 as a hint, and int8, calibrated and searched."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from starcast.export.store import Store
 
 
 class OnnxTarget:
-    """Makes graphs for OpenVINO, ONNX Runtime and ncnn, which gets its own files of the same graph."""
+    """Makes graphs for OpenVINO, ONNX Runtime and ncnn, whose own files are written from the same graph."""
 
     def __init__(
         self, source: Source, plans: Sequence[Plan], without: Sequence[str], judge: Judge, store: Store,
@@ -35,11 +35,11 @@ class OnnxTarget:
         self._plans, self._judge, self._store = plans, judge, store
         self._before = Cost.of(source.frame, source.model.side)
         self._reported: set[str] = set()  # forms
-        self._hinted: dict[Plan, FrameGraph] = {}  # float32 graphs that are needed again, for bf16
+        self._hinted: dict[Plan, FrameGraph] = {}  # float32 graphs that bf16 plans will reuse
         self._searched: dict[str, dict[Plan, FrameGraph]] = {}  # int8 graphs, by engine
 
     def make(self, plan: Plan) -> FrameGraph | None:
-        """The graph of a plan; None where it cannot have one. Raises ParityError and EngineError."""
+        """The graph of a plan; None if it cannot have one. Raises ParityError and EngineError."""
         if plan.precision == "int8":
             [engine] = plan.engines
             if engine not in self._searched:
@@ -70,7 +70,7 @@ class OnnxTarget:
             frame = self._source.frame.clone()
             steps = tuple(apply_form(frame, plans[0].form, self._without))
             cost = Cost.of(frame, side)
-            if split_wide_norms(frame.clone(), side):  # their means are values of the graph, which bf16 would round
+            if split_wide_norms(frame.clone(), side):  # bf16 would round their means, which are values of the graph
                 plans = [plan for plan in plans if plan.rest is None]
 
             def missing(model: ir.Model) -> float:
@@ -85,7 +85,7 @@ class OnnxTarget:
         return {plan: replace(graph, kept=result.kept, to_blame=result.to_blame) for plan, graph in graphs.items()}
 
     def _with_codes(self, frame: ir.Model, plan: Plan, steps: tuple[Step, ...], cost: Cost) -> FrameGraph:
-        """A graph in codes, finished in place."""
+        """Finish a graph with codes, in place."""
         [engine] = plan.engines
         if plan.rest is not None:
             steps += tuple(apply_rewrites(frame, BESIDE_BF16, self._without))
@@ -104,8 +104,8 @@ def make_float32(traced: ir.Model, plan: Plan, side: int, without: Sequence[str]
 
 
 def finish(frame: ir.Model, plan: Plan, side: int) -> ir.Model | None:
-    """What comes after the rewrites, in place: norms get their last form, and the style's work is split off, into a
-    graph of its own that is condition back."""
+    """Do what follows the rewrites, in place: norms get their final form, and the style's work moves to a graph of its
+    own, which is returned."""
     if plan.ncnn:
         join_style_products(frame)  # also with --without style-products: ncnn has no other way to take a style
     product = split_off_style(frame) if plan.form != PLAIN else None

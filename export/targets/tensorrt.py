@@ -3,7 +3,7 @@
     traced -> form -> biases that centre the norms -> codes for int8 and fp8 -> half -> norms decomposed, or one node
     each
 
-The precision is part of the graph: every type is given, casts included, as a strongly typed network needs it. In
+The precision is part of the graph: every type is explicit, casts included, as a strongly typed network needs it. In
 float32 norms stay as they are: TensorRT-RTX makes 129 kernels of AFHQ's generator then, and 146 with decomposed norms.
 """
 
@@ -93,10 +93,10 @@ class TensorRTTarget:
 def make_base(
     traced: ir.Model, form: str, side: int, trials: Sequence[Trial], flat: Sequence[Trial], without: Sequence[str] = ()
 ) -> tuple[FrameGraph, tuple[str, ...]]:
-    """A form in float32 whose norms are still the engine's own: what every precision is made from.
+    """A form in float32 whose norms are still the engine's own: the base of every precision.
 
-    Rewrites a copy of the traced frame graph, and calibrates its norms on the trials; `flat` are of one colour. Gives
-    also the norms that could not be centred, and why.
+    Rewrites a copy of the traced frame graph, and calibrates its norms on the trials; `flat` are of one colour. Also
+    returns the norms that could not be centred, with the reason.
     """
     frame = traced.clone()
     steps = (*apply_form(frame, form, without), *apply_rewrites(frame, TENSORRT, without))
@@ -134,7 +134,7 @@ def with_decomposed_norms(frame: ir.Model, base: FrameGraph, side: int, without:
 
 
 def without_products(style_graph: ir.Model) -> None:
-    """A graph that makes styles, in place: TensorRT-RTX has no float32 matrix product for Turing."""
+    """Rewrite a style graph's matrix products, in place: TensorRT-RTX has no float32 matrix product for Turing."""
     sum_style_products(style_graph)
     sum_row_products(style_graph, {"batch": 1})
 

@@ -45,7 +45,7 @@ def test_drawn_images_are_taken_where_none_are_required(judged):
 
 def test_a_folder_that_was_named_is_never_replaced_by_drawn_images(judged, tmp_path: Path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(OptionError, match="empty has 0 images"):
+    with pytest.raises(OptionError, match="empty has 0 readable images"):
         _ = judged(HALF, calibrate=tmp_path / "empty")[0].images
 
 

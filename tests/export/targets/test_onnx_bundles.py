@@ -1,4 +1,4 @@
-"""bf16 and int8 variants of a bundle: written where they pass their gates, and nothing at all where they do not."""
+"""Variants below float32 for the CPU's engines: written if they pass their gates, and otherwise no bundle at all."""
 
 from __future__ import annotations
 
