@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PARTIAL = ".partial-"  # every unfinished file and folder begins with this; scanners skip names that begin with a dot
+PARTIAL = ".partial-"  # how unfinished files and folders begin; scanners skip names that begin with a dot
 REPLACED = ".replaced-"
 WINDOWS = os.name == "nt"
 TRIES, PAUSE_S = 20, 0.05
@@ -18,14 +18,14 @@ TRIES, PAUSE_S = 20, 0.05
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A path beside `target`, with its suffix, that takes its place when the block ends without an error.
+    """A path beside `target`, with its suffix, that replaces it when the block ends without an error.
 
     The file's bytes are on the disk before the rename. After an error the partial file is removed and the old
-    target is untouched. Raises OSError as the file system gives it.
+    target is untouched. Raises the OSError of the file system.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    tail = target.name[-32:]  # the suffix, and enough to recognise; a whole name could be too long with the prefix
+    tail = target.name[-32:]  # enough to recognise it: the whole name with a prefix could be too long
     handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix=f"-{tail}", dir=target.parent)
     os.close(handle)
     partial = Path(name)
@@ -34,31 +34,31 @@ def atomic_path(target: Path) -> Iterator[Path]:
         with partial.open("rb+") as written:
             os.fsync(written.fileno())
         partial.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        _put(partial, target)
+        _move_over(partial, target)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
 def write_bytes(target: Path, content: bytes) -> None:
-    """Replace `target` by `content`, atomically."""
+    """Replace `target` with `content`, atomically."""
     with atomic_path(target) as partial:
         partial.write_bytes(content)
 
 
 def write_text(target: Path, content: str) -> None:
-    """Replace `target` by `content` in UTF-8, atomically."""
+    """Replace `target` with `content` in UTF-8, atomically."""
     write_bytes(target, content.encode())
 
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside `target` that takes its place when the block ends without an error.
+    """A new folder beside `target` that replaces it when the block ends without an error.
 
     The old folder is renamed aside, the new one renamed in, the old one deleted. A process killed between the two
     renames leaves the old one aside: `repair_folder` puts it back.
     """
-    target = _named(target)
+    target = _with_name(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     repair_folder(target)
     partial = Path(tempfile.mkdtemp(prefix=PARTIAL, suffix=f"-{target.name[-32:]}", dir=target.parent))
@@ -77,8 +77,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def repair_folder(target: Path) -> bool:
-    """Put back the old folder that an interrupted `atomic_folder` left aside; True if there was one to put back."""
-    target = _named(target)
+    """Put back the old folder that an interrupted `atomic_folder` left aside; whether there was one."""
+    target = _with_name(target)
     aside = _aside(target)
     if not aside.exists():
         return False
@@ -89,8 +89,8 @@ def repair_folder(target: Path) -> bool:
     return True
 
 
-def _put(partial: Path, target: Path) -> None:
-    """Rename over the target. Windows refuses that while anybody reads it, a virus scanner too: mostly for a moment."""
+def _move_over(partial: Path, target: Path) -> None:
+    """Rename over the target. Windows refuses while anything reads it, usually a virus scanner and briefly."""
     for left in reversed(range(TRIES if WINDOWS else 1)):
         try:
             partial.replace(target)
@@ -106,8 +106,8 @@ def _aside(target: Path) -> Path:
     return target.parent / f"{REPLACED}{target.name}"
 
 
-def _named(target: Path) -> Path:
-    """The target by its own name: `.` and `..` have none."""
+def _with_name(target: Path) -> Path:
+    """The target as a path that ends in its name, which `.` and `..` lack."""
     return Path(target) if Path(target).name not in ("", "..") else Path(target).resolve()
 
 

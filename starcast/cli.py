@@ -68,8 +68,8 @@ class VerbTable(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # here, because click's own answer is 1: some inputs failed
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: nothing more to say
+        except BrokenPipeError:  # here: click itself would exit with 1, which means that some inputs failed
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the output any more
             return 141
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -84,15 +84,15 @@ def root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and leave with its exit status: 0 all done, 1 some inputs failed, 2 wrong use."""
-    # OpenMP threads that wait for a millisecond by spinning starve whatever else runs; asleep at once, they wake late.
-    # A step of a trial loop on two cores, idle and with one of them taken: 0.74 and 2.7 s as it comes,
-    # 1.03 and 1.6 s without spinning, 0.79 and 2.2 s with this.
+    """Run the command line and exit: 0 all done, 1 some inputs failed, 2 wrong use."""
+    # OpenMP threads that spin for a millisecond while they wait starve other processes; threads that sleep at once wake
+    # late. One step of a test loop on two cores, both idle or one of them busy: 0.74 or 2.7 s by default, 1.03 or 1.6 s
+    # without spinning, 0.79 or 2.2 s with this.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     for stream in (sys.stdout, sys.stderr):  # a legacy console or a pipe must not turn a file name into a traceback
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, _stop_on_sigterm)
     try:
         result: Any = root.main(args=arguments, prog_name="starcast", standalone_mode=False)
     except click.exceptions.Exit as leaving:
@@ -119,8 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _terminated(number: int, _frame: object) -> None:
-    """SIGTERM leaves as Ctrl-C does, so that what is half-written is removed on the way out."""
+def _stop_on_sigterm(number: int, _frame: object) -> None:
+    """Leave on SIGTERM as on Ctrl-C, so that half-written files are removed on the way out."""
     raise SystemExit(128 + number)
 
 

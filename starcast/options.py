@@ -1,8 +1,8 @@
-"""Options are frozen dataclasses; their click options are made from the fields, so that each fact stands once.
+"""Options are frozen dataclasses. Their click options are made from the fields, so that each fact stands once.
 
     @dataclass(frozen=True, kw_only=True)
     class FitOptions(CheckedOptions):
-        size: int = option(256, "Side of a picture, in pixels.", minimum=32)
+        size: int = option(256, "Side of an image, in pixels.", minimum=32)
 
     @click.command()
     @options_from(FitOptions)

@@ -1,4 +1,4 @@
-"""Run an iterator in its own thread, a few items ahead of whoever takes them."""
+"""Run an iterator in its own thread, a few items ahead of its consumer."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 DEPTH = 8  # places of the queue between two stages
-_POLL_S = 0.1  # how long a stage waits before it looks whether it should end; also lets Ctrl-C through on Windows
+_POLL_S = 0.1  # how often a waiting stage checks whether to end; this also lets Ctrl-C through on Windows
 
 
 @dataclass(frozen=True)
 class _Ended:
-    """No more items; because of an error, if there is one."""
+    """No more items follow, because of `error` if there is one."""
 
     error: BaseException | None
 
 
 @contextmanager
 def ahead(items: Iterable[Item], name: str, depth: int = DEPTH) -> Iterator[Iterator[Item]]:
-    """The same items in the same order, made in a thread that waits when `depth` of them are not yet taken.
+    """The same items in the same order, made in a thread that waits while `depth` of them are not yet taken.
 
-    An error of the thread is raised where the next item would be taken. When the block ends, the thread has ended.
+    An error in the thread is raised when the next item is taken. When the block ends, the thread has ended.
     """
     places: queue.Queue[Item | _Ended] = queue.Queue(depth)
     stop = threading.Event()
     thread = threading.Thread(target=_fill, args=(items, places, stop), name=f"starcast-{name}", daemon=True)
     thread.start()
     try:
-        yield _taken(places)
+        yield _take(places)
     finally:
         stop.set()
         thread.join()
@@ -52,13 +52,13 @@ def _fill(items: Iterable[Item], places: queue.Queue[Item | _Ended], stop: threa
             put(item)
             if stop.is_set():
                 return
-    except BaseException as error:  # noqa: BLE001  whatever it is, it is raised again in the thread that takes
+    except BaseException as error:  # noqa: BLE001  raised again in the consumer's thread
         put(_Ended(error))
     else:
         put(_Ended(None))
 
 
-def _taken(places: queue.Queue[Item | _Ended]) -> Iterator[Item]:
+def _take(places: queue.Queue[Item | _Ended]) -> Iterator[Item]:
     while True:
         try:
             item = places.get(timeout=_POLL_S)

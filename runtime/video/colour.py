@@ -1,10 +1,10 @@
-"""From a frame's YUV to RGB and back, by the matrix and range that the frame was coded with.
+"""From a frame's YUV to RGB and back, by the matrix and range of the frame's tags.
 
-Decoding honours the tags. Without them: BT.601 below 720 lines, else BT.709, as players do; limited range, except for
-grey and for the formats whose name says full (yuvj). What is written is BT.709, limited, and tagged as such.
+Decoding honours the tags. Without tags, as in players: BT.601 below 720 lines, otherwise BT.709; limited range, except
+for grey and for the full-range formats (yuvj). Output is BT.709, limited range, and tagged as such.
 
-FFmpeg's scaler converts. Its quick paths are off by up to 3 levels, so accurate rounding and full chroma are asked
-for: within 1 level of float64 in 8, 10 and 12 bits.
+FFmpeg's scaler converts. Its fast paths are off by up to 3 levels, so it is set to accurate rounding and full chroma,
+which stay within 1 level of float64 in 8, 10 and 12 bits.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ LIMITED = int(ColorRange.MPEG)
 
 
 def refuse_hdr(transfer: int, name: str) -> None:
-    """Raises VideoError where `transfer` (AVColorTransferCharacteristic) is an HDR curve, which looks grey as SDR."""
+    """Raises VideoError if `transfer` (AVColorTransferCharacteristic) is an HDR curve, which looks grey as SDR."""
     if transfer in _HDR:
         raise VideoError(
             f"{name} is HDR, coded with {_HDR[transfer]}: tone-map it first, with `ffmpeg -i IN -vf "
@@ -59,10 +59,10 @@ def refuse_hdr(transfer: int, name: str) -> None:
 
 
 def to_rgb(frame: VideoFrame, name: str = "the video", scaler: VideoReformatter | None = None) -> NDArray[np.uint8]:
-    """A decoded frame as RGB uint8 [H, W, 3]; transparency is laid on white. `name` is the file's, for an error.
+    """A decoded frame as RGB uint8 [H, W, 3], transparency on white. `name`: the file's, for errors.
 
-    A `scaler` that is kept from frame to frame, in one thread, spares it its set-up: a third of the time.
-    Raises VideoError where the frame's colours are coded in a way that cannot be read here.
+    Reusing a `scaler` from frame to frame, in one thread, saves its set-up: a third of the time. Raises VideoError if
+    the frame's colours cannot be converted.
     """
     scaler = scaler or VideoReformatter()
     components = len(frame.format.components)
@@ -72,7 +72,7 @@ def to_rgb(frame: VideoFrame, name: str = "the video", scaler: VideoReformatter 
     settings: dict[str, Any] = {"format": "rgba" if has_alpha else "rgb24", "interpolation": _SCALER}
     if not frame.format.is_rgb and components >= 3:
         matrix = matrix_of(frame, name)
-        # RGB has no matrix, but old PyAV looks at none unless the two differ
+        # RGB has no matrix, but old PyAV ignores the source's unless the two differ
         other = Matrix.BT709 if matrix == Matrix.FCC else Matrix.FCC
         settings |= {"src_colorspace": matrix, "src_color_range": range_of(frame), "dst_colorspace": other}
     try:
@@ -87,7 +87,7 @@ def to_rgb(frame: VideoFrame, name: str = "the video", scaler: VideoReformatter 
 
 
 def matrix_of(frame: VideoFrame, name: str = "the video") -> Matrix:
-    """The YUV matrix of a frame, by its tag, else by its number of lines. Raises VideoError for foreign ones."""
+    """The YUV matrix of a frame, by its tag or else by its number of lines. Raises VideoError for unknown ones."""
     tag = int(frame.colorspace)
     if tag in _MATRICES:
         return _MATRICES[tag]
@@ -100,13 +100,13 @@ def matrix_of(frame: VideoFrame, name: str = "the video") -> Matrix:
 
 
 def range_of(frame: VideoFrame) -> ColorRange:
-    """Full where the frame's tag or its format's name says so, else limited."""
+    """Full if the frame's tag or its format's name says so, otherwise limited."""
     full = int(frame.color_range) == int(ColorRange.JPEG) or frame.format.name.startswith("yuvj")
     return ColorRange.JPEG if full else ColorRange.MPEG
 
 
 def to_yuv(pixels: NDArray[np.uint8], scaler: VideoReformatter | None = None) -> VideoFrame:
-    """RGB uint8 [H, W, 3] as a yuv420p frame, BT.709 limited and tagged so. An odd side is padded by repeating."""
+    """RGB uint8 [H, W, 3] as a yuv420p frame, tagged as BT.709 limited. An odd side is padded with its edge."""
     height, width = pixels.shape[:2]
     if height % 2 or width % 2:
         pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -129,7 +129,7 @@ def tag(target: Any) -> None:
 
 
 def _grey(frame: VideoFrame, scaler: VideoReformatter, *, has_alpha: bool) -> NDArray[np.uint8]:
-    """Done here: the scaler takes every grey as full range, whatever its tag."""
+    """Converted here: the scaler reads every grey as full range, whatever its tag."""
     rgba: Any = scaler.reformat(frame, format="rgba" if has_alpha else "rgb24", interpolation=_SCALER).to_ndarray()
     if int(frame.color_range) == LIMITED:
         luma = np.arange(256, dtype=np.float64)

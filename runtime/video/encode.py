@@ -1,4 +1,4 @@
-"""Pictures to H.264, each with its own time and duration."""
+"""Frames to H.264, each with its own time and duration."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 from starcast.errors import VideoError
 from starcast.runtime.video import colour
 
-# the first that this FFmpeg has; all but libx264 are for builds without it
+# the first that this FFmpeg has is used; the others are for builds without libx264
 ENCODERS = ("libx264", "h264_videotoolbox", "h264_mf", "libopenh264")
-_BITS_A_PIXEL = 0.25  # for the encoders without a constant quality
+_BITS_A_PIXEL = 0.25  # for encoders that have no constant quality
 
 
 class VideoEncoder:
-    """One H.264 stream of `container`: yuv420p, BT.709 limited. Sides that are odd are padded by a pixel."""
+    """One H.264 stream of `container`: yuv420p, BT.709 limited. Odd sides are padded by a pixel."""
 
     def __init__(
         self,
@@ -34,8 +34,8 @@ class VideoEncoder:
         crf: int,
         preset: str,
     ) -> None:
-        name = available()
-        self.note = None if name == ENCODERS[0] else f"this FFmpeg lacks libx264: {name} is used, --crf does not count"
+        name = choose_encoder()
+        self.note = None if name == ENCODERS[0] else f"this FFmpeg lacks libx264: {name} is used and ignores --crf"
         height, width = height + height % 2, width + width % 2
         options = {"crf": str(crf), "preset": preset} if name == ENCODERS[0] else {}
         stream: Any = container.add_stream(name, rate=rate.limit_denominator(2**20), options=options)
@@ -51,7 +51,7 @@ class VideoEncoder:
         self._scaler = VideoReformatter()
 
     def encode(self, pixels: NDArray[np.uint8], pts: int, duration: int) -> list[Packet[Any]]:
-        """Packets that are ready once `pixels` (RGB [H, W, 3]) is in; times are ticks of the time base."""
+        """The packets that are ready after `pixels` (RGB [H, W, 3]); times are ticks of the time base."""
         frame = colour.to_yuv(pixels, self._scaler)
         frame.pts, frame.time_base = pts, self._time_base
         self._durations[pts] = duration
@@ -59,20 +59,20 @@ class VideoEncoder:
         return self._timed(packets)
 
     def flush(self) -> list[Packet[Any]]:
-        """The packets that the encoder still holds; nothing can be encoded after it."""
+        """The packets that the encoder still holds. Nothing can be encoded afterwards."""
         packets: list[Packet[Any]] = self.stream.encode(None)
         return self._timed(packets)
 
     def _timed(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
-        """Encoders forget how long a frame lasts; without it the last one has no length."""
+        """Encoders drop the duration of a frame; without it the last one has no length."""
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
         return packets
 
 
-def available() -> str:
-    """The encoder that is used here. Raises VideoError where there is none."""
+def choose_encoder() -> str:
+    """The encoder to use here. Raises VideoError if there is none."""
     for name in ENCODERS:
         try:
             av.Codec(name, "w")

@@ -14,7 +14,7 @@ MAX_PIXELS = 2**26  # of a frame: 8192 x 8192, twice 8K
 
 @dataclass(frozen=True, kw_only=True)
 class FilmOptions(EngineChoice):
-    """How frames are made and written."""
+    """How frames are translated and written."""
 
     batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=1024)
     crf: int = option(

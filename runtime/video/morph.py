@@ -1,8 +1,8 @@
-"""`starcast morph`: one source, translated along a smooth closed loop through a row of styles, as a film.
+"""`starcast morph`: a video of one image, translated along a smooth closed loop through several styles.
 
-The path is that of StarGAN v2's interpolation videos: straight lines between style vectors, along which a sigmoid
-eases in and out, and a rest at each style. The official code goes through references of one domain and stops at the
-last; here the loop closes, and any two styles may follow each other, as a style is a vector whatever its domain.
+The path is that of StarGAN v2's interpolation videos: straight lines between style vectors with a sigmoid that eases in
+and out, and a rest at each style. The official code goes through references of one domain and stops at the last. Here
+the loop closes, and any two styles may follow each other: a style is a vector, whatever its domain.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ _SIGMOID_FROM, _SIGMOID_TO = -5.0, 4.5
 
 @dataclass(frozen=True)
 class Stop:
-    """A style vector on the way, and for how many frames it is shown."""
+    """A style vector on the path, and the number of frames that show it."""
 
     style: NDArray[np.float32]
     frames: int
 
 
 def alphas(frames: int) -> NDArray[np.float64]:
-    """How far each of `frames` frames is on the way from one style to the next: 0, a sigmoid's rise, 1 at rest.
+    """How far each of `frames` frames is from one style to the next: 0, a sigmoid's rise, 1 at rest.
 
-    31 frames are those of StarGAN v2's videos: 0, sigmoid(-5), sigmoid(-4.5), …, sigmoid(4.5), and ten times 1.
+    31 frames give those of StarGAN v2's videos: 0, sigmoid(-5), sigmoid(-4.5), …, sigmoid(4.5), and ten times 1.
     """
     rest = max(1, round(frames * _OFFICIAL_REST / _OFFICIAL_FRAMES))
     rise = 1 / (1 + np.exp(-np.linspace(_SIGMOID_FROM, _SIGMOID_TO, frames - 1 - rest)))
@@ -60,12 +60,12 @@ def alphas(frames: int) -> NDArray[np.float64]:
 def loop(styles: NDArray[np.float32], frames_per_step: int) -> Iterator[Stop]:
     """styles [N, S] -> the stops of a closed loop through them: N * frames_per_step frames; a single style rests.
 
-    Frames that follow each other with the same style are one stop, so that they are translated once.
+    Consecutive frames with the same style are one stop, so that they are translated once.
     """
     stop: Stop | None = None
     for here, there in zip(styles, np.roll(styles, -1, axis=0), strict=True):
         for alpha in alphas(frames_per_step):
-            # each end by itself, so that 0 and 1 give the styles to the bit
+            # this form gives the styles to the bit at 0 and 1
             style = (here * (1 - alpha) + there * alpha).astype(np.float32)
             if stop is not None and np.array_equal(stop.style, style):
                 stop = Stop(stop.style, stop.frames + 1)
@@ -86,16 +86,16 @@ def morph(
     progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> FilmReport:
-    """Write the film of a picture's loop through the styles that `options` name.
+    """Write the video of an image's loop through the styles that `options` name.
 
-    Raises OptionError, StyleError, BundleError, ImageError, EngineError, VideoError; then nothing is written.
+    Raises OptionError, StyleError, BundleError, ImageError, EngineError, VideoError; nothing is written then.
     """
     check_target(target, source, overwrite=options.overwrite)
     bundle = open_bundle(bundle_path)
     requests = requests_for(options, bundle.manifest.domains)
     trained = (bundle.source.height, bundle.source.width)
-    picture = fit(read_image(source, limit_flag=None), trained, options.fit)
-    size = picture.shape[:2]
+    image = fit(read_image(source, limit_flag=None), trained, options.fit)
+    size = image.shape[:2]
     rate = Fraction(options.fps).limit_denominator(1001)
     report, watch = FilmReport(target), Stopwatch("run", "encode")
     with Translator(bundle, **options.engine, progress=progress) as translator:
@@ -111,16 +111,16 @@ def morph(
                 len(requests) * options.frames_per_step, "frames", show=show_progress, progress=progress
             ) as bar,
             ahead(
-                _translated(
-                    picture, loop(styles, options.frames_per_step), translator, options.batch or translator.batch, watch
+                _translate_stops(
+                    image, loop(styles, options.frames_per_step), translator, options.batch or translator.batch, watch
                 ),
                 "run",
-            ) as pictures,
+            ) as translations,
         ):
             report.notes = sink.notes
             for note in report.notes:
                 bar.print(note)
-            for pixels, frames in pictures:
+            for pixels, frames in translations:
                 for _ in range(frames):
                     with watch.timed("encode"):
                         sink.write(Picture(pixels, report.frames, 1))
@@ -144,14 +144,14 @@ def requests_for(options: MorphOptions, domains: tuple[str, ...]) -> list[StyleR
     return [request for choice in choices for request in requests_from(choice, domains)]
 
 
-def _translated(
-    picture: NDArray[np.uint8], stops: Iterable[Stop], translator: Translator, batch: int, watch: Stopwatch
+def _translate_stops(
+    image: NDArray[np.uint8], stops: Iterable[Stop], translator: Translator, batch: int, watch: Stopwatch
 ) -> Iterator[tuple[NDArray[np.uint8], int]]:
     """(translation, frames) of each stop, `batch` at a time."""
 
     def run(stops: Sequence[Stop]) -> Iterable[tuple[NDArray[np.uint8], int]]:
         with watch.timed("run"):
-            sources = np.repeat(picture[None], len(stops), axis=0)
+            sources = np.repeat(image[None], len(stops), axis=0)
             translations = translator(sources, np.stack([stop.style for stop in stops]))
         return zip(translations, [stop.frames for stop in stops], strict=True)
 

@@ -1,6 +1,6 @@
-"""Open a video file: only a file, only by demuxers of moving pictures and sound, and never what a file refers to.
+"""Open a video file: only files, only with demuxers for video and sound, and never what a file refers to.
 
-No playlists, no URLs: nothing of the network is touched, whatever a file says.
+Playlists and URLs are not followed: nothing on the network is touched, whatever a file says.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _DEMUXERS = (
 
 
 def open_video(path: Path, max_pixels: int) -> InputContainer:
-    """The open file, nothing decoded for showing yet. Raises OptionError for what is no file, VideoError for what is no
+    """The open file, with nothing decoded yet. Raises OptionError for what is not a file, VideoError for what is not a
     video: one sentence that names it."""
     name = printable(path)
     if not path.exists():
@@ -43,12 +43,12 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
     if not head:
         raise VideoError(f"{name} is empty (0 bytes): copy it again")
     if formats.has_signature(head) and not head.startswith(b"GIF8") and path.suffix.lower() not in (".apng", ".mjpeg"):
-        raise VideoError(f"{name} is a still picture: translate pictures with `starcast translate`")
+        raise VideoError(f"{name} is a still image: translate images with `starcast translate`")
     version = int(av.__version__.partition(".")[0])
     settings: dict[str, Any] = {}
     if version < 19:
         settings["metadata_errors"] = "replace"
-    if version >= 18:  # before, options for decoders crash where streams turn up while the file is probed
+    if version >= 18:  # earlier, options for decoders crash if streams appear while the file is probed
         settings["options"] = {"max_pixels": str(max_pixels)}
     try:
         container: InputContainer = av.open(
@@ -63,7 +63,7 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
         if foreign is not None and not foreign.is_video:
             raise VideoError(f"{name} is {foreign.name}, not a video: give a video file") from error
         raise VideoError(
-            f"{name} is not a video that can be read, or damaged at its beginning ({(error.strerror or '').lower()}): "
+            f"{name} is not a video, or it is damaged at the start ({(error.strerror or '').lower()}): "
             "give a whole video file"
         ) from error
     return container

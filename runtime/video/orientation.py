@@ -1,4 +1,4 @@
-"""Which way up a frame is shown: a file's display matrix, and pixels that are not square."""
+"""How a frame is shown: a file's display matrix, and pixels that are not square."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from numpy.typing import NDArray
 
 Matrix = tuple[float, float, float, float]
 UPRIGHT: Matrix = (1.0, 0.0, 0.0, 1.0)
-_MOST_STRETCHED = 8  # a sample aspect ratio beyond 8 : 1 is damage
+_MOST_STRETCHED = 8  # a sample aspect ratio beyond 8:1 is damage
 
 
 def display_matrix(frame: VideoFrame) -> Matrix:
-    """(a, b, c, d) of the frame's display matrix, UPRIGHT where it has none.
+    """(a, b, c, d) of the frame's display matrix, UPRIGHT if it has none.
 
-    A pixel at (x, y) is shown at (a x + c y, b x + d y), y downwards; signs and which of them are not 0 are what
-    counts. FFmpeg, libavutil/display.h.
+    A pixel at (x, y) is shown at (a x + c y, b x + d y), y downwards. Only the signs, and which of the four are 0,
+    matter. FFmpeg, libavutil/display.h.
     """
     try:
         side_data: Iterable[Any] = frame.side_data
         found = [bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"]
-    except ValueError:  # side data of a kind that this PyAV has no name for hides the rest
+    except ValueError:  # side data of a kind that this PyAV cannot name hides the rest
         return _from_angle(frame.rotation)
     if not found or len(found[0]) != 36:
         return UPRIGHT
@@ -35,9 +35,9 @@ def display_matrix(frame: VideoFrame) -> Matrix:
 
 
 def upright(pixels: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
-    """[H, W, 3] turned and mirrored as the display matrix says, in steps of 90 degrees (the nearest)."""
+    """[H, W, 3] turned and mirrored as the display matrix says, in steps of 90 degrees, to the nearest."""
     a, b, c, d = matrix
-    if _lies(matrix):
+    if _turns_by_90(matrix):
         pixels = pixels.swapaxes(0, 1)
         a, d = c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
@@ -54,7 +54,7 @@ def square_pixels(pixels: NDArray[np.uint8], sample_aspect: Fraction) -> NDArray
 def shown_size(height: int, width: int, sample_aspect: Fraction, matrix: Matrix) -> tuple[int, int]:
     """(height, width) of what `square_pixels` and `upright` make of a frame."""
     height, width = _square_size(height, width, sample_aspect)
-    return (width, height) if _lies(matrix) else (height, width)
+    return (width, height) if _turns_by_90(matrix) else (height, width)
 
 
 def _square_size(height: int, width: int, sample_aspect: Fraction) -> tuple[int, int]:
@@ -65,8 +65,8 @@ def _square_size(height: int, width: int, sample_aspect: Fraction) -> tuple[int,
     return round(height / sample_aspect), width
 
 
-def _lies(matrix: Matrix) -> bool:
-    """True where the display matrix turns by a quarter."""
+def _turns_by_90(matrix: Matrix) -> bool:
+    """Whether the display matrix turns by 90 degrees."""
     a, b, c, d = matrix
     return abs(a) + abs(d) < abs(b) + abs(c)
 

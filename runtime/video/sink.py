@@ -1,4 +1,4 @@
-"""A video file that is being written: one picture stream and the tracks beside it, interleaved by the muxer."""
+"""A video file being written: the frames and the tracks beside them, interleaved by the muxer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from starcast.runtime.video.tracks import Tracks, carried, tracks_for
 
 @dataclass(frozen=True)
 class Picture:
-    """RGB uint8 [H, W, 3], and when it is shown, in ticks of the time base."""
+    """A frame as RGB uint8 [H, W, 3], and when it is shown, in ticks of the time base."""
 
     pixels: NDArray[np.uint8]
     pts: int
@@ -68,7 +68,7 @@ class Sink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            with contextlib.suppress(av.FFmpegError):  # the file is thrown away
+            with contextlib.suppress(av.FFmpegError):  # the file is deleted
                 self._container.close()
             return
         with self._writing():
@@ -79,10 +79,10 @@ class Sink:
                 self._container.close()
 
     def write(self, item: Picture | Sound | Packet[Any]) -> None:
-        """Add what comes next in the picture stream or beside it.
+        """Add the next frame, sound or packet.
 
-        What the muxer refuses for its content is damaged sound: it is left out and counted in `refused`. The error may
-        come with a later packet of another stream, as the muxer sorts them before it looks into them.
+        Packets that the muxer refuses are damaged sound: they are dropped and counted in `refused`. The error may come
+        with a later packet of another stream, because the muxer sorts packets before it reads them.
         """
         with self._writing():
             if isinstance(item, Picture):
@@ -140,20 +140,20 @@ class Sink:
         except av.FFmpegError as error:
             reason = (error.strerror or str(error)).lower()
             raise VideoError(
-                f"{self._name} cannot be written ({reason}): see that there is space, or give another name"
+                f"{self._name} cannot be written ({reason}): free some disk space, or choose another -o"
             ) from error
 
 
 def _muxer_options(container_format: str, time_base: Fraction) -> dict[str, str]:
     if container_format not in ("mp4", "mov"):
         return {}
-    # edit lists, which hold the distance of the streams' beginnings, would else be rounded to milliseconds
+    # otherwise edit lists, which hold the distances between the streams' beginnings, are rounded to milliseconds
     movie_timescale = time_base.denominator * -(-1000 // time_base.denominator)
     return {"movflags": "+faststart", "movie_timescale": str(movie_timescale)}
 
 
 def _carry_over(source: Source, container: OutputContainer, stream: Any) -> None:
-    """Metadata and chapters. The turn of the display matrix is not carried: the pixels have been turned."""
+    """Metadata and chapters, but not the display matrix's rotation: the pixels have been turned."""
     container.metadata.update(carried(source.container.metadata))
     stream.metadata.update(carried(source.metadata))
     chapters = source.container.chapters() if hasattr(container, "set_chapters") else []

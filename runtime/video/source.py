@@ -1,4 +1,4 @@
-"""A video file, read once, in its order: its picture decoded frame by frame, its sound and subtitles as packets."""
+"""A video file, read once from start to end: frames decoded one by one, sound and subtitles as packets."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _FALLBACK_RATE = Fraction(25)
-_FASTEST = 1000  # frames a second; a rate beyond it is a time base that was taken for one
+_FASTEST = 1000  # frames per second; a higher rate is a time base mistaken for one
 _ENCRYPTED = ("encv", "drmi")
-_STATES_DURATION = ("mov", "matroska", "avi", "asf", "mxf", "nut")  # the others' duration is guessed from what is there
-_SHORTFALL = Fraction(1, 50)  # of the stated duration: what may be missing before a file counts as cut
+_STATES_DURATION = ("mov", "matroska", "avi", "asf", "mxf", "nut")  # other formats' duration is a guess
+_SHORTFALL = Fraction(1, 50)  # share of the stated duration that may be missing before a file counts as cut
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ if TYPE_CHECKING:  # a packet has a type of stream for the checker only
 class Source:
     """An open video. Use it in `with`; `read` it once. Raises VideoError or OptionError, which name the file.
 
-    The first frame is decoded when it is opened, so that what can be known of the file is known before anything is
-    written. `damaged` and `patched` count what went wrong while it was read, `ends_early` says that it was cut.
+    Opening decodes the first frame, so that the file's facts are known before anything is written. While it is read,
+    `damaged` and `patched` count errors, and `ends_early` says whether it was cut.
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
@@ -72,11 +72,11 @@ class Source:
         self._stack = ExitStack()
         with ExitStack() as closing:
             self.container = closing.enter_context(open_video(path, max_pixels))
-            self._video = self._moving_pictures(max_pixels)
+            self._video = self._choose_stream(max_pixels)
             self._video.thread_type = "AUTO"
             self._end_s, self._packets = Fraction(0), 0
             self._held: list[Packet[Any]] = []  # what comes before the first frame
-            self._steps = self._decoded()
+            self._steps = self._decode()
             self._first = self._first_frames()
             self._describe(self._first[0])
             self._stack = closing.pop_all()
@@ -91,12 +91,12 @@ class Source:
 
     @property
     def others(self) -> list[Stream]:
-        """Every stream but the one that is translated."""
+        """Every stream except the one that is translated."""
         return [stream for stream in self.container.streams if stream.index != self._video.index]
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The picture stream's own: language, title."""
+        """The video stream's own metadata: language, title."""
         return dict(self._video.metadata)
 
     @property
@@ -109,7 +109,7 @@ class Source:
         clock = Clock(self.time_base, self.start_s)
         for found in chain(self._held, (self._first,), self._steps):
             if not isinstance(found, list):
-                yield from self._passed_on(found, audio_to_decode)
+                yield from self._pass_on(found, audio_to_decode)
                 continue
             for frame in found:
                 self.patched += bool(frame.is_corrupt)
@@ -126,9 +126,9 @@ class Source:
         reason = "it is encrypted" if protected else "it is damaged or encrypted"
         raise VideoError(f"{self.name}: not one frame can be decoded ({reason}): give a whole, unprotected copy")
 
-    def _decoded(self) -> Iterator[list[VideoFrame] | Packet[Any]]:
+    def _decode(self) -> Iterator[list[VideoFrame] | Packet[Any]]:
         """Lists of one or more frames, and the packets of other streams."""
-        for packet in self._demuxed():
+        for packet in self._demux():
             if packet is not None and packet.stream.index != self._video.index:
                 yield packet
                 continue
@@ -140,8 +140,8 @@ class Source:
             if frames:
                 yield frames
 
-    def _demuxed(self) -> Iterator[Packet[Any] | None]:
-        """Every packet. None, which empties the decoder, takes the place of the rest where a file cannot be read on."""
+    def _demux(self) -> Iterator[Packet[Any] | None]:
+        """Every packet. If the file cannot be read further, None, which flushes the decoder, replaces the rest."""
         try:
             for packet in self.container.demux():
                 self._note_end(packet)
@@ -157,10 +157,10 @@ class Source:
             self._end_s = max(self._end_s, (begins + (packet.duration or 0)) * time_base)
         self._packets += packet.stream.index == self._video.index and packet.size > 0
 
-    def _passed_on(self, packet: Packet[Any], audio_to_decode: Set[int]) -> Iterator[Item]:
+    def _pass_on(self, packet: Packet[Any], audio_to_decode: Set[int]) -> Iterator[Item]:
         index = packet.stream.index
         if index not in audio_to_decode:
-            if packet.size:  # the empty ones, which empty a decoder, are for decoders only
+            if packet.size:  # empty packets only flush decoders
                 yield packet
             return
         stream = packet.stream
@@ -173,18 +173,18 @@ class Source:
         for sound in sounds:
             yield Sound(sound, index)
 
-    def _moving_pictures(self, max_pixels: int) -> VideoStream:
+    def _choose_stream(self, max_pixels: int) -> VideoStream:
         """The stream to translate: FFmpeg's choice among those that move. Raises VideoError."""
         moving = [stream for stream in self.container.streams.video if not stream.disposition & _NOT_MOVING]
         if not moving:
             has_sound = bool(self.container.streams.audio)
-            what = "has sound but no moving picture" if has_sound else "has no moving picture"
-            raise VideoError(f"{self.name} {what}: give a video")
+            what = "has sound but no video" if has_sound else "has no video"
+            raise VideoError(f"{self.name} {what}: give a video file")
         best = self.container.streams.best("video")
         stream = next((one for one in moving if best is not None and one.index == best.index), moving[0])
         if stream.codec_context is None:
             raise VideoError(
-                f"{self.name} is coded in a way that this FFmpeg cannot decode: convert it with `ffmpeg` to H.264 first"
+                f"{self.name} uses a codec that this FFmpeg cannot decode: convert it to H.264 with `ffmpeg` first"
             )
         width, height = stream.codec_context.width, stream.codec_context.height
         if width * height > max_pixels:
@@ -193,7 +193,7 @@ class Source:
                 "scale it down first, or raise --max-pixels"
             )
         colour.refuse_hdr(int(stream.codec_context.color_trc or 0), self.name)
-        stream.codec_context.options = {"max_pixels": str(max_pixels)}  # frames may grow in mid-stream
+        stream.codec_context.options = {"max_pixels": str(max_pixels)}  # frames may grow mid-stream
         return stream
 
     def _describe(self, first: VideoFrame) -> None:
@@ -218,8 +218,8 @@ class Source:
         self.frames = self._video.frames or (round(self.duration_s * self.rate) if self.duration_s else 0)
 
     def _is_short(self) -> bool:
-        """True where the file states more than there was: where it lacks packets that it counts, by two frames of
-        time; else by a second and a fiftieth, as durations in headers are rough."""
+        """Whether the file promises more than there was: by two frames of time if it lacks packets that it counts,
+        otherwise by a second and a fiftieth, because durations in headers are rough."""
         if self.duration_s is None or not self.container.format.name.startswith(_STATES_DURATION):
             return False
         missing = self.start_s + self.duration_s - self._end_s

@@ -26,7 +26,7 @@ class Stopwatch:
             self.seconds[stage] += time.perf_counter() - start
 
     def timed_items(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
-        """The same items; adds the time that making each one takes."""
+        """The same items; adds the time that each one took to make."""
         iterator = iter(items)
         while True:
             with self.timed(stage):

@@ -1,4 +1,4 @@
-"""Where a film goes: checked before anything is opened."""
+"""Where a video goes, checked before anything is opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  
 
 
 def container_of(path: Path) -> str:
-    """FFmpeg's name of the container that a file's suffix stands for. Raises OptionError."""
+    """FFmpeg's name of the container for a file's suffix. Raises OptionError."""
     try:
         return CONTAINERS[path.suffix.lower()]
     except KeyError:
@@ -20,16 +20,16 @@ def container_of(path: Path) -> str:
 
 
 def check_target(target: Path, source: Path, *, overwrite: bool) -> None:
-    """Raises OptionError where a film that is made of `source` cannot go to `target`."""
+    """Raises OptionError if a video made from `source` cannot go to `target`."""
     container_of(target)
     if target.is_dir():
         raise OptionError(f"{printable(target)} is a folder: give -o the name of a file")
     if os.path.lexists(target):
         if os.path.realpath(target) == os.path.realpath(source) or (source.exists() and target.exists()
                                                                      and target.samefile(source)):  # fmt: skip
-            raise OptionError(f"{printable(target)} is the source itself: give -o another name")
+            raise OptionError(f"{printable(target)} is the source itself: choose another -o")
         if not overwrite:
-            raise OptionError(f"{printable(target)} is there already: give -o another name, or --overwrite")
+            raise OptionError(f"{printable(target)} exists already: choose another -o, or give --overwrite")
     parent = target.resolve().parent
     existing = next((folder for folder in (parent, *parent.parents) if folder.exists()), parent)
     if not existing.is_dir():

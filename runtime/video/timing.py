@@ -1,17 +1,17 @@
-"""Time as FFmpeg has it: whole ticks of a time base, never floats."""
+"""Time as FFmpeg counts it: whole ticks of a time base, never floats."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from typing import Any
 
-RESTART_S = 1  # a step back of more than this is a clock that started again, less is a disorder of a few frames
+RESTART_S = 1  # a step back by more than this is a clock that restarted; by less, a few frames out of order
 
 
 def as_fraction(value: Any) -> Fraction | None:
-    """A rate or time base of any PyAV as Fraction; None where it is not set.
+    """A rate or time base of any PyAV as a Fraction; None if it is not set.
 
-    Up to PyAV 18 an unset one is None, from 19 on it is a rational of 0/0: both are false.
+    Up to PyAV 18 an unset one is None, from 19 on a rational of 0/0: both are false.
     """
     return Fraction(value.numerator, value.denominator) if value else None
 
@@ -22,13 +22,14 @@ def ticks(seconds: Fraction, time_base: Fraction) -> int:
 
 
 class Clock:
-    """Gives the frames or packets of one stream times that only go forward, and leaves none of them out.
+    """Gives the frames or packets of one stream times that only go forward, and drops none of them.
 
-    - `start_s` seconds are taken off, so that the earliest stream of a file begins at 0 and all keep their distance.
-    - A time that is missing: the end of what came before.
-    - A time that is not later than the one before: one tick after it.
-    - A time more than a second before the one before (joined files): the end of what came before, and everything
-      later is moved by as much.
+    - `start_s` seconds are subtracted, so that the earliest stream of a file begins at 0 and the others keep their
+      distance.
+    - A missing time becomes the end of the item before.
+    - A time that is not later than the one before becomes one tick after it.
+    - A time more than a second before the one before (joined files) becomes the end of the item before, and everything
+      later moves by as much.
     """
 
     def __init__(self, time_base: Fraction, start_s: Fraction = Fraction(0)) -> None:
@@ -38,7 +39,7 @@ class Clock:
         self._end = 0
 
     def place(self, time: int | None, duration: int) -> int:
-        """The tick at which it begins; `duration` is how many it lasts, 0 where that is not known."""
+        """The tick at which an item begins; `duration` is how many ticks it lasts, 0 if that is unknown."""
         placed = self._end if time is None else time - self._offset
         if self._last is not None and placed <= self._last:
             if self._last - placed > self._restart and time is not None:

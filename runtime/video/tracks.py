@@ -1,4 +1,4 @@
-"""The streams beside the picture: copied packet by packet where the container takes them, else encoded or left out."""
+"""The streams beside the frames: copied packet by packet if the container takes them, otherwise encoded or dropped."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from av.stream import Stream
 
 from starcast.runtime.video.timing import Clock, as_fraction
 
-# FFmpeg writes these into MP4, but most players then stay silent
+# FFmpeg writes these into MP4, but most players stay silent
 _SILENT_IN_MP4 = ("pcm_", "vorbis")
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")
 _AAC_BITS_A_CHANNEL = 96_000
-# metadata that says how the old file was written
+# metadata about how the old file was written
 _OF_THE_OLD_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "rotate")
 _STATISTICS = ("_statistics", "bps", "number_of_")
 
@@ -36,7 +36,7 @@ class Track(Protocol):
 
 
 class CopiedTrack:
-    """Packets as they are, their times moved by `start_s` and strictly increasing."""
+    """Packets as they are, their times shifted by `start_s` and strictly increasing."""
 
     def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction) -> None:
         self.stream = container.add_stream_from_template(template)
@@ -57,7 +57,7 @@ class CopiedTrack:
 
 
 class EncodedTrack:
-    """Sound encoded anew as AAC."""
+    """Sound encoded again, as AAC."""
 
     def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction) -> None:
         context: Any = template.codec_context
@@ -88,33 +88,33 @@ class EncodedTrack:
 
 @dataclass
 class Tracks:
-    """What becomes of each stream beside the picture, by its index in the source."""
+    """What happens to each stream beside the frames, by its index in the source."""
 
     by_index: dict[int, Track] = field(default_factory=dict)
     encoded: list[str] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
 
     @property
     def audio_to_decode(self) -> frozenset[int]:
-        """The streams whose sound is needed decoded."""
+        """The streams whose sound must be decoded."""
         return frozenset(index for index, track in self.by_index.items() if isinstance(track, EncodedTrack))
 
     def notes(self) -> list[str]:
-        """A sentence for what is encoded anew, and one for what is left out."""
+        """A sentence for the streams that are encoded again, and one for those that are dropped."""
         sentences = []
         if self.encoded:
-            sentences.append(f"{_listed(self.encoded)} encoded anew as AAC, since the output's container or most "
-                             "players refuse it there")  # fmt: skip
-        if self.left_out:
-            sentences.append(f"{_listed(self.left_out)} left out: the output's container cannot hold it")
+            sentences.append(f"{_join(self.encoded)} encoded again as AAC: the output's container or most "
+                             "players do not accept it")  # fmt: skip
+        if self.dropped:
+            sentences.append(f"{_join(self.dropped)} dropped: the output's container cannot hold it")
         return sentences
 
 
 def tracks_for(
     container: OutputContainer, streams: Iterable[Stream], start_s: Fraction, *, copy: bool = True
 ) -> Tracks:
-    """An output stream for every stream that `container` can hold. Without `copy`, sound is encoded anew and the rest
-    left out: for the rare file whose packets a muxer accepts by name and refuses by content."""
+    """An output stream for every stream that `container` can hold. Without `copy`, sound is encoded again and the rest
+    is dropped, for the rare file whose packets a muxer accepts by codec and refuses by content."""
     tracks = Tracks()
     for stream in streams:
         track = _track(container, stream, start_s, copy=copy)
@@ -123,7 +123,7 @@ def tracks_for(
             if isinstance(track, EncodedTrack):
                 tracks.encoded.append(_described(stream))
         elif not _is_made_by_the_muxer(stream):
-            tracks.left_out.append(_described(stream))
+            tracks.dropped.append(_described(stream))
     return tracks
 
 
@@ -164,6 +164,6 @@ def _described(stream: Stream) -> str:
     return f"{kind} ({codec}stream {stream.index})"
 
 
-def _listed(names: list[str]) -> str:
+def _join(names: list[str]) -> str:
     joined = " and ".join(names)
     return f"{joined} {'is' if len(names) == 1 else 'are'}"

@@ -1,10 +1,10 @@
-"""`starcast video`: a file in, an H.264 file out. Every frame, in order, at its own time, with its sound.
+"""`starcast video`: a file in, an H.264 file out, with every frame in order at its own time, and the sound.
 
     decode            fit                          run             encode
     Source.read  ->   RGB, upright, model's size   ->  engine  ->  Sink.write
 
-The first three run in threads of their own, a few frames ahead of the next; the last in the caller's. Packets of sound
-travel in the same queues. No more frames are held than the queues have places for.
+The first three stages run in threads of their own, each a few frames ahead of the next; the last runs in the caller's.
+Packets of sound travel in the same queues. No more frames are held than the queues have places for.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from starcast.runtime.video.source import Item
 
-    Beside = Sound | Packet[Any]  # what travels with the pictures
+    Beside = Sound | Packet[Any]  # what travels with the frames
 
 STAGES = ("decode", "fit", "run", "encode")
 
@@ -58,11 +58,11 @@ def translate_video(
     progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> FilmReport:
-    """Translate the picture of a video in one style; `target`'s suffix says the container.
+    """Translate the frames of a video in one style; `target`'s suffix decides the container.
 
-    Sound and subtitles are copied where the container takes them. A source that is damaged in places or cut short is
-    translated as far as it can be decoded, and `failed` says so. `progress` gets lines that a user should see.
-    Raises OptionError, StyleError, BundleError, EngineError, VideoError; then nothing is written.
+    Sound and subtitles are copied if the container takes them. A source that is damaged or cut short is translated as
+    far as it can be decoded, and the report's `failed` says so. `progress` gets lines that a user should see.
+    Raises OptionError, StyleError, BundleError, EngineError, VideoError; nothing is written then.
     """
     check_target(target, source_path, overwrite=options.overwrite)
     bundle = open_bundle(bundle_path)
@@ -74,7 +74,7 @@ def translate_video(
         Translator(bundle, **options.engine, progress=progress) as translator,
     ):
         style = translator.style(**request.arguments)
-        # frames may change their size in mid-stream, a film's size stays
+        # frames may change size mid-stream; the size of the output does not
         size, mode = (source.shown_size, "stretch") if options.fit == NATIVE else (translator.size, options.fit)
         reason = translator.why_not(*size)
         if reason is not None:
@@ -95,8 +95,8 @@ def translate_video(
             decoded = watch.timed_items("decode", source.read(sink.tracks.audio_to_decode))
             with (
                 ahead(decoded, "decode") as frames,
-                ahead(_fitted(frames, source, size, mode, watch), "fit") as pictures,
-                ahead(_translated(pictures, translator, style, batch, watch), "run") as translations,
+                ahead(_fit_frames(frames, source, size, mode, watch), "fit") as pictures,
+                ahead(_translate_frames(pictures, translator, style, batch, watch), "run") as translations,
             ):
                 for item in translations:
                     with watch.timed("encode"):
@@ -126,7 +126,7 @@ def _one_style(options: VideoOptions, manifest: Manifest) -> StyleRequest:
     return requests[0]
 
 
-def _fitted(
+def _fit_frames(
     items: Iterable[Item], source: Source, size: tuple[int, int], mode: str, watch: Stopwatch
 ) -> Iterator[Picture | Beside]:
     """Frames as RGB, upright, with square pixels, at the model's size."""
@@ -142,7 +142,7 @@ def _fitted(
         yield picture
 
 
-def _translated(
+def _translate_frames(
     items: Iterable[Picture | Beside], translator: Translator, style: NDArray[np.float32], batch: int, watch: Stopwatch
 ) -> Iterator[Picture | Beside]:
     """Pictures translated, `batch` at a time, in order; what is beside them may overtake, as the muxer sorts."""
@@ -166,7 +166,7 @@ def _translated(
 
 def _notes(source: Source) -> Sequence[str]:
     if source.interlaced:
-        return [f"{source.name} is interlaced, so that combs may show: for the best result make it progressive first, "
+        return [f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it first "
                 "with `ffmpeg -i IN -vf bwdif -c:a copy OUT.mp4`"]  # fmt: skip
     return []
 
@@ -176,9 +176,9 @@ def _failures(source: Source, sink: Sink) -> list[str]:
     damaged = source.damaged + sink.refused
     if damaged or source.patched:
         failures.append(
-            f"{source.name} is damaged: {damaged} of its packets could not be used and {source.patched} frames were "
-            "patched up; the rest is translated"
+            f"{source.name} is damaged: {damaged} packets could not be used and {source.patched} frames were repaired; "
+            "the rest is translated"
         )
     if source.ends_early:
-        failures.append(f"{source.name} ends early, it is cut short or damaged: what could be decoded is translated")
+        failures.append(f"{source.name} ends early, cut short or damaged: what could be decoded is translated")
     return failures

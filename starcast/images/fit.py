@@ -1,4 +1,4 @@
-"""Pictures of any size to the model's size, or to one that the model takes as it is."""
+"""Images of any size to the model's size, or to the nearest size that the model takes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ FITS = ("stretch", "crop", "pad", NATIVE)
 
 
 def fit(image: NDArray[np.uint8], size: tuple[int, int], mode: str = "stretch") -> NDArray[np.uint8]:
-    """uint8 [height, width, 3] from a picture of any size; one that has `size` already comes back untouched.
+    """uint8 [height, width, 3] from an image of any size; one that already has `size` is returned as it is.
 
-    stretch     the whole picture, aspect not kept: Pillow's antialiased bilinear, as in the official test transform
+    stretch     the whole image, aspect not kept: Pillow's antialiased bilinear, as in the official test transform
     crop        the largest centred part that has the aspect
-    pad         the whole picture, aspect kept, centred on black
-    native      the picture as it is
+    pad         the whole image, aspect kept, centred on black
+    native      the image as it is
     """
     height, width = size
     if mode not in FITS:
@@ -24,25 +24,25 @@ def fit(image: NDArray[np.uint8], size: tuple[int, int], mode: str = "stretch") 
     rows, columns = image.shape[:2]
     if mode == NATIVE or (rows, columns) == (height, width):
         return image
-    picture = Image.fromarray(np.ascontiguousarray(image))
+    whole = Image.fromarray(np.ascontiguousarray(image))
     if mode == "pad":
         scale = min(height / rows, width / columns)
         inside = (max(1, round(columns * scale)), max(1, round(rows * scale)))
         canvas = Image.new("RGB", (width, height))
-        canvas.paste(_resized(picture, inside), ((width - inside[0]) // 2, (height - inside[1]) // 2))
+        canvas.paste(_resize(whole, inside), ((width - inside[0]) // 2, (height - inside[1]) // 2))
         return np.array(canvas)
     if mode == "crop":
-        picture = picture.crop(centred_box(rows, columns, height / width))
-    return np.array(_resized(picture, (width, height)))
+        whole = whole.crop(centred_box(rows, columns, height / width))
+    return np.array(_resize(whole, (width, height)))
 
 
 def to_multiples(images: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
-    """[N, H, W, C] with fewer than `stride` rows below and columns on the right, so that both sides are multiples of
-    `stride`; itself where they are already. Cut the translation back to H, W.
+    """[N, H, W, C] with fewer than `stride` rows added below and columns on the right, so that both sides are multiples
+    of `stride`. Cut the translation back to H, W.
 
-    What is added is the picture mirrored at its edge. The network normalises by mean and variance over the whole
-    picture, and a mirrored margin has those of what lies beside it. A repeated edge is streaks without texture, which
-    lower the variance; black moves the mean as well.
+    The margin is the image mirrored at its edge. The network normalises by the mean and variance of the whole image,
+    and a mirrored margin has those of its neighbourhood. Repeating the edge gives streaks without texture, which lower
+    the variance; black would also move the mean.
     """
     height, width = images.shape[1:3]
     below, beside = -height % stride, -width % stride
@@ -59,5 +59,5 @@ def centred_box(height: int, width: int, aspect: float) -> tuple[int, int, int, 
     return left, top, left + part_width, top + part_height
 
 
-def _resized(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return picture.resize(size, Image.Resampling.BILINEAR)
+def _resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    return image.resize(size, Image.Resampling.BILINEAR)

@@ -1,8 +1,8 @@
 """Keep the TIFF library inside Pillow from writing to the terminal.
 
-On a damaged compressed TIFF, libtiff prints lines to the process's stderr that name no file, and Pillow raises as
-well. Pillow turns off the warnings, not the errors, and gives no access to the setting; so it is set in the library
-that comes with Pillow's wheels. Not needed once Pillow installs an error handler of its own.
+On a damaged compressed TIFF, libtiff prints lines to stderr that name no file, and Pillow raises an error anyway.
+Pillow turns off libtiff's warnings but not its errors, and has no setting for them, so this sets it in the library that
+comes with Pillow's wheels. Remove it once Pillow installs an error handler of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _PLACES = ("../pillow.libs/libtiff*.so*", ".dylibs/libtiff*.dylib")  # wheels fo
 
 @functools.cache
 def silence() -> bool:
-    """True where the library was found; elsewhere its lines appear, which does no harm."""
+    """Whether the library was found; if not, its lines appear, which does no harm."""
     folder = Path(PIL.__file__).parent
     libraries = [path for place in _PLACES for path in (folder / place).parent.glob(Path(place).name)]
     for library in libraries:

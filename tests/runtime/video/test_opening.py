@@ -23,7 +23,7 @@ from starcast.runtime.video.opening import open_video
         ("zeros.mp4", bytes(5000), "is not a video"),
         ("list.m3u8", b"#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:1/x.ts\n#EXT-X-ENDLIST\n", "text file"),
         ("list.ffconcat", b"ffconcat version 1.0\nfile 'secret.mp4'\n", "text file"),
-        ("head.mp4", b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41", "is not a video|no moving picture"),
+        ("head.mp4", b"\x00\x00\x00\x20ftypisom\x00\x00\x02\x00isomiso2avc1mp41", "is not a video|has no video"),
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value else "",
 )  # fmt: skip
@@ -44,7 +44,7 @@ def test_a_still_picture_is_sent_to_translate(tmp_path):
             path.write_bytes((tmp_path / "a.png").read_bytes())
         else:
             write_image(path, np.zeros((8, 8, 3), np.uint8))
-        with pytest.raises(VideoError, match=r"still picture.*starcast translate"):
+        with pytest.raises(VideoError, match=r"still image.*starcast translate"):
             open_video(path, MAX_PIXELS)
 
 

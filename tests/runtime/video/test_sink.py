@@ -149,7 +149,7 @@ def test_streams_that_cannot_be_kept_are_named(make_clip, passed_through, watch,
         new.mux(second.encode(None))
     (note,) = passed_through(with_cover, tmp_path / "out.mp4").notes
     assert "picture (mpeg4, stream 2)" in note
-    assert "left out" in note
+    assert "dropped" in note
     assert watch(tmp_path / "out.mp4").streams == [("video", "h264"), ("audio", "aac")]
 
 
@@ -198,7 +198,7 @@ def test_a_full_disk_is_one_sentence(tmp_path):
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(VideoError, match=r"a\.mkv cannot be written \(.*\): see that there is space"):
+        with pytest.raises(VideoError, match=r"a\.mkv cannot be written \(.*\): free some disk space, or"):
             write()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -100,7 +100,7 @@ def test_sound_without_a_picture_is_refused(make_clip, tmp_path):
             if packet.dts is not None:
                 packet.stream = stream
                 new.mux(packet)
-    with pytest.raises(VideoError, match="has sound but no moving picture"):
+    with pytest.raises(VideoError, match="has sound but no video"):
         Source(sound)
 
 

@@ -111,7 +111,7 @@ def test_a_cut_video_is_translated_as_far_as_it_goes_and_that_is_said(make_clip,
 def test_what_is_there_stays_without_overwrite_and_goes_with_it(make_clip, watch, tiny_bundle, tmp_path):
     clip, target = make_clip("in.mp4"), tmp_path / "out.mp4"
     target.write_bytes(b"mine")
-    with pytest.raises(OptionError, match=r"out\.mp4 is there already.*--overwrite"):
+    with pytest.raises(OptionError, match=r"out\.mp4 exists already.*--overwrite"):
         translate_video(tiny_bundle, clip, target, options(), **QUIET)
     assert target.read_bytes() == b"mine"
     translate_video(tiny_bundle, clip, target, options(overwrite=True), **QUIET)
@@ -150,7 +150,7 @@ def test_nothing_is_written_where_the_bundle_or_the_source_is_bad(make_clip, tin
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("stage", ["_fitted", "_translated"])
+@pytest.mark.parametrize("stage", ["_fit_frames", "_translate_frames"])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, VideoError, MemoryError])
 def test_an_error_in_any_stage_ends_the_whole_and_leaves_nothing(
     make_clip, tiny_bundle, tmp_path, monkeypatch, stage, error
