@@ -1,6 +1,6 @@
 """From a bundle and pixels to pixels; imports neither torch nor onnx.
 
-The public names load when they are used, so that a command's `--help` loads no engine and no picture library.
+The public names load when they are used, so that `--help` loads no engine and no image library.
 """
 
 from __future__ import annotations

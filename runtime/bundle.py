@@ -21,7 +21,7 @@ LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has some thousands
 
 @dataclass(frozen=True)
 class Bundle:
-    """A folder whose manifest has been read and whose files are there."""
+    """An opened bundle: its manifest has been read, and its files are there."""
 
     path: Path
     manifest: Manifest
@@ -44,7 +44,7 @@ class Bundle:
         return path
 
     def graph(self, name: str) -> tuple[Path, str]:
-        """The path of a graph, and one hash that stands for it and the weights beside it, all of them checked."""
+        """The path of a graph, and one hash for it and its weight files; all of them have been checked."""
         path = self.file(name)
         digest = hashlib.sha256(self._facts(name).sha256.encode())
         for other in self.manifest.weights_of(name):
@@ -57,7 +57,7 @@ class Bundle:
         return tuple(self.path / file for file in self.manifest.weights_of(name))
 
     def graph_bytes(self, name: str) -> int:
-        """How large a graph is, with the weights beside it."""
+        """The size of a graph with its weight files."""
         return sum(self._facts(file).bytes for file in (name, *self.manifest.weights_of(name)))
 
     def _facts(self, name: str) -> FileFacts:
@@ -68,7 +68,7 @@ class Bundle:
 
 
 def open_bundle(path: Path) -> Bundle:
-    """Read a bundle's manifest and see that its files are there. Raises BundleError."""
+    """Read a bundle's manifest and check that its files are there. Raises BundleError."""
     path = Path(path)
     repair_folder(path)
     manifest_path = path / MANIFEST

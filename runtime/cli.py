@@ -170,6 +170,6 @@ def doctor() -> None:
 
     Every device of every installed engine is tried with a tiny graph. Add the output to a bug report.
     """
-    from starcast.runtime.doctor import examine, rendered
+    from starcast.runtime.doctor import examine, render_text
 
-    click.echo(rendered(examine()))
+    click.echo(render_text(examine()))

@@ -1,4 +1,4 @@
-"""What can run here: engines, extras, processor, graphics cards; and the line that installs what cannot."""
+"""What can run on this machine: engines, extras, CPU and GPUs, and the lines that install what is missing."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class Diagnosis:
     processor: Processor
     gpus: tuple[str, ...]
     warnings: tuple[str, ...]
-    measured: int = 0  # answers of `--backend auto` that are kept
-    built: str = "0"  # engines of TensorRT that are kept, or why they are not used
+    measured: int = 0  # models that `--backend auto` has measured
+    built: str = "0"  # TensorRT engines in the cache, or why they are not used
 
 
 def examine() -> Diagnosis:
-    """Look at this machine. Imports every engine that is installed, and tries each of its devices."""
+    """Examine this machine: import every installed engine, and try each of its devices."""
     engines = tuple(_engine(engine) for engine in ENGINES.values())
     extras = tuple(
         Extra(name=name, purpose=purpose, missing=missing_for(name, _requirements()))
@@ -81,26 +81,26 @@ def examine() -> Diagnosis:
     )
 
 
-def rendered(diagnosis: Diagnosis) -> str:
+def render_text(diagnosis: Diagnosis) -> str:
     """The diagnosis as text for a person."""
     system = [["starcast", __version__], ["Python", platform.python_version()], ["system", platform.platform()]]
     engines = [[engine.name, engine.version or "absent", _engine_words(engine)] for engine in diagnosis.engines]
     extras = [[extra.name, "absent" if extra.missing else "here", _extra_words(extra)] for extra in diagnosis.extras]
-    cards = [["GPU", card] for card in diagnosis.gpus or ("none",)]
+    gpu_rows = [["GPU", gpu] for gpu in diagnosis.gpus or ("none",)]
     sections = (
-        ("This machine", system + _processor_rows(diagnosis.processor) + cards),
+        ("This machine", system + _processor_rows(diagnosis.processor) + gpu_rows),
         ("Engines (translate, video, morph)", engines),
         ("Extras", extras),
-        ("Compiled graphs", [["kept in", str(cache.user_cache())]]),
-        ("TensorRT engines", [["kept in", str(engine_cache.place())], ["engines", diagnosis.built]]),
-        ("What `--backend auto` measured", [["kept in", str(verdicts.folder())], ["models", str(diagnosis.measured)]]),
+        ("Compiled graphs", [["cache", str(cache.user_cache())]]),
+        ("TensorRT engines", [["cache", str(engine_cache.place())], ["engines", diagnosis.built]]),
+        ("What `--backend auto` measured", [["cache", str(verdicts.folder())], ["models", str(diagnosis.measured)]]),
     )
     blocks = [f"{title}\n{_table(rows)}" for title, rows in sections]
     return "\n\n".join([*blocks, *(f"Warning: {warning}" for warning in diagnosis.warnings)])
 
 
 def missing_for(extra: str, requirements: list[str]) -> tuple[str, ...]:
-    """The distributions that an extra asks for, in the words of the package's metadata, and that are not installed."""
+    """The distributions of an extra that are not installed, as the package's metadata names them."""
     missing = []
     for requirement in requirements:
         name = re.match(r"[A-Za-z0-9._-]+", requirement)
@@ -110,12 +110,12 @@ def missing_for(extra: str, requirements: list[str]) -> tuple[str, ...]:
 
 
 def onnxruntime_warnings(distributions: set[str]) -> list[str]:
-    """A sentence where more than one distribution has put its files into the folder `onnxruntime`."""
+    """A sentence if more than one distribution has put its files into the folder `onnxruntime`."""
     if len(distributions) < 2:
         return []
     names = sorted(distributions)
     return [
-        f"{' and '.join(names)} are installed together, and overwrite each other's files: "
+        f"{' and '.join(names)} are installed together and overwrite each other's files: "
         f"pip uninstall -y {' '.join(names)}, then install one of starcast[cpu] and starcast[gpu]"
     ]
 
@@ -183,14 +183,14 @@ def _extra_words(extra: Extra) -> str:
     return f"{extra.purpose}; without {', '.join(extra.missing)}: pip install 'starcast[{extra.name}]'"
 
 
-def _processor_rows(found: Processor) -> list[list[str]]:
-    quota = "" if found.quota is None else f", container's quota {found.quota:g}"
-    threads = "as many as the engine counts" if found.engine_threads is None else str(found.engine_threads)
-    memory = "unknown" if found.memory is None else f"{found.memory / 2**30:.1f} GiB"
+def _processor_rows(cpu: Processor) -> list[list[str]]:
+    quota = "" if cpu.quota is None else f", container's quota {cpu.quota:g}"
+    threads = "as many as the engine counts" if cpu.engine_threads is None else str(cpu.engine_threads)
+    memory = "unknown" if cpu.memory is None else f"{cpu.memory / 2**30:.1f} GiB"
     return [
-        ["processor", found.name],
-        ["instruction sets", ", ".join(found.instruction_sets) or "none that engines have kernels for"],
-        ["cores", f"{found.cores}, of which this process may use {found.allowed}{quota}"],
+        ["CPU", cpu.name],
+        ["instruction sets", ", ".join(cpu.instruction_sets) or "none that engines have kernels for"],
+        ["cores", f"{cpu.cores}, of which this process may use {cpu.allowed}{quota}"],
         ["engine threads", threads],
         ["memory", memory],
     ]

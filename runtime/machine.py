@@ -79,8 +79,8 @@ def gpus() -> tuple[str, ...]:
     except (OSError, subprocess.TimeoutExpired) as error:
         return (f"nvidia-smi does not answer ({error})",)
     if asked.returncode:
-        told = (asked.stdout + asked.stderr).strip().splitlines() or ["no message"]
-        return (f"nvidia-smi fails ({told[0]})",)
+        lines = (asked.stdout + asked.stderr).strip().splitlines() or ["no message"]
+        return (f"nvidia-smi fails ({lines[0]})",)
     rows = [[part.strip() for part in line.split(",")] for line in asked.stdout.splitlines() if line.strip()]
     return tuple(f"{row[0]}, driver {row[1]}, {row[2]}" if len(row) == 3 else ", ".join(row) for row in rows)
 

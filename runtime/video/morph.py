@@ -31,7 +31,7 @@ from starcast.runtime.translator import Translator
 from starcast.runtime.video.ahead import ahead
 from starcast.runtime.video.morph_options import MorphOptions
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import Picture, Sink
+from starcast.runtime.video.sink import RgbFrame, Sink
 from starcast.runtime.video.stopwatch import Stopwatch
 from starcast.runtime.video.target import check_target
 
@@ -123,7 +123,7 @@ def morph(
             for pixels, frames in translations:
                 for _ in range(frames):
                     with watch.timed("encode"):
-                        sink.write(Picture(pixels, report.frames, 1))
+                        sink.write(RgbFrame(pixels, report.frames, 1))
                     report.frames += 1
                     bar.advance()
         report.wall_s, report.seconds = time.perf_counter() - start, watch.seconds

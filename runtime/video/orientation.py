@@ -34,7 +34,7 @@ def display_matrix(frame: VideoFrame) -> Matrix:
     return _scaled(a, b, c, d)
 
 
-def upright(pixels: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
+def turn_upright(pixels: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
     """[H, W, 3] turned and mirrored as the display matrix says, in steps of 90 degrees, to the nearest."""
     a, b, c, d = matrix
     if _turns_by_90(matrix):
@@ -43,7 +43,7 @@ def upright(pixels: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
-def square_pixels(pixels: NDArray[np.uint8], sample_aspect: Fraction) -> NDArray[np.uint8]:
+def make_pixels_square(pixels: NDArray[np.uint8], sample_aspect: Fraction) -> NDArray[np.uint8]:
     """[H, W, 3] stretched along one side so that its pixels are square; `sample_aspect` is a pixel's width : height."""
     height, width = _square_size(pixels.shape[0], pixels.shape[1], sample_aspect)
     if (height, width) == pixels.shape[:2]:
@@ -52,7 +52,7 @@ def square_pixels(pixels: NDArray[np.uint8], sample_aspect: Fraction) -> NDArray
 
 
 def shown_size(height: int, width: int, sample_aspect: Fraction, matrix: Matrix) -> tuple[int, int]:
-    """(height, width) of what `square_pixels` and `upright` make of a frame."""
+    """(height, width) of what `make_pixels_square` and `upright` make of a frame."""
     height, width = _square_size(height, width, sample_aspect)
     return (width, height) if _turns_by_90(matrix) else (height, width)
 

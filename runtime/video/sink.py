@@ -20,11 +20,11 @@ from starcast.errors import VideoError
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.source import Sound, Source
 from starcast.runtime.video.target import container_of
-from starcast.runtime.video.tracks import Tracks, carried, tracks_for
+from starcast.runtime.video.tracks import Tracks, kept_metadata, tracks_for
 
 
 @dataclass(frozen=True)
-class Picture:
+class RgbFrame:
     """A frame as RGB uint8 [H, W, 3], and when it is shown, in ticks of the time base."""
 
     pixels: NDArray[np.uint8]
@@ -78,14 +78,14 @@ class Sink:
             finally:
                 self._container.close()
 
-    def write(self, item: Picture | Sound | Packet[Any]) -> None:
+    def write(self, item: RgbFrame | Sound | Packet[Any]) -> None:
         """Add the next frame, sound or packet.
 
         Packets that the muxer refuses are damaged sound: they are dropped and counted in `refused`. The error may come
         with a later packet of another stream, because the muxer sorts packets before it reads them.
         """
         with self._writing():
-            if isinstance(item, Picture):
+            if isinstance(item, RgbFrame):
                 self._mux(self._encoder.encode(item.pixels, item.pts, item.duration))
                 return
             index = item.stream if isinstance(item, Sound) else item.stream.index
@@ -154,8 +154,8 @@ def _muxer_options(container_format: str, time_base: Fraction) -> dict[str, str]
 
 def _carry_over(source: Source, container: OutputContainer, stream: Any) -> None:
     """Metadata and chapters, but not the display matrix's rotation: the pixels have been turned."""
-    container.metadata.update(carried(source.container.metadata))
-    stream.metadata.update(carried(source.metadata))
+    container.metadata.update(kept_metadata(source.container.metadata))
+    stream.metadata.update(kept_metadata(source.metadata))
     chapters = source.container.chapters() if hasattr(container, "set_chapters") else []
     if not chapters:
         return

@@ -137,7 +137,7 @@ def _track(container: OutputContainer, stream: Stream, start_s: Fraction, *, cop
     return EncodedTrack(container, stream, start_s) if stream.type == "audio" else None
 
 
-def carried(metadata: Mapping[str, str]) -> dict[str, str]:
+def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     """Metadata without what is true of the old file only."""
     return {
         key: text
@@ -147,7 +147,7 @@ def carried(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def _carry_over(template: Stream, stream: Any) -> None:
-    stream.metadata.update(carried(template.metadata))
+    stream.metadata.update(kept_metadata(template.metadata))
     with contextlib.suppress(AttributeError):  # read only in old PyAV
         stream.disposition = template.disposition.value
 

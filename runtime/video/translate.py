@@ -32,9 +32,9 @@ from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
 from starcast.runtime.video.ahead import ahead
 from starcast.runtime.video.options import VideoOptions
-from starcast.runtime.video.orientation import square_pixels, upright
+from starcast.runtime.video.orientation import make_pixels_square, turn_upright
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import Picture, Sink
+from starcast.runtime.video.sink import RgbFrame, Sink
 from starcast.runtime.video.source import Frame, Sound, Source
 from starcast.runtime.video.stopwatch import Stopwatch
 from starcast.runtime.video.target import check_target
@@ -95,13 +95,13 @@ def translate_video(
             decoded = watch.timed_items("decode", source.read(sink.tracks.audio_to_decode))
             with (
                 ahead(decoded, "decode") as frames,
-                ahead(_fit_frames(frames, source, size, mode, watch), "fit") as pictures,
-                ahead(_translate_frames(pictures, translator, style, batch, watch), "run") as translations,
+                ahead(_fit_frames(frames, source, size, mode, watch), "fit") as ready,
+                ahead(_translate_frames(ready, translator, style, batch, watch), "run") as translations,
             ):
                 for item in translations:
                     with watch.timed("encode"):
                         sink.write(item)
-                    if isinstance(item, Picture):
+                    if isinstance(item, RgbFrame):
                         report.frames += 1
                         bar.advance()
         report.wall_s = time.perf_counter() - start
@@ -128,7 +128,7 @@ def _one_style(options: VideoOptions, manifest: Manifest) -> StyleRequest:
 
 def _fit_frames(
     items: Iterable[Item], source: Source, size: tuple[int, int], mode: str, watch: Stopwatch
-) -> Iterator[Picture | Beside]:
+) -> Iterator[RgbFrame | Beside]:
     """Frames as RGB, upright, with square pixels, at the model's size."""
     scaler = VideoReformatter()
     for item in items:
@@ -137,27 +137,24 @@ def _fit_frames(
             continue
         with watch.timed("fit"):
             pixels = colour.to_rgb(item.frame, source.name, scaler)
-            pixels = upright(square_pixels(pixels, source.sample_aspect), source.orientation)
-            picture = Picture(fit(pixels, size, mode), item.pts, item.duration)
-        yield picture
+            pixels = turn_upright(make_pixels_square(pixels, source.sample_aspect), source.orientation)
+            ready = RgbFrame(fit(pixels, size, mode), item.pts, item.duration)
+        yield ready
 
 
 def _translate_frames(
-    items: Iterable[Picture | Beside], translator: Translator, style: NDArray[np.float32], batch: int, watch: Stopwatch
-) -> Iterator[Picture | Beside]:
+    items: Iterable[RgbFrame | Beside], translator: Translator, style: NDArray[np.float32], batch: int, watch: Stopwatch
+) -> Iterator[RgbFrame | Beside]:
     """Pictures translated, `batch` at a time, in order; what is beside them may overtake, as the muxer sorts."""
 
-    def run(pictures: Sequence[Picture]) -> Iterable[Picture]:
+    def run(frames: Sequence[RgbFrame]) -> Iterable[RgbFrame]:
         with watch.timed("run"):
-            translations = translator(np.stack([picture.pixels for picture in pictures]), style)
-        return (
-            Picture(pixels, picture.pts, picture.duration)
-            for picture, pixels in zip(pictures, translations, strict=True)
-        )
+            translations = translator(np.stack([frame.pixels for frame in frames]), style)
+        return (RgbFrame(pixels, frame.pts, frame.duration) for frame, pixels in zip(frames, translations, strict=True))
 
     batches = Batches(batch, run)
     for item in items:
-        if isinstance(item, Picture):
+        if isinstance(item, RgbFrame):
             yield from batches.add(item)
         else:
             yield item

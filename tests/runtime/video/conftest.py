@@ -192,21 +192,21 @@ class Passage:
 def passed_through() -> Callable[..., Passage]:
     """Source and Sink alone, at the source's size: passed_through(path, target)."""
     from starcast.runtime.video import colour
-    from starcast.runtime.video.orientation import square_pixels, upright
-    from starcast.runtime.video.sink import Picture, Sink
+    from starcast.runtime.video.orientation import make_pixels_square, turn_upright
+    from starcast.runtime.video.sink import RgbFrame, Sink
     from starcast.runtime.video.source import Frame, Source
 
     def run(path: Path, target: Path) -> Passage:
         frames = 0
         with Source(path) as source:
-            shape = upright(np.zeros((source.height, source.width, 3), np.uint8), source.orientation).shape
+            shape = turn_upright(np.zeros((source.height, source.width, 3), np.uint8), source.orientation).shape
             with Sink(
                 target, target.name, shape[:2], source.rate, source.time_base, crf=1, preset="ultrafast", source=source
             ) as sink:
                 for item in source.read(sink.tracks.audio_to_decode):
                     if isinstance(item, Frame):
-                        pixels = square_pixels(colour.to_rgb(item.frame), source.sample_aspect)
-                        sink.write(Picture(upright(pixels, source.orientation), item.pts, item.duration))
+                        pixels = make_pixels_square(colour.to_rgb(item.frame), source.sample_aspect)
+                        sink.write(RgbFrame(turn_upright(pixels, source.orientation), item.pts, item.duration))
                         frames += 1
                     else:
                         sink.write(item)

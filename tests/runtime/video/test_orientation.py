@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from starcast.runtime.video.colour import to_rgb
-from starcast.runtime.video.orientation import display_matrix, square_pixels, upright
+from starcast.runtime.video.orientation import display_matrix, make_pixels_square, turn_upright
 
 CORNERS = np.array([[[220, 40, 40], [40, 200, 40]], [[40, 60, 220], [200, 200, 40]]], np.uint8)  # four colours
 
@@ -26,7 +26,7 @@ def test_a_turned_clip_is_put_upright(make_clip, degrees, mirrored):
     )  # fmt: skip
     with av.open(str(clip)) as container:
         frame = next(container.decode(video=0))
-        seen = upright(to_rgb(frame), display_matrix(frame))
+        seen = turn_upright(to_rgb(frame), display_matrix(frame))
     expected = np.rot90(scene(), degrees // 90)
     expected = expected[:, ::-1] if mirrored else expected
     assert seen.shape == expected.shape
@@ -34,7 +34,7 @@ def test_a_turned_clip_is_put_upright(make_clip, degrees, mirrored):
 
 
 def test_a_clip_without_a_matrix_stays():
-    assert upright(scene(), display_matrix(av.VideoFrame(64, 32, "yuv420p"))).tolist() == scene().tolist()
+    assert turn_upright(scene(), display_matrix(av.VideoFrame(64, 32, "yuv420p"))).tolist() == scene().tolist()
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_a_clip_without_a_matrix_stays():
     [(Fraction(1), (32, 64)), (Fraction(4, 3), (32, 85)), (Fraction(8, 9), (36, 64)), (Fraction(2), (32, 128))],
 )
 def test_pixels_are_made_square_by_stretching_the_short_side(aspect, size):
-    assert square_pixels(scene(), aspect).shape[:2] == size
+    assert make_pixels_square(scene(), aspect).shape[:2] == size
 
 
 @pytest.mark.parametrize("aspect", [Fraction(1000), Fraction(1, 1000)])
 def test_an_aspect_that_can_only_be_damage_is_left_alone(aspect):
-    assert square_pixels(scene(), aspect).shape == scene().shape
+    assert make_pixels_square(scene(), aspect).shape == scene().shape

@@ -11,7 +11,7 @@ import pytest
 
 from starcast.errors import VideoError
 from starcast.runtime.video import colour
-from starcast.runtime.video.sink import Picture, Sink
+from starcast.runtime.video.sink import RgbFrame, Sink
 from starcast.runtime.video.source import Frame, Source
 
 NINETY = Fraction(1, 90000)
@@ -171,7 +171,7 @@ def test_a_damaged_piece_of_sound_is_counted_and_the_rest_is_written(make_clip, 
     ) as sink:  # fmt: skip
         for number, item in enumerate(source.read()):
             if isinstance(item, Frame):
-                sink.write(Picture(colour.to_rgb(item.frame), item.pts, item.duration))
+                sink.write(RgbFrame(colour.to_rgb(item.frame), item.pts, item.duration))
             else:
                 sink.write(item)
             if number == 8:
@@ -194,7 +194,7 @@ def test_a_full_disk_is_one_sentence(tmp_path):
             tmp_path / "a.mkv", "a.mkv", (64, 64), Fraction(25), Fraction(1, 25), crf=1, preset="ultrafast"
         ) as sink:
             for number in range(60):
-                sink.write(Picture(noise.integers(0, 256, (64, 64, 3), dtype=np.uint8), number, 1))
+                sink.write(RgbFrame(noise.integers(0, 256, (64, 64, 3), dtype=np.uint8), number, 1))
 
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
