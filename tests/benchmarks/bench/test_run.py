@@ -29,7 +29,7 @@ def test_without_a_gpu_a_gpu_is_refused_in_one_sentence(monkeypatch, tmp_path):
     result = CliRunner().invoke(bench, ["--device", "cuda", str(tmp_path)])
     assert isinstance(result.exception, OptionError)
     assert result.exception.exit_status == 2
-    assert "--device cuda needs an NVIDIA card" in str(result.exception)
+    assert "--device cuda needs an NVIDIA GPU" in str(result.exception)
 
 
 def test_the_gpu_is_chosen_if_there_is_one_unless_the_cpu_is_named(monkeypatch):
