@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from starcast.benchmarks.options import BenchOptions, DemoOptions
-from starcast.options import options_from
+from starcast.click_options import options_from
 
 
 @click.command()

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from starcast.click_options import options_from, out_option
+from starcast.config_file import config_option
 from starcast.export.options import ExportOptions
-from starcast.flags import out_option
-from starcast.options import config_option, options_from
 
 
 def _list_passes(context: click.Context, _: click.Parameter, asked: bool) -> None:

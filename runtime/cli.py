@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from starcast.flags import out_option
-from starcast.options import options_from
+from starcast.click_options import options_from, out_option
 from starcast.runtime.folder.options import TranslateOptions
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.video.morph_options import MorphOptions

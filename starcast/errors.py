@@ -1,4 +1,4 @@
-"""Every error that a user can cause or mend. Imports nothing, so that every room may import it.
+"""Every error that a user can cause or fix. Imports nothing, so that every room may import it.
 
     StarcastError               one sentence: which file, what is wrong, what to do next
     ├── OptionError             an option, or two that exclude each other (also ValueError)

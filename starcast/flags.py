@@ -1,15 +1,14 @@
-"""Flags that several commands have: each is defined here once, so that it has one spelling, one type and one meaning.
+"""Flags that several commands have: each is defined here once, so that it has one name, one type and one meaning.
 
 Every function makes the field of an options class. `more` is what a command adds to the shared sentence of the help
-text. Imports click only where a command is built.
+text. Imports no click.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from starcast.options import Command, option
+from starcast.options import option
 
 DEVICES = ("auto", "cpu", "cuda")
 OUT_FLAGS = ("-o", "--out")
@@ -19,28 +18,6 @@ OUT_ALIASES = ("--output",)
 def out(default: Any, what: str, *, aliases: tuple[str, ...] = ()) -> Any:
     """`-o/--out` as a field; `what` says what is written, and its kinds."""
     return option(default, f"Output: {what}", flags=OUT_FLAGS, aliases=(*OUT_ALIASES, *aliases), metavar="OUT")
-
-
-def out_option(
-    name: str, what: str, *, required: bool = True, aliases: tuple[str, ...] = ()
-) -> Callable[[Command], Command]:
-    """`-o/--out` as a click option of a command; its path arrives as the parameter `name`."""
-    from pathlib import Path
-
-    import click
-
-    from starcast.click_option import StarcastOption
-
-    return click.option(
-        *OUT_FLAGS,
-        name,
-        cls=StarcastOption,
-        aliases=(*OUT_ALIASES, *aliases),
-        metavar="OUT",
-        required=required,
-        type=click.Path(path_type=Path),
-        help=f"Output: {what}",
-    )
 
 
 def seed(default: int | None, more: str = "", *, maximum: int | None = None) -> Any:

@@ -10,9 +10,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from starcast.click_options import options_from, out_option
+from starcast.config_file import config_option
 from starcast.errors import DatasetError
-from starcast.flags import out_option
-from starcast.options import as_json, config_option, from_flat, options_from
+from starcast.options import as_json, from_flat
 from starcast.train.creatures.options import CreatureOptions
 from starcast.train.families import options_class
 from starcast.train.family_flags import FamilyCommand, family_flags, family_option

@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 import click
 
-from starcast.click_option import StarcastOption
+from starcast.click_options import Command, StarcastOption, options_from
+from starcast.config_file import config_option
 from starcast.errors import OptionError
-from starcast.options import Command, config_option, flat_fields, options_from
+from starcast.options import flat_fields
 from starcast.train.families import DEFAULT, FAMILIES, options_class
 
 _CHOSEN = "starcast.train.family"  # in click's context: the family's name

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from starcast import flags
 from starcast.errors import OptionError
-from starcast.options import CheckedOptions, flag_of, group, option, to_flat
+from starcast.options import CheckedOptions, flag_of, flat_fields, group, option, to_flat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,9 +128,10 @@ def check_same_shapes(options: TrainOptions, trained: TrainOptions, origin: str)
     """Raise OptionError if `options` asks for other networks than the ones that `origin` holds."""
     check_same_family(options.family, trained, origin)
     before = to_flat(trained.network)
+    flags_of = {field.name: flag_of(field) for field, _ in flat_fields(type(options.network))}
     for name, wanted in to_flat(options.network).items():
         if wanted != before[name]:
             raise OptionError(
-                f"{flag_of(name)} is {wanted}, but {origin} was trained with {before[name]}: leave the option out to "
+                f"{flags_of[name]} is {wanted}, but {origin} was trained with {before[name]}: leave the option out to "
                 "resume, or start a new run"
             )

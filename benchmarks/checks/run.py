@@ -32,8 +32,8 @@ from starcast.benchmarks.checks.check import Check, NotRunError, WrongError, las
 from starcast.benchmarks.checks.parity import PREPARE
 from starcast.benchmarks.checks.table import CHECKS
 from starcast.benchmarks.record import provenance, write_result
+from starcast.click_options import out_option
 from starcast.errors import StarcastError
-from starcast.flags import out_option
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.gpu import Gpu
 

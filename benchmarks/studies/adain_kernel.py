@@ -29,7 +29,7 @@ from starcast.benchmarks.studies import adain_norms, adain_step
 from starcast.benchmarks.studies.adain_figures import DTYPE, PLANES, Planes, Row, Step, as_json, bars, from_json, line
 from starcast.benchmarks.studies.adain_norms import measure_planes
 from starcast.benchmarks.studies.adain_step import measure_step
-from starcast.flags import out_option
+from starcast.click_options import out_option
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.gpu import Gpu
 

@@ -33,6 +33,7 @@ from starcast import flags
 from starcast.benchmarks.bench.random_weights import config_of, random_networks
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.norm_spellings import SPELLINGS, Spelling, write_norms
+from starcast.click_options import options_from
 from starcast.export.graphs.constants import add_constant
 from starcast.export.graphs.cost import count_flop
 from starcast.export.graphs.facts import readers
@@ -43,7 +44,7 @@ from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import instance_norms
 from starcast.export.passes.norm_decomposition import Statistics, decompose_norms
 from starcast.export.trace import trace_generator
-from starcast.options import CheckedOptions, option, options_from
+from starcast.options import CheckedOptions, option
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.nvidia.tensorrt.child_process import build_in_child
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS

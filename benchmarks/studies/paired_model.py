@@ -27,8 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from starcast.benchmarks.bench.random_weights import config_of
+from starcast.click_options import options_from
 from starcast.export.gate.reference import as_floats
-from starcast.options import CheckedOptions, option, options_from
+from starcast.options import CheckedOptions, option
 from starcast.runtime.machine import processor
 from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.creatures.coats import DOMAINS

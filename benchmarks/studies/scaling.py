@@ -31,9 +31,10 @@ from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.convolution import PRECISIONS, Rate, measure_rate_apart
 from starcast.benchmarks.studies.scaling_chart import draw_scaling
 from starcast.benchmarks.studies.scaling_table import lines_of, with_arithmetic
+from starcast.click_options import options_from
 from starcast.errors import EngineError, OptionError
 from starcast.export.graphs.cost import count_flop
-from starcast.options import CheckedOptions, option, options_from
+from starcast.options import CheckedOptions, option
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.machine import processor
 

@@ -29,7 +29,8 @@ from starcast.benchmarks.options import DemoOptions
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.noise_batch import draw_batch
 from starcast.benchmarks.studies.original_step import original_step
-from starcast.options import CheckedOptions, options_from, replace_options
+from starcast.click_options import options_from
+from starcast.options import CheckedOptions, replace_options
 from starcast.runtime.cores import allowed_threads
 from starcast.train.families import family
 from starcast.train.options import TrainOptions

@@ -10,19 +10,18 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from starcast.click_options import options_from
+from starcast.config_file import config_option, read_config
 from starcast.errors import OptionError
 from starcast.options import (
     CheckedOptions,
     as_json,
-    config_option,
     flag_of,
     flat_fields,
     from_flat,
     from_json,
     group,
     option,
-    options_from,
-    read_config,
     replace_options,
     to_flat,
 )
@@ -93,8 +92,13 @@ def test_options_cannot_be_changed():
         FitOptions().size = 64
 
 
-def test_a_flag_is_the_name_with_dashes():
-    assert flag_of("r1_every") == "--r1-every"
+def test_a_flag_is_the_name_with_dashes_or_the_one_that_was_given():
+    @dataclass(frozen=True, kw_only=True)
+    class Options(CheckedOptions):
+        r1_every: int = option(1, "How often.")
+        batch_size: int = option(8, "Images.", flags=("-b", "--batch"))
+
+    assert [flag_of(field) for field, _ in flat_fields(Options)] == ["--r1-every", "--batch"]
 
 
 def test_the_command_line_gives_every_kind_of_value(fit):
@@ -143,7 +147,7 @@ def test_the_command_line_wins_over_the_file_wherever_it_stands(fit, config):
 
 
 @pytest.mark.parametrize(("content", "name", "words"), [
-    ("size = ", "run.toml", r"run\.toml is not valid TOML \(.*\): mend the file"),
+    ("size = ", "run.toml", r"run\.toml is not valid TOML \(.*\): fix the file"),
     ("{", "run.json", r"run\.json is not valid JSON"),
     ("[" * 100_000, "run.json", r"run\.json is not valid JSON"),
     ("[1]", "run.json", "holds no table of options"),

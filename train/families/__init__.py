@@ -8,8 +8,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from starcast.config_file import read_config
 from starcast.errors import OptionError
-from starcast.options import flat_fields, from_flat, read_config
+from starcast.options import flat_fields, from_flat
 from starcast.train.options import TrainOptions
 
 if TYPE_CHECKING:

@@ -1,1 +1,0 @@
-../../starcast/click_option.py

@@ -1,0 +1,1 @@
+../../starcast/click_options.py

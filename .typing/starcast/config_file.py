@@ -1,0 +1,1 @@
+../../starcast/config_file.py

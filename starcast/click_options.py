@@ -1,0 +1,131 @@
+"""Click options made from options classes.
+
+@click.command()
+@options_from(FitOptions)
+def fit(**values): ...from_flat(FitOptions, values)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from starcast.flags import OUT_ALIASES, OUT_FLAGS
+from starcast.options import flag_of, flat_fields, inner_type
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class StarcastOption(click.Option):
+    """A click option with hidden aliases, and with its range in words. An alias takes a value: a switch has none."""
+
+    def __init__(self, *declarations: Any, aliases: Sequence[str] = (), **settings: Any) -> None:
+        super().__init__(*declarations, **settings)
+        self.aliases = tuple(aliases)
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        extra = super().get_help_extra(ctx)
+        if isinstance(self.type, click.IntRange | click.FloatRange) and "range" in extra:
+            extra["range"] = _range_in_words(self.type.min, self.type.max)
+        return extra
+
+    def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
+        super().add_to_parser(parser, ctx)
+        if self.aliases:
+            parser.add_option(obj=self, opts=self.aliases, dest=self.name, action="store", nargs=self.nargs)
+
+
+def options_from(
+    options_class: type, *, only: tuple[str, ...] | None = None, **defaults: Any
+) -> Callable[[Command], Command]:
+    """Click options for every field that has a help text; `defaults` replaces a field's default for one command.
+
+    With `only`, no more than the fields of these names.
+    """
+
+    def decorate(command: Command) -> Command:
+        for field, hint in reversed(list(flat_fields(options_class))):
+            if "help" not in field.metadata or (only is not None and field.name not in only):
+                continue
+            default = defaults.get(field.name, field.default)
+            command = click.option(
+                *_declarations(field, hint), cls=StarcastOption, aliases=field.metadata["aliases"],
+                **_settings(field, hint, default),
+            )(command)  # fmt: skip
+        return command
+
+    return decorate
+
+
+def out_option(
+    name: str, what: str, *, required: bool = True, aliases: tuple[str, ...] = ()
+) -> Callable[[Command], Command]:
+    """`-o/--out` as a click option of a command; its path arrives as the parameter `name`."""
+    return click.option(
+        *OUT_FLAGS,
+        name,
+        cls=StarcastOption,
+        aliases=(*OUT_ALIASES, *aliases),
+        metavar="OUT",
+        required=required,
+        type=click.Path(path_type=Path),
+        help=f"Output: {what}",
+    )
+
+
+def _declarations(field: dataclasses.Field[Any], hint: Any) -> tuple[str, ...]:
+    flags = field.metadata["flags"] or (flag_of(field),)
+    if inner_type(hint) is bool:
+        flags = tuple(
+            f"{flag}/--no-{flag[2:]}" if flag.startswith("--") and "/" not in flag else flag for flag in flags
+        )
+    return (field.name, *flags)
+
+
+def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[str, Any]:
+    facts = field.metadata
+    inner = inner_type(hint)
+    settings: dict[str, Any] = {
+        "default": default,
+        "show_default": default is not None,
+        "help": facts["help"],
+        "metavar": facts["metavar"],
+    }
+    if typing.get_origin(inner) is tuple:
+        settings["type"] = click.UNPROCESSED  # a list from --config stays one
+        settings["callback"] = lambda _context, _parameter, text: _split(text)
+        settings["default"] = ",".join(str(part) for part in default) or None if default is not None else None
+        settings["show_default"] = bool(default)
+        settings["metavar"] = facts["metavar"] or "A,B,…"
+    elif facts["choices"]:
+        settings["type"] = click.Choice(facts["choices"])
+    elif inner is bool:
+        pass
+    elif inner in (int, float):
+        plain, ranged = (click.INT, click.IntRange) if inner is int else (click.FLOAT, click.FloatRange)
+        bounds = facts["minimum"], facts["maximum"]
+        settings["type"] = plain if bounds == (None, None) else ranged(*bounds)
+        settings["metavar"] = facts["metavar"] or ("INTEGER" if inner is int else "NUMBER")
+    elif inner is Path:
+        settings["type"] = click.Path(path_type=Path)
+    return settings
+
+
+def _split(text: Any) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    parts = text.split(",") if isinstance(text, str) else list(text)
+    return tuple(str(part).strip() for part in parts if str(part).strip())
+
+
+def _range_in_words(smallest: float | None, largest: float | None) -> str:
+    """`at least 1`, `0 to 0.999`."""
+    low, high = (f"{bound:g}" if isinstance(bound, float) else str(bound) for bound in (smallest, largest))
+    if largest is None:
+        return f"at least {low}"
+    return f"at most {high}" if smallest is None else f"{low} to {high}"
