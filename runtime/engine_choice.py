@@ -1,4 +1,4 @@
-"""What every command that translates can be told about the engine."""
+"""The options of every command that translates: which engine, how exactly, and with how much of the machine."""
 
 from __future__ import annotations
 

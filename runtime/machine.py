@@ -73,15 +73,15 @@ def gpus() -> tuple[str, ...]:
     if command is None:
         return ()
     try:
-        asked = subprocess.run(
+        answer = subprocess.run(
             [command, *_QUERY], capture_output=True, text=True, errors="replace", timeout=_PATIENCE_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return (f"nvidia-smi does not answer ({error})",)
-    if asked.returncode:
-        lines = (asked.stdout + asked.stderr).strip().splitlines() or ["no message"]
+    if answer.returncode:
+        lines = (answer.stdout + answer.stderr).strip().splitlines() or ["no message"]
         return (f"nvidia-smi fails ({lines[0]})",)
-    rows = [[part.strip() for part in line.split(",")] for line in asked.stdout.splitlines() if line.strip()]
+    rows = [[part.strip() for part in line.split(",")] for line in answer.stdout.splitlines() if line.strip()]
     return tuple(f"{row[0]}, driver {row[1]}, {row[2]}" if len(row) == 3 else ", ".join(row) for row in rows)
 
 

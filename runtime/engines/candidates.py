@@ -16,7 +16,7 @@ from starcast.runtime.manifest import Variant
 
 EXACT = "fp32"
 # For `--precision auto`, in the order in which they are measured: GPUs gain the most from fp16, CPUs from int8.
-PRECISIONS = (EXACT, "fp16", "int8", "fp8", "bf16")
+ORDER = (EXACT, "fp16", "int8", "fp8", "bf16")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def list_candidates(
 
 def _rank(engines: list[Engine], variants: list[Variant]) -> Iterator[tuple[tuple[int, int], Candidate]]:
     """Candidates with their place: (how many of the engine's variants of the precision come before, precision)."""
-    order = list(dict.fromkeys((*PRECISIONS, *(variant.precision for variant in variants))))
+    order = list(dict.fromkeys((*ORDER, *(variant.precision for variant in variants))))
     for engine in engines:
         before: Counter[str] = Counter()
         for variant in variants:
@@ -73,7 +73,7 @@ def _variants(bundle: Bundle, precision: str, form: str | None) -> list[Variant]
     if form is not None and not of_form:
         has = sorted({variant.form_name for variant in bundle.manifest.variants})
         raise VariantMissingError(f"{bundle.path} has no variant of the form {form} (it has {', '.join(has)})")
-    wanted = PRECISIONS if precision == AUTO else (precision,)
+    wanted = ORDER if precision == AUTO else (precision,)
     variants = [variant for variant in of_form if variant.precision in wanted]
     if not variants:
         has = sorted({variant.precision for variant in of_form})

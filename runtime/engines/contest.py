@@ -107,7 +107,7 @@ def _warm(
     """Open and run once; returns that run's seconds too. The first run allocates: it is no measure of speed."""
     opened = opener()
     try:
-        return opened, _timed(opened, run, clock)
+        return opened, _time_run(opened, run, clock)
     except BaseException:
         opened.close()
         raise
@@ -124,9 +124,9 @@ def _match(
         for number in range(MOST_ROUNDS):
             for turn in (False, True) if number % 2 else (True, False):
                 if turn:
-                    held_s = min(held_s, _timed(held, run, clock))
+                    held_s = min(held_s, _time_run(held, run, clock))
                 else:
-                    new_s = min(new_s, _timed(new, run, clock))
+                    new_s = min(new_s, _time_run(new, run, clock))
             decided = number > 0 and max(held_s, new_s) > CLEAR * min(held_s, new_s)
             if decided or clock() + held_s + new_s > until:
                 break
@@ -136,7 +136,7 @@ def _match(
     return held_s, new_s
 
 
-def _timed(opened: Opened, run: Callable[[Opened], object], clock: Callable[[], float]) -> float:
+def _time_run(opened: Opened, run: Callable[[Opened], object], clock: Callable[[], float]) -> float:
     start = clock()
     run(opened)
     return clock() - start

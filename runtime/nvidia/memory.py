@@ -46,7 +46,7 @@ class Outputs:
             self._lent += 1
         try:
             if address is None:
-                taken = self._allocated(size)
+                taken = self._allocate(size)
             else:
                 taken = address
                 # its last user may still read it, in a stream that we do not know
@@ -57,7 +57,7 @@ class Outputs:
                 if address is not None:
                     self._idle_of(size).append(address)
             raise
-        return Lent(View(taken, shape, dtype), lambda: self._returned(taken, size))
+        return Lent(View(taken, shape, dtype), lambda: self._give_back(taken, size))
 
     def close(self) -> None:
         """Free what is idle; the rest is freed when it is returned."""
@@ -71,7 +71,7 @@ class Outputs:
             if last:
                 self._driver.close()
 
-    def _allocated(self, size: int) -> int:
+    def _allocate(self, size: int) -> int:
         self._free_idle(MOST_SIZES)
         try:
             return self._driver.allocate(size)
@@ -93,7 +93,7 @@ class Outputs:
         self._idle.move_to_end(size)
         return found
 
-    def _returned(self, address: int, size: int) -> None:
+    def _give_back(self, address: int, size: int) -> None:
         with self._lock:
             self._lent -= 1
             idle = self._idle_of(size)

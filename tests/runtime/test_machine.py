@@ -53,7 +53,7 @@ def _done(status: int, output: str) -> subprocess.CompletedProcess[str]:
     return subprocess.CompletedProcess([], status, output, "")
 
 
-def test_every_card_is_named_with_its_driver(nvidia_smi):
+def test_every_gpu_is_named_with_its_driver(nvidia_smi):
     nvidia_smi(_done(0, "NVIDIA H100, 570.1, 81559 MiB\nNVIDIA L4, 570.1, 23034 MiB\n"))
     assert gpus() == ("NVIDIA H100, driver 570.1, 81559 MiB", "NVIDIA L4, driver 570.1, 23034 MiB")
 
@@ -70,7 +70,7 @@ def test_a_driver_that_does_not_answer_is_reported(nvidia_smi, result, words):
     assert line.startswith(words)
 
 
-def test_without_nvidia_smi_there_are_no_cards(monkeypatch):
+def test_without_nvidia_smi_there_are_no_gpus(monkeypatch):
     monkeypatch.setattr(module.shutil, "which", lambda _: None)
     assert gpus() == ()
 

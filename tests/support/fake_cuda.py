@@ -1,4 +1,4 @@
-"""A card made of numpy: what `cuda.bindings.driver` offers, as far as the runtime asks for it.
+"""A GPU made of numpy: what `cuda.bindings.driver` offers, as far as the runtime asks for it.
 
 Whatever is given to a stream is put off, and done in any order that the streams and events allow: `chance` picks one,
 or, without it, all is done as late as it may be. A copy that nobody waited for then brings yesterday's bytes. All that
@@ -27,7 +27,7 @@ LEGACY = 1  # the default stream, whose handle needs no creation
 
 
 def install(patch: pytest.MonkeyPatch, card: FakeCuda) -> FakeCuda:
-    """Let cuda-python's implementation ask this card."""
+    """Let cuda-python's implementation ask this GPU."""
     patch.setattr(cuda_python, "_api", lambda: card)
     patch.setattr(first_gpu, "driver_class", lambda: cuda_python.CudaPython)
     first_gpu._ask.cache_clear()
@@ -76,7 +76,7 @@ class FakeCuda:
         return sorted(kind for kind, _ in self.held.values()) + ["context"] * self.retained
 
     def at(self, address: int, size: int) -> NDArray[np.uint8]:
-        """The card's bytes at an address, to be read or written."""
+        """The GPU's bytes at an address, to be read or written."""
         for start, (kind, bytes_) in self.held.items():
             if kind == "memory" and start <= address and address + size <= start + len(bytes_):
                 return bytes_[address - start : address - start + size]
@@ -156,7 +156,7 @@ class FakeCuda:
 
     def cuMemFree(self, dptr: int) -> tuple[Any, ...]:
         self._nothing_recorded()
-        # the real one waits for the card as well
+        # the real one waits for the GPU as well
         return self._asked("cuMemFree", then=lambda: (self.finish(), self._drop("memory", dptr)))
 
     def cuMemHostAlloc(self, bytesize: int, Flags: int) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Sessions of made-up engines on a made-up card, in both flavours."""
+"""Sessions of made-up engines on a made-up GPU, in both flavours."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TensorRT made of numpy: an "engine" names a function of `FUNCTIONS`, which reads and writes the fake card's memory.
+"""TensorRT made of numpy: an "engine" names a function of `FUNCTIONS`, which reads and writes the fake GPU's memory.
 
 In both flavours: with `rtx` it has a runtime cache and records CUDA graphs by itself, without it it has neither. What
 is called here by the runtime exists in the real package (test_execution.py holds the names against it).

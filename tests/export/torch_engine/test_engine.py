@@ -66,7 +66,7 @@ def test_norms_without_the_kernel_are_told_of_once_for_all_graphs_of_a_bundle(or
     assert lines == ["The AdaIN kernel is left out."]
 
 
-def test_a_card_without_room_for_the_trial_of_the_kernels_is_a_sentence(tmp_path, monkeypatch):
+def test_a_gpu_without_room_for_the_trial_of_the_kernels_is_a_sentence(tmp_path, monkeypatch):
     def refused(*_):
         raise RuntimeError("CUDA out of memory")
 

@@ -1,4 +1,4 @@
-"""FixedShapes runs: on a card that is the processor, and on a real one where there is one."""
+"""FixedShapes runs: on a GPU that is the processor, and on a real one where there is one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from starcast.runtime.nvidia.recorded import RECORDINGS
 
 
 class StandIn(Cuda):
-    """The processor as a card. A record writes into the output that it was made with, as CUDA graphs do."""
+    """The processor as a GPU. A record writes into the output that it was made with, as CUDA graphs do."""
 
     device = torch.device("cpu")
 
@@ -159,7 +159,7 @@ def test_an_error_of_tritons_is_a_sentence_too(doubling, card, monkeypatch):
         doubling.run({"x": np.ones((1, 2), np.float32)})
 
 
-def test_the_cards_own_time_is_that_of_the_record_alone(doubling, card):
+def test_the_gpus_own_time_is_that_of_the_record_alone(doubling, card):
     values = np.ones((3, 2), np.float32)
     for _ in range(2):
         doubling.run({"x": values})
@@ -190,7 +190,7 @@ def test_every_shape_has_its_own_record_and_the_oldest_goes(doubling, card):
     assert card.records == MOST_SHAPES + 1
 
 
-def test_pictures_that_may_not_be_written_to_or_are_turned_are_taken(doubling):
+def test_images_that_may_not_be_written_to_or_are_turned_are_taken(doubling):
     values = np.arange(6, dtype=np.float32).reshape(2, 3)
     values.setflags(write=False)
     for _ in range(3):
@@ -228,7 +228,7 @@ def test_recorded_frames_have_onnx_runtimes_bytes(small, card):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA card")
 @pytest.mark.parametrize(("precision", "most"), [("fp32", 1), ("fp16", 12), ("bf16", 60)])
-def test_on_a_card_frames_have_onnx_runtimes_bytes(small, tmp_path, precision, most):
+def test_on_a_gpu_frames_have_onnx_runtimes_bytes(small, tmp_path, precision, most):
     model = ir.load(small.generator)
     apply_form(model, "taps16")
     path = tmp_path / "frame.onnx"

@@ -15,10 +15,11 @@ from starcast.errors import EngineError, MissingExtraError, OptionError, Variant
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines import fastest, registry, verdicts
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Session
-from starcast.runtime.engines.candidates import Candidate, list_candidates
+from starcast.runtime.engines.candidates import ORDER, Candidate, list_candidates
 from starcast.runtime.engines.choose import open_variant, recall_choice
 from starcast.runtime.engines.contest import contest
 from starcast.runtime.engines.registry import ENGINES, available_engines
+from starcast.runtime.precisions import PRECISIONS
 
 
 class Fake(Engine):
@@ -190,7 +191,7 @@ def test_a_variant_that_is_not_there_is_named_with_what_is(engines, bundle, back
         list_candidates(made, backend, precision)
 
 
-def test_a_variant_that_the_processor_cannot_run_is_told_with_the_engines_reason(engines, bundle):
+def test_a_variant_that_the_cpu_cannot_run_is_told_with_the_engines_reason(engines, bundle):
     lacking = Fake("a")
     lacking.why_unsupported = lambda variant: "this processor has no bfloat16 arithmetic"
     engines(lacking, Fake("b"))
@@ -358,7 +359,7 @@ def carded(bundle, tmp_path):
     return made, EngineOptions(threads=1, cache=tmp_path / "cache")
 
 
-def test_a_cards_engine_that_is_ready_wins_and_nothing_else_is_opened(engines, carded):
+def test_a_gpus_engine_that_is_ready_wins_and_nothing_else_is_opened(engines, carded):
     bundle, options = carded
     card, a, b = Fake("card", on_gpu=True), Fake("a"), Fake("b")
     engines(card, Fake("other", on_gpu=True), a, b)
@@ -377,7 +378,7 @@ def test_one_that_has_to_be_built_is_passed_over_and_its_line_said_once(engines,
     assert lines == [LINE]
 
 
-def test_the_next_card_engine_is_taken_before_the_processor(engines, carded):
+def test_the_next_gpu_engine_is_taken_before_the_processor(engines, carded):
     bundle, options = carded
     engines(
         Fake("card", on_gpu=True, unready=LINE),
@@ -390,7 +391,7 @@ def test_the_next_card_engine_is_taken_before_the_processor(engines, carded):
     assert lines == [LINE]
 
 
-def test_a_card_engine_that_does_not_open_leaves_the_processor(engines, carded):
+def test_a_gpu_engine_that_does_not_open_leaves_the_processor(engines, carded):
     bundle, options = carded
     engines(Fake("card", on_gpu=True, refuses=True), Fake("a"))
     lines: list[str] = []
@@ -423,7 +424,7 @@ def test_a_named_engine_takes_its_first_variant_that_is_ready(engines, carded):
     assert open_variant(bundle, "card", options=options).variant.form == "phases"
 
 
-def test_the_variants_of_one_card_engine_are_measured_against_each_other_only(engines, carded):
+def test_the_variants_of_one_gpu_engine_are_measured_against_each_other_only(engines, carded):
     bundle, options = carded
     [known] = bundle.manifest.variants
     half = msgspec.structs.replace(known, engines=("card",), precision="fp16")
@@ -485,3 +486,7 @@ def test_an_engine_that_converts_takes_the_float32_variants_for_other_precisions
     assert _pairs(list_candidates(made, "a", "int8")) == ["a y.onnx"]
     with pytest.raises(VariantMissingError, match="has no fp16 variant"):
         list_candidates(made, "auto", "fp16")
+
+
+def test_every_precision_has_a_place_among_those_that_auto_measures():
+    assert set(ORDER) == set(PRECISIONS)

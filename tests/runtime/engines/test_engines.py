@@ -214,7 +214,7 @@ def test_openvino_keeps_nothing_on_the_disk(graph, tmp_path):
     ("openvino", "fp32", 1), ("openvino", "int8", 4), ("onnxruntime", "int8", 1), ("ncnn", "fp32", 1),
     ("tensorrt", "fp16", 4), ("cuda", "fp32", 4),
 ])  # fmt: skip
-def test_an_engine_says_how_many_pictures_at_a_time_suit_it(name, precision, pictures):
+def test_an_engine_says_how_many_images_at_a_time_suit_it(name, precision, pictures):
     assert ENGINES[name].best_batch(precision) == pictures
 
 

@@ -52,7 +52,7 @@ def levels(*rows: int) -> np.ndarray:
     return np.array(rows, np.uint8)[:, None, None, None].repeat(2, 1).repeat(4, 2).repeat(3, 3)
 
 
-def test_pictures_are_rounded_half_to_even_and_clipped(backend, tmp_path):
+def test_images_are_rounded_half_to_even_and_clipped(backend, tmp_path):
     session = backend.open(graph_of(written(tmp_path)), EngineOptions(threads=1))
     shifts = np.array([[0.5, -10.0, 250.25]], np.float32)
     got = session.run({"image": levels(0, 1, 2, 9), "gamma_beta": shifts})
@@ -62,7 +62,7 @@ def test_pictures_are_rounded_half_to_even_and_clipped(backend, tmp_path):
     assert (got == got[:, :1, :1]).all()
 
 
-def test_each_picture_gets_its_own_style_or_all_the_same(backend, tmp_path):
+def test_each_image_gets_its_own_style_or_all_the_same(backend, tmp_path):
     session = backend.open(graph_of(written(tmp_path)), EngineOptions(threads=1))
     own = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     assert session.run({"image": levels(10, 20), "gamma_beta": own})[:, 0, 0].tolist() == [[11, 12, 13], [24, 25, 26]]
@@ -175,7 +175,7 @@ print(os.environ.get("OMP_WAIT_POLICY"))
         assert result.stdout.strip() == str(given)
 
 
-def test_a_card_is_named_or_its_absence_explained():
+def test_a_gpu_is_named_or_its_absence_explained():
     vulkan = ENGINES["ncnn-vulkan"]
     if vulkan.absent() is None:
         assert all(vulkan.devices(b""))

@@ -1,4 +1,4 @@
-"""ONNX Runtime's CUDA provider: loud where it would hide on the processor, bound to memory that is on the card."""
+"""ONNX Runtime's CUDA provider: loud where it would hide on the processor, bound to memory that is on the GPU."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ def graph(tmp_path):
 
 
 @pytest.mark.skipif(not FOR_CPUS, reason="onnxruntime-gpu is installed")
-def test_the_package_for_processors_is_told_with_the_line_that_replaces_it():
+def test_the_package_for_cpus_is_told_with_the_line_that_replaces_it():
     engine = OnnxRuntimeCuda()
     absence = engine.absent()
     assert absence.reason.endswith("the onnxruntime for CPUs, which must go first: pip uninstall -y onnxruntime")
     assert absence.remedy(engine.install_line) == ": pip install 'starcast[gpu]'"
 
 
-def test_with_the_right_package_the_driver_says_whether_there_is_a_card(monkeypatch):
+def test_with_the_right_package_the_driver_says_whether_there_is_a_gpu(monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [PROVIDER, "CPUExecutionProvider"])
     monkeypatch.setattr(onnxruntime_cuda, "why_no_gpu", lambda: "the NVIDIA driver shows no GPU")
     monkeypatch.setattr(onnxruntime_cuda, "has_driver_package", lambda: True)
@@ -57,7 +57,7 @@ def test_with_the_right_package_the_driver_says_whether_there_is_a_card(monkeypa
 
 
 @pytest.mark.skipif(not FOR_CPUS, reason="onnxruntime-gpu is installed")
-def test_a_graph_that_would_run_on_the_processor_is_an_error(graph):
+def test_a_graph_that_would_run_on_the_cpu_is_an_error(graph):
     with pytest.raises(EngineError, match=r"double\.onnx would run on the CPU, .*CUDA and cuDNN"):
         OnnxRuntimeCuda().open(Graph(graph), EngineOptions())
     [reason] = OnnxRuntimeCuda().devices(PROBE).values()
@@ -71,7 +71,7 @@ def test_so_it_is_where_onnxruntime_says_nothing_about_it(graph, monkeypatch):
         OnnxRuntimeCuda().open(Graph(graph), EngineOptions())
 
 
-def test_a_session_asks_for_the_card_alone_and_for_exact_float32(graph, monkeypatch):
+def test_a_session_asks_for_the_gpu_alone_and_for_exact_float32(graph, monkeypatch):
     asked = {}
 
     def session(where, options, providers, enable_fallback):
@@ -141,7 +141,7 @@ def test_numpys_inputs_are_bound_and_the_output_is_numpys(graph):
     session.close()
 
 
-def test_variants_for_onnxruntime_run_on_the_card_in_float32(tiny_bundle):
+def test_variants_for_onnxruntime_run_on_the_gpu_in_float32(tiny_bundle):
     [known] = open_bundle(tiny_bundle).manifest.variants
     backend = OnnxRuntimeCuda()
 
@@ -154,7 +154,7 @@ def test_variants_for_onnxruntime_run_on_the_card_in_float32(tiny_bundle):
     assert "is in int8 for CPUs, not for GPUs" in why_unsupported("onnxruntime", precision="int8")
 
 
-class OnCard:
+class OnGpu:
     shape, dtype = (2, 3), np.dtype(np.float32)
 
     def __dlpack_device__(self):
@@ -175,7 +175,7 @@ def card(monkeypatch):
     first_gpu._ask.cache_clear()
 
 
-def test_what_is_on_the_card_is_bound_where_it_is_and_so_is_the_output(graph, card):
+def test_what_is_on_the_gpu_is_bound_where_it_is_and_so_is_the_output(graph, card):
     made = SimpleNamespace(data_ptr=lambda: 0x9000, shape=lambda: [2, 3])
     calls = []
 
@@ -200,7 +200,7 @@ def test_what_is_on_the_card_is_bound_where_it_is_and_so_is_the_output(graph, ca
         get_outputs=lambda: [SimpleNamespace(name="z", type="tensor(float)")],
         io_binding=Binding, run_with_iobinding=lambda bound: calls.append(("run", *done)),
     ))  # fmt: skip
-    given = session.run({"x": OnCard(), "y": Y})
+    given = session.run({"x": OnGpu(), "y": Y})
     assert calls == [
         ("input", "x", "cuda", 0, np.float32, [2, 3], 0x7000), ("cpu input", "y"), ("output", "z", "cuda"),
         ("run", "written"),

@@ -61,7 +61,7 @@ def test_a_closed_session_stays_closed(tiny_bundle):
         session(images, styles)
 
 
-def test_the_cards_time_is_asked_for_with_what_a_run_gets_and_most_engines_tell_none(tiny_bundle):
+def test_the_gpus_time_is_asked_for_with_what_a_run_gets_and_most_engines_tell_none(tiny_bundle):
     bundle = open_bundle(tiny_bundle)
     [variant] = bundle.manifest.variants
     images, styles = np.zeros((1, 32, 32, 3), np.uint8), np.zeros((1, bundle.manifest.condition.size), np.float32)
@@ -76,13 +76,13 @@ def test_the_cards_time_is_asked_for_with_what_a_run_gets_and_most_engines_tell_
     ]  # fmt: skip
 
 
-def test_a_variant_of_one_style_refuses_several_for_pictures_that_stay_on_the_card(tiny_bundle):
+def test_a_variant_of_one_style_refuses_several_for_images_that_stay_on_the_gpu(tiny_bundle):
     bundle = open_bundle(tiny_bundle)
     variant = msgspec.structs.replace(bundle.manifest.variants[0], one_style=True)
 
-    class OnCard:
+    class OnGpu:
         __cuda_array_interface__: ClassVar = {}
 
     frames = VariantSession(bundle, Recorder(), variant, EngineOptions())
     with pytest.raises(ValueError, match="takes one style at a time: hand over images on the GPU style by style"):
-        frames(OnCard(), np.zeros((2, bundle.manifest.condition.size), np.float32))
+        frames(OnGpu(), np.zeros((2, bundle.manifest.condition.size), np.float32))

@@ -1,4 +1,4 @@
-"""TensorRT behind the runtime's interface: from a bundle and engines in the cache to pictures, on a card of numpy."""
+"""TensorRT behind the runtime's interface: from a bundle and engines in the cache to pictures, on a GPU of numpy."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def bundle(tiny_bundle, tmp_path, rewrite_manifest) -> Bundle:
 
 @dataclass
 class Machine:
-    """A card, TensorRT in one flavour, and the engines that were built."""
+    """A GPU, TensorRT in one flavour, and the engines that were built."""
 
     card: FakeCuda
     trt: FakeTensorRT
@@ -121,7 +121,7 @@ def built(machine) -> Machine:
     return machine
 
 
-def test_pictures_and_styles_go_through_a_bundles_engines(built, tiny_model):
+def test_images_and_styles_go_through_a_bundles_engines(built, tiny_model):
     pictures = np.random.default_rng(0).integers(0, 256, (9, 32, 48, 3), np.uint8)
     with Translator(built.bundle.path, precision="fp16") as translator:
         assert translator.backend == built.flavour
@@ -149,8 +149,8 @@ def test_a_closed_translator_stays_closed_and_leaves_nothing_behind(built):
     assert built.card.leaks() == []
 
 
-class OnCard:
-    """Someone's pictures on the fake card."""
+class OnGpu:
+    """Someone's pictures on the fake GPU."""
 
     def __init__(self, card: FakeCuda, pictures: np.ndarray) -> None:
         with CudaPython().active():
@@ -165,19 +165,19 @@ class OnCard:
         return dlpack.give(self, self.address, self.shape, self.dtype)
 
 
-def test_frames_on_the_card_stay_there(built, tiny_model):
+def test_frames_on_the_gpu_stay_there(built, tiny_model):
     pictures = np.random.default_rng(0).integers(0, 256, (6, 32, 32, 3), np.uint8)
     style = np.arange(8, dtype=np.float32)
     with Translator(built.bundle.path, precision="fp16") as translator:
-        given = translator(OnCard(built.card, pictures), style)
+        given = translator(OnGpu(built.card, pictures), style)
         assert isinstance(given, DeviceArray)
         held = built.card.at(given.__cuda_array_interface__["data"][0], pictures.nbytes).reshape(pictures.shape)
         np.testing.assert_array_equal(held, tiny_model.translation(pictures, style))
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 3), (1, 30, 32, 3), (1, 32, 32, 4), (0, 32, 32, 3)])
-def test_pictures_on_the_card_of_another_shape_are_refused(built, shape):
-    pictures = OnCard(built.card, np.zeros((1, 32, 32, 4), np.uint8))
+def test_images_on_the_gpu_of_another_shape_are_refused(built, shape):
+    pictures = OnGpu(built.card, np.zeros((1, 32, 32, 4), np.uint8))
     pictures.shape = shape
     words = r"\[N, H, W, 3\] with sides that are multiples of 4, not \["
     with Translator(built.bundle.path, precision="fp16") as translator, pytest.raises(ValueError, match=words):
@@ -203,7 +203,7 @@ def test_without_engines_the_line_that_builds_them_is_the_answer(machine):
     )
 
 
-def test_an_engine_for_another_card_does_not_count_and_says_why(machine):
+def test_an_engine_for_another_gpu_does_not_count_and_says_why(machine):
     for role in ENGINES:
         machine.build(role, targets=("sm86",))
     [variant] = machine.bundle.manifest.variants
@@ -265,7 +265,7 @@ def test_compiled_kernels_lie_beside_their_engine_and_go_with_it(built, flavour)
     assert not list(engine_cache.place().glob(f"*{SUFFIX}"))
 
 
-def test_a_machine_without_a_card_says_so(machine, monkeypatch):
+def test_a_machine_without_a_gpu_says_so(machine, monkeypatch):
     install(monkeypatch, FakeCuda(card=None))
     assert machine.engine.absent() == Absence("installed, but the NVIDIA driver shows no GPU", pip_helps=False)
     assert machine.engine.devices(b"") == {}
@@ -275,7 +275,7 @@ def test_a_machine_without_a_card_says_so(machine, monkeypatch):
         Translator(machine.bundle.path, backend=machine.flavour, precision="fp16")
 
 
-def test_a_card_that_the_flavour_does_not_build_for_is_named(monkeypatch, machine, flavour):
+def test_a_gpu_that_the_flavour_does_not_build_for_is_named(monkeypatch, machine, flavour):
     install(monkeypatch, FakeCuda(card="NVIDIA H100", compute_capability=(9, 0)))
     absence = machine.engine.absent()
     if flavour == "tensorrt":
@@ -296,7 +296,7 @@ def test_a_driver_that_is_older_than_the_libraries_is_told(monkeypatch, machine,
     )
 
 
-def test_a_card_is_ready_when_something_was_built_for_it(machine, flavour):
+def test_a_gpu_is_ready_when_something_was_built_for_it(machine, flavour):
     [reason] = machine.engine.devices(b"").values()
     assert reason == f"no engine has been built for it: `starcast build BUNDLE --backend {flavour}`"
     machine.build(GENERATOR)

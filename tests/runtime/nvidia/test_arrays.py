@@ -1,4 +1,4 @@
-"""Arrays on the card: other libraries', and those that are given out."""
+"""Arrays on the GPU: other libraries', and those that are given out."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Packed:
     [(Interfaced(), True), (Packed(), True), (Packed(dlpack.HOST), False), (np.zeros(3), False), ([1, 2], False)],
     ids=["interface", "dlpack", "dlpack of the host", "numpy", "list"],
 )
-def test_what_is_on_the_card_is_told_from_what_is_not(array, there):
+def test_what_is_on_the_gpu_is_told_from_what_is_not(array, there):
     assert is_on_gpu(array) is there
 
 
@@ -56,15 +56,15 @@ def test_a_library_waits_for_itself_in_our_stream(driver):
     assert all(owner is not array for _, _, owner in dlpack._given.values())
 
 
-def test_managed_memory_is_the_cards_too(driver):
+def test_managed_memory_is_the_gpus_too(driver):
     array = Packed(dlpack.MANAGED)
-    array.__cuda_array_interface__ = {}  # by which it is known to be on a card
+    array.__cuda_array_interface__ = {}  # by which it is known to be on a GPU
     assert is_on_gpu(array)
     with borrow(array, 77, driver) as view:
         assert view.shape == (2, 3)
 
 
-def test_an_array_on_another_card_is_refused_and_let_go(driver):
+def test_an_array_on_another_gpu_is_refused_and_let_go(driver):
     array = Packed(number=1)
     sentence = "an array is on GPU 1: hand over a copy that is on the first"
     with pytest.raises(ValueError, match=sentence), borrow(array, 77, driver):

@@ -1,4 +1,4 @@
-"""cuda-python's implementation: against the fake card, and the fake card against the real package's signatures."""
+"""cuda-python's implementation: against the fake GPU, and the fake GPU against the real package's signatures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_function_that_is_called_is_in_the_fake():
     assert set(re.findall(r"\bcu[A-Z]\w+", source)) <= set(CALLS)
 
 
-def test_bytes_go_to_the_card_and_back(driver):
+def test_bytes_go_to_the_gpu_and_back(driver):
     stream, address, out, back = (
         driver.create_stream(),
         driver.allocate(6),
@@ -67,7 +67,7 @@ def test_a_stream_waits_for_another_ones_mark(driver, card):
     driver.destroy_event(mark)
 
 
-def test_two_timed_marks_tell_what_the_card_took_between_them(driver, card):
+def test_two_timed_marks_tell_what_the_gpu_took_between_them(driver, card):
     stream = driver.create_stream()
     first, last = (driver.create_event(timed=True) for _ in range(2))
     card.enqueue(stream, lambda: None)

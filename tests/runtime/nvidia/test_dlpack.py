@@ -1,4 +1,4 @@
-"""Our half of DLPack against numpy's and PyTorch's, on host memory: the structures are the same on the card."""
+"""Our half of DLPack against numpy's and PyTorch's, on host memory: the structures are the same on the GPU."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def asked_anew():
     first_gpu._ask.cache_clear()
 
 
-def test_a_card_says_its_name_its_architecture_and_its_drivers_cuda(card):
+def test_a_gpu_says_its_name_its_architecture_and_its_drivers_cuda(card):
     assert current_gpu() == Gpu("Fake RTX", (8, 9), "13.1")
     assert current_gpu().sm == "sm89"
     assert why_no_gpu() is None

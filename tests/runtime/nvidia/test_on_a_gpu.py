@@ -1,4 +1,4 @@
-"""The driver layer on a real card: what the card of numpy stands for. No card has run these yet."""
+"""The driver layer on a real card: what the GPU of numpy stands for. No card has run these yet."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def real():
     held.close()
 
 
-def test_bytes_go_to_the_card_and_back_and_within_it(real):
+def test_bytes_go_to_the_gpu_and_back_and_within_it(real):
     stream, first, second = real.create_stream(), real.allocate(1000), real.allocate(1000)
     out, back = real.allocate_pinned(1000), real.allocate_pinned(1000)
     out[:] = np.random.default_rng(0).integers(0, 256, 1000)

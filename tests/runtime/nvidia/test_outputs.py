@@ -1,4 +1,4 @@
-"""Memory that is given out on the card (memory.py)."""
+"""Memory that is given out on the GPU (memory.py)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_only_a_few_idle_ones_are_kept(outputs, card):
     outputs.close()
 
 
-def test_pictures_of_many_sizes_do_not_fill_the_card(outputs, card):
+def test_images_of_many_sizes_do_not_fill_the_gpu(outputs, card):
     for size in range(1, 100):
         for one in [outputs.take((size,), FLOAT) for _ in range(MOST_IDLE)]:
             one.release()

@@ -116,7 +116,7 @@ def test_it_is_taken_where_it_is_the_one_that_is_installed(monkeypatch):
     assert first_gpu.driver_class() is PyCuda
 
 
-def test_a_card_is_described(log):
+def test_a_gpu_is_described(log):
     assert PyCuda.gpu() == Gpu("Documented GPU", (8, 6), "12.8")
 
 

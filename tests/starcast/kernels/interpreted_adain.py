@@ -25,7 +25,7 @@ LARGE = SHAPES[-1]
 
 @pytest.fixture(autouse=True, scope="module")
 def rounded():
-    """Numbers become bfloat16 as on a card, by rounding: the interpreter cuts them off, which alone is up to a unit in
+    """Numbers become bfloat16 as on a GPU, by rounding: the interpreter cuts them off, which alone is up to a unit in
     the last place. (Its own way to round forgets what is carried into the exponent.)"""
     convert = interpreter._convert_float
 
@@ -58,7 +58,7 @@ def test_outputs_are_float64s_where_the_mean_is_many_times_the_spread(shape, rat
 
 @pytest.fixture
 def never_split(monkeypatch):
-    """As if few programs filled a card: planes that no program can hold are read twice by one."""
+    """As if few programs filled a GPU: planes that no program can hold are read twice by one."""
     monkeypatch.setattr(tiling, "FILLS", 1)
 
 
@@ -162,7 +162,7 @@ def test_second_gradients_are_float64s(layout):
     check_second_gradients(planes((2, 3, 15, 17), ratio=100, last=LAYOUTS[layout]), *style(2, 3))
 
 
-def test_what_is_tried_before_a_run_on_a_card_finds_the_kernels_right(monkeypatch):
+def test_what_is_tried_before_a_run_on_a_gpu_finds_the_kernels_right(monkeypatch):
     assert adain._failure(torch.device("cpu")) is None
     monkeypatch.setattr(adain, "AGREEMENT", dict.fromkeys(adain.AGREEMENT, 1e-9))
     assert "it differs from them" in adain._failure(torch.device("cpu"))

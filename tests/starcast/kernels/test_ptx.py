@@ -1,4 +1,4 @@
-"""The kernel compiled for cards that are not here: the entry's interface, and that NVIDIA's assembler takes it."""
+"""The kernel compiled for GPUs that are not here: the entry's interface, and that NVIDIA's assembler takes it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def compiled(capability: tuple[int, int], kind: str, last: bool, aligned: tuple[
 @needs_triton
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("capability", TARGETS, ids=lambda capability: TARGETS[capability][1])
-def test_the_kernel_is_compiled_for_every_card_and_assembled(capability, way):
+def test_the_kernel_is_compiled_for_every_gpu_and_assembled(capability, way):
     version, target = TARGETS[capability]
     kernel = compiled(capability, *WAYS[way])
     assert re.search(r"^\.version (.*)$", kernel.ptx, re.MULTILINE).group(1) == version

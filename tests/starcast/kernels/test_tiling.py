@@ -40,7 +40,7 @@ def test_a_program_holds_planes_that_are_in_its_tile_whole(shape, ways, whole):
 
 
 @given(SHAPES, WAYS)
-def test_a_plane_is_split_only_where_whole_ones_would_leave_a_card_idle(shape, ways):
+def test_a_plane_is_split_only_where_whole_ones_would_leave_a_gpu_idle(shape, ways):
     samples, channels, _ = shape
     tiling = tiling_for(*shape, **ways)
     if tiling.slices > 1:

@@ -31,7 +31,7 @@ def bundle(tmp_path, tiny_bundle) -> Path:
 
 @pytest.fixture
 def full(tmp_path, monkeypatch) -> None:
-    """A machine with full TensorRT, which is the recording, and a card."""
+    """A machine with full TensorRT, which is the recording, and a GPU."""
     (tmp_path / "installed").mkdir()
     shutil.copy(recorded_tensorrt.__file__, tmp_path / "installed/tensorrt.py")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "installed"))
@@ -96,7 +96,7 @@ def test_what_is_there_and_fits_is_kept_with_one_line_each(full, run):
     assert said == [f"{facts.role} for sm89 is there already, built {facts.built[:10]}" for facts in first.engines]
 
 
-def test_full_tensorrt_gets_an_engine_for_this_card(full, run):
+def test_full_tensorrt_gets_an_engine_for_this_gpu(full, run):
     report, _ = run()
     assert {(facts.flavour, facts.targets, facts.gpu, facts.driver) for facts in report.engines} == {
         ("tensorrt", ("sm89",), "NVIDIA L4", "13.0")

@@ -72,11 +72,11 @@ def test_what_does_not_fit_is_not_found_and_says_why(tmp_path, changes, clause):
     assert engine_cache.why_missing("g" * 64, "tensorrt-rtx", "1.7.1.116", ADA, tmp_path) == clause
 
 
-def test_an_engine_of_the_same_card_and_driver_fits():
+def test_an_engine_of_the_same_gpu_and_driver_fits():
     assert _facts(gpu=ADA.name, driver=ADA.driver).misfit("1.7.1.116", ADA) is None
 
 
-def test_without_a_card_nothing_fits(tmp_path):
+def test_without_a_gpu_nothing_fits(tmp_path):
     _add(tmp_path, _facts())
     assert _find(tmp_path, gpu=None) is None
     reason = engine_cache.why_missing("g" * 64, "tensorrt-rtx", "1.7.1.116", None, tmp_path)

@@ -17,7 +17,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("flavour", list(FLAVOURS))
-def test_what_it_built_for_the_card_runs_right_plainly_and_as_a_cuda_graph(flavour, tmp_path):
+def test_what_it_built_for_the_gpu_runs_right_plainly_and_as_a_cuda_graph(flavour, tmp_path):
     try:
         figures = accepts(flavour, "current", tmp_path)
     except NotRunError as error:

@@ -56,7 +56,7 @@ def test_one_style_may_serve_a_batch_that_does_not_change(bundle):
     assert generator.inputs == {"image": ((6, 48, 64, 3),) * 3, "style": ((1, 8), (6, 8), (6, 8))}
 
 
-def test_the_makers_of_styles_are_the_same_whatever_the_pictures_are(bundle):
+def test_the_makers_of_styles_are_the_same_whatever_the_images_are(bundle):
     others = [_orders(bundle, **options)[1:] for options in ({}, {"size": "16x16:32x32:64x64"}, {"batch": "2"})]
     assert others[0] == others[1] == others[2]
 
@@ -105,7 +105,7 @@ def test_a_graph_for_one_style_only_gets_one(tmp_path, tiny_bundle):
     assert generator.inputs["style"] == ((1, 8),) * 3
 
 
-def test_a_bundle_without_pictures_is_not_for_build(bundle, rewrite_manifest):
+def test_a_bundle_without_images_is_not_for_build(bundle, rewrite_manifest):
     rewrite_manifest(bundle, source=None)
     with pytest.raises(VariantMissingError, match="translates no images"):
         _orders(bundle)
@@ -120,7 +120,7 @@ def test_only_the_graph_with_the_kernel_depends_on_it(tmp_path, tiny_bundle):
         _orders(bundle)
 
 
-def test_the_card_counts_only_where_kernels_are_timed_on_it(bundle):
+def test_the_gpu_counts_only_where_kernels_are_timed_on_it(bundle):
     assert {(order.gpu, order.driver) for order in _orders(bundle, flavour=FULL, gpu=CARD)} == {("NVIDIA L4", "13.0")}
     assert {(order.gpu, order.driver) for order in _orders(bundle)} == {(None, None)}
 

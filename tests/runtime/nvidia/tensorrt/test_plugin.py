@@ -251,7 +251,7 @@ def test_to_register_twice_does_no_harm(tensorrt):
 
 
 @needs_triton
-def test_a_machine_without_a_card_is_told_where_to_build(tensorrt, monkeypatch):
+def test_a_machine_without_a_gpu_is_told_where_to_build(tensorrt, monkeypatch):
     monkeypatch.setattr(plugin, "current_gpu", lambda: None)
     monkeypatch.setattr(plugin, "why_no_gpu", lambda: "no driver")
     with pytest.raises(EngineError, match=r"for the GPU at hand \(no driver\): build on its machine"):

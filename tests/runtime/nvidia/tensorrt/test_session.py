@@ -39,8 +39,8 @@ def expected(feeds):
     return translated(feeds["image"], np.broadcast_to(feeds["style"], (len(feeds["image"]), 2)))
 
 
-class OnCard:
-    """Someone's array on the fake card."""
+class OnGpu:
+    """Someone's array on the fake GPU."""
 
     def __init__(self, card, array: np.ndarray) -> None:
         with CudaPython().active():
@@ -56,7 +56,7 @@ class OnCard:
 
 
 def read(card, given) -> np.ndarray:
-    """What an array on the fake card holds."""
+    """What an array on the fake GPU holds."""
     facts = given.__cuda_array_interface__
     dtype = np.dtype(facts["typestr"])
     size = int(np.prod(facts["shape"])) * dtype.itemsize
@@ -79,12 +79,12 @@ def test_the_bytes_are_right_in_every_order_that_the_streams_allow(flavour, seed
 
 @settings(max_examples=40, deadline=None)
 @given(st.sampled_from(FLAVOURS), st.integers(0, 10**6), st.lists(st.integers(1, 3 * MOST + 1), min_size=1, max_size=4))
-def test_so_are_those_that_stay_on_the_card(flavour, seed, batches):
+def test_so_are_those_that_stay_on_the_gpu(flavour, seed, batches):
     with pytest.MonkeyPatch.context() as patch:
         opened, _, card = session(patch, flavour, chance=random.Random(seed))
         for number, count in enumerate(batches):
             feeds = pictures(count, seed=number)
-            given_out = opened.run({**feeds, "image": OnCard(card, feeds["image"])})
+            given_out = opened.run({**feeds, "image": OnGpu(card, feeds["image"])})
             assert isinstance(given_out, arrays.DeviceArray)
             np.testing.assert_array_equal(read(card, given_out), expected(feeds))
 
@@ -98,16 +98,16 @@ def test_as_late_as_may_be_is_early_enough(monkeypatch, flavour):
 
 @pytest.mark.parametrize("on_gpu", [False, True])
 @pytest.mark.parametrize(("count", "launches"), [(1, 1), (MOST, 1), (3 * MOST - 1, 3)])
-def test_the_cards_own_time_is_that_of_the_engine_without_the_copies(monkeypatch, flavour, on_gpu, count, launches):
+def test_the_gpus_own_time_is_that_of_the_engine_without_the_copies(monkeypatch, flavour, on_gpu, count, launches):
     opened, _, card = session(monkeypatch, flavour, chance=random.Random(count))
     feeds = pictures(count)
-    given_in = {**feeds, "image": OnCard(card, feeds["image"])} if on_gpu else feeds
+    given_in = {**feeds, "image": OnGpu(card, feeds["image"])} if on_gpu else feeds
     for _ in range(2):  # a CUDA graph is recorded of every second run
         opened.run(feeds)
     before = card.leaks()
     for _ in range(3):
         told = opened.gpu_time(given_in)
-        assert told.compute == launches  # whatever the fake card does takes it a millisecond
+        assert told.compute == launches  # whatever the fake GPU does takes it a millisecond
         assert told.enqueue > 0
     assert card.leaks() == before
     np.testing.assert_array_equal(opened.run(feeds), expected(feeds))
@@ -135,7 +135,7 @@ def test_an_output_is_the_callers_own(monkeypatch, flavour):
     np.testing.assert_array_equal(first, before)
 
 
-def test_one_part_takes_one_stream_and_copies_nothing_on_the_card(monkeypatch, flavour):
+def test_one_part_takes_one_stream_and_copies_nothing_on_the_gpu(monkeypatch, flavour):
     opened, _, card = session(monkeypatch, flavour)
     opened.run(pictures(MOST))
     assert card.asked["cuStreamCreate"] == 1
@@ -161,19 +161,19 @@ def test_the_next_part_is_on_its_way_in_before_the_one_before_it_is_brought_out(
     assert copies == ["HtoD", "HtoD"] * 2 + ["DtoH"] + ["HtoD"] * 2 + ["DtoH"] * 2  # pictures and styles; translations
 
 
-def test_frames_on_the_card_cross_no_border(monkeypatch, flavour):
+def test_frames_on_the_gpu_cross_no_border(monkeypatch, flavour):
     opened, _, card = session(monkeypatch, flavour)
     feeds = pictures(MOST + 1)
-    on_gpu = {name: OnCard(card, array) for name, array in feeds.items()}
+    on_gpu = {name: OnGpu(card, array) for name, array in feeds.items()}
     given_out = opened.run(on_gpu)
     assert card.asked["cuMemcpyHtoDAsync"] == card.asked["cuMemcpyDtoHAsync"] == 0
     np.testing.assert_array_equal(read(card, given_out), expected(feeds))
 
 
-def test_translations_on_the_card_outlive_the_session(monkeypatch, flavour):
+def test_translations_on_the_gpu_outlive_the_session(monkeypatch, flavour):
     opened, _, card = session(monkeypatch, flavour)
     feeds = pictures(2)
-    given_out = opened.run({name: OnCard(card, array) for name, array in feeds.items()})
+    given_out = opened.run({name: OnGpu(card, array) for name, array in feeds.items()})
     opened.close()
     np.testing.assert_array_equal(read(card, given_out), expected(feeds))
     before = card.leaks().count("memory")
@@ -439,7 +439,7 @@ def test_an_engine_that_cannot_be_made_ready_goes_before_the_context_does(monkey
     driver.close()
 
 
-def test_a_card_that_refuses_everything_from_now_on_is_let_go_of_all_the_same(monkeypatch, flavour):
+def test_a_gpu_that_refuses_everything_from_now_on_is_let_go_of_all_the_same(monkeypatch, flavour):
     opened, trt, card = session(monkeypatch, flavour)
     opened.run(pictures(2))
     card.fails["cuCtxSynchronize"] = "ERROR_ILLEGAL_ADDRESS"
@@ -462,10 +462,10 @@ def test_a_run_that_fails_leaves_the_session_usable(monkeypatch, flavour):
     assert card.leaks() == []
 
 
-def test_a_failing_copy_on_the_card_gives_its_memory_back(monkeypatch, flavour):
+def test_a_failing_copy_on_the_gpu_gives_its_memory_back(monkeypatch, flavour):
     opened, _, card = session(monkeypatch, flavour)
     feeds = pictures(1)
-    on_gpu = {name: OnCard(card, array) for name, array in feeds.items()}
+    on_gpu = {name: OnGpu(card, array) for name, array in feeds.items()}
     before = card.leaks().count("memory")
     card.fails["cuMemcpyDtoDAsync"] = "ERROR_INVALID_VALUE"
     with pytest.raises(EngineError, match="cuMemcpyDtoDAsync"):

@@ -36,7 +36,7 @@ def test_named_generations_each_get_an_engine_once_in_their_order(here):
     (ADA, ("tensorrt-rtx",), "tensorrt-rtx"),
     (HOPPER, ("tensorrt",), "tensorrt"),
 ])  # fmt: skip
-def test_a_card_that_is_here_is_built_for_by_the_first_flavour_that_is(here, gpu, installed, expected):
+def test_a_gpu_that_is_here_is_built_for_by_the_first_flavour_that_is(here, gpu, installed, expected):
     here(*installed)
     found = choose_targets(BuildOptions(), gpu, lambda: None)
     assert found.flavour.name == expected
@@ -50,14 +50,14 @@ def _refusal(error: type[Exception], card: Gpu | None, **options: object) -> str
     return str(caught.value)
 
 
-def test_without_a_card_generations_are_to_be_named(here):
+def test_without_a_gpu_generations_are_to_be_named(here):
     here("tensorrt-rtx", "tensorrt")
     said = _refusal(OptionError, None)
     assert "no NVIDIA GPU to build for (no driver)" in said
     assert "--gpu sm86,sm89" in said
 
 
-def test_full_tensorrt_without_a_card_points_to_the_other(here):
+def test_full_tensorrt_without_a_gpu_points_to_the_other(here):
     here("tensorrt")
     assert "--backend tensorrt-rtx --gpu" in _refusal(OptionError, None, engine="tensorrt")
 
@@ -74,7 +74,7 @@ def test_an_unknown_generation_is_answered_with_the_known_ones(here):
     assert "sm75, sm80, sm86, sm89, sm120, sm121" in said
 
 
-def test_a_data_centre_card_is_not_for_tensorrt_for_rtx(here):
+def test_a_data_centre_gpu_is_not_for_tensorrt_for_rtx(here):
     here("tensorrt-rtx")
     assert "not for the GPU that is here (NVIDIA H200, sm90)" in _refusal(OptionError, HOPPER)
 
@@ -86,7 +86,7 @@ def test_a_precision_that_one_of_the_generations_lacks_names_that_one(here):
     assert "leave it out of --gpu" in said
 
 
-def test_a_precision_that_the_card_here_lacks_leaves_gpu_alone(here):
+def test_a_precision_that_the_gpu_here_lacks_leaves_gpu_alone(here):
     here("tensorrt")
     said = _refusal(OptionError, Gpu("NVIDIA T4", (7, 5), "12.8"), precision="bf16")
     assert "sm75 has no bf16" in said
