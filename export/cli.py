@@ -49,7 +49,7 @@ def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
 
     written = export_bundle(newest_checkpoint(checkpoint), bundle, options, click.echo)
     for variant in written.manifest.variants:
-        cost = f"{variant.flop / 1e9:.2f} GFLOP a picture, {variant.bytes / 1e6:.1f} MB"
+        cost = f"{variant.flop / 1e9:.2f} GFLOP per image, {variant.bytes / 1e6:.1f} MB"
         click.echo(f"{variant.file} in {variant.arithmetic}: {cost}")
     click.echo(f"{bundle} is ready: {next_command(bundle, written.manifest)}")
 

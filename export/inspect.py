@@ -87,7 +87,7 @@ def next_command(bundle: Path, manifest: Manifest) -> str:
     first = builds[-1] if builds else None
     if first is not None and None not in builds:
         return first
-    return f"starcast translate {bundle} PICTURE --domain {manifest.domains[0]} -o OUT"
+    return f"starcast translate {bundle} IMAGE --domain {manifest.domains[0]} -o OUT"
 
 
 def _chosen_by_auto(bundle: Bundle) -> str | None:
@@ -182,9 +182,9 @@ def _origin_rows(origin: Facts) -> list[list[str]]:
         return []
     step = "" if origin["step"] is None else f", step {_thousands(origin['step'])}"
     rows = [
-        ["made from", f"{origin['checkpoint']} ({origin['layout']} layout{step})"],
+        ["exported from", f"{origin['checkpoint']} ({origin['layout']} layout{step})"],
         ["its SHA-256", origin["checkpoint_sha256"]],
-        ["made", f"{origin['created']} by starcast {origin['starcast']}, torch {origin['torch']}"],
+        ["exported", f"{origin['created']} by starcast {origin['starcast']}, torch {origin['torch']}"],
     ]
     return [*rows, ["data set", origin["data_set"]]] if origin["data_set"] else rows
 
@@ -238,7 +238,7 @@ def _variant_lines(variant: Facts) -> list[str]:
         *(_quality_lines(quality) if quality else ()),
         *_norm_lines(variant["norms"]),
         *(f"  {name}: {engines[name] or 'runs here'}" for name in variant["made_for"] if name in engines),
-        *([f"  needs an engine of the card that is to run it: {variant['build']}"] if variant["build"] else ()),
+        *([f"  needs an engine for the GPU that will run it: {variant['build']}"] if variant["build"] else ()),
     ]
 
 
@@ -255,14 +255,14 @@ def _norm_lines(norms: list[Facts]) -> list[str]:
 def _parity_line(parity: Facts) -> list[str]:
     return [
         f"  against PyTorch: {parity['worst']:.1e} (allowed {parity['tolerance']:.0e}), "
-        f"bytes within {parity['levels']}, {parity['pictures']} pictures"
+        f"bytes within {parity['levels']}, {parity['pictures']} images"
     ]
 
 
 def _quality_lines(quality: Facts) -> list[str]:
     return [
         f"  against float32, {name}: {domain['psnr_mean']:.1f} dB (worst {domain['psnr_worst']:.1f}), "
-        f"SSIM {domain['ssim_mean']:.3f}, {domain['pictures']} pictures"
+        f"SSIM {domain['ssim_mean']:.3f}, {domain['pictures']} images"
         for name, domain in quality["domains"].items()
     ]
 

@@ -60,7 +60,7 @@ class Rules:
     unrounded_beside_pools: tuple[str, ...] = ()
 
 
-PROCESSOR = Rules()
+CPU_RULES = Rules()
 # CPU time of a 256 px frame, as in plan.py: ONNX Runtime takes 1.5 if outputs are not rounded. OpenVINO with bf16
 # beside the codes takes 0.295, and 0.288 if the outputs of transposed convolutions are rounded. With float32 and pools
 # the gain is as large, but OpenVINO then also rounds the mean that follows, which costs a small network 1.3 dB.
@@ -110,7 +110,7 @@ def layers_for_codes(model: ir.Model, layers: Sequence[Layer], rules: Rules) -> 
     return tuple(layer for layer in layers if wanted.issuperset(layer.nodes))
 
 
-def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial], rules: Rules = PROCESSOR) -> Recipe:
+def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial], rules: Rules = CPU_RULES) -> Recipe:
     """Choose grids from the values over the trials, and scales from the weights."""
     nodes = _nodes(model, layers)
     # OpenVINO runs transposed convolutions in integers only if their input's zero is the code 0.
@@ -130,7 +130,7 @@ def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial
     )
 
 
-def encode_weight(weight: NDArray[np.float32], axis: int, rules: Rules = PROCESSOR) -> Coded:
+def encode_weight(weight: NDArray[np.float32], axis: int, rules: Rules = CPU_RULES) -> Coded:
     """Codes and scales with the least squared error, per channel, or for float8 over the whole tensor."""
     whole = rules.inputs == E4M3
     rows = np.moveaxis(weight, axis, 0).reshape(1 if whole else weight.shape[axis], -1).astype(np.float64)

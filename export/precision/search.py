@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from starcast.export.gate.candidates import Trial, before_rounding, open_session
 from starcast.export.gate.quality import PEAK
-from starcast.export.precision.codes import PROCESSOR, Recipe, Rules, layers_for_codes, make_recipe, quantise_layers
+from starcast.export.precision.codes import CPU_RULES, Recipe, Rules, layers_for_codes, make_recipe, quantise_layers
 from starcast.export.precision.layers import Layer, quantisable_layers
 from starcast.export.precision.samples import CalibrationSet
 from starcast.export.precisions import Gate, gate_of
@@ -38,7 +38,7 @@ class SearchOptions:
     precision of the layers without codes, for progress lines.
     """
 
-    rules: Rules = PROCESSOR
+    rules: Rules = CPU_RULES
     gate: Gate = field(default_factory=lambda: gate_of("int8"))
     margin: float = 1.5
     most_float: float = 0.25

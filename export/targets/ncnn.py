@@ -149,12 +149,12 @@ def _before_bytes(value: ir.Value) -> ir.Value:
     return value
 
 
-def _nodes_between(graph: ir.Graph, inputs_by_name: Collection[ir.Value], last: ir.Value) -> list[ir.Node]:
-    """The nodes that compute `last` from `given`, in the graph's order."""
+def _nodes_between(graph: ir.Graph, inputs: Collection[ir.Value], last: ir.Value) -> list[ir.Node]:
+    """The nodes that compute `last` from `inputs`, in the graph's order."""
     wanted, nodes = [last], set()
     while wanted:
         value = wanted.pop()
-        node = value.producer() if value not in inputs_by_name else None
+        node = value.producer() if value not in inputs else None
         if node is not None and node not in nodes:
             nodes.add(node)
             wanted += [value for value in node.inputs if value is not None]

@@ -18,7 +18,7 @@ def test_export_writes_a_bundle_and_says_how_to_use_it(small_checkpoint: Path, t
     result = CliRunner().invoke(export, command, catch_exceptions=False)
     assert result.exit_code == 0
     assert "compared with PyTorch" in result.output
-    assert f"starcast translate {target} PICTURE --domain a -o OUT" in result.output
+    assert f"starcast translate {target} IMAGE --domain a -o OUT" in result.output
     shown = CliRunner().invoke(inspect, [str(target)], catch_exceptions=False)
     assert "0 a, 1 b, 2 c" in shown.output
     assert "pens" in shown.output
@@ -35,7 +35,7 @@ def test_a_bundle_for_tensorrt_alone_has_engines_to_build_next(small_checkpoint:
     next_line = f"starcast build {target} --backend tensorrt-rtx --precision fp16"
     assert result.output.endswith(f"is ready: {next_line}\n")
     shown = CliRunner().invoke(inspect, [str(target)], catch_exceptions=False).output
-    assert f"needs an engine of the card that is to run it: {next_line}" in shown
+    assert f"needs an engine for the GPU that will run it: {next_line}" in shown
     assert f"Next: {next_line}" in shown
     assert "norms: 13 in one pass, 0 in two; |mean| / std was at most" in shown
 
