@@ -52,7 +52,7 @@ class OnnxRuntimeCuda(Engine):
 
         if PROVIDER not in onnxruntime.get_available_providers():
             return Absence(
-                "installed, but the onnxruntime for CPUs, which must go first: pip uninstall -y onnxruntime",
+                "installed, but only for CPUs; first `pip uninstall -y onnxruntime`",
                 pip_helps=True,
             )
         # without a package that asks the driver there may still be a GPU: then `open` finds out

@@ -43,7 +43,7 @@ def graph(tmp_path):
 def test_the_package_for_cpus_is_told_with_the_line_that_replaces_it():
     engine = OnnxRuntimeCuda()
     absence = engine.absent()
-    assert absence.reason.endswith("the onnxruntime for CPUs, which must go first: pip uninstall -y onnxruntime")
+    assert absence.reason == "installed, but only for CPUs; first `pip uninstall -y onnxruntime`"
     assert absence.remedy(engine.install_line) == ": pip install 'starcast[gpu]'"
 
 

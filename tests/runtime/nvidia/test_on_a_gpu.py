@@ -1,4 +1,4 @@
-"""The driver layer on a real card: what the GPU of numpy stands for. No card has run these yet."""
+"""The driver layer on a real GPU: what the GPU of numpy stands for. No GPU has run these yet."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starcast.runtime.nvidia.first_gpu import current_gpu, open_driver, why_no_g
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(current_gpu() is None, reason=f"it needs an NVIDIA card ({why_no_gpu()})"),
+    pytest.mark.skipif(current_gpu() is None, reason=f"it needs an NVIDIA GPU ({why_no_gpu()})"),
 ]
 
 

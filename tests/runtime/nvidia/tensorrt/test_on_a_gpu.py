@@ -1,4 +1,4 @@
-"""A layer through each TensorRT on a real card. No card has run these yet; `make gpu-check` asks more."""
+"""A layer through each TensorRT on a real GPU. No GPU has run these yet; `make gpu-check` asks more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 pytestmark = [
     pytest.mark.gpu,
-    pytest.mark.skipif(current_gpu() is None, reason=f"it needs an NVIDIA card ({why_no_gpu()})"),
+    pytest.mark.skipif(current_gpu() is None, reason=f"it needs an NVIDIA GPU ({why_no_gpu()})"),
 ]
 
 
