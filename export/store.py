@@ -10,8 +10,7 @@ from weakref import ReferenceType, ref
 import onnx_ir as ir
 
 from starcast.export.gate.verdict import Verdict
-from starcast.export.graphs.files import write_graph
-from starcast.export.graphs.weights import WEIGHTS, SharedWeights
+from starcast.export.graphs.files import WEIGHTS, SharedWeights, write_graph
 from starcast.export.plan import FrameGraph, Plan
 from starcast.export.targets.ncnn import write_ncnn
 from starcast.runtime.manifest import GraphFiles, Variant

@@ -16,7 +16,7 @@ import pytest
 from small_graphs import graph as small_graph
 
 from starcast.errors import EngineError
-from starcast.export.graphs.weights import SharedWeights
+from starcast.export.graphs.files import SharedWeights
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.doctor import PROBE
 from starcast.runtime.engines import cache

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from small_graphs import graph
 
-from starcast.export.graphs.weights import ALIGNMENT, SharedWeights
+from starcast.export.graphs.files import ALIGNMENT, SharedWeights
 
 
 def network(weight: np.ndarray):
