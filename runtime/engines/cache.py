@@ -28,7 +28,10 @@ _HEADER = len(_MAGIC) + 32
 
 
 def user_cache() -> Path:
-    """The folder for compiled graphs, in the system's place for caches."""
+    """The folder for compiled graphs, in the system's place for caches. Raises RuntimeError where the user has no home.
+
+    platformdirs would ask the Windows shell, whatever LOCALAPPDATA says, and move the cache of some users.
+    """
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local"
     elif sys.platform == "darwin":
