@@ -50,9 +50,9 @@ def adain_leaky_relu(
     pixel, as PyTorch does; "triton" returns their shift.
     """
     if implementation == "triton":
-        from starcast.train.adain_triton import fused  # here: triton is optional
+        from starcast.train.adain_triton import adain_by_kernels  # here: triton is optional
 
-        return fused(x, scale, shift, eps, slope)
+        return adain_by_kernels(x, scale, shift, eps, slope)
     if scale.dim() == 1:
         return F.leaky_relu(F.instance_norm(x, weight=scale, bias=shift, eps=eps), slope)
     if scale.dim() == 2:

@@ -26,7 +26,7 @@ from starcast.kernels.tiling import Tiling, power_of_two, tiling_for
 Tensors = tuple[Tensor, Tensor, Tensor]
 
 
-def fused(x: Tensor, scale: Tensor, shift: Tensor, eps: float, slope: float) -> Tensor:
+def adain_by_kernels(x: Tensor, scale: Tensor, shift: Tensor, eps: float, slope: float) -> Tensor:
     """`adain_leaky_relu` by the kernels. Raises ValueError for shapes that do not match."""
     samples, channels = x.shape[:2]
     known = ((channels,), (samples, channels), (samples, channels, 1, 1))

@@ -60,7 +60,7 @@ def _resume(data: Path, run: Path, family: str, given: dict[str, Any], dry_run: 
     from starcast.train import run as training_run
     from starcast.train.run_folder import RunFolder
 
-    checkpoint = resume.newest_whole(RunFolder(run), training_run.print_line)
+    checkpoint = resume.read_newest_whole(RunFolder(run), training_run.print_line)
     options = resume.resumed_options(checkpoint, family, given)
     if dry_run:
         return _print_options(options)

@@ -41,7 +41,7 @@ class LossLog:
 @contextmanager
 def open_log(run: RunFolder, start: int, progress: Callable[[str], None]) -> Iterator[LossLog]:
     """The log of a run that continues after `start` steps, without what an earlier process logged beyond them."""
-    earlier = [line for line in logged_losses(run.losses) if line["step"] <= start] if start else []
+    earlier = [line for line in read_logged_losses(run.losses) if line["step"] <= start] if start else []
     write_text(run.losses, "".join(json.dumps(line) + "\n" for line in earlier))
     writer = _summary_writer(run.tensorboard, start, progress)
     try:
@@ -52,7 +52,7 @@ def open_log(run: RunFolder, start: int, progress: Callable[[str], None]) -> Ite
             writer.close()
 
 
-def logged_losses(path: Path) -> list[dict[str, float]]:
+def read_logged_losses(path: Path) -> list[dict[str, float]]:
     """The lines of a losses.jsonl in order, without a half-written last one; none if the file is missing."""
     if not path.exists():
         return []

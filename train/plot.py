@@ -8,7 +8,7 @@ from pathlib import Path
 
 from starcast.atomic import atomic_path
 from starcast.errors import CheckpointError
-from starcast.train.log import logged_losses
+from starcast.train.log import read_logged_losses
 
 COLUMNS = 4
 Curve = list[tuple[int, float]]
@@ -16,7 +16,7 @@ Curve = list[tuple[int, float]]
 
 def plot_run(run: Path, target: Path, smoothing: float = 0.9) -> Path:
     """Draw RUN/losses.jsonl into `target` (PNG). Raises CheckpointError if nothing has been logged."""
-    lines = logged_losses(run / "losses.jsonl")
+    lines = read_logged_losses(run / "losses.jsonl")
     if not lines:
         raise CheckpointError(
             f"{run} has no losses.jsonl with a line in it: give the folder of a run, or wait for its first line"
@@ -40,7 +40,7 @@ def panels(lines: Sequence[dict[str, float]]) -> dict[str, dict[str, Curve]]:
     return curves
 
 
-def smoothed(values: Sequence[float], smoothing: float) -> list[float]:
+def smooth(values: Sequence[float], smoothing: float) -> list[float]:
     """Exponential mean, corrected for its start: after n values, the sum of the weights is 1 - smoothing^n."""
     means, total = [], 0.0
     for count, value in enumerate(values, start=1):
@@ -62,7 +62,7 @@ def _draw(panels: dict[str, dict[str, Curve]], title: str, target: Path, smoothi
         for colour, (curve, points) in zip(("tab:blue", "tab:orange", "tab:green"), curves.items(), strict=False):
             steps, values = zip(*points, strict=True)
             axes.plot(steps, values, color=colour, alpha=0.25, linewidth=0.8)
-            axes.plot(steps, smoothed(values, smoothing), color=colour, linewidth=1.6, label=curve)
+            axes.plot(steps, smooth(values, smoothing), color=colour, linewidth=1.6, label=curve)
         axes.grid(alpha=0.3)
         if len(curves) > 1:
             axes.legend(fontsize="small")

@@ -22,7 +22,7 @@ from starcast.train.state import State
 Progress = Callable[[str], None]
 
 
-def newest_whole(run: RunFolder, progress: Progress) -> Checkpoint:
+def read_newest_whole(run: RunFolder, progress: Progress) -> Checkpoint:
     """The newest full checkpoint that can be read; newer ones that cannot go to `progress`. Raises CheckpointError."""
     broken: list[str] = []
     for path in run.full_checkpoints():

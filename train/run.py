@@ -25,7 +25,7 @@ from starcast.train.adain import choose_adain
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.data.folders import DataSet, scan_for_training
-from starcast.train.data.loader import batches, worker_count
+from starcast.train.data.loader import load_batches, worker_count
 from starcast.train.device import (
     choose_device,
     choose_precision,
@@ -37,7 +37,7 @@ from starcast.train.device import (
 from starcast.train.families import DEFAULT, family
 from starcast.train.log import open_log
 from starcast.train.options import TrainOptions, check_same_shapes
-from starcast.train.resume import check_same_domains, newest_whole, options_of, restore_state
+from starcast.train.resume import check_same_domains, options_of, read_newest_whole, restore_state
 from starcast.train.run_folder import RunFolder, discard_old, record_start, refuse_to_mix
 from starcast.train.samples import write_grid
 from starcast.train.state import State, fresh_state
@@ -73,7 +73,7 @@ def train(
     """
     folder = RunFolder(Path(run))
     if resume:
-        checkpoint = newest_whole(folder, progress)
+        checkpoint = read_newest_whole(folder, progress)
         check_same_shapes(options, options_of(checkpoint), str(checkpoint.path))
         return continue_run(data, run, options, checkpoint, bar=bar, on_step=on_step, progress=progress)
     refuse_to_mix(folder)
@@ -118,7 +118,7 @@ def _run(
     steps = range(state.step, last)
     workers = worker_count(options.data.workers, device)
     # before CUDA starts: a forked process would have CUDA's threads without their state
-    ready = batches(
+    ready = load_batches(
         kind.batches(data_set, options, workers=workers), steps, workers=workers, pin=device.type == "cuda",
         progress=progress,
     )  # fmt: skip
@@ -162,7 +162,7 @@ def _run(
             )
             if logs or snaps or saves or ends:
                 latest = check_finite(read_losses(losses), done, advise)  # waits for the device, so not at every step
-                steps_bar.set_postfix(_shown(latest, kind.shown_losses), refresh=False)
+                steps_bar.set_postfix(_pick_losses(latest, kind.shown_losses), refresh=False)
             if logs:
                 log.losses(done, latest)
             if inputs is not None and (_is_due(done, output.sample_every) or done == last):
@@ -253,6 +253,6 @@ def read_losses(losses: Mapping[str, Tensor]) -> dict[str, float]:
     return dict(zip(losses, torch.stack([value.double() for value in losses.values()]).tolist(), strict=True))
 
 
-def _shown(losses: Mapping[str, float], names: Mapping[str, str]) -> dict[str, str]:
+def _pick_losses(losses: Mapping[str, float], names: Mapping[str, str]) -> dict[str, str]:
     """The losses that fit beside the progress bar."""
     return {short: f"{losses[name]:.3g}" for short, name in names.items() if name in losses}

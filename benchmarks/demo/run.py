@@ -46,10 +46,10 @@ from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
 from starcast.train.creatures.dataset import VIDEO, make_dataset
 from starcast.train.creatures.options import CreatureOptions
-from starcast.train.families import recipe
+from starcast.train.families import read_recipe
 from starcast.train.options import TrainOptions
 from starcast.train.plot import plot_run
-from starcast.train.resume import newest_whole, options_of
+from starcast.train.resume import options_of, read_newest_whole
 from starcast.train.run import train
 from starcast.train.run_folder import RunFolder
 
@@ -75,7 +75,7 @@ LEAD = (
 def training_options(options: DemoOptions) -> TrainOptions:
     """The small recipe, shortened to a few minutes on two cores."""
     third = max(options.steps // 3, 1)
-    return recipe(
+    return read_recipe(
         "small", steps=options.steps, ds_steps=options.steps, seed=options.seed, workers=0, crop_probability=0.0,
         log_every=min(10, options.steps), sample_every=third, snapshot_every=0, save_every=third, keep=1,
     )  # fmt: skip
@@ -139,7 +139,7 @@ def _train(data: Path, run: Path, options: DemoOptions, stages: Stages) -> Path:
     """Train, or resume where an interrupted demo stopped."""
     wanted = training_options(options)
     resuming = RunFolder(run).has_run()
-    if resuming and options_of(newest_whole(RunFolder(run), stages.note)) != wanted:
+    if resuming and options_of(read_newest_whole(RunFolder(run), stages.note)) != wanted:
         shutil.rmtree(run)  # it was trained with other options
         resuming = False
     if resuming:

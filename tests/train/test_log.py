@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from starcast.train.log import logged_losses, open_log
+from starcast.train.log import open_log, read_logged_losses
 from starcast.train.run_folder import RunFolder
 
 
@@ -23,7 +23,7 @@ def write(run, start, steps):
 
 def test_lines_hold_step_and_losses_exactly(run):
     write(run, 0, [1, 2])
-    assert logged_losses(run.losses) == [{"step": 1, "G/ref_cyc": 1 / 3}, {"step": 2, "G/ref_cyc": 2 / 3}]
+    assert read_logged_losses(run.losses) == [{"step": 1, "G/ref_cyc": 1 / 3}, {"step": 2, "G/ref_cyc": 2 / 3}]
 
 
 def test_a_resumed_run_takes_out_what_lies_beyond_its_step(run):
@@ -36,14 +36,14 @@ def test_a_resumed_run_takes_out_what_lies_beyond_its_step(run):
 def test_a_new_run_starts_an_empty_file(run):
     write(run, 0, [1, 2])
     write(run, 0, [])
-    assert logged_losses(run.losses) == []
+    assert read_logged_losses(run.losses) == []
 
 
 def test_a_half_written_line_is_left_out(run):
     write(run, 0, [1, 2])
     with run.losses.open("a") as lines:
         lines.write('{"step": 3, "G/re')
-    assert [line["step"] for line in logged_losses(run.losses)] == [1, 2]
+    assert [line["step"] for line in read_logged_losses(run.losses)] == [1, 2]
     write(run, 2, [3])
     assert [json.loads(line)["step"] for line in run.losses.read_text().splitlines()] == [1, 2, 3]
 
@@ -66,4 +66,4 @@ def test_a_missing_tensorboard_is_said_and_the_run_goes_on(run, monkeypatch):
         log.losses(1, {"G/ref_cyc": 0.5})
     assert len(said) == 1
     assert "TensorBoard is not installed" in said[0]
-    assert logged_losses(run.losses) == [{"step": 1, "G/ref_cyc": 0.5}]
+    assert read_logged_losses(run.losses) == [{"step": 1, "G/ref_cyc": 0.5}]

@@ -6,7 +6,7 @@ import pytest
 
 from starcast.errors import OptionError
 from starcast.options import as_json, flat_fields, from_flat, from_json, replace_options, to_flat
-from starcast.train.families import FAMILIES, options_class, recipe
+from starcast.train.families import FAMILIES, options_class, read_recipe
 from starcast.train.families.stargan_v2.options import StarGANv2Options
 from starcast.train.options import check_same_shapes
 
@@ -74,5 +74,5 @@ def test_every_recipe_is_one_that_the_options_take_and_a_change_wins_over_it():
     names = [path.stem for path in StarGANv2Options.recipes.glob("*.toml")]
     assert "small" in names
     for name in names:
-        assert recipe(name, seed=5).course.seed == 5
-    assert recipe("small").network.image_size == 64
+        assert read_recipe(name, seed=5).course.seed == 5
+    assert read_recipe("small").network.image_size == 64

@@ -12,7 +12,7 @@ from PIL import Image
 
 from starcast.errors import CheckpointError
 from starcast.train.cli import plot
-from starcast.train.plot import panels, plot_run, smoothed
+from starcast.train.plot import panels, plot_run, smooth
 
 
 def test_latent_and_reference_share_a_panel():
@@ -26,12 +26,12 @@ def test_latent_and_reference_share_a_panel():
 
 @given(st.floats(-1e6, 1e6), st.integers(1, 50), st.floats(0, 0.999))
 def test_smoothing_leaves_a_constant_curve_as_it_is(value, count, smoothing):
-    assert smoothed([value] * count, smoothing) == pytest.approx([value] * count, rel=1e-6, abs=1e-9)
+    assert smooth([value] * count, smoothing) == pytest.approx([value] * count, rel=1e-6, abs=1e-9)
 
 
 def test_smoothing_weighs_the_past_exponentially():
     # by hand: (0.5 * 1) / 0.5; (0.25 * 1 + 0.5 * 3) / 0.75
-    assert smoothed([1.0, 3.0], 0.5) == pytest.approx([1.0, 7 / 3])
+    assert smooth([1.0, 3.0], 0.5) == pytest.approx([1.0, 7 / 3])
 
 
 def write_run(folder, half_line=""):

@@ -23,7 +23,13 @@ from torch.optim import Optimizer
 from starcast.atomic import atomic_path
 from starcast.errors import CheckpointError
 from starcast.train.checkpoint.content import Checkpoint, StateDicts
-from starcast.train.checkpoint.foreign import GIVE_ONE, damaged_part, describe_content, describe_file, holds_objects
+from starcast.train.checkpoint.foreign import (
+    GIVE_ONE,
+    describe_content,
+    describe_file,
+    find_damaged_part,
+    holds_objects,
+)
 from starcast.train.checkpoint.weights import check_weights, is_state_dict
 from starcast.train.families import FAMILIES, family
 from starcast.train.families.base import Config
@@ -107,7 +113,7 @@ def _load(path: Path) -> Any:
         raise CheckpointError(f"{path} {why}: {GIVE_ONE}") from error
     except _THROWN as error:
         raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error
-    damaged = damaged_part(path)
+    damaged = find_damaged_part(path)
     if damaged:
         raise CheckpointError(f"{path} is damaged (the checksum of {damaged} is wrong): copy or download it again")
     return content

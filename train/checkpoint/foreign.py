@@ -55,7 +55,7 @@ def describe_file(path: Path) -> str:
     return "is a text file" if printable > 0.9 * len(head) else "is not a file that torch can read"
 
 
-def damaged_part(path: Path) -> str | None:
+def find_damaged_part(path: Path) -> str | None:
     """The first part of a zip archive whose checksum is wrong, which torch's reader does not check."""
     if not _is_archive(path):
         return None

@@ -57,7 +57,7 @@ def between(random: np.random.Generator, low: float, high: float) -> float:
     return round(low + (high - low) * random.random(), 4)
 
 
-def walking(pose: Pose, seconds: float) -> Pose:
+def walk(pose: Pose, seconds: float) -> Pose:
     """The same creature after walking to and fro for some seconds: bobbing, wagging and turning."""
     level = dataclasses.replace(pose, tilt=0.0, scale=0.95 * pose.scale)
     left, top, right, bottom = extent(level)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from starcast.train.creatures.anatomy import Pose
 from starcast.train.creatures.coats import Coat
 from starcast.train.creatures.draw import draw_creature
-from starcast.train.creatures.poses import STRIDES, walking
+from starcast.train.creatures.poses import STRIDES, walk
 
 SIDE = 256  # pixels
 FRAME_RATE = 25
@@ -27,7 +27,7 @@ ROOT = 392.0  # hertz
 def walk_frames(pose: Pose, coat: Coat, seconds: int, side: int = SIDE) -> Iterator[NDArray[np.uint8]]:
     """Every frame of the walk, (side, side, 3) in RGB."""
     for frame in range(seconds * FRAME_RATE):
-        yield draw_creature(walking(pose, frame / FRAME_RATE), coat, side)[0]
+        yield draw_creature(walk(pose, frame / FRAME_RATE), coat, side)[0]
 
 
 def walk_sound(seconds: int) -> NDArray[np.float32]:

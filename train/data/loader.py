@@ -23,7 +23,7 @@ def worker_count(wanted: int | None, device: torch.device) -> int:
     return 2 if device.type == "cpu" else max(2, min(MOST_WORKERS, (os.cpu_count() or 1) - 2))
 
 
-def batches(
+def load_batches(
     dataset: StepBatches, steps: range, *, workers: int, pin: bool, progress: Callable[[str], None]
 ) -> Generator[TensorBatch, None, None]:
     """The batch of each step, in order, prepared ahead by `workers` processes. They start now, and end when the

@@ -34,7 +34,7 @@ def family(name: str) -> Family:
     return loaded
 
 
-def recipe(name: str, family: str = DEFAULT, **changes: Any) -> TrainOptions:
+def read_recipe(name: str, family: str = DEFAULT, **changes: Any) -> TrainOptions:
     """The options of a family's recipe, with some of them replaced."""
     options = options_class(family)
     known = {field.name for field, _ in flat_fields(options)}

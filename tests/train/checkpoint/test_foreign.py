@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from starcast.train.checkpoint.foreign import damaged_part, describe_content, describe_file
+from starcast.train.checkpoint.foreign import describe_content, describe_file, find_damaged_part
 
 SHARED = Path(__file__).resolve().parents[3].parent / "shared" / "oracles"
 
@@ -66,11 +66,11 @@ def test_a_checkpoint_that_lost_its_end_is_truncated(tmp_path: Path) -> None:
 def test_one_changed_bit_is_found_by_the_checksum(tmp_path: Path) -> None:
     path = tmp_path / "whole.pt"
     torch.save({"x": torch.zeros(5000)}, path)
-    assert damaged_part(path) is None
+    assert find_damaged_part(path) is None
     changed = bytearray(path.read_bytes())
     changed[len(changed) // 2] ^= 1
     path.write_bytes(changed)
-    part = damaged_part(path)
+    part = find_damaged_part(path)
     assert part is not None
     assert part.endswith("data/0")
 

@@ -13,7 +13,7 @@ import pytest
 
 from starcast.options import to_flat
 from starcast.train.checkpoint.file import read_checkpoint
-from starcast.train.log import logged_losses
+from starcast.train.log import read_logged_losses
 from starcast.train.resume import options_of, resumed_options
 from starcast.train.run import continue_run
 from starcast.train.run_folder import RunFolder
@@ -38,5 +38,7 @@ def test_its_next_steps_have_the_losses_of_the_version_that_wrote_it(images, tmp
     checkpoint = read_checkpoint(run.checkpoint(2))
     options = resumed_options(checkpoint, "stargan_v2", {"steps": 4})
     continue_run(images, run.path, options, checkpoint, bar=False, progress=pytest.fail)
-    for found, wanted in zip(logged_losses(run.losses), logged_losses(FORMAT_1 / "losses.jsonl"), strict=True):
+    for found, wanted in zip(
+        read_logged_losses(run.losses), read_logged_losses(FORMAT_1 / "losses.jsonl"), strict=True
+    ):
         assert found == pytest.approx(wanted, rel=1e-4)  # the same bits on the CPU that wrote them

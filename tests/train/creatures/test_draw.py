@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starcast.train.creatures.anatomy import Pose
 from starcast.train.creatures.coats import DOMAINS, Coat, random_coat
 from starcast.train.creatures.draw import draw_creature
-from starcast.train.creatures.poses import random_pose, walking
+from starcast.train.creatures.poses import random_pose, walk
 
 SIZE = 64
 seeds = st.integers(0, 2**32)
@@ -43,7 +43,7 @@ def test_a_creature_lies_wholly_inside_and_fills_a_good_part_of_the_image(seed, 
 @settings(max_examples=60, deadline=None)
 def test_a_walking_creature_stays_inside_the_image(seed, seconds):
     pose, coat = creature(seed)
-    assert not touches_the_edge(draw_creature(walking(pose, seconds), coat, SIZE)[1])
+    assert not touches_the_edge(draw_creature(walk(pose, seconds), coat, SIZE)[1])
 
 
 @given(seeds, domains)

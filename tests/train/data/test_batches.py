@@ -15,7 +15,7 @@ from starcast.train.data import loader
 from starcast.train.data.batch import to_signed
 from starcast.train.data.batches import training_transform
 from starcast.train.data.folders import scan
-from starcast.train.data.loader import batches, worker_count
+from starcast.train.data.loader import load_batches, worker_count
 from starcast.train.families.stargan_v2.batches import ReferenceBatches
 
 
@@ -30,7 +30,7 @@ def assert_same(batch, other):
 
 def drawn(images, options, steps, progress=lambda line: pytest.fail(line)):
     dataset = ReferenceBatches(scan(images), options)
-    return list(batches(dataset, steps, workers=options.data.workers, pin=False, progress=progress))
+    return list(load_batches(dataset, steps, workers=options.data.workers, pin=False, progress=progress))
 
 
 def test_a_batch_has_the_shapes_and_ranges_of_training(images, small):

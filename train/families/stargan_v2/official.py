@@ -30,7 +30,7 @@ def read_official(path: Path, content: Any) -> Checkpoint | None:
     if not is_official(content):
         return None
     states: StateDicts = {
-        name: {key: _as_float32(value) for key, value in unwrapped(content[name]).items()}
+        name: {key: _as_float32(value) for key, value in unwrap(content[name]).items()}
         for name in TRAINED
         if isinstance(content.get(name), Mapping)
     }
@@ -56,7 +56,7 @@ def is_official(content: object) -> bool:
     return isinstance(content, Mapping) and all(is_state_dict(content.get(name)) for name in AVERAGED)
 
 
-def unwrapped(state: StateDict) -> dict[str, Tensor]:
+def unwrap(state: StateDict) -> dict[str, Tensor]:
     """The same parameters without a leading `module.`."""
     return {name.removeprefix(WRAPPED): value for name, value in state.items()}
 

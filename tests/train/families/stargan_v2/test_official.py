@@ -13,7 +13,7 @@ from torch import Tensor
 from starcast.errors import CheckpointError
 from starcast.train.checkpoint.weights import is_state_dict
 from starcast.train.families.stargan_v2.networks import Generator, MappingNetwork, StarGANv2Config, StyleEncoder
-from starcast.train.families.stargan_v2.official import infer_config, is_official, unwrapped
+from starcast.train.families.stargan_v2.official import infer_config, is_official, unwrap
 
 CONFIGS = st.builds(
     StarGANv2Config,
@@ -90,7 +90,7 @@ def test_what_is_missing_is_named(network: str, key: str) -> None:
 
 
 def test_a_prefix_of_parallel_training_is_taken_off() -> None:
-    assert list(unwrapped({"module.from_rgb.bias": torch.zeros(1)})) == ["from_rgb.bias"]
+    assert list(unwrap({"module.from_rgb.bias": torch.zeros(1)})) == ["from_rgb.bias"]
 
 
 @pytest.mark.parametrize("content", [None, {}, [], {"a": 1}, {1: torch.zeros(1)}, torch.zeros(1)], ids=repr)
