@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from same_bits import assert_same_bits
@@ -21,13 +19,13 @@ pytestmark = [
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("adain", ["reference", "triton"])
 def test_a_stopped_run_goes_on_to_the_bits_of_one_that_was_not(images, small, tmp_path, precision, adain):
-    four = dataclasses.replace(
+    four = replace_options(
         small, device="cuda", precision=precision, adain=adain, deterministic=True, workers=2, sample_every=2, steps=4
     )
     said: list[str] = []
     whole = train(images, tmp_path / "whole", four, bar=False, progress=said.append)
     assert any(line.startswith("Training on ") and adain in line for line in said)
-    two = dataclasses.replace(four, steps=2)
+    two = replace_options(four, steps=2)
     train(images, tmp_path / "parts", two, bar=False, progress=said.append)
     resumed = train(images, tmp_path / "parts", four, resume=True, bar=False, progress=said.append)
     assert_same_bits(whole, resumed)
