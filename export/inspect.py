@@ -255,14 +255,14 @@ def _norm_lines(norms: list[Facts]) -> list[str]:
 def _parity_line(parity: Facts) -> list[str]:
     return [
         f"  against PyTorch: {parity['worst']:.1e} (allowed {parity['tolerance']:.0e}), "
-        f"bytes within {parity['levels']}, {parity['pictures']} images"
+        f"bytes within {parity['levels']}, {parity['images']} images"
     ]
 
 
 def _quality_lines(quality: Facts) -> list[str]:
     return [
         f"  against float32, {name}: {domain['psnr_mean']:.1f} dB (worst {domain['psnr_worst']:.1f}), "
-        f"SSIM {domain['ssim_mean']:.3f}, {domain['pictures']} images"
+        f"SSIM {domain['ssim_mean']:.3f}, {domain['images']} images"
         for name, domain in quality["domains"].items()
     ]
 

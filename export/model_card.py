@@ -111,7 +111,7 @@ def _figures(manifest: Manifest) -> str:
         + "\n\n"
         + rewrites
         + "The difference is max(|a - b| / max(1, |b|)) to PyTorch in float32, with images in -1..1, before rounding, "
-        f"over {parity.pictures} images in batches of {', '.join(map(str, parity.batches))}; grey levels are after "
+        f"over {parity.images} images in batches of {', '.join(map(str, parity.batches))}; grey levels are after "
         f"rounding. {_flat(parity)}{_emulated(manifest)}"
         "Image quality has not been measured."
     )

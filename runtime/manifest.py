@@ -92,7 +92,7 @@ class ExtraInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
-    """What the export's gate measured against PyTorch, over `pictures` images in batches of `batches`.
+    """What the export's gate measured against PyTorch, over `images` images in batches of `batches`.
 
     `worst` is max |a - b| / max(1, |b|) before the last Round, in the network's own units (-1..1); `levels` the
     largest difference of the written bytes.
@@ -101,7 +101,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
     worst: float
     tolerance: float
     levels: int
-    pictures: int
+    images: int
     batches: tuple[int, ...]
     flat_levels: int | None = None  # `levels` on images of one colour, where engines lose digits; None: not measured
 
@@ -110,7 +110,7 @@ class DomainQuality(msgspec.Struct, frozen=True, kw_only=True):
     """How close the translations into one domain are to float32's, byte by byte: PSNR in dB (peak 255; 100 where all
     bytes are equal) and SSIM, over images that were not used for calibration."""
 
-    pictures: int
+    images: int
     psnr_mean: float
     psnr_worst: float
     ssim_mean: float

@@ -14,10 +14,20 @@ _WEIGHTS = ".data"  # of ONNX graphs, each graph's own or one file for all graph
 _NCNN_GRAPH, _NCNN_WEIGHTS = ".param", ".bin"
 
 
+class _Counted(msgspec.Struct):
+    pictures: int
+
+
+class _Quality(msgspec.Struct):
+    domains: dict[str, _Counted]
+
+
 class _Variant(msgspec.Struct):
     file: str
     backends: list[str]
     form: str
+    parity: _Counted | None = None
+    quality: _Quality | None = None
 
 
 class _Maker(msgspec.Struct):
@@ -53,8 +63,16 @@ def upgrade(manifest: dict[str, Any], to: int) -> dict[str, Any]:
         form, adain = _norms_of(known)
         weights = _weights_of(known.file, old.files)
         del variant["backends"]
+        for figures in _figures(known, variant):
+            figures["images"] = figures.pop("pictures")
         variant.update(engines=known.backends, form=form, adain=adain, weights=weights)
     return manifest | {"format": to}
+
+
+def _figures(known: _Variant, variant: dict[str, Any]) -> list[dict[str, Any]]:
+    """What gates measured, each of which counts its images."""
+    parity = [variant["parity"]] if known.parity is not None else []
+    return parity + (list(variant["quality"]["domains"].values()) if known.quality is not None else [])
 
 
 def _norms_of(variant: _Variant) -> tuple[str, str]:

@@ -146,7 +146,7 @@ def _manifest(folder: Path) -> Manifest:
     generator = folder / "generator/plain-fp32.onnx"
     variant = Variant(
         file="generator/plain-fp32.onnx", engines=("openvino", "onnxruntime"), form="plain", precision="fp32",
-        parity=Parity(worst=0.0, tolerance=2e-4, levels=0, pictures=4, batches=(1, 3)), flop=0,
+        parity=Parity(worst=0.0, tolerance=2e-4, levels=0, images=4, batches=(1, 3)), flop=0,
         bytes=generator.stat().st_size,
     )  # fmt: skip
     provenance = Provenance(

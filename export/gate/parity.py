@@ -88,7 +88,7 @@ def check_generator(
             )
         _refuse_constant(levels_given)
     batches = tuple(trial.batch for trial in trials)
-    return Parity(worst=worst, tolerance=TOLERANCE, levels=levels, pictures=sum(batches), batches=batches)
+    return Parity(worst=worst, tolerance=TOLERANCE, levels=levels, images=sum(batches), batches=batches)
 
 
 def check_style_graph(path: Path, graph: StyleGraph) -> float:

@@ -59,7 +59,7 @@ def measure_quality(
         ]
         noise, likeness = [psnr(*pair) for pair in pairs], [ssim(*pair) for pair in pairs]
         domains[domain] = DomainQuality(
-            pictures=len(pairs),
+            images=len(pairs),
             psnr_mean=round(float(np.mean(noise)), 2),
             psnr_worst=round(min(noise), 2),
             ssim_mean=round(float(np.mean(likeness)), 4),
@@ -73,7 +73,7 @@ def worse_of(one: Quality, other: Quality) -> Quality:
     return Quality(
         domains={
             name: DomainQuality(
-                pictures=ours.pictures,
+                images=ours.images,
                 psnr_mean=min(ours.psnr_mean, other.domains[name].psnr_mean),
                 psnr_worst=min(ours.psnr_worst, other.domains[name].psnr_worst),
                 ssim_mean=min(ours.ssim_mean, other.domains[name].ssim_mean),

@@ -27,7 +27,7 @@ def card_of(manifest: Manifest) -> str:
 def manifest(*, layout: str = "starcast", dataset: str | None = "pets", domains: tuple[str, ...] = ("cat", "dog")):
     variant = Variant(
         file="generator/plain-fp32.onnx", engines=("openvino", "onnxruntime"), form="plain", precision="fp32",
-        parity=Parity(worst=3.6e-5, tolerance=2e-4, levels=1, pictures=11, batches=(1, 2, 5, 3)),
+        parity=Parity(worst=3.6e-5, tolerance=2e-4, levels=1, images=11, batches=(1, 2, 5, 3)),
         flop=97_291_075_584, bytes=135_510_961,
     )  # fmt: skip
     return Manifest(
@@ -66,7 +66,7 @@ def test_a_card_gives_its_figures_with_their_origin() -> None:
 def test_a_card_says_how_to_build_an_engine_where_there_is_a_graph_for_it() -> None:
     assert "starcast build" not in card_of(manifest())
     quality = Quality(domains={
-        "cat": DomainQuality(pictures=6, psnr_mean=55, psnr_worst=54, ssim_mean=1, ssim_worst=1)
+        "cat": DomainQuality(images=6, psnr_mean=55, psnr_worst=54, ssim_mean=1, ssim_worst=1)
     })  # fmt: skip
     fp16 = Variant(
         file="generator/taps16-fused-fp16.onnx", engines=("tensorrt", "tensorrt-rtx"), form="taps16", precision="fp16",

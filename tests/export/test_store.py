@@ -16,9 +16,9 @@ from starcast.runtime.manifest import DomainQuality, GraphFiles, Parity, Quality
 pytestmark = pytest.mark.xdist_group("small graphs")
 
 PLAN = Plan("taps9", ("openvino",))
-PARITY = Parity(worst=1e-5, tolerance=2e-4, levels=1, pictures=11, batches=(1, 2, 5, 3))
+PARITY = Parity(worst=1e-5, tolerance=2e-4, levels=1, images=11, batches=(1, 2, 5, 3))
 QUALITY = Quality(
-    domains={"ink": DomainQuality(pictures=6, psnr_mean=50, psnr_worst=49, ssim_mean=1, ssim_worst=1)}
+    domains={"ink": DomainQuality(images=6, psnr_mean=50, psnr_worst=49, ssim_mean=1, ssim_worst=1)}
 )  # fmt: skip
 
 

@@ -70,3 +70,12 @@ def test_weights_of_a_graphs_own_name_are_the_only_ones_that_it_needs(graph, own
     manifest["files"] |= dict.fromkeys((graph, own, "a/other.bin", "a/shared.data"), facts)
     manifest["variants"][0]["file"] = graph
     assert decode(json.dumps(manifest).encode(), Path(MANIFEST)).weights_of(graph) == (own,)
+
+
+def test_gates_of_format_2_count_their_images():
+    variants = {variant.file.removeprefix("generator/"): variant for variant in read(2).variants}
+    parity, quality = variants["taps9-fp32.onnx"].parity, variants["taps16-fused-fp16.onnx"].quality
+    assert parity is not None
+    assert quality is not None
+    assert parity.images == 11
+    assert {domain.images for domain in quality.domains.values()} == {4}

@@ -17,7 +17,7 @@ def rows_of(bundle, **changes):
 
 
 def test_a_float32_variant_is_told_by_its_largest_difference(tiny_bundle):
-    off = Parity(worst=3e-4, tolerance=2e-4, levels=1, pictures=8, batches=(1,))
+    off = Parity(worst=3e-4, tolerance=2e-4, levels=1, images=8, batches=(1,))
     exact, wrong = rows_of(open_bundle(tiny_bundle), parity=off, bytes=12_340_000, one_style=True)
     assert (exact.engines, exact.form, exact.precision) == ("OpenVINO, ONNX Runtime", "plain", "fp32")
     assert (exact.difference, exact.gate, exact.verdict) == (
@@ -31,8 +31,8 @@ def test_a_float32_variant_is_told_by_its_largest_difference(tiny_bundle):
 
 def test_a_smaller_precision_is_told_by_the_domain_that_is_furthest_from_float32(tiny_bundle):
     domains = {
-        "cat": DomainQuality(pictures=8, psnr_mean=37.25, psnr_worst=31.0, ssim_mean=0.98, ssim_worst=0.95),
-        "dog": DomainQuality(pictures=8, psnr_mean=36.0, psnr_worst=33.0, ssim_mean=0.98, ssim_worst=0.95),
+        "cat": DomainQuality(images=8, psnr_mean=37.25, psnr_worst=31.0, ssim_mean=0.98, ssim_worst=0.95),
+        "dog": DomainQuality(images=8, psnr_mean=36.0, psnr_worst=33.0, ssim_mean=0.98, ssim_worst=0.95),
     }
     _, int8 = rows_of(
         open_bundle(tiny_bundle), precision="int8", rest="bf16", quality=Quality(domains=domains), parity=None

@@ -60,7 +60,7 @@ def test_a_right_graph_passes_with_its_figures(small: Any) -> None:
     assert parity.worst <= parity.tolerance == 2e-4
     assert parity.levels <= 1
     assert parity.batches == (1, 2, 5, 3)
-    assert parity.pictures == 11
+    assert parity.images == 11
 
 
 def test_trials_cover_every_domain_one_shared_style_and_two_sizes(small: Any) -> None:

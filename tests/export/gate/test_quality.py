@@ -52,7 +52,7 @@ def ssim_by_definition(x, y):
 def quality(**domains: tuple[float, float]) -> Quality:
     return Quality(
         domains={
-            name: DomainQuality(pictures=4, psnr_mean=mean, psnr_worst=worst, ssim_mean=0.9, ssim_worst=0.8)
+            name: DomainQuality(images=4, psnr_mean=mean, psnr_worst=worst, ssim_mean=0.9, ssim_worst=0.8)
             for name, (mean, worst) in domains.items()
         }
     )
@@ -100,7 +100,7 @@ def test_a_quality_has_mean_and_worst_of_each_domain():
     answers = iter([grey + 1, grey + 2])
     found = measure_quality(lambda _: next(answers), {"dog": [grey, grey]}, {"dog": trials}).domains["dog"]
     one, two = 20 * math.log10(255), 20 * math.log10(255 / 2)
-    assert found.pictures == 2
+    assert found.images == 2
     assert found.psnr_mean == pytest.approx((one + two) / 2, abs=0.005)
     assert found.psnr_worst == pytest.approx(two, abs=0.005)
 
