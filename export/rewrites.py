@@ -39,6 +39,6 @@ def list_of_rewrites() -> Iterator[str]:
     """A line for each rewrite: its name, what it does, and the forms that it belongs to."""
     width = max(map(len, REWRITES))
     for name, rewrite in REWRITES.items():
-        elsewhere = "int8 beside bf16, for openvino" if rewrite in BESIDE_BF16 else "any form, for tensorrt"
+        elsewhere = "int8 with bf16, for openvino" if rewrite in BESIDE_BF16 else "any form, for tensorrt"
         forms = [form for form, rewrites in FORMS.items() if rewrite in rewrites] or [elsewhere]
         yield f"{name:<{width}}  {rewrite.summary} ({', '.join(forms)})"

@@ -83,7 +83,7 @@ def _measurable(plans: Sequence[Plan], progress: Progress) -> list[Plan]:
     reasons = {plan: unmeasurable(plan) for plan in plans}
     for plan in {plan.precision: plan for plan, reason in reasons.items() if reason is not None}.values():
         what = plan.precision if plan.rest is None else f"{plan.precision} with {plan.rest} beside it"
-        progress(f"{what} is left out, as nothing here can measure it: {reasons[plan]}")
+        progress(f"{what} is left out, because nothing on this machine can measure it: {reasons[plan]}")
     return [plan for plan in plans if reasons[plan] is None]
 
 

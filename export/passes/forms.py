@@ -46,22 +46,28 @@ def _pool_shortcuts(model: ir.Model) -> Outcome:
     return Outcome(first.fired + second.fired, second.declined)
 
 
-DEAD_BIASES = Rewrite("dead-biases", "drop the biases that a norm takes away again", drop_dead_biases)
-ONE_PLUS_GAMMA = Rewrite("one-plus-gamma", "AdaIN's 1 + gamma into the style's matrix product", fold_one_plus_gamma)
-STYLE_PRODUCTS = Rewrite("style-products", "all matrix products of the style in one", join_style_products)
-SHORTCUT = _rules("shortcut", "1x1 convolutions on the small side of a resampling", PoolFirst, EnlargeLast)
-POOLED_9 = _rules("pooled-9", "3x3 and mean: a 2x2 box, then 3x3 with stride 2", PooledIn9)
-POOLED_16 = _rules("pooled-16", "3x3 and mean: one 4x4 with stride 2", PooledIn16)
-ENLARGED_9 = _rules("enlarged-9", "enlarge and 3x3: a transposed 3x3 with stride 2, then a 2x2 box", EnlargedIn9)
-ENLARGED_16 = _rules("enlarged-16", "enlarge and 3x3: one transposed 4x4 with stride 2", EnlargedIn16)
-ENLARGED_PHASES = _rules("enlarged-phases", "enlarge and 3x3: four 2x2, interleaved", EnlargedInPhases)
-RESIDUAL_SCALE = Rewrite("residual-scale", "the residuals' factors into the norms' epsilon", carry_residual_scales)
-BYTE_RANGE = _rules("byte-range", "0..255 <-> -1..1 into the first and last weights", ScaleIntoFirst, ScaleIntoLast)
+DEAD_BIASES = Rewrite("dead-biases", "drop biases that a norm cancels", drop_dead_biases)
+ONE_PLUS_GAMMA = Rewrite(
+    "one-plus-gamma", "move AdaIN's 1 + gamma into the bias of the style's matrix product", fold_one_plus_gamma
+)
+STYLE_PRODUCTS = Rewrite("style-products", "join the style's matrix products into one", join_style_products)
+SHORTCUT = _rules("shortcut", "move 1x1 convolutions to the small side of a resampling", PoolFirst, EnlargeLast)
+POOLED_9 = _rules("pooled-9", "replace 3x3 and mean by a 2x2 box and a 3x3 with stride 2", PooledIn9)
+POOLED_16 = _rules("pooled-16", "replace 3x3 and mean by one 4x4 with stride 2", PooledIn16)
+ENLARGED_9 = _rules(
+    "enlarged-9", "replace enlarge and 3x3 by a transposed 3x3 with stride 2 and a 2x2 box", EnlargedIn9
+)
+ENLARGED_16 = _rules("enlarged-16", "replace enlarge and 3x3 by one transposed 4x4 with stride 2", EnlargedIn16)
+ENLARGED_PHASES = _rules("enlarged-phases", "replace enlarge and 3x3 by four interleaved 2x2", EnlargedInPhases)
+RESIDUAL_SCALE = Rewrite("residual-scale", "move the residuals' factors into the norms' epsilon", carry_residual_scales)
+BYTE_RANGE = _rules(
+    "byte-range", "move the scaling 0..255 <-> -1..1 into the first and last weights", ScaleIntoFirst, ScaleIntoLast
+)
 
-POOLED_SHORTCUT = Rewrite("pooled-shortcut", "mean and 1x1: one 2x2 or 4x4 with stride 2", _pool_shortcuts)
-STYLE_SUMS = Rewrite("style-sums", "the style's matrix product as sums of products", sum_style_products)
-LAST_SUM = Rewrite("last-sum", "the last 1x1 convolution as sums over channels", sum_last_convolutions)
-GROUPED_BOXES = Rewrite("grouped-boxes", "2x2 means as convolutions of one channel each", group_boxes)
+POOLED_SHORTCUT = Rewrite("pooled-shortcut", "replace mean and 1x1 by one 2x2 or 4x4 with stride 2", _pool_shortcuts)
+STYLE_SUMS = Rewrite("style-sums", "write the style's matrix product as sums of products", sum_style_products)
+LAST_SUM = Rewrite("last-sum", "write the last 1x1 convolution as sums over channels", sum_last_convolutions)
+GROUPED_BOXES = Rewrite("grouped-boxes", "write 2x2 means as convolutions of one channel each", group_boxes)
 
 _FIRST = (DEAD_BIASES, ONE_PLUS_GAMMA, STYLE_PRODUCTS, SHORTCUT)
 _LAST = (RESIDUAL_SCALE, BYTE_RANGE)
