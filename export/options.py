@@ -70,7 +70,7 @@ class ExportOptions(CheckedOptions):
         not_for_cpu = [name for name in self.precision if name not in precisions_for(CPU_ENGINES)]
         if not_for_cpu:
             raise OptionError(
-                f"--precisions {','.join(not_for_cpu)} is for TensorRT only: add --for tensorrt, besides the bundle's "
+                f"--precisions {','.join(not_for_cpu)} is for TensorRT only: add --for tensorrt, next to the bundle's "
                 "other engines"
             )
         if set(self.adain) - {"fused"}:

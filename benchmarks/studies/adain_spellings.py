@@ -243,7 +243,7 @@ def adain_spellings(**values: Any) -> None:
         machine = provenance(threads=allowed_threads(), program=PROGRAM)
         machine["versions"] |= {RTX: flavour.version()}
         write_result(options.json, {
-            "question": "what does TensorRT-RTX make of AdaIN's spellings, in fp16, for one 256 px image?",
+            "question": "what does TensorRT for RTX make of each form of AdaIN, in fp16, for one 256 px image?",
             "machine": machine,
             "target": options.target,
             "units": "megabytes: 10^6 bytes of activations read and written per image, including its bytes in and out",

@@ -155,7 +155,7 @@ def steps(**values: Any) -> None:
     if wanted.json is not None:
         shape = {**dataclasses.asdict(options.network), "batch_size": options.data.batch_size}
         record = {
-            "question": "how many training steps a second, beside the original's step in the same round?",
+            "question": "how many training steps per second, beside the original's step in the same round?",
             "machine": provenance(threads=threads, program=PROGRAM),
             "configuration": shape,
             "options": {name: value for name, value in dataclasses.asdict(wanted).items() if name != "json"},

@@ -112,7 +112,7 @@ def lacks(*precisions: str | None) -> str | None:
     silently use float32."""
     if "bf16" not in precisions or "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
-    return f"{processor().name} has no bfloat16 arithmetic"
+    return f"{processor().name} has no bfloat16 instructions"
 
 
 class OpenVINOSession(Session):

@@ -77,5 +77,5 @@ def test_a_psnr_that_was_asked_for_moves_the_gate(judged):
     (Plan("phases", ("tensorrt",), precision="bf16", norms="fused"), False),
 ])  # fmt: skip
 def test_only_openvinos_bf16_needs_a_processor_that_has_it(plan, needs_bf16, monkeypatch):
-    monkeypatch.setattr(judge_module, "lacks", lambda _: "an old processor has no bfloat16 arithmetic")
-    assert unmeasurable(plan) == ("an old processor has no bfloat16 arithmetic" if needs_bf16 else None)
+    monkeypatch.setattr(judge_module, "lacks", lambda _: "an old processor has no bfloat16 instructions")
+    assert unmeasurable(plan) == ("an old processor has no bfloat16 instructions" if needs_bf16 else None)

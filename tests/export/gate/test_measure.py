@@ -75,6 +75,6 @@ class _OldCore:
 def test_a_processor_without_bf16_says_so_and_names_the_precision_that_works(tmp_path, monkeypatch):
     monkeypatch.setattr(openvino, "_core", _OldCore)
     with pytest.raises(
-        EngineError, match="cannot be run in bf16 here .*no bfloat16 arithmetic.*: use --precision fp32"
+        EngineError, match="cannot be run in bf16 here .*no bfloat16 instructions.*: use --precision fp32"
     ):
         OpenVINO().open(Graph(tmp_path / "graph.onnx", precision="bf16"), EngineOptions())

@@ -99,7 +99,7 @@ def test_int8_with_bf16_beside_it_has_no_pools_and_the_weights_of_the_other(smal
 
 
 def test_where_nothing_has_bf16_int8_is_written_beside_float32(small_checkpoint, tmp_path, pictures, monkeypatch):
-    monkeypatch.setattr(judge, "lacks", lambda _: "an old processor has no bfloat16 arithmetic")
+    monkeypatch.setattr(judge, "lacks", lambda _: "an old processor has no bfloat16 instructions")
     lines: list[str] = []
     options = replace(asked(pictures, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lines.append)

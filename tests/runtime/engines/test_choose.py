@@ -193,7 +193,7 @@ def test_a_variant_that_is_not_there_is_named_with_what_is(engines, bundle, back
 
 def test_a_variant_that_the_cpu_cannot_run_is_told_with_the_engines_reason(engines, bundle):
     lacking = Fake("a")
-    lacking.why_unsupported = lambda variant: "this processor has no bfloat16 arithmetic"
+    lacking.why_unsupported = lambda variant: "this processor has no bfloat16 instructions"
     engines(lacking, Fake("b"))
     made = _with(bundle, ("x.onnx", ("a",), "bf16"))
     for backend in ("a", "auto"):
