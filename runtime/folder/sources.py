@@ -92,7 +92,7 @@ def _in_folder(
             continue
         if _is_folder(path):
             yield from _in_folder(path, root, found, without, inside)
-        elif formats.looks_like_image(path.suffix, _head(path)):
+        elif _looks_like_image(path):
             yield SourceFile(path, _below(path, root))
         else:
             found.others.append(path)
@@ -128,7 +128,7 @@ def _in_pattern(pattern: Path, found: FoundSources, without: tuple[int, int] | N
         if match in folders:
             yield from _in_folder(match, root, found, without, set())
         elif without is None or without not in map(_identity, match.parents):
-            if formats.looks_like_image(match.suffix, _head(match)):
+            if _looks_like_image(match):
                 yield SourceFile(match, _below(match, root))
             else:
                 found.others.append(match)
@@ -163,6 +163,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except (OSError, ValueError):
         return None
     return facts.st_dev, facts.st_ino
+
+
+def _looks_like_image(path: Path) -> bool:
+    """By the name; only a file whose name says nothing is opened."""
+    return formats.has_image_suffix(path.suffix) or formats.looks_like_image(_head(path))
 
 
 def _head(path: Path) -> bytes:

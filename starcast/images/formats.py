@@ -111,7 +111,11 @@ def has_signature(head: bytes) -> bool:
     return webp or avif or head.startswith(_SIGNATURES)
 
 
-def looks_like_image(suffix: str, head: bytes) -> bool:
-    """Whether the name or the first bytes promise an image, readable or not."""
-    suffix = suffix.lower()
-    return suffix in SUFFIXES or suffix in _RAW_SUFFIXES or (has_signature(head) and not looks_like_text(head))
+def looks_like_image(head: bytes) -> bool:
+    """Whether the first bytes promise an image in a format that is read."""
+    return has_signature(head) and not looks_like_text(head)
+
+
+def has_image_suffix(suffix: str) -> bool:
+    """Whether the name promises an image, readable or not."""
+    return suffix.lower() in SUFFIXES or suffix.lower() in _RAW_SUFFIXES
