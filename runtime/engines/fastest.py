@@ -47,10 +47,10 @@ def question_of(bundle: Bundle, candidates: list[Candidate], options: EngineOpti
     height, width = _size(bundle)
     return (
         f"bundle {bundle.sha256}",
-        f"picture {width}x{height}, batch 1",
+        f"image {width}x{height}, batch 1",
         f"threads {options.threads or engine_threads() or 0}",
         f"processor {hashlib.sha256(cache.processor().encode()).hexdigest()}",
-        *([f"card {current_gpu()}"] if any(one.engine.on_gpu for one in candidates) else ()),
+        *([f"GPU {current_gpu()}"] if any(one.engine.on_gpu for one in candidates) else ()),
         *(
             f"{one.engine.name} {one.engine.version()}: {one.variant.file} {one.variant.precision}"
             for one in candidates

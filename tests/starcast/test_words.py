@@ -1,16 +1,19 @@
-"""Help texts, README and docs use the project's words: none of the retired ones comes back."""
+"""Help texts, messages, README and docs use the project's words: none of the retired ones comes back."""
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
-from page_blocks import PAGES
+from page_blocks import PAGES, ROOT
 
 from starcast.cli import VERBS, root
+
+ROOMS = ("starcast", "train", "export", "runtime", "benchmarks")
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ EVERYWHERE = (
     Retired(r"\bmend(?:s|ed)?\b", "fix", "Mend the file."),
     Retired(r"\bbesides\b", "also", "Batches whose throughput is measured besides."),
     Retired(r"\bgraphics card\b", "GPU", "Takes a graphics card's engine."),
-    Retired(r"\bof those\b|\bthat which\b", "name the thing", "The fastest of those in the bundle."),
+    Retired(r"\bof those (?:that|in|here)\b|\bthat which\b", "name the thing", "The fastest of those in the bundle."),
     Retired(r"\b(?:is|are) to (?:be|take|get)\b", "say who does it", "What an engine is to take."),
     Retired(
         r"\b(?:images?|frames?|lines?|steps?|paths?|subfolders?|GFLOP|latents?|draws) an? "
@@ -96,6 +99,30 @@ def test_help_texts_have_no_retired_words(name):
 @pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
 def test_pages_have_no_retired_words(page: Path):
     assert _found(_CODE.sub(" ", page.read_text(encoding="utf-8")), EVERYWHERE) == []
+
+
+def _messages(file: Path) -> str:
+    """Every string of a module that could be shown to a user: all with a space in them, except docstrings."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    docstrings = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    strings = (
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings
+    )
+    return "\n".join(_CODE.sub(" ", text) for text in strings if " " in text)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_messages_have_no_retired_words(room):
+    found = {str(file): _found(_messages(file), EVERYWHERE) for file in sorted((ROOT / room).rglob("*.py"))}
+    assert {file: words for file, words in found.items() if words} == {}
 
 
 @pytest.mark.parametrize("word", EVERYWHERE + IN_HELP, ids=lambda word: word.pattern)
