@@ -76,7 +76,7 @@ def bundle_facts(bundle: Bundle) -> Facts:
         },
         "options": manifest.provenance.options,
         "variants": [_variant_facts(variant, bundle) for variant in manifest.variants],
-        "auto": _chosen_by_auto(bundle),
+        "auto": _auto_choice(bundle),
         "next": next_command(bundle.path, manifest),
     }
 
@@ -90,7 +90,7 @@ def next_command(bundle: Path, manifest: Manifest) -> str:
     return f"starcast translate {bundle} IMAGE --domain {manifest.domains[0]} -o OUT"
 
 
-def _chosen_by_auto(bundle: Bundle) -> str | None:
+def _auto_choice(bundle: Bundle) -> str | None:
     """What `--backend auto` chose for a bundle on this machine; None if it has not been used."""
     try:
         known = recall_choice(bundle)

@@ -112,7 +112,7 @@ def _figures(manifest: Manifest) -> str:
         + rewrites
         + "The difference is max(|a - b| / max(1, |b|)) to PyTorch in float32, with images in -1..1, before rounding, "
         f"over {parity.images} images in batches of {', '.join(map(str, parity.batches))}; grey levels are after "
-        f"rounding. {_flat(parity)}{_emulated(manifest)}"
+        f"rounding. {_flat_note(parity)}{_emulation_note(manifest)}"
         "Image quality has not been measured."
     )
 
@@ -128,13 +128,13 @@ def _difference(variant: Variant) -> str:
     return f"PSNR {mean:.1f} dB, {worst:.1f} at worst | "
 
 
-def _flat(parity: Parity) -> str:
+def _flat_note(parity: Parity) -> str:
     if parity.flat_levels is None:
         return ""
     return f"On images of one colour, black or white, where engines lose digits, it is {parity.flat_levels}. "
 
 
-def _emulated(manifest: Manifest) -> str:
+def _emulation_note(manifest: Manifest) -> str:
     if not any(variant.norms and variant.quality is not None for variant in manifest.variants):
         return ""
     return (

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import DatasetError, ImageError
 from starcast.export.gate.candidates import Floats, open_session
-from starcast.export.gate.images import smooth
+from starcast.export.gate.images import draw_smooth
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.train.data.folders import scan
@@ -36,7 +36,7 @@ def preview_sources(data: str | None, side: int) -> NDArray[np.uint8]:
     """
     images = _from_data_set(Path(data), side) if data else []
     draws = np.random.RandomState(11)
-    drawn = [smooth(side, side, draws) for _ in range(SOURCES - len(images))]
+    drawn = [draw_smooth(side, side, draws) for _ in range(SOURCES - len(images))]
     return np.stack([*images, *drawn])
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 
 
-def textured(height: int, width: int, draws: np.random.RandomState) -> Image:
+def draw_textured(height: int, width: int, draws: np.random.RandomState) -> Image:
     """Grains of two sizes, every level from 0 to 255: uint8 [height, width, 3]."""
     coarse = draws.randint(0, 256, (height // 4 + 1, width // 4 + 1, 3))
     grains = coarse.repeat(4, axis=0).repeat(4, axis=1)[:height, :width]
@@ -23,7 +23,7 @@ def textured(height: int, width: int, draws: np.random.RandomState) -> Image:
     return np.where(draws.rand(height, width, 1) < 0.5, grains, fine).astype(np.uint8)
 
 
-def smooth(height: int, width: int, draws: np.random.RandomState) -> Image:
+def draw_smooth(height: int, width: int, draws: np.random.RandomState) -> Image:
     """Slow waves of colour, without edges."""
     y = np.linspace(0, 1, height)[:, None, None]
     x = np.linspace(0, 1, width)[None, :, None]
@@ -33,7 +33,7 @@ def smooth(height: int, width: int, draws: np.random.RandomState) -> Image:
     return image
 
 
-def edged(height: int, width: int, draws: np.random.RandomState) -> Image:
+def draw_edged(height: int, width: int, draws: np.random.RandomState) -> Image:
     """Grainy black and white with hard edges: a checkerboard of uneven fields, and a disc."""
     rows = np.cumsum(draws.rand(height) < 8 / height)
     columns = np.cumsum(draws.rand(width) < 8 / width)
@@ -44,7 +44,7 @@ def edged(height: int, width: int, draws: np.random.RandomState) -> Image:
     return np.where(white[..., None], 255 - grain, grain).astype(np.uint8)
 
 
-def flat(height: int, width: int) -> Image:
+def draw_flat(height: int, width: int) -> Image:
     """Black, white, grey, one colour, and black and white fields: uint8 [5, height, width, 3]."""
     colours = np.array([[0, 0, 0], [255, 255, 255], [128, 128, 128], [200, 30, 40]], np.uint8)
     one_colour = np.broadcast_to(colours[:, None, None], (4, height, width, 3))
@@ -53,7 +53,7 @@ def flat(height: int, width: int) -> Image:
     return np.concatenate([one_colour, fields])
 
 
-KINDS: tuple[Callable[[int, int, np.random.RandomState], Image], ...] = (textured, smooth, edged)
+KINDS: tuple[Callable[[int, int, np.random.RandomState], Image], ...] = (draw_textured, draw_smooth, draw_edged)
 
 
 def draw_images(count: int, height: int, width: int, seed: int) -> Image:

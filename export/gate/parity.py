@@ -23,7 +23,7 @@ from starcast.export.gate.candidates import (
     open_session,
     translate_with_torch,
 )
-from starcast.export.gate.images import draw_images, flat
+from starcast.export.gate.images import draw_flat, draw_images
 from starcast.export.gate.reference import Network, as_bytes, from_levels
 from starcast.runtime.manifest import Parity
 
@@ -48,7 +48,7 @@ def make_trials(model: Model) -> list[Trial]:
 def flat_trials(model: Model) -> list[Trial]:
     """Images without texture, one at a time. They are measured but decide nothing: see images.py."""
     style = model.gate_styles(2)[:1]
-    return [Trial(image[None], style) for image in flat(model.side, model.side)]
+    return [Trial(image[None], style) for image in draw_flat(model.side, model.side)]
 
 
 def levels_apart(candidate: Candidate, trials: Sequence[Trial], expected: Sequence[Floats]) -> int:

@@ -36,10 +36,10 @@ def psnr(got: NDArray[Any], expected: NDArray[Any]) -> float:
 def ssim(got: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
     """Structural similarity of two images [H, W, 3], each side at least 11."""
     x, y = got.astype(np.float64), expected.astype(np.float64)
-    mean_x, mean_y = _weighted(x), _weighted(y)
-    variance_x = _weighted(x * x) - mean_x**2
-    variance_y = _weighted(y * y) - mean_y**2
-    covariance = _weighted(x * y) - mean_x * mean_y
+    mean_x, mean_y = _gaussian_mean(x), _gaussian_mean(y)
+    variance_x = _gaussian_mean(x * x) - mean_x**2
+    variance_y = _gaussian_mean(y * y) - mean_y**2
+    covariance = _gaussian_mean(x * y) - mean_x * mean_y
     likeness = ((2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)) / (
         (mean_x**2 + mean_y**2 + _C1) * (variance_x + variance_y + _C2)
     )
@@ -103,8 +103,8 @@ def below(quality: Quality, gate: Gate) -> str | None:
         return None
     name, domain = max(quality.domains.items(), key=lambda item: _missing(item[1], gate))
     return (
-        f"{_down(domain.psnr_mean):.1f} dB on average and {_down(domain.psnr_worst):.1f} dB at worst for the domain "
-        f"{name!r} (allowed: {gate.mean:g} and {gate.worst:g})"
+        f"{_round_down(domain.psnr_mean):.1f} dB on average and {_round_down(domain.psnr_worst):.1f} dB at worst for "
+        f"the domain {name!r} (allowed: {gate.mean:g} and {gate.worst:g})"
     )
 
 
@@ -124,12 +124,12 @@ def _missing(domain: DomainQuality, gate: Gate) -> float:
     return max(gate.mean - domain.psnr_mean, gate.worst - domain.psnr_worst)
 
 
-def _down(number: float) -> float:
+def _round_down(number: float) -> float:
     """Rounded down to one digit, so that 34.97 does not read as the 35 that it misses."""
     return math.floor(round(10 * number, 6)) / 10
 
 
-def _weighted(image: NDArray[np.float64]) -> NDArray[Any]:
+def _gaussian_mean(image: NDArray[np.float64]) -> NDArray[Any]:
     """The Gaussian mean of every whole window."""
     border = _WINDOW // 2
     blurred: NDArray[Any] = cv2.GaussianBlur(image, (_WINDOW, _WINDOW), _SIGMA)
