@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from starcast.images.read import read_image
     from starcast.images.write import write_image
     from starcast.runtime.bundle import Bundle, open_bundle
-    from starcast.runtime.style_requests import StyleOptions, StyleRequest, requests_from
+    from starcast.runtime.options import StyleOptions
+    from starcast.runtime.style_requests import StyleRequest, requests_from
     from starcast.runtime.translator import Translator
 
 __all__ = [
@@ -28,8 +29,8 @@ __all__ = [
 
 _HOMES = {
     "Bundle": "starcast.runtime.bundle", "open_bundle": "starcast.runtime.bundle",
-    "StyleOptions": "starcast.runtime.style_requests", "StyleRequest": "starcast.runtime.style_requests",
-    "requests_from": "starcast.runtime.style_requests",
+    "StyleOptions": "starcast.runtime.options",
+    "StyleRequest": "starcast.runtime.style_requests", "requests_from": "starcast.runtime.style_requests",
     "Translator": "starcast.runtime.translator",
     "read_image": "starcast.images.read", "write_image": "starcast.images.write",
 }  # fmt: skip

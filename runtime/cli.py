@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from starcast.click_options import options_from, out_option
-from starcast.runtime.folder.options import TranslateOptions
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
-from starcast.runtime.video.morph_options import MorphOptions
-from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.options import MorphOptions, TranslateOptions, VideoOptions
 
 _FILM = "the video to write: .mp4, .m4v, .mov or .mkv."
 
@@ -34,15 +33,7 @@ def translate(bundle: Path, sources: tuple[Path, ...], **values: Any) -> int:
     """
     from starcast.runtime.folder.translate import translate_all
 
-    report = translate_all(
-        bundle,
-        sources,
-        TranslateOptions(**values),
-        progress=lambda line: click.echo(line, err=True),
-        show_progress=True,
-    )
-    click.echo(report.summary())
-    return 1 if report.failed else 0
+    return _run(translate_all, bundle, sources, TranslateOptions(**values))
 
 
 @click.command("video")
@@ -63,16 +54,7 @@ def video(bundle: Path, source: Path, output: Path, **values: Any) -> int:
     """
     from starcast.runtime.video.translate import translate_video
 
-    report = translate_video(
-        bundle,
-        source,
-        output,
-        VideoOptions(**values),
-        progress=lambda line: click.echo(line, err=True),
-        show_progress=True,
-    )
-    click.echo(report.summary())
-    return 1 if report.failed else 0
+    return _run(translate_video, bundle, source, output, VideoOptions(**values))
 
 
 @click.command("morph")
@@ -93,16 +75,7 @@ def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
     """
     from starcast.runtime.video.morph import morph as render
 
-    report = render(
-        bundle,
-        source,
-        output,
-        MorphOptions(**values),
-        progress=lambda line: click.echo(line, err=True),
-        show_progress=True,
-    )
-    click.echo(report.summary())
-    return 0
+    return _run(render, bundle, source, output, MorphOptions(**values))
 
 
 @click.command("build")
@@ -121,11 +94,7 @@ def build(bundle: Path, **values: Any) -> int:
     """
     from starcast.runtime.nvidia.tensorrt.build import build_engines
 
-    report = build_engines(
-        bundle, BuildOptions(**values), progress=lambda line: click.echo(line, err=True), show_progress=True
-    )
-    click.echo(report.summary())
-    return 1 if report.failed else 0
+    return _run(build_engines, bundle, BuildOptions(**values))
 
 
 @click.group("engines")
@@ -172,3 +141,10 @@ def doctor() -> None:
     from starcast.runtime.doctor import examine, render_text
 
     click.echo(render_text(examine()))
+
+
+def _run(function: Callable[..., Any], *arguments: Any) -> int:
+    """Call a function that makes a report, print its summary, and return the exit status: 1 if anything failed."""
+    report = function(*arguments, progress=lambda line: click.echo(line, err=True), show_progress=True)
+    click.echo(report.summary())
+    return 1 if report.failed else 0

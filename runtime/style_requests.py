@@ -1,40 +1,18 @@
-"""Which styles a command was asked for: domains, and a seed or references."""
+"""Which styles a command was asked for: domains, by name or by number, and a seed or references."""
 
 from __future__ import annotations
 
+import operator
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, SupportsIndex
 
-from starcast import flags
-from starcast.errors import OptionError, StyleError
-from starcast.options import CheckedOptions, option
-from starcast.runtime.domains import domain_in_name, domain_index, list_domains
+from starcast.errors import StyleError
+from starcast.runtime.options import StyleOptions
 
 ALL = "all"
-LARGEST_SEED = 2**32 - 1  # what numpy's RandomState takes
-
-
-@dataclass(frozen=True, kw_only=True)
-class StyleOptions(CheckedOptions):
-    """The styles that a command was asked for; `requests_from` reads them."""
-
-    domain: str | None = flags.domain("all: one translation for each domain.")
-    seed: int | None = flags.seed(
-        None, "The same seed gives the same style. Default: 0, unless --ref is given.", maximum=LARGEST_SEED
-    )
-    ref: Path | None = option(
-        None, "Reference image to take the style from. Of a folder, every image is taken whose name begins with a "
-        "domain's name or number (dog-rex.jpg, 1_rex.jpg).",
-        metavar="IMAGE|FOLDER",
-    )  # fmt: skip
-    psi: float = flags.psi()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.seed is not None and self.ref is not None:
-            raise OptionError("--seed and --ref exclude each other: a style is drawn at random or taken from an image")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,17 +45,67 @@ def requests_from(options: StyleOptions, domains: Sequence[str], *, by_label: bo
     `by_label`: the bundle is steered by labels, so that without a seed and a reference a domain is its label. Raises
     StyleError if the domain is missing or unknown, or no reference fits.
     """
-    if options.ref is None:
-        chosen = _chosen(options.domain, domains)
-        if not chosen:
-            raise StyleError(f"say which domain to translate to with --domain: {list_domains(domains)}, or {ALL}")
-        seed = options.seed if by_label else options.seed or 0
-        return [StyleRequest(domain=domain, seed=seed, psi=options.psi) for domain in chosen]
-    if options.ref.is_dir():
-        pairs = _from_folder(options.ref, options.domain, domains)
+    if options.ref is not None:
+        return requests_of_reference(options.ref, options.domain, domains, psi=options.psi)
+    seed = options.seed if by_label else options.seed or 0
+    return requests_of_seed(seed, options.domain, domains, psi=options.psi)
+
+
+def requests_of_seed(seed: int | None, domain: str | None, domains: Sequence[str], *, psi: float) -> list[StyleRequest]:
+    """A style of the seed in each domain that `domain` names; None: of the domain's label. Raises StyleError."""
+    chosen = _chosen(domain, domains)
+    if not chosen:
+        raise StyleError(f"say which domain to translate to with --domain: {list_domains(domains)}, or {ALL}")
+    return [StyleRequest(domain=name, seed=seed, psi=psi) for name in chosen]
+
+
+def requests_of_reference(
+    reference: Path, domain: str | None, domains: Sequence[str], *, psi: float
+) -> list[StyleRequest]:
+    """The styles of an image, or of the images of a folder. Raises StyleError if none fits."""
+    if reference.is_dir():
+        pairs = _from_folder(reference, domain, domains)
     else:
-        pairs = [(domain, options.ref) for domain in _domains_of(options.ref, options.domain, domains)]
-    return [StyleRequest(domain=domain, reference=reference, psi=options.psi) for domain, reference in pairs]
+        pairs = [(name, reference) for name in _domains_of(reference, domain, domains)]
+    return [StyleRequest(domain=name, reference=path, psi=psi) for name, path in pairs]
+
+
+def domain_index(domain: str | SupportsIndex | None, domains: Sequence[str]) -> int:
+    """The number of a domain given by name or number; a name wins over a number that is spelt the same. None stands
+    for the only domain of a bundle that has one. Raises StyleError, which lists the domains."""
+    if domain is None:
+        if len(domains) == 1:
+            return 0
+        raise StyleError(f"say which domain to translate to: {list_domains(domains)}")
+    if isinstance(domain, str):
+        if domain in domains:
+            return domains.index(domain)
+        number = int(domain) if re.fullmatch(r"[0-9]{1,9}", domain) else -1
+    else:
+        number = operator.index(domain)
+    if not 0 <= number < len(domains):
+        raise StyleError(f"there is no domain {domain!r}: the bundle has {list_domains(domains)}")
+    return number
+
+
+def domain_in_name(path: Path, domains: Sequence[str]) -> str | None:
+    """The domain that a file's name begins with, by name (`dog-rex.jpg`, `dog3.png`) or number (`1-rex.jpg`), or None.
+
+    The longest name wins, and a name wins over a number. A letter after a name belongs to another word (`dogma.jpg`).
+    A number does not begin with 0 unless it is 0, so `001.jpg` is no domain.
+    """
+    stem = path.stem.casefold()
+    for domain in sorted(domains, key=len, reverse=True):
+        rest = stem.removeprefix(domain.casefold())
+        if domain and rest != stem and not rest[:1].isalpha() and not (domain[-1].isdigit() and rest[:1].isdigit()):
+            return domain
+    number = re.match(r"(0|[1-9][0-9]{0,8})(?![0-9])", stem)
+    return domains[int(number[1])] if number and int(number[1]) < len(domains) else None
+
+
+def list_domains(domains: Sequence[str]) -> str:
+    """`cat (0), dog (1)`."""
+    return ", ".join(f"{name} ({number})" for number, name in enumerate(domains))
 
 
 def _chosen(domain: str | None, domains: Sequence[str]) -> list[str]:

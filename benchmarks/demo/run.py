@@ -39,10 +39,9 @@ from starcast.export.precisions import CPU_ENGINES, precisions_for
 from starcast.export.write import export_bundle
 from starcast.options import as_json
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.folder.options import TranslateOptions
 from starcast.runtime.folder.translate import translate_all
+from starcast.runtime.options import TranslateOptions, VideoOptions
 from starcast.runtime.translator import Translator
-from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
 from starcast.train.creatures.dataset import VIDEO, make_dataset
 from starcast.train.creatures.options import CreatureOptions

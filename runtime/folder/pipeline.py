@@ -21,10 +21,10 @@ from starcast.images.read import read_image
 from starcast.images.write import write_image
 from starcast.paths import printable
 from starcast.runtime.batches import Batches
-from starcast.runtime.folder.options import TranslateOptions
 from starcast.runtime.folder.report import Report
 from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.folder.threads import InOrder, map_ahead, open_pool
+from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import source_fingerprint
 from starcast.runtime.translator import Translator

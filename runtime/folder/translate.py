@@ -15,7 +15,6 @@ from starcast.errors import OptionError
 from starcast.images.fit import NATIVE
 from starcast.paths import printable
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.folder.options import TranslateOptions
 from starcast.runtime.folder.outputs import (
     State,
     is_one_file,
@@ -28,6 +27,7 @@ from starcast.runtime.folder.pipeline import READERS, Job, translate_jobs
 from starcast.runtime.folder.report import Report
 from starcast.runtime.folder.sources import FoundSources, SourceFile, find_sources
 from starcast.runtime.folder.threads import map_ahead, open_pool
+from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (
     RECORD,

@@ -13,6 +13,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from starcast.errors import VideoError
+from starcast.runtime.options import EncodingOptions
 from starcast.runtime.video import colour
 
 # the first that this FFmpeg has is used; the others are for builds without libx264
@@ -30,14 +31,12 @@ class VideoEncoder:
         width: int,
         rate: Fraction,
         time_base: Fraction,
-        *,
-        crf: int,
-        preset: str,
+        encoding: EncodingOptions,
     ) -> None:
         name = choose_encoder()
         self.note = None if name == ENCODERS[0] else f"this FFmpeg lacks libx264: {name} is used and ignores --crf"
         height, width = height + height % 2, width + width % 2
-        options = {"crf": str(crf), "preset": preset} if name == ENCODERS[0] else {}
+        options = {"crf": str(encoding.crf), "preset": encoding.preset} if name == ENCODERS[0] else {}
         stream: Any = container.add_stream(name, rate=rate.limit_denominator(2**20), options=options)
         self.stream = stream
         self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"

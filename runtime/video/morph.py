@@ -23,13 +23,13 @@ from starcast.images.read import read_image
 from starcast.paths import printable
 from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
+from starcast.runtime.options import MorphOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import record_beside, style_facts, write_record
-from starcast.runtime.style_requests import StyleOptions, StyleRequest, requests_from
+from starcast.runtime.style_requests import StyleRequest, requests_of_reference, requests_of_seed
 from starcast.runtime.styles import make_styles
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.ahead import ahead
-from starcast.runtime.video.morph_options import MorphOptions
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink
 from starcast.runtime.video.stopwatch import Stopwatch
@@ -106,7 +106,7 @@ def morph(
         start = time.perf_counter()
         with (
             atomic_path(target) as partial,
-            Sink(partial, printable(target), size, rate, 1 / rate, crf=options.crf, preset=options.preset) as sink,
+            Sink(partial, printable(target), size, rate, 1 / rate, options) as sink,
             ProgressBar(
                 len(requests) * options.frames_per_step, "frames", show=show_progress, progress=progress
             ) as bar,
@@ -138,10 +138,10 @@ def morph(
 def requests_for(options: MorphOptions, domains: tuple[str, ...]) -> list[StyleRequest]:
     """The styles of the loop, in order: all domains of the first seed, then of the second, …"""
     if options.seeds:
-        choices = [StyleOptions(domain=options.domain, seed=int(seed), psi=options.psi) for seed in options.seeds]
+        groups = [requests_of_seed(int(seed), options.domain, domains, psi=options.psi) for seed in options.seeds]
     else:
-        choices = [StyleOptions(domain=options.domain, ref=Path(ref), psi=options.psi) for ref in options.refs]
-    return [request for choice in choices for request in requests_from(choice, domains)]
+        groups = [requests_of_reference(Path(ref), options.domain, domains, psi=options.psi) for ref in options.refs]
+    return [request for group in groups for request in group]
 
 
 def _translate_stops(

@@ -17,6 +17,7 @@ from av.packet import Packet
 from numpy.typing import NDArray
 
 from starcast.errors import VideoError
+from starcast.runtime.options import EncodingOptions
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.source import Sound, Source
 from starcast.runtime.video.target import container_of
@@ -45,20 +46,19 @@ class Sink:
         size: tuple[int, int],
         rate: Fraction,
         time_base: Fraction,
+        encoding: EncodingOptions,
         *,
-        crf: int,
-        preset: str,
         source: Source | None = None,
     ) -> None:
         self._name = name
         self.refused = 0
         with self._writing():
             try:
-                self._begin(path, size, rate, time_base, crf, preset, source, copy=True)
+                self._begin(path, size, rate, time_base, encoding, source, copy=True)
             except av.FFmpegError:
                 if source is None or not source.others:
                     raise
-                self._begin(path, size, rate, time_base, crf, preset, source, copy=False)
+                self._begin(path, size, rate, time_base, encoding, source, copy=False)
         self.notes = [*self.tracks.notes(), *([self._encoder.note] if self._encoder.note else [])]
 
     def __enter__(self) -> Sink:
@@ -108,8 +108,7 @@ class Sink:
         size: tuple[int, int],
         rate: Fraction,
         time_base: Fraction,
-        crf: int,
-        preset: str,
+        encoding: EncodingOptions,
         source: Source | None,
         *,
         copy: bool,
@@ -120,7 +119,7 @@ class Sink:
             container_options=_muxer_options(container_format, time_base),
         )  # fmt: skip
         try:
-            self._encoder = VideoEncoder(container, *size, rate, time_base, crf=crf, preset=preset)
+            self._encoder = VideoEncoder(container, *size, rate, time_base, encoding)
             self.tracks = (
                 Tracks() if source is None else tracks_for(container, source.others, source.start_s, copy=copy)
             )

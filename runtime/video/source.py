@@ -21,8 +21,8 @@ from av.video.stream import VideoStream
 
 from starcast.errors import VideoError
 from starcast.paths import printable
+from starcast.runtime.options import MAX_FRAME_PIXELS
 from starcast.runtime.video import colour
-from starcast.runtime.video.film_options import MAX_PIXELS
 from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.orientation import Matrix, display_matrix, shown_size
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
@@ -63,7 +63,7 @@ class Source:
     `damaged` and `patched` count errors, and `ends_early` says whether it was cut.
     """
 
-    def __init__(self, path: Path, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> None:
         self.path = path
         self.name = printable(path)
         self.damaged = 0  # packets that could not be decoded

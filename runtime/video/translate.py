@@ -25,13 +25,13 @@ from starcast.paths import printable
 from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.manifest import Manifest
+from starcast.runtime.options import VideoOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import record_beside, style_facts, write_record
 from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
 from starcast.runtime.video.ahead import ahead
-from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.orientation import make_pixels_square, turn_upright
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink
@@ -84,8 +84,7 @@ def translate_video(
         with (
             atomic_path(target) as partial,
             Sink(
-                partial, printable(target), size, source.rate, source.time_base,
-                crf=options.crf, preset=options.preset, source=source,
+                partial, printable(target), size, source.rate, source.time_base, options, source=source
             ) as sink,
             ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
         ):  # fmt: skip
@@ -145,7 +144,7 @@ def _fit_frames(
 def _translate_frames(
     items: Iterable[RgbFrame | Beside], translator: Translator, style: NDArray[np.float32], batch: int, watch: Stopwatch
 ) -> Iterator[RgbFrame | Beside]:
-    """Pictures translated, `batch` at a time, in order; what is beside them may overtake, as the muxer sorts."""
+    """Images translated, `batch` at a time, in order; what is beside them may overtake, as the muxer sorts."""
 
     def run(frames: Sequence[RgbFrame]) -> Iterable[RgbFrame]:
         with watch.timed("run"):

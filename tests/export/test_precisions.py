@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from starcast.export.precisions import CPU_ENGINES, PRECISIONS, TENSORRT, Gate, gate_of, precisions_for
-from starcast.runtime.precisions import PRECISIONS as NAMES
+from starcast.runtime.options import PRECISIONS as NAMES
 
 
 def test_the_runtime_knows_the_precisions_that_export_writes():

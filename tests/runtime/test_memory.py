@@ -18,7 +18,7 @@ TRANSLATE = """
 import resource, sys
 from pathlib import Path
 from starcast.runtime.folder.translate import translate_all
-from starcast.runtime.folder.options import TranslateOptions
+from starcast.runtime.options import TranslateOptions
 
 bundle, pictures, output, backend = sys.argv[1:]
 sources = sorted(Path(pictures).iterdir())

@@ -10,12 +10,8 @@ from hypothesis import strategies as st
 from starcast.errors import OptionError, StyleError
 from starcast.images.write import write_image
 from starcast.options import as_json, from_json
-from starcast.runtime.style_requests import (
-    LARGEST_SEED,
-    StyleOptions,
-    StyleRequest,
-    requests_from,
-)
+from starcast.runtime.options import LARGEST_SEED, StyleOptions
+from starcast.runtime.style_requests import StyleRequest, domain_in_name, domain_index, requests_from
 
 DOMAINS = ("cat", "dog", "wild")
 
@@ -24,7 +20,7 @@ def _requests(domains=DOMAINS, **options):
     return requests_from(StyleOptions(**options), domains)
 
 
-def _pictures(folder: Path, *names: str) -> Path:
+def _write_images(folder: Path, *names: str) -> Path:
     for name in names:
         write_image(folder / name, np.zeros((4, 4, 3), np.uint8))
     return folder
@@ -76,9 +72,9 @@ def test_a_reference_says_its_domain_by_its_name_or_is_told_one():
 
 
 def test_a_folder_gives_its_references_by_domain_and_name(tmp_path):
-    _pictures(tmp_path, "2-b.png", "dog-b.png", "dog-a.png", "1.png", "rex.png", "cat.png", ".dog-hidden.png")
-    (tmp_path / "dog.txt").write_text("no picture")
-    _pictures(tmp_path / "dog-more", "dog-deep.png")
+    _write_images(tmp_path, "2-b.png", "dog-b.png", "dog-a.png", "1.png", "rex.png", "cat.png", ".dog-hidden.png")
+    (tmp_path / "dog.txt").write_text("no image")
+    _write_images(tmp_path / "dog-more", "dog-deep.png")
     found = [(request.domain, request.reference.name) for request in _requests(ref=tmp_path, psi=0.7)]
     assert found == [
         ("cat", "cat.png"), ("dog", "1.png"), ("dog", "dog-a.png"), ("dog", "dog-b.png"), ("wild", "2-b.png")
@@ -89,7 +85,7 @@ def test_a_folder_gives_its_references_by_domain_and_name(tmp_path):
 
 @pytest.mark.parametrize(("domain", "wanted"), [(None, "cat or dog or wild"), ("wild", "wild")])
 def test_a_folder_without_a_fitting_reference_says_how_to_name_them(tmp_path, domain, wanted):
-    _pictures(tmp_path, "rex.png", "1.png" if domain else "x.png")
+    _write_images(tmp_path, "rex.png", "1.png" if domain else "x.png")
     with pytest.raises(StyleError, match=f"no image whose name begins with {wanted} or its number"):
         _requests(ref=tmp_path, domain=domain)
 
@@ -118,3 +114,43 @@ def test_options_come_back_from_json_as_they_were(domain, psi, origin):
         ref=origin if isinstance(origin, Path) else None,
     )  # fmt: skip
     assert from_json(StyleOptions, as_json(options), "run.json") == options
+
+
+@pytest.mark.parametrize(("domain", "number"), [("cat", 0), ("wild", 2), ("1", 1), (2, 2), (np.int64(1), 1), ("01", 1)])
+def test_a_domain_is_found_by_name_or_number(domain, number):
+    assert domain_index(domain, DOMAINS) == number
+
+
+def test_a_name_comes_before_a_number_that_is_spelt_alike():
+    assert domain_index("1", ("0", "2", "1")) == 2
+    assert domain_index(1, ("0", "2", "1")) == 1
+
+
+@pytest.mark.parametrize("domain", ["cow", "3", 3, -1, "-1", "", "Dog", "1.0", "²", "9" * 5000])
+def test_an_unknown_domain_is_answered_with_the_domains(domain):
+    with pytest.raises(StyleError, match=r"there is no domain .*: the bundle has cat \(0\), dog \(1\), wild \(2\)"):
+        domain_index(domain, DOMAINS)
+
+
+def test_the_domain_may_be_left_out_where_there_is_one():
+    assert domain_index(None, ("face",)) == 0
+
+
+@pytest.mark.parametrize(("name", "domain"), [
+    ("dog.jpg", "dog"), ("dog-rex.jpg", "dog"), ("dog_3.png", "dog"), ("dog3.png", "dog"), ("DOG 1.JPG", "dog"),
+    ("1.png", "dog"), ("1-rex.jpg", "dog"), ("2_b.png", "wild"), ("0.png", "cat"), ("1rex.jpg", "dog"),
+    ("dogma.jpg", None), ("rex-dog.jpg", None), ("001.jpg", None), ("3.jpg", None), ("12.jpg", None), (".png", None),
+])  # fmt: skip
+def test_a_file_name_begins_with_a_domains_name_or_number(name, domain):
+    assert domain_in_name(Path("folder") / name, DOMAINS) == domain
+
+
+def test_the_longest_name_wins_and_a_name_comes_before_a_number():
+    assert domain_in_name(Path("big-dog-1.png"), ("big", "big-dog")) == "big-dog"
+    assert domain_in_name(Path("0-a.png"), ("a", "0")) == "0"
+    assert domain_in_name(Path("2020-a.png"), ("a", "20")) is None
+
+
+@given(st.text(max_size=12), st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=4, unique=True))
+def test_any_file_name_is_of_a_known_domain_or_of_none(name, domains):
+    assert domain_in_name(Path(name.replace("/", "") + ".png"), domains) in (None, *domains)

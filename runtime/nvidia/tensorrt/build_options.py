@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from starcast import flags
 from starcast.errors import OptionError
 from starcast.options import CheckedOptions, option
-from starcast.runtime.precisions import PRECISIONS
+from starcast.runtime.options import PRECISIONS
 
 ENGINES = ("tensorrt", "tensorrt-rtx")
 

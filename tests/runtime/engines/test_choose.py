@@ -19,7 +19,7 @@ from starcast.runtime.engines.candidates import ORDER, Candidate, list_candidate
 from starcast.runtime.engines.choose import open_variant, recall_choice
 from starcast.runtime.engines.contest import contest
 from starcast.runtime.engines.registry import ENGINES, available_engines
-from starcast.runtime.precisions import PRECISIONS
+from starcast.runtime.options import PRECISIONS
 
 
 class Fake(Engine):

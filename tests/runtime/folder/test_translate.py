@@ -17,9 +17,9 @@ from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folder import pipeline
 from starcast.runtime.folder import translate as folders
-from starcast.runtime.folder.options import TranslateOptions
 from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.manifest import Condition, LabelMaker
+from starcast.runtime.options import TranslateOptions
 from starcast.runtime.translator import Translator
 
 

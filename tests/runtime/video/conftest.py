@@ -191,18 +191,19 @@ class Passage:
 @pytest.fixture
 def passed_through() -> Callable[..., Passage]:
     """Source and Sink alone, at the source's size: passed_through(path, target)."""
+    from starcast.runtime.options import EncodingOptions
     from starcast.runtime.video import colour
     from starcast.runtime.video.orientation import make_pixels_square, turn_upright
     from starcast.runtime.video.sink import RgbFrame, Sink
     from starcast.runtime.video.source import Frame, Source
 
+    fast = EncodingOptions(crf=1, preset="ultrafast")
+
     def run(path: Path, target: Path) -> Passage:
         frames = 0
         with Source(path) as source:
             shape = turn_upright(np.zeros((source.height, source.width, 3), np.uint8), source.orientation).shape
-            with Sink(
-                target, target.name, shape[:2], source.rate, source.time_base, crf=1, preset="ultrafast", source=source
-            ) as sink:
+            with Sink(target, target.name, shape[:2], source.rate, source.time_base, fast, source=source) as sink:
                 for item in source.read(sink.tracks.audio_to_decode):
                     if isinstance(item, Frame):
                         pixels = make_pixels_square(colour.to_rgb(item.frame), source.sample_aspect)

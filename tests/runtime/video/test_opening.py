@@ -8,7 +8,7 @@ import pytest
 
 from starcast.errors import OptionError, VideoError
 from starcast.images.write import write_image
-from starcast.runtime.video.film_options import MAX_PIXELS
+from starcast.runtime.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.opening import open_video
 
 
@@ -31,7 +31,7 @@ def test_what_is_not_a_video_is_said_in_one_sentence(tmp_path, name, content, wo
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(VideoError, match=words) as caught:
-        open_video(path, MAX_PIXELS)
+        open_video(path, MAX_FRAME_PIXELS)
     assert name in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -45,18 +45,18 @@ def test_a_still_picture_is_sent_to_translate(tmp_path):
         else:
             write_image(path, np.zeros((8, 8, 3), np.uint8))
         with pytest.raises(VideoError, match=r"still image.*starcast translate"):
-            open_video(path, MAX_PIXELS)
+            open_video(path, MAX_FRAME_PIXELS)
 
 
 def test_what_is_not_a_file_is_wrong_use(tmp_path):
     with pytest.raises(OptionError, match="does not exist"):
-        open_video(tmp_path / "none.mp4", MAX_PIXELS)
+        open_video(tmp_path / "none.mp4", MAX_FRAME_PIXELS)
     with pytest.raises(OptionError, match="is a folder"):
-        open_video(tmp_path, MAX_PIXELS)
+        open_video(tmp_path, MAX_FRAME_PIXELS)
 
 
 def test_a_name_that_looks_like_a_url_is_a_file(make_clip, tmp_path, monkeypatch):
     make_clip("a.mp4").rename(tmp_path / "http:clip.mp4")
     monkeypatch.chdir(tmp_path)
-    with open_video(Path("http:clip.mp4"), MAX_PIXELS) as container:
+    with open_video(Path("http:clip.mp4"), MAX_FRAME_PIXELS) as container:
         assert len(list(container.decode(video=0))) == 12

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from starcast.errors import VideoError
+from starcast.runtime.options import EncodingOptions
 from starcast.runtime.video import colour
 from starcast.runtime.video.sink import RgbFrame, Sink
 from starcast.runtime.video.source import Frame, Source
 
 NINETY = Fraction(1, 90000)
+FAST = EncodingOptions(crf=1, preset="ultrafast")
 UNEVEN = [0, 3600, 4950, 10800, 11970, 30000, 30001, 30010, 40000, 60000, 60500, 70000]
 
 
@@ -166,7 +168,7 @@ def test_what_is_true_of_the_old_file_only_is_not_carried(make_clip, passed_thro
 def test_a_damaged_piece_of_sound_is_counted_and_the_rest_is_written(make_clip, watch, tmp_path):
     clip = make_clip("a.ts", sounds=("aac",))
     with Source(clip) as source, Sink(
-        tmp_path / "out.mp4", "out.mp4", (48, 64), source.rate, source.time_base, crf=1, preset="ultrafast",
+        tmp_path / "out.mp4", "out.mp4", (48, 64), source.rate, source.time_base, FAST,
         source=source,
     ) as sink:  # fmt: skip
         for number, item in enumerate(source.read()):
@@ -191,7 +193,12 @@ def test_a_full_disk_is_one_sentence(tmp_path):
 
     def write():
         with Sink(
-            tmp_path / "a.mkv", "a.mkv", (64, 64), Fraction(25), Fraction(1, 25), crf=1, preset="ultrafast"
+            tmp_path / "a.mkv",
+            "a.mkv",
+            (64, 64),
+            Fraction(25),
+            Fraction(1, 25),
+            FAST,
         ) as sink:
             for number in range(60):
                 sink.write(RgbFrame(noise.integers(0, 256, (64, 64, 3), dtype=np.uint8), number, 1))
