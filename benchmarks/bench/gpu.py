@@ -38,8 +38,8 @@ from starcast.export.options import ADAIN, ExportOptions
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Engine, EngineOptions, is_made_for
 from starcast.runtime.manifest import Variant
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu
-from starcast.runtime.nvidia.gpu import Gpu
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 CUDA = "cuda"  # ONNX Runtime's provider

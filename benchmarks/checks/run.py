@@ -34,8 +34,8 @@ from starcast.benchmarks.checks.table import CHECKS
 from starcast.benchmarks.record import provenance, write_result
 from starcast.click_options import out_option
 from starcast.errors import StarcastError
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
-from starcast.runtime.nvidia.gpu import Gpu
 
 COMMAND = (sys.executable, "-m", "starcast.benchmarks.checks")
 

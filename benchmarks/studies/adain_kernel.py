@@ -30,8 +30,8 @@ from starcast.benchmarks.studies.adain_figures import DTYPE, PLANES, Planes, Row
 from starcast.benchmarks.studies.adain_norms import measure_planes
 from starcast.benchmarks.studies.adain_step import measure_step
 from starcast.click_options import out_option
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
-from starcast.runtime.nvidia.gpu import Gpu
 
 PROGRAM = "python -m starcast.benchmarks.studies.adain_kernel"
 SAME = ("gpu", "versions", "sources", "method")  # in records whose figures may share a table

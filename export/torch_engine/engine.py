@@ -66,8 +66,7 @@ class TorchEngine(Engine):
     def open(self, graph: Graph, options: EngineOptions) -> Session:
         import torch
 
-        from starcast.export.torch_engine.cpu import CpuSession
-        from starcast.export.torch_engine.graph import open_graph
+        from starcast.export.torch_engine.graph import CpuSession, open_graph
         from starcast.train.adain import choose_adain
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -21,7 +21,7 @@ from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
 from starcast.export.passes.wide_norms import join_wide_norms
 from starcast.export.torch_engine.operators import Call, call_for
-from starcast.runtime.engines.base import one_line
+from starcast.runtime.engines.base import Arrays, Session, closed_error, one_line
 from starcast.train.adain import Implementation, adain_leaky_relu
 
 HALF = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
@@ -106,6 +106,28 @@ def open_graph(path: Path, precision: str, device: torch.device, adain: Implemen
     except (DecodeError, OSError) as error:
         raise EngineError(f"{path} cannot be read as ONNX ({one_line(error)}): export the bundle again") from error
     return TorchGraph(model, precision=precision, device=device, adain=adain, channels_last=device.type == "cuda")
+
+
+class CpuSession(Session):
+    """One graph on the CPU: right, and no measure of speed."""
+
+    def __init__(self, path: Path, graph: TorchGraph) -> None:
+        self._path = path
+        self._graph: TorchGraph | None = graph
+
+    def run(self, feeds: Arrays) -> Any:
+        if self._graph is None:
+            raise closed_error(self._path)
+        try:
+            with torch.inference_mode():
+                # a copy, as torch warns of arrays that cannot be written to
+                inputs = {name: torch.tensor(value) for name, value in feeds.items()}
+                return self._graph(inputs).numpy()
+        except (RuntimeError, ValueError) as error:
+            raise failure(self._path, error) from error
+
+    def close(self) -> None:
+        self._graph = None
 
 
 def failure(path: Path, error: Exception) -> EngineError:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
+from starcast.runtime.cores import engine_threads
 from starcast.runtime.manifest import Variant
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -35,8 +36,6 @@ class Absence:
 
 
 NOT_INSTALLED = Absence("not installed", pip_helps=True)
-# what an uninstalled package may leave behind
-EMPTY_FOLDER = Absence("installed, but broken (it is an empty folder)", pip_helps=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +51,10 @@ class EngineOptions:
     memory: int | None = None
     cache: Path | None = None
     progress: Callable[[str], None] = lambda line: None
+
+    def count_threads(self) -> int | None:
+        """Threads to ask an engine for; None where its own count is better than ours."""
+        return self.threads or engine_threads()
 
 
 @dataclass(frozen=True)
@@ -159,11 +162,18 @@ def is_made_for(variant: Variant, engine: Engine) -> bool:
     return not {engine.name, *engine.runs_also}.isdisjoint(variant.engines)
 
 
-def absence_after(error: ImportError, package: str) -> Absence:
-    """What an engine's package that cannot be imported says of the engine."""
-    if error.name == package:
-        return NOT_INSTALLED
-    return Absence(f"installed, but broken ({one_line(error)})", pip_helps=True)
+def package_absence(load: Callable[[], Any], package: str, name: str) -> Absence | None:
+    """Why the package that `load` imports cannot be used, or None. A usable one has something of that name: what an
+    uninstalled package may leave behind is an empty folder."""
+    try:
+        module = load()
+    except ImportError as error:
+        if error.name == package:
+            return NOT_INSTALLED
+        return Absence(f"installed, but broken ({one_line(error)})", pip_helps=True)
+    if hasattr(module, name):
+        return None
+    return Absence("installed, but broken (it is an empty folder)", pip_helps=True)
 
 
 def closed_error(what: object) -> EngineError:

@@ -9,7 +9,6 @@ import numpy as np
 
 from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.cores import engine_threads
 from starcast.runtime.engines import cache, verdicts
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.candidates import Candidate
@@ -48,7 +47,7 @@ def question_of(bundle: Bundle, candidates: list[Candidate], options: EngineOpti
     return (
         f"bundle {bundle.sha256}",
         f"image {width}x{height}, batch 1",
-        f"threads {options.threads or engine_threads() or 0}",
+        f"threads {options.count_threads() or 0}",
         f"processor {hashlib.sha256(cache.processor().encode()).hexdigest()}",
         *([f"GPU {current_gpu()}"] if any(one.engine.on_gpu for one in candidates) else ()),
         *(

@@ -23,17 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError, MissingExtraError
-from starcast.runtime.cores import engine_threads
 from starcast.runtime.engines.base import (
-    EMPTY_FOLDER,
     Absence,
     Arrays,
     Engine,
     EngineOptions,
     Graph,
     Session,
-    absence_after,
     closed_error,
+    package_absence,
 )
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
@@ -92,13 +90,7 @@ class Ncnn(Engine):
     extra = "ncnn"
 
     def absent(self) -> Absence | None:
-        try:
-            ncnn = engine()
-        except ImportError as error:
-            return absence_after(error, "ncnn")
-        if not hasattr(ncnn, "Net"):
-            return EMPTY_FOLDER
-        return None
+        return package_absence(engine, "ncnn", "Net")
 
     def version(self) -> str:
         return str(engine().__version__)
@@ -125,7 +117,7 @@ class Ncnn(Engine):
 
     def _configure(self, net: Any, options: EngineOptions) -> None:
         """Float32 throughout, whatever the CPU offers."""
-        threads = options.threads or engine_threads()
+        threads = options.count_threads()
         if threads is not None:
             net.opt.num_threads = threads
         net.opt.openmp_blocktime = 0  # milliseconds that an idle thread spins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,19 +12,17 @@ from typing import Any
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.cores import engine_threads
 from starcast.runtime.engines import cache
 from starcast.runtime.engines.base import (
-    EMPTY_FOLDER,
     Absence,
     Arrays,
     Engine,
     EngineOptions,
     Graph,
     Session,
-    absence_after,
     closed_error,
     one_line,
+    package_absence,
 )
 
 PROVIDER = "CPUExecutionProvider"
@@ -37,7 +36,7 @@ class OnnxRuntime(Engine):
     extra = "cpu"
 
     def absent(self) -> Absence | None:
-        return package_absence()
+        return package_absence(engine, "onnxruntime", "InferenceSession")
 
     def version(self) -> str:
         import onnxruntime
@@ -97,16 +96,9 @@ class OnnxRuntimeSession(Session):
         self._session = None
 
 
-def package_absence() -> Absence | None:
-    """Why the package onnxruntime cannot be used, or None."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        return absence_after(error, "onnxruntime")
-    if hasattr(onnxruntime, "InferenceSession"):
-        return None
-    # what an uninstalled onnxruntime-gpu leaves behind is a folder without the engine
-    return EMPTY_FOLDER
+def engine() -> Any:
+    """Import the package onnxruntime. Raises ImportError."""
+    return importlib.import_module("onnxruntime")
 
 
 @contextmanager
@@ -131,7 +123,7 @@ def _session(
     import onnxruntime
 
     chosen = onnxruntime.SessionOptions()
-    chosen.intra_op_num_threads = options.threads or engine_threads() or 0  # 0: the engine counts
+    chosen.intra_op_num_threads = options.count_threads() or 0  # 0: the engine counts
     chosen.inter_op_num_threads = 1  # the graphs are chains: nothing runs in parallel
     # spinning threads take the cores from those that decode and encode; here they were also slower
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")

@@ -19,7 +19,7 @@ import numpy as np
 
 from starcast.errors import EngineError
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session, closed_error, one_line
-from starcast.runtime.engines.onnxruntime import errors, package_absence, silent
+from starcast.runtime.engines.onnxruntime import OnnxRuntime, errors, silent
 from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.arrays import DeviceArray, View, borrow, is_on_gpu
 from starcast.runtime.nvidia.driver import Driver
@@ -45,7 +45,7 @@ class OnnxRuntimeCuda(Engine):
     runs_also = ("onnxruntime",)
 
     def absent(self) -> Absence | None:
-        absence = package_absence()
+        absence = OnnxRuntime().absent()
         if absence is not None:
             return absence
         import onnxruntime

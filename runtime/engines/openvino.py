@@ -22,18 +22,16 @@ from typing import Any
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.cores import engine_threads
 from starcast.runtime.engines.base import (
-    EMPTY_FOLDER,
     Absence,
     Arrays,
     Engine,
     EngineOptions,
     Graph,
     Session,
-    absence_after,
     closed_error,
     one_line,
+    package_absence,
 )
 from starcast.runtime.machine import processor
 from starcast.runtime.manifest import Variant
@@ -68,15 +66,10 @@ class OpenVINO(Engine):
     extra = "openvino"
 
     def absent(self) -> Absence | None:
-        try:
-            openvino = engine()
-        except ImportError as error:
-            return absence_after(error, self.name)
-        if not hasattr(openvino, "Core"):
-            return EMPTY_FOLDER
-        if "CPU" not in _core().available_devices:
+        absence = package_absence(engine, "openvino", "Core")
+        if absence is None and "CPU" not in _core().available_devices:
             return Absence("installed, but without its CPU plug-in", pip_helps=False)
-        return None
+        return absence
 
     def why_unsupported(self, variant: Variant) -> str | None:
         return super().why_unsupported(variant) or lacks(variant.precision, variant.rest)
@@ -173,7 +166,7 @@ def _settings(graph: Graph, options: EngineOptions) -> dict[str, Any]:
         # took 1.7 MB more with every new size. These are enough for images that alternate between two sizes.
         "CPU_RUNTIME_CACHE_CAPACITY": "256",
     }
-    threads = options.threads or engine_threads()
+    threads = options.count_threads()
     if threads is not None:  # else OpenVINO counts the machine's cores and ignores a container's quota
         settings["INFERENCE_NUM_THREADS"] = threads
     # For what a graph leaves open: without it, float32 silently becomes bfloat16 on CPUs with AMX.

@@ -13,9 +13,8 @@ from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session
 from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.first_gpu import current_gpu, has_driver_package, why_no_gpu
-from starcast.runtime.nvidia.tensorrt.engine_cache import entries, find, load, place, why_missing
+from starcast.runtime.nvidia.tensorrt.engine_cache import KERNELS, entries, find, load, load_kernels, place, why_missing
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
-from starcast.runtime.nvidia.tensorrt.kernel_cache import SUFFIX, load_kernels
 
 
 class TensorRT(Engine):
@@ -83,7 +82,7 @@ class TensorRT(Engine):
             then = reason or "its file is missing"
             raise EngineError(self._sentence(graph.path, then, graph.bundle, graph.precision))
         content = load(facts, options.cache)
-        kernels = place(options.cache) / f"{facts.file}{SUFFIX}"
+        kernels = place(options.cache) / f"{facts.file}{KERNELS}"
         driver = open_driver()
         try:
             with driver.active():

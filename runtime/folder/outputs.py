@@ -19,10 +19,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
-from starcast.errors import ImageError, OptionError
+from starcast.errors import ImageError, OptionError, printable
 from starcast.images.read import read_stored
 from starcast.images.write import WRITTEN_SUFFIXES
-from starcast.paths import printable
 from starcast.runtime.folder.sources import SourceFile
 
 NAME_BYTES = 255  # what Linux, macOS and Windows allow for one name

@@ -15,11 +15,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.errors import ImageError
+from starcast.errors import ImageError, printable
 from starcast.images.fit import NATIVE, fit
 from starcast.images.read import read_image
 from starcast.images.write import write_image
-from starcast.paths import printable
 from starcast.runtime.batches import Batches
 from starcast.runtime.folder.report import Report
 from starcast.runtime.folder.sources import SourceFile

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from starcast.errors import printable
 from starcast.images import formats
-from starcast.paths import printable
 
 LIST_SUFFIX = ".txt"
 LIST_BYTES = 64 * 2**20  # half a million long paths; a larger file is not a list

@@ -11,9 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from starcast.errors import OptionError
+from starcast.errors import OptionError, printable
 from starcast.images.fit import NATIVE
-from starcast.paths import printable
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.folder.outputs import (
     State,

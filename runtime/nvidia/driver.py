@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -16,11 +17,32 @@ from numpy import uint8
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.nvidia.gpu import Gpu
 
 # While any thread records a CUDA graph, nobody may wait for the whole context, whatever the mode and the library: both
 # would fail. Recording holds this lock, and so does a wait for the context.
 RECORDING = Lock()
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU, as known without a context on it. `driver`: the newest CUDA that its driver knows, as `13.0`."""
+
+    name: str
+    compute_capability: tuple[int, int]
+    driver: str
+
+    @property
+    def sm(self) -> str:
+        """Its architecture as compilers name it: `sm89`."""
+        major, minor = self.compute_capability
+        return f"sm{major}{minor}"
+
+    def lacks(self, cuda: int | None) -> str | None:
+        """Why its driver runs nothing that was made for a CUDA of that major version, as a clause; None where it does,
+        or where the version is unknown. Within a major version, older drivers run newer libraries."""
+        if cuda is None or int(self.driver.partition(".")[0]) >= cuda:
+            return None
+        return f"made for CUDA {cuda}, and the NVIDIA driver knows {self.driver}: update the driver"
 
 
 class Driver(ABC):

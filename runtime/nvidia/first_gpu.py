@@ -6,8 +6,7 @@ from functools import cache as once
 from importlib.util import find_spec
 
 from starcast.errors import EngineError, MissingExtraError
-from starcast.runtime.nvidia.driver import Driver
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Driver, Gpu
 
 
 def current_gpu() -> Gpu | None:

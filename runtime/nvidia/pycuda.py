@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.runtime.nvidia.driver import RECORDING, Driver, refusal
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import RECORDING, Driver, Gpu, refusal
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which PyCUDA has no name for
 

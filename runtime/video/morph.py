@@ -17,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
-from starcast.errors import ImageError
+from starcast.errors import ImageError, printable
 from starcast.images.fit import fit
 from starcast.images.read import read_image
-from starcast.paths import printable
 from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.options import MorphOptions

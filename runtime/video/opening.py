@@ -11,9 +11,8 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from starcast.errors import OptionError, VideoError
+from starcast.errors import OptionError, VideoError, printable
 from starcast.images import formats
-from starcast.paths import printable
 
 _DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,apng,mxf,gxf,nut,ivf,obu,h261,h263,h264,hevc,"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from starcast.paths import printable
+from starcast.errors import printable
 
 
 @dataclass

@@ -19,8 +19,7 @@ from av.stream import Disposition, Stream
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from starcast.errors import VideoError
-from starcast.paths import printable
+from starcast.errors import VideoError, printable
 from starcast.runtime.options import MAX_FRAME_PIXELS
 from starcast.runtime.video import colour
 from starcast.runtime.video.opening import open_video

@@ -19,9 +19,8 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
-from starcast.errors import OptionError, VideoError
+from starcast.errors import OptionError, VideoError, printable
 from starcast.images.fit import NATIVE, fit
-from starcast.paths import printable
 from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.manifest import Manifest

@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
-from starcast.errors import ImageError
+from starcast.errors import ImageError, printable
 from starcast.images import formats, libtiff
 from starcast.images.colour import to_srgb
 from starcast.images.pillow import DECODER_ERRORS, quiet_pillow
-from starcast.paths import printable
 
 Value = TypeVar("Value")
 

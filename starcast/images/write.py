@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from starcast.atomic import atomic_path
-from starcast.errors import ImageError
+from starcast.errors import ImageError, printable
 from starcast.images.read import SOFTWARE
-from starcast.paths import printable
 
 JPEG_QUALITY = 95
 

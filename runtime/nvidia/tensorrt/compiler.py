@@ -11,8 +11,7 @@ from typing import Any
 
 from starcast.errors import EngineError
 from starcast.runtime.engines.base import one_line
-from starcast.runtime.nvidia.tensorrt.error_log import error_log
-from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, error_log
 from starcast.runtime.nvidia.tensorrt.messages import Request
 from starcast.runtime.nvidia.tensorrt.profiles import Profile
 

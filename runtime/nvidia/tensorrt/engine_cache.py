@@ -17,12 +17,12 @@ import msgspec
 from starcast.atomic import atomic_path, write_bytes
 from starcast.errors import EngineError
 from starcast.runtime.engines import cache
-from starcast.runtime.nvidia.gpu import Gpu
-from starcast.runtime.nvidia.tensorrt.kernel_cache import SUFFIX as KERNELS
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt.profiles import Profile
 
 INDEX = "index.json"
 ENGINE = ".engine"  # suffix; the file name is the key
+KERNELS = ".kernels"  # added to an engine's file name: what TensorRT for RTX compiled from it for this GPU
 TIMINGS = "timings-"  # kernel timings of TensorRT proper, one file per release and GPU
 FORMAT = 1
 
@@ -174,6 +174,18 @@ def remove(keys: Iterable[str], folder: Path | None = None) -> tuple[EngineFacts
                 with contextlib.suppress(FileNotFoundError):
                     file.unlink()
     return gone
+
+
+def load_kernels(file: Path) -> bytes | None:
+    """The kernels of an engine that an earlier start compiled, if undamaged. Nobody but the user can write there."""
+    return cache.read_sealed(file)
+
+
+def save_kernels(file: Path, kernels: bytes | None) -> None:
+    """Store the kernels atomically, if they have changed. A full disk costs time at the next start, not this one."""
+    if kernels and kernels != cache.read_sealed(file):
+        with contextlib.suppress(OSError):
+            cache.write_sealed(file, kernels)
 
 
 def strays(folder: Path | None = None) -> tuple[Path, ...]:

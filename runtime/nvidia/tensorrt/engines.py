@@ -8,8 +8,8 @@ from pathlib import Path
 from tabulate import tabulate
 
 from starcast.errors import OptionError
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu
-from starcast.runtime.nvidia.gpu import Gpu
 from starcast.runtime.nvidia.tensorrt import engine_cache
 from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS

@@ -19,7 +19,7 @@ import numpy as np
 from starcast.errors import EngineError
 from starcast.runtime.nvidia.driver import RECORDING, Driver
 from starcast.runtime.nvidia.recorded import RECORDINGS, MostRecent, Recorded
-from starcast.runtime.nvidia.tensorrt.error_log import error_log
+from starcast.runtime.nvidia.tensorrt.flavours import error_log
 
 MOST_SHAPES = 16  # combinations whose contexts and CUDA graphs are kept
 

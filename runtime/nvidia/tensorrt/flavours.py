@@ -94,6 +94,21 @@ FLAVOURS = {
 }  # fmt: skip
 
 
+def error_log(trt: Any) -> Any:
+    """A logger for the library `trt`. Errors go into its list `said`; everything below is dropped."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]  # a class of the library
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.said: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.said.append(message)
+
+    return Log()
+
+
 def too_old_for(precision: str, target: str) -> str | None:
     """Why GPUs of a generation cannot run a precision, as a clause, or None."""
     first = FIRST_WITH.get(precision)

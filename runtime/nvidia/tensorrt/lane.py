@@ -1,7 +1,9 @@
-"""The path of one part of a batch: page-locked memory, the GPU, the engine, and back."""
+"""The parts of a batch that an engine takes, and the path of one: page-locked memory, the GPU, the engine, and back."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,8 +12,33 @@ from numpy.typing import NDArray
 
 from starcast.runtime.nvidia.arrays import View
 from starcast.runtime.nvidia.driver import Driver
-from starcast.runtime.nvidia.tensorrt.execution import Binding
-from starcast.runtime.nvidia.tensorrt.parts import Part, size_of
+from starcast.runtime.nvidia.tensorrt.execution import Binding, Shapes
+
+Part = Mapping[str, "NDArray[Any] | View"]
+
+
+def cut(arrays: Part, inputs: tuple[Binding, ...]) -> list[Part]:
+    """The parts, each as large as the engine's largest batch, the last one smaller.
+
+    A host input with one row for all of the others' rows is repeated if the engine takes it so: then the engine sees
+    fewer combinations of shapes.
+    """
+    rows = max(value.shape[0] for value in arrays.values())
+    most = min(one.largest[0] for one in inputs if arrays[one.name].shape[0] == rows)
+    return [
+        {one.name: _piece(arrays[one.name], rows, start, min(start + most, rows), one) for one in inputs}
+        for start in range(0, rows, most)
+    ]
+
+
+def shapes_of(part: Part, inputs: tuple[Binding, ...]) -> Shapes:
+    """The shapes of a part, in the order of the inputs."""
+    return tuple(tuple(part[one.name].shape) for one in inputs)
+
+
+def size_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Bytes of an array."""
+    return math.prod(shape) * dtype.itemsize
 
 
 class Lane:
@@ -96,3 +123,11 @@ class Lane:
 
     def _size(self, shape: tuple[int, ...]) -> int:
         return size_of(shape, self._output.dtype)
+
+
+def _piece(value: NDArray[Any] | View, rows: int, start: int, stop: int, one: Binding) -> NDArray[Any] | View:
+    if value.shape[0] == rows:
+        return value.rows(start, stop) if isinstance(value, View) else value[start:stop]
+    if isinstance(value, View) or value.shape[0] != 1 or one.largest[0] < stop - start:
+        return value
+    return np.broadcast_to(value, (stop - start, *value.shape[1:]))

@@ -20,10 +20,9 @@ from starcast.runtime.engines.base import GpuTime, Session, closed_error
 from starcast.runtime.nvidia.arrays import DeviceArray, View, borrow, is_on_gpu
 from starcast.runtime.nvidia.driver import Driver
 from starcast.runtime.nvidia.memory import Outputs
+from starcast.runtime.nvidia.tensorrt.engine_cache import save_kernels
 from starcast.runtime.nvidia.tensorrt.execution import Binding, Execution, Shapes
-from starcast.runtime.nvidia.tensorrt.kernel_cache import save_kernels
-from starcast.runtime.nvidia.tensorrt.lane import Lane
-from starcast.runtime.nvidia.tensorrt.parts import Part, cut, shapes_of, size_of
+from starcast.runtime.nvidia.tensorrt.lane import Lane, Part, cut, shapes_of, size_of
 
 IMAGES = "image"
 

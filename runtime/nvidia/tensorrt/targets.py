@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from starcast.errors import MissingExtraError, OptionError
 from starcast.runtime.engines.base import Absence
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour, too_old_for
 

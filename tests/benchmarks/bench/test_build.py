@@ -19,7 +19,7 @@ from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines import tensorrt
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt import build
 from starcast.runtime.nvidia.tensorrt.build import BuildReport
 

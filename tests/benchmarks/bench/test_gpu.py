@@ -15,7 +15,7 @@ from starcast.errors import OptionError
 from starcast.export.torch_engine.engine import TorchEngine
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.base import Absence, Engine
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 
 DATA_CENTRE = Gpu("NVIDIA H200", (9, 0), "13.0")
 ARTISTS = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")

@@ -17,7 +17,7 @@ from starcast.benchmarks.checks.check import Check, NotRunError, WrongError
 from starcast.benchmarks.checks.parity import PREPARE
 from starcast.benchmarks.checks.run import Answer, main, run_all, run_apart, run_check
 from starcast.errors import EngineError
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 
 ADA = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")
 HOPPER = Gpu("NVIDIA H100", (9, 0), "13.0")

@@ -32,7 +32,7 @@ from starcast.benchmarks.studies.adain_step import measure_step
 from starcast.benchmarks.studies.in_turn import interleave, time_in_turn
 from starcast.kernels.tiling import tiling_for
 from starcast.options import replace_options
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.train.adain import adain_leaky_relu
 from starcast.train.families.stargan_v2.networks import AdaIN, AffineNorm, StarGANv2Config, empty_networks
 

@@ -20,7 +20,7 @@ from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.onnxruntime_cuda import PROVIDER, OnnxRuntimeCuda, OnnxRuntimeCudaSession
 from starcast.runtime.nvidia import dlpack, first_gpu
 from starcast.runtime.nvidia.arrays import DeviceArray
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
 

@@ -26,9 +26,8 @@ from starcast.runtime.nvidia import dlpack, first_gpu
 from starcast.runtime.nvidia.arrays import DeviceArray
 from starcast.runtime.nvidia.cuda_python import CudaPython
 from starcast.runtime.nvidia.tensorrt import engine_cache
-from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
+from starcast.runtime.nvidia.tensorrt.engine_cache import KERNELS, EngineFacts
 from starcast.runtime.nvidia.tensorrt.flavours import Flavour
-from starcast.runtime.nvidia.tensorrt.kernel_cache import SUFFIX
 from starcast.runtime.translator import Translator
 
 FLAVOURS = ("tensorrt-rtx", "tensorrt")
@@ -256,13 +255,13 @@ def test_compiled_kernels_lie_beside_their_engine_and_go_with_it(built, flavour)
     session = built.open()
     session.run({"image": np.zeros((1, 32, 32, 3), np.uint8), "style": np.zeros((1, 8), np.float32)})
     session.close()
-    kept = [path.name for path in engine_cache.place().glob(f"*{SUFFIX}")]
+    kept = [path.name for path in engine_cache.place().glob(f"*{KERNELS}")]
     facts = next(facts for facts in engine_cache.entries() if facts.role == GENERATOR)
-    assert kept == ([f"{facts.file}{SUFFIX}"] if flavour == "tensorrt-rtx" else [])
+    assert kept == ([f"{facts.file}{KERNELS}"] if flavour == "tensorrt-rtx" else [])
     built.open()
     assert [cache.loaded is not None for cache in built.trt.caches] == ([False, True] if kept else [])
     engine_cache.remove([facts.key])
-    assert not list(engine_cache.place().glob(f"*{SUFFIX}"))
+    assert not list(engine_cache.place().glob(f"*{KERNELS}"))
 
 
 def test_a_machine_without_a_gpu_says_so(machine, monkeypatch):

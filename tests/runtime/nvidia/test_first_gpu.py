@@ -7,8 +7,8 @@ from fake_cuda import FakeCuda, install
 
 from starcast.errors import MissingExtraError
 from starcast.runtime.nvidia import first_gpu
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
-from starcast.runtime.nvidia.gpu import Gpu
 
 
 @pytest.fixture(autouse=True)

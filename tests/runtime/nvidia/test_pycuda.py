@@ -13,7 +13,7 @@ import pytest
 from starcast.errors import EngineError
 from starcast.runtime.nvidia import first_gpu, pycuda
 from starcast.runtime.nvidia.cuda_python import CudaPython
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.pycuda import PyCuda
 
 

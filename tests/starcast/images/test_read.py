@@ -14,10 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from starcast.errors import ImageError
+from starcast.errors import ImageError, printable
 from starcast.images.read import read_image, read_stored
 from starcast.images.write import write_image
-from starcast.paths import printable
 
 
 def test_every_format_mode_depth_and_orientation_is_read_upright_and_in_srgb(tmp_path):

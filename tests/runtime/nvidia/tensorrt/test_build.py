@@ -16,7 +16,7 @@ import recorded_tensorrt
 from tensorrt_bundle import GRAPH, with_tensorrt_graph
 
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt import build, engine_cache
 from starcast.runtime.nvidia.tensorrt.build import BuildReport, build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from starcast.errors import EngineError
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt import engine_cache
 from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
 

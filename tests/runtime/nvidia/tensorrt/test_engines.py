@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from starcast.errors import OptionError
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt import engine_cache, engines
 from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
 

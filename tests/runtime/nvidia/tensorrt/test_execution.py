@@ -11,7 +11,7 @@ import pytest
 
 from starcast.errors import EngineError
 from starcast.runtime.nvidia.first_gpu import current_gpu
-from starcast.runtime.nvidia.tensorrt import error_log, execution
+from starcast.runtime.nvidia.tensorrt import execution, flavours
 
 trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
 
@@ -50,7 +50,7 @@ def test_a_runtime_configuration_takes_the_strategy():
 
 
 def test_every_name_of_the_module_is_there():
-    source = inspect.getsource(execution) + inspect.getsource(error_log)
+    source = inspect.getsource(execution) + inspect.getsource(flavours.error_log)
     used = set(re.findall(r"\b(?:self\._)?trt\.([A-Za-z_]+(?:\.[A-Za-z_]+)*)", source))
     assert used >= {"Runtime", "ILogger", "nptype", "TensorIOMode.INPUT"}
     for path in used:
@@ -60,7 +60,7 @@ def test_every_name_of_the_module_is_there():
 
 
 def test_the_loggers_severities_are_told_apart_and_a_log_can_be_made_of_it():
-    log = error_log.error_log(trt)
+    log = flavours.error_log(trt)
     log.log(trt.ILogger.ERROR, "wrong")
     log.log(trt.ILogger.WARNING, "odd")
     assert log.said == ["wrong"]

@@ -8,7 +8,7 @@ from tensorrt_bundle import GRAPH, with_tensorrt_graph
 
 from starcast.errors import OptionError, VariantMissingError
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
 from starcast.runtime.nvidia.tensorrt.orders import Order, plan_orders

@@ -18,7 +18,7 @@ import pytest
 
 from starcast.errors import EngineError, MissingExtraError
 from starcast.kernels.ptx import parameters
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt import plugin
 from starcast.runtime.nvidia.tensorrt.plugin import formats, register
 

@@ -21,8 +21,8 @@ from starcast.runtime.nvidia import arrays, dlpack
 from starcast.runtime.nvidia.cuda_python import CudaPython
 from starcast.runtime.nvidia.pycuda import PyCuda
 from starcast.runtime.nvidia.recorded import RECORDINGS
+from starcast.runtime.nvidia.tensorrt.engine_cache import load_kernels, save_kernels
 from starcast.runtime.nvidia.tensorrt.execution import MOST_SHAPES, deserialise
-from starcast.runtime.nvidia.tensorrt.kernel_cache import load_kernels, save_kernels
 from starcast.runtime.nvidia.tensorrt.session import TensorRTSession
 
 FLAVOURS = ("tensorrt-rtx", "tensorrt")

@@ -4,7 +4,7 @@ import pytest
 
 from starcast.errors import MissingExtraError, OptionError
 from starcast.runtime.engines.base import NOT_INSTALLED
-from starcast.runtime.nvidia.gpu import Gpu
+from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt import flavours
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.targets import choose_targets

@@ -1,1 +1,0 @@
-../../starcast/paths.py
