@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -19,13 +19,11 @@ from starcast.errors import ImageError, printable
 from starcast.images.fit import NATIVE, fit
 from starcast.images.read import read_image
 from starcast.images.write import write_image
-from starcast.runtime.batches import Batches
-from starcast.runtime.folder.report import Report
 from starcast.runtime.folder.sources import SourceFile
-from starcast.runtime.folder.threads import InOrder, map_ahead, open_pool
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import source_fingerprint
+from starcast.runtime.stages import Batches, InOrder, map_ahead, open_pool
 from starcast.runtime.translator import Translator
 
 READERS = 3
@@ -50,6 +48,40 @@ class Prepared:
     fingerprint: str
     read_s: float
     fit_s: float
+
+
+@dataclass
+class Report:
+    """What `translate_all` did. `done` and `skipped` count translations; `failed` has a sentence each.
+
+    `seconds` sums each stage over all images: read and fit a source, run and write a translation. `wall_s` is the time
+    from the first source to the last file, without starting the engine.
+    """
+
+    done: int = 0
+    skipped: int = 0
+    failed: list[str] = field(default_factory=list)
+    sources: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "fit", "run", "write"), 0.0))
+    wall_s: float = 0.0
+
+    def fail(self, sentence: str, progress: Callable[[str], None]) -> None:
+        """Count a failure, and print it."""
+        self.failed.append(sentence)
+        progress(sentence)
+
+    def stage_ms(self) -> dict[str, float]:
+        """Milliseconds per image in each stage. Stages overlap: their sum is more than the time an image takes."""
+        counts = {"read": self.sources, "fit": self.sources, "run": self.done, "write": self.done}
+        return {stage: 1000 * total / max(1, counts[stage]) for stage, total in self.seconds.items()}
+
+    def summary(self) -> str:
+        """Two lines: the counts; milliseconds per stage and images per second."""
+        lines = [f"{self.done} translated, {self.skipped} there already, {len(self.failed)} failed."]
+        if self.done and self.wall_s:
+            stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in self.stage_ms().items())
+            lines.append(f"Milliseconds per image: {stages}. {self.done / self.wall_s:.1f} images/s.")
+        return "\n".join(lines)
 
 
 def translate_jobs(

@@ -22,10 +22,8 @@ from starcast.runtime.folder.outputs import (
     refuse_to_overwrite_sources,
     state_of,
 )
-from starcast.runtime.folder.pipeline import READERS, Job, translate_jobs
-from starcast.runtime.folder.report import Report
+from starcast.runtime.folder.pipeline import READERS, Job, Report, translate_jobs
 from starcast.runtime.folder.sources import FoundSources, SourceFile, find_sources
-from starcast.runtime.folder.threads import map_ahead, open_pool
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (
@@ -36,6 +34,7 @@ from starcast.runtime.record import (
     style_facts,
     write_record,
 )
+from starcast.runtime.stages import map_ahead, open_pool
 from starcast.runtime.style_requests import requests_from
 from starcast.runtime.styles import make_styles
 from starcast.runtime.translator import Translator

@@ -20,19 +20,16 @@ from starcast.atomic import atomic_path
 from starcast.errors import ImageError, printable
 from starcast.images.fit import fit
 from starcast.images.read import read_image
-from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.options import MorphOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import record_beside, style_facts, write_record
+from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import StyleRequest, requests_of_reference, requests_of_seed
 from starcast.runtime.styles import make_styles
 from starcast.runtime.translator import Translator
-from starcast.runtime.video.ahead import ahead
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import RgbFrame, Sink
-from starcast.runtime.video.stopwatch import Stopwatch
-from starcast.runtime.video.target import check_target
+from starcast.runtime.video.sink import RgbFrame, Sink, check_target
 
 _OFFICIAL_FRAMES, _OFFICIAL_REST = 31, 10
 _SIGMOID_FROM, _SIGMOID_TO = -5.0, 4.5
@@ -96,7 +93,7 @@ def morph(
     image = fit(read_image(source, limit_flag=None), trained, options.fit)
     size = image.shape[:2]
     rate = Fraction(options.fps).limit_denominator(1001)
-    report, watch = FilmReport(target), Stopwatch("run", "encode")
+    report = FilmReport(target, dict.fromkeys(("run", "encode"), 0.0))
     with Translator(bundle, **options.engine, progress=progress) as translator:
         reason = translator.why_not(*size)
         if reason is not None:
@@ -109,9 +106,9 @@ def morph(
             ProgressBar(
                 len(requests) * options.frames_per_step, "frames", show=show_progress, progress=progress
             ) as bar,
-            ahead(
+            run_ahead(
                 _translate_stops(
-                    image, loop(styles, options.frames_per_step), translator, options.batch or translator.batch, watch
+                    image, loop(styles, options.frames_per_step), translator, options.batch or translator.batch, report
                 ),
                 "run",
             ) as translations,
@@ -121,11 +118,11 @@ def morph(
                 bar.print(note)
             for pixels, frames in translations:
                 for _ in range(frames):
-                    with watch.timed("encode"):
+                    with report.timed("encode"):
                         sink.write(RgbFrame(pixels, report.frames, 1))
                     report.frames += 1
                     bar.advance()
-        report.wall_s, report.seconds = time.perf_counter() - start, watch.seconds
+        report.wall_s = time.perf_counter() - start
         write_record(
             record_beside(target), bundle, options, style_facts(requests),
             engine=translator.facts(),
@@ -144,12 +141,12 @@ def requests_for(options: MorphOptions, domains: tuple[str, ...]) -> list[StyleR
 
 
 def _translate_stops(
-    image: NDArray[np.uint8], stops: Iterable[Stop], translator: Translator, batch: int, watch: Stopwatch
+    image: NDArray[np.uint8], stops: Iterable[Stop], translator: Translator, batch: int, report: FilmReport
 ) -> Iterator[tuple[NDArray[np.uint8], int]]:
     """(translation, frames) of each stop, `batch` at a time."""
 
     def run(stops: Sequence[Stop]) -> Iterable[tuple[NDArray[np.uint8], int]]:
-        with watch.timed("run"):
+        with report.timed("run"):
             sources = np.repeat(image[None], len(stops), axis=0)
             translations = translator(sources, np.stack([stop.style for stop in stops]))
         return zip(translations, [stop.frames for stop in stops], strict=True)

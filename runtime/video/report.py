@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from starcast.errors import printable
+
+Item = TypeVar("Item")
 
 
 @dataclass
 class FilmReport:
-    """What `translate_video` or `morph` did.
+    """What `translate_video` or `morph` did. Stages run side by side; each is timed from one thread only.
 
     `notes`: what a user should know, such as sound that was encoded again. `failed`: a sentence for everything that was
     wrong with the source.
     """
 
     target: Path
+    seconds: dict[str, float]  # by stage, over all frames
     frames: int = 0
     wall_s: float = 0.0  # from the first frame to the last byte, without starting the engine
-    seconds: dict[str, float] = field(default_factory=dict)  # by stage, over all frames
     notes: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time that the block takes."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+    def timed_items(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
+        """The same items; adds the time that each one took to make."""
+        iterator = iter(items)
+        while True:
+            with self.timed(stage):
+                try:
+                    item = next(iterator)
+                except StopIteration:
+                    return
+            yield item
 
     def stage_ms(self) -> dict[str, float]:
         """Milliseconds per frame in each stage. Stages overlap: their sum is more than the time a frame takes."""

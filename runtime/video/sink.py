@@ -1,8 +1,9 @@
-"""A video file being written: the frames and the tracks beside them, interleaved by the muxer."""
+"""A video file being written: where it may go; the frames and the tracks beside them, interleaved by the muxer."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,12 +17,13 @@ from av.container import OutputContainer
 from av.packet import Packet
 from numpy.typing import NDArray
 
-from starcast.errors import VideoError
+from starcast.errors import OptionError, VideoError, printable
 from starcast.runtime.options import EncodingOptions
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.source import Sound, Source
-from starcast.runtime.video.target import container_of
 from starcast.runtime.video.tracks import Tracks, kept_metadata, tracks_for
+
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # suffix -> FFmpeg's name
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Sink:
         *,
         copy: bool,
     ) -> None:
-        container_format = container_of(path)
+        container_format = _container_of(path)
         container: OutputContainer = av.open(
             str(path.resolve()), "w", format=container_format,
             container_options=_muxer_options(container_format, time_base),
@@ -141,6 +143,31 @@ class Sink:
             raise VideoError(
                 f"{self._name} cannot be written ({reason}): free some disk space, or choose another -o"
             ) from error
+
+
+def check_target(target: Path, source: Path, *, overwrite: bool) -> None:
+    """Raises OptionError if a video made from `source` cannot go to `target`."""
+    _container_of(target)
+    if target.is_dir():
+        raise OptionError(f"{printable(target)} is a folder: give -o the name of a file")
+    if os.path.lexists(target):
+        if os.path.realpath(target) == os.path.realpath(source) or (source.exists() and target.exists()
+                                                                     and target.samefile(source)):  # fmt: skip
+            raise OptionError(f"{printable(target)} is the source itself: choose another -o")
+        if not overwrite:
+            raise OptionError(f"{printable(target)} exists already: choose another -o, or give --overwrite")
+    parent = target.resolve().parent
+    existing = next((folder for folder in (parent, *parent.parents) if folder.exists()), parent)
+    if not existing.is_dir():
+        raise OptionError(f"{printable(existing)} is a file, so {printable(target)} cannot be in it: choose another -o")
+
+
+def _container_of(path: Path) -> str:
+    """FFmpeg's name of the container for a file's suffix. Raises OptionError."""
+    try:
+        return CONTAINERS[path.suffix.lower()]
+    except KeyError:
+        raise OptionError(f"{printable(path)} cannot be written: end its name in {', '.join(CONTAINERS)}") from None
 
 
 def _muxer_options(container_format: str, time_base: Fraction) -> dict[str, str]:

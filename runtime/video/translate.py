@@ -21,22 +21,19 @@ from numpy.typing import NDArray
 from starcast.atomic import atomic_path
 from starcast.errors import OptionError, VideoError, printable
 from starcast.images.fit import NATIVE, fit
-from starcast.runtime.batches import Batches
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.options import VideoOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import record_beside, style_facts, write_record
+from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
-from starcast.runtime.video.ahead import ahead
 from starcast.runtime.video.orientation import make_pixels_square, turn_upright
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import RgbFrame, Sink
+from starcast.runtime.video.sink import RgbFrame, Sink, check_target
 from starcast.runtime.video.source import Frame, Sound, Source
-from starcast.runtime.video.stopwatch import Stopwatch
-from starcast.runtime.video.target import check_target
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -66,8 +63,7 @@ def translate_video(
     check_target(target, source_path, overwrite=options.overwrite)
     bundle = open_bundle(bundle_path)
     request = _one_style(options, bundle.manifest)
-    report = FilmReport(target)
-    watch = Stopwatch(*STAGES)
+    report = FilmReport(target, dict.fromkeys(STAGES, 0.0))
     with (
         Source(source_path, options.max_pixels) as source,
         Translator(bundle, **options.engine, progress=progress) as translator,
@@ -90,20 +86,19 @@ def translate_video(
             report.notes = [*_notes(source), *sink.notes]
             for note in report.notes:
                 bar.print(note)
-            decoded = watch.timed_items("decode", source.read(sink.tracks.audio_to_decode))
+            decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode))
             with (
-                ahead(decoded, "decode") as frames,
-                ahead(_fit_frames(frames, source, size, mode, watch), "fit") as ready,
-                ahead(_translate_frames(ready, translator, style, batch, watch), "run") as translations,
+                run_ahead(decoded, "decode") as frames,
+                run_ahead(_fit_frames(frames, source, size, mode, report), "fit") as ready,
+                run_ahead(_translate_frames(ready, translator, style, batch, report), "run") as translations,
             ):
                 for item in translations:
-                    with watch.timed("encode"):
+                    with report.timed("encode"):
                         sink.write(item)
                     if isinstance(item, RgbFrame):
                         report.frames += 1
                         bar.advance()
         report.wall_s = time.perf_counter() - start
-        report.seconds = watch.seconds
         report.failed = _failures(source, sink)
         for sentence in report.failed:
             progress(sentence)
@@ -125,7 +120,7 @@ def _one_style(options: VideoOptions, manifest: Manifest) -> StyleRequest:
 
 
 def _fit_frames(
-    items: Iterable[Item], source: Source, size: tuple[int, int], mode: str, watch: Stopwatch
+    items: Iterable[Item], source: Source, size: tuple[int, int], mode: str, report: FilmReport
 ) -> Iterator[RgbFrame | Beside]:
     """Frames as RGB, upright, with square pixels, at the model's size."""
     scaler = VideoReformatter()
@@ -133,7 +128,7 @@ def _fit_frames(
         if not isinstance(item, Frame):
             yield item
             continue
-        with watch.timed("fit"):
+        with report.timed("fit"):
             pixels = colour.to_rgb(item.frame, source.name, scaler)
             pixels = turn_upright(make_pixels_square(pixels, source.sample_aspect), source.orientation)
             ready = RgbFrame(fit(pixels, size, mode), item.pts, item.duration)
@@ -141,12 +136,16 @@ def _fit_frames(
 
 
 def _translate_frames(
-    items: Iterable[RgbFrame | Beside], translator: Translator, style: NDArray[np.float32], batch: int, watch: Stopwatch
+    items: Iterable[RgbFrame | Beside],
+    translator: Translator,
+    style: NDArray[np.float32],
+    batch: int,
+    report: FilmReport,
 ) -> Iterator[RgbFrame | Beside]:
     """Images translated, `batch` at a time, in order; what is beside them may overtake, as the muxer sorts."""
 
     def run(frames: Sequence[RgbFrame]) -> Iterable[RgbFrame]:
-        with watch.timed("run"):
+        with report.timed("run"):
             translations = translator(np.stack([frame.pixels for frame in frames]), style)
         return (RgbFrame(pixels, frame.pts, frame.duration) for frame, pixels in zip(frames, translations, strict=True))
 

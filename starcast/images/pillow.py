@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
 import struct
 import threading
 import warnings
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
+import PIL
 from PIL import Image
 
 # Decoders of damaged files raise nearly everything: Pillow documents OSError and SyntaxError, and its plugins let
@@ -19,13 +23,14 @@ DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError, MemoryError,
     RuntimeError, AssertionError, BufferError, struct.error, zlib.error, Image.DecompressionBombError, Warning,
 )  # fmt: skip
+_LIBTIFF = ("../pillow.libs/libtiff*.so*", ".dylibs/libtiff*.dylib")  # places in wheels for Linux and macOS
 
 
 class _QuietPillow:
     """While any thread reads: no warnings from Pillow, and no pixel limit of its own, which `max_pixels` replaces.
 
     Both are settings of the process. Readers are counted, because `warnings.catch_warnings` in two threads at once
-    would restore them in the wrong order.
+    would restore them in the wrong order. The TIFF library is silenced for good.
     """
 
     def __init__(self) -> None:
@@ -35,6 +40,7 @@ class _QuietPillow:
 
     @contextlib.contextmanager
     def __call__(self) -> Iterator[None]:
+        silence_libtiff()
         with self._lock:
             if self._readers == 0:
                 self._restore.enter_context(warnings.catch_warnings())
@@ -52,3 +58,24 @@ class _QuietPillow:
 
 
 quiet_pillow = _QuietPillow()
+
+
+@functools.cache
+def silence_libtiff() -> bool:
+    """Keep the TIFF library inside Pillow from writing to the terminal. Returns whether it was found; if not, its lines
+    appear, which does no harm.
+
+    On a damaged compressed TIFF, libtiff prints lines to stderr that name no file, and Pillow raises an error anyway.
+    Pillow turns off libtiff's warnings but not its errors, and has no setting for them, so this sets it in the library
+    that comes with Pillow's wheels. Remove it once Pillow installs an error handler of its own.
+    """
+    folder = Path(PIL.__file__).parent
+    libraries = [path for place in _LIBTIFF for path in (folder / place).parent.glob(Path(place).name)]
+    for library in libraries:
+        try:
+            handler = ctypes.CDLL(str(library)).TIFFSetErrorHandler
+        except (OSError, AttributeError):
+            return False
+        handler.argtypes, handler.restype = [ctypes.c_void_p], ctypes.c_void_p
+        handler(None)
+    return bool(libraries)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from starcast.errors import ImageError, printable
-from starcast.images import formats, libtiff
+from starcast.images import formats
 from starcast.images.colour import to_srgb
 from starcast.images.pillow import DECODER_ERRORS, quiet_pillow
 
@@ -72,7 +72,6 @@ def read_stored(
 ) -> StoredImage:
     """`read_image`, with what else the file says of the image."""
     path = Path(path)
-    libtiff.silence()
     or_raise = f", or raise {limit_flag}" if limit_flag else ""
     with _open_regular(path, max_pixels, or_raise) as file, quiet_pillow():
         head = file.read(formats.HEAD_BYTES)

@@ -6,10 +6,10 @@ import sys
 import pytest
 from PIL import Image
 
-from starcast.images import libtiff
+from starcast.images.pillow import silence_libtiff
 
 
-@pytest.mark.skipif(not libtiff.silence(), reason="this Pillow keeps its TIFF library inside")
+@pytest.mark.skipif(not silence_libtiff(), reason="this Pillow keeps its TIFF library inside")
 def test_a_damaged_compressed_tiff_prints_nothing(tmp_path):
     path = tmp_path / "damaged.tif"
     Image.effect_noise((64, 64), 50).save(path, compression="tiff_lzw")

@@ -1,0 +1,155 @@
+"""Parts of a pipeline whose stages run side by side: batches, and threads with bounded queues, results in order."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+DEPTH = 8  # places of the queue between two stages
+_POLL_S = 0.1  # how often a waiting stage checks whether to end; this also lets Ctrl-C through on Windows
+
+
+class Batches(Generic[Item, Result]):
+    """Hands items to `run`, `size` at a time and in order; those of one batch have the same `kind`.
+
+    `add` and `finish` return the results of the batch that they completed, which is often none. Call `finish` after the
+    last item.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        run: Callable[[Sequence[Item]], Iterable[Result]],
+        *,
+        kind: Callable[[Item], Hashable] = lambda item: None,
+    ) -> None:
+        self._size = size
+        self._run = run
+        self._kind = kind
+        self._waiting: list[Item] = []
+
+    def add(self, item: Item) -> list[Result]:
+        """Add an item. An item of another kind completes the batch before it."""
+        other = bool(self._waiting) and self._kind(self._waiting[0]) != self._kind(item)
+        results = self.finish() if other else []
+        self._waiting.append(item)
+        if len(self._waiting) == self._size:
+            results += self.finish()
+        return results
+
+    def finish(self) -> list[Result]:
+        """Run the items that are waiting."""
+        batch, self._waiting = self._waiting, []
+        return list(self._run(batch)) if batch else []
+
+
+@contextmanager
+def open_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that have ended when the block ends. After an error or Ctrl-C, calls that have not begun are dropped."""
+    executor = ThreadPoolExecutor(workers)
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(cancel_futures=True)
+        raise
+    executor.shutdown()
+
+
+def map_ahead(
+    executor: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int
+) -> Iterator[Result]:
+    """`map` in threads, in order, at most `ahead` results before the one that is taken."""
+    begun: deque[Future[Result]] = deque()
+    for item in items:
+        begun.append(executor.submit(function, item))
+        if len(begun) > ahead:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
+
+
+class InOrder(Generic[Result]):
+    """A bounded queue of calls. `take` gets each result, in order, in the thread that adds."""
+
+    def __init__(self, executor: ThreadPoolExecutor, places: int, take: Callable[[Result], None]) -> None:
+        self._executor = executor
+        self._places = places
+        self._take = take
+        self._begun: deque[Future[Result]] = deque()
+
+    def add(self, call: Callable[[], Result]) -> None:
+        """Begin a call, once there is a place."""
+        while len(self._begun) >= self._places or (self._begun and self._begun[0].done()):
+            self._take(self._begun.popleft().result())
+        self._begun.append(self._executor.submit(call))
+
+    def finish(self) -> None:
+        """Take the results of all calls, waiting for them."""
+        while self._begun:
+            self._take(self._begun.popleft().result())
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """No more items follow, because of `error` if there is one."""
+
+    error: BaseException | None
+
+
+@contextmanager
+def run_ahead(items: Iterable[Item], name: str, depth: int = DEPTH) -> Iterator[Iterator[Item]]:
+    """The same items in the same order, made in a thread that waits while `depth` of them are not yet taken.
+
+    An error in the thread is raised when the next item is taken. When the block ends, the thread has ended.
+    """
+    places: queue.Queue[Item | _Ended] = queue.Queue(depth)
+    stop = threading.Event()
+    thread = threading.Thread(target=_fill, args=(items, places, stop), name=f"starcast-{name}", daemon=True)
+    thread.start()
+    try:
+        yield _take(places)
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _fill(items: Iterable[Item], places: queue.Queue[Item | _Ended], stop: threading.Event) -> None:
+    def put(item: Item | _Ended) -> None:
+        while not stop.is_set():
+            try:
+                return places.put(item, timeout=_POLL_S)
+            except queue.Full:
+                continue
+
+    try:
+        for item in items:
+            put(item)
+            if stop.is_set():
+                return
+    except BaseException as error:  # noqa: BLE001  raised again in the consumer's thread
+        put(_Ended(error))
+    else:
+        put(_Ended(None))
+
+
+def _take(places: queue.Queue[Item | _Ended]) -> Iterator[Item]:
+    while True:
+        try:
+            item = places.get(timeout=_POLL_S)
+        except queue.Empty:
+            continue
+        if not isinstance(item, _Ended):
+            yield item
+        elif item.error is not None:
+            raise item.error
+        else:
+            return
