@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from starcast.benchmarks.bench import columns
+from starcast.benchmarks.bench import report
 from starcast.benchmarks.bench.device import Column, Device, Plan
 from starcast.benchmarks.bench.inputs import size_text
 from starcast.benchmarks.bench.method import ONE_RUN
@@ -42,8 +42,8 @@ class Cpu(Device):
     @property
     def columns(self) -> tuple[Column, ...]:
         return (
-            columns.NAME, columns.MEDIAN, columns.P95, columns.IMAGES, columns.TIMES_EAGER, columns.LEAST, columns.PSNR,
-            columns.LEVELS, columns.CPU_TIME, columns.PEAK_MEMORY,
+            report.NAME, report.MEDIAN, report.P95, report.IMAGES, report.TIMES_EAGER, report.LEAST, report.PSNR,
+            report.LEVELS, report.CPU_TIME, report.PEAK_MEMORY,
         )  # fmt: skip
 
     def plan(self, options: BenchOptions, seconds: float | None = None) -> Plan:

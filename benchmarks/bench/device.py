@@ -17,8 +17,7 @@ from starcast.runtime.manifest import Variant
 
 if TYPE_CHECKING:
     from starcast.benchmarks.bench.limits import Limits
-    from starcast.benchmarks.bench.measure import Measured
-    from starcast.benchmarks.bench.result import Result
+    from starcast.benchmarks.bench.result import Measured, Result
 
 Progress = Callable[[str], None]
 Facts = dict[str, Any]

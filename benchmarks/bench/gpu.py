@@ -9,16 +9,13 @@ from typing import Any
 
 import msgspec
 
-from starcast.benchmarks.bench import columns, gpu_figures
-from starcast.benchmarks.bench.build import build_engines_for
-from starcast.benchmarks.bench.ceilings import measure_ceilings_apart
+from starcast.benchmarks.bench import gpu_figures, report
 from starcast.benchmarks.bench.device import Column, Device, Facts, Plan, Progress
-from starcast.benchmarks.bench.gpu_state import gpu_state
-from starcast.benchmarks.bench.limits import Limits
-from starcast.benchmarks.bench.measure import Measured
+from starcast.benchmarks.bench.inputs import size_text
+from starcast.benchmarks.bench.limits import Limits, measure_ceilings_apart, work_of
 from starcast.benchmarks.bench.method import Method
 from starcast.benchmarks.bench.random_weights import MEAN_DRAWS
-from starcast.benchmarks.bench.result import Result
+from starcast.benchmarks.bench.result import Measured, Result
 from starcast.benchmarks.bench.rows import (
     EAGER,
     OURS,
@@ -31,15 +28,17 @@ from starcast.benchmarks.bench.rows import (
     key_of,
     title_of,
 )
-from starcast.benchmarks.bench.work import work_of
+from starcast.benchmarks.bench.state import gpu_state
 from starcast.benchmarks.options import BenchOptions
-from starcast.errors import OptionError
+from starcast.errors import OptionError, StarcastError
 from starcast.export.options import ADAIN, ExportOptions
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Engine, EngineOptions, is_made_for
 from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu
+from starcast.runtime.nvidia.tensorrt.build import build_engines
+from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 CUDA = "cuda"  # ONNX Runtime's provider
@@ -75,8 +74,8 @@ class NvidiaGpu(Device):
     @property
     def columns(self) -> tuple[Column, ...]:
         return (
-            columns.NAME, *gpu_figures.PERCENTILES, columns.TIMES_EAGER, columns.LEAST, *gpu_figures.PARTS,
-            columns.PSNR, columns.LEVELS,
+            report.NAME, *gpu_figures.PERCENTILES, report.TIMES_EAGER, report.LEAST, *gpu_figures.PARTS,
+            report.PSNR, report.LEVELS,
         )  # fmt: skip
 
     def plan(self, options: BenchOptions, seconds: float | None = None) -> Plan:
@@ -177,3 +176,19 @@ def batches_of(options: BenchOptions) -> tuple[int, ...]:
         raise OptionError(f"--batches is {','.join(options.batches)!r}: give whole numbers of at least 1, as 1,8,64")
     wanted = tuple(sorted({int(text) for text in options.batches}))
     return tuple(batch for batch in wanted if batch in QUICK_BATCHES) or wanted[:1] if options.quick else wanted
+
+
+def build_engines_for(
+    engine: str, variant: Variant, bundle: Bundle, size: tuple[int, int], cache: Path, progress: Callable[[str], None]
+) -> str | None:
+    """Build a variant's engines into `cache`. Returns why that failed, or None."""
+    source = bundle.manifest.source
+    own = source is not None and size == (source.height, source.width)
+    options = BuildOptions(
+        engine=engine, precision=variant.precision, form=variant.form_name, size=None if own else size_text(size)
+    )
+    try:
+        failed = build_engines(bundle.path, options, progress=progress, folder=cache).failed
+    except StarcastError as error:
+        return str(error)
+    return failed[0] if failed else None

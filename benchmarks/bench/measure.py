@@ -12,85 +12,21 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.benchmarks.bench.judge import Difference, difference
-from starcast.benchmarks.bench.pace import Pace
+from starcast.benchmarks.bench.method import Pace
+from starcast.benchmarks.bench.result import BatchFigure, Measured, Measurement, difference, fault
 from starcast.benchmarks.bench.rows import LeftOut, Row
 from starcast.benchmarks.bench.worker import Worker, start_worker
 from starcast.errors import EngineError
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Measured:
-    """A row's wall clock and CPU seconds, one number a round; how its output differs from the baseline's; the peak
-    memory of its process, in bytes. `samples` are the seconds of every single run.
-
-    On a GPU also the parts of a run, in milliseconds, and what the GPU reported while the row ran last.
-    """
-
-    row: Row
-    seconds: tuple[float, ...]
-    cpu_seconds: tuple[float, ...]
-    difference: Difference
-    peak_rss: int | None = None
-    samples: tuple[float, ...] = ()
-    split: Mapping[str, float | None] | None = None
-    steady: bool = True  # whether every warm-up ended in time
-    state: Mapping[str, Any] | None = None
-
-    @property
-    def median_ms(self) -> float:
-        return statistics.median(self.seconds) * 1000
-
-    @property
-    def p95_ms(self) -> float:
-        return float(np.percentile(self.samples or self.seconds, 95)) * 1000
-
-    @property
-    def cpu_ms(self) -> float:
-        return statistics.median(self.cpu_seconds) * 1000
-
-    @property
-    def images_per_second(self) -> float:
-        return self.row.batch / statistics.median(self.seconds)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ratio:
-    """How many times as fast as the baseline, paired round by round."""
-
-    median: float
-    least: float
-    greatest: float
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The rows that ran, the baseline first, those that did not, and the baseline's translations."""
-
-    rows: list[Measured]
-    left_out: list[LeftOut]
-    images: NDArray[np.uint8] | None = None
-
-    @property
-    def baseline(self) -> Measured:
-        return self.rows[0]
-
-
-def ratio(row: Measured, baseline: Measured) -> Ratio:
-    """The paired ratios baseline / row of the same rounds."""
-    paired = [theirs / ours for theirs, ours in zip(baseline.seconds, row.seconds, strict=True)]
-    return Ratio(median=statistics.median(paired), least=min(paired), greatest=max(paired))
 
 
 def measure_rows(
@@ -203,3 +139,32 @@ class _Field:
         assert expected is not None
         measured = [trial.result(expected) for trial in order if trial in self.running]
         return Measurement(measured, list(self.left_out), expected)
+
+
+def compiled_last(rows: Sequence[Measured]) -> list[Row]:
+    """The order in which rows are measured: those that compile for each batch size come last."""
+    return sorted((row.row for row in rows), key=lambda row: row.form == "compiled")
+
+
+def measure_throughput(
+    row: Row, inputs: Path, batches: Sequence[int], expected: NDArray[np.uint8],
+    progress: Callable[[str], None] = lambda _: None,
+) -> Iterator[BatchFigure]:  # fmt: skip
+    """Measure a row at each batch size. A failure is the last figure: larger batches would fail as well."""
+    with tempfile.TemporaryDirectory() as folder, start_worker(row, inputs) as worker:
+        file = Path(folder) / "images.npy"
+        for batch in batches:
+            progress(f"batches of {batch}: {row.name}")
+            try:
+                answer = worker.ask(f"batch {batch} {file}")
+            except EngineError as error:
+                yield BatchFigure(batch=batch, reason=str(error))
+                return
+            images = np.load(file)
+            reason = fault(row, difference(images, expected[: len(images)]))
+            if reason is not None and row.ours:
+                yield BatchFigure(batch=batch, reason=reason)
+                continue
+            yield BatchFigure(
+                batch=batch, samples=tuple(answer["samples"]), split=answer["split"], state=answer["state"]
+            )  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,3 +99,39 @@ def percentile_ms(samples: Sequence[float], percentile: float) -> float | None:
     if not samples or (percentile >= 99 and len(samples) < P99_FROM):
         return None
     return float(np.percentile(samples, percentile)) * 1000
+
+
+LEAST_ROUNDS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """At most `rounds`; with `seconds`, as many as fit, but never fewer than three."""
+
+    rounds: int
+    seconds: float | None = None
+
+    def after(self, spent: float) -> Pace:
+        """What is left after so many seconds were spent before the first round."""
+        return self if self.seconds is None else replace(self, seconds=self.seconds - spent)
+
+    def goes_on(self, done: int, elapsed: float) -> bool:
+        """Whether to begin another round, `elapsed` seconds after the first began."""
+        if done >= self.rounds or not done:
+            return done < self.rounds
+        if self.seconds is None or done < LEAST_ROUNDS:
+            return True
+        return elapsed + elapsed / done <= self.seconds
+
+    def too_slow(self, turns: Mapping[str, float], keep: str) -> list[str]:
+        """The rows to drop, the slowest first, so that three rounds fit. `turns` are the seconds that each took in the
+        first round; the row `keep` stays."""
+        if self.seconds is None:
+            return []
+        left, dropped = dict(turns), []
+        for name in sorted((name for name in turns if name != keep), key=lambda name: -turns[name]):
+            if LEAST_ROUNDS * sum(left.values()) <= self.seconds or len(left) <= 2:
+                break
+            del left[name]
+            dropped.append(name)
+        return dropped

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from starcast.benchmarks.bench.clock import DeviceClock
-from starcast.benchmarks.bench.loaded_row import CpuRun, Images, Run, Split
+from starcast.benchmarks.bench.parts import DeviceClock
 from starcast.benchmarks.bench.rows import Row
+from starcast.benchmarks.bench.timing import CpuRun, Images, Run, Split
 from starcast.export.families import open_model
 from starcast.export.gate.reference import Eager
 from starcast.runtime.nvidia.recorded import Recorded

@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
+import numpy as np
 import onnx_ir as ir
 from torch import nn
 
@@ -31,7 +32,10 @@ from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.manifest import MANIFEST, encode
 from starcast.train.checkpoint.file import write_checkpoint
+from starcast.train.data.batch import TensorBatch
+from starcast.train.data.folders import scan
 from starcast.train.families import DEFAULT, family
+from starcast.train.options import TrainOptions
 
 CONTRAST = 0.5  # of the last layer's weights: translations then spread as photographs do, by about 0.45 in -1..1
 MIN_PSNR = 20.0
@@ -102,3 +106,20 @@ def export_ungated(
         manifest = msgspec.structs.replace(manifest, condition=condition)
         (folder / MANIFEST).write_bytes(encode(with_files(manifest, folder)))
     return open_bundle(bundle)
+
+
+IMAGES = 4  # of each domain
+
+
+def draw_batch(options: TrainOptions, domains: int) -> TensorBatch:
+    """The first batch of a run on noise, its images uint8."""
+    size, draws = options.network.image_size, np.random.default_rng(0)
+    with TemporaryDirectory() as folder:
+        for domain in range(domains):
+            place = Path(folder) / f"domain-{domain}"
+            place.mkdir()
+            for number in range(IMAGES):
+                write_image(place / f"{number}.png", draws.integers(0, 256, (size, size, 3), np.uint8))
+        drawn = family(options.family).batches(scan(Path(folder)), options, workers=0)[0]
+    assert drawn.batch is not None, drawn.failure
+    return drawn.batch

@@ -1,17 +1,129 @@
-"""What `starcast bench` has measured, on either device."""
+"""What `starcast bench` has measured, on either device, and whether it counts: a fast wrong answer is no result."""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from starcast.benchmarks.bench.device import Device, Facts
-from starcast.benchmarks.bench.judge import fault
 from starcast.benchmarks.bench.limits import Limits
-from starcast.benchmarks.bench.measure import Measured, Measurement, ratio
-from starcast.benchmarks.bench.method import Method
-from starcast.benchmarks.bench.rows import LeftOut
-from starcast.benchmarks.bench.throughput import BatchFigure
+from starcast.benchmarks.bench.method import Method, percentile_ms
+from starcast.benchmarks.bench.rows import LeftOut, Row
+from starcast.export.gate.parity import LEVELS
+from starcast.export.gate.quality import EQUAL, psnr
+from starcast.export.precisions import PRECISIONS
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far images are from the baseline's: the mean PSNR in dB, None if all are equal, and the worst pixel in grey
+    levels."""
+
+    psnr: float | None
+    levels: int
+
+
+def difference(images: NDArray[np.uint8], expected: NDArray[np.uint8]) -> Difference:
+    """Compare uint8 arrays [N, H, W, 3]."""
+    levels = int(np.abs(images.astype(np.int16) - expected.astype(np.int16)).max())
+    if levels == 0:
+        return Difference(None, 0)
+    return Difference(float(np.mean([psnr(*pair) for pair in zip(images, expected, strict=True)])), levels)
+
+
+def fault(row: Row, measured: Difference) -> str | None:
+    """How a row misses its precision's gate, in words, or None."""
+    precision = PRECISIONS.get(row.precision)  # eager PyTorch has TF32 as well, which is compared as float32 is
+    if precision is None or precision.gate is None:
+        wrong = measured.levels > LEVELS
+        return f"differs from eager by {measured.levels} grey levels ({LEVELS} allowed)" if wrong else None
+    least, reached = precision.gate.mean, EQUAL if measured.psnr is None else measured.psnr
+    return f"{reached:.1f} dB beside eager float32 ({least:g} wanted)" if reached < least else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A row's wall clock and CPU seconds, one number a round; how its output differs from the baseline's; the peak
+    memory of its process, in bytes. `samples` are the seconds of every single run.
+
+    On a GPU also the parts of a run, in milliseconds, and what the GPU reported while the row ran last.
+    """
+
+    row: Row
+    seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...]
+    difference: Difference
+    peak_rss: int | None = None
+    samples: tuple[float, ...] = ()
+    split: Mapping[str, float | None] | None = None
+    steady: bool = True  # whether every warm-up ended in time
+    state: Mapping[str, Any] | None = None
+
+    @property
+    def median_ms(self) -> float:
+        return statistics.median(self.seconds) * 1000
+
+    @property
+    def p95_ms(self) -> float:
+        return float(np.percentile(self.samples or self.seconds, 95)) * 1000
+
+    @property
+    def cpu_ms(self) -> float:
+        return statistics.median(self.cpu_seconds) * 1000
+
+    @property
+    def images_per_second(self) -> float:
+        return self.row.batch / statistics.median(self.seconds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ratio:
+    """How many times as fast as the baseline, paired round by round."""
+
+    median: float
+    least: float
+    greatest: float
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The rows that ran, the baseline first, those that did not, and the baseline's translations."""
+
+    rows: list[Measured]
+    left_out: list[LeftOut]
+    images: NDArray[np.uint8] | None = None
+
+    @property
+    def baseline(self) -> Measured:
+        return self.rows[0]
+
+
+def ratio(row: Measured, baseline: Measured) -> Ratio:
+    """The paired ratios baseline / row of the same rounds."""
+    paired = [theirs / ours for theirs, ours in zip(baseline.seconds, row.seconds, strict=True)]
+    return Ratio(median=statistics.median(paired), least=min(paired), greatest=max(paired))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchFigure:
+    """A row at a batch size: seconds of every run, their parts in milliseconds, and what the GPU reported meanwhile; or
+    the reason why there are none."""
+
+    batch: int
+    samples: tuple[float, ...] = ()
+    split: dict[str, float | None] | None = None
+    state: Mapping[str, Any] | None = None
+    reason: str | None = None
+
+    @property
+    def images_per_second(self) -> float | None:
+        median = percentile_ms(self.samples, 50)
+        return None if median is None else self.batch / median * 1000
 
 
 @dataclass(frozen=True)

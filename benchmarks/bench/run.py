@@ -7,19 +7,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from starcast.benchmarks.bench.chart import draw_chart
+from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.device import Device, Progress
-from starcast.benchmarks.bench.devices import choose_device
 from starcast.benchmarks.bench.inputs import check_size, parse_size
-from starcast.benchmarks.bench.measure import Measurement, measure_rows
-from starcast.benchmarks.bench.pace import Pace
-from starcast.benchmarks.bench.peers import plain_graph
-from starcast.benchmarks.bench.prepare import prepare_rows
-from starcast.benchmarks.bench.result import Result, judge_rows
+from starcast.benchmarks.bench.measure import compiled_last, measure_rows, measure_throughput
+from starcast.benchmarks.bench.method import Pace
+from starcast.benchmarks.bench.prepare import plain_graph, prepare_rows
+from starcast.benchmarks.bench.report import draw_chart, record, text
+from starcast.benchmarks.bench.result import Measurement, Result, judge_rows
 from starcast.benchmarks.bench.rows import Setting
 from starcast.benchmarks.bench.subject import Subject, inputs_of, open_subject
-from starcast.benchmarks.bench.table import record, text
-from starcast.benchmarks.bench.throughput import compiled_last, measure_throughput
 from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.record import write_result
 from starcast.train.checkpoint.content import Checkpoint
@@ -106,3 +103,16 @@ def size_of(options: BenchOptions, checkpoint: Checkpoint) -> tuple[int, int]:
     size = parse_size(options.size) if options.size is not None else (side, side)
     check_size(size, checkpoint.config.stride)
     return size
+
+
+def choose_device(name: str) -> Device:
+    """The CPU or an NVIDIA GPU; `auto` is the GPU if there is one. Raises OptionError if a GPU is asked for in vain."""
+    if name == "cpu":
+        return Cpu()  # without asking a driver
+    from starcast.train.device import choose_device as choose_for_torch
+
+    if choose_for_torch(name).type == "cpu":
+        return Cpu()
+    from starcast.benchmarks.bench.gpu import NvidiaGpu
+
+    return NvidiaGpu()

@@ -22,15 +22,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from starcast.benchmarks.bench.gpu_state import gpu_state
 from starcast.benchmarks.bench.inputs import Inputs
-from starcast.benchmarks.bench.memory import peak_rss
-from starcast.benchmarks.bench.open_row import open_row
-from starcast.benchmarks.bench.rows import Row, row_from_json, row_to_json
-from starcast.benchmarks.bench.timing import take_batch_turn, take_turn
+from starcast.benchmarks.bench.rows import PYTORCH, Row, engine_of, row_from_json, row_to_json
+from starcast.benchmarks.bench.state import gpu_state, peak_rss
+from starcast.benchmarks.bench.timing import CpuRun, Images, Run, Translate, take_batch_turn, take_turn
 from starcast.errors import EngineError
+from starcast.runtime.engines.session import VariantSession
 
 # threads that spin while they wait would take the cores of the row whose turn it is
 QUIET = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -152,6 +153,60 @@ def _main() -> None:
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answers:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
         serve(row_from_json(sys.argv[1]), Inputs.load(Path(sys.argv[2])), answers)
+
+
+def open_row(row: Row, style: NDArray[np.float32]) -> Run:
+    """Load a row's model for a style [1, S]."""
+    if row.engine == PYTORCH:
+        from starcast.benchmarks.bench.pytorch import open_pytorch  # only these rows pay for importing torch
+
+        return open_pytorch(row, style)
+    if row.device == "cpu":
+        return CpuRun(open_translate(row, style))
+    from starcast.benchmarks.bench.parts import EngineRun
+
+    if row.ours:
+        frames = open_variant(row)
+        return EngineRun(
+            lambda images: frames(images, style), row.method, on_gpu=frames.engine.on_gpu,
+            gpu_time=lambda images: frames.gpu_time(images, style),
+        )  # fmt: skip
+    return EngineRun(open_graph(row, style), row.method, on_gpu=row.engine == "cuda")
+
+
+def open_translate(row: Row, style: NDArray[np.float32]) -> Translate:
+    """The same as a function, for a row of an engine."""
+    if not row.ours:
+        return open_graph(row, style)
+    frames = open_variant(row)
+    return lambda images: frames(images, style)
+
+
+def open_variant(row: Row) -> VariantSession:
+    """The bundle's variant that a row of ours runs."""
+    from starcast.runtime.bundle import open_bundle
+    from starcast.runtime.engines.base import EngineOptions
+
+    bundle = open_bundle(row.source)
+    variants = [variant for variant in bundle.manifest.variants if variant.file == row.variant]
+    # an engine may convert a float32 graph to a precision that is no variant of the bundle
+    variant = next((variant for variant in variants if variant.precision == row.precision), variants[0])
+    variant = msgspec.structs.replace(variant, precision=row.precision)
+    return VariantSession(bundle, engine_of(row.engine), variant, EngineOptions(threads=row.threads, cache=row.cache))
+
+
+def open_graph(row: Row, style: NDArray[np.float32]) -> Translate:
+    """A graph that starcast has not touched, with our engine settings: what is compared is the graph."""
+    from starcast.runtime.engines.base import EngineOptions, Graph
+
+    graph = Graph(row.source, precision=row.precision)
+    session = engine_of(row.engine).open(graph, EngineOptions(threads=row.threads))
+
+    def run(images: Images) -> Images:
+        translated: Images = session.run({"image": images, "style": style})
+        return translated
+
+    return run
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from starcast.benchmarks.bench.memory import rss
 from starcast.benchmarks.bench.rows import TORCH
+from starcast.benchmarks.bench.state import rss
 from starcast.benchmarks.checks.check import Figures, WrongError
 from starcast.benchmarks.checks.probe import CHANNELS, draw, open_session, open_tensorrt, write_probe
 from starcast.runtime.engines.base import Session

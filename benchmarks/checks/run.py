@@ -27,10 +27,9 @@ from typing import Any
 
 import click
 
-from starcast.benchmarks.bench.gpu_state import gpu_state
+from starcast.benchmarks.bench.state import gpu_state
 from starcast.benchmarks.checks.check import Check, NotRunError, WrongError, last_line
-from starcast.benchmarks.checks.parity import PREPARE
-from starcast.benchmarks.checks.table import CHECKS
+from starcast.benchmarks.checks.table import CHECKS, PREPARE
 from starcast.benchmarks.record import provenance, write_result
 from starcast.click_options import out_option
 from starcast.errors import StarcastError

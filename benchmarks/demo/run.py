@@ -9,28 +9,35 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import click
+from tqdm import tqdm
 
-from starcast.benchmarks.bench import table
-from starcast.benchmarks.bench.chart import draw_chart
+from starcast.benchmarks.bench import report
 from starcast.benchmarks.bench.cpu import Cpu
+from starcast.benchmarks.bench.report import draw_chart
 from starcast.benchmarks.bench.result import Result
 from starcast.benchmarks.bench.run import measure_subject
 from starcast.benchmarks.bench.subject import Subject
-from starcast.benchmarks.demo.commands import commands_by_hand
-from starcast.benchmarks.demo.figures import quality_figures
-from starcast.benchmarks.demo.page import Picture, file_uri, write_page
-from starcast.benchmarks.demo.sheets import draw_sheets
-from starcast.benchmarks.demo.stages import Stages
-from starcast.benchmarks.demo.variants import variant_rows
+from starcast.benchmarks.demo.page import (
+    Picture,
+    commands_by_hand,
+    draw_sheets,
+    file_uri,
+    quality_figures,
+    variant_rows,
+    write_page,
+)
 from starcast.benchmarks.options import BenchOptions, DemoOptions
 from starcast.benchmarks.quality.classifier import train_classifier
 from starcast.benchmarks.quality.creatures import Quality, measure_quality, translations_of
-from starcast.benchmarks.quality.held_out import read_held_out, read_training_images
+from starcast.benchmarks.quality.measures import read_held_out, read_training_images
 from starcast.benchmarks.record import provenance, write_result
 from starcast.errors import EngineError, ParityError, VideoError
 from starcast.export.options import ExportOptions
@@ -51,6 +58,47 @@ from starcast.train.plot import plot_run
 from starcast.train.resume import options_of, read_newest_whole
 from starcast.train.run import train
 from starcast.train.run_folder import RunFolder
+
+
+class Stages(AbstractContextManager["Stages"]):
+    """`expected` names the stages in order, with their usual seconds; only their proportions count.
+
+    The time left is the rest of `expected`, scaled by how fast this machine has been so far.
+    """
+
+    def __init__(self, expected: Mapping[str, float]) -> None:
+        self.expected = dict(expected)
+        self.seconds: dict[str, float] = {}
+        self._current = ""
+        self._done_before = 0.0
+        self._bar = tqdm(total=sum(expected.values()), bar_format="{l_bar}{bar}| {elapsed}<{remaining}", mininterval=1)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.close()
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Show the stage's name while it lasts, record its seconds, and move the bar to its end."""
+        self._done_before = sum(self.expected[before] for before in self.seconds)
+        self._current = name
+        self._bar.set_description_str(name)
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - start
+        self.advance(1.0)
+
+    def advance(self, share: float, note: str = "") -> None:
+        """Show that this share of the current stage, 0..1, is done."""
+        if note:
+            self._bar.set_description_str(f"{self._current}: {note}", refresh=False)
+        self._bar.update(self._done_before + self.expected[self._current] * min(share, 1.0) - self._bar.n)
+
+    def note(self, sentence: str) -> None:
+        """Write a line above the bar."""
+        self._bar.write(sentence)
+
 
 # usual seconds on two AVX2 cores; only their proportions count
 EXPECTED = {
@@ -179,7 +227,7 @@ def _write(
     result = {
         "options": as_json(options),
         "quality": quality.as_json(),
-        "speed": table.record(measured),
+        "speed": report.record(measured),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
         "bundle": bundle.sha256,
     }
@@ -199,8 +247,8 @@ def _write(
         quality=quality_figures(quality),
         quality_note=f"{options.steps} training steps. The classifier was trained on real images only.",
         variants=variant_rows(bundle),
-        speed=table.lines(measured),
-        speed_headers=table.headers(measured),
+        speed=report.lines(measured),
+        speed_headers=report.headers(measured),
         speed_chart=file_uri(chart, "image/png"),
         speed_note=(
             f"One image of {bundle.manifest.source.height if bundle.manifest.source else 0} px at a time, "
@@ -208,7 +256,7 @@ def _write(
             "Idle threads sleep in every row. At this size that slows eager PyTorch most: against its default, whose "
             "threads spin, expect about half the ratio."
         ),
-        speed_remarks=table.remarks(measured),
+        speed_remarks=report.remarks(measured),
         stages=[{"what": name, "seconds": f"{value:.0f}"} for name, value in seconds.items()],
         commands=commands_by_hand(out, training_options(options)),
         facts=json.dumps(facts, indent=2),
@@ -232,7 +280,7 @@ def _export(checkpoint: Path, target: Path, stages: Stages) -> Bundle:
 
 
 def _tell(out: Path, quality: Quality, measured: Result) -> int:
-    click.echo(table.text(measured))
+    click.echo(report.text(measured))
     for figure in quality_figures(quality):
         click.echo(f"{figure.what}: {figure.value} (bar: {figure.bar})")
     click.echo(f"\nThe report: {(out / 'report.html').resolve()}")

@@ -21,8 +21,10 @@ from typing import Any, Protocol, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.benchmarks.quality.held_out import HeldOut, Images, Silhouettes
 from starcast.benchmarks.quality.measures import (
+    HeldOut,
+    Images,
+    Silhouettes,
     backdrop_drifts,
     coat_colours,
     find_silhouettes,

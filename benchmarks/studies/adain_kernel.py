@@ -22,13 +22,12 @@ from typing import Any
 import click
 import torch
 
-from starcast.benchmarks.bench.clock import DeviceClock
-from starcast.benchmarks.bench.gpu_state import gpu_state
+from starcast.benchmarks.bench.parts import DeviceClock
+from starcast.benchmarks.bench.state import gpu_state
 from starcast.benchmarks.record import provenance, write_result
-from starcast.benchmarks.studies import adain_norms, adain_step
+from starcast.benchmarks.studies import adain_timing
 from starcast.benchmarks.studies.adain_figures import DTYPE, PLANES, Planes, Row, Step, as_json, bars, from_json, line
-from starcast.benchmarks.studies.adain_norms import measure_planes
-from starcast.benchmarks.studies.adain_step import measure_step
+from starcast.benchmarks.studies.adain_timing import measure_planes, measure_step
 from starcast.click_options import out_option
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
@@ -36,18 +35,18 @@ from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 PROGRAM = "python -m starcast.benchmarks.studies.adain_kernel"
 SAME = ("gpu", "versions", "sources", "method")  # in records whose figures may share a table
 METHOD = {
-    "timer": "triton.testing.do_bench_cudagraph", "rep_ms": adain_norms.REP_MS,
-    "rounds": adain_norms.ROUNDS, "footprint_bytes": adain_norms.FOOTPRINT,
-    "max_inputs": adain_norms.MAX_INPUTS, "warm_up_s": adain_norms.WARM_UP_S, "type": str(DTYPE),
-    "steps": adain_step.STEPS, "statistic": "median",
+    "timer": "triton.testing.do_bench_cudagraph", "rep_ms": adain_timing.REP_MS,
+    "rounds": adain_timing.ROUNDS, "footprint_bytes": adain_timing.FOOTPRINT,
+    "max_inputs": adain_timing.MAX_INPUTS, "warm_up_s": adain_timing.WARM_UP_S, "type": str(DTYPE),
+    "steps": adain_timing.STEPS, "statistic": "median",
     "outputs": "as many outputs as inputs are kept alive, so that no call writes to what the cache holds of the last",
     "formats": "torch's operators give contiguous results for channels last planes: 'eager' and 'compiled' turn them "
     "to channels last, the latter within what is compiled; 'eager, linear result' leaves that out, and "
     "times_faster_than_eager is over the faster of the two",
-    "copy": "of 1 GiB within the GPU, as ceilings.py does it, in the rounds of the row's other implementations; "
+    "copy": "of 1 GiB within the GPU, as limits.py does it, in the rounds of the row's other implementations; "
     "microseconds are those of as many bytes as the row's planes",
-    "training_step": f"AFHQ's networks at 256x256 in bf16, batch {adain_step.BATCH}; both trainings are on the GPU at "
-    "once, so that the peak of each includes the other's weights",
+    "training_step": f"AFHQ's networks at 256x256 in bf16, batch {adain_timing.BATCH}; both trainings are on the GPU "
+    "at once, so that the peak of each includes the other's weights",
 }  # fmt: skip
 VERDICTS = {True: "reached", False: "MISSED", None: "not measured"}
 

@@ -21,16 +21,15 @@ from tqdm import tqdm
 from starcast import flags
 from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.inputs import parse_size, size_text
-from starcast.benchmarks.bench.peers import plain_graph
+from starcast.benchmarks.bench.prepare import plain_graph
+from starcast.benchmarks.bench.report import rows_json
 from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.bench.run import measure_subject
 from starcast.benchmarks.bench.subject import Subject, open_subject
-from starcast.benchmarks.bench.table import rows_json
 from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.convolution import PRECISIONS, Rate, measure_rate_apart
-from starcast.benchmarks.studies.scaling_chart import draw_scaling
-from starcast.benchmarks.studies.scaling_table import lines_of, with_arithmetic
+from starcast.benchmarks.studies.scaling_report import draw_scaling, lines_of, with_arithmetic
 from starcast.click_options import options_from
 from starcast.errors import EngineError, OptionError
 from starcast.export.graphs.cost import count_flop

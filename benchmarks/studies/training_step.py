@@ -24,10 +24,10 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from starcast import flags
+from starcast.benchmarks.bench.random_weights import draw_batch
 from starcast.benchmarks.demo.run import training_options
 from starcast.benchmarks.options import DemoOptions
 from starcast.benchmarks.record import provenance, write_result
-from starcast.benchmarks.studies.noise_batch import draw_batch
 from starcast.benchmarks.studies.original_step import original_step
 from starcast.click_options import options_from
 from starcast.options import CheckedOptions, replace_options

@@ -10,7 +10,7 @@ from measured_rows import cpu_result, measured
 
 from starcast.benchmarks.bench import run as module
 from starcast.benchmarks.bench.cpu import Cpu
-from starcast.benchmarks.bench.judge import Difference
+from starcast.benchmarks.bench.result import Difference
 from starcast.benchmarks.bench.subject import Subject
 from starcast.benchmarks.cli import bench
 from starcast.benchmarks.options import BenchOptions

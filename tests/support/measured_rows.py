@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from starcast.benchmarks.bench.cpu import Cpu
-from starcast.benchmarks.bench.judge import Difference
-from starcast.benchmarks.bench.measure import Measured, Measurement
 from starcast.benchmarks.bench.method import ONE_RUN
-from starcast.benchmarks.bench.result import Result, judge_rows
+from starcast.benchmarks.bench.result import Difference, Measured, Measurement, Result, judge_rows
 from starcast.benchmarks.bench.rows import LeftOut, Row
 
 EQUAL = Difference(None, 0)

@@ -6,15 +6,11 @@ from typing import Any
 
 from measured_rows import EQUAL, row
 
-from starcast.benchmarks.bench.ceilings import Ceilings
 from starcast.benchmarks.bench.gpu import NvidiaGpu
-from starcast.benchmarks.bench.limits import Limits
-from starcast.benchmarks.bench.measure import Measured, Measurement
+from starcast.benchmarks.bench.limits import Ceilings, Limits, Work
 from starcast.benchmarks.bench.method import Method
-from starcast.benchmarks.bench.result import Result, judge_rows
+from starcast.benchmarks.bench.result import BatchFigure, Measured, Measurement, Result, judge_rows
 from starcast.benchmarks.bench.rows import LeftOut, Setting
-from starcast.benchmarks.bench.throughput import BatchFigure
-from starcast.benchmarks.bench.work import Work
 
 SHORT = Method(
     device="cpu", warm_up_s=0.01, agreement=1e9, window_s=0.01, window_samples=3, longest_s=1.0, split_samples=2

@@ -10,8 +10,8 @@ import torch
 from measured_rows import row
 from stand_in_gpu import ON_GPU, SHORT
 
-from starcast.benchmarks.bench.open_row import open_row
 from starcast.benchmarks.bench.parts import EngineRun
+from starcast.benchmarks.bench.worker import open_row
 from starcast.runtime.engines.base import GpuTime
 
 DRAWS = np.random.default_rng(1)

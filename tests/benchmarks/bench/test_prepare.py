@@ -76,7 +76,7 @@ def test_rows_that_do_not_run_here_are_told_with_those_that_were_asked_for(subje
 
 
 def test_pytorchs_peers_run_the_checkpoint_and_the_others_the_plain_export(subject, monkeypatch):
-    monkeypatch.setattr("starcast.benchmarks.bench.peers.plain_graph", lambda *_: Path("plain.onnx"))
+    monkeypatch.setattr("starcast.benchmarks.bench.prepare.plain_graph", lambda *_: Path("plain.onnx"))
     options = BenchOptions(rows=("eager-bf16", "plain-*"))
     rows, _ = prepare_rows(subject, SimpleNamespace(), options, Cpu(), SETTING)
     assert {one.key: one.source for one in rows} == {

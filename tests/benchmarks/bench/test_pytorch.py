@@ -15,9 +15,8 @@ from stand_in_gpu import ON_GPU, SHORT
 
 from starcast.benchmarks.bench.inputs import Inputs
 from starcast.benchmarks.bench.method import ONE_RUN
-from starcast.benchmarks.bench.open_row import open_row
 from starcast.benchmarks.bench.pytorch import GpuRun
-from starcast.benchmarks.bench.worker import serve
+from starcast.benchmarks.bench.worker import open_row, serve
 from starcast.export.gate.reference import translate
 from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.families.stargan_v2.networks import StarGANv2Config

@@ -9,10 +9,10 @@ import torch
 from click.testing import CliRunner
 from stand_in_gpu import SHORT, gpu_result
 
-from starcast.benchmarks.bench import random_weights, table
+from starcast.benchmarks.bench import random_weights, report
 from starcast.benchmarks.bench import run as module
-from starcast.benchmarks.bench.devices import choose_device
 from starcast.benchmarks.bench.gpu import NvidiaGpu
+from starcast.benchmarks.bench.run import choose_device
 from starcast.benchmarks.bench.subject import open_subject
 from starcast.benchmarks.cli import bench
 from starcast.benchmarks.options import BenchOptions
@@ -76,9 +76,9 @@ def test_a_whole_bench_with_the_cpu_in_the_gpus_place(tmp_path, monkeypatch):
     device = NvidiaGpu(SHORT)
     with open_subject(tmp_path / "kept", options, device) as subject:
         result = module.measure_subject(
-            subject, options, device, keep=lambda so_far: kept.append(table.record(so_far))
+            subject, options, device, keep=lambda so_far: kept.append(report.record(so_far))
         )  # fmt: skip
-    record = table.record(result)
+    record = report.record(result)
     # after each round and each batch there is a whole record of what was measured by then
     measured = [sum(bool(one["batches"]) for one in part["rows"]) for part in kept]
     assert measured == list(range(len(record["rows"]) + 1))

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from stand_in_gpu import SHORT
 
-from starcast.benchmarks.bench.loaded_row import Split
 from starcast.benchmarks.bench.measure import join_splits
 from starcast.benchmarks.bench.method import ONE_RUN
-from starcast.benchmarks.bench.timing import median_split, take_batch_turn, take_turn
+from starcast.benchmarks.bench.timing import Split, median_split, take_batch_turn, take_turn
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 32, 64, 3), np.uint8)
 

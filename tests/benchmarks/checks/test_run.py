@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from starcast.benchmarks import record
 from starcast.benchmarks.checks import run as module
 from starcast.benchmarks.checks.check import Check, NotRunError, WrongError
-from starcast.benchmarks.checks.parity import PREPARE
 from starcast.benchmarks.checks.run import Answer, main, run_all, run_apart, run_check
+from starcast.benchmarks.checks.table import PREPARE
 from starcast.errors import EngineError
 from starcast.runtime.nvidia.driver import Gpu
 

@@ -10,7 +10,7 @@ import pytest
 
 from starcast.benchmarks.quality.classifier import train_classifier
 from starcast.benchmarks.quality.creatures import BARS, LONG_BARS, DomainQuality, Quality, measure_quality
-from starcast.benchmarks.quality.held_out import read_held_out, read_training_images
+from starcast.benchmarks.quality.measures import read_held_out, read_training_images
 from starcast.errors import DatasetError
 from starcast.train.creatures.coats import DOMAINS, Coat, random_coat
 from starcast.train.creatures.dataset import make_dataset, read_facts

@@ -11,8 +11,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from starcast.benchmarks.bench.clock import DeviceClock
-from starcast.benchmarks.studies import adain_kernel, adain_norms, adain_step
+from starcast.benchmarks.bench.parts import DeviceClock
+from starcast.benchmarks.studies import adain_kernel, adain_timing
 from starcast.benchmarks.studies.adain_figures import (
     AS_IT_COMES,
     FORMATS,
@@ -27,9 +27,14 @@ from starcast.benchmarks.studies.adain_figures import (
     line,
 )
 from starcast.benchmarks.studies.adain_kernel import main
-from starcast.benchmarks.studies.adain_norms import measure_planes, norms, time_norm
-from starcast.benchmarks.studies.adain_step import measure_step
-from starcast.benchmarks.studies.in_turn import interleave, time_in_turn
+from starcast.benchmarks.studies.adain_timing import (
+    interleave,
+    measure_planes,
+    measure_step,
+    norms,
+    time_in_turn,
+    time_norm,
+)
 from starcast.kernels.tiling import tiling_for
 from starcast.options import replace_options
 from starcast.runtime.nvidia.driver import Gpu
@@ -184,7 +189,7 @@ def test_ways_take_turns_in_going_first_and_get_their_median():
 
 def test_all_ways_run_for_a_while_before_the_first_round(monkeypatch):
     order, seconds = [], iter([10.0, 10.2, 10.4, 10.6])
-    monkeypatch.setattr("starcast.benchmarks.studies.in_turn.time.monotonic", lambda: next(seconds))
+    monkeypatch.setattr("starcast.benchmarks.studies.adain_timing.time.monotonic", lambda: next(seconds))
     interleave({"a": taking(1.0, order, "a"), "b": taking(1.0, order, "b")}, 1, warm_up_s=0.5)
     assert "".join(order) == "abab" + "ab"
 
@@ -229,8 +234,8 @@ def four_calls(call) -> float:
 @pytest.fixture
 def _short(monkeypatch):
     for name, value in {"FOOTPRINT": 2**12, "ROUNDS": 2, "WARM_UP_S": 0.0}.items():
-        monkeypatch.setattr(adain_norms, name, value)
-    monkeypatch.setattr(adain_norms, "bench_call", four_calls)
+        monkeypatch.setattr(adain_timing, name, value)
+    monkeypatch.setattr(adain_timing, "bench_call", four_calls)
 
 
 @pytest.mark.usefixtures("_short")
@@ -241,7 +246,7 @@ def test_a_row_has_every_ways_time_and_error_and_the_reason_of_those_that_fail(m
     def wrong(*given):
         return adain_leaky_relu(*given) + 1
 
-    monkeypatch.setattr(adain_norms, "norms", lambda _: {"eager": adain_leaky_relu, "wrong": wrong, "triton": refused})
+    monkeypatch.setattr(adain_timing, "norms", lambda _: {"eager": adain_leaky_relu, "wrong": wrong, "triton": refused})
     found = measure_planes(SMALL, "cpu")
     assert found.failures == {"triton": "RuntimeError: no card"}
     assert found.microseconds.keys() == {"copy", "eager", "wrong"}
@@ -282,11 +287,11 @@ def test_torchs_operators_give_a_contiguous_result_for_planes_that_are_channels_
 
 def test_a_step_that_fails_with_the_kernel_is_timed_without_it(monkeypatch):
     small = replace_options(
-        adain_step.OPTIONS, image_size=32, style_dim=8, latent_dim=4, mapping_width=8, channel_base=128,
+        adain_timing.OPTIONS, image_size=32, style_dim=8, latent_dim=4, mapping_width=8, channel_base=128,
         max_channels=8, batch_size=3,
     )  # fmt: skip
     for name, value in {"OPTIONS": small, "STEPS": 1, "WARM_UP_S": 0.0}.items():
-        monkeypatch.setattr(adain_step, name, value)
+        monkeypatch.setattr(adain_timing, name, value)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: None)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 3 * 2**30)
     found = measure_step(DeviceClock("cpu"))

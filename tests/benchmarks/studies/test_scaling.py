@@ -7,8 +7,14 @@ from PIL import Image
 
 from starcast.benchmarks.studies.convolution import Rate, flop_of, least_seconds
 from starcast.benchmarks.studies.scaling import ScalingOptions, Setting, axes_of
-from starcast.benchmarks.studies.scaling_chart import draw_scaling, place_on, proportional
-from starcast.benchmarks.studies.scaling_table import lines_of, rows_along, with_arithmetic
+from starcast.benchmarks.studies.scaling_report import (
+    draw_scaling,
+    lines_of,
+    place_on,
+    proportional,
+    rows_along,
+    with_arithmetic,
+)
 from starcast.errors import OptionError
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from starcast.benchmarks.checks.check import NotRunError
-from starcast.benchmarks.checks.checkerboard import checkerboard_engine
-from starcast.benchmarks.checks.probe import accepts
+from starcast.benchmarks.checks.probe import accepts, checkerboard_engine
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 

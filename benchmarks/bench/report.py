@@ -1,21 +1,53 @@
-"""A result as tables for the console and the demo's page, and as a JSON record."""
+"""A result as a table for the console and the demo's page, as a JSON record, and as a chart."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tabulate import tabulate
 
-from starcast.benchmarks.bench.measure import Measured, ratio
-from starcast.benchmarks.bench.result import Result, Table
-from starcast.benchmarks.bench.throughput import BatchFigure
+from starcast.atomic import atomic_path
+from starcast.benchmarks.bench.device import Column
+from starcast.benchmarks.bench.result import BatchFigure, Measured, Result, Table, ratio
 from starcast.benchmarks.record import provenance
 
-NOISY = 0.10  # spread of a row's rounds (median absolute deviation / median) above which its figures are doubtful
 MEGABYTE = 1e6
+
+
+def _name(row: Measured, result: Result) -> str:
+    return f"{row.row.name} *" if row.row.name in result.table.notes else row.row.name
+
+
+def _psnr(row: Measured, result: Result) -> str:
+    psnr = row.difference.psnr
+    return "equal" if psnr is None else f"{psnr:.1f}"
+
+
+def _levels(row: Measured, result: Result) -> str:
+    return "—" if row is result.table.baseline else f"{row.difference.levels} of 255"
+
+
+def _peak_memory(row: Measured, result: Result) -> str:
+    return "—" if row.peak_rss is None else f"{row.peak_rss / MEGABYTE:.0f}"
+
+
+NAME = Column("", _name)
+MEDIAN = Column("median ms", lambda row, result: f"{row.median_ms:.1f}")
+P95 = Column("p95 ms", lambda row, result: f"{row.p95_ms:.1f}")
+IMAGES = Column("images/s", lambda row, result: f"{row.images_per_second:.1f}")
+TIMES_EAGER = Column("times eager", lambda row, result: f"{ratio(row, result.table.baseline).median:.2f}")
+LEAST = Column("least", lambda row, result: f"{ratio(row, result.table.baseline).least:.2f}")
+PSNR = Column("PSNR dB", _psnr)
+LEVELS = Column("differs by", _levels)
+CPU_TIME = Column("CPU ms", lambda row, result: f"{row.cpu_ms:.1f}")
+PEAK_MEMORY = Column("peak MB", _peak_memory)
+
+
+NOISY = 0.10  # spread of a row's rounds (median absolute deviation / median) above which its figures are doubtful
 
 
 def headers(result: Result) -> list[str]:
@@ -124,3 +156,46 @@ def _tabulate_rows(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> st
 def _rate(figures: Sequence[BatchFigure], batch: int) -> str:
     rate = next((figure.images_per_second for figure in figures if figure.batch == batch), None)
     return "—" if rate is None else f"{rate:.0f}"
+
+
+OURS, PEERS, BASELINE = "#1a7f8c", "#b9b4a7", "#6b7280"
+
+
+def draw_chart(path: Path, result: Result) -> Path:
+    """Write a PNG, atomically. Bars are medians of the paired ratios; lines go from the least to the greatest."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    table = result.table
+    rows = list(reversed(table.rows))  # the first at the top
+    ratios = [ratio(row, table.baseline) for row in rows]
+    figure = Figure(figsize=(9, 1.3 + 0.36 * len(rows)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    medians = [paired.median for paired in ratios]
+    reach = [
+        [paired.median - paired.least for paired in ratios],
+        [paired.greatest - paired.median for paired in ratios],
+    ]
+    colours = [OURS if row.row.ours else BASELINE if row is table.baseline else PEERS for row in rows]
+    names = [f"{row.row.name} *" if row.row.name in table.notes else row.row.name for row in rows]
+    axes.barh(names, medians, color=colours, height=0.68)
+    axes.errorbar(medians, range(len(rows)), xerr=reach, fmt="none", ecolor="#00000066", elinewidth=1, capsize=2)
+    for place, (row, paired) in enumerate(zip(rows, ratios, strict=True)):
+        label = (
+            f"  {paired.median:.2f} × · {row.median_ms:.0f} ms"
+            if row.median_ms >= 10
+            else (f"  {paired.median:.2f} × · {row.median_ms:.1f} ms")
+        )
+        axes.text(paired.greatest, place, label, va="center", fontsize=9)
+    axes.axvline(1, color=BASELINE, linewidth=0.8)
+    axes.set_xlim(0, max(paired.greatest for paired in ratios) * 1.35)  # room for the labels
+    axes.set_xlabel("times as fast as eager PyTorch, round by round (line: least to greatest)")
+    figure.suptitle(result.device.title(result), x=0.01, ha="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    if table.notes:
+        figure.supxlabel("* differs from eager by more than its precision's gate allows", x=0.01, ha="left", fontsize=8)
+    with atomic_path(path) as partial:
+        figure.savefig(partial, dpi=150)
+    return path

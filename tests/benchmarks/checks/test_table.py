@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from starcast.benchmarks.checks import comparison
-from starcast.benchmarks.checks import parity as module
+from starcast.benchmarks.checks import table as module
 from starcast.benchmarks.checks.check import NotRunError
-from starcast.benchmarks.checks.parity import PREPARE, parity
-from starcast.benchmarks.checks.table import CHECKS
+from starcast.benchmarks.checks.table import CHECKS, PREPARE, parity
 from starcast.errors import BundleError, EngineError, OptionError
 
 

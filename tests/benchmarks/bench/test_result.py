@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from measured_rows import row
 
-from starcast.benchmarks.bench.judge import Difference, difference, fault
+from starcast.benchmarks.bench.result import Difference, difference, fault
 
 
 def test_equal_pictures_have_no_psnr():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from starcast.benchmarks.demo.stages import Stages
+from starcast.benchmarks.demo.run import Stages
 
 
 def test_a_stage_moves_the_bar_by_its_expected_seconds_whatever_it_took():

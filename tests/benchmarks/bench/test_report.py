@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 from measured_rows import cpu_result, measured
+from PIL import Image
 
-from starcast.benchmarks.bench.judge import Difference
+from starcast.benchmarks.bench.report import draw_chart, headers, lines, record, remarks, rows_json, text, warnings
+from starcast.benchmarks.bench.result import Difference
 from starcast.benchmarks.bench.rows import LeftOut
-from starcast.benchmarks.bench.table import headers, lines, record, remarks, rows_json, text, warnings
 
 EAGER = measured("eager", (1.0, 4.0, 1.0))
 GOOD = measured("ours-good", (0.5, 1.0, 0.4), Difference(80.0, 1), engine="openvino", form="taps9")
@@ -75,3 +76,12 @@ def test_rounds_that_spread_are_doubted_and_steady_ones_are_not():
     said = warnings([measured("unsteady", (1, 1.5, 2, 1, 2)), measured("steady", (1, 1.01, 1))])
     assert len(said) == 1
     assert said[0].startswith("unsteady varied by")
+
+
+def test_a_chart_is_a_picture_that_grows_with_its_rows(tmp_path):
+    rows = [measured("eager"), measured("ours", (0.2, 0.4, 0.3)), measured("peer", (0.5,) * 3, Difference(9.0, 99))]
+    few = draw_chart(tmp_path / "few.png", cpu_result(rows[:2]))
+    many = draw_chart(tmp_path / "many.png", cpu_result(rows * 3))
+    with Image.open(few) as small, Image.open(many) as large:
+        assert small.width == large.width
+        assert small.height < large.height
