@@ -65,7 +65,7 @@ class TensorRT(Engine):
         if gpu is None:
             return {}
         fits = any(
-            facts.flavour == self.name and facts.misfit(self.version(), gpu) is None for facts in entries()
+            facts.spec.flavour == self.name and facts.spec.misfit(self.version(), gpu) is None for facts in entries()
         )  # fmt: skip
         nothing = f"no engine has been built for it: `{build_line(Path('BUNDLE'), self.name)}`"
         return {gpu.name: None if fits else nothing}
@@ -86,7 +86,7 @@ class TensorRT(Engine):
         driver = open_driver()
         try:
             with driver.active():
-                name = f"{facts.bundle}'s engine of {facts.role}"
+                name = f"{Path(facts.spec.bundle).name}'s engine of {facts.spec.role}"
                 execution = deserialise(self._flavour.load(), content, driver, name, load_kernels(kernels))
                 try:
                     build = build_line(graph.bundle, self.name, graph.precision)

@@ -14,7 +14,7 @@ from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 from starcast.runtime.nvidia.tensorrt import engine_cache
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.child_process import build_in_child
-from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
+from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts, EngineSpec
 from starcast.runtime.nvidia.tensorrt.messages import Request
 from starcast.runtime.nvidia.tensorrt.orders import Order, plan_orders
 from starcast.runtime.nvidia.tensorrt.program import programs_of
@@ -73,28 +73,28 @@ def build_engines(
     return BuildReport(tuple(engines), built, engine_cache.place(folder), tuple(failed))
 
 
-def why_rebuild(order: Order, entries: Iterable[EngineFacts]) -> str | None:
+def why_rebuild(wanted: EngineSpec, entries: Iterable[EngineFacts]) -> str | None:
     """Why the last engine of that graph for that generation no longer fits, as a clause; None where there was none, or
     where it was built for other sizes."""
     known = [
         facts for facts in entries
-        if (facts.folder, facts.role, facts.flavour) == (str(order.bundle.resolve()), order.role, order.flavour.name)
-        and (order.target in facts.targets or facts.gpu is not None)
+        if (facts.spec.bundle, facts.spec.role, facts.spec.flavour) == (wanted.bundle, wanted.role, wanted.flavour)
+        and (wanted.target == facts.spec.target or facts.spec.gpu is not None)
     ]  # fmt: skip
     if not known:
         return None
-    old = known[-1]
-    if old.key == order.key:
+    old = known[-1].spec
+    if known[-1].key == wanted.key:
         return "its file is damaged or has gone"
-    if old.graph != order.digest:
+    if old.graph != wanted.graph:
         return "the graph has changed"
-    if old.version != order.version:
-        return f"it was built by {old.flavour} {old.version}, here is {order.version}"
-    if old.gpu != order.gpu or order.target not in old.targets:
-        return f"it was built on {old.gpu}, this GPU is {order.gpu}"
-    if old.driver != order.driver:
-        return f"it was built with a driver for CUDA {old.driver}, here is {order.driver}"
-    if old.plugin != order.plugin:
+    if old.version != wanted.version:
+        return f"it was built by {old.flavour} {old.version}, here is {wanted.version}"
+    if (old.gpu, old.target) != (wanted.gpu, wanted.target):
+        return f"it was built on {old.gpu}, this GPU is {wanted.gpu}"
+    if old.driver != wanted.driver:
+        return f"it was built with a driver for CUDA {old.driver}, here is {wanted.driver}"
+    if old.plugin != wanted.plugin:
         return "the AdaIN kernel inside has changed"
     return None  # for other sizes or batches, which it still serves
 
@@ -114,8 +114,9 @@ def _get_engine(
 
 def _find_whole(order: Order, progress: Callable[[str], None], folder: Path | None) -> EngineFacts | None:
     """The engine, if it is in the cache and undamaged."""
+    key = order.spec.key
     for facts in engine_cache.entries(folder):
-        if facts.key == order.key and engine_cache.damage(facts, folder) is None:
+        if facts.key == key and engine_cache.damage(facts, folder) is None:
             engine_cache.add(facts, folder)  # now the most recently used
             progress(f"{order.name} is there already, built {facts.built[:10]}")
             return facts
@@ -125,43 +126,37 @@ def _find_whole(order: Order, progress: Callable[[str], None], folder: Path | No
 def _build(
     order: Order, progress: Callable[[str], None], advance: Callable[[float], None], folder: Path | None
 ) -> EngineFacts:
-    reason = why_rebuild(order, engine_cache.entries(folder))
+    reason = why_rebuild(order.spec, engine_cache.entries(folder))
     if reason is not None:
         progress(f"{order.name} is built again: {reason}")
-    with engine_cache.new_file(order.key, folder) as file:
+    with engine_cache.new_file(order.spec.key, folder) as file:
         seconds = _compile(order, file, advance, folder)
-        facts = _facts(order, file, seconds)
+        kernels, megabytes = _figures(file.read_bytes(), order.spec)
+        facts = EngineFacts(
+            spec=order.spec, key=order.spec.key, file=f"{order.spec.key}{engine_cache.ENGINE}", sha256=sha256_of(file),
+            bytes=file.stat().st_size, seconds=seconds, built=datetime.now(UTC).isoformat(timespec="seconds"),
+            kernels=kernels, megabytes=megabytes,
+        )  # fmt: skip
     engine_cache.add(facts, folder)
     progress(describe(order.name, facts))
     return facts
 
 
 def _compile(order: Order, file: Path, advance: Callable[[float], None], folder: Path | None) -> float:
-    ahead = order.flavour.ahead_of_time
-    machine = hashlib.sha256(f"{order.version} {order.gpu} {order.driver}".encode()).hexdigest()[:16]
+    ahead, spec = order.flavour.ahead_of_time, order.spec
+    machine = hashlib.sha256(f"{spec.version} {spec.gpu} {spec.driver}".encode()).hexdigest()[:16]
     request = Request(
-        flavour=order.flavour.name, graph=str(order.graph), output=str(file), inputs=order.inputs,
-        target=order.target if ahead else None, plugin=order.plugin is not None,
+        flavour=spec.flavour, graph=str(order.graph), output=str(file), inputs=spec.inputs,
+        target=spec.target if ahead else None, plugin=spec.plugin is not None,
         timings=None if ahead else str(engine_cache.place(folder) / f"{engine_cache.TIMINGS}{machine}"),
     )  # fmt: skip
     try:
         return build_in_child(request, advance)
     except EngineError as error:
         raise EngineError(
-            f"{order.flavour.title} {order.version} cannot build {order.graph} for {order.target} ({error}): "
+            f"{order.flavour.title} {spec.version} cannot build {order.graph} for {spec.target} ({error}): "
             "give another --precision or --form, or export the bundle again with this starcast"
         ) from error
-
-
-def _facts(order: Order, file: Path, seconds: float) -> EngineFacts:
-    kernels, megabytes = _figures(file.read_bytes(), order)
-    return EngineFacts(
-        key=order.key, file=f"{order.key}{engine_cache.ENGINE}", sha256=sha256_of(file), graph=order.digest,
-        role=order.role, bundle=order.bundle.resolve().name, folder=str(order.bundle.resolve()),
-        precision=order.precision, inputs=order.inputs, flavour=order.flavour.name, version=order.version,
-        targets=(order.target,), gpu=order.gpu, driver=order.driver, plugin=order.plugin, bytes=file.stat().st_size,
-        seconds=seconds, built=datetime.now(UTC).isoformat(timespec="seconds"), kernels=kernels, megabytes=megabytes,
-    )  # fmt: skip
 
 
 def describe(name: str, facts: EngineFacts) -> str:
@@ -174,14 +169,14 @@ def describe(name: str, facts: EngineFacts) -> str:
     return f"{name}: {', '.join(figures)}"
 
 
-def _figures(engine: bytes, order: Order) -> tuple[int | None, float | None]:
+def _figures(engine: bytes, spec: EngineSpec) -> tuple[int | None, float | None]:
     """Its number of kernels, and the MB of activations that they read and write per image; None where its file does not
     say, or where it takes no images."""
     try:
         [program] = programs_of(engine)
     except (EngineError, ValueError):  # another flavour's, another release's, or several programs
         return None, None
-    images = order.inputs.get("image")
+    images = spec.inputs.get("image")
     return len(program.kernels), program.megabytes(images[1][0]) if images else None
 
 

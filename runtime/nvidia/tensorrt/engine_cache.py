@@ -24,37 +24,37 @@ INDEX = "index.json"
 ENGINE = ".engine"  # suffix; the file name is the key
 KERNELS = ".kernels"  # added to an engine's file name: what TensorRT for RTX compiled from it for this GPU
 TIMINGS = "timings-"  # kernel timings of TensorRT proper, one file per release and GPU
-FORMAT = 1
+FORMAT = 2  # of the index; engines in one of another format are built again
+LAYOUT = 1  # version of engines: raise it when the same specification no longer makes the same engine
 
 
-class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine's entry in the index.
+class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What an engine is built from and for: an order has one, and so has the engine that was built.
 
-    graph: the digest of the graph and its weights. role: the graph's name in its bundle. bundle, folder: the bundle's
-    name and its path at the time. gpu, driver: None for engines built ahead of time. kernels, megabytes: the number of
-    kernels, and MB of activations per image; None where the engine's file does not say.
+    bundle: the path of the folder. role: the graph's name in it. graph: the digest of the graph and its weights.
+    flavour, version: the TensorRT that builds it. target: the generation. gpu, driver: those that kernels are timed on;
+    None ahead of time. plugin: stands for the kernel inside, if any.
     """
 
-    key: str
-    file: str
-    sha256: str
-    graph: str
-    role: str
     bundle: str
-    folder: str
+    role: str
+    graph: str
     precision: str
     inputs: dict[str, Profile]
     flavour: str
     version: str
-    targets: tuple[str, ...]
+    target: str
     gpu: str | None = None
     driver: str | None = None
     plugin: str | None = None
-    bytes: int
-    seconds: float
-    built: str
-    kernels: int | None = None
-    megabytes: float | None = None
+
+    @property
+    def key(self) -> str:
+        """Stands for everything that decides what the engine is and where it runs: 64 hexadecimal digits."""
+        facts = msgspec.structs.asdict(self)
+        for place in ("bundle", "role"):  # where the graph was found makes no difference
+            del facts[place]
+        return hashlib.sha256(msgspec.json.encode({"layout": LAYOUT, **facts}, order="deterministic")).hexdigest()
 
     def misfit(self, version: str | None, gpu: Gpu | None) -> str | None:
         """Why it does not run with this release on this GPU, as a clause, or None."""
@@ -64,13 +64,31 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
             return f"it was built by {self.flavour} {self.version}, here is {version}"
         if gpu is None:
             return "there is no NVIDIA GPU here"
-        if gpu.sm not in self.targets:
-            return f"it was built for {', '.join(self.targets)}, this GPU is {gpu.sm}"
+        if gpu.sm != self.target:
+            return f"it was built for {self.target}, this GPU is {gpu.sm}"
         if self.gpu not in (None, gpu.name):
             return f"it was built on {self.gpu}, this GPU is {gpu.name}"
         if self.driver not in (None, gpu.driver):
             return f"it was built with a driver for CUDA {self.driver}, here is {gpu.driver}"
         return None
+
+
+class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """An engine's entry in the index.
+
+    key: that of the specification. kernels, megabytes: the number of kernels, and MB of activations per image; None
+    where the engine's file does not say.
+    """
+
+    spec: EngineSpec
+    key: str
+    file: str
+    sha256: str
+    bytes: int
+    seconds: float
+    built: str
+    kernels: int | None = None
+    megabytes: float | None = None
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +126,7 @@ def find(graph: str, flavour: str, version: str, gpu: Gpu | None, folder: Path |
     """The engine of a graph that fits here, the most recently used of several. Raises EngineError where others may
     write into the cache."""
     for facts in reversed(entries(folder)):
-        if (facts.graph, facts.flavour) != (graph, flavour) or facts.misfit(version, gpu) is not None:
+        if (facts.spec.graph, facts.spec.flavour) != (graph, flavour) or facts.spec.misfit(version, gpu) is not None:
             continue
         if _file(place(folder), facts).is_file():
             return facts
@@ -119,8 +137,8 @@ def why_missing(graph: str, flavour: str, version: str, gpu: Gpu | None, folder:
     """Why `find` returns none, as a clause."""
     reason = "none was built for it"
     for facts in entries(folder):
-        if (facts.graph, facts.flavour) == (graph, flavour):
-            reason = facts.misfit(version, gpu) or "its file is missing"
+        if (facts.spec.graph, facts.spec.flavour) == (graph, flavour):
+            reason = facts.spec.misfit(version, gpu) or "its file is missing"
     return reason
 
 

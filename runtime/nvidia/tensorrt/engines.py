@@ -11,7 +11,7 @@ from starcast.errors import OptionError
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu
 from starcast.runtime.nvidia.tensorrt import engine_cache
-from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
+from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts, EngineSpec
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.profiles import Profile, Shape
 
@@ -27,8 +27,7 @@ def table(folder: Path | None = None) -> str:
     heads = ["key", "bundle", "graph", "precision", "for", "size", "batch", "built by", "MB", "built", "fits here"]
     rows = [
         [
-            facts.key[:SHORT], facts.bundle, facts.role, facts.precision, _made_for(facts), *_sizes(facts),
-            f"{facts.flavour} {facts.version}", f"{facts.bytes / 1e6:.1f}", facts.built[:10],
+            facts.key[:SHORT], *_row(facts.spec), f"{facts.bytes / 1e6:.1f}", facts.built[:10],
             _fit(facts, versions, gpu, folder),
         ]
         for facts in held
@@ -44,7 +43,7 @@ def remove(keys: Sequence[str], bundle: str | None = None, folder: Path | None =
         raise OptionError("give keys of engines, as `starcast engines list` shows them, or --bundle")
     if bundle is not None:
         path = str(Path(bundle).resolve())
-        unwanted = [facts.key for facts in held if bundle == facts.bundle or path == facts.folder]
+        unwanted = [facts.key for facts in held if bundle == Path(facts.spec.bundle).name or path == facts.spec.bundle]
         if not unwanted:
             raise OptionError(f"no engine was built from {bundle}: `starcast engines list` shows what there is")
     else:
@@ -73,10 +72,10 @@ def prune(everything: bool = False, folder: Path | None = None) -> str:
 
 def _useless(facts: EngineFacts, versions: dict[str, str | None], gpu: Gpu | None, folder: Path | None) -> bool:
     """Whether it will never run here again. Unknown, so false, for a flavour that is not installed."""
-    version = versions.get(facts.flavour)
-    outdated = version is not None and version != facts.version
-    same_gpu = gpu is not None and facts.gpu == gpu.name
-    other_driver = same_gpu and gpu is not None and facts.driver not in (None, gpu.driver)
+    version = versions.get(facts.spec.flavour)
+    outdated = version is not None and version != facts.spec.version
+    same_gpu = gpu is not None and facts.spec.gpu == gpu.name
+    other_driver = same_gpu and gpu is not None and facts.spec.driver not in (None, gpu.driver)
     return outdated or other_driver or engine_cache.damage(facts, folder) is not None
 
 
@@ -100,19 +99,18 @@ def _summary(gone: Sequence[EngineFacts]) -> str:
 
 def _fit(facts: EngineFacts, versions: dict[str, str | None], gpu: Gpu | None, folder: Path | None) -> str:
     # damage last: it reads the whole file
-    return facts.misfit(versions.get(facts.flavour), gpu) or engine_cache.damage(facts, folder) or "yes"
+    return facts.spec.misfit(versions.get(facts.spec.flavour), gpu) or engine_cache.damage(facts, folder) or "yes"
 
 
-def _made_for(facts: EngineFacts) -> str:
-    targets = " ".join(facts.targets)
-    return targets if facts.gpu is None else f"{facts.gpu} ({targets})"
-
-
-def _sizes(facts: EngineFacts) -> tuple[str, str]:
-    """Width x height, and batch: one value, or the smallest, usual and largest."""
-    [first, *_] = facts.inputs.values()
+def _row(spec: EngineSpec) -> list[str]:
+    """The cells from bundle to builder. Size and batch are one value, or the smallest, usual and largest."""
+    [first, *_] = spec.inputs.values()
     size = _each(first, lambda shape: f"{shape[2]}x{shape[1]}") if len(first[0]) == 4 else ""
-    return size, _each(first, lambda shape: str(shape[0]))
+    gpu = spec.target if spec.gpu is None else f"{spec.gpu} ({spec.target})"
+    return [
+        Path(spec.bundle).name, spec.role, spec.precision, gpu, size, _each(first, lambda shape: str(shape[0])),
+        f"{spec.flavour} {spec.version}",
+    ]  # fmt: skip
 
 
 def _each(profile: Profile, words: Callable[[Shape], str]) -> str:

@@ -8,7 +8,6 @@ import importlib.metadata
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import msgspec
@@ -17,7 +16,8 @@ from starcast.errors import OptionError, VariantMissingError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
-from starcast.runtime.nvidia.tensorrt.flavours import Flavour
+from starcast.runtime.nvidia.tensorrt.engine_cache import EngineSpec
+from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
 from starcast.runtime.nvidia.tensorrt.profiles import Profile, Range, batch_range, own_size, profile, size_range
 from starcast.runtime.nvidia.tensorrt.targets import Targets
 
@@ -26,41 +26,20 @@ STYLES = Range(1, 1, 8)  # at a time, whatever the batch of images: styles are m
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """An engine to build.
+    """An engine to build, and the file of its graph."""
 
-    role: the graph's name in its bundle. digest: stands for the graph and its weights. gpu, driver: those that kernels
-    are timed on; None ahead of time. plugin: stands for the kernel inside, if any.
-    """
-
-    bundle: Path
-    role: str
+    spec: EngineSpec
     graph: Path
-    digest: str
     weight: int  # of the graph: a measure of how long it takes
-    precision: str
-    inputs: dict[str, Profile]
-    flavour: Flavour
-    version: str
-    target: str
-    gpu: str | None = None
-    driver: str | None = None
-    plugin: str | None = None
 
-    @cached_property
-    def key(self) -> str:
-        """Stands for everything that decides what the engine is and where it runs: 64 hexadecimal digits."""
-        facts = {
-            "layout": 1,  # version of engines: raise it when the same order no longer makes the same engine
-            "graph": self.digest, "precision": self.precision, "inputs": self.inputs,
-            "flavour": self.flavour.name, "version": self.version, "target": self.target,
-            "gpu": self.gpu, "driver": self.driver, "plugin": self.plugin,
-        }  # fmt: skip
-        return hashlib.sha256(msgspec.json.encode(facts, order="deterministic")).hexdigest()
+    @property
+    def flavour(self) -> Flavour:
+        return FLAVOURS[self.spec.flavour]
 
     @property
     def name(self) -> str:
         """For messages: `generator/taps16-fused-fp16.onnx for sm89`."""
-        return f"{self.role} for {self.target}"
+        return f"{self.spec.role} for {self.spec.target}"
 
 
 def plan_orders(bundle: Bundle, options: BuildOptions, targets: Targets) -> tuple[Order, ...]:
@@ -78,13 +57,17 @@ def plan_orders(bundle: Bundle, options: BuildOptions, targets: Targets) -> tupl
     for role, precision, inputs in _graphs(bundle, source, variant, options):
         graph, digest = bundle.graph(role)
         plugged = variant.adain == "plugin" and role == variant.file
-        orders.append(Order(
-            bundle=bundle.path, role=role, graph=graph, digest=digest, weight=bundle.graph_bytes(role),
-            precision=precision, inputs=inputs, flavour=targets.flavour, version=version, target="",
-            gpu=gpu.name if gpu else None, driver=gpu.driver if gpu else None,
-            plugin=kernel_digest() if plugged else None,
-        ))  # fmt: skip
-    return tuple(replace(order, target=target) for target in targets.generations for order in orders)
+        spec = EngineSpec(
+            bundle=str(bundle.path.resolve()), role=role, graph=digest, precision=precision, inputs=inputs,
+            flavour=targets.flavour.name, version=version, target="", gpu=gpu.name if gpu else None,
+            driver=gpu.driver if gpu else None, plugin=kernel_digest() if plugged else None,
+        )  # fmt: skip
+        orders.append(Order(spec=spec, graph=graph, weight=bundle.graph_bytes(role)))
+    return tuple(
+        replace(order, spec=msgspec.structs.replace(order.spec, target=target))
+        for target in targets.generations
+        for order in orders
+    )
 
 
 def choose_variant(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Variant:

@@ -147,7 +147,7 @@ def test_tensorrt_for_rtx_builds_every_precision_without_a_card(small_checkpoint
         return build_engines(bundle.path, wanted, progress=lambda _: None, folder=tmp_path / "cache")
 
     for precision in EVERY:
-        roles = {facts.role for facts in build(precision, "sm89").engines}
+        roles = {facts.spec.role for facts in build(precision, "sm89").engines}
         assert by_precision(bundle)[precision].file in roles
     build("fp16", "sm75")  # the graphs of styles, too: Turing has no float32 matrix product there
     with pytest.raises((EngineError, OptionError), match="fp8"):

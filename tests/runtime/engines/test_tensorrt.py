@@ -26,7 +26,7 @@ from starcast.runtime.nvidia import dlpack, first_gpu
 from starcast.runtime.nvidia.arrays import DeviceArray
 from starcast.runtime.nvidia.cuda_python import CudaPython
 from starcast.runtime.nvidia.tensorrt import engine_cache
-from starcast.runtime.nvidia.tensorrt.engine_cache import KERNELS, EngineFacts
+from starcast.runtime.nvidia.tensorrt.engine_cache import KERNELS, EngineFacts, EngineSpec
 from starcast.runtime.nvidia.tensorrt.flavours import Flavour
 from starcast.runtime.translator import Translator
 
@@ -71,13 +71,15 @@ class Machine:
     def build(self, role: str, **changes: object) -> EngineFacts:
         content = ENGINES[role]
         key = hashlib.sha256(content).hexdigest()
+        spec = EngineSpec(
+            bundle=str(self.bundle.path), role=role, graph=self.bundle.graph(role)[1], precision="fp16", inputs={},
+            flavour=self.flavour, version=self.trt.__version__, target="sm89",
+        )  # fmt: skip
         facts = EngineFacts(
-            key=key, file=f"{key}.engine", sha256=hashlib.sha256(content).hexdigest(), graph=self.bundle.graph(role)[1],
-            role=role, bundle="my-model", folder=str(self.bundle.path), precision="fp16", inputs={},
-            flavour=self.flavour, version=self.trt.__version__, targets=("sm89",), bytes=len(content), seconds=1.0,
+            spec=msgspec.structs.replace(spec, **changes), key=key, file=f"{key}.engine",
+            sha256=hashlib.sha256(content).hexdigest(), bytes=len(content), seconds=1.0,
             built="2026-01-01T00:00:00+00:00",
         )  # fmt: skip
-        facts = msgspec.structs.replace(facts, **changes)
         with engine_cache.new_file(key) as file:
             file.write_bytes(content)
         engine_cache.add(facts)
@@ -204,7 +206,7 @@ def test_without_engines_the_line_that_builds_them_is_the_answer(machine):
 
 def test_an_engine_for_another_gpu_does_not_count_and_says_why(machine):
     for role in ENGINES:
-        machine.build(role, targets=("sm86",))
+        machine.build(role, target="sm86")
     [variant] = machine.bundle.manifest.variants
     assert "(it was built for sm86, this GPU is sm89)" in machine.engine.why_not_ready(machine.bundle, variant)
 
@@ -234,7 +236,7 @@ def test_a_precision_that_is_there_is_named_beside_the_one_that_is_not(built):
 
 
 def test_bytes_that_are_not_what_was_built_are_not_loaded(built):
-    facts = next(facts for facts in engine_cache.entries() if facts.role == GENERATOR)
+    facts = next(facts for facts in engine_cache.entries() if facts.spec.role == GENERATOR)
     file = engine_cache.place() / facts.file
     file.write_bytes(file.read_bytes()[:-1] + b" ")
     with pytest.raises(EngineError, match="is not what was built: build it again"):
@@ -256,7 +258,7 @@ def test_compiled_kernels_lie_beside_their_engine_and_go_with_it(built, flavour)
     session.run({"image": np.zeros((1, 32, 32, 3), np.uint8), "style": np.zeros((1, 8), np.float32)})
     session.close()
     kept = [path.name for path in engine_cache.place().glob(f"*{KERNELS}")]
-    facts = next(facts for facts in engine_cache.entries() if facts.role == GENERATOR)
+    facts = next(facts for facts in engine_cache.entries() if facts.spec.role == GENERATOR)
     assert kept == ([f"{facts.file}{KERNELS}"] if flavour == "tensorrt-rtx" else [])
     built.open()
     assert [cache.loaded is not None for cache in built.trt.caches] == ([False, True] if kept else [])

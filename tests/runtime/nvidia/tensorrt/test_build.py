@@ -65,16 +65,16 @@ def _change_weights(bundle: Path, rewrite_manifest: Callable[[Path], None]) -> N
 def test_tensorrt_for_rtx_makes_an_engine_of_each_graph_that_the_cache_then_finds(tmp_path, bundle, run):
     pytest.importorskip("tensorrt_rtx")
     report, said = run(gpu=("sm86",))
-    assert [facts.role for facts in report.engines] == [GRAPH, "mapping.onnx", "style_encoder.onnx"]
+    assert [facts.spec.role for facts in report.engines] == [GRAPH, "mapping.onnx", "style_encoder.onnx"]
     assert report.built == 3
     opened = open_bundle(bundle)
     for facts in report.engines:
         card = Gpu("NVIDIA RTX 3090", (8, 6), "13.0")
-        digest = opened.graph(facts.role)[1]
-        assert engine_cache.find(digest, "tensorrt-rtx", facts.version, card, tmp_path / "cache") == facts
+        digest = opened.graph(facts.spec.role)[1]
+        assert engine_cache.find(digest, "tensorrt-rtx", facts.spec.version, card, tmp_path / "cache") == facts
         assert b"accelerators={sm86 }" in engine_cache.load(facts, tmp_path / "cache")
         assert facts.kernels >= 1
-    assert [line.partition(":")[0] for line in said] == [f"{facts.role} for sm86" for facts in report.engines]
+    assert [line.partition(":")[0] for line in said] == [f"{facts.spec.role} for sm86" for facts in report.engines]
     assert "kernels" in said[0]
     assert "MB of activations an image" in said[0]
     assert report.summary().startswith("3 engines built, 0 there already (")
@@ -83,7 +83,7 @@ def test_tensorrt_for_rtx_makes_an_engine_of_each_graph_that_the_cache_then_find
 def test_generations_are_apart_in_the_cache(tmp_path, bundle, run):
     pytest.importorskip("tensorrt_rtx")
     first, _ = run(gpu=("sm80", "sm120"))
-    assert [facts.targets for facts in first.engines[::3]] == [("sm80",), ("sm120",)]
+    assert [facts.spec.target for facts in first.engines[::3]] == ["sm80", "sm120"]
     contents = [engine_cache.load(facts, tmp_path / "cache") for facts in first.engines[::3]]
     assert b"accelerators={sm80 }" in contents[0]
     assert b"accelerators={sm120 }" in contents[1]
@@ -93,13 +93,13 @@ def test_what_is_there_and_fits_is_kept_with_one_line_each(full, run):
     first, _ = run()
     second, said = run()
     assert second == BuildReport(first.engines, 0, first.folder)
-    assert said == [f"{facts.role} for sm89 is there already, built {facts.built[:10]}" for facts in first.engines]
+    assert said == [f"{facts.spec.role} for sm89 is there already, built {facts.built[:10]}" for facts in first.engines]
 
 
 def test_full_tensorrt_gets_an_engine_for_this_gpu(full, run):
     report, _ = run()
-    assert {(facts.flavour, facts.targets, facts.gpu, facts.driver) for facts in report.engines} == {
-        ("tensorrt", ("sm89",), "NVIDIA L4", "13.0")
+    assert {(facts.spec.flavour, facts.spec.target, facts.spec.gpu, facts.spec.driver) for facts in report.engines} == {
+        ("tensorrt", "sm89", "NVIDIA L4", "13.0")
     }
     assert {facts.kernels for facts in report.engines} == {None}  # its file does not say
 
@@ -174,7 +174,7 @@ def test_engines_in_a_bundle_are_ignored(tmp_path, full, bundle, run):
     report, _ = run()
     shutil.move(engine_cache.place(tmp_path / "cache"), bundle / "engines")
     digest = open_bundle(bundle).graph(GRAPH)[1]
-    version = report.engines[0].version
+    version = report.engines[0].spec.version
     assert engine_cache.find(digest, "tensorrt", version, CARD, tmp_path / "cache") is None
     again, _ = run()
     assert again.built == 3
@@ -199,7 +199,7 @@ def test_a_failed_build_is_one_sentence_and_the_others_are_made(tmp_path, full, 
         "bundle again with this starcast",
     )
     assert said[1] == report.failed[0]
-    assert [facts.role for facts in engine_cache.entries(tmp_path / "cache")] == [GRAPH, "style_encoder.onnx"]
+    assert [facts.spec.role for facts in engine_cache.entries(tmp_path / "cache")] == [GRAPH, "style_encoder.onnx"]
     assert engine_cache.strays(tmp_path / "cache") == ()
 
 

@@ -12,7 +12,7 @@ import pytest
 from starcast.errors import EngineError
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt import engine_cache
-from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
+from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts, EngineSpec
 
 ADA = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")
 CONTENT = b"vtrt of a test"
@@ -20,12 +20,14 @@ UNIX = pytest.mark.skipif(os.name == "nt", reason="file modes are Unix's")
 
 
 def _facts(key: str = "a", **changes: object) -> EngineFacts:
-    facts = EngineFacts(
-        key=key * 64, file=f"{key * 64}.engine", sha256=hashlib.sha256(CONTENT).hexdigest(), graph="g" * 64,
-        role="generator/x.onnx", bundle="B", folder="/bundles/B", precision="fp16", inputs={}, flavour="tensorrt-rtx",
-        version="1.7.1.116", targets=("sm89",), bytes=len(CONTENT), seconds=1.0, built="2026-01-01T00:00:00+00:00",
+    spec = EngineSpec(
+        bundle="/bundles/B", role="generator/x.onnx", graph="g" * 64, precision="fp16", inputs={},
+        flavour="tensorrt-rtx", version="1.7.1.116", target="sm89",
     )  # fmt: skip
-    return msgspec.structs.replace(facts, **changes)
+    return EngineFacts(
+        spec=msgspec.structs.replace(spec, **changes), key=key * 64, file=f"{key * 64}.engine",
+        sha256=hashlib.sha256(CONTENT).hexdigest(), bytes=len(CONTENT), seconds=1.0, built="2026-01-01T00:00:00+00:00",
+    )  # fmt: skip
 
 
 def _add(folder: Path, facts: EngineFacts) -> EngineFacts:
@@ -62,7 +64,7 @@ def test_of_several_that_fit_the_one_that_was_asked_for_last_is_found(tmp_path):
 
 @pytest.mark.parametrize(("changes", "clause"), [
     ({"version": "1.6.1.120"}, "it was built by tensorrt-rtx 1.6.1.120, here is 1.7.1.116"),
-    ({"targets": ("sm86",)}, "it was built for sm86, this GPU is sm89"),
+    ({"target": "sm86"}, "it was built for sm86, this GPU is sm89"),
     ({"gpu": "NVIDIA L4"}, "it was built on NVIDIA L4, this GPU is NVIDIA RTX 4090"),
     ({"gpu": ADA.name, "driver": "12.8"}, "it was built with a driver for CUDA 12.8, here is 13.0"),
 ])  # fmt: skip
@@ -73,7 +75,7 @@ def test_what_does_not_fit_is_not_found_and_says_why(tmp_path, changes, clause):
 
 
 def test_an_engine_of_the_same_gpu_and_driver_fits():
-    assert _facts(gpu=ADA.name, driver=ADA.driver).misfit("1.7.1.116", ADA) is None
+    assert _facts(gpu=ADA.name, driver=ADA.driver).spec.misfit("1.7.1.116", ADA) is None
 
 
 def test_without_a_gpu_nothing_fits(tmp_path):
@@ -124,7 +126,7 @@ def test_an_index_that_leads_out_of_the_folder_names_nothing(tmp_path, name):
         engine_cache.load(facts, tmp_path)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 2, "engines": []}', b'{"engines": [{"key": 1}]}'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"format": 3, "engines": []}', b'{"engines": [{"key": 1}]}'])
 def test_a_damaged_or_foreign_index_names_nothing_and_is_written_anew(tmp_path, content):
     _add(tmp_path, _facts("a"))
     (engine_cache.place(tmp_path) / engine_cache.INDEX).write_bytes(content)
@@ -132,6 +134,20 @@ def test_a_damaged_or_foreign_index_names_nothing_and_is_written_anew(tmp_path, 
     second = _add(tmp_path, _facts("b"))
     assert engine_cache.entries(tmp_path) == (second,)
     assert [path.name for path in engine_cache.strays(tmp_path)] == [_facts("a").file]
+
+
+def test_an_index_of_format_1_names_nothing_so_that_its_engines_are_built_again(tmp_path):
+    _add(tmp_path, _facts())
+    index = engine_cache.place(tmp_path) / engine_cache.INDEX
+    entry = {
+        "key": "a" * 64, "file": "a" * 64 + ".engine", "sha256": hashlib.sha256(CONTENT).hexdigest(), "graph": "g" * 64,
+        "role": "generator/x.onnx", "bundle": "B", "folder": "/bundles/B", "precision": "fp16", "inputs": {},
+        "flavour": "tensorrt-rtx", "version": "1.7.1.116", "targets": ["sm89"], "bytes": len(CONTENT), "seconds": 1.0,
+        "built": "2026-01-01T00:00:00+00:00",
+    }  # fmt: skip
+    index.write_bytes(msgspec.json.encode({"format": 1, "engines": [entry]}))
+    assert engine_cache.entries(tmp_path) == ()
+    assert _find(tmp_path) is None
 
 
 @UNIX

@@ -9,7 +9,7 @@ import pytest
 from starcast.errors import OptionError
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt import engine_cache, engines
-from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts
+from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts, EngineSpec
 
 CARD = Gpu("NVIDIA L4", (8, 9), "13.0")
 CONTENT = b"vtrt of a test"
@@ -23,11 +23,15 @@ def machine(monkeypatch):
 
 
 def _added(cache: Path, letter: str, **changes: object) -> EngineFacts:
-    facts = EngineFacts(
-        key=letter * 64, file=f"{letter * 64}.engine", sha256=hashlib.sha256(CONTENT).hexdigest(), graph="g" * 64,
-        role="generator/x.onnx", bundle="cats", folder="/bundles/cats", precision="fp16",
+    spec = EngineSpec(
+        bundle="/bundles/cats", role="generator/x.onnx", graph="g" * 64, precision="fp16",
         inputs={"image": ((1, 64, 32, 3), (4, 64, 32, 3), (8, 64, 32, 3))}, flavour="tensorrt-rtx",
-        version="1.7.1.116", targets=("sm89",), bytes=len(CONTENT), seconds=1.0, built="2026-01-02T00:00:00+00:00",
+        version="1.7.1.116", target="sm89",
+    )  # fmt: skip
+    of_spec = {name: changes.pop(name) for name in EngineSpec.__struct_fields__ if name in changes}
+    facts = EngineFacts(
+        spec=msgspec.structs.replace(spec, **of_spec), key=letter * 64, file=f"{letter * 64}.engine",
+        sha256=hashlib.sha256(CONTENT).hexdigest(), bytes=len(CONTENT), seconds=1.0, built="2026-01-02T00:00:00+00:00",
     )  # fmt: skip
     facts = msgspec.structs.replace(facts, **changes)
     with engine_cache.new_file(facts.key, cache) as file:
@@ -62,7 +66,7 @@ def test_a_row_says_everything_about_an_engine(tmp_path):
 
 @pytest.mark.parametrize(("changes", "reason"), [
     ({"version": "1.6.1.120"}, "it was built by tensorrt-rtx 1.6.1.120, here is 1.7.1.116"),
-    ({"targets": ("sm120",)}, "it was built for sm120, this GPU is sm89"),
+    ({"target": "sm120"}, "it was built for sm120, this GPU is sm89"),
     ({"flavour": "tensorrt", "gpu": CARD.name}, "tensorrt is not installed"),
     ({"sha256": "0" * 64}, "its file is damaged"),
 ])  # fmt: skip
@@ -100,7 +104,7 @@ def test_a_key_that_names_several_removes_none(tmp_path):
 @pytest.mark.parametrize("name", ["dogs", "/bundles/dogs"])
 def test_a_bundles_engines_are_removed_by_its_name_or_path(tmp_path, name):
     _added(tmp_path, "a")
-    _added(tmp_path, "b", bundle="dogs", folder="/bundles/dogs")
+    _added(tmp_path, "b", bundle="/bundles/dogs")
     engines.remove([], name, tmp_path)
     assert _keys(tmp_path) == ["a"]
 
@@ -113,7 +117,7 @@ def test_a_bundle_that_was_never_built_is_an_error(tmp_path):
 def test_prune_removes_what_will_not_run_here_again_and_nothing_else(tmp_path):
     _added(tmp_path, "a")
     _added(tmp_path, "b", version="1.6.1.120")
-    _added(tmp_path, "c", targets=("sm120",))  # for another machine's card
+    _added(tmp_path, "c", target="sm120")  # for another machine's card
     _added(tmp_path, "d", flavour="tensorrt", version="11.4", gpu=CARD.name)  # not installed: who knows
     _added(tmp_path, "e", sha256="0" * 64)
     _added(tmp_path, "f")

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 from tensorrt_bundle import GRAPH, with_tensorrt_graph
 
@@ -11,7 +11,7 @@ from starcast.runtime.bundle import open_bundle
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
-from starcast.runtime.nvidia.tensorrt.orders import Order, plan_orders
+from starcast.runtime.nvidia.tensorrt.orders import plan_orders
 from starcast.runtime.nvidia.tensorrt.targets import Targets
 
 FULL, RTX = FLAVOURS["tensorrt"], FLAVOURS["tensorrt-rtx"]
@@ -35,25 +35,28 @@ def _orders(bundle: Path, *generations: str, flavour: Flavour = RTX, gpu: Gpu | 
 
 def test_the_translation_and_both_makers_of_styles_are_built_for_every_generation(bundle):
     orders = _orders(bundle, "sm86", "sm120")
-    assert [(order.role, order.target, order.precision) for order in orders] == [
+    assert [(order.spec.role, order.spec.target, order.spec.precision) for order in orders] == [
         (GRAPH, "sm86", "fp16"), ("mapping.onnx", "sm86", "fp32"), ("style_encoder.onnx", "sm86", "fp32"),
         (GRAPH, "sm120", "fp16"), ("mapping.onnx", "sm120", "fp32"), ("style_encoder.onnx", "sm120", "fp32"),
     ]  # fmt: skip
-    assert len({order.key for order in orders}) == 6
+    assert len({order.spec.key for order in orders}) == 6
 
 
 def test_by_default_the_batch_is_open_and_the_size_is_the_bundles(bundle):
     generator, mapping, encoder = _orders(bundle)
-    assert generator.inputs == {
+    assert generator.spec.inputs == {
         "image": ((1, 32, 32, 3), (4, 32, 32, 3), (8, 32, 32, 3)), "style": ((1, 8), (4, 8), (8, 8)),
     }  # fmt: skip
-    assert mapping.inputs == {"latent": ((1, 4), (1, 4), (8, 4)), "domain": ((1,), (1,), (8,))}
-    assert encoder.inputs == {"image": ((1, 32, 32, 3), (1, 32, 32, 3), (8, 32, 32, 3)), "domain": ((1,), (1,), (8,))}
+    assert mapping.spec.inputs == {"latent": ((1, 4), (1, 4), (8, 4)), "domain": ((1,), (1,), (8,))}
+    assert encoder.spec.inputs == {
+        "image": ((1, 32, 32, 3), (1, 32, 32, 3), (8, 32, 32, 3)),
+        "domain": ((1,), (1,), (8,)),
+    }
 
 
 def test_one_style_may_serve_a_batch_that_does_not_change(bundle):
     [generator, *_] = _orders(bundle, batch="6", size="64x48")
-    assert generator.inputs == {"image": ((6, 48, 64, 3),) * 3, "style": ((1, 8), (6, 8), (6, 8))}
+    assert generator.spec.inputs == {"image": ((6, 48, 64, 3),) * 3, "style": ((1, 8), (6, 8), (6, 8))}
 
 
 def test_the_makers_of_styles_are_the_same_whatever_the_images_are(bundle):
@@ -63,7 +66,7 @@ def test_the_makers_of_styles_are_the_same_whatever_the_images_are(bundle):
 
 def test_a_graph_of_fixed_size_takes_no_other(tmp_path, tiny_bundle):
     bundle = with_tensorrt_graph(tiny_bundle, tmp_path / "B", sizes=((32, 32),))
-    assert _orders(bundle)[0].inputs["image"] == ((1, 32, 32, 3), (4, 32, 32, 3), (8, 32, 32, 3))
+    assert _orders(bundle)[0].spec.inputs["image"] == ((1, 32, 32, 3), (4, 32, 32, 3), (8, 32, 32, 3))
     with pytest.raises(OptionError, match="has a fixed size"):
         _orders(bundle, size="64x64")
 
@@ -102,7 +105,7 @@ def test_a_batch_above_what_the_graph_takes_is_an_error(tmp_path, tiny_bundle):
 
 def test_a_graph_for_one_style_only_gets_one(tmp_path, tiny_bundle):
     [generator, *_] = _orders(with_tensorrt_graph(tiny_bundle, tmp_path / "B", one_style=True))
-    assert generator.inputs["style"] == ((1, 8),) * 3
+    assert generator.spec.inputs["style"] == ((1, 8),) * 3
 
 
 def test_a_bundle_without_images_is_not_for_build(bundle, rewrite_manifest):
@@ -114,27 +117,29 @@ def test_a_bundle_without_images_is_not_for_build(bundle, rewrite_manifest):
 def test_only_the_graph_with_the_kernel_depends_on_it(tmp_path, tiny_bundle):
     bundle = with_tensorrt_graph(tiny_bundle, tmp_path / "B", adain="plugin", engines=("tensorrt",))
     generator, mapping, encoder = _orders(bundle, flavour=FULL, gpu=CARD)
-    assert generator.plugin is not None
-    assert mapping.plugin is encoder.plugin is None
+    assert generator.spec.plugin is not None
+    assert mapping.spec.plugin is encoder.spec.plugin is None
     with pytest.raises(VariantMissingError, match="TensorRT for RTX"):
         _orders(bundle)
 
 
 def test_the_gpu_counts_only_where_kernels_are_timed_on_it(bundle):
-    assert {(order.gpu, order.driver) for order in _orders(bundle, flavour=FULL, gpu=CARD)} == {("NVIDIA L4", "13.0")}
-    assert {(order.gpu, order.driver) for order in _orders(bundle)} == {(None, None)}
+    assert {(order.spec.gpu, order.spec.driver) for order in _orders(bundle, flavour=FULL, gpu=CARD)} == {
+        ("NVIDIA L4", "13.0")
+    }
+    assert {(order.spec.gpu, order.spec.driver) for order in _orders(bundle)} == {(None, None)}
 
 
 @pytest.mark.parametrize("change", [
-    {"digest": "f" * 64}, {"precision": "bf16"}, {"flavour": FULL}, {"version": "1.2.4"}, {"target": "sm86"},
+    {"graph": "f" * 64}, {"precision": "bf16"}, {"flavour": FULL.name}, {"version": "1.2.4"}, {"target": "sm86"},
     {"gpu": "NVIDIA L40"}, {"driver": "13.1"}, {"plugin": "0" * 64}, {"inputs": {"image": ((1,), (1,), (2,))}},
 ], ids=lambda change: next(iter(change)))  # fmt: skip
 def test_the_key_depends_on_everything_that_makes_an_engine_valid(bundle, change):
     [order, *_] = _orders(bundle, flavour=RTX, gpu=CARD)
-    assert replace(order, **change).key != order.key
+    assert msgspec.structs.replace(order.spec, **change).key != order.spec.key
 
 
 def test_the_key_does_not_depend_on_where_the_bundle_lies(bundle):
     [order, *_] = _orders(bundle)
-    moved: Order = replace(order, bundle=Path("/elsewhere"), graph=Path("/elsewhere/x.onnx"), role="x.onnx")
-    assert moved.key == order.key
+    moved = msgspec.structs.replace(order.spec, bundle="/elsewhere", role="x.onnx")
+    assert moved.key == order.spec.key
