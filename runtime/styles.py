@@ -36,7 +36,7 @@ def make_styles(requests: Sequence[StyleRequest], make: Callable[..., NDArray[np
         arguments = request.arguments
         if request.reference is not None:
             if request.reference != path:
-                path, image = request.reference, read_image(request.reference, limit_flag=None)
+                path, image = request.reference, read_image(request.reference)
             arguments["reference"] = image
         styles.append(make(**arguments))
     return np.stack(styles)
@@ -87,7 +87,7 @@ class StyleMaker:
         if maker is None:
             raise StyleError(f"{self._bundle.path} makes no styles from references: give {self._others('a reference')}")
         if isinstance(reference, str | Path):
-            reference = read_image(reference, limit_flag=None)
+            reference = read_image(reference)
         check_bytes(reference, "a reference")
         if reference.ndim != 3 or reference.shape[2] != 3 or not reference.size:
             raise ValueError(f"a reference is an image [H, W, 3], not {list(reference.shape)}")

@@ -1,4 +1,4 @@
-"""Every error that a user can cause or fix. Imports nothing of ours, so that every room may import it.
+"""Every error that a user can cause or fix. Imports nothing, so that every room may import it.
 
     StarcastError               one sentence: which file, what is wrong, what to do next
     ├── OptionError             an option, or two that exclude each other (also ValueError)
@@ -18,8 +18,6 @@ A programming mistake stays TypeError or ValueError, with its traceback.
 """
 
 from __future__ import annotations
-
-import os
 
 
 class StarcastError(Exception):
@@ -86,7 +84,11 @@ class EngineError(StarcastError):
     exit_status = 1
 
 
-def printable(path: str | os.PathLike[str]) -> str:
+def printable(path: object) -> str:
     """A path for a message, as one printable line: control characters and undecodable bytes are escaped."""
-    text = os.fspath(path)
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(path))
+
+
+def reason_of(error: Exception) -> str:
+    """What the system said, as a clause for a message: `no space left on device`."""
+    return (getattr(error, "strerror", None) or str(error)).lower()

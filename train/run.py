@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from starcast.errors import TrainingError
+from starcast.errors import TrainingError, reason_of
 from starcast.options import as_json
 from starcast.train.adain import choose_adain
 from starcast.train.checkpoint.content import Checkpoint
@@ -237,7 +237,7 @@ def _explain_write_errors(folder: RunFolder, again: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place, reason = error.filename or folder.path, (error.strerror or str(error)).lower()
+        place, reason = error.filename or folder.path, reason_of(error)
         raise TrainingError(
             f"{place} cannot be written ({reason}); the checkpoints of {folder.path} are whole: fix this, then run "
             f"{again}"

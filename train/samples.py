@@ -32,7 +32,7 @@ def sample_images(domain: Domain, count: int, options: TrainOptions) -> list[Ten
         if len(images) == count:
             break
         try:
-            image = read_image(path, limit_flag=None)
+            image = read_image(path)
         except ImageError:
             continue
         images.append(to_signed(resize(torch.from_numpy(image).permute(2, 0, 1))))

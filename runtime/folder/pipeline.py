@@ -149,7 +149,7 @@ def _prepare(
     spare = None if options.fit == NATIVE else (size[0] * SPARE_DETAIL, size[1] * SPARE_DETAIL)
     start = time.perf_counter()
     try:
-        image = read_image(path, max_pixels=options.max_pixels, at_least=spare)
+        image = read_image(path, max_pixels=options.max_pixels, limit_flag="--max-pixels", at_least=spare)
         fingerprint = source_fingerprint(path)
     except ImageError as error:
         return error

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
-from starcast.errors import printable
+from starcast.errors import printable, reason_of
 from starcast.images import formats
 
 LIST_SUFFIX = ".txt"
@@ -82,8 +82,9 @@ def _in_folder(
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries)
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        found.problems.append(f"{printable(folder)} cannot be searched ({reason}): change its rights, or leave it out")
+        found.problems.append(
+            f"{printable(folder)} cannot be searched ({reason_of(error)}): change its rights, or leave it out"
+        )
         return
     inside = {*entered, identity}
     for name in names:
@@ -104,8 +105,9 @@ def _in_list(path: Path, found: FoundSources, without: tuple[int, int] | None) -
             raise OSError(f"more than {LIST_BYTES} bytes")
         lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        found.problems.append(f"{printable(path)} cannot be read as a list ({reason}): write one path per line")
+        found.problems.append(
+            f"{printable(path)} cannot be read as a list ({reason_of(error)}): write one path per line"
+        )
         return
     if any("\0" in line for line in lines):
         found.problems.append(f"{printable(path)} is not a list of paths: write one path per line, in UTF-8")

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from starcast.errors import OptionError, printable
+from starcast.errors import OptionError, printable, reason_of
 from starcast.images.fit import NATIVE
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.folder.outputs import (
@@ -173,5 +173,6 @@ def _start_record(write: Callable[[], None], output: Path) -> None:
     try:
         write()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise OptionError(f"{printable(output)} cannot be written to ({reason}): choose another -o") from error
+        raise OptionError(
+            f"{printable(output)} cannot be written to ({reason_of(error)}): choose another -o"
+        ) from error

@@ -90,7 +90,7 @@ def morph(
     bundle = open_bundle(bundle_path)
     requests = requests_for(options, bundle.manifest.domains)
     trained = (bundle.source.height, bundle.source.width)
-    image = fit(read_image(source, limit_flag=None), trained, options.fit)
+    image = fit(read_image(source), trained, options.fit)
     size = image.shape[:2]
     rate = Fraction(options.fps).limit_denominator(1001)
     report = FilmReport(target, dict.fromkeys(("run", "encode"), 0.0))

@@ -11,7 +11,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from starcast.errors import OptionError, VideoError, printable
+from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.images import formats
 
 _DEMUXERS = (
@@ -36,9 +36,7 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
         with path.open("rb") as file:
             head = file.read(formats.HEAD_BYTES)
     except OSError as error:
-        raise VideoError(
-            f"{name} cannot be read ({(error.strerror or str(error)).lower()}): check its rights"
-        ) from error
+        raise VideoError(f"{name} cannot be read ({reason_of(error)}): check its rights") from error
     if not head:
         raise VideoError(f"{name} is empty (0 bytes): copy it again")
     if formats.has_signature(head) and not head.startswith(b"GIF8") and path.suffix.lower() not in (".apng", ".mjpeg"):
@@ -62,7 +60,6 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
         if foreign is not None and not foreign.is_video:
             raise VideoError(f"{name} is {foreign.name}, not a video: give a video file") from error
         raise VideoError(
-            f"{name} is not a video, or it is damaged at the start ({(error.strerror or '').lower()}): "
-            "give a whole video file"
+            f"{name} is not a video, or it is damaged at the start ({reason_of(error)}): give a whole video file"
         ) from error
     return container

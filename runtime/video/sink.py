@@ -17,7 +17,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from numpy.typing import NDArray
 
-from starcast.errors import OptionError, VideoError, printable
+from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.runtime.options import EncodingOptions
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.source import Sound, Source
@@ -139,9 +139,8 @@ class Sink:
         try:
             yield
         except av.FFmpegError as error:
-            reason = (error.strerror or str(error)).lower()
             raise VideoError(
-                f"{self._name} cannot be written ({reason}): free some disk space, or choose another -o"
+                f"{self._name} cannot be written ({reason_of(error)}): free some disk space, or choose another -o"
             ) from error
 
 

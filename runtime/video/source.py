@@ -63,7 +63,6 @@ class Source:
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> None:
-        self.path = path
         self.name = printable(path)
         self.damaged = 0  # packets that could not be decoded
         self.patched = 0  # frames in which the decoder had to guess
@@ -208,7 +207,6 @@ class Source:
         self.rate = next((rate for rate in rates if rate and rate <= _FASTEST), _FALLBACK_RATE)
         self.time_base = as_fraction(self._video.time_base) or as_fraction(context.time_base) or 1 / self.rate
         self.frame_ticks = max(1, ticks(1 / self.rate, self.time_base))
-        self.codec = context.name
         starts = [Fraction(container.start_time, av.time_base)] if container.start_time is not None else []
         if first.pts is not None:
             starts.append(first.pts * self.time_base)

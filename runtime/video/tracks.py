@@ -160,7 +160,7 @@ def _is_made_by_the_muxer(stream: Stream) -> bool:
 
 def _described(stream: Stream) -> str:
     codec = f"{stream.codec_context.name}, " if stream.codec_context is not None else ""
-    kind = {"audio": "sound", "subtitle": "subtitles", "video": "picture"}.get(str(stream.type), str(stream.type))
+    kind = {"audio": "sound", "subtitle": "subtitles"}.get(str(stream.type), str(stream.type))
     return f"{kind} ({codec}stream {stream.index})"
 
 

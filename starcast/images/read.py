@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
-from starcast.errors import ImageError, printable
+from starcast.errors import ImageError, printable, reason_of
 from starcast.images import formats
 from starcast.images.colour import to_srgb
 from starcast.images.pillow import DECODER_ERRORS, quiet_pillow
@@ -50,7 +50,7 @@ def read_image(
     path: str | os.PathLike[str],
     *,
     max_pixels: int = MAX_PIXELS,
-    limit_flag: str | None = "--max-pixels",
+    limit_flag: str | None = None,
     at_least: tuple[int, int] | None = None,
 ) -> NDArray[np.uint8]:
     """The first image of a file: uint8 [H, W, 3], RGB in sRGB, upright, transparency on white.
@@ -67,7 +67,7 @@ def read_stored(
     path: str | os.PathLike[str],
     *,
     max_pixels: int = MAX_PIXELS,
-    limit_flag: str | None = "--max-pixels",
+    limit_flag: str | None = None,
     at_least: tuple[int, int] | None = None,
 ) -> StoredImage:
     """`read_image`, with what else the file says of the image."""
@@ -114,8 +114,9 @@ def _open_regular(path: Path, max_pixels: int, or_raise: str) -> Iterator[Binary
         what = "is a link that leads nowhere" if path.is_symlink() else "does not exist"
         raise ImageError(f"{printable(path)} {what}: check the path") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ImageError(f"{printable(path)} cannot be opened ({reason.lower()}): check its name and rights") from error
+        raise ImageError(
+            f"{printable(path)} cannot be opened ({reason_of(error)}): check its name and rights"
+        ) from error
     with file:
         yield file
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from starcast.atomic import atomic_path
-from starcast.errors import ImageError, printable
+from starcast.errors import ImageError, printable, reason_of
 from starcast.images.read import SOFTWARE
 
 JPEG_QUALITY = 95
@@ -53,9 +53,8 @@ def write_image(
                 partial, format=format_name, **settings(quality), **marked
             )
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
         raise ImageError(
-            f"{printable(path)} cannot be written ({reason}): free some disk space, or choose another -o"
+            f"{printable(path)} cannot be written ({reason_of(error)}): free some disk space, or choose another -o"
         ) from error
 
 

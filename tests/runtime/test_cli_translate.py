@@ -15,7 +15,7 @@ from starcast.images.read import read_image
 from starcast.images.write import write_image
 
 
-def _picture(seed: int = 0) -> np.ndarray:
+def _draw_image(seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (32, 32, 3), dtype=np.uint8)
 
 
@@ -45,14 +45,14 @@ assert not heavy, heavy
         assert option in result.stdout
 
 
-def test_a_reference_and_a_domain_by_number_translate_one_picture_into_a_folder(tmp_path, tiny_bundle, tiny_model):
-    write_image(tmp_path / "x.png", _picture(1))
-    write_image(tmp_path / "ref.png", _picture(2))
+def test_a_reference_and_a_domain_by_number_translate_one_image_into_a_folder(tmp_path, tiny_bundle, tiny_model):
+    write_image(tmp_path / "x.png", _draw_image(1))
+    write_image(tmp_path / "ref.png", _draw_image(2))
     result = _invoke(
         tiny_bundle, tmp_path / "x.png", "--ref", tmp_path / "ref.png", "--domain", "1", "-o", tmp_path / "OUT"
     )
     assert result.return_value == 0
-    expected = tiny_model.translation(_picture(1)[None], tiny_model.reference_style(_picture(2), 1))[0]
+    expected = tiny_model.translation(_draw_image(1)[None], tiny_model.reference_style(_draw_image(2), 1))[0]
     difference = np.abs(read_image(tmp_path / "OUT/x.png").astype(int) - expected)
     assert difference.max() <= 1
     assert "1 translated, 0 there already, 0 failed." in result.stdout
@@ -60,13 +60,13 @@ def test_a_reference_and_a_domain_by_number_translate_one_picture_into_a_folder(
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 def test_the_format_of_a_folders_translations_can_be_chosen(tmp_path, tiny_bundle, suffix):
-    write_image(tmp_path / "x.png", _picture())
+    write_image(tmp_path / "x.png", _draw_image())
     _invoke(tiny_bundle, tmp_path / "x.png", "--domain", "cat", "-o", tmp_path / "out", "--format", suffix)
     assert (tmp_path / f"out/x.{suffix}").exists()
 
 
 def test_a_failed_source_is_one_line_on_stderr_and_the_status_is_1(tmp_path, tiny_bundle):
-    write_image(tmp_path / "in/good.png", _picture())
+    write_image(tmp_path / "in/good.png", _draw_image())
     (tmp_path / "in/bad.png").write_bytes(b"")
     result = _starcast(tiny_bundle, tmp_path / "in", "--domain", "cat", "-o", tmp_path / "out")
     assert result.returncode == 1
@@ -88,7 +88,7 @@ def test_a_failed_source_is_one_line_on_stderr_and_the_status_is_1(tmp_path, tin
     (("BUNDLE", "x.png", "--domain", "cat", "-o", "."), "is a source"),
 ], ids=["bundle", "format", "none", "domain", "no output", "fit", "batch", "no source", "over the source"])  # fmt: skip
 def test_wrong_use_is_one_sentence_and_status_2(tmp_path, tiny_bundle, arguments, cause):
-    write_image(tmp_path / "x.png", _picture())
+    write_image(tmp_path / "x.png", _draw_image())
     (tmp_path / "empty").mkdir()
     result = _starcast(*(str(tiny_bundle) if part == "BUNDLE" else part for part in arguments), cwd=tmp_path)
     assert result.returncode == 2
@@ -109,7 +109,7 @@ def test_an_undecodable_name_is_translated_and_printed(tmp_path, tiny_bundle):
     if os.name == "nt":
         pytest.skip("Windows has no such names")
     name = os.fsdecode(b"caf\xe9")
-    write_image(tmp_path / f"in/{name}.png", _picture())
+    write_image(tmp_path / f"in/{name}.png", _draw_image())
     (tmp_path / f"in/{name}-bad.png").write_bytes(b"")
     result = _starcast(tiny_bundle, tmp_path / "in", "--domain", "cat", "-o", tmp_path / "out")
     assert result.returncode == 1
@@ -118,9 +118,9 @@ def test_an_undecodable_name_is_translated_and_printed(tmp_path, tiny_bundle):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are Unix's")
-def test_ctrl_c_leaves_whole_pictures_and_status_130(tmp_path, tiny_bundle):
+def test_ctrl_c_leaves_whole_images_and_status_130(tmp_path, tiny_bundle):
     for number in range(400):
-        write_image(tmp_path / f"in/{number}.png", _picture(number % 3))
+        write_image(tmp_path / f"in/{number}.png", _draw_image(number % 3))
     command = [sys.executable, "-m", "starcast", "translate", tiny_bundle, tmp_path / "in", "--domain", "all"]
     process = subprocess.Popen(
         [*map(str, command), "-o", str(tmp_path / "out")], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -134,14 +134,14 @@ def test_ctrl_c_leaves_whole_pictures_and_status_130(tmp_path, tiny_bundle):
     assert process.returncode == 130
     assert error.strip().endswith("Stopped.")
     assert "Traceback" not in error
-    pictures = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".json"]
-    assert 5 <= len(pictures) < 1200
-    assert all(read_image(path).shape == (32, 32, 3) for path in pictures)
+    images = [path for path in out.rglob("*") if path.is_file() and path.suffix != ".json"]
+    assert 5 <= len(images) < 1200
+    assert all(read_image(path).shape == (32, 32, 3) for path in images)
 
 
 def test_a_list_and_a_pattern_name_sources(tmp_path, tiny_bundle):
-    write_image(tmp_path / "a/x.png", _picture())
-    write_image(tmp_path / "b/y.png", _picture())
+    write_image(tmp_path / "a/x.png", _draw_image())
+    write_image(tmp_path / "b/y.png", _draw_image())
     (tmp_path / "all.txt").write_text("a/x.png\n", encoding="utf-8")
     result = _invoke(
         tiny_bundle, tmp_path / "all.txt", tmp_path / "b" / "*.png", "--domain", "cat", "-o", tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Peak memory stays flat over a thousand pictures. In a process of its own, whose peak nothing else has raised."""
+"""Peak memory stays flat over a thousand images. In a process of its own, whose peak nothing else has raised."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from starcast.images.write import write_image
 from starcast.runtime.engines.registry import ENGINES
 
 GROWTH = 8  # MB; a thousand sources, or as many translations, are 55 MB
-# translates 200 pictures, then 1,000, and prints the peak in MB after each
+# translates 200 images, then 1,000, and prints the peak in MB after each
 TRANSLATE = """
 import resource, sys
 from pathlib import Path
 from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.options import TranslateOptions
 
-bundle, pictures, output, backend = sys.argv[1:]
-sources = sorted(Path(pictures).iterdir())
+bundle, images, output, backend = sys.argv[1:]
+sources = sorted(Path(images).iterdir())
 for count in (200, 1000):
     options = TranslateOptions(
         output=Path(output) / str(count), domain="dog", fit="native", backend=backend, threads=1, format="jpg"
@@ -35,7 +35,7 @@ for count in (200, 1000):
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak is told in other units elsewhere")
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_a_thousand_pictures_need_no_more_memory_than_two_hundred(tmp_path, tiny_bundle, backend):
+def test_a_thousand_images_need_no_more_memory_than_two_hundred(tmp_path, tiny_bundle, backend):
     reason = ENGINES[backend].absent()
     if reason is not None:
         pytest.skip(f"{backend} is {reason}")

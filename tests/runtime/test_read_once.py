@@ -58,21 +58,21 @@ def bundle(tmp_path: Path, tiny_bundle: Path) -> Path:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(tmp_path / "a.png")
     return tmp_path / "a.png"
 
 
 @pytest.fixture
-def clip(tmp_path: Path, bundle: Path, picture: Path) -> Path:
+def clip(tmp_path: Path, bundle: Path, image: Path) -> Path:
     options = MorphOptions(domain="cat", seeds=("1",), frames_per_step=4, backend="openvino")
-    morph(bundle, picture, tmp_path / "clip.mp4", options)
+    morph(bundle, image, tmp_path / "clip.mp4", options)
     return tmp_path / "clip.mp4"
 
 
-def test_translate_opens_the_bundle_once(bundle, picture, tmp_path, reads):
+def test_translate_opens_the_bundle_once(bundle, image, tmp_path, reads):
     options = TranslateOptions(output=tmp_path / "out", domain="all", psi=0.5)
-    assert translate_all(bundle, [picture], options).done == 3
+    assert translate_all(bundle, [image], options).done == 3
     assert reads.opened == 1
     assert reads.hashed == {"plain-fp32.onnx": 1, "mapping.onnx": 1, "styles.npz": 1}
 
@@ -83,9 +83,9 @@ def test_video_opens_the_bundle_once(clip, bundle, tmp_path, reads):
     assert set(reads.hashed.values()) <= {1}
 
 
-def test_morph_opens_the_bundle_once(bundle, picture, tmp_path, reads):
+def test_morph_opens_the_bundle_once(bundle, image, tmp_path, reads):
     options = MorphOptions(domain="dog", seeds=("1", "2"), frames_per_step=4)
-    morph(bundle, picture, tmp_path / "out.mp4", options)
+    morph(bundle, image, tmp_path / "out.mp4", options)
     assert reads.opened == 1
     assert set(reads.hashed.values()) <= {1}
 

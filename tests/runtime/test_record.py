@@ -19,7 +19,7 @@ class Options(CheckedOptions):
     batch: int = option(4, "A number.")
 
 
-def test_a_record_holds_what_is_needed_to_make_the_pictures_again(tmp_path, tiny_bundle):
+def test_a_record_holds_what_is_needed_to_make_the_images_again(tmp_path, tiny_bundle):
     bundle = open_bundle(tiny_bundle)
     path = tmp_path / "starcast.json"
     write_record(path, bundle, Options(ref=Path("a/b.png")), STYLES, engine={"name": "openvino"}, counts={"done": 3})

@@ -29,7 +29,7 @@ def _need(name: str) -> None:
         pytest.skip(f"{name} is {reason}")
 
 
-def _pictures(*shape: int, seed: int = 0) -> np.ndarray:
+def _draw_images(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
@@ -61,40 +61,40 @@ def test_it_says_what_it_opened(translator, tiny_bundle):
 
 @pytest.mark.parametrize("shape", [(1, 32, 32, 3), (5, 32, 32, 3), (2, 4, 64, 3), (0, 32, 32, 3)])
 def test_every_batch_and_size_is_translated(translator, tiny_model, shape):
-    images, style = _pictures(*shape), translator.style(domain="dog", seed=7)
+    images, style = _draw_images(*shape), translator.style(domain="dog", seed=7)
     translations = translator(images, style)
     assert (translations.dtype, translations.shape) == (np.uint8, shape)
     np.testing.assert_array_equal(translations, tiny_model.translation(images, style))
 
 
-def test_one_picture_gives_one_picture(translator, tiny_model):
-    image, style = _pictures(32, 32, 3), translator.style(domain=2, seed=1)
+def test_one_image_gives_one_image(translator, tiny_model):
+    image, style = _draw_images(32, 32, 3), translator.style(domain=2, seed=1)
     np.testing.assert_array_equal(translator(image, style), tiny_model.translation(image[None], style)[0])
 
 
-def test_a_style_is_for_all_pictures_or_each_has_its_own(translator, tiny_model):
-    images = _pictures(3, 32, 32, 3)
+def test_a_style_is_for_all_images_or_each_has_its_own(translator, tiny_model):
+    images = _draw_images(3, 32, 32, 3)
     styles = np.stack([translator.style(domain=domain, seed=4) for domain in translator.domains])
     np.testing.assert_array_equal(translator(images, styles), tiny_model.translation(images, styles))
     np.testing.assert_array_equal(translator(images, styles[:1]), translator(images, styles[0]))
     np.testing.assert_array_equal(translator(images, styles[0].tolist()), translator(images, styles[0]))
 
 
-def test_pictures_that_are_not_contiguous_are_translated(translator, tiny_model):
-    images, style = _pictures(2, 32, 32, 3)[:, ::-1, :, ::-1], translator.style(domain=0, seed=0)
+def test_images_that_are_not_contiguous_are_translated(translator, tiny_model):
+    images, style = _draw_images(2, 32, 32, 3)[:, ::-1, :, ::-1], translator.style(domain=0, seed=0)
     np.testing.assert_array_equal(translator(images, style), tiny_model.translation(images, style))
 
 
 def test_translations_stay_as_they_are_when_the_next_batch_runs(translator):
     style = translator.style(domain=0, seed=0)
-    first = translator(_pictures(2, 32, 32, 3, seed=1), style)
+    first = translator(_draw_images(2, 32, 32, 3, seed=1), style)
     kept = first.copy()
-    translator(_pictures(2, 32, 32, 3, seed=2), style)
+    translator(_draw_images(2, 32, 32, 3, seed=2), style)
     np.testing.assert_array_equal(first, kept)
 
 
 def test_sources_are_left_as_they_were(translator):
-    images = _pictures(2, 32, 32, 3)
+    images = _draw_images(2, 32, 32, 3)
     kept = images.copy()
     images.setflags(write=False)
     translator(images, translator.style(domain=0, seed=0))
@@ -114,7 +114,7 @@ def test_the_largest_seed_works_and_numpy_integers_do(translator):
 
 
 def test_a_reference_is_stretched_to_the_models_size(translator, tiny_model, tmp_path):
-    reference = _pictures(50, 75, 3)
+    reference = _draw_images(50, 75, 3)
     stretched = np.asarray(Image.fromarray(reference).resize((32, 32), Image.Resampling.BILINEAR))
     expected = tiny_model.reference_style(stretched, 2)
     np.testing.assert_allclose(translator.style(domain="wild", reference=reference), expected, atol=1e-6)
@@ -133,7 +133,7 @@ def test_psi_lies_between_the_domains_mean_and_the_style(translator, tiny_model,
 
 
 @pytest.mark.parametrize("arguments", [
-    {}, {"seed": 1, "reference": _pictures(32, 32, 3)}, {"seed": 1, "labels": {"a": 1}},
+    {}, {"seed": 1, "reference": _draw_images(32, 32, 3)}, {"seed": 1, "labels": {"a": 1}},
 ], ids=["none", "seed and reference", "seed and labels"])  # fmt: skip
 def test_a_style_has_one_origin(translator, arguments):
     with pytest.raises(StyleError, match="from a seed, from a reference or from labels: give one of them"):
@@ -172,7 +172,7 @@ def test_an_unreadable_reference_is_named(translator, tmp_path):
     (np.zeros((1, 32, 32, 4), np.uint8), ValueError, r"not \[1, 32, 32, 4\]"),
     (np.zeros((1, 0, 32, 3), np.uint8), ValueError, "sources are 32x0"),
 ], ids=["float", "list", "grey", "NCHW", "alpha", "no rows"])  # fmt: skip
-def test_other_pictures_are_refused_with_what_is_wrong(translator, images, error, words):
+def test_other_images_are_refused_with_what_is_wrong(translator, images, error, words):
     with pytest.raises(error, match=words):
         translator(images, np.zeros(8, np.float32))
 
@@ -180,12 +180,12 @@ def test_other_pictures_are_refused_with_what_is_wrong(translator, images, error
 @pytest.mark.parametrize("shape", [(7,), (2, 8), (3, 7), (1, 3, 8), ()])
 def test_other_styles_are_refused_with_what_fits(translator, shape):
     with pytest.raises(StyleError, match=r"give \[8\] for all images, or \[3, 8\] for one each"):
-        translator(_pictures(3, 32, 32, 3), np.zeros(shape, np.float32))
+        translator(_draw_images(3, 32, 32, 3), np.zeros(shape, np.float32))
 
 
 def test_a_style_that_is_not_finite_is_refused(translator):
     with pytest.raises(StyleError, match="not finite"):
-        translator(_pictures(1, 32, 32, 3), np.full(8, np.nan, np.float32))
+        translator(_draw_images(1, 32, 32, 3), np.full(8, np.nan, np.float32))
 
 
 @pytest.mark.parametrize("reference", [np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)])
@@ -197,7 +197,7 @@ def test_a_reference_of_another_shape_is_refused(translator, reference):
 @settings(max_examples=25, deadline=None)
 @given(batch=st.integers(1, 5), rows=st.integers(1, 12), columns=st.integers(1, 12), seed=st.integers(0, 2**32 - 1))
 def test_any_multiple_of_the_stride_gives_what_the_arithmetic_says(tiny_bundle, tiny_model, batch, rows, columns, seed):
-    images = _pictures(batch, rows * 4, columns * 4, 3, seed=seed)
+    images = _draw_images(batch, rows * 4, columns * 4, 3, seed=seed)
     translator = _shared(tiny_bundle)
     style = translator.style(domain=seed % 3, seed=seed)
     # a sum that lies on .5 may round either way in float32: one level
@@ -208,7 +208,7 @@ def test_any_multiple_of_the_stride_gives_what_the_arithmetic_says(tiny_bundle, 
 @settings(max_examples=25, deadline=None)
 @given(batch=st.integers(0, 3), height=st.integers(1, 40), width=st.integers(1, 40), seed=st.integers(0, 2**32 - 1))
 def test_any_other_size_is_filled_up_and_cut_back(tiny_bundle, tiny_model, batch, height, width, seed):
-    images = _pictures(batch, height, width, 3, seed=seed)
+    images = _draw_images(batch, height, width, 3, seed=seed)
     translator = _shared(tiny_bundle)
     style = translator.style(domain=seed % 3, seed=seed)
     translations = translator(images, style)
@@ -225,7 +225,7 @@ def test_auto_says_what_it_measures_and_takes_up_what_it_measured_before(
         _need(name)
     lines: list[str] = []
     with Translator(tiny_bundle, threads=1, progress=lines.append) as first:
-        images, style = _pictures(2, 32, 32, 3), first.style(domain=1, seed=2)
+        images, style = _draw_images(2, 32, 32, 3), first.style(domain=1, seed=2)
         np.testing.assert_array_equal(first(images, style), tiny_model.translation(images, style))
     assert len(lines) == 2
     assert lines[0].startswith("measuring 2 combinations")
@@ -247,7 +247,7 @@ def _shared(bundle: Path) -> Translator:
 def test_engines_agree(tiny_bundle):
     for name in ENGINES:
         _need(name)
-    images = _pictures(4, 32, 32, 3)
+    images = _draw_images(4, 32, 32, 3)
     found = []
     for name in ENGINES:
         with Translator(tiny_bundle, backend=name, threads=1) as translator:
@@ -258,7 +258,7 @@ def test_engines_agree(tiny_bundle):
 def test_a_variant_of_limited_batch_gets_pieces_and_gives_the_whole(changed, tiny_bundle, tiny_model):
     [variant] = open_bundle(tiny_bundle).manifest.variants
     with changed(variants=(_with(variant, max_batch=2),)) as translator:
-        images = _pictures(5, 32, 32, 3)
+        images = _draw_images(5, 32, 32, 3)
         styles = np.stack([translator.style(domain=0, seed=seed) for seed in range(5)])
         np.testing.assert_array_equal(translator(images, styles), tiny_model.translation(images, styles))
         np.testing.assert_array_equal(translator(images, styles[0]), tiny_model.translation(images, styles[0]))
@@ -267,15 +267,15 @@ def test_a_variant_of_limited_batch_gets_pieces_and_gives_the_whole(changed, tin
 def test_a_variant_of_fixed_sizes_names_them(changed, tiny_bundle):
     [variant] = open_bundle(tiny_bundle).manifest.variants
     translator = changed(variants=(_with(variant, sizes=((32, 32), (32, 64))),))
-    assert translator(_pictures(1, 32, 64, 3), np.zeros(8)).shape == (1, 32, 64, 3)
-    assert translator(_pictures(1, 29, 61, 3), np.zeros(8)).shape == (1, 29, 61, 3)
+    assert translator(_draw_images(1, 32, 64, 3), np.zeros(8)).shape == (1, 32, 64, 3)
+    assert translator(_draw_images(1, 29, 61, 3), np.zeros(8)).shape == (1, 29, 61, 3)
     assert translator.why_not(31, 61) is None
     assert "only with images of 32x32, 64x32" in translator.why_not(28, 64)
     with pytest.raises(ValueError, match=r"sources are 32x64: .* only with images of 32x32, 64x32"):
-        translator(_pictures(1, 64, 32, 3), np.zeros(8))
+        translator(_draw_images(1, 64, 32, 3), np.zeros(8))
 
 
-def test_batches_are_cut_to_the_memory_and_pictures_beyond_it_are_refused(tmp_path, tiny_bundle, rewrite_manifest):
+def test_batches_are_cut_to_the_memory_and_images_beyond_it_are_refused(tmp_path, tiny_bundle, rewrite_manifest):
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     [variant] = open_bundle(tiny_bundle).manifest.variants
     rewrite_manifest(bundle, variants=(_with(variant, working=2**20),))  # of 32x32
@@ -285,17 +285,17 @@ def test_batches_are_cut_to_the_memory_and_pictures_beyond_it_are_refused(tmp_pa
         session = translator._session.session(variant.file)
         run = session.run
         session.run = lambda feeds: sizes.append(feeds["image"].shape[0]) or run(feeds)
-        translator(_pictures(5, 32, 32, 3), np.zeros(8))
-        translator(_pictures(2, 32, 64, 3), np.zeros(8))
+        translator(_draw_images(5, 32, 32, 3), np.zeros(8))
+        translator(_draw_images(2, 32, 64, 3), np.zeros(8))
         assert sizes == [2, 2, 1, 1, 1]
         assert translator.why_not(32, 80) is None
         with pytest.raises(ValueError, match=r"sources are 96x32: .* GiB of memory, more than the 0.0 GiB that may be"):
-            translator(_pictures(1, 32, 96, 3), np.zeros(8))
+            translator(_draw_images(1, 32, 96, 3), np.zeros(8))
 
 
 @pytest.mark.parametrize(("field", "arguments", "words"), [
     ("latent", {"seed": 0}, "makes no styles from seeds: give a reference"),
-    ("reference", {"reference": _pictures(32, 32, 3)}, "makes no styles from references: give a seed"),
+    ("reference", {"reference": _draw_images(32, 32, 3)}, "makes no styles from references: give a seed"),
     ("means", {"seed": 0, "psi": 0.5}, "has no mean styles, which psi needs: leave psi at 1"),
 ])  # fmt: skip
 def test_a_bundle_without_a_way_to_a_style_says_so(changed, tiny_bundle, field, arguments, words):
@@ -313,13 +313,13 @@ def test_labels_are_the_style_in_the_bundles_order(changed, tiny_model):
     style = translator.style(labels={"male": 1, "blond": 0.5})
     assert style.dtype == np.float32
     np.testing.assert_array_equal(style, [0, 0.5, 0, 1, 0, 0, 0, 0])
-    images = _pictures(2, 32, 32, 3)
+    images = _draw_images(2, 32, 32, 3)
     np.testing.assert_array_equal(translator(images, style), tiny_model.translation(images, style))
 
 
 @pytest.mark.parametrize(("arguments", "words"), [
     ({"seed": 0}, "makes no styles from seeds: give labels"),
-    ({"reference": _pictures(32, 32, 3)}, "makes no styles from references: give labels"),
+    ({"reference": _draw_images(32, 32, 3)}, "makes no styles from references: give labels"),
     ({"labels": {"hat": 1}}, "there is no label 'hat': the bundle has black, blond, brown, male, young, a, b, c"),
     ({"labels": {"male": float("nan")}}, "labels are finite numbers"),
     ({"labels": {"male": 1}, "psi": 0.5}, "labels say the whole style: leave out domain and psi"),
@@ -392,7 +392,7 @@ def test_a_closed_translator_stays_closed(tiny_bundle):
     with pytest.raises(EngineError, match="tiny has been closed: open it again"):
         translator.style(domain=0, seed=0)
     with pytest.raises(EngineError, match="tiny has been closed: open it again"):
-        translator(_pictures(32, 32, 3), style)
+        translator(_draw_images(32, 32, 3), style)
 
 
 def test_translating_needs_neither_torch_nor_onnx(tiny_bundle):

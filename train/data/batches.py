@@ -139,7 +139,7 @@ class DecodedImages:
             return self.images[path]
         if path not in self.unreadable:
             try:
-                image = torch.from_numpy(read_image(path, limit_flag=None).transpose(2, 0, 1).copy())
+                image = torch.from_numpy(read_image(path).transpose(2, 0, 1).copy())
             except ImageError as error:
                 self.unreadable[path] = str(error)
             else:

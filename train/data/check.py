@@ -104,7 +104,7 @@ def check_data_set(data_set: DataSet, image_size: int, on_file: Callable[[], obj
 def check_file(path: Path) -> CheckedFile:
     """Decode one file as training does."""
     try:
-        pixels, mode, _ = read_stored(path, limit_flag=None)
+        pixels, mode, _ = read_stored(path)
         with path.open("rb") as file:
             file_hash = hashlib.file_digest(file, "sha256").hexdigest()
     except ImageError as error:

@@ -67,7 +67,7 @@ def test_labels_become_names_that_every_file_system_takes():
     assert len(safe_names(["x" * 400])[0]) <= 255
 
 
-def test_an_output_with_the_suffix_of_a_picture_is_a_file_for_one_source_and_style(tmp_path):
+def test_an_output_with_the_suffix_of_an_image_is_a_file_for_one_source_and_style(tmp_path):
     assert is_one_file(Path("out.PNG"), 1, 1)
     assert not is_one_file(Path("out"), 1, 1)
     assert not is_one_file(Path("out.v2"), 1, 1)

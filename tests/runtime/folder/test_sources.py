@@ -21,14 +21,14 @@ def _places(found) -> list[str]:
     return [source.relative.as_posix() for source in found.sources]
 
 
-def test_a_folder_gives_its_pictures_below_it_in_order_of_name(tmp_path):
+def test_a_folder_gives_its_images_below_it_in_order_of_name(tmp_path):
     _files(tmp_path, "b.png", "a.JPG", "deep/er/c.webp", "deep/a.tiff")
     found = find_sources([tmp_path])
     assert _places(found) == ["a.JPG", "b.png", "deep/a.tiff", "deep/er/c.webp"]
     assert found.sources[2].path == tmp_path / "deep/a.tiff"
 
 
-def test_a_folder_leaves_out_what_is_hidden_and_names_what_is_no_picture(tmp_path):
+def test_a_folder_leaves_out_what_is_hidden_and_names_what_is_no_image(tmp_path):
     _files(
         tmp_path, "a.png", ".hidden.png", ".partial-1-a.png", "__MACOSX/._a.png", ".thumbs/a.png", "notes.txt", "s.json"
     )
@@ -37,20 +37,20 @@ def test_a_folder_leaves_out_what_is_hidden_and_names_what_is_no_picture(tmp_pat
     assert [path.name for path in found.others] == ["notes.txt", "s.json"]
 
 
-def test_a_picture_is_known_by_its_content_where_the_name_says_nothing(tmp_path):
-    _files(tmp_path, "picture", "other.dat", content=PNG)
+def test_an_image_is_known_by_its_content_where_the_name_says_nothing(tmp_path):
+    _files(tmp_path, "photo", "other.dat", content=PNG)
     _files(tmp_path, "BM-is-text.dat", content=b"BM is how this text begins")
     found = find_sources([tmp_path])
-    assert _places(found) == ["other.dat", "picture"]
+    assert _places(found) == ["other.dat", "photo"]
     assert [path.name for path in found.others] == ["BM-is-text.dat"]
 
 
-def test_pictures_that_cannot_be_read_are_sources_so_that_they_are_reported(tmp_path):
+def test_images_that_cannot_be_read_are_sources_so_that_they_are_reported(tmp_path):
     _files(tmp_path, "a.heic", "b.svg", "c.psd", "d.nef")
     assert _places(find_sources([tmp_path])) == ["a.heic", "b.svg", "c.psd", "d.nef"]
 
 
-def test_a_folder_with_the_name_of_a_picture_is_a_folder(tmp_path):
+def test_a_folder_with_the_name_of_an_image_is_a_folder(tmp_path):
     _files(tmp_path, "x.png/inside.png")
     assert _places(find_sources([tmp_path])) == ["x.png/inside.png"]
 

@@ -23,13 +23,13 @@ from starcast.runtime.options import TranslateOptions
 from starcast.runtime.translator import Translator
 
 
-def _picture(seed: int, side: int = 32) -> np.ndarray:
+def _draw_image(seed: int, side: int = 32) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
 
 
 def _photos(folder: Path, count: int) -> Path:
     for number in range(count):
-        write_image(folder / f"{number:03}.png", _picture(number))
+        write_image(folder / f"{number:03}.png", _draw_image(number))
     return folder
 
 
@@ -49,20 +49,20 @@ def _modified(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
-def test_every_picture_of_a_folder_is_translated_in_batches_of_any_size(tmp_path, tiny_bundle, tiny_model, batch):
+def test_every_image_of_a_folder_is_translated_in_batches_of_any_size(tmp_path, tiny_bundle, tiny_model, batch):
     photos = _photos(tmp_path / "in/deep", 7).parent
     report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out", seed=7, batch=batch)
     assert (report.done, report.skipped, report.failed, lines) == (7, 0, [], [])
     for number in range(7):
-        expected = tiny_model.translation(_picture(number)[None], tiny_model.latent_style(_latent(7), 1))[0]
+        expected = tiny_model.translation(_draw_image(number)[None], tiny_model.latent_style(_latent(7), 1))[0]
         np.testing.assert_array_equal(read_image(tmp_path / f"out/deep/{number:03}.png"), expected)
 
 
-def test_native_pictures_keep_their_size_and_batches_are_of_one_size(tmp_path, tiny_bundle, tiny_model, monkeypatch):
+def test_native_images_keep_their_size_and_batches_are_of_one_size(tmp_path, tiny_bundle, tiny_model, monkeypatch):
     shapes = [(32, 32), (32, 32), (17, 50), (18, 50), (1, 1), (1, 1), (32, 32)]
-    pictures = [np.random.default_rng(n).integers(0, 256, (*shape, 3), np.uint8) for n, shape in enumerate(shapes)]
-    for number, picture in enumerate(pictures):
-        write_image(tmp_path / f"in/{number}.png", picture)
+    images = [np.random.default_rng(n).integers(0, 256, (*shape, 3), np.uint8) for n, shape in enumerate(shapes)]
+    for number, image in enumerate(images):
+        write_image(tmp_path / f"in/{number}.png", image)
     seen: list[tuple[int, ...]] = []
     translating = Translator.__call__
 
@@ -75,19 +75,19 @@ def test_native_pictures_keep_their_size_and_batches_are_of_one_size(tmp_path, t
     assert report.done == 7
     assert seen == [(2, 32, 32), (1, 17, 50), (1, 18, 50), (2, 1, 1), (1, 32, 32)]
     style = tiny_model.latent_style(_latent(7), 1)
-    for number, picture in enumerate(pictures):
-        expected = tiny_model.translation(picture[None], style)[0]
+    for number, image in enumerate(images):
+        expected = tiny_model.translation(image[None], style)[0]
         np.testing.assert_array_equal(read_image(tmp_path / f"out/{number}.png"), expected)
     report, _ = _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out", seed=7, batch=4, fit="native")
     assert (report.done, report.skipped) == (0, 7)
 
 
-def test_a_picture_too_large_for_the_memory_is_named_and_the_rest_goes_on(tmp_path, tiny_bundle, rewrite_manifest):
+def test_an_image_too_large_for_the_memory_is_named_and_the_rest_goes_on(tmp_path, tiny_bundle, rewrite_manifest):
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     [variant] = open_bundle(tiny_bundle).manifest.variants
     rewrite_manifest(bundle, variants=(msgspec.structs.replace(variant, working=2**20),))
     write_image(tmp_path / "in/large.png", np.zeros((320, 400, 3), np.uint8))
-    write_image(tmp_path / "in/small.png", _picture(0))
+    write_image(tmp_path / "in/small.png", _draw_image(0))
     report, lines = _translate(bundle, tmp_path / "in", output=tmp_path / "out", fit="native", memory=0.1)
     assert report.done == 1
     assert "large.png has 400x320 pixels: translating it takes about 0.3 GiB of memory" in lines[0]
@@ -117,11 +117,11 @@ def test_several_styles_have_a_folder_each_and_every_source_is_read_once(
     styles = sorted(path for path in (tmp_path / "out").iterdir() if path.is_dir())
     assert len(styles) == 3
     for number, style in enumerate(styles):
-        expected = tiny_model.translation(_picture(2)[None], tiny_model.latent_style(_latent(3), number))[0]
+        expected = tiny_model.translation(_draw_image(2)[None], tiny_model.latent_style(_latent(3), number))[0]
         np.testing.assert_array_equal(read_image(style / "002.png"), expected)
 
 
-def test_one_unreadable_picture_is_named_and_the_rest_is_translated(tmp_path, tiny_bundle):
+def test_one_unreadable_image_is_named_and_the_rest_is_translated(tmp_path, tiny_bundle):
     photos = _photos(tmp_path / "in", 3)
     (photos / "001.png").write_bytes((photos / "001.png").read_bytes()[:100])
     report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
@@ -132,7 +132,7 @@ def test_one_unreadable_picture_is_named_and_the_rest_is_translated(tmp_path, ti
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["000.png", "002.png", "starcast.json"]
 
 
-def test_a_folder_of_odd_and_hostile_files_gives_a_sentence_or_an_upright_picture_for_each(
+def test_a_folder_of_odd_and_hostile_files_gives_a_sentence_or_an_upright_image_for_each(
     tmp_path, tiny_bundle, tiny_model
 ):
     readable, unreadable = odd_images.readable(), odd_images.unreadable()
@@ -181,7 +181,7 @@ def test_a_second_start_makes_only_what_is_missing_or_damaged(tmp_path, tiny_bun
 
 
 @pytest.mark.parametrize("change", [{"seed": 8}, {"domain": "cat"}, {"psi": 0.5}, {"fit": "crop"}])
-def test_whole_pictures_of_another_origin_are_not_overwritten_unless_asked(tmp_path, tiny_bundle, change):
+def test_whole_images_of_another_origin_are_not_overwritten_unless_asked(tmp_path, tiny_bundle, change):
     photos = _photos(tmp_path / "in", 2)
     out = tmp_path / "out"
     _translate(tiny_bundle, photos, output=out)
@@ -196,7 +196,7 @@ def test_whole_pictures_of_another_origin_are_not_overwritten_unless_asked(tmp_p
 def test_another_source_of_the_same_name_does_not_count_as_done(tmp_path, tiny_bundle):
     photos = _photos(tmp_path / "in", 1)
     _translate(tiny_bundle, photos, output=tmp_path / "out")
-    write_image(photos / "000.png", _picture(99))
+    write_image(photos / "000.png", _draw_image(99))
     with pytest.raises(OptionError, match="another origin"):
         _translate(tiny_bundle, photos, output=tmp_path / "out")
 
@@ -209,7 +209,7 @@ def test_a_copied_bundle_and_another_batch_or_engine_thread_count_change_nothing
     assert report.skipped == 2
 
 
-def test_an_output_with_a_picture_suffix_is_that_file_with_its_record_beside(tmp_path, tiny_bundle):
+def test_an_output_with_an_image_suffix_is_that_file_with_its_record_beside(tmp_path, tiny_bundle):
     photos = _photos(tmp_path / "in", 1)
     report, _ = _translate(tiny_bundle, photos / "000.png", output=tmp_path / "new/cat.webp")
     assert report.done == 1
@@ -241,14 +241,14 @@ def test_sources_that_are_not_there_are_reported(tmp_path, tiny_bundle, name):
     assert "nothing" in lines[0]
 
 
-def test_no_picture_at_all_is_wrong_use(tmp_path, tiny_bundle):
+def test_no_image_at_all_is_wrong_use(tmp_path, tiny_bundle):
     (tmp_path / "in").mkdir()
     with pytest.raises(OptionError, match="no images in"):
         _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_files_that_are_no_pictures_are_named_and_do_no_harm(tmp_path, tiny_bundle):
+def test_files_that_are_no_images_are_named_and_do_no_harm(tmp_path, tiny_bundle):
     photos = _photos(tmp_path / "in", 1)
     for number in range(13):
         (photos / f"note-{number:02}.md").write_text("x")
@@ -258,10 +258,10 @@ def test_files_that_are_no_pictures_are_named_and_do_no_harm(tmp_path, tiny_bund
     assert lines[10:] == ["3 more files are not images: skipped"]
 
 
-def test_the_record_says_what_the_pictures_were_made_with(tmp_path, tiny_bundle):
+def test_the_record_says_what_the_images_were_made_with(tmp_path, tiny_bundle):
     photos = _photos(tmp_path / "in", 2)
     reference = tmp_path / "rex.png"
-    write_image(reference, _picture(50))
+    write_image(reference, _draw_image(50))
     _translate(tiny_bundle, photos, output=tmp_path / "out", ref=reference)
     (run,) = json.loads((tmp_path / "out/starcast.json").read_text(encoding="utf-8"))["runs"]
     assert run["bundle"]["sha256"] == open_bundle(tiny_bundle).sha256
@@ -327,7 +327,7 @@ def test_a_full_disk_stops_the_start_at_once(tmp_path, tiny_bundle, monkeypatch)
         _translate(tiny_bundle, photos, output=tmp_path / "out", batch=1)
 
 
-def test_one_place_that_cannot_be_written_to_is_a_failure_of_that_picture(tmp_path, tiny_bundle):
+def test_one_place_that_cannot_be_written_to_is_a_failure_of_that_image(tmp_path, tiny_bundle):
     photos = _photos(tmp_path / "in", 2)
     (tmp_path / "out/000.png/x").mkdir(parents=True)
     report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out")
@@ -343,7 +343,7 @@ def test_the_summary_counts_and_times_each_stage(tmp_path, tiny_bundle):
     assert all(ms > 0 for ms in report.stage_ms().values())
 
 
-def test_memory_does_not_grow_with_the_number_of_pictures(tmp_path, tiny_bundle, monkeypatch):
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path, tiny_bundle, monkeypatch):
     photos = _photos(tmp_path / "in", 60)
     alive, most = 0, 0
     original = pipeline.Prepared

@@ -20,7 +20,7 @@ COLOUR_TAGS = ("colorspace", "color_range", "color_trc", "color_primaries")
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A short film. Frame number n is grey level 32 + LEVELS * (n % 8) unless `pictures` are given.
+    """A short film. Frame number n is grey level 32 + LEVELS * (n % 8) unless `images` are given.
 
     `pts` in ticks of `time_base`, which is 1 / rate where it is None.
     """
@@ -34,14 +34,14 @@ class Clip:
     codec: str = "libx264"
     pix_fmt: str = "yuv420p"
     options: tuple[tuple[str, str], ...] = (("preset", "ultrafast"), ("crf", "1"))
-    pictures: Sequence[NDArray[np.uint8]] | None = None
-    planes: Sequence[NDArray[Any]] | None = None  # of every frame, in `pix_fmt`, in place of pictures
+    images: Sequence[NDArray[np.uint8]] | None = None
+    planes: Sequence[NDArray[Any]] | None = None  # of every frame, in `pix_fmt`, in place of images
     colours: tuple[tuple[str, int], ...] = ()  # colorspace, color_range, color_trc, color_primaries of the encoder
     sample_aspect: Fraction | None = None
     rotation: float = 0.0  # counter-clockwise
     mirrored: bool = False
     sounds: tuple[str, ...] = ()
-    sound_s: float | None = None  # as long as the picture where it is None
+    sound_s: float | None = None  # as long as the frames where it is None
     sound_start_s: Fraction = Fraction(0)
     metadata: tuple[tuple[str, str], ...] = ()
     chapters: tuple[tuple[int, int, str], ...] = ()  # start and end in milliseconds, title
@@ -117,8 +117,8 @@ def _frame(clip: Clip, number: int) -> av.VideoFrame:
             padded[:, : values.shape[1]] = values
             plane.update(padded.tobytes())
         return frame
-    if clip.pictures is not None:
-        return av.VideoFrame.from_ndarray(np.ascontiguousarray(clip.pictures[number]), format="rgb24")
+    if clip.images is not None:
+        return av.VideoFrame.from_ndarray(np.ascontiguousarray(clip.images[number]), format="rgb24")
     grey = np.full((clip.height, clip.width, 3), level(number), np.uint8)
     return av.VideoFrame.from_ndarray(grey, format="rgb24")
 

@@ -96,14 +96,14 @@ def test_a_loop_through_seeds_shows_each_style(source, tiny_bundle, tiny_model, 
 
 
 def test_references_of_different_domains_may_follow_each_other(source, tiny_bundle, tiny_model, tmp_path):
-    pictures = {name: np.full((32, 32, 3), level, np.uint8) for name, level in (("dog-rex", 240), ("0_tom", 30))}
-    for name, picture in pictures.items():
-        write_image(tmp_path / f"{name}.png", picture)
-    refs = tuple(str(tmp_path / f"{name}.png") for name in pictures)
+    images = {name: np.full((32, 32, 3), level, np.uint8) for name, level in (("dog-rex", 240), ("0_tom", 30))}
+    for name, image in images.items():
+        write_image(tmp_path / f"{name}.png", image)
+    refs = tuple(str(tmp_path / f"{name}.png") for name in images)
     morph(tiny_bundle, source, tmp_path / "out.mp4", options(refs=refs))
     seen = colours_of(tmp_path / "out.mp4")
-    for number, (domain, picture) in enumerate(zip((1, 0), pictures.values(), strict=True)):
-        style = tiny_model.reference_style(picture, domain)
+    for number, (domain, image) in enumerate(zip((1, 0), images.values(), strict=True)):
+        style = tiny_model.reference_style(image, domain)
         truth = tiny_model.translation(np.full((1, 1, 1, 3), 128, np.uint8), style)[0, 0, 0]
         assert np.abs(seen[5 * number] - truth).max() <= CODING
 

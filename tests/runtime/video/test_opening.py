@@ -36,7 +36,7 @@ def test_what_is_not_a_video_is_said_in_one_sentence(tmp_path, name, content, wo
     assert "\n" not in str(caught.value)
 
 
-def test_a_still_picture_is_sent_to_translate(tmp_path):
+def test_a_still_image_is_sent_to_translate(tmp_path):
     for name in ("still.jpg", "still.png", "still.webp", "still.mp4"):
         write_image(tmp_path / "a.png", np.zeros((8, 8, 3), np.uint8))
         path = tmp_path / name

@@ -21,7 +21,7 @@ def scene(height: int = 32, width: int = 64) -> np.ndarray:
 def test_a_turned_clip_is_put_upright(make_clip, degrees, mirrored):
     # PyAV documents the rotation as counter-clockwise and the mirroring as coming after it
     clip = make_clip(
-        "turned.mp4", frames=1, height=32, width=64, pictures=[scene()], rotation=degrees, mirrored=mirrored,
+        "turned.mp4", frames=1, height=32, width=64, images=[scene()], rotation=degrees, mirrored=mirrored,
         pix_fmt="yuv444p",
     )  # fmt: skip
     with av.open(str(clip)) as container:

@@ -1,4 +1,4 @@
-"""Source and Sink together, the translation left out: times, sound and what travels beside the picture."""
+"""Source and Sink together, the translation left out: times, sound and what travels beside the frames."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_the_last_frame_keeps_its_length(make_clip, passed_through, watch, tmp_p
     assert watch(tmp_path / "out.mp4").duration_s == Fraction(length, 2)
 
 
-def test_a_late_beginning_keeps_picture_and_sound_together(make_clip, passed_through, watch, tmp_path):
+def test_a_late_beginning_keeps_frames_and_sound_together(make_clip, passed_through, watch, tmp_path):
     late = [90000 + 3600 * number for number in range(12)]
     clip = make_clip("a.ts", pts=late, time_base=NINETY, sounds=("aac",), sound_start_s=Fraction(6, 5))
     begins = passed_through(clip, tmp_path / "out.mp4").start_s
@@ -131,7 +131,7 @@ def test_the_output_is_tagged_bt709_limited(make_clip, passed_through, watch, tm
     assert (seen["colorspace"], seen["color_range"], seen["color_primaries"], seen["color_trc"]) == (1, 1, 1, 1)
 
 
-def test_the_index_comes_before_the_pictures_so_that_browsers_begin_at_once(make_clip, passed_through, tmp_path):
+def test_the_index_comes_before_the_frames_so_that_browsers_begin_at_once(make_clip, passed_through, tmp_path):
     passed_through(make_clip("a.mp4"), tmp_path / "out.mp4")
     content = (tmp_path / "out.mp4").read_bytes()
     assert content.index(b"moov") < content.index(b"mdat")
@@ -150,7 +150,7 @@ def test_streams_that_cannot_be_kept_are_named(make_clip, passed_through, watch,
         new.mux(second.encode(av.VideoFrame(16, 16, "yuv420p")))
         new.mux(second.encode(None))
     (note,) = passed_through(with_cover, tmp_path / "out.mp4").notes
-    assert "picture (mpeg4, stream 2)" in note
+    assert "video (mpeg4, stream 2)" in note
     assert "dropped" in note
     assert watch(tmp_path / "out.mp4").streams == [("video", "h264"), ("audio", "aac")]
 

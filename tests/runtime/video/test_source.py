@@ -42,8 +42,8 @@ def test_a_raw_stream_without_times_gets_them_from_its_rate(make_clip):
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts"])
 def test_damage_in_the_middle_is_counted_and_the_rest_is_read(make_clip, name):
     noise = np.random.default_rng(0)
-    pictures = [noise.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(40)]
-    clip = make_clip(name, frames=40, pictures=pictures, options=(("preset", "ultrafast"), ("crf", "20"), ("g", "5")))
+    images = [noise.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(40)]
+    clip = make_clip(name, frames=40, images=images, options=(("preset", "ultrafast"), ("crf", "20"), ("g", "5")))
     content = bytearray(clip.read_bytes())
     chance = random.Random(3)
     for _ in range(60):
@@ -57,8 +57,8 @@ def test_damage_in_the_middle_is_counted_and_the_rest_is_read(make_clip, name):
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
 def test_a_cut_file_is_read_to_its_end_and_known_to_be_cut(make_clip, name):
     noise = np.random.default_rng(0)
-    pictures = [noise.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(100)]
-    clip = make_clip("whole" + name, frames=100, pictures=pictures)
+    images = [noise.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(100)]
+    clip = make_clip("whole" + name, frames=100, images=images)
     if name == "a.mp4":
         _index_first(clip)
     cut = clip.with_name(name)
@@ -90,7 +90,7 @@ def test_frames_beyond_the_limit_are_refused_before_decoding(make_clip):
         Source(make_clip("big.mp4"), max_pixels=3000)
 
 
-def test_sound_without_a_picture_is_refused(make_clip, tmp_path):
+def test_sound_without_frames_is_refused(make_clip, tmp_path):
     import av
 
     clip, sound = make_clip("a.mp4", sounds=("aac",)), tmp_path / "sound.m4a"
@@ -105,7 +105,7 @@ def test_sound_without_a_picture_is_refused(make_clip, tmp_path):
 
 
 def test_a_file_in_which_nothing_decodes_is_refused(make_clip):
-    clip = make_clip("a.mp4", pictures=[np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)] * 12)
+    clip = make_clip("a.mp4", images=[np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)] * 12)
     content = bytearray(clip.read_bytes())
     begin = content.index(b"mdat") + 4
     content[begin : content.index(b"moov") - 4] = bytes(content.index(b"moov") - 4 - begin)

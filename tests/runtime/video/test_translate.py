@@ -54,8 +54,8 @@ def test_the_output_has_the_models_size(make_clip, watch, tiny_bundle, tmp_path)
 def test_fit_says_what_becomes_of_the_sides(make_clip, tiny_bundle, offset_of, tmp_path, fit, left):
     import av
 
-    picture = np.full((48, 96, 3), 130, np.uint8)
-    clip = make_clip("in.mp4", frames=1, width=96, pictures=[picture])
+    image = np.full((48, 96, 3), 130, np.uint8)
+    clip = make_clip("in.mp4", frames=1, width=96, images=[image])
     translate_video(tiny_bundle, clip, tmp_path / "out.mp4", options(fit=fit), **QUIET)
     with av.open(str(tmp_path / "out.mp4")) as container:
         top = next(container.decode(video=0)).to_ndarray(format="rgb24")[2, 16]
@@ -98,8 +98,8 @@ def test_the_summary_has_frames_seconds_and_milliseconds_a_stage(make_clip, tiny
 
 def test_a_cut_video_is_translated_as_far_as_it_goes_and_that_is_said(make_clip, watch, tiny_bundle, tmp_path):
     noise = np.random.default_rng(0)
-    pictures = [noise.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(100)]
-    clip = make_clip("in.mkv", frames=100, pictures=pictures)
+    images = [noise.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(100)]
+    clip = make_clip("in.mkv", frames=100, images=images)
     clip.write_bytes(clip.read_bytes()[: clip.stat().st_size // 2])
     lines: list[str] = []
     report = translate_video(tiny_bundle, clip, tmp_path / "out.mp4", options(), progress=lines.append)

@@ -16,25 +16,25 @@ def _noise(height: int, width: int) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None)
 @given(height=sides, width=sides, rows=sides, columns=sides, mode=st.sampled_from(sorted({*FITS} - {NATIVE})))
-def test_every_picture_gets_the_size(height, width, rows, columns, mode):
+def test_every_image_gets_the_size(height, width, rows, columns, mode):
     fitted = fit(_noise(rows, columns), (height, width), mode)
     assert fitted.shape == (height, width, 3)
     assert fitted.dtype == np.uint8
 
 
 @pytest.mark.parametrize("mode", FITS)
-def test_a_picture_of_that_size_comes_back_untouched(mode):
-    picture = _noise(12, 20)
-    np.testing.assert_array_equal(fit(picture, (12, 20), mode), picture)
+def test_an_image_of_that_size_comes_back_untouched(mode):
+    image = _noise(12, 20)
+    np.testing.assert_array_equal(fit(image, (12, 20), mode), image)
 
 
 def test_stretch_equals_torchvisions_resize_of_the_official_test_transform():
     transforms = pytest.importorskip("torchvision.transforms")
     from PIL import Image
 
-    picture = _noise(57, 83)
-    expected = np.asarray(transforms.Resize([32, 32])(Image.fromarray(picture)))
-    np.testing.assert_array_equal(fit(picture, (32, 32)), expected)
+    image = _noise(57, 83)
+    expected = np.asarray(transforms.Resize([32, 32])(Image.fromarray(image)))
+    np.testing.assert_array_equal(fit(image, (32, 32)), expected)
 
 
 def test_stretch_averages_where_it_makes_smaller():
@@ -44,14 +44,14 @@ def test_stretch_averages_where_it_makes_smaller():
 
 
 def test_crop_takes_the_centre():
-    picture = np.zeros((20, 60, 3), np.uint8)
-    picture[:, 20:40] = 255
-    np.testing.assert_array_equal(fit(picture, (10, 10), "crop"), 255)
+    image = np.zeros((20, 60, 3), np.uint8)
+    image[:, 20:40] = 255
+    np.testing.assert_array_equal(fit(image, (10, 10), "crop"), 255)
 
 
-def test_crop_of_the_same_aspect_is_the_whole_picture():
-    picture = _noise(24, 48)
-    np.testing.assert_array_equal(fit(picture, (12, 24), "crop"), fit(picture, (12, 24), "stretch"))
+def test_crop_of_the_same_aspect_is_the_whole_image():
+    image = _noise(24, 48)
+    np.testing.assert_array_equal(fit(image, (12, 24), "crop"), fit(image, (12, 24), "stretch"))
 
 
 @settings(deadline=None)
@@ -87,9 +87,9 @@ def test_an_unknown_fit_is_a_programming_mistake():
         fit(_noise(4, 4), (8, 8), "squeeze")
 
 
-def test_native_leaves_every_picture_as_it_is():
-    picture = _noise(7, 31)
-    assert fit(picture, (12, 20), NATIVE) is picture
+def test_native_leaves_every_image_as_it_is():
+    image = _noise(7, 31)
+    assert fit(image, (12, 20), NATIVE) is image
 
 
 @settings(deadline=None)

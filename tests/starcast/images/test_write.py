@@ -13,7 +13,7 @@ from starcast.images.write import write_image
 
 
 @pytest.mark.parametrize(("suffix", "largest"), [(".png", 0), (".PNG", 0), (".webp", 0), (".jpg", 3), (".jpeg", 3)])
-def test_a_written_picture_reads_back(tmp_path, suffix, largest):
+def test_a_written_image_reads_back(tmp_path, suffix, largest):
     path = tmp_path / f"new folder/out{suffix}"
     write_image(path, odd_images.scene(), mark="starcast settings=1")
     difference = np.abs(read_image(path).astype(int) - odd_images.scene())
@@ -46,7 +46,7 @@ def test_a_place_that_cannot_be_written_to_is_one_sentence(tmp_path):
         write_image(tmp_path / "file/x.png", np.zeros((4, 4, 3), np.uint8))
 
 
-def test_a_failed_write_leaves_the_old_picture(tmp_path, monkeypatch):
+def test_a_failed_write_leaves_the_old_image(tmp_path, monkeypatch):
     path = tmp_path / "x.png"
     write_image(path, odd_images.scene())
 
