@@ -15,9 +15,9 @@ from starcast.export.options import ExportOptions
 
 def _list_passes(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
-        from starcast.export.rewrites import list_of_rewrites
+        from starcast.export.passes.forms import list_rewrites
 
-        for line in list_of_rewrites():
+        for line in list_rewrites():
             click.echo(line)
         context.exit()
 

@@ -1,9 +1,11 @@
-"""What is exported: a checkpoint's model and its traced graphs."""
+"""What an export starts from: a checkpoint's model and its traced graphs; and the progress that it shows."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,11 +15,20 @@ from starcast.errors import OptionError
 from starcast.export.families import open_model
 from starcast.export.families.model import Model
 from starcast.export.options import ExportOptions
-from starcast.export.progress import Progress, stage
 from starcast.export.trace import trace_generator, trace_style_graph
 from starcast.runtime.bundle import sha256_of
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import read_checkpoint
+
+Progress = Callable[[str], None]
+
+
+@contextmanager
+def stage(progress: Progress, done: str) -> Iterator[None]:
+    """Show that a stage is done, and how long it took."""
+    start = time.perf_counter()
+    yield
+    progress(f"{done} ({time.perf_counter() - start:.1f} s)")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import torch
 
 from starcast import __version__
 from starcast.atomic import atomic_folder
-from starcast.export.destination import writable_target
 from starcast.export.gate.judge import Judge, unmeasurable
 from starcast.export.gate.parity import check_style_graph
 from starcast.export.graphs.files import write_graph
@@ -20,9 +19,8 @@ from starcast.export.model_card import model_card
 from starcast.export.options import ExportOptions
 from starcast.export.plan import Plan, plans_for
 from starcast.export.preview import draw_preview, preview_sources
-from starcast.export.progress import Progress, stage
-from starcast.export.source import Source, read_source
-from starcast.export.store import Store
+from starcast.export.source import Progress, Source, read_source, stage
+from starcast.export.store import Store, writable_target
 from starcast.export.targets.onnx import OnnxTarget
 from starcast.export.targets.tensorrt import TensorRTTarget, without_products
 from starcast.images.write import write_image

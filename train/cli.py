@@ -56,12 +56,12 @@ def train(
 
 
 def _resume(data: Path, run: Path, family: str, given: dict[str, Any], dry_run: bool) -> int:
-    from starcast.train import resume
     from starcast.train import run as training_run
     from starcast.train.run_folder import RunFolder
+    from starcast.train.state import read_newest_whole, resumed_options
 
-    checkpoint = resume.read_newest_whole(RunFolder(run), training_run.print_line)
-    options = resume.resumed_options(checkpoint, family, given)
+    checkpoint = read_newest_whole(RunFolder(run), training_run.print_line)
+    options = resumed_options(checkpoint, family, given)
     if dry_run:
         return _print_options(options)
     return _finish(lambda: training_run.continue_run(data, run, options, checkpoint))

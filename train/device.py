@@ -50,7 +50,7 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 @contextmanager
-def reproducible(device: torch.device, deterministic: bool) -> Iterator[None]:
+def compute_reproducibly(device: torch.device, deterministic: bool) -> Iterator[None]:
     """Within the block, give the same bits each time on the CPU, and on CUDA if `deterministic` is set.
 
     An operation that cannot do this raises on the CPU (none of ours does) and warns on CUDA.

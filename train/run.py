@@ -29,22 +29,28 @@ from starcast.train.data.loader import load_batches, worker_count
 from starcast.train.device import (
     choose_device,
     choose_precision,
+    compute_reproducibly,
     describe_machine,
     explain_failures,
-    reproducible,
     why_no_gpu,
 )
 from starcast.train.families import DEFAULT, family
 from starcast.train.log import open_log
 from starcast.train.options import TrainOptions, check_same_shapes
-from starcast.train.resume import check_same_domains, options_of, read_newest_whole, restore_state
 from starcast.train.run_folder import RunFolder, discard_old, record_start, refuse_to_mix
 from starcast.train.samples import write_grid
-from starcast.train.state import State, fresh_state
+from starcast.train.state import (
+    Progress,
+    State,
+    check_same_domains,
+    fresh_state,
+    options_of,
+    read_newest_whole,
+    restore_state,
+)
 from starcast.train.stopping import TrainingStopped, stop_on_signals
 
 OnStep = Callable[[int, Mapping[str, float]], None]
-Progress = Callable[[str], None]
 
 
 def print_line(line: str) -> None:
@@ -143,7 +149,7 @@ def _run(
         closing(ready),
         explain_failures(),
         _explain_write_errors(folder, again),
-        reproducible(device, options.machine.deterministic),
+        compute_reproducibly(device, options.machine.deterministic),
         stop_on_signals() as stop,
         open_log(folder, state.step, progress) as log,
         tqdm(total=last, initial=state.step, unit="step", disable=not bar, dynamic_ncols=True) as steps_bar,

@@ -25,7 +25,7 @@ from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.bench.worker import reason_in
 from starcast.errors import EngineError
 from starcast.export.graphs.cost import count_flop
-from starcast.export.graphs.shapes import at_size
+from starcast.export.graphs.facts import at_size
 from starcast.export.passes.forms import apply_form
 from starcast.runtime.bundle import Bundle
 

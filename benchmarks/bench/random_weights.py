@@ -18,14 +18,13 @@ import onnx_ir as ir
 from torch import nn
 
 from starcast.atomic import atomic_folder
-from starcast.export.destination import writable_target
 from starcast.export.gate.images import draw_images
-from starcast.export.gate.verdict import Verdict
+from starcast.export.gate.quality import Verdict
 from starcast.export.graphs.files import write_graph
 from starcast.export.options import ExportOptions
 from starcast.export.plan import FrameGraph, plans_for
 from starcast.export.source import read_source
-from starcast.export.store import Store
+from starcast.export.store import Store, writable_target
 from starcast.export.targets.onnx import make_float32
 from starcast.export.write import describe_bundle, export_bundle, with_files
 from starcast.images.write import write_image

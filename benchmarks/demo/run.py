@@ -55,9 +55,9 @@ from starcast.train.creatures.options import CreatureOptions
 from starcast.train.families import read_recipe
 from starcast.train.options import TrainOptions
 from starcast.train.plot import plot_run
-from starcast.train.resume import options_of, read_newest_whole
 from starcast.train.run import train
 from starcast.train.run_folder import RunFolder
+from starcast.train.state import options_of, read_newest_whole
 
 
 class Stages(AbstractContextManager["Stages"]):

@@ -34,11 +34,9 @@ from starcast.benchmarks.bench.random_weights import config_of, random_networks
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.norm_spellings import SPELLINGS, Spelling, write_norms
 from starcast.click_options import options_from
-from starcast.export.graphs.constants import add_constant
 from starcast.export.graphs.cost import count_flop
-from starcast.export.graphs.facts import readers
+from starcast.export.graphs.facts import add_constant, at_size, one_image, readers
 from starcast.export.graphs.files import SharedWeights
-from starcast.export.graphs.shapes import at_size, one_image
 from starcast.export.passes.forms import LAST_SUM, TENSORRT, apply_form, apply_rewrites
 from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import instance_norms

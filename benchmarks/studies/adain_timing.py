@@ -36,7 +36,7 @@ from starcast.benchmarks.studies.adain_figures import (
 from starcast.options import replace_options
 from starcast.train.adain import Implementation, adain_leaky_relu
 from starcast.train.data.batch import TensorBatch
-from starcast.train.device import reproducible
+from starcast.train.device import compute_reproducibly
 from starcast.train.families import family, options_class
 
 Run = Callable[[], float]  # runs once, and returns its time
@@ -175,7 +175,7 @@ def measure_step(clock: DeviceClock) -> Step:
     makers: dict[str, Callable[[], Run]] = {
         name: partial(_prepare, name, batch, peaks, clock) for name in IMPLEMENTATIONS
     }
-    with reproducible(clock.device, deterministic=False):  # as a training run does
+    with compute_reproducibly(clock.device, deterministic=False):  # as a training run does
         times, failures = time_in_turn(makers, STEPS, warm_up_s=WARM_UP_S)
     return Step(times, {name: peaks[name] for name in times}, failures)
 

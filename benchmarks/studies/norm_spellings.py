@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from starcast.export.graphs.constants import add_constant
-from starcast.export.graphs.facts import numbers
+from starcast.export.graphs.facts import add_constant, numbers
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
 
 FLOAT, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16

@@ -11,13 +11,6 @@ import onnx_ir as ir
 
 from starcast.export.gate.blame import where_apart
 from starcast.export.gate.candidates import Candidate, NcnnCandidate, OnnxCandidate, Trial, translate_with_torch
-from starcast.export.gate.measure import (
-    Expected,
-    measure_emulated,
-    measure_in_float32,
-    measure_on_engines,
-    translate_in_float32,
-)
 from starcast.export.gate.parity import (
     TOLERANCE,
     check_generator,
@@ -26,8 +19,17 @@ from starcast.export.gate.parity import (
     levels_apart,
     make_trials,
 )
-from starcast.export.gate.quality import below, check, missing
-from starcast.export.gate.verdict import Verdict
+from starcast.export.gate.quality import (
+    Expected,
+    Verdict,
+    below,
+    check,
+    measure_emulated,
+    measure_in_float32,
+    measure_on_engines,
+    missing,
+    translate_in_float32,
+)
 from starcast.export.options import ExportOptions
 from starcast.export.passes.adain_plugin import with_function
 from starcast.export.passes.forms import Step
@@ -35,8 +37,7 @@ from starcast.export.plan import FrameGraph, Plan
 from starcast.export.precision.emulation import layers_that_lose
 from starcast.export.precision.samples import CalibrationSet, choose_images
 from starcast.export.precisions import PRECISIONS, Gate
-from starcast.export.progress import Progress, stage
-from starcast.export.source import Source
+from starcast.export.source import Progress, Source, stage
 from starcast.export.store import Stored
 from starcast.runtime.engines.base import Graph
 from starcast.runtime.engines.openvino import lacks

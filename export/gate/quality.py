@@ -1,23 +1,31 @@
-"""How close translations are to float32's: PSNR and SSIM of the bytes, and whether a set of images passes a gate.
+"""How close translations below float32 are to float32's: PSNR and SSIM of the bytes, and whether they pass the gate.
 
-PSNR has the peak 255. SSIM is Wang et al. 2004, eq. 13: windows of 11x11 with Gaussian weights (sigma 1.5),
-K = (0.01, 0.03), whole windows only, averaged over the three channels.
+A graph runs in the runtime's engines, or in an emulation of TensorRT. PSNR has the peak 255. SSIM is Wang et al. 2004,
+eq. 13: windows of 11x11 with Gaussian weights (sigma 1.5), K = (0.01, 0.03), whole windows only, averaged over the
+three channels.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import onnx_ir as ir
 from numpy.typing import NDArray
 
 from starcast.errors import ParityError
-from starcast.export.gate.candidates import Trial
+from starcast.export.gate.candidates import Trial, open_session
+from starcast.export.precision.emulation import emulate
 from starcast.export.precisions import Gate
-from starcast.runtime.manifest import DomainQuality, Quality
+from starcast.runtime.engines.base import Engine, EngineOptions, Graph
+from starcast.runtime.manifest import DomainQuality, Parity, Quality
 
 PEAK = 255.0
 EQUAL = 100.0  # dB of equal images, so that means stay finite
@@ -25,6 +33,7 @@ _WINDOW, _SIGMA = 11, 1.5
 _C1, _C2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
 
 Translate = Callable[[Trial], NDArray[np.uint8]]
+Expected = Mapping[str, Sequence[NDArray[np.uint8]]]  # float32's translations of each domain's trials
 
 
 def psnr(got: NDArray[Any], expected: NDArray[Any]) -> float:
@@ -46,9 +55,7 @@ def ssim(got: NDArray[np.uint8], expected: NDArray[np.uint8]) -> float:
     return float(likeness.mean())
 
 
-def measure_quality(
-    translate: Translate, expected: Mapping[str, Sequence[NDArray[np.uint8]]], trials: Mapping[str, Sequence[Trial]]
-) -> Quality:
+def measure_quality(translate: Translate, expected: Expected, trials: Mapping[str, Sequence[Trial]]) -> Quality:
     """The quality of an engine's translations for each domain's trials; `expected` are float32's."""
     domains = {}
     for domain, its_trials in trials.items():
@@ -84,12 +91,78 @@ def worse_of(one: Quality, other: Quality) -> Quality:
     )
 
 
-def summary(quality: Quality) -> str:
-    """The figures in one line."""
-    return "; ".join(
-        f"{name} {domain.psnr_mean:.1f} dB (worst {domain.psnr_worst:.1f}), SSIM {domain.ssim_mean:.3f}"
-        for name, domain in quality.domains.items()
-    )
+def translate_in_float32(model: ir.Model, trials: Mapping[str, Sequence[Trial]]) -> Expected:
+    """A float32 frame graph's translations of each domain's trials, in ONNX Runtime."""
+    session = open_session(model)
+    return {
+        domain: [session.run(None, trial.feeds)[0] for trial in its_trials] for domain, its_trials in trials.items()
+    }
+
+
+def measure_on_engines(
+    engines: Sequence[Engine],
+    graph: Graph,
+    trials: Mapping[str, Sequence[Trial]],
+    expected: Expected,
+    product: Path | None = None,
+) -> Quality:
+    """The worst of several engines' qualities. `product` turns styles into scales and shifts for a graph that takes
+    those. Raises EngineError if an engine cannot run the graph."""
+    measured = []
+    for engine in engines:
+        with _open(engine, graph, product) as translate:
+            measured.append(measure_quality(translate, expected, trials))
+    return reduce(worse_of, measured)
+
+
+@contextmanager
+def _open(engine: Engine, graph: Graph, product: Path | None) -> Iterator[Translate]:
+    scales = open_session(product) if product is not None else None
+    session = engine.open(graph, EngineOptions())
+
+    def translate(trial: Trial) -> NDArray[np.uint8]:
+        if scales is None:
+            return session.run(trial.feeds)
+        [given] = scales.run(None, {"style": trial.styles})
+        return session.run({"image": trial.sources, "gamma_beta": given})
+
+    try:
+        yield translate
+    finally:
+        session.close()
+
+
+def measure_in_float32(model: ir.Model, trials: Mapping[str, Sequence[Trial]], expected: Expected) -> Quality:
+    """The quality of a graph as it is, in ONNX Runtime."""
+    session = open_session(model)
+    return measure_quality(lambda trial: session.run(None, trial.feeds)[0], expected, trials)
+
+
+def measure_emulated(model: ir.Model, trials: Mapping[str, Sequence[Trial]], expected: Expected) -> Quality:
+    """The quality of a graph in half precision when every node rounds to its types. The values' types must be known;
+    emulation.py says what this shows and what it does not."""
+    return measure_in_float32(emulate(model), trials, expected)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Parity with PyTorch, or below float32 the quality beside float32's translations."""
+
+    parity: Parity | None = None
+    quality: Quality | None = None
+
+    def __str__(self) -> str:
+        """A line for people."""
+        if self.quality is not None:
+            return "; ".join(
+                f"{name} {domain.psnr_mean:.1f} dB (worst {domain.psnr_worst:.1f}), SSIM {domain.ssim_mean:.3f}"
+                for name, domain in self.quality.domains.items()
+            )
+        assert self.parity is not None
+        return (
+            f"generator against PyTorch: {self.parity.worst:.1e}, bytes within {self.parity.levels} (on images of one "
+            f"colour {self.parity.flat_levels}), batches of {', '.join(map(str, self.parity.batches))}"
+        )
 
 
 def missing(quality: Quality, gate: Gate) -> float:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from starcast.export.graphs.shapes import at_size, one_image
+from starcast.export.graphs.facts import at_size, one_image
 
 
 @dataclass(frozen=True)

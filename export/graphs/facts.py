@@ -1,13 +1,16 @@
-"""Questions about nodes and values that several rewrites ask before they change a graph."""
+"""What rewrites ask of a graph before they change it (constants, kernels, shapes), and the constants that they add."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import ShapeInferencePass
 
 
 def numbers(value: ir.Value | None) -> NDArray[Any] | None:
@@ -106,3 +109,42 @@ def is_neutral(value: ir.Value | None, neutral: float) -> bool:
 def close(number: float, other: float) -> bool:
     """Whether two numbers are equal up to float32's rounding."""
     return math.isclose(number, other, rel_tol=1e-6)
+
+
+def at_size(model: ir.Model, sizes: dict[str, int]) -> ir.Model:
+    """A copy of a graph with the shape of every value, at the given sizes of its named dimensions, such as
+    `{"batch": 1, "height": 256, …}`. Its nodes keep their order."""
+    sized = model.clone()
+    for value in [*sized.graph.inputs, *sized.graph.outputs]:
+        assert value.shape is not None
+        value.shape = ir.Shape([dim if isinstance(dim, int) else sizes[str(dim.value)] for dim in value.shape])
+    # a graph that is being converted to half precision has types that do not match yet
+    ShapeInferencePass(check_type=False, data_prop=True)(sized)
+    return sized
+
+
+def one_image(side: int) -> dict[str, int]:
+    """The sizes of a frame graph's dimensions for one square image."""
+    return {"batch": 1, "styles": 1, "height": side, "width": side}
+
+
+def neutral_weights(graph: ir.Graph, channels: int) -> tuple[ir.Value, ir.Value]:
+    """Scale and shift [C] of a norm that has none of its own: 1 and 0."""
+    ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
+    return add_constant(graph, f"one.{channels}", ones), add_constant(graph, f"zero.{channels}", zeros)
+
+
+def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
+    """The initializer of that name if it is equal; else a new one, numbered if the name is taken."""
+    for candidate in itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2))):
+        known = graph.initializers.get(candidate)
+        if known is None:
+            break
+        held = known.const_value.numpy() if known.const_value is not None else None
+        if held is not None and held.dtype == array.dtype and np.array_equal(held, array):
+            return known
+    tensor = ir.tensor(array, name=candidate)
+    kind = ir.TensorType(tensor.dtype)
+    value = ir.Value(name=candidate, const_value=tensor, shape=ir.Shape(array.shape), type=kind)
+    graph.initializers[candidate] = value
+    return value

@@ -15,8 +15,7 @@ import onnx.parser
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
-from starcast.export.graphs.constants import add_constant, neutral_weights
-from starcast.export.graphs.facts import numbers, readers
+from starcast.export.graphs.facts import add_constant, neutral_weights, numbers, readers
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
 
 DOMAIN, OPERATOR = "starcast", "AdainLeakyRelu"

@@ -20,8 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from starcast.export.graphs.constants import add_constant
-from starcast.export.graphs.facts import numbers, scalar
+from starcast.export.graphs.facts import add_constant, numbers, scalar
 from starcast.export.passes.dead_biases import why_no_constant, why_seen
 from starcast.export.passes.instance_norms import instance_norms
 from starcast.export.passes.rule import Outcome

@@ -1,17 +1,18 @@
-"""Forms of a frame graph: the exact rewrites that make each, in order, and those that only some engines' graphs get.
+"""Forms of a frame graph: the exact rewrites that make each, in order, and what an export says about them.
 
 `benchmarks/results/forms.json` records what pays where.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import onnx_ir as ir
 
 from starcast.errors import OptionError
+from starcast.export.graphs.cost import Cost
 from starcast.export.passes.byte_range import ScaleIntoFirst, ScaleIntoLast
 from starcast.export.passes.dead_biases import drop_dead_biases
 from starcast.export.passes.grouped_boxes import group_boxes
@@ -109,3 +110,25 @@ def apply_form(model: ir.Model, form: str, without: Sequence[str] = ()) -> list[
 def apply_rewrites(model: ir.Model, rewrites: Sequence[Rewrite], without: Sequence[str] = ()) -> list[Step]:
     """Apply single rewrites in place, except those named in `without`."""
     return [Step(rewrite, rewrite.apply(model)) for rewrite in rewrites if rewrite.name not in without]
+
+
+def rewrite_lines(steps: Sequence[Step], before: Cost, after: Cost) -> Iterator[str]:
+    """A line of figures, then one for each place that a rewrite left alone."""
+    if steps:
+        yield ", ".join(f"{step.rewrite.name} {step.outcome.fired}" for step in steps)
+    yield (
+        f"{before.flop / 1e9:.2f} -> {after.flop / 1e9:.2f} GFLOP per image, "
+        f"{before.weights / 1e6:.1f} -> {after.weights / 1e6:.1f} MB of weights"
+    )
+    for step in steps:
+        for place in step.outcome.declined:
+            yield f"{step.rewrite.name} left {place}"
+
+
+def list_rewrites() -> Iterator[str]:
+    """A line for each rewrite: its name, what it does, and the forms that it belongs to."""
+    width = max(map(len, REWRITES))
+    for name, rewrite in REWRITES.items():
+        elsewhere = "int8 with bf16, for openvino" if rewrite in BESIDE_BF16 else "any form, for tensorrt"
+        forms = [form for form, rewrites in FORMS.items() if rewrite in rewrites] or [elsewhere]
+        yield f"{name:<{width}}  {rewrite.summary} ({', '.join(forms)})"

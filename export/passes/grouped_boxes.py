@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import ShapeInferencePass
 
-from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.facts import add_constant
 from starcast.export.passes.rule import Outcome
 
 _KEPT = ("strides", "pads")  # attributes that mean the same for both

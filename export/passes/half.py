@@ -13,8 +13,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
 from starcast.errors import OptionError
-from starcast.export.graphs.constants import add_constant
-from starcast.export.graphs.facts import numbers
+from starcast.export.graphs.facts import add_constant, numbers
 from starcast.export.passes.instance_norms import instance_norms
 
 _CONVOLUTIONS = {"Conv", "ConvTranspose"}

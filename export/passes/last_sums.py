@@ -14,8 +14,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.graphs.constants import add_constant
-from starcast.export.graphs.facts import convolution, numbers, readers
+from starcast.export.graphs.facts import add_constant, convolution, numbers, readers
 from starcast.export.passes.rule import Outcome
 
 _MOST = 4  # output channels; each is a sum of its own

@@ -29,9 +29,7 @@ from typing import Literal
 import numpy as np
 import onnx_ir as ir
 
-from starcast.export.graphs.constants import add_constant
-from starcast.export.graphs.facts import numbers
-from starcast.export.graphs.shapes import at_size, one_image
+from starcast.export.graphs.facts import add_constant, at_size, numbers, one_image
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
 
 Statistics = Literal["one-pass", "two-pass"]

@@ -12,8 +12,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.graphs.constants import add_constant
-from starcast.export.graphs.facts import numbers
+from starcast.export.graphs.facts import add_constant, numbers
 from starcast.export.passes.rule import Outcome
 
 

@@ -21,8 +21,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.graphs.constants import add_constant
-from starcast.export.graphs.facts import close, numbers, readers, scalar
+from starcast.export.graphs.facts import add_constant, close, numbers, readers, scalar
 from starcast.export.passes.rule import Outcome
 
 # f(g x) = g f(x) for every x and every g > 0

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from starcast.export.graphs.constants import add_constant
-from starcast.export.graphs.shapes import at_size
+from starcast.export.graphs.facts import add_constant, at_size
 from starcast.export.passes.rule import Outcome
 
 

@@ -13,8 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.graphs.constants import add_constant
-from starcast.export.graphs.facts import numbers, readers, scalar
+from starcast.export.graphs.facts import add_constant, numbers, readers, scalar
 from starcast.export.passes.rule import Outcome
 
 

@@ -20,8 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 
-from starcast.export.graphs.constants import add_constant, neutral_weights
-from starcast.export.graphs.shapes import at_size, one_image
+from starcast.export.graphs.facts import add_constant, at_size, neutral_weights, one_image
 
 WIDE = 256  # maps with a longer side are summed by tiles; up to here one sum is within the tolerance
 LAST = 16  # side of the map left for the last sum, at the trained size; every other size is a multiple of it

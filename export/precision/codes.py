@@ -17,6 +17,7 @@ codes would only cost accuracy and time there, and at the image's three channels
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -27,15 +28,34 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from starcast.export.gate.candidates import Trial
-from starcast.export.graphs.constants import add_constant
-from starcast.export.graphs.facts import numbers
-from starcast.export.precision.layers import Layer
+from starcast.export.graphs.cost import flop_of_nodes
+from starcast.export.graphs.facts import add_constant, numbers
 from starcast.export.precision.ranges import E4M3, LARGEST_E4M3, UINT8, Grid, as_e4m3, best_grid, observe
 from starcast.export.precisions import PRECISIONS
 
 LARGEST = 64  # of a weight's code
 INT8 = np.dtype(np.int8)
 _CUTS = np.linspace(0.6, 1, 17)  # where a channel's range may end, relative to its largest weight
+_PHASE = re.compile(r"\.phase[01][01]$")  # four convolutions are one layer: see passes/resampling.py
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One convolution of the network, which may be four nodes of the graph. `flop` is for one image."""
+
+    name: str
+    nodes: tuple[str, ...]
+    flop: int
+
+
+def quantisable_layers(model: ir.Model, sizes: dict[str, int]) -> tuple[Layer, ...]:
+    """The layers with constant weights, in running order; `sizes` as for `count_flop`."""
+    flop = flop_of_nodes(model, sizes)
+    groups: dict[str, list[str]] = {}
+    for node in model.graph:
+        if node.name in flop and numbers(node.inputs[1]) is not None and node.attributes.get_int("group", 1) == 1:
+            groups.setdefault(_PHASE.sub("", node.name), []).append(node.name)
+    return tuple(Layer(name, tuple(nodes), sum(flop[node] for node in nodes)) for name, nodes in groups.items())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from starcast.export.gate.candidates import Trial, open_session
-from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.facts import add_constant
 from starcast.export.passes.centred_biases import Centring, centre_biases
 from starcast.export.passes.instance_norms import instance_norms
 from starcast.export.passes.norm_decomposition import Statistics

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,6 @@ from starcast.errors import DatasetError, ImageError, OptionError
 from starcast.export.families.model import Model
 from starcast.export.gate.candidates import Floats, Trial
 from starcast.export.gate.images import draw_images
-from starcast.export.progress import Progress
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.train.data.folders import is_image, scan
@@ -50,7 +49,7 @@ class _Paths:
 
 
 def choose_images(
-    model: Model, folder: Path | None, remembered: str | None, progress: Progress, *, required: bool
+    model: Model, folder: Path | None, remembered: str | None, progress: Callable[[str], None], *, required: bool
 ) -> CalibrationSet:
     """Images for calibration and for the gate, as `calibration_set` finds them.
 

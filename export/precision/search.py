@@ -19,8 +19,16 @@ from numpy.typing import NDArray
 
 from starcast.export.gate.candidates import Trial, before_rounding, open_session
 from starcast.export.gate.quality import PEAK
-from starcast.export.precision.codes import CPU_RULES, Recipe, Rules, layers_for_codes, make_recipe, quantise_layers
-from starcast.export.precision.layers import Layer, quantisable_layers
+from starcast.export.precision.codes import (
+    CPU_RULES,
+    Layer,
+    Recipe,
+    Rules,
+    layers_for_codes,
+    make_recipe,
+    quantisable_layers,
+    quantise_layers,
+)
 from starcast.export.precision.samples import CalibrationSet
 from starcast.export.precisions import Gate, gate_of
 from starcast.runtime.manifest import KeptLayer

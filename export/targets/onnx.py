@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from starcast.export.gate.judge import Judge
 from starcast.export.graphs.cost import Cost, weight_bytes
-from starcast.export.graphs.shapes import one_image
-from starcast.export.passes.forms import BESIDE_BF16, PLAIN, Step, apply_form, apply_rewrites
+from starcast.export.graphs.facts import one_image
+from starcast.export.passes.forms import BESIDE_BF16, PLAIN, Step, apply_form, apply_rewrites, rewrite_lines
 from starcast.export.passes.rule import apply_rules
 from starcast.export.passes.style_products import join_style_products
 from starcast.export.passes.style_split import StyleInNorm, split_off_style
@@ -18,9 +18,7 @@ from starcast.export.passes.wide_norms import split_wide_norms
 from starcast.export.plan import FrameGraph, Plan
 from starcast.export.precision.codes import ENGINE_RULES, drop_output_codes
 from starcast.export.precision.search import SearchOptions, quantise
-from starcast.export.progress import Progress, stage
-from starcast.export.rewrites import rewrite_lines
-from starcast.export.source import Source
+from starcast.export.source import Progress, Source, stage
 from starcast.export.store import Store
 
 

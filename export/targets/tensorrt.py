@@ -9,7 +9,7 @@ float32 norms stay as they are: TensorRT-RTX makes 129 kernels of AFHQ's generat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -18,13 +18,11 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from starcast.export.gate.candidates import OnnxCandidate, Trial
 from starcast.export.gate.judge import Judge
-from starcast.export.gate.verdict import Verdict
-from starcast.export.graphs.constants import add_constant
+from starcast.export.gate.quality import Verdict
 from starcast.export.graphs.cost import Cost, weight_bytes
-from starcast.export.graphs.facts import numbers
-from starcast.export.graphs.shapes import one_image
+from starcast.export.graphs.facts import add_constant, numbers, one_image
 from starcast.export.passes.adain_plugin import plug_norms
-from starcast.export.passes.forms import LAST_SUM, TENSORRT, apply_form, apply_rewrites
+from starcast.export.passes.forms import LAST_SUM, TENSORRT, apply_form, apply_rewrites, rewrite_lines
 from starcast.export.passes.half import to_half
 from starcast.export.passes.norm_decomposition import decompose_norms
 from starcast.export.passes.product_sums import sum_style_products
@@ -34,9 +32,8 @@ from starcast.export.precision.codes import tensorrt_rules
 from starcast.export.precision.norm_ranges import calibrate_norms
 from starcast.export.precision.search import SearchOptions, SearchResult, quantise
 from starcast.export.precisions import PRECISIONS
-from starcast.export.progress import Progress, stage
-from starcast.export.rewrites import norm_lines, rewrite_lines
-from starcast.export.source import Source
+from starcast.export.source import Progress, Source, stage
+from starcast.runtime.manifest import Norm
 
 
 class TensorRTTarget:
@@ -68,7 +65,7 @@ class TensorRTTarget:
         images, judge, before = self._judge.images.ranges, self._judge, Cost.of(self._source.frame, self._side)
         with stage(self._progress, f"form {form} for TensorRT: norms calibrated on {len(images)} images"):
             base, left = make_base(self._source.frame, form, self._side, images, judge.flat, self._without)
-        for line in (*rewrite_lines(base.steps, before, base.cost), *norm_lines(base.norms, left)):
+        for line in (*rewrite_lines(base.steps, before, base.cost), *_norm_lines(base.norms, left)):
             self._progress(f"  {line}")
         with stage(self._progress, f"form {form} with decomposed norms: compared with PyTorch"):
             decomposed = with_decomposed_norms(base.frame.clone(), base, self._side, self._without)
@@ -154,3 +151,16 @@ def _dequantise_to_half(model: ir.Model, kind: ir.DataType) -> None:
         source.type = ir.TensorType(kind)
         node.outputs[0].replace_all_uses_with(source)
     RemoveUnusedNodesPass()(model)
+
+
+def _norm_lines(norms: Sequence[Norm], left: Sequence[str]) -> Iterator[str]:
+    """A line about all norms of a graph, then one for each that could not be centred."""
+    if norms:
+        worst = max(norms, key=lambda norm: norm.ratio)
+        one_pass = sum(norm.statistics == "one-pass" for norm in norms)
+        yield (
+            f"norms: {one_pass} in one pass, {len(norms) - one_pass} in two, {sum(norm.centred for norm in norms)} "
+            f"centred; |mean| / std at most {worst.ratio:.3g} ({worst.name})"
+        )
+    for place in left:
+        yield f"not centred: {place}"

@@ -21,7 +21,7 @@ from starcast.export.precision.samples import CalibrationSet
 from starcast.export.trace import trace_generator, trace_style_graph
 from starcast.runtime.bundle import Bundle
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config
-from starcast.train.families.stargan_v2.random_weights import random_networks as random_weights
+from starcast.train.families.stargan_v2.networks import random_networks as random_weights
 
 ORACLE = Path(__file__).resolve().parents[1] / "oracles" / "stargan_v2_hpf0"
 

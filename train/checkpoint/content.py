@@ -1,12 +1,17 @@
-"""What a training file holds."""
+"""What a training file holds, and whether its weights are whole: all there, of the right shape, plain and finite."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from starcast.errors import CheckpointError
+from starcast.train.families import family
 
 StateDicts = dict[str, dict[str, Tensor]]
 
@@ -31,3 +36,52 @@ class Checkpoint:
     options: dict[str, Any] | None = None
     dataset: dict[str, Any] | None = None
     note: str | None = None
+
+
+def is_state_dict(value: object) -> bool:
+    """True for a table of names and tensors."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(name, str) and isinstance(part, Tensor) for name, part in value.items())
+    )
+
+
+def check_weights(checkpoint: Checkpoint) -> None:
+    """Every parameter is there, has the configuration's shape, and is finite. Surplus ones are dropped.
+
+    Raises CheckpointError.
+    """
+    _check_parameters(checkpoint, checkpoint.averaged)
+    if checkpoint.networks is not None:
+        _check_parameters(checkpoint, checkpoint.networks)
+
+
+def _check_parameters(checkpoint: Checkpoint, states: StateDicts) -> None:
+    path, kind = checkpoint.path, family(checkpoint.family)
+    for network, module in kind.empty_networks(checkpoint.config, training=set(states) > set(kind.averaged)).items():
+        state, shapes = states[network], {name: value.shape for name, value in module.state_dict().items()}
+        for name, shape in shapes.items():
+            value = state.get(name)
+            if value is None:
+                raise CheckpointError(f"{path} lacks {network}.{name}: give a complete checkpoint")
+            if value.shape != shape:
+                raise CheckpointError(
+                    f"{path} has {network}.{name} of shape {tuple(value.shape)} instead of {tuple(shape)}: give a "
+                    f"checkpoint of the plain {kind.title}"
+                )
+            if not is_plain(value):
+                raise CheckpointError(
+                    f"{path} has {network}.{name} in a form other than plain numbers: give a plain checkpoint"
+                )
+            if not torch.isfinite(value).all():
+                raise CheckpointError(
+                    f"{path} has {network}.{name} with values that are not finite: give an earlier checkpoint"
+                )
+        for surplus in state.keys() - shapes.keys():
+            del state[surplus]  # buffers of forks, which nothing here reads
+
+
+def is_plain(value: Tensor) -> bool:
+    """True for dense floating-point numbers in memory."""
+    return value.is_floating_point() and value.layout == torch.strided and not value.is_meta and not value.is_quantized

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 from starcast.atomic import atomic_path
 from starcast.errors import CheckpointError
-from starcast.train.checkpoint.content import Checkpoint, StateDicts
+from starcast.train.checkpoint.content import Checkpoint, StateDicts, check_weights, is_state_dict
 from starcast.train.checkpoint.foreign import (
     GIVE_ONE,
     describe_content,
@@ -30,10 +30,8 @@ from starcast.train.checkpoint.foreign import (
     find_damaged_part,
     holds_objects,
 )
-from starcast.train.checkpoint.weights import check_weights, is_state_dict
 from starcast.train.families import FAMILIES, family
-from starcast.train.families.base import Config
-from starcast.train.network_set import NetworkSet
+from starcast.train.families.base import Config, NetworkSet
 
 FORMAT = 1
 

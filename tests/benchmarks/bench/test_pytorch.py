@@ -19,8 +19,7 @@ from starcast.benchmarks.bench.pytorch import GpuRun
 from starcast.benchmarks.bench.worker import open_row, serve
 from starcast.export.gate.reference import translate
 from starcast.train.checkpoint.file import write_checkpoint
-from starcast.train.families.stargan_v2.networks import StarGANv2Config
-from starcast.train.families.stargan_v2.random_weights import random_networks
+from starcast.train.families.stargan_v2.networks import StarGANv2Config, random_networks
 
 SMALL = StarGANv2Config(
     image_size=32, domains=2, style_dim=8, latent_dim=4, mapping_width=8, channel_base=128, max_channels=8

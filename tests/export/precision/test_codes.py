@@ -14,20 +14,21 @@ import torch
 from small_graphs import graph, operators
 
 from starcast.export.gate.candidates import Trial, before_rounding, open_session
-from starcast.export.gate.measure import measure_on_engines, translate_in_float32
+from starcast.export.gate.quality import measure_on_engines, translate_in_float32
 from starcast.export.passes.grouped_boxes import group_boxes
 from starcast.export.passes.style_split import split_off_style
 from starcast.export.precision.codes import (
     LARGEST,
+    Layer,
     Rules,
     drop_output_codes,
     encode_weight,
     layers_for_codes,
     make_recipe,
+    quantisable_layers,
     quantise_layers,
     tensorrt_rules,
 )
-from starcast.export.precision.layers import Layer, quantisable_layers
 from starcast.runtime.engines.base import Graph
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO

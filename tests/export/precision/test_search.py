@@ -11,7 +11,7 @@ from small_graphs import operators
 from starcast.export.gate.candidates import Trial, before_rounding, open_session
 from starcast.export.gate.quality import Gate, psnr
 from starcast.export.graphs.cost import count_flop
-from starcast.export.precision.layers import quantisable_layers
+from starcast.export.precision.codes import quantisable_layers
 from starcast.export.precision.samples import CalibrationSet
 from starcast.export.precision.search import SearchOptions, quantise
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from starcast.train.network_set import NetworkSet
+from starcast.train.families.base import NetworkSet
 from tiny_family.options import TinyNetwork
 
 

@@ -14,9 +14,9 @@ import pytest
 from starcast.options import to_flat
 from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.log import read_logged_losses
-from starcast.train.resume import options_of, resumed_options
 from starcast.train.run import continue_run
 from starcast.train.run_folder import RunFolder
+from starcast.train.state import options_of, resumed_options
 
 FORMAT_1 = Path(__file__).parent / "format-1"
 

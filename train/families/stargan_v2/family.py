@@ -17,10 +17,10 @@ from starcast.train.families.stargan_v2.networks import (
     averaged_copy,
     build_networks,
     empty_networks,
+    random_networks,
 )
 from starcast.train.families.stargan_v2.official import check_config, describe_foreign, read_official
 from starcast.train.families.stargan_v2.options import StarGANv2Options
-from starcast.train.families.stargan_v2.random_weights import random_networks
 from starcast.train.families.stargan_v2.samples import grids, sample_inputs
 from starcast.train.families.stargan_v2.step import build_optimizers, compile_networks, training_step
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from starcast.errors import OptionError
 from starcast.train.adain import Implementation, adain_leaky_relu
+from starcast.train.families.base import NetworkSet
 from starcast.train.families.stargan_v2.options import StarGANv2Network
-from starcast.train.network_set import NetworkSet
 
 SLOPE = 0.2
 AVERAGED = ("generator", "mapping_network", "style_encoder")  # these are averaged, and they translate
@@ -273,6 +273,19 @@ def empty_networks(config: StarGANv2Config, *, training: bool) -> Networks:
 def averaged_copy(networks: Networks) -> Networks:
     """A copy of the three networks that are averaged, with equal values, taking no gradients."""
     return Networks(**{name: copy.deepcopy(getattr(networks, name)) for name in AVERAGED}).eval()
+
+
+def random_networks(config: StarGANv2Config, seed: int = 0) -> Networks:
+    """Averaged networks with every parameter random, so that a lost bias or norm shows."""
+    networks = averaged_copy(build_networks(config, seed))
+    draws = torch.Generator().manual_seed(seed + 1)
+    for _, network in networks.items():
+        for module in network.modules():
+            if isinstance(module, nn.InstanceNorm2d):
+                module.weight.data.normal_(1, 0.3, generator=draws)
+            if isinstance(module, nn.InstanceNorm2d | nn.Conv2d | nn.Linear) and module.bias is not None:
+                module.bias.data.normal_(0, 0.2, generator=draws)
+    return networks.eval()
 
 
 def _shortcut(channels_in: int, channels_out: int) -> nn.Module:

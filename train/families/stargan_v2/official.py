@@ -14,8 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from starcast.errors import CheckpointError
-from starcast.train.checkpoint.content import Checkpoint, StateDicts
-from starcast.train.checkpoint.weights import is_plain, is_state_dict
+from starcast.train.checkpoint.content import Checkpoint, StateDicts, is_plain, is_state_dict
 from starcast.train.families.stargan_v2.networks import AVERAGED, TRAINED, StarGANv2Config
 
 StateDict = Mapping[str, Tensor]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from small_graphs import graph
 
-from starcast.export.graphs.constants import add_constant
+from starcast.export.graphs.facts import add_constant
 
 
 def test_equal_numbers_of_a_name_are_one_constant_and_others_get_a_number():
