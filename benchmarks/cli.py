@@ -9,6 +9,7 @@ import click
 
 from starcast.benchmarks.options import BenchOptions, DemoOptions
 from starcast.click_options import options_from
+from starcast.options import from_flat
 
 
 @click.command()
@@ -38,4 +39,4 @@ def bench(bundle: Path | None, **values: Any) -> None:
     """
     from starcast.benchmarks.bench.run import bench as run
 
-    click.echo(run(bundle, BenchOptions(**values)))
+    click.echo(run(bundle, from_flat(BenchOptions, values)))

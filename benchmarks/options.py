@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starcast import flags
-from starcast.options import CheckedOptions, option
+from starcast.options import CheckedOptions, group, option
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchOptions(CheckedOptions):
-    """What is measured against eager PyTorch, and how."""
+class SubjectOptions(CheckedOptions):
+    """Whose networks are measured."""
 
     checkpoint: Path | None = option(
         None, "What BUNDLE was exported from. Default: searched for beside the bundle and in run folders there."
@@ -21,6 +21,13 @@ class BenchOptions(CheckedOptions):
         "kept, with its GPU engines beside it.",
         flags=("--random-weights",), aliases=("--config",), choices=("afhq",),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions(CheckedOptions):
+    """What is measured against eager PyTorch, and how."""
+
+    subject: SubjectOptions = group(SubjectOptions)
     device: str = flags.device()
     quick: bool = option(
         False, "Take two minutes at most: fewer rows, and rounds until the time is up. Random weights are exported "

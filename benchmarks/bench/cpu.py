@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from starcast.benchmarks.bench import report
 from starcast.benchmarks.bench.device import Column, Device, Plan
 from starcast.benchmarks.bench.inputs import size_text
-from starcast.benchmarks.bench.method import ONE_RUN
+from starcast.benchmarks.bench.method import ONE_RUN, Pace
 from starcast.benchmarks.bench.random_weights import MEAN_DRAWS
 from starcast.benchmarks.bench.result import Result
 from starcast.benchmarks.bench.rows import EAGER, OURS, PYTORCH, LeftOut, Peer, Setting, title_of
@@ -48,7 +48,7 @@ class Cpu(Device):
 
     def plan(self, options: BenchOptions, seconds: float | None = None) -> Plan:
         threads = options.threads or allowed_threads()
-        return Plan(rounds=options.rounds, threads=threads, method=ONE_RUN, seconds=seconds)
+        return Plan(pace=Pace(rounds=options.rounds, seconds=seconds), threads=threads, method=ONE_RUN)
 
     def export_options(self) -> ExportOptions:
         return ExportOptions(mean_draws=MEAN_DRAWS, precision=precisions_for(CPU_ENGINES))
@@ -80,8 +80,8 @@ class Cpu(Device):
 
     def title(self, result: Result) -> str:
         row, cpu = result.table.baseline.row, processor()
-        threads = "1 thread" if row.threads == 1 else f"{row.threads} threads"
-        setting = f"{size_text(row.size)} px, batch {row.batch}, {threads}"
+        threads = "1 thread" if row.setting.threads == 1 else f"{row.setting.threads} threads"
+        setting = f"{size_text(row.setting.size)} px, batch {row.setting.batch}, {threads}"
         return f"{setting} on {cpu.name} ({', '.join(cpu.instruction_sets)})"
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from starcast.benchmarks.bench.method import Method
+from starcast.benchmarks.bench.method import Method, Pace
 from starcast.benchmarks.bench.rows import LeftOut, Peer, Setting, engine_of
 from starcast.benchmarks.options import BenchOptions
 from starcast.export.options import ExportOptions
@@ -25,13 +25,11 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How long to measure: `rounds` at most, within `seconds` if given, each turn as `method` says. Afterwards the
-    throughput of each row at `batches`."""
+    """How long to measure, each turn as `method` says. Afterwards the throughput of each row at `batches`."""
 
-    rounds: int
+    pace: Pace
     threads: int
     method: Method
-    seconds: float | None = None
     batches: tuple[int, ...] = ()
 
 

@@ -13,7 +13,7 @@ from starcast.benchmarks.bench import gpu_figures, report
 from starcast.benchmarks.bench.device import Column, Device, Facts, Plan, Progress
 from starcast.benchmarks.bench.inputs import size_text
 from starcast.benchmarks.bench.limits import Limits, measure_ceilings_apart, work_of
-from starcast.benchmarks.bench.method import Method
+from starcast.benchmarks.bench.method import Method, Pace
 from starcast.benchmarks.bench.random_weights import MEAN_DRAWS
 from starcast.benchmarks.bench.result import Measured, Result
 from starcast.benchmarks.bench.rows import (
@@ -83,7 +83,7 @@ class NvidiaGpu(Device):
         if options.quick:
             rounds = min(rounds, QUICK_ROUNDS)
             method = replace(method, window_s=QUICK_WINDOW_S, window_samples=QUICK_SAMPLES)
-        return Plan(rounds=rounds, threads=1, method=method, batches=batches_of(options))
+        return Plan(pace=Pace(rounds=rounds), threads=1, method=method, batches=batches_of(options))
 
     def export_options(self) -> ExportOptions:
         return ExportOptions(

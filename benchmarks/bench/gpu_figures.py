@@ -81,7 +81,7 @@ def bar_lines(table: Table, batches: Batches) -> list[str]:
 
 
 def _compare(row: Measured, peer: Measured, batch: int, batches: Batches) -> Reached | None:
-    if row.row.batch == batch:
+    if row.row.setting.batch == batch:
         return Reached(row.row.name, round(ratio(row, peer).median, 3), paired=True)
     ours, theirs = (_rate(batches.get(measured.row.key, ()), batch) for measured in (row, peer))
     return None if ours is None or theirs is None else Reached(row.row.name, round(ours / theirs, 3), paired=False)
@@ -113,12 +113,12 @@ def _percentile(level: int) -> Column:
 
 
 def _part(name: str) -> Column:
-    return Column(name.replace("_", " "), lambda row, result: _format((row.split or {}).get(name), ".3f"))
+    return Column(name.replace("_", " "), lambda row, result: _format(row.split.get(name), ".3f"))
 
 
 def _share(header: str, name: str) -> Column:
     def cell(row: Measured, result: Result) -> str:
-        return _format(_shares(row.row, row.row.batch, row.split or {}, result).get(name), ".1%")
+        return _format(_shares(row.row, row.row.setting.batch, row.split, result).get(name), ".1%")
 
     return Column(header, cell)
 
@@ -134,7 +134,7 @@ def title(result: Result) -> str:
     """The chart's title."""
     row, state = result.table.baseline.row, result.state[0]
     name = "an NVIDIA GPU" if state is None else state["name"]
-    return f"{size_text(row.size)} px, batch {row.batch}, on {name}"
+    return f"{size_text(row.setting.size)} px, batch {row.setting.batch}, on {name}"
 
 
 def remarks(result: Result) -> list[str]:
@@ -143,7 +143,7 @@ def remarks(result: Result) -> list[str]:
     return [
         *bar_lines(result.table, result.batches),
         *(f"{row.row.name} never became steady in its warm-up" for row in rows if not row.steady),
-        *(f"{row.row.name} {limit}" for row in rows if (limit := limited_by(row.split or {})) is not None),
+        *(f"{row.row.name} {limit}" for row in rows if (limit := limited_by(row.split)) is not None),
     ]
 
 
@@ -178,26 +178,26 @@ def record_json(result: Result) -> dict[str, Any]:
 def row_json(row: Measured, result: Result) -> dict[str, Any]:
     """A row's percentiles, parts and shares of the ceilings, and its throughput."""
     return {
-        **_timing_json(row.row, row.row.batch, row.samples, row.split or {}, result),
+        **_timing_json(row.row, row.row.setting.batch, row.samples, row.split, result),
         "steady": row.steady,
-        "gpu": row.state,
+        "gpu": row.turns[-1].state,
         "batches": [_batch_json(row.row, figure, result) for figure in result.batches.get(row.row.key, ())],
     }
 
 
 def _batch_json(row: Row, figure: BatchFigure, result: Result) -> dict[str, Any]:
-    if figure.reason is not None:
+    if figure.turn is None:
         return {"batch": figure.batch, "reason": figure.reason}
     return {
         "batch": figure.batch,
         "images_per_s": _round(figure.images_per_second, 3),
-        "gpu": figure.state,
-        **_timing_json(row, figure.batch, figure.samples, figure.split or {}, result),
+        "gpu": figure.turn.state,
+        **_timing_json(row, figure.batch, figure.turn.samples, figure.turn.split or {}, result),
     }
 
 
 def _timing_json(
-    row: Row, batch: int, samples: tuple[float, ...], split: Mapping[str, float | None], result: Result
+    row: Row, batch: int, samples: Sequence[float], split: Mapping[str, float | None], result: Result
 ) -> dict[str, Any]:
     return {
         "ms_least": _round(percentile_ms(samples, 0), 4),

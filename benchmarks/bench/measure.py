@@ -9,13 +9,11 @@ of the one that runs. Each round has a new random order, so that no row always r
 from __future__ import annotations
 
 import random
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +21,7 @@ from numpy.typing import NDArray
 from starcast.benchmarks.bench.method import Pace
 from starcast.benchmarks.bench.result import BatchFigure, Measured, Measurement, difference, fault
 from starcast.benchmarks.bench.rows import LeftOut, Row
+from starcast.benchmarks.bench.timing import Turn
 from starcast.benchmarks.bench.worker import Worker, start_worker
 from starcast.errors import EngineError
 
@@ -58,21 +57,13 @@ def measure_rows(
     return field.measurement(trials)
 
 
-def join_splits(splits: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
-    """The median of each part over the rounds."""
-    return {
-        name: None if first is None else statistics.median(float(split[name] or 0) for split in splits)
-        for name, first in splits[0].items()
-    }
-
-
 class _Trial:
     """A worker, and what it has answered so far."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self.row = worker.row
-        self.turns: list[dict[str, Any]] = []
+        self.turns: list[Turn] = []
         self.turn_s = 0.0  # of the last turn, all in all
         self.images: NDArray[np.uint8] | None = None
         self.peak_rss: int | None = None
@@ -85,7 +76,7 @@ class _Trial:
 
     def take_turn(self) -> None:
         start = time.perf_counter()
-        self.turns.append(self.worker.ask("time"))
+        self.turns.append(Turn(**self.worker.ask("time")))
         self.turn_s = time.perf_counter() - start
 
     def read_memory(self) -> None:
@@ -93,15 +84,7 @@ class _Trial:
 
     def result(self, expected: NDArray[np.uint8]) -> Measured:
         assert self.images is not None
-        splits = [turn["split"] for turn in self.turns if turn["split"] is not None]
-        return Measured(
-            row=self.row, seconds=tuple(turn["seconds"] for turn in self.turns),
-            cpu_seconds=tuple(turn["cpu_seconds"] for turn in self.turns),
-            difference=difference(self.images, expected), peak_rss=self.peak_rss,
-            samples=tuple(sample for turn in self.turns for sample in turn["samples"]),
-            split=join_splits(splits) if splits else None, steady=all(turn["steady"] for turn in self.turns),
-            state=self.turns[-1]["state"] if self.turns else None,
-        )  # fmt: skip
+        return Measured(self.row, tuple(self.turns), difference(self.images, expected), self.peak_rss)
 
 
 class _Field:
@@ -156,15 +139,13 @@ def measure_throughput(
         for batch in batches:
             progress(f"batches of {batch}: {row.name}")
             try:
-                answer = worker.ask(f"batch {batch} {file}")
+                turn = Turn(**worker.ask(f"batch {batch} {file}"))
             except EngineError as error:
-                yield BatchFigure(batch=batch, reason=str(error))
+                yield BatchFigure(batch, reason=str(error))
                 return
             images = np.load(file)
             reason = fault(row, difference(images, expected[: len(images)]))
             if reason is not None and row.ours:
-                yield BatchFigure(batch=batch, reason=reason)
+                yield BatchFigure(batch, reason=reason)
                 continue
-            yield BatchFigure(
-                batch=batch, samples=tuple(answer["samples"]), split=answer["split"], state=answer["state"]
-            )  # fmt: skip
+            yield BatchFigure(batch, turn)

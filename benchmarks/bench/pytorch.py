@@ -27,11 +27,11 @@ MAX_COMPILED = 64  # batch sizes
 
 def open_pytorch(row: Row, style: NDArray[np.float32]) -> Run:
     """Load a checkpoint's generator for a style [1, S]."""
-    return _open_on_cpu(row, style) if row.device == "cpu" else GpuRun(row, style)
+    return _open_on_cpu(row, style) if row.setting.device == "cpu" else GpuRun(row, style)
 
 
 def _open_on_cpu(row: Row, style: NDArray[np.float32]) -> Run:
-    torch.set_num_threads(row.threads)
+    torch.set_num_threads(row.setting.threads)
     generator: Any = _open_generator(row).to(memory_format=_layout(row))
     if row.form == "compiled":
         generator = torch.compile(generator)
@@ -59,7 +59,7 @@ class GpuRun:
     """The generator on a GPU, its weights in the row's precision."""
 
     def __init__(self, row: Row, style: NDArray[np.float32]) -> None:
-        self._clock = DeviceClock(row.method.device)
+        self._clock = DeviceClock(row.setting.method.device)
         device = self._clock.device
         dtype = HALF.get(row.precision, torch.float32)
         # the baseline is float32 throughout; TF32, torch's default for convolutions, has rows of its own

@@ -108,7 +108,7 @@ def record(result: Result) -> dict[str, Any]:
     """The figures as JSON, every sample kept, with where they were taken."""
     return {
         "question": result.device.question,
-        "machine": provenance(threads=result.table.baseline.row.threads),
+        "machine": provenance(threads=result.table.baseline.row.setting.threads),
         **result.device.record_json(result),
         "rows": rows_json(result),
         "notes": result.table.notes,
@@ -131,9 +131,9 @@ def _row_json(row: Measured, table: Table) -> dict[str, Any]:
         "engine": row.row.engine,
         "precision": row.row.precision,
         "form": row.row.form,
-        "size": list(row.row.size),
-        "batch": row.row.batch,
-        "threads": row.row.threads,
+        "size": list(row.row.setting.size),
+        "batch": row.row.setting.batch,
+        "threads": row.row.setting.threads,
         "ms_p50": round(row.median_ms, 3),
         "ms_p95": round(row.p95_ms, 3),
         "cpu_ms": round(row.cpu_ms, 3),

@@ -5,15 +5,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from starcast.benchmarks.bench.device import Device, Facts
 from starcast.benchmarks.bench.limits import Limits
-from starcast.benchmarks.bench.method import Method, percentile_ms
+from starcast.benchmarks.bench.method import Method
 from starcast.benchmarks.bench.rows import LeftOut, Row
+from starcast.benchmarks.bench.timing import Parts, Turn, median_parts
 from starcast.export.gate.parity import LEVELS
 from starcast.export.gate.quality import EQUAL, psnr
 from starcast.export.precisions import PRECISIONS
@@ -46,23 +46,33 @@ def fault(row: Row, measured: Difference) -> str | None:
     return f"{reached:.1f} dB beside eager float32 ({least:g} wanted)" if reached < least else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Measured:
-    """A row's wall clock and CPU seconds, one number a round; how its output differs from the baseline's; the peak
-    memory of its process, in bytes. `samples` are the seconds of every single run.
-
-    On a GPU also the parts of a run, in milliseconds, and what the GPU reported while the row ran last.
-    """
+    """A row's turns, one a round; how its output differs from the baseline's; the peak memory of its process, in
+    bytes."""
 
     row: Row
-    seconds: tuple[float, ...]
-    cpu_seconds: tuple[float, ...]
+    turns: tuple[Turn, ...]
     difference: Difference
     peak_rss: int | None = None
-    samples: tuple[float, ...] = ()
-    split: Mapping[str, float | None] | None = None
-    steady: bool = True  # whether every warm-up ended in time
-    state: Mapping[str, Any] | None = None
+
+    @property
+    def seconds(self) -> list[float]:
+        return [turn.seconds for turn in self.turns]
+
+    @property
+    def samples(self) -> list[float]:
+        return [sample for turn in self.turns for sample in turn.samples]
+
+    @property
+    def split(self) -> Parts:
+        """The parts of a run, the median of each over the rounds; empty on the CPU."""
+        return median_parts([turn.split for turn in self.turns if turn.split is not None]) or {}
+
+    @property
+    def steady(self) -> bool:
+        """Whether every warm-up ended in time."""
+        return all(turn.steady for turn in self.turns)
 
     @property
     def median_ms(self) -> float:
@@ -74,11 +84,11 @@ class Measured:
 
     @property
     def cpu_ms(self) -> float:
-        return statistics.median(self.cpu_seconds) * 1000
+        return statistics.median(turn.cpu_seconds for turn in self.turns) * 1000
 
     @property
     def images_per_second(self) -> float:
-        return self.row.batch / statistics.median(self.seconds)
+        return self.row.setting.batch / statistics.median(self.seconds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,21 +119,17 @@ def ratio(row: Measured, baseline: Measured) -> Ratio:
     return Ratio(median=statistics.median(paired), least=min(paired), greatest=max(paired))
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class BatchFigure:
-    """A row at a batch size: seconds of every run, their parts in milliseconds, and what the GPU reported meanwhile; or
-    the reason why there are none."""
+    """A row's turn at a batch size, or the reason why there is none."""
 
     batch: int
-    samples: tuple[float, ...] = ()
-    split: dict[str, float | None] | None = None
-    state: Mapping[str, Any] | None = None
+    turn: Turn | None = None
     reason: str | None = None
 
     @property
     def images_per_second(self) -> float | None:
-        median = percentile_ms(self.samples, 50)
-        return None if median is None else self.batch / median * 1000
+        return None if self.turn is None else self.batch / self.turn.seconds
 
 
 @dataclass(frozen=True)

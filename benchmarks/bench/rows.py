@@ -41,7 +41,7 @@ class Setting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row(Setting):
+class Row:
     """One way to run a model.
 
     `engine` is "pytorch" or an engine's name. `form` is "eager", "channels-last", "graphed" or "compiled" for PyTorch,
@@ -49,6 +49,7 @@ class Row(Setting):
     of that bundle's variant.
     """
 
+    setting: Setting
     key: str  # its name for --rows
     name: str
     engine: str
@@ -96,7 +97,7 @@ def peer_row(key: str, peer: Peer, source: Path, setting: Setting) -> Row:
     """The row of a peer."""
     return Row(
         key=key, name=peer.name, engine=peer.engine, precision=peer.precision, form=peer.form, source=source,
-        **vars(setting),
+        setting=setting,
     )  # fmt: skip
 
 
@@ -104,7 +105,7 @@ def variant_row(engine: str, variant: Variant, bundle: Path, setting: Setting) -
     """The row of a bundle's variant on an engine."""
     return Row(
         key=key_of(engine, variant), name=name_of(engine, variant), engine=engine, precision=variant.precision,
-        form=variant.form_name, source=bundle, variant=variant.file, **vars(setting),
+        form=variant.form_name, source=bundle, variant=variant.file, setting=setting,
     )  # fmt: skip
 
 

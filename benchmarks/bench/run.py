@@ -11,7 +11,6 @@ from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.device import Device, Progress
 from starcast.benchmarks.bench.inputs import check_size, parse_size
 from starcast.benchmarks.bench.measure import compiled_last, measure_rows, measure_throughput
-from starcast.benchmarks.bench.method import Pace
 from starcast.benchmarks.bench.prepare import plain_graph, prepare_rows
 from starcast.benchmarks.bench.report import draw_chart, record, text
 from starcast.benchmarks.bench.result import Measurement, Result, judge_rows
@@ -44,7 +43,7 @@ def bench(bundle: Path | None, options: BenchOptions) -> str:
             if options.json is not None:
                 write_result(options.json, record(result))
 
-        with open_subject(bundle, options, device, progress) as subject:
+        with open_subject(bundle, options.subject, device, progress, quick=options.quick) as subject:
             result = measure_subject(subject, options, device, start=start, progress=progress, keep=keep)
     if options.json is None:
         return text(result)
@@ -69,13 +68,13 @@ def measure_subject(
     plan = device.plan(options, QUICK_S if options.quick else None)
     setting = Setting(
         size=size_of(options, checkpoint), batch=options.batch, threads=plan.threads, device=device.name,
-        method=plan.method.for_rounds(plan.rounds), cache=subject.engines,
+        method=plan.method.for_rounds(plan.pace.rounds), cache=subject.engines,
     )  # fmt: skip
     before = device.state()
     rows, left_out = prepare_rows(subject, checkpoint, options, device, setting, progress)
     limits = device.measure_limits(lambda: plain_graph(subject, progress), subject.bundle, setting)
     inputs = subject.folder / "inputs.npz"
-    inputs_of(checkpoint, rows[0], options.data).save(inputs)
+    inputs_of(checkpoint, setting, options.data).save(inputs)
 
     def result_of(measurement: Measurement) -> Result:
         measurement.left_out[:0] = [*subject.left_out, *left_out]
@@ -84,12 +83,12 @@ def measure_subject(
             remarks=subject.remarks,
         )  # fmt: skip
 
-    pace = Pace(rounds=plan.rounds, seconds=plan.seconds).after(time.perf_counter() - start)
+    pace = plan.pace.after(time.perf_counter() - start)
     measurement = measure_rows(rows, inputs, pace=pace, progress=progress, keep=lambda so_far: keep(result_of(so_far)))
     assert measurement.images is not None
     result = result_of(measurement)
     for row in compiled_last(result.table.rows) if plan.batches else ():
-        alone = replace(row, method=plan.method)
+        alone = replace(row, setting=replace(row.setting, method=plan.method))
         for figure in measure_throughput(alone, inputs, plan.batches, measurement.images, progress):
             figures = [*result.batches.get(row.key, ()), figure]
             result = replace(result, batches={**result.batches, row.key: figures})

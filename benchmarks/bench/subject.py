@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from starcast.benchmarks.bench.device import Device, Progress
 from starcast.benchmarks.bench.inputs import Inputs, held_out_images
 from starcast.benchmarks.bench.random_weights import CONFIGS, export_random, export_ungated, write_random_checkpoint
-from starcast.benchmarks.bench.rows import LeftOut, Row
-from starcast.benchmarks.options import BenchOptions
+from starcast.benchmarks.bench.rows import LeftOut, Setting
+from starcast.benchmarks.options import SubjectOptions
 from starcast.errors import OptionError
 from starcast.export.families import open_model
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
@@ -47,7 +47,12 @@ class Subject:
 
 @contextmanager
 def open_subject(
-    bundle: Path | None, options: BenchOptions, device: Device, progress: Progress = lambda _: None
+    bundle: Path | None,
+    options: SubjectOptions,
+    device: Device,
+    progress: Progress = lambda _: None,
+    *,
+    quick: bool = False,
 ) -> Iterator[Subject]:
     """What the command line names; random weights are generated and exported for the device.
 
@@ -59,7 +64,7 @@ def open_subject(
             if options.checkpoint is not None:
                 raise OptionError("--random-weights makes a checkpoint of its own: leave out --checkpoint")
             place = bundle or folder / options.config
-            yield _open_random(options.config, place, folder, device, progress, quick=options.quick)
+            yield _open_random(options.config, place, folder, device, progress, quick=quick)
         elif bundle is None:
             raise OptionError("there is nothing to measure: give a bundle, or --random-weights afhq")
         else:
@@ -85,10 +90,10 @@ def checkpoint_of(bundle: Bundle, given: Path | None = None) -> Path:
     )
 
 
-def inputs_of(checkpoint: Checkpoint, row: Row, data: Path | None) -> Inputs:
+def inputs_of(checkpoint: Checkpoint, setting: Setting, data: Path | None) -> Inputs:
     """Whole batches of images, and the style of seed 0 in the first domain."""
-    count = row.batch * -(-COMPARED // row.batch)
-    return Inputs(held_out_images(data_of(checkpoint, data), count, row.size), latent_styles(checkpoint, 1))
+    count = setting.batch * -(-COMPARED // setting.batch)
+    return Inputs(held_out_images(data_of(checkpoint, data), count, setting.size), latent_styles(checkpoint, 1))
 
 
 def latent_styles(checkpoint: Checkpoint, count: int) -> NDArray[np.float32]:

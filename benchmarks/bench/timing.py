@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -55,31 +55,41 @@ class CpuRun:
 
 BATCH_SAMPLES = 100  # per batch size, where nobody asks for a 99th percentile
 
+Parts = dict[str, float | None]  # of one run, in milliseconds
 State = Callable[[], dict[str, Any] | None]
 
 
-def take_turn(run: Run, batch: Images, method: Method, state: State | None = None) -> dict[str, Any]:
-    """Warm up, then take a window of samples. Returns their median, CPU seconds of a run, all samples, the parts of a
-    run where the row knows them, and the device's state under load if `state` asks for it."""
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What a row's turn has measured: the median of its samples and the CPU's time of a run, in seconds; the seconds of
+    every single run; whether the warm-up ended in time. On a GPU also the parts of a run, and what the GPU reported."""
+
+    seconds: float
+    cpu_seconds: float
+    samples: Sequence[float]
+    steady: bool = True
+    split: Parts | None = None
+    state: Mapping[str, Any] | None = None
+
+
+def take_turn(run: Run, batch: Images, method: Method, state: State | None = None) -> Turn:
+    """Warm up, then take a window of samples; the parts of a run follow where the row knows them, and the device's
+    state under load if `state` asks for it."""
     steady = warm_up(lambda: run(batch), method)
     cpu = time.process_time()
     samples = take_samples(lambda: run(batch), method)
     cpu_seconds = (time.process_time() - cpu) / len(samples)
     loaded = None if state is None else state_under_load(lambda: run(batch), state)
-    splits = [run.split(batch) for _ in range(method.split_samples)]
-    return {
-        "seconds": statistics.median(samples),
-        "cpu_seconds": cpu_seconds,
-        "samples": samples,
-        "steady": steady,
-        "split": median_split(splits) if splits else None,
-        "state": loaded,
-    }
+    split = median_parts([asdict(run.split(batch)) for _ in range(method.split_samples)])
+    return Turn(
+        seconds=statistics.median(samples), cpu_seconds=cpu_seconds, samples=samples, steady=steady, split=split,
+        state=loaded,
+    )  # fmt: skip
 
 
 def take_batch_turn(
     run: Run, images: Images, size: int, file: Path, method: Method, state: State | None = None
-) -> dict[str, Any]:
+) -> Turn:
     """A turn with a batch of `size`, filled by repeating the images. Saves the translations of the first ones."""
     batch = np.ascontiguousarray(images[np.arange(size) % len(images)])
     np.save(file, run(batch)[: len(images)])
@@ -96,10 +106,11 @@ def state_under_load(run: Callable[[], object], state: State) -> dict[str, Any] 
     return answer.result()
 
 
-def median_split(splits: Sequence[Split]) -> dict[str, float | None]:
-    """The median of each part, in milliseconds."""
-    parts = [asdict(split) for split in splits]
+def median_parts(runs: Sequence[Parts]) -> Parts | None:
+    """The median of each part over several runs; None for a part that is not known, and without runs."""
+    if not runs:
+        return None
     return {
-        name: None if first is None else statistics.median(part[name] for part in parts)
-        for name, first in parts[0].items()
+        name: None if first is None else statistics.median(float(parts[name] or 0) for parts in runs)
+        for name, first in runs[0].items()
     }

@@ -18,7 +18,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -49,7 +49,7 @@ class Worker:
     def ask(self, question: str) -> dict[str, Any]:
         """The answer. Raises EngineError with the reason if the process has ended, or is stopped because it exceeds its
         method's limit: a compiler may take an hour."""
-        longest = self.row.method.answer_s
+        longest = self.row.setting.method.answer_s
         with kill_after(self.process, longest) as late:
             line = self._exchange(question)
         if not line:
@@ -99,7 +99,7 @@ def start_worker(row: Row, inputs: Path) -> Iterator[Worker]:
         process = subprocess.Popen(
             [sys.executable, "-m", "starcast.benchmarks.bench.worker", row_to_json(row), str(inputs)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True,
-            env=quiet_environment(row.threads),
+            env=quiet_environment(row.setting.threads),
         )  # fmt: skip
         try:
             yield Worker(row, process, complaints)
@@ -127,23 +127,27 @@ def reason_in(complaints: str, status: int) -> str:
 def serve(row: Row, inputs: Inputs, answers: IO[str]) -> None:
     """Load the row, then answer the lines of standard input."""
     run = open_row(row, inputs.styles)
-    batch = np.ascontiguousarray(inputs.images[: row.batch])
-    state = None if row.device == "cpu" else gpu_state
+    batch = np.ascontiguousarray(inputs.images[: row.setting.batch])
+    state = None if row.setting.device == "cpu" else gpu_state
     turns = itertools.count()
     for line in sys.stdin:
         question, _, argument = line.strip().partition(" ")
         answer: dict[str, Any] = {}
         if question == "look":
             count = len(inputs.images)
-            parts = [run(inputs.images[start : start + row.batch]) for start in range(0, count, row.batch)]
+            parts = [
+                run(inputs.images[start : start + row.setting.batch]) for start in range(0, count, row.setting.batch)
+            ]
             np.save(argument, np.concatenate(parts))
         elif question == "memory":
             answer = {"peak_rss": peak_rss()}
         elif question == "time":
-            answer = take_turn(run, batch, row.method if next(turns) == 0 else row.method.warm(), state)
+            answer = asdict(
+                take_turn(run, batch, row.setting.method if next(turns) == 0 else row.setting.method.warm(), state)
+            )
         else:
             size, _, file = argument.partition(" ")
-            answer = take_batch_turn(run, inputs.images, int(size), Path(file), row.method, state)
+            answer = asdict(take_batch_turn(run, inputs.images, int(size), Path(file), row.setting.method, state))
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
@@ -161,17 +165,17 @@ def open_row(row: Row, style: NDArray[np.float32]) -> Run:
         from starcast.benchmarks.bench.pytorch import open_pytorch  # only these rows pay for importing torch
 
         return open_pytorch(row, style)
-    if row.device == "cpu":
+    if row.setting.device == "cpu":
         return CpuRun(open_translate(row, style))
     from starcast.benchmarks.bench.parts import EngineRun
 
     if row.ours:
         frames = open_variant(row)
         return EngineRun(
-            lambda images: frames(images, style), row.method, on_gpu=frames.engine.on_gpu,
+            lambda images: frames(images, style), row.setting.method, on_gpu=frames.engine.on_gpu,
             gpu_time=lambda images: frames.gpu_time(images, style),
         )  # fmt: skip
-    return EngineRun(open_graph(row, style), row.method, on_gpu=row.engine == "cuda")
+    return EngineRun(open_graph(row, style), row.setting.method, on_gpu=row.engine == "cuda")
 
 
 def open_translate(row: Row, style: NDArray[np.float32]) -> Translate:
@@ -192,7 +196,9 @@ def open_variant(row: Row) -> VariantSession:
     # an engine may convert a float32 graph to a precision that is no variant of the bundle
     variant = next((variant for variant in variants if variant.precision == row.precision), variants[0])
     variant = msgspec.structs.replace(variant, precision=row.precision)
-    return VariantSession(bundle, engine_of(row.engine), variant, EngineOptions(threads=row.threads, cache=row.cache))
+    return VariantSession(
+        bundle, engine_of(row.engine), variant, EngineOptions(threads=row.setting.threads, cache=row.setting.cache)
+    )
 
 
 def open_graph(row: Row, style: NDArray[np.float32]) -> Translate:
@@ -200,7 +206,7 @@ def open_graph(row: Row, style: NDArray[np.float32]) -> Translate:
     from starcast.runtime.engines.base import EngineOptions, Graph
 
     graph = Graph(row.source, precision=row.precision)
-    session = engine_of(row.engine).open(graph, EngineOptions(threads=row.threads))
+    session = engine_of(row.engine).open(graph, EngineOptions(threads=row.setting.threads))
 
     def run(images: Images) -> Images:
         translated: Images = session.run({"image": images, "style": style})

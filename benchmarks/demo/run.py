@@ -222,7 +222,7 @@ def _write(
     videos: list[dict[str, str]],
     seconds: dict[str, float],
 ) -> None:
-    threads = measured.table.baseline.row.threads
+    threads = measured.table.baseline.row.setting.threads
     facts = provenance(threads=threads)
     result = {
         "options": as_json(options),

@@ -26,14 +26,14 @@ from starcast.benchmarks.bench.report import rows_json
 from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.bench.run import measure_subject
 from starcast.benchmarks.bench.subject import Subject, open_subject
-from starcast.benchmarks.options import BenchOptions
+from starcast.benchmarks.options import BenchOptions, SubjectOptions
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.convolution import PRECISIONS, Rate, measure_rate_apart
 from starcast.benchmarks.studies.scaling_report import draw_scaling, lines_of, with_arithmetic
 from starcast.click_options import options_from
 from starcast.errors import EngineError, OptionError
 from starcast.export.graphs.cost import count_flop
-from starcast.options import CheckedOptions, option
+from starcast.options import CheckedOptions, from_flat, group, option
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.machine import processor
 
@@ -46,11 +46,7 @@ PROGRAM = "python -m starcast.benchmarks.studies.scaling"
 class ScalingOptions(CheckedOptions):
     """What is varied, one at a time; the others stay at the training size, one image, and all threads."""
 
-    checkpoint: Path | None = option(None, "Checkpoint that BUNDLE was exported from; default: searched for.")
-    config: str | None = option(
-        None, "Measure random weights at full size, as `starcast bench` does.", flags=("--random-weights",),
-        aliases=("--config",), choices=("afhq",),
-    )  # fmt: skip
+    subject: SubjectOptions = group(SubjectOptions)
     sizes: tuple[str, ...] = option(("128", "256", "512", "1024"), "Sizes of the images, each WIDTHxHEIGHT or a side.")
     batches: tuple[str, ...] = option(("1", "2", "4", "8", "16"), "Images per batch.")
     thread_counts: tuple[str, ...] = option((), "CPU threads; default: from 1 to as many as this process may use.")
@@ -122,7 +118,7 @@ class _Flop:
         self._trained = trained
 
     def of(self, row: Row) -> int:
-        height, width = row.size
+        height, width = row.setting.size
         if row.variant is None:
             return count_flop(self._plain, {"batch": 1, "styles": 1, "height": height, "width": width})
         # within 1 % of a count at that size: the borders of the 9-tap forms make the difference
@@ -137,7 +133,7 @@ class _Rates:
         self._progress = progress
 
     def add(self, row: Row) -> None:
-        key = (row.engine, row.precision, row.threads)
+        key = (row.engine, row.precision, row.setting.threads)
         if key not in self.best and row.precision in PRECISIONS:
             self._measure(key)
 
@@ -179,14 +175,13 @@ def _as_json(setting: Setting) -> dict[str, Any]:
 @options_from(ScalingOptions)
 def scaling(bundle: Path | None, **values: Any) -> None:
     """Measure cost against size, batch and threads."""
-    options = ScalingOptions(**values)
+    options = from_flat(ScalingOptions, values)
     with tqdm(desc="preparing", bar_format="{desc} [{elapsed}]", disable=None) as bar:
 
         def progress(text: str) -> None:
             bar.set_description_str(text)
 
-        opening = BenchOptions(checkpoint=options.checkpoint, config=options.config)
-        with open_subject(bundle, opening, Cpu(), progress) as subject:
+        with open_subject(bundle, options.subject, Cpu(), progress) as subject:
             result = measure_scaling(subject, options, progress)
     for line in lines_of(result):
         click.echo(line)

@@ -23,8 +23,8 @@ def asked(monkeypatch, tmp_path):
     seen = {}
 
     class Opened:
-        def __init__(self, bundle, options, device, progress):
-            seen.update(bundle=bundle, options=options, device=device)
+        def __init__(self, bundle, options, device, progress, *, quick):
+            seen.update(bundle=bundle, subject=options, quick=quick)
 
         def __enter__(self):
             return Subject(tmp_path / "weights.pt", None, tmp_path)
@@ -34,7 +34,12 @@ def asked(monkeypatch, tmp_path):
 
     rows = [measured("eager"), measured("ours-openvino", (0.4, 0.5, 0.5), Difference(80.0, 1))]
     monkeypatch.setattr(module, "open_subject", Opened)
-    monkeypatch.setattr(module, "measure_subject", lambda *_, **__: cpu_result(rows))
+
+    def measure(subject, options, device, **_):
+        seen.update(options=options)
+        return cpu_result(rows)
+
+    monkeypatch.setattr(module, "measure_subject", measure)
     return seen
 
 
@@ -42,6 +47,7 @@ def test_a_bundle_is_all_that_has_to_be_given(asked, tmp_path):
     result = CliRunner().invoke(bench, [str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert asked["bundle"] == tmp_path
+    assert not asked["quick"]
     assert not asked["options"].quick
     assert "ours-openvino" in result.output
 
@@ -51,7 +57,12 @@ def test_options_reach_the_measurement(asked):
     result = CliRunner().invoke(bench, [*given, "--threads", "2", "--rounds", "5"])
     assert result.exit_code == 0, result.output
     options = asked["options"]
-    assert (options.config, options.quick, options.rows) == ("afhq", True, ("ours-*", "plain-*"))
+    assert (asked["subject"].config, asked["quick"], options.quick, options.rows) == (
+        "afhq",
+        True,
+        True,
+        ("ours-*", "plain-*"),
+    )
     assert (options.size, options.batch, options.threads, options.rounds) == ("512x288", 4, 2, 5)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.method import ONE_RUN
 from starcast.benchmarks.bench.result import Difference, Measured, Measurement, Result, judge_rows
-from starcast.benchmarks.bench.rows import LeftOut, Row
+from starcast.benchmarks.bench.rows import LeftOut, Row, Setting
+from starcast.benchmarks.bench.timing import Turn
 
 EQUAL = Difference(None, 0)
 
@@ -18,19 +19,18 @@ def row(key: str = "eager", **changes: Any) -> Row:
     """A row; one of ours if its key begins with `ours`."""
     facts: dict[str, Any] = {
         "name": key, "engine": "pytorch", "precision": "fp32", "form": "eager", "source": Path("weights.pt"),
-        "size": (64, 32), "variant": "frame.onnx" if key.startswith("ours") else None,
+        "variant": "frame.onnx" if key.startswith("ours") else None,
     }  # fmt: skip
-    return Row(key=key, **{**facts, **changes})
+    setting = {name: changes.pop(name) for name in vars(Setting(size=(64, 32))) if name in changes}
+    return Row(setting=Setting(**{"size": (64, 32), **setting}), key=key, **{**facts, **changes})
 
 
 def measured(
     key: str = "eager", seconds: Sequence[float] = (1.0, 1.0, 1.0), difference: Difference = EQUAL, **changes: Any
 ) -> Measured:
     """A row with seconds of its rounds; the CPU was busy twice as long."""
-    return Measured(
-        row=row(key, **changes), seconds=tuple(seconds), cpu_seconds=tuple(2 * value for value in seconds),
-        difference=difference, peak_rss=512_000_000,
-    )  # fmt: skip
+    turns = tuple(Turn(seconds=value, cpu_seconds=2 * value, samples=()) for value in seconds)
+    return Measured(row(key, **changes), turns, difference, peak_rss=512_000_000)
 
 
 def cpu_result(rows: Sequence[Measured], left_out: Sequence[LeftOut] = ()) -> Result:

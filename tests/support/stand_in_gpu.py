@@ -11,6 +11,7 @@ from starcast.benchmarks.bench.limits import Ceilings, Limits, Work
 from starcast.benchmarks.bench.method import Method
 from starcast.benchmarks.bench.result import BatchFigure, Measured, Measurement, Result, judge_rows
 from starcast.benchmarks.bench.rows import LeftOut, Setting
+from starcast.benchmarks.bench.timing import Turn
 
 SHORT = Method(
     device="cpu", warm_up_s=0.01, agreement=1e9, window_s=0.01, window_samples=3, longest_s=1.0, split_samples=2
@@ -27,10 +28,16 @@ def measured_on_gpu(key: str, ms: float, compute: float | None, samples: int = 1
     """A row whose every run took that long."""
     split = {"copy_in": 0.1, "compute": compute, "copy_out": 0.2, "enqueue": None}
     seconds = ms / 1000
-    return Measured(
-        row=row(key, **ON_GPU, **changes), seconds=(seconds,) * 3, cpu_seconds=(seconds,) * 3, difference=EQUAL,
-        samples=(seconds,) * samples, split=split,
-    )  # fmt: skip
+    counts = (samples - 2, 1, 1)
+    turns = tuple(
+        Turn(seconds=seconds, cpu_seconds=seconds, samples=(seconds,) * count, split=split) for count in counts
+    )
+    return Measured(row(key, **ON_GPU, **changes), turns, EQUAL)
+
+
+def batch_figure(batch: int, seconds: float, split: dict[str, float | None] | None = None) -> BatchFigure:
+    """A batch size whose every run took that long."""
+    return BatchFigure(batch, Turn(seconds=seconds, cpu_seconds=seconds, samples=(seconds,) * 9, split=split))
 
 
 def gpu_result() -> Result:
@@ -45,11 +52,11 @@ def gpu_result() -> Result:
         table=judge_rows(Measurement([eager, ours], [not_run])),
         batches={
             "eager": [
-                BatchFigure(batch=1, samples=(0.010,) * 9, split=split), BatchFigure(batch=16, reason="no memory"),
+                batch_figure(1, 0.010, split), BatchFigure(16, reason="no memory"),
             ],
             "ours-torch": [
-                BatchFigure(batch=1, samples=(0.005,) * 9, split=split),
-                BatchFigure(batch=16, samples=(0.064,) * 9, split=split),
+                batch_figure(1, 0.005, split),
+                batch_figure(16, 0.064, split),
             ],
         },
         limits=Limits(

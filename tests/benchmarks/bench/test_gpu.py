@@ -80,7 +80,7 @@ def test_a_bundle_has_a_row_for_every_variant_of_every_engine_that_is_ready(monk
         "ours-tensorrt-taps16-fp16", "ours-tensorrt-taps16-plugin-fp16", "ours-tensorrt-rtx-taps16-fp16",
     ]  # fmt: skip
     assert rows["ours-tensorrt-taps16-plugin-fp16"].name == "starcast on TensorRT, taps16-plugin, fp16"
-    assert all(row.method == SHORT and row.ours for row in rows.values())
+    assert all(row.setting.method == SHORT and row.ours for row in rows.values())
     assert set(left_out) == {"ours-cuda", "ours-torch"}  # told to run nothing of it
 
 
@@ -154,7 +154,7 @@ def test_batches_are_whole_numbers_in_order():
 
 def test_quick_takes_fewer_rounds_samples_and_batches():
     plan = NvidiaGpu().plan(BenchOptions(quick=True))
-    assert (plan.rounds, plan.method.window_s, plan.method.window_samples, plan.batches) == (3, 1.0, 100, (1, 16))
+    assert (plan.pace.rounds, plan.method.window_s, plan.method.window_samples, plan.batches) == (3, 1.0, 100, (1, 16))
 
 
 GPU = Gpu("NVIDIA RTX 4090", (8, 9), "13.0")
@@ -182,7 +182,7 @@ def test_what_a_row_lacks_is_built_beside_the_users_cache(tmp_path, tensorrt_bun
     assert DEVICE.build_missing(tensorrt_bundle, SIZE, {KEY}, cache, said.append) == {}
     assert said[0] == f"building engines for {KEY}"
     rows, left_out = bundle_rows(DEVICE, tensorrt_bundle, gpu_setting(cache=cache))
-    assert rows[KEY].cache == cache
+    assert rows[KEY].setting.cache == cache
     assert KEY not in left_out
     assert KEY not in bundle_rows(DEVICE, tensorrt_bundle, gpu_setting())[0]  # the user has none
     assert DEVICE.build_missing(tensorrt_bundle, SIZE, {KEY}, cache, said.append) == {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 from measured_rows import cpu_result, measured, row
-from stand_in_gpu import gpu_result, measured_on_gpu
+from stand_in_gpu import batch_figure, gpu_result, measured_on_gpu
 
 from starcast.benchmarks.bench import report
 from starcast.benchmarks.bench.gpu_figures import BARS, bar_facts, bar_lines, limited_by
@@ -123,7 +123,8 @@ def test_the_text_has_both_tables_and_what_is_no_result():
 
 def test_a_row_that_never_became_steady_is_named():
     result = gpu_result()
-    unsteady = replace(result.table.rows[1], steady=False)
+    row, turns = result.table.rows[1], result.table.rows[1].turns
+    unsteady = replace(row, turns=(replace(turns[0], steady=False), *turns[1:]))
     result = replace(result, table=replace(result.table, rows=[result.table.rows[0], unsteady]))
     assert "ours-torch never became steady in its warm-up" in report.remarks(result)
 
@@ -133,7 +134,7 @@ def test_the_chart_is_titled_with_the_gpu():
 
 
 def at_16(seconds: float) -> list[BatchFigure]:
-    return [BatchFigure(batch=16, samples=(seconds,) * 9)]
+    return [batch_figure(16, seconds)]
 
 
 @pytest.fixture
@@ -184,7 +185,7 @@ def test_without_tensorrt_nothing_is_met_and_torch_stands_there():
 
 def test_a_batch_that_failed_is_no_figure(table):
     latency, batches = table
-    gone = {**batches, "eager-fp16": [replace(at_16(1)[0], samples=(), reason="no memory")]}
+    gone = {**batches, "eager-fp16": [BatchFigure(16, reason="no memory")]}
     assert bar_facts(latency, gone)[1]["tensorrt"] is None
 
 

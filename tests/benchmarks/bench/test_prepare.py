@@ -27,7 +27,7 @@ def test_a_bundle_gives_a_row_for_every_engine_of_every_variant(tiny_bundle):
     assert list(rows) == ["ours-openvino-plain-fp32", "ours-onnxruntime-plain-fp32"]
     first = rows["ours-openvino-plain-fp32"]
     assert first.name == "starcast on OpenVINO, plain, fp32"
-    assert all(row.ours and row.batch == 2 for row in rows.values())
+    assert all(row.ours and row.setting.batch == 2 for row in rows.values())
     assert left_out == {}
 
 

@@ -49,8 +49,8 @@ def checkpoint(networks, tmp_path_factory):
     return path
 
 
-def torch_row(checkpoint, precision="fp32", form="eager"):
-    return row(source=checkpoint, precision=precision, form=form, size=(32, 64), **ON_GPU)
+def torch_row(checkpoint, precision="fp32", form="eager", **setting):
+    return row(source=checkpoint, precision=precision, form=form, size=(32, 64), **(ON_GPU | setting))
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_worker_answers_for_a_gpu_as_for_the_cpu(checkpoint, tmp_path, monkeyp
     assert {"seconds", "cpu_seconds", "samples", "split", "steady", "state"} == set(told[1]) == set(told[2])
     assert set(told[3]) == {"peak_rss"}
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
-    on_cpu = open_row(replace(torch_row(checkpoint), method=ONE_RUN, device="cpu"), STYLE)
+    on_cpu = open_row(torch_row(checkpoint, method=ONE_RUN, device="cpu"), STYLE)
     assert np.abs(np.load(looked).astype(int) - on_cpu(IMAGES)).max() <= 1
     assert np.load(first).shape[0] == 2
 
@@ -145,7 +145,7 @@ def test_on_a_gpu_pytorchs_rows_give_the_networks_bytes_and_its_clock_times_them
     checkpoint, expected, precision, form, most
 ):
     method = replace(SHORT, device="cuda")
-    run = open_row(replace(torch_row(checkpoint, precision, form), method=method), STYLE)
+    run = open_row(torch_row(checkpoint, precision, form, method=method), STYLE)
     assert np.abs(run(IMAGES).astype(int) - expected).max() <= most
     parts = run.split(IMAGES)
     assert min(parts.copy_in, parts.compute, parts.copy_out, parts.enqueue) > 0

@@ -15,7 +15,7 @@ from starcast.benchmarks.bench.gpu import NvidiaGpu
 from starcast.benchmarks.bench.run import choose_device
 from starcast.benchmarks.bench.subject import open_subject
 from starcast.benchmarks.cli import bench
-from starcast.benchmarks.options import BenchOptions
+from starcast.benchmarks.options import BenchOptions, SubjectOptions
 from starcast.errors import OptionError
 from starcast.train.families.stargan_v2.networks import StarGANv2Config
 
@@ -41,7 +41,7 @@ def test_the_gpu_is_chosen_if_there_is_one_unless_the_cpu_is_named(monkeypatch):
 
 def test_a_gpus_table_record_and_chart_are_written(monkeypatch, tmp_path):
     class Opened:
-        def __init__(self, bundle, options, device, progress):
+        def __init__(self, bundle, options, device, progress, *, quick):
             assert device.name == "cuda"
 
         def __enter__(self):
@@ -71,10 +71,10 @@ def test_a_gpus_table_record_and_chart_are_written(monkeypatch, tmp_path):
 def test_a_whole_bench_with_the_cpu_in_the_gpus_place(tmp_path, monkeypatch):
     monkeypatch.setitem(random_weights.CONFIGS, "afhq", (SMALL, ("cat", "dog")))
     rows = ("eager-fp16", "ours-torch-*-fp32", "ours-tensorrt-rtx*")
-    options = BenchOptions(config="afhq", rows=rows, batches=("2",), rounds=1)
+    options = BenchOptions(subject=SubjectOptions(config="afhq"), rows=rows, batches=("2",), rounds=1)
     kept: list[dict[str, Any]] = []
     device = NvidiaGpu(SHORT)
-    with open_subject(tmp_path / "kept", options, device) as subject:
+    with open_subject(tmp_path / "kept", options.subject, device) as subject:
         result = module.measure_subject(
             subject, options, device, keep=lambda so_far: kept.append(report.record(so_far))
         )  # fmt: skip

@@ -11,7 +11,7 @@ import pytest
 from starcast.benchmarks.bench import random_weights
 from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.subject import checkpoint_of, open_subject
-from starcast.benchmarks.options import BenchOptions
+from starcast.benchmarks.options import SubjectOptions
 from starcast.errors import OptionError
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.manifest import MANIFEST, Manifest
@@ -63,12 +63,12 @@ def test_a_given_checkpoint_must_be_the_bundles(bundle, tmp_path):
 
 
 def test_there_must_be_something_to_measure():
-    with pytest.raises(OptionError, match="--random-weights afhq"), open_subject(None, BenchOptions(), Cpu()):
+    with pytest.raises(OptionError, match="--random-weights afhq"), open_subject(None, SubjectOptions(), Cpu()):
         pass
 
 
 def test_a_made_checkpoint_excludes_a_given_one(tmp_path):
-    options = BenchOptions(config="afhq", checkpoint=tmp_path / "mine.pt")
+    options = SubjectOptions(config="afhq", checkpoint=tmp_path / "mine.pt")
     with pytest.raises(OptionError, match="--checkpoint"), open_subject(None, options, Cpu()):
         pass
 
@@ -81,8 +81,8 @@ SMALL = StarGANv2Config(
 def test_a_quick_bundle_is_not_gated_says_so_and_has_a_place_of_its_own(tmp_path, monkeypatch):
     monkeypatch.setitem(random_weights.CONFIGS, "afhq", (SMALL, ("cat", "dog")))
     monkeypatch.setattr("starcast.benchmarks.bench.subject.export_random", lambda *_: pytest.fail("it takes minutes"))
-    options = BenchOptions(config="afhq", quick=True)
-    with open_subject(tmp_path / "kept", options, Cpu()) as subject:
+    options = SubjectOptions(config="afhq")
+    with open_subject(tmp_path / "kept", options, Cpu(), quick=True) as subject:
         assert subject.bundle.path == tmp_path / "kept-quick"
         assert subject.checkpoint == tmp_path / "kept-quick.pt"
         variants = subject.bundle.manifest.variants
@@ -92,7 +92,7 @@ def test_a_quick_bundle_is_not_gated_says_so_and_has_a_place_of_its_own(tmp_path
         assert "without the export's gates" in subject.remarks[0]
         assert "int8" in subject.left_out[0].name
         digest = subject.bundle.sha256
-    with open_subject(tmp_path / "kept", options, Cpu()) as again:
+    with open_subject(tmp_path / "kept", options, Cpu(), quick=True) as again:
         assert again.bundle.sha256 == digest
 
 
@@ -100,7 +100,7 @@ def test_quick_takes_a_whole_bundle_that_is_there(tmp_path, bundle):
     place = tmp_path / "afhq"
     shutil.copytree(bundle.path, place)
     (tmp_path / "afhq.pt").write_bytes(CONTENT)
-    with open_subject(place, BenchOptions(config="afhq", quick=True), Cpu()) as subject:
+    with open_subject(place, SubjectOptions(config="afhq"), Cpu(), quick=True) as subject:
         assert subject.bundle.path == place
         assert subject.left_out == subject.remarks == ()
 
@@ -108,7 +108,7 @@ def test_quick_takes_a_whole_bundle_that_is_there(tmp_path, bundle):
 @pytest.mark.slow
 def test_random_networks_are_exported_once_and_kept_where_they_were_asked_for(tmp_path, monkeypatch):
     monkeypatch.setitem(random_weights.CONFIGS, "afhq", (SMALL, ("cat", "dog")))
-    options, said = BenchOptions(config="afhq"), []
+    options, said = SubjectOptions(config="afhq"), []
     with open_subject(tmp_path / "kept", options, Cpu(), said.append) as first:
         assert first.bundle.manifest.domains == ("cat", "dog")
         assert said

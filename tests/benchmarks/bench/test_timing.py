@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 from stand_in_gpu import SHORT
 
-from starcast.benchmarks.bench.measure import join_splits
 from starcast.benchmarks.bench.method import ONE_RUN
-from starcast.benchmarks.bench.timing import Split, median_split, take_batch_turn, take_turn
+from starcast.benchmarks.bench.timing import Split, Turn, median_parts, take_batch_turn, take_turn
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 32, 64, 3), np.uint8)
 
@@ -32,11 +31,11 @@ class Counting:
 
 def test_an_answer_has_the_median_all_samples_and_the_parts():
     answer = take_turn(Counting(), IMAGES, SHORT)
-    assert json.loads(json.dumps(answer)) == answer
-    assert len(answer["samples"]) >= SHORT.window_samples
-    assert answer["seconds"] == pytest.approx(np.median(answer["samples"]))
-    assert answer["steady"] is True
-    assert set(answer["split"]) == {"copy_in", "compute", "copy_out", "enqueue"}
+    assert Turn(**json.loads(json.dumps(asdict(answer)))) == answer
+    assert len(answer.samples) >= SHORT.window_samples
+    assert answer.seconds == pytest.approx(np.median(answer.samples))
+    assert answer.steady is True
+    assert set(answer.split) == {"copy_in", "compute", "copy_out", "enqueue"}
 
 
 def test_the_gpu_is_asked_for_its_clocks_while_the_row_runs():
@@ -48,16 +47,16 @@ def test_the_gpu_is_asked_for_its_clocks_while_the_row_runs():
             pass
         return {"clocks_sm": 1980.0}
 
-    assert take_turn(run, IMAGES, SHORT, slow)["state"] == {"clocks_sm": 1980.0}
+    assert take_turn(run, IMAGES, SHORT, slow).state == {"clocks_sm": 1980.0}
 
 
 def test_a_turn_of_one_run_has_no_parts_and_no_state():
     run = Counting()
     answer = take_turn(run, IMAGES, ONE_RUN)
     assert run.batches == [3, 3]
-    assert answer["samples"] == [answer["seconds"]]
-    assert (answer["split"], answer["state"]) == (None, None)
-    assert answer["cpu_seconds"] >= 0
+    assert answer.samples == [answer.seconds]
+    assert (answer.split, answer.state) == (None, None)
+    assert answer.cpu_seconds >= 0
 
 
 def test_a_larger_batch_takes_the_pictures_again_and_a_smaller_one_the_first(tmp_path):
@@ -70,11 +69,11 @@ def test_a_larger_batch_takes_the_pictures_again_and_a_smaller_one_the_first(tmp
 
 def test_a_batch_is_not_timed_until_a_99th_percentile_is_known(tmp_path):
     many = replace(SHORT, window_samples=1000, window_s=0.0)
-    assert len(take_batch_turn(Counting(), IMAGES, 1, tmp_path / "pictures.npy", many)["samples"]) == 100
+    assert len(take_batch_turn(Counting(), IMAGES, 1, tmp_path / "pictures.npy", many).samples) == 100
 
 
 def test_parts_are_medians_and_one_that_is_not_known_stays_so():
-    splits = [Split(copy_in, None, 2.0, 0.5) for copy_in in (1.0, 9.0, 2.0)]
-    assert median_split(splits) == {"copy_in": 2.0, "compute": None, "copy_out": 2.0, "enqueue": 0.5}
+    splits = [asdict(Split(copy_in, None, 2.0, 0.5)) for copy_in in (1.0, 9.0, 2.0)]
+    assert median_parts(splits) == {"copy_in": 2.0, "compute": None, "copy_out": 2.0, "enqueue": 0.5}
     rounds = [{"copy_in": value, "compute": None} for value in (3.0, 1.0, 2.0)]
-    assert join_splits(rounds) == {"copy_in": 2.0, "compute": None}
+    assert median_parts(rounds) == {"copy_in": 2.0, "compute": None}
