@@ -14,7 +14,7 @@ class SubjectOptions(CheckedOptions):
     """Whose networks are measured."""
 
     checkpoint: Path | None = option(
-        None, "What BUNDLE was exported from. Default: searched for beside the bundle and in run folders there."
+        None, "Checkpoint that BUNDLE was exported from. Default: found beside the bundle or in a run folder there."
     )
     config: str | None = option(
         None, "Measure random weights at full size (AFHQ: 256 px). BUNDLE, if given, is where the generated bundle is "
@@ -30,7 +30,7 @@ class BenchOptions(CheckedOptions):
     subject: SubjectOptions = group(SubjectOptions)
     device: str = flags.device()
     quick: bool = option(
-        False, "Take two minutes at most: fewer rows, and rounds until the time is up. Random weights are exported "
+        False, "Finish within two minutes: fewer rows, and rounds until time runs out. Random weights are exported "
         "without the gates and without int8, to BUNDLE-quick. On a GPU, fewer samples, rounds and batch sizes.",
     )  # fmt: skip
     rows: tuple[str, ...] = option(

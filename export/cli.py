@@ -38,7 +38,8 @@ def _list_passes(context: click.Context, _: click.Parameter, asked: bool) -> Non
 def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
     """Turn a checkpoint, ours or official, into a bundle of ONNX graphs.
 
-    Every graph is compared with PyTorch on several images and batch sizes; above the tolerance nothing is written.
+    Every graph is compared with PyTorch on several images and batch sizes. If one exceeds the tolerance, nothing is
+    written.
     CHECKPOINT may also be a run's folder: its newest checkpoint is exported.
 
     Example: starcast export run/checkpoints/step-020000.pt -o my-model

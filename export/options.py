@@ -17,7 +17,7 @@ ADAIN = ("fused", "plugin", "unfused")
 class ExportOptions(CheckedOptions):
     """Options of an export. The gate's tolerances are not options: a graph that misses them is not written."""
 
-    domains: tuple[str, ...] = flags.domains("The order is the networks'; default: the checkpoint's names.")
+    domains: tuple[str, ...] = flags.domains("The order must be the one trained with. Default: the checkpoint's names.")
     data: str | None = option(
         None, "Name of the data set, for the model card; default: the checkpoint's.",
         flags=("--data-name",), aliases=("--data",), metavar="NAME",

@@ -1,4 +1,4 @@
-"""Which frame graphs a bundle gets: a plan each, in the order in which they are made.
+"""Which frame graphs a bundle gets: one plan for each, in the order in which they are made.
 
 Engines differ in the form they run fastest. The tables below hold what was measured (`benchmarks/results/forms.json`).
 """
@@ -43,7 +43,7 @@ class Plan:
 
     @property
     def is_hint(self) -> bool:
-        """Whether it is the float32 file, run in bf16 by its engine."""
+        """Whether it is the float32 file, which its engine runs in bf16."""
         return self.precision == "bf16" and self.norms == "native"
 
     @property
@@ -66,8 +66,8 @@ class FrameGraph:
     """The graph made for a plan.
 
     `product` turns a style into scales and shifts for a frame that takes those. `cost` is counted for one image of
-    the trained size; int8's FLOP are those of its convolutions in float32. `kept`: layers kept out of the codes;
-    `to_blame`: those of the others that lose most, worst first.
+    the trained size; int8's FLOP are those of its convolutions in float32. `kept`: layers that are not quantised;
+    `to_blame`: the quantised layers that lose the most, worst first.
     """
 
     plan: Plan
@@ -125,10 +125,10 @@ def float32_plans(engines: Sequence[str], forms: Sequence[str], adain: Sequence[
         return preferred
     if "ncnn" in engines and not set(forms) & set(NCNN_FORMS):
         raise OptionError(
-            f"--forms names none that ncnn runs: add one of {', '.join(NCNN_FORMS)}, or leave ncnn out of --for"
+            f"--forms has no form that ncnn can run: add one of {', '.join(NCNN_FORMS)}, or leave ncnn out of --for"
         )
-    # one graph serves both engines that take any ONNX; ncnn has its own files, in the forms that it has operators for,
-    # and TensorRT its own norms
+    # one graph serves both engines that run plain ONNX; ncnn has its own files, in the forms that its operators
+    # support, and TensorRT its own norms
     onnx = tuple(name for plan in preferred if not plan.ncnn and plan.norms == "native" for name in plan.engines)
     in_onnx = [Plan(form, onnx) for form in dict.fromkeys(forms) if onnx]
     in_ncnn = [replace(plan, form=form) for plan in preferred if plan.ncnn for form in forms if form in NCNN_FORMS]
@@ -137,7 +137,7 @@ def float32_plans(engines: Sequence[str], forms: Sequence[str], adain: Sequence[
 
 
 def usual_engines() -> tuple[str, ...]:
-    """The engines that a bundle is for by default: those of the CPU that can be checked here."""
+    """The engines to export for by default: the CPU engines that the gate can run on this machine."""
     return tuple(
         name for name in PREFERRED if name != "tensorrt" and (name != "ncnn" or ENGINES["ncnn"].absent() is None)
     )

@@ -14,14 +14,14 @@ from starcast.atomic import repair_folder
 from starcast.errors import BundleError
 from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Source, decode
 
-# Younger files may be written again without a change of their times, which are this coarse on some file systems (FAT).
+# Some file systems (FAT) store times this coarsely: a file younger than this may change without a new time.
 SETTLED_NS = 2 * 10**9
-LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has some thousands
+LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has a few thousand
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle: its manifest has been read, and its files are there."""
+    """An opened bundle: its manifest has been read, and its files exist."""
 
     path: Path
     manifest: Manifest
@@ -29,7 +29,7 @@ class Bundle:
 
     @property
     def source(self) -> Source:
-        """The images that it translates. Raises BundleError if it makes images from styles alone."""
+        """The kind of image that it translates. Raises BundleError if it makes images from styles alone."""
         source = self.manifest.source
         if source is None:
             raise BundleError(f"{self.path} makes images from styles alone: there is no source to translate")
@@ -37,14 +37,14 @@ class Bundle:
 
     def file(self, name: str) -> Path:
         """The path of a file of the bundle, after its hash has been checked. Raises BundleError when it differs."""
-        facts = self._facts(name)  # first: a name that is not listed has not been checked to lie inside
+        facts = self._facts(name)  # before the path: only listed names have been checked to lie inside the bundle
         path = self.path / name
         if _hash_once(path) != facts.sha256:
             raise BundleError(f"{path} has changed since it was exported: export the bundle again")
         return path
 
     def graph(self, name: str) -> tuple[Path, str]:
-        """The path of a graph, and one hash for it and its weight files; all of them have been checked."""
+        """The path of a graph, and one hash for it and its weight files; every file's own hash has been checked."""
         path = self.file(name)
         digest = hashlib.sha256(self._facts(name).sha256.encode())
         for other in self.manifest.weights_of(name):
@@ -77,7 +77,7 @@ def open_bundle(path: Path) -> Bundle:
             f"{path} is not a bundle ({_why_not(path)}): make one with `starcast export CHECKPOINT -o BUNDLE`"
         )
     if manifest_path.stat().st_size > LARGEST_MANIFEST:
-        raise BundleError(f"{manifest_path} is larger than any manifest: it is not starcast's")
+        raise BundleError(f"{manifest_path} is too large for a manifest: it is not starcast's")
     content = manifest_path.read_bytes()
     manifest = decode(content, manifest_path)
     root = path.resolve()
@@ -93,11 +93,11 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_hashes: dict[tuple[int, ...], str] = {}  # of files as they were when this process hashed them
+_hashes: dict[tuple[int, ...], str] = {}  # by a file's state (`_state_of`) when it was hashed
 
 
 def _hash_once(path: Path) -> str:
-    """The hash of a file, which is read again only if it may have changed since this process hashed it."""
+    """The hash of a file, computed again only if the file may have changed since the last time."""
     state = _state_of(path)
     known = _hashes.get(state)
     if known is not None:
@@ -110,13 +110,13 @@ def _hash_once(path: Path) -> str:
 
 
 def _state_of(path: Path) -> tuple[int, ...]:
-    """Differs once a file is replaced or written to: its place on the disk, its size, its times in ns."""
+    """What changes when a file is replaced or written to: its place on the disk, its size, its times in ns."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def _check_name(manifest: Path, name: str) -> None:
-    """A file name in a manifest may not lead out of the bundle."""
+    """Raise BundleError if a file name in a manifest leads out of the bundle."""
     parts = PurePosixPath(name).parts
     odd = "\\" in name or ":" in name or not name.isprintable()
     if odd or not parts or PurePosixPath(name).is_absolute() or ".." in parts:
@@ -124,7 +124,7 @@ def _check_name(manifest: Path, name: str) -> None:
 
 
 def _check_file(file: Path, facts: FileFacts, root: Path) -> None:
-    """The file is there, has its size, and no link leads from it out of the folder `root`."""
+    """Raise BundleError unless the file exists, has its stated size, and is no link that leads out of `root`."""
     if not file.is_file():
         raise BundleError(f"{file} is missing: copy the whole folder again, or export it again")
     if not file.resolve().is_relative_to(root):

@@ -45,7 +45,7 @@ def video(bundle: Path, source: Path, output: Path, **values: Any) -> int:
     """Translate a video, keeping its sound and timing.
 
     Every frame of IN is translated, in order, and shown at its own time. Sound and subtitles are copied if OUT's
-    container takes them. OUT.json records how the video was made. The exit status is 1 if IN is damaged or truncated
+    container supports them. OUT.json records how the video was made. The exit status is 1 if IN is damaged or truncated
     and only a part could be translated.
 
     \b
@@ -101,7 +101,8 @@ def build(bundle: Path, **values: Any) -> int:
 def engines() -> None:
     """List or remove the TensorRT engines built on this machine.
 
-    They are in your cache, never in a bundle: an engine is a program, so only engines built on this machine run.
+    Engines live in your cache, never in a bundle. An engine is executable code, so starcast runs only those built on
+    this machine.
     """
 
 

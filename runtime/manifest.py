@@ -26,8 +26,8 @@ Takes = Literal["style", "gamma_beta"]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
-    """The image to translate: uint8 RGB, NHWC. Its sides are multiples of `stride`; `height` and `width` are the size
-    that the network was trained at."""
+    """The image to translate: uint8 RGB, NHWC. Its sides are multiples of `stride`. `height` and `width`: the trained
+    size."""
 
     channels: Positive
     height: Positive
@@ -36,7 +36,7 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GraphFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """A graph, and the files that hold its weights where they are not inside."""
+    """A graph, and the files that hold its weights if the graph file does not."""
 
     graph: str
     weights: tuple[str, ...] = ()
@@ -56,7 +56,7 @@ class ReferenceMaker(GraphFiles, frozen=True, kw_only=True):
 
 
 class LabelMaker(msgspec.Struct, frozen=True, kw_only=True):
-    """Conditions given as named numbers (StarGAN v1's attributes), in the order of the vector."""
+    """A condition given as named numbers (StarGAN v1's attributes), in the order of the vector."""
 
     names: tuple[str, ...]
 
@@ -107,7 +107,7 @@ class Parity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DomainQuality(msgspec.Struct, frozen=True, kw_only=True):
-    """How close the translations into one domain are to float32's, byte by byte: PSNR in dB (peak 255; 100 where all
+    """How close the translations into one domain are to float32's, byte by byte: PSNR in dB (peak 255; 100 if all
     bytes are equal) and SSIM, over images that were not used for calibration."""
 
     images: int
@@ -124,8 +124,8 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer kept out of a quantised variant's codes: in float32, in the variant's `rest`, or in fp16 for TensorRT.
-    `psnr_gain` (dB, on the search's images) comes on top of the layers kept before it."""
+    """A layer that a quantised variant does not quantise: in float32, in the variant's `rest`, or in fp16 for TensorRT.
+    `psnr_gain` (dB, on the search's images) adds to that of the layers kept before it."""
 
     layer: str
     flop_share: float
@@ -133,11 +133,11 @@ class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Norm(msgspec.Struct, frozen=True, kw_only=True):
-    """How a variant with fused norms takes one norm's statistics.
+    """How a variant with fused norms computes one norm's statistics.
 
-    One pass is E[x²] - E[x]². In float32 that is exact enough while `ratio` is small: the largest |mean| / std of a
-    channel on the calibration images and on some of one colour. Two passes always are.
-    `centred`: the convolution in front subtracts the channels' usual means; `ratio` is what remains.
+    `ratio` is the largest |mean| / std of a channel, over the calibration images and some images of one colour. One
+    pass, E[x²] - E[x]², is exact enough in float32 while `ratio` is small; two passes always are.
+    `centred`: the convolution in front subtracts the channels' usual means, and `ratio` is what remains.
     """
 
     name: str
@@ -150,7 +150,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One frame graph: `image` uint8 [N, H, W, 3] and a condition -> uint8 [N, H, W, 3], called `translation`.
 
     The condition is `style` float32 [N or 1, size], or what the bundle's product makes of it, `gamma_beta` float32
-    [N or 1, T]; with `one_style` always 1, one for the whole batch.
+    [N or 1, T]; with `one_style` it is always 1, for the whole batch.
     """
 
     file: str
@@ -168,10 +168,10 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     quality: Quality | None = None  # of a precision below it
     kept: tuple[KeptLayer, ...] = ()
     norms: tuple[Norm, ...] = ()  # how fused norms and plugins take statistics; empty: the engine's own way
-    flop: int  # for an image at the trained size, 2 a multiply-add, convolutions only
+    flop: int  # of the convolutions, for an image at the trained size; a multiply-add is 2
     bytes: int  # of the graph and the weights that it reads
     working: int | None = None  # bytes of its values that are alive at once, for an image at the trained size
-    rewrites: dict[str, int] = {}  # exact rewrites by name, and how often each was applied
+    rewrites: dict[str, int] = {}  # how often each exact rewrite was applied, by name
 
     @property
     def arithmetic(self) -> str:
@@ -200,7 +200,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file of the bundle must be."""
+    """What a file of the bundle is checked against."""
 
     sha256: str
     bytes: int
@@ -219,7 +219,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, FileFacts]
 
     def weights_of(self, graph: str) -> tuple[str, ...]:
-        """The weight files of a graph, which may have none."""
+        """The weight files of a graph; empty if it has none."""
         condition = self.condition
         makers = [part for part in (condition.latent, condition.reference, condition.product) if part is not None]
         weights = {maker.graph: maker.weights for maker in makers}
@@ -234,8 +234,8 @@ def encode(manifest: Manifest) -> bytes:
 def decode(content: bytes, path: Path) -> Manifest:
     """The manifest in manifest.json's bytes, brought to the present format. Raises BundleError, which names `path`.
 
-    Fields that this version does not know are ignored where they are descriptions and figures: at the top level, in
-    provenance, files, parity, quality and norms. Where they say how an image or a style is made, the bundle is refused.
+    Unknown fields are ignored where they only describe: at the top level, in provenance, files, parity, quality and
+    norms. Where they would decide how an image or a style is made, the bundle is refused.
     """
     raw = _load(content, path)
     _check_format(raw, path)
@@ -274,7 +274,7 @@ def _check_format(raw: dict[str, Any], path: Path) -> None:
 
 
 def _check_known(raw: dict[str, Any], path: Path) -> None:
-    """Raises BundleError for a field, or a value of one, that says how to run the bundle in a way unknown here."""
+    """Raise BundleError for an unknown field, or an unknown value, that decides how to run the bundle."""
     for place, part, type_ in _parts(raw):
         unknown = [repr(name) for name in part if name not in type_.__struct_fields__]
         for name, known in _CHOICES.items() if type_ is Variant else ():

@@ -17,7 +17,7 @@ ALL = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class StyleRequest:
-    """One style to make: of a seed, of a reference, or of the domain's own label (`seed` and `reference` None)."""
+    """One style to make: from a seed, a reference, or the domain's own label (`seed` and `reference` None)."""
 
     domain: str  # its name
     seed: int | None = None
@@ -40,9 +40,9 @@ class StyleRequest:
 
 
 def requests_from(options: StyleOptions, domains: Sequence[str], *, by_label: bool = False) -> list[StyleRequest]:
-    """The styles that were asked for, in the order of domains, then of the references' names; at least one.
+    """The requested styles, at least one, ordered by domain, then by reference name.
 
-    `by_label`: the bundle is steered by labels, so that without a seed and a reference a domain is its label. Raises
+    `by_label`: the bundle is steered by labels, so without a seed or a reference a domain stands for its label. Raises
     StyleError if the domain is missing or unknown, or no reference fits.
     """
     if options.ref is not None:

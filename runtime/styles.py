@@ -1,4 +1,4 @@
-"""From a seed, a reference or labels to a style vector: the one way, for every verb."""
+"""Turn a seed, a reference or labels into a style vector, in the same way for every command."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Feeds = Mapping[str, NDArray[Any]]
 
 
 def draw_latents(source: int | np.random.RandomState, count: int, size: int) -> NDArray[np.float32]:
-    """float32 [count, size]: latents of a seed, or the next ones of a stream. A seed's first latent is its own: seed 7
-    is the same style in every verb."""
+    """float32 [count, size]: latents from a seed, or the next ones of a random stream. A seed always starts with the
+    same latent, so seed 7 is the same style in every command."""
     draws = np.random.RandomState(source) if isinstance(source, int) else source
     return draws.standard_normal((count, size)).astype(np.float32)
 
 
 def make_styles(requests: Sequence[StyleRequest], make: Callable[..., NDArray[np.float32]]) -> NDArray[np.float32]:
-    """float32 [requests, S] by `Translator.style`. A reference for several domains in a row is decoded once."""
+    """float32 [requests, S], made by `Translator.style`. A reference for several domains in a row is decoded once."""
     styles, path, image = [], None, None
     for request in requests:
         arguments = request.arguments
@@ -99,7 +99,7 @@ class StyleMaker:
         if maker is None:
             raise StyleError(f"{self._bundle.path} takes no labels: give {self._others('labels')}")
         if domain is not None or psi != 1:
-            raise StyleError("labels say the whole style: leave out domain and psi")
+            raise StyleError("labels determine the whole style: leave out domain and psi")
         unknown = [name for name in labels if name not in maker.names]
         if unknown:
             raise StyleError(f"there is no label {unknown[0]!r}: the bundle has {', '.join(maker.names)}")
@@ -109,7 +109,7 @@ class StyleMaker:
         return style
 
     def _others(self, unwanted: str) -> str:
-        """`a reference or labels`: what the bundle makes styles of."""
+        """What else the bundle makes styles from, such as `a reference or labels`."""
         condition = self._condition
         ways = {"a seed": condition.latent, "a reference": condition.reference, "labels": condition.labels}
         here = [name for name, maker in ways.items() if maker is not None and name != unwanted]

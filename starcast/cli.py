@@ -84,10 +84,10 @@ def root() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 all done, 1 some inputs failed, 2 wrong use."""
-    # OpenMP threads that spin for a millisecond while they wait starve other processes; threads that sleep at once wake
-    # late. One step of a test loop on two cores, both idle or one of them busy: 0.74 or 2.7 s by default, 1.03 or 1.6 s
-    # without spinning, 0.79 or 2.2 s with this.
+    """Run the command line and exit: 0 if all went well, 1 if some inputs failed, 2 on wrong usage."""
+    # OpenMP threads that spin while they wait starve other processes; threads that sleep at once wake up late. This is
+    # in between. Seconds for a step of a test loop on two idle cores, and with one of them busy: by default (a
+    # millisecond of spinning) 0.74 and 2.7, without spinning 1.03 and 1.6, with this 0.79 and 2.2.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     for stream in (sys.stdout, sys.stderr):  # a legacy console or a pipe must not turn a file name into a traceback
         if hasattr(stream, "reconfigure"):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def config_option(recipes: Path | None = None) -> Callable[[Command], Command]:
-    """`--config FILE`: TOML or JSON whose keys are option names; the command line wins over it.
+    """`--config FILE`: TOML or JSON whose keys are option names; the command line overrides it.
 
     `recipes` is a folder of TOML files that may be given by name.
     """
@@ -40,10 +40,10 @@ def config_option(recipes: Path | None = None) -> Callable[[Command], Command]:
         typed = {parameters[key].name: _as_typed(path, key, value, parameters[key]) for key, value in values.items()}
         context.default_map = {**(context.default_map or {}), **typed}
 
-    also = f" Known by name: {', '.join(names)}." if names else ""
+    also = f" Built-in, by name: {', '.join(names)}." if names else ""
     return click.option(
         "--config", metavar="FILE", is_eager=True, expose_value=False, callback=read,
-        help=f"Read options from a TOML or JSON file; the command line wins over it.{also}",
+        help=f"Read options from a TOML or JSON file; the command line overrides it.{also}",
     )  # fmt: skip
 
 

@@ -27,8 +27,8 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 @out_option("run", "the run's folder, with checkpoints, samples and losses.")
 @click.option(
     "--resume", is_flag=True,
-    help="Continue the run in OUT from its newest whole checkpoint, with the options stored there. Options given here "
-    "replace them, except those that decide the networks' shapes.",
+    help="Continue the run in OUT from its newest complete checkpoint, with the options stored there. Options given "
+    "here replace them, except those that decide the networks' shapes.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the options as JSON for --config, and exit.")
 @family_option()
@@ -81,7 +81,7 @@ def _finish(training: Callable[[], Path]) -> int:
 
 
 def _was_given(context: click.Context, name: str) -> bool:
-    """True for an option from the command line or from --config, and not from its default."""
+    """Whether an option was set on the command line or in --config, not left at its default."""
     return context.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.DEFAULT_MAP)
 
 
@@ -95,12 +95,12 @@ def _print_options(options: TrainOptions) -> int:
 @out_option("out", "the PNG to write; default: RUN/losses.png.", required=False)
 @click.option(
     "--smoothing", type=click.FloatRange(0.0, 0.999), default=0.9, show_default=True, metavar="NUMBER",
-    help="How much of the running mean each smoothed point keeps; 0: no smoothing.",
+    help="Share of the running mean kept at each point; 0: no smoothing.",
 )  # fmt: skip
 def plot(run: Path, out: Path | None, smoothing: float) -> None:
     """Draw the loss curves of a run as PNG.
 
-    A run that is still training can be plotted, too.
+    This also works while the run is still training.
 
     Example: starcast plot run/
     """

@@ -13,7 +13,7 @@ from starcast.options import flat_fields
 from starcast.train.families import DEFAULT, FAMILIES, options_class
 
 _CHOSEN = "starcast.train.family"  # in click's context: the family's name
-_PARAMETERS = "starcast.train.parameters"  # and all parameters of the command with that family's flags
+_PARAMETERS = "starcast.train.parameters"  # also in the context: all parameters of the command with that family's flags
 
 
 class FamilyCommand(click.Command):
@@ -39,7 +39,7 @@ def family_option() -> Callable[[Command], Command]:
     """`--family NAME`, as the parameter `family`."""
 
     def check(context: click.Context, _: click.Parameter, name: str) -> str:
-        if name != context.meta[_CHOSEN]:  # read from --config, when the flags were chosen already
+        if name != context.meta[_CHOSEN]:  # --config named it, after the flags had been chosen
             raise OptionError(
                 f"the family {name!r} decides which options exist: write --family {name} on the command line"
             )
@@ -70,7 +70,7 @@ def _flags_of(name: str) -> list[click.Parameter]:
 
 
 def _family_named(arguments: Sequence[str]) -> str:
-    """What `--family` names, before the command line is parsed: which flags there are depends on it."""
+    """The family that `--family` names, read before the command line is parsed because other flags depend on it."""
     named = DEFAULT
     for position, argument in enumerate(arguments):
         if argument == "--family" and position + 1 < len(arguments):

@@ -1,4 +1,4 @@
-"""Options of a training run, in groups. A family extends the groups that it has options of its own for.
+"""Options of a training run, in groups. A family subclasses the groups it adds options to.
 
 Imports no torch: `--help` is built from these classes.
 """
@@ -23,12 +23,12 @@ class NetworkOptions(CheckedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(CheckedOptions):
-    """Which images train, and how they are read."""
+    """Which images to train on, and how to read them."""
 
     domains: tuple[str, ...] = flags.domains("Each is a subfolder of the data. Default: all, in alphabetical order.")
     batch_size: int = flags.batch(8, aliases=("--batch-size",))
     crop_probability: float = option(
-        0.5, "How often an image is cropped (to 80-100 % of its area) before it is resized.", minimum=0.0, maximum=1.0
+        0.5, "Probability of cropping an image (to 80-100 % of its area) before resizing it.", minimum=0.0, maximum=1.0
     )
     workers: int | None = option(
         None, "Processes that decode images; 0: none. Default: 2, or up to 8 with a GPU. No effect on results.",
@@ -46,12 +46,12 @@ class DataOptions(CheckedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class CourseOptions(CheckedOptions):
-    """How long a run goes on, and how a step is computed and averaged."""
+    """How long a run lasts, and how a step is computed and averaged."""
 
     steps: int = flags.steps(100_000, "A resumed run counts those it already made.")
     seed: int = flags.seed(777)
     average_decay: float = option(
-        0.999, "Share of the averaged networks that stays at each step.", minimum=0.0, maximum=1.0
+        0.999, "Decay of the averaged networks: the share kept at each step.", minimum=0.0, maximum=1.0
     )
     accumulate: int = option(
         1, "Parts each batch is split into, computed one after the other: less memory, the same step.", minimum=1
@@ -60,14 +60,14 @@ class CourseOptions(CheckedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerOptions(CheckedOptions):
-    """How parameters move."""
+    """How the parameters are updated."""
 
     learning_rate: float = option(1e-4, "Adam's learning rate.", minimum=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossOptions(CheckedOptions):
-    """What the networks are trained for: a family's own weights and schedules."""
+    """What the networks are trained for; each family adds its weights and schedules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class MachineOptions(CheckedOptions):
     )  # fmt: skip
     compile: bool = option(False, "Compile the networks first: takes minutes, then each step is faster.")
     deterministic: bool = option(
-        False, "On CUDA, use only algorithms that give the same bits each time (slower). The CPU always does."
+        False, "On CUDA, use only deterministic algorithms (slower). On the CPU, training is always deterministic."
     )
 
 
@@ -93,18 +93,18 @@ class MachineOptions(CheckedOptions):
 class OutputOptions(CheckedOptions):
     """What a run writes, and how often."""
 
-    log_every: int = option(10, "Steps between two lines in losses.jsonl and in TensorBoard.", minimum=1)
-    sample_every: int = option(1000, "Steps between two sample grids; 0: none.", minimum=0)
+    log_every: int = option(10, "Steps between log entries in losses.jsonl and TensorBoard.", minimum=1)
+    sample_every: int = option(1000, "Steps between sample grids; 0: none.", minimum=0)
     snapshot_every: int = option(
-        10_000, "Steps between two snapshots (averaged networks only, all kept); 0: none.", minimum=0
+        10_000, "Steps between snapshots (averaged networks only, all kept); 0: none.", minimum=0
     )
-    save_every: int = option(5000, "Steps between two full checkpoints, from which a run resumes.", minimum=1)
+    save_every: int = option(5000, "Steps between full checkpoints, from which a run can resume.", minimum=1)
     keep: int = option(3, "Number of full checkpoints to keep, newest first.", minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(CheckedOptions):
-    """All options of `starcast train`. `family` names the family of a subclass."""
+    """All options of `starcast train`. Each family has a subclass, which `family` names."""
 
     family: ClassVar[str]
     recipes: ClassVar[Path]  # folder of TOML files that `--config NAME` reads
@@ -119,13 +119,13 @@ class TrainOptions(CheckedOptions):
 
 
 def check_same_family(name: str, trained: TrainOptions, origin: str) -> None:
-    """Raise OptionError unless `origin` is of the family of this name."""
+    """Raise OptionError unless `origin` holds a run of the family `name`."""
     if name != trained.family:
-        raise OptionError(f"{origin} is of the family {trained.family!r}: resume it with --family {trained.family}")
+        raise OptionError(f"{origin} belongs to family {trained.family!r}: resume it with --family {trained.family}")
 
 
 def check_same_shapes(options: TrainOptions, trained: TrainOptions, origin: str) -> None:
-    """Raise OptionError if `options` asks for other networks than the ones that `origin` holds."""
+    """Raise OptionError if `options` asks for networks of other shapes than those in `origin`."""
     check_same_family(options.family, trained, origin)
     before = to_flat(trained.network)
     flags_of = {field.name: flag_of(field) for field, _ in flat_fields(type(options.network))}

@@ -91,7 +91,7 @@ def _rate(figures: Sequence[BatchFigure], batch: int) -> float | None:
     return next((figure.images_per_second for figure in figures if figure.batch == batch), None)
 
 
-HOST_BOUND = 0.8  # of the computation's time, spent on starting it
+HOST_BOUND = 0.8  # a run is limited by the CPU if starting it takes this share of its compute time
 METHOD = {
     "latency": "batches of `batch`, one run after the other, from NumPy's bytes to NumPy's bytes: copies included, "
     "through page-locked memory, one wait for the GPU a run. Rows are loaded side by side and take windows in turn, "
@@ -138,7 +138,7 @@ def title(result: Result) -> str:
 
 
 def remarks(result: Result) -> list[str]:
-    """Bars, and rows whose times need a word."""
+    """The bars, and remarks on rows whose times need an explanation."""
     rows = result.table.rows
     return [
         *bar_lines(result.table, result.batches),

@@ -163,7 +163,7 @@ class Limits:
     work: Work
 
     def shares(self, row: Row, batch: int, compute_ms: float | None) -> dict[str, float | None]:
-        """The rate of a computation that takes this long, and its shares of the ceilings; None where unknown."""
+        """A row's rate if it computes a batch in `compute_ms`, and its shares of the ceilings; None where unknown."""
         flop = self.work.flop.get(row.variant)
         if compute_ms is None or flop is None:
             return {"tflop_per_s": None, "of_matmul_ceiling": None, "of_copy_bandwidth": None}

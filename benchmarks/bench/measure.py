@@ -1,9 +1,9 @@
-"""Measure rows against each other: each in a fresh process, all loaded and idle, asked in turn, round by round.
+"""Measure rows against each other: each loads in a fresh process, then all take turns, round by round.
 
-A round gives one number a row, so each row is paired with eager in the same round: a machine that slows down for a
-minute slows both. Quoted are the median of the paired ratios and the least of them, never milliseconds of another run.
-A row's number is the median of its turn's samples (method.py). Spin-waiting is off, or idle rows would take the cores
-of the one that runs. Each round has a new random order, so that no row always runs after the same one.
+A round gives one number per row, so each row is paired with eager in the same round: a machine that slows down for a
+minute slows both. We quote the median and the least of the paired ratios, never milliseconds from another run. A row's
+number is the median of its turn's samples (method.py). Spin-waiting is off, because idle rows would take cores from the
+one that runs. Each round has a new random order, so that no row always runs after the same one.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def measure_rows(
     rows: Sequence[Row], inputs: Path, *, pace: Pace, progress: Progress = lambda _: None,
     keep: Callable[[Measurement], None] = lambda _: None,
 ) -> Measurement:  # fmt: skip
-    """Time the rows against each other on the images in `inputs`; the first is the baseline. `keep` gets, after each
-    round, what has been measured so far.
+    """Time the rows against each other on the images in `inputs`; the first is the baseline. `keep` is called
+    after each round with what has been measured so far.
 
     A row that cannot be opened or that fails later is left out with the reason. Raises EngineError if the baseline
     fails: nothing could be compared with it.
@@ -88,7 +88,7 @@ class _Trial:
 
 
 class _Field:
-    """The trials that are still running. One that fails leaves, and the others go on."""
+    """The trials that are still running. One that fails is removed, and the others go on."""
 
     def __init__(self, trials: Sequence[_Trial]) -> None:
         self.baseline = trials[0]

@@ -1,4 +1,4 @@
-"""What is compared: one row is one way to run the same generator on the same images."""
+"""What is compared: each row is one way to run the same generator on the same images."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class LeftOut:
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to run any model without starcast. `quick`: measured by `--quick`, too."""
+    """A way to run any model without starcast. `quick`: also measured by `--quick`."""
 
     name: str
     engine: str

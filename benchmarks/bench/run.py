@@ -22,13 +22,13 @@ from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.data.folders import scan
 
-QUICK_S = 105.0  # the time of `--quick`, from the command's start to the last round
+QUICK_S = 105.0  # seconds that `--quick` has, from the command's start to the last round
 
 
 def bench(bundle: Path | None, options: BenchOptions) -> str:
-    """Measure what the options name and return the table as text. With `json`, write the record and the chart.
+    """Measure the rows that the options name, and return the table as text. With `json`, write the record and chart.
 
-    Raises OptionError if a GPU is asked for and there is none.
+    Raises OptionError if the options require a GPU and there is none.
     """
     from tqdm import tqdm
 
@@ -56,9 +56,9 @@ def measure_subject(
     subject: Subject, options: BenchOptions, device: Device, *, start: float | None = None,
     progress: Progress = lambda _: None, keep: Callable[[Result], None] = lambda _: None,
 ) -> Result:  # fmt: skip
-    """Measure and judge the rows that the options ask for. `start` is when the time of `--quick` began.
+    """Measure and judge the rows that the options ask for. `--quick` counts its time from `start`.
 
-    `keep` gets what has been measured after each round and each batch size, so that an interrupted run keeps its
+    `keep` is called with the result so far after each round and each batch size, so that an interrupted run keeps its
     figures.
     """
     start = time.perf_counter() if start is None else start
@@ -97,7 +97,7 @@ def measure_subject(
 
 
 def size_of(options: BenchOptions, checkpoint: Checkpoint) -> tuple[int, int]:
-    """(height, width) of the images. Raises OptionError for a size that the network does not take."""
+    """(height, width) of the images. Raises OptionError for a size that the network does not support."""
     side = checkpoint.config.image_size
     size = parse_size(options.size) if options.size is not None else (side, side)
     check_size(size, checkpoint.config.stride)

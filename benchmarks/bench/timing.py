@@ -1,4 +1,4 @@
-"""A row's turn in its own process: a window of runs, and the parts of some runs after it."""
+"""A row's turn in its own process: time a window of runs, then the parts of a few more."""
 
 from __future__ import annotations
 

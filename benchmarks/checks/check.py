@@ -16,16 +16,16 @@ Figures = dict[str, Any]
 
 
 class WrongError(Exception):
-    """The check has failed, and why."""
+    """The check failed; the message says why."""
 
 
 class NotRunError(Exception):
-    """The check cannot run here, and why."""
+    """The check cannot run on this machine; the message says why."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A check's name, the function that answers it in a folder shared by all checks, and its time limit."""
+    """A check's name, the function that runs it in a folder shared by all checks, and its time limit."""
 
     name: str
     answer: Callable[[Path], Figures]
@@ -52,7 +52,7 @@ def require_torch_gpu() -> Any:
 
 
 def require_errors_within(errors: dict[str, float], limit: float) -> Figures:
-    """The errors as figures. Raises WrongError if one of them exceeds the limit or is not a number."""
+    """The errors as figures. Raises WrongError if one exceeds the limit or is NaN."""
     if not all(error <= limit for error in errors.values()):
         raise WrongError(", ".join(f"{name}: {error:.3g}" for name, error in errors.items()) + f", over {limit:g}")
     return {"errors": errors, "allowed": limit}

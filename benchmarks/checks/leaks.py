@@ -1,4 +1,4 @@
-"""What thousands of calls over many shapes keep of the GPU's memory and of the process's."""
+"""Does memory grow, on the GPU or in the process, over thousands of calls with many shapes?"""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 CALLS, SHAPES = 10_000, 100
 TO_REPLAY = 3  # calls of a shape: a plain one, one that is recorded as a CUDA graph, one that replays it
-REST_S = 120.0  # the longest wait for what is compiled beside the calls
-GROWTH = 16 * 2**20  # bytes that may be taken after everything has run once
+REST_S = 120.0  # the longest wait for kernels that are compiled in the background
+GROWTH = 16 * 2**20  # bytes that memory may grow by after the first rounds
 
 
 def leaks(engine: str, folder: Path) -> Figures:
     """Memory before and after 10,000 calls over 100 shapes. TensorRT runs a layer in float16; other engines, which take
     a float32 graph, run it in float32.
 
-    Engines keep CUDA graphs and contexts of the last shapes, so both readings follow a round of the same shapes.
+    Engines keep CUDA graphs and contexts for the last shapes, so both readings follow a round of the same shapes.
     """
     kind = np.float16 if engine in FLAVOURS else np.float32
     file = write_probe(folder, draw(0, CHANNELS, CHANNELS, 1, 1).astype(kind))
@@ -36,7 +36,7 @@ def leaks(engine: str, folder: Path) -> Figures:
         sizes = ((1, 1), (4, SHAPES))
         opened = open_tensorrt(engine, file, "current", sizes) if engine in FLAVOURS else open_session(engine, file)
         with opened as session:
-            for _ in range(2):  # the first round meets everything for the first time, in another order of allocations
+            for _ in range(2):  # two: the first round allocates in another order than later ones
                 _run_shapes(session, kind, TO_REPLAY)
                 _wait_for_rest()
             free_before, held_before = _free_and_held(engine, driver)
@@ -52,7 +52,7 @@ def leaks(engine: str, folder: Path) -> Figures:
 
 
 def _run_shapes(session: Session, kind: type[Any], calls: int) -> None:
-    """So many calls of each shape."""
+    """Run every shape `calls` times."""
     for side in range(1, SHAPES + 1):
         x = np.zeros((1 + side % 4, CHANNELS, side, side), kind)
         for _ in range(calls):
@@ -60,7 +60,7 @@ def _run_shapes(session: Session, kind: type[Any], calls: int) -> None:
 
 
 def _wait_for_rest(limit_s: float = REST_S) -> None:
-    """Wait until no thread of this process computes: TensorRT for RTX compiles kernels beside the first calls."""
+    """Wait until this process is idle: TensorRT for RTX compiles kernels in the background of the first calls."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
         spent = time.process_time()
@@ -70,10 +70,10 @@ def _wait_for_rest(limit_s: float = REST_S) -> None:
 
 
 def _free_and_held(engine: str, driver: Driver) -> tuple[int, int]:
-    """Bytes that are free on the GPU, and that this process holds."""
+    """Bytes that are free on the GPU, and bytes that this process holds."""
     if engine == TORCH:
         import torch
 
-        torch.cuda.empty_cache()  # memory set aside for the next tensors, also by dropped CUDA graphs, is no leak
+        torch.cuda.empty_cache()  # memory that torch reserves for later tensors is no leak
     with driver.active():
         return driver.memory()[0], rss() or 0

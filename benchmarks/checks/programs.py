@@ -38,10 +38,10 @@ def run_marked_tests(folder: Path) -> Figures:
 TOOLS = {"memcheck": "ERROR SUMMARY: 0 errors", "racecheck": "RACECHECK SUMMARY: 0 hazards"}
 OPTIONS = (
     "--error-exitcode", "9",
-    "--report-api-errors", "no",  # libraries ask the driver for what it may not have
-    "--launch-timeout", "0",  # otherwise it gives up a program that starts slowly, and watches nothing
+    "--report-api-errors", "no",  # libraries probe the driver for optional features
+    "--launch-timeout", "0",  # otherwise it gives up on a program that starts slowly, and watches nothing
 )  # fmt: skip
-# planes that a program holds, that are split, and that one program reads twice: in either layout, forward and backward
+# planes that a program keeps, that are split, and that one program reads twice; in either layout, forward and backward
 SHAPES = ((1, 8, 7, 9), (2, 64, 33, 31), (1, 2, 131, 127), (1, 132, 131, 127), (132, 32, 46, 47))
 ALL_RAN = "every norm has run"
 PROGRAM = f"""
@@ -68,11 +68,11 @@ def sanitize_kernel(folder: Path) -> Figures:
         run = subprocess.run(
             [tool, "--tool", kind, *OPTIONS, sys.executable, "-c", PROGRAM],
             capture_output=True, text=True, errors="replace", check=False,
-            # otherwise only torch's large blocks have bounds
+            # otherwise only overruns of torch's large blocks would be found
             env={**os.environ, "PYTORCH_NO_CUDA_MEMORY_CACHING": "1"},
         )  # fmt: skip
         output = run.stdout + run.stderr
-        if run.returncode or clean not in output or ALL_RAN not in output:  # it may have watched nothing, and report 0
+        if run.returncode or clean not in output or ALL_RAN not in output:  # a tool that watched nothing also reports 0
             raise WrongError(f"{kind} ended with status {run.returncode}: {_complaint(output, clean)}")
     return {"tools": list(TOOLS)}
 

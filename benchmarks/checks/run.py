@@ -4,9 +4,9 @@
     python -m starcast.benchmarks.checks -o gpu-check.json --only torch --only kernel --longest 300
 
 Exit status 0: nothing failed; 1: something failed; 2: there is no GPU. Each check (table.py) runs in a process of its
-own, and none stops the others. Its status is passed, failed or not run, the last two with a reason. A GPU that a
-TensorRT refuses is no failure: the question is whether it does. The second command runs some of the checks and keeps
-the report's other answers, so that several short runs make a whole one.
+own, so none stops the others. It ends as passed, failed or not run, the last two with a reason. If a TensorRT refuses
+the GPU, that is an answer, not a failure. The second command runs some of the checks and keeps the report's other
+answers, so that several short runs add up to a whole one.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ COMMAND = (sys.executable, "-m", "starcast.benchmarks.checks")
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a check."""
+    """How a check ended."""
 
     status: str  # passed | failed | not run
     reason: str | None = None
@@ -56,7 +56,7 @@ def run_check(check: Check, folder: Path) -> Answer:
         return Answer("not run", str(error))
     except (WrongError, StarcastError) as error:
         return Answer("failed", str(error))
-    except Exception as error:  # noqa: BLE001  # whatever a library raises is an answer, too
+    except Exception as error:  # noqa: BLE001  # any exception from a library is a failure to report
         traceback.print_exc()
         return Answer("failed", f"{type(error).__name__}: {error}")
 
@@ -67,7 +67,7 @@ def run_apart(check: Check, folder: Path, command: Sequence[str] = COMMAND) -> A
     with subprocess.Popen(
         [*command, "--run", check.name, "--folder", str(folder)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-        process_group=0,  # ended with everything it starts, and still in this session, to end with that
+        process_group=0,  # a group can be killed with everything it started, and still ends with this session
     ) as process:  # fmt: skip
         try:
             output, complaints = process.communicate(timeout=check.timeout_s)
@@ -91,7 +91,7 @@ def report(gpu: Gpu, answers: dict[str, Answer]) -> dict[str, Any]:
 
 
 def read_answers(target: Path, gpu: Gpu, progress: Callable[[str], None]) -> dict[str, Answer]:
-    """The answers of an earlier report of the same GPU, code and versions; none of any other."""
+    """The answers in an earlier report; none unless its GPU, code and versions are the same."""
     if not target.exists():
         return {}
     try:
@@ -99,7 +99,7 @@ def read_answers(target: Path, gpu: Gpu, progress: Callable[[str], None]) -> dic
         answers = {check["name"]: Answer(check["status"], check["reason"], check["figures"]) for check in old["checks"]}
         origin = _origin(old)
     except (ValueError, LookupError, TypeError):
-        progress(f"{target} is no report of these checks: starting over")
+        progress(f"{target} is not a report of these checks: starting over")
         return {}
     here = _origin(report(gpu, {}))
     if origin != here:
@@ -122,8 +122,8 @@ def run_all(
 
 
 def choose_checks(only: Sequence[str], longest: float) -> list[Check]:
-    """The checks whose name contains one of these texts (none: all checks), and the one that prepares a bundle if they
-    need it. No time limit exceeds `longest`. Raises click.UsageError for a text that no name contains."""
+    """The checks whose name contains one of these texts (no texts: all checks), and the one that prepares a bundle if
+    they need it. No time limit exceeds `longest`. Raises click.UsageError if a text matches no check."""
     for text in only:
         if not any(text in check.name for check in CHECKS):
             raise click.UsageError(f"no check's name contains {text!r}: --list names them")
@@ -135,7 +135,7 @@ def choose_checks(only: Sequence[str], longest: float) -> list[Check]:
 
 @click.command()
 @out_option(
-    "target", "a JSON report. One of the same GPU and code keeps its other answers.", required=False,
+    "target", "a JSON report. An earlier one of the same GPU and code keeps its other answers.", required=False,
     aliases=("--json",),
 )  # fmt: skip
 @click.option(
@@ -150,7 +150,7 @@ def choose_checks(only: Sequence[str], longest: float) -> list[Check]:
     metavar="SECONDS",
     type=click.FloatRange(min=0, min_open=True),
     default=math.inf,
-    help="Time limit for each check, even for one that needs longer.",
+    help="Upper bound in seconds for each check's time limit.",
 )
 @click.option("--list", "listed", is_flag=True, help="List the checks and exit.")
 @click.option("--run", "name", hidden=True)
@@ -202,7 +202,7 @@ def _origin(of: dict[str, Any]) -> str:
 
 
 def _end_all(process: subprocess.Popen[str]) -> None:
-    """End a process and what it started, which would keep the GPU busy. Windows knows that only while the
+    """End a process and its children, which would keep the GPU busy. Windows can list the children only while the
     process itself runs."""
     if sys.platform == "win32":
         subprocess.run(["taskkill", "/T", "/F", "/PID", str(process.pid)], capture_output=True, check=False)

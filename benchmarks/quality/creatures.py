@@ -46,7 +46,7 @@ SPREAD_SOURCES = 8  # a target domain
 
 @dataclass(frozen=True)
 class Bar:
-    """What a measure must reach: at least `least`, or at most `most`."""
+    """The bar for a measure: at least `least`, or at most `most`."""
 
     sentence: str
     least: float | None = None
@@ -92,7 +92,7 @@ class DomainQuality:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """The measures by target domain, and how far the judges themselves can be trusted on real images."""
+    """The measures by target domain, and how accurate the judges themselves are on real images."""
 
     domains: dict[str, DomainQuality]
     translations: int
@@ -142,7 +142,7 @@ class Translations(TypedDict):
 
 
 def translations_of(translator: Styler) -> Translations:
-    """A Translator as the arguments of `measure_quality`."""
+    """The arguments of `measure_quality` that make it measure a Translator."""
     return {
         "translate": translator,
         "latent_style": lambda domain, seed: translator.style(domain=domain, seed=seed),
@@ -160,11 +160,11 @@ def measure_quality(
     reference_style: ReferenceStyle,
     progress: Callable[[int, int], None] | None = None,
 ) -> Quality:
-    """Translate every held-out image into every other domain, by a latent and by a reference, and measure it.
+    """Translate every held-out image into every other domain, by a latent and by a reference, and measure the results.
 
-    `classify` gives the place of a domain in `held_out`; `classify_pattern` does so without looking at colours, for a
-    figure without a bar; `progress` gets (domains done, of all). Each source has a latent of its own, and references
-    take turns.
+    `classify` returns each image's domain as its index in `held_out`. `classify_pattern` does the same without seeing
+    colours; its figure has no bar. `progress` is called with the number of finished domains and of all. Each source
+    has a latent of its own, and references take turns.
     """
     domains: dict[str, DomainQuality] = {}
     translations = 0
@@ -203,7 +203,7 @@ def measure_quality(
 def _spreads(
     translate: Translate, domain: str, latent_style: LatentStyle, sources: Images, silhouettes: Silhouettes
 ) -> Iterator[float]:
-    """The spread of the coat's colour over LATENTS latents, on each of a few sources from all the other domains."""
+    """The spread of the coat's colour over LATENTS latents, for each of a few sources from the other domains."""
     styles = [latent_style(domain, seed) for seed in range(LATENTS)]
     for index in np.linspace(0, len(sources) - 1, min(SPREAD_SOURCES, len(sources))).astype(int):
         images = _translate_each(translate, np.repeat(sources[index, None], LATENTS, axis=0), styles)

@@ -60,18 +60,20 @@ def _read(file: Path) -> NDArray[np.uint8]:
 
 Numbers = NDArray[np.float64]
 
-BACKDROP_DISTANCE = 30.0  # grey levels in any channel: nearer is backdrop
-EDGE_SHARE = 0.4  # of the distance beside it: a pixel below is less than half covered by the line around a creature
-BACKDROP_NOISE = 15.0  # what is enclosed and nearer than this is a gap that shows the backdrop
-BORDER = 2  # pixels along the image's edge that show the backdrop alone
-CLEARANCE = 3  # pixels around a silhouette that belong to neither side
+BACKDROP_DISTANCE = 30.0  # grey levels in any channel; pixels nearer to the backdrop's colour belong to it
+EDGE_SHARE = (
+    0.4  # of its neighbour's distance: a pixel below this is less than half covered by the line around a creature
+)
+BACKDROP_NOISE = 15.0  # enclosed pixels nearer than this are gaps that show the backdrop
+BORDER = 2  # pixels along the image's edge that show only backdrop
+CLEARANCE = 3  # pixels around a silhouette that count neither as creature nor as backdrop
 
 
 def find_silhouettes(images: Images) -> Silhouettes:
-    """Pixels that differ from the image's own backdrop, and what they enclose but for gaps between legs.
+    """Pixels that differ from the image's own backdrop, and what they enclose, except gaps between legs.
 
-    The backdrop's colour is the median along the image's edge: a drifted backdrop is a matter of `backdrop_drifts`, not
-    of the silhouette.
+    The backdrop's colour is the median along the image's edge, so a drifted backdrop does not change the silhouette;
+    `backdrop_drifts` measures the drift.
     """
     return np.stack([_find_silhouette(image) for image in images])
 
@@ -107,7 +109,7 @@ def backdrop_drifts(sources: Images, translations: Images, silhouettes: Silhouet
 
 
 def coat_colours(images: Images, silhouettes: Silhouettes) -> Numbers:
-    """The mean colour of every creature, (N, 3), without the pixel at its edge that mixes with the backdrop."""
+    """The mean colour of every creature, (N, 3), leaving out the pixels at its edge, which mix with the backdrop."""
     return _mean_colours(images, ~_dilate(~silhouettes, 1))
 
 

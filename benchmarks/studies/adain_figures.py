@@ -15,7 +15,7 @@ BAR_BATCH = 8  # the batch that bars are set for
 FORMATS = {"channels last": torch.channels_last, "linear": torch.contiguous_format}
 DTYPE = torch.float16
 EAGER, COMPILED, KERNEL, COPY = "eager", "compiled", "triton", "copy"
-AS_IT_COMES = f"{EAGER}, linear result"  # of channels-last planes: the conversion back is left out
+AS_IT_COMES = f"{EAGER}, linear result"  # without converting channels-last planes back
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Planes:
         return self.batch * self.channels * self.side**2 * DTYPE.itemsize
 
 
-# in the order of measuring: the batch with bars comes first
+# in the order in which they are measured, starting with the batch that has bars
 PLANES = tuple(
     Planes(batch, channels, side, format) for batch in BATCHES for channels, side in SIZES for format in FORMATS
 )
@@ -40,8 +40,8 @@ PLANES = tuple(
 
 @dataclass(frozen=True)
 class Row:
-    """Microseconds per call by implementation, and the worst error of each against float64, on outputs of order one;
-    why others failed. "copy" is the time in which the GPU copies as many bytes."""
+    """By implementation: microseconds per call, the worst error against float64 (outputs are of order one), and why it
+    failed if it did. "copy" is the time the GPU needs to copy as many bytes."""
 
     planes: Planes
     microseconds: Mapping[str, float]
@@ -53,15 +53,15 @@ class Row:
         return 2 * self.planes.bytes / self.microseconds[way] / 1e3
 
     def times_faster_than(self, way: str) -> float | None:
-        """How many times as fast the kernel is as the fastest implementation whose name begins so; None if one of them,
-        or the kernel, has no time."""
+        """How many times as fast the kernel is as the fastest implementation whose name begins with `way`; None if one
+        of those, or the kernel, has no time."""
         others = [name for name in (*self.microseconds, *self.failures) if name.startswith(way)]
         if not others or not {KERNEL, *others} <= self.microseconds.keys():
             return None
         return min(self.microseconds[name] for name in others) / self.microseconds[KERNEL]
 
     def nearer_than_eager_by(self) -> float | None:
-        """How much nearer to float64 the kernel is than eager; None if one of them was not computed."""
+        """How much nearer to float64 the kernel is than eager; None if either was not computed."""
         if not {KERNEL, EAGER} <= self.errors.keys():
             return None
         return self.errors[EAGER] - self.errors[KERNEL]
@@ -69,7 +69,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Step:
-    """Milliseconds of a training step, and GiB at its peak, by implementation; why others failed."""
+    """By implementation: milliseconds of a training step, GiB at its peak, and why it failed if it did."""
 
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     peak_gib: Mapping[str, float] = field(default_factory=dict)
@@ -108,7 +108,7 @@ def bars(rows: Collection[Row], step: Step) -> dict[str, bool | None]:
 
 
 def _reach(values: Collection[float | None], least: float) -> bool | None:
-    """Whether all values reach it; None if one is unknown, or there is none."""
+    """Whether all values reach `least`; None if one is unknown, or if there are none."""
     known = [value for value in values if value is not None]
     return all(value >= least for value in known) if known and len(known) == len(values) else None
 

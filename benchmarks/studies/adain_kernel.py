@@ -3,11 +3,11 @@
     python -m starcast.benchmarks.studies.adain_kernel -o FILE [--only norms|step]   exit status 2: no GPU
 
 AdaIN + leaky ReLU by torch eager, torch.compile (max-autotune) and the kernel; in both memory formats, at batch 8 and
-1. Triton times the calls as CUDA graphs, so that the GPU is timed and not Python; inputs come in turn from more memory
-than a cache holds. The implementations are interleaved round by round, and each gets its median. GB/s count one read
-and one write of the planes, whatever is really moved, beside a copy of 1 GiB in the same rounds.
+1. Triton times the calls as CUDA graphs, so that Python is not timed; inputs alternate over more memory
+than the cache holds. The implementations are interleaved round by round, and each gets its median. GB/s count one read
+and one write of the planes, whatever is really moved; a copy of 1 GiB in the same rounds is the comparison.
 
-Figures in FILE of the same GPU, code and versions stay: the same command resumes an interrupted run.
+Figures already in FILE, for the same GPU, code and versions, are kept: the same command resumes an interrupted run.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ VERDICTS = {True: "reached", False: "MISSED", None: "not measured"}
 def origin(gpu: Gpu) -> dict[str, Any]:
     """Where this process's figures come from."""
     return {
-        "gpu": {**asdict(gpu), "compute_capability": list(gpu.compute_capability)},  # as JSON gives it back
+        "gpu": {**asdict(gpu), "compute_capability": list(gpu.compute_capability)},  # a list, as JSON returns it
         **provenance(threads=torch.get_num_threads(), program=PROGRAM),
         "method": METHOD,
     }
@@ -69,7 +69,7 @@ def read_figures(target: Path, here: Mapping[str, Any]) -> tuple[dict[Planes, Ro
         differing = [name for name in SAME if old[name] != here[name]]
         rows, step = [from_json(row) for row in old["rows"]], Step(**old["training_step"])
     except (ValueError, TypeError, LookupError) as error:
-        raise click.ClickException(f"{target} is no record of this benchmark: give another name") from error
+        raise click.ClickException(f"{target} is not a record of this benchmark: give another name") from error
     if differing:
         click.echo(f"{target} differs in {', '.join(differing)}: measuring everything again")
         return {}, Step()
@@ -111,7 +111,7 @@ def main(target: Path, only: str | None) -> None:
         click.echo(f"training step: {asdict(step)}")
         write_result(target, record(here, rows, step))
     left = [planes for planes in PLANES if planes not in rows or rows[planes].failures]
-    # failed rows come last, so that one that ends the process costs no other row
+    # rows that failed before run last: one that crashes the process then costs no other row
     for planes in sorted(left, key=lambda planes: planes in rows) if only != "step" else []:
         rows[planes] = measure_planes(planes)
         click.echo(line(rows[planes]))

@@ -5,13 +5,14 @@
 The generator has AFHQ's size and random weights, which do not matter here. Each row is one build, whose program is read
 from the engine's file (tensorrt/program.py). Nothing runs, so no row says how long anything takes.
 
-Of the 327 MB that bundles' graphs move (sm89, 93 kernels), convolutions read and write 149 (24 of them the other branch
-of a sum), norms and activations 99, statistics 54, the shortcut's Resize 20, the ends 5. The floor is 132. No form that
-was found moves the statistics into a convolution, or the norm into the next one.
+The graphs in bundles move 327 MB (sm89, 93 kernels): convolutions 149 (24 of them the other branch of a sum), norms and
+activations 99, statistics 54, the shortcut's Resize 20, the ends 5. The floor is 132. We found no form that moves the
+statistics into a convolution, or the norm into the next one.
 
-Bytes are not everything. The kernels' sources, which the engine contains, show that statistics read maps in which all
-channels of a pixel are adjacent one channel at a time, so that 32 threads touch 32 lines. Two rows move fewer bytes or
-take fewer kernels by doing more of that ("flattened", "spread"), and are not used until a GPU has timed them.
+Bytes are not everything. The engine contains its kernels' sources. They show that the statistics read one channel at a
+time, although the maps store all channels of a pixel side by side: 32 threads touch 32 cache lines. Two rows
+("flattened", "spread") move fewer bytes or need fewer kernels by doing more of that; they stay unused until a GPU has
+timed them.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def _make_norms(spelling: Spelling) -> Callable[[ir.Model], None]:
 
 
 OURS = "one pass, large planes in two stages, shifted apply in half"
-# with a smaller side no plane counts as large
+# halving the side keeps every plane from counting as large
 _OWN: dict[str, Callable[[ir.Model], None]] = {
     "two passes, shifted apply in half": partial(write_as_bundles, statistics="two-pass", side=AFHQ.image_size // 2),
     "one pass, shifted apply in half": partial(write_as_bundles, side=AFHQ.image_size // 2),
@@ -125,8 +126,8 @@ ROWS = (
 def spread_sums(model: ir.Model) -> None:
     """Write sums with an enlarged map as sums of [N, C, h, 2, w, 2] and [N, C, h, 1, w, 1], in place.
 
-    The next kernel then takes the sum, and no enlarged map is written. It reads both across channels, and so does the
-    last norm: fewer bytes, but each in a line of its own, which is not counted. Not for use.
+    The next kernel then computes the sum, and no enlarged map is written. But that kernel and the last norm read across
+    channels: fewer bytes, each from a cache line of its own, which is not counted. Not for use.
     """
     graph = model.graph
 

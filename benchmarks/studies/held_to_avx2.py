@@ -1,11 +1,11 @@
-"""How fast is each engine on a CPU with AVX2 alone? Measured on a CPU that has more, by holding the engines back.
+"""How fast is each engine on a CPU with AVX2 alone? Measured on a newer CPU, with the engines limited to AVX2.
 
     python -m starcast.benchmarks.studies.held_to_avx2 FOLDER   prints variables to set before `starcast bench`
 
-PyTorch and OpenVINO take a limit from the environment. ONNX Runtime and ncnn take none: they ask the CPU which
-registers the system saves (the instruction xgetbv), and use AVX-512 if its registers are among them. In the copies
-made here the answer is always AVX's registers. Nothing else changes, and the installed packages stay as they are. For
-Linux on x86. int8 instructions in AVX's registers (AVX-VNNI), which some CPUs have, stay in use.
+PyTorch and OpenVINO read a limit from the environment. ONNX Runtime and ncnn do not: they ask the CPU which registers
+the system saves (the instruction xgetbv), and use AVX-512 if its registers are among them. This study patches copies
+of their libraries so that the answer is always AVX's registers; the installed packages are not touched. For Linux on
+x86. AVX-VNNI, int8 instructions on AVX's registers, stays in use on CPUs that have it.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from starcast.errors import EngineError
 from starcast.runtime.machine import processor
 
 PACKAGES = ("onnxruntime", "ncnn")
-LIBRARIES = ".libs"  # beside a package, where its wheel brought some
-# xgetbv; where its bytes are the end of `and eax, 15; add eax, edx` or of a rotation's constant, they are no xgetbv
+LIBRARIES = ".libs"  # suffix of the folder beside a package that holds its wheel's libraries
+# xgetbv, unless its bytes end `and eax, 15; add eax, edx` or a rotation's constant
 _QUESTION = re.compile(rb"(?<!\x83\xe0)(?<!\xc1\xc8)\x0f\x01\xd0")
 _ANSWER = b"\xb0\x07\x90"  # mov al, 7 (x87, SSE, AVX); nop
 LIMITS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OV_CPU_MAX_ISA": "AVX2"}
 
 
 def hold_code(code: bytes) -> tuple[bytes, int]:
-    """The machine code with every question answered by AVX, and the number of questions."""
+    """The machine code with every xgetbv replaced by the answer "AVX", and how many there were."""
     return _QUESTION.subn(_ANSWER, code)
 
 
 def copy_held(package: str, folder: Path) -> int:
-    """Copy an installed package into a folder, and hold its libraries to AVX2. Returns the number of their questions.
+    """Copy an installed package into a folder, and limit its libraries to AVX2. Returns how many xgetbv were replaced.
 
-    Raises EngineError if it is not installed, or asks no question: then it would not be held.
+    Raises EngineError if it is not installed, or has no xgetbv to replace: then it would not be limited.
     """
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
@@ -52,7 +52,7 @@ def copy_held(package: str, folder: Path) -> int:
             library.write_bytes(code)
             questions += count
     if not questions:
-        raise EngineError(f"{source} does not ask the CPU in a way that is known here, so it cannot be held to AVX2")
+        raise EngineError(f"{source} does not detect AVX-512 with xgetbv and cannot be limited to AVX2: leave it out")
     return questions
 
 

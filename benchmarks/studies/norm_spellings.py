@@ -1,4 +1,4 @@
-"""Other ways to write an instance norm with scale and shift, with which the bundles' way is compared.
+"""Other ways to write an instance norm with scale and shift, for comparison with the one used in bundles.
 
 Each is a function that takes a norm in half precision, as `to_half` leaves it, and adds nodes before it.
 """
@@ -21,7 +21,7 @@ Spelling = Callable[[Add, ir.Graph, InstanceNorm], ir.Value]
 
 
 def write_norms(model: ir.Model, spelling: Spelling) -> None:
-    """Write all norms of a frame graph in half precision that way, in place."""
+    """Write all norms of a frame graph in half precision with `spelling`, in place."""
     graph = model.graph
     for norm in list(instance_norms(graph)):
         number = itertools.count(1)
@@ -41,7 +41,7 @@ def write_norms(model: ir.Model, spelling: Spelling) -> None:
 
 
 def native_then_affine(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Value:
-    """The operator with scale 1 and shift 0, then a product and a sum, as exporters write AdaIN."""
+    """The operator with scale 1 and shift 0, then a multiplication and an addition, as exporters write AdaIN."""
     channels = np.ones(_channels(norm), np.float16)
     ones, zeros = add_constant(graph, "ones.half", channels), add_constant(graph, "zeros.half", 0 * channels)
     plain = add("InstanceNormalization", norm.x, ones, zeros, epsilon=norm.epsilon)
@@ -79,7 +79,7 @@ def one_pass_float_apply(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Va
 
 
 def one_pass_product_and_sum(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Value:
-    """x a + b in half: the cost of the shifted apply, and 10 to 1000 times its error where planes are off zero."""
+    """x a + b in half: costs as much as the shifted apply, with 10 to 1000 times its error if means are far from 0."""
     mean, factor = _one_pass(add, graph, norm, add("Cast", norm.x, to=FLOAT))
     shift = add("Sub", _column(graph, norm.shift), add("Mul", mean, factor))
     return add("Add", add("Mul", norm.x, add("Cast", factor, to=HALF)), add("Cast", shift, to=HALF))
@@ -87,7 +87,7 @@ def one_pass_product_and_sum(add: Add, graph: ir.Graph, norm: InstanceNorm) -> i
 
 def one_pass_flattened(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Value:
     """Over [N, C, H W], all in float32: one kernel per norm up to 32x32, if one style serves all images. It
-    reads maps whose channels are adjacent one channel at a time, which is not counted."""
+    reads one channel at a time from maps whose channels are adjacent, which is not counted."""
     rows, column = add_constant(graph, "rows", np.array([0, 0, -1], np.int64)), (norm.scale, norm.shift)
     wide = add("Cast", add("Reshape", norm.x, rows), to=FLOAT)
     scale, shift = (add("Reshape", _column(graph, value), rows) for value in column)

@@ -1,14 +1,14 @@
-"""Teach a model of AFHQ's size something in half an hour on two cores, to judge int8 and bf16 on.
+"""Train a model of AFHQ's size in half an hour on two cores, good enough to judge int8 and bf16 on.
 
     python -m starcast.benchmarks.studies.paired_model paired
     starcast export paired/model.pt -o paired/bundle --precisions fp32,bf16,int8
     starcast bench paired/bundle
 
 Random weights amplify every rounding, so their quality in fewer bits means nothing. Adversarial training at this size
-takes a GPU and days. This model is taught on pairs instead, which only a drawn data set has: the generator draws the
-source's pose in the reference's coat, and a drawing is the right answer. It is a stand-in: its weights, norms and
-ranges are those of a network that translates, but it knows only creatures, and their poses and colours better than
-their patterns.
+takes days on a GPU. This model is trained on pairs instead, which only a drawn data set has: the generator must draw
+the source's pose in the reference's coat, and the right answer can be drawn too. It is a stand-in: its weights, norms
+and ranges are those of a network that translates, but it knows only creatures, and renders their poses and colours
+better than their patterns.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from starcast.train.families import family
 CONFIG = config_of(256, len(DOMAINS))
 CREATURES = CreatureOptions(image_size=256, train_images=200, val_images=40)
 LEARNING_RATE = 5e-4
-WARM_UP = 0.1  # of all steps; then the rate falls to 0 along a cosine
-LATENTS = 1  # a random stream of its own: latents are not drawn with the pairs
+WARM_UP = 0.1  # share of all steps; then the rate falls to 0 along a cosine
+LATENTS = 1  # number of the random stream that latents are drawn from, apart from the pairs'
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedOptions(CheckedOptions):
-    """Options of the teaching."""
+    """Options of the training."""
 
     steps: int = option(800, "Pairs to teach on.", minimum=1)
     seed: int = option(0, "Seed for the initial weights and the training pairs.", minimum=0)
@@ -55,7 +55,7 @@ class PairedOptions(CheckedOptions):
 
 @dataclass(frozen=True)
 class Pair:
-    """Images (3, 256, 256) in -1..1. `domain` and `coat` number the reference's domain and coat, also the answer's."""
+    """Images (3, 256, 256) in -1..1. `domain` and `coat` are the numbers that the reference and the answer share."""
 
     source: Tensor
     reference: Tensor
@@ -65,7 +65,7 @@ class Pair:
 
 
 class Pairs(Dataset[Pair]):
-    """The pairs of a seed, each a function of its number."""
+    """The pairs of a seed. Each depends on the seed and its index alone."""
 
     def __init__(self, steps: int, seed: int):
         self.steps, self.seed = steps, seed
@@ -92,7 +92,7 @@ def _draw(pose: Any, coat: Any) -> Tensor:
 
 
 def teach(options: PairedOptions, progress: Callable[[float], None] = lambda loss: None) -> Any:
-    """Teach networks; `progress` gets each step's loss. The mapping network learns to name each coat by a latent."""
+    """Train networks; `progress` gets each step's loss. The mapping network learns a latent for each coat."""
     trained = family(CONFIG.family)
     networks: Any = trained.build_networks(CONFIG, options.seed)
     latents = torch.randn(
@@ -124,7 +124,7 @@ def teach(options: PairedOptions, progress: Callable[[float], None] = lambda los
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @options_from(PairedOptions)
 def paired_model(folder: Path, **values: Any) -> None:
-    """Draw creatures into FOLDER/data, and teach a network of AFHQ's size to dress them, in FOLDER/model.pt."""
+    """Draw creatures into FOLDER/data, and train a network of AFHQ's size to change their coats: FOLDER/model.pt."""
     options = PairedOptions(**values)
     data = folder / "data"
     if not data.exists():

@@ -1,9 +1,9 @@
-"""How does the cost grow with the images' size, the batch and the threads, compared with the arithmetic?
+"""How do the cost and the arithmetic grow with image size, batch and threads?
 
     python -m starcast.benchmarks.studies.scaling my-model -o benchmarks/results/scaling.json
 
 Each setting is measured as `starcast bench` does it, with eager PyTorch in the same rounds. A row's rate (its FLOP per
-second) stands beside the best rate of a single convolution on its engine with as many threads.
+second) is compared with the best rate of a single convolution on its engine with as many threads.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def measure_scaling(subject: Subject, options: ScalingOptions, progress: Progres
             rows.append((facts, counts.of(row.row)))
     rates.again()
     return {
-        "question": "how does the cost grow with size, batch and threads, beside the FLOP and the engine's own rate?",
+        "question": "how does the cost grow with size, batch and threads, relative to FLOP and the engine's best rate?",
         "machine": provenance(threads=threads, program=PROGRAM),
         "axes": {name: [_as_json(setting) for setting in along] for name, along in axes.items()},
         "convolution_rates": [
@@ -121,12 +121,12 @@ class _Flop:
         height, width = row.setting.size
         if row.variant is None:
             return count_flop(self._plain, {"batch": 1, "styles": 1, "height": height, "width": width})
-        # within 1 % of a count at that size: the borders of the 9-tap forms make the difference
+        # within 1 % of a count at that size; the difference comes from the borders of the 9-tap forms
         return self._variants[row.variant] * height * width // (self._trained[0] * self._trained[1])
 
 
 class _Rates:
-    """The best rate of every engine, precision and thread count among the rows, where one is known."""
+    """The best convolution rate for every engine, precision and thread count among the rows, where known."""
 
     def __init__(self, progress: Progress) -> None:
         self.best: dict[tuple[str, str, int], Rate] = {}
@@ -138,7 +138,7 @@ class _Rates:
             self._measure(key)
 
     def again(self) -> None:
-        """Measure once more, so that a machine that was slow at first does not flatter the networks."""
+        """Measure once more: rates from a machine that was slow at first would make the networks look better."""
         for key in list(self.best):
             self._measure(key)
 

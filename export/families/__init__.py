@@ -18,6 +18,6 @@ def open_model(checkpoint: Checkpoint, domains: tuple[str, ...]) -> Model:
     family = checkpoint.family
     if family not in FAMILIES:
         raise CheckpointError(
-            f"{checkpoint.path} is of the family {family!r}, which this starcast cannot export: update"
+            f"{checkpoint.path} belongs to family {family!r}, which this starcast cannot export: update"
         )
     return FAMILIES[family](checkpoint, domains)

@@ -21,8 +21,8 @@ Image = NDArray[np.uint8]
 class StyleGraph:
     """A graph that makes styles from something else, such as a latent or a reference.
 
-    `network` is traced from `example`, whose keys name the graph's inputs. `reference` is the trained network; it takes
-    the same inputs. The gate compares both on `trials`, arrays as the graph takes them.
+    `network` is traced with `example`, whose keys name the graph's inputs. `reference` is the trained network, with the
+    same inputs. The gate compares the two on `trials`, which map input names to arrays.
     """
 
     file: str
@@ -42,7 +42,7 @@ class Licence:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What a model card says about a family. `official_licence`: of checkpoints in the official layout."""
+    """What a model card says about a family. `official_licence`: for checkpoints in the official layout."""
 
     title: str  # `A StarGAN v2 (Choi et al. 2020)`
     tags: tuple[str, ...]
@@ -77,11 +77,11 @@ class Model(ABC):
 
     @abstractmethod
     def style_graphs(self) -> Sequence[StyleGraph]:
-        """The graphs that make styles; empty if styles are passed in as they are."""
+        """The graphs that make styles; empty if styles are passed in directly."""
 
     @abstractmethod
     def gate_styles(self, count: int) -> Floats:
-        """Styles [count, style_size] for the gate, the same each time: every way to make one in turn, and every
+        """Styles [count, style_size] for the gate, the same each time. They cover every way to make a style and every
         domain."""
 
     @abstractmethod

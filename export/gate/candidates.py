@@ -127,7 +127,7 @@ def open_session(graph: Path | ir.Model) -> onnxruntime.InferenceSession:
     """Open a file, or a graph in memory, in ONNX Runtime on the CPU."""
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3
-    # Threads that spin while waiting would take the CPU from PyTorch's threads, which run in between.
+    # Threads that spin while waiting would take the CPU from PyTorch's threads, which run between these calls.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = str(graph) if isinstance(graph, Path) else ir.to_proto(_with_weights(graph)).SerializeToString()
     return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])

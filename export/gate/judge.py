@@ -1,4 +1,4 @@
-"""The gate: a graph is compared with PyTorch, or below float32 with float32's translations, before it is kept."""
+"""The gate: a graph must match PyTorch, or below float32 the float32 translations, to be kept."""
 
 from __future__ import annotations
 
@@ -71,13 +71,13 @@ class Judge:
 
     @cached_property
     def expected(self) -> Expected:
-        """Float32's translations of the gate's images, made on first use."""
+        """The float32 translations of the gate's images, made on first use."""
         images = self.images
         with stage(self._progress, "translated the images for smaller precisions in float32"):
             return translate_in_float32(self._source.frame.clone(), images.gate)
 
     def gate(self, precision: str) -> Gate:
-        """The PSNR that a precision must reach: its own, or moved to `--min-psnr`."""
+        """The PSNR that a precision must reach: its default, or shifted to `--min-psnr`."""
         return PRECISIONS[precision].gate_for(self._options.min_psnr)
 
     def prepare(self, plan: Plan) -> None:
@@ -86,7 +86,7 @@ class Judge:
             _ = self.expected
 
     def judge(self, graph: FrameGraph, stored: Stored) -> Verdict:
-        """Measure a written graph. Raises ParityError, with what is to blame, below its gate, and EngineError."""
+        """Measure a written graph. Raises ParityError if it misses its gate, with what is to blame; EngineError."""
         plan = graph.plan
         if plan.precision == "fp32":
             return Verdict(parity=self.parity(plan.name, graph.steps, self._candidate(graph, stored)))
@@ -114,17 +114,18 @@ class Judge:
         return measured[1]
 
     def missing(self, graph: FrameGraph, stored: Stored) -> float:
-        """The dB that a graph lacks; 0 or less if its gate holds."""
+        """By how many dB a graph misses its gate; 0 or less if it passes."""
         return missing(self.quality(graph, stored), self.gate(graph.plan.precision))
 
     def missing_in_float32(self, model: ir.Model, precision: str) -> float:
-        """The same for a graph with codes whose other layers are still in float32, in ONNX Runtime."""
+        """By how many dB a quantised graph misses the gate while its other layers are still in float32; 0 or less if it
+        passes. Measured in ONNX Runtime."""
         quality = measure_in_float32(model, self.images.gate, self.expected)
         return missing(quality, self.gate(precision))
 
     def _measure(self, graph: FrameGraph, stored: Stored) -> Quality:
         plan, trials, expected = graph.plan, self.images.gate, self.expected
-        if plan.norms != "native":  # exporting needs no GPU, so no TensorRT
+        if plan.norms != "native":  # TensorRT is emulated, so that exporting needs no GPU
             return measure_emulated(_runnable(graph), trials, expected)
         engines = [ENGINES[name] for name in plan.engines]
         written = Graph(stored.path, weights=stored.weights, precision=plan.precision, rest=plan.rest)
@@ -154,5 +155,5 @@ def unmeasurable(plan: Plan) -> str | None:
 
 
 def _runnable(graph: FrameGraph) -> ir.Model:
-    """TensorRT's graph as ONNX Runtime can run it: the plugin's nodes get a function."""
+    """TensorRT's graph in a version that ONNX Runtime can run: the plugin's nodes get a function."""
     return with_function(graph.frame) if graph.plan.norms == "plugin" else graph.frame

@@ -27,7 +27,7 @@ def scalar(value: ir.Value | None) -> float | None:
 
 
 def convolution(node: ir.Node, *, side: int, pad: int) -> str | None:
-    """Why a node is not a plain 2-D convolution of that kernel, stride 1, ungrouped, with constant weights; or None."""
+    """None if a node is a plain 2-D convolution (that kernel, stride 1, ungrouped, constant weights); else why not."""
     weight = numbers(node.inputs[1])
     if weight is None:
         return "its weight is not constant"
@@ -55,7 +55,7 @@ def kernel_side(node: ir.Node) -> int | None:
 
 
 def halving(pool: ir.Node) -> str | None:
-    """Why a node is not the mean of every 2x2 square; or None."""
+    """None if a node takes the mean of every 2x2 square; otherwise why not."""
     attributes = pool.attributes
     plain = (
         list(attributes.get_ints("kernel_shape", [])) == [2, 2]
@@ -69,12 +69,12 @@ def halving(pool: ir.Node) -> str | None:
 
 
 def doubling(resize: ir.Node) -> str | None:
-    """Why a node does not double an image by repeating every pixel; or None."""
+    """None if a node doubles an image's size by repeating every pixel; otherwise why not."""
     if resize.attributes.get_string("mode", "nearest") != "nearest":
         return "the resize is not nearest"
     grid = resize.attributes.get_string("coordinate_transformation_mode", "half_pixel")
     rounding = resize.attributes.get_string("nearest_mode", "round_prefer_floor")
-    # Output p reads input p / 2 rounded down, or p / 2 - 1/4 rounded: floor(p / 2) either way.
+    # Output p reads input p / 2 rounded down, or p / 2 - 1/4 rounded to nearest: floor(p / 2) either way.
     if (grid, rounding) not in {("asymmetric", "floor")} and not (grid == "half_pixel" and "round" in str(rounding)):
         return f"the resize samples its pixels differently ({grid}, {rounding})"
     scales = numbers(resize.inputs[2]) if len(resize.inputs) > 2 else None

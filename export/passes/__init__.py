@@ -1,1 +1,1 @@
-"""Exact rewrites of frame graphs: pattern, reasons against it, and what it becomes; one idea a file."""
+"""Exact rewrites of frame graphs. Each file is one idea: a pattern, when it does not apply, and its replacement."""

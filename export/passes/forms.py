@@ -1,6 +1,6 @@
 """Forms of a frame graph: the exact rewrites that make each, in order, and what an export says about them.
 
-`benchmarks/results/forms.json` records what pays where.
+`benchmarks/results/forms.json` records which rewrites pay off on which engine.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ def _apply(model: ir.Model, kinds: Sequence[type[ExactRule]]) -> Outcome:
 
 
 def _pool_shortcuts(model: ir.Model) -> Outcome:
-    """Into the convolution in front where that pays, else alone. The second rule would match the first one's places."""
+    """Merge into the convolution in front where that pays off, otherwise rewrite alone. The order matters: the second
+    rule also matches where the first one should apply."""
     first, second = apply_rules(model, PooledInFirst), apply_rules(model, PooledIn4)
     return Outcome(first.fired + second.fired, second.declined)
 
@@ -80,9 +81,9 @@ FORMS: Mapping[str, tuple[Rewrite, ...]] = {
     "taps16": (*_FIRST, POOLED_16, ENLARGED_16, *_LAST),
     PHASES: (*_FIRST, POOLED_16, ENLARGED_PHASES, *_LAST),
 }
-# TensorRT's graphs get these after any form's; and LAST_SUM where norms are decomposed
+# TensorRT's graphs get these after any form's rewrites, and LAST_SUM too if norms are decomposed
 TENSORRT = (POOLED_SHORTCUT, STYLE_SUMS)
-# OpenVINO's int8 graphs get this after the codes, if the other layers run in bfloat16
+# OpenVINO's int8 graphs get this after quantisation, if the other layers run in bfloat16
 BESIDE_BF16 = (GROUPED_BOXES,)
 REWRITES: Mapping[str, Rewrite] = {
     rewrite.name: rewrite for rewrites in (*FORMS.values(), TENSORRT, (LAST_SUM,), BESIDE_BF16) for rewrite in rewrites

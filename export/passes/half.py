@@ -17,8 +17,10 @@ from starcast.export.graphs.facts import add_constant, numbers
 from starcast.export.passes.instance_norms import instance_norms
 
 _CONVOLUTIONS = {"Conv", "ConvTranspose"}
-_FIRST_ALONE = {"Resize"}  # operators whose other inputs are float32, or not values of the image
-_SINCE = {ir.DataType.FLOAT16: 18, ir.DataType.BFLOAT16: 22}  # the first opset whose convolutions have the type
+_FIRST_ALONE = {
+    "Resize"
+}  # of these operators only the first input is converted: the others are float32, or not image values
+_SINCE = {ir.DataType.FLOAT16: 18, ir.DataType.BFLOAT16: 22}  # the first opset whose convolutions accept the type
 
 
 def to_half(model: ir.Model, kind: ir.DataType, *, norms: bool = False) -> None:
@@ -65,7 +67,7 @@ class _Conversion:
                 value.type = ir.TensorType(self._kind)
 
     def _give(self, node: ir.Node, index: int, kind: ir.DataType) -> None:
-        """Give a node's input that type, if it is floating-point."""
+        """Convert a node's input to that type, if it is floating-point."""
         value = node.inputs[index]
         if value is None or value.dtype == kind or value.dtype not in {ir.DataType.FLOAT, self._kind}:
             return

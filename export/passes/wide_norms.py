@@ -27,7 +27,7 @@ LAST = 16  # side of the map left for the last sum, at the trained size; every o
 
 
 def split_wide_norms(model: ir.Model, side: int) -> int:
-    """Rewrite every instance norm whose map is wide for one image of that side, in place, and return how many.
+    """Rewrite, in place, every norm whose map is wide in a graph for images of that side. Returns how many.
 
     Norms with a computed scale and shift are left as they are.
     """
@@ -44,7 +44,7 @@ def split_wide_norms(model: ir.Model, side: int) -> int:
 
 
 def join_wide_norms(model: ir.Model) -> int:
-    """Undo `split_wide_norms`, in place, and return how many norms there were."""
+    """Undo `split_wide_norms` in place. Returns how many norms were joined."""
     quotients = [
         (place, node, *parts)
         for place, node in enumerate(model.graph)
@@ -115,8 +115,8 @@ def _side(norm: ir.Node) -> int:
 
 
 def _tiles(side: int) -> list[int]:
-    """Sides of the tiles, level by level: 4, 4, … until LAST is left. They divide every size that the generator takes,
-    which is a multiple of side / LAST here."""
+    """Sides of the tiles, level by level: 4, 4, … until a map of side LAST is left. They divide every map size that the
+    generator supports, because here those are multiples of side / LAST."""
     tiles = []
     while side > LAST:
         tiles.append(min(4, side // LAST))

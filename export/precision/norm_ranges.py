@@ -1,13 +1,13 @@
-"""How far from zero normalised planes lie on calibration images, and which statistics a norm may therefore use.
+"""How far from zero the inputs of norms lie on calibration images, and which statistics a norm may therefore use.
 
-The variance as mean(x x) - m m is off by about (m / std)² * 6e-8 in float32. Up to a mean of 100 stds that is below
-what rounding x to half costs; at 1000 it is ruined, so such a norm takes two passes. `std` includes the norm's epsilon,
-which it also divides by; a plane of one colour has no other.
+The variance as mean(x x) - m m is off by about (m / std)² * 6e-8 in float32. Up to a mean of 100 stds that is less than
+the error of rounding x to half; at 1000 the variance is useless, so such a norm takes two passes. `std` includes the
+norm's epsilon; in a plane of one colour it is nothing else.
 
-Usual means cannot be taken from images of one colour. But films fade to them, and nothing lies further from zero than a
-flat plane whose norm was centred on other images: all of a grey image is 0 before the first norm, and the usual mean
-away from 0 once that is subtracted. Leave such a norm uncentred: two passes over the largest planes would add a fifth
-of the total traffic.
+Usual means cannot be taken from images of one colour. But films fade to a single colour, and no plane lies further from
+zero than a flat one whose norm was centred on other images. A grey image, for example, is 0 throughout before the first
+norm; centring moves it away from 0 by the usual mean. Leave such a norm uncentred: two passes over the largest planes
+would add a fifth of the total traffic.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Planes:
         return Planes(self.means[:images], self.stds[:images])
 
     def ratio(self, shift: NDArray[np.float64] | float = 0.0) -> float:
-        """The largest |mean| / std, with a number [C] added to every channel."""
+        """The largest |mean| / std after adding `shift` [C] to the channels."""
         return float(np.max(np.abs(self.means + shift) / self.stds))
 
 
@@ -57,8 +57,8 @@ def calibrate_norms(
 ) -> tuple[tuple[Norm, ...], Centring]:
     """Centre a float32 frame graph's norms on the usual means of the trials' images, in place.
 
-    Returns how each norm is to take its statistics, and what was centred. `flat` are of one colour; they count only for
-    the ratios.
+    Returns how each norm must compute its statistics, and what was centred. The images of `flat` have one colour each;
+    they count only for the ratios.
     """
     planes = observe_norms(model, [*trials, *flat])
     count = sum(trial.batch for trial in trials)
@@ -77,7 +77,7 @@ def calibrate_norms(
 
 
 def observe_norms(model: ir.Model, trials: Sequence[Trial]) -> dict[str, Planes]:
-    """The planes of every norm over the trials, by its name. The graph stays as it is."""
+    """The planes of every norm over the trials, by the norm's name. The graph is not changed."""
     watched = model.clone()
     norms = list(instance_norms(watched.graph))
     if not norms:

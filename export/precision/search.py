@@ -1,11 +1,11 @@
-"""int8 and fp8: calibrate, then search for the layers that must keep real numbers.
+"""int8 and fp8: calibrate, then search for the layers that must stay in floating point.
 
 Every layer is first quantised alone: the squared error that it causes is its harm. While the translations of the
 search's images into any domain are below the gate plus a margin, the layer with the most harm per FLOP goes back to
-float32. (For TensorRT that becomes float16 afterwards, whose errors are small compared with those of codes.)
+float32. (TensorRT's graphs use float16 there in the end; its errors are small beside those of quantisation.)
 
-Styles differ in how much they lose, and the search has few of them. If the gate's own images are then below the gate,
-the search continues.
+Some styles lose more than others, and the search has only a few. If the gate's own images then miss the gate, the
+search continues.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from starcast.export.precision.samples import CalibrationSet
 from starcast.export.precisions import Gate, gate_of
 from starcast.runtime.manifest import KeptLayer
 
-HARM_PICTURES = 6  # of the search's images: enough to rank the layers, and each layer is run on all of them
+HARM_PICTURES = (
+    6  # of the search's images: enough to rank the layers; more cost time, because each layer is run on all of them
+)
 _LEAST = 1e-5  # mean squared error in grey levels, so that equal images have a finite PSNR
 
 
@@ -43,7 +45,7 @@ class SearchOptions:
 
     `rules`: the engine's, see codes.py. `margin`: dB above the gate that the search's images must reach, because the
     gate has other images. `most_float`: share of the FLOP that may stay in float32 before the search gives up. `rest`:
-    precision of the layers without codes, for progress lines.
+    precision of the layers that are not quantised, for progress lines.
     """
 
     rules: Rules = CPU_RULES
@@ -57,9 +59,9 @@ class SearchOptions:
 class SearchResult:
     """What a search found.
 
-    `kept`: the layers without codes, in the order in which they were chosen. `to_blame`: those of the others that lose
-    most, worst first. `psnr_before` and `psnr_after`, in dB: the mean over the search's images in the domain that loses
-    most, before any layer was kept and after.
+    `kept`: the layers that are not quantised, in the order in which they were chosen. `to_blame`: the quantised layers
+    that lose the most, worst first. `psnr_before` and `psnr_after`, in dB: the mean over the search's images in the
+    domain that loses the most, before any layer was kept and after.
     """
 
     model: ir.Model
@@ -87,8 +89,8 @@ def quantise(
 ) -> SearchResult:
     """Quantise a rewritten frame graph that takes `image` and `style`; the graph itself stays as it is.
 
-    `sizes` are those of the graph's dimensions for one image, as for `count_flop`. `missing` returns the dB that a
-    finished graph lacks on the gate's images, 0 or less if the gate holds; it may change the graph it is given. The
+    `sizes` are those of the graph's dimensions for one image, as for `count_flop`. `missing` returns by how many dB a
+    finished graph misses the gate on its images, 0 or less if it passes; it may change the graph it is given. The
     result is the last graph that it saw. The caller checks the gate: see quality.check. `progress` gets a line for each
     layer that is kept.
     """
@@ -135,7 +137,7 @@ def quantise(
 
 
 class _Search:
-    """Graphs with some layers in codes, compared with float32 before the last Round."""
+    """Graphs with some layers quantised, compared with float32 before the last Round."""
 
     def __init__(
         self, model: ir.Model, layers: Sequence[Layer], recipe: Recipe, trials: Sequence[Trial], domains: int
@@ -149,14 +151,14 @@ class _Search:
         return {layer: float(self._errors([layer], few).mean()) for layer in self._layers}
 
     def psnr(self, layers: Sequence[Layer]) -> tuple[float, float]:
-        """PSNR in dB with these layers in codes: the lowest of the domains' means, as in the gate, and the worst
-        image."""
+        """PSNR in dB with these layers quantised: the lowest of the domains' means, as in the gate, and that of the
+        worst image."""
         noise = 10 * np.log10(PEAK**2 / np.maximum(self._errors(layers, self._trials), _LEAST))
         by_domain = [noise[domain :: self._domains] for domain in range(min(self._domains, len(noise)))]
         return min(float(part.mean()) for part in by_domain), float(noise.min())
 
     def quantise(self, layers: Sequence[Layer]) -> ir.Model:
-        """The graph with these layers in codes."""
+        """The graph with these layers quantised."""
         return quantise_layers(self._model, layers, self._recipe)
 
     def _errors(self, layers: Sequence[Layer], trials: Sequence[Trial]) -> NDArray[np.float64]:

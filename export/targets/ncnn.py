@@ -2,13 +2,13 @@
 
     Conv -> Convolution, ConvTranspose -> Deconvolution, AveragePool -> Pooling, Split -> Slice, …
 
-ncnn has no batch axis: its blobs are [C, H, W] for images and [T] for scales and shifts, one image at a time. Nor does
-it have bytes. So the graph is cut at its float parts, and the runtime does the rest: it passes in `image`, float32
-[3, H, W] in 0..255, and `gamma_beta`, float32 [T], and rounds and clips `translation`, [3, H, W]. The style stays an
-input, so a new one needs no new model.
+ncnn has no batch axis: its blobs are [C, H, W] for images and [T] for scales and shifts, one image at a time. It has no
+byte type either. So only the graph's float part is written, and the runtime does the rest: it passes in `image`,
+float32 [3, H, W] in 0..255, and `gamma_beta`, float32 [T], and rounds and clips `translation`, [3, H, W]. The style
+stays an input, so a new style needs no new model.
 
-(The converter pnnx starts from TorchScript, not from a graph, fixes the sizes that it has seen, and supports only norms
-with constant parameters: rewrites and styles would have to be edited into its output.)
+(The converter pnnx is no alternative. It starts from TorchScript, fixes the sizes it traced, and supports only norms
+with constant parameters, so rewrites and styles would have to be edited into its output.)
 
 For the numbers of parameters see ncnn's docs/developer-guide/operators.md.
 """
@@ -30,7 +30,7 @@ from starcast.runtime.engines.ncnn import GRAPH_SUFFIX
 
 PARAM, WEIGHTS = GRAPH_SUFFIX, ".bin"  # suffixes of the two files, which lie side by side
 _MAGIC = 7767517
-_ARRAY = -23300  # an array's key is its number, counted down from here
+_ARRAY = -23300  # an array parameter's key is this minus its number
 _OPERATIONS = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3}
 _BY_COLUMN = {"Add": "Bias", "Mul": "Scale"}  # layers with one constant per channel
 _BYTES_TO_FLOATS, _FLOATS_TO_BYTES = {"Cast", "Transpose"}, {"Round", "Clip", "Transpose", "Cast"}
@@ -107,7 +107,7 @@ class _Text:
             self._hand_out(value, blob)
 
     def _hand_out(self, value: ir.Value, blob: str) -> None:
-        """A blob can be read only once: a value with more readers is copied under as many names."""
+        """Name a value's blob for its readers. A blob can be read only once, so each further reader gets a copy."""
         copies = [blob]
         if self._uses[value] > 1:
             copies = [f"{blob}.copy{index}" for index in range(self._uses[value])]
@@ -169,7 +169,7 @@ def _layer(node: ir.Node) -> Layer:
 
 
 def _input(value: ir.Value) -> Layer:
-    """An image may have any size. Scales and shifts state their number, so that the runtime can check its own."""
+    """An input layer. An image may have any size; scales and shifts state their number, which the runtime checks."""
     length = value.shape[1] if value.shape is not None and len(value.shape) == 2 else None
     return Layer("Input", (), {0: length} if isinstance(length, int) else {})
 
@@ -194,7 +194,7 @@ def _deconvolution(node: ir.Node) -> Layer:
 def _pooling(node: ir.Node) -> Layer:
     ceiled, dilated = node.attributes.get_int("ceil_mode", 0), _ints(node, "dilations", [1, 1]) != [1, 1]
     if ceiled or dilated or _pads_by_itself(node):
-        raise _no_counterpart(node, "its windows have gaps or cross the border")
+        raise _no_counterpart(node, "its windows leave gaps or cross the border")
     height, width = _ints(node, "kernel_shape", [])
     down, across = _ints(node, "strides", [1, 1])
     top, left, bottom, right = _ints(node, "pads", [0, 0, 0, 0])
@@ -217,7 +217,7 @@ def _leaky_relu(node: ir.Node) -> Layer:
 
 
 def _arithmetic(node: ir.Node) -> Layer:
-    """Arithmetic on two maps, on a map and a column of scales or shifts, or on a map and constants."""
+    """Arithmetic on a map and a second operand: a map, a column of scales or shifts, or constants."""
     operation = _OPERATIONS[node.op_type]
     first, second = _reads(node, 2)
     if node.op_type in {"Add", "Mul"} and numbers(first) is not None:
@@ -254,11 +254,11 @@ def _resize(node: ir.Node) -> Layer:
 
 
 def _slice(node: ir.Node) -> Layer:
-    """A slice of channels, or of scales and shifts. ONNX's axis 1 is ncnn's first either way, as ncnn has no batch."""
+    """A split of channels, or of scales and shifts. ONNX's axis 1 is ncnn's axis 0, because ncnn has no batch."""
     if node.attributes.get_int("axis", 0) != 1:
         raise _no_counterpart(node, "it does not split channels")
     widths = [int(width) for width in _constant(node, 1)] if len(node.inputs) > 1 else [-233] * len(node.outputs)
-    return Layer("Slice", _reads(node, 1), {0: widths, 1: 0})  # -233: as large as the others
+    return Layer("Slice", _reads(node, 1), {0: widths, 1: 0})  # -233: an equal share
 
 
 def _column(node: ir.Node) -> Layer:
@@ -289,7 +289,7 @@ _LAYERS: Mapping[str, Callable[[ir.Node], Layer]] = {
 
 
 def _reads(node: ir.Node, count: int) -> tuple[ir.Value, ...]:
-    """The first inputs, which are computed; a node's other inputs are constant."""
+    """The node's first `count` inputs, which are computed; the others are constant."""
     inputs = tuple(value for value in node.inputs[:count] if value is not None)
     assert len(inputs) == count
     return inputs

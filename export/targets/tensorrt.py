@@ -3,8 +3,9 @@
     traced -> form -> biases that centre the norms -> codes for int8 and fp8 -> half -> norms decomposed, or one node
     each
 
-The precision is part of the graph: every type is explicit, casts included, as a strongly typed network needs it. In
-float32 norms stay as they are: TensorRT-RTX makes 129 kernels of AFHQ's generator then, and 146 with decomposed norms.
+The precision is part of the graph: every type is explicit, casts included, as a strongly typed network requires. In
+float32 norms are left alone: TensorRT-RTX then compiles AFHQ's generator to 129 kernels, and to 146 with decomposed
+norms.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from starcast.runtime.manifest import Norm
 
 
 class TensorRTTarget:
-    """Makes graphs for TensorRT. A form's base, and a search on it, serve every plan that needs them."""
+    """Makes graphs for TensorRT. Plans share a form's base and the search on it."""
 
     def __init__(self, source: Source, without: Sequence[str], judge: Judge, progress: Progress) -> None:
         self._source, self._without, self._judge, self._progress = source, without, judge, progress
@@ -46,7 +47,7 @@ class TensorRTTarget:
         self._searched: dict[tuple[str, str], SearchResult] = {}  # by form and precision
 
     def make(self, plan: Plan) -> FrameGraph:
-        """The graph of a plan. Raises ParityError, and OptionError where a weight is too large for half."""
+        """The graph of a plan. Raises ParityError, or OptionError if a weight is too large for half precision."""
         if plan.form not in self._bases:
             self._bases[plan.form] = self._base(plan.form)
         base = self._bases[plan.form]
@@ -60,8 +61,8 @@ class TensorRTTarget:
         return replace(graph, kept=result.kept, to_blame=result.to_blame)
 
     def _base(self, form: str) -> FrameGraph:
-        """Rewrite and calibrate a form, and compare it with PyTorch in float32 with decomposed norms: PSNR would say
-        little about those."""
+        """Rewrite and calibrate a form. With decomposed norms, in float32, it is compared with PyTorch: a PSNR would
+        show little of an error in those."""
         images, judge, before = self._judge.images.ranges, self._judge, Cost.of(self._source.frame, self._side)
         with stage(self._progress, f"form {form} for TensorRT: norms calibrated on {len(images)} images"):
             base, left = make_base(self._source.frame, form, self._side, images, judge.flat, self._without)
@@ -90,10 +91,10 @@ class TensorRTTarget:
 def make_base(
     traced: ir.Model, form: str, side: int, trials: Sequence[Trial], flat: Sequence[Trial], without: Sequence[str] = ()
 ) -> tuple[FrameGraph, tuple[str, ...]]:
-    """A form in float32 whose norms are still the engine's own: the base of every precision.
+    """A form in float32 that still has the engine's own norms: the base of every precision.
 
-    Rewrites a copy of the traced frame graph, and calibrates its norms on the trials; `flat` are of one colour. Also
-    returns the norms that could not be centred, with the reason.
+    Rewrites a copy of the traced frame graph, and calibrates its norms on the trials; the images of `flat` have
+    one colour each. Also returns the norms that could not be centred, with the reason.
     """
     frame = traced.clone()
     steps = (*apply_form(frame, form, without), *apply_rewrites(frame, TENSORRT, without))
@@ -104,9 +105,9 @@ def make_base(
 
 
 def make_in_precision(base: FrameGraph, plan: Plan, side: int, without: Sequence[str] = ()) -> FrameGraph:
-    """A base, whose frame may have codes, in the plan's precision and with its norms.
+    """Convert a base, which may be quantised, to the plan's precision and norms.
 
-    `side` is that of the trained images. Raises OptionError where a weight is too large for half.
+    `side` is the trained image size. Raises OptionError if a weight is too large for half precision.
     """
     frame, half = base.frame.clone(), PRECISIONS[plan.precision].half
     if half is not None:
@@ -125,7 +126,7 @@ def make_in_precision(base: FrameGraph, plan: Plan, side: int, without: Sequence
 
 
 def with_decomposed_norms(frame: ir.Model, base: FrameGraph, side: int, without: Sequence[str] = ()) -> FrameGraph:
-    """A graph in any precision with norms in operators that a compiler fuses; the frame is changed."""
+    """Write the norms of a graph in any precision as operators that a compiler fuses; `frame` is changed."""
     decompose_norms(frame, side, {norm.name: norm.statistics for norm in base.norms})
     return replace(base, frame=frame, steps=(*base.steps, *apply_rewrites(frame, [LAST_SUM], without)))
 
@@ -137,7 +138,7 @@ def without_products(style_graph: ir.Model) -> None:
 
 
 def _dequantise_to_half(model: ir.Model, kind: ir.DataType) -> None:
-    """Casts behind DequantizeLinear go into it: an engine sees codes in front of a convolution or does not use them."""
+    """Merge casts into the DequantizeLinear before them: engines use codes only directly in front of a convolution."""
     for node in list(model.graph):
         source = node.inputs[0] if node.op_type == "Cast" else None
         maker = source.producer() if source is not None else None

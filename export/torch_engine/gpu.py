@@ -27,19 +27,19 @@ MOST_SHAPES = 8  # whose memory and CUDA graphs are kept
 
 
 class Cuda:
-    """What we ask of CUDA through torch. Tests put another one in its place."""
+    """What we ask of CUDA through torch. Tests replace it with a fake."""
 
     device = torch.device("cuda")
     _pool: Any = None
 
     def pinned(self, like: Tensor) -> Tensor:
-        """Page-locked host memory for a tensor, which the GPU copies from and to on its own."""
+        """Page-locked host memory for a tensor, which the GPU reads and writes directly."""
         return torch.empty_like(like, device="cpu", memory_format=torch.contiguous_format).pin_memory()
 
     def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """Record a call as a CUDA graph. Returns what replays it, and the output that it then writes: copy that before
-        another graph runs, as all share their memory."""
-        with RECORDING:  # torch records in one stream, whatever the thread
+        """Record a call as a CUDA graph. Returns a function that replays it, and the output that writes: copy it before
+        another graph runs, because all graphs share memory."""
+        with RECORDING:  # all threads share torch's one recording stream
             graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
             self._pool = self._pool or torch.cuda.graph_pool_handle()
             try:
@@ -47,7 +47,7 @@ class Cuda:
                 with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
                     output = run()
             except BaseException:
-                # torch leaves a spoiled recording half open: no other can begin in its memory, and its stream stays
+                # torch leaves a failed recording half open: no other can begin in its memory, and its stream stays
                 # this thread's current one
                 self._pool = None
                 torch.cuda.set_stream(stream)
@@ -65,7 +65,7 @@ class Cuda:
         return event
 
     def between_ms(self, first: Any, second: Any) -> float:
-        """Milliseconds between two marks that have been waited for."""
+        """Milliseconds between two marks; wait for both first."""
         return float(first.elapsed_time(second))
 
 
@@ -96,7 +96,7 @@ class GpuSession(Session):
 
     @contextmanager
     def _running(self) -> Iterator[TorchGraph]:
-        """The graph, to be run within the block; what torch raises there is raised as EngineError."""
+        """The graph, to be run within the block; torch's errors there become EngineError."""
         if self._graph is None:
             raise closed_error(self._path)
         # float32 is float32: TF32 has 10 bits, which the gate of fp32 does not allow
@@ -127,13 +127,14 @@ class FixedShapes:
         self._inputs = {name: _tensor(feeds[name]).to(cuda.device, copy=True) for name in graph.inputs}
         self._pinned = {name: cuda.pinned(value) for name, value in self._inputs.items()}
         self._landing: Tensor | None = None  # for the output, in host memory
-        # per thread: cuDNN's autotuning cache is. Neither call holds this object, whose memory goes with its last user
+        # one per thread, like cuDNN's autotuning cache. Neither call may hold this object, whose memory is freed with
+        # its last user
         self._compute = Recorded(
             partial(graph, self._inputs), partial(_record, graph, self._inputs, cuda), per_thread=True
         )
 
     def run(self, feeds: Mapping[str, Any]) -> Tensor:
-        """The output, on the GPU: to be copied before the next run."""
+        """The output, on the GPU; copy it before the next run."""
         self._take(feeds)
         return self._compute()
 
@@ -162,7 +163,7 @@ class FixedShapes:
 def _record(graph: TorchGraph, inputs: Mapping[str, Tensor], cuda: Cuda) -> Callable[[], Tensor] | None:
     try:
         replay, output = cuda.record(lambda: graph(inputs))
-    except RuntimeError:  # another thread's work may spoil it, and a plain run is as right
+    except RuntimeError:  # another thread's work can break a recording, and a plain run gives the same result
         return None
 
     def compute() -> Tensor:
@@ -173,10 +174,10 @@ def _record(graph: TorchGraph, inputs: Mapping[str, Tensor], cuda: Cuda) -> Call
 
 
 def _tensor(value: Any) -> Tensor:
-    """Any array as torch's, where it is, without a copy."""
+    """Any array as a torch tensor on the same device, without a copy."""
     if not is_on_gpu(value):
         return torch.from_numpy(np.require(value, requirements=["C", "W"]))
-    if hasattr(value, "__dlpack__"):  # first: it has the stream in which the array is written
+    if hasattr(value, "__dlpack__"):  # first: it respects the stream in which the array is written
         return from_dlpack(value)
     theirs = value.__cuda_array_interface__.get("stream")
     if theirs is not None:  # torch does not look at it
@@ -185,7 +186,7 @@ def _tensor(value: Any) -> Tensor:
 
 
 def _stream(number: int) -> torch.cuda.Stream:
-    """Someone's stream by its handle; those of the default streams, 1 and 2, torch takes for numbers of its own."""
+    """A caller's stream by its handle. torch would misread 1 and 2, the default streams, as numbers of its own."""
     if number <= 2:
         return torch.cuda.default_stream()
     stream: torch.cuda.Stream = torch.cuda.ExternalStream(number)  # type: ignore[no-untyped-call]

@@ -42,9 +42,9 @@ NOT_INSTALLED = Absence("not installed", pip_helps=True)
 class EngineOptions:
     """What a process gives its engines.
 
-    threads: for arithmetic; None: as many as the process may use (affinity and container quota). memory: bytes that
-    translating one batch may take at most; None: any. cache: the folder for compiled models; None: the user's.
-    progress: gets lines that a user should see.
+    threads: number for computing; None: as many as the process may use (affinity and container quota). memory: limit in
+    bytes for translating one batch; None: no limit. cache: the folder for compiled models; None: the user's. progress:
+    called with each line that a user should see.
     """
 
     threads: int | None = None
@@ -61,8 +61,8 @@ class EngineOptions:
 class Graph:
     """A graph to open.
 
-    weights: the files beside it that hold its weights. digest: stands for the graph and its weights; None: nothing is
-    cached for it. bytes: size of both. bundle: the folder that messages name. precision and rest: those of its variant.
+    weights: the files beside it that hold its weights. digest: one hash for the graph and its weights; None: nothing is
+    cached for it. bytes: size of both. bundle: the folder that messages name. precision, rest: the variant's.
     """
 
     path: Path
@@ -77,8 +77,8 @@ class Graph:
 
 @dataclass(frozen=True)
 class GpuTime:
-    """Milliseconds of one run: `compute` by the GPU's own clock, without copies from and to the host, and `enqueue`
-    until the host has handed the work over."""
+    """Milliseconds of one run: `compute` by the GPU's own clock, without copies between host and GPU, and `enqueue`
+    for the host to queue the work."""
 
     compute: float
     enqueue: float
@@ -120,11 +120,11 @@ class Engine(ABC):
 
     @abstractmethod
     def version(self) -> str:
-        """The engine's version, where it is not absent."""
+        """The engine's version. Call it only if the engine is not absent."""
 
     @abstractmethod
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
-        """The devices that the engine sees here, each with the reason why it does not open `graph`, or None."""
+        """The devices that the engine finds on this machine, each with why it cannot open `graph`, or None."""
 
     @abstractmethod
     def open(self, graph: Graph, options: EngineOptions) -> Session:
@@ -177,12 +177,12 @@ def package_absence(load: Callable[[], Any], package: str, name: str) -> Absence
 
 
 def closed_error(what: object) -> EngineError:
-    """The sentence for a session that is used after it was closed."""
+    """The error for using a session after it was closed."""
     return EngineError(f"{what} has been closed: open it again")
 
 
 def one_line(error: BaseException, most: int = 240) -> str:
-    """An engine's error without the places in its source code, short enough for a sentence."""
+    """An engine's error without source code locations, short enough for a sentence."""
     lines = [line.strip() for line in str(error).splitlines()]
     reasons = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))] or lines
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(reasons)) or type(error).__name__

@@ -1,4 +1,4 @@
-"""The cache of compiled graphs on the user's disk, so that a big bundle's second start is quick.
+"""The cache of compiled graphs on the user's disk, which makes the second start of a big bundle quick.
 
 Engines do not check what they load: a damaged file could crash the process. So each file carries the hash of its
 content, lies in a folder that only the user can write to, and is named after everything that it depends on.
@@ -22,7 +22,7 @@ from starcast.atomic import write_bytes
 Model = TypeVar("Model")
 
 SMALLEST = 8 * 2**20  # bytes; smaller graphs compile about as fast as they load
-LIMIT = 2 * 2**30  # bytes of the whole folder; the files unused for longest go first
+LIMIT = 2 * 2**30  # bytes of the whole folder; the least recently used files go first
 _MAGIC = b"starcast compiled graph 1\n"
 _HEADER = len(_MAGIC) + 32
 
@@ -48,11 +48,11 @@ def open_cached(
     load: Callable[[bytes], Model],
     refusals: tuple[type[Exception], ...],
 ) -> Model | None:
-    """Load a compiled graph: what `compile_graph` returned at an earlier start with the same facts (graph, engine,
-    settings) on this CPU, or returns now.
+    """Load a compiled graph: the one cached by an earlier start with the same facts (graph, engine, settings) on this
+    CPU, or a new one from `compile_graph`.
 
-    None where there is no private folder for it, or where `load` raises one of `refusals`: then the caller compiles
-    without the cache.
+    None if there is no private folder for it, or if `load` raises one of `refusals`: then the caller compiles without
+    the cache.
     """
     try:
         place = private(user_cache() if folder is None else folder)
@@ -88,7 +88,7 @@ def processor() -> str:
 
 
 def private(folder: Path) -> Path | None:
-    """The folder, created if missing; None where someone else could put files there."""
+    """The folder, created if missing; None if someone else could put files there."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if hasattr(os, "geteuid"):
         facts = folder.stat()

@@ -37,7 +37,7 @@ from starcast.runtime.machine import processor
 from starcast.runtime.manifest import Variant
 
 _TELEMETRY = "openvino_telemetry"
-Shapes = Mapping[str, tuple[int, ...]]  # of the inputs, by their names
+Shapes = Mapping[str, tuple[int, ...]]  # of the inputs, by name
 
 
 def engine() -> ModuleType:
@@ -89,7 +89,7 @@ class OpenVINO(Engine):
         return found
 
     def best_batch(self, precision: str) -> int:
-        """4 below float32: on two cores that was 5 to 10 % faster in bf16 and int8, and no faster in float32
+        """4 in bf16 and int8, where it was 5 to 10 % faster than 1 on two cores; 1 in float32, where it was no faster
         (benchmarks/results/scaling.json)."""
         return 1 if precision == "fp32" else 4
 
@@ -101,8 +101,8 @@ class OpenVINO(Engine):
 
 
 def lacks(*precisions: str | None) -> str | None:
-    """Why OpenVINO cannot run a graph in those precisions on this CPU, or None. Without the CPU's instructions it would
-    silently use float32."""
+    """Why OpenVINO cannot run a graph in those precisions on this CPU, or None. Without the
+    instructions for it, OpenVINO would silently use float32."""
     if "bf16" not in precisions or "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     return f"{processor().name} has no bfloat16 instructions"
@@ -115,7 +115,7 @@ class OpenVINOSession(Session):
         self._graph = graph.path
         self._settings = _settings(graph, options)
         self._model = self._read()
-        self._shapes: Shapes | None = None  # that it is compiled for; {}: any
+        self._shapes: Shapes | None = None  # that the graph is compiled for; {}: any
         self._request: Any = None
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
@@ -157,19 +157,19 @@ class OpenVINOSession(Session):
 
 def _settings(graph: Graph, options: EngineOptions) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        # All threads work on one batch. One stream per core gave 2 to 5 % more images a second on two idle cores, each
-        # of them twice as late, and two threads in one model were seen to deadlock.
+        # All threads work on one batch. One stream per core gave 2 to 5 % more images a second on two idle cores, but
+        # each image took twice as long, and two threads in one model have deadlocked.
         "PERFORMANCE_HINT": "LATENCY",
-        # Pinned threads fight with a container's other processes, and with the threads that decode and encode.
+        # Pinned threads compete with a container's other processes, and with the threads that decode and encode.
         "ENABLE_CPU_PINNING": False,
-        # Compiled kernels that are kept, each for one layer and image size. With the default of 5,000, a 64 px model
-        # took 1.7 MB more with every new size. These are enough for images that alternate between two sizes.
+        # Compiled kernels to keep, each for one layer and image size. With the default of 5,000, a 64 px model took
+        # 1.7 MB more with every new size. These are enough for images that alternate between two sizes.
         "CPU_RUNTIME_CACHE_CAPACITY": "256",
     }
     threads = options.count_threads()
     if threads is not None:  # else OpenVINO counts the machine's cores and ignores a container's quota
         settings["INFERENCE_NUM_THREADS"] = threads
-    # For what a graph leaves open: without it, float32 silently becomes bfloat16 on CPUs with AMX.
+    # Without this, float32 silently becomes bfloat16 on CPUs with AMX, unless the graph states the type.
     settings["INFERENCE_PRECISION_HINT"] = "bf16" if "bf16" in (graph.precision, graph.rest) else "f32"
     return settings
 

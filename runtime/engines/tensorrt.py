@@ -32,7 +32,7 @@ class TensorRT(Engine):
         if absence is not None:
             return absence
         gpu = current_gpu()
-        if gpu is None:  # the extra brings a package that asks the driver
+        if gpu is None:  # the missing package may be the one that queries the driver, which the extra installs
             return Absence(f"installed, but {why_no_gpu()}", pip_helps=not has_driver_package())
         targets = self._flavour.targets
         if targets and gpu.sm not in targets:
@@ -46,7 +46,7 @@ class TensorRT(Engine):
     def why_not_ready(self, bundle: Bundle, variant: Variant, options: EngineOptions = EngineOptions()) -> str | None:
         try:
             found = self._unbuilt(bundle, variant, options)
-        except EngineError as error:  # others may write into the cache, so nothing in it is used
+        except EngineError as error:  # other users can write to the cache, so nothing in it is used
             return str(error)
         if found is None:
             return None
@@ -54,7 +54,7 @@ class TensorRT(Engine):
         others = [one for one in bundle.manifest.variants if one.precision != variant.precision]
         for other in others:
             if self.why_unsupported(other) is None and self._unbuilt(bundle, other, options) is None:
-                return f"{sentence}, and --precision {other.precision} uses one that is there"
+                return f"{sentence}, and --precision {other.precision} uses one that is ready"
         return sentence
 
     def version(self) -> str:
@@ -99,7 +99,7 @@ class TensorRT(Engine):
             raise
 
     def _unbuilt(self, bundle: Bundle, variant: Variant, options: EngineOptions) -> tuple[Path, str] | None:
-        """The first graph that a variant needs and that has no engine here, and why; None if all have one."""
+        """The first graph of a variant without a usable engine, and why; None if every graph has one."""
         condition = bundle.manifest.condition
         makers = [maker.graph for maker in (condition.latent, condition.reference) if maker is not None]
         for graph in (variant.file, *makers):
@@ -110,13 +110,13 @@ class TensorRT(Engine):
         return None
 
     def _missing(self, digest: str, cache: Path | None) -> str | None:
-        """Why there is no engine of a graph here, as a clause, or None."""
+        """Why a graph has no usable engine, as a clause; None if it has one."""
         asked = (digest, self.name, self.version(), current_gpu(), cache)
         return why_missing(*asked) if find(*asked) is None else None
 
     def _sentence(self, graph: Path, reason: str, bundle: Path | None, precision: str) -> str:
         line = build_line(bundle, self.name, precision)
-        return f"{graph} has no engine of {self._flavour.title} here ({reason}): `{line}` makes one"
+        return f"{graph} has no {self._flavour.title} engine for this machine ({reason}): `{line}` builds one"
 
 
 def build_line(bundle: Path | None, flavour: str, precision: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""From what a user names to images: files, folders, patterns and list files become one ordered list.
+"""Expand what a user names (files, folders, patterns and list files) into one ordered list of images.
 
 photo.jpg           that file, whatever its name
 photos/             every image in it and its subfolders, by name; hidden ones (a leading dot) are skipped
@@ -24,7 +24,7 @@ LIST_BYTES = 64 * 2**20  # half a million long paths; a larger file is not a lis
 
 @dataclass(frozen=True)
 class SourceFile:
-    """An image to read. `relative` is its place below the output folder, with the suffix of the source."""
+    """An image to read. `relative` is its path below the output folder, with the source's suffix."""
 
     path: Path
     relative: PurePath
@@ -32,8 +32,8 @@ class SourceFile:
 
 @dataclass
 class FoundSources:
-    """What `find_sources` found, in order: images, places that cannot be searched (a sentence each), and files in
-    folders that are not images."""
+    """What `find_sources` found, in order: images, problems (a sentence each), and files in folders that are not
+    images."""
 
     sources: list[SourceFile] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -43,7 +43,7 @@ class FoundSources:
 def find_sources(arguments: Iterable[Path], *, leave_out: Path | None = None) -> FoundSources:
     """The images that `arguments` name, each once. Searching a folder skips the folder `leave_out`.
 
-    A file that is named itself is always a source, so that it is reported if it cannot be read.
+    A file named by itself always counts as a source, so a file that cannot be read is reported rather than skipped.
     """
     found = FoundSources()
     seen: set[str] = set()
@@ -60,7 +60,7 @@ def find_sources(arguments: Iterable[Path], *, leave_out: Path | None = None) ->
 def _expand(
     argument: Path, found: FoundSources, without: tuple[int, int] | None, *, lists: bool, base: Path | None = None
 ) -> Iterator[SourceFile]:
-    """`base`: the folder that a source's place below the output folder is relative to; None: its own."""
+    """The sources that a path names. `base`: the folder that `relative` paths start from; None: the path's own."""
     if _is_folder(argument):
         root = argument if base is None else base
         yield from _in_folder(argument, root, found, without, set())
@@ -83,7 +83,7 @@ def _in_folder(
             names = sorted(entry.name for entry in entries)
     except OSError as error:
         found.problems.append(
-            f"{printable(folder)} cannot be searched ({reason_of(error)}): change its rights, or leave it out"
+            f"{printable(folder)} cannot be searched ({reason_of(error)}): change its permissions, or leave it out"
         )
         return
     inside = {*entered, identity}
@@ -120,13 +120,13 @@ def _in_list(path: Path, found: FoundSources, without: tuple[int, int] | None) -
 
 def _in_pattern(pattern: Path, found: FoundSources, without: tuple[int, int] | None) -> Iterator[SourceFile]:
     root = Path(*_parts_before_magic(pattern.parts))
-    matches = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207  as shells do
+    matches = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207  like a shell
     if not matches:
         found.problems.append(f"{printable(pattern)} matches nothing: check the pattern")
     folders = [match for match in matches if _is_folder(match)]
     for match in matches:
         if match in folders and "**" in pattern.parts:
-            continue  # its files match, too
+            continue  # the pattern also matches its files
         if match in folders:
             yield from _in_folder(match, root, found, without, set())
         elif without is None or without not in map(_identity, match.parents):

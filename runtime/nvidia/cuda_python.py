@@ -17,7 +17,7 @@ from starcast.runtime.nvidia.driver import RECORDING, Driver, Gpu, refusal
 
 
 class CudaPython(Driver):
-    """A hold on the first GPU's primary context."""
+    """Retains the first GPU's primary context."""
 
     name = "cuda-python"
     captures = True
@@ -115,11 +115,11 @@ class CudaPython(Driver):
 
     def record_graph(self, stream: int, call: Callable[[], None]) -> int:
         with RECORDING, _no_collection():
-            # thread-local: other threads, which decode and encode, go on in their own contexts
+            # thread-local: other threads go on decoding and encoding in their own contexts
             _call("cuStreamBeginCapture", stream, _api().CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL)
             try:
                 call()
-            except BaseException:  # Ctrl-C included: a stream that goes on recording is good for nothing else
+            except BaseException:  # Ctrl-C included: a stream that is still recording is unusable
                 with suppress(EngineError):
                     _call("cuGraphDestroy", _call("cuStreamEndCapture", stream))
                 raise

@@ -1,4 +1,4 @@
-"""From a frame's YUV to RGB and back, by the matrix and range of the frame's tags.
+"""Convert a frame from YUV to RGB and back, with the matrix and range that its tags state.
 
 Decoding honours the tags. Without tags, as in players: BT.601 below 720 lines, otherwise BT.709; limited range, except
 for grey and for the full-range formats (yuvj). Output is BT.709, limited range, and tagged as such.
@@ -24,7 +24,7 @@ HD_LINES = 720
 
 
 class Matrix(IntEnum):
-    """The scaler's numbers (SWS_CS_*): PyAV has names for all of them only from 18 on."""
+    """The scaler's numbers (SWS_CS_*); PyAV names them all only from version 18 on."""
 
     BT709 = 1
     FCC = 4
@@ -37,7 +37,7 @@ class Matrix(IntEnum):
 _MATRICES = {
     1: Matrix.BT709, 4: Matrix.FCC, 5: Matrix.BT601, 6: Matrix.BT601, 7: Matrix.SMPTE240M, 9: Matrix.BT2020,
 }  # fmt: skip
-_UNTAGGED = (0, 2, 3)  # identity (which no YUV frame can mean), unspecified, reserved
+_UNTAGGED = (0, 2, 3)  # identity (meaningless for YUV), unspecified, reserved
 _FOREIGN = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
 _HDR = {16: "PQ (HDR10, Dolby Vision)", 18: "HLG"}  # AVColorTransferCharacteristic
 
@@ -72,7 +72,7 @@ def to_rgb(frame: VideoFrame, name: str = "the video", scaler: VideoReformatter 
     settings: dict[str, Any] = {"format": "rgba" if has_alpha else "rgb24", "interpolation": _SCALER}
     if not frame.format.is_rgb and components >= 3:
         matrix = matrix_of(frame, name)
-        # RGB has no matrix, but old PyAV ignores the source's unless the two differ
+        # RGB has no matrix, but old PyAV ignores the source's unless this one differs from it
         other = Matrix.BT709 if matrix == Matrix.FCC else Matrix.FCC
         settings |= {"src_colorspace": matrix, "src_color_range": range_of(frame), "dst_colorspace": other}
     try:
@@ -87,7 +87,7 @@ def to_rgb(frame: VideoFrame, name: str = "the video", scaler: VideoReformatter 
 
 
 def matrix_of(frame: VideoFrame, name: str = "the video") -> Matrix:
-    """The YUV matrix of a frame, by its tag or else by its number of lines. Raises VideoError for unknown ones."""
+    """The YUV matrix of a frame, from its tag or else its number of lines. Raises VideoError if it is unknown."""
     tag = int(frame.colorspace)
     if tag in _MATRICES:
         return _MATRICES[tag]
@@ -129,7 +129,7 @@ def tag(target: Any) -> None:
 
 
 def _grey(frame: VideoFrame, scaler: VideoReformatter, *, has_alpha: bool) -> NDArray[np.uint8]:
-    """Converted here: the scaler reads every grey as full range, whatever its tag."""
+    """Convert a grey frame without the scaler, which reads every grey as full range, whatever its tag."""
     rgba: Any = scaler.reformat(frame, format="rgba" if has_alpha else "rgb24", interpolation=_SCALER).to_ndarray()
     if int(frame.color_range) == LIMITED:
         luma = np.arange(256, dtype=np.float64)

@@ -26,7 +26,7 @@ def display_matrix(frame: VideoFrame) -> Matrix:
     try:
         side_data: Iterable[Any] = frame.side_data
         found = [bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"]
-    except ValueError:  # side data of a kind that this PyAV cannot name hides the rest
+    except ValueError:  # this PyAV fails on side data of a kind that it has no name for
         return _from_angle(frame.rotation)
     if not found or len(found[0]) != 36:
         return UPRIGHT
@@ -35,7 +35,7 @@ def display_matrix(frame: VideoFrame) -> Matrix:
 
 
 def turn_upright(pixels: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
-    """[H, W, 3] turned and mirrored as the display matrix says, in steps of 90 degrees, to the nearest."""
+    """[H, W, 3] turned and mirrored as the display matrix says, to the nearest 90 degrees."""
     a, b, c, d = matrix
     if _turns_by_90(matrix):
         pixels = pixels.swapaxes(0, 1)

@@ -38,7 +38,7 @@ class RgbFrame:
 class Sink:
     """Writes to `path`. Use it in `with`: the file is whole when the block ends without an error.
 
-    `source` gives sound, subtitles, chapters and metadata. Raises VideoError, which names `name`.
+    Sound, subtitles, chapters and metadata come from `source`. Raises VideoError, which names `name`.
     """
 
     def __init__(
@@ -172,13 +172,13 @@ def _container_of(path: Path) -> str:
 def _muxer_options(container_format: str, time_base: Fraction) -> dict[str, str]:
     if container_format not in ("mp4", "mov"):
         return {}
-    # otherwise edit lists, which hold the distances between the streams' beginnings, are rounded to milliseconds
+    # otherwise edit lists, which hold the offsets between the streams' starts, are rounded to milliseconds
     movie_timescale = time_base.denominator * -(-1000 // time_base.denominator)
     return {"movflags": "+faststart", "movie_timescale": str(movie_timescale)}
 
 
 def _carry_over(source: Source, container: OutputContainer, stream: Any) -> None:
-    """Metadata and chapters, but not the display matrix's rotation: the pixels have been turned."""
+    """Copy metadata and chapters, but not the display matrix's rotation: the pixels are already upright."""
     container.metadata.update(kept_metadata(source.container.metadata))
     stream.metadata.update(kept_metadata(source.metadata))
     chapters = source.container.chapters() if hasattr(container, "set_chapters") else []

@@ -28,10 +28,10 @@ from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _FALLBACK_RATE = Fraction(25)
-_FASTEST = 1000  # frames per second; a higher rate is a time base mistaken for one
+_FASTEST = 1000  # frames per second; a higher rate is a time base mistaken for a rate
 _ENCRYPTED = ("encv", "drmi")
 _STATES_DURATION = ("mov", "matroska", "avi", "asf", "mxf", "nut")  # other formats' duration is a guess
-_SHORTFALL = Fraction(1, 50)  # share of the stated duration that may be missing before a file counts as cut
+_SHORTFALL = Fraction(1, 50)  # share of the stated duration that may be missing before a file counts as truncated
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Sound:
     stream: int
 
 
-if TYPE_CHECKING:  # a packet has a type of stream for the checker only
+if TYPE_CHECKING:  # only the type checker knows a packet's stream type
     Item = Frame | Sound | Packet[Any]
 
 
@@ -59,7 +59,7 @@ class Source:
     """An open video. Use it in `with`; `read` it once. Raises VideoError or OptionError, which name the file.
 
     Opening decodes the first frame, so that the file's facts are known before anything is written. While it is read,
-    `damaged` and `patched` count errors, and `ends_early` says whether it was cut.
+    `damaged` and `patched` count errors, and `ends_early` says whether it is truncated.
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> None:
@@ -73,7 +73,7 @@ class Source:
             self._video = self._choose_stream(max_pixels)
             self._video.thread_type = "AUTO"
             self._end_s, self._packets = Fraction(0), 0
-            self._held: list[Packet[Any]] = []  # what comes before the first frame
+            self._held: list[Packet[Any]] = []  # packets before the first frame
             self._steps = self._decode()
             self._first = self._first_frames()
             self._describe(self._first[0])
@@ -172,7 +172,7 @@ class Source:
             yield Sound(sound, index)
 
     def _choose_stream(self, max_pixels: int) -> VideoStream:
-        """The stream to translate: FFmpeg's choice among those that move. Raises VideoError."""
+        """The stream to translate: FFmpeg's choice among those that are not still images. Raises VideoError."""
         moving = [stream for stream in self.container.streams.video if not stream.disposition & _NOT_MOVING]
         if not moving:
             has_sound = bool(self.container.streams.audio)
@@ -215,7 +215,7 @@ class Source:
         self.frames = self._video.frames or (round(self.duration_s * self.rate) if self.duration_s else 0)
 
     def _is_short(self) -> bool:
-        """Whether the file promises more than there was: by two frames of time if it lacks packets that it counts,
+        """Whether the file states a longer duration than it has: by two frames if packets that it counts are missing,
         otherwise by a second and a fiftieth, because durations in headers are rough."""
         if self.duration_s is None or not self.container.format.name.startswith(_STATES_DURATION):
             return False

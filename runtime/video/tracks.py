@@ -15,7 +15,7 @@ from av.stream import Stream
 
 from starcast.runtime.video.timing import Clock, as_fraction
 
-# FFmpeg writes these into MP4, but most players stay silent
+# FFmpeg writes these into MP4, but most players cannot play them
 _SILENT_IN_MP4 = ("pcm_", "vorbis")
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")
@@ -32,11 +32,11 @@ class Track(Protocol):
         """Packets for the muxer."""
 
     def flush(self) -> list[Packet[Any]]:
-        """The last ones."""
+        """The last packets."""
 
 
 class CopiedTrack:
-    """Packets as they are, their times shifted by `start_s` and strictly increasing."""
+    """Copies packets. Their times are shifted by `start_s` and made strictly increasing."""
 
     def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction) -> None:
         self.stream = container.add_stream_from_template(template)
@@ -114,7 +114,7 @@ def tracks_for(
     container: OutputContainer, streams: Iterable[Stream], start_s: Fraction, *, copy: bool = True
 ) -> Tracks:
     """An output stream for every stream that `container` can hold. Without `copy`, sound is encoded again and the rest
-    is dropped, for the rare file whose packets a muxer accepts by codec and refuses by content."""
+    is dropped: for the rare file with packets whose codec the muxer supports, but whose content it refuses."""
     tracks = Tracks()
     for stream in streams:
         track = _track(container, stream, start_s, copy=copy)
@@ -138,7 +138,7 @@ def _track(container: OutputContainer, stream: Stream, start_s: Fraction, *, cop
 
 
 def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Metadata without what is true of the old file only."""
+    """Metadata without the entries that are true only of the old file."""
     return {
         key: text
         for key, text in metadata.items()

@@ -6,21 +6,21 @@ x and y are fp16, bf16 or fp32, [N, C, H, W] or channels last; scale and shift [
 n % rows: one for all, or one each. All arithmetic is in the type of scale and shift: float32 (float64 serves tests).
 A slope of 1 leaves the norm alone.
 
-A mean may be a thousand times the spread, where float32 has no digits left for E[x²] - mean². So the mean of the first
-tile is subtracted first, which is exact for such planes, and statistics are those of the residuals: `offset` is their
-mean, by which the pivot is wrong, and their squares are summed about a running mean (Welford 1962), every lane by
-itself; lanes and slices are joined by the formula of Chan, Golub and LeVeque (1983). Nothing is added in an order that
-depends on time: the same bits each run.
+A mean may be a thousand times the spread; float32 then has no digits left for E[x²] - mean². So the mean of the first
+tile, the pivot, is subtracted first, which is exact for such planes, and the statistics are those of the residuals.
+`offset` is their mean, the pivot's error. Each lane sums their squares about a running mean (Welford 1962); lanes and
+slices are joined by the formula of Chan, Golub and LeVeque (1983). The order of the sums never depends on timing, so
+every run gives the same bits.
 
-A tile is [CHANNELS, PIXELS] in both layouts. Where it takes whole planes (HELD), they are read once and kept. Where it
-does not, they are read tile by tile, twice: the first time so many tiles at a time that each thread asks for 32 bytes,
-as one read a thread keeps no memory busy; the second time from the last to the first, as what was read last is still in
-the cache. Forward, each of those is asked for before the one behind it is worked on.
+A tile is [CHANNELS, PIXELS] in both layouts. If it covers whole planes (HELD), they are read once and kept. Otherwise
+they are read tile by tile, twice. The first time, several tiles are loaded together, so that each thread requests 32
+bytes: one read per thread cannot keep the memory busy. The second time runs from the last tile to the first, because
+the last ones are still in the cache. Forward, each tile is requested before the previous one is computed.
 
 Importing this needs triton; set TRITON_INTERPRET=1 before it to run the kernels on the CPU.
 """
 
-# Triton compiles the text of these functions: types are its own, constants are in capitals, and no Python iterators.
+# Triton compiles the source of these functions: its own types, constants in capitals, no Python iterators.
 # ruff: noqa: N803, SIM113
 # mypy: disable-error-code="no-untyped-def, untyped-decorator"
 
@@ -29,7 +29,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-AT_ONCE = tl.constexpr(32)  # bits of a number, times tiles that are loaded together
+AT_ONCE = tl.constexpr(32)  # bits of an element times the number of tiles loaded together
 
 
 @triton.jit
@@ -77,8 +77,8 @@ def apply_statistics(
     x, scale, shift, partials, rows, C, HW, tiles, y, facts, EPSILON: tl.constexpr, SLOPE: tl.constexpr,
     SLICES: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
 ):  # fmt: skip
-    """Second of two, on the same grid: each slice joins the partials of all. SLICES is a power of two, at least their
-    number."""
+    """Second of two, on the same grid: each slice joins the partials of all slices. SLICES is a power of two, at least
+    their number."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
     slices, span = tl.num_programs(1), tiles * PIXELS
     pivot, offset, squares = _join(partials, sample, slices, span, channels, real, C, HW, SLICES)
@@ -96,8 +96,8 @@ def gradients(
     dy, x, scale, shift, facts, rows, C, HW, dx, sums, SLOPE: tl.constexpr,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr, HELD: tl.constexpr,
 ):  # fmt: skip
-    """Gradients of whole planes, from the facts of `normalise` and on its grid. `sums` [N, 2, C] gets those of shift
-    and scale, for each sample by itself."""
+    """Gradients of whole planes, from the facts of `normalise` and on its grid. `sums` [N, 2, C] gets the gradients of
+    shift and scale, separately for each sample."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
     mean, low, rstd, factor, base = _load_norm(scale, shift, facts, sample, rows, channels, real, C)
     if HELD:
@@ -164,8 +164,8 @@ def apply_sums(
 
 @triton.jit
 def _planes(C, HW, CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr):
-    """A program's channels, which of them exist, and its sample; the sample's start, the offsets of a tile's elements
-    from there, and the distance between pixels. Only values that can exceed 2^31 are in 64 bits."""
+    """A program's channels, a mask of those that exist, and its sample; the sample's start, the offsets of a tile's
+    elements from there, and the distance between pixels. Only values that can exceed 2^31 have 64 bits."""
     channels = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     sample = tl.program_id(2)
     pixels = tl.arange(0, PIXELS)[None, :]
@@ -180,13 +180,13 @@ def _planes(C, HW, CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: 
 
 @triton.jit
 def _tile(start, HW, real, PIXELS: tl.constexpr):
-    """Which elements of the tile at pixel `start` exist."""
+    """The mask of the elements that exist in the tile at pixel `start`."""
     return real[:, None] & (start + tl.arange(0, PIXELS)[None, :] < HW)
 
 
 @triton.jit
 def _moments(x, places, step, real, begin, end, HW, wide: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr):
-    """Pivot, mean of the residuals from it, and their sum of squares about that mean, of pixels begin to end."""
+    """For pixels begin to end: pivot, mean of the residuals from it, and their sum of squares about that mean."""
     inside = _tile(begin, HW, real, PIXELS)
     tile = tl.load(x + tl.cast(begin, tl.int64) * step + places, mask=inside, other=0).to(wide)
     pivot = tl.sum(tile, 1) / tl.minimum(end - begin, PIXELS)
@@ -219,8 +219,8 @@ def _centre(tile, inside, HW):
 
 @triton.jit
 def _rstd(squares, HW, EPSILON: tl.constexpr):
-    """1 / std. In float32 a GPU's fast division and root are off by a unit or two; once per channel, exact ones cost
-    nothing."""
+    """1 / std. In float32 a GPU's fast division and square root are off by a unit or two in the last place. Exact ones,
+    once per channel, cost nothing."""
     if squares.dtype == tl.float32:
         variance = tl.div_rn(squares, tl.cast(HW, tl.float32))
         return tl.div_rn(tl.full(squares.shape, 1, tl.float32), tl.sqrt_rn(variance + EPSILON))
@@ -246,7 +246,7 @@ def _join(partials, sample, slices, span, channels, real, C, HW, SLICES: tl.cons
 
 @triton.jit
 def _affine(scale, shift, row, channels, real, C, rstd):
-    """The factor of a centred x, and the summand."""
+    """The factor that multiplies a centred x, and the number that is then added."""
     return (
         tl.load(scale + row * C + channels, mask=real, other=0) * rstd,
         tl.load(shift + row * C + channels, mask=real, other=0),
@@ -255,8 +255,8 @@ def _affine(scale, shift, row, channels, real, C, rstd):
 
 @triton.jit
 def _mean(pivot, offset, factor, base):
-    """pivot + offset as one number, from which a nearby x is subtracted exactly; what that rounding lost; and the base
-    corrected by it. Done once per channel, not per element."""
+    """pivot + offset rounded to one number, which a nearby x can subtract exactly; what the rounding lost; and the base
+    corrected for it. Done once per channel, not per element."""
     mean = pivot + offset
     low = offset - (mean - pivot)
     return mean, low, base - low * factor
@@ -292,7 +292,7 @@ def _load_tile(x, places, step, real, begin, start, HW, PIXELS: tl.constexpr):
 
 @triton.jit
 def _load_norm(scale, shift, facts, sample, rows, channels, real, C):
-    """What `_mean` returns, 1 / std and the factor, of a norm whose facts were stored."""
+    """What `_mean` returns, 1 / std and the factor, for a norm whose facts were stored."""
     pivot, offset, rstd = _load_facts(facts, sample, channels, real, C)
     factor, base = _affine(scale, shift, sample % rows, channels, real, C, rstd)
     mean, low, base = _mean(pivot, offset, factor, base)
@@ -321,7 +321,7 @@ def _sums(
         place = tl.cast(start, tl.int64) * step + places
         gradient, centred = _gradient(dy, x, place, inside, mean, factor, base, SLOPE, "evict_last")
         first += gradient
-        second += gradient * centred  # a gradient outside is 0
+        second += gradient * centred  # outside, the gradient is 0
     total = tl.sum(first, 1)
     return total, (tl.sum(second, 1) - low * total) * rstd
 

@@ -58,7 +58,7 @@ def test_an_engine_that_is_named_and_not_here_is_refused_with_its_line(monkeypat
 
 @pytest.mark.parametrize(("backends", "forms", "words"), [
     (["tvm"], [], "--for is tvm: give one or several of openvino, onnxruntime"),
-    (["openvino", "ncnn"], ["plain"], "--forms names none that ncnn runs: add one of taps9, taps16"),
+    (["openvino", "ncnn"], ["plain"], "--forms has no form that ncnn can run: add one of taps9, taps16"),
     (["openvino"], ["fast"], "--forms is 'fast': give one or several of plain, taps9"),
 ])  # fmt: skip
 def test_engines_and_forms_that_are_unknown_or_do_not_fit_are_refused(backends, forms, words, monkeypatch):

@@ -121,7 +121,7 @@ def test_a_manifest_that_is_not_json_is_named(bundle, content):
 def test_a_huge_manifest_is_refused_before_it_is_read(bundle):
     with (bundle / MANIFEST).open("ab") as file:
         file.truncate(LARGEST_MANIFEST + 1)
-    with pytest.raises(BundleError, match="larger than any manifest"):
+    with pytest.raises(BundleError, match="is too large for a manifest"):
         open_bundle(bundle)
 
 

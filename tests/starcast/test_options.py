@@ -230,7 +230,7 @@ def test_a_recipe_is_given_by_name_and_an_unknown_one_names_those_there_are(tmp_
         return FitOptions(**values)
 
     assert command.main(["--config", "tiny"], standalone_mode=False) == FitOptions(size=33)
-    assert "Known by name: tiny." in " ".join(CliRunner().invoke(command, ["--help"]).output.split())
+    assert "Built-in, by name: tiny." in " ".join(CliRunner().invoke(command, ["--help"]).output.split())
     with pytest.raises(click.BadParameter, match="huge is no file: give a TOML or JSON file, or one of tiny"):
         command.main(["--config", "huge"], standalone_mode=False)
 

@@ -95,7 +95,7 @@ def test_it_trains_and_resumes_bit_for_bit(tiny, images, tmp_path):
 def test_a_run_is_resumed_as_its_own_family(tiny, images, tmp_path):
     run = trained(images, tmp_path / "run", "--steps", 2)
     resumed = starcast("train", images, "-o", run, "--resume", "--steps", 4)
-    assert "is of the family 'tiny': resume it with --family tiny" in str(resumed.exception)
+    assert "belongs to family 'tiny': resume it with --family tiny" in str(resumed.exception)
 
 
 def test_without_it_its_checkpoints_are_refused(images, tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_without_it_its_checkpoints_are_refused(images, tmp_path, monkeypatch):
         known.setitem(families.FAMILIES, "tiny", "tiny_family")
         run = trained(images, tmp_path / "run", "--steps", 2)
     with pytest.raises(
-        CheckpointError, match="is of the family 'tiny', which this version does not know: update starcast"
+        CheckpointError, match="belongs to family 'tiny', which this version does not know: update starcast"
     ):
         read_checkpoint(run / "checkpoints/step-000002.pt")
 

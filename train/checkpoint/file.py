@@ -120,7 +120,7 @@ def _load(path: Path) -> Any:
 def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
     if content["family"] not in FAMILIES:
         raise CheckpointError(
-            f"{path} is of the family {content['family']!r}, which this version does not know: update starcast"
+            f"{path} belongs to family {content['family']!r}, which this version does not know: update starcast"
         )
     if not isinstance(content["format"], int) or content["format"] < 1:
         raise CheckpointError(f"{path} is damaged (format {content['format']!r}): give another checkpoint of the run")

@@ -19,7 +19,7 @@ class TensorBatch:
         return len(getattr(self, dataclasses.fields(self)[0].name))
 
     def to(self, device: torch.device | str, memory_format: torch.memory_format | None = None) -> Self:
-        """The same on a device; the images in that memory format, if one is given."""
+        """A copy on a device, with the images in `memory_format` if one is given."""
 
         def moved(x: Tensor) -> Tensor:
             x = x.to(device, non_blocking=True)
@@ -28,19 +28,19 @@ class TensorBatch:
         return type(self)(*(moved(value) for value in self._tensors()))
 
     def split(self, parts: int) -> list[Self]:
-        """`parts` micro-batches in order, whose sizes differ by at most one; fewer if there are fewer images."""
+        """Split into `parts` micro-batches whose sizes differ by at most one; fewer if there are fewer images."""
         columns = (value.tensor_split(min(parts, len(self))) for value in self._tensors())
         return [type(self)(*row) for row in zip(*columns, strict=True)]
 
     def pin_memory(self) -> Self:
-        """The same in page-locked memory, from which a GPU reads while it computes."""
+        """A copy in page-locked memory, which a GPU can read while it computes."""
         return type(self)(*(value.pin_memory() for value in self._tensors()))
 
     def to_step(self, device: torch.device, layout: torch.memory_format) -> Self:
-        """A loader's batch as a step takes it: on the device, its images in that memory format and in -1..1.
+        """Prepare a loader's batch for a step: move it to the device, with images in `layout` and in -1..1.
 
-        Images travel as bytes, a quarter of what they become, through memory shared with the workers: containers have
-        little of it.
+        Until then images are bytes, a quarter of the size: workers pass them through shared memory, which is scarce in
+        containers.
         """
         there = self.to(device)
         images: dict[str, Any] = {

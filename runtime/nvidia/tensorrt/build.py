@@ -89,11 +89,11 @@ def why_rebuild(wanted: EngineSpec, entries: Iterable[EngineFacts]) -> str | Non
     if old.graph != wanted.graph:
         return "the graph has changed"
     if old.version != wanted.version:
-        return f"it was built by {old.flavour} {old.version}, here is {wanted.version}"
+        return f"it was built by {old.flavour} {old.version}, but this is {wanted.version}"
     if (old.gpu, old.target) != (wanted.gpu, wanted.target):
         return f"it was built on {old.gpu}, this GPU is {wanted.gpu}"
     if old.driver != wanted.driver:
-        return f"it was built with a driver for CUDA {old.driver}, here is {wanted.driver}"
+        return f"it was built with a driver for CUDA {old.driver}, but this one is for {wanted.driver}"
     if old.plugin != wanted.plugin:
         return "the AdaIN kernel inside has changed"
     return None  # for other sizes or batches, which it still serves

@@ -17,7 +17,7 @@ class BuildOptions(CheckedOptions):
     """Which engines `build` makes.
 
     The default batch range costs no speed: 1 to 8 has the kernels and the traffic of a fixed batch, and `translate` and
-    `video` use 4. A range of sizes would, so the default size is the bundle's own.
+    `video` use 4. A range of sizes would cost speed, so the default size is the bundle's own.
     """
 
     engine: str | None = flags.backend(
@@ -39,7 +39,7 @@ class BuildOptions(CheckedOptions):
         "sm86 (RTX 30), sm89 (RTX 40), sm120 (RTX 50), sm121. Default: this machine's GPU.", metavar="SM,…",
     )  # fmt: skip
     form: str | None = option(
-        None, "Form of the frame graph; `starcast inspect` lists them. Default: the first that the engine takes.",
+        None, "Form of the frame graph; `starcast inspect` lists them. Default: the first one the engine supports.",
         metavar="FORM",
     )  # fmt: skip
 

@@ -57,11 +57,11 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
         return hashlib.sha256(msgspec.json.encode({"layout": LAYOUT, **facts}, order="deterministic")).hexdigest()
 
     def misfit(self, version: str | None, gpu: Gpu | None) -> str | None:
-        """Why it does not run with this release on this GPU, as a clause, or None."""
+        """Why it cannot run with this release on this GPU, as a clause; None if it can."""
         if version is None:
             return f"{self.flavour} is not installed"
         if version != self.version:
-            return f"it was built by {self.flavour} {self.version}, here is {version}"
+            return f"it was built by {self.flavour} {self.version}, but this is {version}"
         if gpu is None:
             return "there is no NVIDIA GPU here"
         if gpu.sm != self.target:
@@ -69,7 +69,7 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
         if self.gpu not in (None, gpu.name):
             return f"it was built on {self.gpu}, this GPU is {gpu.name}"
         if self.driver not in (None, gpu.driver):
-            return f"it was built with a driver for CUDA {self.driver}, here is {gpu.driver}"
+            return f"it was built with a driver for CUDA {self.driver}, but this one is for {gpu.driver}"
         return None
 
 
@@ -99,7 +99,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def place(folder: Path | None = None) -> Path:
-    """The folder of engines: in the cache that was chosen, or beside the user's compiled graphs."""
+    """The folder of engines: in the given cache, or beside the user's compiled graphs."""
     try:
         return cache.user_cache().with_name("engines") if folder is None else folder / "engines"
     except RuntimeError as error:
@@ -143,14 +143,14 @@ def why_missing(graph: str, flavour: str, version: str, gpu: Gpu | None, folder:
 
 
 def load(facts: EngineFacts, folder: Path | None = None) -> bytes:
-    """The bytes of an engine, whose hash is the one in the index. Raises EngineError."""
+    """The bytes of an engine, after checking them against the hash in the index. Raises EngineError."""
     file = _file(_private(place(folder)), facts)
     try:
         content = file.read_bytes()
     except OSError as error:
         raise EngineError(f"{file} cannot be read ({error.strerror}): build it again with `starcast build`") from error
     if hashlib.sha256(content).hexdigest() != facts.sha256:
-        raise EngineError(f"{file} is not what was built: build it again with `starcast build`")
+        raise EngineError(f"{file} has changed since it was built: build it again with `starcast build`")
     return content
 
 
@@ -173,14 +173,14 @@ def new_file(key: str, folder: Path | None = None) -> Iterator[Path]:
 
 
 def add(facts: EngineFacts, folder: Path | None = None) -> None:
-    """Put an engine into the index as the most recently used, whether or not it is there already."""
+    """Put an engine into the index as the most recently used, even if it is listed already."""
     with _index_lock(folder):
         others = tuple(other for other in entries(folder) if other.key != facts.key)
         _write(folder, (*others, facts))
 
 
 def remove(keys: Iterable[str], folder: Path | None = None) -> tuple[EngineFacts, ...]:
-    """Remove engines from the index and the disk. Returns those that were there."""
+    """Remove engines from the index and the disk. Returns those that existed."""
     unwanted = set(keys)
     with _index_lock(folder):
         held = entries(folder)
@@ -207,7 +207,7 @@ def save_kernels(file: Path, kernels: bytes | None) -> None:
 
 
 def strays(folder: Path | None = None) -> tuple[Path, ...]:
-    """Files that are not in the index: left by killed builds, or by a lost index. Ask only while no build runs."""
+    """Files that are not in the index: left by killed builds, or by a lost index. Call it only while no build runs."""
     where = place(folder)
     if not where.is_dir():
         return ()
@@ -219,7 +219,7 @@ def strays(folder: Path | None = None) -> tuple[Path, ...]:
 
 @contextmanager
 def building(folder: Path | None = None, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """One build at a time on this machine: two would spoil each other's timings, or build the same engine twice.
+    """Allow one build at a time on this machine: two would distort each other's timings, or build an engine twice.
 
     `waiting` is called before waiting for another build to end; without it, TimeoutError is raised instead.
     """
@@ -259,12 +259,12 @@ def _file(where: Path, facts: EngineFacts, behind: str = "") -> Path:
 
 
 def _is_bare(name: str) -> bool:
-    """Whether it is an engine's bare file name, which cannot lead out of the folder."""
+    """Whether it is a bare engine file name, which cannot lead out of the folder."""
     return name.endswith(ENGINE) and PurePath(name).name == name and PureWindowsPath(name).name == name
 
 
 def _private(where: Path) -> Path:
-    """The folder, created if missing, closed to others. Raises EngineError where others could put engines there."""
+    """The folder, created if missing, closed to others. Raises EngineError if others could put engines there."""
     try:
         if cache.private(where) is None:
             raise EngineError(f"{where} can be written to by others, so its engines are not trusted: remove it")

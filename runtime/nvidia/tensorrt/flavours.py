@@ -1,9 +1,9 @@
 """The two TensorRT distributions, and how they differ; everything else is the same code.
 
-TensorRT for RTX comes as plain wheels, builds for named generations of GPUs without having one, keeps what it compiled
-for a GPU in a runtime cache, and has no plugins. TensorRT proper, 10 and 11, builds only for the GPU that is here, by
-timing kernels on it, and has plugins. Both take strongly typed networks: the precision stands in the graph. 10 has to
-be told so, 11 ignores the flag, and the builder flags for precisions are gone from 11, so that none of them is used.
+TensorRT for RTX comes as plain wheels, builds for named GPU generations without needing a GPU, stores what it compiles
+for a GPU in a runtime cache, and has no plugins. TensorRT proper, 10 and 11, builds only for this machine's GPU, by
+timing kernels on it, and has plugins. Both take strongly typed networks, whose graph states every precision. 10 needs a
+flag for that, which 11 ignores. 11 has no builder flags for precisions, so none are used.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from typing import Any
 from starcast.errors import MissingExtraError
 from starcast.runtime.engines.base import NOT_INSTALLED, Absence, one_line
 
-_CUDA = (13, 12)  # versions that have packages
-# the first generation whose cores take the type; all other precisions build everywhere
+_CUDA = (13, 12)  # major versions with a package
+# the first generation whose cores support the type; all other precisions build everywhere
 FIRST_WITH = {"bf16": "sm80", "fp8": "sm89"}
 
 
 @dataclass(frozen=True)
 class Flavour:
-    """One distribution. `targets`: the generations that it builds for ahead of time; none: it builds only for the GPU
-    that is here. `oldest`: the first release whose API this code knows."""
+    """One distribution. `targets`: the generations that it builds for ahead of time; none: it builds only for this
+    machine's GPU. `oldest`: the first release whose API this code knows."""
 
     name: str
     title: str
@@ -38,7 +38,7 @@ class Flavour:
 
     @property
     def ahead_of_time(self) -> bool:
-        """Whether it builds without a GPU. If not, it times kernels, takes plugins, and may store its timings."""
+        """Whether it builds without a GPU. If not, it times kernels, supports plugins, and may store its timings."""
         return bool(self.targets)
 
     def absent(self) -> Absence | None:
@@ -69,7 +69,7 @@ class Flavour:
         return str(self.load().__version__)
 
     def cuda(self) -> int | None:
-        """The major version of CUDA that its libraries are made for; None if no package's name says so."""
+        """The CUDA major version that its libraries need; None if no package name says."""
         for major in _CUDA:
             with suppress(importlib.metadata.PackageNotFoundError):
                 importlib.metadata.version(f"{self.name}-cu{major}-libs")

@@ -44,8 +44,8 @@ def size_of(shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 class Lane:
     """Memory for one part on the host and the GPU, the stream that copies it, and events that track it.
 
-    The engine reads and writes at `bound`, in the stream `compute`. A lane that has this very memory and stream copies
-    nothing on the GPU and waits for no event: one part after another, at the least delay.
+    The engine reads and writes at `bound`, in the stream `compute`. A lane that owns that memory and stream copies
+    nothing on the GPU and waits for no event: parts then run one after another, with the least delay.
     """
 
     def __init__(
@@ -88,14 +88,14 @@ class Lane:
             self._copy(self._bound[name], source, size_of(value.shape, value.dtype))
 
     def hand_on(self, place: slice, shape: tuple[int, ...]) -> None:
-        """Take what the engine wrote, its rows in the result, and its shape."""
+        """Take over what the engine wrote, to go to the rows `place` of the result, in this shape."""
         self._place = place, shape
         self._copy(self._device[self._output.name], self._bound[self._output.name], self._size(shape))
         if self._stream != self._compute:
             self._driver.record(self._done, self._compute)
 
     def unload(self) -> None:
-        """Copy it to the host. Call it after the next part's upload is queued: a stream works in order."""
+        """Copy the output to the host. Call it after the next part's upload is queued: a stream works in order."""
         if self._place is None:
             return
         if self._stream != self._compute:
@@ -105,7 +105,7 @@ class Lane:
         self._driver.record(self._emptied, self._stream)
 
     def collect(self, result: NDArray[Any]) -> None:
-        """Wait until it is on the host, and copy it into the result."""
+        """Wait until the output is on the host, and copy it into the result."""
         if self._place is None:
             return
         self._driver.until(self._emptied)

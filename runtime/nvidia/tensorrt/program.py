@@ -1,4 +1,4 @@
-"""The kernels of a TensorRT-RTX engine, and how much each reads and writes, from the engine's file.
+"""Read from a TensorRT-RTX engine file which kernels it has, and how much each reads and writes.
 
 No engine can be opened without a GPU. But a TensorRT-RTX file holds the program for its targets as plain text: a block
 `descriptors` of tensors and a block `main` of calls. The format is undocumented; this is what tensorrt-rtx 1.6.1 and
@@ -27,7 +27,7 @@ _BYTES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """A value between kernels. `shape` holds numbers, and symbols for sizes that are open until the engine runs; a
+    """A value passed between kernels. `shape` holds numbers, or symbols for sizes left open until the engine runs; a
     repeated axis (stride 0) counts as 1. `constant`: weights."""
 
     name: str
@@ -36,7 +36,7 @@ class Tensor:
     constant: bool
 
     def bytes_at(self, batch: int) -> float | None:
-        """Its size for that many images, an open first axis being the batch; None where another axis is open."""
+        """Its size in bytes for a batch of images. Only the first axis, the batch, may be open; None if others are."""
         first, rest = self.shape[:1], self.shape[1:]
         sizes = [batch if isinstance(size, str) else size for size in first]
         for size in rest:
@@ -72,7 +72,7 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Program:
-    """The kernels for the GPUs of `target`, as `sm89`, or `sm86 sm89` for one program that serves both."""
+    """The kernels for the GPUs of `target`: `sm89`, or `sm86 sm89` for one program that serves both."""
 
     target: str
     kernels: tuple[Kernel, ...]
@@ -84,8 +84,8 @@ class Program:
         return {kind: kinds.count(kind) for kind in sorted(set(kinds), key=lambda kind: (-kinds.count(kind), kind))}
 
     def megabytes(self, batch: int) -> float | None:
-        """Activations that all kernels read and write, in 10^6 bytes per image at that batch size (a fixed batch at its
-        own); None where heights and widths are open."""
+        """Activations that all kernels read and write, in 10^6 bytes per image at that batch size (fixed batch: at its
+        own); None if heights or widths are open."""
         return _a_picture(_total(kernel.traffic(batch) for kernel in self.kernels), batch)
 
     def reread_megabytes(self, batch: int) -> float | None:
@@ -94,10 +94,10 @@ class Program:
 
 
 def programs_of(engine: bytes) -> tuple[Program, ...]:
-    """The programs of an engine file, one for each target that was compiled separately. Raises EngineError where the
-    bytes are no TensorRT-RTX engine, or hold no text that we can read."""
+    """The programs of an engine file, one for each target that was compiled separately. Raises EngineError if the
+    bytes are not a TensorRT-RTX engine, or hold no text that we can read."""
     if engine[:4] != _MAGIC:
-        raise EngineError("the engine does not begin as one of TensorRT-RTX does: build it again with `starcast build`")
+        raise EngineError("the file is not a TensorRT-RTX engine: build it again with `starcast build`")
     declared = int.from_bytes(engine[_SIZE_AT], "little")
     if declared > len(engine):
         raise EngineError(
@@ -107,13 +107,13 @@ def programs_of(engine: bytes) -> tuple[Program, ...]:
     programs = tuple(filter(None, (_program(engine, match) for match in found)))
     if not programs:
         raise EngineError(
-            "the engine holds no program that starcast can read: tensorrt-rtx 1.6.1 and 1.7.1 are known to write one"
+            "the engine holds no program that starcast can read: build it with tensorrt-rtx 1.6.1 or 1.7.1"
         )
     return programs
 
 
 def _program(engine: bytes, target: re.Match[bytes]) -> Program | None:
-    """The program after a line of targets; None where the line belongs to something else."""
+    """The program that follows a line of targets; None if the line belongs to something else."""
     tensors_at, calls_at = (engine.find(word, target.end()) for word in (b"descriptors {", b"\nmain {"))
     if not 0 <= tensors_at < calls_at < target.end() + _LONGEST:
         return None
@@ -159,7 +159,7 @@ def _block(engine: bytes, start: int, end: int) -> Iterator[tuple[str, str]]:
 
 
 def _closing(text: str, opening: int) -> int:
-    """The index of the brace that closes another; quoted text does not count."""
+    """The index of the brace that closes the one at `opening`; braces in quotes do not count."""
     depth = 0
     for match in re.compile(r'"[^"]*"|[{}]').finditer(text, opening):
         depth += {"{": 1, "}": -1}.get(match[0], 0)
@@ -169,7 +169,7 @@ def _closing(text: str, opening: int) -> int:
 
 
 def _names(body: str, *keys: str) -> list[str]:
-    """The quoted names in the first of the lists `key={…}` that is there."""
+    """The quoted names in the first list `key={…}` that exists."""
     for key in keys:
         match = re.search(rf"(?<!\w){key}\s*=\s*\{{([^}}]*)\}}", body)
         if match is not None:

@@ -107,7 +107,7 @@ def test_a_flavour_that_knows_the_gpu_is_only_not_installed(monkeypatch, bundle)
 
 
 def test_an_engine_that_has_to_be_built_first_gives_the_line(monkeypatch, bundle):
-    line = "has no engine here: `starcast build` makes one"
+    line = "has no engine here: `starcast build` builds one"
     told(monkeypatch, rtx=Told("tensorrt-rtx", ready=line))
     rows, left_out = bundle_rows(NvidiaGpu(SHORT, ARTISTS), bundle, gpu_setting())
     assert rows == {}

@@ -221,7 +221,7 @@ def test_a_file_that_is_no_report_is_replaced(on_a_gpu, tmp_path, content):
     report.write_text(content)
     on_a_gpu(first=Answer("passed"))
     result = CliRunner().invoke(main, ["--json", str(report)])
-    assert result.output.splitlines()[0] == f"{report} is no report of these checks: starting over"
+    assert result.output.splitlines()[0] == f"{report} is not a report of these checks: starting over"
     assert statuses(report) == {"first": "passed"}
 
 

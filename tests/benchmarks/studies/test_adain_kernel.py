@@ -434,7 +434,7 @@ def test_a_file_of_another_kind_is_left_as_it_is(bench, text):
     bench.target.write_text(text, encoding="utf-8")
     done = bench.run()
     assert done.exit_code == 1
-    assert done.output == f"Error: {bench.target} is no record of this benchmark: give another name\n"
+    assert done.output == f"Error: {bench.target} is not a record of this benchmark: give another name\n"
     assert bench.target.read_text(encoding="utf-8") == text
 
 

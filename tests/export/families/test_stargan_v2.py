@@ -58,5 +58,7 @@ def test_an_unknown_family_is_refused_in_a_sentence(small_checkpoint: Path) -> N
         path: Path
         family: str
 
-    with pytest.raises(CheckpointError, match="is of the family 'cyclegan', which this starcast cannot export: update"):
+    with pytest.raises(
+        CheckpointError, match="belongs to family 'cyclegan', which this starcast cannot export: update"
+    ):
         open_model(Foreign(small_checkpoint, "cyclegan"), ("a",))  # type: ignore[arg-type]

@@ -347,7 +347,7 @@ def test_a_variant_of_another_precision_is_opened_with_it_and_styles_stay_exact(
     assert a.opened == [("plain-fp32.onnx", "bf16"), ("mapping.onnx", "fp32")]
 
 
-LINE = "my-model has no engine of TensorRT here: `starcast build my-model` makes one"
+LINE = "my-model has no TensorRT engine for this machine: `starcast build my-model` builds one"
 
 
 @pytest.fixture
@@ -402,14 +402,14 @@ def test_a_gpu_engine_that_does_not_open_leaves_the_processor(engines, carded):
 def test_where_nothing_else_runs_it_the_line_is_the_error(engines, carded):
     bundle, options = carded
     engines(Fake("card", on_gpu=True, unready=LINE))
-    with pytest.raises(EngineError, match="`starcast build my-model` makes one"):
+    with pytest.raises(EngineError, match="`starcast build my-model` builds one"):
         open_variant(bundle, options=options)
 
 
 def test_so_it_is_for_an_engine_that_is_named(engines, carded):
     bundle, options = carded
     engines(Fake("card", on_gpu=True, unready=LINE), Fake("a"))
-    with pytest.raises(EngineError, match="`starcast build my-model` makes one"):
+    with pytest.raises(EngineError, match="`starcast build my-model` builds one"):
         open_variant(bundle, "card", options=options)
 
 

@@ -199,8 +199,8 @@ def test_without_engines_the_line_that_builds_them_is_the_answer(machine):
         Translator(machine.bundle.path, backend=machine.flavour, precision="fp16")
     title = machine.engine._flavour.title
     assert str(caught.value) == (
-        f"{machine.bundle.path / GENERATOR} has no engine of {title} here (none was built for it): `starcast build "
-        f"{machine.bundle.path} --backend {machine.flavour} --precision fp16` makes one"
+        f"{machine.bundle.path / GENERATOR} has no {title} engine for this machine (none was built for it): "
+        f"`starcast build {machine.bundle.path} --backend {machine.flavour} --precision fp16` builds one"
     )
 
 
@@ -215,7 +215,8 @@ def test_the_makers_of_styles_need_engines_too(machine):
     machine.build(GENERATOR)
     machine.build("mapping.onnx")
     [variant] = machine.bundle.manifest.variants
-    assert "style_encoder.onnx has no engine" in machine.engine.why_not_ready(machine.bundle, variant)
+    title = machine.engine._flavour.title
+    assert f"style_encoder.onnx has no {title} engine" in machine.engine.why_not_ready(machine.bundle, variant)
     machine.build("style_encoder.onnx")
     assert machine.engine.why_not_ready(machine.bundle, variant) is None
 
@@ -232,14 +233,14 @@ def test_a_precision_that_is_there_is_named_beside_the_one_that_is_not(built):
         ),
         built.bundle.sha256,
     )  # fmt: skip
-    assert built.engine.why_not_ready(both, exact).endswith("makes one, and --precision fp16 uses one that is there")
+    assert built.engine.why_not_ready(both, exact).endswith("builds one, and --precision fp16 uses one that is ready")
 
 
 def test_bytes_that_are_not_what_was_built_are_not_loaded(built):
     facts = next(facts for facts in engine_cache.entries() if facts.spec.role == GENERATOR)
     file = engine_cache.place() / facts.file
     file.write_bytes(file.read_bytes()[:-1] + b" ")
-    with pytest.raises(EngineError, match="is not what was built: build it again"):
+    with pytest.raises(EngineError, match="has changed since it was built: build it again"):
         built.open()
     assert built.card.leaks() == []
 

@@ -158,7 +158,7 @@ def ours(**changes: Any) -> dict[str, Any]:
     ("changes", "words"),
     [
         ({"format": 2}, "has format 2, newer than this version reads (1): update starcast"),
-        ({"family": "stargan_v3"}, "is of the family 'stargan_v3', which this version does not know: update starcast"),
+        ({"family": "stargan_v3"}, "belongs to family 'stargan_v3', which this version does not know: update starcast"),
         ({"config": {"image_size": 32}}, "is damaged"),
         ({"config": {**dataclasses.asdict(TINY), "image_size": 33}}, "--image-size is 33: give a power of two"),
         ({"config": {**dataclasses.asdict(TINY), "image_size": "32"}}, "is damaged"),

@@ -59,11 +59,11 @@ class StarGANv2Loss(LossOptions):
     """Weights of the loss terms."""
 
     lambda_reg: float = option(1.0, "Weight of the R1 penalty.", minimum=0.0)
-    lambda_sty: float = option(1.0, "Weight of the style reconstruction.", minimum=0.0)
-    lambda_cyc: float = option(1.0, "Weight of the cycle.", minimum=0.0)
-    lambda_ds: float = option(1.0, "Weight of the diversity term at step 0 (official: 2 for animals).", minimum=0.0)
+    lambda_sty: float = option(1.0, "Weight of the style reconstruction loss.", minimum=0.0)
+    lambda_cyc: float = option(1.0, "Weight of the cycle consistency loss.", minimum=0.0)
+    lambda_ds: float = option(1.0, "Weight of the diversity loss at step 0 (official: 2 for animals).", minimum=0.0)
     ds_steps: int = option(100_000, "Steps until the diversity weight has fallen linearly to 0.", minimum=1)
-    r1_every: int = option(1, "Apply R1 at every Kth step only, K times as strongly.", minimum=1, metavar="K")
+    r1_every: int = option(1, "Apply R1 only at every Kth step, with K times the weight.", minimum=1, metavar="K")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from starcast.train.samples import image_grid, sample_images
 
 COLUMNS = 8  # sources of a grid
 LATENTS = 3  # rows of the latent grid for each domain
-MOST_DOMAINS = 6  # in the latent grid: more would be too tall to view
+MOST_DOMAINS = 6  # in the latent grid: with more it would be too tall to view
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SampleInputs:
     domains: int
 
     def to(self, device: torch.device) -> SampleInputs:
-        """The same on a device."""
+        """A copy on a device."""
         return SampleInputs(
             self.sources.to(device), self.source_domains.to(device), self.references.to(device),
             self.reference_domains.to(device), self.latents.to(device), self.domains,
@@ -39,9 +39,9 @@ class SampleInputs:
 
 
 def sample_inputs(data_set: DataSet, options: StarGANv2Options) -> SampleInputs:
-    """Images of every domain in turn, held-out ones first; each reference is of the next domain."""
+    """Images of every domain in turn, held-out ones first; each reference comes from the next domain."""
     count = len(data_set.domains)
-    rounds = -(-COLUMNS // count) + 1  # one more, so that a single domain's references are not its sources
+    rounds = -(-COLUMNS // count) + 1  # one extra, so that with a single domain the references differ from the sources
     images = [sample_images(domain, rounds, options) for domain in data_set.domains]
     sources = [(column % count, column // count) for column in range(COLUMNS)]
     references = [((domain + 1) % count, number + (count == 1)) for domain, number in sources]

@@ -123,9 +123,9 @@ def _new_release(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("change", "target", "reason"), [
-    (_new_driver, "sm89", "it was built with a driver for CUDA 13.0, here is 13.1"),
+    (_new_driver, "sm89", "it was built with a driver for CUDA 13.0, but this one is for 13.1"),
     (_new_card, "sm90", "it was built on NVIDIA L4, this GPU is NVIDIA H200"),
-    (_new_release, "sm89", "it was built by tensorrt 11.4.0.106, here is 11.5.0.1"),
+    (_new_release, "sm89", "it was built by tensorrt 11.4.0.106, but this is 11.5.0.1"),
 ])  # fmt: skip
 def test_what_no_longer_fits_is_built_again_with_one_line_that_says_why(full, run, monkeypatch, change, target, reason):
     run()

@@ -63,10 +63,10 @@ def test_of_several_that_fit_the_one_that_was_asked_for_last_is_found(tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "clause"), [
-    ({"version": "1.6.1.120"}, "it was built by tensorrt-rtx 1.6.1.120, here is 1.7.1.116"),
+    ({"version": "1.6.1.120"}, "it was built by tensorrt-rtx 1.6.1.120, but this is 1.7.1.116"),
     ({"target": "sm86"}, "it was built for sm86, this GPU is sm89"),
     ({"gpu": "NVIDIA L4"}, "it was built on NVIDIA L4, this GPU is NVIDIA RTX 4090"),
-    ({"gpu": ADA.name, "driver": "12.8"}, "it was built with a driver for CUDA 12.8, here is 13.0"),
+    ({"gpu": ADA.name, "driver": "12.8"}, "it was built with a driver for CUDA 12.8, but this one is for 13.0"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_not_found_and_says_why(tmp_path, changes, clause):
     _add(tmp_path, _facts(**changes))
@@ -106,7 +106,7 @@ def test_an_engine_whose_file_has_gone_is_not_found(tmp_path):
 def test_bytes_that_were_not_built_here_are_not_loaded(tmp_path, tampered):
     facts = _add(tmp_path, _facts())
     (engine_cache.place(tmp_path) / facts.file).write_bytes(tampered)
-    with pytest.raises(EngineError, match="is not what was built"):
+    with pytest.raises(EngineError, match="has changed since it was built"):
         engine_cache.load(facts, tmp_path)
     assert engine_cache.damage(facts, tmp_path) == "its file is damaged"
 

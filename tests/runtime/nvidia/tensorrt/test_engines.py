@@ -65,7 +65,7 @@ def test_a_row_says_everything_about_an_engine(tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "reason"), [
-    ({"version": "1.6.1.120"}, "it was built by tensorrt-rtx 1.6.1.120, here is 1.7.1.116"),
+    ({"version": "1.6.1.120"}, "it was built by tensorrt-rtx 1.6.1.120, but this is 1.7.1.116"),
     ({"target": "sm120"}, "it was built for sm120, this GPU is sm89"),
     ({"flavour": "tensorrt", "gpu": CARD.name}, "tensorrt is not installed"),
     ({"sha256": "0" * 64}, "its file is damaged"),

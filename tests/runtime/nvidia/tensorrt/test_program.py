@@ -71,8 +71,8 @@ def test_one_program_for_several_targets_names_them_all():
 
 
 @pytest.mark.parametrize(("content", "words"), [
-    (b"ftrt" + engine()[4:], "does not begin as one of TensorRT-RTX"),
-    (b"", "does not begin as one of TensorRT-RTX"),
+    (b"ftrt" + engine()[4:], "is not a TensorRT-RTX engine"),
+    (b"", "is not a TensorRT-RTX engine"),
     (engine()[:-10], "bytes instead of"),
     (b"vtrt" + bytes(100), "no program that starcast can read"),
     (engine(calls='  function={ name=a input_args={ "x" }'), "ends in the middle"),
