@@ -14,7 +14,7 @@ from starcast.options import CheckedOptions, option
 
 # of the variants of a bundle; what each precision must reach is export's: see export/precisions.py
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
-LARGEST_SEED = 2**32 - 1  # what numpy's RandomState takes
+LARGEST_SEED = 2**32 - 1  # the largest that numpy's RandomState accepts
 LARGEST_BATCH = 1024
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -52,8 +52,8 @@ class StyleOptions(CheckedOptions):
         None, "The same seed gives the same style. Default: 0, unless --ref is given.", maximum=LARGEST_SEED
     )
     ref: Path | None = option(
-        None, "Reference image to take the style from. Of a folder, every image is taken whose name begins with a "
-        "domain's name or number (dog-rex.jpg, 1_rex.jpg).",
+        None, "Reference image to take the style from. In a folder, every image whose name begins with a domain's "
+        "name or number is used (dog-rex.jpg, 1_rex.jpg).",
         metavar="IMAGE|FOLDER",
     )  # fmt: skip
     psi: float = flags.psi()

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-DEPTH = 8  # places of the queue between two stages
+DEPTH = 8  # items in the queue between two stages
 _POLL_S = 0.1  # how often a waiting stage checks whether to end; this also lets Ctrl-C through on Windows
 
 
@@ -107,9 +107,9 @@ class _Ended:
 
 @contextmanager
 def run_ahead(items: Iterable[Item], name: str, depth: int = DEPTH) -> Iterator[Iterator[Item]]:
-    """The same items in the same order, made in a thread that waits while `depth` of them are not yet taken.
+    """Iterate `items` in a thread that stays up to `depth` items ahead; yields an iterator over the same items.
 
-    An error in the thread is raised when the next item is taken. When the block ends, the thread has ended.
+    An error in the thread is raised when the next item is taken. Leaving the block ends the thread.
     """
     places: queue.Queue[Item | _Ended] = queue.Queue(depth)
     stop = threading.Event()

@@ -1,7 +1,7 @@
-"""The figures that a GPU's tables and records have besides the common ones, and the bars that starcast is held to.
+"""Figures that only a GPU's tables and records have, and the bars for starcast on a GPU.
 
-A bar is how many times a peer's rate our best engine must reach. Without a TensorRT for the GPU a bar is neither met
-nor missed; the torch engine's figures are listed either way.
+A bar is how many times a peer's rate our best engine must reach. It is judged only where TensorRT runs on the GPU; the
+torch engine's figures are listed either way.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 @dataclass(frozen=True)
 class Bar:
-    """So many times the rate of a peer, at a batch size."""
+    """The rate to reach at a batch size, as a multiple of a peer's."""
 
     times: float
     peer: str  # its row's key
@@ -31,7 +31,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Reached:
-    """How many times a row has the peer's rate; `paired`: in the same rounds, instead of each alone."""
+    """A row's rate as a multiple of the peer's; `paired`: measured in the same rounds, not each alone."""
 
     row: str
     times: float
@@ -43,7 +43,7 @@ Batches = Mapping[str, Sequence[BatchFigure]]  # by row key
 
 
 def best_reached(bar: Bar, engines: Iterable[str], table: Table, batches: Batches) -> Reached | None:
-    """The best of our rows on these engines; None if none of them, or not the peer, was measured at that batch."""
+    """The best of our rows on these engines; None if no row of ours, or not the peer, was measured at that batch."""
     by_key = {row.row.key: row for row in table.rows}
     peer, wanted = by_key.get(bar.peer), set(engines)
     if peer is None:
@@ -54,7 +54,7 @@ def best_reached(bar: Bar, engines: Iterable[str], table: Table, batches: Batche
 
 
 def bar_facts(table: Table, batches: Batches) -> list[dict[str, Any]]:
-    """Every bar, what TensorRT and the torch engine reach of it, and whether it is met (None without TensorRT)."""
+    """Every bar, what TensorRT and the torch engine reached, and whether it is met (None without TensorRT)."""
     facts = []
     for bar in BARS:
         best, torch = (best_reached(bar, engines, table, batches) for engines in (FLAVOURS, (TORCH,)))
@@ -69,7 +69,7 @@ def bar_facts(table: Table, batches: Batches) -> list[dict[str, Any]]:
 
 
 def bar_lines(table: Table, batches: Batches) -> list[str]:
-    """The same as sentences; none for a bar without a measurement."""
+    """The bars as sentences, without those that nothing was measured for."""
     lines = []
     for facts in bar_facts(table, batches):
         reached = [f"{row['row']} {row['times']:.2f}" for row in (facts["tensorrt"], facts["torch"]) if row is not None]

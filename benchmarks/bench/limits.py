@@ -1,9 +1,9 @@
-"""What a GPU's times are compared with: the GPU's ceilings, and the work that an image takes at least.
+"""What a GPU's times are compared with: the GPU's ceilings, and the least work that an image needs.
 
     python -m starcast.benchmarks.bench.limits DEVICE   prints the ceilings
 
-Ceilings are products of large matrices, and copies within the GPU, to it and from it. Each is the best of several sizes
-and runs, by the GPU's own clock: a ceiling for a network's figures, not a mean.
+Ceilings are the rates of large matrix products, and of copies within the GPU, to it and from it. Each is the best of
+several sizes and runs, by the GPU's own clock: a ceiling for a network's figures, not a mean.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from starcast.runtime.bundle import Bundle
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 SIDES = {"cuda": (4096, 8192), "cpu": (256,)}  # of the matrices
 BYTES = {"cuda": 2**30, "cpu": 2**22}  # of a copy: more than any cache holds
-RUNS, REPEATS = 8, 4  # runs in a row between two marks, and how often
+RUNS, REPEATS = 8, 4  # runs in a row between two marks, and how often that is repeated
 MATRIX_PRECISION = {"int8": "fp16", "fp8": "fp16"}  # precisions compared with another one's ceiling
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """TFLOP/s of matrix products by precision, two operations a multiply-add. GB/s of copies: within the GPU, where a
-    byte counts as read and as written, and between page-locked memory and the GPU."""
+    """TFLOP/s of matrix products by precision (a multiply-add is two operations). GB/s of copies: within the GPU, where
+    a byte counts both as read and as written, and between page-locked memory and the GPU."""
 
     matrix_tflop_per_s: Mapping[str, float]
     copy_gb_per_s: float
@@ -47,7 +47,7 @@ class Ceilings:
     from_gpu_gb_per_s: float
 
     def of_matrix(self, tflop_per_s: float, precision: str) -> float | None:
-        """The share of the ceiling that is reached."""
+        """The share of the ceiling that this rate reaches."""
         ceiling = self.matrix_tflop_per_s.get(MATRIX_PRECISION.get(precision, precision))
         return None if not ceiling else tflop_per_s / ceiling
 
@@ -85,7 +85,7 @@ def measure_ceilings(device: str) -> Ceilings:
 
 
 def least_ms(run: Callable[[], object], clock: DeviceClock) -> float:
-    """Milliseconds of one run: the mean of several in a row, the best of several times."""
+    """Milliseconds per run: the best of several means, each over several runs in a row."""
     run()
     times = []
     for _ in range(REPEATS):
@@ -114,8 +114,8 @@ ITEM_BYTES = {
 
 @dataclass(frozen=True)
 class Work:
-    """The work of one image. `flop`: by graph file (None: the plain network), two a multiply-add of its convolutions.
-    `numbers`: what the convolutions of the cheapest form read and write, each once."""
+    """The work for one image. `flop`: by graph file (None: the plain network), of the convolutions; a multiply-add is
+    two. `numbers`: how many the convolutions of the cheapest form read and write, each counted once."""
 
     flop: dict[str | None, int]
     numbers: int

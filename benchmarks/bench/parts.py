@@ -1,10 +1,10 @@
-"""The parts of a run on a GPU, told apart by the device's own clock: copies and computation.
+"""The parts of a run on a GPU, copies and computation, timed by the device's own clock.
 
 Engines copy in, compute and copy out in one call. So their copies are timed alone, with as many bytes in page-locked
 memory, and their computation between CUDA events of the engine. ONNX Runtime sets none: its computation is a call with
 images that are on the GPU and stay there, timed by the host's clock, which includes starting it.
 
-Where there is no GPU, the CPU stands in for one in tests: its marks are the host's clock, and say nothing about speed.
+In tests without a GPU, the CPU stands in for one; its marks come from the host's clock and say nothing about speed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DeviceClock:
         return time.perf_counter() if self._gpu is None else self._gpu.mark()
 
     def between_ms(self, first: Any, second: Any) -> float:
-        """Milliseconds between two marks that have been waited for."""
+        """Milliseconds between two marks; wait for both first."""
         return (second - first) * 1000 if self._gpu is None else self._gpu.between_ms(first, second)
 
     def wait(self) -> None:
@@ -43,20 +43,20 @@ class DeviceClock:
             torch.cuda.synchronize()
 
     def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-        """Record a call, on a GPU as a CUDA graph. Returns what replays it, and the output it then writes."""
+        """Record a call, on a GPU as a CUDA graph. Returns a function that replays it, and the output that writes."""
         if self._gpu is not None:
             return self._gpu.record(run)
         output = run()
         return lambda: output.copy_(run()), output
 
     def pinned(self, shape: tuple[int, ...], dtype: torch.dtype = torch.uint8) -> Tensor:
-        """Host memory that a GPU copies from and to by itself."""
+        """Page-locked host memory, which a GPU reads and writes directly."""
         return torch.empty(shape, dtype=dtype, pin_memory=self._gpu is not None)
 
 
 class EngineRun:
-    """A function from images to images, which may be on the GPU if `on_gpu`. `gpu_time` is what the engine itself
-    reports about the time it takes for them."""
+    """A function from images to images. `on_gpu`: both may be on the GPU. `gpu_time`: the engine's own report of the
+    time it needs."""
 
     def __init__(
         self, run: Callable[[Any], Any], method: Method, *, on_gpu: bool,
@@ -78,7 +78,7 @@ class EngineRun:
         return Split(copy_in, compute, copy_out, enqueue)
 
     def _time_compute(self, images: Tensor) -> tuple[float, float | None]:
-        """Milliseconds of the computation, and of the host until it has started it."""
+        """Milliseconds of the computation, and of the host to start it."""
         self._clock.wait()
         reported = self._gpu_time(images)
         if reported is not None:

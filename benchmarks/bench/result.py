@@ -1,4 +1,4 @@
-"""What `starcast bench` has measured, on either device, and whether it counts: a fast wrong answer is no result."""
+"""What `starcast bench` has measured, on either device, and whether it counts: a fast wrong answer does not."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def difference(images: NDArray[np.uint8], expected: NDArray[np.uint8]) -> Differ
 
 
 def fault(row: Row, measured: Difference) -> str | None:
-    """How a row misses its precision's gate, in words, or None."""
-    precision = PRECISIONS.get(row.precision)  # eager PyTorch has TF32 as well, which is compared as float32 is
+    """How a row misses its precision's gate, as a clause; None if it passes."""
+    precision = PRECISIONS.get(row.precision)  # None for eager PyTorch's TF32, which is judged like float32
     if precision is None or precision.gate is None:
         wrong = measured.levels > LEVELS
         return f"differs from eager by {measured.levels} grey levels ({LEVELS} allowed)" if wrong else None
     least, reached = precision.gate.mean, EQUAL if measured.psnr is None else measured.psnr
-    return f"{reached:.1f} dB beside eager float32 ({least:g} wanted)" if reached < least else None
+    return f"{reached:.1f} dB against eager float32 ({least:g} required)" if reached < least else None
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
-    """How many times as fast as the baseline, paired round by round."""
+    """A row's speed as a multiple of the baseline's, paired round by round."""
 
     median: float
     least: float
@@ -114,7 +114,7 @@ class Measurement:
 
 
 def ratio(row: Measured, baseline: Measured) -> Ratio:
-    """The paired ratios baseline / row of the same rounds."""
+    """Baseline / row, paired within each round."""
     paired = [theirs / ours for theirs, ours in zip(baseline.seconds, row.seconds, strict=True)]
     return Ratio(median=statistics.median(paired), least=min(paired), greatest=max(paired))
 
@@ -148,8 +148,8 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A judged table with, where the device has them, the throughput by row key, the limits, and the device's state
-    before and after."""
+    """A judged table and, if the device has them, the throughput by row key, the limits, and the device's state before
+    and after."""
 
     device: Device
     method: Method
@@ -161,7 +161,7 @@ class Result:
 
 
 def judge_rows(measurement: Measurement) -> Table:
-    """Keep a row of ours only if it passes its gate. A peer below its gate stays, with a note: its users get that.
+    """Keep a row of ours only if it passes its gate. A peer below its gate stays, with a note: its users get just that.
 
     The reason a row of ours is left out includes its time: for int8 on random weights, which amplify what a trained
     network damps, that is all there is to learn.

@@ -30,7 +30,7 @@ def rss() -> int | None:
 
 
 def read_status(text: str, wanted: str) -> int | None:
-    """A line of /proc/self/status, in bytes."""
+    """The value of one line of /proc/self/status, in bytes; None if it has no such line."""
     for line in text.splitlines():
         name, _, rest = line.partition(":")
         if name == wanted:

@@ -53,7 +53,7 @@ class CpuRun:
         raise NotImplementedError("a run on the CPU has no copies to split off")
 
 
-BATCH_SAMPLES = 100  # per batch size, where nobody asks for a 99th percentile
+BATCH_SAMPLES = 100  # per batch size; fewer than usual, because no 99th percentile is reported
 
 Parts = dict[str, float | None]  # of one run, in milliseconds
 State = Callable[[], dict[str, Any] | None]

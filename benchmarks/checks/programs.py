@@ -15,11 +15,11 @@ def run_marked_tests(folder: Path) -> Figures:
     """Run them with pytest from the checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / "tests").is_dir():
-        raise NotRunError("this is no checkout: there are no tests")
+        raise NotRunError("this is not a checkout: there are no tests")
     # name the files: collecting the others would end the run on a machine that lacks a package of theirs
     files = [str(file) for file in sorted((root / "tests").rglob("test_*.py")) if "mark.gpu" in file.read_text("utf-8")]
-    # Warnings are errors only where versions are pinned; here they are the machine's. No -q: the project's options have
-    # one, and two would drop the summary.
+    # Warnings are errors only where versions are pinned, which this machine's are not. No -q: the project's options
+    # have one, and two would drop the summary.
     options = ["-m", "gpu", "-W", "default", "-p", "no:cacheprovider", "--continue-on-collection-errors"]
     command = [sys.executable, "-m", "pytest", *options, *files]
     run = subprocess.run(command, cwd=root, capture_output=True, text=True, errors="replace", check=False)
@@ -34,7 +34,7 @@ def run_marked_tests(folder: Path) -> Figures:
     return {"summary": summary}
 
 
-# a tool -> its last line if it has found nothing
+# each tool, and its last line if it finds nothing
 TOOLS = {"memcheck": "ERROR SUMMARY: 0 errors", "racecheck": "RACECHECK SUMMARY: 0 hazards"}
 OPTIONS = (
     "--error-exitcode", "9",

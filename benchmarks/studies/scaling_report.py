@@ -50,7 +50,7 @@ def lines_of(result: dict[str, Any]) -> list[str]:
 
 
 def rows_along(result: dict[str, Any], along: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows at an axis's settings, by name, in the order of the axis."""
+    """The rows measured at an axis's settings, grouped by name, in the order of the axis."""
     names = dict.fromkeys(row["name"] for row in result["rows"])
     return [
         row

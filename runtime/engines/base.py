@@ -96,8 +96,8 @@ class Session(ABC):
         """Free what the engine holds, for good. Closing twice is harmless; running afterwards raises EngineError."""
 
     def gpu_time(self, feeds: Mapping[str, Any]) -> GpuTime | None:
-        """How long a run with these inputs takes on the GPU; its output is dropped. None: the engine does not measure
-        it. Raises EngineError."""
+        """Time a run with these inputs on the GPU, and drop its output. None if the engine cannot measure it. Raises
+        EngineError."""
         return None
 
     def why_not(self, height: int, width: int) -> str | None:

@@ -167,7 +167,7 @@ def _settings(graph: Graph, options: EngineOptions) -> dict[str, Any]:
         "CPU_RUNTIME_CACHE_CAPACITY": "256",
     }
     threads = options.count_threads()
-    if threads is not None:  # else OpenVINO counts the machine's cores and ignores a container's quota
+    if threads is not None:  # by default OpenVINO counts the machine's cores and ignores a container's quota
         settings["INFERENCE_NUM_THREADS"] = threads
     # Without this, float32 silently becomes bfloat16 on CPUs with AMX, unless the graph states the type.
     settings["INFERENCE_PRECISION_HINT"] = "bf16" if "bf16" in (graph.precision, graph.rest) else "f32"

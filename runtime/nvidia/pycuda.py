@@ -21,7 +21,7 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING, which PyCUDA has no name for
 
 
 class PyCuda(Driver):
-    """A hold on the first GPU's primary context."""
+    """Retains the first GPU's primary context."""
 
     name = "pycuda"
     captures = False

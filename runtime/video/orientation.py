@@ -52,7 +52,7 @@ def make_pixels_square(pixels: NDArray[np.uint8], sample_aspect: Fraction) -> ND
 
 
 def shown_size(height: int, width: int, sample_aspect: Fraction, matrix: Matrix) -> tuple[int, int]:
-    """(height, width) of what `make_pixels_square` and `turn_upright` make of a frame."""
+    """(height, width) of a frame after `make_pixels_square` and `turn_upright`."""
     height, width = _square_size(height, width, sample_aspect)
     return (width, height) if _turns_by_90(matrix) else (height, width)
 

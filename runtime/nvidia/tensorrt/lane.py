@@ -1,4 +1,4 @@
-"""The parts of a batch that an engine takes, and the path of one: page-locked memory, the GPU, the engine, and back."""
+"""Split a batch into parts that an engine accepts, and take each to the GPU, through the engine, and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Part = Mapping[str, "NDArray[Any] | View"]
 
 
 def cut(arrays: Part, inputs: tuple[Binding, ...]) -> list[Part]:
-    """The parts, each as large as the engine's largest batch, the last one smaller.
+    """The parts, each as large as the engine's largest batch; the last one may be smaller.
 
     A host input with one row for all of the others' rows is repeated if the engine takes it so: then the engine sees
     fewer combinations of shapes.

@@ -138,5 +138,5 @@ def test_the_checkout_is_this_one_from_wherever_it_is_run(tmp_path, monkeypatch)
 
 def test_an_installed_package_has_no_tests_to_run(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "__file__", str(tmp_path / "starcast" / "benchmarks" / "checks" / "programs.py"))
-    with pytest.raises(NotRunError, match="this is no checkout"):
+    with pytest.raises(NotRunError, match="this is not a checkout"):
         run_marked_tests(tmp_path)
