@@ -106,7 +106,7 @@ def measure_on_engines(
     expected: Expected,
     product: Path | None = None,
 ) -> Quality:
-    """The worst of several engines' qualities. `product` turns styles into scales and shifts for a graph that takes
+    """The worst quality among several engines. `product` turns styles into scales and shifts, for a graph that takes
     those. Raises EngineError if an engine cannot run the graph."""
     measured = []
     for engine in engines:
@@ -133,13 +133,13 @@ def _open(engine: Engine, graph: Graph, product: Path | None) -> Iterator[Transl
 
 
 def measure_in_float32(model: ir.Model, trials: Mapping[str, Sequence[Trial]], expected: Expected) -> Quality:
-    """The quality of a graph as it is, in ONNX Runtime."""
+    """The quality of a graph that ONNX Runtime can run without changes."""
     session = open_session(model)
     return measure_quality(lambda trial: session.run(None, trial.feeds)[0], expected, trials)
 
 
 def measure_emulated(model: ir.Model, trials: Mapping[str, Sequence[Trial]], expected: Expected) -> Quality:
-    """The quality of a graph in half precision when every node rounds to its types. The values' types must be known;
+    """The quality of a graph in half precision if every node rounds to its types. The values' types must be known;
     emulation.py says what this shows and what it does not."""
     return measure_in_float32(emulate(model), trials, expected)
 
