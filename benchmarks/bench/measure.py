@@ -64,7 +64,7 @@ class _Trial:
         self.worker = worker
         self.row = worker.row
         self.turns: list[Turn] = []
-        self.turn_s = 0.0  # of the last turn, all in all
+        self.turn_s = 0.0  # of the last turn, including its warm-up
         self.images: NDArray[np.uint8] | None = None
         self.peak_rss: int | None = None
 

@@ -90,7 +90,7 @@ def take_turn(run: Run, batch: Images, method: Method, state: State | None = Non
 def take_batch_turn(
     run: Run, images: Images, size: int, file: Path, method: Method, state: State | None = None
 ) -> Turn:
-    """A turn with a batch of `size`, filled by repeating the images. Saves the translations of the first ones."""
+    """A turn with a batch of `size`, filled by repeating the images. Saves one translation of each to `file`."""
     batch = np.ascontiguousarray(images[np.arange(size) % len(images)])
     np.save(file, run(batch)[: len(images)])
     method = replace(method, window_samples=min(method.window_samples, BATCH_SAMPLES))
