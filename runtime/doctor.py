@@ -70,6 +70,7 @@ def examine() -> Diagnosis:
         Extra(name=name, purpose=purpose, missing=missing_for(name, _requirements()))
         for name, purpose in EXTRAS.items()
     )
+    providers = importlib.metadata.packages_distributions().get("onnxruntime", ())
     return Diagnosis(
         engines=engines,
         extras=extras,
@@ -77,7 +78,10 @@ def examine() -> Diagnosis:
         gpus=gpus(),
         measured=verdicts.count(),
         built=_built(),
-        warnings=(*_engine_warnings(engines), *onnxruntime_warnings(_providers_of("onnxruntime"))),
+        warnings=(
+            *_engine_warnings(engines),
+            *onnxruntime_warnings(set(providers)),
+        ),
     )
 
 
@@ -157,10 +161,6 @@ def _requirements() -> list[str]:
         return importlib.metadata.requires("starcast") or []
     except importlib.metadata.PackageNotFoundError:  # a folder on the path, not an installation
         return []
-
-
-def _providers_of(package: str) -> set[str]:
-    return set(importlib.metadata.packages_distributions().get(package, ()))
 
 
 def _version(distribution: str) -> str | None:

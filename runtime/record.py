@@ -16,7 +16,7 @@ from typing import Any
 
 from starcast import __version__
 from starcast.atomic import write_text
-from starcast.options import as_json
+from starcast.options import CheckedOptions, as_json
 from starcast.runtime.bundle import Bundle, sha256_of
 from starcast.runtime.style_requests import StyleRequest
 
@@ -34,26 +34,25 @@ def record_beside(target: Path) -> Path:
 def write_record(
     path: Path,
     bundle: Bundle,
-    options: Any,
+    options: CheckedOptions,
     styles: Sequence[Mapping[str, Any]],
     *,
-    engine: Mapping[str, Any] | None = None,
+    engine: Mapping[str, str],
+    sources: Sequence[str],
     counts: Mapping[str, int] | None = None,
-    sources: Sequence[str] = (),
 ) -> None:
     """Write or update the record at `path`, atomically.
 
-    `options`: a dataclass of options (paths become text) or a mapping. `styles`: a mapping each (`label`, `domain`,
-    `seed` or `reference` with its `sha256`, `psi`). `engine`: name, version, precision. `counts`: what was done.
-    Raises OSError as the file system gives it.
+    `styles`: what `style_facts` gives. `engine`: what `Translator.facts` gives. `counts`: what was done, None before
+    the first translation. Raises OSError as the file system gives it.
     """
     run = {
         "bundle": {"name": bundle.path.resolve().name, "sha256": bundle.sha256},
         "styles": [dict(style) for style in styles],
-        "options": dict(options) if isinstance(options, Mapping) else as_json(options),
+        "options": as_json(options),
         "sources": list(sources),
         "starcast": __version__,
-        "engine": dict(engine or {}),
+        "engine": dict(engine),
     }
     finished = {
         "counts": dict(counts or {}),

@@ -67,7 +67,6 @@ class Source:
         self.damaged = 0  # packets that could not be decoded
         self.patched = 0  # frames in which the decoder had to guess
         self.ends_early = False
-        self._stack = ExitStack()
         with ExitStack() as closing:
             self.container = closing.enter_context(open_video(path, max_pixels))
             self._video = self._choose_stream(max_pixels)

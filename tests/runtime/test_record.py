@@ -11,6 +11,7 @@ from starcast.runtime.bundle import open_bundle
 from starcast.runtime.record import fingerprint, read_runs, record_beside, source_fingerprint, write_record
 
 STYLES = [{"label": "dog-7", "domain": "dog", "seed": 7, "psi": 1.0}]
+ENGINE = {"name": "openvino"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,12 +23,12 @@ class Options(CheckedOptions):
 def test_a_record_holds_what_is_needed_to_make_the_images_again(tmp_path, tiny_bundle):
     bundle = open_bundle(tiny_bundle)
     path = tmp_path / "starcast.json"
-    write_record(path, bundle, Options(ref=Path("a/b.png")), STYLES, engine={"name": "openvino"}, counts={"done": 3})
+    write_record(path, bundle, Options(ref=Path("a/b.png")), STYLES, engine=ENGINE, sources=[], counts={"done": 3})
     (run,) = json.loads(path.read_text(encoding="utf-8"))["runs"]
     assert run["bundle"] == {"name": "tiny", "sha256": bundle.sha256}
     assert run["styles"] == STYLES
     assert run["options"] == {"ref": str(Path("a/b.png")), "batch": 4}
-    assert run["engine"] == {"name": "openvino"}
+    assert run["engine"] == ENGINE
     assert run["counts"] == {"done": 3}
     assert run["starcast"]
     assert run["finished"].endswith("+00:00")
@@ -36,9 +37,9 @@ def test_a_record_holds_what_is_needed_to_make_the_images_again(tmp_path, tiny_b
 def test_a_repeated_run_takes_the_place_of_the_earlier_and_others_stay(tmp_path, tiny_bundle):
     bundle = open_bundle(tiny_bundle)
     path = tmp_path / "starcast.json"
-    write_record(path, bundle, Options(), STYLES, counts={"done": 1})
-    write_record(path, bundle, Options(batch=8), STYLES, counts={"done": 2})
-    write_record(path, bundle, Options(), STYLES, counts={"done": 3})
+    write_record(path, bundle, Options(), STYLES, engine=ENGINE, sources=[], counts={"done": 1})
+    write_record(path, bundle, Options(batch=8), STYLES, engine=ENGINE, sources=[], counts={"done": 2})
+    write_record(path, bundle, Options(), STYLES, engine=ENGINE, sources=[], counts={"done": 3})
     assert [(run["options"]["batch"], run["counts"]["done"]) for run in read_runs(path)] == [(8, 2), (4, 3)]
 
 
@@ -46,7 +47,7 @@ def test_the_history_is_bounded(tmp_path, tiny_bundle):
     bundle = open_bundle(tiny_bundle)
     path = tmp_path / "starcast.json"
     for batch in range(1, 111):
-        write_record(path, bundle, Options(batch=batch), STYLES)
+        write_record(path, bundle, Options(batch=batch), STYLES, engine=ENGINE, sources=[])
     assert [run["options"]["batch"] for run in read_runs(path)] == list(range(11, 111))
 
 
@@ -58,7 +59,7 @@ def test_a_file_that_is_no_record_counts_as_none(tmp_path, content):
 
 def test_names_of_undecodable_bytes_can_be_recorded(tmp_path, tiny_bundle):
     path = tmp_path / "starcast.json"
-    write_record(path, open_bundle(tiny_bundle), {}, [], sources=["caf\udce9.png", "画像.png"])
+    write_record(path, open_bundle(tiny_bundle), Options(), [], engine=ENGINE, sources=["caf\udce9.png", "画像.png"])
     assert read_runs(path)[0]["sources"] == ["caf\udce9.png", "画像.png"]
     assert "画像" in path.read_text(encoding="utf-8")
 

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -46,6 +49,21 @@ def _translate(bundle: Path, *sources: Path, **options: object):
 
 def _modified(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.rglob("*.png")}
+
+
+@contextmanager
+def _stop_at(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) -> Iterator[None]:
+    """Translators raise `error` when they are called for the `number`th time."""
+    calls, call = itertools.count(1), Translator.__call__
+
+    def call_or_stop(self: Translator, images: np.ndarray, style: np.ndarray) -> np.ndarray:
+        if next(calls) == number:
+            raise error
+        return call(self, images, style)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Translator, "__call__", call_or_stop)
+        yield
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
@@ -275,40 +293,16 @@ def test_the_record_says_what_the_images_were_made_with(tmp_path, tiny_bundle):
 
 def test_an_engine_that_fails_keeps_what_was_done_and_the_next_start_goes_on(tmp_path, tiny_bundle, monkeypatch):
     photos = _photos(tmp_path / "in", 6)
-    calls = 0
-    original = Translator.__call__
-
-    def failing(self, images, style):
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise EngineError("the engine gave up: start again")
-        return original(self, images, style)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Translator, "__call__", failing)
-        with pytest.raises(EngineError):
-            _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
+    with _stop_at(monkeypatch, 3, EngineError("the engine gave up: start again")), pytest.raises(EngineError):
+        _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
     report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
     assert (report.done, report.skipped) == (2, 4)
 
 
 def test_an_interrupted_start_leaves_no_half_file(tmp_path, tiny_bundle, monkeypatch):
     photos = _photos(tmp_path / "in", 8)
-    calls = 0
-    original = Translator.__call__
-
-    def interrupted(self, images, style):
-        nonlocal calls
-        calls += 1
-        if calls == 2:
-            raise KeyboardInterrupt
-        return original(self, images, style)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Translator, "__call__", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
+    with _stop_at(monkeypatch, 2, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["000.png", "001.png", "starcast.json"]
     report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out")
