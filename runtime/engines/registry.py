@@ -26,11 +26,6 @@ NAMED_ONLY = ("ncnn-vulkan",)
 GROUP = "starcast.engines"  # entry points, each an Engine without arguments; never taken by `auto` either
 
 
-def available_engines() -> tuple[str, ...]:
-    """Names of the engines in the table that can run here, the preferred one first. Imports them."""
-    return tuple(name for name, engine in ENGINES.items() if engine.absent() is None)
-
-
 def find_engine(name: str) -> Engine:
     """An engine by its name. Raises OptionError for an unknown one, MissingExtraError for one that does not load."""
     if name in ENGINES:

@@ -18,7 +18,7 @@ from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Sessio
 from starcast.runtime.engines.candidates import ORDER, Candidate, list_candidates
 from starcast.runtime.engines.choose import open_variant, recall_choice
 from starcast.runtime.engines.contest import contest
-from starcast.runtime.engines.registry import ENGINES, available_engines
+from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.options import PRECISIONS
 
 
@@ -107,11 +107,6 @@ def _pairs(found: list[Candidate]) -> list[str]:
 def test_the_engines_are_in_the_order_of_preference():
     assert list(ENGINES)[:6] == ["tensorrt", "tensorrt-rtx", "cuda", "openvino", "ncnn", "onnxruntime"]
     assert all(backend.name == name for name, backend in ENGINES.items())
-
-
-def test_available_names_what_is_here_in_that_order(engines):
-    engines(Fake("a"), Fake("b", "not installed"), Fake("c"))
-    assert available_engines() == ("a", "c")
 
 
 def test_candidates_are_the_engines_that_are_here_in_their_order_with_what_they_run(engines, bundle):
