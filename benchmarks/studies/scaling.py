@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,32 +26,31 @@ from starcast.benchmarks.bench.report import rows_json
 from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.bench.run import measure_subject
 from starcast.benchmarks.bench.subject import Subject, open_subject
-from starcast.benchmarks.options import BenchOptions, SubjectOptions
+from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.record import provenance, write_result
 from starcast.benchmarks.studies.convolution import PRECISIONS, Rate, measure_rate_apart
 from starcast.benchmarks.studies.scaling_report import draw_scaling, lines_of, with_arithmetic
 from starcast.click_options import options_from
 from starcast.errors import EngineError, OptionError
 from starcast.export.graphs.cost import count_flop
-from starcast.options import CheckedOptions, from_flat, group, option
+from starcast.options import CheckedOptions, from_flat, option
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.machine import processor
 
 Progress = Callable[[str], None]
 
 PROGRAM = "python -m starcast.benchmarks.studies.scaling"
+SHARED = ("checkpoint", "config", "rows", "rounds")  # options that are those of `starcast bench`
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingOptions(CheckedOptions):
     """What is varied, one at a time; the others stay at the training size, one image, and all threads."""
 
-    subject: SubjectOptions = group(SubjectOptions)
+    bench: BenchOptions = field(default_factory=BenchOptions)  # of every setting, but for what is varied
     sizes: tuple[str, ...] = option(("128", "256", "512", "1024"), "Sizes of the images, each WIDTHxHEIGHT or a side.")
     batches: tuple[str, ...] = option(("1", "2", "4", "8", "16"), "Images per batch.")
     thread_counts: tuple[str, ...] = option((), "CPU threads; default: from 1 to as many as this process may use.")
-    rows: tuple[str, ...] = option(("plain-*", "ours-*"), "Rows to measure, by key, as in `starcast bench`.")
-    rounds: int = flags.rounds(3)
     json: Path | None = flags.out(None, "a JSON record, with a plot (.png) beside it.", aliases=("--json",))
 
 
@@ -154,10 +153,8 @@ class _Rates:
 
 
 def _bench(setting: Setting, options: ScalingOptions) -> BenchOptions:
-    return BenchOptions(
-        rows=options.rows, rounds=options.rounds, batch=setting.batch, threads=setting.threads,
-        size=size_text(setting.size),
-    )  # fmt: skip
+    size = size_text(setting.size)
+    return replace(options.bench, batch=setting.batch, threads=setting.threads, size=size)
 
 
 def _numbers(flag: str, texts: Sequence[str]) -> list[int]:
@@ -172,16 +169,18 @@ def _as_json(setting: Setting) -> dict[str, Any]:
 
 @click.command()
 @click.argument("bundle", type=click.Path(file_okay=False, path_type=Path), required=False)
+@options_from(BenchOptions, only=SHARED, rows=("plain-*", "ours-*"), rounds=3)
 @options_from(ScalingOptions)
 def scaling(bundle: Path | None, **values: Any) -> None:
     """Measure cost against size, batch and threads."""
-    options = from_flat(ScalingOptions, values)
+    bench = from_flat(BenchOptions, {name: values.pop(name) for name in SHARED})
+    options = ScalingOptions(bench=bench, **values)
     with tqdm(desc="preparing", bar_format="{desc} [{elapsed}]", disable=None) as bar:
 
         def progress(text: str) -> None:
             bar.set_description_str(text)
 
-        with open_subject(bundle, options.subject, Cpu(), progress) as subject:
+        with open_subject(bundle, options.bench.subject, Cpu(), progress) as subject:
             result = measure_scaling(subject, options, progress)
     for line in lines_of(result):
         click.echo(line)

@@ -11,8 +11,8 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 ROOMS = ("starcast", "train", "runtime", "export", "benchmarks")
 HOLDERS = ("Options", "Facts", "Plan", "Settings")  # what the names of their classes end in
-# a row is a message to another process, which EngineOptions, with its callback, cannot be
-ALLOWED = {"benchmarks/bench/worker.py EngineOptions(… of row)"}
+# a row goes to another process as JSON, and EngineOptions, with its callback, cannot
+ALLOWED = {"benchmarks/bench/worker.py EngineOptions(… of row.setting)"}
 
 
 def _copies(file: str, text: str) -> list[str]:
