@@ -181,7 +181,7 @@ def closed_error(what: object) -> EngineError:
     return EngineError(f"{what} has been closed: open it again")
 
 
-def one_line(error: BaseException, most: int = 240) -> str:
+def one_line(error: BaseException | str, most: int = 240) -> str:
     """An engine's error without source code locations, short enough for a sentence."""
     lines = [line.strip() for line in str(error).splitlines()]
     reasons = [line for line in lines if line and not line.startswith(("Exception from", "Check '"))] or lines

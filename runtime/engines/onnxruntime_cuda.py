@@ -21,7 +21,7 @@ from starcast.errors import EngineError
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session, closed_error, one_line
 from starcast.runtime.engines.onnxruntime import OnnxRuntime, errors, silent
 from starcast.runtime.manifest import Variant
-from starcast.runtime.nvidia.arrays import DeviceArray, View, borrow, is_on_gpu
+from starcast.runtime.nvidia.arrays import LEGACY_STREAM, DeviceArray, View, borrow, is_on_gpu
 from starcast.runtime.nvidia.driver import Driver
 from starcast.runtime.nvidia.first_gpu import current_gpu, has_driver_package, open_driver, why_no_gpu
 
@@ -32,7 +32,6 @@ _SETTINGS = {
     # by default every new image size tries all of cuDNN's algorithms, which takes seconds
     "cudnn_conv_algo_search": "HEURISTIC",
 }
-_LEGACY = 1  # the default stream
 _KINDS = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}  # the types of our graphs' outputs
 
 
@@ -150,7 +149,7 @@ class OnnxRuntimeCudaSession(Session):
     def _await_writer(self, value: Any) -> Iterator[View]:
         """An array on the GPU, after its library has written it: ONNX Runtime has streams of its own."""
         self._driver = self._driver or open_driver()
-        with self._driver.active(), borrow(value, _LEGACY, self._driver) as view:
+        with self._driver.active(), borrow(value, LEGACY_STREAM, self._driver) as view:
             self._driver.synchronise()
             yield view
 

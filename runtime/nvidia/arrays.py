@@ -14,7 +14,7 @@ import numpy as np
 from starcast.runtime.nvidia import dlpack
 from starcast.runtime.nvidia.driver import Driver
 
-_LEGACY = 1  # CU_STREAM_LEGACY, the default stream: used by libraries that name no stream
+LEGACY_STREAM = 1  # CU_STREAMLEGACY_STREAM, the default stream: used by libraries that name no stream
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def borrow(value: Any, stream: int, driver: Driver) -> Iterator[View]:
     dtype, shape = np.dtype(facts["typestr"]), tuple(facts["shape"])
     strides = facts.get("strides")
     _check_order(shape, None if strides is None else tuple(step // dtype.itemsize for step in strides))
-    theirs = facts.get("stream") if facts["version"] >= 3 else _LEGACY
+    theirs = facts.get("stream") if facts["version"] >= 3 else LEGACY_STREAM
     if theirs is not None:
         driver.wait_for(stream, theirs)
     yield View(facts["data"][0], shape, dtype)

@@ -52,8 +52,8 @@ def build_engines(
 ) -> BuildReport:
     """Build the engines that the options ask for and the cache lacks. `folder`: the cache; None: the user's.
 
-    An engine that cannot be built does not stop the others from being built: its reason goes to `say` and into the
-    report. Raises OptionError, MissingExtraError, VariantMissingError and BundleError before anything is built.
+    An engine that cannot be built does not stop the others from being built: `progress` and the report get its
+    reason. Raises OptionError, MissingExtraError, VariantMissingError and BundleError before anything is built.
     """
     orders = plan_orders(open_bundle(bundle), options, choose_targets(options, current_gpu(), why_no_gpu))
     engines, failed = [], []

@@ -6,7 +6,7 @@ TensorRT's own parser reads the graph by its path, so that it finds the weights 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from starcast.errors import EngineError
@@ -65,11 +65,11 @@ def compile_engine(
     try:
         builder = trt.Builder(log)
     except TypeError as error:  # raised by the bindings where CUDA does not start
-        raise EngineError(f"it does not start: {_first_error(log.said)}") from error
+        raise EngineError(f"it does not start: {_strip_places(log.first_error())}") from error
     network = builder.create_network(_flags(trt, request))
     parser = trt.OnnxParser(network, log)
     if not parser.parse_from_file(request.graph):
-        raise EngineError(f"it does not take the graph: {_refusal(parser, log.said)}")
+        raise EngineError(f"it does not take the graph: {_refusal(parser, log)}")
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default: 10 bits of a float32's 23, outside the gate of fp32
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # kernels keep the names of the nodes that they do
@@ -83,7 +83,7 @@ def compile_engine(
         config.set_timing_cache(config.create_timing_cache(timings or b""), False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise EngineError("it was stopped" if cancelled() else _first_error(log.said))
+        raise EngineError("it was stopped" if cancelled() else _strip_places(log.first_error()))
     measured = None if flavour.ahead_of_time else config.get_timing_cache()
     return engine, None if measured is None else bytes(measured.serialize())
 
@@ -104,25 +104,19 @@ def _profile(builder: Any, network: Any, inputs: dict[str, Profile]) -> Any:
     return profile
 
 
-def _refusal(parser: Any, said: list[str]) -> str:
+def _refusal(parser: Any, log: Any) -> str:
     """The parser's first error, with the node it is about."""
     if not parser.num_errors:
-        return _first_error(said)
+        return _strip_places(log.first_error())
     error = parser.get_error(0)
     node = " ".join(filter(None, (error.node_operator(), error.node_name())))
     return _strip_places(f"{node}: {error.desc()}" if node else error.desc())
 
 
-def _first_error(said: Iterable[str]) -> str:
-    """The first error: the later ones follow from it. Without a driver, TensorRT for RTX adds one about that."""
-    errors = [line for line in said if "catchCudaError" not in line] or list(said)
-    return _strip_places(errors[0]) if errors else "it gave no reason"
-
-
 def _strip_places(text: str) -> str:
     """An error without the places in the library's source."""
     told = re.sub(r"^IBuilder::\w+: Error Code \d+: |\s*In \S+ at /\S+\)?$", "", " ".join(text.split()))
-    return one_line(EngineError(told))
+    return one_line(told)
 
 
 def _monitor(trt: Any, progress: Callable[[float], None], cancelled: Callable[[], bool]) -> Any:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from starcast.errors import EngineError
+from starcast.runtime.engines.base import one_line
 from starcast.runtime.nvidia.driver import RECORDING, Driver
 from starcast.runtime.nvidia.recorded import RECORDINGS, MostRecent, Recorded
 from starcast.runtime.nvidia.tensorrt.flavours import error_log
@@ -56,12 +57,12 @@ def deserialise(trt: Any, engine: bytes, driver: Driver, name: str, kernels: byt
         runtime = trt.Runtime(log)
     except TypeError as error:  # raised by the bindings where CUDA does not start
         raise EngineError(
-            f"{trt.__name__} {trt.__version__} does not start ({_first_error(log)}): see `starcast doctor`"
+            f"{trt.__name__} {trt.__version__} does not start ({one_line(log.first_error())}): see `starcast doctor`"
         ) from error
     held = runtime.deserialize_cuda_engine(engine)
     if held is None:
         raise EngineError(
-            f"{name} is refused by {trt.__name__} {trt.__version__} ({_first_error(log)}): build it again"
+            f"{name} is refused by {trt.__name__} {trt.__version__} ({one_line(log.first_error())}): build it again"
         )
     kind = _SelfRecording if hasattr(trt, "CudaGraphStrategy") else _Recording
     execution = kind(trt, log, runtime, held, driver, name)
@@ -157,7 +158,7 @@ class Execution(ABC):
             raise self._failure("does not run", "try a smaller batch, or another --backend")
 
     def _failure(self, what: str, then: str) -> EngineError:
-        return EngineError(f"{self._name} {what} in {self._trt.__name__} ({_first_error(self._log)}): {then}")
+        return EngineError(f"{self._name} {what} in {self._trt.__name__} ({one_line(self._log.first_error())}): {then}")
 
 
 class _SelfRecording(Execution):
@@ -282,11 +283,3 @@ def _drop_graph(driver: Driver, dropped: tuple[_Context, Recorded[[int], None]])
     context, _ = dropped
     if context.graph is not None:
         driver.destroy_graph(context.graph)
-
-
-def _first_error(log: Any, most: int = 240) -> str:
-    """The first of the latest errors: the others follow from it."""
-    said = [line for line in log.said if "catchCudaError" not in line] or log.said or ["it gave no reason"]
-    log.said = []
-    text = " ".join(str(said[0]).split())
-    return text if len(text) <= most else f"{text[: most - 1]}…"

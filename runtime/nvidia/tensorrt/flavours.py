@@ -106,6 +106,13 @@ def error_log(trt: Any) -> Any:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.said.append(message)
 
+        def first_error(self) -> str:
+            """The first of the errors since the last call: the later ones follow from it. Without a driver, TensorRT
+            for RTX adds one about that."""
+            errors = [line for line in self.said if "catchCudaError" not in line] or self.said or ["it gave no reason"]
+            self.said = []
+            return " ".join(str(errors[0]).split())
+
     return Log()
 
 

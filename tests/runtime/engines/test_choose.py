@@ -13,7 +13,7 @@ import pytest
 
 from starcast.errors import EngineError, MissingExtraError, OptionError, VariantMissingError
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.engines import fastest, registry, verdicts
+from starcast.runtime.engines import choose, registry, verdicts
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Session
 from starcast.runtime.engines.candidates import ORDER, Candidate, list_candidates
 from starcast.runtime.engines.choose import open_variant, recall_choice
@@ -79,7 +79,7 @@ class FakeSession(Session):
 def engines(monkeypatch):
     def use(*engines: Fake) -> None:
         monkeypatch.setattr(registry, "ENGINES", {engine.name: engine for engine in engines})
-        monkeypatch.setattr(fastest, "contest", partial(contest, clock=lambda: Fake.now))
+        monkeypatch.setattr(choose, "contest", partial(contest, clock=lambda: Fake.now))
 
     return use
 
