@@ -161,7 +161,7 @@ def _with_adain(plan: Plan, adain: Sequence[str]) -> list[Plan]:
 
 
 def _smaller(native: Sequence[Plan], precisions: Sequence[str]) -> Iterator[Plan]:
-    """What the CPU's engines get below float32: bf16 as a hint on the same graph, and int8 in its own form."""
+    """The CPU engines' plans below float32: bf16 as a hint on the same graph, and int8 in its own form."""
     if "bf16" in precisions:
         for plan in native:
             if "openvino" in plan.engines:

@@ -1,4 +1,4 @@
-"""How a row is timed: the settings, which are recorded beside every figure, and the loops that keep to them.
+"""How a row is timed: the settings, which are recorded beside every figure, and the loops that follow them.
 
 A sample is one whole run from NumPy's bytes to NumPy's bytes, copies included; the next begins when the last has ended.
 On the CPU a turn is one untimed and one timed run. On a GPU a turn is a window of samples. Its warm-up ends after a

@@ -73,8 +73,8 @@ class Turn:
 
 
 def take_turn(run: Run, batch: Images, method: Method, state: State | None = None) -> Turn:
-    """Warm up, then take a window of samples; the parts of a run follow where the row knows them, and the device's
-    state under load if `state` asks for it."""
+    """Warm up, then take a window of samples; then measure the parts of a run if the row has any, and the device's
+    state under load if `state` is given."""
     steady = warm_up(lambda: run(batch), method)
     cpu = time.process_time()
     samples = take_samples(lambda: run(batch), method)

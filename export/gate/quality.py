@@ -166,7 +166,7 @@ class Verdict:
 
 
 def missing(quality: Quality, gate: Gate) -> float:
-    """The dB that the domain furthest below the gate lacks; 0 or less if the gate holds."""
+    """By how many dB the domain furthest below the gate misses it; 0 or less if the gate holds."""
     return max(_missing(domain, gate) for domain in quality.domains.values())
 
 

@@ -69,7 +69,7 @@ class Driver(ABC):
 
     @abstractmethod
     def memory(self) -> tuple[int, int]:
-        """Bytes of GPU memory: free, and in all."""
+        """Bytes of GPU memory: free, and in total."""
 
     @abstractmethod
     def allocate(self, size: int) -> int:

@@ -143,7 +143,7 @@ def requests_for(options: MorphOptions, domains: tuple[str, ...]) -> list[StyleR
 def _translate_stops(
     image: NDArray[np.uint8], stops: Iterable[Stop], translator: Translator, batch: int, report: FilmReport
 ) -> Iterator[tuple[NDArray[np.uint8], int]]:
-    """(translation, frames) of each stop, `batch` at a time."""
+    """(translation, number of frames) for each stop, `batch` at a time."""
 
     def run(stops: Sequence[Stop]) -> Iterable[tuple[NDArray[np.uint8], int]]:
         with report.timed("run"):

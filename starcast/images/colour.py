@@ -83,7 +83,7 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
 
 
 def _apply_profile(colours: Image.Image, profile: object) -> Image.Image:
-    """The colours in sRGB by an ICC profile, or unchanged if there is none that fits."""
+    """Convert the colours to sRGB with an ICC profile, or leave them unchanged if no profile fits."""
     if not isinstance(profile, bytes) or not profile:
         return colours
     try:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 HEAD_BYTES = 64  # enough for every signature below
 
-# Pillow's names of the formats that are read. Others stay out: EPS starts a program, and most were never tested here.
+# Pillow's names of the formats that are read. Others are not: EPS starts a program, and most are untested here.
 READ = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "AVIF", "JPEG2000", "PPM", "QOI")
 READ_BY_SUFFIX = {".tga": "TGA"}  # it has no signature: nearly any bytes pass for one
 READ_IN_WORDS = "PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000, PPM, QOI or TGA"

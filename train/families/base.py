@@ -36,7 +36,7 @@ class Config(Protocol):
 
 @dataclass
 class NetworkSet:
-    """Base of a family's networks: a dataclass whose fields are modules, or None for those that a set goes without."""
+    """Base of a family's networks: a dataclass whose fields are modules, or None for networks that a set lacks."""
 
     def items(self) -> Iterator[tuple[str, nn.Module]]:
         """Name and module of each network in the set; the names are those of a checkpoint."""

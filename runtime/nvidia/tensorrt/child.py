@@ -81,7 +81,7 @@ def reachable(graph: Path, *, windows: bool = os.name == "nt") -> str:
         return str(graph)
     kernel = getattr(ctypes, "windll", None)
     if kernel is not None:
-        kernel.kernel32.SetDllDirectoryW("")  # or libraries would be looked for in a bundle's folder, too
+        kernel.kernel32.SetDllDirectoryW("")  # otherwise libraries would also be looked for in a bundle's folder
     os.chdir(graph.absolute().parent)
     return graph.name
 

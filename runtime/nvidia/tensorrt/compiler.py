@@ -72,7 +72,9 @@ def compile_engine(
         raise EngineError(f"it does not take the graph: {_refusal(parser, log)}")
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default: 10 bits of a float32's 23, outside the gate of fp32
-    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # kernels keep the names of the nodes that they do
+    config.profiling_verbosity = (
+        trt.ProfilingVerbosity.DETAILED
+    )  # kernels keep the names of the nodes that they compute
     monitor = _monitor(trt, progress, cancelled)
     config.progress_monitor = monitor
     if request.target is not None:
