@@ -1,4 +1,4 @@
-"""What rewrites ask of a graph before they change it (constants, kernels, shapes), and the constants that they add."""
+"""What rewrites ask of a graph before they change it, and the constants and nodes that they add."""
 
 from __future__ import annotations
 
@@ -45,6 +45,18 @@ def convolution(node: ir.Node, *, side: int, pad: int) -> str | None:
     if len(node.inputs) > 2 and node.inputs[2] is not None and numbers(node.inputs[2]) is None:
         return "its bias is not constant"
     return None
+
+
+def is_linear(gemm: ir.Node) -> bool:
+    """Whether a Gemm is x W^T + b, with constant weights."""
+    attributes = gemm.attributes
+    return (
+        attributes.get_int("transB", 0) == 1
+        and attributes.get_int("transA", 0) == 0
+        and attributes.get_float("alpha", 1.0) == 1
+        and attributes.get_float("beta", 1.0) == 1
+        and all(numbers(value) is not None for value in gemm.inputs[1:] if value is not None)
+    )
 
 
 def kernel_side(node: ir.Node) -> int | None:
@@ -148,3 +160,33 @@ def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     value = ir.Value(name=candidate, const_value=tensor, shape=ir.Shape(array.shape), type=kind)
     graph.initializers[candidate] = value
     return value
+
+
+def add_node(
+    place: ir.Node,
+    operator: str,
+    *inputs: ir.Value | None,
+    of: str = "",
+    dtype: ir.TypeProtocol | None = None,
+    **attributes: int | Sequence[int],
+) -> ir.Value:
+    """The output of a new node in front of `place`, of the type of `place`'s output unless another is given.
+
+    Its name is that of `place`, then the operator and `of`, which tells apart several nodes of one operator.
+    """
+    node = ir.node(operator, inputs, attributes, name=f"{place.name}.{operator}{of}")
+    [output] = node.outputs
+    output.name, output.type = node.name, dtype or place.outputs[0].type
+    assert place.graph is not None
+    place.graph.insert_before(place, node)
+    return output
+
+
+def replace_node(node: ir.Node, result: ir.Value) -> None:
+    """Remove a node with one output, whose readers get `result` from then on."""
+    [output], graph = node.outputs, node.graph
+    assert graph is not None
+    if output.is_graph_output():
+        result.name, result.shape = output.name, output.shape
+    output.replace_all_uses_with(result, replace_graph_outputs=True)
+    graph.remove(node, safe=True)

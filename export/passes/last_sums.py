@@ -10,12 +10,13 @@ be off by 1/16.
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.graphs.facts import add_constant, convolution, numbers, readers
-from starcast.export.passes.rule import Outcome
+from starcast.export.graphs.facts import add_constant, add_node, convolution, numbers, readers, replace_node
+from starcast.export.passes.rule import Outcome, replace_nodes
 
 _MOST = 4  # output channels; each is a sum of its own
 
@@ -26,18 +27,8 @@ def sum_last_convolutions(model: ir.Model) -> Outcome:
     Works before or after `to_half`, whose casts behind them it replaces. Pays only where norms are decomposed and can
     be fused.
     """
-    fired, declined = 0, []
-    for node in list(model.graph):
-        if node.op_type != "Conv" or _leads_to_another(node.outputs[0]):
-            continue
-        reason = _refusal(node)
-        if reason is None:
-            _replace(model.graph, node)
-            fired += 1
-        else:
-            declined.append(f"{node.name}: {reason}")
-    RemoveUnusedNodesPass()(model)
-    return Outcome(fired, tuple(declined))
+    last = [node for node in model.graph if node.op_type == "Conv" and not _leads_to_another(node.outputs[0])]
+    return replace_nodes(model, last, _refusal, _replace)
 
 
 def _leads_to_another(value: ir.Value) -> bool:
@@ -62,17 +53,8 @@ def _replace(graph: ir.Graph, conv: ir.Node) -> None:
     assert weight is not None
     assert y is not None
     kind = y.dtype or ir.DataType.FLOAT
-
-    def add(
-        operator: str, *inputs: ir.Value, of: str = "", to: ir.DataType = ir.DataType.FLOAT, **given: int
-    ) -> ir.Value:
-        attributes = {**given, "to": to} if operator == "Cast" else given
-        node = ir.node(operator, list(inputs), attributes, name=f"{conv.name}.{operator}{of}")
-        node.outputs[0].name, node.outputs[0].type = node.name, ir.TensorType(to)
-        graph.insert_before(conv, node)
-        return node.outputs[0]
-
-    wide = y if kind == ir.DataType.FLOAT else add("Cast", y)
+    add = partial(add_node, conv, dtype=ir.TensorType(ir.DataType.FLOAT))
+    wide = y if kind == ir.DataType.FLOAT else add("Cast", y, to=ir.DataType.FLOAT)
     axis = add_constant(graph, "axes.1", np.array([1], np.int64))
     sums = []
     for channel, row in enumerate(weight.astype(np.float32)):
@@ -89,8 +71,6 @@ def _replace(graph: ir.Graph, conv: ir.Node) -> None:
             if cast.outputs[0].dtype == ir.DataType.FLOAT and not cast.outputs[0].is_graph_output():
                 cast.outputs[0].replace_all_uses_with(result)
                 graph.remove(cast, safe=True)
-        result = add("Cast", result, of=".narrow", to=kind) if readers(output) or output.is_graph_output() else result
-    if output.is_graph_output():
-        result.name, result.shape = output.name, output.shape
-    output.replace_all_uses_with(result, replace_graph_outputs=True)
-    graph.remove(conv, safe=True)
+        if readers(output) or output.is_graph_output():
+            result = add("Cast", result, of=".narrow", dtype=ir.TensorType(kind), to=kind)
+    replace_node(conv, result)

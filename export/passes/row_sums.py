@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from starcast.export.graphs.facts import add_constant, at_size
+from starcast.export.graphs.facts import add_constant, add_node, at_size, replace_node
 from starcast.export.passes.rule import Outcome
 
 
@@ -36,18 +36,6 @@ def sum_row_products(model: ir.Model, sizes: Mapping[str, int]) -> Outcome:
 
 def _replace(graph: ir.Graph, product: ir.Node, rank: int) -> None:
     x, matrix = product.inputs
-    output = product.outputs[0]
-
-    def add(operator: str, *inputs: ir.Value | None, **attributes: int | list[int]) -> ir.Value:
-        node = ir.node(operator, list(inputs), attributes or None, name=f"{product.name}.{operator}")
-        node.outputs[0].name, node.outputs[0].type = node.name, output.type
-        graph.insert_before(product, node)
-        return node.outputs[0]
-
-    column = add("Transpose", x, perm=[*range(rank - 2), rank - 1, rank - 2])
+    column = add_node(product, "Transpose", x, perm=[*range(rank - 2), rank - 1, rank - 2])
     axis = add_constant(graph, "axes.second-last", np.array([-2], np.int64))
-    result = add("ReduceSum", add("Mul", column, matrix), axis, keepdims=1)
-    if output.is_graph_output():
-        result.name, result.shape = output.name, output.shape
-    output.replace_all_uses_with(result, replace_graph_outputs=True)
-    graph.remove(product, safe=True)
+    replace_node(product, add_node(product, "ReduceSum", add_node(product, "Mul", column, matrix), axis, keepdims=1))

@@ -7,7 +7,7 @@ graph are plain functions on onnx-ir.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,6 +80,25 @@ def apply_rules(model: ir.Model, *kinds: type[ExactRule]) -> Outcome:
             break
     RemoveUnusedNodesPass()(model)
     return Outcome(fired, tuple(f"{place}: {reason}" for place, reason in declined.items()))
+
+
+def replace_nodes(
+    model: ir.Model,
+    nodes: Iterable[ir.Node],
+    refusal: Callable[[ir.Node], str | None],
+    replace: Callable[[ir.Graph, ir.Node], None],
+) -> Outcome:
+    """Replace each of the nodes, in place, unless there is a refusal: the reason why that would not be exact."""
+    fired, declined = 0, []
+    for node in list(nodes):
+        reason = refusal(node)
+        if reason is None:
+            replace(model.graph, node)
+            fired += 1
+        else:
+            declined.append(f"{node.name}: {reason}")
+    RemoveUnusedNodesPass()(model)
+    return Outcome(fired, tuple(declined))
 
 
 def _as_rule(rule: ExactRule) -> Any:

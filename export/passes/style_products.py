@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.graphs.facts import add_constant, numbers, readers, scalar
+from starcast.export.graphs.facts import add_constant, is_linear, numbers, readers, scalar
 from starcast.export.passes.rule import Outcome
 
 
@@ -48,7 +48,7 @@ def join_style_products(model: ir.Model) -> Outcome:
     declined = []
     for node in graph:
         if node.op_type == "Gemm" and node.inputs[0] is not None and node.inputs[0].is_graph_input():
-            if _is_linear(node):
+            if _is_joinable(node):
                 groups[node.inputs[0]].append(node)
             else:
                 declined.append(f"{node.name}: it is no x W^T + b with constant weights")
@@ -76,7 +76,7 @@ def _gemm_behind(split: ir.Node) -> ir.Node | None:
 
 def _why_not_into_bias(add: ir.Node, split: ir.Node) -> str | None:
     gemm = _gemm_behind(split)
-    if gemm is None or not _is_linear(gemm):
+    if gemm is None or not _is_joinable(gemm):
         return "it is not added to a part of a matrix product with constant weights"
     between = [gemm.outputs[0], split.inputs[0]]
     if any(len(readers(value)) > 1 for value in between if value is not None):
@@ -106,22 +106,10 @@ def _widths(split: ir.Node, total: int) -> list[int]:
     return [total // count] * count
 
 
-def _is_linear(gemm: ir.Node) -> bool:
-    """x W^T + b."""
-    attributes = gemm.attributes
-    return (
-        attributes.get_int("transB", 0) == 1
-        and attributes.get_int("transA", 0) == 0
-        and attributes.get_float("alpha", 1.0) == 1
-        and attributes.get_float("beta", 1.0) == 1
-        and numbers(gemm.inputs[1]) is not None
-        and (len(gemm.inputs) < 3 or gemm.inputs[2] is None or _is_vector(gemm.inputs[2]))
-    )
-
-
-def _is_vector(value: ir.Value | None) -> bool:
-    array = numbers(value)
-    return array is not None and array.ndim == 1
+def _is_joinable(gemm: ir.Node) -> bool:
+    """x W^T + b, b being a vector."""
+    bias = numbers(gemm.inputs[2]) if len(gemm.inputs) > 2 else None
+    return is_linear(gemm) and (bias is None or bias.ndim == 1)
 
 
 def _bias(gemm: ir.Node) -> Any:
