@@ -113,7 +113,7 @@ class StarGANv2(Model):
 
 def open_stargan_v2(checkpoint: Checkpoint, domains: tuple[str, ...]) -> StarGANv2:
     """The averaged networks of a checkpoint of this family."""
-    return StarGANv2(averaged_networks(checkpoint).eval(), checkpoint.config, domains)
+    return StarGANv2(averaged_networks(checkpoint), checkpoint.config, domains)
 
 
 def mean_styles(network: MappingNetwork, latents: Floats, domains: int) -> Floats:

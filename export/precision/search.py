@@ -33,9 +33,7 @@ from starcast.export.precision.samples import CalibrationSet
 from starcast.export.precisions import Gate, gate_of
 from starcast.runtime.manifest import KeptLayer
 
-HARM_PICTURES = (
-    6  # of the search's images: enough to rank the layers; more cost time, because each layer is run on all of them
-)
+HARM_IMAGES = 6  # of the search's images: enough to rank the layers, and each layer is run on all of them
 _LEAST = 1e-5  # mean squared error in grey levels, so that equal images have a finite PSNR
 
 
@@ -147,7 +145,7 @@ class _Search:
 
     def harm(self) -> dict[Layer, float]:
         """The mean squared error that each layer causes alone, in grey levels."""
-        few = self._trials[:HARM_PICTURES]
+        few = self._trials[:HARM_IMAGES]
         return {layer: float(self._errors([layer], few).mean()) for layer in self._layers}
 
     def psnr(self, layers: Sequence[Layer]) -> tuple[float, float]:

@@ -87,7 +87,7 @@ def trace_all() -> Callable[[Networks, StarGANv2Config, Path], Traced]:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Traced:
-    """Networks for 32x32 pictures and three domains, and their graphs. Do not write into them."""
+    """Networks for 32x32 images and three domains, and their graphs. Do not write into them."""
     return _trace_all(random_weights(SMALL), SMALL, tmp_path_factory.mktemp("small"))
 
 
@@ -168,6 +168,6 @@ def drawn(small) -> CalibrationSet:
 
 
 @pytest.fixture(scope="session")
-def one_picture() -> dict[str, int]:
+def one_image() -> dict[str, int]:
     """The sizes of the small graph's dimensions."""
     return ONE

@@ -16,7 +16,7 @@ from starcast.export.targets.tensorrt import make_base, make_in_precision
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 TARGET = "sm89"
-MOST_KERNELS, MOST_MEGABYTES = 100, 360  # of one 256 px picture; as exported plainly: 140 and 694
+MOST_KERNELS, MOST_MEGABYTES = 100, 360  # of one 256 px image; as exported plainly: 140 and 694
 NORMS = 25
 RECORD = Path(__file__).resolve().parents[2] / "benchmarks" / "results" / "adain-spellings.json"
 
@@ -30,10 +30,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def model() -> ir.Model:
-    """The graph that a bundle gets for TensorRT in fp16, its norms calibrated on one picture."""
+    """The graph that a bundle gets for TensorRT in fp16, its norms calibrated on one image."""
     draws = np.random.RandomState(0)
-    picture = draws.randint(0, 256, (1, AFHQ.image_size, AFHQ.image_size, 3)).astype(np.uint8)
-    trials = [Trial(picture, draws.standard_normal((1, AFHQ.style_dim)).astype(np.float32))]
+    image = draws.randint(0, 256, (1, AFHQ.image_size, AFHQ.image_size, 3)).astype(np.uint8)
+    trials = [Trial(image, draws.standard_normal((1, AFHQ.style_dim)).astype(np.float32))]
     base, _ = make_base(trace_afhq(), "taps16", AFHQ.image_size, trials, trials)
     assert {norm.statistics for norm in base.norms} == {"one-pass"}
     plan = Plan("taps16", (RTX,), precision="fp16", norms="fused")
@@ -45,7 +45,7 @@ def program(model):
     return program_of(model, TARGET)
 
 
-def test_a_picture_takes_few_kernels_and_little_traffic(program):
+def test_an_image_takes_few_kernels_and_little_traffic(program):
     assert program.target == TARGET
     assert len(program.kernels) <= MOST_KERNELS
     assert program.megabytes(1) <= MOST_MEGABYTES

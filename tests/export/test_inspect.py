@@ -64,7 +64,7 @@ def test_a_damaged_bundle_is_named(tmp_path: Path) -> None:
 
 
 def test_another_file_says_what_it_is_not(tmp_path: Path) -> None:
-    (tmp_path / "cat.jpg").write_bytes(b"\xff\xd8\xff\xe0 picture")
+    (tmp_path / "cat.jpg").write_bytes(b"\xff\xd8\xff\xe0 image")
     with pytest.raises(CheckpointError, match=r"cat\.jpg"):
         facts_of(tmp_path / "cat.jpg")
 

@@ -40,7 +40,7 @@ def test_sources_are_held_out_images_where_the_data_set_is_there(tmp_path: Path)
 def test_sources_are_made_where_the_data_set_is_not(tmp_path: Path, state: str) -> None:
     if state == "unreadable":
         (tmp_path / "data/cat").mkdir(parents=True)
-        (tmp_path / "data/cat/a.png").write_bytes(b"not a picture")
+        (tmp_path / "data/cat/a.png").write_bytes(b"not an image")
     sources = preview_sources(str(tmp_path / "data"), 32)
     assert sources.shape == (2, 32, 32, 3)
     assert (sources.std(axis=(1, 2, 3)) > 4).all()

@@ -115,7 +115,7 @@ def test_a_folder_of_someone_elses_files_is_refused(tmp_path: Path) -> None:
 def test_a_bundle_with_someone_elses_file_inside_is_refused(tmp_path: Path) -> None:
     bundle = bundle_at(tmp_path / "model")
     (bundle / "out").mkdir()
-    (bundle / "out/cat.png").write_bytes(b"picture")
+    (bundle / "out/cat.png").write_bytes(b"image")
     with pytest.raises(BundleError, match=r"not its own \(out/cat.png\)"):
         writable_target(bundle)
     assert (bundle / "out/cat.png").exists()

@@ -117,7 +117,7 @@ def test_mean_styles_are_stored_for_every_domain(oracle_bundle: Bundle) -> None:
         assert styles["mean"].dtype == np.float32
 
 
-def test_the_preview_is_a_picture(oracle_bundle: Bundle) -> None:
+def test_the_preview_is_an_image(oracle_bundle: Bundle) -> None:
     with Image.open(oracle_bundle.path / "preview.jpg") as preview:
         preview.load()
         assert preview.mode == "RGB"

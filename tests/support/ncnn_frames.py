@@ -50,7 +50,7 @@ def ncnn_session(model: ir.Model, folder: Path, engine: str = "ncnn", threads: i
     return session
 
 
-def pictures(count: int, height: int, width: int) -> NDArray[np.uint8]:
+def images(count: int, height: int, width: int) -> NDArray[np.uint8]:
     """Noise of every level."""
     return np.random.RandomState(3).randint(0, 256, (count, height, width, 3)).astype(np.uint8)
 

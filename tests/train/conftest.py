@@ -23,7 +23,7 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def picture(domain: int, number: int, height: int = 40, width: int = 36) -> Image.Image:
+def image(domain: int, number: int, height: int = 40, width: int = 36) -> Image.Image:
     """A gradient whose slope is the domain's and whose level is the number's: no two are alike."""
     rows, columns = np.mgrid[0:height, 0:width]
     plane = rows * (2 + domain) + columns * (4 - domain) + 23 * number
@@ -38,7 +38,7 @@ def images(tmp_path: Path) -> Path:
         for number in range(count + 2):
             place = folder / name / ("train" if number < count else "val")
             place.mkdir(parents=True, exist_ok=True)
-            picture(domain, number).save(place / f"{number}.png")
+            image(domain, number).save(place / f"{number}.png")
     return folder
 
 

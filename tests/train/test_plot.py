@@ -43,9 +43,9 @@ def test_a_run_in_progress_is_drawn(tmp_path):
     write_run(tmp_path, half_line='{"step": 40, "G/re')
     result = CliRunner().invoke(plot, [str(tmp_path)], standalone_mode=False)
     assert result.exception is None
-    with Image.open(tmp_path / "losses.png") as picture:
-        assert picture.format == "PNG"
-        assert picture.width > 1000
+    with Image.open(tmp_path / "losses.png") as image:
+        assert image.format == "PNG"
+        assert image.width > 1000
 
 
 def test_a_folder_without_losses_is_named(tmp_path):

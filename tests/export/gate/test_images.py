@@ -10,14 +10,14 @@ from starcast.export.gate.images import KINDS, draw_images
 
 @settings(deadline=None, max_examples=30)
 @given(st.integers(8, 70), st.integers(8, 70), st.integers(0, 1000))
-def test_every_picture_has_texture_and_its_size(height: int, width: int, seed: int) -> None:
+def test_every_image_has_texture_and_its_size(height: int, width: int, seed: int) -> None:
     drawn = draw_images(len(KINDS), height, width, seed)
     assert drawn.shape == (len(KINDS), height, width, 3)
     assert drawn.dtype == np.uint8
     assert (drawn.std(axis=(1, 2, 3)) > 4).all()
 
 
-def test_pictures_are_a_function_of_the_seed() -> None:
+def test_images_are_a_function_of_the_seed() -> None:
     np.testing.assert_array_equal(draw_images(4, 16, 16, seed=3), draw_images(4, 16, 16, seed=3))
     assert (draw_images(4, 16, 16, seed=3) != draw_images(4, 16, 16, seed=4)).any()
 

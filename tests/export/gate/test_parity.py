@@ -109,7 +109,7 @@ def test_a_graph_that_gives_nan_where_pytorch_does_not_is_refused(small: Any, tm
         judged(small, broken)
 
 
-def test_a_constant_picture_is_refused_as_untrained(small: Any, tmp_path: Path) -> None:
+def test_a_constant_image_is_refused_as_untrained(small: Any, tmp_path: Path) -> None:
     flat = changed(small.networks.generator, "to_rgb.2.weight", 0)
     model = ir.load(small.generator)
     zeros = np.zeros((3, small.config.first_channels, 1, 1), np.float32)
@@ -119,7 +119,7 @@ def test_a_constant_picture_is_refused_as_untrained(small: Any, tmp_path: Path) 
         judged(small, tmp_path / "flat.onnx", flat)
 
 
-def test_the_graph_before_rounding_gives_pytorchs_picture_in_levels(small: Any) -> None:
+def test_the_graph_before_rounding_gives_pytorchs_image_in_levels(small: Any) -> None:
     trial = make_trials(small.model)[1]
     [levels] = open_session(before_rounding(ir.load(small.generator))).run(None, trial.feeds)
     expected = translate_with_torch(small.networks.generator, trial)
@@ -127,10 +127,10 @@ def test_the_graph_before_rounding_gives_pytorchs_picture_in_levels(small: Any) 
     np.testing.assert_allclose(levels / 127.5 - 1, expected, atol=2e-5)
 
 
-def test_pictures_of_one_colour_are_measured_apart(small: Any) -> None:
+def test_images_of_one_colour_are_measured_apart(small: Any) -> None:
     trials = flat_trials(small.model)
     expected = expected_translations(small.networks.generator, trials)
     assert [np.ptp(trial.sources) for trial in trials] == [0, 0, 0, 170, 255]
     candidate = OnnxCandidate(small.generator)
     assert levels_apart(candidate, trials, expected) <= 1
-    assert levels_apart(candidate, trials, [picture + 3 / 127.5 for picture in expected]) >= 2
+    assert levels_apart(candidate, trials, [image + 3 / 127.5 for image in expected]) >= 2

@@ -34,7 +34,7 @@ from starcast.runtime.manifest import DomainQuality, Quality
 INT8, BF16, FP16 = (gate_of(precision) for precision in ("int8", "bf16", "fp16"))
 
 
-def picture(seed: int, height: int = 14, width: int = 13):
+def image(seed: int, height: int = 14, width: int = 13):
     return np.random.RandomState(seed).randint(0, 256, (height, width, 3)).astype(np.uint8)
 
 
@@ -81,17 +81,17 @@ def test_psnr_of_one_wrong_pixel_is_worked_out_by_hand():
     assert psnr(other, black) == pytest.approx(10 * math.log10(255**2 / 5))
 
 
-def test_equal_pictures_have_100_db_and_likeness_1():
-    assert psnr(picture(0), picture(0)) == 100
-    assert ssim(picture(0), picture(0)) == pytest.approx(1, abs=1e-12)
+def test_equal_images_have_100_db_and_likeness_1():
+    assert psnr(image(0), image(0)) == 100
+    assert ssim(image(0), image(0)) == pytest.approx(1, abs=1e-12)
 
 
 def test_ssim_is_the_papers_window_by_window():
-    noisy = np.clip(picture(1).astype(int) + np.random.RandomState(2).randint(-30, 31, (14, 13, 3)), 0, 255)
-    assert ssim(noisy.astype(np.uint8), picture(1)) == pytest.approx(ssim_by_definition(noisy, picture(1)), abs=1e-10)
+    noisy = np.clip(image(1).astype(int) + np.random.RandomState(2).randint(-30, 31, (14, 13, 3)), 0, 255)
+    assert ssim(noisy.astype(np.uint8), image(1)) == pytest.approx(ssim_by_definition(noisy, image(1)), abs=1e-10)
 
 
-def test_ssim_of_two_flat_pictures_is_that_of_their_levels():
+def test_ssim_of_two_flat_images_is_that_of_their_levels():
     dark, light = np.full((12, 12, 3), 50, np.uint8), np.full((12, 12, 3), 100, np.uint8)
     c1 = 2.55**2
     assert ssim(dark, light) == pytest.approx((2 * 50 * 100 + c1) / (50**2 + 100**2 + c1))

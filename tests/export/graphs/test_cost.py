@@ -51,7 +51,7 @@ def test_a_size_that_is_not_given_is_an_error() -> None:
         count_flop(model, {})
 
 
-def test_the_official_generator_needs_97_gflop_a_picture() -> None:
+def test_the_official_generator_needs_97_gflop_an_image() -> None:
     # 48.65 G multiply-adds, as counted for the published network (256 px, 3 domains)
     config = StarGANv2Config(image_size=256, domains=3)
     generator = empty_networks(config, training=False).generator

@@ -18,9 +18,9 @@ from starcast.export.passes.instance_norms import instance_norms
 DRAWS = np.random.RandomState(0)
 
 
-def planes(pictures: int = 2, channels: int = 4) -> NDArray[np.float32]:
+def planes(images: int = 2, channels: int = 4) -> NDArray[np.float32]:
     """Shifted ones, as a norm's input may be."""
-    return (3 + DRAWS.standard_normal((pictures, channels, 8, 6)) * 2).astype(np.float32)
+    return (3 + DRAWS.standard_normal((images, channels, 8, 6)) * 2).astype(np.float32)
 
 
 def affine(behind: str = "y = LeakyRelu <alpha = 0.2> (n)") -> ir.Model:

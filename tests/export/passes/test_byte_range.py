@@ -1,4 +1,4 @@
-"""The pictures' scale goes into the first and the last weights, and the zero border keeps its grey."""
+"""The images' scale goes into the first and the last weights, and the zero border keeps its grey."""
 
 from __future__ import annotations
 

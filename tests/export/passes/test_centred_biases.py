@@ -29,12 +29,12 @@ def network(nodes: str):
     )  # fmt: skip
 
 
-def pictures():
+def images():
     return (3 + np.random.RandomState(1).standard_normal((3, 4, 8, 6))).astype(np.float32)
 
 
 def channel_means(model):
-    """Of every norm's input, over the pictures."""
+    """Of every norm's input, over the images."""
     watched = model.clone()
     norms = list(instance_norms(watched.graph))
     for norm in norms:
@@ -42,7 +42,7 @@ def channel_means(model):
             watched.graph.outputs.append(norm.x)
             norm.x.type = watched.graph.inputs[0].type
     session = open_session(watched)
-    outputs = session.run([norm.x.name for norm in norms], {"x": pictures()})
+    outputs = session.run([norm.x.name for norm in norms], {"x": images()})
     return {norm.name: array.mean(axis=(0, 2, 3), dtype=np.float64) for norm, array in zip(norms, outputs, strict=True)}
 
 
@@ -72,7 +72,7 @@ def test_one_runs_means_centre_every_norm_and_the_numbers_stay(nodes):
     means = channel_means(model)
     outcome = centre_biases(model, means)
     assert (outcome.fired, outcome.declined) == (len(means), ())
-    assert gap(model, before, pictures()) < 3e-6 * max(np.abs(mean).max() for mean in means.values())
+    assert gap(model, before, images()) < 3e-6 * max(np.abs(mean).max() for mean in means.values())
     for name, left in channel_means(model).items():
         assert np.abs(left).max() < 1e-5 * max(1, np.abs(means[name]).max())
         np.testing.assert_allclose(outcome.shifts[name], -means[name], rtol=1e-6, atol=1e-6)
@@ -88,7 +88,7 @@ def test_a_stream_that_the_output_sees_is_left_and_a_norm_behind_one_convolution
     outcome = centre_biases(model, means)
     reason = "no convolution in front of it has a bias that only this norm sees first"
     assert (outcome.fired, outcome.declined) == (1, (f"n1: {reason}", f"n2: {reason}"))
-    assert gap(model, before, pictures()) < 3e-6 * max(np.abs(mean).max() for mean in means.values())
+    assert gap(model, before, images()) < 3e-6 * max(np.abs(mean).max() for mean in means.values())
     assert np.abs(channel_means(model)["n3"]).max() < 1e-5
     np.testing.assert_array_equal(outcome.shifts["n1"], np.zeros(4))
 

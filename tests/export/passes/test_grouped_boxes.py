@@ -27,8 +27,8 @@ def test_a_mean_of_2x2_squares_becomes_a_convolution_a_channel(attributes, size)
     outcome = group_boxes(model)
     assert (outcome.fired, outcome.declined) == (1, ())
     assert operators(model) == {"Relu": 1, "Conv": 1}
-    pictures = np.random.RandomState(1).standard_normal((2, 6, *size)).astype(np.float32)
-    assert gap(model, before, pictures) < 1e-6
+    images = np.random.RandomState(1).standard_normal((2, 6, *size)).astype(np.float32)
+    assert gap(model, before, images) < 1e-6
 
 
 def test_pools_of_as_many_channels_share_their_weights():

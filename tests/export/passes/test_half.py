@@ -17,7 +17,7 @@ from starcast.export.passes.instance_norms import instance_norms
 from starcast.export.passes.norm_decomposition import decompose_norms
 
 FLOAT, HALF, BFLOAT = ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16
-WORST = 0.03  # of pictures of noise, after 13 norms of random weights: dozens of roundings by 2^-11
+WORST = 0.03  # of images of noise, after 13 norms of random weights: dozens of roundings by 2^-11
 
 
 def halved(small, form: str, kind: ir.DataType) -> ir.Model:
@@ -52,7 +52,7 @@ def test_half_lies_between_the_convolutions_and_the_style_stays_in_float32(small
 
 
 @pytest.mark.parametrize("statistics", ["one-pass", "two-pass"])
-def test_pictures_in_half_are_those_of_pytorch_but_for_its_rounding(small, statistics):
+def test_images_in_half_are_those_of_pytorch_but_for_its_rounding(small, statistics):
     model = halved(small, "taps16", HALF)
     names = [norm.name for norm in instance_norms(model.graph)]
     decompose_norms(model, small.config.image_size, dict.fromkeys(names, statistics))

@@ -22,7 +22,7 @@ def network(nodes: str = LAST, channels: int = 3):
     )  # fmt: skip
 
 
-def pictures():
+def images():
     return np.random.RandomState(1).standard_normal((2, 8, 5, 6)).astype(np.float32)
 
 
@@ -35,7 +35,7 @@ def test_the_numbers_stay(nodes):
     assert (outcome.fired, outcome.declined) == (1, ())
     assert operators(model)["Conv"] == 1
     assert operators(model)["ReduceSum"] == 3
-    assert gap(model, before, pictures()) < 1e-6
+    assert gap(model, before, images()) < 1e-6
 
 
 def test_halfs_numbers_are_summed_in_float32_and_not_rounded_again():
@@ -50,7 +50,7 @@ def test_halfs_numbers_are_summed_in_float32_and_not_rounded_again():
     [before_rounding] = [node.inputs[0] for node in grey.graph if node.op_type == "Round"]
     before_rounding.type = ir.TensorType(ir.DataType.FLOAT)
     grey.graph.outputs[:] = [before_rounding]
-    assert not (run(grey, pictures()) == run(grey, pictures()).astype(np.float16)).all()
+    assert not (run(grey, images()) == run(grey, images()).astype(np.float16)).all()
 
 
 @pytest.mark.parametrize(("nodes", "channels", "reason"), [

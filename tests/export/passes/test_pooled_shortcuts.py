@@ -24,7 +24,7 @@ def network(nodes: str, inputs: int = 3):
     )  # fmt: skip
 
 
-def pictures(inputs: int = 3):
+def images(inputs: int = 3):
     return np.random.RandomState(1).standard_normal((2, inputs, 8, 6)).astype(np.float32)
 
 
@@ -33,7 +33,7 @@ def test_a_mean_goes_into_a_kernel_of_2x2(nodes):
     model, before = network(nodes), network(nodes)
     assert apply_rules(model, PooledIn4).fired == 1
     assert operators(model) == {"Conv": 1}
-    assert gap(model, before, pictures()) < 1e-6
+    assert gap(model, before, images()) < 1e-6
 
 
 @pytest.mark.parametrize("nodes", [
@@ -43,7 +43,7 @@ def test_a_mean_goes_into_a_copy_of_the_first_convolution(nodes):
     model, before = network(nodes), network(nodes)
     assert apply_rules(model, PooledInFirst).fired == 1
     assert operators(model) == {"Conv": 2, "AveragePool": 1, "Add": 1}  # the first stays for its other reader
-    assert gap(model, before, pictures()) < 1e-5
+    assert gap(model, before, images()) < 1e-5
 
 
 @pytest.mark.parametrize(("kind", "nodes", "reason"), [

@@ -24,7 +24,7 @@ def network(nodes: str = NODES, scale: float = 1.0):
     )  # fmt: skip
 
 
-def pictures(count: int = 2):
+def images(count: int = 2):
     return np.random.RandomState(1).standard_normal((count, 3, 5, 5)).astype(np.float32)
 
 
@@ -40,8 +40,8 @@ def test_the_two_graphs_after_each_other_give_what_the_one_gave(count):
     assert operators(product) == {"Gemm": 1}
     assert [value.name for value in frame.graph.inputs] == ["x", "gamma_beta"]
     assert "Gemm" not in operators(frame)
-    got = run(frame, pictures(), run(product, styles(count)))
-    np.testing.assert_allclose(got, run(network(), pictures(), styles(count)), rtol=1e-6, atol=1e-6)
+    got = run(frame, images(), run(product, styles(count)))
+    np.testing.assert_allclose(got, run(network(), images(), styles(count)), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("nodes", [
@@ -52,13 +52,13 @@ def test_a_style_that_is_read_by_anything_else_stays_in_the_frame_graph(nodes):
     assert split_off_style(network(nodes)) is None
 
 
-def test_one_style_for_all_pictures_goes_into_the_norm():
+def test_one_style_for_all_images_goes_into_the_norm():
     model = network()
     split_off_style(model)
-    before = run(model, pictures(), pictures(1).ravel()[None, :6])
+    before = run(model, images(), images(1).ravel()[None, :6])
     assert apply_rules(model, StyleInNorm).fired == 1
     assert operators(model) == {"Reshape": 3, "Split": 1, "InstanceNormalization": 1}
-    np.testing.assert_allclose(run(model, pictures(), pictures(1).ravel()[None, :6]), before, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(run(model, images(), images(1).ravel()[None, :6]), before, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(("nodes", "scale", "reason"), [

@@ -38,12 +38,12 @@ ENGINES = [OnnxRuntime(), OpenVINO()]
 
 
 @pytest.fixture(scope="module")
-def in_integers(rewritten, drawn, one_picture):
+def in_integers(rewritten, drawn, one_image):
     """A function (form, outputs=()) -> (float32 graph, layers, the graph with all of them in integers)."""
 
     def make(form: str, *, outputs: tuple[str, ...] = ()):
         model = rewritten(form)
-        layers = quantisable_layers(model, one_picture)
+        layers = quantisable_layers(model, one_image)
         recipe = make_recipe(model, layers, drawn.ranges, Rules(outputs=outputs))
         return model, layers, quantise_layers(model, layers, recipe)
 
@@ -51,7 +51,7 @@ def in_integers(rewritten, drawn, one_picture):
 
 
 def one_convolution(node: str, weight, **constants):
-    """A frame graph that is one convolution of the picture."""
+    """A frame graph that is one convolution of the image."""
     model = graph(
         f"x = Cast <to = 1> (image)  p = Transpose <perm = [0, 3, 1, 2]> (x)  c = {node}  y = Identity (c)",
         "uint8[batch, height, width, 3] image", "float[batch, c, h, w] y", w=weight, **constants,
@@ -144,9 +144,9 @@ def test_tensorrts_convolution_is_that_of_the_numbers_that_its_codes_stand_for(r
     np.testing.assert_allclose(got, torch.nn.functional.conv2d(x, w).numpy(), rtol=1e-5, atol=1e-3)
 
 
-def test_tensorrt_takes_no_transposed_convolutions_and_none_of_the_pictures_own_channels(rewritten, one_picture):
+def test_tensorrt_takes_no_transposed_convolutions_and_none_of_the_images_own_channels(rewritten, one_image):
     model = rewritten("taps16")
-    layers = quantisable_layers(model, one_picture)
+    layers = quantisable_layers(model, one_image)
     assert layers_for_codes(model, layers, Rules()) == layers
     left = {layer.name for layer in layers} - {layer.name for layer in layers_for_codes(model, layers, INT8_RULES)}
     assert left == {"from_rgb.bytes", "decode.2.conv1.enlarged", "to_rgb.2.bytes"}
@@ -197,9 +197,9 @@ def test_engines_are_equally_near_to_float32(in_integers, drawn, tmp_path, form,
         assert ours.psnr_mean == pytest.approx(other.domains[domain].psnr_mean, abs=0.7)
 
 
-def test_without_codes_of_outputs_a_graph_is_what_it_is_without_asking_for_them(rewritten, drawn, one_picture):
+def test_without_codes_of_outputs_a_graph_is_what_it_is_without_asking_for_them(rewritten, drawn, one_image):
     model = rewritten("taps9")
-    layers = quantisable_layers(model, one_picture)
+    layers = quantisable_layers(model, one_image)
     recipe = make_recipe(model, layers, drawn.ranges, Rules(outputs=("ConvTranspose",)))
     plain, rounded = quantise_layers(model, layers, replace(recipe, outputs={})), quantise_layers(model, layers, recipe)
     assert operators(rounded) != operators(plain)

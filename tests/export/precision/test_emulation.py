@@ -91,7 +91,7 @@ def test_the_layer_that_overflows_is_named(rewritten, drawn):
     assert layers_that_lose(model, [trial])[0].startswith("decode.0.conv1")
 
 
-def test_pictures_are_compared_one_by_one(rewritten, drawn):
+def test_images_are_compared_one_by_one(rewritten, drawn):
     model = rewritten("taps16")
     to_half(model, ir.DataType.BFLOAT16)
     decompose_norms(model, 32, {})

@@ -1,4 +1,4 @@
-"""What a norm may do follows from how far off nought its planes lie on calibration pictures."""
+"""What a norm may do follows from how far off nought its planes lie on calibration images."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_planes_are_measured_as_numpy_does(small, trials):
     np.testing.assert_allclose(planes.stds, stds, rtol=1e-4)
 
 
-def test_every_norm_of_the_generator_is_centred_and_the_pictures_stay(small, trials, calibrated):
+def test_every_norm_of_the_generator_is_centred_and_the_images_stay(small, trials, calibrated):
     model, before, norms, centring = calibrated
     assert (centring.fired, centring.declined) == (len(before), ())
     assert all(norm.centred for norm in norms)

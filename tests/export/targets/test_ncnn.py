@@ -7,7 +7,7 @@ import re
 import numpy as np
 import onnx_ir as ir
 import pytest
-from ncnn_frames import frame, ncnn_session, pictures, scales_and_shifts
+from ncnn_frames import frame, images, ncnn_session, scales_and_shifts
 
 from starcast.errors import EngineError
 from starcast.export.gate.candidates import before_rounding, difference, open_session, translate_with_torch
@@ -64,7 +64,7 @@ OPERATORS = {
 @pytest.mark.parametrize("name", OPERATORS)
 def test_each_operator_gives_onnxruntimes_numbers(name, engine, tmp_path):
     model = frame(OPERATORS[name], **CONSTANTS)
-    feeds = {"image": pictures(2, 8, 12), "gamma_beta": scales_and_shifts(2)}
+    feeds = {"image": images(2, 8, 12), "gamma_beta": scales_and_shifts(2)}
     got = ncnn_session(model, tmp_path, engine).unrounded(feeds)
     [expected] = open_session(before_rounding(model)).run(None, feeds)
     assert got.shape == expected.shape

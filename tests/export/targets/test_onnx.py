@@ -16,7 +16,7 @@ from starcast.export.targets.onnx import make_float32
 pytestmark = pytest.mark.xdist_group("small graphs")
 
 
-def test_a_graph_for_one_style_gives_each_picture_its_own_when_run_one_by_one(small: Any, tmp_path):
+def test_a_graph_for_one_style_gives_each_image_its_own_when_run_one_by_one(small: Any, tmp_path):
     trials = make_trials(small.model)
     made = make_float32(
         ir.load(small.generator), Plan("taps9", ("onnxruntime",), one_style=True), small.config.image_size

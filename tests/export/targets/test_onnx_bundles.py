@@ -24,8 +24,8 @@ pytestmark = pytest.mark.xdist_group("small graphs")
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """A folder of 24 smooth pictures."""
+def images(tmp_path: Path) -> Path:
+    """A folder of 24 smooth images."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     draws = np.random.RandomState(0)
@@ -35,16 +35,16 @@ def pictures(tmp_path: Path) -> Path:
     return folder
 
 
-def asked(pictures: Path | None, **others) -> ExportOptions:
+def asked(images: Path | None, **others) -> ExportOptions:
     return ExportOptions(
-        mean_draws=10, backends=("openvino", "onnxruntime"), precision=("fp32", "bf16", "int8"), calibrate=pictures,
+        mean_draws=10, backends=("openvino", "onnxruntime"), precision=("fp32", "bf16", "int8"), calibrate=images,
         **others,
     )  # fmt: skip
 
 
-def test_an_export_with_pictures_holds_every_precision_and_its_figures(small_checkpoint, tmp_path, pictures):
+def test_an_export_with_images_holds_every_precision_and_its_figures(small_checkpoint, tmp_path, images):
     lines: list[str] = []
-    bundle = export_bundle(small_checkpoint, tmp_path / "model", asked(pictures, min_psnr=20), lines.append)
+    bundle = export_bundle(small_checkpoint, tmp_path / "model", asked(images, min_psnr=20), lines.append)
     by_precision = {name: [v for v in bundle.manifest.variants if v.precision == name] for name in ("bf16", "int8")}
     beside = [] if lacks("bf16") else [("openvino", "bf16")]
     assert [(*v.engines, v.rest) for v in by_precision["int8"]] == [*beside, ("openvino", None), ("onnxruntime", None)]
@@ -72,11 +72,11 @@ def rounded_outputs(graph: Path) -> int:
 
 
 @pytest.mark.skipif(lacks("bf16") is not None, reason="this processor has no bfloat16")
-def test_what_a_pool_reads_is_never_codes_of_a_convolution(small_checkpoint, tmp_path, pictures):
+def test_what_a_pool_reads_is_never_codes_of_a_convolution(small_checkpoint, tmp_path, images):
     # OpenVINO would round the mean to codes again
     for without, counts in (((), [1, 0]), (("grouped-boxes",), [0, 0])):
         options = replace(
-            asked(pictures, min_psnr=20, without=without), backends=("openvino",), precision=("fp32", "int8")
+            asked(images, min_psnr=20, without=without), backends=("openvino",), precision=("fp32", "int8")
         )
         bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
         both_and_alone = [bundle.path / v.file for v in bundle.manifest.variants if v.precision == "int8"]
@@ -84,8 +84,8 @@ def test_what_a_pool_reads_is_never_codes_of_a_convolution(small_checkpoint, tmp
 
 
 @pytest.mark.skipif(lacks("bf16") is not None, reason="this processor has no bfloat16")
-def test_int8_with_bf16_beside_it_has_no_pools_and_the_weights_of_the_other(small_checkpoint, tmp_path, pictures):
-    options = replace(asked(pictures, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
+def test_int8_with_bf16_beside_it_has_no_pools_and_the_weights_of_the_other(small_checkpoint, tmp_path, images):
+    options = replace(asked(images, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
     both, alone = (variant for variant in bundle.manifest.variants if variant.precision == "int8")
     assert (both.arithmetic, alone.arithmetic) == ("int8+bf16", "int8")
@@ -98,17 +98,17 @@ def test_int8_with_bf16_beside_it_has_no_pools_and_the_weights_of_the_other(smal
         assert translator.variant.file == both.file
 
 
-def test_where_nothing_has_bf16_int8_is_written_beside_float32(small_checkpoint, tmp_path, pictures, monkeypatch):
+def test_where_nothing_has_bf16_int8_is_written_beside_float32(small_checkpoint, tmp_path, images, monkeypatch):
     monkeypatch.setattr(judge, "lacks", lambda _: "an old processor has no bfloat16 instructions")
     lines: list[str] = []
-    options = replace(asked(pictures, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
+    options = replace(asked(images, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lines.append)
     assert [v.rest for v in bundle.manifest.variants if v.precision == "int8"] == [None]
     assert any("int8 with bf16 beside it is left out" in line and "an old processor" in line for line in lines)
 
 
-def test_a_bundle_with_bf16_beside_int8_runs_in_int8_without_it(small_checkpoint, tmp_path, pictures, monkeypatch):
-    options = replace(asked(pictures, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
+def test_a_bundle_with_bf16_beside_int8_runs_in_int8_without_it(small_checkpoint, tmp_path, images, monkeypatch):
+    options = replace(asked(images, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
     monkeypatch.setattr(openvino, "lacks", lambda *kinds: "it has none" if "bf16" in kinds else None)
     with Translator(bundle.path, backend="openvino", precision="int8") as translator:
@@ -116,22 +116,20 @@ def test_a_bundle_with_bf16_beside_int8_runs_in_int8_without_it(small_checkpoint
         assert translator(np.zeros((1, 32, 32, 3), np.uint8), translator.style(domain=0, seed=1)).any()
 
 
-def test_norms_whose_means_are_taken_by_tiles_keep_float32_beside_int8(
-    small_checkpoint, tmp_path, pictures, monkeypatch
-):
+def test_norms_whose_means_are_taken_by_tiles_keep_float32_beside_int8(small_checkpoint, tmp_path, images, monkeypatch):
     monkeypatch.setattr(wide_norms, "WIDE", 16)  # as if the network were trained at sixteen times its size
-    options = replace(asked(pictures, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
+    options = replace(asked(images, min_psnr=20), backends=("openvino",), precision=("fp32", "int8"))
     bundle = export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
     assert [v.rest for v in bundle.manifest.variants if v.precision == "int8"] == [None]
 
 
-def test_below_the_gate_nothing_is_written_and_the_layers_to_blame_are_named(small_checkpoint, tmp_path, pictures):
+def test_below_the_gate_nothing_is_written_and_the_layers_to_blame_are_named(small_checkpoint, tmp_path, images):
     target = tmp_path / "bundles" / "model"
     with pytest.raises(ParityError, match=r"(bf16|int8) translations are only within .* lower --min-psnr"):
-        export_bundle(small_checkpoint, target, asked(pictures, min_psnr=99), lambda _: None)
+        export_bundle(small_checkpoint, target, asked(images, min_psnr=99), lambda _: None)
     assert list(target.parent.iterdir()) == []
 
 
-def test_int8_without_pictures_says_how_to_give_some(small_checkpoint, tmp_path):
+def test_int8_without_images_says_how_to_give_some(small_checkpoint, tmp_path):
     with pytest.raises(OptionError, match="give a folder of them with --calibrate DIR"):
         export_bundle(small_checkpoint, tmp_path / "model", asked(None), lambda _: None)

@@ -30,7 +30,7 @@ PLAN = PREFERRED["tensorrt"]
 
 @pytest.fixture(scope="module")
 def calibration(small) -> CalibrationSet:
-    """Drawn pictures; those of the ranges serve a search, too."""
+    """Drawn images; those of the ranges serve a search, too."""
     drawn = drawn_set(small.model)
     return replace(drawn, search=drawn.ranges[:3])
 
@@ -96,7 +96,7 @@ def test_codes_stand_right_in_front_of_the_convolutions(made, precision):
     convolutions = [node for node in model.graph if node.op_type == "Conv" and node.name != "from_rgb.bytes"]
     assert {tuple(makers(node)[:2]) for node in convolutions} == {("DequantizeLinear", "DequantizeLinear")}
     assert {tuple(makers(node)[2:]) for node in convolutions} <= {(), (None,)}
-    # transposed ones have no kernels for codes, and the picture's own channels are too few
+    # transposed ones have no kernels for codes, and the image's own channels are too few
     others = [node for node in model.graph if node.op_type == "ConvTranspose" or node.name == "from_rgb.bytes"]
     assert len(others) == 2
     assert not [node for node in others if "DequantizeLinear" in makers(node)]
@@ -135,7 +135,7 @@ def test_unfused_norms_are_the_engines_own_in_half(made, precision):
 
 @pytest.fixture
 def one_norm() -> ir.Model:
-    """A frame graph that normalises the picture itself."""
+    """A frame graph that normalises the image itself."""
     model = frame(
         "c = Conv (x, w)  n = InstanceNormalization (c, one, zero)  y = Mul (n, hundred)",
         w=np.eye(3).reshape(3, 3, 1, 1), one=np.ones(3), zero=np.zeros(3), hundred=100.0,
@@ -154,7 +154,7 @@ def of_one_colour(level: int) -> list[Trial]:
     return [Trial(np.full((1, SIDE, SIDE, 3), level, np.uint8), STYLE)]
 
 
-def test_a_norm_that_a_picture_of_one_colour_throws_far_off_takes_two_passes(one_norm):
+def test_a_norm_that_an_image_of_one_colour_throws_far_off_takes_two_passes(one_norm):
     [norm] = make_base(one_norm, "plain", SIDE, TEXTURED, TEXTURED)[0].norms
     assert (norm.statistics, norm.centred) == ("one-pass", True)
     [norm] = make_base(one_norm, "plain", SIDE, TEXTURED, of_one_colour(120))[0].norms
@@ -163,7 +163,7 @@ def test_a_norm_that_a_picture_of_one_colour_throws_far_off_takes_two_passes(one
     assert norm.ratio == pytest.approx(np.abs(120 - USUAL).max() / np.sqrt(1e-5), rel=1e-3)
 
 
-def test_a_norm_is_not_centred_where_that_alone_throws_pictures_of_one_colour_far_off(one_norm):
+def test_a_norm_is_not_centred_where_that_alone_throws_images_of_one_colour_far_off(one_norm):
     base, left = make_base(one_norm, "plain", SIDE, TEXTURED, of_one_colour(0))
     [norm] = base.norms
     assert (norm.statistics, norm.centred) == ("one-pass", False)

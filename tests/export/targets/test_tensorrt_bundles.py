@@ -24,7 +24,7 @@ EVERY = ("fp32", "fp16", "bf16", "int8", "fp8")
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """A folder of 24 smooth pictures."""
+    """A folder of 24 smooth images."""
     folder = tmp_path / "photos"
     folder.mkdir()
     draws = np.random.RandomState(0)
@@ -101,7 +101,7 @@ def test_unfused_norms_are_a_form_of_their_own_in_what_is_smaller_than_float32(s
     assert unfused.engines == ("tensorrt", "tensorrt-rtx")
 
 
-def test_without_pictures_norms_are_calibrated_on_drawn_ones_and_a_line_says_so(small_checkpoint, tmp_path):
+def test_without_images_norms_are_calibrated_on_drawn_ones_and_a_line_says_so(small_checkpoint, tmp_path):
     lines: list[str] = []
     bundle = export_bundle(small_checkpoint, tmp_path / "model", asked(precision=("fp16",)), lines.append)
     assert by_precision(bundle)["fp16"].quality is not None
@@ -109,7 +109,7 @@ def test_without_pictures_norms_are_calibrated_on_drawn_ones_and_a_line_says_so(
 
 
 @pytest.mark.parametrize("options", [asked(precision=("int8",)), asked(precision=("fp8",))], ids=["int8", "fp8"])
-def test_codes_are_not_calibrated_on_drawn_pictures(small_checkpoint, tmp_path, options):
+def test_codes_are_not_calibrated_on_drawn_images(small_checkpoint, tmp_path, options):
     with pytest.raises(OptionError, match="give a folder of them with --calibrate DIR"):
         export_bundle(small_checkpoint, tmp_path / "model", options, lambda _: None)
 

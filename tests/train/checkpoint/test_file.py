@@ -353,11 +353,11 @@ def test_a_file_that_torch_cannot_read_is_called_what_it_looks_like(tmp_path, co
 
 
 def test_an_image_and_an_archive_are_called_by_name(tmp_path):
-    picture, archive = tmp_path / "cat.png", tmp_path / "cats.zip"
-    Image.new("RGB", (8, 8)).save(picture)
+    image, archive = tmp_path / "cat.png", tmp_path / "cats.zip"
+    Image.new("RGB", (8, 8)).save(image)
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("cat.txt", "meow")
-    assert refusal(picture) == f"is a PNG image: {GIVE_ONE}"
+    assert refusal(image) == f"is a PNG image: {GIVE_ONE}"
     assert refusal(archive) == f"is a zip archive: {GIVE_ONE}"
 
 

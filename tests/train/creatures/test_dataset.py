@@ -46,8 +46,8 @@ def test_the_facts_draw_every_held_out_image_again(made):
     for domain in DOMAINS:
         assert len(facts[domain]) == 2
         for held_out in facts[domain]:
-            with Image.open(made.folder / held_out.file) as picture:
-                assert np.array_equal(np.asarray(picture), draw_creature(held_out.pose, held_out.coat, size)[0])
+            with Image.open(made.folder / held_out.file) as image:
+                assert np.array_equal(np.asarray(image), draw_creature(held_out.pose, held_out.coat, size)[0])
 
 
 def test_equal_options_give_equal_images_and_another_seed_gives_others(made, tmp_path):

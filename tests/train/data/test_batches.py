@@ -142,7 +142,7 @@ def test_a_domain_of_one_image_gives_it_twice(images, small):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_damaged_image_is_named_once_and_another_stands_in(images, small, workers):
     whole = drawn(images, small, range(12))
-    (images / "ink" / "train" / "0.png").write_bytes(b"no picture")
+    (images / "ink" / "train" / "0.png").write_bytes(b"no image")
     said = []
     options = replace_options(small, workers=workers)
     damaged = drawn(images, options, range(12), said.append)
@@ -157,7 +157,7 @@ def test_a_damaged_image_is_named_once_and_another_stands_in(images, small, work
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_domain_without_a_readable_image_ends_the_run_in_one_sentence(images, small, workers):
     for path in (images / "ink" / "train").iterdir():
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     options = replace_options(small, workers=workers)
     with pytest.raises(DatasetError, match=r"^none of the 4 training images of the domain 'ink' can be read") as error:
         drawn(images, options, range(5), lambda _: None)
@@ -165,7 +165,7 @@ def test_a_domain_without_a_readable_image_ends_the_run_in_one_sentence(images, 
 
 
 def test_the_stand_in_of_a_reference_is_not_its_partner(images, small):
-    (images / "ink" / "train" / "0.png").write_bytes(b"no picture")
+    (images / "ink" / "train" / "0.png").write_bytes(b"no image")
     dataset = ReferenceBatches(scan(images), small)
     for step in range(20):
         shown = dataset._readable(step, "reference 0", 0, 0, partner=2)
@@ -178,13 +178,13 @@ def test_signed_pixels_span_minus_one_to_one():
 
 
 def test_without_a_crop_the_image_is_resized_as_pillow_does_or_mirrored():
-    picture = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
-    resized = Image.fromarray(picture.permute(1, 2, 0).numpy()).resize((32, 32), Image.Resampling.BILINEAR)
+    image = torch.randint(0, 256, (3, 50, 70), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    resized = Image.fromarray(image.permute(1, 2, 0).numpy()).resize((32, 32), Image.Resampling.BILINEAR)
     expected = torch.from_numpy(np.array(resized)).permute(2, 0, 1).int()
     transform = training_transform(32, crop_probability=0.0)
     flips = 0
     for _ in range(20):
-        out = transform(picture).int()
+        out = transform(image).int()
         mirrored = (out.flip(2) - expected).abs().max() <= 1
         assert mirrored or (out - expected).abs().max() <= 1  # Pillow rounds in fixed point
         flips += int(mirrored)

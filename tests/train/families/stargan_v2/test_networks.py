@@ -286,7 +286,7 @@ def test_a_style_shifts_and_scales_a_normalised_map():
 
 @pytest.fixture(scope="module")
 def oracle() -> dict[str, Tensor]:
-    """The official program's inputs and outputs; pictures as (N, 3, H, W) in -1..1."""
+    """The official program's inputs and outputs; images as (N, 3, H, W) in -1..1."""
     files = ("inputs", "styles", "outputs_latent", "outputs_reference", "discriminator")
     found = {}
     for name in files:

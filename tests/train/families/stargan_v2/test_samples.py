@@ -28,8 +28,8 @@ def test_sources_take_turns_by_domain_and_references_are_of_the_next(inputs):
 
 
 def test_held_out_images_come_first(images, inputs):
-    with Image.open(images / "ink" / "val" / "4.png") as picture:
-        expected = torch.from_numpy(np.array(picture.resize((32, 32), Image.Resampling.BILINEAR))).permute(2, 0, 1)
+    with Image.open(images / "ink" / "val" / "4.png") as image:
+        expected = torch.from_numpy(np.array(image.resize((32, 32), Image.Resampling.BILINEAR))).permute(2, 0, 1)
     assert (to_pixels(inputs.sources[0]).int() - expected.int()).abs().max() <= 1
 
 
@@ -59,5 +59,5 @@ def test_the_latent_grid_has_a_row_a_domain_and_latent(inputs, small):
 
 def test_a_domain_without_a_readable_image_is_grey(images, small):
     for path in images.glob("ink/*/*.png"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(b"no image")
     assert sample_inputs(scan(images), small).sources[0].abs().max() == 0
