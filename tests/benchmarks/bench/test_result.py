@@ -40,7 +40,7 @@ def test_psnr_is_the_mean_over_the_pictures():
         ("bf16", 39.9, 9, "39.9 dB"),
         ("bf16", None, 0, None),
         ("int8", 35.0, 60, None),
-        ("int8", 28.0, 60, "35 wanted"),
+        ("int8", 28.0, 60, "35 required"),
     ],
 )
 def test_each_precision_has_its_gate(precision, psnr, levels, wrong):
