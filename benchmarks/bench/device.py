@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from starcast.benchmarks.bench.method import Method, Pace
-from starcast.benchmarks.bench.rows import LeftOut, Peer, Setting, engine_of
+from starcast.benchmarks.bench.rows import LeftOut, Peer, Setting
 from starcast.benchmarks.options import BenchOptions
 from starcast.export.options import ExportOptions
 from starcast.runtime.bundle import Bundle
+from starcast.runtime.engines.registry import find_engine
 from starcast.runtime.manifest import Variant
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class Device(ABC):
 
     def why_not_peer(self, peer: Peer) -> str | None:
         """Why a peer does not run here, as a clause, or None."""
-        absence = engine_of(peer.engine).absent() if peer.on_graph else None
+        absence = find_engine(peer.engine).absent() if peer.on_graph else None
         return None if absence is None else absence.reason
 
     def without_graphs(self, bundle: Bundle) -> dict[str, LeftOut]:

@@ -11,7 +11,7 @@ import msgspec
 
 from starcast.benchmarks.bench import gpu_figures, report
 from starcast.benchmarks.bench.device import Column, Device, Facts, Plan, Progress
-from starcast.benchmarks.bench.inputs import size_text
+from starcast.benchmarks.bench.inputs import parse_counts, size_text
 from starcast.benchmarks.bench.limits import Limits, measure_ceilings_apart, work_of
 from starcast.benchmarks.bench.method import Method, Pace
 from starcast.benchmarks.bench.random_weights import MEAN_DRAWS
@@ -24,16 +24,16 @@ from starcast.benchmarks.bench.rows import (
     LeftOut,
     Peer,
     Setting,
-    engine_of,
     key_of,
     title_of,
 )
 from starcast.benchmarks.bench.state import gpu_state
 from starcast.benchmarks.options import BenchOptions
-from starcast.errors import OptionError, StarcastError
+from starcast.errors import StarcastError
 from starcast.export.options import ADAIN, ExportOptions
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Engine, EngineOptions, is_made_for
+from starcast.runtime.engines.registry import find_engine
 from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu
@@ -93,7 +93,7 @@ class NvidiaGpu(Device):
 
     def pairs(self, bundle: Bundle) -> Iterator[tuple[str, Variant]]:
         for name in ENGINES:
-            for variant in wanted_variants(bundle, engine_of(name)):
+            for variant in wanted_variants(bundle, find_engine(name)):
                 yield name, variant
 
     def without_graphs(self, bundle: Bundle) -> dict[str, LeftOut]:
@@ -103,11 +103,11 @@ class NvidiaGpu(Device):
                 reason=f"not run: {bundle.path} has no graph for it (starcast export --for {exported})",
             )
             for name, exported in ENGINES.items()
-            if not any(wanted_variants(bundle, engine_of(name)))
+            if not any(wanted_variants(bundle, find_engine(name)))
         }
 
     def why_not(self, engine: str, variant: Variant, bundle: Bundle, setting: Setting) -> str | None:
-        why_not_ready = engine_of(engine).why_not_ready
+        why_not_ready = find_engine(engine).why_not_ready
         return self._why_never(engine, variant, setting.size) or why_not_ready(
             bundle, variant, EngineOptions(cache=setting.cache)
         )
@@ -117,7 +117,7 @@ class NvidiaGpu(Device):
     ) -> dict[str, str]:
         failed = {}
         for name in FLAVOURS:
-            for variant in wanted_variants(bundle, engine_of(name)):
+            for variant in wanted_variants(bundle, find_engine(name)):
                 key = key_of(name, variant)
                 if key in keys and self._why_never(name, variant, size) is None:
                     progress(f"building engines for {key}")
@@ -148,7 +148,7 @@ class NvidiaGpu(Device):
         """Why an engine does not run a variant on this GPU, built or not, as a clause, or None."""
         if variant.sizes is not None and size not in variant.sizes:
             return "the graph does not take images of that size"
-        absence = engine_of(name).absent()
+        absence = find_engine(name).absent()
         if absence is None:
             return None
         gpu = self._gpu or current_gpu()
@@ -172,9 +172,7 @@ def wanted_variants(bundle: Bundle, engine: Engine) -> Iterator[Variant]:
 
 def batches_of(options: BenchOptions) -> tuple[int, ...]:
     """The batch sizes to measure throughput at, in order. Raises OptionError."""
-    if not all(text.isascii() and text.isdecimal() and int(text) > 0 for text in options.batches):
-        raise OptionError(f"--batches is {','.join(options.batches)!r}: give whole numbers of at least 1, as 1,8,64")
-    wanted = tuple(sorted({int(text) for text in options.batches}))
+    wanted = tuple(sorted(set(parse_counts("--batches", options.batches))))
     return tuple(batch for batch in wanted if batch in QUICK_BATCHES) or wanted[:1] if options.quick else wanted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,13 @@ def parse_size(text: str) -> tuple[int, int]:
     if len(parts) > 2 or not all(part.isascii() and part.isdecimal() and int(part) > 0 for part in parts):
         raise OptionError(f"--size is {text!r}: give WIDTHxHEIGHT in pixels, or one number for a square")
     return int(parts[-1]), int(parts[0])
+
+
+def parse_counts(flag: str, texts: Sequence[str]) -> list[int]:
+    """Whole numbers of at least 1. Raises OptionError that names the flag."""
+    if not all(text.isascii() and text.isdecimal() and int(text) > 0 for text in texts):
+        raise OptionError(f"{flag} is {','.join(texts)!r}: give whole numbers of at least 1, as 1,8,64")
+    return [int(text) for text in texts]
 
 
 def size_text(size: tuple[int, int]) -> str:

@@ -178,15 +178,12 @@ def draw_chart(path: Path, result: Result) -> Path:
         [paired.greatest - paired.median for paired in ratios],
     ]
     colours = [OURS if row.row.ours else BASELINE if row is table.baseline else PEERS for row in rows]
-    names = [f"{row.row.name} *" if row.row.name in table.notes else row.row.name for row in rows]
+    names = [_name(row, result) for row in rows]
     axes.barh(names, medians, color=colours, height=0.68)
     axes.errorbar(medians, range(len(rows)), xerr=reach, fmt="none", ecolor="#00000066", elinewidth=1, capsize=2)
     for place, (row, paired) in enumerate(zip(rows, ratios, strict=True)):
-        label = (
-            f"  {paired.median:.2f} × · {row.median_ms:.0f} ms"
-            if row.median_ms >= 10
-            else (f"  {paired.median:.2f} × · {row.median_ms:.1f} ms")
-        )
+        digits = 0 if row.median_ms >= 10 else 1
+        label = f"  {paired.median:.2f} × · {row.median_ms:.{digits}f} ms"
         axes.text(paired.greatest, place, label, va="center", fontsize=9)
     axes.axvline(1, color=BASELINE, linewidth=0.8)
     axes.set_xlim(0, max(paired.greatest for paired in ratios) * 1.35)  # room for the labels

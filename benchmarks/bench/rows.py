@@ -11,8 +11,6 @@ import msgspec
 
 from starcast.benchmarks.bench.method import ONE_RUN, Method
 from starcast.errors import OptionError
-from starcast.runtime.engines.base import Engine
-from starcast.runtime.engines.registry import find_engine
 from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
@@ -86,11 +84,6 @@ class Peer:
     def on_graph(self) -> bool:
         """Whether it runs the plain export; the others run the checkpoint."""
         return self.engine != PYTORCH
-
-
-def engine_of(name: str) -> Engine:
-    """An engine by its name, including those that run only if named."""
-    return find_engine(name)
 
 
 def peer_row(key: str, peer: Peer, source: Path, setting: Setting) -> Row:

@@ -27,10 +27,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.benchmarks.bench.inputs import Inputs
-from starcast.benchmarks.bench.rows import PYTORCH, Row, engine_of, row_from_json, row_to_json
+from starcast.benchmarks.bench.rows import PYTORCH, Row, row_from_json, row_to_json
 from starcast.benchmarks.bench.state import gpu_state, peak_rss
 from starcast.benchmarks.bench.timing import CpuRun, Images, Run, Translate, take_batch_turn, take_turn
 from starcast.errors import EngineError
+from starcast.runtime.engines.registry import find_engine
 from starcast.runtime.engines.session import VariantSession
 
 # threads that spin while they wait would take the cores of the row whose turn it is
@@ -165,25 +166,18 @@ def open_row(row: Row, style: NDArray[np.float32]) -> Run:
         from starcast.benchmarks.bench.pytorch import open_pytorch  # only these rows pay for importing torch
 
         return open_pytorch(row, style)
+    session = open_variant(row) if row.ours else None
+    translate = open_graph(row, style) if session is None else lambda images: session(images, style)
     if row.setting.device == "cpu":
-        return CpuRun(open_translate(row, style))
+        return CpuRun(translate)
     from starcast.benchmarks.bench.parts import EngineRun
 
-    if row.ours:
-        frames = open_variant(row)
-        return EngineRun(
-            lambda images: frames(images, style), row.setting.method, on_gpu=frames.engine.on_gpu,
-            gpu_time=lambda images: frames.gpu_time(images, style),
-        )  # fmt: skip
-    return EngineRun(open_graph(row, style), row.setting.method, on_gpu=row.engine == "cuda")
-
-
-def open_translate(row: Row, style: NDArray[np.float32]) -> Translate:
-    """The same as a function, for a row of an engine."""
-    if not row.ours:
-        return open_graph(row, style)
-    frames = open_variant(row)
-    return lambda images: frames(images, style)
+    if session is None:
+        return EngineRun(translate, row.setting.method, on_gpu=row.engine == "cuda")
+    return EngineRun(
+        translate, row.setting.method, on_gpu=session.engine.on_gpu,
+        gpu_time=lambda images: session.gpu_time(images, style),
+    )  # fmt: skip
 
 
 def open_variant(row: Row) -> VariantSession:
@@ -197,7 +191,7 @@ def open_variant(row: Row) -> VariantSession:
     variant = next((variant for variant in variants if variant.precision == row.precision), variants[0])
     variant = msgspec.structs.replace(variant, precision=row.precision)
     return VariantSession(
-        bundle, engine_of(row.engine), variant, EngineOptions(threads=row.setting.threads, cache=row.setting.cache)
+        bundle, find_engine(row.engine), variant, EngineOptions(threads=row.setting.threads, cache=row.setting.cache)
     )
 
 
@@ -206,7 +200,7 @@ def open_graph(row: Row, style: NDArray[np.float32]) -> Translate:
     from starcast.runtime.engines.base import EngineOptions, Graph
 
     graph = Graph(row.source, precision=row.precision)
-    session = engine_of(row.engine).open(graph, EngineOptions(threads=row.setting.threads))
+    session = find_engine(row.engine).open(graph, EngineOptions(threads=row.setting.threads))
 
     def run(images: Images) -> Images:
         translated: Images = session.run({"image": images, "style": style})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.benchmarks.bench.rows import engine_of
+from starcast.runtime.engines.registry import find_engine
 
 Figures = dict[str, Any]
 
@@ -34,7 +34,7 @@ class Check:
 
 def require_engine(name: str) -> None:
     """Raise NotRunError if an engine is absent."""
-    absence = engine_of(name).absent()
+    absence = find_engine(name).absent()
     if absence is not None:
         raise NotRunError(f"{name} is {absence.reason}")
 

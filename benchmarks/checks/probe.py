@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.benchmarks.bench.rows import TORCH, engine_of
+from starcast.benchmarks.bench.rows import TORCH
 from starcast.benchmarks.checks.check import (
     Figures,
     NotRunError,
@@ -27,6 +27,7 @@ from starcast.benchmarks.checks.check import (
 )
 from starcast.errors import EngineError
 from starcast.runtime.engines.base import EngineOptions, Graph, Session
+from starcast.runtime.engines.registry import find_engine
 from starcast.runtime.nvidia.driver import Driver
 from starcast.runtime.nvidia.first_gpu import open_driver
 from starcast.runtime.nvidia.tensorrt.execution import deserialise
@@ -111,7 +112,7 @@ def open_session(engine: str, graph: Path) -> Iterator[Session]:
         require_torch_gpu()  # without a GPU this engine would run on the CPU
     else:
         require_engine(engine)
-    session = engine_of(engine).open(Graph(graph), EngineOptions())
+    session = find_engine(engine).open(Graph(graph), EngineOptions())
     try:
         yield session
     finally:

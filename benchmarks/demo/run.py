@@ -36,7 +36,7 @@ from starcast.benchmarks.demo.page import (
 )
 from starcast.benchmarks.options import BenchOptions, DemoOptions
 from starcast.benchmarks.quality.classifier import train_classifier
-from starcast.benchmarks.quality.creatures import Quality, measure_quality, translations_of
+from starcast.benchmarks.quality.creatures import Quality, measure_quality
 from starcast.benchmarks.quality.measures import read_held_out, read_training_images
 from starcast.benchmarks.record import provenance, write_result
 from starcast.errors import EngineError, ParityError, VideoError
@@ -154,12 +154,10 @@ def run_demo(options: DemoOptions) -> int:
         with stages.stage("judging"), Translator(bundle.path) as translator:
             held_out, real = read_held_out(data), read_training_images(data)
             quality = measure_quality(
-                held_out,
-                train_classifier(*real),
+                held_out, translator, train_classifier(*real),
                 classify_pattern=train_classifier(*real, pattern_only=True),
-                **translations_of(translator),
                 progress=lambda done, of: stages.advance(done / of),
-            )
+            )  # fmt: skip
             sheets = draw_sheets(held_out, translator)
         with stages.stage("timing"), tempfile.TemporaryDirectory() as folder:
             measured = measure_subject(

@@ -3,7 +3,7 @@
     held_out = read_held_out(folder)
     classify = train_classifier(*read_training_images(folder))
     with Translator(bundle) as translator:
-        quality = measure_quality(held_out, classify, **translations_of(translator))
+        quality = measure_quality(held_out, translator, classify)
     for miss in quality.misses(): …
 
 Five measures, each with its bar: (1) the share put into the target domain by a classifier of real images, (2) how far
@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +35,6 @@ from starcast.benchmarks.quality.measures import (
 
 Style = NDArray[np.float32]
 Classify = Callable[[Images], NDArray[np.int64]]
-Translate = Callable[[Images, Style], Images]  # (N, H, W, 3) and (N, S) -> (N, H, W, 3)
-LatentStyle = Callable[[str, int], Style]  # domain, seed -> (S,)
-ReferenceStyle = Callable[[str, NDArray[np.uint8]], Style]  # domain, image (H, W, 3) -> (S,)
 
 BATCH = 20  # images per call of the model
 LATENTS = 10  # on one source, for the spread
@@ -123,7 +120,7 @@ class Quality:
         }
 
 
-class Styler(Protocol):
+class Model(Protocol):
     """The part of `starcast.runtime.Translator` that is used here."""
 
     def style(
@@ -133,33 +130,10 @@ class Styler(Protocol):
     def __call__(self, images: Images, style: Style) -> Images: ...
 
 
-class Translations(TypedDict):
-    """The three functions through which `measure_quality` uses a model."""
-
-    translate: Translate
-    latent_style: LatentStyle
-    reference_style: ReferenceStyle
-
-
-def translations_of(translator: Styler) -> Translations:
-    """The arguments of `measure_quality` that make it measure a Translator."""
-    return {
-        "translate": translator,
-        "latent_style": lambda domain, seed: translator.style(domain=domain, seed=seed),
-        "reference_style": lambda domain, reference: translator.style(domain=domain, reference=reference),
-    }
-
-
 def measure_quality(
-    held_out: dict[str, HeldOut],
-    classify: Classify,
-    *,
-    classify_pattern: Classify | None = None,
-    translate: Translate,
-    latent_style: LatentStyle,
-    reference_style: ReferenceStyle,
+    held_out: dict[str, HeldOut], model: Model, classify: Classify, *, classify_pattern: Classify | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Quality:
+) -> Quality:  # fmt: skip
     """Translate every held-out image into every other domain, by a latent and by a reference, and measure the results.
 
     `classify` returns each image's domain as its index in `held_out`. `classify_pattern` does the same without seeing
@@ -174,15 +148,16 @@ def measure_quality(
         silhouettes = np.concatenate([other.silhouettes for other in others])
         turn = np.arange(len(sources)) % len(real.images)
 
-        by_latent = _translate_each(translate, sources, [latent_style(domain, seed) for seed in range(len(sources))])
-        reference_styles = [reference_style(domain, reference) for reference in real.images]
-        by_reference = _translate_each(translate, sources, [reference_styles[index] for index in turn])
+        latents = [model.style(domain=domain, seed=seed) for seed in range(len(sources))]
+        by_latent = _translate_each(model, sources, latents)
+        reference_styles = [model.style(domain=domain, reference=reference) for reference in real.images]
+        by_reference = _translate_each(model, sources, [reference_styles[index] for index in turn])
         both, twice = np.concatenate([by_latent, by_reference]), np.concatenate([silhouettes, silhouettes])
 
         real_colours = coat_colours(real.images, real.silhouettes)
         channel = int(real_colours.var(axis=0).argmax())
         colours = coat_colours(by_reference, silhouettes)
-        spreads = list(_spreads(translate, domain, latent_style, sources, silhouettes))
+        spreads = list(_spreads(model, domain, sources, silhouettes))
         domains[domain] = DomainQuality(
             latent_accuracy=float(np.mean(classify(by_latent) == place)),
             reference_accuracy=float(np.mean(classify(by_reference) == place)),
@@ -200,21 +175,19 @@ def measure_quality(
     return Quality(domains=domains, translations=translations, **_judges(held_out, classify))
 
 
-def _spreads(
-    translate: Translate, domain: str, latent_style: LatentStyle, sources: Images, silhouettes: Silhouettes
-) -> Iterator[float]:
+def _spreads(model: Model, domain: str, sources: Images, silhouettes: Silhouettes) -> Iterator[float]:
     """The spread of the coat's colour over LATENTS latents, for each of a few sources from the other domains."""
-    styles = [latent_style(domain, seed) for seed in range(LATENTS)]
+    styles = [model.style(domain=domain, seed=seed) for seed in range(LATENTS)]
     for index in np.linspace(0, len(sources) - 1, min(SPREAD_SOURCES, len(sources))).astype(int):
-        images = _translate_each(translate, np.repeat(sources[index, None], LATENTS, axis=0), styles)
+        images = _translate_each(model, np.repeat(sources[index, None], LATENTS, axis=0), styles)
         yield spread(coat_colours(images, np.repeat(silhouettes[index, None], LATENTS, axis=0)))
 
 
-def _translate_each(translate: Translate, sources: Images, styles: list[Style]) -> Images:
+def _translate_each(model: Model, sources: Images, styles: list[Style]) -> Images:
     stacked = np.stack(styles)
     return np.concatenate(
         [
-            translate(sources[start : start + BATCH], stacked[start : start + BATCH])
+            model(sources[start : start + BATCH], stacked[start : start + BATCH])
             for start in range(0, len(sources), BATCH)
         ]
     )

@@ -9,18 +9,18 @@ second) is compared with the best rate of a single convolution on its engine wit
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import click
-import onnx_ir as ir
 from tqdm import tqdm
 
 from starcast import flags
 from starcast.benchmarks.bench.cpu import Cpu
-from starcast.benchmarks.bench.inputs import parse_size, size_text
+from starcast.benchmarks.bench.inputs import parse_counts, parse_size, size_text
+from starcast.benchmarks.bench.limits import work_of
 from starcast.benchmarks.bench.prepare import plain_graph
 from starcast.benchmarks.bench.report import rows_json
 from starcast.benchmarks.bench.rows import Row
@@ -32,7 +32,6 @@ from starcast.benchmarks.studies.convolution import PRECISIONS, Rate, measure_ra
 from starcast.benchmarks.studies.scaling_report import draw_scaling, lines_of, with_arithmetic
 from starcast.click_options import options_from
 from starcast.errors import EngineError, OptionError
-from starcast.export.graphs.cost import count_flop
 from starcast.options import CheckedOptions, from_flat, option
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.machine import processor
@@ -65,10 +64,10 @@ class Setting:
 
 def axes_of(options: ScalingOptions, size: tuple[int, int], threads: int) -> dict[str, list[Setting]]:
     """The settings along each axis, around the one with this size, one image and all threads."""
-    counts = _numbers("--thread-counts", options.thread_counts) or list(range(1, threads + 1))
+    counts = parse_counts("--thread-counts", options.thread_counts) or list(range(1, threads + 1))
     return {
         "size": [Setting(parse_size(text), 1, threads) for text in options.sizes],
-        "batch": [Setting(size, batch, threads) for batch in _numbers("--batches", options.batches)],
+        "batch": [Setting(size, batch, threads) for batch in parse_counts("--batches", options.batches)],
         "threads": [Setting(size, 1, count) for count in counts],
     }
 
@@ -81,7 +80,7 @@ def measure_scaling(subject: Subject, options: ScalingOptions, progress: Progres
     threads = allowed_threads()
     axes = axes_of(options, (source.height, source.width), threads)
     settings = sorted({setting for along in axes.values() for setting in along})
-    counts = _Flop(subject, (source.height, source.width))
+    plain = plain_graph(subject)
     rates = _Rates(progress)
     rows, left_out = [], []
     for number, setting in enumerate(settings):
@@ -90,10 +89,11 @@ def measure_scaling(subject: Subject, options: ScalingOptions, progress: Progres
         result = measure_subject(
             subject, _bench(setting, options), Cpu(), progress=lambda text, place=place: progress(f"{place}: {text}")  # type: ignore[misc]
         )  # fmt: skip
+        flop = work_of(plain, subject.bundle, setting.size).flop
         left_out += [{"setting": where, **dataclasses.asdict(row)} for row in result.table.left_out]
         for row, facts in zip(result.table.rows, rows_json(result), strict=True):
             rates.add(row.row)
-            rows.append((facts, counts.of(row.row)))
+            rows.append((facts, flop[row.row.variant]))
     rates.again()
     return {
         "question": "how does the cost grow with size, batch and threads, relative to FLOP and the engine's best rate?",
@@ -106,22 +106,6 @@ def measure_scaling(subject: Subject, options: ScalingOptions, progress: Progres
         "rows": [with_arithmetic(row, flop, rates.best) for row, flop in rows],
         "left_out": left_out,
     }
-
-
-class _Flop:
-    """FLOP per image of each row's graph: of PyTorch and the plain export, or as the manifest counts them."""
-
-    def __init__(self, subject: Subject, trained: tuple[int, int]) -> None:
-        self._plain = ir.load(plain_graph(subject))
-        self._variants = {variant.file: variant.flop for variant in subject.bundle.manifest.variants}
-        self._trained = trained
-
-    def of(self, row: Row) -> int:
-        height, width = row.setting.size
-        if row.variant is None:
-            return count_flop(self._plain, {"batch": 1, "styles": 1, "height": height, "width": width})
-        # within 1 % of a count at that size; the difference comes from the borders of the 9-tap forms
-        return self._variants[row.variant] * height * width // (self._trained[0] * self._trained[1])
 
 
 class _Rates:
@@ -155,12 +139,6 @@ class _Rates:
 def _bench(setting: Setting, options: ScalingOptions) -> BenchOptions:
     size = size_text(setting.size)
     return replace(options.bench, batch=setting.batch, threads=setting.threads, size=size)
-
-
-def _numbers(flag: str, texts: Sequence[str]) -> list[int]:
-    if not all(text.isascii() and text.isdecimal() and int(text) for text in texts):
-        raise OptionError(f"{flag} is {','.join(texts)}: give whole numbers of at least 1")
-    return [int(text) for text in texts]
 
 
 def _as_json(setting: Setting) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tensorrt_bundle import with_tensorrt_graph
 from starcast.benchmarks.bench import gpu as module
 from starcast.benchmarks.bench.gpu import ENGINES, NvidiaGpu, batches_of, wanted_variants
 from starcast.benchmarks.bench.prepare import bundle_rows, prepare_rows
-from starcast.benchmarks.bench.rows import EAGER, engine_of
+from starcast.benchmarks.bench.rows import EAGER
 from starcast.benchmarks.bench.subject import Subject
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import OptionError
@@ -21,6 +21,7 @@ from starcast.export.torch_engine.engine import TorchEngine
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines import tensorrt
 from starcast.runtime.engines.base import Absence, Engine
+from starcast.runtime.engines.registry import find_engine
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt import build
 from starcast.runtime.nvidia.tensorrt.build import BuildReport
@@ -70,7 +71,7 @@ def bundle(tiny_bundle):
 def told(monkeypatch, **engines):
     """Put engines in the place of those that are named, with dashes for underscores."""
     named = {engine.name: engine for engine in engines.values()}
-    monkeypatch.setattr(module, "engine_of", lambda name: named.get(name) or Told(name, absent="not installed"))
+    monkeypatch.setattr(module, "find_engine", lambda name: named.get(name) or Told(name, absent="not installed"))
 
 
 def test_a_bundle_has_a_row_for_every_variant_of_every_engine_that_is_ready(monkeypatch, bundle):
@@ -127,8 +128,8 @@ def test_a_form_that_two_engines_share_is_run_once(bundle):
 
 
 def test_every_engine_of_the_table_exists():
-    assert [engine_of(name).name for name in ENGINES] == list(ENGINES)
-    assert all(engine_of(name).on_gpu for name in ENGINES)
+    assert [find_engine(name).name for name in ENGINES] == list(ENGINES)
+    assert all(find_engine(name).on_gpu for name in ENGINES)
 
 
 def test_peers_begin_with_exact_eager_and_torch_is_never_missing():
@@ -138,7 +139,7 @@ def test_peers_begin_with_exact_eager_and_torch_is_never_missing():
 
 
 def test_a_peer_whose_engine_is_absent_says_so(monkeypatch):
-    monkeypatch.setattr("starcast.benchmarks.bench.device.engine_of", lambda name: Told(name, absent="not installed"))
+    monkeypatch.setattr("starcast.benchmarks.bench.device.find_engine", lambda name: Told(name, absent="not installed"))
     assert NvidiaGpu().why_not_peer(NvidiaGpu.peers["plain-cuda"]) == "not installed"
 
 

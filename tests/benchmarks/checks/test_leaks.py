@@ -96,7 +96,7 @@ def engine_in_place(fake_gpu, monkeypatch):
     def put(engine: Engine) -> None:
         monkeypatch.setattr(probe, "require_engine", lambda name: None)
         monkeypatch.setattr(probe, "require_torch_gpu", lambda: None)
-        monkeypatch.setattr(probe, "engine_of", lambda name: engine)
+        monkeypatch.setattr(probe, "find_engine", lambda name: engine)
         monkeypatch.setattr(module, "rss", lambda: 0)  # the fake GPU's memory is this process's
 
     return put

@@ -74,7 +74,7 @@ def test_a_session_is_closed_even_if_the_check_fails(fake_gpu, tmp_path):
 
 def test_a_session_of_another_engine_needs_the_engine(tmp_path, monkeypatch):
     absent = SimpleNamespace(absent=lambda: NOT_INSTALLED)
-    monkeypatch.setattr("starcast.benchmarks.checks.check.engine_of", lambda name: absent)
+    monkeypatch.setattr("starcast.benchmarks.checks.check.find_engine", lambda name: absent)
     with pytest.raises(NotRunError, match="cuda is not installed"), open_session("cuda", tmp_path / "probe.onnx"):
         pass
 

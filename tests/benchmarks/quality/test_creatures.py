@@ -28,15 +28,14 @@ class DrawnTranslations:
         facts = [creature for creatures in read_facts(folder)[1].values() for creature in creatures]
         self.facts = {draw_creature(fact.pose, fact.coat, SIZE)[0].tobytes(): fact for fact in facts}
 
-    def latent_style(self, domain, seed):
-        return self._style(random_coat(np.random.default_rng([99, seed]), domain))
-
-    def reference_style(self, domain, reference):
+    def style(self, *, domain, seed=None, reference=None):
+        if reference is None:
+            return self._style(random_coat(np.random.default_rng([99, seed]), domain))
         coat = self.facts[reference.tobytes()].coat
         assert coat.domain == domain
         return self._style(coat)
 
-    def translate(self, images, styles):
+    def __call__(self, images, styles):
         assert images.dtype == np.uint8
         assert styles.dtype == np.float32
         assert len(images) == len(styles)
@@ -94,13 +93,7 @@ def classify(folder):
 @pytest.fixture(scope="module")
 def quality_of(folder, classify):
     def measure(model: DrawnTranslations) -> Quality:
-        return measure_quality(
-            read_held_out(folder),
-            classify,
-            translate=model.translate,
-            latent_style=model.latent_style,
-            reference_style=model.reference_style,
-        )
+        return measure_quality(read_held_out(folder), model, classify)
 
     return measure
 
@@ -152,14 +145,7 @@ def test_a_creature_in_another_place_misses_the_overlap_alone(quality_of, folder
 
 def test_a_classifier_of_patterns_may_judge_too(folder, classify):
     model = DrawnTranslations(folder)
-    quality = measure_quality(
-        read_held_out(folder),
-        classify,
-        classify_pattern=classify,
-        translate=model.translate,
-        latent_style=model.latent_style,
-        reference_style=model.reference_style,
-    )
+    quality = measure_quality(read_held_out(folder), model, classify, classify_pattern=classify)
     assert quality.mean("pattern_accuracy") == 1.0
 
 
