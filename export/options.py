@@ -45,7 +45,7 @@ class ExportOptions(CheckedOptions):
     )  # fmt: skip
     min_psnr: float | None = option(
         None, "PSNR to float32, in dB, that smaller precisions must reach in every domain. Default, on average: 40 for "
-        "fp16 and bf16, 35 for int8 (30 at worst), 30 for fp8.", minimum=0,
+        "fp16 and bf16, 35 for int8 (and 30 for the worst image), 30 for fp8.", minimum=0,
     )  # fmt: skip
     adain: tuple[str, ...] = option(
         ("fused",), "How AdaIN is written in graphs for tensorrt. fused: plain operators that every TensorRT "

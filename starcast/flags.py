@@ -61,7 +61,7 @@ def precision(default: str, choices: tuple[str, ...], more: str = "") -> Any:
 def backend(default: str | None, more: str, *, aliases: tuple[str, ...] = ()) -> Any:
     return option(
         default,
-        _text("Engine to run on; `starcast doctor` lists them.", more),
+        _text("Engine to use; `starcast doctor` lists them.", more),
         flags=("--backend",),
         aliases=aliases,
         metavar="NAME",

@@ -162,8 +162,8 @@ def _why_no_gpu(cuda: str) -> str | None:
 
 
 def _session(graph: Path | bytes) -> Any:
-    """A session that runs entirely on the GPU. Raises EngineError for one that does not, and what ONNX Runtime
-    raises."""
+    """Open a session that runs entirely on the GPU. Raises EngineError if part of it would not, and whatever ONNX
+    Runtime raises."""
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()  # Windows builds have them

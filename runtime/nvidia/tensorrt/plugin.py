@@ -34,7 +34,7 @@ VECTOR = 16  # sizes that are multiples of it are read in vectors
 
 
 def register(module: Any) -> None:
-    """Register the plugin with TensorRT (the imported module). Once is enough; more is harmless.
+    """Register the plugin with TensorRT (the imported module). Calling it again has no effect.
 
     Raises EngineError where this TensorRT takes no plugins in PTX or there is no GPU to compile for, and
     MissingExtraError without Triton.

@@ -86,11 +86,11 @@ class Program:
     def megabytes(self, batch: int) -> float | None:
         """Activations that all kernels read and write, in 10^6 bytes per image at that batch size (fixed batch: at its
         own); None if heights or widths are open."""
-        return _a_picture(_total(kernel.traffic(batch) for kernel in self.kernels), batch)
+        return _per_image(_total(kernel.traffic(batch) for kernel in self.kernels), batch)
 
     def reread_megabytes(self, batch: int) -> float | None:
         """Bytes that native norms read a second time, in 10^6 per image."""
-        return _a_picture(_total(kernel.reread(batch) for kernel in self.kernels), batch)
+        return _per_image(_total(kernel.reread(batch) for kernel in self.kernels), batch)
 
 
 def programs_of(engine: bytes) -> tuple[Program, ...]:
@@ -192,5 +192,5 @@ def _total(sizes: Iterator[float | None]) -> float | None:
     return total
 
 
-def _a_picture(size: float | None, batch: int) -> float | None:
+def _per_image(size: float | None, batch: int) -> float | None:
     return None if size is None else size / 1e6 / batch
