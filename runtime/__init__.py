@@ -1,4 +1,4 @@
-"""From a bundle and pixels to pixels; imports neither torch nor onnx.
+"""Translate images and videos with a bundle; imports neither torch nor onnx.
 
 The public names load when they are used, so that `--help` loads no engine and no image library.
 """

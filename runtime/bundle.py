@@ -14,7 +14,7 @@ from starcast.atomic import repair_folder
 from starcast.errors import BundleError
 from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Source, decode
 
-# Some file systems (FAT) store times this coarsely: a file younger than this may change without a new time.
+# Some file systems (FAT) store times this coarsely: a file younger than this may change and keep its time.
 SETTLED_NS = 2 * 10**9
 LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has a few thousand
 
@@ -25,11 +25,11 @@ class Bundle:
 
     path: Path
     manifest: Manifest
-    sha256: str  # of manifest.json, which holds the hash of every file: it stands for the whole bundle
+    sha256: str  # of manifest.json, which lists every file's hash, so it identifies the whole bundle
 
     @property
     def source(self) -> Source:
-        """The kind of image that it translates. Raises BundleError if it makes images from styles alone."""
+        """The kind of image that the bundle translates. Raises BundleError if it makes images from styles alone."""
         source = self.manifest.source
         if source is None:
             raise BundleError(f"{self.path} makes images from styles alone: there is no source to translate")
@@ -37,7 +37,7 @@ class Bundle:
 
     def file(self, name: str) -> Path:
         """The path of a file of the bundle, after its hash has been checked. Raises BundleError when it differs."""
-        facts = self._facts(name)  # before the path: only listed names have been checked to lie inside the bundle
+        facts = self._facts(name)  # first, because only listed names have been checked to lie inside the bundle
         path = self.path / name
         if _hash_once(path) != facts.sha256:
             raise BundleError(f"{path} has changed since it was exported: export the bundle again")
@@ -110,7 +110,7 @@ def _hash_once(path: Path) -> str:
 
 
 def _state_of(path: Path) -> tuple[int, ...]:
-    """What changes when a file is replaced or written to: its place on the disk, its size, its times in ns."""
+    """Values that change when a file is replaced or written to: its place on the disk, its size, its times in ns."""
     stat = path.stat()
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
@@ -124,7 +124,7 @@ def _check_name(manifest: Path, name: str) -> None:
 
 
 def _check_file(file: Path, facts: FileFacts, root: Path) -> None:
-    """Raise BundleError unless the file exists, has its stated size, and is no link that leads out of `root`."""
+    """Raise BundleError unless the file exists, has its stated size, and lies inside `root` with links resolved."""
     if not file.is_file():
         raise BundleError(f"{file} is missing: copy the whole folder again, or export it again")
     if not file.resolve().is_relative_to(root):

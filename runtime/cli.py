@@ -1,4 +1,4 @@
-"""The commands of the runtime: parse, call one function, print, exit status."""
+"""The runtime's commands: each parses its options, calls one function, prints, and sets the exit status."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def doctor() -> None:
 
 
 def _run(function: Callable[..., Any], *arguments: Any) -> int:
-    """Call a function that makes a report, print its summary, and return the exit status: 1 if anything failed."""
+    """Call a function that returns a report, print its summary, and return the exit status: 1 if anything failed."""
     report = function(*arguments, progress=lambda line: click.echo(line, err=True), show_progress=True)
     click.echo(report.summary())
     return 1 if report.failed else 0

@@ -21,19 +21,19 @@ def allowed_threads() -> int:
 
 
 def engine_threads() -> int | None:
-    """Threads for arithmetic: one per physical core, as two on one core share its units. None where the engine's own
-    count is better than ours: macOS and Windows, which have no quota."""
+    """Threads to compute with: one per physical core, because two on one core share its units. None where the engine
+    counts better than we do: on macOS and Windows, which have no quota."""
     allowed = _affinity()
     return _within(physical_cores(allowed), cpu_quota()) if allowed else None
 
 
 def granted_threads(asked: int | None) -> int | None:
-    """Threads for arithmetic when that many are asked for: never more than can run at the same time."""
+    """The `asked` number of threads, but never more than can run at the same time; by default `engine_threads()`."""
     return engine_threads() if asked is None else min(asked, allowed_threads())
 
 
 def physical_cores(logical: set[int], topology: Path = _TOPOLOGY) -> int:
-    """The number of cores that the logical CPUs belong to; one each where the system does not say."""
+    """The number of physical cores behind the logical CPUs; where the system does not say, one core each."""
     cores = set()
     for number in logical:
         try:
@@ -44,7 +44,7 @@ def physical_cores(logical: set[int], topology: Path = _TOPOLOGY) -> int:
 
 
 def cpu_quota(cgroups: Path = _CGROUPS, mount: Path = _MOUNT) -> float | None:
-    """The container's quota in cores: the smallest up the tree of control groups, version 1 or 2."""
+    """The container's quota in cores, or None: the smallest of the control group and its parents, version 1 or 2."""
     try:
         lines = cgroups.read_text().splitlines()
     except OSError:
@@ -61,11 +61,11 @@ def cpu_quota(cgroups: Path = _CGROUPS, mount: Path = _MOUNT) -> float | None:
 
 
 def _affinity() -> set[int] | None:
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None  # Linux alone has it
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None  # only Linux has it
 
 
 def _within(cores: int, quota: float | None) -> int:
-    # half a core is worth another thread; with less, it would be stopped for longer than it runs
+    # half a core is worth another thread; with less, that thread would be stopped for longer than it runs
     return cores if quota is None else max(1, min(cores, int(quota + 0.5)))
 
 

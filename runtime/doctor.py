@@ -43,7 +43,7 @@ class EngineStatus:
 
 @dataclass(frozen=True, kw_only=True)
 class Extra:
-    """An extra of the package: the distributions that are missing for it."""
+    """An extra of the package, and the distributions that are missing for it."""
 
     name: str
     purpose: str
@@ -52,7 +52,7 @@ class Extra:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """Everything that `starcast doctor` says."""
+    """Everything that `starcast doctor` shows."""
 
     engines: tuple[EngineStatus, ...]
     extras: tuple[Extra, ...]
@@ -114,7 +114,7 @@ def missing_for(extra: str, requirements: list[str]) -> tuple[str, ...]:
 
 
 def onnxruntime_warnings(distributions: set[str]) -> list[str]:
-    """A sentence if more than one distribution has put its files into the folder `onnxruntime`."""
+    """A warning if several installed distributions share the folder `onnxruntime`; otherwise empty."""
     if len(distributions) < 2:
         return []
     names = sorted(distributions)

@@ -38,7 +38,7 @@ _NUMPY_SETS = {
     "SVE": ("SVE",),
 }
 _QUERY = ("--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
-_PATIENCE_S = 15.0  # a driver that has to wake its GPUs takes some seconds
+_PATIENCE_S = 15.0  # a driver may need some seconds to wake its GPUs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +50,12 @@ class Processor:
     cores: int  # logical, of the machine
     allowed: int  # threads that this process may run at a time
     quota: float | None  # a container's quota, in cores
-    engine_threads: int | None  # None: the engine counts
+    engine_threads: int | None  # None: the engine chooses
     memory: int | None
 
 
 def processor() -> Processor:
-    """This machine's CPU, and what this process may use of it."""
+    """This machine's CPU, and how much of it this process may use."""
     return Processor(
         name=_name() or platform.processor() or platform.machine(),
         instruction_sets=_instruction_sets(),
@@ -68,7 +68,7 @@ def processor() -> Processor:
 
 
 def gpus() -> tuple[str, ...]:
-    """NVIDIA GPUs as `name, driver, memory`, or one line of why nvidia-smi fails; empty without it."""
+    """NVIDIA GPUs as `name, driver, memory`, or one line saying why nvidia-smi fails; empty if it is missing."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return ()
@@ -126,7 +126,7 @@ def _name() -> str | None:
 
 
 def memory() -> int | None:
-    """Bytes that this process may use: the machine's or the container's. None where the system does not say."""
+    """Bytes of memory that this process may use: the machine's or the container's. None if the system does not say."""
     if sys.platform == "win32":
         import ctypes
 
@@ -147,7 +147,7 @@ def memory() -> int | None:
 
 
 def _memory_limits() -> list[int]:
-    """A container's limits, as the root of its own control groups shows them."""
+    """A container's memory limits, read at the root of its control groups."""
     limits = []
     for file in ("memory.max", "memory/memory.limit_in_bytes"):
         try:

@@ -12,7 +12,7 @@ from starcast.errors import BundleError
 from starcast.runtime.old_manifests import upgrade
 
 # 1: the first
-# 2: variants may take scales and shifts instead of a style, or one style for a whole batch
+# 2: variants may read scales and shifts instead of a style, or one style for a whole batch
 # 3: every graph lists its weight files; variants name their engines, and how their norms are written
 FORMAT = 3
 MANIFEST = "manifest.json"
@@ -66,7 +66,7 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
 
     `means` is an .npz with the array `mean` float32 [domains, size]: each domain's mean over `mean_draws` latents.
     `product` is the graph `style` float32 [N, size] -> `gamma_beta` float32 [N, T]: the norms' scales and shifts,
-    for variants that take them instead of the style.
+    for variants that read them instead of the style.
     """
 
     size: Positive
@@ -94,8 +94,8 @@ class ExtraInput(msgspec.Struct, frozen=True, kw_only=True):
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
     """What the export's gate measured against PyTorch, over `images` images in batches of `batches`.
 
-    `worst` is max |a - b| / max(1, |b|) before the last Round, in the network's own units (-1..1); `levels` the
-    largest difference of the written bytes.
+    `worst` is max |a - b| / max(1, |b|) before the last Round, in the network's own units (-1..1); `levels` is
+    the largest difference between written bytes.
     """
 
     worst: float
@@ -124,8 +124,8 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class KeptLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """A layer that a quantised variant does not quantise: in float32, in the variant's `rest`, or in fp16 for TensorRT.
-    `psnr_gain` (dB, on the search's images) adds to that of the layers kept before it."""
+    """A layer that a quantised variant does not quantise: it is in float32, in the variant's `rest`, or in fp16 for
+    TensorRT. `psnr_gain` (dB, on the search's images) adds to the gain of the layers kept before it."""
 
     layer: str
     flop_share: float
@@ -137,7 +137,7 @@ class Norm(msgspec.Struct, frozen=True, kw_only=True):
 
     `ratio` is the largest |mean| / std of a channel, over the calibration images and some images of one colour. One
     pass, E[x²] - E[x]², is exact enough in float32 while `ratio` is small; two passes always are.
-    `centred`: the convolution in front subtracts the channels' usual means, and `ratio` is what remains.
+    `centred`: the convolution before the norm subtracts the channels' usual means, and `ratio` is what remains.
     """
 
     name: str
@@ -149,8 +149,8 @@ class Norm(msgspec.Struct, frozen=True, kw_only=True):
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
     """One frame graph: `image` uint8 [N, H, W, 3] and a condition -> uint8 [N, H, W, 3], called `translation`.
 
-    The condition is `style` float32 [N or 1, size], or what the bundle's product makes of it, `gamma_beta` float32
-    [N or 1, T]; with `one_style` it is always 1, for the whole batch.
+    The condition is `style` float32 [N or 1, size], or `gamma_beta` float32 [N or 1, T], which the bundle's product
+    computes from the style. With `one_style` it has one row, for the whole batch.
     """
 
     file: str
@@ -162,13 +162,13 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     rest: Rest | None = None  # precision of the layers that are not int8; None: as stored
     condition: Takes = "style"
     one_style: bool = False
-    max_batch: Positive | None = None  # None: any
+    max_batch: Positive | None = None  # None: no limit
     sizes: tuple[tuple[int, int], ...] | None = None  # (height, width); None: every multiple of the source's stride
-    parity: Parity | None = None  # of float32
-    quality: Quality | None = None  # of a precision below it
+    parity: Parity | None = None  # of a float32 variant
+    quality: Quality | None = None  # of a variant in a lower precision
     kept: tuple[KeptLayer, ...] = ()
-    norms: tuple[Norm, ...] = ()  # how fused norms and plugins take statistics; empty: the engine's own way
-    flop: int  # of the convolutions, for an image at the trained size; a multiply-add is 2
+    norms: tuple[Norm, ...] = ()  # how fused norms and plugins compute statistics; empty: as the engine does
+    flop: int  # of the convolutions, for an image at the trained size; a multiply-add counts as 2
     bytes: int  # of the graph and the weights that it reads
     working: int | None = None  # bytes of its values that are alive at once, for an image at the trained size
     rewrites: dict[str, int] = {}  # how often each exact rewrite was applied, by name
@@ -180,7 +180,7 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def form_name(self) -> str:
-        """What `--form` calls it: `taps16`, or `taps16-plugin` where the norms are not the form's usual ones."""
+        """The form as `--form` names it: `taps16`, or `taps16-plugin` if the norms are not the form's usual ones."""
         return self.form if self.adain in ("native", "fused") else f"{self.form}-{self.adain}"
 
 
@@ -200,7 +200,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a file of the bundle is checked against."""
+    """The hash and size that a file of the bundle must have."""
 
     sha256: str
     bytes: int
@@ -232,7 +232,7 @@ def encode(manifest: Manifest) -> bytes:
 
 
 def decode(content: bytes, path: Path) -> Manifest:
-    """The manifest in manifest.json's bytes, brought to the present format. Raises BundleError, which names `path`.
+    """The manifest in manifest.json's bytes, converted to the current format. Raises BundleError, which names `path`.
 
     Unknown fields are ignored where they only describe: at the top level, in provenance, files, parity, quality and
     norms. Where they would decide how an image or a style is made, the bundle is refused.
@@ -287,8 +287,8 @@ def _check_known(raw: dict[str, Any], path: Path) -> None:
 
 
 def _parts(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], type[msgspec.Struct]]]:
-    """Name, JSON and type of every part that decides how images and styles are made. Damaged parts are left to the
-    decoder."""
+    """Name, JSON and type of every part that decides how images and styles are made. Damaged parts are left to
+    the decoder, which raises."""
     yield from ((name, raw[name], type_) for name, type_ in _MAIN.items() if isinstance(raw.get(name), dict))
     condition = raw.get("condition")
     if isinstance(condition, dict):

@@ -1,6 +1,7 @@
-"""Manifests of formats 1 and 2, brought to format 3.
+"""Upgrade manifests of formats 1 and 2 to format 3.
 
-They said less: which weights a graph reads and how its norms are written stood in the names of files and forms.
+The old formats have no fields for a graph's weight files and for how its norms are written: file names and form names
+imply both.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-_WEIGHTS = ".data"  # of ONNX graphs, each graph's own or one file for all graphs of a folder
+_WEIGHTS = ".data"  # weights of ONNX graphs: a file for each graph, or one for all graphs of a folder
 _NCNN_GRAPH, _NCNN_WEIGHTS = ".param", ".bin"
 
 
@@ -41,7 +42,7 @@ class _Condition(msgspec.Struct):
 
 
 class _OldManifest(msgspec.Struct):
-    """The fields that have changed since."""
+    """The fields that format 3 changed."""
 
     condition: _Condition
     variants: list[_Variant]
@@ -49,7 +50,7 @@ class _OldManifest(msgspec.Struct):
 
 
 def upgrade(manifest: dict[str, Any], to: int) -> dict[str, Any]:
-    """The JSON of a manifest of format 1 or 2, changed to what format 3 has. Raises msgspec.ValidationError."""
+    """The JSON of a manifest of format 1 or 2, converted to format 3. Raises msgspec.ValidationError."""
     old = msgspec.convert(manifest, _OldManifest)
     condition = manifest["condition"]
     for role in ("latent", "reference"):
@@ -70,13 +71,13 @@ def upgrade(manifest: dict[str, Any], to: int) -> dict[str, Any]:
 
 
 def _figures(known: _Variant, variant: dict[str, Any]) -> list[dict[str, Any]]:
-    """What gates measured, each of which counts its images."""
+    """The gates' measurements, each with its number of images."""
     parity = [variant["parity"]] if known.parity is not None else []
     return parity + (list(variant["quality"]["domains"].values()) if known.quality is not None else [])
 
 
 def _norms_of(variant: _Variant) -> tuple[str, str]:
-    """The form, and how norms are written: the form's name ended in that, except for the usual ways."""
+    """(form, how its norms are written). Old form names end in the latter, unless it is the usual one."""
     for adain in ("plugin", "unfused"):
         if variant.form.endswith(f"-{adain}"):
             return variant.form.removesuffix(f"-{adain}"), adain
@@ -84,8 +85,8 @@ def _norms_of(variant: _Variant) -> tuple[str, str]:
 
 
 def _weights_of(graph: str, files: dict[str, Any]) -> list[str]:
-    """A file of the graph's own name, or of that before its last dash (the same weights with another `rest`); else
-    every weight file of its folder."""
+    """The weight file with the graph's name, or with that name up to its last dash (the same weights with another
+    `rest`); otherwise every weight file in the graph's folder."""
     path = PurePosixPath(graph)
     if path.suffix == _NCNN_GRAPH:
         return [str(path.with_suffix(_NCNN_WEIGHTS))]

@@ -12,18 +12,18 @@ from starcast.images.fit import FITS
 from starcast.images.read import MAX_PIXELS
 from starcast.options import CheckedOptions, option
 
-# of the variants of a bundle; what each precision must reach is export's: see export/precisions.py
+# of a bundle's variants; export/precisions.py defines what each must reach
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 LARGEST_SEED = 2**32 - 1  # the largest that numpy's RandomState accepts
 LARGEST_BATCH = 1024
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
-SHORTEST_STEP = 3  # frames: at one style, between, at the next
+SHORTEST_STEP = 3  # frames: one at a style, one in between, one at the next style
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineChoice(CheckedOptions):
-    """Which engine translates, how exactly, and what it may take of the machine."""
+    """Which engine translates, in which precision, with how many threads and how much memory."""
 
     backend: str = flags.backend(
         "auto", "auto: a GPU engine if one is ready, else the fastest CPU engine, measured once on this machine."
@@ -39,7 +39,7 @@ class EngineChoice(CheckedOptions):
 
     @property
     def engine(self) -> dict[str, Any]:
-        """The same as keywords of Translator."""
+        """These options as keyword arguments of Translator."""
         return {name: getattr(self, name) for name in EngineChoice.__dataclass_fields__}
 
 
@@ -66,7 +66,7 @@ class StyleOptions(CheckedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class TranslateOptions(EngineChoice, StyleOptions):
-    """What `translate_all` does, and where it puts it."""
+    """How `translate_all` translates, and where it writes."""
 
     output: Path | None = flags.out(
         None, "a folder for the translations; for one source and one style, also an image (.png, .jpg, .webp)."
@@ -98,7 +98,7 @@ class FilmOptions(EncodingOptions, EngineChoice):
 
 @dataclass(frozen=True, kw_only=True)
 class VideoOptions(FilmOptions, StyleOptions):
-    """What `translate_video` does."""
+    """How `translate_video` translates."""
 
     domain: str | None = flags.domain()
     fit: str = flags.fit("crop", FITS)
@@ -107,7 +107,7 @@ class VideoOptions(FilmOptions, StyleOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MorphOptions(FilmOptions):
-    """What `morph` does. Either references or seeds."""
+    """How `morph` renders its loop, through either references or seeds."""
 
     refs: tuple[str, ...] = option(
         (),

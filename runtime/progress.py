@@ -1,4 +1,4 @@
-"""How far a long command is, on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of a long command on stderr: a bar on a terminal, otherwise a line now and then."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SPARSE_S = 15.0  # seconds between lines if stderr is a file or a pipe
 
 
 class ProgressBar:
-    """Counts to `total`. `progress` prints a line; `print` does so without tearing the bar."""
+    """Counts up to `total`. The callable `progress` prints a line; `print` calls it without tearing the bar."""
 
     def __init__(self, total: int, unit: str, *, show: bool, progress: Callable[[str], None]) -> None:
         self._total, self._unit, self._count = total, unit, 0
@@ -35,7 +35,7 @@ class ProgressBar:
             self._bar.close()
 
     def advance(self, count: int = 1) -> None:
-        """Count so many more as done."""
+        """Count `count` more items as done."""
         self._count += count
         if self._bar is not None:
             self._bar.update(count)

@@ -1,8 +1,8 @@
-"""The small JSON beside translations that says how to make them again: bundle, styles, options, versions, counts.
+"""The JSON record beside translations that says how they were made: bundle, styles, options, versions, counts.
 
 A folder's record is `starcast.json`; a single file's is the file's name with `.json` after it. A run with the same
-bundle, styles and options as an earlier one replaces it in the list, so a folder that was finished in five starts has
-one run in its record. Other runs stay.
+bundle, styles and options as an earlier one replaces that one, so a folder that took five attempts has one run in its
+record. Other runs stay.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def write_record(
 ) -> None:
     """Write or update the record at `path`, atomically.
 
-    `styles`: what `style_facts` gives. `engine`: what `Translator.facts` gives. `counts`: what was done, None before
-    the first translation. Raises OSError as the file system gives it.
+    `styles` comes from `style_facts`, `engine` from `Translator.facts`. `counts` says what was done; None before the
+    first translation. Raises the file system's OSError.
     """
     run = {
         "bundle": {"name": bundle.path.resolve().name, "sha256": bundle.sha256},
@@ -75,7 +75,7 @@ def read_runs(path: Path) -> list[dict[str, Any]]:
 
 
 def style_facts(requests: Sequence[StyleRequest]) -> list[dict[str, Any]]:
-    """What the record says of each style: enough to make it again. A reference's file is hashed once."""
+    """The record's entry for each style: enough to make it again. Each reference file is hashed once."""
     hashes = {path: _sha256(path) for path in {request.reference for request in requests} if path is not None}
     facts = []
     for request in requests:
@@ -89,15 +89,15 @@ def style_facts(requests: Sequence[StyleRequest]) -> list[dict[str, Any]]:
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that stand for a mapping of JSON values, whatever the order of its keys."""
+    """A hash of a mapping of JSON values, 16 hexadecimal digits, independent of the order of its keys."""
     content = json.dumps(facts, sort_keys=True, ensure_ascii=True).encode()
     return hashlib.sha256(content).hexdigest()[:_FINGERPRINT_DIGITS]
 
 
 def source_fingerprint(path: Path) -> str:
-    """16 hexadecimal digits that tell one source file from another: of its size, its first and its last 64 KiB.
+    """A hash of a source file's size and its first and last 64 KiB, 16 hexadecimal digits. Raises OSError.
 
-    Resuming in a folder of thousands must not read whole files. Raises OSError.
+    It does not read the whole file, because resuming in a folder may hash thousands of files.
     """
     edge = 2**16
     with path.open("rb") as file:
@@ -112,5 +112,5 @@ def source_fingerprint(path: Path) -> str:
 def _sha256(path: Path) -> str | None:
     try:
         return sha256_of(path) if path.is_file() else None
-    except OSError:  # the translator will say why it cannot be read
+    except OSError:  # the translator raises the reason
         return None

@@ -1,4 +1,4 @@
-"""Parts of a pipeline whose stages run side by side: batches, and threads with bounded queues, results in order."""
+"""Building blocks for a pipeline whose stages run in parallel: batches, and ordered threads with bounded queues."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 DEPTH = 8  # items in the queue between two stages
-_POLL_S = 0.1  # how often a waiting stage checks whether to end; this also lets Ctrl-C through on Windows
+_POLL_S = 0.1  # how often a waiting stage checks whether to stop; this also lets Ctrl-C through on Windows
 
 
 class Batches(Generic[Item, Result]):
-    """Hands items to `run`, `size` at a time and in order; those of one batch have the same `kind`.
+    """Passes items to `run` in order, in batches of at most `size`; the items of a batch have the same `kind`.
 
-    `add` and `finish` return the results of the batch that they completed, which is often none. Call `finish` after the
-    last item.
+    `add` and `finish` return the results of the batches they complete, often none. Call `finish` after the last item.
     """
 
     def __init__(
@@ -38,7 +37,7 @@ class Batches(Generic[Item, Result]):
         self._waiting: list[Item] = []
 
     def add(self, item: Item) -> list[Result]:
-        """Add an item. An item of another kind completes the batch before it."""
+        """Add an item. An item of another kind first completes the waiting batch."""
         other = bool(self._waiting) and self._kind(self._waiting[0]) != self._kind(item)
         results = self.finish() if other else []
         self._waiting.append(item)
@@ -47,14 +46,14 @@ class Batches(Generic[Item, Result]):
         return results
 
     def finish(self) -> list[Result]:
-        """Run the items that are waiting."""
+        """Run the waiting items, and return their results."""
         batch, self._waiting = self._waiting, []
         return list(self._run(batch)) if batch else []
 
 
 @contextmanager
 def open_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads that have ended when the block ends. After an error or Ctrl-C, calls that have not begun are dropped."""
+    """A thread pool that ends with the block. After an error or Ctrl-C, calls that have not begun are dropped."""
     executor = ThreadPoolExecutor(workers)
     try:
         yield executor
@@ -67,7 +66,7 @@ def open_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 def map_ahead(
     executor: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int
 ) -> Iterator[Result]:
-    """`map` in threads, in order, at most `ahead` results before the one that is taken."""
+    """`map` in threads: results in order, with at most `ahead` calls begun beyond the result in use."""
     begun: deque[Future[Result]] = deque()
     for item in items:
         begun.append(executor.submit(function, item))
@@ -78,7 +77,7 @@ def map_ahead(
 
 
 class InOrder(Generic[Result]):
-    """A bounded queue of calls. `take` gets each result, in order, in the thread that adds."""
+    """A bounded queue of calls. `take` receives each result, in order, in the caller's thread."""
 
     def __init__(self, executor: ThreadPoolExecutor, places: int, take: Callable[[Result], None]) -> None:
         self._executor = executor
@@ -87,20 +86,20 @@ class InOrder(Generic[Result]):
         self._begun: deque[Future[Result]] = deque()
 
     def add(self, call: Callable[[], Result]) -> None:
-        """Begin a call, once there is a place."""
+        """Begin a call as soon as the queue has a free place."""
         while len(self._begun) >= self._places or (self._begun and self._begun[0].done()):
             self._take(self._begun.popleft().result())
         self._begun.append(self._executor.submit(call))
 
     def finish(self) -> None:
-        """Take the results of all calls, waiting for them."""
+        """Wait for all calls, and take their results."""
         while self._begun:
             self._take(self._begun.popleft().result())
 
 
 @dataclass(frozen=True)
 class _Ended:
-    """No more items follow, because of `error` if there is one."""
+    """Marks the end of the items; `error` is the error that ended them early, if any."""
 
     error: BaseException | None
 

@@ -33,7 +33,7 @@ class StyleRequest:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `Translator.style` takes."""
+        """Keyword arguments for `Translator.style`."""
         if self.seed is None and self.reference is None:
             return {"labels": {self.domain: 1.0}, "psi": self.psi}
         return {"domain": self.domain, "seed": self.seed, "reference": self.reference, "psi": self.psi}
@@ -52,7 +52,10 @@ def requests_from(options: StyleOptions, domains: Sequence[str], *, by_label: bo
 
 
 def requests_of_seed(seed: int | None, domain: str | None, domains: Sequence[str], *, psi: float) -> list[StyleRequest]:
-    """A style of the seed in each domain that `domain` names; None: of the domain's label. Raises StyleError."""
+    """One style for each domain that `domain` names: from `seed`, or from the domain's label if it is None.
+
+    Raises StyleError.
+    """
     chosen = _chosen(domain, domains)
     if not chosen:
         raise StyleError(f"say which domain to translate to with --domain: {list_domains(domains)}, or {ALL}")
@@ -62,7 +65,7 @@ def requests_of_seed(seed: int | None, domain: str | None, domains: Sequence[str
 def requests_of_reference(
     reference: Path, domain: str | None, domains: Sequence[str], *, psi: float
 ) -> list[StyleRequest]:
-    """The styles of an image, or of the images of a folder. Raises StyleError if none fits."""
+    """The styles of a reference image, or of each image in a folder. Raises StyleError if none fits."""
     if reference.is_dir():
         pairs = _from_folder(reference, domain, domains)
     else:
@@ -71,8 +74,8 @@ def requests_of_reference(
 
 
 def domain_index(domain: str | SupportsIndex | None, domains: Sequence[str]) -> int:
-    """The number of a domain given by name or number; a name wins over a number that is spelt the same. None stands
-    for the only domain of a bundle that has one. Raises StyleError, which lists the domains."""
+    """The number of a domain given by name or number; if it could be either, the name wins. None means the bundle's
+    only domain. Raises StyleError, which lists the domains."""
     if domain is None:
         if len(domains) == 1:
             return 0
@@ -91,8 +94,8 @@ def domain_index(domain: str | SupportsIndex | None, domains: Sequence[str]) -> 
 def domain_in_name(path: Path, domains: Sequence[str]) -> str | None:
     """The domain that a file's name begins with, by name (`dog-rex.jpg`, `dog3.png`) or number (`1-rex.jpg`), or None.
 
-    The longest name wins, and a name wins over a number. A letter after a name belongs to another word (`dogma.jpg`).
-    A number does not begin with 0 unless it is 0, so `001.jpg` is no domain.
+    The longest name wins, and a name wins over a number. A name followed by a letter is part of another word
+    (`dogma.jpg`). A number has no leading zeros, so `001.jpg` names no domain.
     """
     stem = path.stem.casefold()
     for domain in sorted(domains, key=len, reverse=True):
@@ -109,7 +112,7 @@ def list_domains(domains: Sequence[str]) -> str:
 
 
 def _chosen(domain: str | None, domains: Sequence[str]) -> list[str]:
-    """The domains that --domain names; none if it is missing and there is a choice."""
+    """The domains that --domain names; empty if it is missing and the bundle has several."""
     if domain == ALL and ALL not in domains:
         return list(domains)
     if domain is None and len(domains) != 1:

@@ -23,14 +23,14 @@ Feeds = Mapping[str, NDArray[Any]]
 
 
 def draw_latents(source: int | np.random.RandomState, count: int, size: int) -> NDArray[np.float32]:
-    """float32 [count, size]: latents from a seed, or the next ones of a random stream. A seed always starts with the
+    """Latents, float32 [count, size], from a seed, or the next ones of a random stream. A seed always starts with the
     same latent, so seed 7 is the same style in every command."""
     draws = np.random.RandomState(source) if isinstance(source, int) else source
     return draws.standard_normal((count, size)).astype(np.float32)
 
 
 def make_styles(requests: Sequence[StyleRequest], make: Callable[..., NDArray[np.float32]]) -> NDArray[np.float32]:
-    """float32 [requests, S], made by `Translator.style`. A reference for several domains in a row is decoded once."""
+    """Styles, float32 [requests, S]; `make` is `Translator.style`. Consecutive uses of a reference decode it once."""
     styles, path, image = [], None, None
     for request in requests:
         arguments = request.arguments
@@ -43,7 +43,7 @@ def make_styles(requests: Sequence[StyleRequest], make: Callable[..., NDArray[np
 
 
 class StyleMaker:
-    """Makes the styles of a bundle. `run` gives the output of one of its graphs for named inputs."""
+    """Makes the styles of a bundle. `run` runs one of its graphs on named inputs and returns the output."""
 
     def __init__(self, bundle: Bundle, run: Callable[[str, Feeds], NDArray[Any]]) -> None:
         self._bundle = bundle
@@ -59,7 +59,7 @@ class StyleMaker:
         labels: Mapping[str, float] | None,
         psi: float,
     ) -> NDArray[np.float32]:
-        """The style [S], as `Translator.style` says."""
+        """The style vector [S]; `Translator.style` describes the arguments."""
         if [seed is None, reference is None, labels is None].count(False) != 1:
             raise StyleError("a style is made from a seed, from a reference or from labels: give one of them")
         if not math.isfinite(psi):
@@ -140,7 +140,7 @@ class StyleMaker:
 
 
 def check_bytes(image: Any, what: str) -> None:
-    """Raises TypeError if an array is not uint8."""
+    """Raise TypeError if an array is not uint8."""
     if getattr(image, "dtype", None) != np.uint8:
         kind = getattr(image, "dtype", type(image).__name__)
         raise TypeError(f"{what} is uint8 RGB, 0 to 255, not {kind}")

@@ -1,4 +1,4 @@
-"""Translator: a bundle opened on an engine, from images and styles to images."""
+"""Translator: a bundle opened on an engine, which translates images in a given style."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Translator:
         cache: Path | None = None,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
-        """Raises BundleError, VariantMissingError, MissingExtraError, OptionError or EngineError.
+        """Open the bundle. Raises BundleError, VariantMissingError, MissingExtraError, OptionError or EngineError.
 
-        `bundle`: a folder, or what `open_bundle` gave. With `backend` auto or `precision` auto, the fastest way to run
+        `bundle`: a folder, or what `open_bundle` returned. If `backend` or `precision` is auto, the fastest way to run
         the bundle is measured once on this machine, which takes up to 8 s; `progress` gets a line before and one after.
-        `form` limits the choice to variants of one form. `threads` None: as many as this process may use, which is also
-        the most that are taken. `memory`: the most GiB that translating may take, not counting the weights; None: all
-        that the machine or the container has. Batches are cut to it, and images that are too large for it are refused.
-        `cache`: folder for compiled models, engines and measurements; None: the user's.
+        `form` limits the choice to variants of one form. `threads`: default and maximum are as many as this process may
+        use. `memory`: limit in GiB, not counting the weights; None: all the memory of the machine or container. Batches
+        shrink to fit, and images that are too large are refused. `cache`: folder for compiled models, engines and
+        measurements; None: the user's cache.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
         limit = machine.memory() if memory is None else int(memory * 2**30)
@@ -68,7 +68,7 @@ class Translator:
         self.close()
 
     def close(self) -> None:
-        """Free what the engine holds, for good. Closing twice is harmless; using it afterwards raises EngineError."""
+        """Free the engine for good. Closing twice is harmless; using the translator afterwards raises EngineError."""
         self._session.close()
 
     @property
@@ -78,16 +78,16 @@ class Translator:
 
     @property
     def variant(self) -> Variant:
-        """What runs: its form, its precision, its file."""
+        """The variant that runs: its form, precision and file."""
         return self._session.variant
 
     @property
     def batch(self) -> int:
-        """Images at a time that bring the engine close to its best rate without wasting memory."""
+        """Batch size that brings the engine close to its best rate without wasting memory."""
         return self._session.engine.best_batch(self.variant.precision)
 
     def facts(self) -> dict[str, str]:
-        """What a record says of the engine."""
+        """The engine's entry in a record."""
         return {"name": self.backend, "precision": self.variant.arithmetic, "form": self.variant.form_name}
 
     @property
@@ -113,21 +113,21 @@ class Translator:
 
         `domain`: a name or a number; a bundle with only one needs none. `seed`: its latent is numpy's
         RandomState(seed).standard_normal. `reference`: a path, or uint8 RGB [H, W, 3] of any size. `psi`: 1 keeps the
-        style, 0 gives the domain's mean style, and values between blend the two. `labels`: for models that are steered
-        by named numbers, which are 0 where they are left out. Raises StyleError, ImageError, BundleError, EngineError.
+        style, 0 gives the domain's mean style, and values between blend the two. `labels`: named numbers, for models
+        that are steered by them; a missing one is 0. Raises StyleError, ImageError, BundleError, EngineError.
         """
         return self._styles.make(domain, seed=seed, reference=reference, labels=labels, psi=psi)
 
     def __call__(self, images: NDArray[np.uint8], style: ArrayLike) -> NDArray[np.uint8]:
         """Translate uint8 RGB images [N, H, W, 3] or one [H, W, 3]; the translations have the same shape.
 
-        Sides that are not multiples of the bundle's stride are mirrored up to the next one, and the translation is cut
-        back. `style` is [S] or [1, S] for all images, or [N, S]. Raises TypeError or ValueError for other images,
-        StyleError for other styles, EngineError.
+        Sides that are not multiples of the bundle's stride are extended to the next multiple by mirroring, and the
+        translation is cut back. `style` is [S] or [1, S] for all images, or [N, S]. Raises TypeError or ValueError for
+        unsuitable images, StyleError for unsuitable styles, and EngineError.
 
-        GPU engines also take images [N, H, W, 3] that are on the GPU, in anything that supports DLPack or
-        `__cuda_array_interface__`, and leave the translations there, which support both. Such images need sides that
-        are multiples of the stride.
+        GPU engines also accept images [N, H, W, 3] on the GPU, as any object that supports DLPack or
+        `__cuda_array_interface__`; their sides must be multiples of the stride. The translations stay on the GPU and
+        support both.
         """
         if is_on_gpu(images):
             return self._translate_on_gpu(images, style)
@@ -143,7 +143,7 @@ class Translator:
         return translations[0] if images.ndim == 3 else translations
 
     def why_not(self, height: int, width: int) -> str | None:
-        """Why images of that size cannot be translated, as a clause, or None."""
+        """Why images of that size cannot be translated, as a clause; None if they can."""
         stride = self._source.stride
         return self._session.why_not(height + -height % stride, width + -width % stride)
 

@@ -1,4 +1,4 @@
-"""Write beside, then rename: a killed process leaves the old file or the new one, never half of one."""
+"""Write beside the target, then rename: a killed process leaves the old file or the new one, never half a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-PARTIAL = ".partial-"  # how unfinished files and folders begin; scanners skip names that begin with a dot
+PARTIAL = ".partial-"  # prefix of unfinished files and folders; scanners skip names that begin with a dot
 REPLACED = ".replaced-"
 WINDOWS = os.name == "nt"
 TRIES, PAUSE_S = 20, 0.05
@@ -18,7 +18,7 @@ TRIES, PAUSE_S = 20, 0.05
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A path beside `target`, with its suffix, that replaces it when the block ends without an error.
+    """A path beside `target`, with the same suffix, that replaces `target` when the block ends without an error.
 
     The file's bytes are on the disk before the rename. After an error the partial file is removed and the old
     target is untouched. Raises the OSError of the file system.
@@ -77,7 +77,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def repair_folder(target: Path) -> bool:
-    """Put back the old folder that an interrupted `atomic_folder` left aside; whether there was one."""
+    """Put back the old folder that an interrupted `atomic_folder` left aside; return whether it was put back."""
     target = _with_name(target)
     aside = _aside(target)
     if not aside.exists():
@@ -90,7 +90,7 @@ def repair_folder(target: Path) -> bool:
 
 
 def _move_over(partial: Path, target: Path) -> None:
-    """Rename over the target. Windows refuses while anything reads it, usually a virus scanner and briefly."""
+    """Rename over the target. Windows refuses while anything reads it, often a virus scanner, so try for a second."""
     for left in reversed(range(TRIES if WINDOWS else 1)):
         try:
             partial.replace(target)
@@ -107,7 +107,7 @@ def _aside(target: Path) -> Path:
 
 
 def _with_name(target: Path) -> Path:
-    """The target as a path that ends in its name, which `.` and `..` lack."""
+    """The target as a path that ends in a name, as `.` and `..` do not."""
     return Path(target) if Path(target).name not in ("", "..") else Path(target).resolve()
 
 

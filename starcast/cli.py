@@ -1,4 +1,4 @@
-"""The root command: a table of verbs, each resolved when it is called, so that `--help` imports no room."""
+"""The root command: a table of verbs, each imported only when it is called, so that `--help` imports no room."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class VerbTable(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # here: click itself would exit with 1, which means that some inputs failed
+        except BrokenPipeError:  # caught here: click would exit with 1, which means that some inputs failed
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the output any more
             return 141
 
@@ -86,7 +86,7 @@ def root() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 if all went well, 1 if some inputs failed, 2 on wrong usage."""
     # OpenMP threads that spin while they wait starve other processes; threads that sleep at once wake up late. This is
-    # in between. Seconds for a step of a test loop on two idle cores, and with one of them busy: by default (a
+    # a compromise. Seconds for a step of a test loop on two idle cores, and with one of them busy: by default (a
     # millisecond of spinning) 0.74 and 2.7, without spinning 1.03 and 1.6, with this 0.79 and 2.2.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     for stream in (sys.stdout, sys.stderr):  # a legacy console or a pipe must not turn a file name into a traceback

@@ -22,7 +22,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class StarcastOption(click.Option):
-    """A click option with hidden aliases, and with its range in words. An alias takes a value: a switch has none."""
+    """A click option with hidden aliases, and with its range in words. An alias needs a value, so a switch cannot
+    have one."""
 
     def __init__(self, *declarations: Any, aliases: Sequence[str] = (), **settings: Any) -> None:
         super().__init__(*declarations, **settings)
@@ -45,7 +46,7 @@ def options_from(
 ) -> Callable[[Command], Command]:
     """Click options for every field that has a help text; `defaults` replaces a field's default for one command.
 
-    With `only`, no more than the fields of these names.
+    `only` limits them to the fields of these names.
     """
 
     def decorate(command: Command) -> Command:
@@ -97,7 +98,7 @@ def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[st
         "metavar": facts["metavar"],
     }
     if typing.get_origin(inner) is tuple:
-        settings["type"] = click.UNPROCESSED  # a list from --config stays one
+        settings["type"] = click.UNPROCESSED  # a list from --config stays a list
         settings["callback"] = lambda _context, _parameter, text: _split(text)
         settings["default"] = ",".join(str(part) for part in default) or None if default is not None else None
         settings["show_default"] = bool(default)

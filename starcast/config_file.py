@@ -1,4 +1,4 @@
-"""`--config FILE`: options from TOML or JSON; the command line wins over them."""
+"""`--config FILE`: options from TOML or JSON; the command line overrides them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def config_option(recipes: Path | None = None) -> Callable[[Command], Command]:
     """`--config FILE`: TOML or JSON whose keys are option names; the command line overrides it.
 
-    `recipes` is a folder of TOML files that may be given by name.
+    `recipes` is a folder of TOML files that can also be given by name.
     """
     import click
 
@@ -48,9 +48,9 @@ def config_option(recipes: Path | None = None) -> Callable[[Command], Command]:
 
 
 def read_config(path: Path, known: set[str], other_names: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The options in a TOML or JSON file. `other_names` maps names that are read as well to the known ones.
+    """The options in a TOML or JSON file. `other_names` maps other accepted names to the known ones.
 
-    An unknown key raises OptionError, with the known ones.
+    An unknown key raises OptionError, which lists the known ones.
     """
     language, parse = ("TOML", tomllib.loads) if path.suffix.lower() == ".toml" else ("JSON", json.loads)
     try:
@@ -73,23 +73,23 @@ def read_config(path: Path, known: set[str], other_names: Mapping[str, str] | No
 
 
 def _key(parameter: click.Parameter) -> str:
-    """An option's name in a config file: its flag's, so that the file reads like the command line."""
+    """An option's name in a config file: the flag's, so that the file reads like the command line."""
     long = next((flag[2:] for flag in parameter.opts if flag.startswith("--")), parameter.name or "")
     return long.replace("-", "_")
 
 
 def _other_names(parameter: click.Parameter) -> list[str]:
-    """What else a config file may call the option: the field, as `--dry-run` prints it, and its flag's aliases."""
+    """Other names for the option in a config file: the field's, which `--dry-run` prints, and the flag's aliases."""
     names = [parameter.name or "", *(flag[2:].replace("-", "_") for flag in getattr(parameter, "aliases", ()))]
     return [name for name in names if name != _key(parameter)]
 
 
 def _as_typed(path: Path, name: str, value: Any, parameter: click.Parameter) -> Any:
-    """A value of a file as the command line would have it, so that both are checked alike: 1.5 is no whole number."""
+    """A value from a file as the command line would pass it, so that both are checked alike: 1.5 is no whole number."""
     import click
 
     if value is None and parameter.default is None:
-        return None  # as --dry-run prints an option that was not given
+        return None  # how --dry-run prints an option that was not given
     if isinstance(value, bool):
         return value if parameter.type is click.BOOL else str(value)
     if isinstance(value, str | int | float):

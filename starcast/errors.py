@@ -7,7 +7,7 @@
     ├── CheckpointError         a training file that is damaged, foreign, or of another shape
     ├── TrainingError           a run that cannot go on (losses are not finite)
     ├── BundleError             a bundle that is damaged, foreign, or of a newer format
-    │   └── VariantMissingError a whole bundle without the variant that was asked for
+    │   └── VariantMissingError a complete bundle that lacks the requested variant
     ├── ParityError             a graph whose numbers differ from PyTorch's: nothing is written
     ├── StyleError              a domain, reference or seed that the bundle does not know
     ├── ImageError              one image that cannot be read or written
@@ -21,7 +21,7 @@ from __future__ import annotations
 
 
 class StarcastError(Exception):
-    """Base of all. `exit_status` is what the command line ends with: 2 wrong use, 1 the work itself failed."""
+    """Base class of all. `exit_status` of the command line: 2 for wrong usage, 1 if the work itself failed."""
 
     exit_status = 2
 
@@ -53,17 +53,17 @@ class BundleError(StarcastError):
 
 
 class VariantMissingError(BundleError):
-    """The bundle is whole, but lacks what was asked for."""
+    """The bundle is complete, but lacks the requested variant."""
 
 
 class ParityError(StarcastError):
-    """An exported graph does not give PyTorch's numbers."""
+    """An exported graph's numbers differ from PyTorch's."""
 
     exit_status = 1
 
 
 class StyleError(StarcastError):
-    """A style cannot be made from what was asked for."""
+    """The requested style cannot be made."""
 
 
 class ImageError(StarcastError):
@@ -90,5 +90,5 @@ def printable(path: object) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """What the system said, as a clause for a message: `no space left on device`."""
+    """The system's reason, as a clause for a message: `no space left on device`."""
     return (getattr(error, "strerror", None) or str(error)).lower()

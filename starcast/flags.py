@@ -1,7 +1,7 @@
-"""Flags that several commands have: each is defined here once, so that it has one name, one type and one meaning.
+"""Flags that several commands share: each is defined here once, so that it has one name, one type and one meaning.
 
-Every function makes the field of an options class. `more` is what a command adds to the shared sentence of the help
-text. Imports no click.
+Every function returns a field for an options class. `more` is a command's addition to the shared help text. Imports no
+click.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OUT_ALIASES = ("--output",)
 
 
 def out(default: Any, what: str, *, aliases: tuple[str, ...] = ()) -> Any:
-    """`-o/--out` as a field; `what` says what is written, and its kinds."""
+    """`-o/--out` as a field; `what` describes the output and its formats."""
     return option(default, f"Output: {what}", flags=OUT_FLAGS, aliases=(*OUT_ALIASES, *aliases), metavar="OUT")
 
 

@@ -1,11 +1,12 @@
-"""Options are frozen dataclasses whose fields know their help text, range and flag, so that each fact stands once.
+"""Options are frozen dataclasses whose fields know their help text, range and flag, so that each fact is stated once.
 
     @dataclass(frozen=True, kw_only=True)
     class FitOptions(CheckedOptions):
         size: int = option(256, "Side of an image, in pixels.", minimum=32)
 
 Options nest: a field made by `group` holds another options class. The command line, `--config` files and JSON stay
-flat, so a name must be unique across all groups. `click_options` makes flags of the fields, `config_file` reads them.
+flat, so a name must be unique across all groups. `click_options` turns fields into flags; `config_file` reads
+their values.
 
 Imports no room and no click.
 """
@@ -40,7 +41,7 @@ def option(
 ) -> Any:
     """A dataclass field with its default, help text and range.
 
-    `flags` replaces the flag that follows from the field's name. `aliases` are former flags, hidden from help texts.
+    `flags` replaces the flag derived from the field's name. `aliases` are former flags, hidden from help texts.
     """
     facts = {
         "help": help,
@@ -69,7 +70,7 @@ class CheckedOptions:
 
 
 def flag_of(field: dataclasses.Field[Any]) -> str:
-    """The flag of a field on the command line: `r1_every` -> `--r1-every`, or the one that `option` was given."""
+    """The flag of a field on the command line: `r1_every` -> `--r1-every`, or the one given to `option`."""
     long = (flag for flag in field.metadata.get("flags", ()) if flag.startswith("--"))
     return next(long, "--" + field.name.replace("_", "-"))
 
@@ -83,7 +84,7 @@ def from_flat(options_class: type[Options], values: Mapping[str, Any]) -> Option
 
 
 def to_flat(options: Any) -> dict[str, Any]:
-    """The values of all groups by their names."""
+    """All values by name, those of groups included."""
     flat: dict[str, Any] = {}
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
@@ -92,12 +93,12 @@ def to_flat(options: Any) -> dict[str, Any]:
 
 
 def replace_options(options: Options, **changes: Any) -> Options:
-    """A copy with some values replaced, whatever group they are in."""
+    """A copy with some values replaced, in any group."""
     return from_flat(type(options), {**to_flat(options), **changes})
 
 
 def flat_fields(options_class: type) -> Iterator[tuple[dataclasses.Field[Any], Any]]:
-    """Every field that holds a value, groups' included, with its type."""
+    """Every field that holds a value, with its type; fields of groups are included."""
     hints = typing.get_type_hints(options_class)
     for field in dataclasses.fields(options_class):
         if "group" in field.metadata:
@@ -107,7 +108,7 @@ def flat_fields(options_class: type) -> Iterator[tuple[dataclasses.Field[Any], A
 
 
 def as_json(options: Any) -> dict[str, Any]:
-    """The values of an options object as JSON takes them: flat, paths as text, tuples as lists."""
+    """The values of an options object, ready for JSON: flat, paths as text, tuples as lists."""
     return {name: _plain(value) for name, value in to_flat(options).items()}
 
 
@@ -169,7 +170,7 @@ def _plain(value: Any) -> Any:
 
 
 def _restored(value: Any, hint: Any) -> Any:
-    """What `_plain` wrote, as the field's type. Raises TypeError, with the words for it, for another type."""
+    """A value that `_plain` wrote, as the field's type. Raises TypeError, with a clause for the user, if it is not."""
     inner = inner_type(hint)
     if value is None:
         if inner is hint:

@@ -1,1 +1,1 @@
-"""Images and folders of images: found, translated, written, and not made again when they are there."""
+"""Translate images and folders of images, skipping those that are already translated."""

@@ -29,7 +29,7 @@ _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".t
 
 
 class State(enum.Enum):
-    """What is at the place of a translation."""
+    """What exists at the path of a translation."""
 
     ABSENT = "nothing"
     DONE = "the same translation, whole"
@@ -38,7 +38,7 @@ class State(enum.Enum):
 
 
 def is_one_file(output: Path, sources: int, styles: int) -> bool:
-    """Whether `output` names an image and not a folder. Raises OptionError if it cannot be what it names."""
+    """Whether `output` names an image and not a folder. Raises OptionError if it cannot be written as either."""
     suffix = output.suffix.lower()
     if suffix not in _IMAGE_SUFFIXES or output.is_dir():
         if output.exists() and not output.is_dir():
@@ -74,7 +74,7 @@ def safe_names(labels: Sequence[str]) -> list[str]:
 
 
 def state_of(path: Path, mark: str, size: tuple[int, int] | None) -> State:
-    """What is at `path`, where a translation with this mark and size (height, width) belongs; None: any size."""
+    """The state of `path`, which should hold a translation with this mark and size (height, width; None: any)."""
     if not os.path.lexists(path):
         return State.ABSENT
     try:
@@ -85,13 +85,13 @@ def state_of(path: Path, mark: str, size: tuple[int, int] | None) -> State:
 
 
 def refuse_source_folder(sources: Sequence[Path], output: Path) -> None:
-    """Raises OptionError if translations would land among the sources of a folder."""
+    """Raise OptionError if translations would land among the sources of a folder."""
     if any(os.path.realpath(source) == os.path.realpath(output) and source.is_dir() for source in sources):
         raise OptionError(f"{printable(output)} is a source as well as the output: choose another folder with -o")
 
 
 def refuse_to_overwrite_sources(sources: Sequence[SourceFile], paths: Sequence[tuple[Path, ...]]) -> None:
-    """Raises OptionError if a translation would replace a source."""
+    """Raise OptionError if a translation would replace a source."""
     originals = {os.path.realpath(source.path) for source in sources}
     for path in (path for group in paths for path in group):
         if os.path.realpath(path) in originals:
@@ -99,7 +99,7 @@ def refuse_to_overwrite_sources(sources: Sequence[SourceFile], paths: Sequence[t
 
 
 def _distinct_stems(places: Sequence[PurePath], suffix: str) -> list[PurePath]:
-    """Each place without its suffix, or with it, or numbered."""
+    """Each place without its suffix; with it where names clash; numbered where they still do."""
     room = NAME_BYTES - len(suffix) - 8
     short = [place.with_name(_shorten(_stem(place), room)) for place in places]
     shared = Counter(_fold(place) for place in short)
@@ -113,7 +113,7 @@ def _distinct_stems(places: Sequence[PurePath], suffix: str) -> list[PurePath]:
 
 
 def _stem(place: PurePath) -> str:
-    """The name without its suffix; a name that is only dots would mean a folder."""
+    """The name without its suffix. Where only dots would remain, which mean a folder, dots become underscores."""
     return place.stem if place.stem.strip(".") else place.name.replace(".", "_")
 
 

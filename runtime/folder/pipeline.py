@@ -1,6 +1,6 @@
 """Read and fit, translate, write: three stages side by side, in order, with bounded queues between them.
 
-No more images are held than the queues have places for, so memory stays flat over thousands.
+The queues limit how many images are in memory at once, so memory stays flat over thousands.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A source at the size that the network gets, uint8 [height, width, 3], and the seconds that took."""
+    """A source, read and fitted: uint8 [height, width, 3], with the seconds that each step took."""
 
     image: NDArray[np.uint8]
     fingerprint: str
@@ -52,7 +52,7 @@ class Prepared:
 
 @dataclass
 class Report:
-    """What `translate_all` did. `done` and `skipped` count translations; `failed` has a sentence each.
+    """What `translate_all` did. `done` and `skipped` count translations; `failed` has a sentence per failure.
 
     `seconds` sums each stage over all images: read and fit a source, run and write a translation. `wall_s` is the time
     from the first source to the last file, without starting the engine.
@@ -93,9 +93,9 @@ def translate_jobs(
     report: Report,
     bar: ProgressBar,
 ) -> None:
-    """Make every target of every job, counting in `report`.
+    """Make every target of every job, and count them in `report`.
 
-    `marks` and `vectors` [styles, S] go by the numbers of the styles. The engine runs in the calling thread. Raises
+    `marks` and `vectors` [styles, S] are indexed by style number. The engine runs in the calling thread. Raises
     EngineError, and ImageError if the disk is full; what was written by then stays.
     """
 
@@ -108,12 +108,12 @@ def translate_jobs(
         for (prepared, number, path), translation in zip(targets, translations, strict=True):
             mark = f"{marks[number]} source={prepared.fingerprint}"
             writes.add(partial(_write, path, translation, mark))
-        return ()  # what is written is counted by `count_written`
+        return ()  # `count_written` counts what is written
 
     def count_written(outcome: float | ImageError) -> None:
         if isinstance(outcome, ImageError):
             if getattr(outcome.__cause__, "errno", None) in _PLACE_IS_FULL:
-                raise outcome  # every later one would fail in the same way
+                raise outcome  # every later write would fail in the same way
             report.fail(str(outcome), bar.print)
         else:
             report.done += 1
@@ -165,7 +165,7 @@ def _prepare(
 
 
 def _write(path: Path, image: NDArray[np.uint8], mark: str) -> float | ImageError:
-    """The seconds that writing took, or the error."""
+    """Write a translation; return the seconds it took, or the error."""
     start = time.perf_counter()
     try:
         write_image(path, image, mark=mark)

@@ -32,8 +32,7 @@ class SourceFile:
 
 @dataclass
 class FoundSources:
-    """What `find_sources` found, in order: images, problems (a sentence each), and files in folders that are not
-    images."""
+    """What `find_sources` found, in order: images, problems (a sentence each), and other files in the folders."""
 
     sources: list[SourceFile] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -60,7 +59,7 @@ def find_sources(arguments: Iterable[Path], *, leave_out: Path | None = None) ->
 def _expand(
     argument: Path, found: FoundSources, without: tuple[int, int] | None, *, lists: bool, base: Path | None = None
 ) -> Iterator[SourceFile]:
-    """The sources that a path names. `base`: the folder that `relative` paths start from; None: the path's own."""
+    """The sources that a path names. `base`: the folder that `relative` paths start from; None: `argument` itself."""
     if _is_folder(argument):
         root = argument if base is None else base
         yield from _in_folder(argument, root, found, without, set())
@@ -168,7 +167,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _looks_like_image(path: Path) -> bool:
-    """By the name; only a file whose name says nothing is opened."""
+    """Whether a file is an image, by its name; only if the name does not say, by its first bytes."""
     return formats.has_image_suffix(path.suffix) or formats.looks_like_image(_head(path))
 
 

@@ -1,6 +1,6 @@
-"""Translate many images: what there is to do, what is done already, and the record of it.
+"""Translate many images: list what is missing, translate it, and record how.
 
-One image that cannot be read is reported and left out. Whole translations of an earlier run are skipped.
+An image that cannot be read is reported and left out. Complete translations from an earlier run are skipped.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def translate_all(
     progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> Report:
-    """Translate everything that `sources` name into `options.output`, each in every style.
+    """Translate everything that `sources` name into `options.output`, each image in every style.
 
     `progress` gets a line for each source that fails and each file that is skipped, as it happens. Raises OptionError
-    (nothing to translate, or an output that cannot be), StyleError, BundleError, EngineError. Translations that are
+    (nothing to translate, or an unusable output), StyleError, BundleError, EngineError. Translations that are
     finished by then stay, and the next run continues from them.
     """
     bundle = open_bundle(bundle_path)
@@ -153,15 +153,15 @@ def _list_jobs(
 
 
 def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions) -> str:
-    """Equal for two runs that give the same bytes for a source. It leaves out the engine, as engines agree within a
-    grey level, and the places of references and bundle."""
+    """The settings' part of a mark: equal for two runs that write the same bytes for a source. It leaves out the
+    engine, because engines agree within a grey level, and the paths of references and bundle."""
     facts = {key: value for key, value in style.items() if key not in ("label", "reference")}
     settings = {"bundle": bundle.sha256, "style": facts, "fit": options.fit, "precision": options.precision}
     return f"starcast settings={fingerprint(settings)}"
 
 
 def _fingerprint_of(source: Path) -> str:
-    """What follows the settings in a mark; nothing that a translation has if the source cannot be read."""
+    """The source's part of a mark; if the source cannot be read, a text that no translation carries."""
     try:
         return f" source={source_fingerprint(source)}" if source.is_file() else " unreadable"
     except OSError:

@@ -1,10 +1,10 @@
 """Convert a frame from YUV to RGB and back, with the matrix and range that its tags state.
 
-Decoding honours the tags. Without tags, as in players: BT.601 below 720 lines, otherwise BT.709; limited range, except
-for grey and for the full-range formats (yuvj). Output is BT.709, limited range, and tagged as such.
+Decoding honours the tags. Untagged frames are read as in players: BT.601 below 720 lines, otherwise BT.709; limited
+range, except for grey and for the full-range formats (yuvj). Output is BT.709, limited range, and tagged as such.
 
-FFmpeg's scaler converts. Its fast paths are off by up to 3 levels, so it is set to accurate rounding and full chroma,
-which stay within 1 level of float64 in 8, 10 and 12 bits.
+FFmpeg's scaler does the conversion. Its fast paths are off by up to 3 levels, so it is set to accurate rounding and
+full chroma, which stay within 1 level of float64 in 8, 10 and 12 bits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HD_LINES = 720
 
 
 class Matrix(IntEnum):
-    """The scaler's numbers (SWS_CS_*); PyAV names them all only from version 18 on."""
+    """The scaler's numbers for the matrices (SWS_CS_*); PyAV names them all only from version 18 on."""
 
     BT709 = 1
     FCC = 4
@@ -49,7 +49,7 @@ LIMITED = int(ColorRange.MPEG)
 
 
 def refuse_hdr(transfer: int, name: str) -> None:
-    """Raises VideoError if `transfer` (AVColorTransferCharacteristic) is an HDR curve, which looks grey as SDR."""
+    """Raise VideoError if `transfer` (AVColorTransferCharacteristic) is an HDR curve, which looks grey as SDR."""
     if transfer in _HDR:
         raise VideoError(
             f"{name} is HDR, coded with {_HDR[transfer]}: tone-map it first, with `ffmpeg -i IN -vf "
@@ -59,7 +59,7 @@ def refuse_hdr(transfer: int, name: str) -> None:
 
 
 def to_rgb(frame: VideoFrame, name: str = "the video", scaler: VideoReformatter | None = None) -> NDArray[np.uint8]:
-    """A decoded frame as RGB uint8 [H, W, 3], transparency on white. `name`: the file's, for errors.
+    """A decoded frame as RGB uint8 [H, W, 3], transparency on white. `name` is the file's, for errors.
 
     Reusing a `scaler` from frame to frame, in one thread, saves its set-up: a third of the time. Raises VideoError if
     the frame's colours cannot be converted.
@@ -72,7 +72,7 @@ def to_rgb(frame: VideoFrame, name: str = "the video", scaler: VideoReformatter 
     settings: dict[str, Any] = {"format": "rgba" if has_alpha else "rgb24", "interpolation": _SCALER}
     if not frame.format.is_rgb and components >= 3:
         matrix = matrix_of(frame, name)
-        # RGB has no matrix, but old PyAV ignores the source's unless this one differs from it
+        # RGB has no matrix, but old PyAV ignores the source's matrix unless the destination's differs
         other = Matrix.BT709 if matrix == Matrix.FCC else Matrix.FCC
         settings |= {"src_colorspace": matrix, "src_color_range": range_of(frame), "dst_colorspace": other}
     try:
@@ -100,13 +100,13 @@ def matrix_of(frame: VideoFrame, name: str = "the video") -> Matrix:
 
 
 def range_of(frame: VideoFrame) -> ColorRange:
-    """Full if the frame's tag or its format's name says so, otherwise limited."""
+    """The range of a frame: full if its tag or its format's name says so, otherwise limited."""
     full = int(frame.color_range) == int(ColorRange.JPEG) or frame.format.name.startswith("yuvj")
     return ColorRange.JPEG if full else ColorRange.MPEG
 
 
 def to_yuv(pixels: NDArray[np.uint8], scaler: VideoReformatter | None = None) -> VideoFrame:
-    """RGB uint8 [H, W, 3] as a yuv420p frame, tagged as BT.709 limited. An odd side is padded with its edge."""
+    """RGB uint8 [H, W, 3] as a yuv420p frame, tagged as BT.709 limited. Odd sides are padded by repeating the edge."""
     height, width = pixels.shape[:2]
     if height % 2 or width % 2:
         pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")

@@ -1,4 +1,4 @@
-"""Frames to H.264, each with its own time and duration."""
+"""Encode frames as H.264, each with its own time and duration."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class VideoEncoder:
         self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
         if not options:
             self.stream.bit_rate = max(400_000, int(_BITS_A_PIXEL * height * width * rate))
-        # without it times are rounded to 1 / rate, and frames of a variable rate fall onto each other
+        # without this, times are rounded to 1 / rate, and frames of a variable rate collide
         self.stream.codec_context.time_base = self.stream.time_base = time_base
         colour.tag(self.stream.codec_context)
         self._time_base = time_base
@@ -63,7 +63,7 @@ class VideoEncoder:
         return self._timed(packets)
 
     def _timed(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
-        """Encoders drop the duration of a frame; without it the last one has no length."""
+        """Restore the frames' durations, which encoders drop; without them the last frame has no length."""
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
@@ -71,7 +71,7 @@ class VideoEncoder:
 
 
 def choose_encoder() -> str:
-    """The encoder to use here. Raises VideoError if there is none."""
+    """The first of ENCODERS that this FFmpeg has. Raises VideoError if there is none."""
     for name in ENCODERS:
         try:
             av.Codec(name, "w")

@@ -44,9 +44,9 @@ class Stop:
 
 
 def alphas(frames: int) -> NDArray[np.float64]:
-    """How far each of `frames` frames is from one style to the next: 0, a sigmoid's rise, 1 at rest.
+    """How far each of `frames` frames has gone from one style to the next: 0, a sigmoid's rise, 1 at rest.
 
-    31 frames give those of StarGAN v2's videos: 0, sigmoid(-5), sigmoid(-4.5), …, sigmoid(4.5), and ten times 1.
+    31 frames have the alphas of StarGAN v2's videos: 0, sigmoid(-5), sigmoid(-4.5), …, sigmoid(4.5), then 1 ten times.
     """
     rest = max(1, round(frames * _OFFICIAL_REST / _OFFICIAL_FRAMES))
     rise = 1 / (1 + np.exp(-np.linspace(_SIGMOID_FROM, _SIGMOID_TO, frames - 1 - rest)))
@@ -54,14 +54,14 @@ def alphas(frames: int) -> NDArray[np.float64]:
 
 
 def loop(styles: NDArray[np.float32], frames_per_step: int) -> Iterator[Stop]:
-    """styles [N, S] -> the stops of a closed loop through them: N * frames_per_step frames; a single style rests.
+    """The stops of a closed loop through `styles` [N, S], N * frames_per_step frames long; a single style stands still.
 
     Consecutive frames with the same style are one stop, so that they are translated once.
     """
     stop: Stop | None = None
     for here, there in zip(styles, np.roll(styles, -1, axis=0), strict=True):
         for alpha in alphas(frames_per_step):
-            # this form gives the styles to the bit at 0 and 1
+            # written like this, alphas 0 and 1 give exactly the two styles
             style = (here * (1 - alpha) + there * alpha).astype(np.float32)
             if stop is not None and np.array_equal(stop.style, style):
                 stop = Stop(stop.style, stop.frames + 1)
@@ -82,9 +82,9 @@ def morph(
     progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> FilmReport:
-    """Write the video of an image's loop through the styles that `options` name.
+    """Write a video of one image that loops through the styles that `options` name.
 
-    Raises OptionError, StyleError, BundleError, ImageError, EngineError, VideoError; nothing is written then.
+    Raises OptionError, StyleError, BundleError, ImageError, EngineError, VideoError; then nothing is written.
     """
     check_target(target, source, overwrite=options.overwrite)
     bundle = open_bundle(bundle_path)
@@ -143,7 +143,7 @@ def requests_for(options: MorphOptions, domains: tuple[str, ...]) -> list[StyleR
 def _translate_stops(
     image: NDArray[np.uint8], stops: Iterable[Stop], translator: Translator, batch: int, report: FilmReport
 ) -> Iterator[tuple[NDArray[np.uint8], int]]:
-    """(translation, number of frames) for each stop, `batch` at a time."""
+    """(translation, number of frames) for each stop, translated in batches of `batch`."""
 
     def run(stops: Sequence[Stop]) -> Iterable[tuple[NDArray[np.uint8], int]]:
         with report.timed("run"):

@@ -1,4 +1,4 @@
-"""Open a video file: only files, only with demuxers for video and sound, and never what a file refers to.
+"""Open a video file: only files, only with demuxers for video and sound, and nothing that a file refers to.
 
 Playlists and URLs are not followed: nothing on the network is touched, whatever a file says.
 """
@@ -23,8 +23,8 @@ _DEMUXERS = (
 
 
 def open_video(path: Path, max_pixels: int) -> InputContainer:
-    """The open file, with nothing decoded yet. Raises OptionError for what is not a file, VideoError for what is not a
-    video: one sentence that names it."""
+    """The open file, with nothing decoded yet. Raises OptionError if `path` is not a file, VideoError if it is not a
+    video. The message is one sentence that names the file."""
     name = printable(path)
     if not path.exists():
         raise OptionError(f"{name} does not exist: check the path")
@@ -45,7 +45,7 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
     settings: dict[str, Any] = {}
     if version < 19:
         settings["metadata_errors"] = "replace"
-    if version >= 18:  # earlier, options for decoders crash if streams appear while the file is probed
+    if version >= 18:  # before 18, options for decoders crash if streams appear while the file is probed
         settings["options"] = {"max_pixels": str(max_pixels)}
     try:
         container: InputContainer = av.open(

@@ -20,13 +20,13 @@ _MOST_STRETCHED = 8  # a sample aspect ratio beyond 8:1 is damage
 def display_matrix(frame: VideoFrame) -> Matrix:
     """(a, b, c, d) of the frame's display matrix, UPRIGHT if it has none.
 
-    A pixel at (x, y) is shown at (a x + c y, b x + d y), y downwards. Only the signs, and which of the four are 0,
-    matter. FFmpeg, libavutil/display.h.
+    A pixel at (x, y) is shown at (a x + c y, b x + d y), with y downwards. Only the signs, and which of the four are
+    0, matter. See FFmpeg's libavutil/display.h.
     """
     try:
         side_data: Iterable[Any] = frame.side_data
         found = [bytes(data) for data in side_data if data.type.name == "DISPLAYMATRIX"]
-    except ValueError:  # this PyAV fails on side data of a kind that it has no name for
+    except ValueError:  # this PyAV fails on side data of a kind it does not know
         return _from_angle(frame.rotation)
     if not found or len(found[0]) != 36:
         return UPRIGHT

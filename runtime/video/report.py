@@ -18,8 +18,8 @@ Item = TypeVar("Item")
 class FilmReport:
     """What `translate_video` or `morph` did. Stages run side by side; each is timed from one thread only.
 
-    `notes`: what a user should know, such as sound that was encoded again. `failed`: a sentence for everything that was
-    wrong with the source.
+    `notes`: what a user should know, such as sound that was encoded again. `failed`: a sentence for each problem with
+    the source.
     """
 
     target: Path
@@ -31,7 +31,7 @@ class FilmReport:
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
-        """Add the time that the block takes."""
+        """Add the block's duration to `stage`."""
         start = time.perf_counter()
         try:
             yield
@@ -39,7 +39,7 @@ class FilmReport:
             self.seconds[stage] += time.perf_counter() - start
 
     def timed_items(self, stage: str, items: Iterable[Item]) -> Iterator[Item]:
-        """The same items; adds the time that each one took to make."""
+        """The same items, adding the time that each took to make to `stage`."""
         iterator = iter(items)
         while True:
             with self.timed(stage):

@@ -1,4 +1,4 @@
-"""A video file being written: where it may go; the frames and the tracks beside them, interleaved by the muxer."""
+"""Write a video file: check where it may go, then mux the frames with the tracks beside them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class RgbFrame:
 
 
 class Sink:
-    """Writes to `path`. Use it in `with`: the file is whole when the block ends without an error.
+    """Writes to `path`. Use it in `with`: the file is complete when the block ends without an error.
 
     Sound, subtitles, chapters and metadata come from `source`. Raises VideoError, which names `name`.
     """
@@ -70,7 +70,7 @@ class Sink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if kind is not None:
-            with contextlib.suppress(av.FFmpegError):  # the file is deleted
+            with contextlib.suppress(av.FFmpegError):  # the caller deletes the file
                 self._container.close()
             return
         with self._writing():
@@ -145,7 +145,7 @@ class Sink:
 
 
 def check_target(target: Path, source: Path, *, overwrite: bool) -> None:
-    """Raises OptionError if a video made from `source` cannot go to `target`."""
+    """Raise OptionError if a video made from `source` cannot go to `target`."""
     _container_of(target)
     if target.is_dir():
         raise OptionError(f"{printable(target)} is a folder: give -o the name of a file")
@@ -162,7 +162,7 @@ def check_target(target: Path, source: Path, *, overwrite: bool) -> None:
 
 
 def _container_of(path: Path) -> str:
-    """FFmpeg's name of the container for a file's suffix. Raises OptionError."""
+    """FFmpeg's name for the container of a file's suffix. Raises OptionError."""
     try:
         return CONTAINERS[path.suffix.lower()]
     except KeyError:
@@ -172,7 +172,7 @@ def _container_of(path: Path) -> str:
 def _muxer_options(container_format: str, time_base: Fraction) -> dict[str, str]:
     if container_format not in ("mp4", "mov"):
         return {}
-    # otherwise edit lists, which hold the offsets between the streams' starts, are rounded to milliseconds
+    # without this, edit lists, which hold the offsets between the streams' starts, are rounded to milliseconds
     movie_timescale = time_base.denominator * -(-1000 // time_base.denominator)
     return {"movflags": "+faststart", "movie_timescale": str(movie_timescale)}
 

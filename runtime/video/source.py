@@ -45,7 +45,7 @@ class Frame:
 
 @dataclass(frozen=True)
 class Sound:
-    """Decoded sound of the stream `stream`."""
+    """Decoded sound, and the index of its stream."""
 
     frame: AudioFrame
     stream: int
@@ -59,7 +59,7 @@ class Source:
     """An open video. Use it in `with`; `read` it once. Raises VideoError or OptionError, which name the file.
 
     Opening decodes the first frame, so that the file's facts are known before anything is written. While it is read,
-    `damaged` and `patched` count errors, and `ends_early` says whether it is truncated.
+    `damaged` and `patched` count errors, and `ends_early` becomes true if the file is truncated.
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> None:
@@ -102,7 +102,7 @@ class Source:
         return shown_size(self.height, self.width, self.sample_aspect, self.orientation)
 
     def read(self, audio_to_decode: Set[int] = frozenset()) -> Iterator[Item]:
-        """Frames, packets of the other streams, and the sound of the streams in `audio_to_decode`."""
+        """Frames, decoded sound of the streams in `audio_to_decode`, and packets of the other streams."""
         clock = Clock(self.time_base, self.start_s)
         for found in chain(self._held, (self._first,), self._steps):
             if not isinstance(found, list):
@@ -138,7 +138,7 @@ class Source:
                 yield frames
 
     def _demux(self) -> Iterator[Packet[Any] | None]:
-        """Every packet. If the file cannot be read further, None, which flushes the decoder, replaces the rest."""
+        """Every packet. If the file cannot be read to its end, the last item is None, which flushes the decoder."""
         try:
             for packet in self.container.demux():
                 self._note_end(packet)
@@ -171,7 +171,7 @@ class Source:
             yield Sound(sound, index)
 
     def _choose_stream(self, max_pixels: int) -> VideoStream:
-        """The stream to translate: FFmpeg's choice among those that are not still images. Raises VideoError."""
+        """The stream to translate: FFmpeg's choice, or the first moving one if that is still. Raises VideoError."""
         moving = [stream for stream in self.container.streams.video if not stream.disposition & _NOT_MOVING]
         if not moving:
             has_sound = bool(self.container.streams.audio)
@@ -214,8 +214,8 @@ class Source:
         self.frames = self._video.frames or (round(self.duration_s * self.rate) if self.duration_s else 0)
 
     def _is_short(self) -> bool:
-        """Whether the file states a longer duration than it has: by two frames if packets that it counts are missing,
-        otherwise by a second and a fiftieth, because durations in headers are rough."""
+        """Whether the file is shorter than it states: by more than two frames if it has fewer packets than it states,
+        otherwise by more than a second and more than a fiftieth, because durations in headers are rough."""
         if self.duration_s is None or not self.container.format.name.startswith(_STATES_DURATION):
             return False
         missing = self.start_s + self.duration_s - self._end_s

@@ -1,4 +1,4 @@
-"""The streams beside the frames: copied packet by packet if the container takes them, otherwise encoded or dropped."""
+"""The streams beside the frames: copied packet by packet if the container accepts them, else re-encoded or dropped."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class CopiedTrack:
 
 
 class EncodedTrack:
-    """Sound encoded again, as AAC."""
+    """Encodes sound again, as AAC."""
 
     def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction) -> None:
         context: Any = template.codec_context
@@ -114,7 +114,7 @@ def tracks_for(
     container: OutputContainer, streams: Iterable[Stream], start_s: Fraction, *, copy: bool = True
 ) -> Tracks:
     """An output stream for every stream that `container` can hold. Without `copy`, sound is encoded again and the rest
-    is dropped: for the rare file with packets whose codec the muxer supports, but whose content it refuses."""
+    is dropped: rare files hold packets that the muxer refuses although it supports their codec."""
     tracks = Tracks()
     for stream in streams:
         track = _track(container, stream, start_s, copy=copy)
@@ -148,12 +148,12 @@ def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
 def _carry_over(template: Stream, stream: Any) -> None:
     stream.metadata.update(kept_metadata(template.metadata))
-    with contextlib.suppress(AttributeError):  # read only in old PyAV
+    with contextlib.suppress(AttributeError):  # read-only in old PyAV
         stream.disposition = template.disposition.value
 
 
 def _is_made_by_the_muxer(stream: Stream) -> bool:
-    """Time codes and the text track that holds an MP4's chapters."""
+    """Whether the muxer writes this stream itself: time codes, or the text track that holds an MP4's chapters."""
     chapters = stream.type == "data" and bool(stream.container.chapters())
     return stream.type == "data" and (chapters or stream.metadata.get("timecode") is not None)
 

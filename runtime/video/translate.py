@@ -1,10 +1,10 @@
-"""`starcast video`: a file in, an H.264 file out, with every frame in order at its own time, and the sound.
+"""`starcast video`: a file in, an H.264 file out, with the sound and with every frame in order, at its own time.
 
     decode            fit                          run             encode
     Source.read  ->   RGB, upright, model's size   ->  engine  ->  Sink.write
 
-The first three stages run in threads of their own, each a few frames ahead of the next; the last runs in the caller's.
-Packets of sound travel in the same queues. No more frames are held than the queues have places for.
+The first three stages run in separate threads, each a few frames ahead of the next; the last runs in the caller's.
+Packets of sound travel in the same queues. The queues limit how many frames are in memory at once.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def translate_video(
 ) -> FilmReport:
     """Translate the frames of a video in one style; `target`'s suffix decides the container.
 
-    Sound and subtitles are copied if the container takes them. A source that is damaged or cut short is translated as
-    far as it can be decoded, and the report's `failed` says so. `progress` gets lines that a user should see.
-    Raises OptionError, StyleError, BundleError, EngineError, VideoError; nothing is written then.
+    Sound and subtitles are copied if the container accepts them. A source that is damaged or cut short is translated as
+    far as it can be decoded, and the report's `failed` says so. `progress` gets the lines that a user should see.
+    Raises OptionError, StyleError, BundleError, EngineError, VideoError; then nothing is written.
     """
     check_target(target, source_path, overwrite=options.overwrite)
     bundle = open_bundle(bundle_path)
@@ -142,7 +142,7 @@ def _translate_frames(
     batch: int,
     report: FilmReport,
 ) -> Iterator[RgbFrame | Beside]:
-    """Images translated, `batch` at a time, in order; what is beside them may overtake, as the muxer sorts."""
+    """Frames translated in order, in batches of `batch`. Packets may overtake them, because the muxer sorts."""
 
     def run(frames: Sequence[RgbFrame]) -> Iterable[RgbFrame]:
         with report.timed("run"):

@@ -1,1 +1,1 @@
-"""Images in and out, for every room: one tolerant reader with its limits, colour, formats, fit, and a writer."""
+"""Read, fit and write images, for every room: one tolerant reader with its limits, colour, formats, and a writer."""

@@ -24,9 +24,9 @@ _PROFILE_ERRORS = (ImageCms.PyCMSError, OSError, ValueError, TypeError, struct.e
 
 
 def to_srgb(image: Image.Image) -> NDArray[np.uint8]:
-    """[H, W, 3] from an image that has been decoded.
+    """A decoded image as uint8 RGB [H, W, 3].
 
-    Pillow gives the high bytes of colours with 16 bits a channel: at most 1 level below the rounded value.
+    With 16 bits a channel, Pillow keeps the high byte of each colour, at most 1 level below the rounded value.
     """
     colours, alpha = _split_alpha(_to_eight_bits(image))
     colours = _apply_profile(colours, image.info.get("icc_profile"))
@@ -42,7 +42,7 @@ def to_srgb(image: Image.Image) -> NDArray[np.uint8]:
 def scale_to_bytes(values: NDArray[Any], full: float | None) -> NDArray[np.uint8]:
     """One channel of any number type as bytes, rounded. `full` is the value of white.
 
-    None: the first of 1 (floats only), 255, 65535, 2^32 - 1 that no finite value exceeds. Not a number is black.
+    `full` None: the first of 1 (floats only), 255, 65535, 2^32 - 1 that no finite value exceeds. NaN becomes black.
     """
     numbers = np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0, posinf=np.inf, neginf=0.0)
     if full is None:
@@ -101,8 +101,8 @@ def _apply_profile(colours: Image.Image, profile: object) -> Image.Image:
 def _transform_of(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform | None]:
     """(mode that the profile describes, transform to sRGB); None if the transform would change nothing.
 
-    Most files are tagged with some variant of sRGB. Their values must come through untouched, which a transform that
-    rounds does not promise, so it is tried on a cube of colours first.
+    Most files are tagged with some variant of sRGB. Their values must stay untouched, but a transform may round
+    them, so it is tried on a cube of colours first.
     """
     opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     mode = _PROFILE_SPACES.get(opened.profile.xcolor_space, "")

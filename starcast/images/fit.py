@@ -1,4 +1,4 @@
-"""Images of any size to the model's size, or to the nearest size that the model takes."""
+"""Fit images of any size to the model's size, or to the nearest size that the model accepts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ FITS = ("stretch", "crop", "pad", NATIVE)
 
 
 def fit(image: NDArray[np.uint8], size: tuple[int, int], mode: str = "stretch") -> NDArray[np.uint8]:
-    """uint8 [height, width, 3] from an image of any size; one that already has `size` is returned as it is.
+    """An image of any size as uint8 [height, width, 3]; one that already has `size` is returned as it is.
 
     stretch     the whole image, aspect not kept: Pillow's antialiased bilinear, as in the official test transform
-    crop        the largest centred part that has the aspect
+    crop        the largest centred part with the aspect of `size`
     pad         the whole image, aspect kept, centred on black
     native      the image as it is
     """
@@ -41,7 +41,7 @@ def to_multiples(images: NDArray[np.uint8], stride: int) -> NDArray[np.uint8]:
     of `stride`. Cut the translation back to H, W.
 
     The margin is the image mirrored at its edge. The network normalises by the mean and variance of the whole image,
-    and a mirrored margin has those of its neighbourhood. Repeating the edge gives streaks without texture, which lower
+    and a mirrored margin keeps those of its surroundings. Repeating the edge gives streaks without texture, which lower
     the variance; black would also move the mean.
     """
     height, width = images.shape[1:3]

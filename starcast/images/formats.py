@@ -6,19 +6,19 @@ from typing import NamedTuple
 
 HEAD_BYTES = 64  # enough for every signature below
 
-# Pillow's names of the formats that are read. Others are not: EPS starts a program, and most are untested here.
+# Pillow's names for the formats that are read. The rest are not: EPS starts a program, and most are untested here.
 READ = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "AVIF", "JPEG2000", "PPM", "QOI")
-READ_BY_SUFFIX = {".tga": "TGA"}  # it has no signature: nearly any bytes pass for one
+READ_BY_SUFFIX = {".tga": "TGA"}  # no signature: nearly any bytes pass for a TGA
 READ_IN_WORDS = "PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000, PPM, QOI or TGA"
 
-# extensions of images: those that are read, and those that are not, which a user wants to hear about
+# extensions of images, also of those that cannot be read, so that a user hears about them
 SUFFIXES = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".dib",
     ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".tga",
     ".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".ico", ".eps", ".xcf", ".dds", ".pcx", ".sgi",
 })  # fmt: skip
 
-# how the formats that are read begin; `has_signature` looks for WebP and AVIF
+# first bytes of the formats that are read; `has_signature` checks for WebP and AVIF itself
 _SIGNATURES = (
     b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"\xff\x4f\xff\x51",
     b"\x00\x00\x00\x0cjP  ", b"qoif", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf", b"PF",
@@ -29,7 +29,7 @@ _VIDEO = "give it to `starcast video`"
 _UNPACK = "unpack it and give the images"
 _LEAVE = "leave it out"
 
-# known and not read: (offset, bytes, what it is, what to do)
+# known formats that are not read: (offset, bytes, what it is, what to do)
 _FOREIGN: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"8BPS", "a Photoshop document", _SAVE),
     (0, b"%PDF", "a PDF document", _SAVE),
@@ -81,7 +81,7 @@ class Foreign(NamedTuple):
 
 
 def identify_foreign(head: bytes, suffix: str) -> Foreign | None:
-    """The format of a file that is known and not read; None if the file may be a readable image.
+    """A file's format if it is a known one that is not read; None if the file may be a readable image.
 
     `head` holds the file's first HEAD_BYTES; `suffix` is as in `Path`.
     """

@@ -1,4 +1,4 @@
-"""What every call into Pillow needs: the errors its decoders raise, and its process-wide settings out of the way."""
+"""What every call into Pillow needs: the errors that decoders raise, and process-wide settings switched off."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _LIBTIFF = ("../pillow.libs/libtiff*.so*", ".dylibs/libtiff*.dylib")  # places i
 
 
 class _QuietPillow:
-    """While any thread reads: no warnings from Pillow, and no pixel limit of its own, which `max_pixels` replaces.
+    """While any thread reads, turns off Pillow's warnings and its pixel limit, which `max_pixels` replaces.
 
-    Both are settings of the process. Readers are counted, because `warnings.catch_warnings` in two threads at once
+    Both settings are process-wide. Readers are counted, because `warnings.catch_warnings` in two threads at once
     would restore them in the wrong order. The TIFF library is silenced for good.
     """
 
@@ -62,12 +62,12 @@ quiet_pillow = _QuietPillow()
 
 @functools.cache
 def silence_libtiff() -> bool:
-    """Keep the TIFF library inside Pillow from writing to the terminal. Returns whether it was found; if not, its lines
-    appear, which does no harm.
+    """Keep the TIFF library inside Pillow from writing to the terminal. Returns whether the library was found; if not,
+    its lines appear, which does no harm.
 
     On a damaged compressed TIFF, libtiff prints lines to stderr that name no file, and Pillow raises an error anyway.
-    Pillow turns off libtiff's warnings but not its errors, and has no setting for them, so this sets it in the library
-    that comes with Pillow's wheels. Remove it once Pillow installs an error handler of its own.
+    Pillow turns off libtiff's warnings but not its errors, and has no setting for them, so this removes libtiff's error
+    handler, in the library that comes with Pillow's wheels. Delete this once Pillow installs its own handler.
     """
     folder = Path(PIL.__file__).parent
     libraries = [path for place in _LIBTIFF for path in (folder / place).parent.glob(Path(place).name)]

@@ -38,7 +38,7 @@ _ORIENTATION, SOFTWARE = 0x0112, 0x0131  # EXIF tags
 
 
 class StoredImage(NamedTuple):
-    """An image as it is used, uint8 [H, W, 3]; the Pillow mode of its file (RGB, L, P, CMYK, I;16 …); and the mark that
+    """An image as `read_image` returns it; the Pillow mode of its file (RGB, L, P, CMYK, I;16 …); and the mark that
     `write_image` left in it, or None."""
 
     pixels: NDArray[np.uint8]
@@ -55,7 +55,7 @@ def read_image(
 ) -> NDArray[np.uint8]:
     """The first image of a file: uint8 [H, W, 3], RGB in sRGB, upright, transparency on white.
 
-    Images of more than `max_pixels` pixels are refused from the header, before anything is decoded; the error names
+    Images of more than `max_pixels` pixels are refused once the header is read, before decoding; the error names
     `limit_flag`, if there is one. With `at_least` (height, width) a JPEG may be decoded at a half, a quarter or an
     eighth of its size, but no side becomes smaller than the larger of the two.
     Raises ImageError: one sentence that names the file, the cause and the next step.
@@ -70,7 +70,7 @@ def read_stored(
     limit_flag: str | None = None,
     at_least: tuple[int, int] | None = None,
 ) -> StoredImage:
-    """`read_image`, with what else the file says of the image."""
+    """`read_image`, with the file's mode and mark as well."""
     path = Path(path)
     or_raise = f", or raise {limit_flag}" if limit_flag else ""
     with _open_regular(path, max_pixels, or_raise) as file, quiet_pillow():
@@ -147,7 +147,7 @@ def _check_size(path: Path, image: Image.Image, max_pixels: int, or_raise: str) 
 
 
 def _exif_of(image: Image.Image, tag: int, type_: type[Value]) -> Value | None:
-    """The value of an EXIF tag if it has the type. Damaged metadata counts as none: the pixels are good."""
+    """The value of an EXIF tag if it has this type, or None. Damaged metadata counts as absent: the pixels are good."""
     try:
         value = image.getexif().get(tag)
     except DECODER_ERRORS:
@@ -156,7 +156,7 @@ def _exif_of(image: Image.Image, tag: int, type_: type[Value]) -> Value | None:
 
 
 def _turn_upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]:
-    """Turned as EXIF or XMP says."""
+    """The pixels, turned as EXIF or XMP says."""
     turn = _UPRIGHT.get(_exif_of(image, _ORIENTATION, int) or 1)
     return pixels if turn is None else np.ascontiguousarray(turn(pixels))
 

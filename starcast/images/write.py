@@ -1,4 +1,4 @@
-"""Images to PNG, JPEG or WebP, never half written, with a line that says what they were made with."""
+"""Write images as PNG, JPEG or WebP, never half a file, with a line that says what they were made with."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from starcast.images.read import SOFTWARE
 
 JPEG_QUALITY = 95
 
-# suffix -> (Pillow's name, settings for a quality, None being the default)
+# suffix -> (Pillow's name, function from a quality, or None for the default, to settings)
 _ENCODERS: dict[str, tuple[str, Callable[[int | None], dict[str, Any]]]] = {
     # photographs: as small as with Pillow's own level 6, in a third of the time
     ".png": ("PNG", lambda _: {"compress_level": 3}),
@@ -34,8 +34,8 @@ def write_image(
 ) -> None:
     """Write uint8 RGB [H, W, 3] as PNG, JPEG (95, 4:4:4) or WebP (lossless without `quality`), by the suffix.
 
-    `mark` is a line of ASCII for the EXIF field "Software", where `read_stored` finds it. Either the old file or
-    the whole new one is there afterwards. Raises ImageError.
+    `mark` is a line of ASCII for the EXIF field "Software", where `read_stored` finds it. Afterwards `path` is
+    either the old file or the complete new one. Raises ImageError.
     """
     path = Path(path)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
