@@ -1,10 +1,10 @@
-"""The engine that runs a bundle's graphs in PyTorch: for GPUs that no TensorRT takes.
+"""The engine that runs a bundle's graphs in PyTorch: for GPUs that no TensorRT supports.
 
     starcast translate … --backend torch --precision fp16
 
-The runtime does without torch, finds this engine by its entry point, and loads it only when it is named. On an NVIDIA
-GPU it runs channels last, with the Triton kernel for norms and a CUDA graph for each shape. It also runs on the CPU,
-which says nothing of speed.
+The runtime does not need torch: it finds this engine by its entry point, and loads it only when it is named. On an
+NVIDIA GPU it runs channels last, with the Triton kernel for norms and a CUDA graph for each shape. It also runs on the
+CPU, but its speed there means nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class TorchEngine(Engine):
             return Absence(f"not installed: {' and '.join(missing)}", pip_helps=True)
         try:
             import torch  # noqa: F401
-        except (ImportError, OSError) as error:  # OSError: one of its libraries
+        except (ImportError, OSError) as error:  # OSError: one of its libraries does not load
             return Absence(f"installed, but does not load: {one_line(error)}", pip_helps=False)
         return None
 
@@ -47,7 +47,7 @@ class TorchEngine(Engine):
         reason = super().why_unsupported(variant)
         if reason is not None:
             return reason
-        # a variant that was compared with PyTorch is a float32 graph, whatever precision it is to run in now
+        # only float32 graphs were compared with PyTorch (`parity`); `precision` may be the one to convert them to
         if variant.parity is None or variant.precision not in ("fp32", *self.converts):
             return f"{variant.file} is in {variant.precision}, which {self.name} converts float32 graphs to by itself"
         return None

@@ -1,6 +1,6 @@
 """A session of a torch graph on an NVIDIA GPU: page-locked host memory, and a CUDA graph for each shape.
 
-The first run of a shape is plain: cuDNN tries its algorithms and Triton compiles. The second is recorded.
+The first run of a shape is plain, because cuDNN tries its algorithms and Triton compiles. The second is recorded.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_gpu
 from starcast.runtime.nvidia.driver import RECORDING
 from starcast.runtime.nvidia.recorded import MostRecent, Recorded
 
-MOST_SHAPES = 8  # whose memory and CUDA graphs are kept
+MOST_SHAPES = 8  # shapes whose memory and CUDA graphs are kept
 
 
 class Cuda:
-    """What we ask of CUDA through torch. Tests replace it with a fake."""
+    """What we use of CUDA through torch. Tests replace it with a fake."""
 
     device = torch.device("cuda")
     _pool: Any = None
@@ -37,8 +37,8 @@ class Cuda:
         return torch.empty_like(like, device="cpu", memory_format=torch.contiguous_format).pin_memory()
 
     def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
-        """Record a call as a CUDA graph. Returns a function that replays it, and the output that writes: copy it before
-        another graph runs, because all graphs share memory."""
+        """Record a call as a CUDA graph. Returns a function that replays it, and the output that the replay writes.
+        Copy the output before another graph runs, because all graphs share memory."""
         with RECORDING:  # all threads share torch's one recording stream
             graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
             self._pool = self._pool or torch.cuda.graph_pool_handle()
@@ -59,7 +59,7 @@ class Cuda:
         torch.cuda.current_stream().synchronize()
 
     def mark(self) -> Any:
-        """The moment when the GPU has done all the work queued so far."""
+        """Mark the moment when the GPU has done all the work queued so far."""
         event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record()
         return event
@@ -70,7 +70,7 @@ class Cuda:
 
 
 class GpuSession(Session):
-    """One graph on the GPU. Arrays may be numpy's or on the GPU; the output is on the GPU if one of them is."""
+    """One graph on the GPU. Inputs may be NumPy arrays or on the GPU; the output is on the GPU if any input is."""
 
     def __init__(self, path: Path, graph: TorchGraph, cuda: Cuda) -> None:
         self._path = path
@@ -96,10 +96,10 @@ class GpuSession(Session):
 
     @contextmanager
     def _running(self) -> Iterator[TorchGraph]:
-        """The graph, to be run within the block; torch's errors there become EngineError."""
+        """The graph, to run within the block, where torch's errors become EngineError."""
         if self._graph is None:
             raise closed_error(self._path)
-        # float32 is float32: TF32 has 10 bits, which the gate of fp32 does not allow
+        # no TF32, which has 10 mantissa bits: too few for the fp32 gate
         exact = torch.backends.cudnn.flags(enabled=True, benchmark=True, allow_tf32=False)
         try:
             with torch.inference_mode(), exact:
@@ -113,7 +113,7 @@ class GpuSession(Session):
         return self._shapes.get(shapes, lambda: FixedShapes(graph, feeds, self._cuda))
 
     def _hand_out(self, tensor: Tensor) -> DeviceArray:
-        """A finished array on the GPU that holds the tensor's memory."""
+        """A finished array on the GPU, which keeps the tensor's memory alive."""
         self._cuda.wait()
         view = View(tensor.data_ptr(), tuple(tensor.shape), np.dtype(str(tensor.dtype).removeprefix("torch.")))
         return DeviceArray(view, [tensor].clear)
@@ -127,8 +127,8 @@ class FixedShapes:
         self._inputs = {name: _tensor(feeds[name]).to(cuda.device, copy=True) for name in graph.inputs}
         self._pinned = {name: cuda.pinned(value) for name, value in self._inputs.items()}
         self._landing: Tensor | None = None  # for the output, in host memory
-        # one per thread, like cuDNN's autotuning cache. Neither call may hold this object, whose memory is freed with
-        # its last user
+        # a plain first run per thread, because cuDNN's autotuning cache is per thread. Neither call may hold this
+        # object, whose memory is freed with its last reference
         self._compute = Recorded(
             partial(graph, self._inputs), partial(_record, graph, self._inputs, cuda), per_thread=True
         )
@@ -147,7 +147,7 @@ class FixedShapes:
         return GpuTime(self._cuda.between_ms(begun, ended), enqueue)
 
     def download(self, result: Tensor) -> Any:
-        """A copy in host memory, numpy's."""
+        """Copy a result to the host, as a NumPy array."""
         if self._landing is None:
             self._landing = self._cuda.pinned(result)
         self._landing.copy_(result, non_blocking=True)
@@ -177,10 +177,10 @@ def _tensor(value: Any) -> Tensor:
     """Any array as a torch tensor on the same device, without a copy."""
     if not is_on_gpu(value):
         return torch.from_numpy(np.require(value, requirements=["C", "W"]))
-    if hasattr(value, "__dlpack__"):  # first: it respects the stream in which the array is written
+    if hasattr(value, "__dlpack__"):  # preferred: it respects the stream in which the array is written
         return from_dlpack(value)
     theirs = value.__cuda_array_interface__.get("stream")
-    if theirs is not None:  # torch does not look at it
+    if theirs is not None:  # torch ignores it
         torch.cuda.current_stream().wait_stream(_stream(theirs))
     return torch.as_tensor(value, device="cuda")
 
@@ -194,7 +194,7 @@ def _stream(number: int) -> torch.cuda.Stream:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What torch raises, and Triton where it is installed."""
+    """The exceptions of torch, and of Triton if it is installed."""
     try:
         from triton.errors import TritonError
     except ImportError:

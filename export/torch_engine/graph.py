@@ -1,4 +1,4 @@
-"""Runs an ONNX graph in torch, node by node, with each instance norm and its activation as one call."""
+"""Run an ONNX graph in torch, node by node, with each instance norm and its activation as one call."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HALF = {"fp16": ir.DataType.FLOAT16, "bf16": ir.DataType.BFLOAT16}
 
 @dataclass(frozen=True)
 class _Work:
-    """A call, the values it reads and makes, and those that nothing reads after it. Values are places in a list."""
+    """A call, the values it reads and makes, and the values that nothing reads after it, all as places in a list."""
 
     call: Call
     reads: tuple[int | None, ...]
@@ -53,7 +53,7 @@ class TorchGraph:
         join_wide_norms(model)
         if precision in HALF:
             to_half(model, HALF[precision])
-        else:  # in torch, each bias is a pass over memory; in half, biases that centre planes save digits
+        else:  # in torch, each bias costs a pass over memory; half keeps biases that centre planes, which saves digits
             drop_dead_biases(model)
         graph = model.graph
         calls = list(_calls(graph, adain))
@@ -71,7 +71,8 @@ class TorchGraph:
                 self._constants[place] = tensor.contiguous(memory_format=torch.channels_last) if last else tensor
 
     def __call__(self, feeds: Mapping[str, Tensor]) -> Tensor:
-        """The graph's first output. `feeds` has every input by its name, on the device. Call it in inference mode."""
+        """Run the graph, and return its first output. `feeds` has every input by its name, on the device. Call it in
+        inference mode."""
         values = list(self._constants)
         for name, place in self.inputs.items():
             values[place] = feeds[name]
@@ -89,7 +90,7 @@ class TorchGraph:
 
 @dataclass(frozen=True)
 class _Call:
-    """The same before places are assigned."""
+    """A call and the graph's values that it reads and makes, before they have places in the list."""
 
     call: Call
     inputs: tuple[ir.Value | None, ...]
@@ -109,7 +110,7 @@ def open_graph(path: Path, precision: str, device: torch.device, adain: Implemen
 
 
 class CpuSession(Session):
-    """One graph on the CPU: right, and no measure of speed."""
+    """One graph on the CPU: its results are right, its speed means nothing."""
 
     def __init__(self, path: Path, graph: TorchGraph) -> None:
         self._path = path
@@ -120,7 +121,7 @@ class CpuSession(Session):
             raise closed_error(self._path)
         try:
             with torch.inference_mode():
-                # a copy, as torch warns of arrays that cannot be written to
+                # a copy, as torch warns about read-only arrays
                 inputs = {name: torch.tensor(value) for name, value in feeds.items()}
                 return self._graph(inputs).numpy()
         except (RuntimeError, ValueError) as error:
@@ -159,14 +160,14 @@ def _last(norm: InstanceNorm) -> tuple[ir.Node, float]:
 
 def _adain(epsilon: float, slope: float, implementation: Implementation) -> Call:
     def run(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-        # [C], [1, C, 1, 1] or [N, C, 1, 1]; a single row belongs to a norm with weights of its own
+        # [C], [1, C, 1, 1] or [N, C, 1, 1]; a single row serves all samples
         rows = (value.reshape(-1, x.shape[1]) for value in (scale, shift))
         affine = [row[0] if len(row) == 1 else row for row in rows]
         if len({row.dim() for row in affine}) > 1:
             affine = [row.expand(len(x), -1) for row in affine]
         if implementation == "triton":
             return adain_leaky_relu(x, *affine, eps=epsilon, slope=slope, implementation="triton")
-        if x.shape[2] * x.shape[3] == 1:  # torch refuses this; a pixel is its own mean, so only the shift is left
+        if x.shape[2] * x.shape[3] == 1:  # torch refuses a single pixel; its mean is itself, so only the shift is left
             shifts = affine[1] if affine[1].dim() == 2 else affine[1].expand(len(x), -1)
             return leaky_relu(shifts[:, :, None, None], slope).to(x.dtype)
         # torch's own norm needs one type for everything
@@ -205,7 +206,7 @@ def _weights_of_convolutions(graph: ir.Graph) -> set[ir.Value | None]:
 
 
 def _tensor(array: Any) -> Tensor:
-    """A copy, because a weight's file is mapped read-only."""
+    """A weight as a tensor: a copy, because its file is mapped read-only."""
     if array.dtype.name == "bfloat16":
         return torch.tensor(array.view("int16")).view(torch.bfloat16)
     return torch.tensor(array)

@@ -1,4 +1,4 @@
-"""ONNX operators as calls of torch: a table of builders that turn a node's attributes and constants into a call.
+"""ONNX operators as torch calls: a table of builders that turn a node's attributes and constants into a call.
 
 Shapes, axes and bounds must be constants: the host does not know a value computed on the GPU, and asking for it would
 break a CUDA graph. Styles and images never decide a shape in our graphs.
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from starcast.errors import EngineError
 from starcast.export.graphs.facts import doubling, numbers, scalar
 
-Call = Callable[..., Any]  # a node's inputs, None for one that is left out -> its output, or a tuple of outputs
+Call = Callable[..., Any]  # a node's inputs, None for an omitted one -> its output, or a tuple of outputs
 
 
 def call_for(node: ir.Node) -> Call:
@@ -275,7 +275,7 @@ def _scalar(node: ir.Node, index: int) -> float:
 
 
 def _axes(node: ir.Node) -> list[int] | None:
-    """By input since opset 13 or 18, by attribute before."""
+    """A node's axes: an input since opset 13 or 18, an attribute before."""
     if _input(node, 1) is not None:
         return _ints(node, 1)
     given = node.attributes.get_ints("axes")
@@ -289,7 +289,7 @@ def _pair(node: ir.Node, name: str, default: int = 1) -> tuple[int, ...]:
 
 
 def _pads(node: ir.Node) -> tuple[int, ...]:
-    """Top, left, bottom, right."""
+    """A node's borders: top, left, bottom, right."""
     _refuse_if(node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET", node, "it uses auto_pad")
     return tuple(node.attributes.get_ints("pads", (0, 0, 0, 0)) or ())
 
@@ -301,7 +301,7 @@ def _even_pads(node: ir.Node) -> tuple[int, int]:
 
 
 def _padding(node: ir.Node) -> tuple[Call, tuple[int, int]]:
-    """A function that pads with zeros first, and the border that torch's own operator then adds."""
+    """A function that pads with zeros first, and the border that torch's operator then adds."""
     top, left, bottom, right = _pads(node)
     if (top, left) == (bottom, right):
         return _as_it_is, (top, left)

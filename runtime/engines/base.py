@@ -1,4 +1,4 @@
-"""What an engine must offer. A new engine takes one module here and one line of the table in registry.py."""
+"""What an engine must offer. To add one: a module here and a line in the table of registry.py."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Arrays = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True)
 class Absence:
-    """Why an engine cannot run on this machine, as a clause. `pip_helps`: installing its extra would change that; it
-    does not bring a GPU or a driver."""
+    """Why an engine cannot run on this machine, as a clause. `pip_helps`: installing its extra would change that; pip
+    brings no GPU and no driver."""
 
     reason: str
     pip_helps: bool
@@ -40,11 +40,11 @@ NOT_INSTALLED = Absence("not installed", pip_helps=True)
 
 @dataclass(frozen=True, kw_only=True)
 class EngineOptions:
-    """What a process gives its engines.
+    """Settings for every engine that a process opens.
 
-    threads: number for computing; None: as many as the process may use (affinity and container quota). memory: limit in
-    bytes for translating one batch; None: no limit. cache: the folder for compiled models; None: the user's. progress:
-    called with each line that a user should see.
+    threads: number of compute threads; None: as many as the process may use (affinity and container quota). memory:
+    limit in bytes for translating one batch; None: no limit. cache: the folder for compiled models; None: the user's
+    cache. progress: called with each line that a user should see.
     """
 
     threads: int | None = None
@@ -53,7 +53,7 @@ class EngineOptions:
     progress: Callable[[str], None] = lambda line: None
 
     def count_threads(self) -> int | None:
-        """Threads to ask an engine for; None where its own count is better than ours."""
+        """The number of threads to request from an engine; None to let it choose, where it chooses better."""
         return self.threads or engine_threads()
 
 
@@ -62,7 +62,7 @@ class Graph:
     """A graph to open.
 
     weights: the files beside it that hold its weights. digest: one hash for the graph and its weights; None: nothing is
-    cached for it. bytes: size of both. bundle: the folder that messages name. precision, rest: the variant's.
+    cached for it. bytes: size of both. bundle: its folder, for messages. precision, rest: those of its variant.
     """
 
     path: Path
@@ -77,8 +77,8 @@ class Graph:
 
 @dataclass(frozen=True)
 class GpuTime:
-    """Milliseconds of one run: `compute` by the GPU's own clock, without copies between host and GPU, and `enqueue`
-    for the host to queue the work."""
+    """Milliseconds of one run. `compute`: by the GPU's clock, without copies between host and GPU. `enqueue`: for the
+    host to queue the work."""
 
     compute: float
     enqueue: float
@@ -89,7 +89,7 @@ class Session(ABC):
 
     @abstractmethod
     def run(self, feeds: Arrays) -> NDArray[Any]:
-        """The graph's only output for the named inputs. Raises EngineError."""
+        """Run the graph on the named inputs, and return its only output. Raises EngineError."""
 
     @abstractmethod
     def close(self) -> None:
@@ -106,12 +106,12 @@ class Session(ABC):
 
 
 class Engine(ABC):
-    """What runs graphs: OpenVINO, ncnn, ONNX Runtime, TensorRT."""
+    """A library that runs graphs: OpenVINO, ncnn, ONNX Runtime, TensorRT."""
 
     name: str  # for `--backend`
     extra: str  # the extra of pyproject.toml that installs it
-    on_gpu: bool = False  # its sessions also take and return arrays on the GPU
-    runs_also: tuple[str, ...] = ()  # engines whose variants it runs besides its own
+    on_gpu: bool = False  # its sessions also accept and return arrays on the GPU
+    runs_also: tuple[str, ...] = ()  # other engines whose variants it can run
     converts: tuple[str, ...] = ()  # precisions that it converts a float32 graph to
 
     @abstractmethod
@@ -124,14 +124,14 @@ class Engine(ABC):
 
     @abstractmethod
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
-        """The devices that the engine finds on this machine, each with why it cannot open `graph`, or None."""
+        """The devices that the engine finds here, each with the reason why it cannot open `graph`, or None."""
 
     @abstractmethod
     def open(self, graph: Graph, options: EngineOptions) -> Session:
         """Compile a graph, or load it from the cache. Raises EngineError."""
 
     def why_cannot_run(self, variant: Variant) -> str | None:
-        """Why this machine cannot run the variant with this engine, built or not, as a clause, or None."""
+        """Why this engine cannot run the variant on this machine, even once built, as a clause, or None."""
         absence = self.absent()
         return self.why_unsupported(variant) if absence is None else absence.reason
 
@@ -140,15 +140,14 @@ class Engine(ABC):
         return None if is_made_for(variant, self) else f"{variant.file} was not made for {self.name}"
 
     def why_not_ready(self, bundle: Bundle, variant: Variant, options: EngineOptions = EngineOptions()) -> str | None:
-        """What must be done before it runs this variant, as a sentence with the command; None: nothing.
+        """What to do before the engine can run this variant, as a sentence with the command; None if it is ready.
 
-        Asked only of an engine that is not absent, for a variant that it supports. Raises BundleError where a file has
-        changed.
+        Call it only if the engine is not absent and supports the variant. Raises BundleError if a file has changed.
         """
         return None
 
     def best_batch(self, precision: str) -> int:
-        """The smallest number of images at a time that runs at about the engine's best rate."""
+        """The smallest batch that runs at about the engine's best rate."""
         return 4 if self.on_gpu else 1
 
     @property
@@ -158,13 +157,13 @@ class Engine(ABC):
 
 
 def is_made_for(variant: Variant, engine: Engine) -> bool:
-    """Whether a variant was made for an engine, or for one whose variants it runs as well."""
+    """Whether a variant was made for an engine, or for another engine whose variants it can run."""
     return not {engine.name, *engine.runs_also}.isdisjoint(variant.engines)
 
 
 def package_absence(load: Callable[[], Any], package: str, name: str) -> Absence | None:
-    """Why the package that `load` imports cannot be used, or None. A usable one has something of that name: what an
-    uninstalled package may leave behind is an empty folder."""
+    """Why the package that `load` imports cannot be used, or None. A usable package has an attribute `name`; an
+    uninstalled one may leave an empty folder behind."""
     try:
         module = load()
     except ImportError as error:

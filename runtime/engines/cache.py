@@ -1,7 +1,7 @@
 """The cache of compiled graphs on the user's disk, which makes the second start of a big bundle quick.
 
 Engines do not check what they load: a damaged file could crash the process. So each file carries the hash of its
-content, lies in a folder that only the user can write to, and is named after everything that it depends on.
+content, is in a folder that only the user can write to, and is named after everything that it depends on.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from starcast.atomic import write_bytes
 Model = TypeVar("Model")
 
 SMALLEST = 8 * 2**20  # bytes; smaller graphs compile about as fast as they load
-LIMIT = 2 * 2**30  # bytes of the whole folder; the least recently used files go first
+LIMIT = 2 * 2**30  # bytes of the whole folder; the least recently used files are removed first
 _MAGIC = b"starcast compiled graph 1\n"
 _HEADER = len(_MAGIC) + 32
 
@@ -30,7 +30,7 @@ _HEADER = len(_MAGIC) + 32
 def user_cache() -> Path:
     """The folder for compiled graphs, in the system's place for caches. Raises RuntimeError where the user has no home.
 
-    platformdirs would ask the Windows shell, whatever LOCALAPPDATA says, and move the cache of some users.
+    We do not use platformdirs: it asks the Windows shell and ignores LOCALAPPDATA, which would move some users' caches.
     """
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local"
@@ -103,7 +103,7 @@ def write_sealed(file: Path, content: bytes) -> None:
 
 
 def read_sealed(file: Path) -> bytes | None:
-    """What `write_sealed` wrote, if it is undamaged; a damaged file is removed."""
+    """The content that `write_sealed` wrote, or None. Removes a damaged file."""
     try:
         held = file.read_bytes()
         content = held[_HEADER:]

@@ -1,4 +1,4 @@
-"""The pairs of an engine that is here and a variant that it runs, in the order in which they are tried."""
+"""List the pairs of an available engine and a variant that it runs, in the order in which they are tried."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ORDER = (EXACT, "fp16", "int8", "fp8", "bf16")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant, and an engine that is here and runs it."""
+    """A variant, and an available engine that runs it."""
 
     engine: Engine
     variant: Variant
@@ -38,15 +38,15 @@ def list_candidates(
 ) -> list[Candidate]:
     """Every candidate, in a fixed order: each engine's first variant before any engine's second.
 
-    Raises OptionError for an unknown engine, MissingExtraError for one that is not installed, VariantMissingError
-    where the bundle has nothing for it.
+    Raises OptionError for an unknown engine, MissingExtraError for one that is not installed, VariantMissingError where
+    the bundle has no variant for it.
     """
     engines = find_engines(engine)
     converts = engine != AUTO and precision in engines[0].converts
     variants = _variants(bundle, EXACT if converts else precision, form)
     if converts:
         variants = [msgspec.structs.replace(variant, precision=precision) for variant in variants]
-    # an engine without a variant is not asked whether it is here: that would import it
+    # leave out engines without a variant first: `absent` would import them
     wanted = [engine for engine in engines if any(is_made_for(variant, engine) for variant in variants)]
     here = [engine for engine in wanted if engine.absent() is None]
     ranked = sorted(_rank(here, variants), key=lambda pair: pair[0])
@@ -58,7 +58,7 @@ def list_candidates(
 
 
 def _rank(engines: list[Engine], variants: list[Variant]) -> Iterator[tuple[tuple[int, int], Candidate]]:
-    """Candidates with their place: (how many of the engine's variants of the precision come before, precision)."""
+    """Candidates with their sort key: (number of the engine's earlier variants in that precision, precision's rank)."""
     order = list(dict.fromkeys((*ORDER, *(variant.precision for variant in variants))))
     for engine in engines:
         before: Counter[str] = Counter()
@@ -85,7 +85,7 @@ def _variants(bundle: Bundle, precision: str, form: str | None) -> list[Variant]
 
 
 def _cannot_run(bundle: Bundle, precision: str, variants: Sequence[Variant], engine: Engine) -> StarcastError:
-    """Why an engine that was named runs none of the variants."""
+    """The error for a named engine that runs none of the variants."""
     absence = engine.absent()
     if absence is not None:
         return MissingExtraError(
@@ -100,7 +100,7 @@ def _cannot_run(bundle: Bundle, precision: str, variants: Sequence[Variant], eng
 def _nothing_runs(
     bundle: Bundle, precision: str, variants: Sequence[Variant], engines: Sequence[Engine]
 ) -> StarcastError:
-    """Why no engine at all runs any of the variants."""
+    """The error for variants that no engine runs."""
     here = [engine for engine in engines if engine.absent() is None]
     if not here:
         lines = " or ".join(dict.fromkeys(engine.install_line for engine in engines))
@@ -113,7 +113,7 @@ def _nothing_runs(
 
 
 def _unsupported(bundle: Bundle, variants: Sequence[Variant], engines: Sequence[Engine]) -> VariantMissingError | None:
-    """The reason of the first engine that a variant was made for, and that does not run it on this machine."""
+    """The error for the first of the engines that cannot run a variant made for it here; None if there is none."""
     for engine in engines:
         for variant in variants:
             if is_made_for(variant, engine):

@@ -1,9 +1,9 @@
-"""Which engine runs which variant of a bundle: a GPU's engine that is ready, or the fastest on this machine's CPU.
+"""Choose the engine and variant that run a bundle: a GPU engine that is ready, or the fastest on this machine's CPU.
 
 Candidates are measured against each other once; the answer is remembered in the user's cache.
 
-A GPU's engine is not measured against the CPU's: it is faster by an order of magnitude, measuring would compile and
-load models that nobody is going to use, and the cores are needed to decode and encode. Only variants of one GPU engine
+A GPU engine is not measured against the CPU's: it is faster by an order of magnitude, measuring would compile and load
+models that nobody is going to use, and the cores are needed to decode and encode. On a GPU, only variants of one engine
 are measured against each other.
 """
 
@@ -25,7 +25,7 @@ from starcast.runtime.engines.session import VariantSession
 from starcast.runtime.engines.verdicts import Entry, Verdict
 from starcast.runtime.nvidia.first_gpu import current_gpu
 
-TRIES = 2  # a machine that was too busy to measure everything is measured once more at the next start
+TRIES = 2  # if a busy machine could not measure everything in time, the next start tries once more
 
 
 def open_variant(
@@ -35,13 +35,12 @@ def open_variant(
     form: str | None = None,
     options: EngineOptions = EngineOptions(),
 ) -> VariantSession:
-    """Open the variant that is to run.
+    """Open one of the bundle's variants on an engine.
 
-    With `auto`, for the engine or the precision, the candidates on the CPU, or those of one GPU engine, are measured
-    once on this machine, and the winner is remembered in the user's cache; `options.progress` gets a line before and
-    one after. A named engine and precision take the first variant. `auto` passes over an engine that must be built
-    first, and shows the command that builds it. Raises what `list_candidates` raises, EngineError where nothing opens,
-    BundleError.
+    If the engine or the precision is `auto`, the candidates on the CPU, or those of one GPU engine, are measured once
+    on this machine, and the winner is remembered in the user's cache; `options.progress` gets a line before and one
+    after. If both are named, the first variant is opened. `auto` skips an engine that must be built first, and shows
+    the command that builds it. Raises what `list_candidates` raises, EngineError if nothing opens, BundleError.
     """
     candidates = list_candidates(bundle, engine, precision, form)
     named = AUTO not in (engine, precision) or bundle.manifest.source is None
@@ -60,13 +59,13 @@ def open_variant(
             refusals.append(f"{group[0].engine.name} is left out: {error}")
             continue
         if refusals:
-            options.progress(refusals[0])  # once: the other lines differ only in the engine
+            options.progress(refusals[0])  # only the first: the others differ only in the engine
         return session
     raise EngineError(refusals[0])
 
 
 def recall_choice(bundle: Bundle, precision: str = EXACT, options: EngineOptions = EngineOptions()) -> Verdict | None:
-    """What `auto` measured for a bundle at an earlier start; None where it did not. Opens nothing."""
+    """The verdict that `auto` measured for a bundle at an earlier start, or None. Opens nothing."""
     if bundle.manifest.source is None:
         return None
     for group in _group(list_candidates(bundle, AUTO, precision)):
@@ -77,8 +76,8 @@ def recall_choice(bundle: Bundle, precision: str = EXACT, options: EngineOptions
 
 
 def _group(candidates: list[Candidate]) -> list[list[Candidate]]:
-    """Candidates that are measured against each other: each GPU engine's, in the engines' order, then all of the
-    CPU's."""
+    """Groups of candidates to measure against each other: one per GPU engine, in the engines' order, then all on the
+    CPU."""
     groups: dict[str, list[Candidate]] = {}
     for candidate in candidates:
         groups.setdefault(candidate.engine.name if candidate.engine.on_gpu else "", []).append(candidate)
@@ -87,7 +86,7 @@ def _group(candidates: list[Candidate]) -> list[list[Candidate]]:
 
 
 def _split_ready(bundle: Bundle, group: list[Candidate], options: EngineOptions) -> tuple[list[Candidate], str | None]:
-    """The candidates that can be opened now, and what the first of the others needs."""
+    """The ready candidates, and what to do before the first of the others can be opened; None if all are ready."""
     reasons = [(one, one.engine.why_not_ready(bundle, one.variant, options)) for one in group]
     ready = [candidate for candidate, reason in reasons if reason is None]
     return ready, next((reason for _, reason in reasons if reason is not None), None)
@@ -99,7 +98,7 @@ def _open(bundle: Bundle, candidate: Candidate, options: EngineOptions) -> Varia
 
 
 def _open_fastest(bundle: Bundle, candidates: list[Candidate], options: EngineOptions) -> VariantSession:
-    """Open the fastest of the candidates, which has been measured at an earlier start, or is now."""
+    """Open the fastest of the candidates, as measured at an earlier start or now."""
     if len(candidates) == 1:
         return _open(bundle, candidates[0], options)
     question = _question(bundle, candidates, options)
@@ -114,8 +113,8 @@ def _open_fastest(bundle: Bundle, candidates: list[Candidate], options: EngineOp
 
 
 def _question(bundle: Bundle, candidates: list[Candidate], options: EngineOptions) -> tuple[str, ...]:
-    """Everything that the answer depends on. Candidates are compared with each other, so that a new one, or a new
-    version of one, asks for all of them again."""
+    """Everything that the verdict depends on. Candidates are compared with each other, so a new one, or a new version
+    of one, means measuring all of them again."""
     height, width = _size(bundle)
     return (
         f"bundle {bundle.sha256}",
@@ -133,7 +132,7 @@ def _question(bundle: Bundle, candidates: list[Candidate], options: EngineOption
 def _measure(
     bundle: Bundle, candidates: list[Candidate], question: tuple[str, ...], options: EngineOptions, tries: int
 ) -> VariantSession:
-    """Measure all, remember the answer, and return the winner as it is: opened and warm."""
+    """Measure all candidates, store the verdict, and return the winner, still open and warm."""
     options.progress(
         f"measuring {len(candidates)} combinations of engine and variant, once on this machine (up to {BUDGET_S:g} s)…"
     )

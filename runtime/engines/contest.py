@@ -1,8 +1,8 @@
 """Find the fastest of several sessions on this machine, now.
 
 The best so far meets each challenger in alternating rounds, so that a machine that slows down slows both: a ratio from
-one match is sound, while milliseconds of different minutes are not. The loser is closed at once, so that at most two
-models are in memory, and the winner is returned as it is, opened and warm.
+one match is reliable, while milliseconds from different minutes are not comparable. The loser is closed at once, so
+that at most two models are in memory. The winner is returned still open and warm.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from starcast.errors import EngineError
 BUDGET_S = 8.0
 MOST_ROUNDS = 7
 CLEAR = 1.25  # a match with this ratio is decided after two rounds
-AHEAD = 0.98  # a challenger must be below this share of the best's time: hardly faster is not enough to replace it
+AHEAD = 0.98  # to replace the best, a challenger must be below this share of its time: barely faster is not enough
 
 
 class Closable(Protocol):
-    """What can be closed."""
+    """Anything with a `close` method."""
 
     def close(self) -> None: ...
 
@@ -31,7 +31,7 @@ Opened = TypeVar("Opened", bound=Closable)
 
 @dataclass(frozen=True)
 class Figure:
-    """Seconds per run, at the machine's pace in the last match; or why there are none."""
+    """Seconds per run, scaled to the machine's pace in the last match; or why it was not measured."""
 
     seconds: float | None
     left_out: str | None = None
@@ -65,7 +65,7 @@ def contest(
     figures: list[Figure] = []
     failures: list[EngineError] = []
     best: tuple[int, Opened, float] | None = None  # its index, what was opened, seconds per run
-    slowest = 0.0  # to open and run once
+    slowest = 0.0  # seconds to open one and run it once
     try:
         for number, opener in enumerate(openers):
             began = clock()
@@ -76,7 +76,7 @@ def contest(
             try:
                 challenger, first_s = _warm(opener, run, clock)
                 slowest = max(slowest, clock() - began)
-                # a close match must leave time for those that follow
+                # a close match must leave time for the remaining ones
                 until = start + budget_s - (len(openers) - number - 1) * (slowest + 2 * first_s)
                 held_s, new_s = _match(best and best[1], challenger, run, until, clock) or (None, first_s)
             except EngineError as error:
@@ -104,7 +104,8 @@ def contest(
 def _warm(
     opener: Callable[[], Opened], run: Callable[[Opened], object], clock: Callable[[], float]
 ) -> tuple[Opened, float]:
-    """Open and run once; returns that run's seconds too. The first run allocates: it is no measure of speed."""
+    """Open one and run it once. Returns the seconds of that run, too: it allocates memory, so it does not measure
+    speed."""
     opened = opener()
     try:
         return opened, _time_run(opened, run, clock)
@@ -116,7 +117,7 @@ def _warm(
 def _match(
     held: Opened | None, new: Opened, run: Callable[[Opened], object], until: float, clock: Callable[[], float]
 ) -> tuple[float, float] | None:
-    """The best seconds of each, over rounds in which the two take turns to start; None without an opponent."""
+    """The seconds of each one's fastest run, over rounds that the two start in turn; None without an opponent."""
     if held is None:
         return None
     held_s = new_s = float("inf")

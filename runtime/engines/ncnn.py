@@ -1,8 +1,8 @@
 """ncnn on the CPU, and on GPUs through Vulkan.
 
-An ncnn graph is two files, NAME.param and NAME.bin (export/targets/ncnn.py writes them). It takes one image at a
-time and ends before the image is rounded: batching, rounding and conversion to bytes happen here. The bundle's other
-graphs, which make styles, are ONNX: another engine runs those, once per style.
+An ncnn graph is two files, NAME.param and NAME.bin (export/targets/ncnn.py writes them). It accepts one image at a time
+and stops before rounding: batching, rounding and conversion to bytes happen here. The bundle's other graphs, which make
+styles, are ONNX: another engine runs those, once per style.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from starcast.runtime.engines.openvino import OpenVINO
 
 _SPIN = "OMP_WAIT_POLICY"
 
-GRAPH_SUFFIX = ".param"  # of ncnn's own graphs
+GRAPH_SUFFIX = ".param"  # of ncnn graphs
 
 
 @once
 def engine() -> ModuleType:
     """Import the package ncnn. Raises ImportError.
 
-    Its threads would spin while they wait, and take the cores from the threads that decode and encode. They read the
-    environment once, when the library loads.
+    By default its threads spin while they wait, and take the cores from the threads that decode and encode. The library
+    reads the setting from the environment once, when it loads.
     """
     known = os.environ.get(_SPIN)
     os.environ[_SPIN] = "passive"
@@ -61,7 +61,7 @@ def engine() -> ModuleType:
 
 @contextmanager
 def _capture_stderr() -> Iterator[list[str]]:
-    """Catch the lines that ncnn's C++ prints within the block: they are in the list afterwards, not on the screen."""
+    """Capture the lines that ncnn's C++ prints within the block; the list has them when the block ends."""
     lines: list[str] = []
     sys.stderr.flush()
     screen = os.dup(2)
@@ -78,7 +78,7 @@ def _capture_stderr() -> Iterator[list[str]]:
 
 @once
 def _gpus() -> int:
-    """The number of devices with a Vulkan driver. ncnn prints a description of each at the first look."""
+    """The number of devices with a Vulkan driver. ncnn prints a description of each when first asked."""
     with _capture_stderr():
         return int(engine().get_gpu_count())
 
@@ -116,7 +116,7 @@ class Ncnn(Engine):
         return NcnnSession(path, net, _conditions(path))
 
     def _configure(self, net: Any, options: EngineOptions) -> None:
-        """Float32 throughout, whatever the CPU offers."""
+        """Set the threads, and float32 throughout, even where the CPU supports half types."""
         threads = options.count_threads()
         if threads is not None:
             net.opt.num_threads = threads
@@ -147,7 +147,7 @@ class NcnnVulkan(Ncnn):
 
 
 class NcnnSession(Session):
-    """One graph, loaded."""
+    """One loaded graph."""
 
     def __init__(self, graph: Path, net: Any, conditions: int) -> None:
         self._graph = graph
@@ -159,7 +159,7 @@ class NcnnSession(Session):
         return np.stack(images).transpose(0, 2, 3, 1)
 
     def unrounded(self, feeds: Arrays) -> NDArray[np.float32]:
-        """What `run` rounds and clips: float32 [N, 3, H, W], in 0..255 and beyond."""
+        """The translations before `run` rounds and clips them: float32 [N, 3, H, W], possibly outside 0..255."""
         return np.stack([levels.copy() for levels in self._levels(feeds)])
 
     def close(self) -> None:
@@ -171,7 +171,7 @@ class NcnnSession(Session):
             raise closed_error(self._graph)
         ncnn = engine()
         images, conditions = feeds["image"], feeds["gamma_beta"]
-        if images.shape[3:] != (3,) or conditions.shape[1:] != (self._conditions,):  # it would end the process
+        if images.shape[3:] != (3,) or conditions.shape[1:] != (self._conditions,):  # ncnn would crash the process
             raise EngineError(
                 f"ncnn cannot run {self._graph} on {images.shape[3:]} channels and {conditions.shape[1:]} scales and "
                 f"shifts (it takes (3,) and ({self._conditions},)): translate with the bundle that it belongs to"
@@ -182,9 +182,8 @@ class NcnnSession(Session):
             extractor = self._net.create_extractor()
             pixels = ncnn.Mat.from_pixels(np.ascontiguousarray(image), ncnn.Mat.PixelType.PIXEL_RGB, width, height)
             extractor.input("image", pixels)
-            extractor.input(
-                "gamma_beta", ncnn.Mat(np.ascontiguousarray(condition)).clone()
-            )  # without the copy it does not own its memory
+            # cloned, because a Mat made from an array does not own its memory
+            extractor.input("gamma_beta", ncnn.Mat(np.ascontiguousarray(condition)).clone())
             code, made = extractor.extract("translation")
             if code != 0:
                 raise EngineError(
@@ -195,7 +194,7 @@ class NcnnSession(Session):
 
 
 def _conditions(graph: Path) -> int:
-    """The number of scales and shifts that a graph takes, from its text."""
+    """The number of scales and shifts that a graph expects, read from its text."""
     found = re.search(r"^Input gamma_beta .* 0=(\d+)$", graph.read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
         raise EngineError(f"{graph} is not a frame graph (it has no input gamma_beta): export the bundle again")

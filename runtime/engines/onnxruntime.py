@@ -57,7 +57,7 @@ class OnnxRuntime(Engine):
         import onnxruntime
 
         path = graph.path
-        onnxruntime.disable_telemetry_events()  # Windows builds have them
+        onnxruntime.disable_telemetry_events()  # only Windows builds have them
         try:
             session = None
             if graph.digest is not None and graph.bytes >= cache.SMALLEST:
@@ -103,9 +103,9 @@ def engine() -> Any:
 
 @contextmanager
 def silent() -> Iterator[None]:
-    """Keep the library from printing within the block that a provider does not start: our error says so.
+    """Stop the library, within the block, from printing that a provider does not start: our error says so.
 
-    A session's own log level comes too late for that. The level that a host program had set cannot be read, so the
+    A session's log level takes effect too late for that. The level that a host program had set cannot be read, so the
     default is restored.
     """
     import onnxruntime
@@ -123,9 +123,9 @@ def _session(
     import onnxruntime
 
     chosen = onnxruntime.SessionOptions()
-    chosen.intra_op_num_threads = options.count_threads() or 0  # 0: the engine counts
+    chosen.intra_op_num_threads = options.count_threads() or 0  # 0: ONNX Runtime chooses
     chosen.inter_op_num_threads = 1  # the graphs are chains: nothing runs in parallel
-    # spinning threads take the cores from those that decode and encode; here they were also slower
+    # spinning threads take the cores from those that decode and encode; when measured, they were also slower
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
     chosen.log_severity_level = 3  # errors only; they are raised as well
     for entry, text in (entries or {}).items():
@@ -145,7 +145,7 @@ def _optimise(graph: Path, options: EngineOptions) -> bytes:
 
 
 def _load(optimised: bytes, weights: Path, options: EngineOptions) -> Any:
-    """A session of what `_optimised` gave. Weights that no pass has changed still lie in the folder `weights`."""
+    """A session of the graph from `_optimise`. Weights that no pass has changed are still in the folder `weights`."""
     import onnxruntime
 
     return _session(
@@ -155,7 +155,7 @@ def _load(optimised: bytes, weights: Path, options: EngineOptions) -> Any:
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """What ONNX Runtime raises; its own classes share no base but Exception."""
+    """The exceptions that ONNX Runtime raises; its own classes share no base but Exception."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     own = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented,

@@ -1,4 +1,4 @@
-"""ONNX Runtime on an NVIDIA GPU, with its CUDA provider: where TensorRT is not installed, or does not take the GPU.
+"""ONNX Runtime on an NVIDIA GPU, with its CUDA provider: for when TensorRT is missing or does not support the GPU.
 
 ONNX Runtime silently falls back to the CPU if the provider does not start: `get_available_providers` lists what was
 compiled in, and creating a session raises no error. So we check what each session runs on.
@@ -28,7 +28,7 @@ from starcast.runtime.nvidia.first_gpu import current_gpu, has_driver_package, o
 PROVIDER = "CUDAExecutionProvider"
 _SETTINGS = {
     "device_id": "0",
-    "use_tf32": "0",  # 10 bits of a float32 number's 23: outside the gate of fp32
+    "use_tf32": "0",  # TF32 keeps 10 of float32's 23 mantissa bits: too few for the fp32 gate
     # by default every new image size tries all of cuDNN's algorithms, which takes seconds
     "cudnn_conv_algo_search": "HEURISTIC",
 }
@@ -54,7 +54,7 @@ class OnnxRuntimeCuda(Engine):
                 "installed, but only for CPUs; first `pip uninstall -y onnxruntime`",
                 pip_helps=True,
             )
-        # without a package that asks the driver there may still be a GPU: then `open` finds out
+        # without a package that queries the driver there may still be a GPU: `open` finds out
         reason = _why_no_gpu(str(getattr(onnxruntime, "cuda_version", ""))) if has_driver_package() else None
         return None if reason is None else Absence(f"installed, but {reason}", pip_helps=False)
 
@@ -100,7 +100,7 @@ class OnnxRuntimeCudaSession(Session):
         self._output, self._kind = output.name, np.dtype(_KINDS[output.type])
 
     def run(self, feeds: Mapping[str, Any]) -> Any:
-        """The output for the inputs, NumPy's or on the GPU. It is on the GPU if one of them is."""
+        """Run the graph. Inputs may be NumPy arrays or on the GPU; the output is on the GPU if any input is."""
         if self._session is None:
             raise closed_error(self._graph)
         on_gpu = any(is_on_gpu(value) for value in feeds.values())
@@ -115,7 +115,7 @@ class OnnxRuntimeCudaSession(Session):
                     else:
                         bound.bind_cpu_input(name, np.ascontiguousarray(value))
                 bound.bind_output(self._output, "cuda" if on_gpu else "cpu")
-                self._session.run_with_iobinding(bound)  # ends when the GPU is done
+                self._session.run_with_iobinding(bound)  # returns when the GPU is done
                 [made] = bound.get_outputs()
         except errors() as error:
             raise EngineError(
@@ -138,8 +138,8 @@ class OnnxRuntimeCudaSession(Session):
         self._returned = True
 
     def _settle(self) -> None:
-        """Wait until nobody reads released arrays any more. ONNX Runtime reuses their memory at once, and their last
-        user may have left work in a stream that we do not know."""
+        """Wait until no queued work can still read released arrays. ONNX Runtime reuses their memory at once, and their
+        last user may have queued work in a stream that we do not know."""
         if self._returned and self._driver is not None:
             self._returned = False
             with self._driver.active():
@@ -147,7 +147,8 @@ class OnnxRuntimeCudaSession(Session):
 
     @contextmanager
     def _await_writer(self, value: Any) -> Iterator[View]:
-        """An array on the GPU, after its library has written it: ONNX Runtime has streams of its own."""
+        """A view of a GPU array, once its library has written it: ONNX Runtime works in other streams and would not
+        wait."""
         self._driver = self._driver or open_driver()
         with self._driver.active(), borrow(value, LEGACY_STREAM, self._driver) as view:
             self._driver.synchronise()
@@ -155,7 +156,7 @@ class OnnxRuntimeCudaSession(Session):
 
 
 def _why_no_gpu(cuda: str) -> str | None:
-    """Why no GPU here runs a package made for that version of CUDA (`13.0`, or nothing), as a clause, or None."""
+    """Why no GPU here can run a package made for that CUDA version (`13.0`, or empty), as a clause, or None."""
     gpu = current_gpu()
     major = cuda.partition(".")[0]
     return why_no_gpu() if gpu is None else gpu.lacks(int(major) if major.isdigit() else None)

@@ -1,12 +1,12 @@
 """OpenVINO on the CPU.
 
-A graph is compiled for the shapes of its first run. Compared with a graph of open shape, it takes a fifth less
-memory (the AFHQ generator at 256 px: 432 MB instead of 537 in float32, 255 instead of 319 in int8), and is about 5 %
-faster in bf16 and int8, and up to 10 % for the smallest networks at 64 px. If other shapes follow, a graph of open
-shape takes its place, so that a folder of many sizes compiles twice, not every time.
+A graph is compiled for the shapes of its first run. Compared with a graph of open shapes, it uses a fifth less memory
+(the AFHQ generator at 256 px: 432 MB instead of 537 in float32, 255 instead of 319 in int8), and is about 5 % faster in
+bf16 and int8, and up to 10 % for the smallest networks at 64 px. If other shapes follow, a graph of open shapes
+replaces it, so that a folder of many sizes compiles twice, not once per size.
 
-Compiled graphs are not cached on disk: OpenVINO's own format stores the weights once more, and took longer to read
-than the graph takes to compile.
+Compiled graphs are not cached on disk: OpenVINO's own format stores a second copy of the weights, and took longer to
+read than the graph takes to compile.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ Shapes = Mapping[str, tuple[int, ...]]  # of the inputs, by name
 def engine() -> ModuleType:
     """Import the package openvino. Raises ImportError.
 
-    Importing it sends an event to its maker and leaves an identifier in the user's home, unless its telemetry package
-    cannot be imported: then it uses an empty stand-in.
+    Importing it sends an event to its vendor and leaves an identifier in the user's home, unless its telemetry package
+    cannot be imported. So we make that import fail: openvino then uses an empty stand-in.
     """
     if "openvino" in sys.modules:
         return sys.modules["openvino"] or importlib.import_module("openvino")
@@ -101,8 +101,8 @@ class OpenVINO(Engine):
 
 
 def lacks(*precisions: str | None) -> str | None:
-    """Why OpenVINO cannot run a graph in those precisions on this CPU, or None. Without the
-    instructions for it, OpenVINO would silently use float32."""
+    """Why OpenVINO cannot run a graph in those precisions on this CPU, or None. Without bfloat16 instructions, OpenVINO
+    would silently use float32."""
     if "bf16" not in precisions or "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         return None
     return f"{processor().name} has no bfloat16 instructions"
@@ -115,7 +115,7 @@ class OpenVINOSession(Session):
         self._graph = graph.path
         self._settings = _settings(graph, options)
         self._model = self._read()
-        self._shapes: Shapes | None = None  # that the graph is compiled for; {}: any
+        self._shapes: Shapes | None = None  # shapes that the graph is compiled for; {}: any
         self._request: Any = None
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
@@ -162,8 +162,8 @@ def _settings(graph: Graph, options: EngineOptions) -> dict[str, Any]:
         "PERFORMANCE_HINT": "LATENCY",
         # Pinned threads compete with a container's other processes, and with the threads that decode and encode.
         "ENABLE_CPU_PINNING": False,
-        # Compiled kernels to keep, each for one layer and image size. With the default of 5,000, a 64 px model took
-        # 1.7 MB more with every new size. These are enough for images that alternate between two sizes.
+        # Number of compiled kernels to cache, each for one layer and image size. With the default of 5,000, a 64 px
+        # model used 1.7 MB more with every new size. 256 are enough for images that alternate between two sizes.
         "CPU_RUNTIME_CACHE_CAPACITY": "256",
     }
     threads = options.count_threads()

@@ -1,4 +1,4 @@
-"""The engines by name: this room's table, and the engines that other packages register."""
+"""The engines by name: the table of this package, and the engines that other packages register."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from starcast.runtime.engines.openvino import OpenVINO
 from starcast.runtime.engines.tensorrt import TensorRT
 
 AUTO = "auto"
-# The first that is ready runs. TensorRT proper leads: it takes every GPU, and times its kernels on the one at hand.
+# The first that is ready is used. TensorRT proper leads: it supports every GPU, and times its kernels on the one at
+# hand.
 GPU_ENGINES: tuple[Engine, ...] = (TensorRT("tensorrt"), TensorRT("tensorrt-rtx"), OnnxRuntimeCuda())
-# The first that is here runs what is not measured. They stand in the order of their chance to win, in case there is no
-# time to measure all: OpenVINO leads with the newest instruction sets, ncnn without them, and ONNX Runtime stays a
+# Where nothing is measured, the first available one is used. They are ordered by their chance to win, in case there is
+# no time to measure all: OpenVINO leads with the newest instruction sets, ncnn without them, and ONNX Runtime stays a
 # little behind OpenVINO.
 CPU_ENGINES: tuple[Engine, ...] = (OpenVINO(), Ncnn(), OnnxRuntime())
 ENGINES: dict[str, Engine] = {engine.name: engine for engine in (*GPU_ENGINES, *CPU_ENGINES, NcnnVulkan())}
-# Never taken by `auto`: a Vulkan driver may be a program that draws on the CPU, where one run takes minutes.
+# Never chosen by `auto`: a Vulkan driver may be a software renderer on the CPU, where one run takes minutes.
 NAMED_ONLY = ("ncnn-vulkan",)
-GROUP = "starcast.engines"  # entry points, each an Engine without arguments; never taken by `auto` either
+GROUP = "starcast.engines"  # entry points: Engine classes called without arguments; never chosen by `auto` either
 
 
 def find_engine(name: str) -> Engine:

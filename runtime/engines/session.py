@@ -14,12 +14,12 @@ from starcast.runtime.engines.base import Engine, EngineOptions, GpuTime, Graph,
 from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.arrays import is_on_gpu
 
-# Engines take more memory than the values that are alive: at 1024 px OpenVINO 1.5 times as much, ONNX Runtime 2.1.
+# Engines use more memory than the live values need: at 1024 px OpenVINO 1.5 times as much, ONNX Runtime 2.1.
 SCRATCH = 2.2
 
 
 class VariantSession:
-    """A session of a variant's frame graph, and those of the bundle's other graphs, opened when first needed.
+    """Sessions of a variant's frame graph and of the bundle's other graphs, which are opened when first needed.
 
     All of them run on the same engine. Raises EngineError, and BundleError where a file has changed.
     """
@@ -31,13 +31,13 @@ class VariantSession:
         self._options = options
         self._sessions: dict[str, Session] = {}
         self._closed = False
-        self._scales: tuple[bytes, NDArray[Any]] | None = None  # styles' bytes, what their product made of them
+        self._scales: tuple[bytes, NDArray[Any]] | None = None  # the last styles' bytes, and their scales and shifts
         self.session(variant.file)
 
     def __call__(self, images: NDArray[np.uint8], styles: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """Translate uint8 [N, H, W, 3], N at least 1, in styles [N or 1, S]. The caller checks the sizes.
+        """Translate uint8 [N, H, W, 3], N at least 1, with styles [N or 1, S]. The caller checks the sizes.
 
-        Engines that are `on_gpu` also take images on the GPU, and leave their translations there.
+        Engines that are `on_gpu` also accept images on the GPU, and leave their translations there.
         """
         session = self.session(self.variant.file)
         name, conditions = self._conditions(styles)
@@ -57,8 +57,8 @@ class VariantSession:
         return translations
 
     def gpu_time(self, images: NDArray[np.uint8], styles: NDArray[np.float32]) -> GpuTime | None:
-        """How long the GPU takes to translate images, no more than the variant takes at a time; None where its engine
-        does not measure it."""
+        """How long the GPU takes to translate images, at most as many as the variant's largest batch; None if its
+        engine cannot measure it."""
         name, conditions = self._conditions(styles)
         return self.session(self.variant.file).gpu_time({"image": images, name: conditions})
 
@@ -70,7 +70,7 @@ class VariantSession:
             return f"{self.engine.name} runs {self.variant.file} only with images of {known}"
         reason = self.session(self.variant.file).why_not(height, width)
         if reason is not None or self.engine.on_gpu:
-            return reason  # the GPU's memory was taken when its engine was opened, or the engine sees to it
+            return reason  # GPU memory was allocated when the engine was opened, or the engine manages it
         need, memory = self._need(height, width), self._options.memory
         if need is None or memory is None or need <= memory:
             return None
@@ -80,7 +80,7 @@ class VariantSession:
         )
 
     def session(self, graph: str) -> Session:
-        """The session of a graph of the bundle, after the hashes of its files have been checked."""
+        """The session of one of the bundle's graphs. Opening it checks the hashes of its files."""
         if self._closed:
             raise closed_error(self._bundle.path)
         if graph not in self._sessions:
@@ -95,7 +95,7 @@ class VariantSession:
 
     def _graph(self, name: str) -> Graph:
         path, digest = self._bundle.graph(name)
-        # styles are made once and cost nothing beside an image: their graphs stay exact
+        # styles are made once and cost nothing compared with an image, so their graphs stay exact
         exact = name != self.variant.file
         return Graph(
             path, weights=self._bundle.weights(name), digest=digest, bytes=self._bundle.graph_bytes(name),
@@ -106,8 +106,8 @@ class VariantSession:
     def _conditions(self, styles: NDArray[np.float32]) -> tuple[str, NDArray[Any]]:
         """The name and value of the variant's second input for styles [N or 1, S].
 
-        It is the styles themselves, or the norms' scales and shifts that the bundle's product makes of them. Those are
-        reused by the next call: a video has one style.
+        It is the styles themselves, or the norms' scales and shifts that the bundle's product graph computes from them.
+        These are reused if the next call has the same styles, as in a video.
         """
         if self.variant.condition == "style":
             return "style", styles
@@ -119,14 +119,14 @@ class VariantSession:
         return self.variant.condition, self._scales[1]
 
     def _need(self, height: int, width: int) -> float | None:
-        """Bytes that translating one image takes, weights not counted; None where the bundle does not say."""
+        """Bytes needed to translate one image, without the weights; None if the bundle does not say."""
         source, working = self._bundle.manifest.source, self.variant.working
         if source is None or working is None:
             return None
         return SCRATCH * working * (height * width) / (source.height * source.width)
 
     def _parts(self, shape: tuple[int, ...], conditions: int) -> Iterator[slice]:
-        """Split the batch into parts that the variant and the memory take."""
+        """Split the batch into parts that the variant accepts and that fit into memory."""
         images, height, width = shape[:3]
         most = 1 if self.variant.one_style and conditions > 1 else self.variant.max_batch or images
         need = None if self.engine.on_gpu else self._need(height, width)

@@ -1,4 +1,4 @@
-"""What was measured on this machine: one small file per question, in the user's cache."""
+"""Verdicts measured on this machine: one small file per question, in the user's cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from starcast.runtime.engines import cache
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine and a variant: milliseconds per image, or why there are none."""
+    """An engine and a variant, with milliseconds per image, or why they were left out."""
 
     name: str
     ms: float | None = None
@@ -20,9 +20,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
-    """All that were to be measured, in order, and the index of the fastest.
+    """Every candidate in order, and the index of the fastest.
 
-    `whole` is false if there was no time for some of them; `tries` is how often they were measured.
+    `whole` is false if there was no time to measure some of them; `tries` is how often they were measured.
     """
 
     question: tuple[str, ...]
@@ -47,7 +47,7 @@ def _short(ms: float) -> str:
 
 
 def folder(chosen: Path | None = None) -> Path:
-    """The folder of verdicts: in the cache that was chosen, or beside the user's compiled graphs."""
+    """The folder of verdicts: in the chosen cache, or beside the user's compiled graphs."""
     return cache.user_cache().with_name("measured") if chosen is None else chosen / "measured"
 
 

@@ -19,7 +19,7 @@ LEGACY_STREAM = 1  # CU_STREAMLEGACY_STREAM, the default stream: used by librari
 
 @dataclass(frozen=True)
 class View:
-    """An array's address on the GPU, its shape and its dtype. It is in C order, without gaps."""
+    """An array's address on the GPU, its shape and its dtype. The array is in C order, without gaps."""
 
     address: int
     shape: tuple[int, ...]
@@ -45,11 +45,10 @@ def is_on_gpu(value: Any) -> bool:
 
 @contextmanager
 def borrow(value: Any, stream: int, driver: Driver) -> Iterator[View]:
-    """An array on the GPU, for work that `stream` gets within the block. The stream waits until the array's own library
+    """A view of a GPU array, for work queued in `stream` within the block. The stream waits until the array's library
     has written it. Raises ValueError for an array that is not in C order, or not on the first GPU."""
-    if hasattr(
-        value, "__dlpack__"
-    ):  # preferred: it knows the stream that the library works in, the other often does not
+    # DLPack is preferred: it knows the stream that the library works in; the other protocol often does not
+    if hasattr(value, "__dlpack__"):
         taken = dlpack.take(_capsule(value, stream))
         try:
             kind, number = taken.device
@@ -71,8 +70,8 @@ def borrow(value: Any, stream: int, driver: Driver) -> Iterator[View]:
 
 
 class DeviceArray:
-    """An array on the GPU, complete when it is returned. PyTorch, CuPy, Numba and others take it as it is:
-    `torch.from_dlpack(array)`, `cupy.asarray(array)`. Its memory is released when nobody holds it any more."""
+    """An array on the GPU, complete when it is returned. PyTorch, CuPy, Numba and others accept it directly:
+    `torch.from_dlpack(array)`, `cupy.asarray(array)`. Its memory is released with its last reference."""
 
     def __init__(self, view: View, release: Callable[[], None]) -> None:
         self.shape = view.shape
@@ -94,19 +93,20 @@ class DeviceArray:
         return dlpack.GPU, 0
 
     def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
-        """A capsule for a consumer. It need not wait in any stream: the array was complete before it was returned."""
+        """A capsule for a consumer, which need not wait in any stream: the array was complete before it was
+        returned."""
         return dlpack.give(self, self._view.address, self.shape, self.dtype)
 
 
 def _capsule(value: Any, stream: int) -> Any:
     try:
         return value.__dlpack__(stream=stream)
-    except BufferError as error:  # of another GPU, or with a gradient
+    except BufferError as error:  # the array is on another GPU, or has a gradient
         raise ValueError(f"an array on the GPU cannot be taken as it is ({error}): hand over a plain copy") from error
 
 
 def _check_order(shape: tuple[int, ...], strides: tuple[int, ...] | None) -> None:
-    """Raise ValueError unless strides, in elements, are those of C order; axes of one element may have any."""
+    """Raise ValueError unless strides, in elements, are those of C order; axes of length 1 may have any."""
     if strides is None:
         return
     step = 1

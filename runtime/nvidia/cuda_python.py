@@ -1,4 +1,4 @@
-"""The driver through cuda-python's bindings: one function for each of the driver's, and plain numbers."""
+"""The driver through cuda-python's bindings, which have one function for each of the driver's."""
 
 from __future__ import annotations
 
@@ -145,7 +145,8 @@ class CudaPython(Driver):
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """No garbage collection within the block: it could free an array's memory, which is not allowed there."""
+    """No garbage collection within the block: it could free an array's memory, which is not allowed during a
+    recording."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -160,7 +161,7 @@ def _api() -> Any:
 
 
 def _first_device() -> Any:
-    """The handle of device 0. Raises EngineError, with a clause, where there is none."""
+    """The handle of device 0. Raises EngineError, worded as a clause, if there is none."""
     try:
         code, *_ = _api().cuInit(0)
     except (RuntimeError, OSError, ImportError) as error:  # the driver's library is loaded at the first call
@@ -173,7 +174,7 @@ def _first_device() -> Any:
 
 
 def _call(function: str, *arguments: Any, size: int | None = None) -> Any:
-    """Call a function of the driver. Returns what follows its code: nothing, one value, or several."""
+    """Call a function of the driver. Returns the values after its status code: none, one, or several."""
     code, *values = getattr(_api(), function)(*arguments)
     if code.value != 0:
         raise refusal(function, code.name, size)

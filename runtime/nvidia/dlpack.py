@@ -1,7 +1,7 @@
 """DLPack, with which libraries exchange arrays without a copy.
 
-https://dmlc.github.io/dlpack/latest/c_api.html, the unversioned form, which every library supports. NumPy's own knows
-host memory only, and PyTorch's needs PyTorch, so the structures stand here.
+https://dmlc.github.io/dlpack/latest/c_api.html, the unversioned form, which every library supports. NumPy's
+implementation knows host memory only, and PyTorch's needs PyTorch, so we define the structures here.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _bare_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_cha
 _Deleter = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _Destructor = ctypes.PYFUNCTYPE(None, ctypes.c_void_p)
 
-_given: dict[int, tuple[_Managed, Any, Any]] = {}  # address of the structure -> it, its sizes, the owner of the memory
+_given: dict[int, tuple[_Managed, Any, Any]] = {}  # by address: the structure, its sizes, the memory's owner
 
 
 def _let_go(managed: int) -> None:
@@ -70,7 +70,7 @@ def _let_go(managed: int) -> None:
 
 
 def _unused(capsule: int) -> None:
-    """Destroy a capsule that nobody may have taken."""
+    """Drop the array of a capsule that is being destroyed, unless a consumer took it."""
     if _bare_valid(capsule, _NAME):
         _given.pop(_bare_pointer(capsule, _NAME), None)
 
@@ -82,7 +82,7 @@ _destructor = _Destructor(_unused)
 def give(
     owner: object, address: int, shape: tuple[int, ...], dtype: np.dtype[Any], device: tuple[int, int] = (GPU, 0)
 ) -> Any:
-    """Wrap memory in C order into a capsule. `owner` lives until the consumer is done with it."""
+    """Wrap memory in C order in a capsule, which keeps `owner` alive until the consumer is done with it."""
     sizes = (ctypes.c_int64 * len(shape))(*shape)
     managed = _Managed()
     tensor = managed.tensor
@@ -96,8 +96,8 @@ def give(
 
 
 def take(capsule: Any) -> Taken:
-    """Take over what another library's capsule holds. Raises TypeError for a type that NumPy does not know, ValueError
-    for a capsule that was taken before."""
+    """Take over the array in another library's capsule. Raises TypeError for a type that NumPy lacks, ValueError for a
+    capsule that was taken before."""
     managed = _Managed.from_address(_pointer(capsule, _NAME))
     tensor = managed.tensor
     letter = next((letter for letter, code in _KINDS.items() if code == tensor.code), None)

@@ -1,7 +1,7 @@
-"""What we ask of the NVIDIA driver: memory, page-locked host memory, streams, events, copies, CUDA graphs.
+"""What we use of the NVIDIA driver: memory, page-locked host memory, streams, events, copies, CUDA graphs.
 
-Two packages do it: cuda-python (its bindings), and PyCUDA. Both work in the device's primary context, as the engines
-and PyTorch do, so that all of them see each other's memory. Handles and addresses are plain numbers.
+Two packages provide it: cuda-python (its bindings), and PyCUDA. Both work in the device's primary context, as the
+engines and PyTorch do, so that all of them see each other's memory. Handles and addresses are plain numbers.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 
 from starcast.errors import EngineError
 
-# While any thread records a CUDA graph, nobody may wait for the whole context, whatever the mode and the library: both
-# would fail. Recording holds this lock, and so does a wait for the context.
+# While any thread records a CUDA graph, no thread may wait for the whole context: both would fail, in every capture
+# mode and library. Recording holds this lock, and so does waiting for the context.
 RECORDING = Lock()
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU, as known without a context on it. `driver`: the newest CUDA that its driver knows, as `13.0`."""
+    """A GPU, described without a context on it. `driver`: the newest CUDA that its driver supports, as `13.0`."""
 
     name: str
     compute_capability: tuple[int, int]
@@ -38,15 +38,15 @@ class Gpu:
         return f"sm{major}{minor}"
 
     def lacks(self, cuda: int | None) -> str | None:
-        """Why its driver runs nothing that was made for a CUDA of that major version, as a clause; None where it does,
-        or where the version is unknown. Within a major version, older drivers run newer libraries."""
+        """Why its driver cannot run code made for that CUDA major version, as a clause; None if it can, or if the
+        version is unknown. Within a major version, older drivers run newer libraries."""
         if cuda is None or int(self.driver.partition(".")[0]) >= cuda:
             return None
         return f"made for CUDA {cuda}, and the NVIDIA driver knows {self.driver}: update the driver"
 
 
 class Driver(ABC):
-    """One hold on the primary context. Call everything but `active` and `close` within `active`.
+    """One reference to the primary context. Call everything but `active` and `close` within `active`.
 
     Every method raises EngineError where the driver refuses.
     """
@@ -57,11 +57,11 @@ class Driver(ABC):
     @classmethod
     @abstractmethod
     def gpu(cls) -> Gpu:
-        """The GPU, without a context on it. Raises EngineError, with a clause, where there is none."""
+        """The GPU, without a context on it. Raises EngineError, worded as a clause, if there is none."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of the context."""
+        """Release the context."""
 
     @abstractmethod
     def active(self) -> AbstractContextManager[None]:
@@ -80,32 +80,32 @@ class Driver(ABC):
 
     @abstractmethod
     def allocate_pinned(self, size: int) -> NDArray[uint8]:
-        """Allocate page-locked host memory, which the GPU copies from and to on its own: bytes [size]."""
+        """Allocate page-locked host memory, bytes [size], which the GPU copies from and to without the CPU."""
 
     @abstractmethod
     def free_pinned(self, buffer: NDArray[uint8]) -> None: ...
 
     @abstractmethod
     def create_stream(self) -> int:
-        """A queue of work that does not wait for the default one."""
+        """Create a queue of work that does not wait for the default stream."""
 
     @abstractmethod
     def destroy_stream(self, stream: int) -> None: ...
 
     @abstractmethod
     def create_event(self, *, timed: bool = False) -> int:
-        """A mark to set in a stream; it records the time only if it is `timed`."""
+        """Create a mark to set in a stream; it records the time only if it is `timed`."""
 
     @abstractmethod
     def destroy_event(self, event: int) -> None: ...
 
     @abstractmethod
     def record(self, event: int, stream: int) -> None:
-        """Set the mark behind the work that the stream has now."""
+        """Set the mark after all the work queued in the stream so far."""
 
     @abstractmethod
     def wait(self, stream: int, event: int) -> None:
-        """Let the stream's next work begin when the mark has been passed."""
+        """Make the stream's next work wait until the mark has been passed."""
 
     @abstractmethod
     def until(self, event: int) -> None:
@@ -117,7 +117,7 @@ class Driver(ABC):
 
     @abstractmethod
     def wait_for(self, stream: int, other: int) -> None:
-        """Let the stream's next work begin when someone else's stream has done all that it has now."""
+        """Make the stream's next work wait until another library's stream has done all the work queued in it so far."""
 
     @abstractmethod
     def copy_to_device(self, address: int, source: NDArray[Any], stream: int) -> None:
@@ -133,7 +133,8 @@ class Driver(ABC):
 
     @abstractmethod
     def record_graph(self, stream: int, call: Callable[[], None]) -> int:
-        """A CUDA graph of the work that `call` gives to the stream, recorded and not run; ready to launch."""
+        """Record the work that `call` queues in the stream, without running it. Returns a CUDA graph, ready to
+        launch."""
 
     @abstractmethod
     def launch_graph(self, graph: int, stream: int) -> None: ...
@@ -147,7 +148,7 @@ class Driver(ABC):
 
 
 def refusal(call: str, code: str, size: int | None = None) -> EngineError:
-    """The sentence for a call that the driver refused, with the driver's own code or words."""
+    """The error for a call that the driver refused, with the driver's code or message."""
     if "OUT_OF_MEMORY" in code.upper() or "out of memory" in code.lower():
         amount = "" if size is None else f" for {max(1, size >> 20)} MiB"
         return EngineError(

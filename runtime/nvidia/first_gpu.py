@@ -1,4 +1,4 @@
-"""The NVIDIA GPU that computes: the first one that the driver shows (CUDA_VISIBLE_DEVICES chooses)."""
+"""The NVIDIA GPU that we use: the first one that the driver shows (CUDA_VISIBLE_DEVICES chooses)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starcast.runtime.nvidia.driver import Driver, Gpu
 
 
 def current_gpu() -> Gpu | None:
-    """The GPU; None where there is no driver, no GPU, or no package that asks the driver. Never raises."""
+    """The GPU; None where there is no driver, no GPU, or no package that queries the driver. Never raises."""
     gpu = _ask()
     return gpu if isinstance(gpu, Gpu) else None
 
@@ -22,17 +22,17 @@ def why_no_gpu() -> str | None:
 
 
 def has_driver_package() -> bool:
-    """Whether a package is installed that asks the driver."""
+    """Whether a package that queries the driver is installed."""
     return _has_cuda_python() or _has("pycuda")
 
 
 def open_driver() -> Driver:
-    """Hold the GPU's primary context. Raises MissingExtraError, EngineError."""
+    """Open the driver, holding the GPU's primary context. Raises MissingExtraError, EngineError."""
     return driver_class()()
 
 
 def driver_class() -> type[Driver]:
-    """The implementation that a package is installed for, cuda-python's first. Raises MissingExtraError, with a
+    """The implementation whose package is installed, cuda-python's first. Raises MissingExtraError, worded as a
     clause."""
     if _has_cuda_python():
         from starcast.runtime.nvidia.cuda_python import CudaPython
@@ -57,12 +57,12 @@ def _ask() -> Gpu | str:
 
 
 def _has_cuda_python() -> bool:
-    # `cuda` is a namespace package: alone it may come from a CUDA toolkit
+    # `cuda` is a namespace package: alone, it may come from a CUDA toolkit
     return _has("cuda") and _has("cuda.bindings")
 
 
 def _has(package: str) -> bool:
     try:
         return find_spec(package) is not None
-    except (ImportError, ValueError):  # ValueError: a stand-in without a spec, as tests put in
+    except (ImportError, ValueError):  # ValueError: a stub without a spec, as in tests
         return False

@@ -1,4 +1,4 @@
-"""GPU memory for output arrays: returned when an array's last user lets go of it, and then reused."""
+"""GPU memory for output arrays: reused once an array's last reference is gone."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Lent:
 
 
 class Outputs:
-    """Memory for outputs. Once closed, it closes the driver when the last of its arrays has been returned."""
+    """Memory for outputs. Once closed, it closes the driver when its last array has been returned."""
 
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
@@ -38,7 +38,7 @@ class Outputs:
         self._lock = RLock()  # garbage collection may return a block in the middle of `take`
 
     def take(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Lent:
-        """Memory for an array. Call it within the driver's context."""
+        """Allocate or reuse memory for an array. Call it within the driver's context."""
         size = math.prod(shape) * dtype.itemsize
         with self._lock:
             idle = self._idle_of(size)
@@ -60,7 +60,7 @@ class Outputs:
         return Lent(View(taken, shape, dtype), lambda: self._give_back(taken, size))
 
     def close(self) -> None:
-        """Free what is idle; the rest is freed when it is returned."""
+        """Free the idle blocks; the others are freed when they are returned."""
         with self._lock:
             self._closed = True
             last = self._lent == 0

@@ -1,4 +1,4 @@
-"""The driver through PyCUDA, whose objects free what they hold when they go: so we keep them, by number.
+"""The driver through PyCUDA, whose objects free their resources when collected: so we keep them, by number.
 
 PyCUDA has no CUDA graphs, and knows only its own streams: to wait for another library's, we wait for the whole GPU.
 """
@@ -28,7 +28,7 @@ class PyCuda(Driver):
 
     def __init__(self) -> None:
         self._context = _primary_context()
-        self._held: dict[int, Any] = {}  # by address, by a stream's handle, and events by a number of ours
+        self._held: dict[int, Any] = {}  # memory by address, streams by handle, events by a number that we assign
         self._events = 0
 
     @classmethod
@@ -90,7 +90,7 @@ class PyCuda(Driver):
         flags = _api().event_flags
         with _refusals("Event"):
             event = _api().Event(flags.DEFAULT if timed else flags.DISABLE_TIMING)
-        self._events -= 1  # negative: no address or handle is
+        self._events -= 1  # negative, unlike any address or handle
         self._held[self._events] = event
         return self._events
 
@@ -147,10 +147,10 @@ def _api() -> Any:
 
 
 def _first_device() -> Any:
-    """Device 0. Raises EngineError, with a clause, where there is none."""
+    """Device 0. Raises EngineError, worded as a clause, if there is none."""
     try:
         api = _api()
-    except (ImportError, OSError) as error:  # it is linked to the driver's library
+    except (ImportError, OSError) as error:  # PyCUDA is linked to the driver's library
         raise EngineError("no NVIDIA driver is installed") from error
     try:
         api.init()
@@ -163,8 +163,8 @@ def _first_device() -> Any:
 
 @once
 def _primary_context() -> Any:
-    """One hold for the whole process: PyCUDA releases it only while the context is the thread's current one, and leaves
-    it current."""
+    """The primary context, retained once for the whole process: PyCUDA releases it only while the context is the
+    thread's current one, and leaves it current."""
     device = _first_device()
     with _refusals("retain_primary_context"):
         return device.retain_primary_context()

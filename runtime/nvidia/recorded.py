@@ -1,7 +1,7 @@
-"""GPU work of fixed shapes: run plainly at first, then replayed from a CUDA graph, for the shapes used most recently.
+"""GPU work of fixed shapes: run plainly once, then replayed from a CUDA graph. The most recent shapes are kept.
 
-The first run is plain because what it does cannot be recorded: libraries allocate, try their algorithms and compile.
-From then on the host only launches the graph.
+The first run cannot be recorded, because libraries allocate memory, try their algorithms and compile. From then on the
+host only launches the graph.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Recorded(Generic[Parameters, Result]):
     """Calls `run` first, then what `record` returns.
 
     record: records one run and returns the call that replays it, or None if it cannot be recorded now. per_thread: each
-    thread's first run is plain, for libraries that remember in the thread what they tried.
+    thread's first run is plain, for libraries that autotune per thread.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Recorded(Generic[Parameters, Result]):
 
 
 class MostRecent(Generic[Key, Value]):
-    """Values by key. Beyond `most` of them, the one that was not used for longest is dropped, and handed to `drop`."""
+    """At most `most` values by key. The least recently used one is dropped, and passed to `drop`."""
 
     def __init__(self, most: int, drop: Callable[[Value], None] = lambda value: None) -> None:
         self._most = most
@@ -62,7 +62,7 @@ class MostRecent(Generic[Key, Value]):
         self._values: OrderedDict[Key, Value] = OrderedDict()
 
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        """The value of a key, made if it is not there. Room for it is made first."""
+        """The value of a key. If it is missing, others are dropped to make room, then it is made."""
         if key not in self._values:
             while len(self._values) >= self._most:
                 self._drop_oldest()
@@ -71,7 +71,7 @@ class MostRecent(Generic[Key, Value]):
         return self._values[key]
 
     def clear(self) -> None:
-        """Drop all."""
+        """Drop all values."""
         while self._values:
             self._drop_oldest()
 

@@ -2,9 +2,9 @@
 
     y = leaky_relu((x - mean) / sqrt(variance + epsilon) * scale + shift)        mean, variance of each channel's plane
 
-x and y are fp16, bf16 or fp32, [N, C, H, W] or channels last; scale and shift [rows, C], where sample n has row
-n % rows: one for all, or one each. All arithmetic is in the type of scale and shift: float32 (float64 serves tests).
-A slope of 1 leaves the norm alone.
+x and y are fp16, bf16 or fp32, [N, C, H, W] or channels last; scale and shift are [rows, C], with one row for all
+samples or one each: sample n uses row n % rows. All arithmetic is in the type of scale and shift: float32 (float64
+serves tests). A slope of 1 computes only the norm.
 
 A mean may be a thousand times the spread; float32 then has no digits left for E[x²] - mean². So the mean of the first
 tile, the pivot, is subtracted first, which is exact for such planes, and the statistics are those of the residuals.
@@ -17,7 +17,7 @@ they are read tile by tile, twice. The first time, several tiles are loaded toge
 bytes: one read per thread cannot keep the memory busy. The second time runs from the last tile to the first, because
 the last ones are still in the cache. Forward, each tile is requested before the previous one is computed.
 
-Importing this needs triton; set TRITON_INTERPRET=1 before it to run the kernels on the CPU.
+Importing this module needs Triton; set TRITON_INTERPRET=1 before the import to run the kernels on the CPU.
 """
 
 # Triton compiles the source of these functions: its own types, constants in capitals, no Python iterators.
@@ -77,8 +77,8 @@ def apply_statistics(
     x, scale, shift, partials, rows, C, HW, tiles, y, facts, EPSILON: tl.constexpr, SLOPE: tl.constexpr,
     SLICES: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
 ):  # fmt: skip
-    """Second of two, on the same grid: each slice joins the partials of all slices. SLICES is a power of two, at least
-    their number."""
+    """Second of two kernels, on the same grid: each slice joins the partials of all slices. SLICES is a power of two,
+    at least the number of slices."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
     slices, span = tl.num_programs(1), tiles * PIXELS
     pivot, offset, squares = _join(partials, sample, slices, span, channels, real, C, HW, SLICES)
@@ -126,7 +126,7 @@ def slice_sums(
     dy, x, scale, shift, facts, rows, C, HW, tiles, partials, SLOPE: tl.constexpr,
     CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
 ):  # fmt: skip
-    """First of two, for the gradients: grid as for `slice_statistics`; `partials` [N, slices, 2, C]."""
+    """First of two kernels for the gradients, on the grid of `slice_statistics`; `partials` is [N, slices, 2, C]."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
     mean, low, rstd, factor, base = _load_norm(scale, shift, facts, sample, rows, channels, real, C)
     begin = tl.program_id(1) * tiles * PIXELS
@@ -143,7 +143,7 @@ def apply_sums(
     dy, x, scale, shift, facts, partials, rows, C, HW, tiles, dx, sums, SLOPE: tl.constexpr,
     SLICES: tl.constexpr, CHANNELS: tl.constexpr, PIXELS: tl.constexpr, CHANNELS_LAST: tl.constexpr,
 ):  # fmt: skip
-    """Second of two, for the gradients."""
+    """Second of two kernels for the gradients, on the same grid."""
     channels, real, sample, plane, places, step = _planes(C, HW, CHANNELS, PIXELS, CHANNELS_LAST)
     slices, span = tl.num_programs(1), tiles * PIXELS
     each = tl.arange(0, SLICES)[None, :]

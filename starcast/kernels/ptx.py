@@ -2,9 +2,9 @@
 
     name(x, scale, shift, int rows, int C, int HW, y)        a grid of Tiling.grid(N, C) blocks of `threads` threads
 
-x and y are of one type, scale and shift float32. epsilon and slope are compiled in. Triton adds two pointers of its own
-behind the parameters (scratch memory, which this kernel has no use for); whoever launches by a list of tensors, as
-TensorRT does, could not pass them, so they are taken out of the text.
+x and y are of one type, scale and shift are float32; epsilon and slope are compiled in. Triton adds two pointers after
+the parameters, to scratch memory that this kernel does not use. A caller that launches with a list of tensors, as
+TensorRT does, could not pass them, so they are removed from the text.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from starcast.kernels.tiling import Tiling
 
 HIDDEN = 2  # Triton's own parameters: global and profile scratch
 
-# A driver refuses PTX newer than itself, and Triton writes the newest that it knows. LLVM ends the whole process where
-# a version is too old for an architecture, so nothing is guessed: the oldest for each, 8.0 of CUDA 12.0 (2022) or
-# later: 8.6 (12.7), 8.7 (12.8), 8.8 (12.9), 9.0 (13.0).
+# A driver refuses PTX newer than itself, and Triton writes the newest that it knows. LLVM ends the whole process if a
+# version is too old for an architecture. So this table has the oldest version for each: 8.0, of CUDA 12.0 (2022), or a
+# later one: 8.6 (12.7), 8.7 (12.8), 8.8 (12.9), 9.0 (13.0).
 _OLDEST = {75: 80, 80: 80, 86: 80, 87: 80, 89: 80, 90: 80, 100: 86, 103: 88, 110: 90, 120: 87, 121: 88}
 
 
@@ -44,8 +44,9 @@ def compile_normalise(
     slope: float,
     aligned: Collection[str] = (),
 ) -> Kernel:
-    """The kernel for whole planes. `kind` is fp16, bf16 or fp32; `aligned` names those of C and HW that are known to be
-    multiples of 16, so that neighbours are read together; pointers always are (cudaMalloc's are multiples of 256)."""
+    """Compile the kernel for whole planes. `kind` is fp16, bf16 or fp32. `aligned` names which of C and HW are known to
+    be multiples of 16, so that neighbours are read together; pointers always are (cudaMalloc's are multiples of
+    256)."""
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -83,7 +84,8 @@ def compile_normalise(
 
 
 def ptx_version(architecture: int) -> int:
-    """88 for PTX 8.8: the oldest that has the architecture (89 for sm_89). Raises ValueError for an unknown one."""
+    """The oldest PTX version that has the architecture (89 for sm_89): 88 for PTX 8.8. Raises ValueError for an unknown
+    one."""
     if architecture not in _OLDEST:
         raise ValueError(f"sm_{architecture} is not known: give one of {', '.join(map(str, _OLDEST))}")
     return _OLDEST[architecture]
@@ -101,7 +103,7 @@ def parameters(ptx: str, name: str) -> list[str]:
 
 
 def without_hidden_parameters(ptx: str, name: str) -> str:
-    """The text without the entry's last two parameters. Raises ValueError where the code reads them."""
+    """The text without the entry's last two parameters. Raises ValueError if the code reads them."""
     header = _header(ptx, name)
     kept = header.group(2).split(",")[:-HIDDEN]
     for number in range(len(kept), len(kept) + HIDDEN):
@@ -111,7 +113,7 @@ def without_hidden_parameters(ptx: str, name: str) -> str:
 
 
 def without_line_information(ptx: str) -> str:
-    """The text without its links to lines of source, which name folders of the machine that compiled."""
+    """The text without its links to lines of source, which name folders of the machine that compiled it."""
     code, _, _ = ptx.partition("\t.section\t.debug")
     lines = [line for line in code.splitlines() if not re.match(r"\s*\.(loc|file)\s", line)]
     return "\n".join(lines) + "\n"

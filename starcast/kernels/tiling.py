@@ -1,7 +1,8 @@
-"""How the kernels of `adain.py` cover a tensor: tile, slices and warps, from a table of numbers with reasons.
+"""How the kernels of `adain.py` cover a tensor: tile, slices and warps, from a few numbers, each with its reason.
 
 Nothing here asks the GPU: one shape runs the same kernels in the same order everywhere. The numbers are for GPUs with
-60 to 170 multiprocessors. They are calculated, not yet measured: `starcast.benchmarks.studies.adain_kernel` does that.
+60 to 170 multiprocessors. They are calculated, not yet measured; `starcast.benchmarks.studies.adain_kernel` measures
+them.
 """
 
 from __future__ import annotations
@@ -88,5 +89,6 @@ def _warps(elements: int) -> int:
 
 
 def _warps_that_hold(elements: int) -> int:
-    """Up to four while there is work for them; beyond that, twice the work per thread, so that more programs fit."""
+    """Up to four warps while there is work for them; beyond that, twice the work per thread, so that more programs
+    fit."""
     return min(16, max(_warps(elements) // 2, min(4, _warps(elements))))

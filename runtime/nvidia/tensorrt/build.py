@@ -96,7 +96,7 @@ def why_rebuild(wanted: EngineSpec, entries: Iterable[EngineFacts]) -> str | Non
         return f"it was built with a driver for CUDA {old.driver}, but this one is for {wanted.driver}"
     if old.plugin != wanted.plugin:
         return "the AdaIN kernel inside has changed"
-    return None  # for other sizes or batches, which it still serves
+    return None  # built for other sizes or batches, which it still serves
 
 
 def _get_engine(
@@ -170,22 +170,23 @@ def describe(name: str, facts: EngineFacts) -> str:
 
 
 def _figures(engine: bytes, spec: EngineSpec) -> tuple[int | None, float | None]:
-    """Its number of kernels, and the MB of activations that they read and write per image; None where its file does not
-    say, or where it takes no images."""
+    """An engine's number of kernels, and the MB of activations that they read and write per image; None if its file
+    does not say, or if it has no images as input."""
     try:
         [program] = programs_of(engine)
-    except (EngineError, ValueError):  # another flavour's, another release's, or several programs
+    except (EngineError, ValueError):  # another flavour's or release's engine, or one of several programs
         return None, None
     images = spec.inputs.get("image")
     return len(program.kernels), program.megabytes(images[1][0]) if images else None
 
 
 class _Share:
-    """Progress over all engines. An engine's share is its graph's share of all bytes, about its share of the time."""
+    """Progress over all engines. An engine's share is its graph's share of all bytes, which is about its share of the
+    time."""
 
     def __init__(self, bar: ProgressBar, total: int) -> None:
         self._bar, self._total = bar, total
-        self._before = 0  # bytes of what is finished
+        self._before = 0  # bytes of the finished graphs
         self._shown = 0
 
     def of(self, order: Order) -> Callable[[float], None]:

@@ -16,8 +16,8 @@ ENGINES = ("tensorrt", "tensorrt-rtx")
 class BuildOptions(CheckedOptions):
     """Which engines `build` makes.
 
-    The default batch range costs no speed: 1 to 8 has the kernels and the traffic of a fixed batch, and `translate` and
-    `video` use 4. A range of sizes would cost speed, so the default size is the bundle's own.
+    The default batch range costs no speed: 1 to 8 has the same kernels and traffic as a fixed batch, and `translate`
+    and `video` use 4. A range of sizes would cost speed, so the default size is the bundle's own.
     """
 
     engine: str | None = flags.backend(

@@ -1,4 +1,4 @@
-"""The process that builds an engine: a compiler that aborts ends this one, not the user's.
+"""Build an engine in a separate process: a compiler that aborts ends this one, not the user's.
 
     python -m starcast.runtime.nvidia.tensorrt.child
 
@@ -27,13 +27,13 @@ from starcast.runtime.nvidia.tensorrt.compiler import compile_engine
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 from starcast.runtime.nvidia.tensorrt.messages import Answer, Built, Failed, Progress, Request
 
-_EVERY_S = 0.05  # between lines of progress: a phase has hundreds of steps in a blink
+_EVERY_S = 0.05  # between progress messages: a phase may take hundreds of steps in that time
 
 
 def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all of a terminal's processes: the parent decides
     say = _answers()
-    orders = io.FileIO(0, closefd=False)  # unbuffered: a thread that waits in a buffer's lock cannot be ended
+    orders = io.FileIO(0, closefd=False)  # unbuffered: a thread that waits with a buffer's lock cannot be ended
     request = msgspec.json.decode(orders.readline(), type=Request)
     unwanted = threading.Event()
 
@@ -75,13 +75,13 @@ def _build(request: Request, say: Callable[[Answer], None], unwanted: Callable[[
 
 
 def reachable(graph: Path, *, windows: bool = os.name == "nt") -> str:
-    """A graph's path that the library can open. On Windows it takes paths in the system's code page only, which some
-    folder names do not fit: then this process changes into that folder."""
+    """A path to the graph that the library can open. On Windows it accepts only paths in the system's code page. Where
+    a folder's name does not fit, this process changes into that folder."""
     if not windows or str(graph.absolute()).isascii():
         return str(graph)
     kernel = getattr(ctypes, "windll", None)
     if kernel is not None:
-        kernel.kernel32.SetDllDirectoryW("")  # otherwise libraries would also be looked for in a bundle's folder
+        kernel.kernel32.SetDllDirectoryW("")  # otherwise Windows would also search the bundle's folder for libraries
     os.chdir(graph.absolute().parent)
     return graph.name
 

@@ -1,4 +1,4 @@
-"""A build in a child process: its progress, its output, its crash, and its end."""
+"""Run a build in a child process: its progress, its output, its crash, and its end."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ import msgspec
 from starcast.errors import EngineError
 from starcast.runtime.nvidia.tensorrt.messages import Answer, Built, Failed, Progress, Request
 
-# -P: like a console script, without the current folder, whose files could have a library's name
+# -P: like a console script, do not import from the current folder, whose files could have a library's name
 COMMAND = (sys.executable, "-P", "-m", "starcast.runtime.nvidia.tensorrt.child")
 GRACE_S = 2.0  # for a build to stop between two steps, before it is killed
-SILENCE_S = 3600.0  # no step takes that long: it hangs
+SILENCE_S = 3600.0  # no step takes that long: the build hangs
 _TICK_S = 0.25  # how soon Ctrl-C is seen where a wait cannot be interrupted
-_LAST_LINES = 100  # of the noise
+_LAST_LINES = 100  # of stderr to keep
 
-_Lines = queue.Queue[bytes | None]  # None: there are no more
+_Lines = queue.Queue[bytes | None]  # None: the end
 
 
 def build_in_child(
@@ -35,14 +35,14 @@ def build_in_child(
     command: Iterable[str] = COMMAND,
     silence: float = SILENCE_S,
 ) -> float:
-    """Build an engine, and return the seconds it took. Raises EngineError, with a clause, if it fails or crashes.
+    """Build an engine, and return the seconds it took. Raises EngineError, worded as a clause, if it fails or crashes.
 
-    Whatever ends the wait, KeyboardInterrupt included, ends the child process too.
+    However the call ends, even by KeyboardInterrupt, the child process ends, too.
     """
     noise: deque[str] = deque(maxlen=_LAST_LINES)
     with _run_child(command, noise) as (process, lines):
         assert process.stdin is not None
-        with contextlib.suppress(OSError):  # it ended at once: there is a better reason than that
+        with contextlib.suppress(OSError):  # the child ended at once: its own reason follows
             process.stdin.write(msgspec.json.encode(request) + b"\n")
             process.stdin.flush()
         for line in _until_end(lines, silence):
@@ -54,7 +54,7 @@ def build_in_child(
                 case Failed(reason):
                     raise EngineError(reason)
         status = process.wait()
-    raise EngineError(_crash(status, noise))  # here: all of its noise has been read
+    raise EngineError(_crash(status, noise))  # by now all of stderr has been read
 
 
 @contextmanager
@@ -80,7 +80,7 @@ def _run_child(command: Iterable[str], noise: deque[str]) -> Iterator[tuple[subp
                 process.stdin.close()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE_S)
-        finally:  # a second Ctrl-C comes here, too
+        finally:  # even after a second Ctrl-C
             process.kill()
             process.wait()
             for reader in readers:
@@ -117,7 +117,7 @@ def _read_noise(stream: IO[bytes], noise: deque[str]) -> None:
 
 
 def _crash(status: int, noise: Iterable[str]) -> str:
-    """`the compiler ended with SIGSEGV: what it said last`."""
+    """`the compiler ended with SIGSEGV and without an engine: its last line`."""
     said = [line for line in noise if line.strip(" ^~-=")]
     how = f"status {status}" if status >= 0 else _signal_name(-status)
     last = f": {said[-1][:240]}" if said else ""

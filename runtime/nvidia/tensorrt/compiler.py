@@ -1,4 +1,5 @@
-"""From an ONNX file to an engine, with the API that all TensorRTs share. Runs in the child process alone.
+"""Compile an ONNX file to an engine, with the API that both TensorRT distributions share. Runs only in the child
+process.
 
 TensorRT's own parser reads the graph by its path, so that it finds the weights beside it.
 """
@@ -17,11 +18,11 @@ from starcast.runtime.nvidia.tensorrt.profiles import Profile
 
 
 class Phases:
-    """Progress through nested phases, each with a number of steps, as one number. It never falls, even if phases come
-    unannounced."""
+    """Progress through nested phases, each with a number of steps, as one number, which never falls, even if phases
+    come unannounced."""
 
     def __init__(self) -> None:
-        self._open: dict[str, tuple[int, int]] = {}  # by name, the outermost first: steps done, steps
+        self._open: dict[str, tuple[int, int]] = {}  # by name, the outermost first: steps done, steps in total
         self._done = 0.0
 
     def start(self, name: str, steps: int) -> None:
@@ -36,7 +37,7 @@ class Phases:
         self._open.pop(name, None)
 
     def done(self) -> float:
-        """From 0 to 1: a step that contains a phase is as far as that phase."""
+        """The share done, from 0 to 1. A step that contains a phase counts as far as that phase is done."""
         share, total = 1.0, 0.0
         for steps_done, steps in self._open.values():
             total += share * steps_done / steps
@@ -52,9 +53,9 @@ def compile_engine(
     progress: Callable[[float], None] = lambda done: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[Any, bytes | None]:
-    """Compile an engine. Returns it as a buffer, and the kernel timings: those given, with what was measured now.
+    """Compile an engine. Returns it as a buffer, and the kernel timings: those given and those measured now.
 
-    Raises EngineError, with a clause, where the library refuses the graph or the build, or once `cancelled` is true.
+    Raises EngineError, worded as a clause, if the library refuses the graph or the build, or if `cancelled` stops it.
     """
     flavour = FLAVOURS[request.flavour]
     log = error_log(trt)
@@ -71,10 +72,9 @@ def compile_engine(
     if not parser.parse_from_file(request.graph):
         raise EngineError(f"it does not take the graph: {_refusal(parser, log)}")
     config = builder.create_builder_config()
-    config.clear_flag(trt.BuilderFlag.TF32)  # on by default: 10 bits of a float32's 23, outside the gate of fp32
-    config.profiling_verbosity = (
-        trt.ProfilingVerbosity.DETAILED
-    )  # kernels keep the names of the nodes that they compute
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default; keeps 10 of 23 mantissa bits: too few for the fp32 gate
+    # kernels keep the names of the nodes that they compute
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     monitor = _monitor(trt, progress, cancelled)
     config.progress_monitor = monitor
     if request.target is not None:
@@ -91,7 +91,7 @@ def compile_engine(
 
 
 def _flags(trt: Any, request: Request) -> int:
-    """Types are the graph's own: TensorRT 10 needs the flag, the others ignore it."""
+    """The creation flags. The graph states all types: TensorRT 10 needs a flag for that, the others ignore it."""
     names = ["STRONGLY_TYPED", *(["PREFER_AOT_PYTHON_PLUGINS"] if request.plugin else [])]
     return sum(1 << int(getattr(trt.NetworkDefinitionCreationFlag, name)) for name in names)
 
@@ -107,7 +107,7 @@ def _profile(builder: Any, network: Any, inputs: dict[str, Profile]) -> Any:
 
 
 def _refusal(parser: Any, log: Any) -> str:
-    """The parser's first error, with the node it is about."""
+    """The parser's first error, with the node that it is about."""
     if not parser.num_errors:
         return _strip_places(log.first_error())
     error = parser.get_error(0)
@@ -116,7 +116,7 @@ def _refusal(parser: Any, log: Any) -> str:
 
 
 def _strip_places(text: str) -> str:
-    """An error without the places in the library's source."""
+    """An error's text, without locations in the library's source."""
     told = re.sub(r"^IBuilder::\w+: Error Code \d+: |\s*In \S+ at /\S+\)?$", "", " ".join(text.split()))
     return one_line(told)
 

@@ -1,7 +1,7 @@
 """The cache of engines on the user's disk. An engine is executable code, so we load only what was built here.
 
-Engines lie in a folder that only the user may enter. An index names each and the hash of its bytes. Only engines in the
-index are loaded, and exactly the bytes that were hashed. Engines in a bundle, or anywhere else, are never read.
+Engines are in a folder that only the user may enter. An index lists each with the hash of its bytes. Only engines in
+the index are loaded, from exactly the bytes that were hashed. Engines in a bundle, or anywhere else, are never read.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from starcast.runtime.nvidia.tensorrt.profiles import Profile
 
 INDEX = "index.json"
 ENGINE = ".engine"  # suffix; the file name is the key
-KERNELS = ".kernels"  # added to an engine's file name: what TensorRT for RTX compiled from it for this GPU
+KERNELS = ".kernels"  # added to an engine's file name: kernels that TensorRT for RTX compiled for this GPU
 TIMINGS = "timings-"  # kernel timings of TensorRT proper, one file per release and GPU
-FORMAT = 2  # of the index; engines in one of another format are built again
-LAYOUT = 1  # version of engines: raise it when the same specification no longer makes the same engine
+FORMAT = 2  # of the index; engines in an index of another format are built again
+LAYOUT = 1  # version of engines: raise it when the same specification no longer builds the same engine
 
 
 class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What an engine is built from and for: an order has one, and so has the engine that was built.
+    """What an engine is built from and for. Orders and built engines each have one.
 
     bundle: the path of the folder. role: the graph's name in it. graph: the digest of the graph and its weights.
-    flavour, version: the TensorRT that builds it. target: the generation. gpu, driver: those that kernels are timed on;
-    None ahead of time. plugin: stands for the kernel inside, if any.
+    flavour, version: the TensorRT that builds it. target: the GPU generation. gpu, driver: where kernels are timed;
+    None if built ahead of time. plugin: a hash of the kernel inside, if any.
     """
 
     bundle: str
@@ -50,14 +50,14 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> str:
-        """Stands for everything that decides what the engine is and where it runs: 64 hexadecimal digits."""
+        """A hash of everything that decides what the engine is and where it runs: 64 hexadecimal digits."""
         facts = msgspec.structs.asdict(self)
         for place in ("bundle", "role"):  # where the graph was found makes no difference
             del facts[place]
         return hashlib.sha256(msgspec.json.encode({"layout": LAYOUT, **facts}, order="deterministic")).hexdigest()
 
     def misfit(self, version: str | None, gpu: Gpu | None) -> str | None:
-        """Why it cannot run with this release on this GPU, as a clause; None if it can."""
+        """Why the engine cannot run with this release on this GPU, as a clause; None if it can."""
         if version is None:
             return f"{self.flavour} is not installed"
         if version != self.version:
@@ -76,8 +76,8 @@ class EngineSpec(msgspec.Struct, frozen=True, kw_only=True):
 class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
     """An engine's entry in the index.
 
-    key: that of the specification. kernels, megabytes: the number of kernels, and MB of activations per image; None
-    where the engine's file does not say.
+    key: the specification's. kernels, megabytes: the number of kernels, and MB of activations per image; None where the
+    engine's file does not say.
     """
 
     spec: EngineSpec
@@ -92,7 +92,7 @@ class EngineFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True):
-    """index.json. Of several engines that fit, the last one was used most recently."""
+    """index.json. The most recently used engine is the last."""
 
     format: int = FORMAT
     engines: tuple[EngineFacts, ...] = ()
@@ -123,8 +123,8 @@ def entries(folder: Path | None = None) -> tuple[EngineFacts, ...]:
 
 
 def find(graph: str, flavour: str, version: str, gpu: Gpu | None, folder: Path | None = None) -> EngineFacts | None:
-    """The engine of a graph that fits here, the most recently used of several. Raises EngineError where others may
-    write into the cache."""
+    """The most recently used engine of a graph that fits this machine, or None. Raises EngineError if other users can
+    write to the cache."""
     for facts in reversed(entries(folder)):
         if (facts.spec.graph, facts.spec.flavour) != (graph, flavour) or facts.spec.misfit(version, gpu) is not None:
             continue
@@ -134,7 +134,7 @@ def find(graph: str, flavour: str, version: str, gpu: Gpu | None, folder: Path |
 
 
 def why_missing(graph: str, flavour: str, version: str, gpu: Gpu | None, folder: Path | None = None) -> str:
-    """Why `find` returns none, as a clause."""
+    """Why `find` returns None, as a clause."""
     reason = "none was built for it"
     for facts in entries(folder):
         if (facts.spec.graph, facts.spec.flavour) == (graph, flavour):
@@ -167,7 +167,7 @@ def damage(facts: EngineFacts, folder: Path | None = None) -> str | None:
 
 @contextmanager
 def new_file(key: str, folder: Path | None = None) -> Iterator[Path]:
-    """A path to write an engine to. The file takes its place when the block ends without an error; then `add` it."""
+    """A path to write an engine to. The file enters the cache when the block ends without an error; then call `add`."""
     with atomic_path(_private(place(folder)) / f"{key}{ENGINE}") as partial:
         yield partial
 
@@ -195,7 +195,8 @@ def remove(keys: Iterable[str], folder: Path | None = None) -> tuple[EngineFacts
 
 
 def load_kernels(file: Path) -> bytes | None:
-    """The kernels of an engine that an earlier start compiled, if undamaged. Nobody but the user can write there."""
+    """The kernels that an earlier start compiled for an engine; None if missing or damaged. Only the user can write
+    there."""
     return cache.read_sealed(file)
 
 

@@ -19,7 +19,7 @@ SHORT = 12  # digits of a key in the table; any prefix that is unique will do
 
 
 def table(folder: Path | None = None) -> str:
-    """A table of all engines, the most recently used last. Imports the TensorRTs that are installed."""
+    """A table of all engines, the most recently used last. Imports every installed TensorRT."""
     held = engine_cache.entries(folder)
     if not held:
         return f"no engines in {engine_cache.place(folder)}: `starcast build BUNDLE` makes some"
@@ -36,8 +36,8 @@ def table(folder: Path | None = None) -> str:
 
 
 def remove(keys: Sequence[str], bundle: str | None = None, folder: Path | None = None) -> str:
-    """Remove engines by prefixes of their keys, or all of a bundle by its name or path. Returns a sentence of what was
-    removed. Raises OptionError where there is no such engine."""
+    """Remove engines by prefixes of their keys, or all of a bundle's by its name or path. Returns a sentence about what
+    was removed. Raises OptionError if there is no such engine."""
     held = engine_cache.entries(folder)
     if (bundle is None) == (not keys):
         raise OptionError("give keys of engines, as `starcast engines list` shows them, or --bundle")
@@ -54,7 +54,7 @@ def remove(keys: Sequence[str], bundle: str | None = None, folder: Path | None =
 def prune(everything: bool = False, folder: Path | None = None) -> str:
     """Remove engines that are damaged, or no longer fit this machine's TensorRTs and driver; with `everything`, all.
 
-    Engines for other GPUs stay: they may be meant for another machine. Returns a sentence of what was removed.
+    Engines for other GPUs stay: they may be meant for another machine. Returns a sentence about what was removed.
     """
     versions, gpu = _versions(), current_gpu()
     unwanted = [
@@ -66,12 +66,13 @@ def prune(everything: bool = False, folder: Path | None = None) -> str:
             for path in engine_cache.strays(folder):
                 path.unlink(missing_ok=True)
     except TimeoutError:
-        pass  # a build is running: files outside the index may be its
+        pass  # a build is running: files outside the index may belong to it
     return _summary(gone)
 
 
 def _useless(facts: EngineFacts, versions: dict[str, str | None], gpu: Gpu | None, folder: Path | None) -> bool:
-    """Whether it will never run here again. Unknown, so false, for a flavour that is not installed."""
+    """Whether the engine will never run here again. Unknown, so false, for an undamaged one of a flavour that is not
+    installed."""
     version = versions.get(facts.spec.flavour)
     outdated = version is not None and version != facts.spec.version
     same_gpu = gpu is not None and facts.spec.gpu == gpu.name

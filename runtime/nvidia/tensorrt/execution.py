@@ -1,6 +1,6 @@
 """An engine in memory, and how each flavour runs it for the shapes at hand.
 
-TensorRT for RTX compiles its kernels here, for this GPU, stores them in a runtime cache, and replays CUDA graphs by
+TensorRT for RTX compiles its kernels for this machine's GPU, stores them in a runtime cache, and replays CUDA graphs by
 itself. TensorRT proper leaves CUDA graphs to us: we record one for each combination of shapes. Both always read and
 write the same addresses, so that a recorded graph stays valid.
 """
@@ -79,7 +79,7 @@ def deserialise(trt: Any, engine: bytes, driver: Driver, name: str, kernels: byt
 
 
 class Execution(ABC):
-    """A loaded engine with its inputs and its output. `launch` runs it between the addresses of `bind`."""
+    """A loaded engine with its inputs and its output. `launch` reads and writes the addresses given to `bind`."""
 
     def __init__(self, trt: Any, log: Any, runtime: Any, engine: Any, driver: Driver, name: str) -> None:
         self._trt = trt
@@ -96,7 +96,7 @@ class Execution(ABC):
 
     @property
     def output(self) -> Binding:
-        """The output, of the largest inputs; its smallest shape is not used."""
+        """The output for the largest inputs; its smallest shape is not used."""
         largest = self.output_shape(tuple(one.largest for one in self.inputs))
         return Binding(self._given, np.dtype(self._kind(self._given)), largest, largest)
 
@@ -114,15 +114,15 @@ class Execution(ABC):
 
     @abstractmethod
     def launch(self, shapes: Shapes, stream: int) -> None:
-        """Run it in a stream. Raises EngineError."""
+        """Queue a run in a stream. Raises EngineError."""
 
     def kernels(self) -> bytes | None:
-        """What it compiled for this GPU, to store for the next start; None where there is nothing to store."""
+        """The kernels it compiled for this GPU, to store for the next start; None if there are none."""
         return None
 
     @abstractmethod
     def close(self) -> None:
-        """Free what it holds. Call it within the driver's context, when nothing runs any more."""
+        """Free what it holds. Call it within the driver's context, once nothing is running."""
 
     @abstractmethod
     def _context(self, shapes: Shapes) -> Any:
@@ -162,7 +162,7 @@ class Execution(ABC):
 
 
 class _SelfRecording(Execution):
-    """TensorRT for RTX: a single context, because each takes much host memory."""
+    """TensorRT for RTX: a single context, because each uses much host memory."""
 
     _only: Any = None
     _cache: Any = None
@@ -173,13 +173,14 @@ class _SelfRecording(Execution):
         trt = self._trt
         self._settings = self._engine.create_runtime_config()
         if all(one.smallest[1:] == one.largest[1:] for one in self.inputs):
-            # Few shapes, as only the batch varies: each waits once for kernels of its own, which are then stored. By
-            # default they are compiled during the first runs, and a short process would end before any is ready.
+            # Only the batch varies, so there are few shapes: each waits once for its specialised kernels, which are
+            # then stored. By default they are compiled during the first runs, and a short process would end before any
+            # is ready.
             strategies = trt.DynamicShapesKernelSpecializationStrategy
             self._settings.dynamic_shapes_kernel_specialization_strategy = strategies.EAGER
         self._cache = self._settings.create_runtime_cache()
         if kernels is not None:
-            self._cache.deserialize(kernels)  # false for another GPU or release: then it compiles its own
+            self._cache.deserialize(kernels)  # false for another GPU or release: new ones are then compiled
         self._settings.set_runtime_cache(self._cache)
         self._settings.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
         self._only = self._create_context(self._settings)
@@ -189,7 +190,7 @@ class _SelfRecording(Execution):
         self._point(self._only)
 
     def launch(self, shapes: Shapes, stream: int) -> None:
-        with RECORDING:  # it records whenever it chooses to
+        with RECORDING:  # the library records whenever it chooses to
             self._run(self._context(shapes), stream)
 
     def kernels(self) -> bytes | None:
@@ -202,7 +203,7 @@ class _SelfRecording(Execution):
 
     def _context(self, shapes: Shapes) -> Any:
         if shapes != self._shapes:
-            self._shapes = None  # one input may be set when the next is refused
+            self._shapes = None  # if an input is refused, those before it are already set
             self._set(self._only, shapes)
             self._shapes = shapes
         return self._only
@@ -210,7 +211,7 @@ class _SelfRecording(Execution):
 
 @dataclass
 class _Context:
-    """An execution context that keeps its shapes, whether it knows the addresses, and the CUDA graph recorded of it."""
+    """An execution context of fixed shapes, whether its addresses are set, and the CUDA graph recorded from it."""
 
     held: Any
     pointed: bool = False
@@ -218,8 +219,8 @@ class _Context:
 
 
 class _Recording(Execution):
-    """TensorRT: a context for every combination of shapes, because a CUDA graph is right only as long as nothing is
-    changed in the context that it was recorded of. They share their scratch memory: one runs at a time."""
+    """TensorRT proper: a context for every combination of shapes, because a CUDA graph is valid only until the context
+    that it was recorded from changes. The contexts share their scratch memory: one runs at a time."""
 
     def __init__(self, trt: Any, log: Any, runtime: Any, engine: Any, driver: Driver, name: str) -> None:
         super().__init__(trt, log, runtime, engine, driver, name)
@@ -263,17 +264,17 @@ class _Recording(Execution):
         return context, launch
 
     def _run_plainly(self, context: _Context, stream: int) -> None:
-        if not context.pointed:  # only now, as an output's shape is asked for before the addresses are known
+        if not context.pointed:  # not earlier: an output's shape is queried before the addresses are known
             self._point(context.held)
             context.pointed = True
         self._run(context.held, stream)
 
     def _record(self, context: _Context, stream: int) -> Callable[[int], None] | None:
-        """What launches a CUDA graph of one run; None where the engine does something that cannot be recorded."""
+        """Record one run as a CUDA graph. Returns a function that launches it; None if the run cannot be recorded."""
         try:
             graph = self._driver.record_graph(stream, lambda: self._run(context.held, stream))
         except EngineError:
-            self._log.said = []  # it is no failure: the run that follows is a plain one
+            self._log.said = []  # not a failure: a plain run follows
             return None
         context.graph = graph
         return partial(self._driver.launch_graph, graph)

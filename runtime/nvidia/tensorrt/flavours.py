@@ -2,8 +2,8 @@
 
 TensorRT for RTX comes as plain wheels, builds for named GPU generations without needing a GPU, stores what it compiles
 for a GPU in a runtime cache, and has no plugins. TensorRT proper, 10 and 11, builds only for this machine's GPU, by
-timing kernels on it, and has plugins. Both take strongly typed networks, whose graph states every precision. 10 needs a
-flag for that, which 11 ignores. 11 has no builder flags for precisions, so none are used.
+timing kernels on it, and has plugins. Both accept strongly typed networks, whose graph states every precision. 10 needs
+a flag for that, which 11 ignores. 11 has no builder flags for precisions, so none are used.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ FIRST_WITH = {"bf16": "sm80", "fp8": "sm89"}
 
 @dataclass(frozen=True)
 class Flavour:
-    """One distribution. `targets`: the generations that it builds for ahead of time; none: it builds only for this
-    machine's GPU. `oldest`: the first release whose API this code knows."""
+    """One distribution. `targets`: the generations that it builds for ahead of time; empty: it builds only for this
+    machine's GPU. `oldest`: the first release whose API this code supports."""
 
     name: str
     title: str
@@ -42,12 +42,12 @@ class Flavour:
         return bool(self.targets)
 
     def absent(self) -> Absence | None:
-        """Why it cannot build here, or None. Imports it if it is installed."""
+        """Why the distribution cannot be used here, or None. Imports it if it is installed."""
         if importlib.util.find_spec(self.module) is None:
             return NOT_INSTALLED
         try:
             found = self.version()
-        except (ImportError, OSError) as error:  # OSError: one of its libraries
+        except (ImportError, OSError) as error:  # OSError: one of its libraries does not load
             return Absence(f"installed, but does not load: {one_line(error)}", pip_helps=False)
         except AttributeError:  # what an uninstalled package leaves behind
             return Absence("installed, but does not load: it is an empty folder", pip_helps=True)
@@ -107,8 +107,8 @@ def error_log(trt: Any) -> Any:
                 self.said.append(message)
 
         def first_error(self) -> str:
-            """The first of the errors since the last call: the later ones follow from it. Without a driver, TensorRT
-            for RTX adds one about that."""
+            """The first error since the last call: later ones follow from it. Skips the one that TensorRT for RTX adds
+            where there is no driver."""
             errors = [line for line in self.said if "catchCudaError" not in line] or self.said or ["it gave no reason"]
             self.said = []
             return " ".join(str(errors[0]).split())

@@ -18,9 +18,9 @@ Part = Mapping[str, "NDArray[Any] | View"]
 
 
 def cut(arrays: Part, inputs: tuple[Binding, ...]) -> list[Part]:
-    """The parts, each as large as the engine's largest batch; the last one may be smaller.
+    """Split the inputs into parts, each as large as the engine's largest batch; the last one may be smaller.
 
-    A host input with one row for all of the others' rows is repeated if the engine takes it so: then the engine sees
+    A host input with a single row is repeated for all rows of a part if the engine accepts that: the engine then sees
     fewer combinations of shapes.
     """
     rows = max(value.shape[0] for value in arrays.values())
@@ -66,9 +66,8 @@ class Lane:
         for mark in (self._filled, self._done, self._emptied):
             owned.callback(driver.destroy_event, mark)
         self._busy = False  # a copy from this lane's page-locked memory may be under way
-        self._place: tuple[slice, tuple[int, ...]] | None = (
-            None  # of the part in this lane: its rows in the result, and its shape
-        )
+        # of the part in this lane: its rows in the result, and its shape
+        self._place: tuple[slice, tuple[int, ...]] | None = None
 
     def load(self, part: Part) -> None:
         """Copy a part to where the engine reads it."""
@@ -88,7 +87,7 @@ class Lane:
             self._copy(self._bound[name], source, size_of(value.shape, value.dtype))
 
     def hand_on(self, place: slice, shape: tuple[int, ...]) -> None:
-        """Take over what the engine wrote, to go to the rows `place` of the result, in this shape."""
+        """Take over the engine's output, of this shape, for the rows `place` of the result."""
         self._place = place, shape
         self._copy(self._device[self._output.name], self._bound[self._output.name], self._size(shape))
         if self._stream != self._compute:
@@ -114,7 +113,7 @@ class Lane:
         self._place = None
 
     def forget(self) -> None:
-        """Forget the part in this lane: nothing is under way any more."""
+        """Forget the part in this lane. Call it when nothing is under way any more."""
         self._busy, self._place = False, None
 
     def _copy(self, target: int, source: int, size: int) -> None:

@@ -24,13 +24,13 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
-    """The share that is done, from 0 to 1."""
+    """The share of the build that is done, from 0 to 1."""
 
     done: float
 
 
 class Built(msgspec.Struct, frozen=True, tag=True):
-    """The file is written."""
+    """The engine's file is written."""
 
     seconds: float
 

@@ -1,4 +1,4 @@
-"""What `starcast build` makes of a bundle: one order per graph and GPU generation."""
+"""Plan what `starcast build` builds from a bundle: one order per graph and GPU generation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
 from starcast.runtime.nvidia.tensorrt.profiles import Profile, Range, batch_range, own_size, profile, size_range
 from starcast.runtime.nvidia.tensorrt.targets import Targets
 
-STYLES = Range(1, 1, 8)  # at a time, whatever the batch of images: styles are made once, mostly one by one
+STYLES = Range(1, 1, 8)  # per run, independent of the batch of images: styles are made once, mostly one by one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Order:
 
     spec: EngineSpec
     graph: Path
-    weight: int  # of the graph: a measure of how long it takes
+    weight: int  # bytes of the graph: a measure of how long the build takes
 
     @property
     def flavour(self) -> Flavour:
@@ -71,7 +71,7 @@ def plan_orders(bundle: Bundle, options: BuildOptions, targets: Targets) -> tupl
 
 
 def choose_variant(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Variant:
-    """The first variant for the flavour in the precision, and in the form if one was named. Raises
+    """The flavour's first variant in the chosen precision, and in the form if one was named. Raises
     VariantMissingError."""
     made = [one for one in bundle.manifest.variants if flavour.name in one.engines and one.condition == "style"]
     found = [one for one in made if one.precision == options.precision and options.form in (None, one.form_name)]
@@ -86,14 +86,14 @@ def choose_variant(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> V
 
 
 def kernel_digest() -> str:
-    """Stands for the kernel inside an engine: its sources and the compiler's version."""
+    """A hash of the kernel inside an engine: of its sources and the compiler's version."""
     kernels = importlib.util.find_spec("starcast.kernels")
     folders = kernels.submodule_search_locations if kernels is not None else None
     sources = [file for folder in folders or () for file in sorted(Path(folder).glob("*.py"))]
     digest = hashlib.sha256()
     for source in (*sources, Path(__file__).with_name("plugin.py")):
         digest.update(source.read_bytes())
-    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # the build will say so
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # the build will report that
         digest.update(importlib.metadata.version("triton").encode())
     return digest.hexdigest()
 

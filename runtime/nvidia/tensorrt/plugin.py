@@ -2,10 +2,11 @@
 
     y = AdainLeakyRelu(x, scale, shift; epsilon, slope)
 
-x [N, C, H, W] in float32, float16 or bfloat16, which y is too; scale and shift float32, [N or 1, C] or [C]. Ahead of
-time: Python and Triton are needed where an engine is built, neither where it runs. TensorRT gives a kernel pointers to
-the inputs, then whole numbers, then pointers to the outputs, and nothing else: so attributes are compiled in, and there
-is one kernel a node (`tiling_for(…, whole=True)`), without memory between two. No GPU has run it yet.
+x and y are [N, C, H, W], both in float32, float16 or bfloat16; scale and shift are float32, [N or 1, C] or [C]. The
+kernel is compiled ahead of time: building an engine needs Python and Triton, running it needs neither. TensorRT passes
+a kernel pointers to the inputs, then integers, then pointers to the outputs, and nothing else. So attributes are
+compiled in, and each node is one kernel (`tiling_for(…, whole=True)`): two would need memory between them. No GPU has
+run it yet.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 
 NAMESPACE, NAME = "starcast", "AdainLeakyRelu"
 
-# by TensorRT's name: its word for the type, Triton's, bytes, and its layout that is channels last, without gaps where C
-# is a multiple of the number
+# by TensorRT's name of the type: its word in format strings, Triton's name, bytes, TensorRT's channels-last layout, and
+# the number of which C must be a multiple for that layout to have no gaps
 KINDS = {
     "FLOAT": ("FP32", "fp32", 4, "HWC", 1), "HALF": ("FP16", "fp16", 2, "HWC8", 8),
     "BF16": ("BF16", "bf16", 2, "HWC8", 8),
@@ -36,7 +37,7 @@ VECTOR = 16  # sizes that are multiples of it are read in vectors
 def register(module: Any) -> None:
     """Register the plugin with TensorRT (the imported module). Calling it again has no effect.
 
-    Raises EngineError where this TensorRT takes no plugins in PTX or there is no GPU to compile for, and
+    Raises EngineError if this TensorRT accepts no plugins in PTX or there is no GPU to compile for, and
     MissingExtraError without Triton.
     """
     if importlib.util.find_spec("triton") is None:
@@ -48,7 +49,7 @@ def register(module: Any) -> None:
         raise EngineError(f"plugins are compiled for the GPU at hand ({why_no_gpu()}): build on its machine")
     major, minor = gpu.compute_capability
     try:
-        ptx_version(10 * major + minor)  # asked before TensorRT asks for the kernel, where an error would be lost
+        ptx_version(10 * major + minor)  # now, because an error raised when TensorRT asks for the kernel would be lost
     except ValueError as error:
         raise EngineError(
             f"this starcast compiles no kernel for {gpu.name} ({error}): "
@@ -65,9 +66,10 @@ def register(module: Any) -> None:
 
 
 def _register(plugins: Any, compute_capability: tuple[int, int]) -> None:
-    """TensorRT reads the parameters' names and annotations, which are its own classes, not strings."""
+    """Register the functions. TensorRT reads their parameters' names and annotations, which must be its classes, not
+    strings."""
     identity, desc = f"{NAMESPACE}::{NAME}", plugins.TensorDesc
-    # not `float`: for one, 10.x makes a number of an array of one, which NumPy has come to refuse
+    # not `float`: for a float, 10.x converts an array of one element to a number, which NumPy now refuses
     one = np.ndarray[Any, np.dtype[np.float32]]
     attributes = {"epsilon": one, "slope": one}
     inputs = {"x": desc, "scale": desc, "shift": desc}
@@ -90,7 +92,7 @@ def _register(plugins: Any, compute_capability: tuple[int, int]) -> None:
         launch.grid_z = samples
         launch.block_x = kernel.threads
         launch.shared_mem = kernel.shared_bytes
-        numbers = plugins.SymIntExprs(3)  # behind the inputs: rows, C, HW
+        numbers = plugins.SymIntExprs(3)  # after the inputs: rows, C, HW
         numbers[0] = scale.shape_expr[0] if scale.ndim == 2 else plugins.SymInt32(1)
         numbers[1] = channels
         numbers[2] = height * width
@@ -112,9 +114,9 @@ def _register(plugins: Any, compute_capability: tuple[int, int]) -> None:
 
 
 def formats(kind: str, shape: Any) -> tuple[str, ...]:
-    """TensorRT's layouts that the kernel reads: linear, and channels last where TensorRT would not pad the channels and
-    the kernel fills the GPU, as each program then has many channels. With fewer programs TensorRT would still time it,
-    and choose it for a batch at which it happens to be no slower."""
+    """TensorRT's layouts that the kernel supports: linear; and channels last, if TensorRT would not pad the channels
+    and the kernel still fills the GPU, as each program then has many channels. With fewer programs, TensorRT would
+    still time that layout, and choose it for a batch at which it happens to be no slower."""
     _, _, item_bytes, last, multiple = KINDS[kind]
     if shape[1] % multiple:
         return ("LINEAR",)
@@ -140,7 +142,7 @@ def _usual(shape: Any) -> Any:
 
 
 def _tiling(shape: Any, item_bytes: int, *, channels_last: bool) -> Tiling:
-    """The tiling for the usual batch of the largest planes: a program that holds those has room for any."""
+    """The tiling for the usual batch of the largest planes: a program that holds those has room for any others."""
     samples, channels, *_ = _usual(shape)
     height, width = (shape.max if shape.is_dynamic else shape)[2:]
     return tiling_for(
@@ -149,6 +151,6 @@ def _tiling(shape: Any, item_bytes: int, *, channels_last: bool) -> Tiling:
 
 
 def _always_divides(shape: Any) -> bool:
-    """Whether every plane of the profile can be read in vectors: the profile has one size, a multiple of it."""
+    """Whether every plane of the profile can be read in vectors: the profile has one size, a multiple of VECTOR."""
     sizes = {tuple(bound)[2:] for bound in ((shape.min, shape.max) if shape.is_dynamic else (tuple(shape),))}
     return len(sizes) == 1 and all(height * width % VECTOR == 0 for height, width in sizes)

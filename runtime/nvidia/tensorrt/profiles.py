@@ -1,4 +1,4 @@
-"""The shapes that an engine takes: for every input the smallest, the one it is tuned for, and the largest.
+"""The shapes that an engine accepts: for every input the smallest, the one it is tuned for, and the largest.
 
 --batch-range 8                            exactly 8
 --batch-range 1:4:8                        1 to 8, tuned for 4
@@ -55,7 +55,7 @@ def profile(*dimensions: int | Range) -> Profile:
 
 
 def batch_range(text: str) -> Range:
-    """`8`, or `1:4:8`. Raises OptionError."""
+    """Read a batch, `8`, or a range, `1:4:8`. Raises OptionError."""
     try:
         found = Range(*_three([_number(part) for part in text.split(":")]))
     except ValueError:
@@ -67,7 +67,7 @@ def batch_range(text: str) -> Range:
 
 
 def size_range(text: str, source: Source) -> Sizes:
-    """`256x256`, or three of them. Every side is a multiple of the bundle's stride. Raises OptionError."""
+    """Read a size, `256x256`, or three of them. Every side is a multiple of the bundle's stride. Raises OptionError."""
     try:
         pairs = [[_number(side) for side in part.split("x")] for part in text.split(":")]
         widths, heights = zip(*_three(pairs), strict=True)
@@ -101,7 +101,7 @@ def _three(parts: list[Part]) -> tuple[Part, Part, Part]:
 
 
 def _number(text: str) -> int:
-    """Raises ValueError: `int` would take `-1`, `1_0` and `٣`."""
+    """Read a number. Raises ValueError, also for `-1`, `1_0` and `٣`, which `int` would accept."""
     if not re.fullmatch(r"[0-9]{1,6}", text) or not 1 <= int(text) <= LARGEST:
         raise ValueError
     return int(text)

@@ -17,7 +17,7 @@ from functools import cached_property
 from starcast.errors import EngineError
 
 _MAGIC = b"vtrt"
-_SIZE_AT = slice(16, 24)  # of the file, little-endian
+_SIZE_AT = slice(16, 24)  # where the file's size is, little-endian
 _LONGEST = 16 * 2**20  # bytes of a program's text; a generator's has 200,000
 _BYTES = {
     "half": 2, "bfloat16": 2, "bf16": 2, "float": 4, "double": 8, "bool": 1, "int8": 1, "uint8": 1, "int16": 2,
@@ -28,7 +28,7 @@ _BYTES = {
 @dataclass(frozen=True)
 class Tensor:
     """A value passed between kernels. `shape` holds numbers, or symbols for sizes left open until the engine runs; a
-    repeated axis (stride 0) counts as 1. `constant`: weights."""
+    repeated axis (stride 0) counts as 1. `constant`: it holds weights."""
 
     name: str
     shape: tuple[int | str, ...]
@@ -84,8 +84,8 @@ class Program:
         return {kind: kinds.count(kind) for kind in sorted(set(kinds), key=lambda kind: (-kinds.count(kind), kind))}
 
     def megabytes(self, batch: int) -> float | None:
-        """Activations that all kernels read and write, in 10^6 bytes per image at that batch size (fixed batch: at its
-        own); None if heights or widths are open."""
+        """Activations that all kernels read and write, in 10^6 bytes per image at that batch size (for a fixed batch:
+        at its own); None if heights or widths are open."""
         return _per_image(_total(kernel.traffic(batch) for kernel in self.kernels), batch)
 
     def reread_megabytes(self, batch: int) -> float | None:

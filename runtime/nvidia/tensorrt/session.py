@@ -1,7 +1,7 @@
 """A session of a TensorRT engine.
 
-A batch that is larger than the engine takes is split; while one part computes, the next is uploaded and the previous
-one downloaded. Images that are on the GPU never leave it: then the translations stay there, too.
+A batch that is larger than the engine accepts is split; while one part computes, the next is uploaded and the previous
+one downloaded. Images on the GPU never leave it, and their translations stay there, too.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ IMAGES = "image"
 
 
 class TensorRTSession(Session):
-    """One engine, with memory for the largest batch that it takes.
+    """One engine, with memory for the largest batch that it accepts.
 
     `name` and `build` (a command) are for messages, `kernels` is the file for compiled kernels. Create it within the
     driver's context. It owns `execution` and `driver`, and closes both.
@@ -42,7 +42,7 @@ class TensorRTSession(Session):
         self._execution: Execution | None = execution
         self._inputs = execution.inputs
         self._output = execution.output
-        self._known: set[Shapes] = set()  # whose kernels have been stored
+        self._known: set[Shapes] = set()  # shapes whose kernels have been stored
         self._outputs = Outputs(driver)
         with ExitStack() as owned:
             self._compute = driver.create_stream()
@@ -54,7 +54,7 @@ class TensorRTSession(Session):
         self._pair: tuple[Lane, Lane] | None = None
 
     def run(self, feeds: Mapping[str, Any]) -> Any:
-        """The output for the inputs, NumPy's or on the GPU. It is on the GPU if one of them is."""
+        """Run the engine. Inputs may be NumPy arrays or on the GPU; the output is on the GPU if any input is."""
         execution = self._require_open()
         with self._driver.active(), ExitStack() as held:
             arrays = {one.name: self._take_input(one, feeds[one.name], held) for one in self._inputs}
@@ -100,12 +100,12 @@ class TensorRTSession(Session):
         if self._execution is None:
             return
         execution, self._execution = self._execution, None
-        with ExitStack() as all_of_it:  # in reverse order, and all of them even if one fails
+        with ExitStack() as all_of_it:  # runs the callbacks in reverse order, and all of them even if one fails
             all_of_it.callback(self._outputs.close)
             all_of_it.enter_context(self._driver.active())
             all_of_it.callback(self._owned.close)
             all_of_it.callback(execution.close)
-            with suppress(EngineError):  # after a lasting error on the GPU, which was raised before
+            with suppress(EngineError):  # a lasting error on the GPU was raised before
                 self._driver.synchronise()
                 self._save_kernels(execution)
 
@@ -115,7 +115,8 @@ class TensorRTSession(Session):
         return self._execution
 
     def _parts(self, arrays: Mapping[str, NDArray[Any] | View]) -> tuple[list[Part], list[Shapes]]:
-        """The batch in parts that the engine takes. Raises EngineError where it takes none."""
+        """Split the batch into parts that the engine accepts. Raises EngineError if it was not built for their
+        shapes."""
         parts = cut(arrays, self._inputs)
         shapes = [shapes_of(part, self._inputs) for part in parts]
         for shape in shapes:
@@ -171,7 +172,7 @@ class TensorRTSession(Session):
         return DeviceArray(lent.view, lent.release)
 
     def _take_input(self, one: Binding, value: Any, held: ExitStack) -> NDArray[Any] | View:
-        """An input, where it is. Raises TypeError for another dtype."""
+        """An input, left where it is: on the host or the GPU. Raises TypeError if it has another dtype."""
         on_gpu = is_on_gpu(value)
         array = held.enter_context(borrow(value, self._compute, self._driver)) if on_gpu else np.asarray(value)
         if array.dtype != one.dtype:
@@ -179,7 +180,7 @@ class TensorRTSession(Session):
         return array
 
     def _check(self, shapes: Shapes) -> None:
-        """Raise EngineError where the engine was not built for a part's shapes."""
+        """Raise EngineError if the engine was not built for a part's shapes."""
         for one, shape in zip(self._inputs, shapes, strict=True):
             if one.fits(shape):
                 continue
@@ -193,7 +194,7 @@ class TensorRTSession(Session):
             )
 
     def _abandon(self) -> None:
-        """After an error: wait until nothing is under way any more, so that the next run starts clean."""
+        """Clean up for the next run after an error: wait until nothing is under way any more."""
         with suppress(EngineError):  # the first error is the one to raise
             self._driver.synchronise()
         for lane in (self._direct, *(self._pair or ())):
@@ -204,7 +205,7 @@ class TensorRTSession(Session):
             save_kernels(self._kernels, execution.kernels())
 
     def _lanes(self) -> tuple[Lane, Lane]:
-        """Two lanes with their own stream, created when a batch first has several parts."""
+        """Two lanes that share a stream for copies, created when a batch first has several parts."""
         if self._pair is None:
             with ExitStack() as owned:
                 copies = self._driver.create_stream()
@@ -219,7 +220,7 @@ class TensorRTSession(Session):
         return Lane(self._driver, bindings, self._bound, self._compute, stream, device, owned)
 
     def _memory(self, owned: ExitStack) -> dict[str, int]:
-        """Memory on the GPU for the largest of every input and the output."""
+        """Allocate GPU memory for every input and the output, in their largest shapes."""
         addresses = {}
         for one in (*self._inputs, self._output):
             address = addresses[one.name] = self._driver.allocate(one.nbytes)

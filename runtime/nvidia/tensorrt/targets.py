@@ -14,10 +14,10 @@ from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour, too_old
 
 @dataclass(frozen=True)
 class Targets:
-    """The flavour, the generations to build for, and the GPU that kernels are timed on; None ahead of time.
+    """The flavour, the generations to build for, and the GPU that kernels are timed on; None if built ahead of time.
 
     Each generation gets its own engine: a program for several is limited by the oldest of them, and any Turing among
-    them sets the code of all.
+    them decides the code for all.
     """
 
     flavour: Flavour
