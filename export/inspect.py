@@ -94,7 +94,7 @@ def _auto_choice(bundle: Bundle) -> str | None:
     """What `--backend auto` chose for a bundle on this machine; None if it has not been used."""
     try:
         known = recall_choice(bundle)
-    except StarcastError:  # nothing runs it here: the variants say why
+    except StarcastError:  # nothing can run it here; the variants' facts say why
         return None
     return None if known is None else known.sentence()
 

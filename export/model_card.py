@@ -11,9 +11,9 @@ TENSORRT_RTX = "tensorrt-rtx"
 
 
 def model_card(manifest: Manifest, about: About, *, name: str, parameters: int) -> str:
-    """The card in Markdown, its facts in a YAML head as model hubs read it.
+    """The model card in Markdown, with a YAML head for model hubs.
 
-    `name` is the bundle's; `parameters` are the generator's.
+    `name` is the bundle's name; `parameters` is the number of the generator's parameters.
     """
     licence = about.official_licence if manifest.provenance.layout == "official" else None
     sections = [
@@ -65,12 +65,12 @@ def _use(manifest: Manifest, name: str) -> str:
 
 
 def _seed(manifest: Manifest) -> str:
-    """For models that make styles from latents; those that labels steer need the domain alone."""
+    """The seed option, for models that make styles from latents; models steered by labels need only the domain."""
     return "" if manifest.condition.latent is None else " --seed 7"
 
 
 def _build_lines(manifest: Manifest, name: str, translate: str) -> list[str]:
-    """For NVIDIA GPUs, if the bundle has graphs for them."""
+    """The commands for NVIDIA GPUs; none if the bundle has no graphs for them."""
     precisions = [variant.precision for variant in manifest.variants if TENSORRT_RTX in variant.engines]
     if not precisions:
         return []

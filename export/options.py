@@ -1,4 +1,4 @@
-"""Options of `starcast export`. Imports no torch, because `--help` is made from them."""
+"""Options of `starcast export`. Imports no torch, because `--help` reads them."""
 
 from __future__ import annotations
 

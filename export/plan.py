@@ -1,4 +1,4 @@
-"""Which frame graphs a bundle gets: one plan for each, in the order in which they are made.
+"""Plans a bundle's frame graphs: one plan for each, in the order they are made.
 
 Engines differ in the form they run fastest. The tables below hold what was measured (`benchmarks/results/forms.json`).
 """
@@ -36,26 +36,29 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """What messages call it: `taps9-int8-bf16`."""
+        """Its name in messages, such as `taps9-int8-bf16`."""
         norms = "" if self.norms == "native" else f"-{self.norms}"
         one_style, rest = "-one-style" if self.one_style else "", f"-{self.rest}" if self.rest else ""
         return f"{self.form}{norms}{one_style}-{self.precision}{rest}"
 
     @property
     def is_hint(self) -> bool:
-        """Whether it is the float32 file, which its engine runs in bf16."""
+        """Whether it reuses a float32 graph's file, which its engine runs in bf16."""
         return self.precision == "bf16" and self.norms == "native"
 
     @property
     def file(self) -> str:
-        """The name of its graph's file."""
+        """The file name of its graph."""
         stem = replace(self, precision="fp32").name if self.is_hint else self.name
         return f"{stem}{GRAPH_SUFFIX if self.ncnn else '.onnx'}"
 
     @property
     def weights(self) -> str:
-        """The name, without suffix, of the file of its large weights. Float32 graphs share one, and so do int8 graphs
-        that differ in their `rest` alone: a runtime that opens one variant need not hash the others' weights."""
+        """The file name, without suffix, of its large weights.
+
+        Float32 graphs share one file, and so do int8 graphs that differ only in `rest`. Separate files spare a runtime
+        that opens one variant from hashing the others' weights.
+        """
         if self.norms != "native":
             return self.name
         return replace(self, rest=None).name if self.precision == "int8" else "weights"
@@ -65,8 +68,8 @@ class Plan:
 class FrameGraph:
     """The graph made for a plan.
 
-    `product` turns a style into scales and shifts for a frame that takes those. `cost` is counted for one image of
-    the trained size; int8's FLOP are those of its convolutions in float32. `kept`: layers that are not quantised;
+    `product` turns a style into scales and shifts, for a frame with those as input. `cost` is for one image of the
+    trained size; an int8 graph's FLOP are those of its convolutions in float32. `kept`: layers that are not quantised.
     `to_blame`: the quantised layers that lose the most, worst first.
     """
 
@@ -87,14 +90,14 @@ PREFERRED = {
     "ncnn": Plan("taps9", ("ncnn", "ncnn-vulkan"), ncnn=True),
     "tensorrt": Plan("taps16", ("tensorrt", "tensorrt-rtx"), norms="fused"),
 }
-# The form that an engine runs fastest in int8. CPU time of a 256 px frame (AFHQ sizes) on a Zen 4 core with VNNI, the
-# engine's float32 in taps9 being 1: OpenVINO taps9 0.34, taps16 0.36, phases 0.37; ONNX Runtime phases 0.44.
+# The form that an engine runs fastest in int8. CPU time of a 256 px frame (AFHQ sizes) on a Zen 4 core with VNNI,
+# relative to the same engine's float32 taps9: OpenVINO taps9 0.34, taps16 0.36, phases 0.37; ONNX Runtime phases 0.44.
 INT8_FORMS = {"openvino": "taps9", "onnxruntime": "phases"}
 INT8_RESTS: dict[str, tuple[Literal["bf16"] | None, ...]] = {"openvino": ("bf16", None), "onnxruntime": (None,)}
 
 
 def plans_for(options: ExportOptions) -> list[Plan]:
-    """Every graph that the options ask for, in the bundle's order. Raises OptionError and MissingExtraError."""
+    """A plan for every graph the options ask for, in the bundle's order. Raises OptionError and MissingExtraError."""
     float32 = float32_plans(options.backends, options.forms, options.adain)
     native = [plan for plan in float32 if plan.norms == "native"]
     fused = [plan for plan in float32 if plan.norms != "native"]
@@ -102,9 +105,10 @@ def plans_for(options: ExportOptions) -> list[Plan]:
 
 
 def float32_plans(engines: Sequence[str], forms: Sequence[str], adain: Sequence[str] = ("fused",)) -> list[Plan]:
-    """The float32 graphs for those engines, or for the usual ones: each engine's own form, or `forms` for all of them.
+    """The float32 plans for these engines, or for the usual ones if none are named.
 
-    `adain` is for TensorRT. Raises OptionError and MissingExtraError.
+    They use each engine's own form, unless `forms` names some for all of them. `adain` affects only TensorRT.
+    Raises OptionError and MissingExtraError.
     """
     unknown = [name for name in engines if name not in PREFERRED]
     if unknown:
@@ -150,7 +154,7 @@ def form_for(form: str, precision: str) -> str:
 
 
 def _with_adain(plan: Plan, adain: Sequence[str]) -> list[Plan]:
-    """TensorRT's plan, once for each way to write AdaIN; only full TensorRT has plugins."""
+    """A TensorRT plan once for each way to write AdaIN; any other plan unchanged. Only full TensorRT has plugins."""
     if plan.norms == "native":
         return [plan]
     ways = {
@@ -161,7 +165,7 @@ def _with_adain(plan: Plan, adain: Sequence[str]) -> list[Plan]:
 
 
 def _smaller(native: Sequence[Plan], precisions: Sequence[str]) -> Iterator[Plan]:
-    """The CPU engines' plans below float32: bf16 as a hint on the same graph, and int8 in its own form."""
+    """The CPU engines' plans below float32: bf16 as a hint on the same graph, and int8 in the form that suits it."""
     if "bf16" in precisions:
         for plan in native:
             if "openvino" in plan.engines:
@@ -173,7 +177,7 @@ def _smaller(native: Sequence[Plan], precisions: Sequence[str]) -> Iterator[Plan
 
 
 def _for_tensorrt(fused: Sequence[Plan], precisions: Sequence[str]) -> Iterator[Plan]:
-    """TensorRT's graphs, float32 first. Its unfused norms in float32 would be the engine's own in any case."""
+    """TensorRT's plans, float32 first. In float32 the engine's own norms are used anyway, so "unfused" is left out."""
     yield from dict.fromkeys(
         replace(plan, form=form_for(plan.form, precision), precision=precision)
         for precision in dict.fromkeys(("fp32", *precisions))

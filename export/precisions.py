@@ -1,4 +1,4 @@
-"""The precisions that export writes: what each must reach, for which engines, and what its numbers are.
+"""The precisions that export writes: the gate each must pass, the engines that run it, and its number types.
 
 Imports neither torch nor onnx: `--help` is made from this table.
 """
@@ -11,18 +11,18 @@ from types import MappingProxyType
 from typing import Literal
 
 CPU_ENGINES = ("openvino", "onnxruntime", "ncnn")
-TENSORRT = "tensorrt"  # for export; TensorRT and TensorRT for RTX both take its graphs
+TENSORRT = "tensorrt"  # for export; TensorRT and TensorRT for RTX both read its graphs
 
 
 @dataclass(frozen=True)
 class Gate:
-    """PSNR to float32 that every domain must reach, in dB: the mean over its images, and every single one."""
+    """PSNR to float32 that every domain must reach, in dB: on average over its images, and for the worst image."""
 
     mean: float
     worst: float = 0.0
 
     def moved_to(self, mean: float | None) -> Gate:
-        """The gate for another mean, with the same distance to the worst; this gate if `mean` is None."""
+        """The gate with another mean and the same distance from mean to worst; this gate if `mean` is None."""
         if mean is None:
             return self
         return Gate(mean, max(0.0, self.worst + mean - self.mean) if self.worst else 0.0)
@@ -32,8 +32,8 @@ class Gate:
 class Precision:
     """A precision of a frame graph.
 
-    `gate`: what its translations must reach; None for float32, which is compared with PyTorch itself. `engines`: those
-    that run it. `half`: type of the values in TensorRT's graph. `codes`: type of its codes, if it has any.
+    `gate`: the PSNR its translations must reach; None for float32, which is compared with PyTorch itself. `engines`:
+    the engines that run it. `half`: type of the values in TensorRT's graph. `codes`: type of the codes, if it has any.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Precision:
     codes: Literal["int8", "float8_e4m3fn"] | None = None
 
     def gate_for(self, min_psnr: float | None) -> Gate:
-        """The gate, moved to a mean that was asked for. Not for float32."""
+        """The gate, moved to `min_psnr` as its mean if given. Float32 has none."""
         assert self.gate is not None
         return self.gate.moved_to(min_psnr)
 

@@ -1,4 +1,4 @@
-"""preview.jpg: a few sources and their translations into every domain, by the traced graph."""
+"""preview.jpg: a few sources and their translations into every domain, made by the traced graph."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def draw_preview(frame: ir.Model, sources: NDArray[np.uint8], styles: Floats) ->
 
 
 def preview_sources(data: str | None, side: int) -> NDArray[np.uint8]:
-    """Held-out images of the data set if it still exists, else drawn images.
+    """Held-out images of the data set if it still exists, topped up with drawn images.
 
     uint8 [SOURCES, side, side, 3].
     """

@@ -1,4 +1,4 @@
-"""What an export starts from: a checkpoint's model and its traced graphs; and the progress that it shows."""
+"""What an export starts from, a checkpoint's model and its traced graphs, and how it shows progress."""
 
 from __future__ import annotations
 

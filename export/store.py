@@ -1,4 +1,4 @@
-"""The bundle's folder: where it may be, and how it fills with frame graphs, shared weights and manifest entries."""
+"""The bundle's folder: checks that it may be written, and fills it with graphs, shared weights and manifest entries."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHOWN = 3  # names of foreign files in an error
 
 
 def writable_target(bundle: Path) -> Path:
-    """The folder to write, links followed. Raises BundleError if that would delete files that are not a bundle's."""
+    """The folder to write, links resolved. Raises BundleError if writing would delete files that are not a bundle's."""
     target = Path(bundle).resolve()
     repair_folder(target)
     if not target.exists():
@@ -47,7 +47,7 @@ def writable_target(bundle: Path) -> Path:
 def _listed_files(manifest: Path) -> set[str]:
     """The files that an old bundle's manifest names, itself included; empty if it is not a bundle's manifest.
 
-    Read without its types, so that a bundle of another format, or a damaged one, can be replaced too.
+    Reads plain JSON, not a typed Manifest, so that a bundle of another format, or a damaged one, can be replaced too.
     """
     try:
         content = json.loads(manifest.read_bytes())
@@ -60,7 +60,7 @@ def _listed_files(manifest: Path) -> set[str]:
 
 @dataclass(frozen=True)
 class Stored:
-    """The files of a written frame graph. `product` turns styles into scales and shifts, for graphs that take those."""
+    """The files of a written frame graph. `product` turns styles into scales and shifts, for graphs that need those."""
 
     path: Path
     weights: tuple[Path, ...]
@@ -76,17 +76,17 @@ class Store:
         self.variants: list[Variant] = []
         self._facts = facts
         self._weights: dict[str, SharedWeights] = {}
-        # by the graph's file; weak, because ncnn's graphs hold all of their weights in memory
+        # by the graph's file name; weak references, because ncnn's graphs hold all of their weights in memory
         self._written: dict[str, tuple[ReferenceType[ir.Model], Stored]] = {}
         (folder / GENERATOR).mkdir()
 
     @property
     def product(self) -> GraphFiles | None:
-        """The graph that turns styles into scales and shifts, if a frame graph takes those."""
+        """The graph that turns styles into scales and shifts, if a frame graph needs those."""
         return GraphFiles(graph=STYLE_PRODUCT) if (self.folder / STYLE_PRODUCT).exists() else None
 
     def write(self, graph: FrameGraph) -> Stored:
-        """Write a graph's files, unless they hold it already. Raises EngineError for a node that ncnn lacks."""
+        """Write a graph's files, unless they already hold this graph. Raises EngineError for a node that ncnn lacks."""
         name = graph.plan.file
         if name not in self._written or self._written[name][0]() is not graph.frame:
             self._written[name] = ref(graph.frame), self._write(graph)
@@ -113,7 +113,7 @@ class Store:
     def _write(self, graph: FrameGraph) -> Stored:
         plan, product = graph.plan, None
         if graph.product is not None:
-            # All forms have the same product. If one had another, the gate would run it with the first's and refuse it.
+            # All forms share one product. If a form needed another, the gate would run it with this one and reject it.
             product = self.folder / STYLE_PRODUCT
             if not product.exists():
                 write_graph(graph.product, product, self._facts)

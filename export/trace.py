@@ -1,4 +1,4 @@
-"""Networks become plain ONNX graphs: traced by torch.onnx's dynamo exporter, then given readable names.
+"""Turns networks into plain ONNX graphs: traced by torch.onnx's dynamo exporter, then given readable names.
 
     image uint8 [batch, height, width, 3], style float32 [styles, S] -> translation uint8 [batch, height, width, 3]
 
@@ -26,7 +26,7 @@ OPSET = 18  # what the exporter writes without converting, and what every engine
 
 
 class FrameNetwork(nn.Module):
-    """The generator between bytes: scaled to -1..1 going in; scaled back, rounded half to even, clipped going out."""
+    """The generator from bytes to bytes: scales to -1..1, translates, scales back, rounds half to even and clips."""
 
     def __init__(self, generator: nn.Module):
         super().__init__()
@@ -41,8 +41,9 @@ def trace_generator(generator: nn.Module, side: int, style_size: int) -> ir.Mode
     example = {"image": torch.zeros(2, side, side, 3, dtype=torch.uint8), "style": torch.zeros(2, style_size)}
     model = _trace(FrameNetwork(generator), example, "translation", "generator")
     image, style = model.graph.inputs
-    # Nothing in the graph depends on the size or on whether styles are shared (it resizes by a factor, norms and
-    # styles broadcast), but the tracer fixes the one and equates the other. The gate runs both.
+    # The graph works at any size, because it resizes by a factor, and with shared styles, because norms and styles
+    # broadcast. But the tracer fixes the size and equates `styles` with `batch`. The gate runs other sizes and shared
+    # styles.
     image.shape = ir.Shape(["batch", "height", "width", 3])
     style.shape = ir.Shape(["styles", style_size])
     model.graph.outputs[0].shape = ir.Shape(["batch", "height", "width", 3])
@@ -50,7 +51,7 @@ def trace_generator(generator: nn.Module, side: int, style_size: int) -> ir.Mode
 
 
 def trace_style_graph(graph: StyleGraph) -> ir.Model:
-    """The graph that makes styles of latents or references; it is called as its file is."""
+    """The graph that makes styles from latents or references, named after its file."""
     return _trace(graph.network, graph.example, "style", Path(graph.file).stem)
 
 
@@ -64,7 +65,7 @@ def _trace(network: nn.Module, example: Mapping[str, Tensor], output: str, name:
 
 
 def _tidy(model: ir.Model, name: str, prefix: str) -> ir.Model:
-    """Names by module path, no metadata of the exporter, and no shapes except those of inputs and outputs."""
+    """Name everything by module path; remove the exporter's metadata and all shapes except inputs' and outputs'."""
     RemoveUnusedNodesPass()(model)
     RemoveUnusedOpsetsPass()(model)
     graph = model.graph
@@ -111,7 +112,7 @@ def _constant_name(tensor: Any) -> str:
 
 
 def _name_nodes(graph: ir.Graph, prefix: str) -> None:
-    """Name nodes and their outputs after their module; a function within a module gets the operator's name as well."""
+    """Name nodes and their outputs after their module; add the operator if a node is only part of the module."""
     taken: Counter[str] = Counter(name for name in graph.initializers if name is not None)
     taken.update(value.name for value in [*graph.inputs, *graph.outputs] if value.name is not None)
     places: dict[ir.Node, str] = {}
@@ -134,7 +135,7 @@ def _weight_of(node: ir.Node) -> str | None:
 
 
 def _scope(node: ir.Node, places: dict[ir.Node, str]) -> str:
-    """The path of the module that a node was traced in; a node that the exporter added is where its input is."""
+    """The path of the module that a node was traced in; a node that the exporter added gets its input's module."""
     scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
     if scopes:
         return next((scope for scope in reversed(scopes[:-1]) if scope), "")

@@ -1,4 +1,4 @@
-"""A checkpoint becomes a bundle: every graph is made, written aside and judged, then the folder is put in place."""
+"""Turns a checkpoint into a bundle: writes and judges every graph in a temporary folder, then puts that in place."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ CARD, PREVIEW = "README.md", "preview.jpg"
 
 
 def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progress: Progress) -> Bundle:
-    """Write a bundle, or replace one, and open it. `progress` gets a line when a stage is done.
+    """Write a bundle, or replace one, and open it. `progress` gets a line after each stage.
 
-    Raises CheckpointError, OptionError, BundleError (the target holds something else) and ParityError. After an error
-    the target is as it was.
+    Raises CheckpointError, OptionError, BundleError (the target holds something else) and ParityError. An error
+    leaves the target unchanged.
     """
     target = writable_target(bundle)
     plans = plans_for(options)
@@ -59,7 +59,7 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
 def _write_frame_graphs(
     source: Source, plans: Sequence[Plan], options: ExportOptions, store: Store, progress: Progress
 ) -> None:
-    """Every graph that translates: made, written, judged as written, and only then part of the bundle."""
+    """Make, write and judge every graph that translates; only then add it to the bundle."""
     plans = _measurable(plans, progress)
     judge = Judge(source, options, plans, progress)
     onnx = OnnxTarget(source, plans, options.without, judge, store, progress)
@@ -77,7 +77,7 @@ def _write_frame_graphs(
 
 
 def _measurable(plans: Sequence[Plan], progress: Progress) -> list[Plan]:
-    """The plans whose graphs this machine can measure; progress says what is left out, and why."""
+    """The plans whose graphs this machine can measure; progress shows what is left out, and why."""
     reasons = {plan: unmeasurable(plan) for plan in plans}
     for plan in {plan.precision: plan for plan, reason in reasons.items() if reason is not None}.values():
         what = plan.precision if plan.rest is None else f"{plan.precision} with {plan.rest} beside it"
@@ -92,7 +92,7 @@ def _stage_of(plan: Plan) -> str:
 
 
 def _write_style_graphs(source: Source, folder: Path, plans: Sequence[Plan], progress: Progress) -> None:
-    """The graphs that make styles, compared with PyTorch."""
+    """Write the graphs that make styles, and compare them with PyTorch."""
     for file, graph in source.styles.items():
         if any(plan.norms != "native" for plan in plans):
             without_products(graph)
@@ -111,7 +111,7 @@ def _write_means(source: Source, folder: Path, options: ExportOptions, progress:
 
 
 def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Manifest:
-    """The manifest, without its files."""
+    """The manifest, with its list of files still empty."""
     model, checkpoint = source.model, source.checkpoint
     return Manifest(
         format=FORMAT,

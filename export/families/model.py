@@ -34,7 +34,7 @@ class StyleGraph:
 
 @dataclass(frozen=True)
 class Licence:
-    """A licence by the name that model hubs know, and a paragraph about it."""
+    """A licence: its name on model hubs, and a paragraph about it."""
 
     name: str
     text: str
@@ -57,8 +57,8 @@ class Model(ABC):
     about: ClassVar[About]
 
     domains: tuple[str, ...]
-    side: int  # of the square images that it was trained on
-    stride: int  # height and width are multiples of it
+    side: int  # of the square training images
+    stride: int  # height and width must be multiples of it
     style_size: int
 
     @property
@@ -73,7 +73,7 @@ class Model(ABC):
 
     @abstractmethod
     def condition(self, mean_draws: int) -> Condition:
-        """How a bundle makes styles, leaving out the product. `mean_draws`: latents averaged for a mean style."""
+        """How a bundle makes styles; export adds `product` later. `mean_draws`: latents averaged for a mean style."""
 
     @abstractmethod
     def style_graphs(self) -> Sequence[StyleGraph]:
@@ -89,7 +89,7 @@ class Model(ABC):
         """A style [1, style_size] of a domain, drawn at random."""
 
     def reference_style(self, domain: int, image: Image) -> Floats | None:
-        """The style [1, style_size] of an image, uint8 [side, side, 3]; None if the family takes no references."""
+        """The style [1, style_size] of an image, uint8 [side, side, 3]; None if the family uses no references."""
         return None
 
     @abstractmethod
@@ -97,6 +97,6 @@ class Model(ABC):
         """A style for each domain, float32 [domains, style_size]."""
 
     def mean_styles(self, draws: int) -> Floats:
-        """Each domain's mean style over `draws` latents, float32 [domains, style_size]; called only if the condition
-        has means."""
+        """Each domain's mean style over `draws` latents, float32 [domains, style_size]. Called only if `condition` has
+        `means`."""
         raise NotImplementedError

@@ -24,7 +24,7 @@ from starcast.train.families.stargan_v2.networks import MappingNetwork, Networks
 
 MAPPING, STYLE_ENCODER, MEANS = "mapping.onnx", "style_encoder.onnx", "styles.npz"
 MEAN_SEED, PREVIEW_SEED = 0, 0
-MEAN_BATCH = 10_000  # latents in one pass; smaller batches mostly wait for each other's threads
+MEAN_BATCH = 10_000  # latents in one pass; in smaller batches, threads mostly wait for each other
 
 
 class StarGANv2(Model):
@@ -117,7 +117,7 @@ def open_stargan_v2(checkpoint: Checkpoint, domains: tuple[str, ...]) -> StarGAN
 
 
 def mean_styles(network: MappingNetwork, latents: Floats, domains: int) -> Floats:
-    """float32 [domains, S]: the mean over all latents, the same for every domain; summed in float64."""
+    """Each domain's mean style over the same latents, float32 [domains, S], summed in float64."""
     parts = np.array_split(latents, -(-len(latents) // MEAN_BATCH))
 
     def mean(domain: int) -> Any:
@@ -128,7 +128,7 @@ def mean_styles(network: MappingNetwork, latents: Floats, domains: int) -> Float
 
 
 class LatentNetwork(nn.Module):
-    """The mapping network with each layer's heads stacked, so that an image's domain is a Gather of weights."""
+    """The mapping network with each layer's heads stacked, so that a Gather selects the weights of each domain."""
 
     def __init__(self, network: MappingNetwork):
         super().__init__()
@@ -147,7 +147,7 @@ class LatentNetwork(nn.Module):
 
 
 class ReferenceNetwork(nn.Module):
-    """The style encoder from bytes, its heads stacked as in LatentNetwork."""
+    """The style encoder for images as bytes, with its heads stacked as in LatentNetwork."""
 
     def __init__(self, network: StyleEncoder):
         super().__init__()
@@ -161,7 +161,7 @@ class ReferenceNetwork(nn.Module):
 
 
 class StackedLinear(nn.Module):
-    """One linear layer a domain: (N, 1, in), (N,) -> (N, 1, out)."""
+    """One linear layer per domain: (N, 1, in), (N,) -> (N, 1, out)."""
 
     weight: Tensor  # (domains, in, out)
     bias: Tensor  # (domains, 1, out)

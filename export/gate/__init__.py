@@ -1,1 +1,1 @@
-"""What decides whether a graph is written: it is compared with PyTorch, or with float32."""
+"""Decides whether a graph is kept, by comparing it with PyTorch or with float32."""

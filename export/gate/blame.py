@@ -1,4 +1,4 @@
-"""Where a graph that differs from PyTorch goes wrong, for the gate's message."""
+"""Finds the layer or rewrite where a graph starts to differ from PyTorch, for the gate's message."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from starcast.export.passes.forms import Step
 
 
 def where_apart(traced: ir.Model, steps: Sequence[Step], generator: nn.Module, trial: Trial, tolerance: float) -> str:
-    """The layer at which the traced graph differs from PyTorch, or else the rewrite after which a graph does."""
+    """The layer at which the traced graph differs from PyTorch, or else the first rewrite that makes it differ."""
     expected = translate_with_torch(generator, trial)
     if _differs(traced, trial, expected, tolerance):
         return first_layer_apart(traced.clone(), generator, trial, tolerance)
@@ -24,7 +24,7 @@ def where_apart(traced: ir.Model, steps: Sequence[Step], generator: nn.Module, t
 
 
 def first_step_apart(traced: ir.Model, steps: Sequence[Step], trial: Trial, expected: Floats, tolerance: float) -> str:
-    """The first rewrite after which a graph differs from PyTorch's translations `expected` by more than the
+    """The first rewrite after which the graph differs from PyTorch's translations `expected` by more than the
     tolerance."""
     frame = traced.clone()
     for step in steps:
@@ -37,8 +37,8 @@ def first_step_apart(traced: ir.Model, steps: Sequence[Step], trial: Trial, expe
 def first_layer_apart(model: ir.Model, generator: nn.Module, trial: Trial, tolerance: float) -> str:
     """The first layer, in running order, whose output differs from PyTorch's by more than the tolerance.
 
-    Nodes that stand for a module of the network have its name; those are compared. If none differs, the steps after
-    them are to blame.
+    Compares the nodes that are named after a module of the network. If none differs, the steps after them are to
+    blame.
     """
     expected = _layer_outputs(generator, trial)
     layers = [node for node in model.graph if node.name in expected]
@@ -61,7 +61,7 @@ def _differs(frame: ir.Model, trial: Trial, expected: Floats, tolerance: float) 
 
 
 def _layer_outputs(generator: nn.Module, trial: Trial) -> dict[str, NDArray[Any]]:
-    """The output of every layer with weights in PyTorch, by its path."""
+    """PyTorch's output of every layer with weights, by the layer's path."""
     outputs: dict[str, NDArray[Any]] = {}
 
     def keep(name: str) -> Any:

@@ -45,14 +45,14 @@ class Candidate(Protocol):
         """The translations, uint8 [N, H, W, 3]."""
 
     def translate_unrounded(self, trial: Trial) -> Floats:
-        """The translations before the last Round, in grey levels: float32 [N, 3, H, W]; they may lie outside 0..255."""
+        """The translations before the last Round, in grey levels, some outside 0..255: float32 [N, 3, H, W]."""
 
 
 class OnnxCandidate:
     """A frame graph in ONNX Runtime: the whole graph, and a copy cut before its last Round."""
 
     def __init__(self, graph: Path | ir.Model, product: Path | None = None, *, one_style: bool = False) -> None:
-        """`product` turns styles into scales and shifts, for graphs that take those."""
+        """`product` turns styles into scales and shifts, for graphs that need those."""
         self._written, self._cut = open_session(graph), open_session(_cut_before_rounding(graph))
         self._product = open_session(product) if product is not None else None
         self._one_style = one_style

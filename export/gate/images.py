@@ -1,8 +1,9 @@
 """Images drawn by arithmetic, for the gate and for previews, so that no photograph is needed.
 
-The images that decide have texture. On a flat image, instance norm divides rounding noise by a variance near zero, and
-sums of equal numbers are rounded the same way each time: two correct engines differ there, which says nothing about a
-graph. Flat images are measured separately, because a video may fade to black and its user should know what to expect.
+The images that the gate decides on have texture. On a flat image, instance norm divides rounding noise by a variance
+near zero, and sums of equal numbers are rounded the same way each time: two correct engines differ there, which says
+nothing about a graph. Flat images are measured separately, because a video may fade to black and its user should know
+what to expect.
 """
 
 from __future__ import annotations

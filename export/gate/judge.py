@@ -1,4 +1,4 @@
-"""The gate: a graph must match PyTorch, or below float32 the float32 translations, to be kept."""
+"""The gate: a graph is kept only if it matches PyTorch or, below float32, the float32 translations."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Judge:
     """Judges every graph of one export, on the same images."""
 
     def __init__(self, source: Source, options: ExportOptions, plans: Sequence[Plan], progress: Progress) -> None:
-        """Translate the images for float32 with PyTorch. Raises ParityError if the translations are not finite."""
+        """Translate the float32 gate's images with PyTorch. Raises ParityError if the translations are not finite."""
         self._source, self._options, self._plans, self._progress = source, options, plans, progress
         generator = source.model.generator
         with stage(progress, "translated the gate's images with PyTorch"):
@@ -62,7 +62,8 @@ class Judge:
     def images(self) -> CalibrationSet:
         """The images that graphs below float32 are calibrated on and judged by, chosen on first use.
 
-        Drawn images will do for half precision; codes need real ones. Raises OptionError if there are none.
+        TensorRT's half precision can use drawn images; codes and OpenVINO's bf16 need real ones. Raises OptionError if
+        those are missing.
         """
         required = any(PRECISIONS[plan.precision].codes or plan.is_hint for plan in self._plans)
         return choose_images(
@@ -81,12 +82,12 @@ class Judge:
         return PRECISIONS[precision].gate_for(self._options.min_psnr)
 
     def prepare(self, plan: Plan) -> None:
-        """Make the translations that a plan's graph is compared with, so that its own stage does not include that."""
+        """Make the translations that a plan's graph is compared with, so that the time of its stage excludes them."""
         if plan.precision != "fp32":
             _ = self.expected
 
     def judge(self, graph: FrameGraph, stored: Stored) -> Verdict:
-        """Measure a written graph. Raises ParityError if it misses its gate, with what is to blame; EngineError."""
+        """Measure a written graph. Raises EngineError, or ParityError with what is to blame if it misses its gate."""
         plan = graph.plan
         if plan.precision == "fp32":
             return Verdict(parity=self.parity(plan.name, graph.steps, self._candidate(graph, stored)))
@@ -114,11 +115,11 @@ class Judge:
         return measured[1]
 
     def missing(self, graph: FrameGraph, stored: Stored) -> float:
-        """By how many dB a graph misses its gate; 0 or less if it passes."""
+        """A graph's shortfall from its gate, in dB; 0 or less if it passes."""
         return missing(self.quality(graph, stored), self.gate(graph.plan.precision))
 
     def missing_in_float32(self, model: ir.Model, precision: str) -> float:
-        """By how many dB a quantised graph misses the gate while its other layers are still in float32; 0 or less if it
+        """A quantised graph's shortfall from its gate, in dB, while its other layers are in float32; 0 or less if it
         passes. Measured in ONNX Runtime."""
         quality = measure_in_float32(model, self.images.gate, self.expected)
         return missing(quality, self.gate(precision))
@@ -132,7 +133,7 @@ class Judge:
         return measure_on_engines(engines, written, trials, expected, stored.product)
 
     def _candidate(self, graph: FrameGraph, stored: Stored) -> Candidate:
-        """The runner that compares a graph with PyTorch."""
+        """The runner of a graph that is compared with PyTorch."""
         if graph.plan.norms != "native":
             return OnnxCandidate(_runnable(graph))
         if graph.plan.ncnn:
@@ -155,5 +156,5 @@ def unmeasurable(plan: Plan) -> str | None:
 
 
 def _runnable(graph: FrameGraph) -> ir.Model:
-    """TensorRT's graph in a version that ONNX Runtime can run: the plugin's nodes get a function."""
+    """TensorRT's graph in a version that ONNX Runtime can run: a function defines the plugin's nodes."""
     return with_function(graph.frame) if graph.plan.norms == "plugin" else graph.frame

@@ -27,8 +27,8 @@ from starcast.export.gate.images import draw_flat, draw_images
 from starcast.export.gate.reference import Network, as_bytes, from_levels
 from starcast.runtime.manifest import Parity
 
-TOLERANCE = 2e-4  # of translations, before the last Round
-LEVELS = 1  # of their bytes
+TOLERANCE = 2e-4  # for translations before the last Round
+LEVELS = 1  # for their bytes
 STYLE_TOLERANCE = 1e-4
 LAST_RESORT = "nothing is written; please report this with what `starcast doctor` says"
 
@@ -94,7 +94,7 @@ def check_generator(
 def check_style_graph(path: Path, graph: StyleGraph) -> float:
     """The largest difference of a style graph's styles from PyTorch's, over every domain and two batches.
 
-    Compares all of the graph's trials but the last, then the last alone. Raises ParityError.
+    Runs all of the graph's trials but the last in one batch, then the last alone. Raises ParityError.
     """
     trials = {name: np.asarray(array) for name, array in graph.trials.items()}
     with torch.inference_mode():

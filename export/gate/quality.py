@@ -37,7 +37,7 @@ Expected = Mapping[str, Sequence[NDArray[np.uint8]]]  # float32's translations o
 
 
 def psnr(got: NDArray[Any], expected: NDArray[Any]) -> float:
-    """Peak signal-to-noise ratio in dB of two images in 0..255; at most 100, which equal images get."""
+    """Peak signal-to-noise ratio in dB of two images in 0..255; at most 100, the value for equal images."""
     error = float(np.mean((got.astype(np.float64) - expected.astype(np.float64)) ** 2))
     return EQUAL if error == 0 else min(EQUAL, 10 * math.log10(PEAK**2 / error))
 
@@ -76,7 +76,7 @@ def measure_quality(translate: Translate, expected: Expected, trials: Mapping[st
 
 
 def worse_of(one: Quality, other: Quality) -> Quality:
-    """The lower of two engines' figures, each on the same images."""
+    """The lower of two engines' figures on the same images."""
     return Quality(
         domains={
             name: DomainQuality(
@@ -106,7 +106,7 @@ def measure_on_engines(
     expected: Expected,
     product: Path | None = None,
 ) -> Quality:
-    """The worst quality among several engines. `product` turns styles into scales and shifts, for a graph that takes
+    """The worst quality among several engines. `product` turns styles into scales and shifts, for a graph that needs
     those. Raises EngineError if an engine cannot run the graph."""
     measured = []
     for engine in engines:
@@ -139,20 +139,20 @@ def measure_in_float32(model: ir.Model, trials: Mapping[str, Sequence[Trial]], e
 
 
 def measure_emulated(model: ir.Model, trials: Mapping[str, Sequence[Trial]], expected: Expected) -> Quality:
-    """The quality of a graph in half precision if every node rounds to its types. The values' types must be known;
+    """The quality of a half-precision graph, emulated by rounding after every node. Every value's type must be known;
     emulation.py says what this shows and what it does not."""
     return measure_in_float32(emulate(model), trials, expected)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Parity with PyTorch, or below float32 the quality beside float32's translations."""
+    """Parity with PyTorch for a float32 graph; below float32, quality against float32's translations."""
 
     parity: Parity | None = None
     quality: Quality | None = None
 
     def __str__(self) -> str:
-        """A line for people."""
+        """The verdict in one line."""
         if self.quality is not None:
             return "; ".join(
                 f"{name} {domain.psnr_mean:.1f} dB (worst {domain.psnr_worst:.1f}), SSIM {domain.ssim_mean:.3f}"
@@ -166,12 +166,12 @@ class Verdict:
 
 
 def missing(quality: Quality, gate: Gate) -> float:
-    """By how many dB the domain furthest below the gate misses it; 0 or less if the gate holds."""
+    """The largest shortfall of a domain from the gate, in dB; 0 or less if all domains pass."""
     return max(_missing(domain, gate) for domain in quality.domains.values())
 
 
 def below(quality: Quality, gate: Gate) -> str | None:
-    """The domain furthest below the gate, in words; None if the gate holds."""
+    """The domain furthest below the gate and its PSNR, in words; None if all domains pass."""
     if missing(quality, gate) <= 0:
         return None
     name, domain = max(quality.domains.items(), key=lambda item: _missing(item[1], gate))
@@ -182,7 +182,7 @@ def below(quality: Quality, gate: Gate) -> str | None:
 
 
 def check(quality: Quality, gate: Gate, precision: str, to_blame: Sequence[str] = ()) -> None:
-    """Raise ParityError below the gate. `to_blame` are the layers that lose most, worst first."""
+    """Raise ParityError if the quality misses the gate. `to_blame` are the layers that lose most, worst first."""
     finding = below(quality, gate)
     if finding is None:
         return
@@ -198,7 +198,7 @@ def _missing(domain: DomainQuality, gate: Gate) -> float:
 
 
 def _round_down(number: float) -> float:
-    """Rounded down to one digit, so that 34.97 does not read as the 35 that it misses."""
+    """Rounded down to one digit, so that 34.97 does not show as 35.0 when the gate is 35."""
     return math.floor(round(10 * number, 6)) / 10
 
 

@@ -17,7 +17,7 @@ Network = Callable[[Tensor, Tensor], Tensor]  # images (N, 3, H, W) in -1..1, st
 
 
 def from_bytes(images: Tensor) -> Tensor:
-    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in -1..1. Gives the same numbers as training's scaling."""
+    """uint8 (N, H, W, 3) -> float32 (N, 3, H, W) in -1..1. Gives the same values as the scaling in training."""
     return images.to(torch.float32).permute(0, 3, 1, 2) / SCALE - 1
 
 
@@ -63,7 +63,7 @@ def translate(network: Network, images: NDArray[np.uint8], styles: NDArray[np.fl
 
 @dataclass(frozen=True)
 class Eager:
-    """A network between bytes, on whatever device its images are.
+    """A network from bytes to bytes, on the device that holds its images.
 
     The network gets images of type `dtype` in `memory_format`; with `autocast` it runs in that type. Call it in
     inference mode.

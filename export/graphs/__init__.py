@@ -1,1 +1,1 @@
-"""Graphs apart from what they compute: facts, constants, shapes, cost, and files."""
+"""Tools for any graph, whatever it computes: facts, constants, shapes, cost and files."""

@@ -13,7 +13,7 @@ from starcast.export.graphs.facts import at_size, one_image
 
 @dataclass(frozen=True)
 class Cost:
-    """What a frame graph takes for one image of the trained size. `working` is None where it was not counted."""
+    """What a frame graph costs for one image of the trained size. `working` is None if it was not counted."""
 
     flop: int
     weights: int  # bytes
@@ -27,17 +27,17 @@ class Cost:
 
 
 def count_flop(model: ir.Model, sizes: dict[str, int]) -> int:
-    """FLOP of one run of a graph at the given sizes of its named dimensions, as `{"batch": 1, "height": 256, …}`: two
-    for each multiply-add of its convolutions.
+    """FLOP of one run of a graph: two for each multiply-add of its convolutions.
 
-    Every tap counts, those on the zero border too. Norms, activations and the style's matrix products are left out:
-    together they are under 1 %. The model stays as it is. Raises ValueError for a shape that cannot be inferred.
+    `sizes` are those of its named dimensions, such as `{"batch": 1, "height": 256, …}`. Every tap counts, even on the
+    zero border. Norms, activations and the style's matrix products are left out: together they are under 1 %. The model
+    is not changed. Raises ValueError for a shape that cannot be inferred.
     """
     return sum(flop_of_nodes(model, sizes).values())
 
 
 def flop_of_nodes(model: ir.Model, sizes: dict[str, int]) -> dict[str, int]:
-    """The same for every convolution, by its node's name."""
+    """FLOP of every convolution, counted as in `count_flop`, by its node's name."""
     nodes = at_size(model, sizes).graph
     return {str(node.name): _flop(node) for node in nodes if node.op_type in {"Conv", "ConvTranspose"}}
 
@@ -51,8 +51,8 @@ def weight_bytes(model: ir.Model) -> int:
 def working_bytes(model: ir.Model, sizes: dict[str, int]) -> int:
     """The most bytes that are alive at once while a graph's nodes run in their order; weights are not counted.
 
-    A value lives from the node that makes it to the last one that reads it. Engines roughly keep to that: they save
-    what they fuse, and add scratch space. Raises ValueError for a shape that cannot be inferred.
+    A value lives from the node that makes it to the last one that reads it. Engines come close to this: fusing saves
+    memory, scratch space adds some. Raises ValueError for a shape that cannot be inferred.
     """
     graph = at_size(model, sizes).graph
     nodes = list(graph)
@@ -70,7 +70,7 @@ def working_bytes(model: ir.Model, sizes: dict[str, int]) -> int:
 def _flop(node: ir.Node) -> int:
     weight = _shape(node, node.inputs[1])
     # Conv: each output element is a sum over (channels in, kernel). ConvTranspose: each input element is spread out
-    # over (channels out, kernel). Either way that is all of the weight but its first axis.
+    # over (channels out, kernel). Either way, the products per element are all of the weight's axes but the first.
     elements = _shape(node, node.outputs[0] if node.op_type == "Conv" else node.inputs[0])
     return 2 * math.prod(elements) * math.prod(weight[1:])
 

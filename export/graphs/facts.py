@@ -1,4 +1,4 @@
-"""What rewrites ask of a graph before they change it, and the constants and nodes that they add."""
+"""Facts that rewrites check before they change a graph, and helpers that add constants and nodes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def scalar(value: ir.Value | None) -> float | None:
 
 
 def convolution(node: ir.Node, *, side: int, pad: int) -> str | None:
-    """None if a node is a plain 2-D convolution (that kernel, stride 1, ungrouped, constant weights); else why not."""
+    """Why a node is no plain 2-D convolution (given kernel, stride 1, ungrouped, constant weights); None if it is."""
     weight = numbers(node.inputs[1])
     if weight is None:
         return "its weight is not constant"
@@ -67,7 +67,7 @@ def kernel_side(node: ir.Node) -> int | None:
 
 
 def halving(pool: ir.Node) -> str | None:
-    """None if a node takes the mean of every 2x2 square; otherwise why not."""
+    """Why a pool does not average every 2x2 square; None if it does."""
     attributes = pool.attributes
     plain = (
         list(attributes.get_ints("kernel_shape", [])) == [2, 2]
@@ -81,7 +81,7 @@ def halving(pool: ir.Node) -> str | None:
 
 
 def doubling(resize: ir.Node) -> str | None:
-    """None if a node doubles an image's size by repeating every pixel; otherwise why not."""
+    """Why a resize does not double an image's size by repeating every pixel; None if it does."""
     if resize.attributes.get_string("mode", "nearest") != "nearest":
         return "the resize is not nearest"
     grid = resize.attributes.get_string("coordinate_transformation_mode", "half_pixel")
@@ -103,7 +103,7 @@ def producer_of(value: ir.Value) -> ir.Node:
 
 
 def attributes(node: ir.Node) -> dict[str, Any]:
-    """A copy of a node's attributes, for another node of its kind."""
+    """A copy of a node's attributes, for another node with the same operator."""
     return {name: attribute.value for name, attribute in node.attributes.items()}
 
 
@@ -124,8 +124,8 @@ def close(number: float, other: float) -> bool:
 
 
 def at_size(model: ir.Model, sizes: dict[str, int]) -> ir.Model:
-    """A copy of a graph with the shape of every value, at the given sizes of its named dimensions, such as
-    `{"batch": 1, "height": 256, …}`. Its nodes keep their order."""
+    """A copy of a graph with every value's shape inferred from the sizes of its named dimensions, such as
+    `{"batch": 1, "height": 256, …}`. Nodes keep their order."""
     sized = model.clone()
     for value in [*sized.graph.inputs, *sized.graph.outputs]:
         assert value.shape is not None
@@ -141,13 +141,13 @@ def one_image(side: int) -> dict[str, int]:
 
 
 def neutral_weights(graph: ir.Graph, channels: int) -> tuple[ir.Value, ir.Value]:
-    """Scale and shift [C] of a norm that has none of its own: 1 and 0."""
+    """Scale and shift [C] for a norm without weights: 1 and 0."""
     ones, zeros = np.ones(channels, np.float32), np.zeros(channels, np.float32)
     return add_constant(graph, f"one.{channels}", ones), add_constant(graph, f"zero.{channels}", zeros)
 
 
 def add_constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
-    """The initializer of that name if it is equal; else a new one, numbered if the name is taken."""
+    """The initializer of that name if it equals `array`; else a new one, numbered if the name is taken."""
     for candidate in itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2))):
         known = graph.initializers.get(candidate)
         if known is None:
@@ -170,9 +170,10 @@ def add_node(
     dtype: ir.TypeProtocol | None = None,
     **attributes: int | Sequence[int],
 ) -> ir.Value:
-    """The output of a new node in front of `place`, of the type of `place`'s output unless another is given.
+    """Insert a node in front of `place`, and return its output.
 
-    Its name is that of `place`, then the operator and `of`, which tells apart several nodes of one operator.
+    The output has the type of `place`'s output unless `dtype` is given. The node is named after `place` and the
+    operator; `of` tells several nodes with the same operator apart.
     """
     node = ir.node(operator, inputs, attributes, name=f"{place.name}.{operator}{of}")
     [output] = node.outputs
@@ -183,7 +184,7 @@ def add_node(
 
 
 def replace_node(node: ir.Node, result: ir.Value) -> None:
-    """Remove a node with one output, whose readers get `result` from then on."""
+    """Remove a node with one output, and let its readers read `result` instead."""
     [output], graph = node.outputs, node.graph
     assert graph is not None
     if output.is_graph_output():

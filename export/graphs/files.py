@@ -1,7 +1,7 @@
-"""ONNX files: they say what they are, and their weights are inside, or in a file that several graphs share.
+"""Writes ONNX files with metadata, and with their weights inside or in a file that several graphs share.
 
-The graphs refer to that file as ONNX external data; every tensor is in it once. Tensors are equal if their bytes are:
-two forms of a generator have most of their convolutions in common.
+Graphs refer to the shared file as ONNX external data. It stores tensors with equal bytes once: two forms of a generator
+have most of their convolutions in common.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import onnx_ir as ir
 
 from starcast import __version__
 
-WEIGHTS = ".data"  # suffix of the files
-SMALLEST = 1024  # bytes; smaller tensors stay in the graphs, where shape inference may want to read them
+WEIGHTS = ".data"  # suffix of the shared files
+SMALLEST = 1024  # bytes; smaller tensors stay in the graphs, where shape inference may need them
 ALIGNMENT = 4096  # engines map the file into memory by pages
 
 
 def write_graph(
     model: ir.Model, path: Path, facts: Mapping[str, str], weights: SharedWeights | None = None
 ) -> tuple[Path, ...]:
-    """Write an ONNX file, with `facts` as its metadata, and have the format's own checker read it.
+    """Write an ONNX file, with `facts` as its metadata, and run ONNX's own checker on it.
 
     Returns the files beside it that hold its weights.
     """
@@ -46,7 +46,7 @@ class SharedWeights:
     def write(self, model: ir.Model, graph: Path) -> tuple[Path, ...]:
         """Write a graph beside the weights' file, and its large tensors into that file.
 
-        The model in memory then reads them from there as well. Returns the files that the graph reads: this one, or
+        The model in memory then reads them from that file too. Returns the files that the graph reads: this one, or
         none if it has no large tensors.
         """
         if graph.parent != self.path.parent:

@@ -1,4 +1,4 @@
-"""Bytes in and out: the scaling of images, 0..255 <-> -1..1, moves into the first and the last weights.
+"""Moves the scaling of images, 0..255 <-> -1..1, into the first and the last weights.
 
     Conv((q / c) - d, W, b)     -> Conv(q - c d, W / c, b)
     Conv(x, W, b) * c + d       -> Conv(x, c W, c b + d)

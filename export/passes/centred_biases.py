@@ -3,8 +3,8 @@
     Norm(Conv(x, W, b) + rest)  ->  Norm(Conv(x, W, b - u) + rest),  u: the usual means of the norm's input channels
 
 Exact: if only norms see a constant that is added to a whole channel, any bias gives the same output. But subtracting a
-mean of 100 stds loses digits, both in half's x - m and in float32's mean(x x) - m m. If the usual mean is gone
-beforehand, hardly anything is left to subtract, at no cost.
+mean of 100 stds loses digits, both in half's x - m and in float32's mean(x x) - m m. Removing the usual mean beforehand
+costs nothing and leaves hardly anything to subtract.
 
 A shift propagates: unchanged through sums, means and repetitions, and through a 1x1 convolution by its weights. Norms
 further down account for the shifts that reach them, so the means of one run over the calibration images serve for all.
@@ -31,8 +31,8 @@ _CONVOLUTIONS = {"Conv", "ConvTranspose"}
 
 @dataclass(frozen=True)
 class Centring(Outcome):
-    """What was done. `shifts`: what is now added to each channel of a norm's input, by the norm's name. `left`: norms
-    that were not centred."""
+    """What centring changed. `shifts`: what is now added to each channel of a norm's input, by the norm's name. `left`:
+    norms that were not centred."""
 
     shifts: Mapping[str, Channels] = field(default_factory=dict)
     left: frozenset[str] = frozenset()
@@ -40,8 +40,8 @@ class Centring(Outcome):
 
 @dataclass(frozen=True)
 class _Free:
-    """Convolutions whose biases are free, and the value whose channels they shift alike: their output, or the map that
-    several of them are interleaved into. `factor`: what a shift is multiplied by on its way to the norm."""
+    """Convolutions whose biases are free, and the value that these shift: a convolution's output, or the map that
+    several are interleaved into. `factor`: what a shift is multiplied by on its way to the norm."""
 
     nodes: tuple[ir.Node, ...]
     value: ir.Value
@@ -51,11 +51,11 @@ class _Free:
 def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centring:
     """Give convolutions biases that centre the norms' inputs, in place.
 
-    `means` [C], by the norm's name, are those of its input's channels in the graph as it is, biases included.
+    `means`, by the norm's name, are those of its input's channels [C] in the unchanged graph, biases included.
     """
     graph = model.graph
     added: dict[ir.Value, Channels] = {}
-    earlier: set[ir.Value] = set()  # what norms further up read
+    earlier: set[ir.Value] = set()  # inputs of the norms further up
     declined: dict[str, str] = {}
     norms = [norm for norm in instance_norms(graph) if norm.name in means]
     for norm in instance_norms(graph):
@@ -79,7 +79,7 @@ def centre_biases(model: ir.Model, means: Mapping[str, NDArray[Any]]) -> Centrin
 
 
 def _reachable(graph: ir.Graph, free: _Free, like: Channels) -> set[ir.Value]:
-    """The values that a bias shifts."""
+    """The values that a free bias shifts."""
     return set(_shifts(graph, {free.value: np.ones_like(like)}))
 
 
@@ -144,7 +144,7 @@ def _pass_on(node: ir.Node, value: ir.Value, shift: Channels) -> Channels:
 
 
 def _add_to_bias(graph: ir.Graph, node: ir.Node, shift: Channels) -> None:
-    """The bias to change; a convolution may have lost its own as a dead one."""
+    """Add a shift to a convolution's bias, which may have been dropped as dead."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     changed = shift if bias is None else _float64(bias) + shift
     node.resize_inputs(3)

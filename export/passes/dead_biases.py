@@ -2,7 +2,7 @@
 
 A bias adds one constant to a whole channel. A norm over the channel removes it again; sums, 1x1 convolutions, means and
 repetitions without a border turn it into another such constant. If every path ends at a norm, the bias is dead. (In a
-StarGAN v2 without high-pass filters, all are but the last convolution's.)
+StarGAN v2 without high-pass filters, all biases but the last convolution's are dead.)
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def why_seen(value: ir.Value) -> str | None:
 
 
 def why_no_constant(node: ir.Node, value: ir.Value) -> str | None:
-    """Why a node does not turn a constant on a whole channel of that input into another such constant; or None."""
+    """Why a node does not turn a constant on a whole channel of `value` into another such constant; None if it does."""
     borderless = not any(node.attributes.get_ints("pads", [0])) and (
         node.attributes.get_string("auto_pad", "NOTSET") in {"NOTSET", "VALID"}
     )
@@ -53,7 +53,7 @@ def why_no_constant(node: ir.Node, value: ir.Value) -> str | None:
 
 
 def _why_seen(value: ir.Value, asked: set[ir.Value]) -> str | None:
-    """`asked`: values that another branch has already reached."""
+    """Why a constant is seen, as in `why_seen`. `asked`: values that another branch has already reached."""
     if value in asked:
         return None
     asked.add(value)

@@ -1,4 +1,4 @@
-"""Forms of a frame graph: the exact rewrites that make each, in order, and what an export says about them.
+"""Forms of a frame graph: the exact rewrites that make each, in order, and what an export shows about them.
 
 `benchmarks/results/forms.json` records which rewrites pay off on which engine.
 """
@@ -42,8 +42,8 @@ def _apply(model: ir.Model, kinds: Sequence[type[ExactRule]]) -> Outcome:
 
 
 def _pool_shortcuts(model: ir.Model) -> Outcome:
-    """Merge into the convolution in front where that pays off, otherwise rewrite alone. The order matters: the second
-    rule also matches where the first one should apply."""
+    """Merge mean and 1x1 into the convolution in front where that pays off, otherwise into one 2x2. The order matters:
+    the second rule also matches where the first one should apply."""
     first, second = apply_rules(model, PooledInFirst), apply_rules(model, PooledIn4)
     return Outcome(first.fired + second.fired, second.declined)
 

@@ -1,11 +1,11 @@
-"""Means of 2x2 squares as convolutions of each channel with itself, for OpenVINO in int8 with bfloat16.
+"""Writes 2x2 means as convolutions of single channels, for OpenVINO in int8 with bfloat16.
 
     AveragePool2x2(x)  ->  Conv2x2(x, 1/4 in each tap), one group per channel
 
-A convolution rounds its output to the next one's codes in the same pass; a pool needs a pass of its own. And a
-convolution keeps the memory layout of those around it, while a pool between bfloat16 and integers has maps reordered
-into blocks and back. AFHQ's generator at 256 px on two Zen 4 cores, int8: 81 ms with pools and float32, 79 with pools
-and bfloat16, 74 with this and bfloat16, 86 with this and float32.
+A convolution rounds its output to the next one's codes in the same pass; a pool needs a separate pass. And a
+convolution keeps the memory layout of those around it, while a pool between bfloat16 and integers makes OpenVINO
+reorder maps into blocks and back. AFHQ's generator at 256 px on two Zen 4 cores, int8: 81 ms with pools and float32,
+79 with pools and bfloat16, 74 with this and bfloat16, 86 with this and float32.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from onnx_ir.passes.common import ShapeInferencePass
 from starcast.export.graphs.facts import add_constant
 from starcast.export.passes.rule import Outcome
 
-_KEPT = ("strides", "pads")  # attributes that mean the same for both
+_KEPT = ("strides", "pads")  # attributes that mean the same for a pool and a convolution
 
 
 def group_boxes(model: ir.Model) -> Outcome:

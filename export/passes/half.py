@@ -17,9 +17,7 @@ from starcast.export.graphs.facts import add_constant, numbers
 from starcast.export.passes.instance_norms import instance_norms
 
 _CONVOLUTIONS = {"Conv", "ConvTranspose"}
-_FIRST_ALONE = {
-    "Resize"
-}  # of these operators only the first input is converted: the others are float32, or not image values
+_FIRST_ALONE = {"Resize"}  # operators whose first input alone is converted: others are float32 or not image values
 _SINCE = {ir.DataType.FLOAT16: 18, ir.DataType.BFLOAT16: 22}  # the first opset whose convolutions accept the type
 
 
@@ -27,7 +25,7 @@ def to_half(model: ir.Model, kind: ir.DataType, *, norms: bool = False) -> None:
     """Convert a float32 frame graph to FLOAT16 or BFLOAT16, in place.
 
     Without `norms`, InstanceNormalization nodes and AdaIN's Mul and Add keep float32 scales and shifts on half planes,
-    which no engine accepts: `decompose_norms` must follow. With `norms` those are in half as well.
+    which no engine accepts: `decompose_norms` must follow. With `norms`, scales and shifts become half as well.
     Raises OptionError if a weight is too large for float16.
     """
     graph = model.graph

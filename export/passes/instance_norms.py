@@ -1,4 +1,4 @@
-"""Finds a graph's instance norms, each with its scale and shift, which are its own or the style's.
+"""Finds a graph's instance norms with their scales and shifts, from weights or from the style.
 
 InstanceNormalization(x, scale, shift)                          a norm with weights
 Add(Mul(InstanceNormalization(x, 1, 0), scale), shift)          AdaIN, scale = 1 + gamma and shift = beta
@@ -16,8 +16,8 @@ from starcast.export.graphs.facts import is_neutral, readers
 
 @dataclass(frozen=True)
 class InstanceNorm:
-    """A norm over each channel's plane. `nodes` in running order: one, or three for AdaIN. `scale` and `shift` are
-    [C] for the former, and whatever multiplies [N, C, H, W] for the latter: [N or 1, C, 1, 1]."""
+    """A norm over each channel's plane. `nodes`, in running order: one if it has weights, three for AdaIN. `scale` and
+    `shift` are [C] with weights, and broadcast to [N, C, H, W] for AdaIN: [N or 1, C, 1, 1]."""
 
     nodes: tuple[ir.Node, ...]
     scale: ir.Value
@@ -63,7 +63,7 @@ def _with_weights(node: ir.Node) -> InstanceNorm:
 
 
 def _styled_norm(node: ir.Node) -> InstanceNorm | None:
-    """A norm without weights of its own, with the multiplication and the addition after it."""
+    """A norm without weights, with the multiplication and the addition after it; None for other nodes."""
     if not is_neutral(node.inputs[1], 1) or not is_neutral(node.inputs[2], 0):
         return None
     scaled = _only_reader(node.outputs[0], "Mul")
@@ -80,5 +80,5 @@ def _only_reader(value: ir.Value, operator: str) -> ir.Node | None:
 
 
 def _other_input(node: ir.Node, value: ir.Value) -> ir.Value | None:
-    """None for a value that is multiplied by or added to itself."""
+    """The input other than `value`; None if a node combines `value` with itself."""
     return next((other for other in node.inputs if other is not None and other is not value), None)

@@ -1,7 +1,7 @@
 """Kernels that combine a resampling with a 3x3 convolution; computed from weights in float64 and rounded once.
 
-One axis at a time, with the taps of a kernel w = (w0, w1, w2) in correlation order,
-y[p] = w0 u[p-1] + w1 u[p] + w2 u[p+1]; both axes take the same map. Weights are (out, in, 3, 3) as a Conv holds them.
+Along one axis, a kernel w = (w0, w1, w2) in correlation order means
+y[p] = w0 u[p-1] + w1 u[p] + w2 u[p+1]; both axes use the same formula. Weights are (out, in, 3, 3), as in a Conv.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _PHASES = (
 
 
 def pooled_4x4(weight: Weights) -> Weights:
-    """Conv 3x3 (pad 1), then the mean of 2x2 == Conv 4x4 (stride 2, pad 1) with these."""
+    """Conv 3x3 (pad 1), then the mean of 2x2 == Conv 4x4 (stride 2, pad 1) with these weights."""
     return _to_float32(_transform(weight, _WIDENED, _WIDENED) / 4)
 
 
 def enlarged_4x4(weight: Weights) -> Weights:
-    """Nearest 2x, then Conv 3x3 (pad 1) == ConvTranspose 4x4 (stride 2, pad 1) with these, (in, out, 4, 4)."""
+    """Nearest 2x, then Conv 3x3 (pad 1) == ConvTranspose 4x4 (stride 2, pad 1) with weights (in, out, 4, 4)."""
     return _to_float32(_transform(weight, _WIDENED, _WIDENED)[:, :, ::-1, ::-1].swapaxes(0, 1))
 
 
 def enlarged_3x3(weight: Weights) -> Weights:
-    """Nearest 2x, then Conv 3x3 (pad 1) == ConvTranspose 3x3 (stride 2, no pad) with these, (in, out, 3, 3), then the
-    mean of 2x2 (stride 1, no pad).
+    """Nearest 2x, then Conv 3x3 (pad 1) == ConvTranspose 3x3 (stride 2, no pad) with weights (in, out, 3, 3), then
+    the mean of 2x2 (stride 1, no pad).
 
     Nearest 2x inserts zeros, then sums two neighbours; here that sum comes last. It is a mean, so the weights are four
     times as large.
@@ -41,8 +41,8 @@ def enlarged_3x3(weight: Weights) -> Weights:
 
 
 def phase_2x2(weight: Weights, row: int, column: int) -> Weights:
-    """Nearest 2x, then Conv 3x3 (pad 1): every second output, from that row and column (0 or 1) on, is a Conv 2x2 with
-    these. Phase 0 pads one zero before, phase 1 one zero after."""
+    """Nearest 2x, then Conv 3x3 (pad 1): every second output, starting at `row` and `column` (0 or 1), is a Conv 2x2
+    with these weights. Phase 0 pads one zero before, phase 1 one zero after."""
     return _to_float32(_transform(weight, _PHASES[row], _PHASES[column]))
 
 

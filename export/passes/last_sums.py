@@ -1,11 +1,10 @@
-"""The last 1x1 convolution, to the image's three colours, as sums over channels: for compilers that fuse sums with the
-nodes in front, but not convolutions.
+"""Writes the last 1x1 convolution, to the image's three colours, as sums over channels.
 
     Conv1x1(y, W, b)  ->  Concat_c(ReduceSum_channels(y * W_c)) + b
 
-A convolution reads y from memory, where something must have written it, and y is the largest map of all. The few
-products (3 per element) cost nothing. They are computed in float32 even from half: grey levels up to 255 in half would
-be off by 1/16.
+This helps compilers that fuse sums, but not convolutions, with the nodes in front. A convolution would read y, the
+largest map of all, from memory, after something has written it there. The few products (3 per element) cost nothing.
+They are computed in float32 even from half: grey levels up to 255 in half would be off by 1/16.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ import onnx_ir as ir
 from starcast.export.graphs.facts import add_constant, add_node, convolution, numbers, readers, replace_node
 from starcast.export.passes.rule import Outcome, replace_nodes
 
-_MOST = 4  # output channels; each is a sum of its own
+_MOST = 4  # output channels; each is a separate sum
 
 
 def sum_last_convolutions(model: ir.Model) -> Outcome:
     """Rewrite 1x1 convolutions to a few channels that no other convolution follows, in place.
 
-    Works before or after `to_half`, whose casts behind them it replaces. Pays only where norms are decomposed and can
-    be fused.
+    Works before or after `to_half`, whose casts after these convolutions it replaces. Pays off only if norms are
+    decomposed and can be fused.
     """
     last = [node for node in model.graph if node.op_type == "Conv" and not _leads_to_another(node.outputs[0])]
     return replace_nodes(model, last, _refusal, _replace)

@@ -6,11 +6,11 @@
     y = (x - m') Cast(a, half) + Cast(k, half)
 
 TensorRT's own norm needs planes stored one after the other, so every norm costs two transposes, and nothing fuses into
-it. Of the decomposed norm it makes two kernels: sums and squares in one; everything from x - m' on, activation
-included, in the other. Why each part is as it is:
+it. The decomposed norm compiles to two kernels: one for sums and squares, one for everything from x - m' on, activation
+included. The reasons for each part:
 
 - The statistics are float32: half's squares overflow from 256 on.
-- One pass, because both sums are then one kernel. It loses digits as (mean / std)² grows: see norm_ranges.py.
+- One pass puts both sums into one kernel. It loses digits as (mean / std)² grows: see norm_ranges.py.
 - x - m' is exact in half if x is near m', and k restores what m' lacks. x a + b would lose 10 to 1000 times more on
   shifted planes, and cost the same.
 - x is cast only for the statistics and read again in half: a float32 copy with two readers would be written to memory.
@@ -39,8 +39,8 @@ LARGE = 128**2  # pixels: the mean of larger planes is taken in two stages
 def decompose_norms(model: ir.Model, side: int, statistics: Mapping[str, Statistics]) -> int:
     """Rewrite every instance norm of a frame graph, in place, and return how many there were.
 
-    `side` is that of the trained images; it decides which planes are large. `statistics` are by the norm's name; a norm
-    that is not named takes two passes. The graph may be in float32, or as `to_half` leaves it.
+    `side` is the trained image size; it decides which planes are large. `statistics` are by the norm's name; a norm
+    without an entry uses two passes. The graph may be in float32, or as `to_half` leaves it.
     """
     pixels = _pixels(model, side)
     norms = list(instance_norms(model.graph))

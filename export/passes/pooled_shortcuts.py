@@ -1,10 +1,10 @@
-"""1x1 convolutions of 2x2 means as one convolution with stride 2, for compilers that do not fuse pools.
+"""Merges a 2x2 mean and a 1x1 convolution into one with stride 2, for compilers that do not fuse pools.
 
     Conv1x1(pool(x), W, b)                          -> Conv2x2 stride 2 (x, W / 4 in each tap, b)
     Conv1x1(pool(Conv3x3(x, V, a)), W, b)           -> Conv4x4 stride 2 (x, W V widened, W a + b)
 
-This takes more products than the small side of the pool would, but neither the means nor the large map pass through
-memory. The second applies where x (the image) has so few channels that reading it in 4x4 squares takes fewer products
+This needs more products than a 1x1 convolution of the means, but neither the means nor the large map pass through
+memory. The second applies where x (the image) has so few channels that reading it in 4x4 squares needs fewer products
 than reading the 3x3's output in 2x2 squares; the 3x3 stays for its other readers.
 """
 

@@ -1,4 +1,4 @@
-"""The style's matrix product as sums of products, which run in float32 on every GPU.
+"""Writes the style's matrix product as sums of products, which run in float32 on every GPU.
 
     Gemm(s, W, b)  ->  ReduceSum(s[:, None, :] * W, last axis) + b
 

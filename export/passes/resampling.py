@@ -87,7 +87,7 @@ class PooledIn16(_Pooled):
 
 
 class PooledIn9(_Pooled):
-    """The mean of every 2x2 square, counting the zeros outside, then a Conv3x3 with stride 2: means commute."""
+    """The mean of every 2x2 square, counting the zeros outside, then a Conv3x3 with stride 2: the two commute."""
 
     def rewrite(self, op: Any, inner: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
         conv = producer_of(inner)
@@ -121,7 +121,7 @@ class EnlargedIn16(_Enlarged):
 
 
 class EnlargedIn9(_Enlarged):
-    """ConvTranspose3x3 with stride 2, then the mean of every 2x2 square. (A bias is the same before the mean.)"""
+    """ConvTranspose3x3 with stride 2, then the mean of every 2x2 square. (A mean leaves a bias as it is.)"""
 
     def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
         conv = producer_of(root)

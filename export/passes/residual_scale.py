@@ -1,12 +1,12 @@
-"""Constant factors between a residual sum and the norms that read it, carried into the norms' epsilon.
+"""Moves constant factors between a residual sum and the norms that read it into the norms' epsilon.
 
     x' = g x everywhere on the stream: Div(Add(a, b), c) becomes Add(a', b') with a' = g a and b' = g b, so that
     x' = g c x from there on. A norm is blind to a factor if its epsilon grows with the square:
     IN(x; eps) = IN(g x; g^2 eps). Sums, means, repetitions and convolutions pass it on (a bias is multiplied). Where
     two branches with different factors meet, the convolution at the end of one absorbs the difference in its weights.
 
-If both branches of a sum end in convolutions, these absorb its factor, and the stream is at its own scale again. If it
-grew by sqrt(2) with each of 12 blocks, beyond its scale in the trained network, it would leave float16's range.
+If both branches of a sum end in convolutions, these absorb its factor, and the stream returns to its trained scale.
+If it grew beyond that by sqrt(2) with each of 12 blocks, it would leave float16's range.
 
 Whole chains of blocks are rewritten at once, so this is not a pattern: a StarGAN v2 of 256 px has 12 residual blocks,
 and no factor is left between them.
@@ -52,7 +52,7 @@ class _SeenError(Exception):
 
 
 def _scale_of_a_sum(node: ir.Node) -> float | None:
-    """The constant that a node multiplies a sum by."""
+    """The constant that a node multiplies a sum by; None for other nodes."""
     if node.op_type not in {"Div", "Mul"}:
         return None
     first = node.inputs[0]
@@ -64,14 +64,14 @@ def _scale_of_a_sum(node: ir.Node) -> float | None:
 
 
 class _Plan:
-    """The changes that removing the scales requires elsewhere, found by walking the graph in running order with every
-    value's factor so far. Raises _SeenError where a factor would not be cancelled."""
+    """The changes that removing the scales requires elsewhere, found by walking the graph in running order and
+    tracking every value's factor. Raises _SeenError where a factor would not be cancelled."""
 
     def __init__(self, graph: ir.Graph, scales: Sequence[ir.Node]) -> None:
         self._scales = dict.fromkeys(scales)
         self._factors: dict[ir.Value, float] = {}
-        self._epsilons: dict[ir.Node, float] = {}  # norm -> what its epsilon is multiplied by
-        self._weights: dict[tuple[ir.Node, int], float] = defaultdict(lambda: 1.0)  # (node, input) -> the same
+        self._epsilons: dict[ir.Node, float] = {}  # norm -> epsilon's factor
+        self._weights: dict[tuple[ir.Node, int], float] = defaultdict(lambda: 1.0)  # (node, input) -> weight's factor
         for node in graph:
             self._visit(node)
         for value in graph.outputs:
@@ -153,7 +153,7 @@ class _Plan:
         return producer.op_type in _CONVOLUTIONS and constant
 
     def _raise(self, value: ir.Value, factor: float, reader: ir.Node) -> None:
-        """Multiply the weights of the convolution that gives a value by a factor."""
+        """Multiply by a factor the weights of the convolution that computes a value."""
         producer = value.producer()
         if producer is None or producer.op_type not in _CONVOLUTIONS | _HOMOGENEOUS:
             raise _SeenError(f"the other branch of {reader.name} has no convolution to absorb the factor")
@@ -181,5 +181,5 @@ def _multiply(graph: ir.Graph, node: ir.Node, index: int, factor: float) -> None
     assert old is not None
     assert array is not None
     scaled = (array.astype(np.float64) * factor).astype(array.dtype)
-    # several layers may share a weight, and take different factors
+    # several layers may share a weight but need different factors
     node.replace_input_with(index, add_constant(graph, f"{node.name}.{index}.scaled", scaled))

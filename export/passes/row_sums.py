@@ -1,4 +1,4 @@
-"""Products of one row with a computed matrix as sums of products: a domain's heads, selected by a Gather.
+"""Writes products of one row with a computed matrix, such as a domain's selected heads, as sums of products.
 
     MatMul(x [.., 1, K], W [.., K, M])  ->  ReduceSum(x^T * W, second last axis)
 
@@ -18,7 +18,7 @@ from starcast.export.passes.rule import Outcome
 
 
 def sum_row_products(model: ir.Model, sizes: Mapping[str, int]) -> Outcome:
-    """Rewrite every such product, in place; `sizes` of the graph's named dimensions, to know what is a row."""
+    """Rewrite every such product, in place. `sizes`, of the graph's named dimensions, show what is a single row."""
     fired, declined = 0, []
     sized = at_size(model, dict(sizes)).graph
     for node, twin in zip(list(model.graph), sized, strict=True):

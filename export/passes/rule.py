@@ -42,12 +42,12 @@ class ExactRule(pattern.RewriteRuleClassBase):
         self.declined: dict[str, str] = {}
 
     def concerns(self, *_: Any, **__: Any) -> bool:
-        """False for places that only look like the pattern and belong to another rewrite; they are not reported."""
+        """Whether a match is meant for this rule; if it belongs to another rewrite, it is not reported."""
         return True
 
     @abstractmethod
     def refusal(self, *_: Any, **__: Any) -> str | None:
-        """Why this place is not rewritten; None if the rewrite is exact. Takes the pattern's values by name."""
+        """Why this place is not rewritten; None if the rewrite is exact. Receives the pattern's values by name."""
 
     def check(self, *_: Any, **values: Any) -> pattern.MatchResult:
         result = pattern.MatchResult()
@@ -64,7 +64,7 @@ class ExactRule(pattern.RewriteRuleClassBase):
 
 
 def new_constant(op: Any, array: NDArray[Any], name: str) -> Any:
-    """A constant of a rewrite's result. Its name must be unique: of several with one name the rewriter keeps one."""
+    """A constant for a replacement. Its name must be unique: the rewriter keeps only one constant of each name."""
     return op.initializer(ir.tensor(array, name=name), name=name)
 
 
@@ -88,7 +88,7 @@ def replace_nodes(
     refusal: Callable[[ir.Node], str | None],
     replace: Callable[[ir.Graph, ir.Node], None],
 ) -> Outcome:
-    """Replace each of the nodes, in place, unless there is a refusal: the reason why that would not be exact."""
+    """Replace each of the nodes, in place, unless `refusal` returns a reason why that would not be exact."""
     fired, declined = 0, []
     for node in list(nodes):
         reason = refusal(node)
@@ -106,7 +106,7 @@ def _as_rule(rule: ExactRule) -> Any:
 
 
 def _why_visible_outside(values: dict[str, Any]) -> str | None:
-    """Whether inner values have other readers: the old nodes would have to stay, and the work would be done twice."""
+    """The reason if inner values have other readers: the old nodes would have to stay and repeat the work."""
     for name, value in values.items():
         if name.startswith("inner") and (len(value.uses()) > 1 or value.is_graph_output()):
             return "another node reads an intermediate value"

@@ -1,4 +1,4 @@
-"""The style's matrix products: all in one, and the 1 of AdaIN's 1 + gamma in its bias.
+"""Joins the style's matrix products into one, and moves the 1 of AdaIN's 1 + gamma into its bias.
 
 [Gemm(s, W_k, b_k)]          -> Split(Gemm(s, [W_1; W_2; …], [b_1; b_2; …]))
 1 + Split(Gemm(s, W, b))[0]  -> Split(Gemm(s, W, b + (1, …, 1, 0, …, 0)))[0]
@@ -107,13 +107,13 @@ def _widths(split: ir.Node, total: int) -> list[int]:
 
 
 def _is_joinable(gemm: ir.Node) -> bool:
-    """x W^T + b, b being a vector."""
+    """Whether a Gemm is x W^T + b with constant weights and a vector b."""
     bias = numbers(gemm.inputs[2]) if len(gemm.inputs) > 2 else None
     return is_linear(gemm) and (bias is None or bias.ndim == 1)
 
 
 def _bias(gemm: ir.Node) -> Any:
-    """Its bias; zeros if it has none, as exporters leave out a bias of zeros."""
+    """A Gemm's bias; zeros if it has none, because exporters leave out a bias of zeros."""
     given = numbers(gemm.inputs[2]) if len(gemm.inputs) > 2 else None
     return np.zeros(len(_numbers(gemm.inputs[1])), np.float32) if given is None else given
 

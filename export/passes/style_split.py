@@ -1,9 +1,9 @@
-"""Moves style-only work out of the frame graph, which then takes scales and shifts as an input.
+"""Moves style-only work out of the frame graph, which then has scales and shifts as an input.
 
     frame(image, style)  ->  frame(image, gamma_beta),  gamma_beta = Gemm(style, W, b)
 
-That work is done once per style instead of once per frame, and engines whose norms take only constants can be given
-the scales and shifts.
+That work is done once per style instead of once per frame, and engines whose norms accept only constants can still
+be given scales and shifts.
 """
 
 from __future__ import annotations

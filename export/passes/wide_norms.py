@@ -6,10 +6,10 @@
 Exact; only the order of the sums differs. Engines sum a whole map in one float32 accumulator. Over 512x512 or 1024x1024
 values, many of them equal where an image is flat, that loses digits: on drawings of hard black and white fields
 OpenVINO was off by 2 and by 30 grey levels, ONNX Runtime by 0.6 and 5 (random weights). Means of tiles, of tiles of
-tiles and so on keep the digits for a tenth more time. (ReduceMean over columns, then over rows would be simpler, but
-OpenVINO joins the two and uses its own norm again.)
+tiles and so on keep the digits and take a tenth more time. (ReduceMean over columns, then over rows would be simpler,
+but OpenVINO joins the two and uses its own norm again.)
 
-For engines that sum differently, `join_wide_norms` turns them back into one node.
+For engines that sum differently, `join_wide_norms` turns each such norm back into one node.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LAST = 16  # side of the map left for the last sum, at the trained size; every o
 
 
 def split_wide_norms(model: ir.Model, side: int) -> int:
-    """Rewrite, in place, every norm whose map is wide in a graph for images of that side. Returns how many.
+    """Rewrite, in place, every norm whose map is wide if images have that side. Returns how many there were.
 
     Norms with a computed scale and shift are left as they are.
     """
@@ -84,7 +84,7 @@ def _parts(quotient: ir.Node) -> tuple[ir.Value, float] | None:
 
 
 def _averaged_value(mean: ir.Value | None) -> ir.Value | None:
-    """The value whose mean of means of tiles this is, or None."""
+    """The value that `mean` averages tile by tile; None if it is no such mean."""
     last = _maker(mean, "ReduceMean")
     axes = _input(last, 1)
     if axes is None or not _is_constant(axes) or _numbers(axes).tolist() != [2, 3]:

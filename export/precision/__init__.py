@@ -1,1 +1,1 @@
-"""Smaller numbers: int8 by calibration and search, bf16 by measuring, and the gate that both must pass."""
+"""Precisions below float32: int8 and fp8 by calibration and search, half precision by emulation."""

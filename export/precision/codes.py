@@ -3,16 +3,17 @@
     Conv(x, W)  ->  Conv(Dequantize(Quantize(x)), Dequantize(W8))
 
 The output is float32 again: norms, sums, the residual stream and means never see a code. OpenVINO runs such a
-convolution in integers, but a transposed one only in float32, even with bfloat16 beside it, so codes on its output
+convolution in integers, but a transposed one writes only float32, even with bfloat16 beside it, so codes on its output
 (`outputs`) quarter what has to be written, reordered and read. ONNX Runtime uses integers only where outputs are
-rounded, and never for a transposed convolution: it needs the form `phases`.
+rounded, and never for a transposed convolution, so it needs the form `phases`.
 
 Weights use 129 of the 256 codes. CPUs without VNNI add pairs of products u8 * s8 in 16 bits, which saturate;
 2 * 255 * 64 < 2**15 does not, so a graph gives the same image on every CPU.
 
-TensorRT wants every zero at the code 0 and adds in 32 bits, so weights may use 255 codes; biases stay floats. It also
-takes float8, with one scale per tensor. Its transposed convolutions run in half precision whatever stands in front, so
-codes would only cost accuracy and time there, and at the image's three channels. `Rules` holds what differs by engine.
+TensorRT requires every zero at the code 0 and adds in 32 bits, so weights may use 255 codes; biases stay floats. It
+also supports float8, with one scale per tensor. Its transposed convolutions run in half precision in any case, so codes
+there would only cost accuracy and time, as they would at the image's three channels. `Rules` holds what differs by
+engine.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ from starcast.export.graphs.facts import add_constant, numbers
 from starcast.export.precision.ranges import E4M3, LARGEST_E4M3, UINT8, Grid, as_e4m3, best_grid, observe
 from starcast.export.precisions import PRECISIONS
 
-LARGEST = 64  # of a weight's code
+LARGEST = 64  # largest code of a weight
 INT8 = np.dtype(np.int8)
-_CUTS = np.linspace(0.6, 1, 17)  # where a channel's range may end, relative to its largest weight
+_CUTS = np.linspace(0.6, 1, 17)  # ends to try for a channel's range, relative to its largest weight
 _PHASE = re.compile(r"\.phase[01][01]$")  # four convolutions are one layer: see passes/resampling.py
 
 
@@ -65,8 +66,8 @@ class Rules:
     `largest`: largest code of a weight. `inputs`: type of a convolution's input codes; a signed type has its zero at 0.
     `outputs`: operators whose results are rounded as well. `biases`: whether biases become int32. `transposed`: whether
     transposed convolutions get codes. `least_channels`: fewest channels, in and out, of a convolution worth codes.
-    `half`: whether scales must be float16 values. `opset`: the first that has such codes. `unrounded_beside_pools`:
-    those of `outputs` that stay unrounded in a graph that has pools.
+    `half`: whether scales must be float16 values. `opset`: the first opset with such codes. `unrounded_beside_pools`:
+    operators of `outputs` whose results stay unrounded in a graph with pools.
     """
 
     largest: int = LARGEST
@@ -101,7 +102,7 @@ def tensorrt_rules(precision: str) -> Rules:
 
 @dataclass(frozen=True)
 class Coded:
-    """A weight or bias in codes: scales * codes along `axis`, its output channels; without one, one scale for all."""
+    """A weight or bias in codes: scales * codes. `axis` is that of the output channels; None: one scale for all."""
 
     codes: NDArray[Any]
     scales: NDArray[np.float32]
@@ -120,7 +121,7 @@ class Recipe:
 
 
 def layers_for_codes(model: ir.Model, layers: Sequence[Layer], rules: Rules) -> tuple[Layer, ...]:
-    """The layers that an engine runs in codes and that are worth it."""
+    """The layers that an engine runs in codes and that are worth quantising."""
     wanted = {
         node.name
         for node in _nodes(model, layers)
@@ -131,7 +132,7 @@ def layers_for_codes(model: ir.Model, layers: Sequence[Layer], rules: Rules) -> 
 
 
 def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial], rules: Rules = CPU_RULES) -> Recipe:
-    """Choose grids from the values over the trials, and scales from the weights."""
+    """Choose grids for the values that the trials give, and encode the weights."""
     nodes = _nodes(model, layers)
     # OpenVINO runs transposed convolutions in integers only if their input's zero is the code 0.
     centred = {_name(node, 0) for node in nodes if node.op_type == "ConvTranspose" and rules.inputs == UINT8}
@@ -202,7 +203,7 @@ def quantise_layers(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) ->
 
 
 def drop_output_codes(model: ir.Model, operators: Sequence[str]) -> int:
-    """Stop rounding these operators' outputs, in place. Returns how many there were."""
+    """Stop rounding these operators' outputs, in place. Returns how many were rounded."""
     dropped = 0
     for node in model.graph:
         rounded = _read_as(node.outputs[0], "QuantizeLinear") if node.op_type in operators else None
@@ -215,7 +216,7 @@ def drop_output_codes(model: ir.Model, operators: Sequence[str]) -> int:
 
 
 def _read_as(value: ir.Value, operator: str) -> ir.Node | None:
-    """The only reader of a value, if it is such a node."""
+    """The only reader of a value, if that has this operator."""
     readers = [node for node, _ in value.uses()]
     return readers[0] if len(readers) == 1 and readers[0].op_type == operator else None
 

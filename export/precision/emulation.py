@@ -1,14 +1,14 @@
-"""A graph in half precision on a machine that has none: run in float32, rounded to half after every node.
+"""Emulates half precision on a machine without it: runs a graph in float32, rounding to half after every node.
 
     y = Conv(x, W), all in half   ->   y = float(half(Conv(float(x), float(W))))
 
 ONNX Runtime would run such a graph on the CPU too, but not as written: it puts casts around nodes that it has no half
-kernels for, removes cast pairs so that nothing is rounded in between, and does not support bf16. Casts that the graph
-itself contains stay, and are exact.
+kernels for, removes cast pairs so that nothing is rounded in between, and does not support bf16. The graph's own casts
+stay, and are exact.
 
 This shows what the graph's types cost: statistics in float32, and planes and weights rounded as in TensorRT. It does
-not show the order in which a compiled kernel adds, what it keeps unrounded in registers, or its fast division and root.
-Those need a GPU.
+not show the order in which a compiled kernel adds, what it keeps unrounded in registers, or its fast division and
+square root. Those need a GPU.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def layers_that_lose(model: ir.Model, trials: Sequence[Trial], count: int = 3) -
 
 
 def _convolution_before(nodes: Iterable[ir.Node]) -> dict[str | None, str | None]:
-    """For every node, the last convolution up to and including it."""
+    """The last convolution at or before each node; both by name."""
     last: str | None = None
     last_before: dict[str | None, str | None] = {}
     for node in nodes:

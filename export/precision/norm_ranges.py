@@ -1,10 +1,10 @@
-"""How far from zero the inputs of norms lie on calibration images, and which statistics a norm may therefore use.
+"""Measures how far from zero norms' inputs lie on calibration images, and so which statistics each norm may use.
 
 The variance as mean(x x) - m m is off by about (m / std)² * 6e-8 in float32. Up to a mean of 100 stds that is less than
 the error of rounding x to half; at 1000 the variance is useless, so such a norm takes two passes. `std` includes the
-norm's epsilon; in a plane of one colour it is nothing else.
+norm's epsilon; in a flat plane the epsilon is all of it.
 
-Usual means cannot be taken from images of one colour. But films fade to a single colour, and no plane lies further from
+Images of one colour cannot supply the usual means. But films fade to a single colour, and no plane lies further from
 zero than a flat one whose norm was centred on other images. A grey image, for example, is 0 throughout before the first
 norm; centring moves it away from 0 by the usual mean. Leave such a norm uncentred: two passes over the largest planes
 would add a fifth of the total traffic.
@@ -32,7 +32,7 @@ _HARMED = "images of one colour are further from zero with the usual mean subtra
 
 @dataclass(frozen=True)
 class Planes:
-    """Mean and std of every plane that a norm was given, float64 [images, C]."""
+    """Mean and std of every plane of a norm's input, float64 [images, C]."""
 
     means: NDArray[np.float64]
     stds: NDArray[np.float64]
@@ -44,7 +44,7 @@ class Planes:
         return usual
 
     def first(self, images: int) -> Planes:
-        """The planes of the first images."""
+        """The planes of the first `images` images."""
         return Planes(self.means[:images], self.stds[:images])
 
     def ratio(self, shift: NDArray[np.float64] | float = 0.0) -> float:

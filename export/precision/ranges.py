@@ -1,7 +1,7 @@
-"""Which values the codes of a tensor stand for: the scale and zero point that lose least.
+"""Chooses the scale and zero point with which a tensor's codes lose the least.
 
-Ranges that reach to the extremes spend codes on values that hardly occur. These minimise the mean squared error over a
-sample of the tensor's values on the calibration images.
+Ranges that reach to the extremes spend codes on values that hardly occur. Those chosen here minimise the mean squared
+error over a sample of the tensor's values on the calibration images.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starcast.export.gate.candidates import Floats, Trial, open_session
 
 SAMPLE = 8192  # values sampled from each tensor and trial
 _BINS = 2048
-_CUTS = np.geomspace(0.05, 1, 96)  # where a range may end, relative to the extreme
+_CUTS = np.geomspace(0.05, 1, 96)  # ends to try for a range, relative to the extreme
 
 
 UINT8 = np.dtype(np.uint8)
@@ -30,14 +30,14 @@ LARGEST_E4M3 = 448.0
 @dataclass(frozen=True)
 class Grid:
     """value = scale * (code - zero), with codes of the type `codes`: uint8, int8, or float8 (e4m3), whose zero is 0.
-    The value 0 has a code of its own: borders are filled with it."""
+    The value 0 is exact in codes: borders are filled with it."""
 
     scale: float
     zero: int
     codes: np.dtype[Any] = UINT8
 
     def round(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Each value as its code represents it."""
+        """The values that the codes of these values stand for."""
         if self.codes == E4M3:
             codes = as_e4m3(values / self.scale)
         else:
@@ -48,7 +48,7 @@ class Grid:
 
 
 def as_e4m3(values: NDArray[Any]) -> NDArray[Any]:
-    """The nearest float8 (e4m3) values; the largest for values beyond."""
+    """The nearest float8 (e4m3) values; values out of range become the largest."""
     codes: NDArray[Any] = np.clip(values, -LARGEST_E4M3, LARGEST_E4M3).astype(E4M3)
     return codes
 
@@ -84,7 +84,7 @@ def best_grid(values: NDArray[Any], codes: np.dtype[Any] = UINT8) -> Grid:
     if codes != UINT8:
         last = LARGEST_E4M3 if codes == E4M3 else np.iinfo(codes).max
         return min((Grid(end / last, 0, codes) for end in max(high, -low) * _CUTS), key=lost)
-    # One end, then the other, twice: the best place of one hardly depends on the other.
+    # Place one end, then the other, twice: the best place of one hardly depends on the other.
     for _ in range(2):
         high = min(high * _CUTS, key=lambda end: lost(_reaching(low, end)))
         low = min(low * _CUTS, key=lambda end: lost(_reaching(end, high)))

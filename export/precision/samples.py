@@ -1,8 +1,8 @@
 """The images that variants are calibrated on and judged by: some for ranges, others for the search and for the gate.
 
-They come from the user's folder or from the training set. The gate prefers images that training has not seen. If there
-are neither, drawn images will do for whatever needs no search. Each domain's styles come from latents and references
-in turn.
+They come from the user's folder or from the training set. The gate prefers images that training has not seen. Without a
+folder or training set, precisions that need no search can use drawn images. Each domain's styles come from latents and
+references in turn.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from starcast.images.read import read_image
 from starcast.train.data.folders import is_image, scan
 
 RANGES, SEARCH, GATE = 64, 16, 16  # images for each; the gate's are translated into every domain
-FEWEST = 12  # of a folder: two for the search, two for the gate, eight for ranges
+FEWEST = 12  # images in a folder: two for the search, two for the gate, eight for ranges
 DRAWN_RANGES, DRAWN_GATE = 12, 6  # there are three kinds of drawn images; more of one kind would show nothing more
 
 
 @dataclass(frozen=True)
 class CalibrationSet:
-    """One image and one style per trial; no image serves two purposes. Trials for ranges and for the search take the
-    gate's domains in turn, beginning with its first."""
+    """One image and one style per trial; no image serves two purposes. Trials for ranges and for the search cycle
+    through the gate's domains, starting with the first."""
 
     ranges: tuple[Trial, ...]
     search: tuple[Trial, ...]
@@ -53,8 +53,8 @@ def choose_images(
 ) -> CalibrationSet:
     """Images for calibration and for the gate, as `calibration_set` finds them.
 
-    If there are none, falls back to drawn images and says so, unless real ones are `required` or a folder was named:
-    then it raises OptionError.
+    If there are none, falls back to drawn images and shows that as progress. Raises OptionError instead if real ones
+    are `required` or a folder was named.
     """
     try:
         return calibration_set(model, folder, remembered)
@@ -66,7 +66,7 @@ def choose_images(
 
 
 def calibration_set(model: Model, folder: Path | None, remembered: str | None, seed: int = 0) -> CalibrationSet:
-    """Choose from `folder` (--calibrate), else from the training set whose path is `remembered` in the checkpoint.
+    """Choose images from `folder` (--calibrate), else from the training set, whose path the checkpoint `remembered`.
 
     A folder has a subfolder of images for each domain, or just images. References are used if the subfolders have the
     domains' names. Raises OptionError if there is no folder, or if it has too few images.
@@ -174,7 +174,7 @@ def _read(paths: Sequence[Path], count: int, side: int) -> list[NDArray[np.uint8
 
 
 def _shares(count: int, wanted: tuple[int, int, int]) -> tuple[int, int]:
-    """How many of `count` images go to the gate and to the search; ranges get the rest. If there are too few, each
-    purpose gets the same share as it would of enough."""
+    """How many of `count` images go to the gate and to the search; ranges get the rest. Too few images are divided in
+    the same proportions."""
     part = min(1.0, count / sum(wanted))
     return math.ceil(wanted[0] * part), math.ceil(wanted[1] * part)

@@ -2,7 +2,7 @@
 
 Every layer is first quantised alone: the squared error that it causes is its harm. While the translations of the
 search's images into any domain are below the gate plus a margin, the layer with the most harm per FLOP goes back to
-float32. (TensorRT's graphs use float16 there in the end; its errors are small beside those of quantisation.)
+float32. (In TensorRT's graphs such layers finally run in float16, whose errors are small beside those of quantisation.)
 
 Some styles lose more than others, and the search has only a few. If the gate's own images then miss the gate, the
 search continues.
@@ -33,7 +33,7 @@ from starcast.export.precision.samples import CalibrationSet
 from starcast.export.precisions import Gate, gate_of
 from starcast.runtime.manifest import KeptLayer
 
-HARM_IMAGES = 6  # of the search's images: enough to rank the layers, and each layer is run on all of them
+HARM_IMAGES = 6  # of the search's images: a few suffice to rank the layers, and each layer runs on all of them
 _LEAST = 1e-5  # mean squared error in grey levels, so that equal images have a finite PSNR
 
 
@@ -42,7 +42,7 @@ class SearchOptions:
     """How to search.
 
     `rules`: the engine's, see codes.py. `margin`: dB above the gate that the search's images must reach, because the
-    gate has other images. `most_float`: share of the FLOP that may stay in float32 before the search gives up. `rest`:
+    gate uses other images. `most_float`: share of the FLOP that may stay in float32 before the search gives up. `rest`:
     precision of the layers that are not quantised, for progress lines.
     """
 
@@ -59,7 +59,7 @@ class SearchResult:
 
     `kept`: the layers that are not quantised, in the order in which they were chosen. `to_blame`: the quantised layers
     that lose the most, worst first. `psnr_before` and `psnr_after`, in dB: the mean over the search's images in the
-    domain that loses the most, before any layer was kept and after.
+    domain that loses the most, before and after layers were kept.
     """
 
     model: ir.Model
@@ -85,12 +85,12 @@ def quantise(
     progress: Callable[[str], None] = lambda _: None,
     missing: Callable[[ir.Model], float] = lambda _: 0.0,
 ) -> SearchResult:
-    """Quantise a rewritten frame graph that takes `image` and `style`; the graph itself stays as it is.
+    """Quantise a copy of a rewritten frame graph with the inputs `image` and `style`.
 
-    `sizes` are those of the graph's dimensions for one image, as for `count_flop`. `missing` returns by how many dB a
-    finished graph misses the gate on its images, 0 or less if it passes; it may change the graph it is given. The
-    result is the last graph that it saw. The caller checks the gate: see quality.check. `progress` gets a line for each
-    layer that is kept.
+    `sizes` are those of the graph's dimensions for one image, as for `count_flop`. `missing` returns a finished graph's
+    shortfall in dB on the gate's images, 0 or less if it passes; it may change the graph it is given. The result is the
+    last graph given to it, even if that misses the gate: the caller must check (see quality.check). `progress` gets a
+    line for each kept layer.
     """
     options = options or SearchOptions()
     every = quantisable_layers(model, sizes)
@@ -135,7 +135,7 @@ def quantise(
 
 
 class _Search:
-    """Graphs with some layers quantised, compared with float32 before the last Round."""
+    """Quantises some layers of a graph, and compares it with float32 before the last Round."""
 
     def __init__(
         self, model: ir.Model, layers: Sequence[Layer], recipe: Recipe, trials: Sequence[Trial], domains: int

@@ -1,1 +1,1 @@
-"""What each engine's graphs are made of."""
+"""Makes the frame graphs for each engine."""

@@ -10,7 +10,7 @@ stays an input, so a new style needs no new model.
 (The converter pnnx is no alternative. It starts from TorchScript, fixes the sizes it traced, and supports only norms
 with constant parameters, so rewrites and styles would have to be edited into its output.)
 
-For the numbers of parameters see ncnn's docs/developer-guide/operators.md.
+For parameter numbers, see ncnn's docs/developer-guide/operators.md.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Layer:
 
 
 def ncnn_model(model: ir.Model) -> NcnnModel:
-    """Convert a frame graph `image`, `gamma_beta` -> `translation`, which stays as it is.
+    """Convert a frame graph (`image`, `gamma_beta` -> `translation`) without changing it.
 
     Raises EngineError, with the node's name, for a node that has no counterpart in ncnn.
     """
@@ -99,7 +99,7 @@ class _Text:
         self._waiting: dict[ir.Value, Iterator[str]] = {}
 
     def add(self, layer: Layer, name: str, writes: Sequence[ir.Value], names: Sequence[str] | None = None) -> None:
-        """Add a layer. Its blobs get its own name unless others are given."""
+        """Add a layer. Its blobs are named after it unless `names` are given."""
         blobs = names or ([name] if len(writes) == 1 else [f"{name}.{index}" for index in range(len(writes))])
         self._line(layer.kind, name, [next(self._waiting[value]) for value in layer.reads], blobs, layer.parameters)
         self.weights.append(layer.weights)
@@ -129,7 +129,7 @@ def _format(key: int, value: Parameter) -> str:
     if isinstance(value, int):
         return f"{key}={value}"
     if isinstance(value, float):
-        return f"{key}={value:.8e}"  # exact for float32; ncnn's parser takes no more digits
+        return f"{key}={value:.8e}"  # exact for float32; ncnn's parser reads no more digits
     return f"{_ARRAY - key}={','.join(map(str, (len(value), *value)))}"
 
 
@@ -185,7 +185,7 @@ def _deconvolution(node: ir.Node) -> Layer:
     weight, bias = _weights(node)
     if "output_shape" in node.attributes or any(_ints(node, "output_padding", [0, 0])):
         raise _no_counterpart(node, "its output size is given")
-    weight = weight.swapaxes(0, 1)  # ONNX stores it [in, out, …], ncnn like a convolution's
+    weight = weight.swapaxes(0, 1)  # ONNX stores it as [in, out, …], ncnn as for a convolution
     top, left, bottom, right = _ints(node, "pads", [0, 0, 0, 0])
     padding = {4: left, 15: right, 14: top, 16: bottom}
     return Layer("Deconvolution", _reads(node, 1), {**_kernel(node, weight, bias), **padding}, _pack(weight, bias))

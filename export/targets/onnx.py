@@ -1,4 +1,4 @@
-"""Frame graphs for the CPU's engines: float32, which also serves bf16 as a hint, and int8, calibrated and searched."""
+"""Frame graphs for CPU engines: float32, which also serves bf16 as a hint, and int8, calibrated and searched."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class OnnxTarget:
         self._source, self._without, self._progress = source, without, progress
         self._plans, self._judge, self._store = plans, judge, store
         self._before = Cost.of(source.frame, source.model.side)
-        self._reported: set[str] = set()  # forms
+        self._reported: set[str] = set()  # forms whose rewrites progress has shown
         self._hinted: dict[Plan, FrameGraph] = {}  # float32 graphs that bf16 plans will reuse
         self._searched: dict[str, dict[Plan, FrameGraph]] = {}  # int8 graphs, by engine
 
@@ -59,7 +59,7 @@ class OnnxTarget:
         return graph
 
     def _search(self, engine: str) -> dict[Plan, FrameGraph]:
-        """The int8 graphs of an engine: one search, and one graph for each precision of the layers without codes."""
+        """Search once for an engine, and make an int8 graph for each precision of the layers without codes."""
         side, judge, store = self._source.model.side, self._judge, self._store
         plans = [plan for plan in self._plans if plan.precision == "int8" and plan.engines == (engine,)]
         graphs: dict[Plan, FrameGraph] = {}
@@ -68,7 +68,7 @@ class OnnxTarget:
             frame = self._source.frame.clone()
             steps = tuple(apply_form(frame, plans[0].form, self._without))
             cost = Cost.of(frame, side)
-            if split_wide_norms(frame.clone(), side):  # bf16 would round their means, which are values of the graph
+            if split_wide_norms(frame.clone(), side):  # bf16 would round wide norms' means
                 plans = [plan for plan in plans if plan.rest is None]
 
             def missing(model: ir.Model) -> float:
@@ -102,10 +102,10 @@ def make_float32(traced: ir.Model, plan: Plan, side: int, without: Sequence[str]
 
 
 def finish(frame: ir.Model, plan: Plan, side: int) -> ir.Model | None:
-    """Do what follows the rewrites, in place: norms get their final form, and the style's work moves to a graph of its
-    own, which is returned."""
+    """Finish a rewritten frame graph, in place: give norms their final form, and move the style's work to a separate
+    graph, which is returned."""
     if plan.ncnn:
-        join_style_products(frame)  # also with --without style-products: ncnn has no other way to take a style
+        join_style_products(frame)  # also with --without style-products: ncnn accepts a style in no other way
     product = split_off_style(frame) if plan.form != PLAIN else None
     split_wide_norms(frame, side)
     if plan.one_style and product is not None:

@@ -1,4 +1,4 @@
-"""Frame graphs for TensorRT: rewritten, calibrated, in a precision, and with norms that a compiler fuses.
+"""Frame graphs for TensorRT: rewritten, calibrated, converted to a precision, and with norms that a compiler fuses.
 
     traced -> form -> biases that centre the norms -> codes for int8 and fp8 -> half -> norms decomposed, or one node
     each
@@ -38,7 +38,7 @@ from starcast.runtime.manifest import Norm
 
 
 class TensorRTTarget:
-    """Makes graphs for TensorRT. Plans share a form's base and the search on it."""
+    """Makes graphs for TensorRT. Plans of one form share its base; those of one precision also share its search."""
 
     def __init__(self, source: Source, without: Sequence[str], judge: Judge, progress: Progress) -> None:
         self._source, self._without, self._judge, self._progress = source, without, judge, progress
@@ -61,8 +61,8 @@ class TensorRTTarget:
         return replace(graph, kept=result.kept, to_blame=result.to_blame)
 
     def _base(self, form: str) -> FrameGraph:
-        """Rewrite and calibrate a form. With decomposed norms, in float32, it is compared with PyTorch: a PSNR would
-        show little of an error in those."""
+        """Rewrite and calibrate a form, then compare it with PyTorch, in float32 with decomposed norms: a PSNR would
+        hardly show an error in those."""
         images, judge, before = self._judge.images.ranges, self._judge, Cost.of(self._source.frame, self._side)
         with stage(self._progress, f"form {form} for TensorRT: norms calibrated on {len(images)} images"):
             base, left = make_base(self._source.frame, form, self._side, images, judge.flat, self._without)
@@ -117,7 +117,7 @@ def make_in_precision(base: FrameGraph, plan: Plan, side: int, without: Sequence
     graph = replace(base, plan=plan, frame=frame, norms=())
     if plan.norms == "plugin":
         plug_norms(frame)
-        # the kernel takes two passes over what it holds
+        # the plugin's kernel makes two passes over the values it holds
         norms = tuple(msgspec.structs.replace(norm, statistics="two-pass") for norm in base.norms)
         graph = replace(graph, norms=norms)
     elif plan.precision != "fp32" and plan.norms != "unfused":
