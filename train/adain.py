@@ -1,7 +1,7 @@
 """Instance norm with a style's scale and shift (or its own), then leaky ReLU: one function, two implementations.
 
-The reference is a chain of PyTorch's operators. The kernels of `starcast/kernels/adain.py` read x once or twice and
-write it once, and keep only x for the backward pass.
+The reference is a chain of PyTorch's operators. The kernels of `starcast/kernels/adain.py` read x once or twice,
+write the result once, and keep only x for the backward pass.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from torch.nn import functional as F
 from starcast.errors import OptionError
 
 # Largest difference from float64, relative to the largest output or gradient. The kernels reach a sixth of it; a real
-# fault exceeds it by far.
+# fault far exceeds it.
 AGREEMENT = {torch.float32: 3e-6, torch.bfloat16: 2.0**-8}
-# Planes that one program holds, planes that are split, and planes that one program reads twice take different kernels;
-# the last is as in training. A slope only where no value is so close to 0 that rounding decides its sign.
+# Planes that one program holds, planes that are split, and planes that one program reads twice use different kernels;
+# the last entry is as in training. Only the first has a slope: there, no value is so near 0 that rounding decides
+# its sign.
 TRIED = (
     ((2, 16, 12, 12), torch.float32, 0.2), ((1, 2, 131, 127), torch.float32, 1.0),
     ((1, 132, 131, 127), torch.float32, 1.0), ((1, 64, 256, 256), torch.bfloat16, 1.0),
@@ -45,12 +46,12 @@ def adain_leaky_relu(
     tensor. scale, which is 1 + gamma for AdaIN, and shift are (N, C) or (N, C, 1, 1), or (C,) for a norm with its own
     weights. The variance is divided by H * W (Huang & Belongie 2017, eq. 8). A slope of 1 is the norm alone.
 
-    "triton" needs x in float16, bfloat16 or float32 on CUDA, and always takes statistics in float32. It can be
+    "triton" needs x in float16, bfloat16 or float32 on CUDA, and always computes statistics in float32. It can be
     differentiated twice: the first gradient then comes from PyTorch's operators. "reference" refuses planes of one
     pixel, as PyTorch does; "triton" returns their shift.
     """
     if implementation == "triton":
-        from starcast.train.adain_triton import adain_by_kernels  # here: triton is optional
+        from starcast.train.adain_triton import adain_by_kernels  # imported here because triton is optional
 
         return adain_by_kernels(x, scale, shift, eps, slope)
     if scale.dim() == 1:
@@ -65,8 +66,11 @@ def adain_leaky_relu(
 def choose_adain(
     name: str, device: torch.device, progress: Callable[[str], None] = lambda line: None
 ) -> Implementation:
-    """`auto` is the kernels on CUDA if triton is installed and passes a trial against the reference; `progress` gets a
-    line if it fails. Raises OptionError for triton where it cannot run."""
+    """Choose the implementation for a device. Raises OptionError for `triton` if it cannot run there.
+
+    `auto` means the kernels on CUDA if triton is installed and passes a trial against the reference; if not, `progress`
+    gets a line.
+    """
     if name == "reference":
         return "reference"
     lacking = _lacking(device)
@@ -90,7 +94,7 @@ def _lacking(device: torch.device) -> str | None:
 
 
 def _failure(device: torch.device) -> str | None:
-    """What is wrong with the kernels on this GPU, as a clause; None if they give the reference's numbers.
+    """What is wrong with the kernels on this GPU, as a clause; None if they agree with the reference.
 
     Triton compiles on the user's machine, which may lack a C compiler or have a GPU that Triton does not support.
     """
@@ -105,9 +109,9 @@ def _failure(device: torch.device) -> str | None:
         )  # fmt: skip
         try:
             actual = _with_gradients(laid, scale, shift, dy, slope, "triton")
-        except Exception as error:  # noqa: BLE001 - Triton, its compilers and the driver each raise classes of their own
+        except Exception as error:  # noqa: BLE001 - Triton, its compilers and the driver raise various classes
             return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        # torch's max of NaN is NaN; Python's may skip it
+        # torch's max returns NaN if there is one; Python's may skip it
         worst = float(torch.stack([_difference(*pair) for pair in zip(actual, expected, strict=True)]).max())
         if not worst <= AGREEMENT[kind]:
             return f"it differs from them by {worst:.1e}"

@@ -27,7 +27,7 @@ Tensors = tuple[Tensor, Tensor, Tensor]
 
 
 def adain_by_kernels(x: Tensor, scale: Tensor, shift: Tensor, eps: float, slope: float) -> Tensor:
-    """`adain_leaky_relu` by the kernels. Raises ValueError for shapes that do not match."""
+    """`adain_leaky_relu`, computed by the kernels. Raises ValueError for shapes that do not match."""
     samples, channels = x.shape[:2]
     known = ((channels,), (samples, channels), (samples, channels, 1, 1))
     if x.dim() != 4 or scale.shape != shift.shape or scale.shape not in known:
@@ -43,7 +43,7 @@ def adain_by_kernels(x: Tensor, scale: Tensor, shift: Tensor, eps: float, slope:
 
 @triton_op("starcast::adain_leaky_relu", mutates_args=())
 def _forward(x: Tensor, scale: Tensor, shift: Tensor, eps: float, slope: float) -> tuple[Tensor, Tensor]:
-    """scale and shift (N or 1, C), contiguous, in the type that is computed in. Returns y and facts (N, 3, C)."""
+    """Return y and facts (N, 3, C). scale and shift are (N or 1, C), contiguous, in the type of the computation."""
     x = x.contiguous(memory_format=_format(x))
     samples, channels, pixels = _shape(x)
     tiling, blocks = _layout(x, inputs=1)
@@ -101,7 +101,7 @@ def differentiable_gradients(dy: Tensor, x: Tensor, scale: Tensor, shift: Tensor
     planes = (2, 3)
     wide = x.to(scale.dtype)
     residual = wide - wide.mean(planes, keepdim=True)
-    residual = residual - residual.mean(planes, keepdim=True)  # what rounding left over
+    residual = residual - residual.mean(planes, keepdim=True)  # removes what rounding left of the mean
     rstd = torch.rsqrt(residual.square().mean(planes, keepdim=True) + eps)
     normal = residual * rstd
     factor = scale[:, :, None, None]
@@ -114,7 +114,7 @@ def differentiable_gradients(dy: Tensor, x: Tensor, scale: Tensor, shift: Tensor
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, scale, shift, ctx.eps, ctx.slope = inputs
-    ctx.set_materialize_grads(False)  # facts are never differentiated: no gradient of zeros for them
+    ctx.set_materialize_grads(False)  # facts are never differentiated: do not allocate zeros for them
     ctx.save_for_backward(x, scale, shift, output[1])
 
 
@@ -133,7 +133,7 @@ _forward.register_autograd(_gradients, setup_context=_remember)
 
 
 def _shape(x: Tensor) -> tuple[int, int, int]:
-    """Samples, channels, pixels: kernels are chosen by these, so a compiled graph fixes them."""
+    """Samples, channels, pixels. They decide which kernels run, so a compiled graph fixes them."""
     samples, channels, height, width = (int(size) for size in x.shape)
     return samples, channels, height * width
 

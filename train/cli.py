@@ -115,7 +115,7 @@ def dataset() -> None:
 
 
 @dataset.command("make")
-@click.argument("folder", metavar="", required=False, type=click.Path(path_type=Path))  # where OUT used to stand
+@click.argument("folder", metavar="", required=False, type=click.Path(path_type=Path))  # OUT's old place
 @out_option("out", "the data set's folder.", required=False)
 @config_option()
 @options_from(CreatureOptions)

@@ -15,7 +15,7 @@ from starcast.errors import OptionError, TrainingError
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto` is CUDA if there is a GPU. Raises OptionError for cuda without one."""
+    """The device of this name; `auto` is CUDA if there is a GPU. Raises OptionError for `cuda` without one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
@@ -34,13 +34,13 @@ def why_no_gpu() -> str:
 
 
 def describe_machine(device: torch.device, autocast: bool, implementation: str) -> str:
-    """`on an NVIDIA H100 in bf16, with norms by triton`."""
+    """The machine as a phrase, such as `on NVIDIA H100 in bf16, with norms by triton`."""
     name = "the CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
     return f"on {name} in {'bf16' if autocast else 'fp32'}, with norms by {implementation}"
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """float32 or bfloat16. Raises OptionError if the device does not support bfloat16."""
+    """The type to compute in, float32 or bfloat16. Raises OptionError if the device does not support bfloat16."""
     capable = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if name == "auto":
         name = "bf16" if capable else "fp32"
@@ -51,11 +51,11 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 @contextmanager
 def compute_reproducibly(device: torch.device, deterministic: bool) -> Iterator[None]:
-    """Within the block, give the same bits each time on the CPU, and on CUDA if `deterministic` is set.
+    """Within the block, compute the same bits each time on the CPU, and on CUDA if `deterministic` is set.
 
     An operation that cannot do this raises on the CPU (none of ours does) and warns on CUDA.
     """
-    guard: Any = determinism  # a property of the module, which type checkers do not see
+    guard: Any = determinism  # fill_uninitialized_memory is a property, which type checkers do not see
     before = (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
@@ -65,7 +65,7 @@ def compute_reproducibly(device: torch.device, deterministic: bool) -> Iterator[
     on_cuda = device.type == "cuda"
     if on_cuda and deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS reads it when it starts
-    torch.backends.cudnn.benchmark = on_cuda and not deterministic  # all batches have one shape, so the search pays
+    torch.backends.cudnn.benchmark = on_cuda and not deterministic  # all batches have one shape, so the search pays off
     guard.fill_uninitialized_memory = False  # a debugging aid that writes all memory twice
     torch.use_deterministic_algorithms(deterministic or not on_cuda, warn_only=on_cuda)
     try:
@@ -78,7 +78,7 @@ def compute_reproducibly(device: torch.device, deterministic: bool) -> Iterator[
 
 @contextmanager
 def explain_failures() -> Iterator[None]:
-    """Turn what the machine refuses within the block into a sentence that says what to change."""
+    """Turn the machine's failures within the block into a TrainingError that says what to change."""
     try:
         yield
     except ShortenTraceback as error:  # the compiler's backend failed, or there is no C compiler

@@ -1,4 +1,4 @@
-"""`--family NAME`, and a command whose other flags are that family's."""
+"""`--family NAME`, and a command whose other flags depend on it."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from starcast.options import flat_fields
 from starcast.train.families import DEFAULT, FAMILIES, options_class
 
 _CHOSEN = "starcast.train.family"  # in click's context: the family's name
-_PARAMETERS = "starcast.train.parameters"  # also in the context: all parameters of the command with that family's flags
+_PARAMETERS = "starcast.train.parameters"  # there, too: the command's parameters, with that family's flags
 
 
 class FamilyCommand(click.Command):
-    """A command declared with the default family's flags. Given `--family NAME`, it takes that family's instead."""
+    """A command declared with the default family's flags. Given `--family NAME`, it accepts that family's instead."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta[_CHOSEN] = _family_named(args)
@@ -27,7 +27,7 @@ class FamilyCommand(click.Command):
         chosen = ctx.meta.get(_CHOSEN, DEFAULT)
         if chosen == DEFAULT:
             return super().get_params(ctx)
-        if _PARAMETERS not in ctx.meta:  # built once: click looks its parameters up by identity
+        if _PARAMETERS not in ctx.meta:  # built once, because click looks parameters up by identity
             replaced = {"config", *(field.name for field, _ in flat_fields(options_class(DEFAULT)))}
             common = [parameter for parameter in super().get_params(ctx) if parameter.name not in replaced]
             ctx.meta[_PARAMETERS] = [*common, *_flags_of(chosen)]
@@ -36,10 +36,10 @@ class FamilyCommand(click.Command):
 
 
 def family_option() -> Callable[[Command], Command]:
-    """`--family NAME`, as the parameter `family`."""
+    """Add `--family NAME`, as the parameter `family`."""
 
     def check(context: click.Context, _: click.Parameter, name: str) -> str:
-        if name != context.meta[_CHOSEN]:  # --config named it, after the flags had been chosen
+        if name != context.meta[_CHOSEN]:  # named in --config, which is read after the flags are chosen
             raise OptionError(
                 f"the family {name!r} decides which options exist: write --family {name} on the command line"
             )
@@ -52,7 +52,7 @@ def family_option() -> Callable[[Command], Command]:
 
 
 def family_flags(name: str = DEFAULT) -> Callable[[Command], Command]:
-    """`--config`, and a flag for every option of the family."""
+    """Add `--config`, and a flag for every option of the family."""
     options = options_class(name)
 
     def decorate(command: Command) -> Command:

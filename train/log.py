@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # `starcast plot` reads losses without torch
 
 
 class LossLog:
-    """Open files of a run. Lines hold nothing but step and losses, so that a resumed run writes the same bytes."""
+    """The open log of a run. Lines hold only step and losses, so that a resumed run writes the same bytes."""
 
     def __init__(self, lines: Any, writer: SummaryWriter | None) -> None:
         self._lines = lines
@@ -40,7 +40,7 @@ class LossLog:
 
 @contextmanager
 def open_log(run: RunFolder, start: int, progress: Callable[[str], None]) -> Iterator[LossLog]:
-    """The log of a run that continues after `start` steps, without what an earlier process logged beyond them."""
+    """Open the log of a run that continues after `start` steps, and drop what an earlier process logged beyond them."""
     earlier = [line for line in read_logged_losses(run.losses) if line["step"] <= start] if start else []
     write_text(run.losses, "".join(json.dumps(line) + "\n" for line in earlier))
     writer = _summary_writer(run.tensorboard, start, progress)

@@ -67,7 +67,7 @@ class OptimizerOptions(CheckedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class LossOptions(CheckedOptions):
-    """What the networks are trained for; each family adds its weights and schedules."""
+    """What training optimises; each family adds its weights and schedules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class OutputOptions(CheckedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(CheckedOptions):
-    """All options of `starcast train`. Each family has a subclass, which `family` names."""
+    """All options of `starcast train`. Each family has a subclass, whose `family` is the family's name."""
 
     family: ClassVar[str]
     recipes: ClassVar[Path]  # folder of TOML files that `--config NAME` reads

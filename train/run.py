@@ -75,7 +75,7 @@ def train(
     ask for the same networks. SIGINT and SIGTERM save, then raise TrainingStopped (a KeyboardInterrupt).
 
     Raises DatasetError, OptionError, CheckpointError, and TrainingError if losses are not finite or nothing can be
-    written. Checkpoints on the disk are whole even then.
+    written. Even then, checkpoints on disk are whole.
     """
     folder = RunFolder(Path(run))
     if resume:
@@ -98,7 +98,7 @@ def continue_run(
     on_step: OnStep | None = None,
     progress: Progress = print_line,
 ) -> Path:
-    """`train` from a checkpoint that has already been read, under options that ask for the same networks."""
+    """Resume as `train` does, from a checkpoint already read, under options that ask for the same networks."""
     data_set = scan_for_training(data, options.data.domains)
     check_same_domains(data_set, checkpoint, progress)
     state = restore_state(checkpoint, options)
@@ -123,7 +123,7 @@ def _run(
     output, last = options.output, options.course.steps
     steps = range(state.step, last)
     workers = worker_count(options.data.workers, device)
-    # before CUDA starts: a forked process would have CUDA's threads without their state
+    # before CUDA starts: a forked process would have CUDA's state without its threads
     ready = load_batches(
         kind.batches(data_set, options, workers=workers), steps, workers=workers, pin=device.type == "cuda",
         progress=progress,
@@ -195,7 +195,7 @@ def _resume_command(data_set: DataSet, folder: RunFolder, options: TrainOptions)
 
 
 def check_finite(losses: dict[str, float], done: int, advise: Callable[[], str]) -> dict[str, float]:
-    """The same losses. Raises TrainingError, with advice, if one is not finite."""
+    """Return the losses unchanged. Raises TrainingError, with advice, if one is not finite."""
     for name, value in losses.items():
         if not math.isfinite(value):
             raise TrainingError(f"training failed at step {done} ({name} is {value}): {advise()}")
@@ -220,7 +220,7 @@ def _save(
     *,
     full: bool,
 ) -> None:
-    """Write a checkpoint, full or of the averaged networks alone, unless a parameter is not finite."""
+    """Write a full checkpoint or a snapshot. Raises TrainingError if a parameter is not finite."""
     broken = state.broken()
     if broken is not None:
         raise TrainingError(f"training failed at step {done} ({broken} is not finite): {advise()}")

@@ -1,4 +1,4 @@
-"""A run's folder: what is where, and its record.
+"""A run's folder: its layout and its record.
 
 RUN/run.json                                 options, versions, data set, when and how it started and resumed
 RUN/losses.jsonl                             one line per logged step
@@ -64,16 +64,16 @@ class RunFolder:
         return self.checkpoints / f"step-{step:06d}.snapshot.pt"
 
     def sample(self, step: int, kind: str) -> Path:
-        """The sample grid of this kind of a step."""
+        """The sample grid of one kind at a step."""
         return self.path / "samples" / f"step-{step:06d}-{kind}.jpg"
 
     def full_checkpoints(self, up_to: int | None = None) -> list[Path]:
-        """The full checkpoints in the folder, newest first; with `up_to`, none of a later step."""
+        """The full checkpoints in the folder, newest first; with `up_to`, none after that step."""
         by_step = {int(match[1]): path for path in self._files() if (match := _FULL.fullmatch(path.name))}
         return [by_step[step] for step in sorted(by_step, reverse=True) if up_to is None or step <= up_to]
 
     def newest(self) -> Path | None:
-        """The checkpoint or snapshot of the latest step; of two, the full one."""
+        """The checkpoint or snapshot of the latest step; the full one if there are both."""
         ranked = {(int(match[1]), not match[2]): path for path in self._files() if (match := _ANY.fullmatch(path.name))}
         return ranked[max(ranked)] if ranked else None
 
@@ -94,9 +94,9 @@ def refuse_to_mix(run: RunFolder) -> None:
 
 
 def discard_old(run: RunFolder, keep: int, done: int) -> None:
-    """Delete all but the newest full checkpoints up to step `done`, and partial files of killed processes.
+    """Delete all but the `keep` newest full checkpoints up to step `done`, and partial files of killed processes.
 
-    A checkpoint of a later step could not be read when the run resumed: it must not displace a readable one.
+    Later checkpoints do not count: they could not be read when the run resumed, and must not displace readable ones.
     """
     for path in run.full_checkpoints(up_to=done)[keep:]:
         path.unlink(missing_ok=True)
@@ -105,7 +105,7 @@ def discard_old(run: RunFolder, keep: int, done: int) -> None:
 
 
 def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step: int, machine: str) -> None:
-    """Write run.json, or add this start to it. The run continues from `step`; `machine` is what computes."""
+    """Write run.json, or add this start to it. The run continues from `step`; `machine` describes what computes."""
     start = {
         "step": step,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -129,7 +129,7 @@ def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step:
 
 
 def _earlier_starts(run: RunFolder) -> list[Any]:
-    """From run.json, which is for people: a damaged one does not stop a resume."""
+    """The starts in run.json; none if it is damaged, because a file meant for people must not stop a resume."""
     try:
         return list(json.loads(run.record.read_text(encoding="utf-8"))["starts"])
     except (OSError, ValueError, KeyError, TypeError):

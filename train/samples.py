@@ -1,4 +1,4 @@
-"""Parts of every family's sample grids: images of a domain, and a grid of images as a JPEG."""
+"""What all families' sample grids share: images of a domain, and a grid of images as a JPEG."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from starcast.train.randomness import draws
 
 
 def sample_images(domain: Domain, count: int, options: TrainOptions) -> list[Tensor]:
-    """Up to `count` images (3, H, W) in -1..1, resized and not cropped, held-out ones first. Gray if none can be read.
+    """Up to `count` images (3, H, W) in -1..1, resized and not cropped, held-out ones first. Grey if none can be read.
 
-    Drawn at random: neighbours in a folder are often alike, and domains often name the same motif alike.
+    Drawn at random: neighbours in a folder are often alike, and domains often share file names for the same motif.
     """
     resize = v2.Resize((options.network.image_size, options.network.image_size), antialias=True)
     order = draws(options.course.seed, 0, 0, f"sample images of {domain.name}")

@@ -1,4 +1,4 @@
-"""Convolutions whose gradient can be differentiated again, as R1 does, at the cost of ordinary convolutions.
+"""Convolutions whose gradient can be differentiated again, as R1 requires, at the cost of ordinary convolutions.
 
 PyTorch's own second derivative of a convolution (`_convolution_double_backward`) computes the weight's part with a
 kernel as large as the image. cuDNN has no fast algorithm for that and tries all its slow ones (see the similar
@@ -22,8 +22,10 @@ from torch.overrides import TorchFunctionMode
 
 
 class ImageGradients(TorchFunctionMode):
-    """Within it, convolutions give a gradient with `create_graph` with respect to images alone. The first backward pass
-    has no gradients of weights; the second has all of them. For stride 1, without dilation or groups.
+    """A mode in which convolutions under `create_graph` compute gradients with respect to images only.
+
+    The first backward pass computes no gradients of weights; the second computes all of them. Convolutions must have
+    stride 1, without dilation or groups.
     """
 
     def __torch_function__(
@@ -51,7 +53,7 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         by_x, by_weight, by_bias, _ = ctx.needs_input_grad
         dx = _ImageGradient.apply(dy, weight, x, ctx.padding) if by_x else None
-        if torch.is_grad_enabled():  # the first pass of two, which needs no more
+        if torch.is_grad_enabled():  # the first pass of two, which needs only dx
             return dx, None, None, None
         dweight = _gradients(dy, x, weight, ctx.padding, image=False) if by_weight else None
         return dx, dweight, dy.sum((0, 2, 3)) if by_bias else None, None
@@ -76,7 +78,7 @@ class _ImageGradient(torch.autograd.Function):
 
 
 def _gradients(dy: Tensor, x: Tensor, weight: Tensor, padding: tuple[int, int], *, image: bool) -> Tensor:
-    """The gradient of the image or of the weight. Of the other one, only the shape matters."""
+    """The gradient of the image `x` or of `weight`. Of the tensor that it belongs to, only the shape matters."""
     gradients: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
         dy, x, weight, None, (1, 1), padding, (1, 1), False, (0, 0), 1, (image, not image, False)
     )

@@ -28,7 +28,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class State:
-    """The networks and optimisers of a run; `step` is the number of steps done when it started."""
+    """The networks and optimisers of a run; `step` is the number of steps done when the run started."""
 
     config: Config
     networks: NetworkSet
@@ -63,7 +63,7 @@ def fresh_state(options: TrainOptions, domains: int) -> State:
 
 
 def read_newest_whole(run: RunFolder, progress: Progress) -> Checkpoint:
-    """The newest full checkpoint that can be read; newer ones that cannot go to `progress`. Raises CheckpointError."""
+    """The newest readable full checkpoint; `progress` gets the errors of newer ones. Raises CheckpointError."""
     broken: list[str] = []
     for path in run.full_checkpoints():
         try:
@@ -89,7 +89,7 @@ def options_of(checkpoint: Checkpoint) -> TrainOptions:
 
 
 def resumed_options(checkpoint: Checkpoint, family: str, given: Mapping[str, Any]) -> TrainOptions:
-    """A checkpoint's options, replaced by those given. Raises OptionError for another family or other shapes."""
+    """A checkpoint's options, with those in `given` replaced. Raises OptionError for another family or other shapes."""
     trained = options_of(checkpoint)
     check_same_family(family, trained, str(checkpoint.path))
     options = replace_options(trained, **given)
@@ -98,7 +98,7 @@ def resumed_options(checkpoint: Checkpoint, family: str, given: Mapping[str, Any
 
 
 def check_same_domains(data_set: DataSet, checkpoint: Checkpoint, progress: Progress) -> None:
-    """Raise DatasetError for other domains than the checkpoint's; tell `progress` if only the files differ."""
+    """Raise DatasetError if the domains are not the checkpoint's; `progress` gets a line if only the files differ."""
     if data_set.names != checkpoint.domain_names:
         raise DatasetError(
             f"{data_set.path} has the domains {', '.join(data_set.names)}, but {checkpoint.path} was trained on "
@@ -109,7 +109,7 @@ def check_same_domains(data_set: DataSet, checkpoint: Checkpoint, progress: Prog
 
 
 def restore_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
-    """What a full checkpoint holds, with the rates of `options`. Raises CheckpointError if it is not a full one."""
+    """The state in a full checkpoint, with the rates of `options`. Raises CheckpointError if it is not a full one."""
     if checkpoint.networks is None or checkpoint.optimizers is None or checkpoint.step is None:
         raise CheckpointError(_not_full(checkpoint))
     kind = family(checkpoint.family)
@@ -129,7 +129,7 @@ def restore_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
-    """Learning rate, decays and the like of an optimiser's group."""
+    """The learning rate, decays and other settings of an optimiser's group."""
     return {name: value for name, value in group.items() if name != "params"}
 
 

@@ -13,7 +13,7 @@ from types import FrameType
 
 
 class TrainingStopped(KeyboardInterrupt):
-    """A signal stopped the run, which has saved. The text says how to continue; `status` is 128 + the signal."""
+    """Raised once a stopped run has saved. The text says how to continue; `status` is 128 + the signal."""
 
     def __init__(self, sentence: str, number: int) -> None:
         super().__init__(sentence)

@@ -1,1 +1,1 @@
-"""`starcast demo`: the whole chain on a drawn data set, and one page that shows what came out."""
+"""`starcast demo`: the whole chain on a drawn data set, and one page that shows the results."""

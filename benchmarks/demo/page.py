@@ -30,7 +30,7 @@ from starcast.train.options import TrainOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """An image of the page with its heading; `uri` is a data URI."""
+    """An image on the page, with its heading; `uri` is a data URI."""
 
     heading: str
     caption: str
@@ -49,7 +49,7 @@ class Figure:
 
 
 def write_page(path: Path, **content: Any) -> None:
-    """Fill the template and write the page, atomically. A value that the template lacks is an error."""
+    """Fill the template and write the page, atomically. Raises UndefinedError if `content` lacks a value."""
     environment = Environment(
         loader=PackageLoader("starcast.benchmarks.demo", "."), autoescape=True, undefined=StrictUndefined
     )
@@ -69,7 +69,7 @@ def file_uri(path: Path, media_type: str) -> str:
 
 
 def quality_figures(quality: Quality) -> list[Figure]:
-    """A row a measure, with its bar, and the judges' own accuracy."""
+    """A row for each measure with its bar, then the judges' own accuracy."""
     figures = [_figure(measure, quality) for measure in LONG_BARS]
     patterns = [domain.pattern_accuracy for domain in quality.domains.values() if domain.pattern_accuracy is not None]
     judges = (
@@ -94,7 +94,7 @@ MEGABYTE = 1e6
 
 @dataclass(frozen=True, kw_only=True)
 class VariantRow:
-    """A variant's engines, form, precision and size, and what its gate measured; `passed` None: nothing was."""
+    """A variant's engines, form, precision, size and gate; `passed` is None if nothing was measured."""
 
     engines: str
     form: str
@@ -136,7 +136,7 @@ def _compare_parity(parity: Parity) -> tuple[str, str, bool]:
 
 
 def _compare_quality(quality: manifest.Quality, precision: str) -> tuple[str, str, bool]:
-    """Of the domain that is furthest from float32."""
+    """The PSNR, the gate, and whether it passed; mean and worst are the lowest of any domain."""
     mean = min(domain.psnr_mean for domain in quality.domains.values())
     worst = min(domain.psnr_worst for domain in quality.domains.values())
     gate = gate_of(precision)
@@ -146,7 +146,7 @@ def _compare_quality(quality: manifest.Quality, precision: str) -> tuple[str, st
 
 Sheet = NDArray[np.uint8]
 
-ENLARGED = 2  # each pixel of a sheet, so that the pattern survives browsers that smooth
+ENLARGED = 2  # factor by which sheets are enlarged, so that the pattern survives browsers that smooth images
 GAP = 4  # pixels between two images
 SOURCES = 9  # columns
 
@@ -168,7 +168,7 @@ def draw_sheets(held_out: dict[str, HeldOut], translator: Translator) -> list[Pi
 
 
 def latent_sheet(held_out: dict[str, HeldOut], translator: Translator, seeds: tuple[int, ...] = (0, 1)) -> Sheet:
-    """Rows: sources, then each domain with each seed; uint8 [H, W, 3]."""
+    """Rows: sources, then one for each domain and seed; uint8 [H, W, 3]."""
     sources = _mixed(held_out, SOURCES)
     rows = [sources]
     for domain in held_out:
@@ -188,7 +188,7 @@ def reference_sheet(held_out: dict[str, HeldOut], translator: Translator, each: 
 
 
 def _mixed(held_out: dict[str, HeldOut], count: int) -> Sheet:
-    """The first held-out images, the domains in turn."""
+    """The first `count` held-out images, from each domain in turn."""
     columns = [real.images for real in held_out.values()]
     return np.stack([columns[index % len(columns)][index // len(columns)] for index in range(count)])
 
@@ -205,7 +205,7 @@ def _sheet(rows: list[Sheet]) -> Sheet:
 
 
 def commands_by_hand(out: Path, options: TrainOptions) -> str:
-    """One command per line."""
+    """The commands that do the same by hand, one per line."""
     defaults, chosen = as_json(type(options)()), as_json(options)
     flag = {field.name: flag_of(field) for field, _ in flat_fields(type(options))}
     flags = [f"{flag[name]} {value}" for name, value in chosen.items() if value != defaults[name]]

@@ -1,4 +1,4 @@
-"""The demo: the whole chain on a drawn data set, and one page that shows what came out.
+"""The demo: the whole chain on a drawn data set, and one page that shows the results.
 
 OUT/data  the creatures    OUT/run  the training    OUT/bundle  the ONNX graphs
 OUT/translations, OUT/creature-*.mp4                OUT/results.json, OUT/report.html
@@ -61,9 +61,10 @@ from starcast.train.state import options_of, read_newest_whole
 
 
 class Stages(AbstractContextManager["Stages"]):
-    """`expected` names the stages in order, with their usual seconds; only their proportions count.
+    """A progress bar over named stages.
 
-    The time left is the rest of `expected`, scaled by how fast this machine has been so far.
+    `expected` lists them in order, with their usual seconds; only the proportions count. The time left is the rest of
+    `expected`, scaled by how fast this machine has been so far.
     """
 
     def __init__(self, expected: Mapping[str, float]) -> None:
@@ -80,7 +81,7 @@ class Stages(AbstractContextManager["Stages"]):
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Show the stage's name while it lasts, record its seconds, and move the bar to its end."""
+        """Show the stage's name while it lasts, record its seconds, and move the bar to the stage's end."""
         self._done_before = sum(self.expected[before] for before in self.seconds)
         self._current = name
         self._bar.set_description_str(name)
@@ -110,7 +111,7 @@ EXPECTED = {
     "judging": 45,
     "timing": 120,
 }
-# rows of `starcast bench`: without the second compiled one, which takes a minute more
+# rows of `starcast bench`, except the second compiled one, which takes a minute more
 TIMED = ("eager*", "compiled", "plain-*", "nncf-*", "ours-*")
 
 LEAD = (
@@ -129,7 +130,7 @@ def training_options(options: DemoOptions) -> TrainOptions:
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Do all of it and write OUT/report.html. Returns the exit status: 1 if the model misses a bar of quality."""
+    """Run every stage and write OUT/report.html. Returns the exit status: 1 if the model misses a quality bar."""
     out = options.output
     if options.fresh:
         for name in ("data", "run", "bundle", "translations"):
@@ -172,7 +173,7 @@ def _draw(folder: Path, options: DemoOptions, stages: Stages) -> Path:
     wanted = CreatureOptions(seed=options.seed, overwrite=True)
     facts = folder / "creatures.json"
     if facts.is_file() and json.loads(facts.read_text())["options"] == _without_overwrite(wanted):
-        return folder  # the set is a function of its options
+        return folder  # equal options draw an equal set
     return make_dataset(folder, wanted, lambda done, of: stages.advance(done / of)).folder
 
 
@@ -262,8 +263,8 @@ def _write(
 
 
 def _export(checkpoint: Path, target: Path, stages: Stages) -> Bundle:
-    """Export for every engine, in every precision but fp8; in float32 alone if a short training leaves the model below
-    the gates of the others."""
+    """Export for every engine in every precision but fp8; in float32 only, if the model is trained too briefly to pass
+    the other gates."""
     engines = (*usual_engines(), "tensorrt")
 
     def progress(text: str) -> None:

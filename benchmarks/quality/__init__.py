@@ -1,1 +1,1 @@
-"""How good translations are, measured on held-out images whose truth is known."""
+"""How good translations are, measured on held-out images with known ground truth."""

@@ -24,7 +24,7 @@ LEARNING_RATE = 6e-3
 def train_classifier(
     images: NDArray[np.uint8], domains: NDArray[np.int64], *, seed: int = 0, pattern_only: bool = False
 ) -> Classify:
-    """Train on images (N, H, W, 3) whose domains are (N,); a few seconds on one core.
+    """Train on images (N, H, W, 3) and their domains (N,), which takes a few seconds on one core.
 
     With `pattern_only` it sees grey images of equal mean and spread, and must tell stripes from spots by their shape.
     """
@@ -56,7 +56,7 @@ def train_classifier(
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """Layers this small gain nothing from a second thread, and would wait for it on a busy machine."""
+    """Use one thread: layers this small gain nothing from a second, and would wait for it on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -1,4 +1,4 @@
-"""How well a model translates creatures, measured on held-out images whose truth is known.
+"""How well a model translates creatures, measured on held-out images with known ground truth.
 
     held_out = read_held_out(folder)
     classify = train_classifier(*read_training_images(folder))
@@ -6,9 +6,9 @@
         quality = measure_quality(held_out, translator, classify)
     for miss in quality.misses(): …
 
-Five measures, each with its bar: (1) the share put into the target domain by a classifier of real images, (2) how far
-the silhouettes overlap, (3) how far the backdrop's colour drifts, (4) how far ten latents spread the coat's colour,
-(5) how closely the coat's colour follows the reference's.
+Five measures, each with its bar: (1) the share that a classifier trained on real images puts into the target domain,
+(2) how far the silhouettes overlap, (3) how far the backdrop's colour drifts, (4) how far ten latents spread the coat's
+colour, (5) how closely the coat's colour follows the reference's.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ Style = NDArray[np.float32]
 Classify = Callable[[Images], NDArray[np.int64]]
 
 BATCH = 20  # images per call of the model
-LATENTS = 10  # on one source, for the spread
-SPREAD_SOURCES = 8  # a target domain
+LATENTS = 10  # per source, to measure the spread
+SPREAD_SOURCES = 8  # per target domain
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Bar:
     most: float | None = None
 
     def missed_by(self, value: float) -> str | None:
-        """A sentence that says how `value` misses the bar, or None. Not-a-number misses every bar."""
+        """A sentence that says how `value` misses the bar, or None. NaN misses every bar."""
         if self.least is not None and not value >= self.least:
             return f"{self.sentence} is {value:.3g}: at least {self.least:g} is required"
         if self.most is not None and not value <= self.most:
@@ -65,7 +65,7 @@ BARS: dict[str, Bar] = {
     "drift": Bar("the drift of the backdrop's colour, in grey levels,", most=25),
     "latent_spread": Bar("the coats' spread over latents, of the real spread,", least=0.3),
 }
-# a model trained for longer than the demo's must reach this, too
+# a model trained for longer than the demo's must also reach this
 LONG_BARS: dict[str, Bar] = {
     **BARS,
     "reference_correlation": Bar("the rank correlation of the coat's colour with the reference's", least=0.5),
@@ -81,10 +81,10 @@ class DomainQuality:
     pattern_accuracy: float | None  # by a classifier that sees no colours, 0..1
     overlap: float  # (2), 0..1
     drift: float  # (3), grey levels
-    latent_spread: float  # (4), of the spread of the real images
+    latent_spread: float  # (4), as a share of the real images' spread
     reference_correlation: float  # (5), -1..1, in the channel that varies most within the domain
     real_spread: float  # grey levels
-    channel: str  # red, green or blue: that channel
+    channel: str  # the channel of (5): red, green or blue
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class Quality:
 
 
 class Model(Protocol):
-    """The part of `starcast.runtime.Translator` that is used here."""
+    """What `measure_quality` needs of a model; `starcast.runtime.Translator` has it."""
 
     def style(
         self, *, domain: str, seed: int | None = None, reference: NDArray[np.uint8] | None = None
@@ -137,8 +137,8 @@ def measure_quality(
     """Translate every held-out image into every other domain, by a latent and by a reference, and measure the results.
 
     `classify` returns each image's domain as its index in `held_out`. `classify_pattern` does the same without seeing
-    colours; its figure has no bar. `progress` is called with the number of finished domains and of all. Each source
-    has a latent of its own, and references take turns.
+    colours; its figure has no bar. `progress` is called with (domains finished, all domains). Each source has a
+    separate latent, and references take turns.
     """
     domains: dict[str, DomainQuality] = {}
     translations = 0

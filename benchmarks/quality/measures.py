@@ -1,4 +1,4 @@
-"""Drawn images with their truth, and measures of what a translation of them keeps and changes.
+"""Drawn images with their ground truth, and measures of what a translation keeps and changes.
 
 Images are uint8 (N, H, W, 3) in RGB, silhouettes bool (N, H, W), colours float64 (N, 3) in grey levels.
 """
@@ -60,9 +60,9 @@ def _read(file: Path) -> NDArray[np.uint8]:
 
 Numbers = NDArray[np.float64]
 
-BACKDROP_DISTANCE = 30.0  # grey levels in any channel; pixels nearer to the backdrop's colour belong to it
+BACKDROP_DISTANCE = 30.0  # grey levels in any channel; pixels nearer to the backdrop's colour count as backdrop
 EDGE_SHARE = (
-    0.4  # of its neighbour's distance: a pixel below this is less than half covered by the line around a creature
+    0.4  # of the largest distance beside a pixel; below this, a creature's line covers less than half of the pixel
 )
 BACKDROP_NOISE = 15.0  # enclosed pixels nearer than this are gaps that show the backdrop
 BORDER = 2  # pixels along the image's edge that show only backdrop
@@ -129,7 +129,7 @@ def spread(colours: Numbers) -> float:
 
 
 def rank_correlation(first: Numbers, second: Numbers) -> float:
-    """Spearman's: the correlation of the ranks of two rows, equal values sharing a rank; 0 where a row is constant."""
+    """Spearman's rank correlation of two rows: equal values share a rank; 0 if a row is constant."""
     ranks = np.stack([_ranks(first), _ranks(second)])
     ranks -= ranks.mean(axis=1, keepdims=True)
     lengths = np.sqrt((ranks**2).sum(axis=1))

@@ -1,4 +1,4 @@
-"""What a training file holds, and whether its weights are whole: all there, of the right shape, plain and finite."""
+"""What a training file holds, and a check that its weights are complete, of the right shape, plain and finite."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ StateDicts = dict[str, dict[str, Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """A training file's content, on the CPU. State dicts by the networks' names, in float32.
+    """A training file's content, on the CPU. State dicts are in float32, by network name.
 
-    `layout` is "starcast" or "official". `config` is the family's own. `networks` includes those that only train.
-    `dataset` has at least `name` and `path`. `note` says what is unusual about the file, or is None.
+    `layout` is "starcast" or "official". `config` is of the family's class. `networks` includes those used only in
+    training. `dataset` has at least `name` and `path`. `note` says what is unusual about the file, or is None.
     """
 
     path: Path
@@ -39,7 +39,7 @@ class Checkpoint:
 
 
 def is_state_dict(value: object) -> bool:
-    """True for a table of names and tensors."""
+    """True for a non-empty table of tensors by name."""
     return (
         isinstance(value, Mapping)
         and bool(value)
@@ -48,9 +48,9 @@ def is_state_dict(value: object) -> bool:
 
 
 def check_weights(checkpoint: Checkpoint) -> None:
-    """Every parameter is there, has the configuration's shape, and is finite. Surplus ones are dropped.
+    """Raise CheckpointError unless every parameter is present, plain, finite and of the configuration's shape.
 
-    Raises CheckpointError.
+    Surplus ones are dropped.
     """
     _check_parameters(checkpoint, checkpoint.averaged)
     if checkpoint.networks is not None:
@@ -79,7 +79,7 @@ def _check_parameters(checkpoint: Checkpoint, states: StateDicts) -> None:
                     f"{path} has {network}.{name} with values that are not finite: give an earlier checkpoint"
                 )
         for surplus in state.keys() - shapes.keys():
-            del state[surplus]  # buffers of forks, which nothing here reads
+            del state[surplus]  # buffers that forks add and nothing here reads
 
 
 def is_plain(value: Tensor) -> bool:

@@ -1,9 +1,9 @@
-"""Read a training file, ours or official, as a Checkpoint; write ours so that a killed process leaves the old one.
+"""Read a training file, ours or official, as a Checkpoint; write ours so that a killed process leaves the old file.
 
 Ours is one dictionary: format, family, config, domain_names, step, averaged, options and dataset. A full checkpoint,
-from which a run resumes, has networks and optimizers as well. A snapshot goes without them.
+from which a run can resume, also has networks and optimizers. A snapshot lacks them.
 
-Format 1: the first.
+Format 1 is the first.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def write_checkpoint(
 
 
 def averaged_networks(checkpoint: Checkpoint) -> Any:
-    """The averaged networks, of the family's own NetworkSet, in float32 on the CPU, ready for use."""
+    """The averaged networks as the family's NetworkSet, in float32 on the CPU, ready for use."""
     networks = family(checkpoint.family).empty_networks(checkpoint.config, training=False)
     for name, module in networks.items():
         module.load_state_dict(checkpoint.averaged[name])
@@ -150,7 +150,7 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
 
 
 def _check_facts(checkpoint: Checkpoint) -> None:
-    """What is stored beside the weights has the right types, and the configuration matches the weights."""
+    """Check the types of what is stored beside the weights, and that the configuration matches the weights."""
     names, step = checkpoint.domain_names, checkpoint.step
     if not all(isinstance(name, str) for name in names) or len(names) != checkpoint.config.domains:
         raise ValueError(f"{checkpoint.config.domains} domains are named {names!r}")
@@ -171,7 +171,7 @@ def _copied(states: Mapping[str, Mapping[str, Tensor]], names: tuple[str, ...]) 
 
 
 def _official(path: Path, content: Any) -> Checkpoint:
-    """A file in a family's official layout."""
+    """Read a file in a family's official layout."""
     for name in FAMILIES:
         checkpoint = family(name).read_official(path, content)
         if checkpoint is not None:

@@ -1,4 +1,4 @@
-"""What a file that is not a checkpoint looks like: half a sentence, and what to do next."""
+"""Descriptions of files that are not checkpoints: half a sentence for an error, and what to do next."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starcast.train.families import FAMILIES, family
 
 GIVE_ONE = "give a starcast checkpoint or an official *_nets_ema.ckpt"
 
-# first bytes -> what begins with them
+# first bytes -> kind of file
 _MAGIC = {
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
@@ -34,7 +34,7 @@ _BAD_ARCHIVE = (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeErro
 
 
 def describe_file(path: Path) -> str:
-    """What a file that torch cannot read looks like, from its bytes."""
+    """Half a sentence on what an unreadable file seems to be, judging by its bytes."""
     with path.open("rb") as file:
         head = file.read(4096)
     if not head:
@@ -56,13 +56,13 @@ def describe_file(path: Path) -> str:
 
 
 def find_damaged_part(path: Path) -> str | None:
-    """The first part of a zip archive whose checksum is wrong, which torch's reader does not check."""
+    """The first part of a zip archive with a wrong checksum, or None. torch's reader does not check them."""
     if not _is_archive(path):
         return None
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip()
-    except _BAD_ARCHIVE as error:  # a header within the archive
+    except _BAD_ARCHIVE as error:  # a damaged header within the archive
         return str(error)
 
 
@@ -74,7 +74,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _names_within(path: Path) -> list[str]:
-    """Names of an archive's parts; none if its table of contents is damaged."""
+    """Names of an archive's parts; empty if its table of contents is damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
@@ -90,7 +90,7 @@ def holds_objects(path: Path, complaint: str) -> bool:
 
 
 def describe_content(content: object) -> str:
-    """What content that torch has read looks like, if no family reads it."""
+    """Half a sentence on content that torch can read but no family recognises."""
     if not isinstance(content, Mapping):
         return f"holds a {type(content).__name__}"
     if not content:

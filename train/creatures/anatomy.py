@@ -1,4 +1,4 @@
-"""A creature's pose, and where its parts lie in it: closed outlines from back to front.
+"""A creature's pose, and the closed outlines of its parts in that pose, from back to front.
 
 The body's own axes have their origin at its middle, x towards the head, y down.
 Lengths are fractions of the image's side.
@@ -21,7 +21,8 @@ LEG_SWING = 0.38  # radians to each side
 class Pose:
     """What a translation must keep: where and how the creature stands, how it is built, and the backdrop's grey.
 
-    x, y (the body's middle) and lengths are fractions of the image's side, lengths before `scale`; angles are radians.
+    x, y (the body's middle) and lengths are fractions of the image's side, lengths before `scale` is applied;
+    angles are in radians.
     """
 
     x: float
@@ -84,7 +85,7 @@ def extent(pose: Pose) -> tuple[float, float, float, float]:
 
 
 def _placed(points: Points, pose: Pose) -> Points:
-    """From the body's axes to the image's."""
+    """The points converted from the body's axes to the image's."""
     cosine, sine = math.cos(pose.tilt), math.sin(pose.tilt)
     x = points[:, 0] * cosine + points[:, 1] * sine
     y = -points[:, 0] * sine + points[:, 1] * cosine
@@ -99,7 +100,7 @@ def _ellipse(x: float, y: float, half_width: float, half_height: float, turn: fl
 
 
 def _ribbon(spine: Points, half_widths: NDArray[np.float64]) -> Points:
-    """The outline of a line that has a width at every point, with a round end."""
+    """The outline of a line with a round end, given half its width at every point."""
     direction = np.gradient(spine, axis=0)
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     normal = np.stack([-direction[:, 1], direction[:, 0]], axis=1)
@@ -129,7 +130,7 @@ def _tail(pose: Pose) -> Points:
 
 
 def _ear(pose: Pose, head_x: float, head_y: float, behind: float) -> Points:
-    """An ear that grows out of the head, `behind` radii behind its middle."""
+    """An ear that grows out of the head, `behind` times the head's radius behind the head's middle."""
     radius = pose.head_size / 2
     x, y = head_x - behind * radius, head_y - radius * 0.75 - pose.ear_length * 0.35
     return _ellipse(x, y, pose.ear_width / 2, pose.ear_length / 2 + 0.02, turn=-0.35 * behind)

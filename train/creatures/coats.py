@@ -22,7 +22,7 @@ BLACK: Colour = (28.0, 24.0, 30.0)
 class Coat:
     """What a translation changes: the domain's pattern and the colour.
 
-    `period` is a fraction of the image's side before the pose's scale; phases are in periods, 0..1.
+    `period` is a fraction of the image's side before the pose's scale is applied; phases are in periods, 0..1.
     """
 
     domain: str
@@ -54,7 +54,7 @@ def _checks(u: Coordinates, v: Coordinates) -> NDArray[np.bool_]:
 
 @dataclass(frozen=True)
 class CreatureDomain:
-    """A pattern, its mean period, the two ends of the coat's colours, and what is mixed into them for the markings."""
+    """A pattern, its mean period, the two ends of the coat's range of colours, and what to mix in for the markings."""
 
     pattern: Callable[[Coordinates, Coordinates], NDArray[np.bool_]]
     period: float
@@ -62,7 +62,7 @@ class CreatureDomain:
     last: Colour
     marking: Colour
     marking_share: float
-    random_v: bool = True  # stripes bend about the spine, and about nothing else
+    random_v: bool = True  # False for stripes, which bend about the spine only
 
 
 # alphabetical, the default order of domains in training

@@ -1,6 +1,6 @@
 """The procedural set as files: images by domain, the facts of the held-out ones, and a video.
 
-OUT/striped/train/00000.png …    OUT/striped/val/00000.png …    the same for every domain
+OUT/striped/train/00000.png …    OUT/striped/val/00000.png …    and so on for every domain
 OUT/creatures.json               the options, and the pose and coat of every held-out image, enough to draw it again
 OUT/creature.mp4                 one creature of the first domain, walking
 """
@@ -63,8 +63,8 @@ def make_dataset(
 ) -> CreatureSet:
     """Draw a set into the folder `out`, which appears whole or not at all. `progress` gets (images done, total).
 
-    Equal options give equal images. Raises DatasetError if `out` holds something else, or a set that `overwrite` does
-    not allow to replace.
+    Equal options give equal images. Raises DatasetError if `out` holds something else, or already holds a set
+    and `overwrite` is not set.
     """
     out = Path(out).resolve()
     _refuse_to_lose(out, options.overwrite)
@@ -86,7 +86,7 @@ def make_dataset(
 
 
 def creature_of(seed: int, domain: str, split: str, index: int) -> tuple[Pose, Coat]:
-    """The pose and coat of one image: a function of the image's place in the set alone."""
+    """The pose and coat of one image, which depend only on the seed and the image's place in the set."""
     random = np.random.default_rng([seed, list(DOMAINS).index(domain), SPLITS.index(split), index])
     return random_pose(random), random_coat(random, domain)
 
@@ -152,7 +152,7 @@ def _coat_from(fact: dict[str, Any]) -> Coat:
 
 
 def _refuse_to_lose(out: Path, overwrite: bool) -> None:
-    """Never replace a folder that holds anything but a set of creatures."""
+    """Raise DatasetError if `out` holds anything but a set of creatures, or a set that must not be overwritten."""
     if not out.exists():
         return
     if not out.is_dir():

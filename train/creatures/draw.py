@@ -4,7 +4,8 @@
 
 The three are independent of each other, so what a translation keeps (pose, backdrop), what it changes (pattern, range
 of colours) and what it takes from a style (the colour) can be measured separately. The backdrop is a grey that varies
-little, and alike in every domain: what varies within a domain is style to the network, and only the coat should be.
+little, and equally in every domain: the network learns whatever varies within a domain as style, and only the coat
+should be style.
 
 A creature is painted twice, in the coat's colour and in the markings' colour, and the pattern picks between the two.
 """
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from starcast.train.creatures.anatomy import Pose, anatomy
 from starcast.train.creatures.coats import BLACK, DOMAINS, WHITE, Coat, Colour
 
-SUPERSAMPLING = 4  # the painting is this much larger than the image, then averaged
+SUPERSAMPLING = 4  # painted this many times larger than the image, then averaged
 FIXED_POINT = 4  # fractional bits of OpenCV's integer coordinates, which paint the same on every machine
 LINE = 0.017  # width of the dark line around every part
 
@@ -75,7 +76,7 @@ def _paint(canvas: NDArray[np.uint8], corners: NDArray[np.int32], colour: Colour
 
 
 def _reduced(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The mean of every square of SUPERSAMPLING pixels. Integer sums are exact, so it is the same on every machine."""
+    """The mean of every square of SUPERSAMPLING pixels. Integer sums are exact, so all machines agree."""
     size = len(image) // SUPERSAMPLING
     return np.asarray(cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA), np.uint8)
 

@@ -11,7 +11,7 @@ from starcast.options import CheckedOptions, option
 
 @dataclass(frozen=True, kw_only=True)
 class CreatureOptions(CheckedOptions):
-    """What a procedural set holds; a set is a function of these values alone, on every machine."""
+    """What a procedural set holds. Equal values give an equal set on every machine."""
 
     image_size: int = flags.image_size(64, maximum=512)
     train_images: int = option(600, "Training images per domain.", minimum=1, maximum=100_000)

@@ -10,12 +10,12 @@ import numpy as np
 
 from starcast.train.creatures.anatomy import Pose, extent
 
-MARGIN = 0.04  # between a creature and the image's edge; its line needs a part of it
+MARGIN = 0.04  # between a creature and the image's edge; the line around the creature uses part of it
 STRAY = 0.07  # how far from the image's middle a creature may stand
-STRIDES = 2  # of a walking creature, a second
-WALKING_SPEED = 0.04  # of the image's side, a second
+STRIDES = 2  # of a walking creature, per second
+WALKING_SPEED = 0.04  # fraction of the image's side per second
 
-# low and high of every number of a pose except place and direction
+# lowest and highest value of each part of a pose except place and direction
 POSES: dict[str, tuple[float, float]] = {
     "scale": (0.98, 1.22),
     "tilt": (-0.16, 0.16),
@@ -46,14 +46,14 @@ def random_pose(random: np.random.Generator) -> Pose:
 
 
 def _placed(random: np.random.Generator, low: float, high: float) -> float:
-    """Where the body's middle goes along one axis, for a creature that reaches from low to high about it."""
+    """A random place for the body's middle on one axis; the creature reaches from `low` to `high` around it."""
     centred = 0.5 - (low + high) / 2
     play = min(STRAY, (1.0 - 2 * MARGIN - (high - low)) / 2)
     return between(random, centred - play, centred + play)
 
 
 def between(random: np.random.Generator, low: float, high: float) -> float:
-    """Rounded, so that the facts written as JSON draw the same image."""
+    """A random number from low to high, rounded so that the facts written as JSON draw the same image."""
     return round(low + (high - low) * random.random(), 4)
 
 

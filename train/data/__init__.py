@@ -1,1 +1,1 @@
-"""Folders of images, as the batches of a training run."""
+"""Folders of images, read as batches for a training run."""

@@ -1,4 +1,4 @@
-"""One step's tensors: moved, split into micro-batches, and brought from bytes to -1..1."""
+"""One step's tensors: move them to a device, split them into micro-batches, and convert bytes to -1..1."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Folders of images -> batches. The batch of a step is a pure function of the step: no epoch, no state, no order.
 
-Balanced by domain: a domain is drawn first, all equally likely, then one of its images, with replacement.
+Batches are balanced by domain: first a domain is drawn, all equally likely, then one of its images, with replacement.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from starcast.train.randomness import draws, torch_seed
 
 @dataclass(frozen=True)
 class Drawn:
-    """One step's batch, or why there is none. `unreadable` says which files were replaced by others, and why."""
+    """One step's batch, or why there is none. `unreadable` says which files were replaced, and why."""
 
     batch: TensorBatch | None
     unreadable: tuple[str, ...] = ()
-    failure: str | None = None  # text, not an error: a loader's worker would send its traceback along
+    failure: str | None = None  # text, because a loader's worker would send an error's traceback along
 
     def pin_memory(self) -> Drawn:
-        """The same in page-locked memory; torch's loader calls it."""
+        """A copy in page-locked memory; torch's loader calls this."""
         return self if self.batch is None else dataclasses.replace(self, batch=self.batch.pin_memory())
 
 
@@ -51,9 +51,9 @@ def training_transform(size: int, crop_probability: float) -> v2.Transform:
 
 
 class StepBatches(Dataset[Drawn], ABC):
-    """Item k is the batch of step k, its images uint8. A family's subclass decides what a batch holds.
+    """A data set: item k is the batch of step k, with uint8 images. A family's subclass decides what a batch holds.
 
-    Picklable, so that it works in spawned workers. All `workers` share the memory for decoded images.
+    Picklable, so that spawned workers can use it. The memory for decoded images is divided among the `workers`.
     """
 
     def __init__(self, data_set: DataSet, options: TrainOptions, *, workers: int = 0, rank: int = 0) -> None:
@@ -78,15 +78,15 @@ class StepBatches(Dataset[Drawn], ABC):
         return Drawn(batch, tuple(self.decoded.bad))
 
     def draws(self, step: int, purpose: str) -> np.random.Generator:
-        """This step's generator for one purpose."""
+        """The random generator for one purpose at this step."""
         return draws(self.seed, step, self.rank, purpose)
 
     def draw_domains(self, step: int, purpose: str) -> NDArray[np.int64]:
-        """A domain for each image of the batch, all domains equally likely."""
+        """Draw a domain for each image of the batch, all domains equally likely."""
         return self.draws(step, purpose).integers(len(self.images), size=self.batch_size)
 
     def draw_images(self, step: int, purpose: str, domains: NDArray[np.int64]) -> NDArray[np.int64]:
-        """An image of each of these domains, with replacement."""
+        """Draw the index of an image for each of these domains, with replacement."""
         return self.draws(step, purpose).integers(self.counts(domains))
 
     def counts(self, domains: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -97,18 +97,21 @@ class StepBatches(Dataset[Drawn], ABC):
         self, step: int, purpose: str, domains: NDArray[np.int64], picks: NDArray[np.int64],
         partners: NDArray[np.int64],
     ) -> Tensor:  # fmt: skip
-        """uint8 (N, 3, size, size), augmented with draws of this purpose. An image that cannot be read is replaced by
-        another of its domain; by its partner, the other half of a pair, only as a last resort."""
+        """Load and augment the picked images as uint8 (N, 3, size, size); `purpose` names the random draws.
+
+        An image that cannot be read is replaced by another of its domain. Its partner, the other half of a pair, is the
+        last resort.
+        """
         pixels = [
             self._readable(step, f"{purpose} {slot}", int(domain), int(pick), int(partner))
             for slot, (domain, pick, partner) in enumerate(zip(domains, picks, partners, strict=True))
         ]
-        with torch.random.fork_rng(devices=[]):  # the transforms draw from torch's own generator
+        with torch.random.fork_rng(devices=[]):  # the transforms draw from torch's global generator
             torch.default_generator.manual_seed(torch_seed(self.seed, step, self.rank, f"augment {purpose}"))
             return torch.stack([self.transform(image) for image in pixels])
 
     def _readable(self, step: int, purpose: str, domain: int, pick: int, partner: int) -> Tensor:
-        """The picked image; if it cannot be read, the first readable one in an order that this step decides."""
+        """The picked image; if it cannot be read, the first readable one in a random order fixed for this step."""
         images = self.images[domain]
         image = self.decoded.read(images[pick])
         if image is not None:
@@ -125,13 +128,13 @@ class StepBatches(Dataset[Drawn], ABC):
 
 
 class DecodedImages:
-    """Files as uint8 (3, H, W), cached until `budget` bytes are full: decoding costs more than all else."""
+    """Reads files as uint8 (3, H, W) and caches up to `budget` bytes: decoding costs more than everything else."""
 
     def __init__(self, budget: int) -> None:
         self.budget = budget
         self.images: dict[Path, Tensor] = {}
         self.unreadable: dict[Path, str] = {}
-        self.bad: dict[str, None] = {}  # why images could not be read, since this was last cleared
+        self.bad: dict[str, None] = {}  # reasons why images could not be read, since the last clear()
 
     def read(self, path: Path) -> Tensor | None:
         """The image, or None if the file cannot be read."""

@@ -1,4 +1,4 @@
-"""What is in a folder of training images, and what is wrong with it: every file is read once, before a long run."""
+"""What a folder of training images holds, and what is wrong with it. Reads every file once, before a long run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ODD_MODES = {
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """One file. `error` says why it cannot be read, and then all else is empty."""
+    """One file. If it cannot be read, `error` says why and the other fields are empty."""
 
     path: Path
     width: int = 0
@@ -55,7 +55,7 @@ class DomainReport:
 
 @dataclass(frozen=True)
 class DataSetReport:
-    """The table, a sentence for each problem, and those about what training would fail on."""
+    """The table, a sentence for each problem, and a sentence for each reason why training would fail."""
 
     rows: tuple[DomainReport, ...]
     problems: tuple[str, ...]

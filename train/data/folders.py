@@ -6,7 +6,7 @@ Three layouts, which can differ from domain to domain:
     DIR/<domain>/{train,val,test}/*.jpg         val and test are held out (also: images beside a test/ folder)
     DIR/{train,val,test}/<domain>/*.jpg         as in the official data sets
 
-Sorted by name, so that the file system's order changes nothing. Hidden entries and other files are ignored.
+Entries are sorted by name, so that the file system's order changes nothing. Hidden entries and other files are ignored.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ class DataSet:
 
 
 def scan(path: Path, names: Iterable[str] = ()) -> DataSet:
-    """The domains in a folder, in the order of `names`, else alphabetically, including empty ones.
+    """The domains in a folder, including empty ones: those in `names` in that order, by default all alphabetically.
 
-    Raises DatasetError if there is no domain, or none of a given name.
+    Raises DatasetError if there is no domain, or none with one of these names.
     """
     path = Path(path)
     if not path.is_dir():
@@ -82,7 +82,7 @@ def scan(path: Path, names: Iterable[str] = ()) -> DataSet:
 
 
 def scan_for_training(path: Path, names: Iterable[str] = ()) -> DataSet:
-    """As `scan`; also raises DatasetError if a domain has no training image."""
+    """The same domains as `scan`; also raises DatasetError if a domain has no training image."""
     data_set = scan(path, names)
     for domain in data_set.domains:
         if not domain.training:
@@ -99,7 +99,7 @@ def no_images(data_set: DataSet, domain: Domain) -> str:
 
 
 def _is_split_layout(path: Path) -> bool:
-    """True for DIR/train/<domain>/. A domain called train has images or split folders of its own."""
+    """True for DIR/train/<domain>/. If `train` is a domain, it holds images or split folders instead."""
     folder = _named(path, TRAINING)
     if folder is None or any(_images(folder)):
         return False
@@ -142,7 +142,7 @@ def _split_layout(path: Path) -> tuple[dict[str, Domain], tuple[Path, ...]]:
 
 
 def is_image(path: Path) -> bool:
-    """True if the name says so; whether the file can be read is another matter."""
+    """True if the name ends like an image's. The file is not opened."""
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
 
 
@@ -151,7 +151,7 @@ def _images(folder: Path) -> Iterator[Path]:
 
 
 def _named(folder: Path, name: str) -> Path | None:
-    """The subfolder of that name, in upper or lower case."""
+    """The subfolder of that name, ignoring case, or None."""
     return next((entry for entry in _visible(folder) if entry.name.lower() == name and entry.is_dir()), None)
 
 

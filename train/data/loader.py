@@ -1,4 +1,4 @@
-"""Batches prepared ahead by worker processes: started, watched, and ended with the run."""
+"""Prepare batches ahead in worker processes: start them, watch them, and end them with the run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from starcast.errors import DatasetError, TrainingError
 from starcast.train.data.batch import TensorBatch
 from starcast.train.data.batches import Drawn, StepBatches
 
-MOST_WORKERS = 8  # of what the machine has: more than one GPU can use
+MOST_WORKERS = 8  # by default, however many cores there are: one GPU cannot use more
 
 
 def worker_count(wanted: int | None, device: torch.device) -> int:
-    """How many processes decode images: as many as wanted; by default 2, or most of the cores for a GPU."""
+    """The number of processes that decode images: `wanted`, by default 2, or most of the cores with a GPU."""
     if wanted is not None:
         return wanted
     return 2 if device.type == "cpu" else max(2, min(MOST_WORKERS, (os.cpu_count() or 1) - 2))
@@ -63,9 +63,9 @@ def _check_drawn(all_drawn: Iterator[Drawn], progress: Callable[[str], None]) ->
 
 
 def _leave_signals_to_the_run(_worker: int) -> None:
-    """Ctrl-C and SIGTERM may reach the whole process group: the run saves first, then ends its workers.
+    """Ignore Ctrl-C and the first SIGTERM, which may reach all processes: the run saves first, then ends its workers.
 
-    Only the first SIGTERM is ignored: multiprocessing uses another one to end workers that are left at the very end.
+    A second SIGTERM is not ignored: multiprocessing uses one to end workers that are left at the very end.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, _frame: signal.signal(number, signal.SIG_DFL))

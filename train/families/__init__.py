@@ -1,6 +1,6 @@
-"""Model families: a folder each, with all that is the family's own. This table is the only place that lists them.
+"""Model families, each in a separate folder. FAMILIES is the only place that lists them.
 
-Imports no torch: `--help` asks it for a family's options.
+Imports no torch: `--help` reads a family's options from here.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ FAMILIES = {"stargan_v2": "starcast.train.families.stargan_v2"}
 
 
 def options_class(name: str = DEFAULT) -> type[TrainOptions]:
-    """The options of this family's runs. Raises OptionError for an unknown family."""
+    """The class of options for this family's runs. Raises OptionError for an unknown family."""
     options: type[TrainOptions] = _module(name, "options").OPTIONS
     return options
 
 
 def family(name: str) -> Family:
-    """The family of this name, which loads torch. Raises OptionError for an unknown one."""
+    """The family of this name; this loads torch. Raises OptionError for an unknown one."""
     loaded: Family = _module(name, "family").FAMILY
     return loaded
 

@@ -1,4 +1,4 @@
-"""What a family is: the values and functions that runs, checkpoints, the export and the benchmarks ask for."""
+"""What a family is: the values and functions that training, checkpoints, export and benchmarks use."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Config(Protocol):
 
     @property
     def stride(self) -> int:
-        """The generator takes every height and width that is a multiple of this."""
+        """The generator accepts every height and width that is a multiple of this."""
 
 
 @dataclass
@@ -54,11 +54,11 @@ class NetworkSet:
         return self
 
     def use_adain(self, implementation: Implementation) -> Self:
-        """Choose how AdaIN is computed, in place; returns itself. Networks without AdaIN have nothing to choose."""
+        """Choose how AdaIN is computed, in place; returns itself. Does nothing for networks without AdaIN."""
         return self
 
     def eval(self) -> Self:
-        """Ready for use: no parameter takes a gradient. Returns itself."""
+        """Prepare for use, in place: no parameter requires a gradient. Returns itself."""
         for _, module in self.items():
             module.eval().requires_grad_(False)
         return self
@@ -76,17 +76,17 @@ class SampleInputs(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """One family of models. `options` and `config` below are its own classes, `networks` its own NetworkSet."""
+    """One family of models. Below, `options` and `config` are its own classes, `networks` its own NetworkSet."""
 
     name: str  # as in checkpoints and after --family
     title: str  # as people write it
-    averaged: tuple[str, ...]  # networks that are averaged, and that translate
+    averaged: tuple[str, ...]  # networks that are averaged and used to translate
     trained: tuple[str, ...]  # networks of a full checkpoint
     shown_losses: Mapping[str, str]  # label beside the progress bar -> name of the loss
 
     # Networks
     configure: Callable[..., Config]  # (options, number of domains)
-    read_config: Callable[[Mapping[str, Any]], Config]  # from a checkpoint; TypeError, ValueError if it is none
+    read_config: Callable[[Mapping[str, Any]], Config]  # from a checkpoint; TypeError or ValueError if invalid
     build_networks: Callable[..., NetworkSet]  # (config, seed): initialised for training
     empty_networks: Callable[..., NetworkSet]  # (config, *, training: bool): shapes only, on the CPU
     averaged_copy: Callable[..., NetworkSet]  # (networks): equal values, no gradients
@@ -102,6 +102,6 @@ class Family:
     sample_grids: Callable[..., dict[str, Tensor]]  # (averaged, inputs) -> kind -> uint8 (3, H, W)
 
     # Training files
-    check_config: Callable[..., None]  # (config, weights, origin): ValueError unless they belong together
+    check_config: Callable[..., None]  # (config, weights, origin): ValueError unless they match
     read_official: Callable[[Path, Any], Checkpoint | None]  # None: not this family's official layout
-    describe_foreign: Callable[[Mapping[Any, Any]], str | None]  # a near miss, as in "holds a generator alone"
+    describe_foreign: Callable[[Mapping[Any, Any]], str | None]  # says of a near miss: "holds a generator alone"

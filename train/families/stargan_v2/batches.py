@@ -1,4 +1,4 @@
-"""What a step of StarGAN v2 sees: sources, reference pairs of the domains they go to, and latents.
+"""The batch of a StarGAN v2 step: sources, pairs of references from their target domains, and latents.
 
 Sources and references are both balanced by domain. A reference pair is two different images of one domain, drawn at
 every step.
@@ -36,7 +36,7 @@ class Batch(TensorBatch):
 
 
 class ReferenceBatches(StepBatches):
-    """The batch of every step, its images uint8."""
+    """The batch of every step, with uint8 images."""
 
     def __init__(self, data_set: DataSet, options: StarGANv2Options, *, workers: int = 0, rank: int = 0) -> None:
         super().__init__(data_set, options, workers=workers, rank=rank)

@@ -1,4 +1,4 @@
-"""StarGAN v2 as a family: everything that runs, checkpoints, the export and the benchmarks ask for."""
+"""StarGAN v2 as a family: what training, checkpoints, export and benchmarks use of it."""
 
 from __future__ import annotations
 

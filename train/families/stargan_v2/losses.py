@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 
 def adversarial_loss(logits: Tensor, *, real: bool) -> Tensor:
-    """Mean binary cross-entropy of the discriminator's logits, taking all images for real or all for fake."""
+    """Mean binary cross-entropy of the discriminator's logits, with all images labelled real or all labelled fake."""
     logits = _at_least_float32(logits)
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
 
@@ -35,7 +35,7 @@ def style_loss(recovered: Tensor, style: Tensor) -> Tensor:
 def diversity(translation: Tensor, other: Tensor) -> Tensor:
     """Mean distance between translations of one source to two styles. More is better: the term is subtracted.
 
-    Only the first takes a gradient.
+    Gradients flow only through the first.
     """
     return _mean_distance(translation, other.detach())
 
@@ -48,7 +48,7 @@ def cycle_loss(reconstruction: Tensor, source: Tensor) -> Tensor:
 def diversity_weight(step: int, *, initial: float, ds_steps: int) -> float:
     """The diversity term's weight at a step. It falls linearly from `initial` at step 0 to 0 at `ds_steps`.
 
-    It depends on the step alone, so a resumed run continues the schedule (the original starts it again).
+    It depends on the step alone, so a resumed run continues the schedule (the original restarts it).
     """
     return initial * max(0.0, 1 - step / ds_steps)
 

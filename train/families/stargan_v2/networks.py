@@ -1,10 +1,10 @@
 """StarGAN v2 (Choi et al. 2020): generator, mapping network, style encoder and discriminator.
 
-Modules have the names of the official parameters, so official state_dicts load as they are. Images are float
+Modules are named as in the official code, so official state_dicts load as they are. Images are float
 (N, 3, H, W) in -1..1, domains int64 (N,), latents (N, latent_dim), styles (N, style_dim).
 
 This is the form without high-pass filters (`w_hpf` 0), as published for AFHQ. The face path (`w_hpf` 1: one more
-level, masks, bare residuals in the decoder) is not implemented; `official.py` refuses its files by name.
+level, masks, bare residuals in the decoder) is not implemented; `official.py` recognises and refuses its files.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from starcast.train.families.base import NetworkSet
 from starcast.train.families.stargan_v2.options import StarGANv2Network
 
 SLOPE = 0.2
-AVERAGED = ("generator", "mapping_network", "style_encoder")  # these are averaged, and they translate
+AVERAGED = ("generator", "mapping_network", "style_encoder")  # these are averaged and used to translate
 TRAINED = (*AVERAGED, "discriminator")
 BOTTLENECK = 16  # side of the generator's innermost features at the training size
 
 
 @dataclass(frozen=True, kw_only=True)
 class StarGANv2Config(StarGANv2Network):
-    """What decides the shapes of the four networks. Raises OptionError if no networks can have them."""
+    """What decides the shapes of the four networks. Raises OptionError if no networks can have such shapes."""
 
     family: ClassVar[str] = "stargan_v2"
 
@@ -54,7 +54,7 @@ class StarGANv2Config(StarGANv2Network):
 
     @property
     def stride(self) -> int:
-        """The generator takes any height and width that are multiples of this."""
+        """The generator accepts any height and width that are multiples of this."""
         return self.image_size // BOTTLENECK
 
     def widths(self, halvings: int) -> list[int]:
@@ -95,7 +95,7 @@ class AdaIN(nn.Module):
 
 
 class ResBlk(nn.Module):
-    """Pre-activation residual block: (N, in, H, W) -> (N, out, H, W), or half of H and W if it pools."""
+    """Pre-activation residual block: (N, in, H, W) -> (N, out, H, W); `downsample` halves H and W."""
 
     def __init__(self, channels_in: int, channels_out: int, *, normalize: bool = False, downsample: bool = False):
         super().__init__()
@@ -110,13 +110,13 @@ class ResBlk(nn.Module):
         residual = self.pool(self.conv1(self.norm1(x)))
         residual = self.conv2(self.norm2(residual))
         shortcut = self.pool(self.conv1x1(x))
-        # The sum of two branches of unit variance has variance 2: back to 1.
+        # The sum of two branches of unit variance has variance 2; this restores 1.
         summed: Tensor = shortcut + residual
         return summed / math.sqrt(2)
 
 
 class AdainResBlk(nn.Module):
-    """Residual block of the decoder: (N, in, H, W) -> (N, out, H, W), or twice H and W if it enlarges."""
+    """Residual block of the decoder: (N, in, H, W) -> (N, out, H, W); `upsample` doubles H and W."""
 
     def __init__(self, channels_in: int, channels_out: int, style_dim: int, *, upsample: bool = False):
         super().__init__()
@@ -209,7 +209,7 @@ class StyleEncoder(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """image (N, 3, image_size, image_size), domain (N,) -> logits (N,): above 0 for what looks real in the domain."""
+    """image (N, 3, image_size, image_size), domain (N,) -> logits (N,): above 0 if it looks real in the domain."""
 
     def __init__(self, config: StarGANv2Config):
         super().__init__()
@@ -241,7 +241,8 @@ class Networks(NetworkSet):
 def build_networks(config: StarGANv2Config, seed: int) -> Networks:
     """The four training networks, initialised from the seed alone, without touching the global random state.
 
-    Convolutions and linear layers are Kaiming normal (fan in, gain of a ReLU) with biases 0; norms are 1 and 0.
+    Convolutions and linear layers are Kaiming normal (fan in, gain of a ReLU) with biases 0; norms start with scale 1
+    and shift 0.
     """
     networks = empty_networks(config, training=True)
     draws = torch.Generator().manual_seed(seed)
@@ -257,7 +258,7 @@ def build_networks(config: StarGANv2Config, seed: int) -> Networks:
 
 
 def empty_networks(config: StarGANv2Config, *, training: bool) -> Networks:
-    """Networks of the right shapes on the CPU whose parameters hold no values yet; fill all of them before use."""
+    """Networks of the right shapes on the CPU with uninitialised parameters; fill all of them before use."""
     with torch.device("meta"):
         networks = Networks(
             Generator(config),
@@ -271,12 +272,12 @@ def empty_networks(config: StarGANv2Config, *, training: bool) -> Networks:
 
 
 def averaged_copy(networks: Networks) -> Networks:
-    """A copy of the three networks that are averaged, with equal values, taking no gradients."""
+    """A copy of the three networks that are averaged, with equal values and without gradients."""
     return Networks(**{name: copy.deepcopy(getattr(networks, name)) for name in AVERAGED}).eval()
 
 
 def random_networks(config: StarGANv2Config, seed: int = 0) -> Networks:
-    """Averaged networks with every parameter random, so that a lost bias or norm shows."""
+    """Averaged networks with every parameter random, so that a lost bias or norm shows up."""
     networks = averaged_copy(build_networks(config, seed))
     draws = torch.Generator().manual_seed(seed + 1)
     for _, network in networks.items():
@@ -311,5 +312,5 @@ def _trunk(config: StarGANv2Config) -> tuple[nn.Sequential, int]:
 
 
 def _of_domain(heads: Tensor, domain: Tensor) -> Tensor:
-    """(N, domains, C), (N,) -> (N, C): the head of each sample's domain, by a gather, which ONNX has."""
+    """(N, domains, C), (N,) -> (N, C): picks the head of each sample's domain, by a gather, which ONNX supports."""
     return heads.gather(1, domain[:, None, None].expand(-1, 1, heads.shape[2])).squeeze(1)

@@ -84,7 +84,7 @@ def infer_config(networks: Mapping[str, StateDict], origin: str) -> StarGANv2Con
             f"{origin} names StarGAN v2's networks but lacks parts of them ({str(error).strip(chr(39))}): "
             "give a whole *_nets_ema.ckpt"
         ) from error
-    if encoder_blocks > halvings:  # one more block than the two at the bottleneck explain
+    if encoder_blocks > halvings:  # a model without w_hpf has halvings - 2 blocks and two at the bottleneck
         raise CheckpointError(
             f"{origin} is a face model (w_hpf above 0), which starcast cannot read yet: give a checkpoint "
             "trained with w_hpf 0"
@@ -93,7 +93,7 @@ def infer_config(networks: Mapping[str, StateDict], origin: str) -> StarGANv2Con
 
 
 def check_config(config: StarGANv2Config, networks: Mapping[str, StateDict], origin: str) -> None:
-    """Raise ValueError unless the configuration is that of the weights."""
+    """Raise ValueError unless the configuration matches the weights."""
     inferred = infer_config(networks, origin)
     for fact in ("image_size", "domains", "style_dim", "latent_dim", "mapping_width", "first_channels"):
         if getattr(inferred, fact) != getattr(config, fact):
@@ -101,7 +101,7 @@ def check_config(config: StarGANv2Config, networks: Mapping[str, StateDict], ori
 
 
 def describe_foreign(content: Mapping[Any, Any]) -> str | None:
-    """What a file that resembles an official one holds instead, or None."""
+    """Half a sentence on what a near miss of an official file holds, or None."""
     names = {str(name) for name in content}
     parts = [part for part in content.values() if isinstance(part, Mapping)]
     if parts and all({"state", "param_groups"} <= set(part) for part in parts):

@@ -1,4 +1,4 @@
-"""StarGAN v2's sample grids: the same sources, references and latents at every step, so that grids compare."""
+"""StarGAN v2's sample grids: the same sources, references and latents at every step, so that grids can be compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from starcast.train.families.stargan_v2.options import StarGANv2Options
 from starcast.train.randomness import draws
 from starcast.train.samples import image_grid, sample_images
 
-COLUMNS = 8  # sources of a grid
+COLUMNS = 8  # sources in a grid
 LATENTS = 3  # rows of the latent grid for each domain
 MOST_DOMAINS = 6  # in the latent grid: with more it would be too tall to view
 
@@ -59,7 +59,7 @@ def sample_inputs(data_set: DataSet, options: StarGANv2Options) -> SampleInputs:
 
 
 def grids(averaged: Networks, inputs: SampleInputs) -> dict[str, Tensor]:
-    """Both grids, by their kind."""
+    """Both sample grids, by kind."""
     return {"reference": reference_grid(averaged, inputs), "latent": latent_grid(averaged, inputs)}
 
 

@@ -5,14 +5,14 @@
     3  generator, mapping network and style encoder      styles from latents
     4  generator alone                                   styles from references
 
-The results equal the original's, with less work. What no update changes is computed once, and no gradient is computed
-that no optimiser reads:
+The results equal the original's, with less work: values that no update changes are computed once, and gradients that no
+optimiser reads are not computed:
 
 - Update 1's translation keeps its graph for update 3, since only the discriminator moves in between. The source's
   features serve updates 1, 2 and 3. (With `accumulate` above 1 they are computed again, to save memory.)
 - The diversity term's second translation has no graph and starts from the same features.
-- The discriminator takes no gradient in updates 3 and 4, the mapping network and style encoder none in update 4, and
-  the source none except for R1.
+- The discriminator gets no gradient in updates 3 and 4, the mapping network and style encoder get none in update 4, and
+  the source gets none except for R1.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def term_weights(step: int, loss: StarGANv2Loss) -> dict[str, float]:
 
 
 def build_optimizers(networks: Networks, options: StarGANv2Optimizer) -> dict[str, Optimizer]:
-    """An Adam for each network, by name. The weight decay is L2: it is added to the gradient."""
+    """An Adam optimiser for each network, by name. The weight decay is L2: it is added to the gradient."""
     return {
         name: Adam(
             module.parameters(),
@@ -133,7 +133,7 @@ def training_step(
 
 @torch.no_grad()
 def update_average(averaged: Networks, networks: Networks, decay: float) -> None:
-    """Move every parameter of the average towards the network's by 1 - decay, in place."""
+    """Move every parameter of the average towards the network's by a share of 1 - decay, in place."""
     training = dict(networks.items())
     for name, module in averaged.items():
         torch._foreach_lerp_(list(module.parameters()), list(training[name].parameters()), 1 - decay)
@@ -249,7 +249,7 @@ def _updating(optimizers: Mapping[str, Optimizer], *names: str) -> Iterator[None
 
 @contextmanager
 def _frozen(*modules: nn.Module | None) -> Iterator[None]:
-    """Within the block, no parameter of these modules takes a gradient; gradients still flow through them."""
+    """Within the block, no parameter of these modules requires a gradient; gradients still flow through them."""
     for module in modules:
         if module is not None:
             module.requires_grad_(False)
@@ -262,7 +262,7 @@ def _frozen(*modules: nn.Module | None) -> Iterator[None]:
 
 
 def _autocast(part: Batch, enabled: bool) -> torch.autocast:
-    # No cache: it would reuse a weight's bfloat16 copy from a pass without a graph where one is needed.
+    # No cache: it would reuse a weight's bfloat16 copy from a pass without a graph where a graph is needed.
     return torch.autocast(part.source.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
