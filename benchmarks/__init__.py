@@ -1,1 +1,1 @@
-"""What is measured, how, and the demonstration."""
+"""Benchmarks, studies, GPU checks and the demo."""

@@ -11,7 +11,7 @@ from starcast.options import CheckedOptions, group, option
 
 @dataclass(frozen=True, kw_only=True)
 class SubjectOptions(CheckedOptions):
-    """Whose networks are measured."""
+    """Which networks to measure."""
 
     checkpoint: Path | None = option(
         None, "Checkpoint that BUNDLE was exported from. Default: found beside the bundle or in a run folder there."
@@ -25,7 +25,7 @@ class SubjectOptions(CheckedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOptions(CheckedOptions):
-    """What is measured against eager PyTorch, and how."""
+    """What to measure against eager PyTorch, and how."""
 
     subject: SubjectOptions = group(SubjectOptions)
     device: str = flags.device()
@@ -54,7 +54,7 @@ class BenchOptions(CheckedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class DemoOptions(CheckedOptions):
-    """What the demonstration does. The defaults are what `make demo` shows."""
+    """Options of the demo. `make demo` uses the defaults."""
 
     output: Path = flags.out(Path("demo"), "a folder for data, run, bundle and report.")
     steps: int = flags.steps(600)

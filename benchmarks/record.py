@@ -26,7 +26,7 @@ PACKAGES = (
 
 
 def provenance(*, threads: int, program: str = "starcast") -> dict[str, Any]:
-    """The facts without which a figure means nothing. `program` is what was typed before the options."""
+    """The machine, versions, command and commit behind a figure. `program` is the command without its arguments."""
     here = processor()
     return {
         "processor": here.name,
@@ -45,7 +45,7 @@ def provenance(*, threads: int, program: str = "starcast") -> dict[str, Any]:
 
 
 def sources() -> str:
-    """A digest of starcast's own code, for code that differs from its commit or has none."""
+    """A digest of starcast's code, which identifies it even if it differs from its commit or has none."""
     digest = hashlib.sha256()
     for room in ROOMS:
         spec = find_spec(room)

@@ -24,7 +24,7 @@ NNCF = "nncf-openvino"
 
 
 class Cpu(Device):
-    """Rows take turns of one untimed and one timed run."""
+    """Rows take turns; a turn is one untimed and one timed run."""
 
     name = "cpu"
     question = "how long does one batch take, uint8 in and out, beside eager PyTorch in the same round?"

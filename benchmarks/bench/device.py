@@ -1,4 +1,4 @@
-"""What a benchmark runs on: a device knows its rows, how they are timed, its limits, and the figures it reports."""
+"""The device that a benchmark runs on: its rows, how they are timed, its limits, and the figures it reports."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Facts = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How long to measure, each turn as `method` says. Afterwards the throughput of each row at `batches`."""
+    """How to measure: rounds at this pace, each turn by this method, then each row's throughput at `batches`."""
 
     pace: Pace
     threads: int
@@ -45,8 +45,8 @@ class Column:
 class Device(ABC):
     """The CPU or an NVIDIA GPU."""
 
-    name: str  # as --device takes it
-    question: str  # which the record answers
+    name: str  # its value for --device
+    question: str  # the one that the record answers
     peers: Mapping[str, Peer]  # by key, the baseline first
     builds_engines: bool = False  # whether a variant needs an engine built before it runs
 
@@ -57,53 +57,53 @@ class Device(ABC):
 
     @abstractmethod
     def plan(self, options: BenchOptions, seconds: float | None = None) -> Plan:
-        """How long to measure. `seconds`: what is left of `--quick`'s time. Raises OptionError."""
+        """The plan that the options ask for. `seconds`: the time limit of `--quick`. Raises OptionError."""
 
     @abstractmethod
     def export_options(self) -> ExportOptions:
-        """What a bundle of random weights has."""
+        """How to export random weights for this device."""
 
     @abstractmethod
     def pairs(self, bundle: Bundle) -> Iterator[tuple[str, Variant]]:
-        """Every engine of this device with every variant that is meant for it, in the table's order."""
+        """Each engine of this device with each variant meant for it, in the table's order."""
 
     @abstractmethod
     def why_not(self, engine: str, variant: Variant, bundle: Bundle, setting: Setting) -> str | None:
-        """Why an engine does not run a variant here, as a clause, or None."""
+        """Why an engine cannot run a variant here, as a clause; None if it can."""
 
     @abstractmethod
     def title(self, result: Result) -> str:
         """The chart's title."""
 
     def why_not_peer(self, peer: Peer) -> str | None:
-        """Why a peer does not run here, as a clause, or None."""
+        """Why a peer cannot run here, as a clause; None if it can."""
         absence = find_engine(peer.engine).absent() if peer.on_graph else None
         return None if absence is None else absence.reason
 
     def without_graphs(self, bundle: Bundle) -> dict[str, LeftOut]:
-        """By key, the engines that a bundle has no graph for, or whose graphs another device runs."""
+        """By row key, engines without a graph in the bundle, or whose graphs run on another device."""
         return {}
 
     def quick_options(self) -> ExportOptions | None:
-        """What a bundle of random weights has for `--quick`, whose graphs are not gated; None: the same as any."""
+        """How to export random weights for `--quick`, without gates; None: by `export_options`, with gates."""
         return None
 
     def build_missing(
         self, bundle: Bundle, size: tuple[int, int], keys: Collection[str], cache: Path, progress: Progress
     ) -> dict[str, str]:
-        """Build the engines that rows with these keys lack into `cache`. Returns, by key, why that failed."""
+        """Build into `cache` the engines that rows with these keys lack. Returns the reasons for failures, by key."""
         return {}
 
     def state(self) -> Facts | None:
-        """What the device reports about itself now."""
+        """The device's present state, such as clocks and power; None if it reports none."""
         return None
 
     def measure_limits(self, plain: Callable[[], Path], bundle: Bundle, setting: Setting) -> Limits | None:
-        """The device's ceilings, and what an image takes at least. `plain` writes the plain export."""
+        """The device's ceilings and the least work for an image, or None. `plain` writes the plain export."""
         return None
 
     def remarks(self, result: Result) -> list[str]:
-        """What else the text says below its tables."""
+        """The device's sentences below the tables."""
         return []
 
     def row_json(self, row: Measured, result: Result) -> dict[str, Any]:

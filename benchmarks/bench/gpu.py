@@ -1,4 +1,4 @@
-"""An NVIDIA GPU as a device of `starcast bench`: TensorRT, ONNX Runtime and torch beside PyTorch's own ways."""
+"""An NVIDIA GPU as a device of `starcast bench`: TensorRT, ONNX Runtime and the torch engine beside PyTorch."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 CUDA = "cuda"  # ONNX Runtime's provider
 PLAIN_CUDA = "plain-cuda"
-# engine -> what `export --for` calls its graphs, in the table's order
+# engine -> the `--for` of the export that writes its graphs, in the table's order
 ENGINES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt", CUDA: "onnxruntime", TORCH: "openvino"}
 QUICK_ROUNDS, QUICK_BATCHES, QUICK_WINDOW_S, QUICK_SAMPLES = 3, (1, 16), 1.0, 100
 
 
 class NvidiaGpu(Device):
-    """Rows take turns of windows of runs; afterwards each row's throughput is measured alone, at several batch sizes.
+    """Rows take turns, each a window of runs; then each row's throughput is measured alone, at several batch sizes.
 
-    `method` and `gpu` are set by tests alone.
+    Only tests set `method` and `gpu`.
     """
 
     name = "cuda"
@@ -145,7 +145,7 @@ class NvidiaGpu(Device):
         return gpu_figures.record_json(result)
 
     def _why_never(self, name: str, variant: Variant, size: tuple[int, int]) -> str | None:
-        """Why an engine does not run a variant on this GPU, built or not, as a clause, or None."""
+        """Why an engine cannot run a variant on this GPU, even once built, as a clause; None if it can."""
         if variant.sizes is not None and size not in variant.sizes:
             return "the graph does not take images of that size"
         absence = find_engine(name).absent()
@@ -158,8 +158,8 @@ class NvidiaGpu(Device):
 
 
 def wanted_variants(bundle: Bundle, engine: Engine) -> Iterator[Variant]:
-    """The variants an engine runs, one a form and precision. An engine that converts precisions runs each in all of
-    them."""
+    """The variants an engine runs, one per form and precision. An engine that converts precisions runs each variant in
+    all of them."""
     seen = set()
     for variant in bundle.manifest.variants:
         if not is_made_for(variant, engine) or engine.why_unsupported(variant) is not None:

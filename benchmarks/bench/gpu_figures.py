@@ -1,7 +1,7 @@
 """Figures that only a GPU's tables and records have, and the bars for starcast on a GPU.
 
-A bar is how many times a peer's rate our best engine must reach. It is judged only where TensorRT runs on the GPU; the
-torch engine's figures are listed either way.
+A bar is the multiple of a peer's rate that our best engine must reach. It is judged only where TensorRT runs on the
+GPU; the torch engine's figures are listed either way.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Reached:
-    """A row's rate as a multiple of the peer's; `paired`: measured in the same rounds, not each alone."""
+    """A row's rate as a multiple of the peer's; `paired`: both were measured in the same rounds, not each alone."""
 
     row: str
     times: float
@@ -43,7 +43,7 @@ Batches = Mapping[str, Sequence[BatchFigure]]  # by row key
 
 
 def best_reached(bar: Bar, engines: Iterable[str], table: Table, batches: Batches) -> Reached | None:
-    """The best of our rows on these engines; None if no row of ours, or not the peer, was measured at that batch."""
+    """The best of our rows on these engines; None unless it and the peer were measured at the bar's batch size."""
     by_key = {row.row.key: row for row in table.rows}
     peer, wanted = by_key.get(bar.peer), set(engines)
     if peer is None:
@@ -69,7 +69,7 @@ def bar_facts(table: Table, batches: Batches) -> list[dict[str, Any]]:
 
 
 def bar_lines(table: Table, batches: Batches) -> list[str]:
-    """The bars as sentences, without those that nothing was measured for."""
+    """The bars as sentences; bars that nothing was measured for are left out."""
     lines = []
     for facts in bar_facts(table, batches):
         reached = [f"{row['row']} {row['times']:.2f}" for row in (facts["tensorrt"], facts["torch"]) if row is not None]

@@ -1,4 +1,4 @@
-"""The images and the style that every row gets, in one file, so that all rows get the same."""
+"""The images and the style to translate, stored in one file so that every row reads the same."""
 
 from __future__ import annotations
 
@@ -35,13 +35,14 @@ class Inputs:
 
 
 def held_out_images(data: Path | None, count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Images that neither training nor calibration has seen, the domains in turn, filled up with generated ones: uint8
-    [count, H, W, 3]."""
+    """Images uint8 [count, H, W, 3] that neither training nor calibration has seen, from the domains in turn. Generated
+    images make up for missing ones."""
     return _read_images(_files(data, held_out=True), count, size, SEED)
 
 
 def training_images(data: Path | None, count: int, size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Images to calibrate on, likewise."""
+    """Images uint8 [count, H, W, 3] to calibrate on, from the training images of the domains in turn. Generated images
+    make up for missing ones."""
     return _read_images(_files(data, held_out=False), count, size, SEED + 1)
 
 
@@ -67,7 +68,7 @@ def size_text(size: tuple[int, int]) -> str:
 
 
 def check_size(size: tuple[int, int], stride: int) -> None:
-    """Raise OptionError for sides that the network cannot halve as often as it must."""
+    """Raise OptionError unless the network can halve both sides as often as it needs to."""
     if size[0] % stride or size[1] % stride:
         raise OptionError(f"--size is {size_text(size)}: both sides must be multiples of {stride}")
 
@@ -86,7 +87,7 @@ def _read_images(files: list[Path], count: int, size: tuple[int, int], seed: int
 
 
 def _files(data: Path | None, *, held_out: bool) -> list[Path]:
-    """Image files of a data set, the domains in turn; none if it is gone."""
+    """Image files of a data set, from the domains in turn; none if the data set is missing."""
     if data is None:
         return []
     try:

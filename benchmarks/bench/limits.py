@@ -2,8 +2,8 @@
 
     python -m starcast.benchmarks.bench.limits DEVICE   prints the ceilings
 
-Ceilings are the rates of large matrix products, and of copies within the GPU, to it and from it. Each is the best of
-several sizes and runs, by the GPU's own clock: a ceiling for a network's figures, not a mean.
+Ceilings are the rates of large matrix products, and of copies within, to and from the GPU. Each is the best of several
+sizes and runs by the GPU's own clock, not their mean.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "
 SIDES = {"cuda": (4096, 8192), "cpu": (256,)}  # of the matrices
 BYTES = {"cuda": 2**30, "cpu": 2**22}  # of a copy: more than any cache holds
 RUNS, REPEATS = 8, 4  # runs in a row between two marks, and how often that is repeated
-MATRIX_PRECISION = {"int8": "fp16", "fp8": "fp16"}  # precisions compared with another one's ceiling
+MATRIX_PRECISION = {"int8": "fp16", "fp8": "fp16"}  # precision -> the one whose ceiling it is compared with
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """TFLOP/s of matrix products by precision (a multiply-add is two operations). GB/s of copies: within the GPU, where
-    a byte counts both as read and as written, and between page-locked memory and the GPU."""
+    """TFLOP/s of matrix products by precision (a multiply-add is two operations), and GB/s of copies.
+
+    Copies within the GPU count each byte twice, as read and as written. The others use page-locked host memory.
+    """
 
     matrix_tflop_per_s: Mapping[str, float]
     copy_gb_per_s: float
@@ -47,17 +49,17 @@ class Ceilings:
     from_gpu_gb_per_s: float
 
     def of_matrix(self, tflop_per_s: float, precision: str) -> float | None:
-        """The share of the ceiling that this rate reaches."""
+        """The share of the precision's ceiling that this rate reaches; None if the ceiling is unknown."""
         ceiling = self.matrix_tflop_per_s.get(MATRIX_PRECISION.get(precision, precision))
         return None if not ceiling else tflop_per_s / ceiling
 
     def of_copy(self, gb_per_s: float) -> float:
-        """The same for copies within the GPU."""
+        """The share of the ceiling of copies within the GPU that this rate reaches."""
         return gb_per_s / self.copy_gb_per_s
 
 
 def measure_ceilings_apart(device: str) -> Ceilings:
-    """Measure them in a fresh process. Raises EngineError with the reason if that fails."""
+    """Measure the ceilings in a fresh process. Raises EngineError with the reason if that fails."""
     command = [sys.executable, "-m", "starcast.benchmarks.bench.limits", device]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -66,7 +68,7 @@ def measure_ceilings_apart(device: str) -> Ceilings:
 
 
 def measure_ceilings(device: str) -> Ceilings:
-    """Measure a device by torch's name; "cpu" stands in for a GPU in tests."""
+    """Measure the ceilings of a device, named as in torch; "cpu" stands in for a GPU in tests."""
     clock = DeviceClock(device)
     kind = clock.device.type
     size = BYTES[kind]
@@ -106,22 +108,23 @@ def _tflop_per_s(precision: str, side: int, clock: DeviceClock) -> float:
 
 
 LEAST = "taps16"  # the form whose convolutions read and write least
+# bytes of a number in a feature map; 2 for other precisions: int8 and fp8 store fp16 between layers
 ITEM_BYTES = {
     "fp32": 4,
     "tf32": 4,
-}  # of a number in a feature map; otherwise 2: int8 and fp8 store fp16 between layers
+}
 
 
 @dataclass(frozen=True)
 class Work:
-    """The work for one image. `flop`: by graph file (None: the plain network), of the convolutions; a multiply-add is
-    two. `numbers`: how many the convolutions of the cheapest form read and write, each counted once."""
+    """The convolutions' work for one image. `flop`: by graph file (None: the plain network); a multiply-add is two.
+    `numbers`: how many numbers they read and write in the cheapest form, each counted once."""
 
     flop: dict[str | None, int]
     numbers: int
 
     def bytes(self, precision: str) -> int:
-        """The numbers as bytes."""
+        """The bytes of these numbers in a precision."""
         return self.numbers * ITEM_BYTES.get(precision, 2)
 
 
@@ -132,7 +135,7 @@ def work_of(plain: Path, bundle: Bundle, size: tuple[int, int]) -> Work:
     model = ir.load(plain)
     flop: dict[str | None, int] = {None: count_flop(model, sizes)}
     source = bundle.manifest.source
-    if source is not None:  # the variants' own figures are for the size of the training
+    if source is not None:  # the variants' figures are for the training size
         for variant in bundle.manifest.variants:
             flop[variant.file] = variant.flop * height * width // (source.height * source.width)
     apply_form(model, LEAST)

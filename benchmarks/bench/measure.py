@@ -117,7 +117,7 @@ class _Field:
                 trial.worker.process.kill()
 
     def measurement(self, order: Sequence[_Trial]) -> Measurement:
-        """What has been measured so far, in that order."""
+        """What has been measured so far, its rows in this order."""
         expected = self.baseline.images
         assert expected is not None
         measured = [trial.result(expected) for trial in order if trial in self.running]
@@ -125,7 +125,7 @@ class _Field:
 
 
 def compiled_last(rows: Sequence[Measured]) -> list[Row]:
-    """The order in which rows are measured: those that compile for each batch size come last."""
+    """The rows in the order to measure them: rows that compile for each batch size come last."""
     return sorted((row.row for row in rows), key=lambda row: row.form == "compiled")
 
 
@@ -133,7 +133,7 @@ def measure_throughput(
     row: Row, inputs: Path, batches: Sequence[int], expected: NDArray[np.uint8],
     progress: Callable[[str], None] = lambda _: None,
 ) -> Iterator[BatchFigure]:  # fmt: skip
-    """Measure a row at each batch size. A failure is the last figure: larger batches would fail as well."""
+    """Measure a row at each batch size. An engine's error ends the figures: larger batches would fail as well."""
     with tempfile.TemporaryDirectory() as folder, start_worker(row, inputs) as worker:
         file = Path(folder) / "images.npy"
         for batch in batches:

@@ -1,6 +1,6 @@
 """How a row is timed: the settings, which are recorded beside every figure, and the loops that follow them.
 
-A sample is one whole run from NumPy's bytes to NumPy's bytes, copies included; the next begins when the last has ended.
+A sample is one whole run from NumPy array to NumPy array, copies included; the next begins when it has ended.
 On the CPU a turn is one untimed and one timed run. On a GPU a turn is a window of samples. Its warm-up ends after a
 minimum time, once two consecutive windows agree: by then clocks have risen, kernels are compiled and algorithms chosen.
 """
@@ -21,7 +21,7 @@ P99_FROM = 1000  # samples; below this a 99th percentile rests on ten runs or fe
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """Settings of a turn. A window lasts `window_s` and has `window_samples`, but never exceeds `longest_s`.
+    """Settings of a turn. A window has at least `window_s` and `window_samples`, but never exceeds `longest_s`.
 
     `device` is torch's name for where the row runs ("cpu" stands in for a GPU in tests without one). With `warm_up_s`
     0 the warm-up is one run. `answer_s` None: no limit.
@@ -34,16 +34,16 @@ class Method:
     window_samples: int = P99_FROM
     longest_s: float = 20.0
     warm_up_longest_s: float = 20.0
-    warm_longest_s: float = 2.0  # the warm-up's limit for a row that has had a turn
+    warm_longest_s: float = 2.0  # the warm-up's limit after a row's first turn
     answer_s: float | None = 300.0  # a row that takes longer to load, compile or run is left out
-    split_samples: int = 20  # runs after each window whose copies and compute are timed apart
+    split_samples: int = 20  # runs after each window, to time copies and compute separately
 
     def warm(self) -> Method:
         """The method for every turn after the first."""
         return replace(self, warm_up_longest_s=self.warm_longest_s)
 
     def for_rounds(self, rounds: int) -> Method:
-        """The method whose windows over so many rounds add up to this one."""
+        """The method for each of so many rounds: their windows add up to one window of this method."""
         return replace(self, window_s=self.window_s / rounds, window_samples=-(-self.window_samples // rounds))
 
 
@@ -90,12 +90,12 @@ def time_once(run: Callable[[], object], clock: Clock = time.perf_counter) -> fl
 
 
 def agree(a: float, b: float, within: float) -> bool:
-    """Whether two times differ by at most this share of the smaller."""
+    """Whether two times differ by at most the share `within` of the smaller."""
     return abs(a - b) <= within * min(a, b)
 
 
 def percentile_ms(samples: Sequence[float], percentile: float) -> float | None:
-    """A percentile of seconds, in milliseconds. None without samples, and for a 99th of fewer than 1000."""
+    """A percentile of samples in seconds, as milliseconds. None without samples; a 99th needs at least 1000."""
     if not samples or (percentile >= 99 and len(samples) < P99_FROM):
         return None
     return float(np.percentile(samples, percentile)) * 1000
@@ -106,13 +106,13 @@ LEAST_ROUNDS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """At most `rounds`; with `seconds`, as many as fit, but never fewer than three."""
+    """How many rounds to run: at most `rounds`; with `seconds`, as many as fit, but never fewer than three."""
 
     rounds: int
     seconds: float | None = None
 
     def after(self, spent: float) -> Pace:
-        """What is left after so many seconds were spent before the first round."""
+        """The pace that is left if so many seconds were spent before the first round."""
         return self if self.seconds is None else replace(self, seconds=self.seconds - spent)
 
     def goes_on(self, done: int, elapsed: float) -> bool:
@@ -124,8 +124,8 @@ class Pace:
         return elapsed + elapsed / done <= self.seconds
 
     def too_slow(self, turns: Mapping[str, float], keep: str) -> list[str]:
-        """The rows to drop, the slowest first, so that three rounds fit. `turns` are the seconds that each took in the
-        first round; the row `keep` stays."""
+        """The rows to drop, slowest first, so that three rounds fit. `turns`: each row's seconds in the first round.
+        `keep`: the row never to drop."""
         if self.seconds is None:
             return []
         left, dropped = dict(turns), []

@@ -16,7 +16,7 @@ from starcast.runtime.engines.openvino import engine
 def quantise(graph: Path, calibration: Inputs, out: Path) -> None:
     """Write OUT.xml and OUT.bin: the ONNX frame graph in int8."""
     openvino = engine()
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # NNCF would report its use to its maker
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # NNCF would send usage data to its maker
     import nncf
 
     items = [

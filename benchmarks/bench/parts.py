@@ -1,8 +1,8 @@
 """The parts of a run on a GPU, copies and computation, timed by the device's own clock.
 
-Engines copy in, compute and copy out in one call. So their copies are timed alone, with as many bytes in page-locked
-memory, and their computation between CUDA events of the engine. ONNX Runtime sets none: its computation is a call with
-images that are on the GPU and stay there, timed by the host's clock, which includes starting it.
+Engines copy in, compute and copy out in one call. So copies of as many bytes in page-locked memory are timed
+separately, and the computation between the engine's CUDA events. ONNX Runtime records no events: its computation is a
+call whose images are on the GPU and stay there, timed by the host's clock, which includes starting it.
 
 In tests without a GPU, the CPU stands in for one; its marks come from the host's clock and say nothing about speed.
 """
@@ -23,14 +23,14 @@ from starcast.runtime.engines.base import GpuTime
 
 
 class DeviceClock:
-    """Marks in the current stream of a device, passed in the order in which its work was queued."""
+    """Marks in a device's current stream, reached in the order in which work was queued."""
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
         self._gpu = Cuda() if self.device.type == "cuda" else None
 
     def mark(self) -> Any:
-        """The moment when the device has done all the work queued so far."""
+        """A mark that the device reaches once it has done all the work queued so far."""
         return time.perf_counter() if self._gpu is None else self._gpu.mark()
 
     def between_ms(self, first: Any, second: Any) -> float:
@@ -43,7 +43,7 @@ class DeviceClock:
             torch.cuda.synchronize()
 
     def record(self, run: Callable[[], Tensor]) -> tuple[Callable[[], object], Tensor]:
-        """Record a call, on a GPU as a CUDA graph. Returns a function that replays it, and the output that writes."""
+        """Record a call, on a GPU as a CUDA graph. Returns a function that replays it, and its output."""
         if self._gpu is not None:
             return self._gpu.record(run)
         output = run()
@@ -55,8 +55,8 @@ class DeviceClock:
 
 
 class EngineRun:
-    """A function from images to images. `on_gpu`: both may be on the GPU. `gpu_time`: the engine's own report of the
-    time it needs."""
+    """An engine's run, from images to images. `on_gpu`: the engine also accepts and returns images on the GPU.
+    `gpu_time`: the engine's report of its compute time."""
 
     def __init__(
         self, run: Callable[[Any], Any], method: Method, *, on_gpu: bool,
@@ -78,7 +78,7 @@ class EngineRun:
         return Split(copy_in, compute, copy_out, enqueue)
 
     def _time_compute(self, images: Tensor) -> tuple[float, float | None]:
-        """Milliseconds of the computation, and of the host to start it."""
+        """Milliseconds of the computation, and of the host to start it (None if the engine does not report it)."""
         self._clock.wait()
         reported = self._gpu_time(images)
         if reported is not None:
@@ -88,7 +88,7 @@ class EngineRun:
         return (time.perf_counter() - start) * 1000, None
 
     def _copy(self, source: Tensor, device: torch.device) -> tuple[Tensor, float]:
-        """A copy in the other memory, and milliseconds of the transfer through page-locked memory."""
+        """A copy on the device, and the milliseconds of the transfer through page-locked memory."""
         host = self._clock.pinned(tuple(source.shape))
         if device.type != "cpu":
             host.copy_(source)

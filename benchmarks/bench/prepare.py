@@ -1,4 +1,4 @@
-"""Which rows a table has: the options' choice among the peers and the bundle's variants, and the files they run."""
+"""The rows of a table: the peers and variants that the options choose, and the files they run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from starcast.train.checkpoint.file import read_checkpoint
 
 
 def bundle_rows(device: Device, bundle: Bundle, setting: Setting) -> tuple[dict[str, Row], dict[str, LeftOut]]:
-    """By key: a row for every variant on every engine of the device, and those that do not run here."""
+    """By key, a row for each variant on each engine of the device, and the rows that cannot run here."""
     rows: dict[str, Row] = {}
     left_out = device.without_graphs(bundle)
     for engine, variant in device.pairs(bundle):
@@ -52,9 +52,9 @@ def prepare_rows(
     subject: Subject, checkpoint: Checkpoint, options: BenchOptions, device: Device, setting: Setting,
     progress: Progress = lambda _: None,
 ) -> tuple[list[Row], list[LeftOut]]:  # fmt: skip
-    """The rows that the options ask for, the baseline first, and those of them that do not run here.
+    """The rows that the options ask for, the baseline first, and the requested rows that cannot run here.
 
-    A bundle that was generated for this measurement gets its missing engines built.
+    If the bundle was generated for this measurement, its missing engines are built.
     """
     ours, left_out = bundle_rows(device, subject.bundle, setting)
     for key, peer in device.peers.items():
@@ -98,7 +98,7 @@ CALIBRATION = 32  # images; more cost minutes at 256 px and hardly move NNCF's r
 def write_sources(
     peers: Mapping[str, Peer], subject: Subject, checkpoint: Checkpoint, data: Path | None, progress: Progress
 ) -> tuple[dict[str, Path], dict[str, LeftOut]]:
-    """By key, the file that each peer runs, written if need be; and the peers whose file cannot be made."""
+    """Write the files that peers need. Returns them by key, and the peers whose file cannot be written."""
     sources, refused = {}, {}
     for key, peer in peers.items():
         if not peer.on_graph:
@@ -116,7 +116,7 @@ def write_sources(
 
 
 def plain_graph(subject: Subject, progress: Progress = lambda _: None) -> Path:
-    """The plain export in the subject's folder; a second table of the same subject finds it there."""
+    """The plain export in the subject's folder, written unless an earlier table of this subject has left it there."""
     path = subject.folder / PLAIN
     if not path.exists():
         progress("tracing the plain export")
@@ -133,14 +133,14 @@ def write_plain(checkpoint: Path, graph: Path) -> Path:
 
 
 def write_nncf(plain: Path, checkpoint: Checkpoint, data: Path | None, folder: Path) -> Path:
-    """Write NNCF's int8 of the plain graph, with NNCF's defaults, for OpenVINO. Raises EngineError with the reason."""
+    """Write the plain graph in int8 by NNCF's defaults, for OpenVINO. Raises EngineError with the reason."""
     if importlib.util.find_spec("nncf") is None:
         raise EngineError("nncf is not installed: pip install 'starcast[benchmark]'")
     side = checkpoint.config.image_size
     images = training_images(data, CALIBRATION, (side, side))
     calibration, graph = folder / "calibration.npz", folder / "nncf-int8.xml"
     Inputs(images, latent_styles(checkpoint, CALIBRATION)).save(calibration)
-    # in a process of its own: NNCF takes gigabytes, prints, and changes what it imports
+    # in a separate process: NNCF needs gigabytes, prints, and changes the packages it imports
     command = [sys.executable, "-m", "starcast.benchmarks.bench.nncf_int8", str(plain), str(calibration), str(graph)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,4 +1,4 @@
-"""PyTorch's own rows: the checkpoint's generator, eager, compiled or in a CUDA graph, on either device."""
+"""PyTorch's rows: the checkpoint's generator, eager, compiled or in a CUDA graph, on either device."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _open_on_cpu(row: Row, style: NDArray[np.float32]) -> Run:
 
 @dataclass(frozen=True)
 class Graphed:
-    """A call for one shape, recorded after its first run: it reads `source`."""
+    """A call for one shape, recorded after its first run; it reads images from `source`."""
 
     source: Tensor
     compute: Recorded[[], Tensor]
@@ -62,7 +62,7 @@ class GpuRun:
         self._clock = DeviceClock(row.setting.method.device)
         device = self._clock.device
         dtype = HALF.get(row.precision, torch.float32)
-        # the baseline is float32 throughout; TF32, torch's default for convolutions, has rows of its own
+        # the baseline is float32 throughout; TF32, torch's default for convolutions, has separate rows
         torch.backends.cudnn.allow_tf32 = row.precision == "tf32"
         torch.backends.cudnn.benchmark = True
         network: Any = _open_generator(row)
@@ -70,13 +70,13 @@ class GpuRun:
         self._eager = Eager(network, dtype=dtype, memory_format=_layout(row))
         self._compute: Callable[[Tensor], Tensor] = self._translate
         if row.form == "compiled":
-            # each batch size is compiled by itself: beyond a limit of eight, torch would silently run uncompiled
+            # each batch size is compiled separately; beyond its limit of eight, torch would silently run uncompiled
             torch._dynamo.config.recompile_limit = MAX_COMPILED
             torch._dynamo.config.fail_on_recompile_limit_hit = True
             self._compute = torch.compile(self._translate, mode="max-autotune", dynamic=False)
         self._graphed: dict[tuple[int, ...], Graphed] | None = {} if row.form == "graphed" else None
         self._style = torch.from_numpy(style).to(device, dtype)
-        self._memory: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # page-locked: for the source, for the output
+        self._memory: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # page-locked, for source and output
 
     def __call__(self, images: Images) -> Images:
         return self._run(images, lambda: None)

@@ -1,7 +1,7 @@
-"""Checkpoints and bundles of random weights: full-size networks to time where no trained one is at hand.
+"""Checkpoints and bundles of random weights: full-size networks to time when there is no trained one.
 
-A random network amplifies every rounding. In the smaller precisions it shows what an image costs, not how good it is,
-so its export may pass a lower gate (MIN_PSNR); the table keeps the usual one.
+A random network amplifies every rounding. In smaller precisions it shows how long an image takes, not how good it is.
+So its export has to pass only a lower gate (MIN_PSNR); the table keeps the usual one.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from starcast.train.data.folders import scan
 from starcast.train.families import DEFAULT, family
 from starcast.train.options import TrainOptions
 
-CONTRAST = 0.5  # of the last layer's weights: translations then spread as photographs do, by about 0.45 in -1..1
+CONTRAST = 0.5  # factor on the last layer's weights: translations then spread as photographs do, by about 0.45 in -1..1
 MIN_PSNR = 20.0
 MEAN_DRAWS = 1000  # nobody looks at the mean styles of random networks
 CALIBRATION = 40  # images
 
 
 def config_of(image_size: int, domains: int) -> Any:
-    """The config of the default family's networks at that size."""
+    """The config of the default family's networks for images of this size."""
     return family(DEFAULT).read_config({"image_size": image_size, "domains": domains})
 
 
@@ -82,9 +82,9 @@ def export_random(
 def export_ungated(
     checkpoint: Path, bundle: Path, options: ExportOptions, plain: Path, progress: Callable[[str], None]
 ) -> Bundle:
-    """Export a checkpoint without the gates, for the CPU, in seconds instead of minutes; and its plain graph.
+    """Export a checkpoint without the gates, for the CPU, in seconds instead of minutes, and write its plain graph.
 
-    Only for a measurement that compares each graph's images itself.
+    Only for measurements that compare each graph's images themselves.
     """
     plans = plans_for(options)
     source = read_source(checkpoint, options, progress)
@@ -111,7 +111,7 @@ IMAGES = 4  # of each domain
 
 
 def draw_batch(options: TrainOptions, domains: int) -> TensorBatch:
-    """The first batch of a run on noise, its images uint8."""
+    """The first batch of a training run on noise images, in uint8."""
     size, draws = options.network.image_size, np.random.default_rng(0)
     with TemporaryDirectory() as folder:
         for domain in range(domains):

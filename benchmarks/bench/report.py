@@ -56,7 +56,7 @@ def headers(result: Result) -> list[str]:
 
 
 def lines(result: Result) -> list[list[str]]:
-    """The table's cells, a line a row; rows with a note are marked."""
+    """The table's cells, one line per row; rows with a note are marked."""
     return [[column.cell(row, result) for column in result.device.columns] for row in result.table.rows]
 
 
@@ -105,7 +105,7 @@ def text(result: Result) -> str:
 
 
 def record(result: Result) -> dict[str, Any]:
-    """The figures as JSON, every sample kept, with where they were taken."""
+    """The figures as JSON, with every round's time, the machine and the versions."""
     return {
         "question": result.device.question,
         "machine": provenance(threads=result.table.baseline.row.setting.threads),
@@ -118,7 +118,7 @@ def record(result: Result) -> dict[str, Any]:
 
 
 def rows_json(result: Result) -> list[dict[str, Any]]:
-    """A mapping for each row, with the device's own fields."""
+    """The rows as JSON, including the device's fields."""
     return [{**_row_json(row, result.table), **result.device.row_json(row, result)} for row in result.table.rows]
 
 

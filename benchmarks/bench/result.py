@@ -21,8 +21,8 @@ from starcast.export.precisions import PRECISIONS
 
 @dataclass(frozen=True)
 class Difference:
-    """How far images are from the baseline's: the mean PSNR in dB, None if all are equal, and the worst pixel in grey
-    levels."""
+    """How far images are from the baseline's: the mean PSNR in dB (None: all equal) and the worst pixel's
+    difference in grey levels."""
 
     psnr: float | None
     levels: int
@@ -48,8 +48,8 @@ def fault(row: Row, measured: Difference) -> str | None:
 
 @dataclass(frozen=True)
 class Measured:
-    """A row's turns, one a round; how its output differs from the baseline's; the peak memory of its process, in
-    bytes."""
+    """A row's turns, one per round; how its output differs from the baseline's; the peak memory of its process,
+    in bytes."""
 
     row: Row
     turns: tuple[Turn, ...]
@@ -66,12 +66,12 @@ class Measured:
 
     @property
     def split(self) -> Parts:
-        """The parts of a run, the median of each over the rounds; empty on the CPU."""
+        """Each part of a run, its median over the rounds; empty on the CPU."""
         return median_parts([turn.split for turn in self.turns if turn.split is not None]) or {}
 
     @property
     def steady(self) -> bool:
-        """Whether every warm-up ended in time."""
+        """Whether the row became steady in every warm-up."""
         return all(turn.steady for turn in self.turns)
 
     @property
@@ -102,7 +102,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The rows that ran, the baseline first, those that did not, and the baseline's translations."""
+    """The rows that ran, the baseline first; the rows that did not; and the baseline's translations."""
 
     rows: list[Measured]
     left_out: list[LeftOut]
@@ -114,14 +114,14 @@ class Measurement:
 
 
 def ratio(row: Measured, baseline: Measured) -> Ratio:
-    """Baseline / row, paired within each round."""
+    """The baseline's time / the row's, paired within each round."""
     paired = [theirs / ours for theirs, ours in zip(baseline.seconds, row.seconds, strict=True)]
     return Ratio(median=statistics.median(paired), least=min(paired), greatest=max(paired))
 
 
 @dataclass(frozen=True)
 class BatchFigure:
-    """A row's turn at a batch size, or the reason why there is none."""
+    """A row's turn at a batch size, or why there is none."""
 
     batch: int
     turn: Turn | None = None
@@ -135,7 +135,7 @@ class BatchFigure:
 @dataclass(frozen=True)
 class Table:
     """What may be shown: `rows` with the baseline first; `notes`, by row name, for peers below their gate; `left_out`
-    includes the rows of ours that miss theirs."""
+    includes our rows below their gate."""
 
     rows: list[Measured]
     notes: dict[str, str]
@@ -161,10 +161,10 @@ class Result:
 
 
 def judge_rows(measurement: Measurement) -> Table:
-    """Keep a row of ours only if it passes its gate. A peer below its gate stays, with a note: its users get just that.
+    """Keep a row of ours only if it passes its gate. A peer below its gate stays, with a note: users get that output.
 
-    The reason a row of ours is left out includes its time: for int8 on random weights, which amplify what a trained
-    network damps, that is all there is to learn.
+    The reason a row of ours is left out includes its time. For int8 on random weights, which amplify errors that a
+    trained network damps, the time is all there is to learn.
     """
     baseline = measurement.rows[0]
     rows, notes, left_out = [], {}, list(measurement.left_out)

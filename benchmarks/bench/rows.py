@@ -43,8 +43,8 @@ class Row:
     """One way to run a model.
 
     `engine` is "pytorch" or an engine's name. `form` is "eager", "channels-last", "graphed" or "compiled" for PyTorch,
-    otherwise a form of the frame graph. `source` is a checkpoint, a graph or a bundle's folder; `variant` is the file
-    of that bundle's variant.
+    otherwise a form of the frame graph. `source` is a checkpoint, a graph or a bundle's folder; `variant` is the
+    file of a variant in that bundle.
     """
 
     setting: Setting
@@ -58,7 +58,7 @@ class Row:
 
     @property
     def ours(self) -> bool:
-        """Whether it runs a bundle. The other rows are what a user would run without starcast."""
+        """Whether the row runs a bundle. Other rows show what a user would run without starcast."""
         return self.variant is not None
 
 
@@ -82,7 +82,7 @@ class Peer:
 
     @property
     def on_graph(self) -> bool:
-        """Whether it runs the plain export; the others run the checkpoint."""
+        """Whether the peer runs the plain export; other peers run the checkpoint."""
         return self.engine != PYTORCH
 
 
@@ -103,7 +103,7 @@ def variant_row(engine: str, variant: Variant, bundle: Path, setting: Setting) -
 
 
 def key_of(engine: str, variant: Variant) -> str:
-    """`ours-openvino-taps9-int8+bf16`."""
+    """The key of a variant's row, such as `ours-openvino-taps9-int8+bf16`."""
     one_style = ("one-style",) if variant.one_style else ()
     return "-".join((OURS, engine, variant.form_name, *one_style, variant.arithmetic))
 
@@ -114,7 +114,7 @@ def title_of(engine: str) -> str:
 
 
 def name_of(engine: str, variant: Variant) -> str:
-    """`starcast on OpenVINO, taps9, int8+bf16`."""
+    """The name of a variant's row, such as `starcast on OpenVINO, taps9, int8+bf16`."""
     one_style = ("one style",) if variant.one_style else ()
     return ", ".join((f"starcast on {title_of(engine)}", variant.form_name, *one_style, variant.arithmetic))
 
@@ -122,7 +122,7 @@ def name_of(engine: str, variant: Variant) -> str:
 def choose_rows(
     keys: Sequence[str], patterns: Sequence[str], *, peers: Mapping[str, Peer], quick: bool = False
 ) -> list[str]:
-    """The keys that match a pattern, in their own order; the baseline is always among them.
+    """The keys that match a pattern, in the order of `keys`; the baseline is always among them.
 
     Without patterns: all keys, or with `quick` all but the slow peers. Raises OptionError for an unmatched pattern.
     """
@@ -140,5 +140,5 @@ def row_to_json(row: Row) -> str:
 
 
 def row_from_json(text: str) -> Row:
-    """What `row_to_json` wrote."""
+    """The row that `row_to_json` wrote."""
     return msgspec.json.decode(text, type=Row, dec_hook=lambda kind, value: kind(value))

@@ -22,7 +22,7 @@ from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.data.folders import scan
 
-QUICK_S = 105.0  # seconds that `--quick` has, from the command's start to the last round
+QUICK_S = 105.0  # the time of `--quick` in seconds, from the command's start to the last round
 
 
 def bench(bundle: Path | None, options: BenchOptions) -> str:
@@ -63,7 +63,7 @@ def measure_subject(
     """
     start = time.perf_counter() if start is None else start
     if options.data is not None:
-        scan(options.data)  # a data set that was asked for must be there; the checkpoint's may be gone
+        scan(options.data)  # a data set given by --data must exist; the checkpoint's may be missing
     checkpoint = read_checkpoint(subject.checkpoint)
     plan = device.plan(options, QUICK_S if options.quick else None)
     setting = Setting(
@@ -105,9 +105,9 @@ def size_of(options: BenchOptions, checkpoint: Checkpoint) -> tuple[int, int]:
 
 
 def choose_device(name: str) -> Device:
-    """The CPU or an NVIDIA GPU; `auto` is the GPU if there is one. Raises OptionError if a GPU is asked for in vain."""
+    """The CPU or an NVIDIA GPU; `auto` is the GPU if there is one. Raises OptionError if `cuda` finds none."""
     if name == "cpu":
-        return Cpu()  # without asking a driver
+        return Cpu()  # without querying a driver
     from starcast.train.device import choose_device as choose_for_torch
 
     if choose_for_torch(name).type == "cpu":

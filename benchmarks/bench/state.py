@@ -60,8 +60,8 @@ Facts = dict[str, Any]
 
 
 def gpu_state() -> Facts | None:
-    """The first GPU's state in MHz, W, °C, MiB and percent. A value it does not report is None, and so is the whole
-    without nvidia-smi."""
+    """The first GPU's state in MHz, W, °C, MiB and percent. A value it does not report is None. Without
+    nvidia-smi the whole state is None."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return None
@@ -74,7 +74,7 @@ def gpu_state() -> Facts | None:
 
 
 def parse_state(output: str) -> Facts | None:
-    """The output's first line as a mapping, with underscores for dots; None for a line of another length."""
+    """The output's first line by field, with underscores for dots; None if it has another number of fields."""
     line = next(iter(csv.reader(output.splitlines(), skipinitialspace=True)), [])
     if len(line) != len(FIELDS):
         return None

@@ -1,4 +1,4 @@
-"""What is measured: a checkpoint and the bundle exported from it, trained or of random weights at full size; and the
+"""What is measured: a checkpoint, trained or with random weights at full size, the bundle exported from it, and the
 images that every row gets."""
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.manifest import MANIFEST
 from starcast.train.checkpoint.content import Checkpoint
 
-COMPARED = 3  # images at least
+COMPARED = 3  # minimum number of images
 PLAIN = "plain.onnx"  # in the subject's folder
 LEFT_OUT_BY_QUICK = (
     LeftOut(name="starcast in int8", reason="left out by --quick: choosing its layers takes minutes"),
@@ -33,9 +33,9 @@ UNGATED = "--quick exports random weights without the export's gates: each row i
 
 @dataclass(frozen=True)
 class Subject:
-    """A checkpoint and its bundle. `folder` is for other files that the measurement needs. `engines` is where the
-    engines of a generated bundle are built; None: those that the user built are run. `left_out` and `remarks` are shown
-    with the result."""
+    """A checkpoint and its bundle. `folder` is for other files that the measurement needs. `engines` is the folder
+    where a generated bundle's engines are built; None: use the engines that the user built. `left_out` and `remarks`
+    are shown with the result."""
 
     checkpoint: Path
     bundle: Bundle
@@ -54,7 +54,7 @@ def open_subject(
     *,
     quick: bool = False,
 ) -> Iterator[Subject]:
-    """What the command line names; random weights are generated and exported for the device.
+    """Open the subject that the options name; random weights are generated and exported for the device.
 
     Raises OptionError, BundleError, CheckpointError and ParityError.
     """
@@ -73,8 +73,8 @@ def open_subject(
 
 
 def checkpoint_of(bundle: Bundle, given: Path | None = None) -> Path:
-    """What a bundle was exported from: `given`, or the file of that name beside the bundle, in a run's folder there, or
-    in the working folder. Raises OptionError if it is another file, or not found."""
+    """The checkpoint of a bundle: `given`, or the file of the recorded name beside the bundle, in a run's folder there,
+    or in the working folder. Raises OptionError if it is not found, or `given` is another file."""
     origin = bundle.manifest.provenance
     if given is not None:
         if sha256_of(given) != origin.checkpoint_sha256:
@@ -97,13 +97,13 @@ def inputs_of(checkpoint: Checkpoint, setting: Setting, data: Path | None) -> In
 
 
 def latent_styles(checkpoint: Checkpoint, count: int) -> NDArray[np.float32]:
-    """Styles float32 [count, S], the domains in turn; the first is seed 0 in domain 0."""
+    """Styles float32 [count, S], from the domains in turn; the first is seed 0 in domain 0."""
     model, draws = open_model(checkpoint, checkpoint.domain_names), np.random.RandomState(0)
     return np.concatenate([model.draw_style(number % len(model.domains), draws) for number in range(count)])
 
 
 def data_of(checkpoint: Checkpoint, data: Path | None) -> Path | None:
-    """The data set that was asked for, or the checkpoint's."""
+    """The given data set, or the checkpoint's."""
     path = (checkpoint.dataset or {}).get("path")
     return data or (Path(path) if path else None)
 
@@ -113,7 +113,7 @@ def _open_random(
 ) -> Subject:  # fmt: skip
     """A checkpoint with random weights in a named configuration, and its bundle, kept at `place`.
 
-    An existing pair is reused. A quick one has fewer variants, so it gets a place of its own.
+    An existing pair is reused. A quick bundle has fewer variants, so it is kept in a separate folder.
     """
     quick_options = device.quick_options() if quick and not _pair_exists(place) else None
     if quick_options is not None:

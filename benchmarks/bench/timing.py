@@ -21,8 +21,8 @@ Translate = Callable[[Images], Images]
 
 @dataclass(frozen=True)
 class Split:
-    """Milliseconds of one run's parts. `compute` is None for an engine that takes no images on the GPU. `enqueue`, the
-    host's time to start the computation, is None for an engine that does not report it."""
+    """Milliseconds of one run's parts. `compute` is None for an engine that accepts no images on the GPU. `enqueue`,
+    the host's time to start the computation, is None for an engine that does not report it."""
 
     copy_in: float
     compute: float | None
@@ -34,15 +34,15 @@ class Run(Protocol):
     """A loaded row."""
 
     def __call__(self, images: Images) -> Images:
-        """Translate images uint8 [N, H, W, 3], host to host."""
+        """Translate images uint8 [N, H, W, 3], from host memory to host memory."""
 
     def split(self, images: Images) -> Split:
-        """Time the parts of one run; only rows on a GPU can."""
+        """Time the parts of one run (GPU rows only)."""
 
 
 @dataclass(frozen=True)
 class CpuRun:
-    """A run that has no parts."""
+    """A run on the CPU, which has no parts."""
 
     translate: Translate
 
@@ -61,8 +61,8 @@ State = Callable[[], dict[str, Any] | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """What a row's turn has measured: the median of its samples and the CPU's time of a run, in seconds; the seconds of
-    every single run; whether the warm-up ended in time. On a GPU also the parts of a run, and what the GPU reported."""
+    """The figures of a row's turn: the median run and the CPU time per run, in seconds; the seconds of every run;
+    whether the row became steady in its warm-up. On a GPU also the parts of a run and the GPU's state."""
 
     seconds: float
     cpu_seconds: float
@@ -90,7 +90,7 @@ def take_turn(run: Run, batch: Images, method: Method, state: State | None = Non
 def take_batch_turn(
     run: Run, images: Images, size: int, file: Path, method: Method, state: State | None = None
 ) -> Turn:
-    """A turn with a batch of `size`, filled by repeating the images. Saves one translation of each to `file`."""
+    """Take a turn with a batch of `size`, filled by repeating the images. Saves one translation of each to `file`."""
     batch = np.ascontiguousarray(images[np.arange(size) % len(images)])
     np.save(file, run(batch)[: len(images)])
     method = replace(method, window_samples=min(method.window_samples, BATCH_SAMPLES))
@@ -98,7 +98,7 @@ def take_batch_turn(
 
 
 def state_under_load(run: Callable[[], object], state: State) -> dict[str, Any] | None:
-    """The device's clocks, power and temperature while it runs: an idle GPU reports idle ones."""
+    """The device's state during runs: an idle GPU would report its idle clocks, power and temperature."""
     with ThreadPoolExecutor(1) as asking:
         answer = asking.submit(state)
         while not answer.done():
@@ -107,7 +107,7 @@ def state_under_load(run: Callable[[], object], state: State) -> dict[str, Any] 
 
 
 def median_parts(runs: Sequence[Parts]) -> Parts | None:
-    """The median of each part over several runs; None for a part that is not known, and without runs."""
+    """The median of each part over several runs; None for an unknown part, and None without runs."""
     if not runs:
         return None
     return {

@@ -1,4 +1,4 @@
-"""A row in a process of its own. The driver asks, the process answers with a line of JSON.
+"""A row in a separate process. The driver asks; the process answers with a line of JSON.
 
 look FILE    translate all images and save them to FILE
 time         take a turn over one batch (timing.py)
@@ -48,8 +48,8 @@ class Worker:
     complaints: IO[str]
 
     def ask(self, question: str) -> dict[str, Any]:
-        """The answer. Raises EngineError with the reason if the process has ended, or is stopped because it exceeds its
-        method's limit: a compiler may take an hour."""
+        """The process's answer. Raises EngineError with the reason if the process ends, or is killed because it exceeds
+        the method's time limit: a compiler may take an hour."""
         longest = self.row.setting.method.answer_s
         with kill_after(self.process, longest) as late:
             line = self._exchange(question)
@@ -75,7 +75,7 @@ class Worker:
 
 @contextmanager
 def kill_after(process: subprocess.Popen[str], seconds: float | None) -> Iterator[threading.Event]:
-    """Kill a process if the block takes longer, and set the event. None: no limit."""
+    """Kill a process and set the event if the block takes longer than `seconds`. None: no limit."""
     late = threading.Event()
     if seconds is None:
         yield late
@@ -95,7 +95,7 @@ def kill_after(process: subprocess.Popen[str], seconds: float | None) -> Iterato
 
 @contextmanager
 def start_worker(row: Row, inputs: Path) -> Iterator[Worker]:
-    """A process that starts to load the row at once, and ends with the block."""
+    """Start a process that loads the row at once, and ends with the block."""
     with tempfile.TemporaryFile("w+") as complaints:  # a full pipe that nobody reads would stop a talkative engine
         process = subprocess.Popen(
             [sys.executable, "-m", "starcast.benchmarks.bench.worker", row_to_json(row), str(inputs)],
@@ -110,12 +110,12 @@ def start_worker(row: Row, inputs: Path) -> Iterator[Worker]:
 
 
 def quiet_environment(threads: int) -> dict[str, str]:
-    """This process's environment for a process that measures: so many threads, which sleep while they wait."""
+    """The environment for a process that measures: this one's, with so many threads, which sleep while they wait."""
     return {**os.environ, **QUIET, "OMP_NUM_THREADS": str(threads)}
 
 
 def reason_in(complaints: str, status: int) -> str:
-    """Why a process ended, in a sentence: its error's own words, without the traceback."""
+    """Why a process ended, in a sentence: its error's message, without the traceback."""
     if status < 0:
         return f"its process was ended by signal {-status}" + (" (out of memory?)" if status == -9 else "")
     lines = [line.strip() for line in complaints.strip().splitlines()]
@@ -126,7 +126,7 @@ def reason_in(complaints: str, status: int) -> str:
 
 
 def serve(row: Row, inputs: Inputs, answers: IO[str]) -> None:
-    """Load the row, then answer the lines of standard input."""
+    """Load the row, then answer each line of standard input."""
     run = open_row(row, inputs.styles)
     batch = np.ascontiguousarray(inputs.images[: row.setting.batch])
     state = None if row.setting.device == "cpu" else gpu_state
@@ -181,13 +181,13 @@ def open_row(row: Row, style: NDArray[np.float32]) -> Run:
 
 
 def open_variant(row: Row) -> VariantSession:
-    """The bundle's variant that a row of ours runs."""
+    """Open the variant that a row of ours runs."""
     from starcast.runtime.bundle import open_bundle
     from starcast.runtime.engines.base import EngineOptions
 
     bundle = open_bundle(row.source)
     variants = [variant for variant in bundle.manifest.variants if variant.file == row.variant]
-    # an engine may convert a float32 graph to a precision that is no variant of the bundle
+    # an engine may convert a float32 graph to a precision that the bundle has no variant for
     variant = next((variant for variant in variants if variant.precision == row.precision), variants[0])
     variant = msgspec.structs.replace(variant, precision=row.precision)
     return VariantSession(
@@ -196,7 +196,7 @@ def open_variant(row: Row) -> VariantSession:
 
 
 def open_graph(row: Row, style: NDArray[np.float32]) -> Translate:
-    """A graph that starcast has not touched, with our engine settings: what is compared is the graph."""
+    """Open a graph that starcast has not rewritten, with our engine settings, so that only the graphs differ."""
     from starcast.runtime.engines.base import EngineOptions, Graph
 
     graph = Graph(row.source, precision=row.precision)

@@ -1,1 +1,1 @@
-"""`make gpu-check`: what only an NVIDIA GPU can show, one question a check."""
+"""`make gpu-check`: what only an NVIDIA GPU can show, one question per check."""

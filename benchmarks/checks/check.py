@@ -1,4 +1,4 @@
-"""What a check is: a question that only an NVIDIA GPU can answer, and the two ways it ends without figures."""
+"""A check: a question that only an NVIDIA GPU can answer. Two errors end it without figures."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ from starcast.train.checkpoint.file import read_checkpoint
 # in the folder that all checks share
 BUNDLE, CHECKPOINT, RANDOM_MARK, CACHE = "bundle", "checkpoint.pt", "random", "cache"
 RANDOM = config_of(128, 3)
-STYLE_ERROR = 1e-3  # of styles, which are made in float32, relative to the largest
-COUNT = 9  # more than one batch of an engine that takes 8
+STYLE_ERROR = 1e-3  # largest allowed error of styles, computed in float32, relative to the largest value
+COUNT = 9  # images: more than fit in one batch of an engine that accepts 8
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Comparison:
 
 
 def adopt_bundle(folder: Path, bundle: Path) -> None:
-    """Compare with this bundle and its checkpoint instead. Raises OptionError, BundleError."""
+    """Use this bundle and its checkpoint instead of random weights. Raises OptionError, BundleError."""
     opened = open_bundle(bundle)
     shutil.copyfile(checkpoint_of(opened), folder / CHECKPOINT)
     shutil.copytree(bundle, folder / BUNDLE)
@@ -54,7 +54,7 @@ def adopt_bundle(folder: Path, bundle: Path) -> None:
 
 def export_random_bundle(folder: Path, config: Any = RANDOM, flavours: Sequence[str] | None = None) -> None:
     """Export random weights for ONNX Runtime and torch, and in every precision for `flavours` of TensorRT (default:
-    those that are present), which takes minutes."""
+    all that can be used here), which takes minutes."""
     if flavours is None:
         flavours = [name for name in FLAVOURS if ENGINES[name].absent() is None]
     (folder / RANDOM_MARK).touch()
@@ -68,7 +68,7 @@ def export_random_bundle(folder: Path, config: Any = RANDOM, flavours: Sequence[
 
 
 def compare(engine: str, precision: str, folder: Path, *, plugin: bool = False) -> Comparison:
-    """Build what the engine needs, translate, and compare. `plugin`: with AdaIN as starcast's kernel.
+    """Build what the engine needs, translate, and compare. `plugin`: run AdaIN as starcast's kernel.
 
     Raises StarcastError.
     """
@@ -90,7 +90,7 @@ def compare(engine: str, precision: str, folder: Path, *, plugin: bool = False) 
         )
         style_error = float(np.abs(styles - expected_styles).max() / np.abs(expected_styles).max())
         translations = translator(sources, expected_styles)
-    # random weights amplify rounding, so in the smaller precisions their gate is the one of their export
+    # random weights amplify rounding, so in smaller precisions the lower gate of their export applies
     min_psnr = MIN_PSNR if (folder / RANDOM_MARK).exists() else None
     expected = translate(model.generator, sources, expected_styles)
     return judge(translations, expected, precision, style_error, min_psnr)
@@ -110,7 +110,7 @@ def judge(
     translations: NDArray[np.uint8], expected: NDArray[np.uint8], precision: str, style_error: float,
     min_psnr: float | None = None,
 ) -> Comparison:  # fmt: skip
-    """Apply the precision's gate: one grey level for fp32, PSNR for the others, whose mean `min_psnr` may replace."""
+    """Apply the precision's gate: one grey level for fp32, PSNR for the others. `min_psnr` replaces its mean."""
     levels = int(np.abs(translations.astype(np.int16) - expected).max())
     noise = [psnr(*pair) for pair in zip(translations, expected, strict=True)]
     figures: dict[str, Any] = {

@@ -24,7 +24,7 @@ GROWTH = 16 * 2**20  # bytes that memory may grow by after the first rounds
 
 
 def leaks(engine: str, folder: Path) -> Figures:
-    """Memory before and after 10,000 calls over 100 shapes. TensorRT runs a layer in float16; other engines, which take
+    """Memory before and after 10,000 calls over 100 shapes. TensorRT runs a layer in float16; other engines, which need
     a float32 graph, run it in float32.
 
     Engines keep CUDA graphs and contexts for the last shapes, so both readings follow a round of the same shapes.
@@ -36,7 +36,7 @@ def leaks(engine: str, folder: Path) -> Figures:
         sizes = ((1, 1), (4, SHAPES))
         opened = open_tensorrt(engine, file, "current", sizes) if engine in FLAVOURS else open_session(engine, file)
         with opened as session:
-            for _ in range(2):  # two: the first round allocates in another order than later ones
+            for _ in range(2):  # twice: the first round allocates in a different order from later ones
                 _run_shapes(session, kind, TO_REPLAY)
                 _wait_for_rest()
             free_before, held_before = _free_and_held(engine, driver)
@@ -60,7 +60,7 @@ def _run_shapes(session: Session, kind: type[Any], calls: int) -> None:
 
 
 def _wait_for_rest(limit_s: float = REST_S) -> None:
-    """Wait until this process is idle: TensorRT for RTX compiles kernels in the background of the first calls."""
+    """Wait until this process is idle: TensorRT for RTX compiles kernels in the background during the first calls."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
         spent = time.process_time()

@@ -1,7 +1,8 @@
-"""Networks of one operation, whose right answer is known: a convolution, and a norm over large values.
+"""Networks of one operation whose correct output is known: a convolution, and a norm over large values.
 
-The convolution (y = w x) shows whether TensorRT builds, loads and runs anything on this GPU. The norm goes over a
-checkerboard whose squares exceed float16, in TensorRT's spelling and in the Triton kernel.
+The convolution (y = w x) shows whether TensorRT builds, loads and runs anything on this GPU. The norm is of a
+checkerboard of values whose squares exceed float16. It is checked as the export rewrites it for TensorRT, and in the
+Triton kernel.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ PROBE = f"""
 <ir_version: 8, opset_import: ["": 18]>
 probe (KIND{PLANES} x) => (KIND{PLANES} y) {{ y = Conv (x, w) }}
 """
-KINDS = {"float16": "float16", "float32": "float"}  # NumPy's names, ONNX's
+KINDS = {"float16": "float16", "float32": "float"}  # NumPy's name -> ONNX's
 Sizes = tuple[tuple[int, int], tuple[int, int]]  # the smallest and the largest (batch, side)
 
 
 def accepts(flavour: str, target: str | None, folder: Path) -> Figures:
-    """Whether the flavour builds for the GPU, loads what it built, and runs it right, plainly and as a CUDA graph."""
+    """Check that the flavour builds an engine, loads it, and runs it correctly, both directly and as a CUDA graph."""
     weights = draw(0, CHANNELS, CHANNELS, 1, 1)
     with open_tensorrt(flavour, write_probe(folder, weights), target, ((1, SIDE), (4, SIDE))) as session:
         x = draw(1, 2, CHANNELS, SIDE, SIDE)
@@ -73,7 +74,7 @@ def draw(seed: int, *shape: int) -> NDArray[np.float16]:
 
 
 def build_engine(flavour: str, graph: Path, target: str | None, sizes: Sizes) -> bytes:
-    """A TensorRT engine of a graph with the input x. Raises EngineError."""
+    """Build a TensorRT engine of a graph whose input is x. Raises EngineError."""
     from starcast.runtime.nvidia.tensorrt.compiler import compile_engine
     from starcast.runtime.nvidia.tensorrt.messages import Request
 
@@ -88,7 +89,7 @@ def build_engine(flavour: str, graph: Path, target: str | None, sizes: Sizes) ->
 
 @contextmanager
 def open_tensorrt(flavour: str, graph: Path, target: str | None, sizes: Sizes) -> Iterator[TensorRTSession]:
-    """A session of a graph, built for it. Raises NotRunError if the flavour is absent, or refuses the graph or GPU."""
+    """Build a graph and open it. Raises NotRunError if the flavour is absent, or refuses the graph or GPU."""
     require_engine(flavour)
     driver: Driver = open_driver()
     try:
@@ -107,7 +108,7 @@ def open_tensorrt(flavour: str, graph: Path, target: str | None, sizes: Sizes) -
 
 @contextmanager
 def open_session(engine: str, graph: Path) -> Iterator[Session]:
-    """A session of a float32 graph on another GPU engine. Raises NotRunError if the engine is absent."""
+    """Open a float32 graph on a GPU engine other than TensorRT. Raises NotRunError if the engine is absent."""
     if engine == TORCH:
         require_torch_gpu()  # without a GPU this engine would run on the CPU
     else:
@@ -119,7 +120,7 @@ def open_session(engine: str, graph: Path) -> Iterator[Session]:
         session.close()
 
 
-LARGE = 512.0  # squared it is four times what float16 holds
+LARGE = 512.0  # its square is four times the largest float16
 NORM = f"""
 <ir_version: 8, opset_import: ["": 18]>
 norm (float16{PLANES} x) => (float{PLANES} y) {{
@@ -132,7 +133,7 @@ GAMMA, BETA = np.linspace(0.5, 2, CHANNELS).astype(np.float32), np.linspace(-1, 
 
 
 def checkerboard_engine(flavour: str, folder: Path) -> Figures:
-    """The norm in float16, written as the export writes it."""
+    """Check the norm in float16 on TensorRT, rewritten as the export does."""
     expected = checkerboard_truth()
     errors = {}
     for statistics in ("one-pass", "two-pass"):
@@ -142,7 +143,7 @@ def checkerboard_engine(flavour: str, folder: Path) -> Figures:
 
 
 def checkerboard_kernel(folder: Path) -> Figures:
-    """The norm by the Triton kernel, in both memory formats, to one unit in the last place of the type."""
+    """Check the norm by the Triton kernel, in both memory formats, to one unit in the last place of the type."""
     torch = require_torch_gpu()
     from starcast.train.adain import adain_leaky_relu
 
@@ -171,7 +172,7 @@ def checkerboard_truth() -> NDArray[np.float64]:
 
 
 def write_norm(folder: Path, statistics: str) -> Path:
-    """Write the norm in float16 as an ONNX file, spelled as the export spells it."""
+    """Write the norm in float16 as an ONNX file, rewritten as the export does."""
     import onnx_ir as ir
     from onnx import numpy_helper, parser
 

@@ -12,11 +12,11 @@ from starcast.benchmarks.checks.check import Figures, NotRunError, WrongError, l
 
 
 def run_marked_tests(folder: Path) -> Figures:
-    """Run them with pytest from the checkout."""
+    """Run the tests marked `gpu` with pytest, from the checkout."""
     root = Path(__file__).resolve().parents[2]
     if not (root / "tests").is_dir():
         raise NotRunError("this is not a checkout: there are no tests")
-    # name the files: collecting the others would end the run on a machine that lacks a package of theirs
+    # name the files: collecting the others would end the run on a machine that lacks a package they need
     files = [str(file) for file in sorted((root / "tests").rglob("test_*.py")) if "mark.gpu" in file.read_text("utf-8")]
     # Warnings are errors only where versions are pinned, which this machine's are not. No -q: the project's options
     # have one, and two would drop the summary.
@@ -34,14 +34,15 @@ def run_marked_tests(folder: Path) -> Figures:
     return {"summary": summary}
 
 
-# each tool, and its last line if it finds nothing
+# tool -> its last line if it finds nothing
 TOOLS = {"memcheck": "ERROR SUMMARY: 0 errors", "racecheck": "RACECHECK SUMMARY: 0 hazards"}
 OPTIONS = (
     "--error-exitcode", "9",
     "--report-api-errors", "no",  # libraries probe the driver for optional features
     "--launch-timeout", "0",  # otherwise it gives up on a program that starts slowly, and watches nothing
 )  # fmt: skip
-# planes that a program keeps, that are split, and that one program reads twice; in either layout, forward and backward
+# planes that one program holds, planes that are split, and planes that one program reads twice, as the kernels differ;
+# each in either layout, forward and backward
 SHAPES = ((1, 8, 7, 9), (2, 64, 33, 31), (1, 2, 131, 127), (1, 132, 131, 127), (132, 32, 46, 47))
 ALL_RAN = "every norm has run"
 PROGRAM = f"""
@@ -59,7 +60,7 @@ print("{ALL_RAN}")
 
 
 def sanitize_kernel(folder: Path) -> Figures:
-    """Run the kernel under both tools."""
+    """Run the kernel under each of the tools."""
     tool = shutil.which("compute-sanitizer")
     if tool is None:
         raise NotRunError("compute-sanitizer is not on the path: it comes with the CUDA toolkit")

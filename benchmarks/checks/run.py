@@ -3,10 +3,10 @@
     python -m starcast.benchmarks.checks -o gpu-check.json
     python -m starcast.benchmarks.checks -o gpu-check.json --only torch --only kernel --longest 300
 
-Exit status 0: nothing failed; 1: something failed; 2: there is no GPU. Each check (table.py) runs in a process of its
-own, so none stops the others. It ends as passed, failed or not run, the last two with a reason. If a TensorRT refuses
-the GPU, that is an answer, not a failure. The second command runs some of the checks and keeps the report's other
-answers, so that several short runs add up to a whole one.
+Exit status 0: nothing failed; 1: something failed; 2: there is no GPU. Each check (table.py) runs in a separate
+process, so none stops the others. It ends as passed, failed or not run, the last two with a reason. If a TensorRT
+refuses the GPU, that is an answer, not a failure. The second command runs some of the checks and keeps the report's
+other answers, so that several short runs add up to a full report.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def run_check(check: Check, folder: Path) -> Answer:
 
 
 def run_apart(check: Check, folder: Path, command: Sequence[str] = COMMAND) -> Answer:
-    """Run a check in a process of its own. Its answer is the last line of JSON that it prints, as libraries may print
-    more when they end. A crash is a failure, even after the answer."""
+    """Run a check in a separate process. Its answer is the last line of JSON that it prints, since libraries may print
+    more as they end. A crash is a failure, even after the answer."""
     with subprocess.Popen(
         [*command, "--run", check.name, "--folder", str(folder)],
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace",
-        process_group=0,  # a group can be killed with everything it started, and still ends with this session
+        process_group=0,  # a group can be killed as a whole, and still ends with this session
     ) as process:  # fmt: skip
         try:
             output, complaints = process.communicate(timeout=check.timeout_s)
@@ -122,8 +122,8 @@ def run_all(
 
 
 def choose_checks(only: Sequence[str], longest: float) -> list[Check]:
-    """The checks whose name contains one of these texts (no texts: all checks), and the one that prepares a bundle if
-    they need it. No time limit exceeds `longest`. Raises click.UsageError if a text matches no check."""
+    """The checks whose name contains one of these texts (no texts: all checks), and the check that prepares a bundle
+    if they need it. No time limit exceeds `longest`. Raises click.UsageError if a text matches no check."""
     for text in only:
         if not any(text in check.name for check in CHECKS):
             raise click.UsageError(f"no check's name contains {text!r}: --list names them")

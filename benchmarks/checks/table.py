@@ -1,4 +1,4 @@
-"""All checks, in the order in which they run: the most telling for their time come first, as a run may be cut short."""
+"""All checks in the order they run: the most informative for their time come first, since a run may be cut short."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def parity(engine: str, precision: str, folder: Path, *, plugin: bool = False) -
 
 
 UNCODED = tuple(name for name, precision in PRECISIONS.items() if precision.codes is None)
-TARGETS: tuple[str | None, ...] = ("current", None, "sm80", "sm86", "sm89", "sm120")  # None: the library's own
+TARGETS: tuple[str | None, ...] = ("current", None, "sm80", "sm86", "sm89", "sm120")  # None: the library's default
 
 
 def _parities(engine: str, precisions: Sequence[str], *, plugin: bool = False) -> Iterator[Check]:

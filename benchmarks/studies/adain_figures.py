@@ -15,7 +15,7 @@ BAR_BATCH = 8  # the batch that bars are set for
 FORMATS = {"channels last": torch.channels_last, "linear": torch.contiguous_format}
 DTYPE = torch.float16
 EAGER, COMPILED, KERNEL, COPY = "eager", "compiled", "triton", "copy"
-AS_IT_COMES = f"{EAGER}, linear result"  # without converting channels-last planes back
+AS_IT_COMES = f"{EAGER}, linear result"  # the linear result is not converted back to channels last
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,19 @@ class Row:
     failures: Mapping[str, str] = field(default_factory=dict)
 
     def gb_per_s(self, way: str) -> float:
-        """One read and one write of the planes."""
+        """GB/s, counting one read and one write of the planes."""
         return 2 * self.planes.bytes / self.microseconds[way] / 1e3
 
     def times_faster_than(self, way: str) -> float | None:
         """How many times as fast the kernel is as the fastest implementation whose name begins with `way`; None if one
-        of those, or the kernel, has no time."""
+        of them, or the kernel, has no time."""
         others = [name for name in (*self.microseconds, *self.failures) if name.startswith(way)]
         if not others or not {KERNEL, *others} <= self.microseconds.keys():
             return None
         return min(self.microseconds[name] for name in others) / self.microseconds[KERNEL]
 
     def nearer_than_eager_by(self) -> float | None:
-        """How much nearer to float64 the kernel is than eager; None if either was not computed."""
+        """How much less the kernel differs from float64 than eager does; None if either was not computed."""
         if not {KERNEL, EAGER} <= self.errors.keys():
             return None
         return self.errors[EAGER] - self.errors[KERNEL]
@@ -69,7 +69,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Step:
-    """By implementation: milliseconds of a training step, GiB at its peak, and why it failed if it did."""
+    """By implementation: milliseconds of a training step, peak memory in GiB, and why it failed if it did."""
 
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     peak_gib: Mapping[str, float] = field(default_factory=dict)
@@ -131,7 +131,7 @@ def as_json(row: Row) -> dict[str, Any]:
 
 
 def from_json(record: Mapping[str, Any]) -> Row:
-    """What `as_json` wrote."""
+    """The row that `as_json` wrote."""
 
     def each(name: str) -> dict[str, Any]:
         return {way: facts[name] for way, facts in record["ways"].items() if facts.get(name) is not None}

@@ -2,10 +2,10 @@
 
     python -m starcast.benchmarks.studies.adain_kernel -o FILE [--only norms|step]   exit status 2: no GPU
 
-AdaIN + leaky ReLU by torch eager, torch.compile (max-autotune) and the kernel; in both memory formats, at batch 8 and
-1. Triton times the calls as CUDA graphs, so that Python is not timed; inputs alternate over more memory
-than the cache holds. The implementations are interleaved round by round, and each gets its median. GB/s count one read
-and one write of the planes, whatever is really moved; a copy of 1 GiB in the same rounds is the comparison.
+AdaIN + leaky ReLU is run by torch eager, torch.compile (max-autotune) and the kernel, in both memory formats, at batch
+8 and 1. Triton times the calls as CUDA graphs, so that Python is not timed; calls cycle through more inputs than the
+cache holds. The implementations take turns round by round, and the median of each is reported. GB/s count one read and
+one write of the planes, whatever is really moved; they are compared with a copy of 1 GiB in the same rounds.
 
 Figures already in FILE, for the same GPU, code and versions, are kept: the same command resumes an interrupted run.
 """
@@ -33,7 +33,7 @@ from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 
 PROGRAM = "python -m starcast.benchmarks.studies.adain_kernel"
-SAME = ("gpu", "versions", "sources", "method")  # in records whose figures may share a table
+SAME = ("gpu", "versions", "sources", "method")  # fields that must agree for figures to share a record
 METHOD = {
     "timer": "triton.testing.do_bench_cudagraph", "rep_ms": adain_timing.REP_MS,
     "rounds": adain_timing.ROUNDS, "footprint_bytes": adain_timing.FOOTPRINT,
@@ -61,7 +61,7 @@ def origin(gpu: Gpu) -> dict[str, Any]:
 
 
 def read_figures(target: Path, here: Mapping[str, Any]) -> tuple[dict[Planes, Row], Step]:
-    """The rows and the step in a file, if they have the same origin. Raises ClickException for another kind of file."""
+    """The rows and the step in a file, if their origin is this one. Raises ClickException for another kind of file."""
     if not target.exists():
         return {}, Step()
     try:
@@ -77,7 +77,7 @@ def read_figures(target: Path, here: Mapping[str, Any]) -> tuple[dict[Planes, Ro
 
 
 def record(here: Mapping[str, Any], rows: Mapping[Planes, Row], step: Step) -> dict[str, Any]:
-    """The record."""
+    """The rows, the step and the bars as JSON, with where they come from."""
     return {
         "question": (__doc__ or "").partition("\n")[0],
         **here,
@@ -111,7 +111,7 @@ def main(target: Path, only: str | None) -> None:
         click.echo(f"training step: {asdict(step)}")
         write_result(target, record(here, rows, step))
     left = [planes for planes in PLANES if planes not in rows or rows[planes].failures]
-    # rows that failed before run last: one that crashes the process then costs no other row
+    # previously failed rows run last, so that one that crashes the process costs no other row
     for planes in sorted(left, key=lambda planes: planes in rows) if only != "step" else []:
         rows[planes] = measure_planes(planes)
         click.echo(line(rows[planes]))

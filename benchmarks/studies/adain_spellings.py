@@ -1,18 +1,18 @@
-"""What does TensorRT-RTX make of different ways to write AdaIN? Kernels and bytes, read without a GPU.
+"""How many kernels and bytes does TensorRT-RTX need for AdaIN, written in different ways? Read without a GPU.
 
     python -m starcast.benchmarks.studies.adain_spellings -o benchmarks/results/adain-spellings.json
 
-The generator has AFHQ's size and random weights, which do not matter here. Each row is one build, whose program is read
-from the engine's file (tensorrt/program.py). Nothing runs, so no row says how long anything takes.
+The generator has AFHQ's size and random weights; the weights do not matter here. Each row is one build; its program is
+read from the engine's file (tensorrt/program.py). Nothing runs, so no row has a time.
 
-The graphs in bundles move 327 MB (sm89, 93 kernels): convolutions 149 (24 of them the other branch of a sum), norms and
-activations 99, statistics 54, the shortcut's Resize 20, the ends 5. The floor is 132. We found no form that moves the
-statistics into a convolution, or the norm into the next one.
+The graphs in bundles move 327 MB (sm89, 93 kernels): convolutions 149 (24 of that for the other branch of a sum), norms
+and activations 99, statistics 54, the shortcut's Resize 20, the ends 5. The floor is 132 MB. We found no rewrite that
+moves the statistics into a convolution, or the norm into the next convolution.
 
-Bytes are not everything. The engine contains its kernels' sources. They show that the statistics read one channel at a
-time, although the maps store all channels of a pixel side by side: 32 threads touch 32 cache lines. Two rows
-("flattened", "spread") move fewer bytes or need fewer kernels by doing more of that; they stay unused until a GPU has
-timed them.
+Bytes are not everything. The engine contains its kernels' sources, and these show that the statistics read one channel
+at a time, although the maps store all channels of a pixel side by side: 32 threads touch 32 cache lines. Two rows
+("flattened", "spread") move fewer bytes or need fewer kernels, but read more in this way; they stay unused until a GPU
+has timed them.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Row:
 
     graph: str
     spelling: str
-    make: Callable[[ir.Model], None]  # in place, from the traced graph
+    make: Callable[[ir.Model], None]  # rewrites the traced graph in place
 
 
 def _make_in_form(form: str, spell: Callable[[ir.Model], None], *, ends: bool = False) -> Callable[[ir.Model], None]:
@@ -87,7 +87,7 @@ def _make_in_form(form: str, spell: Callable[[ir.Model], None], *, ends: bool = 
 
 
 def write_as_bundles(model: ir.Model, statistics: Statistics = "one-pass", side: int = AFHQ.image_size) -> None:
-    """Write all norms as bundles do."""
+    """Rewrite all norms in place, as the export does for bundles."""
     decompose_norms(model, side, dict.fromkeys([norm.name for norm in instance_norms(model.graph)], statistics))
 
 
@@ -127,7 +127,7 @@ def spread_sums(model: ir.Model) -> None:
     """Write sums with an enlarged map as sums of [N, C, h, 2, w, 2] and [N, C, h, 1, w, 1], in place.
 
     The next kernel then computes the sum, and no enlarged map is written. But that kernel and the last norm read across
-    channels: fewer bytes, each from a cache line of its own, which is not counted. Not for use.
+    channels: fewer bytes, but each from a separate cache line, which is not counted. Not for use in bundles.
     """
     graph = model.graph
 
@@ -160,7 +160,7 @@ def trace_afhq() -> ir.Model:
 
 
 def program_of(model: ir.Model, target: str, batch: int = 1) -> Program:
-    """What TensorRT-RTX makes of a frame graph of AFHQ's size, for `batch` images with a style each.
+    """The program that TensorRT-RTX builds from a frame graph of AFHQ's size, for `batch` images with a style each.
 
     Raises EngineError, MissingExtraError.
     """
@@ -180,9 +180,9 @@ def program_of(model: ir.Model, target: str, batch: int = 1) -> Program:
 
 
 def floor_megabytes(model: ir.Model, side: int = AFHQ.image_size) -> float:
-    """What float16 convolutions must read and write, each map once, in 10^6 bytes per image.
+    """Megabytes (10^6) per image that float16 convolutions must read and write, each map once.
 
-    It is the least for a compiler that does not fuse one convolution into the next. Images count as bytes.
+    This is the least for a compiler that does not fuse one convolution into the next. Images count a byte per number.
     """
     sized = at_size(model, one_image(side)).graph
     total = 0
@@ -217,7 +217,7 @@ def _round(number: float | None) -> float | None:
 
 
 def _floors() -> dict[str, dict[str, float]]:
-    """By graph: the least traffic, and its arithmetic."""
+    """By graph: the least traffic, and the FLOP."""
     floors = {}
     for name, ends in (("taps16", False), (ENDS, True)):
         model = trace_afhq()

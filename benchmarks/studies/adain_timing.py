@@ -1,8 +1,8 @@
 """Time AdaIN + leaky ReLU by torch eager, torch.compile and the Triton kernel, alone and in a training step.
 
-The norms are timed at one size; Triton's own `do_bench_cudagraph` times the calls as one CUDA graph. What it leaves to
-its caller is here: inputs and outputs exceed the GPU's cache, and the implementations take turns. The training step is
-that of AFHQ's networks in bfloat16.
+Triton's `do_bench_cudagraph` times calls of a norm at one size as one CUDA graph. This module does what it leaves to
+its caller: inputs and outputs exceed the GPU's cache, and the implementations take turns. The training step is that of
+AFHQ's networks in bfloat16.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ from starcast.train.data.batch import TensorBatch
 from starcast.train.device import compute_reproducibly
 from starcast.train.families import family, options_class
 
-Run = Callable[[], float]  # runs once, and returns its time
+Run = Callable[[], float]  # runs once, and returns the time it took
 MAX_REASON = 200  # characters
 
 
 def time_in_turn(
     makers: Mapping[str, Callable[[], Run]], rounds: int, *, warm_up_s: float
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """The time of each implementation, and why others failed. A maker compiles, and returns what is timed."""
+    """The time of each implementation, and why others failed. A maker compiles one, and returns the run to time."""
     runs, failures = {}, {}
     for name, make in makers.items():
         try:
@@ -55,13 +55,13 @@ def time_in_turn(
             failures[name] = _reason(error)
     try:
         return interleave(runs, rounds, warm_up_s=warm_up_s), failures
-    except RuntimeError as error:  # a fault on the GPU shows late, and nothing runs there any more
+    except RuntimeError as error:  # a GPU fault shows late, and nothing runs there after it
         return {}, failures | dict.fromkeys(runs, _reason(error))
 
 
 def interleave(runs: Mapping[str, Run], rounds: int, *, warm_up_s: float) -> dict[str, float]:
-    """The median time of each, round by round, so that heating affects all alike. Before, all run for `warm_up_s`: a
-    GPU's clocks fall while a compiler keeps it waiting."""
+    """The median time of each run. They take turns round by round, so that heating affects all alike. All first run for
+    `warm_up_s`, because a GPU's clocks fall while it waits for a compiler."""
     names = list(runs)
     end = time.monotonic() + warm_up_s
     while names and time.monotonic() < end:
@@ -79,9 +79,9 @@ def _reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:MAX_REASON]
 
 
-FOOTPRINT = 2**28  # bytes of inputs that calls take in turn: more than the 50 MB of an H100's cache
+FOOTPRINT = 2**28  # bytes of inputs that calls cycle through: more than the 50 MB of an H100's cache
 MAX_INPUTS = 500
-REP_MS, ROUNDS = 5, 5  # of a recorded graph; of all implementations in turn, each the median of ten replays
+REP_MS, ROUNDS = 5, 5  # of a recorded graph; of all in turn, each time the median of ten replays
 WARM_UP_S = 0.5
 
 Norm = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -89,7 +89,7 @@ Norm = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def measure_planes(planes: Planes, device: str = "cuda") -> Row:
     """Time and check every implementation at one size."""
-    with torch.inference_mode():  # all of it, or torch.compile would compile again for what comes after
+    with torch.inference_mode():  # around all of it, or torch.compile would compile again for later calls
         row = _measure(planes, torch.device(device))
     torch.compiler.reset()  # one shape's kernels are useless for the next, and torch keeps only eight
     return row
@@ -106,7 +106,7 @@ def _measure(planes: Planes, device: torch.device) -> Row:
     errors: dict[str, float] = {}
 
     def prepare(name: str, norm: Norm) -> Run:
-        # a float32 style would make the reference's planes float32: networks give it in the planes' type
+        # a float32 style would make the reference's planes float32; networks pass it in the planes' type
         style = (scale, shift) if name == KERNEL else (scale.to(DTYPE), shift.to(DTYPE))
         errors[name] = float((norm(inputs[0], *style).double() - expected).abs().max())
         return time_norm(norm, inputs, style)
@@ -119,8 +119,8 @@ def _measure(planes: Planes, device: torch.device) -> Row:
 
 
 def norms(format: str) -> dict[str, Norm]:
-    """The implementations to compare. All return planes in the format they get, as the kernel does; torch's operators
-    alone return contiguous ones, which a network's next convolution would have to convert."""
+    """The implementations to compare. All but AS_IT_COMES return planes in the format they get, as the kernel does.
+    torch's operators by themselves return contiguous ones, which a network's next convolution would have to convert."""
     order = FORMATS[format]
 
     def eager(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
@@ -135,9 +135,9 @@ def norms(format: str) -> dict[str, Norm]:
 
 
 def time_norm(norm: Norm, inputs: Sequence[Tensor], style: tuple[Tensor, Tensor]) -> Run:
-    """Microseconds of one call, with the inputs in turn."""
+    """A run that times one call in microseconds, cycling through the inputs."""
     turns = itertools.cycle(inputs)
-    # kept alive, or a call would write where the last output still lies in the cache
+    # kept alive, or a call would write to memory that the cache still holds from the last output
     outputs: deque[Tensor] = deque(maxlen=len(inputs))
 
     def call() -> None:
@@ -149,7 +149,7 @@ def time_norm(norm: Norm, inputs: Sequence[Tensor], style: tuple[Tensor, Tensor]
 
 
 def time_copy(size: int, device: torch.device) -> Run:
-    """Microseconds of a copy of so many bytes within the GPU, at the rate of a copy that no cache holds."""
+    """A run that times a copy of so many bytes within the GPU, in microseconds, scaled from one that no cache holds."""
     whole = BYTES[device.type]
     source, target = (torch.empty(whole, dtype=torch.uint8, device=device) for _ in range(2))
     return lambda: bench_call(lambda: target.copy_(source)) * size / whole
@@ -157,19 +157,20 @@ def time_copy(size: int, device: torch.device) -> Run:
 
 def bench_call(call: Callable[[], object]) -> float:
     """Microseconds of a call on the GPU."""
-    from triton.testing import do_bench_cudagraph  # Triton is for Linux
+    from triton.testing import do_bench_cudagraph  # Triton is for Linux only
 
     return 1000 * float(do_bench_cudagraph(call, rep=REP_MS, return_mode="median"))
 
 
 BATCH, DOMAINS = 8, 3
 OPTIONS = replace_options(options_class()(), image_size=256, batch_size=BATCH)
-STEPS = 10  # of each
+STEPS = 10  # timed steps of each implementation
 IMPLEMENTATIONS: tuple[Implementation, ...] = ("reference", "triton")
 
 
 def measure_step(clock: DeviceClock) -> Step:
-    """Time both in turn. Two trainings are on the GPU at once: the peak of each includes the other's weights."""
+    """Time both implementations in turn. Both trainings are on the GPU at once: the peak of each includes the other's
+    weights."""
     batch = draw_batch(OPTIONS, DOMAINS).to_step(clock.device, torch.channels_last)
     peaks: dict[str, float] = {}
     makers: dict[str, Callable[[], Run]] = {

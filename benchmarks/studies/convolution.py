@@ -1,9 +1,9 @@
-"""How fast is one convolution on an engine? That rate is what a whole network on it is compared with.
+"""How fast is one convolution on an engine? The rate of a whole network on it is compared with this.
 
     python -m starcast.benchmarks.studies.convolution ENGINE PRECISION THREADS
 
-One 3x3 convolution alone, in shapes that the network has. FLOP are counted as `export/graphs/flop.py` does, so an
-engine that needs fewer multiplications (Winograd) may exceed what the CPU can multiply.
+One 3x3 convolution runs alone, in shapes that the network has. FLOP are counted as in `export/graphs/cost.py`, so an
+engine that needs fewer multiplications (Winograd) may exceed the CPU's peak rate.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from starcast.benchmarks.bench.worker import quiet_environment, reason_in
 from starcast.errors import EngineError, OptionError
 
 SHAPES = ((512, 16), (512, 32), (256, 64), (128, 128), (64, 256))  # channels in and out, side
-SECONDS, RUNS = 0.4, 5  # of each shape, whichever takes longer
+SECONDS, RUNS = 0.4, 5  # per shape, whichever takes longer
 PRECISIONS = ("fp32", "bf16")
 
 Floats = NDArray[np.float32]
@@ -44,7 +44,7 @@ class Rate:
 
 
 def measure_rate_apart(engine: str, precision: str, threads: int) -> Rate:
-    """Measure it in a fresh process. Raises EngineError with the reason if that fails."""
+    """Measure the best rate in a fresh process. Raises EngineError with the reason if that fails."""
     command = [sys.executable, "-m", "starcast.benchmarks.studies.convolution", engine, precision, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet_environment(threads))
     if done.returncode:
@@ -63,7 +63,7 @@ def measure_rate(engine: str, precision: str, threads: int) -> Rate:
 
 
 def flop_of(channels: int, side: int) -> int:
-    """Two per multiply-add, including taps beyond the border."""
+    """FLOP of the convolution: two per multiply-add, including taps beyond the border."""
     return 2 * 9 * channels * channels * side * side
 
 
@@ -125,7 +125,7 @@ def _with_onnx(engine: str, precision: str, threads: int, weight: Floats, image:
 
 
 def _with_ncnn(engine: str, threads: int, weight: Floats, image: Floats, folder: Path) -> Call:
-    """ncnn's text form of two layers; its numbers are explained in ncnn's docs/developer-guide/operators.md."""
+    """Write two layers in ncnn's text form. ncnn's docs/developer-guide/operators.md explains the numbers."""
     from starcast.runtime.engines.ncnn import engine as package
 
     if engine != "ncnn":

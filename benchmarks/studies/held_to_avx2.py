@@ -22,7 +22,7 @@ from starcast.runtime.machine import processor
 
 PACKAGES = ("onnxruntime", "ncnn")
 LIBRARIES = ".libs"  # suffix of the folder beside a package that holds its wheel's libraries
-# xgetbv, unless its bytes end `and eax, 15; add eax, edx` or a rotation's constant
+# xgetbv, but not the same bytes at the end of `and eax, 15; add eax, edx` or `ror eax, 15; add eax, edx`
 _QUESTION = re.compile(rb"(?<!\x83\xe0)(?<!\xc1\xc8)\x0f\x01\xd0")
 _ANSWER = b"\xb0\x07\x90"  # mov al, 7 (x87, SSE, AVX); nop
 LIMITS = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OV_CPU_MAX_ISA": "AVX2"}

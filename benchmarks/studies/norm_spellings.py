@@ -1,6 +1,6 @@
 """Other ways to write an instance norm with scale and shift, for comparison with the one used in bundles.
 
-Each is a function that takes a norm in half precision, as `to_half` leaves it, and adds nodes before it.
+Each is a function that gets a norm in half precision, as `to_half` leaves it, and adds the nodes that replace it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def write_norms(model: ir.Model, spelling: Spelling) -> None:
 
 
 def native_then_affine(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Value:
-    """The operator with scale 1 and shift 0, then a multiplication and an addition, as exporters write AdaIN."""
+    """InstanceNormalization with scale 1 and shift 0, then Mul and Add, as exporters write AdaIN."""
     channels = np.ones(_channels(norm), np.float16)
     ones, zeros = add_constant(graph, "ones.half", channels), add_constant(graph, "zeros.half", 0 * channels)
     plain = add("InstanceNormalization", norm.x, ones, zeros, epsilon=norm.epsilon)
@@ -49,7 +49,7 @@ def native_then_affine(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Valu
 
 
 def native_with_the_styles(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Value:
-    """The operator with the style's scale and shift, for one style."""
+    """InstanceNormalization with the style's scale and shift, for one style."""
     flat = add_constant(graph, "flat", np.array([-1], np.int64))
     scale, shift = (add("Reshape", add("Cast", value, to=HALF), flat) for value in (norm.scale, norm.shift))
     return add("InstanceNormalization", norm.x, scale, shift, epsilon=norm.epsilon)
@@ -86,8 +86,8 @@ def one_pass_product_and_sum(add: Add, graph: ir.Graph, norm: InstanceNorm) -> i
 
 
 def one_pass_flattened(add: Add, graph: ir.Graph, norm: InstanceNorm) -> ir.Value:
-    """Over [N, C, H W], all in float32: one kernel per norm up to 32x32, if one style serves all images. It
-    reads one channel at a time from maps whose channels are adjacent, which is not counted."""
+    """One pass over [N, C, H W], all in float32: one kernel per norm up to 32x32, if one style serves all images. The
+    kernel reads one channel at a time from maps whose channels are adjacent; this cost is not counted."""
     rows, column = add_constant(graph, "rows", np.array([0, 0, -1], np.int64)), (norm.scale, norm.shift)
     wide = add("Cast", add("Reshape", norm.x, rows), to=FLOAT)
     scale, shift = (add("Reshape", _column(graph, value), rows) for value in column)
@@ -116,7 +116,7 @@ def _one_pass(add: Add, graph: ir.Graph, norm: InstanceNorm, wide: ir.Value) -> 
 
 
 def _root(add: Add, graph: ir.Graph, norm: InstanceNorm, mean: ir.Value, squares: ir.Value) -> ir.Value:
-    """1 / std of planes with these means, and means of squares."""
+    """1 / std of planes, from their means and means of squares."""
     zero = add_constant(graph, "zero", np.array(0, np.float32))
     return _inverse(add, graph, norm, add("Max", add("Sub", squares, add("Mul", mean, mean)), zero))
 
@@ -136,7 +136,7 @@ def _mean(add: Add, graph: ir.Graph, value: ir.Value) -> ir.Value:
 
 
 def _column(graph: ir.Graph, value: ir.Value) -> ir.Value:
-    """A scale or shift that multiplies [N, C, H, W]."""
+    """A scale or shift in a shape that broadcasts to [N, C, H, W]."""
     array = numbers(value)
     if array is None or array.ndim != 1:
         return value
@@ -144,7 +144,7 @@ def _column(graph: ir.Graph, value: ir.Value) -> ir.Value:
 
 
 def _channels(norm: InstanceNorm) -> int:
-    """The norm's channels, from its own weights."""
+    """The norm's number of channels, from its weights."""
     weight = numbers(norm.nodes[0].inputs[1])
     assert weight is not None
     return len(weight)

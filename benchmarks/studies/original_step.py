@@ -1,9 +1,9 @@
-"""The training step with the original program's order and work, which ours is compared with.
+"""The training step in the original program's order and with its work, to compare ours with.
 
 Same numbers, more work: eight whole passes of the generator, a graph for the second translation although it is then
 detached, sources that still require a gradient after R1, and the discriminator's gradients in the generator's updates.
-Written from a description of that program (clovaai/stargan-v2); no code is shared with it. The only benchmark that
-names a family, because its question is about one.
+Written from a description of that program (clovaai/stargan-v2); no code is shared with it. This is the only
+benchmark that names a family, because its question is about one.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def original_step(
     *,
     autocast: bool = False,
 ) -> dict[str, Tensor]:
-    """What the family's `training_step` does, as the original does it, in one micro-batch.
+    """Do the work of the family's `training_step` as the original does it, in one micro-batch.
 
-    The original has R1 at every step. `r1_every` is respected, so that a step without it can be compared, too.
+    The original applies R1 at every step. This step respects `r1_every`, so that steps without R1 can be compared too.
     """
     assert not autocast, "the original has no autocast"
     batch = dataclasses.replace(batch, source=batch.source.detach().requires_grad_())
@@ -93,7 +93,7 @@ def _generator_terms(networks: Networks, batch: Batch, styled_by: Tensor, other_
 
 
 def _style(networks: Networks, styled_by: Tensor, domain: Tensor) -> Tensor:
-    """From latents (N, latent_dim) or from reference images (N, 3, H, W)."""
+    """Styles from latents (N, latent_dim) or from reference images (N, 3, H, W)."""
     maker = networks.mapping_network if styled_by.dim() == 2 else networks.style_encoder
     style: Tensor = maker(styled_by, domain)
     return style

@@ -1,4 +1,4 @@
-"""Train a model of AFHQ's size in half an hour on two cores, good enough to judge int8 and bf16 on.
+"""Train a model of AFHQ's size in half an hour on two cores, good enough to judge int8 and bf16 by.
 
     python -m starcast.benchmarks.studies.paired_model paired
     starcast export paired/model.pt -o paired/bundle --precisions fp32,bf16,int8
@@ -42,12 +42,12 @@ CONFIG = config_of(256, len(DOMAINS))
 CREATURES = CreatureOptions(image_size=256, train_images=200, val_images=40)
 LEARNING_RATE = 5e-4
 WARM_UP = 0.1  # share of all steps; then the rate falls to 0 along a cosine
-LATENTS = 1  # number of the random stream that latents are drawn from, apart from the pairs'
+LATENTS = 1  # added to the seed to draw latents, so that they do not share the pairs' random stream
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedOptions(CheckedOptions):
-    """Options of the training."""
+    """How to train."""
 
     steps: int = option(800, "Pairs to teach on.", minimum=1)
     seed: int = option(0, "Seed for the initial weights and the training pairs.", minimum=0)
@@ -55,7 +55,7 @@ class PairedOptions(CheckedOptions):
 
 @dataclass(frozen=True)
 class Pair:
-    """Images (3, 256, 256) in -1..1. `domain` and `coat` are the numbers that the reference and the answer share."""
+    """Images (3, 256, 256) in -1..1. `domain` and `coat` number what the reference and the translation share."""
 
     source: Tensor
     reference: Tensor
@@ -65,7 +65,7 @@ class Pair:
 
 
 class Pairs(Dataset[Pair]):
-    """The pairs of a seed. Each depends on the seed and its index alone."""
+    """The pairs of a seed. Each depends only on the seed and its index."""
 
     def __init__(self, steps: int, seed: int):
         self.steps, self.seed = steps, seed

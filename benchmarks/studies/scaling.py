@@ -1,4 +1,4 @@
-"""How do the cost and the arithmetic grow with image size, batch and threads?
+"""How do the time and the FLOP per second change with image size, batch and threads?
 
     python -m starcast.benchmarks.studies.scaling my-model -o benchmarks/results/scaling.json
 
@@ -39,14 +39,14 @@ from starcast.runtime.machine import processor
 Progress = Callable[[str], None]
 
 PROGRAM = "python -m starcast.benchmarks.studies.scaling"
-SHARED = ("checkpoint", "config", "rows", "rounds")  # options that are those of `starcast bench`
+SHARED = ("checkpoint", "config", "rows", "rounds")  # options shared with `starcast bench`
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScalingOptions(CheckedOptions):
-    """What is varied, one at a time; the others stay at the training size, one image, and all threads."""
+    """What to vary, one at a time; the others stay at the training size, one image and all threads."""
 
-    bench: BenchOptions = field(default_factory=BenchOptions)  # of every setting, but for what is varied
+    bench: BenchOptions = field(default_factory=BenchOptions)  # for every setting, except what is varied
     sizes: tuple[str, ...] = option(("128", "256", "512", "1024"), "Sizes of the images, each WIDTHxHEIGHT or a side.")
     batches: tuple[str, ...] = option(("1", "2", "4", "8", "16"), "Images per batch.")
     thread_counts: tuple[str, ...] = option((), "CPU threads; default: from 1 to as many as this process may use.")
@@ -63,7 +63,7 @@ class Setting:
 
 
 def axes_of(options: ScalingOptions, size: tuple[int, int], threads: int) -> dict[str, list[Setting]]:
-    """The settings along each axis, around the one with this size, one image and all threads."""
+    """The settings along each axis; the other axes stay at this size, one image and all threads."""
     counts = parse_counts("--thread-counts", options.thread_counts) or list(range(1, threads + 1))
     return {
         "size": [Setting(parse_size(text), 1, threads) for text in options.sizes],

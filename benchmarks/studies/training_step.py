@@ -1,11 +1,11 @@
-"""How many training steps a second, compared with the same step doing the original's work?
+"""How many training steps per second, compared with the same step doing the original's work?
 
     python -m starcast.benchmarks.studies.training_step -o benchmarks/results/training-step.json
 
-All rows train in one process, each on networks of its own from the same seed, in the demo's configuration. In a round
-each row in turn makes four steps, the longest period of R1, so that a round holds each row's usual mixture. Ratios are
-paired within a round. R1 at every fourth step is not the original's training: those rows are compared with an original
-that leaves out as many.
+All rows train in one process, each on separate networks from the same seed, in the demo's configuration. In a round
+each row in turn makes four steps, the longest period of R1, so that a round has each row's usual share of R1. Ratios
+are paired within a round. R1 at every fourth step is not the original's training: rows with it are compared with an
+original that applies R1 as rarely.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ STEPS = 4  # of each row in a round
 
 @dataclass(frozen=True, kw_only=True)
 class StepsOptions(CheckedOptions):
-    """How the training step is measured."""
+    """How to measure the training step."""
 
     rounds: int = flags.rounds(15)
     threads: int | None = flags.threads("Default: as many as this process may use.")
@@ -78,7 +78,7 @@ def measure_steps(
     rounds: int,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, list[float]]:
-    """Seconds per step by row label, one number a round."""
+    """Seconds per step by row label, one number per round."""
     runs = {row.label: _steps(row, options) for row in rows}
     for label, run in runs.items():
         progress(f"warming up {label}")
@@ -126,7 +126,7 @@ def _advance(run: Iterator[None]) -> None:
 
 
 def _steps(row: StepRow, options: TrainOptions) -> Iterator[None]:
-    """One training step for each item; nothing is built before the first."""
+    """Train one step for each item; nothing is built before the first."""
     kind, options = family(options.family), replace_options(options, r1_every=row.r1_every)
     layout = torch.channels_last if row.channels_last else torch.contiguous_format
     networks: Any = kind.build_networks(kind.configure(options, DOMAINS), options.course.seed)
