@@ -1,8 +1,8 @@
 """The JSON record beside translations that says how they were made: bundle, styles, options, versions, counts.
 
-A folder's record is `starcast.json`; a single file's is the file's name with `.json` after it. A run with the same
-bundle, styles and options as an earlier one replaces that one, so a folder that took five attempts has one run in its
-record. Other runs stay.
+A folder's record is `starcast.json`; a single file's is the file's name with `.json` after it. A run that
+repeats an earlier one (same bundle, styles, options, sources, engine and version) replaces it, so a folder that took
+five attempts has one run in its record. Other runs stay.
 """
 
 from __future__ import annotations

@@ -153,8 +153,8 @@ def _list_jobs(
 
 
 def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions) -> str:
-    """The settings' part of a mark: equal for two runs that write the same bytes for a source. It leaves out the
-    engine, because engines agree within a grey level, and the paths of references and bundle."""
+    """The settings' part of a mark: equal for two runs whose translations of a source may replace each other. It
+    leaves out the engine, because engines agree within a grey level, and the paths of references and bundle."""
     facts = {key: value for key, value in style.items() if key not in ("label", "reference")}
     settings = {"bundle": bundle.sha256, "style": facts, "fit": options.fit, "precision": options.precision}
     return f"starcast settings={fingerprint(settings)}"

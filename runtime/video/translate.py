@@ -122,7 +122,7 @@ def _one_style(options: VideoOptions, manifest: Manifest) -> StyleRequest:
 def _fit_frames(
     items: Iterable[Item], source: Source, size: tuple[int, int], mode: str, report: FilmReport
 ) -> Iterator[RgbFrame | Beside]:
-    """Frames as RGB, upright, with square pixels, at the model's size."""
+    """Frames as RGB, upright, with square pixels, fitted to `size` as `mode` says."""
     scaler = VideoReformatter()
     for item in items:
         if not isinstance(item, Frame):

@@ -1,4 +1,4 @@
-"""Fit images of any size to the model's size, or to the nearest size that the model accepts."""
+"""Fit images of any size to the model's size, or pad them to the next size that the model accepts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FITS = ("stretch", "crop", "pad", NATIVE)
 
 
 def fit(image: NDArray[np.uint8], size: tuple[int, int], mode: str = "stretch") -> NDArray[np.uint8]:
-    """An image of any size as uint8 [height, width, 3]; one that already has `size` is returned as it is.
+    """Fit an image of any size, uint8 RGB, to `size` (height, width); one that has that size is returned as it is.
 
     stretch     the whole image, aspect not kept: Pillow's antialiased bilinear, as in the official test transform
     crop        the largest centred part with the aspect of `size`

@@ -1,6 +1,6 @@
 """Folders of images as domains, for training and for `starcast dataset check`. Opens no image.
 
-Three layouts, which can differ from domain to domain:
+Three layouts; the first two may be mixed in one folder:
 
     DIR/<domain>/*.jpg                          all images train
     DIR/<domain>/{train,val,test}/*.jpg         val and test are held out (also: images beside a test/ folder)
