@@ -75,7 +75,7 @@ def short_table(record: dict[str, Any], rows: list[str]) -> str:
     """Time, ratio and equality of a few rows: for the README."""
     cells = [
         [_short_name(row), f"{row['ms_p50']:.0f}", f"{row['ratio_vs_eager']:.2f}", _difference(row)]
-        for row in _chosen(record, rows)
+        for row in _choose_rows(record, rows)
     ]
     head = ["one image at a time", "ms", "times eager's speed", "output, compared with eager"]
     return _markdown(head, [[_bold(cell) if "starcast" in line[0] else cell for cell in line] for line in cells])
@@ -91,7 +91,7 @@ def full_table(record: dict[str, Any], rows: list[str]) -> str:
             "" if row["psnr_db"] is None else f"{row['psnr_db']:.1f}", str(row["max_abs_err"]),
             f"{row['peak_rss_mb']:.0f}",
         ]
-        for row in _chosen(record, rows)
+        for row in _choose_rows(record, rows)
     ])  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def scaling_table(record: dict[str, Any], rows: list[str]) -> str:
             f"{row['ms_p50'] / row['batch']:.1f}", f"{row['ratio_vs_eager']:.2f}", f"{row['gflop_per_s']:.0f}",
             "" if row["share_of_convolution_rate"] is None else f"{row['share_of_convolution_rate']:.0%}",
         ]
-        for row in _chosen(record, rows)
+        for row in _choose_rows(record, rows)
     ])  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def step_table(record: dict[str, Any], rows: list[str]) -> str:
             f"{row['times_as_fast']['median']:.2f}",
             f"{row['times_as_fast']['least']:.2f} to {row['times_as_fast']['greatest']:.2f}",
         ]
-        for row in _chosen(record, rows)
+        for row in _choose_rows(record, rows)
     ])  # fmt: skip
 
 
@@ -155,7 +155,7 @@ def _origin(name: str, record: dict[str, Any]) -> str:
     return f"`{name}`: {rounds}{place}, {machine['date']}, commit {machine['commit']}"
 
 
-def _chosen(record: dict[str, Any], rows: list[str]) -> list[dict[str, Any]]:
+def _choose_rows(record: dict[str, Any], rows: list[str]) -> list[dict[str, Any]]:
     """The rows that one of the patterns fits, all without any. A pattern fits `engine/form/precision/rest`."""
     found = record["speed"]["rows"] if "speed" in record else record["rows"]
     return [row for row in found if not rows or any(fnmatch.fnmatch(_key(row), pattern) for pattern in rows)]

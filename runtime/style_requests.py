@@ -56,7 +56,7 @@ def requests_of_seed(seed: int | None, domain: str | None, domains: Sequence[str
 
     Raises StyleError.
     """
-    chosen = _chosen(domain, domains)
+    chosen = _choose_domains(domain, domains)
     if not chosen:
         raise StyleError(f"say which domain to translate to with --domain: {list_domains(domains)}, or {ALL}")
     return [StyleRequest(domain=name, seed=seed, psi=psi) for name in chosen]
@@ -111,7 +111,7 @@ def list_domains(domains: Sequence[str]) -> str:
     return ", ".join(f"{name} ({number})" for number, name in enumerate(domains))
 
 
-def _chosen(domain: str | None, domains: Sequence[str]) -> list[str]:
+def _choose_domains(domain: str | None, domains: Sequence[str]) -> list[str]:
     """The domains that --domain names; empty if it is missing and the bundle has several."""
     if domain == ALL and ALL not in domains:
         return list(domains)
@@ -121,7 +121,7 @@ def _chosen(domain: str | None, domains: Sequence[str]) -> list[str]:
 
 
 def _domains_of(reference: Path, domain: str | None, domains: Sequence[str]) -> list[str]:
-    chosen = _chosen(domain, domains)
+    chosen = _choose_domains(domain, domains)
     if chosen:
         return chosen
     named = domain_in_name(reference, domains)
@@ -136,7 +136,7 @@ def _domains_of(reference: Path, domain: str | None, domains: Sequence[str]) -> 
 def _from_folder(folder: Path, domain: str | None, domains: Sequence[str]) -> list[tuple[str, Path]]:
     from starcast.runtime.folder.sources import find_sources
 
-    wanted = _chosen(domain, domains) or list(domains)
+    wanted = _choose_domains(domain, domains) or list(domains)
     images = [source.path for source in find_sources([folder]).sources if source.path.parent == folder]
     pairs = [(named, path) for path in images if (named := domain_in_name(path, domains)) in wanted]
     if not pairs:

@@ -178,7 +178,7 @@ def quantise_layers(model: ir.Model, layers: Iterable[Layer], recipe: Recipe) ->
     result.graph.opset_imports[""] = max(result.graph.opset_imports[""], recipe.rules.opset)
     coded_inputs: dict[ir.Value, ir.Value] = {}
     for node in _nodes(result, layers):
-        value = _given(node, 0)
+        value = _require_input(node, 0)
         if value not in coded_inputs:
             codes, again = _through_codes(result.graph, value, recipe.inputs[str(value.name)])
             result.graph.insert_before(node, [codes, again])
@@ -267,14 +267,14 @@ def _half(scales: NDArray[Any]) -> NDArray[np.float32]:
     return np.maximum(scales.astype(np.float16), least).astype(np.float32)
 
 
-def _given(node: ir.Node, index: int) -> ir.Value:
+def _require_input(node: ir.Node, index: int) -> ir.Value:
     value = node.inputs[index]
     assert value is not None
     return value
 
 
 def _name(node: ir.Node, index: int) -> str:
-    return str(_given(node, index).name)
+    return str(_require_input(node, index).name)
 
 
 def _numbers(value: ir.Value | None) -> NDArray[Any]:

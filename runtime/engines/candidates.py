@@ -107,7 +107,7 @@ def _nothing_runs(
         return MissingExtraError(f"no engine is installed that could run {bundle.path}: {lines}")
     names = sorted({name for variant in variants for name in variant.engines})
     return _unsupported(bundle, variants, here) or VariantMissingError(
-        f"{bundle.path} has {precision} graphs for {' and '.join(names) or 'no engine'}, which are not here: "
+        f"{bundle.path} has {precision} graphs for {' and '.join(names) or 'no engine'}, which are not installed: "
         "install one (`starcast doctor` has the lines), or export the bundle again"
     )
 

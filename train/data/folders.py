@@ -100,7 +100,7 @@ def no_images(data_set: DataSet, domain: Domain) -> str:
 
 def _is_split_layout(path: Path) -> bool:
     """True for DIR/train/<domain>/. If `train` is a domain, it holds images or split folders instead."""
-    folder = _named(path, TRAINING)
+    folder = _find_subfolder(path, TRAINING)
     if folder is None or any(_images(folder)):
         return False
     return any(entry.is_dir() and entry.name.lower() not in SPLITS for entry in _visible(folder))
@@ -114,7 +114,7 @@ def _domain_layout(path: Path) -> tuple[dict[str, Domain], tuple[Path, ...]]:
 
 def _domain(folder: Path) -> Domain:
     """A domain from DIR/<domain>/, with or without split folders in it."""
-    splits = {split: _named(folder, split) for split in SPLITS}
+    splits = {split: _find_subfolder(folder, split) for split in SPLITS}
     read = [folder, *(split for split in splits.values() if split is not None)]
     inside = [tuple(_images(split)) if split is not None else () for split in splits.values()]
     unused = [entry for place in read for entry in _visible(place) if not is_image(entry) and entry not in read]
@@ -123,7 +123,7 @@ def _domain(folder: Path) -> Domain:
 
 
 def _split_layout(path: Path) -> tuple[dict[str, Domain], tuple[Path, ...]]:
-    splits = {split: _named(path, split) for split in SPLITS}
+    splits = {split: _find_subfolder(path, split) for split in SPLITS}
     places = {
         split: {folder.name: folder for folder in _visible(place) if folder.is_dir()} if place is not None else {}
         for split, place in splits.items()
@@ -150,7 +150,7 @@ def _images(folder: Path) -> Iterator[Path]:
     return (entry for entry in _visible(folder) if is_image(entry))
 
 
-def _named(folder: Path, name: str) -> Path | None:
+def _find_subfolder(folder: Path, name: str) -> Path | None:
     """The subfolder of that name, ignoring case, or None."""
     return next((entry for entry in _visible(folder) if entry.name.lower() == name and entry.is_dir()), None)
 

@@ -177,7 +177,7 @@ def test_an_unknown_engine_is_answered_with_the_known_ones(bundle):
 @pytest.mark.parametrize(("backend", "precision", "words"), [
     ("auto", "fp16", r"my-model has no fp16 variant \(it has fp32, int8\): give --precision, .*starcast export"),
     ("a", "int8", r"my-model has no int8 variant for a: give another --backend"),
-    ("auto", "fp32", r"my-model has fp32 graphs for c, which are not here"),
+    ("auto", "fp32", r"my-model has fp32 graphs for c, which are not installed"),
 ])  # fmt: skip
 def test_a_variant_that_is_not_there_is_named_with_what_is(engines, bundle, backend, precision, words):
     engines(Fake("a"), Fake("b"))
