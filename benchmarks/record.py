@@ -19,6 +19,11 @@ from starcast.atomic import write_text
 from starcast.runtime.machine import processor
 
 ROOMS = ("starcast", "starcast.train", "starcast.export", "starcast.runtime", "starcast.benchmarks")
+# git's names of what decides a figure: the rooms, new files among them, and the versions; not the records
+CODE = (
+    *(f":(top){room.rpartition('.')[2]}" for room in ROOMS), ":(top)pyproject.toml", ":(top)constraints.txt",
+    ":(top,exclude)benchmarks/results",
+)  # fmt: skip
 PACKAGES = (
     "starcast", "torch", "triton", "tensorrt-rtx-cu13", "tensorrt-cu13", "cuda-bindings", "onnxruntime-gpu",
     "onnxruntime", "openvino", "ncnn", "nncf", "onnx", "numpy", "av",
@@ -55,15 +60,15 @@ def sources() -> str:
     return digest.hexdigest()[:16]
 
 
-def commit() -> str | None:
-    """The commit of this code's checkout, with "+" if files differ from it; None outside a checkout."""
-    here = Path(__file__).resolve().parent
+def commit(here: Path = Path(__file__).resolve().parent) -> str | None:
+    """The commit of the checkout that a folder is in, with "+" if its code differs from it; None outside a checkout.
+
+    Records do not count: a benchmark rewrites its own record after every round.
+    """
     try:
         git = ["git", "-C", str(here)]
         name = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
-        )
+        changed = subprocess.run([*git, "status", "--porcelain", "--", *CODE], capture_output=True, text=True)
     except (OSError, subprocess.CalledProcessError):
         return None
     return name.stdout.strip() + ("+" if changed.stdout.strip() else "")
