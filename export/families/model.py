@@ -99,4 +99,4 @@ class Model(ABC):
     def mean_styles(self, draws: int) -> Floats:
         """Each domain's mean style over `draws` latents, float32 [domains, style_size]. Called only if `condition` has
         `means`."""
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} has means in its condition, so it must define mean_styles")
