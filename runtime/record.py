@@ -3,6 +3,10 @@
 A folder's record is `starcast.json`; a single file's is the file's name with `.json` after it. A run that
 repeats an earlier one (same bundle, styles, options, sources, engine and version) replaces it, so a folder that took
 five attempts has one run in its record. Other runs stay.
+
+Other programs write `starcast.json` and `film.mp4.json` too: photo services put a JSON file beside each film. A file
+that is not a record of ours is never replaced, not even with --overwrite, which speaks of the output. Every command
+that writes a record calls `refuse_foreign_record` before the work.
 """
 
 from __future__ import annotations
@@ -10,12 +14,14 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from starcast import __version__
 from starcast.atomic import write_text
+from starcast.errors import OptionError, printable, reason_of
 from starcast.options import CheckedOptions, as_json
 from starcast.runtime.bundle import Bundle, sha256_of
 from starcast.runtime.style_requests import StyleRequest
@@ -23,6 +29,7 @@ from starcast.runtime.style_requests import StyleRequest
 FORMAT = 1  # 1: the first
 RECORD = "starcast.json"
 KEPT_RUNS = 100
+RECORD_BYTES = 64 * 2**20  # a hundred runs with thousands of references each; a larger file is no record
 _FINGERPRINT_DIGITS = 16
 
 
@@ -44,8 +51,10 @@ def write_record(
     """Write or update the record at `path`, atomically.
 
     `styles` comes from `style_facts`, `engine` from `Translator.facts`. `counts` says what was done; None before the
-    first translation. Raises the file system's OSError.
+    first translation. Raises OptionError if something that is no record stands there by now, and the file system's
+    OSError.
     """
+    refuse_foreign_record(path)
     run = {
         "bundle": {"name": bundle.path.resolve().name, "sha256": bundle.sha256},
         "styles": [dict(style) for style in styles],
@@ -67,11 +76,77 @@ def write_record(
 def read_runs(path: Path) -> list[dict[str, Any]]:
     """The runs in a record, oldest first; empty if there is no record, or it is not starcast's."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = _load(path)
+    except OSError:
         return []
     runs = content.get("runs") if isinstance(content, dict) and content.get("format") == FORMAT else None
     return [run for run in runs if isinstance(run, dict)] if isinstance(runs, list) else []
+
+
+def is_record(path: Path) -> bool:
+    """Whether a file is a record of ours, of this version or another."""
+    try:
+        return _is_ours(_load(path))
+    except OSError:
+        return False
+
+
+def refuse_foreign_record(path: Path) -> None:
+    """Raise OptionError unless a record may be written to `path`: nothing is there, or a record of this version.
+
+    Call it before the work, so that nothing is made that cannot be recorded.
+    """
+    reason = _obstacle(path)
+    if reason is not None:
+        raise OptionError(
+            f"{printable(path)} {reason}, and the record of this run would go there: "
+            "choose another -o, or move the file away"
+        )
+
+
+def _obstacle(path: Path) -> str | None:
+    """Why no record may be written to `path`, as a clause; None if one may."""
+    nearest = next((folder for folder in path.parents if folder.is_dir()), path.parent)
+    try:
+        if nearest != path.parent:
+            (nearest / path.name).lstat()  # the folder is not there yet: only whether the name is too long
+            return None
+        mode = path.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            return "is a link"
+        if stat.S_ISDIR(mode):
+            return "is a folder"
+        if not stat.S_ISREG(mode):
+            return "is a pipe, a socket or a device"
+        content = _load(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:  # ValueError: a null character
+        return f"cannot be used ({reason_of(error)})"
+    if not _is_ours(content):
+        return "was not written by starcast"
+    return None if content["format"] == FORMAT else "was written by another version of starcast"
+
+
+def _load(path: Path) -> Any:
+    """The JSON in a regular file; None if it holds none. Raises OSError."""
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode) or facts.st_size > RECORD_BYTES:
+        return None
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_ours(content: Any) -> bool:
+    """Whether JSON is a record: a format, and runs that name a bundle and the version that made them."""
+    if not isinstance(content, dict) or not isinstance(content.get("format"), int):
+        return False
+    runs = content.get("runs")
+    return isinstance(runs, list) and any(
+        isinstance(run, dict) and {"starcast", "bundle"} <= run.keys() for run in runs
+    )
 
 
 def style_facts(requests: Sequence[StyleRequest]) -> list[dict[str, Any]]:

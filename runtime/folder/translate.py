@@ -30,6 +30,7 @@ from starcast.runtime.record import (
     RECORD,
     fingerprint,
     record_beside,
+    refuse_foreign_record,
     source_fingerprint,
     style_facts,
     write_record,
@@ -84,6 +85,7 @@ def translate_all(
         return report
 
     record = record_beside(options.output) if one_file else options.output / RECORD
+    refuse_foreign_record(record)
     save_record = partial(write_record, record, bundle, options, styles, sources=[str(source) for source in sources])
     with (
         Translator(bundle, **options.engine, progress=progress) as translator,

@@ -1,14 +1,25 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from starcast.errors import OptionError
 from starcast.options import CheckedOptions, option
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.record import fingerprint, read_runs, record_beside, source_fingerprint, write_record
+from starcast.runtime.record import (
+    fingerprint,
+    is_record,
+    read_runs,
+    record_beside,
+    refuse_foreign_record,
+    source_fingerprint,
+    write_record,
+)
 
 STYLES = [{"label": "dog-7", "domain": "dog", "seed": 7, "psi": 1.0}]
 ENGINE = {"name": "openvino"}
@@ -85,3 +96,78 @@ def test_a_source_is_told_from_another_by_size_and_edges(tmp_path, size):
     if size:
         (tmp_path / "b").write_bytes(content[: size - 1] + b"\xfe")
         assert source_fingerprint(tmp_path / "a") != source_fingerprint(tmp_path / "b")
+
+
+FOREIGN = {
+    "photo service": b'{"title": "IMG_1.mp4", "geoData": {"latitude": 1.0}}',
+    "list": b"[]",
+    "no JSON": b"not JSON",
+    "empty": b"",
+    "bytes": bytes(range(256)),
+    "deep": b"[" * 100_000,
+    "long number": b"9" * 10_000,
+    "format alone": b'{"format": 1}',
+    "runs of others": b'{"format": 1, "runs": [{"distance_km": 10}]}',
+    "no runs": b'{"format": 1, "runs": []}',
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_file_that_is_no_record_of_ours_is_refused_and_stays(tmp_path, tiny_bundle, content):
+    path = tmp_path / "film.mp4.json"
+    path.write_bytes(content)
+    assert not is_record(path)
+    with pytest.raises(OptionError, match=r"film\.mp4\.json was not written by starcast.*another -o, or move"):
+        refuse_foreign_record(path)
+    with pytest.raises(OptionError):
+        write_record(path, open_bundle(tiny_bundle), Options(), STYLES, engine=ENGINE, sources=[])
+    assert path.read_bytes() == content
+
+
+def test_a_place_that_is_free_or_holds_a_record_is_not_refused(tmp_path, tiny_bundle):
+    path = tmp_path / "out" / "starcast.json"
+    refuse_foreign_record(path)
+    refuse_foreign_record(tmp_path / "no" / "such" / "folder" / "starcast.json")
+    write_record(path, open_bundle(tiny_bundle), Options(), STYLES, engine=ENGINE, sources=[])
+    assert is_record(path)
+    refuse_foreign_record(path)
+
+
+def test_the_record_of_a_newer_version_is_refused(tmp_path):
+    path = tmp_path / "starcast.json"
+    path.write_text('{"format": 99, "runs": [{"starcast": "9.0.0", "bundle": {}}]}')
+    assert is_record(path)
+    with pytest.raises(OptionError, match="written by another version of starcast"):
+        refuse_foreign_record(path)
+
+
+def test_a_folder_and_a_name_that_is_too_long_are_refused_in_the_systems_words(tmp_path):
+    (tmp_path / "film.mp4.json").mkdir()
+    with pytest.raises(OptionError, match="is a folder"):
+        refuse_foreign_record(tmp_path / "film.mp4.json")
+    for folder in (tmp_path, tmp_path / "later"):
+        with pytest.raises(OptionError, match="name too long"):
+            refuse_foreign_record(record_beside(folder / ("x" * 250 + ".mp4")))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links, pipes and sockets are Unix's")
+def test_links_pipes_and_sockets_are_refused_and_never_opened(tmp_path, tiny_bundle, monkeypatch):
+    ours = tmp_path / "starcast.json"
+    write_record(ours, open_bundle(tiny_bundle), Options(), STYLES, engine=ENGINE, sources=[])
+    (tmp_path / "link.json").symlink_to(ours)
+    (tmp_path / "dangling.json").symlink_to("nowhere")
+    os.mkfifo(tmp_path / "pipe.json")
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.json")
+        for name, words in (("link", "link"), ("dangling", "link"), ("pipe", "pipe"), ("socket", "socket")):
+            with pytest.raises(OptionError, match=f"is a .*{words}"):
+                refuse_foreign_record(tmp_path / f"{name}.json")
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="rights do not bind this user")
+def test_a_file_that_cannot_be_read_is_not_provably_ours(tmp_path):
+    (tmp_path / "starcast.json").write_text("{}")
+    (tmp_path / "starcast.json").chmod(0)
+    with pytest.raises(OptionError, match="permission denied"):
+        refuse_foreign_record(tmp_path / "starcast.json")

@@ -291,6 +291,18 @@ def test_the_record_says_what_the_images_were_made_with(tmp_path, tiny_bundle):
     assert run["options"]["fit"] == "stretch"
 
 
+@pytest.mark.parametrize(("output", "record"), [("out", "out/starcast.json"), ("cat.png", "cat.png.json")])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_record_that_is_not_ours_is_refused_before_the_work(tmp_path, tiny_bundle, output, record, overwrite):
+    [photo] = _photos(tmp_path / "in", 1).iterdir()
+    (tmp_path / record).parent.mkdir(exist_ok=True)
+    (tmp_path / record).write_text('{"geoData": 1}')
+    with pytest.raises(OptionError, match=f"{Path(record).name} was not written by starcast"):
+        _translate(tiny_bundle, photo, output=tmp_path / output, overwrite=overwrite)
+    assert (tmp_path / record).read_text() == '{"geoData": 1}'
+    assert list(tmp_path.rglob("*.png")) == [photo]
+
+
 def test_an_engine_that_fails_keeps_what_was_done_and_the_next_start_goes_on(tmp_path, tiny_bundle, monkeypatch):
     photos = _photos(tmp_path / "in", 6)
     with _stop_at(monkeypatch, 3, EngineError("the engine gave up: start again")), pytest.raises(EngineError):
