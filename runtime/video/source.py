@@ -111,7 +111,8 @@ class Source:
             for frame in found:
                 self.patched += bool(frame.is_corrupt)
                 lasts = int(getattr(frame, "duration", 0) or 0) or self.frame_ticks
-                yield Frame(frame, clock.place(frame.pts, lasts), lasts)
+                time_s = None if frame.pts is None else frame.pts * self.time_base
+                yield Frame(frame, clock.place(time_s, lasts * self.time_base), lasts)
         self.ends_early = self.ends_early or self._is_short()
 
     def _first_frames(self) -> list[VideoFrame]:

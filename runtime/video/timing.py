@@ -1,11 +1,9 @@
-"""Time as FFmpeg counts it: whole ticks of a time base, never floats."""
+"""Time as FFmpeg counts it: whole ticks of a time base, rounded once from exact fractions, never floats."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 from typing import Any
-
-RESTART_S = 1  # a larger step back means that the clock restarted; a smaller one, that frames are out of order
 
 
 def as_fraction(value: Any) -> Fraction | None:
@@ -22,31 +20,29 @@ def ticks(seconds: Fraction, time_base: Fraction) -> int:
 
 
 class Clock:
-    """Gives the frames or packets of one stream times that only go forward, and drops none of them.
+    """Rounds the times of one stream's items to ticks of `time_base` that only go forward, and drops no item.
 
     - `start_s` seconds are subtracted, so that the earliest stream of a file begins at 0 and the others keep their
       distance.
     - A missing time becomes the end of the previous item.
-    - A time that is not later than the previous one becomes one tick after it.
-    - A time more than a second earlier than the previous one (joined files) becomes the end of the previous item, and
-      all later times move by as much.
+    - A time that is not later than the previous one becomes one tick after it, or, unless `strict`, the same tick. Each
+      time is rounded from its exact value, so a later item that fits is in its place again: nothing adds up.
     """
 
-    def __init__(self, time_base: Fraction, start_s: Fraction = Fraction(0)) -> None:
-        self._offset = ticks(start_s, time_base)
-        self._restart = ticks(Fraction(RESTART_S), time_base)
+    def __init__(self, time_base: Fraction, start_s: Fraction = Fraction(0), *, strict: bool = True) -> None:
+        self._time_base = time_base
+        self._start_s = start_s
+        self._step = 1 if strict else 0
         self._last: int | None = None
-        self._end = 0
+        self._end_s = Fraction(0)
 
-    def place(self, time: int | None, duration: int) -> int:
-        """The tick at which an item begins; `duration` is how many ticks it lasts, 0 if unknown."""
-        placed = self._end if time is None else time - self._offset
-        if self._last is not None and placed <= self._last:
-            if self._last - placed > self._restart and time is not None:
-                placed = max(self._end, self._last + 1)
-                self._offset = time - placed
-            else:
-                placed = self._last + 1
+    def place(self, time_s: Fraction | None, lasts_s: Fraction) -> int:
+        """The tick at which an item begins. `time_s`: when it begins in the source, in seconds; `lasts_s`: how long it
+        lasts, 0 if unknown."""
+        exact = self._end_s if time_s is None else time_s - self._start_s
+        placed = ticks(exact, self._time_base)
+        if self._last is not None:
+            placed = max(placed, self._last + self._step)
         self._last = placed
-        self._end = placed + max(0, duration)
+        self._end_s = exact + max(Fraction(0), lasts_s)
         return placed

@@ -13,13 +13,15 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from starcast.runtime.video.timing import Clock, as_fraction
+from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
 # FFmpeg writes these into MP4, but most players cannot play them
 _SILENT_IN_MP4 = ("pcm_", "vorbis")
 _AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 _AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")
 _AAC_BITS_A_CHANNEL = 96_000
+_MILLISECOND = Fraction(1, 1000)
+_EQUAL_TIMES_ALLOWED = 0x20000  # AVFMT_TS_NONSTRICT: Matroska, whose ticks are longer than a TrueHD packet
 # metadata about how the old file was written
 _OF_THE_OLD_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "rotate")
 _STATISTICS = ("_statistics", "bps", "number_of_")
@@ -36,19 +38,29 @@ class Track(Protocol):
 
 
 class CopiedTrack:
-    """Copies packets. Their times are shifted by `start_s` and made strictly increasing."""
+    """Copies packets. Their times are shifted by `start_s`, and rounded to the ticks that the muxer writes."""
 
     def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction) -> None:
         self.stream = container.add_stream_from_template(template)
         _carry_over(template, self.stream)
-        self._clock = Clock(as_fraction(template.time_base) or Fraction(1, 1000), start_s)
+        self._source_tick = as_fraction(template.time_base) or _MILLISECOND
+        self._start_s = start_s
+        self._strict = not container.format.flags & _EQUAL_TIMES_ALLOWED
+        self._clock: Clock | None = None
 
     def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
         assert isinstance(item, Packet)
+        tick = (
+            as_fraction(self.stream.time_base) or _MILLISECOND
+        )  # the muxer's choice, known once its header is written
+        if self._clock is None:
+            self._clock = Clock(tick, self._start_s, strict=self._strict)
         time = item.pts if item.dts is None else item.dts
-        placed = self._clock.place(time, item.duration or 0)
-        item.pts = placed if item.pts is None or time is None else item.pts + placed - time
-        item.dts = placed
+        lasts_s = (item.duration or 0) * self._source_tick
+        placed = self._clock.place(None if time is None else time * self._source_tick, lasts_s)
+        shown = placed if item.pts is None else ticks(item.pts * self._source_tick - self._start_s, tick)
+        item.time_base = tick
+        item.dts, item.pts, item.duration = placed, max(placed, shown), ticks(lasts_s, tick)
         item.stream = self.stream
         return [item]
 
@@ -70,14 +82,15 @@ class EncodedTrack:
         self.stream.layout = layout
         self.stream.bit_rate = _AAC_BITS_A_CHANNEL * self.stream.layout.nb_channels
         _carry_over(template, self.stream)
-        self._time_base = as_fraction(template.time_base) or Fraction(1, context.sample_rate)
-        self._clock = Clock(self._time_base, start_s)
+        self._tick = Fraction(1, context.sample_rate)  # finer than the source's, so that no two frames collide
+        self._source_tick = as_fraction(template.time_base) or self._tick
+        self._clock = Clock(self._tick, start_s)
 
     def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
         assert isinstance(item, AudioFrame)
-        lasts = round(Fraction(item.samples, item.sample_rate) / self._time_base)
-        item.pts = self._clock.place(item.pts, lasts)
-        item.time_base = self._time_base
+        time_s = None if item.pts is None else item.pts * self._source_tick
+        item.pts = self._clock.place(time_s, Fraction(item.samples, item.sample_rate))
+        item.time_base = self._tick
         packets: list[Packet[Any]] = self.stream.encode(item)
         return packets
 

@@ -75,6 +75,28 @@ def sound_packets(path: Path) -> list[bytes]:
         return [bytes(packet) for packet in container.demux(audio=0) if packet.size]
 
 
+def test_packets_shorter_than_the_containers_tick_do_not_drift(make_clip, passed_through, tmp_path):
+    clip = make_clip("a.mkv", sounds=("mp2",), frames=50)
+    with av.open(str(clip)) as old, av.open(str(tmp_path / "short.mkv"), "w") as new:
+        streams = {stream.index: new.add_stream_from_template(stream) for stream in old.streams}
+        sounds = 0
+        for packet in old.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "audio":  # as TrueHD has it: 40 samples a packet, in ticks of a millisecond
+                packet.pts = packet.dts = sounds * 40 // 48
+                packet.duration, sounds = 1, sounds + 1
+            packet.stream = streams[packet.stream.index]
+            new.mux(packet)
+    passed_through(tmp_path / "short.mkv", tmp_path / "out.mkv")
+    assert sound_times(tmp_path / "out.mkv") == [Fraction(number * 40 // 48, 1000) for number in range(sounds)]
+
+
+def sound_times(path: Path) -> list[Fraction]:
+    with av.open(str(path)) as container:
+        return [packet.dts * packet.time_base for packet in container.demux(audio=0) if packet.size]
+
+
 def test_every_sound_stream_is_kept(make_clip, passed_through, watch, tmp_path):
     clip = make_clip("a.mp4", sounds=("aac", "mp3"))
     passed_through(clip, tmp_path / "out.mp4")
