@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.runtime.options import EncodingOptions
+from starcast.runtime.record import record_beside, refuse_foreign_record
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.source import Sound, Source
 from starcast.runtime.video.tracks import Tracks, kept_metadata, tracks_for
@@ -145,10 +146,12 @@ class Sink:
 
 
 def check_target(target: Path, source: Path, *, overwrite: bool) -> None:
-    """Raise OptionError if a video made from `source` cannot go to `target`."""
+    """Raise OptionError if a video made from `source` cannot go to `target`, or its record not beside it."""
     _container_of(target)
     if target.is_dir():
         raise OptionError(f"{printable(target)} is a folder: give -o the name of a file")
+    if target.exists() and not target.is_file():
+        raise OptionError(f"{printable(target)} is a pipe, a socket or a device: give -o the name of a file")
     if os.path.lexists(target):
         if os.path.realpath(target) == os.path.realpath(source) or (source.exists() and target.exists()
                                                                      and target.samefile(source)):  # fmt: skip
@@ -159,6 +162,7 @@ def check_target(target: Path, source: Path, *, overwrite: bool) -> None:
     existing = next((folder for folder in (parent, *parent.parents) if folder.exists()), parent)
     if not existing.is_dir():
         raise OptionError(f"{printable(existing)} is a file, so {printable(target)} cannot be in it: choose another -o")
+    refuse_foreign_record(record_beside(target))
 
 
 def _container_of(path: Path) -> str:
