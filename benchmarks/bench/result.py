@@ -106,7 +106,7 @@ class Measurement:
 
     rows: list[Measured]
     left_out: list[LeftOut]
-    images: NDArray[np.uint8] | None = None
+    images: NDArray[np.uint8]
 
     @property
     def baseline(self) -> Measured:

@@ -85,7 +85,6 @@ def measure_subject(
 
     pace = plan.pace.after(time.perf_counter() - start)
     measurement = measure_rows(rows, inputs, pace=pace, progress=progress, keep=lambda so_far: keep(result_of(so_far)))
-    assert measurement.images is not None
     result = result_of(measurement)
     for row in compiled_last(result.table.rows) if plan.batches else ():
         alone = replace(row, setting=replace(row.setting, method=plan.method))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.method import ONE_RUN
 from starcast.benchmarks.bench.result import Difference, Measured, Measurement, Result, judge_rows
@@ -13,6 +15,7 @@ from starcast.benchmarks.bench.rows import LeftOut, Row, Setting
 from starcast.benchmarks.bench.timing import Turn
 
 EQUAL = Difference(None, 0)
+NO_IMAGES = np.empty((0, 0, 0, 3), np.uint8)
 
 
 def row(key: str = "eager", **changes: Any) -> Row:
@@ -35,4 +38,4 @@ def measured(
 
 def cpu_result(rows: Sequence[Measured], left_out: Sequence[LeftOut] = ()) -> Result:
     """A judged result of the CPU; the first row is the baseline."""
-    return Result(device=Cpu(), method=ONE_RUN, table=judge_rows(Measurement(list(rows), list(left_out))))
+    return Result(device=Cpu(), method=ONE_RUN, table=judge_rows(Measurement(list(rows), list(left_out), NO_IMAGES)))

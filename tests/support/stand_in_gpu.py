@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from measured_rows import EQUAL, row
+from measured_rows import EQUAL, NO_IMAGES, row
 
 from starcast.benchmarks.bench.gpu import NvidiaGpu
 from starcast.benchmarks.bench.limits import Ceilings, Limits, Work
@@ -49,7 +49,7 @@ def gpu_result() -> Result:
     return Result(
         device=NvidiaGpu(SHORT),
         method=SHORT,
-        table=judge_rows(Measurement([eager, ours], [not_run])),
+        table=judge_rows(Measurement([eager, ours], [not_run], NO_IMAGES)),
         batches={
             "eager": [
                 batch_figure(1, 0.010, split), BatchFigure(16, reason="no memory"),

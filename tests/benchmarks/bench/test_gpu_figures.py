@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from measured_rows import cpu_result, measured, row
+from measured_rows import NO_IMAGES, cpu_result, measured, row
 from stand_in_gpu import batch_figure, gpu_result, measured_on_gpu
 
 from starcast.benchmarks.bench import report
@@ -150,7 +150,7 @@ def table():
         "eager-fp16": at_16(0.060), "ours-tensorrt": at_16(0.040), "ours-tensorrt-rtx": at_16(0.025),
         "ours-torch": at_16(0.050),
     }  # fmt: skip
-    return judge_rows(Measurement(rows, [])), batches
+    return judge_rows(Measurement(rows, [], NO_IMAGES)), batches
 
 
 def test_the_best_engine_counts_paired_where_the_rounds_had_the_batch(table):
