@@ -31,6 +31,7 @@ RECORD = "starcast.json"
 KEPT_RUNS = 100
 RECORD_BYTES = 64 * 2**20  # a hundred runs with thousands of references each; a larger file is no record
 _FINGERPRINT_DIGITS = 16
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 def record_beside(target: Path) -> Path:
@@ -47,30 +48,51 @@ def write_record(
     engine: Mapping[str, str],
     sources: Sequence[str],
     counts: Mapping[str, int] | None = None,
+    began_ns: int | None = None,
+    finished: bool = True,
 ) -> None:
     """Write or update the record at `path`, atomically.
 
-    `styles` comes from `style_facts`, `engine` from `Translator.facts`. `counts` says what was done; None before the
-    first translation. Raises OptionError if something that is no record stands there by now, and the file system's
-    OSError.
+    `styles` comes from `style_facts`, `engine` from `Translator.facts`. `counts` says what was done, `began_ns` when
+    the run began (ns since 1970). `finished` is false before the run, and where it was interrupted. Raises OptionError
+    if something that is no record stands there by now, and the file system's OSError.
     """
     refuse_foreign_record(path)
-    run = {
+    run = {**run_facts(bundle, options, styles, sources), "engine": dict(engine)}
+    course: dict[str, Any] = {"counts": dict(counts or {})}
+    if began_ns is not None:
+        course["began"] = (_EPOCH + datetime.timedelta(microseconds=began_ns // 1000)).isoformat()
+    if finished:
+        course["finished"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    earlier = [other for other in read_runs(path) if any(other.get(key) != value for key, value in run.items())]
+    content = {"format": FORMAT, "runs": [*earlier[-KEPT_RUNS + 1 :], {**run, **course}]}
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    write_text(path, text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def run_facts(
+    bundle: Bundle, options: CheckedOptions, styles: Sequence[Mapping[str, Any]], sources: Sequence[str]
+) -> dict[str, Any]:
+    """What a record says of a run before it begins: two runs with equal facts are the same command."""
+    return {
         "bundle": {"name": bundle.path.resolve().name, "sha256": bundle.sha256},
         "styles": [dict(style) for style in styles],
         "options": as_json(options),
         "sources": list(sources),
         "starcast": __version__,
-        "engine": dict(engine),
     }
-    finished = {
-        "counts": dict(counts or {}),
-        "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    earlier = [other for other in read_runs(path) if any(other.get(key) != value for key, value in run.items())]
-    content = {"format": FORMAT, "runs": [*earlier[-KEPT_RUNS + 1 :], {**run, **finished}]}
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    write_text(path, text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def interrupted_since(path: Path, facts: Mapping[str, Any]) -> int | None:
+    """When the last run with these facts (`run_facts`) began, in ns since 1970, if it was interrupted; else None."""
+    runs = [run for run in read_runs(path) if all(run.get(key) == value for key, value in facts.items())]
+    if not runs or "finished" in runs[-1]:
+        return None
+    try:
+        began = datetime.datetime.fromisoformat(runs[-1]["began"])
+        return (began - _EPOCH) // datetime.timedelta(microseconds=1) * 1000
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:
@@ -167,21 +189,6 @@ def fingerprint(facts: Mapping[str, Any]) -> str:
     """A hash of a mapping of JSON values, 16 hexadecimal digits, independent of the order of its keys."""
     content = json.dumps(facts, sort_keys=True, ensure_ascii=True).encode()
     return hashlib.sha256(content).hexdigest()[:_FINGERPRINT_DIGITS]
-
-
-def source_fingerprint(path: Path) -> str:
-    """A hash of a source file's size and its first and last 64 KiB, 16 hexadecimal digits. Raises OSError.
-
-    It does not read the whole file, because resuming in a folder may hash thousands of files.
-    """
-    edge = 2**16
-    with path.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(0)
-        digest = hashlib.sha256(f"{size}:".encode() + file.read(edge))
-        file.seek(max(0, size - edge))
-        digest.update(file.read(edge))
-    return digest.hexdigest()[:_FINGERPRINT_DIGITS]
 
 
 def _sha256(path: Path) -> str | None:

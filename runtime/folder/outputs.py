@@ -1,46 +1,46 @@
-"""Where each translation goes, and what is already there.
+"""What is at the place of a translation, and whether it may be written there.
 
-    one style        OUT/<place below the source folder>.png
-    several styles   OUT/<style>/<place below the source folder>.png
-    OUT an image     that file, for one source and one style
-
-Sources that would share a name (`a.jpg` and `a.png`) keep their suffix in it (`a.jpg.png`). If that is not enough (two
-folders that hold the same name), the later ones are numbered in the order of the sources.
+Without --overwrite, only a free place is written to, and a place that holds what a starcast command itself has put
+there. Its mark says so (`marks`). Anything else is the user's, whether it can be read or not.
 """
 
 from __future__ import annotations
 
 import enum
-import hashlib
 import os
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path, PurePath
+import stat
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from starcast.errors import ImageError, OptionError, printable
+from starcast.images import formats
+from starcast.images.mark import read_mark
 from starcast.images.read import read_stored
 from starcast.images.write import WRITTEN_SUFFIXES
+from starcast.runtime.folder.marks import Origin, parse_mark
 from starcast.runtime.folder.sources import SourceFile
 
-NAME_BYTES = 255  # what Linux, macOS and Windows allow for one name
-_IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2")
+_FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm")
 
 
 class State(enum.Enum):
-    """What exists at the path of a translation."""
+    """What is at the path of a translation."""
 
     ABSENT = "nothing"
-    DONE = "the same translation, whole"
-    DAMAGED = "something that is not a whole image"
-    OTHER = "a whole image made from another source, with other options, or by another program"
+    DONE = "the translation, whole"
+    DAMAGED = "the translation, damaged or cut short"
+    STALE = "a translation of the same file, which was edited since"
+    OTHER = "a translation from another source or with other options"
+    FOREIGN = "something that starcast did not write"
+
+
+WRITTEN_ANYWAY = (State.ABSENT, State.DAMAGED, State.STALE)
 
 
 def is_one_file(output: Path, sources: int, styles: int) -> bool:
     """Whether `output` names an image and not a folder. Raises OptionError if it cannot be written as either."""
     suffix = output.suffix.lower()
-    if suffix not in _IMAGE_SUFFIXES or output.is_dir():
+    if not (formats.has_image_suffix(suffix) or suffix in _FILM_SUFFIXES) or output.is_dir():
         if output.exists() and not output.is_dir():
             raise OptionError(f"{printable(output)} is a file: give -o a folder, or the name of an image")
         return False
@@ -53,89 +53,66 @@ def is_one_file(output: Path, sources: int, styles: int) -> bool:
     return True
 
 
-def output_paths(
-    sources: Sequence[SourceFile], labels: Sequence[str], output: Path, suffix: str
-) -> list[tuple[Path, ...]]:
-    """For each source, the path of each style's translation below the folder `output`. No two paths are equal, even on
-    file systems that ignore case or normalise accents."""
-    stems = _distinct_stems([source.relative for source in sources], suffix)
-    folders = [output / label for label in safe_names(labels)] if len(labels) > 1 else [output]
-    return [tuple(folder / stem.with_name(stem.name + suffix) for folder in folders) for stem in stems]
-
-
-def safe_names(labels: Sequence[str]) -> list[str]:
-    """Distinct names for folders that every file system accepts."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for label in labels:
-        name = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f]', "_", label).strip(". ") or "style"
-        names.append(_number(_shorten(name, NAME_BYTES - 8), taken))
-    return names
-
-
-def state_of(path: Path, mark: str, size: tuple[int, int] | None) -> State:
-    """The state of `path`, which should hold a translation with this mark and size (height, width; None: any)."""
+def state_of(path: Path, settings: str, origin: Origin, size: tuple[int, int] | None) -> State:
+    """The state of `path`, which should hold the translation of `origin` with these settings (as in its mark) and size
+    (height, width; None: any)."""
     if not os.path.lexists(path):
         return State.ABSENT
+    mark = parse_mark(read_mark(path))
+    if mark is None:
+        return State.FOREIGN
+    if mark.settings != settings:
+        return State.OTHER
+    if not origin.matches(mark):
+        return State.STALE if origin.was_edited_since(mark) else State.OTHER
     try:
         there = read_stored(path)
     except ImageError:
-        return State.DAMAGED
-    return State.DONE if there.mark == mark and size in (None, there.pixels.shape[:2]) else State.OTHER
+        return State.FOREIGN if path.is_symlink() else State.DAMAGED
+    return State.DONE if size in (None, there.pixels.shape[:2]) else State.OTHER
+
+
+def obstacle_at(path: Path) -> str | None:
+    """What is in the way at `path` that not even --overwrite replaces, as a clause; None if nothing is."""
+    try:
+        mode = path.lstat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        nearest = next((folder for folder in path.parents if os.path.lexists(folder)), path)
+        return None if nearest == path or nearest.is_dir() else f"{printable(nearest)} is not a folder"
+    except (OSError, ValueError):  # whatever else is wrong there, writing tells
+        return None
+    if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
+        return None
+    return "there is a folder of that name" if stat.S_ISDIR(mode) else "there is a pipe, a socket or a device"
 
 
 def refuse_source_folder(sources: Sequence[Path], output: Path) -> None:
     """Raise OptionError if translations would land among the sources of a folder."""
-    if any(os.path.realpath(source) == os.path.realpath(output) and source.is_dir() for source in sources):
+    if any(_is_same(source, output) and source.is_dir() for source in sources):
         raise OptionError(f"{printable(output)} is a source as well as the output: choose another folder with -o")
 
 
-def refuse_to_overwrite_sources(sources: Sequence[SourceFile], paths: Sequence[tuple[Path, ...]]) -> None:
-    """Raise OptionError if a translation would replace a source."""
+def refuse_to_overwrite_sources(
+    sources: Sequence[SourceFile], paths: Sequence[tuple[Path, ...]], references: Iterable[Path] = ()
+) -> None:
+    """Raise OptionError if a translation would replace a source or a reference."""
     originals = {os.path.realpath(source.path) for source in sources}
+    pictures = {os.path.realpath(reference) for reference in references}
+    identities = {_identity(Path(path)) for path in originals | pictures} - {None}
     for path in (path for group in paths for path in group):
-        if os.path.realpath(path) in originals:
-            raise OptionError(f"{printable(path)} is a source and would be overwritten: choose another folder with -o")
+        if os.path.realpath(path) in originals | pictures or _identity(path) in identities:
+            what = "a reference" if os.path.realpath(path) in pictures - originals else "a source"
+            raise OptionError(f"{printable(path)} is {what} and would be overwritten: choose another folder with -o")
 
 
-def _distinct_stems(places: Sequence[PurePath], suffix: str) -> list[PurePath]:
-    """Each place without its suffix; with it where names clash; numbered where they still do."""
-    room = NAME_BYTES - len(suffix) - 8
-    short = [place.with_name(_shorten(_stem(place), room)) for place in places]
-    shared = Counter(_fold(place) for place in short)
-    taken: set[str] = set()
-    stems: list[PurePath] = []
-    for place, stem in zip(places, short, strict=True):
-        wanted = stem if shared[_fold(stem)] == 1 else place.with_name(_shorten(place.name, room))
-        folder = "" if wanted.parent == PurePath() else f"{wanted.parent}/"
-        stems.append(wanted.with_name(_number(wanted.name, taken, folder)))
-    return stems
+def _is_same(one: Path, other: Path) -> bool:
+    return os.path.realpath(one) == os.path.realpath(other) or _identity(one) == _identity(other) is not None
 
 
-def _stem(place: PurePath) -> str:
-    """The name without its suffix. Where only dots would remain, which mean a folder, dots become underscores."""
-    return place.stem if place.stem.strip(".") else place.name.replace(".", "_")
-
-
-def _number(name: str, taken: set[str], folder: str = "") -> str:
-    candidate, number = name, 1
-    while _fold(folder + candidate) in taken:
-        number += 1
-        candidate = f"{name}-{number}"
-    taken.add(_fold(folder + candidate))
-    return candidate
-
-
-def _fold(place: PurePath | str) -> str:
-    return unicodedata.normalize("NFC", str(place)).casefold()
-
-
-def _shorten(name: str, room: int) -> str:
-    """A name of at most `room` bytes; one that is cut ends in eight digits of its hash."""
-    content = os.fsencode(name)
-    if len(content) <= room:
-        return name
-    kept = name
-    while len(os.fsencode(kept)) > room - 9:
-        kept = kept[:-1]
-    return f"{kept}-{hashlib.sha256(content).hexdigest()[:8]}"
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Equal for two names of one file, also where the file system ignores case; None if there is no file."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):
+        return None
+    return (facts.st_dev, facts.st_ino) if facts.st_ino else None

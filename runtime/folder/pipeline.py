@@ -19,10 +19,10 @@ from starcast.errors import ImageError, printable
 from starcast.images.fit import NATIVE, fit
 from starcast.images.read import read_image
 from starcast.images.write import write_image
-from starcast.runtime.folder.sources import SourceFile
+from starcast.runtime.folder.jobs import Job
+from starcast.runtime.folder.marks import Mark, hash_content, hash_place
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.record import source_fingerprint
 from starcast.runtime.stages import Batches, InOrder, map_ahead, open_pool
 from starcast.runtime.translator import Translator
 
@@ -33,19 +33,12 @@ _PLACE_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @dataclass(frozen=True)
-class Job:
-    """A source and its missing translations: (number of the style, path)."""
-
-    source: SourceFile
-    targets: tuple[tuple[int, Path], ...]
-
-
-@dataclass(frozen=True)
 class Prepared:
-    """A source, read and fitted: uint8 [height, width, 3], with the seconds that each step took."""
+    """A source, read and fitted: uint8 [height, width, 3], its hashes, and the seconds that each step took."""
 
     image: NDArray[np.uint8]
-    fingerprint: str
+    content: str
+    place: str
     read_s: float
     fit_s: float
 
@@ -86,7 +79,7 @@ class Report:
 
 def translate_jobs(
     jobs: Sequence[Job],
-    marks: Sequence[str],
+    settings: Sequence[str],
     vectors: NDArray[np.float32],
     translator: Translator,
     options: TranslateOptions,
@@ -95,8 +88,8 @@ def translate_jobs(
 ) -> None:
     """Make every target of every job, and count them in `report`.
 
-    `marks` and `vectors` [styles, S] are indexed by style number. The engine runs in the calling thread. Raises
-    EngineError, and ImageError if the disk is full; what was written by then stays.
+    `settings`, the marks' part of each style, and `vectors` [styles, S] are indexed by style number. The engine runs in
+    the calling thread. Raises EngineError, and ImageError if the disk is full; what was written by then stays.
     """
 
     def translate(targets: Sequence[tuple[Prepared, int, Path]]) -> tuple[None, ...]:
@@ -106,8 +99,8 @@ def translate_jobs(
         translations = translator(images, styles)
         report.seconds["run"] += time.perf_counter() - start
         for (prepared, number, path), translation in zip(targets, translations, strict=True):
-            mark = f"{marks[number]} source={prepared.fingerprint}"
-            writes.add(partial(_write, path, translation, mark))
+            mark = Mark(settings=settings[number], content=prepared.content, place=prepared.place)
+            writes.add(partial(_write, path, translation, mark.text))
         return ()  # `count_written` counts what is written
 
     def count_written(outcome: float | ImageError) -> None:
@@ -149,8 +142,11 @@ def _prepare(
     spare = None if options.fit == NATIVE else (size[0] * SPARE_DETAIL, size[1] * SPARE_DETAIL)
     start = time.perf_counter()
     try:
+        before = _version_of(path)
         image = read_image(path, max_pixels=options.max_pixels, limit_flag="--max-pixels", at_least=spare)
-        fingerprint = source_fingerprint(path)
+        content = hash_content(path)  # of what the system still has in memory
+        if _version_of(path) != before:
+            return ImageError(f"{printable(path)} changed while it was read: run the command again")
     except ImageError as error:
         return error
     except OSError as error:
@@ -161,7 +157,16 @@ def _prepare(
     reason = why_not(height, width)
     if reason is not None:
         return ImageError(f"{printable(path)} has {width}x{height} pixels: {reason}")
-    return Prepared(fitted, fingerprint, read - start, time.perf_counter() - read)
+    return Prepared(fitted, content, hash_place(path), read - start, time.perf_counter() - read)
+
+
+def _version_of(path: Path) -> tuple[int, ...] | None:
+    """Values that change when a file is written to or replaced; None if it cannot be looked at."""
+    try:
+        facts = path.stat()
+    except (OSError, ValueError):  # reading it says why
+        return None
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _write(path: Path, image: NDArray[np.uint8], mark: str) -> float | ImageError:

@@ -1,10 +1,13 @@
 """Translate many images: list what is missing, translate it, and record how.
 
-An image that cannot be read is reported and left out. Complete translations from an earlier run are skipped.
+An image that cannot be read is reported and left out. Complete translations from an earlier run are skipped. So are,
+with --overwrite, those that an interrupted run of the same command has made: it goes on where it was.
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,28 +17,23 @@ from typing import Any
 from starcast.errors import OptionError, printable, reason_of
 from starcast.images.fit import NATIVE
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.folder.outputs import (
-    State,
-    is_one_file,
-    output_paths,
-    refuse_source_folder,
-    refuse_to_overwrite_sources,
-    state_of,
-)
-from starcast.runtime.folder.pipeline import READERS, Job, Report, translate_jobs
-from starcast.runtime.folder.sources import FoundSources, SourceFile, find_sources
+from starcast.runtime.folder.jobs import plan_jobs, tell_edited
+from starcast.runtime.folder.names import output_paths
+from starcast.runtime.folder.outputs import is_one_file, refuse_source_folder, refuse_to_overwrite_sources
+from starcast.runtime.folder.pipeline import Report, translate_jobs
+from starcast.runtime.folder.sources import FoundSources, find_sources
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (
     RECORD,
     fingerprint,
+    interrupted_since,
     record_beside,
     refuse_foreign_record,
-    source_fingerprint,
+    run_facts,
     style_facts,
     write_record,
 )
-from starcast.runtime.stages import map_ahead, open_pool
 from starcast.runtime.style_requests import requests_from
 from starcast.runtime.styles import make_styles
 from starcast.runtime.translator import Translator
@@ -74,33 +72,41 @@ def translate_all(
         if one_file
         else output_paths(found.sources, [request.label for request in requests], options.output, f".{options.format}")
     )
-    refuse_to_overwrite_sources(found.sources, paths)
-
-    styles = style_facts(requests)
-    marks = [_mark_settings(bundle, style, options) for style in styles]
-    trained = (bundle.source.height, bundle.source.width)
-    size = None if options.fit == NATIVE else trained
-    jobs = _list_jobs(found.sources, paths, marks, size, options, report)
-    if not jobs:
-        return report
-
+    references = {request.reference for request in requests if request.reference is not None}
+    refuse_to_overwrite_sources(found.sources, paths, references)
     record = record_beside(options.output) if one_file else options.output / RECORD
     refuse_foreign_record(record)
-    save_record = partial(write_record, record, bundle, options, styles, sources=[str(source) for source in sources])
+
+    styles = style_facts(requests)
+    named = [str(source) for source in sources]
+    settings = [_mark_settings(bundle, style, options) for style in styles]
+    since_ns = interrupted_since(record, run_facts(bundle, options, styles, named)) if options.overwrite else None
+    size = None if options.fit == NATIVE else (bundle.source.height, bundle.source.width)
+    plan = plan_jobs(found.sources, paths, settings, size, overwrite=options.overwrite, since_ns=since_ns)
+    report.skipped = plan.done
+    for sentence in plan.failed:
+        report.fail(sentence, progress)
+    tell_edited(plan.edited, progress)
+    if not plan.jobs:
+        return report
+
+    save_record = partial(write_record, record, bundle, options, styles, sources=named)
     with (
         Translator(bundle, **options.engine, progress=progress) as translator,
-        ProgressBar(sum(len(job.targets) for job in jobs), "images", show=show_progress, progress=progress) as bar,
+        ProgressBar(sum(len(job.targets) for job in plan.jobs), "images", show=show_progress, progress=progress) as bar,
     ):
         vectors = make_styles(requests, translator.style)
-        engine = translator.facts()
-        _start_record(partial(save_record, engine=engine), options.output)
+        save_record = partial(save_record, engine=translator.facts())
+        save_record = partial(save_record, began_ns=_begin_record(record, save_record, since_ns))
         start = time.perf_counter()
+        interrupted = True
         try:
-            translate_jobs(jobs, marks, vectors, translator, options, report, bar)
+            translate_jobs(plan.jobs, settings, vectors, translator, options, report, bar)
+            interrupted = False
         finally:
             report.wall_s = time.perf_counter() - start
             counts = {"translated": report.done, "there_already": report.skipped, "failed": len(report.failed)}
-            save_record(engine=engine, counts=counts)
+            _end_record(partial(save_record, counts=counts, finished=not interrupted), record, report, progress)
     return report
 
 
@@ -113,68 +119,33 @@ def _report_found(found: FoundSources, report: Report, progress: Callable[[str],
         progress(f"{len(found.others) - NAMED_OTHERS} more files are not images: skipped")
 
 
-def _list_jobs(
-    sources: Sequence[SourceFile],
-    paths: Sequence[tuple[Path, ...]],
-    marks: Sequence[str],
-    size: tuple[int, int] | None,
-    options: TranslateOptions,
-    report: Report,
-) -> list[Job]:
-    """The translations to make. Raises OptionError if a whole image of another origin is in the way."""
-    if options.overwrite:
-        return [Job(source, tuple(enumerate(group))) for source, group in zip(sources, paths, strict=True)]
-
-    def states(pair: tuple[SourceFile, tuple[Path, ...]]) -> list[State]:
-        source, group = pair
-        content = _fingerprint_of(source.path)
-        return [state_of(path, f"{mark}{content}", size) for mark, path in zip(marks, group, strict=True)]
-
-    jobs: list[Job] = []
-    in_the_way: list[Path] = []
-    with open_pool(READERS) as workers:
-        pairs = list(zip(sources, paths, strict=True))
-        for (source, group), group_states in zip(pairs, map_ahead(workers, states, pairs, ahead=64), strict=True):
-            report.skipped += group_states.count(State.DONE)
-            in_the_way += [path for path, state in zip(group, group_states, strict=True) if state is State.OTHER]
-            wanted = (State.ABSENT, State.DAMAGED)
-            targets = tuple(
-                (number, path)
-                for number, (path, state) in enumerate(zip(group, group_states, strict=True))
-                if state in wanted
-            )
-            if targets:
-                jobs.append(Job(source, targets))
-    if in_the_way:
-        count = f"{len(in_the_way)} existing images have" if len(in_the_way) > 1 else "an existing image has"
-        raise OptionError(
-            f"{printable(in_the_way[0])}: {count} another origin (source, bundle, style or options): "
-            "choose another -o, or give --overwrite"
-        )
-    return jobs
-
-
 def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions) -> str:
     """The settings' part of a mark: equal for two runs whose translations of a source may replace each other. It
     leaves out the engine, because engines agree within a grey level, and the paths of references and bundle."""
     facts = {key: value for key, value in style.items() if key not in ("label", "reference")}
     settings = {"bundle": bundle.sha256, "style": facts, "fit": options.fit, "precision": options.precision}
-    return f"starcast settings={fingerprint(settings)}"
+    return fingerprint(settings)
 
 
-def _fingerprint_of(source: Path) -> str:
-    """The source's part of a mark; if the source cannot be read, a text that no translation carries."""
+def _begin_record(record: Path, save: Callable[..., None], since_ns: int | None) -> int:
+    """Write the record before the first image, so that a killed run leaves one too. Returns when the run began, by the
+    clock that dates the files there: `since_ns`, if it goes on."""
     try:
-        return f" source={source_fingerprint(source)}" if source.is_file() else " unreadable"
-    except OSError:
-        return " unreadable"
-
-
-def _start_record(write: Callable[[], None], output: Path) -> None:
-    """Write the record before the first image, so that a killed run leaves one too."""
-    try:
-        write()
+        record.parent.mkdir(parents=True, exist_ok=True)
+        if since_ns is None:
+            with tempfile.TemporaryFile(dir=record.parent) as file:
+                since_ns = os.fstat(file.fileno()).st_mtime_ns
+        save(began_ns=since_ns, finished=False)
     except OSError as error:
         raise OptionError(
-            f"{printable(output)} cannot be written to ({reason_of(error)}): choose another -o"
+            f"{printable(record.parent)} cannot be written to ({reason_of(error)}): choose another -o"
         ) from error
+    return since_ns
+
+
+def _end_record(save: Callable[[], None], record: Path, report: Report, progress: Callable[[str], None]) -> None:
+    """Write the record after the last image. If it cannot be written, the translations stay and a line says so."""
+    try:
+        save()
+    except (OSError, OptionError) as error:
+        report.fail(f"{printable(record)} could not be brought up to date ({reason_of(error)})", progress)

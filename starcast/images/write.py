@@ -27,6 +27,7 @@ _ENCODERS: dict[str, tuple[str, Callable[[int | None], dict[str, Any]]]] = {
     ".webp": ("WEBP", lambda quality: {"quality": quality or 0, "lossless": quality is None, "method": 0}),
 }
 WRITTEN_SUFFIXES = tuple(_ENCODERS)
+WRITTEN_FORMATS = tuple({name: None for name, _ in _ENCODERS.values()})
 
 
 def write_image(

@@ -13,11 +13,12 @@ from starcast.options import CheckedOptions, option
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.record import (
     fingerprint,
+    interrupted_since,
     is_record,
     read_runs,
     record_beside,
     refuse_foreign_record,
-    source_fingerprint,
+    run_facts,
     write_record,
 )
 
@@ -85,17 +86,41 @@ def test_fingerprints_tell_facts_apart_and_not_their_order():
     assert len(fingerprint({})) == 16
 
 
-@pytest.mark.parametrize("size", [0, 10, 2**16, 2**17 + 5])
-def test_a_source_is_told_from_another_by_size_and_edges(tmp_path, size):
-    content = bytes(range(256)) * (size // 256 + 1)
-    (tmp_path / "a").write_bytes(content[:size])
-    (tmp_path / "b").write_bytes(content[:size])
-    (tmp_path / "c").write_bytes(content[:size] + b"x")
-    assert source_fingerprint(tmp_path / "a") == source_fingerprint(tmp_path / "b")
-    assert source_fingerprint(tmp_path / "a") != source_fingerprint(tmp_path / "c")
-    if size:
-        (tmp_path / "b").write_bytes(content[: size - 1] + b"\xfe")
-        assert source_fingerprint(tmp_path / "a") != source_fingerprint(tmp_path / "b")
+BEGAN_NS = 1_790_000_000_123_456_789
+
+
+def _write_run(path: Path, bundle: Path, options: Options, **course: object) -> dict[str, object]:
+    opened = open_bundle(bundle)
+    write_record(path, opened, options, STYLES, engine=ENGINE, sources=["in"], began_ns=BEGAN_NS, **course)
+    return run_facts(opened, options, STYLES, ["in"])
+
+
+def test_a_run_that_was_interrupted_is_known_with_its_beginning_until_it_is_finished(tmp_path, tiny_bundle):
+    path = tmp_path / "starcast.json"
+    facts = _write_run(path, tiny_bundle, Options(), finished=False)
+    assert interrupted_since(path, facts) == BEGAN_NS // 1000 * 1000
+    _write_run(path, tiny_bundle, Options(batch=8))
+    assert interrupted_since(path, facts) == BEGAN_NS // 1000 * 1000
+    assert interrupted_since(path, {**facts, "sources": ["elsewhere"]}) is None
+    _write_run(path, tiny_bundle, Options(), counts={"translated": 3})
+    assert interrupted_since(path, facts) is None
+
+
+def test_a_run_that_another_engine_finished_is_finished(tmp_path, tiny_bundle):
+    path = tmp_path / "starcast.json"
+    facts = _write_run(path, tiny_bundle, Options(), finished=False)
+    write_record(path, open_bundle(tiny_bundle), Options(), STYLES, engine={"name": "ncnn"}, sources=["in"])
+    assert interrupted_since(path, facts) is None
+
+
+@pytest.mark.parametrize("began", [None, 3, "yesterday", "0001-01-01T00:00:00", "9999-12-31"])
+def test_a_beginning_that_is_none_is_ignored(tmp_path, tiny_bundle, began):
+    path = tmp_path / "starcast.json"
+    facts = _write_run(path, tiny_bundle, Options(), finished=False)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["runs"][0]["began"] = began
+    path.write_text(json.dumps(content), encoding="utf-8")
+    assert interrupted_since(path, facts) is None
 
 
 FOREIGN = {

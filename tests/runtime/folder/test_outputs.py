@@ -1,70 +1,21 @@
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path, PurePath
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from PIL import Image
 
 from starcast.errors import OptionError
 from starcast.images.write import write_image
-from starcast.runtime.folder.outputs import (
-    State,
-    is_one_file,
-    output_paths,
-    refuse_to_overwrite_sources,
-    safe_names,
-    state_of,
-)
+from starcast.runtime.folder.marks import Mark, Origin, hash_content, hash_edges, hash_place
+from starcast.runtime.folder.outputs import State, is_one_file, obstacle_at, refuse_to_overwrite_sources, state_of
 from starcast.runtime.folder.sources import SourceFile
 
-OUT = Path("out")
-
-
-def _sources(*places: str) -> list[SourceFile]:
-    return [SourceFile(Path("in") / place, PurePath(place)) for place in places]
-
-
-def _names(*places: str, labels: tuple[str, ...] = ("dog",)) -> list[str]:
-    return [path.as_posix() for group in output_paths(_sources(*places), labels, OUT, ".png") for path in group]
-
-
-def test_one_style_keeps_the_layout_below_the_output_folder():
-    assert _names("a.jpg", "deep/b.tiff", "no-suffix") == ["out/a.png", "out/deep/b.png", "out/no-suffix.png"]
-
-
-def test_several_styles_have_a_folder_each():
-    assert _names("deep/a.jpg", labels=("cat", "dog")) == ["out/cat/deep/a.png", "out/dog/deep/a.png"]
-
-
-def test_names_that_differ_in_the_suffix_keep_it():
-    assert _names("a.jpg", "a.png", "b.png") == ["out/a.jpg.png", "out/a.png.png", "out/b.png"]
-    assert _names("a.jpg", "A.png") == ["out/a.jpg.png", "out/A.png.png"]
-
-
-def test_equal_names_from_two_folders_are_numbered():
-    assert _names("a.png", "a.png", "a.png") == ["out/a.png.png", "out/a.png-2.png", "out/a.png-3.png"]
-
-
-@settings(max_examples=100, deadline=None)
-@given(st.lists(st.text("aAéÉ.-2/", min_size=1, max_size=6)))
-def test_no_two_sources_share_a_place(places):
-    places = [place.strip("/") for place in places if PurePath(place.strip("/")).name]
-    names = [name.casefold() for name in _names(*places)]
-    assert len(set(names)) == len(places)
-
-
-def test_a_name_that_would_be_too_long_is_cut_and_stays_distinct():
-    long = "画" * 84  # 252 bytes
-    first, second = output_paths(_sources(f"{long}a.x", f"{long}b.x"), ["dog"], OUT, ".webp")
-    assert first != second
-    assert all(len(path.name.encode()) <= 255 for path in (*first, *second))
-
-
-def test_labels_become_names_that_every_file_system_takes():
-    assert safe_names(["a/b", "a:b", "..", "", "x" * 400][:4]) == ["a_b", "a_b-2", "style", "style-2"]
-    assert len(safe_names(["x" * 400])[0]) <= 255
+MINE, OTHERS = "1" * 16, "2" * 16
+SHAPE = (6, 5)
 
 
 def test_an_output_with_the_suffix_of_an_image_is_a_file_for_one_source_and_style(tmp_path):
@@ -77,7 +28,7 @@ def test_an_output_with_the_suffix_of_an_image_is_a_file_for_one_source_and_styl
 
 @pytest.mark.parametrize(("name", "sources", "styles", "cause"), [
     ("out.png", 2, 1, "but 2 would be written"), ("out.png", 1, 3, "but 3 would be written"),
-    ("out.gif", 1, 1, "end it in"),
+    ("out.gif", 1, 1, "end it in"), ("out.heic", 1, 1, "end it in"), ("out.mp4", 1, 1, "end it in"),
 ])  # fmt: skip
 def test_an_output_file_that_cannot_be_is_wrong_use(name, sources, styles, cause):
     with pytest.raises(OptionError, match=cause):
@@ -96,14 +47,103 @@ def test_a_translation_never_takes_the_place_of_a_source(tmp_path):
         refuse_to_overwrite_sources([source], [(tmp_path / "x" / ".." / "a.png",)])
 
 
-def test_what_is_there_is_known_by_mark_size_and_wholeness(tmp_path):
-    path = tmp_path / "a.png"
-    assert state_of(path, "mine", (6, 5)) is State.ABSENT
-    write_image(path, np.zeros((6, 5, 3), np.uint8), mark="mine")
-    assert state_of(path, "mine", (6, 5)) is State.DONE
-    assert state_of(path, "other", (6, 5)) is State.OTHER
-    assert state_of(path, "mine", (5, 6)) is State.OTHER
+def test_a_translation_never_takes_the_place_of_a_reference(tmp_path):
+    source = SourceFile(tmp_path / "in/a.png", PurePath("a.png"))
+    with pytest.raises(OptionError, match=r"refs/a\.png is a reference"):
+        refuse_to_overwrite_sources([source], [(tmp_path / "refs/a.png",)], [tmp_path / "refs/a.png"])
+
+
+def _source(folder: Path, content: bytes = b"a source") -> Path:
+    (folder / "source.bmp").write_bytes(content)
+    return folder / "source.bmp"
+
+
+def _write(path: Path, mark: str | None) -> None:
+    write_image(path, np.random.default_rng(0).integers(0, 256, (*SHAPE, 3), np.uint8), mark=mark)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_translation_is_known_by_its_settings_its_source_and_its_size(tmp_path, suffix):
+    source, path = _source(tmp_path), tmp_path / f"a.{suffix}"
+    assert state_of(path, MINE, Origin(source), SHAPE) is State.ABSENT
+    _write(path, Mark(settings=MINE, content=hash_content(source), place=hash_place(source)).text)
+    assert state_of(path, MINE, Origin(source), SHAPE) is State.DONE
+    assert state_of(path, MINE, Origin(source), None) is State.DONE
+    assert state_of(path, OTHERS, Origin(source), SHAPE) is State.OTHER
+    assert state_of(path, MINE, Origin(source), SHAPE[::-1]) is State.OTHER
+
+
+def test_an_edited_source_is_told_from_another_one(tmp_path):
+    source, path = _source(tmp_path), tmp_path / "a.png"
+    _write(path, Mark(settings=MINE, content=hash_content(source), place=hash_place(source)).text)
+    (tmp_path / "elsewhere").mkdir()
+    assert state_of(path, MINE, Origin(_source(tmp_path / "elsewhere")), SHAPE) is State.DONE
+    assert state_of(path, MINE, Origin(_source(tmp_path / "elsewhere", b"edited")), SHAPE) is State.OTHER
+    assert state_of(path, MINE, Origin(_source(tmp_path, b"edited")), SHAPE) is State.STALE
+    source.unlink()
+    assert state_of(path, MINE, Origin(source), SHAPE) is State.OTHER
+
+
+def test_a_translation_of_an_earlier_version_is_known_by_the_size_and_edges_of_its_source(tmp_path):
+    source, path = _source(tmp_path, bytes(2**18)), tmp_path / "a.png"
+    _write(path, f"starcast settings={MINE} source={hash_edges(source)}")
+    assert state_of(path, MINE, Origin(source), SHAPE) is State.DONE
+    assert state_of(path, OTHERS, Origin(source), SHAPE) is State.OTHER
+    assert state_of(path, MINE, Origin(_source(tmp_path, bytes(2**18 - 1))), SHAPE) is State.OTHER
+
+
+def test_a_translation_that_is_cut_short_is_still_known(tmp_path):
+    source, path = _source(tmp_path), tmp_path / "a.png"
+    _write(path, Mark(settings=MINE, content=hash_content(source), place=hash_place(source)).text)
     path.write_bytes(path.read_bytes()[:-30])
-    assert state_of(path, "mine", (6, 5)) is State.DAMAGED
-    write_image(path, np.zeros((6, 5, 3), np.uint8))
-    assert state_of(path, "mine", (6, 5)) is State.OTHER
+    assert state_of(path, MINE, Origin(source), SHAPE) is State.DAMAGED
+    assert state_of(path, OTHERS, Origin(source), SHAPE) is State.OTHER
+
+
+FOREIGN = {
+    "HEIC": b"\0\0\0\x18ftypheic" + bytes(100),
+    "text": b"notes on my photographs",
+    "empty": b"",
+    "half a PNG": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
+}
+
+
+@pytest.mark.parametrize("content", FOREIGN.values(), ids=FOREIGN)
+def test_a_file_that_cannot_be_read_is_not_ours(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    assert state_of(tmp_path / "a.png", MINE, Origin(_source(tmp_path)), SHAPE) is State.FOREIGN
+
+
+@pytest.mark.parametrize("software", [None, "GIMP 2.10", "starcast", "starcast settings=x source=y", ""])
+def test_an_image_without_our_mark_is_not_ours(tmp_path, software):
+    _write(tmp_path / "a.png", software)
+    assert state_of(tmp_path / "a.png", MINE, Origin(_source(tmp_path)), SHAPE) is State.FOREIGN
+
+
+def test_an_image_with_more_pixels_than_the_limit_is_not_ours(tmp_path):
+    Image.new("1", (20_000, 11_000)).save(tmp_path / "a.png")
+    assert state_of(tmp_path / "a.png", MINE, Origin(_source(tmp_path)), SHAPE) is State.FOREIGN
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links, pipes and sockets are Unix's")
+def test_pipes_sockets_and_links_that_lead_nowhere_are_not_ours_and_never_opened(tmp_path, monkeypatch):
+    origin = Origin(_source(tmp_path))
+    monkeypatch.chdir(tmp_path)  # a socket's path is short
+    os.mkfifo("pipe.png")
+    Path("link.png").symlink_to("nowhere")
+    Path("folder.png").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.png")
+        for name in ("pipe", "link", "folder", "socket"):
+            assert state_of(Path(f"{name}.png"), MINE, origin, SHAPE) is State.FOREIGN
+        obstacles = {name: obstacle_at(Path(f"{name}.png")) for name in ("pipe", "socket", "folder", "link", "source")}
+    assert obstacles["link"] is None
+    assert obstacles["source"] is None
+    assert obstacles["folder"] == "there is a folder of that name"
+    assert obstacles["pipe"] == obstacles["socket"] == "there is a pipe, a socket or a device"
+
+
+def test_a_file_where_a_folder_is_needed_is_an_obstacle(tmp_path):
+    source = _source(tmp_path)
+    assert obstacle_at(source / "deep" / "a.png") == f"{source} is not a folder"
+    assert obstacle_at(tmp_path / "new" / "deep" / "a.png") is None

@@ -15,11 +15,13 @@ import pytest
 from PIL import Image
 
 from starcast.errors import EngineError, ImageError, OptionError
+from starcast.images.mark import read_mark
 from starcast.images.read import read_image
 from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folder import pipeline
 from starcast.runtime.folder import translate as folders
+from starcast.runtime.folder.marks import hash_edges, parse_mark
 from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.manifest import Condition, LabelMaker
 from starcast.runtime.options import TranslateOptions
@@ -212,11 +214,102 @@ def test_whole_images_of_another_origin_are_not_overwritten_unless_asked(tmp_pat
 
 
 def test_another_source_of_the_same_name_does_not_count_as_done(tmp_path, tiny_bundle):
+    _translate(tiny_bundle, _photos(tmp_path / "in", 1), output=tmp_path / "out")
+    write_image(tmp_path / "other/000.png", _draw_image(99))
+    with pytest.raises(OptionError, match="another origin"):
+        _translate(tiny_bundle, tmp_path / "other", output=tmp_path / "out")
+
+
+@pytest.mark.parametrize("suffix", ["bmp", "tiff", "png"])
+def test_a_source_that_was_edited_in_its_middle_is_translated_again(tmp_path, tiny_bundle, suffix):
+    (tmp_path / "in").mkdir()
+    image = np.zeros((400, 400, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / f"in/frame.{suffix}")
+    _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out")
+    before = read_image(tmp_path / "out/frame.png")
+    image[180:220] = 255, 0, 0
+    Image.fromarray(image).save(tmp_path / f"in/frame.{suffix}")
+    report, lines = _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out")
+    assert (report.done, report.skipped) == (1, 0)
+    assert lines == [f"{tmp_path}/in/frame.{suffix} was edited since the last translation: translated again"]
+    assert (read_image(tmp_path / "out/frame.png") != before).any()
+
+
+@pytest.mark.parametrize(
+    "content", [b"\0\0\0\x18ftypheic" + bytes(100), b"my notes", b""], ids=["HEIC", "text", "empty"]
+)
+def test_a_file_that_is_not_an_image_is_not_overwritten_unless_asked(tmp_path, tiny_bundle, content):
+    photos = _photos(tmp_path / "in", 2)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/001.png").write_bytes(content)
+    with pytest.raises(OptionError, match=r"001\.png: an existing file has another origin \(not written by starcast\)"):
+        _translate(tiny_bundle, photos, output=tmp_path / "out")
+    assert (tmp_path / "out/001.png").read_bytes() == content
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["001.png"]
+    report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", overwrite=True)
+    assert report.done == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes are Unix's")
+def test_a_pipe_in_the_way_is_replaced_in_no_case(tmp_path, tiny_bundle):
+    photos = _photos(tmp_path / "in", 2)
+    (tmp_path / "out").mkdir()
+    os.mkfifo(tmp_path / "out/000.png")
+    with pytest.raises(OptionError, match=r"000\.png.*not written by starcast"):
+        _translate(tiny_bundle, photos, output=tmp_path / "out")
+    report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out", overwrite=True)
+    assert report.done == 1
+    assert lines == [f"{tmp_path}/out/000.png cannot be written: there is a pipe, a socket or a device: move it away, "
+                     "or choose another -o"]  # fmt: skip
+    assert (tmp_path / "out/000.png").is_fifo()
+
+
+def test_a_translation_of_an_earlier_version_counts_as_done(tmp_path, tiny_bundle):
     photos = _photos(tmp_path / "in", 1)
     _translate(tiny_bundle, photos, output=tmp_path / "out")
-    write_image(photos / "000.png", _draw_image(99))
-    with pytest.raises(OptionError, match="another origin"):
-        _translate(tiny_bundle, photos, output=tmp_path / "out")
+    mark = parse_mark(read_mark(tmp_path / "out/000.png"))
+    old = f"starcast settings={mark.settings} source={hash_edges(photos / '000.png')}"
+    write_image(tmp_path / "out/000.png", read_image(tmp_path / "out/000.png"), mark=old)
+    report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out")
+    assert (report.done, report.skipped) == (0, 1)
+
+
+def test_a_source_that_changes_while_it_is_read_is_named(tmp_path, tiny_bundle, monkeypatch):
+    photos = _photos(tmp_path / "in", 2)
+
+    def read_and_edit(path, **settings):
+        image = read_image(path, **settings)
+        if path.name == "000.png":
+            write_image(path, _draw_image(9))
+        return image
+
+    monkeypatch.setattr(pipeline, "read_image", read_and_edit)
+    report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out")
+    assert report.done == 1
+    assert lines == [f"{photos / '000.png'} changed while it was read: run the command again"]
+
+
+def test_an_interrupted_overwriting_goes_on_where_it_was_and_a_finished_one_begins_again(
+    tmp_path, tiny_bundle, monkeypatch
+):
+    photos = _photos(tmp_path / "in", 6)
+    overwriting = {"output": tmp_path / "out", "batch": 2, "overwrite": True}
+    _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
+    with _stop_at(monkeypatch, 2, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        _translate(tiny_bundle, photos, **overwriting)
+    with _stop_at(monkeypatch, 2, EngineError("stopped again")), pytest.raises(EngineError):
+        _translate(tiny_bundle, photos, **overwriting)
+    assert [_translate(tiny_bundle, photos, **overwriting)[0].done for _ in range(2)] == [2, 6]
+
+
+def test_an_interrupted_overwriting_with_other_settings_begins_again(tmp_path, tiny_bundle, monkeypatch):
+    photos = _photos(tmp_path / "in", 4)
+    with _stop_at(monkeypatch, 2, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2, overwrite=True)
+    report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2, overwrite=True, seed=5)
+    assert (report.done, report.skipped) == (4, 0)
+    report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2, overwrite=True)
+    assert (report.done, report.skipped) == (4, 0)
 
 
 def test_a_copied_bundle_and_another_batch_or_engine_thread_count_change_nothing(tmp_path, tiny_bundle):

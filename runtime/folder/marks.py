@@ -1,0 +1,111 @@
+"""The mark of a translation: a line in its metadata that says which settings and which source made it.
+
+    starcast settings=5b9c… content=90f1… place=c41d…
+
+    settings   bundle, style, fit and precision
+    content    every byte of the source
+    place      the source's path, which tells an edited source from another one of the same name
+
+Marks of earlier versions have `source=` instead: a hash of the source's size and its first and last 64 KiB. Such a
+translation is accepted if those are equal, because users have folders of them. It cannot be known whether the middle of
+its source was edited since.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+_EDGE = 2**16
+_DIGITS = 16
+_SYNTAX = re.compile(
+    r"starcast settings=(?P<settings>[0-9a-f]{16})"
+    r" (?:content=(?P<content>[0-9a-f]{32}) place=(?P<place>[0-9a-f]{16})|source=(?P<edges>[0-9a-f]{16}))"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """What a mark says. Either `content` and `place` are set, or `edges`, the `source=` of an earlier version."""
+
+    settings: str
+    content: str = ""
+    place: str = ""
+    edges: str = ""
+
+    @property
+    def text(self) -> str:
+        """The mark as a line of ASCII."""
+        origin = f"source={self.edges}" if self.edges else f"content={self.content} place={self.place}"
+        return f"starcast settings={self.settings} {origin}"
+
+
+def parse_mark(text: str | None) -> Mark | None:
+    """The mark in a text; None if it is not one of ours."""
+    match = _SYNTAX.fullmatch((text or "").strip())
+    return Mark(**{name: value or "" for name, value in match.groupdict().items()}) if match else None
+
+
+class Origin:
+    """A source, for comparison with marks. Each hash is computed once, when it is first asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @cached_property
+    def content(self) -> str:
+        """The `content` of the source's marks; "" if it cannot be read."""
+        try:
+            return hash_content(self._path) if self._path.is_file() else ""
+        except OSError:
+            return ""
+
+    @cached_property
+    def place(self) -> str:
+        """The `place` of the source's marks."""
+        return hash_place(self._path)
+
+    @cached_property
+    def edges(self) -> str:
+        """The `edges` of the source's marks; "" if it cannot be read."""
+        try:
+            return hash_edges(self._path) if self._path.is_file() else ""
+        except OSError:
+            return ""
+
+    def matches(self, mark: Mark) -> bool:
+        """Whether a translation with this mark was made from the source as it is now."""
+        if mark.edges:
+            return self.edges == mark.edges
+        return self.content == mark.content
+
+    def was_edited_since(self, mark: Mark) -> bool:
+        """Whether a translation with this mark was made from the file at the source's path, with another content."""
+        return bool(self.content) and mark.place == self.place and mark.content != self.content
+
+
+def hash_content(path: Path) -> str:
+    """A hash of every byte of a file, 32 hexadecimal digits. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def hash_place(path: Path) -> str:
+    """A hash of an absolute path, 16 hexadecimal digits; links are not followed."""
+    absolute = os.path.normcase(os.path.abspath(path))  # noqa: PTH100  Path.absolute keeps `..`
+    return hashlib.blake2b(os.fsencode(absolute), digest_size=_DIGITS // 2).hexdigest()
+
+
+def hash_edges(path: Path) -> str:
+    """A hash of a file's size and its first and last 64 KiB, 16 hexadecimal digits. Raises OSError."""
+    with path.open("rb") as file:
+        size = file.seek(0, 2)
+        file.seek(0)
+        digest = hashlib.sha256(f"{size}:".encode() + file.read(_EDGE))
+        file.seek(max(0, size - _EDGE))
+        digest.update(file.read(_EDGE))
+    return digest.hexdigest()[:_DIGITS]
