@@ -1,43 +1,97 @@
-"""Write beside the target, then rename: a killed process leaves the old file or the new one, never half a file."""
+"""Write beside the target, then rename: a killed process leaves the old file or the new one, never half a file.
+
+    with atomic_path(target) as partial: ...      one file; also write_bytes and write_text
+    with atomic_folder(target) as partial: ...    a folder that is replaced as a whole: a bundle, a data set
+    repair_folder(target)                         before reading such a folder: see the table below
+
+`starcast.hold` keeps a second process from the same output, and `starcast.leftovers` removes what dead ones left.
+
+Few systems can exchange two folders, so a folder is replaced by two renames, T to A and P to T, and then A is deleted:
+T is the target, P = `.partial-TAG-…` the new folder, A = `.replaced.TAG.…` the old one. A is trusted only beside its P,
+which the second rename takes away. So what a kill leaves is told apart without doubt:
+
+    T    A    P
+    yes  –    –     as before the command, or after it
+    –    –    –     there never was one, or somebody moved it away
+    any  –    yes   killed while P was filled: P is swept
+    –    yes  yes   killed between the renames: A goes back to T, then P is swept
+    yes  yes  any   killed before A was deleted, or there is another T since: A is deleted
+    –    yes  –     killed before A was deleted, then T was moved away: A is deleted, and does not come back
+
+Whoever changes one of these states holds T (`starcast.hold`). A reader that finds T missing beside a living writer
+waits for its second rename. A is renamed to a partial name before it is deleted, so that no half of it is ever trusted.
+What earlier versions left is called `.replaced-NAME`, and is treated in the same way; without its P it is left alone.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import shutil
-import tempfile
+import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-PARTIAL = ".partial-"  # prefix of unfinished files and folders; scanners skip names that begin with a dot
-REPLACED = ".replaced-"
-WINDOWS = os.name == "nt"
+from starcast.errors import OptionError
+from starcast.hold import hold, hold_without_sweep, short_name
+from starcast.leftovers import (
+    PARTIAL,
+    REPLACED,
+    WINDOWS,
+    Partial,
+    discard,
+    new_partial_file,
+    new_partial_folder,
+    sweep,
+    sweep_once,
+    tag_of,
+)
+
+__all__ = ["PARTIAL", "atomic_folder", "atomic_path", "repair_folder", "sweep", "write_bytes", "write_text"]
+
 TRIES, PAUSE_S = 20, 0.05
+PATIENCE_S = 2.0  # how long a reader waits for a writer between its two renames, which takes microseconds
+SYNC_THREADS = 8  # the journal takes the files of several threads at once: a third of the time
+
+_OLD_REPLACED = ".replaced-"
+_OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_WRITE_ERRORS = {*_OUT_OF_SPACE, errno.EIO, errno.EROFS}
+# what file systems answer that cannot flush; of the other errors, no space and a failing disk are real
+_NO_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EPERM, errno.EACCES,
+            errno.EROFS}  # fmt: skip
 
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
     """A path beside `target`, with the same suffix, that replaces `target` when the block ends without an error.
 
-    The file's bytes are on the disk before the rename. After an error the partial file is removed and the old
-    target is untouched. Raises the OSError of the file system.
+    A link is followed. The file's bytes are on the disk before the rename. After an error the partial file is removed
+    and the old target is untouched. Raises the OSError of the file system, with the target's name instead of the
+    partial one; at once if the target is something else than a file, or has a name that is too long.
     """
-    target = Path(target)
+    target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    tail = target.name[-32:]  # enough to recognise it: the whole name with a prefix could be too long
-    handle, name = tempfile.mkstemp(prefix=PARTIAL, suffix=f"-{tail}", dir=target.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        with partial.open("rb+") as written:
-            os.fsync(written.fileno())
-        partial.chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
-        _move_over(partial, target)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    mode = _mode_of(target)
+    sweep_once(target.parent)
+    with _naming(target) as named:
+        partial = named.own(new_partial_file(target))
+        try:
+            yield partial.path
+            _sync(partial.path)
+            with contextlib.suppress(OSError):  # some file systems have no modes; mkstemp's is the strictest
+                partial.path.chmod(mode)
+            if WINDOWS:
+                partial.let_go()
+            _move_over(partial.path, target)
+        except BaseException:
+            partial.remove()
+            raise
+    partial.let_go()
+    with contextlib.suppress(OSError):  # the new file is in place
+        _sync(target.parent)
 
 
 def write_bytes(target: Path, content: bytes) -> None:
@@ -55,38 +109,188 @@ def write_text(target: Path, content: str) -> None:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """A new folder beside `target` that replaces it when the block ends without an error.
 
-    The old folder is renamed aside, the new one renamed in, the old one deleted. A process killed between the two
-    renames leaves the old one aside: `repair_folder` puts it back.
+    A link is followed. Everything in the folder is on the disk before the renames. After an error, and after a kill as
+    soon as somebody calls `repair_folder`, the old folder is back. Raises OptionError if another process writes the
+    same folder, and the OSError of the file system with the target's name instead of the partial one.
     """
-    target = _with_name(target)
+    target = Path(os.path.realpath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
-    repair_folder(target)
-    partial = Path(tempfile.mkdtemp(prefix=PARTIAL, suffix=f"-{target.name[-32:]}", dir=target.parent))
-    try:
-        yield partial
-        partial.chmod(0o777 & ~_umask())
-        aside = _aside(target)
-        if target.exists():
-            target.rename(aside)
-        partial.rename(target)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        repair_folder(target)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+    with hold(target), _naming(target) as named:
+        _settle(target)
+        partial = named.own(new_partial_folder(target))
+        try:
+            yield partial.path
+            with contextlib.suppress(OSError):
+                partial.path.chmod(0o777 & ~_umask())
+            _sync_tree(partial.path)
+            if os.path.lexists(target):
+                target.rename(_aside(target, partial.tag))
+            partial.path.rename(target)
+        except BaseException:
+            if partial.process == os.getpid():
+                _undo(target, partial)
+            raise
+        partial.let_go()
+        with contextlib.suppress(OSError):  # the new folder is in place; what is left of the old one is swept later
+            _sync(target.parent)
+            _settle(target)
 
 
 def repair_folder(target: Path) -> bool:
-    """Put back the old folder that an interrupted `atomic_folder` left aside; return whether it was put back."""
-    target = _with_name(target)
-    aside = _aside(target)
-    if not aside.exists():
-        return False
-    if target.exists():
-        shutil.rmtree(aside, ignore_errors=True)
-        return False
-    aside.rename(target)
-    return True
+    """Put back an old folder that a killed `atomic_folder` left aside; return whether that was so. A link is followed.
+
+    To be called before a folder is read. An old folder that the new one has replaced is deleted. Beside a living writer
+    nothing is changed, but if it is between its two renames, the call waits for the second. What cannot be repaired, as
+    on a disk that is read-only, stays as it is.
+    """
+    target = Path(os.path.realpath(target))
+    until = time.monotonic() + PATIENCE_S
+    while target.name and (_asides(target) if os.path.lexists(target) else any(_trusted(target))):
+        late = time.monotonic() > until
+        with contextlib.suppress(OptionError, OSError), hold_without_sweep(target) as locked:
+            if locked or late:
+                return _settle(target)
+        if late or os.path.lexists(target):
+            break
+        time.sleep(PAUSE_S / 10)
+    return False
+
+
+def _settle(target: Path) -> bool:
+    """Put back or delete the old folders of earlier calls, as the table says; return whether one was put back.
+
+    Only for who holds the target. Raises OSError.
+    """
+    restored = False
+    for aside in list(_trusted(target)):
+        if not os.path.lexists(target):
+            aside.rename(target)
+            restored = True
+    for aside in _asides(target):
+        if os.path.lexists(target) or not _is_of_an_earlier_version(aside):
+            discard(aside)
+    if restored:
+        sweep(target.parent)  # of the new folder that was not whole
+    return restored
+
+
+def _undo(target: Path, partial: Partial) -> None:
+    """Put the old folder back, then remove the new one; in this order, because alone the old one is not trusted."""
+    with contextlib.suppress(OSError):
+        _settle(target)
+    if os.path.lexists(target) or not any(_trusted(target)):
+        partial.remove()
+    partial.let_go()
+
+
+def _trusted(target: Path) -> Iterator[Path]:
+    """The old folders beside the new one that was to replace them."""
+    partials = [name for name in _names_beside(target) if name.startswith(PARTIAL)]
+    for aside in _asides(target):
+        tag = re.escape(tag_of(aside.name)) or "[a-z0-9_]{8}"
+        if any(re.fullmatch(rf"\.partial-{tag}-{re.escape(target.name[-32:])}", name) for name in partials):
+            yield aside
+
+
+def _asides(target: Path) -> list[Path]:
+    name = re.escape(short_name(target.name))
+    pattern = re.compile(rf"{re.escape(REPLACED)}[a-z0-9_]{{8}}\.{name}|{re.escape(_OLD_REPLACED)}{name}")
+    return [target.with_name(name) for name in _names_beside(target) if pattern.fullmatch(name)]
+
+
+def _aside(target: Path, tag: str) -> Path:
+    return target.with_name(f"{REPLACED}{tag}.{short_name(target.name)}")
+
+
+def _is_of_an_earlier_version(aside: Path) -> bool:
+    return aside.name.startswith(_OLD_REPLACED)
+
+
+def _names_beside(target: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in target.parent.iterdir())
+    except OSError:
+        return []
+
+
+class _Naming:
+    """Gives errors the target's name: nobody knows the partial one, and many errors of writing name no file."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+        self.partial: Path | None = None
+
+    def own(self, partial: Partial) -> Partial:
+        self.partial = partial.path
+        return partial
+
+    def correct(self, error: OSError) -> None:
+        if error.filename is None and error.errno in _WRITE_ERRORS:
+            error.filename = str(self.target)
+        elif isinstance(error.filename, str | bytes | os.PathLike):
+            error.filename = self._shown(os.fsdecode(error.filename))
+        if isinstance(error.filename2, str | bytes | os.PathLike):
+            error.filename2 = None if error.filename == str(self.target) else self._shown(os.fsdecode(error.filename2))
+
+    def _shown(self, name: str) -> str:
+        if self.partial is None:
+            return str(self.target) if Path(name).name.startswith(PARTIAL) else name
+        path = Path(name)
+        if not path.is_relative_to(self.partial):
+            return name
+        return str(self.target / path.relative_to(self.partial))
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[_Naming]:
+    naming = _Naming(target)
+    try:
+        yield naming
+    except OSError as error:
+        naming.correct(error)
+        raise
+
+
+def _mode_of(target: Path) -> int:
+    """The mode for a new file: that of the old one, if there is one. Raises OSError for what is no file."""
+    try:
+        old = target.lstat().st_mode
+    except FileNotFoundError:
+        return 0o666 & ~_umask()
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
+    if not target.is_file():
+        raise OSError(errno.EEXIST, "Not a file that could be replaced", str(target))
+    return old & 0o777
+
+
+def _sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's names, on the disk. Does nothing where the file system cannot."""
+    if WINDOWS and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            error.filename = str(path)
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Have everything in a folder on the disk: its files first, then the folders from the innermost on."""
+    walked = list(os.walk(folder, topdown=False))
+    files = [Path(place, name) for place, _, names in walked for name in names if not Path(place, name).is_symlink()]
+    if len(files) > SYNC_THREADS:
+        with ThreadPoolExecutor(SYNC_THREADS) as threads:
+            list(threads.map(_sync, files))
+    else:
+        for file in files:
+            _sync(file)
+    for place, _, _ in walked:
+        _sync(Path(place))
 
 
 def _move_over(partial: Path, target: Path) -> None:
@@ -100,15 +304,6 @@ def _move_over(partial: Path, target: Path) -> None:
             time.sleep(PAUSE_S)
         else:
             return
-
-
-def _aside(target: Path) -> Path:
-    return target.parent / f"{REPLACED}{target.name}"
-
-
-def _with_name(target: Path) -> Path:
-    """The target as a path that ends in a name, as `.` and `..` do not."""
-    return Path(target) if Path(target).name not in ("", "..") else Path(target).resolve()
 
 
 def _umask() -> int:
