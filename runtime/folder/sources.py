@@ -3,23 +3,30 @@
 photo.jpg           that file, whatever its name
 photos/             every image in it and its subfolders, by name; hidden ones (a leading dot) are skipped
 'photos/**/*.jpg'   a pattern, for shells that do not expand it
-list.txt            one source per line, relative to the list; blank lines and lines that begin with # are skipped
+list.txt            one source per line, relative to the list
+
+Translations that starcast made are not sources, unless they are named one by one: a folder of photographs often holds
+the folder of their translations too. They are known by their mark, and by the record in a folder below the one that is
+searched.
 """
 
 from __future__ import annotations
 
-import glob
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
+from starcast.absence import local_path
 from starcast.errors import printable, reason_of
 from starcast.images import formats
-
-LIST_SUFFIX = ".txt"
-LIST_BYTES = 64 * 2**20  # half a million long paths; a larger file is not a list
+from starcast.images.mark import read_mark
+from starcast.images.write import WRITTEN_SUFFIXES
+from starcast.runtime.folder.lists import LIST_SUFFIX, exists, home_path, read_list
+from starcast.runtime.folder.marks import parse_mark
+from starcast.runtime.folder.patterns import is_pattern, match_pattern
+from starcast.runtime.record import RECORD, is_record, record_beside
 
 
 @dataclass(frozen=True)
@@ -32,23 +39,37 @@ class SourceFile:
 
 @dataclass
 class FoundSources:
-    """What `find_sources` found, in order: images, problems (a sentence each), and other files in the folders."""
+    """What `find_sources` found, in order: images, problems (a sentence each), other files in the folders, text files
+    that list nothing, and translations that starcast made."""
 
     sources: list[SourceFile] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     others: list[Path] = field(default_factory=list)
+    texts: list[Path] = field(default_factory=list)
+    translations: list[Path] = field(default_factory=list)
 
 
-def find_sources(arguments: Iterable[Path], *, leave_out: Path | None = None) -> FoundSources:
-    """The images that `arguments` name, each once. Searching a folder skips the folder `leave_out`.
+@dataclass(frozen=True)
+class _Search:
+    """How folders are searched: `without` is a folder that is skipped; `take_translations`: they are sources too."""
+
+    without: tuple[int, int] | None
+    take_translations: bool
+
+
+def find_sources(
+    arguments: Iterable[Path], *, leave_out: Path | None = None, take_translations: bool = False
+) -> FoundSources:
+    """The images that `arguments` name, each once. Searching a folder skips the folder `leave_out` and, unless
+    `take_translations`, the translations in it.
 
     A file named by itself always counts as a source, so a file that cannot be read is reported rather than skipped.
     """
     found = FoundSources()
     seen: set[str] = set()
-    without = None if leave_out is None else _identity(leave_out)
+    search = _Search(None if leave_out is None else _identity(leave_out), take_translations)
     for argument in arguments:
-        for source in _expand(Path(argument), found, without, lists=True):
+        for source in _expand(_existing(Path(argument)), found, search, lists=True):
             absolute = os.path.normcase(os.path.abspath(source.path))  # noqa: PTH100  two links to one file are two sources
             if absolute not in seen:
                 seen.add(absolute)
@@ -56,26 +77,34 @@ def find_sources(arguments: Iterable[Path], *, leave_out: Path | None = None) ->
     return found
 
 
+def _existing(argument: Path) -> Path:
+    """The argument, or the path that it means: a shell does not replace `~` in quotes, and no shell reads a URL."""
+    if exists(argument):
+        return argument
+    return local_path(argument) or home_path(argument)
+
+
 def _expand(
-    argument: Path, found: FoundSources, without: tuple[int, int] | None, *, lists: bool, base: Path | None = None
+    argument: Path, found: FoundSources, search: _Search, *, lists: bool, base: Path | None = None
 ) -> Iterator[SourceFile]:
     """The sources that a path names. `base`: the folder that `relative` paths start from; None: `argument` itself."""
     if _is_folder(argument):
         root = argument if base is None else base
-        yield from _in_folder(argument, root, found, without, set())
+        yield from _in_folder(argument, root, found, search, set())
     elif lists and argument.suffix.lower() == LIST_SUFFIX and argument.is_file():
-        yield from _in_list(argument, found, without)
-    elif not os.path.lexists(argument) and glob.has_magic(str(argument)):
-        yield from _in_pattern(argument, found, without)
+        yield from _in_list(argument, found, search)
+    elif is_pattern(argument):
+        yield from _in_pattern(argument, found, search)
     else:
         yield SourceFile(argument, _below(argument, base))
 
 
 def _in_folder(
-    folder: Path, root: Path, found: FoundSources, without: tuple[int, int] | None, entered: set[tuple[int, int]]
+    folder: Path, root: Path, found: FoundSources, search: _Search, entered: set[tuple[int, int]], *, ours: bool = False
 ) -> Iterator[SourceFile]:
+    """The images in a folder. `ours`: the folder is below one whose record says that starcast wrote it."""
     identity = _identity(folder)
-    if identity is None or identity == without or identity in entered:  # entered: a link that leads back up
+    if identity is None or identity == search.without or identity in entered:  # entered: a link that leads back up
         return
     try:
         with os.scandir(folder) as entries:
@@ -91,55 +120,81 @@ def _in_folder(
         if name.startswith("."):
             continue
         if _is_folder(path):
-            yield from _in_folder(path, root, found, without, inside)
-        elif _looks_like_image(path):
-            yield SourceFile(path, _below(path, root))
+            below_record = ours or is_record(path / RECORD)
+            yield from _in_folder(path, root, found, search, inside, ours=below_record)
+        elif not _looks_like_image(path):
+            if not _is_record_of_ours(path):
+                found.others.append(path)
+        elif not search.take_translations and (ours or _is_translation(path)):
+            found.translations.append(path)
         else:
-            found.others.append(path)
+            yield SourceFile(path, _below(path, root))
 
 
-def _in_list(path: Path, found: FoundSources, without: tuple[int, int] | None) -> Iterator[SourceFile]:
+def _in_list(path: Path, found: FoundSources, search: _Search) -> Iterator[SourceFile]:
     try:
-        if path.stat().st_size > LIST_BYTES:
-            raise OSError(f"more than {LIST_BYTES} bytes")
-        lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").split("\n")
+        entries = read_list(path)
     except OSError as error:
         found.problems.append(
             f"{printable(path)} cannot be read as a list ({reason_of(error)}): write one path per line"
         )
         return
-    if any("\0" in line for line in lines):
+    except ValueError:
         found.problems.append(f"{printable(path)} is not a list of paths: write one path per line, in UTF-8")
         return
-    for line in lines:
-        entry = line.strip()
-        if entry and not entry.startswith("#"):
-            yield from _expand(path.parent / entry, found, without, lists=False, base=path.parent)
+    if not _is_meant_as_list(path, entries):
+        found.texts.append(path)
+        return
+    for entry in entries:
+        yield from _expand(entry, found, search, lists=False, base=path.parent)
 
 
-def _in_pattern(pattern: Path, found: FoundSources, without: tuple[int, int] | None) -> Iterator[SourceFile]:
-    root = Path(*_parts_before_magic(pattern.parts))
-    matches = [Path(match) for match in sorted(glob.glob(str(pattern), recursive=True))]  # noqa: PTH207  like a shell
+def _is_meant_as_list(path: Path, entries: list[Path]) -> bool:
+    """Whether a text file lists sources. A shell's `*` also names the captions that stand beside images, and notes: in
+    those no line is a path, or there is an image that differs only in its suffix."""
+    paths = [exists(entry) or (is_pattern(entry) and bool(match_pattern(entry)[1])) for entry in entries]
+    if any(_has_image_of_the_same_name(path, suffix) for suffix in formats.SUFFIXES):
+        return bool(paths) and all(paths)
+    return any(paths) or any(formats.has_image_suffix(entry.suffix) for entry in entries)
+
+
+def _has_image_of_the_same_name(path: Path, suffix: str) -> bool:
+    return exists(path.with_suffix(suffix)) or exists(path.with_suffix(suffix.upper()))
+
+
+def _in_pattern(pattern: Path, found: FoundSources, search: _Search) -> Iterator[SourceFile]:
+    root, matches = match_pattern(pattern)
     if not matches:
         found.problems.append(f"{printable(pattern)} matches nothing: check the pattern")
-    folders = [match for match in matches if _is_folder(match)]
+    searches = "**" in pattern.parts  # any other pattern names its files one by one, as a shell would
     for match in matches:
-        if match in folders and "**" in pattern.parts:
-            continue  # the pattern also matches its files
-        if match in folders:
-            yield from _in_folder(match, root, found, without, set())
-        elif without is None or without not in map(_identity, match.parents):
-            if _looks_like_image(match):
-                yield SourceFile(match, _below(match, root))
-            else:
-                found.others.append(match)
+        if _is_folder(match):
+            if not searches:  # else the pattern also matches its files
+                yield from _in_folder(match, root, found, search, set(), ours=_is_below_record(match, root))
+        elif search.without is not None and search.without in map(_identity, match.parents):
+            continue
+        elif not _looks_like_image(match):
+            found.others.append(match)
+        elif searches and not search.take_translations and (_is_translation(match) or _is_below_record(match, root)):
+            found.translations.append(match)
+        else:
+            yield SourceFile(match, _below(match, root))
 
 
-def _parts_before_magic(parts: tuple[str, ...]) -> Iterator[str]:
-    for part in parts[:-1]:
-        if glob.has_magic(part):
-            return
-        yield part
+def _is_below_record(path: Path, root: Path) -> bool:
+    """Whether a folder at `path`, or one between it and `root`, has a record."""
+    between = [folder for folder in (path, *path.parents) if folder != root and folder.is_relative_to(root)]
+    return any(is_record(folder / RECORD) for folder in between)
+
+
+def _is_translation(path: Path) -> bool:
+    if path.suffix.lower() not in WRITTEN_SUFFIXES:
+        return False
+    return parse_mark(read_mark(path)) is not None or is_record(record_beside(path))
+
+
+def _is_record_of_ours(path: Path) -> bool:
+    return path.suffix == Path(RECORD).suffix and is_record(path)
 
 
 def _below(path: Path, base: Path | None) -> PurePath:

@@ -63,7 +63,7 @@ def translate_all(
     found = find_sources(sources, leave_out=options.output if options.output.is_dir() else None)
     _report_found(found, report, progress)
     if not found.sources:
-        raise OptionError(f"no images in {', '.join(map(printable, sources)) or 'the sources'}: check the path")
+        raise OptionError(_no_images(sources, found))
 
     requests = requests_from(options, bundle.manifest.domains, by_label=bundle.manifest.condition.by_label)
     one_file = is_one_file(options.output, len(found.sources), len(requests))
@@ -113,10 +113,28 @@ def translate_all(
 def _report_found(found: FoundSources, report: Report, progress: Callable[[str], None]) -> None:
     for problem in found.problems:
         report.fail(problem, progress)
+    for text in found.texts:
+        progress(f"{printable(text)} is neither an image nor a list of files: skipped")
     for other in found.others[:NAMED_OTHERS]:
         progress(f"{printable(other)} is not an image: skipped")
     if len(found.others) > NAMED_OTHERS:
         progress(f"{len(found.others) - NAMED_OTHERS} more files are not images: skipped")
+    if found.translations:
+        more = (
+            f" and {len(found.translations) - 1} more are translations"
+            if found.translations[1:]
+            else " is a translation"
+        )
+        progress(
+            f"{printable(found.translations[0])}{more} that starcast made: skipped (name a file to translate it again)"
+        )
+
+
+def _no_images(sources: Sequence[Path], found: FoundSources) -> str:
+    named = ", ".join(map(printable, sources)) or "the sources"
+    if found.translations:
+        return f"{named} holds only translations that starcast made: name the files to translate them again"
+    return f"no images in {named}: check the path"
 
 
 def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions) -> str:

@@ -3,8 +3,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from starcast.absence import is_url
+from starcast.images.write import write_image
 from starcast.runtime.folder.sources import find_sources
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -156,3 +159,161 @@ def test_undecodable_and_strange_names_are_found(tmp_path):
 
 def test_a_name_with_a_null_character_is_a_source_that_will_not_open(tmp_path):
     assert len(find_sources([Path("a\0b.png")]).sources) == 1
+
+
+MARK = f"starcast settings={'1' * 16} content={'2' * 32} place={'3' * 16}"
+
+
+def _write_record(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('{"format": 1, "runs": [{"starcast": "0.1.0", "bundle": {}}]}')
+
+
+def _names(paths: list[Path], folder: Path) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in paths]
+
+
+@pytest.mark.parametrize("mark", [MARK, f"starcast settings={'1' * 16} source={'4' * 16}"], ids=["today's", "earlier"])
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
+def test_a_searched_folder_leaves_out_translations_by_their_mark(tmp_path, mark, suffix):
+    _files(tmp_path, "me.png")
+    write_image(tmp_path / f"deep/dog.{suffix}", np.zeros((4, 4, 3), np.uint8), mark=mark)
+    for argument in (tmp_path, tmp_path / "**" / "*"):
+        found = find_sources([argument])
+        assert _places(found) == ["me.png"]
+        assert _names(found.translations, tmp_path) == [f"deep/dog.{suffix}"]
+
+
+def test_a_searched_folder_leaves_out_what_is_below_a_record(tmp_path):
+    _files(tmp_path, "me.png", "spotted/me.png", "spotted/deep/er/me.png", "striped/me.png", "all/cat/me.jpg")
+    _write_record(tmp_path / "spotted/starcast.json")
+    _write_record(tmp_path / "all/starcast.json")
+    (tmp_path / "striped/starcast.json").write_text('{"title": "another program\'s"}')
+    for argument in (tmp_path, tmp_path / "*", tmp_path / "**" / "*.*g"):
+        found = find_sources([argument])
+        assert sorted(_places(found)) == ["me.png", "striped/me.png"]
+        assert sorted(_names(found.translations, tmp_path)) == [
+            "all/cat/me.jpg", "spotted/deep/er/me.png", "spotted/me.png"
+        ]  # fmt: skip
+    assert [path.parent.name for path in find_sources([tmp_path]).others] == ["striped"]
+
+
+def test_a_searched_folder_leaves_out_an_image_with_a_record_beside_it(tmp_path):
+    _files(tmp_path, "me.png", "me-as-rex.png", "film.jpg", "film.jpg.json")
+    _write_record(tmp_path / "me-as-rex.png.json")
+    found = find_sources([tmp_path])
+    assert _places(found) == ["film.jpg", "me.png"]
+    assert _names(found.translations, tmp_path) == ["me-as-rex.png"]
+
+
+def test_a_translation_that_is_named_is_a_source(tmp_path):
+    write_image(tmp_path / "out/dog.png", np.zeros((4, 4, 3), np.uint8), mark=MARK)
+    _write_record(tmp_path / "out/starcast.json")
+    (tmp_path / "list.txt").write_text("out/dog.png\n")
+    for argument in ("out/dog.png", "out/*.png", "list.txt"):
+        assert len(find_sources([tmp_path / argument]).sources) == 1
+    assert len(find_sources([tmp_path], take_translations=True).sources) == 1
+
+
+def test_a_photograph_in_a_named_folder_with_a_record_is_a_source(tmp_path):
+    _files(tmp_path, "me.png")
+    _write_record(tmp_path / "starcast.json")
+    assert _places(find_sources([tmp_path])) == ["me.png"]
+
+
+def _list(folder: Path, *lines: str) -> list[str]:
+    (folder / "list.txt").write_bytes("\n".join(lines).encode("utf-8", "surrogateescape"))
+    return _places(find_sources([folder / "list.txt"]))
+
+
+@pytest.mark.parametrize("name", [
+    "#1 best.png", "# a.png", " leading.png", "'quoted'.png", '"double".png', "two words.png", "~a.png", "a#b.png",
+    "back\\slash.png", "a[1].png", "what?.png", "per%20cent.png", "file:a.png", "caf\xe9.png", "画.png",
+])  # fmt: skip
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_line_that_is_a_file_as_it_is_written_is_that_file(tmp_path, name):
+    _files(tmp_path, name)
+    assert _list(tmp_path, name) == [name]
+    assert _list(tmp_path, f"{name}\r") == [name]
+
+
+@pytest.mark.parametrize("line", [
+    '"my best/a b.png"', "'my best/a b.png'", "  my best/a b.png\t", "my\\ best/a\\ b.png", "my best\\a b.png",
+    '"my best\\a b.png"', "file:///{tmp}/my%20best/a%20b.png", "file://localhost/{tmp}/my%20best/a%20b.png",
+    "~/my best/a b.png", '"~/my best/a b.png"', "/{tmp}/my best/a b.png", "./my best/a b.png", "my best",
+])  # fmt: skip
+@pytest.mark.skipif(os.name == "nt", reason="paths of Unix")
+def test_a_line_may_be_written_as_people_paste_it(tmp_path, monkeypatch, line):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _files(tmp_path, "my best/a b.png")
+    assert _list(tmp_path, line.replace("{tmp}", str(tmp_path).lstrip("/"))) == ["my best/a b.png"]
+
+
+def test_a_line_may_be_a_pattern_in_quotes(tmp_path):
+    _files(tmp_path, "my best/a b.png")
+    assert _list(tmp_path, '"my best/*.png"') == _list(tmp_path, "my best/*.png") == ["a b.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig", "cp1252"])
+def test_lists_of_windows_programs_are_read(tmp_path, encoding):
+    _files(tmp_path, "a.png", "caf\xe9.png")
+    content = "a.png\r\ncaf\xe9.png\r\n# comment\r\n".encode(encoding)
+    (tmp_path / "list.txt").write_bytes(b"\xfe\xff" + content if encoding == "utf-16-be" else content)
+    assert _places(find_sources([tmp_path / "list.txt"])) == ["a.png", "caf\xe9.png"]
+
+
+def test_comments_and_blank_lines_of_a_list_are_no_sources(tmp_path):
+    _files(tmp_path, "a.png")
+    assert _list(tmp_path, "# the best", "", "  ", "\t# more", "#", "a.png", "missing.png") == ["a.png", "missing.png"]
+
+
+def test_a_url_in_a_list_stays_a_url(tmp_path):
+    (tmp_path / "list.txt").write_text("https://example.org/a.png\n")
+    [source] = find_sources([tmp_path / "list.txt"]).sources
+    assert is_url(source.path)
+
+
+@pytest.mark.parametrize("caption", ["a photograph of a cat", "cat, sitting, 4k", "", "me.png is what?\n", "notes"])
+def test_a_caption_beside_its_image_is_no_list(tmp_path, caption):
+    _files(tmp_path, "me.png", "notes")
+    (tmp_path / "me.txt").write_text(f"{caption}\nphotograph by M.")
+    found = find_sources([tmp_path / "me.png", tmp_path / "me.txt"])
+    assert _places(found) == ["me.png"]
+    assert found.texts == [tmp_path / "me.txt"]
+    assert found.problems == []
+
+
+def test_notes_that_a_shell_picked_up_are_no_list_but_a_list_of_missing_images_is(tmp_path):
+    _files(tmp_path, "me.png")
+    (tmp_path / "README.txt").write_text("These are my photographs.\nDo not delete!\n")
+    found = find_sources([tmp_path / "README.txt", tmp_path / "me.png"])
+    assert _places(found) == ["me.png"]
+    assert found.texts == [tmp_path / "README.txt"]
+    assert _list(tmp_path, "not-here.png") == ["not-here.png"]
+    _files(tmp_path, "all.png", "b.png")
+    (tmp_path / "all.txt").write_text("me.png\nb.png\n")
+    assert _places(find_sources([tmp_path / "all.txt"])) == ["me.png", "b.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+@pytest.mark.parametrize("folder", ["photos [2020]", "what?", "a*b", "[x]", "deep/photos [a-c] [1]"])
+def test_a_pattern_takes_a_folder_with_brackets_by_its_name(tmp_path, folder):
+    _files(tmp_path, f"{folder}/a.jpg", f"{folder}/deep/b.jpg", "photos 2/c.jpg", "x/d.jpg", "whats/e.jpg", "ab/f.jpg")
+    assert _places(find_sources([tmp_path / folder / "*.jpg"])) == ["a.jpg"]
+    assert _places(find_sources([tmp_path / folder / "**" / "*.jpg"])) == ["a.jpg", "deep/b.jpg"]
+
+
+def test_brackets_after_a_wildcard_are_letters_where_a_name_has_them(tmp_path):
+    _files(tmp_path, "a/[1]/x.jpg", "b/1/y.jpg", "IMG [1] 1.png", "IMG 1.png")
+    assert _places(find_sources([tmp_path / "*" / "[1]" / "*.jpg"])) == ["a/[1]/x.jpg"]
+    assert _places(find_sources([tmp_path / "*" / "[12]" / "*.jpg"])) == ["b/1/y.jpg"]
+    assert _places(find_sources([tmp_path / "IMG [1]*.png"])) == ["IMG [1] 1.png"]
+    assert _places(find_sources([tmp_path / "IMG [0-9].png"])) == ["IMG 1.png"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="paths of Unix")
+def test_a_home_folder_in_quotes_and_a_file_url_are_the_paths_they_mean(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _files(tmp_path, "in/a b.png")
+    for argument in ("~/in", "~/in/*.png", f"file://{tmp_path}/in/a%20b.png", f"file:{tmp_path}/in/a%20b.png"):
+        assert _places(find_sources([Path(argument)])) == ["a b.png"]

@@ -369,6 +369,29 @@ def test_files_that_are_no_images_are_named_and_do_no_harm(tmp_path, tiny_bundle
     assert lines[10:] == ["3 more files are not images: skipped"]
 
 
+def test_the_folder_of_an_earlier_run_among_the_sources_is_not_translated(tmp_path, tiny_bundle):
+    photos = _photos(tmp_path / "ph", 2)
+    _translate(tiny_bundle, photos, output=photos / "dog")
+    report, lines = _translate(tiny_bundle, photos, output=photos / "cat", domain="cat")
+    assert (report.done, report.failed) == (2, [])
+    assert lines == [f"{photos / 'dog/000.png'} and 1 more are translations that starcast made: skipped (name a file "
+                     "to translate it again)"]  # fmt: skip
+    assert sorted(path.name for path in (photos / "cat").iterdir()) == ["000.png", "001.png", "starcast.json"]
+    with pytest.raises(OptionError, match="only translations that starcast made: name the files"):
+        _translate(tiny_bundle, photos / "dog", output=tmp_path / "again")
+    report, _ = _translate(tiny_bundle, *(photos / "dog").glob("*.png"), output=tmp_path / "again")
+    assert report.done == 2
+
+
+def test_an_image_beside_a_folder_of_its_translations_name_is_translated(tmp_path, tiny_bundle):
+    write_image(tmp_path / "in/x.png/inside.png", _draw_image(0))
+    write_image(tmp_path / "in/x.jpg", _draw_image(1))
+    report, _ = _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out")
+    assert (report.done, report.failed) == (2, [])
+    assert (tmp_path / "out/x.png/inside.png").is_file()
+    assert (tmp_path / "out/x.jpg.png").is_file()
+
+
 def test_the_record_says_what_the_images_were_made_with(tmp_path, tiny_bundle):
     photos = _photos(tmp_path / "in", 2)
     reference = tmp_path / "rex.png"
