@@ -20,7 +20,7 @@ which the second rename takes away. So what a kill leaves is told apart without 
 
 Whoever changes one of these states holds T (`starcast.hold`). A reader that finds T missing beside a living writer
 waits for its second rename. A is renamed to a partial name before it is deleted, so that no half of it is ever trusted.
-What earlier versions left is called `.replaced-NAME`, and is treated in the same way; without its P it is left alone.
+What earlier versions left is called `.replaced-NAME`, says nothing about its P, and is put back where T is missing.
 """
 
 from __future__ import annotations
@@ -167,8 +167,7 @@ def _settle(target: Path) -> bool:
             aside.rename(target)
             restored = True
     for aside in _asides(target):
-        if os.path.lexists(target) or not _is_of_an_earlier_version(aside):
-            discard(aside)
+        discard(aside)
     if restored:
         sweep(target.parent)  # of the new folder that was not whole
     return restored
@@ -184,11 +183,10 @@ def _undo(target: Path, partial: Partial) -> None:
 
 
 def _trusted(target: Path) -> Iterator[Path]:
-    """The old folders beside the new one that was to replace them."""
-    partials = [name for name in _names_beside(target) if name.startswith(PARTIAL)]
+    """The old folders beside the new one that was to replace them, and those of earlier versions."""
+    tags = {tag_of(name) for name in _names_beside(target) if name.startswith(PARTIAL)}
     for aside in _asides(target):
-        tag = re.escape(tag_of(aside.name)) or "[a-z0-9_]{8}"
-        if any(re.fullmatch(rf"\.partial-{tag}-{re.escape(target.name[-32:])}", name) for name in partials):
+        if aside.name.startswith(_OLD_REPLACED) or tag_of(aside.name) in tags:
             yield aside
 
 
@@ -200,10 +198,6 @@ def _asides(target: Path) -> list[Path]:
 
 def _aside(target: Path, tag: str) -> Path:
     return target.with_name(f"{REPLACED}{tag}.{short_name(target.name)}")
-
-
-def _is_of_an_earlier_version(aside: Path) -> bool:
-    return aside.name.startswith(_OLD_REPLACED)
 
 
 def _names_beside(target: Path) -> list[str]:

@@ -199,8 +199,8 @@ def test_an_old_folder_is_put_back_after_a_kill_between_the_renames(tmp_path, as
     assert not repair_folder(tmp_path / "bundle")
 
 
-@pytest.mark.parametrize("aside", [f".replaced.{TAG}.bundle", ".replaced-bundle"], ids=["ours", OLD])
-def test_an_old_folder_does_not_come_back_when_the_new_one_was_moved_away(tmp_path, aside):
+def test_an_old_folder_does_not_come_back_when_the_new_one_was_moved_away(tmp_path):
+    aside = f".replaced.{TAG}.bundle"
     _leave(tmp_path, target=False, aside=aside, partial=False)
     assert not repair_folder(tmp_path / "bundle")
     assert _names(tmp_path) == [aside]
@@ -228,6 +228,15 @@ def test_a_link_to_a_folder_is_followed_when_it_is_repaired_and_replaced(tmp_pat
         _fill(partial, a="newer")
     assert (tmp_path / "bundle/a").read_text() == "newer"
     assert link.is_symlink()
+
+
+def test_an_old_folder_left_aside_is_put_back(tmp_path):
+    """As earlier versions left it."""
+    (tmp_path / ".replaced-bundle").mkdir()
+    _fill(tmp_path / ".replaced-bundle", a="old")
+    assert repair_folder(tmp_path / "bundle")
+    assert (tmp_path / "bundle/a").read_text() == "old"
+    assert not repair_folder(tmp_path / "bundle")
 
 
 def test_an_old_folder_left_aside_after_the_new_one_came_is_deleted(tmp_path):
