@@ -21,9 +21,9 @@ from av.video.stream import VideoStream
 
 from starcast.errors import VideoError, printable
 from starcast.runtime.options import MAX_FRAME_PIXELS
-from starcast.runtime.video import colour
 from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.orientation import Matrix, display_matrix, shown_size
+from starcast.runtime.video.tags import check_readable, conversion_note, refuse_hdr, stated_by
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
@@ -190,15 +190,15 @@ class Source:
                 f"{self.name} has frames of {width} x {height} pixels, more than the limit of {max_pixels}: "
                 "scale it down first, or raise --max-pixels"
             )
-        colour.refuse_hdr(int(stream.codec_context.color_trc or 0), self.name)
+        self.stated = stated_by(stream.codec_context)
+        refuse_hdr(self.stated.transfer, self.name)
         stream.codec_context.options = {"max_pixels": str(max_pixels)}  # frames may grow mid-stream
         return stream
 
     def _describe(self, first: VideoFrame) -> None:
         context, container = self._video.codec_context, self.container
-        colour.refuse_hdr(int(getattr(first, "color_trc", 0) or 0), self.name)
-        if not first.format.is_rgb:
-            colour.matrix_of(first, self.name)
+        check_readable(first, self.name, self.stated)
+        self.colours = conversion_note(first, self.stated)
         self.width, self.height = first.width, first.height
         self.orientation: Matrix = display_matrix(first)
         self.interlaced = bool(first.interlaced_frame)

@@ -129,7 +129,7 @@ def _fit_frames(
             yield item
             continue
         with report.timed("fit"):
-            pixels = colour.to_rgb(item.frame, source.name, scaler)
+            pixels = colour.to_rgb(item.frame, source.name, scaler, source.stated)
             pixels = turn_upright(make_pixels_square(pixels, source.sample_aspect), source.orientation)
             ready = RgbFrame(fit(pixels, size, mode), item.pts, item.duration)
         yield ready
@@ -159,10 +159,11 @@ def _translate_frames(
 
 
 def _notes(source: Source) -> Sequence[str]:
+    notes = [f"{source.name} {source.colours}"] if source.colours else []
     if source.interlaced:
-        return [f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it first "
-                "with `ffmpeg -i IN -vf bwdif -c:a copy OUT.mp4`"]  # fmt: skip
-    return []
+        notes.append(f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it "
+                "first with `ffmpeg -i IN -vf bwdif -c:a copy OUT.mp4`")  # fmt: skip
+    return notes
 
 
 def _failures(source: Source, sink: Sink) -> list[str]:

@@ -66,10 +66,14 @@ def test_colour_bars_come_out_as_they_were_coded(pixel_format, bits, chroma, mat
     assert np.abs(middles(colour.to_rgb(frame)) - BARS).max() <= 2
 
 
-@pytest.mark.parametrize(("lines", "matrix"), [(576, "601"), (718, "601"), (720, "709"), (1080, "709")])
-def test_untagged_frames_are_601_below_720_lines_and_709_from_there(lines, matrix):
-    frame = frame_of(bar_planes(matrix, LIMITED, 8, lines, (2, 2)), "yuv420p", 2, UNTAGGED)
-    assert np.abs(middles(colour.to_rgb(frame)) - BARS).max() <= 2
+@pytest.mark.parametrize(("columns", "lines", "matrix"), [
+    (192, 576, "601"), (192, 578, "709"), (1278, 96, "601"), (1280, 96, "709"), (1278, 576, "601"), (192, 1080, "709"),
+])  # fmt: skip
+def test_untagged_frames_are_709_from_1280_columns_or_above_576_lines_and_otherwise_601(columns, lines, matrix):
+    planes = bar_planes(matrix, LIMITED, 8, lines, (2, 2))
+    wide = [np.pad(plane, ((0, 0), (0, (columns - 192) * plane.shape[1] // 192)), mode="edge") for plane in planes]
+    frame = frame_of(wide, "yuv420p", 2, UNTAGGED)
+    assert np.abs(middles(colour.to_rgb(frame)[:, :192]) - BARS).max() <= 2
 
 
 def test_a_format_whose_name_says_full_range_is_full_without_a_tag():
@@ -77,7 +81,7 @@ def test_a_format_whose_name_says_full_range_is_full_without_a_tag():
     assert np.abs(middles(colour.to_rgb(frame)) - BARS).max() <= 2
 
 
-@pytest.mark.parametrize(("lines", "matrix"), [(48, "601"), (720, "709")])
+@pytest.mark.parametrize(("lines", "matrix"), [(48, "601"), (578, "709")])
 @pytest.mark.parametrize(
     ("value_range", "tagged"), [(LIMITED, True), (FULL, True), (LIMITED, False)], ids=["limited", "full", "untagged"]
 )

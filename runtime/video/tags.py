@@ -1,0 +1,131 @@
+"""What a frame and its container state of their colours, and what is guessed where they state nothing.
+
+Each frame is read by its own tags. What it does not state is taken from the container, and then guessed as mpv does:
+the matrix is BT.709 from 1280 columns or above 576 lines, otherwise BT.601; the range is limited, except for grey and
+for the full-range formats (yuvj). Primaries that nobody states are BT.709's.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange
+
+from starcast.errors import VideoError
+from starcast.runtime.video import gamut
+
+_HD_COLUMNS, _SD_LINES = 1280, 576
+_FULL = int(ColorRange.JPEG)
+
+
+class Matrix(IntEnum):
+    """The scaler's numbers for the matrices (SWS_CS_*); PyAV names them all only from version 18 on."""
+
+    BT709 = 1
+    FCC = 4
+    BT601 = 5
+    SMPTE240M = 7
+    BT2020 = 9
+
+
+class Tags(NamedTuple):
+    """What a frame or a container states of its colours, as numbers of ITU-T H.273."""
+
+    matrix: int = 2
+    primaries: int = 2
+    transfer: int = 2
+    is_full: bool = False
+    outranks_frames: bool = False
+
+    @property
+    def states_colours(self) -> bool:
+        """Whether anything but the range is stated."""
+        return any(tag not in _UNTAGGED for tag in self[:3])
+
+
+# AVColorSpace (ITU-T H.273, table 4) -> matrix
+_MATRICES = {
+    1: Matrix.BT709, 4: Matrix.FCC, 5: Matrix.BT601, 6: Matrix.BT601, 7: Matrix.SMPTE240M, 9: Matrix.BT2020,
+}  # fmt: skip
+_UNTAGGED = (0, 2, 3)  # identity (meaningless for YUV), unspecified, reserved
+_NO_TAGS_INSIDE = ("vp8", "libvpx")  # decoders that state BT.601, whatever was encoded
+_FOREIGN = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
+_HDR = {16: "PQ (HDR10, Dolby Vision)", 18: "HLG"}  # AVColorTransferCharacteristic
+
+UNSTATED = Tags()
+
+
+def refuse_hdr(transfer: int, name: str) -> None:
+    """Raise VideoError if `transfer` (AVColorTransferCharacteristic) is an HDR curve, which looks grey as SDR."""
+    if transfer in _HDR:
+        raise VideoError(
+            f"{name} is HDR, coded with {_HDR[transfer]}: tone-map it first, with `ffmpeg -i IN -vf "
+            "zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p "
+            "-c:a copy OUT.mp4`"
+        )
+
+
+def stated_by(context: Any) -> Tags:
+    """The tags of a container, from a decoder's context before it has decoded anything."""
+    tags = _numbers(context)
+    return tags._replace(outranks_frames=context.codec.name in _NO_TAGS_INSIDE)
+
+
+def tags_of(frame: VideoFrame, container: Tags = UNSTATED) -> Tags:
+    """What is known of a frame's colours: its own tags where it has some, otherwise the container's, otherwise a guess.
+
+    The two may differ in a file whose tags were changed without encoding it again. Decoders report limited range for
+    frames that state nothing, so the container's full range counts for these.
+    """
+    own = _numbers(frame)
+    is_full = own.is_full or frame.format.name.startswith("yuvj")
+    ranked = (container, own) if container.outranks_frames else (own, container)
+    matrix, primaries, transfer = (
+        next((tag for tag in stated if tag not in _UNTAGGED), 2)
+        for stated in zip(ranked[0][:3], ranked[1][:3], strict=True)
+    )
+    if matrix == 2:
+        matrix = 1 if frame.width >= _HD_COLUMNS or frame.height > _SD_LINES else 6
+    return Tags(matrix, primaries, transfer, is_full or (container.is_full and not own.states_colours))
+
+
+def matrix_of(tags: Tags, name: str = "the video") -> Matrix:
+    """The YUV matrix that tags state. Raises VideoError if it cannot be read."""
+    if tags.matrix not in _MATRICES:
+        raise VideoError(
+            f"{name} has colours coded as {_FOREIGN.get(tags.matrix, f'matrix number {tags.matrix}')}, which cannot be "
+            "read: convert it first with `ffmpeg -i IN -vf zscale=m=bt709 -pix_fmt yuv420p OUT.mp4`"
+        )
+    return _MATRICES[tags.matrix]
+
+
+def check_readable(frame: VideoFrame, name: str, container: Tags) -> None:
+    """Raise VideoError if a frame's colours are HDR, or coded in a way that cannot be read."""
+    tags = tags_of(frame, container)
+    refuse_hdr(tags.transfer, name)
+    if is_yuv(frame):
+        matrix_of(tags, name)
+
+
+def conversion_note(frame: VideoFrame, container: Tags) -> str | None:
+    """How the frame's colours are changed beside their coding, as a clause; None if they are not."""
+    tags = tags_of(frame, container)
+    if tags.primaries in gamut.PRIMARIES:
+        return f"has {gamut.PRIMARIES[tags.primaries].name} colours, which are converted to BT.709"
+    if gamut.needs_conversion(tags.primaries, tags.transfer):
+        return "is coded in linear light, which is converted to BT.709"
+    return None
+
+
+def is_yuv(frame: VideoFrame) -> bool:
+    return len(frame.format.components) >= 3 and not frame.format.is_rgb
+
+
+def _numbers(source: Any) -> Tags:
+    """The tags of a frame or of a decoder's context. PyAV's frames have primaries and transfer from version 17 on."""
+    return Tags(
+        int(source.colorspace or 0), int(getattr(source, "color_primaries", 0) or 0),
+        int(getattr(source, "color_trc", 0) or 0), is_full=int(source.color_range or 0) == _FULL,
+    )  # fmt: skip
