@@ -1,0 +1,357 @@
+"""Does a command stay whole on a small disk, with few file descriptors, and when it is killed at any moment?
+
+    python -m starcast.benchmarks.studies.hardship WORK disk          disks up to 2 MiB, in steps of 3 KiB
+    python -m starcast.benchmarks.studies.hardship WORK signals       SIGHUP, SIGTERM and SIGKILL, 200 times each
+    python -m starcast.benchmarks.studies.hardship WORK descriptors   from 16 to 96 file descriptors
+
+Each trial is a fork of this process, which has imported everything but computed nothing. After it, every file must be
+whole and none left over; then the same command, started again with enough room, must complete the work. `disk` needs
+root on Linux, to mount a tmpfs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from starcast.atomic import write_text
+from starcast.click_options import options_from
+from starcast.options import CheckedOptions, option
+
+TINY = [
+    *("--image-size", "32", "--channel-base", "256", "--max-channels", "16", "--style-dim", "8", "--latent-dim", "4"),
+    *("--mapping-width", "16", "--batch-size", "2", "--sample-every", "0", "--device", "cpu", "--workers", "0"),
+]
+LONGEST_S = 60
+STEPS, FRAMES = 4, 20
+SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardshipOptions(CheckedOptions):
+    """What to try."""
+
+    commands: tuple[str, ...] = option(("translate", "video", "train"), "Commands to try.")
+    start: int = option(64, "KiB of the first disk.", minimum=4)
+    step: int = option(3, "KiB from one disk to the next.", minimum=1)
+    trials: int = option(200, "Trials of each signal and command.", minimum=1)
+    seed: int = option(0, "Seed for the moments of the signals.", minimum=0)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the commands work on, below one folder."""
+
+    work: Path
+
+    @property
+    def commands(self) -> dict[str, Callable[[Path], list[str]]]:
+        """By name, the arguments of a command whose output goes below a folder."""
+        engine = ["--domain", "1", "--backend", "onnxruntime", "--threads", "1"]
+        bundle, data = str(self.work / "bundle"), str(self.work / "set")
+        return {
+            "translate": lambda out: [
+                "translate", bundle, f"{data}/striped/val", f"{data}/spotted/train", "-o", str(out / "images"), *engine
+            ],
+            "video": lambda out: ["video", bundle, str(self.work / "clip.mkv"), "-o", str(out / "film.mp4"), *engine],
+            "train": lambda out: [
+                "train", data, "-o", str(out / "run"), *TINY, "--steps", str(STEPS), "--save-every", "1"
+            ],
+        }  # fmt: skip
+
+
+@dataclass
+class Trial:
+    """One run of a command, and what was wrong about it."""
+
+    command: str
+    setting: str
+    status: int | None
+    seconds: float
+    text: str
+    faults: list[str] = field(default_factory=list)
+
+
+def prepare(work: Path) -> Material:
+    """Draw a data set, train two steps, export, and make a clip with sound, unless they are there."""
+    work.mkdir(parents=True, exist_ok=True)
+
+    def starcast(*arguments: object) -> None:
+        subprocess.run([sys.executable, "-m", "starcast", *map(str, arguments)], check=True)
+
+    if not (work / "set").exists():
+        starcast("dataset", "make", work / "set", "--image-size", 32, "--train-images", 6, "--val-images", 2)
+    if not (work / "bundle").exists():
+        starcast("train", work / "set", "-o", work / "first", *TINY, "--steps", 2)
+        checkpoint = work / "first" / "checkpoints" / "step-000002.pt"
+        starcast("export", checkpoint, "-o", work / "bundle", "--for", "onnxruntime")
+    if not (work / "clip.mkv").exists():
+        _write_clip(work / "clip.mkv")
+    return Material(work)
+
+
+def _write_clip(path: Path) -> None:
+    import av
+    import numpy as np
+
+    draws = np.random.default_rng(0)
+    with av.open(str(path), "w") as film:
+        video, sound = film.add_stream("ffv1", rate=25), film.add_stream("flac", rate=48000)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for number in range(FRAMES):
+            image = draws.integers(0, 256, (48, 64, 3), np.uint8)
+            film.mux(video.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+            noise = av.AudioFrame.from_ndarray(draws.integers(-99, 99, (1, 1920), np.int16), "s16", "mono")
+            noise.sample_rate, noise.pts = 48000, number * 1920
+            film.mux(sound.encode(noise))
+        film.mux([*video.encode(None), *sound.encode(None)])
+
+
+def run(
+    arguments: list[str], log: Path, *, descriptors: int | None = None, kill: tuple[int, float] | None = None
+) -> tuple[int | None, float, str]:
+    """Fork, run the command, and return its exit status (negative: killed; None: hung), seconds and output.
+
+    `kill`: a signal, and the seconds after which to send it.
+    """
+    begin = time.monotonic()
+    child = os.fork()
+    if not child:
+        _become(arguments, log, descriptors)
+    status = None
+    while time.monotonic() - begin < LONGEST_S:
+        done, code = os.waitpid(child, os.WNOHANG)
+        if done:
+            status = os.waitstatus_to_exitcode(code)
+            break
+        if kill is not None and time.monotonic() - begin >= kill[1]:
+            os.killpg(child, kill[0]) if kill[0] == signal.SIGKILL else os.kill(child, kill[0])
+            kill = None
+        time.sleep(0.002)
+    else:
+        os.killpg(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    return status, time.monotonic() - begin, log.read_text(errors="replace")
+
+
+def _become(arguments: list[str], log: Path, descriptors: int | None) -> NoReturn:
+    """In the child: run the command line and leave."""
+    status = 70
+    try:
+        os.setsid()
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.closerange(3, 64)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", closefd=False) for number in (1, 2))
+        if descriptors is not None:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
+        from starcast.cli import main
+
+        main(arguments)
+    except SystemExit as leaving:
+        status = leaving.code if isinstance(leaving.code, int) else 1
+    except BaseException:  # noqa: BLE001  a traceback is what the trial looks for
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def damaged_files(folder: Path) -> Iterator[str]:
+    """A line for each visible file below a folder that is not whole."""
+    for path in sorted(folder.rglob("*")):
+        if not path.is_file() or any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        try:
+            _read_whole(path)
+        except Exception as error:  # noqa: BLE001  each library has its own for a damaged file
+            yield f"{path.relative_to(folder)} is not whole: {type(error).__name__} {error}"
+
+
+def _read_whole(path: Path) -> None:
+    if path.suffix in (".png", ".jpg"):
+        from PIL import Image
+
+        with Image.open(path) as image:
+            image.load()
+    elif path.suffix == ".json":
+        json.loads(path.read_text())
+    elif path.suffix == ".jsonl":
+        for line in path.read_text().splitlines():
+            json.loads(line)
+    elif path.suffix == ".pt":
+        import torch
+
+        torch.load(path, map_location="cpu", weights_only=True)
+    elif path.suffix == ".mp4":
+        import av
+
+        with av.open(str(path)) as film:
+            count = sum(1 for _ in film.decode(video=0))
+        if count != FRAMES:
+            raise ValueError(f"{count} frames of {FRAMES}")
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Hidden files and folders, which no finished command leaves."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.name.startswith("."))
+
+
+def try_once(
+    material: Material, command: str, out: Path, setting: str, allowed: set[int], *,
+    room: Callable[[], None] = lambda: None, descriptors: int | None = None, kill: tuple[int, float] | None = None,
+) -> Trial:  # fmt: skip
+    """Run a command under a hardship, look at what it left, then start it again with `room`, and look again."""
+    arguments = material.commands[command](out)
+    log = material.work / f"log-{os.getpid()}.txt"
+    status, seconds, text = run(arguments, log, descriptors=descriptors, kill=kill)
+    trial = Trial(command, setting, status, seconds, text)
+    if status is None:
+        trial.faults.append(f"hung for {LONGEST_S} s")
+    elif status not in allowed:
+        trial.faults.append(f"exit status {status}")
+    if "Traceback" in text or "core dumped" in text:
+        trial.faults.append("a traceback")
+    killed = status == -signal.SIGKILL
+    if status in (1, 2) and "Error: " not in text and "failed" not in text:
+        trial.faults.append("no reason is given")
+    trial.faults += damaged_files(out)
+    if not killed and (left := leftovers(out)):
+        trial.faults.append(f"left over: {', '.join(left[:4])}")
+    room()
+    trial.faults += [f"second start: {fault}" for fault in _second_start(arguments, log, out)]
+    return trial
+
+
+def _second_start(arguments: list[str], log: Path, out: Path) -> Iterator[str]:
+    status, _, text = run(arguments, log)
+    if status == 2 and arguments[0] == "train" and "--resume" in text:
+        status, _, text = run([*arguments, "--resume"], log)
+    elif status == 2 and arguments[0] == "video" and "exists already" in text:
+        status = 0  # the first start had finished
+    if status != 0 or "Traceback" in text:
+        yield f"exit status {status}: {text.strip()[-300:]}"
+    yield from damaged_files(out)
+    if left := leftovers(out):
+        yield f"left over: {', '.join(left[:4])}"
+
+
+def sweep_disk(material: Material, options: HardshipOptions) -> Iterator[Trial]:
+    """Every size of disk, for every command."""
+    out = material.work / "disk"
+    out.mkdir(exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(out)], check=True)
+
+    def resize(size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(out)], check=True)
+
+    try:
+        for kib in range(options.start, 2048 + 1, options.step):
+            for command in options.commands:
+                _clear(out)
+                resize(f"{kib}k")
+                yield try_once(material, command, out, f"{kib} KiB", {0, 1, 2}, room=lambda: resize("64m"))
+    finally:
+        subprocess.run(["umount", str(out)], check=False)
+
+
+def sweep_signals(material: Material, options: HardshipOptions) -> Iterator[Trial]:
+    """Signals at random moments, from the start of the command to a little after its usual end."""
+    draws, out = random.Random(options.seed), material.work / f"signals-{options.seed}"
+    for command in options.commands:
+        _clear(out)
+        _, usual, _ = run(material.commands[command](out), material.work / "log.txt")
+        for number in range(options.trials):
+            for kind in SIGNALS:
+                _clear(out)
+                moment = draws.uniform(0.05, 1.05) * usual
+                allowed = {0, 128 + kind, -kind}
+                setting = f"{kind.name} after {moment:.3f} s, number {number}"
+                trial = try_once(material, command, out, setting, allowed, kill=(kind, moment))
+                early = "Error" not in trial.text and not any(out.rglob("*"))
+                if trial.status == -kind != -signal.SIGKILL and not early:
+                    trial.faults.append("the signal was not handled")
+                yield trial
+
+
+def sweep_descriptors(material: Material, options: HardshipOptions) -> Iterator[Trial]:
+    """Few file descriptors: the command works, or says what is missing."""
+    out = material.work / "descriptors"
+    for limit in range(16, 97, 4):
+        for command in options.commands:
+            _clear(out)
+            yield try_once(material, command, out, f"{limit} descriptors", {0, 1, 2}, descriptors=limit)
+
+
+def _clear(folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+SWEEPS = {"disk": sweep_disk, "signals": sweep_signals, "descriptors": sweep_descriptors}
+
+
+@click.command()
+@click.argument("work", type=click.Path(file_okay=False, resolve_path=True, path_type=Path))
+@click.argument("sweep", type=click.Choice(list(SWEEPS)))
+@options_from(HardshipOptions)
+def hardship(work: Path, sweep: str, **values: Any) -> int:
+    """Try translate, video and train under a hardship. What goes wrong is printed, and written to WORK/SWEEP.json."""
+    options = HardshipOptions(**values)
+    os.environ.update(OMP_NUM_THREADS="1", XDG_CACHE_HOME=str(work / "cache"))
+    material = prepare(work)
+    _import_everything()
+    statuses: Counter[str] = Counter()
+    wrong: list[Trial] = []
+    for trial in SWEEPS[sweep](material, options):
+        statuses[f"{trial.command}: {trial.status}"] += 1
+        if trial.faults:
+            wrong.append(trial)
+            click.echo(
+                f"{trial.command}, {trial.setting}: {'; '.join(trial.faults)}\n    {trial.text.strip()[-400:]!r}"
+            )
+    record = {"statuses": dict(sorted(statuses.items())), "wrong": [asdict(trial) for trial in wrong]}
+    write_text(work / f"{sweep}.json", json.dumps(record, indent=1) + "\n")
+    click.echo(f"{statuses.total()} trials, {len(wrong)} of them wrong: {record['statuses']}")
+    return int(bool(wrong))
+
+
+def _import_everything() -> None:
+    """Import what the commands import. Nothing may be computed, because threads do not survive a fork."""
+    import av
+    import onnxruntime
+    import torch
+    import torchvision
+
+    import starcast.export.cli
+    import starcast.runtime.cli
+    import starcast.runtime.folder.translate
+    import starcast.runtime.video.translate
+    import starcast.train.cli
+    import starcast.train.run
+
+    assert all((av, onnxruntime, torch, torchvision, starcast))
+
+
+if __name__ == "__main__":
+    sys.exit(hardship(standalone_mode=False))
