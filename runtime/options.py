@@ -52,8 +52,8 @@ class StyleOptions(CheckedOptions):
         None, "The same seed gives the same style. Default: 0, unless --ref is given.", maximum=LARGEST_SEED
     )
     ref: Path | None = option(
-        None, "Reference image to take the style from. In a folder, every image whose name begins with a domain's "
-        "name or number is used (dog-rex.jpg, 1_rex.jpg).",
+        None, "Reference image to take the style from. In a folder, each image is a reference for the domain that its "
+        "name begins with (dog-rex.jpg, 1_rex.jpg) or its subfolder has as name (dog/rex.jpg), else for --domain.",
         metavar="IMAGE|FOLDER",
     )  # fmt: skip
     psi: float = flags.psi()

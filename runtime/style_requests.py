@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, SupportsIndex
 
-from starcast.errors import StyleError
+from starcast.errors import StyleError, printable
 from starcast.runtime.options import StyleOptions
 
 ALL = "all"
@@ -39,35 +39,60 @@ class StyleRequest:
         return {"domain": self.domain, "seed": self.seed, "reference": self.reference, "psi": self.psi}
 
 
-def requests_from(options: StyleOptions, domains: Sequence[str], *, by_label: bool = False) -> list[StyleRequest]:
+def _say_nothing(_line: str) -> None:
+    """Take a line that nobody reads."""
+
+
+def requests_from(
+    options: StyleOptions,
+    domains: Sequence[str],
+    *,
+    by_label: bool = False,
+    progress: Callable[[str], None] = _say_nothing,
+    several: bool = True,
+) -> list[StyleRequest]:
     """The requested styles, at least one, ordered by domain, then by reference name.
 
-    `by_label`: the bundle is steered by labels, so without a seed or a reference a domain stands for its label. Raises
-    StyleError if the domain is missing or unknown, or no reference fits.
+    `by_label`: the bundle is steered by labels, so without a seed or a reference a domain stands for its label.
+    `progress` gets a line for each reason to leave out files in a folder of references. `several`: the caller takes
+    more than one style, so that an error may offer all domains. Raises StyleError if the domain is missing or unknown,
+    or no reference fits.
     """
     if options.ref is not None:
-        return requests_of_reference(options.ref, options.domain, domains, psi=options.psi)
+        return requests_of_reference(options.ref, options.domain, domains, psi=options.psi, progress=progress)
     seed = options.seed if by_label else options.seed or 0
-    return requests_of_seed(seed, options.domain, domains, psi=options.psi)
+    return requests_of_seed(seed, options.domain, domains, psi=options.psi, several=several)
 
 
-def requests_of_seed(seed: int | None, domain: str | None, domains: Sequence[str], *, psi: float) -> list[StyleRequest]:
+def requests_of_seed(
+    seed: int | None, domain: str | None, domains: Sequence[str], *, psi: float, several: bool = True
+) -> list[StyleRequest]:
     """One style for each domain that `domain` names: from `seed`, or from the domain's label if it is None.
 
     Raises StyleError.
     """
     chosen = _choose_domains(domain, domains)
     if not chosen:
-        raise StyleError(f"say which domain to translate to with --domain: {list_domains(domains)}, or {ALL}")
+        raise StyleError(
+            f"say which domain to translate to with --domain: {list_domains(domains)}{f', or {ALL}' if several else ''}"
+        )
     return [StyleRequest(domain=name, seed=seed, psi=psi) for name in chosen]
 
 
 def requests_of_reference(
-    reference: Path, domain: str | None, domains: Sequence[str], *, psi: float
+    reference: Path,
+    domain: str | None,
+    domains: Sequence[str],
+    *,
+    psi: float,
+    progress: Callable[[str], None] = _say_nothing,
 ) -> list[StyleRequest]:
     """The styles of a reference image, or of each image in a folder. Raises StyleError if none fits."""
     if reference.is_dir():
-        pairs = _from_folder(reference, domain, domains)
+        from starcast.runtime.references import references_in
+
+        chosen = _choose_domains(domain, domains)
+        pairs = references_in(reference, chosen[0] if len(chosen) == 1 else None, domains, progress)
     else:
         pairs = [(name, reference) for name in _domains_of(reference, domain, domains)]
     return [StyleRequest(domain=name, reference=path, psi=psi) for name, path in pairs]
@@ -127,21 +152,7 @@ def _domains_of(reference: Path, domain: str | None, domains: Sequence[str]) -> 
     named = domain_in_name(reference, domains)
     if named is None:
         raise StyleError(
-            f"{reference} does not say which domain it belongs to: give --domain ({list_domains(domains)}), or begin "
-            "the file's name with the domain's name or number"
+            f"{printable(reference)} does not say which domain it belongs to: give --domain ({list_domains(domains)}), "
+            "or begin the file's name with the domain's name or number"
         )
     return [named]
-
-
-def _from_folder(folder: Path, domain: str | None, domains: Sequence[str]) -> list[tuple[str, Path]]:
-    from starcast.runtime.folder.sources import find_sources
-
-    wanted = _choose_domains(domain, domains) or list(domains)
-    images = [source.path for source in find_sources([folder]).sources if source.path.parent == folder]
-    pairs = [(named, path) for path in images if (named := domain_in_name(path, domains)) in wanted]
-    if not pairs:
-        raise StyleError(
-            f"{folder} has no image whose name begins with {' or '.join(wanted)} or its number: rename the "
-            "references (dog-rex.jpg, 1_rex.jpg), or give one image with --ref and its --domain"
-        )
-    return sorted(((named, path) for named, path in pairs if named), key=lambda pair: domains.index(pair[0]))

@@ -65,7 +65,9 @@ def translate_all(
     if not found.sources:
         raise OptionError(_no_images(sources, found))
 
-    requests = requests_from(options, bundle.manifest.domains, by_label=bundle.manifest.condition.by_label)
+    requests = requests_from(
+        options, bundle.manifest.domains, by_label=bundle.manifest.condition.by_label, progress=progress
+    )
     one_file = is_one_file(options.output, len(found.sources), len(requests))
     paths = (
         [(options.output,)]

@@ -88,7 +88,7 @@ def morph(
     """
     check_target(target, source, overwrite=options.overwrite)
     bundle = open_bundle(bundle_path)
-    requests = requests_for(options, bundle.manifest.domains)
+    requests = requests_for(options, bundle.manifest.domains, progress)
     trained = (bundle.source.height, bundle.source.width)
     image = fit(read_image(source), trained, options.fit)
     size = image.shape[:2]
@@ -131,12 +131,17 @@ def morph(
     return report
 
 
-def requests_for(options: MorphOptions, domains: tuple[str, ...]) -> list[StyleRequest]:
+def requests_for(
+    options: MorphOptions, domains: tuple[str, ...], progress: Callable[[str], None] = lambda line: None
+) -> list[StyleRequest]:
     """The styles of the loop, in order: all domains of the first seed, then of the second, …"""
     if options.seeds:
         groups = [requests_of_seed(int(seed), options.domain, domains, psi=options.psi) for seed in options.seeds]
     else:
-        groups = [requests_of_reference(Path(ref), options.domain, domains, psi=options.psi) for ref in options.refs]
+        groups = [
+            requests_of_reference(Path(ref), options.domain, domains, psi=options.psi, progress=progress)
+            for ref in options.refs
+        ]
     return [request for group in groups for request in group]
 
 

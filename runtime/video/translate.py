@@ -62,7 +62,7 @@ def translate_video(
     """
     check_target(target, source_path, overwrite=options.overwrite)
     bundle = open_bundle(bundle_path)
-    request = _one_style(options, bundle.manifest)
+    request = _one_style(options, bundle.manifest, progress)
     report = FilmReport(target, dict.fromkeys(STAGES, 0.0))
     with (
         Source(source_path, options.max_pixels) as source,
@@ -110,8 +110,10 @@ def translate_video(
     return report
 
 
-def _one_style(options: VideoOptions, manifest: Manifest) -> StyleRequest:
-    requests = requests_from(options, manifest.domains, by_label=manifest.condition.by_label)
+def _one_style(options: VideoOptions, manifest: Manifest, progress: Callable[[str], None]) -> StyleRequest:
+    requests = requests_from(
+        options, manifest.domains, by_label=manifest.condition.by_label, progress=progress, several=False
+    )
     if len(requests) != 1:
         raise OptionError(
             f"a video gets one style, but {len(requests)} were asked for: give one --domain and one --seed or --ref"

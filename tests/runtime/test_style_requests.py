@@ -79,15 +79,75 @@ def test_a_folder_gives_its_references_by_domain_and_name(tmp_path):
     assert found == [
         ("cat", "cat.png"), ("dog", "1.png"), ("dog", "dog-a.png"), ("dog", "dog-b.png"), ("wild", "2-b.png")
     ]  # fmt: skip
-    assert [request.reference.name for request in _requests(ref=tmp_path, domain="2")] == ["2-b.png"]
+    assert [request.reference.name for request in _requests(ref=tmp_path, domain="2")] == ["2-b.png", "rex.png"]
     assert len(_requests(ref=tmp_path, domain="all")) == 5
 
 
 @pytest.mark.parametrize(("domain", "wanted"), [(None, "cat or dog or wild"), ("wild", "wild")])
 def test_a_folder_without_a_fitting_reference_says_how_to_name_them(tmp_path, domain, wanted):
-    _write_images(tmp_path, "rex.png", "1.png" if domain else "x.png")
+    _write_images(tmp_path, "dog.png" if domain else "rex.png", "1.png" if domain else "x.png")
     with pytest.raises(StyleError, match=f"no image whose name begins with {wanted} or its number"):
         _requests(ref=tmp_path, domain=domain)
+
+
+def _names_of_references(**options: object) -> tuple[list[tuple[str, str]], list[str]]:
+    """(domain, path below the folder) of each reference, and the lines about what is left out."""
+    lines: list[str] = []
+    requests = requests_from(StyleOptions(**options), DOMAINS, progress=lines.append)
+    root = options["ref"]
+    return [(request.domain, request.reference.relative_to(root).as_posix()) for request in requests], lines
+
+
+def test_references_that_name_no_domain_are_of_the_one_that_was_asked_for(tmp_path):
+    _write_images(tmp_path, "wild-a.png", "rex.png", "2020.png", "00001.png")
+    names, lines = _names_of_references(ref=tmp_path, domain="wild")
+    assert names == [("wild", name) for name in ("00001.png", "2020.png", "rex.png", "wild-a.png")]
+    assert lines == []
+
+
+def test_references_that_are_left_out_are_named_with_the_reason(tmp_path):
+    _write_images(tmp_path, "dog-a.png", "cat-a.png", "rex.png", "holiday/bella.png")
+    (tmp_path / "notes.md").write_text("no image")
+    names, lines = _names_of_references(ref=tmp_path)
+    assert names == [("cat", "cat-a.png"), ("dog", "dog-a.png")]
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        f"{tmp_path / 'notes.md'}", f"{tmp_path / 'holiday/bella.png'}, {tmp_path / 'rex.png'}"
+    ]  # fmt: skip
+    names, lines = _names_of_references(ref=tmp_path, domain="dog")
+    assert names == [("dog", "dog-a.png"), ("dog", "rex.png")]
+    assert [line.rpartition(": ")[2] for line in lines] == [
+        f"{tmp_path / 'notes.md'}", f"{tmp_path / 'holiday/bella.png'}", f"{tmp_path / 'cat-a.png'}"
+    ]  # fmt: skip
+    assert "other domains than dog" in lines[2]
+
+
+def test_a_subfolder_with_a_domains_name_or_number_holds_its_references(tmp_path):
+    _write_images(tmp_path, "Dog/1.png", "Dog/deep/cat.png", "2/x.png", "cat/wild.png", "dogs/y.png", "02/z.png")
+    names, lines = _names_of_references(ref=tmp_path)
+    assert names == [("cat", "cat/wild.png"), ("dog", "Dog/1.png"), ("dog", "Dog/deep/cat.png"), ("wild", "2/x.png")]
+    assert len(lines) == 1
+    assert "dogs/y.png" in lines[0]
+    assert "02/z.png" in lines[0]
+    assert _names_of_references(ref=tmp_path, domain="wild")[0] == [("wild", "2/x.png")]
+
+
+@pytest.mark.parametrize("domain", [None, "dog"])
+def test_a_folder_with_a_domains_name_holds_its_references_however_they_are_numbered(tmp_path, domain):
+    _write_images(tmp_path / "dog", "0.png", "1.png", "3.png", "rex.png")
+    names, lines = _names_of_references(ref=tmp_path / "dog", domain=domain)
+    assert [name for name, _ in names] == ["dog"] * 4
+    assert lines == []
+
+
+def test_many_references_that_are_left_out_are_one_line(tmp_path):
+    _write_images(tmp_path, "dog.png", *(f"x{number}.png" for number in range(13)))
+    _, [line] = _names_of_references(ref=tmp_path)
+    assert line.endswith("x6.png and 3 more")
+
+
+def test_where_one_style_is_taken_all_domains_are_not_offered():
+    with pytest.raises(StyleError, match=r"wild \(2\)$"):
+        requests_from(StyleOptions(), DOMAINS, several=False)
 
 
 def test_a_domain_of_a_bundle_steered_by_labels_is_its_label():
