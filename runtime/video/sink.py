@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.runtime.options import EncodingOptions
 from starcast.runtime.record import record_beside, refuse_foreign_record
+from starcast.runtime.video.containers import container_of, muxer_options
 from starcast.runtime.video.encode import VideoEncoder
+from starcast.runtime.video.metadata import carry_over
 from starcast.runtime.video.source import Sound, Source
-from starcast.runtime.video.tracks import Tracks, kept_metadata, tracks_for
-
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # suffix -> FFmpeg's name
+from starcast.runtime.video.tracks import Tracks, tracks_for
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class RgbFrame:
 class Sink:
     """Writes to `path`. Use it in `with`: the file is complete when the block ends without an error.
 
-    Sound, subtitles, chapters and metadata come from `source`. Raises VideoError, which names `name`.
+    Sound, subtitles, chapters and metadata come from `source`. `notes` says what becomes of them, and is complete after
+    the block. Raises VideoError, which names `name`.
     """
 
     def __init__(
@@ -56,12 +57,7 @@ class Sink:
         self._name = name
         self.refused = 0
         with self._writing():
-            try:
-                self._begin(path, size, rate, time_base, encoding, source, copy=True)
-            except av.FFmpegError:
-                if source is None or not source.others:
-                    raise
-                self._begin(path, size, rate, time_base, encoding, source, copy=False)
+            self._begin(path, size, rate, time_base, encoding, source)
         self.notes = [*self.tracks.notes(), *([self._encoder.note] if self._encoder.note else [])]
 
     def __enter__(self) -> Sink:
@@ -80,6 +76,7 @@ class Sink:
                     self._mux(packets)
             finally:
                 self._container.close()
+        self.notes += self.tracks.final_notes()
 
     def write(self, item: RgbFrame | Sound | Packet[Any]) -> None:
         """Add the next frame, sound or packet.
@@ -113,21 +110,21 @@ class Sink:
         time_base: Fraction,
         encoding: EncodingOptions,
         source: Source | None,
-        *,
-        copy: bool,
     ) -> None:
-        container_format = _container_of(path)
+        container_format = container_of(path)
         container: OutputContainer = av.open(
             str(path.resolve()), "w", format=container_format,
-            container_options=_muxer_options(container_format, time_base),
+            container_options=muxer_options(container_format, time_base),
         )  # fmt: skip
         try:
             self._encoder = VideoEncoder(container, *size, rate, time_base, encoding)
             self.tracks = (
-                Tracks() if source is None else tracks_for(container, source.others, source.start_s, copy=copy)
+                Tracks()
+                if source is None
+                else tracks_for(container, source.others, source.start_s, path.suffix.lower())
             )
             if source is not None:
-                _carry_over(source, container, self._encoder.stream)
+                carry_over(source, container, self._encoder.stream)
             container.start_encoding()
         except BaseException:
             with contextlib.suppress(av.FFmpegError):
@@ -147,7 +144,7 @@ class Sink:
 
 def check_target(target: Path, source: Path, *, overwrite: bool) -> None:
     """Raise OptionError if a video made from `source` cannot go to `target`, or its record not beside it."""
-    _container_of(target)
+    container_of(target)
     if target.is_dir():
         raise OptionError(f"{printable(target)} is a folder: give -o the name of a file")
     if target.exists() and not target.is_file():
@@ -163,32 +160,3 @@ def check_target(target: Path, source: Path, *, overwrite: bool) -> None:
     if not existing.is_dir():
         raise OptionError(f"{printable(existing)} is a file, so {printable(target)} cannot be in it: choose another -o")
     refuse_foreign_record(record_beside(target))
-
-
-def _container_of(path: Path) -> str:
-    """FFmpeg's name for the container of a file's suffix. Raises OptionError."""
-    try:
-        return CONTAINERS[path.suffix.lower()]
-    except KeyError:
-        raise OptionError(f"{printable(path)} cannot be written: end its name in {', '.join(CONTAINERS)}") from None
-
-
-def _muxer_options(container_format: str, time_base: Fraction) -> dict[str, str]:
-    if container_format not in ("mp4", "mov"):
-        return {}
-    # without this, edit lists, which hold the offsets between the streams' starts, are rounded to milliseconds
-    movie_timescale = time_base.denominator * -(-1000 // time_base.denominator)
-    return {"movflags": "+faststart", "movie_timescale": str(movie_timescale)}
-
-
-def _carry_over(source: Source, container: OutputContainer, stream: Any) -> None:
-    """Copy metadata and chapters, but not the display matrix's rotation: the pixels are already upright."""
-    container.metadata.update(kept_metadata(source.container.metadata))
-    stream.metadata.update(kept_metadata(source.metadata))
-    chapters = source.container.chapters() if hasattr(container, "set_chapters") else []
-    if not chapters:
-        return
-    for chapter in chapters:
-        moved = round(source.start_s / chapter["time_base"]) if chapter["time_base"] else 0
-        chapter["start"], chapter["end"] = chapter["start"] - moved, chapter["end"] - moved
-    container.set_chapters(chapters)

@@ -1,9 +1,14 @@
-"""The streams beside the frames: copied packet by packet if the container accepts them, else re-encoded or dropped."""
+"""The streams beside the frames, each decided on its own: copied packet by packet, encoded again, or dropped.
+
+What a container takes is asked of its muxer (`containers.takes`), one stream after the other, so that a stream that it
+refuses changes nothing for the others.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
@@ -11,20 +16,19 @@ from typing import Any, Protocol
 from av.audio.frame import AudioFrame
 from av.container import OutputContainer
 from av.packet import Packet
-from av.stream import Stream
+from av.stream import Disposition, Stream
 
+from starcast.runtime.video.containers import CONTAINERS, codec_of, is_silent, others_that_take, takes
+from starcast.runtime.video.metadata import kept_metadata
+from starcast.runtime.video.sound import EncodedTrack
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
-# FFmpeg writes these into MP4, but most players cannot play them
-_SILENT_IN_MP4 = ("pcm_", "vorbis")
-_AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-_AAC_LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1")
-_AAC_BITS_A_CHANNEL = 96_000
 _MILLISECOND = Fraction(1, 1000)
 _EQUAL_TIMES_ALLOWED = 0x20000  # AVFMT_TS_NONSTRICT: Matroska, whose ticks are longer than a TrueHD packet
-# metadata about how the old file was written
-_OF_THE_OLD_FILE = ("major_brand", "minor_version", "compatible_brands", "encoder", "duration", "rotate")
-_STATISTICS = ("_statistics", "bps", "number_of_")
+_PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+_GAP_S = Fraction(1, 100)  # times are rounded to a millisecond in many containers: less is no gap
+_SILENT_BYTES = {"pcm_u8": 0x80, "pcm_alaw": 0xD5, "pcm_mulaw": 0xFF}  # 0 in all others
+_KINDS = {"audio": "sound", "subtitle": "subtitles"}
 
 
 class Track(Protocol):
@@ -50,9 +54,8 @@ class CopiedTrack:
 
     def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
         assert isinstance(item, Packet)
-        tick = (
-            as_fraction(self.stream.time_base) or _MILLISECOND
-        )  # the muxer's choice, known once its header is written
+        # the muxer's choice, known once its header is written
+        tick = as_fraction(self.stream.time_base) or _MILLISECOND
         if self._clock is None:
             self._clock = Clock(tick, self._start_s, strict=self._strict)
         time = item.pts if item.dts is None else item.dts
@@ -68,44 +71,51 @@ class CopiedTrack:
         return []
 
 
-class EncodedTrack:
-    """Encodes sound again, as AAC."""
+class CopiedSamples(CopiedTrack):
+    """Copies PCM into MOV, which counts samples and stores no times: gaps are filled with silence."""
 
     def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction) -> None:
+        super().__init__(container, template, start_s)
         context: Any = template.codec_context
-        rate = context.sample_rate if context.sample_rate in _AAC_RATES else 48000
-        channels = context.layout.nb_channels
-        layout = context.layout.name
-        if layout not in _AAC_LAYOUTS:
-            layout = "mono" if channels == 1 else "stereo"
-        self.stream: Any = container.add_stream("aac", rate=rate)
-        self.stream.layout = layout
-        self.stream.bit_rate = _AAC_BITS_A_CHANNEL * self.stream.layout.nb_channels
-        _carry_over(template, self.stream)
-        self._tick = Fraction(1, context.sample_rate)  # finer than the source's, so that no two frames collide
-        self._source_tick = as_fraction(template.time_base) or self._tick
-        self._clock = Clock(self._tick, start_s)
+        bits = re.search(r"\d+", context.name)
+        self._sample_bytes = (int(bits[0]) if bits else 8) // 8 * context.layout.nb_channels
+        self._rate = context.sample_rate
+        self._silence = bytes([_SILENT_BYTES.get(context.name, 0)])
+        self._next: int | None = None  # the sample that is written next
 
     def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
-        assert isinstance(item, AudioFrame)
-        time_s = None if item.pts is None else item.pts * self._source_tick
-        item.pts = self._clock.place(time_s, Fraction(item.samples, item.sample_rate))
-        item.time_base = self._tick
-        packets: list[Packet[Any]] = self.stream.encode(item)
+        packets = super().write(item)
+        (packet,) = packets
+        base = as_fraction(packet.time_base) or Fraction(1, self._rate)
+        place = round((packet.pts or 0) * base * self._rate)
+        missing = 0 if self._next is None else place - self._next
+        if missing > _GAP_S * self._rate:
+            begin = round(Fraction(self._next or 0, self._rate) / base)
+            packets = [*self._silent_packets(missing, begin, packet), packet]
+        else:
+            missing = 0
+        self._next = (place if self._next is None else self._next + missing) + packet.size // self._sample_bytes
         return packets
 
-    def flush(self) -> list[Packet[Any]]:
-        packets: list[Packet[Any]] = self.stream.encode(None)
+    def _silent_packets(self, samples: int, begin: int, like: Packet[Any]) -> list[Packet[Any]]:
+        """Packets of a second at most; the muxer only counts their bytes."""
+        packets = []
+        for start in range(0, samples, self._rate):
+            count = min(self._rate, samples - start)
+            silent: Packet[Any] = Packet(self._silence * (count * self._sample_bytes))
+            silent.time_base, silent.stream, silent.is_keyframe = like.time_base, self.stream, True
+            silent.pts = silent.dts = begin
+            packets.append(silent)
         return packets
 
 
 @dataclass
 class Tracks:
-    """What happens to each stream beside the frames, by its index in the source."""
+    """What happens to each stream beside the frames, by its index in the source, and what a user should know of it."""
 
     by_index: dict[int, Track] = field(default_factory=dict)
-    encoded: list[str] = field(default_factory=list)
-    dropped: list[str] = field(default_factory=list)
+    changes: dict[str, list[str]] = field(default_factory=dict)  # what happens and why -> the streams that it befalls
+    names: dict[int, str] = field(default_factory=dict)
 
     @property
     def audio_to_decode(self) -> frozenset[int]:
@@ -113,50 +123,76 @@ class Tracks:
         return frozenset(index for index, track in self.by_index.items() if isinstance(track, EncodedTrack))
 
     def notes(self) -> list[str]:
-        """A sentence for the streams that are encoded again, and one for those that are dropped."""
-        sentences = []
-        if self.encoded:
-            sentences.append(f"{_join(self.encoded)} encoded again as AAC: the output's container or most "
-                             "players do not accept it")  # fmt: skip
-        if self.dropped:
-            sentences.append(f"{_join(self.dropped)} dropped: the output's container cannot hold it")
-        return sentences
+        """A sentence for every change, with the streams that it befalls."""
+        return [f"{_join(streams)} {change}" for change, streams in self.changes.items()]
+
+    def final_notes(self) -> list[str]:
+        """Sentences about what showed only while the sound was encoded."""
+        return [
+            f"{self.names[index]} {clause}"
+            for index, track in self.by_index.items()
+            if isinstance(track, EncodedTrack)
+            for clause in track.notes()
+        ]
 
 
-def tracks_for(
-    container: OutputContainer, streams: Iterable[Stream], start_s: Fraction, *, copy: bool = True
-) -> Tracks:
-    """An output stream for every stream that `container` can hold. Without `copy`, sound is encoded again and the rest
-    is dropped: rare files hold packets that the muxer refuses although it supports their codec."""
-    tracks = Tracks()
+def tracks_for(container: OutputContainer, streams: Iterable[Stream], start_s: Fraction, suffix: str) -> Tracks:
+    """An output stream for every stream that `container`, the file format of `suffix`, can hold."""
+    tracks, accepted = Tracks(), list[Stream]()
     for stream in streams:
-        track = _track(container, stream, start_s, copy=copy)
-        if track is not None:
+        name = tracks.names[stream.index] = _described(stream)
+        change = _reason_to_drop(stream)
+        if (
+            change is None
+            and not is_silent(CONTAINERS[suffix], stream)
+            and takes(CONTAINERS[suffix], [*accepted, stream])
+        ):
+            accepted.append(stream)
+            _copy(container, stream, start_s, tracks)
+            continue
+        if change is None and stream.type == "audio":
+            track = EncodedTrack(container, stream, start_s)
+            _carry_over(stream, track.stream)
             tracks.by_index[stream.index] = track
-            if isinstance(track, EncodedTrack):
-                tracks.encoded.append(_described(stream))
-        elif not _is_made_by_the_muxer(stream):
-            tracks.dropped.append(_described(stream))
+            change = f"encoded again as AAC: {_refusal(suffix, stream)}"
+            change += f"; {track.storage.note}" if track.storage.note else ""
+        elif change is None:
+            change = f"dropped: {_refusal(suffix, stream)}"
+        if not _is_made_by_the_muxer(stream):
+            tracks.changes.setdefault(change, []).append(name)
     return tracks
 
 
-def _track(container: OutputContainer, stream: Stream, start_s: Fraction, *, copy: bool) -> Track | None:
-    if stream.codec_context is None or stream.type not in ("audio", "subtitle"):
-        return None
-    silent = container.format.name == "mp4" and stream.codec_context.name.startswith(_SILENT_IN_MP4)
-    if copy and not silent:
-        with contextlib.suppress(ValueError):  # "format does not support codec"
-            return CopiedTrack(container, stream, start_s)
-    return EncodedTrack(container, stream, start_s) if stream.type == "audio" else None
+def _copy(container: OutputContainer, stream: Stream, start_s: Fraction, tracks: Tracks) -> None:
+    if stream.type == "attachment":  # a part of the header: no packets follow
+        container.add_stream_from_template(stream)
+        return
+    counts_samples = container.format.name == "mov" and stream.codec_context.name.startswith("pcm_")
+    copied = CopiedSamples if counts_samples else CopiedTrack
+    tracks.by_index[stream.index] = copied(container, stream, start_s)
 
 
-def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """Metadata without the entries that are true only of the old file."""
-    return {
-        key: text
-        for key, text in metadata.items()
-        if key.lower() not in _OF_THE_OLD_FILE and not key.lower().startswith(_STATISTICS)
-    }
+def _reason_to_drop(stream: Stream) -> str | None:
+    """Why a stream is not carried over, whatever the container holds; None if it may be."""
+    if stream.type == "video":
+        if stream.disposition & _PICTURES:
+            return "dropped: it shows the film as it was before"
+        return "dropped: only one video stream is translated"
+    if stream.type not in ("audio", "subtitle", "attachment"):
+        return "dropped: only sound, subtitles, chapters and fonts are carried over"
+    if stream.type != "attachment" and not codec_of(stream):
+        return "dropped: this FFmpeg does not know its codec"
+    return None
+
+
+def _refusal(suffix: str, stream: Stream) -> str:
+    """Why a stream cannot be copied, and what would keep it."""
+    codec = codec_of(stream) or "attachments"
+    others = others_that_take(suffix, stream)
+    remedy = f" ({' or '.join(others)} does)" if others else ""
+    if is_silent(CONTAINERS[suffix], stream):
+        return f"most players do not play {codec} in {suffix}" + remedy
+    return f"{suffix} does not take {codec}" + remedy
 
 
 def _carry_over(template: Stream, stream: Any) -> None:
@@ -172,11 +208,13 @@ def _is_made_by_the_muxer(stream: Stream) -> bool:
 
 
 def _described(stream: Stream) -> str:
-    codec = f"{stream.codec_context.name}, " if stream.codec_context is not None else ""
-    kind = {"audio": "sound", "subtitle": "subtitles"}.get(str(stream.type), str(stream.type))
-    return f"{kind} ({codec}stream {stream.index})"
+    kind = (
+        "cover" if stream.type == "video" and stream.disposition & _PICTURES else _KINDS.get(stream.type, stream.type)
+    )
+    name = codec_of(stream) or stream.metadata.get("filename")
+    return f"{kind} ({f'{name}, ' if name else ''}stream {stream.index})"
 
 
 def _join(names: list[str]) -> str:
     joined = " and ".join(names)
-    return f"{joined} {'is' if len(names) == 1 else 'are'}"
+    return f"{joined} {'is' if len(names) == 1 and not joined.startswith('subtitles') else 'are'}"
