@@ -81,7 +81,7 @@ def _colours(frame: VideoFrame, tags: Tags, name: str, scaler: VideoReformatter)
     components = len(frame.format.components)
     if frame.format.name.startswith(("gray", "ya8", "ya16")):
         return _grey(frame, scaler, has_alpha=components == 2)
-    has_alpha = components == 4
+    has_alpha = components == 4 or frame.format.has_palette
     if gamut.needs_conversion(tags.primaries, tags.transfer) and not frame.format.name.startswith("xyz"):
         deep = _deep(frame, tags, name, scaler, has_alpha=has_alpha)
         pixels = gamut.convert(deep[..., :3], tags.primaries, tags.transfer)

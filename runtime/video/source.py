@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from starcast.errors import VideoError, printable
 from starcast.runtime.options import MAX_FRAME_PIXELS
+from starcast.runtime.video.alpha import alpha_note, decoder_of
 from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.orientation import Matrix, display_matrix, shown_size
 from starcast.runtime.video.tags import check_readable, conversion_note, refuse_hdr, stated_by
@@ -71,6 +72,7 @@ class Source:
             self.container = closing.enter_context(open_video(path, max_pixels))
             self._video = self._choose_stream(max_pixels)
             self._video.thread_type = "AUTO"
+            self._decoder = decoder_of(self._video)
             self._end_s, self._packets = Fraction(0), 0
             self._held: list[Packet[Any]] = []  # packets before the first frame
             self._steps = self._decode()
@@ -131,7 +133,7 @@ class Source:
                 yield packet
                 continue
             try:
-                frames = self._video.decode(packet)
+                frames = self._decoder.decode(packet)
             except av.FFmpegError:
                 self.damaged += 1
                 continue
@@ -198,7 +200,8 @@ class Source:
     def _describe(self, first: VideoFrame) -> None:
         context, container = self._video.codec_context, self.container
         check_readable(first, self.name, self.stated)
-        self.colours = conversion_note(first, self.stated)
+        changes = (conversion_note(first, self.stated), alpha_note(self._video))
+        self.changes = [clause for clause in changes if clause]
         self.width, self.height = first.width, first.height
         self.orientation: Matrix = display_matrix(first)
         self.interlaced = bool(first.interlaced_frame)

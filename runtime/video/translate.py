@@ -161,7 +161,7 @@ def _translate_frames(
 
 
 def _notes(source: Source) -> Sequence[str]:
-    notes = [f"{source.name} {source.colours}"] if source.colours else []
+    notes = [f"{source.name} {clause}" for clause in source.changes]
     if source.interlaced:
         notes.append(f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it "
                 "first with `ffmpeg -i IN -vf bwdif -c:a copy OUT.mp4`")  # fmt: skip

@@ -236,7 +236,7 @@ def test_hevc_without_tags_of_its_own_has_those_of_its_container(tmp_path, make_
     tags = ["-colorspace", "bt2020nc", "-color_primaries", "bt2020", "-color_trc", "bt2020-10"]
     subprocess.run(["ffmpeg", "-loglevel", "error", "-i", plain, "-c", "copy", *tags, tagged], check=True)
     with Source(tagged) as source:
-        assert source.colours == "has BT.2020 colours, which are converted to BT.709"
+        assert source.changes == ["has BT.2020 colours, which are converted to BT.709"]
         first = next(item.frame for item in source.read() if isinstance(item, Frame))
         expected = truth(frame, 9, 14, 9, is_full=False)
         assert np.abs(seen(first, container=source.stated) - expected).max() <= 1

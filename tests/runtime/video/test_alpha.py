@@ -1,0 +1,89 @@
+"""Films with transparency: red on the left, and on the right a blue that cannot be seen. There it must be white."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from starcast.runtime.video import alpha, colour
+from starcast.runtime.video.source import Frame, Source
+
+RED, BLUE = (200, 30, 30), (30, 30, 200)
+
+
+def rgba() -> np.ndarray:
+    image = np.zeros((48, 64, 4), np.uint8)
+    image[:, :32] = (*RED, 255)
+    image[:, 32:] = (*BLUE, 0)
+    return image
+
+
+@pytest.fixture
+def clear_film(tmp_path: Path) -> Callable[..., Path]:
+    """A film of three frames in a codec and pixel format with transparency."""
+
+    def make(name: str, codec: str, pixel_format: str, **options: str) -> Path:
+        path = tmp_path / name
+        with av.open(str(path), "w") as container:
+            try:
+                stream: Any = container.add_stream(codec, rate=25, options=options)
+            except ValueError:
+                pytest.skip(f"this FFmpeg cannot encode {codec}")
+            stream.height, stream.width, stream.pix_fmt = 48, 64, pixel_format
+            if name.endswith(".webm"):
+                stream.metadata["alpha_mode"] = "1"
+            for number in range(3):
+                frame = av.VideoFrame.from_ndarray(rgba(), format="rgba").reformat(format=pixel_format)
+                frame.pts = number
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return path
+
+    return make
+
+
+def sides(path: Path) -> list[list[int]]:
+    """The colours in the middle of the left and of the right half."""
+    with Source(path) as source:
+        frames = [item.frame for item in source.read() if isinstance(item, Frame)]
+        assert (len(frames), source.damaged, source.ends_early) == (3, 0, False)
+        pixels = colour.to_rgb(frames[-1], container=source.stated)
+        return pixels[24, [16, 48]].astype(int).tolist()
+
+
+@pytest.mark.parametrize(("name", "codec", "pixel_format", "options"), [
+    ("vp9.webm", "libvpx-vp9", "yuva420p", {"lossless": "1", "auto-alt-ref": "0"}),
+    ("vp8.webm", "libvpx", "yuva420p", {"crf": "4", "b": "2M", "auto-alt-ref": "0"}),
+    ("prores.mov", "prores_ks", "yuva444p10le", {}),
+    ("qtrle.mov", "qtrle", "argb", {}),
+    ("png.mov", "png", "rgba", {}),
+    ("ffv1.mkv", "ffv1", "yuva420p", {}),
+    ("utvideo.avi", "utvideo", "gbrap", {}),
+    ("animated.apng", "apng", "rgba", {}),
+], ids=lambda value: value if isinstance(value, str) and "." in value else "")  # fmt: skip
+def test_transparency_is_white_in_every_codec(clear_film, name, codec, pixel_format, options):
+    left, right = sides(clear_film(name, codec, pixel_format, **options))
+    assert np.abs(np.subtract(left, RED)).max() <= 4
+    assert right == [255, 255, 255]
+
+
+def test_a_palettes_transparent_entry_is_white():
+    frame = av.VideoFrame(16, 16, "pal8")
+    frame.planes[0].update(bytes(8 * [0] + 8 * [1]) * 16)
+    palette = np.zeros((256, 4), np.uint8)
+    palette[0], palette[1] = (*RED[::-1], 255), (*BLUE[::-1], 0)  # BGRA in memory
+    frame.planes[1].update(palette.tobytes())
+    assert colour.to_rgb(frame)[8, [2, 12]].tolist() == [list(RED), [255, 255, 255]]
+
+
+def test_transparency_that_cannot_be_decoded_is_said(clear_film, monkeypatch):
+    path = clear_film("vp9.webm", "libvpx-vp9", "yuva420p", **{"lossless": "1", "auto-alt-ref": "0"})
+    monkeypatch.setattr(alpha, "_KEEPS_ALPHA", {"vp9": "absent"})
+    with Source(path) as source:
+        assert source.changes == ["has transparency, which this FFmpeg cannot decode: what lies under it is shown"]
+        assert len([item for item in source.read() if isinstance(item, Frame)]) == 3
