@@ -52,8 +52,8 @@ class StyleOptions(CheckedOptions):
         None, "The same seed gives the same style. Default: 0, unless --ref is given.", maximum=LARGEST_SEED
     )
     ref: Path | None = option(
-        None, "Reference image to take the style from. In a folder, each image is a reference for the domain that its "
-        "name begins with (dog-rex.jpg, 1_rex.jpg) or its subfolder has as name (dog/rex.jpg), else for --domain.",
+        None, "Reference image to take the style from. In a folder, the domain is in each file's name (dog-rex.jpg, "
+        "1_rex.jpg) or subfolder (dog/rex.jpg). Others are taken for --domain.",
         metavar="IMAGE|FOLDER",
     )  # fmt: skip
     psi: float = flags.psi()

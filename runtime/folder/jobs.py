@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from starcast.errors import OptionError, printable
 from starcast.runtime.folder.marks import Origin
@@ -16,12 +17,20 @@ LOOKERS = 3  # threads that read existing outputs
 _AHEAD = 64
 
 
+class Target(NamedTuple):
+    """A translation to make. `is_free`: nothing was at its path, and nothing may be there when it is written."""
+
+    style: int
+    path: Path
+    is_free: bool
+
+
 @dataclass(frozen=True)
 class Job:
-    """A source and its missing translations: (number of the style, path)."""
+    """A source and its missing translations."""
 
     source: SourceFile
-    targets: tuple[tuple[int, Path], ...]
+    targets: tuple[Target, ...]
 
 
 @dataclass
@@ -79,7 +88,7 @@ def plan_jobs(
                         f"{printable(path)} cannot be written: {obstacle}: move it away, or choose another -o"
                     )
                 elif state in WRITTEN_ANYWAY:
-                    targets.append((number, path))
+                    targets.append(Target(number, path, is_free=state is State.ABSENT and not overwrite))
                 else:
                     in_the_way[state].append(path)
             if State.STALE in states:

@@ -6,6 +6,7 @@ The queues limit how many images are in memory at once, so memory stays flat ove
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from starcast.errors import ImageError, printable
 from starcast.images.fit import NATIVE, fit
 from starcast.images.read import read_image
 from starcast.images.write import write_image
-from starcast.runtime.folder.jobs import Job
+from starcast.runtime.folder.jobs import Job, Target
 from starcast.runtime.folder.marks import Mark, hash_content, hash_place
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
@@ -92,15 +93,15 @@ def translate_jobs(
     the calling thread. Raises EngineError, and ImageError if the disk is full; what was written by then stays.
     """
 
-    def translate(targets: Sequence[tuple[Prepared, int, Path]]) -> tuple[None, ...]:
-        images = np.stack([prepared.image for prepared, _, _ in targets])
-        styles = vectors[[number for _, number, _ in targets]]
+    def translate(targets: Sequence[tuple[Prepared, Target]]) -> tuple[None, ...]:
+        images = np.stack([prepared.image for prepared, _ in targets])
+        styles = vectors[[target.style for _, target in targets]]
         start = time.perf_counter()
         translations = translator(images, styles)
         report.seconds["run"] += time.perf_counter() - start
-        for (prepared, number, path), translation in zip(targets, translations, strict=True):
-            mark = Mark(settings=settings[number], content=prepared.content, place=prepared.place)
-            writes.add(partial(_write, path, translation, mark.text))
+        for (prepared, target), translation in zip(targets, translations, strict=True):
+            mark = Mark(settings=settings[target.style], content=prepared.content, place=prepared.place)
+            writes.add(partial(_write, target, translation, mark.text))
         return ()  # `count_written` counts what is written
 
     def count_written(outcome: float | ImageError) -> None:
@@ -114,7 +115,7 @@ def translate_jobs(
         bar.advance()
 
     batch = options.batch or translator.batch
-    batches: Batches[tuple[Prepared, int, Path], None]
+    batches: Batches[tuple[Prepared, Target], None]
     batches = Batches(batch, translate, kind=lambda target: target[0].image.shape)  # one batch, one size
     prepare = partial(_prepare, size=translator.size, why_not=translator.why_not, options=options)
     with open_pool(READERS) as readers, open_pool(WRITERS) as writers:
@@ -128,8 +129,8 @@ def translate_jobs(
                 report.sources += 1
                 report.seconds["read"] += prepared.read_s
                 report.seconds["fit"] += prepared.fit_s
-                for number, path in job.targets:
-                    batches.add((prepared, number, path))
+                for target in job.targets:
+                    batches.add((prepared, target))
             batches.finish()
         finally:
             writes.finish()
@@ -169,11 +170,15 @@ def _version_of(path: Path) -> tuple[int, ...] | None:
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def _write(path: Path, image: NDArray[np.uint8], mark: str) -> float | ImageError:
+def _write(target: Target, image: NDArray[np.uint8], mark: str) -> float | ImageError:
     """Write a translation; return the seconds it took, or the error."""
     start = time.perf_counter()
+    if target.is_free and os.path.lexists(target.path):
+        return ImageError(
+            f"{printable(target.path)} was written by another program in the meantime, and stays: choose another -o"
+        )
     try:
-        write_image(path, image, mark=mark)
+        write_image(target.path, image, mark=mark)
     except ImageError as error:
         return error
     return time.perf_counter() - start

@@ -10,18 +10,20 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from starcast.errors import OptionError, printable, reason_of
+from starcast.hold import hold, hold_folder
 from starcast.images.fit import NATIVE
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.folder.jobs import plan_jobs, tell_edited
 from starcast.runtime.folder.names import output_paths
 from starcast.runtime.folder.outputs import is_one_file, refuse_source_folder, refuse_to_overwrite_sources
 from starcast.runtime.folder.pipeline import Report, translate_jobs
-from starcast.runtime.folder.sources import FoundSources, find_sources
+from starcast.runtime.folder.sources import FoundSources, SourceFile, find_sources
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (
@@ -34,11 +36,23 @@ from starcast.runtime.record import (
     style_facts,
     write_record,
 )
-from starcast.runtime.style_requests import requests_from
+from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.styles import make_styles
 from starcast.runtime.translator import Translator
 
 NAMED_OTHERS = 10
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is translated, and where to. `named`: the sources as they were given. `paths`: one per source and style."""
+
+    bundle: Bundle
+    named: list[str]
+    sources: Sequence[SourceFile]
+    requests: Sequence[StyleRequest]
+    paths: Sequence[tuple[Path, ...]]
+    record: Path
 
 
 def translate_all(
@@ -77,29 +91,38 @@ def translate_all(
     references = {request.reference for request in requests if request.reference is not None}
     refuse_to_overwrite_sources(found.sources, paths, references)
     record = record_beside(options.output) if one_file else options.output / RECORD
-    refuse_foreign_record(record)
+    work = Work(bundle, [str(source) for source in sources], found.sources, requests, paths, record)
+    with hold(options.output) if one_file else hold_folder(options.output):
+        _translate_missing(work, options, report, progress, show_progress)
+    return report
 
-    styles = style_facts(requests)
-    named = [str(source) for source in sources]
+
+def _translate_missing(
+    work: Work, options: TranslateOptions, report: Report, progress: Callable[[str], None], show_progress: bool
+) -> None:
+    """Make the translations that are not there, with their record."""
+    bundle, record = work.bundle, work.record
+    refuse_foreign_record(record)
+    styles = style_facts(work.requests)
+    since_ns = interrupted_since(record, run_facts(bundle, options, styles, work.named)) if options.overwrite else None
     settings = [_mark_settings(bundle, style, options) for style in styles]
-    since_ns = interrupted_since(record, run_facts(bundle, options, styles, named)) if options.overwrite else None
     size = None if options.fit == NATIVE else (bundle.source.height, bundle.source.width)
-    plan = plan_jobs(found.sources, paths, settings, size, overwrite=options.overwrite, since_ns=since_ns)
+    plan = plan_jobs(work.sources, work.paths, settings, size, overwrite=options.overwrite, since_ns=since_ns)
     report.skipped = plan.done
     for sentence in plan.failed:
         report.fail(sentence, progress)
     tell_edited(plan.edited, progress)
     if not plan.jobs:
-        return report
+        return
 
-    save_record = partial(write_record, record, bundle, options, styles, sources=named)
+    count = sum(len(job.targets) for job in plan.jobs)
     with (
         Translator(bundle, **options.engine, progress=progress) as translator,
-        ProgressBar(sum(len(job.targets) for job in plan.jobs), "images", show=show_progress, progress=progress) as bar,
+        ProgressBar(count, "images", show=show_progress, progress=progress) as bar,
     ):
-        vectors = make_styles(requests, translator.style)
-        save_record = partial(save_record, engine=translator.facts())
-        save_record = partial(save_record, began_ns=_begin_record(record, save_record, since_ns))
+        vectors = make_styles(work.requests, translator.style)
+        save = partial(write_record, record, bundle, options, styles, engine=translator.facts(), sources=work.named)
+        save = partial(save, began_ns=_begin_record(record, save, since_ns))
         start = time.perf_counter()
         interrupted = True
         try:
@@ -108,8 +131,7 @@ def translate_all(
         finally:
             report.wall_s = time.perf_counter() - start
             counts = {"translated": report.done, "there_already": report.skipped, "failed": len(report.failed)}
-            _end_record(partial(save_record, counts=counts, finished=not interrupted), record, report, progress)
-    return report
+            _end_record(partial(save, counts=counts, finished=not interrupted), record, report, progress)
 
 
 def _report_found(found: FoundSources, report: Report, progress: Callable[[str], None]) -> None:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -390,6 +391,42 @@ def test_an_image_beside_a_folder_of_its_translations_name_is_translated(tmp_pat
     assert (report.done, report.failed) == (2, [])
     assert (tmp_path / "out/x.png/inside.png").is_file()
     assert (tmp_path / "out/x.jpg.png").is_file()
+
+
+def test_a_second_start_into_the_same_folder_is_refused_while_the_first_runs(tmp_path, tiny_bundle, monkeypatch):
+    photos = _photos(tmp_path / "in", 4)
+    refusals = []
+    call = Translator.__call__
+
+    def start_another(self, images, style):
+        with (
+            ThreadPoolExecutor() as other,
+            pytest.raises(OptionError, match="out is being written by another starcast"),
+        ):
+            other.submit(_translate, tiny_bundle, photos, output=tmp_path / "out", seed=2).result()
+        refusals.append(1)
+        return call(self, images, style)
+
+    monkeypatch.setattr(Translator, "__call__", start_another)
+    report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", seed=1, batch=4)
+    assert (report.done, refusals) == (4, [1])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir())[-1] == "starcast.json"
+    assert len(list((tmp_path / "out").iterdir())) == 5
+
+
+def test_a_file_that_another_program_wrote_in_the_meantime_stays(tmp_path, tiny_bundle, monkeypatch):
+    photos = _photos(tmp_path / "in", 2)
+    call = Translator.__call__
+
+    def write_another(self, images, style):
+        (tmp_path / "out/001.png").write_text("mine")
+        return call(self, images, style)
+
+    monkeypatch.setattr(Translator, "__call__", write_another)
+    report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
+    assert report.done == 1
+    assert "001.png was written by another program in the meantime, and stays" in lines[0]
+    assert (tmp_path / "out/001.png").read_text() == "mine"
 
 
 def test_the_record_says_what_the_images_were_made_with(tmp_path, tiny_bundle):
