@@ -18,16 +18,18 @@ from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
 from starcast.errors import ImageError, printable
+from starcast.hold import hold
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.options import MorphOptions
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.record import record_beside, style_facts, write_record
+from starcast.runtime.record import style_facts
 from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import StyleRequest, requests_of_reference, requests_of_seed
 from starcast.runtime.styles import make_styles
 from starcast.runtime.translator import Translator
+from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink, check_target
 
@@ -84,51 +86,61 @@ def morph(
 ) -> FilmReport:
     """Write a video of one image that loops through the styles that `options` name.
 
-    Raises OptionError, StyleError, BundleError, ImageError, EngineError, VideoError; then nothing is written.
+    If `target` is that film already, only its record is written, where it is missing. Raises OptionError, StyleError,
+    BundleError, ImageError, EngineError, VideoError; then nothing is written.
     """
-    check_target(target, source, overwrite=options.overwrite)
+    check_target(target, source)
     bundle = open_bundle(bundle_path)
     requests = requests_for(options, bundle.manifest.domains, progress)
-    trained = (bundle.source.height, bundle.source.width)
-    image = fit(read_image(source), trained, options.fit)
-    size = image.shape[:2]
-    rate = Fraction(options.fps).limit_denominator(1001)
     report = FilmReport(target, dict.fromkeys(("run", "encode"), 0.0))
-    with Translator(bundle, **options.engine, progress=progress) as translator:
-        reason = translator.why_not(*size)
-        if reason is not None:
-            raise ImageError(f"{printable(source)} has {size[1]}x{size[0]} pixels: {reason}")
-        styles = make_styles(requests, translator.style)
-        start = time.perf_counter()
-        with (
-            atomic_path(target) as partial,
-            Sink(partial, printable(target), size, rate, 1 / rate, options) as sink,
-            ProgressBar(
-                len(requests) * options.frames_per_step, "frames", show=show_progress, progress=progress
-            ) as bar,
-            run_ahead(
-                _translate_stops(
-                    image, loop(styles, options.frames_per_step), translator, options.batch or translator.batch, report
-                ),
-                "run",
-            ) as translations,
-        ):
-            report.notes = sink.notes
-            for note in report.notes:
-                bar.print(note)
-            for pixels, frames in translations:
-                for _ in range(frames):
-                    with report.timed("encode"):
-                        sink.write(RgbFrame(pixels, report.frames, 1))
-                    report.frames += 1
-                    bar.advance()
-        report.wall_s = time.perf_counter() - start
-        write_record(
-            record_beside(target), bundle, options, style_facts(requests),
-            engine=translator.facts(),
-            counts={"frames": report.frames}, sources=[str(source)],
-        )  # fmt: skip
+    record = FilmRecord(target, source, bundle, options, style_facts(requests))
+    with hold(target):
+        if not is_done(record, target, report, overwrite=options.overwrite):
+            image = fit(read_image(source), (bundle.source.height, bundle.source.width), options.fit)
+            with (
+                Translator(bundle, **options.engine, progress=progress) as translator,
+                ProgressBar(
+                    len(requests) * options.frames_per_step, "frames", show=show_progress, progress=progress
+                ) as bar,
+            ):
+                reason = translator.why_not(*image.shape[:2])
+                if reason is not None:
+                    height, width = image.shape[:2]
+                    raise ImageError(f"{printable(source)} has {width}x{height} pixels: {reason}")
+                styles = make_styles(requests, translator.style)
+                _write(image, styles, target, translator, options, record.mark, report, bar)
+                record.save(translator.facts(), {"frames": report.frames}, report, progress)
     return report
+
+
+def _write(
+    image: NDArray[np.uint8],
+    styles: NDArray[np.float32],
+    target: Path,
+    translator: Translator,
+    options: MorphOptions,
+    mark: str,
+    report: FilmReport,
+    bar: ProgressBar,
+) -> None:
+    rate = Fraction(options.fps).limit_denominator(1001)
+    stops, batch = loop(styles, options.frames_per_step), options.batch or translator.batch
+    start = time.perf_counter()
+    with (
+        atomic_path(target) as partial,
+        Sink(partial, printable(target), image.shape[:2], rate, 1 / rate, options, mark=mark) as sink,
+        run_ahead(_translate_stops(image, stops, translator, batch, report), "run") as translations,
+    ):
+        report.notes = sink.notes
+        for note in report.notes:
+            bar.print(note)
+        for pixels, frames in translations:
+            for _ in range(frames):
+                with report.timed("encode"):
+                    sink.write(RgbFrame(pixels, report.frames, 1))
+                report.frames += 1
+                bar.advance()
+    report.wall_s = time.perf_counter() - start
 
 
 def requests_for(

@@ -26,6 +26,7 @@ class FilmReport:
     seconds: dict[str, float]  # by stage, over all frames
     frames: int = 0
     wall_s: float = 0.0  # from the first frame to the last byte, without starting the engine
+    is_there_already: bool = False  # the same film was there, and was not made again
     notes: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 
@@ -54,7 +55,9 @@ class FilmReport:
         return {stage: 1000 * total / max(1, self.frames) for stage, total in self.seconds.items()}
 
     def summary(self) -> str:
-        """Two lines: what was written; milliseconds per stage and frames per second."""
+        """Two lines: what was written; milliseconds per stage and frames per second. One, if the film was there."""
+        if self.is_there_already:
+            return f"{printable(self.target)} is there already, made from the same source in the same way."
         stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in self.stage_ms().items())
         rate = self.frames / self.wall_s if self.wall_s else 0.0
         return (

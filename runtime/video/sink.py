@@ -22,6 +22,7 @@ from starcast.runtime.options import EncodingOptions
 from starcast.runtime.record import record_beside, refuse_foreign_record
 from starcast.runtime.video.containers import container_of, muxer_options
 from starcast.runtime.video.encode import VideoEncoder
+from starcast.runtime.video.film_record import MARK
 from starcast.runtime.video.metadata import carry_over
 from starcast.runtime.video.source import Sound, Source
 from starcast.runtime.video.tracks import Tracks, tracks_for
@@ -53,11 +54,12 @@ class Sink:
         encoding: EncodingOptions,
         *,
         source: Source | None = None,
+        mark: str | None = None,
     ) -> None:
         self._name = name
         self.refused = 0
         with self._writing():
-            self._begin(path, size, rate, time_base, encoding, source)
+            self._begin(path, size, rate, time_base, encoding, source, mark)
         self.notes = [*self.tracks.notes(), *([self._encoder.note] if self._encoder.note else [])]
 
     def __enter__(self) -> Sink:
@@ -110,6 +112,7 @@ class Sink:
         time_base: Fraction,
         encoding: EncodingOptions,
         source: Source | None,
+        mark: str | None,
     ) -> None:
         container_format = container_of(path)
         container: OutputContainer = av.open(
@@ -125,6 +128,8 @@ class Sink:
             )
             if source is not None:
                 carry_over(source, container, self._encoder.stream)
+            if mark is not None:
+                self._encoder.stream.metadata[MARK] = mark
             container.start_encoding()
         except BaseException:
             with contextlib.suppress(av.FFmpegError):
@@ -142,19 +147,17 @@ class Sink:
             ) from error
 
 
-def check_target(target: Path, source: Path, *, overwrite: bool) -> None:
-    """Raise OptionError if a video made from `source` cannot go to `target`, or its record not beside it."""
+def check_target(target: Path, source: Path) -> None:
+    """Raise OptionError if a video made from `source` cannot go to `target` whatever is there, or its record not beside
+    it."""
     container_of(target)
     if target.is_dir():
         raise OptionError(f"{printable(target)} is a folder: give -o the name of a file")
     if target.exists() and not target.is_file():
         raise OptionError(f"{printable(target)} is a pipe, a socket or a device: give -o the name of a file")
-    if os.path.lexists(target):
-        if os.path.realpath(target) == os.path.realpath(source) or (source.exists() and target.exists()
-                                                                     and target.samefile(source)):  # fmt: skip
-            raise OptionError(f"{printable(target)} is the source itself: choose another -o")
-        if not overwrite:
-            raise OptionError(f"{printable(target)} exists already: choose another -o, or give --overwrite")
+    same = source.exists() and target.exists() and target.samefile(source)
+    if same or (os.path.lexists(target) and os.path.realpath(target) == os.path.realpath(source)):
+        raise OptionError(f"{printable(target)} is the source itself: choose another -o")
     parent = target.resolve().parent
     existing = next((folder for folder in (parent, *parent.parents) if folder.exists()), parent)
     if not existing.is_dir():

@@ -20,16 +20,18 @@ from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
 from starcast.errors import OptionError, VideoError, printable
+from starcast.hold import hold
 from starcast.images.fit import NATIVE, fit
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.options import VideoOptions
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.record import record_beside, style_facts, write_record
+from starcast.runtime.record import style_facts
 from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
+from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.orientation import make_pixels_square, turn_upright
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink, check_target
@@ -56,58 +58,80 @@ def translate_video(
 ) -> FilmReport:
     """Translate the frames of a video in one style; `target`'s suffix decides the container.
 
+    If `target` is that film already, only its record is written, where it is missing.
+
     Sound and subtitles are copied if the container accepts them. A source that is damaged or cut short is translated as
     far as it can be decoded, and the report's `failed` says so. `progress` gets the lines that a user should see.
     Raises OptionError, StyleError, BundleError, EngineError, VideoError; then nothing is written.
     """
-    check_target(target, source_path, overwrite=options.overwrite)
+    check_target(target, source_path)
     bundle = open_bundle(bundle_path)
     request = _one_style(options, bundle.manifest, progress)
     report = FilmReport(target, dict.fromkeys(STAGES, 0.0))
-    with (
-        Source(source_path, options.max_pixels) as source,
-        Translator(bundle, **options.engine, progress=progress) as translator,
-    ):
-        style = translator.style(**request.arguments)
-        # frames may change size mid-stream; the size of the output does not
-        size, mode = (source.shown_size, "stretch") if options.fit == NATIVE else (translator.size, options.fit)
-        reason = translator.why_not(*size)
-        if reason is not None:
-            raise VideoError(f"{source.name} has frames of {size[1]}x{size[0]} pixels: {reason}")
-        batch = options.batch or translator.batch
-        start = time.perf_counter()
-        with (
-            atomic_path(target) as partial,
-            Sink(
-                partial, printable(target), size, source.rate, source.time_base, options, source=source
-            ) as sink,
-            ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
-        ):  # fmt: skip
-            report.notes = [*_notes(source), *sink.notes]
-            for note in report.notes:
-                bar.print(note)
-            decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode))
+    record = FilmRecord(target, source_path, bundle, options, style_facts([request]))
+    with hold(target):
+        if not is_done(record, target, report, overwrite=options.overwrite):
             with (
-                run_ahead(decoded, "decode") as frames,
-                run_ahead(_fit_frames(frames, source, size, mode, report), "fit") as ready,
-                run_ahead(_translate_frames(ready, translator, style, batch, report), "run") as translations,
+                Source(source_path, options.max_pixels) as source,
+                Translator(bundle, **options.engine, progress=progress) as translator,
+                ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
             ):
-                for item in translations:
-                    with report.timed("encode"):
-                        sink.write(item)
-                    if isinstance(item, RgbFrame):
-                        report.frames += 1
-                        bar.advance()
-        report.wall_s = time.perf_counter() - start
-        report.failed = _failures(source, sink)
-        for sentence in report.failed:
-            progress(sentence)
-        write_record(
-            record_beside(target), bundle, options, style_facts([request]),
-            engine=translator.facts(),
-            counts={"frames": report.frames, "damaged": source.damaged + sink.refused}, sources=[str(source_path)],
-        )  # fmt: skip
+                sink = _write(source, target, translator, request, options, record.mark, report, bar)
+                report.failed = _failures(source, sink)
+                for sentence in report.failed:
+                    progress(sentence)
+                counts = {"frames": report.frames, "damaged": source.damaged + sink.refused}
+                record.save(translator.facts(), counts, report, progress)
     return report
+
+
+def _write(
+    source: Source,
+    target: Path,
+    translator: Translator,
+    request: StyleRequest,
+    options: VideoOptions,
+    mark: str,
+    report: FilmReport,
+    bar: ProgressBar,
+) -> Sink:
+    style = translator.style(**request.arguments)
+    # frames may change size mid-stream; the size of the output does not
+    size, mode = (source.shown_size, "stretch") if options.fit == NATIVE else (translator.size, options.fit)
+    reason = translator.why_not(*size)
+    if reason is not None:
+        raise VideoError(f"{source.name} has frames of {size[1]}x{size[0]} pixels: {reason}")
+    batch = options.batch or translator.batch
+    start = time.perf_counter()
+    with (
+        atomic_path(target) as partial,
+        Sink(
+            partial, printable(target), size, source.rate, source.time_base, options, source=source, mark=mark
+        ) as sink,
+    ):
+        _tell([*_notes(source), *sink.notes], report, bar)
+        known = len(sink.notes)
+        decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode))
+        with (
+            run_ahead(decoded, "decode") as frames,
+            run_ahead(_fit_frames(frames, source, size, mode, report), "fit") as ready,
+            run_ahead(_translate_frames(ready, translator, style, batch, report), "run") as translations,
+        ):
+            for item in translations:
+                with report.timed("encode"):
+                    sink.write(item)
+                if isinstance(item, RgbFrame):
+                    report.frames += 1
+                    bar.advance()
+    _tell(sink.notes[known:], report, bar)
+    report.wall_s = time.perf_counter() - start
+    return sink
+
+
+def _tell(notes: Sequence[str], report: FilmReport, bar: ProgressBar) -> None:
+    report.notes += notes
+    for note in notes:
+        bar.print(note)
 
 
 def _one_style(options: VideoOptions, manifest: Manifest, progress: Callable[[str], None]) -> StyleRequest:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
 
 from starcast.errors import OptionError
+from starcast.hold import hold
 from starcast.images.write import write_image
 from starcast.runtime.options import MorphOptions, VideoOptions
+from starcast.runtime.record import read_runs
+from starcast.runtime.video import film_record
 from starcast.runtime.video.morph import morph
 from starcast.runtime.video.translate import translate_video
 
@@ -41,14 +47,17 @@ def test_a_record_that_is_not_ours_is_refused_before_the_work(
     assert not (tmp_path / "out.mp4").exists()
 
 
-def film(verb, make_clip, bundle, target, **changes):
-    """A film by either verb, the shortest there is."""
+def film(verb, make_clip, bundle, target, level=128, **changes):
+    """A film by either verb, the shortest there is, from grey of this level."""
+    grey = np.full((48, 64, 3), level, np.uint8)
     if verb == "video":
         settings = VideoOptions(**{"domain": "dog", "seed": 3, "preset": "ultrafast", **changes})
-        return translate_video(bundle, make_clip("in.mp4", frames=2), target, settings, **QUIET)
+        return translate_video(bundle, make_clip("in.mp4", frames=2, images=[grey, grey]), target, settings, **QUIET)
     image = target.parent / "in.png"
-    write_image(image, np.full((32, 32, 3), 128, np.uint8))
-    settings = MorphOptions(domain="dog", seeds=("1",), frames_per_step=3, preset="ultrafast", **changes)
+    write_image(image, grey)
+    settings = MorphOptions(
+        **{"domain": "dog", "seeds": ("1",), "frames_per_step": 3, "preset": "ultrafast", **changes}
+    )
     return morph(bundle, image, target, settings, **QUIET)
 
 
@@ -67,3 +76,105 @@ def test_a_pipe_in_the_way_of_a_film_stays_even_with_overwrite(make_clip, tiny_b
     with pytest.raises(OptionError, match=r"out\.mp4 is a pipe, a socket or a device"):
         film(verb, make_clip, tiny_bundle, tmp_path / "out.mp4", overwrite=True)
     assert (tmp_path / "out.mp4").is_fifo()
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing catches it."""
+
+
+@pytest.fixture
+def killed_before_the_record(monkeypatch):
+    """A context in which films are made, and the process dies before their record is written."""
+
+    @contextmanager
+    def kill():
+        def die(*arguments, **keywords):
+            raise Killed
+
+        with monkeypatch.context() as patch:
+            patch.setattr(film_record, "write_record", die)
+            with suppress(Killed):
+                yield
+                pytest.fail("not killed")
+
+    return kill
+
+
+@pytest.mark.parametrize("name", ["out.mp4", "out.mov", "out.mkv", "out.m4v"])
+@pytest.mark.parametrize("verb", ["video", "morph"])
+def test_a_film_killed_before_its_record_gets_one_from_the_same_command(
+    make_clip, tiny_bundle, tmp_path, monkeypatch, killed_before_the_record, verb, name
+):
+    target = tmp_path / name
+    with killed_before_the_record():
+        film(verb, make_clip, tiny_bundle, target)
+    content, record = target.read_bytes(), tmp_path / f"{name}.json"
+    assert not record.exists()
+    monkeypatch.setattr("starcast.runtime.translator.Translator.__init__", lambda *a, **k: pytest.fail("worked"))
+    report = film(verb, make_clip, tiny_bundle, target)
+    assert report.is_there_already
+    assert "is there already" in report.summary()
+    assert target.read_bytes() == content
+    (run,) = read_runs(record)
+    assert run["counts"]["frames"] == {"video": 2, "morph": 1 * 3}[verb]
+    assert "finished" in run
+
+
+@pytest.mark.parametrize("verb", ["video", "morph"])
+def test_an_overwritten_film_killed_before_its_record_does_not_keep_the_old_one(
+    make_clip, tiny_bundle, tmp_path, killed_before_the_record, verb
+):
+    target, record = tmp_path / "out.mp4", tmp_path / "out.mp4.json"
+    film(verb, make_clip, tiny_bundle, target, psi=0.25)
+    with killed_before_the_record():
+        film(verb, make_clip, tiny_bundle, target, psi=0.75, overwrite=True)
+    assert [run["styles"][0]["psi"] for run in read_runs(record)] == [0.25]
+    film(verb, make_clip, tiny_bundle, target, psi=0.75)
+    assert [run["styles"][0]["psi"] for run in read_runs(record)] == [0.25, 0.75]
+
+
+@pytest.mark.parametrize("verb", ["video", "morph"])
+def test_a_film_made_in_another_way_or_from_another_source_is_in_the_way(make_clip, tiny_bundle, tmp_path, verb):
+    target = tmp_path / "out.mp4"
+    film(verb, make_clip, tiny_bundle, target)
+    content = target.read_bytes()
+    for changes in ({"psi": 0.5}, {"crf": 30}, {"fit": "pad"}):
+        with pytest.raises(OptionError, match=r"out\.mp4 exists already.*--overwrite"):
+            film(verb, make_clip, tiny_bundle, target, **changes)
+    with pytest.raises(OptionError, match="exists already"):
+        film(verb, make_clip, tiny_bundle, target, level=100)
+    assert target.read_bytes() == content
+    assert len(read_runs(tmp_path / "out.mp4.json")) == 1
+    assert film(verb, make_clip, tiny_bundle, target, threads=1).is_there_already
+
+
+def test_a_record_that_cannot_be_written_costs_no_film(make_clip, watch, tiny_bundle, tmp_path, monkeypatch):
+    def refuse(path, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("starcast.runtime.record.write_text", refuse)
+    report = film("video", make_clip, tiny_bundle, tmp_path / "out.mp4")
+    assert len(watch(tmp_path / "out.mp4").times) == 2
+    (sentence,) = report.failed
+    assert sentence.endswith("the same command again once it can")
+    assert "out.mp4.json cannot be written (no space left on device)" in sentence
+
+
+@pytest.mark.parametrize("verb", ["video", "morph"])
+def test_two_films_are_not_made_at_one_place_at_once(make_clip, tiny_bundle, tmp_path, verb):
+    target = tmp_path / "out.mp4"
+    errors = []
+
+    def second():
+        try:
+            film(verb, make_clip, tiny_bundle, target, overwrite=True)
+        except OptionError as error:
+            errors.append(str(error))
+
+    with hold(target):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join()
+    (sentence,) = errors
+    assert "out.mp4 is being written by another starcast" in sentence
+    assert not target.exists()

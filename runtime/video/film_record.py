@@ -1,0 +1,130 @@
+"""A film's two notes of where it comes from: the mark in its metadata, and the record beside it.
+
+The film is renamed into place first, its record is written second. A process killed between the two leaves a film
+without its record, or with that of the film before it. The same command, given again, knows the film by its mark, and
+writes the record instead of the film.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import av
+
+from starcast.errors import OptionError, printable, reason_of
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.folder.marks import Mark, Origin, parse_mark
+from starcast.runtime.options import FilmOptions
+from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, write_record
+from starcast.runtime.video.report import FilmReport
+
+MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata
+# one engine is as good as another, and paths say nothing of the pixels
+_NOT_IN_THE_MARK = ("overwrite", "backend", "threads", "memory", "batch", "max_pixels", "ref", "refs")
+
+
+class FilmRecord:
+    """The record of the film that a command makes at `target`, from one source."""
+
+    def __init__(
+        self, target: Path, source: Path, bundle: Bundle, options: FilmOptions, styles: Sequence[Mapping[str, Any]]
+    ) -> None:
+        self.path = record_beside(target)
+        self._target = target
+        self._origin = Origin(source)
+        self._write = (bundle, options, styles)
+        self._sources = [str(source)]
+        self._settings = _settings_of(run_facts(bundle, options, styles, self._sources))
+
+    @cached_property
+    def mark(self) -> str:
+        """The line for the film's metadata. Reads the source from start to end."""
+        return Mark(settings=self._settings, content=self._origin.content, place=self._origin.place).text
+
+    def is_there(self) -> bool:
+        """Whether the target is the film that this command would make. Its record is written if it is missing or tells
+        of another film: what cannot be known again, the engine, is left open. Raises OptionError if that fails."""
+        there = read_mark(self._target)
+        if there is None or there.settings != self._settings or not self._origin.matches(there):
+            return False
+        runs = read_runs(self.path)
+        if not runs or _settings_of(runs[-1]) != self._settings:
+            counts = {"frames": count_frames(self._target)}
+            try:
+                write_record(self.path, *self._write, engine={}, sources=self._sources, counts=counts)
+            except OSError as error:
+                raise OptionError(
+                    f"{printable(self._target)} is there already, but its record {printable(self.path.name)} cannot be "
+                    f"written ({reason_of(error)}): give the same command again once it can"
+                ) from error
+        return True
+
+    def save(
+        self,
+        engine: Mapping[str, str],
+        counts: Mapping[str, int],
+        report: FilmReport,
+        progress: Callable[[str], None],
+    ) -> None:
+        """Write the record of the film that was just written. If that fails, the film stays and a line says so."""
+        try:
+            write_record(self.path, *self._write, engine=engine, sources=self._sources, counts=counts)
+        except (OSError, OptionError) as error:
+            report.failed.append(
+                f"{printable(self._target)} is whole, but its record {printable(self.path.name)} cannot be written "
+                f"({reason_of(error)}): give the same command again once it can"
+            )
+            progress(report.failed[-1])
+
+
+def is_done(record: FilmRecord, target: Path, report: FilmReport, *, overwrite: bool) -> bool:
+    """Whether the film at `target` is the wanted one, so that nothing is left to do. Raises OptionError if something
+    else is there that must not be overwritten."""
+    if overwrite or not os.path.lexists(target):
+        return False
+    report.is_there_already = record.is_there()
+    if not report.is_there_already:
+        raise OptionError(f"{printable(target)} exists already: choose another -o, or give --overwrite")
+    return True
+
+
+def read_mark(path: Path) -> Mark | None:
+    """The mark of a film; None if it has none of ours, or is no film."""
+    if not path.is_file():
+        return None
+    try:
+        with _open(path) as container:
+            streams = container.streams.video
+            metadata = {key.lower(): text for key, text in streams[0].metadata.items()} if streams else {}
+    except (av.FFmpegError, OSError):
+        return None
+    return parse_mark(metadata.get(MARK))
+
+
+def count_frames(path: Path) -> int:
+    """How many frames a film has. Reads it from start to end."""
+    with _open(path) as container:
+        return sum(packet.size > 0 for packet in container.demux(video=0))
+
+
+def _settings_of(run: Mapping[str, Any]) -> str:
+    """A hash of what a record's run says of a film's look: equal for commands whose films may replace each other."""
+    bundle, options, styles = (run.get(key) for key in ("bundle", "options", "styles"))
+    return fingerprint({
+        "bundle": bundle.get("sha256") if isinstance(bundle, dict) else None,
+        "options": _without(options, _NOT_IN_THE_MARK),
+        "styles": [_without(style, ("label", "reference")) for style in styles] if isinstance(styles, list) else None,
+    })  # fmt: skip
+
+
+def _without(facts: Any, names: Sequence[str]) -> Any:
+    return {name: value for name, value in facts.items() if name not in names} if isinstance(facts, dict) else facts
+
+
+def _open(path: Path) -> Any:
+    only_films = {"format_whitelist": "mov,matroska", "protocol_whitelist": "file"}
+    return av.open(os.path.realpath(path), container_options=only_films)
