@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
-import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from starcast import __version__
-from starcast.errors import MissingExtraError, StarcastError
+from starcast.errors import MissingExtraError, StarcastError, printable, reason_of
+from starcast.signals import Stopped, leave, stop_on_signals
 
 # verb -> (where its click command lives, what it does); in the order of a user's work
 VERBS: dict[str, tuple[str, str]] = {
@@ -51,6 +53,8 @@ EXTRAS = {
     "cuda": "tensorrt-rtx", "filelock": "tensorrt-rtx",
 }  # fmt: skip
 
+_UNWRITTEN = "{} cannot be written ({}): redirect it to another place"
+
 
 class VerbTable(click.Group):
     """A group whose commands are named in VERBS and imported when called."""
@@ -65,12 +69,18 @@ class VerbTable(click.Group):
         command: click.Command = getattr(importlib.import_module(module), function)
         return command
 
+    # click would exit with 1 if nobody reads the output any more, which means that some inputs failed
+    def make_context(self, *arguments: Any, **settings: Any) -> click.Context:
+        try:
+            return super().make_context(*arguments, **settings)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(_mute()) from None
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # caught here: click would exit with 1, which means that some inputs failed
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads the output any more
-            return 141
+        except BrokenPipeError:
+            return _mute()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -89,39 +99,89 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # a compromise. Seconds for a step of a test loop on two idle cores, and with one of them busy: by default (a
     # millisecond of spinning) 0.74 and 2.7, without spinning 1.03 and 1.6, with this 0.79 and 2.2.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+    _fill_closed()
     for stream in (sys.stdout, sys.stderr):  # a legacy console or a pipe must not turn a file name into a traceback
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    signal.signal(signal.SIGTERM, _stop_on_sigterm)
+    try:
+        with stop_on_signals():
+            status = _run(arguments)
+    except Stopped as stopped:
+        status = 128 + stopped.number
+    status = _flush(status)
+    if arguments is None:
+        leave(status)
+    sys.exit(status)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run the command line; the exit status. What a user can mend is a sentence on stderr."""
     try:
         result: Any = root.main(args=arguments, prog_name="starcast", standalone_mode=False)
     except click.exceptions.Exit as leaving:
-        status = leaving.exit_code
+        return leaving.exit_code
     except click.ClickException as error:
         error.show()
-        status = error.exit_code if error.exit_code != 1 else 2
+        return error.exit_code if error.exit_code != 1 else 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
-        status = 130
+        return 130
     except StarcastError as error:
-        status = _fail(str(error), error.exit_status)
+        return _fail(str(error), error.exit_status)
+    except MemoryError:
+        return _fail("there is not enough memory: give a smaller --batch or fewer --workers, or free some memory", 1)
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
         if missing not in EXTRAS:
             raise
-        status = _fail(str(missing_extra(missing)), 2)
+        return _fail(str(missing_extra(missing)), 2)
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
-        status = _fail(f"{error.filename or 'a file'}: {(error.strerror or 'cannot be used').lower()}", 1)
-    else:
-        status = result if isinstance(result, int) else 0
-    sys.exit(status)
+        return _fail(_sentence_of(error), 1)
+    return result if isinstance(result, int) else 0
 
 
-def _stop_on_sigterm(number: int, _frame: object) -> None:
-    """Leave on SIGTERM as on Ctrl-C, so that half-written files are removed on the way out."""
-    raise SystemExit(128 + number)
+def _fill_closed() -> None:
+    """Open what the caller has closed of stdin, stdout and stderr, so that no file takes its number: libraries written
+    in C would send their messages there."""
+    with contextlib.suppress(OSError):
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+            pass
+        os.close(descriptor)
+
+
+def _flush(status: int) -> int:
+    """Write what is buffered for stdout and stderr; the exit status, if that succeeds."""
+    for name, stream in (("standard output", sys.stdout), ("standard error", sys.stderr)):
+        try:
+            if stream is not None:
+                stream.flush()
+        except BrokenPipeError:
+            return _mute()
+        except OSError as error:
+            _mute(stream)
+            return _fail(_UNWRITTEN.format(name, reason_of(error)), status or 1)
+        except ValueError:  # closed
+            continue
+    return status
+
+
+def _sentence_of(error: OSError) -> str:
+    """What went wrong with which file, from an error that no room has put into words."""
+    if error.filename is None:
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        if frame.f_globals.get("__name__") == "click.utils":  # a line for the user: the disk behind `>` is full
+            return _UNWRITTEN.format("standard output", reason_of(error))
+    return f"{printable(error.filename or 'a file')}: {(error.strerror or 'cannot be used').lower()}"
+
+
+def _mute(*streams: Any) -> int:
+    """Let stdout and stderr, or other streams, lead nowhere, because nobody reads them; returns the exit status."""
+    for stream in streams or (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return 141
 
 
 def missing_extra(module: str) -> MissingExtraError:

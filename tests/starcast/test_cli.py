@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import importlib.metadata
+import shlex
+import signal
 import subprocess
 import sys
+import time
 import types
+from pathlib import Path
 
 import click
 import pytest
@@ -216,6 +220,78 @@ def test_a_terminated_command_leaves_nothing_half_written(tmp_path):
         assert process.stderr.read() == ""
         assert process.wait(timeout=10) == 143
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix's")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU"])
+def test_every_signal_that_would_kill_ends_the_command_in_order(tmp_path, name):
+    number = getattr(signal, name)
+    command = [sys.executable, "-c", WRITING, tmp_path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "writing\n"
+        process.send_signal(number)
+        process.send_signal(number)
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=10) == 128 + number
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix's")
+def test_a_signal_that_is_ignored_from_the_beginning_stays_ignored(tmp_path):
+    command = [sys.executable, "-c", WRITING.replace("60", "0.3"), tmp_path]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(timeout=10) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["film.mp4"]
+
+
+class _Finalizer:
+    """Gets a signal where Python cannot raise."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there, a signal ends the process")
+def test_a_signal_that_arrives_in_a_finalizer_ends_the_command_too(leave):
+    def work() -> None:
+        _Finalizer()
+        time.sleep(10)
+
+    start = time.monotonic()
+    assert leave(work) == (143, "", "")
+    assert time.monotonic() - start < 5
+
+
+def _command_line(arguments: str, redirections: str) -> subprocess.CompletedProcess[str]:
+    line = f"{shlex.quote(sys.executable)} -m starcast {arguments} {redirections}"
+    return subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell of Unix")
+@pytest.mark.parametrize("arguments", ["--help", "--version", "translate --help", "engines list"])
+def test_output_that_nobody_reads_or_that_cannot_be_written_is_no_traceback(arguments):
+    result = _command_line(arguments, "| true")
+    assert result.stderr == ""
+    if Path("/dev/full").exists():
+        result = _command_line(arguments, "> /dev/full")
+        assert result.returncode == 1
+        assert result.stderr == (
+            "Error: standard output cannot be written (no space left on device): redirect it to another place\n"
+        )
+    assert _command_line(arguments, ">&- 2>&- <&-").returncode == 0
+
+
+def test_a_lack_of_memory_is_a_sentence(leave):
+    status, _, told = leave(_raising(MemoryError()))
+    assert status == 1
+    assert told.startswith("Error: there is not enough memory: ")
 
 
 def test_every_extra_that_an_error_names_is_in_the_packages_metadata():

@@ -1,0 +1,89 @@
+"""End a command in order on the signals that would kill it: what is half-written is removed on the way out.
+
+SIGTERM is what `kill` and schedulers send, SIGHUP a terminal or an ssh connection that closes, SIGUSR1, SIGUSR2 and
+SIGXCPU batch systems before they kill. A signal that was ignored when the process began (`nohup`) stays ignored.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+ENDING = tuple(
+    getattr(signal, name)
+    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
+    if hasattr(signal, name)
+)
+_AGAIN_S = 0.01
+
+
+class Stopped(SystemExit):
+    """Raised in the main thread when a signal arrives. The exit status is 128 + the signal's number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+        self.number = number
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Raise Stopped in the block when one of `ENDING` arrives; later ones change nothing, while the block ends.
+
+    Raises Stopped at the end of the block, too, if a library swallowed it before. Does nothing outside the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    received: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        if not received:
+            received.append(number)
+            raise Stopped(number)
+
+    def raise_again(unraisable: Any) -> None:
+        # the signal arrived where Python cannot raise, such as in a finalizer
+        if not isinstance(unraisable.exc_value, Stopped):
+            earlier_hook(unraisable)
+        elif received:
+            timer = threading.Timer(_AGAIN_S, _send, [received.pop()])
+            timer.daemon = True
+            timer.start()
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    earlier_hook, sys.unraisablehook = sys.unraisablehook, raise_again
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    try:
+        yield
+        if received:
+            raise Stopped(received[0])
+    finally:
+        sys.unraisablehook = earlier_hook
+        for number, handler in before.items():
+            with contextlib.suppress(TypeError):  # a handler that was not set from Python
+                signal.signal(number, handler)
+
+
+def _send(number: int) -> None:
+    """Send a signal to the main thread: sent to another one, it would not wake it."""
+    if sys.platform == "win32":
+        signal.raise_signal(number)
+    else:
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
+
+
+def leave(status: int) -> None:
+    """End the process with a status that no signal changes any more: nothing is left to be cleaned up."""
+    for number in ENDING:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(status))
+    sys.exit(status)
