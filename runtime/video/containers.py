@@ -30,13 +30,13 @@ def container_of(path: Path) -> str:
         raise OptionError(f"{printable(path)} cannot be written: end its name in {', '.join(CONTAINERS)}") from None
 
 
-def muxer_options(container: str, time_base: Fraction) -> dict[str, str]:
-    """Options for FFmpeg's muxer; `time_base` is that of the frames."""
+def muxer_options(container: str, time_base: Fraction, *flags: str) -> dict[str, str]:
+    """Options for FFmpeg's muxer; `time_base` is that of the frames, `flags` are more `movflags`."""
     if container not in ("mp4", "mov"):
         return {}
     # without this, edit lists, which hold the offsets between the streams' starts, are rounded to milliseconds
     movie_timescale = time_base.denominator * -(-1000 // time_base.denominator)
-    return {"movflags": "+faststart", "movie_timescale": str(movie_timescale)}
+    return {"movflags": "".join(f"+{flag}" for flag in ("faststart", *flags)), "movie_timescale": str(movie_timescale)}
 
 
 def takes(container: str, streams: Sequence[Stream]) -> bool:

@@ -23,7 +23,7 @@ from starcast.runtime.record import record_beside, refuse_foreign_record
 from starcast.runtime.video.containers import container_of, muxer_options
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.film_record import MARK
-from starcast.runtime.video.metadata import carry_over
+from starcast.runtime.video.metadata import ANY_ENTRY, carry_over, kept_metadata, lost_metadata, needs_any_entry
 from starcast.runtime.video.source import Sound, Source
 from starcast.runtime.video.tracks import Tracks, tracks_for
 
@@ -56,7 +56,7 @@ class Sink:
         source: Source | None = None,
         mark: str | None = None,
     ) -> None:
-        self._name = name
+        self._name, self._path, self._source = name, path, source
         self.refused = 0
         with self._writing():
             self._begin(path, size, rate, time_base, encoding, source, mark)
@@ -78,7 +78,7 @@ class Sink:
                     self._mux(packets)
             finally:
                 self._container.close()
-        self.notes += self.tracks.final_notes()
+            self.notes += [*self.tracks.final_notes(), *self._metadata_notes()]
 
     def write(self, item: RgbFrame | Sound | Packet[Any]) -> None:
         """Add the next frame, sound or packet.
@@ -94,6 +94,13 @@ class Sink:
             track = self.tracks.by_index.get(index)
             if track is not None:
                 self._mux(track.write(item.frame if isinstance(item, Sound) else item))
+
+    def _metadata_notes(self) -> list[str]:
+        if self._source is None:
+            return []
+        streams = [(self._source.index, 0), *self.tracks.places()]
+        lost = lost_metadata(self._source, self._path, streams)
+        return [f"{self._name} does not keep this metadata of the source: {', '.join(lost)}"] if lost else []
 
     def _mux(self, packets: Iterable[Packet[Any]]) -> None:
         for packet in packets:
@@ -115,9 +122,11 @@ class Sink:
         mark: str | None,
     ) -> None:
         container_format = container_of(path)
+        metadata = {} if source is None else kept_metadata(source.container.metadata)
+        flags = (ANY_ENTRY,) if needs_any_entry(container_format, metadata) else ()
         container: OutputContainer = av.open(
             str(path.resolve()), "w", format=container_format,
-            container_options=muxer_options(container_format, time_base),
+            container_options=muxer_options(container_format, time_base, *flags),
         )  # fmt: skip
         try:
             self._encoder = VideoEncoder(container, *size, rate, time_base, encoding)

@@ -94,6 +94,11 @@ class Source:
         return [stream for stream in self.container.streams if stream.index != self._video.index]
 
     @property
+    def index(self) -> int:
+        """The index of the stream that is translated."""
+        return self._video.index
+
+    @property
     def metadata(self) -> dict[str, str]:
         """The video stream's own metadata: language, title."""
         return dict(self._video.metadata)

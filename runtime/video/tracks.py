@@ -19,7 +19,7 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 
 from starcast.runtime.video.containers import CONTAINERS, codec_of, is_silent, others_that_take, takes
-from starcast.runtime.video.metadata import kept_metadata
+from starcast.runtime.video.metadata import stream_metadata
 from starcast.runtime.video.sound import EncodedTrack
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
@@ -34,6 +34,8 @@ _KINDS = {"audio": "sound", "subtitle": "subtitles"}
 class Track(Protocol):
     """An output stream that is fed from one input stream."""
 
+    stream: Any
+
     def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
         """Packets for the muxer."""
 
@@ -46,7 +48,7 @@ class CopiedTrack:
 
     def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction) -> None:
         self.stream = container.add_stream_from_template(template)
-        _carry_over(template, self.stream)
+        _carry_over(template, self.stream, container)
         self._source_tick = as_fraction(template.time_base) or _MILLISECOND
         self._start_s = start_s
         self._strict = not container.format.flags & _EQUAL_TIMES_ALLOWED
@@ -122,6 +124,10 @@ class Tracks:
         """The streams whose sound must be decoded."""
         return frozenset(index for index, track in self.by_index.items() if isinstance(track, EncodedTrack))
 
+    def places(self) -> list[tuple[int, int]]:
+        """The index of each track in the source, and in the film."""
+        return [(index, track.stream.index) for index, track in self.by_index.items()]
+
     def notes(self) -> list[str]:
         """A sentence for every change, with the streams that it befalls."""
         return [f"{_join(streams)} {change}" for change, streams in self.changes.items()]
@@ -152,7 +158,7 @@ def tracks_for(container: OutputContainer, streams: Iterable[Stream], start_s: F
             continue
         if change is None and stream.type == "audio":
             track = EncodedTrack(container, stream, start_s)
-            _carry_over(stream, track.stream)
+            _carry_over(stream, track.stream, container)
             tracks.by_index[stream.index] = track
             change = f"encoded again as AAC: {_refusal(suffix, stream)}"
             change += f"; {track.storage.note}" if track.storage.note else ""
@@ -195,8 +201,8 @@ def _refusal(suffix: str, stream: Stream) -> str:
     return f"{suffix} does not take {codec}" + remedy
 
 
-def _carry_over(template: Stream, stream: Any) -> None:
-    stream.metadata.update(kept_metadata(template.metadata))
+def _carry_over(template: Stream, stream: Any, container: OutputContainer) -> None:
+    stream.metadata.update(stream_metadata(template.metadata, container.format.name))
     with contextlib.suppress(AttributeError):  # read-only in old PyAV
         stream.disposition = template.disposition.value
 
