@@ -12,7 +12,10 @@ SPARSE_S = 15.0  # seconds between lines if stderr is a file or a pipe
 
 
 class ProgressBar:
-    """Counts up to `total`. The callable `progress` prints a line; `print` calls it without tearing the bar."""
+    """Counts up to `total`, which is 0 if it is unknown, and unknown if there are more.
+
+    The callable `progress` prints a line; `print` calls it without tearing the bar.
+    """
 
     def __init__(self, total: int, unit: str, *, show: bool, progress: Callable[[str], None]) -> None:
         self._total, self._unit, self._count = total, unit, 0
@@ -25,7 +28,7 @@ class ProgressBar:
         if self._show and sys.stderr.isatty():
             import tqdm
 
-            self._bar = tqdm.tqdm(total=self._total, unit=f" {self._unit}", dynamic_ncols=True, file=sys.stderr)
+            self._bar = tqdm.tqdm(total=self._total or None, unit=f" {self._unit}", dynamic_ncols=True, file=sys.stderr)
         return self
 
     def __exit__(
@@ -41,7 +44,8 @@ class ProgressBar:
             self._bar.update(count)
         elif self._show and time.monotonic() - self._last > SPARSE_S:
             self._last = time.monotonic()
-            self._progress(f"{self._count} of {self._total} {self._unit}")
+            known = f" of {self._total}" if self._count <= self._total else ""
+            self._progress(f"{self._count}{known} {self._unit}")
 
     def print(self, line: str) -> None:
         """Print a line above the bar."""

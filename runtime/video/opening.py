@@ -20,6 +20,7 @@ _DEMUXERS = (
     "flic,ty,pva,nuv,dhav,lmlm4,av1,avs2,avs3,evc,usm,viv,vivo,amv,iv8,filmstrip,cine,ser,r3d,gdv,4xm,aac,ac3,adts,"
     "aiff,amr,flac,mp3,wav,w64,caf,ape,dts,eac3"
 )
+_PROBE_FURTHER = {"analyzeduration": "600000000", "probesize": "500000000"}  # microseconds and bytes; 5 s and 5 MB else
 
 
 def open_video(path: Path, max_pixels: int) -> InputContainer:
@@ -41,6 +42,14 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
         raise VideoError(f"{name} is empty (0 bytes): copy it again")
     if formats.has_signature(head) and not head.startswith(b"GIF8") and path.suffix.lower() not in (".apng", ".mjpeg"):
         raise VideoError(f"{name} is a still image: translate images with `starcast translate`")
+    container = _open(path, name, head, max_pixels, {})
+    if _is_vague(container):
+        container.close()
+        container = _open(path, name, head, max_pixels, _PROBE_FURTHER)
+    return container
+
+
+def _open(path: Path, name: str, head: bytes, max_pixels: int, probing: dict[str, str]) -> InputContainer:
     version = int(av.__version__.partition(".")[0])
     settings: dict[str, Any] = {}
     if version < 19:
@@ -50,7 +59,7 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
     try:
         container: InputContainer = av.open(
             str(path.resolve()),  # an absolute path cannot be mistaken for a URL
-            container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file"},
+            container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file", **probing},
             **settings,
         )
     except av.FFmpegError as error:
@@ -63,3 +72,9 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
             f"{name} is not a video, or it is damaged at the start ({reason_of(error)}): give a whole video file"
         ) from error
     return container
+
+
+def _is_vague(container: InputContainer) -> bool:
+    """Whether some stream begins so late that FFmpeg has not seen what it is."""
+    sound = [stream.codec_context for stream in container.streams.audio]
+    return any(context is not None and not context.sample_rate for context in sound)

@@ -22,8 +22,11 @@ from av.video.stream import VideoStream
 from starcast.errors import VideoError, printable
 from starcast.runtime.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.alpha import alpha_note, decoder_of
+from starcast.runtime.video.decoding import FrameDecoder, Shown
+from starcast.runtime.video.demuxing import Demuxer, start_of
 from starcast.runtime.video.opening import open_video
-from starcast.runtime.video.orientation import Matrix, display_matrix, shown_size
+from starcast.runtime.video.orientation import Matrix, SquareSizes, display_matrix, upright_size
+from starcast.runtime.video.programmes import programmes_of
 from starcast.runtime.video.tags import check_readable, conversion_note, refuse_hdr, stated_by
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
@@ -31,17 +34,21 @@ _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposit
 _FALLBACK_RATE = Fraction(25)
 _FASTEST = 1000  # frames per second; a higher rate is a time base mistaken for a rate
 _ENCRYPTED = ("encv", "drmi")
-_STATES_DURATION = ("mov", "matroska", "avi", "asf", "mxf", "nut")  # other formats' duration is a guess
-_SHORTFALL = Fraction(1, 50)  # share of the stated duration that may be missing before a file counts as truncated
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A decoded frame and when it is shown, in ticks of the source's time base."""
+    """A decoded frame, and when and how it is shown.
+
+    `pts` and `duration` are ticks of the source's time base. `square_size` is (height, width) with square pixels;
+    `orientation` turns the frame upright afterwards.
+    """
 
     frame: VideoFrame
     pts: int
     duration: int
+    square_size: tuple[int, int]
+    orientation: Matrix
 
 
 @dataclass(frozen=True)
@@ -56,29 +63,44 @@ if TYPE_CHECKING:  # only the type checker knows a packet's stream type
     Item = Frame | Sound | Packet[Any]
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """A frame that has not got its place in time yet."""
+
+    shown: Shown
+    square_size: tuple[int, int]
+
+
 class Source:
     """An open video. Use it in `with`; `read` it once. Raises VideoError or OptionError, which name the file.
 
     Opening decodes the first frame, so that the file's facts are known before anything is written. While it is read,
-    `damaged` and `patched` count errors, and `ends_early` becomes true if the file is truncated.
+    `damaged` and `patched` count errors, `ends_early` becomes true if the file is truncated, and `interlaced` as soon
+    as one frame is.
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> None:
         self.name = printable(path)
-        self.damaged = 0  # packets that could not be decoded
         self.patched = 0  # frames in which the decoder had to guess
         self.ends_early = False
+        self.interlaced = False
+        self._damaged_sound = 0
         with ExitStack() as closing:
+            self._open = closing.enter_context
             self.container = closing.enter_context(open_video(path, max_pixels))
             self._video = self._choose_stream(max_pixels)
             self._video.thread_type = "AUTO"
-            self._decoder = decoder_of(self._video)
-            self._end_s, self._packets = Fraction(0), 0
+            self._programmes = programmes_of(path) if self.container.format.name == "mpegts" else []
+            self._describe_stream()
+            self._sizes = SquareSizes(self._video)
+            self._demuxer = Demuxer(self.container, self._video, self.rate)
+            self._decoder = FrameDecoder(decoder_of(self._video), lambda: self._open_again(path, max_pixels))
             self._held: list[Packet[Any]] = []  # packets before the first frame
             self._steps = self._decode()
             self._first = self._first_frames()
             self._describe(self._first[0])
             self._stack = closing.pop_all()
+            self._open = self._stack.enter_context
 
     def __enter__(self) -> Source:
         return self
@@ -89,9 +111,24 @@ class Source:
         self._stack.close()
 
     @property
+    def damaged(self) -> int:
+        """Packets that could not be decoded."""
+        return self._decoder.damaged + self._damaged_sound
+
+    @property
     def others(self) -> list[Stream]:
-        """Every stream except the one that is translated."""
-        return [stream for stream in self.container.streams if stream.index != self._video.index]
+        """Every stream except the one that is translated and those of other programmes."""
+        elsewhere = {stream.index for stream in self.other_programmes}
+        return [stream for stream in self.container.streams if stream.index not in {self._video.index, *elsewhere}]
+
+    @property
+    def other_programmes(self) -> list[Stream]:
+        """The streams that belong to another programme of a broadcast than the one that is translated."""
+        ours = [streams for streams in self._programmes if self._video.id in streams]
+        if not ours:
+            return []
+        elsewhere = frozenset().union(*self._programmes).difference(*ours)
+        return [stream for stream in self.container.streams if stream.id in elsewhere]
 
     @property
     def index(self) -> int:
@@ -103,26 +140,37 @@ class Source:
         """The video stream's own metadata: language, title."""
         return dict(self._video.metadata)
 
-    @property
-    def shown_size(self) -> tuple[int, int]:
-        """(height, width) of the first frame, upright, with square pixels."""
-        return shown_size(self.height, self.width, self.sample_aspect, self.orientation)
-
     def read(self, audio_to_decode: Set[int] = frozenset()) -> Iterator[Item]:
         """Frames, decoded sound of the streams in `audio_to_decode`, and packets of the other streams."""
         clock = Clock(self.time_base, self.start_s)
+        waiting: _Decoded | None = None  # the next frame tells whether this one's time can be right
+        last: int | None = None
         for found in chain(self._held, (self._first,), self._steps):
             if not isinstance(found, list):
                 yield from self._pass_on(found, audio_to_decode)
                 continue
-            for frame in found:
-                self.patched += bool(frame.is_corrupt)
-                lasts = int(getattr(frame, "duration", 0) or 0) or self.frame_ticks
-                time_s = None if frame.pts is None else frame.pts * self.time_base
-                yield Frame(frame, clock.place(time_s, lasts * self.time_base), lasts)
-        self.ends_early = self.ends_early or self._is_short()
+            for decoded in found:
+                if waiting is not None:
+                    time = _plausible_time(last, waiting.shown.pts, decoded.shown.pts)
+                    yield self._placed(waiting, time, clock)
+                    last = last if time is None else time
+                waiting = decoded
+        if waiting is not None:
+            yield self._placed(waiting, waiting.shown.pts, clock)
+        for index in sorted(audio_to_decode):
+            yield from self._decode_sound(index, None)
+        self.ends_early = self._demuxer.ends_early or self._demuxer.is_short(self.start_s)
 
-    def _first_frames(self) -> list[VideoFrame]:
+    def _placed(self, decoded: _Decoded, time: int | None, clock: Clock) -> Frame:
+        frame = decoded.shown.frame
+        refuse_hdr(int(getattr(frame, "color_trc", 0) or 0), self.name)
+        self.patched += bool(frame.is_corrupt)
+        self.interlaced = self.interlaced or bool(frame.interlaced_frame)
+        lasts = decoded.shown.duration or self.frame_ticks
+        place = clock.place(None if time is None else time * self.time_base, lasts * self.time_base)
+        return Frame(frame, place, lasts, decoded.square_size, display_matrix(frame))
+
+    def _first_frames(self) -> list[_Decoded]:
         for found in self._steps:
             if isinstance(found, list):
                 return found
@@ -131,52 +179,46 @@ class Source:
         reason = "it is encrypted" if protected else "it is damaged or encrypted"
         raise VideoError(f"{self.name}: not one frame can be decoded ({reason}): give a whole, unprotected copy")
 
-    def _decode(self) -> Iterator[list[VideoFrame] | Packet[Any]]:
+    def _decode(self) -> Iterator[list[_Decoded] | Packet[Any]]:
         """Lists of one or more frames, and the packets of other streams."""
-        for packet in self._demux():
-            if packet is not None and packet.stream.index != self._video.index:
+        for packet in self._demuxer.read():
+            if packet.stream.index != self._video.index:
                 yield packet
-                continue
-            try:
-                frames = self._decoder.decode(packet)
-            except av.FFmpegError:
-                self.damaged += 1
-                continue
-            if frames:
-                yield frames
+            elif frames := self._decoder.decode(packet):
+                yield self._measured(frames)
+        if frames := self._decoder.drain():
+            yield self._measured(frames)
 
-    def _demux(self) -> Iterator[Packet[Any] | None]:
-        """Every packet. If the file cannot be read to its end, the last item is None, which flushes the decoder."""
-        try:
-            for packet in self.container.demux():
-                self._note_end(packet)
-                yield packet
-        except av.FFmpegError:
-            self.ends_early = True
-            yield None
-
-    def _note_end(self, packet: Packet[Any]) -> None:
-        time_base = as_fraction(packet.time_base)
-        begins = packet.dts if packet.pts is None else packet.pts
-        if begins is not None and time_base:
-            self._end_s = max(self._end_s, (begins + (packet.duration or 0)) * time_base)
-        self._packets += packet.stream.index == self._video.index and packet.size > 0
+    def _measured(self, frames: list[Shown]) -> list[_Decoded]:
+        return [_Decoded(shown, self._sizes.of(shown.frame)) for shown in frames]
 
     def _pass_on(self, packet: Packet[Any], audio_to_decode: Set[int]) -> Iterator[Item]:
-        index = packet.stream.index
-        if index not in audio_to_decode:
-            if packet.size:  # empty packets only flush decoders
-                yield packet
+        if not packet.size:  # nothing to copy, and the decoders of sound take it for the end
             return
-        stream = packet.stream
+        if packet.stream.index in audio_to_decode:
+            yield from self._decode_sound(packet.stream.index, packet)
+        else:
+            yield packet
+
+    def _decode_sound(self, index: int, packet: Packet[Any] | None) -> Iterator[Sound]:
+        """The sound in `packet`, or, for None, what the decoder still holds."""
+        stream = self.container.streams[index]
         assert isinstance(stream, AudioStream)
         try:
             sounds = stream.decode(packet)
         except av.FFmpegError:
-            self.damaged += 1
+            self._damaged_sound += packet is not None
             return
         for sound in sounds:
             yield Sound(sound, index)
+
+    def _open_again(self, path: Path, max_pixels: int) -> Any:
+        """A second decoder of the video, with one thread."""
+        stream = self._open(open_video(path, max_pixels)).streams[self._video.index]
+        assert isinstance(stream, VideoStream)
+        stream.codec_context.options = {"max_pixels": str(max_pixels)}
+        stream.thread_count, stream.thread_type = 1, "SLICE"
+        return decoder_of(stream)
 
     def _choose_stream(self, max_pixels: int) -> VideoStream:
         """The stream to translate: FFmpeg's choice, or the first moving one if that is still. Raises VideoError."""
@@ -202,32 +244,28 @@ class Source:
         stream.codec_context.options = {"max_pixels": str(max_pixels)}  # frames may grow mid-stream
         return stream
 
-    def _describe(self, first: VideoFrame) -> None:
-        context, container = self._video.codec_context, self.container
-        check_readable(first, self.name, self.stated)
-        changes = (conversion_note(first, self.stated), alpha_note(self._video))
-        self.changes = [clause for clause in changes if clause]
-        self.width, self.height = first.width, first.height
-        self.orientation: Matrix = display_matrix(first)
-        self.interlaced = bool(first.interlaced_frame)
-        self.sample_aspect = as_fraction(self._video.sample_aspect_ratio) or Fraction(1)
+    def _describe_stream(self) -> None:
+        container = self.container
         rates = (as_fraction(rate) for rate in (self._video.average_rate, self._video.guessed_rate))
         self.rate = next((rate for rate in rates if rate and rate <= _FASTEST), _FALLBACK_RATE)
-        self.time_base = as_fraction(self._video.time_base) or as_fraction(context.time_base) or 1 / self.rate
+        self.time_base = as_fraction(self._video.time_base) or 1 / self.rate
         self.frame_ticks = max(1, ticks(1 / self.rate, self.time_base))
-        starts = [Fraction(container.start_time, av.time_base)] if container.start_time is not None else []
-        if first.pts is not None:
-            starts.append(first.pts * self.time_base)
-        self.start_s = min(starts, default=Fraction(0))
-        self.duration_s = Fraction(container.duration, av.time_base) if container.duration else None
-        self.frames = self._video.frames or (round(self.duration_s * self.rate) if self.duration_s else 0)
+        seconds = Fraction(container.duration, av.time_base) if container.duration else Fraction(0)
+        self.frames = self._video.frames or round(seconds * self.rate)  # 0: unknown
 
-    def _is_short(self) -> bool:
-        """Whether the file is shorter than it states: by more than two frames if it has fewer packets than it states,
-        otherwise by more than a second and more than a fiftieth, because durations in headers are rough."""
-        if self.duration_s is None or not self.container.format.name.startswith(_STATES_DURATION):
-            return False
-        missing = self.start_s + self.duration_s - self._end_s
-        if 0 < self._packets < self._video.frames:
-            return missing > 2 / self.rate
-        return missing > max(Fraction(1), self.duration_s * _SHORTFALL)
+    def _describe(self, first: _Decoded) -> None:
+        frame = first.shown.frame
+        check_readable(frame, self.name, self.stated)
+        changes = (conversion_note(frame, self.stated), alpha_note(self._video))
+        self.changes = [clause for clause in changes if clause]
+        self.interlaced = bool(frame.interlaced_frame)
+        self.shown_size = upright_size(first.square_size, display_matrix(frame))  # (height, width) of the first frame
+        begins_s = (first.shown.pts or 0) * self.time_base
+        self.start_s = start_of(self.container, begins_s, self._demuxer.earliest_s)
+
+
+def _plausible_time(last: int | None, time: int | None, following: int | None) -> int | None:
+    """A frame's time, or None if it must be wrong: later than the next frame's, which itself is in order."""
+    if time is None or following is None or following >= time or (last is not None and following <= last):
+        return time
+    return None

@@ -97,7 +97,7 @@ def _write(
 ) -> Sink:
     style = translator.style(**request.arguments)
     # frames may change size mid-stream; the size of the output does not
-    size, mode = (source.shown_size, "stretch") if options.fit == NATIVE else (translator.size, options.fit)
+    size = source.shown_size if options.fit == NATIVE else translator.size
     reason = translator.why_not(*size)
     if reason is not None:
         raise VideoError(f"{source.name} has frames of {size[1]}x{size[0]} pixels: {reason}")
@@ -110,11 +110,11 @@ def _write(
         ) as sink,
     ):
         _tell([*_notes(source), *sink.notes], report, bar)
-        known = len(sink.notes)
+        known, was_interlaced = len(sink.notes), source.interlaced
         decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode))
         with (
             run_ahead(decoded, "decode") as frames,
-            run_ahead(_fit_frames(frames, source, size, mode, report), "fit") as ready,
+            run_ahead(_fit_frames(frames, source, size, options.fit, report), "fit") as ready,
             run_ahead(_translate_frames(ready, translator, style, batch, report), "run") as translations,
         ):
             for item in translations:
@@ -123,6 +123,9 @@ def _write(
                 if isinstance(item, RgbFrame):
                     report.frames += 1
                     bar.advance()
+                if source.interlaced and not was_interlaced:  # from here on
+                    was_interlaced = True
+                    _tell([_interlaced_note(source)], report, bar)
     _tell(sink.notes[known:], report, bar)
     report.wall_s = time.perf_counter() - start
     return sink
@@ -156,9 +159,18 @@ def _fit_frames(
             continue
         with report.timed("fit"):
             pixels = colour.to_rgb(item.frame, source.name, scaler, source.stated)
-            pixels = turn_upright(make_pixels_square(pixels, source.sample_aspect), source.orientation)
-            ready = RgbFrame(fit(pixels, size, mode), item.pts, item.duration)
+            pixels = turn_upright(make_pixels_square(pixels, item.square_size), item.orientation)
+            ready = RgbFrame(_fit_frame(pixels, size, mode), item.pts, item.duration)
         yield ready
+
+
+def _fit_frame(pixels: NDArray[np.uint8], size: tuple[int, int], mode: str) -> NDArray[np.uint8]:
+    """One frame, fitted as `mode` says. A native frame that has not the first one's size any more is scaled, and gets
+    black margins if its aspect is another: circles stay round."""
+    if mode == NATIVE:
+        (rows, columns), (height, width) = pixels.shape[:2], size
+        mode = "stretch" if abs(rows * width - columns * height) <= max(rows, columns, *size) else "pad"
+    return fit(pixels, size, mode)
 
 
 def _translate_frames(
@@ -187,9 +199,19 @@ def _translate_frames(
 def _notes(source: Source) -> Sequence[str]:
     notes = [f"{source.name} {clause}" for clause in source.changes]
     if source.interlaced:
-        notes.append(f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it "
-                "first with `ffmpeg -i IN -vf bwdif -c:a copy OUT.mp4`")  # fmt: skip
+        notes.append(_interlaced_note(source))
+    if source.other_programmes:
+        streams = ", ".join(f"{stream.type} {stream.index}" for stream in source.other_programmes)
+        notes.append(f"{source.name} holds several programmes: one is translated, and the streams of the others are "
+                     f"left out ({streams})")  # fmt: skip
     return notes
+
+
+def _interlaced_note(source: Source) -> str:
+    return (
+        f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it "
+        "first with `ffmpeg -i IN -vf bwdif -c:a copy OUT.mp4`"
+    )
 
 
 def _failures(source: Source, sink: Sink) -> list[str]:

@@ -191,6 +191,7 @@ class Passage:
 @pytest.fixture
 def passed_through() -> Callable[..., Passage]:
     """Source and Sink alone, at the source's size: passed_through(path, target)."""
+    from starcast.images.fit import fit
     from starcast.runtime.options import EncodingOptions
     from starcast.runtime.video import colour
     from starcast.runtime.video.orientation import make_pixels_square, turn_upright
@@ -202,12 +203,13 @@ def passed_through() -> Callable[..., Passage]:
     def run(path: Path, target: Path) -> Passage:
         frames = 0
         with Source(path) as source:
-            shape = turn_upright(np.zeros((source.height, source.width, 3), np.uint8), source.orientation).shape
-            with Sink(target, target.name, shape[:2], source.rate, source.time_base, fast, source=source) as sink:
+            size = source.shown_size
+            with Sink(target, target.name, size, source.rate, source.time_base, fast, source=source) as sink:
                 for item in source.read(sink.tracks.audio_to_decode):
                     if isinstance(item, Frame):
-                        pixels = make_pixels_square(colour.to_rgb(item.frame), source.sample_aspect)
-                        sink.write(RgbFrame(turn_upright(pixels, source.orientation), item.pts, item.duration))
+                        pixels = make_pixels_square(colour.to_rgb(item.frame), item.square_size)
+                        pixels = fit(turn_upright(pixels, item.orientation), size)
+                        sink.write(RgbFrame(pixels, item.pts, item.duration))
                         frames += 1
                     else:
                         sink.write(item)

@@ -1,0 +1,131 @@
+"""Read a file's packets from start to end, on one clock for all streams, and notice where the file ends too early."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.stream import VideoStream
+
+from starcast.runtime.video.timeline import LONGEST_GAP_S, SLACK_S, Stamp, Timeline
+from starcast.runtime.video.timing import as_fraction, ticks
+
+_JUMPING_CLOCK = 0x200  # AVFMT_TS_DISCONT
+_REORDERED = 17  # frames by which decoding times may step back where the file has none and FFmpeg works them out
+_OVERLAP = 4  # packets of sound by which the parts of a joined recording overlap, because encoders pad the ends
+_STATES_DURATION = ("mov", "matroska", "avi", "asf", "mxf", "nut")  # other formats' duration is a guess
+_SHORTFALL = Fraction(1, 50)  # share of the stated duration that may be missing before a file counts as truncated
+_BOUNDARY_BYTES = 1024  # what follows the last image of a multipart stream is shorter
+
+if TYPE_CHECKING:  # only the type checker knows a packet's stream type
+    AnyPacket = Packet[Any]
+
+
+class Demuxer:
+    """Reads the packets of all streams. `rate`: the frames per second of `video`.
+
+    While it reads, `ends_early` becomes true if the file is truncated, and `earliest_s` is when the first frame or
+    sound begins.
+    """
+
+    def __init__(self, container: InputContainer, video: VideoStream, rate: Fraction) -> None:
+        self.ends_early = False
+        self.earliest_s: Fraction | None = None
+        self._container = container
+        self._video = video
+        self._rate = rate
+        jumps = bool(container.format.flags & _JUMPING_CLOCK)
+        self._timeline: Timeline[AnyPacket] = Timeline(self._stamp, jumps=jumps)
+        self._packets = 0  # of the video
+        self._wrong_times = False  # then the duration that FFmpeg states is wrong, too
+        self._last: AnyPacket | None = None  # of the video
+
+    def read(self) -> Iterator[AnyPacket]:
+        """Every packet, in the file's order. Its times are None where the file's are wrong."""
+        for placed in self._timeline.place(self._demux()):
+            packet, stamp = placed.item, placed.stamp
+            self._wrong_times = self._wrong_times or placed.offset is None or placed.is_shown_wrong
+            if placed.offset is None:
+                packet.pts = packet.dts = None
+            elif stamp is not None:
+                self._move(packet, placed.offset)
+                if placed.is_shown_wrong:
+                    packet.pts = None
+                if stamp.leads:
+                    begins_s = stamp.shown + placed.offset
+                    self.earliest_s = begins_s if self.earliest_s is None else min(self.earliest_s, begins_s)
+            yield packet
+
+    def is_short(self, start_s: Fraction) -> bool:
+        """Whether the file is shorter than it states: by more than two frames if it has fewer packets than it states,
+        otherwise by more than a second and more than a fiftieth, because durations in headers are rough."""
+        if self._last is not None and self._last.is_corrupt:  # incomplete
+            return True
+        states = self._container.format.name.startswith(_STATES_DURATION)
+        if not states or not self._container.duration or self._wrong_times:
+            return False
+        stated_s = Fraction(self._container.duration, av.time_base)
+        missing_s = start_s + stated_s - self._timeline.end_s
+        if 0 < self._packets < self._video.frames:
+            return missing_s > 2 / self._rate
+        return missing_s > max(Fraction(1), stated_s * _SHORTFALL)
+
+    def _demux(self) -> Iterator[AnyPacket]:
+        """Every packet, without the empty ones with which PyAV ends each stream."""
+        try:
+            for packet in self._container.demux():
+                if packet.size or packet.pos is not None or packet.dts is not None:
+                    if packet.stream.index == self._video.index:
+                        self._last = packet
+                        self._packets += packet.size > 0
+                    yield packet
+        except av.FFmpegError:
+            self.ends_early = not self._is_last_boundary()
+
+    def _is_last_boundary(self) -> bool:
+        """Whether reading failed at the mark that ends a multipart stream, where FFmpeg looks for one more image."""
+        last = self._last
+        if self._container.format.name != "mpjpeg" or last is None or last.pos is None or last.is_corrupt:
+            return False
+        return self._container.size - last.pos - last.size < _BOUNDARY_BYTES
+
+    def _stamp(self, packet: AnyPacket) -> Stamp | None:
+        tick = as_fraction(packet.time_base)
+        decoded = packet.pts if packet.dts is None else packet.dts
+        if decoded is None or tick is None:
+            return None
+        stream = packet.stream
+        is_video = stream.type == "video"
+        lasts_s = (packet.duration or 0) * tick or (1 / self._rate if is_video else Fraction(0))
+        slack_s = SLACK_S if is_video else max(SLACK_S, _OVERLAP * lasts_s)
+        if is_video and stream.codec_context is not None and getattr(stream.codec_context, "has_b_frames", False):
+            slack_s = max(SLACK_S, _REORDERED * lasts_s)
+        return Stamp(
+            stream.index, decoded * tick, (decoded if packet.pts is None else packet.pts) * tick, lasts_s,
+            leads=stream.type in ("video", "audio"), slack=slack_s, position=packet.pos,
+        )  # fmt: skip
+
+    @staticmethod
+    def _move(packet: AnyPacket, offset: Fraction) -> None:
+        tick = as_fraction(packet.time_base)
+        moved = ticks(offset, tick) if tick is not None else 0
+        if packet.pts is not None:
+            packet.pts += moved
+        if packet.dts is not None:
+            packet.dts += moved
+
+
+def start_of(container: InputContainer, begins_s: Fraction, earliest_s: Fraction | None) -> Fraction:
+    """When a file begins, in seconds: at FFmpeg's value, unless that comes from a single wrong time, or at its first
+    frame (`begins_s`). `earliest_s`: when its first packets begin, some of which may be skipped."""
+    stated: Any = container.start_time  # None if unknown, whatever its type says
+    if stated is None:
+        return begins_s
+    stated_s = Fraction(stated, av.time_base)
+    if earliest_s is not None and abs(stated_s - earliest_s) > LONGEST_GAP_S:
+        return min(begins_s, earliest_s)
+    return min(begins_s, stated_s)
