@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from starcast.click_options import options_from, out_option
+from starcast.click_options import ExistingPath, options_from, out_option
 from starcast.config_file import config_option
 from starcast.export.options import ExportOptions
 
@@ -23,7 +23,7 @@ def _list_passes(context: click.Context, _: click.Parameter, asked: bool) -> Non
 
 
 @click.command("export")
-@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
+@click.argument("checkpoint", type=ExistingPath())
 @out_option("bundle", "the bundle's folder; an existing bundle there is replaced.")
 @click.option(
     "--passes",
@@ -56,7 +56,7 @@ def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
 
 
 @click.command("inspect")
-@click.argument("path", type=click.Path(exists=True, path_type=Path))
+@click.argument("path", type=ExistingPath())
 @click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
 def inspect(path: Path, as_json: bool) -> None:
     """Show what a checkpoint or bundle holds, and which engines can run it.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tabulate import tabulate
 
+from starcast.atomic import repair_folder
 from starcast.errors import CheckpointError, StarcastError
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import recall_choice
@@ -26,6 +27,7 @@ Facts = dict[str, Any]
 def facts_of(path: Path) -> Facts:
     """Everything that `starcast inspect` shows, ready for JSON. Raises BundleError or CheckpointError."""
     path = Path(path)
+    repair_folder(path)
     if (path / MANIFEST).exists():
         return bundle_facts(open_bundle(path))
     return checkpoint_facts(newest_checkpoint(path))

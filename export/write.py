@@ -23,6 +23,7 @@ from starcast.export.source import Progress, Source, read_source, stage
 from starcast.export.store import Store, writable_target
 from starcast.export.targets.onnx import OnnxTarget
 from starcast.export.targets.tensorrt import TensorRTTarget, without_products
+from starcast.hold import hold
 from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.manifest import FORMAT, MANIFEST, FileFacts, Manifest, Provenance, encode
@@ -34,12 +35,20 @@ CARD, PREVIEW = "README.md", "preview.jpg"
 def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progress: Progress) -> Bundle:
     """Write a bundle, or replace one, and open it. `progress` gets a line after each stage.
 
-    Raises CheckpointError, OptionError, BundleError (the target holds something else) and ParityError. An error
-    leaves the target unchanged.
+    Raises CheckpointError, OptionError (also if another process writes the bundle), BundleError (the target holds
+    something else) and ParityError. An error leaves the target unchanged.
     """
-    target = writable_target(bundle)
     plans = plans_for(options)
-    source = read_source(checkpoint, options, progress)
+    with hold(bundle):
+        target = writable_target(bundle)
+        source = read_source(checkpoint, options, progress)
+        _write_bundle(target, source, plans, options, progress)
+        return open_bundle(target)
+
+
+def _write_bundle(
+    target: Path, source: Source, plans: Sequence[Plan], options: ExportOptions, progress: Progress
+) -> None:
     with atomic_folder(target) as folder:
         _write_style_graphs(source, folder, plans, progress)
         store = Store(folder, source.facts)
@@ -53,7 +62,6 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
         card = model_card(manifest, source.model.about, name=target.name, parameters=parameters)
         (folder / CARD).write_text(card, encoding="utf-8")
         (folder / MANIFEST).write_bytes(encode(with_files(manifest, folder)))
-    return open_bundle(target)
 
 
 def _write_frame_graphs(

@@ -13,7 +13,9 @@ from typing import Any
 import click
 
 from starcast import __version__
-from starcast.errors import MissingExtraError, StarcastError, printable, reason_of
+from starcast.errors import MissingExtraError, StarcastError, reason_of
+from starcast.leftovers import own_temporary_files
+from starcast.refusals import sentence_of
 from starcast.signals import Stopped, leave, stop_on_signals
 
 # verb -> (where its click command lives, what it does); in the order of a user's work
@@ -50,7 +52,7 @@ EXTRAS = {
     "torch": "train,export", "torchvision": "train", "tensorboard": "train", "matplotlib": "train",
     "onnx": "export", "onnx_ir": "export", "onnxscript": "export", "onnxruntime": "cpu", "openvino": "openvino",
     "jinja2": "benchmark", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "triton": "tensorrt",
-    "cuda": "tensorrt-rtx", "filelock": "tensorrt-rtx",
+    "cuda": "tensorrt-rtx",
 }  # fmt: skip
 
 _UNWRITTEN = "{} cannot be written ({}): redirect it to another place"
@@ -117,7 +119,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     """Run the command line; the exit status. What a user can mend is a sentence on stderr."""
     try:
-        result: Any = root.main(args=arguments, prog_name="starcast", standalone_mode=False)
+        with own_temporary_files():
+            result: Any = root.main(args=arguments, prog_name="starcast", standalone_mode=False)
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
@@ -173,7 +176,7 @@ def _sentence_of(error: OSError) -> str:
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if frame.f_globals.get("__name__") == "click.utils":  # a line for the user: the disk behind `>` is full
             return _UNWRITTEN.format("standard output", reason_of(error))
-    return f"{printable(error.filename or 'a file')}: {(error.strerror or 'cannot be used').lower()}"
+    return sentence_of(error)
 
 
 def _mute(*streams: Any) -> int:

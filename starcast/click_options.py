@@ -15,10 +15,22 @@ from typing import Any, TypeVar
 
 import click
 
+from starcast.atomic import repair_folder
 from starcast.flags import OUT_ALIASES, OUT_FLAGS
 from starcast.options import flag_of, flat_fields, inner_type
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class ExistingPath(click.Path):
+    """A path that must exist; a folder that a killed command was about to replace is put back first."""
+
+    def __init__(self, *, file_okay: bool = True) -> None:
+        super().__init__(exists=True, file_okay=file_okay, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        repair_folder(Path(value))
+        return super().convert(value, param, ctx)
 
 
 class StarcastOption(click.Option):

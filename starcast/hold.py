@@ -8,7 +8,8 @@ there is a lock: some file systems have none, and the work goes on without. Hold
 may hold again. A hold ends with its process. A forked child neither ends its parent's nor keeps it alive.
 
 The lock is on a hidden file beside the place, or inside a folder that is written into, because two containers may share
-no more than that folder. It is removed at the end, and by `starcast.leftovers.sweep` after a kill.
+no more than that folder. It is removed at the end, with a new folder that is still empty, and by
+`starcast.leftovers.sweep` after a kill.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ def hold(target: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def hold_without_sweep(target: Path) -> Iterator[bool]:
+def hold_without_sweep(target: Path, *, nests: bool = True) -> Iterator[bool]:
     """As `hold`, for a moment: removing what dead processes left could take longer."""
     place = Path(os.path.realpath(target))
     name = short_name(place.name)
-    with _hold(target, place, place.with_name(f"{LOCK}-{name}") if name else place / LOCK) as locked:
+    with _hold(target, place, place.with_name(f"{LOCK}-{name}") if name else place / LOCK, nests) as locked:
         yield locked
 
 
@@ -57,18 +58,18 @@ def hold_folder(folder: Path) -> Iterator[bool]:
     """Keep other processes from writing into a folder. Links are followed. Raises OptionError."""
     place = Path(os.path.realpath(folder))
     sweep_once(place)
-    with _hold(folder, place, place / LOCK) as locked:
+    with _hold(folder, place, place / LOCK, True) as locked:
         yield locked
 
 
 @contextmanager
-def _hold(shown: Path, place: Path, file: Path) -> Iterator[bool]:
+def _hold(shown: Path, place: Path, file: Path, nests: bool) -> Iterator[bool]:
     before = _mine.get()
-    if place in before:
+    if nests and place in before:
         yield True
         return
     process = os.getpid()
-    made = _make_folders(file.parent)
+    made = _make_folders(file.parent) if file.parent == place else []
     descriptor = None
     try:
         descriptor = _acquire(file, shown)

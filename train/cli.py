@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from starcast.click_options import options_from, out_option
+from starcast.click_options import ExistingPath, options_from, out_option
 from starcast.config_file import config_option
 from starcast.errors import DatasetError
 from starcast.options import as_json, from_flat
@@ -19,7 +19,7 @@ from starcast.train.families import options_class
 from starcast.train.family_flags import FamilyCommand, family_flags, family_option
 from starcast.train.options import TrainOptions
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_FOLDER = ExistingPath(file_okay=False)
 
 
 @click.command("train", cls=FamilyCommand)

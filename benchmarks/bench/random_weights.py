@@ -27,6 +27,7 @@ from starcast.export.source import read_source
 from starcast.export.store import Store, writable_target
 from starcast.export.targets.onnx import make_float32
 from starcast.export.write import describe_bundle, export_bundle, with_files
+from starcast.hold import hold
 from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.manifest import MANIFEST, encode
@@ -89,7 +90,7 @@ def export_ungated(
     plans = plans_for(options)
     source = read_source(checkpoint, options, progress)
     ir.save(source.frame.clone(), plain)
-    with atomic_folder(writable_target(bundle)) as folder:
+    with hold(bundle), atomic_folder(writable_target(bundle)) as folder:
         for file, graph in source.styles.items():
             write_graph(graph, folder / file, source.facts)
         store, made = Store(folder, source.facts), dict[str, FrameGraph]()

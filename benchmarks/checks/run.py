@@ -31,7 +31,7 @@ from starcast.benchmarks.bench.state import gpu_state
 from starcast.benchmarks.checks.check import Check, NotRunError, WrongError, last_line
 from starcast.benchmarks.checks.table import CHECKS, PREPARE
 from starcast.benchmarks.record import provenance, write_result
-from starcast.click_options import out_option
+from starcast.click_options import ExistingPath, out_option
 from starcast.errors import StarcastError
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
@@ -140,7 +140,7 @@ def choose_checks(only: Sequence[str], longest: float) -> list[Check]:
 )  # fmt: skip
 @click.option(
     "--bundle",
-    type=click.Path(path_type=Path, exists=True),
+    type=ExistingPath(),
     help="A trained bundle for the parity checks, with its checkpoint beside it. Default: random weights, with a "
     "lower gate.",
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import platform
 import stat
@@ -17,11 +18,15 @@ from functools import cache as once
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from starcast.atomic import write_bytes
+from starcast.leftovers import discard
 
 Model = TypeVar("Model")
 
 SMALLEST = 8 * 2**20  # bytes; smaller graphs compile about as fast as they load
+LARGEST_JSON = 64 * 2**20  # bytes; a verdict has a thousand, an index a few for each engine
 LIMIT = 2 * 2**30  # bytes of the whole folder; the least recently used files are removed first
 _MAGIC = b"starcast compiled graph 1\n"
 _HEADER = len(_MAGIC) + 32
@@ -88,7 +93,7 @@ def processor() -> str:
 
 
 def private(folder: Path) -> Path | None:
-    """The folder, created if missing; None if someone else could put files there."""
+    """The folder, created if missing; None if someone else could put files there. Raises OSError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if hasattr(os, "geteuid"):
         facts = folder.stat()
@@ -97,28 +102,65 @@ def private(folder: Path) -> Path | None:
     return folder
 
 
+def write(file: Path, content: bytes) -> None:
+    """Write a file of the cache, in the place of whatever is there. Raises OSError."""
+    clear(file)
+    write_bytes(file, content)
+
+
+def clear(file: Path) -> None:
+    """Remove what is in the place of a file of the cache and cannot be replaced: a folder, a link, a device."""
+    if file.is_symlink() or (file.exists() and not file.is_dir() and not file.is_file()):
+        file.unlink()
+    elif file.is_dir():
+        discard(file)
+
+
+def read(file: Path, limit: float = math.inf) -> bytes | None:
+    """The bytes of a file of the cache; None for what is missing, cannot be read, is no file, or is too large."""
+    try:
+        if not file.is_file() or file.stat().st_size > limit:
+            return None
+        return file.read_bytes()
+    except OSError:
+        return None
+
+
+def read_json(file: Path, kind: type[Model]) -> Model | None:
+    """A value that was written as JSON; None for whatever else is there, because it can be measured or built again."""
+    content = read(file, LARGEST_JSON)
+    if content is None:
+        return None
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError):  # ValueError: not UTF-8
+        return None
+
+
 def write_sealed(file: Path, content: bytes) -> None:
     """Write a file that carries the hash of its content. Raises OSError."""
-    write_bytes(file, _MAGIC + hashlib.sha256(content).digest() + content)
+    write(file, _MAGIC + hashlib.sha256(content).digest() + content)
 
 
 def read_sealed(file: Path) -> bytes | None:
-    """The content that `write_sealed` wrote, or None. Removes a damaged file."""
-    try:
-        held = file.read_bytes()
-        content = held[_HEADER:]
-        if held[:_HEADER] == _MAGIC + hashlib.sha256(content).digest():
-            os.utime(file)
-            return content
-        file.unlink()
-    except OSError:
+    """The content that `write_sealed` wrote, or None. Removes a damaged file, if it can."""
+    held = read(file)
+    if held is None:
         return None
+    content = held[_HEADER:]
+    if held[:_HEADER] == _MAGIC + hashlib.sha256(content).digest():
+        with contextlib.suppress(OSError):  # a cache that is read-only serves all the same
+            os.utime(file)
+        return content
+    with contextlib.suppress(OSError):
+        file.unlink()
     return None
 
 
 def _make_room(folder: Path) -> None:
     files = sorted(
-        ((path, path.stat()) for path in folder.iterdir() if path.is_file()), key=lambda pair: -pair[1].st_mtime
+        ((path, path.stat()) for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")),
+        key=lambda pair: -pair[1].st_mtime,
     )
     total = 0
     for number, (path, facts) in enumerate(files):

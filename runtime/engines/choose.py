@@ -103,6 +103,8 @@ def _open_fastest(bundle: Bundle, candidates: list[Candidate], options: EngineOp
         return _open(bundle, candidates[0], options)
     question = _question(bundle, candidates, options)
     known = verdicts.recall(question, options.cache)
+    if known is not None and [entry.name for entry in known.entries] != [candidate.name for candidate in candidates]:
+        known = None
     tries = 0 if known is None else known.tries
     if known is not None and (known.whole or tries >= TRIES):
         try:

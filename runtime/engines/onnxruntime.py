@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
+from starcast.leftovers import temporary_folder
 from starcast.runtime.engines import cache
 from starcast.runtime.engines.base import (
     Absence,
@@ -138,8 +138,8 @@ def _session(
 
 def _optimise(graph: Path, options: EngineOptions) -> bytes:
     """The graph after ONNX Runtime's own passes, in the memory layout that suits this CPU."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "optimised.onnx"
+    with temporary_folder() as folder:
+        file = folder / "optimised.onnx"
         _session(graph, options, optimized_model_filepath=str(file))
         return file.read_bytes()
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import msgspec
 
-from starcast.atomic import write_bytes
 from starcast.runtime.engines import cache
 
 
@@ -63,8 +62,8 @@ def recall(question: tuple[str, ...], chosen: Path | None = None) -> Verdict | N
     """The stored verdict on a question; None if there is none, or if someone else could have put it there."""
     try:
         private = cache.private(folder(chosen))
-        held = None if private is None else msgspec.json.decode(_file(private, question).read_bytes(), type=Verdict)
-    except (OSError, RuntimeError, msgspec.MsgspecError):  # RuntimeError: the user has no home
+        held = None if private is None else cache.read_json(_file(private, question), Verdict)
+    except (OSError, RuntimeError):  # RuntimeError: the user has no home
         return None
     whole = held is not None and held.question == question and 0 <= held.best < len(held.entries)
     return held if whole and held is not None and held.winner.ms else None
@@ -76,7 +75,7 @@ def keep(verdict: Verdict, chosen: Path | None = None) -> bool:
         private = cache.private(folder(chosen))
         if private is None:
             return False
-        write_bytes(_file(private, verdict.question), msgspec.json.format(msgspec.json.encode(verdict)) + b"\n")
+        cache.write(_file(private, verdict.question), msgspec.json.format(msgspec.json.encode(verdict)) + b"\n")
     except (OSError, RuntimeError):
         return False
     return True

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from starcast.atomic import atomic_folder
+from starcast.atomic import atomic_folder, repair_folder
 from starcast.errors import DatasetError
+from starcast.hold import hold
 from starcast.train.creatures.anatomy import Pose
 from starcast.train.creatures.coats import DOMAINS, Coat, random_coat
 from starcast.train.creatures.draw import draw_creature
@@ -64,10 +65,16 @@ def make_dataset(
     """Draw a set into the folder `out`, which appears whole or not at all. `progress` gets (images done, total).
 
     Equal options give equal images. Raises DatasetError if `out` holds something else, or already holds a set
-    and `overwrite` is not set.
+    and `overwrite` is not set, and OptionError if another process writes it.
     """
     out = Path(out).resolve()
-    _refuse_to_lose(out, options.overwrite)
+    with hold(out):
+        repair_folder(out)
+        _refuse_to_lose(out, options.overwrite)
+        return _draw_set(out, options, progress)
+
+
+def _draw_set(out: Path, options: CreatureOptions, progress: Callable[[int, int], None] | None) -> CreatureSet:
     places = list(_places(options))
     drawings: list[_Drawing] = []
     with atomic_folder(out) as partial:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from starcast.atomic import repair_folder
 from starcast.errors import DatasetError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
@@ -69,6 +70,7 @@ def scan(path: Path, names: Iterable[str] = ()) -> DataSet:
     Raises DatasetError if there is no domain, or none with one of these names.
     """
     path = Path(path)
+    repair_folder(path)
     if not path.is_dir():
         raise DatasetError(f"{path} is not a folder: give a folder with a subfolder of images for each domain")
     folders, unused = _split_layout(path) if _is_split_layout(path) else _domain_layout(path)

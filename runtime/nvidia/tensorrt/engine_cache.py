@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path, PurePath, PureWindowsPath
 
 import msgspec
 
-from starcast.atomic import atomic_path, write_bytes
-from starcast.errors import EngineError
+from starcast.atomic import atomic_path
+from starcast.errors import EngineError, OptionError
+from starcast.hold import hold_without_sweep
 from starcast.runtime.engines import cache
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt.profiles import Profile
@@ -25,6 +27,8 @@ ENGINE = ".engine"  # suffix; the file name is the key
 KERNELS = ".kernels"  # added to an engine's file name: kernels that TensorRT for RTX compiled for this GPU
 TIMINGS = "timings-"  # kernel timings of TensorRT proper, one file per release and GPU
 FORMAT = 2  # of the index; engines in an index of another format are built again
+PAUSE_S = 0.2  # between two looks whether another process has ended its build
+PATIENCE_S = 60  # the index is held for milliseconds
 LAYOUT = 1  # version of engines: raise it when the same specification no longer builds the same engine
 
 
@@ -114,12 +118,9 @@ def entries(folder: Path | None = None) -> tuple[EngineFacts, ...]:
     where = place(folder)
     if not where.is_dir():
         return ()
-    try:
-        index = msgspec.json.decode((_private(where) / INDEX).read_bytes(), type=Index)
-    except (FileNotFoundError, msgspec.MsgspecError):
-        return ()
-    whole = index.format == FORMAT and all(_is_bare(facts.file) for facts in index.engines)
-    return index.engines if whole else ()
+    index = cache.read_json(_private(where) / INDEX, Index)
+    whole = index is not None and index.format == FORMAT and all(_is_bare(facts.file) for facts in index.engines)
+    return index.engines if index is not None and whole else ()
 
 
 def find(graph: str, flavour: str, version: str, gpu: Gpu | None, folder: Path | None = None) -> EngineFacts | None:
@@ -168,7 +169,9 @@ def damage(facts: EngineFacts, folder: Path | None = None) -> str | None:
 @contextmanager
 def new_file(key: str, folder: Path | None = None) -> Iterator[Path]:
     """A path to write an engine to. The file enters the cache when the block ends without an error; then call `add`."""
-    with atomic_path(_private(place(folder)) / f"{key}{ENGINE}") as partial:
+    file = _private(place(folder)) / f"{key}{ENGINE}"
+    cache.clear(file)
+    with atomic_path(file) as partial:
         yield partial
 
 
@@ -224,33 +227,43 @@ def building(folder: Path | None = None, waiting: Callable[[], None] | None = No
 
     `waiting` is called before waiting for another build to end; without it, TimeoutError is raised instead.
     """
-    import filelock
-
-    lock = filelock.FileLock(_private(place(folder)) / "build.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:  # a TimeoutError
-        if waiting is None:
-            raise
-        waiting()
-        lock.acquire()
-    try:
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(hold_without_sweep(_private(place(folder)) / "build", nests=False))
+                break
+            except OptionError as error:  # another process builds
+                if waiting is None:
+                    raise TimeoutError(str(error)) from error
+                waiting()
+                waiting = _say_nothing
+                time.sleep(PAUSE_S)
         yield
-    finally:
-        lock.release()
+
+
+def _say_nothing() -> None:
+    """What waiting says after the first time."""
 
 
 @contextmanager
 def _index_lock(folder: Path | None) -> Iterator[None]:
-    import filelock
-
-    with filelock.FileLock(_private(place(folder)) / "index.lock"):
+    """One writer of the index at a time. Raises EngineError if another process has it for too long."""
+    with ExitStack() as stack:
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                stack.enter_context(hold_without_sweep(_private(place(folder)) / INDEX))
+                break
+            except OptionError as error:
+                if time.monotonic() > until:
+                    raise EngineError(str(error)) from error
+                time.sleep(PAUSE_S)
         yield
 
 
 def _write(folder: Path | None, engines: Iterable[EngineFacts]) -> None:
     content = msgspec.json.format(msgspec.json.encode(Index(engines=tuple(engines))), indent=1)
-    write_bytes(place(folder) / INDEX, content)
+    cache.write(place(folder) / INDEX, content)
 
 
 def _file(where: Path, facts: EngineFacts, behind: str = "") -> Path:
@@ -269,7 +282,8 @@ def _private(where: Path) -> Path:
     try:
         if cache.private(where) is None:
             raise EngineError(f"{where} can be written to by others, so its engines are not trusted: remove it")
-        where.chmod(0o700)
+        if where.stat().st_mode & 0o077:
+            where.chmod(0o700)
     except OSError as error:
         raise EngineError(f"{where} cannot be used for engines ({error.strerror}): set XDG_CACHE_HOME") from error
     return where

@@ -150,3 +150,48 @@ def test_the_users_cache_lies_where_the_system_keeps_such_things(tmp_path, monke
     monkeypatch.setattr(cache.sys, "platform", system)
     monkeypatch.setenv(variable, str(tmp_path))
     assert cache.user_cache() == Path(place.format(base=tmp_path))
+
+
+NONSENSE = {
+    "empty": b"", "text": b"not a cache", "not UTF-8": b'{"question": ["\xff"]}', "a list": b"[1, 2]",
+    "another type": b'{"question": 7}', "nested": b"[" * 100_000, "a bomb of digits": b'{"best": ' + b"9" * 5000 + b"}",
+}  # fmt: skip
+
+
+def _spoil(file: Path, harm: str) -> None:
+    """Put something that cannot be read into the place of a file."""
+    if file.exists():
+        file.unlink()
+    if harm == "a folder":
+        (file / "sub").mkdir(parents=True)
+    elif harm == "a pipe":
+        os.mkfifo(file)
+    elif harm == "a dangling link":
+        file.symlink_to(file.with_name("missing"))
+    else:
+        file.write_bytes(NONSENSE[harm])
+
+
+@posix
+@pytest.mark.parametrize("harm", [*NONSENSE, "a folder", "a pipe", "a dangling link"])
+def test_what_cannot_be_read_counts_as_absent_and_is_replaced(tmp_path, harm):
+    compiler = Compiler(tmp_path / "compiled")
+    compiler.open()
+    [file] = (tmp_path / "compiled").iterdir()
+    _spoil(file, harm)
+    assert [compiler.open(), compiler.open()] == ["compiled", "compiled"]
+    assert compiler.compiled == 2
+    assert [path.name for path in (tmp_path / "compiled").iterdir()] == [file.name]
+
+
+def test_a_cache_that_is_read_only_serves_all_the_same(tmp_path, monkeypatch):
+    compiler = Compiler(tmp_path)
+    compiler.open()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    for name in ("utime", "mkdir", "unlink"):
+        monkeypatch.setattr(os, name, refuse)
+    assert compiler.open() == "compiled"
+    assert compiler.compiled == 1

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from starcast.runtime.engines import verdicts
 from starcast.runtime.engines.verdicts import Entry, Verdict
@@ -65,3 +67,29 @@ def test_without_a_place_nothing_is_kept(tmp_path):
     assert not verdicts.keep(VERDICT, tmp_path / "file")
     assert verdicts.recall(QUESTION, tmp_path / "file") is None
     assert verdicts.count(tmp_path / "file") == verdicts.count(tmp_path / "nothing") == 0
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_byte_of_a_kept_answer_may_be_anything(tmp_path, data):
+    """It is recalled as a whole verdict on this question, or not at all; and it can be kept again."""
+    verdicts.keep(VERDICT, tmp_path)
+    [file] = verdicts.folder(tmp_path).iterdir()
+    content = bytearray(file.read_bytes())
+    for _ in range(data.draw(st.integers(1, 3), "bytes")):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= data.draw(st.sampled_from([0x80, 0x20, 0x01, 0xFF]))
+    file.write_bytes(content)
+    held = verdicts.recall(QUESTION, tmp_path)
+    assert held is None or (held.question == QUESTION and held.winner.ms)
+    assert verdicts.keep(VERDICT, tmp_path)
+    assert verdicts.recall(QUESTION, tmp_path) == VERDICT
+
+
+def test_a_folder_in_the_place_of_an_answer_is_replaced(tmp_path):
+    verdicts.keep(VERDICT, tmp_path)
+    [file] = verdicts.folder(tmp_path).iterdir()
+    file.unlink()
+    (file / "sub").mkdir(parents=True)
+    assert verdicts.recall(QUESTION, tmp_path) is None
+    assert verdicts.keep(VERDICT, tmp_path)
+    assert verdicts.recall(QUESTION, tmp_path) == VERDICT

@@ -1,0 +1,1 @@
+../../starcast/refusals.py
