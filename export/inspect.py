@@ -11,6 +11,7 @@ import msgspec
 from tabulate import tabulate
 
 from starcast.atomic import repair_folder
+from starcast.command_line import command_line, path_argument
 from starcast.errors import CheckpointError, StarcastError
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import recall_choice
@@ -89,7 +90,8 @@ def next_command(bundle: Path, manifest: Manifest) -> str:
     first = builds[-1] if builds else None
     if first is not None and None not in builds:
         return first
-    return f"starcast translate {bundle} IMAGE --domain {manifest.domains[0]} -o OUT"
+    domain = manifest.domains[0]
+    return command_line("starcast", "translate", path_argument(bundle), "IMAGE", "--domain", domain, "-o", "OUT")
 
 
 def _auto_choice(bundle: Bundle) -> str | None:
@@ -123,7 +125,7 @@ def checkpoint_facts(path: Path) -> Facts:
         "bytes": path.stat().st_size,
         "options": checkpoint.options,
         "note": checkpoint.note,
-        "next": f"starcast export {path} -o BUNDLE",
+        "next": command_line("starcast", "export", path_argument(path), "-o", "BUNDLE"),
     }
 
 
@@ -227,7 +229,9 @@ def build_line(bundle: Path, variant: Variant) -> str | None:
     engines = [name for name in variant.engines if name in FLAVOURS]
     if not engines:
         return None
-    return f"starcast build {bundle} --backend {engines[-1]} --precision {variant.precision}"
+    return command_line(
+        "starcast", "build", path_argument(bundle), "--backend", engines[-1], "--precision", variant.precision
+    )
 
 
 def _variant_lines(variant: Facts) -> list[str]:

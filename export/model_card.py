@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from starcast.command_line import command_line
 from starcast.export.families.model import About, Licence
 from starcast.runtime.manifest import Manifest, Parity, Variant
 
@@ -55,13 +56,16 @@ def _what(manifest: Manifest, about: About, parameters: int) -> str:
 
 
 def _use(manifest: Manifest, name: str) -> str:
-    domain = manifest.domains[-1]
-    shown = json.dumps(domain, ensure_ascii=False) if not domain.replace("-", "").isalnum() else domain
-    translate = f"starcast translate {name} photo.jpg --domain {shown}"
+    translate = f"{command_line('starcast', 'translate', name, 'photo.jpg', '--domain')} {_quote(manifest.domains[-1])}"
     lines = ["pip install 'starcast[cpu]'", f"{translate}{_seed(manifest)} -o out/"]
     if manifest.condition.reference is not None:
         lines.append(f"{translate} --ref reference.jpg -o out/")
     return "\n".join(["## How to run it", "", "```", *lines, *_build_lines(manifest, name, translate), "```"])
+
+
+def _quote(word: str) -> str:
+    """A word in double quotes where that is enough, because a card is read on every system."""
+    return f'"{word}"' if " " in word and not set(word) & set('"$`\\!%') else command_line(word)
 
 
 def _seed(manifest: Manifest) -> str:
@@ -79,7 +83,7 @@ def _build_lines(manifest: Manifest, name: str, translate: str) -> list[str]:
         "",
         "# on an NVIDIA GPU, after building an engine once:",
         "pip install 'starcast[tensorrt-rtx]'",
-        f"starcast build {name} --backend {TENSORRT_RTX} --precision {precision}",
+        command_line("starcast", "build", name, "--backend", TENSORRT_RTX, "--precision", precision),
         f"{translate}{_seed(manifest)} --backend {TENSORRT_RTX} --precision {precision} -o out/",
     ]
 

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from starcast.click_options import ExistingPath, options_from, out_option
+from starcast.command_line import command_line, path_argument
 from starcast.config_file import config_option
 from starcast.errors import DatasetError
 from starcast.options import as_json, from_flat
@@ -144,7 +145,8 @@ def make(folder: Path | None, out: Path | None, **values: Any) -> None:
     click.echo(
         f"{creatures.images} images of {', '.join(creatures.domains)} in {creatures.folder}; video: {creatures.video}"
     )
-    click.echo(f"Train on them: starcast train {out} -o RUN --image-size {options.image_size}")
+    line = command_line("starcast", "train", path_argument(out), "-o", "RUN", "--image-size", options.image_size)
+    click.echo(f"Train on them: {line}")
 
 
 @dataset.command("check")

@@ -8,7 +8,6 @@ holds for the same version of torch, the same kind of CPU and the same number of
 from __future__ import annotations
 
 import math
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from starcast.command_line import command_line, path_argument
 from starcast.errors import TrainingError, reason_of
 from starcast.options import as_json
 from starcast.train.adain import choose_adain
@@ -191,7 +191,8 @@ def _run(
 
 def _resume_command(data_set: DataSet, folder: RunFolder, options: TrainOptions) -> str:
     named = [] if options.family == DEFAULT else ["--family", options.family]
-    return shlex.join(["starcast", "train", str(data_set.path), "-o", str(folder.path), "--resume", *named])
+    data = path_argument(data_set.path)
+    return command_line("starcast", "train", data, "-o", folder.path, "--resume", *named)
 
 
 def check_finite(losses: dict[str, float], done: int, advise: Callable[[], str]) -> dict[str, float]:

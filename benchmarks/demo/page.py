@@ -208,7 +208,7 @@ def commands_by_hand(out: Path, options: TrainOptions) -> str:
     """The commands that do the same by hand, one per line."""
     defaults, chosen = as_json(type(options)()), as_json(options)
     flag = {field.name: flag_of(field) for field, _ in flat_fields(type(options))}
-    flags = [f"{flag[name]} {value}" for name, value in chosen.items() if value != defaults[name]]
+    flags = [f"{flag[name]} {shlex.quote(str(value))}" for name, value in chosen.items() if value != defaults[name]]
     where = {name: shlex.quote(str(out / name)) for name in ("data", "run", "bundle", "translations")}
     return "\n".join(
         [

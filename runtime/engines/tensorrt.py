@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from starcast.command_line import command_line, path_argument
 from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session
@@ -121,5 +122,5 @@ class TensorRT(Engine):
 
 def build_line(bundle: Path | None, flavour: str, precision: str | None = None) -> str:
     """The command that builds an engine."""
-    chosen = "" if precision is None else f" --precision {precision}"
-    return f"starcast build {bundle or 'BUNDLE'} --backend {flavour}{chosen}"
+    chosen = () if precision is None else ("--precision", precision)
+    return command_line("starcast", "build", path_argument(bundle or "BUNDLE"), "--backend", flavour, *chosen)

@@ -17,7 +17,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
 from starcast.errors import VideoError
-from starcast.runtime.video import gamut
+from starcast.runtime.video import advice, gamut
 from starcast.runtime.video.tags import UNSTATED, Matrix, Tags, is_yuv, matrix_of, refuse_hdr, tags_of
 
 # weights of red and blue in luma (H.273)
@@ -42,13 +42,13 @@ def to_rgb(
     """
     scaler = scaler or VideoReformatter()
     tags = tags_of(frame, container)
-    refuse_hdr(tags.transfer, name)
+    refuse_hdr(tags.transfer, name, tags)
     try:
         pixels = _colours(frame, tags, name, scaler)
     except av.FFmpegError as error:  # the scaler's "operation not supported"
         raise VideoError(
             f"{name} has the pixel format {frame.format.name}, which cannot be converted: "
-            "convert it first with `ffmpeg -i IN -pix_fmt yuv420p OUT.mp4`"
+            f"convert it first with {advice.ffmpeg_line('format=yuv420p')}"
         ) from error
     return _on_white(pixels) if pixels.shape[2] == 4 else pixels
 

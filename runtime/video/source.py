@@ -21,6 +21,7 @@ from av.video.stream import VideoStream
 
 from starcast.errors import VideoError, printable
 from starcast.runtime.options import MAX_FRAME_PIXELS
+from starcast.runtime.video.advice import sound_for
 from starcast.runtime.video.alpha import alpha_note, decoder_of
 from starcast.runtime.video.decoding import FrameDecoder, Shown
 from starcast.runtime.video.demuxing import Demuxer, start_of
@@ -240,7 +241,8 @@ class Source:
                 "scale it down first, or raise --max-pixels"
             )
         self.stated = stated_by(stream.codec_context)
-        refuse_hdr(self.stated.transfer, self.name)
+        self.sound_advice = sound_for(self.container.streams)
+        refuse_hdr(self.stated.transfer, self.name, self.stated, self.sound_advice)
         stream.codec_context.options = {"max_pixels": str(max_pixels)}  # frames may grow mid-stream
         return stream
 
@@ -255,7 +257,7 @@ class Source:
 
     def _describe(self, first: _Decoded) -> None:
         frame = first.shown.frame
-        check_readable(frame, self.name, self.stated)
+        check_readable(frame, self.name, self.stated, self.sound_advice)
         changes = (conversion_note(frame, self.stated), alpha_note(self._video))
         self.changes = [clause for clause in changes if clause]
         self.interlaced = bool(frame.interlaced_frame)

@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
 from starcast.errors import VideoError
-from starcast.runtime.video import gamut
+from starcast.runtime.video import advice, gamut
 
 _HD_COLUMNS, _SD_LINES = 1280, 576
 _FULL = int(ColorRange.JPEG)
@@ -52,19 +52,31 @@ _MATRICES = {
 _UNTAGGED = (0, 2, 3)  # identity (meaningless for YUV), unspecified, reserved
 _NO_TAGS_INSIDE = ("vp8", "libvpx")  # decoders that state BT.601, whatever was encoded
 _FOREIGN = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
-_HDR = {16: "PQ (HDR10, Dolby Vision)", 18: "HLG"}  # AVColorTransferCharacteristic
+# of these, those that zscale (zimg 3) converts, with all that it must be told
+_CONVERSIONS = {
+    8: "zscale=m=bt709,format=yuv420p", 10: "zscale=tin=bt2020-10:pin=bt2020:t=bt709:p=bt709:m=bt709,format=yuv420p",
+}  # fmt: skip
+# AVColorTransferCharacteristic -> what people call it, and what zscale does
+_HDR = {16: ("PQ (HDR10, Dolby Vision)", "smpte2084"), 18: ("HLG", "arib-std-b67")}
 
 UNSTATED = Tags()
 
 
-def refuse_hdr(transfer: int, name: str) -> None:
-    """Raise VideoError if `transfer` (AVColorTransferCharacteristic) is an HDR curve, which looks grey as SDR."""
+def refuse_hdr(transfer: int, name: str, tags: Tags | None = None, sound: str = advice.COPY) -> None:
+    """Raise VideoError if `transfer` (AVColorTransferCharacteristic) is an HDR curve, which looks grey as SDR. What
+    else is known of the film makes the line that converts it: `tags`, and `sound` from `advice.sound_for`."""
     if transfer in _HDR:
-        raise VideoError(
-            f"{name} is HDR, coded with {_HDR[transfer]}: tone-map it first, with `ffmpeg -i IN -vf "
-            "zscale=t=linear:npl=100,format=gbrpf32le,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p "
-            "-c:a copy OUT.mp4`"
-        )
+        curve, filters_name = _HDR[transfer]
+        unstated = _unstated(tags) if tags is not None else ""
+        line = advice.ffmpeg_line(advice.tone_map(f"tin={filters_name}{unstated}"), sound=sound)
+        raise VideoError(f"{name} is HDR, coded with {curve}: tone-map it first, with {line}")
+
+
+def _unstated(tags: Tags) -> str:
+    """What zscale must be told of an HDR film, because the film does not say it, or it is only a guess of ours."""
+    guessed = tags.matrix in (1, 6) and tags.primaries in _UNTAGGED
+    primaries = ":pin=bt2020:p=bt2020" if tags.primaries in _UNTAGGED else ""
+    return primaries + (":min=bt2020nc" if tags.matrix in _UNTAGGED or guessed else "")
 
 
 def stated_by(context: Any) -> Tags:
@@ -91,22 +103,24 @@ def tags_of(frame: VideoFrame, container: Tags = UNSTATED) -> Tags:
     return Tags(matrix, primaries, transfer, is_full or (container.is_full and not own.states_colours))
 
 
-def matrix_of(tags: Tags, name: str = "the video") -> Matrix:
+def matrix_of(tags: Tags, name: str = "the video", sound: str = advice.COPY) -> Matrix:
     """The YUV matrix that tags state. Raises VideoError if it cannot be read."""
     if tags.matrix not in _MATRICES:
-        raise VideoError(
-            f"{name} has colours coded as {_FOREIGN.get(tags.matrix, f'matrix number {tags.matrix}')}, which cannot be "
-            "read: convert it first with `ffmpeg -i IN -vf zscale=m=bt709 -pix_fmt yuv420p OUT.mp4`"
+        coding = _FOREIGN.get(tags.matrix, f"matrix number {tags.matrix}")
+        filters = _CONVERSIONS.get(tags.matrix)
+        remedy = (
+            f"convert it first with {advice.ffmpeg_line(filters, sound=sound)}" if filters else "export it as H.264"
         )
+        raise VideoError(f"{name} has colours coded as {coding}, which cannot be read: {remedy}")
     return _MATRICES[tags.matrix]
 
 
-def check_readable(frame: VideoFrame, name: str, container: Tags) -> None:
+def check_readable(frame: VideoFrame, name: str, container: Tags, sound: str = advice.COPY) -> None:
     """Raise VideoError if a frame's colours are HDR, or coded in a way that cannot be read."""
     tags = tags_of(frame, container)
-    refuse_hdr(tags.transfer, name)
+    refuse_hdr(tags.transfer, name, tags, sound)
     if is_yuv(frame):
-        matrix_of(tags, name)
+        matrix_of(tags, name, sound)
 
 
 def conversion_note(frame: VideoFrame, container: Tags) -> str | None:

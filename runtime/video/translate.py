@@ -31,6 +31,7 @@ from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
+from starcast.runtime.video.advice import DEINTERLACE, ffmpeg_line
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.orientation import make_pixels_square, turn_upright
 from starcast.runtime.video.report import FilmReport
@@ -208,9 +209,9 @@ def _notes(source: Source) -> Sequence[str]:
 
 
 def _interlaced_note(source: Source) -> str:
+    line = ffmpeg_line(DEINTERLACE, sound=source.sound_advice, video=source.index)
     return (
-        f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it "
-        "first with `ffmpeg -i IN -vf bwdif -c:a copy OUT.mp4`"
+        f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it first with {line}"
     )
 
 

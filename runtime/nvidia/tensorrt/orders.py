@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from starcast.command_line import command_line
 from starcast.errors import OptionError, VariantMissingError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.manifest import Source, Variant
@@ -78,7 +79,9 @@ def choose_variant(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> V
     if found:
         return found[0]
     has = ", ".join(f"{one.form_name} in {one.precision}" for one in made) or "none at all"
-    line = f"starcast export CHECKPOINT -o {bundle.path} --for tensorrt --precisions {options.precision}"
+    line = command_line(
+        "starcast", "export", "CHECKPOINT", "-o", bundle.path, "--for", "tensorrt", "--precisions", options.precision
+    )
     wanted = options.precision if options.form is None else f"{options.form} in {options.precision}"
     raise VariantMissingError(
         f"{bundle.path} has no graph for {flavour.title} in {wanted} (it has {has}): make one with `{line}`"

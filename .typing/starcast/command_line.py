@@ -1,0 +1,1 @@
+../../starcast/command_line.py

@@ -1,0 +1,37 @@
+"""Lines for ffmpeg that make another film of one that cannot be read, or not well.
+
+Matroska takes nearly every sound as it is. What it does not take becomes FLAC, which loses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from av.stream import Stream
+
+from starcast.command_line import command_line
+from starcast.runtime.video.containers import takes
+
+COPY = "copy"
+DEINTERLACE = "bwdif=mode=send_frame,format=yuv420p"  # its own default makes two frames of one
+_QUALITY = ("-c:v", "libx264", "-crf", "12")  # it is encoded again afterwards
+
+
+def tone_map(source: str) -> str:
+    """Filters from HDR to BT.709. `source`: what zscale is told of the film."""
+    to_linear = f"zscale={source}:t=linear:npl=100,format=gbrpf32le"
+    return f"{to_linear},tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
+
+
+def ffmpeg_line(filters: str, *, sound: str = COPY, video: int | None = None) -> str:
+    """A command in backquotes: `filters` for the frames, every sound kept. `video`: the index of the stream that is
+    translated, by default the first that is no cover."""
+    stream = "0:V:0" if video is None else f"0:{video}"
+    words = ("ffmpeg", "-i", "IN", "-map", stream, "-map", "0:a?", "-vf", filters, *_QUALITY, "-c:a", sound, "OUT.mkv")
+    return f"`{command_line(*words)}`"
+
+
+def sound_for(streams: Iterable[Stream]) -> str:
+    """What ffmpeg should do with the sound of a film: `copy`, if Matroska takes it all."""
+    sounds = [stream for stream in streams if stream.type == "audio"]
+    return COPY if all(takes("matroska", [sound]) for sound in sounds) else "flac"
