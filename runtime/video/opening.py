@@ -11,6 +11,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 
+from starcast.absence import absence_of
 from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.images import formats
 
@@ -28,7 +29,7 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
     video. The message is one sentence that names the file."""
     name = printable(path)
     if not path.exists():
-        raise OptionError(f"{name} does not exist: check the path")
+        raise OptionError(f"{name} {absence_of(path)}")
     if path.is_dir():
         raise OptionError(f"{name} is a folder: give a video file")
     if not path.is_file():

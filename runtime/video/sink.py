@@ -17,6 +17,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from numpy.typing import NDArray
 
+from starcast.absence import is_url
 from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.runtime.options import EncodingOptions
 from starcast.runtime.record import record_beside, refuse_foreign_record
@@ -159,9 +160,12 @@ class Sink:
 def check_target(target: Path, source: Path) -> None:
     """Raise OptionError if a video made from `source` cannot go to `target` whatever is there, or its record not beside
     it."""
-    container_of(target)
+    if str(target) == "-" or is_url(target):
+        raise OptionError(f"a video is written to a file only, not to {printable(target)}: give -o the name of a file")
     if target.is_dir():
-        raise OptionError(f"{printable(target)} is a folder: give -o the name of a file")
+        example = target / source.with_suffix(".mp4").name
+        raise OptionError(f"{printable(target)} is a folder: give -o the name of a file, such as {printable(example)}")
+    container_of(target)
     if target.exists() and not target.is_file():
         raise OptionError(f"{printable(target)} is a pipe, a socket or a device: give -o the name of a file")
     same = source.exists() and target.exists() and target.samefile(source)

@@ -6,11 +6,12 @@ import errno
 import os
 import threading
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from starcast.errors import OptionError
+from starcast.errors import OptionError, VideoError
 from starcast.hold import hold
 from starcast.images.write import write_image
 from starcast.runtime.options import MorphOptions, VideoOptions
@@ -53,7 +54,7 @@ def film(verb, make_clip, bundle, target, level=128, **changes):
     if verb == "video":
         settings = VideoOptions(**{"domain": "dog", "seed": 3, "preset": "ultrafast", **changes})
         return translate_video(bundle, make_clip("in.mp4", frames=2, images=[grey, grey]), target, settings, **QUIET)
-    image = target.parent / "in.png"
+    image = (target.parent if target.parent.is_dir() else Path()) / "in.png"
     write_image(image, grey)
     settings = MorphOptions(
         **{"domain": "dog", "seeds": ("1",), "frames_per_step": 3, "preset": "ultrafast", **changes}
@@ -178,3 +179,48 @@ def test_two_films_are_not_made_at_one_place_at_once(make_clip, tiny_bundle, tmp
     (sentence,) = errors
     assert "out.mp4 is being written by another starcast" in sentence
     assert not target.exists()
+
+
+@pytest.mark.parametrize(("target", "says"), [
+    ("-", r"written to a file only, not to -: give -o the name of a file"),
+    ("https://example.org/out.mp4", r"written to a file only, not to https:/+example\.org/out\.mp4"),
+    ("folder", r"folder is a folder: give -o the name of a file, such as folder.in\.mp4"),
+    ("folder.mp4", r"folder\.mp4 is a folder: give -o the name of a file"),
+])  # fmt: skip
+@pytest.mark.parametrize("verb", ["video", "morph"])
+def test_an_output_that_is_no_file_is_refused_for_what_it_is(
+    make_clip, tiny_bundle, tmp_path, monkeypatch, verb, target, says
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(OptionError, match=says):
+        film(verb, make_clip, tiny_bundle, Path(target))
+    made = {path.name for path in tmp_path.iterdir() if not path.name.startswith("in.")}
+    assert made == {"folder", "folder.mp4"}
+
+
+def test_a_url_as_the_source_is_called_one(tiny_bundle, tmp_path):
+    settings = VideoOptions(domain="dog")
+    with pytest.raises(OptionError, match="is a URL, and only files on this machine are opened"):
+        translate_video(tiny_bundle, Path("https://example.org/in.mp4"), tmp_path / "out.mp4", settings, **QUIET)
+
+
+@pytest.mark.parametrize("target", ["out.mp4", "out.mov", "out.mkv"])
+@pytest.mark.parametrize("limit", [0, 3_000, 30_000, 60_000])
+def test_a_full_disk_costs_one_sentence_and_leaves_nothing(make_clip, tiny_bundle, tmp_path, target, limit):
+    resource = pytest.importorskip("resource", reason="file size limits are a matter of Unix")
+    noise = np.random.default_rng(0).integers(0, 256, (30, 48, 64, 3), dtype=np.uint8)
+    clip = make_clip("in.mp4", frames=30, images=list(noise), sounds=("aac",))
+    settings = VideoOptions(domain="dog", preset="ultrafast", crf=1, fit="native")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(VideoError) as raised:
+            translate_video(tiny_bundle, clip, tmp_path / target, settings, **QUIET)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert str(raised.value) == (
+        f"{tmp_path / target} cannot be written (file too large): free some disk space, or choose another -o"
+    )
+    assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
