@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
@@ -18,6 +18,7 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
+from starcast.runtime.video.adts import changes_midway
 from starcast.runtime.video.containers import CONTAINERS, codec_of, is_silent, others_that_take, takes
 from starcast.runtime.video.metadata import stream_metadata
 from starcast.runtime.video.sound import EncodedTrack
@@ -147,25 +148,22 @@ def tracks_for(container: OutputContainer, streams: Iterable[Stream], start_s: F
     tracks, accepted = Tracks(), list[Stream]()
     for stream in streams:
         name = tracks.names[stream.index] = _described(stream)
-        change = _reason_to_drop(stream)
-        if (
-            change is None
-            and not is_silent(CONTAINERS[suffix], stream)
-            and takes(CONTAINERS[suffix], [*accepted, stream])
-        ):
-            accepted.append(stream)
-            _copy(container, stream, start_s, tracks)
+        if _is_made_by_the_muxer(stream):
             continue
-        if change is None and stream.type == "audio":
-            track = EncodedTrack(container, stream, start_s)
-            _carry_over(stream, track.stream, container)
-            tracks.by_index[stream.index] = track
-            change = f"encoded again as AAC: {_refusal(suffix, stream)}"
-            change += f"; {track.storage.note}" if track.storage.note else ""
-        elif change is None:
-            change = f"dropped: {_refusal(suffix, stream)}"
-        if not _is_made_by_the_muxer(stream):
-            tracks.changes.setdefault(change, []).append(name)
+        change = _reason_to_drop(stream)
+        if change is None:
+            refusal = _refusal(suffix, stream, accepted)
+            if refusal is None:
+                accepted.append(stream)
+                _copy(container, stream, start_s, tracks)
+                continue
+            change = f"dropped: {refusal}"
+            if stream.type == "audio":
+                track = EncodedTrack(container, stream, start_s)
+                _carry_over(stream, track.stream, container)
+                tracks.by_index[stream.index] = track
+                change = "; ".join(filter(None, (f"encoded again as AAC: {refusal}", track.storage.note)))
+        tracks.changes.setdefault(change, []).append(name)
     return tracks
 
 
@@ -191,14 +189,18 @@ def _reason_to_drop(stream: Stream) -> str | None:
     return None
 
 
-def _refusal(suffix: str, stream: Stream) -> str:
-    """Why a stream cannot be copied, and what would keep it."""
-    codec = codec_of(stream) or "attachments"
-    others = others_that_take(suffix, stream)
-    remedy = f" ({' or '.join(others)} does)" if others else ""
+def _refusal(suffix: str, stream: Stream, accepted: Sequence[Stream]) -> str | None:
+    """Why a stream cannot be copied beside those that are, and what would keep it; None if it can."""
     if is_silent(CONTAINERS[suffix], stream):
-        return f"most players do not play {codec} in {suffix}" + remedy
-    return f"{suffix} does not take {codec}" + remedy
+        reason = f"most players do not play {codec_of(stream)} in {suffix}"
+    elif not takes(CONTAINERS[suffix], [*accepted, stream]):
+        reason = f"{suffix} does not take {codec_of(stream) or 'attachments'}"
+    elif changes_midway(stream):
+        return f"its channels or its rate change midway, which {suffix} cannot store"
+    else:
+        return None
+    others = others_that_take(suffix, stream)
+    return reason + (f" ({' or '.join(others)} does)" if others else "")
 
 
 def _carry_over(template: Stream, stream: Any, container: OutputContainer) -> None:

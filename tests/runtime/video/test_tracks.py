@@ -128,14 +128,15 @@ def test_subtitles_beside_a_refused_track_are_kept(passed_through, tmp_path):
 
 
 @needs_ffmpeg
+@pytest.mark.parametrize("packing", ["latm", "pat_pmt_at_frames"], ids=["latm", "adts"])
 @pytest.mark.parametrize(("first", "then"), [
     ((2, 48000), (6, 48000)), ((6, 48000), (2, 44100)), ((1, 32000), (2, 48000)),
 ])  # fmt: skip
-def test_sound_that_changes_its_layout_or_rate_midway_is_all_there(passed_through, tmp_path, first, then):
+def test_sound_that_changes_its_layout_or_rate_midway_is_all_there(passed_through, tmp_path, first, then, packing):
     parts = []
     for number, (channels, rate) in enumerate((first, then)):
         ffmpeg(*VIDEO, "-f", "lavfi", "-i", f"sine=440:r={rate}:d=2", "-ac", str(channels), "-c:v", "libx264",
-               "-g", "25", "-c:a", "aac", "-mpegts_flags", "latm", "-muxdelay", "0",
+               "-g", "25", "-c:a", "aac", "-mpegts_flags", packing, "-muxdelay", "0",
                "-output_ts_offset", str(2 * number), str(tmp_path / f"{number}.ts"))  # fmt: skip
         parts.append((tmp_path / f"{number}.ts").read_bytes())
     (tmp_path / "a.ts").write_bytes(b"".join(parts))
@@ -144,11 +145,16 @@ def test_sound_that_changes_its_layout_or_rate_midway_is_all_there(passed_throug
     wave, rate, begins = listen(tmp_path / "out.mp4")
     assert (rate, wave.shape[1]) == (first[1], first[0])
     assert begins + len(wave) / rate == pytest.approx(4, abs=0.15)  # the parts overlap by two frames of AAC
-    assert all(
-        np.abs(part).max() > 0.02 for part in np.split(wave[: 38 * (rate // 10)], 38)
-    )  # in every tenth of a second
-    mixed = [note for note in passage.notes if "midway" in note]
+    tenths = np.split(wave[: 38 * (rate // 10)], 38)
+    assert all(np.abs(part).max() > 0.02 for part in tenths)
+    mixed = [note for note in passage.notes if "mixed into" in note]
     assert len(mixed) == (then[0] > first[0])
+
+
+@needs_ffmpeg
+def test_sound_with_headers_of_its_own_that_does_not_change_is_copied(passed_through, tmp_path):
+    ffmpeg(*VIDEO, *SOUND, "-c:v", "libx264", "-c:a", "aac", str(tmp_path / "a.ts"))
+    assert passed_through(tmp_path / "a.ts", tmp_path / "out.mp4").notes == []
 
 
 def with_gap(path: Path, codec: str) -> None:
