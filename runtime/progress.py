@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
+from starcast.signals import raise_if_swallowed
+
 SPARSE_S = 15.0  # seconds between lines if stderr is a file or a pipe
 
 
@@ -38,7 +40,8 @@ class ProgressBar:
             self._bar.close()
 
     def advance(self, count: int = 1) -> None:
-        """Count `count` more items as done."""
+        """Count `count` more items as done. Raises Stopped if a signal to stop was swallowed."""
+        raise_if_swallowed()
         self._count += count
         if self._bar is not None:
             self._bar.update(count)

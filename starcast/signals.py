@@ -32,6 +32,18 @@ class Stopped(SystemExit):
         self.number = number
 
 
+_received: list[int] = []
+
+
+def raise_if_swallowed() -> None:
+    """Raise Stopped if a signal has arrived, but a library has swallowed the error, as OpenVINO's import does.
+
+    To be called now and then by a long command, but not on its way out. Does nothing outside the main thread.
+    """
+    if _received and threading.current_thread() is threading.main_thread():
+        raise Stopped(_received[0])
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
     """Raise Stopped in the block when one of `ENDING` arrives; later ones change nothing, while the block ends.
@@ -41,7 +53,8 @@ def stop_on_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    received: list[int] = []
+    received = _received
+    received.clear()
 
     def stop(number: int, _frame: FrameType | None) -> None:
         if not received:
@@ -67,6 +80,7 @@ def stop_on_signals() -> Iterator[None]:
         if received:
             raise Stopped(received[0])
     finally:
+        received.clear()
         sys.unraisablehook = earlier_hook
         for number, handler in before.items():
             with contextlib.suppress(TypeError):  # a handler that was not set from Python
