@@ -35,6 +35,7 @@ class Demuxer:
     def __init__(self, container: InputContainer, video: VideoStream, rate: Fraction) -> None:
         self.ends_early = False
         self.earliest_s: Fraction | None = None
+        self.end = 0  # the byte behind the last packet
         self._container = container
         self._video = video
         self._rate = rate
@@ -79,6 +80,7 @@ class Demuxer:
         try:
             for packet in self._container.demux():
                 if packet.size or packet.pos is not None or packet.dts is not None:
+                    self.end = max(self.end, (packet.pos or 0) + packet.size)
                     if packet.stream.index == self._video.index:
                         self._last = packet
                         self._packets += packet.size > 0

@@ -21,6 +21,7 @@ _DEMUXERS = (
     "flic,ty,pva,nuv,dhav,lmlm4,av1,avs2,avs3,evc,usm,viv,vivo,amv,iv8,filmstrip,cine,ser,r3d,gdv,4xm,aac,ac3,adts,"
     "aiff,amr,flac,mp3,wav,w64,caf,ape,dts,eac3"
 )
+_JPEG_FILMS = (".mjpeg", ".mjpg")  # JPEGs one after another
 _PROBE_FURTHER = {"analyzeduration": "600000000", "probesize": "500000000"}  # microseconds and bytes; 5 s and 5 MB else
 
 
@@ -41,7 +42,11 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
         raise VideoError(f"{name} cannot be read ({reason_of(error)}): check its rights") from error
     if not head:
         raise VideoError(f"{name} is empty (0 bytes): copy it again")
-    if formats.has_signature(head) and not head.startswith(b"GIF8") and path.suffix.lower() not in (".apng", ".mjpeg"):
+    if (
+        formats.has_signature(head)
+        and not head.startswith(b"GIF8")
+        and path.suffix.lower() not in (".apng", *_JPEG_FILMS)
+    ):
         raise VideoError(f"{name} is a still image: translate images with `starcast translate`")
     container = _open(path, name, head, max_pixels, {})
     if _is_vague(container):
@@ -53,6 +58,8 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
 def _open(path: Path, name: str, head: bytes, max_pixels: int, probing: dict[str, str]) -> InputContainer:
     version = int(av.__version__.partition(".")[0])
     settings: dict[str, Any] = {}
+    if path.suffix.lower() in _JPEG_FILMS and head.startswith(b"\xff\xd8\xff"):
+        settings["format"] = "mjpeg"  # FFmpeg takes it for a single image
     if version < 19:
         settings["metadata_errors"] = "replace"
     if version >= 18:  # before 18, options for decoders crash if streams appear while the file is probed

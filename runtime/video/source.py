@@ -25,6 +25,7 @@ from starcast.runtime.video.advice import sound_for
 from starcast.runtime.video.alpha import alpha_note, decoder_of
 from starcast.runtime.video.decoding import FrameDecoder, Shown
 from starcast.runtime.video.demuxing import Demuxer, start_of
+from starcast.runtime.video.joined import another_film_follows
 from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.orientation import Matrix, SquareSizes, display_matrix, upright_size
 from starcast.runtime.video.programmes import programmes_of
@@ -76,14 +77,16 @@ class Source:
     """An open video. Use it in `with`; `read` it once. Raises VideoError or OptionError, which name the file.
 
     Opening decodes the first frame, so that the file's facts are known before anything is written. While it is read,
-    `damaged` and `patched` count errors, `ends_early` becomes true if the file is truncated, and `interlaced` as soon
-    as one frame is.
+    `damaged` and `patched` count errors, `ends_early` becomes true if the file is truncated, `is_followed` if another
+    film lies behind its end, and `interlaced` as soon as one frame is.
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> None:
         self.name = printable(path)
+        self._path = path
         self.patched = 0  # frames in which the decoder had to guess
         self.ends_early = False
+        self.is_followed = False
         self.interlaced = False
         self._damaged_sound = 0
         with ExitStack() as closing:
@@ -161,6 +164,7 @@ class Source:
         for index in sorted(audio_to_decode):
             yield from self._decode_sound(index, None)
         self.ends_early = self._demuxer.ends_early or self._demuxer.is_short(self.start_s)
+        self.is_followed = another_film_follows(self._path, self.container.format.name, self._demuxer.end)
 
     def _placed(self, decoded: _Decoded, time: int | None, clock: Clock) -> Frame:
         frame = decoded.shown.frame

@@ -225,4 +225,9 @@ def _failures(source: Source, sink: Sink) -> list[str]:
         )
     if source.ends_early:
         failures.append(f"{source.name} ends early, cut short or damaged: what could be decoded is translated")
+    if source.is_followed:
+        failures.append(
+            f"{source.name} holds another film behind the end of the first, which cannot be read: split it where it "
+            "was joined, and join the parts with `ffmpeg -f concat`"
+        )
     return failures
