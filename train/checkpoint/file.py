@@ -14,7 +14,7 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -78,7 +78,23 @@ def write_checkpoint(
         content["networks"] = networks.state_dicts()
         content["optimizers"] = {name: optimizer.state_dict() for name, optimizer in (optimizers or {}).items()}
     with atomic_path(path) as partial, partial.open("wb") as file:
-        torch.save(content, file)  # to an open file, because torch hides why a path cannot be written
+        _save(content, file)
+
+
+def _save(content: Mapping[str, Any], file: BinaryIO) -> None:
+    """Save into an open file, because torch hides why a path cannot be written. Raises OSError.
+
+    After an error of the file, torch closes its archive, fails at that, too, and raises a RuntimeError instead.
+    """
+    try:
+        torch.save(content, file)
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, OSError):
+            cause = cause.__context__
+        if cause is None:
+            raise
+        raise cause from None
 
 
 def averaged_networks(checkpoint: Checkpoint) -> Any:
