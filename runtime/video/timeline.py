@@ -207,7 +207,7 @@ class Timeline(Generic[Item]):
         if stamp.position is not None and self._begins[part] is not None:
             return True
         old_step = stamp.decoded + self._offsets[progress.part] - progress.next
-        return abs(step) < abs(old_step)
+        return abs(step) < abs(old_step) or not -stamp.slack <= old_step <= self._longest_gap
 
     def _jumps_soon(self, stamp: Stamp) -> bool:
         """Whether the clock of this packet's stream jumps right after it."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from starcast.runtime.video.timeline import Placed, Stamp, Timeline
@@ -58,6 +58,7 @@ parts = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(parts)
+@example([Part(Fraction(0), Fraction(2), Fraction(1)), Part(Fraction(0), Fraction(1), Fraction(1))])
 def test_each_part_of_a_joined_recording_keeps_its_sound_with_its_frames(recording):
     packets = [packet for number, part in enumerate(recording) for packet in part.packets(number)]
     placed = place(packets)
