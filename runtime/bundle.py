@@ -6,6 +6,7 @@ Opening one executes nothing from it. Its files are used only after their hashes
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,7 @@ from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Source, dec
 
 # Some file systems (FAT) store times this coarsely: a file younger than this may change and keep its time.
 SETTLED_NS = 2 * 10**9
+LONGEST_NAME = 240  # bytes of a file's path in the bundle; file systems take 255 in a name
 LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has a few thousand
 
 
@@ -70,6 +72,8 @@ class Bundle:
 def open_bundle(path: Path) -> Bundle:
     """Read a bundle's manifest and check that its files are there. Raises BundleError."""
     path = Path(path)
+    if re.match(r"[a-z][a-z0-9+.-]+:[/\\]", str(path), re.IGNORECASE) and not path.exists():
+        raise BundleError(f"{path} is an address, and nothing is downloaded: download the folder, and give its path")
     repair_folder(path)
     manifest_path = path / MANIFEST
     if not path.is_dir() or not manifest_path.is_file():
@@ -118,6 +122,8 @@ def _state_of(path: Path) -> tuple[int, ...]:
 def _check_name(manifest: Path, name: str) -> None:
     """Raise BundleError if a file name in a manifest leads out of the bundle."""
     parts = PurePosixPath(name).parts
+    if len(name.encode(errors="replace")) > LONGEST_NAME:
+        raise BundleError(f"{manifest} names a file with {len(name)} characters: do not use this bundle")
     odd = "\\" in name or ":" in name or not name.isprintable()
     if odd or not parts or PurePosixPath(name).is_absolute() or ".." in parts:
         raise BundleError(f"{manifest} names the file {name!r}, which lies outside the bundle: do not use this bundle")

@@ -1,4 +1,4 @@
-"""The CPU, the memory and the GPUs, as far as the system reports them."""
+"""The CPU and the GPUs, as far as the system reports them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from starcast.runtime.cores import allowed_threads, cpu_quota, engine_threads
+from starcast.runtime.memory import total_memory
 
 # instruction sets that engines have kernels for -> their names in /proc/cpuinfo (x86, then ARM)
 INSTRUCTION_SETS = {
@@ -63,7 +64,7 @@ def processor() -> Processor:
         allowed=allowed_threads(),
         quota=cpu_quota(),
         engine_threads=engine_threads(),
-        memory=memory(),
+        memory=total_memory(),
     )
 
 
@@ -123,35 +124,3 @@ def _name() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
     match = re.search(r"^model name\s*:\s*(.+)$", _cpuinfo() or "", re.MULTILINE)
     return match[1].strip() if match else None
-
-
-def memory() -> int | None:
-    """Bytes of memory that this process may use: the machine's or the container's. None if the system does not say."""
-    if sys.platform == "win32":
-        import ctypes
-
-        class Status(ctypes.Structure):
-            """MEMORYSTATUSEX."""
-
-            _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong), ("total", ctypes.c_ulonglong)] + [
-                (f"unread{number}", ctypes.c_ulonglong) for number in range(6)
-            ]
-
-        status = Status(length=ctypes.sizeof(Status))
-        return int(status.total) if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)) else None
-    try:
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return None
-    return min([total, *_memory_limits()])
-
-
-def _memory_limits() -> list[int]:
-    """A container's memory limits, read at the root of its control groups."""
-    limits = []
-    for file in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            limits.append(int((Path("/sys/fs/cgroup") / file).read_text()))
-        except (OSError, ValueError):  # absent, or `max`
-            continue
-    return limits

@@ -17,7 +17,18 @@ from starcast.runtime.old_manifests import upgrade
 FORMAT = 3
 MANIFEST = "manifest.json"
 
+# Bounds on what a manifest may say. Bundles come from strangers: without them a number alone, with no data behind it,
+# would decide how much memory is allocated. All are far above what a network of today has.
+LARGEST_SIDE = 2**14  # pixels
+LARGEST_VECTOR = 2**20  # numbers in a style or a latent
+LARGEST_MEANS = 2**26  # numbers in the mean styles of all domains together
+CHANNELS = 3  # of every image that the runtime reads and writes
+
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
+Amount = Annotated[int, msgspec.Meta(ge=0, le=2**60)]
+Side = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_SIDE)]
+Length = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_VECTOR)]
+Shape = tuple[int | None, ...]  # of a graph's input; None: any length
 # How a variant's norms are written: as the engine's own operator; as arithmetic that TensorRT fuses; as a node for
 # starcast's plugin; or, for comparison, as the engine's own operator in half precision.
 Adain = Literal["native", "fused", "plugin", "unfused"]
@@ -30,9 +41,9 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     size."""
 
     channels: Positive
-    height: Positive
-    width: Positive
-    stride: Positive
+    height: Side
+    width: Side
+    stride: Side
 
 
 class GraphFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,14 +56,14 @@ class GraphFiles(msgspec.Struct, frozen=True, kw_only=True):
 class LatentMaker(GraphFiles, frozen=True, kw_only=True):
     """graph: `latent` float32 [N, size], `domain` int64 [N] -> `style` float32 [N, S]."""
 
-    size: Positive
+    size: Length
 
 
 class ReferenceMaker(GraphFiles, frozen=True, kw_only=True):
     """graph: `image` uint8 [N, height, width, 3] RGB, `domain` int64 [N] -> `style` float32 [N, S]."""
 
-    height: Positive
-    width: Positive
+    height: Side
+    width: Side
 
 
 class LabelMaker(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,13 +80,13 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     for variants that read them instead of the style.
     """
 
-    size: Positive
+    size: Length
     product: GraphFiles | None = None
     latent: LatentMaker | None = None
     reference: ReferenceMaker | None = None
     labels: LabelMaker | None = None
     means: str | None = None
-    mean_draws: int | None = None
+    mean_draws: Amount | None = None
 
     @property
     def by_label(self) -> bool:
@@ -163,14 +174,14 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     condition: Takes = "style"
     one_style: bool = False
     max_batch: Positive | None = None  # None: no limit
-    sizes: tuple[tuple[int, int], ...] | None = None  # (height, width); None: every multiple of the source's stride
+    sizes: tuple[tuple[Side, Side], ...] | None = None  # (height, width); None: every multiple of the source's stride
     parity: Parity | None = None  # of a float32 variant
     quality: Quality | None = None  # of a variant in a lower precision
     kept: tuple[KeptLayer, ...] = ()
     norms: tuple[Norm, ...] = ()  # how fused norms and plugins compute statistics; empty: as the engine does
-    flop: int  # of the convolutions, for an image at the trained size; a multiply-add counts as 2
-    bytes: int  # of the graph and the weights that it reads
-    working: int | None = None  # bytes of its values that are alive at once, for an image at the trained size
+    flop: Amount  # of the convolutions, for an image at the trained size; a multiply-add counts as 2
+    bytes: Amount  # of the graph and the weights that it reads
+    working: Amount | None = None  # bytes of its values that are alive at once, for an image at the trained size
     rewrites: dict[str, int] = {}  # how often each exact rewrite was applied, by name
 
     @property
@@ -203,7 +214,7 @@ class FileFacts(msgspec.Struct, frozen=True, kw_only=True):
     """The hash and size that a file of the bundle must have."""
 
     sha256: str
-    bytes: int
+    bytes: Amount
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,6 +236,23 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         weights = {maker.graph: maker.weights for maker in makers}
         return (weights | {variant.file: variant.weights for variant in self.variants}).get(graph, ())
 
+    def inputs_of(self, graph: str) -> dict[str, Shape]:
+        """The inputs that a graph must have, by name; empty if the manifest does not name the graph."""
+        condition, source = self.condition, self.source
+        image: dict[str, Shape] = {} if source is None else {"image": (None, None, None, source.channels)}
+        inputs: dict[str, dict[str, Shape]] = {}
+        for variant in self.variants:
+            length = condition.size if variant.condition == "style" else None
+            inputs[variant.file] = {**image, variant.condition: (None, length)}
+        if condition.latent is not None:
+            inputs[condition.latent.graph] = {"latent": (None, condition.latent.size), "domain": (None,)}
+        if condition.reference is not None:
+            sides = condition.reference.height, condition.reference.width
+            inputs[condition.reference.graph] = {"image": (None, *sides, CHANNELS), "domain": (None,)}
+        if condition.product is not None:
+            inputs[condition.product.graph] = {"style": (None, condition.size)}
+        return inputs.get(graph, {})
+
 
 def encode(manifest: Manifest) -> bytes:
     """manifest.json as bytes, indented."""
@@ -245,17 +273,40 @@ def decode(content: bytes, path: Path) -> Manifest:
         _check_known(raw, path)
         manifest = msgspec.convert(raw, type=Manifest)
     except (msgspec.MsgspecError, RecursionError) as error:
-        raise BundleError(f"{path} is damaged ({error}): export the bundle again") from error
+        raise BundleError(f"{path} is damaged ({_cut(str(error))}): export the bundle again") from error
     if manifest.extra_inputs:
-        names = ", ".join(map(repr, (extra.name for extra in manifest.extra_inputs)))
+        names = ", ".join(_cut(repr(extra.name)) for extra in manifest.extra_inputs[:10])
         raise BundleError(f"{path} needs the extra input {names}, which this starcast cannot make: update starcast")
-    labels = manifest.condition.labels
-    if labels is not None and len(set(labels.names)) != manifest.condition.size:
-        raise BundleError(f"{path} is damaged (its labels are {list(labels.names)}): export the bundle again")
-    domains = manifest.domains
-    if not domains or len(set(domains)) < len(domains) or not all(name and name.isprintable() for name in domains):
-        raise BundleError(f"{path} is damaged (its domains are {list(domains)}): export the bundle again")
+    reason = _contradiction(manifest)
+    if reason is not None:
+        raise BundleError(f"{path} is damaged ({reason}): export the bundle again")
     return manifest
+
+
+def _contradiction(manifest: Manifest) -> str | None:
+    """Which of the manifest's values cannot be, or contradict each other, as a clause, or None."""
+    domains, condition, source = manifest.domains, manifest.condition, manifest.source
+    if not domains or len(set(domains)) < len(domains) or not all(name and name.isprintable() for name in domains):
+        return f"its domains are {_cut(repr(list(domains)))}"
+    labels = condition.labels
+    if labels is not None and len(set(labels.names)) != condition.size:
+        return f"its labels are {_cut(repr(list(labels.names)))}"
+    if condition.means is not None and len(domains) * condition.size > LARGEST_MEANS:
+        return f"it has mean styles of {condition.size} numbers for {len(domains)} domains"
+    if source is None:
+        return None
+    if source.channels != CHANNELS:
+        return f"its images have {source.channels} channels instead of {CHANNELS}"
+    sizes = [(source.height, source.width), *(size for variant in manifest.variants for size in variant.sizes or ())]
+    for height, width in sizes:
+        if height % source.stride or width % source.stride:
+            return f"{width}x{height} is not a multiple of its stride {source.stride}"
+    return None
+
+
+def _cut(text: str, most: int = 200) -> str:
+    """A stranger's text, short enough for a sentence."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _load(content: bytes, path: Path) -> dict[str, Any]:
@@ -276,14 +327,13 @@ def _check_format(raw: dict[str, Any], path: Path) -> None:
 def _check_known(raw: dict[str, Any], path: Path) -> None:
     """Raise BundleError for an unknown field, or an unknown value, that decides how to run the bundle."""
     for place, part, type_ in _parts(raw):
-        unknown = [repr(name) for name in part if name not in type_.__struct_fields__]
+        unknown = [_cut(repr(name)) for name in part if name not in type_.__struct_fields__]
         for name, known in _CHOICES.items() if type_ is Variant else ():
             if isinstance(part.get(name), str) and part[name] not in known:
-                unknown.append(f"{name} {part[name]!r}")
+                unknown.append(f"{name} {_cut(repr(part[name]))}")
         if unknown:
-            raise BundleError(
-                f"{path} has {', '.join(unknown)} in its {place}, which this starcast does not know: update starcast"
-            )
+            names = ", ".join(unknown[:10])
+            raise BundleError(f"{path} has {names} in its {place}, which this starcast does not know: update starcast")
 
 
 def _parts(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], type[msgspec.Struct]]]:

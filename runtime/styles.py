@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +15,7 @@ from starcast.errors import BundleError, StyleError
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.runtime.bundle import Bundle
+from starcast.runtime.mean_styles import read_means
 from starcast.runtime.options import LARGEST_SEED
 from starcast.runtime.style_requests import StyleRequest, domain_index
 
@@ -116,27 +116,21 @@ class StyleMaker:
         return " or ".join(here) or "a style vector to the translator"
 
     def _make(self, graph: str, feeds: Feeds, domain: int) -> NDArray[np.float32]:
-        style = self._run(graph, {**feeds, "domain": np.array([domain], np.int64)})
-        return np.array(style[0], np.float32)
+        styles = self._run(graph, {**feeds, "domain": np.array([domain], np.int64)})
+        if styles.shape != (1, self._condition.size):
+            raise BundleError(
+                f"{self._bundle.path / graph} makes a style of the shape {list(styles.shape)} instead of "
+                f"{[1, self._condition.size]}: export the bundle again"
+            )
+        return np.array(styles[0], np.float32)
 
     @cached_property
     def _means(self) -> NDArray[np.float32]:
         """Each domain's mean style, float32 [domains, S]."""
         if self._condition.means is None:
             raise StyleError(f"{self._bundle.path} has no mean styles, which psi needs: leave psi at 1")
-        path = self._bundle.file(self._condition.means)
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                means: NDArray[np.float32] = arrays["mean"].astype(np.float32)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-            raise BundleError(f"{path} holds no mean styles ({error}): export the bundle again") from error
-        shape = (len(self._bundle.manifest.domains), self._condition.size)
-        if means.shape != shape:
-            raise BundleError(
-                f"{path} holds mean styles of shape {list(means.shape)} instead of {list(shape)}: "
-                "export the bundle again"
-            )
-        return means
+        shape = len(self._bundle.manifest.domains), self._condition.size
+        return read_means(self._bundle.file(self._condition.means), shape)
 
 
 def check_bytes(image: Any, what: str) -> None:

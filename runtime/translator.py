@@ -12,12 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from starcast.errors import EngineError, StyleError
 from starcast.images.fit import to_multiples
-from starcast.runtime import machine
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import open_variant
 from starcast.runtime.manifest import Source, Variant
+from starcast.runtime.memory import total_memory
 from starcast.runtime.nvidia.arrays import is_on_gpu
 from starcast.runtime.styles import StyleMaker, check_bytes
 
@@ -54,10 +54,10 @@ class Translator:
         measurements; None: the user's cache.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
-        limit = machine.memory() if memory is None else int(memory * 2**30)
+        limit = total_memory() if memory is None else int(memory * 2**30)
         options = EngineOptions(threads=granted_threads(threads), memory=limit, cache=cache, progress=progress)
         self._session = open_variant(self.bundle, backend, precision, form, options)
-        self._styles = StyleMaker(self.bundle, lambda graph, feeds: self._session.session(graph).run(feeds))
+        self._styles = StyleMaker(self.bundle, self._session.run)
 
     def __enter__(self) -> Self:
         return self

@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # millisecond of spinning) 0.74 and 2.7, without spinning 1.03 and 1.6, with this 0.79 and 2.2.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     _fill_closed()
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # also where another library imports ONNX Runtime
     for stream in (sys.stdout, sys.stderr):  # a legacy console or a pipe must not turn a file name into a traceback
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")

@@ -18,6 +18,7 @@ from starcast.runtime.manifest import (
     MANIFEST,
     Condition,
     FileFacts,
+    GraphFiles,
     LatentMaker,
     Manifest,
     Parity,
@@ -186,3 +187,45 @@ def rewrite_manifest():
         (bundle / MANIFEST).write_bytes(encode(msgspec.structs.replace(manifest, **{"files": files, **changes})))
 
     return rewrite
+
+
+# The generator of `tiny_bundle` for ncnn: one layer adds the offsets, which the product graph makes of the style.
+NCNN_GENERATOR = """7767517
+4 4
+Input image 0 1 image
+Input gamma_beta 0 1 gamma_beta 0=3
+Reshape column 1 1 gamma_beta column 0=1 1=1 2=3
+BinaryOp translation 2 1 image column translation 0=0
+"""
+PRODUCT = """
+<ir_version: 8, opset_import: ["": 17]>
+product (float[N, 8] style) => (float[N, 3] gamma_beta)
+<float[8, 3] offsets>
+{
+    gamma_beta = MatMul (style, offsets)
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def ncnn_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`tiny_bundle` with its generator for ncnn alone. Do not write into it."""
+    folder = write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "ncnn")
+    (folder / "generator/plain-fp32.onnx").unlink()
+    (folder / "generator/plain.param").write_text(NCNN_GENERATOR)
+    (folder / "generator/plain.bin").write_bytes(b"")
+    _write_graph(folder / "product.onnx", PRODUCT, offsets=OFFSETS)
+    manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = {
+        name: FileFacts(sha256=sha256_of(folder / name), bytes=(folder / name).stat().st_size)
+        for name in names if name != MANIFEST
+    }  # fmt: skip
+    variant = msgspec.structs.replace(
+        manifest.variants[0], file="generator/plain.param", weights=("generator/plain.bin",), engines=("ncnn",),
+        condition="gamma_beta",
+    )  # fmt: skip
+    condition = msgspec.structs.replace(manifest.condition, product=GraphFiles(graph="product.onnx"))
+    changed = msgspec.structs.replace(manifest, variants=(variant,), condition=condition, files=files)
+    (folder / MANIFEST).write_bytes(encode(changed))
+    return folder

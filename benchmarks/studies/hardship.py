@@ -339,7 +339,6 @@ def hardship(work: Path, sweep: str, **values: Any) -> int:
 def _import_everything() -> None:
     """Import what the commands import. Nothing may be computed, because threads do not survive a fork."""
     import av
-    import onnxruntime
     import torch
     import torchvision
 
@@ -349,8 +348,9 @@ def _import_everything() -> None:
     import starcast.runtime.video.translate
     import starcast.train.cli
     import starcast.train.run
+    from starcast.runtime.engines.onnxruntime import engine
 
-    assert all((av, onnxruntime, torch, torchvision, starcast))
+    assert all((av, engine(), torch, torchvision, starcast))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 from numpy.typing import NDArray
 from onnx_ir import external_data
 from onnx_ir.passes.common import RemoveUnusedNodesPass
@@ -16,7 +15,9 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 from starcast.export.gate.reference import Network, translate_unrounded
 from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.ncnn import Ncnn, NcnnSession
+from starcast.runtime.engines.onnxruntime import engine
 
+onnxruntime = engine()  # here, so that an export without it fails before it begins
 Floats = NDArray[np.float32]
 
 
@@ -63,7 +64,7 @@ class OnnxCandidate:
     def translate_unrounded(self, trial: Trial) -> Floats:
         return self._run(self._cut, trial)
 
-    def _run(self, session: onnxruntime.InferenceSession, trial: Trial) -> NDArray[Any]:
+    def _run(self, session: Any, trial: Trial) -> NDArray[Any]:
         name, conditions = "style", trial.styles
         if self._product is not None:
             name, [conditions] = "gamma_beta", self._product.run(None, {"style": trial.styles})
@@ -123,7 +124,7 @@ def _cut_before_rounding(graph: Path | ir.Model) -> ir.Model:
     return before_rounding(graph.clone() if isinstance(graph, ir.Model) else ir.load(graph))
 
 
-def open_session(graph: Path | ir.Model) -> onnxruntime.InferenceSession:
+def open_session(graph: Path | ir.Model) -> Any:
     """Open a file, or a graph in memory, in ONNX Runtime on the CPU."""
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3

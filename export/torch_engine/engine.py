@@ -29,6 +29,7 @@ class TorchEngine(Engine):
     on_gpu = True
     runs_also = ("openvino", "onnxruntime", "tensorrt", "tensorrt-rtx")
     converts = ("fp16", "bf16")
+    after_fork = "works in a new thread"  # on the CPU, as OpenMP does; on a GPU, torch itself refuses
 
     def __init__(self) -> None:
         self._adain: Implementation | None = None  # chosen once for all graphs: the trial compiles kernels
@@ -64,6 +65,7 @@ class TorchEngine(Engine):
         return {"CPU": None, "CUDA": None if here else "no NVIDIA GPU, or a torch that was built without CUDA"}
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
+        self.note_use()
         import torch
 
         from starcast.export.torch_engine.graph import CpuSession, open_graph

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,9 @@ from numpy.typing import NDArray
 from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.cores import engine_threads
-from starcast.runtime.manifest import Variant
+from starcast.runtime.engines import forks
+from starcast.runtime.engines.forks import AfterFork
+from starcast.runtime.manifest import Shape, Variant
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -104,6 +109,10 @@ class Session(ABC):
         """Why images of that size cannot be run, as a clause, or None."""
         return None
 
+    def inputs(self) -> Mapping[str, Shape]:
+        """The graph's inputs by name, with the lengths that it fixes; empty if the engine does not say."""
+        return {}
+
 
 class Engine(ABC):
     """A library that runs graphs: OpenVINO, ncnn, ONNX Runtime, TensorRT."""
@@ -113,6 +122,7 @@ class Engine(ABC):
     on_gpu: bool = False  # its sessions also accept and return arrays on the GPU
     runs_also: tuple[str, ...] = ()  # other engines whose variants it can run
     converts: tuple[str, ...] = ()  # precisions that it converts a float32 graph to
+    after_fork: AfterFork = "never works"  # in a process that was forked from one that has used it
 
     @abstractmethod
     def absent(self) -> Absence | None:
@@ -128,7 +138,11 @@ class Engine(ABC):
 
     @abstractmethod
     def open(self, graph: Graph, options: EngineOptions) -> Session:
-        """Compile a graph, or load it from the cache. Raises EngineError."""
+        """Compile a graph, or load it from the cache. Calls `note_use` first. Raises EngineError."""
+
+    def note_use(self) -> None:
+        """Note that this process opens a graph. Raises EngineError in a forked process where that would hang."""
+        forks.note_use(self.name, self.after_fork)
 
     def why_cannot_run(self, variant: Variant) -> str | None:
         """Why this engine cannot run the variant on this machine, even once built, as a clause, or None."""
@@ -173,6 +187,24 @@ def package_absence(load: Callable[[], Any], package: str, name: str) -> Absence
     if hasattr(module, name):
         return None
     return Absence("installed, but broken (it is an empty folder)", pip_helps=True)
+
+
+_environment = threading.Lock()
+
+
+@contextmanager
+def changed_environment(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable within the block, for a library that reads it while it is imported."""
+    with _environment:
+        known = os.environ.get(name)
+        os.environ[name] = value
+        try:
+            yield
+        finally:
+            if known is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = known
 
 
 def closed_error(what: object) -> EngineError:

@@ -21,7 +21,7 @@ from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.candidates import EXACT, Candidate, list_candidates
 from starcast.runtime.engines.contest import BUDGET_S, contest
 from starcast.runtime.engines.registry import AUTO
-from starcast.runtime.engines.session import VariantSession
+from starcast.runtime.engines.session import VariantSession, memory_need
 from starcast.runtime.engines.verdicts import Entry, Verdict
 from starcast.runtime.nvidia.first_gpu import current_gpu
 
@@ -98,7 +98,13 @@ def _open(bundle: Bundle, candidate: Candidate, options: EngineOptions) -> Varia
 
 
 def _open_fastest(bundle: Bundle, candidates: list[Candidate], options: EngineOptions) -> VariantSession:
-    """Open the fastest of the candidates, as measured at an earlier start or now."""
+    """Open the fastest of the candidates, as measured at an earlier start or now. Candidates that need too much memory
+    for an image of the trained size are left out; if all do, the first is opened, for smaller images."""
+    if options.memory is not None:
+        height, width = _size(bundle)
+        needs = [memory_need(bundle, candidate.variant, height, width) for candidate in candidates]
+        fitting = [one for one, need in zip(candidates, needs, strict=True) if need <= options.memory]
+        candidates = fitting or candidates[:1]
     if len(candidates) == 1:
         return _open(bundle, candidates[0], options)
     question = _question(bundle, candidates, options)

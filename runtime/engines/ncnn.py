@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache as once
@@ -30,13 +30,19 @@ from starcast.runtime.engines.base import (
     EngineOptions,
     Graph,
     Session,
+    changed_environment,
     closed_error,
+    one_line,
     package_absence,
 )
+from starcast.runtime.engines.forks import AfterFork
+from starcast.runtime.engines.ncnn_graph import NcnnGraph, NcnnGraphError, read_graph
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
+from starcast.runtime.manifest import CHANNELS, Shape
 
 _SPIN = "OMP_WAIT_POLICY"
+_capturing = threading.Lock()
 
 GRAPH_SUFFIX = ".param"  # of ncnn graphs
 
@@ -48,24 +54,18 @@ def engine() -> ModuleType:
     By default its threads spin while they wait, and take the cores from the threads that decode and encode. The library
     reads the setting from the environment once, when it loads.
     """
-    known = os.environ.get(_SPIN)
-    os.environ[_SPIN] = "passive"
-    try:
+    with changed_environment(_SPIN, "passive"):
         return importlib.import_module("ncnn")
-    finally:
-        if known is None:
-            del os.environ[_SPIN]
-        else:
-            os.environ[_SPIN] = known
 
 
 @contextmanager
 def _capture_stderr() -> Iterator[list[str]]:
     """Capture the lines that ncnn's C++ prints within the block; the list has them when the block ends."""
     lines: list[str] = []
-    sys.stderr.flush()
-    screen = os.dup(2)
-    with tempfile.TemporaryFile() as file:
+    # one block at a time: a second thread would take the first one's file for the screen
+    with _capturing, tempfile.TemporaryFile() as file:
+        sys.stderr.flush()
+        screen = os.dup(2)
         os.dup2(file.fileno(), 2)
         try:
             yield lines
@@ -88,6 +88,7 @@ class Ncnn(Engine):
 
     name = "ncnn"
     extra = "ncnn"
+    after_fork: AfterFork = "works in a new thread"  # OpenMP
 
     def absent(self) -> Absence | None:
         return package_absence(engine, "ncnn", "Net")
@@ -99,21 +100,38 @@ class Ncnn(Engine):
         return {"CPU": None}  # it reads no ONNX graphs, so there is nothing to try
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
+        self.note_use()
         path = graph.path
         if path.suffix != GRAPH_SUFFIX:
             return _reader_of_onnx(path).open(graph, options)
+        [weights] = graph.weights
+        description = self._read(path, weights)
         net = engine().Net()
         self._configure(net, options)
-        [weights] = graph.weights
         for load, file in ((net.load_param, path), (net.load_model, weights)):
             with _capture_stderr() as said:
                 code = load(str(file))
             if code != 0:
-                raise EngineError(
-                    f"{file} is refused by ncnn {self.version()} ({' '.join(said) or f'code {code}'}): "
-                    "export the bundle again, or update ncnn"
-                )
-        return NcnnSession(path, net, _conditions(path))
+                raise self._refusal(file, " ".join(said) or f"code {code}")
+        return NcnnSession(path, net, description)
+
+    def _read(self, path: Path, weights: Path) -> NcnnGraph:
+        """A graph, checked before ncnn loads it. Raises EngineError."""
+        try:
+            graph = read_graph(path)
+            graph.conditions  # noqa: B018  raises if it is not a frame graph
+            wanted = graph.weight_bytes
+        except (NcnnGraphError, OSError) as error:
+            raise self._refusal(path, str(error)) from error
+        size = weights.stat().st_size if weights.is_file() else 0
+        if size != wanted or not weights.is_file():
+            raise self._refusal(weights, f"it has {size} bytes instead of {wanted}")
+        return graph
+
+    def _refusal(self, file: Path, reason: str) -> EngineError:
+        return EngineError(
+            f"{file} is refused by ncnn {self.version()} ({one_line(reason)}): export the bundle again, or update ncnn"
+        )
 
     def _configure(self, net: Any, options: EngineOptions) -> None:
         """Set the threads, and float32 throughout, even where the CPU supports half types."""
@@ -129,6 +147,7 @@ class NcnnVulkan(Ncnn):
     """Opens ncnn's graphs, to run on the first GPU that has a Vulkan driver."""
 
     name = "ncnn-vulkan"
+    after_fork = "never works"  # GPU drivers
 
     def absent(self) -> Absence | None:
         absence = super().absent()
@@ -149,10 +168,12 @@ class NcnnVulkan(Ncnn):
 class NcnnSession(Session):
     """One loaded graph."""
 
-    def __init__(self, graph: Path, net: Any, conditions: int) -> None:
-        self._graph = graph
+    def __init__(self, path: Path, net: Any, graph: NcnnGraph) -> None:
+        self._graph = path
         self._net = net
-        self._conditions = conditions
+        self._layers = graph
+        self._conditions = graph.conditions
+        self._checked: set[tuple[int, int]] = set()  # sizes of images whose blobs fit each other
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
         images = [np.clip(np.rint(levels), 0, 255).astype(np.uint8) for levels in self._levels(feeds)]
@@ -161,6 +182,9 @@ class NcnnSession(Session):
     def unrounded(self, feeds: Arrays) -> NDArray[np.float32]:
         """The translations before `run` rounds and clips them: float32 [N, 3, H, W], possibly outside 0..255."""
         return np.stack([levels.copy() for levels in self._levels(feeds)])
+
+    def inputs(self) -> Mapping[str, Shape]:
+        return {"image": (None, None, None, CHANNELS), "gamma_beta": (None, self._conditions)}
 
     def close(self) -> None:
         self._net = None
@@ -177,6 +201,7 @@ class NcnnSession(Session):
                 f"shifts (it takes (3,) and ({self._conditions},)): translate with the bundle that it belongs to"
             )
         height, width = images.shape[1:3]
+        self._check(height, width)
         for number, image in enumerate(images):
             condition = conditions[number % len(conditions)]
             extractor = self._net.create_extractor()
@@ -192,13 +217,17 @@ class NcnnSession(Session):
                 )
             yield np.asarray(made)
 
-
-def _conditions(graph: Path) -> int:
-    """The number of scales and shifts that a graph expects, read from its text."""
-    found = re.search(r"^Input gamma_beta .* 0=(\d+)$", graph.read_text(encoding="utf-8"), re.MULTILINE)
-    if found is None:
-        raise EngineError(f"{graph} is not a frame graph (it has no input gamma_beta): export the bundle again")
-    return int(found[1])
+    def _check(self, height: int, width: int) -> None:
+        """Raise EngineError where ncnn would end the process on images of that size."""
+        if (height, width) in self._checked:
+            return
+        try:
+            self._layers.largest_blobs(height, width)
+        except NcnnGraphError as error:
+            raise EngineError(
+                f"ncnn cannot run {self._graph} on an image of {width}x{height} ({error}): export the bundle again"
+            ) from error
+        self._checked.add((height, width))
 
 
 def _reader_of_onnx(graph: Path) -> Engine:

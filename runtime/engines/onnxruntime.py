@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +21,16 @@ from starcast.runtime.engines.base import (
     EngineOptions,
     Graph,
     Session,
+    changed_environment,
     closed_error,
     one_line,
     package_absence,
 )
+from starcast.runtime.manifest import Shape
 
+_TELEMETRY = "ORT_DISABLE_TELEMETRY"
 PROVIDER = "CPUExecutionProvider"
-WARNINGS, NOTHING = 2, 4  # log levels; the first is the library's default
+WARNINGS, NOTHING = 2, 4  # log levels; the first is the library's default, and the second leaves crashes
 
 
 class OnnxRuntime(Engine):
@@ -34,30 +38,25 @@ class OnnxRuntime(Engine):
 
     name = "onnxruntime"
     extra = "cpu"
+    after_fork = "works"  # each of its sessions has its own threads
 
     def absent(self) -> Absence | None:
         return package_absence(engine, "onnxruntime", "InferenceSession")
 
     def version(self) -> str:
-        import onnxruntime
-
-        return str(onnxruntime.__version__)
+        return str(engine().__version__)
 
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
-        import onnxruntime
-
         try:
             with silent():
-                onnxruntime.InferenceSession(graph, providers=[PROVIDER])
+                engine().InferenceSession(graph, providers=[PROVIDER])
         except errors() as error:
             return {"CPU": one_line(error)}
         return {"CPU": None}
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
-        import onnxruntime
-
         path = graph.path
-        onnxruntime.disable_telemetry_events()  # only Windows builds have them
+        onnxruntime = engine()
         try:
             session = None
             if graph.digest is not None and graph.bytes >= cache.SMALLEST:
@@ -92,13 +91,31 @@ class OnnxRuntimeSession(Session):
             ) from error
         return output
 
+    def inputs(self) -> Mapping[str, Shape]:
+        if self._session is None:
+            raise closed_error(self._graph)
+        return {
+            value.name: tuple(length if isinstance(length, int) else None for length in value.shape)
+            for value in self._session.get_inputs()
+        }
+
     def close(self) -> None:
         self._session = None
 
 
 def engine() -> Any:
-    """Import the package onnxruntime. Raises ImportError."""
-    return importlib.import_module("onnxruntime")
+    """Import the package onnxruntime. Raises ImportError. Nothing else in starcast imports it.
+
+    Without the variable, its import stores an identifier of the machine and an event in the user's cache, to be sent to
+    its vendor. It reads the variable only then.
+    """
+    if "onnxruntime" in sys.modules:
+        return importlib.import_module("onnxruntime")
+    with changed_environment(_TELEMETRY, "1"):
+        package = importlib.import_module("onnxruntime")
+    if hasattr(package, "disable_telemetry_events"):  # a broken package may be an empty folder
+        package.disable_telemetry_events()  # of Windows itself, which the variable does not stop
+    return package
 
 
 @contextmanager
@@ -108,26 +125,23 @@ def silent() -> Iterator[None]:
     A session's log level takes effect too late for that. The level that a host program had set cannot be read, so the
     default is restored.
     """
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(NOTHING)
+    engine().set_default_logger_severity(NOTHING)
     try:
         yield
     finally:
-        onnxruntime.set_default_logger_severity(WARNINGS)
+        engine().set_default_logger_severity(WARNINGS)
 
 
 def _session(
     graph: Path | bytes, options: EngineOptions, entries: Mapping[str, str] | None = None, **settings: Any
 ) -> Any:
-    import onnxruntime
-
+    onnxruntime = engine()
     chosen = onnxruntime.SessionOptions()
     chosen.intra_op_num_threads = options.count_threads() or 0  # 0: ONNX Runtime chooses
     chosen.inter_op_num_threads = 1  # the graphs are chains: nothing runs in parallel
     # spinning threads take the cores from those that decode and encode; when measured, they were also slower
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    chosen.log_severity_level = 3  # errors only; they are raised as well
+    chosen.log_severity_level = NOTHING  # errors are raised as well
     for entry, text in (entries or {}).items():
         chosen.add_session_config_entry(entry, text)
     for name, value in settings.items():
@@ -146,18 +160,16 @@ def _optimise(graph: Path, options: EngineOptions) -> bytes:
 
 def _load(optimised: bytes, weights: Path, options: EngineOptions) -> Any:
     """A session of the graph from `_optimise`. Weights that no pass has changed are still in the folder `weights`."""
-    import onnxruntime
-
     return _session(
         optimised, options, {"session.model_external_initializers_file_folder_path": str(weights)},
-        graph_optimization_level=onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+        graph_optimization_level=engine().GraphOptimizationLevel.ORT_DISABLE_ALL,
     )  # fmt: skip
 
 
 def errors() -> tuple[type[Exception], ...]:
     """The exceptions that ONNX Runtime raises; its own classes share no base but Exception."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
+    engine()
+    state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
     own = (state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf, state.NotImplemented,
            state.RuntimeException, state.NoSuchFile, state.NoModel, state.EPFail, state.EngineError,
            state.ModelLoaded)  # fmt: skip

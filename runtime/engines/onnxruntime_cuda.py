@@ -19,7 +19,7 @@ import numpy as np
 
 from starcast.errors import EngineError
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Graph, Session, closed_error, one_line
-from starcast.runtime.engines.onnxruntime import OnnxRuntime, errors, silent
+from starcast.runtime.engines.onnxruntime import OnnxRuntime, engine, errors, silent
 from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.arrays import LEGACY_STREAM, DeviceArray, View, borrow, is_on_gpu
 from starcast.runtime.nvidia.driver import Driver
@@ -47,8 +47,7 @@ class OnnxRuntimeCuda(Engine):
         absence = OnnxRuntime().absent()
         if absence is not None:
             return absence
-        import onnxruntime
-
+        onnxruntime = engine()
         if PROVIDER not in onnxruntime.get_available_providers():
             return Absence(
                 "installed, but only for CPUs; first `pip uninstall -y onnxruntime`",
@@ -65,9 +64,7 @@ class OnnxRuntimeCuda(Engine):
         return reason
 
     def version(self) -> str:
-        import onnxruntime
-
-        return str(onnxruntime.__version__)
+        return str(engine().__version__)
 
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
         try:
@@ -79,6 +76,7 @@ class OnnxRuntimeCuda(Engine):
         return {"CUDA": None}
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
+        self.note_use()
         try:
             return OnnxRuntimeCudaSession(graph.path, _session(graph.path))
         except errors() as error:
@@ -165,9 +163,7 @@ def _why_no_gpu(cuda: str) -> str | None:
 def _session(graph: Path | bytes) -> Any:
     """Open a session that runs entirely on the GPU. Raises EngineError if part of it would not, and whatever ONNX
     Runtime raises."""
-    import onnxruntime
-
-    onnxruntime.disable_telemetry_events()  # Windows builds have them
+    onnxruntime = engine()
     _load_cuda()
     chosen = onnxruntime.SessionOptions()
     chosen.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -190,10 +186,8 @@ def _session(graph: Path | bytes) -> Any:
 def _load_cuda() -> None:
     """Load the CUDA and cuDNN libraries that pip installed beside the package: the provider looks only in the system's
     folders."""
-    import onnxruntime
-
     with redirect_stdout(io.StringIO()):  # it prints what is missing; the session will report that
-        onnxruntime.preload_dlls()
+        engine().preload_dlls()
 
 
 def _fallback_error(graph: Path | bytes) -> EngineError:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import importlib
 import io
 import sys
+import threading
 from collections.abc import Mapping
 from functools import cache as once
 from types import ModuleType
@@ -22,6 +23,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
+from starcast.runtime.engines import forks
 from starcast.runtime.engines.base import (
     Absence,
     Arrays,
@@ -34,9 +36,10 @@ from starcast.runtime.engines.base import (
     package_absence,
 )
 from starcast.runtime.machine import processor
-from starcast.runtime.manifest import Variant
+from starcast.runtime.manifest import Shape, Variant
 
 _TELEMETRY = "openvino_telemetry"
+_importing = threading.Lock()
 Shapes = Mapping[str, tuple[int, ...]]  # of the inputs, by name
 
 
@@ -48,15 +51,16 @@ def engine() -> ModuleType:
     """
     if "openvino" in sys.modules:
         return sys.modules["openvino"] or importlib.import_module("openvino")
-    known = sys.modules.get(_TELEMETRY)
-    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # the import system reads None as "not found"
-    try:
-        return importlib.import_module("openvino")
-    finally:
-        if known is None:
-            del sys.modules[_TELEMETRY]
-        else:
-            sys.modules[_TELEMETRY] = known
+    with _importing:
+        known = sys.modules.get(_TELEMETRY)
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # the import system reads None as "not found"
+        try:
+            return importlib.import_module("openvino")
+        finally:
+            if known is None:
+                del sys.modules[_TELEMETRY]
+            else:
+                sys.modules[_TELEMETRY] = known
 
 
 class OpenVINO(Engine):
@@ -64,8 +68,12 @@ class OpenVINO(Engine):
 
     name = "openvino"
     extra = "openvino"
+    after_fork = "never works"  # TBB
 
     def absent(self) -> Absence | None:
+        reason = forks.why_not(self.name, self.after_fork)
+        if reason is not None:
+            return Absence(reason, pip_helps=False)
         absence = package_absence(engine, "openvino", "Core")
         if absence is None and "CPU" not in _core().available_devices:
             return Absence("installed, but without its CPU plug-in", pip_helps=False)
@@ -94,6 +102,7 @@ class OpenVINO(Engine):
         return 1 if precision == "fp32" else 4
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
+        self.note_use()
         lacking = lacks(graph.precision, graph.rest)
         if lacking is not None:
             raise EngineError(f"{graph.path} cannot be run in {graph.precision} here ({lacking}): use --precision fp32")
@@ -133,6 +142,15 @@ class OpenVINOSession(Session):
                 f"OpenVINO failed in {self._graph} ({one_line(error)}): try a smaller batch, or another --backend"
             ) from error
         return output
+
+    def inputs(self) -> Mapping[str, Shape]:
+        if self._model is None:
+            raise closed_error(self._graph)
+        ranked = [value for value in self._model.inputs if value.partial_shape.rank.is_static]
+        return {
+            value.any_name: tuple(None if length.is_dynamic else length.get_length() for length in value.partial_shape)
+            for value in ranked
+        }
 
     def close(self) -> None:
         self._request = self._model = None

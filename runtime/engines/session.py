@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, cast
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import BundleError
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.engines.base import Engine, EngineOptions, GpuTime, Graph, Session, closed_error
-from starcast.runtime.manifest import Variant
+from starcast.runtime.engines import forks
+from starcast.runtime.engines.base import Arrays, Engine, EngineOptions, GpuTime, Graph, Session, closed_error
+from starcast.runtime.manifest import MANIFEST, Shape, Variant
 from starcast.runtime.nvidia.arrays import is_on_gpu
 
 # Engines use more memory than the live values need: at 1024 px OpenVINO 1.5 times as much, ONNX Runtime 2.1.
 SCRATCH = 2.2
+# Bytes per pixel that any translation takes: the image and its translation as bytes, and once in float32.
+PIXEL = 3 + 3 + 3 * 4
+
+Result = TypeVar("Result")
 
 
 class VariantSession:
     """Sessions of a variant's frame graph and of the bundle's other graphs, which are opened when first needed.
 
-    All of them run on the same engine. Raises EngineError, and BundleError where a file has changed.
+    All of them run on the same engine. Raises EngineError, and BundleError where a file has changed or a graph is not
+    what the manifest says. Threads may share it: their calls run one after the other, each on all of the engine's
+    threads. A forked child that uses it opens the graphs again, or gets EngineError where its engine does not survive
+    a fork.
     """
 
     def __init__(self, bundle: Bundle, engine: Engine, variant: Variant, options: EngineOptions) -> None:
@@ -31,36 +41,45 @@ class VariantSession:
         self._options = options
         self._sessions: dict[str, Session] = {}
         self._closed = False
+        self._lock, self._thread = self._begin()
         self._scales: tuple[bytes, NDArray[Any]] | None = None  # the last styles' bytes, and their scales and shifts
         self.session(variant.file)
+        forks.follow(self)
 
     def __call__(self, images: NDArray[np.uint8], styles: NDArray[np.float32]) -> NDArray[np.uint8]:
         """Translate uint8 [N, H, W, 3], N at least 1, with styles [N or 1, S]. The caller checks the sizes.
 
         Engines that are `on_gpu` also accept images on the GPU, and leave their translations there.
         """
-        session = self.session(self.variant.file)
-        name, conditions = self._conditions(styles)
-        if is_on_gpu(images):
-            if self.variant.one_style and len(conditions) > 1:
-                raise ValueError(
-                    f"{self.variant.file} takes one style at a time: hand over images on the GPU style by style"
+        with self._lock:
+            name, conditions = self._conditions(styles)
+            if is_on_gpu(images):
+                if self.variant.one_style and len(conditions) > 1:
+                    raise ValueError(
+                        f"{self.variant.file} takes one style at a time: hand over images on the GPU style by style"
+                    )
+                return cast("NDArray[np.uint8]", self.run(self.variant.file, {"image": images, name: conditions}))
+            parts = [
+                self._translate(
+                    np.ascontiguousarray(images[part]), name, conditions[part if len(conditions) > 1 else ...]
                 )
-            return cast("NDArray[np.uint8]", session.run({"image": images, name: conditions}))
-        parts = [
-            session.run(
-                {"image": np.ascontiguousarray(images[part]), name: conditions[part if len(conditions) > 1 else ...]}
-            )
-            for part in self._parts(images.shape, len(conditions))
-        ]
+                for part in self._parts(images.shape, len(conditions))
+            ]
         translations: NDArray[np.uint8] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return translations
+
+    def run(self, graph: str, feeds: Arrays) -> NDArray[Any]:
+        """Run one of the bundle's graphs on named inputs, and return its output."""
+        with self._lock:
+            session = self.session(graph)
+            return self._in_thread(lambda: session.run(feeds))
 
     def gpu_time(self, images: NDArray[np.uint8], styles: NDArray[np.float32]) -> GpuTime | None:
         """How long the GPU takes to translate images, at most as many as the variant's largest batch; None if its
         engine cannot measure it."""
-        name, conditions = self._conditions(styles)
-        return self.session(self.variant.file).gpu_time({"image": images, name: conditions})
+        with self._lock:
+            name, conditions = self._conditions(styles)
+            return self.session(self.variant.file).gpu_time({"image": images, name: conditions})
 
     def why_not(self, height: int, width: int) -> str | None:
         """Why images of that size, multiples of the stride, cannot be translated, as a clause, or None."""
@@ -71,8 +90,8 @@ class VariantSession:
         reason = self.session(self.variant.file).why_not(height, width)
         if reason is not None or self.engine.on_gpu:
             return reason  # GPU memory was allocated when the engine was opened, or the engine manages it
-        need, memory = self._need(height, width), self._options.memory
-        if need is None or memory is None or need <= memory:
+        need, memory = memory_need(self._bundle, self.variant, height, width), self._options.memory
+        if memory is None or need <= memory:
             return None
         return (
             f"translating it takes about {need / 2**30:.1f} GiB of memory, more than the {memory / 2**30:.1f} GiB that "
@@ -80,18 +99,67 @@ class VariantSession:
         )
 
     def session(self, graph: str) -> Session:
-        """The session of one of the bundle's graphs. Opening it checks the hashes of its files."""
-        if self._closed:
-            raise closed_error(self._bundle.path)
-        if graph not in self._sessions:
-            self._sessions[graph] = self.engine.open(self._graph(graph), self._options)
-        return self._sessions[graph]
+        """The session of one of the bundle's graphs. Opening it checks the hashes of its files, and that it has the
+        inputs that the manifest says."""
+        with self._lock:
+            if self._closed:
+                raise closed_error(self._bundle.path)
+            if graph not in self._sessions:
+                description = self._graph(graph)
+                session = self._in_thread(lambda: self.engine.open(description, self._options))
+                try:
+                    self._check_inputs(graph, session.inputs())
+                except BaseException:
+                    self._in_thread(session.close)
+                    raise
+                self._sessions[graph] = session
+            return self._sessions[graph]
 
     def close(self) -> None:
-        """Free what the engine holds, for good. Closing twice is harmless; using it afterwards raises EngineError."""
-        self._closed = True
-        while self._sessions:
-            self._sessions.popitem()[1].close()
+        """Free what the engine holds, for good, once no other thread runs it. Closing twice is harmless; using it
+        afterwards raises EngineError."""
+        with self._lock:
+            self._closed = True
+            while self._sessions:
+                self._in_thread(self._sessions.popitem()[1].close)
+            if self._thread is not None:
+                self._thread.shutdown()
+                self._thread = None
+
+    def begin_anew(self) -> None:
+        """Called in a forked child: forget the parent's sessions and locks, which another thread may have held."""
+        forks.abandon([*self._sessions.values(), self._lock, self._thread])
+        self._sessions = {}
+        self._lock, self._thread = self._begin()
+
+    def _begin(self) -> tuple[threading.RLock, ThreadPoolExecutor | None]:
+        """A lock for this process, and a thread for the engine where a fork makes that necessary."""
+        alone = forks.needs_thread(self.engine.name, self.engine.after_fork)
+        return threading.RLock(), ThreadPoolExecutor(1, "starcast-engine") if alone else None
+
+    def _in_thread(self, call: Callable[[], Result]) -> Result:
+        """Call the engine, from its thread if it has one."""
+        return call() if self._thread is None else self._thread.submit(call).result()
+
+    def _translate(self, images: NDArray[np.uint8], name: str, conditions: NDArray[Any]) -> NDArray[np.uint8]:
+        translations = self.run(self.variant.file, {"image": images, name: conditions})
+        if translations.dtype != np.uint8 or translations.shape != images.shape:
+            raise BundleError(
+                f"{self._bundle.path / self.variant.file} makes {translations.dtype} {list(translations.shape)} from "
+                f"images {list(images.shape)}: export the bundle again"
+            )
+        return translations
+
+    def _check_inputs(self, graph: str, has: Mapping[str, Shape]) -> None:
+        """Raise BundleError unless a graph has the inputs that the manifest says."""
+        wanted = self._bundle.manifest.inputs_of(graph)
+        for name, shape in has.items():
+            if name not in wanted or not _fit(shape, wanted[name]):
+                expected = f"is not in {MANIFEST}" if name not in wanted else f"is {_write(wanted[name])} in {MANIFEST}"
+                raise BundleError(
+                    f"{self._bundle.path / graph} has the input {name} {_write(shape)}, which {expected}: "
+                    "export the bundle again"
+                )
 
     def _graph(self, name: str) -> Graph:
         path, digest = self._bundle.graph(name)
@@ -115,22 +183,33 @@ class VariantSession:
         if product is None:
             raise BundleError(f"{self._bundle.path} has no graph that {self.variant.file} needs: export it again")
         if self._scales is None or self._scales[0] != styles.tobytes():
-            self._scales = styles.tobytes(), self.session(product.graph).run({"style": styles})
+            self._scales = styles.tobytes(), self.run(product.graph, {"style": styles})
         return self.variant.condition, self._scales[1]
-
-    def _need(self, height: int, width: int) -> float | None:
-        """Bytes needed to translate one image, without the weights; None if the bundle does not say."""
-        source, working = self._bundle.manifest.source, self.variant.working
-        if source is None or working is None:
-            return None
-        return SCRATCH * working * (height * width) / (source.height * source.width)
 
     def _parts(self, shape: tuple[int, ...], conditions: int) -> Iterator[slice]:
         """Split the batch into parts that the variant accepts and that fit into memory."""
         images, height, width = shape[:3]
         most = 1 if self.variant.one_style and conditions > 1 else self.variant.max_batch or images
-        need = None if self.engine.on_gpu else self._need(height, width)
+        need = None if self.engine.on_gpu else memory_need(self._bundle, self.variant, height, width)
         if need and self._options.memory is not None:
             most = min(most, max(1, int(self._options.memory / need)))
         for start in range(0, images, most):
             yield slice(start, start + most)
+
+
+def memory_need(bundle: Bundle, variant: Variant, height: int, width: int) -> float:
+    """Bytes needed to translate one image, without the weights; a lower bound if the bundle does not say."""
+    source, working = bundle.manifest.source, variant.working or 0
+    of_trained = 0.0 if source is None else working * (height * width) / (source.height * source.width)
+    return max(SCRATCH * of_trained, PIXEL * height * width)
+
+
+def _fit(shape: Shape, wanted: Shape) -> bool:
+    """Whether an array can have both shapes."""
+    pairs = zip(shape, wanted, strict=False)
+    return len(shape) == len(wanted) and all(None in pair or pair[0] == pair[1] for pair in pairs)
+
+
+def _write(shape: Shape) -> str:
+    """`[?, 64]`: a shape with lengths that may differ."""
+    return f"[{', '.join('?' if length is None else str(length) for length in shape)}]"

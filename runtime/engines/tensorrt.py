@@ -72,6 +72,7 @@ class TensorRT(Engine):
         return {gpu.name: None if fits else nothing}
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
+        self.note_use()
         from starcast.runtime.nvidia.first_gpu import open_driver
         from starcast.runtime.nvidia.tensorrt.execution import deserialise
         from starcast.runtime.nvidia.tensorrt.session import TensorRTSession

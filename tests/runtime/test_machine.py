@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from starcast.runtime import machine as module
+from starcast.runtime import memory
 from starcast.runtime.machine import gpus, processor, sets_in_cpuinfo
 
 
@@ -77,7 +78,7 @@ def test_without_nvidia_smi_there_are_no_gpus(monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="containers of Windows show their own memory")
 def test_the_memory_is_no_more_than_the_container_allows(monkeypatch):
-    monkeypatch.setattr(module, "_memory_limits", lambda: [2**28])
+    monkeypatch.setattr(memory, "_group_limits", lambda: [(2**28, 2**20)])
     if module.processor().memory is None:
         pytest.skip("this system does not tell its memory")
     assert module.processor().memory == 2**28

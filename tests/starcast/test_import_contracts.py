@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
 import subprocess
@@ -59,6 +60,52 @@ def test_the_type_checker_sees_every_module() -> None:
         if path.suffix == ".py" or (path / "__init__.py").exists()
     }
     assert {path.name for path in (REPOSITORY / ".typing" / "starcast").iterdir()} == modules | set(ROOMS)
+
+
+def test_one_module_alone_imports_onnx_runtime() -> None:
+    """Its import leaves an identifier and an event in the user's cache, unless a variable is set before."""
+    importers = set()
+    for room in (*ROOMS, "starcast"):
+        for path in (REPOSITORY / room).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+                if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                    called = getattr(node.func, "attr", getattr(node.func, "id", ""))
+                    names += [str(node.args[0].value)] if called in ("import_module", "__import__") else []
+                if any(name.partition(".")[0] == "onnxruntime" for name in names):
+                    importers.add(path.relative_to(REPOSITORY).as_posix())
+    assert importers == {"runtime/engines/onnxruntime.py"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the cache of this test is named by XDG_CACHE_HOME")
+@pytest.mark.parametrize("code", [
+    "from starcast.cli import main; main(['inspect', BUNDLE])",
+    "from starcast.cli import main; main(['doctor'])",
+    "from starcast.cli import main; main(['translate', BUNDLE, IMAGE, '-o', 'out.png', '--domain', '0', "
+    "'--backend', 'onnxruntime'])",
+    "from starcast.cli import main; main(['translate', BUNDLE, IMAGE, '-o', 'out.png', '--domain', '0'])",
+    "from starcast.runtime import Translator; Translator(BUNDLE, backend='onnxruntime').style(domain=0, seed=1)",
+    "import starcast.export.gate.candidates",
+    "import starcast.benchmarks.bench.worker",
+], ids=["inspect", "doctor", "translate", "auto", "Translator", "export", "bench"])  # fmt: skip
+def test_no_other_program_writes_into_the_users_folders(tmp_path: Path, tiny_bundle: Path, code: str) -> None:
+    pytest.importorskip("onnxruntime")
+    from PIL import Image
+
+    image = tmp_path / "in.png"
+    Image.new("RGB", (32, 32)).save(image)
+    home = tmp_path / "home"
+    home.mkdir()
+    cache = {"XDG_CACHE_HOME": str(home / "cache"), "HOME": str(home), "MPLCONFIGDIR": str(tmp_path / "fonts")}
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"} | cache
+    script = f"BUNDLE, IMAGE = {str(tiny_bundle)!r}, {str(image)!r}\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    files = [path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()]
+    assert [file for file in files if not file.startswith("cache/starcast/")] == []
 
 
 @pytest.mark.slow

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from starcast.errors import EngineError, MissingExtraError
 from starcast.runtime.engines.base import NOT_INSTALLED, EngineOptions, Graph
+from starcast.runtime.engines.ncnn_graph import NcnnGraphError, read_graph
 from starcast.runtime.engines.registry import ENGINES
 
 PARAM = """7767517
@@ -169,10 +173,10 @@ engine()
 print(os.environ.get("OMP_WAIT_POLICY"))
 """
     environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    for given in (None, "active"):
-        told = environment if given is None else {**environment, "OMP_WAIT_POLICY": given}
+    for policy in (None, "active"):
+        told = environment if policy is None else {**environment, "OMP_WAIT_POLICY": policy}
         result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=told)
-        assert result.stdout.strip() == str(given)
+        assert result.stdout.strip() == str(policy)
 
 
 def test_a_gpu_is_named_or_its_absence_explained():
@@ -181,3 +185,83 @@ def test_a_gpu_is_named_or_its_absence_explained():
         assert all(vulkan.devices(b""))
     else:
         assert "not installed" in vulkan.absent().reason or "Vulkan driver" in vulkan.absent().reason
+
+
+CONVOLUTION = """7767517
+4 5
+Input image 0 1 image
+Input gamma_beta 0 1 gamma_beta 0=6
+Slice parts 1 2 gamma_beta scales shifts -23300=2,3,3 1=0
+Convolution translation 1 1 image translation 0=3 1=3 11=3 4=1 5=1 6=81
+"""
+WEIGHTS = bytes(4 * (1 + 81 + 3))
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    ("4 5", "2147483647 5", "it has 4 layers and 5 blobs, and says otherwise"),
+    ("4 5", "4 2147483647", "it has 4 layers and 5 blobs, and says otherwise"),
+    ("4 5", "-4 5", "it has 4 layers and 5 blobs, and says otherwise"),
+    ("0 1 image", "0 2000000000 image", "the line 'Input image 0 2000000000 image' is not a layer"),
+    ("-23300=2,", "-23300=2147483647,", "is not a layer"),
+    ("6=81", "6=2147483647", "it has 340 bytes instead of 8589934604"),
+    ("5=1 6=81", "5=1 6=81 0=2e9", "it has 340 bytes instead of 8000000328"),
+    ("5=1 6=81", "5=1 6=nan", "has the parameter 6=nan"),
+    ("4=1", "7=2", "has the parameter 7, which this starcast does not know"),
+    ("Slice parts", "MemoryData parts", "has the layer MemoryData, which this starcast does not know"),
+])  # fmt: skip
+def test_counts_that_nothing_stands_behind_are_refused_before_ncnn_reads_them(backend, tmp_path, old, new, reason):
+    assert old in CONVOLUTION
+    file = written(tmp_path, CONVOLUTION.replace(old, new, 1), WEIGHTS)
+    with pytest.raises(EngineError, match=r"graph\.(param|bin) is refused by ncnn") as caught:
+        backend.open(graph_of(file), EngineOptions(threads=1))
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    ("=2,3,3", "=2,3,1000000", "parts cuts 1000003 of 6 channels"),
+    ("=2,3,3", "=2,-5,11", "the outputs of parts do not fit its input"),
+    ("1=3 11=3", "1=9 11=1", "the outputs of translation do not fit its input"),
+    ("4=1", "4=2000000", "translation has a padding of 4000000"),
+    ("4=1", "3=0", "translation has a window of 3, 1, 0"),
+    ("1 1 image translation", "1 1 image image2", "it makes no map called translation"),
+    ("1 1 image translation 0=3 1=3 11=3 4=1 5=1 6=81",
+     "2 1 image scales translation 0=0", "the operands of translation have the shapes"),
+    ("Convolution translation 1 1 image translation 0=3 1=3 11=3 4=1 5=1 6=81",
+     "Interp translation 1 1 image translation 0=1 1=100000 2=2", "translation resizes by 100000 and 2"),
+    ("Convolution translation 1 1 image translation 0=3 1=3 11=3 4=1 5=1 6=81",
+     "InstanceNorm translation 1 1 image translation 0=0 2=0\n", None),
+])  # fmt: skip
+def test_shapes_that_do_not_fit_are_an_error_and_not_the_end_of_the_process(tmp_path, old, new, reason):
+    assert old in CONVOLUTION
+    text = CONVOLUTION.replace(old, new, 1)
+    if "2 1 image" in new:
+        text = text.replace("Convolution", "BinaryOp")
+    (tmp_path / "graph.param").write_text(text)
+    graph = read_graph(tmp_path / "graph.param")
+    if reason is None:
+        assert graph.largest_blobs(8, 4) == 4 * 2 * 3 * 8 * 4
+        return
+    with pytest.raises(NcnnGraphError, match=re.escape(reason)):
+        graph.largest_blobs(8, 4)
+
+
+def test_shapes_are_checked_before_ncnn_runs(backend, tmp_path):
+    file = written(tmp_path, CONVOLUTION.replace("=2,3,3", "=2,3,1000000"), WEIGHTS)
+    session = backend.open(graph_of(file), EngineOptions(threads=1))
+    with pytest.raises(EngineError, match=r"ncnn cannot run .*graph\.param on an image of 4x2 \(parts cuts"):
+        session.run({"image": levels(1), "gamma_beta": np.zeros((1, 6), np.float32)})
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_any_change_of_a_word_of_the_text_is_an_error_or_a_graph(tmp_path, data):
+    words = re.split(r"(\s+|=|,)", CONVOLUTION)
+    place = data.draw(st.integers(0, len(words) - 1))
+    words[place] = data.draw(st.one_of(st.integers(-(2**33), 2**33).map(str), st.sampled_from(words), st.text()))
+    (tmp_path / "graph.param").write_text("".join(words), encoding="utf-8", errors="replace")
+    try:
+        graph = read_graph(tmp_path / "graph.param")
+        assert graph.weight_bytes < 2**80
+        assert graph.largest_blobs(8, 4) < 2**40
+    except NcnnGraphError:
+        pass

@@ -20,12 +20,14 @@ from starcast.runtime.engines.session import VariantSession
 class Recorder:
     """An engine that notes how it was asked to open graphs."""
 
+    name, after_fork = "recorder", "works"
+
     def __init__(self) -> None:
         self.opened: list[Graph] = []
 
     def open(self, graph: Graph, options: EngineOptions) -> object:
         self.opened.append(graph)
-        return object()
+        return SimpleNamespace(inputs=dict)
 
 
 def test_an_engine_learns_the_hash_the_size_and_the_bundle_of_a_graph(tiny_bundle):
@@ -69,7 +71,7 @@ def test_the_gpus_time_is_asked_for_with_what_a_run_gets_and_most_engines_tell_n
 
     class Telling(Recorder):
         def open(self, graph, options):
-            return SimpleNamespace(gpu_time=lambda feeds: sorted(feeds.items(), key=lambda one: one[0]))
+            return SimpleNamespace(inputs=dict, gpu_time=lambda feeds: sorted(feeds.items(), key=lambda one: one[0]))
 
     assert VariantSession(bundle, Telling(), variant, EngineOptions()).gpu_time(images, styles) == [
         ("image", images), ("style", styles),

@@ -1,0 +1,88 @@
+"""Read the mean styles of a bundle, without believing what their file says about its own size.
+
+An .npz is a zip of .npy arrays. Both formats state sizes that nothing has to stand behind: a few bytes can claim an
+array of terabytes, and a deflated entry grows a thousandfold. So the header is compared with the shape that the
+manifest demands, and no more is inflated than that shape needs.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import zipfile
+import zlib
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import BundleError
+
+_ENTRY = "mean.npy"
+_KINDS = ("<f2", "<f4", "<f8", ">f2", ">f4", ">f8")
+_LONGEST_HEADER = 10_000  # bytes, as in NumPy
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes
+
+
+def read_means(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """The array `mean` of an .npz, which must have this shape [domains, size]: float32. Raises BundleError."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entry = archive.getinfo(_ENTRY)
+            if entry.compress_type not in _COMPRESSIONS:
+                raise ValueError(f"{_ENTRY} is compressed in a way that NumPy does not use")
+            with archive.open(entry) as file:
+                means = _read_array(file, shape)
+    except (
+        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,
+    ) as error:  # fmt: skip
+        raise BundleError(f"{path} holds no mean styles ({_cut(str(error))}): export the bundle again") from error
+    return means
+
+
+def _read_array(file: IO[bytes], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """The array in a .npy file. Raises ValueError if it does not have this shape, or is not of finite numbers."""
+    header = _read_header(file)
+    has, kind = header.get("shape"), header.get("descr")
+    if has != shape:
+        raise ValueError(f"they have the shape {_cut(str(has))} instead of {shape}")
+    if kind not in _KINDS:
+        raise ValueError(f"they are of type {_cut(str(kind))} instead of float32")
+    size = math.prod(shape) * np.dtype(kind).itemsize
+    content = file.read(size + 1)  # one byte more: reading to the end also checks the entry's checksum
+    if len(content) != size:
+        raise ValueError(f"they do not have {size} bytes")
+    by_column = header.get("fortran_order")
+    if not isinstance(by_column, bool):
+        raise ValueError(f"their order is {_cut(str(by_column))}")
+    order: Literal["F", "C"] = "F" if by_column else "C"
+    array: NDArray[Any] = np.frombuffer(content, kind).reshape(shape, order=order)
+    with np.errstate(over="ignore", invalid="ignore"):
+        means = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(means).all():
+        raise ValueError("they hold numbers that are not finite")
+    return means
+
+
+def _read_header(file: IO[bytes]) -> dict[str, Any]:
+    """The header of a .npy file. (NumPy's own reader accepts what Python 2 wrote, by way of a tokenizer with errors of
+    its own.) https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html"""
+    start = file.read(8)
+    if start[:6] != b"\x93NUMPY" or start[6:] not in (b"\1\0", b"\2\0"):
+        raise ValueError("they are not a NumPy array")
+    length = int.from_bytes(file.read(2 * start[6]), "little")
+    if length > _LONGEST_HEADER:
+        raise ValueError(f"their header has {length} bytes")
+    try:
+        header = ast.literal_eval(file.read(length).decode("latin-1").strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError("their header cannot be read") from error
+    if not isinstance(header, dict):
+        raise ValueError("their header cannot be read")
+    return header
+
+
+def _cut(text: str) -> str:
+    """What a file claims, short enough for a sentence."""
+    return text if len(text) <= 120 else f"{text[:119]}…"
