@@ -29,7 +29,9 @@ class Translator:
             style = translator.style(domain="dog", seed=7, psi=0.7)
             translations = translator(images, style)
 
-    Use it from one thread at a time; open one for each thread that translates.
+    Threads may share it: their calls run one after the other, each on all of the engine's threads. A forked child may
+    use it, too, or open its own, except on OpenVINO and GPU engines: there it gets EngineError, or MissingExtraError
+    when it opens its own. Start such processes with multiprocessing's "spawn".
     """
 
     def __init__(
