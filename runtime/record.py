@@ -17,14 +17,16 @@ import json
 import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starcast import __version__
 from starcast.atomic import write_text
 from starcast.errors import OptionError, printable, reason_of
 from starcast.options import CheckedOptions, as_json
 from starcast.runtime.bundle import Bundle, sha256_of
-from starcast.runtime.style_requests import StyleRequest
+
+if TYPE_CHECKING:
+    from starcast.runtime.style_requests import StyleRequest
 
 FORMAT = 1  # 1: the first
 RECORD = "starcast.json"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -28,8 +29,8 @@ _FOLDER = ExistingPath(file_okay=False)
 @out_option("run", "the run's folder, with checkpoints, samples and losses.")
 @click.option(
     "--resume", is_flag=True,
-    help="Continue the run in OUT from its newest complete checkpoint, with the options stored there. Options given "
-    "here replace them, except those that decide the networks' shapes.",
+    help="Continue the run in OUT from its newest complete checkpoint, or from the beginning if it has none yet, with "
+    "the options stored there. Options given here replace them, except those that decide the networks' shapes.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the options as JSON for --config, and exit.")
 @family_option()
@@ -41,7 +42,7 @@ def train(
     """Train StarGAN v2 on a folder of images, one subfolder per domain.
 
     DATA holds <domain>/*.jpg (png, webp, bmp, tiff), <domain>/{train,val,test}/ or {train,val,test}/<domain>/.
-    Ctrl-C and SIGTERM save a checkpoint before the run ends.
+    Ctrl-C, SIGTERM, a closed terminal and what batch systems send save a checkpoint before the run ends.
 
     Example: starcast train photos/ -o run/ --image-size 128 --steps 20000
     """
@@ -57,15 +58,18 @@ def train(
 
 
 def _resume(data: Path, run: Path, family: str, given: dict[str, Any], dry_run: bool) -> int:
+    from starcast.hold import hold_folder
     from starcast.train import run as training_run
     from starcast.train.run_folder import RunFolder
-    from starcast.train.state import read_newest_whole, resumed_options
+    from starcast.train.state import find_start, resumed_options
+    from starcast.train.terminal import print_line
 
-    checkpoint = read_newest_whole(RunFolder(run), training_run.print_line)
-    options = resumed_options(checkpoint, family, given)
     if dry_run:
-        return _print_options(options)
-    return _finish(lambda: training_run.continue_run(data, run, options, checkpoint))
+        return _print_options(resumed_options(find_start(RunFolder(run), print_line), family, given))
+    with hold_folder(run):  # before anything is read: a run that is alive replaces its checkpoints
+        start = find_start(RunFolder(run), print_line)
+        options = resumed_options(start, family, given)
+        return _finish(lambda: training_run.continue_run(data, run, options, start))
 
 
 def _finish(training: Callable[[], Path]) -> int:
@@ -75,7 +79,8 @@ def _finish(training: Callable[[], Path]) -> int:
     try:
         checkpoint = training()
     except TrainingStopped as stopped:
-        click.echo(str(stopped), err=True)
+        with contextlib.suppress(OSError):  # the terminal may be what went away
+            click.echo(str(stopped), err=True)
         return stopped.status
     click.echo(f"Trained: {checkpoint}")
     return 0

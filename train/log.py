@@ -6,36 +6,37 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starcast.atomic import write_text
+from starcast.train.appended import AppendedFile
 
 if TYPE_CHECKING:  # `starcast plot` reads losses without torch
     import torch
-    from torch.utils.tensorboard import SummaryWriter
 
     from starcast.train.run_folder import RunFolder
+    from starcast.train.tensorboard import EventFile
+
+LOOK_BYTES = 2**20  # of a file's start, to tell a log from another program's file
 
 
 class LossLog:
     """The open log of a run. Lines hold only step and losses, so that a resumed run writes the same bytes."""
 
-    def __init__(self, lines: Any, writer: SummaryWriter | None) -> None:
+    def __init__(self, lines: AppendedFile, events: EventFile | None) -> None:
         self._lines = lines
-        self._writer = writer
+        self._events = events
 
     def losses(self, step: int, losses: Mapping[str, float]) -> None:
-        """Write the losses of a step."""
-        self._lines.write(json.dumps({"step": step, **losses}) + "\n")
-        self._lines.flush()  # `starcast plot` reads during the run
-        if self._writer is not None:
-            for name, value in losses.items():
-                self._writer.add_scalar(name, value, step)
+        """Write the losses of a step. Raises an OSError that names the file."""
+        self._lines.write((json.dumps({"step": step, **losses}) + "\n").encode())  # `starcast plot` reads meanwhile
+        if self._events is not None:
+            self._events.scalars(step, losses)
 
     def grid(self, step: int, kind: str, pixels: torch.Tensor) -> None:
-        """Show a sample grid, uint8 (3, H, W), in TensorBoard."""
-        if self._writer is not None:
-            self._writer.add_image(f"samples/{kind}", pixels, step)
+        """Show a sample grid, uint8 (3, H, W), in TensorBoard. Raises an OSError that names the file."""
+        if self._events is not None:
+            self._events.image(step, f"samples/{kind}", pixels)
 
 
 @contextmanager
@@ -43,13 +44,13 @@ def open_log(run: RunFolder, start: int, progress: Callable[[str], None]) -> Ite
     """Open the log of a run that continues after `start` steps, and drop what an earlier process logged beyond them."""
     earlier = [line for line in read_logged_losses(run.losses) if line["step"] <= start] if start else []
     write_text(run.losses, "".join(json.dumps(line) + "\n" for line in earlier))
-    writer = _summary_writer(run.tensorboard, start, progress)
+    events = _open_events(run.tensorboard, start, progress)
     try:
-        with run.losses.open("a", encoding="utf-8", newline="\n") as lines:
-            yield LossLog(lines, writer)
+        with AppendedFile(run.losses, "ab") as lines:
+            yield LossLog(lines, events)
     finally:
-        if writer is not None:
-            writer.close()
+        if events is not None:
+            events.close()
 
 
 def read_logged_losses(path: Path) -> list[dict[str, float]]:
@@ -58,19 +59,37 @@ def read_logged_losses(path: Path) -> list[dict[str, float]]:
         return []
     lines = []
     for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict) and isinstance(line.get("step"), int):
+        line = _parse(text)
+        if line is not None:
             lines.append(line)
     return lines
 
 
-def _summary_writer(folder: Path, start: int, progress: Callable[[str], None]) -> SummaryWriter | None:
+def is_loss_log(path: Path) -> bool:
+    """Whether a losses.jsonl looks like a run's: its first line is a step's."""
     try:
-        from torch.utils.tensorboard import SummaryWriter
+        with path.open("rb") as file:
+            start = file.read(LOOK_BYTES)
+    except OSError:
+        return False
+    first, ended, _ = start.partition(b"\n")
+    return not ended or _parse(first.decode(errors="replace")) is not None  # a first line may be half-written
+
+
+def _parse(text: str) -> dict[str, float] | None:
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return line if isinstance(line, dict) and isinstance(line.get("step"), int) else None
+
+
+def _open_events(folder: Path, start: int, progress: Callable[[str], None]) -> EventFile | None:
+    try:
+        import tensorboard  # noqa: F401
+
+        from starcast.train.tensorboard import EventFile
     except ModuleNotFoundError:
         progress("TensorBoard is not installed, so losses go to losses.jsonl only (pip install 'starcast[train]')")
         return None
-    return SummaryWriter(str(folder), purge_step=start + 1 if start else None)
+    return EventFile(folder, start)

@@ -8,9 +8,9 @@ holds for the same version of torch, the same kind of CPU and the same number of
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -19,12 +19,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from starcast.command_line import command_line, path_argument
-from starcast.errors import TrainingError, reason_of
+from starcast.errors import DatasetError, TrainingError, printable, reason_of
+from starcast.hold import hold_folder
 from starcast.options import as_json
 from starcast.train.adain import choose_adain
-from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.data.folders import DataSet, scan_for_training
+from starcast.train.data.left_out import describe_data_set
 from starcast.train.data.loader import load_batches, worker_count
 from starcast.train.device import (
     choose_device,
@@ -35,27 +36,31 @@ from starcast.train.device import (
     why_no_gpu,
 )
 from starcast.train.families import DEFAULT, family
-from starcast.train.log import open_log
+from starcast.train.log import LossLog, open_log
 from starcast.train.options import TrainOptions, check_same_shapes
-from starcast.train.run_folder import RunFolder, discard_old, record_start, refuse_to_mix
+from starcast.train.run_folder import (
+    RunFolder,
+    discard_old,
+    prepare_folder,
+    read_starts,
+    record_start,
+    refuse_foreign,
+    refuse_to_mix,
+)
 from starcast.train.samples import write_grid
 from starcast.train.state import (
     Progress,
+    Start,
     State,
     check_same_domains,
+    find_start,
     fresh_state,
-    options_of,
-    read_newest_whole,
     restore_state,
 )
-from starcast.train.stopping import TrainingStopped, stop_on_signals
+from starcast.train.stopping import StopRequest, TrainingStopped, stop_on_signals
+from starcast.train.terminal import print_line, standard_error
 
 OnStep = Callable[[int, Mapping[str, float]], None]
-
-
-def print_line(line: str) -> None:
-    """Print a line above the progress bar, on standard error."""
-    tqdm.write(line, file=sys.stderr)
 
 
 def train(
@@ -70,42 +75,55 @@ def train(
 ) -> Path:
     """Train on the folder `data` into the folder `run`. Returns the path of the last full checkpoint.
 
-    `on_step(steps done, losses last logged)` is called after every step. `progress` gets lines about the run, and `bar`
-    shows a progress bar. With `resume` the run continues from its newest whole checkpoint under `options`, which must
-    ask for the same networks. SIGINT and SIGTERM save, then raise TrainingStopped (a KeyboardInterrupt).
+    `on_step(steps done, losses last logged)` is called after every step. `progress` gets lines about the data and the
+    run, and `bar` shows a progress bar. With `resume` the run continues from its newest whole checkpoint under
+    `options`, which must ask for the same networks; a run without one starts again from the beginning. SIGINT, SIGTERM
+    and the other signals that ask a process to end save, then raise TrainingStopped (a KeyboardInterrupt).
 
-    Raises DatasetError, OptionError, CheckpointError, and TrainingError if losses are not finite or nothing can be
-    written. Even then, checkpoints on disk are whole.
+    Raises DatasetError, OptionError (also while another process trains into `run`), CheckpointError, and TrainingError
+    if losses are not finite or nothing can be written. Even then, checkpoints on disk are whole.
     """
     folder = RunFolder(Path(run))
-    if resume:
-        checkpoint = read_newest_whole(folder, progress)
-        check_same_shapes(options, options_of(checkpoint), str(checkpoint.path))
-        return continue_run(data, run, options, checkpoint, bar=bar, on_step=on_step, progress=progress)
-    refuse_to_mix(folder)
-    data_set = scan_for_training(data, options.data.domains)
-    state = fresh_state(options, len(data_set.domains))
-    return _run(data_set, folder, options, state, bar, on_step, progress)
+    with hold_folder(folder.path):
+        refuse_foreign(folder)
+        if resume:
+            start = find_start(folder, progress)
+            check_same_shapes(options, start.options, start.origin)
+            return continue_run(data, run, options, start, bar=bar, on_step=on_step, progress=progress)
+        refuse_to_mix(folder)
+        data_set = scan_for_training(data, options.data.domains)
+        state = fresh_state(options, len(data_set.domains))
+        return _run(data_set, folder, options, state, bar, on_step, progress)
 
 
 def continue_run(
     data: Path,
     run: Path,
     options: TrainOptions,
-    checkpoint: Checkpoint,
+    start: Start,
     *,
     bar: bool = True,
     on_step: OnStep | None = None,
     progress: Progress = print_line,
 ) -> Path:
-    """Resume as `train` does, from a checkpoint already read, under options that ask for the same networks."""
-    data_set = scan_for_training(data, options.data.domains)
-    check_same_domains(data_set, checkpoint, progress)
-    state = restore_state(checkpoint, options)
-    if state.step >= options.course.steps:
-        progress(f"{checkpoint.path} is already at step {state.step}: give more --steps to continue")
-        return checkpoint.path
-    return _run(data_set, RunFolder(Path(run)), options, state, bar, on_step, progress)
+    """Resume as `train` does, where `find_start` says, under options that ask for the same networks."""
+    folder = RunFolder(Path(run))
+    with hold_folder(folder.path):
+        refuse_foreign(folder)
+        data_set = scan_for_training(data, options.data.domains)
+        check_same_domains(data_set, start, progress)
+        if start.checkpoint is None:
+            return _run(
+                data_set, folder, options, fresh_state(options, len(data_set.domains)), bar, on_step, progress
+            )  # fmt: skip
+        state = restore_state(start.checkpoint, options)
+        if state.step >= options.course.steps:
+            discard_old(folder, options.output.keep, state.step)
+            progress(
+                f"{printable(start.checkpoint.path)} is already at step {state.step}: give more --steps to continue"
+            )
+            return start.checkpoint.path
+        return _run(data_set, folder, options, state, bar, on_step, progress)
 
 
 def _run(
@@ -117,76 +135,156 @@ def _run(
     on_step: OnStep | None,
     progress: Progress,
 ) -> Path:
+    """Train from `state` to the last step. The caller holds the folder."""
+    for line in describe_data_set(data_set):
+        progress(line)
     kind = family(options.family)
     device = choose_device(options.machine.device)
     autocast = choose_precision(options.machine.precision, device) == torch.bfloat16
     output, last = options.output, options.course.steps
     steps = range(state.step, last)
     workers = worker_count(options.data.workers, device)
-    # before CUDA starts: a forked process would have CUDA's state without its threads
-    ready = load_batches(
-        kind.batches(data_set, options, workers=workers), steps, workers=workers, pin=device.type == "cuda",
-        progress=progress,
-    )  # fmt: skip
-    layout = torch.channels_last  # what tensor cores read, and 10 % faster on CPUs too
-    with explain_failures():
+    stop = StopRequest()
+    again = _resume_command(data_set, folder, options)
+    # the workers start before CUDA does: a forked process would have CUDA's state without its threads
+    with (
+        _explain_write_errors(folder, again),
+        load_batches(
+            kind.batches(data_set, options, workers=workers), steps, workers=workers, pin=device.type == "cuda",
+            progress=progress, stopped=stop.is_made,
+        ) as ready,
+        explain_failures(),
+    ):  # fmt: skip
+        layout = torch.channels_last  # what tensor cores read, and 10 % faster on CPUs too
         implementation = choose_adain(options.machine.adain, device, progress)
+        prepare_folder(folder, output.keep, state.step)
         state.to(device, layout)
         for networks in (state.networks, state.averaged):
             networks.use_adain(implementation)
         if options.machine.compile:
             kind.compile_networks(state.networks)
         inputs = kind.sample_inputs(data_set, options).to(device) if output.sample_every else None
-    again = _resume_command(data_set, folder, options)
-    machine = describe_machine(device, autocast, implementation)
-    if device.type == "cuda":
-        progress(f"Training {machine}.")
-    elif options.machine.device == "auto":
-        progress(f"Training on the CPU, because {why_no_gpu()}.")
-    advise = partial(_advice, folder, again, options.optimizer.learning_rate, autocast)
-    latest: dict[str, float] = {}
-    with (
-        closing(ready),
-        explain_failures(),
-        _explain_write_errors(folder, again),
-        compute_reproducibly(device, options.machine.deterministic),
-        stop_on_signals() as stop,
-        open_log(folder, state.step, progress) as log,
-        tqdm(total=last, initial=state.step, unit="step", disable=not bar, dynamic_ncols=True) as steps_bar,
-    ):
-        record_start(folder, options, data_set, state.step, machine)
-        for step, batch in zip(steps, ready, strict=True):
-            losses = kind.training_step(
-                state.networks, state.averaged, state.optimizers, batch.to_step(device, layout), step, options,
-                autocast=autocast,
-            )  # fmt: skip
-            done = step + 1
-            stopped = stop.signal  # read once: a later signal waits for the next step
-            ends = done == last or stopped is not None
-            logs, snaps, saves = (
-                _is_due(done, every) for every in (output.log_every, output.snapshot_every, output.save_every)
-            )
-            if logs or snaps or saves or ends:
-                latest = check_finite(read_losses(losses), done, advise)  # waits for the device, so not at every step
-                steps_bar.set_postfix(_pick_losses(latest, kind.shown_losses), refresh=False)
-            if logs:
-                log.losses(done, latest)
-            if inputs is not None and (_is_due(done, output.sample_every) or done == last):
-                for name, grid in kind.sample_grids(state.averaged, inputs).items():
-                    write_grid(folder.sample(done, name), grid)
-                    log.grid(done, name, grid)
-            if snaps:
-                _save(folder.snapshot(done), state, done, data_set, options, advise, full=False)
-            if saves or ends:
-                _save(folder.checkpoint(done), state, done, data_set, options, advise, full=True)
-                discard_old(folder, output.keep, done)
-            steps_bar.update()
-            if on_step is not None:
-                on_step(done, latest)
-            if stopped is not None and done < last:
-                saved = folder.checkpoint(done)
-                raise TrainingStopped(f"Stopped after step {done}; {saved} is saved: continue with `{again}`", stopped)
+        machine = describe_machine(device, autocast, implementation)
+        if device.type == "cuda":
+            progress(f"Training {machine}.")
+        elif options.machine.device == "auto":
+            progress(f"Training on the CPU, because {why_no_gpu()}.")
+        advise = partial(_advice, folder, again, options.optimizer.learning_rate, autocast)
+        course = _Course(state, folder, data_set, options, advise)
+        latest: dict[str, float] = {}
+        with (
+            compute_reproducibly(device, options.machine.deterministic),
+            stop_on_signals(stop),
+            tqdm(
+                total=last, initial=state.step, unit="step", disable=not bar, dynamic_ncols=True, file=standard_error()
+            ) as steps_bar,
+            _record_and_log(folder, options, data_set, state.step, machine, progress) as log,
+        ):
+            for step in steps:
+                with course.saved_first(again):
+                    batch = next(ready, None)
+                if batch is None:  # the run was asked to stop while it waited
+                    break
+                losses = kind.training_step(
+                    state.networks, state.averaged, state.optimizers, batch.to_step(device, layout), step, options,
+                    autocast=autocast,
+                )  # fmt: skip
+                course.done = done = step + 1
+                stopped = stop.is_made()  # read once: a later signal waits for the next step
+                ends = done == last or stopped
+                logs, snaps, saves = (
+                    _is_due(done, every) for every in (output.log_every, output.snapshot_every, output.save_every)
+                )
+                if logs or snaps or saves or ends:
+                    latest = check_finite(read_losses(losses), done, advise)  # waits for the device: not at every step
+                    steps_bar.set_postfix(_pick_losses(latest, kind.shown_losses), refresh=False)
+                with course.saved_first(again):
+                    if logs:
+                        log.losses(done, latest)
+                    if inputs is not None and (_is_due(done, output.sample_every) or done == last):
+                        for name, grid in kind.sample_grids(state.averaged, inputs).items():
+                            write_grid(folder.sample(done, name), grid)
+                            log.grid(done, name, grid)
+                    if snaps:
+                        course.save_snapshot()
+                if saves or ends:
+                    course.save()
+                steps_bar.update()
+                if on_step is not None:
+                    on_step(done, latest)
+                if stopped:
+                    break
+        if course.done < last and stop.signal is not None:
+            raise TrainingStopped(course.stop(again), stop.signal)
     return folder.checkpoint(last)
+
+
+@dataclass
+class _Course:
+    """How far a run has come, and what is saved of it: between two steps, all of it can be."""
+
+    state: State
+    folder: RunFolder
+    data_set: DataSet
+    options: TrainOptions
+    advise: Callable[[], str]
+    done: int = field(init=False)
+    saved: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.done = self.saved = self.state.step
+
+    def save(self) -> None:
+        """Write a full checkpoint of the last step. Raises TrainingError if a parameter is not finite, and OSError."""
+        self._write(self.folder.checkpoint(self.done), full=True)
+        self.saved = self.done
+        discard_old(self.folder, self.options.output.keep, self.done)
+
+    def save_snapshot(self) -> None:
+        """Write a snapshot of the last step. Raises as `save` does."""
+        self._write(self.folder.snapshot(self.done), full=False)
+
+    def stop(self, again: str) -> str:
+        """Save what is not saved yet; returns what to tell the user, who asked the run to stop."""
+        if not self.done:
+            return f"Stopped before the first step, so nothing is saved yet: start again with `{again}`"
+        if self.done > self.saved:
+            self.save()
+        where = printable(self.folder.checkpoint(self.done))
+        return f"Stopped after step {self.done}; {where} is saved: continue with `{again}`"
+
+    @contextmanager
+    def saved_first(self, again: str) -> Iterator[None]:
+        """If something fails in the block that leaves the networks as they are, save them before the run ends."""
+        try:
+            yield
+        except (DatasetError, TrainingError, OSError) as error:
+            if self.done == self.saved:
+                raise
+            try:
+                self.save()
+            except (TrainingError, OSError):  # what failed before is what to tell
+                raise error from None
+            if isinstance(error, OSError):
+                raise
+            raise type(error)(f"{error}; step {self.done} is saved: continue with `{again}`") from error
+
+    def _write(self, path: Path, *, full: bool) -> None:
+        state = self.state
+        broken = state.broken()
+        if broken is not None:
+            raise TrainingError(f"training failed at step {self.done} ({broken} is not finite): {self.advise()}")
+        write_checkpoint(
+            path,
+            config=state.config,
+            domain_names=self.data_set.names,
+            step=self.done,
+            averaged=state.averaged,
+            networks=state.networks if full else None,
+            optimizers=state.optimizers if full else None,
+            options=as_json(self.options),
+            dataset=self.data_set.summary(),
+        )
 
 
 def _resume_command(data_set: DataSet, folder: RunFolder, options: TrainOptions) -> str:
@@ -211,31 +309,14 @@ def _advice(folder: RunFolder, again: str, learning_rate: float, autocast: bool)
     return f"there is no checkpoint yet, so start over with a lower rate: {lower}"
 
 
-def _save(
-    path: Path,
-    state: State,
-    done: int,
-    data_set: DataSet,
-    options: TrainOptions,
-    advise: Callable[[], str],
-    *,
-    full: bool,
-) -> None:
-    """Write a full checkpoint or a snapshot. Raises TrainingError if a parameter is not finite."""
-    broken = state.broken()
-    if broken is not None:
-        raise TrainingError(f"training failed at step {done} ({broken} is not finite): {advise()}")
-    write_checkpoint(
-        path,
-        config=state.config,
-        domain_names=data_set.names,
-        step=done,
-        averaged=state.averaged,
-        networks=state.networks if full else None,
-        optimizers=state.optimizers if full else None,
-        options=as_json(options),
-        dataset=data_set.summary(),
-    )
+@contextmanager
+def _record_and_log(
+    folder: RunFolder, options: TrainOptions, data_set: DataSet, step: int, machine: str, progress: Progress
+) -> Iterator[LossLog]:
+    """Record the start before anything else is written: run.json shows that what lies beside it is a run's."""
+    record_start(folder, options, data_set, step, machine)
+    with open_log(folder, step, progress) as log:
+        yield log
 
 
 @contextmanager
@@ -244,11 +325,14 @@ def _explain_write_errors(folder: RunFolder, again: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place, reason = error.filename or folder.path, reason_of(error)
-        raise TrainingError(
-            f"{place} cannot be written ({reason}); the checkpoints of {folder.path} are whole: fix this, then run "
-            f"{again}"
-        ) from error
+        place = printable(error.filename or folder.path)
+        if folder.full_checkpoints():
+            then = f"the checkpoints of {printable(folder.path)} are whole: fix this, then run {again}"
+        elif read_starts(folder):
+            then = f"there is no checkpoint yet: fix this, then start from the beginning with {again}"
+        else:
+            then = "there is no checkpoint yet: fix this, then start again"
+        raise TrainingError(f"{place} cannot be written ({reason_of(error)}); {then}") from error
 
 
 def _is_due(done: int, every: int) -> bool:

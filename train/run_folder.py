@@ -11,9 +11,11 @@ RUN/checkpoints/step-000500.snapshot.pt      averaged networks only: all are kep
 from __future__ import annotations
 
 import json
+import os
 import platform
 import re
 import sys
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -23,12 +25,18 @@ from typing import Any
 import torch
 
 from starcast import __version__
-from starcast.atomic import PARTIAL, write_text
-from starcast.errors import OptionError
+from starcast.atomic import write_bytes
+from starcast.errors import OptionError, printable
+from starcast.leftovers import PARTIAL, sweep
 from starcast.options import as_json
 from starcast.train.data.folders import DataSet
+from starcast.train.log import is_loss_log
 from starcast.train.options import TrainOptions
 
+FORMAT = 1  # of run.json; 1: the first
+RECORD_BYTES = 64 * 2**20  # thousands of starts; a larger file is no record
+
+_SAMPLE = re.compile(r"step-\d+-.*\.jpg")
 _FULL = re.compile(r"step-(\d+)\.pt")
 _ANY = re.compile(r"step-(\d+)(\.snapshot)?\.pt")
 
@@ -52,6 +60,15 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders in it."""
+        return self.checkpoints, self.samples, self.tensorboard
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -65,7 +82,7 @@ class RunFolder:
 
     def sample(self, step: int, kind: str) -> Path:
         """The sample grid of one kind at a step."""
-        return self.path / "samples" / f"step-{step:06d}-{kind}.jpg"
+        return self.samples / f"step-{step:06d}-{kind}.jpg"
 
     def full_checkpoints(self, up_to: int | None = None) -> list[Path]:
         """The full checkpoints in the folder, newest first; with `up_to`, none after that step."""
@@ -77,30 +94,84 @@ class RunFolder:
         ranked = {(int(match[1]), not match[2]): path for path in self._files() if (match := _ANY.fullmatch(path.name))}
         return ranked[max(ranked)] if ranked else None
 
+    def newest_step(self) -> int:
+        """The latest step of a checkpoint or snapshot; 0 if there is none."""
+        return max((int(match[1]) for path in self._files() if (match := _ANY.fullmatch(path.name))), default=0)
+
     def has_run(self) -> bool:
         """True if there is a checkpoint or snapshot, which a new run would mix with its own."""
         return any(_ANY.fullmatch(path.name) for path in self._files())
 
     def _files(self) -> list[Path]:
-        return list(self.checkpoints.iterdir()) if self.checkpoints.is_dir() else []
+        return _files_in(self.checkpoints)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 def refuse_to_mix(run: RunFolder) -> None:
     """Raise OptionError if a new run would be mixed with an old one."""
-    if run.path.exists() and not run.path.is_dir():
-        raise OptionError(f"{run.path} is a file: give a folder for the run")
     if run.has_run():
-        raise OptionError(f"{run.path} already holds a run: continue it with --resume, or choose another -o")
+        raise OptionError(f"{printable(run.path)} already holds a run: continue it with --resume, or choose another -o")
+
+
+def refuse_foreign(run: RunFolder) -> None:
+    """Raise OptionError if something that a run did not write stands where this one would write.
+
+    Call it before the work: other programs write `run.json` and `losses.jsonl`, too.
+    """
+    if os.path.lexists(run.path) and not run.path.is_dir():
+        raise OptionError(f"{printable(run.path)} is {_kind_of(run.path)}: give a folder for the run")
+    for folder in run.folders:
+        if os.path.lexists(folder) and not folder.is_dir():
+            raise OptionError(_in_the_way(folder, _kind_of(folder)))
+    for file in (run.record, run.losses):
+        if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
+            raise OptionError(_in_the_way(file, _kind_of(file)))
+    begun = bool(_read_record(run.record))
+    if not begun and run.record.exists() and run.record.stat().st_size:  # one that a power cut emptied is no loss
+        raise OptionError(_in_the_way(run.record, "a file that no run wrote"))
+    is_run = begun or run.has_run()
+    if run.losses.exists() and run.losses.stat().st_size and not (is_run and is_loss_log(run.losses)):
+        raise OptionError(_in_the_way(run.losses, "a file that no run wrote"))
+    sample = None if is_run else next((path for path in _files_in(run.samples) if _SAMPLE.fullmatch(path.name)), None)
+    if sample is not None:
+        raise OptionError(_in_the_way(sample, "a file of another run, or of another program"))
+
+
+def _in_the_way(path: Path, what: str) -> str:
+    return f"{printable(path)} is {what}, and the run would write there: move it away, or choose another -o"
+
+
+def _kind_of(path: Path) -> str:
+    if path.is_symlink():
+        return "a link" if path.exists() else "a link that leads nowhere"
+    if path.is_dir():
+        return "a folder"
+    return "a file" if path.is_file() else "a pipe, a socket or a device"
+
+
+def prepare_folder(run: RunFolder, keep: int, done: int) -> None:
+    """Make the folders that every run needs, try to write in them, and remove what a killed process left behind.
+
+    The caller holds the run's folder. Raises OSError now rather than after hours.
+    """
+    run.checkpoints.mkdir(parents=True, exist_ok=True)
+    for folder in (run.path, run.checkpoints):
+        with tempfile.TemporaryFile(dir=folder, prefix=PARTIAL):
+            pass
+    for folder in (run.path, run.checkpoints, run.samples):
+        sweep(folder)
+    discard_old(run, keep, done)
 
 
 def discard_old(run: RunFolder, keep: int, done: int) -> None:
-    """Delete all but the `keep` newest full checkpoints up to step `done`, and partial files of killed processes.
+    """Delete all but the `keep` newest full checkpoints up to step `done`.
 
     Later checkpoints do not count: they could not be read when the run resumed, and must not displace readable ones.
     """
     for path in run.full_checkpoints(up_to=done)[keep:]:
-        path.unlink(missing_ok=True)
-    for path in run.checkpoints.glob(f"{PARTIAL}*"):
         path.unlink(missing_ok=True)
 
 
@@ -108,6 +179,7 @@ def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step:
     """Write run.json, or add this start to it. The run continues from `step`; `machine` describes what computes."""
     start = {
         "step": step,
+        "family": options.family,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": sys.argv,
         "machine": machine,
@@ -123,14 +195,33 @@ def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step:
             "system": platform.platform(),
         },
     }
-    earlier = _earlier_starts(run) if step else []
-    record = {"format": 1, "data_set": data_set.summary(), "starts": [*earlier, start]}
-    write_text(run.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+    earlier = read_starts(run) if step else []
+    record = {"format": FORMAT, "data_set": data_set.summary(), "starts": [*earlier, start]}
+    text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    write_bytes(run.record, text.encode(errors="backslashreplace"))  # \udce9 stands for a byte that is not UTF-8
 
 
-def _earlier_starts(run: RunFolder) -> list[Any]:
-    """The starts in run.json; none if it is damaged, because a file meant for people must not stop a resume."""
+def read_starts(run: RunFolder) -> list[dict[str, Any]]:
+    """The starts in run.json, oldest first; none if there is no such file, or it is not a run's."""
+    return list(_read_record(run.record).get("starts", []))
+
+
+def read_data_set(run: RunFolder) -> dict[str, Any] | None:
+    """The data set's summary in run.json; None if there is none."""
+    return _read_record(run.record).get("data_set")
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """What a run wrote into its run.json; empty if there is no such file, or it is not a run's."""
     try:
-        return list(json.loads(run.record.read_text(encoding="utf-8"))["starts"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
+        content = json.loads(path.read_bytes()) if path.stat().st_size <= RECORD_BYTES else None
+    except (OSError, ValueError, RecursionError):
+        return {}
+    if not isinstance(content, dict) or not isinstance(content.get("data_set"), dict):
+        return {}
+    starts, domains = content.get("starts"), content["data_set"].get("domains")
+    whole = (
+        isinstance(starts, list) and starts and all(isinstance(start, dict) and "options" in start for start in starts)
+        and isinstance(domains, list) and all(isinstance(name, str) for name in domains)
+    )  # fmt: skip
+    return content if whole else {}

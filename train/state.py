@@ -13,15 +13,16 @@ from typing import Any
 import torch
 from torch.optim import Optimizer
 
-from starcast.errors import CheckpointError, DatasetError
+from starcast.errors import CheckpointError, DatasetError, printable
 from starcast.options import from_json, replace_options
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import read_checkpoint
-from starcast.train.data.folders import DataSet
-from starcast.train.families import family, options_class
+from starcast.train.data.folders import DataSet, in_words
+from starcast.train.families import DEFAULT, family, options_class
 from starcast.train.families.base import Config, NetworkSet
+from starcast.train.log import read_logged_losses
 from starcast.train.options import TrainOptions, check_same_family, check_same_shapes
-from starcast.train.run_folder import RunFolder
+from starcast.train.run_folder import RunFolder, read_data_set, read_starts
 
 Progress = Callable[[str], None]
 
@@ -62,6 +63,55 @@ def fresh_state(options: TrainOptions, domains: int) -> State:
     return State(config, networks, kind.averaged_copy(networks), kind.build_optimizers(networks, options), 0)
 
 
+@dataclass(frozen=True)
+class Start:
+    """Where a run is resumed: at a full checkpoint, or at its beginning if it was killed before it had one.
+
+    `origin` names the file that `options` and the data set's facts come from.
+    """
+
+    options: TrainOptions
+    domain_names: tuple[str, ...]
+    dataset: Mapping[str, Any] | None
+    origin: str
+    checkpoint: Checkpoint | None
+
+
+def find_start(run: RunFolder, progress: Progress) -> Start:
+    """Where to resume a run; `progress` gets a line if that is not its newest checkpoint. Raises CheckpointError."""
+    if not run.full_checkpoints():
+        start = _beginning(run)
+        progress(f"{printable(run.path)} has no full checkpoint yet: the run starts again from the beginning")
+        return start
+    return start_at(read_newest_whole(run, progress))
+
+
+def start_at(checkpoint: Checkpoint) -> Start:
+    """Resume at this full checkpoint. Raises CheckpointError if it is not one."""
+    return Start(
+        options_of(checkpoint), checkpoint.domain_names, checkpoint.dataset, printable(checkpoint.path), checkpoint
+    )
+
+
+def _beginning(run: RunFolder) -> Start:
+    """The beginning of a run that has logged its start and perhaps written snapshots. Raises CheckpointError."""
+    starts = read_starts(run)
+    last = starts[-1] if starts else {}
+    dataset = read_data_set(run)
+    if last.get("step") != 0 or dataset is None or not isinstance(last.get("options"), dict):
+        raise CheckpointError(_nothing_to_resume(run))
+    options = from_json(options_class(last.get("family", DEFAULT)), last["options"], str(run.record))
+    logged = max((line["step"] for line in read_logged_losses(run.losses)), default=0)
+    if max(logged, run.newest_step()) > options.output.save_every:  # it has had checkpoints, which were moved away
+        raise CheckpointError(_nothing_to_resume(run))
+    return Start(options, tuple(dataset["domains"]), dataset, printable(run.record), None)
+
+
+def _nothing_to_resume(run: RunFolder) -> str:
+    way_out = "start a new run with another -o" if run.has_run() else "start the run without --resume"
+    return f"{printable(run.path)} has no full checkpoint to resume from: {way_out}"
+
+
 def read_newest_whole(run: RunFolder, progress: Progress) -> Checkpoint:
     """The newest readable full checkpoint; `progress` gets the errors of newer ones. Raises CheckpointError."""
     broken: list[str] = []
@@ -74,38 +124,38 @@ def read_newest_whole(run: RunFolder, progress: Progress) -> Checkpoint:
         for sentence in broken:
             progress(sentence)
         if broken:
-            progress(f"Resuming from an earlier checkpoint: {path}")
+            progress(f"Resuming from an earlier checkpoint: {printable(path)}")
         return checkpoint
     if broken:
-        raise CheckpointError(f"{run.path} has no readable checkpoint; about the newest: {broken[0]}")
-    raise CheckpointError(f"{run.path} has no full checkpoint to resume from: start the run without --resume")
+        raise CheckpointError(f"{printable(run.path)} has no readable checkpoint; about the newest: {broken[0]}")
+    raise CheckpointError(_nothing_to_resume(run))
 
 
 def options_of(checkpoint: Checkpoint) -> TrainOptions:
     """The options that a full checkpoint of ours holds. Raises CheckpointError if it is not one."""
     if checkpoint.options is None:
         raise CheckpointError(_not_full(checkpoint))
-    return from_json(options_class(checkpoint.family), checkpoint.options, str(checkpoint.path))
+    return from_json(options_class(checkpoint.family), checkpoint.options, printable(checkpoint.path))
 
 
-def resumed_options(checkpoint: Checkpoint, family: str, given: Mapping[str, Any]) -> TrainOptions:
-    """A checkpoint's options, with those in `given` replaced. Raises OptionError for another family or other shapes."""
-    trained = options_of(checkpoint)
-    check_same_family(family, trained, str(checkpoint.path))
-    options = replace_options(trained, **given)
-    check_same_shapes(options, trained, str(checkpoint.path))
+def resumed_options(start: Start, family: str, given: Mapping[str, Any]) -> TrainOptions:
+    """A run's options, with those in `given` replaced. Raises OptionError for another family or other shapes."""
+    check_same_family(family, start.options, start.origin)
+    options = replace_options(start.options, **given)
+    check_same_shapes(options, start.options, start.origin)
     return options
 
 
-def check_same_domains(data_set: DataSet, checkpoint: Checkpoint, progress: Progress) -> None:
-    """Raise DatasetError if the domains are not the checkpoint's; `progress` gets a line if only the files differ."""
-    if data_set.names != checkpoint.domain_names:
+def check_same_domains(data_set: DataSet, start: Start, progress: Progress) -> None:
+    """Raise DatasetError if the domains are not the run's; `progress` gets a line if only the files differ."""
+    place = printable(data_set.path)
+    if data_set.names != start.domain_names:
         raise DatasetError(
-            f"{data_set.path} has the domains {', '.join(data_set.names)}, but {checkpoint.path} was trained on "
-            f"{', '.join(checkpoint.domain_names)}: give the folder it was trained on"
+            f"{place} has the domains {in_words(data_set.names)}, but {start.origin} was trained on "
+            f"{in_words(start.domain_names)}: give the folder it was trained on"
         )
-    if checkpoint.dataset is not None and checkpoint.dataset.get("listing") != data_set.summary()["listing"]:
-        progress(f"{data_set.path} holds other files than before: the run continues, but not as it would have")
+    if start.dataset is not None and start.dataset.get("listing") != data_set.summary()["listing"]:
+        progress(f"{place} holds other files than before: the run continues, but not as it would have")
 
 
 def restore_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
@@ -134,4 +184,4 @@ def _settings(group: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _not_full(checkpoint: Checkpoint) -> str:
-    return f"{checkpoint.path} is not a full checkpoint, so no run can resume from it: start a new run"
+    return f"{printable(checkpoint.path)} is not a full checkpoint, so no run can resume from it: start a new run"

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a flag that the run checks between two steps, so that it saves before it ends."""
+"""Signals that ask a run to end, as a flag that it checks between two steps, so that it saves before it ends."""
 
 from __future__ import annotations
 
@@ -10,6 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+
+# Besides Ctrl-C and SIGTERM: a terminal or an ssh connection that closes (HUP), what batch systems are told to send
+# before they kill (USR1, USR2, XCPU, ALRM, and whatever else ends a process by default), a power failure (PWR), and
+# Ctrl-Break on Windows (BREAK). A name that a system lacks is left out.
+_ALWAYS = ("SIGINT", "SIGTERM")
+_UNLESS_IGNORED = ("SIGHUP", "SIGBREAK")
+_IF_DEADLY = (
+    "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPOLL", "SIGPWR", "SIGSTKFLT",
+    "SIGEMT", "SIGLOST",
+)  # fmt: skip
+_IMPATIENT = ("SIGINT", "SIGQUIT", "SIGBREAK")  # from a keyboard: the second one interrupts at once
 
 
 class TrainingStopped(KeyboardInterrupt):
@@ -26,25 +37,51 @@ class StopRequest:
 
     signal: int | None = None
 
+    def is_made(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self.signal is not None
+
 
 @contextmanager
-def stop_on_signals() -> Iterator[StopRequest]:
-    """Record the first SIGINT or SIGTERM; a second SIGINT interrupts at once. Does nothing outside the main thread."""
-    request = StopRequest()
+def stop_on_signals(request: StopRequest) -> Iterator[None]:
+    """Record the first signal that asks the run to end; a second one from the keyboard interrupts at once.
+
+    What the process was told to ignore stays ignored, as SIGHUP under `nohup` does, and another handler stays. Does
+    nothing outside the main thread.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield request
+        yield
         return
+    impatient = _numbers(_IMPATIENT)
 
     def record(number: int, _frame: FrameType | None) -> None:
-        if request.signal is not None and number == signal.SIGINT:
+        if request.signal is not None and number in impatient:
             raise KeyboardInterrupt
         request.signal = number
-        with contextlib.suppress(OSError):  # not print: the signal may arrive during one
-            os.write(2, b"\nStopping after this step; press again to stop at once.\n")
+        again = "; press again to stop at once" if number in impatient else f" ({signal.Signals(number).name})"
+        with contextlib.suppress(OSError):  # not print: the signal may arrive during one; and the terminal may be gone
+            os.write(2, f"\nStopping after this step{again}.\n".encode())
 
-    before = [(number, signal.signal(number, record)) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [(number, signal.signal(number, record)) for number in _to_handle()]
     try:
-        yield request
+        yield
     finally:
         for number, handler in before:
             signal.signal(number, handler)
+
+
+def ignore_stop_signals() -> None:
+    """Leave these signals to the run, in one of its other processes: a terminal sends them to all."""
+    for number in _numbers((*_ALWAYS, *_UNLESS_IGNORED, *_IF_DEADLY)):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _to_handle() -> list[int]:
+    handlers = {number: signal.getsignal(number) for number in _numbers((*_UNLESS_IGNORED, *_IF_DEADLY))}
+    deadly = {number for number, handler in handlers.items() if handler == signal.SIG_DFL}
+    ours = {number for number in _numbers(_UNLESS_IGNORED) if callable(handlers[number])}
+    return [*_numbers(_ALWAYS), *sorted(deadly | ours)]
+
+
+def _numbers(names: tuple[str, ...]) -> list[int]:
+    return [number for name in names if (number := getattr(signal, name, None)) is not None]

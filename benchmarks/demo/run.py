@@ -57,7 +57,7 @@ from starcast.train.options import TrainOptions
 from starcast.train.plot import plot_run
 from starcast.train.run import train
 from starcast.train.run_folder import RunFolder
-from starcast.train.state import options_of, read_newest_whole
+from starcast.train.state import find_start
 
 
 class Stages(AbstractContextManager["Stages"]):
@@ -185,7 +185,7 @@ def _train(data: Path, run: Path, options: DemoOptions, stages: Stages) -> Path:
     """Train, or resume where an interrupted demo stopped."""
     wanted = training_options(options)
     resuming = RunFolder(run).has_run()
-    if resuming and options_of(read_newest_whole(RunFolder(run), stages.note)) != wanted:
+    if resuming and find_start(RunFolder(run), stages.note).options != wanted:
         shutil.rmtree(run)  # it was trained with other options
         resuming = False
     if resuming:

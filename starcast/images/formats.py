@@ -11,12 +11,14 @@ READ = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "AVIF", "JPEG2000", 
 READ_BY_SUFFIX = {".tga": "TGA"}  # no signature: nearly any bytes pass for a TGA
 READ_IN_WORDS = "PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000, PPM, QOI or TGA"
 
-# extensions of images, also of those that cannot be read, so that a user hears about them
-SUFFIXES = frozenset({
+_READ_SUFFIXES = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".dib",
     ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".tga",
-    ".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".ico", ".eps", ".xcf", ".dds", ".pcx", ".sgi",
 })  # fmt: skip
+# extensions of images, also of those that cannot be read, so that a user hears about them
+SUFFIXES = _READ_SUFFIXES | {
+    ".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".ico", ".eps", ".xcf", ".dds", ".pcx", ".sgi",
+}  # fmt: skip
 
 # first bytes of the formats that are read; `has_signature` checks for WebP and AVIF itself
 _SIGNATURES = (
@@ -114,6 +116,11 @@ def has_signature(head: bytes) -> bool:
 def looks_like_image(head: bytes) -> bool:
     """Whether the first bytes promise an image in a format that is read."""
     return has_signature(head) and not looks_like_text(head)
+
+
+def has_read_suffix(suffix: str) -> bool:
+    """Whether the name promises an image in a format that is read."""
+    return suffix.lower() in _READ_SUFFIXES
 
 
 def has_image_suffix(suffix: str) -> bool:

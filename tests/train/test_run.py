@@ -18,9 +18,15 @@ from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.run import check_finite, train
 from starcast.train.stopping import TrainingStopped
 
+DATA = "2 domains: ink (4 images, 2 more held out), photo (7 images, 2 more held out)"
+
 
 def run_quietly(images, run, options, **settings):
-    return train(images, run, options, bar=False, progress=lambda sentence: pytest.fail(sentence), **settings)
+    said = []
+    try:
+        return train(images, run, options, bar=False, progress=said.append, **settings)
+    finally:
+        assert said in ([], [DATA])
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -39,7 +45,8 @@ def test_a_run_that_lands_on_the_cpu_by_itself_says_why_and_records_what_compute
     said = []
     options = replace_options(small, steps=1, device="auto")
     train(images, tmp_path / "run", options, bar=False, progress=said.append)
-    [line] = said
+    data, line = said
+    assert data == DATA
     assert line.startswith("Training on the CPU, because ")
     [start] = json.loads((tmp_path / "run/run.json").read_text())["starts"]
     assert start["machine"] == "on the CPU in fp32, with norms by reference"
@@ -130,7 +137,10 @@ def test_a_resumed_run_says_that_files_have_changed_and_takes_new_rates(images, 
     said = []
     options = replace_options(small, steps=2, learning_rate=5e-4)
     last = train(images, tmp_path / "run", options, resume=True, bar=False, progress=said.append)
-    assert [sentence.partition(": ")[0] for sentence in said] == [f"{images} holds other files than before"]
+    assert [sentence.partition(": ")[0] for sentence in said] == [
+        f"{images} holds other files than before",
+        "2 domains",
+    ]
     groups = read_checkpoint(last).optimizers["generator"]["param_groups"]
     assert [group["lr"] for group in groups] == [5e-4]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -39,8 +40,7 @@ class TensorBatch:
     def to_step(self, device: torch.device, layout: torch.memory_format) -> Self:
         """Prepare a loader's batch for a step: move it to the device, with images in `layout` and in -1..1.
 
-        Until then images are bytes, a quarter of the size: workers pass them through shared memory, which is scarce in
-        containers.
+        Until then images are bytes, a quarter of the size: workers pass them through pipes.
         """
         there = self.to(device)
         images: dict[str, Any] = {
@@ -50,8 +50,16 @@ class TensorBatch:
         }
         return dataclasses.replace(there, **images)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes as plain bytes. torch would use shared memory or open files, which may be scarce."""
+        return _unpack, (type(self), [value.numpy() for value in self._tensors()])
+
     def _tensors(self) -> list[Tensor]:
         return [getattr(self, field.name) for field in dataclasses.fields(self)]
+
+
+def _unpack(batch: type[TensorBatch], arrays: list[NDArray[Any]]) -> TensorBatch:
+    return batch(*(torch.from_numpy(array) for array in arrays))
 
 
 def to_signed(pixels: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ Batches are balanced by domain: first a domain is drawn, all equally likely, the
 from __future__ import annotations
 
 import dataclasses
+import errno
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +18,19 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from starcast.errors import DatasetError, ImageError
+from starcast.errors import DatasetError, ImageError, StarcastError, TrainingError
 from starcast.images.read import read_image
 from starcast.train.data.batch import TensorBatch
 from starcast.train.data.folders import DataSet
 from starcast.train.options import TrainOptions
 from starcast.train.randomness import draws, torch_seed
+
+# reasons that say nothing about the file: the run must not go on with another image in its place
+_NOT_THE_FILE = {
+    getattr(errno, name)
+    for name in ("EMFILE", "ENFILE", "ENOMEM", "ENOTCONN", "ETIMEDOUT", "ESTALE", "EHOSTDOWN", "EHOSTUNREACH")
+    if hasattr(errno, name)
+}
 
 
 @dataclass(frozen=True)
@@ -31,10 +39,10 @@ class Drawn:
 
     batch: TensorBatch | None
     unreadable: tuple[str, ...] = ()
-    failure: str | None = None  # text, because a loader's worker would send an error's traceback along
+    failure: StarcastError | None = None
 
     def pin_memory(self) -> Drawn:
-        """A copy in page-locked memory; torch's loader calls this."""
+        """A copy in page-locked memory, which a GPU can read while it computes."""
         return self if self.batch is None else dataclasses.replace(self, batch=self.batch.pin_memory())
 
 
@@ -67,14 +75,15 @@ class StepBatches(Dataset[Drawn], ABC):
 
     @abstractmethod
     def draw(self, step: int) -> TensorBatch:
-        """The batch of a step. Raises DatasetError if a domain has no readable image."""
+        """The batch of a step. Raises DatasetError if a domain has no readable image, and TrainingError if the machine
+        cannot read any now."""
 
     def __getitem__(self, step: int) -> Drawn:
         self.decoded.bad.clear()
         try:
             batch = self.draw(step)
-        except DatasetError as error:
-            return Drawn(None, tuple(self.decoded.bad), str(error))
+        except (DatasetError, TrainingError) as error:
+            return Drawn(None, tuple(self.decoded.bad), error)
         return Drawn(batch, tuple(self.decoded.bad))
 
     def draws(self, step: int, purpose: str) -> np.random.Generator:
@@ -137,13 +146,15 @@ class DecodedImages:
         self.bad: dict[str, None] = {}  # reasons why images could not be read, since the last clear()
 
     def read(self, path: Path) -> Tensor | None:
-        """The image, or None if the file cannot be read."""
+        """The image, or None if the file cannot be read. Raises TrainingError if the machine is to blame."""
         if path in self.images:
             return self.images[path]
         if path not in self.unreadable:
             try:
                 image = torch.from_numpy(read_image(path).transpose(2, 0, 1).copy())
             except ImageError as error:
+                if getattr(error.__cause__, "errno", None) in _NOT_THE_FILE:
+                    raise TrainingError(f"{error}; the machine cannot read images now, whatever the file") from error
                 self.unreadable[path] = str(error)
             else:
                 if image.nbytes <= self.budget:

@@ -13,6 +13,7 @@ from pathlib import Path
 from starcast.errors import ImageError
 from starcast.images.read import read_stored
 from starcast.train.data.folders import DataSet, Domain, no_images
+from starcast.train.data.left_out import list_left_out
 
 MOST_SENTENCES = 20  # of one kind; the others are only counted
 
@@ -79,7 +80,7 @@ class DataSetReport:
 
 def check_data_set(data_set: DataSet, image_size: int, on_file: Callable[[], object] = lambda: None) -> DataSetReport:
     """Read every image of a scanned folder; `on_file` is called after each one."""
-    rows, problems, failures = [], _unused(data_set), []
+    rows, problems, failures = [], list_left_out(data_set), []
     everything: list[CheckedFile] = []
     with ThreadPoolExecutor() as pool:
         for domain in data_set.domains:
@@ -165,16 +166,6 @@ def _duplicates(root: Path, files: list[CheckedFile]) -> list[str]:
             more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             sentences.append(f"{', '.join(names[:3])}{more} {what}")
     return _shortened(sentences, "groups of duplicates")
-
-
-def _unused(data_set: DataSet) -> list[str]:
-    problems = []
-    places = [(data_set.path.name, data_set.unused), *((domain.name, domain.unused) for domain in data_set.domains)]
-    for name, unused in places:
-        if unused:
-            verb = "entry is" if len(unused) == 1 else "entries are"
-            problems.append(f"{name}: {len(unused)} {verb} not used, such as {unused[0].name}")
-    return problems
 
 
 def _shortened(sentences: Iterable[str], what: str) -> list[str]:

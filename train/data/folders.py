@@ -1,28 +1,39 @@
 """Folders of images as domains, for training and for `starcast dataset check`. Opens no image.
 
-Three layouts; the first two may be mixed in one folder:
+Four layouts; the first two may be mixed in one folder:
 
     DIR/<domain>/*.jpg                          all images train
     DIR/<domain>/{train,val,test}/*.jpg         val and test are held out (also: images beside a test/ folder)
     DIR/{train,val,test}/<domain>/*.jpg         as in the official data sets
+    DIR/{trainA,trainB,testA,testB}/*.jpg       as CycleGAN's data sets lie: the domains A and B
 
-Entries are sorted by name, so that the file system's order changes nothing. Hidden entries and other files are ignored.
+`valid` and `validation` are read as `val`. Entries are sorted by name, so that the file system's order changes nothing.
+Hidden entries are ignored; what else is not used is listed, and `left_out` says why.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from starcast.atomic import repair_folder
-from starcast.errors import DatasetError
+from starcast.errors import DatasetError, printable
+from starcast.images.formats import READ_IN_WORDS, has_read_suffix
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 TRAINING = "train"
-HELD_OUT = ("val", "test")
+HELD_OUT = ("val", "valid", "validation", "test")
 SPLITS = (TRAINING, *HELD_OUT)
+
+# folders and files that file servers, archives and desktops put beside the user's: never a domain
+_MADE_BY_SYSTEMS = frozenset({
+    "@eadir", "@recycle", "@tmp", "#recycle", "#snapshot", "__macosx", "$recycle.bin", "recycler", "lost+found",
+    "system volume information", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r",
+})  # fmt: skip
+_CYCLEGAN = re.compile(rf"({'|'.join(SPLITS)})[_-]?([A-Z])")
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,8 @@ class DataSet:
         listing = hashlib.sha256()
         for domain in self.domains:
             for image in domain.training:
-                listing.update(f"{domain.name}\0{image.relative_to(self.path).as_posix()}\n".encode())
+                line = f"{domain.name}\0{image.relative_to(self.path).as_posix()}\n"
+                listing.update(line.encode(errors="surrogatepass"))  # names need not be UTF-8
         return {
             "name": self.path.resolve().name,
             "path": str(self.path.resolve()),
@@ -69,18 +81,32 @@ def scan(path: Path, names: Iterable[str] = ()) -> DataSet:
 
     Raises DatasetError if there is no domain, or none with one of these names.
     """
-    path = Path(path)
+    path, names = Path(path), tuple(names)
     repair_folder(path)
     if not path.is_dir():
-        raise DatasetError(f"{path} is not a folder: give a folder with a subfolder of images for each domain")
-    folders, unused = _split_layout(path) if _is_split_layout(path) else _domain_layout(path)
+        raise DatasetError(
+            f"{printable(path)} is not a folder: give a folder with a subfolder of images for each domain"
+        )
+    if _is_split_layout(path):
+        folders, unused = _split_layout(path)
+    elif (lettered := _cyclegan_layout(path)) is not None:
+        folders, unused = lettered
+    else:
+        folders, unused = _domain_layout(path)
+        if not names:
+            _refuse_splits_as_domains(path, folders)
     if not folders:
-        raise DatasetError(f"{path} has no subfolder: put each domain's images into a subfolder of its own")
-    names = tuple(names) or tuple(sorted(folders))
+        raise DatasetError(f"{printable(path)} has no subfolder: put each domain's images into a subfolder of its own")
+    names = names or tuple(sorted(folders))
     for name in names:
         if name not in folders:
-            raise DatasetError(f"{path} has no domain {name!r}: there are {', '.join(sorted(folders))}")
+            raise DatasetError(f"{printable(path)} has no domain {name!r}: there are {in_words(sorted(folders))}")
     return DataSet(path, tuple(folders[name] for name in names), unused)
+
+
+def in_words(names: Iterable[str]) -> str:
+    """Domains' names for a message."""
+    return ", ".join(printable(name) for name in names)
 
 
 def scan_for_training(path: Path, names: Iterable[str] = ()) -> DataSet:
@@ -94,10 +120,22 @@ def scan_for_training(path: Path, names: Iterable[str] = ()) -> DataSet:
 
 def no_images(data_set: DataSet, domain: Domain) -> str:
     """The error for a domain without training images."""
-    others = ",".join(other.name for other in data_set.domains if other.training)
+    others = ",".join(printable(other.name) for other in data_set.domains if other.training)
     way_out = f", or leave it out with --domains {others}" if others else ""
-    kinds = ", ".join(sorted(SUFFIXES))
-    return f"{data_set.path}: the domain {domain.name!r} has no training image: add some ({kinds}){way_out}"
+    nested = [image for folder in domain.unused if folder.is_dir() for image in images_below(folder)]
+    add = f"move up the {len(nested)} in its subfolders" if nested else f"add some ({READ_IN_WORDS})"
+    if nested and not others:
+        way_out = ", or give the folder above them"
+    return f"{printable(data_set.path)}: the domain {domain.name!r} has no training image: {add}{way_out}"
+
+
+def _refuse_splits_as_domains(path: Path, folders: Iterable[str]) -> None:
+    """Raise DatasetError if all domains have the names of splits: train/ and test/ that hold the images themselves."""
+    if len(names := sorted(folders)) > 1 and all(name.lower() in SPLITS for name in names):
+        raise DatasetError(
+            f"{printable(path)} has no domains, only {in_words(names)}: put a subfolder for each domain into each of "
+            f"them, or, if these are domains, say so with --domains {','.join(names)}"
+        )
 
 
 def _is_split_layout(path: Path) -> bool:
@@ -105,13 +143,33 @@ def _is_split_layout(path: Path) -> bool:
     folder = _find_subfolder(path, TRAINING)
     if folder is None or any(_images(folder)):
         return False
-    return any(entry.is_dir() and entry.name.lower() not in SPLITS for entry in _visible(folder))
+    return any(_may_be_domain(entry) and entry.name.lower() not in SPLITS for entry in _visible(folder))
+
+
+def _cyclegan_layout(path: Path) -> tuple[dict[str, Domain], tuple[Path, ...]] | None:
+    """Domains from DIR/trainA, trainB, testA, …; None unless all folders are of this kind and several letters train."""
+    entries = _visible(path)
+    matches = {folder: _CYCLEGAN.fullmatch(folder.name) for folder in entries if _may_be_domain(folder)}
+    letters = {match[2] for match in matches.values() if match and match[1] == TRAINING}
+    if len(letters) < 2 or not all(match and match[2] in letters for match in matches.values()):
+        return None
+    images: dict[str, dict[bool, list[Path]]] = {letter: {True: [], False: []} for letter in sorted(letters)}
+    unused: dict[str, list[Path]] = {letter: [] for letter in letters}
+    for folder, match in matches.items():
+        if match:
+            images[match[2]][match[1] == TRAINING] += _images(folder)
+            unused[match[2]] += (entry for entry in _visible(folder) if not is_image(entry))
+    domains = {
+        letter: Domain(letter, tuple(found[True]), tuple(found[False]), tuple(unused[letter]))
+        for letter, found in images.items()
+    }
+    return domains, tuple(entry for entry in entries if entry not in matches)
 
 
 def _domain_layout(path: Path) -> tuple[dict[str, Domain], tuple[Path, ...]]:
-    entries = list(_visible(path))
-    folders = {folder.name: _domain(folder) for folder in entries if folder.is_dir()}
-    return folders, tuple(entry for entry in entries if not entry.is_dir())
+    entries = _visible(path)
+    folders = {folder.name: _domain(folder) for folder in entries if _may_be_domain(folder)}
+    return folders, tuple(entry for entry in entries if entry.name not in folders)
 
 
 def _domain(folder: Path) -> Domain:
@@ -127,7 +185,7 @@ def _domain(folder: Path) -> Domain:
 def _split_layout(path: Path) -> tuple[dict[str, Domain], tuple[Path, ...]]:
     splits = {split: _find_subfolder(path, split) for split in SPLITS}
     places = {
-        split: {folder.name: folder for folder in _visible(place) if folder.is_dir()} if place is not None else {}
+        split: {folder.name: folder for folder in _visible(place) if _may_be_domain(folder)} if place else {}
         for split, place in splits.items()
     }
     folders = {}
@@ -139,13 +197,31 @@ def _split_layout(path: Path) -> tuple[dict[str, Domain], tuple[Path, ...]]:
         held_out = sum((images[split] for split in HELD_OUT), ())
         folders[name] = Domain(name, images[TRAINING], held_out, tuple(unused))
     stray = [entry for entry in _visible(path) if entry not in splits.values()]
-    loose = [entry for place in splits.values() if place is not None for entry in _visible(place) if not entry.is_dir()]
+    loose = [entry for place in splits.values() if place for entry in _visible(place) if not _may_be_domain(entry)]
     return folders, (*stray, *loose)
 
 
 def is_image(path: Path) -> bool:
     """True if the name ends like an image's. The file is not opened."""
-    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+    return has_read_suffix(path.suffix) and not path.is_dir()
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The images in a folder and its subfolders, hidden ones aside."""
+    found = []
+    for place, inside, files in os.walk(folder):
+        inside[:] = [name for name in inside if not name.startswith(".") and not is_made_by_system(Path(place, name))]
+        found += [path for name in files if not name.startswith(".") and is_image(path := Path(place, name))]
+    return found
+
+
+def is_made_by_system(path: Path) -> bool:
+    """True for what file servers, archives and desktops leave in folders."""
+    return path.name.lower() in _MADE_BY_SYSTEMS
+
+
+def _may_be_domain(path: Path) -> bool:
+    return path.is_dir() and not is_made_by_system(path)
 
 
 def _images(folder: Path) -> Iterator[Path]:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import multiprocessing
+import multiprocessing.reduction
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from starcast.errors import DatasetError, TrainingError
+from starcast.errors import DatasetError, ImageError, TrainingError
 from starcast.options import replace_options
-from starcast.train.data import loader
 from starcast.train.data.batch import to_signed
 from starcast.train.data.batches import training_transform
 from starcast.train.data.folders import scan
@@ -30,14 +39,15 @@ def assert_same(batch, other):
 
 def drawn(images, options, steps, progress=lambda line: pytest.fail(line)):
     dataset = ReferenceBatches(scan(images), options)
-    return list(load_batches(dataset, steps, workers=options.data.workers, pin=False, progress=progress))
+    with load_batches(dataset, steps, workers=options.data.workers, pin=False, progress=progress) as ready:
+        return list(ready)
 
 
 def test_a_batch_has_the_shapes_and_ranges_of_training(images, small):
     drawn_here = ReferenceBatches(scan(images), small)[0].batch
     batch = drawn_here.to_step(torch.device("cpu"), torch.channels_last)
     for name in ("source", "reference", "reference2"):
-        assert getattr(drawn_here, name).dtype == torch.uint8  # through memory that is shared with workers
+        assert getattr(drawn_here, name).dtype == torch.uint8  # through the pipes of workers
         assert getattr(batch, name).shape == (3, 3, 32, 32)
         assert getattr(batch, name).dtype == torch.float32
         assert getattr(batch, name).is_contiguous(memory_format=torch.channels_last)
@@ -57,38 +67,142 @@ def test_a_gpu_is_fed_by_most_of_the_cores_unless_a_number_is_given(monkeypatch,
     assert worker_count(asked, torch.device(device)) == count
 
 
+class Stubborn(ReferenceBatches):
+    """Batches that come to a bad end at step 2: the worker is killed, stops for good, or makes a mistake."""
+
+    def __init__(self, images, options, fate):
+        super().__init__(scan(images), options)
+        self.fate = fate
+
+    def draw(self, step):
+        if step == 2:
+            self.fate()
+        return super().draw(step)
+
+
+def be_killed():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang():
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def lack_memory():
+    raise MemoryError
+
+
+def make_a_mistake():
+    raise RuntimeError("stack expects each tensor to be equal size")
+
+
 @pytest.mark.parametrize(
-    "error",
+    ("fate", "workers", "error", "sentence"),
     [
-        RuntimeError("DataLoader worker (pid 23135) is killed by signal: Killed.\nIt may be out of memory."),
-        RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly"),
-        ConnectionResetError(104, "Connection reset by peer"), EOFError(),
+        (
+            be_killed,
+            2,
+            TrainingError,
+            "was killed (SIGKILL, perhaps because memory ran out): use fewer --workers, or 0",
+        ),
+        (lack_memory, 2, TrainingError, "has too little memory: use fewer --workers, or 0"),
+        (make_a_mistake, 2, RuntimeError, "stack expects each tensor to be equal size"),
+        (make_a_mistake, 0, RuntimeError, "stack expects each tensor to be equal size"),
     ],
-)  # fmt: skip
-def test_a_worker_that_is_killed_is_a_sentence(images, small, error):
-    """What torch raises then, now this and now that; a real one would be killed at an uncertain moment."""
-
-    def drawing():
-        yield ReferenceBatches(scan(images), small)[0]
-        raise error
-
-    running = loader._check_drawn(drawing(), pytest.fail)
-    next(running)
-    with pytest.raises(
-        TrainingError,
-        match=r"a process that decodes images was killed .*: use fewer --workers, or 0; in a container, allow more",
-    ) as caught:
-        next(running)
-    assert "\n" not in str(caught.value)
+)
+def test_a_worker_that_cannot_deliver_is_named_after_what_the_others_have_sent(
+    images, small, fate, workers, error, sentence
+):
+    batches = Stubborn(images, small, fate)
+    with load_batches(batches, range(6), workers=workers, pin=False, progress=pytest.fail) as ready:
+        next(ready)
+        next(ready)
+        with pytest.raises(error) as caught:
+            next(ready)
+    assert str(caught.value).endswith(sentence)
 
 
-def test_another_mistake_while_a_batch_is_drawn_is_not_taken_for_that():
-    def drawing():
-        raise RuntimeError("stack expects each tensor to be equal size")
-        yield
+def test_a_run_that_is_asked_to_stop_waits_for_no_worker(images, small):
+    stops, batches = [], Stubborn(images, small, hang)
+    with load_batches(
+        batches, range(6), workers=2, pin=False, progress=pytest.fail, stopped=lambda: bool(stops)
+    ) as ready:
+        next(ready)
+        next(ready)
+        stops.append(True)
+        start = time.monotonic()
+        assert next(ready, None) is None
+    assert time.monotonic() - start < 5  # it hung for good
+    assert not multiprocessing.active_children()
 
-    with pytest.raises(RuntimeError, match="equal size"):
-        next(loader._check_drawn(drawing(), pytest.fail))
+
+def test_workers_end_with_the_block_and_with_their_parent(images, small, tmp_path):
+    code = f"""if True:
+        import multiprocessing, os, pickle, signal
+        from starcast.train.data.loader import load_batches
+        batches, = pickle.loads({pickle.dumps((ReferenceBatches(scan(images), small),))!r})
+        with load_batches(batches, range(999), workers=3, pin=False, progress=print) as ready:
+            next(ready)
+            print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout.split()
+    assert len(said) == 3
+    wait_until(lambda: not any(is_alive(int(pid)) for pid in said))
+
+
+def is_alive(pid):
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def wait_until(condition):
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "line"),
+    [
+        (3, "2 of 8 processes decode images, because the system allows no more (too many open files)"),
+        (0, "The run decodes images itself, because no process can be started for that (too many open files)"),
+    ],
+)
+def test_as_many_workers_are_started_as_the_system_allows(images, small, monkeypatch, allowed, line):
+    start, started = multiprocessing.Process.start, []
+
+    def start_some(process):
+        if len([other for other in started if other.is_alive()]) == allowed:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        start(process)
+        started.append(process)
+
+    monkeypatch.setattr(multiprocessing.Process, "start", start_some)
+    said = []
+    there = drawn(images, replace_options(small, workers=8), range(9), said.append)
+    assert said == [line]
+    for batch, other in zip(there, drawn(images, small, range(9)), strict=True):
+        assert_same(batch, other)
+
+
+def test_batches_need_neither_shared_memory_nor_open_files_of_their_own(images, small):
+    batch = ReferenceBatches(scan(images), small)[0].batch
+    sent = multiprocessing.reduction.ForkingPickler.dumps(batch)
+    assert len(sent) > sum(tensor.nbytes for tensor in all_tensors(batch).values())
+    assert_same(pickle.loads(sent), batch)
+
+
+def test_an_image_that_the_machine_cannot_open_now_is_not_replaced_by_another(images, small, monkeypatch):
+    def fail(path):
+        raise ImageError(f"{path} cannot be opened") from OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("starcast.train.data.batches.read_image", fail)
+    with pytest.raises(TrainingError, match="the machine cannot read images now, whatever the file"):
+        drawn(images, small, range(1))
 
 
 def test_a_batch_is_a_function_of_its_step_alone(images, small):

@@ -1,0 +1,75 @@
+"""What a run trains on, and what it leaves out of the folder and why: said before the first step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from starcast.errors import printable
+from starcast.images.formats import has_image_suffix
+from starcast.train.data.folders import DataSet, Domain, images_below, is_image, is_made_by_system
+
+MOST_DOMAINS = 20  # named in one line
+
+
+def describe_data_set(data_set: DataSet) -> list[str]:
+    """A line with each domain's images, and a line for each kind of entry that is left out."""
+    domains = data_set.domains
+    named = [f"{printable(domain.name)} ({_images_of(domain)})" for domain in domains[:MOST_DOMAINS]]
+    more = f" and {len(domains) - MOST_DOMAINS} more" if len(domains) > MOST_DOMAINS else ""
+    count = "1 domain" if len(domains) == 1 else f"{len(domains)} domains"
+    return [f"{count}: {', '.join(named)}{more}", *list_left_out(data_set)]
+
+
+def list_left_out(data_set: DataSet) -> list[str]:
+    """A sentence for each kind of entry that no domain uses."""
+    name = data_set.path.resolve().name or str(data_set.path)
+    lines = list(_lines_about(name, data_set.unused, "into the folder of a domain"))
+    for domain in data_set.domains:
+        lines += _lines_about(domain.name, domain.unused, f"into {domain.name} itself")
+    return lines
+
+
+def _images_of(domain: Domain) -> str:
+    count = f"{len(domain.training)} image{'' if len(domain.training) == 1 else 's'}"
+    return f"{count}, {len(domain.held_out)} more held out" if domain.held_out else count
+
+
+def _lines_about(name: str, unused: Sequence[Path], where: str) -> Iterator[str]:
+    foreign = [path for path in unused if is_made_by_system(path)]
+    folders = {path: images_below(path) for path in unused if path.is_dir() and path not in foreign}
+    unread = [path for path in unused if has_image_suffix(path.suffix) and not path.is_dir() and not is_image(path)]
+    loose = [path for path in unused if is_image(path)]
+    nested = {path: images for path, images in folders.items() if images}
+    others = [path for path in unused if path not in (*foreign, *nested, *unread, *loose)]
+    if loose:
+        yield printable(f"{name}: {_count(loose, 'image is', 'images are')} not used: move {_them(loose)} {where}")
+    if nested:
+        images = [image for inside in nested.values() for image in inside]
+        yield printable(
+            f"{name}: {_count(images, 'image', 'images')} in subfolders ({_such_as(nested)}) "
+            f"{'is' if len(images) == 1 else 'are'} not used: move {_them(images)} {where}"
+        )
+    if unread:
+        yield printable(
+            f"{name}: {_count(unread, 'image is', 'images are')} not used, such as {unread[0].name}, because the "
+            f"format cannot be read: save {_them(unread)} as PNG or JPEG"
+        )
+    if foreign:
+        made = f"which {'a system or a program' if len(foreign) == 1 else 'systems and programs'} made"
+        yield printable(f"{name}: {_such_as(foreign)} {'is' if len(foreign) == 1 else 'are'} not used, {made}")
+    if others:
+        yield printable(f"{name}: {_count(others, 'entry is', 'entries are')} not used, such as {others[0].name}")
+
+
+def _count(paths: Sequence[Path], one: str, many: str) -> str:
+    return f"1 {one}" if len(paths) == 1 else f"{len(paths)} {many}"
+
+
+def _them(paths: Sequence[Path]) -> str:
+    return "it" if len(paths) == 1 else "them"
+
+
+def _such_as(paths: Iterable[Path]) -> str:
+    names = [path.name for path in paths]
+    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
