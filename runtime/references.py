@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePath
 
 from starcast.errors import StyleError, printable
+from starcast.runtime.domains import domain_in_name, list_domains
 from starcast.runtime.folder.sources import find_sources
-from starcast.runtime.style_requests import domain_in_name, list_domains
 
 _NAMED = 10  # files that one line names
 

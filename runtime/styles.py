@@ -15,9 +15,10 @@ from starcast.errors import BundleError, StyleError
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.runtime.bundle import Bundle
+from starcast.runtime.domains import domain_index
 from starcast.runtime.mean_styles import read_means
 from starcast.runtime.options import LARGEST_SEED
-from starcast.runtime.style_requests import StyleRequest, domain_index
+from starcast.runtime.style_requests import StyleRequest
 
 Feeds = Mapping[str, NDArray[Any]]
 

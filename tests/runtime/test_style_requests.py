@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from starcast.errors import OptionError, StyleError
 from starcast.images.write import write_image
 from starcast.options import as_json, from_json
+from starcast.runtime.domains import domain_in_name, domain_index
 from starcast.runtime.options import LARGEST_SEED, StyleOptions
-from starcast.runtime.style_requests import StyleRequest, domain_in_name, domain_index, requests_from
+from starcast.runtime.style_requests import StyleRequest, requests_from
 
 DOMAINS = ("cat", "dog", "wild")
 
