@@ -180,7 +180,7 @@ def _reason_to_drop(stream: Stream) -> str | None:
     """Why a stream is not carried over, whatever the container holds; None if it may be."""
     if stream.type == "video":
         if stream.disposition & _PICTURES:
-            return "dropped: it shows the film as it was before"
+            return "dropped: it shows the video as it was before"
         return "dropped: only one video stream is translated"
     if stream.type not in ("audio", "subtitle", "attachment"):
         return "dropped: only sound, subtitles, chapters and fonts are carried over"

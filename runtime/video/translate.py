@@ -227,7 +227,7 @@ def _failures(source: Source, sink: Sink) -> list[str]:
         failures.append(f"{source.name} ends early, cut short or damaged: what could be decoded is translated")
     if source.is_followed:
         failures.append(
-            f"{source.name} holds another film behind the end of the first, which cannot be read: split it where it "
+            f"{source.name} holds another video behind the end of the first, which cannot be read: split it where it "
             "was joined, and join the parts with `ffmpeg -f concat`"
         )
     return failures
