@@ -233,7 +233,10 @@ def test_a_terminated_command_leaves_nothing_half_written(tmp_path):
 def test_every_signal_that_would_kill_ends_the_command_in_order(tmp_path, name):
     number = getattr(signal, name)
     command = [sys.executable, "-c", WRITING, tmp_path]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # under nohup it would be ignored
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stderr is not None
         assert process.stdout.readline() == "writing\n"
