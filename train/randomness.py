@@ -25,4 +25,4 @@ def torch_seed(seed: int, step: int, rank: int, purpose: str) -> int:
 
 def _number(purpose: str) -> int:
     """64 bits of the purpose's hash: Python's own hash() differs from process to process."""
-    return int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
+    return int.from_bytes(hashlib.sha256(purpose.encode(errors="surrogatepass")).digest()[:8], "little")

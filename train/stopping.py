@@ -11,14 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-# Besides Ctrl-C and SIGTERM: a terminal or an ssh connection that closes (HUP), what batch systems are told to send
-# before they kill (USR1, USR2, XCPU, ALRM, and whatever else ends a process by default), a power failure (PWR), and
-# Ctrl-Break on Windows (BREAK). A name that a system lacks is left out.
-_ALWAYS = ("SIGINT", "SIGTERM")
-_UNLESS_IGNORED = ("SIGHUP", "SIGBREAK")
+from starcast.signals import ENDING
+
+# `starcast.signals.ENDING` ends any command. A run saves on every other signal, too, that ends a process by default and
+# comes from outside: batch systems can be told to send any. A name that a system lacks is left out.
 _IF_DEADLY = (
-    "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPOLL", "SIGPWR", "SIGSTKFLT",
-    "SIGEMT", "SIGLOST",
+    "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPOLL", "SIGPWR", "SIGSTKFLT", "SIGEMT", "SIGLOST",
 )  # fmt: skip
 _IMPATIENT = ("SIGINT", "SIGQUIT", "SIGBREAK")  # from a keyboard: the second one interrupts at once
 
@@ -46,8 +44,8 @@ class StopRequest:
 def stop_on_signals(request: StopRequest) -> Iterator[None]:
     """Record the first signal that asks the run to end; a second one from the keyboard interrupts at once.
 
-    What the process was told to ignore stays ignored, as SIGHUP under `nohup` does, and another handler stays. Does
-    nothing outside the main thread.
+    What the process was told to ignore stays ignored, as SIGHUP under `nohup` does. Does nothing outside the main
+    thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -72,15 +70,14 @@ def stop_on_signals(request: StopRequest) -> Iterator[None]:
 
 def ignore_stop_signals() -> None:
     """Leave these signals to the run, in one of its other processes: a terminal sends them to all."""
-    for number in _numbers((*_ALWAYS, *_UNLESS_IGNORED, *_IF_DEADLY)):
+    for number in (signal.SIGINT, *ENDING, *_numbers(_IF_DEADLY)):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _to_handle() -> list[int]:
-    handlers = {number: signal.getsignal(number) for number in _numbers((*_UNLESS_IGNORED, *_IF_DEADLY))}
-    deadly = {number for number, handler in handlers.items() if handler == signal.SIG_DFL}
-    ours = {number for number in _numbers(_UNLESS_IGNORED) if callable(handlers[number])}
-    return [*_numbers(_ALWAYS), *sorted(deadly | ours)]
+    wanted = [number for number in ENDING if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+    deadly = [number for number in _numbers(_IF_DEADLY) if signal.getsignal(number) == signal.SIG_DFL]
+    return [signal.SIGINT, *wanted, *deadly]
 
 
 def _numbers(names: tuple[str, ...]) -> list[int]:

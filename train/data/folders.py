@@ -125,7 +125,7 @@ def no_images(data_set: DataSet, domain: Domain) -> str:
     nested = [image for folder in domain.unused if folder.is_dir() for image in images_below(folder)]
     add = f"move up the {len(nested)} in its subfolders" if nested else f"add some ({READ_IN_WORDS})"
     if nested and not others:
-        way_out = ", or give the folder above them"
+        way_out = f", or give {printable(domain.name)} itself as the folder"
     return f"{printable(data_set.path)}: the domain {domain.name!r} has no training image: {add}{way_out}"
 
 
