@@ -30,6 +30,7 @@ from starcast.train.checkpoint.foreign import (
     find_damaged_part,
     holds_objects,
 )
+from starcast.train.checkpoint.sizes import check_claimed_size, check_tensors
 from starcast.train.families import FAMILIES, family
 from starcast.train.families.base import Config, NetworkSet
 
@@ -43,6 +44,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of ours or an official one, without running code from it. Raises CheckpointError."""
     path = Path(path)
     content = _load(path)
+    check_tensors(path, content)
     if isinstance(content, Mapping) and "format" in content and "family" in content:
         checkpoint = _ours(path, content)
     else:
@@ -109,6 +111,7 @@ def _load(path: Path) -> Any:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise CheckpointError(f"{path} {what}: {GIVE_ONE}")
+    check_claimed_size(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns about old archives; errors below say what matters

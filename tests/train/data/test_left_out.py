@@ -42,7 +42,10 @@ def test_training_reads_the_formats_that_translate_reads(tmp_path, suffix):
         ),
         (["cat/notes.txt", "cat/more.txt"], "cat: 2 entries are not used, such as more.txt"),
         (["cat/@eaDir/1.png/thumb.jpg"], "cat: @eaDir is not used, which a system or a program made"),
-        (["@eaDir/1.png", "__MACOSX/cat/._1.png"], "pets: @eaDir, __MACOSX are not used, which systems and programs made"),
+        (
+            ["@eaDir/1.png", "__MACOSX/cat/._1.png"],
+            "pets: @eaDir, __MACOSX are not used, which systems and programs made",
+        ),
         (["loose.jpg"], "pets: 1 image is not used: move it into the folder of a domain"),
     ],
 )  # fmt: skip
@@ -71,9 +74,7 @@ def test_domains_whose_names_only_look_like_it_stay(tmp_path, names):
 
 def test_splits_that_hold_the_images_themselves_are_no_domains(tmp_path):
     touch(tmp_path, "train/1.png", "test/1.png")
-    with pytest.raises(
-        DatasetError, match="has no domains, only test, train: put a subfolder for each domain into each"
-    ):
+    with pytest.raises(DatasetError, match="has no domains, only test, train: put a subfolder for each"):
         scan(tmp_path)
     assert scan(tmp_path, ("test", "train")).names == ("test", "train")
 
@@ -88,7 +89,5 @@ def test_other_words_for_validation_are_held_out(tmp_path, split):
 
 def test_a_folder_above_the_data_set_says_so(tmp_path):
     touch(tmp_path, "pets/cat/1.png", "pets/dog/2.png")
-    with pytest.raises(
-        DatasetError, match="'pets' has no training image: move up the 2 in its subfolders, or give pets itself"
-    ):
+    with pytest.raises(DatasetError, match="'pets' has no training image: move up the 2 .*, or give pets itself"):
         scan_for_training(tmp_path)
