@@ -41,9 +41,14 @@ def describe_file(path: Path) -> str:
         return "is empty"
     if _is_archive(path):
         names = _names_within(path)
+        if any(name.endswith("/constants.pkl") for name in names):
+            return "is a TorchScript archive, a program rather than weights (torch.save stores the state_dicts)"
         return "is a zip archive" if names and not any(name.endswith("data.pkl") for name in names) else "is damaged"
+    page = head.removeprefix(b"\xef\xbb\xbf").lstrip()  # pages may begin with blank lines
+    if page.startswith(b"<") and b"google" in head.lower() and b"drive" in head.lower():
+        return "is a page of Google Drive instead of the file (open the link in a browser and confirm the download)"
     for magic, kind in _MAGIC.items():
-        if head.startswith(magic):
+        if (page if magic == b"<" else head).startswith(magic):
             return f"is {kind}"
     if head.startswith(b"PK"):
         return "is truncated"

@@ -231,6 +231,41 @@ def test_names_that_data_parallel_prefixed_are_the_same_networks(saved):
     assert_same(read_checkpoint(saved(wrapped)).networks, states)
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        "_orig_mod.{}", "module.module.{}", "_orig_mod.module.{}", "module._orig_mod.module.{}", "ema_model.{}",
+        "_fsdp_wrapped_module.{}", "_forward_module._orig_mod.{}",
+    ],
+)  # fmt: skip
+def test_names_that_wrappers_prefixed_in_any_order_are_the_same_networks(saved, wrap):
+    states = official()
+    wrapped = {name: {wrap.format(key): value for key, value in state.items()} for name, state in states.items()}
+    assert_same(read_checkpoint(saved(wrapped)).averaged, states)
+
+
+def test_a_part_that_was_compiled_or_recomputed_alone_is_the_same_network(saved):
+    states = official()
+    wrapped = {
+        name: {key.replace(".", "._orig_mod._checkpoint_wrapped_module.", 1): value for key, value in state.items()}
+        for name, state in states.items()
+    }
+    assert_same(read_checkpoint(saved(wrapped)).averaged, states)
+
+
+def test_of_an_average_beside_its_model_the_average_is_read(saved):
+    states = official()
+    both = {
+        name: {
+            **{f"ema_model.{key}": value for key, value in state.items()},
+            **{f"online_model.{key}": torch.full_like(value, 7) for key, value in state.items()},
+            "step": torch.tensor(9),
+        }
+        for name, state in states.items()
+    }
+    assert_same(read_checkpoint(saved(both)).averaged, states)
+
+
 def test_weights_stored_in_half_precision_come_back_in_float32(saved):
     halves = {name: {key: value.half() for key, value in state.items()} for name, state in official().items()}
     found = read_checkpoint(saved(halves))

@@ -27,6 +27,13 @@ def an_npz(path: Path) -> None:
         np.savez(file, x=np.zeros(2))
 
 
+def a_torchscript(path: Path) -> None:
+    """The parts that torch.jit.save writes."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("data.pkl", "constants.pkl", "code/__torch__/torch/nn/modules/linear.py", "version"):
+            archive.writestr(f"linear/{name}", b"2")
+
+
 def a_safetensors(path: Path) -> None:
     header = b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
     path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
@@ -43,6 +50,16 @@ def a_safetensors(path: Path) -> None:
         (lambda path: path.write_bytes(b"\x08\x0a\x12\x07pytorch"), "is an ONNX graph"),
         (lambda path: path.write_text("<!doctype html><title>404</title>"), "is a web page"),
         (lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\n"), "is a Git LFS pointer"),
+        (lambda path: path.write_text("\n\r\n <!DOCTYPE html><html>404</html>"), "is a web page"),
+        (
+            lambda path: path.write_text("\n\n<html><title>Google Drive - Virus scan warning</title></html>"),
+            "is a page of Google Drive instead of the file",
+        ),
+        (
+            lambda path: path.write_bytes(b"\xef\xbb\xbf\n<!doctype html><title>Google Drive - Quota exceeded</title>"),
+            "is a page of Google Drive instead of the file",
+        ),
+        (a_torchscript, "is a TorchScript archive"),
         (an_npz, "is a zip archive"),
         (lambda path: path.write_bytes(pickle.dumps([1, 2])), "is a pickle"),
         (a_zip, "is a zip archive"),

@@ -21,7 +21,10 @@ StateDict = Mapping[str, Tensor]
 
 _NOT_AVERAGED = "{} holds networks that are not averaged; the *_nets_ema.ckpt beside it gives smoother results"
 
-WRAPPED = "module."  # DataParallel and DistributedDataParallel put this before every name
+# What wrappers put into the names of parameters, at the front or before the name of a wrapped part, in any order:
+# DataParallel, DistributedDataParallel and AveragedModel; torch.compile; FSDP; recomputed activations; DeepSpeed
+_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
+_AVERAGE, _LATEST = "ema_model", "online_model"  # ema-pytorch stores both
 
 
 def read_official(path: Path, content: Any) -> Checkpoint | None:
@@ -56,8 +59,12 @@ def is_official(content: object) -> bool:
 
 
 def unwrap(state: StateDict) -> dict[str, Tensor]:
-    """The same parameters without a leading `module.`."""
-    return {name.removeprefix(WRAPPED): value for name, value in state.items()}
+    """The same parameters under the names of the plain networks; of an average beside its model, the average."""
+    parts = {name: name.split(".") for name in state}
+    if any(_AVERAGE in words for words in parts.values()):
+        parts = {name: words for name, words in parts.items() if _LATEST not in words}
+    dropped = {*_WRAPPERS, _AVERAGE}
+    return {".".join(word for word in words if word not in dropped): state[name] for name, words in parts.items()}
 
 
 def infer_config(networks: Mapping[str, StateDict], origin: str) -> StarGANv2Config:
@@ -116,7 +123,7 @@ def describe_foreign(content: Mapping[Any, Any]) -> str | None:
 
 
 def _names_of(state: object) -> set[str]:
-    return {str(name).removeprefix(WRAPPED) for name in state} if isinstance(state, Mapping) else set()
+    return set(unwrap({str(name): value for name, value in state.items()})) if isinstance(state, Mapping) else set()
 
 
 def _as_float32(value: Tensor) -> Tensor:
