@@ -53,7 +53,7 @@ class Batches(Generic[Item, Result]):
 
 @contextmanager
 def open_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """A thread pool that ends with the block. After an error or Ctrl-C, calls that have not begun are dropped."""
+    """A thread pool that ends with the block. After an error or Ctrl-C, calls that have not started are dropped."""
     executor = ThreadPoolExecutor(workers)
     try:
         yield executor
@@ -66,7 +66,7 @@ def open_pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 def map_ahead(
     executor: ThreadPoolExecutor, function: Callable[[Item], Result], items: Iterable[Item], *, ahead: int
 ) -> Iterator[Result]:
-    """`map` in threads: results in order, with at most `ahead` calls begun beyond the result in use."""
+    """`map` in threads: results in order, with at most `ahead` calls started beyond the result in use."""
     begun: deque[Future[Result]] = deque()
     for item in items:
         begun.append(executor.submit(function, item))

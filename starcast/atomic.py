@@ -8,7 +8,7 @@
 
 Few systems can exchange two folders, so a folder is replaced by two renames, T to A and P to T, and then A is deleted:
 T is the target, P = `.partial-TAG-…` the new folder, A = `.replaced.TAG.…` the old one. A is trusted only beside its P,
-which the second rename takes away. So what a kill leaves is told apart without doubt:
+which the second rename takes away. So what a kill leaves is never ambiguous:
 
     T    A    P
     yes  –    –     as before the command, or after it

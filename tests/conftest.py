@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from ncnn_addition import ADDITION
 from numpy.typing import NDArray
 
 from starcast.runtime.bundle import sha256_of
@@ -189,14 +190,7 @@ def rewrite_manifest():
     return rewrite
 
 
-# The generator of `tiny_bundle` for ncnn: one layer adds the offsets, which the product graph makes of the style.
-NCNN_GENERATOR = """7767517
-4 4
-Input image 0 1 image
-Input gamma_beta 0 1 gamma_beta 0=3
-Reshape column 1 1 gamma_beta column 0=1 1=1 2=3
-BinaryOp translation 2 1 image column translation 0=0
-"""
+# ncnn's generator of `tiny_bundle` is `ncnn_addition`; this graph makes its numbers of the style
 PRODUCT = """
 <ir_version: 8, opset_import: ["": 17]>
 product (float[N, 8] style) => (float[N, 3] gamma_beta)
@@ -212,7 +206,7 @@ def ncnn_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`tiny_bundle` with its generator for ncnn alone. Do not write into it."""
     folder = write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "ncnn")
     (folder / "generator/plain-fp32.onnx").unlink()
-    (folder / "generator/plain.param").write_text(NCNN_GENERATOR)
+    (folder / "generator/plain.param").write_text(ADDITION)
     (folder / "generator/plain.bin").write_bytes(b"")
     _write_graph(folder / "product.onnx", PRODUCT, offsets=OFFSETS)
     manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 
 class AppendedFile:
-    """A file open for appending. Every OSError names the file."""
+    """A file open for appending; close it at the end. Every OSError names the file."""
 
     def __init__(self, path: Path, mode: Literal["ab", "xb"]) -> None:
         self.path = path
@@ -26,11 +25,3 @@ class AppendedFile:
 
     def close(self) -> None:
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ def open_log(run: RunFolder, start: int, progress: Callable[[str], None]) -> Ite
     write_text(run.losses, "".join(json.dumps(line) + "\n" for line in earlier))
     events = _open_events(run.tensorboard, start, progress)
     try:
-        with AppendedFile(run.losses, "ab") as lines:
+        with closing(AppendedFile(run.losses, "ab")) as lines:
             yield LossLog(lines, events)
     finally:
         if events is not None:

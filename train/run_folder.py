@@ -129,10 +129,10 @@ def refuse_foreign(run: RunFolder) -> None:
     for file in (run.record, run.losses):
         if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
             raise OptionError(_in_the_way(file, _kind_of(file)))
-    begun = bool(_read_record(run.record))
-    if not begun and run.record.exists() and run.record.stat().st_size:  # one that a power cut emptied is no loss
+    recorded = bool(_read_record(run.record))
+    if not recorded and run.record.exists() and run.record.stat().st_size:  # one that a power cut emptied is no loss
         raise OptionError(_in_the_way(run.record, "a file that no run wrote"))
-    is_run = begun or run.has_run()
+    is_run = recorded or run.has_run()
     if run.losses.exists() and run.losses.stat().st_size and not (is_run and is_loss_log(run.losses)):
         raise OptionError(_in_the_way(run.losses, "a file that no run wrote"))
     sample = None if is_run else next((path for path in _files_in(run.samples) if _SAMPLE.fullmatch(path.name)), None)

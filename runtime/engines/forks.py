@@ -5,7 +5,7 @@ A fork copies the memory of a process but only one of its threads. The thread po
 thread that starts work, so a new thread gets a pool that works. TBB keeps one for the whole process, and GPU drivers
 refuse a forked process altogether.
 
-So a session begins anew in a forked child: it leaves what it had opened alone, because freeing it waits for the same
+So a session starts afresh in a forked child: it leaves what it had opened alone, because freeing it waits for the same
 threads, and opens its graphs again as far as its engine allows.
 """
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from starcast.errors import OptionError, printable
-from starcast.runtime.folder.marks import Origin
 from starcast.runtime.folder.outputs import WRITTEN_ANYWAY, State, obstacle_at, state_of
 from starcast.runtime.folder.sources import SourceFile
+from starcast.runtime.marks import Origin
 from starcast.runtime.stages import map_ahead, open_pool
 
 LOOKERS = 3  # threads that read existing outputs

@@ -17,8 +17,8 @@ from starcast.images import formats
 from starcast.images.mark import read_mark
 from starcast.images.read import read_stored
 from starcast.images.write import WRITTEN_SUFFIXES
-from starcast.runtime.folder.marks import Origin, parse_mark
 from starcast.runtime.folder.sources import SourceFile
+from starcast.runtime.marks import Origin, parse_mark
 
 _FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm")
 

@@ -21,7 +21,7 @@ from starcast.images.fit import NATIVE, fit
 from starcast.images.read import read_image
 from starcast.images.write import write_image
 from starcast.runtime.folder.jobs import Job, Target
-from starcast.runtime.folder.marks import Mark, hash_content, hash_place
+from starcast.runtime.marks import Mark, hash_content, hash_place
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.stages import Batches, InOrder, map_ahead, open_pool

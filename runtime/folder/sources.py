@@ -24,8 +24,8 @@ from starcast.images import formats
 from starcast.images.mark import read_mark
 from starcast.images.write import WRITTEN_SUFFIXES
 from starcast.runtime.folder.lists import LIST_SUFFIX, exists, home_path, read_list
-from starcast.runtime.folder.marks import parse_mark
 from starcast.runtime.folder.patterns import is_pattern, match_pattern
+from starcast.runtime.marks import parse_mark
 from starcast.runtime.record import RECORD, is_record, record_beside
 
 

@@ -17,7 +17,7 @@ import av
 
 from starcast.errors import OptionError, printable, reason_of
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.folder.marks import Mark, Origin, parse_mark
+from starcast.runtime.marks import Mark, Origin, parse_mark
 from starcast.runtime.options import FilmOptions
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, write_record
 from starcast.runtime.video.report import FilmReport

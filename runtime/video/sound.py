@@ -46,7 +46,7 @@ class EncodedTrack:
         self._start_s = start_s
         self._planned = context.layout.name
         self._format: tuple[str, str, int] | None = None  # format, layout and rate of what came last
-        self._resampler: AudioResampler | None = None  # made anew after a gap, and where the format changes
+        self._resampler: AudioResampler | None = None  # replaced after a gap, and where the format changes
         self._mix: NDArray[np.float32] | None = None  # None: the channels are in their places
         self._written: int | None = None  # the sample that is written next
         self._stamped_end = 0  # the sample at which the source's times say that the last sound ended

@@ -190,11 +190,11 @@ class Source:
             if packet.stream.index != self._video.index:
                 yield packet
             elif frames := self._decoder.decode(packet):
-                yield self._measured(frames)
+                yield self._with_sizes(frames)
         if frames := self._decoder.drain():
-            yield self._measured(frames)
+            yield self._with_sizes(frames)
 
-    def _measured(self, frames: list[Shown]) -> list[_Decoded]:
+    def _with_sizes(self, frames: list[Shown]) -> list[_Decoded]:
         return [_Decoded(shown, self._sizes.of(shown.frame)) for shown in frames]
 
     def _pass_on(self, packet: Packet[Any], audio_to_decode: Set[int]) -> Iterator[Item]:

@@ -4,7 +4,7 @@ Recordings that were joined, cut or broken off have clocks that start again or j
 gap, sound and video would drift apart by the difference of their lengths at every join. So a jump is answered as
 FFmpeg's command line answers it: one offset, added to the times of all streams from there on.
 
-A jump is told from a single wrong time and from a real gap by looking at the packets that follow:
+The packets that follow show whether it is a jump, a single wrong time or a real gap:
 
 - The stream's next packets continue where it was: the time was wrong. It is forgotten, and nothing else moves.
 - Another stream is at that time too, or the step ahead is short: a real gap. It stays.
@@ -177,7 +177,7 @@ class Timeline(Generic[Item]):
         return self._begin_part(stamp, now - stamp.shown)  # a clock of its own
 
     def _part_of(self, stamp: Stamp, progress: _Progress) -> int | None:
-        """The part of a packet of a stream that has begun; None if its time is wrong."""
+        """The part that a packet belongs to, in a stream that has started; None if its time is wrong."""
         near = stamp.slack + 2 * stamp.lasts
         step = stamp.decoded + self._offsets[progress.part] - progress.next
         fits = -stamp.slack <= step <= near

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
+from starcast.absence import absence_of
 from starcast.errors import ImageError, printable, reason_of
 from starcast.images import formats
 from starcast.images.colour import to_srgb
@@ -111,8 +112,7 @@ def _open_regular(path: Path, max_pixels: int, or_raise: str) -> Iterator[Binary
             )
         file = path.open("rb")
     except FileNotFoundError as error:
-        what = "is a link that leads nowhere" if path.is_symlink() else "does not exist"
-        raise ImageError(f"{printable(path)} {what}: check the path") from error
+        raise ImageError(f"{printable(path)} {absence_of(path)}") from error
     except (OSError, ValueError) as error:  # ValueError: a path with a null character
         raise ImageError(
             f"{printable(path)} cannot be opened ({reason_of(error)}): check its name and rights"

@@ -361,14 +361,14 @@ def test_an_error_of_reading_keeps_its_own_name(tmp_path):
 
 def test_a_name_that_is_too_long_is_an_error_before_the_work(tmp_path):
     with pytest.raises(OSError, match="too long"), atomic_path(tmp_path / ("x" * 300)):
-        pytest.fail("the work has begun")
+        pytest.fail("the work has started")
 
 
 @posix
 def test_what_is_no_file_is_refused_before_the_work_and_stays(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(OSError, match="pipe"), atomic_path(tmp_path / "pipe"):
-        pytest.fail("the work has begun")
+        pytest.fail("the work has started")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 

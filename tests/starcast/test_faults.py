@@ -71,9 +71,9 @@ class Command:
 
 
 @pytest.fixture(scope="module")
-def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set, a film, and a run with two checkpoints, made once."""
-    folder = tmp_path_factory.mktemp("given")
+    folder = tmp_path_factory.mktemp("material")
     with FaultServer() as server:
         for arguments in (
             ("dataset", "make", "-o", folder / "data", *SET),
@@ -85,10 +85,10 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(given: Path) -> Iterator[FaultServer]:
-    paths = [str(path) for path in sorted((given / "run/checkpoints").glob("*.pt"))]
+def server(material: Path) -> Iterator[FaultServer]:
+    paths = [str(path) for path in sorted((material / "run/checkpoints").glob("*.pt"))]
     with FaultServer(*MODULES, prepare=f"CHECKPOINTS = {paths!r}\n{PREPARE}") as server:
-        outcome = server.run(("export", paths[0], "-o", given / "old", "--mean-draws", "10"))
+        outcome = server.run(("export", paths[0], "-o", material / "old", "--mean-draws", "10"))
         assert outcome.status == 0, outcome.output
         yield server
 
@@ -176,7 +176,7 @@ def _point(outcome: Outcome, fault: Fault) -> str:
     return str(next((point for point in outcome.points if point.number == fault.number), "no call"))
 
 
-def test_dataset_make(server, given, tmp_path):
+def test_dataset_make(server, material, tmp_path):
     def make(work: Path) -> None:
         outcome = server.run(("dataset", "make", "-o", work / "d", *SET, "--seed", "1"))
         assert outcome.status == 0, outcome.output
@@ -194,16 +194,16 @@ def test_dataset_make(server, given, tmp_path):
     )  # fmt: skip
 
 
-def test_export(server, given, tmp_path):
+def test_export(server, material, tmp_path):
     def make(work: Path) -> None:
-        shutil.copytree(given / "old", work / "b")
+        shutil.copytree(material / "old", work / "b")
         (work / "link").symlink_to(work / "b")
 
     def command(work: Path) -> Arguments:
-        return ("export", given / "run/checkpoints/step-000002.pt", "-o", work / "b", "--mean-draws", "10")
+        return ("export", material / "run/checkpoints/step-000002.pt", "-o", work / "b", "--mean-draws", "10")
 
     def readers(work: Path) -> Sequence[Arguments]:
-        source = next((given / "data").rglob("val/*.png"))
+        source = next((material / "data").rglob("val/*.png"))
         return (("translate", work / "link", source, "-o", work / "o.png", "--domain", "0", "--backend",
                  "onnxruntime", "--overwrite"), ("inspect", work / "b"))  # fmt: skip
 
@@ -213,9 +213,9 @@ def test_export(server, given, tmp_path):
     )  # fmt: skip
 
 
-def test_a_first_export(server, given, tmp_path):
+def test_a_first_export(server, material, tmp_path):
     def command(work: Path) -> Arguments:
-        return ("export", given / "run/checkpoints/step-000002.pt", "-o", work / "b", "--mean-draws", "10")
+        return ("export", material / "run/checkpoints/step-000002.pt", "-o", work / "b", "--mean-draws", "10")
 
     _check(
         server, tmp_path, lambda _: None,
@@ -224,11 +224,11 @@ def test_a_first_export(server, given, tmp_path):
     )  # fmt: skip
 
 
-def test_translate(server, given, tmp_path):
+def test_translate(server, material, tmp_path):
     """Several files: each is whole or absent, and a second start makes the rest."""
 
     def command(work: Path) -> Arguments:
-        return ("translate", given / "old", given / "data/checked/train", "-o", work / "o", "--domain", "0",
+        return ("translate", material / "old", material / "data/checked/train", "-o", work / "o", "--domain", "0",
                 "--backend", "onnxruntime")  # fmt: skip
 
     def state(work: Path) -> str:
@@ -241,13 +241,13 @@ def test_translate(server, given, tmp_path):
            ("0", "1", "2"))  # fmt: skip
 
 
-def test_video(server, given, tmp_path):
+def test_video(server, material, tmp_path):
     def make(work: Path) -> None:
         outcome = server.run(command(work, "0"))
         assert outcome.status == 0, outcome.output
 
     def command(work: Path, domain: str = "1") -> Arguments:
-        return ("video", given / "old", given / "data/creature.mp4", "-o", work / "f.mp4", "--domain", domain,
+        return ("video", material / "old", material / "data/creature.mp4", "-o", work / "f.mp4", "--domain", domain,
                 "--backend", "onnxruntime", "--overwrite")  # fmt: skip
 
     films: dict[str, str] = {}
@@ -262,15 +262,15 @@ def test_video(server, given, tmp_path):
     _check(server, tmp_path, make, Command(command, command, lambda _: (), state, final="1"), 10, ("0", "1"))
 
 
-def test_train(server, given, tmp_path):
+def test_train(server, material, tmp_path):
     """A checkpoint is whole or absent; a second start goes on from the newest, or begins, and ends with the same."""
 
     def start(work: Path) -> Arguments:
-        return ("train", given / "data", "-o", work / "r", *TINY, "--steps", "2", "--save-every", "1", "--seed", "5")
+        return ("train", material / "data", "-o", work / "r", *TINY, "--steps", "2", "--save-every", "1", "--seed", "5")
 
     def again(work: Path) -> Arguments:
-        begun = any((work / "r/checkpoints").glob("step-*.pt"))
-        return (*start(work)[:4], "--resume") if begun else start(work)
+        started = any((work / "r/checkpoints").glob("step-*.pt"))
+        return (*start(work)[:4], "--resume") if started else start(work)
 
     def state(work: Path) -> str:
         import torch

@@ -11,6 +11,7 @@ import numpy as np
 import onnx
 import onnx.parser
 import pytest
+from ncnn_addition import ADDITION
 
 from starcast.runtime.cores import allowed_threads, granted_threads
 from starcast.runtime.engines.registry import ENGINES
@@ -23,13 +24,6 @@ convolutions (float[N, 32, H, W] image) => (float[N, 32, H, W] translation)
     positive = Relu (first)
     translation = Conv <pads = [1, 1, 1, 1]> (positive, weights)
 }
-"""
-ADDITION_OF_NCNN = """7767517
-4 4
-Input image 0 1 image
-Input gamma_beta 0 1 gamma_beta 0=3
-Reshape column 1 1 gamma_beta column 0=1 1=1 2=3
-BinaryOp translation 2 1 image column translation 0=0
 """
 # prints how many threads the process has more after a run than before the engine was opened
 COUNT = """
@@ -87,7 +81,7 @@ def _onnx_graph(folder: Path) -> Path:
 
 
 def _ncnn_graph(folder: Path) -> Path:
-    (folder / "graph.param").write_text(ADDITION_OF_NCNN)
+    (folder / "graph.param").write_text(ADDITION)
     (folder / "graph.bin").write_bytes(b"")
     return folder / "graph.param"
 

@@ -12,19 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ncnn_addition import ADDITION
 
 from starcast.errors import EngineError, MissingExtraError
 from starcast.runtime.engines.base import NOT_INSTALLED, EngineOptions, Graph
 from starcast.runtime.engines.ncnn_graph import NcnnGraphError, read_graph
 from starcast.runtime.engines.registry import ENGINES
 
-PARAM = """7767517
-4 4
-Input image 0 1 image
-Input gamma_beta 0 1 gamma_beta 0=3
-Reshape column 1 1 gamma_beta column 0=1 1=1 2=3
-BinaryOp translation 2 1 image column translation 0=0
-"""
 WITH_WEIGHTS = """7767517
 3 3
 Input image 0 1 image
@@ -45,7 +39,7 @@ def graph_of(file: Path) -> Graph:
     return Graph(file, weights=(file.with_suffix(".bin"),))
 
 
-def written(folder: Path, param: str = PARAM, weights: bytes = b"") -> Path:
+def written(folder: Path, param: str = ADDITION, weights: bytes = b"") -> Path:
     (folder / "graph.param").write_text(param)
     (folder / "graph.bin").write_bytes(weights)
     return folder / "graph.param"
@@ -122,8 +116,8 @@ def test_where_no_engine_makes_styles_a_sentence_says_what_to_install(backend, t
 @pytest.mark.parametrize(("param", "weights", "file"), [
     ("", b"", "graph.param"),
     ("nonsense\n", b"", "graph.param"),
-    (PARAM.replace("7767517", "7767518"), b"", "graph.param"),
-    (PARAM.replace("Reshape", "Rotate"), b"", "graph.param"),
+    (ADDITION.replace("7767517", "7767518"), b"", "graph.param"),
+    (ADDITION.replace("Reshape", "Rotate"), b"", "graph.param"),
     (WITH_WEIGHTS, b"", "graph.bin"),
     (WITH_WEIGHTS, bytes(20), "graph.bin"),
 ], ids=["empty", "text", "another format", "unknown layer", "no weights", "cut weights"])  # fmt: skip

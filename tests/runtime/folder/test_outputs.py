@@ -10,9 +10,9 @@ from PIL import Image
 
 from starcast.errors import OptionError
 from starcast.images.write import write_image
-from starcast.runtime.folder.marks import Mark, Origin, hash_content, hash_edges, hash_place
 from starcast.runtime.folder.outputs import State, is_one_file, obstacle_at, refuse_to_overwrite_sources, state_of
 from starcast.runtime.folder.sources import SourceFile
+from starcast.runtime.marks import Mark, Origin, hash_content, hash_edges, hash_place
 
 MINE, OTHERS = "1" * 16, "2" * 16
 SHAPE = (6, 5)

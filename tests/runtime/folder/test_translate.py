@@ -22,9 +22,9 @@ from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folder import pipeline
 from starcast.runtime.folder import translate as folders
-from starcast.runtime.folder.marks import hash_edges, parse_mark
 from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.manifest import Condition, LabelMaker
+from starcast.runtime.marks import hash_edges, parse_mark
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.translator import Translator
 

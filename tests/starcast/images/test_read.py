@@ -209,3 +209,9 @@ def test_the_error_names_a_flag_only_where_there_is_one(tmp_path):
     (tmp_path / "huge.png").write_bytes(odd_images.png_header(60_000, 60_000))
     with pytest.raises(ImageError, match="60000 x 60000 pixels, more than the limit of 200000000: scale it down$"):
         read_image(tmp_path / "huge.png")
+
+
+@pytest.mark.parametrize("address", ["https://example.org/a.png", "HTTP://example.org/a", "s3://bucket/a.png"])
+def test_an_address_is_called_one_and_not_a_missing_file(address):
+    with pytest.raises(ImageError, match="is a URL, and only files on this machine are opened: download it"):
+        read_image(Path(address))

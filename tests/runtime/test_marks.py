@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from starcast.runtime.folder.marks import Mark, Origin, hash_content, hash_edges, hash_place, parse_mark
+from starcast.runtime.marks import Mark, Origin, hash_content, hash_edges, hash_place, parse_mark
 
 CONTENT, SETTINGS, PLACE = "c" * 32, "5" * 16, "b" * 16
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -59,10 +60,7 @@ class Origin:
     @cached_property
     def content(self) -> str:
         """The `content` of the source's marks; "" if it cannot be read."""
-        try:
-            return hash_content(self._path) if self._path.is_file() else ""
-        except OSError:
-            return ""
+        return self._hash(hash_content)
 
     @cached_property
     def place(self) -> str:
@@ -72,8 +70,11 @@ class Origin:
     @cached_property
     def edges(self) -> str:
         """The `edges` of the source's marks; "" if it cannot be read."""
+        return self._hash(hash_edges)
+
+    def _hash(self, function: Callable[[Path], str]) -> str:
         try:
-            return hash_edges(self._path) if self._path.is_file() else ""
+            return function(self._path) if self._path.is_file() else ""
         except OSError:
             return ""
 
