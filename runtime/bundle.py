@@ -123,7 +123,7 @@ def _check_name(manifest: Path, name: str) -> None:
     """Raise BundleError if a file name in a manifest leads out of the bundle."""
     parts = PurePosixPath(name).parts
     if len(name.encode(errors="replace")) > LONGEST_NAME:
-        raise BundleError(f"{manifest} names a file with {len(name)} characters: do not use this bundle")
+        raise BundleError(f"{manifest} lists a file name of {len(name)} characters: do not use this bundle")
     odd = "\\" in name or ":" in name or not name.isprintable()
     if odd or not parts or PurePosixPath(name).is_absolute() or ".." in parts:
         raise BundleError(f"{manifest} names the file {name!r}, which lies outside the bundle: do not use this bundle")

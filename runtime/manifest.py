@@ -18,7 +18,7 @@ FORMAT = 3
 MANIFEST = "manifest.json"
 
 # Bounds on what a manifest may say. Bundles come from strangers: without them a number alone, with no data behind it,
-# would decide how much memory is allocated. All are far above what a network of today has.
+# would decide how much memory is allocated. All are far above what today's networks need.
 LARGEST_SIDE = 2**14  # pixels
 LARGEST_VECTOR = 2**20  # numbers in a style or a latent
 LARGEST_MEANS = 2**26  # numbers in the mean styles of all domains together
@@ -284,7 +284,7 @@ def decode(content: bytes, path: Path) -> Manifest:
 
 
 def _contradiction(manifest: Manifest) -> str | None:
-    """Which of the manifest's values cannot be, or contradict each other, as a clause, or None."""
+    """Which of the manifest's values are impossible, or contradict each other, as a clause, or None."""
     domains, condition, source = manifest.domains, manifest.condition, manifest.source
     if not domains or len(set(domains)) < len(domains) or not all(name and name.isprintable() for name in domains):
         return f"its domains are {_cut(repr(list(domains)))}"

@@ -4,7 +4,7 @@
 
     settings   bundle, style, fit and precision
     content    every byte of the source
-    place      the source's path, which tells an edited source from another one of the same name
+    place      the source's path, to distinguish an edited source from another one of the same name
 
 Marks of earlier versions have `source=` instead: a hash of the source's size and its first and last 64 KiB. Such a
 translation is accepted if those are equal, because users have folders of them. It cannot be known whether the middle of

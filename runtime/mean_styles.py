@@ -1,6 +1,6 @@
-"""Read the mean styles of a bundle, without believing what their file says about its own size.
+"""Read the mean styles of a bundle, without trusting what their file says about its own size.
 
-An .npz is a zip of .npy arrays. Both formats state sizes that nothing has to stand behind: a few bytes can claim an
+An .npz is a zip of .npy arrays. Both formats state sizes that need not be true: a few bytes can claim an
 array of terabytes, and a deflated entry grows a thousandfold. So the header is compared with the shape that the
 manifest demands, and no more is inflated than that shape needs.
 """
@@ -52,10 +52,10 @@ def _read_array(file: IO[bytes], shape: tuple[int, int]) -> NDArray[np.float32]:
     size = math.prod(shape) * np.dtype(kind).itemsize
     content = file.read(size + 1)  # one byte more: reading to the end also checks the entry's checksum
     if len(content) != size:
-        raise ValueError(f"they do not have {size} bytes")
+        raise ValueError(f"their data is not {size} bytes long")
     by_column = header.get("fortran_order")
     if not isinstance(by_column, bool):
-        raise ValueError(f"their order is {_cut(str(by_column))}")
+        raise ValueError(f"their fortran_order is {_cut(str(by_column))}")
     order: Literal["F", "C"] = "F" if by_column else "C"
     array: NDArray[Any] = np.frombuffer(content, kind).reshape(shape, order=order)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -53,7 +53,7 @@ class StyleOptions(CheckedOptions):
     )
     ref: Path | None = option(
         None, "Reference image to take the style from. In a folder, the domain is in each file's name (dog-rex.jpg, "
-        "1_rex.jpg) or subfolder (dog/rex.jpg). Others are taken for --domain.",
+        "1_rex.jpg) or subfolder (dog/rex.jpg). Other images belong to --domain.",
         metavar="IMAGE|FOLDER",
     )  # fmt: skip
     psi: float = flags.psi()

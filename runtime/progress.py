@@ -14,7 +14,7 @@ SPARSE_S = 15.0  # seconds between lines if stderr is a file or a pipe
 
 
 class ProgressBar:
-    """Counts up to `total`, which is 0 if it is unknown, and unknown if there are more.
+    """Counts up to `total`; 0 means unknown. A total that is exceeded counts as unknown, too.
 
     The callable `progress` prints a line; `print` calls it without tearing the bar.
     """

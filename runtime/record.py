@@ -5,7 +5,7 @@ repeats an earlier one (same bundle, styles, options, sources, engine and versio
 five attempts has one run in its record. Other runs stay.
 
 Other programs write `starcast.json` and `film.mp4.json` too: photo services put a JSON file beside each film. A file
-that is not a record of ours is never replaced, not even with --overwrite, which speaks of the output. Every command
+that is not a record of ours is never replaced, not even with --overwrite, which is for the output. Every command
 that writes a record calls `refuse_foreign_record` before the work.
 """
 
@@ -123,7 +123,7 @@ def refuse_foreign_record(path: Path) -> None:
     reason = _obstacle(path)
     if reason is not None:
         raise OptionError(
-            f"{printable(path)} {reason}, and the record of this run would go there: "
+            f"{printable(path)} {reason}, and this run's record would go there: "
             "choose another -o, or move the file away"
         )
 

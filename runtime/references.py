@@ -2,9 +2,9 @@
 
     refs/dog-rex.jpg      the file's name begins with a domain's name or number
     refs/dog/rex.jpg      the folder's name is a domain's name or number, as in the official data
-    refs/rex.jpg          says no domain: it belongs to the one that was asked for
+    refs/rex.jpg          names no domain: it belongs to the requested one
 
-A line names what is in the folder and is not used.
+A progress line lists the files in the folder that are not used.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ def references_in(
         names = wanted or " or ".join(domains)
         raise StyleError(
             f"{printable(folder)} has no image whose name begins with {names} or its number: rename the references "
-            f"(dog-rex.jpg, 1_rex.jpg), sort them into folders named as their domains ({list_domains(domains)}), or "
+            f"(dog-rex.jpg, 1_rex.jpg), sort them into folders named after their domains ({list_domains(domains)}), or "
             "give one image with --ref and its --domain"
         )
     for problem in found.problems:
         progress(problem)
     _list_left_out(found.others, "not images", progress)
-    _list_left_out(without_domain, "neither the file's name nor its folder says a domain", progress)
+    _list_left_out(without_domain, "neither the file's name nor its folder names a domain", progress)
     _list_left_out(of_others, f"references of other domains than {wanted}", progress)
     return sorted(pairs, key=lambda pair: domains.index(pair[0]))
 
@@ -82,4 +82,4 @@ def _list_left_out(paths: Sequence[Path], why: str, progress: Callable[[str], No
     if paths:
         names = ", ".join(printable(path) for path in paths[:_NAMED])
         more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
-        progress(f"left out of the references ({why}): {names}{more}")
+        progress(f"not used as references ({why}): {names}{more}")

@@ -54,7 +54,7 @@ __all__ = ["PARTIAL", "atomic_folder", "atomic_path", "repair_folder", "sweep", 
 
 TRIES, PAUSE_S = 20, 0.05
 PATIENCE_S = 2.0  # how long a reader waits for a writer between its two renames, which takes microseconds
-SYNC_THREADS = 8  # the journal takes the files of several threads at once: a third of the time
+SYNC_THREADS = 8  # takes a third of the time: the journal takes the files of several threads at once
 
 _OLD_REPLACED = ".replaced-"
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -139,7 +139,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 def repair_folder(target: Path) -> bool:
     """Put back an old folder that a killed `atomic_folder` left aside; return whether that was so. A link is followed.
 
-    To be called before a folder is read. An old folder that the new one has replaced is deleted. Beside a living writer
+    Call it before reading a folder. An old folder that the new one has replaced is deleted. Beside a living writer
     nothing is changed, but if it is between its two renames, the call waits for the second. What cannot be repaired, as
     on a disk that is read-only, stays as it is.
     """
@@ -159,7 +159,7 @@ def repair_folder(target: Path) -> bool:
 def _settle(target: Path) -> bool:
     """Put back or delete the old folders of earlier calls, as the table says; return whether one was put back.
 
-    Only for who holds the target. Raises OSError.
+    Call it only while holding the target. Raises OSError.
     """
     restored = False
     for aside in list(_trusted(target)):
@@ -254,12 +254,12 @@ def _mode_of(target: Path) -> int:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(target))
     if not target.is_file():
-        raise OSError(errno.EEXIST, "Not a file that could be replaced", str(target))
+        raise OSError(errno.EEXIST, "Not a regular file, so it cannot be replaced", str(target))
     return old & 0o777
 
 
 def _sync(path: Path) -> None:
-    """Have a file's bytes, or a folder's names, on the disk. Does nothing where the file system cannot."""
+    """Flush a file's bytes, or a folder's names, to disk. Does nothing if the file system cannot."""
     if WINDOWS and path.is_dir():
         return
     descriptor = os.open(path, os.O_RDWR if WINDOWS else os.O_RDONLY)
@@ -274,7 +274,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    """Have everything in a folder on the disk: its files first, then the folders from the innermost on."""
+    """Flush everything in a folder to disk: first its files, then the folders, innermost first."""
     walked = list(os.walk(folder, topdown=False))
     files = [Path(place, name) for place, _, names in walked for name in names if not Path(place, name).is_symlink()]
     if len(files) > SYNC_THREADS:

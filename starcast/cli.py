@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    """Run the command line; the exit status. What a user can mend is a sentence on stderr."""
+    """Run the command line; the exit status. Errors that a user can fix are one sentence on stderr."""
     try:
         with own_temporary_files():
             result: Any = root.main(args=arguments, prog_name="starcast", standalone_mode=False)
@@ -147,8 +147,8 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _fill_closed() -> None:
-    """Open what the caller has closed of stdin, stdout and stderr, so that no file takes its number: libraries written
-    in C would send their messages there."""
+    """Reopen any of stdin, stdout and stderr that the caller has closed, so that no file gets its number: libraries
+    written in C would send their messages there."""
     with contextlib.suppress(OSError):
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
             pass

@@ -1,4 +1,4 @@
-"""One process at a time writes into a place: the second is refused in a sentence, at once.
+"""Only one process at a time writes to an output: a second one gets an error at once.
 
     with hold(target): ...         a file, or a folder that is replaced as a whole: a film, a bundle, a data set
     with hold_folder(folder): ...  a folder that is written into: translations, a training run; made if missing
@@ -118,7 +118,7 @@ def _acquire(file: Path, shown: Path) -> int | None:
 
 
 def _release(file: Path, descriptor: int) -> None:
-    """Remove the file while it is locked: who opened it before that sees that it is gone, and makes another.
+    """Remove the file while it is locked: a process that opened it earlier sees that it is gone, and makes another.
 
     Windows removes no open file, so there the lock goes first. If another process has opened it by then, it stays.
     """
@@ -134,7 +134,7 @@ def _release(file: Path, descriptor: int) -> None:
 
 
 def _sign(descriptor: int) -> None:
-    """Write who holds the lock, for the sentence that others read. A full disk has no room for it."""
+    """Write who holds the lock, for the error that others get. On a full disk this fails, which does no harm."""
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
         os.lseek(descriptor, 0, os.SEEK_SET)

@@ -1,4 +1,4 @@
-"""Unfinished files and folders: each is locked by the process that writes it, so that those of dead ones can be told.
+"""Unfinished files and folders: each is locked by the process that writes it, so those of dead ones are recognised.
 
 The system drops a lock when its process ends, also after `kill -9`. So what is not locked is dead, and `sweep` removes
 it. That holds for processes in other containers on the same volume, too. Where the file system has no locks, nobody

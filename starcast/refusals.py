@@ -1,4 +1,4 @@
-"""What the system refuses, as a sentence: the last resort, for errors that no room has explained."""
+"""The system's errors as sentences: the last resort, for errors that no room has explained."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from starcast.errors import printable, reason_of
 _ADVICE = {
     errno.ENOSPC: "free some disk space, or choose another -o",
     errno.EDQUOT: "free some disk space, or choose another -o",
-    errno.EFBIG: "choose an -o on a disk that takes larger files",
+    errno.EFBIG: "choose an -o on a disk that supports larger files",
     errno.EACCES: "change its permissions, or choose another -o",
     errno.EPERM: "change its permissions, or choose another -o",
-    errno.EROFS: "choose an -o on a disk that can be written to",
+    errno.EROFS: "choose an -o on a writable disk",
     errno.EIO: "check the disk, or choose another -o",
     errno.ENAMETOOLONG: "choose a shorter name",
-    errno.EMFILE: "raise the number of files that may be open (`ulimit -n`)",
+    errno.EMFILE: "raise the limit on open files (`ulimit -n`)",
     errno.ENFILE: "close some programs, which have too many files open",
 }
 _NAMELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}  # of writes, which name no file

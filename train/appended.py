@@ -1,4 +1,4 @@
-"""A file that grows by whole pieces, each written at once: nothing is left in a buffer to fail a second time."""
+"""An append-only file: each piece is written at once, so nothing is left in a buffer to fail a second time."""
 
 from __future__ import annotations
 

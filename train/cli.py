@@ -42,7 +42,7 @@ def train(
     """Train StarGAN v2 on a folder of images, one subfolder per domain.
 
     DATA holds <domain>/*.jpg (png, webp, bmp, tiff), <domain>/{train,val,test}/ or {train,val,test}/<domain>/.
-    Ctrl-C, SIGTERM, a closed terminal and what batch systems send save a checkpoint before the run ends.
+    On Ctrl-C, SIGTERM, a closed terminal or a batch system's signal, the run saves a checkpoint before it ends.
 
     Example: starcast train photos/ -o run/ --image-size 128 --steps 20000
     """

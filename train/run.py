@@ -245,7 +245,7 @@ class _Course:
         self._write(self.folder.snapshot(self.done), full=False)
 
     def stop(self, again: str) -> str:
-        """Save what is not saved yet; returns what to tell the user, who asked the run to stop."""
+        """Save what is not saved yet; returns the message for the user, who asked the run to stop."""
         if not self.done:
             return f"Stopped before the first step, so nothing is saved yet: start again with `{again}`"
         if self.done > self.saved:
@@ -263,7 +263,7 @@ class _Course:
                 raise
             try:
                 self.save()
-            except (TrainingError, OSError):  # what failed before is what to tell
+            except (TrainingError, OSError):  # the earlier error is the one to report
                 raise error from None
             if isinstance(error, OSError):
                 raise

@@ -127,7 +127,7 @@ def read_newest_whole(run: RunFolder, progress: Progress) -> Checkpoint:
             progress(f"Resuming from an earlier checkpoint: {printable(path)}")
         return checkpoint
     if broken:
-        raise CheckpointError(f"{printable(run.path)} has no readable checkpoint; about the newest: {broken[0]}")
+        raise CheckpointError(f"{printable(run.path)} has no readable checkpoint; the error of the newest: {broken[0]}")
     raise CheckpointError(_nothing_to_resume(run))
 
 

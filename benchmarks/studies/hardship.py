@@ -1,4 +1,4 @@
-"""Does a command stay whole on a small disk, with few file descriptors, and when it is killed at any moment?
+"""Are a command's files intact on a small disk, with few file descriptors, and when it is killed at any moment?
 
     python -m starcast.benchmarks.studies.hardship WORK disk          disks up to 2 MiB, in steps of 3 KiB
     python -m starcast.benchmarks.studies.hardship WORK signals       SIGHUP, SIGTERM and SIGKILL, 200 times each
@@ -45,10 +45,10 @@ class HardshipOptions(CheckedOptions):
     """What to try."""
 
     commands: tuple[str, ...] = option(("translate", "video", "train"), "Commands to try.")
-    start: int = option(64, "KiB of the first disk.", minimum=4)
-    step: int = option(3, "KiB from one disk to the next.", minimum=1)
-    trials: int = option(200, "Trials of each signal and command.", minimum=1)
-    seed: int = option(0, "Seed for the moments of the signals.", minimum=0)
+    start: int = option(64, "Size of the first disk in KiB.", minimum=4)
+    step: int = option(3, "Difference in size from one disk to the next, in KiB.", minimum=1)
+    trials: int = option(200, "Number of trials for each signal and command.", minimum=1)
+    seed: int = option(0, "Seed for the times at which signals are sent.", minimum=0)
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Material:
 
 @dataclass
 class Trial:
-    """One run of a command, and what was wrong about it."""
+    """One run of a command, and what went wrong."""
 
     command: str
     setting: str
@@ -332,7 +332,7 @@ def hardship(work: Path, sweep: str, **values: Any) -> int:
             )
     record = {"statuses": dict(sorted(statuses.items())), "wrong": [asdict(trial) for trial in wrong]}
     write_text(work / f"{sweep}.json", json.dumps(record, indent=1) + "\n")
-    click.echo(f"{statuses.total()} trials, {len(wrong)} of them wrong: {record['statuses']}")
+    click.echo(f"{statuses.total()} trials, {len(wrong)} of them failed: {record['statuses']}")
     return int(bool(wrong))
 
 

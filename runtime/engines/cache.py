@@ -149,7 +149,7 @@ def read_sealed(file: Path) -> bytes | None:
         return None
     content = held[_HEADER:]
     if held[:_HEADER] == _MAGIC + hashlib.sha256(content).digest():
-        with contextlib.suppress(OSError):  # a cache that is read-only serves all the same
+        with contextlib.suppress(OSError):  # a read-only cache still works
             os.utime(file)
         return content
     with contextlib.suppress(OSError):

@@ -5,7 +5,7 @@ A fork copies the memory of a process but only one of its threads. The thread po
 thread that starts work, so a new thread gets a pool that works. TBB keeps one for the whole process, and GPU drivers
 refuse a forked process altogether.
 
-So a session starts afresh in a forked child: it leaves what it had opened alone, because freeing it waits for the same
+So a session starts over in a forked child: it does not free what it had opened, because that would wait for the same
 threads, and opens its graphs again as far as its engine allows.
 """
 
@@ -21,15 +21,15 @@ from starcast.errors import EngineError
 AfterFork = Literal["works", "works in a new thread", "never works"]
 
 
-class BeginsAnew(Protocol):
+class StartsAfresh(Protocol):
     """What `follow` calls in a forked child, before anything else runs there."""
 
-    def begin_anew(self) -> None: ...
+    def start_afresh(self) -> None: ...
 
 
 _used: set[str] = set()  # engines that this process has opened a graph with
 _used_before: set[str] = set()  # those that its parent, or an earlier ancestor, had
-_followed: weakref.WeakSet[BeginsAnew] = weakref.WeakSet()
+_followed: weakref.WeakSet[StartsAfresh] = weakref.WeakSet()
 _abandoned: list[object] = []  # the parent's sessions
 
 
@@ -38,7 +38,7 @@ def why_not(engine: str, after_fork: AfterFork) -> str | None:
     if after_fork != "never works" or engine not in _used_before:
         return None
     return (
-        f"this process was forked from one that has used {engine}, whose threads did not come along: "
+        f"this process was forked from one that has used {engine}, whose threads are lost in a fork: "
         'start processes with multiprocessing.get_context("spawn"), or give --backend onnxruntime'
     )
 
@@ -56,8 +56,8 @@ def needs_thread(engine: str, after_fork: AfterFork) -> bool:
     return after_fork == "works in a new thread" and engine in _used_before
 
 
-def follow(session: BeginsAnew) -> None:
-    """Call `begin_anew` of a session in every forked child, for as long as the session lives."""
+def follow(session: StartsAfresh) -> None:
+    """Call `start_afresh` of a session in every forked child, for as long as the session lives."""
     _followed.add(session)
 
 
@@ -66,12 +66,12 @@ def abandon(parts: list[object]) -> None:
     _abandoned.extend(parts)
 
 
-def _begin_anew() -> None:
+def _start_afresh() -> None:
     _used_before.update(_used)
     _used.clear()
     for session in list(_followed):
-        session.begin_anew()
+        session.start_afresh()
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
-    os.register_at_fork(after_in_child=_begin_anew)
+    os.register_at_fork(after_in_child=_start_afresh)

@@ -1,7 +1,7 @@
 """Read the text of an ncnn graph, and work out the shape of every blob.
 
-ncnn believes its files. A slice wider than its input, or a sum of maps of different sizes, ends the process, and a
-factor in a resize is all that it takes to fill the memory. So a graph is checked here before ncnn sees it: it may have
+ncnn trusts its files. A slice wider than its input, or a sum of maps of different sizes, crashes the process, and a
+single resize factor can exhaust the memory. So a graph is checked here before ncnn sees it: it may only have
 the layers that export writes (export/targets/ncnn.py), with shapes that fit each other and weights that fill their
 file.
 
@@ -82,7 +82,7 @@ class NcnnGraph:
             if len(made) != len(layer.writes) or any(length < 1 for shape in made for length in shape):
                 raise NcnnGraphError(f"the outputs of {layer.name} do not fit its input")
             if not shapes.keys().isdisjoint(layer.writes) or len(set(layer.writes)) < len(layer.writes):
-                raise NcnnGraphError(f"{layer.name} writes a blob that is there already")
+                raise NcnnGraphError(f"{layer.name} writes a blob that already exists")
             shapes.update(zip(layer.writes, made, strict=True))
             largest = max(largest, sum(math.prod(shape) for shape in (*has, *made)))
         if len(shapes.get("translation", ())) != 3:
@@ -93,13 +93,13 @@ class NcnnGraph:
 def read_graph(path: Path) -> NcnnGraph:
     """The graph in a .param file. Raises NcnnGraphError, OSError."""
     if path.stat().st_size > LARGEST_FILE:
-        raise NcnnGraphError("it is too large for a text of layers")
+        raise NcnnGraphError("it is too large for an ncnn graph")
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise NcnnGraphError("it is not text") from error
     if len(lines) < 2 or lines[0].strip() != _MAGIC:
-        raise NcnnGraphError("it does not begin with ncnn's number")
+        raise NcnnGraphError("it does not begin with ncnn's magic number")
     layers = tuple(_read_layer(line) for line in lines[2:] if line.strip())
     counts = [str(len(layers)), str(sum(len(layer.writes) for layer in layers))]
     if lines[1].split() != counts:
@@ -149,7 +149,7 @@ def _weights(layer: Layer) -> int:
 
 
 def _outputs(layer: Layer, has: list[Shape], image: Shape) -> list[Shape]:
-    """The shapes that a layer makes of those it reads."""
+    """The shapes of a layer's outputs, from those of its inputs."""
     if layer.kind == "Input":
         return [image] if layer.writes == ("image",) else [(layer.whole(0),)]
     if not has or (len(has) > 1 and layer.kind != "BinaryOp"):
@@ -171,7 +171,7 @@ def _per_channel(layer: Layer, has: list[Shape]) -> list[Shape]:
 def _window(layer: Layer, shape: Shape, pads: Iterable[int]) -> list[tuple[int, int, int, int]]:
     """(length, kernel with dilation, stride, padding) of the height and of the width."""
     if len(shape) != 3:
-        raise NcnnGraphError(f"{layer.name} reads what is not a map")
+        raise NcnnGraphError(f"{layer.name} reads a blob that is not a map")
     pooling = layer.kind == "Pooling"
     left, right, top, bottom = pads
     across = layer.whole(1), 1 if pooling else layer.whole(2, 1), layer.whole(2 if pooling else 3, 1), left + right
@@ -210,14 +210,14 @@ def _pooling(layer: Layer, has: list[Shape]) -> list[Shape]:
     top = layer.whole(13, left)
     windows = _window(layer, has[0], (left, layer.whole(14, left), top, layer.whole(15, top)))
     if layer.whole(5) != 1:
-        raise NcnnGraphError(f"{layer.name} pads by itself")
+        raise NcnnGraphError(f"{layer.name} has a padding mode other than explicit padding")
     return [(has[0][0], *((length + padding - kernel) // stride + 1 for length, kernel, stride, padding in windows))]
 
 
 def _binary(layer: Layer, has: list[Shape]) -> list[Shape]:
     if len(has) == 1:
         if not layer.whole(1):
-            raise NcnnGraphError(f"{layer.name} has one operand")
+            raise NcnnGraphError(f"{layer.name} has only one operand")
         return has
     first, second = has if math.prod(has[0]) >= math.prod(has[1]) else has[::-1]
     if first != second and second != (first[0], *(1 for _ in first[1:])):
@@ -248,7 +248,7 @@ def _column(layer: Layer, has: list[Shape]) -> list[Shape]:
 
 def _mean(layer: Layer, has: list[Shape]) -> list[Shape]:
     if len(has[0]) != 3 or layer.whole(1) or not layer.whole(4) or layer.arrays.get(3) != (1, 2):
-        raise NcnnGraphError(f"{layer.name} is not the mean of a map")
+        raise NcnnGraphError(f"{layer.name} does not average a map over height and width")
     return [(has[0][0], 1, 1)]
 
 

@@ -30,7 +30,7 @@ from starcast.runtime.manifest import Shape
 
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 PROVIDER = "CPUExecutionProvider"
-WARNINGS, NOTHING = 2, 4  # log levels; the first is the library's default, and the second leaves crashes
+WARNINGS, NOTHING = 2, 4  # log levels; the first is the library's default, and the second logs only crashes
 
 
 class OnnxRuntime(Engine):

@@ -126,7 +126,7 @@ class VariantSession:
                 self._thread.shutdown()
                 self._thread = None
 
-    def begin_anew(self) -> None:
+    def start_afresh(self) -> None:
         """Called in a forked child: forget the parent's sessions and locks, which another thread may have held."""
         forks.abandon([*self._sessions.values(), self._lock, self._thread])
         self._sessions = {}

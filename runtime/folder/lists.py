@@ -6,7 +6,7 @@
     file:///d%201.jpg   a URL of a file on this machine
     # my best           a comment, and so is a blank line
 
-A line is read in these ways only if nothing has the name as it is written: `#1 best.jpg` is a file if there is one.
+A line is read in these ways only if no file has it as its literal name: `#1 best.jpg` is a file if there is one.
 UTF-8 is expected; UTF-16, which Windows PowerShell writes, is recognised.
 """
 

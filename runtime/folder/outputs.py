@@ -1,6 +1,6 @@
 """What is at the place of a translation, and whether it may be written there.
 
-Without --overwrite, only a free place is written to, and a place that holds what a starcast command itself has put
+Without --overwrite, a translation goes only to an unused path, or over a file that a starcast command itself has put
 there. Its mark says so (`marks`). Anything else is the user's, whether it can be read or not.
 """
 
@@ -79,7 +79,7 @@ def obstacle_at(path: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         nearest = next((folder for folder in path.parents if os.path.lexists(folder)), path)
         return None if nearest == path or nearest.is_dir() else f"{printable(nearest)} is not a folder"
-    except (OSError, ValueError):  # whatever else is wrong there, writing tells
+    except (OSError, ValueError):  # writing reports anything else that is wrong there
         return None
     if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
         return None

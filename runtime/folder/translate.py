@@ -1,7 +1,7 @@
 """Translate many images: list what is missing, translate it, and record how.
 
 An image that cannot be read is reported and left out. Complete translations from an earlier run are skipped. So are,
-with --overwrite, those that an interrupted run of the same command has made: it goes on where it was.
+with --overwrite, those that an interrupted run of the same command has made: it continues where it stopped.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def translate_all(
 def _translate_missing(
     work: Work, options: TranslateOptions, report: Report, progress: Callable[[str], None], show_progress: bool
 ) -> None:
-    """Make the translations that are not there, with their record."""
+    """Make the missing translations, and write their record."""
     bundle, record = work.bundle, work.record
     refuse_foreign_record(record)
     styles = style_facts(work.requests)
@@ -190,4 +190,4 @@ def _end_record(save: Callable[[], None], record: Path, report: Report, progress
     try:
         save()
     except (OSError, OptionError) as error:
-        report.fail(f"{printable(record)} could not be brought up to date ({reason_of(error)})", progress)
+        report.fail(f"{printable(record)} could not be updated ({reason_of(error)})", progress)

@@ -1,6 +1,6 @@
-"""Lines for ffmpeg that make another film of one that cannot be read, or not well.
+"""ffmpeg commands that convert a video that cannot be read, or not well.
 
-Matroska takes nearly every sound as it is. What it does not take becomes FLAC, which loses nothing.
+Matroska can hold nearly every sound format unchanged. Other sound becomes FLAC, which is lossless.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def store(layout: AudioLayout) -> Storage:
     if count > MOST:
         target = _mixed_target(names)
         return Storage(
-            target, f"its {count} channels are mixed down to {target}, because few players take more than {MOST} in AAC"
+            target, f"its {count} channels are mixed down to {target}, as few players support more than {MOST} in AAC"
         )
     if _is_ambisonic(names):
         return Storage(_WITHOUT_SUBWOOFER[count], f"its layout {layout.name} is stored as {_WITHOUT_SUBWOOFER[count]}")

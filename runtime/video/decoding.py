@@ -33,7 +33,7 @@ class Shown:
 
 class FrameDecoder:
     """Decodes one stream by `decoder`, a stream or codec context. `reopen` makes another one, with one thread, for
-    frames that damage would take along."""
+    frames that would be lost because of damage elsewhere."""
 
     def __init__(self, decoder: Any, reopen: Callable[[], Any]) -> None:
         self.damaged = 0  # packets that could not be decoded

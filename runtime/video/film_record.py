@@ -47,7 +47,7 @@ class FilmRecord:
 
     def is_there(self) -> bool:
         """Whether the target is the film that this command would make. Its record is written if it is missing or tells
-        of another film: what cannot be known again, the engine, is left open. Raises OptionError if that fails."""
+        of another film; it omits the engine, which is not known any more. Raises OptionError if that fails."""
         there = read_mark(self._target)
         if there is None or there.settings != self._settings or not self._origin.matches(there):
             return False
@@ -75,7 +75,7 @@ class FilmRecord:
             write_record(self.path, *self._write, engine=engine, sources=self._sources, counts=counts)
         except (OSError, OptionError) as error:
             report.failed.append(
-                f"{printable(self._target)} is whole, but its record {printable(self.path.name)} cannot be written "
+                f"{printable(self._target)} is complete, but its record {printable(self.path.name)} cannot be written "
                 f"({reason_of(error)}): give the same command again once it can"
             )
             progress(report.failed[-1])

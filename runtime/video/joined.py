@@ -1,4 +1,4 @@
-"""Notice a second film behind the end of a file: what `cat` makes of containers that cannot be joined so.
+"""Detect a second video appended to a file: the result of `cat` on containers that cannot be joined that way.
 
 FFmpeg reads transport and programme streams to their end, but stops after the first part of most other containers.
 """

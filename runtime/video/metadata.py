@@ -1,4 +1,4 @@
-"""What a film says about itself: titles, dates, places, makers, languages, chapters. Kept wherever the container can.
+"""What a film says about itself: titles, dates, places, makers, languages, chapters. Kept where the container can.
 
 MP4 and MOV have two ways to store it. The usual one has a fixed list of entries, which every player reads, and drops
 the others. Apple's way, which `use_metadata_tags` stands for, stores any entry. It is used only where the usual one

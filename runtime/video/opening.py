@@ -22,7 +22,7 @@ _DEMUXERS = (
     "aiff,amr,flac,mp3,wav,w64,caf,ape,dts,eac3"
 )
 _JPEG_FILMS = (".mjpeg", ".mjpg")  # JPEGs one after another
-_PROBE_FURTHER = {"analyzeduration": "600000000", "probesize": "500000000"}  # microseconds and bytes; 5 s and 5 MB else
+_PROBE_FURTHER = {"analyzeduration": "600000000", "probesize": "500000000"}  # µs and bytes; default: 5 s and 5 MB
 
 
 def open_video(path: Path, max_pixels: int) -> InputContainer:

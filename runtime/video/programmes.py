@@ -1,6 +1,6 @@
 """Which streams of a transport stream belong together: its programmes, as a broadcast multiplex has several.
 
-PyAV does not tell programmes, so the tables that name them are read here: ISO/IEC 13818-1, 2.4.4 (PAT and PMT).
+PyAV does not expose programmes, so the tables that list them are read here: ISO/IEC 13818-1, 2.4.4 (PAT and PMT).
 """
 
 from __future__ import annotations

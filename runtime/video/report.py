@@ -26,7 +26,7 @@ class FilmReport:
     seconds: dict[str, float]  # by stage, over all frames
     frames: int = 0
     wall_s: float = 0.0  # from the first frame to the last byte, without starting the engine
-    is_there_already: bool = False  # the same film was there, and was not made again
+    is_there_already: bool = False  # the same video already existed, and was not made again
     notes: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
 

@@ -158,7 +158,7 @@ class Sink:
 
 
 def check_target(target: Path, source: Path) -> None:
-    """Raise OptionError if a video made from `source` cannot go to `target` whatever is there, or its record not beside
+    """Raise OptionError if a video made from `source` may not go to `target` even with --overwrite, or a record beside
     it."""
     if str(target) == "-" or is_url(target):
         raise OptionError(f"a video is written to a file only, not to {printable(target)}: give -o the name of a file")

@@ -76,14 +76,14 @@ class EncodedTrack:
         return packets
 
     def notes(self) -> list[str]:
-        """What showed only while it was encoded, as clauses about the track."""
+        """What became known only during encoding, as clauses about the track."""
         clauses = []
         if self._mixed_from:
             layouts = " and to ".join(self._mixed_from)
             clauses.append(f"changes to {layouts} midway: mixed into {self.storage.layout} from there on")
         if self._overlap:
             seconds = self._overlap / self._rate
-            clauses.append(f"has {seconds:.2f} s that begin before the sound ahead of them ends: they are left out")
+            clauses.append(f"has {seconds:.2f} s of sound that overlaps the sound before it: the overlap is left out")
         return clauses
 
     def _follow_format(self, item: AudioFrame) -> None:

@@ -67,7 +67,7 @@ if TYPE_CHECKING:  # only the type checker knows a packet's stream type
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A frame that has not got its place in time yet."""
+    """A frame whose time is not known yet."""
 
     shown: Shown
     square_size: tuple[int, int]

@@ -63,8 +63,8 @@ UNSTATED = Tags()
 
 
 def refuse_hdr(transfer: int, name: str, tags: Tags | None = None, sound: str = advice.COPY) -> None:
-    """Raise VideoError if `transfer` (AVColorTransferCharacteristic) is an HDR curve, which looks grey as SDR. What
-    else is known of the film makes the line that converts it: `tags`, and `sound` from `advice.sound_for`."""
+    """Raise VideoError if `transfer` (AVColorTransferCharacteristic) is an HDR curve, which looks grey as SDR. The
+    error suggests a conversion command, which depends on `tags` and on `sound` from `advice.sound_for`."""
     if transfer in _HDR:
         curve, filters_name = _HDR[transfer]
         unstated = _unstated(tags) if tags is not None else ""

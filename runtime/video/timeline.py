@@ -1,8 +1,8 @@
 """One clock for all streams of a file: where its times jump, every stream moves by the same offset.
 
 Recordings that were joined, cut or broken off have clocks that start again or jump ahead. If each stream closed its own
-gap, sound and video would drift apart by the difference of their lengths at every join. So a jump is answered as
-FFmpeg's command line answers it: one offset, added to the times of all streams from there on.
+gap, sound and video would drift apart by the difference of their lengths at every join. So a jump is handled as in
+FFmpeg's command line: one offset is added to the times of all streams from there on.
 
 The packets that follow show whether it is a jump, a single wrong time or a real gap:
 

@@ -117,7 +117,7 @@ class Tracks:
     """What happens to each stream beside the frames, by its index in the source, and what a user should know of it."""
 
     by_index: dict[int, Track] = field(default_factory=dict)
-    changes: dict[str, list[str]] = field(default_factory=dict)  # what happens and why -> the streams that it befalls
+    changes: dict[str, list[str]] = field(default_factory=dict)  # what happens and why -> the streams that it affects
     names: dict[int, str] = field(default_factory=dict)
 
     @property
@@ -130,7 +130,7 @@ class Tracks:
         return [(index, track.stream.index) for index, track in self.by_index.items()]
 
     def notes(self) -> list[str]:
-        """A sentence for every change, with the streams that it befalls."""
+        """A sentence for every change, with the streams that it affects."""
         return [f"{_join(streams)} {change}" for change, streams in self.changes.items()]
 
     def final_notes(self) -> list[str]:
@@ -183,7 +183,7 @@ def _reason_to_drop(stream: Stream) -> str | None:
             return "dropped: it shows the video as it was before"
         return "dropped: only one video stream is translated"
     if stream.type not in ("audio", "subtitle", "attachment"):
-        return "dropped: only sound, subtitles, chapters and fonts are carried over"
+        return "dropped: only sound, subtitles, chapters and fonts are kept"
     if stream.type != "attachment" and not codec_of(stream):
         return "dropped: this FFmpeg does not know its codec"
     return None

@@ -166,7 +166,7 @@ def _fit_frames(
 
 
 def _fit_frame(pixels: NDArray[np.uint8], size: tuple[int, int], mode: str) -> NDArray[np.uint8]:
-    """One frame, fitted as `mode` says. A native frame that has not the first one's size any more is scaled, and gets
+    """One frame, fitted as `mode` says. A native frame that no longer has the first one's size is scaled, and gets
     black margins if its aspect is another: circles stay round."""
     if mode == NATIVE:
         (rows, columns), (height, width) = pixels.shape[:2], size
@@ -227,7 +227,7 @@ def _failures(source: Source, sink: Sink) -> list[str]:
         failures.append(f"{source.name} ends early, cut short or damaged: what could be decoded is translated")
     if source.is_followed:
         failures.append(
-            f"{source.name} holds another video behind the end of the first, which cannot be read: split it where it "
+            f"{source.name} holds another video after the end of the first, which cannot be read: split it where it "
             "was joined, and join the parts with `ffmpeg -f concat`"
         )
     return failures

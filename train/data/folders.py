@@ -216,7 +216,7 @@ def images_below(folder: Path) -> list[Path]:
 
 
 def is_made_by_system(path: Path) -> bool:
-    """True for what file servers, archives and desktops leave in folders."""
+    """True for files and folders that file servers, archives and desktops create."""
     return path.name.lower() in _MADE_BY_SYSTEMS
 
 

@@ -1,4 +1,4 @@
-"""What a run trains on, and what it leaves out of the folder and why: said before the first step."""
+"""What a run trains on, and what it leaves out of the folder and why: shown before the first step."""
 
 from __future__ import annotations
 

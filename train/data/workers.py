@@ -1,7 +1,7 @@
 """Processes that prepare batches ahead. Each sends its share of the steps through its own pipe.
 
 Not torch's loader: it passes tensors through /dev/shm, of which a container has 64 MiB, or through open files, of which
-a shell may allow few. A worker that gets neither loses its batch without a word, and the run waits forever. It also
+a shell may allow few. A worker that gets neither silently loses its batch, and the run waits forever. It also
 raises in the middle of a step when a worker is killed, when a run has nothing consistent to save. Here a batch is bytes
 in a pipe, and whoever waits for one hears within a moment that its worker has ended or that the run was asked to stop.
 """
