@@ -7,8 +7,8 @@
 `starcast.hold` keeps a second process from the same output, and `starcast.leftovers` removes what dead ones left.
 
 Few systems can exchange two folders, so a folder is replaced by two renames, T to A and P to T, and then A is deleted:
-T is the target, P = `.partial-TAG-…` the new folder, A = `.replaced.TAG.…` the old one. A is trusted only beside its P,
-which the second rename takes away. So what a kill leaves is never ambiguous:
+T is the target, P = `.starcast-partial-TAG-…` the new folder, A = `.starcast-replaced.TAG.…` the old one. A is trusted
+only beside its P, which the second rename takes away. So what a kill leaves is never ambiguous:
 
     T    A    P
     yes  –    –     as before the command, or after it
@@ -49,8 +49,6 @@ from starcast.leftovers import (
     sweep_once,
     tag_of,
 )
-
-__all__ = ["PARTIAL", "atomic_folder", "atomic_path", "repair_folder", "sweep", "write_bytes", "write_text"]
 
 TRIES, PAUSE_S = 20, 0.05
 PATIENCE_S = 2.0  # how long a reader waits for a writer between its two renames, which takes microseconds
@@ -122,6 +120,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             yield partial.path
             with contextlib.suppress(OSError):
                 partial.path.chmod(0o777 & ~_umask())
+            if WINDOWS:
+                partial.let_go()
             _sync_tree(partial.path)
             if os.path.lexists(target):
                 target.rename(_aside(target, partial.tag))

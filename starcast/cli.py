@@ -80,7 +80,8 @@ class VerbTable(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with own_temporary_files():  # not for --help and --version
+                return super().invoke(ctx)
         except BrokenPipeError:
             return _mute()
 
@@ -120,8 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     """Run the command line; the exit status. Errors that a user can fix are one sentence on stderr."""
     try:
-        with own_temporary_files():
-            result: Any = root.main(args=arguments, prog_name="starcast", standalone_mode=False)
+        result: Any = root.main(args=arguments, prog_name="starcast", standalone_mode=False)
     except click.exceptions.Exit as leaving:
         return leaving.exit_code
     except click.ClickException as error:
@@ -153,14 +153,16 @@ def _fill_closed() -> None:
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
             pass
         os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # Python found it closed
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  for as long as we run
 
 
 def _flush(status: int) -> int:
     """Write what is buffered for stdout and stderr; the exit status, if that succeeds."""
     for name, stream in (("standard output", sys.stdout), ("standard error", sys.stderr)):
         try:
-            if stream is not None:
-                stream.flush()
+            stream.flush()
         except BrokenPipeError:
             return _mute()
         except OSError as error:
@@ -183,7 +185,7 @@ def _sentence_of(error: OSError) -> str:
 def _mute(*streams: Any) -> int:
     """Let stdout and stderr, or other streams, lead nowhere, because nobody reads them; returns the exit status."""
     for stream in streams or (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
+        with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return 141
 

@@ -2,7 +2,8 @@
 
 The system drops a lock when its process ends, also after `kill -9`. So what is not locked is dead, and `sweep` removes
 it. That holds for processes in other containers on the same volume, too. Where the file system has no locks, nobody
-can tell, and nothing is removed. Windows needs no locks: it does not remove what a process has open.
+can tell, and nothing is removed. Windows needs no locks: it does not remove what a process has open, so an unfinished
+folder has an open file in it there.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from pathlib import Path
 from starcast import locks
 from starcast.locks import Lock
 
-PARTIAL = ".partial-"  # prefix of unfinished files and folders; scanners skip names that begin with a dot
-REPLACED = ".replaced."  # prefix of a folder that a new one is about to replace
+PARTIAL = ".starcast-partial-"  # prefix of unfinished files and folders; scanners skip names that begin with a dot
+REPLACED = ".starcast-replaced."  # prefix of a folder that a new one is about to replace
 LOCK = ".starcast-lock"
 WINDOWS = os.name == "nt"
 
-_PARTIAL_NAME = re.compile(r"\.partial-([a-z0-9_]{8})-.*", re.DOTALL)
-_REPLACED_NAME = re.compile(r"\.replaced\.([a-z0-9_]{8})\..*", re.DOTALL)
+_PARTIAL_NAME = re.compile(rf"{re.escape(PARTIAL)}([a-z0-9_]{{8}})-.*", re.DOTALL)
+_REPLACED_NAME = re.compile(rf"{re.escape(REPLACED)}([a-z0-9_]{{8}})\..*", re.DOTALL)
 _LOCK_NAME = re.compile(r"\.starcast-lock(-.*)?", re.DOTALL)
 _TAIL = 32  # letters of the target's name, enough to recognise it: the whole name with a prefix could be too long
 _swept: set[str] = set()
@@ -50,6 +51,9 @@ class Partial:
         """Give up the lock. Windows renames nothing that is open, so let go before renaming there."""
         if self.descriptor is not None and self.process == os.getpid():
             locks.close(self.descriptor)
+            if WINDOWS and self.path.is_dir():
+                with contextlib.suppress(OSError):
+                    (self.path / LOCK).unlink()
         self.descriptor = None
 
     def remove(self) -> None:
@@ -78,7 +82,7 @@ def new_partial_folder(target: Path) -> Partial:
     while True:
         path = Path(tempfile.mkdtemp(prefix=PARTIAL, suffix=f"-{target.name[-_TAIL:]}", dir=target.parent))
         if WINDOWS:
-            return Partial(path, None, os.getpid())
+            return Partial(path, locks.open_for_lock(path / LOCK, create=True), os.getpid())
         try:
             descriptor = locks.open_for_lock(path)
         except FileNotFoundError:

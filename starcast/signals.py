@@ -6,22 +6,24 @@ SIGXCPU batch systems before they kill. A signal that was ignored when the proce
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-ENDING = tuple(
-    getattr(signal, name)
-    for name in ("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
-    if hasattr(signal, name)
-)
 _AGAIN_S = 0.01
+
+
+def signals_named(*names: str) -> tuple[int, ...]:
+    """The numbers of these signals, without those that this system lacks."""
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+ENDING = signals_named("SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGBREAK")
 
 
 class Stopped(SystemExit):
@@ -45,6 +47,25 @@ def raise_if_swallowed() -> None:
 
 
 @contextmanager
+def handle_signals(numbers: Iterable[int], handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let `handler` have these signals in the block, except those that are ignored or handled outside Python.
+
+    Does nothing outside the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: old for number in numbers if (old := signal.getsignal(number)) not in (signal.SIG_IGN, None)}
+    try:
+        for number in before:
+            signal.signal(number, handler)
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextmanager
 def stop_on_signals() -> Iterator[None]:
     """Raise Stopped in the block when one of `ENDING` arrives; later ones change nothing, while the block ends.
 
@@ -53,38 +74,31 @@ def stop_on_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    received = _received
-    received.clear()
+    _received.clear()
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        if not received:
-            received.append(number)
+        if not _received:
+            _received.append(number)
             raise Stopped(number)
 
     def raise_again(unraisable: Any) -> None:
         # the signal arrived where Python cannot raise, such as in a finalizer
         if not isinstance(unraisable.exc_value, Stopped):
             earlier_hook(unraisable)
-        elif received:
-            timer = threading.Timer(_AGAIN_S, _send, [received.pop()])
+        elif _received:
+            timer = threading.Timer(_AGAIN_S, _send, [_received.pop()])
             timer.daemon = True
             timer.start()
 
-    before = {number: signal.getsignal(number) for number in ENDING}
     earlier_hook, sys.unraisablehook = sys.unraisablehook, raise_again
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, stop)
     try:
-        yield
-        if received:
-            raise Stopped(received[0])
+        with handle_signals(ENDING, stop):
+            yield
+            if _received:
+                raise Stopped(_received[0])
     finally:
-        received.clear()
+        _received.clear()
         sys.unraisablehook = earlier_hook
-        for number, handler in before.items():
-            with contextlib.suppress(TypeError):  # a handler that was not set from Python
-                signal.signal(number, handler)
 
 
 def _send(number: int) -> None:
@@ -97,7 +111,7 @@ def _send(number: int) -> None:
 
 def leave(status: int) -> None:
     """End the process with a status that no signal changes any more: nothing is left to be cleaned up."""
-    for number in ENDING:
+    for number in (signal.SIGINT, *ENDING):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(status))
     sys.exit(status)

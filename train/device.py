@@ -86,9 +86,8 @@ def explain_failures() -> Iterator[None]:
             f"torch cannot compile the networks here ({_first_line(error)}): leave out --compile"
         ) from error
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(
-            error
-        ):  # the latter from cuBLAS and cuDNN
+        exhausted = isinstance(error, torch.OutOfMemoryError) or "ALLOC_FAILED" in str(error)  # cuBLAS and cuDNN
+        if exhausted:
             raise TrainingError(
                 "the GPU has too little memory for this step: give --accumulate 2 or more, a smaller --batch or "
                 "--image-size, or --precision bf16, and close other programs that use the GPU"

@@ -57,7 +57,7 @@ from starcast.train.state import (
     fresh_state,
     restore_state,
 )
-from starcast.train.stopping import StopRequest, TrainingStopped, stop_on_signals
+from starcast.train.stopping import StopRequest, TrainingStopped, record_signals
 from starcast.train.terminal import print_line, standard_error
 
 OnStep = Callable[[int, Mapping[str, float]], None]
@@ -170,18 +170,18 @@ def _run(
         elif options.machine.device == "auto":
             progress(f"Training on the CPU, because {why_no_gpu()}.")
         advise = partial(_advice, folder, again, options.optimizer.learning_rate, autocast)
-        course = _Course(state, folder, data_set, options, advise)
+        course = _Course(state, folder, data_set, options, again, advise)
         latest: dict[str, float] = {}
         with (
             compute_reproducibly(device, options.machine.deterministic),
-            stop_on_signals(stop),
+            record_signals(stop),
             tqdm(
                 total=last, initial=state.step, unit="step", disable=not bar, dynamic_ncols=True, file=standard_error()
             ) as steps_bar,
             _record_and_log(folder, options, data_set, state.step, machine, progress) as log,
         ):
             for step in steps:
-                with course.saved_first(again):
+                with course.saved_first():
                     batch = next(ready, None)
                 if batch is None:  # the run was asked to stop while it waited
                     break
@@ -198,7 +198,7 @@ def _run(
                 if logs or snaps or saves or ends:
                     latest = check_finite(read_losses(losses), done, advise)  # waits for the device: not at every step
                     steps_bar.set_postfix(_pick_losses(latest, kind.shown_losses), refresh=False)
-                with course.saved_first(again):
+                with course.saved_first():
                     if logs:
                         log.losses(done, latest)
                     if inputs is not None and (_is_due(done, output.sample_every) or done == last):
@@ -214,8 +214,8 @@ def _run(
                     on_step(done, latest)
                 if stopped:
                     break
-        if course.done < last and stop.signal is not None:
-            raise TrainingStopped(course.stop(again), stop.signal)
+            if course.done < last and stop.signal is not None:  # within the block: no second signal ends the save
+                raise TrainingStopped(course.stop(), stop.signal)
     return folder.checkpoint(last)
 
 
@@ -227,6 +227,7 @@ class _Course:
     folder: RunFolder
     data_set: DataSet
     options: TrainOptions
+    again: str  # the command that continues the run
     advise: Callable[[], str]
     done: int = field(init=False)
     saved: int = field(init=False)
@@ -244,30 +245,30 @@ class _Course:
         """Write a snapshot of the last step. Raises as `save` does."""
         self._write(self.folder.snapshot(self.done), full=False)
 
-    def stop(self, again: str) -> str:
+    def stop(self) -> str:
         """Save what is not saved yet; returns the message for the user, who asked the run to stop."""
         if not self.done:
-            return f"Stopped before the first step, so nothing is saved yet: start again with `{again}`"
+            return f"Stopped before the first step, so nothing is saved yet: start again with `{self.again}`"
         if self.done > self.saved:
             self.save()
         where = printable(self.folder.checkpoint(self.done))
-        return f"Stopped after step {self.done}; {where} is saved: continue with `{again}`"
+        return f"Stopped after step {self.done}; {where} is saved: continue with `{self.again}`"
 
     @contextmanager
-    def saved_first(self, again: str) -> Iterator[None]:
+    def saved_first(self) -> Iterator[None]:
         """If something fails in the block that leaves the networks as they are, save them before the run ends."""
         try:
             yield
-        except (DatasetError, TrainingError, OSError) as error:
+        except (DatasetError, TrainingError, OSError, MemoryError) as error:
             if self.done == self.saved:
                 raise
             try:
                 self.save()
             except (TrainingError, OSError):  # the earlier error is the one to report
                 raise error from None
-            if isinstance(error, OSError):
+            if isinstance(error, OSError | MemoryError):
                 raise
-            raise type(error)(f"{error}; step {self.done} is saved: continue with `{again}`") from error
+            raise type(error)(f"{error}; step {self.done} is saved: continue with `{self.again}`") from error
 
     def _write(self, path: Path, *, full: bool) -> None:
         state = self.state

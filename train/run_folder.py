@@ -10,6 +10,7 @@ RUN/checkpoints/step-000500.snapshot.pt      averaged networks only: all are kep
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -30,7 +31,7 @@ from starcast.errors import OptionError, printable
 from starcast.leftovers import PARTIAL, sweep
 from starcast.options import as_json
 from starcast.train.data.folders import DataSet
-from starcast.train.log import is_loss_log
+from starcast.train.log import is_loss_log, read_logged_losses
 from starcast.train.options import TrainOptions
 
 FORMAT = 1  # of run.json; 1: the first
@@ -96,11 +97,13 @@ class RunFolder:
 
     def newest_step(self) -> int:
         """The latest step of a checkpoint or snapshot; 0 if there is none."""
-        return max((int(match[1]) for path in self._files() if (match := _ANY.fullmatch(path.name))), default=0)
+        newest = self.newest()
+        match = _ANY.fullmatch(newest.name) if newest is not None else None
+        return int(match[1]) if match else 0
 
     def has_run(self) -> bool:
         """True if there is a checkpoint or snapshot, which a new run would mix with its own."""
-        return any(_ANY.fullmatch(path.name) for path in self._files())
+        return self.newest() is not None
 
     def _files(self) -> list[Path]:
         return _files_in(self.checkpoints)
@@ -111,9 +114,23 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def refuse_to_mix(run: RunFolder) -> None:
-    """Raise OptionError if a new run would be mixed with an old one."""
+    """Raise OptionError if a new run would be mixed with an old one, or would replace its record."""
     if run.has_run():
         raise OptionError(f"{printable(run.path)} already holds a run: continue it with --resume, or choose another -o")
+    if had_checkpoints(run):
+        raise OptionError(
+            f"{printable(run.path)} holds the record of a run whose checkpoints were moved away: choose another -o"
+        )
+
+
+def had_checkpoints(run: RunFolder) -> bool:
+    """Whether a run has come so far that it must have had full checkpoints, wherever they are now."""
+    starts = read_starts(run)
+    if not starts:
+        return False
+    every = starts[-1].get("options", {}).get("save_every", 0)
+    logged = max((line["step"] for line in read_logged_losses(run.losses)), default=0)
+    return starts[-1].get("step") != 0 or max(logged, run.newest_step()) > every
 
 
 def refuse_foreign(run: RunFolder) -> None:
@@ -172,7 +189,8 @@ def discard_old(run: RunFolder, keep: int, done: int) -> None:
     Later checkpoints do not count: they could not be read when the run resumed, and must not displace readable ones.
     """
     for path in run.full_checkpoints(up_to=done)[keep:]:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody reads it on Windows: the next save tries again
+            path.unlink()
 
 
 def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step: int, machine: str) -> None:

@@ -20,9 +20,8 @@ from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.data.folders import DataSet, in_words
 from starcast.train.families import DEFAULT, family, options_class
 from starcast.train.families.base import Config, NetworkSet
-from starcast.train.log import read_logged_losses
 from starcast.train.options import TrainOptions, check_same_family, check_same_shapes
-from starcast.train.run_folder import RunFolder, read_data_set, read_starts
+from starcast.train.run_folder import RunFolder, had_checkpoints, read_data_set, read_starts
 
 Progress = Callable[[str], None]
 
@@ -101,14 +100,14 @@ def _beginning(run: RunFolder) -> Start:
     if last.get("step") != 0 or dataset is None or not isinstance(last.get("options"), dict):
         raise CheckpointError(_nothing_to_resume(run))
     options = from_json(options_class(last.get("family", DEFAULT)), last["options"], str(run.record))
-    logged = max((line["step"] for line in read_logged_losses(run.losses)), default=0)
-    if max(logged, run.newest_step()) > options.output.save_every:  # it has had checkpoints, which were moved away
+    if had_checkpoints(run):
         raise CheckpointError(_nothing_to_resume(run))
     return Start(options, tuple(dataset["domains"]), dataset, printable(run.record), None)
 
 
 def _nothing_to_resume(run: RunFolder) -> str:
-    way_out = "start a new run with another -o" if run.has_run() else "start the run without --resume"
+    mixes = run.has_run() or had_checkpoints(run)
+    way_out = "start a new run with another -o" if mixes else "start the run without --resume"
     return f"{printable(run.path)} has no full checkpoint to resume from: {way_out}"
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from starcast.signals import ENDING
+from starcast.signals import ENDING, handle_signals, signals_named
 
 # `starcast.signals.ENDING` ends any command. A run saves on every other signal, too, that ends a process by default and
 # comes from outside: batch systems can be told to send any. A name that a system lacks is left out.
-_IF_DEADLY = (
-    "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPOLL", "SIGPWR", "SIGSTKFLT", "SIGEMT", "SIGLOST",
-)  # fmt: skip
-_IMPATIENT = ("SIGINT", "SIGQUIT", "SIGBREAK")  # from a keyboard: the second one interrupts at once
+_IF_DEADLY = signals_named(
+    "SIGQUIT", "SIGALRM", "SIGVTALRM", "SIGPROF", "SIGPOLL", "SIGPWR", "SIGSTKFLT", "SIGEMT", "SIGLOST"
+)
+_IMPATIENT = signals_named("SIGINT", "SIGQUIT", "SIGBREAK")  # from a keyboard: the second one interrupts at once
 
 
 class TrainingStopped(KeyboardInterrupt):
@@ -41,44 +40,29 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals(request: StopRequest) -> Iterator[None]:
+def record_signals(request: StopRequest) -> Iterator[None]:
     """Record the first signal that asks the run to end; a second one from the keyboard interrupts at once.
 
     What the process was told to ignore stays ignored, as SIGHUP under `nohup` does. Does nothing outside the main
     thread.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    impatient = _numbers(_IMPATIENT)
 
     def record(number: int, _frame: FrameType | None) -> None:
-        if request.signal is not None and number in impatient:
-            raise KeyboardInterrupt
+        if request.signal is not None:
+            if number in _IMPATIENT:
+                raise KeyboardInterrupt
+            return
         request.signal = number
-        again = "; press again to stop at once" if number in impatient else f" ({signal.Signals(number).name})"
+        again = "; press again to stop at once" if number in _IMPATIENT else f" ({signal.Signals(number).name})"
         with contextlib.suppress(OSError):  # not print: the signal may arrive during one; and the terminal may be gone
             os.write(2, f"\nStopping after this step{again}.\n".encode())
 
-    before = [(number, signal.signal(number, record)) for number in _to_handle()]
-    try:
+    deadly = [number for number in _IF_DEADLY if signal.getsignal(number) == signal.SIG_DFL]
+    with handle_signals((signal.SIGINT, *ENDING, *deadly), record):
         yield
-    finally:
-        for number, handler in before:
-            signal.signal(number, handler)
 
 
 def ignore_stop_signals() -> None:
     """Leave these signals to the run, in one of its other processes: a terminal sends them to all."""
-    for number in (signal.SIGINT, *ENDING, *_numbers(_IF_DEADLY)):
+    for number in (signal.SIGINT, *ENDING, *_IF_DEADLY):
         signal.signal(number, signal.SIG_IGN)
-
-
-def _to_handle() -> list[int]:
-    wanted = [number for number in ENDING if signal.getsignal(number) not in (signal.SIG_IGN, None)]
-    deadly = [number for number in _numbers(_IF_DEADLY) if signal.getsignal(number) == signal.SIG_DFL]
-    return [signal.SIGINT, *wanted, *deadly]
-
-
-def _numbers(names: tuple[str, ...]) -> list[int]:
-    return [number for name in names if (number := getattr(signal, name, None)) is not None]

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from starcast import atomic
-from starcast.atomic import PARTIAL, atomic_folder, atomic_path, repair_folder, write_bytes, write_text
+from starcast.atomic import atomic_folder, atomic_path, repair_folder, write_bytes, write_text
+from starcast.leftovers import PARTIAL
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX rights")
 
@@ -183,14 +184,14 @@ TAG, OLD = "0a1b2c3d", "earlier version's"
 
 def _leave(folder: Path, *, target: bool, aside: str, partial: bool) -> None:
     """What a kill left: the target "bundle" (a=new), the old folder aside (a=old), the unfinished new one."""
-    there = {"bundle": ("new", target), aside: ("old", True), f".partial-{TAG}-bundle": ("half", partial)}
+    there = {"bundle": ("new", target), aside: ("old", True), f".starcast-partial-{TAG}-bundle": ("half", partial)}
     for name, (text, wanted) in there.items():
         if wanted:
             (folder / name).mkdir()
             _fill(folder / name, a=text)
 
 
-@pytest.mark.parametrize("aside", [f".replaced.{TAG}.bundle", ".replaced-bundle"], ids=["ours", OLD])
+@pytest.mark.parametrize("aside", [f".starcast-replaced.{TAG}.bundle", ".replaced-bundle"], ids=["ours", OLD])
 def test_an_old_folder_is_put_back_after_a_kill_between_the_renames(tmp_path, aside):
     _leave(tmp_path, target=False, aside=aside, partial=True)
     assert repair_folder(tmp_path / "bundle")
@@ -200,7 +201,7 @@ def test_an_old_folder_is_put_back_after_a_kill_between_the_renames(tmp_path, as
 
 
 def test_an_old_folder_does_not_come_back_when_the_new_one_was_moved_away(tmp_path):
-    aside = f".replaced.{TAG}.bundle"
+    aside = f".starcast-replaced.{TAG}.bundle"
     _leave(tmp_path, target=False, aside=aside, partial=False)
     assert not repair_folder(tmp_path / "bundle")
     assert _names(tmp_path) == [aside]
@@ -211,14 +212,14 @@ def test_an_old_folder_does_not_come_back_when_the_new_one_was_moved_away(tmp_pa
 
 
 def test_the_old_folder_of_another_target_stays(tmp_path):
-    _leave(tmp_path, target=False, aside=f".replaced.{TAG}.my.bundle", partial=True)
+    _leave(tmp_path, target=False, aside=f".starcast-replaced.{TAG}.my.bundle", partial=True)
     assert not repair_folder(tmp_path / "bundle")
     atomic.sweep(tmp_path)
-    assert _names(tmp_path) == [f".partial-{TAG}-bundle", f".replaced.{TAG}.my.bundle"]
+    assert _names(tmp_path) == [f".starcast-partial-{TAG}-bundle", f".starcast-replaced.{TAG}.my.bundle"]
 
 
 def test_a_link_to_a_folder_is_followed_when_it_is_repaired_and_replaced(tmp_path):
-    _leave(tmp_path, target=False, aside=f".replaced.{TAG}.bundle", partial=True)
+    _leave(tmp_path, target=False, aside=f".starcast-replaced.{TAG}.bundle", partial=True)
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "elsewhere/link"
     link.symlink_to(tmp_path / "bundle")

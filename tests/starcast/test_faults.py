@@ -150,7 +150,7 @@ def _check_one(
     server: FaultServer, work: Path, command: Command, fault: Fault, outcome: Outcome, whole: Sequence[str]
 ) -> None:
     assert "Traceback" not in outcome.output, outcome.output[-1500:]
-    assert ".partial-" not in outcome.output, outcome.output[-500:]
+    assert ".starcast-partial-" not in outcome.output, outcome.output[-500:]
     expected = (
         {-9, 0} if fault.kind == "kill" else {0, 1, 2}
     )  # 2: an output that cannot be written is refused before the work

@@ -13,8 +13,13 @@ from starcast import leftovers, locks
 from starcast.atomic import atomic_folder, atomic_path, write_bytes
 from starcast.leftovers import own_temporary_files, sweep, temporary_folder
 
-DEAD = [".partial-a1b2c3d4-x.png", ".partial-________-a name", ".starcast-lock", ".starcast-lock-x.mp4"]
-STRANGERS = [".partial-notes.txt", ".partial-ABCDEFGH-x", "partial-a1b2c3d4-x", ".starcast-locked", ".lock", "x.png"]
+DEAD = [
+    ".starcast-partial-a1b2c3d4-x.png", ".starcast-partial-________-a name", ".starcast-lock", ".starcast-lock-x.mp4"
+]  # fmt: skip
+STRANGERS = [
+    ".starcast-partial-notes.txt", ".starcast-partial-ABCDEFGH-x", "starcast-partial-a1b2c3d4-x", ".starcast-locked",
+    ".partial-download-film.mp4", ".lock", "x.png",
+]  # fmt: skip
 
 WRITER = """
 import sys, time
@@ -35,11 +40,11 @@ def _names(folder: Path) -> set[str]:
 def test_what_dead_processes_left_is_swept_and_files_of_others_stay(tmp_path):
     for name in (*DEAD, *STRANGERS):
         (tmp_path / name).write_bytes(b"x")
-    (tmp_path / ".partial-00000000-bundle").mkdir()
-    (tmp_path / ".partial-00000000-bundle/a").write_bytes(b"x")
-    (tmp_path / ".partial-11111111-link").symlink_to(tmp_path / "x.png")
+    (tmp_path / ".starcast-partial-00000000-bundle").mkdir()
+    (tmp_path / ".starcast-partial-00000000-bundle/a").write_bytes(b"x")
+    (tmp_path / ".starcast-partial-11111111-link").symlink_to(tmp_path / "x.png")
     sweep(tmp_path)
-    assert _names(tmp_path) == {*STRANGERS, ".partial-11111111-link"}
+    assert _names(tmp_path) == {*STRANGERS, ".starcast-partial-11111111-link"}
 
 
 def test_what_a_living_process_writes_stays_and_is_swept_when_it_was_killed(tmp_path):
@@ -105,7 +110,7 @@ def test_a_fork_neither_keeps_what_is_written_alive_nor_removes_it(tmp_path):
 def test_temporary_files_are_removed_and_those_of_the_dead_too(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(leftovers, "_swept", set())
-    (tmp_path / ".partial-a1b2c3d4-t").mkdir()
+    (tmp_path / ".starcast-partial-a1b2c3d4-t").mkdir()
     with own_temporary_files():
         Path(tempfile.mkdtemp()).joinpath("x").write_bytes(b"x")
         with temporary_folder() as folder:
@@ -119,3 +124,13 @@ def test_without_a_temporary_folder_the_work_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
     with own_temporary_files():
         pass
+
+
+def test_on_windows_an_open_file_shows_that_a_folder_is_being_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(leftovers, "WINDOWS", True)
+    partial = leftovers.new_partial_folder(tmp_path / "bundle")
+    assert _names(partial.path) == {leftovers.LOCK}  # Windows renames no folder with an open file in it
+    partial.let_go()
+    assert _names(partial.path) == set()
+    sweep(tmp_path)
+    assert _names(tmp_path) == set()

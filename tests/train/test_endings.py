@@ -19,15 +19,15 @@ from same_bits import assert_same_bits
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from starcast import signals
-from starcast.atomic import PARTIAL
 from starcast.errors import CheckpointError, DatasetError, ImageError, OptionError, TrainingError
 from starcast.hold import hold_folder
+from starcast.leftovers import PARTIAL
 from starcast.options import replace_options
 from starcast.train import run as training_run
 from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.data import batches
 from starcast.train.run import train
-from starcast.train.stopping import StopRequest, TrainingStopped, stop_on_signals
+from starcast.train.stopping import StopRequest, TrainingStopped, record_signals
 from starcast.train.terminal import SteadyStream
 
 TINY = (
@@ -77,14 +77,14 @@ def test_a_run_saves_on_every_signal_that_would_kill_it(images, tmp_path, small,
     assert read_checkpoint(tmp_path / "run/checkpoints/step-000003.pt").step == 3
 
 
-@pytest.mark.parametrize("name", ["SIGHUP", "SIGUSR1", "SIGALRM"])
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP", "SIGUSR1", "SIGALRM"])
 def test_what_a_process_was_told_to_ignore_stays_ignored(name):
     number, request = getattr(signal, name, None), StopRequest()
     if number is None:
         pytest.skip(f"this system has no {name}")
     before = signal.signal(number, signal.SIG_IGN)
     try:
-        with stop_on_signals(request):
+        with record_signals(request):
             os.kill(os.getpid(), number)
     finally:
         signal.signal(number, before)
@@ -93,11 +93,19 @@ def test_what_a_process_was_told_to_ignore_stays_ignored(name):
 
 def test_a_second_signal_from_the_keyboard_interrupts_at_once():
     request = StopRequest()
-    with stop_on_signals(request):
+    with record_signals(request):
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert request.signal == signal.SIGINT
+
+
+def test_the_first_signal_decides_the_exit_status():
+    request = StopRequest()
+    with record_signals(request):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGUSR1)
+    assert request.signal == signal.SIGTERM
 
 
 def test_progress_that_cannot_be_shown_does_not_end_a_run():
@@ -167,6 +175,16 @@ def test_a_long_run_whose_checkpoints_were_moved_away_is_not_begun_again(images,
         path.unlink()
     with pytest.raises(CheckpointError, match="has no full checkpoint to resume from: start a new run with another -o"):
         run_quietly(images, run, small, resume=True)
+    assert len((run / "losses.jsonl").read_text().splitlines()) == 4
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_the_record_of_a_run_whose_checkpoints_were_all_moved_away_stays(images, tmp_path, small, resume):
+    run = tmp_path / "run"
+    run_quietly(images, run, replace_options(small, save_every=1))
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises((OptionError, CheckpointError), match="another -o"):
+        run_quietly(images, run, small, resume=resume)
     assert len((run / "losses.jsonl").read_text().splitlines()) == 4
 
 
@@ -355,8 +373,10 @@ def test_workers_need_no_shared_memory_and_few_open_files(images, tmp_path):
     assert (run / "checkpoints/step-000003.pt").exists()
 
 
-def test_a_loader_that_hangs_ends_on_a_signal_having_saved(images, tmp_path, small, monkeypatch):
-    draw, options = training_run.family("stargan_v2").batches.draw, replace_options(small, workers=2)
+@pytest.fixture
+def hang_at_step_2(monkeypatch):
+    """Let the loader hang after two steps; gives an `on_step` that has a signal sent while the run waits for it."""
+    draw = training_run.family("stargan_v2").batches.draw
 
     def hang(self, step):
         if step == 2:
@@ -368,11 +388,38 @@ def test_a_loader_that_hangs_ends_on_a_signal_having_saved(images, tmp_path, sma
             signal.setitimer(signal.ITIMER_REAL, 0.3)
 
     monkeypatch.setattr("starcast.train.families.stargan_v2.batches.ReferenceBatches.draw", hang)
+    return stop
+
+
+def test_a_loader_that_hangs_ends_on_a_signal_having_saved(images, tmp_path, small, hang_at_step_2):
     began = time.monotonic()
     with pytest.raises(TrainingStopped, match="Stopped after step 2"):
-        run_quietly(images, tmp_path / "run", options, on_step=stop)
+        run_quietly(images, tmp_path / "run", replace_options(small, workers=2), on_step=hang_at_step_2)
     assert time.monotonic() - began < 30
     assert read_checkpoint(tmp_path / "run/checkpoints/step-000002.pt").step == 2
+
+
+def test_a_second_signal_does_not_end_the_save_of_a_waiting_run(images, tmp_path, small, hang_at_step_2, monkeypatch):
+    write = training_run.write_checkpoint
+
+    def write_while_a_signal_arrives(path, **content):
+        os.kill(os.getpid(), signal.SIGTERM)
+        write(path, **content)
+
+    monkeypatch.setattr(training_run, "write_checkpoint", write_while_a_signal_arrives)
+    with signals.stop_on_signals(), pytest.raises(TrainingStopped, match="Stopped after step 2"):
+        run_quietly(images, tmp_path / "run", replace_options(small, workers=2), on_step=hang_at_step_2)
+    assert read_checkpoint(tmp_path / "run/checkpoints/step-000002.pt").step == 2
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_does_not_end_a_run(images, tmp_path, small, monkeypatch):
+    monkeypatch.setattr(Path, "unlink", _refused)
+    last = run_quietly(images, tmp_path / "run", replace_options(small, steps=3, save_every=1, keep=1))
+    assert read_checkpoint(last).step == 3
+
+
+def _refused(path, missing_ok=False):
+    raise PermissionError(errno.EACCES, "somebody reads it", str(path))
 
 
 def test_names_that_are_not_utf_8_train_and_resume(images, tmp_path, small):

@@ -37,11 +37,13 @@ def _images_of(domain: Domain) -> str:
 
 def _lines_about(name: str, unused: Sequence[Path], where: str) -> Iterator[str]:
     foreign = [path for path in unused if is_made_by_system(path)]
-    folders = {path: images_below(path) for path in unused if path.is_dir() and path not in foreign}
+    system_made = set(foreign)
+    folders = {path: images_below(path) for path in unused if path not in system_made and path.is_dir()}
     unread = [path for path in unused if has_image_suffix(path.suffix) and not path.is_dir() and not is_image(path)]
     loose = [path for path in unused if is_image(path)]
     nested = {path: images for path, images in folders.items() if images}
-    others = [path for path in unused if path not in (*foreign, *nested, *unread, *loose)]
+    named = {*foreign, *nested, *unread, *loose}
+    others = [path for path in unused if path not in named]
     if loose:
         yield printable(f"{name}: {_count(loose, 'image is', 'images are')} not used: move {_them(loose)} {where}")
     if nested:

@@ -36,8 +36,8 @@ def load_batches(
     """The batch of each step, in order, prepared ahead by `workers` processes. They start now, and end with the block.
 
     `progress` gets a line about each unreadable file, once, and one if fewer processes than wanted can be started. The
-    iterator ends early once `stopped()`, even while it waits. It raises DatasetError if a domain has no readable image,
-    and TrainingError if images cannot be decoded here; the next try would start at the same step.
+    iterator ends early once `stopped()`, even while it waits for a process. It raises DatasetError if a domain has no
+    readable image, and TrainingError if images cannot be decoded here; the next try would start at the same step.
     """
     with work_ahead(dataset, steps, workers=workers, pin=pin, progress=progress, stopped=stopped) as drawn:
         yield _check_drawn(drawn if drawn is not None else _draw_here(dataset, steps, pin), progress)

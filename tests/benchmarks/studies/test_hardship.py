@@ -59,9 +59,9 @@ def test_half_a_file_is_a_fault(monkeypatch, tmp_path, out, name):
 
 
 def test_a_hidden_file_may_stay_after_a_kill_and_not_after_the_next_start(monkeypatch, tmp_path, out):
-    (out / ".partial-x-a.png").write_bytes(b"half")
+    (out / ".starcast-partial-x-a.png").write_bytes(b"half")
     found = trial(monkeypatch, tmp_path, out, (-signal.SIGKILL, 1.0, ""), (0, 1.0, ""), allowed=(-signal.SIGKILL,))
-    assert found.faults == ["second start: left over: .partial-x-a.png"]
+    assert found.faults == ["second start: left over: .starcast-partial-x-a.png"]
 
 
 def test_a_command_runs_in_a_fork_with_its_output_in_a_log(tmp_path):

@@ -138,7 +138,7 @@ def test_prune_removes_files_that_no_index_names(tmp_path):
 
 def test_prune_leaves_the_file_of_a_build_that_is_running(tmp_path):
     _added(tmp_path, "a")
-    partial = engine_cache.place(tmp_path) / ".partial-b.engine"
+    partial = engine_cache.place(tmp_path) / ".starcast-partial-b.engine"
     partial.write_bytes(b"")
     with engine_cache.building(tmp_path):
         engines.prune(folder=tmp_path)
