@@ -90,8 +90,9 @@ def test_an_interrupted_run_has_saved_and_ends_with_the_signals_status(images, t
         "1",
     ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "starcast", *map(str, arguments)], stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-m", "starcast", *map(str, arguments)], stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )  # fmt: skip
     while not (run / "losses.jsonl").exists() or not (run / "losses.jsonl").stat().st_size:
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.1)
