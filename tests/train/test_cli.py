@@ -93,11 +93,14 @@ def test_an_interrupted_run_has_saved_and_ends_with_the_signals_status(images, t
         [sys.executable, "-m", "starcast", *map(str, arguments)], stderr=subprocess.PIPE, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )  # fmt: skip
-    while not (run / "losses.jsonl").exists() or not (run / "losses.jsonl").stat().st_size:
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    try:
+        while not (run / "losses.jsonl").exists() or not (run / "losses.jsonl").stat().st_size:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    finally:
+        process.kill()  # a run that goes on would slow down everything after it
     assert process.returncode == 130
     assert "--resume" in said
     assert "Traceback" not in said
