@@ -147,7 +147,7 @@ def doctor() -> None:
 
 def _run(function: Callable[..., Any], *arguments: Any) -> int:
     """Call a function that returns a report, print its summary, and return the exit status: 1 if anything failed."""
-    limit_memory()
-    report = function(*arguments, progress=lambda line: click.echo(line, err=True), show_progress=True)
+    with limit_memory():
+        report = function(*arguments, progress=lambda line: click.echo(line, err=True), show_progress=True)
     click.echo(report.summary())
     return 1 if report.failed else 0

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _RESERVE = 2**30  # bytes that threads' stacks and the allocator reserve but rarely touch
@@ -42,23 +44,29 @@ def free_memory() -> int | None:
     return min([free, *(limit - used for limit, used in _group_limits())])
 
 
-def limit_memory() -> None:
-    """Let an allocation that exceeds the free memory fail, instead of letting the system end this process. Linux only.
+@contextmanager
+def limit_memory() -> Iterator[None]:
+    """In the block, an allocation that exceeds the free memory fails; else the system could end the process. On Linux.
 
     A graph can demand any amount of memory while it runs, whatever its file says. Engines report an allocation that
     fails; nobody reports one that succeeds and is then touched.
     """
     if sys.platform != "linux" or Path("/dev/nvidiactl").exists():  # CUDA reserves addresses that it never touches
+        yield
         return
     import resource
 
     free, used = free_memory(), _kilobytes(Path("/proc/self/status")).get("VmData")
-    if free is None or used is None:
-        return
-    limit = used + free + _RESERVE
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    if limit < min(value for value in (soft, hard, sys.maxsize) if value != resource.RLIM_INFINITY):
-        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    least = min(value for value in (soft, hard, sys.maxsize) if value != resource.RLIM_INFINITY)
+    if free is None or used is None or used + free + _RESERVE >= least:
+        yield
+        return
+    resource.setrlimit(resource.RLIMIT_DATA, (used + free + _RESERVE, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _group_limits() -> list[tuple[int, int]]:
