@@ -75,8 +75,9 @@ def atomic_path(target: Path) -> Iterator[Path]:
     mode = _mode_of(target)
     sweep_once(target.parent)
     with _naming(target) as named:
-        partial = named.own(new_partial_file(target))
+        partial = None
         try:
+            partial = named.own(new_partial_file(target))
             yield partial.path
             _sync(partial.path)
             with contextlib.suppress(OSError):  # some file systems have no modes; mkstemp's is the strictest
@@ -85,7 +86,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
                 partial.let_go()
             _move_over(partial.path, target)
         except BaseException:
-            partial.remove()
+            if partial is not None:
+                partial.remove()
             raise
     partial.let_go()
     with contextlib.suppress(OSError):  # the new file is in place
@@ -115,8 +117,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     target.parent.mkdir(parents=True, exist_ok=True)
     with hold(target), _naming(target) as named:
         _settle(target)
-        partial = named.own(new_partial_folder(target))
+        partial = None
         try:
+            partial = named.own(new_partial_folder(target))
             yield partial.path
             with contextlib.suppress(OSError):
                 partial.path.chmod(0o777 & ~_umask())
@@ -127,7 +130,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                 target.rename(_aside(target, partial.tag))
             partial.path.rename(target)
         except BaseException:
-            if partial.process == os.getpid():
+            if partial is not None and partial.process == os.getpid():
                 _undo(target, partial)
             raise
         partial.let_go()

@@ -70,10 +70,14 @@ def new_partial_file(target: Path) -> Partial:
     """An empty file beside `target`, with the same suffix, locked by this process. Raises OSError."""
     while True:
         descriptor, name = tempfile.mkstemp(prefix=PARTIAL, suffix=f"-{target.name[-_TAIL:]}", dir=target.parent)
-        locks.watch(descriptor)
-        path = Path(name)
-        if WINDOWS or _is_ours(descriptor, path):
-            return Partial(path, descriptor, os.getpid())
+        try:
+            locks.watch(descriptor)
+            path = Path(name)
+            if WINDOWS or _is_ours(descriptor, path):
+                return Partial(path, descriptor, os.getpid())
+        except BaseException:  # a signal to stop can arrive here
+            _delete(Path(name))
+            raise
         locks.close(descriptor)  # another process swept it before the lock
 
 
@@ -81,15 +85,18 @@ def new_partial_folder(target: Path) -> Partial:
     """An empty folder beside `target`, locked by this process. Raises OSError."""
     while True:
         path = Path(tempfile.mkdtemp(prefix=PARTIAL, suffix=f"-{target.name[-_TAIL:]}", dir=target.parent))
-        if WINDOWS:
-            return Partial(path, locks.open_for_lock(path / LOCK, create=True), os.getpid())
         try:
+            if WINDOWS:
+                return Partial(path, locks.open_for_lock(path / LOCK, create=True), os.getpid())
             descriptor = locks.open_for_lock(path)
-        except FileNotFoundError:
+            if _is_ours(descriptor, path):
+                return Partial(path, descriptor, os.getpid())
+            locks.close(descriptor)
+        except FileNotFoundError:  # another process swept it before it was opened
             continue
-        if _is_ours(descriptor, path):
-            return Partial(path, descriptor, os.getpid())
-        locks.close(descriptor)
+        except BaseException:  # as above
+            _delete(path)
+            raise
 
 
 def discard(folder: Path) -> None:

@@ -11,6 +11,7 @@ root on Linux, to mount a tmpfs.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -81,7 +82,7 @@ class Trial:
     setting: str
     status: int | None
     seconds: float
-    text: str
+    text: str  # what the first start printed
     faults: list[str] = field(default_factory=list)
 
 
@@ -127,6 +128,7 @@ def run(
 
     `kill`: a signal, and the seconds after which to send it.
     """
+    log.write_bytes(b"")  # a child that is killed at once does not empty it
     begin = time.monotonic()
     child = os.fork()
     if not child:
@@ -138,7 +140,10 @@ def run(
             status = os.waitstatus_to_exitcode(code)
             break
         if kill is not None and time.monotonic() - begin >= kill[1]:
-            os.killpg(child, kill[0]) if kill[0] == signal.SIGKILL else os.kill(child, kill[0])
+            os.kill(child, kill[0])
+            if kill[0] == signal.SIGKILL:
+                with contextlib.suppress(ProcessLookupError):  # it may not have a group of its own yet
+                    os.killpg(child, kill[0])
             kill = None
         time.sleep(0.002)
     else:
@@ -163,7 +168,8 @@ def _become(arguments: list[str], log: Path, descriptors: int | None) -> NoRetur
             resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, descriptors))
         from starcast.cli import main
 
-        main(arguments)
+        sys.argv = ["starcast", *arguments]
+        main()
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else 1
     except BaseException:  # noqa: BLE001  a traceback is what the trial looks for
@@ -229,6 +235,8 @@ def try_once(
         trial.faults.append(f"hung for {LONGEST_S} s")
     elif status not in allowed:
         trial.faults.append(f"exit status {status}")
+    elif status < 0 and status != -signal.SIGKILL and (text or any(out.iterdir())):  # else it had hardly started
+        trial.faults.append("the signal was not handled")
     if "Traceback" in text or "core dumped" in text:
         trial.faults.append("a traceback")
     killed = status == -signal.SIGKILL
@@ -286,11 +294,7 @@ def sweep_signals(material: Material, options: HardshipOptions) -> Iterator[Tria
                 moment = draws.uniform(0.05, 1.05) * usual
                 allowed = {0, 128 + kind, -kind}
                 setting = f"{kind.name} after {moment:.3f} s, number {number}"
-                trial = try_once(material, command, out, setting, allowed, kill=(kind, moment))
-                early = "Error" not in trial.text and not any(out.rglob("*"))
-                if trial.status == -kind != -signal.SIGKILL and not early:
-                    trial.faults.append("the signal was not handled")
-                yield trial
+                yield try_once(material, command, out, setting, allowed, kill=(kind, moment))
 
 
 def sweep_descriptors(material: Material, options: HardshipOptions) -> Iterator[Trial]:

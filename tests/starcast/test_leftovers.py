@@ -134,3 +134,14 @@ def test_on_windows_an_open_file_shows_that_a_folder_is_being_written(tmp_path, 
     assert _names(partial.path) == set()
     sweep(tmp_path)
     assert _names(tmp_path) == set()
+
+
+@pytest.mark.parametrize("make", [leftovers.new_partial_file, leftovers.new_partial_folder])
+def test_a_signal_while_a_partial_is_being_made_leaves_none(tmp_path, monkeypatch, make):
+    def stop(*_):
+        raise SystemExit(143)
+
+    monkeypatch.setattr(leftovers, "_is_ours", stop)
+    with pytest.raises(SystemExit):
+        make(tmp_path / "a.png")
+    assert _names(tmp_path) == set()
