@@ -28,6 +28,11 @@ def to_srgb(image: Image.Image) -> NDArray[np.uint8]:
 
     With 16 bits a channel, Pillow keeps the high byte of each colour, at most 1 level below the rounded value.
     """
+    return to_srgb_and_alpha(image)[0]
+
+
+def to_srgb_and_alpha(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """`to_srgb`, and the transparency that is on white in it: uint8 [H, W], 255 opaque; None if there is none."""
     colours, alpha = _split_alpha(_to_eight_bits(image))
     colours = _apply_profile(colours, image.info.get("icc_profile"))
     if colours.mode != "RGB":
@@ -36,7 +41,8 @@ def to_srgb(image: Image.Image) -> NDArray[np.uint8]:
         white = Image.new("RGB", colours.size, "white")
         white.paste(colours, mask=alpha)
         colours = white
-    return np.array(colours, dtype=np.uint8)
+    pixels = np.array(colours, dtype=np.uint8)
+    return pixels, None if alpha is None else np.array(alpha, dtype=np.uint8)
 
 
 def scale_to_bytes(values: NDArray[Any], full: float | None) -> NDArray[np.uint8]:

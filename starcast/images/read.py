@@ -17,7 +17,8 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 from starcast.absence import absence_of
 from starcast.errors import ImageError, printable, reason_of
 from starcast.images import formats
-from starcast.images.colour import to_srgb
+from starcast.images.colour import to_srgb_and_alpha
+from starcast.images.metadata import Metadata, read_metadata
 from starcast.images.pillow import DECODER_ERRORS, quiet_pillow
 
 Value = TypeVar("Value")
@@ -25,7 +26,7 @@ Value = TypeVar("Value")
 MAX_PIXELS = 200_000_000  # 600 MB as RGB: more than any camera has, and little enough for most machines
 LARGE_PIXELS = 25_000_000  # images beyond this are decoded one at a time: each takes up to 14 bytes a pixel
 
-# EXIF orientation -> what puts the image upright ([H, W, 3])
+# EXIF orientation -> what puts the image upright ([H, W] or [H, W, 3])
 _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     2: lambda image: image[:, ::-1],
     3: lambda image: image[::-1, ::-1],
@@ -35,16 +36,22 @@ _UPRIGHT: dict[int, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
     7: lambda image: image.swapaxes(0, 1)[::-1, ::-1],
     8: lambda image: image.swapaxes(0, 1)[::-1],
 }
+_ON_ITS_SIDE = (5, 6, 7, 8)
 _ORIENTATION, SOFTWARE = 0x0112, 0x0131  # EXIF tags
 
 
 class StoredImage(NamedTuple):
-    """An image as `read_image` returns it; the Pillow mode of its file (RGB, L, P, CMYK, I;16 …); and the mark that
-    `write_image` left in it, or None."""
+    """An image as `read_image` returns it, and what else its file holds.
+
+    `mode` is the file's Pillow mode (RGB, L, P, CMYK, I;16 …), `mark` what `write_image` left in it. `alpha`, uint8
+    [H, W] and upright, is None if nothing can be transparent. Metadata is as in the file, orientation included.
+    """
 
     pixels: NDArray[np.uint8]
     mode: str
     mark: str | None
+    alpha: NDArray[np.uint8] | None
+    metadata: Metadata
 
 
 def read_image(
@@ -71,7 +78,7 @@ def read_stored(
     limit_flag: str | None = None,
     at_least: tuple[int, int] | None = None,
 ) -> StoredImage:
-    """`read_image`, with the file's mode and mark as well."""
+    """`read_image`, with what else the file holds."""
     path = Path(path)
     or_raise = f", or raise {limit_flag}" if limit_flag else ""
     with _open_regular(path, max_pixels, or_raise) as file, quiet_pillow():
@@ -88,7 +95,7 @@ def read_stored(
                 large = image.size[0] * image.size[1] > LARGE_PIXELS
                 with _one_large if large else contextlib.nullcontext():
                     image.load()
-                    return StoredImage(_turn_upright(to_srgb(image), image), image.mode, _exif_of(image, SOFTWARE, str))
+                    return _stored(image)
             except DECODER_ERRORS as error:
                 raise _damaged(path, image.format or "image", error) from error
 
@@ -155,10 +162,17 @@ def _exif_of(image: Image.Image, tag: int, type_: type[Value]) -> Value | None:
     return value if isinstance(value, type_) else None
 
 
-def _turn_upright(pixels: NDArray[np.uint8], image: Image.Image) -> NDArray[np.uint8]:
-    """The pixels, turned as EXIF or XMP says."""
-    turn = _UPRIGHT.get(_exif_of(image, _ORIENTATION, int) or 1)
-    return pixels if turn is None else np.ascontiguousarray(turn(pixels))
+def _stored(image: Image.Image) -> StoredImage:
+    """A loaded image, upright. Its orientation is in EXIF or XMP."""
+    pixels, alpha = to_srgb_and_alpha(image)
+    metadata = read_metadata(image)
+    orientation = _exif_of(image, _ORIENTATION, int) or 1
+    turn = _UPRIGHT.get(orientation)
+    if turn is not None:
+        pixels = np.ascontiguousarray(turn(pixels))
+        alpha = None if alpha is None else np.ascontiguousarray(turn(alpha))
+        metadata = metadata.turned() if orientation in _ON_ITS_SIDE else metadata
+    return StoredImage(pixels, image.mode, _exif_of(image, SOFTWARE, str), alpha, metadata)
 
 
 def _damaged(path: Path, kind: str, error: BaseException) -> ImageError:

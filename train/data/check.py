@@ -105,14 +105,14 @@ def check_data_set(data_set: DataSet, image_size: int, on_file: Callable[[], obj
 def check_file(path: Path) -> CheckedFile:
     """Decode one file as training does."""
     try:
-        pixels, mode, _ = read_stored(path)
+        image = read_stored(path)
         with path.open("rb") as file:
             file_hash = hashlib.file_digest(file, "sha256").hexdigest()
     except ImageError as error:
         return CheckedFile(path, error=str(error))
-    height, width = pixels.shape[:2]
-    pixel_hash = hashlib.sha256(f"{width}x{height}".encode() + pixels.tobytes()).hexdigest()
-    return CheckedFile(path, width, height, mode, file_hash, pixel_hash)
+    height, width = image.pixels.shape[:2]
+    pixel_hash = hashlib.sha256(f"{width}x{height}".encode() + image.pixels.tobytes()).hexdigest()
+    return CheckedFile(path, width, height, image.mode, file_hash, pixel_hash)
 
 
 def _row(domain: Domain, files: list[CheckedFile], image_size: int) -> DomainReport:

@@ -201,8 +201,8 @@ def test_large_images_are_decoded_one_at_a_time(tmp_path, monkeypatch):
 
 def test_the_mode_of_a_file_comes_beside_its_pixels(tmp_path):
     Image.new("LA", (3, 2)).save(tmp_path / "x.png")
-    pixels, mode, _ = read_stored(tmp_path / "x.png")
-    assert (pixels.shape, mode) == ((2, 3, 3), "LA")
+    image = read_stored(tmp_path / "x.png")
+    assert (image.pixels.shape, image.mode) == ((2, 3, 3), "LA")
 
 
 def test_the_error_names_a_flag_only_where_there_is_one(tmp_path):
