@@ -40,15 +40,20 @@ def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
 
     Every graph is compared with PyTorch on several images and batch sizes. If one exceeds the tolerance, nothing is
     written.
-    CHECKPOINT may also be a run's folder: its newest checkpoint is exported.
+    CHECKPOINT may also be a run's folder, or an official folder such as expr/checkpoints/afhq: its newest checkpoint
+    is exported.
 
     Example: starcast export run/checkpoints/step-020000.pt -o my-model
     """
     options = ExportOptions(**values)
-    from starcast.export.inspect import newest_checkpoint, next_command
+    from starcast.export.inspect import next_command
     from starcast.export.write import export_bundle
+    from starcast.train.checkpoint.folder import choose_checkpoint
 
-    written = export_bundle(newest_checkpoint(checkpoint), bundle, options, click.echo)
+    chosen = choose_checkpoint(checkpoint)
+    if chosen.note:
+        click.echo(chosen.note)
+    written = export_bundle(chosen.path, bundle, options, click.echo)
     for variant in written.manifest.variants:
         cost = f"{variant.flop / 1e9:.2f} GFLOP per image, {variant.bytes / 1e6:.1f} MB"
         click.echo(f"{variant.file} in {variant.arithmetic}: {cost}")
@@ -61,7 +66,8 @@ def export(checkpoint: Path, bundle: Path, **values: Any) -> None:
 def inspect(path: Path, as_json: bool) -> None:
     """Show what a checkpoint or bundle holds, and which engines can run it.
 
-    PATH is a checkpoint, a bundle's folder, or a run's folder. A bundle needs no PyTorch.
+    PATH is a checkpoint, a bundle's folder, a run's folder, or an official folder of checkpoints. A bundle needs no
+    PyTorch.
 
     Example: starcast inspect my-model
     """

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from starcast.atomic import repair_folder
 from starcast.command_line import command_line, path_argument
-from starcast.errors import CheckpointError, StarcastError
+from starcast.errors import StarcastError
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import recall_choice
 from starcast.runtime.engines.registry import ENGINES
@@ -31,22 +31,9 @@ def facts_of(path: Path) -> Facts:
     repair_folder(path)
     if (path / MANIFEST).exists():
         return bundle_facts(open_bundle(path))
-    return checkpoint_facts(newest_checkpoint(path))
+    from starcast.train.checkpoint.folder import choose_checkpoint
 
-
-def newest_checkpoint(path: Path) -> Path:
-    """The path itself, or a run's newest checkpoint or snapshot. Raises CheckpointError for other folders."""
-    if not path.is_dir():
-        return path
-    from starcast.train.run_folder import RunFolder
-
-    newest = RunFolder(path).newest()
-    if newest is None:
-        raise CheckpointError(
-            f"{path} is a folder without {MANIFEST} and without a run's checkpoints: give a checkpoint, a bundle or a "
-            "run's folder"
-        )
-    return newest
+    return checkpoint_facts(choose_checkpoint(path).path if path.is_dir() else path)
 
 
 def bundle_facts(bundle: Bundle) -> Facts:
@@ -123,6 +110,7 @@ def checkpoint_facts(path: Path) -> Facts:
         "stride": checkpoint.config.stride,
         "parameters": parameters,
         "bytes": path.stat().st_size,
+        "parent": checkpoint.parent,
         "options": checkpoint.options,
         "note": checkpoint.note,
         "next": command_line("starcast", "export", path_argument(path), "-o", "BUNDLE"),
@@ -132,7 +120,7 @@ def checkpoint_facts(path: Path) -> Facts:
 def _holds(checkpoint: Checkpoint) -> str:
     if checkpoint.optimizers is not None:
         return "averaged networks, and all that a run resumes from"
-    return "averaged networks" if checkpoint.networks is None else "networks as trained, not averaged"
+    return "averaged networks" if checkpoint.has_average else "networks as trained, not averaged"
 
 
 def lines_of(facts: Facts) -> list[str]:
@@ -161,6 +149,7 @@ _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "family": ("family", str),
     "domains": ("domains", lambda names: ", ".join(f"{number} {name}" for number, name in enumerate(names))),
     "step": ("step", _thousands),
+    "parent": ("started from", lambda parent: str(parent.get("path"))),
     "data_set": ("data set", str),
     "size": ("size", lambda size: f"{size[1]}x{size[0]}"),
     "image_size": ("size", lambda side: f"{side}x{side}"),

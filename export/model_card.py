@@ -11,12 +11,14 @@ from starcast.runtime.manifest import Manifest, Parity, Variant
 TENSORRT_RTX = "tensorrt-rtx"
 
 
-def model_card(manifest: Manifest, about: About, *, name: str, parameters: int) -> str:
+def model_card(manifest: Manifest, about: About, *, name: str, parameters: int, from_official: bool = False) -> str:
     """The model card in Markdown, with a YAML head for model hubs.
 
-    `name` is the bundle's name; `parameters` is the number of the generator's parameters.
+    `name` is the bundle's name; `parameters` is the number of the generator's parameters; `from_official` says whether
+    the weights were trained from an official checkpoint's.
     """
-    licence = about.official_licence if manifest.provenance.layout == "official" else None
+    official = from_official or manifest.provenance.layout == "official"
+    licence = about.official_licence if official else None
     sections = [
         _head(manifest, about, licence),
         f"# {name}",

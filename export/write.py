@@ -59,7 +59,10 @@ def _write_bundle(
             write_image(folder / PREVIEW, draw_preview(source.frame, images, source.model.preview_styles()))
         manifest = describe_bundle(source, store, options)
         parameters = sum(parameter.numel() for parameter in source.model.generator.parameters())
-        card = model_card(manifest, source.model.about, name=target.name, parameters=parameters)
+        card = model_card(
+            manifest, source.model.about, name=target.name, parameters=parameters,
+            from_official=source.checkpoint.descends_from_official,
+        )  # fmt: skip
         (folder / CARD).write_text(card, encoding="utf-8")
         (folder / MANIFEST).write_bytes(encode(with_files(manifest, folder)))
 

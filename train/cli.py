@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from starcast.click_options import ExistingPath, options_from, out_option
 from starcast.command_line import command_line, path_argument
 from starcast.config_file import config_option
-from starcast.errors import DatasetError
+from starcast.errors import DatasetError, OptionError
 from starcast.options import as_json, from_flat
 from starcast.train.creatures.options import CreatureOptions
 from starcast.train.families import options_class
@@ -32,13 +32,19 @@ _FOLDER = ExistingPath(file_okay=False)
     help="Continue the run in OUT from its newest complete checkpoint, or from the beginning if it has none yet, with "
     "the options stored there. Options given here replace them, except those that decide the networks' shapes.",
 )  # fmt: skip
+@click.option(
+    "--from", "parent", type=click.Path(exists=True, path_type=Path), metavar="CHECKPOINT",
+    help="Start from the weights of CHECKPOINT, ours or official, or a folder of them. Its sizes are taken; steps, "
+    "optimizers and random draws start afresh. Domains that it does not know start fresh, too.",
+)  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the options as JSON for --config, and exit.")
 @family_option()
 @family_flags()
 @click.pass_context
 def train(
-    context: click.Context, /, data: Path, run: Path, resume: bool, dry_run: bool, family: str, **values: Any
-) -> int:
+    context: click.Context, /, data: Path, run: Path, resume: bool, parent: Path | None, dry_run: bool, family: str,
+    **values: Any,
+) -> int:  # fmt: skip
     """Train StarGAN v2 on a folder of images, one subfolder per domain.
 
     DATA holds <domain>/*.jpg (png, webp, bmp, tiff), <domain>/{train,val,test}/ or {train,val,test}/<domain>/.
@@ -46,15 +52,34 @@ def train(
 
     Example: starcast train photos/ -o run/ --image-size 128 --steps 20000
     """
+    given = {name: value for name, value in values.items() if _was_given(context, name)}
+    if resume and parent is not None:
+        raise OptionError("--from starts a new run, and --resume continues one: leave one of them out")
     if resume:
-        given = {name: value for name, value in values.items() if _was_given(context, name)}
         return _resume(data, run, family, given, dry_run)
+    if parent is not None:
+        return _start_from(parent, data, run, family, values, given, dry_run)
     options = from_flat(options_class(family), values)
     if dry_run:
         return _print_options(options)
     from starcast.train import run as training_run
 
     return _finish(lambda: training_run.train(data, run, options))
+
+
+def _start_from(
+    path: Path, data: Path, run: Path, family: str, values: dict[str, Any], given: dict[str, Any], dry_run: bool
+) -> int:
+    from starcast.train import run as training_run
+    from starcast.train.parent import check_sizes, open_parent, sizes_of
+    from starcast.train.terminal import print_line
+
+    parent = open_parent(path, print_line)
+    options = from_flat(options_class(family), {**values, **sizes_of(parent, options_class(family)), **given})
+    check_sizes(options, parent)
+    if dry_run:
+        return _print_options(options)
+    return _finish(lambda: training_run.train(data, run, options, parent=parent))
 
 
 def _resume(data: Path, run: Path, family: str, given: dict[str, Any], dry_run: bool) -> int:

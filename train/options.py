@@ -5,9 +5,10 @@ Imports no torch: `--help` is built from these classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from starcast import flags
 from starcast.errors import OptionError
@@ -127,11 +128,12 @@ def check_same_family(name: str, trained: TrainOptions, origin: str) -> None:
 def check_same_shapes(options: TrainOptions, trained: TrainOptions, origin: str) -> None:
     """Raise OptionError if `options` asks for networks of other shapes than those in `origin`."""
     check_same_family(options.family, trained, origin)
-    before = to_flat(trained.network)
+    refuse_other_shapes(options, to_flat(trained.network), origin, "leave the option out to resume, or start a new run")
+
+
+def refuse_other_shapes(options: TrainOptions, before: Mapping[str, Any], origin: str, way_out: str) -> None:
+    """Raise OptionError if `options` differs from the shapes `before`, by name, that `origin` was trained with."""
     flags_of = {field.name: flag_of(field) for field, _ in flat_fields(type(options.network))}
     for name, wanted in to_flat(options.network).items():
         if wanted != before[name]:
-            raise OptionError(
-                f"{flags_of[name]} is {wanted}, but {origin} was trained with {before[name]}: leave the option out to "
-                "resume, or start a new run"
-            )
+            raise OptionError(f"{flags_of[name]} is {wanted}, but {origin} was trained with {before[name]}: {way_out}")

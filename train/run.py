@@ -19,7 +19,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from starcast.command_line import command_line, path_argument
-from starcast.errors import DatasetError, TrainingError, printable, reason_of
+from starcast.errors import DatasetError, OptionError, TrainingError, printable, reason_of
 from starcast.hold import hold_folder
 from starcast.options import as_json
 from starcast.train.adain import choose_adain
@@ -38,6 +38,7 @@ from starcast.train.device import (
 from starcast.train.families import DEFAULT, family
 from starcast.train.log import LossLog, open_log
 from starcast.train.options import TrainOptions, check_same_shapes
+from starcast.train.parent import Parent, open_parent, reopen_parent
 from starcast.train.run_folder import (
     RunFolder,
     discard_old,
@@ -54,7 +55,7 @@ from starcast.train.state import (
     State,
     check_same_domains,
     find_start,
-    fresh_state,
+    first_state,
     restore_state,
 )
 from starcast.train.stopping import StopRequest, TrainingStopped, record_signals
@@ -69,12 +70,14 @@ def train(
     options: TrainOptions,
     *,
     resume: bool = False,
+    parent: Path | Parent | None = None,
     bar: bool = True,
     on_step: OnStep | None = None,
     progress: Progress = print_line,
 ) -> Path:
     """Train on the folder `data` into the folder `run`. Returns the path of the last full checkpoint.
 
+    A new run starts from random weights, or from those of the checkpoint `parent`, whose shapes `options` must ask for.
     `on_step(steps done, losses last logged)` is called after every step. `progress` gets lines about the data and the
     run, and `bar` shows a progress bar. With `resume` the run continues from its newest whole checkpoint under
     `options`, which must ask for the same networks; a run without one starts again from the beginning. SIGINT, SIGTERM
@@ -84,6 +87,11 @@ def train(
     if losses are not finite or nothing can be written. Even then, checkpoints on disk are whole.
     """
     folder = RunFolder(Path(run))
+    if resume and parent is not None:
+        raise OptionError(
+            f"{printable(run)} cannot be resumed from another checkpoint: leave out --from, which starts a new run, or "
+            "--resume"
+        )
     with hold_folder(folder.path):
         refuse_foreign(folder)
         if resume:
@@ -92,7 +100,8 @@ def train(
             return continue_run(data, run, options, start, bar=bar, on_step=on_step, progress=progress)
         refuse_to_mix(folder)
         data_set = scan_for_training(data, options.data.domains)
-        state = fresh_state(options, len(data_set.domains))
+        read = open_parent(parent, progress) if isinstance(parent, Path) else parent
+        state = first_state(options, data_set, read, progress)
         return _run(data_set, folder, options, state, bar, on_step, progress)
 
 
@@ -113,9 +122,9 @@ def continue_run(
         data_set = scan_for_training(data, options.data.domains)
         check_same_domains(data_set, start, progress)
         if start.checkpoint is None:
-            return _run(
-                data_set, folder, options, fresh_state(options, len(data_set.domains)), bar, on_step, progress
-            )  # fmt: skip
+            read = None if start.parent is None else reopen_parent(start.parent, folder.path)
+            state = first_state(options, data_set, read, progress)
+            return _run(data_set, folder, options, state, bar, on_step, progress)
         state = restore_state(start.checkpoint, options)
         if state.step >= options.course.steps:
             discard_old(folder, options.output.keep, state.step)
@@ -178,7 +187,7 @@ def _run(
             tqdm(
                 total=last, initial=state.step, unit="step", disable=not bar, dynamic_ncols=True, file=standard_error()
             ) as steps_bar,
-            _record_and_log(folder, options, data_set, state.step, machine, progress) as log,
+            _record_and_log(folder, options, data_set, state, machine, progress) as log,
         ):
             for step in steps:
                 with course.saved_first():
@@ -285,6 +294,7 @@ class _Course:
             optimizers=state.optimizers if full else None,
             options=as_json(self.options),
             dataset=self.data_set.summary(),
+            parent=state.parent,
         )
 
 
@@ -312,11 +322,11 @@ def _advice(folder: RunFolder, again: str, learning_rate: float, autocast: bool)
 
 @contextmanager
 def _record_and_log(
-    folder: RunFolder, options: TrainOptions, data_set: DataSet, step: int, machine: str, progress: Progress
+    folder: RunFolder, options: TrainOptions, data_set: DataSet, state: State, machine: str, progress: Progress
 ) -> Iterator[LossLog]:
     """Record the start before anything else is written: run.json shows that what lies beside it is a run's."""
-    record_start(folder, options, data_set, step, machine)
-    with open_log(folder, step, progress) as log:
+    record_start(folder, options, data_set, state.step, machine, state.parent)
+    with open_log(folder, state.step, progress) as log:
         yield log
 
 

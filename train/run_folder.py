@@ -17,6 +17,7 @@ import platform
 import re
 import sys
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -92,8 +93,7 @@ class RunFolder:
 
     def newest(self) -> Path | None:
         """The checkpoint or snapshot of the latest step; the full one if there are both."""
-        ranked = {(int(match[1]), not match[2]): path for path in self._files() if (match := _ANY.fullmatch(path.name))}
-        return ranked[max(ranked)] if ranked else None
+        return newest_of(self._files())
 
     def newest_step(self) -> int:
         """The latest step of a checkpoint or snapshot; 0 if there is none."""
@@ -107,6 +107,12 @@ class RunFolder:
 
     def _files(self) -> list[Path]:
         return _files_in(self.checkpoints)
+
+
+def newest_of(files: Iterable[Path]) -> Path | None:
+    """The checkpoint or snapshot of the latest step among these files; the full one if there are both."""
+    ranked = {(int(match[1]), not match[2]): path for path in files if (match := _ANY.fullmatch(path.name))}
+    return ranked[max(ranked)] if ranked else None
 
 
 def _files_in(folder: Path) -> list[Path]:
@@ -193,8 +199,13 @@ def discard_old(run: RunFolder, keep: int, done: int) -> None:
             path.unlink()
 
 
-def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step: int, machine: str) -> None:
-    """Write run.json, or add this start to it. The run continues from `step`; `machine` describes what computes."""
+def record_start(
+    run: RunFolder, options: TrainOptions, data_set: DataSet, step: int, machine: str, parent: Mapping[str, Any] | None
+) -> None:
+    """Write run.json, or add this start to it. The run continues from `step`; `machine` describes what computes.
+
+    `parent` is the record of the checkpoint that the run started from.
+    """
     start = {
         "step": step,
         "family": options.family,
@@ -202,6 +213,7 @@ def record_start(run: RunFolder, options: TrainOptions, data_set: DataSet, step:
         "command": sys.argv,
         "machine": machine,
         "options": as_json(options),
+        **({} if parent is None else {"from": parent}),
         "versions": {
             "starcast": __version__,
             "torch": version("torch"),

@@ -21,6 +21,7 @@ from starcast.train.data.folders import DataSet, in_words
 from starcast.train.families import DEFAULT, family, options_class
 from starcast.train.families.base import Config, NetworkSet
 from starcast.train.options import TrainOptions, check_same_family, check_same_shapes
+from starcast.train.parent import Parent, networks_from
 from starcast.train.run_folder import RunFolder, had_checkpoints, read_data_set, read_starts
 
 Progress = Callable[[str], None]
@@ -35,6 +36,7 @@ class State:
     averaged: NetworkSet
     optimizers: dict[str, Optimizer]
     step: int
+    parent: Mapping[str, Any] | None = None  # the record of the checkpoint that the run started from
 
     def to(self, device: torch.device, memory_format: torch.memory_format | None = None) -> State:
         """Move all tensors, in place; returns itself."""
@@ -55,18 +57,28 @@ class State:
 
 
 def fresh_state(options: TrainOptions, domains: int) -> State:
-    """Networks at step 0. The averaged ones are copied after the initialisation, so that they start equal."""
+    """Random networks at step 0. The averaged ones are copied after the initialisation, so that they start equal."""
     kind = family(options.family)
     config = kind.configure(options, domains)
     networks = kind.build_networks(config, options.course.seed)
     return State(config, networks, kind.averaged_copy(networks), kind.build_optimizers(networks, options), 0)
 
 
+def first_state(options: TrainOptions, data_set: DataSet, parent: Parent | None, progress: Progress) -> State:
+    """Networks at step 0, random or from a checkpoint. Raises OptionError and CheckpointError, as `networks_from`."""
+    if parent is None:
+        return fresh_state(options, len(data_set.domains))
+    config, networks, averaged = networks_from(parent, options, data_set.names, progress)
+    optimizers = family(options.family).build_optimizers(networks, options)
+    return State(config, networks, averaged, optimizers, 0, parent.record)
+
+
 @dataclass(frozen=True)
 class Start:
     """Where a run is resumed: at a full checkpoint, or at its beginning if it was killed before it had one.
 
-    `origin` names the file that `options` and the data set's facts come from.
+    `origin` names the file that `options` and the data set's facts come from. `parent` is the record of the checkpoint
+    that the run started from.
     """
 
     options: TrainOptions
@@ -74,6 +86,7 @@ class Start:
     dataset: Mapping[str, Any] | None
     origin: str
     checkpoint: Checkpoint | None
+    parent: Mapping[str, Any] | None = None
 
 
 def find_start(run: RunFolder, progress: Progress) -> Start:
@@ -102,7 +115,7 @@ def _beginning(run: RunFolder) -> Start:
     options = from_json(options_class(last.get("family", DEFAULT)), last["options"], str(run.record))
     if had_checkpoints(run):
         raise CheckpointError(_nothing_to_resume(run))
-    return Start(options, tuple(dataset["domains"]), dataset, printable(run.record), None)
+    return Start(options, tuple(dataset["domains"]), dataset, printable(run.record), None, last.get("from"))
 
 
 def _nothing_to_resume(run: RunFolder) -> str:
@@ -174,7 +187,7 @@ def restore_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
         optimizer.load_state_dict(checkpoint.optimizers[name])
         for group, wanted in zip(optimizer.param_groups, settings, strict=True):
             group.update(wanted)  # loading brought the checkpoint's settings along, but the options win
-    return State(checkpoint.config, networks, averaged, optimizers, checkpoint.step)
+    return State(checkpoint.config, networks, averaged, optimizers, checkpoint.step, checkpoint.parent)
 
 
 def _settings(group: Mapping[str, Any]) -> dict[str, Any]:

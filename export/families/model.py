@@ -42,7 +42,7 @@ class Licence:
 
 @dataclass(frozen=True, kw_only=True)
 class About:
-    """What a model card says about a family. `official_licence`: for checkpoints in the official layout."""
+    """What a model card says about a family. `official_licence`: that of official checkpoints."""
 
     title: str  # `A StarGAN v2 (Choi et al. 2020)`
     tags: tuple[str, ...]

@@ -37,10 +37,10 @@ class StarGANv2(Model):
         styles="A style is made from a random number or taken from a reference image.",
         official_licence=Licence(
             "cc-by-nc-4.0",
-            "The checkpoint has the layout of the official StarGAN v2. The official checkpoints are under CC BY-NC "
-            "4.0, and so are the data sets that they were trained on (AFHQ, CelebA-HQ): this bundle is for "
-            "non-commercial use, with attribution, unless the checkpoint is your own and was trained on data that "
-            "allow more.",
+            "The checkpoint has the layout of the official StarGAN v2, or was trained from one that has. The official "
+            "checkpoints are under CC BY-NC 4.0, and so are the data sets that they were trained on (AFHQ, CelebA-HQ): "
+            "this bundle is for non-commercial use, with attribution, unless the checkpoint is your own and was "
+            "trained on data that allow more.",
         ),
     )
 

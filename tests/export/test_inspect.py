@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from starcast.errors import BundleError, CheckpointError
-from starcast.export.inspect import facts_of, lines_of, newest_checkpoint
+from starcast.export.inspect import facts_of, lines_of
 from starcast.runtime.bundle import Bundle
 
 pytestmark = pytest.mark.xdist_group("oracle bundle")
@@ -67,15 +67,6 @@ def test_another_file_says_what_it_is_not(tmp_path: Path) -> None:
     (tmp_path / "cat.jpg").write_bytes(b"\xff\xd8\xff\xe0 image")
     with pytest.raises(CheckpointError, match=r"cat\.jpg"):
         facts_of(tmp_path / "cat.jpg")
-
-
-def test_a_runs_folder_stands_for_its_newest_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    for name in ("step-000010.pt", "step-000020.pt", "step-000020.snapshot.pt", "step-000015.snapshot.pt"):
-        (tmp_path / "checkpoints" / name).write_bytes(b"")
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step-000020.pt"
-    (tmp_path / "checkpoints" / "step-000030.snapshot.pt").write_bytes(b"")
-    assert newest_checkpoint(tmp_path) == tmp_path / "checkpoints" / "step-000030.snapshot.pt"
 
 
 def test_a_folder_of_neither_kind_is_refused(tmp_path: Path) -> None:

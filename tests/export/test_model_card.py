@@ -87,6 +87,12 @@ def test_the_card_of_an_official_checkpoint_says_that_it_is_non_commercial() -> 
     assert "datasets:" not in card
 
 
+def test_the_card_of_weights_trained_from_an_official_checkpoint_says_so_too() -> None:
+    card = model_card(manifest(), StarGANv2.about, name="my-model", parameters=1, from_official=True)
+    assert "license: cc-by-nc-4.0" in card
+    assert "or was trained from one that has" in card
+
+
 @pytest.mark.parametrize("dataset", ["my: pets", 'quo"ted', "絵"])
 def test_the_name_of_a_data_set_cannot_break_the_yaml_head(dataset: str) -> None:
     head = card_of(manifest(dataset=dataset)).split("---")[1]

@@ -92,6 +92,24 @@ def test_it_trains_and_resumes_bit_for_bit(tiny, images, tmp_path):
     assert to_flat(from_json(TinyOptions, checkpoint.options, "a checkpoint"))["hidden"] == 4
 
 
+def test_its_checkpoint_starts_a_run_with_other_domains(tiny, images, tmp_path):
+    parent = trained(images, tmp_path / "parent", "--steps", 2, "--hidden", 3)
+    (images / "blue").rename(images / "green")
+    run = trained(images, tmp_path / "run", "--from", parent, "--steps", 1, "--learning-rate", 0)
+    before, after = (
+        read_checkpoint(path / f"checkpoints/step-00000{step}.pt") for path, step in ((parent, 2), (run, 1))
+    )
+    assert (after.domain_names, after.config.hidden) == (("green", "red"), 3)
+    old, new = before.networks["recolour"], after.networks["recolour"]
+    assert torch.equal(new["first.weight"], old["first.weight"])
+    assert torch.equal(new["label.weight"][:, 1], old["label.weight"][:, 1])
+    assert not torch.equal(new["label.weight"][:, 0], old["label.weight"][:, 0])
+    other = starcast("train", images, "-o", tmp_path / "other", "--from", parent)
+    assert (
+        str(other.exception) == f"{parent / 'checkpoints/step-000002.pt'} belongs to family 'tiny': add --family tiny"
+    )
+
+
 def test_a_run_is_resumed_as_its_own_family(tiny, images, tmp_path):
     run = trained(images, tmp_path / "run", "--steps", 2)
     resumed = starcast("train", images, "-o", run, "--resume", "--steps", 4)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from same_bits import assert_same_bits
+from short_runs import Killed, kill_after, run_quietly
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from starcast import signals
@@ -35,22 +36,6 @@ TINY = (
     *("--mapping-width", "8", "--batch-size", "2", "--workers", "1", "--sample-every", "0", "--snapshot-every", "0"),
     *("--log-every", "1", "--device", "cpu"),
 )
-
-
-def run_quietly(images, run, options, **settings):
-    return train(images, run, options, bar=False, progress=lambda _: None, **settings)
-
-
-class Killed(BaseException):
-    """Stands for `kill -9`: nothing of ours catches it."""
-
-
-def kill_after(step):
-    def kill(done, _losses):
-        if done == step:
-            raise Killed
-
-    return kill
 
 
 # Signals

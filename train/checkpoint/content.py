@@ -21,7 +21,9 @@ class Checkpoint:
     """A training file's content, on the CPU. State dicts are in float32, by network name.
 
     `layout` is "starcast" or "official". `config` is of the family's class. `networks` includes those used only in
-    training. `dataset` has at least `name` and `path`. `note` says what is unusual about the file, or is None.
+    training. `has_average` is False if `averaged` holds networks as trained, because the file has no others. `dataset`
+    has at least `name` and `path`. `parent` is what the run recorded of the checkpoint it started from. `note` says
+    what is unusual about the file, or is None.
     """
 
     path: Path
@@ -31,11 +33,21 @@ class Checkpoint:
     domain_names: tuple[str, ...]
     step: int | None
     averaged: StateDicts
+    has_average: bool = True
     networks: StateDicts | None = None
     optimizers: dict[str, Any] | None = None
     options: dict[str, Any] | None = None
     dataset: dict[str, Any] | None = None
+    parent: Mapping[str, Any] | None = None
     note: str | None = None
+
+    @property
+    def descends_from_official(self) -> bool:
+        """Whether the weights are official ones, or were trained from some."""
+        layout, parent = self.layout, self.parent
+        while layout != "official" and isinstance(parent, Mapping):
+            layout, parent = parent.get("layout", ""), parent.get("parent")
+        return layout == "official"
 
 
 def is_state_dict(value: object) -> bool:

@@ -1,7 +1,8 @@
 """Read a training file, ours or official, as a Checkpoint; write ours so that a killed process leaves the old file.
 
-Ours is one dictionary: format, family, config, domain_names, step, averaged, options and dataset. A full checkpoint,
-from which a run can resume, also has networks and optimizers. A snapshot lacks them.
+Ours is one dictionary: format, family, config, domain_names, step, averaged, options and dataset; and parent, if the
+run started from another checkpoint. A full checkpoint, from which a run can resume, also has networks and optimizers.
+A snapshot lacks them.
 
 Format 1 is the first.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -21,7 +23,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from starcast.atomic import atomic_path
-from starcast.errors import CheckpointError
+from starcast.errors import CheckpointError, printable, reason_of
 from starcast.train.checkpoint.content import Checkpoint, StateDicts, check_weights, is_state_dict
 from starcast.train.checkpoint.foreign import (
     GIVE_ONE,
@@ -64,6 +66,7 @@ def write_checkpoint(
     optimizers: Mapping[str, Optimizer] | None = None,
     options: dict[str, Any] | None = None,
     dataset: dict[str, Any] | None = None,
+    parent: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint of ours, atomically; a snapshot if `networks` is None. Raises OSError."""
     content: dict[str, Any] = {
@@ -76,6 +79,8 @@ def write_checkpoint(
         "options": options,
         "dataset": dataset,
     }
+    if parent is not None:
+        content["parent"] = dict(parent)
     if networks is not None:
         content["networks"] = networks.state_dicts()
         content["optimizers"] = {name: optimizer.state_dict() for name, optimizer in (optimizers or {}).items()}
@@ -97,6 +102,15 @@ def _save(content: Mapping[str, Any], file: BinaryIO) -> None:
         if cause is None:
             raise
         raise cause from None
+
+
+def hash_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits. Raises CheckpointError if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{printable(path)} cannot be read ({reason_of(error)}): {GIVE_ONE}") from error
 
 
 def averaged_networks(checkpoint: Checkpoint) -> Any:
@@ -161,6 +175,7 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
             optimizers=content.get("optimizers"),
             options=content["options"],
             dataset=content["dataset"],
+            parent=content.get("parent"),
         )
         _check_facts(checkpoint)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -175,7 +190,7 @@ def _check_facts(checkpoint: Checkpoint) -> None:
         raise ValueError(f"{checkpoint.config.domains} domains are named {names!r}")
     if not isinstance(step, int) or step < 0:
         raise ValueError(f"step {step!r}")
-    for part in (checkpoint.optimizers, checkpoint.options, checkpoint.dataset):
+    for part in (checkpoint.optimizers, checkpoint.options, checkpoint.dataset, checkpoint.parent):
         if part is not None and not isinstance(part, Mapping):
             raise TypeError(f"a table is expected, not {part!r}")
     family(checkpoint.family).check_config(checkpoint.config, checkpoint.averaged, str(checkpoint.path))

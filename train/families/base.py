@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
@@ -15,6 +15,8 @@ from torch.optim import Optimizer
 from starcast.train.adain import Implementation
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.data.batches import StepBatches
+
+StateDict = Mapping[str, Tensor]
 
 
 class Config(Protocol):
@@ -100,6 +102,10 @@ class Family:
     compile_networks: Callable[..., None]  # (networks): in place
     sample_inputs: Callable[..., SampleInputs]  # (data_set, options)
     sample_grids: Callable[..., dict[str, Tensor]]  # (averaged, inputs) -> kind -> uint8 (3, H, W)
+
+    # Starting from a checkpoint with other domains: (network, its state, a fresh state, for each domain of the fresh
+    # one its number in the first or None) -> the state to load. None: this family cannot
+    carry_over: Callable[[str, StateDict, StateDict, Sequence[int | None]], StateDict] | None = None
 
     # Training files
     check_config: Callable[..., None]  # (config, weights, origin): ValueError unless they match

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from starcast.train.families.base import Family
 from tiny_family.batches import LabelledBatches
-from tiny_family.networks import TinyConfig, averaged_copy, build_networks, empty_networks, random_networks
+from tiny_family.networks import TinyConfig, averaged_copy, build_networks, carry_over, empty_networks, random_networks
 from tiny_family.options import TinyOptions
 from tiny_family.samples import grids, sample_inputs
 from tiny_family.step import build_optimizers, training_step
@@ -38,6 +38,7 @@ FAMILY = Family(
     compile_networks=lambda networks: None,
     sample_inputs=sample_inputs,
     sample_grids=grids,
+    carry_over=carry_over,
     check_config=_check_config,
     read_official=lambda path, content: None,
     describe_foreign=lambda content: None,

@@ -63,3 +63,12 @@ def averaged_copy(networks: Networks) -> Networks:
 
 def random_networks(config: TinyConfig, seed: int = 0) -> Networks:
     return build_networks(config, seed).eval()
+
+
+def carry_over(network, state, fresh, origins):
+    """A label's column belongs to its domain alone."""
+    columns = fresh["label.weight"].clone()
+    for domain, origin in enumerate(origins):
+        if origin is not None:
+            columns[:, domain] = state["label.weight"][:, origin]
+    return {**state, "label.weight": columns}

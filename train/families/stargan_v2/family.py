@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from starcast.train.families.base import Family
 from starcast.train.families.stargan_v2.batches import Batch, ReferenceBatches
+from starcast.train.families.stargan_v2.heads import carry_over
 from starcast.train.families.stargan_v2.networks import (
     AVERAGED,
     TRAINED,
@@ -74,6 +75,7 @@ FAMILY = Family(
     compile_networks=compile_networks,
     sample_inputs=sample_inputs,
     sample_grids=grids,
+    carry_over=carry_over,
     check_config=check_config,
     read_official=read_official,
     describe_foreign=describe_foreign,

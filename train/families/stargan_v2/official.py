@@ -48,6 +48,7 @@ def read_official(path: Path, content: Any) -> Checkpoint | None:
         domain_names=tuple(str(number) for number in range(config.domains)),
         step=int(digits) if digits.isdecimal() else None,
         averaged=averaged,
+        has_average=not raw,
         networks=states if raw else None,
         note=_NOT_AVERAGED.format(path) if raw else None,
     )
