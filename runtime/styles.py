@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import BundleError, StyleError
 from starcast.images.fit import fit
+from starcast.images.given import one_image
 from starcast.images.read import read_image
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.domains import domain_index
@@ -56,7 +57,7 @@ class StyleMaker:
         domain: str | SupportsIndex | None,
         *,
         seed: int | None,
-        reference: NDArray[np.uint8] | str | Path | None,
+        reference: Any,
         labels: Mapping[str, float] | None,
         psi: float,
     ) -> NDArray[np.float32]:
@@ -83,16 +84,13 @@ class StyleMaker:
             raise StyleError(f"the seed is {seed!r}: give a whole number from 0 to {LARGEST_SEED}")
         return self._make(maker.graph, {"latent": draw_latents(int(seed), 1, maker.size)}, domain)
 
-    def _from_reference(self, reference: NDArray[np.uint8] | str | Path, domain: int) -> NDArray[np.float32]:
+    def _from_reference(self, reference: Any, domain: int) -> NDArray[np.float32]:
         maker = self._condition.reference
         if maker is None:
             raise StyleError(f"{self._bundle.path} makes no styles from references: give {self._others('a reference')}")
         if isinstance(reference, str | Path):
             reference = read_image(reference)
-        check_bytes(reference, "a reference")
-        if reference.ndim != 3 or reference.shape[2] != 3 or not reference.size:
-            raise ValueError(f"a reference is an image [H, W, 3], not {list(reference.shape)}")
-        image = fit(reference, (maker.height, maker.width), "stretch")
+        image = fit(one_image(reference, "a reference"), (maker.height, maker.width), "stretch")
         return self._make(maker.graph, {"image": np.ascontiguousarray(image)[None]}, domain)
 
     def _from_labels(self, labels: Mapping[str, float], domain: object, psi: float) -> NDArray[np.float32]:
@@ -132,10 +130,3 @@ class StyleMaker:
             raise StyleError(f"{self._bundle.path} has no mean styles, which psi needs: leave psi at 1")
         shape = len(self._bundle.manifest.domains), self._condition.size
         return read_means(self._bundle.file(self._condition.means), shape)
-
-
-def check_bytes(image: Any, what: str) -> None:
-    """Raise TypeError if an array is not uint8."""
-    if getattr(image, "dtype", None) != np.uint8:
-        kind = getattr(image, "dtype", type(image).__name__)
-        raise TypeError(f"{what} is uint8 RGB, 0 to 255, not {kind}")

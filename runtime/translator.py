@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL.Image import Image
 
 from starcast.errors import EngineError, StyleError
 from starcast.images.fit import to_multiples
+from starcast.images.given import some_images
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import EngineOptions
@@ -19,7 +21,7 @@ from starcast.runtime.engines.choose import open_variant
 from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.memory import total_memory
 from starcast.runtime.nvidia.arrays import is_on_gpu
-from starcast.runtime.styles import StyleMaker, check_bytes
+from starcast.runtime.styles import StyleMaker
 
 
 class Translator:
@@ -108,20 +110,26 @@ class Translator:
         *,
         seed: int | None = None,
         psi: float = 1.0,
-        reference: NDArray[np.uint8] | str | Path | None = None,
+        reference: NDArray[np.uint8] | Image | str | Path | None = None,
         labels: Mapping[str, float] | None = None,
     ) -> NDArray[np.float32]:
         """The style vector [S] of a seed or a reference in a domain, or of labels.
 
         `domain`: a name or a number; a bundle with only one needs none. `seed`: its latent is numpy's
-        RandomState(seed).standard_normal. `reference`: a path, or uint8 RGB [H, W, 3] of any size. `psi`: 1 keeps the
-        style, 0 gives the domain's mean style, and values between blend the two. `labels`: named numbers, for models
-        that are steered by them; a missing one is 0. Raises StyleError, ImageError, BundleError, EngineError.
+        RandomState(seed).standard_normal. `reference`: a path, uint8 RGB [H, W, 3] of any size, or a Pillow image in
+        any mode. `psi`: 1 keeps the style, 0 gives the domain's mean style, and values between blend the two. `labels`:
+        named numbers, for models that are steered by them; a missing one is 0. Raises StyleError, ImageError,
+        BundleError, EngineError, and TypeError or ValueError for a reference that is no image.
         """
         return self._styles.make(domain, seed=seed, reference=reference, labels=labels, psi=psi)
 
-    def __call__(self, images: NDArray[np.uint8], style: ArrayLike) -> NDArray[np.uint8]:
+    def __call__(
+        self, images: NDArray[np.uint8] | Image | Sequence[NDArray[np.uint8] | Image], style: ArrayLike
+    ) -> NDArray[np.uint8]:
         """Translate uint8 RGB images [N, H, W, 3] or one [H, W, 3]; the translations have the same shape.
+
+        A Pillow image in any mode is read as `read_image` reads a file: upright, in sRGB, on white. A list holds images
+        of one size, of either kind.
 
         Sides that are not multiples of the bundle's stride are extended to the next multiple by mirroring, and the
         translation is cut back. `style` is [S] or [1, S] for all images, or [N, S]. Raises TypeError or ValueError for
@@ -133,16 +141,15 @@ class Translator:
         """
         if is_on_gpu(images):
             return self._translate_on_gpu(images, style)
-        images = np.asarray(images)
-        batch = images[None] if images.ndim == 3 else images
-        self._check_images(images, batch)
+        batch, is_one = some_images(images)
+        self._check_size(batch)
         styles = self._check_styles(style, len(batch))
         if not len(batch):
             return batch.copy()
         height, width = batch.shape[1:3]
         whole = self._session(to_multiples(batch, self._source.stride), styles)
         translations = whole if whole.shape == batch.shape else np.ascontiguousarray(whole[:, :height, :width])
-        return translations[0] if images.ndim == 3 else translations
+        return translations[0] if is_one else translations
 
     def why_not(self, height: int, width: int) -> str | None:
         """Why images of that size cannot be translated, as a clause; None if they can."""
@@ -167,16 +174,8 @@ class Translator:
             raise ValueError(f"sources are {shape[2]}x{shape[1]}: {reason}")
         return self._session(images, self._check_styles(style, shape[0]))
 
-    def _check_images(self, images: NDArray[Any], batch: NDArray[Any]) -> None:
-        check_bytes(images, "a source")
-        if batch.ndim != 4 or batch.shape[3] != self._source.channels:
-            raise ValueError(
-                f"sources are [N, H, W, {self._source.channels}] or one [H, W, {self._source.channels}], "
-                f"not {list(images.shape)}"
-            )
+    def _check_size(self, batch: NDArray[np.uint8]) -> None:
         height, width = batch.shape[1:3]
-        if not height or not width:
-            raise ValueError(f"sources are {width}x{height}: there is nothing to translate")
         reason = self.why_not(height, width)
         if reason is not None:
             raise ValueError(f"sources are {width}x{height}: {reason}")

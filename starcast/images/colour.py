@@ -76,6 +76,8 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """The colours without transparency (L, RGB, CMYK or LAB), and the alpha channel or None."""
+    if image.mode in ("La", "RGBa"):  # colours multiplied by alpha
+        image = image.convert(image.mode.upper())
     if image.mode in ("LA", "RGBA"):
         return image.convert(image.mode[:-1]), image.getchannel("A")
     if image.has_transparency_data:

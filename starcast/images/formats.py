@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-HEAD_BYTES = 64  # enough for every signature below
+HEAD_BYTES = 256  # enough for every signature below, and for the brands of an AVIF or HEIC file
 
 # Pillow's names for the formats that are read. The rest are not: EPS starts a program, and most are untested here.
 READ = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "AVIF", "JPEG2000", "PPM", "QOI")
@@ -19,6 +19,13 @@ _READ_SUFFIXES = frozenset({
 SUFFIXES = _READ_SUFFIXES | {
     ".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".ico", ".eps", ".xcf", ".dds", ".pcx", ".sgi",
 }  # fmt: skip
+
+# brands in the ftyp box that begins files of ISO's base media format (ISO 14496-12, 4.3): the first is the writer's
+# choice, and any of those that follow says as well how the file may be read
+_AVIF_BRANDS = frozenset({b"avif", b"avis"})
+AVIF_BRANDS_OF_PILLOW = (b"avif", b"avis", b"mif1", b"msf1")  # the first brands with which Pillow reads an AVIF file
+_HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
+_HEIF_BRANDS = frozenset({b"mif1", b"mif2", b"mif3", b"msf1", b"miaf"})  # of any codec
 
 # first bytes of the formats that are read; `has_signature` checks for WebP and AVIF itself
 _SIGNATURES = (
@@ -37,9 +44,6 @@ _FOREIGN: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"%PDF", "a PDF document", _SAVE),
     (0, b"%!PS", "a PostScript drawing", _SAVE),
     (0, b"\xc5\xd0\xd3\xc6", "a PostScript drawing", _SAVE),
-    (4, b"ftyphe", "a HEIC photograph", _SAVE),
-    (4, b"ftypmif1", "a HEIF photograph", _SAVE),
-    (4, b"ftypmsf1", "a HEIF photograph", _SAVE),
     (4, b"ftypcrx ", "a raw photograph (CR3)", _SAVE),
     (0, b"FUJIFILMCCD-RAW", "a raw photograph (RAF)", _SAVE),
     (0, b"IIU\x00", "a raw photograph (RW2)", _SAVE),
@@ -87,6 +91,13 @@ def identify_foreign(head: bytes, suffix: str) -> Foreign | None:
 
     `head` holds the file's first HEAD_BYTES; `suffix` is as in `Path`.
     """
+    if is_avif(head):
+        return None
+    brands = _brands_of(head)
+    if brands & _HEIC_BRANDS:
+        return Foreign("a HEIC photograph", _SAVE)
+    if brands & _HEIF_BRANDS:
+        return Foreign("a HEIF photograph", _SAVE)
     for offset, signature, what, step in _FOREIGN:
         if head[offset : offset + len(signature)] == signature:
             return Foreign(what, step, is_video=step is _VIDEO)
@@ -109,8 +120,20 @@ def looks_like_text(head: bytes) -> bool:
 def has_signature(head: bytes) -> bool:
     """Whether the first bytes are those of a format that is read, whatever follows."""
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
-    avif = head[4:12] in (b"ftypavif", b"ftypavis")
-    return webp or avif or head.startswith(_SIGNATURES)
+    return webp or is_avif(head) or head.startswith(_SIGNATURES)
+
+
+def is_avif(head: bytes) -> bool:
+    """Whether the first bytes are those of an AVIF image or sequence."""
+    return bool(_brands_of(head) & _AVIF_BRANDS)
+
+
+def _brands_of(head: bytes) -> frozenset[bytes]:
+    """The brands in the ftyp box that begins a file; empty if there is no such box."""
+    if head[4:8] != b"ftyp":
+        return frozenset()
+    end = min(int.from_bytes(head[:4], "big"), len(head))
+    return frozenset(head[at : at + 4] for at in (8, *range(16, end - 3, 4)))
 
 
 def looks_like_image(head: bytes) -> bool:

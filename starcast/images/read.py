@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import threading
@@ -16,7 +17,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from starcast.absence import absence_of
 from starcast.errors import ImageError, printable, reason_of
-from starcast.images import formats
+from starcast.images import cut_jpeg, formats
 from starcast.images.colour import to_srgb_and_alpha
 from starcast.images.metadata import Metadata, read_metadata
 from starcast.images.pillow import DECODER_ERRORS, quiet_pillow
@@ -89,15 +90,48 @@ def read_stored(
             raise ImageError(f"{printable(path)} is {foreign.name}, which cannot be read here: {foreign.advice}")
         with contextlib.closing(_open_header(path, file, head)) as image:
             _check_size(path, image, max_pixels, or_raise)
+            large = image.size[0] * image.size[1] > LARGE_PIXELS
             try:
-                if at_least is not None and isinstance(image, JpegImagePlugin.JpegImageFile):
-                    image.draft(image.mode, (max(at_least), max(at_least)))
-                large = image.size[0] * image.size[1] > LARGE_PIXELS
                 with _one_large if large else contextlib.nullcontext():
+                    if isinstance(image, JpegImagePlugin.JpegImageFile):
+                        return _stored(_load_jpeg(image, file, at_least))
                     image.load()
                     return _stored(image)
             except DECODER_ERRORS as error:
                 raise _damaged(path, image.format or "image", error) from error
+
+
+def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """A Pillow image in any mode as `read_image` would return it: uint8 [H, W, 3], upright, transparency on white.
+
+    Raises what the decoder raises if the image is not loaded yet, and damaged.
+    """
+    image.load()
+    return _stored(image).pixels
+
+
+def _load_jpeg(image: ImageFile.ImageFile, file: BinaryIO, at_least: tuple[int, int] | None) -> Image.Image:
+    """The image decoded, at a smaller size where `at_least` allows. One that lacks only its end is whole; raises
+    OSError if it lacks rows."""
+    exact = (max(at_least), max(at_least)) if at_least is not None else image.size
+    image.draft(image.mode, exact)
+    try:
+        image.load()
+    except OSError:
+        file.seek(0)
+        whole = cut_jpeg.complete(file.read())
+        if whole is None:
+            raise
+        image = Image.open(io.BytesIO(whole), formats=["JPEG"])
+        image.draft(image.mode, exact)
+        image.load()
+        return image
+    file.seek(-min(cut_jpeg.TAIL_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    if cut_jpeg.may_lack_rows(image, file.read()):
+        file.seek(0)
+        if cut_jpeg.lacks_rows(file.read()):
+            raise OSError("rows are missing at the end")
+    return image
 
 
 @contextlib.contextmanager
@@ -131,6 +165,8 @@ def _open_regular(path: Path, max_pixels: int, or_raise: str) -> Iterator[Binary
 def _open_header(path: Path, file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
     """The image with its header read and nothing decoded."""
     known = [*formats.READ, *filter(None, [formats.READ_BY_SUFFIX.get(path.suffix.lower())])]
+    if formats.is_avif(head) and not head[8:12].startswith(formats.AVIF_BRANDS_OF_PILLOW):
+        file = io.BytesIO(head[:8] + b"avif" + file.read()[12:])
     try:
         return Image.open(file, formats=known)
     except UnidentifiedImageError as error:

@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import odd_images
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from starcast.errors import BundleError, EngineError, ImageError, OptionError, StyleError, VariantMissingError
+from starcast.images.given import one_image
 from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines import registry
@@ -434,3 +436,24 @@ def test_what_is_kept_of_a_bundle_goes_into_the_cache_that_is_named(tiny_bundle,
     with Translator(tiny_bundle, cache=tmp_path / "kept"):
         pass
     assert list((tmp_path / "kept/measured").iterdir())
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "L", "P", "LA", "I;16", "F", "CMYK", "YCbCr", "HSV"])
+def test_a_pillow_image_is_translated_as_its_file_would_be(translator, tiny_model, tmp_path, mode):
+    image = Image.fromarray(_draw_images(32, 32, 3)).convert("L" if mode == "I;16" else mode).convert(mode)
+    pixels, style = one_image(image, "a source"), translator.style(domain=0, seed=0)
+    np.testing.assert_array_equal(translator(image, style), tiny_model.translation(pixels[None], style)[0])
+    np.testing.assert_array_equal(
+        translator([image, image], style), tiny_model.translation(pixels[None], style)[[0, 0]]
+    )
+    np.testing.assert_array_equal(
+        translator.style(domain=1, reference=image), translator.style(domain=1, reference=pixels)
+    )
+
+
+def test_a_pillow_image_as_reference_is_turned_as_its_file_is(translator, tmp_path):
+    stored, exif = odd_images.turned_away(Image.fromarray(_draw_images(40, 60, 3)), 6)
+    stored.save(tmp_path / "turned.png", exif=exif)
+    expected = translator.style(domain=1, reference=tmp_path / "turned.png")
+    with Image.open(tmp_path / "turned.png") as image:
+        np.testing.assert_array_equal(translator.style(domain=1, reference=image), expected)

@@ -120,6 +120,11 @@ def readable() -> dict[str, tuple[bytes, NDArray[np.uint8], int]]:
     if features.check("avif"):
         add("plain.avif", encoded(rgb, "AVIF", quality=95, subsampling="4:4:4"), colour, 8)
         stored, exif = turned_away(rgb, 6)
+        avif = encoded(rgb, "AVIF", quality=95, subsampling="4:4:4")
+        for brand in ("mif1", "msf1", "miaf", "MA1B"):  # the first of several; avif is among the others
+            add(f"first-brand-{brand}.avif", avif[:8] + brand.encode() + avif[12:], colour, 8)
+        add("really-an-avif.jpg", avif[:8] + b"mif1" + avif[12:], colour, 8)
+        add("really-an-avif.png", avif, colour, 8)
         add("turned.avif", encoded(stored, "AVIF", quality=95, subsampling="4:4:4", exif=exif), colour, 8)
     add("plain.jp2", encoded(rgb, "JPEG2000"))
     add("plain.gif", encoded(rgb.quantize(16), "GIF"), colour, 2)
@@ -216,6 +221,9 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         "zeros.png": (bytes(5000), "not an image"),
         "drawing.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"><rect/></svg>', "SVG"),
         "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(200), "HEIC"),
+        "phone.jpg": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(200), "a HEIC photograph"),
+        "burst.png": (b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc" + bytes(200), "a HEIC photograph"),
+        "some-codec.jpg": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf" + bytes(200), "a HEIF photograph"),
         "layers.psd": (b"8BPS\0\1" + bytes(200), "Photoshop"),
         "paper.png": (b"%PDF-1.7\n" + bytes(200), "PDF"),
         "script.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n" * 4, "PostScript"),
