@@ -6,61 +6,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pytest
+from beacons import assert_together, beacons, write_beacon
 
-RATE = 48000
 NINETY = 90000
 VIDEO_PID = 256
-
-
-def write_beacon(path: Path, frames_s: float, sound_s: float, starts_s: int = 0) -> None:
-    """Black frames and silence; half a second after the start of each second, a white frame and a burst of sound."""
-    with av.open(str(path), "w", format="mpegts", options={"muxdelay": "0"}) as container:
-        video: Any = container.add_stream("mpeg2video", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        sound: Any = container.add_stream("mp2", rate=RATE, layout="mono")
-        packets = []
-        for number in range(round(frames_s * 25)):
-            level = 255 if number % 25 == 12 else 0
-            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), level, np.uint8), format="rgb24")
-            frame.pts, frame.time_base = number + 25 * starts_s, Fraction(1, 25)
-            packets += video.encode(frame)
-        packets += video.encode(None)
-        for begin in range(0, round(sound_s * RATE), 1152):
-            at = np.arange(begin, begin + 1152) / RATE
-            loud = (at % 1 >= 0.48) & (at % 1 < 0.52)
-            wave = (loud * 25000 * np.sin(2 * np.pi * 1000 * at)).astype(np.int16)[None]
-            piece = av.AudioFrame.from_ndarray(wave, format="s16", layout="mono")
-            piece.sample_rate, piece.pts, piece.time_base = RATE, begin + starts_s * RATE, Fraction(1, RATE)
-            packets += sound.encode(piece)
-        packets += sound.encode(None)
-        for packet in sorted(packets, key=lambda packet: packet.dts * packet.time_base):
-            container.mux(packet)
-
-
-def beacons(path: Path) -> tuple[list[float], list[float]]:
-    """When the flashes and the clicks begin, in seconds."""
-    flashes, clicks, last = [], [], -1.0
-    with av.open(str(path)) as container:
-        for frame in container.decode(video=0):
-            if frame.to_ndarray(format="gray").mean() > 128:
-                flashes.append(float(frame.pts * frame.time_base))
-    with av.open(str(path)) as container:
-        for sound in container.decode(audio=0):
-            for sample in np.flatnonzero(np.abs(sound.to_ndarray()[0]) > 0.2):
-                at = float(sound.pts * sound.time_base) + sample / sound.sample_rate
-                if at - last > 0.3:
-                    clicks.append(at)
-                last = at
-    return flashes, clicks
-
-
-def assert_together(path: Path, count: int, together: float) -> None:
-    flashes, clicks = beacons(path)
-    assert len(flashes) == len(clicks) == count
-    assert np.subtract(clicks, flashes) == pytest.approx([together] * count, abs=0.005)
 
 
 @pytest.fixture

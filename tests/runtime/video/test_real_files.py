@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from fractions import Fraction
 
 import av
 import numpy as np
 import pytest
+from real_films import TEST_IMAGES, ffmpeg, needs_ffmpeg, read
 
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.video.joined import another_film_follows
 from starcast.runtime.video.programmes import programmes_of
-from starcast.runtime.video.source import Frame, Source
-
-needs_ffmpeg = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="only the ffmpeg program makes these films")
-TEST_IMAGES = ("-f", "lavfi", "-i", "testsrc2=s=160x120:r=25:d=2")
-
-
-def ffmpeg(*arguments: object) -> str:
-    command = ["ffmpeg", "-v", "error", "-y", *map(str, arguments)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
-def read(path) -> tuple[list[Frame], Source]:
-    with Source(path) as source:
-        return [item for item in source.read() if isinstance(item, Frame)], source
+from starcast.runtime.video.source import Source
 
 
 @needs_ffmpeg
@@ -45,9 +31,10 @@ def test_packets_of_0_bytes_repeat_the_frame_before_them(tmp_path):
 @needs_ffmpeg
 @pytest.mark.parametrize("share", [3, 5, 8])
 @pytest.mark.parametrize("codec", [("libx264", "-bf", "3"), ("mpeg4", "-bf", "2")], ids=["H.264", "MPEG-4"])
-def test_a_cut_film_gives_as_many_frames_as_ffmpeg_finds_in_it(tmp_path, codec, share):
-    whole, cut = tmp_path / "whole.mp4", tmp_path / "cut.mp4"
-    ffmpeg(*TEST_IMAGES, "-c:v", *codec, "-movflags", "+faststart", whole)
+@pytest.mark.parametrize("suffix", ["mp4", "avi"])
+def test_a_cut_film_gives_as_many_frames_as_ffmpeg_finds_in_it(tmp_path, codec, share, suffix):
+    whole, cut = tmp_path / f"whole.{suffix}", tmp_path / f"cut.{suffix}"
+    ffmpeg(*TEST_IMAGES, "-c:v", *codec, *(("-movflags", "+faststart") if suffix == "mp4" else ()), whole)
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * share // 10])
     lines = ffmpeg("-i", cut, "-vsync", "0", "-f", "framemd5", "-").splitlines()
     frames, source = read(cut)
