@@ -54,7 +54,7 @@ class FrameDecoder:
         if self._decoder.name == "theora" and memoryview(packet)[0] & _THEORA_HEADER:  # where Ogg files were joined
             return []
         self._keep(packet)
-        self._missing += 1
+        self._missing += not packet.is_discard
         try:
             frames = self._decoder.decode(packet)
         except av.FFmpegError:
@@ -101,7 +101,7 @@ class FrameDecoder:
 
     def _decode_again(self) -> list[VideoFrame]:
         """The frames of the last packets that have not been shown yet."""
-        last = None if self._last is None else self._last.frame.pts
+        last = None if self._last is None else _time_of(self._last.frame)
         if last is None:
             return []
         decoder = self._reopen()
@@ -112,7 +112,7 @@ class FrameDecoder:
             except av.FFmpegError:
                 damaged += 1
         self.damaged = max(self.damaged, damaged)  # most were counted the first time
-        return [frame for frame in frames if frame.pts is not None and frame.pts > last]
+        return [frame for frame in frames if (time := _time_of(frame)) is not None and time > last]
 
 
 class _BestTimes:
@@ -142,6 +142,10 @@ class _BestTimes:
             return pts
         self._lag = 0
         return dts
+
+
+def _time_of(frame: VideoFrame) -> int | None:
+    return frame.dts if frame.pts is None else frame.pts
 
 
 def _is_before(packet: Packet[Any], pts: int | None) -> bool:

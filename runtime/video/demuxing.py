@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -20,6 +21,9 @@ _OVERLAP = 4  # packets of sound by which the parts of a joined recording overla
 _STATES_DURATION = ("mov", "matroska", "avi", "asf", "mxf", "nut")  # other formats' duration is a guess
 _SHORTFALL = Fraction(1, 50)  # share of the stated duration that may be missing before a file counts as truncated
 _BOUNDARY_BYTES = 1024  # what follows the last image of a multipart stream is shorter
+_NO_SHOWN_TIMES = ("avi",)  # formats that store only the order of decoding; FFmpeg guesses when a frame is shown
+_PACED = 20  # video packets that are read ahead to see how far frames are apart
+_PACED_WITHIN = 400  # packets of all streams
 
 if TYPE_CHECKING:  # only the type checker knows a packet's stream type
     AnyPacket = Packet[Any]
@@ -41,13 +45,14 @@ class Demuxer:
         self._rate = rate
         jumps = bool(container.format.flags & _JUMPING_CLOCK)
         self._timeline: Timeline[AnyPacket] = Timeline(self._stamp, jumps=jumps)
+        self._pace_s = Fraction(0)
         self._packets = 0  # of the video
         self._wrong_times = False  # then the duration that FFmpeg states is wrong, too
         self._last: AnyPacket | None = None  # of the video
 
     def read(self) -> Iterator[AnyPacket]:
         """Every packet, in the file's order. Its times are None where the file's are wrong."""
-        for placed in self._timeline.place(self._demux()):
+        for placed in self._timeline.place(self._paced(self._demux())):
             packet, stamp = placed.item, placed.stamp
             self._wrong_times = self._wrong_times or placed.offset is None or placed.is_shown_wrong
             if placed.offset is None:
@@ -70,7 +75,9 @@ class Demuxer:
         if not states or not self._container.duration or self._wrong_times:
             return False
         stated_s = Fraction(self._container.duration, av.time_base)
-        missing_s = start_s + stated_s - self._timeline.end_s
+        is_fragmented = self._container.format.name.startswith("mov") and not self._video.frames
+        begins_s = Fraction(0) if is_fragmented else start_s  # of fragments, FFmpeg states where they end
+        missing_s = begins_s + stated_s - self._timeline.end_s
         if 0 < self._packets < self._video.frames:
             return missing_s > 2 / self._rate
         return missing_s > max(Fraction(1), stated_s * _SHORTFALL)
@@ -82,11 +89,35 @@ class Demuxer:
                 if packet.size or packet.pos is not None or packet.dts is not None:
                     self.end = max(self.end, (packet.pos or 0) + packet.size)
                     if packet.stream.index == self._video.index:
+                        if self._container.format.name in _NO_SHOWN_TIMES:
+                            packet.pts = None
                         self._last = packet
                         self._packets += packet.size > 0
                     yield packet
         except av.FFmpegError:
             self.ends_early = not self._is_last_boundary()
+
+    def _paced(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
+        """The same packets. If frames are not decoded in the order in which they are shown, the first of them are read
+        ahead, to learn how far frames are apart: what a file states of it may be wrong by far (time-lapse)."""
+        ahead: list[AnyPacket] = []
+        shown: list[int] = []
+        for packet in packets:
+            ahead.append(packet)
+            if packet.stream.index == self._video.index:
+                if packet.pts is None or (packet.pts == packet.dts and not self._reorders()):
+                    break
+                shown.append(packet.pts)
+            if len(shown) == _PACED or len(ahead) == _PACED_WITHIN:
+                break
+        gaps = sorted(later - earlier for earlier, later in pairwise(sorted(shown)))
+        if gaps:
+            self._pace_s = gaps[len(gaps) // 2] * (as_fraction(self._video.time_base) or Fraction(0))
+        yield from ahead
+        yield from packets
+
+    def _reorders(self) -> bool:
+        return bool(getattr(self._video.codec_context, "has_b_frames", False))
 
     def _is_last_boundary(self) -> bool:
         """Whether reading failed at the mark that ends a multipart stream, where FFmpeg looks for one more image."""
@@ -98,13 +129,15 @@ class Demuxer:
     def _stamp(self, packet: AnyPacket) -> Stamp | None:
         tick = as_fraction(packet.time_base)
         decoded = packet.pts if packet.dts is None else packet.dts
-        if decoded is None or tick is None:
+        if decoded is None or tick is None or packet.is_discard:  # an edit list leaves it out: its time may be any
             return None
         stream = packet.stream
         is_video = stream.type == "video"
         lasts_s = (packet.duration or 0) * tick or (1 / self._rate if is_video else Fraction(0))
+        if is_video:
+            lasts_s = max(lasts_s, self._pace_s)
         slack_s = SLACK_S if is_video else max(SLACK_S, _OVERLAP * lasts_s)
-        if is_video and stream.codec_context is not None and getattr(stream.codec_context, "has_b_frames", False):
+        if is_video and self._reorders():
             slack_s = max(SLACK_S, _REORDERED * lasts_s)
         return Stamp(
             stream.index, decoded * tick, (decoded if packet.pts is None else packet.pts) * tick, lasts_s,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from starcast.runtime.video.timing import Clock, as_fraction, ticks
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _FALLBACK_RATE = Fraction(25)
 _FASTEST = 1000  # frames per second; a higher rate is a time base mistaken for a rate
+_TICKS_A_FRAME = 8  # at least
 _ENCRYPTED = ("encv", "drmi")
 
 
@@ -42,7 +44,7 @@ _ENCRYPTED = ("encv", "drmi")
 class Frame:
     """A decoded frame, and when and how it is shown.
 
-    `pts` and `duration` are ticks of the source's time base. `square_size` is (height, width) with square pixels;
+    `pts` and `duration` are ticks of `Source.time_base`. `square_size` is (height, width) with square pixels;
     `orientation` turns the frame upright afterwards.
     """
 
@@ -168,12 +170,12 @@ class Source:
 
     def _placed(self, decoded: _Decoded, time: int | None, clock: Clock) -> Frame:
         frame = decoded.shown.frame
+        lasts_s = decoded.shown.duration * self._tick or 1 / self.rate
         refuse_hdr(int(getattr(frame, "color_trc", 0) or 0), self.name)
         self.patched += bool(frame.is_corrupt)
         self.interlaced = self.interlaced or bool(frame.interlaced_frame)
-        lasts = decoded.shown.duration or self.frame_ticks
-        place = clock.place(None if time is None else time * self.time_base, lasts * self.time_base)
-        return Frame(frame, place, lasts, decoded.square_size, display_matrix(frame))
+        place = clock.place(None if time is None else time * self._tick, lasts_s)
+        return Frame(frame, place, max(1, ticks(lasts_s, self.time_base)), decoded.square_size, display_matrix(frame))
 
     def _first_frames(self) -> list[_Decoded]:
         for found in self._steps:
@@ -254,8 +256,9 @@ class Source:
         container = self.container
         rates = (as_fraction(rate) for rate in (self._video.average_rate, self._video.guessed_rate))
         self.rate = next((rate for rate in rates if rate and rate <= _FASTEST), _FALLBACK_RATE)
-        self.time_base = as_fraction(self._video.time_base) or 1 / self.rate
-        self.frame_ticks = max(1, ticks(1 / self.rate, self.time_base))
+        self._tick = as_fraction(self._video.time_base) or 1 / self.rate
+        # finer, if a tick is as long as a frame: two frames at the same time would move all later ones
+        self.time_base = self._tick / max(1, math.ceil(_TICKS_A_FRAME * self._tick * self.rate))
         seconds = Fraction(container.duration, av.time_base) if container.duration else Fraction(0)
         self.frames = self._video.frames or round(seconds * self.rate)  # 0: unknown
 
@@ -266,7 +269,7 @@ class Source:
         self.changes = [clause for clause in changes if clause]
         self.interlaced = bool(frame.interlaced_frame)
         self.shown_size = upright_size(first.square_size, display_matrix(frame))  # (height, width) of the first frame
-        begins_s = (first.shown.pts or 0) * self.time_base
+        begins_s = (first.shown.pts or 0) * self._tick
         self.start_s = start_of(self.container, begins_s, self._demuxer.earliest_s)
 
 

@@ -28,6 +28,7 @@ _MILLISECOND = Fraction(1, 1000)
 _EQUAL_TIMES_ALLOWED = 0x20000  # AVFMT_TS_NONSTRICT: Matroska, whose ticks are longer than a TrueHD packet
 _PICTURES = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _GAP_S = Fraction(1, 100)  # times are rounded to a millisecond in many containers: less is no gap
+_PREROLL_S = Fraction(1, 10)  # Opus asks for the most: 80 ms (RFC 7845, 4.6)
 _SILENT_BYTES = {"pcm_u8": 0x80, "pcm_alaw": 0xD5, "pcm_mulaw": 0xFF}  # 0 in all others
 _KINDS = {"audio": "sound", "subtitle": "subtitles"}
 
@@ -52,11 +53,16 @@ class CopiedTrack:
         _carry_over(template, self.stream, container)
         self._source_tick = as_fraction(template.time_base) or _MILLISECOND
         self._start_s = start_s
+        self._has_edit_lists = container.format.name in ("mp4", "mov")
         self._strict = not container.format.flags & _EQUAL_TIMES_ALLOWED
         self._clock: Clock | None = None
+        self._has_begun = False
 
     def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
         assert isinstance(item, Packet)
+        if item.is_discard and self._is_cut_out(item):
+            return []
+        self._has_begun = self._has_begun or not item.is_discard
         # the muxer's choice, known once its header is written
         tick = as_fraction(self.stream.time_base) or _MILLISECOND
         if self._clock is None:
@@ -73,6 +79,12 @@ class CopiedTrack:
     def flush(self) -> list[Packet[Any]]:
         return []
 
+    def _is_cut_out(self, item: Packet[Any]) -> bool:
+        """Whether a packet that an edit list leaves out is not even needed to decode the first that it shows. Without
+        edit lists in the output, it would be heard."""
+        needed_s = _PREROLL_S if self._has_edit_lists else (item.duration or 0) * self._source_tick
+        return self._has_begun or item.pts is None or item.pts * self._source_tick < self._start_s - needed_s
+
 
 class CopiedSamples(CopiedTrack):
     """Copies PCM into MOV, which counts samples and stores no times: gaps are filled with silence."""
@@ -88,6 +100,8 @@ class CopiedSamples(CopiedTrack):
 
     def write(self, item: Packet[Any] | AudioFrame) -> list[Packet[Any]]:
         packets = super().write(item)
+        if not packets:
+            return []
         (packet,) = packets
         base = as_fraction(packet.time_base) or Fraction(1, self._rate)
         place = round((packet.pts or 0) * base * self._rate)
