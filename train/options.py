@@ -5,14 +5,15 @@ Imports no torch: `--help` is built from these classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from starcast import flags
 from starcast.errors import OptionError
-from starcast.options import CheckedOptions, flag_of, flat_fields, group, option, to_flat
+from starcast.options import CheckedOptions, flag_of, flat_fields, group, option, replace_options, to_flat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,9 @@ class CourseOptions(CheckedOptions):
     """How long a run lasts, and how a step is computed and averaged."""
 
     steps: int = flags.steps(100_000, "A resumed run counts those it already made.")
+    epochs: float | None = option(
+        None, "Training steps as passes over the training images; replaces --steps.", minimum=1e-3
+    )
     seed: int = flags.seed(777)
     average_decay: float = option(
         0.999, "Decay of the averaged networks: the share kept at each step.", minimum=0.0, maximum=1.0
@@ -117,6 +121,18 @@ class TrainOptions(CheckedOptions):
     loss: LossOptions = group(LossOptions)
     machine: MachineOptions = group(MachineOptions)
     output: OutputOptions = group(OutputOptions)
+
+    @property
+    def images_per_step(self) -> int:
+        """How many training images a step goes through, for `--epochs`."""
+        return self.data.batch_size
+
+    def in_steps(self, images: int) -> Self:
+        """These options with `steps` in place of `epochs`: a run stores how far it goes, whatever its images are."""
+        if self.course.epochs is None:
+            return self
+        steps = math.ceil(self.course.epochs * images / self.images_per_step)
+        return replace_options(self, steps=steps, epochs=None)
 
 
 def check_same_family(name: str, trained: TrainOptions, origin: str) -> None:

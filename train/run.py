@@ -24,7 +24,7 @@ from starcast.hold import hold_folder
 from starcast.options import as_json
 from starcast.train.adain import choose_adain
 from starcast.train.checkpoint.file import write_checkpoint
-from starcast.train.data.folders import DataSet, scan_for_training
+from starcast.train.data.folders import DataSet
 from starcast.train.data.left_out import describe_data_set
 from starcast.train.data.loader import load_batches, worker_count
 from starcast.train.device import (
@@ -99,7 +99,7 @@ def train(
             check_same_shapes(options, start.options, start.origin)
             return continue_run(data, run, options, start, bar=bar, on_step=on_step, progress=progress)
         refuse_to_mix(folder)
-        data_set = scan_for_training(data, options.data.domains)
+        data_set, options = _scan(data, options, progress)
         read = open_parent(parent, progress) if isinstance(parent, Path) else parent
         state = first_state(options, data_set, read, progress)
         return _run(data_set, folder, options, state, bar, on_step, progress)
@@ -119,7 +119,7 @@ def continue_run(
     folder = RunFolder(Path(run))
     with hold_folder(folder.path):
         refuse_foreign(folder)
-        data_set = scan_for_training(data, options.data.domains)
+        data_set, options = _scan(data, options, progress)
         check_same_domains(data_set, start, progress)
         if start.checkpoint is None:
             read = None if start.parent is None else reopen_parent(start.parent, folder.path)
@@ -133,6 +133,17 @@ def continue_run(
             )
             return start.checkpoint.path
         return _run(data_set, folder, options, state, bar, on_step, progress)
+
+
+def _scan(data: Path, options: TrainOptions, progress: Progress) -> tuple[DataSet, TrainOptions]:
+    """The run's data set, and its options with `--epochs` as steps. Raises DatasetError and OptionError."""
+    data_set = family(options.family).scan(data, options)
+    in_steps = options.in_steps(data_set.training_images)
+    if options.course.epochs is not None:
+        progress(
+            f"{options.course.epochs:g} epochs of {data_set.training_images} images are {in_steps.course.steps} steps"
+        )
+    return data_set, in_steps
 
 
 def _run(

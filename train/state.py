@@ -67,7 +67,7 @@ def fresh_state(options: TrainOptions, domains: int) -> State:
 def first_state(options: TrainOptions, data_set: DataSet, parent: Parent | None, progress: Progress) -> State:
     """Networks at step 0, random or from a checkpoint. Raises OptionError and CheckpointError, as `networks_from`."""
     if parent is None:
-        return fresh_state(options, len(data_set.domains))
+        return fresh_state(options, len(data_set.names))
     config, networks, averaged = networks_from(parent, options, data_set.names, progress)
     optimizers = family(options.family).build_optimizers(networks, options)
     return State(config, networks, averaged, optimizers, 0, parent.record)

@@ -212,3 +212,13 @@ def test_accumulated_parts_give_the_same_step_but_for_rounding(images, tmp_path,
     parts = run_quietly(images, tmp_path / "parts", replace_options(small, steps=1, learning_rate=1e-4, accumulate=3))
     lines = [json.loads((path.parent.parent / "losses.jsonl").read_text()) for path in (once, parts)]
     assert lines[0] == pytest.approx(lines[1], rel=1e-3)
+
+
+def test_epochs_are_steps_over_the_training_images_and_a_resumed_run_counts_on(images, tmp_path, small):
+    said = []
+    options = replace_options(small, epochs=1.5)  # of 11 images in batches of 3: 5.5 steps
+    last = train(images, tmp_path / "run", options, bar=False, progress=said.append)
+    assert said == ["1.5 epochs of 11 images are 6 steps", DATA]
+    assert (read_checkpoint(last).step, read_checkpoint(last).options["steps"]) == (6, 6)
+    again = run_quietly(images, tmp_path / "run", replace_options(small, steps=7), resume=True)
+    assert_same_bits(again, run_quietly(images, tmp_path / "whole", replace_options(small, steps=7)))

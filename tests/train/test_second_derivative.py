@@ -54,9 +54,32 @@ def test_no_kernel_is_as_large_as_an_image(mode, largest):
     assert max(seen.sides) == largest
 
 
+@pytest.mark.parametrize("side", [8, 9, 11])  # 9 and 11: the last rows and columns are under no window
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [(4, 2, 1), (3, 1, 1), (2, 3, 0)])
+def test_strides_are_differentiated_twice_as_torch_does(kernel, stride, padding, side):
+    draws = torch.Generator().manual_seed(side)
+    layers = nn.Sequential(nn.Conv2d(3, 4, kernel, stride, padding), nn.LeakyReLU(0.01), nn.Conv2d(4, 2, 2)).double()
+    for parameter in layers.parameters():
+        nn.init.normal_(parameter, generator=draws)
+    images = torch.randn(2, 3, side, side, generator=draws, dtype=torch.float64)
+
+    def penalty(mode):
+        layers.zero_grad()
+        x = images.clone().requires_grad_()
+        with mode:
+            y = layers(x)
+        (dx,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+        (dx.flatten(1).norm(dim=1) - 1).square().mean().backward()
+        # a bias decides no gradient, so it gets none
+        return [parameter.grad for parameter in layers.parameters() if parameter.dim() > 1]
+
+    for found, right in zip(penalty(ImageGradients()), penalty(nullcontext()), strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-12, atol=1e-12)
+
+
 def test_a_convolution_that_is_meant_otherwise_is_refused():
-    with ImageGradients(), pytest.raises(ValueError, match="stride"):
-        nn.Conv2d(3, 4, 3, stride=2)(torch.zeros(1, 3, 8, 8))
+    with ImageGradients(), pytest.raises(ValueError, match="dilation"):
+        nn.Conv2d(3, 4, 3, dilation=2)(torch.zeros(1, 3, 8, 8))
 
 
 def test_outside_of_it_convolutions_are_torchs():

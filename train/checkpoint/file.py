@@ -45,8 +45,7 @@ _THROWN = (RuntimeError, EOFError, LookupError, ArithmeticError, ValueError, Typ
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of ours or an official one, without running code from it. Raises CheckpointError."""
     path = Path(path)
-    content = _load(path)
-    check_tensors(path, content)
+    content = _read_content(path)
     if isinstance(content, Mapping) and "format" in content and "family" in content:
         checkpoint = _ours(path, content)
     else:
@@ -119,6 +118,13 @@ def averaged_networks(checkpoint: Checkpoint) -> Any:
     for name, module in networks.items():
         module.load_state_dict(checkpoint.averaged[name])
     return networks.eval()
+
+
+def _read_content(path: Path) -> Any:
+    """What a file holds, its claims checked against its size. Raises CheckpointError."""
+    content = _load(path)
+    check_tensors(path, content)
+    return content
 
 
 def _load(path: Path) -> Any:
@@ -207,7 +213,7 @@ def _copied(states: Mapping[str, Mapping[str, Tensor]], names: tuple[str, ...]) 
 def _official(path: Path, content: Any) -> Checkpoint:
     """Read a file in a family's official layout."""
     for name in FAMILIES:
-        checkpoint = family(name).read_official(path, content)
+        checkpoint = family(name).read_official(path, content, _read_content)
         if checkpoint is not None:
             return checkpoint
     titles = " or ".join(family(name).title for name in FAMILIES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,8 +66,8 @@ class StepBatches(Dataset[Drawn], ABC):
     """
 
     def __init__(self, data_set: DataSet, options: TrainOptions, *, workers: int = 0, rank: int = 0) -> None:
-        self.images = [domain.training for domain in data_set.domains]
-        self.names = data_set.names
+        self.images: list[Sequence[Path]] = [domain.training for domain in data_set.domains]
+        self.places = [f"the domain {domain.name!r}" for domain in data_set.domains]  # of `images`, for messages
         self.seed = options.course.seed
         self.rank = rank
         self.batch_size = options.data.batch_size
@@ -98,6 +99,18 @@ class StepBatches(Dataset[Drawn], ABC):
         """Draw the index of an image for each of these domains, with replacement."""
         return self.draws(step, purpose).integers(self.counts(domains))
 
+    def next_in_turn(self, step: int, purpose: str, count: int, size: int) -> NDArray[np.int64]:
+        """Indices of `size` images a step, so that each of `count` comes once in every pass, each time in a new order.
+
+        A function of the step alone: the order of a pass is drawn when a step needs it.
+        """
+        positions = np.arange(step * size, (step + 1) * size)
+        order = {
+            turn: draws(self.seed, int(turn), self.rank, f"order of {purpose}").permutation(count)
+            for turn in np.unique(positions // count)
+        }
+        return np.array([order[position // count][position % count] for position in positions])
+
     def counts(self, domains: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many images each of these domains has."""
         return np.array([len(self.images[domain]) for domain in domains])
@@ -111,27 +124,36 @@ class StepBatches(Dataset[Drawn], ABC):
         An image that cannot be read is replaced by another of its domain. Its partner, the other half of a pair, is the
         last resort.
         """
-        pixels = [
+        return self.load_and_tell(step, purpose, domains, picks, partners)[0]
+
+    def load_and_tell(
+        self, step: int, purpose: str, domains: NDArray[np.int64], picks: NDArray[np.int64],
+        partners: NDArray[np.int64],
+    ) -> tuple[Tensor, NDArray[np.int64]]:  # fmt: skip
+        """As `load`; also which images were taken, for a family whose images have labels of their own."""
+        loaded = [
             self._readable(step, f"{purpose} {slot}", int(domain), int(pick), int(partner))
             for slot, (domain, pick, partner) in enumerate(zip(domains, picks, partners, strict=True))
         ]
         with torch.random.fork_rng(devices=[]):  # the transforms draw from torch's global generator
             torch.default_generator.manual_seed(torch_seed(self.seed, step, self.rank, f"augment {purpose}"))
-            return torch.stack([self.transform(image) for image in pixels])
+            pixels = torch.stack([self.transform(image) for image, _ in loaded])
+        return pixels, np.array([pick for _, pick in loaded])
 
-    def _readable(self, step: int, purpose: str, domain: int, pick: int, partner: int) -> Tensor:
-        """The picked image; if it cannot be read, the first readable one in a random order fixed for this step."""
+    def _readable(self, step: int, purpose: str, domain: int, pick: int, partner: int) -> tuple[Tensor, int]:
+        """The picked image and its index; if it cannot be read, the first readable one in a random order fixed for
+        this step."""
         images = self.images[domain]
         image = self.decoded.read(images[pick])
         if image is not None:
-            return image
+            return image, pick
         others = self.draws(step, f"instead of {purpose}").permutation(len(images))
         for other in sorted(others.tolist(), key=lambda other: other == partner):  # the partner is the last resort
             image = self.decoded.read(images[other])
             if image is not None:
-                return image
+                return image, other
         raise DatasetError(
-            f"none of the {len(images)} training images of the domain {self.names[domain]!r} can be read: "
+            f"none of the {len(images)} training images of {self.places[domain]} can be read: "
             "`starcast dataset check` says why for each"
         )
 

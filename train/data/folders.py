@@ -23,6 +23,7 @@ from pathlib import Path
 from starcast.atomic import repair_folder
 from starcast.errors import DatasetError, printable
 from starcast.images.formats import READ_IN_WORDS, has_read_suffix
+from starcast.train.options import TrainOptions
 
 TRAINING = "train"
 HELD_OUT = ("val", "valid", "validation", "test")
@@ -58,6 +59,11 @@ class DataSet:
     def names(self) -> tuple[str, ...]:
         """The domains' names in order."""
         return tuple(domain.name for domain in self.domains)
+
+    @property
+    def training_images(self) -> int:
+        """How many images train: what an epoch goes through."""
+        return sum(len(domain.training) for domain in self.domains)
 
     def summary(self) -> dict[str, object]:
         """What checkpoints and run.json record; `listing` changes when a file is added or removed."""
@@ -116,6 +122,11 @@ def scan_for_training(path: Path, names: Iterable[str] = ()) -> DataSet:
         if not domain.training:
             raise DatasetError(no_images(data_set, domain))
     return data_set
+
+
+def scan_domains(path: Path, options: TrainOptions) -> DataSet:
+    """The domains that a run's options ask for, each with training images. Raises DatasetError."""
+    return scan_for_training(path, options.data.domains)
 
 
 def no_images(data_set: DataSet, domain: Domain) -> str:

@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from starcast.train.adain import Implementation
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.data.batches import StepBatches
+from starcast.train.data.folders import DataSet
 
 StateDict = Mapping[str, Tensor]
 
@@ -95,6 +96,7 @@ class Family:
     random_networks: Callable[..., NetworkSet]  # (config, seed): averaged networks, every parameter random
 
     # Training
+    scan: Callable[..., DataSet]  # (folder, options); DatasetError if it cannot be trained on
     batches: Callable[..., StepBatches]  # (data_set, options, *, workers)
     build_optimizers: Callable[..., dict[str, Optimizer]]  # (networks, options)
     # (networks, averaged, optimizers, batch, step, options, *, autocast) -> losses by name, on the device
@@ -109,5 +111,7 @@ class Family:
 
     # Training files
     check_config: Callable[..., None]  # (config, weights, origin): ValueError unless they match
-    read_official: Callable[[Path, Any], Checkpoint | None]  # None: not this family's official layout
+    # (path, content, read) -> None: not this family's official layout. `read` safely reads a file beside it, or raises
+    # CheckpointError
+    read_official: Callable[[Path, Any, Callable[[Path], Any]], Checkpoint | None]
     describe_foreign: Callable[[Mapping[Any, Any]], str | None]  # says of a near miss: "holds a generator alone"

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from starcast.train.data.folders import scan_domains
 from starcast.train.families.base import Family
 from tiny_family.batches import LabelledBatches
 from tiny_family.networks import TinyConfig, averaged_copy, build_networks, carry_over, empty_networks, random_networks
@@ -32,6 +33,7 @@ FAMILY = Family(
     empty_networks=empty_networks,
     averaged_copy=averaged_copy,
     random_networks=random_networks,
+    scan=scan_domains,
     batches=LabelledBatches,
     build_optimizers=build_optimizers,
     training_step=training_step,
@@ -40,7 +42,7 @@ FAMILY = Family(
     sample_grids=grids,
     carry_over=carry_over,
     check_config=_check_config,
-    read_official=lambda path, content: None,
+    read_official=lambda path, content, read: None,
     describe_foreign=lambda content: None,
 )
 assert TinyOptions.family == FAMILY.name

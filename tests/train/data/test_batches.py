@@ -17,15 +17,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from starcast.errors import DatasetError, ImageError, TrainingError
 from starcast.options import replace_options
 from starcast.train.data.batch import to_signed
 from starcast.train.data.batches import training_transform
-from starcast.train.data.folders import scan
+from starcast.train.data.folders import DataSet, Domain, scan
 from starcast.train.data.loader import load_batches, worker_count
 from starcast.train.families.stargan_v2.batches import ReferenceBatches
+from starcast.train.families.stargan_v2.options import StarGANv2Options
 
 
 def all_tensors(batch):
@@ -282,7 +285,7 @@ def test_the_stand_in_of_a_reference_is_not_its_partner(images, small):
     (images / "ink" / "train" / "0.png").write_bytes(b"no image")
     dataset = ReferenceBatches(scan(images), small)
     for step in range(20):
-        shown = dataset._readable(step, "reference 0", 0, 0, partner=2)
+        shown, _ = dataset._readable(step, "reference 0", 0, 0, partner=2)
         assert not torch.equal(shown, dataset.decoded.read(images / "ink" / "train" / "2.png"))
 
 
@@ -303,3 +306,17 @@ def test_without_a_crop_the_image_is_resized_as_pillow_does_or_mirrored():
         assert mirrored or (out - expected).abs().max() <= 1  # Pillow rounds in fixed point
         flips += int(mirrored)
     assert 0 < flips < 20
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(1, 40), size=st.integers(1, 12), seed=st.integers(0, 1000))
+def test_every_image_comes_once_in_every_pass(count, size, seed):
+    domain = Domain("ink", tuple(Path(str(number)) for number in range(count)), ())
+    dataset = ReferenceBatches(
+        DataSet(Path(), (domain,)), replace_options(StarGANv2Options(), seed=seed), workers=0
+    )  # fmt: skip
+    steps = [dataset.next_in_turn(step, "sources", count, size).tolist() for step in range(-(-3 * count // size))]
+    shown = [image for step in steps for image in step]
+    for start in range(0, 3 * count, count):
+        assert sorted(shown[start : start + count]) == list(range(count))
+    assert steps[-1] == dataset.next_in_turn(len(steps) - 1, "sources", count, size).tolist()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 from torch.optim import Optimizer
 
+from starcast.train.data.folders import scan_domains
 from starcast.train.families.base import Family
 from starcast.train.families.stargan_v2.batches import Batch, ReferenceBatches
 from starcast.train.families.stargan_v2.heads import carry_over
@@ -69,6 +70,7 @@ FAMILY = Family(
     empty_networks=empty_networks,
     averaged_copy=averaged_copy,
     random_networks=random_networks,
+    scan=scan_domains,
     batches=ReferenceBatches,
     build_optimizers=_optimizers,
     training_step=_step,

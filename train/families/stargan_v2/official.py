@@ -7,34 +7,28 @@ keys: each block of the style encoder halves the image, down to 4x4, whatever th
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from starcast.errors import CheckpointError
-from starcast.train.checkpoint.content import Checkpoint, StateDicts, is_plain, is_state_dict
+from starcast.train.checkpoint.content import Checkpoint, StateDicts, is_state_dict
+from starcast.train.checkpoint.unwrap import in_float32, unwrap
 from starcast.train.families.stargan_v2.networks import AVERAGED, TRAINED, StarGANv2Config
 
 StateDict = Mapping[str, Tensor]
 
 _NOT_AVERAGED = "{} holds networks that are not averaged; the *_nets_ema.ckpt beside it gives smoother results"
 
-# What wrappers put into the names of parameters, at the front or before the name of a wrapped part, in any order:
-# DataParallel, DistributedDataParallel and AveragedModel; torch.compile; FSDP; recomputed activations; DeepSpeed
-_WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
-_AVERAGE, _LATEST = "ema_model", "online_model"  # ema-pytorch stores both
 
-
-def read_official(path: Path, content: Any) -> Checkpoint | None:
+def read_official(path: Path, content: Any, read: Callable[[Path], Any]) -> Checkpoint | None:
     """The networks of an official file; None if it is not one. Raises CheckpointError if they cannot be read."""
     if not is_official(content):
         return None
     states: StateDicts = {
-        name: {key: _as_float32(value) for key, value in unwrap(content[name]).items()}
-        for name in TRAINED
-        if isinstance(content.get(name), Mapping)
+        name: in_float32(unwrap(content[name])) for name in TRAINED if isinstance(content.get(name), Mapping)
     }
     averaged = {name: states[name] for name in AVERAGED}
     config = infer_config(averaged, str(path))
@@ -57,15 +51,6 @@ def read_official(path: Path, content: Any) -> Checkpoint | None:
 def is_official(content: object) -> bool:
     """True for a dict of state_dicts that holds the three networks by their official names."""
     return isinstance(content, Mapping) and all(is_state_dict(content.get(name)) for name in AVERAGED)
-
-
-def unwrap(state: StateDict) -> dict[str, Tensor]:
-    """The same parameters under the names of the plain networks; of an average beside its model, the average."""
-    parts = {name: name.split(".") for name in state}
-    if any(_AVERAGE in words for words in parts.values()):
-        parts = {name: words for name, words in parts.items() if _LATEST not in words}
-    dropped = {*_WRAPPERS, _AVERAGE}
-    return {".".join(word for word in words if word not in dropped): state[name] for name, words in parts.items()}
 
 
 def infer_config(networks: Mapping[str, StateDict], origin: str) -> StarGANv2Config:
@@ -125,10 +110,6 @@ def describe_foreign(content: Mapping[Any, Any]) -> str | None:
 
 def _names_of(state: object) -> set[str]:
     return set(unwrap({str(name): value for name, value in state.items()})) if isinstance(state, Mapping) else set()
-
-
-def _as_float32(value: Tensor) -> Tensor:
-    return value.float() if is_plain(value) else value
 
 
 def _count(pattern: str, state: StateDict) -> int:
