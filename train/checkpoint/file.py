@@ -9,6 +9,7 @@ Format 1 is the first.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import errno
 import hashlib
@@ -29,6 +30,7 @@ from starcast.train.checkpoint.foreign import (
     GIVE_ONE,
     describe_content,
     describe_file,
+    describe_objects,
     find_damaged_part,
     holds_objects,
 )
@@ -38,6 +40,8 @@ from starcast.train.families.base import Config, NetworkSet
 
 FORMAT = 1
 
+_PLAIN_CLASSES: list[Any] = [argparse.Namespace]  # holds a training's arguments; reading it runs no code
+
 # what torch's reader raises for damaged bytes
 _THROWN = (RuntimeError, EOFError, LookupError, ArithmeticError, ValueError, TypeError, AttributeError, AssertionError)
 
@@ -45,7 +49,7 @@ _THROWN = (RuntimeError, EOFError, LookupError, ArithmeticError, ValueError, Typ
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of ours or an official one, without running code from it. Raises CheckpointError."""
     path = Path(path)
-    content = _read_content(path)
+    content = _read_folder(path) if path.is_dir() else _read_content(path)
     if isinstance(content, Mapping) and "format" in content and "family" in content:
         checkpoint = _ours(path, content)
     else:
@@ -127,21 +131,26 @@ def _read_content(path: Path) -> Any:
     return content
 
 
+def _read_folder(path: Path) -> dict[str, Any]:
+    """The contents of a checkpoint that is a folder, by the names that its family has for the files."""
+    for name in FAMILIES:
+        files = family(name).checkpoint_files(path)
+        if files is not None:
+            return {part: _read_content(file) for part, file in files.items()}
+    raise CheckpointError(f"{path} is a folder: {GIVE_ONE}")
+
+
 def _load(path: Path) -> Any:
     if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise CheckpointError(f"{path} {what}: {GIVE_ONE}")
+        raise CheckpointError(f"{path} does not exist: {GIVE_ONE}")
     check_claimed_size(path)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN_CLASSES):
             warnings.simplefilter("ignore")  # torch warns about old archives; errors below say what matters
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if holds_objects(path, str(error)):
-            raise CheckpointError(
-                f"{path} holds Python objects, and reading them would run code, which is unsafe: save only its "
-                "state_dicts with torch.save"
-            ) from error
+            raise CheckpointError(f"{path} {describe_objects(path)}") from error
         raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error
     except OSError as error:
         # torch seeks before the start of a truncated archive

@@ -13,6 +13,8 @@ from starcast.train.families import FAMILIES, family
 
 GIVE_ONE = "give a starcast checkpoint or an official *_nets_ema.ckpt"
 
+LOOK_BYTES = 2**20  # of a pickle's start, to tell whose it is
+
 # first bytes -> kind of file
 _MAGIC = {
     b"\x89PNG": "a PNG image",
@@ -92,6 +94,20 @@ def holds_objects(path: Path, complaint: str) -> bool:
     with path.open("rb") as file:
         pickled = file.read(1) == b"\x80"
     return (pickled or _is_archive(path)) and ("GLOBAL" in complaint or "Unsupported" in complaint)
+
+
+def describe_objects(path: Path) -> str:
+    """Half a sentence on a pickle that `holds_objects`, and the way to its weights."""
+    with path.open("rb") as file:
+        head = file.read(LOOK_BYTES)
+    for name in FAMILIES:
+        for mark, sentence in family(name).unsafe_files.items():
+            if mark in head:
+                return sentence
+    return (
+        "holds Python objects, and reading them would run code, which is unsafe: save only its state_dicts with "
+        "torch.save"
+    )
 
 
 def describe_content(content: object) -> str:

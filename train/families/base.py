@@ -115,3 +115,7 @@ class Family:
     # CheckpointError
     read_official: Callable[[Path, Any, Callable[[Path], Any]], Checkpoint | None]
     describe_foreign: Callable[[Mapping[Any, Any]], str | None]  # says of a near miss: "holds a generator alone"
+    # The files of an official checkpoint that is a folder; read_official gets their contents by these names
+    checkpoint_files: Callable[[Path], Mapping[str, Path] | None] = lambda folder: None
+    # Bytes in a file of Python objects, which are not read -> "is a pickle of …: convert it"
+    unsafe_files: Mapping[bytes, str] = dataclasses.field(default_factory=dict)

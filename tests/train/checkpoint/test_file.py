@@ -442,7 +442,7 @@ def test_states_of_optimisers_point_to_the_file_beside_them(saved):
         ("stargan_v1/200000-G.ckpt", "is a StarGAN v1 network"),
         ("stargan_v1/200000-D.ckpt", "is a StarGAN v1 network"),
         ("stylegan2_rosinality/stylegan2-converted.pt", "is a StyleGAN2 checkpoint (rosinality's layout)"),
-        ("stylegan2_rosinality/000000.pt", "holds Python objects, and reading them would run code"),
+        ("stylegan2_rosinality/000000.pt", "is a StyleGAN2 checkpoint (rosinality's layout)"),
         ("stargan_v2_hpf0/inputs.npz", "is a zip archive"),
         ("stargan_v2_hpf0/README.md", "is a text file"),
     ],
