@@ -73,6 +73,14 @@ class TranslateOptions(EngineChoice, StyleOptions):
     )
     fit: str = flags.fit("stretch", FITS)
     format: str = option("png", "Image format of translations written to a folder.", choices=("png", "jpg", "webp"))
+    quality: int | None = option(
+        None, "Quality of JPEG and WebP, 100 being the best. Default: JPEG 95, WebP lossless.", minimum=1, maximum=100
+    )
+    keep_alpha: bool = option(
+        False, "Make translations as transparent as their sources (PNG and WebP). Transparent areas are translated on "
+        "white, with or without this.",
+    )  # fmt: skip
+    metadata: bool = flags.metadata("EXIF, XMP, IPTC, comments and resolution")
     batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=LARGEST_BATCH)
     overwrite: bool = flags.overwrite()
     max_pixels: int = flags.max_pixels(MAX_PIXELS)

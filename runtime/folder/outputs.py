@@ -19,6 +19,7 @@ from starcast.images.read import read_stored
 from starcast.images.write import WRITTEN_SUFFIXES
 from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.marks import Origin, parse_mark
+from starcast.runtime.options import TranslateOptions
 
 _FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm")
 
@@ -51,6 +52,16 @@ def is_one_file(output: Path, sources: int, styles: int) -> bool:
             f"{printable(output)} is one image, but {sources * styles} would be written: give -o the name of a folder"
         )
     return True
+
+
+def refuse_unused_options(options: TranslateOptions, suffix: str) -> None:
+    """Raise OptionError if images with this suffix cannot have what the options ask for."""
+    if options.quality is not None and suffix.lower() == ".png":
+        raise OptionError(
+            "--quality is for JPEG and WebP, and PNG is lossless: leave it out, or give --format jpg or webp"
+        )
+    if options.keep_alpha and suffix.lower() in (".jpg", ".jpeg"):
+        raise OptionError("--keep-alpha needs PNG or WebP, because a JPEG cannot be transparent: choose one of these")
 
 
 def state_of(path: Path, settings: str, origin: Origin, size: tuple[int, int] | None) -> State:

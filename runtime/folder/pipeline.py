@@ -8,17 +8,19 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import ImageError, printable
 from starcast.images.fit import NATIVE, fit
-from starcast.images.read import read_image
+from starcast.images.metadata import Metadata
+from starcast.images.read import read_stored
 from starcast.images.write import write_image
 from starcast.runtime.folder.jobs import Job, Target
 from starcast.runtime.marks import Mark, hash_content, hash_place
@@ -35,18 +37,34 @@ _PLACE_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 @dataclass(frozen=True)
 class Prepared:
-    """A source, read and fitted: uint8 [height, width, 3], its hashes, and the seconds that each step took."""
+    """A source, read and fitted: uint8 [height, width, 3], its hashes, and the seconds that each step took.
+
+    `alpha`, uint8 [height, width], and `metadata` are None unless the translation is to have them.
+    """
 
     image: NDArray[np.uint8]
+    alpha: NDArray[np.uint8] | None
+    metadata: Metadata | None
+    path: Path
     content: str
     place: str
     read_s: float
     fit_s: float
 
 
+@dataclass(frozen=True)
+class Written:
+    """A translation that is written: its source, what of the metadata is lost, and the seconds that writing took."""
+
+    source: Path
+    lost: tuple[str, ...]
+    seconds: float
+
+
 @dataclass
 class Report:
-    """What `translate_all` did. `done` and `skipped` count translations; `failed` has a sentence per failure.
+    """What `translate_all` did. `done` and `skipped` count translations; `failed` has a sentence per failure; `lost`
+    has, for each clause on metadata that could not be kept, the sources that it is about.
 
     `seconds` sums each stage over all images: read and fit a source, run and write a translation. `wall_s` is the time
     from the first source to the last file, without starting the engine.
@@ -55,6 +73,7 @@ class Report:
     done: int = 0
     skipped: int = 0
     failed: list[str] = field(default_factory=list)
+    lost: dict[str, list[Path]] = field(default_factory=dict)
     sources: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "fit", "run", "write"), 0.0))
     wall_s: float = 0.0
@@ -101,17 +120,23 @@ def translate_jobs(
         report.seconds["run"] += time.perf_counter() - start
         for (prepared, target), translation in zip(targets, translations, strict=True):
             mark = Mark(settings=settings[target.style], content=prepared.content, place=prepared.place)
-            writes.add(partial(_write, target, translation, mark.text))
+            image = translation if prepared.alpha is None else np.dstack([translation, prepared.alpha])
+            in_file = {"quality": options.quality, "mark": mark.text, "metadata": prepared.metadata}
+            writes.add(partial(_write, target, prepared.path, image, in_file))
         return ()  # `count_written` counts what is written
 
-    def count_written(outcome: float | ImageError) -> None:
+    def count_written(outcome: Written | ImageError) -> None:
         if isinstance(outcome, ImageError):
             if getattr(outcome.__cause__, "errno", None) in _PLACE_IS_FULL:
                 raise outcome  # every later write would fail in the same way
             report.fail(str(outcome), bar.print)
         else:
             report.done += 1
-            report.seconds["write"] += outcome
+            report.seconds["write"] += outcome.seconds
+            for clause in outcome.lost:
+                sources = report.lost.setdefault(clause, [])
+                if outcome.source not in sources[-1:]:  # one of several styles
+                    sources.append(outcome.source)
         bar.advance()
 
     batch = options.batch or translator.batch
@@ -144,7 +169,7 @@ def _prepare(
     start = time.perf_counter()
     try:
         before = _version_of(path)
-        image = read_image(path, max_pixels=options.max_pixels, limit_flag="--max-pixels", at_least=spare)
+        stored = read_stored(path, max_pixels=options.max_pixels, limit_flag="--max-pixels", at_least=spare)
         content = hash_content(path)  # of what the system still has in memory
         if _version_of(path) != before:
             return ImageError(f"{printable(path)} changed while it was read: run the command again")
@@ -153,12 +178,22 @@ def _prepare(
     except OSError as error:
         return ImageError(f"{printable(path)} disappeared while it was read ({error.strerror}): run the command again")
     read = time.perf_counter()
-    fitted = fit(image, size, options.fit)
+    fitted = fit(stored.pixels, size, options.fit)
+    alpha = None if stored.alpha is None or not options.keep_alpha else fit(stored.alpha, size, options.fit)
     height, width = fitted.shape[:2]
     reason = why_not(height, width)
     if reason is not None:
         return ImageError(f"{printable(path)} has {width}x{height} pixels: {reason}")
-    return Prepared(fitted, content, hash_place(path), read - start, time.perf_counter() - read)
+    return Prepared(
+        image=fitted,
+        alpha=alpha,
+        metadata=stored.metadata if options.metadata else None,
+        path=path,
+        content=content,
+        place=hash_place(path),
+        read_s=read - start,
+        fit_s=time.perf_counter() - read,
+    )
 
 
 def _version_of(path: Path) -> tuple[int, ...] | None:
@@ -170,15 +205,15 @@ def _version_of(path: Path) -> tuple[int, ...] | None:
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def _write(target: Target, image: NDArray[np.uint8], mark: str) -> float | ImageError:
-    """Write a translation; return the seconds it took, or the error."""
+def _write(target: Target, source: Path, image: NDArray[np.uint8], settings: Mapping[str, Any]) -> Written | ImageError:
+    """Write a translation, with keyword arguments of `write_image`; return what there is to say of it, or the error."""
     start = time.perf_counter()
     if target.is_free and os.path.lexists(target.path):
         return ImageError(
             f"{printable(target.path)} was written by another program in the meantime, and stays: choose another -o"
         )
     try:
-        write_image(target.path, image, mark=mark)
+        lost = write_image(target.path, image, **settings)
     except ImageError as error:
         return error
-    return time.perf_counter() - start
+    return Written(source, lost, time.perf_counter() - start)

@@ -21,7 +21,12 @@ from starcast.images.fit import NATIVE
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.folder.jobs import plan_jobs, tell_edited
 from starcast.runtime.folder.names import output_paths
-from starcast.runtime.folder.outputs import is_one_file, refuse_source_folder, refuse_to_overwrite_sources
+from starcast.runtime.folder.outputs import (
+    is_one_file,
+    refuse_source_folder,
+    refuse_to_overwrite_sources,
+    refuse_unused_options,
+)
 from starcast.runtime.folder.pipeline import Report, translate_jobs
 from starcast.runtime.folder.sources import FoundSources, SourceFile, find_sources
 from starcast.runtime.options import TranslateOptions
@@ -90,6 +95,7 @@ def translate_all(
     )
     references = {request.reference for request in requests if request.reference is not None}
     refuse_to_overwrite_sources(found.sources, paths, references)
+    refuse_unused_options(options, options.output.suffix if one_file else f".{options.format}")
     record = record_beside(options.output) if one_file else options.output / RECORD
     work = Work(bundle, [str(source) for source in sources], found.sources, requests, paths, record)
     with hold(options.output) if one_file else hold_folder(options.output):
@@ -132,6 +138,7 @@ def _translate_missing(
             report.wall_s = time.perf_counter() - start
             counts = {"translated": report.done, "there_already": report.skipped, "failed": len(report.failed)}
             _end_record(partial(save, counts=counts, finished=not interrupted), record, report, progress)
+            _tell_lost(report, progress)
 
 
 def _report_found(found: FoundSources, report: Report, progress: Callable[[str], None]) -> None:
@@ -154,6 +161,13 @@ def _report_found(found: FoundSources, report: Report, progress: Callable[[str],
         )
 
 
+def _tell_lost(report: Report, progress: Callable[[str], None]) -> None:
+    """Say in a line for each kind what of the sources' metadata their translations lack."""
+    for clause, sources in report.lost.items():
+        more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+        progress(f"{printable(sources[0])}{more}: translated without {clause}")
+
+
 def _no_images(sources: Sequence[Path], found: FoundSources) -> str:
     named = ", ".join(map(printable, sources)) or "the sources"
     if found.translations:
@@ -165,7 +179,16 @@ def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateO
     """The settings' part of a mark: equal for two runs whose translations of a source may replace each other. It
     leaves out the engine, because engines agree within a grey level, and the paths of references and bundle."""
     facts = {key: value for key, value in style.items() if key not in ("label", "reference")}
-    settings = {"bundle": bundle.sha256, "style": facts, "fit": options.fit, "precision": options.precision}
+    settings: dict[str, Any] = {
+        "bundle": bundle.sha256, "style": facts, "fit": options.fit, "precision": options.precision,
+    }  # fmt: skip
+    # these only if they are given, so that translations of earlier versions are accepted
+    if options.quality is not None:
+        settings["quality"] = options.quality
+    if options.keep_alpha:
+        settings["alpha"] = True
+    if not options.metadata:
+        settings["metadata"] = False
     return fingerprint(settings)
 
 

@@ -11,7 +11,9 @@ FITS = ("stretch", "crop", "pad", NATIVE)
 
 
 def fit(image: NDArray[np.uint8], size: tuple[int, int], mode: str = "stretch") -> NDArray[np.uint8]:
-    """Fit an image of any size, uint8 RGB, to `size` (height, width); one that has that size is returned as it is.
+    """Fit an image of any size to `size` (height, width); one that has that size is returned as it is.
+
+    `image` is uint8 [H, W, 3], or [H, W] for a mask, which is 0 where `pad` adds black.
 
     stretch     the whole image, aspect not kept: Pillow's antialiased bilinear, as in the official test transform
     crop        the largest centred part with the aspect of `size`
@@ -28,7 +30,7 @@ def fit(image: NDArray[np.uint8], size: tuple[int, int], mode: str = "stretch") 
     if mode == "pad":
         scale = min(height / rows, width / columns)
         inside = (max(1, round(columns * scale)), max(1, round(rows * scale)))
-        canvas = Image.new("RGB", (width, height))
+        canvas = Image.new(whole.mode, (width, height))
         canvas.paste(_resize(whole, inside), ((width - inside[0]) // 2, (height - inside[1]) // 2))
         return np.array(canvas)
     if mode == "crop":

@@ -13,7 +13,8 @@ from PIL import Image
 
 from starcast.atomic import atomic_path
 from starcast.errors import ImageError, printable, reason_of
-from starcast.images.read import SOFTWARE
+from starcast.images.embed import embed
+from starcast.images.metadata import Metadata
 
 JPEG_QUALITY = 95
 
@@ -23,43 +24,50 @@ _ENCODERS: dict[str, tuple[str, Callable[[int | None], dict[str, Any]]]] = {
     ".png": ("PNG", lambda _: {"compress_level": 3}),
     ".jpg": ("JPEG", lambda quality: {"quality": quality or JPEG_QUALITY, "subsampling": "4:4:4"}),
     ".jpeg": ("JPEG", lambda quality: {"quality": quality or JPEG_QUALITY, "subsampling": "4:4:4"}),
-    # lossless: smaller than PNG, and faster at its least effort
-    ".webp": ("WEBP", lambda quality: {"quality": quality or 0, "lossless": quality is None, "method": 0}),
+    # lossless: smaller than PNG, and faster at its least effort; exact: colours also where nothing is seen of them
+    ".webp": (
+        "WEBP",
+        lambda quality: {"quality": quality or 0, "lossless": quality is None, "method": 0, "exact": True},
+    ),
 }
 WRITTEN_SUFFIXES = tuple(_ENCODERS)
 WRITTEN_FORMATS = tuple({name: None for name, _ in _ENCODERS.values()})
 
 
 def write_image(
-    path: str | os.PathLike[str], image: NDArray[np.uint8], *, quality: int | None = None, mark: str | None = None
-) -> None:
-    """Write uint8 RGB [H, W, 3] as PNG, JPEG (95, 4:4:4) or WebP (lossless without `quality`), by the suffix.
+    path: str | os.PathLike[str],
+    image: NDArray[np.uint8],
+    *,
+    quality: int | None = None,
+    mark: str | None = None,
+    metadata: Metadata | None = None,
+) -> tuple[str, ...]:
+    """Write uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA) as PNG, JPEG (95, 4:4:4) or WebP (lossless without `quality`).
 
-    `mark` is a line of ASCII for the EXIF field "Software", where `read_stored` finds it. Afterwards `path` is
-    either the old file or the complete new one. Raises ImageError.
+    The suffix decides on the format; JPEG takes RGB only. `metadata` is that of the image which this one was made from,
+    and is corrected for it. `mark` is a line of ASCII for the EXIF field "Software", where `read_stored` finds it.
+    Returns what of the metadata could not be kept, as clauses. Afterwards `path` is either the old file or the
+    complete new one. Raises ImageError.
     """
     path = Path(path)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise TypeError(f"write_image takes uint8 [H, W, 3], not {image.dtype} {list(image.shape)}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
+        raise TypeError(f"write_image takes uint8 [H, W, 3] or [H, W, 4], not {image.dtype} {list(image.shape)}")
     if path.suffix.lower() not in _ENCODERS:
         raise ImageError(
             f"{printable(path)} cannot be written: give a name that ends in {', '.join(WRITTEN_SUFFIXES[:-1])} "
             f"or {WRITTEN_SUFFIXES[-1]}"
         )
     format_name, settings = _ENCODERS[path.suffix.lower()]
-    marked = {} if mark is None else {"exif": _exif_with(mark)}
+    if image.shape[2] == 4 and format_name == "JPEG":
+        raise ImageError(f"{printable(path)} cannot be transparent: give a name that ends in .png or .webp")
+    embedded, lost = embed(format_name, image.shape[:2], mark=mark, metadata=metadata)
     try:
         with atomic_path(path) as partial:
             Image.fromarray(np.ascontiguousarray(image)).save(
-                partial, format=format_name, **settings(quality), **marked
+                partial, format=format_name, **settings(quality), **embedded
             )
     except OSError as error:
         raise ImageError(
             f"{printable(path)} cannot be written ({reason_of(error)}): free some disk space, or choose another -o"
         ) from error
-
-
-def _exif_with(mark: str) -> Image.Exif:
-    exif = Image.Exif()
-    exif[SOFTWARE] = mark
-    return exif
+    return tuple(lost)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from starcast.errors import EngineError, ImageError, OptionError
 from starcast.images.mark import read_mark
-from starcast.images.read import read_image
+from starcast.images.read import read_image, read_stored
 from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folder import pipeline
@@ -129,9 +129,9 @@ def test_several_styles_have_a_folder_each_and_every_source_is_read_once(
 
     def counted(path, **settings):
         read.append(Path(path).name)
-        return read_image(path, **settings)
+        return read_stored(path, **settings)
 
-    monkeypatch.setattr(pipeline, "read_image", counted)
+    monkeypatch.setattr(pipeline, "read_stored", counted)
     report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", domain="all", seed=3, batch=2)
     assert report.done == 9
     assert sorted(read) == ["000.png", "001.png", "002.png"]
@@ -167,7 +167,10 @@ def test_a_folder_of_odd_and_hostile_files_gives_a_sentence_or_an_upright_image_
         unreadable = {**unreadable, "pipe.png": 0, "broken.png": 0, "line\\nbreak.png": 0}
     report, lines = _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out")
     assert report.done == len(readable)
-    assert lines == report.failed
+    assert lines == [
+        *report.failed,
+        f"{tmp_path / 'in/exif-broken.jpg'}: translated without its EXIF, which is damaged",
+    ]
     assert all(line.isprintable() for line in lines)
     assert sorted(name for name in unreadable if not any(name in line for line in lines)) == []
     assert len(report.failed) == len(unreadable)
@@ -279,12 +282,12 @@ def test_a_source_that_changes_while_it_is_read_is_named(tmp_path, tiny_bundle, 
     photos = _photos(tmp_path / "in", 2)
 
     def read_and_edit(path, **settings):
-        image = read_image(path, **settings)
+        image = read_stored(path, **settings)
         if path.name == "000.png":
             write_image(path, _draw_image(9))
         return image
 
-    monkeypatch.setattr(pipeline, "read_image", read_and_edit)
+    monkeypatch.setattr(pipeline, "read_stored", read_and_edit)
     report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out")
     assert report.done == 1
     assert lines == [f"{photos / '000.png'} changed while it was read: run the command again"]
@@ -508,9 +511,9 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, tiny_bundle, m
     original = pipeline.Prepared
 
     class Counted(original):
-        def __init__(self, *values: object) -> None:
+        def __init__(self, **values: object) -> None:
             nonlocal alive, most
-            super().__init__(*values)
+            super().__init__(**values)
             alive += 1
             most = max(most, alive)
 
