@@ -34,6 +34,12 @@ def test_frames_keep_their_order_past_the_encoders_reordering(make_clip, passed_
     assert np.abs(np.subtract(after.levels, before.levels)).max() <= 2
 
 
+def stored_times(path: Path) -> list[Fraction]:
+    """The places of the frames in an AVI, which is all that it stores; when they are shown, FFmpeg guesses."""
+    with av.open(str(path)) as container:
+        return [packet.dts * packet.time_base for packet in container.demux(video=0) if packet.size]
+
+
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.ts", "a.avi", "a.flv"])
 def test_count_and_duration_stay(make_clip, passed_through, watch, tmp_path, name):
     clip = make_clip(name, frames=30, sounds=("mp3",))
@@ -41,7 +47,8 @@ def test_count_and_duration_stay(make_clip, passed_through, watch, tmp_path, nam
     before, after = watch(clip), watch(tmp_path / "out.mp4")
     assert len(after.times) == len(before.times) == 30
     assert abs(after.duration_s - before.duration_s) <= Fraction(1, 25)
-    assert after.times[-1] - after.times[0] == before.times[-1] - before.times[0]
+    times = stored_times(clip) if name.endswith("avi") else before.times
+    assert after.times[-1] - after.times[0] == times[-1] - times[0]
 
 
 @pytest.mark.parametrize("length", [1, 40])
