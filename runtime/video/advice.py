@@ -14,6 +14,9 @@ from starcast.runtime.video.containers import takes
 
 COPY = "copy"
 DEINTERLACE = "bwdif=mode=send_frame,format=yuv420p"  # its own default makes two frames of one
+FIND_LATE_STREAMS = (
+    "ffmpeg", "-analyzeduration", "10G", "-probesize", "10G", "-i", "IN", "-map", "0", "-dn", "-c", COPY, "OUT.mkv"
+)  # fmt: skip
 _QUALITY = ("-c:v", "libx264", "-crf", "12")  # it is encoded again afterwards
 
 

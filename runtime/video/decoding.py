@@ -18,6 +18,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 
 _THEORA_HEADER = 0x80
+_DROP_SILENTLY = ("hevc", "vvc")  # decoders that give neither a frame nor an error where the frames before are damaged
+_LEADING = 16  # frames in front of the first that can be decoded, at most, which need earlier ones
 _KEPT_PACKETS = 32  # more than decoders have threads
 _KEPT_BYTES = 64 * 2**20  # without key frames, a whole film would be kept
 
@@ -41,6 +43,7 @@ class FrameDecoder:
         self._reopen = reopen
         self._times = _BestTimes()
         self._missing = 0  # packets that have not become frames
+        self._has_key = False
         self._last: Shown | None = None
         self._repeats: list[Packet[Any]] = []
         self._kept: list[list[Packet[Any]]] = [[]]  # the last packets, from key frame to key frame
@@ -54,7 +57,8 @@ class FrameDecoder:
         if self._decoder.name == "theora" and memoryview(packet)[0] & _THEORA_HEADER:  # where Ogg files were joined
             return []
         self._keep(packet)
-        self._missing += not packet.is_discard
+        self._has_key = self._has_key or packet.is_keyframe
+        self._missing += self._has_key and not packet.is_discard
         try:
             frames = self._decoder.decode(packet)
         except av.FFmpegError:
@@ -71,6 +75,8 @@ class FrameDecoder:
         shown = self._in_order(frames)
         if self._missing > 0:
             shown += self._in_order(self._decode_again())
+        if self._decoder.name in _DROP_SILENTLY and self._missing > _LEADING:
+            self.damaged = max(self.damaged, self._missing)
         return shown + [self._repeat(packet) for packet in self._repeats if self._last is not None]
 
     def _in_order(self, frames: list[VideoFrame]) -> list[Shown]:

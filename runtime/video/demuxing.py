@@ -12,6 +12,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from starcast.runtime.video.holes import Holes
 from starcast.runtime.video.timeline import LONGEST_GAP_S, SLACK_S, Stamp, Timeline
 from starcast.runtime.video.timing import as_fraction, ticks
 
@@ -22,6 +23,7 @@ _STATES_DURATION = ("mov", "matroska", "avi", "asf", "mxf", "nut")  # other form
 _SHORTFALL = Fraction(1, 50)  # share of the stated duration that may be missing before a file counts as truncated
 _BOUNDARY_BYTES = 1024  # what follows the last image of a multipart stream is shorter
 _NO_SHOWN_TIMES = ("avi",)  # formats that store only the order of decoding; FFmpeg guesses when a frame is shown
+_RETRIES = 64  # where FFmpeg finds no packet: 4 MiB of damage
 _PACED = 20  # video packets that are read ahead to see how far frames are apart
 _PACED_WITHIN = 400  # packets of all streams
 
@@ -32,14 +34,18 @@ if TYPE_CHECKING:  # only the type checker knows a packet's stream type
 class Demuxer:
     """Reads the packets of all streams. `rate`: the frames per second of `video`.
 
-    While it reads, `ends_early` becomes true if the file is truncated, and `earliest_s` is when the first frame or
-    sound begins.
+    While it reads, `ends_early` becomes true if the file is truncated, `has_late_streams` if a stream appears that was
+    not there when the file was opened, and `earliest_s` is when the first frame or sound begins. `holes` and `breaks`,
+    where reading failed for a while, are damage in its middle.
     """
 
     def __init__(self, container: InputContainer, video: VideoStream, rate: Fraction) -> None:
         self.ends_early = False
+        self.has_late_streams = False
+        self.breaks = 0
         self.earliest_s: Fraction | None = None
         self.end = 0  # the byte behind the last packet
+        self.holes = Holes(container.format.name)
         self._container = container
         self._video = video
         self._rate = rate
@@ -54,6 +60,7 @@ class Demuxer:
         """Every packet, in the file's order. Its times are None where the file's are wrong."""
         for placed in self._timeline.place(self._paced(self._demux())):
             packet, stamp = placed.item, placed.stamp
+            self.holes.cover(packet.pos, packet.size)
             self._wrong_times = self._wrong_times or placed.offset is None or placed.is_shown_wrong
             if placed.offset is None:
                 packet.pts = packet.dts = None
@@ -62,6 +69,7 @@ class Demuxer:
                 if placed.is_shown_wrong:
                     packet.pts = None
                 if stamp.leads:
+                    self.holes.follow(stamp.stream, stamp.decoded + placed.offset, stamp.lasts)
                     begins_s = stamp.shown + placed.offset
                     self.earliest_s = begins_s if self.earliest_s is None else min(self.earliest_s, begins_s)
             yield packet
@@ -84,18 +92,34 @@ class Demuxer:
 
     def _demux(self) -> Iterator[AnyPacket]:
         """Every packet, without the empty ones with which PyAV ends each stream."""
-        try:
-            for packet in self._container.demux():
-                if packet.size or packet.pos is not None or packet.dts is not None:
-                    self.end = max(self.end, (packet.pos or 0) + packet.size)
-                    if packet.stream.index == self._video.index:
-                        if self._container.format.name in _NO_SHOWN_TIMES:
-                            packet.pts = None
-                        self._last = packet
-                        self._packets += packet.size > 0
-                    yield packet
-        except av.FFmpegError:
-            self.ends_early = not self._is_last_boundary()
+        packets = self._container.demux()
+        failures = 0  # since the last packet
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError as error:  # FFmpeg looks for a packet in 64 KiB; what follows may be whole
+                failures += not isinstance(error, BlockingIOError)
+                if failures > _RETRIES or self._is_last_boundary():
+                    self.ends_early = not self._is_last_boundary()
+                    return
+                packets = self._container.demux()
+                continue
+            except IndexError:  # of PyAV, at the end, for streams that appeared on the way
+                self.has_late_streams = True
+                return
+            if packet is None:
+                self.ends_early = failures > 0
+                return
+            self.breaks += failures > 0
+            failures = 0
+            if packet.size or packet.pos is not None or packet.dts is not None:
+                self.end = max(self.end, (packet.pos or 0) + packet.size)
+                if packet.stream.index == self._video.index:
+                    if self._container.format.name in _NO_SHOWN_TIMES:
+                        packet.pts = None
+                    self._last = packet
+                    self._packets += packet.size > 0
+                yield packet
 
     def _paced(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
         """The same packets. If frames are not decoded in the order in which they are shown, the first of them are read

@@ -26,6 +26,7 @@ from starcast.runtime.video.advice import sound_for
 from starcast.runtime.video.alpha import alpha_note, decoder_of
 from starcast.runtime.video.decoding import FrameDecoder, Shown
 from starcast.runtime.video.demuxing import Demuxer, start_of
+from starcast.runtime.video.endings import is_cut, zeros_at_end
 from starcast.runtime.video.joined import another_film_follows
 from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.orientation import Matrix, SquareSizes, display_matrix, upright_size
@@ -80,7 +81,7 @@ class Source:
 
     Opening decodes the first frame, so that the file's facts are known before anything is written. While it is read,
     `damaged` and `patched` count errors, `ends_early` becomes true if the file is truncated, `is_followed` if another
-    film lies behind its end, and `interlaced` as soon as one frame is.
+    film lies behind its end, and `interlaced` as soon as one frame is; `zeros_at_end` are bytes of 0 that it ends in.
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> None:
@@ -89,6 +90,7 @@ class Source:
         self.patched = 0  # frames in which the decoder had to guess
         self.ends_early = False
         self.is_followed = False
+        self.zeros_at_end = 0
         self.interlaced = False
         self._damaged_sound = 0
         with ExitStack() as closing:
@@ -120,6 +122,21 @@ class Source:
     def damaged(self) -> int:
         """Packets that could not be decoded."""
         return self._decoder.damaged + self._damaged_sound
+
+    @property
+    def holes(self) -> int:
+        """How many parts in the middle of the file could not be read."""
+        return max(len(self._demuxer.holes.at_s), self._demuxer.breaks)
+
+    @property
+    def first_hole_s(self) -> Fraction | None:
+        """When the first of them begins, in seconds; None if that is unknown."""
+        return next((at_s - self.start_s for at_s in self._demuxer.holes.at_s), None)
+
+    @property
+    def has_late_streams(self) -> bool:
+        """Whether streams appeared that were not there when the file was opened: they were not read."""
+        return self._demuxer.has_late_streams
 
     @property
     def others(self) -> list[Stream]:
@@ -165,8 +182,11 @@ class Source:
             yield self._placed(waiting, waiting.shown.pts, clock)
         for index in sorted(audio_to_decode):
             yield from self._decode_sound(index, None)
-        self.ends_early = self._demuxer.ends_early or self._demuxer.is_short(self.start_s)
-        self.is_followed = another_film_follows(self._path, self.container.format.name, self._demuxer.end)
+        container, end = self.container.format.name, self._demuxer.end
+        is_short = self._demuxer.ends_early or self._demuxer.is_short(self.start_s)
+        self.ends_early = is_short or is_cut(self._path, container, end)
+        self.zeros_at_end = zeros_at_end(self._path, end)
+        self.is_followed = another_film_follows(self._path, container, end)
 
     def _placed(self, decoded: _Decoded, time: int | None, clock: Clock) -> Frame:
         frame = decoded.shown.frame

@@ -32,6 +32,7 @@ from starcast.runtime.style_requests import StyleRequest, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
 from starcast.runtime.video.advice import DEINTERLACE, ffmpeg_line
+from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.orientation import make_pixels_square, turn_upright
 from starcast.runtime.video.report import FilmReport
@@ -78,7 +79,7 @@ def translate_video(
                 ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
             ):
                 sink = _write(source, target, translator, request, options, record.mark, report, bar)
-                report.failed = _failures(source, sink)
+                report.failed = failures_of(source, sink.refused)
                 for sentence in report.failed:
                     progress(sentence)
                 counts = {"frames": report.frames, "damaged": source.damaged + sink.refused}
@@ -127,7 +128,7 @@ def _write(
                 if source.interlaced and not was_interlaced:  # from here on
                     was_interlaced = True
                     _tell([_interlaced_note(source)], report, bar)
-    _tell(sink.notes[known:], report, bar)
+    _tell([*sink.notes[known:], *_final_notes(source)], report, bar)
     report.wall_s = time.perf_counter() - start
     return sink
 
@@ -208,26 +209,13 @@ def _notes(source: Source) -> Sequence[str]:
     return notes
 
 
+def _final_notes(source: Source) -> Sequence[str]:
+    zeros = source.zeros_at_end
+    return [f"{source.name} ends in {zeros} bytes of zeros, which hold no video"] if zeros else []
+
+
 def _interlaced_note(source: Source) -> str:
     line = ffmpeg_line(DEINTERLACE, sound=source.sound_advice, video=source.index)
     return (
         f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it first with {line}"
     )
-
-
-def _failures(source: Source, sink: Sink) -> list[str]:
-    failures = []
-    damaged = source.damaged + sink.refused
-    if damaged or source.patched:
-        failures.append(
-            f"{source.name} is damaged: {damaged} packets could not be used and {source.patched} frames were repaired; "
-            "the rest is translated"
-        )
-    if source.ends_early:
-        failures.append(f"{source.name} ends early, cut short or damaged: what could be decoded is translated")
-    if source.is_followed:
-        failures.append(
-            f"{source.name} holds another video after the end of the first, which cannot be read: split it where it "
-            "was joined, and join the parts with `ffmpeg -f concat`"
-        )
-    return failures
