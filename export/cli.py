@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from starcast.click_options import ExistingPath, options_from, out_option
 from starcast.config_file import config_option
 from starcast.export.options import ExportOptions
+from starcast.utf8 import json_text
 
 
 def _list_passes(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -74,4 +74,4 @@ def inspect(path: Path, as_json: bool) -> None:
     from starcast.export.inspect import facts_of, lines_of
 
     facts = facts_of(path)
-    click.echo(json.dumps(facts, indent=2, ensure_ascii=False) if as_json else "\n".join(lines_of(facts)))
+    click.echo(json_text(facts) if as_json else "\n".join(lines_of(facts)))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from starcast.errors import OptionError
+from starcast.errors import OptionError, printable
 from starcast.export.families import open_model
 from starcast.export.families.model import Model
 from starcast.export.options import ExportOptions
@@ -19,6 +19,7 @@ from starcast.export.trace import trace_generator, trace_style_graph
 from starcast.runtime.bundle import sha256_of
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import read_checkpoint
+from starcast.utf8 import escape, is_utf8
 
 Progress = Callable[[str], None]
 
@@ -69,8 +70,13 @@ def read_source(path: Path, options: ExportOptions, progress: Progress) -> Sourc
     """Read a checkpoint and trace its networks. Raises CheckpointError and OptionError."""
     with stage(progress, f"read {path}"):
         checkpoint = read_checkpoint(path)
-        model = open_model(checkpoint, _domains(checkpoint, options))
+        names = _domains(checkpoint, options)
+        model = open_model(checkpoint, escape(names))
         digest = sha256_of(path)
+    for name in names:
+        if not is_utf8(name):
+            shown = printable(name)
+            progress(f"The domain {shown} has a name that is not UTF-8: in the bundle it is called {shown}, as shown")
     if checkpoint.note:
         progress(checkpoint.note)
     with stage(progress, "traced the networks"):

@@ -28,6 +28,7 @@ from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.manifest import FORMAT, MANIFEST, FileFacts, Manifest, Provenance, encode
 from starcast.runtime.manifest import Source as SourceRole
+from starcast.utf8 import escape
 
 CARD, PREVIEW = "README.md", "preview.jpg"
 
@@ -60,7 +61,7 @@ def _write_bundle(
         manifest = describe_bundle(source, store, options)
         parameters = sum(parameter.numel() for parameter in source.model.generator.parameters())
         card = model_card(
-            manifest, source.model.about, name=target.name, parameters=parameters,
+            manifest, source.model.about, name=escape(target.name), parameters=parameters,
             from_official=source.checkpoint.descends_from_official,
         )  # fmt: skip
         (folder / CARD).write_text(card, encoding="utf-8")
@@ -133,11 +134,11 @@ def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Man
         provenance=Provenance(
             family=model.family,
             layout=checkpoint.layout,
-            checkpoint=checkpoint.path.name,
+            checkpoint=escape(checkpoint.path.name),
             checkpoint_sha256=source.sha256,
             step=checkpoint.step,
-            dataset=options.data or (checkpoint.dataset or {}).get("name"),
-            options=checkpoint.options,
+            dataset=escape(options.data or (checkpoint.dataset or {}).get("name")),
+            options=escape(checkpoint.options),
             starcast=__version__,
             torch=str(torch.__version__),
             created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from starcast import __version__
-from starcast.errors import MissingExtraError, StarcastError, reason_of
+from starcast.errors import MissingExtraError, StarcastError, printable, reason_of
 from starcast.leftovers import own_temporary_files
 from starcast.refusals import sentence_of
 from starcast.signals import Stopped, leave, stop_on_signals
@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # also where another library imports ONNX Runtime
     for stream in (sys.stdout, sys.stderr):  # a legacy console or a pipe must not turn a file name into a traceback
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="backslashreplace")
     try:
         with stop_on_signals():
             status = _run(arguments)
@@ -198,5 +198,6 @@ def missing_extra(module: str) -> MissingExtraError:
 
 
 def _fail(sentence: str, status: int) -> int:
-    click.echo(f"Error: {sentence}", err=True)
+    lines = "\n".join(map(printable, sentence.split("\n")))  # a file's name may hold what moves a terminal's cursor
+    click.echo(f"Error: {lines}", err=True)
     return status

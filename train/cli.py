@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from starcast.train.creatures.options import CreatureOptions
 from starcast.train.families import options_class
 from starcast.train.family_flags import FamilyCommand, family_flags, family_option
 from starcast.train.options import TrainOptions
+from starcast.utf8 import json_text
 
 _FOLDER = ExistingPath(file_okay=False)
 
@@ -117,7 +117,7 @@ def _was_given(context: click.Context, name: str) -> bool:
 
 
 def _print_options(options: TrainOptions) -> int:
-    click.echo(json.dumps(as_json(options), indent=2, ensure_ascii=False))
+    click.echo(json_text(as_json(options)))
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from starcast.atomic import atomic_path
-from starcast.errors import CheckpointError
+from starcast.errors import CheckpointError, printable
 from starcast.train.log import read_logged_losses
 
 COLUMNS = 4
@@ -19,9 +19,10 @@ def plot_run(run: Path, target: Path, smoothing: float = 0.9) -> Path:
     lines = read_logged_losses(run / "losses.jsonl")
     if not lines:
         raise CheckpointError(
-            f"{run} has no losses.jsonl with a line in it: give the folder of a run, or wait for its first line"
+            f"{printable(run)} has no losses.jsonl with a line in it: give the folder of a run, or wait for its first "
+            "line"
         )
-    _draw(panels(lines), f"{run.resolve().name}, step {lines[-1]['step']:.0f}", target, smoothing)
+    _draw(panels(lines), f"{printable(run.resolve().name)}, step {lines[-1]['step']:.0f}", target, smoothing)
     return target
 
 

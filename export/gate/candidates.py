@@ -16,6 +16,7 @@ from starcast.export.gate.reference import Network, translate_unrounded
 from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.ncnn import Ncnn, NcnnSession
 from starcast.runtime.engines.onnxruntime import engine
+from starcast.utf8 import utf8_path
 
 onnxruntime = engine()  # here, so that an export without it fails before it begins
 Floats = NDArray[np.float32]
@@ -130,8 +131,11 @@ def open_session(graph: Path | ir.Model) -> Any:
     settings.log_severity_level = 3
     # Threads that spin while waiting would take the CPU from PyTorch's threads, which run between these calls.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    source = str(graph) if isinstance(graph, Path) else ir.to_proto(_with_weights(graph)).SerializeToString()
-    return onnxruntime.InferenceSession(source, settings, providers=["CPUExecutionProvider"])
+    if isinstance(graph, ir.Model):
+        content = ir.to_proto(_with_weights(graph)).SerializeToString()
+        return onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
+    with utf8_path(graph) as path:
+        return onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
 
 
 def _with_weights(model: ir.Model) -> ir.Model:

@@ -14,6 +14,7 @@ import onnx
 import onnx_ir as ir
 
 from starcast import __version__
+from starcast.utf8 import utf8_path
 
 WEIGHTS = ".data"  # suffix of the shared files
 SMALLEST = 1024  # bytes; smaller tensors stay in the graphs, where shape inference may need them
@@ -32,7 +33,8 @@ def write_graph(
     if weights is None:
         ir.save(model, path)
     beside = () if weights is None else weights.write(model, path)
-    onnx.checker.check_model(str(path), full_check=True)
+    with utf8_path(path) as named:
+        onnx.checker.check_model(str(named), full_check=True)
     return beside
 
 

@@ -40,6 +40,7 @@ from starcast.runtime.engines.ncnn_graph import NcnnGraph, NcnnGraphError, read_
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
 from starcast.runtime.manifest import CHANNELS, Shape
+from starcast.utf8 import utf8_path
 
 _SPIN = "OMP_WAIT_POLICY"
 _capturing = threading.Lock()
@@ -109,8 +110,8 @@ class Ncnn(Engine):
         net = engine().Net()
         self._configure(net, options)
         for load, file in ((net.load_param, path), (net.load_model, weights)):
-            with _capture_stderr() as said:
-                code = load(str(file))
+            with utf8_path(file) as named, _capture_stderr() as said:
+                code = load(str(named))
             if code != 0:
                 raise self._refusal(file, " ".join(said) or f"code {code}")
         return NcnnSession(path, net, description)

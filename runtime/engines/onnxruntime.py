@@ -27,6 +27,7 @@ from starcast.runtime.engines.base import (
     package_absence,
 )
 from starcast.runtime.manifest import Shape
+from starcast.utf8 import utf8_path
 
 _TELEMETRY = "ORT_DISABLE_TELEMETRY"
 PROVIDER = "CPUExecutionProvider"
@@ -146,8 +147,10 @@ def _session(
         chosen.add_session_config_entry(entry, text)
     for name, value in settings.items():
         setattr(chosen, name, value)
-    where = graph if isinstance(graph, bytes) else str(graph)
-    return onnxruntime.InferenceSession(where, chosen, providers=[PROVIDER])
+    if isinstance(graph, bytes):
+        return onnxruntime.InferenceSession(graph, chosen, providers=[PROVIDER])
+    with utf8_path(graph) as path:
+        return onnxruntime.InferenceSession(str(path), chosen, providers=[PROVIDER])
 
 
 def _optimise(graph: Path, options: EngineOptions) -> bytes:
@@ -160,10 +163,11 @@ def _optimise(graph: Path, options: EngineOptions) -> bytes:
 
 def _load(optimised: bytes, weights: Path, options: EngineOptions) -> Any:
     """A session of the graph from `_optimise`. Weights that no pass has changed are still in the folder `weights`."""
-    return _session(
-        optimised, options, {"session.model_external_initializers_file_folder_path": str(weights)},
-        graph_optimization_level=engine().GraphOptimizationLevel.ORT_DISABLE_ALL,
-    )  # fmt: skip
+    with utf8_path(weights) as folder:
+        return _session(
+            optimised, options, {"session.model_external_initializers_file_folder_path": str(folder)},
+            graph_optimization_level=engine().GraphOptimizationLevel.ORT_DISABLE_ALL,
+        )  # fmt: skip
 
 
 def errors() -> tuple[type[Exception], ...]:

@@ -24,6 +24,7 @@ from starcast.runtime.manifest import Variant
 from starcast.runtime.nvidia.arrays import LEGACY_STREAM, DeviceArray, View, borrow, is_on_gpu
 from starcast.runtime.nvidia.driver import Driver
 from starcast.runtime.nvidia.first_gpu import current_gpu, has_driver_package, open_driver, why_no_gpu
+from starcast.utf8 import utf8_path
 
 PROVIDER = "CUDAExecutionProvider"
 _SETTINGS = {
@@ -167,8 +168,8 @@ def _session(graph: Path | bytes) -> Any:
     _load_cuda()
     chosen = onnxruntime.SessionOptions()
     chosen.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    where = graph if isinstance(graph, bytes) else str(graph)
-    with silent(), warnings.catch_warnings():
+    with silent(), warnings.catch_warnings(), ExitStack() as held:
+        where = graph if isinstance(graph, bytes) else str(held.enter_context(utf8_path(graph)))
         warnings.simplefilter("ignore", UserWarning)  # about an unknown provider: our error says so, too
         try:
             # its own fallback to the CPU would print banners, and raise a different error

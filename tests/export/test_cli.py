@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from starcast.export.cli import export, inspect
+from starcast.runtime.bundle import open_bundle
 
 pytestmark = pytest.mark.xdist_group("small graphs")
 
@@ -63,3 +65,18 @@ def test_a_folder_without_checkpoints_is_one_sentence_and_exit_status_2(tmp_path
     assert done.returncode == 2
     assert done.stderr.startswith("Error: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the file system takes UTF-8 alone")
+def test_names_that_are_not_utf_8_are_exported_and_said(small_checkpoint: Path, tmp_path: Path) -> None:
+    latin = os.fsdecode(b"caf\xe9")
+    done = CliRunner().invoke(
+        export,
+        [str(small_checkpoint), "-o", str(tmp_path / latin), "--for", "onnxruntime", "--mean-draws", "2",
+         "--domains", f"{latin},dog,wild", "--data", latin],
+    )  # fmt: skip
+    assert done.exception is None
+    assert r"The domain caf\udce9 has a name that is not UTF-8: in the bundle it is called caf\udce9" in done.output
+    manifest = open_bundle(tmp_path / latin).manifest
+    assert manifest.domains[0] == r"caf\udce9"
+    assert manifest.provenance.dataset == r"caf\udce9"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +33,15 @@ def test_the_shell_reads_back_a_path(tmp_path, name):
     read = subprocess.run(["sh", "-c", line], capture_output=True, check=True, cwd=tmp_path, text=True).stdout
     assert Path(read) == Path(name)
     assert not read.startswith("-")
+
+
+@pytest.mark.skipif(os.name == "nt" or shutil.which("bash") is None, reason="bash reads $'…'")
+@pytest.mark.parametrize("name", [b"caf\xe9.pt", b"it's \\ \xff\n$HOME.pt", b"\xe9 (1)/\xc3\xa9!.pt"])
+def test_bash_reads_back_a_path_that_is_not_utf_8(name):
+    line = command_line(sys.executable, "-c", "import os, sys; print(os.fsencode(sys.argv[1]))", os.fsdecode(name))
+    line.encode()  # it can be printed
+    read = subprocess.run(["bash", "-c", line], capture_output=True, check=True, text=True).stdout
+    assert ast.literal_eval(read) == name
 
 
 def test_windows_gets_double_quotes(monkeypatch):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 from small_graphs import graph
 
-from starcast.export.graphs.files import ALIGNMENT, SharedWeights
+from starcast.export.gate.candidates import open_session
+from starcast.export.graphs.files import ALIGNMENT, SharedWeights, write_graph
 
 
 def network(weight: np.ndarray):
@@ -37,3 +41,13 @@ def test_small_tensors_stay_in_the_graph(tmp_path):
 def test_a_graph_in_another_folder_would_not_find_its_weights(tmp_path):
     with pytest.raises(ValueError, match="is not beside"):
         SharedWeights(tmp_path / "weights.data").write(network(np.ones((32, 32))), tmp_path / "elsewhere" / "a.onnx")
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the file system takes UTF-8 alone")
+def test_a_folder_whose_name_is_not_utf_8_takes_graphs_with_shared_weights(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    weights = SharedWeights(folder / "weights.data")
+    assert write_graph(network(np.ones((32, 32))), folder / "a.onnx", {}, weights) == (folder / "weights.data",)
+    [output] = open_session(folder / "a.onnx").run(None, {"x": np.ones((1, 32), np.float32)})
+    assert (output == 32).all()

@@ -80,6 +80,19 @@ def test_a_graph_runs_with_any_batch(backend, graph):
     session.close()
 
 
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the file system takes UTF-8 alone")
+@pytest.mark.parametrize("from_cache", [False, True])
+def test_a_graph_with_a_path_that_is_not_utf_8_runs(backend, graph, tmp_path, from_cache):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    moved = graph.rename(folder / graph.name)
+    opened = kept(moved) if from_cache else Graph(moved)
+    for _ in range(1 + from_cache):
+        session = backend.open(opened, EngineOptions(threads=1, cache=tmp_path / "cache" if from_cache else None))
+        np.testing.assert_array_equal(session.run({"x": X, "y": Y}), 2 * X * Y)
+        session.close()
+
+
 def test_a_closed_session_stays_closed(backend, graph):
     session = backend.open(Graph(graph), EngineOptions(threads=1))
     session.run({"x": X, "y": Y})

@@ -60,6 +60,15 @@ def test_images_are_rounded_half_to_even_and_clipped(backend, tmp_path):
     assert (got == got[:, :1, :1]).all()
 
 
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the file system takes UTF-8 alone")
+def test_a_graph_with_a_path_that_is_not_utf_8_runs(backend, tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    session = backend.open(graph_of(written(folder)), EngineOptions(threads=1))
+    got = session.run({"image": levels(1), "gamma_beta": np.array([[1, 2, 3]], np.float32)})
+    assert got[0, 0, 0].tolist() == [2, 3, 4]
+
+
 def test_each_image_gets_its_own_style_or_all_the_same(backend, tmp_path):
     session = backend.open(graph_of(written(tmp_path)), EngineOptions(threads=1))
     own = np.array([[1, 2, 3], [4, 5, 6]], np.float32)

@@ -1,0 +1,1 @@
+../../starcast/utf8.py
