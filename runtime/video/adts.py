@@ -5,10 +5,15 @@ Other containers store channels and rate once for a track. Copied into them, all
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import av
 from av.stream import Stream
 
+from starcast.runtime.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.containers import codec_of
+from starcast.runtime.video.opening import open_video
+from starcast.runtime.video.spliced import find_splice
 
 _IN_A_ROW = 3  # packets with another header; fewer are damage
 
@@ -18,10 +23,11 @@ def changes_midway(stream: Stream) -> bool:
     of files that could hold such a stream."""
     if codec_of(stream) != "aac" or stream.codec_context.extradata:
         return False
+    path = Path(stream.container.name)
     first: bytes | None = None
     others = 0
     try:
-        with av.open(stream.container.name, container_options={"protocol_whitelist": "file"}) as container:
+        with open_video(path, MAX_FRAME_PIXELS, find_splice(path)) as container:
             for packet in container.demux(container.streams[stream.index]):
                 header = _configuration(packet)
                 if header is None:

@@ -29,10 +29,15 @@ def failures_of(source: Source, refused: int) -> list[str]:
         )
     if source.ends_early:
         failures.append(f"{source.name} ends early, cut short or damaged: what could be decoded is translated")
+    if source.lacks_streams:
+        failures.append(
+            f"{source.name} was joined from recordings with different streams: what only a later one has is left out; "
+            "split it where it was joined, and translate each part by itself"
+        )
     if source.is_followed:
         failures.append(
-            f"{source.name} holds another video after the end of the first, which cannot be read: split it where it "
-            "was joined, and join the parts with `ffmpeg -f concat`"
+            f"{source.name} holds another video after the end of the first, which cannot be read with it: split it "
+            "where it was joined, and translate each part by itself"
         )
     return failures
 

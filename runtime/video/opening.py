@@ -14,6 +14,7 @@ from av.container import InputContainer
 from starcast.absence import absence_of
 from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.images import formats
+from starcast.runtime.video.spliced import Splice, SplicedFile
 
 _DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,apng,mxf,gxf,nut,ivf,obu,h261,h263,h264,hevc,"
@@ -25,9 +26,12 @@ _JPEG_FILMS = (".mjpeg", ".mjpg")  # JPEGs one after another
 _PROBE_FURTHER = {"analyzeduration": "600000000", "probesize": "500000000"}  # µs and bytes; default: 5 s and 5 MB
 
 
-def open_video(path: Path, max_pixels: int) -> InputContainer:
-    """The open file, with nothing decoded yet. Raises OptionError if `path` is not a file, VideoError if it is not a
-    video. The message is one sentence that names the file."""
+def open_video(path: Path, max_pixels: int, splice: Splice | None = None) -> InputContainer:
+    """The open file, with nothing decoded yet. `splice`: how it was joined, from `find_splice`.
+
+    Raises OptionError if `path` is not a file, VideoError if it is not a video. The message is one sentence that names
+    the file.
+    """
     name = printable(path)
     if not path.exists():
         raise OptionError(f"{name} {absence_of(path)}")
@@ -48,14 +52,16 @@ def open_video(path: Path, max_pixels: int) -> InputContainer:
         and path.suffix.lower() not in (".apng", *_JPEG_FILMS)
     ):
         raise VideoError(f"{name} is a still image: translate images with `starcast translate`")
-    container = _open(path, name, head, max_pixels, {})
+    container = _open(path, name, head, max_pixels, splice, {})
     if _is_vague(container):
         container.close()
-        container = _open(path, name, head, max_pixels, _PROBE_FURTHER)
+        container = _open(path, name, head, max_pixels, splice, _PROBE_FURTHER)
     return container
 
 
-def _open(path: Path, name: str, head: bytes, max_pixels: int, probing: dict[str, str]) -> InputContainer:
+def _open(
+    path: Path, name: str, head: bytes, max_pixels: int, splice: Splice | None, probing: dict[str, str]
+) -> InputContainer:
     version = int(av.__version__.partition(".")[0])
     settings: dict[str, Any] = {}
     if path.suffix.lower() in _JPEG_FILMS and head.startswith(b"\xff\xd8\xff"):
@@ -64,9 +70,10 @@ def _open(path: Path, name: str, head: bytes, max_pixels: int, probing: dict[str
         settings["metadata_errors"] = "replace"
     if version >= 18:  # before 18, options for decoders crash if streams appear while the file is probed
         settings["options"] = {"max_pixels": str(max_pixels)}
+    resolved = path.resolve()  # an absolute path cannot be mistaken for a URL
     try:
         container: InputContainer = av.open(
-            str(path.resolve()),  # an absolute path cannot be mistaken for a URL
+            str(resolved) if splice is None else SplicedFile(resolved, splice),
             container_options={"format_whitelist": _DEMUXERS, "protocol_whitelist": "file", **probing},
             **settings,
         )

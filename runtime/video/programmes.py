@@ -7,19 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-_SYNC = 0x47
+SYNC = 0x47
 _PACKET = 188
 _SIZES = {188: 0, 192: 4, 204: 0}  # size of a packet in the file: bytes before it (.m2ts has a time code there)
-_PROBED = 5 * 2**20  # tables come at least every half second
+PROBED = 5 * 2**20  # tables come at least every half second
 _CHECKED = 5  # packets in a row that must begin with the sync byte
-_PAT, _PMT = 0x00, 0x02  # table identifiers
+PAT, PMT = 0x00, 0x02  # table identifiers
+
+
+class Layout(NamedTuple):
+    """Distance between packets, and where the first begins."""
+
+    size: int
+    start: int
 
 
 def programmes_of(path: Path) -> list[frozenset[int]]:
     """The stream identifiers (PIDs) of each programme, in the order of their tables; empty for other containers."""
     with path.open("rb") as file:
-        return read_programmes(file.read(_PROBED))
+        return read_programmes(file.read(PROBED))
 
 
 def read_programmes(content: bytes) -> list[frozenset[int]]:
@@ -34,14 +42,14 @@ def read_programmes(content: bytes) -> list[frozenset[int]]:
             sections[pid] = bytearray(payload[1 + payload[0] :]) if payload else bytearray()
         elif pid in sections:
             sections[pid] += payload
-        section = _whole(sections.get(pid, b""))
+        section = whole_section(sections.get(pid, b""))
         if section is None:
             continue
-        if section[0] == _PAT and not pid:
-            for number, table in _pairs(section[8:-4]):
+        if section[0] == PAT and not pid:
+            for number, table in pairs_of(section[8:-4]):
                 if number:  # 0 is the network's table
                     tables.setdefault(table, number)
-        elif section[0] == _PMT and pid in tables:
+        elif section[0] == PMT and pid in tables:
             number = int.from_bytes(section[3:5], "big")
             programmes.setdefault(number, frozenset(_streams(section)))
         if tables and len(programmes) == len(tables):
@@ -51,29 +59,35 @@ def read_programmes(content: bytes) -> list[frozenset[int]]:
 
 def _payloads(content: bytes) -> Iterator[tuple[int, bool, bytes]]:
     """(PID, whether a section begins, payload) of each packet."""
-    layout = _layout(content)
+    layout = layout_of(content)
     if layout is None:
         return
-    size, start = layout
-    for at in range(start, len(content) - _PACKET + 1, size):
+    for at in range(layout.start, len(content) - _PACKET + 1, layout.size):
         packet = content[at : at + _PACKET]
-        if packet[0] != _SYNC or not packet[3] & 0x10:  # no payload
-            continue
-        skipped = 5 + packet[4] if packet[3] & 0x20 else 4  # the adaptation field
-        yield int.from_bytes(packet[1:3], "big") & 0x1FFF, bool(packet[1] & 0x40), packet[skipped:]
+        payload = payload_of(packet)
+        if payload is not None:
+            yield int.from_bytes(packet[1:3], "big") & 0x1FFF, bool(packet[1] & 0x40), payload
 
 
-def _layout(content: bytes) -> tuple[int, int] | None:
-    """Distance between packets, and where the first begins."""
+def payload_of(packet: bytes) -> bytes | None:
+    """What a packet carries; None if it carries nothing, or is no packet."""
+    if packet[0] != SYNC or not packet[3] & 0x10:
+        return None
+    skipped = 5 + packet[4] if packet[3] & 0x20 else 4  # the adaptation field
+    return packet[skipped:_PACKET]
+
+
+def layout_of(content: bytes) -> Layout | None:
+    """Where packets lie at the beginning of a file; None if it is no transport stream."""
     for size, before in _SIZES.items():
         for start in range(before, min(size + before, len(content))):
             syncs = content[start : start + size * _CHECKED : size]
-            if len(syncs) == _CHECKED and set(syncs) == {_SYNC}:
-                return size, start
+            if len(syncs) == _CHECKED and set(syncs) == {SYNC}:
+                return Layout(size, start)
     return None
 
 
-def _whole(section: bytes | bytearray) -> bytes | None:
+def whole_section(section: bytes | bytearray) -> bytes | None:
     """A section without what follows it; None if it is not complete."""
     if len(section) < 3:
         return None
@@ -81,7 +95,7 @@ def _whole(section: bytes | bytearray) -> bytes | None:
     return bytes(section[:length]) if 12 <= length <= len(section) else None
 
 
-def _pairs(entries: bytes) -> Iterator[tuple[int, int]]:
+def pairs_of(entries: bytes) -> Iterator[tuple[int, int]]:
     for at in range(0, len(entries) - 3, 4):
         yield int.from_bytes(entries[at : at + 2], "big"), int.from_bytes(entries[at + 2 : at + 4], "big") & 0x1FFF
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from starcast.runtime.video.joined import another_film_follows
 from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.orientation import Matrix, SquareSizes, display_matrix, upright_size
 from starcast.runtime.video.programmes import programmes_of
+from starcast.runtime.video.spliced import find_splice
 from starcast.runtime.video.tags import check_readable, conversion_note, refuse_hdr, stated_by
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
@@ -95,10 +97,12 @@ class Source:
         self._damaged_sound = 0
         with ExitStack() as closing:
             self._open = closing.enter_context
-            self.container = closing.enter_context(open_video(path, max_pixels))
+            self._splice = find_splice(path) if path.is_file() and os.access(path, os.R_OK) else None
+            self.container = closing.enter_context(open_video(path, max_pixels, self._splice))
             self._video = self._choose_stream(max_pixels)
             self._video.thread_type = "AUTO"
-            self._programmes = programmes_of(path) if self.container.format.name == "mpegts" else []
+            is_broadcast = self.container.format.name == "mpegts" and self._splice is None
+            self._programmes = programmes_of(path) if is_broadcast else []
             self._describe_stream()
             self._sizes = SquareSizes(self._video)
             self._demuxer = Demuxer(self.container, self._video, self.rate)
@@ -132,6 +136,11 @@ class Source:
     def first_hole_s(self) -> Fraction | None:
         """When the first of them begins, in seconds; None if that is unknown."""
         return next((at_s - self.start_s for at_s in self._demuxer.holes.at_s), None)
+
+    @property
+    def lacks_streams(self) -> bool:
+        """Whether the file was joined from recordings of which a later one has streams that the first lacks."""
+        return self._splice is not None and self._splice.lost
 
     @property
     def has_late_streams(self) -> bool:
@@ -186,7 +195,8 @@ class Source:
         is_short = self._demuxer.ends_early or self._demuxer.is_short(self.start_s)
         self.ends_early = is_short or is_cut(self._path, container, end)
         self.zeros_at_end = zeros_at_end(self._path, end)
-        self.is_followed = another_film_follows(self._path, container, end)
+        changes_codec = self._splice is not None and self._splice.end is not None
+        self.is_followed = changes_codec or another_film_follows(self._path, container, end)
 
     def _placed(self, decoded: _Decoded, time: int | None, clock: Clock) -> Frame:
         frame = decoded.shown.frame
@@ -241,7 +251,7 @@ class Source:
 
     def _open_again(self, path: Path, max_pixels: int) -> Any:
         """A second decoder of the video, with one thread."""
-        stream = self._open(open_video(path, max_pixels)).streams[self._video.index]
+        stream = self._open(open_video(path, max_pixels, self._splice)).streams[self._video.index]
         assert isinstance(stream, VideoStream)
         stream.codec_context.options = {"max_pixels": str(max_pixels)}
         stream.thread_count, stream.thread_type = 1, "SLICE"

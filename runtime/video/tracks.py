@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
@@ -198,6 +199,8 @@ def _reason_to_drop(stream: Stream) -> str | None:
         return "dropped: only one video stream is translated"
     if stream.type not in ("audio", "subtitle", "attachment"):
         return "dropped: only sound, subtitles, chapters and fonts are kept"
+    if isinstance(stream, AudioStream) and not (stream.sample_rate and stream.channels):
+        return "dropped: no sound of it was found"
     if stream.type != "attachment" and not codec_of(stream):
         return "dropped: this FFmpeg does not know its codec"
     return None
