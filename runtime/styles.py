@@ -11,10 +11,10 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.errors import BundleError, StyleError
+from starcast.errors import BundleError, StyleError, printable
 from starcast.images.fit import fit
 from starcast.images.given import one_image
-from starcast.images.read import read_image
+from starcast.images.read import read_image, read_stored
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.domains import domain_index
 from starcast.runtime.mean_styles import read_means
@@ -31,16 +31,26 @@ def draw_latents(source: int | np.random.RandomState, count: int, size: int) -> 
     return draws.standard_normal((count, size)).astype(np.float32)
 
 
-def make_styles(requests: Sequence[StyleRequest], make: Callable[..., NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Styles, float32 [requests, S]; `make` is `Translator.style`. Consecutive uses of a reference decode it once."""
+def make_styles(
+    requests: Sequence[StyleRequest], make: Callable[..., NDArray[np.float32]], progress: Callable[[str], None]
+) -> NDArray[np.float32]:
+    """Styles, float32 [requests, S]; `make` is `Translator.style`. Consecutive uses of a reference decode it once.
+
+    `progress` gets a line for each remark about a reference's file.
+    """
     styles, path, image = [], None, None
+    remarks: dict[str, None] = {}
     for request in requests:
         arguments = request.arguments
         if request.reference is not None:
             if request.reference != path:
-                path, image = request.reference, read_image(request.reference)
+                path, stored = request.reference, read_stored(request.reference)
+                image, notes = stored.pixels, stored.notes
+                remarks |= dict.fromkeys(f"{printable(path)} {note}" for note in notes)
             arguments["reference"] = image
         styles.append(make(**arguments))
+    for remark in remarks:
+        progress(remark)
     return np.stack(styles)
 
 

@@ -39,7 +39,8 @@ _PLACE_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 class Prepared:
     """A source, read and fitted: uint8 [height, width, 3], its hashes, and the seconds that each step took.
 
-    `alpha`, uint8 [height, width], and `metadata` are None unless the translation is to have them.
+    `alpha`, uint8 [height, width], and `metadata` are None unless the translation is to have them. `notes`: clauses
+    that say how the file was read.
     """
 
     image: NDArray[np.uint8]
@@ -48,6 +49,7 @@ class Prepared:
     path: Path
     content: str
     place: str
+    notes: tuple[str, ...]
     read_s: float
     fit_s: float
 
@@ -151,6 +153,8 @@ def translate_jobs(
                     report.fail(str(prepared), bar.print)
                     bar.advance(len(job.targets))
                     continue
+                for note in prepared.notes:
+                    bar.print(f"{printable(job.source.path)} {note}")
                 report.sources += 1
                 report.seconds["read"] += prepared.read_s
                 report.seconds["fit"] += prepared.fit_s
@@ -191,6 +195,7 @@ def _prepare(
         path=path,
         content=content,
         place=hash_place(path),
+        notes=stored.notes,
         read_s=read - start,
         fit_s=time.perf_counter() - read,
     )

@@ -126,7 +126,7 @@ def _translate_missing(
         Translator(bundle, **options.engine, progress=progress) as translator,
         ProgressBar(count, "images", show=show_progress, progress=progress) as bar,
     ):
-        vectors = make_styles(work.requests, translator.style)
+        vectors = make_styles(work.requests, translator.style, bar.print)
         save = partial(write_record, record, bundle, options, styles, engine=translator.facts(), sources=work.named)
         save = partial(save, began_ns=_begin_record(record, save, since_ns))
         start = time.perf_counter()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from starcast.command_line import command_line
 from starcast.runtime.video.advice import FIND_LATE_STREAMS
-from starcast.runtime.video.source import Source
+from starcast.runtime.video.film import Film
 
 
-def failures_of(source: Source, refused: int) -> list[str]:
+def failures_of(source: Film, refused: int) -> list[str]:
     """A sentence for each problem of a source that was read. `refused`: its packets that the muxer did not take."""
     failures = []
     damaged = source.damaged + refused
@@ -42,7 +42,7 @@ def failures_of(source: Source, refused: int) -> list[str]:
     return failures
 
 
-def _holes(source: Source) -> str:
+def _holes(source: Film) -> str:
     at = "" if source.first_hole_s is None else f"{float(source.first_hole_s):.1f} s after the start"
     if source.holes == 1:
         return f"a part of it {at}".rstrip()

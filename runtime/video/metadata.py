@@ -17,8 +17,8 @@ from typing import Any
 import av
 from av.container import OutputContainer
 
+from starcast.runtime.video.film import Film
 from starcast.runtime.video.languages import codes_for
-from starcast.runtime.video.source import Source
 
 ANY_ENTRY = "use_metadata_tags"
 # metadata about how the old file was written
@@ -56,11 +56,11 @@ def needs_any_entry(container: str, metadata: Mapping[str, str]) -> bool:
     return container in ("mp4", "mov") and bool(_missing(metadata, _trial(container, metadata)[0]))
 
 
-def carry_over(source: Source, container: OutputContainer, stream: Any) -> None:
+def carry_over(source: Film, container: OutputContainer, stream: Any) -> None:
     """Copy metadata and chapters, but not the display matrix's rotation: the pixels are already upright."""
-    container.metadata.update(kept_metadata(source.container.metadata))
-    stream.metadata.update(stream_metadata(source.metadata, container.format.name))
-    chapters = source.container.chapters() if hasattr(container, "set_chapters") else []
+    container.metadata.update(kept_metadata(source.metadata))
+    stream.metadata.update(stream_metadata(source.stream_metadata(source.index), container.format.name))
+    chapters = source.chapters if hasattr(container, "set_chapters") else []
     if not chapters:
         return
     for chapter in chapters:
@@ -69,14 +69,14 @@ def carry_over(source: Source, container: OutputContainer, stream: Any) -> None:
     container.set_chapters(chapters)
 
 
-def lost_metadata(source: Source, written: Path, streams: Iterable[tuple[int, int]]) -> list[str]:
+def lost_metadata(source: Film, written: Path, streams: Iterable[tuple[int, int]]) -> list[str]:
     """The names of entries that a finished film lacks. `streams`: indices of a stream in the source and in the film."""
     with av.open(str(written), container_options={"protocol_whitelist": "file"}) as film:
-        whole = kept_metadata(source.container.metadata)
+        whole = kept_metadata(source.metadata)
         lost = _missing(whole, film.metadata)
         ignored = {*_OF_THE_OLD_STREAM, *({"creation_time"} & whole.keys())}  # Matroska has one date for all streams
         for before, after in streams:
-            old = kept_metadata(source.container.streams[before].metadata)
+            old = kept_metadata(source.stream_metadata(before))
             wanted = {key: text for key, text in old.items() if key.lower() not in ignored}
             lost += [f"{key} of stream {before}" for key in _missing(wanted, film.streams[after].metadata)]
     return lost

@@ -20,7 +20,7 @@ from starcast.atomic import atomic_path
 from starcast.errors import ImageError, printable
 from starcast.hold import hold
 from starcast.images.fit import fit
-from starcast.images.read import read_image
+from starcast.images.read import read_stored
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.options import MorphOptions
 from starcast.runtime.progress import ProgressBar
@@ -96,7 +96,10 @@ def morph(
     record = FilmRecord(target, source, bundle, options, style_facts(requests))
     with hold(target):
         if not is_done(record, target, report, overwrite=options.overwrite):
-            image = fit(read_image(source), (bundle.source.height, bundle.source.width), options.fit)
+            stored = read_stored(source)
+            for note in stored.notes:
+                progress(f"{printable(source)} {note}")
+            image = fit(stored.pixels, (bundle.source.height, bundle.source.width), options.fit)
             with (
                 Translator(bundle, **options.engine, progress=progress) as translator,
                 ProgressBar(
@@ -107,7 +110,7 @@ def morph(
                 if reason is not None:
                     height, width = image.shape[:2]
                     raise ImageError(f"{printable(source)} has {width}x{height} pixels: {reason}")
-                styles = make_styles(requests, translator.style)
+                styles = make_styles(requests, translator.style, bar.print)
                 _write(image, styles, target, translator, options, record.mark, report, bar)
                 record.save(translator.facts(), {"frames": report.frames}, report, progress)
     return report

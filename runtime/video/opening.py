@@ -46,11 +46,7 @@ def open_video(path: Path, max_pixels: int, splice: Splice | None = None) -> Inp
         raise VideoError(f"{name} cannot be read ({reason_of(error)}): check its rights") from error
     if not head:
         raise VideoError(f"{name} is empty (0 bytes): copy it again")
-    if (
-        formats.has_signature(head)
-        and not head.startswith(b"GIF8")
-        and path.suffix.lower() not in (".apng", *_JPEG_FILMS)
-    ):
+    if formats.has_signature(head) and not head.startswith(b"GIF8") and path.suffix.lower() not in _JPEG_FILMS:
         raise VideoError(f"{name} is a still image: translate images with `starcast translate`")
     container = _open(path, name, head, max_pixels, splice, {})
     if _is_vague(container):

@@ -23,9 +23,9 @@ from starcast.runtime.options import EncodingOptions
 from starcast.runtime.record import record_beside, refuse_foreign_record
 from starcast.runtime.video.containers import container_of, muxer_options
 from starcast.runtime.video.encode import VideoEncoder
+from starcast.runtime.video.film import Film, Sound
 from starcast.runtime.video.film_record import MARK
 from starcast.runtime.video.metadata import ANY_ENTRY, carry_over, kept_metadata, lost_metadata, needs_any_entry
-from starcast.runtime.video.source import Sound, Source
 from starcast.runtime.video.tracks import Tracks, tracks_for
 
 
@@ -54,7 +54,7 @@ class Sink:
         time_base: Fraction,
         encoding: EncodingOptions,
         *,
-        source: Source | None = None,
+        source: Film | None = None,
         mark: str | None = None,
     ) -> None:
         self._name, self._path, self._source = name, path, source
@@ -119,11 +119,11 @@ class Sink:
         rate: Fraction,
         time_base: Fraction,
         encoding: EncodingOptions,
-        source: Source | None,
+        source: Film | None,
         mark: str | None,
     ) -> None:
         container_format = container_of(path)
-        metadata = {} if source is None else kept_metadata(source.container.metadata)
+        metadata = {} if source is None else kept_metadata(source.metadata)
         flags = (ANY_ENTRY,) if needs_any_entry(container_format, metadata) else ()
         container: OutputContainer = av.open(
             str(path.resolve()), "w", format=container_format,

@@ -4,70 +4,45 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import av
-from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.stream import Disposition, Stream
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from starcast.errors import VideoError, printable
 from starcast.runtime.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.advice import sound_for
 from starcast.runtime.video.alpha import alpha_note, decoder_of
+from starcast.runtime.video.animation import Animation, is_animation
 from starcast.runtime.video.decoding import FrameDecoder, Shown
 from starcast.runtime.video.demuxing import Demuxer, start_of
 from starcast.runtime.video.endings import is_cut, zeros_at_end
+from starcast.runtime.video.film import Film, Frame, Sound
 from starcast.runtime.video.joined import another_film_follows
 from starcast.runtime.video.opening import open_video
-from starcast.runtime.video.orientation import Matrix, SquareSizes, display_matrix, upright_size
+from starcast.runtime.video.orientation import SquareSizes, display_matrix, upright_size
 from starcast.runtime.video.programmes import programmes_of
 from starcast.runtime.video.spliced import find_splice
 from starcast.runtime.video.tags import check_readable, conversion_note, refuse_hdr, stated_by
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
+
+if TYPE_CHECKING:
+    from starcast.runtime.video.film import Item
 
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _FALLBACK_RATE = Fraction(25)
 _FASTEST = 1000  # frames per second; a higher rate is a time base mistaken for a rate
 _TICKS_A_FRAME = 8  # at least
 _ENCRYPTED = ("encv", "drmi")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A decoded frame, and when and how it is shown.
-
-    `pts` and `duration` are ticks of `Source.time_base`. `square_size` is (height, width) with square pixels;
-    `orientation` turns the frame upright afterwards.
-    """
-
-    frame: VideoFrame
-    pts: int
-    duration: int
-    square_size: tuple[int, int]
-    orientation: Matrix
-
-
-@dataclass(frozen=True)
-class Sound:
-    """Decoded sound, and the index of its stream."""
-
-    frame: AudioFrame
-    stream: int
-
-
-if TYPE_CHECKING:  # only the type checker knows a packet's stream type
-    Item = Frame | Sound | Packet[Any]
 
 
 @dataclass(frozen=True)
@@ -78,22 +53,20 @@ class _Decoded:
     square_size: tuple[int, int]
 
 
-class Source:
-    """An open video. Use it in `with`; `read` it once. Raises VideoError or OptionError, which name the file.
+def open_film(path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> Film:
+    """A file of any kind that `video` translates. Raises VideoError, ImageError or OptionError, which name the file."""
+    return Animation(path, max_pixels) if is_animation(path) else Source(path, max_pixels)
 
-    Opening decodes the first frame, so that the file's facts are known before anything is written. While it is read,
-    `damaged` and `patched` count errors, `ends_early` becomes true if the file is truncated, `is_followed` if another
-    film lies behind its end, and `interlaced` as soon as one frame is; `zeros_at_end` are bytes of 0 that it ends in.
+
+class Source(Film):
+    """An open file with a video stream. Raises VideoError or OptionError, which name the file.
+
+    Opening decodes the first frame, so that the file's facts are known before anything is written.
     """
 
     def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> None:
         self.name = printable(path)
         self._path = path
-        self.patched = 0  # frames in which the decoder had to guess
-        self.ends_early = False
-        self.is_followed = False
-        self.zeros_at_end = 0
-        self.interlaced = False
         self._damaged_sound = 0
         with ExitStack() as closing:
             self._open = closing.enter_context
@@ -114,48 +87,40 @@ class Source:
             self._stack = closing.pop_all()
             self._open = self._stack.enter_context
 
-    def __enter__(self) -> Source:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         self._stack.close()
 
     @property
     def damaged(self) -> int:
-        """Packets that could not be decoded."""
         return self._decoder.damaged + self._damaged_sound
 
     @property
     def holes(self) -> int:
-        """How many parts in the middle of the file could not be read."""
         return max(len(self._demuxer.holes.at_s), self._demuxer.breaks)
 
     @property
     def first_hole_s(self) -> Fraction | None:
-        """When the first of them begins, in seconds; None if that is unknown."""
         return next((at_s - self.start_s for at_s in self._demuxer.holes.at_s), None)
 
     @property
     def lacks_streams(self) -> bool:
-        """Whether the file was joined from recordings of which a later one has streams that the first lacks."""
         return self._splice is not None and self._splice.lost
 
     @property
     def has_late_streams(self) -> bool:
-        """Whether streams appeared that were not there when the file was opened: they were not read."""
         return self._demuxer.has_late_streams
 
     @property
-    def others(self) -> list[Stream]:
-        """Every stream except the one that is translated and those of other programmes."""
+    def index(self) -> int:
+        return self._video.index
+
+    @property
+    def others(self) -> Sequence[Stream]:
         elsewhere = {stream.index for stream in self.other_programmes}
         return [stream for stream in self.container.streams if stream.index not in {self._video.index, *elsewhere}]
 
     @property
-    def other_programmes(self) -> list[Stream]:
-        """The streams that belong to another programme of a broadcast than the one that is translated."""
+    def other_programmes(self) -> Sequence[Stream]:
         ours = [streams for streams in self._programmes if self._video.id in streams]
         if not ours:
             return []
@@ -163,17 +128,17 @@ class Source:
         return [stream for stream in self.container.streams if stream.id in elsewhere]
 
     @property
-    def index(self) -> int:
-        """The index of the stream that is translated."""
-        return self._video.index
+    def metadata(self) -> Mapping[str, str]:
+        return self.container.metadata
+
+    def stream_metadata(self, index: int) -> Mapping[str, str]:
+        return self.container.streams[index].metadata
 
     @property
-    def metadata(self) -> dict[str, str]:
-        """The video stream's own metadata: language, title."""
-        return dict(self._video.metadata)
+    def chapters(self) -> list[Any]:
+        return self.container.chapters() if hasattr(self.container, "chapters") else []
 
     def read(self, audio_to_decode: Set[int] = frozenset()) -> Iterator[Item]:
-        """Frames, decoded sound of the streams in `audio_to_decode`, and packets of the other streams."""
         clock = Clock(self.time_base, self.start_s)
         waiting: _Decoded | None = None  # the next frame tells whether this one's time can be right
         last: int | None = None

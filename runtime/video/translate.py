@@ -1,7 +1,7 @@
 """`starcast video`: a file in, an H.264 file out, with the sound and with every frame in order, at its own time.
 
     decode            fit                          run             encode
-    Source.read  ->   RGB, upright, model's size   ->  engine  ->  Sink.write
+    Film.read    ->   RGB, upright, model's size   ->  engine  ->  Sink.write
 
 The first three stages run in separate threads, each a few frames ahead of the next; the last runs in the caller's.
 Packets of sound travel in the same queues. The queues limit how many frames are in memory at once.
@@ -29,20 +29,22 @@ from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
 from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import StyleRequest, requests_from
+from starcast.runtime.styles import make_styles
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
 from starcast.runtime.video.advice import DEINTERLACE, ffmpeg_line
 from starcast.runtime.video.failures import failures_of
+from starcast.runtime.video.film import Film, Frame, Sound
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.orientation import make_pixels_square, turn_upright
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink, check_target
-from starcast.runtime.video.source import Frame, Sound, Source
+from starcast.runtime.video.source import open_film
 
 if TYPE_CHECKING:
     from av.packet import Packet
 
-    from starcast.runtime.video.source import Item
+    from starcast.runtime.video.film import Item
 
     Beside = Sound | Packet[Any]  # what travels with the frames
 
@@ -74,7 +76,7 @@ def translate_video(
     with hold(target):
         if not is_done(record, target, report, overwrite=options.overwrite):
             with (
-                Source(source_path, options.max_pixels) as source,
+                open_film(source_path, options.max_pixels) as source,
                 Translator(bundle, **options.engine, progress=progress) as translator,
                 ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
             ):
@@ -88,7 +90,7 @@ def translate_video(
 
 
 def _write(
-    source: Source,
+    source: Film,
     target: Path,
     translator: Translator,
     request: StyleRequest,
@@ -97,7 +99,7 @@ def _write(
     report: FilmReport,
     bar: ProgressBar,
 ) -> Sink:
-    style = translator.style(**request.arguments)
+    (style,) = make_styles([request], translator.style, bar.print)
     # frames may change size mid-stream; the size of the output does not
     size = source.shown_size if options.fit == NATIVE else translator.size
     reason = translator.why_not(*size)
@@ -151,7 +153,7 @@ def _one_style(options: VideoOptions, manifest: Manifest, progress: Callable[[st
 
 
 def _fit_frames(
-    items: Iterable[Item], source: Source, size: tuple[int, int], mode: str, report: FilmReport
+    items: Iterable[Item], source: Film, size: tuple[int, int], mode: str, report: FilmReport
 ) -> Iterator[RgbFrame | Beside]:
     """Frames as RGB, upright, with square pixels, fitted to `size` as `mode` says."""
     scaler = VideoReformatter()
@@ -198,7 +200,7 @@ def _translate_frames(
     yield from batches.finish()
 
 
-def _notes(source: Source) -> Sequence[str]:
+def _notes(source: Film) -> Sequence[str]:
     notes = [f"{source.name} {clause}" for clause in source.changes]
     if source.interlaced:
         notes.append(_interlaced_note(source))
@@ -209,12 +211,12 @@ def _notes(source: Source) -> Sequence[str]:
     return notes
 
 
-def _final_notes(source: Source) -> Sequence[str]:
+def _final_notes(source: Film) -> Sequence[str]:
     zeros = source.zeros_at_end
     return [f"{source.name} ends in {zeros} bytes of zeros, which hold no video"] if zeros else []
 
 
-def _interlaced_note(source: Source) -> str:
+def _interlaced_note(source: Film) -> str:
     line = ffmpeg_line(DEINTERLACE, sound=source.sound_advice, video=source.index)
     return (
         f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it first with {line}"

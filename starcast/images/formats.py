@@ -11,6 +11,7 @@ READ = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "AVIF", "JPEG2000", 
 READ_BY_SUFFIX = {".tga": "TGA"}  # no signature: nearly any bytes pass for a TGA
 READ_IN_WORDS = "PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000, PPM, QOI or TGA"
 
+HOLDS_SEVERAL_SUFFIXES = frozenset({".gif", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif"})
 _READ_SUFFIXES = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".dib",
     ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".tga",
@@ -25,11 +26,15 @@ SUFFIXES = _READ_SUFFIXES | {
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 AVIF_BRANDS_OF_PILLOW = (b"avif", b"avis", b"mif1", b"msf1")  # the first brands with which Pillow reads an AVIF file
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"})
+_SEQUENCE_BRANDS = frozenset({b"avis", b"msf1"})
 _HEIF_BRANDS = frozenset({b"mif1", b"mif2", b"mif3", b"msf1", b"miaf"})  # of any codec
+
+_TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+_WEBP_FLAGS, _WEBP_ANIMATED = 20, 2  # a byte of the extended header, and a bit in it
 
 # first bytes of the formats that are read; `has_signature` checks for WebP and AVIF itself
 _SIGNATURES = (
-    b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+", b"\xff\x4f\xff\x51",
+    b"\x89PNG", b"\xff\xd8", b"GIF8", b"BM", *_TIFF, b"\xff\x4f\xff\x51",
     b"\x00\x00\x00\x0cjP  ", b"qoif", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"Pf", b"PF",
 )  # fmt: skip
 
@@ -121,6 +126,17 @@ def has_signature(head: bytes) -> bool:
     """Whether the first bytes are those of a format that is read, whatever follows."""
     webp = head[:4] == b"RIFF" and head[8:12] == b"WEBP"
     return webp or is_avif(head) or head.startswith(_SIGNATURES)
+
+
+def may_hold_several(head: bytes) -> bool:
+    """Whether a file may hold several frames or pages, by its first bytes. Photographs with a second image in an MPO
+    file look like any JPEG: no."""
+    if head.startswith(b"\x89PNG"):
+        return b"acTL" in head or b"IDAT" not in head  # the animation's header comes before the pixels
+    if head[:4] == b"RIFF":
+        return head[12:16] == b"VP8X" and len(head) > _WEBP_FLAGS and bool(head[_WEBP_FLAGS] & _WEBP_ANIMATED)
+    brands = _brands_of(head)
+    return head.startswith((b"GIF8", *_TIFF)) or bool(brands & _SEQUENCE_BRANDS or brands & _HEIC_BRANDS)
 
 
 def is_avif(head: bytes) -> bool:

@@ -90,7 +90,7 @@ def _bytes_of(value: Any, what: str) -> NDArray[np.uint8]:
     """The array, which is known to be uint8 then."""
     wanted = f"{what} is uint8 RGB, 0 to 255, not"
     if value is None or isinstance(value, str | bytes | os.PathLike):
-        raise TypeError(f"{wanted} {type(value).__name__}: read the file with starcast.runtime.read_image first")
+        raise TypeError(f"{wanted} {type(value).__name__}: read the file with `read_image` first")
     try:
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:  # a ragged list, a tensor that tracks gradients

@@ -9,7 +9,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, TypeVar
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from starcast.images import cut_jpeg, formats
 from starcast.images.colour import to_srgb_and_alpha
 from starcast.images.metadata import Metadata, read_metadata
 from starcast.images.pillow import DECODER_ERRORS, quiet_pillow
+from starcast.images.several import several_in
 
 Value = TypeVar("Value")
 
@@ -45,7 +46,8 @@ class StoredImage(NamedTuple):
     """An image as `read_image` returns it, and what else its file holds.
 
     `mode` is the file's Pillow mode (RGB, L, P, CMYK, I;16 …), `mark` what `write_image` left in it. `alpha`, uint8
-    [H, W] and upright, is None if nothing can be transparent. Metadata is as in the file, orientation included.
+    [H, W] and upright, is None if nothing can be transparent. Metadata is as in the file, orientation included. `notes`
+    are clauses that follow the file's name: what a user should know of how the file was read.
     """
 
     pixels: NDArray[np.uint8]
@@ -53,6 +55,7 @@ class StoredImage(NamedTuple):
     mark: str | None
     alpha: NDArray[np.uint8] | None
     metadata: Metadata
+    notes: tuple[str, ...] = ()
 
 
 def read_image(
@@ -81,6 +84,43 @@ def read_stored(
 ) -> StoredImage:
     """`read_image`, with what else the file holds."""
     path = Path(path)
+    with open_image(path, max_pixels=max_pixels, limit_flag=limit_flag) as (image, file):
+        large = image.size[0] * image.size[1] > LARGE_PIXELS
+        try:
+            with _one_large if large else contextlib.nullcontext():
+                if isinstance(image, JpegImagePlugin.JpegImageFile):
+                    stored = _stored(_load_jpeg(image, file, at_least))
+                else:
+                    image.load()
+                    stored = _stored(image)
+        except DECODER_ERRORS as error:
+            raise damaged(path, image, error) from error
+        several = several_in(image)
+        return stored if several is None else stored._replace(notes=(*stored.notes, several.remark()))
+
+
+def holds_several(path: Path) -> bool:
+    """Whether a file holds several frames or pages, of which only the first is used. Decodes nothing; False for a file
+    that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(formats.HEAD_BYTES)
+        if not formats.may_hold_several(head):
+            return False
+        with open_image(path) as (image, _):
+            return several_in(image) is not None
+    except (OSError, ImageError):
+        return False
+
+
+@contextlib.contextmanager
+def open_image(
+    path: Path, *, max_pixels: int = MAX_PIXELS, limit_flag: str | None = None
+) -> Iterator[tuple[ImageFile.ImageFile, BinaryIO]]:
+    """An image with its header read and nothing decoded, and its file. Raises ImageError as `read_image` does.
+
+    Within the block, Pillow's own limits and warnings are off. Decoding may raise DECODER_ERRORS: see `damaged`.
+    """
     or_raise = f", or raise {limit_flag}" if limit_flag else ""
     with _open_regular(path, max_pixels, or_raise) as file, quiet_pillow():
         head = file.read(formats.HEAD_BYTES)
@@ -90,15 +130,15 @@ def read_stored(
             raise ImageError(f"{printable(path)} is {foreign.name}, which cannot be read here: {foreign.advice}")
         with contextlib.closing(_open_header(path, file, head)) as image:
             _check_size(path, image, max_pixels, or_raise)
-            large = image.size[0] * image.size[1] > LARGE_PIXELS
-            try:
-                with _one_large if large else contextlib.nullcontext():
-                    if isinstance(image, JpegImagePlugin.JpegImageFile):
-                        return _stored(_load_jpeg(image, file, at_least))
-                    image.load()
-                    return _stored(image)
-            except DECODER_ERRORS as error:
-                raise _damaged(path, image.format or "image", error) from error
+            if image.format == "WEBP" and image.mode == "RGB" and several_in(image) is not None:
+                _keep_uncovered_parts_clear(image)
+            yield image, file
+
+
+def _keep_uncovered_parts_clear(image: Any) -> None:
+    """Have Pillow give an animated WebP with its transparency. It drops that if the header states none, but a frame
+    may also be smaller than the canvas, which is transparent where no frame lies."""
+    image.rawmode = image._mode = "RGBA"
 
 
 def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
@@ -171,11 +211,11 @@ def _open_header(path: Path, file: BinaryIO, head: bytes) -> ImageFile.ImageFile
         return Image.open(file, formats=known)
     except UnidentifiedImageError as error:
         if formats.has_signature(head):
-            raise _damaged(path, "image", error) from error
+            raise damaged(path, None, error) from error
         what = "a text file" if formats.looks_like_text(head) else "not an image in a known format"
         raise ImageError(f"{printable(path)} is {what}: give {formats.READ_IN_WORDS}") from error
     except DECODER_ERRORS as error:
-        raise _damaged(path, "image", error) from error
+        raise damaged(path, None, error) from error
 
 
 def _check_size(path: Path, image: Image.Image, max_pixels: int, or_raise: str) -> None:
@@ -211,7 +251,9 @@ def _stored(image: Image.Image) -> StoredImage:
     return StoredImage(pixels, image.mode, _exif_of(image, SOFTWARE, str), alpha, metadata)
 
 
-def _damaged(path: Path, kind: str, error: BaseException) -> ImageError:
+def damaged(path: Path, image: Image.Image | None, error: BaseException) -> ImageError:
+    """What a decoder's error means, as a sentence. `image`: None if not even the header could be read."""
+    kind = (image and image.format) or "image"
     if isinstance(error, MemoryError):
         return ImageError(f"{printable(path)} does not fit into memory: scale it down, or leave it out")
     cause = printable(str(error).partition("\n")[0].strip())[:100] or type(error).__name__

@@ -10,6 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from starcast.images.write import write_image
 
@@ -99,3 +100,15 @@ def test_a_loop_is_rendered(tiny_bundle, tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "loop.mp4: 24 frames in " in done.stdout
+
+
+def test_an_animated_image_becomes_a_film(tiny_bundle, tmp_path):
+    frames = [Image.new("RGB", (40, 30), colour) for colour in ("red", "lime", "blue")]
+    frames[0].save(tmp_path / "in.webp", save_all=True, append_images=frames[1:], duration=[200, 40, 360], loop=0)
+    out = tmp_path / "out.mp4"
+    done = starcast("video", tiny_bundle, tmp_path / "in.webp", "-o", out, "--domain", "dog", "--preset", "ultrafast")
+    assert done.returncode == 0, done.stdout + done.stderr
+    with av.open(str(out)) as container:
+        times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
+        assert container.duration == 600_000
+    assert times == [Fraction(0), Fraction(1, 5), Fraction(6, 25)]

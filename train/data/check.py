@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from starcast.errors import ImageError
+from starcast.errors import ImageError, printable
 from starcast.images.read import read_stored
 from starcast.train.data.folders import DataSet, Domain, no_images
 from starcast.train.data.left_out import list_left_out
@@ -37,6 +37,7 @@ class CheckedFile:
     file_hash: str = ""
     pixel_hash: str = ""
     error: str | None = None
+    notes: tuple[str, ...] = ()  # clauses that say how it was read
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ def check_file(path: Path) -> CheckedFile:
         return CheckedFile(path, error=str(error))
     height, width = image.pixels.shape[:2]
     pixel_hash = hashlib.sha256(f"{width}x{height}".encode() + image.pixels.tobytes()).hexdigest()
-    return CheckedFile(path, width, height, image.mode, file_hash, pixel_hash)
+    return CheckedFile(path, width, height, image.mode, file_hash, pixel_hash, notes=image.notes)
 
 
 def _row(domain: Domain, files: list[CheckedFile], image_size: int) -> DomainReport:
@@ -133,6 +134,7 @@ def _row(domain: Domain, files: list[CheckedFile], image_size: int) -> DomainRep
 
 def _domain_problems(name: str, training: list[CheckedFile], files: list[CheckedFile], image_size: int) -> list[str]:
     problems = _shortened([file.error for file in files if file.error], "unreadable files")
+    problems += _shortened([f"{printable(file.path)} {note}" for file in files for note in file.notes], "such files")
     readable = [file for file in files if not file.error]
     small = [file for file in readable if _too_small(file, image_size)]
     if small:

@@ -1,24 +1,30 @@
-"""What a run trains on, and what it leaves out of the folder and why: shown before the first step."""
+"""What a run trains on, and what it leaves out of the folder or of a file, and why: shown before the first step."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from starcast.errors import printable
-from starcast.images.formats import has_image_suffix
+from starcast.images.formats import HOLDS_SEVERAL_SUFFIXES, has_image_suffix
+from starcast.images.read import holds_several
 from starcast.train.data.folders import DataSet, Domain, images_below, is_image, is_made_by_system
 
 MOST_DOMAINS = 20  # named in one line
 
 
 def describe_data_set(data_set: DataSet) -> list[str]:
-    """A line with each domain's images, and a line for each kind of entry that is left out."""
+    """A line with each domain's images, a line for each kind of entry that is left out, and one for each domain with
+    files of several images.
+
+    For the latter, files that may be animated or have pages are opened, but not decoded.
+    """
     domains = data_set.domains
     named = [f"{printable(domain.name)} ({_images_of(domain)})" for domain in domains[:MOST_DOMAINS]]
     more = f" and {len(domains) - MOST_DOMAINS} more" if len(domains) > MOST_DOMAINS else ""
     count = "1 domain" if len(domains) == 1 else f"{len(domains)} domains"
-    return [f"{count}: {', '.join(named)}{more}", *list_left_out(data_set)]
+    return [f"{count}: {', '.join(named)}{more}", *list_left_out(data_set), *_list_several(domains)]
 
 
 def list_left_out(data_set: DataSet) -> list[str]:
@@ -28,6 +34,22 @@ def list_left_out(data_set: DataSet) -> list[str]:
     for domain in data_set.domains:
         lines += _lines_about(domain.name, domain.unused, f"into {domain.name} itself")
     return lines
+
+
+def _list_several(domains: Iterable[Domain]) -> Iterator[str]:
+    with ThreadPoolExecutor() as pool:  # a data set may lie on a server, where opening takes long
+        for domain in domains:
+            images = [*domain.training, *domain.held_out]
+            likely = [image for image in images if image.suffix.lower() in HOLDS_SEVERAL_SUFFIXES]
+            several = [
+                image for image, is_several in zip(likely, pool.map(holds_several, likely), strict=True) if is_several
+            ]
+            if several:
+                which = "its first image" if len(several) == 1 else "the first image of each"
+                yield printable(
+                    f"{domain.name}: {_count(several, 'file holds', 'files hold')} several frames or pages "
+                    f"({_such_as(several)}), and only {which} is used"
+                )
 
 
 def _images_of(domain: Domain) -> str:

@@ -167,12 +167,14 @@ def test_a_folder_of_odd_and_hostile_files_gives_a_sentence_or_an_upright_image_
         unreadable = {**unreadable, "pipe.png": 0, "broken.png": 0, "line\\nbreak.png": 0}
     report, lines = _translate(tiny_bundle, tmp_path / "in", output=tmp_path / "out")
     assert report.done == len(readable)
-    assert lines == [
-        *report.failed,
-        f"{tmp_path / 'in/exif-broken.jpg'}: translated without its EXIF, which is damaged",
-    ]
+    remarks = [line for line in lines if line not in report.failed]
+    several = [name for name in readable if name.startswith(("moving", "pages"))]
+    assert [len([line for line in remarks if name in line and "only the" in line]) for name in several] == [1] * 5
+    broken = f"{tmp_path / 'in/exif-broken.jpg'}: translated without its EXIF, which is damaged"
+    assert len(remarks) == len([*several, broken])
+    assert broken in remarks
     assert all(line.isprintable() for line in lines)
-    assert sorted(name for name in unreadable if not any(name in line for line in lines)) == []
+    assert sorted(name for name in unreadable if not any(name in line for line in report.failed)) == []
     assert len(report.failed) == len(unreadable)
     written = [path for path in (tmp_path / "out").iterdir() if path.name != "starcast.json"]
     assert len(written) == len(readable)
@@ -536,3 +538,17 @@ def test_a_bundle_of_labels_translates_into_a_domain_by_its_label(tmp_path, tiny
     [source], [made] = sources.iterdir(), (tmp_path / "out").glob("*.png")
     style = np.eye(8)[1]
     np.testing.assert_array_equal(read_image(made), tiny_model.translation(read_image(source)[None], style)[0])
+
+
+def test_an_animated_source_and_reference_are_named_once_each(tmp_path, tiny_bundle):
+    frames = [Image.fromarray(_draw_image(number)) for number in range(3)]
+    for name in ("source.gif", "dog-reference.webp"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    report, lines = _translate(
+        tiny_bundle, tmp_path / "source.gif", output=tmp_path / "out", domain="all", ref=tmp_path / "dog-reference.webp"
+    )
+    assert (report.done, report.failed) == (3, [])
+    assert lines == [
+        f"{tmp_path / name} is animated, and only the first of its 3 frames is used (`starcast video` takes all)"
+        for name in ("dog-reference.webp", "source.gif")
+    ]

@@ -194,15 +194,16 @@ def passed_through() -> Callable[..., Passage]:
     from starcast.images.fit import fit
     from starcast.runtime.options import EncodingOptions
     from starcast.runtime.video import colour
+    from starcast.runtime.video.film import Frame
     from starcast.runtime.video.orientation import make_pixels_square, turn_upright
     from starcast.runtime.video.sink import RgbFrame, Sink
-    from starcast.runtime.video.source import Frame, Source
+    from starcast.runtime.video.source import open_film
 
     fast = EncodingOptions(crf=1, preset="ultrafast")
 
     def run(path: Path, target: Path) -> Passage:
         frames = 0
-        with Source(path) as source:
+        with open_film(path) as source:
             size = source.shown_size
             with Sink(target, target.name, size, source.rate, source.time_base, fast, source=source) as sink:
                 for item in source.read(sink.tracks.audio_to_decode):

@@ -12,7 +12,8 @@ import av
 import pytest
 
 from starcast.errors import VideoError
-from starcast.runtime.video.source import Frame, Source
+from starcast.runtime.video.film import Frame
+from starcast.runtime.video.source import Source
 from starcast.runtime.video.translate import _notes
 
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg program is not installed")

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from starcast.runtime.video import alpha, colour
-from starcast.runtime.video.source import Frame, Source
+from starcast.runtime.video.film import Frame
+from starcast.runtime.video.source import Source, open_film
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
 
@@ -49,7 +50,7 @@ def clear_film(tmp_path: Path) -> Callable[..., Path]:
 
 def sides(path: Path) -> list[list[int]]:
     """The colours in the middle of the left and of the right half."""
-    with Source(path) as source:
+    with open_film(path) as source:
         frames = [item.frame for item in source.read() if isinstance(item, Frame)]
         assert (len(frames), source.damaged, source.ends_early) == (3, 0, False)
         pixels = colour.to_rgb(frames[-1], container=source.stated)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from starcast.errors import VideoError
 from starcast.runtime.video import colour, gamut
-from starcast.runtime.video.source import Frame, Source
+from starcast.runtime.video.film import Frame
+from starcast.runtime.video.source import Source
 from starcast.runtime.video.tags import Tags, conversion_note
 
 pytestmark = pytest.mark.skipif(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from starcast.errors import ImageError, OptionError, StyleError
 from starcast.images.write import write_image
@@ -165,3 +166,12 @@ def test_nothing_is_written_where_something_is_wrong(source, tiny_bundle, tmp_pa
     with pytest.raises(OptionError, match="end its name in"):
         morph(tiny_bundle, source, tmp_path / "out.gif", options(domain="dog", seeds=("1",)))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source.png"]
+
+
+def test_an_animated_source_is_named(tiny_bundle, tmp_path):
+    frames = [Image.new("RGB", (32, 32), colour) for colour in ("red", "lime")]
+    frames[0].save(tmp_path / "in.gif", save_all=True, append_images=frames[1:])
+    lines: list[str] = []
+    made = options(domain="dog", seeds=("1",))
+    morph(tiny_bundle, tmp_path / "in.gif", tmp_path / "out.mp4", made, progress=lines.append)
+    assert f"{tmp_path / 'in.gif'} is animated, and only the first of its 2 frames is used" in lines[0]

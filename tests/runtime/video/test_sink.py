@@ -12,8 +12,9 @@ import pytest
 from starcast.errors import VideoError
 from starcast.runtime.options import EncodingOptions
 from starcast.runtime.video import colour
+from starcast.runtime.video.film import Frame
 from starcast.runtime.video.sink import RgbFrame, Sink
-from starcast.runtime.video.source import Frame, Source
+from starcast.runtime.video.source import Source
 
 NINETY = Fraction(1, 90000)
 FAST = EncodingOptions(crf=1, preset="ultrafast")

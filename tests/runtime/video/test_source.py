@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from starcast.errors import VideoError
-from starcast.runtime.video.source import Frame, Source
+from starcast.runtime.video.film import Frame
+from starcast.runtime.video.source import Source
 
 
 def frames_of(path, **settings):

@@ -87,7 +87,7 @@ FLOATS = SCENE / np.float32(255)
     (SCENE[..., 0], ValueError, r"not \[48, 64\]: grey needs three channels"),
     (np.dstack([SCENE, SCENE[..., 0]]), ValueError, "drop the alpha channel"),
     (np.zeros((1, 2, 4, 5, 3), np.uint8), ValueError, r"not \[1, 2, 4, 5, 3\]$"),
-    ("photo.jpg", TypeError, "not str: read the file with starcast.runtime.read_image"),
+    ("photo.jpg", TypeError, "not str: read the file with `read_image`"),
     (None, TypeError, "not NoneType"),
     (object(), TypeError, "not object"),
     ([["photo.jpg"]], TypeError, "not <U9"),

@@ -110,3 +110,10 @@ def test_entries_that_no_layout_knows_are_mentioned(folder):
         "1 entry is not used, such as readme.md",
         "1 entry is not used, such as more",
     ]
+
+
+def test_a_file_of_several_images_is_named(folder):
+    noise(5).save(folder / "cat" / "moving.gif", save_all=True, append_images=[noise(6)])
+    assert check(folder).problems[0].partition("moving.gif ")[2] == (
+        "is animated, and only the first of its 2 frames is used (`starcast video` takes all)"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from PIL import Image, ImageCms
 
 from starcast.errors import DatasetError
 from starcast.train.data.folders import scan, scan_for_training
@@ -91,3 +92,18 @@ def test_a_folder_above_the_data_set_says_so(tmp_path):
     touch(tmp_path, "pets/cat/1.png", "pets/dog/2.png")
     with pytest.raises(DatasetError, match="'pets' has no training image: move up the 2 .*, or give pets itself"):
         scan_for_training(tmp_path)
+
+
+def test_files_of_several_images_are_counted_before_training(tmp_path):
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "dog").mkdir()
+    for name in ("cat/a.gif", "cat/b.webp", "cat/c.png", "dog/d.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+        frames[0].save((tmp_path / name).with_stem("still"))
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    frames[0].save(tmp_path / "cat/long-header.png", icc_profile=profile)  # its pixels begin late
+    assert describe_data_set(scan(tmp_path))[1:] == [
+        "cat: 3 files hold several frames or pages (a.gif, b.webp, c.png), and only the first image of each is used",
+        "dog: 1 file holds several frames or pages (d.tif), and only its first image is used",
+    ]
