@@ -19,6 +19,7 @@ from starcast.absence import absence_of
 from starcast.errors import ImageError, printable, reason_of
 from starcast.images import cut_jpeg, formats
 from starcast.images.colour import to_srgb_and_alpha
+from starcast.images.deep import to_full_range
 from starcast.images.metadata import Metadata, read_metadata
 from starcast.images.pillow import DECODER_ERRORS, quiet_pillow
 from starcast.images.several import several_in
@@ -92,7 +93,8 @@ def read_stored(
                     stored = _stored(_load_jpeg(image, file, at_least))
                 else:
                     image.load()
-                    stored = _stored(image)
+                    shown, note = to_full_range(image, file)
+                    stored = _stored(image, shown)._replace(notes=(note,) if note else ())
         except DECODER_ERRORS as error:
             raise damaged(path, image, error) from error
         several = several_in(image)
@@ -238,9 +240,9 @@ def _exif_of(image: Image.Image, tag: int, type_: type[Value]) -> Value | None:
     return value if isinstance(value, type_) else None
 
 
-def _stored(image: Image.Image) -> StoredImage:
-    """A loaded image, upright. Its orientation is in EXIF or XMP."""
-    pixels, alpha = to_srgb_and_alpha(image)
+def _stored(image: Image.Image, shown: Image.Image | None = None) -> StoredImage:
+    """A loaded image, upright. Its orientation is in EXIF or XMP. `shown`: the image with its samples corrected."""
+    pixels, alpha = to_srgb_and_alpha(image if shown is None else shown)
     metadata = read_metadata(image)
     orientation = _exif_of(image, _ORIENTATION, int) or 1
     turn = _UPRIGHT.get(orientation)
