@@ -11,7 +11,7 @@ from typing import Any, SupportsIndex
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.errors import BundleError, StyleError, printable
+from starcast.errors import BundleError, ImageError, StyleError, printable
 from starcast.images.fit import fit
 from starcast.images.given import one_image
 from starcast.images.read import read_image, read_stored
@@ -19,7 +19,10 @@ from starcast.runtime.bundle import Bundle
 from starcast.runtime.domains import domain_index
 from starcast.runtime.mean_styles import read_means
 from starcast.runtime.options import LARGEST_SEED
+from starcast.runtime.stages import open_pool
 from starcast.runtime.style_requests import StyleRequest
+
+_READERS = 3
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -52,6 +55,33 @@ def make_styles(
     for remark in remarks:
         progress(remark)
     return np.stack(styles)
+
+
+def readable_requests(requests: Sequence[StyleRequest], fail: Callable[[str], None]) -> list[StyleRequest]:
+    """The requests without those whose reference cannot be read: `fail` gets a sentence for each such file.
+
+    Raises ImageError if no request is left.
+    """
+    paths = dict.fromkeys(request.reference for request in requests if request.reference is not None)
+    if len(paths) < 2:  # the only one is read once, and its error is the command's
+        return list(requests)
+    with open_pool(_READERS) as readers:
+        errors = {path: error for path, error in zip(paths, readers.map(_error_of, paths), strict=True) if error}
+    readable = [request for request in requests if request.reference not in errors]
+    if not readable:
+        raise next(iter(errors.values()))
+    for error in errors.values():
+        fail(f"{error}; the other references are used")
+    return readable
+
+
+def _error_of(path: Path) -> ImageError | None:
+    """Why an image cannot be read, or None. JPEGs are decoded at a reduced size, which shows damage as well."""
+    try:
+        read_stored(path, at_least=(1, 1))
+    except ImageError as error:
+        return error
+    return None
 
 
 class StyleMaker:

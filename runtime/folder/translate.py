@@ -42,7 +42,7 @@ from starcast.runtime.record import (
     write_record,
 )
 from starcast.runtime.style_requests import StyleRequest, requests_from
-from starcast.runtime.styles import make_styles
+from starcast.runtime.styles import make_styles, readable_requests
 from starcast.runtime.translator import Translator
 
 NAMED_OTHERS = 10
@@ -88,6 +88,7 @@ def translate_all(
         options, bundle.manifest.domains, by_label=bundle.manifest.condition.by_label, progress=progress
     )
     one_file = is_one_file(options.output, len(found.sources), len(requests))
+    requests = readable_requests(requests, partial(report.fail, progress=progress))
     paths = (
         [(options.output,)]
         if one_file

@@ -27,7 +27,7 @@ from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
 from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import StyleRequest, requests_of_reference, requests_of_seed
-from starcast.runtime.styles import make_styles
+from starcast.runtime.styles import make_styles, readable_requests
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.report import FilmReport
@@ -91,8 +91,13 @@ def morph(
     """
     check_target(target, source)
     bundle = open_bundle(bundle_path)
-    requests = requests_for(options, bundle.manifest.domains, progress)
     report = FilmReport(target, dict.fromkeys(("run", "encode"), 0.0))
+
+    def fail(sentence: str) -> None:
+        report.failed.append(sentence)
+        progress(sentence)
+
+    requests = readable_requests(requests_for(options, bundle.manifest.domains, progress), fail)
     record = FilmRecord(target, source, bundle, options, style_facts(requests))
     with hold(target):
         if not is_done(record, target, report, overwrite=options.overwrite):

@@ -26,6 +26,7 @@ from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.manifest import Condition, LabelMaker
 from starcast.runtime.marks import hash_edges, parse_mark
 from starcast.runtime.options import TranslateOptions
+from starcast.runtime.record import read_runs
 from starcast.runtime.translator import Translator
 
 
@@ -552,3 +553,25 @@ def test_an_animated_source_and_reference_are_named_once_each(tmp_path, tiny_bun
         f"{tmp_path / name} is animated, and only the first of its 3 frames is used (`starcast video` takes all)"
         for name in ("dog-reference.webp", "source.gif")
     ]
+
+
+def test_one_damaged_reference_of_several_is_left_out(tmp_path, tiny_bundle):
+    (photo,) = _photos(tmp_path / "in", 1).iterdir()
+    refs = _photos(tmp_path / "refs", 2)
+    (refs / "002.png").write_bytes((refs / "000.png").read_bytes()[:-200])
+    report, lines = _translate(tiny_bundle, photo, output=tmp_path / "out", ref=refs)
+    assert (report.done, len(report.failed)) == (2, 1)
+    assert lines == report.failed
+    assert "002.png is damaged or cut short" in lines[0]
+    assert lines[0].endswith("; the other references are used")
+    (run,) = read_runs(tmp_path / "out/starcast.json")
+    assert [style["label"] for style in run["styles"]] == ["dog-000", "dog-001"]
+
+
+def test_if_every_reference_is_damaged_nothing_is_written(tmp_path, tiny_bundle):
+    refs = _photos(tmp_path / "refs", 2)
+    for ref in refs.iterdir():
+        ref.write_bytes(b"\x89PNG")
+    with pytest.raises(ImageError, match="000.png is damaged"):
+        _translate(tiny_bundle, _photos(tmp_path / "in", 1), output=tmp_path / "out", ref=refs)
+    assert not (tmp_path / "out").exists()

@@ -175,3 +175,13 @@ def test_an_animated_source_is_named(tiny_bundle, tmp_path):
     made = options(domain="dog", seeds=("1",))
     morph(tiny_bundle, tmp_path / "in.gif", tmp_path / "out.mp4", made, progress=lines.append)
     assert f"{tmp_path / 'in.gif'} is animated, and only the first of its 2 frames is used" in lines[0]
+
+
+def test_one_damaged_reference_of_several_is_left_out(source, tiny_bundle, tmp_path):
+    for number in range(2):
+        write_image(tmp_path / f"dog-{number}.png", np.full((32, 32, 3), 99 * number, np.uint8))
+    (tmp_path / "dog-2.png").write_bytes(b"\x89PNG")
+    refs = tuple(str(tmp_path / f"dog-{number}.png") for number in range(3))
+    report = morph(tiny_bundle, source, tmp_path / "out.mp4", options(refs=refs))
+    assert report.frames == 2 * 5
+    assert "dog-2.png is damaged or cut short" in report.failed[0]
