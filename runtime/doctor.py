@@ -26,6 +26,7 @@ EXTRAS = {
     "train": "starcast train, plot, dataset",
     "export": "starcast export, inspect of checkpoints",
     "benchmark": "starcast demo, bench",
+    "heif": "HEIC photographs, wherever images are read",
 }
 
 

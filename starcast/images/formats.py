@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from starcast.images import heif
+
 HEAD_BYTES = 256  # enough for every signature below, and for the brands of an AVIF or HEIC file
 
 # Pillow's names for the formats that are read. The rest are not: EPS starts a program, and most are untested here.
@@ -11,14 +13,14 @@ READ = ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP", "DIB", "AVIF", "JPEG2000", 
 READ_BY_SUFFIX = {".tga": "TGA"}  # no signature: nearly any bytes pass for a TGA
 READ_IN_WORDS = "PNG, JPEG, WebP, TIFF, GIF, BMP, AVIF, JPEG 2000, PPM, QOI or TGA"
 
-HOLDS_SEVERAL_SUFFIXES = frozenset({".gif", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif", ".heic", ".heif"})
+HOLDS_SEVERAL_SUFFIXES = frozenset({".gif", ".png", ".apng", ".webp", ".tif", ".tiff", ".avif", *heif.SUFFIXES})
 _READ_SUFFIXES = frozenset({
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif", ".bmp", ".dib",
     ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".qoi", ".tga",
 })  # fmt: skip
 # extensions of images, also of those that cannot be read, so that a user hears about them
 SUFFIXES = _READ_SUFFIXES | {
-    ".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".ico", ".eps", ".xcf", ".dds", ".pcx", ".sgi",
+    *heif.SUFFIXES, ".jxl", ".svg", ".psd", ".exr", ".hdr", ".ico", ".eps", ".xcf", ".dds", ".pcx", ".sgi",
 }  # fmt: skip
 
 # brands in the ftyp box that begins files of ISO's base media format (ISO 14496-12, 4.3): the first is the writer's
@@ -84,11 +86,13 @@ _RAW_SUFFIXES = frozenset({
 
 
 class Foreign(NamedTuple):
-    """A known format that is not read: what the file is, what to do with it, and whether FFmpeg may read it."""
+    """A known format that is not read: what the file is, what to do with it, and whether FFmpeg or pillow-heif may read
+    it."""
 
     name: str
     advice: str
     is_video: bool = False
+    is_heif: bool = False
 
 
 def identify_foreign(head: bytes, suffix: str) -> Foreign | None:
@@ -100,9 +104,9 @@ def identify_foreign(head: bytes, suffix: str) -> Foreign | None:
         return None
     brands = _brands_of(head)
     if brands & _HEIC_BRANDS:
-        return Foreign("a HEIC photograph", _SAVE)
+        return Foreign("a HEIC photograph", f"{heif.INSTALL}, or {_SAVE}", is_heif=True)
     if brands & _HEIF_BRANDS:
-        return Foreign("a HEIF photograph", _SAVE)
+        return Foreign("a HEIF photograph", f"{heif.INSTALL}, or {_SAVE}", is_heif=True)
     for offset, signature, what, step in _FOREIGN:
         if head[offset : offset + len(signature)] == signature:
             return Foreign(what, step, is_video=step is _VIDEO)
@@ -159,7 +163,8 @@ def looks_like_image(head: bytes) -> bool:
 
 def has_read_suffix(suffix: str) -> bool:
     """Whether the name promises an image in a format that is read."""
-    return suffix.lower() in _READ_SUFFIXES
+    suffix = suffix.lower()
+    return suffix in _READ_SUFFIXES or (suffix in heif.SUFFIXES and heif.is_installed())
 
 
 def has_image_suffix(suffix: str) -> bool:

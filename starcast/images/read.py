@@ -17,7 +17,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from starcast.absence import absence_of
 from starcast.errors import ImageError, printable, reason_of
-from starcast.images import cut_jpeg, formats
+from starcast.images import cut_jpeg, formats, heif
 from starcast.images.colour import to_srgb_and_alpha
 from starcast.images.deep import to_full_range
 from starcast.images.metadata import Metadata, read_metadata
@@ -128,9 +128,10 @@ def open_image(
         head = file.read(formats.HEAD_BYTES)
         file.seek(0)
         foreign = formats.identify_foreign(head, path.suffix)
-        if foreign is not None:
+        is_heif = foreign is not None and foreign.is_heif and heif.is_installed()
+        if foreign is not None and not is_heif:
             raise ImageError(f"{printable(path)} is {foreign.name}, which cannot be read here: {foreign.advice}")
-        with contextlib.closing(_open_header(path, file, head)) as image:
+        with contextlib.closing(_open_header(path, file, head, is_heif=is_heif)) as image:
             _check_size(path, image, max_pixels, or_raise)
             if image.format == "WEBP" and image.mode == "RGB" and several_in(image) is not None:
                 _keep_uncovered_parts_clear(image)
@@ -204,13 +205,13 @@ def _open_regular(path: Path, max_pixels: int, or_raise: str) -> Iterator[Binary
         yield file
 
 
-def _open_header(path: Path, file: BinaryIO, head: bytes) -> ImageFile.ImageFile:
+def _open_header(path: Path, file: BinaryIO, head: bytes, *, is_heif: bool) -> ImageFile.ImageFile:
     """The image with its header read and nothing decoded."""
     known = [*formats.READ, *filter(None, [formats.READ_BY_SUFFIX.get(path.suffix.lower())])]
     if formats.is_avif(head) and not head[8:12].startswith(formats.AVIF_BRANDS_OF_PILLOW):
         file = io.BytesIO(head[:8] + b"avif" + file.read()[12:])
     try:
-        return Image.open(file, formats=known)
+        return heif.open_heif(file) if is_heif else Image.open(file, formats=known)
     except UnidentifiedImageError as error:
         if formats.has_signature(head):
             raise damaged(path, None, error) from error

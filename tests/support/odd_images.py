@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, features
 
+from starcast.images import heif
+
 HEIGHT, WIDTH = 48, 64
 QUARTERS = ((200, 40, 30), (30, 160, 60), (40, 60, 190), (220, 210, 90))  # top left, top right, below left, below right
 GREYS = (20, 90, 160, 240)
@@ -195,6 +197,7 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
     rgb = Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8))
     png, jpeg = encoded(rgb, "PNG"), encoded(rgb, "JPEG")
     bomb = zlib.compress(bytes(200 * 2**20), 9)
+    heic, some_codec = ("damaged",) * 2 if heif.is_installed() else ("a HEIC photograph", "a HEIF photograph")
     files = {
         "empty.png": (b"", "empty"),
         "text.jpg": (b"These are my holiday photos.\n" * 9, "text file"),
@@ -220,10 +223,10 @@ def unreadable() -> dict[str, tuple[bytes, str]]:
         "noise.jpg": (np.random.default_rng(1).bytes(5000), "not an image"),
         "zeros.png": (bytes(5000), "not an image"),
         "drawing.svg": (b'<svg xmlns="http://www.w3.org/2000/svg"><rect/></svg>', "SVG"),
-        "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(200), "HEIC"),
-        "phone.jpg": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(200), "a HEIC photograph"),
-        "burst.png": (b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc" + bytes(200), "a HEIC photograph"),
-        "some-codec.jpg": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf" + bytes(200), "a HEIF photograph"),
+        "phone.heic": (b"\0\0\0\x18ftypheic" + bytes(200), heic),
+        "phone.jpg": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic" + bytes(200), heic),
+        "burst.png": (b"\0\0\0\x18ftypmsf1\0\0\0\0msf1hevc" + bytes(200), heic),
+        "some-codec.jpg": (b"\0\0\0\x18ftypmif1\0\0\0\0mif1miaf" + bytes(200), some_codec),
         "layers.psd": (b"8BPS\0\1" + bytes(200), "Photoshop"),
         "paper.png": (b"%PDF-1.7\n" + bytes(200), "PDF"),
         "script.eps": (b"%!PS-Adobe-3.0 EPSF-3.0\n" * 4, "PostScript"),

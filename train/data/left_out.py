@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from starcast.errors import printable
+from starcast.images import heif
 from starcast.images.formats import HOLDS_SEVERAL_SUFFIXES, has_image_suffix
 from starcast.images.read import holds_several
 from starcast.train.data.folders import DataSet, Domain, images_below, is_image, is_made_by_system
@@ -77,13 +78,17 @@ def _lines_about(name: str, unused: Sequence[Path], where: str) -> Iterator[str]
     if unread:
         yield printable(
             f"{name}: {_count(unread, 'image is', 'images are')} not used, such as {unread[0].name}, because the "
-            f"format cannot be read: save {_them(unread)} as PNG or JPEG"
+            f"format cannot be read: save {_them(unread)} as PNG or JPEG{_or_install(unread)}"
         )
     if foreign:
         made = f"which {'a system or a program' if len(foreign) == 1 else 'systems and programs'} made"
         yield printable(f"{name}: {_such_as(foreign)} {'is' if len(foreign) == 1 else 'are'} not used, {made}")
     if others:
         yield printable(f"{name}: {_count(others, 'entry is', 'entries are')} not used, such as {others[0].name}")
+
+
+def _or_install(unread: Iterable[Path]) -> str:
+    return f", or {heif.INSTALL} for HEIC" if any(path.suffix.lower() in heif.SUFFIXES for path in unread) else ""
 
 
 def _count(paths: Sequence[Path], one: str, many: str) -> str:
