@@ -105,10 +105,11 @@ def holds_several(path: Path) -> bool:
     """Whether a file holds several frames or pages, of which only the first is used. Decodes nothing; False for a file
     that cannot be read."""
     try:
-        with path.open("rb") as file:
-            head = file.read(formats.HEAD_BYTES)
-        if not formats.may_hold_several(head):
+        if not path.is_file():  # a pipe would not open
             return False
+        with path.open("rb") as file:
+            if not formats.may_hold_several(file.read(formats.HEAD_BYTES)):
+                return False
         with open_image(path) as (image, _):
             return several_in(image) is not None
     except (OSError, ImageError):

@@ -22,6 +22,7 @@ def others(count: int = 3) -> list[Image.Image]:
 @pytest.mark.parametrize(("suffix", "settings", "notes"), [
     ("gif", {}, FRAMES), ("webp", {"lossless": True}, FRAMES), ("png", {}, FRAMES), ("avif", {}, FRAMES),
     ("tif", {}, ("has 4 pages, and only the first is used",)),
+    ("tif", {"compression": "tiff_lzw"}, ("has 4 pages, and only the first is used",)),
 ])  # fmt: skip
 def test_a_file_of_several_images_says_so_and_a_file_of_one_says_nothing(tmp_path, suffix, settings, notes):
     if suffix == "avif" and not features.check(suffix):
