@@ -112,7 +112,7 @@ def _deep(frame: VideoFrame, tags: Tags, name: str, scaler: VideoReformatter, *,
     luma, blue, red, *rest = _planes(planar)
     equation = _equation(matrix, is_full=tags.is_full, bits=frame.format.components[0].bits)
     rgb = cv2.transform(cv2.merge([luma, blue, red]), equation)  # in uint16, OpenCV rounds and clips
-    return np.asarray(np.dstack([rgb, *rest]), np.uint16)
+    return np.asarray(np.dstack([rgb, *rest]) if rest else rgb, np.uint16)
 
 
 def _planes(frame: VideoFrame) -> list[NDArray[np.uint16]]:
