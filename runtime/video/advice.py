@@ -17,7 +17,7 @@ DEINTERLACE = "bwdif=mode=send_frame,format=yuv420p"  # its own default makes tw
 FIND_LATE_STREAMS = (
     "ffmpeg", "-analyzeduration", "10G", "-probesize", "10G", "-i", "IN", "-map", "0", "-dn", "-c", COPY, "OUT.mkv"
 )  # fmt: skip
-_QUALITY = ("-c:v", "libx264", "-crf", "12")  # it is encoded again afterwards
+QUALITY = ("-c:v", "libx264", "-crf", "12")  # it is encoded again afterwards
 
 
 def tone_map(source: str) -> str:
@@ -30,7 +30,7 @@ def ffmpeg_line(filters: str, *, sound: str = COPY, video: int | None = None) ->
     """A command in backquotes: `filters` for the frames, every sound kept. `video`: the index of the stream that is
     translated, by default the first that is no cover."""
     stream = "0:V:0" if video is None else f"0:{video}"
-    words = ("ffmpeg", "-i", "IN", "-map", stream, "-map", "0:a?", "-vf", filters, *_QUALITY, "-c:a", sound, "OUT.mkv")
+    words = ("ffmpeg", "-i", "IN", "-map", stream, "-map", "0:a?", "-vf", filters, *QUALITY, "-c:a", sound, "OUT.mkv")
     return f"`{command_line(*words)}`"
 
 

@@ -18,9 +18,10 @@ from av.packet import Packet
 from av.stream import Disposition, Stream
 from av.video.stream import VideoStream
 
+from starcast.command_line import command_line
 from starcast.errors import VideoError, printable
 from starcast.runtime.options import MAX_FRAME_PIXELS
-from starcast.runtime.video.advice import sound_for
+from starcast.runtime.video.advice import QUALITY, sound_for
 from starcast.runtime.video.alpha import alpha_note, decoder_of
 from starcast.runtime.video.animation import Animation, is_animation
 from starcast.runtime.video.decoding import FrameDecoder, Shown
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 _NOT_MOVING = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
 _FALLBACK_RATE = Fraction(25)
 _FASTEST = 1000  # frames per second; a higher rate is a time base mistaken for a rate
+_NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS: frames one after another, such as JPEGs
 _TICKS_A_FRAME = 8  # at least
 _ENCRYPTED = ("encv", "drmi")
 
@@ -249,7 +251,9 @@ class Source(Film):
 
     def _describe_stream(self) -> None:
         container = self.container
-        rates = (as_fraction(rate) for rate in (self._video.average_rate, self._video.guessed_rate))
+        stated = (self._video.average_rate, self._video.guessed_rate)
+        # without times, the average is that of a guess
+        rates = (as_fraction(rate) for rate in (stated[::-1] if container.format.flags & _NO_TIMES else stated))
         self.rate = next((rate for rate in rates if rate and rate <= _FASTEST), _FALLBACK_RATE)
         self._tick = as_fraction(self._video.time_base) or 1 / self.rate
         # finer, if a tick is as long as a frame: two frames at the same time would move all later ones
@@ -260,12 +264,21 @@ class Source(Film):
     def _describe(self, first: _Decoded) -> None:
         frame = first.shown.frame
         check_readable(frame, self.name, self.stated, self.sound_advice)
-        changes = (conversion_note(frame, self.stated), alpha_note(self._video))
+        changes = (self._rate_note(), conversion_note(frame, self.stated), alpha_note(self._video))
         self.changes = [clause for clause in changes if clause]
         self.interlaced = bool(frame.interlaced_frame)
         self.shown_size = upright_size(first.square_size, display_matrix(frame))  # (height, width) of the first frame
         begins_s = (first.shown.pts or 0) * self._tick
         self.start_s = start_of(self.container, begins_s, self._demuxer.earliest_s)
+
+    def _rate_note(self) -> str | None:
+        """That frames have no times, and what is assumed, as a clause; None if the file tells."""
+        if not self.container.format.flags & _NO_TIMES or self._video.codec_context.framerate:
+            return None
+        return (
+            f"states no frame rate, so {float(self.rate):g} frames a second are assumed: if that is wrong, give it its "
+            f"own first, such as 30, with `{command_line('ffmpeg', '-r', '30', '-i', 'IN', *QUALITY, 'OUT.mkv')}`"
+        )
 
 
 def _plausible_time(last: int | None, time: int | None, following: int | None) -> int | None:

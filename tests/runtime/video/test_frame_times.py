@@ -118,3 +118,16 @@ def test_segments_that_begin_later_than_0_are_whole(tmp_path):
     assert not source.ends_early
     (tmp_path / "cut.mp4").write_bytes((begin + b"".join(parts))[:-3000])
     assert read(tmp_path / "cut.mp4")[1].ends_early
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize(("name", "muxer", "is_said"), [
+    ("a.mjpeg", "mpjpeg", True), ("b.mjpeg", "mjpeg", True), ("a.h264", "h264", False),
+    ("a.y4m", "yuv4mpegpipe", False),
+])  # fmt: skip
+def test_a_frame_rate_that_the_file_does_not_state_is_said(tmp_path, name, muxer, is_said):
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=s=160x120:r=50:d=1", "-f", muxer, tmp_path / name)
+    frames, source = read(tmp_path / name)
+    assert source.rate == (25 if is_said else 50)
+    assert [frame.pts * source.time_base for frame in frames] == [number / source.rate for number in range(50)]
+    assert bool([clause for clause in source.changes if "states no frame rate, so 25 frames" in clause]) is is_said
