@@ -59,6 +59,17 @@ def test_images_one_after_another_are_a_film(tmp_path):
 
 
 @needs_ffmpeg
+def test_sound_that_is_listed_but_not_there_is_said(passed_through, tmp_path):
+    """Blu-ray: TrueHD is listed with AC-3 for players that lack it, which some discs leave out."""
+    tone = ("-f", "lavfi", "-i", "sine=440:r=48000:d=2")
+    ffmpeg(*TEST_IMAGES, *tone, "-c:v", "libx264", "-c:a", "truehd", "-strict", "-2", "-mpegts_m2ts_mode", "1",
+           tmp_path / "a.m2ts")  # fmt: skip
+    passage = passed_through(tmp_path / "a.m2ts", tmp_path / "out.mkv")
+    assert passage.frames == 50
+    assert passage.notes == ["sound (ac3, stream 2) is dropped: no sound of it was found"]
+
+
+@needs_ffmpeg
 def test_a_programme_keeps_its_own_sound(tmp_path):
     """The first sound in the file belongs to the programme that is not translated."""
     tone = ("-f", "lavfi", "-i", "sine=440:r=48000:d=2")
