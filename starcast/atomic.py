@@ -49,6 +49,7 @@ from starcast.leftovers import (
     sweep_once,
     tag_of,
 )
+from starcast.signals import undisturbed
 
 TRIES, PAUSE_S = 20, 0.05
 PATIENCE_S = 2.0  # how long a reader waits for a writer between its two renames, which takes microseconds
@@ -77,7 +78,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
     with _naming(target) as named:
         partial = None
         try:
-            partial = named.own(new_partial_file(target))
+            with undisturbed():
+                partial = named.own(new_partial_file(target))
             yield partial.path
             _sync(partial.path)
             with contextlib.suppress(OSError):  # some file systems have no modes; mkstemp's is the strictest
@@ -87,7 +89,8 @@ def atomic_path(target: Path) -> Iterator[Path]:
             _move_over(partial.path, target)
         except BaseException:
             if partial is not None:
-                partial.remove()
+                with undisturbed():
+                    partial.remove()
             raise
     partial.let_go()
     with contextlib.suppress(OSError):  # the new file is in place
@@ -119,7 +122,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         _settle(target)
         partial = None
         try:
-            partial = named.own(new_partial_folder(target))
+            with undisturbed():
+                partial = named.own(new_partial_folder(target))
             yield partial.path
             with contextlib.suppress(OSError):
                 partial.path.chmod(0o777 & ~_umask())
@@ -131,7 +135,8 @@ def atomic_folder(target: Path) -> Iterator[Path]:
             partial.path.rename(target)
         except BaseException:
             if partial is not None and partial.process == os.getpid():
-                _undo(target, partial)
+                with undisturbed():
+                    _undo(target, partial)
             raise
         partial.let_go()
         with contextlib.suppress(OSError):  # the new folder is in place; what is left of the old one is swept later

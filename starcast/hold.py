@@ -28,6 +28,7 @@ from starcast import locks
 from starcast.errors import OptionError, printable
 from starcast.leftovers import LOCK, sweep_once
 from starcast.locks import Lock
+from starcast.signals import undisturbed
 
 _LONGEST = 200  # bytes of a name that still fits behind a prefix; of a longer one the hash is used
 _TRIES = 100  # each fails only if another process releases the lock in the same moment
@@ -69,20 +70,23 @@ def _hold(shown: Path, place: Path, file: Path, nests: bool) -> Iterator[bool]:
         yield True
         return
     process = os.getpid()
-    made = _make_folders(file.parent) if file.parent == place else []
+    made: list[Path] = []
     descriptor = None
     try:
-        descriptor = _acquire(file, shown)
-        _mine.set(before | {place})
+        with undisturbed():
+            made = _make_folders(file.parent) if file.parent == place else []
+            descriptor = _acquire(file, shown)
+            _mine.set(before | {place})
         yield descriptor is not None
     finally:
         _mine.set(before)
         if os.getpid() == process:
-            if descriptor is not None:
-                _release(file, descriptor)
-            for folder in made:
-                with contextlib.suppress(OSError):  # by now there is something in it
-                    folder.rmdir()
+            with undisturbed():
+                if descriptor is not None:
+                    _release(file, descriptor)
+                for folder in made:
+                    with contextlib.suppress(OSError):  # by now there is something in it
+                        folder.rmdir()
 
 
 def _acquire(file: Path, shown: Path) -> int | None:

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from starcast import locks
 from starcast.locks import Lock
+from starcast.signals import undisturbed
 
 PARTIAL = ".starcast-partial-"  # prefix of unfinished files and folders; scanners skip names that begin with a dot
 REPLACED = ".starcast-replaced."  # prefix of a folder that a new one is about to replace
@@ -75,7 +76,7 @@ def new_partial_file(target: Path) -> Partial:
             path = Path(name)
             if WINDOWS or _is_ours(descriptor, path):
                 return Partial(path, descriptor, os.getpid())
-        except BaseException:  # a signal to stop can arrive here
+        except BaseException:
             _delete(Path(name))
             raise
         locks.close(descriptor)  # another process swept it before the lock
@@ -94,7 +95,7 @@ def new_partial_folder(target: Path) -> Partial:
             locks.close(descriptor)
         except FileNotFoundError:  # another process swept it before it was opened
             continue
-        except BaseException:  # as above
+        except BaseException:
             _delete(path)
             raise
 
@@ -149,11 +150,15 @@ def temporary_folder() -> Iterator[Path]:
     # short, because sockets lie in such folders and their paths may have 104 letters at most on macOS
     beside = Path(tempfile.gettempdir(), "t")
     sweep_once(beside.parent)
-    partial = new_partial_folder(beside)
+    partial = None
     try:
+        with undisturbed():
+            partial = new_partial_folder(beside)
         yield partial.path
     finally:
-        partial.remove()
+        if partial is not None:
+            with undisturbed():
+                partial.remove()
 
 
 @contextmanager

@@ -35,6 +35,36 @@ class Stopped(SystemExit):
 
 
 _received: list[int] = []
+_undisturbed = 0  # blocks that the main thread is in
+_late: list[BaseException] = []  # what signals would have raised there
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let no signal end the block halfway: Stopped or KeyboardInterrupt is raised at its end instead.
+
+    For moments in which a file is made, or deleted, and nobody knows it yet, or any more. Signals disturb the main
+    thread only, and a library's user may handle them in another way, so elsewhere this does nothing.
+    """
+    global _undisturbed
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _undisturbed += 1
+    try:
+        yield
+    finally:
+        _undisturbed -= 1
+        if not _undisturbed and _late:
+            first = _late[0]
+            _late.clear()
+            raise first
+
+
+def _raise(error: BaseException) -> None:
+    if not _undisturbed:
+        raise error
+    _late.append(error)
 
 
 def raise_if_swallowed() -> None:
@@ -69,6 +99,7 @@ def handle_signals(numbers: Iterable[int], handler: Callable[[int, FrameType | N
 def stop_on_signals() -> Iterator[None]:
     """Raise Stopped in the block when one of `ENDING` arrives; later ones change nothing, while the block ends.
 
+    Ctrl-C raises KeyboardInterrupt, as everywhere, but `undisturbed` delays that, too.
     Raises Stopped at the end of the block, too, if a library swallowed it before. Does nothing outside the main thread.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -79,7 +110,10 @@ def stop_on_signals() -> Iterator[None]:
     def stop(number: int, _frame: FrameType | None) -> None:
         if not _received:
             _received.append(number)
-            raise Stopped(number)
+            _raise(Stopped(number))
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        _raise(KeyboardInterrupt())
 
     def raise_again(unraisable: Any) -> None:
         # the signal arrived where Python cannot raise, such as in a finalizer
@@ -92,7 +126,7 @@ def stop_on_signals() -> Iterator[None]:
 
     earlier_hook, sys.unraisablehook = sys.unraisablehook, raise_again
     try:
-        with handle_signals(ENDING, stop):
+        with handle_signals(ENDING, stop), handle_signals([signal.SIGINT], interrupt):
             yield
             if _received:
                 raise Stopped(_received[0])

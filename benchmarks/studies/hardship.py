@@ -19,6 +19,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -177,6 +178,8 @@ def _become(arguments: list[str], log: Path, descriptors: int | None) -> NoRetur
 
         traceback.print_exc()
     finally:
+        with contextlib.suppress(AttributeError):  # as the interpreter does before it ends: it has no public name
+            threading._shutdown()  # type: ignore[attr-defined]
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
