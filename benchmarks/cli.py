@@ -20,8 +20,13 @@ def demo(**values: Any) -> int:
     Example: starcast demo -o demo
     """
     from starcast.benchmarks.demo.run import run_demo
+    from starcast.train.stopping import TrainingStopped
 
-    return run_demo(DemoOptions(**values))
+    try:
+        return run_demo(DemoOptions(**values))
+    except TrainingStopped as stopped:
+        click.echo("Stopped: give the same command again, without --fresh, to continue.", err=True)
+        return stopped.status
 
 
 @click.command()

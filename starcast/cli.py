@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,6 @@ import click
 
 from starcast import __version__
 from starcast.errors import MissingExtraError, StarcastError, printable, reason_of
-from starcast.leftovers import own_temporary_files
 from starcast.refusals import sentence_of
 from starcast.signals import Stopped, leave, stop_on_signals
 
@@ -79,8 +77,10 @@ class VerbTable(click.Group):
             raise click.exceptions.Exit(_mute()) from None
 
     def invoke(self, ctx: click.Context) -> Any:
+        from starcast.leftovers import own_temporary_files  # not for --help and --version, which it would slow down
+
         try:
-            with own_temporary_files():  # not for --help and --version
+            with own_temporary_files():
                 return super().invoke(ctx)
         except BrokenPipeError:
             return _mute()
@@ -176,6 +176,8 @@ def _flush(status: int) -> int:
 def _sentence_of(error: OSError) -> str:
     """What went wrong with which file, from an error that no room has put into words."""
     if error.filename is None:
+        import traceback  # rarely needed, and `--help` is to be instant
+
         *_, (frame, _) = traceback.walk_tb(error.__traceback__)
         if frame.f_globals.get("__name__") == "click.utils":  # a line for the user: the disk behind `>` is full
             return _UNWRITTEN.format("standard output", reason_of(error))

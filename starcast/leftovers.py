@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import secrets
 import shutil
 import stat
 import tempfile
@@ -105,7 +104,7 @@ def discard(folder: Path) -> None:
 
     Raises OSError if it cannot be renamed. What cannot be deleted after that is left to a later `sweep`.
     """
-    trash = folder.with_name(f"{PARTIAL}{secrets.token_hex(4)}-{folder.name[-_TAIL:]}")
+    trash = folder.with_name(f"{PARTIAL}{os.urandom(4).hex()}-{folder.name[-_TAIL:]}")
     folder.rename(trash)
     _remove_if_dead(trash)
 

@@ -7,7 +7,6 @@ OUT/translations, OUT/creature-*.mp4                OUT/results.json, OUT/report
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,7 @@ from starcast.benchmarks.bench.report import draw_chart
 from starcast.benchmarks.bench.result import Result
 from starcast.benchmarks.bench.run import measure_subject
 from starcast.benchmarks.bench.subject import Subject
+from starcast.benchmarks.demo.folder import claim, start_over
 from starcast.benchmarks.demo.page import (
     Picture,
     commands_by_hand,
@@ -39,18 +39,19 @@ from starcast.benchmarks.quality.classifier import train_classifier
 from starcast.benchmarks.quality.creatures import Quality, measure_quality
 from starcast.benchmarks.quality.measures import read_held_out, read_training_images
 from starcast.benchmarks.record import provenance, write_result
-from starcast.errors import EngineError, ParityError, VideoError
+from starcast.errors import EngineError, OptionError, ParityError, VideoError, printable
 from starcast.export.options import ExportOptions
 from starcast.export.plan import usual_engines
 from starcast.export.precisions import CPU_ENGINES, precisions_for
 from starcast.export.write import export_bundle
+from starcast.hold import hold_folder
 from starcast.options import as_json
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.options import TranslateOptions, VideoOptions
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.translate import translate_video
-from starcast.train.creatures.dataset import VIDEO, make_dataset
+from starcast.train.creatures.dataset import FACTS, VIDEO, make_dataset
 from starcast.train.creatures.options import CreatureOptions
 from starcast.train.families import read_recipe
 from starcast.train.options import TrainOptions
@@ -130,11 +131,19 @@ def training_options(options: DemoOptions) -> TrainOptions:
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Run every stage and write OUT/report.html. Returns the exit status: 1 if the model misses a quality bar."""
+    """Run every stage and write OUT/report.html. Returns the exit status: 1 if the model misses a quality bar.
+
+    Raises OptionError if the folder holds anything that no demo wrote, or a run with other options.
+    """
+    with hold_folder(options.output):
+        claim(options.output)
+        if options.fresh:
+            start_over(options.output)
+        return _run_stages(options)
+
+
+def _run_stages(options: DemoOptions) -> int:
     out = options.output
-    if options.fresh:
-        for name in ("data", "run", "bundle", "translations"):
-            shutil.rmtree(out / name, ignore_errors=True)
     with Stages(EXPECTED) as stages:
         with stages.stage("drawing"):
             data = _draw(out / "data", options, stages)
@@ -171,10 +180,16 @@ def run_demo(options: DemoOptions) -> int:
 
 def _draw(folder: Path, options: DemoOptions, stages: Stages) -> Path:
     wanted = CreatureOptions(seed=options.seed, overwrite=True)
-    facts = folder / "creatures.json"
-    if facts.is_file() and json.loads(facts.read_text())["options"] == _without_overwrite(wanted):
+    if _drawn_options(folder) == _without_overwrite(wanted):
         return folder  # equal options draw an equal set
     return make_dataset(folder, wanted, lambda done, of: stages.advance(done / of)).folder
+
+
+def _drawn_options(folder: Path) -> Any:
+    try:
+        return json.loads((folder / FACTS).read_bytes())["options"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _without_overwrite(options: CreatureOptions) -> dict[str, Any]:
@@ -185,10 +200,12 @@ def _train(data: Path, run: Path, options: DemoOptions, stages: Stages) -> Path:
     """Train, or resume where an interrupted demo stopped."""
     wanted = training_options(options)
     resuming = RunFolder(run).has_run()
-    if resuming and find_start(RunFolder(run), stages.note).options != wanted:
-        shutil.rmtree(run)  # it was trained with other options
-        resuming = False
     if resuming:
+        if find_start(RunFolder(run), stages.note).options != wanted:
+            raise OptionError(
+                f"{printable(run)} was trained with other options: give them again, add --fresh to delete it and start "
+                "over, or choose another -o"
+            )
         stages.note(f"Resuming the training in {run}; --fresh starts over.")
 
     def show(step: int, losses: Mapping[str, float]) -> None:
