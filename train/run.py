@@ -45,6 +45,7 @@ from starcast.train.run_folder import (
     prepare_folder,
     read_starts,
     record_start,
+    refuse_among_images,
     refuse_foreign,
     refuse_to_mix,
 )
@@ -99,6 +100,8 @@ def train(
             check_same_shapes(options, start.options, start.origin)
             return continue_run(data, run, options, start, bar=bar, on_step=on_step, progress=progress)
         refuse_to_mix(folder)
+        if not options.data.domains:
+            refuse_among_images(folder, Path(data))
         data_set, options = _scan(data, options, progress)
         read = open_parent(parent, progress) if isinstance(parent, Path) else parent
         state = first_state(options, data_set, read, progress)

@@ -129,6 +129,16 @@ def refuse_to_mix(run: RunFolder) -> None:
         )
 
 
+def refuse_among_images(run: RunFolder, data: Path) -> None:
+    """Raise OptionError if a new run would lie where the domains lie: its folders would be read as domains."""
+    place, images = (Path(os.path.realpath(path)) for path in (run.path, data))
+    if images in (place, place.parent):
+        raise OptionError(
+            f"{printable(run.path)} lies in the data set, where each folder is a domain: "
+            "choose another -o, or name the domains with --domains"
+        )
+
+
 def had_checkpoints(run: RunFolder) -> bool:
     """Whether a run has come so far that it must have had full checkpoints, wherever they are now."""
     starts = read_starts(run)
@@ -146,6 +156,8 @@ def refuse_foreign(run: RunFolder) -> None:
     """
     if os.path.lexists(run.path) and not run.path.is_dir():
         raise OptionError(f"{printable(run.path)} is {_kind_of(run.path)}: give a folder for the run")
+    if (run.path / "manifest.json").is_file():  # an export into it would then be refused
+        raise OptionError(f"{printable(run.path)} is a bundle: give another folder for the run")
     for folder in run.folders:
         if os.path.lexists(folder) and not folder.is_dir():
             raise OptionError(_in_the_way(folder, _kind_of(folder)))

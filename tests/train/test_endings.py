@@ -288,6 +288,22 @@ def test_a_file_in_the_place_of_a_folder_is_refused_before_the_work(images, tmp_
         run_quietly(images, tmp_path / "run", small)
 
 
+@pytest.mark.parametrize("name", [".", "run"])
+def test_a_run_among_the_images_is_refused_before_the_work_because_it_would_become_a_domain(images, small, name):
+    before = sorted(images.rglob("*"))
+    with pytest.raises(OptionError, match="lies in the data set, where each folder is a domain"):
+        run_quietly(images, images / name, small)
+    assert sorted(images.rglob("*")) == before
+
+
+def test_a_run_into_a_bundle_is_refused_before_the_work(images, tmp_path, small):
+    (tmp_path / "my-model").mkdir()
+    (tmp_path / "my-model" / "manifest.json").write_text("{}")
+    with pytest.raises(OptionError, match="my-model is a bundle: give another folder for the run"):
+        run_quietly(images, tmp_path / "my-model", small)
+    assert [path.name for path in (tmp_path / "my-model").iterdir()] == ["manifest.json"]
+
+
 @pytest.mark.parametrize("name", ["run.json", "losses.jsonl"])
 def test_a_folder_or_a_link_in_the_place_of_a_file_is_refused_before_the_work(images, tmp_path, small, name):
     place = tmp_path / "run" / name
