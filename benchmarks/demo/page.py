@@ -75,7 +75,7 @@ def quality_figures(quality: Quality) -> list[Figure]:
     judges = (
         ("the share put into the target domain by the pattern alone, without colour", float(np.mean(patterns or [0]))),
         ("the classifier's accuracy on real held-out images", quality.classifier_accuracy),
-        ("the overlap of found with true silhouettes on real images", quality.silhouette_accuracy),
+        ("the overlap of detected and true silhouettes on real images", quality.silhouette_accuracy),
     )
     return figures + [Figure(what=what, value=f"{value:.3f}", bar="—", met=None) for what, value in judges]
 
