@@ -53,7 +53,7 @@ from starcast.signals import undisturbed
 
 TRIES, PAUSE_S = 20, 0.05
 PATIENCE_S = 2.0  # how long a reader waits for a writer between its two renames, which takes microseconds
-SYNC_THREADS = 8  # takes a third of the time: the journal takes the files of several threads at once
+SYNC_THREADS = 8  # a third of the time that one takes: the journal writes the files of several threads at once
 
 _OLD_REPLACED = ".replaced-"
 _OUT_OF_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

@@ -14,7 +14,7 @@ class AppendedFile:
         self._file = path.open(mode, buffering=0)
 
     def write(self, piece: bytes) -> None:
-        """Write all of a piece. On a disk that is full in the middle of it, a part remains."""
+        """Write all of a piece. If the disk fills up on the way, a part of it remains."""
         left = memoryview(piece)
         try:
             while left:

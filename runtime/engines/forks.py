@@ -28,7 +28,7 @@ class StartsAfresh(Protocol):
 
 
 _used: set[str] = set()  # engines that this process has opened a graph with
-_used_before: set[str] = set()  # those that its parent, or an earlier ancestor, had
+_used_before: set[str] = set()  # engines that its parent, or an earlier ancestor, used
 _followed: weakref.WeakSet[StartsAfresh] = weakref.WeakSet()
 _abandoned: list[object] = []  # the parent's sessions
 

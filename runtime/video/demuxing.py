@@ -123,7 +123,7 @@ class Demuxer:
 
     def _paced(self, packets: Iterator[AnyPacket]) -> Iterator[AnyPacket]:
         """The same packets. If frames are not decoded in the order in which they are shown, the first of them are read
-        ahead, to learn how far frames are apart: what a file states of it may be wrong by far (time-lapse)."""
+        ahead, to learn how far frames are apart: what a file states may be far off (time-lapse)."""
         ahead: list[AnyPacket] = []
         shown: list[int] = []
         for packet in packets:

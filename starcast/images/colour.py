@@ -32,7 +32,7 @@ def to_srgb(image: Image.Image) -> NDArray[np.uint8]:
 
 
 def to_srgb_and_alpha(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-    """`to_srgb`, and the transparency that is on white in it: uint8 [H, W], 255 opaque; None if there is none."""
+    """`to_srgb`, and the transparency that it puts on white: uint8 [H, W], 255 opaque; None if there is none."""
     colours, alpha = _split_alpha(_to_eight_bits(image))
     colours = _apply_profile(colours, image.info.get("icc_profile"))
     if colours.mode != "RGB":

@@ -44,7 +44,7 @@ def write_image(
 ) -> tuple[str, ...]:
     """Write uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA) as PNG, JPEG (95, 4:4:4) or WebP (lossless without `quality`).
 
-    The suffix decides on the format; JPEG takes RGB only. `metadata` is that of the image which this one was made from,
+    The suffix decides the format; JPEG takes RGB only. `metadata` is that of the image which this one was made from,
     and is corrected for it. `mark` is a line of ASCII for the EXIF field "Software", where `read_stored` finds it.
     Returns what of the metadata could not be kept, as clauses. Afterwards `path` is either the old file or the
     complete new one. Raises ImageError.

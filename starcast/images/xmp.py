@@ -1,4 +1,4 @@
-"""XMP of an image whose pixels are others now: what is no longer true is corrected or left out, the rest stays.
+"""XMP for an image whose pixels have changed: what is no longer true is corrected or left out, the rest stays.
 
 Source: ISO 16684-1, and the namespaces of Adobe, the Metadata Working Group, Google and Apple.
 """

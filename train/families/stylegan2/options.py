@@ -48,7 +48,7 @@ class StyleGAN2Network(NetworkOptions):
     fir_filter: tuple[float, ...] = option(
         (1.0, 3.0, 3.0, 1.0), "Taps of the filter that smooths what is resampled, symmetric."
     )
-    tanh: bool = option(False, "Bound the generator's output to -1..1 by a tanh.")
+    tanh: bool = option(False, "Bound the generator's output to -1..1 with a tanh.")
     deviation_group: int = option(
         4, "Images that the discriminator compares with each other (minibatch standard deviation).", minimum=1
     )
