@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from starcast.click_options import ExistingPath, options_from, out_option
+from starcast.click_options import ExistingPath, StarcastOption, options_from, out_option
 from starcast.command_line import command_line, path_argument
 from starcast.config_file import config_option
 from starcast.errors import DatasetError, OptionError
@@ -125,8 +125,8 @@ def _print_options(options: TrainOptions) -> int:
 @click.argument("run", type=_FOLDER)
 @out_option("out", "the PNG to write; default: RUN/losses.png.", required=False)
 @click.option(
-    "--smoothing", type=click.FloatRange(0.0, 0.999), default=0.9, show_default=True, metavar="NUMBER",
-    help="Share of the running mean kept at each point; 0: no smoothing.",
+    "--smoothing", cls=StarcastOption, type=click.FloatRange(0.0, 0.999), default=0.9, show_default=True,
+    metavar="NUMBER", help="Share of the running mean kept at each point; 0: no smoothing.",
 )  # fmt: skip
 def plot(run: Path, out: Path | None, smoothing: float) -> None:
     """Draw the loss curves of a run as PNG.
