@@ -10,6 +10,7 @@ import click
 from starcast.benchmarks.options import BenchOptions, DemoOptions
 from starcast.click_options import options_from
 from starcast.options import from_flat
+from starcast.path_types import LocalPath
 
 
 @click.command()
@@ -30,7 +31,7 @@ def demo(**values: Any) -> int:
 
 
 @click.command()
-@click.argument("bundle", type=click.Path(file_okay=False, path_type=Path), required=False)
+@click.argument("bundle", type=LocalPath(file_okay=False), required=False)
 @options_from(BenchOptions)
 def bench(bundle: Path | None, **values: Any) -> None:
     """Measure a bundle on every installed engine against PyTorch and plain exports.

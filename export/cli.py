@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
-from starcast.click_options import ExistingPath, options_from, out_option
+from starcast.click_options import options_from, out_option
 from starcast.config_file import config_option
 from starcast.export.options import ExportOptions
+from starcast.path_types import ExistingPath
 from starcast.utf8 import json_text
 
 

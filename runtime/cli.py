@@ -9,40 +9,46 @@ from typing import Any
 import click
 
 from starcast.click_options import options_from, out_option
+from starcast.path_types import FileOutput, LocalPath, SourcePath, Standard, name_in
 from starcast.runtime.memory import limit_memory
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.options import MorphOptions, TranslateOptions, VideoOptions
 
-_FILM = "the video to write: .mp4, .m4v, .mov or .mkv."
+_FILM = "the video to write: .mp4, .m4v, .mov or .mkv. In a folder, it gets the source's name, with .mp4."
 
 
 @click.command("translate")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("bundle", type=LocalPath())
+@click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=SourcePath())
 @options_from(TranslateOptions)
-def translate(bundle: Path, sources: tuple[Path, ...], **values: Any) -> int:
+def translate(bundle: Path, sources: tuple[Path | Standard, ...], **values: Any) -> int:
     """Translate images and folders of images.
 
-    A SOURCE is an image, a folder (searched with its subfolders), a pattern in quotes ('photos/*.jpg'), or a list
-    (.txt, one path per line, relative to the list). OUT keeps the layout of the folders. With several styles
-    (--domain all, a folder of references) each style gets its own folder in OUT. Run the command again to resume:
-    finished translations are skipped. OUT/starcast.json records how they were made.
+    A SOURCE is an image, a folder (searched with its subfolders), a pattern in quotes ('photos/*.jpg'), a list (.txt,
+    one path per line, relative to the list), or - for standard input. OUT keeps the layout of the folders. With several
+    styles (--domain all, a folder of references) each style gets its own folder in OUT. Run the command again to
+    resume: finished translations are skipped. OUT/starcast.json records how they were made.
 
     \b
     Examples: starcast translate my-model photos/ -o out/ --domain dog --seed 7
               starcast translate my-model cat.jpg -o out.png --domain dog --ref rex.jpg
+              starcast translate my-model - -o - --domain dog < cat.jpg > out.png
     """
+    if Standard.STREAM in (*sources, values["output"]):
+        from starcast.runtime.folder.pipes import translate_piped
+
+        return _run(translate_piped, bundle, sources, values, to_stderr=True)
     from starcast.runtime.folder.translate import translate_all
 
     return _run(translate_all, bundle, sources, TranslateOptions(**values))
 
 
 @click.command("video")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
-@out_option("output", _FILM)
+@click.argument("bundle", type=LocalPath())
+@click.argument("source", metavar="IN", type=LocalPath())
+@out_option("output", _FILM, kind=FileOutput())
 @options_from(VideoOptions)
-def video(bundle: Path, source: Path, output: Path, **values: Any) -> int:
+def video(bundle: Path, source: Path, output: str, **values: Any) -> int:
     """Translate a video, keeping its sound and timing.
 
     Every frame of IN is translated, in order, and shown at its own time. Sound and subtitles are copied if OUT's
@@ -55,15 +61,15 @@ def video(bundle: Path, source: Path, output: Path, **values: Any) -> int:
     """
     from starcast.runtime.video.translate import translate_video
 
-    return _run(translate_video, bundle, source, output, VideoOptions(**values))
+    return _run(translate_video, bundle, source, _film_path(output, source), VideoOptions(**values))
 
 
 @click.command("morph")
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("source", type=click.Path(path_type=Path))
-@out_option("output", _FILM)
+@click.argument("bundle", type=LocalPath())
+@click.argument("source", type=LocalPath())
+@out_option("output", _FILM, kind=FileOutput())
 @options_from(MorphOptions)
-def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
+def morph(bundle: Path, source: Path, output: str, **values: Any) -> int:
     """Render a video that loops smoothly through several styles.
 
     The image SOURCE is translated along a closed path through the styles, like the interpolation videos of
@@ -76,11 +82,11 @@ def morph(bundle: Path, source: Path, output: Path, **values: Any) -> int:
     """
     from starcast.runtime.video.morph import morph as render
 
-    return _run(render, bundle, source, output, MorphOptions(**values))
+    return _run(render, bundle, source, _film_path(output, source), MorphOptions(**values))
 
 
 @click.command("build")
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=LocalPath())
 @options_from(BuildOptions)
 def build(bundle: Path, **values: Any) -> int:
     """Build TensorRT engines from a bundle, for this GPU or for named ones.
@@ -145,9 +151,13 @@ def doctor() -> None:
     click.echo(render_text(examine()))
 
 
-def _run(function: Callable[..., Any], *arguments: Any) -> int:
+def _film_path(output: str, source: Path) -> Path:
+    return name_in(output, source.with_suffix(".mp4").name if source.name else "video.mp4")
+
+
+def _run(function: Callable[..., Any], *arguments: Any, to_stderr: bool = False) -> int:
     """Call a function that returns a report, print its summary, and return the exit status: 1 if anything failed."""
     with limit_memory():
         report = function(*arguments, progress=lambda line: click.echo(line, err=True), show_progress=True)
-    click.echo(report.summary())
+    click.echo(report.summary(), err=to_stderr)
     return 1 if report.failed else 0

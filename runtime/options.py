@@ -69,10 +69,13 @@ class TranslateOptions(EngineChoice, StyleOptions):
     """How `translate_all` translates, and where it writes."""
 
     output: Path | None = flags.out(
-        None, "a folder for the translations; for one source and one style, also an image (.png, .jpg, .webp)."
-    )
+        None, "a folder for the translations; for one source and one style, also an image (.png, .jpg, .webp), or - "
+        "for standard output.", takes_stream=True,
+    )  # fmt: skip
     fit: str = flags.fit("stretch", FITS)
-    format: str = option("png", "Image format of translations written to a folder.", choices=("png", "jpg", "webp"))
+    format: str = option(
+        "png", "Image format of translations written to a folder or to standard output.", choices=("png", "jpg", "webp")
+    )
     quality: int | None = option(
         None, "Quality of JPEG and WebP, 100 being the best. Default: JPEG 95, WebP lossless.", minimum=1, maximum=100
     )

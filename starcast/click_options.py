@@ -15,22 +15,11 @@ from typing import Any, TypeVar
 
 import click
 
-from starcast.atomic import repair_folder
 from starcast.flags import OUT_ALIASES, OUT_FLAGS
 from starcast.options import flag_of, flat_fields, inner_type
+from starcast.path_types import LocalPath, OutputPath
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-
-class ExistingPath(click.Path):
-    """A path that must exist; a folder that a killed command was about to replace is put back first."""
-
-    def __init__(self, *, file_okay: bool = True) -> None:
-        super().__init__(exists=True, file_okay=file_okay, path_type=Path)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        repair_folder(Path(value))
-        return super().convert(value, param, ctx)
 
 
 class StarcastOption(click.Option):
@@ -76,7 +65,7 @@ def options_from(
 
 
 def out_option(
-    name: str, what: str, *, required: bool = True, aliases: tuple[str, ...] = ()
+    name: str, what: str, *, required: bool = True, aliases: tuple[str, ...] = (), kind: LocalPath | None = None
 ) -> Callable[[Command], Command]:
     """`-o/--out` as a click option of a command; its path arrives as the parameter `name`."""
     return click.option(
@@ -86,7 +75,7 @@ def out_option(
         aliases=(*OUT_ALIASES, *aliases),
         metavar="OUT",
         required=required,
-        type=click.Path(path_type=Path),
+        type=kind or LocalPath(is_output=True),
         help=f"Output: {what}",
     )
 
@@ -125,7 +114,7 @@ def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[st
         settings["type"] = plain if bounds == (None, None) else ranged(*bounds)
         settings["metavar"] = facts["metavar"] or ("INTEGER" if inner is int else "NUMBER")
     elif inner is Path:
-        settings["type"] = click.Path(path_type=Path)
+        settings["type"] = OutputPath() if facts["takes_stream"] else LocalPath(is_output=facts["flags"] == OUT_FLAGS)
     return settings
 
 

@@ -15,9 +15,12 @@ OUT_FLAGS = ("-o", "--out")
 OUT_ALIASES = ("--output",)
 
 
-def out(default: Any, what: str, *, aliases: tuple[str, ...] = ()) -> Any:
-    """`-o/--out` as a field; `what` describes the output and its formats."""
-    return option(default, f"Output: {what}", flags=OUT_FLAGS, aliases=(*OUT_ALIASES, *aliases), metavar="OUT")
+def out(default: Any, what: str, *, aliases: tuple[str, ...] = (), takes_stream: bool = False) -> Any:
+    """`-o/--out` as a field; `what` describes the output and its formats. `takes_stream`: `-` is standard output."""
+    return option(
+        default, f"Output: {what}", flags=OUT_FLAGS, aliases=(*OUT_ALIASES, *aliases), metavar="OUT",
+        takes_stream=takes_stream,
+    )  # fmt: skip
 
 
 def seed(default: int | None, more: str = "", *, maximum: int | None = None) -> Any:

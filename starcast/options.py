@@ -38,10 +38,12 @@ def option(
     flags: tuple[str, ...] = (),
     aliases: tuple[str, ...] = (),
     metavar: str | None = None,
+    takes_stream: bool = False,
 ) -> Any:
     """A dataclass field with its default, help text and range.
 
     `flags` replaces the flag derived from the field's name. `aliases` are former flags, hidden from help texts.
+    `takes_stream`: the command takes `-` for this path.
     """
     facts = {
         "help": help,
@@ -51,6 +53,7 @@ def option(
         "flags": flags,
         "aliases": aliases,
         "metavar": metavar,
+        "takes_stream": takes_stream,
     }
     return dataclasses.field(default=default, metadata=facts)
 

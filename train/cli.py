@@ -10,11 +10,12 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from starcast.click_options import ExistingPath, StarcastOption, options_from, out_option
+from starcast.click_options import StarcastOption, options_from, out_option
 from starcast.command_line import command_line, path_argument
 from starcast.config_file import config_option
 from starcast.errors import DatasetError, OptionError
 from starcast.options import as_json, from_flat
+from starcast.path_types import ExistingPath, FileOutput, LocalPath, name_in
 from starcast.train.creatures.options import CreatureOptions
 from starcast.train.families import options_class
 from starcast.train.family_flags import FamilyCommand, family_flags, family_option
@@ -22,6 +23,7 @@ from starcast.train.options import TrainOptions
 from starcast.utf8 import json_text
 
 _FOLDER = ExistingPath(file_okay=False)
+_LOSSES = "losses.png"
 
 
 @click.command("train", cls=FamilyCommand)
@@ -33,7 +35,7 @@ _FOLDER = ExistingPath(file_okay=False)
     "the options stored there. Options given here replace them, except those that decide the networks' shapes.",
 )  # fmt: skip
 @click.option(
-    "--from", "parent", type=click.Path(exists=True, path_type=Path), metavar="CHECKPOINT",
+    "--from", "parent", type=ExistingPath(), metavar="CHECKPOINT",
     help="Start from the weights of CHECKPOINT, ours or official, or a folder of them. Its sizes are taken; steps, "
     "optimizers and random draws start afresh. Domains that it does not know start fresh, too.",
 )  # fmt: skip
@@ -123,12 +125,12 @@ def _print_options(options: TrainOptions) -> int:
 
 @click.command("plot")
 @click.argument("run", type=_FOLDER)
-@out_option("out", "the PNG to write; default: RUN/losses.png.", required=False)
+@out_option("out", "the PNG to write, or a folder for it; default: RUN/losses.png.", required=False, kind=FileOutput())
 @click.option(
     "--smoothing", cls=StarcastOption, type=click.FloatRange(0.0, 0.999), default=0.9, show_default=True,
     metavar="NUMBER", help="Share of the running mean kept at each point; 0: no smoothing.",
 )  # fmt: skip
-def plot(run: Path, out: Path | None, smoothing: float) -> None:
+def plot(run: Path, out: str | None, smoothing: float) -> None:
     """Draw the loss curves of a run as PNG.
 
     This also works while the run is still training.
@@ -137,7 +139,7 @@ def plot(run: Path, out: Path | None, smoothing: float) -> None:
     """
     from starcast.train.plot import plot_run
 
-    click.echo(plot_run(run, out or run / "losses.png", smoothing))
+    click.echo(plot_run(run, run / _LOSSES if out is None else name_in(out, _LOSSES), smoothing))
 
 
 @click.group("dataset")
@@ -146,7 +148,7 @@ def dataset() -> None:
 
 
 @dataset.command("make")
-@click.argument("folder", metavar="", required=False, type=click.Path(path_type=Path))  # OUT's old place
+@click.argument("folder", metavar="", required=False, type=LocalPath(is_output=True))  # OUT's old place
 @out_option("out", "the data set's folder.", required=False)
 @config_option()
 @options_from(CreatureOptions)

@@ -31,8 +31,9 @@ from starcast.benchmarks.bench.state import gpu_state
 from starcast.benchmarks.checks.check import Check, NotRunError, WrongError, last_line
 from starcast.benchmarks.checks.table import CHECKS, PREPARE
 from starcast.benchmarks.record import provenance, write_result
-from starcast.click_options import ExistingPath, out_option
+from starcast.click_options import out_option
 from starcast.errors import StarcastError
+from starcast.path_types import ExistingPath
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.first_gpu import current_gpu, why_no_gpu
 

@@ -65,14 +65,16 @@ def translate_all(
     sources: Sequence[Path],
     options: TranslateOptions,
     *,
+    named: Sequence[str] | None = None,
     progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> Report:
     """Translate everything that `sources` name into `options.output`, each image in every style.
 
-    `progress` gets a line for each source that fails and each file that is skipped, as it happens. Raises OptionError
-    (nothing to translate, or an unusable output), StyleError, BundleError, EngineError. Translations that are
-    finished by then stay, and the next run continues from them.
+    `named`: the sources as the record names them; default: their paths. `progress` gets a line for each source that
+    fails and each file that is skipped, as it happens. Raises OptionError (nothing to translate, an unusable output),
+    StyleError, BundleError, EngineError. Translations that are finished by then stay, and the next run continues from
+    them.
     """
     bundle = open_bundle(bundle_path)
     if options.output is None:
@@ -98,7 +100,7 @@ def translate_all(
     refuse_to_overwrite_sources(found.sources, paths, references)
     refuse_unused_options(options, options.output.suffix if one_file else f".{options.format}")
     record = record_beside(options.output) if one_file else options.output / RECORD
-    work = Work(bundle, [str(source) for source in sources], found.sources, requests, paths, record)
+    work = Work(bundle, list(named or map(str, sources)), found.sources, requests, paths, record)
     with hold(options.output) if one_file else hold_folder(options.output):
         _translate_missing(work, options, report, progress, show_progress)
     return report

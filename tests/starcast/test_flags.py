@@ -49,7 +49,7 @@ for name, command in COMMANDS.items():
 
 def _kind(option: click.Option) -> str:
     """Its type without its bounds or choices: a command may take fewer values than another, but no other sort."""
-    return type(option.type).__name__
+    return click.Path.__name__ if isinstance(option.type, click.Path) else type(option.type).__name__
 
 
 def _metavar(option: click.Option) -> str:

@@ -1,0 +1,1 @@
+../../starcast/path_types.py
