@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
+from starcast.comma_lists import join_commas, split_commas
 from starcast.flags import OUT_ALIASES, OUT_FLAGS
 from starcast.options import flag_of, flat_fields, inner_type
 from starcast.path_types import LocalPath, OutputPath
@@ -101,7 +102,7 @@ def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[st
     if typing.get_origin(inner) is tuple:
         settings["type"] = click.UNPROCESSED  # a list from --config stays a list
         settings["callback"] = lambda _context, _parameter, text: _split(text)
-        settings["default"] = ",".join(str(part) for part in default) or None if default is not None else None
+        settings["default"] = join_commas(str(part) for part in default) or None if default is not None else None
         settings["show_default"] = bool(default)
         settings["metavar"] = facts["metavar"] or "A,B,…"
     elif facts["choices"]:
@@ -121,8 +122,9 @@ def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[st
 def _split(text: Any) -> tuple[str, ...]:
     if text is None:
         return ()
-    parts = text.split(",") if isinstance(text, str) else list(text)
-    return tuple(str(part).strip() for part in parts if str(part).strip())
+    if isinstance(text, str):
+        return split_commas(text)
+    return tuple(str(part).strip() for part in text if str(part).strip())
 
 
 def _range_in_words(smallest: float | None, largest: float | None) -> str:

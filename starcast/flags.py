@@ -76,7 +76,9 @@ def domain(more: str = "") -> Any:
 
 
 def domains(more: str) -> Any:
-    return option((), _text("Names of the domains, in order.", more), metavar="NAME,…")
+    return option(
+        (), _text("Names of the domains, in order; one with a comma in double quotes.", more), metavar="NAME,…"
+    )
 
 
 def psi() -> Any:

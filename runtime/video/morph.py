@@ -7,6 +7,7 @@ the loop closes, and any two styles may follow each other: a style is a vector, 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
+from starcast.comma_lists import rejoin
 from starcast.errors import ImageError, printable
 from starcast.hold import hold
 from starcast.images.fit import fit
@@ -160,7 +162,7 @@ def requests_for(
     else:
         groups = [
             requests_of_reference(Path(ref), options.domain, domains, psi=options.psi, progress=progress)
-            for ref in options.refs
+            for ref in rejoin(options.refs, os.path.exists)
         ]
     return [request for group in groups for request in group]
 

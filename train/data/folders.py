@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starcast.atomic import repair_folder
+from starcast.comma_lists import join_commas, rejoin
 from starcast.errors import DatasetError, printable
 from starcast.images.formats import READ_IN_WORDS, has_read_suffix
 from starcast.train.options import TrainOptions
@@ -103,7 +104,7 @@ def scan(path: Path, names: Iterable[str] = ()) -> DataSet:
             _refuse_splits_as_domains(path, folders)
     if not folders:
         raise DatasetError(f"{printable(path)} has no subfolder: put each domain's images into a subfolder of its own")
-    names = names or tuple(sorted(folders))
+    names = rejoin(names, folders.__contains__) or tuple(sorted(folders))
     for name in names:
         if name not in folders:
             raise DatasetError(f"{printable(path)} has no domain {name!r}: there are {in_words(sorted(folders))}")
@@ -131,7 +132,7 @@ def scan_domains(path: Path, options: TrainOptions) -> DataSet:
 
 def no_images(data_set: DataSet, domain: Domain) -> str:
     """The error for a domain without training images."""
-    others = ",".join(printable(other.name) for other in data_set.domains if other.training)
+    others = join_commas(printable(other.name) for other in data_set.domains if other.training)
     way_out = f", or leave it out with --domains {others}" if others else ""
     nested = [image for folder in domain.unused if folder.is_dir() for image in images_below(folder)]
     add = f"move up the {len(nested)} in its subfolders" if nested else f"add some ({READ_IN_WORDS})"

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from starcast.comma_lists import split_commas
 from starcast.errors import ImageError, OptionError, StyleError
 from starcast.images.write import write_image
 from starcast.runtime.options import MorphOptions
@@ -185,3 +186,13 @@ def test_one_damaged_reference_of_several_is_left_out(source, tiny_bundle, tmp_p
     report = morph(tiny_bundle, source, tmp_path / "out.mp4", options(refs=refs))
     assert report.frames == 2 * 5
     assert "dog-2.png is damaged or cut short" in report.failed[0]
+
+
+def test_a_reference_with_a_comma_in_its_name_is_meant(tmp_path):
+    for name in ("dog,1.png", "cat-2.png"):
+        write_image(tmp_path / name, np.zeros((8, 8, 3), np.uint8))
+    refs = split_commas(f"{tmp_path}/dog,1.png, {tmp_path}/cat-2.png")
+    requests = requests_for(options(refs=refs), ("cat", "dog"))
+    assert [(request.domain, request.reference) for request in requests] == [
+        ("dog", tmp_path / "dog,1.png"), ("cat", tmp_path / "cat-2.png"),
+    ]  # fmt: skip

@@ -40,6 +40,11 @@ def test_split_folders_inside_a_domain_are_training_and_held_out(tmp_path):
     assert (files(dog.training), files(dog.held_out)) == (["1.png"], ["2.png"])
 
 
+def test_a_domain_with_a_comma_in_its_name_can_be_chosen(tmp_path):
+    touch(tmp_path, "a,b/1.png", "c/1.png", "d/1.png")
+    assert scan(tmp_path, ("c", "a", "b")).names == ("c", "a,b")
+
+
 def test_domains_inside_split_folders_are_read_as_the_official_sets_lie(tmp_path):
     touch(tmp_path, "train/cat/1.png", "train/dog/1.png", "val/cat/2.png", "val/dog/2.png")
     cat, dog = scan(tmp_path).domains

@@ -1,0 +1,1 @@
+../../starcast/comma_lists.py
