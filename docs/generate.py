@@ -17,6 +17,8 @@ import click
 from tabulate import tabulate
 
 from starcast.cli import VERBS, root
+from starcast.train.families import DEFAULT, FAMILIES
+from starcast.train.family_flags import FamilyCommand, choose_family
 
 DOCS = Path(__file__).resolve().parent
 RECORDS = DOCS.parent / "benchmarks" / "results"
@@ -38,14 +40,23 @@ def cli_page() -> str:
     index = [f"- [`starcast {verb}`](#starcast-{verb}): {summary}" for verb, (_, summary) in VERBS.items()]
     parts = [HEAD, "\n".join(index) + "\n"]
     for path, command in commands(root):
-        context = click.Context(
-            command, info_name=f"starcast {path}", terminal_width=WIDTH, max_content_width=WIDTH,
-            help_option_names=root.context_settings["help_option_names"],
-        )  # fmt: skip
-        with context:
-            text = command.get_help(context)
-        parts.append(f"{'##' if ' ' not in path else '###'} starcast {path}\n\n```text\n{text.rstrip()}\n```\n")
+        parts.append(_help_section(path, command, []))
+        if isinstance(command, FamilyCommand):
+            others = (name for name in FAMILIES if name != DEFAULT)
+            parts += (_help_section(f"{path} --family {name}", command, ["--family", name]) for name in others)
     return "\n".join(parts)
+
+
+def _help_section(path: str, command: click.Command, arguments: list[str]) -> str:
+    """A command's help under its heading, with the flags of the family that the arguments name."""
+    context = click.Context(
+        command, info_name=f"starcast {path}", terminal_width=WIDTH, max_content_width=WIDTH,
+        help_option_names=root.context_settings["help_option_names"],
+    )  # fmt: skip
+    choose_family(context, arguments)
+    with context:
+        text = command.get_help(context)
+    return f"{'##' if ' ' not in path else '###'} starcast {path}\n\n```text\n{text.rstrip()}\n```\n"
 
 
 def commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.Command]]:

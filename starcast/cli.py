@@ -23,7 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "Draw a data set, train, export, translate, measure, and show everything on one page.",
     ),
     "dataset": ("starcast.train.cli:dataset", "Draw a data set, or check a folder before training on it."),
-    "train": ("starcast.train.cli:train", "Train StarGAN v2 on a folder of images, one subfolder per domain."),
+    "train": ("starcast.train.cli:train", "Train a model on a folder of images, one subfolder per domain."),
     "plot": ("starcast.train.cli:plot", "Draw the loss curves of a run as PNG."),
     "export": ("starcast.export.cli:export", "Turn a checkpoint, ours or official, into a bundle of ONNX graphs."),
     "inspect": ("starcast.export.cli:inspect", "Show what a checkpoint or bundle holds, and which engines can run it."),

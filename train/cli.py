@@ -47,8 +47,9 @@ def train(
     context: click.Context, /, data: Path, run: Path, resume: bool, parent: Path | None, dry_run: bool, family: str,
     **values: Any,
 ) -> int:  # fmt: skip
-    """Train StarGAN v2 on a folder of images, one subfolder per domain.
+    """Train a model on a folder of images, one subfolder per domain.
 
+    --family chooses the kind: StarGAN v2 takes styles from references and random numbers, StarGAN v1 takes labels.
     DATA holds <domain>/*.jpg (png, webp, bmp, tiff), <domain>/{train,val,test}/ or {train,val,test}/<domain>/.
     On Ctrl-C, SIGTERM, a closed terminal or a batch system's signal, the run saves a checkpoint before it ends.
 

@@ -20,7 +20,7 @@ class FamilyCommand(click.Command):
     """A command declared with the default family's flags. Given `--family NAME`, it accepts that family's instead."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.meta[_CHOSEN] = _family_named(args)
+        choose_family(ctx, args)
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -33,6 +33,11 @@ class FamilyCommand(click.Command):
             ctx.meta[_PARAMETERS] = [*common, *_flags_of(chosen)]
         parameters: list[click.Parameter] = ctx.meta[_PARAMETERS]
         return parameters
+
+
+def choose_family(context: click.Context, arguments: Sequence[str]) -> None:
+    """Give a FamilyCommand's context the flags of the family that the arguments name."""
+    context.meta[_CHOSEN] = _family_named(arguments)
 
 
 def family_option() -> Callable[[Command], Command]:

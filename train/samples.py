@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -24,19 +25,25 @@ def sample_images(domain: Domain, count: int, options: TrainOptions) -> list[Ten
 
     Drawn at random: neighbours in a folder are often alike, and domains often share file names for the same motif.
     """
-    resize = v2.Resize((options.network.image_size, options.network.image_size), antialias=True)
+    side = options.network.image_size
+    resize = v2.Resize((side, side), antialias=True)
     order = draws(options.course.seed, 0, 0, f"sample images of {domain.name}")
     paths = [files[index] for files in (domain.held_out, domain.training) for index in order.permutation(len(files))]
-    images: list[Tensor] = []
-    for path in paths:
+    return [image for _, image in first_readable(paths, count, resize)] or [torch.zeros(3, side, side)]
+
+
+def first_readable(paths: Sequence[Path], count: int, prepare: v2.Transform) -> list[tuple[int, Tensor]]:
+    """Index and image (3, H, W) in -1..1 of the first `count` files that can be read, prepared as uint8."""
+    images: list[tuple[int, Tensor]] = []
+    for index, path in enumerate(paths):
         if len(images) == count:
             break
         try:
             image = read_image(path)
         except ImageError:
             continue
-        images.append(to_signed(resize(torch.from_numpy(image).permute(2, 0, 1))))
-    return images or [torch.zeros(3, options.network.image_size, options.network.image_size)]
+        images.append((index, to_signed(prepare(torch.from_numpy(image).permute(2, 0, 1)))))
+    return images
 
 
 def image_grid(rows: list[Tensor]) -> Tensor:

@@ -22,6 +22,7 @@ from starcast import errors
 from starcast.cli import VERBS, root
 from starcast.errors import StarcastError
 from starcast.runtime import manifest
+from starcast.train.family_flags import choose_family
 
 README = ROOT / "README.md"
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
@@ -128,7 +129,9 @@ def test_a_command_that_is_shown_has_those_options(line):
         found = command.get_command(click.Context(command), words.pop(0))
         assert found is not None, line
         command = found
-    known = {flag for parameter in command.params for flag in (*parameter.opts, *parameter.secondary_opts)}
+    context = click.Context(command)
+    choose_family(context, words)
+    known = {flag for parameter in command.get_params(context) for flag in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("-")} <= known
 
 

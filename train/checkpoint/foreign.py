@@ -11,7 +11,7 @@ from torch import Tensor
 
 from starcast.train.families import FAMILIES, family
 
-GIVE_ONE = "give a starcast checkpoint or an official *_nets_ema.ckpt"
+GIVE_ONE = "give a starcast checkpoint, or an official *_nets_ema.ckpt or *-G.ckpt"
 
 LOOK_BYTES = 2**20  # of a pickle's start, to tell whose it is
 
@@ -129,6 +129,4 @@ def describe_content(content: object) -> str:
         return "holds the state of an optimiser"
     if not all(isinstance(value, Tensor) for value in content.values()):
         return f"holds a table of {', '.join(sorted(names)[:5])}"
-    if "main.0.weight" in names:
-        return "is a StarGAN v1 network"
     return f"is a state_dict of {len(names)} tensors, {', '.join(sorted(names)[:2])} …"

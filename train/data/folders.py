@@ -19,12 +19,16 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starcast.atomic import repair_folder
 from starcast.comma_lists import join_commas, rejoin
 from starcast.errors import DatasetError, printable
 from starcast.images.formats import READ_IN_WORDS, has_read_suffix
 from starcast.train.options import TrainOptions
+
+if TYPE_CHECKING:
+    from starcast.train.data.attributes import Listed
 
 TRAINING = "train"
 HELD_OUT = ("val", "valid", "validation", "test")
@@ -50,21 +54,27 @@ class Domain:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A scanned folder. The index of a domain in `domains` is its number in the networks."""
+    """What a run trains on: a scanned folder of domains, images whose attributes a list gives, or both.
+
+    `names` are the labels in the order that the networks number them: attributes first, then domains.
+    """
 
     path: Path
     domains: tuple[Domain, ...]
     unused: tuple[Path, ...] = ()
+    listed: Listed | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The domains' names in order."""
-        return tuple(domain.name for domain in self.domains)
+        """The attributes' and the domains' names in order."""
+        attributes = self.listed.names if self.listed is not None else ()
+        return (*attributes, *(domain.name for domain in self.domains))
 
     @property
     def training_images(self) -> int:
-        """How many images train: what an epoch goes through."""
-        return sum(len(domain.training) for domain in self.domains)
+        """How many images train: what an epoch goes through. Of two sets, those of the larger one."""
+        listed = len(self.listed.training) if self.listed is not None else 0
+        return max(listed, sum(len(domain.training) for domain in self.domains))
 
     def summary(self) -> dict[str, object]:
         """What checkpoints and run.json record; `listing` changes when a file is added or removed."""
@@ -73,14 +83,19 @@ class DataSet:
             for image in domain.training:
                 line = f"{domain.name}\0{image.relative_to(self.path).as_posix()}\n"
                 listing.update(line.encode(errors="surrogatepass"))  # names need not be UTF-8
-        return {
+        facts: dict[str, object] = {
             "name": self.path.resolve().name,
             "path": str(self.path.resolve()),
             "domains": list(self.names),
             "training": [len(domain.training) for domain in self.domains],
             "held_out": [len(domain.held_out) for domain in self.domains],
-            "listing": listing.hexdigest(),
         }
+        if self.listed is not None:
+            for line in self.listed.lines():
+                listing.update(line.encode(errors="surrogatepass"))
+            facts["list"] = str(self.listed.file.resolve())
+            facts["listed"] = len(self.listed.training)
+        return {**facts, "listing": listing.hexdigest()}
 
 
 def scan(path: Path, names: Iterable[str] = ()) -> DataSet:

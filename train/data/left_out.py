@@ -16,11 +16,16 @@ MOST_DOMAINS = 20  # named in one line
 
 
 def describe_data_set(data_set: DataSet) -> list[str]:
-    """A line with each domain's images, a line for each kind of entry that is left out, and one for each domain with
-    files of several images.
+    """A line with each domain's or attribute's images, a line for each kind of entry that is left out, and one for each
+    domain with files of several images.
 
     For the latter, files that may be animated or have pages are opened, but not decoded.
     """
+    listed = data_set.listed.describe() if data_set.listed is not None else []
+    return [*listed, *_describe_domains(data_set)] if data_set.domains else listed
+
+
+def _describe_domains(data_set: DataSet) -> list[str]:
     domains = data_set.domains
     named = [f"{printable(domain.name)} ({_images_of(domain)})" for domain in domains[:MOST_DOMAINS]]
     more = f" and {len(domains) - MOST_DOMAINS} more" if len(domains) > MOST_DOMAINS else ""

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 DEFAULT = "stargan_v2"
 
 # name -> a package with `options.OPTIONS`, a subclass of TrainOptions, and `family.FAMILY`
-FAMILIES = {"stargan_v2": "starcast.train.families.stargan_v2"}
+FAMILIES = {
+    "stargan_v2": "starcast.train.families.stargan_v2",
+    "stargan_v1": "starcast.train.families.stargan_v1",
+}
 
 
 def options_class(name: str = DEFAULT) -> type[TrainOptions]:

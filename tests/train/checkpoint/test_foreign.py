@@ -116,8 +116,7 @@ def test_a_content_is_called_what_its_names_say(content: object, kind: str) -> N
 @pytest.mark.parametrize(
     ("file", "kind"),
     [
-        ("stargan_v1/200000-G.ckpt", "is a StarGAN v1 network"),
-        ("stargan_v1/200000-D.ckpt", "is a StarGAN v1 network"),
+        ("stargan_v1/200000-D.ckpt", "is a StarGAN v1 discriminator"),
         ("stylegan2_rosinality/stylegan2-converted.pt", "is a StyleGAN2 checkpoint (rosinality's layout)"),
         ("stylegan2_lukau/checkpoint_2/GE.pth", "is part of a StyleGAN2 checkpoint (lukau2357's layout)"),
         ("stylegan2_lukau/checkpoint_2/G_optimizer.pth", "holds the state of an optimiser"),
