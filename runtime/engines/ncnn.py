@@ -37,6 +37,7 @@ from starcast.runtime.engines.base import (
 )
 from starcast.runtime.engines.forks import AfterFork
 from starcast.runtime.engines.ncnn_graph import NcnnGraph, NcnnGraphError, read_graph
+from starcast.runtime.engines.ncnn_memory import make_pool, with_small_kernels
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
 from starcast.runtime.manifest import CHANNELS, Shape
@@ -107,14 +108,20 @@ class Ncnn(Engine):
             return _reader_of_onnx(path).open(graph, options)
         [weights] = graph.weights
         description = self._read(path, weights)
-        net = engine().Net()
+        net, pool = engine().Net(), self._make_pool()
         self._configure(net, options)
-        for load, file in ((net.load_param, path), (net.load_model, weights)):
-            with utf8_path(file) as named, _capture_stderr() as said:
-                code = load(str(named))
-            if code != 0:
-                raise self._refusal(file, " ".join(said) or f"code {code}")
-        return NcnnSession(path, net, description)
+        if pool is not None:
+            net.opt.blob_allocator = net.opt.workspace_allocator = pool
+        text = self._text(path, description)
+        with _capture_stderr() as said:
+            code = net.load_param_mem(text)
+        if code != 0:
+            raise self._refusal(path, " ".join(said) or f"code {code}")
+        with utf8_path(weights) as named, _capture_stderr() as said:
+            code = net.load_model(str(named))
+        if code != 0:
+            raise self._refusal(weights, " ".join(said) or f"code {code}")
+        return NcnnSession(path, net, description, pool)
 
     def _read(self, path: Path, weights: Path) -> NcnnGraph:
         """A graph, checked before ncnn loads it. Raises EngineError."""
@@ -128,6 +135,13 @@ class Ncnn(Engine):
         if size != wanted or not weights.is_file():
             raise self._refusal(weights, f"it has {size} bytes instead of {wanted}")
         return graph
+
+    def _text(self, path: Path, graph: NcnnGraph) -> str:
+        """The text that ncnn loads."""
+        return with_small_kernels(path.read_text(encoding="utf-8"), graph)
+
+    def _make_pool(self) -> Any:
+        return make_pool(engine())
 
     def _refusal(self, file: Path, reason: str) -> EngineError:
         return EngineError(
@@ -159,6 +173,12 @@ class NcnnVulkan(Ncnn):
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
         return {engine().get_gpu_info(index).device_name(): None for index in range(_gpus())}
 
+    def _text(self, path: Path, graph: NcnnGraph) -> str:
+        return path.read_text(encoding="utf-8")  # shaders would be made for the shapes in the text alone
+
+    def _make_pool(self) -> None:
+        return None  # blobs are in the GPU's memory, which has its own pools
+
     def _configure(self, net: Any, options: EngineOptions) -> None:
         super()._configure(net, options)
         net.opt.use_vulkan_compute = True
@@ -169,8 +189,9 @@ class NcnnVulkan(Ncnn):
 class NcnnSession(Session):
     """One loaded graph."""
 
-    def __init__(self, path: Path, net: Any, graph: NcnnGraph) -> None:
+    def __init__(self, path: Path, net: Any, graph: NcnnGraph, pool: Any = None) -> None:
         self._graph = path
+        self._pool = pool  # freed after the net, which uses it
         self._net = net
         self._layers = graph
         self._conditions = graph.conditions
@@ -189,6 +210,7 @@ class NcnnSession(Session):
 
     def close(self) -> None:
         self._net = None
+        self._pool = None
 
     def _levels(self, feeds: Arrays) -> Iterator[NDArray[np.float32]]:
         """Each image's translation [3, H, W], valid until the next one."""
@@ -204,12 +226,12 @@ class NcnnSession(Session):
         height, width = images.shape[1:3]
         self._check(height, width)
         for number, image in enumerate(images):
-            condition = conditions[number % len(conditions)]
+            condition = np.ascontiguousarray(conditions[number % len(conditions)])
             extractor = self._net.create_extractor()
             pixels = ncnn.Mat.from_pixels(np.ascontiguousarray(image), ncnn.Mat.PixelType.PIXEL_RGB, width, height)
             extractor.input("image", pixels)
-            # cloned, because a Mat made from an array does not own its memory
-            extractor.input("gamma_beta", ncnn.Mat(np.ascontiguousarray(condition)).clone())
+            # cloned, because a Mat made from an array does not own its memory, which must live until then
+            extractor.input("gamma_beta", ncnn.Mat(condition).clone())
             code, made = extractor.extract("translation")
             if code != 0:
                 raise EngineError(

@@ -11,7 +11,7 @@ For parameter numbers, see ncnn's docs/developer-guide/operators.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +72,14 @@ class NcnnGraph:
 
         Raises NcnnGraphError if shapes do not fit each other.
         """
+        return 4 * max(sum(map(math.prod, (*has, *made))) for _, has, made in self.walk(height, width))
+
+    def walk(self, height: int, width: int) -> Iterator[tuple[Layer, list[Shape], list[Shape]]]:
+        """Each layer with the shapes of its inputs and outputs, for an image of that size.
+
+        Raises NcnnGraphError if shapes do not fit each other.
+        """
         shapes: dict[str, Shape] = {}
-        largest = 0
         for layer in self.layers:
             has = [shapes.pop(name) for name in layer.reads if name in shapes]  # a blob is read once
             if len(has) != len(layer.reads):
@@ -84,10 +90,9 @@ class NcnnGraph:
             if not shapes.keys().isdisjoint(layer.writes) or len(set(layer.writes)) < len(layer.writes):
                 raise NcnnGraphError(f"{layer.name} writes a blob that already exists")
             shapes.update(zip(layer.writes, made, strict=True))
-            largest = max(largest, sum(math.prod(shape) for shape in (*has, *made)))
+            yield layer, has, made
         if len(shapes.get("translation", ())) != 3:
             raise NcnnGraphError("it makes no map called translation")
-        return 4 * largest
 
 
 def read_graph(path: Path) -> NcnnGraph:
