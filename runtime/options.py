@@ -28,6 +28,7 @@ class EngineChoice(CheckedOptions):
     backend: str = flags.backend(
         "auto", "auto: a GPU engine if one is ready, else the fastest CPU engine, measured once on this machine."
     )
+    remeasure: bool = flags.remeasure()
     precision: str = flags.precision(
         "fp32", ("auto", *PRECISIONS), "auto: the fastest in the bundle; all passed their gates."
     )

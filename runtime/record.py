@@ -79,7 +79,7 @@ def run_facts(
     return {
         "bundle": {"name": bundle.path.resolve().name, "sha256": bundle.sha256},
         "styles": [dict(style) for style in styles],
-        "options": as_json(options),
+        "options": {name: value for name, value in as_json(options).items() if name != "remeasure"},
         "sources": list(sources),
         "starcast": __version__,
     }

@@ -18,6 +18,7 @@ from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import open_variant
+from starcast.runtime.engines.work import CALLS, Work
 from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.memory import total_memory
 from starcast.runtime.nvidia.arrays import is_on_gpu
@@ -46,6 +47,8 @@ class Translator:
         threads: int | None = None,
         memory: float | None = None,
         cache: Path | None = None,
+        remeasure: bool = False,
+        work: Work = CALLS,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Open the bundle. Raises BundleError, VariantMissingError, MissingExtraError, OptionError or EngineError.
@@ -55,12 +58,15 @@ class Translator:
         `form` limits the choice to variants of one form. `threads`: default and maximum are as many as this process may
         use. `memory`: limit in GiB, not counting the weights; None: all the memory of the machine or container. Batches
         shrink to fit, and images that are too large are refused. `cache`: folder for compiled models, engines and
-        measurements; None: the user's cache.
+        measurements; None: the user's cache. `remeasure`: measure even if an earlier start did. `work`: what the images
+        come from and go to, which is measured with the engines; by default the engines are measured alone.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
         limit = total_memory() if memory is None else int(memory * 2**30)
-        options = EngineOptions(threads=granted_threads(threads), memory=limit, cache=cache, progress=progress)
-        self._session = open_variant(self.bundle, backend, precision, form, options)
+        options = EngineOptions(
+            threads=granted_threads(threads), memory=limit, cache=cache, remeasure=remeasure, progress=progress
+        )
+        self._session = open_variant(self.bundle, backend, precision, form, options, work)
         self._styles = StyleMaker(self.bundle, self._session.run)
 
     def __enter__(self) -> Self:
@@ -88,7 +94,7 @@ class Translator:
     @property
     def batch(self) -> int:
         """Batch size that brings the engine close to its best rate without wasting memory."""
-        return self._session.engine.best_batch(self.variant.precision)
+        return self._session.usual_batch
 
     def facts(self) -> dict[str, str]:
         """The engine's entry in a record."""

@@ -71,6 +71,10 @@ def backend(default: str | None, more: str, *, aliases: tuple[str, ...] = ()) ->
     )
 
 
+def remeasure() -> Any:
+    return option(False, "Measure again which engine is the fastest here, even if an earlier start has.")
+
+
 def domain(more: str = "") -> Any:
     return option(None, _text("Domain to translate to, by name or by number from 0.", more), metavar="NAME")
 

@@ -49,12 +49,14 @@ class EngineOptions:
 
     threads: number of compute threads; None: as many as the process may use (affinity and container quota). memory:
     limit in bytes for translating one batch; None: no limit. cache: the folder for compiled models; None: the user's
-    cache. progress: called with each line that a user should see.
+    cache. remeasure: measure engines again, even if an earlier start did. progress: called with each line that a user
+    should see.
     """
 
     threads: int | None = None
     memory: int | None = None
     cache: Path | None = None
+    remeasure: bool = False
     progress: Callable[[str], None] = lambda line: None
 
     def count_threads(self) -> int | None:

@@ -21,16 +21,18 @@ ORDER = (EXACT, "fp16", "int8", "fp8", "bf16")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant, and an available engine that runs it."""
+    """A variant, and an available engine that runs it; on how many threads, if not on as many as it may use."""
 
     engine: Engine
     variant: Variant
+    threads: int | None = None
 
     @property
     def name(self) -> str:
-        """`openvino taps9`, `openvino phases int8`."""
+        """`openvino taps9`, `openvino phases int8`, `ncnn taps9 (1 thread)`."""
         precision = () if self.variant.precision == EXACT else (self.variant.arithmetic,)
-        return " ".join((self.engine.name, self.variant.form_name, *precision))
+        threads = () if self.threads is None else (f"({self.threads} {'thread' if self.threads == 1 else 'threads'})",)
+        return " ".join((self.engine.name, self.variant.form_name, *precision, *threads))
 
 
 def list_candidates(

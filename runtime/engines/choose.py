@@ -1,6 +1,7 @@
 """Choose the engine and variant that run a bundle: a GPU engine that is ready, or the fastest on this machine's CPU.
 
-Candidates are measured against each other once; the answer is remembered in the user's cache.
+Candidates are measured against each other once, in the work that they are opened for (`work`); the answer is remembered
+in the user's cache. If real work then is far from what was measured, they are measured again at the next start.
 
 A GPU engine is not measured against the CPU's: it is faster by an order of magnitude, measuring would compile and load
 models that nobody is going to use, and the cores are needed to decode and encode. On a GPU, only variants of one engine
@@ -10,8 +11,11 @@ are measured against each other.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
+import msgspec
 import numpy as np
 
 from starcast.errors import EngineError
@@ -20,11 +24,15 @@ from starcast.runtime.engines import cache, registry, verdicts
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.candidates import EXACT, Candidate, list_candidates
 from starcast.runtime.engines.contest import BUDGET_S, contest
+from starcast.runtime.engines.doubts import Watch
 from starcast.runtime.engines.registry import AUTO
 from starcast.runtime.engines.session import VariantSession, memory_need
-from starcast.runtime.engines.verdicts import Entry, Verdict
+from starcast.runtime.engines.verdicts import Entry, Verdict, short_ms
+from starcast.runtime.engines.work import CALLS, SLOW_S, Pace, Work, measure_pace
 from starcast.runtime.nvidia.first_gpu import current_gpu
 
+MOST_DOUBTS = 3
+KINDS = ("video", "translate", "morph", "calls")  # of work
 TRIES = 2  # if a busy machine could not measure everything in time, the next start tries once more
 
 
@@ -34,6 +42,7 @@ def open_variant(
     precision: str = EXACT,
     form: str | None = None,
     options: EngineOptions = EngineOptions(),
+    work: Work = CALLS,
 ) -> VariantSession:
     """Open one of the bundle's variants on an engine.
 
@@ -52,7 +61,7 @@ def open_variant(
             refusals.append(reason)
             continue
         try:
-            session = _open(bundle, ready[0], options) if named else _open_fastest(bundle, ready, options)
+            session = _open(bundle, ready[0], options) if named else _open_fastest(bundle, ready, options, work)
         except EngineError as error:
             if group is groups[-1]:
                 raise
@@ -64,14 +73,23 @@ def open_variant(
     raise EngineError(refusals[0])
 
 
-def recall_choice(bundle: Bundle, precision: str = EXACT, options: EngineOptions = EngineOptions()) -> Verdict | None:
-    """The verdict that `auto` measured for a bundle at an earlier start, or None. Opens nothing."""
+def recall_choice(
+    bundle: Bundle, precision: str = EXACT, options: EngineOptions = EngineOptions(), kinds: Sequence[str] = KINDS
+) -> Verdict | None:
+    """The verdict that `auto` measured for a bundle at an earlier start, for the first kind of work that has one, or
+    None. Opens nothing."""
     if bundle.manifest.source is None:
         return None
     for group in _group(list_candidates(bundle, AUTO, precision)):
         ready, _ = _split_ready(bundle, group, options)
         if ready:
-            return verdicts.recall(_question(bundle, ready, options), options.cache)
+            known = (
+                verdicts.recall(
+                    _question(bundle, _with_fewer_threads(ready, options, kind), options, kind), options.cache
+                )
+                for kind in kinds
+            )
+            return next((verdict for verdict in known if verdict is not None), None)
     return None
 
 
@@ -94,10 +112,12 @@ def _split_ready(bundle: Bundle, group: list[Candidate], options: EngineOptions)
 
 def _open(bundle: Bundle, candidate: Candidate, options: EngineOptions) -> VariantSession:
     """Open a variant on its engine. Raises EngineError, BundleError."""
+    if candidate.threads is not None:
+        options = replace(options, threads=candidate.threads)
     return VariantSession(bundle, candidate.engine, candidate.variant, options)
 
 
-def _open_fastest(bundle: Bundle, candidates: list[Candidate], options: EngineOptions) -> VariantSession:
+def _open_fastest(bundle: Bundle, candidates: list[Candidate], options: EngineOptions, work: Work) -> VariantSession:
     """Open the fastest of the candidates, as measured at an earlier start or now. Candidates that need too much memory
     for an image of the trained size are left out; if all do, the first is opened, for smaller images."""
     if options.memory is not None:
@@ -107,60 +127,114 @@ def _open_fastest(bundle: Bundle, candidates: list[Candidate], options: EngineOp
         candidates = fitting or candidates[:1]
     if len(candidates) == 1:
         return _open(bundle, candidates[0], options)
-    question = _question(bundle, candidates, options)
-    known = verdicts.recall(question, options.cache)
+    candidates = _with_fewer_threads(candidates, options, work.name)
+    question = _question(bundle, candidates, options, work.name)
+    known = None if options.remeasure else verdicts.recall(question, options.cache)
     if known is not None and [entry.name for entry in known.entries] != [candidate.name for candidate in candidates]:
         known = None
-    tries = 0 if known is None else known.tries
-    if known is not None and (known.whole or tries >= TRIES):
+    if known is not None and not known.doubted and (known.whole or known.tries >= TRIES):
         try:
-            return _open(bundle, candidates[known.best], options)
+            session = _open(bundle, candidates[known.best], options)
         except EngineError as error:
             options.progress(f"{known.winner.name} was the fastest, but can no longer be opened ({error})")
-    return _measure(bundle, candidates, question, options, tries + 1)
+        else:
+            _watch(session, known, bundle, options)
+            return session
+    return _measure(bundle, candidates, question, options, work, known)
 
 
-def _question(bundle: Bundle, candidates: list[Candidate], options: EngineOptions) -> tuple[str, ...]:
+def _with_fewer_threads(candidates: list[Candidate], options: EngineOptions, work: str) -> list[Candidate]:
+    """The candidates, and each of them on half the threads, which leaves cores to the rest of the work. Not on GPUs,
+    and not where nothing else runs."""
+    threads = options.count_threads() or 0
+    if work == CALLS.name or threads < 2 or any(candidate.engine.on_gpu for candidate in candidates):
+        return candidates
+    return [*candidates, *(replace(candidate, threads=threads // 2) for candidate in candidates)]
+
+
+def _question(bundle: Bundle, candidates: list[Candidate], options: EngineOptions, work: str) -> tuple[str, ...]:
     """Everything that the verdict depends on. Candidates are compared with each other, so a new one, or a new version
     of one, means measuring all of them again."""
     height, width = _size(bundle)
     return (
         f"bundle {bundle.sha256}",
-        f"image {width}x{height}, batch 1",
+        f"image {width}x{height}, in {work}",
         f"threads {options.count_threads() or 0}",
         f"processor {hashlib.sha256(cache.processor().encode()).hexdigest()}",
         *([f"GPU {current_gpu()}"] if any(one.engine.on_gpu for one in candidates) else ()),
         *(
             f"{one.engine.name} {one.engine.version()}: {one.variant.file} {one.variant.precision}"
             for one in candidates
+            if one.threads is None
         ),
     )
 
 
 def _measure(
-    bundle: Bundle, candidates: list[Candidate], question: tuple[str, ...], options: EngineOptions, tries: int
+    bundle: Bundle,
+    candidates: list[Candidate],
+    question: tuple[str, ...],
+    options: EngineOptions,
+    work: Work,
+    known: Verdict | None,
 ) -> VariantSession:
-    """Measure all candidates, store the verdict, and return the winner, still open and warm."""
-    options.progress(
-        f"measuring {len(candidates)} combinations of engine and variant, once on this machine (up to {BUDGET_S:g} s)…"
-    )
+    """Measure all candidates, store the verdict, and return the winner, still open and warm. `known` is the verdict of
+    an earlier start."""
+    again = "again" if known is not None and known.doubted else "once on this machine"
+    whole = sum(candidate.threads is None for candidate in candidates)
+    options.progress(f"measuring {whole} combinations of engine and variant, {again} (up to {BUDGET_S:g} s)…")
     draws = np.random.default_rng(0)
     image = draws.integers(0, 256, (1, *_size(bundle), 3), np.uint8)
     style = draws.standard_normal((1, bundle.manifest.condition.size)).astype(np.float32)
-    outcome = contest(
-        [partial(_open, bundle, candidate, options) for candidate in candidates],
-        lambda session: session(image, style),
-    )
+    paces: dict[int, Pace] = {}
+
+    def measure(session: VariantSession) -> float:
+        pace = measure_pace(work, session, image, style)
+        paces[id(session)] = pace
+        return pace.seconds
+
+    def skip(number: int, best_s: float) -> str | None:
+        slow = candidates[number].threads is not None and best_s > SLOW_S
+        return "all threads are needed" if slow else None
+
+    outcome = contest([partial(_open, bundle, candidate, options) for candidate in candidates], measure, skip=skip)
     entries = []
     for candidate, figure in zip(candidates, outcome.figures, strict=True):
-        if figure.left_out is not None:
+        if figure.left_out is not None and candidate.threads is None:
             options.progress(f"{candidate.name} is left out: {figure.left_out}")
         ms = None if figure.seconds is None else figure.seconds * 1000
         entries.append(Entry(name=candidate.name, ms=ms, left_out=figure.left_out))
-    verdict = Verdict(question=question, entries=tuple(entries), best=outcome.best, whole=outcome.whole, tries=tries)
+    verdict = Verdict(
+        question=question,
+        entries=tuple(entries),
+        best=outcome.best,
+        whole=outcome.whole,
+        tries=1 if known is None or known.doubted else known.tries + 1,
+        run_ms=paces[id(outcome.winner)].run * 1000,
+        doubts=0 if known is None else known.doubts,
+    )
     options.progress(verdict.sentence())
     verdicts.keep(verdict, options.cache)
+    _watch(outcome.winner, verdict, bundle, options)
     return outcome.winner
+
+
+def _watch(session: VariantSession, verdict: Verdict, bundle: Bundle, options: EngineOptions) -> None:
+    """Let the session's first calls be compared with the verdict. It is doubted MOST_DOUBTS times: on a machine that is
+    busy now and then, every start would measure again."""
+
+    expected = verdict.run_ms
+    if expected is None or verdict.doubts >= MOST_DOUBTS:
+        return
+
+    def doubt(ms: float) -> None:
+        if verdicts.keep(msgspec.structs.replace(verdict, doubted=True, doubts=verdict.doubts + 1), options.cache):
+            options.progress(
+                f"{verdict.winner.name} took {short_ms(ms)} ms an image, but {short_ms(expected)} when it was "
+                "measured: the next start measures again"
+            )
+
+    session.watch = Watch(expected, _size(bundle), doubt)
 
 
 def _size(bundle: Bundle) -> tuple[int, int]:

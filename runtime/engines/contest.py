@@ -49,12 +49,16 @@ class Outcome(Generic[Opened]):
 
 def contest(
     openers: list[Callable[[], Opened]],
-    run: Callable[[Opened], object],
+    measure: Callable[[Opened], float],
     *,
+    skip: Callable[[int, float], str | None] = lambda number, best_s: None,
     budget_s: float = BUDGET_S,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Outcome[Opened]:
     """Open each in order, match it against the best so far, and keep the faster.
+
+    `measure` runs one and returns its seconds per image. `skip` gets a number and the best figure so far, and says why
+    it is not worth opening, or None.
 
     The first that opens always takes part. A later one is left out if opening it and one round against the best might
     exceed `budget_s`, judging by the slowest so far. One that fails to open or run is left out with its error; if all
@@ -65,20 +69,24 @@ def contest(
     figures: list[Figure] = []
     failures: list[EngineError] = []
     best: tuple[int, Opened, float] | None = None  # its index, what was opened, seconds per run
-    slowest = 0.0  # seconds to open one and run it once
+    slowest = slowest_run = 0.0  # seconds to open one and measure it once, and of that to measure it
     try:
         for number, opener in enumerate(openers):
             began = clock()
-            if best is not None and began - start + slowest + 2 * best[2] > budget_s:
+            reason = None if best is None else skip(number, best[2])
+            if reason is not None:
+                figures.append(Figure(None, reason))
+                continue
+            if best is not None and began - start + slowest + 2 * slowest_run > budget_s:
                 figures.append(Figure(None, f"not within {budget_s:g} s"))
                 whole = False
                 continue
             try:
-                challenger, first_s = _warm(opener, run, clock)
-                slowest = max(slowest, clock() - began)
+                challenger, first_s, took_s = _warm(opener, measure, clock)
+                slowest, slowest_run = max(slowest, clock() - began), max(slowest_run, took_s)
                 # a close match must leave time for the remaining ones
-                until = start + budget_s - (len(openers) - number - 1) * (slowest + 2 * first_s)
-                held_s, new_s = _match(best and best[1], challenger, run, until, clock) or (None, first_s)
+                until = start + budget_s - (len(openers) - number - 1) * (slowest + 2 * took_s)
+                held_s, new_s = _match(best and best[1], challenger, measure, until, clock) or (None, first_s)
             except EngineError as error:
                 failures.append(error)
                 figures.append(Figure(None, str(error)))
@@ -102,42 +110,43 @@ def contest(
 
 
 def _warm(
-    opener: Callable[[], Opened], run: Callable[[Opened], object], clock: Callable[[], float]
-) -> tuple[Opened, float]:
-    """Open one and run it once. Returns the seconds of that run, too: it allocates memory, so it does not measure
-    speed."""
+    opener: Callable[[], Opened], measure: Callable[[Opened], float], clock: Callable[[], float]
+) -> tuple[Opened, float, float]:
+    """Open one and measure it once. Returns that figure, too, and how long it took: the first run allocates memory, so
+    it does not measure speed."""
     opened = opener()
     try:
-        return opened, _time_run(opened, run, clock)
+        start = clock()
+        figure = measure(opened)
+        return opened, figure, clock() - start
     except BaseException:
         opened.close()
         raise
 
 
 def _match(
-    held: Opened | None, new: Opened, run: Callable[[Opened], object], until: float, clock: Callable[[], float]
+    held: Opened | None,
+    new: Opened,
+    measure: Callable[[Opened], float],
+    until: float,
+    clock: Callable[[], float],
 ) -> tuple[float, float] | None:
-    """The seconds of each one's fastest run, over rounds that the two start in turn; None without an opponent."""
+    """Each one's least seconds, over rounds that the two start in turn; None without an opponent."""
     if held is None:
         return None
     held_s = new_s = float("inf")
     try:
         for number in range(MOST_ROUNDS):
+            began = clock()
             for turn in (False, True) if number % 2 else (True, False):
                 if turn:
-                    held_s = min(held_s, _time_run(held, run, clock))
+                    held_s = min(held_s, measure(held))
                 else:
-                    new_s = min(new_s, _time_run(new, run, clock))
+                    new_s = min(new_s, measure(new))
             decided = number > 0 and max(held_s, new_s) > CLEAR * min(held_s, new_s)
-            if decided or clock() + held_s + new_s > until:
+            if decided or 2 * clock() - began > until:  # another round takes as long
                 break
     except BaseException:
         new.close()
         raise
     return held_s, new_s
-
-
-def _time_run(opened: Opened, run: Callable[[Opened], object], clock: Callable[[], float]) -> float:
-    start = clock()
-    run(opened)
-    return clock() - start

@@ -176,7 +176,7 @@ class NcnnVulkan(Ncnn):
     def _text(self, path: Path, graph: NcnnGraph) -> str:
         return path.read_text(encoding="utf-8")  # shaders would be made for the shapes in the text alone
 
-    def _make_pool(self) -> None:
+    def _make_pool(self) -> Any:
         return None  # blobs are in the GPU's memory, which has its own pools
 
     def _configure(self, net: Any, options: EngineOptions) -> None:
@@ -255,7 +255,7 @@ class NcnnSession(Session):
 
 def _reader_of_onnx(graph: Path) -> Engine:
     """An available engine that reads ONNX."""
-    readers: tuple[Engine, ...] = (OpenVINO(), OnnxRuntime())
+    readers: tuple[Engine, ...] = (OnnxRuntime(), OpenVINO())  # the first takes 20 MB less
     for backend in readers:
         if backend.absent() is None:
             return backend

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ from starcast.errors import BundleError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines import forks
 from starcast.runtime.engines.base import Arrays, Engine, EngineOptions, GpuTime, Graph, Session, closed_error
+from starcast.runtime.engines.doubts import Watch
 from starcast.runtime.manifest import MANIFEST, Shape, Variant
 from starcast.runtime.nvidia.arrays import is_on_gpu
 
@@ -42,6 +44,7 @@ class VariantSession:
         self._sessions: dict[str, Session] = {}
         self._closed = False
         self._lock, self._thread = self._begin()
+        self.watch: Watch | None = None
         self._scales: tuple[bytes, NDArray[Any]] | None = None  # the last styles' bytes, and their scales and shifts
         self.session(variant.file)
         forks.follow(self)
@@ -51,7 +54,7 @@ class VariantSession:
 
         Engines that are `on_gpu` also accept images on the GPU, and leave their translations there.
         """
-        with self._lock:
+        with self._lock, self.watch.timed(images.shape) if self.watch is not None else nullcontext():
             name, conditions = self._conditions(styles)
             if is_on_gpu(images):
                 if self.variant.one_style and len(conditions) > 1:
@@ -67,6 +70,11 @@ class VariantSession:
             ]
         translations: NDArray[np.uint8] = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return translations
+
+    @property
+    def usual_batch(self) -> int:
+        """The batch size that brings the engine close to its best rate."""
+        return self.engine.best_batch(self.variant.precision)
 
     def run(self, graph: str, feeds: Arrays) -> NDArray[Any]:
         """Run one of the bundle's graphs on named inputs, and return its output."""
@@ -119,6 +127,8 @@ class VariantSession:
         """Free what the engine holds, for good, once no other thread runs it. Closing twice is harmless; using it
         afterwards raises EngineError."""
         with self._lock:
+            if self.watch is not None and not self._closed:
+                self.watch.end()
             self._closed = True
             while self._sessions:
                 self._in_thread(self._sessions.popitem()[1].close)

@@ -11,7 +11,7 @@ from starcast.runtime.engines import cache
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
-    """An engine and a variant, with milliseconds per image, or why they were left out."""
+    """An engine and a variant, with milliseconds per image in their work, or why they were left out."""
 
     name: str
     ms: float | None = None
@@ -21,7 +21,9 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """Every candidate in order, and the index of the fastest.
 
-    `whole` is false if there was no time to measure some of them; `tries` is how often they were measured.
+    `whole` is false if there was no time to measure some of them; `tries` is how often they were measured. `run_ms`:
+    the time that the fastest engine's own calls took per image. `doubted`: real work was far from that, so it is to be
+    measured again; `doubts` counts how often that has happened.
     """
 
     question: tuple[str, ...]
@@ -29,19 +31,25 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     best: int
     whole: bool = True
     tries: int = 1
+    run_ms: float | None = None
+    doubted: bool = False
+    doubts: int = 0
 
     @property
     def winner(self) -> Entry:
         return self.entries[self.best]
 
     def sentence(self) -> str:
-        """`ncnn taps9 is the fastest here: 213 ms an image (openvino taps9 281)`."""
-        others = [f"{entry.name} {_short(entry.ms)}" for entry in self.entries if entry.ms and entry is not self.winner]
-        beside = f" ({', '.join(others)})" if others else ""
-        return f"{self.winner.name} is the fastest here: {_short(self.winner.ms or 0)} ms an image{beside}"
+        """`ncnn taps9 is the fastest here: 213 ms an image (openvino taps9 281); --remeasure measures again`."""
+        others = [entry for entry in self.entries if entry.ms and entry is not self.winner]
+        listed = ", ".join(f"{entry.name} {short_ms(entry.ms or 0)}" for entry in others)
+        beside = f" ({listed})" if listed else ""
+        ms = short_ms(self.winner.ms or 0)
+        return f"{self.winner.name} is the fastest here: {ms} ms an image{beside}; --remeasure measures again"
 
 
-def _short(ms: float) -> str:
+def short_ms(ms: float) -> str:
+    """Milliseconds in three digits."""
     return f"{ms:.0f}" if ms >= 100 else f"{ms:.3g}"
 
 

@@ -28,6 +28,7 @@ from starcast.runtime.folder.outputs import (
     refuse_unused_options,
 )
 from starcast.runtime.folder.pipeline import Report, translate_jobs
+from starcast.runtime.folder.rehearsal import work_of
 from starcast.runtime.folder.sources import FoundSources, SourceFile, find_sources
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
@@ -115,7 +116,8 @@ def _translate_missing(
     styles = style_facts(work.requests)
     since_ns = interrupted_since(record, run_facts(bundle, options, styles, work.named)) if options.overwrite else None
     settings = [_mark_settings(bundle, style, options) for style in styles]
-    size = None if options.fit == NATIVE else (bundle.source.height, bundle.source.width)
+    trained = bundle.source.height, bundle.source.width
+    size = None if options.fit == NATIVE else trained
     plan = plan_jobs(work.sources, work.paths, settings, size, overwrite=options.overwrite, since_ns=since_ns)
     report.skipped = plan.done
     for sentence in plan.failed:
@@ -126,7 +128,9 @@ def _translate_missing(
 
     count = sum(len(job.targets) for job in plan.jobs)
     with (
-        Translator(bundle, **options.engine, progress=progress) as translator,
+        Translator(
+            bundle, **options.engine, work=work_of(plan.jobs, trained, options), progress=progress
+        ) as translator,
         ProgressBar(count, "images", show=show_progress, progress=progress) as bar,
     ):
         vectors = make_styles(work.requests, translator.style, bar.print)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +24,7 @@ from starcast.hold import hold
 from starcast.images.fit import fit
 from starcast.images.read import read_stored
 from starcast.runtime.bundle import open_bundle
+from starcast.runtime.engines.work import Run, Work
 from starcast.runtime.options import MorphOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
@@ -31,6 +32,7 @@ from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import StyleRequest, requests_of_reference, requests_of_seed
 from starcast.runtime.styles import make_styles, readable_requests
 from starcast.runtime.translator import Translator
+from starcast.runtime.video.encode import DroppedFilm
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink, check_target
@@ -108,7 +110,7 @@ def morph(
                 progress(f"{printable(source)} {note}")
             image = fit(stored.pixels, (bundle.source.height, bundle.source.width), options.fit)
             with (
-                Translator(bundle, **options.engine, progress=progress) as translator,
+                Translator(bundle, **options.engine, work=_work(image, options), progress=progress) as translator,
                 ProgressBar(
                     len(requests) * options.frames_per_step, "frames", show=show_progress, progress=progress
                 ) as bar,
@@ -151,6 +153,27 @@ def _write(
                 report.frames += 1
                 bar.advance()
     report.wall_s = time.perf_counter() - start
+
+
+def _work(image: NDArray[np.uint8], options: MorphOptions) -> Work:
+    """The stages of `_write`, for measuring engines among them. What is encoded is dropped."""
+    rate = Fraction(options.fps).limit_denominator(1001)
+
+    def translate(run: Run, batch: int) -> Iterator[NDArray[np.uint8]]:
+        while True:
+            yield from run(np.repeat(image[None], batch, axis=0))
+
+    def rehearse(run: Run, batch: int) -> Generator[None]:
+        size = (image.shape[0], image.shape[1])
+        with (
+            DroppedFilm(size, rate, 1 / rate, options) as film,
+            run_ahead(translate(run, batch), "run") as translations,
+        ):
+            for number, pixels in enumerate(translations):
+                film.write(pixels, number, 1)
+                yield
+
+    return Work("morph", rehearse, options.batch)
 
 
 def requests_for(

@@ -10,7 +10,8 @@ Packets of sound travel in the same queues. The queues limit how many frames are
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from starcast.errors import OptionError, VideoError, printable
 from starcast.hold import hold
 from starcast.images.fit import NATIVE, fit
 from starcast.runtime.bundle import open_bundle
+from starcast.runtime.engines.work import Run, Work
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.options import VideoOptions
 from starcast.runtime.progress import ProgressBar
@@ -33,6 +35,7 @@ from starcast.runtime.styles import make_styles
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
 from starcast.runtime.video.advice import DEINTERLACE, ffmpeg_line
+from starcast.runtime.video.encode import DroppedFilm
 from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film, Frame, Sound
 from starcast.runtime.video.film_record import FilmRecord, is_done
@@ -77,7 +80,9 @@ def translate_video(
         if not is_done(record, target, report, overwrite=options.overwrite):
             with (
                 open_film(source_path, options.max_pixels) as source,
-                Translator(bundle, **options.engine, progress=progress) as translator,
+                Translator(
+                    bundle, **options.engine, work=_work(source_path, bundle.manifest, options), progress=progress
+                ) as translator,
                 ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
             ):
                 sink = _write(source, target, translator, request, options, record.mark, report, bar)
@@ -108,10 +113,8 @@ def _write(
     batch = options.batch or translator.batch
     start = time.perf_counter()
     with (
-        atomic_path(target) as partial,
-        Sink(
-            partial, printable(target), size, source.rate, source.time_base, options, source=source, mark=mark
-        ) as sink,
+        atomic_path(target) as part,
+        Sink(part, printable(target), size, source.rate, source.time_base, options, source=source, mark=mark) as sink,
     ):
         _tell([*_notes(source), *sink.notes], report, bar)
         known, was_interlaced = len(sink.notes), source.interlaced
@@ -119,7 +122,7 @@ def _write(
         with (
             run_ahead(decoded, "decode") as frames,
             run_ahead(_fit_frames(frames, source, size, options.fit, report), "fit") as ready,
-            run_ahead(_translate_frames(ready, translator, style, batch, report), "run") as translations,
+            run_ahead(_translate_frames(ready, partial(translator, style=style), batch, report), "run") as translations,
         ):
             for item in translations:
                 with report.timed("encode"):
@@ -133,6 +136,29 @@ def _write(
     _tell([*sink.notes[known:], *_final_notes(source)], report, bar)
     report.wall_s = time.perf_counter() - start
     return sink
+
+
+def _work(source_path: Path, manifest: Manifest, options: VideoOptions) -> Work:
+    """The stages of `_write` on the first frames, for measuring engines among them. What is encoded is dropped."""
+
+    def rehearse(run: Run, batch: int) -> Generator[None]:
+        size = (manifest.source.height, manifest.source.width) if manifest.source is not None else (0, 0)
+        report = FilmReport(source_path, dict.fromkeys(STAGES, 0.0))
+        mode = "crop" if options.fit == NATIVE else options.fit
+        with (
+            open_film(source_path, options.max_pixels) as source,
+            DroppedFilm(size, source.rate, source.time_base, options) as film,
+            run_ahead(source.read(set()), "decode") as frames,
+            run_ahead(_fit_frames(frames, source, size, mode, report), "fit") as ready,
+            run_ahead(_translate_frames(ready, run, batch, report), "run") as translations,
+        ):
+            for item in translations:
+                if isinstance(item, RgbFrame):
+                    film.write(item.pixels, item.pts, item.duration)
+                    yield
+
+    # what comes through a pipe can be read only once
+    return Work("video", rehearse if source_path.is_file() else None, options.batch)
 
 
 def _tell(notes: Sequence[str], report: FilmReport, bar: ProgressBar) -> None:
@@ -179,8 +205,7 @@ def _fit_frame(pixels: NDArray[np.uint8], size: tuple[int, int], mode: str) -> N
 
 def _translate_frames(
     items: Iterable[RgbFrame | Beside],
-    translator: Translator,
-    style: NDArray[np.float32],
+    translate: Run,
     batch: int,
     report: FilmReport,
 ) -> Iterator[RgbFrame | Beside]:
@@ -188,7 +213,7 @@ def _translate_frames(
 
     def run(frames: Sequence[RgbFrame]) -> Iterable[RgbFrame]:
         with report.timed("run"):
-            translations = translator(np.stack([frame.pixels for frame in frames]), style)
+            translations = translate(np.stack([frame.pixels for frame in frames]))
         return (RgbFrame(pixels, frame.pts, frame.duration) for frame, pixels in zip(frames, translations, strict=True))
 
     batches = Batches(batch, run)

@@ -11,14 +11,15 @@ import msgspec
 import numpy as np
 import pytest
 
-from starcast.errors import EngineError, MissingExtraError, OptionError, VariantMissingError
+from starcast.errors import EngineError, MissingExtraError, OptionError, VariantMissingError, VideoError
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.engines import choose, registry, verdicts
+from starcast.runtime.engines import choose, doubts, registry, verdicts, work
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Session
 from starcast.runtime.engines.candidates import ORDER, Candidate, list_candidates
 from starcast.runtime.engines.choose import open_variant, recall_choice
 from starcast.runtime.engines.contest import contest
 from starcast.runtime.engines.registry import ENGINES
+from starcast.runtime.engines.work import Work
 from starcast.runtime.options import PRECISIONS
 
 
@@ -80,6 +81,8 @@ def engines(monkeypatch):
     def use(*engines: Fake) -> None:
         monkeypatch.setattr(registry, "ENGINES", {engine.name: engine for engine in engines})
         monkeypatch.setattr(choose, "contest", partial(contest, clock=lambda: Fake.now))
+        for module in (work, doubts):
+            monkeypatch.setattr(module, "clock", lambda: Fake.now)
 
     return use
 
@@ -237,7 +240,7 @@ def test_the_fastest_engine_is_measured_once_and_both_lines_say_so(engines, meas
     assert frames.engine is b
     assert lines == [
         "measuring 2 combinations of engine and variant, once on this machine (up to 8 s)…",
-        "b plain is the fastest here: 200 ms an image (a plain 300)",
+        "b plain is the fastest here: 200 ms an image (a plain 300); --remeasure measures again",
     ]
     assert recall_choice(bundle, options=options).winner.name == "b plain"
     again = open_variant(bundle, options=replace(options, progress=lines.append))
@@ -312,7 +315,7 @@ def test_what_there_was_no_time_for_is_measured_at_one_more_start_and_then_left_
         == [
             "measuring 2 combinations of engine and variant, once on this machine (up to 8 s)…",
             "b plain is left out: not within 8 s",
-            "a plain is the fastest here: 3000 ms an image",
+            "a plain is the fastest here: 3000 ms an image; --remeasure measures again",
         ]
         * 2
     )
@@ -485,3 +488,154 @@ def test_an_engine_that_converts_takes_the_float32_variants_for_other_precisions
 
 def test_every_precision_has_a_place_among_those_that_auto_measures():
     assert set(ORDER) == set(PRECISIONS)
+
+
+class Crowded(Fake):
+    """An engine whose runs take `beside_s` on more than half of the threads while other threads are at work."""
+
+    busy = False
+
+    def __init__(self, name: str, run_s: float, beside_s: float) -> None:
+        super().__init__(name, run_s=run_s)
+        self.beside_s = beside_s
+        self.threads: list[int | None] = []
+
+    def open(self, graph, options):
+        self.threads.append(options.threads)
+        session = FakeSession(0.0)
+        whole = (options.threads or 0) > 1
+
+        def run(feeds):
+            Fake.now += self.beside_s if Crowded.busy and whole else self.run_s
+            return feeds["image"].copy()
+
+        session.run = run
+        return session
+
+
+def _film(run, batch):
+    """Work that runs beside other threads and takes 1 ms an image itself."""
+    Crowded.busy = True
+    try:
+        while True:
+            for _ in run(np.zeros((batch, 32, 32, 3), np.uint8)):
+                Fake.now += 0.001
+                yield
+    finally:
+        Crowded.busy = False
+
+
+FILM = Work("video", _film)
+
+
+@pytest.fixture
+def crowd(engines, measurable):
+    """Two engines for two threads: `a` is fast alone, and slow beside other threads."""
+    bundle, options = measurable
+    a, b = Crowded("a", 0.002, 0.009), Crowded("b", 0.003, 0.0032)
+    engines(a, b)
+    return a, b, bundle, replace(options, threads=2)
+
+
+def test_engines_are_measured_in_the_work_that_they_are_opened_for(crowd):
+    a, _b, bundle, options = crowd
+    assert open_variant(bundle, options=options).engine is a
+    lines: list[str] = []
+    chosen = open_variant(bundle, options=replace(options, progress=lines.append), work=FILM)
+    assert (chosen.engine, a.threads[-1]) == (a, 1)
+    assert lines[-1] == (
+        "a plain (1 thread) is the fastest here: 3 ms an image (a plain 10, b plain 4.2, b plain (1 thread) 4); "
+        "--remeasure measures again"
+    )
+    assert recall_choice(bundle, options=options, kinds=["calls"]).winner.name == "a plain"
+
+
+def test_the_winner_opens_on_its_threads_at_the_next_start(crowd):
+    a, b, bundle, options = crowd
+    open_variant(bundle, options=options, work=FILM)
+    a.threads.clear()
+    b.threads.clear()
+    open_variant(bundle, options=options, work=FILM)
+    assert (a.threads, b.threads) == ([1], [])
+
+
+def test_fewer_threads_are_not_tried_for_images_that_take_long(engines, measurable):
+    bundle, options = measurable
+    slow, slower = Crowded("a", 0.3, 0.3), Crowded("b", 0.4, 0.4)
+    engines(slow, slower)
+    open_variant(bundle, options=replace(options, threads=2), work=FILM)
+    assert (slow.threads, slower.threads) == ([2], [2])
+
+
+def test_work_that_fails_or_ends_too_soon_leaves_the_engines_measured_alone(crowd):
+    a, _b, bundle, options = crowd
+
+    def damaged(run, batch):
+        run(np.zeros((batch, 32, 32, 3), np.uint8))
+        raise VideoError("clip.mp4 is damaged")
+        yield
+
+    def short(run, batch):
+        yield from [None] * 3
+
+    for number, rehearse in enumerate((damaged, short)):
+        chosen = open_variant(bundle, options=options, work=Work(f"short {number}", rehearse))
+        assert chosen.engine is a
+
+
+def test_remeasure_measures_though_there_is_a_verdict(crowd):
+    a, b, bundle, options = crowd
+    open_variant(bundle, options=options)
+    a.run_s = 0.02
+    assert open_variant(bundle, options=options).engine is a
+    assert open_variant(bundle, options=replace(options, remeasure=True)).engine is b
+    assert open_variant(bundle, options=options).engine is b
+
+
+def _translate(session, images: int) -> None:
+    height, width = session._bundle.source.height, session._bundle.source.width
+    for _ in range(images):
+        session(np.zeros((1, height, width, 3), np.uint8), np.zeros((1, session._bundle.manifest.condition.size), "f4"))
+
+
+def test_a_verdict_that_real_work_contradicts_is_measured_again_at_the_next_start(crowd):
+    a, b, bundle, options = crowd
+    lines: list[str] = []
+    options = replace(options, progress=lines.append)
+    open_variant(bundle, options=options).close()
+    a.run_s = 0.02
+    session = open_variant(bundle, options=options)
+    assert session.engine is a
+    _translate(session, 40)
+    lines.clear()
+    session.close()
+    session.close()
+    assert lines == ["a plain took 20 ms an image, but 2 when it was measured: the next start measures again"]
+    lines.clear()
+    assert open_variant(bundle, options=options).engine is b
+    assert lines[0].startswith("measuring 2 combinations of engine and variant, again")
+
+
+def test_a_verdict_that_agrees_or_has_too_few_calls_is_kept(crowd):
+    a, _b, bundle, options = crowd
+    lines: list[str] = []
+    open_variant(bundle, options=options).close()
+    for run_s, images in ((0.0035, 40), (0.0012, 40), (0.02, 10)):
+        a.run_s = run_s
+        session = open_variant(bundle, options=replace(options, progress=lines.append))
+        _translate(session, images)
+        session.close()
+    assert lines == []
+
+
+def test_a_machine_that_changes_all_the_time_is_not_measured_at_every_start(crowd):
+    a, b, bundle, options = crowd
+    b.run_s = b.beside_s = 1.0
+    lines: list[str] = []
+    for _start in range(12):
+        a.run_s = 0.002
+        session = open_variant(bundle, options=replace(options, progress=lines.append))
+        a.run_s = 0.02
+        _translate(session, 40)
+        session.close()
+    assert sum(line.startswith("measuring") for line in lines) <= 1 + choose.MOST_DOUBTS

@@ -65,7 +65,12 @@ def models(clock):
 
 
 def held(clock, *openers, **settings):
-    return contest(list(openers), Model.run, clock=clock, **settings)
+    def measure(model: Model) -> float:
+        began = clock()
+        model.run()
+        return clock() - began
+
+    return contest(list(openers), measure, clock=clock, **settings)
 
 
 def test_the_fastest_wins_and_is_handed_over_open_while_the_others_are_closed(clock, models):
@@ -120,6 +125,16 @@ def test_what_would_not_fit_into_the_time_is_left_out_in_order(clock, models):
     assert not outcome.whole
 
 
+def test_what_is_not_worth_opening_is_left_out_with_the_reason(clock, models):
+    def skip(number, best_s):
+        return "too slow to matter" if number == 2 and best_s > 0.25 else None
+
+    outcome = held(clock, models("a", 0.4), models("b", 0.3), models("c", 0.1), skip=skip)
+    assert (outcome.best, outcome.figures[2].left_out, outcome.whole) == (1, "too slow to matter", True)
+    assert "c" not in models.made
+    assert held(clock, models("a", 0.4), models("b", 0.2), models("c", 0.1), skip=skip).best == 2
+
+
 def test_one_that_takes_all_the_time_to_open_wins_alone(clock, models):
     outcome = held(clock, models("a", 1, open_s=9), models("b", 0.1))
     assert (outcome.best, outcome.figures[1].seconds) == (0, None)
@@ -150,10 +165,11 @@ def test_if_all_fail_the_first_ones_sentence_is_raised(clock, models):
 
 
 def test_after_ctrl_c_nothing_stays_open(clock, models):
-    def interrupted(model: Model) -> None:
+    def interrupted(model: Model) -> float:
         if model.name == "b":
             raise KeyboardInterrupt
         model.run()
+        return 0.1
 
     with pytest.raises(KeyboardInterrupt):
         contest([models("a", 0.1), models("b", 0.1)], interrupted, clock=clock)

@@ -29,9 +29,11 @@ def test_what_was_kept_is_recalled_for_the_same_question_only(tmp_path):
 
 
 def test_it_reads_as_a_sentence():
-    assert VERDICT.sentence() == "ncnn taps9 is the fastest here: 213 ms an image (openvino taps9 281)"
+    assert VERDICT.sentence() == (
+        "ncnn taps9 is the fastest here: 213 ms an image (openvino taps9 281); --remeasure measures again"
+    )
     slow = msgspec.structs.replace(VERDICT, entries=(Entry(name="a", ms=1234.5), Entry(name="b", ms=0.25)), best=1)
-    assert slow.sentence() == "b is the fastest here: 0.25 ms an image (a 1234)"
+    assert slow.sentence() == "b is the fastest here: 0.25 ms an image (a 1234); --remeasure measures again"
 
 
 @pytest.mark.parametrize("content", [
