@@ -13,6 +13,7 @@ from starcast.errors import BundleError, OptionError, VideoError
 from starcast.runtime.options import VideoOptions
 from starcast.runtime.record import read_runs
 from starcast.runtime.video import translate
+from starcast.runtime.video.source import Source
 from starcast.runtime.video.translate import translate_video
 
 QUIET = {"progress": lambda line: None}
@@ -193,7 +194,7 @@ def test_an_error_of_the_writer_leaves_the_old_file(make_clip, tiny_bundle, tmp_
 def test_no_more_frames_are_held_than_the_queues_have_places(make_clip, tiny_bundle, tmp_path, monkeypatch):
     """Frames are counted in when they are decoded and out when they are written."""
     inside, most = [0], [0]
-    read, write = translate.Source.read, translate.Sink.write
+    read, write = Source.read, translate.Sink.write
 
     def counting_read(self, audio_to_decode):
         for item in read(self, audio_to_decode):
@@ -205,7 +206,7 @@ def test_no_more_frames_are_held_than_the_queues_have_places(make_clip, tiny_bun
         inside[0] -= 1
         write(self, item)
 
-    monkeypatch.setattr(translate.Source, "read", counting_read)
+    monkeypatch.setattr(Source, "read", counting_read)
     monkeypatch.setattr(translate.Sink, "write", counting_write)
     translate_video(tiny_bundle, make_clip("in.mp4", frames=200), tmp_path / "out.mp4", options(), **QUIET)
     assert most[0] <= 3 * 8 + 2 * 4 + 4  # three queues, a batch waiting and one on its way out, one in each hand
