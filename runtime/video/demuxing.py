@@ -99,8 +99,10 @@ class Demuxer:
                 packet = next(packets, None)
             except av.FFmpegError as error:  # FFmpeg looks for a packet in 64 KiB; what follows may be whole
                 failures += not isinstance(error, BlockingIOError)
-                if failures > _RETRIES or self._is_last_boundary():
-                    self.ends_early = not self._is_last_boundary()
+                if self._is_last_boundary():
+                    return
+                if failures > _RETRIES:
+                    self.ends_early = True
                     return
                 packets = self._container.demux()
                 continue

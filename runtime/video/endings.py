@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _EQUAL_FRAMES = ("dv", "yuv4mpegpipe")  # every byte belongs to a frame
-_LAST = {"gif": b";", "apng": b"IEND\xae\x42\x60\x82"}  # what a whole file ends with
+_GIF_TRAILER = b";"
 _PAGE = b"OggS"
 _LONGEST_PAGE = 65307  # bytes (RFC 3533, 6)
 _PAGE_HEADER = 27
@@ -21,11 +21,11 @@ def is_cut(path: Path, container: str, end: int) -> bool:
         size = file.seek(0, 2)
         if container in _EQUAL_FRAMES:
             return end != size
-        if container in _LAST:
+        if container == "gif":
             tail = _tail(file, size, _BLOCK)
             whole = tail.rstrip(b"\0")
             is_unread = size - (len(tail) - len(whole)) - end > _UNREAD
-            return not whole.endswith(_LAST[container]) or is_unread
+            return not whole.endswith(_GIF_TRAILER) or is_unread
         if container == "ogg":
             tail = _tail(file, size, 2 * _LONGEST_PAGE)
             return _is_page_cut(tail[max(0, tail.rfind(_PAGE)) :])

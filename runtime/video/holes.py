@@ -35,7 +35,8 @@ class Holes:
         self._position = -1  # of the last packet; in Ogg, several have that of their page
         self._usual = 0  # the longest stretch between packets that was no hole
         self._hole = 0  # the byte behind the last stretch that may be one
-        self._counted = 0  # the same of the last hole
+        self._stretch = 0  # how long that is
+        self._counted = 0  # the byte behind the last hole
         self._due: dict[int, _Due] = {}  # by stream
 
     def cover(self, position: int | None, size: int) -> None:
@@ -46,7 +47,9 @@ class Holes:
             return
         missing = position - self._end if self._end else 0
         if missing > max(_BETWEEN, self._usual * 3 // 2):  # pages of Ogg and packets of ASF are longer
-            self._hole = position
+            if self._hole != self._counted:  # the stretch before this one was healthy: stuffing, or an index
+                self._usual = max(self._usual, self._stretch)
+            self._hole, self._stretch = position, missing
         else:
             self._usual = max(self._usual, missing)
         self._position = position

@@ -85,7 +85,9 @@ def find_splice(path: Path) -> Splice | None:
         pids = _mapping(first, streams)
         if pids is None:
             return Splice(layout, tuple(parts), end=begin, lost=lost)
-        if any(pids[pid] not in (pid, _NULL) or kinds.get(pid, kind) != kind for pid, kind in streams):
+        is_reordered = set(streams) == set(first)
+        moves = any(pids[pid] not in (pid, _NULL) or kinds.get(pid, kind) != kind for pid, kind in streams)
+        if moves and not is_reordered:
             lost = lost or any(pids[pid] == _NULL for pid, _ in streams)
             parts.append(Part(begin, pids))
         elif parts:
@@ -99,13 +101,11 @@ def _mapping(first: Streams, streams: Streams) -> NDArray[np.uint16] | None:
     for pid, kind in first:
         free[kind].append(pid)
     pids = np.full(_PIDS, _NULL, np.uint16)
-    had_video = any(kind[0] in _VIDEO_TYPES for _, kind in first)
-    has_video = False
+    videos = [pid for pid, kind in streams if kind[0] in _VIDEO_TYPES]
     for pid, kind in streams:
         if free[kind]:
             pids[pid] = free[kind].pop(0)
-            has_video = has_video or kind[0] in _VIDEO_TYPES
-    return pids if has_video or not had_video else None
+    return None if videos and all(pids[pid] == _NULL for pid in videos) else pids
 
 
 def _changes(path: Path, layout: Layout) -> list[tuple[int, Streams]]:

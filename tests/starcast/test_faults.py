@@ -128,6 +128,7 @@ def _check(
     clean = tmp_path / "clean"
     clean.mkdir()
     make(clean)
+    before = command.state(clean)
     listed = server.run(command.command(clean), below=clean)
     assert listed.status == 0, listed.output
     assert command.state(clean) == command.final
@@ -139,7 +140,7 @@ def _check(
         make(work)
         outcome = server.run(command.command(work), below=work, fault=fault)
         try:
-            _check_one(server, work, command, fault, outcome, whole)
+            _check_one(server, work, command, fault, outcome, before, whole)
         except (AssertionError, OSError) as error:
             wrong.append(f"{fault} at {_point(outcome, fault)}: {error}")
         shutil.rmtree(work)
@@ -147,13 +148,12 @@ def _check(
 
 
 def _check_one(
-    server: FaultServer, work: Path, command: Command, fault: Fault, outcome: Outcome, whole: Sequence[str]
-) -> None:
+    server: FaultServer, work: Path, command: Command, fault: Fault, outcome: Outcome, before: str,
+    whole: Sequence[str],
+) -> None:  # fmt: skip
     assert "Traceback" not in outcome.output, outcome.output[-1500:]
     assert ".starcast-partial-" not in outcome.output, outcome.output[-500:]
-    expected = (
-        {-9, 0} if fault.kind == "kill" else {0, 1, 2}
-    )  # 2: an output that cannot be written is refused before the work
+    expected = {-9, 0} if fault.kind == "kill" else {0, 1, 2}
     assert outcome.status in expected, f"exit status {outcome.status}: {outcome.output[-500:]}"
     for reader in command.readers(work):
         read = server.run(reader)
@@ -162,6 +162,8 @@ def _check_one(
     state = command.state(work)
     if outcome.status == 0:
         assert state == command.final, f"exit status 0, but {state}"
+    elif outcome.status == 2:  # refused: an output that cannot be written, before any of it was
+        assert state == before, f"exit status 2, but {state}: {outcome.output[-500:]}"
     else:
         assert state in whole, state
     again = server.run(command.again(work), below=work)

@@ -62,6 +62,16 @@ def test_recordings_with_the_same_numbers_are_left_to_ffmpeg(tmp_path):
     assert find_splice(tmp_path / "a.ts") is None
 
 
+@pytest.mark.parametrize("later", [
+    ((258, (4, 0)), (257, (4, 0)), (256, (2, 0))), ((256, (2, 0)), (257, (4, 0)), (300, (0x81, 0))), ((257, (4, 0)),),
+], ids=["another order", "a stream more", "sound alone"])  # fmt: skip
+def test_tables_that_change_in_a_recording_are_no_join(monkeypatch, tmp_path, later):
+    first = ((256, (2, 0)), (257, (4, 0)), (258, (4, 0)))
+    monkeypatch.setattr("starcast.runtime.video.spliced._changes", lambda *_: [(0, first), (1880, later)])
+    (tmp_path / "a.ts").write_bytes((b"\x47" + bytes(187)) * 20)
+    assert find_splice(tmp_path / "a.ts") is None
+
+
 def test_a_large_file_is_looked_at_in_windows(tmp_path, monkeypatch):
     monkeypatch.setattr("starcast.runtime.video.spliced._WINDOW", 188 * 40)
     monkeypatch.setattr("starcast.runtime.video.spliced._WINDOWS", 4)
