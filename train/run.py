@@ -98,7 +98,7 @@ def train(
         if resume:
             start = find_start(folder, progress)
             check_same_shapes(options, start.options, start.origin)
-            return continue_run(data, run, options, start, bar=bar, on_step=on_step, progress=progress)
+            return _continue(data, folder, options, start, bar, on_step, progress)
         refuse_to_mix(folder)
         if not options.data.domains:
             refuse_among_images(folder, Path(data))
@@ -122,20 +122,31 @@ def continue_run(
     folder = RunFolder(Path(run))
     with hold_folder(folder.path):
         refuse_foreign(folder)
-        data_set, options = _scan(data, options, progress)
-        check_same_domains(data_set, start, progress)
-        if start.checkpoint is None:
-            read = None if start.parent is None else reopen_parent(start.parent, folder.path)
-            state = first_state(options, data_set, read, progress)
-            return _run(data_set, folder, options, state, bar, on_step, progress)
-        state = restore_state(start.checkpoint, options)
-        if state.step >= options.course.steps:
-            discard_old(folder, options.output.keep, state.step)
-            progress(
-                f"{printable(start.checkpoint.path)} is already at step {state.step}: give more --steps to continue"
-            )
-            return start.checkpoint.path
+        return _continue(data, folder, options, start, bar, on_step, progress)
+
+
+def _continue(
+    data: Path,
+    folder: RunFolder,
+    options: TrainOptions,
+    start: Start,
+    bar: bool,
+    on_step: OnStep | None,
+    progress: Progress,
+) -> Path:
+    """Train from `start` to the last step. The caller holds the folder, and has refused what no run wrote in it."""
+    data_set, options = _scan(data, options, progress)
+    check_same_domains(data_set, start, progress)
+    if start.checkpoint is None:
+        read = None if start.parent is None else reopen_parent(start.parent, folder.path)
+        state = first_state(options, data_set, read, progress)
         return _run(data_set, folder, options, state, bar, on_step, progress)
+    state = restore_state(start.checkpoint, options)
+    if state.step >= options.course.steps:
+        discard_old(folder, options.output.keep, state.step)
+        progress(f"{printable(start.checkpoint.path)} is already at step {state.step}: give more --steps to continue")
+        return start.checkpoint.path
+    return _run(data_set, folder, options, state, bar, on_step, progress)
 
 
 def _scan(data: Path, options: TrainOptions, progress: Progress) -> tuple[DataSet, TrainOptions]:

@@ -51,7 +51,8 @@ from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.options import TranslateOptions, VideoOptions
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.translate import translate_video
-from starcast.train.creatures.dataset import FACTS, VIDEO, make_dataset
+from starcast.train.creatures.dataset import make_dataset
+from starcast.train.creatures.files import FACTS, VIDEO
 from starcast.train.creatures.options import CreatureOptions
 from starcast.train.families import read_recipe
 from starcast.train.options import TrainOptions

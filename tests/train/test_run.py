@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from starcast.errors import CheckpointError, DatasetError, OptionError, Training
 from starcast.options import replace_options
 from starcast.train import run as training_run
 from starcast.train.checkpoint.file import read_checkpoint
+from starcast.train.data import folders
 from starcast.train.run import check_finite, train
 from starcast.train.stopping import TrainingStopped
 
@@ -222,3 +225,11 @@ def test_epochs_are_steps_over_the_training_images_and_a_resumed_run_counts_on(i
     assert (read_checkpoint(last).step, read_checkpoint(last).options["steps"]) == (6, 6)
     again = run_quietly(images, tmp_path / "run", replace_options(small, steps=7), resume=True)
     assert_same_bits(again, run_quietly(images, tmp_path / "whole", replace_options(small, steps=7)))
+
+
+def test_the_files_of_a_data_set_are_hashed_once_a_run(images, tmp_path, small, monkeypatch):
+    hashed = []
+    counting = SimpleNamespace(sha256=lambda: hashed.append(1) or hashlib.sha256())
+    monkeypatch.setattr(folders, "hashlib", counting)
+    run_quietly(images, tmp_path / "run", replace_options(small, steps=4, save_every=1, snapshot_every=2))
+    assert len(hashed) == 1

@@ -19,17 +19,16 @@ import numpy as np
 from PIL import Image
 
 from starcast.atomic import atomic_folder, repair_folder
-from starcast.errors import DatasetError
+from starcast.errors import DatasetError, printable
 from starcast.hold import hold
 from starcast.train.creatures.anatomy import Pose
 from starcast.train.creatures.coats import DOMAINS, Coat, random_coat
 from starcast.train.creatures.draw import draw_creature
+from starcast.train.creatures.files import FACTS, VIDEO, set_files
 from starcast.train.creatures.options import CreatureOptions
 from starcast.train.creatures.poses import random_pose
 from starcast.train.creatures.video import write_walk
 
-FACTS = "creatures.json"
-VIDEO = "creature.mp4"
 FORMAT = 1  # 1: options, and pose and coat of every held-out image
 SPLITS = ("train", "val", "video")  # positions are part of the seed: add at the end only
 
@@ -166,7 +165,14 @@ def _refuse_to_lose(out: Path, overwrite: bool) -> None:
         raise DatasetError(f"{out} is a file: give a folder that does not exist yet")
     if not any(out.iterdir()):
         return
-    if not (out / FACTS).is_file():
+    files = set_files(out)
+    if files is None:
         raise DatasetError(f"{out} holds files that are not a set of creatures: give an empty or a new folder")
     if not overwrite:
         raise DatasetError(f"{out} already holds a set of creatures: add --overwrite to replace it")
+    foreign = next(files.foreign(), None)
+    if foreign is not None:
+        raise DatasetError(
+            f"{printable(foreign)} is no file of this set, and replacing the set would delete it: move it away, or "
+            "choose another -o"
+        )

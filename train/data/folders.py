@@ -18,6 +18,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,13 +77,21 @@ class DataSet:
         listed = len(self.listed.training) if self.listed is not None else 0
         return max(listed, sum(len(domain.training) for domain in self.domains))
 
-    def summary(self) -> dict[str, object]:
-        """What checkpoints and run.json record; `listing` changes when a file is added or removed."""
+    @cached_property
+    def listing(self) -> str:
+        """A hash of the training images' names, which changes when a file is added or removed."""
         listing = hashlib.sha256()
         for domain in self.domains:
             for image in domain.training:
                 line = f"{domain.name}\0{image.relative_to(self.path).as_posix()}\n"
                 listing.update(line.encode(errors="surrogatepass"))  # names need not be UTF-8
+        if self.listed is not None:
+            for line in self.listed.lines():
+                listing.update(line.encode(errors="surrogatepass"))
+        return listing.hexdigest()
+
+    def summary(self) -> dict[str, object]:
+        """What checkpoints and run.json record."""
         facts: dict[str, object] = {
             "name": self.path.resolve().name,
             "path": str(self.path.resolve()),
@@ -91,11 +100,9 @@ class DataSet:
             "held_out": [len(domain.held_out) for domain in self.domains],
         }
         if self.listed is not None:
-            for line in self.listed.lines():
-                listing.update(line.encode(errors="surrogatepass"))
             facts["list"] = str(self.listed.file.resolve())
             facts["listed"] = len(self.listed.training)
-        return {**facts, "listing": listing.hexdigest()}
+        return {**facts, "listing": self.listing}
 
 
 def scan(path: Path, names: Iterable[str] = ()) -> DataSet:

@@ -10,6 +10,7 @@ from starcast.errors import printable
 from starcast.images import heif
 from starcast.images.formats import HOLDS_SEVERAL_SUFFIXES, has_image_suffix
 from starcast.images.read import holds_several
+from starcast.train.creatures.files import set_files
 from starcast.train.data.folders import DataSet, Domain, images_below, is_image, is_made_by_system
 
 MOST_DOMAINS = 20  # named in one line
@@ -36,7 +37,9 @@ def _describe_domains(data_set: DataSet) -> list[str]:
 def list_left_out(data_set: DataSet) -> list[str]:
     """A sentence for each kind of entry that no domain uses."""
     name = data_set.path.resolve().name or str(data_set.path)
-    lines = list(_lines_about(name, data_set.unused, "into the folder of a domain"))
+    ours = set_files(data_set.path)  # its video and its facts are no images that somebody misses
+    unused = [path for path in data_set.unused if ours is None or not ours.holds(path)]
+    lines = list(_lines_about(name, unused, "into the folder of a domain"))
     for domain in data_set.domains:
         lines += _lines_about(domain.name, domain.unused, f"into {domain.name} itself")
     return lines

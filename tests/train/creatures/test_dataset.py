@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from starcast.train.creatures.coats import DOMAINS
 from starcast.train.creatures.dataset import creature_of, make_dataset, read_facts
 from starcast.train.creatures.draw import draw_creature
 from starcast.train.creatures.options import CreatureOptions
+from starcast.train.data.folders import scan
+from starcast.train.data.left_out import list_left_out
 
 SMALL = {"image_size": 32, "train_images": 3, "val_images": 2, "video_seconds": 1}
 
@@ -93,6 +96,41 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path, overwrite):
     with pytest.raises(DatasetError, match="not a set of creatures"):
         make_dataset(tmp_path, CreatureOptions(**SMALL, overwrite=overwrite))
     assert (tmp_path / "thesis.txt").read_text() == "three years of work"
+
+
+@pytest.mark.parametrize(
+    "added",
+    ["notes.txt", "striped/train/mine.png", "striped/train/00099.png", "striped/test/00000.png", "cats/1.png", "a"],
+)
+def test_a_set_with_files_that_somebody_added_is_not_replaced(tmp_path, added):
+    out = tmp_path / "set"
+    make_dataset(out, CreatureOptions(**SMALL))
+    (out / added).parent.mkdir(exist_ok=True)
+    (out / added).write_bytes(b"mine")
+    (out / ".DS_Store").write_bytes(b"")
+    with pytest.raises(DatasetError, match="is no file of this set, and replacing the set would delete it: move it"):
+        make_dataset(out, CreatureOptions(**SMALL, seed=1, overwrite=True))
+    assert (out / added).read_bytes() == b"mine"
+    (out / added).unlink()
+    with contextlib.suppress(OSError):
+        (out / added).parent.rmdir()
+    make_dataset(out, CreatureOptions(**SMALL, seed=1, overwrite=True))
+
+
+@pytest.mark.parametrize("facts", [b"", b"{}", b'{"options": 1, "domains": []}', b"[" * 10**5, b"\xff"])
+def test_facts_that_are_no_sets_allow_no_overwrite(tmp_path, facts):
+    (tmp_path / "creatures.json").write_bytes(facts)
+    with pytest.raises(DatasetError, match="not a set of creatures"):
+        make_dataset(tmp_path, CreatureOptions(**SMALL, overwrite=True))
+    assert (tmp_path / "creatures.json").read_bytes() == facts
+
+
+def test_training_on_a_set_lists_none_of_its_own_files(tmp_path):
+    out = tmp_path / "set"
+    make_dataset(out, CreatureOptions(**SMALL))
+    assert list_left_out(scan(out)) == []
+    (out / "notes.txt").write_text("")
+    assert list_left_out(scan(out)) == ["set: 1 entry is not used, such as notes.txt"]
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
