@@ -109,12 +109,22 @@ def checkpoint_facts(path: Path) -> Facts:
         "domains": list(checkpoint.domain_names),
         "stride": checkpoint.config.stride,
         "parameters": parameters,
-        "bytes": path.stat().st_size,
+        "bytes": sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path])),
         "parent": checkpoint.parent,
         "options": checkpoint.options,
         "note": checkpoint.note,
-        "next": command_line("starcast", "export", path_argument(path), "-o", "BUNDLE"),
+        "next": _next_command(checkpoint, path),
     }
+
+
+def _next_command(checkpoint: Checkpoint, path: Path) -> str:
+    """Export, or training where a family cannot be exported."""
+    from starcast.export.families import FAMILIES
+
+    if checkpoint.family in FAMILIES:
+        return command_line("starcast", "export", path_argument(path), "-o", "BUNDLE")
+    family = ("--family", checkpoint.family)
+    return command_line("starcast", "train", "DATA", "-o", "RUN", *family, "--from", path_argument(path))
 
 
 def _holds(checkpoint: Checkpoint) -> str:

@@ -16,9 +16,8 @@ from starcast.export.families import open_model
 from starcast.export.families.model import Model
 from starcast.export.options import ExportOptions
 from starcast.export.trace import trace_generator, trace_style_graph
-from starcast.runtime.bundle import sha256_of
 from starcast.train.checkpoint.content import Checkpoint
-from starcast.train.checkpoint.file import read_checkpoint
+from starcast.train.checkpoint.file import hash_of, read_checkpoint
 from starcast.utf8 import escape, is_utf8
 
 Progress = Callable[[str], None]
@@ -72,7 +71,7 @@ def read_source(path: Path, options: ExportOptions, progress: Progress) -> Sourc
         checkpoint = read_checkpoint(path)
         names = _domains(checkpoint, options)
         model = open_model(checkpoint, escape(names))
-        digest = sha256_of(path)
+        digest = hash_of(path)
     for name in names:
         if not is_utf8(name):
             shown = printable(name)

@@ -101,8 +101,9 @@ def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[st
     }
     if typing.get_origin(inner) is tuple:
         settings["type"] = click.UNPROCESSED  # a list from --config stays a list
-        settings["callback"] = lambda _context, _parameter, text: _split(text)
-        settings["default"] = join_commas(str(part) for part in default) or None if default is not None else None
+        element = typing.get_args(inner)[0]
+        settings["callback"] = lambda _context, _parameter, text: _split(text, element)
+        settings["default"] = join_commas(_as_text(part) for part in default) or None if default is not None else None
         settings["show_default"] = bool(default)
         settings["metavar"] = facts["metavar"] or "A,B,…"
     elif facts["choices"]:
@@ -119,12 +120,20 @@ def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[st
     return settings
 
 
-def _split(text: Any) -> tuple[str, ...]:
+def _split(text: Any, element: type) -> tuple[Any, ...]:
     if text is None:
         return ()
-    if isinstance(text, str):
-        return split_commas(text)
-    return tuple(str(part).strip() for part in text if str(part).strip())
+    parts = split_commas(text) if isinstance(text, str) else text
+    words = [str(part).strip() for part in parts if str(part).strip()]
+    try:
+        return tuple(element(word) for word in words)
+    except ValueError:
+        kind = "whole numbers" if element is int else "numbers"
+        raise click.BadParameter(f"{','.join(words)} is not a list of {kind}: separate them by commas") from None
+
+
+def _as_text(part: Any) -> str:
+    return f"{part:g}" if isinstance(part, float) else str(part)
 
 
 def _range_in_words(smallest: float | None, largest: float | None) -> str:

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from starcast.click_options import StarcastOption, options_from, out_option
 from starcast.command_line import command_line, path_argument
 from starcast.config_file import config_option
-from starcast.errors import DatasetError, OptionError
+from starcast.errors import DatasetError
 from starcast.options import as_json, from_flat
 from starcast.path_types import ExistingPath, FileOutput, LocalPath, name_in
 from starcast.train.creatures.options import CreatureOptions
@@ -37,7 +37,8 @@ _LOSSES = "losses.png"
 @click.option(
     "--from", "parent", type=ExistingPath(), metavar="CHECKPOINT",
     help="Start from the weights of CHECKPOINT, ours or official, or a folder of them. Its sizes are taken; steps, "
-    "optimizers and random draws start afresh. Domains that it does not know start fresh, too.",
+    "optimizers and random draws start afresh. Domains that it does not know start fresh, too. With --resume, the run "
+    "of another program continues instead, where its checkpoint has optimizers.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the options as JSON for --config, and exit.")
 @family_option()
@@ -56,10 +57,8 @@ def train(
     Example: starcast train photos/ -o run/ --image-size 128 --steps 20000
     """
     given = {name: value for name, value in values.items() if _was_given(context, name)}
-    if resume and parent is not None:
-        raise OptionError("--from starts a new run, and --resume continues one: leave one of them out")
     if resume:
-        return _resume(data, run, family, given, dry_run)
+        return _resume(data, run, family, parent, given, dry_run)
     if parent is not None:
         return _start_from(parent, data, run, family, values, given, dry_run)
     options = from_flat(options_class(family), values)
@@ -85,17 +84,21 @@ def _start_from(
     return _finish(lambda: training_run.train(data, run, options, parent=parent))
 
 
-def _resume(data: Path, run: Path, family: str, given: dict[str, Any], dry_run: bool) -> int:
+def _resume(data: Path, run: Path, family: str, parent: Path | None, given: dict[str, Any], dry_run: bool) -> int:
     from starcast.hold import hold_folder
     from starcast.train import run as training_run
     from starcast.train.run_folder import RunFolder
-    from starcast.train.state import find_start, resumed_options
+    from starcast.train.state import Start, find_start, resumed_options, start_elsewhere
     from starcast.train.terminal import print_line
 
+    def find() -> Start:
+        folder = RunFolder(run)
+        return find_start(folder, print_line) if parent is None else start_elsewhere(parent, folder, print_line)
+
     if dry_run:
-        return _print_options(resumed_options(find_start(RunFolder(run), print_line), family, given))
+        return _print_options(resumed_options(find(), family, given))
     with hold_folder(run):  # before anything is read: a run that is alive replaces its checkpoints
-        start = find_start(RunFolder(run), print_line)
+        start = find()
         options = resumed_options(start, family, given)
         return _finish(lambda: training_run.continue_run(data, run, options, start))
 
@@ -126,13 +129,13 @@ def _print_options(options: TrainOptions) -> int:
 
 @click.command("plot")
 @click.argument("run", type=_FOLDER)
-@out_option("out", "the PNG to write, or a folder for it; default: RUN/losses.png.", required=False, kind=FileOutput())
+@out_option("out", "PNG or CSV, or a folder for it; default: RUN/losses.png.", required=False, kind=FileOutput())
 @click.option(
     "--smoothing", cls=StarcastOption, type=click.FloatRange(0.0, 0.999), default=0.9, show_default=True,
     metavar="NUMBER", help="Share of the running mean kept at each point; 0: no smoothing.",
 )  # fmt: skip
 def plot(run: Path, out: str | None, smoothing: float) -> None:
-    """Draw the loss curves of a run as PNG.
+    """Draw the loss curves of a run as PNG, or write its losses as CSV.
 
     This also works while the run is still training.
 

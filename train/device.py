@@ -33,10 +33,11 @@ def why_no_gpu() -> str:
     return f"torch, built for CUDA {torch.version.cuda}, finds no GPU (if there is one, update its driver)"
 
 
-def describe_machine(device: torch.device, autocast: bool, implementation: str) -> str:
-    """The machine as a phrase, such as `on NVIDIA H100 in bf16, with norms by triton`."""
+def describe_machine(device: torch.device, autocast: bool, norms: str | None) -> str:
+    """The machine as a phrase, such as `on NVIDIA H100 in bf16, with norms by triton`. `norms`: None if there is no
+    choice."""
     name = "the CPU" if device.type == "cpu" else torch.cuda.get_device_name(device)
-    return f"on {name} in {'bf16' if autocast else 'fp32'}, with norms by {implementation}"
+    return f"on {name} in {'bf16' if autocast else 'fp32'}" + (f", with norms by {norms}" if norms else "")
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

@@ -23,6 +23,12 @@ class FamilyCommand(click.Command):
         choose_family(ctx, args)
         return super().parse_args(ctx, args)
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        before = self.help
+        self.help = options_class(ctx.meta.get(_CHOSEN, DEFAULT)).help or before
+        super().format_help_text(ctx, formatter)
+        self.help = before
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         chosen = ctx.meta.get(_CHOSEN, DEFAULT)
         if chosen == DEFAULT:

@@ -24,20 +24,26 @@ class NetworkOptions(CheckedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions(CheckedOptions):
-    """Which images to train on, and how to read them."""
+class ImageOptions(CheckedOptions):
+    """How training images are read."""
 
-    domains: tuple[str, ...] = flags.domains("Each is a subfolder of the data. Default: all, in alphabetical order.")
     batch_size: int = flags.batch(8, aliases=("--batch-size",))
-    crop_probability: float = option(
-        0.5, "Probability of cropping an image (to 80-100 % of its area) before resizing it.", minimum=0.0, maximum=1.0
-    )
     workers: int | None = option(
         None, "Processes that decode images; 0: none. Default: 2, or up to 8 with a GPU. No effect on results.",
         minimum=0,
     )  # fmt: skip
     cache_mb: int = option(
         1024, "Memory for decoded images in MiB, shared by all workers; 0: decode each time.", minimum=0
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(ImageOptions):
+    """Which domains of images to train on, and how to read them."""
+
+    domains: tuple[str, ...] = flags.domains("Each is a subfolder of the data. Default: all, in alphabetical order.")
+    crop_probability: float = option(
+        0.5, "Probability of cropping an image (to 80-100 % of its area) before resizing it.", minimum=0.0, maximum=1.0
     )
 
     def __post_init__(self) -> None:
@@ -54,6 +60,9 @@ class CourseOptions(CheckedOptions):
     epochs: float | None = option(
         None, "Training steps as passes over the training images; replaces --steps.", minimum=1e-3
     )
+    images: int | None = option(
+        None, "Training steps as a number of training images, repeated ones included; replaces --steps.", minimum=1
+    )
     seed: int = flags.seed(777)
     average_decay: float = option(
         0.999, "Decay of the averaged networks: the share kept at each step.", minimum=0.0, maximum=1.0
@@ -61,6 +70,11 @@ class CourseOptions(CheckedOptions):
     accumulate: int = option(
         1, "Parts each batch is split into, computed one after the other: less memory, the same step.", minimum=1
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.epochs is not None and self.images is not None:
+            raise OptionError("--epochs and --images both say how long the run lasts: leave one of them out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +90,7 @@ class LossOptions(CheckedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MachineOptions(CheckedOptions):
+class DeviceOptions(CheckedOptions):
     """Where and how the run computes."""
 
     device: str = flags.device()
@@ -84,14 +98,20 @@ class MachineOptions(CheckedOptions):
         "auto", ("auto", "fp32", "bf16"),
         "auto: bf16 on a GPU that supports it, else fp32. On a GPU, fp32 convolutions use TF32.",
     )  # fmt: skip
-    adain: str = option(
-        "auto", "Norms: PyTorch's operators or a Triton kernel; auto: the kernel on CUDA if triton is installed.",
-        choices=("auto", "reference", "triton"),
-    )  # fmt: skip
     compile: bool = option(False, "Compile the networks first: takes minutes, then each step is faster.")
     deterministic: bool = option(
         False, "On CUDA, use only deterministic algorithms (slower). On the CPU, training is always deterministic."
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions(DeviceOptions):
+    """The same for networks with AdaIN."""
+
+    adain: str = option(
+        "auto", "Norms: PyTorch's operators or a Triton kernel; auto: the kernel on CUDA if triton is installed.",
+        choices=("auto", "reference", "triton"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +133,14 @@ class TrainOptions(CheckedOptions):
 
     family: ClassVar[str]
     recipes: ClassVar[Path]  # folder of TOML files that `--config NAME` reads
+    help: ClassVar[str] = ""  # what `starcast train --family NAME --help` says first; "": what it says of the default
 
     network: NetworkOptions = group(NetworkOptions)
-    data: DataOptions = group(DataOptions)
+    data: ImageOptions = group(DataOptions)
     course: CourseOptions = group(CourseOptions)
     optimizer: OptimizerOptions = group(OptimizerOptions)
     loss: LossOptions = group(LossOptions)
-    machine: MachineOptions = group(MachineOptions)
+    machine: DeviceOptions = group(MachineOptions)
     output: OutputOptions = group(OutputOptions)
 
     @property
@@ -128,11 +149,15 @@ class TrainOptions(CheckedOptions):
         return self.data.batch_size
 
     def in_steps(self, images: int) -> Self:
-        """These options with `steps` in place of `epochs`: a run stores how far it goes, whatever its images are."""
-        if self.course.epochs is None:
+        """These options with `steps` in place of `epochs` or `images`: a run stores how far it goes, whatever its
+        images are."""
+        if self.course.epochs is not None:
+            seen = self.course.epochs * images
+        elif self.course.images is not None:
+            seen = self.course.images
+        else:
             return self
-        steps = math.ceil(self.course.epochs * images / self.images_per_step)
-        return replace_options(self, steps=steps, epochs=None)
+        return replace_options(self, steps=math.ceil(seen / self.images_per_step), epochs=None, images=None)
 
 
 def check_same_family(name: str, trained: TrainOptions, origin: str) -> None:

@@ -1,12 +1,14 @@
-"""The loss curves of a run as one PNG: each value faint, with a smoothed line over it. Works during the run."""
+"""The losses of a run, as one PNG (each value faint, with a smoothed line over it) or as CSV. Works during the run."""
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from starcast.atomic import atomic_path
+from starcast.atomic import atomic_path, write_text
 from starcast.errors import CheckpointError, printable
 from starcast.train.log import read_logged_losses
 
@@ -15,13 +17,19 @@ Curve = list[tuple[int, float]]
 
 
 def plot_run(run: Path, target: Path, smoothing: float = 0.9) -> Path:
-    """Draw RUN/losses.jsonl into `target` (PNG). Raises CheckpointError if nothing has been logged."""
+    """Draw RUN/losses.jsonl into `target`: a table if it ends in .csv, else a PNG of the curves.
+
+    Raises CheckpointError if nothing has been logged.
+    """
     lines = read_logged_losses(run / "losses.jsonl")
     if not lines:
         raise CheckpointError(
             f"{printable(run)} has no losses.jsonl with a line in it: give the folder of a run, or wait for its first "
             "line"
         )
+    if target.suffix.lower() == ".csv":
+        write_text(target, as_csv(lines))
+        return target
     _draw(panels(lines), f"{printable(run.resolve().name)}, step {lines[-1]['step']:.0f}", target, smoothing)
     return target
 
@@ -39,6 +47,16 @@ def panels(lines: Sequence[dict[str, float]]) -> dict[str, dict[str, Curve]]:
             curve = "reference" if mode == "ref" else mode if mode == "latent" else "value"
             curves.setdefault(panel.strip(), {}).setdefault(curve, []).append((int(line["step"]), float(value)))
     return curves
+
+
+def as_csv(lines: Sequence[dict[str, float]]) -> str:
+    """A row for each logged step and a column for each loss; empty where a loss was not computed."""
+    names = list(dict.fromkeys(name for line in lines for name in line))
+    text = io.StringIO()
+    table = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    table.writeheader()
+    table.writerows(lines)
+    return text.getvalue()
 
 
 def smooth(values: Sequence[float], smoothing: float) -> list[float]:

@@ -37,7 +37,7 @@ from starcast.train.device import (
 )
 from starcast.train.families import DEFAULT, family
 from starcast.train.log import LossLog, open_log
-from starcast.train.options import TrainOptions, check_same_shapes
+from starcast.train.options import DataOptions, MachineOptions, TrainOptions, check_same_shapes
 from starcast.train.parent import Parent, open_parent, reopen_parent
 from starcast.train.run_folder import (
     RunFolder,
@@ -100,7 +100,9 @@ def train(
             check_same_shapes(options, start.options, start.origin)
             return _continue(data, folder, options, start, bar, on_step, progress)
         refuse_to_mix(folder)
-        if not options.data.domains:
+        if not isinstance(options.data, DataOptions):
+            refuse_among_images(folder, Path(data), domains=False)
+        elif not options.data.domains:
             refuse_among_images(folder, Path(data))
         data_set, options = _scan(data, options, progress)
         read = open_parent(parent, progress) if isinstance(parent, Path) else parent
@@ -153,10 +155,11 @@ def _scan(data: Path, options: TrainOptions, progress: Progress) -> tuple[DataSe
     """The run's data set, and its options with `--epochs` as steps. Raises DatasetError and OptionError."""
     data_set = family(options.family).scan(data, options)
     in_steps = options.in_steps(data_set.training_images)
-    if options.course.epochs is not None:
-        progress(
-            f"{options.course.epochs:g} epochs of {data_set.training_images} images are {in_steps.course.steps} steps"
-        )
+    course, steps = options.course, in_steps.course.steps
+    if course.epochs is not None:
+        progress(f"{course.epochs:g} epochs of {data_set.training_images} images are {steps} steps")
+    elif course.images is not None:
+        progress(f"{course.images} images are {steps} steps of {options.images_per_step}")
     return data_set, in_steps
 
 
@@ -190,11 +193,12 @@ def _run(
         explain_failures(),
     ):  # fmt: skip
         layout = torch.channels_last  # what tensor cores read, and 10 % faster on CPUs too
-        implementation = choose_adain(options.machine.adain, device, progress)
+        adain = options.machine.adain if isinstance(options.machine, MachineOptions) else None
+        implementation = choose_adain(adain, device, progress) if adain is not None else None
         prepare_folder(folder, output.keep, state.step)
         state.to(device, layout)
         for networks in (state.networks, state.averaged):
-            networks.use_adain(implementation)
+            networks.use_adain(implementation or "reference")
         if options.machine.compile:
             kind.compile_networks(state.networks)
         inputs = kind.sample_inputs(data_set, options).to(device) if output.sample_every else None
@@ -236,7 +240,7 @@ def _run(
                     if logs:
                         log.losses(done, latest)
                     if inputs is not None and (_is_due(done, output.sample_every) or done == last):
-                        for name, grid in kind.sample_grids(state.averaged, inputs).items():
+                        for name, grid in kind.sample_grids(state.networks, state.averaged, inputs).items():
                             write_grid(folder.sample(done, name), grid)
                             log.grid(done, name, grid)
                     if snaps:

@@ -129,9 +129,17 @@ def refuse_to_mix(run: RunFolder) -> None:
         )
 
 
-def refuse_among_images(run: RunFolder, data: Path) -> None:
-    """Raise OptionError if a new run would lie where the domains lie: its folders would be read as domains."""
+def refuse_among_images(run: RunFolder, data: Path, *, domains: bool = True) -> None:
+    """Raise OptionError if a new run would lie where the domains lie: its folders would be read as domains.
+
+    Without domains it may lie nowhere below the data: its sample grids would be read as images.
+    """
     place, images = (Path(os.path.realpath(path)) for path in (run.path, data))
+    if not domains and images in (place, *place.parents):
+        raise OptionError(
+            f"{printable(run.path)} lies in the data set, where its sample grids would be read as images: choose "
+            "another -o"
+        )
     if images in (place, place.parent):
         raise OptionError(
             f"{printable(run.path)} lies in the data set, where each folder is a domain: "

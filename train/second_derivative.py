@@ -27,18 +27,29 @@ class ImageGradients(TorchFunctionMode):
     """A mode in which convolutions under `create_graph` compute gradients with respect to images only.
 
     The first backward pass computes no gradients of weights; the second computes all of them. Convolutions may have a
-    stride, but no dilation and no groups.
+    stride, but no dilation and no groups. Those whose weights are constants, such as filters, are left to PyTorch.
     """
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         if function is F.conv2d:
-            x, weight, bias, stride, padding, dilation, groups = args
+            x, weight, bias, stride, padding, dilation, groups = _all_arguments(*args, **(kwargs or {}))
+            if not weight.requires_grad:
+                return F.conv2d(x, weight, bias, stride, padding, dilation, groups)
             if (dilation, groups) != ((1, 1), 1):
                 raise ValueError(f"a convolution of dilation {dilation}, {groups} groups is not supported")
             return _Convolution.apply(x, weight, bias, stride, padding)
         return function(*args, **(kwargs or {}))
+
+
+def _all_arguments(
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int | Pair = 1, padding: int | Pair = 0,
+    dilation: int | Pair = 1, groups: int = 1,
+) -> tuple[Tensor, Tensor, Tensor | None, Pair, Pair, Pair, int]:  # fmt: skip
+    """The arguments of F.conv2d, under its names and with its defaults, as pairs."""
+    sides = ((side, side) if isinstance(side, int) else (side[0], side[1]) for side in (stride, padding, dilation))
+    return (input, weight, bias, *sides, groups)  # type: ignore[return-value]
 
 
 class _Convolution(torch.autograd.Function):

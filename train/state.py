@@ -6,14 +6,16 @@ on: rates and weights, the seed, the batch size, and the folder of images as lon
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
 
-from starcast.errors import CheckpointError, DatasetError, printable
+from starcast.errors import CheckpointError, DatasetError, OptionError, printable
 from starcast.options import from_json, replace_options
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import read_checkpoint
@@ -21,7 +23,7 @@ from starcast.train.data.folders import DataSet, in_words
 from starcast.train.families import DEFAULT, family, options_class
 from starcast.train.families.base import Config, NetworkSet
 from starcast.train.options import TrainOptions, check_same_family, check_same_shapes
-from starcast.train.parent import Parent, networks_from
+from starcast.train.parent import Parent, networks_from, open_parent
 from starcast.train.run_folder import RunFolder, had_checkpoints, read_data_set, read_starts
 
 Progress = Callable[[str], None]
@@ -96,6 +98,30 @@ def find_start(run: RunFolder, progress: Progress) -> Start:
         progress(f"{printable(run.path)} has no full checkpoint yet: the run starts again from the beginning")
         return start
     return start_at(read_newest_whole(run, progress))
+
+
+def start_elsewhere(path: Path, run: RunFolder, progress: Progress) -> Start:
+    """Where another program's run is continued in a new folder: at an official checkpoint that has all that it needs.
+
+    Raises OptionError if the folder holds a run, and CheckpointError if the checkpoint has only weights.
+    """
+    parent = open_parent(path, progress)
+    checkpoint = dataclasses.replace(parent.checkpoint, parent=parent.record)
+    if checkpoint.layout != "official":
+        raise OptionError("--from starts a new run, and --resume continues one: leave one of them out")
+    if run.has_run():
+        raise OptionError(
+            f"{printable(run.path)} already holds a run: continue it with --resume alone, or choose another -o"
+        )
+    if checkpoint.networks is None or checkpoint.optimizers is None or checkpoint.step is None:
+        raise CheckpointError(
+            f"{parent.name} has no optimizers, so its run cannot be continued: leave --resume out to start from its "
+            "weights"
+        )
+    if checkpoint.note:
+        progress(checkpoint.note)
+    progress(f"Continuing the run of {parent.name} after its step {checkpoint.step:,}")
+    return start_at(checkpoint)
 
 
 def start_at(checkpoint: Checkpoint) -> Start:

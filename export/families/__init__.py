@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from starcast.errors import CheckpointError
+from starcast.errors import CheckpointError, printable
 from starcast.export.families.model import Model
 from starcast.export.families.stargan_v2 import open_stargan_v2
 from starcast.train.checkpoint.content import Checkpoint
+from starcast.train.families import FAMILIES as TRAINED
 
 # a checkpoint and its domains' names, in the networks' order -> the model
 FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {"stargan_v2": open_stargan_v2}
@@ -17,7 +18,9 @@ def open_model(checkpoint: Checkpoint, domains: tuple[str, ...]) -> Model:
     """Open the checkpoint's averaged networks as its family's model. Raises CheckpointError for an unknown family."""
     family = checkpoint.family
     if family not in FAMILIES:
-        raise CheckpointError(
-            f"{checkpoint.path} belongs to family {family!r}, which this starcast cannot export: update"
-        )
+        way_out = (
+            f"version can train but not export: give a checkpoint of {' or '.join(FAMILIES)}" if family in TRAINED
+            else "starcast cannot export: update"
+        )  # fmt: skip
+        raise CheckpointError(f"{printable(checkpoint.path)} belongs to family {family!r}, which this {way_out}")
     return FAMILIES[family](checkpoint, domains)

@@ -40,6 +40,8 @@ SMALLER = {
     "train": "--image-size 32 --channel-base 256 --max-channels 16 --style-dim 8 --latent-dim 4 --mapping-width 16 "
     "--steps 3 --batch 2 --sample-every 0 --log-every 1 --workers 0",
     "train --resume": "--steps 4",
+    "train --family stylegan2": "--image-size 8 --capacity 2 --max-channels 8 --latent-dim 4 --mapping-depth 2 "
+    "--batch 4 --sample-every 0 --workers 0",
     "export": "--mean-draws 50 --min-psnr 10",
     "bench": "--rounds 1 --rows ours-onnxruntime*",
 }
@@ -58,6 +60,8 @@ def _smaller(command: str) -> str:
     verb = " ".join(words[1:3]) if words[1] in ("dataset", "engines") else words[1]
     if verb == "train" and "--resume" in words:
         verb = "train --resume"
+    elif "--family" in words:
+        verb = f"train --family {words[words.index('--family') + 1]}"
     return shlex.join([*words, *SMALLER.get(verb, "").split()])
 
 

@@ -70,7 +70,7 @@ def test_its_flags_are_those_of_train(tiny, images, tmp_path):
 def test_an_unknown_family_is_refused_with_the_known_ones(images, tmp_path):
     result = starcast("train", images, "-o", tmp_path / "run", "--family", "biggan")
     assert isinstance(result.exception, OptionError)
-    assert str(result.exception) == "--family is 'biggan': give one of stargan_v2, stargan_v1"
+    assert str(result.exception) == "--family is 'biggan': give one of stargan_v2, stargan_v1, stylegan2"
 
 
 def test_a_file_of_options_does_not_choose_the_family(tiny, images, tmp_path):

@@ -52,3 +52,10 @@ def test_a_folder_without_losses_is_named(tmp_path):
     with pytest.raises(CheckpointError, match=r"has no losses\.jsonl"):
         plot_run(tmp_path, tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()
+
+
+def test_losses_are_written_as_csv(tmp_path):
+    lines = [{"step": 1, "D/real": 0.5}, {"step": 2, "D/real": 0.25, "D/penalty": 1e-3}]
+    (tmp_path / "losses.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    plot_run(tmp_path, tmp_path / "losses.csv")
+    assert (tmp_path / "losses.csv").read_text() == "step,D/real,D/penalty\n1,0.5,\n2,0.25,0.001\n"

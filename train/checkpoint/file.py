@@ -108,8 +108,14 @@ def _save(content: Mapping[str, Any], file: BinaryIO) -> None:
 
 
 def hash_of(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits. Raises CheckpointError if it cannot be read."""
+    """The SHA-256 of a checkpoint in hexadecimal digits; of one of several files, that of their names and hashes.
+
+    Raises CheckpointError if it cannot be read.
+    """
     try:
+        if path.is_dir():
+            listing = "".join(f"{name} {hash_of(file)}\n" for name, file in sorted(_parts_of(path).items()))
+            return hashlib.sha256(listing.encode()).hexdigest()
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
@@ -133,10 +139,15 @@ def _read_content(path: Path) -> Any:
 
 def _read_folder(path: Path) -> dict[str, Any]:
     """The contents of a checkpoint that is a folder, by the names that its family has for the files."""
+    return {part: _read_content(file) for part, file in _parts_of(path).items()}
+
+
+def _parts_of(path: Path) -> Mapping[str, Path]:
+    """The files of a checkpoint that is a folder, by the names that its family has for them."""
     for name in FAMILIES:
         files = family(name).checkpoint_files(path)
         if files is not None:
-            return {part: _read_content(file) for part, file in files.items()}
+            return files
     raise CheckpointError(f"{path} is a folder: {GIVE_ONE}")
 
 

@@ -2,6 +2,8 @@
 
     RUN/checkpoints/step-005000.pt                  a run of ours, or its folder of checkpoints
     expr/checkpoints/afhq/100000_nets_ema.ckpt      an official folder, or one above it
+    model/checkpoint_5000/                          a checkpoint of several files, or the folder of several of them
+    checkpoint/550000.pt                            files named by their steps
 
 A folder that holds several models is refused with their names. Opens no file.
 """
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starcast.errors import CheckpointError, printable
+from starcast.train.families import FAMILIES, family
 from starcast.train.run_folder import RunFolder, newest_of
 
 DEPTH = 2  # of folders searched for models: expr, checkpoints, afhq
@@ -28,9 +31,10 @@ _SUFFIXES = (".ckpt", ".pt", ".pth")
 
 @dataclass(frozen=True)
 class CheckpointFiles:
-    """The file to read. `trained` is the official file beside it that holds the same step's networks as trained.
+    """The file to read, or the folder of a checkpoint that consists of several.
 
-    `note` is a line about the choice, if the user named a folder.
+    `trained` is the official file beside it that holds the same step's networks as trained. `note` is a line about the
+    choice, if the user named a folder.
     """
 
     path: Path
@@ -68,6 +72,7 @@ def trained_beside(path: Path) -> Path | None:
 def _models_in(folder: Path) -> Iterator[CheckpointFiles]:
     """The newest checkpoint of each model whose files lie in the folder: our run, and official ones by name."""
     files = [entry for entry in _entries(folder) if entry.is_file()]
+    yield from _of_several_files(folder)
     newest = RunFolder(folder).newest() or newest_of(files)
     if newest is not None:
         yield CheckpointFiles(newest, note=f"{printable(folder)}: {printable(newest.name)} is the newest checkpoint")
@@ -93,11 +98,30 @@ def _models_below(folder: Path, depth: int) -> Iterator[CheckpointFiles]:
             yield from list(_models_in(entry)) or _models_below(entry, depth - 1)
 
 
+def _of_several_files(folder: Path) -> Iterator[CheckpointFiles]:
+    """The checkpoint that the folder is, or the newest such folder in it."""
+    for name in FAMILIES:
+        files = family(name).checkpoint_files(folder)
+        if files:
+            place = next(iter(files.values())).parent
+            newest = f"{printable(folder)}: {printable(place.name)} is its newest checkpoint"
+            yield CheckpointFiles(place, note=None if place == folder else newest)
+
+
 def _single_files(folder: Path) -> Iterator[CheckpointFiles]:
-    """Files whose names say no more than that torch wrote them."""
-    for file in _entries(folder):
-        if file.suffix.lower() in _SUFFIXES and file.is_file() and not _OPTIMIZERS.fullmatch(file.name):
-            yield CheckpointFiles(file, note=f"{printable(folder)}: {printable(file.name)} is its checkpoint")
+    """Files whose names say no more than that torch wrote them, or at which step."""
+    files = [
+        file for file in _entries(folder)
+        if file.suffix.lower() in _SUFFIXES and file.is_file() and not _OPTIMIZERS.fullmatch(file.name)
+    ]  # fmt: skip
+    if len(files) > 1 and all(file.stem.isdecimal() for file in files):
+        newest = max(files, key=lambda file: int(file.stem))
+        yield CheckpointFiles(
+            newest, note=f"{printable(folder)}: {printable(newest.name)} is the newest of {len(files)} checkpoints"
+        )
+        return
+    for file in files:
+        yield CheckpointFiles(file, note=f"{printable(folder)}: {printable(file.name)} is its checkpoint")
 
 
 def _entries(folder: Path) -> list[Path]:

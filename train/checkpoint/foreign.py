@@ -121,10 +121,6 @@ def describe_content(content: object) -> str:
         if near_miss is not None:
             return near_miss
     names = {str(name) for name in content}
-    if {"g_ema", "g"} & names:
-        return "is a StyleGAN2 checkpoint (rosinality's layout)"
-    if {"fir_filter", "lr_mul"} & names:
-        return "is part of a StyleGAN2 checkpoint (lukau2357's layout)"
     if {"state", "param_groups"} <= names:
         return "holds the state of an optimiser"
     if not all(isinstance(value, Tensor) for value in content.values()):

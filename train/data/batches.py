@@ -23,7 +23,7 @@ from starcast.errors import DatasetError, ImageError, StarcastError, TrainingErr
 from starcast.images.read import read_image
 from starcast.train.data.batch import TensorBatch
 from starcast.train.data.folders import DataSet
-from starcast.train.options import TrainOptions
+from starcast.train.options import DataOptions, TrainOptions
 from starcast.train.randomness import draws, torch_seed
 
 # reasons that say nothing about the file: the run must not go on with another image in its place
@@ -71,7 +71,8 @@ class StepBatches(Dataset[Drawn], ABC):
         self.seed = options.course.seed
         self.rank = rank
         self.batch_size = options.data.batch_size
-        self.transform = training_transform(options.network.image_size, options.data.crop_probability)
+        cropped = options.data.crop_probability if isinstance(options.data, DataOptions) else 0.0
+        self.transform = training_transform(options.network.image_size, cropped)
         self.decoded = DecodedImages(options.data.cache_mb * 2**20 // max(1, workers))
 
     @abstractmethod
@@ -173,7 +174,7 @@ class DecodedImages:
             return self.images[path]
         if path not in self.unreadable:
             try:
-                image = torch.from_numpy(read_image(path).transpose(2, 0, 1).copy())
+                image = torch.from_numpy(self.decode(path).transpose(2, 0, 1).copy())
             except ImageError as error:
                 if getattr(error.__cause__, "errno", None) in _NOT_THE_FILE:
                     raise TrainingError(f"{error}; the machine cannot read images now, whatever the file") from error
@@ -185,3 +186,7 @@ class DecodedImages:
                 return image
         self.bad[self.unreadable[path]] = None
         return None
+
+    def decode(self, path: Path) -> NDArray[np.uint8]:
+        """The file's image [H, W, channels]. Raises ImageError."""
+        return read_image(path)

@@ -26,7 +26,7 @@ from starcast.atomic import repair_folder
 from starcast.comma_lists import join_commas, rejoin
 from starcast.errors import DatasetError, printable
 from starcast.images.formats import READ_IN_WORDS, has_read_suffix
-from starcast.train.options import TrainOptions
+from starcast.train.options import DataOptions, TrainOptions
 
 if TYPE_CHECKING:
     from starcast.train.data.attributes import Listed
@@ -57,13 +57,15 @@ class Domain:
 class DataSet:
     """What a run trains on: a scanned folder of domains, images whose attributes a list gives, or both.
 
-    `names` are the labels in the order that the networks number them: attributes first, then domains.
+    `names` are the labels in the order that the networks number them: attributes first, then domains. Without domains
+    (`has_domains` False) there is one that stands for all images.
     """
 
     path: Path
     domains: tuple[Domain, ...]
     unused: tuple[Path, ...] = ()
     listed: Listed | None = None
+    has_domains: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,7 +151,7 @@ def scan_for_training(path: Path, names: Iterable[str] = ()) -> DataSet:
 
 def scan_domains(path: Path, options: TrainOptions) -> DataSet:
     """The domains that a run's options ask for, each with training images. Raises DatasetError."""
-    return scan_for_training(path, options.data.domains)
+    return scan_for_training(path, options.data.domains if isinstance(options.data, DataOptions) else ())
 
 
 def no_images(data_set: DataSet, domain: Domain) -> str:

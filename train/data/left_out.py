@@ -28,6 +28,8 @@ def describe_data_set(data_set: DataSet) -> list[str]:
 
 def _describe_domains(data_set: DataSet) -> list[str]:
     domains = data_set.domains
+    if not data_set.has_domains:
+        return [", ".join(_images_of(domain) for domain in domains), *list_left_out(data_set)]
     named = [f"{printable(domain.name)} ({_images_of(domain)})" for domain in domains[:MOST_DOMAINS]]
     more = f" and {len(domains) - MOST_DOMAINS} more" if len(domains) > MOST_DOMAINS else ""
     count = "1 domain" if len(domains) == 1 else f"{len(domains)} domains"

@@ -22,6 +22,7 @@ DEFAULT = "stargan_v2"
 FAMILIES = {
     "stargan_v2": "starcast.train.families.stargan_v2",
     "stargan_v1": "starcast.train.families.stargan_v1",
+    "stylegan2": "starcast.train.families.stylegan2",
 }
 
 

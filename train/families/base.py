@@ -103,7 +103,7 @@ class Family:
     training_step: Callable[..., dict[str, Tensor]]
     compile_networks: Callable[..., None]  # (networks): in place
     sample_inputs: Callable[..., SampleInputs]  # (data_set, options)
-    sample_grids: Callable[..., dict[str, Tensor]]  # (averaged, inputs) -> kind -> uint8 (3, H, W)
+    sample_grids: Callable[..., dict[str, Tensor]]  # (networks, averaged, inputs) -> kind -> uint8 (3, H, W)
 
     # Starting from a checkpoint with other domains: (network, its state, a fresh state, for each domain of the fresh
     # one its number in the first or None) -> the state to load. None: this family cannot

@@ -28,7 +28,7 @@ def sample_inputs(data_set: DataSet, options: TinyOptions) -> SampleInputs:
 
 
 @torch.inference_mode()
-def grids(averaged: Networks, inputs: SampleInputs) -> dict[str, Tensor]:
+def grids(networks: Networks, averaged: Networks, inputs: SampleInputs) -> dict[str, Tensor]:
     labels = torch.eye(inputs.domains, device=inputs.sources.device)
     rows = [averaged.recolour(inputs.sources, label.expand(len(inputs.sources), -1)) for label in labels]
     return {"labels": image_grid([inputs.sources, *rows])}

@@ -117,8 +117,7 @@ def test_a_content_is_called_what_its_names_say(content: object, kind: str) -> N
     ("file", "kind"),
     [
         ("stargan_v1/200000-D.ckpt", "is a StarGAN v1 discriminator"),
-        ("stylegan2_rosinality/stylegan2-converted.pt", "is a StyleGAN2 checkpoint (rosinality's layout)"),
-        ("stylegan2_lukau/checkpoint_2/GE.pth", "is part of a StyleGAN2 checkpoint (lukau2357's layout)"),
+        ("stylegan2_lukau/checkpoint_2/GE.pth", "is one network of a StyleGAN2 checkpoint (give its folder"),
         ("stylegan2_lukau/checkpoint_2/G_optimizer.pth", "holds the state of an optimiser"),
         ("stargan_v2_train_step/000001_optims.ckpt", "holds the state of optimisers"),
         ("stargan_v2_hpf1/100000_nets_ema.ckpt", "holds the generator of a face model"),

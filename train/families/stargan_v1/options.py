@@ -144,7 +144,7 @@ class StarGANv1Options(TrainOptions):
         super().__post_init__()
         adam, steps = self.optimizer, self.course.steps
         end = adam.decay_start + adam.decay_steps
-        if self.course.epochs is None and adam.decay_steps and steps > end:
+        if self.course.epochs is None and self.course.images is None and adam.decay_steps and steps > end:
             raise OptionError(
                 f"a run of {steps} steps would learn nothing after step {end}, where the learning rates are 0: give "
                 f"--decay-start {steps - adam.decay_steps if steps > adam.decay_steps else steps // 2} and the same "

@@ -81,7 +81,7 @@ def _order(source: LabelledSet, options: StarGANv1Options, data_set: DataSet) ->
     return sorted(order, key=lambda pick: turns[pick])
 
 
-def grids(averaged: Networks, inputs: SampleInputs) -> dict[str, Tensor]:
+def grids(_networks: Networks, averaged: Networks, inputs: SampleInputs) -> dict[str, Tensor]:
     """The sample grid, by its kind."""
     return {"labels": labels_grid(averaged, inputs)}
 

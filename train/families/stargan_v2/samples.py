@@ -58,7 +58,7 @@ def sample_inputs(data_set: DataSet, options: StarGANv2Options) -> SampleInputs:
     )
 
 
-def grids(averaged: Networks, inputs: SampleInputs) -> dict[str, Tensor]:
+def grids(_networks: Networks, averaged: Networks, inputs: SampleInputs) -> dict[str, Tensor]:
     """Both sample grids, by kind."""
     return {"reference": reference_grid(averaged, inputs), "latent": latent_grid(averaged, inputs)}
 

@@ -24,7 +24,13 @@ from starcast.errors import printable
 from starcast.train.checkpoint.content import Checkpoint, StateDicts, is_state_dict
 from starcast.train.checkpoint.unwrap import unwrap
 from starcast.train.families.stylegan2.networks import DOMAIN_NAMES, StyleGAN2Config, stored_noise
-from starcast.train.families.stylegan2.translated import Rename, infer_config, translate_optimizer, translate_state
+from starcast.train.families.stylegan2.translated import (
+    Rename,
+    infer_config,
+    options_here,
+    translate_optimizer,
+    translate_state,
+)
 
 SETTINGS = ".metadata.json"
 LARGEST_SETTINGS = 2**24  # bytes: thousands of times what the program writes
@@ -84,7 +90,7 @@ def read_lukau2357(path: Path, content: Mapping[str, Any]) -> Checkpoint | None:
         running = content.get("G_plr")
         mean = running.get("a") if isinstance(running, Mapping) else None
         raw["path_length"] = {"mean": mean.float().reshape(()) if isinstance(mean, Tensor) else torch.zeros(())}
-    config = _config(raw, content, printable(path))
+    config = _config(raw, content, read_settings(place.parent), printable(path))
     for states in (raw, averaged):
         states["generator"] |= {f"noise_{number}": noise for number, noise in enumerate(stored_noise(config))}
         states["mapping_network"].setdefault("mean", torch.zeros(config.latent_dim))
@@ -103,8 +109,10 @@ def read_lukau2357(path: Path, content: Mapping[str, Any]) -> Checkpoint | None:
         domain_names=DOMAIN_NAMES,
         step=_step(place),
         averaged=averaged,
+        has_average=has_average,
         networks=raw if whole else None,
         optimizers=optimizers,
+        options=None if optimizers is None else _options(read_settings(place.parent), content, config),
         note="; ".join(notes) or None,
     )
 
@@ -163,7 +171,9 @@ def _states(content: Mapping[str, Any], *names: str) -> StateDicts:
     return {"mapping_network": states.get("mapping_network", {}), "generator": states.get("generator", {})}
 
 
-def _config(states: StateDicts, content: Mapping[str, Any], origin: str) -> StyleGAN2Config:
+def _config(
+    states: StateDicts, content: Mapping[str, Any], settings: Mapping[str, Any], origin: str
+) -> StyleGAN2Config:
     mapping, generator, discriminator = (content.get(name, {}) for name in _NETWORKS)
     facts: dict[str, Any] = {
         "resampling": "bilinear",
@@ -171,6 +181,7 @@ def _config(states: StateDicts, content: Mapping[str, Any], origin: str) -> Styl
         "mean_style": "average" if mapping.get("estimate_w", "mean" in states["mapping_network"]) else "samples",
         "fir_filter": tuple(float(tap) for tap in generator.get("fir_filter", StyleGAN2Config.fir_filter)),
         "tanh": bool(generator.get("use_tanh_last", False)),
+        "mean_samples": settings.get("w_estimate_samples", StyleGAN2Config.mean_samples),
         "deviation_group": discriminator.get("mbstd_group_size", StyleGAN2Config.deviation_group),
     }
     return infer_config(states, origin, **facts)
@@ -192,6 +203,35 @@ def read_settings(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+# setting of its training -> option here
+_SETTINGS = {
+    "loss_type": "loss_type", "style_mixing_prob": "style_mixing", "disc_optim_steps": "d_steps",
+    "learning_rate": "learning_rate", "adam_beta1": "beta1", "adam_beta2": "beta2", "adam_eps": "epsilon",
+    "gen_ema_beta": "average_decay", "ema_steps_threshold": "average_start", "save_total_limit": "keep",
+    "truncation_psi_inference": "sample_psi", "style_mixing_prob_inference": "sample_mixing",
+}  # fmt: skip
+
+
+def _options(settings: Mapping[str, Any], content: Mapping[str, Any], config: StyleGAN2Config) -> dict[str, Any]:
+    """The options that a model's settings stand for. Its path lengths are those of whole batches."""
+    known = {here: settings[there] for there, here in _SETTINGS.items() if there in settings}
+    known |= _penalty(settings, "use_gp", "gp_weight", "lazy_reg_steps_discriminator", "penalty")
+    known |= _penalty(settings, "use_plr", "pl_weight", "lazy_reg_steps_generator", "path")
+    if isinstance(beta := settings.get("pl_beta"), float):
+        known["path_decay"] = 1 - beta
+    if isinstance(beta := content["MN"].get("w_ema_beta"), float):
+        known["mean_decay"] = beta
+    return options_here(config, {"path_share": 1, **known})
+
+
+def _penalty(settings: Mapping[str, Any], use: str, weight: str, every: str, here: str) -> dict[str, Any]:
+    """Weight and interval of a penalty, which 0 in any of its settings switches off."""
+    if not all(settings.get(name, 1) for name in (use, weight, every)):
+        return {f"{here}_weight": 0.0}
+    named = {f"{here}_weight": weight, f"{here}_every": every}
+    return {option: settings[name] for option, name in named.items() if name in settings}
 
 
 def _optimizers(content: Mapping[str, Any], config: StyleGAN2Config) -> dict[str, Any] | None:

@@ -33,7 +33,7 @@ from starcast.train.families.stylegan2.layers import (
     normalize,
     same_size,
 )
-from starcast.train.families.stylegan2.options import StyleGAN2Network, check_widths
+from starcast.train.families.stylegan2.options import StyleGAN2Network
 
 AVERAGED = ("mapping_network", "generator")
 TRAINED = (*AVERAGED, "discriminator", "path_length")
@@ -46,20 +46,10 @@ DOMAIN_NAMES = ("images",)  # there are no domains: all images are of one kind
 
 @dataclass(frozen=True, kw_only=True)
 class StyleGAN2Config(StyleGAN2Network):
-    """What decides the shapes of the networks. `discriminator_widths` is empty if they are the generator's."""
+    """What decides the shapes of the networks."""
 
     family: ClassVar[str] = "stylegan2"
     domains: ClassVar[int] = 1
-
-    discriminator_widths: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_widths("discriminator_widths", self.discriminator_widths, self.image_size)
-
-    @property
-    def last_channels(self) -> int:
-        return self.discriminator_sizes[START]
 
     @property
     def stride(self) -> int:
@@ -70,12 +60,6 @@ class StyleGAN2Config(StyleGAN2Network):
     def layers(self) -> int:
         """Number of styles that one image takes."""
         return 2 * len(self.sizes)
-
-    @property
-    def discriminator_sizes(self) -> dict[int, int]:
-        """Channels of the discriminator's layers at each size."""
-        widths = self.discriminator_widths
-        return dict(zip(self.sizes, widths, strict=True)) if widths else self.sizes
 
     @property
     def noise_sides(self) -> list[int]:
@@ -165,7 +149,7 @@ class Generator(nn.Module):
     def forward(self, styles: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
         noise = self.stored_noise if noise is None else noise
         style = styles.unbind(1)
-        x = self.first(self.start.expand(len(styles), -1, -1, -1), style[0], noise[0])
+        x = self.first(self.start.expand(styles.shape[0], -1, -1, -1), style[0], noise[0])
         image: Tensor = self.to_image[0](x, style[1])
         for number, (up, conv) in enumerate(zip(self.ups, self.convs, strict=True), start=1):
             x = up(x, style[2 * number - 1], noise[2 * number - 1])

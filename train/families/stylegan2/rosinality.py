@@ -8,6 +8,7 @@ The running path length is not in these files: a resumed run starts it again.
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +20,13 @@ from starcast.errors import printable
 from starcast.train.checkpoint.content import Checkpoint, StateDicts, is_state_dict
 from starcast.train.checkpoint.unwrap import unwrap
 from starcast.train.families.stylegan2.networks import DOMAIN_NAMES, StyleGAN2Config
-from starcast.train.families.stylegan2.translated import StateDict, infer_config, translate_optimizer, translate_state
+from starcast.train.families.stylegan2.translated import (
+    StateDict,
+    infer_config,
+    options_here,
+    translate_optimizer,
+    translate_state,
+)
 
 MEAN_SAMPLES = 4096  # styles that its own tools average where a file has no latent_avg
 
@@ -29,6 +36,14 @@ _PARTS = {
     "bias": "bias",
 }  # fmt: skip
 _LAST = {"final_conv.0": "conv", "final_conv.1": "conv", "final_linear.0": "linear", "final_linear.1": "judge"}
+
+AVERAGE_DECAY = 0.5 ** (32 / 10_000)  # fixed in its training
+# argument of its training -> option here
+_ARGUMENTS = {
+    "batch": "batch_size", "iter": "steps", "lr": "learning_rate", "mixing": "style_mixing", "r1": "penalty_weight",
+    "d_reg_every": "penalty_every", "path_regularize": "path_weight", "g_reg_every": "path_every",
+    "path_batch_shrink": "path_share",
+}  # fmt: skip
 
 
 def is_rosinality(content: object) -> bool:
@@ -72,6 +87,7 @@ def read_rosinality(path: Path, content: Mapping[str, Any]) -> Checkpoint:
         averaged=averaged,
         networks=networks,
         optimizers=optimizers,
+        options=None if optimizers is None else options_here(config, _settings(content.get("args"))),
         note=note,
     )
 
@@ -116,6 +132,13 @@ def _with_mean(states: StateDicts, mean: Any) -> StateDicts:
     length = next((value.shape[0] for value in mapping.values()), 0)
     mapping["mean"] = mean.float().flatten() if isinstance(mean, torch.Tensor) else torch.zeros(length)
     return states
+
+
+def _settings(arguments: Any) -> dict[str, Any]:
+    """The options that the arguments of its training stand for."""
+    given = vars(arguments) if isinstance(arguments, argparse.Namespace) else {}
+    known = {here: given[there] for there, here in _ARGUMENTS.items() if there in given}
+    return {"average_decay": AVERAGE_DECAY, **known}
 
 
 def _taps(state: StateDict) -> tuple[float, ...]:

@@ -9,8 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from starcast.errors import CheckpointError, OptionError
+from starcast.options import flat_fields
 from starcast.train.checkpoint.content import StateDicts, is_plain
 from starcast.train.families.stylegan2.networks import StyleGAN2Config, empty_networks
+from starcast.train.families.stylegan2.options import StyleGAN2Network
 
 StateDict = Mapping[str, Tensor]
 # a parameter's name there -> network and name here; None: a buffer that is computed here
@@ -61,7 +63,7 @@ def translate_optimizer(
                     for name, value in moments[number].items()
                 }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError("the optimisers do not match the networks") from error
+        raise ValueError("the optimizers do not match the networks") from error
     networks = dict(empty_networks(config, training=True).items())
     return {network: _adam(here[network], dict(networks[network].named_parameters())) for network in here}
 
@@ -103,6 +105,14 @@ def infer_config(states: Mapping[str, StateDict], origin: str, **facts: Any) -> 
             f"{origin} names StyleGAN2's networks but lacks parts of them ({str(error).strip(chr(39))}): give a whole "
             "checkpoint"
         ) from error
+
+
+def options_here(config: StyleGAN2Config, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's options as a checkpoint stores them: the networks' from the configuration, and plain `settings`."""
+    network = {field.name: getattr(config, field.name) for field, _ in flat_fields(StyleGAN2Network)}
+    numbers = {name: value for name, value in settings.items() if isinstance(value, int | float | str | list | tuple)}
+    flat = {**network, **numbers}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in flat.items()}
 
 
 def _count(pattern: str, state: StateDict) -> int:

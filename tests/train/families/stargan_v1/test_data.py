@@ -142,7 +142,7 @@ def test_the_grid_has_a_row_for_each_source_and_a_column_for_each_target(faces, 
         blond, black, male = ROWS[f"{source}.png"]
         assert target == [[1, 0, male], [0, 1, male], [blond, black, 1 - male]]
     averaged = fresh_state(options, 3).averaged
-    grid = grids(averaged, inputs)["labels"]
+    grid = grids(averaged, averaged, inputs)["labels"]
     assert tuple(grid.shape) == (3, 8 * 18 + 2, 4 * 18 + 2)
     assert torch.equal(grid[:, 20:36, 2:18], to_pixels(inputs.sources[1]))
     with torch.inference_mode():

@@ -38,7 +38,7 @@ def test_the_grids_hold_sources_references_translations_and_reconstructions(inpu
     with torch.inference_mode():
         style = averaged.style_encoder(inputs.references, inputs.reference_domains)
         translated = averaged.generator(inputs.sources, style)
-    grid = grids(averaged, inputs)["reference"]
+    grid = grids(averaged, averaged, inputs)["reference"]
     assert grid.shape == (3, 4 * 34 + 2, 8 * 34 + 2)
     for column in (0, 5):
         assert torch.equal(cell(grid, 0, column), to_pixels(inputs.sources[column]))
@@ -49,7 +49,7 @@ def test_the_grids_hold_sources_references_translations_and_reconstructions(inpu
 
 def test_the_latent_grid_has_a_row_a_domain_and_latent(inputs, small):
     averaged = fresh_state(small, 2).averaged
-    grid = grids(averaged, inputs)["latent"]
+    grid = grids(averaged, averaged, inputs)["latent"]
     assert grid.shape == (3, (1 + 2 * LATENTS) * 34 + 2, 8 * 34 + 2)
     with torch.inference_mode():
         style = averaged.mapping_network(inputs.latents[1:2], torch.tensor([1]))

@@ -217,7 +217,7 @@ def test_optimisers_of_other_networks_are_left_out_with_a_line(tmp_path: Path) -
         checkpoint = read_official(path, found, load)
         assert checkpoint is not None
         assert checkpoint.optimizers is None
-        assert "the optimisers do not match the networks, so no run can resume from it" in (checkpoint.note or "")
+        assert "the optimizers do not match the networks, so no run can resume from it" in (checkpoint.note or "")
 
 
 def test_half_a_generator_is_refused_with_what_it_lacks() -> None:
@@ -254,3 +254,26 @@ def test_settings_that_are_no_settings_are_left_aside(tmp_path: Path) -> None:
         checkpoint = read_lukau2357(folder, lukau2357_content(folder))
         assert checkpoint is not None
         assert checkpoint.step == 2  # the folder's name says so
+
+
+def test_a_file_that_claims_a_huge_image_is_refused_before_its_noise_is_drawn(tmp_path: Path) -> None:
+    """Thirty tiny colour layers would mean images of 2**31 pixels a side."""
+    state = rosinality_generator([1] * 3, latent=2, depth=1)
+    for number in range(2, 30):
+        state |= {
+            name.replace("to_rgbs.1.", f"to_rgbs.{number}."): value
+            for name, value in state.items() if name.startswith("to_rgbs.1.")
+        }  # fmt: skip
+    with pytest.raises(CheckpointError, match="give at most 4096"):
+        read_rosinality(tmp_path / "huge.pt", {"g_ema": state, "latent_avg": torch.zeros(2)})
+    content = lukau2357_content(lukau2357_model(tmp_path / "model") / "checkpoint_2")
+    for name in ("G", "GE"):
+        generator = content[name]["state_dict"]
+        for number in range(3, 30):
+            generator |= {
+                key.replace("blocks.2.", f"blocks.{number}."): value
+                for key, value in generator.items() if key.startswith("blocks.2.")
+            }  # fmt: skip
+    del content["D"]
+    with pytest.raises(CheckpointError, match="give at most 4096"):
+        read_lukau2357(tmp_path / "model", content)
