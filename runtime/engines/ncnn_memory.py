@@ -3,7 +3,7 @@
 ncnn runs 3x3 convolutions by Winograd's algorithm, in tiles of 4x4 outputs, and stores their kernels transformed: 36
 numbers instead of 9. In tiles of 2x2 outputs it stores 16. These take more arithmetic, but where a map is small and has
 many channels, reading the kernels takes longer than the arithmetic. So the AFHQ generator at 256 px is as fast, and its
-ten layers of 512 channels at 16x16 and 32x32 hold 168 MB instead of 377.
+nine layers of 512 channels at 16x16 hold 151 MB instead of 340.
 
 By default ncnn keeps two pools of freed blobs, and lets any large one serve a small request. Both grew for several
 images, to 400 MB for 256 px. One pool, whose blobs serve requests of at least half their size, stays at 200 MB.
@@ -18,7 +18,7 @@ from typing import Any
 from starcast.runtime.engines.ncnn_graph import Layer, NcnnGraph, NcnnGraphError
 
 NOMINAL = 256  # px; the side of an image for which maps are called small
-SMALL_MAP = 32  # px; the sides of a map
+SMALL_MAP = 16  # px; the sides of a map
 MANY_WEIGHTS = 2**21  # numbers; 512 channels in, 512 out
 # ncnn chooses 2x2 tiles for maps of 3 to 12 px. On CPUs it uses a shape from the text for this choice only.
 _HINT = " -23330=4,3,8,8,{channels}"

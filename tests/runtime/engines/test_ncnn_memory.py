@@ -23,12 +23,12 @@ def convolution(name: str, reads: str, inputs: int, outputs: int, kernel: int = 
 
 
 def narrow_graph() -> str:
-    """Maps of 512 channels at 64, 32, 32 and 32 px for an image of 256 px, then three channels of the image's size."""
+    """Maps of 512 channels at 32, 16, 16 and 16 px for an image of 256 px, then three channels of the image's size."""
     lines = [
         "Input image 0 1 image",
         "Input gamma_beta 0 1 gamma_beta 0=3",
-        "Pooling quarter 1 1 image quarter 0=1 1=4 11=4 2=4 12=4 5=1",
-        convolution("wide", "quarter", 3, 512),
+        "Pooling eighth 1 1 image eighth 0=1 1=8 11=8 2=8 12=8 5=1",
+        convolution("wide", "eighth", 3, 512),
         convolution("large", "wide", 512, 512),
         convolution("halved", "large", 512, 512, stride=2),
         convolution("small.0", "halved", 512, 512),
@@ -36,7 +36,7 @@ def narrow_graph() -> str:
         convolution("pointwise", "small.1", 512, 512, kernel=1),
         convolution("three", "pointwise", 512, 3, kernel=1),
         "Interp enlarged.0 1 1 three enlarged.0 0=1 1=4 2=4",
-        "Interp enlarged.1 1 1 enlarged.0 enlarged.1 0=1 1=2 2=2",
+        "Interp enlarged.1 1 1 enlarged.0 enlarged.1 0=1 1=4 2=4",
         "Reshape column 1 1 gamma_beta column 0=1 1=1 2=-1",
         "BinaryOp translation 2 1 enlarged.1 column translation 0=0",
     ]
