@@ -17,7 +17,7 @@ from starcast.errors import DatasetError
 from starcast.options import as_json, from_flat
 from starcast.path_types import ExistingPath, FileOutput, LocalPath, name_in
 from starcast.train.creatures.options import CreatureOptions
-from starcast.train.families import options_class
+from starcast.train.families import DEFAULT, FAMILIES, options_class
 from starcast.train.family_flags import FamilyCommand, family_flags, family_option
 from starcast.train.options import TrainOptions
 from starcast.utf8 import json_text
@@ -187,8 +187,12 @@ def make(folder: Path | None, out: Path | None, **values: Any) -> None:
 
 @dataset.command("check")
 @click.argument("folder", metavar="DIR", type=_FOLDER)
+@click.option(
+    "--family", cls=StarcastOption, default=DEFAULT, show_default=True, metavar="NAME",
+    help=f"Model family that is to train on it: {', '.join(FAMILIES)}. It decides how the folder is read.",
+)  # fmt: skip
 @options_from(options_class(), only=("domains", "image_size"))
-def check(folder: Path, domains: tuple[str, ...], image_size: int) -> int:
+def check(folder: Path, family: str, domains: tuple[str, ...], image_size: int) -> int:
     """Read every image of a folder and list what is wrong.
 
     The exit status is 1 if training would fail.
@@ -197,11 +201,10 @@ def check(folder: Path, domains: tuple[str, ...], image_size: int) -> int:
     """
     from tqdm import tqdm
 
-    from starcast.train.data.check import check_data_set
-    from starcast.train.data.folders import scan
+    from starcast.train.data.check import check_data_set, scan_for_check
 
     try:
-        data_set = scan(folder, domains)
+        data_set = scan_for_check(folder, family, domains)
     except DatasetError as error:
         click.echo(f"Error: {error}", err=True)
         return 1

@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from starcast.errors import ImageError, printable
+from starcast.errors import ImageError, OptionError, printable
 from starcast.images.read import read_stored
-from starcast.train.data.folders import DataSet, Domain, no_images
+from starcast.train import families
+from starcast.train.data.folders import DataSet, Domain, no_images, scan
 from starcast.train.data.left_out import list_left_out
+from starcast.train.options import DataOptions
 
 MOST_SENTENCES = 20  # of one kind; the others are only counted
 
@@ -77,6 +79,19 @@ class DataSetReport:
             for row in self.rows
         ]  # fmt: skip
         return tabulate(rows, headers, tablefmt="simple", disable_numparse=True, colalign=("left", *["right"] * 8))
+
+
+def scan_for_check(folder: Path, family: str, domains: tuple[str, ...]) -> DataSet:
+    """The folder as a family reads it: by domains, including empty ones, or whole.
+
+    Raises DatasetError as the family does, and OptionError for domains where it has none.
+    """
+    options = families.options_class(family)()
+    if isinstance(options.data, DataOptions):
+        return scan(folder, domains)
+    if domains:
+        raise OptionError(f"the family {family} has no domains: leave --domains out")
+    return families.family(family).scan(folder, options)
 
 
 def check_data_set(data_set: DataSet, image_size: int, on_file: Callable[[], object] = lambda: None) -> DataSetReport:

@@ -145,6 +145,20 @@ def test_lists_that_are_none_are_refused(images: Path, tmp_path: Path, more: tup
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_without_domains_is_checked_as_it_is_trained_on(images: Path) -> None:
+    checked = starcast("dataset", "check", images, "--family", "stylegan2", "--image-size", 32)
+    assert (checked.exception, checked.return_value) == (None, 0)
+    assert ["images", "6"] in [line.split()[:2] for line in checked.output.splitlines()]
+    for path in images.iterdir():
+        path.write_bytes(b"no image")
+    assert starcast("dataset", "check", images, "--family", "stylegan2").return_value == 1
+    named = starcast("dataset", "check", images, "--family", "stylegan2", "--domains", "a")
+    assert isinstance(named.exception, OptionError)
+    assert str(named.exception) == "the family stylegan2 has no domains: leave --domains out"
+    by_default = starcast("dataset", "check", images)
+    assert "has no subfolder" in by_default.output
+
+
 @pytest.mark.parametrize("place", [".", "run", "a/b/run"])
 def test_a_run_among_its_images_is_refused(images: Path, place: str) -> None:
     result = starcast("train", images, "-o", images / place, *FLAGS, "--steps", 1)
