@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from starcast.errors import printable
+from starcast.errors import CheckpointError, printable
 from starcast.train.checkpoint.content import Checkpoint, StateDicts, is_state_dict
 from starcast.train.checkpoint.unwrap import unwrap
 from starcast.train.families.stylegan2.networks import DOMAIN_NAMES, StyleGAN2Config, stored_noise
@@ -89,7 +89,8 @@ def read_lukau2357(path: Path, content: Mapping[str, Any]) -> Checkpoint | None:
         raw |= translate_state(unwrap(content["D"]["state_dict"]), rename_discriminator)
         running = content.get("G_plr")
         mean = running.get("a") if isinstance(running, Mapping) else None
-        raw["path_length"] = {"mean": mean.float().reshape(()) if isinstance(mean, Tensor) else torch.zeros(())}
+        known = mean if isinstance(mean, Tensor) and mean.numel() == 1 else torch.zeros(())
+        raw["path_length"] = {"mean": known.float().reshape(())}
     config = _config(raw, content, read_settings(place.parent), printable(path))
     for states in (raw, averaged):
         states["generator"] |= {f"noise_{number}": noise for number, noise in enumerate(stored_noise(config))}
@@ -179,12 +180,20 @@ def _config(
         "resampling": "bilinear",
         "mapping_rate": mapping.get("lr_mul", StyleGAN2Config.mapping_rate),
         "mean_style": "average" if mapping.get("estimate_w", "mean" in states["mapping_network"]) else "samples",
-        "fir_filter": tuple(float(tap) for tap in generator.get("fir_filter", StyleGAN2Config.fir_filter)),
+        "fir_filter": _taps(generator.get("fir_filter"), origin),
         "tanh": bool(generator.get("use_tanh_last", False)),
         "mean_samples": settings.get("w_estimate_samples", StyleGAN2Config.mean_samples),
         "deviation_group": discriminator.get("mbstd_group_size", StyleGAN2Config.deviation_group),
     }
     return infer_config(states, origin, **facts)
+
+
+def _taps(stored: Any, origin: str) -> tuple[float, ...]:
+    if stored is None:
+        return StyleGAN2Config.fir_filter
+    if not isinstance(stored, list | tuple) or not all(isinstance(tap, int | float) for tap in stored):
+        raise CheckpointError(f"{origin} has a filter that is no list of numbers: give another checkpoint")
+    return tuple(float(tap) for tap in stored)
 
 
 def _step(place: Path) -> int | None:

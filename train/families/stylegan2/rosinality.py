@@ -129,7 +129,7 @@ def rename_discriminator(name: str) -> tuple[str, str] | None:
 def _with_mean(states: StateDicts, mean: Any) -> StateDicts:
     """The generator's states with the mean style: the file's, or 0 where it has none."""
     mapping = states.setdefault("mapping_network", {})
-    length = next((value.shape[0] for value in mapping.values()), 0)
+    length = next((value.shape[-1] for value in mapping.values() if value.dim()), 0)
     mapping["mean"] = mean.float().flatten() if isinstance(mean, torch.Tensor) else torch.zeros(length)
     return states
 

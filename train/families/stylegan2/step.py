@@ -105,8 +105,7 @@ def training_step(
     """
     course, loss = options.course, options.loss
     discriminator, path_length = _of_training(networks)
-    updates = list(_updates(networks, batch, step, options))
-    *d_updates, g_update, path_update = updates
+    draw = partial(_update, networks, batch, step, options)
     log: dict[str, Tensor] = {}
 
     def run(update: Update, weight: float, terms_of: Callable[[Update], dict[str, Tensor]]) -> None:
@@ -117,7 +116,8 @@ def training_step(
             for name, term in terms.items():
                 log[name] = share * term.detach() + log[name] if name in log else share * term.detach()
 
-    for update in d_updates:
+    for number in range(course.d_steps):
+        update = draw(number)
         for name in ("D/real", "D/fake"):
             log.pop(name, None)  # the last update's are shown
         with _updating(optimizers, "discriminator"):
@@ -125,18 +125,22 @@ def training_step(
     if loss.penalty_weight and (step + 1) % loss.penalty_every == 0:
         with _updating(optimizers, "discriminator"):
             run(
-                d_updates[-1], loss.penalty_weight * loss.penalty_every,
+                update, loss.penalty_weight * loss.penalty_every,
                 lambda part: {"D/penalty": _penalty(networks, discriminator, part, loss)},
             )  # fmt: skip
 
     styles: list[Tensor] = []
     with _frozen(discriminator), _updating(optimizers, *GENERATING):
-        run(g_update, 1.0, lambda part: _generator_terms(networks, discriminator, part, loss, autocast, styles))
+        run(
+            draw(course.d_steps),
+            1.0,
+            lambda part: _generator_terms(networks, discriminator, part, loss, autocast, styles),
+        )
     if loss.path_weight and (step + 1) % loss.path_every == 0:
         lengths: list[Tensor] = []
         with _updating(optimizers, *GENERATING):
             run(
-                path_update, loss.path_weight * loss.path_every,
+                draw(course.d_steps + 1), loss.path_weight * loss.path_every,
                 lambda part: {"G/path": _path_term(networks, path_length, part, loss, lengths)},
             )  # fmt: skip
         log["G/path_length"] = torch.cat(lengths).mean()
@@ -164,24 +168,24 @@ def compile_networks(networks: Networks, backend: str = "inductor") -> None:
             module.compile(backend=backend)
 
 
-def _updates(networks: Networks, batch: Batch, step: int, options: StyleGAN2Options) -> Iterator[Update]:
-    """The discriminator's updates, the generator's, and that of path lengths, which has fewer images."""
-    d_steps, size = options.course.d_steps, options.data.batch_size
-    sides = [plane.shape[-1] for plane in networks.generator.stored_noise]
-    colours, device = options.network.channels, batch.latent.device
-    for number in range(d_steps + 2):
-        first = number * size
-        last = first + (size if number <= d_steps else max(1, size // options.loss.path_share))
-        draws = torch.Generator(device)
-        draws.manual_seed(torch_seed(options.course.seed, step, 0, f"noise of update {number}"))
-        normal = partial(torch.randn, generator=draws, device=device)
-        yield Update(
-            batch.latent[first:last], batch.latent2[first:last], batch.cutoff[first:last],
-            normal(last - first, colours, sides[-1], sides[-1]),
-            torch.rand(last - first, generator=draws, device=device),
-            tuple(normal(last - first, 1, side, side) for side in sides),
-            batch.image[first:last] if number < d_steps else None,
-        )  # fmt: skip
+def _update(networks: Networks, batch: Batch, step: int, options: StyleGAN2Options, number: int) -> Update:
+    """What an update sees: the discriminator's come first, then the generator's, then that of path lengths, which has
+    fewer images. Its noise is drawn on the device."""
+    d_steps, size, seed = options.course.d_steps, options.data.batch_size, options.course.seed
+    count = size if number <= d_steps else max(1, size // options.loss.path_share)
+    chosen = slice(number * size, number * size + count)
+    device = batch.latent.device
+    draws = torch.Generator(device)
+    draws.manual_seed(torch_seed(seed, step, 0, f"noise of update {number}"))
+    normal = partial(torch.randn, generator=draws, device=device)
+    side = options.network.image_size
+    return Update(
+        batch.latent[chosen], batch.latent2[chosen], batch.cutoff[chosen],
+        normal(count, options.network.channels, side, side),
+        torch.rand(count, generator=draws, device=device),
+        tuple(normal(count, 1, *plane.shape[2:]) for plane in networks.generator.stored_noise),
+        batch.image[chosen] if number < d_steps else None,
+    )  # fmt: skip
 
 
 def _discriminator_terms(

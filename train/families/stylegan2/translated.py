@@ -98,6 +98,8 @@ def infer_config(states: Mapping[str, StateDict], origin: str, **facts: Any) -> 
             discriminator_widths=own if own != widths else (),
             **facts,
         )
+    except TypeError as error:
+        raise CheckpointError(f"{origin} has settings of a wrong kind ({error}): give another checkpoint") from error
     except OptionError as error:
         raise CheckpointError(f"{origin} holds networks of a shape that StyleGAN2 has not ({error})") from error
     except (KeyError, IndexError, ValueError) as error:

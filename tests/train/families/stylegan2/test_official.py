@@ -277,3 +277,36 @@ def test_a_file_that_claims_a_huge_image_is_refused_before_its_noise_is_drawn(tm
     del content["D"]
     with pytest.raises(CheckpointError, match="give at most 4096"):
         read_lukau2357(tmp_path / "model", content)
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("MN", {"lr_mul": "fast"}),
+        ("G", {"fir_filter": "1331"}),
+        ("G", {"fir_filter": [1, None, 1]}),
+        ("D", {"mbstd_group_size": [4]}),
+        ("MN", {"lr_mul": -1}),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_refused_in_a_sentence(tmp_path: Path, part: str, change: dict[str, Any]) -> None:
+    folder = lukau2357_model(tmp_path / "model") / "checkpoint_2"
+    content = lukau2357_content(folder)
+    content[part] |= change
+    with pytest.raises(CheckpointError, match="model"):
+        read_lukau2357(folder, content)
+
+
+def test_parts_of_odd_shapes_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    content = load(TRAINING)
+    content["g_ema"]["style.1.weight"] = torch.zeros(())
+    content["g"]["style.1.weight"] = torch.zeros(())
+    with pytest.raises(CheckpointError, match="lacks parts of them"):
+        read_official(TRAINING, content, load)
+    folder = lukau2357_model(tmp_path / "model") / "checkpoint_2"
+    parts = lukau2357_content(folder)
+    parts["G_plr"] = {"a": torch.zeros(3)}
+    checkpoint = read_lukau2357(folder, parts)
+    assert checkpoint is not None
+    assert checkpoint.networks is not None
+    assert float(checkpoint.networks["path_length"]["mean"]) == 0
