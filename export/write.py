@@ -21,6 +21,7 @@ from starcast.export.plan import Plan, plans_for
 from starcast.export.preview import draw_preview, preview_sources
 from starcast.export.source import Progress, Source, read_source, stage
 from starcast.export.store import Store, writable_target
+from starcast.export.targets.ncnn import NoCounterpartError
 from starcast.export.targets.onnx import OnnxTarget
 from starcast.export.targets.tensorrt import TensorRTTarget, without_products
 from starcast.hold import hold
@@ -81,9 +82,15 @@ def _write_frame_graphs(
         if graph is None:
             continue
         judge.prepare(plan)
-        with stage(progress, _stage_of(plan)):
-            stored = store.write(graph)
-            verdict = judge.judge(graph, stored)
+        try:
+            with stage(progress, _stage_of(plan)):
+                stored = store.write(graph)
+                verdict = judge.judge(graph, stored)
+        except NoCounterpartError as error:
+            if options.backends:  # the user asked for it
+                raise
+            progress(f"ncnn is left out: {error.clause}")
+            continue
         progress(f"  {verdict}")
         store.add(graph, stored, verdict)
 

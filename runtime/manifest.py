@@ -67,9 +67,31 @@ class ReferenceMaker(GraphFiles, frozen=True, kw_only=True):
 
 
 class LabelMaker(msgspec.Struct, frozen=True, kw_only=True):
-    """A condition given as named numbers (StarGAN v1's attributes), in the order of the vector."""
+    """A condition given as named numbers, in the order of the vector.
+
+    The last `classes` names exclude each other: an image has one. If attributes stand before them, an image has
+    attributes or a class, and two more numbers at the end of the vector say which.
+    """
 
     names: tuple[str, ...]
+    classes: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_VECTOR)] = 0
+
+    @property
+    def attribute_names(self) -> tuple[str, ...]:
+        return self.names[: len(self.names) - self.classes]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.names[len(self.names) - self.classes :]
+
+    @property
+    def has_both(self) -> bool:
+        return 0 < self.classes < len(self.names)
+
+    @property
+    def size(self) -> int:
+        """Length of the vector."""
+        return len(self.names) + (2 if self.has_both else 0)
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,9 +111,9 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True):
     mean_draws: Amount | None = None
 
     @property
-    def by_label(self) -> bool:
-        """Whether labels are the only way to make a condition."""
-        return self.labels is not None and self.latent is None and self.reference is None
+    def only_labels(self) -> LabelMaker | None:
+        """The labels, if they are the only way to make a condition."""
+        return self.labels if self.latent is None and self.reference is None else None
 
 
 class ExtraInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -289,7 +311,11 @@ def _contradiction(manifest: Manifest) -> str | None:
     if not domains or len(set(domains)) < len(domains) or not all(name and name.isprintable() for name in domains):
         return f"its domains are {_cut(repr(list(domains)))}"
     labels = condition.labels
-    if labels is not None and len(set(labels.names)) != condition.size:
+    if labels is not None and (
+        len(set(labels.names)) < len(labels.names)
+        or labels.classes > len(labels.names)
+        or labels.size != condition.size
+    ):
         return f"its labels are {_cut(repr(list(labels.names)))}"
     if condition.means is not None and len(domains) * condition.size > LARGEST_MEANS:
         return f"it has mean styles of {condition.size} numbers for {len(domains)} domains"

@@ -9,6 +9,7 @@ from typing import Any
 
 from starcast.errors import StyleError, printable
 from starcast.runtime.domains import domain_in_name, domain_index, list_domains
+from starcast.runtime.manifest import LabelMaker
 from starcast.runtime.options import StyleOptions
 from starcast.runtime.references import references_in
 
@@ -47,20 +48,25 @@ def requests_from(
     options: StyleOptions,
     domains: Sequence[str],
     *,
-    by_label: bool = False,
+    labels: LabelMaker | None = None,
     progress: Callable[[str], None] = _say_nothing,
     several: bool = True,
 ) -> list[StyleRequest]:
     """The requested styles, at least one, ordered by domain, then by reference name.
 
-    `by_label`: the bundle is steered by labels, so without a seed or a reference a domain stands for its label.
+    `labels`: the bundle is steered by these alone, so without a seed or a reference a domain stands for its label.
     `progress` gets a line for each reason to leave out files in a folder of references. `several`: the caller takes
     more than one style, so that an error may offer all domains. Raises StyleError if the domain is missing or unknown,
     or no reference fits.
     """
+    if labels is not None and labels.attribute_names and options.ref is None and options.seed is None:
+        raise StyleError(
+            f"the model changes attributes ({', '.join(labels.attribute_names)}), and those that a source has already "
+            "cannot be said on the command line yet: translate from Python, with Translator.labels"
+        )
     if options.ref is not None:
         return requests_of_reference(options.ref, options.domain, domains, psi=options.psi, progress=progress)
-    seed = options.seed if by_label else options.seed or 0
+    seed = options.seed if labels is not None else options.seed or 0
     return requests_of_seed(seed, options.domain, domains, psi=options.psi, several=several)
 
 

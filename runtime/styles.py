@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, SupportsIndex
@@ -17,6 +17,7 @@ from starcast.images.given import one_image
 from starcast.images.read import read_image, read_stored
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.domains import domain_index
+from starcast.runtime.labels import label_vector, target_labels
 from starcast.runtime.mean_styles import read_means
 from starcast.runtime.options import LARGEST_SEED
 from starcast.runtime.stages import open_pool
@@ -139,13 +140,16 @@ class StyleMaker:
             raise StyleError(f"{self._bundle.path} takes no labels: give {self._others('labels')}")
         if domain is not None or psi != 1:
             raise StyleError("labels determine the whole style: leave out domain and psi")
-        unknown = [name for name in labels if name not in maker.names]
-        if unknown:
-            raise StyleError(f"there is no label {unknown[0]!r}: the bundle has {', '.join(maker.names)}")
-        style = np.array([labels.get(name, 0.0) for name in maker.names], np.float32)
-        if not np.isfinite(style).all():
-            raise StyleError(f"labels are finite numbers, not {dict(labels)}")
-        return style
+        return label_vector(maker, labels)
+
+    def change(
+        self, on: Collection[str], off: Collection[str], flip: Collection[str], has: Collection[str] | None
+    ) -> NDArray[np.float32]:
+        """The style vector [S] of changed labels; `Translator.labels` describes the arguments."""
+        maker = self._condition.labels
+        if maker is None:
+            raise StyleError(f"{self._bundle.path} takes no labels: give {self._others('labels')}")
+        return target_labels(maker, on=on, off=off, flip=flip, has=has)
 
     def _others(self, unwanted: str) -> str:
         """What else the bundle makes styles from, such as `a reference or labels`."""

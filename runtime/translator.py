@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, SupportsIndex
@@ -128,6 +128,21 @@ class Translator:
         BundleError, EngineError, and TypeError or ValueError for a reference that is no image.
         """
         return self._styles.make(domain, seed=seed, reference=reference, labels=labels, psi=psi)
+
+    def labels(
+        self,
+        *,
+        set: Collection[str] = (),
+        unset: Collection[str] = (),
+        flip: Collection[str] = (),
+        has: Collection[str] | None = None,
+    ) -> NDArray[np.float32]:
+        """The style vector [S] that changes some attributes of an image that has the attributes `has`.
+
+        A hair colour that is set replaces the others. For a model of classes, `set` names one, and nothing else is
+        needed. Raises StyleError.
+        """
+        return self._styles.change(set, unset, flip, has)
 
     def __call__(
         self, images: NDArray[np.uint8] | Image | Sequence[NDArray[np.uint8] | Image], style: ArrayLike

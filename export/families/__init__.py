@@ -6,12 +6,16 @@ from collections.abc import Callable
 
 from starcast.errors import CheckpointError, printable
 from starcast.export.families.model import Model
+from starcast.export.families.stargan_v1 import open_stargan_v1
 from starcast.export.families.stargan_v2 import open_stargan_v2
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.families import FAMILIES as TRAINED
 
 # a checkpoint and its domains' names, in the networks' order -> the model
-FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {"stargan_v2": open_stargan_v2}
+FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {
+    "stargan_v2": open_stargan_v2,
+    "stargan_v1": open_stargan_v1,
+}
 
 
 def open_model(checkpoint: Checkpoint, domains: tuple[str, ...]) -> Model:

@@ -38,6 +38,14 @@ _BYTES_TO_FLOATS, _FLOATS_TO_BYTES = {"Cast", "Transpose"}, {"Round", "Clip", "T
 Parameter = int | float | Sequence[int]
 
 
+class NoCounterpartError(EngineError):
+    """A node that ncnn has no layer for."""
+
+    def __init__(self, clause: str) -> None:
+        super().__init__(f"{clause}: leave ncnn out of --for")
+        self.clause = clause
+
+
 @dataclass(frozen=True)
 class NcnnModel:
     """The content of the files NAME.param (text) and NAME.bin."""
@@ -337,7 +345,5 @@ def _pads_by_itself(node: ir.Node) -> bool:
     return node.attributes.get_string("auto_pad", "NOTSET") != "NOTSET"
 
 
-def _no_counterpart(node: ir.Node, reason: str) -> EngineError:
-    return EngineError(
-        f"the node {node.name} ({node.op_type}) cannot be written for ncnn ({reason}): leave ncnn out of --for"
-    )
+def _no_counterpart(node: ir.Node, reason: str) -> NoCounterpartError:
+    return NoCounterpartError(f"the node {node.name} ({node.op_type}) cannot be written for ncnn ({reason})")

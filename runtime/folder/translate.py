@@ -88,7 +88,7 @@ def translate_all(
         raise OptionError(_no_images(sources, found))
 
     requests = requests_from(
-        options, bundle.manifest.domains, by_label=bundle.manifest.condition.by_label, progress=progress
+        options, bundle.manifest.domains, labels=bundle.manifest.condition.only_labels, progress=progress
     )
     one_file = is_one_file(options.output, len(found.sources), len(requests))
     requests = readable_requests(requests, partial(report.fail, progress=progress))

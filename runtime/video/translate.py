@@ -169,7 +169,7 @@ def _tell(notes: Sequence[str], report: FilmReport, bar: ProgressBar) -> None:
 
 def _one_style(options: VideoOptions, manifest: Manifest, progress: Callable[[str], None]) -> StyleRequest:
     requests = requests_from(
-        options, manifest.domains, by_label=manifest.condition.by_label, progress=progress, several=False
+        options, manifest.domains, labels=manifest.condition.only_labels, progress=progress, several=False
     )
     if len(requests) != 1:
         raise OptionError(

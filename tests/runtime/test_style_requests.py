@@ -11,10 +11,12 @@ from starcast.errors import OptionError, StyleError
 from starcast.images.write import write_image
 from starcast.options import as_json, from_json
 from starcast.runtime.domains import domain_in_name, domain_index
+from starcast.runtime.manifest import LabelMaker
 from starcast.runtime.options import LARGEST_SEED, StyleOptions
 from starcast.runtime.style_requests import StyleRequest, requests_from
 
 DOMAINS = ("cat", "dog", "wild")
+CLASSES = LabelMaker(names=DOMAINS, classes=3)
 
 
 def _requests(domains=DOMAINS, **options):
@@ -152,10 +154,10 @@ def test_where_one_style_is_taken_all_domains_are_not_offered():
 
 
 def test_a_domain_of_a_bundle_steered_by_labels_is_its_label():
-    request, *others = requests_from(StyleOptions(domain="dog"), DOMAINS, by_label=True)
+    request, *others = requests_from(StyleOptions(domain="dog"), DOMAINS, labels=CLASSES)
     assert (request, others) == (StyleRequest(domain="dog"), [])
     assert request.arguments == {"labels": {"dog": 1.0}, "psi": 1.0}
-    [seeded] = requests_from(StyleOptions(domain="dog", seed=3), DOMAINS, by_label=True)
+    [seeded] = requests_from(StyleOptions(domain="dog", seed=3), DOMAINS, labels=CLASSES)
     assert seeded.arguments["seed"] == 3  # which such a bundle will refuse
 
 
@@ -215,3 +217,8 @@ def test_the_longest_name_wins_and_a_name_comes_before_a_number():
 @given(st.text(max_size=12), st.lists(st.text(min_size=1, max_size=4), min_size=1, max_size=4, unique=True))
 def test_any_file_name_is_of_a_known_domain_or_of_none(name, domains):
     assert domain_in_name(Path(name.replace("/", "") + ".png"), domains) in (None, *domains)
+
+
+def test_attributes_are_not_translated_to_as_if_a_source_had_no_others():
+    with pytest.raises(StyleError, match=r"changes attributes \(cat, dog\).*Translator.labels"):
+        requests_from(StyleOptions(domain="dog"), DOMAINS, labels=LabelMaker(names=DOMAINS, classes=1))

@@ -31,7 +31,7 @@ class TinyModel(Model):
         return {}
 
     def condition(self, mean_draws: int) -> Condition:
-        return Condition(size=self.style_size, labels=LabelMaker(names=self.domains))
+        return Condition(size=self.style_size, labels=LabelMaker(names=self.domains, classes=len(self.domains)))
 
     def style_graphs(self) -> Sequence[StyleGraph]:
         return []

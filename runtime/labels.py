@@ -1,0 +1,76 @@
+"""Labels as a condition: named numbers become the vector that a generator takes.
+
+Attributes are independent of each other, except that hair colours replace each other; of classes, an image has one. A
+model with both was trained on two sets of images, and takes the labels of one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.attributes import HAIR_COLOURS, change_labels
+from starcast.errors import StyleError
+from starcast.runtime.manifest import LabelMaker
+
+Vector = NDArray[np.float32]
+
+
+def label_vector(maker: LabelMaker, labels: Mapping[str, float]) -> Vector:
+    """The vector [S] of labels by name; missing ones are 0. Raises StyleError."""
+    _check_known(maker, labels)
+    classes = [name for name in labels if name in maker.class_names]
+    attributes = [name for name in labels if name not in maker.class_names]
+    if classes and attributes:
+        raise StyleError(
+            f"{attributes[0]} is an attribute and {classes[0]} a class, and the model was trained with one or the "
+            "other: give labels of one kind"
+        )
+    vector = np.array([labels.get(name, 0.0) for name in maker.names], np.float32)
+    if not np.isfinite(vector).all():
+        raise StyleError(f"labels are finite numbers, not {dict(labels)}")
+    if maker.has_both:
+        vector = np.append(vector, np.array([not classes, bool(classes)], np.float32))
+    return vector
+
+
+def target_labels(
+    maker: LabelMaker,
+    *,
+    on: Collection[str] = (),
+    off: Collection[str] = (),
+    flip: Collection[str] = (),
+    has: Collection[str] | None = None,
+) -> Vector:
+    """The vector [S] for an image that has the attributes `has`, after a change of some; or that of a class, which is
+    given alone in `on`. Raises StyleError."""
+    asked = [*on, *off, *flip]
+    _check_known(maker, [*asked, *(has or ())])
+    twice = {name for name in asked if asked.count(name) > 1}
+    if twice:
+        raise StyleError(f"{sorted(twice)[0]} is named more than once among set, unset and flip: name it once")
+    classes = [name for name in asked if name in maker.class_names]
+    if classes:
+        if len(asked) > 1 or list(on) != classes:
+            raise StyleError(f"{classes[0]} is a class, and an image has one: set it alone")
+        return label_vector(maker, {classes[0]: 1.0})
+    colours = [name for name in on if name in HAIR_COLOURS]
+    if len(colours) > 1:
+        raise StyleError(f"{' and '.join(colours)} exclude each other: set one of them")
+    if has is None:
+        raise StyleError("the attributes that the source has stay as they are: name them (none is fine, too)")
+    names = maker.attribute_names
+    wrong = [name for name in has if name not in names]
+    if wrong:
+        raise StyleError(f"{wrong[0]} is a class, not an attribute that an image has beside others")
+    own = np.array([name in has for name in names], np.float32)
+    changed = change_labels(own, names, on=on, off=off, flip=flip)
+    return label_vector(maker, dict(zip(names, changed.tolist(), strict=True)))
+
+
+def _check_known(maker: LabelMaker, labels: Collection[str]) -> None:
+    unknown = [name for name in labels if name not in maker.names]
+    if unknown:
+        raise StyleError(f"there is no label {unknown[0]!r}: the bundle has {', '.join(maker.names)}")

@@ -1,0 +1,76 @@
+"""StarGAN v1 in export: its bundles give the original's images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from starcast.export.families.stargan_v1 import FrameGenerator, StarGANv1
+from starcast.export.options import ExportOptions
+from starcast.export.write import export_bundle
+from starcast.runtime.translator import Translator
+from starcast.train.families.stargan_v1.networks import StarGANv1Config, random_networks
+
+ORACLE = Path(__file__).resolve().parents[2] / "oracles" / "stargan_v1"
+NAMES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder: Path = tmp_path_factory.mktemp("v1") / "bundle"
+    options = ExportOptions(domains=NAMES, backends=("onnxruntime", "openvino"))
+    export_bundle(ORACLE / "200000-G.ckpt", folder, options, lambda line: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Any:
+    with np.load(ORACLE / "oracle.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_bundle_gives_the_original_programs_images(bundle: Path, oracle: Any, backend: str) -> None:
+    with Translator(bundle, backend=backend) as translator:
+        images = translator(oracle["image_u8"], oracle["label_trg"])
+        one = translator(oracle["image_u8"][:2], oracle["label_trg"][0])
+    for found, right in ((images, oracle["g_instance_stats_u8"]), (one[:1], oracle["g_instance_stats_u8"][:1])):
+        difference = np.abs(found.astype(int) - right.astype(int))
+        assert difference.max() <= 1
+        assert (difference > 0).mean() <= 0.01
+
+
+def test_its_labels_have_the_names_given_at_export(bundle: Path, oracle: Any) -> None:
+    with Translator(bundle, backend="onnxruntime") as translator:
+        assert translator.domains == NAMES
+        own = [name for name, value in zip(NAMES, oracle["label_org"][0], strict=True) if value]
+        for number, name in enumerate(NAMES):
+            change = {"set": [name]} if "Hair" in name else {"flip": [name]}
+            assert translator.labels(**change, has=own).tolist() == oracle["labels_celeba"][number][0].tolist()
+
+
+def test_the_frames_network_is_the_trained_one_at_every_size_and_for_shared_labels() -> None:
+    config = StarGANv1Config(
+        image_size=16, generator_width=4, discriminator_width=2, residual_blocks=1, discriminator_layers=2,
+        attributes=2, classes=2,
+    )  # fmt: skip
+    generator = random_networks(config).generator
+    images, labels = torch.rand(3, 3, 20, 24) * 2 - 1, torch.rand(3, config.label_size)
+    frames = FrameGenerator(generator)
+    torch.testing.assert_close(frames(images, labels), generator(images, labels))
+    torch.testing.assert_close(frames(images, labels[:1]), generator(images, labels[:1].expand(3, -1)))
+
+
+def test_the_gate_tries_every_label_alone_and_together() -> None:
+    config = StarGANv1Config(attributes=2, classes=2)
+    model = StarGANv1(None, config, ("a", "b", "c", "d"))  # type: ignore[arg-type]
+    styles = model.gate_styles(12)
+    assert styles.shape == (12, 6)
+    assert {tuple(style) for style in styles} >= {
+        (1, 0, 0, 0, 1, 0), (0, 1, 0, 0, 1, 0), (0, 0, 1, 0, 0, 1), (0, 0, 0, 1, 0, 1), (1, 1, 0, 0, 1, 0),
+    }  # fmt: skip
+    assert (styles[:, 4:].sum(1) == 1).all()

@@ -1,0 +1,67 @@
+"""Labels become the vector that a generator takes: attributes, classes, or one of both kinds."""
+
+from __future__ import annotations
+
+import pytest
+
+from starcast.errors import StyleError
+from starcast.runtime.labels import label_vector, target_labels
+from starcast.runtime.manifest import LabelMaker
+
+ATTRIBUTES = LabelMaker(names=("Black_Hair", "Blond_Hair", "Male"))
+CLASSES = LabelMaker(names=("angry", "happy"), classes=2)
+BOTH = LabelMaker(names=("Black_Hair", "Blond_Hair", "Male", "angry", "happy"), classes=2)
+
+
+@pytest.mark.parametrize(
+    ("maker", "labels", "vector"),
+    [
+        (ATTRIBUTES, {"Male": 1}, [0, 0, 1]),
+        (ATTRIBUTES, {"Male": 0.5, "Blond_Hair": 1}, [0, 1, 0.5]),
+        (CLASSES, {"happy": 1}, [0, 1]),
+        (BOTH, {"Male": 1}, [0, 0, 1, 0, 0, 1, 0]),
+        (BOTH, {"happy": 1}, [0, 0, 0, 0, 1, 0, 1]),
+    ],
+)
+def test_labels_by_name(maker, labels, vector):
+    assert label_vector(maker, labels).tolist() == vector
+    assert maker.size == len(vector)
+
+
+@pytest.mark.parametrize(
+    ("maker", "change", "vector"),
+    [
+        (ATTRIBUTES, {"on": ["Blond_Hair"], "has": ["Black_Hair", "Male"]}, [0, 1, 1]),
+        (ATTRIBUTES, {"flip": ["Male"], "has": ["Black_Hair", "Male"]}, [1, 0, 0]),
+        (ATTRIBUTES, {"off": ["Black_Hair"], "has": ["Black_Hair"]}, [0, 0, 0]),
+        (ATTRIBUTES, {"on": ["Male"], "has": []}, [0, 0, 1]),
+        (CLASSES, {"on": ["angry"]}, [1, 0]),
+        (BOTH, {"flip": ["Male"], "has": ["Blond_Hair"]}, [0, 1, 1, 0, 0, 1, 0]),
+        (BOTH, {"on": ["angry"]}, [0, 0, 0, 1, 0, 0, 1]),
+    ],
+)
+def test_changes_of_what_a_source_has(maker, change, vector):
+    assert target_labels(maker, **change).tolist() == vector
+
+
+@pytest.mark.parametrize(
+    ("maker", "change", "sentence"),
+    [
+        (ATTRIBUTES, {"on": ["Smiling"], "has": []}, "no label 'Smiling': the bundle has Black_Hair, Blond_Hair, Male"),
+        (ATTRIBUTES, {"on": ["Male"]}, "attributes that the source has stay as they are: name them"),
+        (ATTRIBUTES, {"on": ["Black_Hair", "Blond_Hair"], "has": []}, "exclude each other: set one of them"),
+        (ATTRIBUTES, {"on": ["Male"], "flip": ["Male"], "has": []}, "named more than once among set, unset and flip"),
+        (CLASSES, {"on": ["angry", "happy"]}, "angry is a class, and an image has one: set it alone"),
+        (CLASSES, {"flip": ["angry"]}, "set it alone"),
+        (BOTH, {"on": ["Male", "angry"], "has": []}, "set it alone"),
+        (BOTH, {"on": ["Male"], "has": ["angry"]}, "angry is a class, not an attribute"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_said_in_a_sentence(maker, change, sentence):
+    with pytest.raises(StyleError, match=sentence):
+        target_labels(maker, **change)
+
+
+def test_labels_of_both_kinds_at_once_are_refused():
+    with pytest.raises(StyleError, match="give labels of one kind"):
+        label_vector(BOTH, {"Male": 1, "angry": 1})
