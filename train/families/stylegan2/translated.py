@@ -18,6 +18,8 @@ StateDict = Mapping[str, Tensor]
 # a parameter's name there -> network and name here; None: a buffer that is computed here
 Rename = Callable[[str], tuple[str, str] | None]
 
+_NO_MATCH = "the optimizers do not match the networks"
+
 
 def translate_state(state: StateDict, rename: Rename) -> StateDicts:
     """The parameters of one state_dict by network and by name, in float32. Unknown ones are dropped."""
@@ -63,12 +65,16 @@ def translate_optimizer(
                     for name, value in moments[number].items()
                 }
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError("the optimizers do not match the networks") from error
+        raise ValueError(_NO_MATCH) from error
     networks = dict(empty_networks(config, training=True).items())
     return {network: _adam(here[network], dict(networks[network].named_parameters())) for network in here}
 
 
 def _adam(moments: Mapping[str, Mapping[str, Any]], parameters: Mapping[str, Tensor]) -> dict[str, Any]:
+    for name, values in moments.items():
+        shapes = {value.shape for key, value in values.items() if key.startswith("exp_avg")}
+        if name not in parameters or not shapes <= {parameters[name].shape}:
+            raise ValueError(_NO_MATCH)
     state = {number: dict(moments[name]) for number, name in enumerate(parameters) if name in moments}
     return {"state": state, "param_groups": [{"params": list(range(len(parameters)))}]}
 

@@ -213,7 +213,10 @@ def test_optimisers_of_other_networks_are_left_out_with_a_line(tmp_path: Path) -
     folder = lukau2357_model(tmp_path / "model") / "checkpoint_2"
     parts = lukau2357_content(folder)
     parts["D_optimizer"]["param_groups"] = None
-    for path, found in ((TRAINING, content), (folder, parts)):
+    other = load(TRAINING)
+    wrong = {"step": torch.tensor(1.0), "exp_avg": torch.zeros(3), "exp_avg_sq": torch.zeros(3)}
+    other["d_optim"]["state"] = {0: wrong}
+    for path, found in ((TRAINING, content), (TRAINING, other), (folder, parts)):
         checkpoint = read_official(path, found, load)
         assert checkpoint is not None
         assert checkpoint.optimizers is None
