@@ -22,7 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "starcast.benchmarks.cli:demo",
         "Draw a data set, train, export, translate, measure, and show everything on one page.",
     ),
-    "dataset": ("starcast.train.cli:dataset", "Draw a data set, or check a folder before training on it."),
+    "dataset": ("starcast.train.cli:dataset", "Draw a data set, make one from attributes, or check a folder."),
     "train": ("starcast.train.cli:train", "Train a model on a folder of images, one subfolder per domain."),
     "plot": ("starcast.train.cli:plot", "Draw the loss curves of a run as PNG."),
     "export": ("starcast.export.cli:export", "Turn a checkpoint, ours or official, into a bundle of ONNX graphs."),

@@ -148,7 +148,7 @@ def plot(run: Path, out: str | None, smoothing: float) -> None:
 
 @click.group("dataset")
 def dataset() -> None:
-    """Draw a data set, or check a folder before training on it."""
+    """Draw a data set, make one from attributes, or check a folder."""
 
 
 @dataset.command("make")
@@ -183,6 +183,35 @@ def make(folder: Path | None, out: Path | None, **values: Any) -> None:
     )
     line = command_line("starcast", "train", path_argument(out), "-o", "RUN", "--image-size", options.image_size)
     click.echo(f"Train on them: {line}")
+
+
+@dataset.command("attributes")
+@click.argument("folder", metavar="DIR", type=_FOLDER)
+@out_option("out", "the folder of domains, with a link to each image.")
+@click.option(
+    "--list", "file", type=ExistingPath(), metavar="FILE",
+    help="List of attributes, a row per image: CelebA's list_attr_celeba.txt, or CSV. Default: the one in DIR or "
+    "beside it.",
+)  # fmt: skip
+@click.option(
+    "--domain", "domains", multiple=True, required=True, metavar="NAME=ATTRIBUTE,…",
+    help="A domain, and the attributes its images have; !ATTRIBUTE: they do not have it. Give one for each domain.",
+)  # fmt: skip
+def attributes(folder: Path, out: Path, file: Path | None, domains: tuple[str, ...]) -> None:
+    """Make domains from a list of attributes, such as CelebA's.
+
+    OUT holds a folder of links for each domain; no image is copied.
+
+    Example: starcast dataset attributes celeba/ -o genders/ --domain male=Male --domain female=!Male
+    """
+    from starcast.train.data.linked import link_domains, parse_domain
+
+    listed, counts = link_domains(folder, out, file, [parse_domain(text) for text in domains])
+    for note in listed.notes:
+        click.echo(note, err=True)
+    for name, (training, held_out) in counts.items():
+        click.echo(f"{name}: {training:,} images, {held_out:,} more held out")
+    click.echo(f"Train on them: {command_line('starcast', 'train', path_argument(out), '-o', 'RUN')}")
 
 
 @dataset.command("check")

@@ -38,11 +38,14 @@ def _commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.C
             yield f"{path}{verb}", command
 
 
+# here a domain is made, and elsewhere chosen: the same word with another kind of value
+MAKES_DOMAINS = ("dataset attributes", "--domain")
+
 COMMANDS = dict(_commands(root))
 USES: dict[str, dict[str, click.Option]] = defaultdict(dict)  # flag -> command -> its option
 for name, command in COMMANDS.items():
     for parameter in command.params:
-        if isinstance(parameter, click.Option):
+        if isinstance(parameter, click.Option) and (name, parameter.opts[0]) != MAKES_DOMAINS:
             for spelling in (*parameter.opts, *parameter.secondary_opts):
                 USES[spelling][name] = parameter
 
