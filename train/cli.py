@@ -218,7 +218,7 @@ def attributes(folder: Path, out: Path, file: Path | None, domains: tuple[str, .
 @click.argument("folder", metavar="DIR", type=_FOLDER)
 @click.option(
     "--family", cls=StarcastOption, default=DEFAULT, show_default=True, metavar="NAME",
-    help=f"Model family that is to train on it: {', '.join(FAMILIES)}. It decides how the folder is read.",
+    help=f"Model family to train: {', '.join(FAMILIES)}. It decides how the folder is read.",
 )  # fmt: skip
 @options_from(options_class(), only=("domains", "image_size"))
 def check(folder: Path, family: str, domains: tuple[str, ...], image_size: int) -> int:

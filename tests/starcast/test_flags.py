@@ -88,6 +88,7 @@ def test_every_command_that_writes_to_a_place_of_ones_choice_has_o():
     assert set(USES["-o"]) == {
         "demo",
         "dataset make",
+        "dataset attributes",
         "train",
         "plot",
         "export",
