@@ -5,6 +5,7 @@ Imports no torch: `--help` is built from these classes.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -158,6 +159,12 @@ class TrainOptions(CheckedOptions):
         else:
             return self
         return replace_options(self, steps=math.ceil(seen / self.images_per_step), epochs=None, images=None)
+
+
+def shape_names(options_class: type[TrainOptions]) -> set[str]:
+    """The names of the options that decide the networks' shapes."""
+    network = next(field for field in dataclasses.fields(options_class) if field.name == "network")
+    return {field.name for field, _ in flat_fields(network.metadata["group"])}
 
 
 def check_same_family(name: str, trained: TrainOptions, origin: str) -> None:

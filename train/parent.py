@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from starcast.errors import CheckpointError, OptionError, printable
-from starcast.options import flat_fields
 from starcast.train.checkpoint.content import Checkpoint, StateDicts
 from starcast.train.checkpoint.file import hash_of, read_checkpoint
 from starcast.train.checkpoint.folder import choose_checkpoint, trained_beside
 from starcast.train.data.folders import in_words
 from starcast.train.families import family
 from starcast.train.families.base import Config, NetworkSet
-from starcast.train.options import TrainOptions, refuse_other_shapes
+from starcast.train.options import TrainOptions, refuse_other_shapes, shape_names
 
 Progress = Callable[[str], None]
 
@@ -90,7 +89,7 @@ def sizes_of(parent: Parent, options_class: type[TrainOptions]) -> dict[str, Any
     checkpoint = parent.checkpoint
     if checkpoint.family != options_class.family:
         raise OptionError(f"{parent.name} belongs to family {checkpoint.family!r}: add --family {checkpoint.family}")
-    return {name: value for name, value in vars(checkpoint.config).items() if name in _shape_names(options_class)}
+    return {name: value for name, value in vars(checkpoint.config).items() if name in shape_names(options_class)}
 
 
 def check_sizes(options: TrainOptions, parent: Parent) -> None:
@@ -98,11 +97,6 @@ def check_sizes(options: TrainOptions, parent: Parent) -> None:
     refuse_other_shapes(
         options, sizes_of(parent, type(options)), parent.name, "leave the option out, or start without --from"
     )
-
-
-def _shape_names(options_class: type[TrainOptions]) -> set[str]:
-    network = next(field for field in dataclasses.fields(options_class) if field.name == "network")
-    return {field.name for field, _ in flat_fields(network.metadata["group"])}
 
 
 def networks_from(

@@ -152,7 +152,7 @@ def had_checkpoints(run: RunFolder) -> bool:
     starts = read_starts(run)
     if not starts:
         return False
-    every = starts[-1].get("options", {}).get("save_every", 0)
+    every = starts[-1]["options"].get("save_every", 0)
     logged = max((line["step"] for line in read_logged_losses(run.losses)), default=0)
     return starts[-1].get("step") != 0 or max(logged, run.newest_step()) > every
 
@@ -261,6 +261,15 @@ def read_data_set(run: RunFolder) -> dict[str, Any] | None:
     return _read_record(run.record).get("data_set")
 
 
+def _is_start(start: object) -> bool:
+    """Whether an entry of a run.json has the types that a start has."""
+    return (
+        isinstance(start, dict) and isinstance(options := start.get("options"), dict)
+        and isinstance(start.get("step", 0), int) and isinstance(start.get("family", ""), str)
+        and isinstance(options.get("save_every", 0), int) and isinstance(start.get("from", {}), dict)
+    )  # fmt: skip
+
+
 def _read_record(path: Path) -> dict[str, Any]:
     """What a run wrote into its run.json; empty if there is no such file, or it is not a run's."""
     try:
@@ -271,7 +280,7 @@ def _read_record(path: Path) -> dict[str, Any]:
         return {}
     starts, domains = content.get("starts"), content["data_set"].get("domains")
     whole = (
-        isinstance(starts, list) and starts and all(isinstance(start, dict) and "options" in start for start in starts)
+        isinstance(starts, list) and starts and all(map(_is_start, starts))
         and isinstance(domains, list) and all(isinstance(name, str) for name in domains)
     )  # fmt: skip
     return content if whole else {}

@@ -17,12 +17,14 @@ from torch.optim import Optimizer
 
 from starcast.errors import CheckpointError, DatasetError, OptionError, printable
 from starcast.options import from_json, replace_options
+from starcast.train.allocation import explain_sizes
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import read_checkpoint
+from starcast.train.checkpoint.optimizers import check_optimizer
 from starcast.train.data.folders import DataSet, in_words
 from starcast.train.families import DEFAULT, family, options_class
 from starcast.train.families.base import Config, NetworkSet
-from starcast.train.options import TrainOptions, check_same_family, check_same_shapes
+from starcast.train.options import TrainOptions, check_same_family, check_same_shapes, shape_names
 from starcast.train.parent import Parent, networks_from, open_parent
 from starcast.train.run_folder import RunFolder, had_checkpoints, read_data_set, read_starts
 
@@ -62,7 +64,8 @@ def fresh_state(options: TrainOptions, domains: int) -> State:
     """Random networks at step 0. The averaged ones are copied after the initialisation, so that they start equal."""
     kind = family(options.family)
     config = kind.configure(options, domains)
-    networks = kind.build_networks(config, options.course.seed)
+    with explain_sizes():
+        networks = kind.build_networks(config, options.course.seed)
     return State(config, networks, kind.averaged_copy(networks), kind.build_optimizers(networks, options), 0)
 
 
@@ -173,6 +176,14 @@ def options_of(checkpoint: Checkpoint) -> TrainOptions:
     """The options that a full checkpoint of ours holds. Raises CheckpointError if it is not one."""
     if checkpoint.options is None:
         raise CheckpointError(_not_full(checkpoint))
+    sizes, names = vars(checkpoint.config), shape_names(options_class(checkpoint.family))
+    for name, stored in checkpoint.options.items():
+        value = tuple(stored) if isinstance(stored, list) else stored  # JSON has no tuples
+        if name in names and value != sizes.get(name, value):
+            raise CheckpointError(
+                f"{printable(checkpoint.path)} is damaged ({name} is {value!r:.40} in its options, and {sizes[name]} "
+                "in its networks): give another checkpoint of the run"
+            )
     return from_json(options_class(checkpoint.family), checkpoint.options, printable(checkpoint.path))
 
 
@@ -209,6 +220,7 @@ def restore_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
         module.load_state_dict(checkpoint.averaged[name])
     optimizers = kind.build_optimizers(networks, options)
     for name, optimizer in optimizers.items():
+        check_optimizer(checkpoint.path, name, checkpoint.optimizers.get(name), optimizer)
         settings = [_settings(group) for group in optimizer.param_groups]
         optimizer.load_state_dict(checkpoint.optimizers[name])
         for group, wanted in zip(optimizer.param_groups, settings, strict=True):

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from starcast.errors import CheckpointError
+from starcast.errors import CheckpointError, OptionError, printable
+from starcast.train.allocation import explain_sizes
 from starcast.train.families import family
 
 StateDicts = dict[str, dict[str, Tensor]]
@@ -71,7 +72,12 @@ def check_weights(checkpoint: Checkpoint) -> None:
 
 def _check_parameters(checkpoint: Checkpoint, states: StateDicts) -> None:
     path, kind = checkpoint.path, family(checkpoint.family)
-    for network, module in kind.empty_networks(checkpoint.config, training=set(states) > set(kind.averaged)).items():
+    try:
+        with explain_sizes():
+            networks = kind.empty_networks(checkpoint.config, training=set(states) > set(kind.averaged))
+    except OptionError as error:
+        raise CheckpointError(f"{printable(path)} cannot be read here: {error}") from error
+    for network, module in networks.items():
         state, shapes = states[network], {name: value.shape for name, value in module.state_dict().items()}
         for name, shape in shapes.items():
             value = state.get(name)

@@ -34,7 +34,7 @@ from starcast.train.checkpoint.foreign import (
     find_damaged_part,
     holds_objects,
 )
-from starcast.train.checkpoint.sizes import check_claimed_size, check_tensors
+from starcast.train.checkpoint.sizes import check_claimed_size, check_tensors, too_large
 from starcast.train.families import FAMILIES, family
 from starcast.train.families.base import Config, NetworkSet
 
@@ -204,7 +204,7 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
             parent=content.get("parent"),
         )
         _check_facts(checkpoint)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise CheckpointError(f"{path} is damaged ({error!r}): give another checkpoint of the run") from error
     return checkpoint
 
@@ -214,8 +214,12 @@ def _check_facts(checkpoint: Checkpoint) -> None:
     names, step = checkpoint.domain_names, checkpoint.step
     if not all(isinstance(name, str) for name in names) or len(names) != checkpoint.config.domains:
         raise ValueError(f"{checkpoint.config.domains} domains are named {names!r}")
-    if not isinstance(step, int) or step < 0:
-        raise ValueError(f"step {step!r}")
+    if len(set(names)) != len(names):
+        raise ValueError(f"two domains have the same name in {names!r:.200}")
+    if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**63:
+        raise ValueError(f"step {step!r:.40}")
+    if any(too_large(part) for part in (vars(checkpoint.config), checkpoint.options, checkpoint.dataset)):
+        raise ValueError("a number in it has more than 64 bits")
     for part in (checkpoint.optimizers, checkpoint.options, checkpoint.dataset, checkpoint.parent):
         if part is not None and not isinstance(part, Mapping):
             raise TypeError(f"a table is expected, not {part!r}")

@@ -46,6 +46,15 @@ def check_tensors(path: Path, content: object) -> None:
         raise CheckpointError(f"{printable(path)} claims more numbers than the file can hold: give another checkpoint")
 
 
+def too_large(content: object, depth: int = _DEPTH) -> bool:
+    """Whether a whole number in tables and lists has more bits than any count: Python cannot even show large ones."""
+    if isinstance(content, int):
+        return not -(2**63) <= content < 2**63
+    if isinstance(content, Mapping):
+        content = list(content.values())
+    return bool(depth) and isinstance(content, list | tuple) and any(too_large(part, depth - 1) for part in content)
+
+
 def _tensors(content: object, name: tuple[str, ...], depth: int) -> Iterator[tuple[tuple[str, ...], Tensor]]:
     if isinstance(content, Tensor):
         yield name, content

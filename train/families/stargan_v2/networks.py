@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from starcast.errors import OptionError
 from starcast.train.adain import Implementation, adain_leaky_relu
+from starcast.train.allocation import allocate
 from starcast.train.families.base import NetworkSet
 from starcast.train.families.stargan_v2.options import StarGANv2Network
 
@@ -266,8 +267,7 @@ def empty_networks(config: StarGANv2Config, *, training: bool) -> Networks:
             StyleEncoder(config),
             Discriminator(config) if training else None,
         )
-    for _, module in networks.items():
-        module.to_empty(device="cpu")
+    allocate(*(module for _, module in networks.items()))
     return networks
 
 

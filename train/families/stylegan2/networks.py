@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from starcast.train.allocation import allocate
 from starcast.train.families.base import NetworkSet
 from starcast.train.families.stylegan2.layers import (
     BatchDeviation,
@@ -272,8 +273,7 @@ def empty_networks(config: StyleGAN2Config, *, training: bool) -> Networks:
             Discriminator(config) if training else None,
             PathLength() if training else None,
         )
-    for _, module in networks.items():
-        module.to_empty(device="cpu")
+    allocate(*(module for _, module in networks.items()))
     return networks
 
 
