@@ -34,8 +34,8 @@ class EngineChoice(CheckedOptions):
     )
     threads: int | None = flags.threads()
     memory: float | None = option(
-        None, "Memory limit in GiB, not counting the model's weights; batches shrink to fit. Default: all the memory "
-        "of the machine or container.", minimum=0.001,
+        None, "Memory limit in GiB for the model's weights as the engine stores them, and for one batch; batches "
+        "shrink to fit. Default: all the memory of the machine or container.", minimum=0.001,
     )  # fmt: skip
 
     @property

@@ -20,7 +20,7 @@ from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import open_variant
 from starcast.runtime.engines.work import CALLS, Work
 from starcast.runtime.manifest import Source, Variant
-from starcast.runtime.memory import total_memory
+from starcast.runtime.memory import free_memory, total_memory
 from starcast.runtime.nvidia.arrays import is_on_gpu
 from starcast.runtime.styles import StyleMaker
 
@@ -56,16 +56,19 @@ class Translator:
         `bundle`: a folder, or what `open_bundle` returned. If `backend` or `precision` is auto, the fastest way to run
         the bundle is measured once on this machine, which takes up to 8 s; `progress` gets a line before and one after.
         `form` limits the choice to variants of one form. `threads`: default and maximum are as many as this process may
-        use. `memory`: limit in GiB, not counting the weights; None: all the memory of the machine or container. Batches
-        shrink to fit, and images that are too large are refused. `cache`: folder for compiled models, engines and
-        measurements; None: the user's cache. `remeasure`: measure even if an earlier start did. `work`: what the images
-        come from and go to, which is measured with the engines; by default the engines are measured alone.
+        use. `memory`: limit in GiB for the model's weights as the engine stores them, and for one batch; None: all the
+        memory of the machine or container, and auto leaves out what needs more than half of the memory that is free,
+        if anything remains. Batches shrink to fit, and images that are too large are refused. `cache`: folder for
+        compiled models, engines and measurements; None: the user's cache. `remeasure`: measure even if an earlier start
+        did. `work`: what the images come from and go to, which is measured with the engines; by default the engines are
+        measured alone.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
         limit = total_memory() if memory is None else int(memory * 2**30)
         options = EngineOptions(
-            threads=granted_threads(threads), memory=limit, cache=cache, remeasure=remeasure, progress=progress
-        )
+            threads=granted_threads(threads), memory=limit, free=free_memory() if memory is None else None, cache=cache,
+            remeasure=remeasure, progress=progress,
+        )  # fmt: skip
         self._session = open_variant(self.bundle, backend, precision, form, options, work)
         self._styles = StyleMaker(self.bundle, self._session.run)
 

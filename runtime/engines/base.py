@@ -48,13 +48,15 @@ class EngineOptions:
     """Settings for every engine that a process opens.
 
     threads: number of compute threads; None: as many as the process may use (affinity and container quota). memory:
-    limit in bytes for translating one batch; None: no limit. cache: the folder for compiled models; None: the user's
+    limit in bytes for what the engine holds and for translating one batch; None: no limit. free: bytes of memory that
+    are free, for `auto` to weigh engines by; None: it does not. cache: the folder for compiled models; None: the user's
     cache. remeasure: measure engines again, even if an earlier start did. progress: called with each line that a user
     should see.
     """
 
     threads: int | None = None
     memory: int | None = None
+    free: int | None = None
     cache: Path | None = None
     remeasure: bool = False
     progress: Callable[[str], None] = lambda line: None
@@ -124,6 +126,9 @@ class Engine(ABC):
     on_gpu: bool = False  # its sessions also accept and return arrays on the GPU
     runs_also: tuple[str, ...] = ()  # other engines whose variants it can run
     converts: tuple[str, ...] = ()  # precisions that it converts a float32 graph to
+    # Memory that values take, per byte of those that are alive at once (`Variant.working`); at 1024 px OpenVINO takes
+    # 1.5, ONNX Runtime 2.1
+    scratch: float = 2.2
     after_fork: AfterFork = "never works"  # in a process that was forked from one that has used it
 
     @abstractmethod
@@ -161,6 +166,11 @@ class Engine(ABC):
         Call it only if the engine is not absent and supports the variant. Raises BundleError if a file has changed.
         """
         return None
+
+    def held(self, bundle: Bundle, variant: Variant) -> int:
+        """Bytes of memory that the engine holds for a variant while it is open, as an estimate. By default the weights
+        twice: as the file has them, and as the engine packs them for its kernels."""
+        return 2 * variant.bytes
 
     def best_batch(self, precision: str) -> int:
         """The smallest batch that runs at about the engine's best rate."""

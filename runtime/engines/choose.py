@@ -1,7 +1,8 @@
 """Choose the engine and variant that run a bundle: a GPU engine that is ready, or the fastest on this machine's CPU.
 
-Candidates are measured against each other once, in the work that they are opened for (`work`); the answer is remembered
-in the user's cache. If real work then is far from what was measured, they are measured again at the next start.
+Candidates that need too much memory are left out (`needs`). The others are measured against each other once, in the
+work that they are opened for (`work`); the answer is remembered in the user's cache. If real work then is far from what
+was measured, they are measured again at the next start.
 
 A GPU engine is not measured against the CPU's: it is faster by an order of magnitude, measuring would compile and load
 models that nobody is going to use, and the cores are needed to decode and encode. On a GPU, only variants of one engine
@@ -25,8 +26,9 @@ from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.candidates import EXACT, Candidate, list_candidates
 from starcast.runtime.engines.contest import BUDGET_S, contest
 from starcast.runtime.engines.doubts import Watch
+from starcast.runtime.engines.needs import within_limit, within_share
 from starcast.runtime.engines.registry import AUTO
-from starcast.runtime.engines.session import VariantSession, memory_need
+from starcast.runtime.engines.session import VariantSession
 from starcast.runtime.engines.verdicts import Entry, Verdict, short_ms
 from starcast.runtime.engines.work import CALLS, SLOW_S, Pace, Work, measure_pace
 from starcast.runtime.nvidia.first_gpu import current_gpu
@@ -61,6 +63,7 @@ def open_variant(
             refusals.append(reason)
             continue
         try:
+            ready = within_limit(bundle, ready, options)
             session = _open(bundle, ready[0], options) if named else _open_fastest(bundle, ready, options, work)
         except EngineError as error:
             if group is groups[-1]:
@@ -118,13 +121,9 @@ def _open(bundle: Bundle, candidate: Candidate, options: EngineOptions) -> Varia
 
 
 def _open_fastest(bundle: Bundle, candidates: list[Candidate], options: EngineOptions, work: Work) -> VariantSession:
-    """Open the fastest of the candidates, as measured at an earlier start or now. Candidates that need too much memory
-    for an image of the trained size are left out; if all do, the first is opened, for smaller images."""
-    if options.memory is not None:
-        height, width = _size(bundle)
-        needs = [memory_need(bundle, candidate.variant, height, width) for candidate in candidates]
-        fitting = [one for one, need in zip(candidates, needs, strict=True) if need <= options.memory]
-        candidates = fitting or candidates[:1]
+    """Open the fastest of the candidates that need at most half of the free memory, as measured at an earlier start or
+    now."""
+    candidates = within_share(bundle, candidates, options)
     if len(candidates) == 1:
         return _open(bundle, candidates[0], options)
     candidates = _with_fewer_threads(candidates, options, work.name)

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError, MissingExtraError
+from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import (
     Absence,
     Arrays,
@@ -37,10 +38,10 @@ from starcast.runtime.engines.base import (
 )
 from starcast.runtime.engines.forks import AfterFork
 from starcast.runtime.engines.ncnn_graph import NcnnGraph, NcnnGraphError, read_graph
-from starcast.runtime.engines.ncnn_memory import make_pool, with_small_kernels
+from starcast.runtime.engines.ncnn_memory import held_bytes, make_pool, with_small_kernels
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
-from starcast.runtime.manifest import CHANNELS, Shape
+from starcast.runtime.manifest import CHANNELS, Shape, Variant
 from starcast.utf8 import utf8_path
 
 _SPIN = "OMP_WAIT_POLICY"
@@ -90,6 +91,7 @@ class Ncnn(Engine):
 
     name = "ncnn"
     extra = "ncnn"
+    scratch = 4.0  # its pool at 256 px keeps 200 MB, where 50 are alive at once
     after_fork: AfterFork = "works in a new thread"  # OpenMP
 
     def absent(self) -> Absence | None:
@@ -100,6 +102,13 @@ class Ncnn(Engine):
 
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
         return {"CPU": None}  # it reads no ONNX graphs, so there is nothing to try
+
+    def held(self, bundle: Bundle, variant: Variant) -> int:
+        """The weights as ncnn stores them, once: the file's are freed. Opening a graph says what is wrong with it."""
+        try:
+            return held_bytes(read_graph(bundle.path / variant.file))
+        except (NcnnGraphError, OSError):
+            return super().held(bundle, variant)
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
         self.note_use()
@@ -172,6 +181,9 @@ class NcnnVulkan(Ncnn):
 
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
         return {engine().get_gpu_info(index).device_name(): None for index in range(_gpus())}
+
+    def held(self, bundle: Bundle, variant: Variant) -> int:
+        return Engine.held(self, bundle, variant)  # shaders' kernels are stored in other ways
 
     def _text(self, path: Path, graph: NcnnGraph) -> str:
         return path.read_text(encoding="utf-8")  # shaders would be made for the shapes in the text alone

@@ -28,15 +28,30 @@ _REUSE = 0.5  # least share of a free blob that a request must fill
 def with_small_kernels(text: str, graph: NcnnGraph) -> str:
     """The text of a graph, which makes ncnn store the kernels of small maps with many channels for 2x2 tiles."""
     try:
-        layers = [(layer, made[0]) for layer, _, made in graph.walk(NOMINAL, NOMINAL)]
+        channels = _small_maps(graph)
     except NcnnGraphError:  # running it says why
         return text
-    channels = {
-        layer.name: shape[0]
-        for layer, shape in layers
-        if _is_winograd(layer) and layer.whole(6) >= MANY_WEIGHTS and max(shape[1:]) <= SMALL_MAP
-    }
     return "".join(f"{line}{_hint(line, channels)}\n" for line in text.splitlines())
+
+
+def held_bytes(graph: NcnnGraph) -> int:
+    """Bytes of the weights as ncnn stores a graph `with_small_kernels`. Raises NcnnGraphError if shapes do not fit."""
+    small = _small_maps(graph)
+    more = 0
+    for layer in graph.layers:
+        if _is_winograd(layer):
+            kernels = layer.whole(6) // 9
+            more += 4 * kernels * ((16 if layer.name in small else 36) - 9)
+    return graph.weight_bytes + more
+
+
+def _small_maps(graph: NcnnGraph) -> dict[str, int]:
+    """The layers whose kernels are stored for small tiles, with the channels that they make. Raises NcnnGraphError."""
+    return {
+        layer.name: made[0][0]
+        for layer, _, made in graph.walk(NOMINAL, NOMINAL)
+        if _is_winograd(layer) and layer.whole(6) >= MANY_WEIGHTS and max(made[0][1:]) <= SMALL_MAP
+    }
 
 
 def _hint(line: str, channels: Mapping[str, int]) -> str:

@@ -16,13 +16,9 @@ from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines import forks
 from starcast.runtime.engines.base import Arrays, Engine, EngineOptions, GpuTime, Graph, Session, closed_error
 from starcast.runtime.engines.doubts import Watch
+from starcast.runtime.engines.needs import image_need
 from starcast.runtime.manifest import MANIFEST, Shape, Variant
 from starcast.runtime.nvidia.arrays import is_on_gpu
-
-# Engines use more memory than the live values need: at 1024 px OpenVINO 1.5 times as much, ONNX Runtime 2.1.
-SCRATCH = 2.2
-# Bytes per pixel that any translation takes: the image and its translation as bytes, and once in float32.
-PIXEL = 3 + 3 + 3 * 4
 
 Result = TypeVar("Result")
 
@@ -41,6 +37,7 @@ class VariantSession:
         self.variant = variant
         self._bundle = bundle
         self._options = options
+        self._held = 0 if options.memory is None or engine.on_gpu else engine.held(bundle, variant)
         self._sessions: dict[str, Session] = {}
         self._closed = False
         self._lock, self._thread = self._begin()
@@ -98,12 +95,16 @@ class VariantSession:
         reason = self.session(self.variant.file).why_not(height, width)
         if reason is not None or self.engine.on_gpu:
             return reason  # GPU memory was allocated when the engine was opened, or the engine manages it
-        need, memory = memory_need(self._bundle, self.variant, height, width), self._options.memory
+        memory = self._options.memory
+        need = self._held + image_need(self._bundle, self.engine, self.variant, height, width)
         if memory is None or need <= memory:
             return None
+        source = self._bundle.source
+        larger = height * width > source.height * source.width
+        remedy = "make it smaller, or leave out --fit native" if larger else "give a higher --memory"
         return (
             f"translating it takes about {need / 2**30:.1f} GiB of memory, more than the {memory / 2**30:.1f} GiB that "
-            "may be used: make it smaller, or leave out --fit native"
+            f"may be used: {remedy}"
         )
 
     def session(self, graph: str) -> Session:
@@ -200,18 +201,11 @@ class VariantSession:
         """Split the batch into parts that the variant accepts and that fit into memory."""
         images, height, width = shape[:3]
         most = 1 if self.variant.one_style and conditions > 1 else self.variant.max_batch or images
-        need = None if self.engine.on_gpu else memory_need(self._bundle, self.variant, height, width)
-        if need and self._options.memory is not None:
-            most = min(most, max(1, int(self._options.memory / need)))
+        if self._options.memory is not None and not self.engine.on_gpu:
+            need = image_need(self._bundle, self.engine, self.variant, height, width)
+            most = min(most, max(1, int((self._options.memory - self._held) / max(1.0, need))))
         for start in range(0, images, most):
             yield slice(start, start + most)
-
-
-def memory_need(bundle: Bundle, variant: Variant, height: int, width: int) -> float:
-    """Bytes needed to translate one image, without the weights; a lower bound if the bundle does not say."""
-    source, working = bundle.manifest.source, variant.working or 0
-    of_trained = 0.0 if source is None else working * (height * width) / (source.height * source.width)
-    return max(SCRATCH * of_trained, PIXEL * height * width)
 
 
 def _fit(shape: Shape, wanted: Shape) -> bool:

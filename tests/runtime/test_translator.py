@@ -18,7 +18,7 @@ from starcast.images.given import one_image
 from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines import registry
-from starcast.runtime.engines.session import SCRATCH
+from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.manifest import Condition, LabelMaker
 from starcast.runtime.translator import Translator
 
@@ -280,9 +280,9 @@ def test_a_variant_of_fixed_sizes_names_them(changed, tiny_bundle):
 def test_batches_are_cut_to_the_memory_and_images_beyond_it_are_refused(tmp_path, tiny_bundle, rewrite_manifest):
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     [variant] = open_bundle(tiny_bundle).manifest.variants
-    rewrite_manifest(bundle, variants=(_with(variant, working=2**20),))  # of 32x32
-    need = SCRATCH * 2**20 / 2**30
-    with Translator(bundle, backend="onnxruntime", threads=1, memory=2.5 * need) as translator:
+    rewrite_manifest(bundle, variants=(_with(variant, working=2**20, bytes=2**20),))  # of 32x32
+    need, held = OnnxRuntime.scratch * 2**20 / 2**30, 2 * 2**20 / 2**30
+    with Translator(bundle, backend="onnxruntime", threads=1, memory=held + 2.5 * need) as translator:
         sizes = []
         session = translator._session.session(variant.file)
         run = session.run

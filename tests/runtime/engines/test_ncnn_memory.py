@@ -3,14 +3,18 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.base import EngineOptions, Graph
+from starcast.runtime.engines.ncnn import Ncnn, NcnnVulkan
 from starcast.runtime.engines.ncnn_graph import read_graph
-from starcast.runtime.engines.ncnn_memory import with_small_kernels
+from starcast.runtime.engines.ncnn_memory import held_bytes, with_small_kernels
 from starcast.runtime.engines.registry import ENGINES
 
 HINTED = re.compile(r"^Convolution (\S+) .* -23330=4,3,8,8,512$", re.MULTILINE)
@@ -62,6 +66,30 @@ def test_only_kernels_of_small_maps_with_many_channels_are_stored_for_small_tile
     text = written.read_text()
     assert HINTED.findall(with_small_kernels(text, read_graph(written))) == ["small.0", "small.1"]
     assert re.sub(r" -23330=\S+", "", with_small_kernels(text, read_graph(written))) == text
+
+
+def test_what_ncnn_holds_follows_from_the_shapes(written):
+    wide = 512 * 512  # kernels
+    stored = [
+        512 * 3 * 36,  # wide, for tiles of 4x4: 36 numbers a kernel
+        wide * 36,  # large
+        wide * 9,  # halved, as in the file: a stride of 2
+        wide * 16,  # small.0, for tiles of 2x2
+        wide * 16,  # small.1
+        wide,  # pointwise
+        3 * 512,  # three
+    ]
+    assert held_bytes(read_graph(written)) == 4 * (sum(stored) + len(stored))  # each has a header of one number
+
+
+def test_ncnn_holds_its_weights_as_it_stores_them_and_what_it_cannot_read_twice(written, ncnn_bundle):
+    bundle = open_bundle(ncnn_bundle)
+    [variant] = bundle.manifest.variants
+    here = Bundle(written.parent, bundle.manifest, bundle.sha256)
+    of = partial(msgspec.structs.replace, variant, bytes=1000)
+    assert Ncnn().held(here, of(file=written.name)) == held_bytes(read_graph(written))
+    assert Ncnn().held(here, of(file="absent.param")) == 2000
+    assert NcnnVulkan().held(here, of(file=written.name)) == 2000
 
 
 def test_a_graph_whose_shapes_do_not_fit_stays_as_it_is(tmp_path):
