@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -136,9 +137,9 @@ def choose_rows(
 
 def row_to_json(row: Row) -> str:
     """A row as JSON, for a worker process."""
-    return msgspec.json.encode(row, enc_hook=str).decode()
+    return json.dumps(msgspec.to_builtins(row, enc_hook=str))  # takes paths that are not UTF-8, too
 
 
 def row_from_json(text: str) -> Row:
     """The row that `row_to_json` wrote."""
-    return msgspec.json.decode(text, type=Row, dec_hook=lambda kind, value: kind(value))
+    return msgspec.convert(json.loads(text), Row, dec_hook=lambda kind, value: kind(value))

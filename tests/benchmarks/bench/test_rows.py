@@ -46,9 +46,10 @@ def test_the_quick_rows_leave_out_what_has_to_be_compiled_or_calibrated_unless_i
     [
         row("ours-openvino-taps9-int8", source=Path("bündle"), size=(288, 512), batch=3, variant="a/b.onnx"),
         peer_row("eager-fp16", NvidiaGpu.peers["eager-fp16"], Path("weights.pt"), gpu_setting((64, 32), batch=3)),
+        row("ours-openvino-taps9", source=Path("caf\udce9"), variant="a.onnx"),
         row("ours-torch", cache=Path("engines"), method=replace(SHORT, answer_s=None)),
     ],
-    ids=["a bundle's", "a GPU's", "with a cache"],
+    ids=["a bundle's", "a GPU's", "with a name that is not UTF-8", "with a cache"],
 )
 def test_a_row_and_its_method_arrive_as_they_were_sent(sent):
     assert row_from_json(row_to_json(sent)) == sent
