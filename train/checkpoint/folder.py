@@ -3,6 +3,7 @@
     RUN/checkpoints/step-005000.pt                  a run of ours, or its folder of checkpoints
     expr/checkpoints/afhq/100000_nets_ema.ckpt      an official folder, or one above it
     model/checkpoint_5000/                          a checkpoint of several files, or the folder of several of them
+    stargan_celeba/models/200000-G.ckpt             a generator, with its discriminator in a file beside it
     checkpoint/550000.pt                            files named by their steps
 
 A folder that holds several models is refused with their names. Opens no file.
@@ -23,7 +24,8 @@ DEPTH = 2  # of folders searched for models: expr, checkpoints, afhq
 MOST_NAMED = 6
 
 _OFFICIAL = re.compile(
-    r"(?:(?P<model>.+?)[_-])??(?:(?P<step>\d+)_)?nets(?P<average>_ema)?\.(?:ckpt|pt|pth)", re.IGNORECASE
+    r"(?:(?P<model>.+?)[_-])??(?:(?P<step>\d+)[_-])?(?:nets(?P<average>_ema)?|(?<=\d-)G)\.(?:ckpt|pt|pth)",
+    re.IGNORECASE,
 )
 _OPTIMIZERS = re.compile(r".*optims?\.(?:ckpt|pt|pth)", re.IGNORECASE)
 _SUFFIXES = (".ckpt", ".pt", ".pth")

@@ -28,6 +28,8 @@ def make(folder, *names):
         (("nets_ema.ckpt", "nets.ckpt"), "nets_ema.ckpt"),
         (("generator.pt", "100000_optims.ckpt", "notes.txt"), "generator.pt"),
         (("000000.pt", "010000.pt", "550000.pt"), "550000.pt"),
+        (("90000-G.ckpt", "90000-D.ckpt", "100000-G.ckpt", "100000-D.ckpt"), "100000-G.ckpt"),
+        (("models/90000-G.ckpt", "models/90000-D.ckpt", "logs/events"), "models/90000-G.ckpt"),
         (("checkpoint_2/MN.pth", "checkpoint_2/G.pth", "checkpoint_10/MN.pth", "checkpoint_10/G.pth"), "checkpoint_10"),
         (("model/checkpoint_2/MN.pth", "model/checkpoint_2/G.pth", "data/a.jpg"), "model/checkpoint_2"),
         (("checkpoints/step-000010.pt", "checkpoints/step-000002.pt"), "checkpoints/step-000010.pt"),
