@@ -120,9 +120,13 @@ def stop_on_signals() -> Iterator[None]:
         if not isinstance(unraisable.exc_value, Stopped):
             earlier_hook(unraisable)
         elif _received:
-            timer = threading.Timer(_AGAIN_S, _send, [_received.pop()])
+            number = _received.pop()
+            timer = threading.Timer(_AGAIN_S, _send, [number])
             timer.daemon = True
-            timer.start()
+            try:
+                timer.start()
+            except RuntimeError:  # no more threads: perhaps it can be raised by now
+                _send(number)
 
     earlier_hook, sys.unraisablehook = sys.unraisablehook, raise_again
     try:
