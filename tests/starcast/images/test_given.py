@@ -95,7 +95,7 @@ FLOATS = SCENE / np.float32(255)
     ([SCENE, None], TypeError, "not NoneType"),
     ([[1, 2], [3]], TypeError, "not list"),
     (Image.new("RGB", (0, 3)), ValueError, "is 0x3: there is nothing to translate"),
-], ids=str)  # fmt: skip
+], ids=lambda value: value if isinstance(value, str) else type(value).__name__)  # fmt: skip
 def test_whatever_else_is_given_is_refused_with_what_it_is_and_what_to_do(given, error, words):
     with pytest.raises(error, match=words):
         some_images(given)
