@@ -60,4 +60,4 @@ class DemoOptions(CheckedOptions):
     steps: int = flags.steps(600)
     seed: int = flags.seed(777)
     rounds: int = flags.rounds(9)
-    fresh: bool = option(False, "Delete what an earlier demo left in its folder, and start over.")
+    fresh: bool = option(False, "Delete what an earlier demo left in the folder, and start over.")

@@ -14,7 +14,7 @@ from starcast.runtime.memory import limit_memory
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.options import MorphOptions, TranslateOptions, VideoOptions
 
-_FILM = "the video to write: .mp4, .m4v, .mov or .mkv. In a folder, it gets the source's name, with .mp4."
+_FILM = "the video to write (.mp4, .m4v, .mov or .mkv), or a folder for an .mp4 named after the source."
 
 
 @click.command("translate")

@@ -34,7 +34,7 @@ class EngineChoice(CheckedOptions):
     )
     threads: int | None = flags.threads()
     memory: float | None = option(
-        None, "Memory limit in GiB for the model's weights as the engine stores them, and for one batch; batches "
+        None, "Memory limit in GiB for the model's weights, as the engine stores them, plus one batch; batches "
         "shrink to fit. Default: all the memory of the machine or container.", minimum=0.001,
     )  # fmt: skip
 
@@ -78,11 +78,11 @@ class TranslateOptions(EngineChoice, StyleOptions):
         "png", "Image format of translations written to a folder or to standard output.", choices=("png", "jpg", "webp")
     )
     quality: int | None = option(
-        None, "Quality of JPEG and WebP, 100 being the best. Default: JPEG 95, WebP lossless.", minimum=1, maximum=100
+        None, "Quality of JPEG and WebP; 100 is the best. Default: JPEG 95, WebP lossless.", minimum=1, maximum=100
     )
     keep_alpha: bool = option(
         False, "Make translations as transparent as their sources (PNG and WebP). Transparent areas are translated on "
-        "white, with or without this.",
+        "white either way.",
     )  # fmt: skip
     metadata: bool = flags.metadata("EXIF, XMP, IPTC, comments and resolution")
     batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=LARGEST_BATCH)

@@ -93,7 +93,7 @@ class VerbTable(click.Group):
 @click.group(cls=VerbTable, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="starcast")
 def root() -> None:
-    """Train image-translation GANs, export them to bundles of ONNX graphs, and run these on images and videos."""
+    """Train image-translation GANs, export them as bundles of ONNX graphs, and run bundles on images and videos."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -72,7 +72,7 @@ def backend(default: str | None, more: str, *, aliases: tuple[str, ...] = ()) ->
 
 
 def remeasure() -> Any:
-    return option(False, "Measure again which engine is the fastest here, even if an earlier start has.")
+    return option(False, "Measure again which engine is the fastest on this machine; ignore the cached result.")
 
 
 def domain(more: str = "") -> Any:
@@ -81,7 +81,7 @@ def domain(more: str = "") -> Any:
 
 def domains(more: str) -> Any:
     return option(
-        (), _text("Names of the domains, in order; one with a comma in double quotes.", more), metavar="NAME,…"
+        (), _text("Names of the domains, in order; put a name with a comma in double quotes.", more), metavar="NAME,…"
     )
 
 

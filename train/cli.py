@@ -36,9 +36,9 @@ _LOSSES = "losses.png"
 )  # fmt: skip
 @click.option(
     "--from", "parent", type=ExistingPath(), metavar="CHECKPOINT",
-    help="Start from the weights of CHECKPOINT, ours or official, or a folder of them. Its sizes are taken; steps, "
-    "optimizers and random draws start afresh. Domains that it does not know start fresh, too. With --resume, the run "
-    "of another program continues instead, where its checkpoint has optimizers.",
+    help="Start from the weights of CHECKPOINT: a file, a run's folder or an official folder. Sizes come from it; "
+    "steps, optimizers, random draws and new domains start afresh. With --resume, continue the run of another program "
+    "instead, if its checkpoint has optimizers.",
 )  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Print the options as JSON for --config, and exit.")
 @family_option()
@@ -50,7 +50,7 @@ def train(
 ) -> int:  # fmt: skip
     """Train a model on a folder of images, one subfolder per domain.
 
-    --family chooses the kind: StarGAN v2 takes styles from references and random numbers, StarGAN v1 takes labels.
+    --family chooses the model: StarGAN v2 takes styles from references or random latents, StarGAN v1 takes labels.
     DATA holds <domain>/*.jpg (png, webp, bmp, tiff), <domain>/{train,val,test}/ or {train,val,test}/<domain>/.
     On Ctrl-C, SIGTERM, a closed terminal or a batch system's signal, the run saves a checkpoint before it ends.
 
@@ -129,7 +129,9 @@ def _print_options(options: TrainOptions) -> int:
 
 @click.command("plot")
 @click.argument("run", type=_FOLDER)
-@out_option("out", "PNG or CSV, or a folder for it; default: RUN/losses.png.", required=False, kind=FileOutput())
+@out_option(
+    "out", "a .png or .csv file, or a folder for a PNG; default: RUN/losses.png.", required=False, kind=FileOutput()
+)
 @click.option(
     "--smoothing", cls=StarcastOption, type=click.FloatRange(0.0, 0.999), default=0.9, show_default=True,
     metavar="NUMBER", help="Share of the running mean kept at each point; 0: no smoothing.",
@@ -195,7 +197,7 @@ def make(folder: Path | None, out: Path | None, **values: Any) -> None:
 )  # fmt: skip
 @click.option(
     "--domain", "domains", multiple=True, required=True, metavar="NAME=ATTRIBUTE,…",
-    help="A domain, and the attributes its images have; !ATTRIBUTE: they do not have it. Give one for each domain.",
+    help="A domain, and the attributes its images must have; !ATTRIBUTE: must not have. Repeat for each domain.",
 )  # fmt: skip
 def attributes(folder: Path, out: Path, file: Path | None, domains: tuple[str, ...]) -> None:
     """Make domains from a list of attributes, such as CelebA's.

@@ -59,10 +59,10 @@ class CourseOptions(CheckedOptions):
 
     steps: int = flags.steps(100_000, "A resumed run counts those it already made.")
     epochs: float | None = option(
-        None, "Training steps as passes over the training images; replaces --steps.", minimum=1e-3
+        None, "Length of the run in passes over the training images; replaces --steps.", minimum=1e-3
     )
     images: int | None = option(
-        None, "Training steps as a number of training images, repeated ones included; replaces --steps.", minimum=1
+        None, "Length of the run in training images, repeated ones included; replaces --steps.", minimum=1
     )
     seed: int = flags.seed(777)
     average_decay: float = option(

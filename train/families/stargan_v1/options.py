@@ -34,9 +34,7 @@ class StarGANv1Network(NetworkOptions):
     discriminator_width: int = option(64, "Channels of the discriminator's first layer; each layer doubles them.",
                                       minimum=1)  # fmt: skip
     residual_blocks: int = option(6, "Residual blocks in the middle of the generator.", minimum=0, maximum=64)
-    discriminator_layers: int = option(
-        6, "Layers of the discriminator, each of which halves the image.", minimum=1, maximum=12
-    )
+    discriminator_layers: int = option(6, "Layers of the discriminator; each halves the image.", minimum=1, maximum=12)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,16 +51,16 @@ class StarGANv1Network(NetworkOptions):
 class StarGANv1Data(DataOptions):
     """Which images to train on, and where their labels come from."""
 
-    batch_size: int = flags.batch(16, "Each update of the discriminator sees another one.", aliases=("--batch-size",))
+    batch_size: int = flags.batch(16, "Each update of the discriminator gets a new one.", aliases=("--batch-size",))
     crop_probability: float = option(
         0.0, "Probability of cropping an image (to 80-100 % of its area) before resizing it.", minimum=0.0, maximum=1.0
     )
     crop_size: int | None = option(
-        None, "Side of the square in an image's centre to train on, in pixels (official: 178 for CelebA). Default: "
-        "the largest square.", minimum=1,
+        None, "Side of the central square to train on, in pixels (official: 178 for CelebA). Default: the largest "
+        "square.", minimum=1,
     )  # fmt: skip
     attributes: tuple[str, ...] = option(
-        (), "Attributes to train, in the order of the labels; the columns of --list. Default: one label per folder.",
+        (), "Attributes to train on, named as in --list, in the order of the labels. Default: one label per folder.",
         metavar="NAME,…",
     )  # fmt: skip
     attribute_list: Path | None = option(
@@ -98,10 +96,10 @@ class StarGANv1Course(CourseOptions):
 
     steps: int = flags.steps(40_000, "A resumed run counts those it already made.")
     average_decay: float = option(
-        0.0, "Decay of the averaged generator: the share kept at each step; 0: no average, as the original.",
+        0.0, "Decay of the averaged generator: the share kept at each step; 0: no average, as in the original.",
         minimum=0.0, maximum=1.0,
     )  # fmt: skip
-    d_steps: int = option(5, "Updates of the discriminator before each one of the generator.", minimum=1)
+    d_steps: int = option(5, "Discriminator updates before each generator update.", minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +110,8 @@ class StarGANv1Optimizer(OptimizerOptions):
     d_learning_rate: float = option(1e-4, "Adam's learning rate for the discriminator.", minimum=0.0)
     beta1: float = option(0.5, "Adam's decay of the mean gradient.", minimum=0.0, maximum=0.9999)
     beta2: float = option(0.999, "Adam's decay of the mean squared gradient.", minimum=0.0, maximum=0.999999)
-    decay_start: int = option(20_000, "Step from which the learning rates fall linearly.", minimum=0)
-    decay_steps: int = option(
-        20_000, "Steps in which the learning rates fall to 0; 0: they stay as they are.", minimum=0
-    )
+    decay_start: int = option(20_000, "Step at which the learning rates start to fall linearly.", minimum=0)
+    decay_steps: int = option(20_000, "Steps over which the learning rates fall to 0; 0: constant rates.", minimum=0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,37 +39,37 @@ class StyleGAN2Network(NetworkOptions):
     latent_dim: int = option(512, "Length of a latent vector, and of a style.", minimum=1)
     mapping_depth: int = option(8, "Number of layers of the mapping network.", minimum=1)
     mapping_rate: float = option(
-        0.01, "The mapping network learns at this share of the generator's rate.", minimum=1e-6, maximum=1.0
+        0.01, "Learning rate of the mapping network, as a share of the generator's.", minimum=1e-6, maximum=1.0
     )
     capacity: int = option(32, "Width of the networks: 2 * CAPACITY channels at the image's full size.", minimum=1)
     max_channels: int = option(512, "Maximum number of channels in a layer.", minimum=1)
     widths: tuple[int, ...] = option(
         (), "Channels at 4x4, 8x8 and so on up to the image's size, instead of --capacity and --max-channels."
     )
-    discriminator_widths: tuple[int, ...] = option((), "The same for the discriminator. Default: as in the generator.")
+    discriminator_widths: tuple[int, ...] = option((), "--widths of the discriminator. Default: as in the generator.")
     resampling: str = option(
         "transposed",
-        "How the size changes. transposed: by convolutions of stride 2, as in the paper; bilinear: by interpolation "
-        "before a convolution, which costs four times as much there.",
+        "How layers change the size. transposed: convolutions of stride 2, as in the paper; bilinear: interpolation "
+        "before each convolution, which then costs four times as much.",
         choices=("transposed", "bilinear"),
     )
     fir_filter: tuple[float, ...] = option(
-        (1.0, 3.0, 3.0, 1.0), "Taps of the filter that smooths what is resampled, symmetric."
+        (1.0, 3.0, 3.0, 1.0), "Taps of the smoothing filter for resampling; must be symmetric."
     )
     tanh: bool = option(False, "Bound the generator's output to -1..1 with a tanh.")
     deviation_group: int = option(
-        4, "Images that the discriminator compares with each other (minibatch standard deviation).", minimum=1
+        4, "Images in each group of the discriminator's minibatch standard deviation.", minimum=1
     )
     deviation_channels: int = option(
-        1, "Channels in which the discriminator sees how much those images differ; 0: none.", minimum=0
+        1, "Channels of minibatch standard deviation in the discriminator; 0: none.", minimum=0
     )
     mean_style: str = option(
         "average",
-        "The mean style that --psi pulls to. average: a running mean of the styles of the training; samples: the mean "
-        "of --mean-samples styles of the finished mapping network.",
+        "Mean style that --psi pulls towards. average: running mean of the styles in training; samples: mean of "
+        "--mean-samples styles of the finished mapping network.",
         choices=("average", "samples"),
     )
-    mean_samples: int = option(20_000, "Styles that `--mean-style samples` averages.", minimum=1)
+    mean_samples: int = option(20_000, "Number of styles that `--mean-style samples` averages.", minimum=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -120,7 +120,7 @@ class StyleGAN2Data(ImageOptions):
 
     batch_size: int = flags.batch(32, aliases=("--batch-size",))
     square: str = option(
-        "crop", "What makes images square. crop: their centre is cut out; stretch: they are stretched.",
+        "crop", "How images are made square. crop: cut out the centre; stretch: stretch the image.",
         choices=("crop", "stretch"),
     )  # fmt: skip
     flip: bool = option(True, "Mirror images half the time.")
@@ -131,12 +131,12 @@ class StyleGAN2Course(CourseOptions):
     """How long a run lasts, and how a step is computed and averaged."""
 
     average_start: int = option(
-        0, "Step from which the networks are averaged; the average is a copy of them until then.", minimum=0
+        0, "Step at which averaging starts; until then, the averaged networks are copies.", minimum=0
     )
     mean_decay: float = option(
         0.995, "Decay of the running mean of styles: the share kept at each step.", minimum=0.0, maximum=1.0
     )
-    d_steps: int = option(1, "Updates of the discriminator for each one of the generator.", minimum=1)
+    d_steps: int = option(1, "Discriminator updates for each generator update.", minimum=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,13 +159,13 @@ class StyleGAN2Loss(LossOptions):
     )  # fmt: skip
     penalty_weight: float = option(10.0, "Weight of R1 (gamma) or of the gradient penalty; 0: none.", minimum=0.0)
     penalty_every: int = option(
-        16, "Compute that penalty only at every Kth step, with K times the weight.", minimum=1, metavar="K"
+        16, "Compute R1 or the gradient penalty at every Kth step, with K times the weight.", minimum=1, metavar="K"
     )
     path_weight: float = option(2.0, "Weight of the path length penalty; 0: none.", minimum=0.0)
     path_every: int = option(
-        4, "Compute path lengths only at every Kth step, with K times the weight.", minimum=1, metavar="K"
+        4, "Compute path lengths at every Kth step, with K times the weight.", minimum=1, metavar="K"
     )
-    path_share: int = option(2, "Compute path lengths of 1/K of a batch.", minimum=1, metavar="K")
+    path_share: int = option(2, "Compute path lengths on 1/K of a batch.", minimum=1, metavar="K")
     path_decay: float = option(0.01, "Share of a step's path lengths in their running mean.", minimum=0.0, maximum=1.0)
     style_mixing: float = option(
         0.9, "Probability that the styles of two latents are mixed in an update.", minimum=0.0, maximum=1.0
@@ -176,8 +176,10 @@ class StyleGAN2Loss(LossOptions):
 class StyleGAN2Output(OutputOptions):
     """What a run writes, and how often."""
 
-    sample_psi: tuple[float, ...] = option((1.0, 0.7), "Strengths of the styles in sample grids, a grid for each.")
-    sample_mixing: tuple[float, ...] = option((0.0,), "Probabilities of mixed styles in sample grids, a grid for each.")
+    sample_psi: tuple[float, ...] = option((1.0, 0.7), "Strengths of the styles in sample grids; one grid for each.")
+    sample_mixing: tuple[float, ...] = option(
+        (0.0,), "Probabilities of style mixing in sample grids; one grid for each."
+    )
     sample_images: int = option(16, "Images in a sample grid.", minimum=1)
     sample_rows: int = option(4, "Rows of a sample grid.", minimum=1)
 
