@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import gc
 import multiprocessing
 import multiprocessing.reduction
 import os
@@ -320,3 +321,25 @@ def test_every_image_comes_once_in_every_pass(count, size, seed):
     for start in range(0, 3 * count, count):
         assert sorted(shown[start : start + count]) == list(range(count))
     assert steps[-1] == dataset.next_in_turn(len(steps) - 1, "sources", count, size).tolist()
+
+
+class OfTheRun:
+    """Garbage that a fork must not free, like a decoder whose threads are the run's."""
+
+    def __init__(self):
+        self.cycle, self.process = self, os.getpid()
+
+    def __del__(self):
+        if os.getpid() != self.process:
+            os._exit(3)
+
+
+def test_a_worker_frees_nothing_of_the_run(images, small):
+    gc.disable()
+    try:
+        OfTheRun()
+        batches = Stubborn(images, small, gc.collect)
+        with load_batches(batches, range(4), workers=2, pin=False, progress=pytest.fail) as ready:
+            assert len(list(ready)) == 4
+    finally:
+        gc.enable()
