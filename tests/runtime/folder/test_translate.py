@@ -533,7 +533,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path, tiny_bundle, m
 def test_a_bundle_of_labels_translates_into_a_domain_by_its_label(tmp_path, tiny_bundle, tiny_model, rewrite_manifest):
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
     names = ("cat", "dog", "wild", "a", "b", "c", "d", "e")
-    rewrite_manifest(bundle, condition=Condition(size=8, labels=LabelMaker(names=names)))
+    rewrite_manifest(bundle, condition=Condition(size=8, labels=LabelMaker(names=names, classes=len(names))))
     sources = _photos(tmp_path / "in", 1)
     _translate(bundle, sources, output=tmp_path / "out", domain="dog")
     [source], [made] = sources.iterdir(), (tmp_path / "out").glob("*.png")
