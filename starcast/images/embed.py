@@ -9,7 +9,6 @@ from PIL import PngImagePlugin
 
 from starcast.images.exif import update_exif
 from starcast.images.metadata import EXIF_PREFIX, IPTC_RESOURCE, PNG_COMMENT, RAW_PROFILE, Metadata
-from starcast.images.xmp import XmpError, has_more, update_xmp
 
 _SEGMENT = 65533  # bytes of a JPEG's marker segment
 _XMP_HEADER = b"http://ns.adobe.com/xap/1.0/\x00"
@@ -44,6 +43,8 @@ def embed(
 def _xmp(packet: bytes, size: tuple[int, int], format_name: str) -> tuple[bytes, list[str]]:
     if not packet:
         return b"", []
+    from starcast.images.xmp import XmpError, has_more, update_xmp  # the parser loads http.client: 20 ms
+
     try:
         updated = update_xmp(packet, size=size, mime=f"image/{format_name.lower()}")
     except XmpError:
