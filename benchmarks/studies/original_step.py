@@ -19,7 +19,8 @@ from starcast.train.families.stargan_v2.batches import Batch
 from starcast.train.families.stargan_v2.losses import adversarial_loss, cycle_loss, diversity, r1_penalty, style_loss
 from starcast.train.families.stargan_v2.networks import Discriminator, Networks
 from starcast.train.families.stargan_v2.options import StarGANv2Options
-from starcast.train.families.stargan_v2.step import term_weights, update_average
+from starcast.train.families.stargan_v2.step import term_weights
+from starcast.train.families.updates import update_average
 
 
 def original_step(

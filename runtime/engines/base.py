@@ -167,7 +167,7 @@ class Engine(ABC):
         """
         return None
 
-    def held(self, bundle: Bundle, variant: Variant) -> int:
+    def held_memory(self, bundle: Bundle, variant: Variant) -> int:
         """Bytes of memory that the engine holds for a variant while it is open, as an estimate. By default the weights
         twice: as the file has them, and as the engine packs them for its kernels."""
         return 2 * variant.bytes

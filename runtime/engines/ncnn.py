@@ -103,12 +103,12 @@ class Ncnn(Engine):
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
         return {"CPU": None}  # it reads no ONNX graphs, so there is nothing to try
 
-    def held(self, bundle: Bundle, variant: Variant) -> int:
+    def held_memory(self, bundle: Bundle, variant: Variant) -> int:
         """The weights as ncnn stores them, once: the file's are freed. Opening a graph says what is wrong with it."""
         try:
             return held_bytes(read_graph(bundle.path / variant.file))
         except (NcnnGraphError, OSError):
-            return super().held(bundle, variant)
+            return super().held_memory(bundle, variant)
 
     def open(self, graph: Graph, options: EngineOptions) -> Session:
         self.note_use()
@@ -182,8 +182,8 @@ class NcnnVulkan(Ncnn):
     def devices(self, graph: bytes) -> Mapping[str, str | None]:
         return {engine().get_gpu_info(index).device_name(): None for index in range(_gpus())}
 
-    def held(self, bundle: Bundle, variant: Variant) -> int:
-        return Engine.held(self, bundle, variant)  # shaders' kernels are stored in other ways
+    def held_memory(self, bundle: Bundle, variant: Variant) -> int:
+        return Engine.held_memory(self, bundle, variant)  # shaders' kernels are stored in other ways
 
     def _text(self, path: Path, graph: NcnnGraph) -> str:
         return path.read_text(encoding="utf-8")  # shaders would be made for the shapes in the text alone

@@ -29,7 +29,7 @@ def whole_need(bundle: Bundle, engine: Engine, variant: Variant, images: int = 1
     """Memory that the engine holds for the variant, and that a batch of images of the trained size takes."""
     source = bundle.manifest.source
     height, width = (0, 0) if source is None else (source.height, source.width)
-    return engine.held(bundle, variant) + images * image_need(bundle, engine, variant, height, width)
+    return engine.held_memory(bundle, variant) + images * image_need(bundle, engine, variant, height, width)
 
 
 def within_limit(bundle: Bundle, candidates: list[Candidate], options: EngineOptions) -> list[Candidate]:
@@ -42,7 +42,7 @@ def within_limit(bundle: Bundle, candidates: list[Candidate], options: EngineOpt
     needs = [whole_need(bundle, one.engine, one.variant) for one in candidates]
     if min(needs) <= limit:
         return _keep(candidates, needs, limit, f"the {write_gib(limit)} that may be used", options)
-    held = [one.engine.held(bundle, one.variant) for one in candidates]
+    held = [one.engine.held_memory(bundle, one.variant) for one in candidates]
     least = min(held)
     if least > limit:
         raise EngineError(

@@ -37,7 +37,7 @@ class VariantSession:
         self.variant = variant
         self._bundle = bundle
         self._options = options
-        self._held = 0 if options.memory is None or engine.on_gpu else engine.held(bundle, variant)
+        self._held = 0 if options.memory is None or engine.on_gpu else engine.held_memory(bundle, variant)
         self._sessions: dict[str, Session] = {}
         self._closed = False
         self._lock, self._thread = self._begin()

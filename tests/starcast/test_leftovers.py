@@ -85,14 +85,14 @@ def test_without_locks_nothing_is_swept_and_everything_is_written(tmp_path, monk
 def test_a_fork_neither_keeps_what_is_written_alive_nor_removes_it(tmp_path):
     """A child that leaves the block, as an unwinding worker does, must not delete what its parent goes on writing."""
     reader, writer = os.pipe()
-    ready, begun = os.pipe()
+    ready, started = os.pipe()
     with atomic_path(tmp_path / "x.png") as partial:
         partial.write_bytes(b"whole")
         if not (child := os.fork()):
             try:
                 with atomic_folder(tmp_path / "never"):
                     pass
-                os.write(begun, b"x")
+                os.write(started, b"x")
                 os.read(reader, 1)
             finally:
                 os._exit(0)
@@ -106,7 +106,7 @@ def test_a_fork_neither_keeps_what_is_written_alive_nor_removes_it(tmp_path):
     locks.close(descriptor)
     os.write(writer, b"x")
     os.waitpid(child, 0)
-    for end in (reader, writer, ready, begun):
+    for end in (reader, writer, ready, started):
         os.close(end)
 
 

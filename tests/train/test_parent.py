@@ -313,10 +313,10 @@ def test_sizes_come_from_the_checkpoint_and_all_else_from_the_command(images, tm
 
 def test_the_command_trains_from_a_folder_and_goes_on(images, tmp_path, parent):
     flags = ("--batch", 2, "--workers", 0, "--sample-every", 0, "--device", "cpu")
-    begun = invoke(images, "-o", tmp_path / "run", "--from", tmp_path / "parent", "--steps", 1, *flags)
-    assert (begun.exception, begun.return_value) == (None, 0)
-    assert f"{tmp_path / 'parent'}: step-000003.pt is the newest checkpoint" in begun.stderr
-    assert "Domains continued: ink, photo" in begun.stderr
+    result = invoke(images, "-o", tmp_path / "run", "--from", tmp_path / "parent", "--steps", 1, *flags)
+    assert (result.exception, result.return_value) == (None, 0)
+    assert f"{tmp_path / 'parent'}: step-000003.pt is the newest checkpoint" in result.stderr
+    assert "Domains continued: ink, photo" in result.stderr
     resumed = invoke(images, "-o", tmp_path / "run", "--resume", "--steps", 2)
     assert (resumed.exception, resumed.return_value) == (None, 0)
     assert (tmp_path / "run/checkpoints/step-000002.pt").exists()

@@ -87,9 +87,9 @@ def test_ncnn_holds_its_weights_as_it_stores_them_and_what_it_cannot_read_twice(
     [variant] = bundle.manifest.variants
     here = Bundle(written.parent, bundle.manifest, bundle.sha256)
     of = partial(msgspec.structs.replace, variant, bytes=1000)
-    assert Ncnn().held(here, of(file=written.name)) == held_bytes(read_graph(written))
-    assert Ncnn().held(here, of(file="absent.param")) == 2000
-    assert NcnnVulkan().held(here, of(file=written.name)) == 2000
+    assert Ncnn().held_memory(here, of(file=written.name)) == held_bytes(read_graph(written))
+    assert Ncnn().held_memory(here, of(file="absent.param")) == 2000
+    assert NcnnVulkan().held_memory(here, of(file=written.name)) == 2000
 
 
 def test_a_graph_whose_shapes_do_not_fit_stays_as_it_is(tmp_path):

@@ -38,8 +38,8 @@ class Weighty(Engine):
     def devices(self, graph):
         return {}
 
-    def held(self, bundle, variant) -> int:
-        return super().held(bundle, variant) if self.size is None else self.size
+    def held_memory(self, bundle, variant) -> int:
+        return super().held_memory(bundle, variant) if self.size is None else self.size
 
     def best_batch(self, precision: str) -> int:
         return self.batch
@@ -86,7 +86,7 @@ def options(tmp_path, lines):
 def test_an_engine_holds_the_weights_twice_unless_it_says_otherwise(use):
     engine = Weighty("a")
     bundle = use(engine, bytes=1000, working=None)
-    assert engine.held(bundle, bundle.manifest.variants[0]) == 2000
+    assert engine.held_memory(bundle, bundle.manifest.variants[0]) == 2000
 
 
 def test_the_need_is_what_the_engine_holds_and_the_values_of_each_image(use):
@@ -115,7 +115,7 @@ def test_ncnns_estimate_is_near_the_measured_peak(use, monkeypatch):
     ncnn = ENGINES["ncnn"]
     small, large = 9 * 512 * 512 * 9 * 4, 18_730_000  # bytes of the 3x3 kernels, on maps to 16 px and on larger ones
     stored = AFHQ["bytes"] - small - large + small * 16 // 9 + large * 4
-    monkeypatch.setattr(ncnn, "held", lambda bundle, variant: stored)
+    monkeypatch.setattr(ncnn, "held_memory", lambda bundle, variant: stored)
     bundle = use(ncnn, **AFHQ)
     assert whole_need(bundle, ncnn, bundle.manifest.variants[0]) + 95e6 == pytest.approx(555e6, rel=0.05)
 

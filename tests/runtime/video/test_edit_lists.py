@@ -33,7 +33,7 @@ def with_edits(box: bytes, edits: list[tuple[Fraction, Fraction]]) -> bytes:
     """The same box, with this edit list in every track (8.6.6)."""
     kind, inner = box[4:8], boxes(box[8:]) if box[4:8] in (b"moov", b"trak", b"mdia") else []
     if kind == b"moov":
-        return made(kind, b"".join(with_edits(one, edits) for one in inner))
+        return make_box(kind, b"".join(with_edits(one, edits) for one in inner))
     if kind != b"trak":
         return box
     (mdia,) = (one for one in inner if one[4:8] == b"mdia")
@@ -43,10 +43,10 @@ def with_edits(box: bytes, edits: list[tuple[Fraction, Fraction]]) -> bytes:
         struct.pack(">IiI", round(lasts * 1000), round(begins * media_scale), 0x10000) for lasts, begins in edits
     )
     kept = [one for one in inner if one[4:8] not in (b"edts", b"mdia")]
-    return made(kind, b"".join([*kept, made(b"edts", made(b"elst", table)), mdia]))
+    return make_box(kind, b"".join([*kept, make_box(b"edts", make_box(b"elst", table)), mdia]))
 
 
-def made(kind: bytes, content: bytes) -> bytes:
+def make_box(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", 8 + len(content), kind) + content
 
 

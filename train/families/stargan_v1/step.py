@@ -10,11 +10,10 @@ gradients that no optimiser reads are not computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from starcast.train.families.stargan_v1.batches import Batch
@@ -28,6 +27,7 @@ from starcast.train.families.stargan_v1.losses import (
 )
 from starcast.train.families.stargan_v1.networks import Discriminator, Networks
 from starcast.train.families.stargan_v1.options import StarGANv1Optimizer, StarGANv1Options
+from starcast.train.families.updates import freeze, in_bfloat16, optimize, update_average
 from starcast.train.second_derivative import ImageGradients
 
 
@@ -66,9 +66,9 @@ def training_step(
         pieces = part.split(options.course.accumulate)
         keeps_graph = last and len(pieces) == 1
         kept = None
-        with _updating(optimizers["discriminator"]):
+        with optimize(optimizers, "discriminator"):
             for piece in pieces:
-                with torch.set_grad_enabled(keeps_graph), _autocast(piece, autocast):
+                with torch.set_grad_enabled(keeps_graph), in_bfloat16(piece.source, autocast):
                     translation = networks.generator(piece.source, piece.target)
                 terms = _discriminator_terms(networks, piece, translation.detach(), by_class, autocast)
                 _backward(terms, {"loss_cls": loss.lambda_cls, "loss_gp": loss.lambda_gp}, len(piece) / len(part))
@@ -76,7 +76,7 @@ def training_step(
                 kept = translation if keeps_graph else None
         if not last:
             continue
-        with _frozen(_discriminator(networks)), _updating(optimizers["generator"]):
+        with freeze(_discriminator(networks)), optimize(optimizers, "generator"):
             for piece in pieces:
                 terms = _generator_terms(networks, piece, kept, by_class, autocast)
                 _backward(terms, {"loss_cls": loss.lambda_cls, "loss_rec": loss.lambda_rec}, len(piece) / len(part))
@@ -90,14 +90,6 @@ def set_rates(optimizers: Mapping[str, Optimizer], options: StarGANv1Optimizer, 
     for name, rate in (("generator", options.learning_rate), ("discriminator", options.d_learning_rate)):
         for group in optimizers[name].param_groups:
             group["lr"] = rate * share
-
-
-@torch.no_grad()
-def update_average(averaged: Networks, networks: Networks, decay: float) -> None:
-    """Move every parameter of the average towards the generator's by a share of 1 - decay, in place."""
-    torch._foreach_lerp_(
-        list(averaged.generator.parameters()), list(networks.generator.parameters()), 1 - decay
-    )  # fmt: skip
 
 
 def compile_networks(networks: Networks, backend: str = "inductor") -> None:
@@ -131,7 +123,7 @@ def _discriminator_terms(
     networks: Networks, part: Batch, translation: Tensor, by_class: bool, autocast: bool
 ) -> dict[str, Tensor]:
     discriminator = _discriminator(networks)
-    with _autocast(part, autocast):
+    with in_bfloat16(part.source, autocast):
         patches, logits = discriminator(part.source)
         of_translation = discriminator.judge(translation)
     fake = translation.to(part.source.dtype)  # no bfloat16 here, because of the second derivative
@@ -149,7 +141,7 @@ def _generator_terms(
     networks: Networks, part: Batch, kept: Tensor | None, by_class: bool, autocast: bool
 ) -> dict[str, Tensor]:
     discriminator = _discriminator(networks)
-    with _autocast(part, autocast):
+    with in_bfloat16(part.source, autocast):
         translation = networks.generator(part.source, part.target) if kept is None else kept
         patches, logits = discriminator(translation)
         reconstruction = networks.generator(translation, part.labels)
@@ -176,30 +168,6 @@ def _by_class(networks: Networks, number: int, sets: int) -> bool:
 def _backward(terms: Mapping[str, Tensor], weights: Mapping[str, float], share: float) -> None:
     total = torch.stack([weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
     torch.autograd.backward(share * total)
-
-
-@contextmanager
-def _updating(optimizer: Optimizer) -> Iterator[None]:
-    """One update: clear gradients, run the block, step, and clear gradients again."""
-    optimizer.zero_grad()
-    yield
-    optimizer.step()
-    optimizer.zero_grad()  # now, because the next update needs the memory
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Within the block, no parameter of the module requires a gradient; gradients still flow through it."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)
-
-
-def _autocast(part: Batch, enabled: bool) -> torch.autocast:
-    # No cache: it would reuse a weight's bfloat16 copy from a pass without a graph where a graph is needed.
-    return torch.autocast(part.source.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 def _discriminator(networks: Networks) -> Discriminator:

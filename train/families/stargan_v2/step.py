@@ -17,12 +17,11 @@ optimiser reads are not computed:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam, Optimizer
 
 from starcast.train.families.stargan_v2.batches import Batch
@@ -36,6 +35,7 @@ from starcast.train.families.stargan_v2.losses import (
 )
 from starcast.train.families.stargan_v2.networks import Discriminator, Networks
 from starcast.train.families.stargan_v2.options import StarGANv2Loss, StarGANv2Optimizer
+from starcast.train.families.updates import freeze, in_bfloat16, optimize, update_average
 from starcast.train.second_derivative import ImageGradients
 
 
@@ -100,7 +100,7 @@ def training_step(
             log[key] = share * term.detach() + log[key] if key in log else share * term.detach()
 
     translation = None
-    with _updating(optimizers, "discriminator"):
+    with optimize(optimizers, "discriminator"):
         for part in parts:
             with torch.set_grad_enabled(len(parts) == 1):
                 translation = _from_latent(networks, part, autocast)
@@ -109,19 +109,19 @@ def training_step(
     kept = translation if len(parts) == 1 else None
     del translation
 
-    with _updating(optimizers, "discriminator"):
+    with optimize(optimizers, "discriminator"):
         for part in parts:
             image = _from_reference(networks, part, kept, autocast)
             backward("D/ref", part, _discriminator_terms(networks, part, image, weights, autocast))
 
-    with _frozen(networks.discriminator), _updating(optimizers, "generator", "mapping_network", "style_encoder"):
+    with freeze(networks.discriminator), optimize(optimizers, "generator", "mapping_network", "style_encoder"):
         for part in parts:
             backward("G/latent", part, _latent_terms(networks, part, kept, autocast))
     del kept
 
     with (
-        _frozen(networks.discriminator, networks.mapping_network, networks.style_encoder),
-        _updating(optimizers, "generator"),
+        freeze(networks.discriminator, networks.mapping_network, networks.style_encoder),
+        optimize(optimizers, "generator"),
     ):
         for part in parts:
             backward("G/ref", part, _reference_terms(networks, part, autocast))
@@ -129,14 +129,6 @@ def training_step(
     update_average(averaged, networks, average_decay)
     log["G/lambda_ds"] = torch.full((), -weights["ds"], device=batch.source.device)
     return log
-
-
-@torch.no_grad()
-def update_average(averaged: Networks, networks: Networks, decay: float) -> None:
-    """Move every parameter of the average towards the network's by a share of 1 - decay, in place."""
-    training = dict(networks.items())
-    for name, module in averaged.items():
-        torch._foreach_lerp_(list(module.parameters()), list(training[name].parameters()), 1 - decay)
 
 
 def compile_networks(networks: Networks, backend: str = "inductor") -> None:
@@ -160,7 +152,7 @@ class _Translation:
 
 
 def _from_latent(networks: Networks, part: Batch, autocast: bool) -> _Translation:
-    with _autocast(part, autocast):
+    with in_bfloat16(part.source, autocast):
         features = networks.generator.encode_source(part.source)
         style = networks.mapping_network(part.latent, part.domain)
         return _Translation(features, style, networks.generator.decode_features(features, style))
@@ -168,7 +160,7 @@ def _from_latent(networks: Networks, part: Batch, autocast: bool) -> _Translatio
 
 @torch.no_grad()
 def _from_reference(networks: Networks, part: Batch, kept: _Translation | None, autocast: bool) -> Tensor:
-    with _autocast(part, autocast):
+    with in_bfloat16(part.source, autocast):
         features = kept.features if kept else networks.generator.encode_source(part.source)
         return networks.generator.decode_features(features, networks.style_encoder(part.reference, part.domain))
 
@@ -185,10 +177,10 @@ def _discriminator_terms(
             logits = discriminator.forward(source, part.source_domain)
         terms["reg"] = r1_penalty(logits, source)
     else:
-        with _autocast(part, autocast):
+        with in_bfloat16(part.source, autocast):
             logits = discriminator(part.source, part.source_domain)
     terms["real"] = adversarial_loss(logits, real=True)
-    with _autocast(part, autocast):
+    with in_bfloat16(part.source, autocast):
         logits = discriminator(translation, part.domain)
     terms["fake"] = adversarial_loss(logits, real=False)
     return terms
@@ -196,15 +188,15 @@ def _discriminator_terms(
 
 def _latent_terms(networks: Networks, part: Batch, kept: _Translation | None, autocast: bool) -> dict[str, Tensor]:
     translation = kept or _from_latent(networks, part, autocast)
-    with _autocast(part, autocast), torch.no_grad():
+    with in_bfloat16(part.source, autocast), torch.no_grad():
         other_style = networks.mapping_network(part.latent2, part.domain)
-    with _autocast(part, autocast):
+    with in_bfloat16(part.source, autocast):
         source_style = networks.style_encoder(part.source, part.source_domain)
     return _generator_terms(networks, part, translation, other_style, source_style, autocast)
 
 
 def _reference_terms(networks: Networks, part: Batch, autocast: bool) -> dict[str, Tensor]:
-    with _autocast(part, autocast):
+    with in_bfloat16(part.source, autocast):
         with torch.no_grad():
             style = networks.style_encoder(part.reference, part.domain)
             other_style = networks.style_encoder(part.reference2, part.domain)
@@ -222,7 +214,7 @@ def _generator_terms(
     source_style: Tensor,
     autocast: bool,
 ) -> dict[str, Tensor]:
-    with _autocast(part, autocast):
+    with in_bfloat16(part.source, autocast):
         logits = _discriminator(networks)(translation.image, part.domain)
         recovered = networks.style_encoder(translation.image, part.domain)
         with torch.no_grad():
@@ -234,36 +226,6 @@ def _generator_terms(
         "ds": diversity(translation.image, other),
         "cyc": cycle_loss(reconstruction, part.source),
     }
-
-
-@contextmanager
-def _updating(optimizers: Mapping[str, Optimizer], *names: str) -> Iterator[None]:
-    """One update: clear gradients, run the block, step these optimisers, and clear gradients again."""
-    for name in names:
-        optimizers[name].zero_grad()
-    yield
-    for name in names:
-        optimizers[name].step()
-        optimizers[name].zero_grad()  # now, because the next update needs the memory
-
-
-@contextmanager
-def _frozen(*modules: nn.Module | None) -> Iterator[None]:
-    """Within the block, no parameter of these modules requires a gradient; gradients still flow through them."""
-    for module in modules:
-        if module is not None:
-            module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module in modules:
-            if module is not None:
-                module.requires_grad_(True)
-
-
-def _autocast(part: Batch, enabled: bool) -> torch.autocast:
-    # No cache: it would reuse a weight's bfloat16 copy from a pass without a graph where a graph is needed.
-    return torch.autocast(part.source.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 def _discriminator(networks: Networks) -> Discriminator:

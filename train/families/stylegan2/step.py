@@ -12,7 +12,6 @@ the steps in between: k updates do what k + 1 would (Karras et al. 2020, appendi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,6 +30,7 @@ from starcast.train.families.stylegan2.losses import (
 )
 from starcast.train.families.stylegan2.networks import Discriminator, Networks, PathLength, mix_styles
 from starcast.train.families.stylegan2.options import StyleGAN2Loss, StyleGAN2Optimizer, StyleGAN2Options
+from starcast.train.families.updates import freeze, in_bfloat16, optimize, update_average
 from starcast.train.randomness import torch_seed
 from starcast.train.second_derivative import ImageGradients
 
@@ -120,17 +120,17 @@ def training_step(
         update = draw(number)
         for name in ("D/real", "D/fake"):
             log.pop(name, None)  # the last update's are shown
-        with _updating(optimizers, "discriminator"):
+        with optimize(optimizers, "discriminator"):
             run(update, 1.0, lambda part: _discriminator_terms(networks, discriminator, part, loss, autocast))
     if loss.penalty_weight and (step + 1) % loss.penalty_every == 0:
-        with _updating(optimizers, "discriminator"):
+        with optimize(optimizers, "discriminator"):
             run(
                 update, loss.penalty_weight * loss.penalty_every,
                 lambda part: {"D/penalty": _penalty(networks, discriminator, part, loss)},
             )  # fmt: skip
 
     styles: list[Tensor] = []
-    with _frozen(discriminator), _updating(optimizers, *GENERATING):
+    with freeze(discriminator), optimize(optimizers, *GENERATING):
         run(
             draw(course.d_steps),
             1.0,
@@ -138,7 +138,7 @@ def training_step(
         )
     if loss.path_weight and (step + 1) % loss.path_every == 0:
         lengths: list[Tensor] = []
-        with _updating(optimizers, *GENERATING):
+        with optimize(optimizers, *GENERATING):
             run(
                 draw(course.d_steps + 1), loss.path_weight * loss.path_every,
                 lambda part: {"G/path": _path_term(networks, path_length, part, loss, lengths)},
@@ -147,17 +147,11 @@ def training_step(
         path_length.mean.lerp_(log["G/path_length"], loss.path_decay)
 
     networks.mapping_network.mean.lerp_(torch.cat(styles).mean(0), 1 - course.mean_decay)
-    update_average(averaged, networks, course.average_decay if step + 1 >= course.average_start else 0.0)
+    decay = course.average_decay if step + 1 >= course.average_start else 0.0
+    update_average(averaged, networks, decay)
+    with torch.no_grad():
+        averaged.mapping_network.mean.lerp_(networks.mapping_network.mean, 1 - decay)
     return log
-
-
-@torch.no_grad()
-def update_average(averaged: Networks, networks: Networks, decay: float) -> None:
-    """Move every parameter of the average, and its mean style, towards the network's by a share of 1 - decay."""
-    training = dict(networks.items())
-    for name, module in averaged.items():
-        torch._foreach_lerp_(list(module.parameters()), list(training[name].parameters()), 1 - decay)
-    averaged.mapping_network.mean.lerp_(networks.mapping_network.mean, 1 - decay)
 
 
 def compile_networks(networks: Networks, backend: str = "inductor") -> None:
@@ -191,7 +185,7 @@ def _update(networks: Networks, batch: Batch, step: int, options: StyleGAN2Optio
 def _discriminator_terms(
     networks: Networks, discriminator: Discriminator, part: Update, loss: StyleGAN2Loss, autocast: bool
 ) -> dict[str, Tensor]:
-    with _autocast(part, autocast):
+    with in_bfloat16(part.latent, autocast):
         with torch.no_grad():
             generated = _generate(networks, part)
         fake, real = discriminator(generated), discriminator(part.image)
@@ -221,7 +215,7 @@ def _generator_terms(
     networks: Networks, discriminator: Discriminator, part: Update, loss: StyleGAN2Loss, autocast: bool,
     styles: list[Tensor],
 ) -> dict[str, Tensor]:  # fmt: skip
-    with _autocast(part, autocast):
+    with in_bfloat16(part.latent, autocast):
         style, mixed = _styles(networks, part)
         styles.append(style.detach().float())
         logits = discriminator(networks.generator(mixed, part.noise))
@@ -250,32 +244,6 @@ def _styles(networks: Networks, part: Update) -> tuple[Tensor, Tensor]:
     style = networks.mapping_network(part.latent)
     style2 = networks.mapping_network(part.latent2)
     return style, mix_styles(style, style2, part.cutoff, 2 * len(networks.generator.to_image))
-
-
-@contextmanager
-def _updating(optimizers: Mapping[str, Optimizer], *names: str) -> Iterator[None]:
-    """One update: clear gradients, run the block, step these optimisers, and clear gradients again."""
-    for name in names:
-        optimizers[name].zero_grad()
-    yield
-    for name in names:
-        optimizers[name].step()
-        optimizers[name].zero_grad()
-
-
-@contextmanager
-def _frozen(module: nn.Module) -> Iterator[None]:
-    """Within the block, no parameter of the module requires a gradient; gradients still flow through it."""
-    module.requires_grad_(False)
-    try:
-        yield
-    finally:
-        module.requires_grad_(True)
-
-
-def _autocast(part: Update, enabled: bool) -> torch.autocast:
-    # No cache: it would reuse a weight's bfloat16 copy from a pass without a graph where a graph is needed.
-    return torch.autocast(part.latent.device.type, torch.bfloat16, enabled=enabled, cache_enabled=False)
 
 
 def _of_training(networks: Networks) -> tuple[Discriminator, PathLength]:

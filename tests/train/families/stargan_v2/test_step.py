@@ -29,8 +29,8 @@ from starcast.train.families.stargan_v2.step import (
     compile_networks,
     term_weights,
     training_step,
-    update_average,
 )
+from starcast.train.families.updates import update_average
 from starcast.train.run import read_losses
 
 ORACLE = Path(__file__).resolve().parents[3] / "oracles" / "stargan_v2_train_step"
