@@ -35,7 +35,7 @@ def translate(bundle: Path, sources: tuple[Path | Standard, ...], **values: Any)
               starcast translate my-model - -o - --domain dog < cat.jpg > out.png
     """
     if Standard.STREAM in (*sources, values["output"]):
-        from starcast.runtime.folder.pipes import translate_piped
+        from starcast.runtime.folder.standard_streams import translate_piped
 
         return _run(translate_piped, bundle, sources, values, to_stderr=True)
     from starcast.runtime.folder.translate import translate_all

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import BundleError, ImageError, StyleError, printable
 from starcast.images.fit import fit
-from starcast.images.given import one_image
+from starcast.images.python_inputs import one_image
 from starcast.images.read import read_image, read_stored
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.domains import domain_index

@@ -13,12 +13,12 @@ from PIL.Image import Image
 
 from starcast.errors import EngineError, StyleError
 from starcast.images.fit import to_multiples
-from starcast.images.given import some_images
+from starcast.images.python_inputs import some_images
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import open_variant
-from starcast.runtime.engines.work import CALLS, Work
+from starcast.runtime.engines.workload import CALLS, Work
 from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.memory import free_memory, total_memory
 from starcast.runtime.nvidia.arrays import is_on_gpu

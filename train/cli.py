@@ -73,7 +73,7 @@ def _start_from(
     path: Path, data: Path, run: Path, family: str, values: dict[str, Any], given: dict[str, Any], dry_run: bool
 ) -> int:
     from starcast.train import run as training_run
-    from starcast.train.parent import check_sizes, open_parent, sizes_of
+    from starcast.train.start_checkpoint import check_sizes, open_parent, sizes_of
     from starcast.train.terminal import print_line
 
     parent = open_parent(path, print_line)
@@ -206,7 +206,7 @@ def attributes(folder: Path, out: Path, file: Path | None, domains: tuple[str, .
 
     Example: starcast dataset attributes celeba/ -o genders/ --domain male=Male --domain female=!Male
     """
-    from starcast.train.data.linked import link_domains, parse_domain
+    from starcast.train.data.attribute_domains import link_domains, parse_domain
 
     listed, counts = link_domains(folder, out, file, [parse_domain(text) for text in domains])
     for note in listed.notes:

@@ -38,7 +38,6 @@ from starcast.train.device import (
 from starcast.train.families import DEFAULT, family
 from starcast.train.log import LossLog, open_log
 from starcast.train.options import DataOptions, MachineOptions, TrainOptions, check_same_shapes
-from starcast.train.parent import Parent, open_parent, reopen_parent
 from starcast.train.run_folder import (
     RunFolder,
     discard_old,
@@ -50,6 +49,7 @@ from starcast.train.run_folder import (
     refuse_to_mix,
 )
 from starcast.train.samples import write_grid
+from starcast.train.start_checkpoint import Parent, open_parent, reopen_parent
 from starcast.train.state import (
     Progress,
     Start,

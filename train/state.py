@@ -25,8 +25,8 @@ from starcast.train.data.folders import DataSet, in_words
 from starcast.train.families import DEFAULT, family, options_class
 from starcast.train.families.base import Config, NetworkSet
 from starcast.train.options import TrainOptions, check_same_family, check_same_shapes, shape_names
-from starcast.train.parent import Parent, networks_from, open_parent
 from starcast.train.run_folder import RunFolder, had_checkpoints, read_data_set, read_starts
+from starcast.train.start_checkpoint import Parent, networks_from, open_parent
 
 Progress = Callable[[str], None]
 

@@ -1,7 +1,7 @@
 """Choose the engine and variant that run a bundle: a GPU engine that is ready, or the fastest on this machine's CPU.
 
-Candidates that need too much memory are left out (`needs`). The others are measured against each other once, in the
-work that they are opened for (`work`); the answer is remembered in the user's cache. If real work then is far from what
+Candidates that need too much memory are left out (`memory_needs`). The others are measured against each other once, in the
+work that they are opened for (`workload`); the answer is remembered in the user's cache. If real work then is far from what
 was measured, they are measured again at the next start.
 
 A GPU engine is not measured against the CPU's: it is faster by an order of magnitude, measuring would compile and load
@@ -25,12 +25,12 @@ from starcast.runtime.engines import cache, registry, verdicts
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.candidates import EXACT, Candidate, list_candidates
 from starcast.runtime.engines.contest import BUDGET_S, contest
-from starcast.runtime.engines.doubts import Watch
-from starcast.runtime.engines.needs import within_limit, within_share
+from starcast.runtime.engines.memory_needs import within_limit, within_share
 from starcast.runtime.engines.registry import AUTO
 from starcast.runtime.engines.session import VariantSession
+from starcast.runtime.engines.speed_watch import Watch
 from starcast.runtime.engines.verdicts import Entry, Verdict, short_ms
-from starcast.runtime.engines.work import CALLS, SLOW_S, Pace, Work, measure_pace
+from starcast.runtime.engines.workload import CALLS, SLOW_S, Pace, Work, measure_pace
 from starcast.runtime.nvidia.first_gpu import current_gpu
 
 MOST_DOUBTS = 3

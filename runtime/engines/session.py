@@ -15,8 +15,8 @@ from starcast.errors import BundleError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines import forks
 from starcast.runtime.engines.base import Arrays, Engine, EngineOptions, GpuTime, Graph, Session, closed_error
-from starcast.runtime.engines.doubts import Watch
-from starcast.runtime.engines.needs import image_need
+from starcast.runtime.engines.memory_needs import image_need
+from starcast.runtime.engines.speed_watch import Watch
 from starcast.runtime.manifest import MANIFEST, Shape, Variant
 from starcast.runtime.nvidia.arrays import is_on_gpu
 

@@ -19,6 +19,7 @@ from starcast.errors import OptionError, printable, reason_of
 from starcast.hold import hold, hold_folder
 from starcast.images.fit import NATIVE
 from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.folder.first_images import work_of
 from starcast.runtime.folder.jobs import plan_jobs, tell_edited
 from starcast.runtime.folder.names import output_paths
 from starcast.runtime.folder.outputs import (
@@ -28,7 +29,6 @@ from starcast.runtime.folder.outputs import (
     refuse_unused_options,
 )
 from starcast.runtime.folder.pipeline import Report, translate_jobs
-from starcast.runtime.folder.rehearsal import work_of
 from starcast.runtime.folder.sources import FoundSources, SourceFile, find_sources
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar

@@ -20,9 +20,9 @@ from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
 from starcast.errors import ImageError, printable
+from starcast.images.multi_image import several_in
 from starcast.images.pillow import DECODER_ERRORS
 from starcast.images.read import damaged, open_image, pixels_of
-from starcast.images.several import several_in
 from starcast.runtime.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.film import Film, Frame
 from starcast.runtime.video.orientation import UPRIGHT

@@ -24,7 +24,7 @@ from starcast.hold import hold
 from starcast.images.fit import fit
 from starcast.images.read import read_stored
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.engines.work import Run, Work
+from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.options import MorphOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts

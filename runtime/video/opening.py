@@ -14,7 +14,7 @@ from av.container import InputContainer
 from starcast.absence import absence_of
 from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.images import formats
-from starcast.runtime.video.spliced import Splice, SplicedFile
+from starcast.runtime.video.joined_streams import Splice, SplicedFile
 
 _DEMUXERS = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,live_flv,asf,ogg,gif,apng,mxf,gxf,nut,ivf,obu,h261,h263,h264,hevc,"

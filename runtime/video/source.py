@@ -26,15 +26,15 @@ from starcast.runtime.video.alpha import alpha_note, decoder_of
 from starcast.runtime.video.animation import Animation, is_animation
 from starcast.runtime.video.decoding import FrameDecoder, Shown
 from starcast.runtime.video.demuxing import Demuxer, start_of
-from starcast.runtime.video.endings import is_cut, zeros_at_end
 from starcast.runtime.video.film import Film, Frame, Sound
 from starcast.runtime.video.joined import another_film_follows
+from starcast.runtime.video.joined_streams import find_splice
 from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.orientation import SquareSizes, display_matrix, upright_size
 from starcast.runtime.video.programmes import programmes_of
-from starcast.runtime.video.spliced import find_splice
 from starcast.runtime.video.tags import check_readable, conversion_note, refuse_hdr, stated_by
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
+from starcast.runtime.video.truncation import is_cut, zeros_at_end
 
 if TYPE_CHECKING:
     from starcast.runtime.video.film import Item

@@ -24,7 +24,7 @@ from starcast.errors import OptionError, VideoError, printable
 from starcast.hold import hold
 from starcast.images.fit import NATIVE, fit
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.engines.work import Run, Work
+from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.options import VideoOptions
 from starcast.runtime.progress import ProgressBar

@@ -17,12 +17,12 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from starcast.absence import absence_of
 from starcast.errors import ImageError, printable, reason_of
-from starcast.images import cut_jpeg, formats, heif
+from starcast.images import formats, heif
+from starcast.images.bit_depth import to_full_range
 from starcast.images.colour import to_srgb_and_alpha
-from starcast.images.deep import to_full_range
 from starcast.images.metadata import Metadata, read_metadata
+from starcast.images.multi_image import several_in
 from starcast.images.pillow import DECODER_ERRORS, quiet_pillow
-from starcast.images.several import several_in
 
 Value = TypeVar("Value")
 
@@ -163,17 +163,17 @@ def _load_jpeg(image: ImageFile.ImageFile, file: BinaryIO, at_least: tuple[int, 
         image.load()
     except OSError:
         file.seek(0)
-        whole = cut_jpeg.complete(file.read())
+        whole = truncated_jpeg.complete(file.read())
         if whole is None:
             raise
         image = Image.open(io.BytesIO(whole), formats=["JPEG"])
         image.draft(image.mode, exact)
         image.load()
         return image
-    file.seek(-min(cut_jpeg.TAIL_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
-    if cut_jpeg.may_lack_rows(image, file.read()):
+    file.seek(-min(truncated_jpeg.TAIL_BYTES, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    if truncated_jpeg.may_lack_rows(image, file.read()):
         file.seek(0)
-        if cut_jpeg.lacks_rows(file.read()):
+        if truncated_jpeg.lacks_rows(file.read()):
             raise OSError("rows are missing at the end")
     return image
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from starcast.atomic import atomic_path
 from starcast.errors import ImageError, printable, reason_of
-from starcast.images.embed import embed
 from starcast.images.metadata import Metadata
+from starcast.images.write_metadata import embed
 
 JPEG_QUALITY = 95
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from starcast.errors import BundleError, EngineError, ImageError, OptionError, StyleError, VariantMissingError
-from starcast.images.given import one_image
+from starcast.images.python_inputs import one_image
 from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines import registry

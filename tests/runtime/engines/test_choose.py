@@ -19,7 +19,7 @@ from starcast.runtime.engines.candidates import ORDER, Candidate, list_candidate
 from starcast.runtime.engines.choose import open_variant, recall_choice
 from starcast.runtime.engines.contest import contest
 from starcast.runtime.engines.registry import ENGINES
-from starcast.runtime.engines.work import Work
+from starcast.runtime.engines.workload import Work
 from starcast.runtime.options import PRECISIONS
 
 

@@ -23,14 +23,14 @@ from torch import Tensor
 from starcast.errors import CheckpointError, printable
 from starcast.train.checkpoint.content import Checkpoint, StateDicts, is_state_dict
 from starcast.train.checkpoint.unwrap import unwrap
-from starcast.train.families.stylegan2.networks import DOMAIN_NAMES, StyleGAN2Config, stored_noise
-from starcast.train.families.stylegan2.translated import (
+from starcast.train.families.stylegan2.foreign_weights import (
     Rename,
     infer_config,
     options_here,
     translate_optimizer,
     translate_state,
 )
+from starcast.train.families.stylegan2.networks import DOMAIN_NAMES, StyleGAN2Config, stored_noise
 
 SETTINGS = ".metadata.json"
 LARGEST_SETTINGS = 2**24  # bytes: thousands of times what the program writes

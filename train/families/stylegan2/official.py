@@ -10,10 +10,10 @@ from torch import Tensor
 
 from starcast.train.checkpoint.content import Checkpoint, is_state_dict
 from starcast.train.checkpoint.unwrap import unwrap
+from starcast.train.families.stylegan2.foreign_weights import infer_config
 from starcast.train.families.stylegan2.lukau2357 import read_lukau2357
 from starcast.train.families.stylegan2.networks import AVERAGED, StyleGAN2Config
 from starcast.train.families.stylegan2.rosinality import is_rosinality, read_rosinality
-from starcast.train.families.stylegan2.translated import infer_config
 
 _CONVERT = (
     "convert it to rosinality's layout (a .pt with g_ema and latent_avg) in a program that you trust with it, and give "

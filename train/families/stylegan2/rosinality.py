@@ -19,14 +19,14 @@ import torch
 from starcast.errors import printable
 from starcast.train.checkpoint.content import Checkpoint, StateDicts, is_state_dict
 from starcast.train.checkpoint.unwrap import unwrap
-from starcast.train.families.stylegan2.networks import DOMAIN_NAMES, StyleGAN2Config
-from starcast.train.families.stylegan2.translated import (
+from starcast.train.families.stylegan2.foreign_weights import (
     StateDict,
     infer_config,
     options_here,
     translate_optimizer,
     translate_state,
 )
+from starcast.train.families.stylegan2.networks import DOMAIN_NAMES, StyleGAN2Config
 
 MEAN_SAMPLES = 4096  # styles that its own tools average where a file has no latent_avg
 

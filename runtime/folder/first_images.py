@@ -14,7 +14,7 @@ from starcast.images.fit import NATIVE, fit
 from starcast.images.read import read_image
 from starcast.images.write import write_image
 from starcast.leftovers import temporary_folder
-from starcast.runtime.engines.work import Run, Work
+from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.folder.jobs import Job
 from starcast.runtime.folder.pipeline import READERS, SPARE_DETAIL, WRITERS
 from starcast.runtime.options import TranslateOptions

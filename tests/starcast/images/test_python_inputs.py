@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from starcast.errors import ImageError
-from starcast.images.given import one_image, some_images
+from starcast.images.python_inputs import one_image, some_images
 from starcast.images.read import read_image
 
 SCENE = odd_images.scene()

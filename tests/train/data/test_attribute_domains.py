@@ -8,8 +8,8 @@ from PIL import Image
 
 from starcast.cli import root
 from starcast.errors import DatasetError, OptionError
+from starcast.train.data.attribute_domains import parse_domain
 from starcast.train.data.folders import scan_for_training
-from starcast.train.data.linked import parse_domain
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from real_films import read
 
+from starcast.runtime.video.joined_streams import Part, Splice, SplicedFile, find_splice
 from starcast.runtime.video.programmes import Layout
-from starcast.runtime.video.spliced import Part, Splice, SplicedFile, find_splice
 
 MPEG2, H264 = ("mpeg2video", "mp2"), ("libx264", "mp2")
 
@@ -67,14 +67,14 @@ def test_recordings_with_the_same_numbers_are_left_to_ffmpeg(tmp_path):
 ], ids=["another order", "a stream more", "sound alone"])  # fmt: skip
 def test_tables_that_change_in_a_recording_are_no_join(monkeypatch, tmp_path, later):
     first = ((256, (2, 0)), (257, (4, 0)), (258, (4, 0)))
-    monkeypatch.setattr("starcast.runtime.video.spliced._changes", lambda *_: [(0, first), (1880, later)])
+    monkeypatch.setattr("starcast.runtime.video.joined_streams._changes", lambda *_: [(0, first), (1880, later)])
     (tmp_path / "a.ts").write_bytes((b"\x47" + bytes(187)) * 20)
     assert find_splice(tmp_path / "a.ts") is None
 
 
 def test_a_large_file_is_looked_at_in_windows(tmp_path, monkeypatch):
-    monkeypatch.setattr("starcast.runtime.video.spliced._WINDOW", 188 * 40)
-    monkeypatch.setattr("starcast.runtime.video.spliced._WINDOWS", 4)
+    monkeypatch.setattr("starcast.runtime.video.joined_streams._WINDOW", 188 * 40)
+    monkeypatch.setattr("starcast.runtime.video.joined_streams._WINDOWS", 4)
     begins = join(tmp_path / "a.ts", (256, MPEG2), (400, MPEG2))
     splice = find_splice(tmp_path / "a.ts")
     assert splice is not None

@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from starcast.errors import ImageError
-from starcast.images import cut_jpeg
 from starcast.images.read import read_image
 
 KINDS = {
@@ -45,7 +44,7 @@ def test_whatever_is_taken_for_whole_has_the_pixels_of_the_whole_file(mode, sett
     smooth = np.linspace(0, 255, 40 * 56 * 3).reshape(40, 56, 3).astype(np.uint8)
     whole = odd_images.encoded(Image.fromarray(smooth).convert(mode), "JPEG", **settings)
     for lost in range(len(whole) - 620):
-        completed = cut_jpeg.complete(whole[: len(whole) - lost])
+        completed = truncated_jpeg.complete(whole[: len(whole) - lost])
         if completed is not None:
             np.testing.assert_array_equal(decoded(completed), decoded(whole))
 

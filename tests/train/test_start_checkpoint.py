@@ -24,7 +24,7 @@ from starcast.train.cli import train as command
 from starcast.train.data.folders import scan
 from starcast.train.families import family
 from starcast.train.families.stargan_v2.networks import build_networks
-from starcast.train.parent import open_parent, sizes_of
+from starcast.train.start_checkpoint import open_parent, sizes_of
 from starcast.train.state import first_state
 
 ORACLE = Path(__file__).resolve().parents[1] / "oracles/stargan_v2_hpf0"

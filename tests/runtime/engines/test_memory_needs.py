@@ -13,7 +13,7 @@ from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines import registry
 from starcast.runtime.engines.base import Engine, EngineOptions, Session
 from starcast.runtime.engines.choose import open_variant
-from starcast.runtime.engines.needs import whole_need
+from starcast.runtime.engines.memory_needs import whole_need
 from starcast.runtime.engines.registry import ENGINES
 
 GIB = 2**30
