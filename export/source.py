@@ -75,7 +75,7 @@ def read_source(path: Path, options: ExportOptions, progress: Progress) -> Sourc
     for name in names:
         if not is_utf8(name):
             shown = printable(name)
-            progress(f"The domain {shown} has a name that is not UTF-8: in the bundle it is called {shown}, as shown")
+            progress(f"A domain's name is not valid UTF-8: the bundle calls it {shown}")
     if checkpoint.note:
         progress(checkpoint.note)
     with stage(progress, "traced the networks"):

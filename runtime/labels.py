@@ -30,7 +30,7 @@ def label_vector(maker: LabelMaker, labels: Mapping[str, float]) -> Vector:
         )
     vector = np.array([labels.get(name, 0.0) for name in maker.names], np.float32)
     if not np.isfinite(vector).all():
-        raise StyleError(f"labels are finite numbers, not {dict(labels)}")
+        raise StyleError(f"labels must be finite numbers, not {dict(labels)}: replace infinity and NaN")
     if maker.has_both:
         vector = np.append(vector, np.array([not classes, bool(classes)], np.float32))
     return vector
@@ -54,17 +54,17 @@ def target_labels(
     classes = [name for name in asked if name in maker.class_names]
     if classes:
         if len(asked) > 1 or list(on) != classes:
-            raise StyleError(f"{classes[0]} is a class, and an image has one: set it alone")
+            raise StyleError(f"{classes[0]} is a class, and an image has exactly one: set it alone")
         return label_vector(maker, {classes[0]: 1.0})
     colours = [name for name in on if name in HAIR_COLOURS]
     if len(colours) > 1:
         raise StyleError(f"{' and '.join(colours)} exclude each other: set one of them")
     if has is None:
-        raise StyleError("the attributes that the source has stay as they are: name them (none is fine, too)")
+        raise StyleError("the source's attributes are unknown: list them in `has` (an empty list is fine)")
     names = maker.attribute_names
     wrong = [name for name in has if name not in names]
     if wrong:
-        raise StyleError(f"{wrong[0]} is a class, not an attribute that an image has beside others")
+        raise StyleError(f"{wrong[0]} is a class, not an attribute: leave it out of `has`")
     own = np.array([name in has for name in names], np.float32)
     changed = change_labels(own, names, on=on, off=off, flip=flip)
     return label_vector(maker, dict(zip(names, changed.tolist(), strict=True)))

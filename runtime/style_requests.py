@@ -62,7 +62,7 @@ def requests_from(
     if labels is not None and labels.attribute_names and options.ref is None and options.seed is None:
         raise StyleError(
             f"the model changes attributes ({', '.join(labels.attribute_names)}), and those that a source has already "
-            "cannot be said on the command line yet: translate from Python, with Translator.labels"
+            "cannot be given on the command line yet: translate from Python, with Translator.labels"
         )
     if options.ref is not None:
         return requests_of_reference(options.ref, options.domain, domains, psi=options.psi, progress=progress)

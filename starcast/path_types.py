@@ -35,8 +35,8 @@ class LocalPath(click.Path):
         if str(value) == Standard.STREAM.value:
             stream = "output" if self._is_output else "input"
             raise OptionError(
-                f"{_name_of(param, value)} cannot be -, which means standard {stream}: give a path, or ./- for one of "
-                "that name"
+                f"{_name_of(param, value)} cannot be -, which means standard {stream}: give a path, or ./- for a file "
+                "called -"
             )
         return super().convert(self._local(value), param, ctx)
 

@@ -22,8 +22,8 @@ def allocate(*modules: nn.Module | None) -> None:
     needed, there = sum(tensor.numel() * tensor.element_size() for tensor in tensors), physical_memory()
     if there is not None and needed > there:
         raise OptionError(
-            f"networks of these sizes need {needed / 2**30:.1f} GiB of memory, and this machine has "
-            f"{there / 2**30:.1f}: give smaller sizes"
+            f"networks of these sizes need {needed / 2**30:.1f} GiB of memory, but this machine has "
+            f"{there / 2**30:.1f} GiB: give smaller sizes"
         )
     for module in made:
         module.to_empty(device="cpu")

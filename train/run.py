@@ -90,8 +90,8 @@ def train(
     folder = RunFolder(Path(run))
     if resume and parent is not None:
         raise OptionError(
-            f"{printable(run)} cannot be resumed from another checkpoint: leave out --from, which starts a new run, or "
-            "--resume"
+            f"{printable(run)} cannot be resumed from another checkpoint: leave out --from to resume it, or leave out "
+            "--resume to start a new run"
         )
     with hold_folder(folder.path):
         refuse_foreign(folder)

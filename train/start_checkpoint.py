@@ -55,7 +55,8 @@ def reopen_parent(record: Mapping[str, Any], run: Path) -> Parent:
     parent = _read(Path(path), None if trained is None else Path(trained))
     if any(parent.record.get(key) != record.get(key) for key in ("sha256", "trained_sha256")):
         raise CheckpointError(
-            f"{printable(run)} started from {parent.name}, which has changed since: start the run again with --from"
+            f"{printable(run)} started from {parent.name}, which has changed since: restore that file, or start a new "
+            "run with another -o"
         )
     return parent
 
@@ -154,7 +155,9 @@ def _describe_weights(parent: Parent, networks: NetworkSet) -> list[str]:
     step = "" if checkpoint.step is None else f" (step {checkpoint.step:,})"
     lines = [f"Starting from {parent.name}{step}: {_as_words(name for name in names if name in stored)}"]
     if parent.trained is not None:
-        lines.append(f"The networks as trained are from {printable(parent.trained)}, the averaged ones from the first")
+        lines.append(
+            f"The networks as trained are from {printable(parent.trained)}, the averaged ones from the file above"
+        )
     if missing := [name for name in names if name not in stored]:
         beside = trained_beside(checkpoint.path)
         hint = f" ({printable(beside.name)} beside it may have it: give the folder to use both)" if beside else ""
@@ -174,10 +177,10 @@ def _describe_domains(checkpoint: Checkpoint, names: Sequence[str], origins: Seq
     left_out = [name for number, name in enumerate(before) if number not in origins]
     if checkpoint.layout == "official" and continued:
         pairs = ", ".join(f"{number} as {printable(name)}" for number, name in zip(before, names, strict=True))
-        return f"Domains continued in their order, because official checkpoints have no names: {pairs}"
+        return f"Domains continued in order, because official checkpoints have no names: {pairs}"
     if checkpoint.layout == "official":
         return (
-            f"Domains that start fresh, because official checkpoints have no names, and this one has {len(before)}: "
+            f"Domains that start fresh, because the checkpoint has {len(before)} domains without names: "
             f"{in_words(names)}"
         )
     parts = {"continued": continued, "fresh": fresh, "left out": left_out}

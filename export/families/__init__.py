@@ -24,7 +24,7 @@ def open_model(checkpoint: Checkpoint, domains: tuple[str, ...]) -> Model:
     if family not in FAMILIES:
         way_out = (
             f"version can train but not export: give a checkpoint of {' or '.join(FAMILIES)}" if family in TRAINED
-            else "starcast cannot export: update"
+            else "starcast cannot export: update starcast"
         )  # fmt: skip
         raise CheckpointError(f"{printable(checkpoint.path)} belongs to family {family!r}, which this {way_out}")
     return FAMILIES[family](checkpoint, domains)

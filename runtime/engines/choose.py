@@ -1,8 +1,8 @@
 """Choose the engine and variant that run a bundle: a GPU engine that is ready, or the fastest on this machine's CPU.
 
-Candidates that need too much memory are left out (`memory_needs`). The others are measured against each other once, in the
-work that they are opened for (`workload`); the answer is remembered in the user's cache. If real work then is far from what
-was measured, they are measured again at the next start.
+Candidates that need too much memory are left out (`memory_needs`). The others are measured against each other once, in
+the work that they are opened for (`workload`); the answer is remembered in the user's cache. If real work then is far
+from what was measured, they are measured again at the next start.
 
 A GPU engine is not measured against the CPU's: it is faster by an order of magnitude, measuring would compile and load
 models that nobody is going to use, and the cores are needed to decode and encode. On a GPU, only variants of one engine

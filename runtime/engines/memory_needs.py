@@ -34,20 +34,21 @@ def whole_need(bundle: Bundle, engine: Engine, variant: Variant, images: int = 1
 
 def within_limit(bundle: Bundle, candidates: list[Candidate], options: EngineOptions) -> list[Candidate]:
     """The candidates that fit into `options.memory` with one image of the trained size; `options.progress` gets a line
-    for each of the others. If none fits, the first that is held in it, for smaller images. Raises EngineError if none
-    is. GPU engines have memory of their own."""
+    for each of the others. If none fits, the first whose weights do, for smaller images. Raises EngineError if none
+    does. GPU engines have memory of their own."""
     limit = options.memory
     if limit is None or any(one.engine.on_gpu for one in candidates):
         return candidates
     needs = [whole_need(bundle, one.engine, one.variant) for one in candidates]
     if min(needs) <= limit:
-        return _keep(candidates, needs, limit, f"the {write_gib(limit)} that may be used", options)
+        return _keep(candidates, needs, limit, f"the {write_gib(limit)} that --memory or the machine allows", options)
     held = [one.engine.held_memory(bundle, one.variant) for one in candidates]
     least = min(held)
     if least > limit:
         raise EngineError(
             f"{candidates[held.index(least)].engine.name} holds about {write_gib(least)} of memory for {bundle.path}, "
-            f"more than the {write_gib(limit)} that may be used: give a higher --memory, or a smaller model"
+            f"more than the {write_gib(limit)} that --memory or the machine allows: give a higher --memory, or a "
+            "smaller model"
         )
     return [one for one, size in zip(candidates, held, strict=True) if size <= limit][:1]
 

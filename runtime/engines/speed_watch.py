@@ -1,4 +1,4 @@
-"""Notice that an engine runs far from the speed that chose it: the machine was busy when it was measured, or is now."""
+"""Notice an engine that is much slower or faster than when it was measured: the machine was busy then, or is now."""
 
 from __future__ import annotations
 

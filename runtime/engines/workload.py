@@ -1,4 +1,4 @@
-"""How fast a session is in the work that it is opened for: beside the threads that read, fit and write its images.
+"""Measure a session in its real work, while other threads read, fit and write its images.
 
 An engine that is fast alone may be slow beside them. On two cores, ncnn on both threads took 1.7 ms for an image of
 64 px in a loop, and 8 to 11 ms in `video`: each of its hundred parallel parts waits for a thread whose core is decoding
@@ -32,7 +32,7 @@ Run = Callable[[Images], Images]  # translates a batch [N, H, W, 3] in one style
 
 
 class Runs(Protocol):
-    """A session as far as it matters here."""
+    """The part of a session that is used here."""
 
     @property
     def usual_batch(self) -> int: ...

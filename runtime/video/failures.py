@@ -31,13 +31,13 @@ def failures_of(source: Film, refused: int) -> list[str]:
         failures.append(f"{source.name} ends early, cut short or damaged: what could be decoded is translated")
     if source.lacks_streams:
         failures.append(
-            f"{source.name} was joined from recordings with different streams: what only a later one has is left out; "
-            "split it where it was joined, and translate each part by itself"
+            f"{source.name} was joined from recordings with different streams, and those that the first lacks are left "
+            "out: split it where it was joined, and translate each part by itself"
         )
     if source.is_followed:
         failures.append(
-            f"{source.name} holds another video after the end of the first, which cannot be read with it: split it "
-            "where it was joined, and translate each part by itself"
+            f"{source.name} holds a second video after the first, and only the first is translated: split it where "
+            "it was joined, and translate each part by itself"
         )
     return failures
 

@@ -276,8 +276,8 @@ class Source(Film):
         if not self.container.format.flags & _NO_TIMES or self._video.codec_context.framerate:
             return None
         return (
-            f"states no frame rate, so {float(self.rate):g} frames per second are assumed: if that is wrong, give it "
-            f"its own first, such as 30, with `{command_line('ffmpeg', '-r', '30', '-i', 'IN', *QUALITY, 'OUT.mkv')}`"
+            f"states no frame rate, so {float(self.rate):g} frames per second are assumed: if that is wrong, set the "
+            f"right rate first, here 30, with `{command_line('ffmpeg', '-r', '30', '-i', 'IN', *QUALITY, 'OUT.mkv')}`"
         )
 
 

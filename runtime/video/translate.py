@@ -238,7 +238,7 @@ def _notes(source: Film) -> Sequence[str]:
 
 def _final_notes(source: Film) -> Sequence[str]:
     zeros = source.zeros_at_end
-    return [f"{source.name} ends in {zeros} bytes of zeros, which hold no video"] if zeros else []
+    return [f"{source.name} ends in {zeros} zero bytes, which hold no video"] if zeros else []
 
 
 def _interlaced_note(source: Film) -> str:

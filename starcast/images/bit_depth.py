@@ -54,8 +54,8 @@ def to_full_range(image: ImageFile.ImageFile, file: BinaryIO) -> tuple[Image.Ima
     if largest >= 2**_LIKELY_BITS:
         return image, None
     return image, (
-        f"has no 16-bit sample above {largest}, and comes out nearly black: if they are {_LIKELY_BITS}-bit samples, "
-        f"multiply them by {2 ** (16 - _LIKELY_BITS)}"
+        f"has no 16-bit sample above {largest}, and comes out nearly black: if its samples have {_LIKELY_BITS} "
+        f"bits, multiply them by {2 ** (16 - _LIKELY_BITS)}"
     )
 
 

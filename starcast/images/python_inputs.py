@@ -31,7 +31,7 @@ def one_image(value: Any, what: str) -> NDArray[np.uint8]:
         return _from_pillow(value, what)
     pixels = _bytes_of(value, what)
     if pixels.ndim != 3 or pixels.shape[2] != _CHANNELS or not pixels.size:
-        raise ValueError(f"{what} is an image [H, W, {_CHANNELS}], not {list(pixels.shape)}{_way_out(pixels)}")
+        raise ValueError(f"{what} must be an image [H, W, {_CHANNELS}], not {list(pixels.shape)}{_way_out(pixels)}")
     return np.ascontiguousarray(pixels)
 
 
@@ -47,7 +47,8 @@ def some_images(value: Any) -> tuple[NDArray[np.uint8], bool]:
     pixels = _bytes_of(value, "a source")
     if pixels.ndim not in (3, 4) or pixels.shape[-1] != _CHANNELS:
         raise ValueError(
-            f"sources are [N, H, W, {_CHANNELS}] or one [H, W, {_CHANNELS}], not {list(pixels.shape)}{_way_out(pixels)}"
+            f"sources must be [N, H, W, {_CHANNELS}] or one [H, W, {_CHANNELS}], not {list(pixels.shape)}"
+            f"{_way_out(pixels)}"
         )
     batch = np.ascontiguousarray(pixels if pixels.ndim == 4 else pixels[None])
     if not all(batch.shape[1:]):
@@ -68,7 +69,7 @@ def _stack(images: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     if len(sizes) > 1:
         (height, width), (other_height, other_width) = sorted(sizes)[:2]
         raise ValueError(
-            f"sources of one call have one size, not {width}x{height} and {other_width}x{other_height}: "
+            f"all sources of a call must have one size, not {width}x{height} and {other_width}x{other_height}: "
             "translate them one by one, or resize them first"
         )
     return np.stack(images)

@@ -17,7 +17,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, UnidentifiedImageError
 
 from starcast.absence import absence_of
 from starcast.errors import ImageError, printable, reason_of
-from starcast.images import formats, heif
+from starcast.images import formats, heif, truncated_jpeg
 from starcast.images.bit_depth import to_full_range
 from starcast.images.colour import to_srgb_and_alpha
 from starcast.images.metadata import Metadata, read_metadata

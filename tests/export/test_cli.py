@@ -80,7 +80,7 @@ def test_names_that_are_not_utf_8_are_exported_and_said(
         ])  # fmt: skip
     said = capsys.readouterr().out
     assert left.value.code == 0
-    assert r"The domain caf\udce9 has a name that is not UTF-8: in the bundle it is called caf\udce9" in said
+    assert r"A domain's name is not valid UTF-8: the bundle calls it caf\udce9" in said
     manifest = open_bundle(tmp_path / latin).manifest
     assert manifest.domains[0] == r"caf\udce9"
     assert manifest.provenance.dataset == r"caf\udce9"

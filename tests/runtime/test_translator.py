@@ -169,7 +169,7 @@ def test_an_unreadable_reference_is_named(translator, tmp_path):
 @pytest.mark.parametrize(("images", "error", "words"), [
     (np.zeros((1, 32, 32, 3), np.float32), TypeError, "a source is uint8 RGB, 0 to 255, not float32"),
     ([[1]], TypeError, "not int64"),
-    (np.zeros((32, 32), np.uint8), ValueError, r"sources are \[N, H, W, 3\] or one \[H, W, 3\], not \[32, 32\]"),
+    (np.zeros((32, 32), np.uint8), ValueError, r"sources must be \[N, H, W, 3\] or one \[H, W, 3\], not \[32, 32\]"),
     (np.zeros((1, 3, 32, 32), np.uint8), ValueError, r"not \[1, 3, 32, 32\]"),
     (np.zeros((1, 32, 32, 4), np.uint8), ValueError, r"not \[1, 32, 32, 4\]"),
     (np.zeros((1, 0, 32, 3), np.uint8), ValueError, "sources are 32x0"),
@@ -192,7 +192,7 @@ def test_a_style_that_is_not_finite_is_refused(translator):
 
 @pytest.mark.parametrize("reference", [np.zeros((8, 8), np.uint8), np.zeros((0, 8, 3), np.uint8)])
 def test_a_reference_of_another_shape_is_refused(translator, reference):
-    with pytest.raises(ValueError, match=r"a reference is an image \[H, W, 3\]"):
+    with pytest.raises(ValueError, match=r"a reference must be an image \[H, W, 3\]"):
         translator.style(domain=0, reference=reference)
 
 
@@ -323,7 +323,7 @@ def test_labels_are_the_style_in_the_bundles_order(changed, tiny_model):
     ({"seed": 0}, "makes no styles from seeds: give labels"),
     ({"reference": _draw_images(32, 32, 3)}, "makes no styles from references: give labels"),
     ({"labels": {"hat": 1}}, "there is no label 'hat': the bundle has black, blond, brown, male, young, a, b, c"),
-    ({"labels": {"male": float("nan")}}, "labels are finite numbers"),
+    ({"labels": {"male": float("nan")}}, "labels must be finite numbers"),
     ({"labels": {"male": 1}, "psi": 0.5}, "labels determine the whole style: leave out domain and psi"),
     ({"labels": {"male": 1}, "domain": "cat"}, "leave out domain and psi"),
 ])  # fmt: skip

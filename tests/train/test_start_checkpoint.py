@@ -93,7 +93,7 @@ def test_at_step_0_the_outputs_are_those_of_the_official_program(small, tmp_path
         "Fresh, because that checkpoint has none: discriminator (100000_nets.ckpt beside it may have it: give the "
         "folder to use both)",
         "It has only averaged networks: training starts from these",
-        "Domains continued in their order, because official checkpoints have no names: 0 as cat, 1 as dog, 2 as wild",
+        "Domains continued in order, because official checkpoints have no names: 0 as cat, 1 as dog, 2 as wild",
     ]
 
 
@@ -109,7 +109,7 @@ def test_an_official_folder_gives_the_average_and_the_networks_as_trained(small,
         assert same(module, averaged.state_dicts()[name])
     assert said[0] == f"{folder}: 100000_nets_ema.ckpt is the newest of 2 checkpoints"
     assert said[2] == (
-        f"The networks as trained are from {folder / '100000_nets.ckpt'}, the averaged ones from the first"
+        f"The networks as trained are from {folder / '100000_nets.ckpt'}, the averaged ones from the file above"
     )
     assert "Fresh" not in "".join(said)
 
@@ -209,9 +209,7 @@ def test_an_official_checkpoint_of_another_number_of_domains_knows_none_of_them(
     assert same(state.networks.mapping_network.unshared, fresh.mapping_network.unshared.state_dict())
     assert same(state.averaged.style_encoder.unshared, fresh.style_encoder.unshared.state_dict())
     assert same(state.networks.style_encoder.shared, trained.style_encoder.shared.state_dict())
-    assert said[-1] == (
-        "Domains that start fresh, because official checkpoints have no names, and this one has 3: a, b"
-    )
+    assert said[-1] == ("Domains that start fresh, because the checkpoint has 3 domains without names: a, b")
 
 
 def test_a_family_that_cannot_change_its_domains_says_so(images, tmp_path, parent, small, monkeypatch):

@@ -34,12 +34,12 @@ def check_optimizer(path: Path, name: str, stored: Any, optimizer: Optimizer) ->
 def _check(stored: Any, optimizer: Optimizer) -> None:
     own = optimizer.state_dict()["param_groups"]
     if not isinstance(stored, Mapping) or not isinstance(stored.get("state"), Mapping):
-        raise TypeError("it is no table with a state")
+        raise TypeError("it has no state")
     groups = stored.get("param_groups")
     if not isinstance(groups, list) or not all(isinstance(group, Mapping) for group in groups):
         raise TypeError("it has no groups of parameters")
     if [group.get("params") for group in groups] != [group["params"] for group in own]:
-        raise ValueError("its parameters are others")
+        raise ValueError("it belongs to other parameters")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     kept = _KEPT.get(type(optimizer), frozenset())
     for number, entry in stored["state"].items():

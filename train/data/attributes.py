@@ -131,8 +131,8 @@ def read_table(file: Path, names: Sequence[str]) -> AttributeTable:
     notes = [f"{printable(file.name)}: {repeated} rows repeat earlier ones"] if repeated else []
     if claimed is not None and claimed != len(values) + repeated:
         notes.append(
-            f"{printable(file.name)} says that it has {claimed:,} rows, but has {len(values) + repeated:,}: it may not "
-            "be whole"
+            f"{printable(file.name)} says that it has {claimed:,} rows, but has {len(values) + repeated:,}: it may be "
+            "truncated"
         )
     return AttributeTable(tuple(files), tuple(names), np.array(values, np.bool_), tuple(notes))
 

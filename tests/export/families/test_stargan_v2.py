@@ -59,6 +59,6 @@ def test_an_unknown_family_is_refused_in_a_sentence(small_checkpoint: Path) -> N
         family: str
 
     with pytest.raises(
-        CheckpointError, match="belongs to family 'cyclegan', which this starcast cannot export: update"
+        CheckpointError, match="belongs to family 'cyclegan', which this starcast cannot export: update starcast"
     ):
         open_model(Foreign(small_checkpoint, "cyclegan"), ("a",))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ import pytest
 
 from starcast.errors import EngineError, MissingExtraError, OptionError, VariantMissingError, VideoError
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.engines import choose, doubts, registry, verdicts, work
+from starcast.runtime.engines import choose, registry, speed_watch, verdicts, workload
 from starcast.runtime.engines.base import Absence, Engine, EngineOptions, Session
 from starcast.runtime.engines.candidates import ORDER, Candidate, list_candidates
 from starcast.runtime.engines.choose import open_variant, recall_choice
@@ -81,7 +81,7 @@ def engines(monkeypatch):
     def use(*engines: Fake) -> None:
         monkeypatch.setattr(registry, "ENGINES", {engine.name: engine for engine in engines})
         monkeypatch.setattr(choose, "contest", partial(contest, clock=lambda: Fake.now))
-        for module in (work, doubts):
+        for module in (workload, speed_watch):
             monkeypatch.setattr(module, "clock", lambda: Fake.now)
 
     return use

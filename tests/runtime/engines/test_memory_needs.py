@@ -171,7 +171,8 @@ def test_a_limit_leaves_out_what_it_cannot_hold_with_one_image(use, options, lin
     heavy, light = Weighty("heavy", held=GIB), Weighty("light", held=GIB // 4)
     assert open_variant(use(heavy, light), options=options(memory=GIB)).engine is light  # no image beside heavy
     assert lines == [
-        "heavy plain is left out: it needs about 1.00 GiB of memory, more than the 1.00 GiB that may be used"
+        "heavy plain is left out: it needs about 1.00 GiB of memory, more than the 1.00 GiB that --memory or the "
+        "machine allows"
     ]
 
 

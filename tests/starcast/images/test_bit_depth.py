@@ -109,7 +109,7 @@ def test_dark_samples_of_which_nothing_is_stated_stay_as_they_are_with_a_remark(
     stored = read(tmp_path, make(), suffix)
     assert stored.pixels.max() <= 16
     (note,) = stored.notes
-    assert note.endswith("comes out nearly black: if they are 12-bit samples, multiply them by 16")
+    assert note.endswith("comes out nearly black: if its samples have 12 bits, multiply them by 16")
 
 
 def test_ordinary_deep_images_have_no_remark(tmp_path):

@@ -58,7 +58,9 @@ def test_a_list_holds_images_of_either_kind_and_of_one_size():
     batch, is_one = some_images([image, SCENE, image.convert("CMYK")])
     assert not is_one
     np.testing.assert_array_equal(batch, np.stack([SCENE] * 3))
-    with pytest.raises(ValueError, match="sources of one call have one size, not 8x8 and 64x48: translate them one by"):
+    with pytest.raises(
+        ValueError, match="all sources of a call must have one size, not 8x8 and 64x48: translate them one by"
+    ):
         some_images([image, image.resize((8, 8))])
 
 

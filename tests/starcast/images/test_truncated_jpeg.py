@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from starcast.errors import ImageError
+from starcast.images import truncated_jpeg
 from starcast.images.read import read_image
 
 KINDS = {

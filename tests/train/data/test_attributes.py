@@ -110,7 +110,7 @@ def test_what_is_left_out_is_said(tmp_path):
 
 def test_a_list_that_is_cut_off_is_noticed(tmp_path):
     found = listed(tmp_path, CELEBA.replace("3\n", "202599\n", 1))
-    assert found.notes == ("list.txt says that it has 202,599 rows, but has 3: it may not be whole",)
+    assert found.notes == ("list.txt says that it has 202,599 rows, but has 3: it may be truncated",)
 
 
 def test_a_folder_without_the_images_is_named(tmp_path):

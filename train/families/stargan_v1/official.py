@@ -104,7 +104,9 @@ def infer_config(networks: Mapping[str, StateDict], origin: str) -> StarGANv1Con
             **{**_sizes_without_discriminator(), **sizes}, attributes=labels - classes, classes=classes
         )
     except ValueError as error:
-        raise CheckpointError(f"{origin} has shapes that no StarGAN v1 has ({error})") from error
+        raise CheckpointError(
+            f"{origin} has shapes that are not StarGAN v1's ({error}): give another checkpoint"
+        ) from error
 
 
 def check_config(config: StarGANv1Config, networks: Mapping[str, StateDict], origin: str) -> None:

@@ -105,9 +105,11 @@ def infer_config(states: Mapping[str, StateDict], origin: str, **facts: Any) -> 
             **facts,
         )
     except TypeError as error:
-        raise CheckpointError(f"{origin} has settings of a wrong kind ({error}): give another checkpoint") from error
+        raise CheckpointError(f"{origin} has settings of the wrong type ({error}): give another checkpoint") from error
     except OptionError as error:
-        raise CheckpointError(f"{origin} holds networks of a shape that StyleGAN2 has not ({error})") from error
+        raise CheckpointError(
+            f"{origin} holds networks whose shapes are not StyleGAN2's ({error}): give another checkpoint"
+        ) from error
     except (KeyError, IndexError, ValueError) as error:
         raise CheckpointError(
             f"{origin} names StyleGAN2's networks but lacks parts of them ({str(error).strip(chr(39))}): give a whole "
