@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -22,12 +23,15 @@ MANIFEST = "manifest.json"
 LARGEST_SIDE = 2**14  # pixels
 LARGEST_VECTOR = 2**20  # numbers in a style or a latent
 LARGEST_MEANS = 2**26  # numbers in the mean styles of all domains together
-CHANNELS = 3  # of every image that the runtime reads and writes
+LARGEST_NOISE = 2**26  # numbers in the noise of one image
+MOST_LAYERS = 2**10  # that have a style, or noise, of their own
+CHANNELS = 3  # of every source, and of its translation
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
 Amount = Annotated[int, msgspec.Meta(ge=0, le=2**60)]
 Side = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_SIDE)]
 Length = Annotated[int, msgspec.Meta(ge=1, le=LARGEST_VECTOR)]
+Layers = Annotated[int, msgspec.Meta(ge=1, le=MOST_LAYERS)]
 Shape = tuple[int | None, ...]  # of a graph's input; None: any length
 # How a variant's norms are written: as the engine's own operator; as arithmetic that TensorRT fuses; as a node for
 # starcast's plugin; or, for comparison, as the engine's own operator in half precision.
@@ -46,6 +50,38 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
     stride: Side
 
 
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """The image that a generator without a source makes: uint8 NHWC, grey, RGB or RGBA by `channels`."""
+
+    channels: Literal[1, 3, 4]
+    height: Side
+    width: Side
+
+
+class NoiseInput(msgspec.Struct, frozen=True, kw_only=True):
+    """One input of the frame graph that takes noise: float32 [N or 1, 1, height, width]."""
+
+    name: str
+    height: Side
+    width: Side
+
+
+class Noise(msgspec.Struct, frozen=True, kw_only=True):
+    """The noise that a generator adds to its features, one input a layer, in the order of the layers.
+
+    `constants` is an .npz with an array float32 [1, 1, height, width] for each input, by name: the noise that belongs
+    to the checkpoint. Without it, constant noise is drawn from a fixed seed.
+    """
+
+    inputs: tuple[NoiseInput, ...]
+    constants: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Numbers in the noise of one image."""
+        return sum(one.height * one.width for one in self.inputs)
+
+
 class GraphFiles(msgspec.Struct, frozen=True, kw_only=True):
     """A graph, and the files that hold its weights if the graph file does not."""
 
@@ -54,7 +90,8 @@ class GraphFiles(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LatentMaker(GraphFiles, frozen=True, kw_only=True):
-    """graph: `latent` float32 [N, size], `domain` int64 [N] -> `style` float32 [N, S]."""
+    """graph: `latent` float32 [N, size], `domain` int64 [N] -> `style` float32 [N, S]. A bundle without domains has no
+    input `domain`."""
 
     size: Length
 
@@ -94,21 +131,31 @@ class LabelMaker(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.names) + (2 if self.has_both else 0)
 
 
-class Condition(msgspec.Struct, frozen=True, kw_only=True):
+class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The vector of `size` numbers that steers a translation, and the ways to make one.
 
-    `means` is an .npz with the array `mean` float32 [domains, size]: each domain's mean over `mean_draws` latents.
+    `layers`: a style has one such vector for each of so many layers, [layers, size]. The graphs that make styles still
+    give one vector, which all layers share until styles are mixed. None: one vector for the whole network.
+
+    `means` is an .npz with the array `mean` float32 [domains, size]: each domain's mean over `mean_draws` latents;
+    [1, size] without domains.
     `product` is the graph `style` float32 [N, size] -> `gamma_beta` float32 [N, T]: the norms' scales and shifts,
     for variants that read them instead of the style.
     """
 
     size: Length
+    layers: Layers | None = None
     product: GraphFiles | None = None
     latent: LatentMaker | None = None
     reference: ReferenceMaker | None = None
     labels: LabelMaker | None = None
     means: str | None = None
     mean_draws: Amount | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one style: [size], or [layers, size]."""
+        return (self.size,) if self.layers is None else (self.layers, self.size)
 
     @property
     def only_labels(self) -> LabelMaker | None:
@@ -184,6 +231,9 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
     The condition is `style` float32 [N or 1, size], or `gamma_beta` float32 [N or 1, T], which the bundle's product
     computes from the style. With `one_style` it has one row, for the whole batch.
+
+    Without a source there is no `image`: a style for each image, [N, size] or [N, layers, size], and the inputs for
+    noise -> uint8 [N, H, W, C].
     """
 
     file: str
@@ -244,12 +294,26 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     format: int
     source: Source | None
+    output: Output | None = None  # of a generator without a source; a translation is as large as its source
     condition: Condition
+    noise: Noise | None = None
     extra_inputs: tuple[ExtraInput, ...] = ()
-    domains: tuple[str, ...]
+    domains: tuple[str, ...]  # empty only without a source
     variants: tuple[Variant, ...]
     provenance: Provenance
     files: dict[str, FileFacts]
+
+    @property
+    def trained_size(self) -> tuple[int, int]:
+        """(height, width) of an image at the trained size: the source's, or that of what is generated."""
+        image = self.output if self.source is None else self.source
+        assert image is not None  # `decode` refuses such a manifest
+        return image.height, image.width
+
+    @property
+    def mean_shape(self) -> tuple[int, int]:
+        """The shape of the mean styles: one for each domain, or one for a bundle without domains."""
+        return max(1, len(self.domains)), self.condition.size
 
     def weights_of(self, graph: str) -> tuple[str, ...]:
         """The weight files of a graph; empty if it has none."""
@@ -262,18 +326,27 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """The inputs that a graph must have, by name; empty if the manifest does not name the graph."""
         condition, source = self.condition, self.source
         image: dict[str, Shape] = {} if source is None else {"image": (None, None, None, source.channels)}
+        noise: dict[str, Shape] = {one.name: (None, 1, one.height, one.width) for one in self.noise_inputs}
+        domain: dict[str, Shape] = {"domain": (None,)} if self.domains else {}
+        style: Shape = (None, *condition.shape)
         inputs: dict[str, dict[str, Shape]] = {}
         for variant in self.variants:
-            length = condition.size if variant.condition == "style" else None
-            inputs[variant.file] = {**image, variant.condition: (None, length)}
+            inputs[variant.file] = {
+                **image, variant.condition: style if variant.condition == "style" else (None, None), **noise
+            }  # fmt: skip
         if condition.latent is not None:
-            inputs[condition.latent.graph] = {"latent": (None, condition.latent.size), "domain": (None,)}
+            inputs[condition.latent.graph] = {"latent": (None, condition.latent.size), **domain}
         if condition.reference is not None:
             sides = condition.reference.height, condition.reference.width
-            inputs[condition.reference.graph] = {"image": (None, *sides, CHANNELS), "domain": (None,)}
+            inputs[condition.reference.graph] = {"image": (None, *sides, CHANNELS), **domain}
         if condition.product is not None:
-            inputs[condition.product.graph] = {"style": (None, condition.size)}
+            inputs[condition.product.graph] = {"style": style}
         return inputs.get(graph, {})
+
+    @property
+    def noise_inputs(self) -> tuple[NoiseInput, ...]:
+        """The inputs of the frame graph that take noise, in the order of the layers."""
+        return () if self.noise is None else self.noise.inputs
 
 
 def encode(manifest: Manifest) -> bytes:
@@ -308,7 +381,12 @@ def decode(content: bytes, path: Path) -> Manifest:
 def _contradiction(manifest: Manifest) -> str | None:
     """Which of the manifest's values are impossible, or contradict each other, as a clause, or None."""
     domains, condition, source = manifest.domains, manifest.condition, manifest.source
-    if not domains or len(set(domains)) < len(domains) or not all(name and name.isprintable() for name in domains):
+    if (source is None) == (manifest.output is None):
+        return "it has both a source and an output" if source is not None else "it has neither a source nor an output"
+    if source is not None and (condition.layers is not None or manifest.noise is not None):
+        return "it has styles with layers, or noise, beside a source"
+    known = all(name and name.isprintable() for name in domains) and len(set(domains)) == len(domains)
+    if not known or (source is not None and not domains):
         return f"its domains are {_cut(repr(list(domains)))}"
     labels = condition.labels
     if labels is not None and (
@@ -317,8 +395,12 @@ def _contradiction(manifest: Manifest) -> str | None:
         or labels.size != condition.size
     ):
         return f"its labels are {_cut(repr(list(labels.names)))}"
-    if condition.means is not None and len(domains) * condition.size > LARGEST_MEANS:
+    if condition.means is not None and math.prod(manifest.mean_shape) > LARGEST_MEANS:
         return f"it has mean styles of {condition.size} numbers for {len(domains)} domains"
+    if math.prod(condition.shape) > LARGEST_VECTOR:
+        return f"its styles have {condition.layers} layers of {condition.size} numbers"
+    if manifest.noise is not None and not _is_possible(manifest.noise):
+        return f"its noise is {_cut(repr([(one.name, one.height, one.width) for one in manifest.noise.inputs]))}"
     if source is None:
         return None
     if source.channels != CHANNELS:
@@ -328,6 +410,18 @@ def _contradiction(manifest: Manifest) -> str | None:
         if height % source.stride or width % source.stride:
             return f"{width}x{height} is not a multiple of its stride {source.stride}"
     return None
+
+
+def _is_possible(noise: Noise) -> bool:
+    """Whether noise inputs have names of their own, beside the condition's, and a bearable size."""
+    names = [one.name for one in noise.inputs]
+    taken = {"image", *get_args(Takes)}
+    return (
+        0 < len(names) <= MOST_LAYERS
+        and len(set(names)) == len(names)
+        and all(name and name.isprintable() and name not in taken for name in names)
+        and noise.size <= LARGEST_NOISE
+    )
 
 
 def _cut(text: str, most: int = 200) -> str:
@@ -370,12 +464,21 @@ def _parts(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], type[msgs
     if isinstance(condition, dict):
         roles = ((f"condition.{name}", condition.get(name), type_) for name, type_ in _ROLES.items())
         yield from ((place, role, type_) for place, role, type_ in roles if isinstance(role, dict))
+    noise = raw.get("noise")
+    inputs = noise.get("inputs") if isinstance(noise, dict) else None
+    if isinstance(inputs, list):
+        yield from (("noise", one, NoiseInput) for one in inputs if isinstance(one, dict))
     variants = raw.get("variants")
     if isinstance(variants, list):
         yield from (("variants", variant, Variant) for variant in variants if isinstance(variant, dict))
 
 
-_MAIN: dict[str, type[msgspec.Struct]] = {"source": Source, "condition": Condition}
+_MAIN: dict[str, type[msgspec.Struct]] = {
+    "source": Source,
+    "output": Output,
+    "condition": Condition,
+    "noise": Noise,
+}
 _ROLES: dict[str, type[msgspec.Struct]] = {
     "product": GraphFiles,
     "latent": LatentMaker,

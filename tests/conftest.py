@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from ncnn_addition import ADDITION
 from numpy.typing import NDArray
+from tiny_generator import write_generator_bundle
 
 from starcast.runtime.bundle import sha256_of
 from starcast.runtime.manifest import (
@@ -122,6 +123,13 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole bundle of 32x32 pictures, stride 4, domains cat, dog and wild, latent 4, style 8. Do not write into it:
     `shutil.copytree` it first."""
     return write_tiny_bundle(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def generator_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle without a source (tests/support/tiny_generator.py): images of 16x16 RGB from styles [4, 6]. Do not write
+    into it."""
+    return write_generator_bundle(tmp_path_factory.mktemp("bundles") / "generator")
 
 
 def write_tiny_bundle(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from starcast.errors import BundleError
 from starcast.runtime.bundle import LARGEST_MANIFEST, open_bundle
-from starcast.runtime.manifest import FORMAT, MANIFEST, Manifest, encode
+from starcast.runtime.manifest import FORMAT, MANIFEST, Manifest, decode, encode
 
 GENERATOR = "generator/plain-fp32.onnx"
 
@@ -161,6 +161,68 @@ def test_a_manifest_with_impossible_values_is_damaged(bundle, change):
         open_bundle(bundle)
 
 
+def test_a_generators_manifest_reads_back_as_it_was_written(generator_bundle):
+    manifest = open_bundle(generator_bundle).manifest
+    assert decode(encode(manifest), Path(MANIFEST)) == manifest
+    assert (manifest.source, manifest.domains, manifest.trained_size) == (None, (), (16, 16))
+    assert manifest.condition.shape == (4, 6)
+    assert manifest.inputs_of(GENERATOR) == {
+        "style": (None, 4, 6), "noise_0": (None, 1, 8, 8), "noise_1": (None, 1, 16, 16)
+    }  # fmt: skip
+    assert manifest.inputs_of("mapping.onnx") == {"latent": (None, 4)}
+
+
+def test_a_bundle_of_translations_stays_readable_for_an_older_starcast(tiny_bundle):
+    written = json.loads(encode(open_bundle(tiny_bundle).manifest))
+    assert set(written["condition"]) == {"size", "latent", "reference", "means", "mean_draws"}
+
+
+def _rename_noise(manifest: dict, name: str) -> None:
+    manifest["noise"]["inputs"][0]["name"] = name
+
+
+@pytest.mark.parametrize("change", [
+    lambda manifest: manifest.update(output=None),
+    lambda manifest: manifest.update(source={"channels": 3, "height": 16, "width": 16, "stride": 4}),
+    lambda manifest: manifest.update(
+        source={"channels": 3, "height": 16, "width": 16, "stride": 4}, output=None, domains=["cat"], noise=None
+    ),
+    lambda manifest: manifest["output"].update(channels=2),
+    lambda manifest: manifest["output"].update(height=0),
+    lambda manifest: manifest["output"].update(width=2**15),
+    lambda manifest: manifest["condition"].update(layers=0),
+    lambda manifest: manifest["condition"].update(layers=2**20),
+    lambda manifest: manifest["condition"].update(layers=2**10, size=2**20),
+    lambda manifest: manifest["noise"].update(inputs=[]),
+    lambda manifest: manifest["noise"].update(inputs=[{"name": "n", "height": 2**14, "width": 2**14}]),
+    lambda manifest: manifest["noise"].update(inputs=[{"name": f"n{i}", "height": 1, "width": 1} for i in range(1025)]),
+    lambda manifest: _rename_noise(manifest, "noise_1"),
+    lambda manifest: _rename_noise(manifest, "style"),
+    lambda manifest: _rename_noise(manifest, ""),
+    lambda manifest: _rename_noise(manifest, "a\nb"),
+    lambda manifest: manifest.update(domains=["cat", "cat"]),
+], ids=["no output", "source and output", "layers beside a source", "two channels", "no height", "vast width",
+        "no layers", "many layers", "vast styles", "no noise", "vast noise", "many inputs", "noise twice",
+        "noise named style", "noise without a name", "line break", "domain twice"])  # fmt: skip
+def test_a_generators_manifest_with_impossible_values_is_damaged(generator_bundle, tmp_path, change):
+    bundle = Path(shutil.copytree(generator_bundle, tmp_path / "bundle"))
+    _change(bundle, change)
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged \(.*\): export the bundle again"):
+        open_bundle(bundle)
+
+
+@pytest.mark.parametrize(("change", "unknown"), [
+    (lambda manifest: manifest["output"].update(colours="linear"), "'colours' in its output"),
+    (lambda manifest: manifest["noise"].update(law="uniform"), "'law' in its noise"),
+    (lambda manifest: manifest["noise"]["inputs"][1].update(channels=2), "'channels' in its noise"),
+], ids=["output", "noise", "input"])  # fmt: skip
+def test_what_would_change_what_is_generated_and_is_unknown_is_refused(generator_bundle, tmp_path, change, unknown):
+    bundle = Path(shutil.copytree(generator_bundle, tmp_path / "bundle"))
+    _change(bundle, change)
+    with pytest.raises(BundleError, match=rf"manifest\.json has {unknown}, which this .* not know: update starcast$"):
+        open_bundle(bundle)
+
+
 @pytest.mark.parametrize("name", [
     "../outside", "generator/../../outside", "/etc/passwd", "C:/outside", "..\\outside", "", ".", "a\0b", "a\nb",
 ])  # fmt: skip
@@ -271,8 +333,9 @@ def test_an_interrupted_overwrite_is_repaired_when_the_bundle_is_opened(bundle):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_value_anywhere_in_a_manifest_gives_a_bundle_or_a_sentence(tmp_path, tiny_bundle, data):
-    manifest = json.loads((tiny_bundle / MANIFEST).read_text())
+def test_any_value_anywhere_in_a_manifest_gives_a_bundle_or_a_sentence(tmp_path, tiny_bundle, generator_bundle, data):
+    original = data.draw(st.sampled_from([tiny_bundle, generator_bundle]))
+    manifest = json.loads((original / MANIFEST).read_text())
     place = manifest
     while True:
         key = data.draw(st.sampled_from(sorted(place) if isinstance(place, dict) else range(len(place))))
@@ -285,9 +348,9 @@ def test_any_value_anywhere_in_a_manifest_gives_a_bundle_or_a_sentence(tmp_path,
         max_leaves=6,
     )
     place[key] = data.draw(odd)
-    folder = tmp_path / "fuzzed"
+    folder = tmp_path / original.name
     if not folder.exists():
-        shutil.copytree(tiny_bundle, folder)
+        shutil.copytree(original, folder)
     (folder / MANIFEST).write_text(json.dumps(manifest))
     sentence = ""
     try:
