@@ -18,6 +18,14 @@ class ExportOptions(CheckedOptions):
     """Options of an export. The gate's tolerances are not options: a graph that misses them is not written."""
 
     domains: tuple[str, ...] = flags.domains("The order must be the one trained with. Default: the checkpoint's names.")
+    attributes: tuple[str, ...] = flags.attributes(
+        "For official StarGAN v1 files, which do not hold them. With two data sets, --domains names the second one's "
+        "labels."
+    )
+    image_size: int | None = option(
+        None, "Height and width in pixels of the images that an official StarGAN v1 generator was trained on, if its "
+        "-D.ckpt is missing. Default: 128.", minimum=8,
+    )  # fmt: skip
     data: str | None = option(
         None, "Name of the data set, for the model card; default: the checkpoint's.",
         flags=("--data-name",), aliases=("--data",), metavar="NAME",
@@ -57,6 +65,9 @@ class ExportOptions(CheckedOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        twice = [name for name in self.attributes if (*self.attributes, *self.domains).count(name) > 1]
+        if twice:
+            raise OptionError(f"{twice[0]} is named twice in --attributes and --domains: give each label its own name")
         if "spelled" in self.adain:  # the former name of fused
             object.__setattr__(self, "adain", tuple("fused" if name == "spelled" else name for name in self.adain))
         for flag, given, known in (

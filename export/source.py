@@ -11,8 +11,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from starcast.errors import OptionError, printable
-from starcast.export.families import open_model
+from starcast.errors import printable
+from starcast.export.families import complete, open_model
 from starcast.export.families.model import Model
 from starcast.export.options import ExportOptions
 from starcast.export.trace import trace_generator, trace_style_graph
@@ -68,8 +68,8 @@ class Source:
 def read_source(path: Path, options: ExportOptions, progress: Progress) -> Source:
     """Read a checkpoint and trace its networks. Raises CheckpointError and OptionError."""
     with stage(progress, f"read {path}"):
-        checkpoint = read_checkpoint(path)
-        names = _domains(checkpoint, options)
+        checkpoint = complete(read_checkpoint(path), options)
+        names = checkpoint.domain_names
         model = open_model(checkpoint, escape(names))
         digest = hash_of(path)
     for name in names:
@@ -82,13 +82,3 @@ def read_source(path: Path, options: ExportOptions, progress: Progress) -> Sourc
         frame = trace_generator(model.generator, model.side, model.style_size)
         styles = {graph.file: trace_style_graph(graph) for graph in model.style_graphs()}
     return Source(checkpoint, digest, model, frame, styles)
-
-
-def _domains(checkpoint: Checkpoint, options: ExportOptions) -> tuple[str, ...]:
-    count = len(checkpoint.domain_names)
-    names = options.domains or checkpoint.domain_names
-    if len(names) != count or len(set(names)) != count:
-        raise OptionError(
-            f"--domains names {', '.join(names)}: {checkpoint.path} has {count} domains, give each its own name"
-        )
-    return names

@@ -85,6 +85,10 @@ def domains(more: str) -> Any:
     )
 
 
+def attributes(more: str) -> Any:
+    return option((), _text("Names of the attributes, in the order of the training.", more), metavar="NAME,…")
+
+
 def psi() -> Any:
     return option(1.0, "Strength of the style: 1 keeps it, 0 gives the domain's mean style.", minimum=0.0, maximum=2.0)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from starcast.errors import CheckpointError, printable
+from starcast.export.families.given import name_domains, name_labels
 from starcast.export.families.model import Model
 from starcast.export.families.stargan_v1 import open_stargan_v1
 from starcast.export.families.stargan_v2 import open_stargan_v2
+from starcast.export.options import ExportOptions
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.families import FAMILIES as TRAINED
 
@@ -16,6 +18,14 @@ FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {
     "stargan_v2": open_stargan_v2,
     "stargan_v1": open_stargan_v1,
 }
+
+# a checkpoint and the options -> the checkpoint with what these say of it; of a family that is not here: name_domains
+COMPLETE: dict[str, Callable[[Checkpoint, ExportOptions], Checkpoint]] = {"stargan_v1": name_labels}
+
+
+def complete(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
+    """The checkpoint with what the options say of it, such as its domains' names. Raises OptionError."""
+    return COMPLETE.get(checkpoint.family, name_domains)(checkpoint, options)
 
 
 def open_model(checkpoint: Checkpoint, domains: tuple[str, ...]) -> Model:

@@ -22,7 +22,7 @@ NAMES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("v1") / "bundle"
-    options = ExportOptions(domains=NAMES, backends=("onnxruntime", "openvino"))
+    options = ExportOptions(attributes=NAMES, backends=("onnxruntime", "openvino"))
     export_bundle(ORACLE / "200000-G.ckpt", folder, options, lambda line: None)
     return folder
 

@@ -154,7 +154,7 @@ def _read_discriminator(path: Path, read: Callable[[Path], Any]) -> dict[str, Te
 def _without_discriminator(path: Path, config: StarGANv1Config) -> str:
     return (
         f"{printable(path)} has no discriminator (-D.ckpt) beside it: the size of its images is taken to be "
-        f"{config.image_size}x{config.image_size}"
+        f"{config.image_size}x{config.image_size} (export --image-size gives another)"
     )
 
 

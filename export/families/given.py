@@ -1,0 +1,133 @@
+"""What a checkpoint does not say of itself, and export's options do: names, kinds of labels, the size of its images."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from starcast.attributes import HAIR_COLOURS
+from starcast.errors import CheckpointError, OptionError, printable
+from starcast.export.options import ExportOptions
+from starcast.train.checkpoint.content import Checkpoint
+
+
+def name_domains(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
+    """The checkpoint of a family that knows domains alone, with the names given. Raises OptionError."""
+    if options.attributes:
+        raise OptionError(
+            f"--attributes is for models that change attributes, and {printable(checkpoint.path)} "
+            f"({checkpoint.family}) has domains: give --domains"
+        )
+    if options.image_size is not None:
+        refuse_other_size(checkpoint, options.image_size)
+    return rename(checkpoint, options.domains or checkpoint.domain_names)
+
+
+def name_labels(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
+    """The checkpoint of a family that is steered by labels, with the names given; for an official one, which labels
+    are attributes and which classes, too. Raises OptionError, and CheckpointError for sizes that cannot be."""
+    checkpoint = _with_size(checkpoint, options.image_size)
+    attributes, domains, config = options.attributes, options.domains, checkpoint.config
+    if not attributes and not domains:
+        return checkpoint if checkpoint.layout != "official" else _with_numbers_told(checkpoint)
+    if checkpoint.layout != "official":
+        if attributes:
+            _check_counts(checkpoint, {"--attributes": (attributes, config.attributes),
+                                       "--domains": (domains, config.classes)})  # fmt: skip
+        return rename(checkpoint, (*attributes, *domains))
+    if not attributes:
+        _refuse_hair_colours(domains)
+    is_both = config.attributes > 0 and config.classes > 0
+    if is_both and not (attributes and domains):
+        raise OptionError(
+            f"{printable(checkpoint.path)} has {config.domains} labels of two data sets: name the first set's with "
+            "--attributes, and the second's with --domains"
+        )
+    bits = 2 if attributes and domains else 0
+    if len(attributes) + len(domains) + bits != config.label_size:
+        raise OptionError(_wrong_count(checkpoint, attributes, domains))
+    config = dataclasses.replace(config, attributes=len(attributes), classes=len(domains))
+    return rename(dataclasses.replace(checkpoint, config=config), (*attributes, *domains))
+
+
+def rename(checkpoint: Checkpoint, names: Sequence[str]) -> Checkpoint:
+    """The checkpoint with its domains' names. Raises OptionError unless each domain gets its own."""
+    count = checkpoint.config.domains
+    if len(names) != count or len(set(names)) != count:
+        raise OptionError(
+            f"--domains names {', '.join(names)}: {printable(checkpoint.path)} has {count} domains, give each its own "
+            "name"
+        )
+    return dataclasses.replace(checkpoint, domain_names=tuple(names))
+
+
+def refuse_other_size(checkpoint: Checkpoint, size: int) -> None:
+    """Raise OptionError unless the checkpoint was trained at this size."""
+    if size != checkpoint.config.image_size:
+        raise OptionError(
+            f"--image-size is {size}, but {printable(checkpoint.path)} was trained at {checkpoint.config.image_size}: "
+            "leave it out"
+        )
+
+
+def _with_numbers_told(checkpoint: Checkpoint) -> Checkpoint:
+    note = (
+        f"{printable(checkpoint.path)} does not name its {checkpoint.config.domains} labels, so they are numbered: "
+        "--attributes names them, in the order of the training"
+    )
+    return dataclasses.replace(checkpoint, note="; ".join(filter(None, (checkpoint.note, note))))
+
+
+def _with_size(checkpoint: Checkpoint, size: int | None) -> Checkpoint:
+    """The checkpoint with the given size, if only its generator is there: that runs at any."""
+    if size is None:
+        return checkpoint
+    if checkpoint.layout != "official" or checkpoint.networks is not None:
+        refuse_other_size(checkpoint, size)
+        return checkpoint
+    layers = min(checkpoint.config.discriminator_layers, max(1, size.bit_length() - 1))
+    try:
+        config = dataclasses.replace(checkpoint.config, image_size=size, discriminator_layers=layers)
+    except OptionError as error:
+        raise CheckpointError(f"{printable(checkpoint.path)} cannot be exported: {error}") from error
+    return dataclasses.replace(checkpoint, config=config, note=None)
+
+
+def _check_counts(checkpoint: Checkpoint, given: dict[str, tuple[Sequence[str], int]]) -> None:
+    for flag, (names, count) in given.items():
+        if len(names) != count:
+            raise OptionError(
+                f"{flag} has {_names(names)}, and {printable(checkpoint.path)} has {count}: give one for each"
+                if count else f"{printable(checkpoint.path)} has nothing that {flag} would name: leave it out"
+            )  # fmt: skip
+
+
+def _refuse_hair_colours(domains: Sequence[str]) -> None:
+    colours = [name for name in domains if name in HAIR_COLOURS]
+    if colours:
+        raise OptionError(
+            f"{colours[0]} is an attribute, and --domains names classes, of which an image has exactly one: give "
+            "--attributes instead"
+        )
+
+
+def _wrong_count(checkpoint: Checkpoint, attributes: Sequence[str], domains: Sequence[str]) -> str:
+    config, path = checkpoint.config, printable(checkpoint.path)
+    is_both = config.attributes > 0 and config.classes > 0
+    if attributes and domains:
+        if not is_both and checkpoint.networks is not None:
+            return (
+                f"{path} was trained on one data set, so its {config.domains} labels are attributes or classes: give "
+                "one of --attributes and --domains"
+            )
+        return (
+            f"--attributes and --domains have {len(attributes)} + {len(domains)} names, and {path} takes "
+            f"{config.label_size - 2} labels of two data sets: name each, in the order of the training"
+        )
+    flag, names = ("--attributes", attributes) if attributes else ("--domains", domains)
+    count = config.label_size
+    return f"{flag} has {_names(names)}, and {path} takes {count} labels: name each, in the order of the training"
+
+
+def _names(names: Sequence[str]) -> str:
+    return f"{len(names)} {'name' if len(names) == 1 else 'names'}"
