@@ -18,12 +18,14 @@ from starcast.images.read import read_image, read_stored
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.domains import domain_index
 from starcast.runtime.labels import label_vector, target_labels
-from starcast.runtime.mean_styles import read_means
+from starcast.runtime.layers import spread
 from starcast.runtime.options import LARGEST_SEED
 from starcast.runtime.stages import open_pool
+from starcast.runtime.stored_arrays import read_means
 from starcast.runtime.style_requests import StyleRequest
 
 _READERS = 3
+_PART = 1024  # latents that are mapped at once
 
 Feeds = Mapping[str, NDArray[Any]]
 
@@ -98,41 +100,84 @@ class StyleMaker:
         domain: str | SupportsIndex | None,
         *,
         seed: int | None,
+        latent: Any,
         reference: Any,
         labels: Mapping[str, float] | None,
         psi: float,
     ) -> NDArray[np.float32]:
-        """The style vector [S]; `Translator.style` describes the arguments."""
-        if [seed is None, reference is None, labels is None].count(False) != 1:
-            raise StyleError("a style is made from a seed, from a reference or from labels: give one of them")
+        """The style; `Translator.style` describes it and the arguments."""
+        if [seed is None, latent is None, reference is None, labels is None].count(False) != 1:
+            raise StyleError("a style is made from a seed, a latent, a reference or labels: give one of them")
         if not math.isfinite(psi):
             raise StyleError(f"psi is {psi}: give a number, 0 for the mean style and 1 for the style itself")
         if labels is not None:
-            return self._from_labels(labels, domain, psi)
-        number = domain_index(domain, self._bundle.manifest.domains)
-        style = self._from_seed(seed, number) if reference is None else self._from_reference(reference, number)
-        if psi == 1:
-            return style
-        mean = self._means[number]
-        blend: NDArray[np.float32] = mean + np.float32(psi) * (style - mean)
-        return blend
+            style = self._from_labels(labels, domain, psi)
+        else:
+            number = self._domain(domain)
+            if seed is not None:
+                style = self._from_seed(seed, number)
+            elif latent is not None:
+                style = self._from_latent(latent, number)
+            else:
+                style = self._from_reference(reference, number)
+            if psi != 1:
+                mean = self._means[number or 0]
+                style = np.asarray(mean + np.float32(psi) * (style - mean), np.float32)
+        return spread(style, self._condition.layers)
 
-    def _from_seed(self, seed: Any, domain: int) -> NDArray[np.float32]:
+    def mean(self, domain: str | SupportsIndex | None) -> NDArray[np.float32]:
+        """The mean style of a domain, in the shape of one style: what psi 0 gives."""
+        return spread(self._means[self._domain(domain) or 0], self._condition.layers)
+
+    def _domain(self, domain: str | SupportsIndex | None) -> int | None:
+        """The domain's number; None if the bundle has none. Raises StyleError."""
+        domains = self._bundle.manifest.domains
+        if domains:
+            return domain_index(domain, domains)
+        if domain is not None:
+            raise StyleError(f"{self._bundle.path} has no domains, only one kind of image: leave out the domain")
+        return None
+
+    def _from_seed(self, seed: Any, domain: int | None) -> NDArray[np.float32]:
         maker = self._condition.latent
         if maker is None:
             raise StyleError(f"{self._bundle.path} makes no styles from seeds: give {self._others('a seed')}")
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed <= LARGEST_SEED:
             raise StyleError(f"the seed is {seed!r}: give a whole number from 0 to {LARGEST_SEED}")
-        return self._make(maker.graph, {"latent": draw_latents(int(seed), 1, maker.size)}, domain)
+        return self._make_one(maker.graph, {"latent": draw_latents(int(seed), 1, maker.size)}, domain)
 
-    def _from_reference(self, reference: Any, domain: int) -> NDArray[np.float32]:
+    def _from_latent(self, latent: Any, domain: int | None) -> NDArray[np.float32]:
+        """[S] for one latent [L], [N, S] for several [N, L]."""
+        maker = self._condition.latent
+        if maker is None:
+            raise StyleError(f"{self._bundle.path} makes no styles from latents: give {self._others('a seed')}")
+        try:
+            latents = np.ascontiguousarray(latent, np.float32)
+        except (TypeError, ValueError) as error:
+            raise StyleError(f"the latent is no array of numbers ({error}): give float32 [{maker.size}]") from error
+        rows = latents[None] if latents.ndim == 1 else latents
+        if rows.ndim != 2 or not len(rows) or rows.shape[1] != maker.size:
+            raise StyleError(
+                f"the latent has the shape {list(np.shape(latent))}: give [{maker.size}] for one style, or "
+                f"[N, {maker.size}] for several"
+            )
+        if not np.isfinite(rows).all():
+            raise StyleError("the latent holds numbers that are not finite: replace infinity and NaN")
+        styles = [
+            self._make(maker.graph, {"latent": rows[start : start + _PART]}, domain)
+            for start in range(0, len(rows), _PART)
+        ]
+        whole: NDArray[np.float32] = np.concatenate(styles)
+        return whole if latents.ndim == 2 else whole[0]
+
+    def _from_reference(self, reference: Any, domain: int | None) -> NDArray[np.float32]:
         maker = self._condition.reference
         if maker is None:
             raise StyleError(f"{self._bundle.path} makes no styles from references: give {self._others('a reference')}")
         if isinstance(reference, str | Path):
             reference = read_image(reference)
         image = fit(one_image(reference, "a reference"), (maker.height, maker.width), "stretch")
-        return self._make(maker.graph, {"image": np.ascontiguousarray(image)[None]}, domain)
+        return self._make_one(maker.graph, {"image": np.ascontiguousarray(image)[None]}, domain)
 
     def _from_labels(self, labels: Mapping[str, float], domain: object, psi: float) -> NDArray[np.float32]:
         maker = self._condition.labels
@@ -158,19 +203,25 @@ class StyleMaker:
         here = [name for name, maker in ways.items() if maker is not None and name != unwanted]
         return " or ".join(here) or "a style vector to the translator"
 
-    def _make(self, graph: str, feeds: Feeds, domain: int) -> NDArray[np.float32]:
-        styles = self._run(graph, {**feeds, "domain": np.array([domain], np.int64)})
-        if styles.shape != (1, self._condition.size):
+    def _make_one(self, graph: str, feeds: Feeds, domain: int | None) -> NDArray[np.float32]:
+        style: NDArray[np.float32] = self._make(graph, feeds, domain)[0]
+        return style
+
+    def _make(self, graph: str, feeds: Feeds, domain: int | None) -> NDArray[np.float32]:
+        """The styles [N, S] that a graph makes of its only feed [N, …]."""
+        [count] = {len(feed) for feed in feeds.values()}
+        numbers = {} if domain is None else {"domain": np.full(count, domain, np.int64)}
+        styles = self._run(graph, {**feeds, **numbers})
+        if styles.shape != (count, self._condition.size):
             raise BundleError(
                 f"{self._bundle.path / graph} makes a style of the shape {list(styles.shape)} instead of "
-                f"{[1, self._condition.size]}: export the bundle again"
+                f"{[count, self._condition.size]}: export the bundle again"
             )
-        return np.array(styles[0], np.float32)
+        return np.array(styles, np.float32)
 
     @cached_property
     def _means(self) -> NDArray[np.float32]:
-        """Each domain's mean style, float32 [domains, S]."""
+        """Each domain's mean style, float32 [domains, S]; [1, S] for a bundle without domains."""
         if self._condition.means is None:
             raise StyleError(f"{self._bundle.path} has no mean styles, which psi needs: leave psi at 1")
-        shape = len(self._bundle.manifest.domains), self._condition.size
-        return read_means(self._bundle.file(self._condition.means), shape)
+        return read_means(self._bundle.file(self._condition.means), self._bundle.manifest.mean_shape)

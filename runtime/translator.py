@@ -1,4 +1,4 @@
-"""Translator: a bundle opened on an engine, which translates images in a given style."""
+"""Translator: a bundle opened on an engine, which translates images in a given style, or generates them from styles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL.Image import Image
 
-from starcast.errors import EngineError, StyleError
+from starcast.errors import BundleError, EngineError, StyleError
 from starcast.images.fit import to_multiples
 from starcast.images.python_inputs import some_images
 from starcast.runtime.bundle import Bundle, open_bundle
@@ -19,8 +19,10 @@ from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import open_variant
 from starcast.runtime.engines.workload import CALLS, Work
+from starcast.runtime.layers import rows_of
 from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.memory import free_memory, total_memory
+from starcast.runtime.noise import CONSTANT, NoiseChoice, NoiseMaker
 from starcast.runtime.nvidia.arrays import is_on_gpu
 from starcast.runtime.styles import StyleMaker
 
@@ -71,6 +73,7 @@ class Translator:
         )  # fmt: skip
         self._session = open_variant(self.bundle, backend, precision, form, options, work)
         self._styles = StyleMaker(self.bundle, self._session.run)
+        self._noise = NoiseMaker(self.bundle)
 
     def __enter__(self) -> Self:
         return self
@@ -111,26 +114,33 @@ class Translator:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) that the network was trained at."""
-        return self._source.height, self._source.width
+        return self.bundle.manifest.trained_size
 
     def style(
         self,
         domain: str | SupportsIndex | None = None,
         *,
         seed: int | None = None,
+        latent: ArrayLike | None = None,
         psi: float = 1.0,
         reference: NDArray[np.uint8] | Image | str | Path | None = None,
         labels: Mapping[str, float] | None = None,
     ) -> NDArray[np.float32]:
-        """The style vector [S] of a seed or a reference in a domain, or of labels.
+        """The style vector [S] of a seed, a latent or a reference in a domain, or of labels; [layers, S] for a model
+        whose layers have styles of their own.
 
-        `domain`: a name or a number; a bundle with only one needs none. `seed`: its latent is numpy's
-        RandomState(seed).standard_normal. `reference`: a path, uint8 RGB [H, W, 3] of any size, or a Pillow image in
-        any mode. `psi`: 1 keeps the style, 0 gives the domain's mean style, and values between blend the two. `labels`:
-        named numbers, for models that are steered by them; a missing one is 0. Raises StyleError, ImageError,
-        BundleError, EngineError, and TypeError or ValueError for a reference that is no image.
+        `domain`: a name or a number; a bundle with one or none needs none. `seed`: its latent is numpy's
+        RandomState(seed).standard_normal. `latent`: float32 [L], or [N, L] for N styles at once. `reference`: a path,
+        uint8 RGB [H, W, 3] of any size, or a Pillow image in any mode. `psi`: 1 keeps the style, 0 gives the mean style
+        (the domain's, if there are domains), and values between blend the two. `labels`: named numbers, for models that
+        are steered by them; a missing one is 0. Raises StyleError, ImageError, BundleError, EngineError, and TypeError
+        or ValueError for a reference that is no image.
         """
-        return self._styles.make(domain, seed=seed, reference=reference, labels=labels, psi=psi)
+        return self._styles.make(domain, seed=seed, latent=latent, reference=reference, labels=labels, psi=psi)
+
+    def mean_style(self, domain: str | SupportsIndex | None = None) -> NDArray[np.float32]:
+        """The mean style of a domain, [S] or [layers, S]: where psi 0 leads. Raises StyleError, BundleError."""
+        return self._styles.mean(domain)
 
     def labels(
         self,
@@ -163,6 +173,8 @@ class Translator:
         `__cuda_array_interface__`; their sides must be multiples of the stride. The translations stay on the GPU and
         support both.
         """
+        if self.bundle.manifest.source is None:
+            raise BundleError(f"{self.bundle.path} makes images from styles alone: call Translator.generate(styles)")
         if is_on_gpu(images):
             return self._translate_on_gpu(images, style)
         batch, is_one = some_images(images)
@@ -174,6 +186,32 @@ class Translator:
         whole = self._session(to_multiples(batch, self._source.stride), styles)
         translations = whole if whole.shape == batch.shape else np.ascontiguousarray(whole[:, :height, :width])
         return translations[0] if is_one else translations
+
+    def generate(self, styles: ArrayLike, noise: NoiseChoice = CONSTANT) -> NDArray[np.uint8]:
+        """Make images of the trained size from styles alone: uint8 [N, H, W, C], grey, RGB or RGBA.
+
+        `styles`: [N, layers, S], one style an image; [layers, S] for one image; [S], or [N, S], for images whose layers
+        share one vector. [N, S] with as many rows as the model has layers is read as one [layers, S]. To mix styles,
+        put rows of one into another: the first rows shape the coarse layers.
+
+        `noise`: `constant` (the checkpoint's own, else a fixed seed's), `zero`, a seed, or a list of arrays
+        [N or 1, 1, h, w] in the order of the layers. A seed gives each image noise of its own, and the first k images
+        the same noise in a batch of any size.
+
+        Raises StyleError for unsuitable styles or noise, BundleError for a bundle that translates, and EngineError.
+        """
+        manifest = self.bundle.manifest
+        if manifest.output is None:
+            raise BundleError(f"{self.bundle.path} translates images: call the translator with an image and a style")
+        rows = rows_of(styles, manifest.condition)
+        feeds = self._noise.make(noise, len(rows))
+        height, width = manifest.trained_size
+        reason = self._session.why_not(height, width)
+        if reason is not None:
+            raise EngineError(f"{self.bundle.path} makes images of {width}x{height}: {reason}")
+        if not len(rows):
+            return np.empty((0, height, width, manifest.output.channels), np.uint8)
+        return self._session.generate(rows, feeds)
 
     def why_not(self, height: int, width: int) -> str | None:
         """Why images of that size cannot be translated, as a clause; None if they can."""

@@ -12,12 +12,14 @@ are measured against each other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
@@ -30,7 +32,8 @@ from starcast.runtime.engines.registry import AUTO
 from starcast.runtime.engines.session import VariantSession
 from starcast.runtime.engines.speed_watch import Watch
 from starcast.runtime.engines.verdicts import Entry, Verdict, short_ms
-from starcast.runtime.engines.workload import CALLS, SLOW_S, Pace, Work, measure_pace
+from starcast.runtime.engines.workload import CALLS, SLOW_S, Pace, Run, Work, measure_pace
+from starcast.runtime.noise import zero_noise
 from starcast.runtime.nvidia.first_gpu import current_gpu
 
 MOST_DOUBTS = 3
@@ -54,7 +57,7 @@ def open_variant(
     the command that builds it. Raises what `list_candidates` raises, EngineError if nothing opens, BundleError.
     """
     candidates = list_candidates(bundle, engine, precision, form)
-    named = AUTO not in (engine, precision) or bundle.manifest.source is None
+    named = AUTO not in (engine, precision)
     refusals: list[str] = []
     groups = _group(candidates)
     for group in groups:
@@ -81,8 +84,6 @@ def recall_choice(
 ) -> Verdict | None:
     """The verdict that `auto` measured for a bundle at an earlier start, for the first kind of work that has one, or
     None. Opens nothing."""
-    if bundle.manifest.source is None:
-        return None
     for group in _group(list_candidates(bundle, AUTO, precision)):
         ready, _ = _split_ready(bundle, group, options)
         if ready:
@@ -154,7 +155,7 @@ def _with_fewer_threads(candidates: list[Candidate], options: EngineOptions, wor
 def _question(bundle: Bundle, candidates: list[Candidate], options: EngineOptions, work: str) -> tuple[str, ...]:
     """Everything that the verdict depends on. Candidates are compared with each other, so a new one, or a new version
     of one, means measuring all of them again."""
-    height, width = _size(bundle)
+    height, width = bundle.manifest.trained_size
     return (
         f"bundle {bundle.sha256}",
         f"image {width}x{height}, in {work}",
@@ -182,13 +183,11 @@ def _measure(
     again = "again" if known is not None and known.doubted else "once on this machine"
     whole = sum(candidate.threads is None for candidate in candidates)
     options.progress(f"measuring {whole} combinations of engine and variant, {again} (up to {BUDGET_S:g} s)…")
-    draws = np.random.default_rng(0)
-    image = draws.integers(0, 256, (1, *_size(bundle), 3), np.uint8)
-    style = draws.standard_normal((1, bundle.manifest.condition.size)).astype(np.float32)
+    bind, sample = _trial(bundle)
     paces: dict[int, Pace] = {}
 
     def measure(session: VariantSession) -> float:
-        pace = measure_pace(work, session, image, style)
+        pace = measure_pace(work, bind(session), session.usual_batch, sample)
         paces[id(session)] = pace
         return pace.seconds
 
@@ -233,9 +232,17 @@ def _watch(session: VariantSession, verdict: Verdict, bundle: Bundle, options: E
                 "measured: the next start measures again"
             )
 
-    session.watch = Watch(expected, _size(bundle), doubt)
+    session.watch = Watch(expected, bundle.manifest.trained_size, doubt)
 
 
-def _size(bundle: Bundle) -> tuple[int, int]:
-    source = bundle.manifest.source
-    return (source.height, source.width) if source is not None else (0, 0)
+def _trial(bundle: Bundle) -> tuple[Callable[[VariantSession], Run], NDArray[Any]]:
+    """How a session makes images where engines are measured, and a batch of one to make them of: a random image in a
+    random style, or without a source a random style."""
+    manifest, draws = bundle.manifest, np.random.default_rng(0)
+    if manifest.source is None:
+        sample = draws.standard_normal((1, *manifest.condition.shape)).astype(np.float32)
+        noise = zero_noise(manifest)
+        return lambda session: lambda styles: session.generate(styles, noise), sample
+    image = draws.integers(0, 256, (1, *manifest.trained_size, 3), np.uint8)
+    style = draws.standard_normal((1, manifest.condition.size)).astype(np.float32)
+    return lambda session: lambda images: session(images, style), image

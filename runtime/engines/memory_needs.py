@@ -6,30 +6,33 @@ that was measured: OpenVINO 463 MB, ONNX Runtime 465, ncnn 555.
 
 from __future__ import annotations
 
+import math
+
 from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines.base import Engine, EngineOptions
 from starcast.runtime.engines.candidates import Candidate
 from starcast.runtime.manifest import Variant
 
-# Bytes per pixel that any translation takes: the image and its translation as bytes, and once in float32.
+# Bytes per pixel that any image takes: the source and its translation as bytes, and once in float32.
 PIXEL = 3 + 3 + 3 * 4
+_FLOAT = 4
 SHARE = 0.5  # of the free memory that `auto` lets an engine take: while it measures, it holds two
 
 
 def image_need(bundle: Bundle, engine: Engine, variant: Variant, height: int, width: int) -> float:
-    """Memory to translate one image of that size, without what the engine holds; a lower bound if the bundle does not
+    """Memory to make one image of that size, without what the engine holds; a lower bound if the bundle does not
     say."""
-    source, working = bundle.manifest.source, variant.working or 0
-    of_trained = 0.0 if source is None else working * (height * width) / (source.height * source.width)
-    return max(engine.scratch * of_trained, PIXEL * height * width)
+    manifest = bundle.manifest
+    of_trained = (variant.working or 0) * (height * width) / math.prod(manifest.trained_size)
+    noise = 0 if manifest.noise is None else _FLOAT * manifest.noise.size
+    return max(engine.scratch * of_trained, PIXEL * height * width) + noise
 
 
 def whole_need(bundle: Bundle, engine: Engine, variant: Variant, images: int = 1) -> float:
     """Memory that the engine holds for the variant, and that a batch of images of the trained size takes."""
-    source = bundle.manifest.source
-    height, width = (0, 0) if source is None else (source.height, source.width)
-    return engine.held_memory(bundle, variant) + images * image_need(bundle, engine, variant, height, width)
+    need = image_need(bundle, engine, variant, *bundle.manifest.trained_size)
+    return engine.held_memory(bundle, variant) + images * need
 
 
 def within_limit(bundle: Bundle, candidates: list[Candidate], options: EngineOptions) -> list[Candidate]:

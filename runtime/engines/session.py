@@ -1,7 +1,8 @@
-"""One variant of a bundle, opened on one engine: images and styles in, images out."""
+"""One variant of a bundle, opened on one engine: images and styles in, images out; or styles and noise in."""
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from starcast.runtime.engines.base import Arrays, Engine, EngineOptions, GpuTime
 from starcast.runtime.engines.memory_needs import image_need
 from starcast.runtime.engines.speed_watch import Watch
 from starcast.runtime.manifest import MANIFEST, Shape, Variant
+from starcast.runtime.noise import NoiseFeeds
 from starcast.runtime.nvidia.arrays import is_on_gpu
 
 Result = TypeVar("Result")
@@ -59,14 +61,26 @@ class VariantSession:
                         f"{self.variant.file} takes one style at a time: hand over images on the GPU style by style"
                     )
                 return cast("NDArray[np.uint8]", self.run(self.variant.file, {"image": images, name: conditions}))
-            parts = [
-                self._translate(
-                    np.ascontiguousarray(images[part]), name, conditions[part if len(conditions) > 1 else ...]
-                )
-                for part in self._parts(images.shape, len(conditions))
-            ]
-        translations: NDArray[np.uint8] = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        return translations
+            parts = []
+            for part in self._parts(images.shape, len(conditions)):
+                own = conditions[part if len(conditions) > 1 else ...]
+                feeds = {"image": np.ascontiguousarray(images[part]), name: own}
+                parts.append(self._make(feeds, images[part].shape))
+        return _join(parts)
+
+    def generate(self, styles: NDArray[np.float32], noise: NoiseFeeds) -> NDArray[np.uint8]:
+        """Make images uint8 [N, H, W, C] from a style each, N at least 1, and what `noise` gives for each part of the
+        batch, in order. The bundle has no source."""
+        output = self._bundle.manifest.output
+        assert output is not None
+        whole = len(styles), output.height, output.width, output.channels
+        with self._lock, self.watch.timed(whole) if self.watch is not None else nullcontext():
+            name, conditions = self._conditions(styles)
+            parts = []
+            for part in self._parts(whole, len(styles)):
+                own = np.ascontiguousarray(conditions[part])
+                parts.append(self._make({name: own, **noise(part)}, (len(own), *whole[1:])))
+        return _join(parts)
 
     @property
     def usual_batch(self) -> int:
@@ -99,12 +113,12 @@ class VariantSession:
         need = self._held + image_need(self._bundle, self.engine, self.variant, height, width)
         if memory is None or need <= memory:
             return None
-        source = self._bundle.source
-        larger = height * width > source.height * source.width
+        manifest = self._bundle.manifest
+        larger = height * width > math.prod(manifest.trained_size)
         remedy = "make it smaller, or leave out --fit native" if larger else "give a higher --memory"
         return (
-            f"translating it takes about {need / 2**30:.1f} GiB of memory, more than the {memory / 2**30:.1f} GiB that "
-            f"may be used: {remedy}"
+            f"{'translating it' if manifest.output is None else 'generating one'} takes about {need / 2**30:.1f} GiB "
+            f"of memory, more than the {memory / 2**30:.1f} GiB that may be used: {remedy}"
         )
 
     def session(self, graph: str) -> Session:
@@ -152,14 +166,15 @@ class VariantSession:
         """Call the engine, from its thread if it has one."""
         return call() if self._thread is None else self._thread.submit(call).result()
 
-    def _translate(self, images: NDArray[np.uint8], name: str, conditions: NDArray[Any]) -> NDArray[np.uint8]:
-        translations = self.run(self.variant.file, {"image": images, name: conditions})
-        if translations.dtype != np.uint8 or translations.shape != images.shape:
+    def _make(self, feeds: Arrays, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+        """What the frame graph makes of its inputs, which must be uint8 of this shape."""
+        images = self.run(self.variant.file, feeds)
+        if images.dtype != np.uint8 or images.shape != shape:
             raise BundleError(
-                f"{self._bundle.path / self.variant.file} makes {translations.dtype} {list(translations.shape)} from "
-                f"images {list(images.shape)}: export the bundle again"
+                f"{self._bundle.path / self.variant.file} makes {images.dtype} {list(images.shape)} instead of uint8 "
+                f"{list(shape)}: export the bundle again"
             )
-        return translations
+        return images
 
     def _check_inputs(self, graph: str, has: Mapping[str, Shape]) -> None:
         """Raise BundleError unless a graph has the inputs that the manifest says."""
@@ -206,6 +221,10 @@ class VariantSession:
             most = min(most, max(1, int((self._options.memory - self._held) / max(1.0, need))))
         for start in range(0, images, most):
             yield slice(start, start + most)
+
+
+def _join(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _fit(shape: Shape, wanted: Shape) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from statistics import median
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,16 +28,7 @@ _MOST = 60  # images
 clock = time.perf_counter
 
 Images = NDArray[np.uint8]
-Run = Callable[[Images], Images]  # translates a batch [N, H, W, 3] in one style
-
-
-class Runs(Protocol):
-    """The part of a session that is used here."""
-
-    @property
-    def usual_batch(self) -> int: ...
-
-    def __call__(self, images: Images, styles: NDArray[np.float32]) -> Images: ...
+Run = Callable[[NDArray[Any]], Images]  # makes a batch of images of a batch of sources, or of styles without a source
 
 
 @dataclass(frozen=True)
@@ -45,7 +36,7 @@ class Work:
     """A kind of work, and how to do it with a batch of `batch` images; None: the engine's best.
 
     `rehearse`: does the first part of the work with the given function and batch, stores nothing, and
-    yields after each image that is finished, until it is closed. None: images are translated one after the other, with
+    yields after each image that is finished, until it is closed. None: images are made one after the other, with
     nothing beside.
     """
 
@@ -65,33 +56,33 @@ class Pace:
     run: float
 
 
-def measure_pace(work: Work, session: Runs, image: Images, style: NDArray[np.float32]) -> Pace:
-    """The pace of a session in its work. `image` [1, H, W, 3] is translated where nothing is read. Raises EngineError.
+def measure_pace(work: Work, make: Run, usual_batch: int, sample: NDArray[Any]) -> Pace:
+    """The pace of a session in its work. `make` runs it; `sample` is a batch of one, for where nothing is read. Raises
+    EngineError.
 
     Where the work itself fails, because its source is damaged or too short, the session is measured alone.
     """
-    alone = _time(lambda: session(image, style))
+    alone = _time(lambda: make(sample))
     if work.rehearse is None or alone > SLOW_S:
         return Pace(alone, alone)
     try:
-        return _rehearse(work, session, style) or Pace(alone, alone)
+        return _rehearse(work, make, work.batch or usual_batch) or Pace(alone, alone)
     except EngineError:
         raise
     except (StarcastError, OSError):
         return Pace(alone, alone)
 
 
-def _rehearse(work: Work, session: Runs, style: NDArray[np.float32]) -> Pace | None:
+def _rehearse(work: Work, make: Run, batch: int) -> Pace | None:
     """The pace in the middle of the work; None if it ends too soon."""
     assert work.rehearse is not None
-    batch = work.batch or session.usual_batch
     calls: list[float] = []
 
-    def run(images: Images) -> Images:
+    def run(inputs: NDArray[Any]) -> Images:
         start = clock()
-        translations = session(images, style)
-        calls.append((clock() - start) / len(images))
-        return translations
+        made = make(inputs)
+        calls.append((clock() - start) / len(inputs))
+        return made
 
     first = last = clock()
     done = 0

@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from starcast.errors import BundleError
 from starcast.runtime.manifest import MANIFEST, decode
-from starcast.runtime.mean_styles import read_means
+from starcast.runtime.stored_arrays import read_means
 
 # opens each bundle, and prints how it went: `fine`, or the error's class and message
 ATTEMPTS = """
@@ -48,14 +48,31 @@ for bundle in sys.argv[2:]:
     except BaseException as error:
         print(f"not an error of ours: {error!r}")
 """
+GENERATE = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_DATA, (2 * 2**30, 2 * 2**30))
+from starcast.errors import StarcastError
+from starcast.runtime import Translator
+for bundle in sys.argv[2:]:
+    try:
+        with Translator(bundle, backend=sys.argv[1], threads=1) as generator:
+            style = generator.style(seed=1, psi=0.5)
+            for noise in ("constant", "zero", 1):
+                generator.generate(style, noise)
+        print("fine")
+    except StarcastError as error:
+        print(f"{type(error).__name__}: {error}")
+    except BaseException as error:
+        print(f"not an error of ours: {error!r}")
+"""
 BIG = 2**31
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="memory is limited with setrlimit")
 
 
-def attempts(bundles: list[Path], backend: str = "onnxruntime") -> list[str]:
+def attempts(bundles: list[Path], backend: str = "onnxruntime", script: str = ATTEMPTS) -> list[str]:
     """How opening and using each bundle went, in one process."""
-    command = [sys.executable, "-c", ATTEMPTS, backend, *map(str, bundles)]
+    command = [sys.executable, "-c", script, backend, *map(str, bundles)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     assert not done.stderr.strip(), done.stderr[-2000:]
@@ -67,8 +84,10 @@ def changed(tmp_path, tiny_bundle):
     """A function (change) -> a copy of the tiny bundle whose manifest `change` has edited, hashes refreshed."""
     copies: list[Path] = []
 
-    def make(change: Any = lambda manifest: None, files: dict[str, bytes] | None = None) -> Path:
-        bundle = Path(shutil.copytree(tiny_bundle, tmp_path / str(len(copies))))
+    def make(
+        change: Any = lambda manifest: None, files: dict[str, bytes] | None = None, of: Path = tiny_bundle
+    ) -> Path:
+        bundle = Path(shutil.copytree(of, tmp_path / str(len(copies))))
         copies.append(bundle)
         for name, content in (files or {}).items():
             (bundle / name).write_bytes(content)
@@ -118,6 +137,21 @@ def test_numbers_that_nothing_stands_behind_are_refused_in_a_sentence_and_alloca
             assert outcome != "fine", case
 
 
+@linux
+def test_a_generators_numbers_that_nothing_stands_behind_are_refused_and_allocate_nothing(changed, generator_bundle):
+    places: list[tuple[str | int, ...]] = [
+        ("output", "height"), ("output", "width"), ("output", "channels"), ("condition", "layers"),
+        ("condition", "size"), ("condition", "latent", "size"), ("noise", "inputs", 0, "height"),
+        ("noise", "inputs", 1, "width"),
+    ]  # fmt: skip
+    cases = [(place, value) for place in places for value in (BIG, 2**62, 2**20, 2**14, 1000)]
+    bundles = [changed(lambda manifest, case=case: _set(manifest, *case), of=generator_bundle) for case in cases]
+    for backend in ("onnxruntime", "openvino"):
+        for case, outcome in zip(cases, attempts(bundles, backend, GENERATE), strict=True):
+            assert outcome.startswith("BundleError: "), (backend, case, outcome)
+    assert attempts([changed(of=generator_bundle)], script=GENERATE) == ["fine"]
+
+
 def _is_sentence(call: Callable[[], object]) -> bool:
     """Whether a call returns, or raises a BundleError of one short line."""
     try:
@@ -141,8 +175,9 @@ def _paths(part: object, at: tuple[str | int, ...] = ()) -> list[tuple[str | int
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_any_change_of_a_manifest_leaves_a_manifest_or_one_sentence(tiny_bundle, data):
-    manifest = json.loads((tiny_bundle / MANIFEST).read_text())
+def test_any_change_of_a_manifest_leaves_a_manifest_or_one_sentence(tiny_bundle, generator_bundle, data):
+    bundle = data.draw(st.sampled_from([tiny_bundle, generator_bundle]))
+    manifest = json.loads((bundle / MANIFEST).read_text())
     changes = data.draw(st.lists(st.tuples(st.sampled_from(_paths(manifest)[1:]), LEAVES), min_size=1, max_size=3))
     for place, value in changes:
         try:

@@ -138,7 +138,7 @@ def test_psi_lies_between_the_domains_mean_and_the_style(translator, tiny_model,
     {}, {"seed": 1, "reference": _draw_images(32, 32, 3)}, {"seed": 1, "labels": {"a": 1}},
 ], ids=["none", "seed and reference", "seed and labels"])  # fmt: skip
 def test_a_style_has_one_origin(translator, arguments):
-    with pytest.raises(StyleError, match="from a seed, from a reference or from labels: give one of them"):
+    with pytest.raises(StyleError, match="from a seed, a latent, a reference or labels: give one of them"):
         translator.style(domain=0, **arguments)
 
 

@@ -1,7 +1,7 @@
-"""Read the mean styles of a bundle, without trusting what their file says about its own size.
+"""Read the arrays of a bundle, its mean styles and noise, without trusting what their file says about its own size.
 
 An .npz is a zip of .npy arrays. Both formats state sizes that need not be true: a few bytes can claim an
-array of terabytes, and a deflated entry grows a thousandfold. So the header is compared with the shape that the
+array of terabytes, and a deflated entry grows a thousandfold. So each header is compared with the shape that the
 manifest demands, and no more is inflated than that shape needs.
 """
 
@@ -11,6 +11,7 @@ import ast
 import math
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -19,7 +20,6 @@ from numpy.typing import NDArray
 
 from starcast.errors import BundleError
 
-_ENTRY = "mean.npy"
 _KINDS = ("<f2", "<f4", "<f8", ">f2", ">f4", ">f8")
 _LONGEST_HEADER = 10_000  # bytes, as in NumPy
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes
@@ -27,21 +27,31 @@ _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # what NumPy writes
 
 def read_means(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
     """The array `mean` of an .npz, which must have this shape [domains, size]: float32. Raises BundleError."""
+    return read_arrays(path, {"mean": shape}, "mean styles")["mean"]
+
+
+def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]], what: str) -> dict[str, NDArray[np.float32]]:
+    """Arrays of an .npz by name, float32, which must have these shapes. `what` they are, for the message. Raises
+    BundleError."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entry = archive.getinfo(_ENTRY)
-            if entry.compress_type not in _COMPRESSIONS:
-                raise ValueError(f"{_ENTRY} is compressed in a way that NumPy does not use")
-            with archive.open(entry) as file:
-                means = _read_array(file, shape)
+            arrays = {name: _read_entry(archive, f"{name}.npy", shape) for name, shape in shapes.items()}
     except (
         OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,
     ) as error:  # fmt: skip
-        raise BundleError(f"{path} holds no mean styles ({_cut(str(error))}): export the bundle again") from error
-    return means
+        raise BundleError(f"{path} holds no {what} ({_cut(str(error))}): export the bundle again") from error
+    return arrays
 
 
-def _read_array(file: IO[bytes], shape: tuple[int, int]) -> NDArray[np.float32]:
+def _read_entry(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    entry = archive.getinfo(name)
+    if entry.compress_type not in _COMPRESSIONS:
+        raise ValueError(f"{_cut(name)} is compressed in a way that NumPy does not use")
+    with archive.open(entry) as file:
+        return _read_array(file, shape)
+
+
+def _read_array(file: IO[bytes], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """The array in a .npy file. Raises ValueError if it does not have this shape, or is not of finite numbers."""
     header = _read_header(file)
     has, kind = header.get("shape"), header.get("descr")
@@ -59,10 +69,10 @@ def _read_array(file: IO[bytes], shape: tuple[int, int]) -> NDArray[np.float32]:
     order: Literal["F", "C"] = "F" if by_column else "C"
     array: NDArray[Any] = np.frombuffer(content, kind).reshape(shape, order=order)
     with np.errstate(over="ignore", invalid="ignore"):
-        means = np.ascontiguousarray(array, np.float32)
-    if not np.isfinite(means).all():
+        numbers = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(numbers).all():
         raise ValueError("they hold numbers that are not finite")
-    return means
+    return numbers
 
 
 def _read_header(file: IO[bytes]) -> dict[str, Any]:

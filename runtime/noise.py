@@ -1,0 +1,113 @@
+"""The noise that a generator adds to its features: the checkpoint's own, none, a seed's, or the caller's arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from starcast.errors import StyleError
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.manifest import Manifest, NoiseInput
+from starcast.runtime.options import LARGEST_SEED
+from starcast.runtime.stored_arrays import read_arrays
+
+CONSTANT, ZERO = "constant", "zero"
+CONSTANT_SEED = 0  # of constant noise where the checkpoint has none
+
+NoiseChoice = str | int | Sequence[ArrayLike]
+Layers = dict[str, NDArray[Any]]  # float32 [N or 1, 1, height, width] by input, in the order of the layers
+NoiseFeeds = Callable[[slice], Layers]  # the noise for these images of a batch, of which one part follows the other
+
+
+def draw_noise(inputs: Sequence[NoiseInput], draws: np.random.RandomState, count: int) -> Layers:
+    """Noise for `count` images. Each image's layers are drawn together, so that the next image of the stream has the
+    same noise wherever a batch is split."""
+    noise = {one.name: np.empty((count, 1, one.height, one.width), np.float32) for one in inputs}
+    for number in range(count):
+        for one in inputs:
+            noise[one.name][number, 0] = draws.standard_normal((one.height, one.width))
+    return noise
+
+
+def zero_noise(manifest: Manifest) -> NoiseFeeds:
+    """No noise, for any images."""
+    zeros: Layers = {
+        one.name: np.zeros((1, 1, one.height, one.width), np.float32) for one in manifest.noise_inputs
+    }  # fmt: skip
+    return lambda part: zeros
+
+
+class NoiseMaker:
+    """Makes the noise of a bundle."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._inputs = bundle.manifest.noise_inputs
+
+    def make(self, noise: NoiseChoice, images: int) -> NoiseFeeds:
+        """The noise for so many images; `Translator.generate` describes the choices. Raises StyleError, BundleError."""
+        if isinstance(noise, str):
+            return self._named(noise)
+        if isinstance(noise, int | np.integer) and not isinstance(noise, bool):
+            return self._drawn(int(noise), images)
+        if isinstance(noise, list | tuple):
+            return self._given(noise, images)
+        raise _unknown(noise)
+
+    def _named(self, noise: str) -> NoiseFeeds:
+        if noise == CONSTANT:
+            constants = self._constants
+            return lambda part: constants
+        if noise == ZERO:
+            return zero_noise(self._bundle.manifest)
+        raise _unknown(noise)
+
+    def _drawn(self, seed: int, images: int) -> NoiseFeeds:
+        if not 0 <= seed <= LARGEST_SEED:
+            raise StyleError(f"the seed of the noise is {seed}: give a whole number from 0 to {LARGEST_SEED}")
+        draws = np.random.RandomState(seed)
+        return lambda part: draw_noise(self._inputs, draws, len(range(images)[part]))
+
+    def _given(self, noise: Sequence[ArrayLike], images: int) -> NoiseFeeds:
+        if len(noise) != len(self._inputs):
+            raise StyleError(
+                f"the noise has {len(noise)} arrays: give {len(self._inputs)}, one for each layer, in order"
+            )
+        layers = {
+            one.name: _check(array, one, number, images)
+            for number, (one, array) in enumerate(zip(self._inputs, noise, strict=True))
+        }
+        return lambda part: {name: array[part] if len(array) > 1 else array for name, array in layers.items()}
+
+    @cached_property
+    def _constants(self) -> Layers:
+        noise = self._bundle.manifest.noise
+        if noise is None or noise.constants is None:
+            return draw_noise(self._inputs, np.random.RandomState(CONSTANT_SEED), 1)
+        shapes = {one.name: (1, 1, one.height, one.width) for one in noise.inputs}
+        return dict(read_arrays(self._bundle.file(noise.constants), shapes, "noise"))
+
+
+def _check(array: ArrayLike, wanted: NoiseInput, number: int, images: int) -> NDArray[np.float32]:
+    """One layer's noise as float32 [N or 1, 1, h, w]. Raises StyleError."""
+    try:
+        values = np.ascontiguousarray(array, np.float32)
+    except (TypeError, ValueError) as error:
+        raise StyleError(f"the noise of layer {number} is no array of numbers ({error})") from error
+    sides = 1, wanted.height, wanted.width
+    if values.shape not in ((1, *sides), (images, *sides)):
+        raise StyleError(
+            f"the noise of layer {number} has the shape {list(np.shape(array))}: give {[1, *sides]} for all images, or "
+            f"{[images, *sides]} for one each"
+        )
+    if not np.isfinite(values).all():
+        raise StyleError(f"the noise of layer {number} holds numbers that are not finite: replace infinity and NaN")
+    return values
+
+
+def _unknown(noise: object) -> StyleError:
+    return StyleError(f"the noise is {noise!r:.100}: give {CONSTANT}, {ZERO}, a seed or a list of arrays")
