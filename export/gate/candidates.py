@@ -79,12 +79,12 @@ class OnnxCandidate:
 class NcnnCandidate:
     """A variant in ncnn's own files, run by ncnn on the CPU."""
 
-    def __init__(self, param: Path, weights: tuple[Path, ...], product: Path) -> None:
-        """`product` turns styles into scales and shifts."""
+    def __init__(self, param: Path, weights: tuple[Path, ...], product: Path | None = None) -> None:
+        """`product` turns styles into scales and shifts, for graphs that need those."""
         session = Ncnn().open(Graph(param, weights=weights), EngineOptions())
         assert isinstance(session, NcnnSession)
         self._session = session
-        self._product = open_session(product)
+        self._product = open_session(product) if product is not None else None
 
     def translate(self, trial: Trial) -> NDArray[np.uint8]:
         return self._session.run(self._feeds(trial))
@@ -93,6 +93,8 @@ class NcnnCandidate:
         return self._session.unrounded(self._feeds(trial))
 
     def _feeds(self, trial: Trial) -> dict[str, NDArray[Any]]:
+        if self._product is None:
+            return trial.feeds
         [conditions] = self._product.run(None, {"style": trial.styles})
         return {"image": trial.sources, "gamma_beta": conditions}
 

@@ -137,7 +137,6 @@ class Judge:
         if graph.plan.norms != "native":
             return OnnxCandidate(_runnable(graph))
         if graph.plan.ncnn:
-            assert stored.product is not None
             return NcnnCandidate(stored.path, stored.weights, stored.product)
         return OnnxCandidate(stored.path, stored.product, one_style=graph.plan.one_style)
 

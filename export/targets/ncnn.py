@@ -4,8 +4,8 @@
 
 ncnn has no batch axis: its blobs are [C, H, W] for images and [T] for scales and shifts, one image at a time. It has no
 byte type either. So only the graph's float part is written, and the runtime does the rest: it passes in `image`,
-float32 [3, H, W] in 0..255, and `gamma_beta`, float32 [T], and rounds and clips `translation`, [3, H, W]. The style
-stays an input, so a new style needs no new model.
+float32 [3, H, W] in 0..255, and the graph's condition, `gamma_beta` or `style`, float32 [T], and rounds and clips
+`translation`, [3, H, W]. The condition stays an input, so a new style needs no new model.
 
 (The converter pnnx is no alternative. It starts from TorchScript, fixes the sizes it traced, and supports only norms
 with constant parameters, so rewrites and styles would have to be edited into its output.)
@@ -33,6 +33,8 @@ _MAGIC = 7767517
 _ARRAY = -23300  # an array parameter's key is this minus its number
 _OPERATIONS = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3}
 _BY_COLUMN = {"Add": "Bias", "Mul": "Scale"}  # layers with one constant per channel
+_TO_THE_END = -233  # where a range ends
+_LAST = 2**31 - 1  # exporters write the greatest whole number of 32 or 64 bits for the end of an axis
 _BYTES_TO_FLOATS, _FLOATS_TO_BYTES = {"Cast", "Transpose"}, {"Round", "Clip", "Transpose", "Cast"}
 
 Parameter = int | float | Sequence[int]
@@ -65,7 +67,7 @@ class Layer:
 
 
 def ncnn_model(model: ir.Model) -> NcnnModel:
-    """Convert a frame graph (`image`, `gamma_beta` -> `translation`) without changing it.
+    """Convert a frame graph (`image`, a condition -> `translation`) without changing it.
 
     Raises EngineError, with the node's name, for a node that has no counterpart in ncnn.
     """
@@ -177,7 +179,7 @@ def _layer(node: ir.Node) -> Layer:
 
 
 def _input(value: ir.Value) -> Layer:
-    """An input layer. An image may have any size; scales and shifts state their number, which the runtime checks."""
+    """An input layer. An image may have any size; a condition states its length, which the runtime checks."""
     length = value.shape[1] if value.shape is not None and len(value.shape) == 2 else None
     return Layer("Input", (), {0: length} if isinstance(length, int) else {})
 
@@ -224,6 +226,14 @@ def _leaky_relu(node: ir.Node) -> Layer:
     return Layer("ReLU", _reads(node, 1), {0: float(node.attributes.get_float("alpha", 0.01))})
 
 
+def _relu(node: ir.Node) -> Layer:
+    return Layer("ReLU", _reads(node, 1), {0: 0.0})
+
+
+def _tanh(node: ir.Node) -> Layer:
+    return Layer("TanH", _reads(node, 1))
+
+
 def _arithmetic(node: ir.Node) -> Layer:
     """Arithmetic on a map and a second operand: a map, a column of scales or shifts, or constants."""
     operation = _OPERATIONS[node.op_type]
@@ -261,12 +271,31 @@ def _resize(node: ir.Node) -> Layer:
     return Layer("Interp", _reads(node, 1), {0: nearest, 1: 2.0, 2: 2.0})
 
 
-def _slice(node: ir.Node) -> Layer:
+def _split(node: ir.Node) -> Layer:
     """A split of channels, or of scales and shifts. ONNX's axis 1 is ncnn's axis 0, because ncnn has no batch."""
     if node.attributes.get_int("axis", 0) != 1:
         raise _no_counterpart(node, "it does not split channels")
     widths = [int(width) for width in _constant(node, 1)] if len(node.inputs) > 1 else [-233] * len(node.outputs)
     return Layer("Slice", _reads(node, 1), {0: widths, 1: 0})  # -233: an equal share
+
+
+def _crop(node: ir.Node) -> Layer:
+    """A range along some axes, which are ONNX's minus the batch."""
+    starts, ends = _constant(node, 1).tolist(), _constant(node, 2).tolist()
+    axes = _constant(node, 3).tolist() if len(node.inputs) > 3 and node.inputs[3] is not None else range(len(starts))
+    steps = _constant(node, 4).tolist() if len(node.inputs) > 4 and node.inputs[4] is not None else [1]
+    if min(axes) < 1:
+        raise _no_counterpart(node, "it cuts the batch, or counts its axes from the end")
+    if any(step != 1 for step in steps):
+        raise _no_counterpart(node, "it leaves gaps")
+    until = [_TO_THE_END if end >= _LAST else end for end in ends]
+    return Layer("Crop", _reads(node, 1), {9: starts, 10: until, 11: [axis - 1 for axis in axes]})
+
+
+def _concat(node: ir.Node) -> Layer:
+    if node.attributes.get_int("axis", 0) != 1:
+        raise _no_counterpart(node, "it does not join channels")
+    return Layer("Concat", _reads(node, len(node.inputs)), {0: 0})
 
 
 def _column(node: ir.Node) -> Layer:
@@ -283,6 +312,8 @@ _LAYERS: Mapping[str, Callable[[ir.Node], Layer]] = {
     "AveragePool": _pooling,
     "InstanceNormalization": _instance_norm,
     "LeakyRelu": _leaky_relu,
+    "Relu": _relu,
+    "Tanh": _tanh,
     "Add": _arithmetic,
     "Sub": _arithmetic,
     "Mul": _arithmetic,
@@ -290,7 +321,9 @@ _LAYERS: Mapping[str, Callable[[ir.Node], Layer]] = {
     "Sqrt": _square_root,
     "ReduceMean": _mean_of_maps,
     "Resize": _resize,
-    "Split": _slice,
+    "Split": _split,
+    "Slice": _crop,
+    "Concat": _concat,
     "Reshape": _column,
     "Unsqueeze": _column,
 }

@@ -136,7 +136,7 @@ class Ncnn(Engine):
         """A graph, checked before ncnn loads it. Raises EngineError."""
         try:
             graph = read_graph(path)
-            graph.conditions  # noqa: B018  raises if it is not a frame graph
+            graph.condition  # noqa: B018  raises if it is not a frame graph
             wanted = graph.weight_bytes
         except (NcnnGraphError, OSError) as error:
             raise self._refusal(path, str(error)) from error
@@ -206,7 +206,7 @@ class NcnnSession(Session):
         self._pool = pool  # freed after the net, which uses it
         self._net = net
         self._layers = graph
-        self._conditions = graph.conditions
+        self._condition, self._length = graph.condition
         self._checked: set[tuple[int, int]] = set()  # sizes of images whose blobs fit each other
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
@@ -218,7 +218,7 @@ class NcnnSession(Session):
         return np.stack([levels.copy() for levels in self._levels(feeds)])
 
     def inputs(self) -> Mapping[str, Shape]:
-        return {"image": (None, None, None, CHANNELS), "gamma_beta": (None, self._conditions)}
+        return {"image": (None, None, None, CHANNELS), self._condition: (None, self._length)}
 
     def close(self) -> None:
         self._net = None
@@ -229,11 +229,11 @@ class NcnnSession(Session):
         if self._net is None:
             raise closed_error(self._graph)
         ncnn = engine()
-        images, conditions = feeds["image"], feeds["gamma_beta"]
-        if images.shape[3:] != (3,) or conditions.shape[1:] != (self._conditions,):  # ncnn would crash the process
+        images, conditions = feeds["image"], feeds[self._condition]
+        if images.shape[3:] != (3,) or conditions.shape[1:] != (self._length,):  # ncnn would crash the process
             raise EngineError(
-                f"ncnn cannot run {self._graph} on {images.shape[3:]} channels and {conditions.shape[1:]} scales and "
-                f"shifts (it takes (3,) and ({self._conditions},)): translate with the bundle that it belongs to"
+                f"ncnn cannot run {self._graph} on {images.shape[3:]} channels and {conditions.shape[1:]} numbers of "
+                f"{self._condition} (it takes (3,) and ({self._length},)): translate with the bundle that it belongs to"
             )
         height, width = images.shape[1:3]
         self._check(height, width)
@@ -243,7 +243,7 @@ class NcnnSession(Session):
             pixels = ncnn.Mat.from_pixels(np.ascontiguousarray(image), ncnn.Mat.PixelType.PIXEL_RGB, width, height)
             extractor.input("image", pixels)
             # cloned, because a Mat made from an array does not own its memory, which must live until then
-            extractor.input("gamma_beta", ncnn.Mat(condition).clone())
+            extractor.input(self._condition, ncnn.Mat(condition).clone())
             code, made = extractor.extract("translation")
             if code != 0:
                 raise EngineError(

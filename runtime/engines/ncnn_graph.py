@@ -18,11 +18,13 @@ from pathlib import Path
 _MAGIC = "7767517"
 _ARRAY = -23300  # an array parameter's key is this minus its number
 _EQUAL_SHARE = -233  # in a slice
+_TO_THE_END = -233  # in a crop
 _LARGEST_FACTOR = 8  # of a resize
 _LARGEST_WINDOW = 2**10  # kernels, strides, dilations and pads
 LARGEST_FILE = 2**24  # bytes of text; a large network has 20,000
 
-Shape = tuple[int, ...]  # of a blob: (channels, height, width), or (length,) for scales and shifts
+CONDITIONS = ("gamma_beta", "style")  # what a frame graph may take beside the image
+Shape = tuple[int, ...]  # of a blob: (channels, height, width), or (length,) for a condition
 
 
 class NcnnGraphError(ValueError):
@@ -55,12 +57,12 @@ class NcnnGraph:
     layers: tuple[Layer, ...]
 
     @property
-    def conditions(self) -> int:
-        """The number of scales and shifts that it expects. Raises NcnnGraphError if it is not a frame graph."""
+    def condition(self) -> tuple[str, int]:
+        """The name and length of its input beside the image. Raises NcnnGraphError if it is not a frame graph."""
         for layer in self.layers:
-            if layer.kind == "Input" and layer.writes == ("gamma_beta",):
-                return layer.whole(0)
-        raise NcnnGraphError("it is not a frame graph: it has no input gamma_beta")
+            if layer.kind == "Input" and len(layer.writes) == 1 and layer.writes[0] in CONDITIONS:
+                return layer.writes[0], layer.whole(0)
+        raise NcnnGraphError(f"it is not a frame graph: it has no input {' or '.join(CONDITIONS)}")
 
     @property
     def weight_bytes(self) -> int:
@@ -157,7 +159,7 @@ def _outputs(layer: Layer, has: list[Shape], image: Shape) -> list[Shape]:
     """The shapes of a layer's outputs, from those of its inputs."""
     if layer.kind == "Input":
         return [image] if layer.writes == ("image",) else [(layer.whole(0),)]
-    if not has or (len(has) > 1 and layer.kind != "BinaryOp"):
+    if not has or (len(has) > 1 and layer.kind not in ("BinaryOp", "Concat")):
         raise NcnnGraphError(f"{layer.name} reads {len(has)} blobs")
     return _LAYERS[layer.kind].outputs(layer, has)
 
@@ -224,10 +226,10 @@ def _binary(layer: Layer, has: list[Shape]) -> list[Shape]:
         if not layer.whole(1):
             raise NcnnGraphError(f"{layer.name} has only one operand")
         return has
-    first, second = has if math.prod(has[0]) >= math.prod(has[1]) else has[::-1]
-    if first != second and second != (first[0], *(1 for _ in first[1:])):
-        raise NcnnGraphError(f"the operands of {layer.name} have the shapes {list(has[0])} and {list(has[1])}")
-    return [first]
+    pairs = list(zip(*has, strict=False))
+    if len(has) != 2 or len(has[0]) != len(has[1]) or any(1 not in pair and pair[0] != pair[1] for pair in pairs):
+        raise NcnnGraphError(f"the operands of {layer.name} have the shapes {' and '.join(map(str, map(list, has)))}")
+    return [tuple(map(max, pairs))]
 
 
 def _split(layer: Layer, has: list[Shape]) -> list[Shape]:
@@ -242,6 +244,26 @@ def _slice(layer: Layer, has: list[Shape]) -> list[Shape]:
     if layer.whole(1) != 0 or (left % shares if shares else left):
         raise NcnnGraphError(f"{layer.name} cuts {given} of {has[0][0]} channels")
     return [(left // shares if width == _EQUAL_SHARE else width, *has[0][1:]) for width in widths]
+
+
+def _crop(layer: Layer, has: list[Shape]) -> list[Shape]:
+    shape, ranges = list(has[0]), [layer.arrays.get(key, ()) for key in (9, 10, 11)]
+    if len({len(part) for part in ranges}) != 1 or not all(math.isfinite(number) for part in ranges for number in part):
+        raise NcnnGraphError(f"{layer.name} does not say which part to take")
+    for start, end, axis in (map(int, each) for each in zip(*ranges, strict=True)):
+        if not 0 <= axis < len(shape):
+            raise NcnnGraphError(f"{layer.name} cuts axis {axis} of a blob of {len(shape)}")
+        until = shape[axis] if end == _TO_THE_END else end
+        if not 0 <= start < until <= shape[axis]:
+            raise NcnnGraphError(f"{layer.name} takes {start} to {until} of {shape[axis]}")
+        shape[axis] = until - start
+    return [tuple(shape)]
+
+
+def _concat(layer: Layer, has: list[Shape]) -> list[Shape]:
+    if layer.whole(0) != 0 or len({shape[1:] for shape in has}) != 1:
+        raise NcnnGraphError(f"{layer.name} joins blobs of the shapes {' and '.join(map(str, map(list, has)))}")
+    return [(sum(shape[0] for shape in has), *has[0][1:])]
 
 
 def _column(layer: Layer, has: list[Shape]) -> list[Shape]:
@@ -280,6 +302,7 @@ _LAYERS: Mapping[str, _Kind] = {
     "Pooling": _Kind(_pooling, frozenset({0, 1, 11, 2, 12, 3, 13, 14, 15, 5, 6})),
     "InstanceNorm": _Kind(_per_channel, frozenset({0, 1, 2})),
     "ReLU": _Kind(_same, frozenset({0})),
+    "TanH": _Kind(_same, frozenset()),
     "BinaryOp": _Kind(_binary, frozenset({0, 1, 2})),
     "Bias": _Kind(_per_channel, frozenset({0})),
     "Scale": _Kind(_per_channel, frozenset({0})),
@@ -288,5 +311,7 @@ _LAYERS: Mapping[str, _Kind] = {
     "Interp": _Kind(_resize, frozenset({0, 1, 2})),
     "Split": _Kind(_split, frozenset()),
     "Slice": _Kind(_slice, frozenset({0, 1})),
+    "Crop": _Kind(_crop, frozenset({9, 10, 11})),
+    "Concat": _Kind(_concat, frozenset({0})),
     "Reshape": _Kind(_column, frozenset({0, 1, 2})),
 }

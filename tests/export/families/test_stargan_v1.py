@@ -12,6 +12,7 @@ import torch
 from starcast.export.families.stargan_v1 import FrameGenerator, StarGANv1
 from starcast.export.options import ExportOptions
 from starcast.export.write import export_bundle
+from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.translator import Translator
 from starcast.train.families.stargan_v1.networks import StarGANv1Config, random_networks
 
@@ -22,7 +23,7 @@ NAMES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("v1") / "bundle"
-    options = ExportOptions(attributes=NAMES, backends=("onnxruntime", "openvino"))
+    options = ExportOptions(attributes=NAMES)
     export_bundle(ORACLE / "200000-G.ckpt", folder, options, lambda line: None)
     return folder
 
@@ -33,8 +34,11 @@ def oracle() -> Any:
         return dict(arrays)
 
 
-@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino", "ncnn"])
 def test_a_bundle_gives_the_original_programs_images(bundle: Path, oracle: Any, backend: str) -> None:
+    absence = ENGINES[backend].absent()
+    if absence is not None:
+        pytest.skip(f"{backend} is {absence.reason}")
     with Translator(bundle, backend=backend) as translator:
         images = translator(oracle["image_u8"], oracle["label_trg"])
         one = translator(oracle["image_u8"][:2], oracle["label_trg"][0])

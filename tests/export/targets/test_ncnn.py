@@ -8,15 +8,22 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 from ncnn_frames import frame, images, ncnn_session, scales_and_shifts
+from numpy.typing import NDArray
 
 from starcast.errors import EngineError
-from starcast.export.gate.candidates import before_rounding, difference, open_session, translate_with_torch
+from starcast.export.families.stargan_v1 import StarGANv1
+from starcast.export.gate.candidates import Trial, before_rounding, difference, open_session, translate_with_torch
 from starcast.export.gate.parity import make_trials
+from starcast.export.gate.reference import from_levels
 from starcast.export.passes.forms import apply_form
 from starcast.export.passes.style_products import join_style_products
 from starcast.export.passes.style_split import split_off_style
 from starcast.export.passes.wide_norms import split_wide_norms
+from starcast.export.plan import PREFERRED, FrameGraph
 from starcast.export.targets.ncnn import ncnn_model
+from starcast.export.targets.onnx import make_float32
+from starcast.export.trace import trace_generator
+from starcast.train.families.stargan_v1.networks import StarGANv1Config, random_networks
 
 DRAWS = np.random.RandomState(0)
 CONSTANTS = {
@@ -26,7 +33,11 @@ CONSTANTS = {
     "b": DRAWS.standard_normal(5), "scale": DRAWS.standard_normal(3), "shift": DRAWS.standard_normal(3),
     "ones": np.ones(3), "zeros": np.zeros(3), "column": DRAWS.standard_normal((3, 1, 1)), "half": np.array(0.5),
     "shape": np.array([-1, 6, 1, 1]), "threes": np.array([3, 3]), "rows_and_columns": np.array([2, 3]),
-    "twice": np.array([1.0, 1.0, 2.0, 2.0]), "grey": np.array(127.5),
+    "twice": np.array([1.0, 1.0, 2.0, 2.0]), "grey": np.array(127.5), "none": np.array(0.0),
+    "wide": DRAWS.standard_normal((4, 6, 7, 7)), "nine": DRAWS.standard_normal((4, 9, 3, 3)),
+    "at0": np.array([0]), "at1": np.array([1]), "at2": np.array([2]), "at3": np.array([3]),
+    "end": np.array([2**63 - 1]), "most": np.array([2**31 - 1]), "few": np.array([-1]),
+    "corner": np.array([1, 2]), "far_corner": np.array([5, 2**31 - 1]),
 }  # fmt: skip
 STYLE = "g = Reshape (gamma_beta, shape)  gamma, beta = Split <axis = 1, num_outputs = 2> (g)  "
 NEAREST = 'Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">'
@@ -54,6 +65,20 @@ OPERATORS = {
     "enlarged": f"y = {NEAREST} (x, , twice)",
     "with a number": "a = Div (x, grey)  c = Sub (a, half)  d = Mul (half, c)  y = Add (d, grey)",
     "with a number a channel": "a = Mul (x, column)  y = Add (column, a)",
+    "rectified": "k = Sub (x, grey)  y = Relu (k)",
+    "squashed": "k = Sub (x, grey)  d = Div (k, grey)  y = Tanh (d)",
+    "some channels": "y = Slice (x, at1, at3, at1, at1)",
+    "the last channels": "y = Slice (x, at1, end, at1)",
+    "the last channels, by 32 bits": "y = Slice (x, at2, most, at1)",
+    "rows and columns": "y = Slice (x, corner, far_corner, rows_and_columns)",
+    "part of a style": "p = Slice (gamma_beta, at1, end, at1)  q = Slice (p, at0, at3, at1)  "
+        "c = Unsqueeze (q, rows_and_columns)  y = Mul (x, c)",
+    "joined channels": "a = Conv (x, point)  b2 = Relu (x)  y = Concat <axis = 1> (b2, a, x)",
+    "planes of a style": "c = Unsqueeze (gamma_beta, rows_and_columns)  p = Slice (x, at0, at1, at1)  "
+        "m = Mul (p, none)  a = Add (c, m)  k = Div (x, grey)  j = Concat <axis = 1> (k, a)  "
+        "y = Conv <pads = [1, 1, 1, 1]> (j, nine)",
+    "a style minus a plane": "c = Unsqueeze (gamma_beta, rows_and_columns)  p = Slice (x, at0, at1, at1)  "
+        "a = Sub (c, p)  d = Div (a, grey)  y = Conv <pads = [3, 3, 3, 3]> (d, wide)",
     "spread around the mean":
         "m = ReduceMean (x, rows_and_columns)  d = Sub (x, m)  q = Mul (d, d)  v = ReduceMean (q, rows_and_columns)  "
         "s = Add (v, half)  r = Sqrt (s)  y = Div (d, r)",
@@ -85,6 +110,10 @@ def test_each_operator_gives_onnxruntimes_numbers(name, engine, tmp_path):
     (NEAREST.replace("floor", "ceil").join(["y = ", " (x, , twice)"]), "(the resize samples its pixels differently"),
     ("y, z = Split <axis = 2, num_outputs = 2> (x)",
      "y (Split) cannot be written for ncnn (it does not split channels)"),
+    ("y = Slice (x, at1, at3, few)", "y (Slice) cannot be written for ncnn (it cuts the batch, or counts its axes"),
+    ("y = Slice (x, at0, at1)", "y (Slice) cannot be written for ncnn (it cuts the batch"),
+    ("y = Slice (x, at0, end, at2, at2)", "y (Slice) cannot be written for ncnn (it leaves gaps)"),
+    ("y = Concat <axis = 2> (x, x)", "y (Concat) cannot be written for ncnn (it does not join channels)"),
     ("y = Reshape (x, threes)", "y (Reshape) cannot be written for ncnn (it does not make a column of channels)"),
     (STYLE + "c = Squeeze (gamma)  y = InstanceNormalization (x, c, shift)", "c (Squeeze) cannot be written"),
 ])  # fmt: skip
@@ -119,6 +148,30 @@ def test_a_whole_generator_gives_pytorchs_numbers_for_every_style_and_size(small
         assert difference((levels.astype(np.float64) - 127.5) / 127.5, expected) < 1e-4
         rounded = np.clip(np.rint(levels), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
         np.testing.assert_array_equal(session.run(feeds), rounded)
+
+
+@pytest.mark.parametrize(("attributes", "classes", "width", "blocks"), [(1, 0, 8, 2), (15, 5, 12, 1)])
+def test_a_whole_generator_with_labels_gives_pytorchs_numbers_for_every_label_and_size(
+    attributes, classes, width, blocks, tmp_path
+):
+    config = StarGANv1Config(
+        image_size=32, generator_width=width, discriminator_layers=5, residual_blocks=blocks, attributes=attributes,
+        classes=classes,
+    )  # fmt: skip
+    networks = random_networks(config)
+    model = StarGANv1(networks, config, tuple(map(str, range(config.domains))))
+    made = make_float32(trace_generator(model.generator, 32, model.style_size), PREFERRED["ncnn"], 32)
+    session = ncnn_session(made.frame, tmp_path)
+    for trial in [*make_trials(model), Trial(images(1, 4, 8), model.gate_styles(1))]:
+        feeds = {"image": trial.sources, **condition_of(made, trial)}
+        got = from_levels(session.unrounded(feeds).astype(np.float64))
+        assert difference(got, translate_with_torch(networks.generator, trial)) < 1e-4
+
+
+def condition_of(made: FrameGraph, trial: Trial) -> dict[str, NDArray[np.float32]]:
+    if made.product is None:
+        return {"style": trial.styles}
+    return {"gamma_beta": open_session(made.product).run(None, {"style": trial.styles})[0]}
 
 
 def test_writing_leaves_the_graph_as_it_is(small):

@@ -255,6 +255,43 @@ def test_shapes_are_checked_before_ncnn_runs(backend, tmp_path):
         session.run({"image": levels(1), "gamma_beta": np.zeros((1, 6), np.float32)})
 
 
+PLANES = """7767517
+8 9
+Input image 0 1 image
+Input style 0 1 style 0=4
+Reshape column 1 1 style column 0=1 1=1 2=-1
+Split image.copies 1 2 image image.copy0 image.copy1
+Crop first 1 1 image.copy0 first -23309=1,0 -23310=1,1 -23311=1,0
+BinaryOp planes 2 1 column first planes 0=0
+Concat joined 2 1 image.copy1 planes joined 0=0
+Crop translation 1 1 joined translation -23309=1,4 -23310=1,-233 -23311=1,0
+"""
+
+
+def test_a_graph_may_take_a_style_and_join_it_to_the_image_as_planes(backend, tmp_path):
+    session = backend.open(graph_of(written(tmp_path, PLANES)), EngineOptions(threads=1))
+    assert session.inputs() == {"image": (None, None, None, 3), "style": (None, 4)}
+    [made] = session.unrounded({"image": levels(5), "style": np.array([[1, 2, 3, 4]], np.float32)})
+    assert made[:, 0, 0].tolist() == [7, 8, 9]  # the image has 3 channels, so channel 4 is the style's second
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    ("first -23309=1,0 -23310=1,1", "first -23309=1,2 -23310=1,4", "first takes 2 to 4 of 3"),
+    ("first -23309=1,0 -23310=1,1", "first -23309=1,-1 -23310=1,1", "first takes -1 to 1 of 3"),
+    ("first -23309=1,0 -23310=1,1", "first -23309=1,1 -23310=1,1", "first takes 1 to 1 of 3"),
+    ("-23311=1,0\nBinaryOp", "-23311=1,3\nBinaryOp", "first cuts axis 3 of a blob of 3"),
+    ("-23311=1,0\nBinaryOp", "-23311=2,0,1\nBinaryOp", "first does not say which part to take"),
+    ("first -23309=1,0 ", "first -23309=1,inf ", "first does not say which part to take"),
+    ("joined 0=0", "joined 0=1", "joined joins blobs of the shapes [3, 8, 4] and [4, 8, 4]"),
+    ("-23311=1,0\nBinaryOp", "-23311=1,1\nBinaryOp", "the operands of planes have the shapes [4, 1, 1] and [3, 1, 4]"),
+])  # fmt: skip
+def test_ranges_and_joins_that_do_not_fit_are_an_error_and_not_the_end_of_the_process(tmp_path, old, new, reason):
+    assert old in PLANES
+    (tmp_path / "graph.param").write_text(PLANES.replace(old, new, 1))
+    with pytest.raises(NcnnGraphError, match=re.escape(reason)):
+        read_graph(tmp_path / "graph.param").largest_blobs(8, 4)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_change_of_a_word_of_the_text_is_an_error_or_a_graph(tmp_path, data):
