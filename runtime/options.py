@@ -1,4 +1,4 @@
-"""The options of `translate`, `video` and `morph`, and what they share: engine, styles, encoding."""
+"""The options of `translate`, and what it shares with `video` and `morph`: engine and styles."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from starcast.options import CheckedOptions, option
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 LARGEST_SEED = 2**32 - 1  # the largest that numpy's RandomState accepts
 LARGEST_BATCH = 1024
-MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
-SHORTEST_STEP = 3  # frames: one at a style, one in between, one at the next style
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,58 +85,3 @@ class TranslateOptions(EngineChoice, StyleOptions):
     batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=LARGEST_BATCH)
     overwrite: bool = flags.overwrite()
     max_pixels: int = flags.max_pixels(MAX_PIXELS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodingOptions(CheckedOptions):
-    """How frames are encoded."""
-
-    crf: int = option(
-        18, "H.264 quality: 0 is lossless, 18 shows hardly any loss, 51 is the worst.", minimum=0, maximum=51
-    )
-    preset: str = option("medium", "Encoder speed; slower presets make smaller files.", choices=PRESETS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FilmOptions(EncodingOptions, EngineChoice):
-    """How the frames of `video` and `morph` are translated and written."""
-
-    batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=LARGEST_BATCH)
-    overwrite: bool = flags.overwrite()
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoOptions(FilmOptions, StyleOptions):
-    """How `translate_video` translates."""
-
-    domain: str | None = flags.domain()
-    fit: str = flags.fit("crop", FITS)
-    max_pixels: int = flags.max_pixels(MAX_FRAME_PIXELS, "Counted per frame.")
-
-
-@dataclass(frozen=True, kw_only=True)
-class MorphOptions(FilmOptions):
-    """How `morph` renders its loop, through either references or seeds."""
-
-    refs: tuple[str, ...] = option(
-        (),
-        "Reference images in the order of the loop, or one folder of them. Without --domain, each name must begin with "
-        "its domain.",
-        metavar="A.jpg,B.jpg,…",
-    )
-    seeds: tuple[str, ...] = option((), "Seeds of random styles, in the order of the loop.", metavar="1,2,…")
-    domain: str | None = flags.domain("all, with --seeds: every domain in turn.")
-    psi: float = flags.psi()
-    fit: str = flags.fit("stretch", FITS)
-    fps: float = option(30.0, "Frames per second.", minimum=1.0, maximum=240.0)
-    frames_per_step: int = option(
-        31, "Frames from one style to the next, about a third of them at rest.", minimum=SHORTEST_STEP
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if bool(self.refs) == bool(self.seeds):
-            raise OptionError("give --refs or --seeds, one of them: the styles that the loop goes through")
-        for seed in self.seeds:
-            if not seed.isdecimal() or int(seed) > LARGEST_SEED:
-                raise OptionError(f"--seeds has {seed!r}: give whole numbers from 0 to {LARGEST_SEED}, with commas")

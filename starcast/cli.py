@@ -28,13 +28,16 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("starcast.export.cli:export", "Turn a checkpoint, ours or official, into a bundle of ONNX graphs."),
     "inspect": ("starcast.export.cli:inspect", "Show what a checkpoint or bundle holds, and which engines can run it."),
     "translate": ("starcast.runtime.cli:translate", "Translate images and folders of images."),
-    "video": ("starcast.runtime.cli:video", "Translate a video, keeping its sound and timing."),
-    "morph": ("starcast.runtime.cli:morph", "Render a video that loops smoothly through several styles."),
+    "video": ("starcast.runtime.video.cli:video", "Translate a video, keeping its sound and timing."),
+    "morph": ("starcast.runtime.video.cli:morph", "Render a video that loops smoothly through several styles."),
     "build": (
-        "starcast.runtime.cli:build",
+        "starcast.runtime.nvidia.tensorrt.cli:build",
         "Build TensorRT engines from a bundle, for this GPU or for named ones.",
     ),
-    "engines": ("starcast.runtime.cli:engines", "List or remove the TensorRT engines built on this machine."),
+    "engines": (
+        "starcast.runtime.nvidia.tensorrt.cli:engines",
+        "List or remove the TensorRT engines built on this machine.",
+    ),
     "bench": (
         "starcast.benchmarks.cli:bench",
         "Measure a bundle on every installed engine against PyTorch and plain exports.",

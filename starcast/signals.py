@@ -6,6 +6,7 @@ SIGXCPU batch systems before they kill. A signal that was ignored when the proce
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -152,4 +153,5 @@ def leave(status: int) -> None:
     for number in (signal.SIGINT, *ENDING):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(status))
+    gc.freeze()  # the end of the process frees everything: let Python not look for garbage in it first
     sys.exit(status)

@@ -48,8 +48,9 @@ from starcast.hold import hold_folder
 from starcast.options import as_json
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.folder.translate import translate_all
-from starcast.runtime.options import TranslateOptions, VideoOptions
+from starcast.runtime.options import TranslateOptions
 from starcast.runtime.translator import Translator
+from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
 from starcast.train.creatures.dataset import make_dataset
 from starcast.train.creatures.files import FACTS, VIDEO

@@ -352,6 +352,7 @@ def _import_everything() -> None:
     import starcast.export.cli
     import starcast.runtime.cli
     import starcast.runtime.folder.translate
+    import starcast.runtime.video.cli
     import starcast.runtime.video.translate
     import starcast.train.cli
     import starcast.train.run

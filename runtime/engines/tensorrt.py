@@ -19,13 +19,13 @@ from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 
 class TensorRT(Engine):
-    """Opens the engines that one flavour built."""
+    """Opens the engines that one flavour built: TensorRT proper."""
 
+    name = "tensorrt"
     on_gpu = True
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self._flavour = FLAVOURS[name]
+    def __init__(self) -> None:
+        self._flavour = FLAVOURS[self.name]
         self.extra = self._flavour.extra
 
     def absent(self) -> Absence | None:
@@ -119,6 +119,12 @@ class TensorRT(Engine):
     def _sentence(self, graph: Path, reason: str, bundle: Path | None, precision: str) -> str:
         line = build_line(bundle, self.name, precision)
         return f"{graph} has no {self._flavour.title} engine for this machine ({reason}): `{line}` builds one"
+
+
+class TensorRTforRTX(TensorRT):
+    """Opens the engines that TensorRT for RTX built."""
+
+    name = "tensorrt-rtx"
 
 
 def build_line(bundle: Path | None, flavour: str, precision: str | None = None) -> str:

@@ -10,10 +10,10 @@ from pathlib import Path
 import av
 from av.stream import Stream
 
-from starcast.runtime.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.containers import codec_of
 from starcast.runtime.video.joined_streams import find_splice
 from starcast.runtime.video.opening import open_video
+from starcast.runtime.video.options import MAX_FRAME_PIXELS
 
 _IN_A_ROW = 3  # packets with another header; fewer are damage
 

@@ -23,8 +23,8 @@ from starcast.errors import ImageError, printable
 from starcast.images.multi_image import several_in
 from starcast.images.pillow import DECODER_ERRORS
 from starcast.images.read import damaged, open_image, pixels_of
-from starcast.runtime.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.film import Film, Frame
+from starcast.runtime.video.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.orientation import UPRIGHT
 from starcast.runtime.video.timing import Clock, ticks
 

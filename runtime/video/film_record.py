@@ -18,8 +18,8 @@ import av
 from starcast.errors import OptionError, printable, reason_of
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.marks import Mark, Origin, parse_mark
-from starcast.runtime.options import FilmOptions
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, write_record
+from starcast.runtime.video.options import FilmOptions
 from starcast.runtime.video.report import FilmReport
 
 MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata

@@ -25,7 +25,6 @@ from starcast.images.fit import fit
 from starcast.images.read import read_stored
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.workload import Run, Work
-from starcast.runtime.options import MorphOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
 from starcast.runtime.stages import Batches, run_ahead
@@ -34,6 +33,7 @@ from starcast.runtime.styles import make_styles, readable_requests
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.encode import DroppedFilm
 from starcast.runtime.video.film_record import FilmRecord, is_done
+from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink, check_target
 

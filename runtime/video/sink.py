@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from starcast.absence import is_url
 from starcast.errors import OptionError, VideoError, printable, reason_of
-from starcast.runtime.options import EncodingOptions
 from starcast.runtime.record import record_beside, refuse_foreign_record
 from starcast.runtime.video.containers import container_of, muxer_options
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.film import Film, Sound
 from starcast.runtime.video.film_record import MARK
 from starcast.runtime.video.metadata import ANY_ENTRY, carry_over, kept_metadata, lost_metadata, needs_any_entry
+from starcast.runtime.video.options import EncodingOptions
 from starcast.runtime.video.tracks import Tracks, tracks_for
 
 

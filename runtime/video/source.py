@@ -20,7 +20,6 @@ from av.video.stream import VideoStream
 
 from starcast.command_line import command_line
 from starcast.errors import VideoError, printable
-from starcast.runtime.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.advice import QUALITY, sound_for
 from starcast.runtime.video.alpha import alpha_note, decoder_of
 from starcast.runtime.video.animation import Animation, is_animation
@@ -30,6 +29,7 @@ from starcast.runtime.video.film import Film, Frame, Sound
 from starcast.runtime.video.joined import another_film_follows
 from starcast.runtime.video.joined_streams import find_splice
 from starcast.runtime.video.opening import open_video
+from starcast.runtime.video.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.orientation import SquareSizes, display_matrix, upright_size
 from starcast.runtime.video.programmes import programmes_of
 from starcast.runtime.video.tags import check_readable, conversion_note, refuse_hdr, stated_by

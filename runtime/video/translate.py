@@ -26,7 +26,6 @@ from starcast.images.fit import NATIVE, fit
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.manifest import Manifest
-from starcast.runtime.options import VideoOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
 from starcast.runtime.stages import Batches, run_ahead
@@ -39,6 +38,7 @@ from starcast.runtime.video.encode import DroppedFilm
 from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film, Frame, Sound
 from starcast.runtime.video.film_record import FilmRecord, is_done
+from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.orientation import make_pixels_square, turn_upright
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink, check_target

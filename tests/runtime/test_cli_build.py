@@ -72,7 +72,7 @@ assert not heavy, heavy
 
 @pytest.mark.parametrize("verb", ["build", "engines"])
 def test_the_verbs_are_in_the_table(verb):
-    assert VERBS[verb][0].startswith("starcast.runtime.cli:")
+    assert VERBS[verb][0].startswith("starcast.runtime.nvidia.tensorrt.cli:")
 
 
 def test_a_machine_with_tensorrt_for_rtx_alone_builds_lists_keeps_and_removes(bundle, starcast, place):

@@ -17,9 +17,10 @@ from starcast.errors import BundleError
 from starcast.runtime import bundle as bundle_module
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folder.translate import translate_all
-from starcast.runtime.options import MorphOptions, TranslateOptions, VideoOptions
+from starcast.runtime.options import TranslateOptions
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.morph import morph
+from starcast.runtime.video.options import MorphOptions, VideoOptions
 from starcast.runtime.video.translate import translate_video
 
 GENERATOR = "generator/plain-fp32.onnx"

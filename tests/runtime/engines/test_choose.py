@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.metadata
 import sys
 from dataclasses import replace
 from functools import partial
@@ -459,7 +460,7 @@ def test_an_engine_of_another_package_is_loaded_only_when_it_is_named(engines, b
     module = ModuleType("outside_engine")
     module.Outside = lambda: Fake("outside", on_gpu=True, runs_also=("a",))
     entry = EntryPoint("outside", "outside_engine:Outside", registry.GROUP)
-    monkeypatch.setattr(registry.importlib.metadata, "entry_points", lambda *, group: [entry])
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [entry])
     made = _with(bundle, ("x.onnx", ("a",), "fp32"))
     engines(Fake("a"))
     assert _pairs(list_candidates(made)) == ["a x.onnx"]

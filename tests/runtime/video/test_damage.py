@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from real_films import TEST_IMAGES, ffmpeg, needs_ffmpeg, read
 
-from starcast.runtime.options import VideoOptions
 from starcast.runtime.video.holes import Holes
+from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
 
 TONE = ("-f", "lavfi", "-i", "sine=r=48000:d=6")

@@ -13,9 +13,9 @@ from PIL import Image
 from starcast.comma_lists import split_commas
 from starcast.errors import ImageError, OptionError, StyleError
 from starcast.images.write import write_image
-from starcast.runtime.options import MorphOptions
 from starcast.runtime.record import read_runs
 from starcast.runtime.video.morph import alphas, loop, morph, requests_for
+from starcast.runtime.video.options import MorphOptions
 
 DOMAINS = ("cat", "dog", "wild")
 CODING = 5  # grey levels that an encoding and two colour conversions may cost

@@ -8,8 +8,8 @@ import pytest
 
 from starcast.errors import OptionError, VideoError
 from starcast.images.write import write_image
-from starcast.runtime.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.opening import open_video
+from starcast.runtime.video.options import MAX_FRAME_PIXELS
 
 
 @pytest.mark.parametrize(

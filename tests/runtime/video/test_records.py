@@ -14,10 +14,10 @@ import pytest
 from starcast.errors import OptionError, VideoError
 from starcast.hold import hold
 from starcast.images.write import write_image
-from starcast.runtime.options import MorphOptions, VideoOptions
 from starcast.runtime.record import read_runs
 from starcast.runtime.video import film_record
 from starcast.runtime.video.morph import morph
+from starcast.runtime.video.options import MorphOptions, VideoOptions
 from starcast.runtime.video.translate import translate_video
 
 QUIET = {"progress": lambda line: None}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from starcast.images.fit import fit
-from starcast.runtime.options import VideoOptions
+from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
 
 VIDEOS = Path(__file__).parents[4] / "shared/videos"

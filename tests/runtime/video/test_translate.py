@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from starcast.errors import BundleError, OptionError, VideoError
-from starcast.runtime.options import VideoOptions
 from starcast.runtime.record import read_runs
 from starcast.runtime.video import translate
+from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.source import Source
 from starcast.runtime.video.translate import translate_video
 

@@ -1,0 +1,61 @@
+"""The commands that write a video: `video` and `morph`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from starcast.click_options import options_from, out_option
+from starcast.path_types import FileOutput, LocalPath, name_in
+from starcast.runtime.cli import run
+from starcast.runtime.video.options import MorphOptions, VideoOptions
+
+_FILM = "the video to write (.mp4, .m4v, .mov or .mkv), or a folder for an .mp4 named after the source."
+
+
+@click.command("video")
+@click.argument("bundle", type=LocalPath())
+@click.argument("source", metavar="IN", type=LocalPath())
+@out_option("output", _FILM, kind=FileOutput())
+@options_from(VideoOptions)
+def video(bundle: Path, source: Path, output: str, **values: Any) -> int:
+    """Translate a video, keeping its sound and timing.
+
+    Every frame of IN is translated, in order, and shown at its own time. Sound and subtitles are copied if OUT's
+    container supports them; other sound is encoded again as AAC. Metadata and chapters are kept. OUT.json records how
+    the video was made. The exit status is 1 if IN is damaged or truncated and only a part could be translated.
+
+    \b
+    Examples: starcast video my-model clip.mp4 -o out.mp4 --domain dog --seed 7
+              starcast video my-model clip.mov -o out.mkv --domain dog --ref rex.jpg --fit pad
+    """
+    from starcast.runtime.video.translate import translate_video
+
+    return run(translate_video, bundle, source, _film_path(output, source), VideoOptions(**values))
+
+
+@click.command("morph")
+@click.argument("bundle", type=LocalPath())
+@click.argument("source", type=LocalPath())
+@out_option("output", _FILM, kind=FileOutput())
+@options_from(MorphOptions)
+def morph(bundle: Path, source: Path, output: str, **values: Any) -> int:
+    """Render a video that loops smoothly through several styles.
+
+    The image SOURCE is translated along a closed path through the styles, like the interpolation videos of
+    StarGAN v2. OUT.json records how the video was made.
+
+    \b
+    Examples: starcast morph my-model cat.jpg -o loop.mp4 --domain dog --seeds 1,2,3,4
+              starcast morph my-model cat.jpg -o loop.mp4 --domain dog --refs rex.jpg,bella.jpg
+              starcast morph my-model cat.jpg -o tour.mp4 --domain all --seeds 7
+    """
+    from starcast.runtime.video.morph import morph as render
+
+    return run(render, bundle, source, _film_path(output, source), MorphOptions(**values))
+
+
+def _film_path(output: str, source: Path) -> Path:
+    return name_in(output, source.with_suffix(".mp4").name if source.name else "video.mp4")
