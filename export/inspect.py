@@ -41,15 +41,18 @@ def bundle_facts(bundle: Bundle) -> Facts:
     manifest = bundle.manifest
     for name in manifest.files:
         bundle.file(name)
-    source, condition = manifest.source, manifest.condition
+    source, output, condition = manifest.source, manifest.output, manifest.condition
     return {
         "path": str(bundle.path),
         "what": "bundle",
         "family": manifest.provenance.family,
-        "domains": list(manifest.domains),
-        "size": [source.height, source.width] if source else None,
+        "domains": list(manifest.domains) or None,
+        "size": list(manifest.trained_size),
+        "channels": output.channels if output else None,
         "stride": source.stride if source else None,
         "style_dim": condition.size,
+        "layers": condition.layers,
+        "noise": len(manifest.noise_inputs) or None,
         "latent_dim": condition.latent.size if condition.latent else None,
         "mean_draws": condition.mean_draws,
         "bytes": sum(facts.bytes for facts in manifest.files.values()),
@@ -72,11 +75,13 @@ def bundle_facts(bundle: Bundle) -> Facts:
 
 
 def next_command(bundle: Path, manifest: Manifest) -> str:
-    """The command to type next: a translation, or a build if nothing else runs the bundle."""
+    """The command to type next: one that makes images, or a build if nothing else runs the bundle."""
     builds = [build_line(bundle, variant) for variant in manifest.variants]
     first = builds[-1] if builds else None
     if first is not None and None not in builds:
         return first
+    if manifest.output is not None:
+        return command_line("starcast", "generate", path_argument(bundle), "--seeds", "0-15", "-o", "OUT")
     domain = manifest.domains[0]
     return command_line("starcast", "translate", path_argument(bundle), "IMAGE", "--domain", domain, "-o", "OUT")
 
@@ -106,7 +111,7 @@ def checkpoint_facts(path: Path) -> Facts:
         "step": checkpoint.step,
         "data_set": (checkpoint.dataset or {}).get("name"),
         **dataclasses.asdict(checkpoint.config),
-        "domains": list(checkpoint.domain_names),
+        "domains": None if checkpoint.config.stride is None else list(checkpoint.domain_names),
         "stride": checkpoint.config.stride,
         "parameters": parameters,
         "bytes": sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path])),
@@ -163,8 +168,11 @@ _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "data_set": ("data set", str),
     "size": ("size", lambda size: f"{size[1]}x{size[0]}"),
     "image_size": ("size", lambda side: f"{side}x{side}"),
+    "channels": ("colours", lambda channels: {1: "grey", 3: "RGB", 4: "RGB and opacity"}[channels]),
     "stride": ("other sizes", lambda stride: f"multiples of {stride} as they are, others padded and cropped back"),
     "style_dim": ("style", str),
+    "layers": ("layers", lambda layers: f"{layers}, each with a style of its own"),
+    "noise": ("noise", lambda inputs: f"in {inputs} layers"),
     "latent_dim": ("latent", str),
     "mapping_width": ("mapping width", str),
     "channel_base": ("channel base", str),

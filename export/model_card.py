@@ -6,7 +6,7 @@ import json
 
 from starcast.command_line import command_line
 from starcast.export.families.model import About, Licence
-from starcast.runtime.manifest import Manifest, Parity, Variant
+from starcast.runtime.manifest import Manifest, Output, Parity, Variant
 
 TENSORRT_RTX = "tensorrt-rtx"
 
@@ -23,7 +23,7 @@ def model_card(manifest: Manifest, about: About, *, name: str, parameters: int, 
         _head(manifest, about, licence),
         f"# {name}",
         _what(manifest, about, parameters),
-        "![Sources on the left, their translations to each domain](preview.jpg)",
+        f"![{_preview_of(manifest)}](preview.jpg)",
         _use(manifest, name),
         _figures(manifest),
         _licence(manifest, licence),
@@ -33,18 +33,25 @@ def model_card(manifest: Manifest, about: About, *, name: str, parameters: int, 
 
 
 def _head(manifest: Manifest, about: About, licence: Licence | None) -> str:
+    task = "image-to-image" if manifest.output is None else "unconditional-image-generation"
     facts = [
         f"license: {licence.name if licence else 'other'}",
         "library_name: starcast",
-        "pipeline_tag: image-to-image",
-        f"tags: [{', '.join((*about.tags, 'image-to-image', 'onnx'))}]",
+        f"pipeline_tag: {task}",
+        f"tags: [{', '.join((*about.tags, task, 'onnx'))}]",
     ]
     if manifest.provenance.dataset:
         facts.append(f"datasets: [{json.dumps(manifest.provenance.dataset, ensure_ascii=False)}]")
     return "\n".join(["---", *facts, "---"])
 
 
+def _preview_of(manifest: Manifest) -> str:
+    return "Sources on the left, their translations to each domain" if manifest.output is None else "Generated images"
+
+
 def _what(manifest: Manifest, about: About, parameters: int) -> str:
+    if manifest.output is not None:
+        return _what_it_makes(manifest.output, about, parameters)
     source = manifest.source
     assert source is not None
     domains = ", ".join(manifest.domains)
@@ -57,7 +64,20 @@ def _what(manifest: Manifest, about: About, parameters: int) -> str:
     )
 
 
+def _what_it_makes(output: Output, about: About, parameters: int) -> str:
+    colours = {1: "8-bit grey", 3: "8-bit RGB", 4: "8-bit RGB with opacity"}[output.channels]
+    return (
+        f"{about.title} that generates images of {output.width}x{output.height} pixels. The generator has "
+        f"{parameters:,} parameters.\n\n"
+        f"{about.styles} Images come out as {colours}: all scaling and rounding is in the graphs."
+    )
+
+
 def _use(manifest: Manifest, name: str) -> str:
+    if manifest.output is not None:
+        generate = command_line("starcast", "generate", name, "--seeds", "0-15", "--psi", "0.7")
+        lines = ["pip install 'starcast[cpu]'", f"{generate} -o out/", *_build_lines(manifest, name, generate)]
+        return "\n".join(["## How to run it", "", "```", *lines, "```"])
     translate = f"{command_line('starcast', 'translate', name, 'photo.jpg', '--domain')} {_quote(manifest.domains[-1])}"
     lines = ["pip install 'starcast[cpu]'", f"{translate}{_seed(manifest)} -o out/"]
     if manifest.condition.reference is not None:
@@ -71,12 +91,13 @@ def _quote(word: str) -> str:
 
 
 def _seed(manifest: Manifest) -> str:
-    """The seed option, for models that make styles from latents; models steered by labels need only the domain."""
-    return "" if manifest.condition.latent is None else " --seed 7"
+    """The seed option, for models that translate with styles from latents; models steered by labels need only the
+    domain."""
+    return "" if manifest.condition.latent is None or manifest.output is not None else " --seed 7"
 
 
-def _build_lines(manifest: Manifest, name: str, translate: str) -> list[str]:
-    """The commands for NVIDIA GPUs; none if the bundle has no graphs for them."""
+def _build_lines(manifest: Manifest, name: str, command: str) -> list[str]:
+    """The commands for NVIDIA GPUs, ending with `command` there; none if the bundle has no graphs for them."""
     precisions = [variant.precision for variant in manifest.variants if TENSORRT_RTX in variant.engines]
     if not precisions:
         return []
@@ -86,7 +107,7 @@ def _build_lines(manifest: Manifest, name: str, translate: str) -> list[str]:
         "# on an NVIDIA GPU, after building an engine once:",
         "pip install 'starcast[tensorrt-rtx]'",
         command_line("starcast", "build", name, "--backend", TENSORRT_RTX, "--precision", precision),
-        f"{translate}{_seed(manifest)} --backend {TENSORRT_RTX} --precision {precision} -o out/",
+        f"{command}{_seed(manifest)} --backend {TENSORRT_RTX} --precision {precision} -o out/",
     ]
 
 

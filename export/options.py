@@ -61,7 +61,10 @@ class ExportOptions(CheckedOptions):
         "comparison.",
         flags=("--adain-forms",), aliases=("--adain",), metavar="fused,plugin,unfused",
     )  # fmt: skip
-    mean_draws: int = option(10_000, "Latents to average for each domain's mean style (for --psi).", minimum=1)
+    mean_draws: int | None = option(
+        None, "Latents to average for the mean style of --psi, each domain's if there are domains. Default: 10,000, or "
+        "for StyleGAN2 the mean style or the number that the checkpoint holds.", minimum=1,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -5,13 +5,14 @@ Engines differ in the form they run fastest. The tables below hold what was meas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import onnx_ir as ir
 
 from starcast.errors import MissingExtraError, OptionError
+from starcast.export.families.model import Model
 from starcast.export.graphs.cost import Cost
 from starcast.export.options import ExportOptions
 from starcast.export.passes.forms import FORMS, PHASES, Step
@@ -102,6 +103,28 @@ def plans_for(options: ExportOptions) -> list[Plan]:
     native = [plan for plan in float32 if plan.norms == "native"]
     fused = [plan for plan in float32 if plan.norms != "native"]
     return [*native, *_smaller(native, options.precision), *_for_tensorrt(fused, options.precision)]
+
+
+def suit(plans: Sequence[Plan], model: Model, options: ExportOptions, progress: Callable[[str], None]) -> list[Plan]:
+    """The plans as a model can have them. Without a source, every image has a style of its own and no norms take it, so
+    engines that run plain ONNX share their graphs. `progress` gets a line for what is left out.
+
+    Raises OptionError if the user asked for what the model cannot have.
+    """
+    if model.stride is not None:
+        return list(plans)
+    suited: dict[Plan, tuple[str, ...]] = {}
+    for plan in plans:
+        if plan.ncnn or plan.norms != "native":
+            reason = f"starcast does not write models without a source for {plan.engines[0]} yet"
+            if plan.engines[0] in options.backends:
+                raise OptionError(f"{reason}: leave it out of --for")
+            progress(f"{plan.engines[0]} is left out: {reason}")
+            continue
+        alike = replace(plan, one_style=False, engines=())
+        engines = suited.get(alike, ())
+        suited[alike] = (*engines, *(name for name in plan.engines if name not in engines))
+    return [replace(plan, engines=engines) for plan, engines in suited.items()]
 
 
 def float32_plans(engines: Sequence[str], forms: Sequence[str], adain: Sequence[str] = ("fused",)) -> list[Plan]:

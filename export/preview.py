@@ -1,7 +1,8 @@
-"""preview.jpg: a few sources and their translations into every domain, made by the traced graph."""
+"""preview.jpg, made by the traced graph: a few sources and their translations to every domain, or generated images."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.train.data.folders import scan
 
-SOURCES, MOST_DOMAINS = 2, 4
+SOURCES, MOST_DOMAINS, COLUMNS = 2, 4, 4
 TILE, GAP = 128, 4
 
 
@@ -27,6 +28,22 @@ def draw_preview(frame: ir.Model, sources: NDArray[np.uint8], styles: Floats) ->
         feeds = [{"image": source[None], "style": style[None]} for style in styles[:MOST_DOMAINS]]
         rows.append([source, *(session.run(None, feed)[0][0] for feed in feeds)])
     return _grid([[fit(tile, (TILE, TILE)) for tile in row] for row in rows])
+
+
+def draw_generated(frame: ir.Model, styles: Floats, noise: Mapping[str, Floats]) -> NDArray[np.uint8]:
+    """An image for each style [N, layers, S], COLUMNS in a row. uint8 [H, W, 3]."""
+    session = open_session(frame)
+    tiles = [fit(_as_rgb(session.run(None, {"style": style[None], **noise})[0][0]), (TILE, TILE)) for style in styles]
+    return _grid([tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)])
+
+
+def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """An image [H, W, 1, 3 or 4] as RGB: grey three times, opacity over white."""
+    if image.shape[2] < 4:
+        return np.broadcast_to(image, (*image.shape[:2], 3))
+    opacity = image[:, :, 3:] / 255
+    on_white: NDArray[np.uint8] = np.rint(255 + opacity * (image[:, :, :3] - 255.0)).astype(np.uint8)
+    return on_white
 
 
 def preview_sources(data: str | None, side: int) -> NDArray[np.uint8]:

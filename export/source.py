@@ -15,12 +15,14 @@ from starcast.errors import printable
 from starcast.export.families import complete, open_model
 from starcast.export.families.model import Model
 from starcast.export.options import ExportOptions
-from starcast.export.trace import trace_generator, trace_style_graph
+from starcast.export.trace import trace_frame, trace_style_graph
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import hash_of, read_checkpoint
 from starcast.utf8 import escape, is_utf8
 
 Progress = Callable[[str], None]
+
+COLOURS = {1: "grey", 3: "RGB", 4: "RGBA"}  # by number of channels
 
 
 @contextmanager
@@ -57,10 +59,10 @@ class Source:
             "family": model.family,
             "domains": json.dumps(model.domains, ensure_ascii=False),
             "image_size": str(model.side),
-            "stride": str(model.stride),
+            **({} if model.stride is None else {"stride": str(model.stride)}),
             "style_dim": str(model.style_size),
             **model.facts,
-            "pictures": "uint8 NHWC RGB, 0..255",
+            "pictures": f"uint8 NHWC {COLOURS[model.channels]}, 0..255",
             "checkpoint_sha256": self.sha256,
         }
 
@@ -72,13 +74,13 @@ def read_source(path: Path, options: ExportOptions, progress: Progress) -> Sourc
         names = checkpoint.domain_names
         model = open_model(checkpoint, escape(names))
         digest = hash_of(path)
-    for name in names:
+    for name in model.domains and names:
         if not is_utf8(name):
             shown = printable(name)
             progress(f"A domain's name is not valid UTF-8: the bundle calls it {shown}")
     if checkpoint.note:
         progress(checkpoint.note)
     with stage(progress, "traced the networks"):
-        frame = trace_generator(model.generator, model.side, model.style_size)
+        frame = trace_frame(model)
         styles = {graph.file: trace_style_graph(graph) for graph in model.style_graphs()}
     return Source(checkpoint, digest, model, frame, styles)

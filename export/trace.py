@@ -2,7 +2,13 @@
 
     image uint8 [batch, height, width, 3], style float32 [styles, S] -> translation uint8 [batch, height, width, 3]
 
-`styles` is `batch`, or 1 where one style serves the whole batch. Images are RGB.
+`styles` is `batch`, or 1 where one style serves the whole batch. Images are RGB. Without a source:
+
+    style float32 [batch, layers, S], noise float32 [any, 1, h, w] for each layer
+    -> translation uint8 [batch, height, width, channels]
+
+`any` is `batch`, or 1 where that noise serves the whole batch. It has no name in the graph, because engines take
+dimensions of one name for equal.
 """
 
 from __future__ import annotations
@@ -19,7 +25,7 @@ import torch
 from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
 from torch import Tensor, nn
 
-from starcast.export.families.model import StyleGraph
+from starcast.export.families.model import Model, StyleGraph
 from starcast.export.gate.reference import from_bytes, to_bytes
 
 OPSET = 18  # what the exporter writes without converting, and what every engine reads
@@ -36,10 +42,43 @@ class FrameNetwork(nn.Module):
         return to_bytes(self.generator(from_bytes(image), style))
 
 
+class SourcelessNetwork(nn.Module):
+    """The generator from styles and noise to bytes, which it scales, rounds and clips as FrameNetwork does."""
+
+    def __init__(self, generator: nn.Module):
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, style: Tensor, *noise: Tensor) -> Tensor:
+        return to_bytes(self.generator(style, *noise))
+
+
+def trace_frame(model: Model) -> ir.Model:
+    """A model's frame graph."""
+    if model.stride is None:
+        return _trace_sourceless(model)
+    return trace_generator(model.generator, model.side, model.style_size)
+
+
+def _trace_sourceless(model: Model) -> ir.Model:
+    """The frame graph of a model without a source, for any batch."""
+    style = torch.zeros(2, *model.style_shape)
+    noise = [torch.from_numpy(constant).expand(2, -1, -1, -1) for constant in model.noise.values()]
+    batch = {0: torch.export.Dim("batch")}
+    shapes = {"style": batch, "noise": tuple(batch for _ in noise)}
+    network = SourcelessNetwork(model.generator)
+    traced = _trace(network, (style, *noise), {}, shapes, "translation", "generator")
+    for value, name in zip(traced.graph.inputs[1:], model.noise, strict=True):
+        value.name = name
+        assert value.shape is not None
+        value.shape = ir.Shape([None, *list(value.shape)[1:]])  # the tracer equates it with `batch`
+    return traced
+
+
 def trace_generator(generator: nn.Module, side: int, style_size: int) -> ir.Model:
     """The frame graph, for any batch and for every height and width that is a multiple of the stride."""
     example = {"image": torch.zeros(2, side, side, 3, dtype=torch.uint8), "style": torch.zeros(2, style_size)}
-    model = _trace(FrameNetwork(generator), example, "translation", "generator")
+    model = _trace(FrameNetwork(generator), (), example, _any_batch(example), "translation", "generator")
     image, style = model.graph.inputs
     # The graph works at any size, because it resizes by a factor, and with shared styles, because norms and styles
     # broadcast. But the tracer fixes the size and equates `styles` with `batch`. The gate runs other sizes and shared
@@ -52,16 +91,24 @@ def trace_generator(generator: nn.Module, side: int, style_size: int) -> ir.Mode
 
 def trace_style_graph(graph: StyleGraph) -> ir.Model:
     """The graph that makes styles from latents or references, named after its file."""
-    return _trace(graph.network, graph.example, "style", Path(graph.file).stem)
+    return _trace(graph.network, (), graph.example, _any_batch(graph.example), "style", Path(graph.file).stem)
 
 
-def _trace(network: nn.Module, example: Mapping[str, Tensor], output: str, name: str) -> ir.Model:
-    network.eval().requires_grad_(False)
+def _any_batch(example: Mapping[str, Tensor]) -> dict[str, Any]:
     batch = torch.export.Dim("batch")
-    traced = torch.export.export(network, (), dict(example), dynamic_shapes={key: {0: batch} for key in example})
+    return {name: {0: batch} for name in example}
+
+
+def _trace(
+    network: nn.Module, example: tuple[Tensor, ...], named: Mapping[str, Tensor], shapes: Mapping[str, Any],
+    output: str, name: str,
+) -> ir.Model:  # fmt: skip
+    """Trace a network with example inputs, some of them by name; `shapes` says which of their axes have any length."""
+    network.eval().requires_grad_(False)
+    traced = torch.export.export(network, example, dict(named), dynamic_shapes=dict(shapes))
     program = torch.onnx.export(traced, dynamo=True, opset_version=OPSET, verbose=False, output_names=[output])
     assert program is not None
-    return _tidy(program.model, name, prefix="generator." if isinstance(network, FrameNetwork) else "")
+    return _tidy(program.model, name, prefix="generator." if hasattr(network, "generator") else "")
 
 
 def _tidy(model: ir.Model, name: str, prefix: str) -> ir.Model:
@@ -128,7 +175,7 @@ def _name_nodes(graph: ir.Graph, prefix: str) -> None:
 
 def _weight_of(node: ir.Node) -> str | None:
     """The name of a node's weight, if the node is a whole module."""
-    if node.op_type not in {"Conv", "Gemm"} or node.inputs[1] is None:
+    if node.op_type not in {"Conv", "ConvTranspose", "Gemm"} or node.inputs[1] is None:
         return None
     name = node.inputs[1].name
     return name if name is not None and name.endswith(".weight") else None

@@ -9,16 +9,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from starcast import __version__
 from starcast.atomic import atomic_folder
+from starcast.export.families.model import Model
 from starcast.export.gate.judge import Judge, unmeasurable
 from starcast.export.gate.parity import check_style_graph
 from starcast.export.graphs.files import write_graph
 from starcast.export.model_card import model_card
 from starcast.export.options import ExportOptions
-from starcast.export.plan import Plan, plans_for
-from starcast.export.preview import draw_preview, preview_sources
+from starcast.export.plan import Plan, plans_for, suit
+from starcast.export.preview import draw_generated, draw_preview, preview_sources
 from starcast.export.source import Progress, Source, read_source, stage
 from starcast.export.store import Store, writable_target
 from starcast.export.targets.ncnn import NoCounterpartError
@@ -27,11 +29,21 @@ from starcast.export.targets.tensorrt import TensorRTTarget, without_products
 from starcast.hold import hold
 from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
-from starcast.runtime.manifest import FORMAT, MANIFEST, FileFacts, Manifest, Provenance, encode
+from starcast.runtime.manifest import (
+    FORMAT,
+    MANIFEST,
+    FileFacts,
+    Manifest,
+    Noise,
+    NoiseInput,
+    Output,
+    Provenance,
+    encode,
+)
 from starcast.runtime.manifest import Source as SourceRole
 from starcast.utf8 import escape
 
-CARD, PREVIEW = "README.md", "preview.jpg"
+CARD, PREVIEW, NOISE = "README.md", "preview.jpg", "noise.npz"
 
 
 def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progress: Progress) -> Bundle:
@@ -44,7 +56,7 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
     with hold(bundle):
         target = writable_target(bundle)
         source = read_source(checkpoint, options, progress)
-        _write_bundle(target, source, plans, options, progress)
+        _write_bundle(target, source, suit(plans, source.model, options, progress), options, progress)
         return open_bundle(target)
 
 
@@ -56,13 +68,13 @@ def _write_bundle(
         store = Store(folder, source.facts)
         _write_frame_graphs(source, plans, options, store, progress)
         _write_means(source, folder, options, progress)
+        if source.model.noise:
+            np.savez(folder / NOISE, **source.model.noise)  # type: ignore[arg-type]
         with stage(progress, "drew the preview"):
-            images = preview_sources(source.data, source.model.side)
-            write_image(folder / PREVIEW, draw_preview(source.frame, images, source.model.preview_styles()))
+            write_image(folder / PREVIEW, _preview(source))
         manifest = describe_bundle(source, store, options)
-        parameters = sum(parameter.numel() for parameter in source.model.generator.parameters())
         card = model_card(
-            manifest, source.model.about, name=escape(target.name), parameters=parameters,
+            manifest, source.model.about, name=escape(target.name), parameters=source.model.parameters,
             from_official=source.checkpoint.descends_from_official,
         )  # fmt: skip
         (folder / CARD).write_text(card, encoding="utf-8")
@@ -123,10 +135,20 @@ def _write_style_graphs(source: Source, folder: Path, plans: Sequence[Plan], pro
 
 
 def _write_means(source: Source, folder: Path, options: ExportOptions, progress: Progress) -> None:
-    means = source.model.condition(options.mean_draws).means
-    if means is not None:
-        with stage(progress, f"took each domain's mean style over {options.mean_draws:,} draws"):
-            np.savez(folder / means, mean=source.model.mean_styles(options.mean_draws))
+    condition = source.model.condition(options.mean_draws)
+    if condition.means is None:
+        return
+    mean = "each domain's mean style" if source.model.domains else "the mean style"
+    of = "from the checkpoint" if condition.mean_draws is None else f"over {condition.mean_draws:,} draws"
+    with stage(progress, f"took {mean} {of}"):
+        np.savez(folder / condition.means, mean=source.model.mean_styles(options.mean_draws))
+
+
+def _preview(source: Source) -> NDArray[np.uint8]:
+    model = source.model
+    if model.stride is None:
+        return draw_generated(source.frame, model.preview_styles(), model.noise)
+    return draw_preview(source.frame, preview_sources(source.data, model.side), model.preview_styles())
 
 
 def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Manifest:
@@ -134,7 +156,11 @@ def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Man
     model, checkpoint = source.model, source.checkpoint
     return Manifest(
         format=FORMAT,
-        source=SourceRole(channels=3, height=model.side, width=model.side, stride=model.stride),
+        source=_source_role(model),
+        output=None if model.stride is not None else Output(
+            channels=model.channels, height=model.side, width=model.side  # type: ignore[arg-type]
+        ),
+        noise=_noise_role(model),
         condition=msgspec.structs.replace(model.condition(options.mean_draws), product=store.product),
         domains=model.domains,
         variants=tuple(store.variants),
@@ -152,6 +178,20 @@ def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Man
         ),
         files={},
     )  # fmt: skip
+
+
+def _source_role(model: Model) -> SourceRole | None:
+    if model.stride is None:
+        return None
+    return SourceRole(channels=model.channels, height=model.side, width=model.side, stride=model.stride)
+
+
+def _noise_role(model: Model) -> Noise | None:
+    if not model.noise:
+        return None
+    sides = {name: constant.shape[2:] for name, constant in model.noise.items()}
+    inputs = tuple(NoiseInput(name=name, height=height, width=width) for name, (height, width) in sides.items())
+    return Noise(inputs=inputs, constants=NOISE)
 
 
 def with_files(manifest: Manifest, folder: Path) -> Manifest:

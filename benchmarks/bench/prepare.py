@@ -28,7 +28,7 @@ from starcast.benchmarks.bench.worker import reason_in
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import EngineError
 from starcast.export.families import open_model
-from starcast.export.trace import trace_generator
+from starcast.export.trace import trace_frame
 from starcast.runtime.bundle import Bundle
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import read_checkpoint
@@ -128,7 +128,7 @@ def write_plain(checkpoint: Path, graph: Path) -> Path:
     """Write the frame graph as the exporter traces it, for any size and batch."""
     read = read_checkpoint(checkpoint)
     model = open_model(read, read.domain_names)
-    ir.save(trace_generator(model.generator, model.side, model.style_size), graph)
+    ir.save(trace_frame(model), graph)
     return graph
 
 

@@ -18,6 +18,7 @@ from starcast.benchmarks.bench.rows import Setting
 from starcast.benchmarks.bench.subject import Subject, inputs_of, open_subject
 from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.record import write_result
+from starcast.errors import OptionError, printable
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.data.folders import scan
@@ -99,7 +100,13 @@ def size_of(options: BenchOptions, checkpoint: Checkpoint) -> tuple[int, int]:
     """(height, width) of the images. Raises OptionError for a size that the network does not support."""
     side = checkpoint.config.image_size
     size = parse_size(options.size) if options.size is not None else (side, side)
-    check_size(size, checkpoint.config.stride)
+    stride = checkpoint.config.stride
+    if stride is None:
+        raise OptionError(
+            f"{printable(checkpoint.path)} generates images without a source, which bench cannot measure yet: give a "
+            "checkpoint that translates"
+        )
+    check_size(size, stride)
     return size
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from starcast.errors import CheckpointError, printable
-from starcast.export.families.given import name_domains, name_labels
+from starcast.export.families.given import name_domains, name_labels, name_nothing
 from starcast.export.families.model import Model
 from starcast.export.families.stargan_v1 import open_stargan_v1
 from starcast.export.families.stargan_v2 import open_stargan_v2
+from starcast.export.families.stylegan2 import open_stylegan2
 from starcast.export.options import ExportOptions
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.families import FAMILIES as TRAINED
@@ -17,10 +18,14 @@ from starcast.train.families import FAMILIES as TRAINED
 FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {
     "stargan_v2": open_stargan_v2,
     "stargan_v1": open_stargan_v1,
+    "stylegan2": open_stylegan2,
 }
 
 # a checkpoint and the options -> the checkpoint with what these say of it; of a family that is not here: name_domains
-COMPLETE: dict[str, Callable[[Checkpoint, ExportOptions], Checkpoint]] = {"stargan_v1": name_labels}
+COMPLETE: dict[str, Callable[[Checkpoint, ExportOptions], Checkpoint]] = {
+    "stargan_v1": name_labels,
+    "stylegan2": name_nothing,
+}
 
 
 def complete(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:

@@ -23,6 +23,20 @@ def name_domains(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
     return rename(checkpoint, options.domains or checkpoint.domain_names)
 
 
+def name_nothing(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
+    """The checkpoint of a family that makes images without a source, as it is. Raises OptionError for options that mean
+    nothing to it."""
+    given = {"--domains": options.domains, "--attributes": options.attributes, "--calibrate": options.calibrate}
+    for flag in (flag for flag, value in given.items() if value):
+        raise OptionError(
+            f"{flag} is given, but {printable(checkpoint.path)} ({checkpoint.family}) has neither domains nor sources: "
+            "leave it out"
+        )
+    if options.image_size is not None:
+        refuse_other_size(checkpoint, options.image_size)
+    return checkpoint
+
+
 def name_labels(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
     """The checkpoint of a family that is steered by labels, with the names given; for an official one, which labels
     are attributes and which classes, too. Raises OptionError, and CheckpointError for sizes that cannot be."""

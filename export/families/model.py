@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -51,20 +52,48 @@ class About:
 
 
 class Model(ABC):
-    """The averaged networks of one checkpoint, ready for use on the CPU."""
+    """The averaged networks of one checkpoint, ready for use on the CPU.
+
+    A model without a source makes images from styles alone, or from styles and noise: its `stride` is None, it has no
+    domains, and wherever there is an array for each domain, it has one.
+    """
 
     family: ClassVar[str]
     about: ClassVar[About]
 
     domains: tuple[str, ...]
     side: int  # of the square training images
-    stride: int  # height and width must be multiples of it
+    channels: int = 3
+    stride: int | None  # height and width of a source must be multiples of it; None: the model takes no source
     style_size: int
+    layers: int | None = None  # styles that one image takes; None: one vector serves the whole image
+    noise: Mapping[str, Floats] = MappingProxyType(
+        {}
+    )  # by input: the constant noise [1, 1, h, w], in the layers' order
 
     @property
     @abstractmethod
     def generator(self) -> nn.Module:
-        """images (N, 3, H, W) in -1..1, styles (N, style_size) -> images (N, 3, H, W)."""
+        """The network that is traced: images (N, 3, H, W) in -1..1, styles (N, style_size) -> images (N, 3, H, W).
+
+        Without a source: styles (N, layers, style_size), the noise of each layer (N or 1, 1, h, w) -> images
+        (N, channels, side, side).
+        """
+
+    @property
+    def reference(self) -> Callable[..., Tensor]:
+        """The trained network, which the gate compares graphs with; it takes what `generator` takes."""
+        return self.generator
+
+    @property
+    def parameters(self) -> int:
+        """How many parameters the trained generator has."""
+        return sum(parameter.numel() for parameter in self.generator.parameters())
+
+    @property
+    def style_shape(self) -> tuple[int, ...]:
+        """The shape of one image's style: (style_size,) or (layers, style_size)."""
+        return (self.style_size,) if self.layers is None else (self.layers, self.style_size)
 
     @property
     @abstractmethod
@@ -72,8 +101,9 @@ class Model(ABC):
         """The family's own sizes, for the graphs' metadata."""
 
     @abstractmethod
-    def condition(self, mean_draws: int) -> Condition:
-        """How a bundle makes styles; export adds `product` later. `mean_draws`: latents averaged for a mean style."""
+    def condition(self, mean_draws: int | None) -> Condition:
+        """How a bundle makes styles; export adds `product` later. `mean_draws`: latents averaged for a mean style;
+        None: the family's own choice, which may be a mean style that the checkpoint holds."""
 
     @abstractmethod
     def style_graphs(self) -> Sequence[StyleGraph]:
@@ -81,12 +111,12 @@ class Model(ABC):
 
     @abstractmethod
     def gate_styles(self, count: int) -> Floats:
-        """Styles [count, style_size] for the gate, the same each time. They cover every way to make a style and every
+        """Styles [count, *style_shape] for the gate, the same each time. They cover every way to make a style and every
         domain."""
 
     @abstractmethod
     def draw_style(self, domain: int, draws: np.random.RandomState) -> Floats:
-        """A style [1, style_size] of a domain, drawn at random."""
+        """A style [1, *style_shape] of a domain, drawn at random."""
 
     def reference_style(self, domain: int, image: Image) -> Floats | None:
         """The style [1, style_size] of an image, uint8 [side, side, 3]; None if the family uses no references."""
@@ -94,9 +124,9 @@ class Model(ABC):
 
     @abstractmethod
     def preview_styles(self) -> Floats:
-        """A style for each domain, float32 [domains, style_size]."""
+        """A style for each domain, float32 [domains, *style_shape]; without domains, for each image of the preview."""
 
-    def mean_styles(self, draws: int) -> Floats:
-        """Each domain's mean style over `draws` latents, float32 [domains, style_size]. Called only if `condition` has
-        `means`."""
+    def mean_styles(self, draws: int | None) -> Floats:
+        """Each domain's mean style over `draws` latents, float32 [domains, style_size]; without domains, one. Called
+        only if `condition` has `means`; None: as in `condition`."""
         raise TypeError(f"{type(self).__name__} has means in its condition, so it must define mean_styles")

@@ -46,7 +46,7 @@ class StarGANv1(Model):
     def facts(self) -> Mapping[str, str]:
         return {"attributes": str(self.config.attributes), "classes": str(self.config.classes)}
 
-    def condition(self, mean_draws: int) -> Condition:
+    def condition(self, mean_draws: int | None) -> Condition:
         return Condition(size=self.style_size, labels=self.labels)
 
     def style_graphs(self) -> Sequence[StyleGraph]:

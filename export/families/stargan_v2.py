@@ -24,6 +24,7 @@ from starcast.train.families.stargan_v2.networks import MappingNetwork, Networks
 
 MAPPING, STYLE_ENCODER, MEANS = "mapping.onnx", "style_encoder.onnx", "styles.npz"
 MEAN_SEED, PREVIEW_SEED = 0, 0
+MEAN_DRAWS = 10_000  # latents that are averaged for each domain's mean style
 MEAN_BATCH = 10_000  # latents in one pass; in smaller batches, threads mostly wait for each other
 
 
@@ -56,13 +57,13 @@ class StarGANv2(Model):
     def facts(self) -> Mapping[str, str]:
         return {"latent_dim": str(self.config.latent_dim)}
 
-    def condition(self, mean_draws: int) -> Condition:
+    def condition(self, mean_draws: int | None) -> Condition:
         return Condition(
             size=self.style_size,
             latent=LatentMaker(graph=MAPPING, size=self.config.latent_dim),
             reference=ReferenceMaker(graph=STYLE_ENCODER, height=self.side, width=self.side),
             means=MEANS,
-            mean_draws=mean_draws,
+            mean_draws=mean_draws or MEAN_DRAWS,
         )
 
     def style_graphs(self) -> Sequence[StyleGraph]:
@@ -105,10 +106,9 @@ class StarGANv2(Model):
         latent = draw_latents(PREVIEW_SEED, 1, self.config.latent_dim)
         return _run(self.networks.mapping_network, torch.from_numpy(latent).expand(count, -1), torch.arange(count))
 
-    def mean_styles(self, draws: int) -> Floats:
-        return mean_styles(
-            self.networks.mapping_network, draw_latents(MEAN_SEED, draws, self.config.latent_dim), self.config.domains
-        )
+    def mean_styles(self, draws: int | None) -> Floats:
+        latents = draw_latents(MEAN_SEED, draws or MEAN_DRAWS, self.config.latent_dim)
+        return mean_styles(self.networks.mapping_network, latents, self.config.domains)
 
 
 def open_stargan_v2(checkpoint: Checkpoint, domains: tuple[str, ...]) -> StarGANv2:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import onnx_ir as ir
+import torch
 from numpy.typing import NDArray
 from onnx_ir import external_data
 from onnx_ir.passes.common import RemoveUnusedNodesPass
+from torch import Tensor
 
-from starcast.export.gate.reference import Network, translate_unrounded
+from starcast.export.gate.reference import as_floats
 from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.ncnn import Ncnn, NcnnSession
 from starcast.runtime.engines.onnxruntime import engine
@@ -24,30 +27,48 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Trial:
-    """One run of the frame graph: sources uint8 [N, H, W, 3], styles float32 [N or 1, S]."""
+    """One run of the frame graph: sources uint8 [N, H, W, 3], styles float32 [N or 1, S].
 
-    sources: NDArray[np.uint8]
+    Without sources, images are made from styles float32 [N, layers, S], and from `noise`: float32 [N or 1, 1, h, w] by
+    the names of the graph's inputs, in the order of the layers.
+    """
+
+    sources: NDArray[np.uint8] | None
     styles: Floats
+    noise: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def batch(self) -> int:
-        """How many images are translated at once."""
-        return len(self.sources)
+        """How many images are made at once."""
+        return len(self.styles) if self.sources is None else len(self.sources)
 
     @property
     def feeds(self) -> dict[str, NDArray[Any]]:
         """The graph's inputs by name."""
-        return {"image": self.sources, "style": self.styles}
+        return self.feeds_with("style", self.styles)
+
+    def feeds_with(self, name: str, conditions: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        """The graph's inputs by name, with `conditions` as the input `name` instead of the styles."""
+        images = {} if self.sources is None else {"image": self.sources}
+        return {**images, name: conditions, **self.noise}
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """The inputs of the network in PyTorch."""
+        styles = torch.from_numpy(self.styles)
+        if self.sources is None:
+            return (styles, *map(torch.from_numpy, self.noise.values()))
+        return as_floats(self.sources), styles.expand(len(self.sources), -1)
 
 
 class Candidate(Protocol):
     """A written variant, run as the runtime would run it."""
 
     def translate(self, trial: Trial) -> NDArray[np.uint8]:
-        """The translations, uint8 [N, H, W, 3]."""
+        """The images, uint8 [N, H, W, C]."""
 
     def translate_unrounded(self, trial: Trial) -> Floats:
-        """The translations before the last Round, in grey levels, some outside 0..255: float32 [N, 3, H, W]."""
+        """The images before the last Round, in grey levels, some outside 0..255: float32 [N, C, H, W]."""
 
 
 class OnnxCandidate:
@@ -70,8 +91,9 @@ class OnnxCandidate:
         if self._product is not None:
             name, [conditions] = "gamma_beta", self._product.run(None, {"style": trial.styles})
         if not self._one_style or len(conditions) == 1:
-            output: NDArray[Any] = session.run(None, {"image": trial.sources, name: conditions})[0]
+            output: NDArray[Any] = session.run(None, trial.feeds_with(name, conditions))[0]
             return output
+        assert trial.sources is not None
         feeds = [{"image": trial.sources[k : k + 1], name: conditions[k : k + 1]} for k in range(trial.batch)]
         return np.concatenate([session.run(None, feed)[0] for feed in feeds])
 
@@ -96,15 +118,18 @@ class NcnnCandidate:
         if self._product is None:
             return trial.feeds
         [conditions] = self._product.run(None, {"style": trial.styles})
-        return {"image": trial.sources, "gamma_beta": conditions}
+        return trial.feeds_with("gamma_beta", conditions)
 
 
 def before_rounding(model: ir.Model) -> ir.Model:
-    """Cut a graph before its last Round, in place: its output is then float32 [N, 3, H, W], in grey levels."""
+    """Cut a graph before its last Round, in place: its output is then float32 [N, C, H, W], in grey levels."""
     last = [node for node in model.graph if node.op_type == "Round"][-1]
     value = last.inputs[0]
     assert value is not None
-    value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(["batch", 3, "height", "width"])
+    [made] = model.graph.outputs
+    assert made.shape is not None
+    batch, height, width, channels = made.shape
+    value.type, value.shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape([batch, channels, height, width])
     model.graph.outputs[:] = [value]
     RemoveUnusedNodesPass()(model)
     return model
@@ -118,9 +143,11 @@ def difference(got: NDArray[Any], expected: NDArray[Any]) -> float:
     return float(np.max(np.abs(got - expected) / np.maximum(1, np.abs(expected))))
 
 
-def translate_with_torch(generator: Network, trial: Trial) -> Floats:
-    """PyTorch's translations, [N, 3, H, W] in -1..1, not rounded."""
-    return translate_unrounded(generator, trial.sources, trial.styles)
+def translate_with_torch(generator: Callable[..., Tensor], trial: Trial) -> Floats:
+    """PyTorch's images, [N, C, H, W] in -1..1, not rounded."""
+    with torch.inference_mode():
+        images: Floats = generator(*trial.tensors).numpy()
+    return images
 
 
 def _cut_before_rounding(graph: Path | ir.Model) -> ir.Model:

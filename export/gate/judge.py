@@ -51,7 +51,7 @@ class Judge:
     def __init__(self, source: Source, options: ExportOptions, plans: Sequence[Plan], progress: Progress) -> None:
         """Translate the float32 gate's images with PyTorch. Raises ParityError if the translations are not finite."""
         self._source, self._options, self._plans, self._progress = source, options, plans, progress
-        generator = source.model.generator
+        generator = source.model.reference
         with stage(progress, "translated the gate's images with PyTorch"):
             self._trials, self.flat = make_trials(source.model), flat_trials(source.model)
             self._expected = expected_translations(generator, self._trials)

@@ -24,7 +24,7 @@ from starcast.export.gate.candidates import (
     translate_with_torch,
 )
 from starcast.export.gate.images import draw_flat, draw_images
-from starcast.export.gate.reference import Network, as_bytes, from_levels
+from starcast.export.gate.reference import as_bytes, from_levels
 from starcast.runtime.manifest import Parity
 
 TOLERANCE = 2e-4  # for translations before the last Round
@@ -34,7 +34,12 @@ LAST_RESORT = "nothing is written; please report this with what `starcast doctor
 
 
 def make_trials(model: Model) -> list[Trial]:
-    """Batches of 1, 2, 5, and 3 with one shared style; the last two have another size, which is not square."""
+    """Batches of 1, 2, 5, and 3 with one shared style; the last two have another size, which is not square.
+
+    Without a source: batches of 1, 2 and 3, with the constant noise, with noise drawn for each image, and without.
+    """
+    if model.stride is None:
+        return _sourceless_trials(model)
     side, stride = model.side, model.stride
     styles = model.gate_styles(9)
     return [
@@ -45,23 +50,44 @@ def make_trials(model: Model) -> list[Trial]:
     ]
 
 
+def _sourceless_trials(model: Model) -> list[Trial]:
+    styles = model.gate_styles(6)
+    none = {name: np.zeros_like(constant) for name, constant in model.noise.items()}
+    return [
+        Trial(None, styles[:1], model.noise),
+        Trial(None, styles[1:3], draw_noise(model, 2, np.random.RandomState(2))),
+        Trial(None, styles[3:], none),
+    ]
+
+
+def draw_noise(model: Model, count: int, draws: np.random.RandomState) -> dict[str, Floats]:
+    """Noise [count, 1, h, w] by input, drawn for each image."""
+    return {
+        name: draws.standard_normal((count, *constant.shape[1:])).astype(np.float32)
+        for name, constant in model.noise.items()
+    }
+
+
 def flat_trials(model: Model) -> list[Trial]:
-    """Images without texture, one at a time. They are measured but decide nothing: see images.py."""
+    """Images without texture, one at a time; none for a model without a source. They are measured but decide nothing:
+    see images.py."""
+    if model.stride is None:
+        return []
     style = model.gate_styles(2)[:1]
     return [Trial(image[None], style) for image in draw_flat(model.side, model.side)]
 
 
-def levels_apart(candidate: Candidate, trials: Sequence[Trial], expected: Sequence[Floats]) -> int:
-    """The largest difference of a variant's bytes from PyTorch's, in grey levels."""
+def levels_apart(candidate: Candidate, trials: Sequence[Trial], expected: Sequence[Floats]) -> int | None:
+    """The largest difference of a variant's bytes from PyTorch's, in grey levels; None without trials."""
     apart = [
         np.abs(candidate.translate(trial).astype(int) - as_bytes(translations).astype(int)).max()
         for trial, translations in zip(trials, expected, strict=True)
     ]
-    return int(max(apart))
+    return int(max(apart)) if apart else None
 
 
-def expected_translations(generator: Network, trials: Sequence[Trial]) -> list[Floats]:
-    """PyTorch's translations of the trials, [N, 3, H, W] in -1..1 each. Raises ParityError if they are not finite."""
+def expected_translations(generator: Callable[..., torch.Tensor], trials: Sequence[Trial]) -> list[Floats]:
+    """PyTorch's translations of the trials, [N, C, H, W] in -1..1 each. Raises ParityError if they are not finite."""
     expected = [translate_with_torch(generator, trial) for trial in trials]
     for translations in expected:
         _refuse_nonsense(translations, "the generator gives values that are not finite")
@@ -86,7 +112,7 @@ def check_generator(
                 f"the generator's graph {name} differs from PyTorch by {worst:.1e} and {levels} grey levels (allowed: "
                 f"{TOLERANCE:.0e} and {LEVELS}), first at {blame(trial)}: {LAST_RESORT}"
             )
-        _refuse_constant(levels_given)
+        _refuse_constant(levels_given, "a source full of texture" if trial.sources is not None else "a random style")
     batches = tuple(trial.batch for trial in trials)
     return Parity(worst=worst, tolerance=TOLERANCE, levels=levels, images=sum(batches), batches=batches)
 
@@ -118,9 +144,9 @@ def _refuse_nonsense(values: Floats, finding: str) -> None:
         raise ParityError(f"{finding}: the training has failed or the file is damaged; export another checkpoint")
 
 
-def _refuse_constant(translations: NDArray[np.uint8]) -> None:
+def _refuse_constant(translations: NDArray[np.uint8], given: str) -> None:
     if (translations == translations[:, :1, :1]).all(axis=(1, 2, 3)).any():
         raise ParityError(
-            "the generator gives one flat colour for a source full of texture: the checkpoint looks untrained or "
-            "broken; export another one"
+            f"the generator gives one flat colour for {given}: the checkpoint looks untrained or broken; export "
+            "another one"
         )

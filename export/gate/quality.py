@@ -124,7 +124,7 @@ def _open(engine: Engine, graph: Graph, product: Path | None) -> Iterator[Transl
         if scales is None:
             return session.run(trial.feeds)
         [given] = scales.run(None, {"style": trial.styles})
-        return session.run({"image": trial.sources, "gamma_beta": given})
+        return session.run(trial.feeds_with("gamma_beta", given))
 
     try:
         yield translate
@@ -159,9 +159,11 @@ class Verdict:
                 for name, domain in self.quality.domains.items()
             )
         assert self.parity is not None
+        flat = self.parity.flat_levels
+        flat_note = "" if flat is None else f" (on images of one colour {flat})"
         return (
-            f"generator against PyTorch: {self.parity.worst:.1e}, bytes within {self.parity.levels} (on images of one "
-            f"colour {self.parity.flat_levels}), batches of {', '.join(map(str, self.parity.batches))}"
+            f"generator against PyTorch: {self.parity.worst:.1e}, bytes within {self.parity.levels}{flat_note}, "
+            f"batches of {', '.join(map(str, self.parity.batches))}"
         )
 
 

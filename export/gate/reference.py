@@ -44,16 +44,6 @@ def as_bytes(translations: NDArray[Any]) -> NDArray[np.uint8]:
     return levels
 
 
-def translate_unrounded(
-    network: Network, images: NDArray[np.uint8], styles: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Translations in -1..1 before they become bytes: uint8 [N, H, W, 3], float32 [N or 1, S] -> [N, 3, H, W]."""
-    with torch.inference_mode():
-        each = torch.from_numpy(styles).expand(len(images), -1)
-        result: NDArray[np.float32] = network(as_floats(images), each).numpy()
-    return result
-
-
 def translate(network: Network, images: NDArray[np.uint8], styles: NDArray[np.float32]) -> NDArray[np.uint8]:
     """Translations by a network on the CPU: uint8 [N, H, W, 3], float32 [N or 1, S] -> uint8 [N, H, W, 3]."""
     with torch.inference_mode():

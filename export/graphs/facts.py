@@ -125,14 +125,21 @@ def close(number: float, other: float) -> bool:
 
 def at_size(model: ir.Model, sizes: dict[str, int]) -> ir.Model:
     """A copy of a graph with every value's shape inferred from the sizes of its named dimensions, such as
-    `{"batch": 1, "height": 256, …}`. Nodes keep their order."""
+    `{"batch": 1, "height": 256, …}`. A dimension without a name is 1: noise that all images share. Nodes keep their
+    order."""
     sized = model.clone()
     for value in [*sized.graph.inputs, *sized.graph.outputs]:
         assert value.shape is not None
-        value.shape = ir.Shape([dim if isinstance(dim, int) else sizes[str(dim.value)] for dim in value.shape])
+        value.shape = ir.Shape([_length(dim, sizes) for dim in value.shape])
     # a graph that is being converted to half precision has types that do not match yet
     ShapeInferencePass(check_type=False, data_prop=True)(sized)
     return sized
+
+
+def _length(dim: int | ir.SymbolicDim, sizes: dict[str, int]) -> int:
+    if isinstance(dim, int):
+        return dim
+    return 1 if dim.value is None else sizes[str(dim.value)]
 
 
 def one_image(side: int) -> dict[str, int]:

@@ -20,6 +20,7 @@ from starcast.errors import DatasetError, ImageError, OptionError
 from starcast.export.families.model import Model
 from starcast.export.gate.candidates import Floats, Trial
 from starcast.export.gate.images import draw_images
+from starcast.export.gate.parity import draw_noise
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.train.data.folders import is_image, scan
@@ -54,8 +55,10 @@ def choose_images(
     """Images for calibration and for the gate, as `calibration_set` finds them.
 
     If there are none, falls back to drawn images and shows that as progress. Raises OptionError instead if real ones
-    are `required` or a folder was named.
+    are `required` or a folder was named. A model without a source needs none: its trials are drawn styles and noise.
     """
+    if model.stride is None:
+        return generated_set(model)
     try:
         return calibration_set(model, folder, remembered)
     except OptionError as error:
@@ -107,6 +110,16 @@ def drawn_set(model: Model, seed: int = 0) -> CalibrationSet:
         search=(),
         gate={name: tuple(Trial(image[None], style(domain)) for image in gate) for domain, name in enumerate(domains)},
     )
+
+
+def generated_set(model: Model, seed: int = 0) -> CalibrationSet:
+    """Styles and noise of a model without a source, drawn for each trial; the gate's go under the name `images`."""
+    draws = np.random.RandomState(seed)
+
+    def trials(count: int) -> tuple[Trial, ...]:
+        return tuple(Trial(None, model.draw_style(0, draws), draw_noise(model, 1, draws)) for _ in range(count))
+
+    return CalibrationSet(ranges=trials(RANGES), search=trials(SEARCH), gate={"images": trials(GATE)})
 
 
 class _Styles:

@@ -107,7 +107,7 @@ def small_checkpoint(small: Traced, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     )  # fmt: skip
     monkeypatch.setattr(source, "read_checkpoint", lambda _: checkpoint)
     monkeypatch.setattr(stargan_v2, "averaged_networks", lambda _: small.networks)
-    monkeypatch.setattr(source, "trace_generator", lambda *_: ir.load(small.generator))
+    monkeypatch.setattr(source, "trace_frame", lambda *_: ir.load(small.generator))
     monkeypatch.setattr(source, "trace_style_graph", lambda graph: ir.load(small.generator.with_name(graph.file)))
     return path
 

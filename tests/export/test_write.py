@@ -174,7 +174,7 @@ def test_a_graph_with_one_wrong_weight_is_not_written(
         weight.const_value = ir.tensor(numbers, name="decode.0.conv1.weight")
         return model
 
-    monkeypatch.setattr(source, "trace_generator", broken)
+    monkeypatch.setattr(source, "trace_frame", broken)
     target = tmp_path / "bundles" / "model"
     with pytest.raises(ParityError, match=r"first at the layer decode\.0\.conv1: nothing is written"):
         export_bundle(small_checkpoint, target, FEW, quiet)

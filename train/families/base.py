@@ -33,8 +33,8 @@ class Config(Protocol):
     def domains(self) -> int: ...
 
     @property
-    def stride(self) -> int:
-        """The generator accepts every height and width that is a multiple of this."""
+    def stride(self) -> int | None:
+        """The generator accepts every height and width that is a multiple of this; None: it takes no source."""
 
 
 @dataclass

@@ -30,7 +30,7 @@ class TinyModel(Model):
     def facts(self) -> Mapping[str, str]:
         return {}
 
-    def condition(self, mean_draws: int) -> Condition:
+    def condition(self, mean_draws: int | None) -> Condition:
         return Condition(size=self.style_size, labels=LabelMaker(names=self.domains, classes=len(self.domains)))
 
     def style_graphs(self) -> Sequence[StyleGraph]:

@@ -53,9 +53,9 @@ class StyleGAN2Config(StyleGAN2Network):
     domains: ClassVar[int] = 1
 
     @property
-    def stride(self) -> int:
-        """Images have one size only."""
-        return self.image_size
+    def stride(self) -> None:
+        """There is no source: images have one size only."""
+        return
 
     @property
     def layers(self) -> int:

@@ -1,0 +1,222 @@
+"""StyleGAN2 in export: its bundles give the original programs' images, at every size and with every kind of noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from stylegan2_oracles import LUKAU2357, ROSINALITY, load, lukau2357_model, numbers
+
+from starcast.errors import OptionError
+from starcast.export.families.stylegan2 import StyleGAN2
+from starcast.export.families.stylegan2_graph import FrameGenerator
+from starcast.export.gate.candidates import OnnxCandidate
+from starcast.export.gate.parity import check_generator, expected_translations, make_trials
+from starcast.export.inspect import facts_of, lines_of
+from starcast.export.options import ExportOptions
+from starcast.export.trace import trace_frame
+from starcast.export.write import export_bundle
+from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.engines.base import EngineOptions, Graph
+from starcast.runtime.engines.registry import ENGINES
+from starcast.train.families.stylegan2.networks import StyleGAN2Config, mean_of_styles, random_networks
+from starcast.train.families.stylegan2.rosinality import read_rosinality
+from starcast.train.families.stylegan2.samples import mean_latents
+
+ORACLES = {"rosinality": ROSINALITY, "lukau2357": LUKAU2357}
+ENGINE_NAMES = ("openvino", "onnxruntime")
+LAYERS = 8
+
+
+@pytest.fixture(scope="module")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
+    """Both layouts' oracles, exported as a user would. Do not write into them."""
+    folder = tmp_path_factory.mktemp("bundles")
+    options = ExportOptions(backends=ENGINE_NAMES)
+    lukau2357 = lukau2357_model(tmp_path_factory.mktemp("lukau2357") / "model") / "checkpoint_2"
+    for layout, checkpoint in (("rosinality", ROSINALITY / "000000.pt"), ("lukau2357", lukau2357)):
+        export_bundle(checkpoint, folder / layout, options, lambda _: None)
+    return {layout: open_bundle(folder / layout) for layout in ORACLES}
+
+
+def run(bundle: Bundle, engine: str, styles: Any, noise: dict[str, Any]) -> NDArray[np.uint8]:
+    """The images of a bundle's variant in an engine."""
+    variant = next(variant for variant in bundle.manifest.variants if engine in variant.engines)
+    weights = tuple(bundle.path / name for name in variant.weights)
+    session = ENGINES[engine].open(Graph(bundle.path / variant.file, weights=weights), EngineOptions(threads=1))
+    try:
+        return session.run({"style": np.asarray(styles), **{name: np.asarray(plane) for name, plane in noise.items()}})
+    finally:
+        session.close()
+
+
+def constants(bundle: Bundle) -> dict[str, NDArray[np.float32]]:
+    with np.load(bundle.path / "noise.npz") as arrays:
+        return dict(arrays)
+
+
+def by_layer(style: Any) -> NDArray[np.float32]:
+    """Styles [N, S] for every layer, [N, layers, S]."""
+    return np.repeat(np.asarray(style, np.float32)[:, None], LAYERS, axis=1)
+
+
+def assert_same_bytes(images: NDArray[np.uint8], unrounded: Any) -> None:
+    """Within 1 level, and at most 1 % of the bytes, as the oracles' README allows."""
+    right = np.clip(np.rint((np.asarray(unrounded, np.float64) + 1) * 127.5), 0, 255).transpose(0, 2, 3, 1)
+    apart = np.abs(images.astype(int) - right.astype(int))
+    assert apart.max() <= 1
+    assert (apart > 0).mean() <= 0.01
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_a_bundle_gives_rosinalitys_images(bundles: dict[str, Bundle], engine: str) -> None:
+    oracle, bundle = numbers(ROSINALITY), bundles["rosinality"]
+    style, noise = oracle["w"], constants(bundle)
+    pulled = oracle["latent_avg"] + 0.7 * (style - oracle["latent_avg"])
+    external = {f"noise_{number}": oracle[f"noise_{number}"] for number in range(7)}
+    assert_same_bytes(run(bundle, engine, by_layer(style), noise), oracle["image"])
+    assert_same_bytes(run(bundle, engine, by_layer(pulled), noise), oracle["image_trunc07"])
+    assert_same_bytes(run(bundle, engine, by_layer(style), external), oracle["image_external_noise"])
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_a_bundle_gives_lukau2357s_images(bundles: dict[str, Bundle], engine: str) -> None:
+    oracle, bundle = numbers(LUKAU2357), bundles["lukau2357"]
+    # the original takes the first image's noise at 4x4 for all: here one input serves the batch, the others each image
+    planes = [oracle["noise_4x4"][:1], *(oracle[f"noise_{side}_{half}"] for side in (8, 16, 32) for half in "ab")]
+    noise = {f"noise_{number}": plane for number, plane in enumerate(planes)}
+    assert_same_bytes(run(bundle, engine, by_layer(oracle["w"]), noise), oracle["image"])
+    assert_same_bytes(run(bundle, engine, by_layer(oracle["w_trunc07"]), noise), oracle["image_trunc07"])
+
+
+@pytest.mark.parametrize("layout", ORACLES)
+def test_its_mapping_gives_the_originals_styles_and_layers_mix(bundles: dict[str, Bundle], layout: str) -> None:
+    oracle, bundle = numbers(ORACLES[layout]), bundles[layout]
+    mapping = ENGINES["onnxruntime"].open(Graph(bundle.path / "mapping.onnx"), EngineOptions(threads=1))
+    style = mapping.run({"latent": oracle["z"].numpy()})
+    np.testing.assert_allclose(style, oracle["w"], atol=1e-4)
+    if layout == "rosinality":
+        other = mapping.run({"latent": oracle["z2"].numpy()})
+        mixed = np.where(np.arange(LAYERS)[:, None] < 3, by_layer(style), by_layer(other))
+        assert_same_bytes(run(bundle, "onnxruntime", mixed, constants(bundle)), oracle["image_mixed_inject3"])
+    mapping.close()
+
+
+def test_the_manifest_says_what_the_graphs_take_and_give(bundles: dict[str, Bundle]) -> None:
+    for bundle in bundles.values():
+        manifest = bundle.manifest
+        assert (manifest.source, manifest.domains) == (None, ())
+        assert manifest.output is not None
+        assert (manifest.output.channels, manifest.output.height, manifest.output.width) == (3, 32, 32)
+        assert manifest.condition.shape == (LAYERS, 32)
+        assert manifest.noise is not None
+        assert [noise.height for noise in manifest.noise.inputs] == [4, 8, 8, 16, 16, 32, 32]
+        graph = ir.load(bundle.path / manifest.variants[0].file).graph
+        assert [value.name for value in graph.inputs] == ["style", *(f"noise_{number}" for number in range(7))]
+        assert {name: plane.shape for name, plane in constants(bundle).items()} == {
+            noise.name: (1, 1, noise.height, noise.width) for noise in manifest.noise.inputs
+        }
+        [variant] = manifest.variants
+        assert set(variant.engines) == set(ENGINE_NAMES)
+        assert variant.max_batch is None
+
+
+def test_a_bundle_has_a_preview_a_card_and_the_next_command(bundles: dict[str, Bundle]) -> None:
+    bundle = bundles["lukau2357"]
+    with Image.open(bundle.path / "preview.jpg") as preview:
+        assert preview.size == (4 * 132 + 4, 2 * 132 + 4)
+    card = (bundle.path / "README.md").read_text()
+    assert "generates images of 32x32 pixels" in card
+    assert "The generator has 63,707 parameters" in card  # the original counts its filter's 16 numbers too
+    assert "starcast generate lukau2357 --seeds 0-15" in card
+    assert "domain" not in card
+    text = "\n".join(lines_of(facts_of(bundle.path)))
+    assert "domains" not in text
+    assert text.endswith("--seeds 0-15 -o OUT")
+
+
+def test_the_mean_style_is_the_files_or_that_of_latents() -> None:
+    content = load(ROSINALITY / "000000.pt")
+    raw = read_rosinality(Path("000000.pt"), content)
+    converted = read_rosinality(Path("c.pt"), {"g_ema": content["g_ema"], "latent_avg": torch.arange(32.0)[None]})
+    from_file, from_latents = (StyleGAN2(_networks(checkpoint), checkpoint.config) for checkpoint in (converted, raw))
+    np.testing.assert_array_equal(from_file.mean_styles(None), np.arange(32, dtype=np.float32)[None])
+    assert from_file.condition(None).mean_draws is None
+    assert from_latents.condition(None).mean_draws == 4096  # as its own tools take
+    mapping = from_latents.networks.mapping_network
+    for asked, count in ((None, 4096), (50, 50)):
+        expected = mean_of_styles(mapping, mean_latents(count, 32))[None]
+        np.testing.assert_array_equal(from_latents.mean_styles(asked), expected)
+    assert from_file.condition(50).mean_draws == 50
+
+
+def _networks(checkpoint: Any) -> Any:
+    from starcast.train.checkpoint.file import averaged_networks
+
+    return averaged_networks(checkpoint)
+
+
+ODD = {
+    "grey 8 px, bounded, interpolated with three taps": StyleGAN2Config(
+        image_size=8, channels=1, latent_dim=5, mapping_depth=1, widths=(3, 2), resampling="bilinear", tanh=True,
+        fir_filter=(1.0, 2.0, 1.0),
+    ),
+    "RGBA 16 px, transposed with five taps": StyleGAN2Config(
+        image_size=16, channels=4, latent_dim=3, mapping_depth=1, widths=(2, 5, 3), fir_filter=(1.0, 4.0, 6.0, 4.0, 1.0)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", ODD.values(), ids=ODD)
+def test_other_sizes_widths_colours_and_filters_pass_the_gate(config: StyleGAN2Config) -> None:
+    model = StyleGAN2(random_networks(config), config)
+    trials = make_trials(model)
+    assert [trial.batch for trial in trials] == [1, 2, 3]
+    candidate = OnnxCandidate(trace_frame(model))
+    check_generator(candidate, "plain", trials, expected_translations(model.reference, trials), lambda _: "a layer")
+    assert candidate.translate(trials[2]).shape == (3, config.image_size, config.image_size, config.channels)
+
+
+@pytest.mark.parametrize("resampling", ["transposed", "bilinear"])
+@pytest.mark.parametrize(("size", "taps"), [(8, 2), (8, 3), (8, 5), (32, 7), (64, 4), (512, 4)])
+def test_the_traced_network_is_the_trained_one(resampling: str, size: int, taps: int) -> None:
+    sizes = size.bit_length() - 2
+    config = StyleGAN2Config(
+        image_size=size, latent_dim=4, mapping_depth=1, widths=(3,) * (sizes - 1) + (1,), resampling=resampling,
+        fir_filter=tuple(float(1 + min(tap, taps - 1 - tap)) for tap in range(taps)), tanh=taps % 2 == 0,
+    )  # fmt: skip
+    generator = random_networks(config, seed=taps).generator
+    styles, noise = torch.randn(2, config.layers, 4), [torch.randn(2, 1, side, side) for side in config.noise_sides]
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            FrameGenerator(generator)(styles, *noise), generator(styles, noise), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_the_gate_tries_truncated_and_mixed_styles_and_every_kind_of_noise() -> None:
+    config = ODD["RGBA 16 px, transposed with five taps"]
+    model = StyleGAN2(random_networks(config), config)
+    styles = model.gate_styles(9)
+    assert styles.shape == (9, config.layers, 3)
+    mixed = [len(np.unique(style, axis=0)) for style in styles]
+    assert mixed == [1, 1, 2] * 3
+    assert {int((style[1:] != style[:-1]).any(axis=1).argmax()) for style in styles[2::3]} == {2, 0, 3}
+    mean = model.mean_styles(None)
+    assert (np.linalg.norm(styles[1::3, 0] - mean, axis=1) < np.linalg.norm(styles[::3, 0] - mean, axis=1)).sum() >= 2
+    constant, drawn, none = (trial.noise for trial in make_trials(model))
+    assert all((constant[name] == model.noise[name]).all() for name in model.noise)
+    assert all(len(plane) == 2 and np.ptp(plane[0] - plane[1]) > 0 for plane in drawn.values())
+    assert not any(plane.any() for plane in none.values())
+
+
+@pytest.mark.parametrize("option", [{"domains": ("faces",)}, {"attributes": ("Young",)}, {"calibrate": Path("photos")}])
+def test_options_for_domains_and_sources_are_refused(option: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="has neither domains nor sources: leave it out"):
+        export_bundle(ROSINALITY / "000000.pt", tmp_path / "b", ExportOptions(**option), lambda _: None)
+    assert not (tmp_path / "b").exists()
