@@ -22,9 +22,9 @@ class ExportOptions(CheckedOptions):
         "For official StarGAN v1 files, which do not hold them. With two data sets, --domains names the second one's "
         "labels."
     )
-    image_size: int | None = option(
-        None, "Height and width in pixels of the images that an official StarGAN v1 generator was trained on, if its "
-        "-D.ckpt is missing. Default: 128.", minimum=8,
+    image_size: int | None = flags.image_size(
+        None, "For an official StarGAN v1 generator whose -D.ckpt is missing: what it was trained on. Default: 128.",
+        minimum=8,
     )  # fmt: skip
     data: str | None = option(
         None, "Name of the data set, for the model card; default: the checkpoint's.",

@@ -6,7 +6,8 @@ model with both was trained on two sets of images, and takes the labels of one o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,33 @@ from starcast.errors import StyleError
 from starcast.runtime.manifest import LabelMaker
 
 Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelChange:
+    """What a translation has other than its source: labels that are set, taken away and flipped."""
+
+    on: tuple[str, ...] = ()
+    off: tuple[str, ...] = ()
+    flip: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every label that it names."""
+        return self.on + self.off + self.flip
+
+    @property
+    def text(self) -> str:
+        """`Blond_Hair+not-Male+flip-Young`; that of no change: `as-it-is`."""
+        parts = [*self.on, *(f"not-{name}" for name in self.off), *(f"flip-{name}" for name in self.flip)]
+        return "+".join(parts) or "as-it-is"
+
+
+def change_of(maker: LabelMaker, name: str) -> LabelChange:
+    """The change that a label alone stands for, as in the original's grids: a class or a hair colour is set, any other
+    attribute is flipped."""
+    is_set = name in maker.class_names or name in HAIR_COLOURS
+    return LabelChange(on=(name,)) if is_set else LabelChange(flip=(name,))
 
 
 def label_vector(maker: LabelMaker, labels: Mapping[str, float]) -> Vector:
@@ -34,6 +62,20 @@ def label_vector(maker: LabelMaker, labels: Mapping[str, float]) -> Vector:
     if maker.has_both:
         vector = np.append(vector, np.array([not classes, bool(classes)], np.float32))
     return vector
+
+
+def whole_vector(maker: LabelMaker, numbers: Sequence[float]) -> Vector:
+    """The vector [S] of a number for each label, in their order. The two that say which of two sets the labels are of
+    may be left out. Raises StyleError."""
+    if len(numbers) == maker.size:
+        return np.array(numbers, np.float32)
+    if len(numbers) != len(maker.names):
+        raise StyleError(
+            f"{len(numbers)} {'label is' if len(numbers) == 1 else 'labels are'} given, and the bundle has "
+            f"{len(maker.names)}: give a number for each of {', '.join(maker.names)}"
+        )
+    given = dict(zip(maker.names, numbers, strict=True))
+    return label_vector(maker, {name: number for name, number in given.items() if number})
 
 
 def target_labels(

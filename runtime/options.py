@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,50 @@ class EngineChoice(CheckedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class StyleOptions(CheckedOptions):
+class LabelOptions(CheckedOptions):
+    """For bundles steered by labels: what to change of those that a source has, or all of the target's."""
+
+    set: tuple[str, ...] = flags.label_names(
+        "Attributes that the translation has, or its class. A hair colour replaces the others."
+    )
+    unset: tuple[str, ...] = flags.label_names("Attributes that the translation does not have.")
+    flip: tuple[str, ...] = flags.label_names("Attributes that the translation has if the source has not.")
+    has: tuple[str, ...] | None = flags.label_names(
+        "Attributes that the source has; none: it has none of the bundle's.", default=None
+    )
+    labels: tuple[float, ...] | None = option(
+        None, "The translation's labels in the bundle's order, a number for each, instead of changes.",
+        metavar="1,0,…",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels is not None:
+            others = [flag for flag in ("--set", "--unset", "--flip", "--has") if flag in self.label_flags]
+            if others:
+                raise OptionError(f"--labels says all labels of the translation: leave out {others[0]}")
+            if not all(map(math.isfinite, self.labels)) or not self.labels:
+                raise OptionError("--labels needs a finite number for each of the bundle's labels, such as 1,0,1")
+
+    @property
+    def label_flags(self) -> list[str]:
+        """Which of these flags were given."""
+        given = {"--set": self.set, "--unset": self.unset, "--flip": self.flip}
+        flags = [flag for flag, names in given.items() if names]
+        optional = {"--has": self.has, "--labels": self.labels}
+        return flags + [flag for flag, value in optional.items() if value is not None]
+
+    def refuse_domain(self, domain: str | None) -> None:
+        """Raise OptionError if a domain is given beside changes of labels."""
+        others = [flag for flag in self.label_flags if flag != "--has"]
+        if domain is not None and others:
+            raise OptionError(
+                f"--domain and {others[0]} exclude each other: --domain changes one label per translation"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleOptions(LabelOptions):
     """The styles that a command was asked for; `requests_from` reads them."""
 
     domain: str | None = flags.domain("all: one translation for each domain.")
@@ -60,6 +104,7 @@ class StyleOptions(CheckedOptions):
         super().__post_init__()
         if self.seed is not None and self.ref is not None:
             raise OptionError("--seed and --ref exclude each other: a style is drawn at random or taken from an image")
+        self.refuse_domain(self.domain)
 
 
 @dataclass(frozen=True, kw_only=True)

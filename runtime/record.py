@@ -178,6 +178,9 @@ def style_facts(requests: Sequence[StyleRequest]) -> list[dict[str, Any]]:
     hashes = {path: _sha256(path) for path in {request.reference for request in requests} if path is not None}
     facts = []
     for request in requests:
+        if request.change is not None or request.vector is not None:
+            facts.append(_label_facts(request))
+            continue
         style: dict[str, Any] = {"label": request.label, "domain": request.domain, "psi": request.psi}
         if request.reference is not None:
             style |= {"reference": str(request.reference), "sha256": hashes[request.reference]}
@@ -185,6 +188,22 @@ def style_facts(requests: Sequence[StyleRequest]) -> list[dict[str, Any]]:
             style["seed"] = request.seed
         facts.append(style)
     return facts
+
+
+def _label_facts(request: StyleRequest) -> dict[str, Any]:
+    style: dict[str, Any] = {"label": request.label}
+    if request.change is not None:
+        style["change"] = {"set": request.change.on, "unset": request.change.off, "flip": request.change.flip}
+        style["change"] = {name: list(labels) for name, labels in style["change"].items() if labels}
+    if request.vector is not None:
+        style["labels"] = list(request.vector)
+    return style
+
+
+def style_identity(style: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a style's facts decides how a translation looks: without names, paths, and how its labels came about."""
+    left_out = {"label", "reference"} | ({"change"} if "labels" in style else set())
+    return {name: value for name, value in style.items() if name not in left_out}
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:

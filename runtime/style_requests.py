@@ -1,33 +1,46 @@
-"""Which styles a command was asked for: domains, by name or by number, and a seed or references."""
+"""Which styles a command was asked for: domains, by name or by number, and a seed, references or labels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from starcast.errors import StyleError, printable
 from starcast.runtime.domains import domain_in_name, domain_index, list_domains
+from starcast.runtime.labels import LabelChange, change_of, target_labels, whole_vector
 from starcast.runtime.manifest import LabelMaker
-from starcast.runtime.options import StyleOptions
+from starcast.runtime.options import LabelOptions, StyleOptions
 from starcast.runtime.references import references_in
 
 ALL = "all"
+NONE = "none"  # of --has: the source has no attribute
 
 
 @dataclass(frozen=True, kw_only=True)
 class StyleRequest:
-    """One style to make: from a seed, a reference, or the domain's own label (`seed` and `reference` None)."""
+    """One style to make: from a seed, a reference, labels, or the domain's own label (none of the others is set).
 
-    domain: str  # its name
+    `vector`: the style itself. `change`: what it changes of the labels that a source has.
+    """
+
+    domain: str | None = None  # its name
     seed: int | None = None
     reference: Path | None = None
     psi: float = 1.0
+    change: LabelChange | None = None
+    vector: tuple[float, ...] | None = None
 
     @property
     def label(self) -> str:
-        """A short name for folders and files: `dog-seed7`, `dog-rex`, `dog`."""
+        """A short name for folders and files: `dog-seed7`, `dog-rex`, `dog`, `Blond_Hair+not-Male`, `labels-1,0`."""
+        if self.change is not None:
+            return self.domain or self.change.text
+        if self.vector is not None:
+            return f"labels-{','.join(f'{number:g}' for number in self.vector)}"
+        if self.domain is None:
+            raise ValueError(f"{self} has neither a domain nor labels")
         if self.reference is not None:
             return f"{self.domain}-{self.reference.stem}"
         return self.domain if self.seed is None else f"{self.domain}-seed{self.seed}"
@@ -54,29 +67,25 @@ def requests_from(
 ) -> list[StyleRequest]:
     """The requested styles, at least one, ordered by domain, then by reference name.
 
-    `labels`: the bundle is steered by these alone, so without a seed or a reference a domain stands for its label.
-    `progress` gets a line for each reason to leave out files in a folder of references. `several`: the caller takes
-    more than one style, so that an error may offer all domains. Raises StyleError if the domain is missing or unknown,
-    or no reference fits.
+    `labels`: the bundle is steered by these alone. `progress` gets a line for each reason to leave out files in a
+    folder of references. `several`: the caller takes more than one style, so that an error may offer all domains.
+    Raises StyleError if the domain is missing or unknown, no reference fits, or the options are for other bundles.
     """
-    if labels is not None and labels.attribute_names and options.ref is None and options.seed is None:
-        raise StyleError(
-            f"the model changes attributes ({', '.join(labels.attribute_names)}), and those that a source has already "
-            "cannot be given on the command line yet: translate from Python, with Translator.labels"
+    if labels is not None:
+        refuse_styles(
+            {"--seed": options.seed is not None, "--ref": options.ref is not None, "--psi": options.psi != 1}, labels
         )
+        return requests_of_labels(options, options.domain, labels, several=several)
+    refuse_labels(options)
     if options.ref is not None:
         return requests_of_reference(options.ref, options.domain, domains, psi=options.psi, progress=progress)
-    seed = options.seed if labels is not None else options.seed or 0
-    return requests_of_seed(seed, options.domain, domains, psi=options.psi, several=several)
+    return requests_of_seed(options.seed or 0, options.domain, domains, psi=options.psi, several=several)
 
 
 def requests_of_seed(
-    seed: int | None, domain: str | None, domains: Sequence[str], *, psi: float, several: bool = True
+    seed: int, domain: str | None, domains: Sequence[str], *, psi: float, several: bool = True
 ) -> list[StyleRequest]:
-    """One style for each domain that `domain` names: from `seed`, or from the domain's label if it is None.
-
-    Raises StyleError.
-    """
+    """One style from `seed` for each domain that `domain` names. Raises StyleError."""
     chosen = _choose_domains(domain, domains)
     if not chosen:
         raise StyleError(
@@ -100,6 +109,94 @@ def requests_of_reference(
     else:
         pairs = [(name, reference) for name in _domains_of(reference, domain, domains)]
     return [StyleRequest(domain=name, reference=path, psi=psi) for name, path in pairs]
+
+
+def requests_of_labels(
+    options: LabelOptions, domain: str | None, maker: LabelMaker, *, as_it_is: bool = False, several: bool = True
+) -> list[StyleRequest]:
+    """The styles of a bundle that is steered by labels: the given ones, the source's own with changes, or for each
+    label that `domain` names, the source's own with that one changed.
+
+    `as_it_is`: the source's own labels come first, if it has attributes. Raises StyleError if nothing is asked for, or
+    the source's own labels are needed and unknown.
+    """
+    has = _source_labels(options.has, maker)
+    if options.labels is not None:
+        return [StyleRequest(vector=tuple(whole_vector(maker, options.labels).tolist()))]
+    change = LabelChange(on=_once(options.set), off=_once(options.unset), flip=_once(options.flip))
+    requests = []
+    if change.names:
+        requests = [_request_of_change(change, None, has, maker)]
+    else:
+        chosen = _choose_domains(domain, maker.names)
+        if not chosen:
+            raise StyleError(_what_to_ask_for(maker, several=several))
+        requests = [_request_of_change(change_of(maker, name), name, has, maker) for name in chosen]
+    if as_it_is and maker.attribute_names:
+        requests.insert(0, _request_of_change(LabelChange(), None, has, maker))
+    return requests
+
+
+def refuse_labels(options: LabelOptions) -> None:
+    """Raise StyleError if changes of labels are asked of a bundle that is not steered by labels."""
+    if options.label_flags:
+        raise StyleError(
+            f"{options.label_flags[0]} is for bundles that are steered by labels, and this one has domains and styles: "
+            "give --domain, with a seed or a reference"
+        )
+
+
+def refuse_styles(flags: Mapping[str, bool], maker: LabelMaker) -> None:
+    """Raise StyleError if one of `flags`, which are for styles, is given to a bundle that is steered by labels."""
+    given = [flag for flag, is_given in flags.items() if is_given]
+    if given:
+        raise StyleError(f"the bundle is steered by labels alone, so {given[0]} means nothing: {_ways(maker)}")
+
+
+def _request_of_change(
+    change: LabelChange, domain: str | None, has: tuple[str, ...] | None, maker: LabelMaker
+) -> StyleRequest:
+    """The request of a change, with its vector if that is known. Raises StyleError."""
+    target_labels(maker, on=change.on, off=change.off, flip=change.flip, has=has or ())  # whether it can be
+    if change.names and all(name in maker.class_names for name in change.names):
+        return StyleRequest(domain=change.names[0])
+    if has is None:
+        raise StyleError(
+            f"what the source has is unknown: list with --has which of {', '.join(maker.attribute_names)} it has "
+            f"(--has {NONE} if none), or give all labels of the translation with --labels"
+        )
+    vector = target_labels(maker, on=change.on, off=change.off, flip=change.flip, has=has)
+    return StyleRequest(domain=domain, change=change, vector=tuple(vector.tolist()))
+
+
+def _source_labels(has: tuple[str, ...] | None, maker: LabelMaker) -> tuple[str, ...] | None:
+    """What --has says that the source has, or None. Raises StyleError if it says what cannot be."""
+    if has is None:
+        return None
+    if not maker.attribute_names:
+        raise StyleError("--has lists attributes, and the bundle's labels are classes: leave it out")
+    has = () if has == (NONE,) and NONE not in maker.names else _once(has)
+    target_labels(maker, has=has)
+    return has
+
+
+def _what_to_ask_for(maker: LabelMaker, *, several: bool) -> str:
+    if not maker.attribute_names:
+        every = f", or {ALL}" if several else ""
+        return f"say which domain to translate to with --domain: {list_domains(maker.names)}{every}"
+    return f"say what to change: {_ways(maker, several=several)}; the bundle's labels are {', '.join(maker.names)}"
+
+
+def _ways(maker: LabelMaker, *, several: bool = True) -> str:
+    """How a bundle's labels are given, as an imperative."""
+    if not maker.attribute_names:
+        return "give --domain or --labels"
+    every = f", --domain {ALL} for one translation for each label" if several else ""
+    return f"give --set, --unset or --flip, the translation's labels with --labels 1,0,…{every}"
+
+
+def _once(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(names))
 
 
 def _choose_domains(domain: str | None, domains: Sequence[str]) -> list[str]:

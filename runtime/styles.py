@@ -47,6 +47,9 @@ def make_styles(
     styles, path, image = [], None, None
     remarks: dict[str, None] = {}
     for request in requests:
+        if request.vector is not None:
+            styles.append(np.array(request.vector, np.float32))
+            continue
         arguments = request.arguments
         if request.reference is not None:
             if request.reference != path:

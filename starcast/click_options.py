@@ -25,11 +25,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 class StarcastOption(click.Option):
     """A click option with hidden aliases, and with its range in words. An alias needs a value, so a switch cannot
-    have one."""
+    have one. `repeats`: given several times, it has all of the values, as a list."""
 
-    def __init__(self, *declarations: Any, aliases: Sequence[str] = (), **settings: Any) -> None:
+    def __init__(self, *declarations: Any, aliases: Sequence[str] = (), repeats: bool = False, **settings: Any) -> None:
         super().__init__(*declarations, **settings)
         self.aliases = tuple(aliases)
+        self.repeats = repeats
 
     def get_help_extra(self, ctx: click.Context) -> Any:
         extra = super().get_help_extra(ctx)
@@ -38,9 +39,12 @@ class StarcastOption(click.Option):
         return extra
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        super().add_to_parser(parser, ctx)
-        if self.aliases:
-            parser.add_option(obj=self, opts=self.aliases, dest=self.name, action="store", nargs=self.nargs)
+        # not click's `multiple`, which would take a text from --config for a list of letters
+        action, names = ("append", self.opts) if self.repeats else ("store", [])
+        if not self.repeats:
+            super().add_to_parser(parser, ctx)
+        if names or self.aliases:
+            parser.add_option(obj=self, opts=[*names, *self.aliases], dest=self.name, action=action, nargs=self.nargs)
 
 
 def options_from(
@@ -101,8 +105,11 @@ def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[st
     }
     if typing.get_origin(inner) is tuple:
         settings["type"] = click.UNPROCESSED  # a list from --config stays a list
-        element = typing.get_args(inner)[0]
-        settings["callback"] = lambda _context, _parameter, text: _split(text, element)
+        element, is_optional = typing.get_args(inner)[0], inner is not hint
+        settings["callback"] = lambda context, parameter, given: _split(
+            given, element, is_optional, parts_are_lists=_is_from_command_line(context, parameter)
+        )
+        settings["repeats"] = True
         settings["default"] = join_commas(_as_text(part) for part in default) or None if default is not None else None
         settings["show_default"] = bool(default)
         settings["metavar"] = facts["metavar"] or "A,B,…"
@@ -120,10 +127,18 @@ def _settings(field: dataclasses.Field[Any], hint: Any, default: Any) -> dict[st
     return settings
 
 
-def _split(text: Any, element: type) -> tuple[Any, ...]:
-    if text is None:
-        return ()
-    parts = split_commas(text) if isinstance(text, str) else text
+def _is_from_command_line(context: click.Context, parameter: click.Parameter) -> bool:
+    source = context.get_parameter_source(parameter.name) if parameter.name else None
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _split(given: Any, element: type, is_optional: bool, *, parts_are_lists: bool) -> tuple[Any, ...] | None:
+    """The values of a list; None where an optional one was not given. `given` is a list with commas, or several."""
+    if given is None:
+        return None if is_optional else ()
+    parts = [given] if isinstance(given, str) else given
+    if parts_are_lists or isinstance(given, str):
+        parts = [word for part in parts for word in split_commas(part)]
     words = [str(part).strip() for part in parts if str(part).strip()]
     try:
         return tuple(element(word) for word in words)

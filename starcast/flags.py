@@ -41,8 +41,11 @@ def overwrite(more: str = "") -> Any:
     return option(False, _text("Overwrite existing output.", more))
 
 
-def image_size(default: int, *, maximum: int | None = None) -> Any:
-    return option(default, "Height and width of an image in pixels, a power of two.", minimum=32, maximum=maximum)
+def image_size(default: int | None, more: str = "", *, minimum: int = 32, maximum: int | None = None) -> Any:
+    return option(
+        default, _text("Height and width of an image in pixels, a power of two.", more), minimum=minimum,
+        maximum=maximum,
+    )  # fmt: skip
 
 
 def steps(default: int, more: str = "") -> Any:
@@ -87,6 +90,11 @@ def domains(more: str) -> Any:
 
 def attributes(more: str) -> Any:
     return option((), _text("Names of the attributes, in the order of the training.", more), metavar="NAME,…")
+
+
+def label_names(what: str, *, default: Any = ()) -> Any:
+    """A list of a bundle's labels by name; `what` says what becomes of them."""
+    return option(default, what, metavar="NAME,…")
 
 
 def psi() -> Any:

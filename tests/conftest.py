@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from starcast.runtime.manifest import (
     Condition,
     FileFacts,
     GraphFiles,
+    LabelMaker,
     LatentMaker,
     Manifest,
     Parity,
@@ -196,6 +197,30 @@ def rewrite_manifest():
         (bundle / MANIFEST).write_bytes(encode(msgspec.structs.replace(manifest, **{"files": files, **changes})))
 
     return rewrite
+
+
+LABELS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young", "Smiling", "Eyeglasses", "Bald")
+
+
+@pytest.fixture(scope="session")
+def label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """A function (attributes, classes) that gives `tiny_bundle` steered by labels instead: the first of LABELS, or a
+    mixture with `angry` and `happy`, and two bits. Their vector has 8 numbers. Do not write into it."""
+    made: dict[tuple[int, int], Path] = {}
+
+    def make(attributes: int = 8, classes: int = 0) -> Path:
+        if (attributes, classes) not in made:
+            folder = write_tiny_bundle(tmp_path_factory.mktemp("labels") / "bundle")
+            manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+            names = (*LABELS[:attributes], "angry", "happy", "sad", "calm", "bored", "shy", "proud", "cross")
+            names = names[: attributes + classes]
+            condition = Condition(size=STYLE, labels=LabelMaker(names=names, classes=classes))
+            manifest = msgspec.structs.replace(manifest, condition=condition, domains=names)
+            (folder / MANIFEST).write_bytes(encode(manifest))
+            made[attributes, classes] = folder
+        return made[attributes, classes]
+
+    return make
 
 
 # ncnn's generator of `tiny_bundle` is `ncnn_addition`; this graph makes its numbers of the style

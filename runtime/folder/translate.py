@@ -40,6 +40,7 @@ from starcast.runtime.record import (
     refuse_foreign_record,
     run_facts,
     style_facts,
+    style_identity,
     write_record,
 )
 from starcast.runtime.style_requests import StyleRequest, requests_from
@@ -185,9 +186,8 @@ def _no_images(sources: Sequence[Path], found: FoundSources) -> str:
 def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions) -> str:
     """The settings' part of a mark: equal for two runs whose translations of a source may replace each other. It
     leaves out the engine, because engines agree within a grey level, and the paths of references and bundle."""
-    facts = {key: value for key, value in style.items() if key not in ("label", "reference")}
     settings: dict[str, Any] = {
-        "bundle": bundle.sha256, "style": facts, "fit": options.fit, "precision": options.precision,
+        "bundle": bundle.sha256, "style": style_identity(style), "fit": options.fit, "precision": options.precision,
     }  # fmt: skip
     # these only if they are given, so that translations of earlier versions are accepted
     if options.quality is not None:

@@ -45,12 +45,13 @@ def morph(bundle: Path, source: Path, output: str, **values: Any) -> int:
     """Render a video that loops smoothly through several styles.
 
     The image SOURCE is translated along a closed path through the styles, like the interpolation videos of
-    StarGAN v2. OUT.json records how the video was made.
+    StarGAN v2. With labels, the loop starts at those that the source has. OUT.json records how the video was made.
 
     \b
     Examples: starcast morph my-model cat.jpg -o loop.mp4 --domain dog --seeds 1,2,3,4
               starcast morph my-model cat.jpg -o loop.mp4 --domain dog --refs rex.jpg,bella.jpg
               starcast morph my-model cat.jpg -o tour.mp4 --domain all --seeds 7
+              starcast morph faces me.jpg -o loop.mp4 --set Blond_Hair --has Black_Hair,Young
     """
     from starcast.runtime.video.morph import morph as render
 

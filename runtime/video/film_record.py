@@ -18,13 +18,14 @@ import av
 from starcast.errors import OptionError, printable, reason_of
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.marks import Mark, Origin, parse_mark
-from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, write_record
+from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, style_identity, write_record
 from starcast.runtime.video.options import FilmOptions
 from starcast.runtime.video.report import FilmReport
 
 MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata
 # one engine is as good as another, and paths say nothing of the pixels
 _NOT_IN_THE_MARK = ("overwrite", "backend", "threads", "memory", "batch", "max_pixels", "ref", "refs")
+_IN_THE_STYLES = ("set", "unset", "flip", "has", "labels")
 
 
 class FilmRecord:
@@ -116,8 +117,9 @@ def _settings_of(run: Mapping[str, Any]) -> str:
     bundle, options, styles = (run.get(key) for key in ("bundle", "options", "styles"))
     return fingerprint({
         "bundle": bundle.get("sha256") if isinstance(bundle, dict) else None,
-        "options": _without(options, _NOT_IN_THE_MARK),
-        "styles": [_without(style, ("label", "reference")) for style in styles] if isinstance(styles, list) else None,
+        "options": _without(options, (*_NOT_IN_THE_MARK, *_IN_THE_STYLES)),
+        "styles": [style_identity(style) if isinstance(style, dict) else style for style in styles]
+        if isinstance(styles, list) else None,
     })  # fmt: skip
 
 

@@ -19,16 +19,24 @@ from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
 from starcast.comma_lists import rejoin
-from starcast.errors import ImageError, printable
+from starcast.errors import ImageError, StyleError, printable
 from starcast.hold import hold
 from starcast.images.fit import fit
 from starcast.images.read import read_stored
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.workload import Run, Work
+from starcast.runtime.manifest import LabelMaker
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
 from starcast.runtime.stages import Batches, run_ahead
-from starcast.runtime.style_requests import StyleRequest, requests_of_reference, requests_of_seed
+from starcast.runtime.style_requests import (
+    StyleRequest,
+    refuse_labels,
+    refuse_styles,
+    requests_of_labels,
+    requests_of_reference,
+    requests_of_seed,
+)
 from starcast.runtime.styles import make_styles, readable_requests
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.encode import DroppedFilm
@@ -101,7 +109,8 @@ def morph(
         report.failed.append(sentence)
         progress(sentence)
 
-    requests = readable_requests(requests_for(options, bundle.manifest.domains, progress), fail)
+    labels = bundle.manifest.condition.only_labels
+    requests = readable_requests(requests_for(options, bundle.manifest.domains, progress, labels=labels), fail)
     record = FilmRecord(target, source, bundle, options, style_facts(requests))
     with hold(target):
         if not is_done(record, target, report, overwrite=options.overwrite):
@@ -177,9 +186,23 @@ def _work(image: NDArray[np.uint8], options: MorphOptions) -> Work:
 
 
 def requests_for(
-    options: MorphOptions, domains: tuple[str, ...], progress: Callable[[str], None] = lambda line: None
+    options: MorphOptions,
+    domains: tuple[str, ...],
+    progress: Callable[[str], None] = lambda line: None,
+    *,
+    labels: LabelMaker | None = None,
 ) -> list[StyleRequest]:
-    """The styles of the loop, in order: all domains of the first seed, then of the second, …"""
+    """The styles of the loop, in order: all domains of the first seed, then of the second, …
+
+    Of a bundle that is steered by `labels`: the source's own labels, then each that is asked for.
+    """
+    if labels is not None:
+        given = {"--seeds": bool(options.seeds), "--refs": bool(options.refs), "--psi": options.psi != 1}
+        refuse_styles(given, labels)
+        return requests_of_labels(options, options.domain, labels, as_it_is=True)
+    refuse_labels(options)
+    if not options.seeds and not options.refs:
+        raise StyleError("give --refs or --seeds, one of them: the styles that the loop goes through")
     if options.seeds:
         groups = [requests_of_seed(int(seed), options.domain, domains, psi=options.psi) for seed in options.seeds]
     else:

@@ -8,7 +8,7 @@ from starcast import flags
 from starcast.errors import OptionError
 from starcast.images.fit import FITS
 from starcast.options import CheckedOptions, option
-from starcast.runtime.options import LARGEST_BATCH, LARGEST_SEED, EngineChoice, StyleOptions
+from starcast.runtime.options import LARGEST_BATCH, LARGEST_SEED, EngineChoice, LabelOptions, StyleOptions
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -43,8 +43,8 @@ class VideoOptions(FilmOptions, StyleOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MorphOptions(FilmOptions):
-    """How `morph` renders its loop, through either references or seeds."""
+class MorphOptions(FilmOptions, LabelOptions):
+    """How `morph` renders its loop, through references, seeds or changes of labels."""
 
     refs: tuple[str, ...] = option(
         (),
@@ -63,8 +63,10 @@ class MorphOptions(FilmOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if bool(self.refs) == bool(self.seeds):
+        of_labels = bool(self.label_flags) or self.domain is not None
+        if (self.refs and self.seeds) or not (self.refs or self.seeds or of_labels):
             raise OptionError("give --refs or --seeds, one of them: the styles that the loop goes through")
+        self.refuse_domain(self.domain)
         for seed in self.seeds:
             if not seed.isdecimal() or int(seed) > LARGEST_SEED:
                 raise OptionError(f"--seeds has {seed!r}: give whole numbers from 0 to {LARGEST_SEED}, with commas")

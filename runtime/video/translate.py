@@ -173,7 +173,8 @@ def _one_style(options: VideoOptions, manifest: Manifest, progress: Callable[[st
     )
     if len(requests) != 1:
         raise OptionError(
-            f"a video gets one style, but {len(requests)} were asked for: give one --domain and one --seed or --ref"
+            f"a video gets one style, but {len(requests)} were asked for: give one --domain"
+            f"{' and one --seed or --ref' if manifest.condition.only_labels is None else ', or --set'}"
         )
     return requests[0]
 
