@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+import msgspec
 
 from starcast.atomic import repair_folder
 from starcast.errors import BundleError
@@ -21,8 +22,7 @@ LONGEST_NAME = 240  # bytes of a file's path in the bundle; file systems take 25
 LARGEST_MANIFEST = 16 * 2**20  # bytes; a real one has a few thousand
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(msgspec.Struct, frozen=True):
     """An opened bundle: its manifest has been read, and its files exist."""
 
     path: Path

@@ -17,9 +17,10 @@ import hashlib
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+import msgspec
 
 _EDGE = 2**16
 _DIGITS = 16
@@ -29,8 +30,7 @@ _SYNTAX = re.compile(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
     """What a mark says. Either `content` and `place` are set, or `edges`, the `source=` of an earlier version."""
 
     settings: str

@@ -8,8 +8,9 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import msgspec
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -97,8 +98,7 @@ class InOrder(Generic[Result]):
             self._take(self._begun.popleft().result())
 
 
-@dataclass(frozen=True)
-class _Ended:
+class _Ended(msgspec.Struct, frozen=True):
     """Marks the end of the items; `error` is the error that ended them early, if any."""
 
     error: BaseException | None

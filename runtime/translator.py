@@ -23,7 +23,7 @@ from starcast.runtime.layers import rows_of
 from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.memory import free_memory, total_memory
 from starcast.runtime.noise import CONSTANT, NoiseChoice, NoiseMaker
-from starcast.runtime.nvidia.arrays import is_on_gpu
+from starcast.runtime.nvidia.placement import is_on_gpu
 from starcast.runtime.styles import StyleMaker
 
 

@@ -19,8 +19,9 @@ from torch.utils.dlpack import from_dlpack
 
 from starcast.export.torch_engine.graph import TorchGraph, failure
 from starcast.runtime.engines.base import GpuTime, Session, closed_error
-from starcast.runtime.nvidia.arrays import DeviceArray, View, is_on_gpu
+from starcast.runtime.nvidia.arrays import DeviceArray, View
 from starcast.runtime.nvidia.driver import RECORDING
+from starcast.runtime.nvidia.placement import is_on_gpu
 from starcast.runtime.nvidia.recorded import MostRecent, Recorded
 
 MOST_SHAPES = 8  # shapes whose memory and CUDA graphs are kept

@@ -8,10 +8,10 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
@@ -24,8 +24,7 @@ from starcast.runtime.manifest import Shape, Variant
 Arrays = Mapping[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class Absence:
+class Absence(msgspec.Struct, frozen=True):
     """Why an engine cannot run on this machine, as a clause. `pip_helps`: installing its extra would change that; pip
     brings no GPU and no driver."""
 
@@ -43,8 +42,7 @@ class Absence:
 NOT_INSTALLED = Absence("not installed", pip_helps=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class EngineOptions:
+class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Settings for every engine that a process opens.
 
     threads: number of compute threads; None: as many as the process may use (affinity and container quota). memory:
@@ -66,8 +64,7 @@ class EngineOptions:
         return self.threads or engine_threads()
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(msgspec.Struct, frozen=True):
     """A graph to open.
 
     weights: the files beside it that hold its weights. digest: one hash for the graph and its weights; None: nothing is
@@ -75,7 +72,6 @@ class Graph:
     """
 
     path: Path
-    _: KW_ONLY
     weights: tuple[Path, ...] = ()
     digest: str | None = None
     bytes: int = 0
@@ -84,8 +80,7 @@ class Graph:
     rest: str | None = None
 
 
-@dataclass(frozen=True)
-class GpuTime:
+class GpuTime(msgspec.Struct, frozen=True):
     """Milliseconds of one run. `compute`: by the GPU's clock, without copies between host and GPU. `enqueue`: for the
     host to queue the work."""
 

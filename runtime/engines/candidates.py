@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import msgspec
 
@@ -19,8 +18,7 @@ EXACT = "fp32"
 ORDER = (EXACT, "fp16", "int8", "fp8", "bf16")
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True):
     """A variant, and an available engine that runs it; on how many threads, if not on as many as it may use."""
 
     engine: Engine

@@ -13,12 +13,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import msgspec
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from starcast.errors import EngineError
@@ -34,7 +33,6 @@ from starcast.runtime.engines.speed_watch import Watch
 from starcast.runtime.engines.verdicts import Entry, Verdict, short_ms
 from starcast.runtime.engines.workload import CALLS, SLOW_S, Pace, Run, Work, measure_pace
 from starcast.runtime.noise import zero_noise
-from starcast.runtime.nvidia.first_gpu import current_gpu
 
 MOST_DOUBTS = 3
 KINDS = ("video", "translate", "morph", "calls")  # of work
@@ -156,12 +154,17 @@ def _question(bundle: Bundle, candidates: list[Candidate], options: EngineOption
     """Everything that the verdict depends on. Candidates are compared with each other, so a new one, or a new version
     of one, means measuring all of them again."""
     height, width = bundle.manifest.trained_size
+    gpu: tuple[str, ...] = ()
+    if any(candidate.engine.on_gpu for candidate in candidates):
+        from starcast.runtime.nvidia.first_gpu import current_gpu  # GPU engines have imported it; others need not
+
+        gpu = (f"GPU {current_gpu()}",)
     return (
         f"bundle {bundle.sha256}",
         f"image {width}x{height}, in {work}",
         f"threads {options.count_threads() or 0}",
         f"processor {hashlib.sha256(cache.processor().encode()).hexdigest()}",
-        *([f"GPU {current_gpu()}"] if any(one.engine.on_gpu for one in candidates) else ()),
+        *gpu,
         *(
             f"{one.engine.name} {one.engine.version()}: {one.variant.file} {one.variant.precision}"
             for one in candidates
@@ -226,7 +229,7 @@ def _watch(session: VariantSession, verdict: Verdict, bundle: Bundle, options: E
         return
 
     def doubt(ms: float) -> None:
-        if verdicts.keep(msgspec.structs.replace(verdict, doubted=True, doubts=verdict.doubts + 1), options.cache):
+        if verdicts.keep(replace(verdict, doubted=True, doubts=verdict.doubts + 1), options.cache):
             options.progress(
                 f"{verdict.winner.name} took {short_ms(ms)} ms an image, but {short_ms(expected)} when it was "
                 "measured: the next start measures again"

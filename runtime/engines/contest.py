@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
+
+import msgspec
 
 from starcast.errors import EngineError
 
@@ -29,16 +30,14 @@ class Closable(Protocol):
 Opened = TypeVar("Opened", bound=Closable)
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(msgspec.Struct, frozen=True):
     """Seconds per run, scaled to the machine's pace in the last match; or why it was not measured."""
 
     seconds: float | None
     left_out: str | None = None
 
 
-@dataclass(frozen=True)
-class Outcome(Generic[Opened]):
+class Outcome(msgspec.Struct, Generic[Opened], frozen=True):
     """The winner, its index, every participant's figure in order, and whether there was time for all of them."""
 
     winner: Opened

@@ -20,7 +20,7 @@ from starcast.runtime.engines.memory_needs import image_need
 from starcast.runtime.engines.speed_watch import Watch
 from starcast.runtime.manifest import MANIFEST, Shape, Variant
 from starcast.runtime.noise import NoiseFeeds
-from starcast.runtime.nvidia.arrays import is_on_gpu
+from starcast.runtime.nvidia.placement import is_on_gpu
 
 Result = TypeVar("Result")
 

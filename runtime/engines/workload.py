@@ -10,10 +10,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,8 +31,7 @@ Images = NDArray[np.uint8]
 Run = Callable[[NDArray[Any]], Images]  # makes a batch of images of a batch of sources, or of styles without a source
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """A kind of work, and how to do it with a batch of `batch` images; None: the engine's best.
 
     `rehearse`: does the first part of the work with the given function and batch, stores nothing, and
@@ -48,8 +47,7 @@ class Work:
 CALLS = Work("calls")
 
 
-@dataclass(frozen=True)
-class Pace:
+class Pace(msgspec.Struct, frozen=True):
     """Seconds from one image to the next with all that happens beside, and seconds of the engine alone, per image."""
 
     seconds: float

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
+
+import msgspec
 
 from starcast.errors import OptionError, printable
 from starcast.runtime.folder.outputs import WRITTEN_ANYWAY, State, obstacle_at, state_of
@@ -25,23 +26,21 @@ class Target(NamedTuple):
     is_free: bool
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """A source and its missing translations."""
 
     source: SourceFile
     targets: tuple[Target, ...]
 
 
-@dataclass
-class Plan:
+class Plan(msgspec.Struct):
     """What `plan_jobs` found. `done` counts translations that are there, `edited` names sources that were edited since
     they were translated, `failed` has a sentence for each place that cannot be written to."""
 
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[Job] = msgspec.field(default_factory=list)
     done: int = 0
-    edited: list[Path] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
+    edited: list[Path] = msgspec.field(default_factory=list)
+    failed: list[str] = msgspec.field(default_factory=list)
 
 
 def plan_jobs(

@@ -9,11 +9,11 @@ import errno
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -32,11 +32,11 @@ from starcast.runtime.translator import Translator
 READERS = 3
 WRITERS = 2
 SPARE_DETAIL = 4  # JPEGs are decoded at no less than this many times the model's sides, so that fitting still averages
+STAGES = ("read", "fit", "run", "write")
 _PLACE_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
-@dataclass(frozen=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True):
     """A source, read and fitted: uint8 [height, width, 3], its hashes, and the seconds that each step took.
 
     `alpha`, uint8 [height, width], and `metadata` are None unless the translation is to have them. `notes`: clauses
@@ -54,8 +54,7 @@ class Prepared:
     fit_s: float
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(msgspec.Struct, frozen=True):
     """A translation that is written: its source, what of the metadata is lost, and the seconds that writing took."""
 
     source: Path
@@ -63,8 +62,7 @@ class Written:
     seconds: float
 
 
-@dataclass
-class Report:
+class Report(msgspec.Struct):
     """What `translate_all` did. `done` and `skipped` count translations; `failed` has a sentence per failure; `lost`
     has, for each clause on metadata that could not be kept, the sources that it is about.
 
@@ -74,10 +72,10 @@ class Report:
 
     done: int = 0
     skipped: int = 0
-    failed: list[str] = field(default_factory=list)
-    lost: dict[str, list[Path]] = field(default_factory=dict)
+    failed: list[str] = msgspec.field(default_factory=list)
+    lost: dict[str, list[Path]] = msgspec.field(default_factory=dict)
     sources: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("read", "fit", "run", "write"), 0.0))
+    seconds: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     wall_s: float = 0.0
 
     def fail(self, sentence: str, progress: Callable[[str], None]) -> None:

@@ -15,8 +15,9 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+
+import msgspec
 
 from starcast.absence import local_path
 from starcast.errors import printable, reason_of
@@ -29,28 +30,25 @@ from starcast.runtime.marks import parse_mark
 from starcast.runtime.record import RECORD, is_record, record_beside
 
 
-@dataclass(frozen=True)
-class SourceFile:
+class SourceFile(msgspec.Struct, frozen=True):
     """An image to read. `relative` is its path below the output folder, with the source's suffix."""
 
     path: Path
     relative: PurePath
 
 
-@dataclass
-class FoundSources:
+class FoundSources(msgspec.Struct):
     """What `find_sources` found, in order: images, problems (a sentence each), other files in the folders, text files
     that list nothing, and translations that starcast made."""
 
-    sources: list[SourceFile] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    others: list[Path] = field(default_factory=list)
-    texts: list[Path] = field(default_factory=list)
-    translations: list[Path] = field(default_factory=list)
+    sources: list[SourceFile] = msgspec.field(default_factory=list)
+    problems: list[str] = msgspec.field(default_factory=list)
+    others: list[Path] = msgspec.field(default_factory=list)
+    texts: list[Path] = msgspec.field(default_factory=list)
+    translations: list[Path] = msgspec.field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Search:
+class _Search(msgspec.Struct, frozen=True):
     """How folders are searched: `without` is a folder that is skipped; `take_translations`: they are sources too."""
 
     without: tuple[int, int] | None

@@ -10,10 +10,11 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from starcast.errors import OptionError, printable, reason_of
 from starcast.hold import hold, hold_folder
@@ -50,8 +51,7 @@ from starcast.runtime.translator import Translator
 NAMED_OTHERS = 10
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """What is translated, and where to. `named`: the sources as they were given. `paths`: one per source and style."""
 
     bundle: Bundle

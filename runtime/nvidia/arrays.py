@@ -13,6 +13,7 @@ import numpy as np
 
 from starcast.runtime.nvidia import dlpack
 from starcast.runtime.nvidia.driver import Driver
+from starcast.runtime.nvidia.placement import GPU
 
 LEGACY_STREAM = 1  # CU_STREAMLEGACY_STREAM, the default stream: used by libraries that name no stream
 
@@ -35,14 +36,6 @@ class View:
         return View(self.address + start * row, (min(stop, self.shape[0]) - start, *self.shape[1:]), self.dtype)
 
 
-def is_on_gpu(value: Any) -> bool:
-    """Whether an array is on a GPU."""
-    device = getattr(value, "__dlpack_device__", None)
-    if device is not None and device()[0] == dlpack.GPU:
-        return True
-    return hasattr(value, "__cuda_array_interface__")
-
-
 @contextmanager
 def borrow(value: Any, stream: int, driver: Driver) -> Iterator[View]:
     """A view of a GPU array, for work queued in `stream` within the block. The stream waits until the array's library
@@ -52,7 +45,7 @@ def borrow(value: Any, stream: int, driver: Driver) -> Iterator[View]:
         taken = dlpack.take(_capsule(value, stream))
         try:
             kind, number = taken.device
-            if kind not in (dlpack.GPU, dlpack.MANAGED) or number != 0:
+            if kind not in (GPU, dlpack.MANAGED) or number != 0:
                 raise ValueError(f"an array is on GPU {number}: hand over a copy that is on the first, 0")
             _check_order(taken.shape, taken.strides)
             yield View(taken.address, taken.shape, taken.dtype)
@@ -90,7 +83,7 @@ class DeviceArray:
         }  # fmt: skip
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return dlpack.GPU, 0
+        return GPU, 0
 
     def __dlpack__(self, *, stream: Any = None, **_: Any) -> Any:
         """A capsule for a consumer, which need not wait in any stream: the array was complete before it was

@@ -13,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-HOST, GPU, MANAGED = 1, 2, 13  # kDLCPU, kDLCUDA, kDLCUDAManaged
+from starcast.runtime.nvidia.placement import GPU
+
+HOST, MANAGED = 1, 13  # kDLCPU, kDLCUDAManaged
 _KINDS = {"i": 0, "u": 1, "f": 2, "b": 6}  # numpy's letter -> DLDataTypeCode
 _NAME, _USED = b"dltensor", b"used_dltensor"
 

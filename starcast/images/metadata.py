@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
@@ -26,8 +25,7 @@ _EXIF, _GPS, _INTEROP, _MAKER_NOTE = 0x8769, 0x8825, 0xA005, 0x927C
 _OTHERS_TEXTS = ("XML:com.adobe.xmp", RAW_PROFILE, "Thumb::")
 
 
-@dataclass(frozen=True)
-class Metadata:
+class Metadata(NamedTuple):
     """The metadata of an image file, unparsed; empty where there is none.
 
     `exif` begins with a TIFF header. `iptc` holds IIM records. `texts` are a PNG's keywords and texts. `dpi` is
@@ -44,7 +42,7 @@ class Metadata:
 
     def turned(self) -> Metadata:
         """The same for the image turned by 90 degrees."""
-        return self if self.dpi is None else replace(self, dpi=self.dpi[::-1])
+        return self if self.dpi is None else self._replace(dpi=self.dpi[::-1])
 
 
 def read_metadata(image: Image.Image) -> Metadata:

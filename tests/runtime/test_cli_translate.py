@@ -149,3 +149,33 @@ def test_a_list_and_a_pattern_name_sources(tmp_path, tiny_bundle):
     assert result.return_value == 0
     assert (tmp_path / "out/a/x.png").exists()
     assert (tmp_path / "out/y.png").exists()
+
+
+def test_translating_one_image_imports_one_engine_and_nothing_of_films_or_gpus(tmp_path, tiny_bundle):
+    pytest.importorskip("onnxruntime")
+    write_image(tmp_path / "x.png", _draw_image())
+    code = """
+import sys
+from starcast.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as leaving:
+    assert leaving.code == 0
+print(*sys.modules, sep="\\n")
+"""
+    arguments = ["translate", tiny_bundle, tmp_path / "x.png", "-o", tmp_path / "OUT", "--domain", "0", "--seed", "7"]
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments), "--backend", "onnxruntime"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    imported = set(result.stdout.splitlines())
+    assert "starcast.runtime.engines.onnxruntime" in imported
+    # each of these takes milliseconds, and none is needed here
+    assert not imported & {
+        "torch", "onnx", "cv2", "av", "tqdm", "openvino", "ncnn", "filelock", "xml.etree.ElementTree", "http.client",
+        "email.message", "importlib.metadata", "ssl", "multiprocessing", "asyncio", "unittest", "sqlite3", "tomllib",
+        "starcast.runtime.engines.openvino", "starcast.runtime.engines.ncnn", "starcast.runtime.engines.tensorrt",
+        "starcast.runtime.engines.onnxruntime_cuda",
+    }  # fmt: skip
+    assert not [name for name in imported if name.startswith(("starcast.runtime.video", "starcast.runtime.nvidia."))
+                and name != "starcast.runtime.nvidia.placement"]  # fmt: skip

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 
 from starcast.errors import EngineError
 from starcast.runtime.engines.base import GpuTime, Session, closed_error
-from starcast.runtime.nvidia.arrays import DeviceArray, View, borrow, is_on_gpu
+from starcast.runtime.nvidia.arrays import DeviceArray, View, borrow
 from starcast.runtime.nvidia.driver import Driver
 from starcast.runtime.nvidia.memory import Outputs
+from starcast.runtime.nvidia.placement import is_on_gpu
 from starcast.runtime.nvidia.tensorrt.engine_cache import save_kernels
 from starcast.runtime.nvidia.tensorrt.execution import Binding, Execution, Shapes
 from starcast.runtime.nvidia.tensorrt.lane import Lane, Part, cut, shapes_of, size_of

@@ -2,15 +2,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 
-import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from starcast.errors import EngineError, MissingExtraError, OptionError, VariantMissingError, VideoError
 from starcast.runtime.bundle import Bundle, open_bundle
@@ -98,10 +97,10 @@ def _with(
 ) -> Bundle:
     [known] = bundle.manifest.variants
     made = tuple(
-        msgspec.structs.replace(known, file=file, engines=backends, precision=precision, form=form)
+        replace(known, file=file, engines=backends, precision=precision, form=form)
         for (file, backends, precision), form in zip(variants, forms, strict=False)
     )
-    return Bundle(Path("my-model"), msgspec.structs.replace(bundle.manifest, variants=made), bundle.sha256)
+    return Bundle(Path("my-model"), replace(bundle.manifest, variants=made), bundle.sha256)
 
 
 def _pairs(found: list[Candidate]) -> list[str]:
@@ -226,8 +225,8 @@ def test_a_bundle_without_any_variant_says_so(engines, bundle):
 def measurable(bundle, tmp_path):
     """A bundle of one variant for engines a, b and c, whose file is there; and where to keep what is measured."""
     [known] = bundle.manifest.variants
-    variants = (msgspec.structs.replace(known, engines=("a", "b", "c")),)
-    made = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
+    variants = (replace(known, engines=("a", "b", "c")),)
+    made = Bundle(bundle.path, replace(bundle.manifest, variants=variants), bundle.sha256)
     return made, EngineOptions(threads=1, cache=tmp_path / "cache")
 
 
@@ -337,8 +336,8 @@ def test_a_winner_that_no_longer_opens_is_measured_again(engines, measurable):
 def test_a_variant_of_another_precision_is_opened_with_it_and_styles_stay_exact(engines, measurable):
     bundle, options = measurable
     [known] = bundle.manifest.variants
-    variants = (known, msgspec.structs.replace(known, precision="bf16", engines=("a",)))
-    bundle = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
+    variants = (known, replace(known, precision="bf16", engines=("a",)))
+    bundle = Bundle(bundle.path, replace(bundle.manifest, variants=variants), bundle.sha256)
     a = Fake("a")
     engines(a)
     frames = open_variant(bundle, precision="bf16", options=options)
@@ -353,8 +352,8 @@ LINE = "my-model has no TensorRT engine for this machine: `starcast build my-mod
 def carded(bundle, tmp_path):
     """A bundle for engines `card`, `other` and the processor's a and b, whose file is there."""
     [known] = bundle.manifest.variants
-    variants = (msgspec.structs.replace(known, engines=("a", "b", "card", "other")),)
-    made = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
+    variants = (replace(known, engines=("a", "b", "card", "other")),)
+    made = Bundle(bundle.path, replace(bundle.manifest, variants=variants), bundle.sha256)
     return made, EngineOptions(threads=1, cache=tmp_path / "cache")
 
 
@@ -415,8 +414,8 @@ def test_so_it_is_for_an_engine_that_is_named(engines, carded):
 def test_a_named_engine_takes_its_first_variant_that_is_ready(engines, carded):
     bundle, options = carded
     [known] = bundle.manifest.variants
-    twins = (known, msgspec.structs.replace(known, form="phases"))
-    bundle = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=twins), bundle.sha256)
+    twins = (known, replace(known, form="phases"))
+    bundle = Bundle(bundle.path, replace(bundle.manifest, variants=twins), bundle.sha256)
     card = Fake("card", on_gpu=True)
     card.why_not_ready = lambda bundle, variant, options: LINE if variant.form == "plain" else None
     engines(card)
@@ -426,8 +425,8 @@ def test_a_named_engine_takes_its_first_variant_that_is_ready(engines, carded):
 def test_the_variants_of_one_gpu_engine_are_measured_against_each_other_only(engines, carded):
     bundle, options = carded
     [known] = bundle.manifest.variants
-    half = msgspec.structs.replace(known, engines=("card",), precision="fp16")
-    bundle = Bundle(bundle.path, msgspec.structs.replace(bundle.manifest, variants=(known, half)), bundle.sha256)
+    half = replace(known, engines=("card",), precision="fp16")
+    bundle = Bundle(bundle.path, replace(bundle.manifest, variants=(known, half)), bundle.sha256)
     a = Fake("a", run_s=0.01)
     engines(Fake("card", on_gpu=True), a)
     lines: list[str] = []

@@ -18,7 +18,7 @@ from starcast.runtime.engines import onnxruntime_cuda
 from starcast.runtime.engines.base import Absence, EngineOptions, Graph
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.onnxruntime_cuda import PROVIDER, OnnxRuntimeCuda, OnnxRuntimeCudaSession
-from starcast.runtime.nvidia import dlpack, first_gpu
+from starcast.runtime.nvidia import dlpack, first_gpu, placement
 from starcast.runtime.nvidia.arrays import DeviceArray
 from starcast.runtime.nvidia.driver import Gpu
 
@@ -158,7 +158,7 @@ class OnGpu:
     shape, dtype = (2, 3), np.dtype(np.float32)
 
     def __dlpack_device__(self):
-        return dlpack.GPU, 0
+        return placement.GPU, 0
 
     def __dlpack__(self, *, stream):
         return dlpack.give(self, 0x7000, self.shape, self.dtype)

@@ -22,7 +22,7 @@ from starcast.errors import EngineError, MissingExtraError
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines import registry
 from starcast.runtime.engines.base import Absence, EngineOptions, Graph
-from starcast.runtime.nvidia import dlpack, first_gpu
+from starcast.runtime.nvidia import dlpack, first_gpu, placement
 from starcast.runtime.nvidia.arrays import DeviceArray
 from starcast.runtime.nvidia.cuda_python import CudaPython
 from starcast.runtime.nvidia.tensorrt import engine_cache
@@ -160,7 +160,7 @@ class OnGpu:
         self.shape, self.dtype = pictures.shape, pictures.dtype
 
     def __dlpack_device__(self):
-        return dlpack.GPU, 0
+        return placement.GPU, 0
 
     def __dlpack__(self, *, stream):
         return dlpack.give(self, self.address, self.shape, self.dtype)

@@ -9,7 +9,8 @@ import pytest
 from fake_cuda import LEGACY
 
 from starcast.runtime.nvidia import dlpack
-from starcast.runtime.nvidia.arrays import DeviceArray, View, borrow, is_on_gpu
+from starcast.runtime.nvidia.arrays import DeviceArray, View, borrow
+from starcast.runtime.nvidia.placement import GPU, is_on_gpu
 
 UINT8 = np.dtype(np.uint8)
 
@@ -26,7 +27,7 @@ class Interfaced:
 class Packed:
     """As PyTorch's and CuPy's are: they wait, in the stream that they are told, for their own."""
 
-    def __init__(self, device: int = dlpack.GPU, number: int = 0) -> None:
+    def __init__(self, device: int = GPU, number: int = 0) -> None:
         self.device, self.number = device, number
         self.streams: list[int] = []
 
