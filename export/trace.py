@@ -90,8 +90,8 @@ def trace_generator(generator: nn.Module, side: int, style_size: int) -> ir.Mode
 
 
 def trace_style_graph(graph: StyleGraph) -> ir.Model:
-    """The graph that makes styles from latents or references, named after its file."""
-    return _trace(graph.network, (), graph.example, _any_batch(graph.example), "style", Path(graph.file).stem)
+    """The graph of a family beside its frame graph, such as one that makes styles, named after its file."""
+    return _trace(graph.network, (), graph.example, _any_batch(graph.example), graph.output, Path(graph.file).stem)
 
 
 def _any_batch(example: Mapping[str, Tensor]) -> dict[str, Any]:

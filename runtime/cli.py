@@ -26,13 +26,13 @@ def translate(bundle: Path, sources: tuple[Path | Standard, ...], **values: Any)
     styles (--domain all, a folder of references) each style gets its own folder in OUT. Run the command again to
     resume: finished translations are skipped. OUT/starcast.json records how they were made.
 
-    Bundles of StarGAN v1 are steered by labels instead of styles: --set, --unset and --flip change what the source has
-    (--has), and --labels gives all of them.
+    Bundles of StarGAN v1 are steered by labels instead of styles: --set, --unset and --flip change those that the
+    source has, and --labels gives all of the translation's.
 
     \b
     Examples: starcast translate my-model photos/ -o out/ --domain dog --seed 7
               starcast translate my-model cat.jpg -o out.png --domain dog --ref rex.jpg
-              starcast translate faces me.jpg -o out.png --set Blond_Hair --has Black_Hair,Young
+              starcast translate faces me.jpg -o out.png --set Blond_Hair --unset Young
               starcast translate my-model - -o - --domain dog < cat.jpg > out.png
     """
     if Standard.STREAM in (*sources, values["output"]):

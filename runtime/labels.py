@@ -7,8 +7,8 @@ model with both was trained on two sets of images, and takes the labels of one o
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,8 +19,7 @@ from starcast.runtime.manifest import LabelMaker
 Vector = NDArray[np.float32]
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelChange:
+class LabelChange(msgspec.Struct, frozen=True, kw_only=True):
     """What a translation has other than its source: labels that are set, taken away and flipped."""
 
     on: tuple[str, ...] = ()
@@ -102,7 +101,9 @@ def target_labels(
     if len(colours) > 1:
         raise StyleError(f"{' and '.join(colours)} exclude each other: set one of them")
     if has is None:
-        raise StyleError("the source's attributes are unknown: list them in `has` (an empty list is fine)")
+        raise StyleError(
+            "the source's attributes are unknown: list them in `has` (an empty list is fine), or pass its `image`"
+        )
     names = maker.attribute_names
     wrong = [name for name in has if name not in names]
     if wrong:

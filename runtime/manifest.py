@@ -103,15 +103,25 @@ class ReferenceMaker(GraphFiles, frozen=True, kw_only=True):
     width: Side
 
 
-class LabelMaker(msgspec.Struct, frozen=True, kw_only=True):
+class Classifier(GraphFiles, frozen=True, kw_only=True):
+    """graph: `image` uint8 [N, height, width, 3] RGB -> `logits` float32 [N, names]; an image has the attributes whose
+    logits are above 0."""
+
+    height: Side
+    width: Side
+
+
+class LabelMaker(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A condition given as named numbers, in the order of the vector.
 
     The last `classes` names exclude each other: an image has one. If attributes stand before them, an image has
-    attributes or a class, and two more numbers at the end of the vector say which.
+    attributes or a class, and two more numbers at the end of the vector say which. `classifier` reads which labels an
+    image has.
     """
 
     names: tuple[str, ...]
     classes: Annotated[int, msgspec.Meta(ge=0, le=LARGEST_VECTOR)] = 0
+    classifier: Classifier | None = None
 
     @property
     def attribute_names(self) -> tuple[str, ...]:
@@ -156,6 +166,11 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def shape(self) -> tuple[int, ...]:
         """The shape of one style: [size], or [layers, size]."""
         return (self.size,) if self.layers is None else (self.layers, self.size)
+
+    @property
+    def classifier(self) -> Classifier | None:
+        """What reads the labels of an image, if anything does."""
+        return None if self.labels is None else self.labels.classifier
 
     @property
     def only_labels(self) -> LabelMaker | None:
@@ -318,8 +333,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def weights_of(self, graph: str) -> tuple[str, ...]:
         """The weight files of a graph; empty if it has none."""
         condition = self.condition
-        makers = [part for part in (condition.latent, condition.reference, condition.product) if part is not None]
-        weights = {maker.graph: maker.weights for maker in makers}
+        parts = (condition.latent, condition.reference, condition.product, condition.classifier)
+        weights = {part.graph: part.weights for part in parts if part is not None}
         return (weights | {variant.file: variant.weights for variant in self.variants}).get(graph, ())
 
     def inputs_of(self, graph: str) -> dict[str, Shape]:
@@ -339,6 +354,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if condition.reference is not None:
             sides = condition.reference.height, condition.reference.width
             inputs[condition.reference.graph] = {"image": (None, *sides, CHANNELS), **domain}
+        if condition.classifier is not None:
+            sides = condition.classifier.height, condition.classifier.width
+            inputs[condition.classifier.graph] = {"image": (None, *sides, CHANNELS)}
         if condition.product is not None:
             inputs[condition.product.graph] = {"style": style}
         return inputs.get(graph, {})
@@ -464,6 +482,9 @@ def _parts(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], type[msgs
     if isinstance(condition, dict):
         roles = ((f"condition.{name}", condition.get(name), type_) for name, type_ in _ROLES.items())
         yield from ((place, role, type_) for place, role, type_ in roles if isinstance(role, dict))
+        labels = condition.get("labels")
+        if isinstance(labels, dict) and isinstance(labels.get("classifier"), dict):
+            yield "condition.labels.classifier", labels["classifier"], Classifier
     noise = raw.get("noise")
     inputs = noise.get("inputs") if isinstance(noise, dict) else None
     if isinstance(inputs, list):

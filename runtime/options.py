@@ -52,7 +52,8 @@ class LabelOptions(CheckedOptions):
     unset: tuple[str, ...] = flags.label_names("Attributes that the translation does not have.")
     flip: tuple[str, ...] = flags.label_names("Attributes that the translation has if the source has not.")
     has: tuple[str, ...] | None = flags.label_names(
-        "Attributes that the source has; none: it has none of the bundle's.", default=None
+        "Attributes that the source has; none: it has none of the bundle's. Default: what its classifier reads.",
+        default=None,
     )
     labels: tuple[float, ...] | None = option(
         None, "The translation's labels in the bundle's order, a number for each, instead of changes.",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # 1: the first
 RECORD = "starcast.json"
 KEPT_RUNS = 100
+KEPT_SOURCES = 1000  # whose labels a run's record holds: a hundred runs stay far below RECORD_BYTES
 RECORD_BYTES = 64 * 2**20  # a hundred runs with thousands of references each; a larger file is no record
 _FINGERPRINT_DIGITS = 16
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -50,14 +51,17 @@ def write_record(
     engine: Mapping[str, str],
     sources: Sequence[str],
     counts: Mapping[str, int] | None = None,
+    has: Mapping[str, Sequence[str]] | None = None,
     began_ns: int | None = None,
     finished: bool = True,
 ) -> None:
     """Write or update the record at `path`, atomically.
 
-    `styles` comes from `style_facts`, `engine` from `Translator.facts`. `counts` says what was done, `began_ns` when
-    the run began (ns since 1970). `finished` is false before the run, and where it was interrupted. Raises OptionError
-    if something that is no record stands there by now, and the file system's OSError.
+    `styles` comes from `style_facts`, `engine` from `Translator.facts`. `counts` says what was done, `has` which labels
+    were read of each source, in addition to what an equal run read: the newest KEPT_SOURCES of them are recorded, and
+    how many more there are. `began_ns` is when the run began (ns since 1970). `finished` is false before the run, and
+    where it was interrupted. Raises OptionError if something that is no record stands there by now, and the file
+    system's OSError.
     """
     refuse_foreign_record(path)
     run = {**run_facts(bundle, options, styles, sources), "engine": dict(engine)}
@@ -66,10 +70,29 @@ def write_record(
         course["began"] = (_EPOCH + datetime.timedelta(microseconds=began_ns // 1000)).isoformat()
     if finished:
         course["finished"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    earlier = [other for other in read_runs(path) if any(other.get(key) != value for key, value in run.items())]
+    earlier_has = [other.get("has") for other in read_runs(path) if _is_same_run(other, run)]
+    course |= _recorded_labels([*earlier_has, has])
+    earlier = [other for other in read_runs(path) if not _is_same_run(other, run)]
     content = {"format": FORMAT, "runs": [*earlier[-KEPT_RUNS + 1 :], {**run, **course}]}
     text = json.dumps(content, indent=2, ensure_ascii=False)
     write_text(path, text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def _is_same_run(other: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
+    return all(other.get(key) == value for key, value in run.items())
+
+
+def _recorded_labels(read: Sequence[Any]) -> dict[str, Any]:
+    """What a record holds of the labels that were read of sources, from the oldest run's to the newest's."""
+    known: dict[str, list[str]] = {}
+    for part in read:
+        if isinstance(part, Mapping):
+            known = {name: labels for name, labels in known.items() if name not in part}
+            known |= {name: list(labels) for name, labels in part.items() if isinstance(labels, list | tuple)}
+    kept = dict(list(known.items())[-KEPT_SOURCES:])
+    return {
+        **({"has": kept} if kept else {}), **({"has_of_more": len(known) - len(kept)} if len(known) > len(kept) else {})
+    }  # fmt: skip
 
 
 def run_facts(

@@ -46,6 +46,11 @@ class StyleRequest:
         return self.domain if self.seed is None else f"{self.domain}-seed{self.seed}"
 
     @property
+    def depends_on_source(self) -> bool:
+        """Whether the style is known only when the source's labels are read."""
+        return self.change is not None and self.vector is None
+
+    @property
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments for `Translator.style`."""
         if self.seed is None and self.reference is None:
@@ -117,8 +122,8 @@ def requests_of_labels(
     """The styles of a bundle that is steered by labels: the given ones, the source's own with changes, or for each
     label that `domain` names, the source's own with that one changed.
 
-    `as_it_is`: the source's own labels come first, if it has attributes. Raises StyleError if nothing is asked for, or
-    the source's own labels are needed and unknown.
+    `as_it_is`: the source's own labels come first, if it has attributes. Without --has, the bundle's classifier will
+    read them. Raises StyleError if nothing is asked for, or the source's own labels are needed and nothing tells them.
     """
     has = _source_labels(options.has, maker)
     if options.labels is not None:
@@ -160,6 +165,8 @@ def _request_of_change(
     target_labels(maker, on=change.on, off=change.off, flip=change.flip, has=has or ())  # whether it can be
     if change.names and all(name in maker.class_names for name in change.names):
         return StyleRequest(domain=change.names[0])
+    if has is None and maker.classifier is not None:
+        return StyleRequest(domain=domain, change=change)
     if has is None:
         raise StyleError(
             f"what the source has is unknown: list with --has which of {', '.join(maker.attribute_names)} it has "

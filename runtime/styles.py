@@ -19,6 +19,7 @@ from starcast.runtime.bundle import Bundle
 from starcast.runtime.domains import domain_index
 from starcast.runtime.labels import label_vector, target_labels
 from starcast.runtime.layers import spread
+from starcast.runtime.manifest import LabelMaker
 from starcast.runtime.options import LARGEST_SEED
 from starcast.runtime.stages import open_pool
 from starcast.runtime.stored_arrays import read_means
@@ -183,21 +184,42 @@ class StyleMaker:
         return self._make_one(maker.graph, {"image": np.ascontiguousarray(image)[None]}, domain)
 
     def _from_labels(self, labels: Mapping[str, float], domain: object, psi: float) -> NDArray[np.float32]:
-        maker = self._condition.labels
-        if maker is None:
-            raise StyleError(f"{self._bundle.path} takes no labels: give {self._others('labels')}")
+        maker = self._label_maker
         if domain is not None or psi != 1:
             raise StyleError("labels determine the whole style: leave out domain and psi")
         return label_vector(maker, labels)
 
     def change(
-        self, on: Collection[str], off: Collection[str], flip: Collection[str], has: Collection[str] | None
+        self, on: Collection[str], off: Collection[str], flip: Collection[str], has: Collection[str] | None, image: Any
     ) -> NDArray[np.float32]:
         """The style vector [S] of changed labels; `Translator.labels` describes the arguments."""
+        if has is None and image is not None:
+            has = self.read_labels(image)
+        return target_labels(self._label_maker, on=on, off=off, flip=flip, has=has)
+
+    def read_labels(self, image: Any) -> tuple[str, ...]:
+        """The attributes that an image has; `Translator.read_labels` describes it."""
+        maker = self._label_maker
+        classifier = maker.classifier
+        if classifier is None:
+            raise StyleError(f"{self._bundle.path} cannot read what an image has: list its attributes in `has`")
+        if isinstance(image, str | Path):
+            image = read_image(image)
+        fitted = fit(one_image(image, "an image"), (classifier.height, classifier.width), "stretch")
+        logits = self._run(classifier.graph, {"image": np.ascontiguousarray(fitted)[None]})
+        if logits.shape != (1, len(maker.names)):
+            raise BundleError(
+                f"{self._bundle.path / classifier.graph} reads labels of the shape {list(logits.shape)} instead of "
+                f"{[1, len(maker.names)]}: export the bundle again"
+            )
+        return tuple(name for name, logit in zip(maker.attribute_names, logits[0], strict=False) if logit > 0)
+
+    @property
+    def _label_maker(self) -> LabelMaker:
         maker = self._condition.labels
         if maker is None:
             raise StyleError(f"{self._bundle.path} takes no labels: give {self._others('labels')}")
-        return target_labels(maker, on=on, off=off, flip=flip, has=has)
+        return maker
 
     def _others(self, unwanted: str) -> str:
         """What else the bundle makes styles from, such as `a reference or labels`."""

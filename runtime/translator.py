@@ -149,13 +149,25 @@ class Translator:
         unset: Collection[str] = (),
         flip: Collection[str] = (),
         has: Collection[str] | None = None,
+        image: NDArray[np.uint8] | Image | str | Path | None = None,
     ) -> NDArray[np.float32]:
         """The style vector [S] that changes some attributes of an image that has the attributes `has`.
 
-        A hair colour that is set replaces the others. For a model of classes, `set` names one, and nothing else is
-        needed. Raises StyleError.
+        Without `has` they are read from `image`, if the bundle can read them (`read_labels`). A hair colour that is set
+        replaces the others. For a model of classes, `set` names one, and nothing else is needed. Raises StyleError, and
+        what `read_labels` does.
         """
-        return self._styles.change(set, unset, flip, has)
+        return self._styles.change(set, unset, flip, has, image)
+
+    def read_labels(self, image: NDArray[np.uint8] | Image | str | Path) -> tuple[str, ...]:
+        """The attributes that an image has, in the bundle's order, as the discriminator that was trained with the model
+        sees them.
+
+        `image`: a path, uint8 RGB [H, W, 3] of any size, or a Pillow image; it is resized to the trained size. Raises
+        StyleError if the bundle has no classifier, ImageError, BundleError, EngineError, and TypeError or ValueError
+        for what is no image.
+        """
+        return self._styles.read_labels(image)
 
     def __call__(
         self, images: NDArray[np.uint8] | Image | Sequence[NDArray[np.uint8] | Image], style: ArrayLike

@@ -18,6 +18,7 @@ from starcast.runtime.bundle import sha256_of
 from starcast.runtime.manifest import (
     FORMAT,
     MANIFEST,
+    Classifier,
     Condition,
     FileFacts,
     GraphFiles,
@@ -199,26 +200,51 @@ def rewrite_manifest():
     return rewrite
 
 
+CLASSIFIER = """
+<ir_version: 8, opset_import: ["": 17]>
+classifier (uint8[N, 32, 32, 3] image) => (float[N, L] logits)
+<float[3, L] weights, float middle = {128}, float some = {0.5}>
+{
+    pixels = Cast <to = 1> (image)
+    mean = ReduceMean <axes = [1, 2], keepdims = 0> (pixels)
+    apart = Sub (mean, middle)
+    all = MatMul (apart, weights)
+    logits = Sub (all, some)
+}
+"""
 LABELS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young", "Smiling", "Eyeglasses", "Bald")
 
 
 @pytest.fixture(scope="session")
 def label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A function (attributes, classes) that gives `tiny_bundle` steered by labels instead: the first of LABELS, or a
-    mixture with `angry` and `happy`, and two bits. Their vector has 8 numbers. Do not write into it."""
-    made: dict[tuple[int, int], Path] = {}
+    """A function (attributes, classes, reads) that gives `tiny_bundle` steered by labels instead: the first of LABELS,
+    or a mixture with `angry` and `happy`, and two bits. Their vector has 8 numbers. With `reads`, an image has the
+    first, second or third label if its mean red, green or blue is above 128. Do not write into it."""
+    made: dict[tuple[int, int, bool], Path] = {}
 
-    def make(attributes: int = 8, classes: int = 0) -> Path:
-        if (attributes, classes) not in made:
+    def make(attributes: int = 8, classes: int = 0, reads: bool = False) -> Path:
+        if (attributes, classes, reads) not in made:
             folder = write_tiny_bundle(tmp_path_factory.mktemp("labels") / "bundle")
             manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
             names = (*LABELS[:attributes], "angry", "happy", "sad", "calm", "bored", "shy", "proud", "cross")
             names = names[: attributes + classes]
-            condition = Condition(size=STYLE, labels=LabelMaker(names=names, classes=classes))
-            manifest = msgspec.structs.replace(manifest, condition=condition, domains=names)
+            classifier = None
+            if reads:
+                weights = np.zeros((3, len(names)), np.float32)
+                weights[:, :3] = np.eye(3)
+                _write_graph(folder / "classifier.onnx", CLASSIFIER, weights=weights)
+                classifier = Classifier(graph="classifier.onnx", height=SIDE, width=SIDE)
+            labels = LabelMaker(names=names, classes=classes, classifier=classifier)
+            condition = Condition(size=STYLE, labels=labels)
+            files = {
+                path.relative_to(folder).as_posix(): FileFacts(sha256=sha256_of(path), bytes=path.stat().st_size)
+                for path in sorted(folder.rglob("*"))
+                if path.is_file() and path.name != MANIFEST
+            }
+            manifest = msgspec.structs.replace(manifest, condition=condition, domains=names, files=files)
             (folder / MANIFEST).write_bytes(encode(manifest))
-            made[attributes, classes] = folder
-        return made[attributes, classes]
+            made[attributes, classes, reads] = folder
+        return made[attributes, classes, reads]
 
     return make
 

@@ -20,7 +20,7 @@ Image = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class StyleGraph:
-    """A graph that makes styles from something else, such as a latent or a reference.
+    """A graph that makes styles from something else, such as a latent or a reference, or reads an image's labels.
 
     `network` is traced with `example`, whose keys name the graph's inputs. `reference` is the trained network, with the
     same inputs. The gate compares the two on `trials`, which map input names to arrays.
@@ -31,6 +31,7 @@ class StyleGraph:
     example: Mapping[str, Tensor]
     reference: Callable[..., Tensor]
     trials: Mapping[str, NDArray[Any]]
+    output: str = "style"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,7 @@
-"""StarGAN v1 as export sees it: a style is a number for each label, passed in directly."""
+"""StarGAN v1 as export sees it: a style is a number for each label, passed in directly.
+
+classifier  image uint8 [batch, size, size, 3] -> logits float32 [batch, labels], if the discriminator is there
+"""
 
 from __future__ import annotations
 
@@ -9,13 +12,22 @@ import torch
 from torch import Tensor, nn
 
 from starcast.export.families.model import About, Floats, Licence, Model, StyleGraph
+from starcast.export.gate.images import draw_images
+from starcast.export.gate.reference import from_bytes
 from starcast.runtime.labels import label_vector
-from starcast.runtime.manifest import Condition, LabelMaker
+from starcast.runtime.manifest import Classifier, Condition, LabelMaker
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import averaged_networks
-from starcast.train.families.stargan_v1.networks import Generator, Networks, StarGANv1Config
+from starcast.train.families.stargan_v1.networks import (
+    Discriminator,
+    Generator,
+    Networks,
+    StarGANv1Config,
+    empty_networks,
+)
 
-GATE_SEED = 7
+CLASSIFIER = "classifier.onnx"
+GATE_SEED, GATE_IMAGES = 7, 3
 
 
 class StarGANv1(Model):
@@ -33,10 +45,20 @@ class StarGANv1(Model):
         ),
     )
 
-    def __init__(self, networks: Networks, config: StarGANv1Config, domains: tuple[str, ...]) -> None:
+    def __init__(
+        self, networks: Networks, config: StarGANv1Config, domains: tuple[str, ...],
+        discriminator: Discriminator | None = None,
+    ) -> None:  # fmt: skip
+        """`discriminator` reads what a source has; models of classes alone need none."""
         self.networks, self.config, self.domains = networks, config, domains
         self.side, self.stride, self.style_size = config.image_size, config.stride, config.label_size
-        self.labels = LabelMaker(names=domains, classes=config.classes)
+        self.discriminator = discriminator if config.attributes else None
+        self.labels = LabelMaker(
+            names=domains,
+            classes=config.classes,
+            classifier=None if self.discriminator is None
+            else Classifier(graph=CLASSIFIER, height=self.side, width=self.side),
+        )  # fmt: skip
 
     @property
     def generator(self) -> nn.Module:
@@ -50,7 +72,18 @@ class StarGANv1(Model):
         return Condition(size=self.style_size, labels=self.labels)
 
     def style_graphs(self) -> Sequence[StyleGraph]:
-        return []
+        network = self.discriminator
+        if network is None:
+            return []
+        return [
+            StyleGraph(
+                CLASSIFIER, ClassifierNetwork(network),
+                {"image": torch.zeros(2, self.side, self.side, 3, dtype=torch.uint8)},
+                lambda image: network.classify(from_bytes(image)),
+                {"image": draw_images(GATE_IMAGES, self.side, self.side, seed=6)},
+                output="logits",
+            )
+        ]  # fmt: skip
 
     def gate_styles(self, count: int) -> Floats:
         """Each label alone, then random attributes and classes in turn."""
@@ -86,6 +119,26 @@ class FrameGenerator(nn.Module):
         return image
 
 
+class ClassifierNetwork(nn.Module):
+    """The discriminator's labels of images as bytes, without its judgement of how real they are."""
+
+    def __init__(self, network: Discriminator):
+        super().__init__()
+        self.main, self.conv2 = network.main, network.conv2
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.conv2(self.main(from_bytes(image))).flatten(1)
+        return logits
+
+
 def open_stargan_v1(checkpoint: Checkpoint, domains: tuple[str, ...]) -> StarGANv1:
-    """The generator of a checkpoint of this family."""
-    return StarGANv1(averaged_networks(checkpoint), checkpoint.config, domains)
+    """The networks of a checkpoint of this family."""
+    config = checkpoint.config
+    state = (checkpoint.networks or {}).get("discriminator")
+    discriminator = None
+    if state is not None and config.attributes:
+        discriminator = empty_networks(config, training=True).discriminator
+        assert discriminator is not None
+        discriminator.load_state_dict(state)
+        discriminator.eval().requires_grad_(False)
+    return StarGANv1(averaged_networks(checkpoint), config, domains, discriminator)

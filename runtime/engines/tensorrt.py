@@ -103,7 +103,8 @@ class TensorRT(Engine):
     def _unbuilt(self, bundle: Bundle, variant: Variant, options: EngineOptions) -> tuple[Path, str] | None:
         """The first graph of a variant without a usable engine, and why; None if every graph has one."""
         condition = bundle.manifest.condition
-        makers = [maker.graph for maker in (condition.latent, condition.reference) if maker is not None]
+        parts = (condition.latent, condition.reference, condition.classifier)
+        makers = [maker.graph for maker in parts if maker is not None]
         for graph in (variant.file, *makers):
             path, digest = bundle.graph(graph)
             reason = self._missing(digest, options.cache)

@@ -26,6 +26,7 @@ from starcast.runtime.folder.jobs import Job, Target
 from starcast.runtime.marks import Mark, hash_content, hash_place
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
+from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.stages import Batches, InOrder, map_ahead, open_pool
 from starcast.runtime.translator import Translator
 
@@ -52,6 +53,9 @@ class Prepared(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
     read_s: float
     fit_s: float
+
+
+Ready = tuple[Prepared, Target, NDArray[np.float32]]  # a source, a target, and the style that makes the one the other
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -100,7 +104,7 @@ class Report(msgspec.Struct):
 def translate_jobs(
     jobs: Sequence[Job],
     settings: Sequence[str],
-    vectors: NDArray[np.float32],
+    styles: SourceStyles,
     translator: Translator,
     options: TranslateOptions,
     report: Report,
@@ -108,17 +112,17 @@ def translate_jobs(
 ) -> None:
     """Make every target of every job, and count them in `report`.
 
-    `settings`, the marks' part of each style, and `vectors` [styles, S] are indexed by style number. The engine runs in
-    the calling thread. Raises EngineError, and ImageError if the disk is full; what was written by then stays.
+    `settings`, the marks' part of each style, is indexed by style number, as `styles` are. The engine runs in the
+    calling thread. Raises EngineError, and ImageError if the disk is full; what was written by then stays.
     """
 
-    def translate(targets: Sequence[tuple[Prepared, Target]]) -> tuple[None, ...]:
-        images = np.stack([prepared.image for prepared, _ in targets])
-        styles = vectors[[target.style for _, target in targets]]
+    def translate(targets: Sequence[Ready]) -> tuple[None, ...]:
+        images = np.stack([prepared.image for prepared, _, _ in targets])
+        vectors = np.stack([vector for _, _, vector in targets])
         start = time.perf_counter()
-        translations = translator(images, styles)
+        translations = translator(images, vectors)
         report.seconds["run"] += time.perf_counter() - start
-        for (prepared, target), translation in zip(targets, translations, strict=True):
+        for (prepared, target, _), translation in zip(targets, translations, strict=True):
             mark = Mark(settings=settings[target.style], content=prepared.content, place=prepared.place)
             image = translation if prepared.alpha is None else np.dstack([translation, prepared.alpha])
             in_file = {"quality": options.quality, "mark": mark.text, "metadata": prepared.metadata}
@@ -140,7 +144,7 @@ def translate_jobs(
         bar.advance()
 
     batch = options.batch or translator.batch
-    batches: Batches[tuple[Prepared, Target], None]
+    batches: Batches[Ready, None]
     batches = Batches(batch, translate, kind=lambda target: target[0].image.shape)  # one batch, one size
     prepare = partial(_prepare, size=translator.size, why_not=translator.why_not, options=options)
     with open_pool(READERS) as readers, open_pool(WRITERS) as writers:
@@ -156,8 +160,11 @@ def translate_jobs(
                 report.sources += 1
                 report.seconds["read"] += prepared.read_s
                 report.seconds["fit"] += prepared.fit_s
+                start = time.perf_counter()
+                vectors = styles.of(prepared.image, printable(job.source.path))
+                report.seconds["run"] += time.perf_counter() - start
                 for target in job.targets:
-                    batches.add((prepared, target))
+                    batches.add((prepared, target, vectors[target.style]))
             batches.finish()
         finally:
             writes.finish()

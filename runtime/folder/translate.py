@@ -44,8 +44,9 @@ from starcast.runtime.record import (
     style_identity,
     write_record,
 )
+from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.style_requests import StyleRequest, requests_from
-from starcast.runtime.styles import make_styles, readable_requests
+from starcast.runtime.styles import readable_requests
 from starcast.runtime.translator import Translator
 
 NAMED_OTHERS = 10
@@ -134,18 +135,19 @@ def _translate_missing(
         ) as translator,
         ProgressBar(count, "images", show=show_progress, progress=progress) as bar,
     ):
-        vectors = make_styles(work.requests, translator.style, bar.print)
+        source_styles = SourceStyles(work.requests, translator, bar.print)
         save = partial(write_record, record, bundle, options, styles, engine=translator.facts(), sources=work.named)
         save = partial(save, began_ns=_begin_record(record, save, since_ns))
         start = time.perf_counter()
         interrupted = True
         try:
-            translate_jobs(plan.jobs, settings, vectors, translator, options, report, bar)
+            translate_jobs(plan.jobs, settings, source_styles, translator, options, report, bar)
             interrupted = False
         finally:
             report.wall_s = time.perf_counter() - start
             counts = {"translated": report.done, "there_already": report.skipped, "failed": len(report.failed)}
-            _end_record(partial(save, counts=counts, finished=not interrupted), record, report, progress)
+            save = partial(save, counts=counts, has=source_styles.has, finished=not interrupted)
+            _end_record(save, record, report, progress)
             _tell_lost(report, progress)
 
 

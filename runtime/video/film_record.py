@@ -70,10 +70,12 @@ class FilmRecord:
         counts: Mapping[str, int],
         report: FilmReport,
         progress: Callable[[str], None],
+        has: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """Write the record of the film that was just written. If that fails, the film stays and a line says so."""
+        """Write the record of the film that was just written; `has` are the labels that were read of its source. If
+        that fails, the film stays and a line says so."""
         try:
-            write_record(self.path, *self._write, engine=engine, sources=self._sources, counts=counts)
+            write_record(self.path, *self._write, engine=engine, sources=self._sources, counts=counts, has=has)
         except (OSError, OptionError) as error:
             report.failed.append(
                 f"{printable(self._target)} is complete, but its record {printable(self.path.name)} cannot be written "

@@ -28,6 +28,7 @@ from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.manifest import LabelMaker
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
+from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import (
     StyleRequest,
@@ -37,7 +38,7 @@ from starcast.runtime.style_requests import (
     requests_of_reference,
     requests_of_seed,
 )
-from starcast.runtime.styles import make_styles, readable_requests
+from starcast.runtime.styles import readable_requests
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.encode import DroppedFilm
 from starcast.runtime.video.film_record import FilmRecord, is_done
@@ -128,9 +129,10 @@ def morph(
                 if reason is not None:
                     height, width = image.shape[:2]
                     raise ImageError(f"{printable(source)} has {width}x{height} pixels: {reason}")
-                styles = make_styles(requests, translator.style, bar.print)
-                _write(image, styles, target, translator, options, record.mark, report, bar)
-                record.save(translator.facts(), {"frames": report.frames}, report, progress)
+                styles = SourceStyles(requests, translator, bar.print)
+                vectors = styles.of(image, printable(source))
+                _write(image, vectors, target, translator, options, record.mark, report, bar)
+                record.save(translator.facts(), {"frames": report.frames}, report, progress, styles.has)
     return report
 
 

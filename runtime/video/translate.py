@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,9 +27,9 @@ from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
+from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import StyleRequest, requests_from
-from starcast.runtime.styles import make_styles
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
 from starcast.runtime.video.advice import DEINTERLACE, ffmpeg_line
@@ -85,12 +84,13 @@ def translate_video(
                 ) as translator,
                 ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
             ):
-                sink = _write(source, target, translator, request, options, record.mark, report, bar)
+                styles = SourceStyles([request], translator, bar.print)
+                sink = _write(source, target, translator, styles, options, record.mark, report, bar)
                 report.failed = failures_of(source, sink.refused)
                 for sentence in report.failed:
                     progress(sentence)
                 counts = {"frames": report.frames, "damaged": source.damaged + sink.refused}
-                record.save(translator.facts(), counts, report, progress)
+                record.save(translator.facts(), counts, report, progress, styles.has)
     return report
 
 
@@ -98,13 +98,12 @@ def _write(
     source: Film,
     target: Path,
     translator: Translator,
-    request: StyleRequest,
+    styles: SourceStyles,
     options: VideoOptions,
     mark: str,
     report: FilmReport,
     bar: ProgressBar,
 ) -> Sink:
-    (style,) = make_styles([request], translator.style, bar.print)
     # frames may change size mid-stream; the size of the output does not
     size = source.shown_size if options.fit == NATIVE else translator.size
     reason = translator.why_not(*size)
@@ -122,7 +121,9 @@ def _write(
         with (
             run_ahead(decoded, "decode") as frames,
             run_ahead(_fit_frames(frames, source, size, options.fit, report), "fit") as ready,
-            run_ahead(_translate_frames(ready, partial(translator, style=style), batch, report), "run") as translations,
+            run_ahead(
+                _translate_frames(ready, _in_one_style(translator, styles, source.name), batch, report), "run"
+            ) as translations,
         ):
             for item in translations:
                 with report.timed("encode"):
@@ -136,6 +137,19 @@ def _write(
     _tell([*sink.notes[known:], *_final_notes(source)], report, bar)
     report.wall_s = time.perf_counter() - start
     return sink
+
+
+def _in_one_style(translator: Translator, styles: SourceStyles, name: str) -> Run:
+    """Translates frames in the style that the first of them asks for."""
+    style: NDArray[np.float32] | None = None
+
+    def translate(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        nonlocal style
+        if style is None:
+            [style] = styles.of(frames[0], name)
+        return translator(frames, style)
+
+    return translate
 
 
 def _work(source_path: Path, manifest: Manifest, options: VideoOptions) -> Work:

@@ -123,6 +123,10 @@ def _graphs(
         yield maker.graph, "fp32", {
             "image": profile(STYLES, maker.height, maker.width, source.channels), "domain": profile(STYLES),
         }  # fmt: skip
+    if condition.classifier is not None:
+        classifier = condition.classifier
+        sides = classifier.height, classifier.width
+        yield classifier.graph, "fp32", {"image": profile(STYLES, *sides, source.channels)}
 
 
 def _check_limits(variant: Variant, batch: Range, options: BuildOptions) -> None:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from starcast.cli import root
 from starcast.export.families.stargan_v1 import FrameGenerator, StarGANv1
+from starcast.export.gate.reference import translate
 from starcast.export.options import ExportOptions
 from starcast.export.write import export_bundle
+from starcast.images.read import read_image
+from starcast.images.write import write_image
 from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.translator import Translator
-from starcast.train.families.stargan_v1.networks import StarGANv1Config, random_networks
+from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
+from starcast.train.families.stargan_v1.networks import StarGANv1Config, build_networks, random_networks
 
 ORACLE = Path(__file__).resolve().parents[2] / "oracles" / "stargan_v1"
 NAMES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
@@ -78,3 +85,43 @@ def test_the_gate_tries_every_label_alone_and_together() -> None:
         (1, 0, 0, 0, 1, 0), (0, 1, 0, 0, 1, 0), (0, 0, 1, 0, 0, 1), (0, 0, 0, 1, 0, 1), (1, 1, 0, 0, 1, 0),
     }  # fmt: skip
     assert (styles[:, 4:].sum(1) == 1).all()
+
+
+def test_the_discriminators_head_reads_labels_as_the_original_does(bundle: Path, oracle: Any) -> None:
+    with Translator(bundle, backend="onnxruntime") as translator:
+        for image, logits in zip(oracle["image_u8"], oracle["d_cls"], strict=True):
+            truth = tuple(name for name, logit in zip(NAMES, logits, strict=True) if logit > 0)
+            assert translator.read_labels(image) == truth
+        graph = translator.bundle.manifest.condition.classifier
+        assert graph is not None
+        logits = translator._session.run(graph.graph, {"image": oracle["image_u8"]})
+    np.testing.assert_allclose(logits, oracle["d_cls"], atol=1e-4)
+
+
+def test_without_a_discriminator_or_attributes_there_is_no_classifier() -> None:
+    config = StarGANv1Config(
+        image_size=16, generator_width=4, discriminator_width=2, residual_blocks=1, discriminator_layers=2,
+        attributes=0, classes=2,
+    )  # fmt: skip
+    networks = build_networks(config, seed=0)
+    for model in (
+        StarGANv1(networks, config, ("a", "b"), networks.discriminator),
+        StarGANv1(networks, replace(config, attributes=2, classes=0), ("a", "b")),
+    ):
+        assert model.style_graphs() == []
+        assert model.condition(1).classifier is None
+
+
+def test_commands_give_the_original_programs_images(bundle: Path, oracle: Any, tmp_path: Path) -> None:
+    for number, image in enumerate(oracle["image_u8"]):
+        write_image(tmp_path / f"{number}.png", image)
+    checkpoint = read_checkpoint(ORACLE / "200000-G.ckpt")
+    generator = averaged_networks(checkpoint).generator
+    own = [name for name, value in zip(NAMES, oracle["label_org"][1], strict=True) if value]
+    words = ["--domain", "all", "--has", ",".join(own) or "none", "--backend", "onnxruntime"]
+    command = ["translate", str(bundle), str(tmp_path / "1.png"), "-o", str(tmp_path / "out"), *words]
+    assert CliRunner().invoke(root, command, standalone_mode=False, catch_exceptions=False).exception is None
+    for number, name in enumerate(NAMES):
+        right = translate(generator, oracle["image_u8"][1:2], oracle["labels_celeba"][number][1:2])[0]
+        found = read_image(tmp_path / "out" / name / "1.png")
+        assert np.abs(found.astype(int) - right.astype(int)).max() <= 1

@@ -10,6 +10,7 @@ from starcast.errors import OptionError, StyleError
 from starcast.images.read import read_image
 from starcast.images.write import write_image
 from starcast.runtime.manifest import LabelMaker
+from starcast.runtime.record import read_runs
 from starcast.runtime.video.morph import morph, requests_for
 from starcast.runtime.video.options import MorphOptions, VideoOptions
 from starcast.runtime.video.translate import translate_video
@@ -50,3 +51,22 @@ def test_a_loop_goes_from_the_source_as_it_is_through_what_is_asked_for(label_bu
         first, *_ = [frame.to_ndarray(format="rgb24")[16, 16].astype(int) for frame in film.decode(video=0)]
     own = tiny_model.translation(read_image(photo)[None], np.eye(8)[4])[0, 16, 16].astype(int)
     assert np.abs(first - own).max() <= 5  # what an encoding may cost
+
+
+def test_a_film_is_read_once_from_its_first_frame(label_bundle, make_clip, tiny_model, tmp_path):
+    frames = [np.full((32, 32, 3), colour, np.uint8) for colour in ((200, 60, 60), (60, 200, 60), (60, 60, 200))]
+    clip, target, lines = make_clip("in.mp4", frames=3, images=frames), tmp_path / "out.mp4", []
+    settings = VideoOptions(set=("Male",), batch=1, **CODING)
+    report = translate_video(label_bundle(reads=True), clip, target, settings, progress=lines.append)
+    assert report.frames == 3
+    assert [line for line in lines if " has " in line] == [f"{clip} has Black_Hair"]
+    [record] = read_runs(tmp_path / "out.mp4.json")
+    assert record["has"] == {str(clip): ["Black_Hair"]}
+    with av.open(str(target)) as film:
+        seen = [frame.to_ndarray(format="rgb24")[16, 16].astype(int) for frame in film.decode(video=0)]
+    own = np.array([1, 0, 0, 1, 0, 0, 0, 0])
+    for colour, frame in zip(seen, frames, strict=True):
+        assert (
+            np.abs(colour - tiny_model.translation(frame[None], own)[0, 16, 16].astype(int)).max() <= 8
+        )  # two codings
+    assert translate_video(label_bundle(reads=True), clip, target, settings, progress=lines.append).is_there_already
