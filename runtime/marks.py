@@ -6,6 +6,8 @@
     content    every byte of the source
     place      the source's path, to distinguish an edited source from another one of the same name
 
+What is generated without a source has zeros for both.
+
 Marks of earlier versions have `source=` instead: a hash of the source's size and its first and last 64 KiB. Such a
 translation is accepted if those are equal, because users have folders of them. It cannot be known whether the middle of
 its source was edited since.
@@ -43,6 +45,11 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
         """The mark as a line of ASCII."""
         origin = f"source={self.edges}" if self.edges else f"content={self.content} place={self.place}"
         return f"starcast settings={self.settings} {origin}"
+
+
+def generated_mark(settings: str) -> Mark:
+    """The mark of an image that was made without a source."""
+    return Mark(settings=settings, content="0" * 32, place="0" * 16)
 
 
 def parse_mark(text: str | None) -> Mark | None:

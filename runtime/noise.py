@@ -12,11 +12,12 @@ from numpy.typing import ArrayLike, NDArray
 from starcast.errors import StyleError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.manifest import Manifest, NoiseInput
-from starcast.runtime.options import LARGEST_SEED
+from starcast.runtime.seed_lists import LARGEST_SEED
 from starcast.runtime.stored_arrays import read_arrays
 
 CONSTANT, ZERO = "constant", "zero"
 CONSTANT_SEED = 0  # of constant noise where the checkpoint has none
+_STREAM = 1  # beside the seed: so that the noise of a seed shares no numbers with its latent
 
 NoiseChoice = str | int | Sequence[ArrayLike]
 Layers = dict[str, NDArray[Any]]  # float32 [N or 1, 1, height, width] by input, in the order of the layers
@@ -52,10 +53,12 @@ class NoiseMaker:
         """The noise for so many images; `Translator.generate` describes the choices. Raises StyleError, BundleError."""
         if isinstance(noise, str):
             return self._named(noise)
-        if isinstance(noise, int | np.integer) and not isinstance(noise, bool):
-            return self._drawn(int(noise), images)
+        if _is_seed(noise):
+            draws = _open_stream(_seed(noise))
+            return lambda part: draw_noise(self._inputs, draws, len(range(images)[part]))
         if isinstance(noise, list | tuple):
-            return self._given(noise, images)
+            seeds = [_seed(one) for one in noise if _is_seed(one)]
+            return self._given(noise, images) if len(seeds) < len(noise) or not seeds else self._each(seeds, images)
         raise _unknown(noise)
 
     def _named(self, noise: str) -> NoiseFeeds:
@@ -66,11 +69,16 @@ class NoiseMaker:
             return zero_noise(self._bundle.manifest)
         raise _unknown(noise)
 
-    def _drawn(self, seed: int, images: int) -> NoiseFeeds:
-        if not 0 <= seed <= LARGEST_SEED:
-            raise StyleError(f"the seed of the noise is {seed}: give a whole number from 0 to {LARGEST_SEED}")
-        draws = np.random.RandomState(seed)
-        return lambda part: draw_noise(self._inputs, draws, len(range(images)[part]))
+    def _each(self, seeds: Sequence[int], images: int) -> NoiseFeeds:
+        """A seed for each image: the noise that the image would have alone."""
+        if len(seeds) != images:
+            raise StyleError(f"the noise has {len(seeds)} seeds for {images} images: give one for each image")
+
+        def draw(part: slice) -> Layers:
+            alone = [draw_noise(self._inputs, _open_stream(seed), 1) for seed in seeds[part]]
+            return {one.name: np.concatenate([noise[one.name] for noise in alone]) for one in self._inputs}
+
+        return draw
 
     def _given(self, noise: Sequence[ArrayLike], images: int) -> NoiseFeeds:
         if len(noise) != len(self._inputs):
@@ -87,7 +95,7 @@ class NoiseMaker:
     def _constants(self) -> Layers:
         noise = self._bundle.manifest.noise
         if noise is None or noise.constants is None:
-            return draw_noise(self._inputs, np.random.RandomState(CONSTANT_SEED), 1)
+            return draw_noise(self._inputs, _open_stream(CONSTANT_SEED), 1)
         shapes = {one.name: (1, 1, one.height, one.width) for one in noise.inputs}
         return dict(read_arrays(self._bundle.file(noise.constants), shapes, "noise"))
 
@@ -107,6 +115,21 @@ def _check(array: ArrayLike, wanted: NoiseInput, number: int, images: int) -> ND
     if not np.isfinite(values).all():
         raise StyleError(f"the noise of layer {number} holds numbers that are not finite: replace infinity and NaN")
     return values
+
+
+def _is_seed(noise: object) -> bool:
+    return isinstance(noise, int | np.integer) and not isinstance(noise, bool)
+
+
+def _seed(noise: Any) -> int:
+    """A seed. Raises StyleError if it is out of range."""
+    if not 0 <= noise <= LARGEST_SEED:
+        raise StyleError(f"the seed of the noise is {noise}: give a whole number from 0 to {LARGEST_SEED}")
+    return int(noise)
+
+
+def _open_stream(seed: int) -> np.random.RandomState:
+    return np.random.RandomState([seed, _STREAM])
 
 
 def _unknown(noise: object) -> StyleError:

@@ -12,10 +12,10 @@ from starcast.errors import OptionError
 from starcast.images.fit import FITS
 from starcast.images.read import MAX_PIXELS
 from starcast.options import CheckedOptions, option
+from starcast.runtime.seed_lists import LARGEST_SEED
 
 # of a bundle's variants; export/precisions.py defines what each must reach
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
-LARGEST_SEED = 2**32 - 1  # the largest that numpy's RandomState accepts
 LARGEST_BATCH = 1024
 
 
@@ -117,12 +117,8 @@ class TranslateOptions(EngineChoice, StyleOptions):
         "for standard output.", takes_stream=True,
     )  # fmt: skip
     fit: str = flags.fit("stretch", FITS)
-    format: str = option(
-        "png", "Image format of translations written to a folder or to standard output.", choices=("png", "jpg", "webp")
-    )
-    quality: int | None = option(
-        None, "Quality of JPEG and WebP; 100 is the best. Default: JPEG 95, WebP lossless.", minimum=1, maximum=100
-    )
+    format: str = flags.image_format("For translations written to a folder or to standard output.")
+    quality: int | None = flags.quality()
     keep_alpha: bool = option(
         False, "Make translations as transparent as their sources (PNG and WebP). Transparent areas are translated on "
         "white either way.",

@@ -14,8 +14,10 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import os
 import stat
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +95,30 @@ def _recorded_labels(read: Sequence[Any]) -> dict[str, Any]:
     return {
         **({"has": kept} if kept else {}), **({"has_of_more": len(known) - len(kept)} if len(known) > len(kept) else {})
     }  # fmt: skip
+
+
+def begin_record(record: Path, save: Callable[..., None], since_ns: int | None) -> int:
+    """Write a folder's record before the first image, so that a killed run leaves one too. Returns when the run began,
+    by the clock that dates the files there: `since_ns`, if it goes on. `save` is `write_record` for the run."""
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        if since_ns is None:
+            with tempfile.TemporaryFile(dir=record.parent) as file:
+                since_ns = os.fstat(file.fileno()).st_mtime_ns
+        save(began_ns=since_ns, finished=False)
+    except OSError as error:
+        raise OptionError(
+            f"{printable(record.parent)} cannot be written to ({reason_of(error)}): choose another -o"
+        ) from error
+    return since_ns
+
+
+def end_record(save: Callable[[], None], record: Path, fail: Callable[[str], None]) -> None:
+    """Write the record after the last image. If it cannot be written, the images stay and `fail` gets a sentence."""
+    try:
+        save()
+    except (OSError, OptionError) as error:
+        fail(f"{printable(record)} could not be updated ({reason_of(error)})")
 
 
 def run_facts(

@@ -20,7 +20,7 @@ from starcast.runtime.domains import domain_index
 from starcast.runtime.labels import label_vector, target_labels
 from starcast.runtime.layers import spread
 from starcast.runtime.manifest import LabelMaker
-from starcast.runtime.options import LARGEST_SEED
+from starcast.runtime.seed_lists import LARGEST_SEED
 from starcast.runtime.stages import open_pool
 from starcast.runtime.stored_arrays import read_means
 from starcast.runtime.style_requests import StyleRequest

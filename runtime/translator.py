@@ -206,9 +206,9 @@ class Translator:
         share one vector. [N, S] with as many rows as the model has layers is read as one [layers, S]. To mix styles,
         put rows of one into another: the first rows shape the coarse layers.
 
-        `noise`: `constant` (the checkpoint's own, else a fixed seed's), `zero`, a seed, or a list of arrays
-        [N or 1, 1, h, w] in the order of the layers. A seed gives each image noise of its own, and the first k images
-        the same noise in a batch of any size.
+        `noise`: `constant` (the checkpoint's own, else a fixed seed's), `zero`, a seed, a list of seeds (one for each
+        image), or a list of arrays [N or 1, 1, h, w] in the order of the layers. One seed gives each image noise of its
+        own, and the first k images the same noise in a batch of any size.
 
         Raises StyleError for unsuitable styles or noise, BundleError for a bundle that translates, and EngineError.
         """

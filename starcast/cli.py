@@ -28,6 +28,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("starcast.export.cli:export", "Turn a checkpoint, ours or official, into a bundle of ONNX graphs."),
     "inspect": ("starcast.export.cli:inspect", "Show what a checkpoint or bundle holds, and which engines can run it."),
     "translate": ("starcast.runtime.cli:translate", "Translate images and folders of images."),
+    "generate": (
+        "starcast.runtime.generate.cli:generate",
+        "Generate images from seeds with a model that needs no source, such as StyleGAN2.",
+    ),
     "video": ("starcast.runtime.video.cli:video", "Translate a video, keeping its sound and timing."),
     "morph": ("starcast.runtime.video.cli:morph", "Render a video that loops smoothly through several styles."),
     "build": (

@@ -97,8 +97,23 @@ def label_names(what: str, *, default: Any = ()) -> Any:
     return option(default, what, metavar="NAME,…")
 
 
-def psi() -> Any:
-    return option(1.0, "Strength of the style: 1 keeps it, 0 gives the domain's mean style.", minimum=0.0, maximum=2.0)
+def psi(of: str = "the domain's mean style") -> Any:
+    """`of`: where 0 leads."""
+    return option(1.0, f"Strength of the style: 1 keeps it, 0 gives {of}.", minimum=0.0, maximum=2.0)
+
+
+def seeds(more: str) -> Any:
+    return option((), _text("Seeds and ranges of seeds.", more), metavar="1,2,7-9,…")
+
+
+def image_format(more: str) -> Any:
+    return option("png", _text("Image format.", more), choices=("png", "jpg", "webp"))
+
+
+def quality() -> Any:
+    return option(
+        None, "Quality of JPEG and WebP; 100 is the best. Default: JPEG 95, WebP lossless.", minimum=1, maximum=100
+    )
 
 
 def fit(default: str, choices: tuple[str, ...]) -> Any:

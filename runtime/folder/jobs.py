@@ -66,7 +66,7 @@ def plan_jobs(
         return [
             State.DONE
             if since_ns is not None
-            and _modified_ns(path) >= since_ns
+            and modified_ns(path) >= since_ns
             and state_of(path, style, origin, size) is State.DONE
             else State.ABSENT
             for style, path in zip(settings, group, strict=True)
@@ -96,7 +96,7 @@ def plan_jobs(
                 plan.jobs.append(Job(source, tuple(targets)))
     for state, why in ((State.FOREIGN, "not written by starcast"), (State.OTHER, "source, bundle, style or options")):
         if in_the_way[state]:
-            raise OptionError(_refusal(in_the_way[state], "files" if state is State.FOREIGN else "images", why))
+            raise OptionError(refusal(in_the_way[state], "files" if state is State.FOREIGN else "images", why))
     return plan
 
 
@@ -107,12 +107,14 @@ def tell_edited(edited: Sequence[Path], progress: Callable[[str], None]) -> None
         progress(f"{printable(edited[0])}{more} edited since the last translation: translated again")
 
 
-def _refusal(paths: Sequence[Path], kind: str, why: str) -> str:
+def refusal(paths: Sequence[Path], kind: str, why: str) -> str:
+    """The sentence about existing files that stay unless --overwrite is given."""
     count = f"{len(paths)} existing {kind} have" if len(paths) > 1 else f"an existing {kind[:-1]} has"
     return f"{printable(paths[0])}: {count} another origin ({why}): choose another -o, or give --overwrite"
 
 
-def _modified_ns(path: Path) -> int:
+def modified_ns(path: Path) -> int:
+    """When a file was last written to, in ns since 1970; -1 if it cannot be looked at."""
     try:
         return path.lstat().st_mtime_ns
     except OSError:

@@ -56,17 +56,22 @@ def is_one_file(output: Path, sources: int, styles: int) -> bool:
 
 def refuse_unused_options(options: TranslateOptions, suffix: str) -> None:
     """Raise OptionError if images with this suffix cannot have what the options ask for."""
-    if options.quality is not None and suffix.lower() == ".png":
-        raise OptionError(
-            "--quality is for JPEG and WebP, and PNG is lossless: leave it out, or give --format jpg or webp"
-        )
+    refuse_unused_quality(options.quality, suffix)
     if options.keep_alpha and suffix.lower() in (".jpg", ".jpeg"):
         raise OptionError("--keep-alpha needs PNG or WebP, because a JPEG cannot be transparent: choose one of these")
 
 
-def state_of(path: Path, settings: str, origin: Origin, size: tuple[int, int] | None) -> State:
+def refuse_unused_quality(quality: int | None, suffix: str) -> None:
+    """Raise OptionError if images with this suffix have no quality to set."""
+    if quality is not None and suffix.lower() == ".png":
+        raise OptionError(
+            "--quality is for JPEG and WebP, and PNG is lossless: leave it out, or give --format jpg or webp"
+        )
+
+
+def state_of(path: Path, settings: str, origin: Origin | None, size: tuple[int, int] | None) -> State:
     """The state of `path`, which should hold the translation of `origin` with these settings (as in its mark) and size
-    (height, width; None: any)."""
+    (height, width; None: any). `origin` is None for what is made without a source."""
     if not os.path.lexists(path):
         return State.ABSENT
     mark = parse_mark(read_mark(path))
@@ -74,7 +79,7 @@ def state_of(path: Path, settings: str, origin: Origin, size: tuple[int, int] | 
         return State.FOREIGN
     if mark.settings != settings:
         return State.OTHER
-    if not origin.matches(mark):
+    if origin is not None and not origin.matches(mark):
         return State.STALE if origin.was_edited_since(mark) else State.OTHER
     try:
         there = read_stored(path)

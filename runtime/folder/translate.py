@@ -6,8 +6,6 @@ with --overwrite, those that an interrupted run of the same command has made: it
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -16,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from starcast.errors import OptionError, printable, reason_of
+from starcast.errors import OptionError, printable
 from starcast.hold import hold, hold_folder
 from starcast.images.fit import NATIVE
 from starcast.runtime.bundle import Bundle, open_bundle
@@ -35,6 +33,8 @@ from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (
     RECORD,
+    begin_record,
+    end_record,
     fingerprint,
     interrupted_since,
     record_beside,
@@ -137,7 +137,7 @@ def _translate_missing(
     ):
         source_styles = SourceStyles(work.requests, translator, bar.print)
         save = partial(write_record, record, bundle, options, styles, engine=translator.facts(), sources=work.named)
-        save = partial(save, began_ns=_begin_record(record, save, since_ns))
+        save = partial(save, began_ns=begin_record(record, save, since_ns))
         start = time.perf_counter()
         interrupted = True
         try:
@@ -147,7 +147,7 @@ def _translate_missing(
             report.wall_s = time.perf_counter() - start
             counts = {"translated": report.done, "there_already": report.skipped, "failed": len(report.failed)}
             save = partial(save, counts=counts, has=source_styles.has, finished=not interrupted)
-            _end_record(save, record, report, progress)
+            end_record(save, record, partial(report.fail, progress=progress))
             _tell_lost(report, progress)
 
 
@@ -199,27 +199,3 @@ def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateO
     if not options.metadata:
         settings["metadata"] = False
     return fingerprint(settings)
-
-
-def _begin_record(record: Path, save: Callable[..., None], since_ns: int | None) -> int:
-    """Write the record before the first image, so that a killed run leaves one too. Returns when the run began, by the
-    clock that dates the files there: `since_ns`, if it goes on."""
-    try:
-        record.parent.mkdir(parents=True, exist_ok=True)
-        if since_ns is None:
-            with tempfile.TemporaryFile(dir=record.parent) as file:
-                since_ns = os.fstat(file.fileno()).st_mtime_ns
-        save(began_ns=since_ns, finished=False)
-    except OSError as error:
-        raise OptionError(
-            f"{printable(record.parent)} cannot be written to ({reason_of(error)}): choose another -o"
-        ) from error
-    return since_ns
-
-
-def _end_record(save: Callable[[], None], record: Path, report: Report, progress: Callable[[str], None]) -> None:
-    """Write the record after the last image. If it cannot be written, the translations stay and a line says so."""
-    try:
-        save()
-    except (OSError, OptionError) as error:
-        report.fail(f"{printable(record)} could not be updated ({reason_of(error)})", progress)

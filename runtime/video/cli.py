@@ -38,25 +38,27 @@ def video(bundle: Path, source: Path, output: str, **values: Any) -> int:
 
 @click.command("morph")
 @click.argument("bundle", type=LocalPath())
-@click.argument("source", type=LocalPath())
+@click.argument("source", type=LocalPath(), required=False)
 @out_option("output", _FILM, kind=FileOutput())
 @options_from(MorphOptions)
-def morph(bundle: Path, source: Path, output: str, **values: Any) -> int:
+def morph(bundle: Path, source: Path | None, output: str, **values: Any) -> int:
     """Render a video that loops smoothly through several styles.
 
     The image SOURCE is translated along a closed path through the styles, like the interpolation videos of
-    StarGAN v2. With labels, the loop starts at those that the source has. OUT.json records how the video was made.
+    StarGAN v2. With labels, the loop starts at those that the source has. A bundle that makes images from styles alone
+    takes no SOURCE. OUT.json records how the video was made.
 
     \b
     Examples: starcast morph my-model cat.jpg -o loop.mp4 --domain dog --seeds 1,2,3,4
               starcast morph my-model cat.jpg -o loop.mp4 --domain dog --refs rex.jpg,bella.jpg
               starcast morph my-model cat.jpg -o tour.mp4 --domain all --seeds 7
               starcast morph faces me.jpg -o loop.mp4 --set Blond_Hair --has Black_Hair,Young
+              starcast morph my-generator -o walk.mp4 --seeds 1-8 --psi 0.7
     """
     from starcast.runtime.video.morph import morph as render
 
     return run(render, bundle, source, _film_path(output, source), MorphOptions(**values))
 
 
-def _film_path(output: str, source: Path) -> Path:
-    return name_in(output, source.with_suffix(".mp4").name if source.name else "video.mp4")
+def _film_path(output: str, source: Path | None) -> Path:
+    return name_in(output, source.with_suffix(".mp4").name if source is not None and source.name else "video.mp4")

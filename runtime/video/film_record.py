@@ -17,7 +17,7 @@ import av
 
 from starcast.errors import OptionError, printable, reason_of
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.marks import Mark, Origin, parse_mark
+from starcast.runtime.marks import Mark, Origin, generated_mark, parse_mark
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, style_identity, write_record
 from starcast.runtime.video.options import FilmOptions
 from starcast.runtime.video.report import FilmReport
@@ -29,28 +29,37 @@ _IN_THE_STYLES = ("set", "unset", "flip", "has", "labels")
 
 
 class FilmRecord:
-    """The record of the film that a command makes at `target`, from one source."""
+    """The record of the film that a command makes at `target`, from one source, or None from styles alone."""
 
     def __init__(
-        self, target: Path, source: Path, bundle: Bundle, options: FilmOptions, styles: Sequence[Mapping[str, Any]]
+        self,
+        target: Path,
+        source: Path | None,
+        bundle: Bundle,
+        options: FilmOptions,
+        styles: Sequence[Mapping[str, Any]],
     ) -> None:
         self.path = record_beside(target)
         self._target = target
-        self._origin = Origin(source)
+        self._origin = None if source is None else Origin(source)
         self._write = (bundle, options, styles)
-        self._sources = [str(source)]
+        self._sources = [] if source is None else [str(source)]
         self._settings = _settings_of(run_facts(bundle, options, styles, self._sources))
 
     @cached_property
     def mark(self) -> str:
         """The line for the film's metadata. Reads the source from start to end."""
+        if self._origin is None:
+            return generated_mark(self._settings).text
         return Mark(settings=self._settings, content=self._origin.content, place=self._origin.place).text
 
     def is_there(self) -> bool:
         """Whether the target is the film that this command would make. Its record is written if it is missing or tells
         of another film; it omits the engine, which is not known any more. Raises OptionError if that fails."""
         there = read_mark(self._target)
-        if there is None or there.settings != self._settings or not self._origin.matches(there):
+        if there is None or there.settings != self._settings:
+            return False
+        if self._origin is not None and not self._origin.matches(there):
             return False
         runs = read_runs(self.path)
         if not runs or _settings_of(runs[-1]) != self._settings:

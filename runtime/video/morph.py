@@ -1,4 +1,4 @@
-"""`starcast morph`: a video of one image, translated along a smooth closed loop through several styles.
+"""`starcast morph`: a video along a smooth closed loop through several styles, of one image or of a generator's.
 
 The path is that of StarGAN v2's interpolation videos: straight lines between style vectors with a sigmoid that eases in
 and out, and a rest at each style. The official code goes through references of one domain and stops at the last. Here
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
 from starcast.comma_lists import rejoin
-from starcast.errors import ImageError, StyleError, printable
+from starcast.errors import OptionError, StyleError, printable
 from starcast.hold import hold
 from starcast.images.fit import fit
 from starcast.images.read import read_stored
-from starcast.runtime.bundle import open_bundle
+from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.manifest import LabelMaker
 from starcast.runtime.progress import ProgressBar
@@ -45,6 +45,7 @@ from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink, check_target
+from starcast.runtime.video.subjects import Still, Subject, Walk, on_white
 
 _OFFICIAL_FRAMES, _OFFICIAL_REST = 31, 10
 _SIGMOID_FROM, _SIGMOID_TO = -5.0, 4.5
@@ -69,7 +70,8 @@ def alphas(frames: int) -> NDArray[np.float64]:
 
 
 def loop(styles: NDArray[np.float32], frames_per_step: int) -> Iterator[Stop]:
-    """The stops of a closed loop through `styles` [N, S], N * frames_per_step frames long; a single style stands still.
+    """The stops of a closed loop through `styles` [N, S] or [N, layers, S], N * frames_per_step frames long; a single
+    style stands still.
 
     Consecutive frames with the same style are one stop, so that they are translated once.
     """
@@ -90,14 +92,15 @@ def loop(styles: NDArray[np.float32], frames_per_step: int) -> Iterator[Stop]:
 
 def morph(
     bundle_path: Path,
-    source: Path,
+    source: Path | None,
     target: Path,
     options: MorphOptions,
     *,
     progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> FilmReport:
-    """Write a video of one image that loops through the styles that `options` name.
+    """Write a video that loops through the styles that `options` name: of the image `source`, or without one of what a
+    generator makes.
 
     If `target` is that film already, only its record is written, where it is missing. Raises OptionError, StyleError,
     BundleError, ImageError, EngineError, VideoError; then nothing is written.
@@ -110,34 +113,61 @@ def morph(
         report.failed.append(sentence)
         progress(sentence)
 
+    _check_source(bundle, source)
+    walk = None if source is not None else Walk(bundle, options)
     labels = bundle.manifest.condition.only_labels
-    requests = readable_requests(requests_for(options, bundle.manifest.domains, progress, labels=labels), fail)
-    record = FilmRecord(target, source, bundle, options, style_facts(requests))
+    requests = (
+        []
+        if walk is not None
+        else readable_requests(requests_for(options, bundle.manifest.domains, progress, labels=labels), fail)
+    )
+    facts = style_facts(requests) if walk is None else walk.facts
+    record = FilmRecord(target, source, bundle, options, facts)
     with hold(target):
         if not is_done(record, target, report, overwrite=options.overwrite):
-            stored = read_stored(source)
-            for note in stored.notes:
-                progress(f"{printable(source)} {note}")
-            image = fit(stored.pixels, (bundle.source.height, bundle.source.width), options.fit)
+            subject = walk or _read_still(source, bundle, options, progress)
             with (
-                Translator(bundle, **options.engine, work=_work(image, options), progress=progress) as translator,
+                Translator(bundle, **options.engine, work=_work(subject, options), progress=progress) as translator,
                 ProgressBar(
-                    len(requests) * options.frames_per_step, "frames", show=show_progress, progress=progress
+                    len(facts) * options.frames_per_step, "frames", show=show_progress, progress=progress
                 ) as bar,
             ):
-                reason = translator.why_not(*image.shape[:2])
-                if reason is not None:
-                    height, width = image.shape[:2]
-                    raise ImageError(f"{printable(source)} has {width}x{height} pixels: {reason}")
-                styles = SourceStyles(requests, translator, bar.print)
-                vectors = styles.of(image, printable(source))
-                _write(image, vectors, target, translator, options, record.mark, report, bar)
-                record.save(translator.facts(), {"frames": report.frames}, report, progress, styles.has)
+                subject.check(translator)
+                has: Mapping[str, Sequence[str]] = {}
+                if isinstance(subject, Walk):
+                    styles = subject.styles(translator)
+                    if subject.is_transparent:
+                        bar.print(f"{bundle.path} makes transparent images: the video shows them on white")
+                else:
+                    source_styles = SourceStyles(requests, translator, bar.print)
+                    styles = source_styles.of(subject.sample[0], printable(subject.path))
+                    has = source_styles.has
+                _write(subject, styles, target, translator, options, record.mark, report, bar)
+                record.save(translator.facts(), {"frames": report.frames}, report, progress, has)
     return report
 
 
+def _check_source(bundle: Bundle, source: Path | None) -> None:
+    """Raise OptionError if a source is missing, or given where there is none."""
+    if source is None and bundle.manifest.source is not None:
+        raise OptionError(f"{bundle.path} translates an image: give one after it")
+    if source is not None and bundle.manifest.source is None:
+        raise OptionError(
+            f"{bundle.path} makes images from styles alone: leave out {printable(source)}, and give --seeds"
+        )
+
+
+def _read_still(source: Path | None, bundle: Bundle, options: MorphOptions, progress: Callable[[str], None]) -> Still:
+    """The image to translate, fitted. Raises ImageError."""
+    assert source is not None  # `_check_source` refuses that
+    stored = read_stored(source)
+    for note in stored.notes:
+        progress(f"{printable(source)} {note}")
+    return Still(fit(stored.pixels, bundle.manifest.trained_size, options.fit), source)
+
+
 def _write(
-    image: NDArray[np.uint8],
+    subject: Subject,
     styles: NDArray[np.float32],
     target: Path,
     translator: Translator,
@@ -151,8 +181,8 @@ def _write(
     start = time.perf_counter()
     with (
         atomic_path(target) as partial,
-        Sink(partial, printable(target), image.shape[:2], rate, 1 / rate, options, mark=mark) as sink,
-        run_ahead(_translate_stops(image, stops, translator, batch, report), "run") as translations,
+        Sink(partial, printable(target), subject.size, rate, 1 / rate, options, mark=mark) as sink,
+        run_ahead(_translate_stops(subject, stops, translator, batch, report), "run") as translations,
     ):
         report.notes = sink.notes
         for note in report.notes:
@@ -166,18 +196,17 @@ def _write(
     report.wall_s = time.perf_counter() - start
 
 
-def _work(image: NDArray[np.uint8], options: MorphOptions) -> Work:
+def _work(subject: Subject, options: MorphOptions) -> Work:
     """The stages of `_write`, for measuring engines among them. What is encoded is dropped."""
     rate = Fraction(options.fps).limit_denominator(1001)
 
     def translate(run: Run, batch: int) -> Iterator[NDArray[np.uint8]]:
         while True:
-            yield from run(np.repeat(image[None], batch, axis=0))
+            yield from on_white(run(np.repeat(subject.sample, batch, axis=0)))
 
     def rehearse(run: Run, batch: int) -> Generator[None]:
-        size = (image.shape[0], image.shape[1])
         with (
-            DroppedFilm(size, rate, 1 / rate, options) as film,
+            DroppedFilm(subject.size, rate, 1 / rate, options) as film,
             run_ahead(translate(run, batch), "run") as translations,
         ):
             for number, pixels in enumerate(translations):
@@ -206,7 +235,7 @@ def requests_for(
     if not options.seeds and not options.refs:
         raise StyleError("give --refs or --seeds, one of them: the styles that the loop goes through")
     if options.seeds:
-        groups = [requests_of_seed(int(seed), options.domain, domains, psi=options.psi) for seed in options.seeds]
+        groups = [requests_of_seed(seed, options.domain, domains, psi=options.psi) for seed in options.chosen_seeds]
     else:
         groups = [
             requests_of_reference(Path(ref), options.domain, domains, psi=options.psi, progress=progress)
@@ -216,15 +245,14 @@ def requests_for(
 
 
 def _translate_stops(
-    image: NDArray[np.uint8], stops: Iterable[Stop], translator: Translator, batch: int, report: FilmReport
+    subject: Subject, stops: Iterable[Stop], translator: Translator, batch: int, report: FilmReport
 ) -> Iterator[tuple[NDArray[np.uint8], int]]:
     """(translation, number of frames) for each stop, translated in batches of `batch`."""
 
     def run(stops: Sequence[Stop]) -> Iterable[tuple[NDArray[np.uint8], int]]:
         with report.timed("run"):
-            sources = np.repeat(image[None], len(stops), axis=0)
-            translations = translator(sources, np.stack([stop.style for stop in stops]))
-        return zip(translations, [stop.frames for stop in stops], strict=True)
+            frames = subject.frames(translator, np.stack([stop.style for stop in stops]))
+        return zip(frames, [stop.frames for stop in stops], strict=True)
 
     batches = Batches(batch, run)
     for stop in stops:

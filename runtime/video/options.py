@@ -8,7 +8,8 @@ from starcast import flags
 from starcast.errors import OptionError
 from starcast.images.fit import FITS
 from starcast.options import CheckedOptions, option
-from starcast.runtime.options import LARGEST_BATCH, LARGEST_SEED, EngineChoice, LabelOptions, StyleOptions
+from starcast.runtime.options import LARGEST_BATCH, EngineChoice, LabelOptions, StyleOptions
+from starcast.runtime.seed_lists import parse_seeds
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
@@ -52,7 +53,7 @@ class MorphOptions(FilmOptions, LabelOptions):
         "its domain.",
         metavar="A.jpg,B.jpg,…",
     )
-    seeds: tuple[str, ...] = option((), "Seeds of random styles, in the order of the loop.", metavar="1,2,…")
+    seeds: tuple[str, ...] = flags.seeds("They make random styles, in the order of the loop.")
     domain: str | None = flags.domain("all, with --seeds: every domain in turn.")
     psi: float = flags.psi()
     fit: str = flags.fit("stretch", FITS)
@@ -67,6 +68,9 @@ class MorphOptions(FilmOptions, LabelOptions):
         if (self.refs and self.seeds) or not (self.refs or self.seeds or of_labels):
             raise OptionError("give --refs or --seeds, one of them: the styles that the loop goes through")
         self.refuse_domain(self.domain)
-        for seed in self.seeds:
-            if not seed.isdecimal() or int(seed) > LARGEST_SEED:
-                raise OptionError(f"--seeds has {seed!r}: give whole numbers from 0 to {LARGEST_SEED}, with commas")
+        _ = self.chosen_seeds  # raises what is wrong with them
+
+    @property
+    def chosen_seeds(self) -> list[int]:
+        """The seeds of the loop, in order."""
+        return parse_seeds(self.seeds, "--seeds")

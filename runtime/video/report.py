@@ -57,7 +57,7 @@ class FilmReport:
     def summary(self) -> str:
         """Two lines: what was written; milliseconds per stage and frames per second. One, if the film was there."""
         if self.is_there_already:
-            return f"{printable(self.target)} is there already, made from the same source in the same way."
+            return f"{printable(self.target)} is there already, made in the same way."
         stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in self.stage_ms().items())
         rate = self.frames / self.wall_s if self.wall_s else 0.0
         return (

@@ -157,22 +157,27 @@ class Sink:
             ) from error
 
 
-def check_target(target: Path, source: Path) -> None:
-    """Raise OptionError if a video made from `source` may not go to `target` even with --overwrite, or a record beside
-    it."""
+def check_target(target: Path, source: Path | None) -> None:
+    """Raise OptionError if a video made from `source`, if there is one, may not go to `target` even with --overwrite,
+    or a record beside it."""
     if str(target) == "-" or is_url(target):
         raise OptionError(f"a video is written to a file only, not to {printable(target)}: give -o the name of a file")
     if target.is_dir():
-        example = target / source.with_suffix(".mp4").name
+        example = target / ("video.mp4" if source is None else source.with_suffix(".mp4").name)
         raise OptionError(f"{printable(target)} is a folder: give -o the name of a file, such as {printable(example)}")
     container_of(target)
     if target.exists() and not target.is_file():
         raise OptionError(f"{printable(target)} is a pipe, a socket or a device: give -o the name of a file")
-    same = source.exists() and target.exists() and target.samefile(source)
-    if same or (os.path.lexists(target) and os.path.realpath(target) == os.path.realpath(source)):
+    if source is not None and _is_same(target, source):
         raise OptionError(f"{printable(target)} is the source itself: choose another -o")
     parent = target.resolve().parent
     existing = next((folder for folder in (parent, *parent.parents) if folder.exists()), parent)
     if not existing.is_dir():
         raise OptionError(f"{printable(existing)} is a file, so {printable(target)} cannot be in it: choose another -o")
     refuse_foreign_record(record_beside(target))
+
+
+def _is_same(target: Path, source: Path) -> bool:
+    if source.exists() and target.exists() and target.samefile(source):
+        return True
+    return os.path.lexists(target) and os.path.realpath(target) == os.path.realpath(source)

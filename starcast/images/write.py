@@ -42,16 +42,19 @@ def write_image(
     mark: str | None = None,
     metadata: Metadata | None = None,
 ) -> tuple[str, ...]:
-    """Write uint8 [H, W, 3] (RGB) or [H, W, 4] (RGBA) as PNG, JPEG (95, 4:4:4) or WebP (lossless without `quality`).
+    """Write uint8 [H, W, C], grey (1), RGB (3) or RGBA (4), as PNG, JPEG (95, 4:4:4) or WebP (lossless without
+    `quality`).
 
-    The suffix decides the format; JPEG takes RGB only. `metadata` is that of the image which this one was made from,
+    The suffix decides the format; JPEG takes no RGBA. `metadata` is that of the image which this one was made from,
     and is corrected for it. `mark` is a line of ASCII for the EXIF field "Software", where `read_stored` finds it.
     Returns what of the metadata could not be kept, as clauses. Afterwards `path` is either the old file or the
     complete new one. Raises ImageError.
     """
     path = Path(path)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (3, 4):
-        raise TypeError(f"write_image takes uint8 [H, W, 3] or [H, W, 4], not {image.dtype} {list(image.shape)}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4):
+        raise TypeError(
+            f"write_image takes uint8 [H, W, 1], [H, W, 3] or [H, W, 4], not {image.dtype} {list(image.shape)}"
+        )
     if path.suffix.lower() not in _ENCODERS:
         raise ImageError(
             f"{printable(path)} cannot be written: give a name that ends in {', '.join(WRITTEN_SUFFIXES[:-1])} "
@@ -63,9 +66,8 @@ def write_image(
     embedded, lost = embed(format_name, image.shape[:2], mark=mark, metadata=metadata)
     try:
         with atomic_path(path) as partial:
-            Image.fromarray(np.ascontiguousarray(image)).save(
-                partial, format=format_name, **settings(quality), **embedded
-            )
+            pixels = np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image)
+            Image.fromarray(pixels).save(partial, format=format_name, **settings(quality), **embedded)
     except OSError as error:
         raise ImageError(
             f"{printable(path)} cannot be written ({reason_of(error)}): free some disk space, or choose another -o"

@@ -50,7 +50,7 @@ def _latent(seed: int) -> np.ndarray:
 
 def _noise(seed: int, images: int) -> list[np.ndarray]:
     """Noise by a plain reading of the rule: image after image, layer after layer, from one stream."""
-    draws = np.random.RandomState(seed)
+    draws = np.random.RandomState([seed, 1])
     by_image = [[draws.standard_normal((1, h, w)) for h, w in MODEL.noise_sides] for _ in range(images)]
     return [np.stack(layer).astype(np.float32) for layer in zip(*by_image, strict=True)]
 
@@ -157,6 +157,7 @@ def test_a_seed_gives_the_first_images_the_same_noise_in_any_batch(generator):
     assert len({image.tobytes() for image in five}) == 5
     np.testing.assert_array_equal(generator.generate(style, 5), five[:1])
     np.testing.assert_array_equal(generator.generate(np.stack([style] * 3), 5), five[:3])
+    np.testing.assert_array_equal(generator.generate(np.stack([style] * 2), [7, 5])[1], five[0])
 
 
 def test_without_the_checkpoints_noise_constant_is_always_the_same(tmp_path):
@@ -251,13 +252,15 @@ def test_styles_that_are_no_finite_numbers_are_refused(generator):
     (-1, "the seed of the noise is -1"),
     (2**32, "the seed of the noise is 4294967296"),
     ([], "has 0 arrays: give 2, one for each layer"),
+    ([1, 2], "the noise has 2 seeds for 3 images: give one for each image"),
+    ([1, -2, 3], "the seed of the noise is -2"),
     (GREYS[:1], "has 1 arrays: give 2"),
     ([GREYS[1], GREYS[0]], r"noise of layer 0 has the shape \[1, 1, 16, 16\]: give \[1, 1, 8, 8\] for all images, or"),
     ([GREYS[0].repeat(2, 0), GREYS[1]], r"layer 0 has the shape \[2, 1, 8, 8\]: .* or \[3, 1, 8, 8\] for one each"),
     ([GREYS[0], GREYS[1] + np.nan], "noise of layer 1 holds numbers that are not finite"),
     ([GREYS[0], "grain"], "noise of layer 1 is no array of numbers"),
-], ids=["word", "none", "truth", "fraction", "one array", "negative", "large", "empty", "too few", "order", "batch",
-        "nan", "text"])  # fmt: skip
+], ids=["word", "none", "truth", "fraction", "one array", "negative", "large", "empty", "seeds", "a negative seed",
+        "too few", "order", "batch", "nan", "text"])  # fmt: skip
 def test_noise_that_does_not_fit_is_one_sentence(generator, noise, sentence):
     with pytest.raises(StyleError, match=sentence):
         generator.generate(np.zeros((3, LAYERS, STYLE)), noise)

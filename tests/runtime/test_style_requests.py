@@ -12,7 +12,8 @@ from starcast.images.write import write_image
 from starcast.options import as_json, from_json
 from starcast.runtime.domains import domain_in_name, domain_index
 from starcast.runtime.manifest import LabelMaker
-from starcast.runtime.options import LARGEST_SEED, StyleOptions
+from starcast.runtime.options import StyleOptions
+from starcast.runtime.seed_lists import LARGEST_SEED
 from starcast.runtime.style_requests import StyleRequest, requests_from
 
 DOMAINS = ("cat", "dog", "wild")

@@ -93,6 +93,7 @@ def test_every_command_that_writes_to_a_place_of_ones_choice_has_o():
         "plot",
         "export",
         "translate",
+        "generate",
         "video",
         "morph",
         "bench",

@@ -1,0 +1,1 @@
+"""`starcast generate`: images from seeds, with a bundle that needs no source."""

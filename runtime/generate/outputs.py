@@ -1,0 +1,147 @@
+"""The files that `generate` writes: single images and grids, which of them are missing, and what is in the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import OptionError, printable
+from starcast.images.read import MAX_PIXELS
+from starcast.runtime.folder.jobs import LOOKERS, modified_ns, refusal
+from starcast.runtime.folder.outputs import WRITTEN_ANYWAY, State, obstacle_at, state_of
+from starcast.runtime.generate.images import MEAN, Subject, chunks
+from starcast.runtime.generate.options import GenerateOptions
+from starcast.runtime.manifest import Output as ImageKind
+from starcast.runtime.record import fingerprint
+from starcast.runtime.stages import map_ahead, open_pool
+
+GRID = "grid"
+_LONGEST_SIDES = {".jpg": 65_535, ".jpeg": 65_535, ".webp": 16_383}  # pixels, by the formats' definitions
+_WHITE, _AHEAD = 255, 64
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file to write: one image, or a grid of several. `settings`: its mark's. `size`: (height, width). `is_free`:
+    nothing was at its path, and nothing may be there when it is written."""
+
+    path: Path
+    subjects: tuple[Subject, ...]
+    columns: int
+    settings: str
+    size: tuple[int, int]
+    is_free: bool = True
+
+
+@dataclass
+class Plan:
+    """`missing` files are to be written, `done` counts those that are there, `failed` has a sentence for each place
+    that cannot be written to."""
+
+    missing: list[OutputFile] = field(default_factory=list)
+    done: int = 0
+    failed: list[str] = field(default_factory=list)
+
+
+def list_outputs(
+    subjects: Sequence[Subject],
+    options: GenerateOptions,
+    kind: ImageKind,
+    settings_of: Callable[[Subject], dict[str, Any]],
+    *,
+    target: Path | None,
+    has_mean: bool,
+) -> list[OutputFile]:
+    """The files to write: `target` alone, or those in the folder `options.output`. `settings_of` says how an image is
+    made. Raises OptionError."""
+    folder, suffix = options.output or Path(), f".{options.format}"
+    outputs = []
+
+    def add(name: str, parts: Sequence[Subject], columns: int = 1) -> None:
+        path = folder / f"{name}{suffix}" if target is None else target
+        size = kind.height * math.ceil(len(parts) / columns), kind.width * columns
+        facts: dict[str, Any] = {"images": [settings_of(part) for part in parts]}
+        if name.startswith(GRID):
+            facts["columns"] = columns
+            _check_size(path, size)
+        outputs.append(OutputFile(path, tuple(parts), columns, fingerprint(facts), size))
+
+    if has_mean and target is None:
+        add(MEAN.name, [MEAN])
+    if options.places is not None:
+        columns, rows = options.places
+        grids = list(chunks(subjects, columns * rows))
+        for number, parts in enumerate(grids, 1):
+            add(GRID if len(grids) == 1 else f"{GRID}{number}", parts, min(columns, len(subjects)))
+    if options.places is None or options.each:
+        for subject in subjects:
+            add(subject.name, [subject])
+    if target is not None and len(outputs) > 1:
+        way = "a larger --grid" if options.places is not None and not options.each else "--grid"
+        raise OptionError(
+            f"{printable(target)} is one image, but {len(outputs)} would be written: give {way}, or -o a folder"
+        )
+    return outputs
+
+
+def plan_outputs(outputs: Sequence[OutputFile], *, overwrite: bool, since_ns: int | None) -> Plan:
+    """Which files are missing. Raises OptionError if anything is in the way that was not made with these settings. With
+    `overwrite` everything is replaced, except what was written after `since_ns`, the start of the interrupted run that
+    goes on."""
+
+    def look(output: OutputFile) -> State:
+        if overwrite and (since_ns is None or modified_ns(output.path) < since_ns):
+            return State.ABSENT
+        state = state_of(output.path, output.settings, None, output.size)
+        return state if state is State.DONE or not overwrite else State.ABSENT
+
+    plan = Plan()
+    in_the_way: dict[State, list[Path]] = {State.FOREIGN: [], State.OTHER: []}
+    with open_pool(LOOKERS) as workers:
+        for output, state in zip(outputs, map_ahead(workers, look, outputs, ahead=_AHEAD), strict=True):
+            obstacle = obstacle_at(output.path)
+            if state is State.DONE:
+                plan.done += 1
+            elif obstacle is not None and (overwrite or output.path.is_dir() or state in WRITTEN_ANYWAY):
+                plan.failed.append(
+                    f"{printable(output.path)} cannot be written: {obstacle}: move it away, or choose another -o"
+                )
+            elif state in WRITTEN_ANYWAY:
+                plan.missing.append(replace(output, is_free=state is State.ABSENT and not overwrite))
+            else:
+                in_the_way[state].append(output.path)
+    for state, why in ((State.FOREIGN, "not written by starcast"), (State.OTHER, "bundle, seeds or options")):
+        if in_the_way[state]:
+            raise OptionError(refusal(in_the_way[state], "files" if state is State.FOREIGN else "images", why))
+    return plan
+
+
+class Sheet:
+    """A file's pixels while its images are made. Places that stay empty are white; in RGBA they are transparent."""
+
+    def __init__(self, output: OutputFile, channels: int) -> None:
+        self._columns = output.columns
+        self._waiting = {subject: place for place, subject in enumerate(output.subjects)}
+        self.pixels = np.full((*output.size, channels), _WHITE, np.uint8)
+        if channels == 4:
+            self.pixels[..., 3] = 0
+
+    def place(self, subject: Subject, image: NDArray[np.uint8]) -> bool:
+        """Put an image in its place; whether it was the last one."""
+        row, column = divmod(self._waiting.pop(subject), self._columns)
+        height, width = image.shape[:2]
+        self.pixels[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
+        return not self._waiting
+
+
+def _check_size(path: Path, size: tuple[int, int]) -> None:
+    height, width = size
+    longest = _LONGEST_SIDES.get(path.suffix.lower(), MAX_PIXELS)
+    if height * width > MAX_PIXELS or max(size) > longest:
+        raise OptionError(f"--grid makes an image of {width}x{height} pixels, which is too large: give a smaller one")

@@ -1,0 +1,224 @@
+"""Generate images from seeds: list what is missing, make it, write single images and grids, and record how.
+
+Files of an earlier run with the same settings are skipped. So are, with --overwrite, those that an interrupted run of
+the same command has made: it continues where it stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import BundleError, ImageError, OptionError, printable
+from starcast.hold import hold, hold_folder
+from starcast.images.write import write_image
+from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.folder.outputs import is_one_file, refuse_unused_quality
+from starcast.runtime.generate.images import Maker, Subject, chunks, mixing_layer, subjects_of
+from starcast.runtime.generate.options import GenerateOptions
+from starcast.runtime.generate.outputs import OutputFile, Sheet, list_outputs, plan_outputs
+from starcast.runtime.marks import generated_mark
+from starcast.runtime.progress import ProgressBar
+from starcast.runtime.record import (
+    RECORD,
+    begin_record,
+    end_record,
+    interrupted_since,
+    record_beside,
+    refuse_foreign_record,
+    run_facts,
+    write_record,
+)
+from starcast.runtime.stages import InOrder, open_pool
+from starcast.runtime.translator import Translator
+
+WRITERS = 2
+_PLACE_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+@dataclass
+class Report:
+    """What `generate_all` did. `done` and `skipped` count files, `images` those that were made; `failed` has a sentence
+    per failure. `seconds` sums each stage, `wall_s` is the time from the first image to the last file."""
+
+    done: int = 0
+    skipped: int = 0
+    images: int = 0
+    failed: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("run", "write"), 0.0))
+    wall_s: float = 0.0
+
+    def fail(self, sentence: str, progress: Callable[[str], None]) -> None:
+        """Count a failure, and print it."""
+        self.failed.append(sentence)
+        progress(sentence)
+
+    def summary(self) -> str:
+        """Two lines: the counts; milliseconds per stage and images per second."""
+        lines = [f"{self.done} written, {self.skipped} there already, {len(self.failed)} failed."]
+        if self.images and self.wall_s:
+            stages = ", ".join(f"{stage} {1000 * total / self.images:.1f}" for stage, total in self.seconds.items())
+            lines.append(f"Milliseconds per image: {stages}. {self.images / self.wall_s:.1f} images/s.")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is made of which bundle, and where to."""
+
+    bundle: Bundle
+    options: GenerateOptions
+    subjects: Sequence[Subject]
+    layer: int
+    outputs: Sequence[OutputFile]
+    record: Path
+
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """The record's entry for each image."""
+        return [subject.facts(self.options, self.layer) for subject in self.subjects]
+
+
+def generate_all(
+    bundle_path: Path,
+    options: GenerateOptions,
+    *,
+    progress: Callable[[str], None] = print,
+    show_progress: bool = False,
+) -> Report:
+    """Make the images that `options` ask for, and write them and their grids into `options.output`.
+
+    Raises OptionError (an unusable output, a mix that the model cannot make), StyleError, BundleError, EngineError.
+    Files that are finished by then stay, and the next run continues from them.
+    """
+    bundle = open_bundle(bundle_path)
+    kind = bundle.manifest.output
+    if kind is None:
+        raise BundleError(f"{bundle.path} translates images, and needs a source: use `starcast translate`")
+    if options.output is None:
+        raise OptionError("say where the images go: -o OUT")
+    report = Report()
+    subjects, twice = subjects_of(options)
+    if twice:
+        progress(f"{twice} of the images {'was' if twice == 1 else 'were'} named twice: made once")
+    layer = mixing_layer(options, bundle.manifest.condition.layers)
+    target = options.output if is_one_file(options.output, 1, 1) else None
+    suffix = f".{options.format}" if target is None else target.suffix.lower()
+    refuse_unused_quality(options.quality, suffix)
+    if kind.channels == 4 and suffix in (".jpg", ".jpeg"):
+        raise OptionError(f"{bundle.path} makes transparent images, which a JPEG cannot hold: choose PNG or WebP")
+    outputs = list_outputs(
+        subjects, options, kind, partial(_settings_of, bundle, options, layer), target=target,
+        has_mean=bundle.manifest.condition.means is not None,
+    )  # fmt: skip
+    record = options.output / RECORD if target is None else record_beside(target)
+    job = Job(bundle, options, subjects, layer, outputs, record)
+    with hold_folder(options.output) if target is None else hold(target):
+        _make_missing(job, report, progress, show_progress)
+    return report
+
+
+def _make_missing(job: Job, report: Report, progress: Callable[[str], None], show_progress: bool) -> None:
+    """Make the missing files, and write their record."""
+    bundle, options, record = job.bundle, job.options, job.record
+    refuse_foreign_record(record)
+    since_ns = interrupted_since(record, run_facts(bundle, options, job.facts, [])) if options.overwrite else None
+    plan = plan_outputs(job.outputs, overwrite=options.overwrite, since_ns=since_ns)
+    report.skipped = plan.done
+    for sentence in plan.failed:
+        report.fail(sentence, progress)
+    if not plan.missing:
+        return
+    with (
+        Translator(bundle, **options.engine, progress=progress) as translator,
+        ProgressBar(len(plan.missing), "files", show=show_progress, progress=progress) as bar,
+    ):
+        save = partial(write_record, record, bundle, options, job.facts, engine=translator.facts(), sources=[])
+        maker = Maker(translator, options, job.layer)
+        maker.style(job.subjects[0])  # what is wrong with a style is wrong with all: nothing is written then
+        save = partial(save, began_ns=begin_record(record, save, since_ns))
+        start = time.perf_counter()
+        interrupted = True
+        try:
+            _write_files(plan.missing, maker, options.batch or translator.batch, options.quality, report, bar)
+            interrupted = False
+        finally:
+            report.wall_s = time.perf_counter() - start
+            counts = {"written": report.done, "there_already": report.skipped, "failed": len(report.failed)}
+            end_record(
+                partial(save, counts=counts, finished=not interrupted), record, partial(report.fail, progress=progress)
+            )
+
+
+def _write_files(
+    missing: Sequence[OutputFile], maker: Maker, batch: int, quality: int | None, report: Report, bar: ProgressBar
+) -> None:
+    """Make each image once, and write every file as soon as its last image is there."""
+    files_of: dict[Subject, list[OutputFile]] = {}
+    for output in missing:
+        for subject in output.subjects:
+            files_of.setdefault(subject, []).append(output)
+    sheets: dict[Path, Sheet] = {}
+    has_grid = any(len(output.subjects) > 1 for output in missing)
+
+    def count(outcome: float | ImageError) -> None:
+        if isinstance(outcome, ImageError):
+            if getattr(outcome.__cause__, "errno", None) in _PLACE_IS_FULL:
+                raise outcome  # every later write would fail in the same way
+            report.fail(str(outcome), bar.print)
+        else:
+            report.done += 1
+            report.seconds["write"] += outcome
+        bar.advance()
+
+    with open_pool(WRITERS) as writers:
+        # few places, because a grid is large
+        writes = InOrder(writers, places=WRITERS if has_grid else 2 * batch + WRITERS, take=count)
+        try:
+            for part in chunks(list(files_of), batch):
+                start = time.perf_counter()
+                images = maker.images(part)
+                report.seconds["run"] += time.perf_counter() - start
+                report.images += len(part)
+                for subject, image in zip(part, images, strict=True):
+                    for output in files_of[subject]:
+                        if output.path not in sheets:
+                            sheets[output.path] = Sheet(output, image.shape[2])
+                        if sheets[output.path].place(subject, image):
+                            writes.add(partial(_write, output, sheets.pop(output.path).pixels, quality))
+        finally:
+            writes.finish()
+
+
+def _write(output: OutputFile, pixels: NDArray[np.uint8], quality: int | None) -> float | ImageError:
+    """Write a file; return the seconds that it took, or the error."""
+    start = time.perf_counter()
+    if output.is_free and os.path.lexists(output.path):
+        return ImageError(
+            f"{printable(output.path)} was written by another program in the meantime, and stays: choose another -o"
+        )
+    try:
+        write_image(output.path, pixels, quality=quality, mark=generated_mark(output.settings).text)
+    except ImageError as error:
+        return error
+    return time.perf_counter() - start
+
+
+def _settings_of(bundle: Bundle, options: GenerateOptions, layer: int, subject: Subject) -> dict[str, Any]:
+    """What decides an image's pixels, for its mark. Not the engine, because engines agree within a grey level."""
+    settings: dict[str, Any] = {
+        "bundle": bundle.sha256, "image": subject.facts(options, layer), "noise": options.noise,
+        "precision": options.precision,
+    }  # fmt: skip
+    if options.quality is not None:
+        settings["quality"] = options.quality
+    return settings

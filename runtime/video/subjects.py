@@ -1,0 +1,98 @@
+"""What a morph shows in changing styles: the translations of one image, or what a generator makes of seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import ImageError, OptionError, printable
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.translator import Translator
+from starcast.runtime.video.options import MorphOptions
+
+_WHITE = 255
+
+Frames = NDArray[np.uint8]  # RGB [N, H, W, 3]
+
+
+class Subject(Protocol):
+    """What a film shows. `size`: (height, width). `sample`: a batch of one, of what the engine makes frames from."""
+
+    @property
+    def size(self) -> tuple[int, int]: ...
+
+    @property
+    def sample(self) -> NDArray[Any]: ...
+
+    def check(self, translator: Translator) -> None:
+        """Raise a StarcastError if the film cannot be made."""
+
+    def frames(self, translator: Translator, styles: NDArray[np.float32]) -> Frames:
+        """A frame for each style."""
+
+
+class Still:
+    """An image, uint8 RGB [H, W, 3], that is translated. `path`: where it is from."""
+
+    def __init__(self, image: NDArray[np.uint8], path: Path) -> None:
+        self.size = image.shape[0], image.shape[1]
+        self.sample = image[None]
+        self.path = path
+
+    def check(self, translator: Translator) -> None:
+        height, width = self.size
+        reason = translator.why_not(height, width)
+        if reason is not None:
+            raise ImageError(f"{printable(self.path)} has {width}x{height} pixels: {reason}")
+
+    def frames(self, translator: Translator, styles: NDArray[np.float32]) -> Frames:
+        return translator(np.repeat(self.sample, len(styles), axis=0), styles)
+
+
+class Walk:
+    """A walk between seeds, with a bundle that needs no source. Raises OptionError for options that need one."""
+
+    def __init__(self, bundle: Bundle, options: MorphOptions) -> None:
+        manifest = bundle.manifest
+        if options.refs or not options.seeds:
+            raise OptionError(f"{bundle.path} makes images from seeds: give --seeds, such as --seeds 1-8")
+        if options.label_flags:
+            raise OptionError(f"{options.label_flags[0]} changes a source, and {bundle.path} has none: leave it out")
+        if options.domain is not None and not manifest.domains:
+            raise OptionError(f"{bundle.path} has no domains, only one kind of image: leave out --domain")
+        if options.fit != MorphOptions.fit:
+            raise OptionError(f"--fit is for a source, and {bundle.path} makes images without one: leave it out")
+        self.size = manifest.trained_size
+        self.sample = np.random.default_rng(0).standard_normal((1, *manifest.condition.shape)).astype(np.float32)
+        self.is_transparent = manifest.output is not None and manifest.output.channels == 4
+        self._seeds, self._domain, self._psi = options.chosen_seeds, options.domain, options.psi
+
+    @property
+    def facts(self) -> list[dict[str, Any]]:
+        """The record's entry for each style."""
+        return [{"label": f"seed{seed}", "seed": seed, "psi": self._psi} for seed in self._seeds]
+
+    def styles(self, translator: Translator) -> NDArray[np.float32]:
+        """The style of each seed, [seeds, layers, S]."""
+        return np.stack([translator.style(self._domain, seed=seed, psi=self._psi) for seed in self._seeds])
+
+    def check(self, translator: Translator) -> None:
+        """`Translator.generate` says what is wrong."""
+
+    def frames(self, translator: Translator, styles: NDArray[np.float32]) -> Frames:
+        return on_white(translator.generate(styles))
+
+
+def on_white(images: NDArray[np.uint8]) -> Frames:
+    """Grey, RGB or RGBA images [N, H, W, C] as RGB, transparent ones on white."""
+    channels = images.shape[3]
+    if channels == 1:
+        return np.repeat(images, 3, axis=3)
+    if channels == 3:
+        return images
+    alpha = images[..., 3:].astype(np.uint32)
+    blend: Frames = ((images[..., :3] * alpha + _WHITE * (_WHITE - alpha) + _WHITE // 2) // _WHITE).astype(np.uint8)
+    return blend
