@@ -95,6 +95,26 @@ def doubling(resize: ir.Node) -> str | None:
     return None
 
 
+def spreading(transposed: ir.Node) -> str | None:
+    """Why a transposed convolution is not 4x4 with stride 2, border 1 and constant weights; None if it is."""
+    given, weight = transposed.attributes, numbers(transposed.inputs[1])
+    if weight is None:
+        return "its weight is not constant"
+    if len(transposed.inputs) > 2 and transposed.inputs[2] is not None and numbers(transposed.inputs[2]) is None:
+        return "its bias is not constant"
+    plain = (
+        weight.shape[2:] == (4, 4)
+        and list(given.get_ints("strides", [1, 1])) == [2, 2]
+        and list(given.get_ints("pads", [0, 0, 0, 0])) == [1, 1, 1, 1]
+        and all(step == 1 for step in given.get_ints("dilations", [1, 1]))
+        and not any(given.get_ints("output_padding", [0, 0]))
+        and given.get_string("auto_pad", "NOTSET") == "NOTSET"
+        and given.get_int("group", 1) == 1
+        and "output_shape" not in given
+    )
+    return None if plain else "it is not 4x4 with stride 2 and a border of 1"
+
+
 def producer_of(value: ir.Value) -> ir.Node:
     """The node that computes a value, which must not be a graph input or a constant."""
     node = value.producer()

@@ -15,6 +15,7 @@ from starcast.errors import OptionError
 from starcast.export.graphs.cost import Cost
 from starcast.export.passes.byte_range import ScaleIntoFirst, ScaleIntoLast
 from starcast.export.passes.dead_biases import drop_dead_biases
+from starcast.export.passes.few_channels import FewInPhases, FewTransposed
 from starcast.export.passes.grouped_boxes import group_boxes
 from starcast.export.passes.last_sums import sum_last_convolutions
 from starcast.export.passes.pooled_shortcuts import PooledIn4, PooledInFirst
@@ -27,6 +28,7 @@ from starcast.export.passes.resampling import (
     PooledIn9,
     PooledIn16,
     PoolFirst,
+    SpreadInPhases,
 )
 from starcast.export.passes.residual_scale import carry_residual_scales
 from starcast.export.passes.rule import ExactRule, Outcome, Rewrite, apply_rules
@@ -61,6 +63,13 @@ ENLARGED_9 = _rules(
 )
 ENLARGED_16 = _rules("enlarged-16", "replace enlarge and 3x3 by one transposed 4x4 with stride 2", EnlargedIn16)
 ENLARGED_PHASES = _rules("enlarged-phases", "replace enlarge and 3x3 by four interleaved 2x2", EnlargedInPhases)
+SPREAD_PHASES = _rules("spread-phases", "replace a transposed 4x4 by four interleaved 2x2", SpreadInPhases)
+FEW_PHASES = _rules(
+    "few-phases", "replace a convolution to a few channels by four interleaved ones with stride 2", FewInPhases
+)
+FEW_TRANSPOSED = _rules(
+    "few-transposed", "write a convolution to a few channels as a transposed one", FewTransposed
+)  # fmt: skip
 RESIDUAL_SCALE = Rewrite("residual-scale", "move the residuals' factors into the norms' epsilon", carry_residual_scales)
 BYTE_RANGE = _rules(
     "byte-range", "move the scaling 0..255 <-> -1..1 into the first and last weights", ScaleIntoFirst, ScaleIntoLast
@@ -79,14 +88,24 @@ FORMS: Mapping[str, tuple[Rewrite, ...]] = {
     PLAIN: (),
     "taps9": (*_FIRST, POOLED_9, ENLARGED_9, *_LAST),
     "taps16": (*_FIRST, POOLED_16, ENLARGED_16, *_LAST),
-    PHASES: (*_FIRST, POOLED_16, ENLARGED_PHASES, *_LAST),
+    PHASES: (*_FIRST, POOLED_16, ENLARGED_PHASES, SPREAD_PHASES, *_LAST),
 }
 # TensorRT's graphs get these after any form's rewrites, and LAST_SUM too if norms are decomposed
 TENSORRT = (POOLED_SHORTCUT, STYLE_SUMS)
+# CPU engines' graphs get these after any form's rewrites
+ONNX_ON_CPU = (FEW_PHASES,)
+NCNN = (FEW_TRANSPOSED,)
 # OpenVINO's int8 graphs get this after quantisation, if the other layers run in bfloat16
 BESIDE_BF16 = (GROUPED_BOXES,)
 REWRITES: Mapping[str, Rewrite] = {
-    rewrite.name: rewrite for rewrites in (*FORMS.values(), TENSORRT, (LAST_SUM,), BESIDE_BF16) for rewrite in rewrites
+    rewrite.name: rewrite
+    for rewrites in (*FORMS.values(), ONNX_ON_CPU, NCNN, TENSORRT, (LAST_SUM,), BESIDE_BF16)
+    for rewrite in rewrites
+}
+_ELSEWHERE = {
+    **dict.fromkeys(ONNX_ON_CPU, "any form, for openvino and onnxruntime"),
+    **dict.fromkeys(NCNN, "any form, for ncnn"),
+    **dict.fromkeys(BESIDE_BF16, "int8 with bf16, for openvino"),
 }
 
 
@@ -130,6 +149,6 @@ def list_rewrites() -> Iterator[str]:
     """A line for each rewrite: its name, what it does, and the forms that it belongs to."""
     width = max(map(len, REWRITES))
     for name, rewrite in REWRITES.items():
-        elsewhere = "int8 with bf16, for openvino" if rewrite in BESIDE_BF16 else "any form, for tensorrt"
-        forms = [form for form, rewrites in FORMS.items() if rewrite in rewrites] or [elsewhere]
+        forms = [form for form, rewrites in FORMS.items() if rewrite in rewrites]
+        forms = forms or [_ELSEWHERE.get(rewrite, "any form, for tensorrt")]
         yield f"{name:<{width}}  {rewrite.summary} ({', '.join(forms)})"

@@ -46,6 +46,24 @@ def phase_2x2(weight: Weights, row: int, column: int) -> Weights:
     return _to_float32(_transform(weight, _PHASES[row], _PHASES[column]))
 
 
+def transposed_phase_2x2(weight: Weights, row: int, column: int) -> Weights:
+    """ConvTranspose 4x4 (stride 2, pad 1) with weights (in, out, 4, 4): every second output, starting at `row` and
+    `column` (0 or 1), is a Conv 2x2 with these weights, padded as in `phase_2x2`. Along one axis, even outputs are
+    w3 x[i-1] + w1 x[i], odd ones w2 x[i] + w0 x[i+1]."""
+    taps = ([3, 1], [2, 0])
+    return np.ascontiguousarray(weight[:, :, taps[row]][:, :, :, taps[column]].swapaxes(0, 1))
+
+
+def in_four_phases(weight: Weights) -> Weights:
+    """Conv kxk (stride 1, pad k // 2) == DepthToSpace (DCR) of a Conv (k+1)x(k+1) (stride 2, the same pad) with these
+    weights (4 out, in, k+1, k+1): at the phase (row, column), the kernel is moved down and right by that much."""
+    outputs, inputs, side = weight.shape[:3]
+    phases = np.zeros((2, 2, outputs, inputs, side + 1, side + 1), weight.dtype)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        phases[row, column, :, :, row : row + side, column : column + side] = weight
+    return phases.reshape(4 * outputs, inputs, side + 1, side + 1)
+
+
 def _transform(weight: Weights, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
     mapped: NDArray[np.float64] = np.einsum("ap,bq,oipq->oiab", rows, columns, weight.astype(np.float64))
     return mapped

@@ -8,17 +8,29 @@
                -> ConvTranspose4x4 stride 2       16   `taps16`
                -> ConvTranspose3x3 stride 2, box   9   `taps9`
                -> four Conv2x2, interleaved       16   `phases`
+    spread     ConvTranspose4x4 stride 2          16
+               -> four Conv2x2, interleaved       16   `phases`
 
 Borders are exact. Which form wins depends on the engine: see forms.py. Formulas: kernels.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import onnx_ir as ir
 
-from starcast.export.graphs.facts import attributes, convolution, doubling, halving, kernel_side, numbers, producer_of
+from starcast.export.graphs.facts import (
+    attributes,
+    convolution,
+    doubling,
+    halving,
+    kernel_side,
+    numbers,
+    producer_of,
+    spreading,
+)
 from starcast.export.passes import kernels
 from starcast.export.passes.rule import ExactRule, new_constant
 
@@ -135,14 +147,33 @@ class EnlargedInPhases(_Enlarged):
     in the wanted precision."""
 
     def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv = producer_of(root)
-        parts = []
-        for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-            phase = f"phase{row}{column}"
-            kernel = new_constant(
-                op, kernels.phase_2x2(numbers(weight), row, column), f"{conv.name}.weight.{phase}"  # type: ignore[arg-type]
-            )  # fmt: skip
-            pads = [1 - row, 1 - column, row, column]
-            parts.append(op.Conv(x, kernel, *conv.inputs[2:], pads=pads, _name=f"{conv.name}.{phase}"))
-        stacked = op.Concat(*parts, axis=1, _name=f"{conv.name}.phases")
-        return op.DepthToSpace(stacked, blocksize=2, mode="DCR", _name=f"{conv.name}.interleaved")
+        return _in_phases(op, producer_of(root), x, weight, kernels.phase_2x2)
+
+
+class SpreadInPhases(ExactRule):
+    """A network's own ConvTranspose4x4 with stride 2, in the same four Conv2x2."""
+
+    def pattern(self, op: Any, x: Any, weight: Any) -> Any:
+        return op.ConvTranspose(x, weight, _allow_other_inputs=True, _outputs=["root"])
+
+    def refusal(self, root: ir.Value, **_: ir.Value) -> str | None:
+        return spreading(producer_of(root))
+
+    def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
+        return _in_phases(op, producer_of(root), x, weight, kernels.transposed_phase_2x2)
+
+
+def _in_phases(
+    op: Any, conv: ir.Node, x: ir.Value, weight: ir.Value,
+    kernel_of: Callable[[kernels.Weights, int, int], kernels.Weights],
+) -> Any:  # fmt: skip
+    """Four Conv2x2 with the kernels of (weight, row, column), interleaved."""
+    array, parts = numbers(weight), []
+    assert array is not None
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        phase = f"phase{row}{column}"
+        kernel = new_constant(op, kernel_of(array, row, column), f"{conv.name}.weight.{phase}")
+        pads = [1 - row, 1 - column, row, column]
+        parts.append(op.Conv(x, kernel, *conv.inputs[2:], pads=pads, _name=f"{conv.name}.{phase}"))
+    stacked = op.Concat(*parts, axis=1, _name=f"{conv.name}.phases")
+    return op.DepthToSpace(stacked, blocksize=2, mode="DCR", _name=f"{conv.name}.interleaved")

@@ -10,7 +10,16 @@ import onnx_ir as ir
 from starcast.export.gate.judge import Judge
 from starcast.export.graphs.cost import Cost, weight_bytes
 from starcast.export.graphs.facts import one_image
-from starcast.export.passes.forms import BESIDE_BF16, PLAIN, Step, apply_form, apply_rewrites, rewrite_lines
+from starcast.export.passes.forms import (
+    BESIDE_BF16,
+    NCNN,
+    ONNX_ON_CPU,
+    PLAIN,
+    Step,
+    apply_form,
+    apply_rewrites,
+    rewrite_lines,
+)
 from starcast.export.passes.rule import apply_rules
 from starcast.export.passes.style_products import join_style_products
 from starcast.export.passes.style_split import StyleInNorm, split_off_style
@@ -51,9 +60,10 @@ class OnnxTarget:
 
     def _in_float32(self, plan: Plan) -> FrameGraph:
         graph = make_float32(self._source.frame, plan, self._source.model.side, self._without)
-        if plan.form not in self._reported:
-            self._reported.add(plan.form)
-            self._progress(f"form {plan.form}")
+        name = f"form {plan.form}{' for ncnn' if plan.ncnn else ''}"
+        if name not in self._reported:
+            self._reported.add(name)
+            self._progress(name)
             for line in rewrite_lines(graph.steps, self._before, graph.cost):
                 self._progress(f"  {line}")
         return graph
@@ -66,7 +76,7 @@ class OnnxTarget:
         judge.prepare(plans[-1])
         with stage(self._progress, f"{plans[-1].name}: calibrated and searched for {engine}"):
             frame = self._source.frame.clone()
-            steps = tuple(apply_form(frame, plans[0].form, self._without))
+            steps = rewrite(frame, plans[0], self._without)
             cost = Cost.of(frame, side)
             if split_wide_norms(frame.clone(), side):  # bf16 would round wide norms' means
                 plans = [plan for plan in plans if plan.rest is None]
@@ -96,9 +106,17 @@ class OnnxTarget:
 def make_float32(traced: ir.Model, plan: Plan, side: int, without: Sequence[str] = ()) -> FrameGraph:
     """Rewrite a copy of the traced frame graph for images that are mostly `side` pixels wide."""
     frame = traced.clone()
-    steps = tuple(apply_form(frame, plan.form, without))
+    steps = rewrite(frame, plan, without)
     product = finish(frame, plan, side)
     return FrameGraph(plan, frame, product, steps, Cost.of(frame, side))
+
+
+def rewrite(frame: ir.Model, plan: Plan, without: Sequence[str] = ()) -> tuple[Step, ...]:
+    """Apply the rewrites of a plan's form, in place, then those for its engines."""
+    steps = apply_form(frame, plan.form, without)
+    if plan.form != PLAIN:
+        steps += apply_rewrites(frame, NCNN if plan.ncnn else ONNX_ON_CPU, without)
+    return tuple(steps)
 
 
 def finish(frame: ir.Model, plan: Plan, side: int) -> ir.Model | None:

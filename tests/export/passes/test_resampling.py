@@ -17,8 +17,9 @@ from starcast.export.passes.resampling import (
     PooledIn9,
     PooledIn16,
     PoolFirst,
+    SpreadInPhases,
 )
-from starcast.export.passes.rule import ExactRule, apply_rules
+from starcast.export.passes.rule import ExactRule, Outcome, apply_rules
 
 POOL = "AveragePool <kernel_shape = [2, 2], strides = [2, 2]>"
 DOUBLE = 'Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">'
@@ -123,3 +124,31 @@ def test_a_weight_that_two_layers_share_serves_both(kind):
     x = np.random.RandomState(1).standard_normal((1, 4, 8, 8)).astype(np.float32)
     expected = run(before, x)
     assert np.abs(run(model, x) - expected).max() < 1e-6 * np.abs(expected).max()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 5), st.integers(1, 3), st.booleans())
+def test_a_networks_own_transposed_4x4_becomes_four_2x2(height, width, channels, biased):
+    draws = np.random.RandomState(height)
+    nodes = f"y = ConvTranspose <strides = [2, 2], pads = [1, 1, 1, 1]> (x, w{', b' if biased else ''})"
+    model, before = (
+        graph(nodes, "float[N, 3, H, W] x", f"float[N, {channels}, H2, W2] y", w=weight, b=bias)
+        for weight, bias in [(draws.standard_normal((3, channels, 4, 4)), draws.standard_normal(channels))]
+        for _ in range(2)
+    )
+    assert apply_rules(model, SpreadInPhases).fired == 1
+    assert operators(model) == {"Conv": 4, "Concat": 1, "DepthToSpace": 1}
+    images = draws.standard_normal((2, 3, height, width)).astype(np.float32)
+    assert gap(model, before, images) < 1e-5
+
+
+@pytest.mark.parametrize("change", [
+    ("strides = [2, 2]", "strides = [1, 1]"), ("pads = [1, 1, 1, 1]", "pads = [0, 0, 0, 0]"),
+    ("pads = [", "output_padding = [1, 1], pads = ["), ("pads = [", "dilations = [2, 2], pads = ["),
+])  # fmt: skip
+def test_other_transposed_convolutions_are_left_alone(change):
+    nodes = "y = ConvTranspose <strides = [2, 2], pads = [1, 1, 1, 1]> (x, w)".replace(*change)
+    outcome = apply_rules(
+        graph(nodes, "float[N, 3, H, W] x", "float[N, 3, H2, W2] y", w=np.ones((3, 3, 4, 4))), SpreadInPhases
+    )
+    assert outcome == Outcome(0, ("y: it is not 4x4 with stride 2 and a border of 1",))
