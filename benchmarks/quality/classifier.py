@@ -1,9 +1,10 @@
-"""A small classifier of domains, trained on real images only, which judges translations."""
+"""A small classifier of domains, trained on real images only, which judges translations and generated images."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,17 +14,35 @@ from torch import Tensor, nn
 
 from starcast.export.gate.reference import as_floats
 
-Classify = Callable[[NDArray[np.uint8]], NDArray[np.int64]]  # images (N, H, W, 3) -> indices of domains (N,)
-
 COLOUR_STEPS = 100
 PATTERN_STEPS = 240  # shapes take longer to learn than colours
 BATCH = 48
 LEARNING_RATE = 6e-3
+AT_ONCE = 64  # images in one pass
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """images uint8 (N, H, W, 3) -> their domains, int64 (N,), or what its last layer sees of them, float64 (N, 64)."""
+
+    network: nn.Sequential
+    prepare: Callable[[NDArray[np.uint8]], Tensor]
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        return np.asarray(self._run(self.network, images).argmax(dim=1).numpy(), np.int64)
+
+    def features(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return np.asarray(self._run(self.network[:-1], images).numpy(), np.float64)
+
+    @torch.inference_mode()
+    def _run(self, network: nn.Sequential, images: NDArray[np.uint8]) -> Tensor:
+        parts = np.array_split(images, max(1, len(images) // AT_ONCE))
+        return torch.cat([network(self.prepare(part)) for part in parts])
 
 
 def train_classifier(
     images: NDArray[np.uint8], domains: NDArray[np.int64], *, seed: int = 0, pattern_only: bool = False
-) -> Classify:
+) -> Classifier:
     """Train on images (N, H, W, 3) and their domains (N,), which takes a few seconds on one core.
 
     With `pattern_only` it sees grey images of equal mean and spread, and must tell stripes from spots by their shape.
@@ -45,13 +64,7 @@ def train_classifier(
             optimizer.step()
             schedule.step()
     network.eval()
-
-    @torch.inference_mode()
-    def classify(batch: NDArray[np.uint8]) -> NDArray[np.int64]:
-        parts = [network(prepare(part)).argmax(dim=1) for part in np.array_split(batch, max(1, len(batch) // 64))]
-        return np.asarray(torch.cat(parts).numpy(), np.int64)
-
-    return classify
+    return Classifier(network, prepare)
 
 
 @contextmanager

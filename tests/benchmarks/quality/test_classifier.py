@@ -33,3 +33,19 @@ def test_equal_seeds_give_equal_classifiers_and_chance_elsewhere_is_left_alone()
     first = train_classifier(images, domains)(noise)
     assert torch.rand(1) == wanted
     assert np.array_equal(first, train_classifier(images, domains)(noise))
+
+
+def test_features_are_what_the_last_layer_decides_by():
+    classify = train_classifier(*images_of("train", 12, size=32))
+    images, domains = images_of("val", 30, size=32)
+    features = classify.features(images)
+    assert (features.shape, features.dtype) == ((90, 64), np.float64)
+    last = classify.network[-1]
+    logits = torch.from_numpy(features).float() @ last.weight.T + last.bias
+    assert np.array_equal(logits.argmax(dim=1).numpy(), classify(images))
+    assert (classify(images) == domains).mean() >= 0.6  # a third by chance, after 12 images of each
+
+
+def test_no_image_has_no_features():
+    classify = train_classifier(*images_of("train", 4, size=32))
+    assert classify.features(np.zeros((0, 32, 32, 3), np.uint8)).shape == (0, 64)
