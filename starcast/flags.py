@@ -127,7 +127,9 @@ def fit(default: str, choices: tuple[str, ...]) -> Any:
 
 def metadata(what: str) -> Any:
     """`--no-metadata`; `what` names the metadata that is kept without it."""
-    return option(True, f"Keep the source's {what}. --no-metadata drops it all, including the GPS position.")
+    return option(
+        True, f"Keep the source's metadata. That is {what}; --no-metadata drops it all, including the GPS position."
+    )
 
 
 def max_pixels(default: int, more: str = "") -> Any:

@@ -24,8 +24,9 @@ def video(bundle: Path, source: Path, output: str, **values: Any) -> int:
     """Translate a video, keeping its sound and timing.
 
     Every frame of IN is translated, in order, and shown at its own time. Sound and subtitles are copied if OUT's
-    container supports them; other sound is encoded again as AAC. Metadata and chapters are kept. OUT.json records how
-    the video was made. The exit status is 1 if IN is damaged or truncated and only a part could be translated.
+    container supports them; other sound is encoded again as AAC. Metadata and chapters are kept. --no-metadata drops
+    them. OUT.json records how the video was made. The exit status is 1 if IN is damaged or truncated and only a part
+    could be translated.
 
     \b
     Examples: starcast video my-model clip.mp4 -o out.mp4 --domain dog --seed 7

@@ -25,6 +25,7 @@ from starcast.runtime.video.report import FilmReport
 MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata
 # one engine is as good as another, and paths say nothing of the pixels
 _NOT_IN_THE_MARK = ("overwrite", "backend", "threads", "memory", "batch", "max_pixels", "ref", "refs")
+_OF_EARLIER_VERSIONS = {"metadata": True}  # what they all did, and their records do not mention
 _IN_THE_STYLES = ("set", "unset", "flip", "has", "labels")
 
 
@@ -135,7 +136,14 @@ def _settings_of(run: Mapping[str, Any]) -> str:
 
 
 def _without(facts: Any, names: Sequence[str]) -> Any:
-    return {name: value for name, value in facts.items() if name not in names} if isinstance(facts, dict) else facts
+    if not isinstance(facts, dict):
+        return facts
+    usual = _OF_EARLIER_VERSIONS
+    return {
+        name: value
+        for name, value in facts.items()
+        if name not in names and not (name in usual and usual[name] is value)
+    }
 
 
 def _open(path: Path) -> Any:

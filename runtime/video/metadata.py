@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,9 @@ _OF_THE_OLD_STREAM = ("handler_name", "vendor_id", "timecode", "filename", "mime
 _SAME_INSTANT = 19  # letters of a date up to its seconds; the fraction is written in several ways
 
 
+Keep = Callable[[Mapping[str, str]], dict[str, str]]
+
+
 def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     """Metadata without the entries that are true only of the old file."""
     return {
@@ -37,9 +40,15 @@ def kept_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def stream_metadata(metadata: Mapping[str, str], container: str) -> dict[str, str]:
-    """A stream's metadata under the names, and with the code of the language, that a container keeps."""
-    kept = kept_metadata(metadata)
+def only_language(metadata: Mapping[str, str]) -> dict[str, str]:
+    """A stream's language alone: players choose sound and subtitles by it."""
+    return {key: text for key, text in metadata.items() if key.lower() == "language"}
+
+
+def stream_metadata(metadata: Mapping[str, str], container: str, keep: Keep = kept_metadata) -> dict[str, str]:
+    """What `keep` keeps of a stream's metadata, under the names, and with the code of the language, that a container
+    keeps."""
+    kept = keep(metadata)
     # FFmpeg reads a track's title as "name" from MP4, and writes what is called "title" there
     titles = [kept.pop(key) for key in list(kept) if key.lower() == "name"]
     if titles and not any(key.lower() == "title" for key in kept):

@@ -40,6 +40,7 @@ class VideoOptions(FilmOptions, StyleOptions):
 
     domain: str | None = flags.domain()
     fit: str = flags.fit("crop", FITS)
+    metadata: bool = flags.metadata("titles, dates, place, maker, chapters and so on")
     max_pixels: int = flags.max_pixels(MAX_FRAME_PIXELS, "Counted per frame.")
 
 

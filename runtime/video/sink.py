@@ -24,7 +24,14 @@ from starcast.runtime.video.containers import container_of, muxer_options
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.film import Film, Sound
 from starcast.runtime.video.film_record import MARK
-from starcast.runtime.video.metadata import ANY_ENTRY, carry_over, kept_metadata, lost_metadata, needs_any_entry
+from starcast.runtime.video.metadata import (
+    ANY_ENTRY,
+    carry_over,
+    kept_metadata,
+    lost_metadata,
+    needs_any_entry,
+    only_language,
+)
 from starcast.runtime.video.options import EncodingOptions
 from starcast.runtime.video.tracks import Tracks, tracks_for
 
@@ -41,8 +48,8 @@ class RgbFrame:
 class Sink:
     """Writes to `path`. Use it in `with`: the file is complete when the block ends without an error.
 
-    Sound, subtitles, chapters and metadata come from `source`. `notes` says what becomes of them, and is complete after
-    the block. Raises VideoError, which names `name`.
+    Sound and subtitles come from `source`, and so do chapters and metadata, unless `metadata` is False. `notes` says
+    what becomes of them, and is complete after the block. Raises VideoError, which names `name`.
     """
 
     def __init__(
@@ -56,7 +63,9 @@ class Sink:
         *,
         source: Film | None = None,
         mark: str | None = None,
+        metadata: bool = True,
     ) -> None:
+        self._keeps_metadata = metadata
         self._name, self._path, self._source = name, path, source
         self.refused = 0
         with self._writing():
@@ -97,7 +106,7 @@ class Sink:
                 self._mux(track.write(item.frame if isinstance(item, Sound) else item))
 
     def _metadata_notes(self) -> list[str]:
-        if self._source is None:
+        if self._source is None or not self._keeps_metadata:
             return []
         streams = [(self._source.index, 0), *self.tracks.places()]
         lost = lost_metadata(self._source, self._path, streams)
@@ -123,7 +132,7 @@ class Sink:
         mark: str | None,
     ) -> None:
         container_format = container_of(path)
-        metadata = {} if source is None else kept_metadata(source.metadata)
+        metadata = kept_metadata(source.metadata) if source is not None and self._keeps_metadata else {}
         flags = (ANY_ENTRY,) if needs_any_entry(container_format, metadata) else ()
         container: OutputContainer = av.open(
             str(path.resolve()), "w", format=container_format,
@@ -131,13 +140,12 @@ class Sink:
         )  # fmt: skip
         try:
             self._encoder = VideoEncoder(container, *size, rate, time_base, encoding)
-            self.tracks = (
-                Tracks()
-                if source is None
-                else tracks_for(container, source.others, source.start_s, path.suffix.lower())
-            )
+            self.tracks = Tracks()
             if source is not None:
-                carry_over(source, container, self._encoder.stream)
+                keep = kept_metadata if self._keeps_metadata else only_language
+                self.tracks = tracks_for(container, source.others, source.start_s, path.suffix.lower(), keep)
+                if self._keeps_metadata:
+                    carry_over(source, container, self._encoder.stream)
             if mark is not None:
                 self._encoder.stream.metadata[MARK] = mark
             container.start_encoding()

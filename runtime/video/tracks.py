@@ -21,7 +21,7 @@ from av.stream import Disposition, Stream
 
 from starcast.runtime.video.adts import changes_midway
 from starcast.runtime.video.containers import CONTAINERS, codec_of, is_silent, others_that_take, takes
-from starcast.runtime.video.metadata import stream_metadata
+from starcast.runtime.video.metadata import Keep, kept_metadata, stream_metadata
 from starcast.runtime.video.sound import EncodedTrack
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
@@ -51,7 +51,6 @@ class CopiedTrack:
 
     def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction) -> None:
         self.stream = container.add_stream_from_template(template)
-        _carry_over(template, self.stream, container)
         self._source_tick = as_fraction(template.time_base) or _MILLISECOND
         self._start_s = start_s
         self._has_edit_lists = container.format.name in ("mp4", "mov")
@@ -158,8 +157,15 @@ class Tracks:
         ]
 
 
-def tracks_for(container: OutputContainer, streams: Iterable[Stream], start_s: Fraction, suffix: str) -> Tracks:
-    """An output stream for every stream that `container`, the file format of `suffix`, can hold."""
+def tracks_for(
+    container: OutputContainer,
+    streams: Iterable[Stream],
+    start_s: Fraction,
+    suffix: str,
+    keep: Keep = kept_metadata,
+) -> Tracks:
+    """An output stream for every stream that `container`, the file format of `suffix`, can hold, with what `keep` keeps
+    of its metadata."""
     tracks, accepted = Tracks(), list[Stream]()
     for stream in streams:
         name = tracks.names[stream.index] = _described(stream)
@@ -170,25 +176,26 @@ def tracks_for(container: OutputContainer, streams: Iterable[Stream], start_s: F
             refusal = _refusal(suffix, stream, accepted)
             if refusal is None:
                 accepted.append(stream)
-                _copy(container, stream, start_s, tracks)
+                _copy(container, stream, start_s, tracks, keep)
                 continue
             change = f"dropped: {refusal}"
             if stream.type == "audio":
                 track = EncodedTrack(container, stream, start_s)
-                _carry_over(stream, track.stream, container)
+                _carry_over(stream, track.stream, container, keep)
                 tracks.by_index[stream.index] = track
                 change = "; ".join(filter(None, (f"encoded again as AAC: {refusal}", track.storage.note)))
         tracks.changes.setdefault(change, []).append(name)
     return tracks
 
 
-def _copy(container: OutputContainer, stream: Stream, start_s: Fraction, tracks: Tracks) -> None:
+def _copy(container: OutputContainer, stream: Stream, start_s: Fraction, tracks: Tracks, keep: Keep) -> None:
     if stream.type == "attachment":  # a part of the header: no packets follow
         container.add_stream_from_template(stream)
         return
     counts_samples = container.format.name == "mov" and stream.codec_context.name.startswith("pcm_")
     copied = CopiedSamples if counts_samples else CopiedTrack
-    tracks.by_index[stream.index] = copied(container, stream, start_s)
+    track = tracks.by_index[stream.index] = copied(container, stream, start_s)
+    _carry_over(stream, track.stream, container, keep)
 
 
 def _reason_to_drop(stream: Stream) -> str | None:
@@ -220,8 +227,8 @@ def _refusal(suffix: str, stream: Stream, accepted: Sequence[Stream]) -> str | N
     return reason + (f" ({' or '.join(others)} does)" if others else "")
 
 
-def _carry_over(template: Stream, stream: Any, container: OutputContainer) -> None:
-    stream.metadata.update(stream_metadata(template.metadata, container.format.name))
+def _carry_over(template: Stream, stream: Any, container: OutputContainer, keep: Keep) -> None:
+    stream.metadata.update(stream_metadata(template.metadata, container.format.name, keep))
     with contextlib.suppress(AttributeError):  # read-only in old PyAV
         stream.disposition = template.disposition.value
 

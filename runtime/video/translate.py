@@ -113,7 +113,17 @@ def _write(
     start = time.perf_counter()
     with (
         atomic_path(target) as part,
-        Sink(part, printable(target), size, source.rate, source.time_base, options, source=source, mark=mark) as sink,
+        Sink(
+            part,
+            printable(target),
+            size,
+            source.rate,
+            source.time_base,
+            options,
+            source=source,
+            mark=mark,
+            metadata=options.metadata,
+        ) as sink,
     ):
         _tell([*_notes(source), *sink.notes], report, bar)
         known, was_interlaced = len(sink.notes), source.interlaced

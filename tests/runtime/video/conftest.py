@@ -201,11 +201,13 @@ def passed_through() -> Callable[..., Passage]:
 
     fast = EncodingOptions(crf=1, preset="ultrafast")
 
-    def run(path: Path, target: Path) -> Passage:
+    def run(path: Path, target: Path, **settings: Any) -> Passage:
         frames = 0
         with open_film(path) as source:
             size = source.shown_size
-            with Sink(target, target.name, size, source.rate, source.time_base, fast, source=source) as sink:
+            with Sink(
+                target, target.name, size, source.rate, source.time_base, fast, source=source, **settings
+            ) as sink:
                 for item in source.read(sink.tracks.audio_to_decode):
                     if isinstance(item, Frame):
                         pixels = make_pixels_square(colour.to_rgb(item.frame), item.square_size)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from starcast.cli import root
+from starcast.errors import OptionError
 from starcast.runtime.video.languages import codes_for
 
 TARGETS = ["out.mp4", "out.m4v", "out.mov", "out.mkv"]
@@ -49,6 +53,15 @@ def write_film(path: Path, metadata: dict[str, str], *tracks: dict[str, str]) ->
             container.mux(sound.encode(silence))
         for stream in (video, *sounds):
             container.mux(stream.encode(None))
+
+
+def _run(*arguments: object) -> str:
+    """The output of a starcast command that succeeds."""
+    result = CliRunner().invoke(root, [*map(str, arguments)], standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    assert result.return_value == 0, result.output
+    return result.output
 
 
 def read_back(path: Path) -> dict[str, str]:
@@ -107,3 +120,48 @@ def test_codes_of_a_language_begin_with_its_own():
     assert codes_for("en_US") == ["en_US", "eng"]
     assert codes_for("und") == ["und"]
     assert codes_for("klingon") == ["klingon"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("metadata", [IPHONE, ANDROID, CAMERA, TITLES], ids=["iphone", "android", "camera", "titles"])
+def test_without_metadata_nothing_of_it_and_no_title_is_in_the_film(passed_through, tmp_path, metadata, target):
+    write_film(tmp_path / "a.mov", metadata, {"language": "fra", "title": "At Anna's"})
+    assert passed_through(tmp_path / "a.mov", tmp_path / target, metadata=False).notes == []
+    assert not set(metadata.values()) & set(read_back(tmp_path / target).values())
+    content = (tmp_path / target).read_bytes()
+    assert not [text for text in (*metadata.values(), "At Anna's") if len(text) > 3 and text.encode() in content]
+    with av.open(str(tmp_path / target)) as container:
+        assert container.streams.audio[0].metadata["language"] in codes_for("fra")  # a player chooses sound by it
+
+
+@pytest.mark.parametrize("target", ["out.mp4", "out.mkv"])
+def test_without_metadata_there_are_no_chapters(make_clip, passed_through, tmp_path, target):
+    clip = make_clip("a.mp4", metadata=(("title", "A walk"),), chapters=((0, 200, "Out"), (200, 480, "Home")))
+    passed_through(clip, tmp_path / target, metadata=False)
+    with av.open(str(tmp_path / target)) as container:
+        assert container.chapters() == []
+    content = (tmp_path / target).read_bytes()
+    assert b"Home" not in content
+    assert b"A walk" not in content
+
+
+def test_video_has_the_flag_and_a_film_with_metadata_is_another_film(make_clip, tiny_bundle, tmp_path):
+    source = make_clip("a.mp4", metadata=(("title", "A walk"),))
+    video = ("video", tiny_bundle, source, "-o", tmp_path / "out.mp4", "--domain", "dog", "--seed", "7")
+    _run(*video, "--no-metadata")
+    assert b"A walk" not in (tmp_path / "out.mp4").read_bytes()
+    assert "already" in _run(*video, "--no-metadata")
+    with pytest.raises(OptionError, match="already"):
+        _run(*video)
+
+
+def test_a_film_of_an_earlier_version_whose_record_knows_no_such_flag_is_there(make_clip, tiny_bundle, tmp_path):
+    video = ("video", tiny_bundle, make_clip("a.mp4"), "-o", tmp_path / "out.mp4", "--domain", "dog", "--seed", "7")
+    _run(*video)
+    record = tmp_path / "out.mp4.json"
+    runs = json.loads(record.read_text(encoding="utf-8"))
+    assert runs["runs"][-1]["options"].pop("metadata") is True
+    text = json.dumps(runs)
+    record.write_text(text, encoding="utf-8")
+    assert "already" in _run(*video)
+    assert record.read_text(encoding="utf-8") == text  # the record is taken for that of this very film
