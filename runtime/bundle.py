@@ -34,8 +34,15 @@ class Bundle(msgspec.Struct, frozen=True):
         """The kind of image that the bundle translates. Raises BundleError if it makes images from styles alone."""
         source = self.manifest.source
         if source is None:
-            raise BundleError(f"{self.path} makes images from styles alone: there is no source to translate")
+            raise BundleError(
+                f"{self.path} makes images from styles alone, and takes no source: use `starcast generate`, or "
+                "`starcast morph` for a video"
+            )
         return source
+
+    def check_source(self) -> None:
+        """Raise BundleError if the bundle makes images from styles alone."""
+        _ = self.source
 
     def file(self, name: str) -> Path:
         """The path of a file of the bundle, after its hash has been checked. Raises BundleError when it differs."""

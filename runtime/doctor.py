@@ -94,7 +94,7 @@ def render_text(diagnosis: Diagnosis) -> str:
     gpu_rows = [["GPU", gpu] for gpu in diagnosis.gpus or ("none",)]
     sections = (
         ("This machine", system + _processor_rows(diagnosis.processor) + gpu_rows),
-        ("Engines (translate, video, morph)", engines),
+        ("Engines (translate, generate, video, morph)", engines),
         ("Extras", extras),
         ("Compiled graphs", [["cache", str(cache.user_cache())]]),
         ("TensorRT engines", [["cache", str(engine_cache.place())], ["engines", diagnosis.built]]),

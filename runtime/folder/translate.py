@@ -80,6 +80,7 @@ def translate_all(
     them.
     """
     bundle = open_bundle(bundle_path)
+    bundle.check_source()
     if options.output is None:
         raise OptionError("say where the translations go: -o OUT")
     refuse_source_folder(sources, options.output)

@@ -72,6 +72,7 @@ def translate_video(
     """
     check_target(target, source_path)
     bundle = open_bundle(bundle_path)
+    bundle.check_source()
     request = _one_style(options, bundle.manifest, progress)
     report = FilmReport(target, dict.fromkeys(STAGES, 0.0))
     record = FilmRecord(target, source_path, bundle, options, style_facts([request]))

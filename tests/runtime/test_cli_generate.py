@@ -291,3 +291,22 @@ def test_a_bundle_that_translates_and_an_unknown_engine_end_with_status_2(tiny_b
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"})
     assert done.returncode == 2
     assert done.stderr == f"Error: {tiny_bundle} translates images, and needs a source: use `starcast translate`\n"
+
+
+@pytest.mark.parametrize("command", [
+    ["translate", "BUNDLE", "cat.png", "-o", "out"],
+    ["translate", "BUNDLE", "cat.png", "-o", "out.png", "--domain", "dog", "--seed", "7"],
+    ["video", "BUNDLE", "cat.gif", "-o", "out.mp4"],
+    ["video", "BUNDLE", "cat.gif", "-o", "out.mp4", "--domain", "0", "--ref", "cat.png"],
+], ids=["translate", "translate with a style", "video", "video with a style"])  # fmt: skip
+def test_commands_that_need_a_source_name_those_that_do_not(generator_bundle, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat.png", "cat.gif"):
+        Image.new("RGB", (16, 16)).save(tmp_path / name)
+    arguments = [str(generator_bundle) if part == "BUNDLE" else part for part in command]
+    result = CliRunner().invoke(root, arguments, standalone_mode=False)
+    assert str(result.exception) == (
+        f"{generator_bundle} makes images from styles alone, and takes no source: use `starcast generate`, or "
+        "`starcast morph` for a video"
+    )
+    assert _names(tmp_path) == {"cat.png", "cat.gif"}

@@ -16,7 +16,7 @@ from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.child_process import build_in_child
 from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts, EngineSpec
 from starcast.runtime.nvidia.tensorrt.messages import Request
-from starcast.runtime.nvidia.tensorrt.orders import Order, plan_orders
+from starcast.runtime.nvidia.tensorrt.orders import Order, plan_orders, source_of
 from starcast.runtime.nvidia.tensorrt.program import programs_of
 from starcast.runtime.nvidia.tensorrt.targets import choose_targets
 from starcast.runtime.progress import ProgressBar
@@ -55,7 +55,9 @@ def build_engines(
     An engine that cannot be built does not stop the others from being built: `progress` and the report get its
     reason. Raises OptionError, MissingExtraError, VariantMissingError and BundleError before anything is built.
     """
-    orders = plan_orders(open_bundle(bundle), options, choose_targets(options, current_gpu(), why_no_gpu))
+    opened = open_bundle(bundle)
+    source_of(opened)  # before a GPU is looked for, which would not help
+    orders = plan_orders(opened, options, choose_targets(options, current_gpu(), why_no_gpu))
     engines, failed = [], []
     built = 0
     with ProgressBar(_PERCENT, "%", show=show_progress, progress=progress) as bar:

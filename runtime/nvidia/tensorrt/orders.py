@@ -48,9 +48,7 @@ def plan_orders(bundle: Bundle, options: BuildOptions, targets: Targets) -> tupl
 
     Raises OptionError, VariantMissingError, and BundleError where a file has changed.
     """
-    source = bundle.manifest.source
-    if source is None:
-        raise VariantMissingError(f"{bundle.path} translates no images: `starcast build` is for bundles that do")
+    source = source_of(bundle)
     variant = choose_variant(bundle, options, targets.flavour)
     version = targets.flavour.version()
     gpu = targets.gpu
@@ -69,6 +67,17 @@ def plan_orders(bundle: Bundle, options: BuildOptions, targets: Targets) -> tupl
         for target in targets.generations
         for order in orders
     )
+
+
+def source_of(bundle: Bundle) -> Source:
+    """The bundle's source. Raises VariantMissingError if it has none."""
+    source = bundle.manifest.source
+    if source is None:
+        raise VariantMissingError(
+            f"{bundle.path} translates no images, and TensorRT engines are built for bundles that do: run it with "
+            "--backend openvino or onnxruntime"
+        )
+    return source
 
 
 def choose_variant(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Variant:

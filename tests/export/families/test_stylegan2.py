@@ -25,6 +25,7 @@ from starcast.export.write import export_bundle
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.registry import ENGINES
+from starcast.runtime.translator import Translator
 from starcast.train.families.stylegan2.networks import StyleGAN2Config, mean_of_styles, random_networks
 from starcast.train.families.stylegan2.rosinality import read_rosinality
 from starcast.train.families.stylegan2.samples import mean_latents
@@ -93,6 +94,27 @@ def test_a_bundle_gives_lukau2357s_images(bundles: dict[str, Bundle], engine: st
     noise = {f"noise_{number}": plane for number, plane in enumerate(planes)}
     assert_same_bytes(run(bundle, engine, by_layer(oracle["w"]), noise), oracle["image"])
     assert_same_bytes(run(bundle, engine, by_layer(oracle["w_trunc07"]), noise), oracle["image_trunc07"])
+
+
+@pytest.mark.parametrize("engine", ENGINE_NAMES)
+def test_a_translator_gives_the_originals_images_of_latents(bundles: dict[str, Bundle], engine: str) -> None:
+    oracle = numbers(ROSINALITY)
+    with Translator(bundles["rosinality"], backend=engine, threads=1) as translator:
+        style, other = (translator.style(latent=oracle[name].numpy()) for name in ("z", "z2"))
+        assert_same_bytes(translator.generate(style), oracle["image"])
+        mean = oracle["latent_avg"].numpy()  # of the converted file: this one, of the training, has none
+        assert_same_bytes(translator.generate(mean + 0.7 * (style - mean)), oracle["image_trunc07"])
+        mixed = np.concatenate([style[:, :3], other[:, 3:]], axis=1)
+        assert_same_bytes(translator.generate(mixed), oracle["image_mixed_inject3"])
+        noise = [oracle[f"noise_{number}"].numpy() for number in range(7)]
+        assert_same_bytes(translator.generate(style, noise), oracle["image_external_noise"])
+    oracle = numbers(LUKAU2357)
+    planes = [oracle["noise_4x4"][:1], *(oracle[f"noise_{side}_{half}"] for side in (8, 16, 32) for half in "ab")]
+    noise = [plane.numpy() for plane in planes]
+    with Translator(bundles["lukau2357"], backend=engine, threads=1) as translator:
+        for psi, name in ((1.0, "image"), (0.7, "image_trunc07")):
+            styles = translator.style(latent=oracle["z"].numpy(), psi=psi)
+            assert_same_bytes(translator.generate(styles, noise), oracle[name])
 
 
 @pytest.mark.parametrize("layout", ORACLES)

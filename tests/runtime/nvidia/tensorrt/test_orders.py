@@ -9,6 +9,7 @@ from tensorrt_bundle import GRAPH, with_tensorrt_graph
 from starcast.errors import OptionError, VariantMissingError
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.nvidia.driver import Gpu
+from starcast.runtime.nvidia.tensorrt.build import build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
 from starcast.runtime.nvidia.tensorrt.orders import plan_orders
@@ -108,10 +109,11 @@ def test_a_graph_for_one_style_only_gets_one(tmp_path, tiny_bundle):
     assert generator.spec.inputs["style"] == ((1, 8),) * 3
 
 
-def test_a_bundle_without_images_is_not_for_build(bundle, rewrite_manifest):
-    rewrite_manifest(bundle, source=None)
-    with pytest.raises(VariantMissingError, match="translates no images"):
-        _orders(bundle)
+def test_a_bundle_without_a_source_is_not_for_build(generator_bundle):
+    with pytest.raises(VariantMissingError, match="translates no images, and TensorRT engines are built for"):
+        _orders(generator_bundle)
+    with pytest.raises(VariantMissingError, match="translates no images"):  # with or without a GPU
+        build_engines(generator_bundle, BuildOptions(), progress=print)
 
 
 def test_only_the_graph_with_the_kernel_depends_on_it(tmp_path, tiny_bundle):
