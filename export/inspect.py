@@ -146,7 +146,7 @@ def lines_of(facts: Facts) -> list[str]:
     for variant in facts.get("variants", []):
         lines += ["", *_variant_lines(variant)]
     if facts.get("options"):
-        settings = ", ".join(f"{name} {_plain(value)}" for name, value in facts["options"].items())
+        settings = ", ".join(f"{name} {_plain(value)}" for name, value in facts["options"].items() if value is not None)
         lines += ["", f"Trained with: {settings}"]
     return [*lines, "", f"Next: {facts['next']}"]
 

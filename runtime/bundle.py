@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 
 from starcast.atomic import repair_folder
-from starcast.errors import BundleError
+from starcast.errors import BundleError, OptionError, printable
 from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Source, decode
 
 # Some file systems (FAT) store times this coarsely: a file younger than this may change and keep its time.
@@ -96,6 +96,16 @@ def open_bundle(path: Path) -> Bundle:
         _check_name(manifest_path, name)
         _check_file(path / name, facts, root)
     return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
+
+
+def refuse_to_write_into(folder: Path) -> None:
+    """Raise OptionError if a folder for output is a bundle: nothing but its own files belongs there."""
+    try:
+        if (folder / MANIFEST).stat().st_size <= LARGEST_MANIFEST:
+            decode((folder / MANIFEST).read_bytes(), folder / MANIFEST)
+            raise OptionError(f"{printable(folder)} is a bundle: choose another -o")
+    except (OSError, BundleError):  # no manifest of ours
+        return
 
 
 def sha256_of(path: Path) -> str:

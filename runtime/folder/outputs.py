@@ -17,6 +17,7 @@ from starcast.images import formats
 from starcast.images.mark import read_mark
 from starcast.images.read import read_stored
 from starcast.images.write import WRITTEN_SUFFIXES
+from starcast.runtime.bundle import refuse_to_write_into
 from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.marks import Origin, parse_mark
 from starcast.runtime.options import TranslateOptions
@@ -39,8 +40,11 @@ WRITTEN_ANYWAY = (State.ABSENT, State.DAMAGED, State.STALE)
 
 
 def is_one_file(output: Path, sources: int, styles: int) -> bool:
-    """Whether `output` names an image and not a folder. Raises OptionError if it cannot be written as either."""
+    """Whether `output` names an image and not a folder. Raises OptionError if it cannot be written as either, or is in a
+    bundle."""
     suffix = output.suffix.lower()
+    refuse_to_write_into(output)
+    refuse_to_write_into(output.parent)
     if not (formats.has_image_suffix(suffix) or suffix in _FILM_SUFFIXES) or output.is_dir():
         if output.exists() and not output.is_dir():
             raise OptionError(f"{printable(output)} is a file: give -o a folder, or the name of an image")

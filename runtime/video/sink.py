@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from starcast.absence import is_url
 from starcast.errors import OptionError, VideoError, printable, reason_of
+from starcast.runtime.bundle import refuse_to_write_into
 from starcast.runtime.record import record_beside, refuse_foreign_record
 from starcast.runtime.video.containers import container_of, muxer_options
 from starcast.runtime.video.encode import VideoEncoder
@@ -182,6 +183,7 @@ def check_target(target: Path, source: Path | None) -> None:
     existing = next((folder for folder in (parent, *parent.parents) if folder.exists()), parent)
     if not existing.is_dir():
         raise OptionError(f"{printable(existing)} is a file, so {printable(target)} cannot be in it: choose another -o")
+    refuse_to_write_into(target.parent)
     refuse_foreign_record(record_beside(target))
 
 

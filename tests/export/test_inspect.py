@@ -72,3 +72,8 @@ def test_another_file_says_what_it_is_not(tmp_path: Path) -> None:
 def test_a_folder_of_neither_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="give a checkpoint, a bundle or a run's folder"):
         facts_of(tmp_path)
+
+
+def test_an_option_that_was_not_given_is_not_shown() -> None:
+    facts = {"path": "x.ckpt", "options": {"workers": None, "steps": 7}, "next": "starcast export x.ckpt -o BUNDLE"}
+    assert "Trained with: steps 7" in lines_of(facts)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,3 +180,24 @@ print(*sys.modules, sep="\\n")
     }  # fmt: skip
     assert not [name for name in imported if name.startswith(("starcast.runtime.video", "starcast.runtime.nvidia."))
                 and name != "starcast.runtime.nvidia.placement"]  # fmt: skip
+
+
+@pytest.mark.parametrize("out", ["", "x.png"])
+def test_nothing_is_translated_into_a_bundle(tmp_path, tiny_bundle, out):
+    bundle = tmp_path / "my-model"
+    shutil.copytree(tiny_bundle, bundle)
+    before = sorted(bundle.rglob("*"))
+    write_image(tmp_path / "x.png", _draw_image())
+    result = _starcast(bundle, tmp_path / "x.png", "-o", bundle / out, "--domain", "0", "--seed", "7")
+    assert result.returncode == 2
+    assert result.stderr == f"Error: {bundle} is a bundle: choose another -o\n"
+    assert sorted(bundle.rglob("*")) == before
+
+
+def test_a_folder_with_a_manifest_of_another_program_is_no_bundle(tmp_path, tiny_bundle):
+    (tmp_path / "OUT").mkdir()
+    (tmp_path / "OUT/manifest.json").write_text('{"manifest_version": 3}', encoding="utf-8")
+    write_image(tmp_path / "x.png", _draw_image())
+    result = _invoke(tiny_bundle, tmp_path / "x.png", "-o", tmp_path / "OUT", "--domain", "0", "--seed", "7")
+    assert result.return_value == 0
+    assert (tmp_path / "OUT/x.png").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -112,3 +113,12 @@ def test_an_animated_image_becomes_a_film(tiny_bundle, tmp_path):
         times = [frame.pts * frame.time_base for frame in container.decode(video=0)]
         assert container.duration == 600_000
     assert times == [Fraction(0), Fraction(1, 5), Fraction(6, 25)]
+
+
+def test_no_video_is_written_into_a_bundle(clip, tiny_bundle, tmp_path):
+    bundle = tmp_path / "my-model"
+    shutil.copytree(tiny_bundle, bundle)
+    before = sorted(bundle.rglob("*"))
+    done = starcast("video", bundle, clip, "-o", bundle, "--domain", "cat", "--seed", "7")
+    assert (done.returncode, done.stderr) == (2, f"Error: {bundle} is a bundle: choose another -o\n")
+    assert sorted(bundle.rglob("*")) == before
