@@ -40,7 +40,7 @@ WRITTEN_ANYWAY = (State.ABSENT, State.DAMAGED, State.STALE)
 
 
 def is_one_file(output: Path, sources: int, styles: int) -> bool:
-    """Whether `output` names an image and not a folder. Raises OptionError if it cannot be written as either, or is in a
+    """Whether `output` names an image and not a folder. Raises OptionError if it can be written as neither, or is in a
     bundle."""
     suffix = output.suffix.lower()
     refuse_to_write_into(output)

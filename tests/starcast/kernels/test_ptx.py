@@ -19,9 +19,6 @@ from starcast.kernels.tiling import power_of_two, tiling_for
 if TYPE_CHECKING:
     from triton import JITFunction
 
-# Triton 3.8 builds its syntax trees in a way that Python 3.13 deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:AnnAssign.__init__ missing:DeprecationWarning")
-
 TARGETS = {
     (7, 5): ("8.0", "sm_75"), (8, 0): ("8.0", "sm_80"), (8, 6): ("8.0", "sm_86"), (8, 9): ("8.0", "sm_89"),
     (9, 0): ("8.0", "sm_90a"), (10, 0): ("8.6", "sm_100a"), (12, 0): ("8.7", "sm_120a"),
