@@ -48,6 +48,9 @@ class ScaleIntoLast(ExactRule):
         inner_scaled = op.Mul(inner_made, factor, _outputs=["inner_scaled"])
         return op.Add(inner_scaled, shift, _outputs=["root"])
 
+    def concerns(self, factor: ir.Value, **_: ir.Value) -> bool:
+        return numbers(factor) is not None  # a computed factor is a style's, not an image's
+
     def refusal(
         self, inner_made: ir.Value, factor: ir.Value, shift: ir.Value, weight: ir.Value, **_: ir.Value
     ) -> str | None:

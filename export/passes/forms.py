@@ -13,10 +13,12 @@ import onnx_ir as ir
 
 from starcast.errors import OptionError
 from starcast.export.graphs.cost import Cost
+from starcast.export.passes.activation_gains import move_activation_gains
 from starcast.export.passes.byte_range import ScaleIntoFirst, ScaleIntoLast
 from starcast.export.passes.dead_biases import drop_dead_biases
 from starcast.export.passes.few_channels import FewInPhases, FewTransposed
 from starcast.export.passes.grouped_boxes import group_boxes
+from starcast.export.passes.interpolation import commute_interpolations
 from starcast.export.passes.last_sums import sum_last_convolutions
 from starcast.export.passes.pooled_shortcuts import PooledIn4, PooledInFirst
 from starcast.export.passes.product_sums import sum_style_products
@@ -50,7 +52,16 @@ def _pool_shortcuts(model: ir.Model) -> Outcome:
     return Outcome(first.fired + second.fired, second.declined)
 
 
-DEAD_BIASES = Rewrite("dead-biases", "drop biases that a norm cancels", drop_dead_biases)
+def _drop_dead_biases(model: ir.Model) -> Outcome:
+    """Without norms no bias is dead, and a line for each would only be noise."""
+    return drop_dead_biases(model) if any(map(_is_norm, model.graph)) else Outcome(0)
+
+
+def _is_norm(node: ir.Node) -> bool:
+    return node.op_type == "InstanceNormalization"
+
+
+DEAD_BIASES = Rewrite("dead-biases", "drop biases that a norm cancels", _drop_dead_biases)
 ONE_PLUS_GAMMA = Rewrite(
     "one-plus-gamma", "move AdaIN's 1 + gamma into the bias of the style's matrix product", fold_one_plus_gamma
 )
@@ -70,6 +81,13 @@ FEW_PHASES = _rules(
 FEW_TRANSPOSED = _rules(
     "few-transposed", "write a convolution to a few channels as a transposed one", FewTransposed
 )  # fmt: skip
+INTERPOLATED_9 = Rewrite(
+    "interpolated-9", "replace interpolation, filter and 3x3 by a transposed 3x3 with stride 2 and a longer filter",
+    commute_interpolations,
+)  # fmt: skip
+ACTIVATION_GAINS = Rewrite(
+    "activation-gains", "move an activation's factor into the scales that follow it", move_activation_gains
+)
 RESIDUAL_SCALE = Rewrite("residual-scale", "move the residuals' factors into the norms' epsilon", carry_residual_scales)
 BYTE_RANGE = _rules(
     "byte-range", "move the scaling 0..255 <-> -1..1 into the first and last weights", ScaleIntoFirst, ScaleIntoLast
@@ -81,12 +99,12 @@ LAST_SUM = Rewrite("last-sum", "write the last 1x1 convolution as sums over chan
 GROUPED_BOXES = Rewrite("grouped-boxes", "write 2x2 means as convolutions of one channel each", group_boxes)
 
 _FIRST = (DEAD_BIASES, ONE_PLUS_GAMMA, STYLE_PRODUCTS, SHORTCUT)
-_LAST = (RESIDUAL_SCALE, BYTE_RANGE)
+_LAST = (ACTIVATION_GAINS, RESIDUAL_SCALE, BYTE_RANGE)
 
 PLAIN, PHASES = "plain", "phases"
 FORMS: Mapping[str, tuple[Rewrite, ...]] = {
     PLAIN: (),
-    "taps9": (*_FIRST, POOLED_9, ENLARGED_9, *_LAST),
+    "taps9": (*_FIRST, POOLED_9, ENLARGED_9, INTERPOLATED_9, *_LAST),
     "taps16": (*_FIRST, POOLED_16, ENLARGED_16, *_LAST),
     PHASES: (*_FIRST, POOLED_16, ENLARGED_PHASES, SPREAD_PHASES, *_LAST),
 }

@@ -147,6 +147,9 @@ def test_the_manifest_says_what_the_graphs_take_and_give(bundles: dict[str, Bund
         [variant] = manifest.variants
         assert set(variant.engines) == set(ENGINE_NAMES)
         assert variant.max_batch is None
+        assert variant.rewrites["activation-gains"] == 7
+    [variant] = bundles["lukau2357"].manifest.variants
+    assert variant.rewrites["interpolated-9"] == 1  # from 16x16 to 32x32; smaller maps are mostly border
 
 
 def test_a_bundle_has_a_preview_a_card_and_the_next_command(bundles: dict[str, Bundle]) -> None:

@@ -21,7 +21,7 @@ from starcast.train.families.stargan_v2.networks import StarGANv2Config
 AFHQ_GFLOP = {"plain": 97.29, "taps16": 62.93, "phases": 62.93, "taps9": 52.60}
 AFHQ_FIRED = {
     "dead-biases": 25, "one-plus-gamma": 12, "style-products": 12, "shortcut": 6, "pooled-9": 4, "enlarged-9": 4,
-    "residual-scale": 12, "byte-range": 2,
+    "interpolated-9": 0, "activation-gains": 0, "residual-scale": 12, "byte-range": 2,
 }  # fmt: skip
 
 
