@@ -4,8 +4,8 @@
 
 Draws the creatures, measures the time of a step, trains with a recipe of `starcast train`, and judges the result
 (`learning_judges.py`). On a busy machine the training takes longer and gives the same networks: what must fit is the
-number of steps times the time of a step. So measure that first, alone, with `--time-only`; the number of threads may
-differ from the training's. With `--folder`, an
+number of steps times the time of a step. So measure that first with `--time-only`, alone or with `--threads 1`: the
+processor seconds of one thread are what a step takes alone, on a busy machine, too. With `--folder`, an
 interrupted study continues where it stopped.
 """
 
@@ -90,18 +90,19 @@ def draw_creatures(folder: Path, image_size: int, options: LearningOptions) -> P
     return folder
 
 
-def time_steps(data: Path, options: TrainOptions, rounds: int) -> list[float]:
-    """Mean seconds of a step in each round of PERIOD steps, after one round to warm up, as a run makes them."""
-    ends: list[float] = []
+def time_steps(data: Path, options: TrainOptions, rounds: int) -> list[tuple[float, float]]:
+    """Mean seconds and processor seconds of a step in each round of PERIOD steps, after one round to warm up."""
+    ends: list[tuple[float, float]] = []
     steps = (1 + rounds) * PERIOD
     brief = replace_options(options, steps=steps, sample_every=0, snapshot_every=0, save_every=steps)
     with tempfile.TemporaryDirectory() as folder:
         train(
             data, Path(folder) / "run", brief, bar=False, progress=lambda _: None,
-            on_step=lambda step, losses: ends.append(time.perf_counter()),
+            on_step=lambda step, losses: ends.append((time.perf_counter(), time.process_time())),
         )  # fmt: skip
     marks = ends[PERIOD - 1 :: PERIOD]
-    return [(end - start) / PERIOD for start, end in itertools.pairwise(marks)]
+    rounds_of = itertools.pairwise(marks)
+    return [((end[0] - start[0]) / PERIOD, (end[1] - start[1]) / PERIOD) for start, end in rounds_of]
 
 
 def train_creatures(data: Path, run: Path, options: TrainOptions, progress: Progress) -> Path:
@@ -166,13 +167,16 @@ def _step_time(
         if earlier["options"] == measured_for:
             return dict(earlier["step_time"])
     progress("timing a step")
-    seconds = time_steps(data, options, rounds)
+    wall, processor = zip(*time_steps(data, options, rounds), strict=True)
+    seconds = processor if threads == 1 else wall
     machine = provenance(threads=threads, program=PROGRAM)
     step_time = {
         "threads": threads,
         "median_s": round(statistics.median(seconds), 5),
         "least_s": round(min(seconds), 5),
         "greatest_s": round(max(seconds), 5),
+        "of": "processor seconds" if threads == 1 else "seconds",
+        "median_wall_s": round(statistics.median(wall), 5),
         "load": machine["load"],
         "commit": machine["commit"],
     }
