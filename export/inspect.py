@@ -16,7 +16,8 @@ from starcast.errors import StarcastError
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import recall_choice
 from starcast.runtime.engines.registry import ENGINES
-from starcast.runtime.manifest import MANIFEST, Manifest, Variant
+from starcast.runtime.labels import example_flags
+from starcast.runtime.manifest import MANIFEST, LabelMaker, Manifest, Variant
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def bundle_facts(bundle: Bundle) -> Facts:
         "what": "bundle",
         "family": manifest.provenance.family,
         "domains": list(manifest.domains) or None,
+        **_label_facts(condition.labels),
         "size": list(manifest.trained_size),
         "channels": output.channels if output else None,
         "stride": source.stride if source else None,
@@ -74,6 +76,16 @@ def bundle_facts(bundle: Bundle) -> Facts:
     }
 
 
+def _label_facts(labels: LabelMaker | None) -> Facts:
+    if labels is None:
+        return {}
+    return {
+        "attributes": list(labels.attribute_names) or None,
+        "classes": list(labels.class_names) or None,
+        "reads_attributes": labels.classifier is not None if labels.attribute_names else None,
+    }
+
+
 def next_command(bundle: Path, manifest: Manifest) -> str:
     """The command to type next: one that makes images, or a build if nothing else runs the bundle."""
     builds = [build_line(bundle, variant) for variant in manifest.variants]
@@ -82,8 +94,9 @@ def next_command(bundle: Path, manifest: Manifest) -> str:
         return first
     if manifest.output is not None:
         return command_line("starcast", "generate", path_argument(bundle), "--seeds", "0-15", "-o", "OUT")
-    domain = manifest.domains[0]
-    return command_line("starcast", "translate", path_argument(bundle), "IMAGE", "--domain", domain, "-o", "OUT")
+    labels, domain = manifest.condition.only_labels, manifest.domains[0]
+    chosen = ("--domain", domain) if labels is None else example_flags(labels, labels.names[0])
+    return command_line("starcast", "translate", path_argument(bundle), "IMAGE", *chosen, "-o", "OUT")
 
 
 def _auto_choice(bundle: Bundle) -> str | None:
@@ -151,6 +164,11 @@ def lines_of(facts: Facts) -> list[str]:
     return [*lines, "", f"Next: {facts['next']}"]
 
 
+def _plain_list(names: int | list[str]) -> str:
+    """A bundle's names; a checkpoint has only their number."""
+    return ", ".join(names) if isinstance(names, list) else str(names)
+
+
 def _thousands(count: int) -> str:
     return f"{count:,}"
 
@@ -163,6 +181,11 @@ _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "layout": ("layout", str),
     "family": ("family", str),
     "domains": ("domains", lambda names: ", ".join(f"{number} {name}" for number, name in enumerate(names))),
+    "attributes": ("attributes", lambda names: _plain_list(names)),
+    "classes": ("classes", lambda names: _plain_list(names)),
+    "reads_attributes": (
+        "of a source", lambda reads: "its attributes are read" if reads else "--has says which attributes it has",
+    ),
     "step": ("step", _thousands),
     "parent": ("started from", lambda parent: str(parent.get("path"))),
     "data_set": ("data set", str),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from starcast.command_line import command_line
 from starcast.export.families.model import About, Licence
+from starcast.runtime.labels import example_flags
 from starcast.runtime.manifest import Manifest, Output, Parity, Variant
 
 TENSORRT_RTX = "tensorrt-rtx"
@@ -52,16 +54,25 @@ def _preview_of(manifest: Manifest) -> str:
 def _what(manifest: Manifest, about: About, parameters: int) -> str:
     if manifest.output is not None:
         return _what_it_makes(manifest.output, about, parameters)
-    source = manifest.source
+    source, labels = manifest.source, manifest.condition.only_labels
     assert source is not None
-    domains = ", ".join(manifest.domains)
+    deed = f"translates images between {_count(manifest.domains, 'domain')}"
+    if labels is not None and labels.attribute_names:
+        deed = f"changes {_count(labels.attribute_names, 'attribute', ' of images')}"
+        if labels.class_names:
+            deed += f", and translates them to {_count(labels.class_names, 'class')}"
     return (
-        f"{about.title} that translates images between {len(manifest.domains)} "
-        f"{'domain' if len(manifest.domains) == 1 else 'domains'}: {domains}. It was trained at "
+        f"{about.title} that {deed}. It was trained at "
         f"{source.width}x{source.height} pixels; other sizes work where both sides are multiples of {source.stride}. "
         f"The generator has {parameters:,} parameters.\n\n"
         f"{about.styles} Images go in and come out as 8-bit RGB: all scaling and rounding is in the graphs."
     )
+
+
+def _count(names: Sequence[str], kind: str, of: str = "") -> str:
+    """`3 domains: cat, dog, wild`; `of` comes before the colon."""
+    plural = f"{kind}es" if kind.endswith("s") else f"{kind}s"
+    return f"{len(names)} {kind if len(names) == 1 else plural}{of}: {', '.join(names)}"
 
 
 def _what_it_makes(output: Output, about: About, parameters: int) -> str:
@@ -78,10 +89,16 @@ def _use(manifest: Manifest, name: str) -> str:
         generate = command_line("starcast", "generate", name, "--seeds", "0-15", "--psi", "0.7")
         lines = ["pip install 'starcast[cpu]'", f"{generate} -o out/", *_build_lines(manifest, name, generate)]
         return "\n".join(["## How to run it", "", "```", *lines, "```"])
-    translate = f"{command_line('starcast', 'translate', name, 'photo.jpg', '--domain')} {_quote(manifest.domains[-1])}"
+    labels = manifest.condition.only_labels
+    flags: tuple[str, ...] = ("--domain", manifest.domains[-1])
+    if labels is not None and labels.attribute_names:
+        flags = example_flags(labels, labels.names[0])
+    translate = " ".join([command_line("starcast", "translate", name, "photo.jpg"), *map(_quote, flags)])
     lines = ["pip install 'starcast[cpu]'", f"{translate}{_seed(manifest)} -o out/"]
     if manifest.condition.reference is not None:
         lines.append(f"{translate} --ref reference.jpg -o out/")
+    if labels is not None and labels.attribute_names and labels.classifier is None:
+        lines.insert(1, "# --has lists the attributes that photo.jpg has already")
     return "\n".join(["## How to run it", "", "```", *lines, *_build_lines(manifest, name, translate), "```"])
 
 

@@ -45,6 +45,13 @@ def change_of(maker: LabelMaker, name: str) -> LabelChange:
     return LabelChange(on=(name,)) if is_set else LabelChange(flip=(name,))
 
 
+def example_flags(maker: LabelMaker, name: str) -> tuple[str, ...]:
+    """Flags with which a command translates to a label."""
+    if name in maker.class_names:
+        return "--domain", name
+    return ("--set", name) if maker.classifier is not None else ("--set", name, "--has", "none")
+
+
 def label_vector(maker: LabelMaker, labels: Mapping[str, float]) -> Vector:
     """The vector [S] of labels by name; missing ones are 0. Raises StyleError."""
     _check_known(maker, labels)

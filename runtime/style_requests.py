@@ -78,7 +78,9 @@ def requests_from(
     """
     if labels is not None:
         refuse_styles(
-            {"--seed": options.seed is not None, "--ref": options.ref is not None, "--psi": options.psi != 1}, labels
+            {"--seed": options.seed is not None, "--ref": options.ref is not None, "--psi": options.psi != 1},
+            labels,
+            several=several,
         )
         return requests_of_labels(options, options.domain, labels, several=several)
     refuse_labels(options)
@@ -151,11 +153,12 @@ def refuse_labels(options: LabelOptions) -> None:
         )
 
 
-def refuse_styles(flags: Mapping[str, bool], maker: LabelMaker) -> None:
+def refuse_styles(flags: Mapping[str, bool], maker: LabelMaker, *, several: bool = True) -> None:
     """Raise StyleError if one of `flags`, which are for styles, is given to a bundle that is steered by labels."""
     given = [flag for flag, is_given in flags.items() if is_given]
     if given:
-        raise StyleError(f"the bundle is steered by labels alone, so {given[0]} means nothing: {_ways(maker)}")
+        ways = _ways(maker, several=several)
+        raise StyleError(f"the bundle is steered by labels alone, so {given[0]} means nothing: {ways}")
 
 
 def _request_of_change(

@@ -67,7 +67,10 @@ class MorphOptions(FilmOptions, LabelOptions):
         super().__post_init__()
         of_labels = bool(self.label_flags) or self.domain is not None
         if (self.refs and self.seeds) or not (self.refs or self.seeds or of_labels):
-            raise OptionError("give --refs or --seeds, one of them: the styles that the loop goes through")
+            raise OptionError(
+                "give --refs or --seeds, one of them: the styles that the loop goes through (for a bundle steered by "
+                "labels: --set, --unset, --flip, --labels or --domain)"
+            )
         self.refuse_domain(self.domain)
         _ = self.chosen_seeds  # raises what is wrong with them
 

@@ -6,22 +6,32 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from starcast.cli import root
-from starcast.export.families.stargan_v1 import FrameGenerator, StarGANv1
+from starcast.export.families.stargan_v1 import FrameGenerator, StarGANv1, open_stargan_v1
 from starcast.export.gate.reference import translate
+from starcast.export.inspect import bundle_facts, lines_of, next_command
+from starcast.export.model_card import model_card
 from starcast.export.options import ExportOptions
 from starcast.export.write import export_bundle
 from starcast.images.read import read_image
 from starcast.images.write import write_image
+from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.registry import ENGINES
+from starcast.runtime.manifest import Condition, LabelMaker
 from starcast.runtime.translator import Translator
-from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
-from starcast.train.families.stargan_v1.networks import StarGANv1Config, build_networks, random_networks
+from starcast.train.checkpoint.file import averaged_networks, read_checkpoint, write_checkpoint
+from starcast.train.families.stargan_v1.networks import (
+    StarGANv1Config,
+    averaged_copy,
+    build_networks,
+    random_networks,
+)
 
 ORACLE = Path(__file__).resolve().parents[2] / "oracles" / "stargan_v1"
 NAMES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
@@ -125,3 +135,53 @@ def test_commands_give_the_original_programs_images(bundle: Path, oracle: Any, t
         right = translate(generator, oracle["image_u8"][1:2], oracle["labels_celeba"][number][1:2])[0]
         found = read_image(tmp_path / "out" / name / "1.png")
         assert np.abs(found.astype(int) - right.astype(int)).max() <= 1
+
+
+def test_a_checkpoint_of_ours_has_a_classifier_and_a_snapshot_has_none(tmp_path: Path) -> None:
+    config = StarGANv1Config(
+        image_size=16, generator_width=4, discriminator_width=2, residual_blocks=1, discriminator_layers=2,
+        attributes=2, classes=1,
+    )  # fmt: skip
+    networks = build_networks(config, seed=0)
+    for name, whole in (("whole.pt", networks), ("snapshot.pt", None)):
+        facts = {"config": config, "domain_names": ("a", "b", "c"), "step": 1, "averaged": averaged_copy(networks)}
+        write_checkpoint(tmp_path / name, **facts, networks=whole)
+        model = open_stargan_v1(read_checkpoint(tmp_path / name), ("a", "b", "c"))
+        graphs = model.style_graphs()
+        assert [graph.file for graph in graphs] == (["classifier.onnx"] if whole else [])
+        for graph in graphs:
+            images = torch.from_numpy(graph.trials["image"])
+            truth = networks.discriminator.classify(images.permute(0, 3, 1, 2) / 127.5 - 1)  # type: ignore[union-attr]
+            torch.testing.assert_close(graph.network(images), truth)
+            assert truth.shape == (3, 3)
+
+
+def test_what_a_bundle_takes_is_said_by_inspect_and_its_card(bundle: Path) -> None:
+    facts = bundle_facts(open_bundle(bundle))
+    assert (facts["attributes"], facts["classes"], facts["reads_attributes"]) == (list(NAMES), None, True)
+    assert facts["next"].endswith("IMAGE --set Black_Hair -o OUT")
+    lines = lines_of(facts)
+    assert any(line.split() == ["attributes", *", ".join(NAMES).split()] for line in lines)
+    assert any(line.endswith("its attributes are read") for line in lines)
+    card = (bundle / "README.md").read_text(encoding="utf-8")
+    assert "changes 5 attributes of images: Black_Hair, Blond_Hair, Brown_Hair, Male, Young. It" in card
+    assert "starcast translate bundle photo.jpg --set Black_Hair -o out/" in card
+
+
+@pytest.mark.parametrize(("classes", "line", "deed"), [
+    (0, "photo.jpg --set Black_Hair --has none -o out/", "changes 5 attributes of images: "),
+    (2, "photo.jpg --set Black_Hair --has none -o out/", "changes 3 attributes of images: Black_Hair, Blond_Hair, "
+     "Brown_Hair, and translates them to 2 classes: Male, Young."),
+    (5, "photo.jpg --domain Young -o out/", "translates images between 5 domains: "),
+])  # fmt: skip
+def test_the_first_commands_of_a_bundle_without_a_classifier_work(
+    bundle: Path, classes: int, line: str, deed: str
+) -> None:
+    manifest = open_bundle(bundle).manifest
+    labels = LabelMaker(names=NAMES, classes=classes)
+    manifest = msgspec.structs.replace(manifest, condition=Condition(size=labels.size, labels=labels))
+    card = model_card(manifest, StarGANv1.about, name="b", parameters=1)
+    assert line in card
+    assert deed in card
+    command = next_command(Path("b"), manifest)
+    assert command.endswith("--domain Black_Hair -o OUT" if classes == 5 else "--set Black_Hair --has none -o OUT")
