@@ -53,9 +53,11 @@ NAMED_OTHERS = 10
 
 
 class Work(msgspec.Struct, frozen=True):
-    """What is translated, and where to. `named`: the sources as they were given. `paths`: one per source and style."""
+    """What is translated, and where to. `given`: the sources' paths; `named`: as they were given. `paths`: one per
+    source and style."""
 
     bundle: Bundle
+    given: Sequence[Path]
     named: list[str]
     sources: Sequence[SourceFile]
     requests: Sequence[StyleRequest]
@@ -104,7 +106,7 @@ def translate_all(
     refuse_to_overwrite_sources(found.sources, paths, references)
     refuse_unused_options(options, options.output.suffix if one_file else f".{options.format}")
     record = record_beside(options.output) if one_file else options.output / RECORD
-    work = Work(bundle, list(named or map(str, sources)), found.sources, requests, paths, record)
+    work = Work(bundle, sources, list(named or map(str, sources)), found.sources, requests, paths, record)
     with hold(options.output) if one_file else hold_folder(options.output):
         _translate_missing(work, options, report, progress, show_progress)
     return report
@@ -147,9 +149,15 @@ def _translate_missing(
         finally:
             report.wall_s = time.perf_counter() - start
             counts = {"translated": report.done, "there_already": report.skipped, "failed": len(report.failed)}
-            save = partial(save, counts=counts, has=source_styles.has, finished=not interrupted)
+            save = partial(save, counts=counts, has=_as_named(source_styles.has, work), finished=not interrupted)
             end_record(save, record, partial(report.fail, progress=progress))
             _tell_lost(report, progress)
+
+
+def _as_named(has: Mapping[str, list[str]], work: Work) -> dict[str, list[str]]:
+    """What was read of the sources, under the names that they were given: the path of a pipe's file means nothing."""
+    names = {printable(path): name for path, name in zip(work.given, work.named, strict=True)}
+    return {names.get(source, source): labels for source, labels in has.items()}
 
 
 def _report_found(found: FoundSources, report: Report, progress: Callable[[str], None]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -155,3 +157,12 @@ def test_a_record_holds_the_labels_of_a_thousand_sources_and_says_how_many_more(
     [run] = read_runs(tmp_path / "r.json")
     assert (len(run["has"]), run["has_of_more"]) == (KEPT_SOURCES, 100)
     assert "1099" in run["has"]
+
+
+def test_what_comes_through_a_pipe_is_recorded_as_such(label_bundle, photos, tmp_path):
+    words = [str(label_bundle(reads=True)), "-", *OWN, "-o", str(tmp_path / "out.png"), "--set", "Male"]
+    command = [sys.executable, "-m", "starcast", "translate", *words]
+    done = subprocess.run(command, input=(photos / "red.png").read_bytes(), capture_output=True, check=True)
+    assert b"standard input has Black_Hair" in done.stderr
+    [record] = read_runs(tmp_path / "out.png.json")
+    assert record["has"] == {"-": ["Black_Hair"]}
