@@ -35,7 +35,7 @@ from starcast.runtime.engines.workload import CALLS, SLOW_S, Pace, Run, Work, me
 from starcast.runtime.noise import zero_noise
 
 MOST_DOUBTS = 3
-KINDS = ("video", "translate", "morph", "calls")  # of work
+KINDS = ("video", "translate", "generate", "morph", "calls")  # of work
 TRIES = 2  # if a busy machine could not measure everything in time, the next start tries once more
 
 

@@ -7,9 +7,10 @@ the same command has made: it continues where it stopped.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,9 @@ from numpy.typing import NDArray
 from starcast.errors import BundleError, ImageError, OptionError, printable
 from starcast.hold import hold, hold_folder
 from starcast.images.write import write_image
+from starcast.leftovers import temporary_folder
 from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.folder.outputs import is_one_file, refuse_unused_quality
 from starcast.runtime.generate.images import Maker, Subject, chunks, mixing_layer, subjects_of
 from starcast.runtime.generate.options import GenerateOptions
@@ -139,7 +142,7 @@ def _make_missing(job: Job, report: Report, progress: Callable[[str], None], sho
     if not plan.missing:
         return
     with (
-        Translator(bundle, **options.engine, progress=progress) as translator,
+        Translator(bundle, **options.engine, work=_work(plan.missing[0], job), progress=progress) as translator,
         ProgressBar(len(plan.missing), "files", show=show_progress, progress=progress) as bar,
     ):
         save = partial(write_record, record, bundle, options, job.facts, engine=translator.facts(), sources=[])
@@ -157,6 +160,22 @@ def _make_missing(job: Job, report: Report, progress: Callable[[str], None], sho
             end_record(
                 partial(save, counts=counts, finished=not interrupted), record, partial(report.fail, progress=progress)
             )
+
+
+def _work(output: OutputFile, job: Job) -> Work:
+    """Making and writing images like `output`, for measuring engines in it. What is written is deleted."""
+    shape = job.bundle.manifest.condition.shape
+    sample = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
+
+    def rehearse(make: Run, batch: int) -> Generator[None]:
+        with temporary_folder() as folder, open_pool(WRITERS) as writers:
+            writes: InOrder[object] = InOrder(writers, places=2 * batch + WRITERS, take=lambda written: None)
+            for number in itertools.count():
+                for place, image in enumerate(make(np.repeat(sample, batch, axis=0)), batch * (number % 4)):
+                    writes.add(partial(write_image, folder / f"{place}{output.path.suffix}", image))
+                    yield
+
+    return Work("generate", rehearse, job.options.batch)
 
 
 def _write_files(

@@ -17,6 +17,9 @@ from tiny_generator import TinyGenerator, write_generator_bundle
 from starcast.cli import root
 from starcast.errors import OptionError
 from starcast.images.mark import read_mark
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.engines.base import EngineOptions
+from starcast.runtime.engines.choose import recall_choice
 from starcast.runtime.generate import run
 from starcast.runtime.generate.options import GenerateOptions
 from starcast.runtime.generate.run import generate_all
@@ -190,6 +193,24 @@ def test_a_file_of_the_users_stays_and_nothing_is_written(generator_bundle, tmp_
     (tmp_path / "other/starcast.json").write_text("{}")
     with pytest.raises(OptionError, match=r"starcast\.json was not written by starcast"):
         generate_all(generator_bundle, _options(tmp_path / "other", overwrite=True))
+
+
+def test_auto_measures_the_engines_while_images_are_written(generator_bundle, tmp_path):
+    lines: list[str] = []
+    options = GenerateOptions(output=tmp_path / "out", seeds=("1-2",), threads=2, remeasure=True)
+    generate_all(generator_bundle, options, progress=lines.append)
+    assert sum("is the fastest here" in line for line in lines) <= 1
+    assert _names(tmp_path / "out") == {"seed1.png", "seed2.png", BASE, "starcast.json"}
+    verdict = recall_choice(open_bundle(generator_bundle), options=EngineOptions(threads=2), kinds=("generate",))
+    assert (verdict is not None) == any("is the fastest here" in line for line in lines)
+
+
+def test_nothing_is_written_into_a_bundle(generator_bundle):
+    before = _names(generator_bundle)
+    for output in (generator_bundle, generator_bundle / "sheet.png", generator_bundle / "faces"):
+        with pytest.raises(OptionError, match="is a bundle: choose another -o"):
+            generate_all(generator_bundle, _options(output, seeds=("1",), overwrite=True))
+    assert _names(generator_bundle) == before
 
 
 def test_a_folder_in_the_way_is_a_failure_and_the_rest_is_made(generator_bundle, tmp_path):
