@@ -7,7 +7,7 @@ An engine computes 8 or 16 outputs at once. With three, it leaves most of its la
 one by one: the last 7x7 of a StarGAN v1 has 1.5 % of the products and took up to a fifth of the time. In four phases,
 one for each place in a 2x2 square, there are twelve outputs. That takes (k+1)²/k² of the products, but a third of the
 time in OpenVINO and in ONNX Runtime. ncnn is faster still with a transposed convolution, which is one matrix product
-from many channels to k² O: it takes a tenth of the time.
+from many channels to k² O: it was 18 times as fast at 128 px, and 5 times at 256.
 """
 
 from __future__ import annotations

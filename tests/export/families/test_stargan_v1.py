@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from starcast.cli import root
 from starcast.export.families.stargan_v1 import FrameGenerator, StarGANv1, open_stargan_v1
+from starcast.export.gate.images import draw_images
 from starcast.export.gate.reference import translate
 from starcast.export.inspect import bundle_facts, lines_of, next_command
 from starcast.export.model_card import model_card
@@ -40,7 +42,11 @@ NAMES = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("v1") / "bundle"
-    options = ExportOptions(attributes=NAMES)
+    images = tmp_path_factory.mktemp("images")
+    for number, image in enumerate(draw_images(12, 32, 32, seed=5)):
+        Image.fromarray(image).save(images / f"{number}.png")
+    # the oracle's weights are random, which amplifies every rounding
+    options = ExportOptions(attributes=NAMES, precision=("int8",), calibrate=images, min_psnr=15.0)
     export_bundle(ORACLE / "200000-G.ckpt", folder, options, lambda line: None)
     return folder
 
@@ -185,3 +191,11 @@ def test_the_first_commands_of_a_bundle_without_a_classifier_work(
     assert deed in card
     command = next_command(Path("b"), manifest)
     assert command.endswith("--domain Black_Hair -o OUT" if classes == 5 else "--set Black_Hair --has none -o OUT")
+
+
+def test_int8_is_judged_on_every_label_and_leaves_no_transposed_convolution_to_onnxruntime(bundle: Path) -> None:
+    variants = [variant for variant in open_bundle(bundle).manifest.variants if variant.precision == "int8"]
+    assert {engine for variant in variants for engine in variant.engines} == {"onnxruntime", "openvino"}
+    assert all(variant.quality is not None and tuple(variant.quality.domains) == NAMES for variant in variants)
+    [phases] = [variant for variant in variants if variant.engines == ("onnxruntime",)]
+    assert (phases.form, phases.rewrites["spread-phases"], phases.rewrites["few-phases"]) == ("phases", 2, 1)
