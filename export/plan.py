@@ -105,21 +105,17 @@ def plans_for(options: ExportOptions) -> list[Plan]:
     return [*native, *_smaller(native, options.precision), *_for_tensorrt(fused, options.precision)]
 
 
-def suit(plans: Sequence[Plan], model: Model, options: ExportOptions, progress: Callable[[str], None]) -> list[Plan]:
+def suit(plans: Sequence[Plan], model: Model, progress: Callable[[str], None]) -> list[Plan]:
     """The plans as a model can have them. Without a source, every image has a style of its own and no norms take it, so
     engines that run plain ONNX share their graphs. `progress` gets a line for what is left out.
-
-    Raises OptionError if the user asked for what the model cannot have.
     """
     if model.stride is not None:
         return list(plans)
     suited: dict[Plan, tuple[str, ...]] = {}
     for plan in plans:
         if plan.ncnn or plan.norms != "native":
-            reason = f"starcast does not write models without a source for {plan.engines[0]} yet"
-            if plan.engines[0] in options.backends:
-                raise OptionError(f"{reason}: leave it out of --for")
-            progress(f"{plan.engines[0]} is left out: {reason}")
+            engine = plan.engines[0]
+            progress(f"{engine} is left out: starcast does not write models without a source for it yet")
             continue
         alike = replace(plan, one_style=False, engines=())
         engines = suited.get(alike, ())

@@ -56,7 +56,7 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
     with hold(bundle):
         target = writable_target(bundle)
         source = read_source(checkpoint, options, progress)
-        _write_bundle(target, source, suit(plans, source.model, options, progress), options, progress)
+        _write_bundle(target, source, suit(plans, source.model, progress), options, progress)
         return open_bundle(target)
 
 

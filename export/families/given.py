@@ -10,6 +10,8 @@ from starcast.errors import CheckpointError, OptionError, printable
 from starcast.export.options import ExportOptions
 from starcast.train.checkpoint.content import Checkpoint
 
+NEEDS_SOURCE = ("ncnn", "tensorrt")  # engines whose graphs take a source
+
 
 def name_domains(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
     """The checkpoint of a family that knows domains alone, with the names given. Raises OptionError."""
@@ -32,6 +34,8 @@ def name_nothing(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
             f"{flag} is given, but {printable(checkpoint.path)} ({checkpoint.family}) has neither domains nor sources: "
             "leave it out"
         )
+    for engine in (engine for engine in options.backends if engine in NEEDS_SOURCE):
+        raise OptionError(f"starcast does not write models without a source for {engine} yet: leave it out of --for")
     if options.image_size is not None:
         refuse_other_size(checkpoint, options.image_size)
     return checkpoint

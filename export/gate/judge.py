@@ -93,7 +93,8 @@ class Judge:
             return Verdict(parity=self.parity(plan.name, graph.steps, self._candidate(graph, stored)))
         quality, gate = self.quality(graph, stored), self.gate(plan.precision)
         if below(quality, gate) is not None:
-            check(quality, gate, plan.precision, graph.to_blame or self._layers_to_blame(graph))
+            to_blame = graph.to_blame or self._layers_to_blame(graph)
+            check(quality, gate, plan.precision, to_blame, has_source=self._source.model.stride is not None)
         return Verdict(quality=quality)
 
     def parity(self, name: str, steps: Sequence[Step], candidate: Candidate) -> Parity:

@@ -183,15 +183,19 @@ def below(quality: Quality, gate: Gate) -> str | None:
     )
 
 
-def check(quality: Quality, gate: Gate, precision: str, to_blame: Sequence[str] = ()) -> None:
-    """Raise ParityError if the quality misses the gate. `to_blame` are the layers that lose most, worst first."""
+def check(
+    quality: Quality, gate: Gate, precision: str, to_blame: Sequence[str] = (), *, has_source: bool = True
+) -> None:
+    """Raise ParityError if the quality misses the gate. `to_blame` are the layers that lose most, worst first; without
+    a source there are no images to calibrate on."""
     finding = below(quality, gate)
     if finding is None:
         return
+    calibrate = "calibrate on images like those that will be translated (--calibrate DIR), " if has_source else ""
     blame = f", most of it lost in {' and '.join(to_blame)}" if to_blame else ""
     raise ParityError(
-        f"{precision} translations are only within {finding} of float32's{blame}: calibrate on images like those "
-        f"that will be translated (--calibrate DIR), lower --min-psnr, or export without {precision}"
+        f"{precision} translations are only within {finding} of float32's{blame}: {calibrate}lower --min-psnr, or "
+        f"export without {precision}"
     )
 
 

@@ -24,6 +24,7 @@ from starcast.export.trace import trace_frame
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.base import EngineOptions, Graph
+from starcast.runtime.engines.openvino import lacks
 from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.translator import Translator
 from starcast.train.families.stylegan2.networks import StyleGAN2Config, mean_of_styles, random_networks
@@ -39,7 +40,7 @@ LAYERS = 8
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
     """Both layouts' oracles, exported as a user would. Do not write into them."""
     folder = tmp_path_factory.mktemp("bundles")
-    options = ExportOptions(backends=ENGINE_NAMES)
+    options = ExportOptions(backends=ENGINE_NAMES, precision=("fp32", "bf16"))
     lukau2357 = lukau2357_model(tmp_path_factory.mktemp("lukau2357") / "model") / "checkpoint_2"
     for layout, checkpoint in (("rosinality", ROSINALITY / "000000.pt"), ("lukau2357", lukau2357)):
         export_bundle(checkpoint, folder / layout, options, lambda _: None)
@@ -144,11 +145,11 @@ def test_the_manifest_says_what_the_graphs_take_and_give(bundles: dict[str, Bund
         assert {name: plane.shape for name, plane in constants(bundle).items()} == {
             noise.name: (1, 1, noise.height, noise.width) for noise in manifest.noise.inputs
         }
-        [variant] = manifest.variants
+        variant = manifest.variants[0]
         assert set(variant.engines) == set(ENGINE_NAMES)
         assert variant.max_batch is None
         assert variant.rewrites["activation-gains"] == 7
-    [variant] = bundles["lukau2357"].manifest.variants
+    variant = bundles["lukau2357"].manifest.variants[0]
     assert variant.rewrites["interpolated-9"] == 1  # from 16x16 to 32x32; smaller maps are mostly border
 
 
@@ -238,6 +239,26 @@ def test_the_gate_tries_truncated_and_mixed_styles_and_every_kind_of_noise() -> 
     assert all((constant[name] == model.noise[name]).all() for name in model.noise)
     assert all(len(plane) == 2 and np.ptp(plane[0] - plane[1]) > 0 for plane in drawn.values())
     assert not any(plane.any() for plane in none.values())
+
+
+@pytest.mark.skipif(lacks("bf16") is not None, reason="this CPU has no bfloat16 instructions")
+def test_bf16_is_judged_by_drawn_styles_and_noise(bundles: dict[str, Bundle]) -> None:
+    for bundle in bundles.values():
+        [variant] = [variant for variant in bundle.manifest.variants if variant.precision == "bf16"]
+        assert variant.engines == ("openvino",)
+        assert variant.quality is not None
+        assert variant.quality.domains["images"].images == 16
+        assert variant.quality.domains["images"].psnr_mean >= 40
+
+
+@pytest.mark.parametrize("engine", ["ncnn", "tensorrt"])
+def test_engines_that_need_a_source_are_refused_before_any_work(engine: str, tmp_path: Path) -> None:
+    if engine == "ncnn" and ENGINES["ncnn"].absent() is not None:
+        pytest.skip("ncnn is not installed")
+    lines: list[str] = []
+    with pytest.raises(OptionError, match=f"does not write models without a source for {engine} yet: leave it out"):
+        export_bundle(ROSINALITY / "000000.pt", tmp_path / "b", ExportOptions(backends=(engine,)), lines.append)
+    assert lines == []
 
 
 @pytest.mark.parametrize("option", [{"domains": ("faces",)}, {"attributes": ("Young",)}, {"calibrate": Path("photos")}])
