@@ -1,0 +1,202 @@
+"""Does `--backend auto` choose what is fastest in `starcast video`?
+
+    python -m starcast.benchmarks.studies.engine_choice my-model -o benchmarks/results/engine-choice.json
+
+In every round each engine translates the same film in a fresh process, on all threads and on half of them, and then
+`auto` does, which knows nothing yet and measures first. Frames per second count from the first frame to the last byte,
+without starting the engine or measuring. `auto` is compared with the others within a round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from tabulate import tabulate
+from tqdm import tqdm
+
+from starcast import flags
+from starcast.benchmarks.record import provenance, write_result
+from starcast.click_options import options_from
+from starcast.errors import OptionError, StarcastError
+from starcast.options import CheckedOptions, option
+from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.cores import allowed_threads
+from starcast.runtime.engines.base import EngineOptions
+from starcast.runtime.engines.candidates import list_candidates
+from starcast.runtime.engines.choose import recall_choice
+from starcast.runtime.engines.registry import AUTO
+from starcast.runtime.options import VideoOptions
+from starcast.runtime.video.translate import translate_video
+from starcast.train.creatures.coats import random_coat
+from starcast.train.creatures.poses import random_pose
+from starcast.train.creatures.video import write_walk
+
+PROGRAM = "python -m starcast.benchmarks.studies.engine_choice"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceOptions(CheckedOptions):
+    """How to compare the engines."""
+
+    rounds: int = flags.rounds(5)
+    film: Path | None = option(None, "The film to translate. Default: a drawn one of 256 px.", metavar="VIDEO")
+    seconds: int = option(8, "Length of the drawn film.", minimum=1)
+    domain: str | None = flags.domain("Default: the bundle's first.")
+    json: Path | None = flags.out(
+        None, "a JSON record of the figures, the machine and the versions.", aliases=("--json",)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """An engine on a number of threads; `auto` on all of them."""
+
+    engine: str
+    threads: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine} on {self.threads}" if self.engine != AUTO else AUTO
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmPace:
+    """One translation of the film: frames per second, milliseconds a frame in the engine, and what `auto` chose."""
+
+    frames_per_second: float
+    engine_ms: float
+    chose: str | None = None
+
+
+def ways_of(bundle: Bundle, threads: int) -> list[Way]:
+    """Every CPU engine on all threads and on half of them; `auto` last."""
+    engines = dict.fromkeys(one.engine.name for one in list_candidates(bundle) if not one.engine.on_gpu)
+    counts = dict.fromkeys((threads, max(1, threads // 2)))
+    return [Way(engine=name, threads=count) for name in [*engines] for count in counts] + [
+        Way(engine=AUTO, threads=threads)
+    ]
+
+
+def translate_once(bundle_path: Path, film: Path, domain: str | None, way: Way) -> FilmPace:
+    """Translate the film in this process. What it writes is deleted."""
+    options = VideoOptions(backend=way.engine, threads=way.threads, domain=domain)
+    with tempfile.TemporaryDirectory() as folder:
+        report = translate_video(bundle_path, film, Path(folder) / "out.mp4", options, progress=lambda line: None)
+    chose = None
+    if way.engine == AUTO:
+        verdict = recall_choice(open_bundle(bundle_path), options=EngineOptions(threads=way.threads), kinds=("video",))
+        chose = None if verdict is None else verdict.winner.name
+    return FilmPace(
+        frames_per_second=round(report.frames / report.wall_s, 2),
+        engine_ms=round(report.stage_ms()["run"], 3),
+        chose=chose,
+    )
+
+
+def translate_apart(bundle_path: Path, film: Path, domain: str | None, way: Way) -> FilmPace:
+    """`translate_once` in a fresh process, with an empty cache. Raises StarcastError with the process's last line."""
+    arguments = [str(bundle_path), str(film), domain or "", way.engine, str(way.threads)]
+    with tempfile.TemporaryDirectory() as cache:
+        done = subprocess.run(
+            [sys.executable, "-m", __spec__.name, "--once", *arguments], capture_output=True, text=True,
+            env={**os.environ, "XDG_CACHE_HOME": cache, "LOCALAPPDATA": cache},
+        )  # fmt: skip
+    if done.returncode:
+        raise StarcastError(f"{way.name} failed: {done.stderr.strip().splitlines()[-1]}")
+    return FilmPace(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def figures(paces: Mapping[str, Sequence[FilmPace]]) -> list[dict[str, Any]]:
+    """Each way's frames per second, and how many times as fast as `auto` it was, paired round by round."""
+    rows = []
+    for name, taken in paces.items():
+        ratios = [
+            ours.frames_per_second / auto.frames_per_second for ours, auto in zip(taken, paces[AUTO], strict=True)
+        ]
+        rows.append(
+            {
+                "way": name,
+                "frames_per_second": [pace.frames_per_second for pace in taken],
+                "engine_ms": [pace.engine_ms for pace in taken],
+                "median_frames_per_second": round(statistics.median(pace.frames_per_second for pace in taken), 2),
+                "times_as_fast_as_auto": {
+                    "median": round(statistics.median(ratios), 3),
+                    "least": round(min(ratios), 3),
+                    "greatest": round(max(ratios), 3),
+                },
+                **({"chose": [pace.chose for pace in taken]} if name == AUTO else {}),
+            }
+        )
+    return rows
+
+
+@click.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@options_from(ChoiceOptions)
+def study(bundle: Path, **values: Any) -> None:
+    """Translate a film with each engine and with auto, round by round."""
+    options = ChoiceOptions(**values)
+    opened, threads = open_bundle(bundle), allowed_threads()
+    domain = options.domain or next(iter(opened.manifest.domains), None)
+    ways = ways_of(opened, threads)
+    if len(ways) < 2:
+        raise OptionError(f"{bundle} has no engine on the CPU here: install one, such as starcast[openvino]")
+    paces: dict[str, list[FilmPace]] = {way.name: [] for way in ways}
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=options.rounds * len(ways)) as bar:
+        film = options.film or _drawn(Path(folder) / "walk.mp4", options.seconds)
+        for _ in range(options.rounds):
+            for way in ways:
+                bar.set_description(way.name)
+                paces[way.name].append(translate_apart(bundle, film, domain, way))
+                bar.update()
+    rows = figures(paces)
+    if options.json is not None:
+        record = {
+            "question": "does auto choose what is fastest in `starcast video`?",
+            "machine": provenance(threads=threads, program=PROGRAM),
+            "bundle": {"size": [opened.source.width, opened.source.height], "sha256": opened.sha256},
+            "options": {
+                name: str(value) if isinstance(value, Path) else value
+                for name, value in dataclasses.asdict(options).items()
+                if name != "json"
+            },
+            "rows": rows,
+        }
+        write_result(options.json, record)
+    table = [
+        [row["way"], row["median_frames_per_second"], statistics.median(row["engine_ms"])]
+        + [row["times_as_fast_as_auto"][name] for name in ("median", "least", "greatest")]
+        for row in rows
+    ]
+    headers = ["", "frames/s", "ms in the engine", "times auto", "least", "greatest"]
+    click.echo(tabulate(table, headers=headers, disable_numparse=True))
+    click.echo(f"auto chose {', '.join(str(pace.chose) for pace in paces[AUTO])}")
+
+
+def _drawn(target: Path, seconds: int) -> Path:
+    random = np.random.default_rng(0)
+    write_walk(target, random_pose(random), random_coat(random, "spotted"), seconds)
+    return target
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--once"]:
+        once_bundle, once_film, once_domain, once_engine, once_threads = sys.argv[2:]
+        pace = translate_once(
+            Path(once_bundle), Path(once_film), once_domain or None, Way(engine=once_engine, threads=int(once_threads))
+        )
+        sys.stdout.write(json.dumps(dataclasses.asdict(pace)) + "\n")
+    else:
+        study()
