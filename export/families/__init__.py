@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from starcast.errors import CheckpointError, printable
-from starcast.export.families.given import name_domains, name_labels, name_nothing
 from starcast.export.families.model import Model
+from starcast.export.families.naming import name_domains, name_labels, name_nothing
 from starcast.export.families.stargan_v1 import open_stargan_v1
 from starcast.export.families.stargan_v2 import open_stargan_v2
 from starcast.export.families.stylegan2 import open_stylegan2

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from starcast.errors import CheckpointError, OptionError
-from starcast.export.families.given import name_domains, name_labels
+from starcast.export.families.naming import name_domains, name_labels
 from starcast.export.options import ExportOptions
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.families.stargan_v1.networks import StarGANv1Config
