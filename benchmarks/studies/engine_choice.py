@@ -37,7 +37,7 @@ from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.candidates import list_candidates
 from starcast.runtime.engines.choose import recall_choice
 from starcast.runtime.engines.registry import AUTO
-from starcast.runtime.options import VideoOptions
+from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
 from starcast.train.creatures.coats import random_coat
 from starcast.train.creatures.poses import random_pose
