@@ -14,6 +14,7 @@ dimensions of one name for equal.
 from __future__ import annotations
 
 import ast
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,8 +106,11 @@ def _trace(
 ) -> ir.Model:  # fmt: skip
     """Trace a network with example inputs, some of them by name; `shapes` says which of their axes have any length."""
     network.eval().requires_grad_(False)
-    traced = torch.export.export(network, example, dict(named), dynamic_shapes=dict(shapes))
-    program = torch.onnx.export(traced, dynamo=True, opset_version=OPSET, verbose=False, output_names=[output])
+    with warnings.catch_warnings():
+        # PyTorch 2.11's exporter uses a test that PyTorch 2.11 deprecates
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`", FutureWarning)
+        traced = torch.export.export(network, example, dict(named), dynamic_shapes=dict(shapes))
+        program = torch.onnx.export(traced, dynamo=True, opset_version=OPSET, verbose=False, output_names=[output])
     assert program is not None
     return _tidy(program.model, name, prefix="generator." if hasattr(network, "generator") else "")
 
