@@ -184,7 +184,7 @@ _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "attributes": ("attributes", lambda names: _plain_list(names)),
     "classes": ("classes", lambda names: _plain_list(names)),
     "reads_attributes": (
-        "of a source", lambda reads: "its attributes are read" if reads else "--has says which attributes it has",
+        "of a source", lambda reads: f"attributes are {'read from it' if reads else 'given with --has'}",
     ),
     "step": ("step", _thousands),
     "parent": ("started from", lambda parent: str(parent.get("path"))),

@@ -98,7 +98,7 @@ def _use(manifest: Manifest, name: str) -> str:
     if manifest.condition.reference is not None:
         lines.append(f"{translate} --ref reference.jpg -o out/")
     if labels is not None and labels.attribute_names and labels.classifier is None:
-        lines.insert(1, "# --has lists the attributes that photo.jpg has already")
+        lines.insert(1, "# --has lists the attributes that photo.jpg already has")
     return "\n".join(["## How to run it", "", "```", *lines, *_build_lines(manifest, name, translate), "```"])
 
 

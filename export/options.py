@@ -19,11 +19,11 @@ class ExportOptions(CheckedOptions):
 
     domains: tuple[str, ...] = flags.domains("The order must be the one trained with. Default: the checkpoint's names.")
     attributes: tuple[str, ...] = flags.attributes(
-        "For official StarGAN v1 files, which do not hold them. With two data sets, --domains names the second one's "
-        "labels."
+        "For official StarGAN v1 files, which do not store them. If the model has two data sets, --domains names the "
+        "second one's labels."
     )
     image_size: int | None = flags.image_size(
-        None, "For an official StarGAN v1 generator whose -D.ckpt is missing: what it was trained on. Default: 128.",
+        None, "Only for an official StarGAN v1 generator without its -D.ckpt: the training size. Default: 128.",
         minimum=8,
     )  # fmt: skip
     data: str | None = option(
@@ -62,8 +62,8 @@ class ExportOptions(CheckedOptions):
         flags=("--adain-forms",), aliases=("--adain",), metavar="fused,plugin,unfused",
     )  # fmt: skip
     mean_draws: int | None = option(
-        None, "Latents to average for the mean style of --psi, each domain's if there are domains. Default: 10,000, or "
-        "for StyleGAN2 the mean style or the number that the checkpoint holds.", minimum=1,
+        None, "Latents to average for the mean style (for --psi) of each domain, or of a model without domains. "
+        "Default: 10,000; for StyleGAN2, the mean style or the number of latents stored in the checkpoint.", minimum=1,
     )  # fmt: skip
 
     def __post_init__(self) -> None:

@@ -106,8 +106,8 @@ def plans_for(options: ExportOptions) -> list[Plan]:
 
 
 def suit(plans: Sequence[Plan], model: Model, progress: Callable[[str], None]) -> list[Plan]:
-    """The plans as a model can have them. Without a source, every image has a style of its own and no norms take it, so
-    engines that run plain ONNX share their graphs. `progress` gets a line for what is left out.
+    """The plans that fit a model. Without a source, each image has its own style and no norm depends on it, so engines
+    that run plain ONNX share their graphs. `progress` gets a line for what is left out.
     """
     if model.stride is not None:
         return list(plans)
@@ -115,7 +115,7 @@ def suit(plans: Sequence[Plan], model: Model, progress: Callable[[str], None]) -
     for plan in plans:
         if plan.ncnn or plan.norms != "native":
             engine = plan.engines[0]
-            progress(f"{engine} is left out: starcast does not write models without a source for it yet")
+            progress(f"{engine} is left out: models without a source cannot be exported for it yet")
             continue
         alike = replace(plan, one_style=False, engines=())
         engines = suited.get(alike, ())

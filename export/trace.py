@@ -7,8 +7,8 @@
     style float32 [batch, layers, S], noise float32 [any, 1, h, w] for each layer
     -> translation uint8 [batch, height, width, channels]
 
-`any` is `batch`, or 1 where that noise serves the whole batch. It has no name in the graph, because engines take
-dimensions of one name for equal.
+`any` is `batch`, or 1 where that noise serves the whole batch. It has no name in the graph, because engines treat
+dimensions of one name as equal.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class FrameNetwork(nn.Module):
 
 
 class SourcelessNetwork(nn.Module):
-    """The generator from styles and noise to bytes, which it scales, rounds and clips as FrameNetwork does."""
+    """The generator from styles and noise to bytes, scaled, rounded and clipped as in FrameNetwork."""
 
     def __init__(self, generator: nn.Module):
         super().__init__()
@@ -91,7 +91,7 @@ def trace_generator(generator: nn.Module, side: int, style_size: int) -> ir.Mode
 
 
 def trace_style_graph(graph: StyleGraph) -> ir.Model:
-    """The graph of a family beside its frame graph, such as one that makes styles, named after its file."""
+    """A further graph of a family, such as one that makes styles, named after its file."""
     return _trace(graph.network, (), graph.example, _any_batch(graph.example), graph.output, Path(graph.file).stem)
 
 

@@ -26,8 +26,8 @@ def translate(bundle: Path, sources: tuple[Path | Standard, ...], **values: Any)
     styles (--domain all, a folder of references) each style gets its own folder in OUT. Run the command again to
     resume: finished translations are skipped. OUT/starcast.json records how they were made.
 
-    Bundles of StarGAN v1 are steered by labels instead of styles: --set, --unset and --flip change those that the
-    source has, and --labels gives all of the translation's.
+    StarGAN v1 bundles take labels instead of styles: --set, --unset and --flip change the source's labels, and
+    --labels gives all labels of the translation.
 
     \b
     Examples: starcast translate my-model photos/ -o out/ --domain dog --seed 7

@@ -20,7 +20,7 @@ Vector = NDArray[np.float32]
 
 
 class LabelChange(msgspec.Struct, frozen=True, kw_only=True):
-    """What a translation has other than its source: labels that are set, taken away and flipped."""
+    """How a translation's labels differ from its source's: those set, unset and flipped."""
 
     on: tuple[str, ...] = ()
     off: tuple[str, ...] = ()
@@ -33,20 +33,20 @@ class LabelChange(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        """`Blond_Hair+not-Male+flip-Young`; that of no change: `as-it-is`."""
+        """`Blond_Hair+not-Male+flip-Young`; `as-it-is` if nothing changes."""
         parts = [*self.on, *(f"not-{name}" for name in self.off), *(f"flip-{name}" for name in self.flip)]
         return "+".join(parts) or "as-it-is"
 
 
 def change_of(maker: LabelMaker, name: str) -> LabelChange:
-    """The change that a label alone stands for, as in the original's grids: a class or a hair colour is set, any other
-    attribute is flipped."""
+    """The change for `--domain NAME`, as in the original's grids: a class or a hair colour is set, any other attribute
+    is flipped."""
     is_set = name in maker.class_names or name in HAIR_COLOURS
     return LabelChange(on=(name,)) if is_set else LabelChange(flip=(name,))
 
 
 def example_flags(maker: LabelMaker, name: str) -> tuple[str, ...]:
-    """Flags with which a command translates to a label."""
+    """Flags for an example command that translates to a label."""
     if name in maker.class_names:
         return "--domain", name
     return ("--set", name) if maker.classifier is not None else ("--set", name, "--has", "none")
@@ -59,7 +59,7 @@ def label_vector(maker: LabelMaker, labels: Mapping[str, float]) -> Vector:
     attributes = [name for name in labels if name not in maker.class_names]
     if classes and attributes:
         raise StyleError(
-            f"{attributes[0]} is an attribute and {classes[0]} a class, and the model was trained with one or the "
+            f"{attributes[0]} is an attribute and {classes[0]} a class, and an image of this model has one or the "
             "other: give labels of one kind"
         )
     vector = np.array([labels.get(name, 0.0) for name in maker.names], np.float32)
@@ -71,13 +71,13 @@ def label_vector(maker: LabelMaker, labels: Mapping[str, float]) -> Vector:
 
 
 def whole_vector(maker: LabelMaker, numbers: Sequence[float]) -> Vector:
-    """The vector [S] of a number for each label, in their order. The two that say which of two sets the labels are of
-    may be left out. Raises StyleError."""
+    """The vector [S] from one number for each label, in order. A model of two data sets has two more, which say whose
+    labels these are; they may be left out. Raises StyleError."""
     if len(numbers) == maker.size:
         return np.array(numbers, np.float32)
     if len(numbers) != len(maker.names):
         raise StyleError(
-            f"{len(numbers)} {'label is' if len(numbers) == 1 else 'labels are'} given, and the bundle has "
+            f"{len(numbers)} {'label is' if len(numbers) == 1 else 'labels are'} given, but the bundle has "
             f"{len(maker.names)}: give a number for each of {', '.join(maker.names)}"
         )
     given = dict(zip(maker.names, numbers, strict=True))
@@ -92,13 +92,13 @@ def target_labels(
     flip: Collection[str] = (),
     has: Collection[str] | None = None,
 ) -> Vector:
-    """The vector [S] for an image that has the attributes `has`, after a change of some; or that of a class, which is
-    given alone in `on`. Raises StyleError."""
+    """The vector [S] after changing an image's attributes `has`; or that of a class, which must be alone in `on`.
+    Raises StyleError."""
     asked = [*on, *off, *flip]
     _check_known(maker, [*asked, *(has or ())])
     twice = {name for name in asked if asked.count(name) > 1}
     if twice:
-        raise StyleError(f"{sorted(twice)[0]} is named more than once among set, unset and flip: name it once")
+        raise StyleError(f"{sorted(twice)[0]} is named more than once in set, unset and flip: name it once")
     classes = [name for name in asked if name in maker.class_names]
     if classes:
         if len(asked) > 1 or list(on) != classes:
@@ -109,7 +109,7 @@ def target_labels(
         raise StyleError(f"{' and '.join(colours)} exclude each other: set one of them")
     if has is None:
         raise StyleError(
-            "the source's attributes are unknown: list them in `has` (an empty list is fine), or pass its `image`"
+            "the source's attributes are unknown: list them in `has` (it may be empty), or pass the source as `image`"
         )
     names = maker.attribute_names
     wrong = [name for name in has if name not in names]

@@ -21,7 +21,7 @@ _STREAM = 1  # beside the seed: so that the noise of a seed shares no numbers wi
 
 NoiseChoice = str | int | Sequence[ArrayLike]
 Layers = dict[str, NDArray[Any]]  # float32 [N or 1, 1, height, width] by input, in the order of the layers
-NoiseFeeds = Callable[[slice], Layers]  # the noise for these images of a batch, of which one part follows the other
+NoiseFeeds = Callable[[slice], Layers]  # the noise for a part of a batch; parts are asked for in order
 
 
 def draw_noise(inputs: Sequence[NoiseInput], draws: np.random.RandomState, count: int) -> Layers:
@@ -50,7 +50,7 @@ class NoiseMaker:
         self._inputs = bundle.manifest.noise_inputs
 
     def make(self, noise: NoiseChoice, images: int) -> NoiseFeeds:
-        """The noise for so many images; `Translator.generate` describes the choices. Raises StyleError, BundleError."""
+        """The noise for `images` images, as `Translator.generate` describes it. Raises StyleError, BundleError."""
         if isinstance(noise, str):
             return self._named(noise)
         if _is_seed(noise):
@@ -105,7 +105,7 @@ def _check(array: ArrayLike, wanted: NoiseInput, number: int, images: int) -> ND
     try:
         values = np.ascontiguousarray(array, np.float32)
     except (TypeError, ValueError) as error:
-        raise StyleError(f"the noise of layer {number} is no array of numbers ({error})") from error
+        raise StyleError(f"the noise of layer {number} is not an array of numbers ({error})") from error
     sides = 1, wanted.height, wanted.width
     if values.shape not in ((1, *sides), (images, *sides)):
         raise StyleError(
@@ -133,4 +133,4 @@ def _open_stream(seed: int) -> np.random.RandomState:
 
 
 def _unknown(noise: object) -> StyleError:
-    return StyleError(f"the noise is {noise!r:.100}: give {CONSTANT}, {ZERO}, a seed or a list of arrays")
+    return StyleError(f"the noise is {noise!r:.100}: give {CONSTANT}, {ZERO}, a seed, or a list of seeds or arrays")

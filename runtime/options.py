@@ -1,4 +1,4 @@
-"""The options of `translate`, and what it shares with `video` and `morph`: engine and styles."""
+"""The options of `translate`, and those shared with `video`, `morph` and `generate`: engine, labels and styles."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ class EngineChoice(CheckedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class LabelOptions(CheckedOptions):
-    """For bundles steered by labels: what to change of those that a source has, or all of the target's."""
+    """For bundles steered by labels: changes to the source's labels, or all labels of the translation."""
 
     set: tuple[str, ...] = flags.label_names(
-        "Attributes that the translation has, or its class. A hair colour replaces the others."
+        "Attributes to turn on, or the class to translate to. A hair colour turns the other hair colours off."
     )
-    unset: tuple[str, ...] = flags.label_names("Attributes that the translation does not have.")
-    flip: tuple[str, ...] = flags.label_names("Attributes that the translation has if the source has not.")
+    unset: tuple[str, ...] = flags.label_names("Attributes to turn off.")
+    flip: tuple[str, ...] = flags.label_names("Attributes to turn on if the source lacks them, and off if it has them.")
     has: tuple[str, ...] | None = flags.label_names(
-        "Attributes that the source has; none: it has none of the bundle's. Default: what its classifier reads.",
+        "Attributes that the source has; none: no attribute. Default: what the bundle's classifier reads.",
         default=None,
     )
     labels: tuple[float, ...] | None = option(
-        None, "The translation's labels in the bundle's order, a number for each, instead of changes.",
+        None, "All labels of the translation as numbers, in the bundle's order, instead of changes to the source's.",
         metavar="1,0,…",
     )  # fmt: skip
 
@@ -65,7 +65,7 @@ class LabelOptions(CheckedOptions):
         if self.labels is not None:
             others = [flag for flag in ("--set", "--unset", "--flip", "--has") if flag in self.label_flags]
             if others:
-                raise OptionError(f"--labels says all labels of the translation: leave out {others[0]}")
+                raise OptionError(f"--labels already gives every label of the translation: leave out {others[0]}")
             if not all(map(math.isfinite, self.labels)) or not self.labels:
                 raise OptionError("--labels needs a finite number for each of the bundle's labels, such as 1,0,1")
 
@@ -117,7 +117,7 @@ class TranslateOptions(EngineChoice, StyleOptions):
         "for standard output.", takes_stream=True,
     )  # fmt: skip
     fit: str = flags.fit("stretch", FITS)
-    format: str = flags.image_format("For translations written to a folder or to standard output.")
+    format: str = flags.image_format("Applies to translations written to a folder or to standard output.")
     quality: int | None = flags.quality()
     keep_alpha: bool = option(
         False, "Make translations as transparent as their sources (PNG and WebP). Transparent areas are translated on "

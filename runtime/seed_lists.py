@@ -46,4 +46,4 @@ def _range(text: str, flag: str, part: str) -> range:
 
 def _check_count(count: int, flag: str) -> None:
     if count > MOST_SEEDS:
-        raise OptionError(f"{flag} names {count} images: give at most {MOST_SEEDS} at once")
+        raise OptionError(f"{flag} makes {count} styles: give at most {MOST_SEEDS} at once")

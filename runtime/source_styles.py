@@ -1,4 +1,4 @@
-"""The styles of a command for each of its sources: some are the same for all, some depend on what a source has."""
+"""A command's styles for each source: some are the same for all, others depend on the source's attributes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class SourceStyles:
-    """Makes the styles of requests, for one source after the other.
+    """Makes the requested styles for each source in turn.
 
-    `has`: what was read of each source so far, by the name that it was given. `progress` gets a line for each.
+    `has`: the attributes read from each source so far, by the source's name. `progress` gets a line for each.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class SourceStyles:
         ]
 
     def of(self, image: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
-        """The styles [requests, S] for a source, uint8 [H, W, 3], as it is translated; progress calls it `name`.
+        """The styles [requests, S] for a source, uint8 [H, W, 3], already fitted; progress calls it `name`.
 
         Raises EngineError, and BundleError for a classifier that cannot be used.
         """
@@ -42,7 +42,7 @@ class SourceStyles:
             return np.stack(known)
         has = self._translator.read_labels(image)
         self.has[name] = list(has)
-        attributes = ", ".join(has) or "none of the attributes"
+        attributes = ", ".join(has) or "none of the bundle's attributes"
         self._progress(f"{name} has {attributes}")
         return np.stack([
             self._changed(request, has) if row is None else row

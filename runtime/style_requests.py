@@ -22,7 +22,7 @@ NONE = "none"  # of --has: the source has no attribute
 class StyleRequest:
     """One style to make: from a seed, a reference, labels, or the domain's own label (none of the others is set).
 
-    `vector`: the style itself. `change`: what it changes of the labels that a source has.
+    `vector`: the style itself. `change`: how it changes the source's labels.
     """
 
     domain: str | None = None  # its name
@@ -58,8 +58,8 @@ class StyleRequest:
         return {"domain": self.domain, "seed": self.seed, "reference": self.reference, "psi": self.psi}
 
 
-def _say_nothing(_line: str) -> None:
-    """Take a line that nobody reads."""
+def _ignore(_line: str) -> None:
+    """Ignore a line of progress."""
 
 
 def requests_from(
@@ -67,12 +67,12 @@ def requests_from(
     domains: Sequence[str],
     *,
     labels: LabelMaker | None = None,
-    progress: Callable[[str], None] = _say_nothing,
+    progress: Callable[[str], None] = _ignore,
     several: bool = True,
 ) -> list[StyleRequest]:
     """The requested styles, at least one, ordered by domain, then by reference name.
 
-    `labels`: the bundle is steered by these alone. `progress` gets a line for each reason to leave out files in a
+    `labels`: those of a bundle that takes labels only. `progress` gets a line for each reason to leave out files in a
     folder of references. `several`: the caller takes more than one style, so that an error may offer all domains.
     Raises StyleError if the domain is missing or unknown, no reference fits, or the options are for other bundles.
     """
@@ -107,7 +107,7 @@ def requests_of_reference(
     domains: Sequence[str],
     *,
     psi: float,
-    progress: Callable[[str], None] = _say_nothing,
+    progress: Callable[[str], None] = _ignore,
 ) -> list[StyleRequest]:
     """The styles of a reference image, or of each image in a folder. Raises StyleError if none fits."""
     if reference.is_dir():
@@ -125,7 +125,7 @@ def requests_of_labels(
     label that `domain` names, the source's own with that one changed.
 
     `as_it_is`: the source's own labels come first, if it has attributes. Without --has, the bundle's classifier will
-    read them. Raises StyleError if nothing is asked for, or the source's own labels are needed and nothing tells them.
+    read them. Raises StyleError if nothing is asked for, or the source's own labels are needed but unknown.
     """
     has = _source_labels(options.has, maker)
     if options.labels is not None:
@@ -158,21 +158,21 @@ def refuse_styles(flags: Mapping[str, bool], maker: LabelMaker, *, several: bool
     given = [flag for flag, is_given in flags.items() if is_given]
     if given:
         ways = _ways(maker, several=several)
-        raise StyleError(f"the bundle is steered by labels alone, so {given[0]} means nothing: {ways}")
+        raise StyleError(f"the bundle is steered by labels alone, so it takes no {given[0]}: {ways}")
 
 
 def _request_of_change(
     change: LabelChange, domain: str | None, has: tuple[str, ...] | None, maker: LabelMaker
 ) -> StyleRequest:
     """The request of a change, with its vector if that is known. Raises StyleError."""
-    target_labels(maker, on=change.on, off=change.off, flip=change.flip, has=has or ())  # whether it can be
+    target_labels(maker, on=change.on, off=change.off, flip=change.flip, has=has or ())  # raises if it is impossible
     if change.names and all(name in maker.class_names for name in change.names):
         return StyleRequest(domain=change.names[0])
     if has is None and maker.classifier is not None:
         return StyleRequest(domain=domain, change=change)
     if has is None:
         raise StyleError(
-            f"what the source has is unknown: list with --has which of {', '.join(maker.attribute_names)} it has "
+            f"the source's attributes are unknown: list with --has which of {', '.join(maker.attribute_names)} it has "
             f"(--has {NONE} if none), or give all labels of the translation with --labels"
         )
     vector = target_labels(maker, on=change.on, off=change.off, flip=change.flip, has=has)
@@ -180,7 +180,7 @@ def _request_of_change(
 
 
 def _source_labels(has: tuple[str, ...] | None, maker: LabelMaker) -> tuple[str, ...] | None:
-    """What --has says that the source has, or None. Raises StyleError if it says what cannot be."""
+    """The source's attributes according to --has; None if it is not given. Raises StyleError for impossible ones."""
     if has is None:
         return None
     if not maker.attribute_names:
@@ -201,8 +201,8 @@ def _ways(maker: LabelMaker, *, several: bool = True) -> str:
     """How a bundle's labels are given, as an imperative."""
     if not maker.attribute_names:
         return "give --domain or --labels"
-    every = f", --domain {ALL} for one translation for each label" if several else ""
-    return f"give --set, --unset or --flip, the translation's labels with --labels 1,0,…{every}"
+    every = f", or --domain {ALL} for one translation for each label" if several else ""
+    return f"give --set, --unset or --flip, or all labels with --labels 1,0,…{every}"
 
 
 def _once(names: Sequence[str]) -> tuple[str, ...]:

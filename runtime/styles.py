@@ -18,11 +18,11 @@ from starcast.images.read import read_image, read_stored
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.domains import domain_index
 from starcast.runtime.labels import label_vector, target_labels
-from starcast.runtime.layers import spread
 from starcast.runtime.manifest import LabelMaker
 from starcast.runtime.seed_lists import LARGEST_SEED
 from starcast.runtime.stages import open_pool
 from starcast.runtime.stored_arrays import read_means
+from starcast.runtime.style_layers import spread
 from starcast.runtime.style_requests import StyleRequest
 
 _READERS = 3
@@ -158,7 +158,7 @@ class StyleMaker:
         try:
             latents = np.ascontiguousarray(latent, np.float32)
         except (TypeError, ValueError) as error:
-            raise StyleError(f"the latent is no array of numbers ({error}): give float32 [{maker.size}]") from error
+            raise StyleError(f"the latent is not an array of numbers ({error}): give float32 [{maker.size}]") from error
         rows = latents[None] if latents.ndim == 1 else latents
         if rows.ndim != 2 or not len(rows) or rows.shape[1] != maker.size:
             raise StyleError(
@@ -202,14 +202,14 @@ class StyleMaker:
         maker = self._label_maker
         classifier = maker.classifier
         if classifier is None:
-            raise StyleError(f"{self._bundle.path} cannot read what an image has: list its attributes in `has`")
+            raise StyleError(f"{self._bundle.path} cannot read an image's attributes: list them in `has`")
         if isinstance(image, str | Path):
             image = read_image(image)
         fitted = fit(one_image(image, "an image"), (classifier.height, classifier.width), "stretch")
         logits = self._run(classifier.graph, {"image": np.ascontiguousarray(fitted)[None]})
         if logits.shape != (1, len(maker.names)):
             raise BundleError(
-                f"{self._bundle.path / classifier.graph} reads labels of the shape {list(logits.shape)} instead of "
+                f"{self._bundle.path / classifier.graph} gives logits of the shape {list(logits.shape)} instead of "
                 f"{[1, len(maker.names)]}: export the bundle again"
             )
         return tuple(name for name, logit in zip(maker.attribute_names, logits[0], strict=False) if logit > 0)

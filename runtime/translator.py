@@ -19,11 +19,11 @@ from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import open_variant
 from starcast.runtime.engines.workload import CALLS, Work
-from starcast.runtime.layers import rows_of
 from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.memory import free_memory, total_memory
 from starcast.runtime.noise import CONSTANT, NoiseChoice, NoiseMaker
 from starcast.runtime.nvidia.placement import is_on_gpu
+from starcast.runtime.style_layers import rows_of
 from starcast.runtime.styles import StyleMaker
 
 
@@ -139,7 +139,7 @@ class Translator:
         return self._styles.make(domain, seed=seed, latent=latent, reference=reference, labels=labels, psi=psi)
 
     def mean_style(self, domain: str | SupportsIndex | None = None) -> NDArray[np.float32]:
-        """The mean style of a domain, [S] or [layers, S]: where psi 0 leads. Raises StyleError, BundleError."""
+        """The mean style of a domain, [S] or [layers, S]: what psi 0 gives. Raises StyleError, BundleError."""
         return self._styles.mean(domain)
 
     def labels(
@@ -153,15 +153,15 @@ class Translator:
     ) -> NDArray[np.float32]:
         """The style vector [S] that changes some attributes of an image that has the attributes `has`.
 
-        Without `has` they are read from `image`, if the bundle can read them (`read_labels`). A hair colour that is set
-        replaces the others. For a model of classes, `set` names one, and nothing else is needed. Raises StyleError, and
-        what `read_labels` does.
+        Without `has`, the attributes are read from `image`, if the bundle can read them (`read_labels`). Setting a hair
+        colour unsets the others. For a model of classes, `set` names one class, and nothing else is needed. Raises
+        StyleError, and what `read_labels` raises.
         """
         return self._styles.change(set, unset, flip, has, image)
 
     def read_labels(self, image: NDArray[np.uint8] | Image | str | Path) -> tuple[str, ...]:
-        """The attributes that an image has, in the bundle's order, as the discriminator that was trained with the model
-        sees them.
+        """The attributes that an image has, in the bundle's order, according to the bundle's classifier (that of the
+        model's discriminator).
 
         `image`: a path, uint8 RGB [H, W, 3] of any size, or a Pillow image; it is resized to the trained size. Raises
         StyleError if the bundle has no classifier, ImageError, BundleError, EngineError, and TypeError or ValueError

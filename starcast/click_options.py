@@ -25,7 +25,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 class StarcastOption(click.Option):
     """A click option with hidden aliases, and with its range in words. An alias needs a value, so a switch cannot
-    have one. `repeats`: given several times, it has all of the values, as a list."""
+    have one. `repeats`: may be given several times; its value is the list of all."""
 
     def __init__(self, *declarations: Any, aliases: Sequence[str] = (), repeats: bool = False, **settings: Any) -> None:
         super().__init__(*declarations, **settings)
@@ -39,7 +39,7 @@ class StarcastOption(click.Option):
         return extra
 
     def add_to_parser(self, parser: Any, ctx: click.Context) -> None:
-        # not click's `multiple`, which would take a text from --config for a list of letters
+        # not click's `multiple`, which would split a string from --config into letters
         action, names = ("append", self.opts) if self.repeats else ("store", [])
         if not self.repeats:
             super().add_to_parser(parser, ctx)

@@ -89,11 +89,11 @@ def domains(more: str) -> Any:
 
 
 def attributes(more: str) -> Any:
-    return option((), _text("Names of the attributes, in the order of the training.", more), metavar="NAME,…")
+    return option((), _text("Names of the attributes, in the order used in training.", more), metavar="NAME,…")
 
 
 def label_names(what: str, *, default: Any = ()) -> Any:
-    """A list of a bundle's labels by name; `what` says what becomes of them."""
+    """A list of a bundle's labels by name; `what` is the help text."""
     return option(default, what, metavar="NAME,…")
 
 
@@ -128,7 +128,7 @@ def fit(default: str, choices: tuple[str, ...]) -> Any:
 def metadata(what: str) -> Any:
     """`--no-metadata`; `what` names the metadata that is kept without it."""
     return option(
-        True, f"Keep the source's metadata. That is {what}; --no-metadata drops it all, including the GPS position."
+        True, f"Keep the source's metadata. --no-metadata drops all of it: {what}, including the GPS position."
     )
 
 

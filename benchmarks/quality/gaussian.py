@@ -1,4 +1,4 @@
-"""A Gaussian fitted to the principal components of images: what a model must beat that has learnt more than a blur."""
+"""A Gaussian fitted to images' principal components: a model that has learnt more than a blur must beat it."""
 
 from __future__ import annotations
 

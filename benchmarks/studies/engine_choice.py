@@ -2,9 +2,9 @@
 
     python -m starcast.benchmarks.studies.engine_choice my-model -o benchmarks/results/engine-choice.json
 
-In every round each engine translates the same film in a fresh process, on all threads and on half of them, and then
-`auto` does, which knows nothing yet and measures first. Frames per second count from the first frame to the last byte,
-without starting the engine or measuring. `auto` is compared with the others within a round.
+In every round each engine translates the same video in a fresh process, on all threads and on half of them. Then `auto`
+does, with an empty cache, so it measures first. Frames per second count from the first frame to the last byte, without
+starting the engine or measuring. `auto` is compared with the others within a round.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class ChoiceOptions(CheckedOptions):
     """How to compare the engines."""
 
     rounds: int = flags.rounds(5)
-    film: Path | None = option(None, "The film to translate. Default: a drawn one of 256 px.", metavar="VIDEO")
-    seconds: int = option(8, "Length of the drawn film.", minimum=1)
+    video: Path | None = option(None, "Video to translate. Default: a drawn one of 256 px.", metavar="VIDEO")
+    seconds: int = option(8, "Length of the drawn video, in seconds.", minimum=1)
     domain: str | None = flags.domain("Default: the bundle's first.")
     json: Path | None = flags.out(
         None, "a JSON record of the figures, the machine and the versions.", aliases=("--json",)
@@ -60,7 +60,7 @@ class ChoiceOptions(CheckedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Way:
+class Setup:
     """An engine on a number of threads; `auto` on all of them."""
 
     engine: str
@@ -72,54 +72,56 @@ class Way:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilmPace:
-    """One translation of the film: frames per second, milliseconds a frame in the engine, and what `auto` chose."""
+class VideoPace:
+    """One translation of the video: frames per second, milliseconds a frame in the engine, and what `auto` chose."""
 
     frames_per_second: float
     engine_ms: float
     chose: str | None = None
 
 
-def ways_of(bundle: Bundle, threads: int) -> list[Way]:
+def setups_of(bundle: Bundle, threads: int) -> list[Setup]:
     """Every CPU engine on all threads and on half of them; `auto` last."""
     engines = dict.fromkeys(one.engine.name for one in list_candidates(bundle) if not one.engine.on_gpu)
     counts = dict.fromkeys((threads, max(1, threads // 2)))
-    return [Way(engine=name, threads=count) for name in [*engines] for count in counts] + [
-        Way(engine=AUTO, threads=threads)
+    return [Setup(engine=name, threads=count) for name in [*engines] for count in counts] + [
+        Setup(engine=AUTO, threads=threads)
     ]
 
 
-def translate_once(bundle_path: Path, film: Path, domain: str | None, way: Way) -> FilmPace:
-    """Translate the film in this process. What it writes is deleted."""
-    options = VideoOptions(backend=way.engine, threads=way.threads, domain=domain)
+def translate_once(bundle_path: Path, video: Path, domain: str | None, setup: Setup) -> VideoPace:
+    """Translate the video in this process. What it writes is deleted."""
+    options = VideoOptions(backend=setup.engine, threads=setup.threads, domain=domain)
     with tempfile.TemporaryDirectory() as folder:
-        report = translate_video(bundle_path, film, Path(folder) / "out.mp4", options, progress=lambda line: None)
+        report = translate_video(bundle_path, video, Path(folder) / "out.mp4", options, progress=lambda line: None)
     chose = None
-    if way.engine == AUTO:
-        verdict = recall_choice(open_bundle(bundle_path), options=EngineOptions(threads=way.threads), kinds=("video",))
+    if setup.engine == AUTO:
+        verdict = recall_choice(
+            open_bundle(bundle_path), options=EngineOptions(threads=setup.threads), kinds=("video",)
+        )
         chose = None if verdict is None else verdict.winner.name
-    return FilmPace(
+    return VideoPace(
         frames_per_second=round(report.frames / report.wall_s, 2),
         engine_ms=round(report.stage_ms()["run"], 3),
         chose=chose,
     )
 
 
-def translate_apart(bundle_path: Path, film: Path, domain: str | None, way: Way) -> FilmPace:
+def translate_apart(bundle_path: Path, video: Path, domain: str | None, setup: Setup) -> VideoPace:
     """`translate_once` in a fresh process, with an empty cache. Raises StarcastError with the process's last line."""
-    arguments = [str(bundle_path), str(film), domain or "", way.engine, str(way.threads)]
+    arguments = [str(bundle_path), str(video), domain or "", setup.engine, str(setup.threads)]
     with tempfile.TemporaryDirectory() as cache:
         done = subprocess.run(
             [sys.executable, "-m", __spec__.name, "--once", *arguments], capture_output=True, text=True,
             env={**os.environ, "XDG_CACHE_HOME": cache, "LOCALAPPDATA": cache},
         )  # fmt: skip
     if done.returncode:
-        raise StarcastError(f"{way.name} failed: {done.stderr.strip().splitlines()[-1]}")
-    return FilmPace(**json.loads(done.stdout.splitlines()[-1]))
+        raise StarcastError(f"{setup.name} failed: {done.stderr.strip().splitlines()[-1]}")
+    return VideoPace(**json.loads(done.stdout.splitlines()[-1]))
 
 
-def figures(paces: Mapping[str, Sequence[FilmPace]]) -> list[dict[str, Any]]:
-    """Each way's frames per second, and how many times as fast as `auto` it was, paired round by round."""
+def figures(paces: Mapping[str, Sequence[VideoPace]]) -> list[dict[str, Any]]:
+    """Each setup's frames per second, and how many times as fast as `auto` it was, paired round by round."""
     rows = []
     for name, taken in paces.items():
         ratios = [
@@ -127,7 +129,7 @@ def figures(paces: Mapping[str, Sequence[FilmPace]]) -> list[dict[str, Any]]:
         ]
         rows.append(
             {
-                "way": name,
+                "setup": name,
                 "frames_per_second": [pace.frames_per_second for pace in taken],
                 "engine_ms": [pace.engine_ms for pace in taken],
                 "median_frames_per_second": round(statistics.median(pace.frames_per_second for pace in taken), 2),
@@ -146,20 +148,20 @@ def figures(paces: Mapping[str, Sequence[FilmPace]]) -> list[dict[str, Any]]:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @options_from(ChoiceOptions)
 def study(bundle: Path, **values: Any) -> None:
-    """Translate a film with each engine and with auto, round by round."""
+    """Translate a video with each engine and with auto, round by round."""
     options = ChoiceOptions(**values)
     opened, threads = open_bundle(bundle), allowed_threads()
     domain = options.domain or next(iter(opened.manifest.domains), None)
-    ways = ways_of(opened, threads)
-    if len(ways) < 2:
+    setups = setups_of(opened, threads)
+    if len(setups) < 2:
         raise OptionError(f"{bundle} has no engine on the CPU here: install one, such as starcast[openvino]")
-    paces: dict[str, list[FilmPace]] = {way.name: [] for way in ways}
-    with tempfile.TemporaryDirectory() as folder, tqdm(total=options.rounds * len(ways)) as bar:
-        film = options.film or _drawn(Path(folder) / "walk.mp4", options.seconds)
+    paces: dict[str, list[VideoPace]] = {setup.name: [] for setup in setups}
+    with tempfile.TemporaryDirectory() as folder, tqdm(total=options.rounds * len(setups)) as bar:
+        video = options.video or _drawn(Path(folder) / "walk.mp4", options.seconds)
         for _ in range(options.rounds):
-            for way in ways:
-                bar.set_description(way.name)
-                paces[way.name].append(translate_apart(bundle, film, domain, way))
+            for setup in setups:
+                bar.set_description(setup.name)
+                paces[setup.name].append(translate_apart(bundle, video, domain, setup))
                 bar.update()
     rows = figures(paces)
     if options.json is not None:
@@ -176,7 +178,7 @@ def study(bundle: Path, **values: Any) -> None:
         }
         write_result(options.json, record)
     table = [
-        [row["way"], row["median_frames_per_second"], statistics.median(row["engine_ms"])]
+        [row["setup"], row["median_frames_per_second"], statistics.median(row["engine_ms"])]
         + [row["times_as_fast_as_auto"][name] for name in ("median", "least", "greatest")]
         for row in rows
     ]
@@ -193,9 +195,12 @@ def _drawn(target: Path, seconds: int) -> Path:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--once"]:
-        once_bundle, once_film, once_domain, once_engine, once_threads = sys.argv[2:]
+        once_bundle, once_video, once_domain, once_engine, once_threads = sys.argv[2:]
         pace = translate_once(
-            Path(once_bundle), Path(once_film), once_domain or None, Way(engine=once_engine, threads=int(once_threads))
+            Path(once_bundle),
+            Path(once_video),
+            once_domain or None,
+            Setup(engine=once_engine, threads=int(once_threads)),
         )
         sys.stdout.write(json.dumps(dataclasses.asdict(pace)) + "\n")
     else:

@@ -1,12 +1,12 @@
-"""What does a family of models learn of drawn creatures in 20 minutes on two cores?
+"""What does a family of models learn from drawn creatures in 20 minutes on two cores?
 
     python -m starcast.benchmarks.studies.learning FAMILY -o learning.json
 
 Draws the creatures, measures the time of a step, trains with a recipe of `starcast train`, and judges the result
-(`learning_judges.py`). On a busy machine the training takes longer and gives the same networks: what must fit is the
-number of steps times the time of a step. So measure that first with `--time-only`, alone or with `--threads 1`: the
-processor seconds of one thread are what a step takes alone, on a busy machine, too. With `--folder`, an
-interrupted study continues where it stopped.
+(`learning_judges.py`). On a busy machine the training takes longer but gives the same networks, so the 20 minutes
+apply to the number of steps times the time of a step. Measure that time first with `--time-only`, on an idle machine
+or with `--threads 1`: the CPU seconds of one thread, measured on a busy machine, too, are what a step takes on an
+idle one. With `--folder`, an interrupted study continues where it stopped.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LearningOptions(CheckedOptions):
         None, "Folder for the creatures, the run and the time of a step. An interrupted study continues there. "
         "Default: a temporary folder."
     )  # fmt: skip
-    time_only: bool = option(False, "Measure the time of a step into FOLDER, and end.")
+    time_only: bool = option(False, "Only time a step, and store the result in the folder.")
     json: Path | None = flags.out(
         None, "a JSON record of the figures, the machine and the versions, with a sheet of images (.png) beside it."
     )
@@ -91,7 +91,7 @@ def draw_creatures(folder: Path, image_size: int, options: LearningOptions) -> P
 
 
 def time_steps(data: Path, options: TrainOptions, rounds: int) -> list[tuple[float, float]]:
-    """Mean seconds and processor seconds of a step in each round of PERIOD steps, after one round to warm up."""
+    """Mean wall and CPU seconds of a step in each round of PERIOD steps, after one round to warm up."""
     ends: list[tuple[float, float]] = []
     steps = (1 + rounds) * PERIOD
     brief = replace_options(options, steps=steps, sample_every=0, snapshot_every=0, save_every=steps)
@@ -189,7 +189,7 @@ def _step_time(
 @options_from(CreatureOptions, only=tuple(CREATURES), **CREATURES)
 @options_from(LearningOptions)
 def learning(family_name: str, **values: Any) -> None:
-    """Train FAMILY on creatures and judge what it has learnt. Exit status: 1 if a bar is missed."""
+    """Train FAMILY on drawn creatures and judge the result. The exit status is 1 if a required figure is missed."""
     creatures = CreatureOptions(**{name: values.pop(name) for name in CREATURES}, video_seconds=1)
     options = LearningOptions(creatures=creatures, **values)
     threads = options.threads or allowed_threads()

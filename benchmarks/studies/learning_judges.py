@@ -1,6 +1,6 @@
-"""What a model of creatures has learnt, as figures with bars: a translation by labels, or images from nothing.
+"""Figures, with required values, for what a model has learnt from creatures: to translate by labels, or to generate.
 
-Classifiers that saw real training images only are the judges. One sees colours, the other only patterns.
+The judges are classifiers trained on real images only. One sees colours, the other only patterns.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def judge_labels(checkpoint: Path, data: Path, judges: Judges) -> Judgement:
 
 
 def judge_samples(checkpoint: Path, data: Path, judges: Judges) -> Judgement:
-    """Compare StyleGAN2's images with held-out ones, beside Gaussians and beside as many other held-out images."""
+    """Compare StyleGAN2's images with held-out ones. References: a Gaussian's samples, and other held-out images."""
     held_out = read_held_out(data)
     real = np.concatenate([domain.images for domain in held_out.values()])
     real = real[np.random.default_rng(0).permutation(len(real))]

@@ -21,7 +21,7 @@ FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {
     "stylegan2": open_stylegan2,
 }
 
-# a checkpoint and the options -> the checkpoint with what these say of it; of a family that is not here: name_domains
+# by family: adds what the options say about a checkpoint, such as names; other families use name_domains
 COMPLETE: dict[str, Callable[[Checkpoint, ExportOptions], Checkpoint]] = {
     "stargan_v1": name_labels,
     "stylegan2": name_nothing,
@@ -29,7 +29,7 @@ COMPLETE: dict[str, Callable[[Checkpoint, ExportOptions], Checkpoint]] = {
 
 
 def complete(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
-    """The checkpoint with what the options say of it, such as its domains' names. Raises OptionError."""
+    """The checkpoint with what the options add to it, such as its domains' names. Raises OptionError."""
     return COMPLETE.get(checkpoint.family, name_domains)(checkpoint, options)
 
 

@@ -1,4 +1,4 @@
-"""What a checkpoint does not say of itself, and export's options do: names, kinds of labels, the size of its images."""
+"""What export's options add to a checkpoint that does not hold it: names, kinds of labels, the image size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NEEDS_SOURCE = ("ncnn", "tensorrt")  # engines whose graphs take a source
 
 
 def name_domains(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
-    """The checkpoint of a family that knows domains alone, with the names given. Raises OptionError."""
+    """The checkpoint of a family that has domains only, with the given names. Raises OptionError."""
     if options.attributes:
         raise OptionError(
             f"--attributes is for models that change attributes, and {printable(checkpoint.path)} "
@@ -35,46 +35,47 @@ def name_nothing(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
             "leave it out"
         )
     for engine in (engine for engine in options.backends if engine in NEEDS_SOURCE):
-        raise OptionError(f"starcast does not write models without a source for {engine} yet: leave it out of --for")
+        raise OptionError(f"models without a source cannot be exported for {engine} yet: leave it out of --for")
     if options.image_size is not None:
         refuse_other_size(checkpoint, options.image_size)
     return checkpoint
 
 
 def name_labels(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
-    """The checkpoint of a family that is steered by labels, with the names given; for an official one, which labels
-    are attributes and which classes, too. Raises OptionError, and CheckpointError for sizes that cannot be."""
+    """The checkpoint of a family that is steered by labels, with the given names; in an official one, the options also
+    decide which labels are attributes and which classes. Raises OptionError, and CheckpointError for bad sizes."""
     checkpoint = _with_size(checkpoint, options.image_size)
     attributes, domains, config = options.attributes, options.domains, checkpoint.config
     if not attributes and not domains:
-        return checkpoint if checkpoint.layout != "official" else _with_numbers_told(checkpoint)
+        return checkpoint if checkpoint.layout != "official" else _note_numbered_labels(checkpoint)
+    flag = " and ".join(name for name, given in (("--attributes", attributes), ("--domains", domains)) if given)
     if checkpoint.layout != "official":
         if attributes:
             _check_counts(checkpoint, {"--attributes": (attributes, config.attributes),
                                        "--domains": (domains, config.classes)})  # fmt: skip
-        return rename(checkpoint, (*attributes, *domains))
+        return rename(checkpoint, (*attributes, *domains), flag)
     if not attributes:
         _refuse_hair_colours(domains)
     is_both = config.attributes > 0 and config.classes > 0
     if is_both and not (attributes and domains):
         raise OptionError(
-            f"{printable(checkpoint.path)} has {config.domains} labels of two data sets: name the first set's with "
+            f"{printable(checkpoint.path)} has {config.domains} labels from two data sets: name the first set's with "
             "--attributes, and the second's with --domains"
         )
     bits = 2 if attributes and domains else 0
     if len(attributes) + len(domains) + bits != config.label_size:
         raise OptionError(_wrong_count(checkpoint, attributes, domains))
     config = dataclasses.replace(config, attributes=len(attributes), classes=len(domains))
-    return rename(dataclasses.replace(checkpoint, config=config), (*attributes, *domains))
+    return rename(dataclasses.replace(checkpoint, config=config), (*attributes, *domains), flag)
 
 
-def rename(checkpoint: Checkpoint, names: Sequence[str]) -> Checkpoint:
-    """The checkpoint with its domains' names. Raises OptionError unless each domain gets its own."""
+def rename(checkpoint: Checkpoint, names: Sequence[str], flag: str = "--domains") -> Checkpoint:
+    """The checkpoint with its domains' names, which `flag` gave. Raises OptionError unless each gets its own."""
     count = checkpoint.config.domains
     if len(names) != count or len(set(names)) != count:
         raise OptionError(
-            f"--domains names {', '.join(names)}: {printable(checkpoint.path)} has {count} domains, give each its own "
-            "name"
+            f"{flag} names {', '.join(names)}, but {printable(checkpoint.path)} has {count} "
+            f"{'domains' if flag == '--domains' else 'labels'}: give each its own name"
         )
     return dataclasses.replace(checkpoint, domain_names=tuple(names))
 
@@ -88,16 +89,16 @@ def refuse_other_size(checkpoint: Checkpoint, size: int) -> None:
         )
 
 
-def _with_numbers_told(checkpoint: Checkpoint) -> Checkpoint:
+def _note_numbered_labels(checkpoint: Checkpoint) -> Checkpoint:
     note = (
         f"{printable(checkpoint.path)} does not name its {checkpoint.config.domains} labels, so they are numbered: "
-        "--attributes names them, in the order of the training"
+        "name them with --attributes (classes with --domains), in the order used in training"
     )
     return dataclasses.replace(checkpoint, note="; ".join(filter(None, (checkpoint.note, note))))
 
 
 def _with_size(checkpoint: Checkpoint, size: int | None) -> Checkpoint:
-    """The checkpoint with the given size, if only its generator is there: that runs at any."""
+    """The checkpoint with the given size, if only its generator is there: a generator runs at any size."""
     if size is None:
         return checkpoint
     if checkpoint.layout != "official" or checkpoint.networks is not None:
@@ -115,8 +116,8 @@ def _check_counts(checkpoint: Checkpoint, given: dict[str, tuple[Sequence[str], 
     for flag, (names, count) in given.items():
         if len(names) != count:
             raise OptionError(
-                f"{flag} has {_names(names)}, and {printable(checkpoint.path)} has {count}: give one for each"
-                if count else f"{printable(checkpoint.path)} has nothing that {flag} would name: leave it out"
+                f"{flag} has {_names(names)}, but {printable(checkpoint.path)} needs {count}: give one for each"
+                if count else f"{printable(checkpoint.path)} has nothing for {flag} to name: leave it out"
             )  # fmt: skip
 
 

@@ -106,8 +106,8 @@ class StarGANv1(Model):
 
 
 class FrameGenerator(nn.Module):
-    """The generator with planes of labels that take their size from the image while it runs: a trace would fix it, and
-    with it how many images share the labels."""
+    """The generator, with label planes that get their size from the image at run time. A trace of the original would
+    fix that size, and how many images share the labels."""
 
     def __init__(self, network: Generator):
         super().__init__()
@@ -120,7 +120,7 @@ class FrameGenerator(nn.Module):
 
 
 class ClassifierNetwork(nn.Module):
-    """The discriminator's labels of images as bytes, without its judgement of how real they are."""
+    """The discriminator's label classifier, on images as bytes. Its real-or-fake output is left out."""
 
     def __init__(self, network: Discriminator):
         super().__init__()

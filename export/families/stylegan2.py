@@ -32,13 +32,13 @@ class StyleGAN2(Model):
     about = About(
         title="A StyleGAN2 (Karras et al. 2020)",
         tags=("stylegan2",),
-        styles="A style is made from a random number; each layer may have its own.",
+        styles="A style is made from a random vector, the latent; each layer may have a style of its own.",
         official_licence=Licence(
             "other",
             "The checkpoint has the layout of another program, rosinality's or lukau2357's StyleGAN2, or was trained "
-            "from one that has. Weights that were converted from NVIDIA's are under NVIDIA's licence, for "
-            "non-commercial use only. Whoever trained other weights decides on theirs, within what the licence of the "
-            "training images allows.",
+            "from one that does. Weights that were converted from NVIDIA's are under NVIDIA's licence, for "
+            "non-commercial use only. For other weights, whoever trained them decides on the licence, within what the "
+            "licence of the training images allows.",
         ),
     )
     stride = None
@@ -80,7 +80,7 @@ class StyleGAN2(Model):
         return [StyleGraph(MAPPING, LatentNetwork(mapping), example, mapping, {"latent": draw_latents(5, 9, length)})]
 
     def gate_styles(self, count: int) -> Floats:
-        """Styles in turn as they are, truncated, and mixed from a layer on, which is another one each time."""
+        """Styles that are, in turn, unchanged, truncated, and mixed from a layer that differs each time."""
         one, other = (self._styles(draw_latents(seed, count, self.style_size)) for seed in (7, 8))
         number = torch.arange(count)
         one = torch.where((number % 3 == 1)[:, None], truncate(one, self._mean, PREVIEW_PSI), one)
@@ -104,7 +104,7 @@ class StyleGAN2(Model):
         return means
 
     def _mean_draws(self, asked: int | None) -> int | None:
-        """How many styles the mean is taken over; None: it is the checkpoint's."""
+        """How many styles are averaged for the mean; None: the checkpoint's own mean is used."""
         return asked or (self.config.mean_samples if self.config.mean_style == "samples" else None)
 
     @cached_property

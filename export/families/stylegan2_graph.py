@@ -1,11 +1,11 @@
-"""StyleGAN2's networks as they are traced: made of PyTorch's own layers, with every constant worked out.
+"""StyleGAN2's networks as they are traced: built from PyTorch's own layers, with every constant folded in.
 
 mapping    latent float32 [batch, L] -> style float32 [batch, L]
 generator  style float32 [batch, layers, L], noise float32 [batch or 1, 1, h, w] of each layer -> image
 
 The trained networks multiply their weights by constants while they run, and compute every filter from its taps. Here
-the products stand in the weights, so that a graph holds them once, under the names of their layers. A filter stays two
-convolutions of one channel each, and its border of zeros is part of them where it is the same on both sides.
+the weights hold the products, so that a graph stores them once, under the names of their layers. A filter becomes two
+depthwise convolutions, and its border of zeros is their padding where both sides have the same.
 """
 
 from __future__ import annotations

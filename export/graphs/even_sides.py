@@ -1,4 +1,4 @@
-"""Whether a map's height and width are even, whatever the image's size is."""
+"""Whether a feature map's height and width are even for every image size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def remainder_of_sides(value: ir.Value | None) -> int | None:
 
 
 def _remainder(value: ir.Value | None, seen: dict[ir.Value, int | None]) -> int | None:
-    """As above; `seen` spares a stream of sums from being walked once for every path."""
+    """As above; `seen` caches results, so that a chain of sums is not walked once for every path."""
     node = value.producer() if value is not None else None
     if value is None or node is None:
         return None

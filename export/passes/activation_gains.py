@@ -35,7 +35,7 @@ def _refusal(node: ir.Node) -> str | None:
         return "its result is an output of the graph"
     for reader in readers(node.outputs[0]):
         if reader.op_type != "Mul" or _scale(reader, node.outputs[0]) is None:
-            return f"{reader.name} reads it without a scale for each channel"
+            return f"{reader.name} reads it without a per-channel scale"
     return None
 
 

@@ -1,10 +1,10 @@
-"""Convolutions from many channels to a few, such as to an image's three colours, in forms that use an engine's lanes.
+"""Convolutions from many channels to few, such as an image's three colours, in forms that fill an engine's SIMD lanes.
 
     few-phases      Conv kxk (O outputs)  ->  DepthToSpace(Conv (k+1)x(k+1), stride 2 (4 O outputs))
     few-transposed  Conv kxk (O outputs)  ->  ConvTranspose kxk, stride 1, with the kernel reversed
 
-An engine computes 8 or 16 outputs at once. With three, it leaves most of its lanes empty, or walks through the channels
-one by one: the last 7x7 of a StarGAN v1 has 1.5 % of the products and took up to a fifth of the time. In four phases,
+An engine computes 8 or 16 outputs at once. With three, it leaves most of its lanes empty, or takes the channels one by
+one: the last 7x7 of a StarGAN v1 has 1.5 % of the products but took up to a fifth of the time. In four phases,
 one for each place in a 2x2 square, there are twelve outputs. That takes (k+1)²/k² of the products, but a third of the
 time in OpenVINO and in ONNX Runtime. ncnn is faster still with a transposed convolution, which is one matrix product
 from many channels to k² O: it was 18 times as fast at 128 px, and 5 times at 256.

@@ -28,7 +28,7 @@ from starcast.export.graphs.facts import add_constant, add_node, at_size, convol
 from starcast.export.passes.rule import Outcome, replace_nodes
 
 BILINEAR = np.array([1, 3, 3, 1], np.float64) / 4
-WORTH = 0.75  # of the products before; small maps have little but border, and more nodes cost time
+WORTH = 0.75  # rewrite below this share of the original products: small maps are mostly border, and nodes cost time
 _ROWS, _COLUMNS = 2, 3  # axes of a map
 
 
@@ -56,7 +56,7 @@ class _Place:
 
 
 def commute_interpolations(model: ir.Model) -> Outcome:
-    """Rewrite every such convolution of a graph of one size, in place."""
+    """Rewrite every such convolution in place, if the graph has a fixed image size."""
     places = {conv: place for conv in model.graph if (place := _find(conv)) is not None}
     sides = _input_sides(model, places.values()) if places else {}
     return replace_nodes(
@@ -97,7 +97,7 @@ def _refusal(place: _Place, sides: tuple[int, int] | None) -> str | None:
     down = numbers(place.down.inputs[1])
     assert down is not None
     if (before, after) != (left, right):
-        return "its filter has other borders across than down"
+        return "its horizontal and vertical borders differ"
     if len(place.taps) != before + after + 1 or not np.array_equal(down[0].ravel(), place.taps.astype(down.dtype)):
         return "its filter is not the same in both directions, or changes the size"
     inner = [place.resize.outputs[0], place.across.outputs[0], place.down.outputs[0]]
@@ -110,7 +110,7 @@ def _refusal(place: _Place, sides: tuple[int, int] | None) -> str | None:
     if min(sides) <= spare:
         return f"{width}x{height} is little more than border"
     kept = (height + 2) * (width + 2) + spare * (2 * height + 2 * width - spare)
-    return None if kept < WORTH * 4 * height * width else f"the border of {width}x{height} would cost what it saves"
+    return None if kept < WORTH * 4 * height * width else f"the border of {width}x{height} would cost what is saved"
 
 
 def _not_bilinear(resize: ir.Node) -> str | None:
@@ -124,7 +124,7 @@ def _not_bilinear(resize: ir.Node) -> str | None:
         and scales is not None
         and scales.tolist() == [1, 1, 2, 2]
     )
-    return None if known else "its enlargement is not bilinear by a constant factor of 2"
+    return None if known else "its upsampling is not bilinear with a constant factor of 2"
 
 
 def _input_sides(model: ir.Model, places: Any) -> dict[str | None, tuple[int, int]]:

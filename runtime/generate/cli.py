@@ -19,9 +19,9 @@ from starcast.runtime.generate.options import GenerateOptions
 def generate(bundle: Path, **values: Any) -> int:
     """Generate images from seeds with a model that needs no source, such as StyleGAN2.
 
-    Each seed makes an image, OUT/seed7.png; a mix of two makes OUT/mix3-7.png. With --grid they become OUT/grid.png,
-    row by row. OUT/truncation_base.png is the mean style's image, where --psi 0 leads. Run the command again to resume:
-    finished files are skipped. OUT/starcast.json records how they were made.
+    Seed 7 becomes OUT/seed7.png; the mix 3:7 becomes OUT/mix3-7.png. With --grid, the images go into OUT/grid.png
+    instead, row by row. OUT/truncation_base.png shows the mean style, which --psi 0 gives. Run the command again to
+    resume: finished files are skipped. OUT/starcast.json records how the images were made.
 
     \b
     Examples: starcast generate my-generator -o faces/ --seeds 0-15 --psi 0.7

@@ -1,4 +1,4 @@
-"""The images that were asked for, and how each gets its style and noise."""
+"""The requested images, and how each gets its style and noise."""
 
 from __future__ import annotations
 
@@ -12,40 +12,40 @@ from numpy.typing import NDArray
 
 from starcast.errors import OptionError
 from starcast.runtime.generate.options import GenerateOptions
-from starcast.runtime.layers import mix
+from starcast.runtime.style_layers import mix
 from starcast.runtime.translator import Translator
 
-_REMEMBERED = 1024  # styles that mixes may share
+_REMEMBERED = 1024  # styles cached, because mixes share them
 
 
 @dataclass(frozen=True)
-class Subject:
+class ImageSpec:
     """One image to make: a seed, or the mix of two; `seed` None: the mean style."""
 
     seed: int | None
-    fine: int | None = None
+    fine_seed: int | None = None
 
     @property
     def name(self) -> str:
         """The file's name, without its suffix."""
         if self.seed is None:
             return "truncation_base"
-        return f"seed{self.seed}" if self.fine is None else f"mix{self.seed}-{self.fine}"
+        return f"seed{self.seed}" if self.fine_seed is None else f"mix{self.seed}-{self.fine_seed}"
 
     def facts(self, options: GenerateOptions, layer: int) -> dict[str, Any]:
         """How the image is made, as the record says it."""
         if self.seed is None:
             return {"label": self.name, "psi": 0.0}
-        mixed = {} if self.fine is None else {"fine_seed": self.fine, "layer": layer}
+        mixed = {} if self.fine_seed is None else {"fine_seed": self.fine_seed, "layer": layer}
         return {"label": self.name, "seed": self.seed, **mixed, "psi": options.psi}
 
 
-MEAN = Subject(None)
+MEAN = ImageSpec(None)
 
 
-def subjects_of(options: GenerateOptions) -> tuple[list[Subject], int]:
+def specs_of(options: GenerateOptions) -> tuple[list[ImageSpec], int]:
     """The images of the seeds, then those of the mixes; and how many were named twice."""
-    named = [Subject(seed) for seed in options.chosen_seeds] + [Subject(one, two) for one, two in options.mixes]
+    named = [ImageSpec(seed) for seed in options.chosen_seeds] + [ImageSpec(one, two) for one, two in options.mixes]
     distinct = list(dict.fromkeys(named))
     return distinct, len(named) - len(distinct)
 
@@ -57,12 +57,12 @@ def mixing_layer(options: GenerateOptions, layers: int | None) -> int:
     if layers is None or layers < 2:
         raise OptionError("--mix needs a model whose layers have styles of their own: leave it out")
     if options.layer is not None and options.layer >= layers:
-        raise OptionError(f"--layer is {options.layer}, but the model has the layers 0 to {layers - 1}: give less")
+        raise OptionError(f"--layer is {options.layer}, but the model's last layer is {layers - 1}: give less")
     return options.layer if options.layer is not None else layers // 2
 
 
 class Maker:
-    """Makes images [N, H, W, C] of subjects, with a translator."""
+    """Makes images [N, H, W, C] of specs, with a translator."""
 
     def __init__(self, translator: Translator, options: GenerateOptions, layer: int) -> None:
         self._translator = translator
@@ -70,22 +70,22 @@ class Maker:
         self._layer = layer
         self._style_of = lru_cache(_REMEMBERED)(lambda seed: translator.style(seed=seed, psi=options.psi))
 
-    def style(self, subject: Subject) -> NDArray[np.float32]:
+    def style(self, spec: ImageSpec) -> NDArray[np.float32]:
         """The style of one image, [layers, S]."""
-        if subject.seed is None:
+        if spec.seed is None:
             return self._translator.mean_style()
-        style = self._style_of(subject.seed)
-        return style if subject.fine is None else mix(style, self._style_of(subject.fine), self._layer)
+        style = self._style_of(spec.seed)
+        return style if spec.fine_seed is None else mix(style, self._style_of(spec.fine_seed), self._layer)
 
-    def images(self, subjects: Sequence[Subject]) -> NDArray[np.uint8]:
-        """The images of subjects, at least one."""
-        styles = np.stack([self.style(subject) for subject in subjects])
+    def images(self, specs: Sequence[ImageSpec]) -> NDArray[np.uint8]:
+        """The images of specs, at least one."""
+        styles = np.stack([self.style(spec) for spec in specs])
         if self._options.noise != "random":
             return self._translator.generate(styles, self._options.noise)
-        return self._translator.generate(styles, [one.seed or 0 for one in subjects])
+        return self._translator.generate(styles, [one.seed or 0 for one in specs])
 
 
-def chunks(subjects: Sequence[Subject], size: int) -> Iterator[Sequence[Subject]]:
+def chunks(specs: Sequence[ImageSpec], size: int) -> Iterator[Sequence[ImageSpec]]:
     """Consecutive parts of at most `size`."""
-    for start in range(0, len(subjects), size):
-        yield subjects[start : start + size]
+    for start in range(0, len(specs), size):
+        yield specs[start : start + size]

@@ -21,29 +21,29 @@ class GenerateOptions(EngineChoice):
     """Which images `generate` makes, and where it writes them."""
 
     output: Path | None = flags.out(
-        None, "a folder for the images; for one image or one grid, also its name (.png, .jpg, .webp)."
+        None, "a folder for the images, or a file (.png, .jpg, .webp) for a single image or grid."
     )
-    seeds: tuple[str, ...] = flags.seeds(f"Each makes an image. Default: {DEFAULT_SEEDS}, unless --mix is given.")
+    seeds: tuple[str, ...] = flags.seeds(f"Each seed makes one image. Default: {DEFAULT_SEEDS}, unless --mix is given.")
     mix: tuple[str, ...] = option(
-        (), "Pairs of seeds whose styles are mixed. 3:7 takes the layers before --layer (coarse: shape and pose) from "
-        "seed 3, and the others (fine: colours and texture) from seed 7. 0-3:7 makes four images.",
+        (), "Pairs of seeds to mix. 3:7 takes the coarse layers (shape and pose, before --layer) from seed 3, and the "
+        "fine ones (colours and texture, from --layer on) from seed 7. 0-3:7 makes four images.",
         metavar="3:7,…",
     )  # fmt: skip
     layer: int | None = option(
-        None, "First layer of --mix that has the second seed's style, counted from 0. Default: half of the layers.",
+        None, "First layer that --mix takes from the second seed, counted from 0. Default: the middle layer.",
         minimum=1,
     )  # fmt: skip
     psi: float = flags.psi("the mean style, and 0.5 to 0.8 gives less variety and fewer failures")
     noise: str = option(
-        "constant", "Noise in the layers. constant: the checkpoint's own, else a fixed seed's; random: drawn from each "
-        "image's (first) seed; zero: none.", choices=NOISES,
+        "constant", "Noise in the layers. constant: the checkpoint's own, or a fixed seed's if it has none; random: "
+        "drawn from the image's seed (for a mix, the first); zero: none.", choices=NOISES,
     )  # fmt: skip
     grid: str | None = option(
-        None, "Write grids of so many columns and rows instead of single images; more images make more grids.",
+        None, "Write grids of this size instead of single images. Images that do not fit go into further grids.",
         metavar="COLUMNSxROWS",
     )  # fmt: skip
-    each: bool = option(False, "With --grid: write each image, too.")
-    format: str = flags.image_format("For images written to a folder.")
+    each: bool = option(False, "With --grid: also write each image to a file of its own.")
+    format: str = flags.image_format("Applies to images written to a folder.")
     quality: int | None = flags.quality()
     batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=LARGEST_BATCH)
     overwrite: bool = flags.overwrite()
@@ -51,9 +51,9 @@ class GenerateOptions(EngineChoice):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.each and self.grid is None:
-            raise OptionError("--each is for --grid: without it, each image is written anyway")
+            raise OptionError("--each needs --grid: without --grid, each image is written anyway")
         if self.layer is not None and not self.mix:
-            raise OptionError("--layer is for --mix: give a pair of seeds to mix, such as --mix 3:7")
+            raise OptionError("--layer needs --mix: give a pair of seeds to mix, such as --mix 3:7")
         _ = self.places, self.chosen_seeds, self.mixes  # raise what is wrong with them
 
     @property
@@ -69,10 +69,10 @@ class GenerateOptions(EngineChoice):
 
     @property
     def chosen_seeds(self) -> list[int]:
-        """The seeds that make an image each."""
+        """The seeds; each makes one image."""
         return parse_seeds(self.seeds or (() if self.mix else (DEFAULT_SEEDS,)), "--seeds")
 
     @property
     def mixes(self) -> list[tuple[int, int]]:
-        """The pairs of seeds that make an image each."""
+        """The pairs of seeds; each makes one image."""
         return parse_mixes(self.mix, "--mix")

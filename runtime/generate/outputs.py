@@ -1,4 +1,4 @@
-"""The files that `generate` writes: single images and grids, which of them are missing, and what is in the way."""
+"""The files that `generate` writes, single images and grids: which are missing, and which are in the way."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starcast.errors import OptionError, printable
 from starcast.images.read import MAX_PIXELS
 from starcast.runtime.folder.jobs import LOOKERS, modified_ns, refusal
 from starcast.runtime.folder.outputs import WRITTEN_ANYWAY, State, obstacle_at, state_of
-from starcast.runtime.generate.images import MEAN, Subject, chunks
+from starcast.runtime.generate.images import MEAN, ImageSpec, chunks
 from starcast.runtime.generate.options import GenerateOptions
 from starcast.runtime.manifest import Output as ImageKind
 from starcast.runtime.record import fingerprint
@@ -28,11 +28,11 @@ _WHITE, _AHEAD = 255, 64
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file to write: one image, or a grid of several. `settings`: its mark's. `size`: (height, width). `is_free`:
-    nothing was at its path, and nothing may be there when it is written."""
+    """A file to write: one image, or a grid of several. `settings`: what its mark holds. `size`: (height, width).
+    `is_free`: nothing was at its path, so a file that appears there meanwhile is not replaced."""
 
     path: Path
-    subjects: tuple[Subject, ...]
+    specs: tuple[ImageSpec, ...]
     columns: int
     settings: str
     size: tuple[int, int]
@@ -50,10 +50,10 @@ class Plan:
 
 
 def list_outputs(
-    subjects: Sequence[Subject],
+    specs: Sequence[ImageSpec],
     options: GenerateOptions,
     kind: ImageKind,
-    settings_of: Callable[[Subject], dict[str, Any]],
+    settings_of: Callable[[ImageSpec], dict[str, Any]],
     *,
     target: Path | None,
     has_mean: bool,
@@ -63,7 +63,7 @@ def list_outputs(
     folder, suffix = options.output or Path(), f".{options.format}"
     outputs = []
 
-    def add(name: str, parts: Sequence[Subject], columns: int = 1) -> None:
+    def add(name: str, parts: Sequence[ImageSpec], columns: int = 1) -> None:
         path = folder / f"{name}{suffix}" if target is None else target
         size = kind.height * math.ceil(len(parts) / columns), kind.width * columns
         facts: dict[str, Any] = {"images": [settings_of(part) for part in parts]}
@@ -76,16 +76,16 @@ def list_outputs(
         add(MEAN.name, [MEAN])
     if options.places is not None:
         columns, rows = options.places
-        grids = list(chunks(subjects, columns * rows))
+        grids = list(chunks(specs, columns * rows))
         for number, parts in enumerate(grids, 1):
-            add(GRID if len(grids) == 1 else f"{GRID}{number}", parts, min(columns, len(subjects)))
+            add(GRID if len(grids) == 1 else f"{GRID}{number}", parts, min(columns, len(specs)))
     if options.places is None or options.each:
-        for subject in subjects:
-            add(subject.name, [subject])
+        for spec in specs:
+            add(spec.name, [spec])
     if target is not None and len(outputs) > 1:
         way = "a larger --grid" if options.places is not None and not options.each else "--grid"
         raise OptionError(
-            f"{printable(target)} is one image, but {len(outputs)} would be written: give {way}, or -o a folder"
+            f"{printable(target)} is one file, but {len(outputs)} would be written: give {way}, or a folder as -o"
         )
     return outputs
 
@@ -127,14 +127,14 @@ class Sheet:
 
     def __init__(self, output: OutputFile, channels: int) -> None:
         self._columns = output.columns
-        self._waiting = {subject: place for place, subject in enumerate(output.subjects)}
+        self._waiting = {spec: place for place, spec in enumerate(output.specs)}
         self.pixels = np.full((*output.size, channels), _WHITE, np.uint8)
         if channels == 4:
             self.pixels[..., 3] = 0
 
-    def place(self, subject: Subject, image: NDArray[np.uint8]) -> bool:
-        """Put an image in its place; whether it was the last one."""
-        row, column = divmod(self._waiting.pop(subject), self._columns)
+    def place(self, spec: ImageSpec, image: NDArray[np.uint8]) -> bool:
+        """Put an image in its place. Returns whether it was the last one."""
+        row, column = divmod(self._waiting.pop(spec), self._columns)
         height, width = image.shape[:2]
         self.pixels[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
         return not self._waiting

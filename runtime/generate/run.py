@@ -26,7 +26,7 @@ from starcast.leftovers import temporary_folder
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.folder.outputs import is_one_file, refuse_unused_quality
-from starcast.runtime.generate.images import Maker, Subject, chunks, mixing_layer, subjects_of
+from starcast.runtime.generate.images import ImageSpec, Maker, chunks, mixing_layer, specs_of
 from starcast.runtime.generate.options import GenerateOptions
 from starcast.runtime.generate.outputs import OutputFile, Sheet, list_outputs, plan_outputs
 from starcast.runtime.marks import generated_mark
@@ -76,11 +76,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Job:
-    """What is made of which bundle, and where to."""
+    """What to make with which bundle, and where to write it."""
 
     bundle: Bundle
     options: GenerateOptions
-    subjects: Sequence[Subject]
+    specs: Sequence[ImageSpec]
     layer: int
     outputs: Sequence[OutputFile]
     record: Path
@@ -88,7 +88,7 @@ class Job:
     @property
     def facts(self) -> list[dict[str, Any]]:
         """The record's entry for each image."""
-        return [subject.facts(self.options, self.layer) for subject in self.subjects]
+        return [spec.facts(self.options, self.layer) for spec in self.specs]
 
 
 def generate_all(
@@ -108,11 +108,11 @@ def generate_all(
     if kind is None:
         raise BundleError(f"{bundle.path} translates images, and needs a source: use `starcast translate`")
     if options.output is None:
-        raise OptionError("say where the images go: -o OUT")
+        raise OptionError("say where to write the images: -o OUT")
     report = Report()
-    subjects, twice = subjects_of(options)
+    specs, twice = specs_of(options)
     if twice:
-        progress(f"{twice} of the images {'was' if twice == 1 else 'were'} named twice: made once")
+        progress(f"{twice} repeated {'image is' if twice == 1 else 'images are'} made only once")
     layer = mixing_layer(options, bundle.manifest.condition.layers)
     target = options.output if is_one_file(options.output, 1, 1) else None
     suffix = f".{options.format}" if target is None else target.suffix.lower()
@@ -120,11 +120,11 @@ def generate_all(
     if kind.channels == 4 and suffix in (".jpg", ".jpeg"):
         raise OptionError(f"{bundle.path} makes transparent images, which a JPEG cannot hold: choose PNG or WebP")
     outputs = list_outputs(
-        subjects, options, kind, partial(_settings_of, bundle, options, layer), target=target,
+        specs, options, kind, partial(_settings_of, bundle, options, layer), target=target,
         has_mean=bundle.manifest.condition.means is not None,
     )  # fmt: skip
     record = options.output / RECORD if target is None else record_beside(target)
-    job = Job(bundle, options, subjects, layer, outputs, record)
+    job = Job(bundle, options, specs, layer, outputs, record)
     with hold_folder(options.output) if target is None else hold(target):
         _make_missing(job, report, progress, show_progress)
     return report
@@ -147,7 +147,7 @@ def _make_missing(job: Job, report: Report, progress: Callable[[str], None], sho
     ):
         save = partial(write_record, record, bundle, options, job.facts, engine=translator.facts(), sources=[])
         maker = Maker(translator, options, job.layer)
-        maker.style(job.subjects[0])  # what is wrong with a style is wrong with all: nothing is written then
+        maker.style(job.specs[0])  # what is wrong with a style is wrong with all: nothing is written then
         save = partial(save, began_ns=begin_record(record, save, since_ns))
         start = time.perf_counter()
         interrupted = True
@@ -182,12 +182,12 @@ def _write_files(
     missing: Sequence[OutputFile], maker: Maker, batch: int, quality: int | None, report: Report, bar: ProgressBar
 ) -> None:
     """Make each image once, and write every file as soon as its last image is there."""
-    files_of: dict[Subject, list[OutputFile]] = {}
+    files_of: dict[ImageSpec, list[OutputFile]] = {}
     for output in missing:
-        for subject in output.subjects:
-            files_of.setdefault(subject, []).append(output)
+        for spec in output.specs:
+            files_of.setdefault(spec, []).append(output)
     sheets: dict[Path, Sheet] = {}
-    has_grid = any(len(output.subjects) > 1 for output in missing)
+    has_grid = any(len(output.specs) > 1 for output in missing)
 
     def count(outcome: float | ImageError) -> None:
         if isinstance(outcome, ImageError):
@@ -208,11 +208,11 @@ def _write_files(
                 images = maker.images(part)
                 report.seconds["run"] += time.perf_counter() - start
                 report.images += len(part)
-                for subject, image in zip(part, images, strict=True):
-                    for output in files_of[subject]:
+                for spec, image in zip(part, images, strict=True):
+                    for output in files_of[spec]:
                         if output.path not in sheets:
                             sheets[output.path] = Sheet(output, image.shape[2])
-                        if sheets[output.path].place(subject, image):
+                        if sheets[output.path].place(spec, image):
                             writes.add(partial(_write, output, sheets.pop(output.path).pixels, quality))
         finally:
             writes.finish()
@@ -223,7 +223,7 @@ def _write(output: OutputFile, pixels: NDArray[np.uint8], quality: int | None) -
     start = time.perf_counter()
     if output.is_free and os.path.lexists(output.path):
         return ImageError(
-            f"{printable(output.path)} was written by another program in the meantime, and stays: choose another -o"
+            f"{printable(output.path)} was written by another program in the meantime, and is kept: choose another -o"
         )
     try:
         write_image(output.path, pixels, quality=quality, mark=generated_mark(output.settings).text)
@@ -232,10 +232,10 @@ def _write(output: OutputFile, pixels: NDArray[np.uint8], quality: int | None) -
     return time.perf_counter() - start
 
 
-def _settings_of(bundle: Bundle, options: GenerateOptions, layer: int, subject: Subject) -> dict[str, Any]:
+def _settings_of(bundle: Bundle, options: GenerateOptions, layer: int, spec: ImageSpec) -> dict[str, Any]:
     """What decides an image's pixels, for its mark. Not the engine, because engines agree within a grey level."""
     settings: dict[str, Any] = {
-        "bundle": bundle.sha256, "image": subject.facts(options, layer), "noise": options.noise,
+        "bundle": bundle.sha256, "image": spec.facts(options, layer), "noise": options.noise,
         "precision": options.precision,
     }  # fmt: skip
     if options.quality is not None:

@@ -12,21 +12,21 @@ from starcast.path_types import FileOutput, LocalPath, name_in
 from starcast.runtime.cli import run
 from starcast.runtime.video.options import MorphOptions, VideoOptions
 
-_FILM = "the video to write (.mp4, .m4v, .mov or .mkv), or a folder for an .mp4 named after the source."
+_VIDEO = "the video to write (.mp4, .m4v, .mov or .mkv), or a folder for an .mp4 named after the source"
 
 
 @click.command("video")
 @click.argument("bundle", type=LocalPath())
 @click.argument("source", metavar="IN", type=LocalPath())
-@out_option("output", _FILM, kind=FileOutput())
+@out_option("output", f"{_VIDEO}.", kind=FileOutput())
 @options_from(VideoOptions)
 def video(bundle: Path, source: Path, output: str, **values: Any) -> int:
     """Translate a video, keeping its sound and timing.
 
     Every frame of IN is translated, in order, and shown at its own time. Sound and subtitles are copied if OUT's
-    container supports them; other sound is encoded again as AAC. Metadata and chapters are kept. --no-metadata drops
-    them. OUT.json records how the video was made. The exit status is 1 if IN is damaged or truncated and only a part
-    could be translated.
+    container supports them; other sound is encoded again as AAC. Metadata and chapters are kept,
+    except with --no-metadata. OUT.json records how the video was made. The exit status is 1 if IN is damaged or
+    truncated and only a part could be translated.
 
     \b
     Examples: starcast video my-model clip.mp4 -o out.mp4 --domain dog --seed 7
@@ -40,14 +40,14 @@ def video(bundle: Path, source: Path, output: str, **values: Any) -> int:
 @click.command("morph")
 @click.argument("bundle", type=LocalPath())
 @click.argument("source", type=LocalPath(), required=False)
-@out_option("output", _FILM, kind=FileOutput())
+@out_option("output", f"{_VIDEO}; without a source, for video.mp4.", kind=FileOutput())
 @options_from(MorphOptions)
 def morph(bundle: Path, source: Path | None, output: str, **values: Any) -> int:
     """Render a video that loops smoothly through several styles.
 
     The image SOURCE is translated along a closed path through the styles, like the interpolation videos of
-    StarGAN v2. With labels, the loop starts at those that the source has. A bundle that makes images from styles alone
-    takes no SOURCE. OUT.json records how the video was made.
+    StarGAN v2. With a StarGAN v1 bundle, the loop starts at the source's own labels. A StyleGAN2 bundle takes no
+    SOURCE and needs --seeds. OUT.json records how the video was made.
 
     \b
     Examples: starcast morph my-model cat.jpg -o loop.mp4 --domain dog --seeds 1,2,3,4

@@ -99,8 +99,8 @@ def morph(
     progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> FilmReport:
-    """Write a video that loops through the styles that `options` name: of the image `source`, or without one of what a
-    generator makes.
+    """Write a video that loops through the styles in `options`: of the image `source`, or, without one, of generated
+    images.
 
     If `target` is that film already, only its record is written, where it is missing. Raises OptionError, StyleError,
     BundleError, ImageError, EngineError, VideoError; then nothing is written.
@@ -150,7 +150,7 @@ def morph(
 def _check_source(bundle: Bundle, source: Path | None) -> None:
     """Raise OptionError if a source is missing, or given where there is none."""
     if source is None and bundle.manifest.source is not None:
-        raise OptionError(f"{bundle.path} translates an image: give one after it")
+        raise OptionError(f"{bundle.path} translates an image: give one after the bundle")
     if source is not None and bundle.manifest.source is None:
         raise OptionError(
             f"{bundle.path} makes images from styles alone: leave out {printable(source)}, and give --seeds"
@@ -233,7 +233,7 @@ def requests_for(
         return requests_of_labels(options, options.domain, labels, as_it_is=True)
     refuse_labels(options)
     if not options.seeds and not options.refs:
-        raise StyleError("give --refs or --seeds, one of them: the styles that the loop goes through")
+        raise StyleError("give either --refs or --seeds: the styles that the loop goes through")
     if options.seeds:
         groups = [requests_of_seed(seed, options.domain, domains, psi=options.psi) for seed in options.chosen_seeds]
     else:

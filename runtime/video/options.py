@@ -46,7 +46,7 @@ class VideoOptions(FilmOptions, StyleOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MorphOptions(FilmOptions, LabelOptions):
-    """How `morph` renders its loop, through references, seeds or changes of labels."""
+    """How `morph` renders its loop: through references, seeds or label changes."""
 
     refs: tuple[str, ...] = option(
         (),
@@ -54,7 +54,7 @@ class MorphOptions(FilmOptions, LabelOptions):
         "its domain.",
         metavar="A.jpg,B.jpg,…",
     )
-    seeds: tuple[str, ...] = flags.seeds("They make random styles, in the order of the loop.")
+    seeds: tuple[str, ...] = flags.seeds("Each makes a random style; the loop visits them in this order.")
     domain: str | None = flags.domain("all, with --seeds: every domain in turn.")
     psi: float = flags.psi()
     fit: str = flags.fit("stretch", FITS)
@@ -68,7 +68,7 @@ class MorphOptions(FilmOptions, LabelOptions):
         of_labels = bool(self.label_flags) or self.domain is not None
         if (self.refs and self.seeds) or not (self.refs or self.seeds or of_labels):
             raise OptionError(
-                "give --refs or --seeds, one of them: the styles that the loop goes through (for a bundle steered by "
+                "give either --refs or --seeds: the styles that the loop goes through (for a bundle steered by "
                 "labels: --set, --unset, --flip, --labels or --domain)"
             )
         self.refuse_domain(self.domain)

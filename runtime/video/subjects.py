@@ -1,4 +1,4 @@
-"""What a morph shows in changing styles: the translations of one image, or what a generator makes of seeds."""
+"""What a morph shows as its style changes: translations of one image, or images generated from seeds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Frames = NDArray[np.uint8]  # RGB [N, H, W, 3]
 
 
 class Subject(Protocol):
-    """What a film shows. `size`: (height, width). `sample`: a batch of one, of what the engine makes frames from."""
+    """What a film shows. `size`: (height, width). `sample`: an input of the engine, an image or a style, as a batch."""
 
     @property
     def size(self) -> tuple[int, int]: ...
@@ -80,7 +80,7 @@ class Walk:
         return np.stack([translator.style(self._domain, seed=seed, psi=self._psi) for seed in self._seeds])
 
     def check(self, translator: Translator) -> None:
-        """`Translator.generate` says what is wrong."""
+        """Nothing to check here: `Translator.generate` raises if it cannot run."""
 
     def frames(self, translator: Translator, styles: NDArray[np.float32]) -> Frames:
         return on_white(translator.generate(styles))

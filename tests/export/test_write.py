@@ -206,7 +206,7 @@ def test_someone_elses_folder_is_refused_before_anything_is_read(tmp_path: Path)
 
 @pytest.mark.parametrize("names", [("a", "b"), ("a", "b", "b"), ("a", "b", "c", "d")])
 def test_every_domain_needs_its_own_name(small_checkpoint: Path, tmp_path: Path, names: tuple[str, ...]) -> None:
-    with pytest.raises(OptionError, match=r"has 3 domains, give each its own name"):
+    with pytest.raises(OptionError, match=r"has 3 domains: give each its own name"):
         export_bundle(small_checkpoint, tmp_path / "model", ExportOptions(domains=names), quiet)
 
 

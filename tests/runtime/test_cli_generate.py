@@ -23,7 +23,7 @@ from starcast.runtime.engines.choose import recall_choice
 from starcast.runtime.generate import run
 from starcast.runtime.generate.options import GenerateOptions
 from starcast.runtime.generate.run import generate_all
-from starcast.runtime.layers import mix
+from starcast.runtime.style_layers import mix
 from starcast.runtime.translator import Translator
 
 ENGINE = ("--backend", "onnxruntime", "--threads", "1")
@@ -265,7 +265,7 @@ def test_a_seed_that_is_named_twice_is_made_once_and_said(generator_bundle, tmp_
     lines: list[str] = []
     report = generate_all(generator_bundle, _options(tmp_path, seeds=("1-3", "2")), progress=lines.append)
     assert report.done == 4
-    assert lines == ["1 of the images was named twice: made once"]
+    assert lines == ["1 repeated image is made only once"]
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), [
@@ -274,11 +274,11 @@ def test_a_seed_that_is_named_twice_is_made_once_and_said(generator_bundle, tmp_
     (["--grid", "0x4"], "--grid is '0x4': give columns x rows"),
     (["--grid", "5000x1", "--seeds", "0-4999", "--format", "jpg"], "an image of 80000x16 pixels, which is too large"),
     (["--grid", "2000x1", "--seeds", "0-1999", "--format", "webp"], "an image of 32000x16 pixels, which is too large"),
-    (["--each"], "--each is for --grid"),
-    (["--layer", "2"], "--layer is for --mix"),
-    (["--mix", "3:7", "--layer", "4"], "--layer is 4, but the model has the layers 0 to 3"),
+    (["--each"], "--each needs --grid"),
+    (["--layer", "2"], "--layer needs --mix"),
+    (["--mix", "3:7", "--layer", "4"], "--layer is 4, but the model's last layer is 3"),
     (["--quality", "90"], "--quality is for JPEG and WebP"),
-    (["-o", "x.png"], "x.png is one image, but 16 would be written: give --grid, or -o a folder"),
+    (["-o", "x.png"], "x.png is one file, but 16 would be written: give --grid, or a folder as -o"),
     (["-o", "x.png", "--grid", "3x3"], "but 2 would be written: give a larger --grid, or -o a folder"),
     (["-o", "x.png", "--grid", "4x4", "--each"], "but 17 would be written: give --grid, or -o a folder"),
     (["-o", "x.gif"], "x.gif cannot be written: end it in .png"),

@@ -15,7 +15,7 @@ from tiny_generator import CONSTANTS, FROM_LATENT, LATENT, LAYERS, MEAN, STYLE, 
 from starcast.errors import BundleError, EngineError, StyleError
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines import registry
-from starcast.runtime.layers import mix
+from starcast.runtime.style_layers import mix
 from starcast.runtime.translator import Translator
 
 ENGINES = ("openvino", "onnxruntime")
@@ -104,7 +104,7 @@ def test_a_family_with_domains_takes_latents_too(tiny_bundle):
     ({"latent": np.zeros((2, 2, LATENT))}, r"the shape \[2, 2, 4\]"),
     ({"latent": np.zeros((0, LATENT))}, r"the shape \[0, 4\]"),
     ({"latent": np.array([1, 2, np.nan, 3])}, "not finite"),
-    ({"latent": "seven"}, "no array of numbers"),
+    ({"latent": "seven"}, "not an array of numbers"),
     ({"seed": 1, "domain": "dog"}, "has no domains, only one kind of image: leave out the domain"),
     ({"reference": np.zeros((8, 8, 3), np.uint8)}, "makes no styles from references: give a seed"),
 ], ids=["nothing", "two ways", "length", "rank", "none", "not finite", "text", "domain", "reference"])  # fmt: skip
@@ -239,12 +239,12 @@ def test_styles_of_another_shape_are_refused(generator, styles, shape):
 def test_styles_that_are_no_finite_numbers_are_refused(generator):
     with pytest.raises(StyleError, match="not finite"):
         generator.generate(np.full(STYLE, np.inf))
-    with pytest.raises(StyleError, match="no array of numbers"):
+    with pytest.raises(StyleError, match="not an array of numbers"):
         generator.generate("seven")
 
 
 @pytest.mark.parametrize(("noise", "sentence"), [
-    ("random", "the noise is 'random': give constant, zero, a seed or a list of arrays"),
+    ("random", "the noise is 'random': give constant, zero, a seed, or a list of seeds or arrays"),
     (None, "the noise is None"),
     (True, "the noise is True"),
     (1.5, "the noise is 1.5"),
@@ -258,7 +258,7 @@ def test_styles_that_are_no_finite_numbers_are_refused(generator):
     ([GREYS[1], GREYS[0]], r"noise of layer 0 has the shape \[1, 1, 16, 16\]: give \[1, 1, 8, 8\] for all images, or"),
     ([GREYS[0].repeat(2, 0), GREYS[1]], r"layer 0 has the shape \[2, 1, 8, 8\]: .* or \[3, 1, 8, 8\] for one each"),
     ([GREYS[0], GREYS[1] + np.nan], "noise of layer 1 holds numbers that are not finite"),
-    ([GREYS[0], "grain"], "noise of layer 1 is no array of numbers"),
+    ([GREYS[0], "grain"], "noise of layer 1 is not an array of numbers"),
 ], ids=["word", "none", "truth", "fraction", "one array", "negative", "large", "empty", "seeds", "a negative seed",
         "too few", "order", "batch", "nan", "text"])  # fmt: skip
 def test_noise_that_does_not_fit_is_one_sentence(generator, noise, sentence):

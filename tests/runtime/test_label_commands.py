@@ -109,24 +109,24 @@ def test_a_whole_vector_says_what_a_change_of_the_source_does(data):
 
 
 @pytest.mark.parametrize(("maker", "options", "sentence"), [
-    (ATTRIBUTES, {}, "say what to change: give --set, --unset or --flip, the translation's labels with --labels 1,0,…, "
+    (ATTRIBUTES, {}, "say what to change: give --set, --unset or --flip, or all labels with --labels 1,0,…, or "
      "--domain all .* labels are Black_Hair, Blond_Hair, Brown_Hair, Male, Young"),
     (ATTRIBUTES, {"has": ("Male",)}, "say what to change"),
-    (ATTRIBUTES, {"set": ("Male",)}, r"what the source has is unknown: list with --has .*\(--has none if none\)"),
-    (ATTRIBUTES, {"domain": "all"}, "what the source has is unknown"),
+    (ATTRIBUTES, {"set": ("Male",)}, r"the source's attributes are unknown: list with --has .*\(--has none if none\)"),
+    (ATTRIBUTES, {"domain": "all"}, "the source's attributes are unknown"),
     (ATTRIBUTES, {"set": ("Beard",), "has": ()}, "there is no label 'Beard': the bundle has Black_Hair"),
     (ATTRIBUTES, {"set": ("Male",), "has": ("Beard",)}, "there is no label 'Beard'"),
     (ATTRIBUTES, {"set": ("Black_Hair", "Brown_Hair"), "has": ()}, "exclude each other: set one of them"),
-    (ATTRIBUTES, {"set": ("Male",), "flip": ("Male",), "has": ()}, "named more than once among set, unset and flip"),
-    (ATTRIBUTES, {"labels": (1.0, 0.0)}, "2 labels are given, and the bundle has 5: give a number for each of Black_"),
-    (ATTRIBUTES, {"seed": 3}, "steered by labels alone, so --seed means nothing: give --set, --unset or --flip"),
-    (ATTRIBUTES, {"seed": 0, "set": ("Male",), "has": ()}, "so --seed means nothing"),
-    (ATTRIBUTES, {"ref": Path("x.png")}, "so --ref means nothing"),
-    (ATTRIBUTES, {"psi": 0.5, "set": ("Male",), "has": ()}, "so --psi means nothing"),
+    (ATTRIBUTES, {"set": ("Male",), "flip": ("Male",), "has": ()}, "named more than once in set, unset and flip"),
+    (ATTRIBUTES, {"labels": (1.0, 0.0)}, "2 labels are given, but the bundle has 5: give a number for each of Black_"),
+    (ATTRIBUTES, {"seed": 3}, "steered by labels alone, so it takes no --seed: give --set, --unset or --flip"),
+    (ATTRIBUTES, {"seed": 0, "set": ("Male",), "has": ()}, "so it takes no --seed"),
+    (ATTRIBUTES, {"ref": Path("x.png")}, "so it takes no --ref"),
+    (ATTRIBUTES, {"psi": 0.5, "set": ("Male",), "has": ()}, "so it takes no --psi"),
     (CLASSES, {}, r"say which domain to translate to with --domain: angry \(0\), happy \(1\), or all"),
     (CLASSES, {"set": ("angry", "happy")}, "angry is a class, and an image has exactly one: set it alone"),
     (CLASSES, {"domain": "angry", "has": ()}, "--has lists attributes, and the bundle's labels are classes"),
-    (CLASSES, {"domain": "angry", "seed": 7}, "so --seed means nothing: give --domain or --labels"),
+    (CLASSES, {"domain": "angry", "seed": 7}, "so it takes no --seed: give --domain or --labels"),
     (BOTH, {"labels": (1.0, 0.0, 0.0, 1.0, 0.0)}, "give labels of one kind"),
     (BOTH, {"set": ("Male",), "has": ("angry",)}, "angry is a class, not an attribute"),
 ])  # fmt: skip
@@ -147,7 +147,7 @@ def test_bundles_of_styles_have_no_labels(options):
 
 
 @pytest.mark.parametrize(("options", "sentence"), [
-    ({"labels": (1.0,), "set": ("Male",)}, "--labels says all labels of the translation: leave out --set"),
+    ({"labels": (1.0,), "set": ("Male",)}, "--labels already gives every label of the translation: leave out --set"),
     ({"labels": (1.0,), "has": ()}, "leave out --has"),
     ({"labels": (float("nan"),)}, "--labels needs a finite number"),
     ({"labels": ()}, "--labels needs a finite number"),

@@ -53,7 +53,7 @@ def test_each_source_is_read_and_changed_on_its_own(label_bundle, photos, tiny_m
         truth = tiny_model.translation(source, vector)[0]
         assert (read_image(tmp_path / "out" / f"{name}.png") == truth).all(), name
     for name, has in {"red": "Black_Hair", "green": "Blond_Hair", "two": "Black_Hair, Blond_Hair",
-                      "none": "none of the attributes"}.items():  # fmt: skip
+                      "none": "none of the bundle's attributes"}.items():  # fmt: skip
         assert f"{photos / name}.png has {has}\n" in output
 
 
@@ -99,16 +99,16 @@ def test_labels_are_read_from_python(label_bundle, photos, backend):
         assert translator.labels(set=["Male"], image=image).tolist() == [1, 1, 0, 1, 0, 0, 0, 0]
         assert translator.labels(set=["Brown_Hair"], image=image).tolist() == [0, 0, 1, 0, 0, 0, 0, 0]
         assert translator.labels(set=["Male"], has=[], image=image).tolist() == [0, 0, 0, 1, 0, 0, 0, 0]
-        with pytest.raises(StyleError, match=r"list them in `has` .*, or pass its `image`"):
+        with pytest.raises(StyleError, match=r"list them in `has` .*, or pass the source as `image`"):
             translator.labels(set=["Male"])
 
 
 def test_a_bundle_without_a_classifier_says_so(label_bundle, photos):
-    sentence = "cannot read what an image has: list its attributes in `has`"
+    sentence = "cannot read an image's attributes: list them in `has`"
     with Translator(label_bundle(), backend="onnxruntime") as translator, pytest.raises(StyleError, match=sentence):
         translator.labels(set=["Male"], image=photos / "red.png")
     maker = LabelMaker(names=("Male", "Young"))
-    with pytest.raises(StyleError, match="what the source has is unknown: list with --has"):
+    with pytest.raises(StyleError, match="the source's attributes are unknown: list with --has"):
         requests_from(StyleOptions(set=("Male",)), maker.names, labels=maker)
 
 

@@ -50,7 +50,7 @@ def test_changes_of_what_a_source_has(maker, change, vector):
         (ATTRIBUTES, {"on": ["Smiling"], "has": []}, "no label 'Smiling': the bundle has Black_Hair, Blond_Hair, Male"),
         (ATTRIBUTES, {"on": ["Male"]}, "source's attributes are unknown: list them"),
         (ATTRIBUTES, {"on": ["Black_Hair", "Blond_Hair"], "has": []}, "exclude each other: set one of them"),
-        (ATTRIBUTES, {"on": ["Male"], "flip": ["Male"], "has": []}, "named more than once among set, unset and flip"),
+        (ATTRIBUTES, {"on": ["Male"], "flip": ["Male"], "has": []}, "named more than once in set, unset and flip"),
         (CLASSES, {"on": ["angry", "happy"]}, "angry is a class, and an image has exactly one: set it alone"),
         (CLASSES, {"flip": ["angry"]}, "set it alone"),
         (BOTH, {"on": ["Male", "angry"], "has": []}, "set it alone"),

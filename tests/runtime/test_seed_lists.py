@@ -44,7 +44,7 @@ def test_any_list_is_read_as_the_seeds_it_was_written_from(ranges):
     ("9-3", "--seeds has '9-3', a range that ends before it begins: give 3-9"),
     ("4294967296", "--seeds has '4294967296': give whole numbers from 0 to 4294967295"),
     ("9" * 400, "give seeds"),
-    ("0-4294967295", "--seeds names 4294967296 images: give at most 100000 at once"),
+    ("0-4294967295", "--seeds makes 4294967296 styles: give at most 100000 at once"),
 ])  # fmt: skip
 def test_what_is_no_list_of_seeds_is_one_sentence(text, sentence):
     with pytest.raises(OptionError, match=sentence):
@@ -60,7 +60,7 @@ def test_pairs_name_two_seeds_or_two_ranges():
     ("3:7:9", "--mix has '3:7:9': give pairs"),
     ("3:", "--mix has '3:': give seeds and ranges"),
     ("a:7", "--mix has 'a:7': give seeds and ranges"),
-    ("0-999:0-999", "--mix names 1000000 images: give at most 100000"),
+    ("0-999:0-999", "--mix makes 1000000 styles: give at most 100000"),
 ])  # fmt: skip
 def test_what_is_no_pair_of_seeds_is_one_sentence(part, sentence):
     with pytest.raises(OptionError, match=sentence):

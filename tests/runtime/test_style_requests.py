@@ -219,5 +219,5 @@ def test_any_file_name_is_of_a_known_domain_or_of_none(name, domains):
 
 
 def test_attributes_are_not_translated_to_as_if_a_source_had_no_others():
-    with pytest.raises(StyleError, match=r"what the source has is unknown: list with --has which of cat, dog"):
+    with pytest.raises(StyleError, match=r"the source's attributes are unknown: list with --has which of cat, dog"):
         requests_from(StyleOptions(domain="dog"), DOMAINS, labels=LabelMaker(names=DOMAINS, classes=1))

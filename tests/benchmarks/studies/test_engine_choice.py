@@ -8,26 +8,26 @@ import pytest
 from click.testing import CliRunner
 
 from starcast.benchmarks.studies import engine_choice
-from starcast.benchmarks.studies.engine_choice import FilmPace, Way, figures, ways_of
+from starcast.benchmarks.studies.engine_choice import Setup, VideoPace, figures, setups_of
 from starcast.runtime.bundle import open_bundle
 
 
 def test_every_engine_runs_on_all_threads_and_on_half_and_auto_is_last(tiny_bundle):
-    ways = ways_of(open_bundle(tiny_bundle), threads=4)
-    assert ways[-1] == Way(engine="auto", threads=4)
-    assert {way.threads for way in ways[:-1] if way.engine == "onnxruntime"} == {4, 2}
+    setups = setups_of(open_bundle(tiny_bundle), threads=4)
+    assert setups[-1] == Setup(engine="auto", threads=4)
+    assert {setup.threads for setup in setups[:-1] if setup.engine == "onnxruntime"} == {4, 2}
 
 
 def test_one_thread_is_not_halved(tiny_bundle):
-    assert {way.threads for way in ways_of(open_bundle(tiny_bundle), threads=1)} == {1}
+    assert {setup.threads for setup in setups_of(open_bundle(tiny_bundle), threads=1)} == {1}
 
 
 def test_a_way_is_compared_with_auto_within_a_round():
     paces = {
-        "a on 2": [FilmPace(frames_per_second=50, engine_ms=8), FilmPace(frames_per_second=30, engine_ms=9)],
+        "a on 2": [VideoPace(frames_per_second=50, engine_ms=8), VideoPace(frames_per_second=30, engine_ms=9)],
         "auto": [
-            FilmPace(frames_per_second=100, engine_ms=4, chose="b (1 thread)"),
-            FilmPace(frames_per_second=20, engine_ms=5, chose="a"),
+            VideoPace(frames_per_second=100, engine_ms=4, chose="b (1 thread)"),
+            VideoPace(frames_per_second=20, engine_ms=5, chose="a"),
         ],
     }
     slow, auto = figures(paces)
@@ -42,11 +42,11 @@ def test_the_record_holds_every_ways_figures_and_what_auto_chose(tiny_bundle, tm
     result = CliRunner().invoke(engine_choice.study, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     rows = json.loads(record.read_text())["rows"]
-    engines = {row["way"].partition(" on ")[0] for row in rows[:-1]}
+    engines = {row["setup"].partition(" on ")[0] for row in rows[:-1]}
     assert rows[-1]["chose"][0].split()[0] in engines
     assert all(row["median_frames_per_second"] > 0 for row in rows)
 
 
 def test_a_process_that_fails_is_said_with_its_reason(tiny_bundle, tmp_path):
     with pytest.raises(Exception, match=r"no-film\.mp4"):
-        engine_choice.translate_apart(tiny_bundle, tmp_path / "no-film.mp4", "cat", Way(engine="auto", threads=1))
+        engine_choice.translate_apart(tiny_bundle, tmp_path / "no-film.mp4", "cat", Setup(engine="auto", threads=1))

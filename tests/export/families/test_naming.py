@@ -67,11 +67,11 @@ def test_our_own_checkpoints_can_be_renamed() -> None:
     (_official(5, discriminator=True), {"attributes": FIVE[:2], "domains": ("a", "b", "c")},
      "trained on one data set, so its 5 labels are attributes or classes: give one of --attributes and --domains"),
     (_official(15), {"attributes": FIVE, "domains": EIGHT[:7]}, r"have 5 \+ 7 names, and .* takes 13 labels of two"),
-    (_official(5, 8, discriminator=True), {"attributes": FIVE}, "13 labels of two data sets: name the first set's"),
-    (_official(5, 8, discriminator=True), {"domains": EIGHT}, "13 labels of two data sets: name the first set's"),
-    (_ours(2, 0), {"attributes": ("a",)}, "--attributes has 1 name, and step.pt has 2: give one for each"),
-    (_ours(0, 2), {"attributes": ("a", "b")}, "has nothing that --attributes would name: leave it out"),
-    (_ours(2, 0), {"domains": ("a",)}, "has 2 domains, give each its own name"),
+    (_official(5, 8, discriminator=True), {"attributes": FIVE}, "13 labels from two data sets: name the first set's"),
+    (_official(5, 8, discriminator=True), {"domains": EIGHT}, "13 labels from two data sets: name the first set's"),
+    (_ours(2, 0), {"attributes": ("a",)}, "--attributes has 1 name, but step.pt needs 2: give one for each"),
+    (_ours(0, 2), {"attributes": ("a", "b")}, "has nothing for --attributes to name: leave it out"),
+    (_ours(2, 0), {"domains": ("a",)}, "has 2 domains: give each its own name"),
     (_ours(2, 0), {"image_size": 64}, "--image-size is 64, but step.pt was trained at 128: leave it out"),
     (_official(5, discriminator=True), {"image_size": 64}, "was trained at 128: leave it out"),
 ])  # fmt: skip
@@ -98,7 +98,7 @@ def test_the_size_is_given_where_the_generator_is_alone(size: int) -> None:
 def test_labels_without_names_are_numbered_and_a_note_says_so() -> None:
     named = name_labels(_official(5), ExportOptions())
     assert named.domain_names == ("0", "1", "2", "3", "4")
-    assert "does not name its 5 labels, so they are numbered: --attributes names them" in (named.note or "")
+    assert "does not name its 5 labels, so they are numbered: name them with --attributes" in (named.note or "")
 
 
 def test_a_family_of_domains_has_no_attributes() -> None:

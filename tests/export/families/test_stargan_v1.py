@@ -168,7 +168,7 @@ def test_what_a_bundle_takes_is_said_by_inspect_and_its_card(bundle: Path) -> No
     assert facts["next"].endswith("IMAGE --set Black_Hair -o OUT")
     lines = lines_of(facts)
     assert any(line.split() == ["attributes", *", ".join(NAMES).split()] for line in lines)
-    assert any(line.endswith("its attributes are read") for line in lines)
+    assert any(line.endswith("attributes are read from it") for line in lines)
     card = (bundle / "README.md").read_text(encoding="utf-8")
     assert "changes 5 attributes of images: Black_Hair, Blond_Hair, Brown_Hair, Male, Young. It" in card
     assert "starcast translate bundle photo.jpg --set Black_Hair -o out/" in card

@@ -256,7 +256,7 @@ def test_engines_that_need_a_source_are_refused_before_any_work(engine: str, tmp
     if engine == "ncnn" and ENGINES["ncnn"].absent() is not None:
         pytest.skip("ncnn is not installed")
     lines: list[str] = []
-    with pytest.raises(OptionError, match=f"does not write models without a source for {engine} yet: leave it out"):
+    with pytest.raises(OptionError, match=f"models without a source cannot be exported for {engine} yet: leave it out"):
         export_bundle(ROSINALITY / "000000.pt", tmp_path / "b", ExportOptions(backends=(engine,)), lines.append)
     assert lines == []
 

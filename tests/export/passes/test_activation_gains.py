@@ -41,9 +41,9 @@ def test_every_reader_multiplies_by_a_larger_scale(nodes: str) -> None:
 @pytest.mark.parametrize(
     ("nodes", "reason"),
     [
-        (NODES.replace("Mul (t, y)", "Add (t, y)"), "q reads it without a scale for each channel"),
-        (NODES.replace("Mul (t, y)", "Mul (x, y)"), "q reads it without a scale for each channel"),
-        (NODES.replace("p = Mul (y, s)", "p = Mul (y, y)"), "p reads it without a scale for each channel"),
+        (NODES.replace("Mul (t, y)", "Add (t, y)"), "q reads it without a per-channel scale"),
+        (NODES.replace("Mul (t, y)", "Mul (x, y)"), "q reads it without a per-channel scale"),
+        (NODES.replace("p = Mul (y, s)", "p = Mul (y, y)"), "p reads it without a per-channel scale"),
         ("r = LeakyRelu <alpha = 0.2> (x)  n = Mul (r, gain)", "its result is an output of the graph"),
     ],
 )

@@ -83,11 +83,11 @@ def test_it_saves_most_products_of_large_maps() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"height": 8, "width": 8}, "the border of 8x8 would cost what it saves"),
+        ({"height": 8, "width": 8}, "the border of 8x8 would cost what is saved"),
         ({"height": 4, "width": 16}, "16x4 is little more than border"),
         ({"height": "A", "width": 16}, "its size is not fixed"),
-        ({"resize": RESIZE.replace("half_pixel", "align_corners")}, "its enlargement is not bilinear"),
-        ({"resize": RESIZE.replace('"linear"', '"nearest"')}, "its enlargement is not bilinear"),
+        ({"resize": RESIZE.replace("half_pixel", "align_corners")}, "its upsampling is not bilinear"),
+        ({"resize": RESIZE.replace('"linear"', '"nearest"')}, "its upsampling is not bilinear"),
         ({"down": (0.1, 0.4, 0.4, 0.1)}, "its filter is not the same in both directions"),
         ({"after": "s = ReduceSum (f)  n = Add (y, s)"}, "another node reads an intermediate value"),
     ],

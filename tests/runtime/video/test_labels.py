@@ -39,9 +39,9 @@ def test_a_loop_goes_from_the_source_as_it_is_through_what_is_asked_for(label_bu
     assert [request.label for request in requests_for(settings, NAMES, labels=ATTRIBUTES)] == ["as-it-is", "Male"]
     assert len(requests_for(MorphOptions(domain="all", has=()), NAMES, labels=ATTRIBUTES)) == 6
     assert len(requests_for(MorphOptions(domain="all"), CLASSES.names, labels=CLASSES)) == 2
-    with pytest.raises(StyleError, match="so --seeds means nothing"):
+    with pytest.raises(StyleError, match="so it takes no --seeds"):
         requests_for(MorphOptions(seeds=("1",)), NAMES, labels=ATTRIBUTES)
-    with pytest.raises(StyleError, match="give --refs or --seeds, one of them"):
+    with pytest.raises(StyleError, match="give either --refs or --seeds"):
         requests_for(MorphOptions(domain="cat"), ("cat", "dog"))
     photo, target = tmp_path / "photo.png", tmp_path / "loop.mp4"
     write_image(photo, np.full((32, 32, 3), 128, np.uint8))

@@ -107,7 +107,7 @@ def test_a_source_too_many_or_too_few_is_one_sentence(generator_bundle, tiny_bun
     write_image(tmp_path / "cat.png", np.zeros((32, 32, 3), np.uint8))
     with pytest.raises(OptionError, match=r"makes images from styles alone: leave out .*cat\.png, and give --seeds"):
         morph(generator_bundle, tmp_path / "cat.png", tmp_path / "walk.mp4", options())
-    with pytest.raises(OptionError, match="translates an image: give one after it"):
+    with pytest.raises(OptionError, match="translates an image: give one after the bundle"):
         morph(tiny_bundle, None, tmp_path / "walk.mp4", options(domain="dog"))
 
 

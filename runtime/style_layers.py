@@ -12,8 +12,8 @@ Styles = NDArray[np.float32]
 
 
 def spread(styles: Styles, layers: int | None) -> Styles:
-    """Give each layer a copy of the vector: [S] becomes [layers, S], and [N, S] [N, layers, S]. None: there are no
-    layers, and the styles stay."""
+    """Give each layer a copy of the vector: [S] becomes [layers, S], and [N, S] becomes [N, layers, S]. With `layers`
+    None, the styles are returned unchanged."""
     return styles if layers is None else np.repeat(styles[..., None, :], layers, axis=-2)
 
 
@@ -31,7 +31,7 @@ def rows_of(styles: ArrayLike, condition: Condition) -> Styles:
     try:
         given = np.asarray(styles, np.float32, order="C")
     except (TypeError, ValueError) as error:
-        raise StyleError(f"the styles are no array of numbers ({error}): make them with Translator.style") from error
+        raise StyleError(f"the styles are not an array of numbers ({error}): use those of Translator.style") from error
     layers, size = condition.layers, condition.size
     shape = given.shape
     if given.ndim == 0 or shape[-1] != size or shape[1:-1] not in ((), (layers,)) or given.ndim > 3:
