@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from starcast.export.gate.quality import Verdict
 from starcast.export.graphs.files import WEIGHTS, SharedWeights, write_graph
 from starcast.export.plan import FrameGraph, Plan
 from starcast.export.targets.ncnn import write_ncnn
-from starcast.runtime.manifest import MANIFEST, GraphFiles, Variant
+from starcast.runtime.bundle import listed_files
+from starcast.runtime.manifest import GraphFiles, Variant
 
 GENERATOR, STYLE_PRODUCT = "generator", "style_product.onnx"
 LEFT_BY_THE_SYSTEM = {".DS_Store", "Thumbs.db", "desktop.ini"}
@@ -32,7 +32,7 @@ def writable_target(bundle: Path) -> Path:
     if not target.is_dir():
         raise BundleError(f"{bundle} is a file: give a folder for the bundle")
     present = {path.relative_to(target).as_posix() for path in target.rglob("*") if not path.is_dir()}
-    own = _listed_files(target / MANIFEST)
+    own = listed_files(target)
     foreign = sorted(name for name in present - own if Path(name).name not in LEFT_BY_THE_SYSTEM)
     if foreign:
         more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
@@ -42,20 +42,6 @@ def writable_target(bundle: Path) -> Path:
             "move them away"
         )
     return target
-
-
-def _listed_files(manifest: Path) -> set[str]:
-    """The files that an old bundle's manifest names, itself included; empty if it is not a bundle's manifest.
-
-    Reads plain JSON, not a typed Manifest, so that a bundle of another format, or a damaged one, can be replaced too.
-    """
-    try:
-        content = json.loads(manifest.read_bytes())
-    except (OSError, ValueError):
-        return set()
-    if not isinstance(content, dict) or not {"format", "variants", "files"} <= content.keys():
-        return set()
-    return {MANIFEST, *content["files"]} if isinstance(content["files"], dict) else set()
 
 
 @dataclass(frozen=True)

@@ -98,14 +98,27 @@ def open_bundle(path: Path) -> Bundle:
     return Bundle(path, manifest, hashlib.sha256(content).hexdigest())
 
 
-def refuse_to_write_into(folder: Path) -> None:
-    """Raise OptionError if a folder for output is a bundle: nothing but its own files belongs there."""
-    try:
-        if (folder / MANIFEST).stat().st_size <= LARGEST_MANIFEST:
-            decode((folder / MANIFEST).read_bytes(), folder / MANIFEST)
+def refuse_to_write_into(output: Path) -> None:
+    """Raise OptionError if a path for output is a bundle, or is below one: nothing but its own files belongs there."""
+    for folder in (output, *output.resolve().parents):
+        if listed_files(folder):
             raise OptionError(f"{printable(folder)} is a bundle: choose another -o")
-    except (OSError, BundleError):  # no manifest of ours
-        return
+
+
+def listed_files(folder: Path) -> set[str]:
+    """The files of a bundle by its manifest, itself included; empty if the folder is no bundle.
+
+    Reads plain JSON, not a typed Manifest, so that a bundle of another format, or a damaged one, counts too.
+    """
+    try:
+        if (folder / MANIFEST).stat().st_size > LARGEST_MANIFEST:
+            return set()
+        content = msgspec.json.decode((folder / MANIFEST).read_bytes())
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return set()
+    if not isinstance(content, dict) or not {"format", "variants", "files"} <= content.keys():
+        return set()
+    return {MANIFEST, *content["files"]} if isinstance(content["files"], dict) else set()
 
 
 def sha256_of(path: Path) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.attributes import HAIR_COLOURS, change_labels
+from starcast.comma_lists import join_commas
 from starcast.errors import StyleError
 from starcast.runtime.manifest import LabelMaker
 
@@ -49,7 +50,8 @@ def example_flags(maker: LabelMaker, name: str) -> tuple[str, ...]:
     """Flags for an example command that translates to a label."""
     if name in maker.class_names:
         return "--domain", name
-    return ("--set", name) if maker.classifier is not None else ("--set", name, "--has", "none")
+    change = "--set", join_commas((name,))
+    return change if maker.classifier is not None else (*change, "--has", "none")
 
 
 def label_vector(maker: LabelMaker, labels: Mapping[str, float]) -> Vector:
@@ -104,9 +106,9 @@ def target_labels(
         if len(asked) > 1 or list(on) != classes:
             raise StyleError(f"{classes[0]} is a class, and an image has exactly one: set it alone")
         return label_vector(maker, {classes[0]: 1.0})
-    colours = [name for name in on if name in HAIR_COLOURS]
+    colours = [name for name in (*on, *flip) if name in HAIR_COLOURS]
     if len(colours) > 1:
-        raise StyleError(f"{' and '.join(colours)} exclude each other: set one of them")
+        raise StyleError(f"{' and '.join(colours)} exclude each other: set or flip one of them")
     if has is None:
         raise StyleError(
             "the source's attributes are unknown: list them in `has` (it may be empty), or pass the source as `image`"

@@ -403,14 +403,11 @@ def _contradiction(manifest: Manifest) -> str | None:
         return "it has both a source and an output" if source is not None else "it has neither a source nor an output"
     if source is not None and (condition.layers is not None or manifest.noise is not None):
         return "it has styles with layers, or noise, beside a source"
-    known = all(name and name.isprintable() for name in domains) and len(set(domains)) == len(domains)
-    if not known or (source is not None and not domains):
+    if not _are_names(domains) or (source is not None and not domains):
         return f"its domains are {_cut(repr(list(domains)))}"
     labels = condition.labels
     if labels is not None and (
-        len(set(labels.names)) < len(labels.names)
-        or labels.classes > len(labels.names)
-        or labels.size != condition.size
+        not _are_names(labels.names) or labels.classes > len(labels.names) or labels.size != condition.size
     ):
         return f"its labels are {_cut(repr(list(labels.names)))}"
     if condition.means is not None and math.prod(manifest.mean_shape) > LARGEST_MEANS:
@@ -430,14 +427,19 @@ def _contradiction(manifest: Manifest) -> str | None:
     return None
 
 
+def _are_names(names: tuple[str, ...]) -> bool:
+    """Whether each can be shown and typed, and none is there twice."""
+    return all(name and name.isprintable() for name in names) and len(set(names)) == len(names)
+
+
 def _is_possible(noise: Noise) -> bool:
     """Whether noise inputs have names of their own, beside the condition's, and a bearable size."""
     names = [one.name for one in noise.inputs]
     taken = {"image", *get_args(Takes)}
     return (
         0 < len(names) <= MOST_LAYERS
-        and len(set(names)) == len(names)
-        and all(name and name.isprintable() and name not in taken for name in names)
+        and _are_names(tuple(names))
+        and not taken & set(names)
         and noise.size <= LARGEST_NOISE
     )
 

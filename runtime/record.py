@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # 1: the first
 RECORD = "starcast.json"
-KEPT_RUNS = 100
+KEPT_RUNS = 100  # the newest; fewer if they would make the record larger than RECORD_BYTES
 KEPT_SOURCES = 1000  # whose labels a run's record holds: a hundred runs stay far below RECORD_BYTES
 RECORD_BYTES = 64 * 2**20  # a hundred runs with thousands of references each; a larger file is no record
 _FINGERPRINT_DIGITS = 16
@@ -75,9 +75,15 @@ def write_record(
     earlier_has = [other.get("has") for other in read_runs(path) if _is_same_run(other, run)]
     course |= _recorded_labels([*earlier_has, has])
     earlier = [other for other in read_runs(path) if not _is_same_run(other, run)]
-    content = {"format": FORMAT, "runs": [*earlier[-KEPT_RUNS + 1 :], {**run, **course}]}
-    text = json.dumps(content, indent=2, ensure_ascii=False)
-    write_text(path, text.encode("utf-8", "backslashreplace").decode() + "\n")
+    runs = [*earlier[-KEPT_RUNS + 1 :], {**run, **course}]
+    while len(text := _as_text(runs)) > RECORD_BYTES and len(runs) > 1:
+        runs = runs[1:]
+    write_text(path, text.decode())
+
+
+def _as_text(runs: Sequence[Mapping[str, Any]]) -> bytes:
+    text = json.dumps({"format": FORMAT, "runs": runs}, indent=2, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _is_same_run(other: Mapping[str, Any], run: Mapping[str, Any]) -> bool:

@@ -128,11 +128,10 @@ def requests_of_labels(
     read them. Raises StyleError if nothing is asked for, or the source's own labels are needed but unknown.
     """
     has = _source_labels(options.has, maker)
-    if options.labels is not None:
-        return [StyleRequest(vector=tuple(whole_vector(maker, options.labels).tolist()))]
     change = LabelChange(on=_once(options.set), off=_once(options.unset), flip=_once(options.flip))
-    requests = []
-    if change.names:
+    if options.labels is not None:
+        requests = [StyleRequest(vector=tuple(whole_vector(maker, options.labels).tolist()))]
+    elif change.names:
         requests = [_request_of_change(change, None, has, maker)]
     else:
         chosen = _choose_domains(domain, maker.names)
@@ -140,6 +139,11 @@ def requests_of_labels(
             raise StyleError(_what_to_ask_for(maker, several=several))
         requests = [_request_of_change(change_of(maker, name), name, has, maker) for name in chosen]
     if as_it_is and maker.attribute_names:
+        if options.labels is not None and maker.classifier is None:
+            raise StyleError(
+                "--labels is one style, and a loop needs the source's own attributes, too, which are unknown: give "
+                "--set, --unset or --flip with --has instead"
+            )
         requests.insert(0, _request_of_change(LabelChange(), None, has, maker))
     return requests
 

@@ -193,9 +193,13 @@ class StyleMaker:
         self, on: Collection[str], off: Collection[str], flip: Collection[str], has: Collection[str] | None, image: Any
     ) -> NDArray[np.float32]:
         """The style vector [S] of changed labels; `Translator.labels` describes the arguments."""
-        if has is None and image is not None:
+        maker = self._label_maker
+        for argument, names in {"set": on, "unset": off, "flip": flip, "has": has}.items():
+            if isinstance(names, str):
+                raise StyleError(f"{argument} is {names!r}: give a list of labels, such as [{names!r}]")
+        if has is None and image is not None and not any(name in maker.class_names for name in on):
             has = self.read_labels(image)
-        return target_labels(self._label_maker, on=on, off=off, flip=flip, has=has)
+        return target_labels(maker, on=on, off=off, flip=flip, has=has)
 
     def read_labels(self, image: Any) -> tuple[str, ...]:
         """The attributes that an image has; `Translator.read_labels` describes it."""

@@ -250,6 +250,8 @@ def _crop(layer: Layer, has: list[Shape]) -> list[Shape]:
     shape, ranges = list(has[0]), [layer.arrays.get(key, ()) for key in (9, 10, 11)]
     if len({len(part) for part in ranges}) != 1 or not all(math.isfinite(number) for part in ranges for number in part):
         raise NcnnGraphError(f"{layer.name} does not say which part to take")
+    if len(set(ranges[2])) < len(ranges[2]):  # ncnn would take the last range only
+        raise NcnnGraphError(f"{layer.name} cuts an axis twice")
     for start, end, axis in (map(int, each) for each in zip(*ranges, strict=True)):
         if not 0 <= axis < len(shape):
             raise NcnnGraphError(f"{layer.name} cuts axis {axis} of a blob of {len(shape)}")

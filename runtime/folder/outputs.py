@@ -44,7 +44,6 @@ def is_one_file(output: Path, sources: int, styles: int) -> bool:
     bundle."""
     suffix = output.suffix.lower()
     refuse_to_write_into(output)
-    refuse_to_write_into(output.parent)
     if not (formats.has_image_suffix(suffix) or suffix in _FILM_SUFFIXES) or output.is_dir():
         if output.exists() and not output.is_dir():
             raise OptionError(f"{printable(output)} is a file: give -o a folder, or the name of an image")

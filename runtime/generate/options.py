@@ -25,8 +25,8 @@ class GenerateOptions(EngineChoice):
     )
     seeds: tuple[str, ...] = flags.seeds(f"Each seed makes one image. Default: {DEFAULT_SEEDS}, unless --mix is given.")
     mix: tuple[str, ...] = option(
-        (), "Pairs of seeds to mix. 3:7 takes the coarse layers (shape and pose, before --layer) from seed 3, and the "
-        "fine ones (colours and texture, from --layer on) from seed 7. 0-3:7 makes four images.",
+        (), "Pairs of seeds to mix. 3:7 takes the layers before --layer (shape and pose) from seed 3, and the others "
+        "(colours and texture) from seed 7. 0-3:7 makes four images.",
         metavar="3:7,…",
     )  # fmt: skip
     layer: int | None = option(

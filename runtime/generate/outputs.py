@@ -22,7 +22,7 @@ from starcast.runtime.record import fingerprint
 from starcast.runtime.stages import map_ahead, open_pool
 
 GRID = "grid"
-_LONGEST_SIDES = {".jpg": 65_535, ".jpeg": 65_535, ".webp": 16_383}  # pixels, by the formats' definitions
+_LONGEST_SIDES = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # pixels, by libjpeg and WebP's definition
 _WHITE, _AHEAD = 255, 64
 
 
@@ -83,9 +83,11 @@ def list_outputs(
         for spec in specs:
             add(spec.name, [spec])
     if target is not None and len(outputs) > 1:
-        way = "a larger --grid" if options.places is not None and not options.each else "--grid"
+        way = (
+            "give --grid" if options.places is None else "leave out --each" if options.each else "give a larger --grid"
+        )
         raise OptionError(
-            f"{printable(target)} is one file, but {len(outputs)} would be written: give {way}, or a folder as -o"
+            f"{printable(target)} is one file, but {len(outputs)} would be written: {way}, or give a folder as -o"
         )
     return outputs
 

@@ -183,7 +183,7 @@ def check_target(target: Path, source: Path | None) -> None:
     existing = next((folder for folder in (parent, *parent.parents) if folder.exists()), parent)
     if not existing.is_dir():
         raise OptionError(f"{printable(existing)} is a file, so {printable(target)} cannot be in it: choose another -o")
-    refuse_to_write_into(target.parent)
+    refuse_to_write_into(target)
     refuse_foreign_record(record_beside(target))
 
 

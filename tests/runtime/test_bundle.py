@@ -145,6 +145,8 @@ def test_a_manifest_without_a_format_number_is_not_starcasts(bundle, declared):
     lambda manifest: manifest["source"].update(width="32"),
     lambda manifest: manifest["condition"].update(size=2**40),
     lambda manifest: manifest["condition"].update(labels={"names": ["a", "b"]}),
+    lambda manifest: manifest["condition"].update(labels={"names": [*"abcdefg", "\x1b[2J"]}),
+    lambda manifest: manifest["condition"].update(labels={"names": [*"abcdefg", ""]}),
     lambda manifest: manifest["variants"][0].update(max_batch=0),
     lambda manifest: manifest["variants"][0].update(sizes=[[32]]),
     lambda manifest: manifest.update(files=[]),
@@ -153,6 +155,7 @@ def test_a_manifest_without_a_format_number_is_not_starcasts(bundle, declared):
     lambda manifest: manifest.update(domains=["cat", "dog", ""]),
     lambda manifest: manifest.update(domains=["cat", "dog", "wi\nld"]),
 ], ids=["no condition", "stride 0", "negative", "text for a number", "vast style", "labels of another number",
+        "label of control characters", "empty label",
         "batch 0", "size of one side",
         "files as a list", "no domains", "domain twice", "empty domain", "line break"])  # fmt: skip
 def test_a_manifest_with_impossible_values_is_damaged(bundle, change):

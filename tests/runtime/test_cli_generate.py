@@ -207,7 +207,12 @@ def test_auto_measures_the_engines_while_images_are_written(generator_bundle, tm
 
 def test_nothing_is_written_into_a_bundle(generator_bundle):
     before = _names(generator_bundle)
-    for output in (generator_bundle, generator_bundle / "sheet.png", generator_bundle / "faces"):
+    for output in (
+        generator_bundle,
+        generator_bundle / "sheet.png",
+        generator_bundle / "faces",
+        generator_bundle / "a/b",
+    ):
         with pytest.raises(OptionError, match="is a bundle: choose another -o"):
             generate_all(generator_bundle, _options(output, seeds=("1",), overwrite=True))
     assert _names(generator_bundle) == before
@@ -273,18 +278,19 @@ def test_a_seed_that_is_named_twice_is_made_once_and_said(generator_bundle, tmp_
     (["--grid", "4"], "--grid is '4': give columns x rows, such as 4x4"),
     (["--grid", "0x4"], "--grid is '0x4': give columns x rows"),
     (["--grid", "5000x1", "--seeds", "0-4999", "--format", "jpg"], "an image of 80000x16 pixels, which is too large"),
+    (["--grid", "4094x1", "--seeds", "0-4093", "--format", "jpg"], "an image of 65504x16 pixels, which is too large"),
     (["--grid", "2000x1", "--seeds", "0-1999", "--format", "webp"], "an image of 32000x16 pixels, which is too large"),
     (["--each"], "--each needs --grid"),
     (["--layer", "2"], "--layer needs --mix"),
     (["--mix", "3:7", "--layer", "4"], "--layer is 4, but the model's last layer is 3"),
     (["--quality", "90"], "--quality is for JPEG and WebP"),
-    (["-o", "x.png"], "x.png is one file, but 16 would be written: give --grid, or a folder as -o"),
-    (["-o", "x.png", "--grid", "3x3"], "but 2 would be written: give a larger --grid, or -o a folder"),
-    (["-o", "x.png", "--grid", "4x4", "--each"], "but 17 would be written: give --grid, or -o a folder"),
+    (["-o", "x.png"], "x.png is one file, but 16 would be written: give --grid, or give a folder as -o"),
+    (["-o", "x.png", "--grid", "3x3"], "but 2 would be written: give a larger --grid, or give a folder as -o"),
+    (["-o", "x.png", "--grid", "4x4", "--each"], "but 17 would be written: leave out --each, or give a folder"),
     (["-o", "x.gif"], "x.gif cannot be written: end it in .png"),
     (["-o", "-"], "cannot be -, which means standard output"),
-], ids=["seeds", "grid", "no columns", "jpeg", "webp", "each", "layer", "large layer", "quality", "one image",
-        "small grid", "image and each", "format", "stream"])  # fmt: skip
+], ids=["seeds", "grid", "no columns", "jpeg", "jpeg at the limit", "webp", "each", "layer", "large layer", "quality",
+        "one image", "small grid", "image and each", "format", "stream"])  # fmt: skip
 def test_wrong_use_is_one_sentence_and_writes_nothing(generator_bundle, tmp_path, monkeypatch, arguments, sentence):
     monkeypatch.chdir(tmp_path)
     output = [] if "-o" in arguments else ["-o", "out"]

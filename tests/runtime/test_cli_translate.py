@@ -182,7 +182,7 @@ print(*sys.modules, sep="\\n")
                 and name != "starcast.runtime.nvidia.placement"]  # fmt: skip
 
 
-@pytest.mark.parametrize("out", ["", "x.png"])
+@pytest.mark.parametrize("out", ["", "x.png", "out/x.png", "a/b"])
 def test_nothing_is_translated_into_a_bundle(tmp_path, tiny_bundle, out):
     bundle = tmp_path / "my-model"
     shutil.copytree(tiny_bundle, bundle)

@@ -116,7 +116,7 @@ def test_a_whole_vector_says_what_a_change_of_the_source_does(data):
     (ATTRIBUTES, {"domain": "all"}, "the source's attributes are unknown"),
     (ATTRIBUTES, {"set": ("Beard",), "has": ()}, "there is no label 'Beard': the bundle has Black_Hair"),
     (ATTRIBUTES, {"set": ("Male",), "has": ("Beard",)}, "there is no label 'Beard'"),
-    (ATTRIBUTES, {"set": ("Black_Hair", "Brown_Hair"), "has": ()}, "exclude each other: set one of them"),
+    (ATTRIBUTES, {"set": ("Black_Hair", "Brown_Hair"), "has": ()}, "exclude each other: set or flip one of them"),
     (ATTRIBUTES, {"set": ("Male",), "flip": ("Male",), "has": ()}, "named more than once in set, unset and flip"),
     (ATTRIBUTES, {"labels": (1.0, 0.0)}, "2 labels are given, but the bundle has 5: give a number for each of Black_"),
     (ATTRIBUTES, {"seed": 3}, "steered by labels alone, so it takes no --seed: give --set, --unset or --flip"),

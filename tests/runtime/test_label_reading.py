@@ -112,6 +112,19 @@ def test_a_bundle_without_a_classifier_says_so(label_bundle, photos):
         requests_from(StyleOptions(set=("Male",)), maker.names, labels=maker)
 
 
+def test_a_class_is_set_without_reading_the_image(label_bundle, photos):
+    with Translator(label_bundle(attributes=0, classes=8), backend="onnxruntime") as translator:
+        style = translator.labels(set=["happy"], image=photos / "red.png")
+        np.testing.assert_array_equal(style, [0, 1, 0, 0, 0, 0, 0, 0])
+
+
+def test_a_name_in_the_place_of_a_list_is_refused(label_bundle):
+    with Translator(label_bundle(), backend="onnxruntime") as translator:
+        for argument in ("set", "unset", "flip", "has"):
+            with pytest.raises(StyleError, match=f"{argument} is 'Male': give a list of labels, such as"):
+                translator.labels(**{"has": [], argument: "Male"})
+
+
 def test_names_are_checked_before_anything_is_read():
     maker = LabelMaker(names=("Male", "Young"), classifier=Classifier(graph="c.onnx", height=32, width=32))
     with pytest.raises(StyleError, match="there is no label 'Beard': the bundle has Male, Young"):
@@ -127,7 +140,7 @@ def test_a_classifier_that_does_not_fit_the_manifest_is_refused(label_bundle, ph
     labels = msgspec.structs.replace(manifest.condition.labels, names=names, classes=2)
     condition = msgspec.structs.replace(manifest.condition, labels=labels)
     (bundle / MANIFEST).write_bytes(encode(msgspec.structs.replace(manifest, condition=condition, domains=names)))
-    sentence = r"labels of the shape \[1, 8\] instead of \[1, 6\]: export the bundle again"
+    sentence = r"logits of the shape \[1, 8\] instead of \[1, 6\]: export the bundle again"
     with pytest.raises(BundleError, match=sentence), Translator(bundle, backend="onnxruntime") as translator:
         translator.read_labels(photos / "red.png")
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from starcast.comma_lists import split_commas
 from starcast.errors import StyleError
-from starcast.runtime.labels import label_vector, target_labels
-from starcast.runtime.manifest import LabelMaker
+from starcast.runtime.labels import example_flags, label_vector, target_labels
+from starcast.runtime.manifest import Classifier, LabelMaker
 
 ATTRIBUTES = LabelMaker(names=("Black_Hair", "Blond_Hair", "Male"))
 CLASSES = LabelMaker(names=("angry", "happy"), classes=2)
@@ -49,7 +50,9 @@ def test_changes_of_what_a_source_has(maker, change, vector):
     [
         (ATTRIBUTES, {"on": ["Smiling"], "has": []}, "no label 'Smiling': the bundle has Black_Hair, Blond_Hair, Male"),
         (ATTRIBUTES, {"on": ["Male"]}, "source's attributes are unknown: list them"),
-        (ATTRIBUTES, {"on": ["Black_Hair", "Blond_Hair"], "has": []}, "exclude each other: set one of them"),
+        (ATTRIBUTES, {"on": ["Black_Hair", "Blond_Hair"], "has": []}, "exclude each other: set or flip one of them"),
+        (ATTRIBUTES, {"on": ["Black_Hair"], "flip": ["Blond_Hair"], "has": []}, "exclude each other: set or flip one"),
+        (ATTRIBUTES, {"flip": ["Black_Hair", "Blond_Hair"], "has": []}, "exclude each other: set or flip one"),
         (ATTRIBUTES, {"on": ["Male"], "flip": ["Male"], "has": []}, "named more than once in set, unset and flip"),
         (CLASSES, {"on": ["angry", "happy"]}, "angry is a class, and an image has exactly one: set it alone"),
         (CLASSES, {"flip": ["angry"]}, "set it alone"),
@@ -65,3 +68,9 @@ def test_what_cannot_be_asked_for_is_said_in_a_sentence(maker, change, sentence)
 def test_labels_of_both_kinds_at_once_are_refused():
     with pytest.raises(StyleError, match="give labels of one kind"):
         label_vector(BOTH, {"Male": 1, "angry": 1})
+
+
+def test_the_example_of_a_label_with_a_comma_is_read_as_that_label():
+    maker = LabelMaker(names=("Big, Nose",), classifier=Classifier(graph="c.onnx", height=8, width=8))
+    flag, names = example_flags(maker, "Big, Nose")
+    assert (flag, split_commas(names)) == ("--set", ("Big, Nose",))

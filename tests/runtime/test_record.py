@@ -10,6 +10,7 @@ import pytest
 
 from starcast.errors import OptionError
 from starcast.options import CheckedOptions, option
+from starcast.runtime import record
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.record import (
     fingerprint,
@@ -61,6 +62,16 @@ def test_the_history_is_bounded(tmp_path, tiny_bundle):
     for batch in range(1, 111):
         write_record(path, bundle, Options(batch=batch), STYLES, engine=ENGINE, sources=[])
     assert [run["options"]["batch"] for run in read_runs(path)] == list(range(11, 111))
+
+
+def test_a_record_that_would_be_too_large_loses_its_oldest_runs(tmp_path, tiny_bundle, monkeypatch):
+    bundle = open_bundle(tiny_bundle)
+    path = tmp_path / "starcast.json"
+    monkeypatch.setattr(record, "RECORD_BYTES", 3000)
+    for batch in range(1, 9):
+        write_record(path, bundle, Options(batch=batch), STYLES, engine=ENGINE, sources=[])
+        assert path.stat().st_size <= 3000
+    assert [run["options"]["batch"] for run in read_runs(path)] == [4, 5, 6, 7, 8]
 
 
 @pytest.mark.parametrize("content", ["", "not JSON", "[]", '{"format": 1, "runs": 3}', '{"format": 99, "runs": [{}]}'])

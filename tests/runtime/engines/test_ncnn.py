@@ -281,6 +281,8 @@ def test_a_graph_may_take_a_style_and_join_it_to_the_image_as_planes(backend, tm
     ("first -23309=1,0 -23310=1,1", "first -23309=1,1 -23310=1,1", "first takes 1 to 1 of 3"),
     ("-23311=1,0\nBinaryOp", "-23311=1,3\nBinaryOp", "first cuts axis 3 of a blob of 3"),
     ("-23311=1,0\nBinaryOp", "-23311=2,0,1\nBinaryOp", "first does not say which part to take"),
+    ("-23309=1,0 -23310=1,1 -23311=1,0\nBinaryOp", "-23309=2,1,0 -23310=2,3,-233 -23311=2,0,0\nBinaryOp",
+     "first cuts an axis twice"),
     ("first -23309=1,0 ", "first -23309=1,inf ", "first does not say which part to take"),
     ("joined 0=0", "joined 0=1", "joined joins blobs of the shapes [3, 8, 4] and [4, 8, 4]"),
     ("-23311=1,0\nBinaryOp", "-23311=1,1\nBinaryOp", "the operands of planes have the shapes [4, 1, 1] and [3, 1, 4]"),

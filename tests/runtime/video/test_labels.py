@@ -9,7 +9,7 @@ import pytest
 from starcast.errors import OptionError, StyleError
 from starcast.images.read import read_image
 from starcast.images.write import write_image
-from starcast.runtime.manifest import LabelMaker
+from starcast.runtime.manifest import Classifier, LabelMaker
 from starcast.runtime.record import read_runs
 from starcast.runtime.video.morph import morph, requests_for
 from starcast.runtime.video.options import MorphOptions, VideoOptions
@@ -39,6 +39,10 @@ def test_a_loop_goes_from_the_source_as_it_is_through_what_is_asked_for(label_bu
     assert [request.label for request in requests_for(settings, NAMES, labels=ATTRIBUTES)] == ["as-it-is", "Male"]
     assert len(requests_for(MorphOptions(domain="all", has=()), NAMES, labels=ATTRIBUTES)) == 6
     assert len(requests_for(MorphOptions(domain="all"), CLASSES.names, labels=CLASSES)) == 2
+    with pytest.raises(StyleError, match="--labels is one style, and a loop needs the source's own attributes, too"):
+        requests_for(MorphOptions(labels=(1, 0, 0, 0, 1)), NAMES, labels=ATTRIBUTES)
+    reading = LabelMaker(names=NAMES, classifier=Classifier(graph="c.onnx", height=8, width=8))
+    assert len(requests_for(MorphOptions(labels=(1, 0, 0, 0, 1)), NAMES, labels=reading)) == 2
     with pytest.raises(StyleError, match="so it takes no --seeds"):
         requests_for(MorphOptions(seeds=("1",)), NAMES, labels=ATTRIBUTES)
     with pytest.raises(StyleError, match="give either --refs or --seeds"):
