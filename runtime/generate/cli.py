@@ -26,7 +26,7 @@ def generate(bundle: Path, **values: Any) -> int:
     \b
     Examples: starcast generate my-generator -o faces/ --seeds 0-15 --psi 0.7
               starcast generate my-generator -o sheet.png --seeds 0-15 --psi 0.7 --grid 4x4
-              starcast generate my-generator -o mixes/ --mix 0-3:4-7 --layer 4 --grid 4x4 --each
+              starcast generate my-generator -o mixes/ --mix 0-3:4-7 --layer 3 --grid 4x4 --each
     """
     from starcast.runtime.generate.run import generate_all
 

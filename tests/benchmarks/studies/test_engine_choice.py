@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from starcast.benchmarks.studies import engine_choice
 from starcast.benchmarks.studies.engine_choice import Setup, VideoPace, figures, setups_of
 from starcast.runtime.bundle import open_bundle
+from starcast.runtime.engines.registry import ENGINES
 
 
 def test_every_engine_runs_on_all_threads_and_on_half_and_auto_is_last(tiny_bundle):
@@ -36,14 +37,16 @@ def test_a_way_is_compared_with_auto_within_a_round():
     assert auto["chose"] == ["b (1 thread)", "a"]
 
 
-def test_the_record_holds_every_ways_figures_and_what_auto_chose(tiny_bundle, tmp_path):
+def test_the_record_holds_every_setups_figures_and_what_auto_chose(tiny_bundle, tmp_path, monkeypatch):
+    few = [Setup(engine="onnxruntime", threads=2), Setup(engine="auto", threads=2)]
+    monkeypatch.setattr(engine_choice, "setups_of", lambda bundle, threads: few)
     record = tmp_path / "choice.json"
     arguments = [str(tiny_bundle), "--rounds", "1", "--seconds", "1", "-o", str(record)]
     result = CliRunner().invoke(engine_choice.study, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     rows = json.loads(record.read_text())["rows"]
-    engines = {row["setup"].partition(" on ")[0] for row in rows[:-1]}
-    assert rows[-1]["chose"][0].split()[0] in engines
+    assert [row["setup"] for row in rows] == ["onnxruntime on 2", "auto"]
+    assert rows[-1]["chose"][0].split()[0] in ENGINES
     assert all(row["median_frames_per_second"] > 0 for row in rows)
 
 
