@@ -9,6 +9,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import re
+import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -151,8 +152,29 @@ def kernel_table(record: dict[str, Any], rows: list[str]) -> str:
     ])  # fmt: skip
 
 
+def choice_table(record: dict[str, Any], rows: list[str]) -> str:
+    """Frames per second of each engine in `video`, and what auto chose."""
+    head = [
+        "engine and threads",
+        "frames per second",
+        "ms a frame in the engine",
+        "times auto's speed",
+        "least to greatest",
+    ]
+    return _markdown(head, [
+        [
+            row["setup"] if "chose" not in row else f"auto: {', '.join(dict.fromkeys(row['chose']))}",
+            f"{row['median_frames_per_second']:.1f}", f"{statistics.median(row['engine_ms']):.1f}",
+            f"{row['times_as_fast_as_auto']['median']:.2f}",
+            f"{row['times_as_fast_as_auto']['least']:.2f} to {row['times_as_fast_as_auto']['greatest']:.2f}",
+        ]
+        for row in record["rows"]
+    ])  # fmt: skip
+
+
 TABLES: dict[str, Callable[[dict[str, Any], list[str]], str]] = {
     "short": short_table, "full": full_table, "scaling": scaling_table, "step": step_table, "kernels": kernel_table,
+    "choice": choice_table,
 }  # fmt: skip
 
 
@@ -160,7 +182,9 @@ def _origin(name: str, record: dict[str, Any]) -> str:
     """Where a table's figures come from: record, rounds, machine, day and commit."""
     part = record.get("speed", record)
     machine = part["machine"]
-    samples = [len(row.get("seconds", row.get("seconds_a_step", ()))) for row in part["rows"]]
+    samples = [
+        len(row.get("seconds", row.get("seconds_a_step", row.get("frames_per_second", ())))) for row in part["rows"]
+    ]
     rounds = f"{max(samples)} rounds, " if any(samples) else ""
     place = f"{machine['processor']}, {machine['threads']} threads"
     return f"`{name}`: {rounds}{place}, {machine['date']}, commit {machine['commit']}"
