@@ -135,8 +135,7 @@ def step_table(record: dict[str, Any], rows: list[str]) -> str:
     return _markdown(head, [
         [
             row["row"], f"{row['steps_per_second']:.2f}", f"{row['images_per_second']:.1f}",
-            f"{row['times_as_fast']['median']:.2f}",
-            f"{row['times_as_fast']['least']:.2f} to {row['times_as_fast']['greatest']:.2f}",
+            *_median_and_range(row["times_as_fast"]),
         ]
         for row in _choose_rows(record, rows)
     ])  # fmt: skip
@@ -165,11 +164,14 @@ def choice_table(record: dict[str, Any], rows: list[str]) -> str:
         [
             row["setup"] if "chose" not in row else f"auto: {', '.join(dict.fromkeys(row['chose']))}",
             f"{row['median_frames_per_second']:.1f}", f"{statistics.median(row['engine_ms']):.1f}",
-            f"{row['times_as_fast_as_auto']['median']:.2f}",
-            f"{row['times_as_fast_as_auto']['least']:.2f} to {row['times_as_fast_as_auto']['greatest']:.2f}",
+            *_median_and_range(row["times_as_fast_as_auto"]),
         ]
         for row in record["rows"]
     ])  # fmt: skip
+
+
+def _median_and_range(figures: dict[str, float]) -> tuple[str, str]:
+    return f"{figures['median']:.2f}", f"{figures['least']:.2f} to {figures['greatest']:.2f}"
 
 
 TABLES: dict[str, Callable[[dict[str, Any], list[str]], str]] = {

@@ -53,7 +53,7 @@ def _preview_of(manifest: Manifest) -> str:
 
 def _what(manifest: Manifest, about: About, parameters: int) -> str:
     if manifest.output is not None:
-        return _what_it_makes(manifest.output, about, parameters)
+        return _describe_generator(manifest.output, about, parameters)
     source, labels = manifest.source, manifest.condition.only_labels
     assert source is not None
     deed = f"translates images between {_count(manifest.domains, 'domain')}"
@@ -75,7 +75,7 @@ def _count(names: Sequence[str], kind: str, of: str = "") -> str:
     return f"{len(names)} {kind if len(names) == 1 else plural}{of}: {', '.join(names)}"
 
 
-def _what_it_makes(output: Output, about: About, parameters: int) -> str:
+def _describe_generator(output: Output, about: About, parameters: int) -> str:
     colours = {1: "8-bit grey", 3: "8-bit RGB", 4: "8-bit RGB with opacity"}[output.channels]
     return (
         f"{about.title} that generates images of {output.width}x{output.height} pixels. The generator has "

@@ -105,7 +105,7 @@ def plans_for(options: ExportOptions) -> list[Plan]:
     return [*native, *_smaller(native, options.precision), *_for_tensorrt(fused, options.precision)]
 
 
-def suit(plans: Sequence[Plan], model: Model, progress: Callable[[str], None]) -> list[Plan]:
+def select_plans(plans: Sequence[Plan], model: Model, progress: Callable[[str], None]) -> list[Plan]:
     """The plans that fit a model. Without a source, each image has its own style and no norm depends on it, so engines
     that run plain ONNX share their graphs. `progress` gets a line for what is left out.
     """

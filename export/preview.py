@@ -14,6 +14,7 @@ from starcast.export.gate.candidates import Floats, open_session
 from starcast.export.gate.images import draw_smooth
 from starcast.images.fit import fit
 from starcast.images.read import read_image
+from starcast.images.white import on_white
 from starcast.train.data.folders import scan
 
 SOURCES, MOST_DOMAINS, COLUMNS = 2, 4, 4
@@ -33,17 +34,8 @@ def draw_preview(frame: ir.Model, sources: NDArray[np.uint8], styles: Floats) ->
 def draw_generated(frame: ir.Model, styles: Floats, noise: Mapping[str, Floats]) -> NDArray[np.uint8]:
     """An image for each style [N, layers, S], COLUMNS in a row. uint8 [H, W, 3]."""
     session = open_session(frame)
-    tiles = [fit(_as_rgb(session.run(None, {"style": style[None], **noise})[0][0]), (TILE, TILE)) for style in styles]
+    tiles = [fit(on_white(session.run(None, {"style": style[None], **noise})[0][0]), (TILE, TILE)) for style in styles]
     return _grid([tiles[start : start + COLUMNS] for start in range(0, len(tiles), COLUMNS)])
-
-
-def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """An image [H, W, 1, 3 or 4] as RGB: grey three times, opacity over white."""
-    if image.shape[2] < 4:
-        return np.broadcast_to(image, (*image.shape[:2], 3))
-    opacity = image[:, :, 3:] / 255
-    on_white: NDArray[np.uint8] = np.rint(255 + opacity * (image[:, :, :3] - 255.0)).astype(np.uint8)
-    return on_white
 
 
 def preview_sources(data: str | None, side: int) -> NDArray[np.uint8]:

@@ -19,7 +19,7 @@ from starcast.export.gate.parity import check_style_graph
 from starcast.export.graphs.files import write_graph
 from starcast.export.model_card import model_card
 from starcast.export.options import ExportOptions
-from starcast.export.plan import Plan, plans_for, suit
+from starcast.export.plan import Plan, plans_for, select_plans
 from starcast.export.preview import draw_generated, draw_preview, preview_sources
 from starcast.export.source import Progress, Source, read_source, stage
 from starcast.export.store import Store, writable_target
@@ -29,18 +29,9 @@ from starcast.export.targets.tensorrt import TensorRTTarget, without_products
 from starcast.hold import hold
 from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
-from starcast.runtime.manifest import (
-    FORMAT,
-    MANIFEST,
-    FileFacts,
-    Manifest,
-    Noise,
-    NoiseInput,
-    Output,
-    Provenance,
-    encode,
-)
+from starcast.runtime.manifest import FORMAT, MANIFEST, FileFacts, Manifest, Noise, NoiseInput, Output, Provenance
 from starcast.runtime.manifest import Source as SourceRole
+from starcast.runtime.manifest_json import encode
 from starcast.utf8 import escape
 
 CARD, PREVIEW, NOISE = "README.md", "preview.jpg", "noise.npz"
@@ -56,7 +47,7 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
     with hold(bundle):
         target = writable_target(bundle)
         source = read_source(checkpoint, options, progress)
-        _write_bundle(target, source, suit(plans, source.model, progress), options, progress)
+        _write_bundle(target, source, select_plans(plans, source.model, progress), options, progress)
         return open_bundle(target)
 
 

@@ -14,7 +14,8 @@ import msgspec
 
 from starcast.atomic import repair_folder
 from starcast.errors import BundleError, OptionError, printable
-from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Source, decode
+from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Source
+from starcast.runtime.manifest_json import decode
 
 # Some file systems (FAT) store times this coarsely: a file younger than this may change and keep its time.
 SETTLED_NS = 2 * 10**9
@@ -106,7 +107,7 @@ def refuse_to_write_into(output: Path) -> None:
 
 
 def listed_files(folder: Path) -> set[str]:
-    """The files of a bundle by its manifest, itself included; empty if the folder is no bundle.
+    """The files that a bundle's manifest lists, and the manifest; empty if the folder is no bundle.
 
     Reads plain JSON, not a typed Manifest, so that a bundle of another format, or a damaged one, counts too.
     """

@@ -64,7 +64,10 @@ def label_vector(maker: LabelMaker, labels: Mapping[str, float]) -> Vector:
             f"{attributes[0]} is an attribute and {classes[0]} a class, and an image of this model has one or the "
             "other: give labels of one kind"
         )
-    vector = np.array([labels.get(name, 0.0) for name in maker.names], np.float32)
+    try:
+        vector = np.array([labels.get(name, 0.0) for name in maker.names], np.float32)
+    except (TypeError, ValueError) as error:
+        raise StyleError(f"labels must be numbers, not {dict(labels)} ({error}): give 1 or 0 for each") from error
     if not np.isfinite(vector).all():
         raise StyleError(f"labels must be finite numbers, not {dict(labels)}: replace infinity and NaN")
     if maker.has_both:

@@ -6,7 +6,7 @@
     content    every byte of the source
     place      the source's path, to distinguish an edited source from another one of the same name
 
-What is generated without a source has zeros for both.
+An image generated without a source has zeros for both.
 
 Marks of earlier versions have `source=` instead: a hash of the source's size and its first and last 64 KiB. Such a
 translation is accepted if those are equal, because users have folders of them. It cannot be known whether the middle of

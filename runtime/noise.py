@@ -17,14 +17,14 @@ from starcast.runtime.stored_arrays import read_arrays
 
 CONSTANT, ZERO = "constant", "zero"
 CONSTANT_SEED = 0  # of constant noise where the checkpoint has none
-_STREAM = 1  # beside the seed: so that the noise of a seed shares no numbers with its latent
+_STREAM = 1  # follows the seed, so that a seed's noise shares no numbers with its latent
 
 NoiseChoice = str | int | Sequence[ArrayLike]
-Layers = dict[str, NDArray[Any]]  # float32 [N or 1, 1, height, width] by input, in the order of the layers
-NoiseFeeds = Callable[[slice], Layers]  # the noise for a part of a batch; parts are asked for in order
+NoiseByInput = dict[str, NDArray[Any]]  # float32 [N or 1, 1, height, width] by input, in the order of the layers
+NoiseFeeds = Callable[[slice], NoiseByInput]  # the noise for a part of a batch; parts are asked for in order
 
 
-def draw_noise(inputs: Sequence[NoiseInput], draws: np.random.RandomState, count: int) -> Layers:
+def draw_noise(inputs: Sequence[NoiseInput], draws: np.random.RandomState, count: int) -> NoiseByInput:
     """Noise for `count` images. Each image's layers are drawn together, so that the next image of the stream has the
     same noise wherever a batch is split."""
     noise = {one.name: np.empty((count, 1, one.height, one.width), np.float32) for one in inputs}
@@ -36,7 +36,7 @@ def draw_noise(inputs: Sequence[NoiseInput], draws: np.random.RandomState, count
 
 def zero_noise(manifest: Manifest) -> NoiseFeeds:
     """No noise, for any images."""
-    zeros: Layers = {
+    zeros: NoiseByInput = {
         one.name: np.zeros((1, 1, one.height, one.width), np.float32) for one in manifest.noise_inputs
     }  # fmt: skip
     return lambda part: zeros
@@ -52,16 +52,17 @@ class NoiseMaker:
     def make(self, noise: NoiseChoice, images: int) -> NoiseFeeds:
         """The noise for `images` images, as `Translator.generate` describes it. Raises StyleError, BundleError."""
         if isinstance(noise, str):
-            return self._named(noise)
+            return self._from_name(noise)
         if _is_seed(noise):
             draws = _open_stream(_seed(noise))
             return lambda part: draw_noise(self._inputs, draws, len(range(images)[part]))
         if isinstance(noise, list | tuple):
             seeds = [_seed(one) for one in noise if _is_seed(one)]
-            return self._given(noise, images) if len(seeds) < len(noise) or not seeds else self._each(seeds, images)
+            are_seeds = bool(seeds) and len(seeds) == len(noise)
+            return self._from_seeds(seeds, images) if are_seeds else self._from_arrays(noise, images)
         raise _unknown(noise)
 
-    def _named(self, noise: str) -> NoiseFeeds:
+    def _from_name(self, noise: str) -> NoiseFeeds:
         if noise == CONSTANT:
             constants = self._constants
             return lambda part: constants
@@ -69,18 +70,18 @@ class NoiseMaker:
             return zero_noise(self._bundle.manifest)
         raise _unknown(noise)
 
-    def _each(self, seeds: Sequence[int], images: int) -> NoiseFeeds:
-        """A seed for each image: the noise that the image would have alone."""
+    def _from_seeds(self, seeds: Sequence[int], images: int) -> NoiseFeeds:
+        """One seed per image: each image gets the noise that it would have alone."""
         if len(seeds) != images:
             raise StyleError(f"the noise has {len(seeds)} seeds for {images} images: give one for each image")
 
-        def draw(part: slice) -> Layers:
+        def draw(part: slice) -> NoiseByInput:
             alone = [draw_noise(self._inputs, _open_stream(seed), 1) for seed in seeds[part]]
             return {one.name: np.concatenate([noise[one.name] for noise in alone]) for one in self._inputs}
 
         return draw
 
-    def _given(self, noise: Sequence[ArrayLike], images: int) -> NoiseFeeds:
+    def _from_arrays(self, noise: Sequence[ArrayLike], images: int) -> NoiseFeeds:
         if len(noise) != len(self._inputs):
             raise StyleError(
                 f"the noise has {len(noise)} arrays: give {len(self._inputs)}, one for each layer, in order"
@@ -92,7 +93,7 @@ class NoiseMaker:
         return lambda part: {name: array[part] if len(array) > 1 else array for name, array in layers.items()}
 
     @cached_property
-    def _constants(self) -> Layers:
+    def _constants(self) -> NoiseByInput:
         noise = self._bundle.manifest.noise
         if noise is None or noise.constants is None:
             return draw_noise(self._inputs, _open_stream(CONSTANT_SEED), 1)

@@ -73,9 +73,9 @@ class LabelOptions(CheckedOptions):
     def label_flags(self) -> list[str]:
         """Which of these flags were given."""
         given = {"--set": self.set, "--unset": self.unset, "--flip": self.flip}
-        flags = [flag for flag, names in given.items() if names]
+        lists = [flag for flag, names in given.items() if names]
         optional = {"--has": self.has, "--labels": self.labels}
-        return flags + [flag for flag, value in optional.items() if value is not None]
+        return lists + [flag for flag, value in optional.items() if value is not None]
 
     def refuse_domain(self, domain: str | None) -> None:
         """Raise OptionError if a domain is given beside changes of labels."""

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FORMAT = 1  # 1: the first
 RECORD = "starcast.json"
 KEPT_RUNS = 100  # the newest; fewer if they would make the record larger than RECORD_BYTES
-KEPT_SOURCES = 1000  # whose labels a run's record holds: a hundred runs stay far below RECORD_BYTES
+KEPT_SOURCES = 1000  # sources whose labels a run's record lists, so that 100 runs stay far below RECORD_BYTES
 RECORD_BYTES = 64 * 2**20  # a hundred runs with thousands of references each; a larger file is no record
 _FINGERPRINT_DIGITS = 16
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
@@ -59,10 +59,11 @@ def write_record(
 ) -> None:
     """Write or update the record at `path`, atomically.
 
-    `styles` comes from `style_facts`, `engine` from `Translator.facts`. `counts` says what was done, `has` which labels
-    were read of each source, in addition to what an equal run read: the newest KEPT_SOURCES of them are recorded, and
-    how many more there are. `began_ns` is when the run began (ns since 1970). `finished` is false before the run, and
-    where it was interrupted. Raises OptionError if something that is no record stands there by now, and the file
+    `styles` comes from `style_facts`, `engine` from `Translator.facts`. `counts` says what was done. `has` holds the
+    labels read from each source. They are added to those of an earlier, equal run; the record lists the newest
+    KEPT_SOURCES sources and counts the others. `began_ns` is when the run began (ns since 1970). `finished` is false
+    before the run, and if it was interrupted.
+    Raises OptionError if something that is no record stands there by now, and the file
     system's OSError.
     """
     refuse_foreign_record(path)
@@ -73,7 +74,7 @@ def write_record(
     if finished:
         course["finished"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     earlier_has = [other.get("has") for other in read_runs(path) if _is_same_run(other, run)]
-    course |= _recorded_labels([*earlier_has, has])
+    course |= _merge_labels([*earlier_has, has])
     earlier = [other for other in read_runs(path) if not _is_same_run(other, run)]
     runs = [*earlier[-KEPT_RUNS + 1 :], {**run, **course}]
     while len(text := _as_text(runs)) > RECORD_BYTES and len(runs) > 1:
@@ -90,8 +91,8 @@ def _is_same_run(other: Mapping[str, Any], run: Mapping[str, Any]) -> bool:
     return all(other.get(key) == value for key, value in run.items())
 
 
-def _recorded_labels(read: Sequence[Any]) -> dict[str, Any]:
-    """What a record holds of the labels that were read of sources, from the oldest run's to the newest's."""
+def _merge_labels(read: Sequence[Any]) -> dict[str, Any]:
+    """The entries of a record for the labels read from sources. `read` has one mapping per run, the oldest first."""
     known: dict[str, list[str]] = {}
     for part in read:
         if isinstance(part, Mapping):
@@ -256,7 +257,7 @@ def _label_facts(request: StyleRequest) -> dict[str, Any]:
 
 
 def style_identity(style: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a style's facts decides how a translation looks: without names, paths, and how its labels came about."""
+    """The facts of a style that decide how a translation looks: not names, paths or changes of labels."""
     left_out = {"label", "reference"} | ({"change"} if "labels" in style else set())
     return {name: value for name, value in style.items() if name not in left_out}
 

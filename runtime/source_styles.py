@@ -32,7 +32,7 @@ class SourceStyles:
             None if request.depends_on_source else next(made) for request in requests
         ]
 
-    def of(self, image: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
+    def make(self, image: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
         """The styles [requests, S] for a source, uint8 [H, W, 3], already fitted; progress calls it `name`.
 
         Raises EngineError, and BundleError for a classifier that cannot be used.
@@ -45,11 +45,11 @@ class SourceStyles:
         attributes = ", ".join(has) or "none of the bundle's attributes"
         self._progress(f"{name} has {attributes}")
         return np.stack([
-            self._changed(request, has) if row is None else row
+            self._style_of_change(request, has) if row is None else row
             for request, row in zip(self._requests, self._rows, strict=True)
         ])  # fmt: skip
 
-    def _changed(self, request: StyleRequest, has: Sequence[str]) -> NDArray[np.float32]:
+    def _style_of_change(self, request: StyleRequest, has: Sequence[str]) -> NDArray[np.float32]:
         change = request.change
         assert change is not None
         return self._translator.labels(set=change.on, unset=change.off, flip=change.flip, has=has)

@@ -31,7 +31,7 @@ def read_means(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]], what: str) -> dict[str, NDArray[np.float32]]:
-    """Arrays of an .npz by name, float32, which must have these shapes. `what` they are, for the message. Raises
+    """Arrays of an .npz by name, float32, which must have these shapes. `what` names them in errors. Raises
     BundleError."""
     try:
         with zipfile.ZipFile(path) as archive:

@@ -128,7 +128,7 @@ def requests_of_labels(
     read them. Raises StyleError if nothing is asked for, or the source's own labels are needed but unknown.
     """
     has = _source_labels(options.has, maker)
-    change = LabelChange(on=_once(options.set), off=_once(options.unset), flip=_once(options.flip))
+    change = LabelChange(on=_unique(options.set), off=_unique(options.unset), flip=_unique(options.flip))
     if options.labels is not None:
         requests = [StyleRequest(vector=tuple(whole_vector(maker, options.labels).tolist()))]
     elif change.names:
@@ -161,7 +161,7 @@ def refuse_styles(flags: Mapping[str, bool], maker: LabelMaker, *, several: bool
     """Raise StyleError if one of `flags`, which are for styles, is given to a bundle that is steered by labels."""
     given = [flag for flag, is_given in flags.items() if is_given]
     if given:
-        ways = _ways(maker, several=several)
+        ways = _flags_hint(maker, several=several)
         raise StyleError(f"the bundle is steered by labels alone, so it takes no {given[0]}: {ways}")
 
 
@@ -189,7 +189,7 @@ def _source_labels(has: tuple[str, ...] | None, maker: LabelMaker) -> tuple[str,
         return None
     if not maker.attribute_names:
         raise StyleError("--has lists attributes, and the bundle's labels are classes: leave it out")
-    has = () if has == (NONE,) and NONE not in maker.names else _once(has)
+    has = () if has == (NONE,) and NONE not in maker.names else _unique(has)
     target_labels(maker, has=has)
     return has
 
@@ -198,10 +198,12 @@ def _what_to_ask_for(maker: LabelMaker, *, several: bool) -> str:
     if not maker.attribute_names:
         every = f", or {ALL}" if several else ""
         return f"say which domain to translate to with --domain: {list_domains(maker.names)}{every}"
-    return f"say what to change: {_ways(maker, several=several)}; the bundle's labels are {', '.join(maker.names)}"
+    return (
+        f"say what to change: {_flags_hint(maker, several=several)}; the bundle's labels are {', '.join(maker.names)}"
+    )
 
 
-def _ways(maker: LabelMaker, *, several: bool = True) -> str:
+def _flags_hint(maker: LabelMaker, *, several: bool = True) -> str:
     """How a bundle's labels are given, as an imperative."""
     if not maker.attribute_names:
         return "give --domain or --labels"
@@ -209,7 +211,7 @@ def _ways(maker: LabelMaker, *, several: bool = True) -> str:
     return f"give --set, --unset or --flip, or all labels with --labels 1,0,…{every}"
 
 
-def _once(names: Sequence[str]) -> tuple[str, ...]:
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 

@@ -153,5 +153,5 @@ def leave(status: int) -> None:
     for number in (signal.SIGINT, *ENDING):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(status))
-    gc.freeze()  # the end of the process frees everything: let Python not look for garbage in it first
+    gc.freeze()  # the end of the process frees everything, so spare Python a last garbage collection
     sys.exit(status)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
+from graph_text import write_graph_text
 from ncnn_addition import ADDITION
 from numpy.typing import NDArray
 from tiny_generator import write_generator_bundle
@@ -30,8 +31,8 @@ from starcast.runtime.manifest import (
     ReferenceMaker,
     Source,
     Variant,
-    encode,
 )
+from starcast.runtime.manifest_json import encode
 
 # tests that import openvino themselves would report it to its maker; the backend sees to that on its own
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -136,22 +137,12 @@ def generator_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def write_tiny_bundle(folder: Path) -> Path:
     (folder / "generator").mkdir(parents=True)
-    _write_graph(folder / "generator/plain-fp32.onnx", GENERATOR, offsets=OFFSETS)
-    _write_graph(folder / "mapping.onnx", MAPPING, from_latent=FROM_LATENT, domain_styles=DOMAIN_STYLES)
-    _write_graph(folder / "style_encoder.onnx", STYLE_ENCODER, from_colour=FROM_COLOUR, domain_styles=DOMAIN_STYLES)
+    write_graph_text(folder / "generator/plain-fp32.onnx", GENERATOR, offsets=OFFSETS)
+    write_graph_text(folder / "mapping.onnx", MAPPING, from_latent=FROM_LATENT, domain_styles=DOMAIN_STYLES)
+    write_graph_text(folder / "style_encoder.onnx", STYLE_ENCODER, from_colour=FROM_COLOUR, domain_styles=DOMAIN_STYLES)
     np.savez(folder / "styles.npz", mean=DOMAIN_STYLES)
     (folder / MANIFEST).write_bytes(encode(_manifest(folder)))
     return folder
-
-
-def _write_graph(path: Path, text: str, **weights: NDArray[np.float32]) -> None:
-    import onnx.parser  # here: most tests need no bundle, and some rooms' no onnx
-
-    model = onnx.parser.parse_model(text)
-    for name, weight in weights.items():
-        model.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
 
 
 def _manifest(folder: Path) -> Manifest:
@@ -217,9 +208,9 @@ LABELS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young", "Smiling", 
 
 @pytest.fixture(scope="session")
 def label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """A function (attributes, classes, reads) that gives `tiny_bundle` steered by labels instead: the first of LABELS,
-    or a mixture with `angry` and `happy`, and two bits. Their vector has 8 numbers. With `reads`, an image has the
-    first, second or third label if its mean red, green or blue is above 128. Do not write into it."""
+    """A function (attributes, classes, reads) -> a copy of `tiny_bundle` steered by that many attributes and classes.
+    The label vector must have 8 numbers, including the two bits of a mixture. With `reads`, an image has the first,
+    second or third label if its mean red, green or blue is above 128. Do not write into the bundle."""
     made: dict[tuple[int, int, bool], Path] = {}
 
     def make(attributes: int = 8, classes: int = 0, reads: bool = False) -> Path:
@@ -232,7 +223,7 @@ def label_bundle(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
             if reads:
                 weights = np.zeros((3, len(names)), np.float32)
                 weights[:, :3] = np.eye(3)
-                _write_graph(folder / "classifier.onnx", CLASSIFIER, weights=weights)
+                write_graph_text(folder / "classifier.onnx", CLASSIFIER, weights=weights)
                 classifier = Classifier(graph="classifier.onnx", height=SIDE, width=SIDE)
             labels = LabelMaker(names=names, classes=classes, classifier=classifier)
             condition = Condition(size=STYLE, labels=labels)
@@ -267,7 +258,7 @@ def ncnn_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "generator/plain-fp32.onnx").unlink()
     (folder / "generator/plain.param").write_text(ADDITION)
     (folder / "generator/plain.bin").write_bytes(b"")
-    _write_graph(folder / "product.onnx", PRODUCT, offsets=OFFSETS)
+    write_graph_text(folder / "product.onnx", PRODUCT, offsets=OFFSETS)
     manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
     files = {

@@ -30,7 +30,8 @@ from starcast.export.write import describe_bundle, export_bundle, with_files
 from starcast.hold import hold
 from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.manifest import MANIFEST, encode
+from starcast.runtime.manifest import MANIFEST
+from starcast.runtime.manifest_json import encode
 from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.data.batch import TensorBatch
 from starcast.train.data.folders import scan

@@ -18,12 +18,12 @@ COLOUR_STEPS = 100
 PATTERN_STEPS = 240  # shapes take longer to learn than colours
 BATCH = 48
 LEARNING_RATE = 6e-3
-AT_ONCE = 64  # images in one pass
+AT_ONCE = 64  # images in one pass, at least; always fewer than twice as many
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """images uint8 (N, H, W, 3) -> their domains, int64 (N,), or what its last layer sees of them, float64 (N, 64)."""
+    """images uint8 (N, H, W, 3) -> their domains, int64 (N,), or the last layer's inputs, float64 (N, 64)."""
 
     network: nn.Sequential
     prepare: Callable[[NDArray[np.uint8]], Tensor]

@@ -3,8 +3,9 @@
     python -m starcast.benchmarks.studies.engine_choice my-model -o benchmarks/results/engine-choice.json
 
 In every round each engine translates the same video in a fresh process, on all threads and on half of them. Then `auto`
-does, with an empty cache, so it measures first. Frames per second count from the first frame to the last byte, without
-starting the engine or measuring. `auto` is compared with the others within a round.
+does, with an empty cache, so it measures first. Frames per second are counted from the first frame to the last byte.
+Opening and measuring engines does not count; what an engine compiles at the first frame does. `auto` is compared with
+the others within a round.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class VideoPace:
     chose: str | None = None
 
 
-def setups_of(bundle: Bundle, threads: int) -> list[Setup]:
+def list_setups(bundle: Bundle, threads: int) -> list[Setup]:
     """Every CPU engine on all threads and on half of them; `auto` last."""
     engines = dict.fromkeys(one.engine.name for one in list_candidates(bundle) if not one.engine.on_gpu)
     counts = dict.fromkeys((threads, max(1, threads // 2)))
@@ -152,12 +153,12 @@ def study(bundle: Path, **values: Any) -> None:
     options = ChoiceOptions(**values)
     opened, threads = open_bundle(bundle), allowed_threads()
     domain = options.domain or next(iter(opened.manifest.domains), None)
-    setups = setups_of(opened, threads)
+    setups = list_setups(opened, threads)
     if len(setups) < 2:
         raise OptionError(f"{bundle} has no engine on the CPU here: install one, such as starcast[openvino]")
     paces: dict[str, list[VideoPace]] = {setup.name: [] for setup in setups}
     with tempfile.TemporaryDirectory() as folder, tqdm(total=options.rounds * len(setups)) as bar:
-        video = options.video or _drawn(Path(folder) / "walk.mp4", options.seconds)
+        video = options.video or draw_video(Path(folder) / "walk.mp4", options.seconds)
         for _ in range(options.rounds):
             for setup in setups:
                 bar.set_description(setup.name)
@@ -187,7 +188,7 @@ def study(bundle: Path, **values: Any) -> None:
     click.echo(f"auto chose {', '.join(str(pace.chose) for pace in paces[AUTO])}")
 
 
-def _drawn(target: Path, seconds: int) -> Path:
+def draw_video(target: Path, seconds: int) -> Path:
     random = np.random.default_rng(0)
     write_walk(target, random_pose(random), random_coat(random, "spotted"), seconds)
     return target

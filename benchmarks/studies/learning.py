@@ -5,8 +5,8 @@
 Draws the creatures, measures the time of a step, trains with a recipe of `starcast train`, and judges the result
 (`learning_judges.py`). On a busy machine the training takes longer but gives the same networks, so the 20 minutes
 apply to the number of steps times the time of a step. Measure that time first with `--time-only`, on an idle machine
-or with `--threads 1`: the CPU seconds of one thread, measured on a busy machine, too, are what a step takes on an
-idle one. With `--folder`, an interrupted study continues where it stopped.
+or with `--threads 1`: the CPU seconds of a single thread are what a step takes on an idle machine, even if they are
+measured on a busy one. With `--folder`, an interrupted study continues where it stopped.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class LearningOptions(CheckedOptions):
     creatures: CreatureOptions = field(default_factory=lambda: CreatureOptions(**CREATURES, video_seconds=1))
     recipe: str = option("small", "Recipe of `starcast train` to train with.", metavar="NAME")
     steps: int | None = option(None, "Training steps. Default: the recipe's.", minimum=1)
-    rounds: int = option(8, f"Rounds of {PERIOD} steps to time a step.", minimum=1)
+    rounds: int = option(8, f"Number of rounds in which a step is timed; each has {PERIOD} steps.", minimum=1)
     threads: int | None = flags.threads("Default: as many as this process may use.")
     folder: Path | None = option(
         None, "Folder for the creatures, the run and the time of a step. An interrupted study continues there. "
@@ -154,13 +154,13 @@ def judge_for(family_name: str, data: Path, options: TrainOptions) -> Callable[[
         return judge_samples
     if kind.averaged == ("generator",):  # no network makes styles
         return judge_labels
-    raise OptionError(f"{family_name} has styles, which `starcast demo` judges: give a family without")
+    raise OptionError(f"{family_name} takes styles from references: use `starcast demo`, which judges those")
 
 
 def _step_time(
     file: Path, data: Path, options: TrainOptions, rounds: int, threads: int, progress: Progress
 ) -> dict[str, Any]:
-    """The time of a step: read, if it was measured for the same options, else measured and written."""
+    """The time of a step: from `file` if that has the same options, otherwise measured and written there."""
     measured_for = as_json(replace_options(options, steps=1))
     if file.exists():
         earlier: dict[str, Any] = json.loads(file.read_text("utf-8"))

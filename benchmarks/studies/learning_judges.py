@@ -59,8 +59,8 @@ class Judges:
     patterns: Classifier
 
     def accuracy(self, images: Images, domains: Any) -> dict[str, float]:
-        """The share of images that each judge finds in these domains, an index or (N,)."""
-        return {name: _rounded(np.mean(judge(images) == domains)) for name, judge in vars(self).items()}
+        """The share of images that each judge assigns to `domains`: one index for all images, or one each, (N,)."""
+        return {name: _round_figure(np.mean(judge(images) == domains)) for name, judge in vars(self).items()}
 
 
 def train_judges(data: Path) -> Judges:
@@ -80,19 +80,22 @@ def judge_labels(checkpoint: Path, data: Path, judges: Judges) -> Judgement:
         sources = np.concatenate([other.images for other in others])
         silhouettes = np.concatenate([other.silhouettes for other in others])
         labels = torch.eye(len(held_out))[place]
-        translations = _in_parts(lambda part, labels=labels: generator(part, labels.expand(len(part), -1)), sources)
+        translations = _translate_in_parts(
+            lambda part, labels=labels: generator(part, labels.expand(len(part), -1)), sources
+        )
         figures["domains"][domain] = {
             "translations": len(sources),
             "flipped": judges.accuracy(translations, place),
-            "overlap": _rounded(overlaps(find_silhouettes(translations), silhouettes).mean()),
-            "drift": _rounded(backdrop_drifts(sources, translations, silhouettes).mean()),
+            "overlap": _round_figure(overlaps(find_silhouettes(translations), silhouettes).mean()),
+            "drift": _round_figure(backdrop_drifts(sources, translations, silhouettes).mean()),
         }
         shown = np.linspace(0, len(sources) - 1, COLUMNS).astype(int)
         rows += [as_floats(sources[shown]), as_floats(translations[shown])]
-    found = figures["domains"].values()
-    figures["flipped"] = _rounded(np.mean([facts["flipped"]["colours"] for facts in found]))
-    figures["flipped, seen without colours"] = _rounded(np.mean([facts["flipped"]["patterns"] for facts in found]))
-    figures["overlap"] = _rounded(np.mean([facts["overlap"] for facts in found]))
+    by_domain = figures["domains"].values()
+    figures["flipped"] = _round_figure(np.mean([facts["flipped"]["colours"] for facts in by_domain]))
+    patterns = [facts["flipped"]["patterns"] for facts in by_domain]
+    figures["flipped, seen without colours"] = _round_figure(np.mean(patterns))
+    figures["overlap"] = _round_figure(np.mean([facts["overlap"] for facts in by_domain]))
     missed = [FLIPPED.missed_by(figures["flipped"]), KEPT.missed_by(figures["overlap"])]
     return Judgement(figures, [sentence for sentence in missed if sentence is not None], image_grid(rows))
 
@@ -122,7 +125,7 @@ def judge_samples(checkpoint: Path, data: Path, judges: Judges) -> Judgement:
         bar = Bar(f"the generated images' Fréchet distance by {name}", most=distances["gaussian"])
         missed.append(bar.missed_by(distances["generated"]))
     figures["domains of generated images"] = {
-        domain: _rounded(np.mean(judges.colours(generated) == place)) for place, domain in enumerate(held_out)
+        domain: _round_figure(np.mean(judges.colours(generated) == place)) for place, domain in enumerate(held_out)
     }
     columns = min(COLUMNS, count)
     shown = np.concatenate([generated[: count // columns * columns][: ROWS * columns], blurs[counts[-1]][:columns]])
@@ -132,7 +135,7 @@ def judge_samples(checkpoint: Path, data: Path, judges: Judges) -> Judgement:
 
 
 def generate(checkpoint: Path, count: int, seed: int = 0) -> Images:
-    """Images of StyleGAN2's averaged networks, uint8 (N, H, W, 3), with the styles as they are and noise for each."""
+    """Images of StyleGAN2's averaged networks, uint8 (N, H, W, 3): styles without truncation, noise drawn per image."""
     networks: Any = averaged_networks(read_checkpoint(checkpoint))
     generator = networks.generator
     random = torch.Generator().manual_seed(seed)
@@ -148,7 +151,7 @@ def generate(checkpoint: Path, count: int, seed: int = 0) -> Images:
 
 
 def _distance(judge: Classifier, images: Images, features: Any) -> float:
-    return _rounded(frechet_distance(judge.features(images), features))
+    return _round_figure(frechet_distance(judge.features(images), features))
 
 
 def _judges_on_real(judges: Judges, held_out: Mapping[str, HeldOut]) -> dict[str, float]:
@@ -156,15 +159,15 @@ def _judges_on_real(judges: Judges, held_out: Mapping[str, HeldOut]) -> dict[str
     images = np.concatenate([domain.images for domain in held_out.values()])
     silhouettes = np.concatenate([domain.silhouettes for domain in held_out.values()])
     domains = np.repeat(np.arange(len(held_out)), [len(domain.images) for domain in held_out.values()])
-    overlap = _rounded(overlaps(find_silhouettes(images), silhouettes).mean())
+    overlap = _round_figure(overlaps(find_silhouettes(images), silhouettes).mean())
     return {**judges.accuracy(images, domains), "overlap": overlap}
 
 
-def _in_parts(network: Any, images: Images) -> Images:
+def _translate_in_parts(network: Any, images: Images) -> Images:
     with torch.inference_mode():
         parts = np.array_split(images, max(1, len(images) // BATCH))
         return np.concatenate([to_bytes(network(as_floats(part))).numpy() for part in parts])
 
 
-def _rounded(value: Any) -> float:
+def _round_figure(value: Any) -> float:
     return round(float(value), 4)

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from starcast.errors import CheckpointError, printable
 from starcast.export.families.model import Model
-from starcast.export.families.naming import name_domains, name_labels, name_nothing
+from starcast.export.families.naming import name_domains, refuse_names
 from starcast.export.families.stargan_v1 import open_stargan_v1
+from starcast.export.families.stargan_v1_names import name_labels
 from starcast.export.families.stargan_v2 import open_stargan_v2
 from starcast.export.families.stylegan2 import open_stylegan2
 from starcast.export.options import ExportOptions
@@ -24,7 +25,7 @@ FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {
 # by family: adds what the options say about a checkpoint, such as names; other families use name_domains
 COMPLETE: dict[str, Callable[[Checkpoint, ExportOptions], Checkpoint]] = {
     "stargan_v1": name_labels,
-    "stylegan2": name_nothing,
+    "stylegan2": refuse_names,
 }
 
 

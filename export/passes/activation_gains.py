@@ -12,7 +12,7 @@ import onnx_ir as ir
 from starcast.export.graphs.facts import add_node, numbers, readers, scalar
 from starcast.export.passes.rule import Outcome, replace_nodes
 
-_COLUMNS = {"Unsqueeze", "Reshape"}  # what makes a scale [N, C, 1, 1] of [N, C]
+_COLUMNS = {"Unsqueeze", "Reshape"}  # operators that turn [N, C] into a scale [N, C, 1, 1]
 
 
 def move_activation_gains(model: ir.Model) -> Outcome:

@@ -5,7 +5,7 @@
 
 An engine computes 8 or 16 outputs at once. With three, it leaves most of its lanes empty, or takes the channels one by
 one: the last 7x7 of a StarGAN v1 has 1.5 % of the products but took up to a fifth of the time. In four phases,
-one for each place in a 2x2 square, there are twelve outputs. That takes (k+1)²/k² of the products, but a third of the
+one for each place in a 2x2 square, there are twelve outputs. That is (k+1)²/k² times the products, but a third of the
 time in OpenVINO and in ONNX Runtime. ncnn is faster still with a transposed convolution, which is one matrix product
 from many channels to k² O: it was 18 times as fast at 128 px, and 5 times at 256.
 """
@@ -26,7 +26,7 @@ MOST = 4  # outputs that count as few
 LEAST = 8  # inputs that count as many
 
 
-class _Few(ExactRule):
+class _FewOutputs(ExactRule):
     """A convolution of stride 1 that keeps the size of its map."""
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
@@ -47,7 +47,7 @@ class _Few(ExactRule):
         return convolution(conv, side=side, pad=side // 2) if side % 2 else "its kernel has an even side"
 
 
-class FewInPhases(_Few):
+class FewInPhases(_FewOutputs):
     """Four interleaved convolutions with stride 2, written as one."""
 
     def refusal(self, root: ir.Value, **values: ir.Value) -> str | None:
@@ -68,7 +68,7 @@ class FewInPhases(_Few):
         return op.DepthToSpace(phases, blocksize=2, mode="DCR", _name=f"{conv.name}.interleaved")
 
 
-class FewTransposed(_Few):
+class FewTransposed(_FewOutputs):
     """A transposed convolution with stride 1."""
 
     def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:

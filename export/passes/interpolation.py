@@ -5,13 +5,13 @@
 
 Away from the border all of these are convolutions of the map with zeros put in between, and convolutions commute: the
 3x3 comes first, on the small map, and the taps of interpolation and filter become one filter. Near the border they do
-not commute, because the interpolation repeats the last pixel, and the filter and the 3x3 each see zeros outside. Those
-rows and columns, as many as the filter has taps and one more, are computed as before from strips of the map, and joined
-to the rest.
+not commute, because the interpolation repeats the last pixel, and the filter and the 3x3 each see zeros outside. The
+border has one more row, and one more column, than the filter has taps, both sides together. It is computed as before,
+from strips of the map, and joined to the rest.
 
 Along one axis, with v[2i] = x[i] and zeros between: the interpolation is u[p] = (v[p-2] + 3 v[p-1] + 3 v[p] + v[p+1]) /
 4; the filter, with `b` zeros before, `a` after, is f[p] = sum_j t[j] u[p-b+j]; the 3x3 is y[p] = sum_k w[k] f[p-1+k].
-Rows b+1 to 2h-2-a read nothing outside, if x has its border repeated once.
+If x is padded by one repeated pixel, output rows b+1 to 2h-2-a read nothing outside it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from starcast.export.graphs.facts import add_constant, add_node, at_size, convol
 from starcast.export.passes.rule import Outcome, replace_nodes
 
 BILINEAR = np.array([1, 3, 3, 1], np.float64) / 4
-WORTH = 0.75  # rewrite below this share of the original products: small maps are mostly border, and nodes cost time
+WORTH = 0.75  # largest share of the products that may remain: small maps are mostly border, and nodes cost time
 _ROWS, _COLUMNS = 2, 3  # axes of a map
 
 
 @dataclass(frozen=True)
 class _Place:
-    """A 3x3 convolution, and what makes the map that it reads: x, taps, zeros before and after."""
+    """A 3x3 convolution and the nodes before it, from the map `x` on: Resize, the filter across, the filter down."""
 
     conv: ir.Node
     x: ir.Value
@@ -51,7 +51,7 @@ class _Place:
 
     @property
     def border(self) -> list[int]:
-        """Zeros at the top, left, bottom and right: of both filters, for rows of zeros stay zeros."""
+        """Zeros at the top, left, bottom and right. Both filters' add up, because filtering zeros gives zeros."""
         return [one + other for one, other in zip(_pads(self.across), _pads(self.down), strict=True)]
 
 

@@ -56,7 +56,7 @@ def transposed_phase_2x2(weight: Weights, row: int, column: int) -> Weights:
 
 def in_four_phases(weight: Weights) -> Weights:
     """Conv kxk (stride 1, pad k // 2) == DepthToSpace (DCR) of a Conv (k+1)x(k+1) (stride 2, the same pad) with these
-    weights (4 out, in, k+1, k+1): at the phase (row, column), the kernel is moved down and right by that much."""
+    weights (4 out, in, k+1, k+1): in phase (row, column), the kernel is shifted down and right by as much."""
     outputs, inputs, side = weight.shape[:3]
     phases = np.zeros((2, 2, outputs, inputs, side + 1, side + 1), weight.dtype)
     for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):

@@ -151,7 +151,7 @@ class EnlargedInPhases(_Enlarged):
 
 
 class SpreadInPhases(ExactRule):
-    """A network's own ConvTranspose4x4 with stride 2, in the same four Conv2x2."""
+    """A network's own ConvTranspose4x4 with stride 2, as four interleaved Conv2x2."""
 
     def pattern(self, op: Any, x: Any, weight: Any) -> Any:
         return op.ConvTranspose(x, weight, _allow_other_inputs=True, _outputs=["root"])

@@ -239,8 +239,8 @@ def _watch(session: VariantSession, verdict: Verdict, bundle: Bundle, options: E
 
 
 def _trial(bundle: Bundle) -> tuple[Callable[[VariantSession], Run], NDArray[Any]]:
-    """How a session makes images where engines are measured, and a batch of one to make them of: a random image in a
-    random style, or without a source a random style."""
+    """A function (session) -> what makes images with it, and a batch of one to measure that with: a random image, to
+    be translated in a random style, or for a bundle without a source, a random style."""
     manifest, draws = bundle.manifest, np.random.default_rng(0)
     if manifest.source is None:
         sample = draws.standard_normal((1, *manifest.condition.shape)).astype(np.float32)

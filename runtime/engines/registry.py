@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 AUTO = "auto"
 # `module:class`, called with the engine's name if several share it. The first on a GPU that is ready is used. TensorRT
 # proper leads: it supports every GPU, and times its kernels on the one at hand. Where nothing is measured, the first
-# available one on the CPU is used. Those are ordered by their chance to win, in case there is no time to measure all:
-# OpenVINO leads with the newest instruction sets, ncnn without them, and ONNX Runtime stays a little behind OpenVINO.
+# available one on the CPU is used. The likeliest winner comes first, in case there is no time to measure all: OpenVINO
+# is the fastest on CPUs with the newest instruction sets, ncnn on others, and ONNX Runtime is a little behind OpenVINO.
 _TABLE = {
     "tensorrt": "starcast.runtime.engines.tensorrt:TensorRT",
     "tensorrt-rtx": "starcast.runtime.engines.tensorrt:TensorRTforRTX",
@@ -39,13 +39,13 @@ class EngineTable(Mapping[str, Engine]):
 
     def __init__(self, table: Mapping[str, str]) -> None:
         self._table = table
-        self._made: dict[str, Engine] = {}
+        self._engines: dict[str, Engine] = {}
 
     def __getitem__(self, name: str) -> Engine:
-        if name not in self._made:
+        if name not in self._engines:
             module, kind = self._table[name].split(":")
-            self._made[name] = getattr(importlib.import_module(module), kind)()
-        return self._made[name]
+            self._engines[name] = getattr(importlib.import_module(module), kind)()
+        return self._engines[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self._table  # Mapping's own would make the engine

@@ -167,7 +167,7 @@ class VariantSession:
         return call() if self._thread is None else self._thread.submit(call).result()
 
     def _make(self, feeds: Arrays, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-        """What the frame graph makes of its inputs, which must be uint8 of this shape."""
+        """Run the frame graph. Raises BundleError unless its output is uint8 of this shape."""
         images = self.run(self.variant.file, feeds)
         if images.dtype != np.uint8 or images.shape != shape:
             raise BundleError(

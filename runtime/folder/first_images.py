@@ -16,7 +16,8 @@ from starcast.images.write import write_image
 from starcast.leftovers import temporary_folder
 from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.folder.jobs import Job
-from starcast.runtime.folder.pipeline import READERS, SPARE_DETAIL, WRITERS
+from starcast.runtime.folder.pipeline import READERS, SPARE_DETAIL
+from starcast.runtime.folder.write_output import WRITERS
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.stages import InOrder, map_ahead, open_pool
 

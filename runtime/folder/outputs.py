@@ -36,9 +36,6 @@ class State(enum.Enum):
     FOREIGN = "something that starcast did not write"
 
 
-WRITTEN_ANYWAY = (State.ABSENT, State.DAMAGED, State.STALE)
-
-
 def is_one_file(output: Path, sources: int, styles: int) -> bool:
     """Whether `output` names an image and not a folder. Raises OptionError if it can be written as neither, or is in a
     bundle."""

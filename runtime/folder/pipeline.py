@@ -5,13 +5,10 @@ The queues limit how many images are in memory at once, so memory stays flat ove
 
 from __future__ import annotations
 
-import errno
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -21,8 +18,9 @@ from starcast.errors import ImageError, printable
 from starcast.images.fit import NATIVE, fit
 from starcast.images.metadata import Metadata
 from starcast.images.read import read_stored
-from starcast.images.write import write_image
+from starcast.images.write import why_too_large
 from starcast.runtime.folder.jobs import Job, Target
+from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, write_output
 from starcast.runtime.marks import Mark, hash_content, hash_place
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
@@ -31,10 +29,8 @@ from starcast.runtime.stages import Batches, InOrder, map_ahead, open_pool
 from starcast.runtime.translator import Translator
 
 READERS = 3
-WRITERS = 2
 SPARE_DETAIL = 4  # JPEGs are decoded at no less than this many times the model's sides, so that fitting still averages
 STAGES = ("read", "fit", "run", "write")
-_PLACE_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -56,14 +52,6 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 Ready = tuple[Prepared, Target, NDArray[np.float32]]  # a source, a target, and the style that makes the one the other
-
-
-class Written(msgspec.Struct, frozen=True):
-    """A translation that is written: its source, what of the metadata is lost, and the seconds that writing took."""
-
-    source: Path
-    lost: tuple[str, ...]
-    seconds: float
 
 
 class Report(msgspec.Struct):
@@ -126,21 +114,22 @@ def translate_jobs(
             mark = Mark(settings=settings[target.style], content=prepared.content, place=prepared.place)
             image = translation if prepared.alpha is None else np.dstack([translation, prepared.alpha])
             in_file = {"quality": options.quality, "mark": mark.text, "metadata": prepared.metadata}
-            writes.add(partial(_write, target, prepared.path, image, in_file))
+            write = partial(write_output, target.path, image, is_free=target.is_free, **in_file)
+            writes.add(partial(_with_source, prepared.path, write))
         return ()  # `count_written` counts what is written
 
-    def count_written(outcome: Written | ImageError) -> None:
+    def count_written(written: tuple[Path, Written | ImageError]) -> None:
+        source, outcome = written
         if isinstance(outcome, ImageError):
-            if getattr(outcome.__cause__, "errno", None) in _PLACE_IS_FULL:
-                raise outcome  # every later write would fail in the same way
+            stop_if_unwritable(outcome)
             report.fail(str(outcome), bar.print)
         else:
             report.done += 1
             report.seconds["write"] += outcome.seconds
             for clause in outcome.lost:
                 sources = report.lost.setdefault(clause, [])
-                if outcome.source not in sources[-1:]:  # one of several styles
-                    sources.append(outcome.source)
+                if source not in sources[-1:]:  # one of several styles
+                    sources.append(source)
         bar.advance()
 
     batch = options.batch or translator.batch
@@ -161,7 +150,7 @@ def translate_jobs(
                 report.seconds["read"] += prepared.read_s
                 report.seconds["fit"] += prepared.fit_s
                 start = time.perf_counter()
-                vectors = styles.of(prepared.image, printable(job.source.path))
+                vectors = styles.make(prepared.image, printable(job.source.path))
                 report.seconds["run"] += time.perf_counter() - start
                 for target in job.targets:
                     batches.add((prepared, target, vectors[target.style]))
@@ -190,7 +179,7 @@ def _prepare(
     fitted = fit(stored.pixels, size, options.fit)
     alpha = None if stored.alpha is None or not options.keep_alpha else fit(stored.alpha, size, options.fit)
     height, width = fitted.shape[:2]
-    reason = why_not(height, width)
+    reason = why_not(height, width) or why_too_large(job.targets[0].path.suffix, (height, width))
     if reason is not None:
         return ImageError(f"{printable(path)} has {width}x{height} pixels: {reason}")
     return Prepared(
@@ -215,15 +204,5 @@ def _version_of(path: Path) -> tuple[int, ...] | None:
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
-def _write(target: Target, source: Path, image: NDArray[np.uint8], settings: Mapping[str, Any]) -> Written | ImageError:
-    """Write a translation, with keyword arguments of `write_image`; return what there is to say of it, or the error."""
-    start = time.perf_counter()
-    if target.is_free and os.path.lexists(target.path):
-        return ImageError(
-            f"{printable(target.path)} was written by another program in the meantime, and stays: choose another -o"
-        )
-    try:
-        lost = write_image(target.path, image, **settings)
-    except ImageError as error:
-        return error
-    return Written(source, lost, time.perf_counter() - start)
+def _with_source(source: Path, write: Callable[[], Written | ImageError]) -> tuple[Path, Written | ImageError]:
+    return source, write()

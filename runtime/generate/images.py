@@ -43,7 +43,7 @@ class ImageSpec:
 MEAN = ImageSpec(None)
 
 
-def specs_of(options: GenerateOptions) -> tuple[list[ImageSpec], int]:
+def list_specs(options: GenerateOptions) -> tuple[list[ImageSpec], int]:
     """The images of the seeds, then those of the mixes; and how many were named twice."""
     named = [ImageSpec(seed) for seed in options.chosen_seeds] + [ImageSpec(one, two) for one, two in options.mixes]
     distinct = list(dict.fromkeys(named))
@@ -61,7 +61,7 @@ def mixing_layer(options: GenerateOptions, layers: int | None) -> int:
     return options.layer if options.layer is not None else layers // 2
 
 
-class Maker:
+class ImageMaker:
     """Makes images [N, H, W, C] of specs, with a translator."""
 
     def __init__(self, translator: Translator, options: GenerateOptions, layer: int) -> None:

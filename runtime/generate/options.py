@@ -54,10 +54,10 @@ class GenerateOptions(EngineChoice):
             raise OptionError("--each needs --grid: without --grid, each image is written anyway")
         if self.layer is not None and not self.mix:
             raise OptionError("--layer needs --mix: give a pair of seeds to mix, such as --mix 3:7")
-        _ = self.places, self.chosen_seeds, self.mixes  # raise what is wrong with them
+        _ = self.grid_shape, self.chosen_seeds, self.mixes  # raise what is wrong with them
 
     @property
-    def places(self) -> tuple[int, int] | None:
+    def grid_shape(self) -> tuple[int, int] | None:
         """(columns, rows) of a grid."""
         if self.grid is None:
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from starcast.errors import OptionError, printable
 from starcast.images.read import MAX_PIXELS
-from starcast.runtime.folder.jobs import LOOKERS, modified_ns, refusal
-from starcast.runtime.folder.outputs import WRITTEN_ANYWAY, State, obstacle_at, state_of
+from starcast.images.write import why_too_large
+from starcast.runtime.folder.outputs import State
+from starcast.runtime.folder.places import AHEAD, LOOKERS, Places
 from starcast.runtime.generate.images import MEAN, ImageSpec, chunks
 from starcast.runtime.generate.options import GenerateOptions
 from starcast.runtime.manifest import Output as ImageKind
@@ -22,8 +23,7 @@ from starcast.runtime.record import fingerprint
 from starcast.runtime.stages import map_ahead, open_pool
 
 GRID = "grid"
-_LONGEST_SIDES = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # pixels, by libjpeg and WebP's definition
-_WHITE, _AHEAD = 255, 64
+_WHITE = 255
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class OutputFile:
     is_free: bool = True
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
     """`missing` files are to be written, `done` counts those that are there, `failed` has a sentence for each place
     that cannot be written to."""
 
-    missing: list[OutputFile] = field(default_factory=list)
-    done: int = 0
-    failed: list[str] = field(default_factory=list)
+    missing: list[OutputFile]
+    done: int
+    failed: list[str]
 
 
 def list_outputs(
@@ -69,59 +69,49 @@ def list_outputs(
         facts: dict[str, Any] = {"images": [settings_of(part) for part in parts]}
         if name.startswith(GRID):
             facts["columns"] = columns
-            _check_size(path, size)
+        _check_size(path, size)
         outputs.append(OutputFile(path, tuple(parts), columns, fingerprint(facts), size))
 
     if has_mean and target is None:
         add(MEAN.name, [MEAN])
-    if options.places is not None:
-        columns, rows = options.places
+    if options.grid_shape is not None:
+        columns, rows = options.grid_shape
         grids = list(chunks(specs, columns * rows))
         for number, parts in enumerate(grids, 1):
             add(GRID if len(grids) == 1 else f"{GRID}{number}", parts, min(columns, len(specs)))
-    if options.places is None or options.each:
+    if options.grid_shape is None or options.each:
         for spec in specs:
             add(spec.name, [spec])
     if target is not None and len(outputs) > 1:
-        way = (
-            "give --grid" if options.places is None else "leave out --each" if options.each else "give a larger --grid"
-        )
+        if options.grid_shape is None:
+            remedy = "give --grid"
+        else:
+            remedy = "leave out --each" if options.each else "give a larger --grid"
         raise OptionError(
-            f"{printable(target)} is one file, but {len(outputs)} would be written: {way}, or give a folder as -o"
+            f"{printable(target)} is one file, but {len(outputs)} would be written: {remedy}, or give a folder as -o"
         )
     return outputs
 
 
 def plan_outputs(outputs: Sequence[OutputFile], *, overwrite: bool, since_ns: int | None) -> Plan:
     """Which files are missing. Raises OptionError if anything is in the way that was not made with these settings. With
-    `overwrite` everything is replaced, except what was written after `since_ns`, the start of the interrupted run that
-    goes on."""
+    `overwrite` everything is replaced, except files written since `since_ns`, when the interrupted run began that this
+    one continues."""
+
+    places = Places(overwrite=overwrite, since_ns=since_ns)
 
     def look(output: OutputFile) -> State:
-        if overwrite and (since_ns is None or modified_ns(output.path) < since_ns):
-            return State.ABSENT
-        state = state_of(output.path, output.settings, None, output.size)
-        return state if state is State.DONE or not overwrite else State.ABSENT
+        return places.look(output.path, output.settings, None, output.size)
 
-    plan = Plan()
-    in_the_way: dict[State, list[Path]] = {State.FOREIGN: [], State.OTHER: []}
     with open_pool(LOOKERS) as workers:
-        for output, state in zip(outputs, map_ahead(workers, look, outputs, ahead=_AHEAD), strict=True):
-            obstacle = obstacle_at(output.path)
-            if state is State.DONE:
-                plan.done += 1
-            elif obstacle is not None and (overwrite or output.path.is_dir() or state in WRITTEN_ANYWAY):
-                plan.failed.append(
-                    f"{printable(output.path)} cannot be written: {obstacle}: move it away, or choose another -o"
-                )
-            elif state in WRITTEN_ANYWAY:
-                plan.missing.append(replace(output, is_free=state is State.ABSENT and not overwrite))
-            else:
-                in_the_way[state].append(output.path)
-    for state, why in ((State.FOREIGN, "not written by starcast"), (State.OTHER, "bundle, seeds or options")):
-        if in_the_way[state]:
-            raise OptionError(refusal(in_the_way[state], "files" if state is State.FOREIGN else "images", why))
-    return plan
+        states = map_ahead(workers, look, outputs, ahead=AHEAD)
+        missing = [
+            replace(output, is_free=places.is_free(state))
+            for output, state in zip(outputs, states, strict=True)
+            if places.sort(output.path, state)
+        ]
+    places.refuse("bundle, seeds or options")
+    return Plan(missing, places.done, places.failed)
 
 
 class Sheet:
@@ -143,7 +133,10 @@ class Sheet:
 
 
 def _check_size(path: Path, size: tuple[int, int]) -> None:
+    """Raise OptionError if an image cannot be written, or could not be read again."""
     height, width = size
-    longest = _LONGEST_SIDES.get(path.suffix.lower(), MAX_PIXELS)
-    if height * width > MAX_PIXELS or max(size) > longest:
+    if height * width > MAX_PIXELS:
         raise OptionError(f"--grid makes an image of {width}x{height} pixels, which is too large: give a smaller one")
+    reason = why_too_large(path.suffix, size)
+    if reason is not None:
+        raise OptionError(f"{printable(path)} cannot be written: {reason}")

@@ -1,14 +1,12 @@
 """Generate images from seeds: list what is missing, make it, write single images and grids, and record how.
 
-Files of an earlier run with the same settings are skipped. So are, with --overwrite, those that an interrupted run of
-the same command has made: it continues where it stopped.
+Files of an earlier run with the same settings are skipped. With --overwrite, only files that an interrupted run of the
+same command wrote are skipped, so that it continues where it stopped.
 """
 
 from __future__ import annotations
 
-import errno
 import itertools
-import os
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
@@ -19,14 +17,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.errors import BundleError, ImageError, OptionError, printable
+from starcast.errors import BundleError, ImageError, OptionError
 from starcast.hold import hold, hold_folder
 from starcast.images.write import write_image
 from starcast.leftovers import temporary_folder
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.folder.outputs import is_one_file, refuse_unused_quality
-from starcast.runtime.generate.images import ImageSpec, Maker, chunks, mixing_layer, specs_of
+from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, write_output
+from starcast.runtime.generate.images import ImageMaker, ImageSpec, chunks, list_specs, mixing_layer
 from starcast.runtime.generate.options import GenerateOptions
 from starcast.runtime.generate.outputs import OutputFile, Sheet, list_outputs, plan_outputs
 from starcast.runtime.marks import generated_mark
@@ -43,9 +42,6 @@ from starcast.runtime.record import (
 )
 from starcast.runtime.stages import InOrder, open_pool
 from starcast.runtime.translator import Translator
-
-WRITERS = 2
-_PLACE_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @dataclass
@@ -110,7 +106,7 @@ def generate_all(
     if options.output is None:
         raise OptionError("say where to write the images: -o OUT")
     report = Report()
-    specs, twice = specs_of(options)
+    specs, twice = list_specs(options)
     if twice:
         progress(f"{twice} repeated {'image is' if twice == 1 else 'images are'} made only once")
     layer = mixing_layer(options, bundle.manifest.condition.layers)
@@ -146,8 +142,8 @@ def _make_missing(job: Job, report: Report, progress: Callable[[str], None], sho
         ProgressBar(len(plan.missing), "files", show=show_progress, progress=progress) as bar,
     ):
         save = partial(write_record, record, bundle, options, job.facts, engine=translator.facts(), sources=[])
-        maker = Maker(translator, options, job.layer)
-        maker.style(job.specs[0])  # what is wrong with a style is wrong with all: nothing is written then
+        maker = ImageMaker(translator, options, job.layer)
+        maker.style(job.specs[0])  # if styles cannot be made, raise before anything is written
         save = partial(save, began_ns=begin_record(record, save, since_ns))
         start = time.perf_counter()
         interrupted = True
@@ -163,7 +159,7 @@ def _make_missing(job: Job, report: Report, progress: Callable[[str], None], sho
 
 
 def _work(output: OutputFile, job: Job) -> Work:
-    """Making and writing images like `output`, for measuring engines in it. What is written is deleted."""
+    """The work in which engines are measured: making and writing images like `output`. The files are deleted."""
     shape = job.bundle.manifest.condition.shape
     sample = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
 
@@ -179,7 +175,7 @@ def _work(output: OutputFile, job: Job) -> Work:
 
 
 def _write_files(
-    missing: Sequence[OutputFile], maker: Maker, batch: int, quality: int | None, report: Report, bar: ProgressBar
+    missing: Sequence[OutputFile], maker: ImageMaker, batch: int, quality: int | None, report: Report, bar: ProgressBar
 ) -> None:
     """Make each image once, and write every file as soon as its last image is there."""
     files_of: dict[ImageSpec, list[OutputFile]] = {}
@@ -189,18 +185,17 @@ def _write_files(
     sheets: dict[Path, Sheet] = {}
     has_grid = any(len(output.specs) > 1 for output in missing)
 
-    def count(outcome: float | ImageError) -> None:
+    def count(outcome: Written | ImageError) -> None:
         if isinstance(outcome, ImageError):
-            if getattr(outcome.__cause__, "errno", None) in _PLACE_IS_FULL:
-                raise outcome  # every later write would fail in the same way
+            stop_if_unwritable(outcome)
             report.fail(str(outcome), bar.print)
         else:
             report.done += 1
-            report.seconds["write"] += outcome
+            report.seconds["write"] += outcome.seconds
         bar.advance()
 
     with open_pool(WRITERS) as writers:
-        # few places, because a grid is large
+        # few grids wait to be written, because they are large
         writes = InOrder(writers, places=WRITERS if has_grid else 2 * batch + WRITERS, take=count)
         try:
             for part in chunks(list(files_of), batch):
@@ -218,18 +213,9 @@ def _write_files(
             writes.finish()
 
 
-def _write(output: OutputFile, pixels: NDArray[np.uint8], quality: int | None) -> float | ImageError:
-    """Write a file; return the seconds that it took, or the error."""
-    start = time.perf_counter()
-    if output.is_free and os.path.lexists(output.path):
-        return ImageError(
-            f"{printable(output.path)} was written by another program in the meantime, and is kept: choose another -o"
-        )
-    try:
-        write_image(output.path, pixels, quality=quality, mark=generated_mark(output.settings).text)
-    except ImageError as error:
-        return error
-    return time.perf_counter() - start
+def _write(output: OutputFile, pixels: NDArray[np.uint8], quality: int | None) -> Written | ImageError:
+    mark = generated_mark(output.settings).text
+    return write_output(output.path, pixels, is_free=output.is_free, quality=quality, mark=mark)
 
 
 def _settings_of(bundle: Bundle, options: GenerateOptions, layer: int, spec: ImageSpec) -> dict[str, Any]:

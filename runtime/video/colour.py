@@ -17,6 +17,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
 
 from starcast.errors import VideoError
+from starcast.images.white import on_white
 from starcast.runtime.video import advice, gamut
 from starcast.runtime.video.tags import UNSTATED, Matrix, Tags, is_yuv, matrix_of, refuse_hdr, tags_of
 
@@ -50,7 +51,7 @@ def to_rgb(
             f"{name} has the pixel format {frame.format.name}, which cannot be converted: "
             f"convert it first with {advice.ffmpeg_line('format=yuv420p')}"
         ) from error
-    return _on_white(pixels) if pixels.shape[2] == 4 else pixels
+    return on_white(pixels)
 
 
 def to_yuv(pixels: NDArray[np.uint8], scaler: VideoReformatter | None = None) -> VideoFrame:
@@ -152,9 +153,3 @@ def _grey(frame: VideoFrame, scaler: VideoReformatter, *, has_alpha: bool) -> ND
         rgba[..., :3] = stretched[rgba[..., :3]]
     pixels: NDArray[np.uint8] = rgba
     return pixels
-
-
-def _on_white(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGBA [H, W, 4] over white, rounded."""
-    colours, alpha = pixels[..., :3].astype(np.uint16), pixels[..., 3:].astype(np.uint16)
-    return ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

@@ -19,18 +19,19 @@ from starcast.errors import OptionError, printable, reason_of
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.marks import Mark, Origin, generated_mark, parse_mark
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, style_identity, write_record
+from starcast.runtime.seed_lists import parse_seeds
 from starcast.runtime.video.options import FilmOptions
 from starcast.runtime.video.report import FilmReport
 
 MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata
 # one engine is as good as another, and paths say nothing of the pixels
 _NOT_IN_THE_MARK = ("overwrite", "backend", "threads", "memory", "batch", "max_pixels", "ref", "refs")
-_OF_EARLIER_VERSIONS = {"metadata": True}  # what they all did, and their records do not mention
+_OF_EARLIER_VERSIONS = {"metadata": True}  # options that old records lack, and the value that they imply
 _IN_THE_STYLES = ("set", "unset", "flip", "has", "labels")
 
 
 class FilmRecord:
-    """The record of the film that a command makes at `target`, from one source, or None from styles alone."""
+    """The record of the film that a command writes to `target`. `source` is None if it is made from styles alone."""
 
     def __init__(
         self,
@@ -129,7 +130,7 @@ def _settings_of(run: Mapping[str, Any]) -> str:
     bundle, options, styles = (run.get(key) for key in ("bundle", "options", "styles"))
     return fingerprint({
         "bundle": bundle.get("sha256") if isinstance(bundle, dict) else None,
-        "options": _without(options, (*_NOT_IN_THE_MARK, *_IN_THE_STYLES)),
+        "options": _without(_with_each_seed(options), (*_NOT_IN_THE_MARK, *_IN_THE_STYLES)),
         "styles": [style_identity(style) if isinstance(style, dict) else style for style in styles]
         if isinstance(styles, list) else None,
     })  # fmt: skip
@@ -144,6 +145,17 @@ def _without(facts: Any, names: Sequence[str]) -> Any:
         for name, value in facts.items()
         if name not in names and not (name in usual and usual[name] is value)
     }
+
+
+def _with_each_seed(options: Any) -> Any:
+    """Options in which `1-3` stands as `1,2,3` does, as earlier versions wrote it."""
+    seeds = options.get("seeds") if isinstance(options, dict) else None
+    if not isinstance(seeds, list) or not all(isinstance(part, str) for part in seeds):
+        return options
+    try:
+        return {**options, "seeds": [str(seed) for seed in parse_seeds(seeds, "--seeds")]}
+    except OptionError:  # a record that was changed
+        return options
 
 
 def _open(path: Path) -> Any:

@@ -46,8 +46,8 @@ def only_language(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def stream_metadata(metadata: Mapping[str, str], container: str, keep: Keep = kept_metadata) -> dict[str, str]:
-    """What `keep` keeps of a stream's metadata, under the names, and with the code of the language, that a container
-    keeps."""
+    """What `keep` leaves of a stream's metadata, with the container's own names for the keys and its own code for the
+    language."""
     kept = keep(metadata)
     # FFmpeg reads a track's title as "name" from MP4, and writes what is called "title" there
     titles = [kept.pop(key) for key in list(kept) if key.lower() == "name"]

@@ -23,6 +23,7 @@ from starcast.errors import OptionError, StyleError, printable
 from starcast.hold import hold
 from starcast.images.fit import fit
 from starcast.images.read import read_stored
+from starcast.images.white import on_white
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.manifest import LabelMaker
@@ -45,7 +46,7 @@ from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink, check_target
-from starcast.runtime.video.subjects import Still, Subject, Walk, on_white
+from starcast.runtime.video.subjects import Still, Subject, Walk
 
 _OFFICIAL_FRAMES, _OFFICIAL_REST = 31, 10
 _SIGMOID_FROM, _SIGMOID_TO = -5.0, 4.5
@@ -140,7 +141,7 @@ def morph(
                         bar.print(f"{bundle.path} makes transparent images: the video shows them on white")
                 else:
                     source_styles = SourceStyles(requests, translator, bar.print)
-                    styles = source_styles.of(subject.sample[0], printable(subject.path))
+                    styles = source_styles.make(subject.sample[0], printable(subject.path))
                     has = source_styles.has
                 _write(subject, styles, target, translator, options, record.mark, report, bar)
                 record.save(translator.facts(), {"frames": report.frames}, report, progress, has)
@@ -225,7 +226,7 @@ def requests_for(
 ) -> list[StyleRequest]:
     """The styles of the loop, in order: all domains of the first seed, then of the second, …
 
-    Of a bundle that is steered by `labels`: the source's own labels, then each that is asked for.
+    For a bundle steered by `labels`: the source's own labels, then each requested change.
     """
     if labels is not None:
         given = {"--seeds": bool(options.seeds), "--refs": bool(options.refs), "--psi": options.psi != 1}

@@ -167,8 +167,8 @@ class Sink:
 
 
 def check_target(target: Path, source: Path | None) -> None:
-    """Raise OptionError if a video made from `source`, if there is one, may not go to `target` even with --overwrite,
-    or a record beside it."""
+    """Raise OptionError if a video may not be written to `target`, or its record beside it, even with --overwrite.
+    `source` is what the video is made from, if anything."""
     if str(target) == "-" or is_url(target):
         raise OptionError(f"a video is written to a file only, not to {printable(target)}: give -o the name of a file")
     if target.is_dir():

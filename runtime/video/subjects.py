@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.errors import ImageError, OptionError, printable
+from starcast.images.white import on_white
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.options import MorphOptions
@@ -84,15 +85,3 @@ class Walk:
 
     def frames(self, translator: Translator, styles: NDArray[np.float32]) -> Frames:
         return on_white(translator.generate(styles))
-
-
-def on_white(images: NDArray[np.uint8]) -> Frames:
-    """Grey, RGB or RGBA images [N, H, W, C] as RGB, transparent ones on white."""
-    channels = images.shape[3]
-    if channels == 1:
-        return np.repeat(images, 3, axis=3)
-    if channels == 3:
-        return images
-    alpha = images[..., 3:].astype(np.uint32)
-    blend: Frames = ((images[..., :3] * alpha + _WHITE * (_WHITE - alpha) + _WHITE // 2) // _WHITE).astype(np.uint8)
-    return blend

@@ -157,7 +157,7 @@ def _in_one_style(translator: Translator, styles: SourceStyles, name: str) -> Ru
     def translate(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
         nonlocal style
         if style is None:
-            [style] = styles.of(frames[0], name)
+            [style] = styles.make(frames[0], name)
         return translator(frames, style)
 
     return translate

@@ -30,6 +30,8 @@ _ENCODERS: dict[str, tuple[str, Callable[[int | None], dict[str, Any]]]] = {
         lambda quality: {"quality": quality or 0, "lossless": quality is None, "method": 0, "exact": True},
     ),
 }
+# pixels, by libjpeg and by WebP's definition
+_LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
 WRITTEN_SUFFIXES = tuple(_ENCODERS)
 WRITTEN_FORMATS = tuple({name: None for name, _ in _ENCODERS.values()})
 
@@ -63,6 +65,9 @@ def write_image(
     format_name, settings = _ENCODERS[path.suffix.lower()]
     if image.shape[2] == 4 and format_name == "JPEG":
         raise ImageError(f"{printable(path)} cannot be transparent: give a name that ends in .png or .webp")
+    reason = why_too_large(path.suffix, image.shape[:2])
+    if reason is not None:
+        raise ImageError(f"{printable(path)} cannot be written: {reason}")
     embedded, lost = embed(format_name, image.shape[:2], mark=mark, metadata=metadata)
     try:
         with atomic_path(path) as partial:
@@ -73,3 +78,13 @@ def write_image(
             f"{printable(path)} cannot be written ({reason_of(error)}): free some disk space, or choose another -o"
         ) from error
     return tuple(lost)
+
+
+def why_too_large(suffix: str, size: tuple[int, ...]) -> str | None:
+    """Why an image of `size` (height, width) does not fit into the format of a suffix, as a clause with the way out;
+    None if it does."""
+    format_name = _ENCODERS[suffix.lower()][0]
+    longest = _LONGEST_SIDES.get(format_name)
+    if longest is None or max(size) <= longest:
+        return None
+    return f"{size[1]}x{size[0]} pixels are more than the {longest} a side that {format_name} can hold: choose PNG"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from starcast.errors import BundleError
 from starcast.runtime.bundle import LARGEST_MANIFEST, open_bundle
-from starcast.runtime.manifest import FORMAT, MANIFEST, Manifest, decode, encode
+from starcast.runtime.manifest import FORMAT, MANIFEST, Manifest
+from starcast.runtime.manifest_json import decode, encode
 
 GENERATOR = "generator/plain-fp32.onnx"
 

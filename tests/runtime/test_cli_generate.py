@@ -228,7 +228,7 @@ def test_an_overwriting_run_that_was_stopped_goes_on_where_it_was(generator_bund
     options = _options(tmp_path, seeds=("0-5",), batch=1, overwrite=True)
     generate_all(generator_bundle, options)
 
-    made = run.Maker.images
+    made = run.ImageMaker.images
 
     def stop(self, subjects):
         if subjects[0].seed == 3:
@@ -236,7 +236,7 @@ def test_an_overwriting_run_that_was_stopped_goes_on_where_it_was(generator_bund
         return made(self, subjects)
 
     with monkeypatch.context() as patch:
-        patch.setattr(run.Maker, "images", stop)
+        patch.setattr(run.ImageMaker, "images", stop)
         with pytest.raises(KeyboardInterrupt):
             generate_all(generator_bundle, options)
     report = generate_all(generator_bundle, options)
@@ -277,9 +277,9 @@ def test_a_seed_that_is_named_twice_is_made_once_and_said(generator_bundle, tmp_
     (["--seeds", "x"], "--seeds has 'x': give seeds and ranges of seeds"),
     (["--grid", "4"], "--grid is '4': give columns x rows, such as 4x4"),
     (["--grid", "0x4"], "--grid is '0x4': give columns x rows"),
-    (["--grid", "5000x1", "--seeds", "0-4999", "--format", "jpg"], "an image of 80000x16 pixels, which is too large"),
-    (["--grid", "4094x1", "--seeds", "0-4093", "--format", "jpg"], "an image of 65504x16 pixels, which is too large"),
-    (["--grid", "2000x1", "--seeds", "0-1999", "--format", "webp"], "an image of 32000x16 pixels, which is too large"),
+    (["--grid", "5000x1", "--seeds", "0-4999", "--format", "jpg"], "80000x16 pixels are more than the 65500 a side"),
+    (["--grid", "4094x1", "--seeds", "0-4093", "--format", "jpg"], "65504x16 pixels are more than the 65500 a side"),
+    (["--grid", "2000x1", "--seeds", "0-1999", "--format", "webp"], "32000x16 pixels are more than the 16383 a side"),
     (["--each"], "--each needs --grid"),
     (["--layer", "2"], "--layer needs --mix"),
     (["--mix", "3:7", "--layer", "4"], "--layer is 4, but the model's last layer is 3"),
@@ -306,14 +306,14 @@ def test_a_grid_that_nothing_could_read_again_is_refused_before_it_is_made(tmp_p
         _generate(bundle, "-o", tmp_path / "out", "--seeds", "0-767", "--grid", "32x99")
 
 
-def test_a_transparent_image_is_no_jpeg(tmp_path):
+def test_a_transparent_image_cannot_be_a_jpeg(tmp_path):
     bundle = write_generator_bundle(tmp_path / "bundle", TinyGenerator(channels=4))
     for output in ("out", "x.jpg"):
         with pytest.raises(OptionError, match="makes transparent images, which a JPEG cannot hold: choose PNG or WebP"):
             _generate(bundle, "-o", tmp_path / output, "--seeds", 1, "--format", "jpg")
 
 
-def test_a_bundle_that_translates_and_an_unknown_engine_end_with_status_2(tiny_bundle, tmp_path):
+def test_a_bundle_that_translates_ends_with_status_2(tiny_bundle, tmp_path):
     command = [sys.executable, "-m", "starcast", "generate", str(tiny_bundle), "-o", str(tmp_path / "out")]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONUTF8": "1"})
     assert done.returncode == 2

@@ -56,7 +56,7 @@ def _noise(seed: int, images: int) -> list[np.ndarray]:
 
 
 def _close(images: np.ndarray, expected: np.ndarray) -> bool:
-    """Equal, but for a level where float32 rounds another way than float64."""
+    """Equal, except for one level where float32 and float64 round differently."""
     off = np.abs(images.astype(int) - expected.astype(int))
     return images.dtype == np.uint8 and images.shape == expected.shape and off.max() <= 1 and off.mean() < 0.01
 
@@ -140,7 +140,7 @@ def test_rows_of_another_style_mix_the_two(generator):
     assert _close(generator.generate(mixed), MODEL.images(mixed[None], MODEL.constants))
 
 
-def test_noise_is_zero_of_a_seed_or_given(generator):
+def test_noise_may_be_zero_seeded_or_arrays(generator):
     styles = np.stack([generator.style(seed=seed) for seed in range(3)])
     assert _close(generator.generate(styles, "zero"), MODEL.images(styles, GREYS))
     assert _close(generator.generate(styles, 5), MODEL.images(styles, _noise(5, 3)))

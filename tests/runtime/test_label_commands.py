@@ -95,7 +95,7 @@ def test_a_class_needs_no_source():
 
 
 @given(st.data())
-def test_a_whole_vector_says_what_a_change_of_the_source_does(data):
+def test_a_full_vector_equals_a_change_of_the_source(data):
     names = data.draw(st.permutations([*HAIR_COLOURS, "Male", "Young", "Smiling"]))[: data.draw(st.integers(1, 7))]
     maker = LabelMaker(names=tuple(names))
     has, on = data.draw(st.sets(st.sampled_from(names))), data.draw(st.sampled_from(names))
@@ -138,7 +138,7 @@ def test_what_does_not_fit_the_bundle_is_one_sentence(maker, options, sentence):
 @pytest.mark.parametrize("options", [
     {"set": ("Male",)}, {"unset": ("Male",)}, {"flip": ("Male",)}, {"has": ()}, {"labels": (1.0,)},
 ])  # fmt: skip
-def test_bundles_of_styles_have_no_labels(options):
+def test_label_flags_are_refused_by_bundles_with_styles(options):
     [flag] = options
     with pytest.raises(StyleError, match=f"--{flag} is for bundles that are steered by labels.*give --domain, with a"):
         requests_from(StyleOptions(**options), ("cat", "dog"))

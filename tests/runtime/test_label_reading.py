@@ -17,7 +17,8 @@ from starcast.errors import BundleError, StyleError
 from starcast.images.read import read_image
 from starcast.images.write import write_image
 from starcast.runtime.cli import translate
-from starcast.runtime.manifest import MANIFEST, Classifier, LabelMaker, Manifest, encode
+from starcast.runtime.manifest import MANIFEST, Classifier, LabelMaker, Manifest
+from starcast.runtime.manifest_json import encode
 from starcast.runtime.options import StyleOptions
 from starcast.runtime.record import KEPT_SOURCES, read_runs, write_record
 from starcast.runtime.style_requests import requests_from

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.manifest import FORMAT, MANIFEST, Manifest, decode, encode
+from starcast.runtime.manifest import FORMAT, MANIFEST, Manifest
+from starcast.runtime.manifest_json import decode, encode
 
 MANIFESTS = Path(__file__).with_name("manifests")  # as starcast wrote them when each format was its newest
 

@@ -324,6 +324,7 @@ def test_labels_are_the_style_in_the_bundles_order(changed, tiny_model):
     ({"reference": _draw_images(32, 32, 3)}, "makes no styles from references: give labels"),
     ({"labels": {"hat": 1}}, "there is no label 'hat': the bundle has black, blond, brown, male, young, a, b, c"),
     ({"labels": {"male": float("nan")}}, "labels must be finite numbers"),
+    ({"labels": {"male": "yes"}}, "labels must be numbers, not"),
     ({"labels": {"male": 1}, "psi": 0.5}, "labels determine the whole style: leave out domain and psi"),
     ({"labels": {"male": 1}, "domain": "cat"}, "leave out domain and psi"),
 ])  # fmt: skip

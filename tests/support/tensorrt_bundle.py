@@ -9,7 +9,8 @@ import msgspec
 import onnx.parser
 
 from starcast.runtime.bundle import sha256_of
-from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Variant, encode
+from starcast.runtime.manifest import MANIFEST, FileFacts, Manifest, Variant
+from starcast.runtime.manifest_json import encode
 
 GRAPH = "generator/taps16-fused-fp16.onnx"
 # brighter by what a style asks for, in half precision; the weights are beside the graph, as in a real bundle

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from graph_text import write_graph_text
 from numpy.typing import NDArray
 
 from starcast.runtime.bundle import sha256_of
@@ -22,8 +23,8 @@ from starcast.runtime.manifest import (
     Parity,
     Provenance,
     Variant,
-    encode,
 )
+from starcast.runtime.manifest_json import encode
 
 LATENT, STYLE, LAYERS = 4, 6, 4
 FRAME_GRAPH, CONSTANTS = "generator/plain-fp32.onnx", "noise.npz"
@@ -106,15 +107,15 @@ class TinyGenerator:
 
 
 def write_generator_bundle(folder: Path, model: TinyGenerator = TinyGenerator(), *, constants: bool = True) -> Path:
-    """Write the bundle; without `constants`, the noise of no checkpoint is in it."""
+    """Write the bundle; without `constants`, it holds no constant noise."""
     (folder / "generator").mkdir(parents=True)
     half_h, half_w = model.noise_sides[0]
     frame = FRAME.format(
         layers=LAYERS, size=STYLE, numbers=LAYERS * STYLE, half_h=half_h, half_w=half_w, height=model.height,
         width=model.width, channels=model.channels,
     )  # fmt: skip
-    _write_graph(folder / FRAME_GRAPH, frame, colours=model.colours)
-    _write_graph(folder / "mapping.onnx", MAPPING, from_latent=FROM_LATENT, mean=MEAN)
+    write_graph_text(folder / FRAME_GRAPH, frame, colours=model.colours)
+    write_graph_text(folder / "mapping.onnx", MAPPING, from_latent=FROM_LATENT, mean=MEAN)
     np.savez(folder / "styles.npz", mean=MEAN[None])
     if constants:
         np.savez(
@@ -122,16 +123,6 @@ def write_generator_bundle(folder: Path, model: TinyGenerator = TinyGenerator(),
         )  # fmt: skip
     (folder / MANIFEST).write_bytes(encode(_manifest(folder, model, constants)))
     return folder
-
-
-def _write_graph(path: Path, text: str, **weights: NDArray[np.float32]) -> None:
-    import onnx.parser
-
-    graph = onnx.parser.parse_model(text)
-    for name, weight in weights.items():
-        graph.graph.initializer.append(onnx.numpy_helper.from_array(weight, name))
-    onnx.checker.check_model(graph, full_check=True)
-    path.write_bytes(graph.SerializeToString())
 
 
 def _manifest(folder: Path, model: TinyGenerator, constants: bool) -> Manifest:

@@ -89,7 +89,7 @@ def _start_what_fits(dataset: StepBatches, steps: range, wanted: int, progress: 
 def _start(dataset: StepBatches, shares: Sequence[range]) -> list[_Worker]:
     """A worker for each share. Raises OSError, with none left running, if the system does not allow them."""
     running: list[_Worker] = []
-    gc.collect()  # nothing is left that a worker could free before it freezes what it inherits
+    gc.collect()  # or a worker could free garbage of the run before it calls gc.freeze
     try:
         for share in shares:
             results, sending = multiprocessing.Pipe(duplex=False)
@@ -191,7 +191,7 @@ def _how_it_ended(status: int | None) -> str:
 
 def _work(dataset: StepBatches, share: range, sending: Connection) -> None:
     """In a worker: draw and send the batch of each step in the share."""
-    gc.freeze()  # what the run holds is not the worker's to free: a decoder's end would wait for threads it lacks
+    gc.freeze()  # never free the run's objects: closing a decoder would wait for threads that only the run has
     ignore_stop_signals()
     threading.Thread(target=_end_with_the_run, daemon=True).start()
     torch.set_num_threads(1)  # the cores are the training's

@@ -8,22 +8,22 @@ import pytest
 from click.testing import CliRunner
 
 from starcast.benchmarks.studies import engine_choice
-from starcast.benchmarks.studies.engine_choice import Setup, VideoPace, figures, setups_of
+from starcast.benchmarks.studies.engine_choice import Setup, VideoPace, figures, list_setups
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.registry import ENGINES
 
 
 def test_every_engine_runs_on_all_threads_and_on_half_and_auto_is_last(tiny_bundle):
-    setups = setups_of(open_bundle(tiny_bundle), threads=4)
+    setups = list_setups(open_bundle(tiny_bundle), threads=4)
     assert setups[-1] == Setup(engine="auto", threads=4)
     assert {setup.threads for setup in setups[:-1] if setup.engine == "onnxruntime"} == {4, 2}
 
 
 def test_one_thread_is_not_halved(tiny_bundle):
-    assert {setup.threads for setup in setups_of(open_bundle(tiny_bundle), threads=1)} == {1}
+    assert {setup.threads for setup in list_setups(open_bundle(tiny_bundle), threads=1)} == {1}
 
 
-def test_a_way_is_compared_with_auto_within_a_round():
+def test_a_setup_is_compared_with_auto_within_a_round():
     paces = {
         "a on 2": [VideoPace(frames_per_second=50, engine_ms=8), VideoPace(frames_per_second=30, engine_ms=9)],
         "auto": [
@@ -39,7 +39,7 @@ def test_a_way_is_compared_with_auto_within_a_round():
 
 def test_the_record_holds_every_setups_figures_and_what_auto_chose(tiny_bundle, tmp_path, monkeypatch):
     few = [Setup(engine="onnxruntime", threads=2), Setup(engine="auto", threads=2)]
-    monkeypatch.setattr(engine_choice, "setups_of", lambda bundle, threads: few)
+    monkeypatch.setattr(engine_choice, "list_setups", lambda bundle, threads: few)
     record = tmp_path / "choice.json"
     arguments = [str(tiny_bundle), "--rounds", "1", "--seconds", "1", "-o", str(record)]
     result = CliRunner().invoke(engine_choice.study, arguments, catch_exceptions=False)
@@ -50,6 +50,6 @@ def test_the_record_holds_every_setups_figures_and_what_auto_chose(tiny_bundle, 
     assert all(row["median_frames_per_second"] > 0 for row in rows)
 
 
-def test_a_process_that_fails_is_said_with_its_reason(tiny_bundle, tmp_path):
+def test_a_failing_process_raises_with_its_reason(tiny_bundle, tmp_path):
     with pytest.raises(Exception, match=r"no-film\.mp4"):
         engine_choice.translate_apart(tiny_bundle, tmp_path / "no-film.mp4", "cat", Setup(engine="auto", threads=1))

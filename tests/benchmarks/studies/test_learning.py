@@ -81,7 +81,7 @@ def test_translations_of_every_source_into_every_other_domain_are_judged(folder,
         assert sheet.size == (2 + 16 * 34, 2 + 6 * 34)  # a row of sources and one of translations for each domain
 
 
-def test_images_are_judged_by_three_distances_and_an_interrupted_study_continues(folder, tmp_path):
+def test_generated_images_are_judged_and_an_interrupted_study_continues(folder, tmp_path):
     alone = study("stylegan2", "--folder", folder, "--time-only")
     assert alone.exit_code == 0, alone.output
     assert not (folder / "run").exists()
@@ -115,7 +115,7 @@ def test_images_are_judged_by_three_distances_and_an_interrupted_study_continues
 def test_a_family_with_styles_is_left_to_the_demo(folder):
     result = study("stargan_v2", "--folder", folder)
     assert isinstance(result.exception, OptionError)
-    assert "`starcast demo` judges" in str(result.exception)
+    assert "`starcast demo`, which judges" in str(result.exception)
 
 
 def test_time_only_needs_a_folder():

@@ -1,4 +1,4 @@
-"""Export is told what an official StarGAN v1 file does not say: its labels' names and kinds, and its images' size."""
+"""Export's options for what an official StarGAN v1 file does not hold: label names, label kinds, and the image size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from starcast.errors import CheckpointError, OptionError
-from starcast.export.families.naming import name_domains, name_labels
+from starcast.export.families.naming import name_domains
+from starcast.export.families.stargan_v1_names import name_labels
 from starcast.export.options import ExportOptions
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.families.stargan_v1.networks import StarGANv1Config
@@ -48,7 +49,7 @@ def test_names_say_whether_labels_are_attributes_or_classes(discriminator: bool)
 def test_two_data_sets_need_both_lists_and_two_bits_beside_them() -> None:
     with_bits = _official(15)  # a generator alone: 5 + 8 labels and 2 bits look like 15 attributes
     assert _named(with_bits, attributes=FIVE, domains=EIGHT) == (FIVE + EIGHT, 5, 8)
-    # the discriminator says that there are 13 labels, and nothing where the first set's end
+    # the discriminator shows that there are 13 labels, but not where the first set ends
     assert _named(_official(5, 8, discriminator=True), attributes=FIVE[:3], domains=(*FIVE[3:], *EIGHT))[1:] == (3, 10)
 
 
@@ -75,7 +76,7 @@ def test_our_own_checkpoints_can_be_renamed() -> None:
     (_ours(2, 0), {"image_size": 64}, "--image-size is 64, but step.pt was trained at 128: leave it out"),
     (_official(5, discriminator=True), {"image_size": 64}, "was trained at 128: leave it out"),
 ])  # fmt: skip
-def test_what_contradicts_the_checkpoint_is_one_sentence(
+def test_options_that_contradict_the_checkpoint_are_refused(
     checkpoint: Checkpoint, options: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(OptionError, match=sentence):

@@ -162,7 +162,7 @@ def test_a_checkpoint_of_ours_has_a_classifier_and_a_snapshot_has_none(tmp_path:
             assert truth.shape == (3, 3)
 
 
-def test_what_a_bundle_takes_is_said_by_inspect_and_its_card(bundle: Path) -> None:
+def test_inspect_and_the_model_card_list_the_attributes(bundle: Path) -> None:
     facts = bundle_facts(open_bundle(bundle))
     assert (facts["attributes"], facts["classes"], facts["reads_attributes"]) == (list(NAMES), None, True)
     assert facts["next"].endswith("IMAGE --set Black_Hair -o OUT")

@@ -103,7 +103,7 @@ def test_a_translator_gives_the_originals_images_of_latents(bundles: dict[str, B
     with Translator(bundles["rosinality"], backend=engine, threads=1) as translator:
         style, other = (translator.style(latent=oracle[name].numpy()) for name in ("z", "z2"))
         assert_same_bytes(translator.generate(style), oracle["image"])
-        mean = oracle["latent_avg"].numpy()  # of the converted file: this one, of the training, has none
+        mean = oracle["latent_avg"].numpy()  # the converted file's; this file, a training checkpoint, has none
         assert_same_bytes(translator.generate(mean + 0.7 * (style - mean)), oracle["image_trunc07"])
         mixed = np.concatenate([style[:, :3], other[:, 3:]], axis=1)
         assert_same_bytes(translator.generate(mixed), oracle["image_mixed_inject3"])

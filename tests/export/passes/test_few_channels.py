@@ -72,6 +72,6 @@ def test_it_declines_with_a_reason(kind, nodes, reason):
     (LAST.replace("<pads", "<strides = [2, 2], pads"), {}),
 ], ids=["many outputs", "few inputs", "1x1", "stride 2"])  # fmt: skip
 @pytest.mark.parametrize("kind", KINDS)
-def test_other_convolutions_are_not_meant(kind, nodes, sizes):
+def test_other_convolutions_are_ignored(kind, nodes, sizes):
     outcome = apply_rules(network(nodes, **sizes), kind)
     assert (outcome.fired, outcome.declined) == (0, ())

@@ -287,7 +287,7 @@ def test_a_graph_may_take_a_style_and_join_it_to_the_image_as_planes(backend, tm
     ("joined 0=0", "joined 0=1", "joined joins blobs of the shapes [3, 8, 4] and [4, 8, 4]"),
     ("-23311=1,0\nBinaryOp", "-23311=1,1\nBinaryOp", "the operands of planes have the shapes [4, 1, 1] and [3, 1, 4]"),
 ])  # fmt: skip
-def test_ranges_and_joins_that_do_not_fit_are_an_error_and_not_the_end_of_the_process(tmp_path, old, new, reason):
+def test_ranges_and_joins_that_do_not_fit_raise_instead_of_crashing(tmp_path, old, new, reason):
     assert old in PLANES
     (tmp_path / "graph.param").write_text(PLANES.replace(old, new, 1))
     with pytest.raises(NcnnGraphError, match=re.escape(reason)):

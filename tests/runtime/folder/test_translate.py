@@ -20,7 +20,7 @@ from starcast.images.mark import read_mark
 from starcast.images.read import read_image, read_stored
 from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.folder import pipeline
+from starcast.runtime.folder import pipeline, write_output
 from starcast.runtime.folder import translate as folders
 from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.manifest import Condition, LabelMaker
@@ -431,7 +431,7 @@ def test_a_file_that_another_program_wrote_in_the_meantime_stays(tmp_path, tiny_
     monkeypatch.setattr(Translator, "__call__", write_another)
     report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
     assert report.done == 1
-    assert "001.png was written by another program in the meantime, and stays" in lines[0]
+    assert "001.png was written by another program in the meantime, and is kept" in lines[0]
     assert (tmp_path / "out/001.png").read_text() == "mine"
 
 
@@ -487,7 +487,7 @@ def test_a_full_disk_stops_the_start_at_once(tmp_path, tiny_bundle, monkeypatch)
         error = ImageError(f"{path} cannot be written (no space left on device): free the place")
         raise error from OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pipeline, "write_image", full)
+    monkeypatch.setattr(write_output, "write_image", full)
     with pytest.raises(ImageError, match="no space left"):
         _translate(tiny_bundle, photos, output=tmp_path / "out", batch=1)
 

@@ -164,4 +164,4 @@ def test_a_film_of_an_earlier_version_whose_record_knows_no_such_flag_is_there(m
     text = json.dumps(runs)
     record.write_text(text, encoding="utf-8")
     assert "already" in _run(*video)
-    assert record.read_text(encoding="utf-8") == text  # the record is taken for that of this very film
+    assert record.read_text(encoding="utf-8") == text  # the record is recognised as this film's

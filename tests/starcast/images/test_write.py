@@ -35,6 +35,18 @@ def test_a_suffix_that_cannot_be_written_is_named_with_those_that_can(tmp_path):
         write_image(tmp_path / "x.gif", np.zeros((4, 4, 3), np.uint8))
 
 
+@pytest.mark.parametrize(("name", "longest"), [("x.jpg", 65_500), ("x.jpeg", 65_500), ("x.webp", 16_383)])
+def test_a_side_that_the_format_cannot_hold_is_said_before_anything_is_written(tmp_path, name, longest):
+    write_image(tmp_path / name, np.zeros((1, longest, 3), np.uint8))
+    with Image.open(tmp_path / name) as image:
+        assert image.size == (longest, 1)
+    (tmp_path / name).unlink()
+    for shape in ((1, longest + 1, 3), (longest + 1, 1, 3)):
+        with pytest.raises(ImageError, match=f"pixels are more than the {longest} a side that .* choose PNG"):
+            write_image(tmp_path / name, np.zeros(shape, np.uint8))
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_array_of_another_kind_is_a_programming_mistake(tmp_path):
     with pytest.raises(TypeError, match="uint8"):
         write_image(tmp_path / "x.png", np.zeros((4, 4, 3), np.float32))

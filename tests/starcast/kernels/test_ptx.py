@@ -154,7 +154,7 @@ from starcast.kernels.tiling import tiling_for
 tiling = tiling_for(1, 64, 4096, item_bytes=2, channels_last=False, whole=True)
 compile_normalise((8, 9), tiling, kind="fp16", channels_last=False, epsilon=1e-5, slope=0.2)
 """
-    # Triton makes syntax trees in a way that Python 3.13 warns of
+    # Triton builds syntax trees in a way that Python 3.13 warns about
     theirs = "ignore::DeprecationWarning:triton.compiler.code_generator"
     done = subprocess.run([sys.executable, "-W", "error", "-W", theirs, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

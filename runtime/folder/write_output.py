@@ -1,0 +1,47 @@
+"""Write an output to its place, in a writer's thread, and tell errors that every later output would meet."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.errors import ImageError, printable
+from starcast.images.write import write_image
+
+WRITERS = 2  # threads
+_DISK_IS_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What there is to say of an output that was written: what of the metadata is lost, and the seconds it took."""
+
+    lost: tuple[str, ...]
+    seconds: float
+
+
+def write_output(path: Path, image: NDArray[np.uint8], *, is_free: bool, **settings: Any) -> Written | ImageError:
+    """Write an image with `settings` for `write_image`, and return what there is to say of it, or the error. `is_free`:
+    nothing was at its path, so a file that has appeared there since is not replaced."""
+    start = time.perf_counter()
+    if is_free and os.path.lexists(path):
+        return ImageError(
+            f"{printable(path)} was written by another program in the meantime, and is kept: choose another -o"
+        )
+    try:
+        lost = write_image(path, image, **settings)
+    except ImageError as error:
+        return error
+    return Written(lost, time.perf_counter() - start)
+
+
+def stop_if_unwritable(error: ImageError) -> None:
+    """Raise an error that every later output would meet, such as a full disk."""
+    if getattr(error.__cause__, "errno", None) in _DISK_IS_UNWRITABLE:
+        raise error
