@@ -49,7 +49,7 @@ _THROWN = (RuntimeError, EOFError, LookupError, ArithmeticError, ValueError, Typ
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint of ours or an official one, without running code from it. Raises CheckpointError."""
     path = Path(path)
-    content = _read_folder(path) if path.is_dir() else _read_content(path)
+    content = _read_folder(path) if path.is_dir() else read_content(path)
     if isinstance(content, Mapping) and "format" in content and "family" in content:
         checkpoint = _ours(path, content)
     else:
@@ -130,7 +130,7 @@ def averaged_networks(checkpoint: Checkpoint) -> Any:
     return networks.eval()
 
 
-def _read_content(path: Path) -> Any:
+def read_content(path: Path) -> Any:
     """What a file holds, its claims checked against its size. Raises CheckpointError."""
     content = _load(path)
     check_tensors(path, content)
@@ -139,7 +139,7 @@ def _read_content(path: Path) -> Any:
 
 def _read_folder(path: Path) -> dict[str, Any]:
     """The contents of a checkpoint that is a folder, by the names that its family has for the files."""
-    return {part: _read_content(file) for part, file in _parts_of(path).items()}
+    return {part: read_content(file) for part, file in _parts_of(path).items()}
 
 
 def _parts_of(path: Path) -> Mapping[str, Path]:
@@ -237,7 +237,7 @@ def _copied(states: Mapping[str, Mapping[str, Tensor]], names: tuple[str, ...]) 
 def _official(path: Path, content: Any) -> Checkpoint:
     """Read a file in a family's official layout."""
     for name in FAMILIES:
-        checkpoint = family(name).read_official(path, content, _read_content)
+        checkpoint = family(name).read_official(path, content, read_content)
         if checkpoint is not None:
             return checkpoint
     titles = " or ".join(family(name).title for name in FAMILIES)
