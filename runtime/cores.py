@@ -28,8 +28,8 @@ def engine_threads() -> int | None:
 
 
 def granted_threads(asked: int | None) -> int | None:
-    """The `asked` number of threads, but never more than can run at the same time; by default `engine_threads()`."""
-    return engine_threads() if asked is None else min(asked, allowed_threads())
+    """The `asked` number of threads, but never more than can run at the same time; None if none was asked for."""
+    return None if asked is None else min(asked, allowed_threads())
 
 
 def physical_cores(logical: set[int], topology: Path = _TOPOLOGY) -> int:

@@ -2,10 +2,10 @@
 
     python -m starcast.benchmarks.studies.engine_choice my-model -o benchmarks/results/engine-choice.json
 
-In every round each engine translates the same video in a fresh process, on all threads and on half of them. Then `auto`
-does, with an empty cache, so it measures first. Frames per second are counted from the first frame to the last byte.
-Opening and measuring engines does not count; what an engine compiles at the first frame does. `auto` is compared with
-the others within a round.
+In every round each engine translates the same video in a fresh process: on all threads, on half of them, and on as many
+as it measures to be best. Then `auto` does. What is measured first begins with an empty cache. Frames per second are
+counted from the first frame to the last byte. Opening and measuring engines does not count; what an engine compiles at
+the first frame does. `auto` is compared with the others within a round.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ class ChoiceOptions(CheckedOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """An engine on a number of threads; `auto` on all of them."""
+    """An engine on a number of threads; None: on as many as it chooses."""
 
     engine: str
-    threads: int
+    threads: int | None
 
     @property
     def name(self) -> str:
-        return f"{self.engine} on {self.threads}" if self.engine != AUTO else AUTO
+        return self.engine if self.threads is None else f"{self.engine} on {self.threads}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +82,12 @@ class VideoPace:
 
 
 def list_setups(bundle: Bundle, threads: int) -> list[Setup]:
-    """Every CPU engine on all threads and on half of them; `auto` last."""
+    """Every CPU engine on all threads, on half of them, and on as many as it chooses; `auto` last."""
     engines = dict.fromkeys(one.engine.name for one in list_candidates(bundle) if not one.engine.on_gpu)
-    counts = dict.fromkeys((threads, max(1, threads // 2)))
-    return [Setup(engine=name, threads=count) for name in [*engines] for count in counts] + [
-        Setup(engine=AUTO, threads=threads)
+    counts = dict.fromkeys((threads, max(1, threads // 2), None))
+    return [
+        *(Setup(engine=name, threads=count) for name in engines for count in counts),
+        Setup(engine=AUTO, threads=None),
     ]
 
 
@@ -110,7 +111,7 @@ def translate_once(bundle_path: Path, video: Path, domain: str | None, setup: Se
 
 def translate_apart(bundle_path: Path, video: Path, domain: str | None, setup: Setup) -> VideoPace:
     """`translate_once` in a fresh process, with an empty cache. Raises StarcastError with the process's last line."""
-    arguments = [str(bundle_path), str(video), domain or "", setup.engine, str(setup.threads)]
+    arguments = [str(bundle_path), str(video), domain or "", setup.engine, str(setup.threads or "")]
     with tempfile.TemporaryDirectory() as cache:
         done = subprocess.run(
             [sys.executable, "-m", __spec__.name, "--once", *arguments], capture_output=True, text=True,
@@ -201,7 +202,7 @@ if __name__ == "__main__":
             Path(once_bundle),
             Path(once_video),
             once_domain or None,
-            Setup(engine=once_engine, threads=int(once_threads)),
+            Setup(engine=once_engine, threads=int(once_threads) if once_threads else None),
         )
         sys.stdout.write(json.dumps(dataclasses.asdict(pace)) + "\n")
     else:

@@ -45,7 +45,8 @@ NOT_INSTALLED = Absence("not installed", pip_helps=True)
 class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Settings for every engine that a process opens.
 
-    threads: number of compute threads; None: as many as the process may use (affinity and container quota). memory:
+    threads: number of compute threads; None: as many as the process may use (affinity and container quota), or half of
+    them where `open_variant` measures that to be faster in the work. memory:
     limit in bytes for what the engine holds and for translating one batch; None: no limit. free: bytes of memory that
     are free, for `auto` to weigh engines by; None: it does not. cache: the folder for compiled models; None: the user's
     cache. remeasure: measure engines again, even if an earlier start did. progress: called with each line that a user

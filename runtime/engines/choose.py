@@ -1,8 +1,9 @@
 """Choose the engine and variant that run a bundle: a GPU engine that is ready, or the fastest on this machine's CPU.
 
 Candidates that need too much memory are left out (`memory_needs`). The others are measured against each other once, in
-the work that they are opened for (`workload`); the answer is remembered in the user's cache. If real work then is far
-from what was measured, they are measured again at the next start.
+the work that they are opened for (`workload`), on all threads and on half of them; the answer is remembered in the
+user's cache. If real work then is far from what was measured, they are measured again at the next start. A named engine
+has only its numbers of threads to choose from.
 
 A GPU engine is not measured against the CPU's: it is faster by an order of magnitude, measuring would compile and load
 models that nobody is going to use, and the cores are needed to decode and encode. On a GPU, only variants of one engine
@@ -26,7 +27,7 @@ from starcast.runtime.engines import cache, registry, verdicts
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.candidates import EXACT, Candidate, list_candidates
 from starcast.runtime.engines.contest import BUDGET_S, contest
-from starcast.runtime.engines.memory_needs import within_limit, within_share
+from starcast.runtime.engines.memory_needs import fits_share, within_limit, within_share
 from starcast.runtime.engines.registry import AUTO
 from starcast.runtime.engines.session import VariantSession
 from starcast.runtime.engines.speed_watch import Watch
@@ -51,8 +52,9 @@ def open_variant(
 
     If the engine or the precision is `auto`, the candidates on the CPU, or those of one GPU engine, are measured once
     on this machine, and the winner is remembered in the user's cache; `options.progress` gets a line before and one
-    after. If both are named, the first variant is opened. `auto` skips an engine that must be built first, and shows
-    the command that builds it. Raises what `list_candidates` raises, EngineError if nothing opens, BundleError.
+    after. If both are named, the first variant is opened. Unless `options.threads` says how many, the number of threads
+    is measured in the same way. `auto` skips an engine that must be built first, and shows the command that builds it.
+    Raises what `list_candidates` raises, EngineError if nothing opens, BundleError.
     """
     candidates = list_candidates(bundle, engine, precision, form)
     named = AUTO not in (engine, precision)
@@ -65,7 +67,7 @@ def open_variant(
             continue
         try:
             ready = within_limit(bundle, ready, options)
-            session = _open(bundle, ready[0], options) if named else _open_fastest(bundle, ready, options, work)
+            session = _open_fastest(bundle, ready[:1] if named else ready, options, work)
         except EngineError as error:
             if group is groups[-1]:
                 raise
@@ -123,9 +125,10 @@ def _open_fastest(bundle: Bundle, candidates: list[Candidate], options: EngineOp
     """Open the fastest of the candidates that need at most half of the free memory, as measured at an earlier start or
     now."""
     candidates = within_share(bundle, candidates, options)
+    if len(candidates) > 1 or fits_share(bundle, candidates[0], options):
+        candidates = _with_fewer_threads(candidates, options, work.name)
     if len(candidates) == 1:
         return _open(bundle, candidates[0], options)
-    candidates = _with_fewer_threads(candidates, options, work.name)
     question = _question(bundle, candidates, options, work.name)
     known = None if options.remeasure else verdicts.recall(question, options.cache)
     if known is not None and [entry.name for entry in known.entries] != [candidate.name for candidate in candidates]:
@@ -143,9 +146,10 @@ def _open_fastest(bundle: Bundle, candidates: list[Candidate], options: EngineOp
 
 def _with_fewer_threads(candidates: list[Candidate], options: EngineOptions, work: str) -> list[Candidate]:
     """The candidates, and each of them on half the threads, which leaves cores to the rest of the work. Not on GPUs,
-    and not where nothing else runs."""
+    not where nothing else runs, and not if somebody said how many threads."""
     threads = options.count_threads() or 0
-    if work == CALLS.name or threads < 2 or any(candidate.engine.on_gpu for candidate in candidates):
+    fixed = options.threads is not None or any(candidate.engine.on_gpu for candidate in candidates)
+    if fixed or work == CALLS.name or threads < 2:
         return candidates
     return [*candidates, *(replace(candidate, threads=threads // 2) for candidate in candidates)]
 
@@ -162,7 +166,7 @@ def _question(bundle: Bundle, candidates: list[Candidate], options: EngineOption
     return (
         f"bundle {bundle.sha256}",
         f"image {width}x{height}, in {work}",
-        f"threads {options.count_threads() or 0}",
+        f"threads {options.count_threads() or 0}" if options.threads is None else f"exactly {options.threads} threads",
         f"processor {hashlib.sha256(cache.processor().encode()).hexdigest()}",
         *gpu,
         *(
@@ -185,7 +189,9 @@ def _measure(
     an earlier start."""
     again = "again" if known is not None and known.doubted else "once on this machine"
     whole = sum(candidate.threads is None for candidate in candidates)
-    options.progress(f"measuring {whole} combinations of engine and variant, {again} (up to {BUDGET_S:g} s)…")
+    several = f"{whole} combinations of engine and variant"
+    what = several if whole > 1 else f"{candidates[0].name} on all threads and on half of them"
+    options.progress(f"measuring {what}, {again} (up to {BUDGET_S:g} s)…")
     bind, sample = _trial(bundle)
     paces: dict[int, Pace] = {}
 
@@ -215,7 +221,8 @@ def _measure(
         doubts=0 if known is None else known.doubts,
     )
     options.progress(verdict.sentence())
-    verdicts.keep(verdict, options.cache)
+    if all(pace.in_work for pace in paces.values()):
+        verdicts.keep(verdict, options.cache)
     _watch(outcome.winner, verdict, bundle, options)
     return outcome.winner
 

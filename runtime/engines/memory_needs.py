@@ -62,17 +62,24 @@ def within_share(bundle: Bundle, candidates: list[Candidate], options: EngineOpt
     free = options.free
     if free is None or any(one.engine.on_gpu for one in candidates):
         return candidates
-    batches = [one.engine.best_batch(one.variant.precision) for one in candidates]
-    needs = [
-        whole_need(bundle, one.engine, one.variant, min(batch, one.variant.max_batch or batch))
-        for one, batch in zip(candidates, batches, strict=True)
-    ]
+    needs = [_batch_need(bundle, one) for one in candidates]
     return _keep(candidates, needs, SHARE * free, f"half of the {write_gib(free)} that is free", options)
+
+
+def fits_share(bundle: Bundle, candidate: Candidate, options: EngineOptions) -> bool:
+    """Whether the candidate may be open twice, to be measured: it needs at most half of `options.free`."""
+    return options.free is None or _batch_need(bundle, candidate) <= SHARE * options.free
 
 
 def write_gib(size: float) -> str:
     """`0.35 GiB`."""
     return f"{size / 2**30:.2f} GiB"
+
+
+def _batch_need(bundle: Bundle, one: Candidate) -> float:
+    """What a candidate needs for a batch of its usual size."""
+    batch = one.engine.best_batch(one.variant.precision)
+    return whole_need(bundle, one.engine, one.variant, min(batch, one.variant.max_batch or batch))
 
 
 def _keep(

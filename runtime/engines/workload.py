@@ -48,32 +48,34 @@ CALLS = Work("calls")
 
 
 class Pace(msgspec.Struct, frozen=True):
-    """Seconds from one image to the next with all that happens beside, and seconds of the engine alone, per image."""
+    """Seconds from one image to the next with all that happens beside, and seconds of the engine alone, per image.
+    `in_work` is false where the work failed, so that it says nothing about other work of its kind."""
 
     seconds: float
     run: float
+    in_work: bool = True
 
 
 def measure_pace(work: Work, make: Run, usual_batch: int, sample: NDArray[Any]) -> Pace:
     """The pace of a session in its work. `make` runs it; `sample` is a batch of one, for where nothing is read. Raises
     EngineError.
 
-    Where the work itself fails, because its source is damaged or too short, the session is measured alone.
+    Work that ends too soon begins again. Where it makes nothing or fails, because its source is damaged, the session is
+    measured alone.
     """
     alone = _time(lambda: make(sample))
     if work.rehearse is None or alone > SLOW_S:
         return Pace(alone, alone)
     try:
-        return _rehearse(work, make, work.batch or usual_batch) or Pace(alone, alone)
+        return _rehearse(work, make, work.batch or usual_batch) or Pace(alone, alone, in_work=False)
     except EngineError:
         raise
     except (StarcastError, OSError):
-        return Pace(alone, alone)
+        return Pace(alone, alone, in_work=False)
 
 
 def _rehearse(work: Work, make: Run, batch: int) -> Pace | None:
-    """The pace in the middle of the work; None if it ends too soon."""
-    assert work.rehearse is not None
+    """The pace in the middle of the work; None if it makes nothing."""
     calls: list[float] = []
 
     def run(inputs: NDArray[Any]) -> Images:
@@ -84,16 +86,28 @@ def _rehearse(work: Work, make: Run, batch: int) -> Pace | None:
 
     first = last = clock()
     done = 0
-    with closing(work.rehearse(run, batch)) as images:
+    with closing(_repeat(work, run, batch)) as images:
         for number, _ in enumerate(images, 1 - max(_FIRST, batch)):
             last, done = clock(), number
             if number <= 0:
                 first = last
             elif number >= _MOST or (number >= max(_LEAST, batch) and last - first > _ENOUGH_S):
                 break
-    if done < max(_LEAST, batch):
+    if not calls or done < max(_LEAST, batch):
         return None
     return Pace((last - first) / done, median(calls[len(calls) // 4 :]))
+
+
+def _repeat(work: Work, run: Run, batch: int) -> Generator[None]:
+    """The work, again and again, until it is closed or makes nothing."""
+    assert work.rehearse is not None
+    made = True
+    while made:
+        made = False
+        with closing(work.rehearse(run, batch)) as images:
+            for _ in images:
+                made = True
+                yield
 
 
 def _time(call: Callable[[], object]) -> float:

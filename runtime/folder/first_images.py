@@ -1,4 +1,7 @@
-"""`translate` in small, for measuring engines in it: the first images, read, translated and written again and again."""
+"""`translate` in small, for measuring engines in it: the first images, read, translated and written again and again.
+
+Where an image is damaged, or comes through a pipe, which can be read only once, a drawn one takes its place.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from starcast.errors import ImageError
 from starcast.images.fit import NATIVE, fit
 from starcast.images.read import read_image
 from starcast.images.write import write_image
@@ -30,9 +34,16 @@ def work_of(jobs: Sequence[Job], size: tuple[int, int], options: TranslateOption
     suffix = jobs[0].targets[0].path.suffix
     mode = "stretch" if options.fit == NATIVE else options.fit
 
+    drawn = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+
     def read(path: Path) -> NDArray[np.uint8]:
         spare = (size[0] * SPARE_DETAIL, size[1] * SPARE_DETAIL)
-        return fit(read_image(path, max_pixels=options.max_pixels, at_least=spare), size, mode)
+        try:
+            is_file = path.is_file()
+            image = read_image(path, max_pixels=options.max_pixels, at_least=spare) if is_file else drawn
+        except ImageError:
+            image = drawn
+        return fit(image, size, mode)
 
     def rehearse(run: Run, batch: int) -> Generator[None]:
         with temporary_folder() as folder, open_pool(READERS) as readers, open_pool(WRITERS) as writers:
@@ -47,5 +58,4 @@ def work_of(jobs: Sequence[Job], size: tuple[int, int], options: TranslateOption
                     number += 1
                     yield
 
-    # what comes through a pipe can be read only once
-    return Work("translate", rehearse if all(path.is_file() for path, _ in steps) else None, options.batch)
+    return Work("translate", rehearse, options.batch)

@@ -9,8 +9,10 @@ Packets of sound travel in the same queues. The queues limit how many frames are
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,9 +167,9 @@ def _in_one_style(translator: Translator, styles: SourceStyles, name: str) -> Ru
 
 def _work(source_path: Path, manifest: Manifest, options: VideoOptions) -> Work:
     """The stages of `_write` on the first frames, for measuring engines among them. What is encoded is dropped."""
+    size = (manifest.source.height, manifest.source.width) if manifest.source is not None else (0, 0)
 
     def rehearse(run: Run, batch: int) -> Generator[None]:
-        size = (manifest.source.height, manifest.source.width) if manifest.source is not None else (0, 0)
         report = FilmReport(source_path, dict.fromkeys(STAGES, 0.0))
         mode = "crop" if options.fit == NATIVE else options.fit
         with (
@@ -182,8 +184,27 @@ def _work(source_path: Path, manifest: Manifest, options: VideoOptions) -> Work:
                     film.write(item.pixels, item.pts, item.duration)
                     yield
 
+    def rehearse_drawn(run: Run, batch: int) -> Generator[None]:
+        report = FilmReport(source_path, dict.fromkeys(STAGES, 0.0))
+        with (
+            DroppedFilm(size, Fraction(25), Fraction(1, 25), options) as film,
+            run_ahead(_draw_frames(size), "fit") as ready,
+            run_ahead(_translate_frames(ready, run, batch, report), "run") as translations,
+        ):
+            for item in translations:
+                if isinstance(item, RgbFrame):
+                    film.write(item.pixels, item.pts, item.duration)
+                    yield
+
     # what comes through a pipe can be read only once
-    return Work("video", rehearse if source_path.is_file() else None, options.batch)
+    return Work("video", rehearse if source_path.is_file() else rehearse_drawn, options.batch)
+
+
+def _draw_frames(size: tuple[int, int]) -> Iterator[RgbFrame]:
+    """A film without end."""
+    random = np.random.default_rng(0)
+    for number in itertools.count():
+        yield RgbFrame(random.integers(0, 256, (*size, 3), np.uint8), number, 1)
 
 
 def _tell(notes: Sequence[str], report: FilmReport, bar: ProgressBar) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import sys
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -501,9 +502,9 @@ class Crowded(Fake):
         self.threads: list[int | None] = []
 
     def open(self, graph, options):
-        self.threads.append(options.threads)
+        self.threads.append(options.count_threads())
         session = FakeSession(0.0)
-        whole = (options.threads or 0) > 1
+        whole = (options.count_threads() or 0) > 1
 
         def run(feeds):
             Fake.now += self.beside_s if Crowded.busy and whole else self.run_s
@@ -529,12 +530,18 @@ FILM = Work("video", _film)
 
 
 @pytest.fixture
-def crowd(engines, measurable):
+def two_threads(monkeypatch):
+    """A process that may use two threads."""
+    monkeypatch.setattr("starcast.runtime.engines.base.engine_threads", lambda: 2)
+
+
+@pytest.fixture
+def crowd(engines, measurable, two_threads):
     """Two engines for two threads: `a` is fast alone, and slow beside other threads."""
     bundle, options = measurable
     a, b = Crowded("a", 0.002, 0.009), Crowded("b", 0.003, 0.0032)
     engines(a, b)
-    return a, b, bundle, replace(options, threads=2)
+    return a, b, bundle, replace(options, threads=None)
 
 
 def test_engines_are_measured_in_the_work_that_they_are_opened_for(crowd):
@@ -559,12 +566,81 @@ def test_the_winner_opens_on_its_threads_at_the_next_start(crowd):
     assert (a.threads, b.threads) == ([1], [])
 
 
-def test_fewer_threads_are_not_tried_for_images_that_take_long(engines, measurable):
+def test_a_named_engine_runs_on_the_threads_that_are_best_for_the_work(crowd):
+    a, b, bundle, options = crowd
+    lines: list[str] = []
+    options = replace(options, progress=lines.append)
+    open_variant(bundle, "a", options=options, work=FILM)
+    assert a.threads == [2, 1]
+    assert lines == [
+        "measuring a plain on all threads and on half of them, once on this machine (up to 8 s)…",
+        "a plain (1 thread) is the fastest here: 3 ms an image (a plain 10); --remeasure measures again",
+    ]
+    a.threads.clear()
+    open_variant(bundle, "a", options=options, work=FILM)
+    assert (a.threads, b.threads, len(lines)) == ([1], [], 2)
+
+
+@pytest.mark.parametrize("engine", ["a", "auto"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_that_were_asked_for_are_not_changed(crowd, engine, threads):
+    a, b, bundle, options = crowd
+    lines: list[str] = []
+    open_variant(bundle, engine, options=replace(options, threads=threads, progress=lines.append), work=FILM)
+    assert {*a.threads, *b.threads} == {threads}
+    assert (lines == []) == (engine == "a")
+
+
+def test_a_named_engine_that_nothing_runs_beside_is_not_measured(crowd):
+    a, _b, bundle, options = crowd
+    open_variant(bundle, "a", options=options)
+    assert a.threads == [2]
+
+
+def test_the_only_engine_that_is_here_gets_the_best_threads_too(crowd, engines):
+    a, _b, bundle, options = crowd
+    engines(a)
+    open_variant(bundle, options=options, work=FILM)
+    assert a.threads == [2, 1]
+
+
+def test_a_named_engine_that_cannot_be_open_twice_is_not_measured(crowd):
+    a, _b, bundle, options = crowd
+    open_variant(bundle, "a", options=replace(options, free=1), work=FILM)
+    assert a.threads == [2]
+
+
+def test_fewer_threads_are_not_tried_for_images_that_take_long(engines, measurable, two_threads):
     bundle, options = measurable
     slow, slower = Crowded("a", 0.3, 0.3), Crowded("b", 0.4, 0.4)
     engines(slow, slower)
-    open_variant(bundle, options=replace(options, threads=2), work=FILM)
+    open_variant(bundle, options=replace(options, threads=None), work=FILM)
     assert (slow.threads, slower.threads) == ([2], [2])
+
+
+def test_short_work_is_repeated_until_it_says_how_fast_an_engine_is(crowd):
+    a, _b, bundle, options = crowd
+
+    def short(run, batch):
+        yield from itertools.islice(_film(run, batch), 3)
+
+    open_variant(bundle, "a", options=options, work=Work("video", short))
+    a.threads.clear()
+    open_variant(bundle, "a", options=options, work=FILM)
+    assert a.threads == [1]
+
+
+def test_what_was_measured_alone_because_the_work_failed_is_not_remembered(crowd):
+    a, _b, bundle, options = crowd
+
+    def damaged(run, batch):
+        raise VideoError("clip.mp4 is damaged")
+        yield
+
+    open_variant(bundle, "a", options=options, work=Work("video", damaged))
+    a.threads.clear()
+    open_variant(bundle, "a", options=options, work=FILM)
+    assert a.threads == [2, 1]
 
 
 def test_work_that_fails_or_ends_too_soon_leaves_the_engines_measured_alone(crowd):

@@ -14,6 +14,7 @@ import pytest
 from ncnn_addition import ADDITION
 
 from starcast.runtime.cores import allowed_threads, granted_threads
+from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.registry import ENGINES
 
 CONVOLUTIONS = """
@@ -102,6 +103,6 @@ def test_more_threads_than_the_process_may_use_are_not_granted(monkeypatch, allo
     assert granted_threads(asked) == granted
 
 
-def test_threads_that_nobody_asked_for_are_one_a_core(monkeypatch):
-    monkeypatch.setattr("starcast.runtime.cores.engine_threads", lambda: 3)
-    assert granted_threads(None) == 3
+def test_threads_that_nobody_asked_for_are_at_most_one_a_core(monkeypatch):
+    monkeypatch.setattr("starcast.runtime.engines.base.engine_threads", lambda: 3)
+    assert EngineOptions(threads=granted_threads(None)).count_threads() == 3
