@@ -2,7 +2,7 @@
 
 An ncnn graph is two files, NAME.param and NAME.bin (export/targets/ncnn.py writes them). It accepts one image at a time
 and stops before rounding: batching, rounding and conversion to bytes happen here. The bundle's other graphs, which make
-styles, are ONNX: another engine runs those, once per style.
+styles, are ONNX: NumPy runs those of a few matrix products, and another engine the rest, once per style.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from starcast.runtime.engines.base import (
 from starcast.runtime.engines.forks import AfterFork
 from starcast.runtime.engines.ncnn_graph import NcnnGraph, NcnnGraphError, read_graph
 from starcast.runtime.engines.ncnn_memory import held_bytes, make_pool, with_small_kernels
+from starcast.runtime.engines.numpy_graph import open_in_numpy
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
 from starcast.runtime.manifest import CHANNELS, Shape, Variant
@@ -114,7 +115,7 @@ class Ncnn(Engine):
         self.note_use()
         path = graph.path
         if path.suffix != GRAPH_SUFFIX:
-            return _reader_of_onnx(path).open(graph, options)
+            return open_in_numpy(path) or _reader_of_onnx(path).open(graph, options)
         [weights] = graph.weights
         description = self._read(path, weights)
         net, pool = engine().Net(), self._make_pool()

@@ -118,8 +118,8 @@ def test_the_graphs_that_make_styles_run_beside_it(backend, tiny_bundle, tiny_mo
 def test_where_no_engine_makes_styles_a_sentence_says_what_to_install(backend, tiny_bundle, monkeypatch):
     for name in ("openvino", "onnxruntime"):
         monkeypatch.setattr(type(ENGINES[name]), "absent", lambda _: NOT_INSTALLED)
-    with pytest.raises(MissingExtraError, match=r"mapping\.onnx makes styles.*pip install 'starcast\[cpu\]'"):
-        backend.open(Graph(tiny_bundle / "mapping.onnx"), EngineOptions(threads=1))
+    with pytest.raises(MissingExtraError, match=r"style_encoder\.onnx makes styles.*pip install 'starcast\[cpu\]'"):
+        backend.open(Graph(tiny_bundle / "style_encoder.onnx"), EngineOptions(threads=1))
 
 
 @pytest.mark.parametrize(("param", "weights", "file"), [
