@@ -30,7 +30,10 @@ class EngineChoice(CheckedOptions):
     precision: str = flags.precision(
         "fp32", ("auto", *PRECISIONS), "auto: the fastest in the bundle; all passed their gates."
     )
-    threads: int | None = flags.threads()
+    threads: int | None = flags.threads(
+        "Maximum: as many as this process may use. Default: all of them or half, whichever is faster beside the "
+        "command's other work, measured once on this machine."
+    )
     memory: float | None = option(
         None, "Memory limit in GiB for the model's weights, as the engine stores them, plus one batch; batches "
         "shrink to fit. Default: all the memory of the machine or container.", minimum=0.001,

@@ -57,13 +57,13 @@ class Translator:
 
         `bundle`: a folder, or what `open_bundle` returned. If `backend` or `precision` is auto, the fastest way to run
         the bundle is measured once on this machine, which takes up to 8 s; `progress` gets a line before and one after.
-        `form` limits the choice to variants of one form. `threads`: default and maximum are as many as this process may
-        use. `memory`: limit in GiB for the model's weights as the engine stores them, and for one batch; None: all the
-        memory of the machine or container, and auto leaves out what needs more than half of the memory that is free,
-        if anything remains. Batches shrink to fit, and images that are too large are refused. `cache`: folder for
-        compiled models, engines and measurements; None: the user's cache. `remeasure`: measure even if an earlier start
-        did. `work`: what the images come from and go to, which is measured with the engines; by default the engines are
-        measured alone.
+        `form` limits the choice to variants of one form. `threads`: at most as many as this process may use; None: all
+        of them, or half where `work` is measured to be faster then. `memory`: limit in GiB for the model's weights as
+        the engine stores them, and for one batch; None: all the memory of the machine or container, and auto leaves out
+        what needs more than half of the memory that is free, if anything remains. Batches shrink to fit, and images
+        that are too large are refused. `cache`: folder for compiled models, engines and measurements; None: the user's
+        cache. `remeasure`: measure even if an earlier start did. `work`: what the images come from and go to, which is
+        measured with the engines; by default the engines are measured alone.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
         limit = total_memory() if memory is None else int(memory * 2**30)

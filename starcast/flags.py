@@ -56,7 +56,7 @@ def rounds(default: int) -> Any:
     return option(default, "Maximum number of rounds; each row runs once per round.", minimum=1, maximum=1000)
 
 
-def threads(more: str = "Default and maximum: as many as this process may use.") -> Any:
+def threads(more: str) -> Any:
     return option(None, _text("CPU threads to use.", more), minimum=1)
 
 
