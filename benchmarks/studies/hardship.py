@@ -3,15 +3,17 @@
     python -m starcast.benchmarks.studies.hardship WORK disk          disks up to 2 MiB, in steps of 3 KiB
     python -m starcast.benchmarks.studies.hardship WORK signals       SIGHUP, SIGTERM and SIGKILL, 200 times each
     python -m starcast.benchmarks.studies.hardship WORK descriptors   from 16 to 96 file descriptors
+    python -m starcast.benchmarks.studies.hardship WORK shared        shared memory of 1 to 64 MiB, with workers
 
 Each trial is a fork of this process, which has imported everything but computed nothing. After it, every file must be
-whole and none left over; then the same command, started again with enough room, must complete the work. `disk` needs
-root on Linux, to mount a tmpfs.
+whole and none left over; then the same command, started again with enough room, must complete the work. `disk` and
+`shared` need root on Linux, to mount a tmpfs.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -22,7 +24,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -37,8 +39,18 @@ TINY = [
     *("--image-size", "32", "--channel-base", "256", "--max-channels", "16", "--style-dim", "8", "--latent-dim", "4"),
     *("--mapping-width", "16", "--batch-size", "2", "--sample-every", "0", "--device", "cpu", "--workers", "0"),
 ]
+TINY_V1 = [
+    *("--family", "stargan_v1", "--image-size", "32", "--generator-width", "4", "--discriminator-width", "4"),
+    *("--residual-blocks", "1", "--discriminator-layers", "3", "--batch", "2", "--sample-every", "0"),
+    *("--device", "cpu", "--workers", "0"),
+]
+TINY_STYLEGAN2 = [
+    *("--family", "stylegan2", "--image-size", "32", "--latent-dim", "8", "--mapping-depth", "2", "--capacity", "2"),
+    *("--max-channels", "8", "--batch", "4", "--sample-every", "0", "--device", "cpu", "--workers", "0"),
+]
 LONGEST_S = 60
 STEPS, FRAMES = 4, 20
+_NEW_MOUNTS = 0x20000  # CLONE_NEWNS of sched.h
 SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL)
 
 
@@ -46,7 +58,10 @@ SIGNALS = (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL)
 class HardshipOptions(CheckedOptions):
     """What to try."""
 
-    commands: tuple[str, ...] = option(("translate", "video", "train"), "Commands to try.")
+    commands: tuple[str, ...] = option(
+        ("translate", "video", "train", "labels", "generate"),
+        "Commands to try. labels: translate with --set, on a StarGAN v1. generate: on a StyleGAN2.",
+    )
     start: int = option(64, "Size of the first disk in KiB.", minimum=4)
     step: int = option(3, "Difference in size from one disk to the next, in KiB.", minimum=1)
     trials: int = option(200, "Number of trials for each signal and command.", minimum=1)
@@ -55,23 +70,34 @@ class HardshipOptions(CheckedOptions):
 
 @dataclass(frozen=True)
 class Material:
-    """What the commands work on, below one folder."""
+    """What the commands work on, below one folder; `more`: commands in place of those below."""
 
     work: Path
+    more: Mapping[str, Callable[[Path], list[str]]] = field(default_factory=dict)
 
     @property
     def commands(self) -> dict[str, Callable[[Path], list[str]]]:
         """By name, the arguments of a command whose output goes below a folder."""
-        engine = ["--domain", "1", "--backend", "onnxruntime", "--threads", "1"]
+        alone = ["--backend", "onnxruntime", "--threads", "1"]
+        engine = ["--domain", "1", *alone]
         bundle, data = str(self.work / "bundle"), str(self.work / "set")
+        by_labels = str(self.work / "stargan_v1")
+        images = [f"{data}/striped/val", f"{data}/spotted/train"]
         return {
             "translate": lambda out: [
-                "translate", bundle, f"{data}/striped/val", f"{data}/spotted/train", "-o", str(out / "images"), *engine
+                "translate", bundle, *images, "-o", str(out / "images"), *engine
             ],
             "video": lambda out: ["video", bundle, str(self.work / "clip.mkv"), "-o", str(out / "film.mp4"), *engine],
             "train": lambda out: [
                 "train", data, "-o", str(out / "run"), *TINY, "--steps", str(STEPS), "--save-every", "1"
             ],
+            "labels": lambda out: [
+                "translate", by_labels, *images, "-o", str(out / "images"), "--set", "striped", *alone
+            ],
+            "generate": lambda out: [
+                "generate", str(self.work / "stylegan2"), "-o", str(out / "images"), "--seeds", "0-7", *alone
+            ],
+            **self.more,
         }  # fmt: skip
 
 
@@ -96,10 +122,11 @@ def prepare(work: Path) -> Material:
 
     if not (work / "set").exists():
         starcast("dataset", "make", work / "set", "--image-size", 32, "--train-images", 6, "--val-images", 2)
-    if not (work / "bundle").exists():
-        starcast("train", work / "set", "-o", work / "first", *TINY, "--steps", 2)
-        checkpoint = work / "first" / "checkpoints" / "step-000002.pt"
-        starcast("export", checkpoint, "-o", work / "bundle", "--for", "onnxruntime")
+    for bundle, tiny in (("bundle", TINY), ("stargan_v1", TINY_V1), ("stylegan2", TINY_STYLEGAN2)):
+        if not (work / bundle).exists():
+            run = work / f"run-{bundle}"
+            starcast("train", work / "set", "-o", run, *tiny, "--steps", 2)
+            starcast("export", run, "-o", work / bundle, "--for", "onnxruntime")
     if not (work / "clip.mkv").exists():
         _write_clip(work / "clip.mkv")
     return Material(work)
@@ -309,13 +336,30 @@ def sweep_descriptors(material: Material, options: HardshipOptions) -> Iterator[
             yield try_once(material, command, out, f"{limit} descriptors", {0, 1, 2}, descriptors=limit)
 
 
+def sweep_shared(material: Material, options: HardshipOptions) -> Iterator[Trial]:
+    """Little shared memory, as in a container: training's workers put their batches there."""
+    out, place = material.work / "shared", Path("/dev/shm")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_NEW_MOUNTS):  # what is mounted now is seen by this process alone
+        raise OSError(ctypes.get_errno(), "no mount namespace")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(place)], check=True)
+    train = material.commands["train"]
+    crowded = Material(material.work, more={"train": lambda out: [*train(out), "--workers", "8"]})
+    for mib in (1, 2, 4, 8, 16, 32, 64):
+        for command in options.commands:
+            _clear(out)
+            subprocess.run(["mount", "-o", f"remount,size={mib}m", str(place)], check=True)
+            yield try_once(crowded, command, out, f"{mib} MiB of shared memory", {0, 1, 2})
+
+
 def _clear(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for path in folder.iterdir():
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-SWEEPS = {"disk": sweep_disk, "signals": sweep_signals, "descriptors": sweep_descriptors}
+SWEEPS = {"disk": sweep_disk, "signals": sweep_signals, "descriptors": sweep_descriptors, "shared": sweep_shared}
 
 
 @click.command()
@@ -323,7 +367,7 @@ SWEEPS = {"disk": sweep_disk, "signals": sweep_signals, "descriptors": sweep_des
 @click.argument("sweep", type=click.Choice(list(SWEEPS)))
 @options_from(HardshipOptions)
 def hardship(work: Path, sweep: str, **values: Any) -> int:
-    """Try translate, video and train under a hardship. What goes wrong is printed, and written to WORK/SWEEP.json."""
+    """Try commands under a hardship. What goes wrong is printed, and written to WORK/SWEEP.json."""
     options = HardshipOptions(**values)
     os.environ.update(OMP_NUM_THREADS="1", XDG_CACHE_HOME=str(work / "cache"))
     material = prepare(work)
