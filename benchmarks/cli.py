@@ -1,4 +1,4 @@
-"""The commands `demo` and `bench`."""
+"""The commands `demo`, `bench` and `evaluate`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
-from starcast.benchmarks.options import BenchOptions, DemoOptions
-from starcast.click_options import options_from
+from starcast.benchmarks.options import BenchOptions, DemoOptions, EvaluateOptions
+from starcast.click_options import options_from, out_option
+from starcast.errors import printable
 from starcast.options import from_flat
-from starcast.path_types import LocalPath
+from starcast.path_types import ExistingPath, FileOutput, LocalPath, name_in
 
 
 @click.command()
@@ -46,3 +47,33 @@ def bench(bundle: Path | None, **values: Any) -> None:
     from starcast.benchmarks.bench.run import bench as run
 
     click.echo(run(bundle, from_flat(BenchOptions, values)))
+
+
+@click.command()
+@click.argument("model", type=ExistingPath(), metavar="CHECKPOINT|BUNDLE")
+@click.argument("data", type=ExistingPath(file_okay=False), metavar="DATA")
+@out_option("output", "a report (.json), with a page (.html) beside it.", kind=FileOutput())
+@options_from(EvaluateOptions)
+def evaluate(model: Path, data: Path, output: str, **values: Any) -> int:
+    """Measure how good a model's translations are: FID and LPIPS as the official StarGAN v2 takes them, clean FID and
+    KID.
+
+    DATA has a folder for each domain, with train and val folders in it, or around it. Every held-out image is
+    translated into every other domain. An interrupted evaluation continues where it stopped. Weights of the judging
+    networks come from torch's cache or --weights; nothing is fetched without --download.
+
+    \b
+    Examples: starcast evaluate run photos -o report.json
+              starcast evaluate my-model photos -o int8.json --precision int8 --against run
+              starcast evaluate 100000_nets_ema.ckpt afhq/val -o report.json --train afhq/train --seeds 0-9
+    """
+    options = from_flat(EvaluateOptions, values)
+    from starcast.benchmarks.evaluation.report import text_of
+    from starcast.benchmarks.evaluation.run import evaluate as run
+
+    report = name_in(output, "report.json")
+    done = run(model, data, report, options, progress=lambda line: click.echo(line, err=True), show_progress=True)
+    click.echo(text_of(done.report))
+    where = f"The page: {printable(done.page)}"
+    click.echo(f"{where} (all of it was there already)" if done.was_there else where, err=True)
+    return 1 if done.failed or done.report["about"]["left out"] else 0

@@ -1,4 +1,4 @@
-"""Options of `starcast demo` and `starcast bench`. Imports nothing heavy."""
+"""Options of `starcast demo`, `bench` and `evaluate`. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starcast import flags
+from starcast.errors import OptionError
 from starcast.options import CheckedOptions, group, option
+from starcast.runtime.options import PRECISIONS, EngineChoice
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,3 +63,52 @@ class DemoOptions(CheckedOptions):
     seed: int = flags.seed(777)
     rounds: int = flags.rounds(9)
     fresh: bool = option(False, "Delete what an earlier demo left in the folder, and start over.")
+
+
+STYLE_MODES = ("latent", "reference")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(EngineChoice):
+    """What to evaluate, and how. The defaults are the official StarGAN v2's protocol with one seed."""
+
+    against: Path | None = option(
+        None, "Evaluate this checkpoint or bundle too, or take its finished report, and show the difference.",
+        metavar="MODEL|REPORT",
+    )  # fmt: skip
+    against_backend: str | None = option(
+        None, "Engine for --against, if that is a bundle. Default: --backend.", metavar="NAME"
+    )
+    against_precision: str | None = option(
+        None, "Precision of --against, if that is a bundle. Default: --precision.", choices=("auto", *PRECISIONS)
+    )
+    training: Path | None = option(
+        None, "Folder of the training images, if they do not lie in DATA; then all images in DATA are translated.",
+        flags=("--train",), metavar="DIR",
+    )  # fmt: skip
+    domains: tuple[str, ...] = flags.domains("Official files do not store them. Default: the model's own names.")
+    modes: tuple[str, ...] = option(
+        STYLE_MODES, "Where styles come from: latent, reference, or both.", metavar="MODE,…"
+    )
+    seeds: tuple[str, ...] = option(
+        ("0",), "Seeds and ranges of seeds; the report has the mean and the spread over them. The paper has ten.",
+        metavar="0-9,…",
+    )  # fmt: skip
+    outputs: int = option(10, "Outputs for each image and target domain.", minimum=1, maximum=100)
+    batch: int = flags.batch(32, "As in the official code, LPIPS is a mean over batches.", maximum=1024)
+    clean: bool = option(
+        True, "Take clean FID and KID, too, from images resized once, in float. --no-clean saves nearly half of the "
+        "time.",
+    )  # fmt: skip
+    device: str = flags.device()
+    weights: Path | None = option(
+        None, "Folder with the weights of Inception and AlexNet; default: torch's cache.", metavar="DIR"
+    )
+    download: bool = option(False, "Fetch weights that are missing. Without it, nothing is fetched.")
+    overwrite: bool = flags.overwrite("Without it, only a report of the same evaluation is left as it is.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        unknown = [mode for mode in self.modes if mode not in STYLE_MODES]
+        if unknown or not self.modes:
+            raise OptionError(f"--modes is {','.join(self.modes)!r}: give {', '.join(STYLE_MODES)}, or both")

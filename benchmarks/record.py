@@ -41,7 +41,7 @@ def provenance(*, threads: int, program: str = "starcast") -> dict[str, Any]:
         "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "versions": {name: release for name in PACKAGES if (release := _version(name))},
+        "versions": {name: release for name in PACKAGES if (release := version_of(name))},
         "command": " ".join([program, shlex.join(sys.argv[1:])]).rstrip(),
         "commit": commit(),
         "sources": sources(),
@@ -79,7 +79,7 @@ def write_result(path: Path, result: dict[str, Any]) -> None:
     write_text(path, json.dumps(result, indent=2) + "\n")
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
     try:
         return version(package)
     except PackageNotFoundError:

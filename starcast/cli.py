@@ -46,6 +46,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "starcast.benchmarks.cli:bench",
         "Measure a bundle on every installed engine against PyTorch and plain exports.",
     ),
+    "evaluate": (
+        "starcast.benchmarks.cli:evaluate",
+        "Measure the quality of a checkpoint or bundle: FID, LPIPS and KID.",
+    ),
     "doctor": (
         "starcast.runtime.cli:doctor",
         "Show the engines and devices of this machine, and how to install missing ones.",
@@ -57,7 +61,7 @@ EXTRAS = {
     "torch": "train,export", "torchvision": "train", "tensorboard": "train", "matplotlib": "train",
     "onnx": "export", "onnx_ir": "export", "onnxscript": "export", "onnxruntime": "cpu", "openvino": "openvino",
     "jinja2": "benchmark", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "triton": "tensorrt",
-    "cuda": "tensorrt-rtx",
+    "cuda": "tensorrt-rtx", "torchmetrics": "evaluate", "lpips": "evaluate", "scipy": "evaluate",
 }  # fmt: skip
 
 _UNWRITTEN = "{} cannot be written ({}): redirect it to another place"

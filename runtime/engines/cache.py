@@ -71,7 +71,7 @@ def open_cached(
         content = compile_graph()
         with contextlib.suppress(OSError):  # a full disk costs time at the next start, not this one
             write_sealed(file, content)
-            _make_room(place)
+            make_room(place)
     try:
         return load(content)
     except refusals:
@@ -157,7 +157,8 @@ def read_sealed(file: Path) -> bytes | None:
     return None
 
 
-def _make_room(folder: Path) -> None:
+def make_room(folder: Path) -> None:
+    """Remove the least recently used files of a cache until the rest fits in LIMIT. Raises OSError."""
     files = sorted(
         ((path, path.stat()) for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")),
         key=lambda pair: -pair[1].st_mtime,

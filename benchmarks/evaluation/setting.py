@@ -1,0 +1,117 @@
+"""What all tasks of an evaluation share, and what of it decides the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from starcast import __version__
+from starcast.benchmarks.evaluation.images import EvaluationDomain, Progress
+from starcast.benchmarks.evaluation.judges import Classify, Judges
+from starcast.benchmarks.evaluation.report import Report, digest, read_report
+from starcast.benchmarks.evaluation.subjects import Subject
+from starcast.benchmarks.options import EvaluateOptions
+from starcast.benchmarks.record import version_of
+from starcast.errors import OptionError, printable
+
+PACKAGES = ("torch", "torchvision", "torchmetrics", "lpips", "numpy", "pillow")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all tasks share. `from_levels`: LPIPS is taken from outputs as bytes, because a bundle gives no floats."""
+
+    data: Path
+    domains: list[EvaluationDomain]
+    modes: tuple[str, ...]
+    seeds: list[int]
+    options: EvaluateOptions
+    judges: Judges
+    device: torch.device
+    classify: Classify | None
+    from_levels: bool
+
+    @property
+    def lpips_of(self) -> str:
+        return "bytes" if self.from_levels else "floats"
+
+
+def about(setting: Setting) -> dict[str, Any]:
+    """What was measured how, for the report."""
+    options = setting.options
+    return {
+        "data": {
+            "path": str(setting.data), "training": None if options.training is None else str(options.training),
+            "domains": {
+                domain.name: {"training": len(domain.training), "held out": len(domain.held_out)}
+                for domain in setting.domains
+            },
+        },
+        "protocol": {
+            "modes": list(setting.modes), "seeds": setting.seeds, "outputs": options.outputs, "batch": options.batch,
+            "psi": 1.0, "lpips of": setting.lpips_of,
+            "FID": "the target's training images and outputs as bytes, to the model's size, then to 299 px",
+            "clean FID, KID": "to 299 px at once, bicubic, in float" if options.clean else None,
+            "accuracy": "by a classifier trained on the real images" if setting.classify else None,
+        },
+        "features": "torchvision's Inception v3, 2048 pooled; not comparable with TensorFlow's Inception",
+        "weights": setting.judges.facts,
+        "device": setting.device.type,
+        "comparable": digest(decisive_facts(setting)),
+        "versions": versions(),
+    }  # fmt: skip
+
+
+def decisive_facts(setting: Setting) -> dict[str, Any]:
+    """What two evaluations must share to be compared: images, judges and protocol."""
+    options = setting.options
+    return {
+        "images": [[domain.name, domain.hashes, domain.held_out_hashes] for domain in setting.domains],
+        "weights": setting.judges.facts,
+        "protocol": [setting.modes, setting.seeds, options.outputs, options.batch, options.clean],
+    }
+
+
+def versions() -> dict[str, str | None]:
+    """The releases of what computes the figures."""
+    return {"starcast": __version__, **{name: version_of(name) for name in PACKAGES}}
+
+
+def choose_modes(subjects: Mapping[str, Subject], options: EvaluateOptions, progress: Progress) -> tuple[str, ...]:
+    """The modes that are asked for and that all models have. Raises OptionError if there is none."""
+    modes = tuple(mode for mode in dict.fromkeys(options.modes) if all(mode in one.modes for one in subjects.values()))
+    missing = [mode for mode in options.modes if mode not in modes]
+    if not modes:
+        raise OptionError(f"the model makes no styles of the kind --modes {','.join(missing)}: leave --modes out")
+    if missing:
+        progress(f"Left out, because the model makes no such styles: --modes {','.join(missing)}")
+    return modes
+
+
+def earlier_report(against: Path | None) -> Report | None:
+    """The report that --against names; None if it names a model. Raises OptionError."""
+    if against is None or not against.is_file() or against.suffix.lower() != ".json":
+        return None
+    report = read_report(against)
+    if report is None:
+        raise OptionError(f"{printable(against)} is no report of `starcast evaluate`: give a report, or a model")
+    return {name: value for name, value in report.items() if name not in ("against", "difference")}
+
+
+def check_comparable(earlier: Report, setting: Setting, progress: Progress) -> None:
+    """Raise OptionError unless an earlier report is of the same images, judged in the same way."""
+    against = printable(setting.options.against)
+    if earlier["about"].get("comparable") != digest(decisive_facts(setting)):
+        raise OptionError(
+            f"{against} reports an evaluation on other images, weights or options than these: give the model itself to "
+            "--against"
+        )
+    if earlier["about"]["protocol"]["lpips of"] != setting.lpips_of:
+        progress(
+            f"{against} has the LPIPS of outputs as {earlier['about']['protocol']['lpips of']}, and here they are "
+            f"{setting.lpips_of}: give the model itself to --against, to have both from bytes"
+        )

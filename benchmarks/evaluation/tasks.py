@@ -1,0 +1,119 @@
+"""All tasks of one model, by target domain: only that domain's real images are at hand at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from starcast.benchmarks.evaluation.images import Progress
+from starcast.benchmarks.evaluation.measure import Task, remember_references
+from starcast.benchmarks.evaluation.protocol import Pair, pairs_of, task_batches
+from starcast.benchmarks.evaluation.real import RealFeatures, cache_folder, preparations
+from starcast.benchmarks.evaluation.report import Report, known_figures, summarise, with_means
+from starcast.benchmarks.evaluation.setting import Setting
+from starcast.benchmarks.evaluation.subjects import Floats, Subject
+from starcast.benchmarks.evaluation.task import run_task
+from starcast.benchmarks.evaluation.work import TaskRecord, Work
+from starcast.benchmarks.quality.distances import Frechet
+from starcast.runtime.progress import ProgressBar
+
+Name = tuple[int, str, str]  # seed, mode and pair of a task
+Records = dict[Name, TaskRecord]
+PART = 1024  # rows of features that are read at once
+
+
+class Tasks:
+    """The tasks of a model. `role` names it in the work folder; `numbers` are the domains' numbers in the model."""
+
+    def __init__(self, role: str, subject: Subject, numbers: Mapping[str, int], setting: Setting, work: Work) -> None:
+        self._role, self._subject, self._numbers, self._setting, self._work = role, subject, numbers, setting, work
+        self._pairs = pairs_of([domain.name for domain in setting.domains])
+        self._prepare = preparations(subject.size, clean=setting.options.clean)
+
+    def run(self, fail: Progress, progress: Progress, *, show: bool) -> Records:
+        """Measure what earlier runs have not, and return the records of all. `fail` gets a sentence for each real image
+        that cannot be read. Raises what translating raises, and OSError."""
+        records: Records = {}
+        targets = sorted({pair.target for pair in self._pairs})
+        total = sum(map(self._outputs, self._pairs)) * len(self._ways)
+        total += sum(len(self._setting.domains[target].training) for target in targets)
+        with ProgressBar(total, "images", show=show, progress=progress) as bar:
+            for target in targets:
+                records |= self._run_target(target, fail, bar)
+        return records
+
+    @property
+    def _ways(self) -> list[tuple[int, str]]:
+        """Every seed with every mode."""
+        return [(seed, mode) for seed in self._setting.seeds for mode in self._setting.modes]
+
+    def _outputs(self, pair: Pair) -> int:
+        """How many outputs a task makes."""
+        return len(self._setting.domains[pair.source].held_out) * self._setting.options.outputs
+
+    def _run_target(self, place: int, fail: Progress, bar: ProgressBar) -> Records:
+        target = self._setting.domains[place]
+        names: dict[Name, Pair] = {
+            (*way, pair.name): pair for way in self._ways for pair in self._pairs if pair.target == place
+        }
+        keys = {name: f"{self._role}/{name[0]}-{name[1]}-{self._pairs.index(pair)}" for name, pair in names.items()}
+        records = {name: record for name, key in keys.items() if (record := self._work.read_task(key)) is not None}
+        for name, record in records.items():
+            bar.advance(self._outputs(names[name]))
+            for sentence in record.left_out:
+                fail(str(sentence))
+        if len(records) == len(names):
+            bar.advance(len(target.training))
+            return records
+        scratch = f"{self._role}/real-{place}"
+        make_task = self._prepare_target(place, scratch, fail, bar)
+        for name, pair in names.items():
+            if name not in records:
+                task, frechet = make_task(name, pair)
+                batches = task_batches(
+                    pair, self._pairs, [len(domain.held_out) for domain in self._setting.domains], mode=task.mode,
+                    outputs=task.outputs, size=self._setting.options.batch, seed=task.seed,
+                )  # fmt: skip
+                records[name] = run_task(task, keys[name], batches, self._work, frechet, bar.advance)
+        self._work.forget(scratch)
+        return {name: records[name] for name in names}
+
+    def _prepare_target(
+        self, place: int, scratch: str, fail: Progress, bar: ProgressBar
+    ) -> Callable[[Name, Pair], tuple[Task, Mapping[str, Frechet]]]:
+        """A function that makes a task of this target: the real features and reference styles are shared by all."""
+        setting, subject, target = self._setting, self._subject, self._setting.domains[place]
+        left_out: list[str] = []
+        features = RealFeatures(
+            setting.judges, setting.device, subject.size, clean=setting.options.clean,
+            cache=cache_folder(self._work.folder), fail=left_out.append,
+        )  # fmt: skip
+        real, rows = features.write(target.training, target.hashes, self._work.scratch(scratch), bar)
+        for sentence in left_out:
+            fail(sentence)
+        frechet = {name: Frechet(_in_parts(part), setting.judges.features.width) for name, part in real.items()}
+        references = remember_references(subject, target, self._numbers[target.name])
+
+        def make(name: Name, pair: Pair) -> tuple[Task, Mapping[str, Frechet]]:
+            task = Task(
+                pair=pair, seed=name[0], mode=name[1], outputs=setting.options.outputs,
+                source=setting.domains[pair.source], target=target, number=self._numbers[target.name], subject=subject,
+                judges=setting.judges, prepare=self._prepare, real=real, real_places=rows, left_out=tuple(left_out),
+                classify=setting.classify, from_levels=setting.from_levels, reference_style=references,
+            )  # fmt: skip
+            return task, frechet
+
+        return make
+
+
+def report_of(records: Records, seeds: Sequence[int], facts: Mapping[str, Any]) -> Report:
+    """The report of a model from its tasks."""
+    figures = {}
+    for seed in seeds:
+        own = {(mode, pair): record for (of, mode, pair), record in records.items() if of == seed}
+        figures[seed] = with_means({name: known_figures(record.as_dict()) for name, record in own.items()})
+    return summarise(figures, facts)
+
+
+def _in_parts(rows: Floats) -> Iterator[Floats]:
+    return (rows[start : start + PART] for start in range(0, len(rows), PART))

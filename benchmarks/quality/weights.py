@@ -1,0 +1,134 @@
+"""Where the judging networks' weights are: torch's cache or a folder of the user's. Nothing is fetched unless asked."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from starcast.errors import CheckpointError, OptionError, printable, reason_of
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A published file of weights: whose they are, and its address, which ends in the file's name."""
+
+    network: str
+    url: str
+
+    @property
+    def name(self) -> str:
+        return self.url.rpartition("/")[2]
+
+    @property
+    def hash_prefix(self) -> str:
+        """The first digits of the published file's SHA-256: torchvision puts them into the name."""
+        match = re.search(r"-([0-9a-f]{8,})\.", self.name)
+        return match[1] if match else ""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights on this machine, its SHA-256, and whether that is the published file's."""
+
+    file: WeightFile
+    path: Path
+    sha256: str
+
+    @property
+    def is_published(self) -> bool:
+        return bool(self.file.hash_prefix) and self.sha256.startswith(self.file.hash_prefix)
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says about the weights."""
+        return {"file": self.file.name, "sha256": self.sha256, "published": self.is_published}
+
+
+def inception_file() -> WeightFile:
+    """The weights of torchvision's Inception v3."""
+    from torchvision.models import Inception_V3_Weights
+
+    return WeightFile("torchvision's Inception v3", Inception_V3_Weights.IMAGENET1K_V1.url)
+
+
+def alexnet_file() -> WeightFile:
+    """The weights of torchvision's AlexNet."""
+    from torchvision.models import AlexNet_Weights
+
+    return WeightFile("torchvision's AlexNet", AlexNet_Weights.IMAGENET1K_V1.url)
+
+
+def find_weights(file: WeightFile, folder: Path | None, *, download: bool, progress: Progress) -> Weights:
+    """The file in `folder`, by default in torch's cache; fetched to there first if it is missing and `download` is set.
+
+    `progress` gets a line if the file is not the published one. Raises OptionError.
+    """
+    place = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
+    path = place / file.name
+    if not path.is_file():
+        if not download:
+            raise OptionError(
+                f"the weights of {file.network} are missing: put {file.name} into {printable(place)}, name the folder "
+                "that has it with --weights, or fetch it with --download"
+            )
+        _fetch(file, path, progress)
+    try:
+        with path.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        raise OptionError(f"{printable(path)} cannot be read ({reason_of(error)}): check its permissions") from error
+    weights = Weights(file, path, digest)
+    if not weights.is_published:
+        progress(f"{printable(path)} is not the published file: these figures compare only with others made with it")
+    return weights
+
+
+def load_weights(network: nn.Module, weights: Weights, state_of: Callable[[str], str | None]) -> None:
+    """Fill a network from a file. `state_of` gives the name in the file for a name in the network; None: not needed.
+
+    Runs no code from the file. Raises CheckpointError for a file that is damaged or another network's.
+    """
+    content = _read(weights)
+    state, wrong = {}, f"{printable(weights.path)} does not hold the weights of {weights.file.network}"
+    for name, own in network.state_dict().items():
+        stored_name = state_of(name)
+        if stored_name is None:
+            continue
+        value = content.get(stored_name)
+        if not isinstance(value, Tensor) or value.shape != own.shape:
+            raise CheckpointError(f"{wrong}: it lacks {stored_name} of shape {tuple(own.shape)}; replace the file")
+        state[name] = value
+    network.load_state_dict(state, strict=False)
+
+
+def _read(weights: Weights) -> dict[str, Any]:
+    damaged = f"{printable(weights.path)} is no file of weights, or is damaged: delete it and fetch it again"
+    try:
+        content = torch.load(weights.path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise OptionError(f"{printable(weights.path)} cannot be read ({reason_of(error)})") from error
+    except Exception as error:  # torch's reader raises errors of many kinds for damaged bytes
+        raise CheckpointError(damaged) from error
+    if not isinstance(content, dict):
+        raise CheckpointError(damaged)
+    return content
+
+
+def _fetch(file: WeightFile, path: Path, progress: Progress) -> None:
+    progress(f"fetching {file.url}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # written aside, compared with the hash, then renamed
+        torch.hub.download_url_to_file(file.url, str(path), hash_prefix=file.hash_prefix or None, progress=False)
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; another hash is a RuntimeError
+        raise OptionError(
+            f"{file.url} cannot be fetched ({reason_of(error)}): fetch it by other means into {printable(path.parent)}"
+        ) from error

@@ -1,0 +1,322 @@
+"""`evaluate` on a bundle whose arithmetic is known: official keys and means, restarts, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import scipy.linalg
+from graph_text import write_graph_text
+from PIL import Image
+
+from starcast.benchmarks.evaluation import run as run_module
+from starcast.benchmarks.evaluation.images import read_domains
+from starcast.benchmarks.evaluation.protocol import latent_draws, pairs_of, task_batches
+from starcast.benchmarks.evaluation.run import evaluate
+from starcast.benchmarks.evaluation.work import Work
+from starcast.benchmarks.quality.inception import prepare_clean, prepare_official
+from starcast.errors import DatasetError, OptionError
+from starcast.images.fit import fit
+from starcast.images.read import read_image
+
+NAMES = ("cat", "dog", "wild")
+
+
+# another model: it halves the contrast, and knows no style
+PALER = """
+<ir_version: 8, opset_import: ["": 17]>
+generator (uint8[N, H, W, 3] image, float[M, 8] style) => (uint8[N, H, W, 3] translation)
+<float half = {0.5}, float[8, 3] zeros, int64[2] axes = {1, 2}>
+{
+    pixels = Cast <to = 1> (image)
+    nothing = MatMul (style, zeros)
+    offset = Unsqueeze (nothing, axes)
+    pale = Mul (pixels, half)
+    moved = Add (pale, offset)
+    translation = Cast <to = 2> (moved)
+}
+"""
+
+
+class Killed(BaseException):
+    """Stands for `kill -9`: nothing of ours catches it."""
+
+
+def _frechet(first, second):
+    """As the official program: numpy's covariances, and the real part of scipy's root."""
+    covariances = [np.cov(rows.astype(np.float64), rowvar=False) for rows in (first, second)]
+    root = scipy.linalg.sqrtm(covariances[0] @ covariances[1])
+    between = first.astype(np.float64).mean(axis=0) - second.astype(np.float64).mean(axis=0)
+    return float(np.real((between**2).sum() + np.trace(covariances[0] + covariances[1] - 2 * root)))
+
+
+def _latent_outputs(tiny_model, data, task, *, outputs=3, size=2, seed=0):
+    """The outputs of a latent task by the bundle's own arithmetic, as bytes: a list of (O, N, H, W, 3), one a batch."""
+    pairs = pairs_of(NAMES)
+    pair = next(pair for pair in pairs if pair.name == task)
+    domains = read_domains(data, None, NAMES, print, print)
+    counts = [len(domain.held_out) for domain in domains]
+    made = []
+    for batch in task_batches(pair, pairs, counts, mode="latent", outputs=outputs, size=size, seed=seed):
+        draws = latent_draws(seed, pair, batch)
+        images = np.stack([fit(read_image(domains[pair.source].held_out[place]), (32, 32)) for place in batch.sources])
+        latents = draws.standard_normal((outputs, len(images), 4)).astype(np.float32)
+        styles = np.stack([[tiny_model.latent_style(z, pair.target) for z in row] for row in latents])
+        made.append(np.stack([tiny_model.translation(images, row) for row in styles]))
+    return domains, pair, made
+
+
+def test_the_figures_of_a_pair_are_those_of_the_official_formulas(
+    tiny_bundle, tiny_model, make_data, judges, options, tmp_path
+):
+    data = make_data(*NAMES)
+    report = evaluate(
+        tiny_bundle, data, tmp_path / "r.json", options(outputs=3, clean=True, modes=("latent",)), judges=judges
+    ).report
+    domains, pair, batches = _latent_outputs(tiny_model, data, "cat2dog")
+
+    diversity = [judges.lpips(_floats(batch)).mean() for batch in batches]
+    assert [batch.shape[1] for batch in batches] == [2, 1]  # the short last batch counts as a full one
+    assert report["LPIPS_latent/cat2dog"] == pytest.approx(np.mean(diversity), rel=1e-6)
+
+    real = [read_image(path) for path in domains[pair.target].training]
+    outputs = [image for batch in batches for row in batch for image in row]
+    for key, prepare in (("FID", lambda image: prepare_official(image, (32, 32))), ("cleanFID", prepare_clean)):
+        features = [judges.features(np.stack([prepare(image) for image in images])) for images in (real, outputs)]
+        assert report[f"{key}_latent/cat2dog"] == pytest.approx(_frechet(*features), rel=1e-4)
+
+
+def _floats(batch):
+    import torch
+
+    return torch.from_numpy(batch.astype(np.float64) / 127.5 - 1).permute(0, 1, 4, 2, 3)
+
+
+def test_a_report_has_the_official_keys_and_the_means_over_the_pairs(tiny_bundle, make_data, judges, options, tmp_path):
+    evaluate(tiny_bundle, make_data(*NAMES), tmp_path / "r.json", options(clean=True), judges=judges)
+    report = json.loads((tmp_path / "r.json").read_text())
+    pairs = [pair.name for pair in pairs_of(NAMES)]
+    for measure in ("FID", "LPIPS", "cleanFID", "KID"):
+        for mode in ("latent", "reference"):
+            values = [report[f"{measure}_{mode}/{pair}"] for pair in pairs]
+            assert report[f"{measure}_{mode}/mean"] == pytest.approx(np.mean(values))
+    assert report["about"]["protocol"]["psi"] == 1
+    assert "cat to dog" in (tmp_path / "r.html").read_text()
+
+
+def test_several_seeds_give_the_mean_and_the_spread(tiny_bundle, make_data, judges, options, tmp_path):
+    report = evaluate(
+        tiny_bundle,
+        make_data("cat", "dog"),
+        tmp_path / "r.json",
+        options(seeds=("0-2",), modes=("latent",)),
+        judges=judges,
+    ).report
+    values = [report["seeds"][seed]["FID_latent/mean"] for seed in ("0", "1", "2")]
+    assert len(set(values)) == 3
+    assert report["FID_latent/mean"] == pytest.approx(np.mean(values))
+    assert report["spread"]["FID_latent/mean"] == pytest.approx(np.std(values, ddof=1))
+
+
+@pytest.mark.parametrize("times", [1, 3])
+def test_an_evaluation_that_was_killed_gives_the_report_of_an_uninterrupted_one(
+    times, tiny_bundle, make_data, judges, options, tmp_path, monkeypatch
+):
+    data, wanted = make_data("cat", "dog"), options(seeds=("0-1",))
+    evaluate(tiny_bundle, data, tmp_path / "whole/r.json", wanted, judges=judges)
+    write_batch = Work.write_batch
+    kept = []
+
+    def write_and_die(self, *arguments):
+        write_batch(self, *arguments)
+        kept.append(arguments[:2])
+        if len(kept) % 4 == 0:
+            raise Killed
+
+    monkeypatch.setattr(Work, "write_batch", write_and_die)
+    for _ in range(times):
+        with pytest.raises(Killed):
+            evaluate(tiny_bundle, data, tmp_path / "killed/r.json", wanted, judges=judges)
+    monkeypatch.setattr(Work, "write_batch", write_batch)
+    evaluate(tiny_bundle, data, tmp_path / "killed/r.json", wanted, judges=judges)
+    assert len(kept) == len(set(kept)) == 4 * times  # nothing was measured twice
+    for name in ("r.json", "r.html"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == ["r.html", "r.json"]
+
+
+def test_interrupted_work_of_another_evaluation_is_not_used(
+    tiny_bundle, make_data, judges, options, tmp_path, monkeypatch
+):
+    data = make_data("cat", "dog")
+    monkeypatch.setattr(run_module, "write_result", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        evaluate(tiny_bundle, data, tmp_path / "r.json", options(seeds=("7",)), judges=judges)
+    monkeypatch.undo()
+    lines = []
+    evaluate(tiny_bundle, data, tmp_path / "r.json", options(overwrite=True), judges=judges, progress=lines.append)
+    assert any("starting over" in line for line in lines)
+    evaluate(tiny_bundle, data, tmp_path / "other.json", options(), judges=judges)
+    assert json.loads((tmp_path / "r.json").read_text()) == json.loads((tmp_path / "other.json").read_text())
+
+
+def test_features_of_real_images_are_computed_once_for_all_evaluations(
+    tiny_bundle, make_data, judges, options, tmp_path
+):
+    data = make_data("cat", "dog", training=9, held_out=1)
+    made = 2 * 2 * 2 * 2  # modes, pairs, outputs, preparations
+    before = judges.features.images
+    evaluate(tiny_bundle, data, tmp_path / "a.json", options(seeds=("11",), clean=True), judges=judges)
+    first = judges.features.images - before
+    Image.new("RGB", (40, 40), "red").save(data / "cat/train/new.png")
+    evaluate(tiny_bundle, data, tmp_path / "b.json", options(seeds=("12",), clean=True), judges=judges)
+    assert first in (made, made + 2 * 18)  # another test may have evaluated the same images
+    assert judges.features.images - before - first == made + 2 * 10  # the cats' part only: the dogs' is cached
+
+
+@pytest.mark.parametrize(("training", "held_out"), [(2, 1), (2, 33)])
+def test_any_number_of_images_is_evaluated(training, held_out, tiny_bundle, make_data, judges, options, tmp_path):
+    data = make_data("cat", "dog", training=training, held_out=held_out)
+    report = evaluate(
+        tiny_bundle, data, tmp_path / "r.json", options(batch=32, outputs=1 if held_out > 1 else 2), judges=judges
+    ).report
+    assert all(np.isfinite(value) for key, value in report.items() if "/" in key)
+
+
+def test_one_domain_is_evaluated_and_a_line_says_how(tiny_bundle, make_data, judges, options, tmp_path):
+    lines = []
+    report = evaluate(
+        tiny_bundle, make_data("cat"), tmp_path / "r.json", options(), judges=judges, progress=lines.append
+    ).report
+    assert report["FID_latent/cat2cat"] == report["FID_latent/mean"]
+    assert any("Only one domain" in line for line in lines)
+    assert any("lacks it: dog, wild" in line for line in lines)
+
+
+def test_a_distance_that_cannot_be_taken_is_null(tiny_bundle, make_data, judges, options, tmp_path):
+    data = make_data("cat", "dog", training=1)
+    evaluate(tiny_bundle, data, tmp_path / "r.json", options(), judges=judges)
+    report = json.loads((tmp_path / "r.json").read_text())
+    assert report["FID_latent/cat2dog"] is None
+    assert report["FID_latent/mean"] is None
+    assert report["LPIPS_latent/cat2dog"] > 0
+
+
+def test_official_folders_and_a_folder_of_training_images_give_the_same_report(
+    tiny_bundle, make_data, judges, options, tmp_path
+):
+    mixed = make_data("cat", "dog")
+    official = make_data("cat", "dog", name="official", layout="{split}/{domain}")
+    reports = [
+        evaluate(tiny_bundle, mixed, tmp_path / "a.json", options(), judges=judges).report,
+        evaluate(tiny_bundle, official, tmp_path / "b.json", options(), judges=judges).report,
+        evaluate(
+            tiny_bundle, official / "val", tmp_path / "c.json", options(training=official / "train"), judges=judges
+        ).report,
+    ]
+    figures = [{key: value for key, value in report.items() if "/" in key} for report in reports]
+    assert figures[0] == figures[1] == figures[2]
+
+
+def test_without_held_out_images_the_training_images_are_translated_and_a_line_says_so(
+    tiny_bundle, make_data, judges, options, tmp_path
+):
+    data = make_data("cat", "dog")
+    for domain in ("cat", "dog"):
+        shutil.rmtree(data / domain / "val")
+    lines = []
+    report = evaluate(tiny_bundle, data, tmp_path / "r.json", options(), judges=judges, progress=lines.append).report
+    assert report["about"]["data"]["domains"]["cat"] == {"training": 5, "held out": 5}
+    assert any("no held-out images of cat" in line for line in lines)
+
+
+def test_missing_training_images_are_noticed_before_any_work(tiny_bundle, make_data, judges, options, tmp_path):
+    data = make_data("cat", "dog")
+    shutil.rmtree(data / "dog/train")
+    with pytest.raises(DatasetError, match="--train"):
+        evaluate(tiny_bundle, data, tmp_path / "r.json", options(), judges=judges)
+    assert judges.features.images == 0
+
+
+def test_unreadable_images_are_named_and_left_out_after_a_restart_too(
+    tiny_bundle, make_data, judges, options, tmp_path, monkeypatch
+):
+    data = make_data("cat", "dog")
+    (data / "cat/val/val00.png").write_bytes(b"no image")
+    (data / "dog/train/train03.png").write_bytes(b"none either")
+    monkeypatch.setattr(run_module, "write_result", lambda *_: (_ for _ in ()).throw(Killed))
+    with pytest.raises(Killed):
+        evaluate(tiny_bundle, data, tmp_path / "r.json", options(), judges=judges)
+    monkeypatch.undo()
+    done = evaluate(tiny_bundle, data, tmp_path / "r.json", options(), judges=judges)
+    assert len(done.failed) == 2
+    assert "val00.png" in done.failed[0]
+    assert "train03.png" in done.failed[1]
+    assert done.report["about"]["left out"] == done.failed
+    assert done.report["about"]["data"]["domains"]["cat"] == {"training": 5, "held out": 2}
+
+
+def test_a_finished_report_is_left_as_it_is_and_another_one_is_not_overwritten(
+    tiny_bundle, make_data, judges, options, tmp_path
+):
+    data = make_data("cat", "dog")
+    evaluate(tiny_bundle, data, tmp_path / "r.json", options(), judges=judges)
+    before = (tmp_path / "r.json").stat().st_mtime_ns
+    assert evaluate(tiny_bundle, data, tmp_path / "r.json", options(), judges=judges).was_there
+    assert (tmp_path / "r.json").stat().st_mtime_ns == before
+    with pytest.raises(OptionError, match="another evaluation"):
+        evaluate(tiny_bundle, data, tmp_path / "r.json", options(outputs=3), judges=judges)
+    assert not evaluate(
+        tiny_bundle, data, tmp_path / "r.json", options(outputs=3, overwrite=True), judges=judges
+    ).was_there
+
+
+@pytest.mark.parametrize("name", ["r.json", "r.html"])
+def test_files_of_the_users_are_not_overwritten(name, tiny_bundle, make_data, judges, options, tmp_path):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(OptionError, match=f"{name}.*--overwrite"):
+        evaluate(tiny_bundle, make_data("cat", "dog"), tmp_path / "r.json", options(), judges=judges)
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_two_models_give_two_reports_and_their_difference(
+    tiny_bundle, make_data, judges, options, tmp_path, rewrite_manifest
+):
+    data, other = make_data("cat", "dog"), tmp_path / "other"
+    shutil.copytree(tiny_bundle, other)
+    write_graph_text(other / "generator/plain-fp32.onnx", PALER, zeros=np.zeros((8, 3), np.float32))
+    rewrite_manifest(other)
+    both = evaluate(tiny_bundle, data, tmp_path / "r.json", options(against=other), judges=judges).report
+    alone = evaluate(other, data, tmp_path / "other.json", options(), judges=judges).report
+    assert both["against"]["FID_latent/mean"] == alone["FID_latent/mean"]
+    assert both["difference"]["FID_latent/mean"] == both["FID_latent/mean"] - alone["FID_latent/mean"]
+    by_report = evaluate(
+        tiny_bundle, data, tmp_path / "s.json", options(against=tmp_path / "other.json"), judges=judges
+    ).report
+    assert by_report["difference"] == both["difference"]
+
+
+def test_a_report_of_other_images_is_not_compared(tiny_bundle, make_data, judges, options, tmp_path):
+    evaluate(tiny_bundle, make_data("cat", "dog"), tmp_path / "r.json", options(), judges=judges)
+    others = make_data("cat", "dog", name="others", held_out=2)
+    with pytest.raises(OptionError, match="on other images"):
+        evaluate(tiny_bundle, others, tmp_path / "s.json", options(against=tmp_path / "r.json"), judges=judges)
+
+
+def test_domains_of_other_names_are_taken_in_order_only_if_the_numbers_agree(
+    tiny_bundle, make_data, judges, options, tmp_path
+):
+    lines = []
+    data = make_data("ape", "bee", "cow", held_out=1, training=2)
+    report = evaluate(tiny_bundle, data, tmp_path / "r.json", options(), judges=judges, progress=lines.append).report
+    assert "FID_latent/ape2cow" in report
+    assert any("taken to be ape, bee, cow" in line for line in lines)
+    with pytest.raises(OptionError, match="--domains"):
+        evaluate(tiny_bundle, make_data("ape", "bee", name="two"), tmp_path / "s.json", options(), judges=judges)
+
+
+def test_a_model_without_a_source_is_refused_in_one_sentence(generator_bundle, make_data, judges, options, tmp_path):
+    with pytest.raises(OptionError, match="translate between domains"):
+        evaluate(generator_bundle, make_data("cat", "dog"), tmp_path / "r.json", options(), judges=judges)
