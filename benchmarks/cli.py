@@ -55,11 +55,11 @@ def bench(bundle: Path | None, **values: Any) -> None:
 @out_option("output", "a report (.json), with a page (.html) beside it.", kind=FileOutput())
 @options_from(EvaluateOptions)
 def evaluate(model: Path, data: Path, output: str, **values: Any) -> int:
-    """Measure how good a model's translations are: FID and LPIPS as the official StarGAN v2 takes them, clean FID and
-    KID.
+    """Measure the quality of a checkpoint's or bundle's translations: FID, LPIPS and KID.
 
-    DATA has a folder for each domain, with train and val folders in it, or around it. Every held-out image is
-    translated into every other domain. An interrupted evaluation continues where it stopped. Weights of the judging
+    FID and LPIPS are taken as the official program takes them; clean FID and KID, from images resized once, beside
+    them. DATA has a folder for each domain, with train and val folders in it, or around it. Every held-out image is
+    translated into every other domain. An interrupted evaluation continues at its last finished batch. Weights of the judging
     networks come from torch's cache or --weights; nothing is fetched without --download.
 
     \b

@@ -90,10 +90,9 @@ class EvaluateOptions(EngineChoice):
     modes: tuple[str, ...] = option(
         STYLE_MODES, "Where styles come from: latent, reference, or both.", metavar="MODE,…"
     )
-    seeds: tuple[str, ...] = option(
-        ("0",), "Seeds and ranges of seeds; the report has the mean and the spread over them. The paper has ten.",
-        metavar="0-9,…",
-    )  # fmt: skip
+    seeds: tuple[str, ...] = flags.seeds(
+        "The report has the mean and the spread over them; the paper has ten seeds.", ("0",)
+    )
     outputs: int = option(10, "Outputs for each image and target domain.", minimum=1, maximum=100)
     batch: int = flags.batch(32, "As in the official code, LPIPS is a mean over batches.", maximum=1024)
     clean: bool = option(
@@ -104,8 +103,8 @@ class EvaluateOptions(EngineChoice):
     weights: Path | None = option(
         None, "Folder with the weights of Inception and AlexNet; default: torch's cache.", metavar="DIR"
     )
-    download: bool = option(False, "Fetch weights that are missing. Without it, nothing is fetched.")
-    overwrite: bool = flags.overwrite("Without it, only a report of the same evaluation is left as it is.")
+    download: bool = option(False, "Fetch weights that are missing. By default nothing is fetched.")
+    overwrite: bool = flags.overwrite("A finished report of the same evaluation is otherwise kept.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -48,7 +48,7 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "evaluate": (
         "starcast.benchmarks.cli:evaluate",
-        "Measure the quality of a checkpoint or bundle: FID, LPIPS and KID.",
+        "Measure the quality of a checkpoint's or bundle's translations: FID, LPIPS and KID.",
     ),
     "doctor": (
         "starcast.runtime.cli:doctor",

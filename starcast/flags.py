@@ -102,8 +102,8 @@ def psi(of: str = "the domain's mean style") -> Any:
     return option(1.0, f"Strength of the style: 1 keeps it, 0 gives {of}.", minimum=0.0, maximum=2.0)
 
 
-def seeds(more: str) -> Any:
-    return option((), _text("Seeds and ranges of seeds.", more), metavar="1,2,7-9,…")
+def seeds(more: str, default: tuple[str, ...] = ()) -> Any:
+    return option(default, _text("Seeds and ranges of seeds.", more), metavar="1,2,7-9,…")
 
 
 def image_format(more: str) -> Any:

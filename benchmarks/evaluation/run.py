@@ -84,6 +84,7 @@ def evaluate(
         torch.set_num_threads(threads)
     earlier = earlier_report(options.against)
     paths = {MODEL: model} if options.against is None or earlier else {MODEL: model, AGAINST: options.against}
+    _refuse_unused(paths, options)
     done = Evaluation({}, page.page_beside(report))
     with hold(report), compute_reproducibly(device, deterministic=True), _explain_gpu():
         judges = judges or open_judges(options.weights, download=options.download, device=device, progress=progress)
@@ -136,6 +137,21 @@ def _open_all(
     finally:
         for subject in subjects.values():
             subject.close()
+
+
+def _refuse_unused(paths: Mapping[str, Path], options: EvaluateOptions) -> None:
+    """Raise OptionError for an engine's option where there is no bundle that it could be for."""
+    defaults, given = to_flat(EvaluateOptions()), to_flat(options)
+    if AGAINST not in paths or not is_bundle(paths[AGAINST]):
+        for name in ("against_backend", "against_precision"):
+            if given[name] is not None:
+                flag = f"--{name.replace('_', '-')}"
+                raise OptionError(f"{flag} is for a bundle that --against names, and there is none: leave it out")
+    for name in ("backend", "precision", "memory", "remeasure"):
+        if given[name] != defaults[name] and not any(map(is_bundle, paths.values())):
+            raise OptionError(
+                f"--{name} is for bundles, and {printable(paths[MODEL])} is none: export it, or leave --{name} out"
+            )
 
 
 def _engine_of(role: str, options: EvaluateOptions) -> EngineChoice:

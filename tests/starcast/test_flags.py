@@ -97,6 +97,7 @@ def test_every_command_that_writes_to_a_place_of_ones_choice_has_o():
         "video",
         "morph",
         "bench",
+        "evaluate",
     }
 
 

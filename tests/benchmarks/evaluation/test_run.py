@@ -320,3 +320,21 @@ def test_domains_of_other_names_are_taken_in_order_only_if_the_numbers_agree(
 def test_a_model_without_a_source_is_refused_in_one_sentence(generator_bundle, make_data, judges, options, tmp_path):
     with pytest.raises(OptionError, match="translate between domains"):
         evaluate(generator_bundle, make_data("cat", "dog"), tmp_path / "r.json", options(), judges=judges)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"against_precision": "int8"}, "--against-precision is for a bundle"),
+        ({"against_backend": "openvino"}, "--against-backend is for a bundle"),
+        ({"seeds": ("x",)}, "--seeds"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(changes, reason, tiny_bundle, make_data, judges, options, tmp_path):
+    with pytest.raises(OptionError, match=reason):
+        evaluate(tiny_bundle, make_data("cat", "dog"), tmp_path / "r.json", options(**changes), judges=judges)
+
+
+def test_a_report_that_is_not_json_is_refused_before_any_work(tiny_bundle, make_data, judges, options, tmp_path):
+    with pytest.raises(OptionError, match=r"ends in \.json"):
+        evaluate(tiny_bundle, make_data("cat", "dog"), tmp_path / "r.txt", options(), judges=judges)
