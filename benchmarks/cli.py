@@ -59,8 +59,7 @@ def evaluate(model: Path, data: Path, output: str, **values: Any) -> int:
 
     FID and LPIPS are taken as the official program takes them; clean FID and KID, from images resized once, beside
     them. DATA has a folder for each domain, with train and val folders in it, or around it. Every held-out image is
-    translated into every other domain. An interrupted evaluation continues at its last finished batch. Weights of the judging
-    networks come from torch's cache or --weights; nothing is fetched without --download.
+    translated into every other domain. An interrupted evaluation continues at its last finished batch.
 
     \b
     Examples: starcast evaluate run photos -o report.json
