@@ -67,7 +67,7 @@ def compare(report: Report, other: Report) -> Report:
     return {**report, "against": other, "difference": difference}
 
 
-def figures_of(report: Report) -> dict[str, float | None]:
+def figures_of(report: Mapping[str, Any]) -> dict[str, float | None]:
     """The figures of a report, by key."""
     return {key: value for key, value in report.items() if "/" in key}
 
