@@ -87,6 +87,7 @@ class EvaluateOptions(EngineChoice):
         flags=("--train",), metavar="DIR",
     )  # fmt: skip
     domains: tuple[str, ...] = flags.domains("Official files do not store them. Default: the model's own names.")
+    attributes: tuple[str, ...] = flags.attributes("For official StarGAN v1 files, which do not store them.")
     modes: tuple[str, ...] = option(
         STYLE_MODES, "Where styles come from: latent, reference, or both.", metavar="MODE,…"
     )
@@ -94,6 +95,10 @@ class EvaluateOptions(EngineChoice):
         "The report has the mean and the spread over them; the paper has ten seeds.", ("0",)
     )
     outputs: int = option(10, "Outputs for each image and target domain.", minimum=1, maximum=100)
+    generate: int | None = option(
+        None, "Images to generate with a model without a source. Default: as many as DATA has training images.",
+        minimum=2, maximum=10_000_000,
+    )  # fmt: skip
     batch: int = flags.batch(32, "As in the official code, LPIPS is a mean over batches.", maximum=1024)
     clean: bool = option(
         True, "Take clean FID and KID, too, from images resized once, in float. --no-clean saves nearly half of the "

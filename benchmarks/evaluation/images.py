@@ -6,11 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from starcast.atomic import repair_folder
+from starcast.benchmarks.evaluation.protocol import ALL
 from starcast.errors import DatasetError, ImageError, OptionError, printable
+from starcast.images.formats import READ_IN_WORDS
 from starcast.images.read import read_image
 from starcast.runtime.marks import hash_content
 from starcast.runtime.stages import map_ahead, open_pool
-from starcast.train.data.folders import Domain, in_words, scan
+from starcast.train.data.folders import HELD_OUT, Domain, images_below, in_words, scan
 
 READERS = 2
 AHEAD = 16
@@ -68,6 +71,22 @@ def read_domains(
             raise DatasetError(f"{printable(data)}: the domain {name!r} has no readable image to translate: add some")
         domains.append(EvaluationDomain(name, real, tuple(readable), tuple(_hashes(real)), tuple(readable.values())))
     return domains
+
+
+def read_all(data: Path) -> EvaluationDomain:
+    """The real images of a model without domains: all below `data`, except those in folders of held-out images.
+
+    Raises DatasetError if there is none.
+    """
+    repair_folder(data)
+    paths = sorted(path for path in images_below(data) if not _is_held_out(path.relative_to(data)))
+    if not paths:
+        raise DatasetError(f"{printable(data)} has no training image: add some ({READ_IN_WORDS})")
+    return EvaluationDomain(ALL, tuple(paths), (), tuple(_hashes(paths)), ())
+
+
+def _is_held_out(image: Path) -> bool:
+    return any(folder.lower() in HELD_OUT for folder in image.parts[:-1])
 
 
 def _split(

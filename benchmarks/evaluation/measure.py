@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from starcast.benchmarks.evaluation.images import READERS, EvaluationDomain
 from starcast.benchmarks.evaluation.judges import Classify, Judges
-from starcast.benchmarks.evaluation.protocol import Batch, Pair, latent_draws
+from starcast.benchmarks.evaluation.protocol import GENERATED, LABELS, Batch, Pair, latent_draws, noise_draws
 from starcast.benchmarks.evaluation.subjects import Floats, Pixels, Subject, to_levels
 from starcast.benchmarks.evaluation.work import BatchRecord
 from starcast.export.gate.reference import as_floats
@@ -75,11 +75,14 @@ def remember_references(subject: Subject, target: EvaluationDomain, number: int)
 
 def measure_batch(task: Task, batch: Batch, advance: Callable[[int], None]) -> BatchRecord:
     """Translate a batch in all styles and judge the outputs. `advance` is told how many outputs are done."""
-    styles = _styles(task, batch)  # (O, N, S)
+    styles = _styles(task, batch)
+    noise = noise_draws(task.seed, batch)
     height, width = task.subject.size
     together = max(1, GROUP_BYTES // (task.outputs * height * width * 3 * 4))
     groups = [
-        _measure_group(task, batch.sources[start : start + together], styles[:, start : start + together], advance)
+        _measure_group(
+            task, batch.sources[start : start + together], styles[:, start : start + together], noise, advance
+        )
         for start in range(0, len(batch.sources), together)
     ]
 
@@ -127,14 +130,21 @@ class _Group:
     kept: Pixels  # (K, H, W, 3)
 
 
-def _measure_group(task: Task, places: Sequence[int], styles: Floats, advance: Callable[[int], None]) -> _Group:
-    """`styles` (O, n, S)."""
+def _measure_group(
+    task: Task, places: Sequence[int], styles: Floats, noise: np.random.RandomState, advance: Callable[[int], None]
+) -> _Group:
+    """`styles` (O, n, S), or (1, n, layers, S) for a model without a source."""
     shape = count, sources = styles.shape[:2]
-    images = np.stack([read_fitted(task.source.held_out[place], task.subject.size) for place in places])
-    repeated = np.broadcast_to(images, (count, *images.shape)).reshape(-1, *images.shape[1:])
-    outputs = task.subject.translate(np.ascontiguousarray(repeated), styles.reshape(count * sources, -1))
-    levels = to_levels(outputs)
-    judged = as_floats(levels) if task.from_levels else outputs
+    rows = styles.reshape(count * sources, *styles.shape[2:])
+    if task.mode == GENERATED:
+        levels = task.subject.generate(rows, noise)
+        judged = as_floats(levels)
+    else:
+        images = np.stack([read_fitted(task.source.held_out[place], task.subject.size) for place in places])
+        repeated = np.broadcast_to(images, (count, *images.shape)).reshape(-1, *images.shape[1:])
+        outputs = task.subject.translate(np.ascontiguousarray(repeated), rows)
+        levels = to_levels(outputs)
+        judged = as_floats(levels) if task.from_levels else outputs
     with open_pool(READERS) as pool:
         features = {
             name: task.judges.features(np.stack(list(pool.map(prepare, levels))))
@@ -156,11 +166,14 @@ def _measure_group(task: Task, places: Sequence[int], styles: Floats, advance: C
 
 
 def _styles(task: Task, batch: Batch) -> Floats:
-    """The styles of a batch, (O, N, S)."""
+    """The styles of a batch, (O, N, S), or (1, N, layers, S) for a model without a source."""
     if batch.references is not None:
         return np.stack([[task.reference_style(int(place)) for place in row] for row in batch.references])
-    draws = latent_draws(task.seed, task.pair, batch)
     sources = len(batch.sources)
+    if task.mode == LABELS:
+        style = task.subject.label_style(task.source.name, task.target.name)
+        return np.broadcast_to(style, (task.outputs, sources, len(style))).copy()
+    draws = latent_draws(task.seed, task.pair, batch)
     return np.stack([task.subject.latent_styles(task.number, sources, draws) for _ in range(task.outputs)])
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from starcast.atomic import write_text
 from starcast.benchmarks.evaluation.images import EvaluationDomain
-from starcast.benchmarks.evaluation.protocol import pairs_of
+from starcast.benchmarks.evaluation.protocol import GENERATED, REFERENCE, pairs_of
 from starcast.benchmarks.evaluation.report import Report, tables_of
 from starcast.benchmarks.evaluation.work import TaskRecord
 from starcast.errors import ImageError, printable
@@ -37,7 +37,7 @@ NOTE = (
 )
 EXAMPLES_NOTE = (
     "The outputs whose features are nearest to those of a training image of the target domain, and those that are the "
-    "farthest from all of them. Left to right: {}the source, the output, the nearest training image."
+    "farthest from all of them. Left to right: {}the output, the nearest training image."
 )
 
 Pixels = NDArray[np.uint8]
@@ -80,11 +80,18 @@ def write_page(
         "lead": f"{about['model']['engine']}, {about['model']['precision']}, on {printable(about['data']['path'])}",
         "tables": [{"heading": title, "headers": headers, "rows": rows} for title, headers, rows in tables_of(report)],
         "note": NOTE,
-        "examples_note": EXAMPLES_NOTE.format("the reference, " if "reference" in about["protocol"]["modes"] else ""),
+        "examples_note": EXAMPLES_NOTE.format(_what_is_left(about["protocol"]["modes"])),
         "examples": _examples(domains, records, seed),
         "facts": json.dumps(about, indent=2),
     }
     write_text(path, environment.get_template("report.html.j2").render(**content))
+
+
+def _what_is_left(modes: Sequence[str]) -> str:
+    """The images before an output."""
+    if GENERATED in modes:
+        return ""
+    return "the reference (if there is one), the source, " if REFERENCE in modes else "the source, "
 
 
 def _examples(
@@ -103,14 +110,15 @@ def _examples(
             nearest, reference = int(record.nearest[place]), int(record.references[place])
             images = [
                 *([_thumbnail(target.held_out[reference])] if reference >= 0 else []),
-                _thumbnail(source.held_out[int(record.sources[place])]),
+                *([_thumbnail(source.held_out[int(record.sources[place])])] if source.held_out else []),
                 _shrink(output),
                 *([_thumbnail(target.training[nearest])] if nearest >= 0 else []),
             ]
             word = "near" if place < half else "far"
             caption = f"{word}: {record.distances[place]:.2f}"
             strips.append({"uri": _jpeg_uri(_beside(images)), "caption": caption})
-        examples.append({"heading": f"{printable(source.name)} to {printable(target.name)}, {mode}", "strips": strips})
+        title = f"{printable(source.name)} to {printable(target.name)}" if source.held_out else "all"
+        examples.append({"heading": f"{title}, {mode}", "strips": strips})
     return examples
 
 

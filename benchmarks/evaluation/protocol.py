@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from starcast.benchmarks.options import STYLE_MODES
 
 LATENT, REFERENCE = STYLE_MODES
-_LATENTS, _REFERENCES = 0, 1  # kinds of random streams
+LABELS, GENERATED = "labels", "generated"  # of models that have neither: one output an image
+ALL = "all"  # the one domain of a model that makes images without a source
+_LATENTS, _REFERENCES, _NOISE = 0, 1, 3  # kinds of random streams; 2 is KID's
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class Batch:
 
 def pairs_of(names: Sequence[str]) -> list[Pair]:
     """All ordered pairs of different domains, by target, as the official program goes through them. A single domain is
-    paired with itself."""
+    paired with itself; ALL is no pair of domains, and keeps its name."""
     if len(names) == 1:
-        return [Pair(0, 0, f"{names[0]}2{names[0]}")]
+        return [Pair(0, 0, names[0] if names[0] == ALL else f"{names[0]}2{names[0]}")]
     places = [
         (source, target) for target in range(len(names)) for source in range(len(names)) if source != target
     ]  # fmt: skip
@@ -96,3 +98,8 @@ def reference_batches(count: int, size: int, seed: int, target: int) -> Iterator
 def latent_draws(seed: int, pair: Pair, batch: Batch) -> np.random.RandomState:
     """The random stream that a batch's latents come from, output by output."""
     return np.random.RandomState([seed, _LATENTS, pair.target, pair.source, batch.number])
+
+
+def noise_draws(seed: int, batch: Batch) -> np.random.RandomState:
+    """The random stream of a batch's noise, for models without a source."""
+    return np.random.RandomState([seed, _NOISE, batch.number])

@@ -19,6 +19,7 @@ from starcast.benchmarks.evaluation.images import AHEAD, READERS
 from starcast.benchmarks.evaluation.judges import Judges
 from starcast.benchmarks.quality.inception import AT_ONCE, prepare_clean, prepare_official
 from starcast.errors import ImageError
+from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.runtime.engines.cache import make_room, private, read_sealed, user_cache, write_sealed
 from starcast.runtime.progress import ProgressBar
@@ -49,13 +50,19 @@ class RealFeatures:
     """Computes features of real images, or takes them from the cache."""
 
     def __init__(
-        self, judges: Judges, device: torch.device, size: tuple[int, int], *, clean: bool, cache: Path,
+        self, judges: Judges, device: torch.device, size: tuple[int, int], *, clean: bool, square: bool, cache: Path,
         fail: Callable[[str], None],
     ) -> None:  # fmt: skip
-        """`fail` gets a sentence for each image that cannot be read, which is left out."""
-        self._judges, self._cache, self._fail = judges, cache, fail
+        """`square`: only the central square of an image counts. `fail` gets a sentence for each image that cannot be
+        read, which is left out."""
+        self._judges, self._cache, self._fail, self._square = judges, cache, fail, square
         self._prepare = preparations(size, clean=clean)
-        facts = {"judge": judges.facts.get("inception"), "torch": torch.__version__, "device": device.type}
+        facts = {
+            "square": square,
+            "judge": judges.facts.get("inception"),
+            "torch": torch.__version__,
+            "device": device.type,
+        }
         self._facts = {name: {**facts, "size": size if name == "official" else None} for name in self._prepare}
 
     def write(
@@ -105,6 +112,9 @@ class RealFeatures:
                 image = read_image(path)
             except ImageError:
                 return None
+            if self._square:
+                side = min(image.shape[:2])
+                image = fit(image, (side, side), "crop")
             return {name: way(image) for name, way in ways.items()}
 
         kept: list[int] = []

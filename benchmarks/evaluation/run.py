@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +11,15 @@ from typing import Any
 import torch
 
 from starcast.benchmarks.evaluation import page
-from starcast.benchmarks.evaluation.images import Progress, match_domains, read_domains
+from starcast.benchmarks.evaluation.images import (
+    EvaluationDomain,
+    Progress,
+    match_domains,
+    read_all,
+    read_domains,
+)
 from starcast.benchmarks.evaluation.judges import Judges, classifier_of, open_judges
+from starcast.benchmarks.evaluation.protocol import GENERATED
 from starcast.benchmarks.evaluation.report import Report, compare, digest, read_report
 from starcast.benchmarks.evaluation.setting import (
     Setting,
@@ -29,6 +36,7 @@ from starcast.benchmarks.evaluation.work import Work
 from starcast.benchmarks.options import EvaluateOptions
 from starcast.benchmarks.record import write_result
 from starcast.errors import EngineError, OptionError, printable
+from starcast.export.options import ExportOptions
 from starcast.hold import hold
 from starcast.options import from_flat, to_flat
 from starcast.runtime.bundle import refuse_to_write_into
@@ -89,17 +97,13 @@ def evaluate(
     with hold(report), compute_reproducibly(device, deterministic=True), _explain_gpu():
         judges = judges or open_judges(options.weights, download=options.download, device=device, progress=progress)
         with _open_all(paths, options, device, progress) as subjects:
-            numbers = {role: match_domains(data, subject.domains, progress) for role, subject in subjects.items()}
-            names = _shared_names(numbers)
-            if len(names) == 1:
-                progress(f"Only one domain: its images are translated into {printable(names[0])} itself")
+            modes = choose_modes(subjects, options, progress)
+            numbers, domains = _find_domains(data, options, subjects, modes, done, progress)
             setting = Setting(
                 data=data,
-                domains=read_domains(
-                    data, options.training, names, progress, lambda sentence: done.fail(sentence, progress)
-                ),
-                modes=choose_modes(subjects, options, progress), seeds=seeds, options=options, judges=judges,
-                device=device, classify=classifier_of(data, names), from_levels=any(map(is_bundle, paths.values())),
+                domains=domains, modes=modes, seeds=seeds, options=options, judges=judges,
+                device=device, classify=classifier_of(data, [domain.name for domain in domains]),
+                from_levels=any(map(is_bundle, paths.values())),
             )  # fmt: skip
             if earlier is not None:
                 check_comparable(earlier, setting, progress)
@@ -130,9 +134,11 @@ def _open_all(
 ) -> Iterator[dict[str, Subject]]:
     """The models by role, closed at the end."""
     subjects: dict[str, Subject] = {}
+    flat = to_flat(options)
+    names = from_flat(ExportOptions, {name: flat[name] for name in ("domains", "attributes")})
     try:
         for role, path in paths.items():
-            subjects[role] = open_subject(path, options.domains, _engine_of(role, options), device, progress)
+            subjects[role] = open_subject(path, names, _engine_of(role, options), device, progress)
         yield subjects
     finally:
         for subject in subjects.values():
@@ -161,6 +167,28 @@ def _engine_of(role: str, options: EvaluateOptions) -> EngineChoice:
         values["backend"] = options.against_backend or options.backend
         values["precision"] = options.against_precision or options.precision
     return from_flat(EngineChoice, values)
+
+
+def _find_domains(
+    data: Path,
+    options: EvaluateOptions,
+    subjects: Mapping[str, Subject],
+    modes: Sequence[str],
+    done: Evaluation,
+    progress: Progress,
+) -> tuple[dict[str, dict[str, int]], list[EvaluationDomain]]:
+    """Each model's numbers of the domains, and the domains' images. Raises DatasetError and OptionError."""
+    if GENERATED in modes:
+        return {role: {} for role in subjects}, [read_all(options.training or data)]
+    if options.generate is not None:
+        raise OptionError("--generate is for models that make images without a source: leave it out")
+    numbers = {role: match_domains(data, subject.domains, progress) for role, subject in subjects.items()}
+    names = _shared_names(numbers)
+    if len(names) == 1:
+        progress(f"Only one domain: its images are translated into {printable(names[0])} itself")
+    return numbers, read_domains(
+        data, options.training, names, progress, lambda sentence: done.fail(sentence, progress)
+    )
 
 
 def _shared_names(numbers: Mapping[str, Mapping[str, int]]) -> list[str]:

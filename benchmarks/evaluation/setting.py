@@ -12,6 +12,7 @@ import torch
 from starcast import __version__
 from starcast.benchmarks.evaluation.images import EvaluationDomain, Progress
 from starcast.benchmarks.evaluation.judges import Classify, Judges
+from starcast.benchmarks.evaluation.protocol import GENERATED, LABELS
 from starcast.benchmarks.evaluation.report import Report, digest, read_report
 from starcast.benchmarks.evaluation.subjects import Subject
 from starcast.benchmarks.options import EvaluateOptions
@@ -35,6 +36,17 @@ class Setting:
     classify: Classify | None
     from_levels: bool
 
+    def outputs(self, mode: str) -> int:
+        """Outputs for each source: one, where a source has only one."""
+        return 1 if mode in (LABELS, GENERATED) else self.options.outputs
+
+    @property
+    def images(self) -> int | None:
+        """How many images a model without a source makes; None for others."""
+        if GENERATED not in self.modes:
+            return None
+        return self.options.generate or len(self.domains[0].training)
+
     @property
     def lpips_of(self) -> str:
         return "bytes" if self.from_levels else "floats"
@@ -52,7 +64,9 @@ def about(setting: Setting) -> dict[str, Any]:
             },
         },
         "protocol": {
-            "modes": list(setting.modes), "seeds": setting.seeds, "outputs": options.outputs, "batch": options.batch,
+            "modes": list(setting.modes), "seeds": setting.seeds,
+            "outputs": {mode: setting.outputs(mode) for mode in setting.modes},
+            "images": setting.images, "batch": options.batch,
             "psi": 1.0, "lpips of": setting.lpips_of,
             "FID": "the target's training images and outputs as bytes, to the model's size, then to 299 px",
             "clean FID, KID": "to 299 px at once, bicubic, in float" if options.clean else None,
@@ -72,7 +86,7 @@ def decisive_facts(setting: Setting) -> dict[str, Any]:
     return {
         "images": [[domain.name, domain.hashes, domain.held_out_hashes] for domain in setting.domains],
         "weights": setting.judges.facts,
-        "protocol": [setting.modes, setting.seeds, options.outputs, options.batch, options.clean],
+        "protocol": [setting.modes, setting.seeds, options.outputs, setting.images, options.batch, options.clean],
     }
 
 
@@ -83,8 +97,9 @@ def versions() -> dict[str, str | None]:
 
 def choose_modes(subjects: Mapping[str, Subject], options: EvaluateOptions, progress: Progress) -> tuple[str, ...]:
     """The modes that are asked for and that all models have. Raises OptionError if there is none."""
-    modes = tuple(mode for mode in dict.fromkeys(options.modes) if all(mode in one.modes for one in subjects.values()))
-    missing = [mode for mode in options.modes if mode not in modes]
+    asked = dict.fromkeys((*options.modes, LABELS, GENERATED))  # no model has those two beside others
+    modes = tuple(mode for mode in asked if all(mode in one.modes for one in subjects.values()))
+    missing = [mode for mode in options.modes if mode not in modes and modes[:1] not in ((LABELS,), (GENERATED,))]
     if not modes:
         raise OptionError(f"the model makes no styles of the kind --modes {','.join(missing)}: leave --modes out")
     if missing:

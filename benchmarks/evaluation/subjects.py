@@ -1,9 +1,9 @@
-"""What is evaluated: a checkpoint in PyTorch, or a bundle on an engine. Both make styles and translate."""
+"""What is evaluated: a checkpoint in PyTorch, or a bundle on an engine. Both make styles, and translate or generate."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from starcast.benchmarks.evaluation.protocol import LATENT, REFERENCE
+from starcast.benchmarks.evaluation.protocol import GENERATED, LABELS, LATENT, REFERENCE
 from starcast.errors import OptionError, printable
 from starcast.export.families import complete, open_model
 from starcast.export.gate.reference import from_bytes
 from starcast.export.options import ExportOptions
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.manifest import MANIFEST
+from starcast.runtime.labels import target_labels
+from starcast.runtime.manifest import MANIFEST, Condition, LabelMaker, NoiseInput
+from starcast.runtime.noise import draw_noise
 from starcast.runtime.options import EngineChoice
 from starcast.runtime.styles import draw_latents
 from starcast.runtime.translator import Translator
@@ -27,16 +29,18 @@ from starcast.train.checkpoint.folder import choose_checkpoint
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
+Progress = Callable[[str], None]
 
 CPU_BATCH, GPU_BATCH = 4, 32  # images in one pass of a checkpoint's generator
 
 
 class Subject(ABC):
-    """A model that translates images into domains. Its methods are called in one thread."""
+    """A model that translates images into domains, or makes them from styles. Its methods are called in one thread."""
 
-    domains: tuple[str, ...]
+    domains: tuple[str, ...]  # empty if it makes images from styles alone
     size: tuple[int, int]  # height and width of its images
     modes: tuple[str, ...]  # where its styles may come from
+    labels: LabelMaker | None  # in the mode LABELS
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -44,25 +48,45 @@ class Subject(ABC):
 
     @abstractmethod
     def latent_styles(self, domain: int, count: int, draws: np.random.RandomState) -> Floats:
-        """The styles (count, S) of the stream's next latents, without truncation."""
+        """The styles (count, S), or (count, layers, S), of the stream's next latents, without truncation."""
 
     @abstractmethod
     def reference_style(self, domain: int, image: Pixels) -> Floats:
         """The style (S,) of an image, uint8 [H, W, 3] of the model's size."""
 
+    def label_style(self, source: str, target: str) -> Floats:
+        """The style (S,) that gives an image of one label another. What else the image has is unknown."""
+        assert self.labels is not None  # `modes` says so
+        return target_labels(self.labels, on=[target], has=[name for name in [source] if self._is_attribute(name)])
+
     @abstractmethod
     def translate(self, images: Pixels, styles: Floats) -> Tensor:
         """uint8 (N, H, W, 3) of the model's size, (N, S) -> float32 (N, 3, H, W) in -1..1, not clipped, on the CPU."""
+
+    @abstractmethod
+    def generate(self, styles: Floats, draws: np.random.RandomState) -> Pixels:
+        """Styles (N, layers, S) -> RGB images, uint8 (N, H, W, 3), with the stream's next noise for each image."""
 
     def close(self) -> None:
         """Free the engine."""
         return None
 
+    def _is_attribute(self, name: str) -> bool:
+        return self.labels is not None and name in self.labels.attribute_names
+
 
 def to_levels(outputs: Tensor) -> Pixels:
-    """Outputs (N, 3, H, W) in -1..1 as uint8 (N, H, W, 3), rounded half up as the official program saves images."""
+    """Outputs (N, C, H, W) in -1..1 as uint8 (N, H, W, C), rounded half up as the official program saves images."""
     levels = ((outputs + 1) / 2).clamp(0, 1).mul(255).add(0.5).clamp(0, 255)
     return np.ascontiguousarray(levels.permute(0, 2, 3, 1).to(torch.uint8).numpy())
+
+
+def to_rgb(levels: Pixels) -> Pixels:
+    """Grey, RGB or RGBA images (N, H, W, C) as RGB; transparency on white."""
+    if levels.shape[-1] == 4:
+        opacity = levels[..., 3:].astype(np.float32) / 255
+        return np.rint(levels[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(levels, (*levels.shape[:3], 3)))
 
 
 def is_bundle(path: Path) -> bool:
@@ -71,37 +95,46 @@ def is_bundle(path: Path) -> bool:
 
 
 def open_subject(
-    path: Path, names: Sequence[str], engine: EngineChoice, device: torch.device, progress: Callable[[str], None]
+    path: Path, names: ExportOptions, engine: EngineChoice, device: torch.device, progress: Progress
 ) -> Subject:
-    """Open a checkpoint, a run's folder or a bundle. `names`: its domains' names, in order. Raises StarcastError."""
+    """Open a checkpoint, a run's folder or a bundle. `names` has its domains' names, in order. Raises StarcastError."""
     if is_bundle(path):
         return _Bundle(path, names, engine, progress)
     return _Checkpoint(path, names, device, progress)
 
 
-def _refuse_others(path: Path, modes: Sequence[str]) -> None:
+def _modes_of(path: Path, condition: Condition, *, takes_source: bool) -> tuple[str, ...]:
+    """Where a model's styles may come from. Raises OptionError if from nowhere that `evaluate` knows."""
+    makers = ((LATENT, condition.latent), (REFERENCE, condition.reference), (LABELS, condition.labels))
+    modes = tuple(mode for mode, maker in makers if maker is not None)
+    if not takes_source:
+        modes = (GENERATED,) if condition.latent is not None else ()
     if not modes:
         raise OptionError(
-            f"{printable(path)} makes styles neither from latents nor from references: `evaluate` measures models that "
-            "translate between domains, such as StarGAN v2"
+            f"{printable(path)} makes styles neither from latents, references nor labels: `evaluate` cannot choose any"
         )
+    return modes
 
 
 class _Checkpoint(Subject):
-    def __init__(self, path: Path, names: Sequence[str], device: torch.device, progress: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, names: ExportOptions, device: torch.device, progress: Progress) -> None:
         chosen = choose_checkpoint(path)
         if chosen.note:
             progress(chosen.note)
-        checkpoint = complete(read_checkpoint(chosen.path), ExportOptions(domains=tuple(names)))
+        checkpoint = complete(read_checkpoint(chosen.path), names)
         self._path, self._family, self._step = path, checkpoint.family, checkpoint.step
         self._sha256 = hash_of(chosen.path)
         self._model = open_model(checkpoint, checkpoint.domain_names)
         condition = self._model.condition(None)
-        self.modes = tuple(
-            mode for mode, maker in ((LATENT, condition.latent), (REFERENCE, condition.reference)) if maker is not None
-        )
-        _refuse_others(path, self.modes if self._model.stride is not None else ())
+        self.modes = _modes_of(path, condition, takes_source=self._model.stride is not None)
         self.domains, self.size = tuple(self._model.domains), (self._model.side, self._model.side)
+        self.labels, self._latent = condition.labels, condition.latent
+        self._noise = [
+            NoiseInput(name=name, height=noise.shape[2], width=noise.shape[3])
+            for name, noise in self._model.noise.items()
+        ]
+        graphs = {graph.file: graph for graph in self._model.style_graphs()}
+        self._mapping = graphs[condition.latent.graph] if condition.latent is not None else None
         self._device, self._batch = device, GPU_BATCH if device.type == "cuda" else CPU_BATCH
 
     def facts(self) -> dict[str, Any]:
@@ -110,8 +143,17 @@ class _Checkpoint(Subject):
             "sha256": self._sha256, "engine": f"PyTorch on {self._device.type}", "precision": "fp32",
         }  # fmt: skip
 
+    @torch.inference_mode()
     def latent_styles(self, domain: int, count: int, draws: np.random.RandomState) -> Floats:
-        return np.concatenate([self._model.draw_style(domain, draws) for _ in range(count)])
+        assert self._mapping is not None  # `modes` says so
+        assert self._latent is not None
+        inputs = [torch.from_numpy(draw_latents(draws, count, self._latent.size))]
+        if "domain" in self._mapping.example:
+            inputs.append(torch.full((count,), domain))
+        styles: Floats = self._mapping.reference(*inputs).numpy()
+        if self._model.layers is None:
+            return styles
+        return np.repeat(styles[:, None], self._model.layers, axis=1)
 
     def reference_style(self, domain: int, image: Pixels) -> Floats:
         style = self._model.reference_style(domain, image)
@@ -130,22 +172,35 @@ class _Checkpoint(Subject):
             outputs.append(generator(source, torch.from_numpy(styles[part]).to(self._device)).float().cpu())
         return torch.cat(outputs)
 
+    @torch.inference_mode()
+    def generate(self, styles: Floats, draws: np.random.RandomState) -> Pixels:
+        generator = self._model.generator.to(self._device)
+        images = []
+        for start in range(0, len(styles), self._batch):
+            part = styles[start : start + self._batch]
+            noise = draw_noise(self._noise, draws, len(part)).values()
+            inputs = [torch.from_numpy(array).to(self._device) for array in (part, *noise)]
+            images.append(to_rgb(to_levels(generator(*inputs).float().cpu())))
+        return np.concatenate(images)
+
 
 class _Bundle(Subject):
-    def __init__(self, path: Path, names: Sequence[str], engine: EngineChoice, progress: Callable[[str], None]) -> None:
+    def __init__(self, path: Path, names: ExportOptions, engine: EngineChoice, progress: Progress) -> None:
         bundle = open_bundle(path)
         manifest = bundle.manifest
-        makers = ((LATENT, manifest.condition.latent), (REFERENCE, manifest.condition.reference))
-        self.modes = tuple(mode for mode, maker in makers if maker is not None)
-        _refuse_others(path, self.modes if manifest.source is not None else ())
-        if names and len(names) != len(manifest.domains):
+        self.modes = _modes_of(path, manifest.condition, takes_source=manifest.source is not None)
+        given = (*names.attributes, *names.domains)
+        if given and len(given) != len(manifest.domains):
             raise OptionError(
-                f"--domains names {len(names)} domains, but {printable(path)} has {len(manifest.domains)}: name each"
+                f"--domains names {len(given)} domains, but {printable(path)} has {len(manifest.domains)}: name each"
             )
+        if given and manifest.condition.labels is not None:
+            raise OptionError(f"{printable(path)} names its labels itself: leave --domains and --attributes out")
         self._path, self._sha256 = path, bundle.sha256
-        self._latent = manifest.condition.latent
+        self._latent, self.labels = manifest.condition.latent, manifest.condition.labels
+        self._noise = manifest.noise_inputs
         self._translator = Translator(bundle, **engine.engine, progress=progress)
-        self.domains, self.size = tuple(names) or tuple(manifest.domains), self._translator.size
+        self.domains, self.size = given or tuple(manifest.domains), self._translator.size
 
     def facts(self) -> dict[str, Any]:
         engine = self._translator.facts()
@@ -156,7 +211,8 @@ class _Bundle(Subject):
 
     def latent_styles(self, domain: int, count: int, draws: np.random.RandomState) -> Floats:
         assert self._latent is not None  # `modes` says so
-        return self._translator.style(domain, latent=draw_latents(draws, count, self._latent.size))
+        latents = draw_latents(draws, count, self._latent.size)
+        return self._translator.style(domain if self.domains else None, latent=latents)
 
     def reference_style(self, domain: int, image: Pixels) -> Floats:
         return self._translator.style(domain, reference=image)
@@ -168,6 +224,14 @@ class _Bundle(Subject):
             for start in range(0, len(images), batch)
         ]
         return torch.cat(outputs).contiguous()
+
+    def generate(self, styles: Floats, draws: np.random.RandomState) -> Pixels:
+        batch, images = self._translator.batch, []
+        for start in range(0, len(styles), batch):
+            part = styles[start : start + batch]
+            noise = list(draw_noise(self._noise, draws, len(part)).values())
+            images.append(to_rgb(self._translator.generate(part, noise or "zero")))
+        return np.concatenate(images)
 
     def close(self) -> None:
         self._translator.close()

@@ -35,7 +35,7 @@ class Tasks:
         that cannot be read. Raises what translating raises, and OSError."""
         records: Records = {}
         targets = sorted({pair.target for pair in self._pairs})
-        total = sum(map(self._outputs, self._pairs)) * len(self._ways)
+        total = sum(self._outputs(pair, mode) for pair in self._pairs for _, mode in self._ways)
         total += sum(len(self._setting.domains[target].training) for target in targets)
         with ProgressBar(total, "images", show=show, progress=progress) as bar:
             for target in targets:
@@ -47,9 +47,15 @@ class Tasks:
         """Every seed with every mode."""
         return [(seed, mode) for seed in self._setting.seeds for mode in self._setting.modes]
 
-    def _outputs(self, pair: Pair) -> int:
+    @property
+    def _sources(self) -> list[int]:
+        """How many sources each domain has; a model without a source makes as many images."""
+        images = self._setting.images
+        return [len(domain.held_out) if images is None else images for domain in self._setting.domains]
+
+    def _outputs(self, pair: Pair, mode: str) -> int:
         """How many outputs a task makes."""
-        return len(self._setting.domains[pair.source].held_out) * self._setting.options.outputs
+        return self._sources[pair.source] * self._setting.outputs(mode)
 
     def _run_target(self, place: int, fail: Progress, bar: ProgressBar) -> Records:
         target = self._setting.domains[place]
@@ -59,7 +65,7 @@ class Tasks:
         keys = {name: f"{self._role}/{name[0]}-{name[1]}-{self._pairs.index(pair)}" for name, pair in names.items()}
         records = {name: record for name, key in keys.items() if (record := self._work.read_task(key)) is not None}
         for name, record in records.items():
-            bar.advance(self._outputs(names[name]))
+            bar.advance(self._outputs(names[name], name[1]))
             for sentence in record.left_out:
                 fail(str(sentence))
         if len(records) == len(names):
@@ -71,7 +77,7 @@ class Tasks:
             if name not in records:
                 task, frechet = make_task(name, pair)
                 batches = task_batches(
-                    pair, self._pairs, [len(domain.held_out) for domain in self._setting.domains], mode=task.mode,
+                    pair, self._pairs, self._sources, mode=task.mode,
                     outputs=task.outputs, size=self._setting.options.batch, seed=task.seed,
                 )  # fmt: skip
                 records[name] = run_task(task, keys[name], batches, self._work, frechet, bar.advance)
@@ -85,19 +91,20 @@ class Tasks:
         setting, subject, target = self._setting, self._subject, self._setting.domains[place]
         left_out: list[str] = []
         features = RealFeatures(
-            setting.judges, setting.device, subject.size, clean=setting.options.clean,
+            setting.judges, setting.device, subject.size, clean=setting.options.clean, square=not subject.domains,
             cache=cache_folder(self._work.folder), fail=left_out.append,
         )  # fmt: skip
         real, rows = features.write(target.training, target.hashes, self._work.scratch(scratch), bar)
         for sentence in left_out:
             fail(sentence)
         frechet = {name: Frechet(_in_parts(part), setting.judges.features.width) for name, part in real.items()}
-        references = remember_references(subject, target, self._numbers[target.name])
+        references = remember_references(subject, target, self._numbers.get(target.name, 0))
 
         def make(name: Name, pair: Pair) -> tuple[Task, Mapping[str, Frechet]]:
             task = Task(
-                pair=pair, seed=name[0], mode=name[1], outputs=setting.options.outputs,
-                source=setting.domains[pair.source], target=target, number=self._numbers[target.name], subject=subject,
+                pair=pair, seed=name[0], mode=name[1], outputs=setting.outputs(name[1]),
+                source=setting.domains[pair.source], target=target, subject=subject,
+                number=self._numbers.get(target.name, 0),
                 judges=setting.judges, prepare=self._prepare, real=real, real_places=rows, left_out=tuple(left_out),
                 classify=setting.classify, from_levels=setting.from_levels, reference_style=references,
             )  # fmt: skip

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.linalg
+import torch
 from graph_text import write_graph_text
 from PIL import Image
 
@@ -15,13 +17,20 @@ from starcast.benchmarks.evaluation import run as run_module
 from starcast.benchmarks.evaluation.images import read_domains
 from starcast.benchmarks.evaluation.protocol import latent_draws, pairs_of, task_batches
 from starcast.benchmarks.evaluation.run import evaluate
+from starcast.benchmarks.evaluation.subjects import to_rgb
 from starcast.benchmarks.evaluation.work import Work
+from starcast.benchmarks.quality.frechet import frechet_distance
 from starcast.benchmarks.quality.inception import prepare_clean, prepare_official
 from starcast.errors import DatasetError, OptionError
+from starcast.export.gate.reference import as_floats
 from starcast.images.fit import fit
 from starcast.images.read import read_image
+from starcast.runtime.noise import draw_noise
+from starcast.runtime.translator import Translator
+from starcast.train.checkpoint.file import averaged_networks, read_checkpoint
 
 NAMES = ("cat", "dog", "wild")
+ORACLE = Path(__file__).resolve().parents[2] / "oracles" / "stargan_v2_hpf0"
 
 
 # another model: it halves the contrast, and knows no style
@@ -89,8 +98,6 @@ def test_the_figures_of_a_pair_are_those_of_the_official_formulas(
 
 
 def _floats(batch):
-    import torch
-
     return torch.from_numpy(batch.astype(np.float64) / 127.5 - 1).permute(0, 1, 4, 2, 3)
 
 
@@ -317,9 +324,61 @@ def test_domains_of_other_names_are_taken_in_order_only_if_the_numbers_agree(
         evaluate(tiny_bundle, make_data("ape", "bee", name="two"), tmp_path / "s.json", options(), judges=judges)
 
 
-def test_a_model_without_a_source_is_refused_in_one_sentence(generator_bundle, make_data, judges, options, tmp_path):
-    with pytest.raises(OptionError, match="translate between domains"):
-        evaluate(generator_bundle, make_data("cat", "dog"), tmp_path / "r.json", options(), judges=judges)
+def test_a_model_without_a_source_is_compared_with_a_folder_of_images(
+    generator_bundle, make_data, judges, options, tmp_path
+):
+    data = make_data("faces", training=5, held_out=2)
+    wanted = options(generate=7, clean=True)
+    report = evaluate(generator_bundle, data, tmp_path / "r.json", wanted, judges=judges).report
+    keys = {f"{measure}_generated/{pair}" for measure in ("FID", "cleanFID", "KID") for pair in ("all", "mean")}
+    assert {key for key in report if "/" in key} == keys
+    assert report["about"]["protocol"]["images"] == 7
+    assert report["about"]["data"]["domains"] == {"all": {"training": 5, "held out": 0}}
+
+    with Translator(generator_bundle, backend="onnxruntime") as translator:
+        inputs, outputs = translator.bundle.manifest.noise_inputs, []
+        for number, count in enumerate((2, 2, 2, 1)):
+            latents = np.random.RandomState([0, 0, 0, 0, number]).standard_normal((count, 4)).astype(np.float32)
+            noise = draw_noise(inputs, np.random.RandomState([0, 3, number]), count)
+            outputs.append(translator.generate(translator.style(latent=latents), list(noise.values())))
+    real = [read_image(path) for path in sorted((data / "faces/train").iterdir())]
+    squares = [fit(image, (36, 36), "crop") for image in real]  # of 40x36
+    size = translator.size
+    features = [
+        judges.features(np.stack([prepare_official(image, size) for image in images]))
+        for images in (squares, np.concatenate(outputs))
+    ]
+    assert report["FID_generated/all"] == pytest.approx(_frechet(*features), rel=1e-4)
+
+
+def test_a_model_of_labels_is_evaluated_label_by_label(label_bundle, tiny_model, make_data, judges, options, tmp_path):
+    data = make_data("Blond_Hair", "Male")
+    report = evaluate(label_bundle(), data, tmp_path / "r.json", options(), judges=judges).report
+    pairs = {"Male2Blond_Hair", "Blond_Hair2Male", "mean"}
+    assert {key for key in report if "/" in key} == {f"FID_labels/{pair}" for pair in pairs}  # one output: no LPIPS
+
+    # an image of the folder Blond_Hair has that attribute, and is to get Male as well
+    vector = np.array([0, 1, 0, 1, 0, 0, 0, 0], np.float32)
+    held_out = [fit(read_image(path), (32, 32)) for path in sorted((data / "Blond_Hair/val").iterdir())]
+    outputs = tiny_model.translation(np.stack(held_out), vector)
+    real = [read_image(path) for path in sorted((data / "Male/train").iterdir())]
+    features = [
+        judges.features(np.stack([prepare_official(image, (32, 32)) for image in images])) for images in (real, outputs)
+    ]
+    assert report["FID_labels/Blond_Hair2Male"] == pytest.approx(_frechet(*features), rel=1e-3)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_of_any_channels_are_judged_as_rgb_on_white(channels):
+    levels = np.full((1, 2, 2, channels), 100, np.uint8)
+    expected = 100 if channels < 4 else round(100 * 100 / 255 + 155)
+    assert (to_rgb(levels) == expected).all()
+    assert to_rgb(levels).shape == (1, 2, 2, 3)
+
+
+def test_a_number_of_images_is_for_models_without_a_source(tiny_bundle, make_data, judges, options, tmp_path):
+    with pytest.raises(OptionError, match="--generate is for models"):
+        evaluate(tiny_bundle, make_data("cat", "dog"), tmp_path / "r.json", options(generate=5), judges=judges)
 
 
 @pytest.mark.parametrize(
@@ -338,3 +397,26 @@ def test_options_that_would_do_nothing_are_refused(changes, reason, tiny_bundle,
 def test_a_report_that_is_not_json_is_refused_before_any_work(tiny_bundle, make_data, judges, options, tmp_path):
     with pytest.raises(OptionError, match=r"ends in \.json"):
         evaluate(tiny_bundle, make_data("cat", "dog"), tmp_path / "r.txt", options(), judges=judges)
+
+
+def test_an_official_checkpoint_is_judged_by_its_unrounded_outputs_for_lpips(make_data, judges, options, tmp_path):
+    data = make_data("dog", "wild", training=2, held_out=1)
+    path = ORACLE / "100000_nets_ema.ckpt"
+    wanted = options(backend="auto", modes=("latent",), domains=NAMES)
+    report = evaluate(path, data, tmp_path / "r.json", wanted, judges=judges).report
+    networks = averaged_networks(read_checkpoint(path))
+    size = (256, 256)
+    source = as_floats(fit(read_image(data / "wild/val/val00.png"), size)[None])
+    latents = np.random.RandomState([0, 0, 0, 1, 0]).standard_normal((2, 8)).astype(np.float32)
+    with torch.inference_mode():
+        styles = networks.mapping_network(torch.from_numpy(latents), torch.tensor([1, 1]))
+        outputs = torch.cat([networks.generator(source, style[None]) for style in styles])
+    assert outputs.abs().max() > 1  # what a bundle would clip
+    assert report["LPIPS_latent/wild2dog"] == pytest.approx(judges.lpips(outputs[:, None]).mean(), rel=1e-5)
+    levels = ((outputs.clamp(-1, 1) + 1) / 2 * 255 + 0.5).floor().byte().permute(0, 2, 3, 1).numpy()
+    real = [read_image(data / f"dog/train/train0{number}.png") for number in range(2)]
+    features = [
+        judges.features(np.stack([prepare_official(image, size) for image in images])) for images in (real, levels)
+    ]
+    assert report["FID_latent/wild2dog"] == pytest.approx(frechet_distance(*features), rel=1e-3)
+    assert report["about"]["protocol"]["lpips of"] == "floats"
