@@ -29,6 +29,7 @@ Number = TypeVar("Number", np.float32, np.float64, np.int64)
 
 GROUP_BYTES = 64 * 2**20  # of the outputs, as floats, that are judged together
 SHOWN = 3  # of the best outputs, and of the worst
+SHOWN_SIDE = 128  # pixels of such an output, at most: the page shows it
 ROWS = 1024  # real images that outputs are compared with at a time
 
 
@@ -61,6 +62,12 @@ class Task:
 def read_fitted(path: Path, size: tuple[int, int]) -> Pixels:
     """An image as the model takes it. Raises ImageError."""
     return fit(read_image(path), size)
+
+
+def shrink(image: Pixels) -> Pixels:
+    """An image as the page shows it: square, and small."""
+    side = min(SHOWN_SIDE, max(image.shape[:2]))
+    return fit(image, (side, side))
 
 
 def remember_references(subject: Subject, target: EvaluationDomain, number: int) -> Callable[[int], Floats]:
@@ -127,7 +134,7 @@ class _Group:
     distances: NDArray[np.float64]  # (O, n)
     nearest: NDArray[np.int64]  # (O, n)
     candidates: NDArray[np.int64]  # (O, n)
-    kept: Pixels  # (K, H, W, 3)
+    kept: Pixels  # (K, h, w, 3), small
 
 
 def _measure_group(
@@ -161,7 +168,7 @@ def _measure_group(
         lpips=task.judges.lpips(judged.reshape(*shape, *judged.shape[1:])) if count > 1 else np.empty((sources, 0)),
         features={name: rows.reshape(*shape, -1) for name, rows in features.items()},
         classes=classes.reshape(shape), distances=distances.reshape(shape), nearest=nearest.reshape(shape),
-        candidates=candidates.reshape(shape), kept=levels[best],
+        candidates=candidates.reshape(shape), kept=np.stack([shrink(levels[place]) for place in best]),
     )  # fmt: skip
 
 

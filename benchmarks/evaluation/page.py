@@ -17,6 +17,7 @@ from PIL import Image
 
 from starcast.atomic import write_text
 from starcast.benchmarks.evaluation.images import EvaluationDomain
+from starcast.benchmarks.evaluation.measure import SHOWN_SIDE, shrink
 from starcast.benchmarks.evaluation.protocol import GENERATED, REFERENCE, pairs_of
 from starcast.benchmarks.evaluation.report import Report, tables_of
 from starcast.benchmarks.evaluation.work import TaskRecord
@@ -24,7 +25,6 @@ from starcast.errors import ImageError, printable
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 
-SIDE = 128  # pixels of an image on the page, at most
 QUALITY = 90
 GAP = 4
 _MARK = re.compile(r"<!-- starcast evaluate ([0-9a-f]{64}) -->")
@@ -111,7 +111,7 @@ def _examples(
             images = [
                 *([_thumbnail(target.held_out[reference])] if reference >= 0 else []),
                 *([_thumbnail(source.held_out[int(record.sources[place])])] if source.held_out else []),
-                _shrink(output),
+                output,
                 *([_thumbnail(target.training[nearest])] if nearest >= 0 else []),
             ]
             word = "near" if place < half else "far"
@@ -125,14 +125,9 @@ def _examples(
 def _thumbnail(path: Path) -> Pixels:
     """A file's image, small; grey if it cannot be read any more."""
     try:
-        return _shrink(read_image(path))
+        return shrink(read_image(path))
     except ImageError:
-        return np.full((SIDE, SIDE, 3), 128, np.uint8)
-
-
-def _shrink(image: Pixels) -> Pixels:
-    side = min(SIDE, max(image.shape[:2]))
-    return fit(image, (side, side))
+        return np.full((SHOWN_SIDE, SHOWN_SIDE, 3), 128, np.uint8)
 
 
 def _beside(images: Sequence[Pixels]) -> Pixels:

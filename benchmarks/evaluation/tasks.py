@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,8 @@ class Tasks:
         total += sum(len(self._setting.domains[target].training) for target in targets)
         with ProgressBar(total, "images", show=show, progress=progress) as bar:
             for target in targets:
-                records |= self._run_target(target, fail, bar)
+                done = self._run_target(target, fail, bar)
+                records |= {name: self._without_examples(name, record) for name, record in done.items()}
         return records
 
     @property
@@ -83,6 +85,10 @@ class Tasks:
                 records[name] = run_task(task, keys[name], batches, self._work, frechet, bar.advance)
         self._work.forget(scratch)
         return {name: records[name] for name in names}
+
+    def _without_examples(self, name: Name, record: TaskRecord) -> TaskRecord:
+        """The record as it is for the first seed, which the page shows; of others only the figures."""
+        return record if name[0] == self._setting.seeds[0] else dataclasses.replace(record, outputs=record.outputs[:0])
 
     def _prepare_target(
         self, place: int, scratch: str, fail: Progress, bar: ProgressBar

@@ -38,7 +38,7 @@ class BatchRecord:
 
     `lpips` (N, pairs); `official` and `clean` features (O * N, width); `classes` (O * N,) places of domains, or empty;
     `distances` (O * N,) to the nearest real image, `nearest` (O * N,) its place. `shown` are the rows of the best and
-    worst outputs, `shown_outputs` uint8 (len(shown), H, W, 3) the outputs themselves.
+    worst outputs, `shown_outputs` uint8 (len(shown), h, w, 3) the outputs themselves, small.
     """
 
     lpips: NDArray[np.float64]
@@ -55,8 +55,8 @@ class BatchRecord:
 class TaskRecord:
     """A finished task: its figures by measure, NaN for one that cannot be taken, and its examples, the best ones first.
 
-    `sources`, `references` (-1: none) and `nearest` are places of images; `outputs` uint8 (K, H, W, 3); `left_out` a
-    sentence for each of the target's real images that cannot be read.
+    `sources`, `references` (-1: none) and `nearest` are places of images; `outputs` uint8 (K, h, w, 3), small.
+    `left_out` has a sentence for each of the target's real images that cannot be read.
     """
 
     measures: NDArray[np.str_]

@@ -76,7 +76,15 @@ def options() -> Callable[..., EvaluateOptions]:
 
     def make(**changes) -> EvaluateOptions:
         return EvaluateOptions(
-            **{"outputs": 2, "batch": 2, "clean": False, "backend": "onnxruntime", "device": "cpu", **changes}
+            **{
+                "outputs": 2,
+                "batch": 2,
+                "clean": False,
+                "modes": ("latent",),
+                "backend": "onnxruntime",
+                "device": "cpu",
+                **changes,
+            }
         )
 
     return make

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import dataclasses
+import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -19,6 +23,7 @@ from starcast.benchmarks.evaluation.protocol import latent_draws, pairs_of, task
 from starcast.benchmarks.evaluation.run import evaluate
 from starcast.benchmarks.evaluation.subjects import to_rgb
 from starcast.benchmarks.evaluation.work import Work
+from starcast.benchmarks.options import STYLE_MODES
 from starcast.benchmarks.quality.frechet import frechet_distance
 from starcast.benchmarks.quality.inception import prepare_clean, prepare_official
 from starcast.errors import DatasetError, OptionError
@@ -81,9 +86,7 @@ def test_the_figures_of_a_pair_are_those_of_the_official_formulas(
     tiny_bundle, tiny_model, make_data, judges, options, tmp_path
 ):
     data = make_data(*NAMES)
-    report = evaluate(
-        tiny_bundle, data, tmp_path / "r.json", options(outputs=3, clean=True, modes=("latent",)), judges=judges
-    ).report
+    report = evaluate(tiny_bundle, data, tmp_path / "r.json", options(outputs=3, clean=True), judges=judges).report
     domains, pair, batches = _latent_outputs(tiny_model, data, "cat2dog")
 
     diversity = [judges.lpips(_floats(batch)).mean() for batch in batches]
@@ -102,7 +105,7 @@ def _floats(batch):
 
 
 def test_a_report_has_the_official_keys_and_the_means_over_the_pairs(tiny_bundle, make_data, judges, options, tmp_path):
-    evaluate(tiny_bundle, make_data(*NAMES), tmp_path / "r.json", options(clean=True), judges=judges)
+    evaluate(tiny_bundle, make_data(*NAMES), tmp_path / "r.json", options(clean=True, modes=STYLE_MODES), judges=judges)
     report = json.loads((tmp_path / "r.json").read_text())
     pairs = [pair.name for pair in pairs_of(NAMES)]
     for measure in ("FID", "LPIPS", "cleanFID", "KID"):
@@ -118,7 +121,7 @@ def test_several_seeds_give_the_mean_and_the_spread(tiny_bundle, make_data, judg
         tiny_bundle,
         make_data("cat", "dog"),
         tmp_path / "r.json",
-        options(seeds=("0-2",), modes=("latent",)),
+        options(seeds=("0-2",)),
         judges=judges,
     ).report
     values = [report["seeds"][seed]["FID_latent/mean"] for seed in ("0", "1", "2")]
@@ -131,7 +134,7 @@ def test_several_seeds_give_the_mean_and_the_spread(tiny_bundle, make_data, judg
 def test_an_evaluation_that_was_killed_gives_the_report_of_an_uninterrupted_one(
     times, tiny_bundle, make_data, judges, options, tmp_path, monkeypatch
 ):
-    data, wanted = make_data("cat", "dog"), options(seeds=("0-1",))
+    data, wanted = make_data("cat", "dog"), options(seeds=("0-1",), modes=STYLE_MODES)
     evaluate(tiny_bundle, data, tmp_path / "whole/r.json", wanted, judges=judges)
     write_batch = Work.write_batch
     kept = []
@@ -173,7 +176,7 @@ def test_features_of_real_images_are_computed_once_for_all_evaluations(
     tiny_bundle, make_data, judges, options, tmp_path
 ):
     data = make_data("cat", "dog", training=9, held_out=1)
-    made = 2 * 2 * 2 * 2  # modes, pairs, outputs, preparations
+    made = 2 * 2 * 2  # pairs, outputs, preparations
     before = judges.features.images
     evaluate(tiny_bundle, data, tmp_path / "a.json", options(seeds=("11",), clean=True), judges=judges)
     first = judges.features.images - before
@@ -187,7 +190,11 @@ def test_features_of_real_images_are_computed_once_for_all_evaluations(
 def test_any_number_of_images_is_evaluated(training, held_out, tiny_bundle, make_data, judges, options, tmp_path):
     data = make_data("cat", "dog", training=training, held_out=held_out)
     report = evaluate(
-        tiny_bundle, data, tmp_path / "r.json", options(batch=32, outputs=1 if held_out > 1 else 2), judges=judges
+        tiny_bundle,
+        data,
+        tmp_path / "r.json",
+        options(batch=32, outputs=1 if held_out > 1 else 2, modes=STYLE_MODES),
+        judges=judges,
     ).report
     assert all(np.isfinite(value) for key, value in report.items() if "/" in key)
 
@@ -402,7 +409,7 @@ def test_a_report_that_is_not_json_is_refused_before_any_work(tiny_bundle, make_
 def test_an_official_checkpoint_is_judged_by_its_unrounded_outputs_for_lpips(make_data, judges, options, tmp_path):
     data = make_data("dog", "wild", training=2, held_out=1)
     path = ORACLE / "100000_nets_ema.ckpt"
-    wanted = options(backend="auto", modes=("latent",), domains=NAMES)
+    wanted = options(backend="auto", domains=NAMES)
     report = evaluate(path, data, tmp_path / "r.json", wanted, judges=judges).report
     networks = averaged_networks(read_checkpoint(path))
     size = (256, 256)
@@ -420,3 +427,26 @@ def test_an_official_checkpoint_is_judged_by_its_unrounded_outputs_for_lpips(mak
     ]
     assert report["FID_latent/wild2dog"] == pytest.approx(frechet_distance(*features), rel=1e-3)
     assert report["about"]["protocol"]["lpips of"] == "floats"
+
+
+def test_nothing_is_computed_in_tf32(tiny_bundle, make_data, judges, options, tmp_path):
+    taken = []
+
+    def lpips(outputs):
+        taken.append(torch.backends.cudnn.allow_tf32)
+        return judges.lpips(outputs)
+
+    careful = dataclasses.replace(judges, lpips=lpips)
+    evaluate(tiny_bundle, make_data("cat"), tmp_path / "r.json", options(), judges=careful)
+    assert set(taken) == {False}
+
+
+def test_the_page_shows_small_images_and_the_first_seed_alone(tiny_bundle, make_data, judges, options, tmp_path):
+    evaluate(
+        tiny_bundle, make_data("cat"), tmp_path / "r.json", options(seeds=("3-4",), modes=STYLE_MODES), judges=judges
+    )
+    page = (tmp_path / "r.html").read_text()
+    strips = re.findall(r"data:image/jpeg;base64,([^\"]+)", page)
+    assert len(strips) == 2 * 6  # two modes; of six outputs each, three are near and three far
+    widths = {Image.open(io.BytesIO(base64.b64decode(strip))).width for strip in strips}
+    assert widths == {3 * 40 + 2 * 4, 4 * 40 + 3 * 4}
