@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -50,11 +51,18 @@ def open_judges(
     import lpips  # noqa: F401  before anything is read: each missing package has its own line
     import torchmetrics  # noqa: F401
 
-    inception, alexnet = (
-        find_weights(file, folder, download=download, progress=progress) for file in (inception_file(), alexnet_file())
-    )
+    files = (inception_file(), alexnet_file())
+    inception, alexnet = find_weights(files, folder, download=download, progress=progress)
     facts = {"inception": inception.facts(), "alexnet": alexnet.facts()}
     return Judges(Inception(inception, device), Lpips(alexnet, device), facts)
+
+
+def whole_floats() -> AbstractContextManager[None]:
+    """On a GPU, compute with all of float32's digits: TF32 would cost features more than the tolerance."""
+    context: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+    )
+    return context
 
 
 Classify = Callable[[NDArray[np.uint8]], NDArray[np.int64]]  # uint8 (N, H, W, 3) -> places in the evaluated domains

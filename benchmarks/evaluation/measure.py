@@ -148,8 +148,7 @@ def _measure_group(
         judged = as_floats(levels)
     else:
         images = np.stack([read_fitted(task.source.held_out[place], task.subject.size) for place in places])
-        repeated = np.broadcast_to(images, (count, *images.shape)).reshape(-1, *images.shape[1:])
-        outputs = task.subject.translate(np.ascontiguousarray(repeated), rows)
+        outputs = task.subject.translate(images, rows)
         levels = to_levels(outputs)
         judged = as_floats(levels) if task.from_levels else outputs
     with open_pool(READERS) as pool:

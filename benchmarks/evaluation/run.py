@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from starcast.benchmarks.evaluation.images import (
     read_all,
     read_domains,
 )
-from starcast.benchmarks.evaluation.judges import Judges, classifier_of, open_judges
+from starcast.benchmarks.evaluation.judges import Judges, classifier_of, open_judges, whole_floats
 from starcast.benchmarks.evaluation.protocol import GENERATED
 from starcast.benchmarks.evaluation.report import Report, compare, digest, read_report
 from starcast.benchmarks.evaluation.setting import (
@@ -94,7 +94,7 @@ def evaluate(
     paths = {MODEL: model} if options.against is None or earlier else {MODEL: model, AGAINST: options.against}
     _refuse_unused(paths, options)
     done = Evaluation({}, page.page_beside(report))
-    with hold(report), compute_reproducibly(device, deterministic=True), _whole_floats(), _explain_gpu():
+    with hold(report), compute_reproducibly(device, deterministic=True), whole_floats(), _explain_gpu():
         judges = judges or open_judges(options.weights, download=options.download, device=device, progress=progress)
         with _open_all(paths, options, device, progress) as subjects:
             modes = choose_modes(subjects, options, progress)
@@ -236,14 +236,6 @@ def _tell(state: str, progress: Progress) -> None:
         progress("Resuming the evaluation that was interrupted here")
     elif state == "replaced":
         progress("An evaluation of something else was interrupted here: starting over")
-
-
-def _whole_floats() -> AbstractContextManager[None]:
-    """On a GPU, compute with all of float32's digits: TF32 would cost features more than the tolerance."""
-    context: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True, allow_tf32=False
-    )
-    return context
 
 
 @contextmanager

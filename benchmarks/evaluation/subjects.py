@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,8 @@ class Subject(ABC):
 
     @abstractmethod
     def translate(self, images: Pixels, styles: Floats) -> Tensor:
-        """uint8 (N, H, W, 3) of the model's size, (N, S) -> float32 (N, 3, H, W) in -1..1, not clipped, on the CPU."""
+        """Each of N images, uint8 (N, H, W, 3) of the model's size, in each of O of the styles (O * N, S), the first of
+        every image before the second -> float32 (O * N, 3, H, W) in -1..1, not clipped, on the CPU."""
 
     @abstractmethod
     def generate(self, styles: Floats, draws: np.random.RandomState) -> Pixels:
@@ -116,6 +117,13 @@ def _modes_of(path: Path, condition: Condition, *, takes_source: bool) -> tuple[
     return modes
 
 
+def _passes(outputs: int, images: int, batch: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
+    """The outputs of each pass, and their images' places: the images come again and again."""
+    for start in range(0, outputs, batch):
+        part = slice(start, min(start + batch, outputs))
+        yield part, np.arange(part.start, part.stop) % images
+
+
 class _Checkpoint(Subject):
     def __init__(self, path: Path, names: ExportOptions, device: torch.device, progress: Progress) -> None:
         chosen = choose_checkpoint(path)
@@ -166,9 +174,8 @@ class _Checkpoint(Subject):
         outputs = []
         # the styles' networks stay on the CPU: they take a small part of the time
         generator = self._model.generator.to(self._device)
-        for start in range(0, len(images), self._batch):
-            part = slice(start, start + self._batch)
-            source = from_bytes(torch.from_numpy(images[part]).to(self._device))
+        for part, places in _passes(len(styles), len(images), self._batch):
+            source = from_bytes(torch.from_numpy(images[places]).to(self._device))
             outputs.append(generator(source, torch.from_numpy(styles[part]).to(self._device)).float().cpu())
         return torch.cat(outputs)
 
@@ -218,10 +225,9 @@ class _Bundle(Subject):
         return self._translator.style(domain, reference=image)
 
     def translate(self, images: Pixels, styles: Floats) -> Tensor:
-        batch = self._translator.batch
         outputs = [
-            from_bytes(torch.from_numpy(self._translator(images[start : start + batch], styles[start : start + batch])))
-            for start in range(0, len(images), batch)
+            from_bytes(torch.from_numpy(self._translator(images[places], styles[part])))
+            for part, places in _passes(len(styles), len(images), self._translator.batch)
         ]
         return torch.cat(outputs).contiguous()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,20 +67,32 @@ def alexnet_file() -> WeightFile:
     return WeightFile("torchvision's AlexNet", AlexNet_Weights.IMAGENET1K_V1.url)
 
 
-def find_weights(file: WeightFile, folder: Path | None, *, download: bool, progress: Progress) -> Weights:
-    """The file in `folder`, by default in torch's cache; fetched to there first if it is missing and `download` is set.
+def find_weights(
+    files: Sequence[WeightFile], folder: Path | None, *, download: bool, progress: Progress
+) -> list[Weights]:
+    """The files in `folder`, by default in torch's cache; fetched to there first if they are missing and `download` is
+    set.
 
-    `progress` gets a line if the file is not the published one. Raises OptionError.
+    `progress` gets a line for each file that is not the published one. Raises OptionError, which names all that are
+    missing.
     """
     place = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
-    path = place / file.name
-    if not path.is_file():
-        if not download:
-            raise OptionError(
-                f"the weights of {file.network} are missing: put {file.name} into {printable(place)}, name the folder "
-                "that has it with --weights, or fetch it with --download"
-            )
-        _fetch(file, path, progress)
+    missing = [file for file in files if not (place / file.name).is_file()]
+    if missing and not download:
+        networks, names = (
+            " and ".join(words) for words in zip(*((one.network, one.name) for one in missing), strict=True)
+        )
+        raise OptionError(
+            f"the weights of {networks} are missing: put {names} into {printable(place)}, name the folder that has "
+            f"{'it' if len(missing) == 1 else 'them'} with --weights, or add --download to fetch "
+            f"{'it' if len(missing) == 1 else 'them'}"
+        )
+    for file in missing:
+        _fetch(file, place / file.name, progress)
+    return [_identify(file, place / file.name, progress) for file in files]
+
+
+def _identify(file: WeightFile, path: Path, progress: Progress) -> Weights:
     try:
         with path.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -127,7 +140,9 @@ def _fetch(file: WeightFile, path: Path, progress: Progress) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # written aside, compared with the hash, then renamed
-        torch.hub.download_url_to_file(file.url, str(path), hash_prefix=file.hash_prefix or None, progress=False)
+        torch.hub.download_url_to_file(
+            file.url, str(path), hash_prefix=file.hash_prefix or None, progress=sys.stderr.isatty()
+        )
     except (OSError, RuntimeError) as error:  # URLError is an OSError; another hash is a RuntimeError
         raise OptionError(
             f"{file.url} cannot be fetched ({reason_of(error)}): fetch it by other means into {printable(path.parent)}"

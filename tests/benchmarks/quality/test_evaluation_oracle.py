@@ -15,6 +15,7 @@ import pytest
 import torch
 import torchvision
 
+from starcast.benchmarks.evaluation.judges import whole_floats
 from starcast.benchmarks.quality.distances import Frechet
 from starcast.benchmarks.quality.inception import Inception, prepare_official
 from starcast.benchmarks.quality.perceptual import Lpips
@@ -24,7 +25,13 @@ SHARED = Path(__file__).resolve().parents[3].parent / "shared"
 ORACLE = SHARED / "oracles" / "evaluation"
 pytestmark = pytest.mark.skipif(not ORACLE.is_dir(), reason="the oracle is not part of the repository")
 
-CPU = torch.device("cpu")
+DEVICES = [
+    torch.device("cpu"),
+    pytest.param(
+        torch.device("cuda"),
+        marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no NVIDIA GPU")],
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -51,27 +58,31 @@ def weights(tmp_path_factory):
             for place in (1, 4, 6):  # LPIPS needs none of these, which are nearly all of the file
                 network.classifier[place] = torch.nn.Linear(1, 1)
         torch.save(formula.fill(network, 7).state_dict(), folder / file.name)
-        return find_weights(file, folder, download=False, progress=lambda line: None)
+        return find_weights([file], folder, download=False, progress=lambda line: None)[0]
 
     return make
 
 
-def test_lpips_is_the_original_programs(oracle, weights):
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_lpips_is_the_original_programs(oracle, weights, device):
     facts, arrays = oracle
     group = torch.from_numpy(arrays["group_u8"]).float() / 127.5 - 1
-    distances = Lpips(weights(alexnet_file()), CPU)(group.permute(0, 1, 4, 2, 3))
+    with whole_floats():
+        distances = Lpips(weights(alexnet_file()), device)(group.permute(0, 1, 4, 2, 3))
     expected = np.array(facts["lpips_pairs"])[np.triu_indices(4, 1)]
     assert distances.shape == (3, 6)
     np.testing.assert_allclose(distances.mean(axis=0), expected, rtol=0, atol=1e-4)
     assert distances.mean() == pytest.approx(facts["lpips_group"], abs=1e-4)
 
 
-def test_inceptions_features_are_the_original_programs(oracle, weights):
+@pytest.mark.parametrize("device", DEVICES, ids=str)
+def test_inceptions_features_are_the_original_programs(oracle, weights, device):
     arrays = oracle[1]
-    features = Inception(weights(inception_file()), CPU)
+    features = Inception(weights(inception_file()), device)
     images = np.concatenate([arrays["set_a_first4_u8"][:2], arrays["set_b_first4_u8"][:2]])
     expected = np.concatenate([arrays["features_a_first64"][:2], arrays["features_b_first64"][:2]])
-    found = features(np.stack([prepare_official(image, (64, 64)) for image in images]))
+    with whole_floats():
+        found = features(np.stack([prepare_official(image, (64, 64)) for image in images]))
     assert found.shape == (4, 2048)
     assert (np.abs(found[:, :64] - expected) <= 1e-3 * np.maximum(1, np.abs(expected))).all()
 

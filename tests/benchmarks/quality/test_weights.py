@@ -30,7 +30,13 @@ def test_a_missing_file_is_named_with_its_place_and_nothing_is_fetched(has_folde
     folder = tmp_path / "weights" if has_folder else None
     place = folder or tmp_path / "torch/hub/checkpoints"
     with pytest.raises(OptionError, match=rf"put alexnet-owt-7be5be79.pth into {place}, .*--weights.*--download"):
-        find_weights(alexnet_file(), folder, download=False, progress=quiet)
+        find_weights([alexnet_file()], folder, download=False, progress=quiet)
+
+
+def test_all_missing_files_are_named_at_once(tmp_path, quiet):
+    names = r"inception_v3_google-0cc3c7bd.pth and alexnet-owt-7be5be79.pth"
+    with pytest.raises(OptionError, match=rf"put {names} into {tmp_path}, .* has them"):
+        find_weights([inception_file(), alexnet_file()], tmp_path, download=False, progress=quiet)
 
 
 @pytest.mark.parametrize("is_whole", [True, False])
@@ -46,11 +52,11 @@ def test_a_download_is_compared_with_the_hash_in_its_name(is_whole, tmp_path, qu
     try:
         file = WeightFile("the network", f"http://127.0.0.1:{server.server_port}/{name}")
         if is_whole:
-            weights = find_weights(file, tmp_path / "here", download=True, progress=quiet)
+            (weights,) = find_weights([file], tmp_path / "here", download=True, progress=quiet)
             assert (weights.path.read_bytes(), weights.is_published) == (content, True)
         else:
             with pytest.raises(OptionError, match="cannot be fetched"):
-                find_weights(file, tmp_path / "here", download=True, progress=quiet)
+                find_weights([file], tmp_path / "here", download=True, progress=quiet)
             assert list((tmp_path / "here").iterdir()) == []
     finally:
         server.shutdown()
@@ -64,8 +70,8 @@ class _QuietHandler(SimpleHTTPRequestHandler):
 
 
 def _weights(path, progress=lambda line: None):
-    return find_weights(WeightFile("a small network", f"https://example.org/{path.name}"), path.parent, download=False,
-                        progress=progress)  # fmt: skip
+    file = WeightFile("a small network", f"https://example.org/{path.name}")
+    return find_weights([file], path.parent, download=False, progress=progress)[0]
 
 
 def test_a_file_that_is_not_the_published_one_is_used_and_a_line_says_so(tmp_path):
