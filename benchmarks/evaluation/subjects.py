@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -31,6 +31,9 @@ Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Progress = Callable[[str], None]
 
+Row = TypeVar("Row", np.float32, np.uint8)
+
+LATENTS = 32  # that a bundle maps at once
 CPU_BATCH, GPU_BATCH = 4, 32  # images in one pass of a checkpoint's generator
 
 
@@ -117,6 +120,11 @@ def _modes_of(path: Path, condition: Condition, *, takes_source: bool) -> tuple[
     return modes
 
 
+def fill_up(rows: NDArray[Row], count: int) -> NDArray[Row]:
+    """At most `count` rows, with the last one repeated until there are so many."""
+    return np.concatenate([rows, np.repeat(rows[-1:], count - len(rows), axis=0)])
+
+
 def _passes(outputs: int, images: int, batch: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
     """The outputs of each pass, and their images' places: the images come again and again."""
     for start in range(0, outputs, batch):
@@ -192,6 +200,9 @@ class _Checkpoint(Subject):
 
 
 class _Bundle(Subject):
+    """A bundle. Its graphs get the same number of rows in every call: an engine may choose its kernels by the largest
+    batch so far (OpenVINO does), and a restart must not change the figures."""
+
     def __init__(self, path: Path, names: ExportOptions, engine: EngineChoice, progress: Progress) -> None:
         bundle = open_bundle(path)
         manifest = bundle.manifest
@@ -219,25 +230,31 @@ class _Bundle(Subject):
     def latent_styles(self, domain: int, count: int, draws: np.random.RandomState) -> Floats:
         assert self._latent is not None  # `modes` says so
         latents = draw_latents(draws, count, self._latent.size)
-        return self._translator.style(domain if self.domains else None, latent=latents)
+        number = domain if self.domains else None
+        styles = [
+            self._translator.style(number, latent=fill_up(latents[start : start + LATENTS], LATENTS))
+            for start in range(0, count, LATENTS)
+        ]
+        return np.concatenate(styles)[:count]
 
     def reference_style(self, domain: int, image: Pixels) -> Floats:
         return self._translator.style(domain, reference=image)
 
     def translate(self, images: Pixels, styles: Floats) -> Tensor:
+        batch = self._translator.batch
         outputs = [
-            from_bytes(torch.from_numpy(self._translator(images[places], styles[part])))
-            for part, places in _passes(len(styles), len(images), self._translator.batch)
+            from_bytes(torch.from_numpy(self._translator(fill_up(images[places], batch), fill_up(styles[part], batch))))
+            for part, places in _passes(len(styles), len(images), batch)
         ]
-        return torch.cat(outputs).contiguous()
+        return torch.cat(outputs)[: len(styles)].contiguous()
 
     def generate(self, styles: Floats, draws: np.random.RandomState) -> Pixels:
         batch, images = self._translator.batch, []
         for start in range(0, len(styles), batch):
             part = styles[start : start + batch]
-            noise = list(draw_noise(self._noise, draws, len(part)).values())
-            images.append(to_rgb(self._translator.generate(part, noise or "zero")))
-        return np.concatenate(images)
+            noise = [fill_up(array, batch) for array in draw_noise(self._noise, draws, len(part)).values()]
+            images.append(to_rgb(self._translator.generate(fill_up(part, batch), noise or "zero")))
+        return np.concatenate(images)[: len(styles)]
 
     def close(self) -> None:
         self._translator.close()

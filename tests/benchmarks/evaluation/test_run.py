@@ -450,3 +450,25 @@ def test_the_page_shows_small_images_and_the_first_seed_alone(tiny_bundle, make_
     assert len(strips) == 2 * 6  # two modes; of six outputs each, three are near and three far
     widths = {Image.open(io.BytesIO(base64.b64decode(strip))).width for strip in strips}
     assert widths == {3 * 40 + 2 * 4, 4 * 40 + 3 * 4}
+
+
+def test_a_bundles_graphs_get_the_same_number_of_rows_in_every_call(
+    tiny_bundle, make_data, judges, options, tmp_path, monkeypatch
+):
+    # an engine may compute other last digits in a batch of another size, or after one, so a restart would change them
+    counts = {"images": set(), "latents": set()}
+    call, style = Translator.__call__, Translator.style
+
+    def count_images(self, images, styles):
+        counts["images"].add((len(images), len(styles)))
+        return call(self, images, styles)
+
+    def count_latents(self, *arguments, latent=None, **named):
+        if latent is not None:
+            counts["latents"].add(len(latent))
+        return style(self, *arguments, latent=latent, **named)
+
+    monkeypatch.setattr(Translator, "__call__", count_images)
+    monkeypatch.setattr(Translator, "style", count_latents)
+    evaluate(tiny_bundle, make_data("cat", "dog"), tmp_path / "r.json", options(modes=STYLE_MODES), judges=judges)
+    assert all(len(of) == 1 for of in counts.values())
