@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from starcast import __version__
 from starcast.atomic import write_text
 from starcast.errors import OptionError, printable, reason_of
+from starcast.occupied import ANOTHER, in_the_way
 from starcast.options import CheckedOptions, as_json
 from starcast.runtime.bundle import Bundle, sha256_of
 
@@ -178,14 +179,12 @@ def refuse_foreign_record(path: Path) -> None:
     """
     reason = _obstacle(path)
     if reason is not None:
-        raise OptionError(
-            f"{printable(path)} {reason}, and this run's record would go there: "
-            "choose another -o, or move the file away"
-        )
+        raise OptionError(in_the_way(path, reason, of="this run's record"))
 
 
 def _obstacle(path: Path) -> str | None:
-    """Why no record may be written to `path`, as a clause; None if one may."""
+    """What is at `path` that a record may not replace; None if one may be written. Raises OptionError where none can be
+    written."""
     nearest = next((folder for folder in path.parents if folder.is_dir()), path.parent)
     try:
         if nearest != path.parent:
@@ -193,19 +192,21 @@ def _obstacle(path: Path) -> str | None:
             return None
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode):
-            return "is a link"
+            return "a link"
         if stat.S_ISDIR(mode):
-            return "is a folder"
+            return "a folder"
         if not stat.S_ISREG(mode):
-            return "is a pipe, a socket or a device"
+            return "a pipe, a socket or a device"
         content = _load(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:  # ValueError: a null character
-        return f"cannot be used ({reason_of(error)})"
+        raise OptionError(
+            f"{printable(path)} cannot be used for this run's record ({reason_of(error)}): {ANOTHER}"
+        ) from error
     if not _is_ours(content):
-        return "was not written by starcast"
-    return None if content["format"] == FORMAT else "was written by another version of starcast"
+        return "not written by starcast"
+    return None if content["format"] == FORMAT else "written by another version of starcast"
 
 
 def _load(path: Path) -> Any:

@@ -30,6 +30,7 @@ from starcast import __version__
 from starcast.atomic import write_bytes
 from starcast.errors import OptionError, printable
 from starcast.leftovers import PARTIAL, sweep
+from starcast.occupied import already, in_the_way
 from starcast.options import as_json
 from starcast.train.data.folders import DataSet
 from starcast.train.log import is_loss_log, read_logged_losses
@@ -122,11 +123,9 @@ def _files_in(folder: Path) -> list[Path]:
 def refuse_to_mix(run: RunFolder) -> None:
     """Raise OptionError if a new run would be mixed with an old one, or would replace its record."""
     if run.has_run():
-        raise OptionError(f"{printable(run.path)} already holds a run: continue it with --resume, or choose another -o")
+        raise OptionError(already(run.path, "holds a run", "continue it with --resume"))
     if had_checkpoints(run):
-        raise OptionError(
-            f"{printable(run.path)} holds the record of a run whose checkpoints were moved away: choose another -o"
-        )
+        raise OptionError(already(run.path, "holds the record of a run whose checkpoints were moved away"))
 
 
 def refuse_among_images(run: RunFolder, data: Path, *, domains: bool = True) -> None:
@@ -168,23 +167,19 @@ def refuse_foreign(run: RunFolder) -> None:
         raise OptionError(f"{printable(run.path)} is a bundle: give another folder for the run")
     for folder in run.folders:
         if os.path.lexists(folder) and not folder.is_dir():
-            raise OptionError(_in_the_way(folder, _kind_of(folder)))
+            raise OptionError(in_the_way(folder, _kind_of(folder)))
     for file in (run.record, run.losses):
         if os.path.lexists(file) and (file.is_symlink() or not file.is_file()):
-            raise OptionError(_in_the_way(file, _kind_of(file)))
+            raise OptionError(in_the_way(file, _kind_of(file)))
     recorded = bool(_read_record(run.record))
     if not recorded and run.record.exists() and run.record.stat().st_size:  # one that a power cut emptied is no loss
-        raise OptionError(_in_the_way(run.record, "a file that no run wrote"))
+        raise OptionError(in_the_way(run.record, "a file that no run wrote"))
     is_run = recorded or run.has_run()
     if run.losses.exists() and run.losses.stat().st_size and not (is_run and is_loss_log(run.losses)):
-        raise OptionError(_in_the_way(run.losses, "a file that no run wrote"))
+        raise OptionError(in_the_way(run.losses, "a file that no run wrote"))
     sample = None if is_run else next((path for path in _files_in(run.samples) if _SAMPLE.fullmatch(path.name)), None)
     if sample is not None:
-        raise OptionError(_in_the_way(sample, "a file of another run, or of another program"))
-
-
-def _in_the_way(path: Path, what: str) -> str:
-    return f"{printable(path)} is {what}, and the run would write there: move it away, or choose another -o"
+        raise OptionError(in_the_way(sample, "a file of another run, or of another program"))
 
 
 def _kind_of(path: Path) -> str:

@@ -16,6 +16,7 @@ import torch
 from torch.optim import Optimizer
 
 from starcast.errors import CheckpointError, DatasetError, OptionError, printable
+from starcast.occupied import already
 from starcast.options import from_json, replace_options
 from starcast.train.allocation import explain_sizes
 from starcast.train.checkpoint.content import Checkpoint
@@ -113,9 +114,7 @@ def start_elsewhere(path: Path, run: RunFolder, progress: Progress) -> Start:
     if checkpoint.layout != "official":
         raise OptionError("--from starts a new run, and --resume continues one: leave one of them out")
     if run.has_run():
-        raise OptionError(
-            f"{printable(run.path)} already holds a run: continue it with --resume alone, or choose another -o"
-        )
+        raise OptionError(already(run.path, "holds a run", "continue it with --resume alone"))
     if checkpoint.networks is None or checkpoint.optimizers is None or checkpoint.step is None:
         raise CheckpointError(
             f"{parent.name} has no optimizers, so its run cannot be continued: leave --resume out to start from its "

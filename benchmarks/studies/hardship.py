@@ -284,7 +284,7 @@ def _second_start(arguments: list[str], log: Path, out: Path) -> Iterator[str]:
     status, _, text = run(arguments, log)
     if status == 2 and arguments[0] == "train" and "--resume" in text:
         status, _, text = run([*arguments, "--resume"], log)
-    elif status == 2 and arguments[0] == "video" and "exists already" in text:
+    elif status == 2 and arguments[0] == "video" and "already exists" in text:
         status = 0  # the first start had finished
     if status != 0 or "Traceback" in text:
         yield f"exit status {status}: {text.strip()[-300:]}"

@@ -99,7 +99,7 @@ def obstacle_at(path: Path) -> str | None:
         return None
     if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
         return None
-    return "there is a folder of that name" if stat.S_ISDIR(mode) else "there is a pipe, a socket or a device"
+    return "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
 
 
 def refuse_source_folder(sources: Sequence[Path], output: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from starcast.errors import OptionError, printable
+from starcast.errors import OptionError
+from starcast.occupied import OVERWRITE, already, in_the_way
 from starcast.runtime.folder.outputs import State, obstacle_at, state_of
 from starcast.runtime.marks import Origin
 
@@ -42,7 +43,7 @@ class Places:
         if state is State.DONE:
             self.done += 1
         elif obstacle is not None and (self._overwrite or path.is_dir() or state in _WRITTEN_ANYWAY):
-            self.failed.append(f"{printable(path)} cannot be written: {obstacle}: move it away, or choose another -o")
+            self.failed.append(in_the_way(path, obstacle))
         elif state in _WRITTEN_ANYWAY:
             return True
         else:
@@ -56,15 +57,13 @@ class Places:
     def refuse(self, settings: str) -> None:
         """Raise OptionError if anything is in the way that was not put there with the same `settings`, such as "bundle,
         style or options"."""
-        for state, kind, why in (
-            (State.FOREIGN, "file", "not written by starcast"), (State.OTHER, "image", settings)
+        for state, origin in (
+            (State.FOREIGN, "not written by starcast"), (State.OTHER, f"made with a different {settings}")
         ):  # fmt: skip
             paths = self._in_the_way[state]
             if paths:
-                count = f"{len(paths)} existing {kind}s have" if len(paths) > 1 else f"an existing {kind} has"
-                raise OptionError(
-                    f"{printable(paths[0])}: {count} another origin ({why}): choose another -o, or give --overwrite"
-                )
+                more = f" (the first of {len(paths)})" if len(paths) > 1 else ""
+                raise OptionError(already(paths[0], f"exists, {origin}{more}", OVERWRITE))
 
 
 def _modified_ns(path: Path) -> int:

@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from starcast.errors import ImageError, printable
+from starcast.errors import ImageError
 from starcast.images.write import write_image
+from starcast.occupied import already
 
 WRITERS = 2  # threads
 _DISK_IS_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
@@ -31,9 +32,7 @@ def write_output(path: Path, image: NDArray[np.uint8], *, is_free: bool, **setti
     nothing was at its path, so a file that has appeared there since is not replaced."""
     start = time.perf_counter()
     if is_free and os.path.lexists(path):
-        return ImageError(
-            f"{printable(path)} was written by another program in the meantime, and is kept: choose another -o"
-        )
+        return ImageError(already(path, "exists, written by another program in the meantime"))
     try:
         lost = write_image(path, image, **settings)
     except ImageError as error:

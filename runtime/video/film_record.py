@@ -16,6 +16,7 @@ from typing import Any
 import av
 
 from starcast.errors import OptionError, printable, reason_of
+from starcast.occupied import OVERWRITE, already
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.marks import Mark, Origin, generated_mark, parse_mark
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, style_identity, write_record
@@ -102,7 +103,7 @@ def is_done(record: FilmRecord, target: Path, report: FilmReport, *, overwrite: 
         return False
     report.is_there_already = record.is_there()
     if not report.is_there_already:
-        raise OptionError(f"{printable(target)} exists already: choose another -o, or give --overwrite")
+        raise OptionError(already(target, "exists", OVERWRITE))
     return True
 
 

@@ -174,7 +174,7 @@ def test_images_with_other_settings_are_not_replaced_unless_asked(generator_bund
     generate_all(generator_bundle, _options(tmp_path, **first))
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(
-        OptionError, match=r"another origin \(bundle, seeds or options\): choose another -o, or give --o"
+        OptionError, match=r"made with a different bundle, seeds or options.*: choose another -o, or give --o"
     ):
         generate_all(generator_bundle, _options(tmp_path, **{**first, **changes}))
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
@@ -183,15 +183,15 @@ def test_images_with_other_settings_are_not_replaced_unless_asked(generator_bund
 
 def test_a_file_of_the_users_stays_and_nothing_is_written(generator_bundle, tmp_path):
     (tmp_path / "seed2.png").write_text("a drawing")
-    with pytest.raises(
-        OptionError, match=r"seed2\.png: an existing file has another origin \(not written by starcast\)"
-    ):
+    with pytest.raises(OptionError, match=r"seed2\.png already exists, not written by starcast"):
         generate_all(generator_bundle, _options(tmp_path))
     assert _names(tmp_path) == {"seed2.png"}
     assert (tmp_path / "seed2.png").read_text() == "a drawing"
     (tmp_path / "other").mkdir()
     (tmp_path / "other/starcast.json").write_text("{}")
-    with pytest.raises(OptionError, match=r"starcast\.json was not written by starcast"):
+    with pytest.raises(
+        OptionError, match=r"starcast\.json is in the way of this run's record \(not written by starcast\)"
+    ):
         generate_all(generator_bundle, _options(tmp_path / "other", overwrite=True))
 
 

@@ -179,7 +179,7 @@ def test_the_record_of_a_newer_version_is_refused(tmp_path):
 
 def test_a_folder_and_a_name_that_is_too_long_are_refused_in_the_systems_words(tmp_path):
     (tmp_path / "film.mp4.json").mkdir()
-    with pytest.raises(OptionError, match="is a folder"):
+    with pytest.raises(OptionError, match=r"in the way of this run\'s record \(a folder\)"):
         refuse_foreign_record(tmp_path / "film.mp4.json")
     for folder in (tmp_path, tmp_path / "later"):
         with pytest.raises(OptionError, match="name too long"):

@@ -139,7 +139,7 @@ def test_killed_before_its_first_checkpoint_a_run_begins_again_with_the_same_bit
     whole = run_quietly(images, tmp_path / "whole", options)
     with pytest.raises(Killed):
         run_quietly(images, tmp_path / "run", options, on_step=kill_after(3))
-    with pytest.raises(OptionError, match="already holds a run: continue it with --resume, or choose another -o"):
+    with pytest.raises(OptionError, match="already holds a run: choose another -o, or continue it with --resume"):
         run_quietly(images, tmp_path / "run", options)
     said = []
     resumed = train(images, tmp_path / "run", options, resume=True, bar=False, progress=said.append)
@@ -262,7 +262,7 @@ def test_a_file_that_no_run_wrote_is_never_overwritten(images, tmp_path, small, 
     file = tmp_path / "run" / name
     file.parent.mkdir(parents=True)
     file.write_text(content)
-    with pytest.raises(OptionError, match=f"{name} is a file .*: move it away, or choose another -o$"):
+    with pytest.raises(OptionError, match=rf"{name} is in the way \(a file .*\): move it away, or choose another -o$"):
         run_quietly(images, tmp_path / "run", small)
     assert file.read_text() == content
     assert [path for path in (tmp_path / "run").rglob("*") if path.is_file()] == [file]
@@ -284,7 +284,7 @@ def test_what_replaced_a_file_of_the_run_is_not_overwritten(images, tmp_path, sm
 def test_a_file_in_the_place_of_a_folder_is_refused_before_the_work(images, tmp_path, small, name):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / name).write_text("mine")
-    with pytest.raises(OptionError, match=f"{name} is a file, and the run would write there"):
+    with pytest.raises(OptionError, match=rf"{name} is in the way \(a file\)"):
         run_quietly(images, tmp_path / "run", small)
 
 
@@ -308,11 +308,11 @@ def test_a_run_into_a_bundle_is_refused_before_the_work(images, tmp_path, small)
 def test_a_folder_or_a_link_in_the_place_of_a_file_is_refused_before_the_work(images, tmp_path, small, name):
     place = tmp_path / "run" / name
     place.mkdir(parents=True)
-    with pytest.raises(OptionError, match=f"{name} is a folder, and the run would write there"):
+    with pytest.raises(OptionError, match=rf"{name} is in the way \(a folder\)"):
         run_quietly(images, tmp_path / "run", small)
     place.rmdir()
     place.symlink_to(tmp_path / "elsewhere.txt")
-    with pytest.raises(OptionError, match=f"{name} is a link that leads nowhere"):
+    with pytest.raises(OptionError, match=rf"{name} is in the way \(a link that leads nowhere\)"):
         run_quietly(images, tmp_path / "run", small)
 
 

@@ -121,7 +121,7 @@ def test_nothing_to_resume_is_said(images, tmp_path, small):
 
 def test_a_run_is_not_written_over_another(images, tmp_path, small):
     run_quietly(images, tmp_path / "run", replace_options(small, steps=1))
-    with pytest.raises(OptionError, match="already holds a run: continue it with --resume"):
+    with pytest.raises(OptionError, match="already holds a run: choose another -o, or continue it with --resume"):
         run_quietly(images, tmp_path / "run", small)
 
 

@@ -19,8 +19,9 @@ import numpy as np
 from PIL import Image
 
 from starcast.atomic import atomic_folder, repair_folder
-from starcast.errors import DatasetError, printable
+from starcast.errors import DatasetError
 from starcast.hold import hold
+from starcast.occupied import OVERWRITE, already, in_the_way
 from starcast.train.creatures.anatomy import Pose
 from starcast.train.creatures.coats import DOMAINS, Coat, random_coat
 from starcast.train.creatures.draw import draw_creature
@@ -167,12 +168,9 @@ def _refuse_to_lose(out: Path, overwrite: bool) -> None:
         return
     files = set_files(out)
     if files is None:
-        raise DatasetError(f"{out} holds files that are not a set of creatures: give an empty or a new folder")
+        raise DatasetError(already(out, "holds files that are not a set of creatures"))
     if not overwrite:
-        raise DatasetError(f"{out} already holds a set of creatures: add --overwrite to replace it")
+        raise DatasetError(already(out, "holds a set of creatures", OVERWRITE))
     foreign = next(files.foreign(), None)
     if foreign is not None:
-        raise DatasetError(
-            f"{printable(foreign)} is no file of this set, and replacing the set would delete it: move it away, or "
-            "choose another -o"
-        )
+        raise DatasetError(in_the_way(foreign, "no file of this set, which replacing the set would delete"))

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from starcast.atomic import atomic_folder, repair_folder
 from starcast.errors import DatasetError, OptionError, printable, reason_of
 from starcast.hold import hold
+from starcast.occupied import already
 from starcast.train.data.attributes import Listed, find_list, read_listed
 
 
@@ -66,7 +67,7 @@ def link_domains(
     with hold(out):
         repair_folder(out)
         if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
-            raise DatasetError(f"{printable(out)} is there already: choose another -o, or remove it")
+            raise DatasetError(already(out, "exists", "remove it"))
         counts = {}
         try:
             with atomic_folder(out) as partial:

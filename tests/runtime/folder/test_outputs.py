@@ -139,8 +139,8 @@ def test_pipes_sockets_and_links_that_lead_nowhere_are_not_ours_and_never_opened
         obstacles = {name: obstacle_at(Path(f"{name}.png")) for name in ("pipe", "socket", "folder", "link", "source")}
     assert obstacles["link"] is None
     assert obstacles["source"] is None
-    assert obstacles["folder"] == "there is a folder of that name"
-    assert obstacles["pipe"] == obstacles["socket"] == "there is a pipe, a socket or a device"
+    assert obstacles["folder"] == "a folder"
+    assert obstacles["pipe"] == obstacles["socket"] == "a pipe, a socket or a device"
 
 
 def test_a_file_where_a_folder_is_needed_is_an_obstacle(tmp_path):

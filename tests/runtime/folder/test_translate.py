@@ -213,7 +213,7 @@ def test_whole_images_of_another_origin_are_not_overwritten_unless_asked(tmp_pat
     out = tmp_path / "out"
     _translate(tiny_bundle, photos, output=out)
     before = _modified(out)
-    with pytest.raises(OptionError, match=r"000\.png: 2 existing images have another origin.*--overwrite"):
+    with pytest.raises(OptionError, match=r"000\.png already exists, made with .* \(the first of 2\).*--overwrite"):
         _translate(tiny_bundle, photos, output=out, **change)
     assert _modified(out) == before
     report, _ = _translate(tiny_bundle, photos, output=out, overwrite=True, **change)
@@ -223,7 +223,7 @@ def test_whole_images_of_another_origin_are_not_overwritten_unless_asked(tmp_pat
 def test_another_source_of_the_same_name_does_not_count_as_done(tmp_path, tiny_bundle):
     _translate(tiny_bundle, _photos(tmp_path / "in", 1), output=tmp_path / "out")
     write_image(tmp_path / "other/000.png", _draw_image(99))
-    with pytest.raises(OptionError, match="another origin"):
+    with pytest.raises(OptionError, match="made with a different bundle, style or options"):
         _translate(tiny_bundle, tmp_path / "other", output=tmp_path / "out")
 
 
@@ -249,7 +249,7 @@ def test_a_file_that_is_not_an_image_is_not_overwritten_unless_asked(tmp_path, t
     photos = _photos(tmp_path / "in", 2)
     (tmp_path / "out").mkdir()
     (tmp_path / "out/001.png").write_bytes(content)
-    with pytest.raises(OptionError, match=r"001\.png: an existing file has another origin \(not written by starcast\)"):
+    with pytest.raises(OptionError, match=r"001\.png already exists, not written by starcast: choose another"):
         _translate(tiny_bundle, photos, output=tmp_path / "out")
     assert (tmp_path / "out/001.png").read_bytes() == content
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["001.png"]
@@ -266,7 +266,7 @@ def test_a_pipe_in_the_way_is_replaced_in_no_case(tmp_path, tiny_bundle):
         _translate(tiny_bundle, photos, output=tmp_path / "out")
     report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out", overwrite=True)
     assert report.done == 1
-    assert lines == [f"{tmp_path}/out/000.png cannot be written: there is a pipe, a socket or a device: move it away, "
+    assert lines == [f"{tmp_path}/out/000.png is in the way (a pipe, a socket or a device): move it away, "
                      "or choose another -o"]  # fmt: skip
     assert (tmp_path / "out/000.png").is_fifo()
 
@@ -431,7 +431,7 @@ def test_a_file_that_another_program_wrote_in_the_meantime_stays(tmp_path, tiny_
     monkeypatch.setattr(Translator, "__call__", write_another)
     report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
     assert report.done == 1
-    assert "001.png was written by another program in the meantime, and is kept" in lines[0]
+    assert "001.png already exists, written by another program in the meantime: choose another -o" in lines[0]
     assert (tmp_path / "out/001.png").read_text() == "mine"
 
 
@@ -456,7 +456,9 @@ def test_a_record_that_is_not_ours_is_refused_before_the_work(tmp_path, tiny_bun
     [photo] = _photos(tmp_path / "in", 1).iterdir()
     (tmp_path / record).parent.mkdir(exist_ok=True)
     (tmp_path / record).write_text('{"geoData": 1}')
-    with pytest.raises(OptionError, match=f"{Path(record).name} was not written by starcast"):
+    with pytest.raises(
+        OptionError, match=rf"{Path(record).name} is in the way of this run's record \(not written by starcast\)"
+    ):
         _translate(tiny_bundle, photo, output=tmp_path / output, overwrite=overwrite)
     assert (tmp_path / record).read_text() == '{"geoData": 1}'
     assert list(tmp_path.rglob("*.png")) == [photo]

@@ -28,7 +28,7 @@ def test_a_film_is_translated_by_labels_and_known_again(label_bundle, make_clip,
     again = VideoOptions(labels=(0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0), **CODING)
     assert translate_video(label_bundle(), clip, target, again, progress=lambda line: None).is_there_already
     other = VideoOptions(set=("Smiling",), has=(), **CODING)
-    with pytest.raises(OptionError, match="exists already"):
+    with pytest.raises(OptionError, match="already exists"):
         translate_video(label_bundle(), clip, target, other, progress=lambda line: None)
     with pytest.raises(OptionError, match="a video gets one style, but 8 were asked for: give one --domain, or --set"):
         translate_video(label_bundle(), clip, tmp_path / "x.mp4", VideoOptions(domain="all", has=()))

@@ -140,9 +140,9 @@ def test_a_film_made_in_another_way_or_from_another_source_is_in_the_way(make_cl
     film(verb, make_clip, tiny_bundle, target)
     content = target.read_bytes()
     for changes in ({"psi": 0.5}, {"crf": 30}, {"fit": "pad"}):
-        with pytest.raises(OptionError, match=r"out\.mp4 exists already.*--overwrite"):
+        with pytest.raises(OptionError, match=r"out\.mp4 already exists.*--overwrite"):
             film(verb, make_clip, tiny_bundle, target, **changes)
-    with pytest.raises(OptionError, match="exists already"):
+    with pytest.raises(OptionError, match="already exists"):
         film(verb, make_clip, tiny_bundle, target, level=100)
     assert target.read_bytes() == content
     assert len(read_runs(tmp_path / "out.mp4.json")) == 1

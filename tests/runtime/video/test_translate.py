@@ -112,7 +112,7 @@ def test_a_cut_video_is_translated_as_far_as_it_goes_and_that_is_said(make_clip,
 def test_what_is_there_stays_without_overwrite_and_goes_with_it(make_clip, watch, tiny_bundle, tmp_path):
     clip, target = make_clip("in.mp4"), tmp_path / "out.mp4"
     target.write_bytes(b"mine")
-    with pytest.raises(OptionError, match=r"out\.mp4 exists already.*--overwrite"):
+    with pytest.raises(OptionError, match=r"out\.mp4 already exists.*--overwrite"):
         translate_video(tiny_bundle, clip, target, options(), **QUIET)
     assert target.read_bytes() == b"mine"
     translate_video(tiny_bundle, clip, target, options(overwrite=True), **QUIET)

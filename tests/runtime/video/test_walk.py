@@ -80,7 +80,7 @@ def test_the_same_command_finds_its_film_and_another_leaves_it(generator_bundle,
     assert morph(generator_bundle, None, target, options()).is_there_already
     assert (tmp_path / "walk.mp4.json").exists()
     for changes in ({"seeds": ("1-4",)}, {"psi": 0.5}):
-        with pytest.raises(OptionError, match="exists already"):
+        with pytest.raises(OptionError, match="already exists"):
             morph(generator_bundle, None, target, options(**changes))
     assert target.stat().st_mtime_ns == written
 

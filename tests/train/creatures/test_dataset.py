@@ -82,7 +82,7 @@ def test_a_set_that_is_there_is_refused_unless_it_may_be_replaced(tmp_path):
     out = tmp_path / "set"
     make_dataset(out, CreatureOptions(**SMALL))
     first = images_of(out)
-    with pytest.raises(DatasetError, match="add --overwrite"):
+    with pytest.raises(DatasetError, match="choose another -o, or give --overwrite"):
         make_dataset(out, CreatureOptions(**SMALL, seed=1))
     assert images_of(out) == first
     make_dataset(out, CreatureOptions(**SMALL, seed=1, overwrite=True))
@@ -108,7 +108,9 @@ def test_a_set_with_files_that_somebody_added_is_not_replaced(tmp_path, added):
     (out / added).parent.mkdir(exist_ok=True)
     (out / added).write_bytes(b"mine")
     (out / ".DS_Store").write_bytes(b"")
-    with pytest.raises(DatasetError, match="is no file of this set, and replacing the set would delete it: move it"):
+    with pytest.raises(
+        DatasetError, match=r"in the way \(no file of this set, which replacing the set would delete\): move it"
+    ):
         make_dataset(out, CreatureOptions(**SMALL, seed=1, overwrite=True))
     assert (out / added).read_bytes() == b"mine"
     (out / added).unlink()

@@ -59,7 +59,7 @@ def test_every_image_is_linked_into_the_domains_that_it_fits(celeba, tmp_path):
 def test_a_folder_that_holds_something_stays(celeba, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
-    assert "is there already: choose another -o" in str(link(celeba, tmp_path / "out", "male=Male").exception)
+    assert "already exists: choose another -o" in str(link(celeba, tmp_path / "out", "male=Male").exception)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
 

@@ -88,7 +88,7 @@ def test_a_run_continues_with_steps_optimisers_and_settings(
     assert (again.exception, again.return_value) == (None, 0)
     refused = starcast("train", images, "-o", run, *SHORT, "--from", original, "--resume")
     assert isinstance(refused.exception, OptionError)
-    assert "already holds a run: continue it with --resume alone" in str(refused.exception)
+    assert "already holds a run: choose another -o, or continue it with --resume alone" in str(refused.exception)
 
 
 def test_weights_alone_cannot_be_continued(images: Path, tmp_path: Path) -> None:

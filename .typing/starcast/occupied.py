@@ -1,0 +1,1 @@
+../../starcast/occupied.py
