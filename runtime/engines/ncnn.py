@@ -12,12 +12,13 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache as once
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,13 +38,16 @@ from starcast.runtime.engines.base import (
     package_absence,
 )
 from starcast.runtime.engines.forks import AfterFork
+from starcast.runtime.engines.ncnn_arena import Arena, block_size, make_allocator
 from starcast.runtime.engines.ncnn_graph import NcnnGraph, NcnnGraphError, read_graph
-from starcast.runtime.engines.ncnn_memory import held_bytes, make_pool, with_small_kernels
+from starcast.runtime.engines.ncnn_memory import held_bytes, make_pool, trim_heap, with_small_kernels
 from starcast.runtime.engines.numpy_graph import open_in_numpy
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
 from starcast.runtime.engines.openvino import OpenVINO
 from starcast.runtime.manifest import CHANNELS, Shape, Variant
 from starcast.utf8 import utf8_path
+
+Result = TypeVar("Result")
 
 _SPIN = "OMP_WAIT_POLICY"
 _capturing = threading.Lock()
@@ -92,7 +96,7 @@ class Ncnn(Engine):
 
     name = "ncnn"
     extra = "ncnn"
-    scratch = 4.0  # its pool at 256 px keeps 200 MB, where 50 are alive at once
+    scratch = 3.0  # at 256 px its arena uses 145 MB, where the two largest neighbours are 50
     after_fork: AfterFork = "works in a new thread"  # OpenMP
 
     def absent(self) -> Absence | None:
@@ -131,6 +135,7 @@ class Ncnn(Engine):
             code = net.load_model(str(named))
         if code != 0:
             raise self._refusal(weights, " ".join(said) or f"code {code}")
+        trim_heap()
         return NcnnSession(path, net, description, pool)
 
     def _read(self, path: Path, weights: Path) -> NcnnGraph:
@@ -208,22 +213,60 @@ class NcnnSession(Session):
         self._net = net
         self._layers = graph
         self._condition, self._length = graph.condition
-        self._checked: set[tuple[int, int]] = set()  # sizes of images whose blobs fit each other
+        self._checked: dict[tuple[int, int], int] = {}  # sizes of images whose blobs fit, and bytes of the largest two
+        self._arena: Arena | None = None
+        self._allocator: Any = None  # of the arena; freed after the net
+        self._thread: ThreadPoolExecutor | None = None
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
+        return self._in_thread(feeds, self._rounded)
+
+    def _rounded(self, feeds: Arrays) -> NDArray[np.uint8]:
         images = [np.clip(np.rint(levels), 0, 255).astype(np.uint8) for levels in self._levels(feeds)]
         return np.stack(images).transpose(0, 2, 3, 1)
 
     def unrounded(self, feeds: Arrays) -> NDArray[np.float32]:
         """The translations before `run` rounds and clips them: float32 [N, 3, H, W], possibly outside 0..255."""
-        return np.stack([levels.copy() for levels in self._levels(feeds)])
+        return self._in_thread(feeds, lambda feeds: np.stack([levels.copy() for levels in self._levels(feeds)]))
 
     def inputs(self) -> Mapping[str, Shape]:
         return {"image": (None, None, None, CHANNELS), self._condition: (None, self._length)}
 
     def close(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown()
+            self._thread = None
         self._net = None
         self._pool = None
+        self._allocator = self._arena = None
+
+    def _in_thread(self, feeds: Arrays, call: Callable[[Arrays], Result]) -> Result:
+        """Call it, for large images from a thread of ours instead of the main thread: see ncnn_arena.py."""
+        height, width = feeds["image"].shape[1:3]
+        self._check(height, width)
+        if self._block(height, width) is None or threading.current_thread() is not threading.main_thread():
+            return call(feeds)
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, "starcast-ncnn")
+        return self._thread.submit(call, feeds).result()
+
+    def _block(self, height: int, width: int) -> int | None:
+        """The size of the arena for images of that size; None where the pool is used: for small ones, and on GPUs."""
+        return block_size(self._checked[height, width]) if self._pool is not None else None
+
+    def _allocator_for(self, height: int, width: int) -> Any:
+        """The allocator for images of that size: the arena's if they are large; None: the pool."""
+        size = self._block(height, width)
+        if size is None:
+            return None
+        if self._arena is None or self._arena.size < size:
+            self._allocator = self._arena = None
+            try:
+                self._arena = Arena(size)
+            except OSError:  # a limit on addresses: the pool takes less of them
+                return None
+            self._allocator = make_allocator(engine(), self._arena)
+        return self._allocator
 
     def _levels(self, feeds: Arrays) -> Iterator[NDArray[np.float32]]:
         """Each image's translation [3, H, W], valid until the next one."""
@@ -237,10 +280,13 @@ class NcnnSession(Session):
                 f"{self._condition} (it takes (3,) and ({self._length},)): translate with the bundle that it belongs to"
             )
         height, width = images.shape[1:3]
-        self._check(height, width)
+        allocator = self._allocator_for(height, width)
         for number, image in enumerate(images):
             condition = np.ascontiguousarray(conditions[number % len(conditions)])
             extractor = self._net.create_extractor()
+            if allocator is not None:
+                extractor.set_blob_allocator(allocator)
+                extractor.set_workspace_allocator(allocator)
             pixels = ncnn.Mat.from_pixels(np.ascontiguousarray(image), ncnn.Mat.PixelType.PIXEL_RGB, width, height)
             extractor.input("image", pixels)
             # cloned, because a Mat made from an array does not own its memory, which must live until then
@@ -258,12 +304,11 @@ class NcnnSession(Session):
         if (height, width) in self._checked:
             return
         try:
-            self._layers.largest_blobs(height, width)
+            self._checked[height, width] = self._layers.largest_blobs(height, width)
         except NcnnGraphError as error:
             raise EngineError(
                 f"ncnn cannot run {self._graph} on an image of {width}x{height} ({error}): export the bundle again"
             ) from error
-        self._checked.add((height, width))
 
 
 def _reader_of_onnx(graph: Path) -> Engine:
