@@ -190,7 +190,7 @@ def test_a_restart_knows_which_labels_made_an_output(label_bundle, photo, tmp_pa
     assert "1 there already" in run(*words, "--labels", "0,0,0,1,1,0,0,0")  # the same translation in other words
     before = (tmp_path / "out/photo.png").read_bytes()
     for other in (["--set", "Male", "--has", "none"], ["--unset", "Male", "--has", "Young"]):
-        with pytest.raises(OptionError, match="made with a different bundle"):
+        with pytest.raises(OptionError, match="made with a different source, bundle"):
             run(*words, *other)
     assert (tmp_path / "out/photo.png").read_bytes() == before
     [recorded] = json.loads((tmp_path / "out/starcast.json").read_text())["runs"]

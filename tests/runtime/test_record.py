@@ -153,7 +153,9 @@ def test_a_file_that_is_no_record_of_ours_is_refused_and_stays(tmp_path, tiny_bu
     path = tmp_path / "film.mp4.json"
     path.write_bytes(content)
     assert not is_record(path)
-    with pytest.raises(OptionError, match=r"film\.mp4\.json was not written by starcast.*another -o, or move"):
+    with pytest.raises(
+        OptionError, match=r"film\.mp4\.json is .* \(not written by starcast\): move it away, or choose another -o"
+    ):
         refuse_foreign_record(path)
     with pytest.raises(OptionError):
         write_record(path, open_bundle(tiny_bundle), Options(), STYLES, engine=ENGINE, sources=[])
@@ -197,7 +199,7 @@ def test_links_pipes_and_sockets_are_refused_and_never_opened(tmp_path, tiny_bun
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket.json")
         for name, words in (("link", "link"), ("dangling", "link"), ("pipe", "pipe"), ("socket", "socket")):
-            with pytest.raises(OptionError, match=f"is a .*{words}"):
+            with pytest.raises(OptionError, match=rf"in the way .*\(a .*{words}"):
                 refuse_foreign_record(tmp_path / f"{name}.json")
 
 

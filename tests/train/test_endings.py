@@ -275,7 +275,7 @@ def test_what_replaced_a_file_of_the_run_is_not_overwritten(images, tmp_path, sm
     with pytest.raises(Killed):
         run_quietly(images, run, replace_options(small, save_every=1 if resume else 100), on_step=kill_after(2))
     (run / name).write_text("mine\n")
-    with pytest.raises(OptionError, match=f"{name} is a file that no run wrote"):
+    with pytest.raises(OptionError, match=rf"{name} is in the way \(a file that no run wrote\)"):
         run_quietly(images, run, small, resume=resume)
     assert (run / name).read_text() == "mine\n"
 

@@ -190,7 +190,7 @@ def test_quality_is_pillows(tmp_path, tiny_bundle, suffix):
 def test_a_translation_with_other_options_is_not_there_already(tmp_path, tiny_bundle, options):
     source = _photograph(tmp_path / "x.jpg")
     _translate(tiny_bundle, source, output=tmp_path / "out", format=options.get("format", "png"))
-    with pytest.raises(OptionError, match="made with a different bundle, style or options"):
+    with pytest.raises(OptionError, match="made with a different source, bundle, style or options"):
         _translate(tiny_bundle, source, output=tmp_path / "out", **options)
     report, _ = _translate(tiny_bundle, source, output=tmp_path / "out", overwrite=True, **options)
     assert report.done == 1

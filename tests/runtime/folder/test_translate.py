@@ -223,7 +223,7 @@ def test_whole_images_of_another_origin_are_not_overwritten_unless_asked(tmp_pat
 def test_another_source_of_the_same_name_does_not_count_as_done(tmp_path, tiny_bundle):
     _translate(tiny_bundle, _photos(tmp_path / "in", 1), output=tmp_path / "out")
     write_image(tmp_path / "other/000.png", _draw_image(99))
-    with pytest.raises(OptionError, match="made with a different bundle, style or options"):
+    with pytest.raises(OptionError, match="made with a different source, bundle, style or options"):
         _translate(tiny_bundle, tmp_path / "other", output=tmp_path / "out")
 
 
@@ -499,7 +499,7 @@ def test_one_place_that_cannot_be_written_to_is_a_failure_of_that_image(tmp_path
     (tmp_path / "out/000.png/x").mkdir(parents=True)
     report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out")
     assert report.done == 1
-    assert "000.png cannot be written" in lines[0]
+    assert "000.png is in the way (a folder): move it away" in lines[0]
 
 
 def test_the_summary_counts_and_times_each_stage(tmp_path, tiny_bundle):
