@@ -1,7 +1,7 @@
 """How much memory a variant needs on an engine, and which candidates fit into what may be used or is free.
 
 All are estimates, in bytes. With Python's own 95 MB, they give for the AFHQ generator at 256 px within 3 % the peak
-that was measured: OpenVINO 463 MB, ONNX Runtime 465, ncnn 555.
+that was measured: OpenVINO 463 MB, ONNX Runtime 465, ncnn 484.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Ncnn(Engine):
 
     name = "ncnn"
     extra = "ncnn"
-    scratch = 3.0  # at 256 px its arena uses 145 MB, where the two largest neighbours are 50
+    scratch = 2.9  # at 256 px its arena uses 145 MB, where the two largest neighbours are 50
     after_fork: AfterFork = "works in a new thread"  # OpenMP
 
     def absent(self) -> Absence | None:
