@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from starcast.export.families.model import Model, StyleGraph
 from starcast.export.gate.reference import from_bytes, to_bytes
+from starcast.export.graphs.even_sides import set_multiple
 
 OPSET = 18  # what the exporter writes without converting, and what every engine reads
 
@@ -58,7 +59,9 @@ def trace_frame(model: Model) -> ir.Model:
     """A model's frame graph."""
     if model.stride is None:
         return _trace_sourceless(model)
-    return trace_generator(model.generator, model.side, model.style_size)
+    traced = trace_generator(model.generator, model.side, model.style_size)
+    set_multiple(traced.graph.inputs[0], model.stride)
+    return traced
 
 
 def _trace_sourceless(model: Model) -> ir.Model:

@@ -143,8 +143,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     `means` is an .npz with the array `mean` float32 [domains, size]: each domain's mean over `mean_draws` latents;
     [1, size] without domains.
-    `product` is the graph `style` float32 [N, size] -> `gamma_beta` float32 [N, T]: the norms' scales and shifts,
-    for variants that read them instead of the style.
+    `product` is the graph `style` float32 [N, size] -> `gamma_beta` float32 [N, T]: the norms' scales and shifts, or
+    the weights of a convolution, for variants that read them instead of the style.
     """
 
     size: Length

@@ -26,10 +26,11 @@ def where_apart(traced: ir.Model, steps: Sequence[Step], generator: nn.Module, t
 def first_step_apart(traced: ir.Model, steps: Sequence[Step], trial: Trial, expected: Floats, tolerance: float) -> str:
     """The first rewrite after which the graph differs from PyTorch's translations `expected` by more than the
     tolerance."""
-    frame = traced.clone()
+    frame, one_style = traced.clone(), False
     for step in steps:
         step.rewrite.apply(frame)
-        if _differs(frame, trial, expected, tolerance):
+        one_style = one_style or step.rewrite.one_style
+        if _differs(frame, trial, expected, tolerance, one_style=one_style):
             return f"the rewrite {step.rewrite.name} (leave it out with --without {step.rewrite.name})"
     return "the steps after the rewrites"
 
@@ -55,8 +56,10 @@ def first_layer_apart(model: ir.Model, generator: nn.Module, trial: Trial, toler
     return "the steps after the last layer"
 
 
-def _differs(frame: ir.Model, trial: Trial, expected: Floats, tolerance: float) -> bool:
-    unrounded = OnnxCandidate(frame.clone()).translate_unrounded(trial)
+def _differs(
+    frame: ir.Model, trial: Trial, expected: Floats, tolerance: float, *, one_style: bool = False
+) -> bool:  # fmt: skip
+    unrounded = OnnxCandidate(frame.clone(), one_style=one_style).translate_unrounded(trial)
     return difference(from_levels(unrounded), expected) > tolerance
 
 

@@ -95,12 +95,12 @@ def doubling(resize: ir.Node) -> str | None:
     return None
 
 
-def spreading(transposed: ir.Node) -> str | None:
-    """Why a transposed convolution is not 4x4 with stride 2, border 1 and constant weights; None if it is."""
-    given, weight = transposed.attributes, numbers(transposed.inputs[1])
+def spreading(node: ir.Node) -> str | None:
+    """Why a convolution, transposed or not, is not 4x4 with stride 2, border 1 and constant weights; None if it is."""
+    given, weight = node.attributes, numbers(node.inputs[1])
     if weight is None:
         return "its weight is not constant"
-    if len(transposed.inputs) > 2 and transposed.inputs[2] is not None and numbers(transposed.inputs[2]) is None:
+    if len(node.inputs) > 2 and node.inputs[2] is not None and numbers(node.inputs[2]) is None:
         return "its bias is not constant"
     plain = (
         weight.shape[2:] == (4, 4)

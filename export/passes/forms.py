@@ -15,6 +15,7 @@ from starcast.errors import OptionError
 from starcast.export.graphs.cost import Cost
 from starcast.export.passes.activation_gains import move_activation_gains
 from starcast.export.passes.byte_range import ScaleIntoFirst, ScaleIntoLast
+from starcast.export.passes.constant_planes import ConstantPlanes
 from starcast.export.passes.dead_biases import drop_dead_biases
 from starcast.export.passes.few_channels import FewInPhases, FewTransposed
 from starcast.export.passes.grouped_boxes import group_boxes
@@ -34,6 +35,7 @@ from starcast.export.passes.resampling import (
 )
 from starcast.export.passes.residual_scale import carry_residual_scales
 from starcast.export.passes.rule import ExactRule, Outcome, Rewrite, apply_rules
+from starcast.export.passes.shuffled import GatheredIn3x3, SpreadIn3x3
 from starcast.export.passes.style_products import fold_one_plus_gamma, join_style_products
 
 
@@ -81,6 +83,12 @@ FEW_PHASES = _rules(
 FEW_TRANSPOSED = _rules(
     "few-transposed", "write a convolution to a few channels as a transposed one", FewTransposed
 )  # fmt: skip
+CONSTANT_PLANES = Rewrite(
+    "constant-planes", "read labels as one plane, with weights that are computed once per style",
+    partial(_apply, kinds=(ConstantPlanes,)), one_style=True,
+)  # fmt: skip
+GATHERED_3 = _rules("gathered-3x3", "replace a 4x4 with stride 2 by a 3x3 of interleaved maps", GatheredIn3x3)
+SPREAD_3 = _rules("spread-3x3", "replace a transposed 4x4 by a 3x3, whose outputs are interleaved", SpreadIn3x3)
 INTERPOLATED_9 = Rewrite(
     "interpolated-9", "replace interpolation, filter and 3x3 by a transposed 3x3 with stride 2 and a longer filter",
     commute_interpolations,
@@ -112,17 +120,20 @@ FORMS: Mapping[str, tuple[Rewrite, ...]] = {
 TENSORRT = (POOLED_SHORTCUT, STYLE_SUMS)
 # CPU engines' graphs get these after any form's rewrites
 ONNX_ON_CPU = (FEW_PHASES,)
-NCNN = (FEW_TRANSPOSED,)
+NCNN = (FEW_TRANSPOSED, GATHERED_3, SPREAD_3)
+# float32 graphs in which one style serves the whole batch, as in all of ncnn's, get this too
+ONE_STYLE = (CONSTANT_PLANES,)
 # OpenVINO's int8 graphs get this after quantisation, if the other layers run in bfloat16
 BESIDE_BF16 = (GROUPED_BOXES,)
 REWRITES: Mapping[str, Rewrite] = {
     rewrite.name: rewrite
-    for rewrites in (*FORMS.values(), ONNX_ON_CPU, NCNN, TENSORRT, (LAST_SUM,), BESIDE_BF16)
+    for rewrites in (*FORMS.values(), ONNX_ON_CPU, NCNN, ONE_STYLE, TENSORRT, (LAST_SUM,), BESIDE_BF16)
     for rewrite in rewrites
 }
 _ELSEWHERE = {
     **dict.fromkeys(ONNX_ON_CPU, "any form, for openvino and onnxruntime"),
     **dict.fromkeys(NCNN, "any form, for ncnn"),
+    **dict.fromkeys(ONE_STYLE, "any form, for ncnn and onnxruntime"),
     **dict.fromkeys(BESIDE_BF16, "int8 with bf16, for openvino"),
 }
 

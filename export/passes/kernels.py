@@ -54,6 +54,29 @@ def transposed_phase_2x2(weight: Weights, row: int, column: int) -> Weights:
     return np.ascontiguousarray(weight[:, :, taps[row]][:, :, :, taps[column]].swapaxes(0, 1))
 
 
+def gathered_3x3(weight: Weights) -> Weights:
+    """Conv 4x4 (stride 2, pad 1) == Conv 3x3 (pad 1) with these weights (out, 4 in, 3, 3) of SpaceToDepth. Along one
+    axis, output o reads x[2o-1 … 2o+2], and square m holds x[2m] and x[2m+1]."""
+    outputs, inputs = weight.shape[:2]
+    # the phase (0 or 1) and square (0: the one before, …) of each of the four taps
+    places = ((1, 0), (0, 1), (1, 1), (0, 2))
+    gathered = np.zeros((outputs, 2, 2, inputs, 3, 3), weight.dtype)
+    for i, (row, down) in enumerate(places):
+        for j, (column, across) in enumerate(places):
+            gathered[:, row, column, :, down, across] = weight[:, :, i, j]
+    return gathered.reshape(outputs, 4 * inputs, 3, 3)
+
+
+def spread_3x3(weight: Weights) -> Weights:
+    """ConvTranspose 4x4 (stride 2, pad 1) with weights (in, out, 4, 4) == DepthToSpace (CRD) of a Conv 3x3 (pad 1) with
+    these weights (4 out, in, 3, 3): each phase is the 2x2 of `transposed_phase_2x2`, moved to where it reads."""
+    inputs, outputs = weight.shape[:2]
+    spread = np.zeros((outputs, 2, 2, inputs, 3, 3), weight.dtype)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        spread[:, row, column, :, row : row + 2, column : column + 2] = transposed_phase_2x2(weight, row, column)
+    return spread.reshape(4 * outputs, inputs, 3, 3)
+
+
 def in_four_phases(weight: Weights) -> Weights:
     """Conv kxk (stride 1, pad k // 2) == DepthToSpace (DCR) of a Conv (k+1)x(k+1) (stride 2, the same pad) with these
     weights (4 out, in, k+1, k+1): in phase (row, column), the kernel is shifted down and right by as much."""

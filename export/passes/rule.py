@@ -27,11 +27,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Rewrite:
-    """A named exact rewrite. `apply` works in place."""
+    """A named exact rewrite. `apply` works in place. After one that is for `one_style`, that style serves the whole
+    batch."""
 
     name: str
     summary: str
     apply: Callable[[ir.Model], Outcome]
+    one_style: bool = False
 
 
 class ExactRule(pattern.RewriteRuleClassBase):

@@ -185,10 +185,22 @@ def _input(value: ir.Value) -> Layer:
 
 
 def _convolution(node: ir.Node) -> Layer:
-    weight, bias = _weights(node)
     top, left, bottom, right = _ints(node, "pads", [0, 0, 0, 0])
     padding = {4: left, 15: right, 14: top, 16: bottom}
+    if _is_kernel(node.inputs[1]):
+        return _computed_convolution(node, padding)
+    weight, bias = _weights(node)
     return Layer("Convolution", _reads(node, 1), {**_kernel(node, weight, bias), **padding}, _pack(weight, bias))
+
+
+def _computed_convolution(node: ir.Node, padding: Mapping[int, int]) -> Layer:
+    """A convolution whose weight is computed from the condition: ncnn takes its shape from the blob."""
+    if len(node.inputs) > 2 or not _is_plain(node):
+        raise _no_counterpart(node, "its weight is computed, and it has a bias or groups, or uses auto_pad")
+    shape = _constant(_producer(node.inputs[1]), 1)
+    sides = {0: int(shape[0]), 1: int(shape[3]), 11: int(shape[2])}
+    dynamic = 1
+    return Layer("Convolution", _reads(node, 2), {**sides, **_steps(node), 5: 0, 6: 0, **padding, 19: dynamic})
 
 
 def _deconvolution(node: ir.Node) -> Layer:
@@ -298,9 +310,21 @@ def _concat(node: ir.Node) -> Layer:
     return Layer("Concat", _reads(node, len(node.inputs)), {0: 0})
 
 
-def _column(node: ir.Node) -> Layer:
-    """Scales or shifts [N, C] as [N, C, 1, 1], so that they multiply maps."""
+def _shuffled(node: ir.Node) -> Layer:
+    """Squares of pixels as channels, or channels as squares of pixels."""
+    side = node.attributes.get_int("blocksize", 0)
+    if node.op_type == "SpaceToDepth":
+        phase_first = 1
+        return Layer("Reorg", _reads(node, 1), {0: side, 1: phase_first})
+    return Layer("PixelShuffle", _reads(node, 1), {0: side, 1: int(node.attributes.get_string("mode", "DCR") == "DCR")})
+
+
+def _reshaped(node: ir.Node) -> Layer:
+    """Scales or shifts [N, C] as [N, C, 1, 1], so that they multiply maps; or the numbers of a kernel."""
     wanted = _constant(node, 1).tolist()
+    if _is_kernel(node.outputs[0]):
+        outputs, inputs, height, width = wanted
+        return Layer("Reshape", _reads(node, 1), {0: width, 1: height, 11: inputs, 2: outputs})
     if not (wanted == [2, 3] if node.op_type == "Unsqueeze" else wanted[2:] == [1, 1] and len(wanted) == 4):
         raise _no_counterpart(node, "it does not make a column of channels")
     return Layer("Reshape", _reads(node, 1), {0: 1, 1: 1, 2: -1})
@@ -324,8 +348,10 @@ _LAYERS: Mapping[str, Callable[[ir.Node], Layer]] = {
     "Split": _split,
     "Slice": _crop,
     "Concat": _concat,
-    "Reshape": _column,
-    "Unsqueeze": _column,
+    "Reshape": _reshaped,
+    "Unsqueeze": _reshaped,
+    "SpaceToDepth": _shuffled,
+    "DepthToSpace": _shuffled,
 }
 
 
@@ -356,9 +382,33 @@ def _weights(node: ir.Node) -> tuple[NDArray[Any], NDArray[Any] | None]:
 def _kernel(node: ir.Node, weight: NDArray[Any], bias: NDArray[Any] | None) -> dict[int, int]:
     """Parameters that Convolution and Deconvolution share. weight [out, in, height, width]."""
     height, width = weight.shape[2:]
+    return {0: len(weight), 1: width, 11: height, **_steps(node), 5: int(bias is not None), 6: weight.size}
+
+
+def _steps(node: ir.Node) -> dict[int, int]:
+    """Parameters of a convolution's dilations and strides."""
     (down, across), (below, beside) = _ints(node, "strides", [1, 1]), _ints(node, "dilations", [1, 1])
-    shape = {0: len(weight), 1: width, 11: height, 2: beside, 12: below, 3: across, 13: down}
-    return {**shape, 5: int(bias is not None), 6: weight.size}
+    return {2: beside, 12: below, 3: across, 13: down}
+
+
+def _is_kernel(value: ir.Value | None) -> bool:
+    """Whether a value is a reshaped condition that is a convolution's weight."""
+    node = value.producer() if value is not None else None
+    if value is None or node is None or node.op_type != "Reshape":
+        return False
+    wanted, readers = numbers(node.inputs[1]), [(reader.op_type, place) for reader, place in value.uses()]
+    return wanted is not None and len(wanted) == 4 and min(wanted) > 0 and set(readers) == {("Conv", 1)}
+
+
+def _is_plain(node: ir.Node) -> bool:
+    """Whether a convolution is not grouped and states its padding."""
+    return node.attributes.get_int("group", 1) == 1 and not _pads_by_itself(node)
+
+
+def _producer(value: ir.Value | None) -> ir.Node:
+    node = value.producer() if value is not None else None
+    assert node is not None
+    return node
 
 
 def _pack(weight: NDArray[Any], bias: NDArray[Any] | None) -> bytes:

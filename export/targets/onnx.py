@@ -13,6 +13,7 @@ from starcast.export.graphs.facts import one_image
 from starcast.export.passes.forms import (
     BESIDE_BF16,
     NCNN,
+    ONE_STYLE,
     ONNX_ON_CPU,
     PLAIN,
     Step,
@@ -116,6 +117,8 @@ def rewrite(frame: ir.Model, plan: Plan, without: Sequence[str] = ()) -> tuple[S
     steps = apply_form(frame, plan.form, without)
     if plan.form != PLAIN:
         steps += apply_rewrites(frame, NCNN if plan.ncnn else ONNX_ON_CPU, without)
+        if (plan.ncnn or plan.one_style) and plan.precision == "fp32":  # codes are calibrated with many styles at once
+            steps += apply_rewrites(frame, ONE_STYLE, without)
     return tuple(steps)
 
 

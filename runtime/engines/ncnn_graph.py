@@ -21,10 +21,13 @@ _EQUAL_SHARE = -233  # in a slice
 _TO_THE_END = -233  # in a crop
 _LARGEST_FACTOR = 8  # of a resize
 _LARGEST_WINDOW = 2**10  # kernels, strides, dilations and pads
+_MAP = 3  # axes of a map
 LARGEST_FILE = 2**24  # bytes of text; a large network has 20,000
 
 CONDITIONS = ("gamma_beta", "style")  # what a frame graph may take beside the image
-Shape = tuple[int, ...]  # of a blob: (channels, height, width), or (length,) for a condition
+_COMPUTED = 19  # the parameter of a convolution whose weight is a blob
+# of a blob: (channels, height, width), (length,) for a condition, or (outputs, inputs, height, width) for a weight
+Shape = tuple[int, ...]
 
 
 class NcnnGraphError(ValueError):
@@ -149,6 +152,8 @@ def _check_parameters(layer: Layer) -> None:
 def _weights(layer: Layer) -> int:
     """How many numbers of 4 bytes a layer has in the file of weights."""
     if layer.kind in ("Convolution", "Deconvolution"):
+        if layer.whole(_COMPUTED):
+            return 0
         return 1 + layer.whole(6) + (layer.whole(0) if layer.whole(5) else 0)  # 1: the header of the weight
     if layer.kind == "InstanceNorm":
         return 2 * layer.whole(0) if layer.whole(2, 1) else 0
@@ -159,9 +164,25 @@ def _outputs(layer: Layer, has: list[Shape], image: Shape) -> list[Shape]:
     """The shapes of a layer's outputs, from those of its inputs."""
     if layer.kind == "Input":
         return [image] if layer.writes == ("image",) else [(layer.whole(0),)]
-    if not has or (len(has) > 1 and layer.kind not in ("BinaryOp", "Concat")):
+    computed = layer.kind == "Convolution" and layer.whole(_COMPUTED)
+    several = len(has) == 2 if computed else layer.kind in ("BinaryOp", "Concat")
+    if not has or (len(has) > 1) > several or (computed and not several):
         raise NcnnGraphError(f"{layer.name} reads {len(has)} blobs")
+    if computed:
+        return _computed_convolution(layer, *has)
+    if any(len(shape) > _MAP for shape in has):
+        raise NcnnGraphError(f"{layer.name} reads the weight of a convolution")
     return _LAYERS[layer.kind].outputs(layer, has)
+
+
+def _computed_convolution(layer: Layer, image: Shape, weight: Shape) -> list[Shape]:
+    """The shape of a map after a convolution whose weight is a blob. ncnn takes the kernel's sides from the blob."""
+    stated = layer.whole(0), layer.whole(11, layer.whole(1)), layer.whole(1)
+    if len(image) != _MAP or len(weight) != _MAP + 1 or weight[1] != image[0]:
+        raise NcnnGraphError(f"{layer.name} has a weight of {list(weight)} for a map of {list(image)}")
+    if (weight[0], *weight[2:]) != stated or layer.whole(5) or layer.whole(6):
+        raise NcnnGraphError(f"{layer.name} has a weight of {list(weight)} and says otherwise")
+    return [(weight[0], *_sides_after(layer, image))]
 
 
 def _same(layer: Layer, has: list[Shape]) -> list[Shape]:
@@ -198,18 +219,21 @@ def _window(layer: Layer, shape: Shape, pads: Iterable[int]) -> list[tuple[int, 
 
 
 def _convolution(layer: Layer, has: list[Shape]) -> list[Shape]:
-    left = layer.whole(4)
-    top = layer.whole(14, left)
-    windows = _window(layer, has[0], (left, layer.whole(15, left), top, layer.whole(16, top)))
     outputs, size = layer.whole(0), layer.whole(6)
     wanted = outputs * has[0][0] * layer.whole(1) * layer.whole(11, layer.whole(1))
     if outputs < 1 or size != wanted:
         raise NcnnGraphError(f"{layer.name} has {size} weights instead of {wanted}")
+    return [(outputs, *_sides_after(layer, has[0]))]
+
+
+def _sides_after(layer: Layer, image: Shape) -> list[int]:
+    """The height and width of a map after a convolution."""
+    left = layer.whole(4)
+    top = layer.whole(14, left)
+    windows = _window(layer, image, (left, layer.whole(15, left), top, layer.whole(16, top)))
     if layer.kind == "Deconvolution":
-        sides = [(length - 1) * stride + kernel - padding for length, kernel, stride, padding in windows]
-    else:
-        sides = [(length + padding - kernel) // stride + 1 for length, kernel, stride, padding in windows]
-    return [(outputs, *sides)]
+        return [(length - 1) * stride + kernel - padding for length, kernel, stride, padding in windows]
+    return [(length + padding - kernel) // stride + 1 for length, kernel, stride, padding in windows]
 
 
 def _pooling(layer: Layer, has: list[Shape]) -> list[Shape]:
@@ -268,8 +292,14 @@ def _concat(layer: Layer, has: list[Shape]) -> list[Shape]:
     return [(sum(shape[0] for shape in has), *has[0][1:])]
 
 
-def _column(layer: Layer, has: list[Shape]) -> list[Shape]:
+def _reshaped(layer: Layer, has: list[Shape]) -> list[Shape]:
+    """A column, or the weight of a convolution."""
     length = math.prod(has[0])
+    if 11 in layer.numbers:
+        weight = layer.whole(2), layer.whole(11), layer.whole(1), layer.whole(0)
+        if len(has[0]) != 1 or min(weight) < 1 or math.prod(weight) != length:
+            raise NcnnGraphError(f"{layer.name} makes a weight of {list(weight)} from {length} numbers")
+        return [weight]
     if (layer.whole(0), layer.whole(1)) != (1, 1) or layer.whole(2) not in (-1, length):
         raise NcnnGraphError(f"{layer.name} does not make a column")
     return [(length, 1, 1)]
@@ -288,6 +318,20 @@ def _resize(layer: Layer, has: list[Shape]) -> list[Shape]:
     return [(has[0][0], has[0][1] * factors[0], has[0][2] * factors[1])]
 
 
+def _gathered(layer: Layer, has: list[Shape]) -> list[Shape]:
+    side = layer.whole(0)
+    if len(has[0]) != _MAP or not 1 <= side <= _LARGEST_FACTOR or any(length % side for length in has[0][1:]):
+        raise NcnnGraphError(f"{layer.name} gathers squares of {side} px from a map of {list(has[0])}")
+    return [(has[0][0] * side**2, has[0][1] // side, has[0][2] // side)]
+
+
+def _spread(layer: Layer, has: list[Shape]) -> list[Shape]:
+    side = layer.whole(0)
+    if len(has[0]) != _MAP or not 1 <= side <= _LARGEST_FACTOR or has[0][0] % side**2:
+        raise NcnnGraphError(f"{layer.name} spreads a map of {list(has[0])} to squares of {side} px")
+    return [(has[0][0] // side**2, has[0][1] * side, has[0][2] * side)]
+
+
 @dataclass(frozen=True)
 class _Kind:
     """A kind of layer: its outputs' shapes, and the parameters that it may have."""
@@ -296,11 +340,11 @@ class _Kind:
     parameters: frozenset[int]
 
 
-_CONVOLUTION = _Kind(_convolution, frozenset({0, 1, 11, 2, 12, 3, 13, 4, 14, 15, 16, 5, 6}))
+_CONVOLUTION = frozenset({0, 1, 11, 2, 12, 3, 13, 4, 14, 15, 16, 5, 6})
 _LAYERS: Mapping[str, _Kind] = {
     "Input": _Kind(_same, frozenset({0})),
-    "Convolution": _CONVOLUTION,
-    "Deconvolution": _CONVOLUTION,
+    "Convolution": _Kind(_convolution, _CONVOLUTION | {_COMPUTED}),
+    "Deconvolution": _Kind(_convolution, _CONVOLUTION),
     "Pooling": _Kind(_pooling, frozenset({0, 1, 11, 2, 12, 3, 13, 14, 15, 5, 6})),
     "InstanceNorm": _Kind(_per_channel, frozenset({0, 1, 2})),
     "ReLU": _Kind(_same, frozenset({0})),
@@ -315,5 +359,7 @@ _LAYERS: Mapping[str, _Kind] = {
     "Slice": _Kind(_slice, frozenset({0, 1})),
     "Crop": _Kind(_crop, frozenset({9, 10, 11})),
     "Concat": _Kind(_concat, frozenset({0})),
-    "Reshape": _Kind(_column, frozenset({0, 1, 2})),
+    "Reshape": _Kind(_reshaped, frozenset({0, 1, 2, 11})),
+    "Reorg": _Kind(_gathered, frozenset({0, 1})),
+    "PixelShuffle": _Kind(_spread, frozenset({0, 1})),
 }

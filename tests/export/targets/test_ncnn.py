@@ -22,12 +22,13 @@ from starcast.export.passes.wide_norms import split_wide_norms
 from starcast.export.plan import PREFERRED, FrameGraph
 from starcast.export.targets.ncnn import ncnn_model
 from starcast.export.targets.onnx import make_float32
-from starcast.export.trace import trace_generator
+from starcast.export.trace import trace_frame
 from starcast.train.families.stargan_v1.networks import StarGANv1Config, random_networks
 
 DRAWS = np.random.RandomState(0)
 CONSTANTS = {
     "w": DRAWS.standard_normal((5, 3, 3, 3)), "point": DRAWS.standard_normal((7, 3, 1, 1)),
+    "eight": np.random.RandomState(8).standard_normal((8, 3, 1, 1)), "kernel": np.array([2, 3, 1, 1]),
     "each": DRAWS.standard_normal((3, 1, 3, 3)),
     "spread3": DRAWS.standard_normal((3, 5, 3, 3)), "spread4": DRAWS.standard_normal((3, 5, 4, 4)),
     "b": DRAWS.standard_normal(5), "scale": DRAWS.standard_normal(3), "shift": DRAWS.standard_normal(3),
@@ -79,6 +80,9 @@ OPERATORS = {
         "y = Conv <pads = [1, 1, 1, 1]> (j, nine)",
     "a style minus a plane": "c = Unsqueeze (gamma_beta, rows_and_columns)  p = Slice (x, at0, at1, at1)  "
         "a = Sub (c, p)  d = Div (a, grey)  y = Conv <pads = [3, 3, 3, 3]> (d, wide)",
+    "squares as channels": "y = SpaceToDepth <blocksize = 2> (x)",
+    "channels as squares": "a = Conv (x, eight)  y = DepthToSpace <blocksize = 2> (a)",
+    "channels as squares, one after another": 'a = Conv (x, eight)  y = DepthToSpace <blocksize = 2, mode = "CRD"> (a)',
     "spread around the mean":
         "m = ReduceMean (x, rows_and_columns)  d = Sub (x, m)  q = Mul (d, d)  v = ReduceMean (q, rows_and_columns)  "
         "s = Add (v, half)  r = Sqrt (s)  y = Div (d, r)",
@@ -96,7 +100,25 @@ def test_each_operator_gives_onnxruntimes_numbers(name, engine, tmp_path):
     assert difference(got, expected) < 1e-4  # sums of levels up to 255 that cancel out
 
 
+COMPUTED = "v = Reshape (gamma_beta, kernel)  y = Conv <strides = [2, 1], pads = [1, 2, 0, 1]> (x, v)"
+
+
+def test_a_convolution_may_get_its_weight_from_the_style(tmp_path):
+    model = frame(COMPUTED, **CONSTANTS)
+    session = ncnn_session(model, tmp_path)
+    plain = open_session(before_rounding(model))
+    for style in scales_and_shifts(2)[:, None]:
+        feeds = {"image": images(2, 8, 12), "gamma_beta": style}
+        [expected] = plain.run(None, feeds)
+        got = session.unrounded(feeds)
+        assert got.shape == expected.shape
+        assert difference(got, expected) < 1e-5
+
+
 @pytest.mark.parametrize(("nodes", "reason"), [
+    (COMPUTED.replace("(x, v)", "(x, v, b)"), "(its weight is computed, and it has a bias or groups, or uses auto_pad"),
+    (COMPUTED.replace("strides", "group = 3, strides"), "(its weight is computed, and it has a bias or groups"),
+    (COMPUTED + "  u = Relu (v)", "y (Conv) cannot be written for ncnn (its input 1 is not constant)"),
     ("y = Softmax (x)", "the node y (Softmax) cannot be written for ncnn (its graphs have no Softmax)"),
     ('y = Conv <auto_pad = "SAME_UPPER"> (x, w)', "y (Conv) cannot be written for ncnn (it uses auto_pad"),
     ("y = Conv <group = 3> (x, each)", "y (Conv) cannot be written for ncnn (it is grouped)"),
@@ -160,7 +182,9 @@ def test_a_whole_generator_with_labels_gives_pytorchs_numbers_for_every_label_an
     )  # fmt: skip
     networks = random_networks(config)
     model = StarGANv1(networks, config, tuple(map(str, range(config.domains))))
-    made = make_float32(trace_generator(model.generator, 32, model.style_size), PREFERRED["ncnn"], 32)
+    made = make_float32(trace_frame(model), PREFERRED["ncnn"], 32)
+    fired = {step.rewrite.name: step.outcome.fired for step in made.steps}
+    assert (fired["constant-planes"], fired["gathered-3x3"], fired["spread-3x3"]) == (1, 2, 2)
     session = ncnn_session(made.frame, tmp_path)
     for trial in [*make_trials(model), Trial(images(1, 4, 8), model.gate_styles(1))]:
         feeds = {"image": trial.sources, **condition_of(made, trial)}

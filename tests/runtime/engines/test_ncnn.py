@@ -294,10 +294,56 @@ def test_ranges_and_joins_that_do_not_fit_raise_instead_of_crashing(tmp_path, ol
         read_graph(tmp_path / "graph.param").largest_blobs(8, 4)
 
 
+COMPUTED = """7767517
+6 6
+Input image 0 1 image
+Input gamma_beta 0 1 gamma_beta 0=384
+Reshape weight 1 1 gamma_beta weight 0=2 1=4 11=12 2=4
+Reorg gathered 1 1 image gathered 0=2 1=1
+Convolution made 2 1 gathered weight made 0=4 1=2 11=4 4=1 15=0 14=1 16=2 5=0 6=0 19=1
+PixelShuffle translation 1 1 made translation 0=2
+"""
+
+
+def test_a_convolution_may_read_its_weight(backend, tmp_path):
+    session = backend.open(graph_of(written(tmp_path, COMPUTED)), EngineOptions(threads=1))
+    ones = {"image": np.ones((1, 8, 4, 3), np.uint8), "gamma_beta": np.ones((1, 384), np.float32)}
+    [made] = session.unrounded(ones)
+    assert made.shape == (1, 8, 4)
+    assert made[0, 2, 2] == 12 * 2 * 4  # the whole kernel lies inside the map
+    assert made[0, 4, 2] == 12 * 2 * 3  # a row lies below it
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    ("0=384", "0=385", "weight makes a weight of [4, 12, 4, 2] from 385 numbers"),
+    ("0=2 1=4 11=12 2=4", "0=-2 1=-4 11=12 2=4", "weight makes a weight of [4, 12, -4, -2] from 384 numbers"),
+    ("0=2 1=4 11=12 2=4", "0=2 1=4 11=6 2=8", "made has a weight of [8, 6, 4, 2] for a map of [12, 4, 2]"),
+    ("0=2 1=4 11=12 2=4", "0=4 1=2 11=12 2=4", "made has a weight of [4, 12, 2, 4] and says otherwise"),
+    ("0=2 1=4 11=12 2=4", "0=1 1=1 2=-1", "made has a weight of [384, 1, 1] for a map of"),
+    ("5=0 6=0", "5=0 6=96", "made has a weight of [4, 12, 4, 2] and says otherwise"),
+    ("5=0 6=0", "5=1 6=0", "made has a weight of [4, 12, 4, 2] and says otherwise"),
+    (" 19=1", "", "made reads 2 blobs"),
+    ("made 2 1 gathered weight made", "made 1 1 gathered made", "made reads 1 blobs"),
+    ("gathered weight made", "weight gathered made", "made has a weight of [12, 4, 2] for a map of [4, 12, 4, 2]"),
+    ("Reorg gathered 1 1 image gathered 0=2 1=1", "ReLU gathered 1 1 weight gathered",
+     "gathered reads the weight of a convolution"),
+    ("gathered 0=2", "gathered 0=3", "gathered gathers squares of 3 px from a map of [3, 8, 4]"),
+    ("gathered 0=2", "gathered 0=-2", "gathered gathers squares of -2 px"),
+    ("gathered 0=2", "gathered 0=0", "gathered gathers squares of 0 px"),
+    ("translation 0=2", "translation 0=3", "translation spreads a map of [4, 4, 2] to squares of 3 px"),
+    ("translation 0=2", "translation 0=0", "translation spreads a map of [4, 4, 2] to squares of 0 px"),
+])  # fmt: skip
+def test_weights_and_squares_that_do_not_fit_raise_instead_of_crashing(tmp_path, old, new, reason):
+    assert old in COMPUTED
+    (tmp_path / "graph.param").write_text(COMPUTED.replace(old, new, 1))
+    with pytest.raises(NcnnGraphError, match=re.escape(reason)):
+        read_graph(tmp_path / "graph.param").largest_blobs(8, 4)
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_change_of_a_word_of_the_text_is_an_error_or_a_graph(tmp_path, data):
-    words = re.split(r"(\s+|=|,)", CONVOLUTION)
+    words = re.split(r"(\s+|=|,)", data.draw(st.sampled_from([CONVOLUTION, PLANES, COMPUTED])))
     place = data.draw(st.integers(0, len(words) - 1))
     words[place] = data.draw(st.one_of(st.integers(-(2**33), 2**33).map(str), st.sampled_from(words), st.text()))
     (tmp_path / "graph.param").write_text("".join(words), encoding="utf-8", errors="replace")
