@@ -19,6 +19,8 @@ from starcast.runtime.manifest import LabelMaker
 
 Vector = NDArray[np.float32]
 
+NONE = "none"  # in a list of a source's attributes: it has none
+
 
 class LabelChange(msgspec.Struct, frozen=True, kw_only=True):
     """How a translation's labels differ from its source's: those set, unset and flipped."""
@@ -51,7 +53,12 @@ def example_flags(maker: LabelMaker, name: str) -> tuple[str, ...]:
     if name in maker.class_names:
         return "--domain", name
     change = "--set", join_commas((name,))
-    return change if maker.classifier is not None else (*change, "--has", "none")
+    return change if maker.classifier is not None else (*change, "--has", no_attribute(maker))
+
+
+def no_attribute(maker: LabelMaker) -> str:
+    """The list for `--has` that says that a source has no attribute: `none`; empty if a label is called that."""
+    return "" if NONE in maker.names else NONE
 
 
 def label_vector(maker: LabelMaker, labels: Mapping[str, float]) -> Vector:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from starcast.errors import StyleError, printable
 from starcast.runtime.domains import domain_in_name, domain_index, list_domains
-from starcast.runtime.labels import LabelChange, change_of, target_labels, whole_vector
-from starcast.runtime.manifest import LabelMaker
+from starcast.runtime.labels import LabelChange, change_of, no_attribute, target_labels, whole_vector
+from starcast.runtime.manifest import Condition, LabelMaker
 from starcast.runtime.options import LabelOptions, StyleOptions
 from starcast.runtime.references import references_in
 
 ALL = "all"
-NONE = "none"  # of --has: the source has no attribute
+EMPTY = '""'  # an empty list on the command line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +118,21 @@ def requests_of_reference(
     return [StyleRequest(domain=name, reference=path, psi=psi) for name, path in pairs]
 
 
+def graphs_for(requests: Collection[StyleRequest], condition: Condition) -> tuple[str, ...]:
+    """The graphs of a bundle that make these styles, or that read the labels which they change."""
+    parts = (
+        (condition.latent, any(request.seed is not None for request in requests)),
+        (condition.reference, any(request.reference is not None for request in requests)),
+        (condition.classifier, any(request.depends_on_source for request in requests)),
+    )
+    return tuple(part.graph for part, is_used in parts if part is not None and is_used)
+
+
+def latent_graphs(condition: Condition) -> tuple[str, ...]:
+    """The graph of a bundle that makes styles from latents, if it has one."""
+    return () if condition.latent is None else (condition.latent.graph,)
+
+
 def requests_of_labels(
     options: LabelOptions, domain: str | None, maker: LabelMaker, *, as_it_is: bool = False, several: bool = True
 ) -> list[StyleRequest]:
@@ -177,7 +192,7 @@ def _request_of_change(
     if has is None:
         raise StyleError(
             f"the source's attributes are unknown: list with --has which of {', '.join(maker.attribute_names)} it has "
-            f"(--has {NONE} if none), or give all labels of the translation with --labels"
+            f"(--has {no_attribute(maker) or EMPTY} if none), or give all labels of the translation with --labels"
         )
     vector = target_labels(maker, on=change.on, off=change.off, flip=change.flip, has=has)
     return StyleRequest(domain=domain, change=change, vector=tuple(vector.tolist()))
@@ -189,14 +204,14 @@ def _source_labels(has: tuple[str, ...] | None, maker: LabelMaker) -> tuple[str,
         return None
     if not maker.attribute_names:
         raise StyleError("--has lists attributes, and the bundle's labels are classes: leave it out")
-    has = () if has == (NONE,) and NONE not in maker.names else _unique(has)
+    has = () if has == (no_attribute(maker),) else _unique(has)
     target_labels(maker, has=has)
     return has
 
 
 def _what_to_ask_for(maker: LabelMaker, *, several: bool) -> str:
     if not maker.attribute_names:
-        every = f", or {ALL}" if several else ""
+        every = f", or {ALL}" if several and ALL not in maker.names else ""
         return f"say which domain to translate to with --domain: {list_domains(maker.names)}{every}"
     return (
         f"say what to change: {_flags_hint(maker, several=several)}; the bundle's labels are {', '.join(maker.names)}"
@@ -207,7 +222,7 @@ def _flags_hint(maker: LabelMaker, *, several: bool = True) -> str:
     """How a bundle's labels are given, as an imperative."""
     if not maker.attribute_names:
         return "give --domain or --labels"
-    every = f", or --domain {ALL} for one translation for each label" if several else ""
+    every = f", or --domain {ALL} for one translation for each label" if several and ALL not in maker.names else ""
     return f"give --set, --unset or --flip, or all labels with --labels 1,0,…{every}"
 
 

@@ -51,6 +51,7 @@ class Translator:
         cache: Path | None = None,
         remeasure: bool = False,
         work: Work = CALLS,
+        beside: Collection[str] = (),
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         """Open the bundle. Raises BundleError, VariantMissingError, MissingExtraError, OptionError or EngineError.
@@ -63,13 +64,15 @@ class Translator:
         what needs more than half of the memory that is free, if anything remains. Batches shrink to fit, and images
         that are too large are refused. `cache`: folder for compiled models, engines and measurements; None: the user's
         cache. `remeasure`: measure even if an earlier start did. `work`: what the images come from and go to, which is
-        measured with the engines; by default the engines are measured alone.
+        measured with the engines; by default the engines are measured alone. `beside`: graphs of the bundle that will
+        make styles or read labels, so that their memory is counted from the start; others are counted when they are
+        first used.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(Path(bundle))
         limit = total_memory() if memory is None else int(memory * 2**30)
         options = EngineOptions(
-            threads=granted_threads(threads), memory=limit, free=free_memory() if memory is None else None, cache=cache,
-            remeasure=remeasure, progress=progress,
+            threads=granted_threads(threads), memory=limit, free=free_memory() if memory is None else None,
+            beside=tuple(beside), cache=cache, remeasure=remeasure, progress=progress,
         )  # fmt: skip
         self._session = open_variant(self.bundle, backend, precision, form, options, work)
         self._styles = StyleMaker(self.bundle, self._session.run)

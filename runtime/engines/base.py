@@ -48,14 +48,16 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     threads: number of compute threads; None: as many as the process may use (affinity and container quota), or half of
     them where `open_variant` measures that to be faster in the work. memory:
     limit in bytes for what the engine holds and for translating one batch; None: no limit. free: bytes of memory that
-    are free, for `auto` to weigh engines by; None: it does not. cache: the folder for compiled models; None: the user's
-    cache. remeasure: measure engines again, even if an earlier start did. progress: called with each line that a user
-    should see.
+    are free, for `auto` to weigh engines by; None: it does not. beside: the bundle's graphs that will be opened beside
+    the variant, to make styles or to read labels; their memory is counted. cache: the folder for compiled models;
+    None: the user's cache. remeasure: measure engines again, even if an earlier start did. progress: called with each
+    line that a user should see.
     """
 
     threads: int | None = None
     memory: int | None = None
     free: int | None = None
+    beside: tuple[str, ...] = ()
     cache: Path | None = None
     remeasure: bool = False
     progress: Callable[[str], None] = lambda line: None
@@ -167,6 +169,10 @@ class Engine(ABC):
         """Bytes of memory that the engine holds for a variant while it is open, as an estimate. By default the weights
         twice: as the file has them, and as the engine packs them for its kernels."""
         return 2 * variant.bytes
+
+    def held_beside(self, bundle: Bundle, graph: str) -> int:
+        """Bytes of memory that another of the bundle's graphs takes while it is open, as an estimate."""
+        return 2 * bundle.graph_bytes(graph)
 
     def best_batch(self, precision: str) -> int:
         """The smallest batch that runs at about the engine's best rate."""

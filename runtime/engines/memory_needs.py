@@ -7,6 +7,7 @@ that was measured: OpenVINO 463 MB, ONNX Runtime 465, ncnn 484.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from starcast.errors import EngineError
 from starcast.runtime.bundle import Bundle
@@ -29,10 +30,18 @@ def image_need(bundle: Bundle, engine: Engine, variant: Variant, height: int, wi
     return max(engine.scratch * of_trained, PIXEL * height * width) + noise
 
 
-def whole_need(bundle: Bundle, engine: Engine, variant: Variant, images: int = 1) -> float:
-    """Memory that the engine holds for the variant, and that a batch of images of the trained size takes."""
+def held_need(bundle: Bundle, engine: Engine, variant: Variant, beside: Iterable[str] = ()) -> int:
+    """Memory that the engine holds for the variant, and for graphs that are opened beside it."""
+    return engine.held_memory(bundle, variant) + sum(engine.held_beside(bundle, graph) for graph in beside)
+
+
+def whole_need(
+    bundle: Bundle, engine: Engine, variant: Variant, images: int = 1, beside: Iterable[str] = ()
+) -> float:  # fmt: skip
+    """Memory that the engine holds for the variant and the graphs beside it, and that a batch of images of the trained
+    size takes."""
     need = image_need(bundle, engine, variant, *bundle.manifest.trained_size)
-    return engine.held_memory(bundle, variant) + images * need
+    return held_need(bundle, engine, variant, beside) + images * need
 
 
 def within_limit(bundle: Bundle, candidates: list[Candidate], options: EngineOptions) -> list[Candidate]:
@@ -42,10 +51,10 @@ def within_limit(bundle: Bundle, candidates: list[Candidate], options: EngineOpt
     limit = options.memory
     if limit is None or any(one.engine.on_gpu for one in candidates):
         return candidates
-    needs = [whole_need(bundle, one.engine, one.variant) for one in candidates]
+    needs = [whole_need(bundle, one.engine, one.variant, beside=options.beside) for one in candidates]
     if min(needs) <= limit:
         return _keep(candidates, needs, limit, f"the {write_gib(limit)} that --memory or the machine allows", options)
-    held = [one.engine.held_memory(bundle, one.variant) for one in candidates]
+    held = [held_need(bundle, one.engine, one.variant, options.beside) for one in candidates]
     least = min(held)
     if least > limit:
         raise EngineError(
@@ -62,13 +71,13 @@ def within_share(bundle: Bundle, candidates: list[Candidate], options: EngineOpt
     free = options.free
     if free is None or any(one.engine.on_gpu for one in candidates):
         return candidates
-    needs = [_batch_need(bundle, one) for one in candidates]
+    needs = [_batch_need(bundle, one, options) for one in candidates]
     return _keep(candidates, needs, SHARE * free, f"half of the {write_gib(free)} that is free", options)
 
 
 def fits_share(bundle: Bundle, candidate: Candidate, options: EngineOptions) -> bool:
     """Whether the candidate may be open twice, to be measured: it needs at most half of `options.free`."""
-    return options.free is None or _batch_need(bundle, candidate) <= SHARE * options.free
+    return options.free is None or _batch_need(bundle, candidate, options) <= SHARE * options.free
 
 
 def write_gib(size: float) -> str:
@@ -76,10 +85,10 @@ def write_gib(size: float) -> str:
     return f"{size / 2**30:.2f} GiB"
 
 
-def _batch_need(bundle: Bundle, one: Candidate) -> float:
+def _batch_need(bundle: Bundle, one: Candidate, options: EngineOptions) -> float:
     """What a candidate needs for a batch of its usual size."""
     batch = one.engine.best_batch(one.variant.precision)
-    return whole_need(bundle, one.engine, one.variant, min(batch, one.variant.max_batch or batch))
+    return whole_need(bundle, one.engine, one.variant, min(batch, one.variant.max_batch or batch), options.beside)
 
 
 def _keep(

@@ -16,7 +16,7 @@ from starcast.errors import BundleError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines import forks
 from starcast.runtime.engines.base import Arrays, Engine, EngineOptions, GpuTime, Graph, Session, closed_error
-from starcast.runtime.engines.memory_needs import image_need
+from starcast.runtime.engines.memory_needs import held_need, image_need
 from starcast.runtime.engines.speed_watch import Watch
 from starcast.runtime.manifest import MANIFEST, Shape, Variant
 from starcast.runtime.noise import NoiseFeeds
@@ -39,7 +39,9 @@ class VariantSession:
         self.variant = variant
         self._bundle = bundle
         self._options = options
-        self._held = 0 if options.memory is None or engine.on_gpu else engine.held_memory(bundle, variant)
+        self._counts = options.memory is not None and not engine.on_gpu
+        self._held = held_need(bundle, engine, variant, options.beside) if self._counts else 0
+        self._counted: set[str] = set()
         self._sessions: dict[str, Session] = {}
         self._closed = False
         self._lock, self._thread = self._begin()
@@ -136,6 +138,7 @@ class VariantSession:
                     self._in_thread(session.close)
                     raise
                 self._sessions[graph] = session
+                self._count(graph)
             return self._sessions[graph]
 
     def close(self) -> None:
@@ -156,6 +159,13 @@ class VariantSession:
         forks.abandon([*self._sessions.values(), self._lock, self._thread])
         self._sessions = {}
         self._lock, self._thread = self._begin()
+
+    def _count(self, graph: str) -> None:
+        """Count the memory of a graph that nobody said would be opened."""
+        expected = {self.variant.file, *self._options.beside, *self._counted}
+        if self._counts and graph not in expected:
+            self._counted.add(graph)
+            self._held += self.engine.held_beside(self._bundle, graph)
 
     def _begin(self) -> tuple[threading.RLock, ThreadPoolExecutor | None]:
         """A lock for this process, and a thread for the engine where a fork makes that necessary."""

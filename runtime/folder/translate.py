@@ -45,7 +45,7 @@ from starcast.runtime.record import (
     write_record,
 )
 from starcast.runtime.source_styles import SourceStyles
-from starcast.runtime.style_requests import StyleRequest, requests_from
+from starcast.runtime.style_requests import StyleRequest, graphs_for, requests_from
 from starcast.runtime.styles import readable_requests
 from starcast.runtime.translator import Translator
 
@@ -134,7 +134,11 @@ def _translate_missing(
     count = sum(len(job.targets) for job in plan.jobs)
     with (
         Translator(
-            bundle, **options.engine, work=work_of(plan.jobs, trained, options), progress=progress
+            bundle,
+            **options.engine,
+            work=work_of(plan.jobs, trained, options),
+            progress=progress,
+            beside=graphs_for(work.requests, bundle.manifest.condition),
         ) as translator,
         ProgressBar(count, "images", show=show_progress, progress=progress) as bar,
     ):

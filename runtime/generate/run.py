@@ -41,6 +41,7 @@ from starcast.runtime.record import (
     write_record,
 )
 from starcast.runtime.stages import InOrder, open_pool
+from starcast.runtime.style_requests import latent_graphs
 from starcast.runtime.translator import Translator
 
 
@@ -138,7 +139,13 @@ def _make_missing(job: Job, report: Report, progress: Callable[[str], None], sho
     if not plan.missing:
         return
     with (
-        Translator(bundle, **options.engine, work=_work(plan.missing[0], job), progress=progress) as translator,
+        Translator(
+            bundle,
+            **options.engine,
+            work=_work(plan.missing[0], job),
+            progress=progress,
+            beside=latent_graphs(bundle.manifest.condition),
+        ) as translator,
         ProgressBar(len(plan.missing), "files", show=show_progress, progress=progress) as bar,
     ):
         save = partial(write_record, record, bundle, options, job.facts, engine=translator.facts(), sources=[])

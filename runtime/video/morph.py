@@ -33,6 +33,8 @@ from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.stages import Batches, run_ahead
 from starcast.runtime.style_requests import (
     StyleRequest,
+    graphs_for,
+    latent_graphs,
     refuse_labels,
     refuse_styles,
     requests_of_labels,
@@ -127,8 +129,12 @@ def morph(
     with hold(target):
         if not is_done(record, target, report, overwrite=options.overwrite):
             subject = walk or _read_still(source, bundle, options, progress)
+            condition = bundle.manifest.condition
+            beside = graphs_for(requests, condition) if walk is None else latent_graphs(condition)
             with (
-                Translator(bundle, **options.engine, work=_work(subject, options), progress=progress) as translator,
+                Translator(
+                    bundle, **options.engine, work=_work(subject, options), progress=progress, beside=beside
+                ) as translator,
                 ProgressBar(
                     len(facts) * options.frames_per_step, "frames", show=show_progress, progress=progress
                 ) as bar,

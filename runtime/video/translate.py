@@ -31,7 +31,7 @@ from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
 from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.stages import Batches, run_ahead
-from starcast.runtime.style_requests import StyleRequest, requests_from
+from starcast.runtime.style_requests import StyleRequest, graphs_for, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
 from starcast.runtime.video.advice import DEINTERLACE, ffmpeg_line
@@ -83,7 +83,11 @@ def translate_video(
             with (
                 open_film(source_path, options.max_pixels) as source,
                 Translator(
-                    bundle, **options.engine, work=_work(source_path, bundle.manifest, options), progress=progress
+                    bundle,
+                    **options.engine,
+                    work=_work(source_path, bundle.manifest, options),
+                    progress=progress,
+                    beside=graphs_for([request], bundle.manifest.condition),
                 ) as translator,
                 ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
             ):

@@ -19,7 +19,7 @@ from starcast.errors import OptionError, StyleError
 from starcast.images.read import read_image
 from starcast.images.write import write_image
 from starcast.runtime.cli import translate
-from starcast.runtime.labels import target_labels, whole_vector
+from starcast.runtime.labels import example_flags, target_labels, whole_vector
 from starcast.runtime.manifest import LabelMaker
 from starcast.runtime.options import StyleOptions
 from starcast.runtime.style_requests import requests_from
@@ -133,6 +133,18 @@ def test_a_full_vector_equals_a_change_of_the_source(data):
 def test_what_does_not_fit_the_bundle_is_one_sentence(maker, options, sentence):
     with pytest.raises(StyleError, match=sentence):
         requests_from(StyleOptions(**options), maker.names, labels=maker)
+
+
+def test_a_label_called_none_or_all_is_that_label_and_hints_give_what_still_works():
+    maker = LabelMaker(names=("none", "all", "Male"))
+    assert vectors(maker, set=("Male",), has=("none",)) == [[1, 0, 1]]
+    assert vectors(maker, set=("Male",), has=()) == [[0, 0, 1]]
+    assert vectors(maker, domain="all", has=()) == [[0, 1, 0]]
+    assert example_flags(maker, "Male") == ("--set", "Male", "--has", "")
+    with pytest.raises(StyleError, match=r'\(--has "" if none\)'):
+        requests_from(StyleOptions(set=("Male",)), maker.names, labels=maker)
+    with pytest.raises(StyleError, match="or all labels with --labels 1,0,…; the bundle's labels are none, all, Male"):
+        requests_from(StyleOptions(), maker.names, labels=maker)
 
 
 @pytest.mark.parametrize("options", [

@@ -15,6 +15,9 @@ from starcast.runtime.engines.base import Engine, EngineOptions, Session
 from starcast.runtime.engines.choose import open_variant
 from starcast.runtime.engines.memory_needs import whole_need
 from starcast.runtime.engines.registry import ENGINES
+from starcast.runtime.labels import LabelChange
+from starcast.runtime.manifest import Classifier, Condition, FileFacts, LabelMaker, LatentMaker, ReferenceMaker
+from starcast.runtime.style_requests import StyleRequest, graphs_for
 
 GIB = 2**30
 
@@ -143,6 +146,56 @@ def test_the_one_that_needs_least_remains_however_little_is_free(use, options, l
     lines.clear()
     assert open_variant(use(heavy), options=options(free=1000)).engine is heavy
     assert lines == []
+
+
+def with_classifier(bundle: Bundle, size: int) -> Bundle:
+    """The bundle with a classifier of so many bytes, which is never opened."""
+    labels = LabelMaker(names=("a", "b"), classifier=Classifier(graph="classifier.onnx", height=32, width=32))
+    condition = msgspec.structs.replace(bundle.manifest.condition, labels=labels)
+    files = {**bundle.manifest.files, "classifier.onnx": FileFacts(bytes=size, sha256="0" * 64)}
+    return Bundle(
+        bundle.path, msgspec.structs.replace(bundle.manifest, condition=condition, files=files), bundle.sha256
+    )  # fmt: skip
+
+
+def test_graphs_that_a_command_opens_beside_the_variant_are_counted_from_the_start(use, options, lines):
+    heavy, light = Weighty("heavy", held=GIB // 2), Weighty("light", held=GIB // 8)
+    bundle = with_classifier(use(heavy, light), GIB // 4)
+    assert whole_need(bundle, light, bundle.manifest.variants[0], beside=["classifier.onnx"]) > GIB // 8 + GIB // 2
+    both = options(memory=GIB * 9 // 10, beside=("classifier.onnx",))
+    assert open_variant(bundle, options=both).engine is light
+    assert lines[0].startswith("heavy plain is left out: it needs about 1.00 GiB of memory, more than the 0.90 GiB")
+    lines.clear()
+    open_variant(bundle, options=options(memory=GIB * 9 // 10))
+    assert not any("left out" in line for line in lines)
+    share = options(free=GIB * 3 // 2, beside=("classifier.onnx",))
+    assert open_variant(bundle, options=share).engine is light
+    with pytest.raises(EngineError, match=r"light holds about 0\.62 GiB of memory"):
+        open_variant(bundle, options=options(memory=GIB // 2, beside=("classifier.onnx",)))
+
+
+def test_a_graph_that_nobody_announced_is_counted_when_it_is_opened(use, options, monkeypatch):
+    session = open_variant(with_classifier(use(Weighty("a", held=0)), GIB), options=options(memory=GIB))
+    monkeypatch.setattr(session, "_graph", lambda name: None)
+    assert session.why_not(32, 32) is None
+    session.session("classifier.onnx")
+    assert session.why_not(32, 32).startswith("translating it takes about 2.0 GiB of memory")
+
+
+def test_commands_announce_the_graphs_that_their_styles_need():
+    part = {"height": 32, "width": 32}
+    condition = Condition(
+        size=2, latent=LatentMaker(graph="latent.onnx", size=16),
+        reference=ReferenceMaker(graph="reference.onnx", **part),
+        labels=LabelMaker(names=("a", "b"), classifier=Classifier(graph="classifier.onnx", **part)),
+    )  # fmt: skip
+    seed, reference = StyleRequest(domain="a", seed=1), StyleRequest(domain="a", reference=Path("x.png"))
+    change = StyleRequest(change=LabelChange(on=("a",)))
+    assert graphs_for([seed], condition) == ("latent.onnx",)
+    assert graphs_for([reference, seed], condition) == ("latent.onnx", "reference.onnx")
+    assert graphs_for([change], condition) == ("classifier.onnx",)
+    known = StyleRequest(change=LabelChange(on=("a",)), vector=(1.0, 0.0))
+    assert graphs_for([known, StyleRequest(vector=(1.0, 0.0))], condition) == ()
 
 
 def test_an_engine_that_is_named_is_opened_however_little_is_free(use, options, lines):
