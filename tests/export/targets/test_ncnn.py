@@ -103,9 +103,10 @@ def test_each_operator_gives_onnxruntimes_numbers(name, engine, tmp_path):
 COMPUTED = "v = Reshape (gamma_beta, kernel)  y = Conv <strides = [2, 1], pads = [1, 2, 0, 1]> (x, v)"
 
 
-def test_a_convolution_may_get_its_weight_from_the_style(tmp_path):
+@pytest.mark.parametrize("engine", ["ncnn", "ncnn-vulkan"])
+def test_a_convolution_may_get_its_weight_from_the_style(engine, tmp_path):
     model = frame(COMPUTED, **CONSTANTS)
-    session = ncnn_session(model, tmp_path)
+    session = ncnn_session(model, tmp_path, engine)
     plain = open_session(before_rounding(model))
     for style in scales_and_shifts(2)[:, None]:
         feeds = {"image": images(2, 8, 12), "gamma_beta": style}
