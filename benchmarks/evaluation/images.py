@@ -11,11 +11,12 @@ from starcast.benchmarks.evaluation.protocol import ALL
 from starcast.errors import DatasetError, ImageError, OptionError, printable
 from starcast.images.formats import READ_IN_WORDS
 from starcast.images.read import read_image
+from starcast.runtime.cores import allowed_threads
 from starcast.runtime.marks import hash_content
 from starcast.runtime.stages import map_ahead, open_pool
 from starcast.train.data.folders import HELD_OUT, Domain, images_below, in_words, scan
 
-READERS = 2
+READERS = max(2, min(8, allowed_threads()))  # threads that read, resize and normalise: most of the time on a GPU
 AHEAD = 16
 
 Progress = Callable[[str], None]

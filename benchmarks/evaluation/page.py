@@ -37,7 +37,7 @@ NOTE = (
 )
 EXAMPLES_NOTE = (
     "The outputs whose features are nearest to those of a training image of the target domain, and those that are the "
-    "farthest from all of them. Left to right: {}the output, the nearest training image."
+    "farthest from all of them, with that distance. Left to right: {}the output, the nearest training image."
 )
 
 Pixels = NDArray[np.uint8]

@@ -100,9 +100,8 @@ def evaluate(
             modes = choose_modes(subjects, options, progress)
             numbers, domains = _find_domains(data, options, subjects, modes, done, progress)
             setting = Setting(
-                data=data,
-                domains=domains, modes=modes, seeds=seeds, options=options, judges=judges,
-                device=device, classify=classifier_of(data, [domain.name for domain in domains]),
+                data=data, domains=domains, modes=modes, seeds=seeds, options=options, judges=judges, device=device,
+                classify=classifier_of(data, [domain.name for domain in domains]),
                 from_levels=any(map(is_bundle, paths.values())),
             )  # fmt: skip
             if earlier is not None:
