@@ -42,9 +42,12 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     def sentence(self) -> str:
         """`ncnn taps9 is the fastest here: 213 ms an image (openvino taps9 281); --remeasure measures again`."""
         others = [entry for entry in self.entries if entry.ms and entry is not self.winner]
+        ms = short_ms(self.winner.ms or 0)
+        if not others and len({entry.name.split(" (")[0] for entry in self.entries}) == 1:
+            # a named engine, whose images take so long that fewer threads were not tried
+            return f"{self.winner.name} takes {ms} ms an image; --remeasure measures again"
         listed = ", ".join(f"{entry.name} {short_ms(entry.ms or 0)}" for entry in others)
         beside = f" ({listed})" if listed else ""
-        ms = short_ms(self.winner.ms or 0)
         return f"{self.winner.name} is the fastest here: {ms} ms an image{beside}; --remeasure measures again"
 
 

@@ -616,6 +616,10 @@ def test_fewer_threads_are_not_tried_for_images_that_take_long(engines, measurab
     engines(slow, slower)
     open_variant(bundle, options=replace(options, threads=None), work=FILM)
     assert (slow.threads, slower.threads) == ([2], [2])
+    lines: list[str] = []
+    open_variant(bundle, "a", options=replace(options, threads=None, progress=lines.append), work=FILM)
+    assert slow.threads == [2, 2]
+    assert lines[-1] == "a plain takes 300 ms an image; --remeasure measures again"
 
 
 def test_short_work_is_repeated_until_it_says_how_fast_an_engine_is(crowd):
