@@ -106,20 +106,23 @@ def plans_for(options: ExportOptions) -> list[Plan]:
 
 
 def select_plans(plans: Sequence[Plan], model: Model, progress: Callable[[str], None]) -> list[Plan]:
-    """The plans that fit a model. Without a source, each image has its own style and no norm depends on it, so engines
-    that run plain ONNX share their graphs. `progress` gets a line for what is left out.
+    """The plans that fit a model. Without a source, each image has its own style and there are no norms, so engines
+    that run plain ONNX share their graphs, and TensorRT's are alike for every `--adain-forms`. `progress` gets a line
+    for what is left out.
     """
     if model.stride is not None:
         return list(plans)
     suited: dict[Plan, tuple[str, ...]] = {}
     for plan in plans:
-        if plan.ncnn or plan.norms != "native":
-            engine = plan.engines[0]
-            progress(f"{engine} is left out: models without a source cannot be exported for it yet")
+        if plan.ncnn:
+            progress(f"{plan.engines[0]} is left out: models without a source cannot be exported for it yet")
             continue
-        alike = replace(plan, one_style=False, engines=())
+        if plan.norms == "native":
+            alike, names = replace(plan, one_style=False, engines=()), plan.engines
+        else:
+            alike, names = replace(plan, norms="fused", engines=()), PREFERRED["tensorrt"].engines
         engines = suited.get(alike, ())
-        suited[alike] = (*engines, *(name for name in plan.engines if name not in engines))
+        suited[alike] = (*engines, *(name for name in names if name not in engines))
     return [replace(plan, engines=engines) for plan, engines in suited.items()]
 
 

@@ -9,7 +9,7 @@ from starcast.errors import OptionError, printable
 from starcast.export.options import ExportOptions
 from starcast.train.checkpoint.content import Checkpoint
 
-NEEDS_SOURCE = ("ncnn", "tensorrt")  # engines whose graphs take a source
+NEEDS_SOURCE = ("ncnn",)  # engines whose graphs take a source
 
 
 def name_domains(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:

@@ -54,3 +54,15 @@ def with_tensorrt_graph(bundle: Path, folder: Path, **changes: object) -> Path:
     variants = (*manifest.variants, msgspec.structs.replace(variant, **changes))
     (folder / MANIFEST).write_bytes(encode(msgspec.structs.replace(manifest, variants=variants, files=files)))
     return folder
+
+
+def with_tensorrt_variant(bundle: Path, folder: Path, **changes: object) -> Path:
+    """A copy of a bundle in `folder` whose only frame graph is for both TensorRTs."""
+    shutil.copytree(bundle, folder)
+    manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    [known] = manifest.variants
+    variant = msgspec.structs.replace(
+        known, engines=("tensorrt", "tensorrt-rtx"), precision="fp16", parity=None, **changes
+    )  # fmt: skip
+    (folder / MANIFEST).write_bytes(encode(msgspec.structs.replace(manifest, variants=(variant,))))
+    return folder

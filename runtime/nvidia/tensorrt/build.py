@@ -16,7 +16,7 @@ from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.child_process import build_in_child
 from starcast.runtime.nvidia.tensorrt.engine_cache import EngineFacts, EngineSpec
 from starcast.runtime.nvidia.tensorrt.messages import Request
-from starcast.runtime.nvidia.tensorrt.orders import Order, plan_orders, source_of
+from starcast.runtime.nvidia.tensorrt.orders import Order, plan_orders
 from starcast.runtime.nvidia.tensorrt.program import programs_of
 from starcast.runtime.nvidia.tensorrt.targets import choose_targets
 from starcast.runtime.progress import ProgressBar
@@ -56,7 +56,6 @@ def build_engines(
     reason. Raises OptionError, MissingExtraError, VariantMissingError and BundleError before anything is built.
     """
     opened = open_bundle(bundle)
-    source_of(opened)  # before a GPU is looked for, which would not help
     orders = plan_orders(opened, options, choose_targets(options, current_gpu(), why_no_gpu))
     engines, failed = [], []
     built = 0
@@ -173,12 +172,12 @@ def describe(name: str, facts: EngineFacts) -> str:
 
 def _figures(engine: bytes, spec: EngineSpec) -> tuple[int | None, float | None]:
     """An engine's number of kernels, and the MB of activations that they read and write per image; None if its file
-    does not say, or if it has no images as input."""
+    does not say, or if it makes no images and reads none."""
     try:
         [program] = programs_of(engine)
     except (EngineError, ValueError):  # another flavour's or release's engine, or one of several programs
         return None, None
-    images = spec.inputs.get("image")
+    images = spec.inputs.get("image") or spec.inputs.get("style")  # without a source, each image has its style
     return len(program.kernels), program.megabytes(images[1][0]) if images else None
 
 

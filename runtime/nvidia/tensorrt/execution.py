@@ -29,11 +29,12 @@ Shapes = tuple[tuple[int, ...], ...]  # of the inputs, in their order
 
 @dataclass(frozen=True)
 class Binding:
-    """An input or output of the engine, and the shapes that it was built for."""
+    """An input or output of the engine, and the shapes that it was built for; `usual`: the one it was tuned for."""
 
     name: str
     dtype: np.dtype[Any]
     smallest: tuple[int, ...]
+    usual: tuple[int, ...]
     largest: tuple[int, ...]
 
     @property
@@ -96,9 +97,9 @@ class Execution(ABC):
 
     @property
     def output(self) -> Binding:
-        """The output for the largest inputs; its smallest shape is not used."""
+        """The output for the largest inputs; its other shapes are not used."""
         largest = self.output_shape(tuple(one.largest for one in self.inputs))
-        return Binding(self._given, np.dtype(self._kind(self._given)), largest, largest)
+        return Binding(self._given, np.dtype(self._kind(self._given)), largest, largest, largest)
 
     @abstractmethod
     def start(self, kernels: bytes | None) -> None:
@@ -129,8 +130,8 @@ class Execution(ABC):
         """An execution context for these shapes."""
 
     def _input(self, name: str) -> Binding:
-        smallest, _, largest = self._engine.get_tensor_profile_shape(name, 0)
-        return Binding(name, np.dtype(self._kind(name)), tuple(smallest), tuple(largest))
+        smallest, usual, largest = map(tuple, self._engine.get_tensor_profile_shape(name, 0))
+        return Binding(name, np.dtype(self._kind(name)), smallest, usual, largest)
 
     def _kind(self, name: str) -> Any:
         return self._trt.nptype(self._engine.get_tensor_dtype(name))

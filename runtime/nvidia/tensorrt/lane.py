@@ -21,7 +21,8 @@ def cut(arrays: Part, inputs: tuple[Binding, ...]) -> list[Part]:
     """Split the inputs into parts, each as large as the engine's largest batch; the last one may be smaller.
 
     A host input with a single row is repeated for all rows of a part if the engine accepts that: the engine then sees
-    fewer combinations of shapes.
+    fewer combinations of shapes. An input that the engine was tuned for one row of, such as noise that all images
+    share, stays as it is: its planes would be copied to the GPU for every image.
     """
     rows = max(value.shape[0] for value in arrays.values())
     most = min(one.largest[0] for one in inputs if arrays[one.name].shape[0] == rows)
@@ -127,6 +128,6 @@ class Lane:
 def _piece(value: NDArray[Any] | View, rows: int, start: int, stop: int, one: Binding) -> NDArray[Any] | View:
     if value.shape[0] == rows:
         return value.rows(start, stop) if isinstance(value, View) else value[start:stop]
-    if isinstance(value, View) or value.shape[0] != 1 or one.largest[0] < stop - start:
+    if isinstance(value, View) or value.shape[0] != 1 or one.usual[0] == 1 or one.largest[0] < stop - start:
         return value
     return np.broadcast_to(value, (stop - start, *value.shape[1:]))

@@ -15,7 +15,7 @@ import msgspec
 from starcast.command_line import command_line
 from starcast.errors import OptionError, VariantMissingError
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.manifest import Source, Variant
+from starcast.runtime.manifest import Shape, Variant
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.engine_cache import EngineSpec
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
@@ -48,12 +48,11 @@ def plan_orders(bundle: Bundle, options: BuildOptions, targets: Targets) -> tupl
 
     Raises OptionError, VariantMissingError, and BundleError where a file has changed.
     """
-    source = source_of(bundle)
     variant = choose_variant(bundle, options, targets.flavour)
     version = targets.flavour.version()
     gpu = targets.gpu
     orders = []
-    for role, precision, inputs in _graphs(bundle, source, variant, options):
+    for role, precision, inputs in _graphs(bundle, variant, options):
         graph, digest = bundle.graph(role)
         plugged = variant.adain == "plugin" and role == variant.file
         spec = EngineSpec(
@@ -67,17 +66,6 @@ def plan_orders(bundle: Bundle, options: BuildOptions, targets: Targets) -> tupl
         for target in targets.generations
         for order in orders
     )
-
-
-def source_of(bundle: Bundle) -> Source:
-    """The bundle's source. Raises VariantMissingError if it has none."""
-    source = bundle.manifest.source
-    if source is None:
-        raise VariantMissingError(
-            f"{bundle.path} translates no images, and TensorRT engines are built for bundles that do: run it with "
-            "--backend openvino or onnxruntime"
-        )
-    return source
 
 
 def choose_variant(bundle: Bundle, options: BuildOptions, flavour: Flavour) -> Variant:
@@ -110,35 +98,43 @@ def kernel_digest() -> str:
     return digest.hexdigest()
 
 
-def _graphs(
-    bundle: Bundle, source: Source, variant: Variant, options: BuildOptions
-) -> Iterator[tuple[str, str, dict[str, Profile]]]:
+def _graphs(bundle: Bundle, variant: Variant, options: BuildOptions) -> Iterator[tuple[str, str, dict[str, Profile]]]:
     """Name, precision and inputs of every graph."""
-    batch = batch_range(options.batch)
-    size = own_size(source) if options.size is None else size_range(options.size, source)
-    _check_limits(variant, batch, options)
+    yield variant.file, variant.precision, _frame_inputs(bundle, variant, options)
     condition = bundle.manifest.condition
-    # one style may serve all images, so this dimension is not tied to theirs
-    styles = 1 if variant.one_style else Range(1, batch.usual, batch.largest)
-    yield variant.file, variant.precision, {
-        "image": profile(batch, size.height, size.width, source.channels), "style": profile(styles, condition.size),
-    }  # fmt: skip
-    if condition.latent is not None:
-        yield condition.latent.graph, "fp32", {
-            "latent": profile(STYLES, condition.latent.size), "domain": profile(STYLES),
-        }  # fmt: skip
-    if condition.reference is not None:
-        maker = condition.reference
-        yield maker.graph, "fp32", {
-            "image": profile(STYLES, maker.height, maker.width, source.channels), "domain": profile(STYLES),
-        }  # fmt: skip
-    if condition.classifier is not None:
-        classifier = condition.classifier
-        sides = classifier.height, classifier.width
-        yield classifier.graph, "fp32", {"image": profile(STYLES, *sides, source.channels)}
+    for maker in (condition.latent, condition.reference, condition.classifier):
+        if maker is not None:
+            shapes = bundle.manifest.inputs_of(maker.graph)
+            yield maker.graph, "fp32", {name: profile(STYLES, *_known(shape[1:])) for name, shape in shapes.items()}
 
 
-def _check_limits(variant: Variant, batch: Range, options: BuildOptions) -> None:
+def _frame_inputs(bundle: Bundle, variant: Variant, options: BuildOptions) -> dict[str, Profile]:
+    """The inputs of the frame graph."""
+    manifest, batch = bundle.manifest, batch_range(options.batch)
+    _check_limits(bundle, variant, batch, options)
+    inputs = {}
+    if manifest.source is not None:
+        size = own_size(manifest.source) if options.size is None else size_range(options.size, manifest.source)
+        inputs["image"] = profile(batch, size.height, size.width, manifest.source.channels)
+        # one style may serve all images, so this dimension is not tied to theirs
+        styles = 1 if variant.one_style else Range(1, batch.usual, batch.largest)
+    else:
+        styles = batch  # each image has its own
+    inputs["style"] = profile(styles, *manifest.condition.shape)
+    for noise in manifest.noise_inputs:  # mostly constant: the same for all images
+        inputs[noise.name] = profile(Range(1, 1, batch.largest), 1, noise.height, noise.width)
+    return inputs
+
+
+def _known(lengths: Shape) -> tuple[int, ...]:
+    """The lengths of an input whose first axis alone may vary."""
+    assert None not in lengths
+    return tuple(length for length in lengths if length is not None)
+
+
+def _check_limits(bundle: Bundle, variant: Variant, batch: Range, options: BuildOptions) -> None:
+    if bundle.manifest.source is None and options.size is not None:
+        raise OptionError(f"--size-range is {options.size!r}, but {bundle.path} makes images of one size: leave it out")
     if variant.max_batch is not None and batch.largest > variant.max_batch:
         raise OptionError(
             f"--batch-range is {options.batch!r}, but {variant.file} takes at most {variant.max_batch} images: "

@@ -20,12 +20,15 @@ from starcast.export.gate.candidates import OnnxCandidate
 from starcast.export.gate.parity import check_generator, expected_translations, make_trials
 from starcast.export.inspect import facts_of, lines_of
 from starcast.export.options import ExportOptions
+from starcast.export.precision.samples import generated_set
 from starcast.export.trace import trace_frame
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.openvino import lacks
 from starcast.runtime.engines.registry import ENGINES
+from starcast.runtime.nvidia.tensorrt.build import build_engines
+from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.translator import Translator
 from starcast.train.families.stylegan2.networks import StyleGAN2Config, mean_of_styles, random_networks
 from starcast.train.families.stylegan2.rosinality import read_rosinality
@@ -241,6 +244,20 @@ def test_the_gate_tries_truncated_and_mixed_styles_and_every_kind_of_noise() -> 
     assert not any(plane.any() for plane in none.values())
 
 
+def test_smaller_precisions_are_calibrated_and_judged_by_mixed_styles_and_every_kind_of_noise() -> None:
+    config = ODD["RGBA 16 px, transposed with five taps"]
+    model = StyleGAN2(random_networks(config), config)
+    images = generated_set(model)
+    for trials, count in ((images.ranges, 64), (images.search, 16), (images.gate["images"], 16)):
+        assert len(trials) == count
+        mixed = [len(np.unique(trial.styles[0], axis=0)) > 1 for trial in trials]
+        assert sum(mixed) == count // 3
+        constant = [all((trial.noise[name] == model.noise[name]).all() for name in model.noise) for trial in trials]
+        zero = [not any(plane.any() for plane in trial.noise.values()) for trial in trials]
+        assert (sum(constant), sum(zero)) == (count // 4, count // 4)
+        assert any(one and other for one, other in zip(mixed, constant, strict=True))
+
+
 @pytest.mark.skipif(lacks("bf16") is not None, reason="this CPU has no bfloat16 instructions")
 def test_bf16_is_judged_by_drawn_styles_and_noise(bundles: dict[str, Bundle]) -> None:
     for bundle in bundles.values():
@@ -251,13 +268,37 @@ def test_bf16_is_judged_by_drawn_styles_and_noise(bundles: dict[str, Bundle]) ->
         assert variant.quality.domains["images"].psnr_mean >= 40
 
 
-@pytest.mark.parametrize("engine", ["ncnn", "tensorrt"])
-def test_engines_that_need_a_source_are_refused_before_any_work(engine: str, tmp_path: Path) -> None:
-    if engine == "ncnn" and ENGINES["ncnn"].absent() is not None:
+def test_tensorrts_graphs_pass_their_gates_and_compile_without_a_gpu(tmp_path: Path) -> None:
+    options = ExportOptions(
+        backends=("tensorrt",), precision=("fp32", "fp16", "int8", "fp8"), adain=("fused", "plugin"), min_psnr=28
+    )
+    lines: list[str] = []
+    bundle = export_bundle(ROSINALITY / "000000.pt", tmp_path / "b", options, lines.append)
+    variants = {variant.precision: variant for variant in bundle.manifest.variants}
+    assert len(variants) == len(bundle.manifest.variants) == 4  # without norms there is one way to write them
+    for name, variant in variants.items():
+        assert (variant.file, variant.engines) == (f"generator/taps16-fused-{name}.onnx", ("tensorrt", "tensorrt-rtx"))
+        assert variant.norms == ()
+        nodes = ir.load(bundle.path / variant.file).graph
+        assert any(node.op_type == "QuantizeLinear" for node in nodes) == (name in ("int8", "fp8"))
+        assert not any(node.op_type == "Gemm" for node in nodes)
+    assert variants["fp16"].quality is not None
+    assert variants["fp16"].quality.domains["images"].psnr_worst > 50
+    pytest.importorskip("tensorrt_rtx")
+    report = build_engines(
+        bundle.path, BuildOptions(gpu=("sm89",), precision="int8"), progress=lines.append, folder=tmp_path / "cache"
+    )
+    assert report.failed == ()
+    assert [facts.spec.role for facts in report.engines] == [variants["int8"].file, "mapping.onnx"]
+    assert report.engines[0].megabytes is not None
+
+
+def test_engines_that_need_a_source_are_refused_before_any_work(tmp_path: Path) -> None:
+    if ENGINES["ncnn"].absent() is not None:
         pytest.skip("ncnn is not installed")
     lines: list[str] = []
-    with pytest.raises(OptionError, match=f"models without a source cannot be exported for {engine} yet: leave it out"):
-        export_bundle(ROSINALITY / "000000.pt", tmp_path / "b", ExportOptions(backends=(engine,)), lines.append)
+    with pytest.raises(OptionError, match="models without a source cannot be exported for ncnn yet: leave it out"):
+        export_bundle(ROSINALITY / "000000.pt", tmp_path / "b", ExportOptions(backends=("ncnn",)), lines.append)
     assert lines == []
 
 

@@ -17,6 +17,8 @@ pytest.importorskip("cuda.bindings.driver", reason="the fake card's constants ar
 import fake_tensorrt
 from fake_cuda import FakeCuda, install
 from fake_tensorrt import FakeTensorRT, engine
+from tensorrt_bundle import with_tensorrt_variant
+from tiny_generator import FRAME_GRAPH, TinyGenerator
 
 from starcast.errors import EngineError, MissingExtraError
 from starcast.runtime.bundle import Bundle, open_bundle
@@ -192,6 +194,53 @@ def test_a_size_that_no_engine_was_built_for_is_told_before_it_runs(built):
         assert translator.why_not(64, 64) is None
         with pytest.raises(ValueError, match="sources are 80x32: my-model's engine of generator/plain-fp32.onnx was"):
             translator(np.zeros((1, 32, 80, 3), np.uint8), np.ones(8))
+
+
+SOURCELESS = {
+    FRAME_GRAPH: engine(
+        "images", style=("float32", (1, 4, 6), (4, 4, 6)), noise_0=("float32", (1, 1, 8, 8), (4, 1, 8, 8)),
+        noise_1=("float32", (1, 1, 16, 16), (4, 1, 16, 16)),
+    ),
+    "mapping.onnx": engine("latents", latent=("float32", (1, 4), (4, 4))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("noise", ["constant", "zero", 7, "own", "shared"])
+def test_images_without_a_source_come_from_styles_and_every_kind_of_noise(
+    machine, monkeypatch, tmp_path, generator_bundle, noise
+):
+    model, shapes = TinyGenerator(), []
+
+    def images(feeds):
+        planes = [feeds["noise_0"], feeds["noise_1"]]
+        shapes.append((len(feeds["style"]), *(len(plane) for plane in planes)))
+        return model.images(feeds["style"], planes)
+
+    monkeypatch.setitem(fake_tensorrt.FUNCTIONS, "images", ("translation", images))
+    monkeypatch.setitem(
+        fake_tensorrt.FUNCTIONS, "latents", ("style", lambda feeds: model.style(feeds["latent"]).astype(np.float32))
+    )
+    machine.bundle = open_bundle(with_tensorrt_variant(generator_bundle, tmp_path / "G"))
+    for role, content in SOURCELESS.items():
+        monkeypatch.setitem(ENGINES, role, content)
+        machine.build(role)
+    draws = np.random.RandomState(3)
+    planes = {
+        "own": [draws.randn(9, 1, side, side).astype(np.float32) for side in (8, 16)],
+        "shared": [draws.randn(count, 1, side, side).astype(np.float32) for count, side in ((1, 8), (9, 16))],
+    }
+    with Translator(machine.bundle, precision="fp16") as translator, Translator(generator_bundle) as on_cpu:
+        assert translator.backend == machine.flavour
+        styles = np.stack([translator.style(seed=seed) for seed in range(9)])
+        np.testing.assert_allclose(styles, np.stack([on_cpu.style(seed=seed) for seed in range(9)]), rtol=1e-6)
+        shapes.clear()
+        given = translator.generate(styles, planes.get(noise, noise))
+        np.testing.assert_array_equal(given, on_cpu.generate(styles, planes.get(noise, noise)))
+    # in parts of 4, 4 and 1; noise that all images share is not copied for each of them
+    planes_of_four = {"constant": (1, 1), "zero": (1, 1), "shared": (1, 4)}.get(noise, (4, 4))
+    assert set(shapes) == {(4, *planes_of_four), (1, 1, 1)}
+    gc.collect()
+    assert machine.card.leaks() == []
 
 
 def test_without_engines_the_line_that_builds_them_is_the_answer(machine):

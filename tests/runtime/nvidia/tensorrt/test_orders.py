@@ -4,12 +4,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tensorrt_bundle import GRAPH, with_tensorrt_graph
+from tensorrt_bundle import GRAPH, with_tensorrt_graph, with_tensorrt_variant
 
 from starcast.errors import OptionError, VariantMissingError
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.nvidia.driver import Gpu
-from starcast.runtime.nvidia.tensorrt.build import build_engines
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
 from starcast.runtime.nvidia.tensorrt.orders import plan_orders
@@ -109,11 +108,30 @@ def test_a_graph_for_one_style_only_gets_one(tmp_path, tiny_bundle):
     assert generator.spec.inputs["style"] == ((1, 8),) * 3
 
 
-def test_a_bundle_without_a_source_is_not_for_build(generator_bundle):
-    with pytest.raises(VariantMissingError, match="translates no images, and TensorRT engines are built for"):
+def test_without_a_source_every_image_has_its_style_and_noise_may_serve_the_whole_batch(tmp_path, generator_bundle):
+    generator, mapping = _orders(with_tensorrt_variant(generator_bundle, tmp_path / "B"))
+    assert generator.spec.inputs == {
+        "style": ((1, 4, 6), (4, 4, 6), (8, 4, 6)),
+        "noise_0": ((1, 1, 8, 8), (1, 1, 8, 8), (8, 1, 8, 8)),
+        "noise_1": ((1, 1, 16, 16), (1, 1, 16, 16), (8, 1, 16, 16)),
+    }  # fmt: skip
+    assert mapping.spec.inputs == {"latent": ((1, 4), (1, 4), (8, 4))}  # no domains
+
+
+def test_a_batch_that_does_not_change_leaves_the_noise_its_choice(tmp_path, generator_bundle):
+    [generator, _] = _orders(with_tensorrt_variant(generator_bundle, tmp_path / "B"), batch="3")
+    assert generator.spec.inputs["style"] == ((3, 4, 6),) * 3
+    assert generator.spec.inputs["noise_1"] == ((1, 1, 16, 16), (1, 1, 16, 16), (3, 1, 16, 16))
+
+
+def test_a_bundle_without_a_source_has_one_size_and_takes_no_other(tmp_path, generator_bundle):
+    with pytest.raises(OptionError, match="makes images of one size: leave it out"):
+        _orders(with_tensorrt_variant(generator_bundle, tmp_path / "B"), size="64x64")
+
+
+def test_a_bundle_without_a_source_or_a_graph_for_tensorrt_names_the_line_that_makes_one(generator_bundle):
+    with pytest.raises(VariantMissingError, match="--for tensorrt --precisions fp16"):
         _orders(generator_bundle)
-    with pytest.raises(VariantMissingError, match="translates no images"):  # with or without a GPU
-        build_engines(generator_bundle, BuildOptions(), progress=print)
 
 
 def test_only_the_graph_with_the_kernel_depends_on_it(tmp_path, tiny_bundle):
