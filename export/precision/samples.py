@@ -113,11 +113,25 @@ def drawn_set(model: Model, seed: int = 0) -> CalibrationSet:
 
 
 def generated_set(model: Model, seed: int = 0) -> CalibrationSet:
-    """Styles and noise of a model without a source, drawn for each trial; the gate's go under the name `images`."""
+    """Styles and noise of a model without a source, as users ask for them; the gate's go under the name `images`.
+
+    Every third style is mixed from two, at a layer that is drawn. In turn, noise is drawn, constant, drawn, and zero.
+    """
     draws = np.random.RandomState(seed)
 
+    def trial(number: int) -> Trial:
+        styles, noise = model.draw_style(0, draws), draw_noise(model, 1, draws)
+        if number % 3 == 2:
+            cutoff = draws.randint(1, styles.shape[1])
+            styles = np.concatenate([styles[:, :cutoff], model.draw_style(0, draws)[:, cutoff:]], axis=1)
+        if number % 4 == 1:
+            noise = dict(model.noise)
+        elif number % 4 == 3:
+            noise = {name: np.zeros_like(plane) for name, plane in noise.items()}
+        return Trial(None, styles, noise)
+
     def trials(count: int) -> tuple[Trial, ...]:
-        return tuple(Trial(None, model.draw_style(0, draws), draw_noise(model, 1, draws)) for _ in range(count))
+        return tuple(map(trial, range(count)))
 
     return CalibrationSet(ranges=trials(RANGES), search=trials(SEARCH), gate={"images": trials(GATE)})
 

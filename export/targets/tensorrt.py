@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 
 import msgspec
 import onnx_ir as ir
@@ -30,6 +31,7 @@ from starcast.export.passes.product_sums import sum_style_products
 from starcast.export.passes.row_sums import sum_row_products
 from starcast.export.plan import PREFERRED, FrameGraph, Plan
 from starcast.export.precision.codes import tensorrt_rules
+from starcast.export.precision.levelled_channels import level_channels, scaled_convolutions
 from starcast.export.precision.norm_ranges import calibrate_norms
 from starcast.export.precision.search import SearchOptions, SearchResult, quantise
 from starcast.export.precisions import PRECISIONS
@@ -43,14 +45,12 @@ class TensorRTTarget:
     def __init__(self, source: Source, without: Sequence[str], judge: Judge, progress: Progress) -> None:
         self._source, self._without, self._judge, self._progress = source, without, judge, progress
         self._side = source.model.side
-        self._bases: dict[str, FrameGraph] = {}  # by form
+        self._bases: dict[tuple[str, bool], FrameGraph] = {}  # by form, and whether channels are levelled
         self._searched: dict[tuple[str, str], SearchResult] = {}  # by form and precision
 
     def make(self, plan: Plan) -> FrameGraph:
         """The graph of a plan. Raises ParityError, or OptionError if a weight is too large for half precision."""
-        if plan.form not in self._bases:
-            self._bases[plan.form] = self._base(plan.form)
-        base = self._bases[plan.form]
+        base = self._base(plan.form, levelled=PRECISIONS[plan.precision].codes == "int8" and self._can_level)
         if PRECISIONS[plan.precision].codes is None:
             return make_in_precision(base, plan, self._side, self._without)
         key = plan.form, plan.precision
@@ -60,12 +60,27 @@ class TensorRTTarget:
         graph = make_in_precision(replace(base, frame=result.model), plan, self._side, self._without)
         return replace(graph, kept=result.kept, to_blame=result.to_blame)
 
-    def _base(self, form: str) -> FrameGraph:
+    @cached_property
+    def _can_level(self) -> bool:
+        return any(scaled_convolutions(self._source.frame.graph))
+
+    def _base(self, form: str, *, levelled: bool) -> FrameGraph:
+        """The base of a form, made on first use. `levelled`: with channels that suit int8's grids; float8 has more
+        digits for small values and needs none."""
+        if (form, levelled) not in self._bases:
+            self._bases[form, levelled] = self._make_base(form, levelled)
+        return self._bases[form, levelled]
+
+    def _make_base(self, form: str, levelled: bool) -> FrameGraph:
         """Rewrite and calibrate a form, then compare it with PyTorch, in float32 with decomposed norms: a PSNR would
         hardly show an error in those."""
         images, judge, before = self._judge.images.ranges, self._judge, Cost.of(self._source.frame, self._side)
-        with stage(self._progress, f"form {form} for TensorRT: norms calibrated on {len(images)} images"):
-            base, left = make_base(self._source.frame, form, self._side, images, judge.flat, self._without)
+        with stage(self._progress, f"form {form} for TensorRT: calibrated on {len(images)} images"):
+            traced = self._source.frame.clone()
+            count = level_channels(traced, images, tensorrt_rules("int8").largest) if levelled else 0
+            base, left = make_base(traced, form, self._side, images, judge.flat, self._without)
+        if count:
+            self._progress(f"  the input channels of {count} convolutions levelled for int8")
         for line in (*rewrite_lines(base.steps, before, base.cost), *_norm_lines(base.norms, left)):
             self._progress(f"  {line}")
         with stage(self._progress, f"form {form} with decomposed norms: compared with PyTorch"):
