@@ -21,6 +21,7 @@ from starcast.runtime.bundle import open_bundle
 from starcast.runtime.doctor import PROBE
 from starcast.runtime.engines import cache
 from starcast.runtime.engines.base import EngineOptions, Graph, one_line
+from starcast.runtime.engines.openvino import MOST_FILLED, PATIENCE
 from starcast.runtime.engines.registry import ENGINES
 
 DOUBLE = """
@@ -206,15 +207,59 @@ def test_a_small_graph_is_not_kept(keeping, graph, tmp_path):
     assert not (tmp_path / "cache").exists()
 
 
-def test_openvino_compiles_for_the_first_shapes_and_for_any_once_others_come(graph, monkeypatch):
-    session, compiled = _here("openvino").open(Graph(graph), EngineOptions(threads=1)), []
+@pytest.fixture
+def compiling(tmp_path, monkeypatch):
+    """A function that runs a graph of OpenVINO's, and the rows of `x` of each shape that it compiles for; 0: any."""
+    graph = tmp_path / "open.onnx"
+    graph.write_bytes(onnx.parser.parse_model(DOUBLE.replace(", 3]", ", W]")).SerializeToString())
+    session, rows = _here("openvino").open(Graph(graph), EngineOptions(threads=1)), []
     compile_for = type(session)._compile
     monkeypatch.setattr(
-        type(session), "_compile", lambda self, shapes: (compiled.append(shapes), compile_for(self, shapes))
+        type(session),
+        "_compile",
+        lambda self, shapes: (rows.append(shapes["x"][0] if shapes else 0), compile_for(self, shapes)),
     )
-    for x in (X, X + 1, X[:1], X, np.tile(X, (2, 1))):
-        np.testing.assert_array_equal(session.run({"x": x, "y": Y}), 2 * x * Y)
-    assert compiled == [{"x": (2, 3), "y": (1, 3)}, {}]
+
+    def run(count: int, shared: bool = True, width: int = 3) -> None:
+        x = np.arange(count * width, dtype=np.float32).reshape(count, width)
+        y = Y[:, :width] if shared else np.tile(Y[:, :width], (count, 1)) * x
+        np.testing.assert_array_equal(session.run({"x": x, "y": y}), 2 * x * y)
+
+    return run, rows
+
+
+def test_openvino_compiles_for_a_batch_and_fills_up_a_smaller_one(compiling):
+    run, rows = compiling
+    for count in (4, 4, 1, 4, 3, 2, 4):
+        run(count)
+    assert rows == [4]
+
+
+def test_openvino_compiles_again_for_a_larger_batch_and_for_one_that_stays_smaller(compiling):
+    run, rows = compiling
+    for count in (1, 4, *[2] * (PATIENCE + 2), 4):
+        run(count)
+    assert rows == [1, 4, 2, 4]
+
+
+@pytest.mark.parametrize("other", [
+    {"width": 2}, {"shared": False}, {"count": MOST_FILLED + 1},
+], ids=["another size", "a row of its own for each", "a large batch"])  # fmt: skip
+def test_openvino_compiles_for_any_shape_once_others_come(compiling, other):
+    run, rows = compiling
+    for _ in range(2):
+        run(2)
+        run(**{"count": 2, **other})
+    run(1)
+    assert rows == [2, 0]
+
+
+def test_an_input_that_a_batch_shares_fits_where_each_image_had_its_own(compiling):
+    run, rows = compiling
+    run(4, shared=False)
+    for count in (4, 3, 1):
+        run(count)
+    assert rows == [4]
 
 
 def test_openvino_keeps_nothing_on_the_disk(graph, tmp_path):
