@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from starcast.errors import ImageError
 from starcast.images.write import write_image
@@ -27,7 +28,9 @@ class Written(msgspec.Struct, frozen=True):
     seconds: float
 
 
-def write_output(path: Path, image: NDArray[np.uint8], *, is_free: bool, **settings: Any) -> Written | ImageError:
+def write_output(
+    path: Path, image: NDArray[np.uint8] | Image.Image, *, is_free: bool, **settings: Any
+) -> Written | ImageError:
     """Write an image with `settings` for `write_image`, and return what there is to say of it, or the error. `is_free`:
     nothing was at its path, so a file that has appeared there since is not replaced."""
     start = time.perf_counter()

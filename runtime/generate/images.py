@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import OptionError
 from starcast.runtime.generate.options import GenerateOptions
+from starcast.runtime.noise import NoiseChoice, NoiseMaker
 from starcast.runtime.style_layers import mix
 from starcast.runtime.translator import Translator
 
@@ -61,6 +63,16 @@ def mixing_layer(options: GenerateOptions, layers: int | None) -> int:
     return options.layer if options.layer is not None else layers // 2
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Specs with the styles [N, layers, S] and the noise of their images, and the seconds that these took."""
+
+    specs: Sequence[ImageSpec]
+    styles: NDArray[np.float32]
+    noise: NoiseChoice
+    seconds: float
+
+
 class ImageMaker:
     """Makes images [N, H, W, C] of specs, with a translator."""
 
@@ -68,6 +80,7 @@ class ImageMaker:
         self._translator = translator
         self._options = options
         self._layer = layer
+        self._noise = NoiseMaker(translator.bundle)
         self._style_of = lru_cache(_REMEMBERED)(lambda seed: translator.style(seed=seed, psi=options.psi))
 
     def style(self, spec: ImageSpec) -> NDArray[np.float32]:
@@ -77,12 +90,20 @@ class ImageMaker:
         style = self._style_of(spec.seed)
         return style if spec.fine_seed is None else mix(style, self._style_of(spec.fine_seed), self._layer)
 
-    def images(self, specs: Sequence[ImageSpec]) -> NDArray[np.uint8]:
-        """The images of specs, at least one."""
+    def prepare(self, specs: Sequence[ImageSpec]) -> Prepared:
+        """The styles and noise of the images of specs, at least one. Another thread may prepare the next ones while
+        these are made."""
+        start = time.perf_counter()
         styles = np.stack([self.style(spec) for spec in specs])
-        if self._options.noise != "random":
-            return self._translator.generate(styles, self._options.noise)
-        return self._translator.generate(styles, [one.seed or 0 for one in specs])
+        noise: NoiseChoice = self._options.noise
+        if noise == "random":
+            seeds = [spec.seed or 0 for spec in specs]
+            noise = list(self._noise.make(seeds, len(seeds))(slice(None)).values())
+        return Prepared(specs, styles, noise, time.perf_counter() - start)
+
+    def images(self, prepared: Prepared) -> NDArray[np.uint8]:
+        """The images of what was prepared."""
+        return self._translator.generate(prepared.styles, prepared.noise)
 
 
 def chunks(specs: Sequence[ImageSpec], size: int) -> Iterator[Sequence[ImageSpec]]:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from starcast.errors import OptionError, printable
-from starcast.images.read import MAX_PIXELS
-from starcast.images.write import why_too_large
+from starcast.images.read import LARGE_PIXELS, MAX_PIXELS
+from starcast.images.write import as_pillow, why_too_large
 from starcast.runtime.folder.outputs import State
 from starcast.runtime.folder.places import AHEAD, LOOKERS, Places
 from starcast.runtime.generate.images import MEAN, ImageSpec, chunks
@@ -23,7 +24,12 @@ from starcast.runtime.record import fingerprint
 from starcast.runtime.stages import map_ahead, open_pool
 
 GRID = "grid"
-_WHITE = 255
+# Pillow's mode and the empty places' colour, by the number of channels
+_EMPTY: dict[int, tuple[str, int | tuple[int, ...]]] = {
+    1: ("L", 255),
+    3: ("RGB", (255, 255, 255)),
+    4: ("RGBA", (255, 255, 255, 0)),
+}
 
 
 @dataclass(frozen=True)
@@ -115,20 +121,22 @@ def plan_outputs(outputs: Sequence[OutputFile], *, overwrite: bool, since_ns: in
 
 
 class Sheet:
-    """A file's pixels while its images are made. Places that stay empty are white; in RGBA they are transparent."""
+    """A grid while its images are made, held as Pillow holds it, so that writing makes no second copy. Places that stay
+    empty are white; in RGBA they are transparent."""
 
     def __init__(self, output: OutputFile, channels: int) -> None:
+        height, width = output.size
         self._columns = output.columns
         self._waiting = {spec: place for place, spec in enumerate(output.specs)}
-        self.pixels = np.full((*output.size, channels), _WHITE, np.uint8)
-        if channels == 4:
-            self.pixels[..., 3] = 0
+        mode, colour = _EMPTY[channels]
+        self.image = Image.new(mode, (width, height), colour)
+        self.is_large = height * width > LARGE_PIXELS
 
     def place(self, spec: ImageSpec, image: NDArray[np.uint8]) -> bool:
         """Put an image in its place. Returns whether it was the last one."""
         row, column = divmod(self._waiting.pop(spec), self._columns)
         height, width = image.shape[:2]
-        self.pixels[row * height : (row + 1) * height, column * width : (column + 1) * width] = image
+        self.image.paste(as_pillow(image), (column * width, row * height))
         return not self._waiting
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from starcast.errors import BundleError, ImageError, OptionError
 from starcast.hold import hold, hold_folder
@@ -40,9 +41,11 @@ from starcast.runtime.record import (
     run_facts,
     write_record,
 )
-from starcast.runtime.stages import InOrder, open_pool
+from starcast.runtime.stages import InOrder, open_pool, run_ahead
 from starcast.runtime.style_requests import latent_graphs
 from starcast.runtime.translator import Translator
+
+STAGES = ("styles", "run", "write")
 
 
 @dataclass
@@ -54,7 +57,7 @@ class Report:
     skipped: int = 0
     images: int = 0
     failed: list[str] = field(default_factory=list)
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("run", "write"), 0.0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     wall_s: float = 0.0
 
     def fail(self, sentence: str, progress: Callable[[str], None]) -> None:
@@ -184,7 +187,11 @@ def _work(output: OutputFile, job: Job) -> Work:
 def _write_files(
     missing: Sequence[OutputFile], maker: ImageMaker, batch: int, quality: int | None, report: Report, bar: ProgressBar
 ) -> None:
-    """Make each image once, and write every file as soon as its last image is there."""
+    """Make each image once, and write every file as soon as its last image is there, while the next images are made and
+    the styles and noise of those after them are prepared.
+
+    A large grid is written before the next one is begun, so that memory holds one.
+    """
     files_of: dict[ImageSpec, list[OutputFile]] = {}
     for output in missing:
         for spec in output.specs:
@@ -201,28 +208,35 @@ def _write_files(
             report.seconds["write"] += outcome.seconds
         bar.advance()
 
-    with open_pool(WRITERS) as writers:
+    parts = map(maker.prepare, chunks(list(files_of), batch))
+    with run_ahead(parts, "styles", depth=1) as prepared, open_pool(WRITERS) as writers:
         # few grids wait to be written, because they are large
         writes = InOrder(writers, places=WRITERS if has_grid else 2 * batch + WRITERS, take=count)
         try:
-            for part in chunks(list(files_of), batch):
+            for part in prepared:
                 start = time.perf_counter()
                 images = maker.images(part)
                 report.seconds["run"] += time.perf_counter() - start
-                report.images += len(part)
-                for spec, image in zip(part, images, strict=True):
+                report.seconds["styles"] += part.seconds
+                report.images += len(part.specs)
+                for spec, image in zip(part.specs, images, strict=True):
                     for output in files_of[spec]:
-                        if output.path not in sheets:
-                            sheets[output.path] = Sheet(output, image.shape[2])
-                        if sheets[output.path].place(spec, image):
-                            writes.add(partial(_write, output, sheets.pop(output.path).pixels, quality))
+                        if output.size == image.shape[:2]:
+                            writes.add(partial(_write, output, image, quality))
+                            continue
+                        sheet = sheets.get(output.path) or sheets.setdefault(output.path, Sheet(output, image.shape[2]))
+                        if sheet.place(spec, image):
+                            writes.add(partial(_write, output, sheets.pop(output.path).image, quality))
+                            if sheet.is_large:
+                                del sheet
+                                writes.finish()
         finally:
             writes.finish()
 
 
-def _write(output: OutputFile, pixels: NDArray[np.uint8], quality: int | None) -> Written | ImageError:
+def _write(output: OutputFile, image: NDArray[np.uint8] | Image.Image, quality: int | None) -> Written | ImageError:
     mark = generated_mark(output.settings).text
-    return write_output(output.path, pixels, is_free=output.is_free, quality=quality, mark=mark)
+    return write_output(output.path, image, is_free=output.is_free, quality=quality, mark=mark)
 
 
 def _settings_of(bundle: Bundle, options: GenerateOptions, layer: int, spec: ImageSpec) -> dict[str, Any]:

@@ -32,20 +32,21 @@ _ENCODERS: dict[str, tuple[str, Callable[[int | None], dict[str, Any]]]] = {
 }
 # pixels, by libjpeg and by WebP's definition
 _LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
+_MODES = {"L": 1, "RGB": 3, "RGBA": 4}  # Pillow's, and their channels
 WRITTEN_SUFFIXES = tuple(_ENCODERS)
 WRITTEN_FORMATS = tuple({name: None for name, _ in _ENCODERS.values()})
 
 
 def write_image(
     path: str | os.PathLike[str],
-    image: NDArray[np.uint8],
+    image: NDArray[np.uint8] | Image.Image,
     *,
     quality: int | None = None,
     mark: str | None = None,
     metadata: Metadata | None = None,
 ) -> tuple[str, ...]:
     """Write uint8 [H, W, C], grey (1), RGB (3) or RGBA (4), as PNG, JPEG (95, 4:4:4) or WebP (lossless without
-    `quality`).
+    `quality`). `image` may also be Pillow's, which spares a copy of a large one.
 
     The suffix decides the format; JPEG takes no RGBA. `metadata` is that of the image which this one was made from,
     and is corrected for it. `mark` is a line of ASCII for the EXIF field "Software", where `read_stored` finds it.
@@ -53,31 +54,48 @@ def write_image(
     complete new one. Raises ImageError.
     """
     path = Path(path)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3, 4):
-        raise TypeError(
-            f"write_image takes uint8 [H, W, 1], [H, W, 3] or [H, W, 4], not {image.dtype} {list(image.shape)}"
-        )
+    height, width, channels = _shape_of(image)
     if path.suffix.lower() not in _ENCODERS:
         raise ImageError(
             f"{printable(path)} cannot be written: give a name that ends in {', '.join(WRITTEN_SUFFIXES[:-1])} "
             f"or {WRITTEN_SUFFIXES[-1]}"
         )
     format_name, settings = _ENCODERS[path.suffix.lower()]
-    if image.shape[2] == 4 and format_name == "JPEG":
+    if channels == 4 and format_name == "JPEG":
         raise ImageError(f"{printable(path)} cannot be transparent: give a name that ends in .png or .webp")
-    reason = why_too_large(path.suffix, image.shape[:2])
+    reason = why_too_large(path.suffix, (height, width))
     if reason is not None:
         raise ImageError(f"{printable(path)} cannot be written: {reason}")
-    embedded, lost = embed(format_name, image.shape[:2], mark=mark, metadata=metadata)
+    embedded, lost = embed(format_name, (height, width), mark=mark, metadata=metadata)
     try:
         with atomic_path(path) as partial:
-            pixels = np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image)
-            Image.fromarray(pixels).save(partial, format=format_name, **settings(quality), **embedded)
+            as_pillow(image).save(partial, format=format_name, **settings(quality), **embedded)
     except OSError as error:
         raise ImageError(
             f"{printable(path)} cannot be written ({reason_of(error)}): free some disk space, or choose another -o"
         ) from error
     return tuple(lost)
+
+
+def as_pillow(image: NDArray[np.uint8] | Image.Image) -> Image.Image:
+    """An image uint8 [H, W, C], or Pillow's own, as Pillow's."""
+    if isinstance(image, Image.Image):
+        return image
+    return Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
+
+
+def _shape_of(image: NDArray[np.uint8] | Image.Image) -> tuple[int, int, int]:
+    """(height, width, channels). Raises TypeError for an image of another kind."""
+    if isinstance(image, Image.Image):
+        if image.mode not in _MODES:
+            raise TypeError(f"write_image takes images of Pillow's modes {', '.join(_MODES)}, not {image.mode}")
+        return image.height, image.width, _MODES[image.mode]
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in _MODES.values():
+        raise TypeError(
+            f"write_image takes uint8 [H, W, 1], [H, W, 3] or [H, W, 4], not {image.dtype} {list(image.shape)}"
+        )
+    height, width, channels = image.shape
+    return height, width, channels
 
 
 def why_too_large(suffix: str, size: tuple[int, ...]) -> str | None:

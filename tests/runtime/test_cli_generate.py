@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from tiny_generator import TinyGenerator, write_generator_bundle
 
 from starcast.cli import root
-from starcast.errors import OptionError
+from starcast.errors import OptionError, StyleError
 from starcast.images.mark import read_mark
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.base import EngineOptions
@@ -230,10 +231,10 @@ def test_an_overwriting_run_that_was_stopped_goes_on_where_it_was(generator_bund
 
     made = run.ImageMaker.images
 
-    def stop(self, subjects):
-        if subjects[0].seed == 3:
+    def stop(self, prepared):
+        if prepared.specs[0].seed == 3:
             raise KeyboardInterrupt
-        return made(self, subjects)
+        return made(self, prepared)
 
     with monkeypatch.context() as patch:
         patch.setattr(run.ImageMaker, "images", stop)
@@ -241,6 +242,42 @@ def test_an_overwriting_run_that_was_stopped_goes_on_where_it_was(generator_bund
             generate_all(generator_bundle, options)
     report = generate_all(generator_bundle, options)
     assert (report.done, report.skipped) == (3, 4)  # the base and seeds 0 to 2 are there
+
+
+@pytest.mark.parametrize("noise", ["constant", "random"])
+def test_the_next_styles_and_noise_are_prepared_while_images_are_made(generator_bundle, tmp_path, monkeypatch, noise):
+    prepare, made = run.ImageMaker.prepare, run.ImageMaker.images
+    ready = {seed: threading.Event() for seed in range(4)}
+
+    def prepare_and_tell(self, specs):
+        prepared = prepare(self, specs)
+        ready[specs[0].seed or 0].set()
+        return prepared
+
+    def make_when_the_next_is_ready(self, prepared):
+        seed = prepared.specs[0].seed
+        assert seed in (None, 3) or ready[seed + 1].wait(20)
+        return made(self, prepared)
+
+    monkeypatch.setattr(run.ImageMaker, "prepare", prepare_and_tell)
+    monkeypatch.setattr(run.ImageMaker, "images", make_when_the_next_is_ready)
+    report = generate_all(generator_bundle, _options(tmp_path, seeds=("0-3",), batch=1, noise=noise))
+    assert (report.done, report.failed) == (5, [])
+    assert report.summary().splitlines()[1].startswith("Milliseconds per image: styles ")
+
+
+def test_a_style_that_fails_ends_the_run_with_its_reason(generator_bundle, tmp_path, monkeypatch):
+    style = run.ImageMaker.style
+
+    def fail(self, spec):
+        if spec.seed == 2:
+            raise StyleError("no such style")
+        return style(self, spec)
+
+    monkeypatch.setattr(run.ImageMaker, "style", fail)
+    with pytest.raises(StyleError, match="no such style"):
+        generate_all(generator_bundle, _options(tmp_path, seeds=("0-3",), batch=1))
+    assert _names(tmp_path) == {"seed0.png", "seed1.png", BASE, "starcast.json"}
 
 
 def test_the_record_says_how_to_make_every_image_again(generator_bundle, tmp_path):
