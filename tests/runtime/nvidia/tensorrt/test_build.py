@@ -13,7 +13,8 @@ import msgspec
 import onnx
 import pytest
 import recorded_tensorrt
-from tensorrt_bundle import GRAPH, with_tensorrt_graph
+from tensorrt_bundle import GRAPH, with_tensorrt_graph, with_tensorrt_variant
+from tiny_generator import FRAME_GRAPH
 
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.nvidia.driver import Gpu
@@ -102,6 +103,19 @@ def test_full_tensorrt_gets_an_engine_for_this_gpu(full, run):
         ("tensorrt", "sm89", "NVIDIA L4", "13.0")
     }
     assert {facts.kernels for facts in report.engines} == {None}  # its file does not say
+
+
+def test_a_bundle_without_a_source_is_built_for_styles_and_noise(tmp_path, full, generator_bundle):
+    bundle, cache = with_tensorrt_variant(generator_bundle, tmp_path / "G"), tmp_path / "cache"
+    report = build_engines(bundle, BuildOptions(batch="1:2:4"), progress=lambda line: None, folder=cache)
+    assert [facts.spec.role for facts in report.engines] == [FRAME_GRAPH, "mapping.onnx"]
+    frame, mapping = (json.loads(engine_cache.load(facts, cache))["shapes"] for facts in report.engines)
+    assert frame == {
+        "style": [[1, 4, 6], [2, 4, 6], [4, 4, 6]],
+        "noise_0": [[1, 1, 8, 8], [1, 1, 8, 8], [4, 1, 8, 8]],
+        "noise_1": [[1, 1, 16, 16], [1, 1, 16, 16], [4, 1, 16, 16]],
+    }
+    assert mapping == {"latent": [[1, 4], [1, 4], [8, 4]]}
 
 
 def test_kernels_that_were_timed_for_one_engine_are_not_timed_again_for_the_next(tmp_path, full, run):
