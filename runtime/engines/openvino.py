@@ -42,9 +42,7 @@ from starcast.runtime.machine import processor
 from starcast.runtime.manifest import Shape, Variant
 
 _TELEMETRY = "openvino_telemetry"
-MOST_FILLED = (
-    16  # images in a batch that a smaller one is filled up to; above, the waste could cost more than compiling
-)
+MOST_FILLED = 16  # images of a batch that a smaller one is filled up to; above, compiling could cost less
 PATIENCE = 4  # smaller batches in a row that are filled up before the graph is compiled for their size
 _importing = threading.Lock()
 Shapes = Mapping[str, tuple[int, ...]]  # of the inputs, by name

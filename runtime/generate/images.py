@@ -17,6 +17,7 @@ from starcast.runtime.noise import NoiseChoice, NoiseMaker
 from starcast.runtime.style_layers import mix
 from starcast.runtime.translator import Translator
 
+MOST_AHEAD = 2**26  # bytes of noise to draw ahead; that of larger batches is drawn when a part of them is made
 _REMEMBERED = 1024  # styles cached, because mixes share them
 
 
@@ -81,6 +82,7 @@ class ImageMaker:
         self._options = options
         self._layer = layer
         self._noise = NoiseMaker(translator.bundle)
+        self._noise_bytes = sum(4 * one.height * one.width for one in translator.bundle.manifest.noise_inputs)
         self._style_of = lru_cache(_REMEMBERED)(lambda seed: translator.style(seed=seed, psi=options.psi))
 
     def style(self, spec: ImageSpec) -> NDArray[np.float32]:
@@ -97,8 +99,9 @@ class ImageMaker:
         styles = np.stack([self.style(spec) for spec in specs])
         noise: NoiseChoice = self._options.noise
         if noise == "random":
-            seeds = [spec.seed or 0 for spec in specs]
-            noise = list(self._noise.make(seeds, len(seeds))(slice(None)).values())
+            noise = seeds = [spec.seed or 0 for spec in specs]
+            if self._noise_bytes * len(seeds) <= MOST_AHEAD:
+                noise = list(self._noise.make(seeds, len(seeds))(slice(None)).values())
         return Prepared(specs, styles, noise, time.perf_counter() - start)
 
     def images(self, prepared: Prepared) -> NDArray[np.uint8]:
