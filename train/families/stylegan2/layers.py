@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 SLOPE = 0.2
+GAIN = math.sqrt(2)  # keeps the variance
 EPS = 1e-8
 
 
 def activate(x: Tensor) -> Tensor:
-    """Leaky ReLU times sqrt(2), which keeps the variance."""
-    return F.leaky_relu(x, SLOPE) * math.sqrt(2)
+    """Leaky ReLU, and the gain."""
+    return F.leaky_relu(x, SLOPE) * GAIN
 
 
 def normalize(latent: Tensor) -> Tensor:
@@ -65,12 +66,10 @@ def equalized(weight: Tensor) -> Tensor:
 class Filter(nn.Module):
     """A separable low-pass filter over every channel: (N, C, H, W) -> (N, C, H', W').
 
-    `taps` are normalised to a sum of `gain`, once across and once down. The image is padded with zeros, by `before` at
-    the left and the top and by `after` at the right and the bottom. With a `stride`, only every second row and column
-    of the result is computed.
+    `taps` are normalised to a sum of `gain`, both across and down. The image is padded with zeros, by `before` at the
+    left and the top and by `after` at the right and the bottom. With a `stride`, only every second row and column of
+    the result is computed. One square kernel: in PyTorch that is faster than two passes, one across and one down.
     """
-
-    taps: Tensor
 
     def __init__(self, taps: Sequence[float], before: int, after: int, *, gain: float = 1.0, stride: int = 1):
         super().__init__()
@@ -78,13 +77,9 @@ class Filter(nn.Module):
         self.values, self.padding, self.stride = values, (before, after, before, after), stride
 
     def forward(self, x: Tensor) -> Tensor:
-        channels = x.shape[1]
-        taps = x.new_tensor(self.values)
-        x = F.pad(x, self.padding)
-        across = taps.view(1, 1, 1, -1).expand(channels, 1, 1, -1)
-        x = F.conv2d(x, across, stride=(1, self.stride), groups=channels)
-        down = taps.view(1, 1, -1, 1).expand(channels, 1, -1, 1)
-        return F.conv2d(x, down, stride=(self.stride, 1), groups=channels)
+        channels, taps = x.shape[1], x.new_tensor(self.values)
+        kernel = (taps[:, None] * taps).expand(channels, 1, -1, -1)
+        return F.conv2d(F.pad(x, self.padding), kernel, stride=self.stride, groups=channels)
 
 
 class ModulatedConv(nn.Module):
@@ -99,23 +94,25 @@ class ModulatedConv(nn.Module):
         self.affine = Linear(latent_dim, channels_in)
         self.demodulate = demodulate
 
-    def forward(self, x: Tensor, style: Tensor) -> Tensor:
-        scale = self.affine(style)
-        x = self.convolve(x * scale.to(x.dtype)[:, :, None, None], equalized(self.weight))
+    def forward(self, x: Tensor, style: Tensor, gain: float = 1.0) -> Tensor:
+        """`gain` multiplies the result of a demodulated convolution."""
+        scale, weight = self.affine(style), equalized(self.weight)
+        x = self.convolve(x * scale.to(x.dtype)[:, :, None, None], weight)
         if self.demodulate:
-            x = x * self.norms(scale).to(x.dtype)[:, :, None, None]
+            x = x * (norms(scale, weight) * gain).to(x.dtype)[:, :, None, None]
         return x
 
     def convolve(self, x: Tensor, weight: Tensor) -> Tensor:
         """The convolution itself; subclasses change the size."""
         return F.conv2d(x, weight, padding=weight.shape[2] // 2)
 
-    def norms(self, scale: Tensor) -> Tensor:
-        """What each output channel (N, out) is multiplied by, for channels scaled by (N, in). At least in float32."""
-        with torch.autocast(scale.device.type, enabled=False):
-            weight = equalized(self.weight)
-            squares = weight.square().sum((2, 3))
-            return torch.rsqrt(F.linear(scale.to(weight.dtype).square(), squares) + EPS)
+
+def norms(scale: Tensor, weight: Tensor) -> Tensor:
+    """What each output channel (N, out) of a weight is multiplied by, if its input channels are scaled by (N, in). At
+    least in float32."""
+    with torch.autocast(scale.device.type, enabled=False):
+        squares = weight.square().sum((2, 3))
+        return torch.rsqrt(F.linear(scale.to(weight.dtype).square(), squares) + EPS)
 
 
 class TransposedUpConv(ModulatedConv):

@@ -21,6 +21,8 @@ from torch.nn import functional as F
 from starcast.train.allocation import allocate
 from starcast.train.families.base import NetworkSet
 from starcast.train.families.stylegan2.layers import (
+    GAIN,
+    SLOPE,
     BatchDeviation,
     BilinearEnlarge,
     BilinearUpConv,
@@ -96,9 +98,11 @@ class StyledConv(nn.Module):
         self.noise_strength = nn.Parameter(torch.empty(()))
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-        x = self.conv(x, style)
-        shift = self.noise_strength * noise + self.bias[:, None, None]
-        return activate(x + shift.to(x.dtype))
+        # A leaky ReLU commutes with a positive factor: the gain is in the small factors before it, and costs no pass
+        # over the features.
+        x = self.conv(x, style, GAIN)
+        shift = GAIN * self.noise_strength * noise + GAIN * self.bias[:, None, None]
+        return F.leaky_relu(x + shift.to(x.dtype), SLOPE)
 
 
 class ToImage(nn.Module):
