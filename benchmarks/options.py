@@ -19,9 +19,11 @@ class SubjectOptions(CheckedOptions):
         None, "Checkpoint that BUNDLE was exported from. Default: found beside the bundle or in a run folder there."
     )
     config: str | None = option(
-        None, "Measure random weights at full size (AFHQ: 256 px). BUNDLE, if given, is where the generated bundle is "
-        "kept, with its GPU engines beside it.",
-        flags=("--random-weights",), aliases=("--config",), choices=("afhq",),
+        None, "Measure random weights in the original's sizes: StarGAN v2 for AFHQ (256 px); StarGAN v1 with five "
+        "attributes; StyleGAN2 for 256 px, rosinality's with multiplier 2 or lukau2357's (bilinear) with capacity 8. "
+        "BUNDLE, if given, is where the generated bundle is kept, with its GPU engines beside it.",
+        flags=("--random-weights",), aliases=("--config",),
+        choices=("afhq", "stargan-v1-128", "stargan-v1-256", "stylegan2", "stylegan2-bilinear"),
     )  # fmt: skip
 
 

@@ -77,7 +77,8 @@ def with_tables(page: str) -> str:
     def table(match: re.Match[str]) -> str:
         kind, name, *rows = match["spec"].split()
         record = json.loads((RECORDS / name).read_text(encoding="utf-8"))
-        caption = "" if kind == "short" else f"\n*{_origin(name, record)}*\n"
+        origin = _origin(name, record) + (_versions(record) if kind == "costs" else "")
+        caption = "" if kind == "short" else f"\n*{origin}*\n"
         return f"{match[1]}{TABLES[kind](record, rows)}\n{caption}{match[3]}"
 
     return TABLE.sub(table, page)
@@ -102,6 +103,20 @@ def full_table(record: dict[str, Any], rows: list[str]) -> str:
             f"{row['ratio_least']:.2f} to {row['ratio_greatest']:.2f}",
             "" if row["psnr_db"] is None else f"{row['psnr_db']:.1f}", str(row["max_abs_err"]),
             f"{row['peak_rss_mb']:.0f}",
+        ]
+        for row in _choose_rows(record, rows)
+    ])  # fmt: skip
+
+
+def costs_table(record: dict[str, Any], rows: list[str]) -> str:
+    """Speed and memory, and what each graph computes, reads and writes for one image."""
+    head = ["row", "ms", "times eager's speed", "least to greatest", "levels", "MB", "GFLOP", "weights, MB", "maps, MB"]
+    return _markdown(head, [
+        [
+            row["name"], f"{row['ms_p50']:.1f}", f"{row['ratio_vs_eager']:.2f}",
+            f"{row['ratio_least']:.2f} to {row['ratio_greatest']:.2f}", str(row["max_abs_err"]),
+            f"{row['peak_rss_mb']:.0f}", f"{row['flop'] / 1e9:.2f}", f"{row['weights_mb']:.0f}",
+            "" if row["convolutions_mb"] is None else f"{row['convolutions_mb']:.0f}",
         ]
         for row in _choose_rows(record, rows)
     ])  # fmt: skip
@@ -176,7 +191,7 @@ def _median_and_range(figures: dict[str, float]) -> tuple[str, str]:
 
 TABLES: dict[str, Callable[[dict[str, Any], list[str]], str]] = {
     "short": short_table, "full": full_table, "scaling": scaling_table, "step": step_table, "kernels": kernel_table,
-    "choice": choice_table,
+    "choice": choice_table, "costs": costs_table,
 }  # fmt: skip
 
 
@@ -190,6 +205,14 @@ def _origin(name: str, record: dict[str, Any]) -> str:
     rounds = f"{max(samples)} rounds, " if any(samples) else ""
     place = f"{machine['processor']}, {machine['threads']} threads"
     return f"`{name}`: {rounds}{place}, {machine['date']}, commit {machine['commit']}"
+
+
+def _versions(record: dict[str, Any]) -> str:
+    """The versions of PyTorch and of the engines that ran."""
+    ran = {"pytorch": "torch", **{engine: engine for engine in ("openvino", "onnxruntime", "ncnn")}}
+    versions = record["machine"]["versions"]
+    used = dict.fromkeys(ran[row["engine"]] for row in record["rows"] if row["engine"] in ran)
+    return "".join(f", {package} {versions[package]}" for package in used)
 
 
 def _choose_rows(record: dict[str, Any], rows: list[str]) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from starcast.runtime.manifest import Variant
 if TYPE_CHECKING:
     from starcast.benchmarks.bench.limits import Limits
     from starcast.benchmarks.bench.result import Measured, Result
+    from starcast.benchmarks.bench.work import Work
 
 Progress = Callable[[str], None]
 Facts = dict[str, Any]
@@ -98,8 +99,8 @@ class Device(ABC):
         """The device's present state, such as clocks and power; None if it reports none."""
         return None
 
-    def measure_limits(self, plain: Callable[[], Path], bundle: Bundle, setting: Setting) -> Limits | None:
-        """The device's ceilings and the least work for an image, or None. `plain` writes the plain export."""
+    def measure_limits(self, work: Work, setting: Setting) -> Limits | None:
+        """The device's ceilings beside the work for an image, or None."""
         return None
 
     def remarks(self, result: Result) -> list[str]:

@@ -12,7 +12,7 @@ import msgspec
 from starcast.benchmarks.bench import gpu_figures, report
 from starcast.benchmarks.bench.device import Column, Device, Facts, Plan, Progress
 from starcast.benchmarks.bench.inputs import parse_counts, size_text
-from starcast.benchmarks.bench.limits import Limits, measure_ceilings_apart, work_of
+from starcast.benchmarks.bench.limits import Limits, measure_ceilings_apart
 from starcast.benchmarks.bench.method import Method, Pace
 from starcast.benchmarks.bench.random_weights import MEAN_DRAWS
 from starcast.benchmarks.bench.result import Measured, Result
@@ -28,6 +28,7 @@ from starcast.benchmarks.bench.rows import (
     title_of,
 )
 from starcast.benchmarks.bench.state import gpu_state
+from starcast.benchmarks.bench.work import Work
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import StarcastError
 from starcast.export.options import ADAIN, ExportOptions
@@ -56,7 +57,9 @@ class NvidiaGpu(Device):
 
     name = "cuda"
     builds_engines = True
-    question = "how long does one batch take on this GPU, uint8 in and out, and how many images per second?"
+    question = (
+        "how long does one batch take on this GPU, from its inputs to uint8 images, and how many images per second?"
+    )
     peers = {  # noqa: RUF012
         EAGER: Peer("PyTorch eager, fp32", PYTORCH, "fp32", "eager", quick=True),
         "eager-tf32": Peer("PyTorch eager with its defaults (TF32)", PYTORCH, "tf32", "eager", quick=True),
@@ -129,8 +132,8 @@ class NvidiaGpu(Device):
     def state(self) -> Facts | None:
         return gpu_state()
 
-    def measure_limits(self, plain: Callable[[], Path], bundle: Bundle, setting: Setting) -> Limits:
-        return Limits(measure_ceilings_apart(setting.method.device), work_of(plain(), bundle, setting.size))
+    def measure_limits(self, work: Work, setting: Setting) -> Limits:
+        return Limits(measure_ceilings_apart(setting.method.device), work)
 
     def title(self, result: Result) -> str:
         return gpu_figures.title(result)
@@ -180,8 +183,7 @@ def build_engines_for(
     engine: str, variant: Variant, bundle: Bundle, size: tuple[int, int], cache: Path, progress: Callable[[str], None]
 ) -> str | None:
     """Build a variant's engines into `cache`. Returns why that failed, or None."""
-    source = bundle.manifest.source
-    own = source is not None and size == (source.height, source.width)
+    own = size == bundle.manifest.trained_size
     options = BuildOptions(
         engine=engine, precision=variant.precision, form=variant.form_name, size=None if own else size_text(size)
     )

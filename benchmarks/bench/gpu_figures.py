@@ -93,12 +93,12 @@ def _rate(figures: Sequence[BatchFigure], batch: int) -> float | None:
 
 HOST_BOUND = 0.8  # a run is limited by the CPU if starting it takes this share of its compute time
 METHOD = {
-    "latency": "batches of `batch`, one run after the other, from NumPy's bytes to NumPy's bytes: copies included, "
+    "latency": "batches of `batch`, one run after the other, from NumPy arrays to NumPy arrays: copies included, "
     "through page-locked memory, one wait for the GPU a run. Rows are loaded side by side and take windows in turn, "
     "in a new random order each round; ratios are paired within a round.",
     "throughput": "each row alone in a fresh process, the same runs at each batch size.",
     "split": "copies, and the compute of PyTorch, TensorRT and the torch engine, between CUDA events; ONNX Runtime's "
-    "compute by the host's clock, around a call with images that are on the GPU and stay there. Medians.",
+    "compute by the host's clock, around a call with images and noise that are on the GPU and stay there. Medians.",
     "of_matmul_ceiling": "a graph's own convolutions, two operations a multiply-add, in its compute time, beside the "
     "best product of large matrices in its precision (int8 and fp8: in fp16).",
     "of_copy_bandwidth": "what the convolutions of the form taps16 read and write once, in the row's compute time, "

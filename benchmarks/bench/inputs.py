@@ -1,10 +1,11 @@
-"""The images and the style to translate, stored in one file so that every row reads the same."""
+"""What every row makes images from, stored in one file so that all rows read the same."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,22 +17,58 @@ from starcast.images.read import read_image
 from starcast.train.data.folders import scan
 
 SEED = 20
+IMAGE, STYLE, NOISE = "image", "style", "noise."  # names in the file; a noise input's own name follows the last
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Images uint8 [N, H, W, 3] and styles float32 [1 or N, S]."""
+    """The inputs of N images.
 
-    images: NDArray[np.uint8]
+    `images` are the sources, uint8 [N, H, W, 3], with `styles` float32 [N or 1, S]. A model without a source has none:
+    it makes images from `styles` float32 [N, layers, S] and from `noise`, float32 [N or 1, 1, h, w] by the names of the
+    graph's inputs, in the order of the layers. On a GPU the arrays may be there.
+    """
+
+    images: NDArray[np.uint8] | None
     styles: NDArray[np.float32]
+    noise: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.styles if self.images is None else self.images)
+
+    @property
+    def feeds(self) -> dict[str, NDArray[Any]]:
+        """The inputs of a plain frame graph, by name."""
+        images = {} if self.images is None else {IMAGE: self.images}
+        return {**images, STYLE: self.styles, **self.noise}
+
+    def with_feeds(self, feeds: Mapping[str, Any]) -> Inputs:
+        """Inputs whose arrays are these, named as in `feeds`."""
+        return Inputs(feeds.get(IMAGE), feeds[STYLE], {name: feeds[name] for name in self.noise})
+
+    def take(self, places: slice | NDArray[np.intp]) -> Inputs:
+        """The inputs of some of the images; what all images share stays one."""
+        counted, *_ = self.feeds
+        return self.with_feeds(
+            {
+                name: np.ascontiguousarray(array[places]) if name == counted or len(array) > 1 else array
+                for name, array in self.feeds.items()
+            }
+        )
+
+    def repeated(self, count: int) -> Inputs:
+        """The inputs of so many images: these, again and again."""
+        return self.take(np.arange(count) % len(self))
 
     def save(self, path: Path) -> None:
-        np.savez(path, images=self.images, styles=self.styles)
+        names = {name: name if name in (IMAGE, STYLE) else f"{NOISE}{name}" for name in self.feeds}
+        np.savez(path, **{names[name]: array for name, array in self.feeds.items()})  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Inputs:
         with np.load(path) as arrays:
-            return cls(arrays["images"], arrays["styles"])
+            noise = {name.removeprefix(NOISE): arrays[name] for name in arrays.files if name.startswith(NOISE)}
+            return cls(arrays[IMAGE] if IMAGE in arrays.files else None, arrays[STYLE], noise)
 
 
 def held_out_images(data: Path | None, count: int, size: tuple[int, int]) -> NDArray[np.uint8]:

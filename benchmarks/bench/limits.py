@@ -1,4 +1,4 @@
-"""What a GPU's times are compared with: the GPU's ceilings, and the least work that an image needs.
+"""What a GPU's times are compared with: the GPU's ceilings, beside the work that an image needs.
 
     python -m starcast.benchmarks.bench.limits DEVICE   prints the ceilings
 
@@ -10,24 +10,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
-import onnx_ir as ir
 import torch
 
 from starcast.benchmarks.bench.parts import DeviceClock
 from starcast.benchmarks.bench.rows import Row
+from starcast.benchmarks.bench.work import Work
 from starcast.benchmarks.bench.worker import reason_in
 from starcast.errors import EngineError
-from starcast.export.graphs.cost import count_flop
-from starcast.export.graphs.facts import at_size
-from starcast.export.passes.forms import apply_form
-from starcast.runtime.bundle import Bundle
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 SIDES = {"cuda": (4096, 8192), "cpu": (256,)}  # of the matrices
@@ -105,57 +99,6 @@ def _tflop_per_s(precision: str, side: int, clock: DeviceClock) -> float:
     a, b = (torch.randn(side, side, device=clock.device).to(DTYPES[precision]) for _ in range(2))
     out = torch.empty_like(a)
     return 2 * side**3 / least_ms(lambda: torch.mm(a, b, out=out), clock) / 1e9
-
-
-LEAST = "taps16"  # the form whose convolutions read and write least
-# bytes of a number in a feature map; 2 for other precisions: int8 and fp8 store fp16 between layers
-ITEM_BYTES = {
-    "fp32": 4,
-    "tf32": 4,
-}
-
-
-@dataclass(frozen=True)
-class Work:
-    """The convolutions' work for one image. `flop`: by graph file (None: the plain network); a multiply-add is two.
-    `numbers`: how many numbers they read and write in the cheapest form, each counted once."""
-
-    flop: dict[str | None, int]
-    numbers: int
-
-    def bytes(self, precision: str) -> int:
-        """The bytes of these numbers in a precision."""
-        return self.numbers * ITEM_BYTES.get(precision, 2)
-
-
-def work_of(plain: Path, bundle: Bundle, size: tuple[int, int]) -> Work:
-    """The work of a bundle's variants and of their plain export, for an image of (height, width)."""
-    height, width = size
-    sizes = {"batch": 1, "styles": 1, "height": height, "width": width}
-    model = ir.load(plain)
-    flop: dict[str | None, int] = {None: count_flop(model, sizes)}
-    source = bundle.manifest.source
-    if source is not None:  # the variants' figures are for the training size
-        for variant in bundle.manifest.variants:
-            flop[variant.file] = variant.flop * height * width // (source.height * source.width)
-    apply_form(model, LEAST)
-    return Work(flop, numbers_of_convolutions(model, sizes))
-
-
-def numbers_of_convolutions(model: ir.Model, sizes: dict[str, int]) -> int:
-    """How many numbers all convolutions of a graph read and write, without weights."""
-    return sum(
-        math.prod(_shape(node.inputs[0])) + math.prod(_shape(node.outputs[0]))
-        for node in at_size(model, sizes).graph
-        if node.op_type in {"Conv", "ConvTranspose"}
-    )
-
-
-def _shape(value: ir.Value | None) -> tuple[int, ...]:
-    shape = value.shape if value is not None else None
-    if shape is None or not all(isinstance(dim, int) for dim in shape):
-        raise ValueError(f"the shape {shape} of a convolution is unknown, so its traffic cannot be counted")
-    return tuple(int(dim) for dim in shape)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

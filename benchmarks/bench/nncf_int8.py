@@ -19,10 +19,7 @@ def quantise(graph: Path, calibration: Inputs, out: Path) -> None:
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # NNCF would send usage data to its maker
     import nncf
 
-    items = [
-        {"image": calibration.images[number : number + 1], "style": calibration.styles[number : number + 1]}
-        for number in range(len(calibration.images))
-    ]
+    items = [calibration.take(slice(number, number + 1)).feeds for number in range(len(calibration))]
     model: Any = openvino.Core().read_model(str(graph))
     quantised = nncf.quantize(model, nncf.Dataset(items), subset_size=len(items))
     openvino.save_model(quantised, str(out), compress_to_fp16=False)

@@ -2,7 +2,7 @@
 
 Engines copy in, compute and copy out in one call. So copies of as many bytes in page-locked memory are timed
 separately, and the computation between the engine's CUDA events. ONNX Runtime records no events: its computation is a
-call whose images are on the GPU and stay there, timed by the host's clock, which includes starting it.
+call whose images and noise are on the GPU and stay there, timed by the host's clock, which includes starting it.
 
 In tests without a GPU, the CPU stands in for one; its marks come from the host's clock and say nothing about speed.
 """
@@ -13,11 +13,14 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from starcast.benchmarks.bench.inputs import STYLE, Inputs
 from starcast.benchmarks.bench.method import Method
-from starcast.benchmarks.bench.timing import Images, Split
+from starcast.benchmarks.bench.timing import Images, Make, Split
 from starcast.export.torch_engine.gpu import Cuda
 from starcast.runtime.engines.base import GpuTime
 
@@ -55,48 +58,58 @@ class DeviceClock:
 
 
 class EngineRun:
-    """An engine's run, from images to images. `on_gpu`: the engine also accepts and returns images on the GPU.
-    `gpu_time`: the engine's report of its compute time."""
+    """An engine's run, from inputs to images. `on_gpu`: the engine also accepts and returns arrays on the GPU.
+    `compute`: a run that leaves the images there; default: `make`. `gpu_time`: the engine's report of its compute
+    time."""
 
     def __init__(
-        self, run: Callable[[Any], Any], method: Method, *, on_gpu: bool,
-        gpu_time: Callable[[Any], GpuTime | None] = lambda images: None,
+        self, make: Make, method: Method, *, on_gpu: bool, compute: Callable[[Inputs], object] | None = None,
+        gpu_time: Callable[[Inputs], GpuTime | None] = lambda inputs: None,
     ) -> None:  # fmt: skip
-        self._run = run
+        self._make = make
+        self._compute = compute or make
         self._gpu_time = gpu_time
         self._clock = DeviceClock(method.device)
         self._on_gpu = on_gpu and self._clock.device.type == "cuda"
+        self._output: tuple[int, ...] | None = None  # the last images' shape
 
-    def __call__(self, images: Images) -> Images:
-        translated: Images = self._run(images)
-        return translated
+    def __call__(self, inputs: Inputs) -> Images:
+        images = self._make(inputs)
+        self._output = images.shape
+        return images
 
-    def split(self, images: Images) -> Split:
-        uploaded, copy_in = self._copy(torch.from_numpy(images), self._clock.device)
+    def split(self, inputs: Inputs) -> Split:
+        made = self._output or self(inputs).shape
+        uploads = {name: self._upload(array) for name, array in inputs.feeds.items()}
+        # the styles stay on the host, where a bundle's product graph may read them
+        uploaded = inputs.with_feeds({**{name: array for name, (array, _) in uploads.items()}, STYLE: inputs.styles})
         compute, enqueue = self._time_compute(uploaded) if self._on_gpu else (None, None)
-        _, copy_out = self._copy(uploaded, torch.device("cpu"))
-        return Split(copy_in, compute, copy_out, enqueue)
+        images = torch.empty(made, dtype=torch.uint8, device=self._clock.device)
+        copy_out = self._time_copy(images, self._clock.pinned(made))
+        return Split(sum(copy_in for _, copy_in in uploads.values()), compute, copy_out, enqueue)
 
-    def _time_compute(self, images: Tensor) -> tuple[float, float | None]:
+    def _time_compute(self, inputs: Inputs) -> tuple[float, float | None]:
         """Milliseconds of the computation, and of the host to start it (None if the engine does not report it)."""
         self._clock.wait()
-        reported = self._gpu_time(images)
+        reported = self._gpu_time(inputs)
         if reported is not None:
             return reported.compute, reported.enqueue
         start = time.perf_counter()
-        self._run(images)  # returns when the GPU is done
+        self._compute(inputs)  # returns when the GPU is done
         return (time.perf_counter() - start) * 1000, None
 
-    def _copy(self, source: Tensor, device: torch.device) -> tuple[Tensor, float]:
-        """A copy on the device, and the milliseconds of the transfer through page-locked memory."""
-        host = self._clock.pinned(tuple(source.shape))
-        if device.type != "cpu":
-            host.copy_(source)
-            source, target = host, torch.empty_like(source, device=device)
-        else:
-            target = host
+    def _upload(self, array: NDArray[Any]) -> tuple[Tensor, float]:
+        """An array on the device, and the milliseconds of its transfer from page-locked memory."""
+        source = torch.from_numpy(np.require(array, requirements=["C", "W"]))
+        host = self._clock.pinned(tuple(source.shape), source.dtype)
+        host.copy_(source)
+        target = torch.empty_like(source, device=self._clock.device)
+        return target, self._time_copy(host, target)
+
+    def _time_copy(self, source: Tensor, target: Tensor) -> float:
+        """Milliseconds of a copy between the device and page-locked memory."""
         start = self._clock.mark()
         target.copy_(source, non_blocking=True)
         end = self._clock.mark()
         self._clock.wait()
-        return target, self._clock.between_ms(start, end)
+        return self._clock.between_ms(start, end)

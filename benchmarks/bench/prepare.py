@@ -11,7 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 
 from starcast.benchmarks.bench.device import Device, Progress
-from starcast.benchmarks.bench.inputs import Inputs, training_images
+from starcast.benchmarks.bench.model_inputs import calibration_inputs
 from starcast.benchmarks.bench.rows import (
     LeftOut,
     Peer,
@@ -23,7 +23,7 @@ from starcast.benchmarks.bench.rows import (
     peer_row,
     variant_row,
 )
-from starcast.benchmarks.bench.subject import PLAIN, Subject, data_of, latent_styles
+from starcast.benchmarks.bench.subject import PLAIN, Subject
 from starcast.benchmarks.bench.worker import reason_in
 from starcast.benchmarks.options import BenchOptions
 from starcast.errors import EngineError
@@ -108,7 +108,7 @@ def write_sources(
         if peer.precision == "int8":
             progress("quantising the plain export with NNCF")
             try:
-                sources[key] = write_nncf(sources[key], checkpoint, data_of(checkpoint, data), subject.folder)
+                sources[key] = write_nncf(sources[key], checkpoint, data, subject.folder)
             except EngineError as error:
                 del sources[key]
                 refused[key] = LeftOut(name=peer.name, reason=str(error))
@@ -136,10 +136,8 @@ def write_nncf(plain: Path, checkpoint: Checkpoint, data: Path | None, folder: P
     """Write the plain graph in int8 by NNCF's defaults, for OpenVINO. Raises EngineError with the reason."""
     if importlib.util.find_spec("nncf") is None:
         raise EngineError("nncf is not installed: pip install 'starcast[benchmark]'")
-    side = checkpoint.config.image_size
-    images = training_images(data, CALIBRATION, (side, side))
     calibration, graph = folder / "calibration.npz", folder / "nncf-int8.xml"
-    Inputs(images, latent_styles(checkpoint, CALIBRATION)).save(calibration)
+    calibration_inputs(checkpoint, CALIBRATION, data).save(calibration)
     # in a separate process: NNCF needs gigabytes, prints, and changes the packages it imports
     command = [sys.executable, "-m", "starcast.benchmarks.bench.nncf_int8", str(plain), str(calibration), str(graph)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,7 @@
-"""PyTorch's rows: the checkpoint's generator, eager, compiled or in a CUDA graph, on either device."""
+"""PyTorch's rows: the checkpoint's trained generator, eager, compiled or in a CUDA graph, on either device.
+
+The network is the one that training uses and that the export's gate compares graphs with, not the spelling of it that
+is traced."""
 
 from __future__ import annotations
 
@@ -8,11 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from starcast.benchmarks.bench.inputs import IMAGE, STYLE, Inputs
 from starcast.benchmarks.bench.parts import DeviceClock
 from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.bench.timing import CpuRun, Images, Run, Split
@@ -25,96 +27,109 @@ HALF = {"fp16": torch.float16, "bf16": torch.bfloat16}
 MAX_COMPILED = 64  # batch sizes
 
 
-def open_pytorch(row: Row, style: NDArray[np.float32]) -> Run:
-    """Load a checkpoint's generator for a style [1, S]."""
-    return _open_on_cpu(row, style) if row.setting.device == "cpu" else GpuRun(row, style)
+def open_pytorch(row: Row) -> Run:
+    """Load a checkpoint's generator."""
+    return _open_on_cpu(row) if row.setting.device == "cpu" else GpuRun(row)
 
 
-def _open_on_cpu(row: Row, style: NDArray[np.float32]) -> Run:
+def _open_on_cpu(row: Row) -> Run:
     torch.set_num_threads(row.setting.threads)
     generator: Any = _open_generator(row).to(memory_format=_layout(row))
     if row.form == "compiled":
         generator = torch.compile(generator)
-    styles = torch.from_numpy(style)
     autocast = torch.bfloat16 if row.precision == "bf16" else None
     eager = Eager(generator, memory_format=_layout(row), autocast=autocast)
 
     @torch.inference_mode()
-    def run(images: Images) -> Images:
-        translated: Images = eager(torch.from_numpy(images), styles).numpy()
-        return translated
+    def run(inputs: Inputs) -> Images:
+        given = {name: torch.from_numpy(array) for name, array in inputs.feeds.items()}
+        made: Images = eager(*_in_order(given)).numpy()
+        return made
 
     return CpuRun(run)
 
 
+Tensors = dict[str, Tensor]  # by the names of the frame graph's inputs
+Shapes = tuple[tuple[int, ...], ...]
+
+
+def _in_order(tensors: Tensors) -> tuple[Tensor | None, Tensor, *tuple[Tensor, ...]]:
+    """The inputs as `Eager` takes them."""
+    noise = (tensor for name, tensor in tensors.items() if name not in (IMAGE, STYLE))
+    return tensors.get(IMAGE), tensors[STYLE], *noise
+
+
 @dataclass(frozen=True)
 class Graphed:
-    """A call for one shape, recorded after its first run; it reads images from `source`."""
+    """A call for one combination of shapes, recorded after its first run; it reads its inputs from `places`."""
 
-    source: Tensor
+    places: Tensors
     compute: Recorded[[], Tensor]
 
 
 class GpuRun:
     """The generator on a GPU, its weights in the row's precision."""
 
-    def __init__(self, row: Row, style: NDArray[np.float32]) -> None:
+    def __init__(self, row: Row) -> None:
         self._clock = DeviceClock(row.setting.method.device)
-        device = self._clock.device
         dtype = HALF.get(row.precision, torch.float32)
         # the baseline is float32 throughout; TF32, torch's default for convolutions, has separate rows
         torch.backends.cudnn.allow_tf32 = row.precision == "tf32"
         torch.backends.cudnn.benchmark = True
         network: Any = _open_generator(row)
-        network = network.to(device=device, dtype=dtype, memory_format=_layout(row))
+        network = network.to(device=self._clock.device, dtype=dtype, memory_format=_layout(row))
         self._eager = Eager(network, dtype=dtype, memory_format=_layout(row))
-        self._compute: Callable[[Tensor], Tensor] = self._translate
+        self._compute: Callable[[Tensors], Tensor] = self._make
         if row.form == "compiled":
             # each batch size is compiled separately; beyond its limit of eight, torch would silently run uncompiled
             torch._dynamo.config.recompile_limit = MAX_COMPILED
             torch._dynamo.config.fail_on_recompile_limit_hit = True
-            self._compute = torch.compile(self._translate, mode="max-autotune", dynamic=False)
-        self._graphed: dict[tuple[int, ...], Graphed] | None = {} if row.form == "graphed" else None
-        self._style = torch.from_numpy(style).to(device, dtype)
-        self._memory: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}  # page-locked, for source and output
+            self._compute = torch.compile(self._make, mode="max-autotune", dynamic=False)
+        self._graphed: dict[Shapes, Graphed] | None = {} if row.form == "graphed" else None
+        self._memory: dict[Shapes, Tensors] = {}  # page-locked, for the inputs
+        self._landing: dict[torch.Size, Tensor] = {}  # page-locked, for the images
 
-    def __call__(self, images: Images) -> Images:
-        return self._run(images, lambda: None)
+    def __call__(self, inputs: Inputs) -> Images:
+        return self._run(inputs, lambda: None)
 
-    def split(self, images: Images) -> Split:
+    def split(self, inputs: Inputs) -> Split:
         marks: list[tuple[Any, float]] = []
-        self._run(images, lambda: marks.append((self._clock.mark(), time.perf_counter())))
+        self._run(inputs, lambda: marks.append((self._clock.mark(), time.perf_counter())))
         copy_in, compute, copy_out = (self._clock.between_ms(a, b) for (a, _), (b, _) in itertools.pairwise(marks))
         return Split(copy_in, compute, copy_out, enqueue=(marks[-1][1] - marks[0][1]) * 1000)
 
     @torch.inference_mode()
-    def _run(self, images: Images, mark: Callable[[], None]) -> Images:
-        upload, download = self._pinned(images.shape)
-        upload.copy_(torch.from_numpy(images))
+    def _run(self, inputs: Inputs, mark: Callable[[], None]) -> Images:
+        uploads = self._upload(inputs)
         mark()
-        source = upload.to(self._clock.device, non_blocking=True)
+        sources = {name: host.to(self._clock.device, non_blocking=True) for name, host in uploads.items()}
         mark()
-        output = self._compute(source) if self._graphed is None else self._replay(source, self._graphed)
+        output = self._compute(sources) if self._graphed is None else self._replay(sources, self._graphed)
         mark()
+        if output.shape not in self._landing:
+            self._landing[output.shape] = self._clock.pinned(tuple(output.shape))
+        download = self._landing[output.shape]
         download.copy_(output, non_blocking=True)
         mark()
         self._clock.wait()
-        translated: Images = download.numpy().copy()
-        return translated
+        made: Images = download.numpy().copy()
+        return made
 
-    def _translate(self, source: Tensor) -> Tensor:
-        return self._eager(source, self._style)
+    def _make(self, sources: Tensors) -> Tensor:
+        return self._eager(*_in_order(sources))
 
-    def _replay(self, source: Tensor, graphed: dict[tuple[int, ...], Graphed]) -> Tensor:
-        if source.shape not in graphed:
-            place = source.clone()
-            compute = Recorded(lambda: self._translate(place), lambda: self._record(place))
-            graphed[source.shape] = Graphed(place, compute)
-        graphed[source.shape].source.copy_(source)
-        return graphed[source.shape].compute()
+    def _replay(self, sources: Tensors, graphed: dict[Shapes, Graphed]) -> Tensor:
+        shapes = _shapes(sources)
+        if shapes not in graphed:
+            places = {name: source.clone() for name, source in sources.items()}
+            compute = Recorded(lambda: self._make(places), lambda: self._record(places))
+            graphed[shapes] = Graphed(places, compute)
+        for name, place in graphed[shapes].places.items():
+            place.copy_(sources[name])
+        return graphed[shapes].compute()
 
-    def _record(self, place: Tensor) -> Callable[[], Tensor]:
-        replay, output = self._clock.record(lambda: self._translate(place))
+    def _record(self, places: Tensors) -> Callable[[], Tensor]:
+        replay, output = self._clock.record(lambda: self._make(places))
 
         def compute() -> Tensor:
             replay()
@@ -122,10 +137,21 @@ class GpuRun:
 
         return compute
 
-    def _pinned(self, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        if shape not in self._memory:
-            self._memory[shape] = self._clock.pinned(shape), self._clock.pinned(shape)
-        return self._memory[shape]
+    def _upload(self, inputs: Inputs) -> Tensors:
+        """The inputs in page-locked memory."""
+        given = {name: torch.from_numpy(array) for name, array in inputs.feeds.items()}
+        shapes = _shapes(given)
+        if shapes not in self._memory:
+            self._memory[shapes] = {
+                name: self._clock.pinned(tuple(one.shape), one.dtype) for name, one in given.items()
+            }
+        for name, place in self._memory[shapes].items():
+            place.copy_(given[name])
+        return self._memory[shapes]
+
+
+def _shapes(tensors: Tensors) -> Shapes:
+    return tuple(tuple(tensor.shape) for tensor in tensors.values())
 
 
 def _layout(row: Row) -> torch.memory_format:
@@ -134,4 +160,4 @@ def _layout(row: Row) -> torch.memory_format:
 
 def _open_generator(row: Row) -> Any:
     checkpoint = read_checkpoint(row.source)
-    return open_model(checkpoint, checkpoint.domain_names).generator
+    return open_model(checkpoint, checkpoint.domain_names).reference

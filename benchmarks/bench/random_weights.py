@@ -1,6 +1,7 @@
 """Checkpoints and bundles of random weights: full-size networks to time when there is no trained one.
 
-A random network amplifies every rounding. In smaller precisions it shows how long an image takes, not how good it is.
+The networks have the sizes that their originals use. A random network amplifies every rounding. In smaller precisions
+it shows how long an image takes, not how good it is.
 So its export has to pass only a lower gate (MIN_PSNR); the table keeps the usual one.
 """
 
@@ -15,10 +16,12 @@ from typing import Any
 import msgspec
 import numpy as np
 import onnx_ir as ir
-from torch import nn
 
 from starcast.atomic import atomic_folder
+from starcast.export.families import open_model
+from starcast.export.gate.candidates import translate_with_torch
 from starcast.export.gate.images import draw_images
+from starcast.export.gate.parity import make_trials
 from starcast.export.gate.quality import Verdict
 from starcast.export.graphs.files import write_graph
 from starcast.export.options import ExportOptions
@@ -32,13 +35,14 @@ from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.manifest import MANIFEST
 from starcast.runtime.manifest_json import encode
+from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.data.batch import TensorBatch
 from starcast.train.data.folders import scan
 from starcast.train.families import DEFAULT, family
 from starcast.train.options import TrainOptions
 
-CONTRAST = 0.5  # factor on the last layer's weights: translations then spread as photographs do, by about 0.45 in -1..1
+SPREAD = 0.45  # standard deviation of photographs' colours in -1..1
 MIN_PSNR = 20.0
 MEAN_DRAWS = 1000  # nobody looks at the mean styles of random networks
 CALIBRATION = 40  # images
@@ -49,8 +53,27 @@ def config_of(image_size: int, domains: int) -> Any:
     return family(DEFAULT).read_config({"image_size": image_size, "domains": domains})
 
 
+LABELS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")  # the original's
+
+
+def _labels(side: int) -> tuple[Any, tuple[str, ...]]:
+    """StarGAN v1 for CelebA."""
+    return family("stargan_v1").read_config({"image_size": side, "attributes": len(LABELS), "classes": 0}), LABELS
+
+
+def _styles(**sizes: Any) -> tuple[Any, tuple[str, ...]]:
+    """StyleGAN2 for 256 px."""
+    return family("stylegan2").read_config({"image_size": 256, **sizes}), ("images",)
+
+
 # name -> config and domains
-CONFIGS: dict[str, tuple[Any, tuple[str, ...]]] = {"afhq": (config_of(256, 3), ("cat", "dog", "wild"))}
+CONFIGS: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "afhq": (config_of(256, 3), ("cat", "dog", "wild")),
+    "stargan-v1-128": _labels(128),
+    "stargan-v1-256": _labels(256),
+    "stylegan2": _styles(capacity=64),  # rosinality's, multiplier 2
+    "stylegan2-bilinear": _styles(resampling="bilinear", capacity=8),  # lukau2357's
+}
 
 
 def write_random_checkpoint(path: Path, config: Any, domains: Sequence[str]) -> None:
@@ -61,24 +84,35 @@ def write_random_checkpoint(path: Path, config: Any, domains: Sequence[str]) -> 
 
 
 def random_networks(config: Any) -> Any:
-    """Averaged networks with random weights, whose translations have the contrast of photographs."""
+    """Averaged networks with random weights, whose images have about the contrast of photographs."""
     networks: Any = family(config.family).random_networks(config, seed=0)
-    to_image = [layer for layer in networks.generator.modules() if isinstance(layer, nn.Conv2d)][-1]
-    assert to_image.out_channels == 3
-    to_image.weight.data *= CONTRAST
+    names = tuple(f"domain {number}" for number in range(config.domains))
+    model = open_model(
+        Checkpoint(
+            path=Path("random"), layout="starcast", family=config.family, config=config, domain_names=names, step=0,
+            averaged=networks.state_dicts(),
+        ),
+        names,
+    )  # fmt: skip
+    factor = SPREAD / float(translate_with_torch(model.reference, make_trials(model)[0]).std())
+    for parameter in networks.generator.parameters():
+        if parameter.ndim and len(parameter) == model.channels:  # a weight or bias of a layer that makes colours
+            parameter.data *= factor
     return networks
 
 
 def export_random(
-    checkpoint: Path, bundle: Path, side: int, options: ExportOptions,
+    checkpoint: Path, bundle: Path, config: Any, options: ExportOptions,
     progress: Callable[[str], None] = lambda _: None, calibration: int = CALIBRATION,
 ) -> Bundle:  # fmt: skip
-    """Export a checkpoint of random weights, calibrated on generated images of `side` px."""
+    """Export a checkpoint of random weights, calibrated on generated images if it translates images."""
+    options, side = replace(options, min_psnr=MIN_PSNR), config.image_size
+    if config.stride is None:
+        return export_bundle(checkpoint, bundle, options, progress)
     with TemporaryDirectory() as folder:
         for number, image in enumerate(draw_images(calibration, side, side, seed=9)):
             write_image(Path(folder) / f"{number}.png", image)
-        options = replace(options, calibrate=Path(folder), min_psnr=MIN_PSNR)
-        return export_bundle(checkpoint, bundle, options, progress)
+        return export_bundle(checkpoint, bundle, replace(options, calibrate=Path(folder)), progress)
 
 
 def export_ungated(

@@ -119,7 +119,14 @@ def record(result: Result) -> dict[str, Any]:
 
 def rows_json(result: Result) -> list[dict[str, Any]]:
     """The rows as JSON, including the device's fields."""
-    return [{**_row_json(row, result.table), **result.device.row_json(row, result)} for row in result.table.rows]
+    return [
+        {
+            **_row_json(row, result.table),
+            **({} if result.work is None else result.work.row_json(row.row)),
+            **result.device.row_json(row, result),
+        }
+        for row in result.table.rows
+    ]
 
 
 def _row_json(row: Measured, table: Table) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starcast.benchmarks.bench.limits import Limits
 from starcast.benchmarks.bench.method import Method
 from starcast.benchmarks.bench.rows import LeftOut, Row
 from starcast.benchmarks.bench.timing import Parts, Turn, median_parts
+from starcast.benchmarks.bench.work import Work
 from starcast.export.gate.parity import LEVELS
 from starcast.export.gate.quality import EQUAL, psnr
 from starcast.export.precisions import PRECISIONS
@@ -148,13 +149,14 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A judged table and, if the device has them, the throughput by row key, the limits, and the device's state before
-    and after."""
+    """A judged table, the work for an image and, if the device has them, the throughput by row key, the limits, and the
+    device's state before and after."""
 
     device: Device
     method: Method
     table: Table
     batches: Mapping[str, Sequence[BatchFigure]] = field(default_factory=dict)
+    work: Work | None = None
     limits: Limits | None = None
     state: tuple[Facts | None, Facts | None] = (None, None)
     remarks: tuple[str, ...] = ()  # on the subject

@@ -9,13 +9,15 @@ from pathlib import Path
 
 from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.device import Device, Progress
-from starcast.benchmarks.bench.inputs import check_size, parse_size
+from starcast.benchmarks.bench.inputs import check_size, parse_size, size_text
 from starcast.benchmarks.bench.measure import compiled_last, measure_rows, measure_throughput
+from starcast.benchmarks.bench.model_inputs import inputs_of
 from starcast.benchmarks.bench.prepare import plain_graph, prepare_rows
 from starcast.benchmarks.bench.report import draw_chart, record, text
 from starcast.benchmarks.bench.result import Measurement, Result, judge_rows
 from starcast.benchmarks.bench.rows import Setting
-from starcast.benchmarks.bench.subject import Subject, inputs_of, open_subject
+from starcast.benchmarks.bench.subject import Subject, open_subject
+from starcast.benchmarks.bench.work import work_of
 from starcast.benchmarks.options import BenchOptions
 from starcast.benchmarks.record import write_result
 from starcast.errors import OptionError, printable
@@ -66,6 +68,8 @@ def measure_subject(
     if options.data is not None:
         scan(options.data)  # a data set given by --data must exist; the checkpoint's may be missing
     checkpoint = read_checkpoint(subject.checkpoint)
+    if options.data is not None and checkpoint.config.stride is None:
+        raise OptionError(f"--data is of no use: {printable(checkpoint.path)} makes images without a source")
     plan = device.plan(options, QUICK_S if options.quick else None)
     setting = Setting(
         size=size_of(options, checkpoint), batch=options.batch, threads=plan.threads, device=device.name,
@@ -73,15 +77,16 @@ def measure_subject(
     )  # fmt: skip
     before = device.state()
     rows, left_out = prepare_rows(subject, checkpoint, options, device, setting, progress)
-    limits = device.measure_limits(lambda: plain_graph(subject, progress), subject.bundle, setting)
+    work = work_of(plain_graph(subject, progress), subject.bundle, setting.size)
+    limits = device.measure_limits(work, setting)
     inputs = subject.folder / "inputs.npz"
     inputs_of(checkpoint, setting, options.data).save(inputs)
 
     def result_of(measurement: Measurement) -> Result:
         measurement.left_out[:0] = [*subject.left_out, *left_out]
         return Result(
-            device=device, method=plan.method, table=judge_rows(measurement), limits=limits, state=(before, None),
-            remarks=subject.remarks,
+            device=device, method=plan.method, table=judge_rows(measurement), work=work, limits=limits,
+            state=(before, None), remarks=subject.remarks,
         )  # fmt: skip
 
     pace = plan.pace.after(time.perf_counter() - start)
@@ -101,12 +106,13 @@ def size_of(options: BenchOptions, checkpoint: Checkpoint) -> tuple[int, int]:
     side = checkpoint.config.image_size
     size = parse_size(options.size) if options.size is not None else (side, side)
     stride = checkpoint.config.stride
-    if stride is None:
+    if stride is not None:
+        check_size(size, stride)
+    elif size != (side, side):
         raise OptionError(
-            f"{printable(checkpoint.path)} generates images without a source, which bench cannot measure yet: give a "
-            "checkpoint that translates"
+            f"--size is {size_text(size)}, but {printable(checkpoint.path)} makes images of {side}x{side} only: leave "
+            "it out"
         )
-    check_size(size, stride)
     return size
 
 

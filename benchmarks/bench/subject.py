@@ -1,5 +1,4 @@
-"""What is measured: a checkpoint, trained or with random weights at full size, the bundle exported from it, and the
-images that every row gets."""
+"""What is measured: a checkpoint, trained or with random weights at full size, and the bundle exported from it."""
 
 from __future__ import annotations
 
@@ -9,21 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-from numpy.typing import NDArray
-
 from starcast.benchmarks.bench.device import Device, Progress
-from starcast.benchmarks.bench.inputs import Inputs, held_out_images
 from starcast.benchmarks.bench.random_weights import CONFIGS, export_random, export_ungated, write_random_checkpoint
-from starcast.benchmarks.bench.rows import LeftOut, Setting
+from starcast.benchmarks.bench.rows import LeftOut
 from starcast.benchmarks.options import SubjectOptions
 from starcast.errors import OptionError
-from starcast.export.families import open_model
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
 from starcast.runtime.manifest import MANIFEST
-from starcast.train.checkpoint.content import Checkpoint
 
-COMPARED = 3  # minimum number of images
 PLAIN = "plain.onnx"  # in the subject's folder
 LEFT_OUT_BY_QUICK = (
     LeftOut(name="starcast in int8", reason="left out by --quick: choosing its layers takes minutes"),
@@ -90,24 +82,6 @@ def checkpoint_of(bundle: Bundle, given: Path | None = None) -> Path:
     )
 
 
-def inputs_of(checkpoint: Checkpoint, setting: Setting, data: Path | None) -> Inputs:
-    """Whole batches of images, and the style of seed 0 in the first domain."""
-    count = setting.batch * -(-COMPARED // setting.batch)
-    return Inputs(held_out_images(data_of(checkpoint, data), count, setting.size), latent_styles(checkpoint, 1))
-
-
-def latent_styles(checkpoint: Checkpoint, count: int) -> NDArray[np.float32]:
-    """Styles float32 [count, S], from the domains in turn; the first is seed 0 in domain 0."""
-    model, draws = open_model(checkpoint, checkpoint.domain_names), np.random.RandomState(0)
-    return np.concatenate([model.draw_style(number % len(model.domains), draws) for number in range(count)])
-
-
-def data_of(checkpoint: Checkpoint, data: Path | None) -> Path | None:
-    """The given data set, or the checkpoint's."""
-    path = (checkpoint.dataset or {}).get("path")
-    return data or (Path(path) if path else None)
-
-
 def _open_random(
     config: str, place: Path, folder: Path, device: Device, progress: Progress, *, quick: bool
 ) -> Subject:  # fmt: skip
@@ -129,7 +103,7 @@ def _open_random(
         if quick_options is not None:
             bundle = export_ungated(checkpoint, place, quick_options, folder / PLAIN, progress)
         else:
-            bundle = export_random(checkpoint, place, sizes.image_size, device.export_options(), progress)
+            bundle = export_random(checkpoint, place, sizes, device.export_options(), progress)
     engines = place.with_name(f"{place.name}.engines") if device.builds_engines else None
     if quick_options is None:
         return Subject(checkpoint, bundle, folder, engines)

@@ -13,15 +13,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from starcast.benchmarks.bench.inputs import Inputs
 from starcast.benchmarks.bench.method import Method, take_samples, warm_up
 
 Images = NDArray[np.uint8]
-Translate = Callable[[Images], Images]
+Make = Callable[[Inputs], Images]
 
 
 @dataclass(frozen=True)
 class Split:
-    """Milliseconds of one run's parts. `compute` is None for an engine that accepts no images on the GPU. `enqueue`,
+    """Milliseconds of one run's parts. `compute` is None for an engine that accepts nothing on the GPU. `enqueue`,
     the host's time to start the computation, is None for an engine that does not report it."""
 
     copy_in: float
@@ -33,10 +34,10 @@ class Split:
 class Run(Protocol):
     """A loaded row."""
 
-    def __call__(self, images: Images) -> Images:
-        """Translate images uint8 [N, H, W, 3], from host memory to host memory."""
+    def __call__(self, inputs: Inputs) -> Images:
+        """Make the images of the inputs, uint8 [N, H, W, C], from host memory to host memory."""
 
-    def split(self, images: Images) -> Split:
+    def split(self, inputs: Inputs) -> Split:
         """Time the parts of one run (GPU rows only)."""
 
 
@@ -44,12 +45,12 @@ class Run(Protocol):
 class CpuRun:
     """A run on the CPU, which has no parts."""
 
-    translate: Translate
+    make: Make
 
-    def __call__(self, images: Images) -> Images:
-        return self.translate(images)
+    def __call__(self, inputs: Inputs) -> Images:
+        return self.make(inputs)
 
-    def split(self, images: Images) -> Split:
+    def split(self, inputs: Inputs) -> Split:
         raise NotImplementedError("a run on the CPU has no copies to split off")
 
 
@@ -72,7 +73,7 @@ class Turn:
     state: Mapping[str, Any] | None = None
 
 
-def take_turn(run: Run, batch: Images, method: Method, state: State | None = None) -> Turn:
+def take_turn(run: Run, batch: Inputs, method: Method, state: State | None = None) -> Turn:
     """Warm up, then take a window of samples; then measure the parts of a run if the row has any, and the device's
     state under load if `state` is given."""
     steady = warm_up(lambda: run(batch), method)
@@ -88,11 +89,11 @@ def take_turn(run: Run, batch: Images, method: Method, state: State | None = Non
 
 
 def take_batch_turn(
-    run: Run, images: Images, size: int, file: Path, method: Method, state: State | None = None
+    run: Run, inputs: Inputs, size: int, file: Path, method: Method, state: State | None = None
 ) -> Turn:
-    """Take a turn with a batch of `size`, filled by repeating the images. Saves one translation of each to `file`."""
-    batch = np.ascontiguousarray(images[np.arange(size) % len(images)])
-    np.save(file, run(batch)[: len(images)])
+    """Take a turn with a batch of `size`, filled by repeating the inputs. Saves one image of each to `file`."""
+    batch = inputs.repeated(size)
+    np.save(file, run(batch)[: len(inputs)])
     method = replace(method, window_samples=min(method.window_samples, BATCH_SAMPLES))
     return take_turn(run, batch, method, state)
 

@@ -1,8 +1,8 @@
 """A row in a separate process. The driver asks; the process answers with a line of JSON.
 
-look FILE    translate all images and save them to FILE
+look FILE    make all images and save them to FILE
 time         take a turn over one batch (timing.py)
-batch N FILE take a turn with a batch of N, and save the translations of the first images to FILE
+batch N FILE take a turn with a batch of N, and save the first images to FILE
 memory       {"peak_rss"}, in bytes or null
 """
 
@@ -24,12 +24,11 @@ from typing import IO, Any
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from starcast.benchmarks.bench.inputs import Inputs
 from starcast.benchmarks.bench.rows import PYTORCH, Row, row_from_json, row_to_json
 from starcast.benchmarks.bench.state import gpu_state, peak_rss
-from starcast.benchmarks.bench.timing import CpuRun, Images, Run, Translate, take_batch_turn, take_turn
+from starcast.benchmarks.bench.timing import CpuRun, Images, Make, Run, take_batch_turn, take_turn
 from starcast.errors import EngineError
 from starcast.runtime.engines.registry import find_engine
 from starcast.runtime.engines.session import VariantSession
@@ -127,18 +126,16 @@ def reason_in(complaints: str, status: int) -> str:
 
 def serve(row: Row, inputs: Inputs, answers: IO[str]) -> None:
     """Load the row, then answer each line of standard input."""
-    run = open_row(row, inputs.styles)
-    batch = np.ascontiguousarray(inputs.images[: row.setting.batch])
+    run = open_row(row)
+    batch = inputs.take(slice(row.setting.batch))
     state = None if row.setting.device == "cpu" else gpu_state
     turns = itertools.count()
     for line in sys.stdin:
         question, _, argument = line.strip().partition(" ")
         answer: dict[str, Any] = {}
         if question == "look":
-            count = len(inputs.images)
-            parts = [
-                run(inputs.images[start : start + row.setting.batch]) for start in range(0, count, row.setting.batch)
-            ]
+            starts = range(0, len(inputs), row.setting.batch)
+            parts = [run(inputs.take(slice(start, start + row.setting.batch))) for start in starts]
             np.save(argument, np.concatenate(parts))
         elif question == "memory":
             answer = {"peak_rss": peak_rss()}
@@ -148,7 +145,7 @@ def serve(row: Row, inputs: Inputs, answers: IO[str]) -> None:
             )
         else:
             size, _, file = argument.partition(" ")
-            answer = asdict(take_batch_turn(run, inputs.images, int(size), Path(file), row.setting.method, state))
+            answer = asdict(take_batch_turn(run, inputs, int(size), Path(file), row.setting.method, state))
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
@@ -160,24 +157,38 @@ def _main() -> None:
         serve(row_from_json(sys.argv[1]), Inputs.load(Path(sys.argv[2])), answers)
 
 
-def open_row(row: Row, style: NDArray[np.float32]) -> Run:
-    """Load a row's model for a style [1, S]."""
+def open_row(row: Row) -> Run:
+    """Load a row's model."""
     if row.engine == PYTORCH:
         from starcast.benchmarks.bench.pytorch import open_pytorch  # only these rows pay for importing torch
 
-        return open_pytorch(row, style)
+        return open_pytorch(row)
     session = open_variant(row) if row.ours else None
-    translate = open_graph(row, style) if session is None else lambda images: session(images, style)
+    make = open_graph(row) if session is None else lambda inputs: make_images(session, inputs)
     if row.setting.device == "cpu":
-        return CpuRun(translate)
+        return CpuRun(make)
     from starcast.benchmarks.bench.parts import EngineRun
 
     if session is None:
-        return EngineRun(translate, row.setting.method, on_gpu=row.engine == "cuda")
+        return EngineRun(make, row.setting.method, on_gpu=row.engine == "cuda")
     return EngineRun(
-        translate, row.setting.method, on_gpu=session.engine.on_gpu,
-        gpu_time=lambda images: session.gpu_time(images, style),
+        make, row.setting.method, on_gpu=session.engine.on_gpu,
+        compute=lambda inputs: session.run(
+            session.variant.file, session.feeds(inputs.images, inputs.styles, inputs.noise)
+        ),
+        gpu_time=lambda inputs: session.gpu_time(inputs.images, inputs.styles, inputs.noise),
     )  # fmt: skip
+
+
+def make_images(session: VariantSession, inputs: Inputs) -> Images:
+    """The images of the inputs, as `translate` or `generate` would make them."""
+    if inputs.images is not None:
+        return session(inputs.images, inputs.styles)
+    noise = inputs.noise
+    return session.generate(
+        inputs.styles,
+        lambda part: {name: array[part] if len(array) > 1 else array for name, array in noise.items()},
+    )
 
 
 def open_variant(row: Row) -> VariantSession:
@@ -195,16 +206,16 @@ def open_variant(row: Row) -> VariantSession:
     )
 
 
-def open_graph(row: Row, style: NDArray[np.float32]) -> Translate:
+def open_graph(row: Row) -> Make:
     """Open a graph that starcast has not rewritten, with our engine settings, so that only the graphs differ."""
     from starcast.runtime.engines.base import EngineOptions, Graph
 
     graph = Graph(row.source, precision=row.precision)
     session = find_engine(row.engine).open(graph, EngineOptions(threads=row.setting.threads))
 
-    def run(images: Images) -> Images:
-        translated: Images = session.run({"image": images, "style": style})
-        return translated
+    def run(inputs: Inputs) -> Images:
+        made: Images = session.run(inputs.feeds)
+        return made
 
     return run
 

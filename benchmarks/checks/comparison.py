@@ -64,7 +64,7 @@ def export_random_bundle(folder: Path, config: Any = RANDOM, flavours: Sequence[
         options = replace(
             options, backends=("onnxruntime", "tensorrt"), precision=tuple(PRECISIONS), adain=("fused", "plugin")
         )
-    export_random(folder / CHECKPOINT, folder / BUNDLE, config.image_size, options, calibration=24)
+    export_random(folder / CHECKPOINT, folder / BUNDLE, config, options, calibration=24)
 
 
 def compare(engine: str, precision: str, folder: Path, *, plugin: bool = False) -> Comparison:

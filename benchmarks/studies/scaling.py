@@ -20,8 +20,6 @@ from tqdm import tqdm
 from starcast import flags
 from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.inputs import parse_counts, parse_size, size_text
-from starcast.benchmarks.bench.limits import work_of
-from starcast.benchmarks.bench.prepare import plain_graph
 from starcast.benchmarks.bench.report import rows_json
 from starcast.benchmarks.bench.rows import Row
 from starcast.benchmarks.bench.run import measure_subject
@@ -80,7 +78,6 @@ def measure_scaling(subject: Subject, options: ScalingOptions, progress: Progres
     threads = allowed_threads()
     axes = axes_of(options, (source.height, source.width), threads)
     settings = sorted({setting for along in axes.values() for setting in along})
-    plain = plain_graph(subject)
     rates = _Rates(progress)
     rows, left_out = [], []
     for number, setting in enumerate(settings):
@@ -89,7 +86,8 @@ def measure_scaling(subject: Subject, options: ScalingOptions, progress: Progres
         result = measure_subject(
             subject, _bench(setting, options), Cpu(), progress=lambda text, place=place: progress(f"{place}: {text}")  # type: ignore[misc]
         )  # fmt: skip
-        flop = work_of(plain, subject.bundle, setting.size).flop
+        assert result.work is not None
+        flop = result.work.flop
         left_out += [{"setting": where, **dataclasses.asdict(row)} for row in result.table.left_out]
         for row, facts in zip(result.table.rows, rows_json(result), strict=True):
             rates.add(row.row)

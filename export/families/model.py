@@ -82,8 +82,9 @@ class Model(ABC):
         """
 
     @property
-    def reference(self) -> Callable[..., Tensor]:
-        """The trained network, which the gate compares graphs with; it takes what `generator` takes."""
+    def reference(self) -> nn.Module:
+        """The trained network, which graphs are compared with by the gate and in benchmarks; it takes what `generator`
+        takes."""
         return self.generator
 
     @property

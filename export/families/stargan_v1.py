@@ -65,6 +65,10 @@ class StarGANv1(Model):
         return FrameGenerator(self.networks.generator)
 
     @property
+    def reference(self) -> nn.Module:
+        return self.networks.generator
+
+    @property
     def facts(self) -> Mapping[str, str]:
         return {"attributes": str(self.config.attributes), "classes": str(self.config.classes)}
 

@@ -5,7 +5,7 @@ mapping  latent float32 [batch, L] -> style float32 [batch, L]
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +18,14 @@ from starcast.runtime.manifest import Condition, LatentMaker
 from starcast.runtime.styles import draw_latents
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import averaged_networks
-from starcast.train.families.stylegan2.networks import Networks, StyleGAN2Config, mean_of_styles, mix_styles, truncate
+from starcast.train.families.stylegan2.networks import (
+    Generator,
+    Networks,
+    StyleGAN2Config,
+    mean_of_styles,
+    mix_styles,
+    truncate,
+)
 from starcast.train.families.stylegan2.samples import mean_latents
 
 MAPPING, MEANS = "mapping.onnx", "styles.npz"
@@ -54,8 +61,8 @@ class StyleGAN2(Model):
         return FrameGenerator(self.networks.generator)
 
     @property
-    def reference(self) -> Callable[..., Tensor]:
-        return lambda styles, *noise: self.networks.generator(styles, noise)
+    def reference(self) -> nn.Module:
+        return TrainedGenerator(self.networks.generator)
 
     @property
     def parameters(self) -> int:
@@ -119,6 +126,18 @@ class StyleGAN2(Model):
     def _by_layer(self, styles: Tensor) -> Floats:
         by_layer: Floats = styles[:, None].expand(-1, self.config.layers, -1).numpy().copy()
         return by_layer
+
+
+class TrainedGenerator(nn.Module):
+    """The trained generator, with the noise of each layer as an input of its own."""
+
+    def __init__(self, network: Generator):
+        super().__init__()
+        self.network = network
+
+    def forward(self, styles: Tensor, *noise: Tensor) -> Tensor:
+        image: Tensor = self.network(styles, noise)
+        return image
 
 
 def open_stylegan2(checkpoint: Checkpoint, _domains: tuple[str, ...]) -> StyleGAN2:

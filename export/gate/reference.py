@@ -13,7 +13,9 @@ from torch import Tensor
 
 SCALE = 127.5  # 0..255 <-> -1..1
 
-Network = Callable[[Tensor, Tensor], Tensor]  # images (N, 3, H, W) in -1..1, styles (N, S) -> images (N, 3, H, W)
+# images (N, 3, H, W) in -1..1 and styles (N, S), or styles (N, layers, S) and each layer's noise (N or 1, 1, h, w)
+# -> images (N, C, H, W)
+Network = Callable[..., Tensor]
 
 
 def from_bytes(images: Tensor) -> Tensor:
@@ -53,9 +55,10 @@ def translate(network: Network, images: NDArray[np.uint8], styles: NDArray[np.fl
 
 @dataclass(frozen=True)
 class Eager:
-    """A network from bytes to bytes, on the device that holds its images.
+    """A network that takes images as bytes, if it takes any, and makes images as bytes, on the device that holds its
+    inputs.
 
-    The network gets images of type `dtype` in `memory_format`; with `autocast` it runs in that type. Call it in
+    The network gets inputs of type `dtype`, images in `memory_format`; with `autocast` it runs in that type. Call it in
     inference mode.
     """
 
@@ -64,12 +67,13 @@ class Eager:
     memory_format: torch.memory_format = torch.contiguous_format
     autocast: torch.dtype | None = None
 
-    def __call__(self, images: Tensor, styles: Tensor) -> Tensor:
-        """uint8 (N, H, W, 3), floats (N or 1, S) -> uint8 (N, H, W, 3), contiguous."""
-        source = from_bytes(images).to(self.dtype).contiguous(memory_format=self.memory_format)
-        each = styles.expand(len(images), -1)
-        if self.autocast is None:
-            return to_bytes(self.network(source, each).float()).contiguous()
-        with torch.autocast(images.device.type, self.autocast):
-            translations = self.network(source, each)
-        return to_bytes(translations.float()).contiguous()
+    def __call__(self, images: Tensor | None, styles: Tensor, *noise: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3), floats (N or 1, S) -> uint8 (N, H, W, C), contiguous. Without images: floats (N, layers,
+        S) and each layer's noise (N or 1, 1, h, w)."""
+        inputs = tuple(one.to(self.dtype) for one in (styles, *noise))
+        if images is not None:
+            source = from_bytes(images).to(self.dtype).contiguous(memory_format=self.memory_format)
+            inputs = source, inputs[0].expand(len(images), -1)
+        with torch.autocast(styles.device.type, self.autocast, enabled=self.autocast is not None):
+            made = self.network(*inputs)
+        return to_bytes(made.float()).contiguous()

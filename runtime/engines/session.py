@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from types import MappingProxyType
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -23,6 +24,7 @@ from starcast.runtime.noise import NoiseFeeds
 from starcast.runtime.nvidia.placement import is_on_gpu
 
 Result = TypeVar("Result")
+_NONE: Mapping[str, NDArray[Any]] = MappingProxyType({})
 
 
 class VariantSession:
@@ -95,12 +97,22 @@ class VariantSession:
             session = self.session(graph)
             return self._in_thread(lambda: session.run(feeds))
 
-    def gpu_time(self, images: NDArray[np.uint8], styles: NDArray[np.float32]) -> GpuTime | None:
-        """How long the GPU takes to translate images, at most as many as the variant's largest batch; None if its
-        engine cannot measure it."""
+    def feeds(
+        self, images: NDArray[np.uint8] | None, styles: NDArray[np.float32], noise: Mapping[str, NDArray[Any]] = _NONE
+    ) -> dict[str, NDArray[Any]]:
+        """The frame graph's inputs by name. Images and noise may be on the GPU; without a source there are no
+        images."""
         with self._lock:
             name, conditions = self._conditions(styles)
-            return self.session(self.variant.file).gpu_time({"image": images, name: conditions})
+        return {**({} if images is None else {"image": images}), name: conditions, **noise}
+
+    def gpu_time(
+        self, images: NDArray[np.uint8] | None, styles: NDArray[np.float32], noise: Mapping[str, NDArray[Any]] = _NONE
+    ) -> GpuTime | None:
+        """How long the GPU takes for inputs as in `feeds`, at most as many images as the variant's largest batch; None
+        if its engine cannot measure it."""
+        with self._lock:
+            return self.session(self.variant.file).gpu_time(self.feeds(images, styles, noise))
 
     def why_not(self, height: int, width: int) -> str | None:
         """Why images of that size, multiples of the stride, cannot be translated, as a clause, or None."""

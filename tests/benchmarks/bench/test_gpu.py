@@ -225,6 +225,20 @@ def test_a_bundle_that_was_given_is_run_as_the_user_built_it(tmp_path, tensorrt_
     assert "starcast build" in left_out[0].reason
 
 
+def test_a_bundle_without_a_source_is_built_for_its_only_size(tmp_path, generator_bundle, monkeypatch):
+    asked: list[str | None] = []
+
+    def noted(_: Path, options: build.BuildOptions, **__: object) -> BuildReport:
+        asked.append(options.size)
+        return BuildReport((), 0, tmp_path)
+
+    monkeypatch.setattr(module, "build_engines", noted)
+    bundle = open_bundle(generator_bundle)  # of 16x16; another --size than a model's only one is refused
+    [variant] = bundle.manifest.variants
+    assert module.build_engines_for("tensorrt", variant, bundle, (16, 16), tmp_path, lambda _: None) is None
+    assert asked == [None]
+
+
 def test_another_size_than_the_bundles_is_built_for_as_build_takes_it(tmp_path, tensorrt_bundle, monkeypatch):
     asked: list[str | None] = []
 

@@ -56,9 +56,41 @@ def test_a_small_data_set_is_filled_up_and_one_that_is_gone_replaced(data):
     assert np.array_equal(gone, held_out_images(None, 2, (8, 8)))
 
 
-def test_inputs_come_back_from_their_file(tmp_path):
-    kept = Inputs(np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3), np.ones((1, 4), np.float32))
+def same(one, other):
+    assert list(one.feeds) == list(other.feeds)
+    for name, array in one.feeds.items():
+        np.testing.assert_array_equal(array, other.feeds[name])
+        assert array.dtype == other.feeds[name].dtype
+
+
+TRANSLATED = Inputs(np.arange(36, dtype=np.uint8).reshape(3, 2, 2, 3), np.ones((1, 4), np.float32))
+GENERATED = Inputs(
+    None, np.arange(24, dtype=np.float32).reshape(3, 2, 4),
+    {
+        "noise_1": np.arange(12, dtype=np.float32).reshape(3, 1, 2, 2),  # not in the order of their names
+        "noise_0": np.ones((1, 1, 1, 1), np.float32),
+    },
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kept", [TRANSLATED, GENERATED])
+def test_inputs_come_back_from_their_file(tmp_path, kept):
     kept.save(tmp_path / "inputs.npz")
-    read = Inputs.load(tmp_path / "inputs.npz")
-    assert np.array_equal(read.images, kept.images)
-    assert np.array_equal(read.styles, kept.styles)
+    same(Inputs.load(tmp_path / "inputs.npz"), kept)
+
+
+def test_a_graphs_inputs_are_the_images_and_styles_or_the_styles_and_noise():
+    assert list(TRANSLATED.feeds) == ["image", "style"]
+    assert list(GENERATED.feeds) == ["style", "noise_1", "noise_0"]
+    assert len(TRANSLATED) == len(GENERATED) == 3
+
+
+@pytest.mark.parametrize("whole", [TRANSLATED, GENERATED])
+def test_a_batch_has_the_inputs_of_its_images_and_all_that_they_share(whole):
+    counted = next(iter(whole.feeds))
+    for part, places in ((whole.take(slice(1, 3)), [1, 2]), (whole.repeated(5), [0, 1, 2, 0, 1])):
+        assert len(part) == len(places)
+        for name, array in whole.feeds.items():
+            expected = array if len(array) == 1 else array[places]
+            np.testing.assert_array_equal(part.feeds[name], expected)
+    assert len(whole.take(slice(1)).repeated(4).feeds[counted]) == 4

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import msgspec
-import numpy as np
-import onnx_ir as ir
 import pytest
-from small_graphs import graph
 
 from starcast.benchmarks.bench import limits as module
-from starcast.benchmarks.bench.limits import (
-    Ceilings,
-    Work,
-    least_ms,
-    measure_ceilings_apart,
-    numbers_of_convolutions,
-    work_of,
-)
+from starcast.benchmarks.bench.limits import Ceilings, least_ms, measure_ceilings_apart
 from starcast.benchmarks.bench.parts import DeviceClock
 from starcast.errors import EngineError
-from starcast.runtime.bundle import open_bundle
 
 SOME = Ceilings({"fp32": 50.0, "fp16": 800.0}, copy_gb_per_s=2000.0, to_gpu_gb_per_s=50.0, from_gpu_gb_per_s=50.0)
 
@@ -82,51 +68,3 @@ def test_they_are_measured_in_a_process_of_their_own_and_a_failure_is_a_sentence
     assert min(found.copy_gb_per_s, found.to_gpu_gb_per_s, *found.matrix_tflop_per_s.values()) > 0
     with pytest.raises(EngineError, match=r"ceilings cannot be measured \(.+\)"):
         measure_ceilings_apart("abacus")
-
-
-SIZES = {"batch": 1, "height": 8, "width": 16}
-
-
-@pytest.fixture
-def two_convolutions():
-    nodes = """
-        c = Conv <strides = [2, 2], pads = [1, 1, 1, 1]> (x, w)
-        d = Relu(c)
-        y = ConvTranspose <strides = [2, 2]> (d, u)
-    """
-    weights = {"w": np.ones((5, 3, 4, 4)), "u": np.ones((5, 2, 2, 2))}
-    model = graph(nodes, "float[batch, 3, height, width] x", "float[batch, 2, h, w] y", **weights)
-    model.graph.outputs[0].shape = ir.Shape(["batch", 2, "height", "width"])
-    return model
-
-
-def test_convolutions_read_and_write_their_maps_once(two_convolutions):
-    # 3x8x16 -> 5x4x8 -> 2x8x16; the ReLU between them is no convolution
-    assert numbers_of_convolutions(two_convolutions, SIZES) == (3 * 128 + 5 * 32) + (5 * 32 + 2 * 128)
-
-
-def test_numbers_are_four_bytes_in_float32_and_two_in_everything_smaller():
-    work = Work({}, 100)
-    assert [work.bytes(name) for name in ("fp32", "tf32", "fp16", "bf16", "int8", "fp8")] == [
-        400,
-        400,
-        200,
-        200,
-        200,
-        200,
-    ]
-
-
-def test_flop_are_the_plain_graphs_and_each_variants_at_the_size_that_is_measured(
-    two_convolutions, tiny_bundle, tmp_path, monkeypatch
-):
-    path = tmp_path / "plain.onnx"
-    ir.save(two_convolutions, path)
-    bundle = open_bundle(tiny_bundle)  # of 32x32
-    [variant] = bundle.manifest.variants
-    variants = (msgspec.structs.replace(variant, flop=1024_000),)
-    counted = type(bundle)(Path("b"), msgspec.structs.replace(bundle.manifest, variants=variants), bundle.sha256)
-    work = work_of(path, counted, (8, 16))
-    # two a multiply-add: each of 5x4x8 outputs sums over 3x4x4; each of 5x4x8 inputs is spread over 2x2x2
-    assert work.flop[None] == 2 * (5 * 32 * 48 + 5 * 32 * 8)
-    assert work.flop[variant.file] == 128_000

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from measured_rows import measured, row
 from stand_in_gpu import ON_GPU, SHORT, measured_on_gpu
+from tiny_generator import FRAME_GRAPH, LAYERS, STYLE, TinyGenerator
 
 from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.inputs import Inputs
@@ -16,6 +17,7 @@ from starcast.benchmarks.bench.method import Pace
 from starcast.benchmarks.bench.prepare import bundle_rows
 from starcast.benchmarks.bench.result import ratio
 from starcast.benchmarks.bench.rows import Setting
+from starcast.benchmarks.bench.worker import open_row
 from starcast.errors import EngineError
 from starcast.runtime.bundle import open_bundle
 
@@ -64,6 +66,35 @@ def test_a_bundle_is_measured_in_processes_of_its_own(tiny_rows, inputs):
         assert min(found.seconds) > 0
         assert found.difference.levels == 0
         assert found.peak_rss is None or found.peak_rss > 10e6
+
+
+def generated_inputs():
+    draws = np.random.default_rng(0)
+    styles = draws.integers(-2, 3, (3, LAYERS, STYLE)).astype(np.float32) / 2  # exact in the bundle's arithmetic
+    noise = [draws.integers(-2, 3, (3, 1, *sides)).astype(np.float32) / 2 for sides in TinyGenerator().noise_sides]
+    return Inputs(None, styles, {f"noise_{number}": one for number, one in enumerate(noise)})
+
+
+def test_a_bundle_without_a_source_is_measured_on_styles_and_noise(generator_bundle, tmp_path):
+    rows, left_out = bundle_rows(Cpu(), open_bundle(generator_bundle), Setting(size=(16, 16)))
+    assert list(rows) == ["ours-openvino-plain-fp32", "ours-onnxruntime-plain-fp32"]
+    assert left_out == {}
+    plain = row("plain", engine="onnxruntime", form="plain", source=generator_bundle / FRAME_GRAPH)
+    inputs, file = generated_inputs(), tmp_path / "inputs.npz"
+    inputs.save(file)
+    measurement = measure_rows([plain, *rows.values()], file, pace=Pace(rounds=1))
+    assert [found.row for found in measurement.rows] == [plain, *rows.values()]
+    assert [found.difference.levels for found in measurement.rows] == [0, 0, 0]
+    expected = TinyGenerator().images(inputs.styles, list(inputs.noise.values()))
+    np.testing.assert_array_equal(measurement.images, expected)
+
+
+def test_without_a_source_images_may_share_their_noise(generator_bundle):
+    [one, *_] = bundle_rows(Cpu(), open_bundle(generator_bundle), Setting(size=(16, 16)))[0].values()
+    inputs = generated_inputs()
+    shared = Inputs(None, inputs.styles, {name: array[:1] for name, array in inputs.noise.items()})
+    expected = TinyGenerator().images(shared.styles, list(shared.noise.values()))
+    np.testing.assert_array_equal(open_row(one)(shared), expected)
 
 
 def test_what_there_is_after_each_round_is_handed_on(tiny_rows, inputs):

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 from stand_in_gpu import SHORT
 
+from starcast.benchmarks.bench.inputs import Inputs
 from starcast.benchmarks.bench.method import ONE_RUN
 from starcast.benchmarks.bench.timing import Split, Turn, median_parts, take_batch_turn, take_turn
 
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, 32, 64, 3), np.uint8)
+INPUTS = Inputs(IMAGES, np.zeros((1, 8), np.float32))
 
 
 class Counting:
@@ -21,16 +23,16 @@ class Counting:
     def __init__(self):
         self.batches = []
 
-    def __call__(self, images):
-        self.batches.append(len(images))
-        return 255 - images
+    def __call__(self, inputs):
+        self.batches.append(len(inputs))
+        return 255 - inputs.images
 
-    def split(self, images):
+    def split(self, inputs):
         return Split(copy_in=float(len(self.batches) % 2), compute=None, copy_out=2.0, enqueue=0.5)
 
 
 def test_an_answer_has_the_median_all_samples_and_the_parts():
-    answer = take_turn(Counting(), IMAGES, SHORT)
+    answer = take_turn(Counting(), INPUTS, SHORT)
     assert Turn(**json.loads(json.dumps(asdict(answer)))) == answer
     assert len(answer.samples) >= SHORT.window_samples
     assert answer.seconds == pytest.approx(np.median(answer.samples))
@@ -47,12 +49,12 @@ def test_the_gpu_is_asked_for_its_clocks_while_the_row_runs():
             pass
         return {"clocks_sm": 1980.0}
 
-    assert take_turn(run, IMAGES, SHORT, slow).state == {"clocks_sm": 1980.0}
+    assert take_turn(run, INPUTS, SHORT, slow).state == {"clocks_sm": 1980.0}
 
 
 def test_a_turn_of_one_run_has_no_parts_and_no_state():
     run = Counting()
-    answer = take_turn(run, IMAGES, ONE_RUN)
+    answer = take_turn(run, INPUTS, ONE_RUN)
     assert run.batches == [3, 3]
     assert answer.samples == [answer.seconds]
     assert (answer.split, answer.state) == (None, None)
@@ -62,14 +64,14 @@ def test_a_turn_of_one_run_has_no_parts_and_no_state():
 def test_a_larger_batch_takes_the_pictures_again_and_a_smaller_one_the_first(tmp_path):
     for size, pictures in ((2, IMAGES[:2]), (8, IMAGES)):
         run = Counting()
-        take_batch_turn(run, IMAGES, size, tmp_path / "pictures.npy", SHORT)
+        take_batch_turn(run, INPUTS, size, tmp_path / "pictures.npy", SHORT)
         assert set(run.batches) == {size}
         np.testing.assert_array_equal(np.load(tmp_path / "pictures.npy"), 255 - pictures)
 
 
 def test_a_batch_is_not_timed_until_a_99th_percentile_is_known(tmp_path):
     many = replace(SHORT, window_samples=1000, window_s=0.0)
-    assert len(take_batch_turn(Counting(), IMAGES, 1, tmp_path / "pictures.npy", many).samples) == 100
+    assert len(take_batch_turn(Counting(), INPUTS, 1, tmp_path / "pictures.npy", many).samples) == 100
 
 
 def test_parts_are_medians_and_one_that_is_not_known_stays_so():
