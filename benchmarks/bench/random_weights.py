@@ -25,11 +25,12 @@ from starcast.export.gate.parity import make_trials
 from starcast.export.gate.quality import Verdict
 from starcast.export.graphs.files import write_graph
 from starcast.export.options import ExportOptions
-from starcast.export.plan import FrameGraph, plans_for
+from starcast.export.plan import FrameGraph, plans_for, select_plans
 from starcast.export.source import read_source
 from starcast.export.store import Store, writable_target
+from starcast.export.targets.ncnn import NoCounterpartError
 from starcast.export.targets.onnx import make_float32
-from starcast.export.write import describe_bundle, export_bundle, with_files
+from starcast.export.write import NOISE, describe_bundle, export_bundle, with_files
 from starcast.hold import hold
 from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle, open_bundle
@@ -122,8 +123,8 @@ def export_ungated(
 
     Only for measurements that compare each graph's images themselves.
     """
-    plans = plans_for(options)
     source = read_source(checkpoint, options, progress)
+    plans = select_plans(plans_for(options), source.model, progress)
     ir.save(source.frame.clone(), plain)
     with hold(bundle), atomic_folder(writable_target(bundle)) as folder:
         for file, graph in source.styles.items():
@@ -135,7 +136,12 @@ def export_ungated(
                 frame = replace(made[plan.file], plan=plan)
             else:
                 frame = made[plan.file] = make_float32(source.frame, plan, source.model.side)
-            store.add(frame, store.write(frame), Verdict())
+            try:
+                store.add(frame, store.write(frame), Verdict())
+            except NoCounterpartError as error:
+                progress(f"ncnn is left out: {error.clause}")
+        if source.model.noise:
+            np.savez(folder / NOISE, **source.model.noise)  # type: ignore[arg-type]
         manifest = describe_bundle(source, store, options)
         condition = msgspec.structs.replace(manifest.condition, means=None, mean_draws=None)
         manifest = msgspec.structs.replace(manifest, condition=condition)
