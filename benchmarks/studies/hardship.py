@@ -63,6 +63,7 @@ class HardshipOptions(CheckedOptions):
         "Commands to try. labels: translate with --set, on a StarGAN v1. generate: on a StyleGAN2.",
     )
     start: int = option(64, "Size of the first disk in KiB.", minimum=4)
+    end: int = option(2048, "Size of the last disk in KiB, at most.", minimum=4)
     step: int = option(3, "Difference in size from one disk to the next, in KiB.", minimum=1)
     trials: int = option(200, "Number of trials for each signal and command.", minimum=1)
     seed: int = option(0, "Seed for the times at which signals are sent.", minimum=0)
@@ -303,7 +304,7 @@ def sweep_disk(material: Material, options: HardshipOptions) -> Iterator[Trial]:
         subprocess.run(["mount", "-o", f"remount,size={size}", str(out)], check=True)
 
     try:
-        for kib in range(options.start, 2048 + 1, options.step):
+        for kib in range(options.start, options.end + 1, options.step):
             for command in options.commands:
                 _clear(out)
                 resize(f"{kib}k")
