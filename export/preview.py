@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,21 @@ SOURCES, MOST_DOMAINS, COLUMNS = 2, 4, 4
 TILE, GAP = 128, 4
 
 
-def draw_preview(frame: ir.Model, sources: NDArray[np.uint8], styles: Floats) -> NDArray[np.uint8]:
-    """One row per source: the source, then its translation to each style [D, S]. uint8 [H, W, 3]."""
+def draw_preview(
+    frame: ir.Model,
+    sources: NDArray[np.uint8],
+    styles: Floats,
+    extras: Callable[[NDArray[np.uint8]], Mapping[str, Floats]] = lambda sources: {},
+) -> NDArray[np.uint8]:
+    """One row per source: the source, then its translation to each style [D, S]. uint8 [H, W, 3].
+
+    `extras` makes the graph's extra inputs of sources.
+    """
     session = open_session(frame)
     rows = []
     for source in sources:
-        feeds = [{"image": source[None], "style": style[None]} for style in styles[:MOST_DOMAINS]]
+        given = {"image": source[None], **extras(source[None])}
+        feeds = [{**given, "style": style[None]} for style in styles[:MOST_DOMAINS]]
         rows.append([source, *(session.run(None, feed)[0][0] for feed in feeds)])
     return _grid([[fit(tile, (TILE, TILE)) for tile in row] for row in rows])
 

@@ -2,7 +2,8 @@
 
     image uint8 [batch, height, width, 3], style float32 [styles, S] -> translation uint8 [batch, height, width, 3]
 
-`styles` is `batch`, or 1 where one style serves the whole batch. Images are RGB. Without a source:
+`styles` is `batch`, or 1 where one style serves the whole batch. Images are RGB. A model's extra inputs follow, each
+float32 [batch, channels, NAME_height, NAME_width]. Without a source:
 
     style float32 [batch, layers, S], noise float32 [any, 1, h, w] for each layer
     -> translation uint8 [batch, height, width, channels]
@@ -16,7 +17,7 @@ from __future__ import annotations
 import ast
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from torch import Tensor, nn
 from starcast.export.families.model import Model, StyleGraph
 from starcast.export.gate.reference import from_bytes, to_bytes
 from starcast.export.graphs.even_sides import set_multiple
+from starcast.export.graphs.facts import set_trained_lengths
+from starcast.runtime.manifest import ExtraInput
 
 OPSET = 18  # what the exporter writes without converting, and what every engine reads
 
@@ -40,8 +43,8 @@ class FrameNetwork(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, image: Tensor, style: Tensor) -> Tensor:
-        return to_bytes(self.generator(from_bytes(image), style))
+    def forward(self, image: Tensor, style: Tensor, *extra: Tensor) -> Tensor:
+        return to_bytes(self.generator(from_bytes(image), style, *extra))
 
 
 class SourcelessNetwork(nn.Module):
@@ -59,7 +62,7 @@ def trace_frame(model: Model) -> ir.Model:
     """A model's frame graph."""
     if model.stride is None:
         return _trace_sourceless(model)
-    traced = trace_generator(model.generator, model.side, model.style_size)
+    traced = trace_generator(model.generator, model.side, model.style_size, model.extra_inputs)
     set_multiple(traced.graph.inputs[0], model.stride)
     return traced
 
@@ -79,11 +82,23 @@ def _trace_sourceless(model: Model) -> ir.Model:
     return traced
 
 
-def trace_generator(generator: nn.Module, side: int, style_size: int) -> ir.Model:
+def trace_generator(
+    generator: nn.Module, side: int, style_size: int, extra_inputs: Sequence[ExtraInput] = ()
+) -> ir.Model:
     """The frame graph, for any batch and for every height and width that is a multiple of the stride."""
-    example = {"image": torch.zeros(2, side, side, 3, dtype=torch.uint8), "style": torch.zeros(2, style_size)}
-    model = _trace(FrameNetwork(generator), (), example, _any_batch(example), "translation", "generator")
-    image, style = model.graph.inputs
+    example = torch.zeros(2, side, side, 3, dtype=torch.uint8), torch.zeros(2, style_size)
+    extra = [torch.zeros(2, one.channels, one.height, one.width) for one in extra_inputs]
+    batch = {0: torch.export.Dim("batch")}
+    shapes: dict[str, Any] = {"image": batch, "style": batch}
+    if extra:
+        shapes["extra"] = tuple(batch for _ in extra)
+    model = _trace(FrameNetwork(generator), (*example, *extra), {}, shapes, "translation", "generator")
+    image, style, *others = model.graph.inputs
+    for value, one in zip(others, extra_inputs, strict=True):
+        value.name = one.name
+        height, width = f"{one.name}_height", f"{one.name}_width"
+        value.shape = ir.Shape(["batch", one.channels, height, width])
+        set_trained_lengths(model, {height: one.height, width: one.width, "height": side, "width": side})
     # The graph works at any size, because it resizes by a factor, and with shared styles, because norms and styles
     # broadcast. But the tracer fixes the size and equates `styles` with `batch`. The gate runs other sizes and shared
     # styles.
@@ -95,7 +110,10 @@ def trace_generator(generator: nn.Module, side: int, style_size: int) -> ir.Mode
 
 def trace_style_graph(graph: StyleGraph) -> ir.Model:
     """A further graph of a family, such as one that makes styles, named after its file."""
-    return _trace(graph.network, (), graph.example, _any_batch(graph.example), graph.output, Path(graph.file).stem)
+    model = _trace(graph.network, (), graph.example, _any_batch(graph.example), graph.output, Path(graph.file).stem)
+    if graph.any_size:  # the tracer fixes the size, but the graph resizes to lengths of its own
+        model.graph.inputs[0].shape = ir.Shape(["batch", "height", "width", 3])
+    return model
 
 
 def _any_batch(example: Mapping[str, Tensor]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from starcast.atomic import atomic_folder
 from starcast.export.families.model import Model
 from starcast.export.gate.judge import Judge, unmeasurable
 from starcast.export.gate.parity import check_style_graph
+from starcast.export.graphs.cost import count_flop
+from starcast.export.graphs.facts import one_image
 from starcast.export.graphs.files import write_graph
 from starcast.export.model_card import model_card
 from starcast.export.options import ExportOptions
@@ -139,7 +141,7 @@ def _preview(source: Source) -> NDArray[np.uint8]:
     model = source.model
     if model.stride is None:
         return draw_generated(source.frame, model.preview_styles(), model.noise)
-    return draw_preview(source.frame, preview_sources(source.data, model.side), model.preview_styles())
+    return draw_preview(source.frame, preview_sources(source.data, model.side), model.preview_styles(), model.extras)
 
 
 def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Manifest:
@@ -152,6 +154,10 @@ def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Man
             channels=model.channels, height=model.side, width=model.side  # type: ignore[arg-type]
         ),
         noise=_noise_role(model),
+        extra_inputs=tuple(
+            msgspec.structs.replace(one, flop=count_flop(source.styles[one.graph], one_image(model.side)))
+            for one in model.extra_inputs
+        ),
         condition=msgspec.structs.replace(model.condition(options.mean_draws), product=store.product),
         domains=model.domains,
         variants=tuple(store.variants),

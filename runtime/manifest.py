@@ -19,6 +19,8 @@ LARGEST_VECTOR = 2**20  # numbers in a style or a latent
 LARGEST_MEANS = 2**26  # numbers in the mean styles of all domains together
 LARGEST_NOISE = 2**26  # numbers in the noise of one image
 MOST_LAYERS = 2**10  # that have a style, or noise, of their own
+MOST_CHANNELS = 64  # of an extra input
+LARGEST_EXTRA = 2**24  # numbers in an extra input of one image
 CHANNELS = 3  # of every source, and of its translation
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
@@ -172,12 +174,18 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.labels if self.latent is None and self.reference is None else None
 
 
-class ExtraInput(msgspec.Struct, frozen=True, kw_only=True):
-    """A further input of the frame graph: a mask or noise."""
+class ExtraInput(GraphFiles, frozen=True, kw_only=True):
+    """A further input of the frame graph, made from the source by a graph of its own, such as masks of a face.
+
+    graph: `image` uint8 [N, H, W, 3] of any size -> float32 [N, channels, height, width]. The frame graph takes that
+    for sources of the trained size; for others it is enlarged or reduced as they are (bilinear, corners not aligned).
+    """
 
     name: str
-    dtype: str
-    shape: tuple[int | str, ...]
+    channels: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHANNELS)]
+    height: Side
+    width: Side
+    flop: Amount = 0  # of the graph's convolutions, for one image
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
@@ -328,7 +336,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         """The weight files of a graph; empty if it has none."""
         condition = self.condition
         parts = (condition.latent, condition.reference, condition.product, condition.classifier)
-        weights = {part.graph: part.weights for part in parts if part is not None}
+        weights = {part.graph: part.weights for part in (*parts, *self.extra_inputs) if part is not None}
         return (weights | {variant.file: variant.weights for variant in self.variants}).get(graph, ())
 
     def inputs_of(self, graph: str) -> dict[str, Shape]:
@@ -336,13 +344,16 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         condition, source = self.condition, self.source
         image: dict[str, Shape] = {} if source is None else {"image": (None, None, None, source.channels)}
         noise: dict[str, Shape] = {one.name: (None, 1, one.height, one.width) for one in self.noise_inputs}
+        extra: dict[str, Shape] = {one.name: (None, one.channels, None, None) for one in self.extra_inputs}
         domain: dict[str, Shape] = {"domain": (None,)} if self.domains else {}
         style: Shape = (None, *condition.shape)
         inputs: dict[str, dict[str, Shape]] = {}
         for variant in self.variants:
             inputs[variant.file] = {
-                **image, variant.condition: style if variant.condition == "style" else (None, None), **noise
+                **image, variant.condition: style if variant.condition == "style" else (None, None), **noise, **extra
             }  # fmt: skip
+        for one in self.extra_inputs:
+            inputs[one.graph] = image
         if condition.latent is not None:
             inputs[condition.latent.graph] = {"latent": (None, condition.latent.size), **domain}
         if condition.reference is not None:

@@ -13,6 +13,7 @@ from starcast.errors import BundleError
 from starcast.runtime.manifest import (
     CHANNELS,
     FORMAT,
+    LARGEST_EXTRA,
     LARGEST_MEANS,
     LARGEST_NOISE,
     LARGEST_VECTOR,
@@ -20,6 +21,7 @@ from starcast.runtime.manifest import (
     Adain,
     Classifier,
     Condition,
+    ExtraInput,
     GraphFiles,
     LabelMaker,
     LatentMaker,
@@ -52,13 +54,11 @@ def decode(content: bytes, path: Path) -> Manifest:
     try:
         if raw["format"] < FORMAT:
             raw = upgrade(raw, FORMAT)
+        _check_extra_inputs(raw, path)
         _check_known(raw, path)
         manifest = msgspec.convert(raw, type=Manifest)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise BundleError(f"{path} is damaged ({_cut(str(error))}): export the bundle again") from error
-    if manifest.extra_inputs:
-        names = ", ".join(_cut(repr(extra.name)) for extra in manifest.extra_inputs[:10])
-        raise BundleError(f"{path} needs the extra input {names}, which this starcast cannot make: update starcast")
     reason = _contradiction(manifest)
     if reason is not None:
         raise BundleError(f"{path} is damaged ({reason}): export the bundle again")
@@ -85,6 +85,10 @@ def _contradiction(manifest: Manifest) -> str | None:
         return f"its styles have {condition.layers} layers of {condition.size} numbers"
     if manifest.noise is not None and not _is_possible(manifest.noise):
         return f"its noise is {_cut(repr([(one.name, one.height, one.width) for one in manifest.noise.inputs]))}"
+    if manifest.extra_inputs and not _are_possible(manifest.extra_inputs, source):
+        return (
+            f"its extra inputs are {_cut(repr([(one.name, one.height, one.width) for one in manifest.extra_inputs]))}"
+        )
     if source is None:
         return None
     if source.channels != CHANNELS:
@@ -111,6 +115,25 @@ def _is_possible(noise: Noise) -> bool:
         and not taken & set(names)
         and noise.size <= LARGEST_NOISE
     )
+
+
+def _are_possible(extras: tuple[ExtraInput, ...], source: Source | None) -> bool:
+    """Whether extra inputs have names of their own and a bearable size, for a bundle that has a source."""
+    names = tuple(one.name for one in extras)
+    numbers = sum(one.channels * one.height * one.width for one in extras)
+    taken = {"image", *get_args(Takes)}
+    return source is not None and _are_names(names) and not taken & set(names) and numbers <= LARGEST_EXTRA
+
+
+def _check_extra_inputs(raw: dict[str, Any], path: Path) -> None:
+    """Raise BundleError for an extra input that no graph of the bundle makes."""
+    extras = raw.get("extra_inputs")
+    unknown = (
+        [one for one in extras if isinstance(one, dict) and "graph" not in one] if isinstance(extras, list) else []
+    )
+    if unknown:
+        names = ", ".join(_cut(repr(one.get("name"))) for one in unknown[:10])
+        raise BundleError(f"{path} needs the extra input {names}, which this starcast cannot make: update starcast")
 
 
 def _cut(text: str, most: int = 200) -> str:
@@ -160,6 +183,9 @@ def _parts(raw: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], type[msgs
     inputs = noise.get("inputs") if isinstance(noise, dict) else None
     if isinstance(inputs, list):
         yield from (("noise", one, NoiseInput) for one in inputs if isinstance(one, dict))
+    extras = raw.get("extra_inputs")
+    if isinstance(extras, list):
+        yield from (("extra_inputs", one, ExtraInput) for one in extras if isinstance(one, dict))
     variants = raw.get("variants")
     if isinstance(variants, list):
         yield from (("variants", variant, Variant) for variant in variants if isinstance(variant, dict))

@@ -19,6 +19,7 @@ from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import EngineOptions
 from starcast.runtime.engines.choose import open_variant
 from starcast.runtime.engines.workload import CALLS, Work
+from starcast.runtime.extra_inputs import ExtraCost
 from starcast.runtime.manifest import Source, Variant
 from starcast.runtime.memory import free_memory, total_memory
 from starcast.runtime.noise import CONSTANT, NoiseChoice, NoiseMaker
@@ -104,6 +105,12 @@ class Translator:
     def batch(self) -> int:
         """Batch size that brings the engine close to its best rate without wasting memory."""
         return self._session.usual_batch
+
+    @property
+    def extra_cost(self) -> ExtraCost:
+        """What making the frame graph's extra inputs of sources took so far, such as masks of faces. A source that is
+        translated again, to another style perhaps, has them made once."""
+        return self._session.extra_inputs.cost
 
     def facts(self) -> dict[str, str]:
         """The engine's entry in a record."""

@@ -132,6 +132,13 @@ def metadata(what: str) -> Any:
     )
 
 
+def landmarks(more: str = "") -> Any:
+    return option(
+        None, _text("Weights of a face model's landmark network: the official wing.ckpt, or a face checkpoint.", more),
+        flags=("--landmarks",), metavar="FILE",
+    )  # fmt: skip
+
+
 def max_pixels(default: int, more: str = "") -> Any:
     return option(default, _text("Refuse a source with more pixels than this, before decoding it.", more), minimum=1)
 

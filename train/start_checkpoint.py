@@ -116,6 +116,7 @@ def networks_from(
     for line in [*_describe_weights(parent, networks), _describe_domains(checkpoint, domain_names, origins)]:
         progress(line)
     _fill(networks, trained, parent, origins)
+    kind.add_fixed(networks, options, {**checkpoint.averaged, **trained}, progress)
     averaged = kind.averaged_copy(networks)  # fresh layers are equal in both
     _fill(averaged, checkpoint.averaged, parent, origins)
     return config, networks, averaged
@@ -134,7 +135,7 @@ def _fill(networks: NetworkSet, states: StateDicts, parent: Parent, origins: Seq
     """Load the parent's weights into each network that it has."""
     kind, same = family(parent.checkpoint.family), tuple(range(parent.checkpoint.config.domains)) == tuple(origins)
     for name, module in networks.items():
-        if name not in states:
+        if name not in states or name in kind.fixed:
             continue
         state: Mapping[str, Any] = states[name]
         if not same:

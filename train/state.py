@@ -61,19 +61,23 @@ class State:
         return None
 
 
-def fresh_state(options: TrainOptions, domains: int) -> State:
-    """Random networks at step 0. The averaged ones are copied after the initialisation, so that they start equal."""
+def fresh_state(options: TrainOptions, domains: int, progress: Progress = lambda line: None) -> State:
+    """Random networks at step 0. The averaged ones are copied after the initialisation, so that they start equal.
+
+    Raises OptionError and CheckpointError if a network that no step changes has no weights.
+    """
     kind = family(options.family)
     config = kind.configure(options, domains)
     with explain_sizes():
         networks = kind.build_networks(config, options.course.seed)
+    kind.add_fixed(networks, options, {}, progress)
     return State(config, networks, kind.averaged_copy(networks), kind.build_optimizers(networks, options), 0)
 
 
 def first_state(options: TrainOptions, data_set: DataSet, parent: Parent | None, progress: Progress) -> State:
     """Networks at step 0, random or from a checkpoint. Raises OptionError and CheckpointError, as `networks_from`."""
     if parent is None:
-        return fresh_state(options, len(data_set.names))
+        return fresh_state(options, len(data_set.names), progress)
     config, networks, averaged = networks_from(parent, options, data_set.names, progress)
     optimizers = family(options.family).build_optimizers(networks, options)
     return State(config, networks, averaged, optimizers, 0, parent.record)
@@ -213,10 +217,13 @@ def restore_state(checkpoint: Checkpoint, options: TrainOptions) -> State:
     kind = family(checkpoint.family)
     networks = kind.empty_networks(checkpoint.config, training=True)
     for name, module in networks.items():
-        module.load_state_dict(checkpoint.networks[name])
+        if name not in kind.fixed:
+            module.load_state_dict(checkpoint.networks[name])
+    kind.add_fixed(networks, options, checkpoint.networks, lambda line: None)
     averaged = kind.averaged_copy(networks)
     for name, module in averaged.items():
-        module.load_state_dict(checkpoint.averaged[name])
+        if name not in kind.fixed:
+            module.load_state_dict(checkpoint.averaged[name])
     optimizers = kind.build_optimizers(networks, options)
     for name, optimizer in optimizers.items():
         check_optimizer(checkpoint.path, name, checkpoint.optimizers.get(name), optimizer)

@@ -182,9 +182,11 @@ class _Checkpoint(Subject):
         outputs = []
         # the styles' networks stay on the CPU: they take a small part of the time
         generator = self._model.generator.to(self._device)
+        extras = [torch.from_numpy(made) for made in self._model.extras(images).values()]  # once for all styles
         for part, places in _passes(len(styles), len(images), self._batch):
             source = from_bytes(torch.from_numpy(images[places]).to(self._device))
-            outputs.append(generator(source, torch.from_numpy(styles[part]).to(self._device)).float().cpu())
+            inputs = [torch.from_numpy(styles[part]), *(made[places] for made in extras)]
+            outputs.append(generator(source, *(given.to(self._device) for given in inputs)).float().cpu())
         return torch.cat(outputs)
 
     @torch.inference_mode()

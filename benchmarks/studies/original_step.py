@@ -72,19 +72,21 @@ def _discriminator_terms(
     if "reg" in weights:
         terms["reg"] = r1_penalty(logits, batch.source)
     with torch.no_grad():
-        fake = networks.generator(batch.source, _style(networks, styled_by, batch.domain))
+        style = _style(networks, styled_by, batch.domain)
+        fake = networks.generator(batch.source, style, networks.masks(batch.source))
     terms["fake"] = adversarial_loss(discriminator(fake, batch.domain), real=False)
     return terms
 
 
 def _generator_terms(networks: Networks, batch: Batch, styled_by: Tensor, other_by: Tensor) -> dict[str, Tensor]:
     style = _style(networks, styled_by, batch.domain)
-    translation = networks.generator(batch.source, style)
+    masks = networks.masks(batch.source)
+    translation = networks.generator(batch.source, style, masks)
     logits = _discriminator(networks)(translation, batch.domain)
     encoded = networks.style_encoder(translation, batch.domain)
-    other = networks.generator(batch.source, _style(networks, other_by, batch.domain))
+    other = networks.generator(batch.source, _style(networks, other_by, batch.domain), masks)
     source_style = networks.style_encoder(batch.source, batch.source_domain)
-    reconstruction = networks.generator(translation, source_style)
+    reconstruction = networks.generator(translation, source_style, networks.masks(translation))
     return {
         "adv": adversarial_loss(logits, real=True),
         "sty": style_loss(encoded, style),

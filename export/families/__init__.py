@@ -10,6 +10,7 @@ from starcast.export.families.naming import name_domains, refuse_names
 from starcast.export.families.stargan_v1 import open_stargan_v1
 from starcast.export.families.stargan_v1_names import name_labels
 from starcast.export.families.stargan_v2 import open_stargan_v2
+from starcast.export.families.stargan_v2_landmarks import add_landmarks
 from starcast.export.families.stylegan2 import open_stylegan2
 from starcast.export.options import ExportOptions
 from starcast.train.checkpoint.content import Checkpoint
@@ -24,6 +25,7 @@ FAMILIES: dict[str, Callable[[Checkpoint, tuple[str, ...]], Model]] = {
 
 # by family: adds what the options say about a checkpoint, such as names; other families use name_domains
 COMPLETE: dict[str, Callable[[Checkpoint, ExportOptions], Checkpoint]] = {
+    "stargan_v2": add_landmarks,
     "stargan_v1": name_labels,
     "stylegan2": refuse_names,
 }

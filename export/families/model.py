@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from starcast.runtime.manifest import Condition
+from starcast.runtime.manifest import Condition, ExtraInput
 
 Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -32,6 +32,8 @@ class StyleGraph:
     reference: Callable[..., Tensor]
     trials: Mapping[str, NDArray[Any]]
     output: str = "style"
+    any_size: bool = False  # whether it takes images of any height and width, not only of the example's
+    jumps: float = 0.0  # the share of values that may be further off, where the network compares with a threshold
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,15 @@ class Model(ABC):
         Without a source: styles (N, layers, style_size), the noise of each layer (N or 1, 1, h, w) -> images
         (N, channels, side, side).
         """
+
+    @property
+    def extra_inputs(self) -> Sequence[ExtraInput]:
+        """Further inputs of the generator, in their order, each made from the source by one of `style_graphs`."""
+        return ()
+
+    def extras(self, sources: NDArray[np.uint8]) -> dict[str, Floats]:
+        """The extra inputs of sources uint8 [N, H, W, 3], by name, as the trained networks make them."""
+        return {}
 
     @property
     def reference(self) -> nn.Module:

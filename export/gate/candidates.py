@@ -15,6 +15,7 @@ from onnx_ir import external_data
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from torch import Tensor
 
+from starcast.export.families.model import Model
 from starcast.export.gate.reference import as_floats
 from starcast.runtime.engines.base import EngineOptions, Graph
 from starcast.runtime.engines.ncnn import Ncnn, NcnnSession
@@ -29,13 +30,13 @@ Floats = NDArray[np.float32]
 class Trial:
     """One run of the frame graph: sources uint8 [N, H, W, 3], styles float32 [N or 1, S].
 
-    Without sources, images are made from styles float32 [N, layers, S], and from `noise`: float32 [N or 1, 1, h, w] by
-    the names of the graph's inputs, in the order of the layers.
+    Without sources, images are made from styles float32 [N, layers, S], and from noise. `extra` has the graph's further
+    inputs by name, in the network's order: noise float32 [N or 1, 1, h, w], or what a model makes of its sources.
     """
 
     sources: NDArray[np.uint8] | None
     styles: Floats
-    noise: Mapping[str, Floats] = field(default_factory=dict)
+    extra: Mapping[str, Floats] = field(default_factory=dict)
 
     @property
     def batch(self) -> int:
@@ -50,15 +51,21 @@ class Trial:
     def feeds_with(self, name: str, conditions: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """The graph's inputs by name, with `conditions` as the input `name` instead of the styles."""
         images = {} if self.sources is None else {"image": self.sources}
-        return {**images, name: conditions, **self.noise}
+        return {**images, name: conditions, **self.extra}
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
         """The inputs of the network in PyTorch."""
         styles = torch.from_numpy(self.styles)
         if self.sources is None:
-            return (styles, *map(torch.from_numpy, self.noise.values()))
-        return as_floats(self.sources), styles.expand(len(self.sources), -1)
+            return (styles, *map(torch.from_numpy, self.extra.values()))
+        extra = map(torch.from_numpy, self.extra.values())
+        return as_floats(self.sources), styles.expand(len(self.sources), -1), *extra
+
+
+def source_trial(model: Model, sources: NDArray[np.uint8], styles: Floats) -> Trial:
+    """A trial of a model that translates, with the extra inputs that it makes of the sources."""
+    return Trial(sources, styles, model.extras(sources))
 
 
 class Candidate(Protocol):
@@ -94,8 +101,11 @@ class OnnxCandidate:
             output: NDArray[Any] = session.run(None, trial.feeds_with(name, conditions))[0]
             return output
         assert trial.sources is not None
-        feeds = [{"image": trial.sources[k : k + 1], name: conditions[k : k + 1]} for k in range(trial.batch)]
-        return np.concatenate([session.run(None, feed)[0] for feed in feeds])
+        alone = [
+            {key: feed[k : k + 1] for key, feed in trial.feeds_with(name, conditions).items()}
+            for k in range(trial.batch)
+        ]
+        return np.concatenate([session.run(None, feed)[0] for feed in alone])
 
 
 class NcnnCandidate:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import ShapeInferencePass
+
+_TRAINED = "trained."  # before a dimension's name, in a graph's metadata
 
 
 def numbers(value: ir.Value | None) -> NDArray[Any] | None:
@@ -147,13 +149,24 @@ def at_size(model: ir.Model, sizes: dict[str, int]) -> ir.Model:
     """A copy of a graph with every value's shape inferred from the sizes of its named dimensions, such as
     `{"batch": 1, "height": 256, …}`. A dimension without a name is 1: noise that all images share. Nodes keep their
     order."""
-    sized = model.clone()
+    sized, sizes = model.clone(), {**trained_lengths(model), **sizes}
     for value in [*sized.graph.inputs, *sized.graph.outputs]:
         assert value.shape is not None
         value.shape = ir.Shape([_length(dim, sizes) for dim in value.shape])
     # a graph that is being converted to half precision has types that do not match yet
     ShapeInferencePass(check_type=False, data_prop=True)(sized)
     return sized
+
+
+def set_trained_lengths(model: ir.Model, lengths: Mapping[str, int]) -> None:
+    """Note the lengths of extra inputs' named dimensions at the trained size; copies of the graph keep them."""
+    model.metadata_props.update({f"{_TRAINED}{name}": str(length) for name, length in lengths.items()})
+
+
+def trained_lengths(model: ir.Model) -> dict[str, int]:
+    """What `set_trained_lengths` noted."""
+    noted = {name: value for name, value in model.metadata_props.items() if name.startswith(_TRAINED)}
+    return {name.removeprefix(_TRAINED): int(value) for name, value in noted.items()}
 
 
 def _length(dim: int | ir.SymbolicDim, sizes: dict[str, int]) -> int:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import DatasetError, ImageError, OptionError
 from starcast.export.families.model import Model
-from starcast.export.gate.candidates import Floats, Trial
+from starcast.export.gate.candidates import Floats, Trial, source_trial
 from starcast.export.gate.images import draw_images
 from starcast.export.gate.parity import draw_noise
 from starcast.images.fit import fit
@@ -92,23 +92,21 @@ def calibration_set(model: Model, folder: Path | None, remembered: str | None, s
     style = _Styles(model, paths.references, draws)
     count = len(domains)
     return CalibrationSet(
-        ranges=tuple(Trial(image[None], style(place % count)) for place, image in enumerate(ranges)),
-        search=tuple(Trial(image[None], style(place % count)) for place, image in enumerate(search)),
-        gate={
-            name: tuple(Trial(image[None], style(domain)) for image in gate) for domain, name in enumerate(domains)
-        },
-    )  # fmt: skip
+        ranges=tuple(source_trial(model, image[None], style(place % count)) for place, image in enumerate(ranges)),
+        search=tuple(source_trial(model, image[None], style(place % count)) for place, image in enumerate(search)),
+        gate=_gate(model, gate, style),
+    )
 
 
 def drawn_set(model: Model, seed: int = 0) -> CalibrationSet:
     """Drawn images for ranges and for the gate; none for a search, which they would mislead."""
-    side, domains, count = model.side, model.domains, len(model.domains)
+    side, count = model.side, len(model.domains)
     style = _Styles(model, (), np.random.RandomState(seed))
     ranges, gate = draw_images(DRAWN_RANGES, side, side, seed=11), draw_images(DRAWN_GATE, side, side, seed=12)
     return CalibrationSet(
-        ranges=tuple(Trial(image[None], style(place % count)) for place, image in enumerate(ranges)),
+        ranges=tuple(source_trial(model, image[None], style(place % count)) for place, image in enumerate(ranges)),
         search=(),
-        gate={name: tuple(Trial(image[None], style(domain)) for image in gate) for domain, name in enumerate(domains)},
+        gate=_gate(model, list(gate), style),
     )
 
 
@@ -134,6 +132,15 @@ def generated_set(model: Model, seed: int = 0) -> CalibrationSet:
         return tuple(map(trial, range(count)))
 
     return CalibrationSet(ranges=trials(RANGES), search=trials(SEARCH), gate={"images": trials(GATE)})
+
+
+def _gate(model: Model, images: Sequence[NDArray[np.uint8]], style: _Styles) -> dict[str, tuple[Trial, ...]]:
+    """The images with a style of each domain, by the domain's name."""
+    extras = [model.extras(image[None]) for image in images]
+    return {
+        name: tuple(Trial(image[None], style(domain), extra) for image, extra in zip(images, extras, strict=True))
+        for domain, name in enumerate(model.domains)
+    }
 
 
 class _Styles:

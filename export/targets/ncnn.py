@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from starcast.errors import EngineError
 from starcast.export.graphs.facts import doubling, is_neutral, numbers, scalar
 from starcast.runtime.engines.ncnn import GRAPH_SUFFIX
+from starcast.runtime.engines.ncnn_graph import CONDITIONS
 
 PARAM, WEIGHTS = GRAPH_SUFFIX, ".bin"  # suffixes of the two files, which lie side by side
 _MAGIC = 7767517
@@ -72,6 +73,9 @@ def ncnn_model(model: ir.Model) -> NcnnModel:
     Raises EngineError, with the node's name, for a node that has no counterpart in ncnn.
     """
     graph = model.graph
+    beside = [str(value.name) for value in graph.inputs if value.name not in {"image", *CONDITIONS}]
+    if beside:
+        raise NoCounterpartError(f"the frame graph takes {' and '.join(beside)} beside image and style")
     [output] = graph.outputs
     inputs_by_name = {_after_bytes(value): str(value.name) for value in graph.inputs}
     last = _before_bytes(output)

@@ -23,7 +23,7 @@ from starcast.export.passes.forms import (
 )
 from starcast.export.passes.rule import apply_rules
 from starcast.export.passes.style_products import join_style_products
-from starcast.export.passes.style_split import StyleInNorm, split_off_style
+from starcast.export.passes.style_split import GAMMA_BETA, StyleInNorm, split_off_style
 from starcast.export.passes.wide_norms import split_wide_norms
 from starcast.export.plan import FrameGraph, Plan
 from starcast.export.precision.codes import ENGINE_RULES, drop_output_codes
@@ -135,7 +135,7 @@ def finish(frame: ir.Model, plan: Plan, side: int) -> ir.Model | None:
     split_wide_norms(frame, side)
     if plan.one_style and product is not None:
         apply_rules(frame, StyleInNorm)
-        condition = frame.graph.inputs[-1]
+        condition = next(value for value in frame.graph.inputs if value.name == GAMMA_BETA)
         assert condition.shape is not None
         condition.shape = ir.Shape([1, *list(condition.shape)[1:]])
     return product

@@ -19,6 +19,7 @@ from starcast.runtime.engines import forks
 from starcast.runtime.engines.base import Arrays, Engine, EngineOptions, GpuTime, Graph, Session, closed_error
 from starcast.runtime.engines.memory_needs import held_need, image_need
 from starcast.runtime.engines.speed_watch import Watch
+from starcast.runtime.extra_inputs import ExtraInputs
 from starcast.runtime.manifest import MANIFEST, Shape, Variant
 from starcast.runtime.noise import NoiseFeeds
 from starcast.runtime.nvidia.placement import is_on_gpu
@@ -49,6 +50,7 @@ class VariantSession:
         self._lock, self._thread = self._begin()
         self.watch: Watch | None = None
         self._scales: tuple[bytes, NDArray[Any]] | None = None  # the last styles' bytes, and their scales and shifts
+        self.extra_inputs = ExtraInputs(bundle, self.run)
         self.session(variant.file)
         forks.follow(self)
 
@@ -64,12 +66,14 @@ class VariantSession:
                     raise ValueError(
                         f"{self.variant.file} takes one style at a time: hand over images on the GPU style by style"
                     )
-                return cast("NDArray[np.uint8]", self.run(self.variant.file, {"image": images, name: conditions}))
+                on_gpu = {"image": images, name: conditions, **self._extra_inputs_of(images)}
+                return cast("NDArray[np.uint8]", self.run(self.variant.file, on_gpu))
             parts = []
             for part in self._parts(images.shape, len(conditions)):
                 own = conditions[part if len(conditions) > 1 else ...]
-                feeds = {"image": np.ascontiguousarray(images[part]), name: own}
-                parts.append(self._make(feeds, images[part].shape))
+                sources = np.ascontiguousarray(images[part])
+                feeds = {"image": sources, name: own, **self._extra_inputs_of(sources)}
+                parts.append(self._make(feeds, sources.shape))
         return _join(parts)
 
     def generate(self, styles: NDArray[np.float32], noise: NoiseFeeds) -> NDArray[np.uint8]:
@@ -104,7 +108,16 @@ class VariantSession:
         images."""
         with self._lock:
             name, conditions = self._conditions(styles)
-        return {**({} if images is None else {"image": images}), name: conditions, **noise}
+        if images is None:
+            return {name: conditions, **noise}
+        return {"image": images, name: conditions, **self._extra_inputs_of(images)}
+
+    def _extra_inputs_of(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """What the bundle's graphs make of sources beside the style. Raises ValueError for images on the GPU, if there
+        is any."""
+        if self.extra_inputs and is_on_gpu(images):
+            raise ValueError(f"{self._bundle.path} takes no images on the GPU: hand over NumPy arrays")
+        return dict(self.extra_inputs.make(images))
 
     def gpu_time(
         self, images: NDArray[np.uint8] | None, styles: NDArray[np.float32], noise: Mapping[str, NDArray[Any]] = _NONE

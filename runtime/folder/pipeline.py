@@ -19,6 +19,7 @@ from starcast.images.fit import NATIVE, fit
 from starcast.images.metadata import Metadata
 from starcast.images.read import read_stored
 from starcast.images.write import why_too_large
+from starcast.runtime.extra_inputs import ExtraCost
 from starcast.runtime.folder.jobs import Job, Target
 from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, write_output
 from starcast.runtime.marks import Mark, hash_content, hash_place
@@ -69,6 +70,7 @@ class Report(msgspec.Struct):
     sources: int = 0
     seconds: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     wall_s: float = 0.0
+    extra: ExtraCost = ExtraCost()  # what making the frame graph's extra inputs took, as part of the stage `run`
 
     def fail(self, sentence: str, progress: Callable[[str], None]) -> None:
         """Count a failure, and print it."""
@@ -84,7 +86,9 @@ class Report(msgspec.Struct):
         """Two lines: the counts; milliseconds per stage and images per second."""
         lines = [f"{self.done} translated, {self.skipped} there already, {len(self.failed)} failed."]
         if self.done and self.wall_s:
-            stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in self.stage_ms().items())
+            stages = ", ".join(
+                f"{stage} {ms:.1f}{self.extra.within(stage, self.done)}" for stage, ms in self.stage_ms().items()
+            )
             lines.append(f"Milliseconds per image: {stages}. {self.done / self.wall_s:.1f} images/s.")
         return "\n".join(lines)
 

@@ -145,13 +145,14 @@ def _translate_missing(
         source_styles = SourceStyles(work.requests, translator, bar.print)
         save = partial(write_record, record, bundle, options, styles, engine=translator.facts(), sources=work.named)
         save = partial(save, began_ns=begin_record(record, save, since_ns))
-        start = time.perf_counter()
+        start, before = time.perf_counter(), translator.extra_cost
         interrupted = True
         try:
             translate_jobs(plan.jobs, settings, source_styles, translator, options, report, bar)
             interrupted = False
         finally:
             report.wall_s = time.perf_counter() - start
+            report.extra = translator.extra_cost.since(before)
             counts = {"translated": report.done, "there_already": report.skipped, "failed": len(report.failed)}
             save = partial(save, counts=counts, has=_as_named(source_styles.has, work), finished=not interrupted)
             end_record(save, record, partial(report.fail, progress=progress))

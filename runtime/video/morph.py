@@ -149,7 +149,9 @@ def morph(
                     source_styles = SourceStyles(requests, translator, bar.print)
                     styles = source_styles.make(subject.sample[0], printable(subject.path))
                     has = source_styles.has
+                before = translator.extra_cost
                 _write(subject, styles, target, translator, options, record.mark, report, bar)
+                report.extra = translator.extra_cost.since(before)
                 record.save(translator.facts(), {"frames": report.frames}, report, progress, has)
     return report
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from starcast.errors import printable
+from starcast.runtime.extra_inputs import ExtraCost
 
 Item = TypeVar("Item")
 
@@ -29,6 +30,9 @@ class FilmReport:
     is_there_already: bool = False  # the same video already existed, and was not made again
     notes: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    extra: ExtraCost = field(
+        default_factory=ExtraCost
+    )  # what making the frame graph's extra inputs took, as part of the stage `run`
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -58,7 +62,9 @@ class FilmReport:
         """Two lines: what was written; milliseconds per stage and frames per second. One, if the film was there."""
         if self.is_there_already:
             return f"{printable(self.target)} is there already, made in the same way."
-        stages = ", ".join(f"{stage} {ms:.1f}" for stage, ms in self.stage_ms().items())
+        stages = ", ".join(
+            f"{stage} {ms:.1f}{self.extra.within(stage, self.frames)}" for stage, ms in self.stage_ms().items()
+        )
         rate = self.frames / self.wall_s if self.wall_s else 0.0
         return (
             f"{printable(self.target)}: {self.frames} frames in {self.wall_s:.1f} s.\n"

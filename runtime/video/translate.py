@@ -92,7 +92,9 @@ def translate_video(
                 ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
             ):
                 styles = SourceStyles([request], translator, bar.print)
+                before = translator.extra_cost
                 sink = _write(source, target, translator, styles, options, record.mark, report, bar)
+                report.extra = translator.extra_cost.since(before)
                 report.failed = failures_of(source, sink.refused)
                 for sentence in report.failed:
                     progress(sentence)

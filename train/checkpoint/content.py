@@ -74,13 +74,18 @@ def _check_parameters(checkpoint: Checkpoint, states: StateDicts) -> None:
     path, kind = checkpoint.path, family(checkpoint.family)
     try:
         with explain_sizes():
-            networks = kind.empty_networks(checkpoint.config, training=set(states) > set(kind.averaged))
+            networks = kind.empty_networks(checkpoint.config, training=not set(states) <= {*kind.averaged, *kind.fixed})
     except OptionError as error:
         raise CheckpointError(f"{printable(path)} cannot be read here: {error}") from error
     for network, module in networks.items():
-        state, shapes = states[network], {name: value.shape for name, value in module.state_dict().items()}
-        for name, shape in shapes.items():
-            value = state.get(name)
+        if network not in states and network in kind.fixed:
+            continue
+        state, own = states[network], module.state_dict()
+        for name, wanted in own.items():
+            value, shape = state.get(name), wanted.shape
+            if not wanted.is_floating_point():  # a norm's count of batches, which nothing reads
+                state[name] = torch.zeros_like(wanted)
+                continue
             if value is None:
                 raise CheckpointError(f"{path} lacks {network}.{name}: give a complete checkpoint")
             if value.shape != shape:
@@ -96,7 +101,7 @@ def _check_parameters(checkpoint: Checkpoint, states: StateDicts) -> None:
                 raise CheckpointError(
                     f"{path} has {network}.{name} with values that are not finite: give an earlier checkpoint"
                 )
-        for surplus in state.keys() - shapes.keys():
+        for surplus in state.keys() - own.keys():
             del state[surplus]  # buffers that forks add and nothing here reads
 
 

@@ -15,7 +15,7 @@ import errno
 import hashlib
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -123,9 +123,15 @@ def hash_of(path: Path) -> str:
 
 
 def averaged_networks(checkpoint: Checkpoint) -> Any:
-    """The averaged networks as the family's NetworkSet, in float32 on the CPU, ready for use."""
-    networks = family(checkpoint.family).empty_networks(checkpoint.config, training=False)
+    """The averaged networks as the family's NetworkSet, in float32 on the CPU, ready for use.
+
+    Raises CheckpointError if the checkpoint lacks a network that no step changes.
+    """
+    kind = family(checkpoint.family)
+    networks = kind.empty_networks(checkpoint.config, training=False)
     for name, module in networks.items():
+        if name not in checkpoint.averaged:
+            raise CheckpointError(f"{printable(checkpoint.path)} {kind.fixed[name]}")
         module.load_state_dict(checkpoint.averaged[name])
     return networks.eval()
 
@@ -196,8 +202,8 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
             config=kind.read_config(content["config"]),
             domain_names=tuple(content["domain_names"]),
             step=content["step"],
-            averaged=_copied(content["averaged"], kind.averaged),
-            networks=_copied(content["networks"], kind.trained) if "networks" in content else None,
+            averaged=_copied(content["averaged"], kind.averaged, kind.fixed),
+            networks=_copied(content["networks"], kind.trained, kind.fixed) if "networks" in content else None,
             optimizers=content.get("optimizers"),
             options=content["options"],
             dataset=content["dataset"],
@@ -226,8 +232,8 @@ def _check_facts(checkpoint: Checkpoint) -> None:
     family(checkpoint.family).check_config(checkpoint.config, checkpoint.averaged, str(checkpoint.path))
 
 
-def _copied(states: Mapping[str, Mapping[str, Tensor]], names: tuple[str, ...]) -> StateDicts:
-    copied = {name: dict(states[name]) for name in names}
+def _copied(states: Mapping[str, Mapping[str, Tensor]], names: tuple[str, ...], optional: Iterable[str]) -> StateDicts:
+    copied = {name: dict(states[name]) for name in (*names, *(name for name in optional if name in states))}
     for name, state in copied.items():
         if not is_state_dict(state):
             raise ValueError(f"{name} is no state_dict")

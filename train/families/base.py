@@ -109,6 +109,13 @@ class Family:
     # one its number in the first or None) -> the state to load. None: this family cannot
     carry_over: Callable[[str, StateDict, StateDict, Sequence[int | None]], StateDict] | None = None
 
+    # Networks that some models have and no step changes, such as one that reads landmarks: what to do where a
+    # checkpoint lacks one. Checkpoints store them as the others, those as trained and their average the same.
+    fixed: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    # (networks, options, stored, progress): add the fixed networks, in place, from what a checkpoint stores, or from
+    # the files that the options name. CheckpointError or OptionError if neither has one
+    add_fixed: Callable[[Any, Any, Mapping[str, StateDict], Callable[[str], None]], None] = lambda *_: None
+
     # Training files
     check_config: Callable[..., None]  # (config, weights, origin): ValueError unless they match
     # (path, content, read) -> None: not this family's official layout. `read` safely reads a file beside it, or raises

@@ -48,4 +48,6 @@ def update_average(averaged: NetworkSet, networks: NetworkSet, decay: float) -> 
     """Move every parameter of the average towards the network's by a share of 1 - decay, in place."""
     training = dict(networks.items())
     for name, module in averaged.items():
+        if module is training[name]:  # no step changes it, so both sets share it
+            continue
         torch._foreach_lerp_(list(module.parameters()), list(training[name].parameters()), 1 - decay)

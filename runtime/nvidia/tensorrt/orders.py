@@ -15,7 +15,7 @@ import msgspec
 from starcast.command_line import command_line
 from starcast.errors import OptionError, VariantMissingError
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.manifest import Shape, Variant
+from starcast.runtime.manifest import CHANNELS, Shape, Variant
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.engine_cache import EngineSpec
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
@@ -106,6 +106,8 @@ def _graphs(bundle: Bundle, variant: Variant, options: BuildOptions) -> Iterator
         if maker is not None:
             shapes = bundle.manifest.inputs_of(maker.graph)
             yield maker.graph, "fp32", {name: profile(STYLES, *_known(shape[1:])) for name, shape in shapes.items()}
+    for one in bundle.manifest.extra_inputs:
+        yield one.graph, "fp32", {"image": profile(1, *_source_size(bundle, options), CHANNELS)}
 
 
 def _frame_inputs(bundle: Bundle, variant: Variant, options: BuildOptions) -> dict[str, Profile]:
@@ -114,16 +116,26 @@ def _frame_inputs(bundle: Bundle, variant: Variant, options: BuildOptions) -> di
     _check_limits(bundle, variant, batch, options)
     inputs = {}
     if manifest.source is not None:
-        size = own_size(manifest.source) if options.size is None else size_range(options.size, manifest.source)
-        inputs["image"] = profile(batch, size.height, size.width, manifest.source.channels)
+        height, width = _source_size(bundle, options)
+        inputs["image"] = profile(batch, height, width, manifest.source.channels)
         # one style may serve all images, so this dimension is not tied to theirs
         styles = 1 if variant.one_style else Range(1, batch.usual, batch.largest)
+        for one in manifest.extra_inputs:  # they grow with the source
+            down = height.scaled(one.height, manifest.source.height)
+            across = width.scaled(one.width, manifest.source.width)
+            inputs[one.name] = profile(batch, one.channels, down, across)
     else:
         styles = batch  # each image has its own
     inputs["style"] = profile(styles, *manifest.condition.shape)
     for noise in manifest.noise_inputs:  # mostly constant: the same for all images
         inputs[noise.name] = profile(Range(1, 1, batch.largest), 1, noise.height, noise.width)
     return inputs
+
+
+def _source_size(bundle: Bundle, options: BuildOptions) -> tuple[Range, Range]:
+    """Height and width of the sources."""
+    size = own_size(bundle.source) if options.size is None else size_range(options.size, bundle.source)
+    return size.height, size.width
 
 
 def _known(lengths: Shape) -> tuple[int, ...]:

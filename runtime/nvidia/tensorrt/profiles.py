@@ -34,6 +34,10 @@ class Range:
     def fixed(cls, size: int) -> Range:
         return cls(size, size, size)
 
+    def scaled(self, by: int, of: int) -> Range:
+        """The same dimension of something that has the length `by` where this has `of`."""
+        return Range(*(length * by // of for length in self.all))
+
     @property
     def all(self) -> tuple[int, int, int]:
         return self.smallest, self.usual, self.largest

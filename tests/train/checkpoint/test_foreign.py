@@ -101,7 +101,7 @@ def test_one_changed_bit_is_found_by_the_checksum(tmp_path: Path) -> None:
         ({"epoch": 3, "loss": 0.1}, "holds a table of epoch, loss"),
         ({"generator": {"state": {}, "param_groups": []}}, "holds the state of optimisers"),
         ({"state": {}, "param_groups": []}, "holds the state of an optimiser"),
-        ({"generator": {"hpf.filter": torch.zeros(3, 3)}}, "holds the generator of a face model"),
+        ({"generator": {"hpf.filter": torch.zeros(3, 3)}}, "holds a generator alone"),
         ({"generator": {"from_rgb.bias": torch.zeros(3)}}, "holds a generator alone"),
         ({"module.from_rgb.bias": torch.zeros(3)}, "is the state_dict of a generator alone"),
         ({"layer.weight": torch.zeros(3), "layer.bias": torch.zeros(3)}, "is a state_dict of 2 tensors, layer.bias"),
@@ -120,7 +120,7 @@ def test_a_content_is_called_what_its_names_say(content: object, kind: str) -> N
         ("stylegan2_lukau/checkpoint_2/GE.pth", "is one network of a StyleGAN2 checkpoint (give its folder"),
         ("stylegan2_lukau/checkpoint_2/G_optimizer.pth", "holds the state of an optimiser"),
         ("stargan_v2_train_step/000001_optims.ckpt", "holds the state of optimisers"),
-        ("stargan_v2_hpf1/100000_nets_ema.ckpt", "holds the generator of a face model"),
+        ("stargan_v2_hpf1/100000_nets_ema.ckpt", "holds a generator alone"),
     ],
 )
 def test_files_of_other_families_are_recognised(file: str, kind: str) -> None:

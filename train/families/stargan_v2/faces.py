@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from starcast.train.families.stargan_v2.landmarks import FAN, SIDE
@@ -33,7 +33,8 @@ class Part:
 
     def of(self, maps: Tensor) -> Tensor:
         """(N, 98, H, W) in 0..1 -> (N, 1, H, W)."""
-        added = (maps[:, self.first : self.last + 1] ** self.power).sum(dim=1, keepdim=True)
+        own = maps[:, self.first : self.last + 1]
+        added = (own if self.power == 1 else own**self.power).sum(dim=1, keepdim=True)
         return added.roll(-self.rows, dims=2) if self.rows else added
 
 
@@ -62,16 +63,20 @@ def masks_of(heatmaps: Tensor) -> Tensor:
     maps = (maps - low) / (high - low + SMALLEST_RANGE)
     second = torch.stack([part.of(maps) for part in PARTS if part.in_second]).sum(dim=0)
     others = torch.stack([part.of(maps) for part in PARTS if not part.in_second]).sum(dim=0)
-    return torch.cat([second + others, second], dim=1).nan_to_num(nan=0.0).clamp(0, 1)
+    masks = torch.cat([second + others, second], dim=1)
+    return torch.where(masks.isnan(), 0.0, masks).clamp(0, 1)
 
 
-class FaceMasks(nn.Module):
-    """Images (N, 3, H, W) in -1..1 of any size -> masks (N, 2, 256, 256) and heatmaps (N, 98, 64, 64)."""
+@torch.no_grad()
+def face_masks(fan: FAN, images: Tensor, side: int) -> Tensor:
+    """The masks (N, 2, h, w) of images (N, 3, H, W) in -1..1, for a generator that was trained at `side`.
 
-    def __init__(self, fan: FAN):
-        super().__init__()
-        self.fan = fan
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        heatmaps = self.fan(image)
-        return masks_of(heatmaps), heatmaps
+    Squares of that size have masks of 256 px, as the original; h and w grow with H and W. Computed in the
+    network's own precision, whatever the caller's autocast.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        masks = masks_of(fan(images.to(fan.l0.weight.dtype)))
+        height, width = (length * SIDE // side for length in images.shape[2:])
+        if (height, width) != (SIDE, SIDE):
+            masks = F.interpolate(masks, size=(height, width), mode="bilinear")
+    return masks

@@ -11,6 +11,7 @@ from starcast.train.data.folders import scan_domains
 from starcast.train.families.base import Family
 from starcast.train.families.stargan_v2.batches import Batch, ReferenceBatches
 from starcast.train.families.stargan_v2.heads import carry_over
+from starcast.train.families.stargan_v2.landmark_weights import NO_FAN, complete_networks
 from starcast.train.families.stargan_v2.networks import (
     AVERAGED,
     TRAINED,
@@ -78,6 +79,8 @@ FAMILY = Family(
     sample_inputs=sample_inputs,
     sample_grids=grids,
     carry_over=carry_over,
+    fixed={"fan": NO_FAN},
+    add_fixed=complete_networks,
     check_config=check_config,
     read_official=read_official,
     describe_foreign=describe_foreign,

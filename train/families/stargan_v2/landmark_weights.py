@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from starcast.errors import CheckpointError, printable
+from starcast.errors import CheckpointError, OptionError, printable
 from starcast.train.allocation import allocate
 from starcast.train.checkpoint.content import is_plain, is_state_dict
 from starcast.train.checkpoint.file import read_content
 from starcast.train.checkpoint.unwrap import in_float32, unwrap
 from starcast.train.families.stargan_v2.landmarks import FAN
 
+if TYPE_CHECKING:
+    from starcast.train.families.stargan_v2.networks import Networks
+    from starcast.train.families.stargan_v2.options import StarGANv2Options
+
 GIVE_WEIGHTS = (
     "give --landmarks wing.ckpt, the file that the official project offers (github.com/clovaai/stargan-v2, "
     "`bash download.sh wing`)"
 )
+NO_FAN = f"has no landmark network (fan), without which a face model cannot run: {GIVE_WEIGHTS}"
 _PLACES = ("state_dict", "fan", "averaged")  # in wing.ckpt, an official checkpoint, and one of ours
 
 
 def open_landmarks(path: Path) -> FAN:
     """FAN with the weights of a file, on the CPU, ready for use. Raises CheckpointError."""
-    with torch.device("meta"):
-        network = FAN()
-    allocate(network)
-    network.load_state_dict(read_landmarks_file(path))
-    return network
+    return filled_fan(read_landmarks_file(path))
 
 
 def read_landmarks_file(path: Path) -> dict[str, Tensor]:
@@ -68,6 +69,41 @@ def pick_weights(state: Mapping[str, Tensor], origin: str) -> dict[str, Tensor]:
             )
         weights[name] = value
     return weights
+
+
+def complete_networks(
+    networks: Networks,
+    options: StarGANv2Options,
+    stored: Mapping[str, Mapping[str, Tensor]],
+    progress: Callable[[str], None],
+) -> None:
+    """Give a face model its landmark network, in place: the one that a checkpoint stores, else that of --landmarks.
+
+    Raises OptionError if there is none, or if networks that are no face model's get one, and CheckpointError.
+    """
+    path = options.data.landmarks
+    if not networks.generator.config.is_face_model:
+        if path is not None:
+            raise OptionError("--landmarks is for face models alone: add --high-pass 1, or leave it out")
+        return
+    if "fan" in stored:
+        if path is not None:
+            progress(f"The checkpoint has a landmark network, so {printable(path)} is not read")
+        state = dict(stored["fan"])
+    elif path is None:
+        raise OptionError(f"--high-pass {options.network.high_pass:g} needs a landmark network: {GIVE_WEIGHTS}")
+    else:
+        state = read_landmarks_file(path)
+    networks.fan = filled_fan(state)
+
+
+def filled_fan(state: Mapping[str, Tensor]) -> FAN:
+    """FAN with these weights, on the CPU, ready for use."""
+    with torch.device("meta"):
+        network = FAN()
+    allocate(network)
+    network.load_state_dict(state)
+    return network
 
 
 def _state_in(content: Any) -> Mapping[str, Tensor] | None:

@@ -130,6 +130,26 @@ class Hourglass(nn.Module):
         return whole
 
 
+def random_fan(draws: torch.Generator) -> FAN:
+    """FAN with random weights, whose heatmaps have peaks in random places: for measurements and tests."""
+    network = FAN()
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight.normal_(0, (2 / module.weight[0].numel()) ** 0.5, generator=draws)
+            if module.bias is not None:
+                module.bias.normal_(0, 0.1, generator=draws)
+        elif isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.weight.normal_(1, 0.2, generator=draws)
+            module.bias.normal_(0, 0.1, generator=draws)
+            module.running_mean.normal_(0, 0.2, generator=draws)
+            module.running_var.uniform_(0.5, 1.5, generator=draws)
+    network.l0.weight.div_(2**10)  # the hourglass adds up, and nothing here taught it to stay small
+    nn.init.constant_(network.l0.bias, -0.6)  # type: ignore[arg-type]
+    return network
+
+
 @torch.inference_mode()
 def find_landmarks(network: FAN, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The landmarks [98, 2] (x, y) of a face that fills an image, uint8 RGB [H, W, 3], in the image's pixels."""

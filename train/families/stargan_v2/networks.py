@@ -3,8 +3,8 @@
 Modules are named as in the official code, so official state_dicts load as they are. Images are float
 (N, 3, H, W) in -1..1, domains int64 (N,), latents (N, latent_dim), styles (N, style_dim).
 
-This is the form without high-pass filters (`w_hpf` 0), as published for AFHQ. The face path (`w_hpf` 1: one more
-level, masks, bare residuals in the decoder) is not implemented; `official.py` recognises and refuses its files.
+Face models (`high_pass` above 0, the official `w_hpf`) have one more level and no shortcuts in the decoder. Instead,
+fine detail of the source is added where masks of its face say so: `faces.py` makes them.
 """
 
 from __future__ import annotations
@@ -17,17 +17,24 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from starcast.errors import OptionError
 from starcast.train.adain import Implementation, adain_leaky_relu
 from starcast.train.allocation import allocate
 from starcast.train.families.base import NetworkSet
+from starcast.train.families.stargan_v2.faces import face_masks
+from starcast.train.families.stargan_v2.landmarks import FAN, SIDE, random_fan
 from starcast.train.families.stargan_v2.options import StarGANv2Network
 
 SLOPE = 0.2
 AVERAGED = ("generator", "mapping_network", "style_encoder")  # these are averaged and used to translate
 TRAINED = (*AVERAGED, "discriminator")
-BOTTLENECK = 16  # side of the generator's innermost features at the training size
+BOTTLENECK, FACE_BOTTLENECK = 16, 8  # side of the generator's innermost features at the training size
+# Sides, at the training size, of the features whose detail a face model keeps, and which of the two masks says where
+KEPT = {32: 0, 64: 1, 128: 1}
+
+Features = tuple[Tensor, ...]  # the innermost ones, then those whose detail is kept, the largest first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +63,22 @@ class StarGANv2Config(StarGANv2Network):
     @property
     def stride(self) -> int:
         """The generator accepts any height and width that are multiples of this."""
-        return self.image_size // BOTTLENECK
+        return self.image_size // (FACE_BOTTLENECK if self.is_face_model else BOTTLENECK)
+
+    @property
+    def is_face_model(self) -> bool:
+        """Whether the source's detail is kept in places, for which masks are needed."""
+        return self.high_pass > 0
+
+    @property
+    def halvings(self) -> int:
+        """How often the generator halves its source."""
+        return self.stride.bit_length() - 1
+
+    def kept_sides(self) -> dict[int, int]:
+        """The side, at the training size, of the features before each halving whose detail is kept, by its number."""
+        sides = {number: self.image_size >> number for number in range(self.halvings)} if self.is_face_model else {}
+        return {number: side for number, side in sides.items() if side in KEPT}
 
     def widths(self, halvings: int) -> list[int]:
         """Channels before and after each halving: `halvings + 1` numbers."""
@@ -117,10 +139,16 @@ class ResBlk(nn.Module):
 
 
 class AdainResBlk(nn.Module):
-    """Residual block of the decoder: (N, in, H, W) -> (N, out, H, W); `upsample` doubles H and W."""
+    """Residual block of the decoder: (N, in, H, W) -> (N, out, H, W); `upsample` doubles H and W.
 
-    def __init__(self, channels_in: int, channels_out: int, style_dim: int, *, upsample: bool = False):
+    Without `shortcut` the residual is all there is; the shortcut's convolution then has weights that nothing reads.
+    """
+
+    def __init__(
+        self, channels_in: int, channels_out: int, style_dim: int, *, upsample: bool = False, shortcut: bool = True
+    ):
         super().__init__()
+        self.shortcut = shortcut
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, padding=1)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1)
         self.norm1 = AdaIN(style_dim, channels_in)
@@ -131,53 +159,112 @@ class AdainResBlk(nn.Module):
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         residual = self.conv1(self.upsample(self.norm1(x, style)))
         residual = self.conv2(self.norm2(residual, style))
+        if not self.shortcut:
+            bare: Tensor = residual
+            return bare
         shortcut = self.conv1x1(self.upsample(x))
         summed: Tensor = residual + shortcut
         return summed / math.sqrt(2)
 
 
+class HighPass(nn.Module):
+    """What a pixel differs by from its eight neighbours, channel by channel, divided by `strength`."""
+
+    filter: Tensor  # (3, 3); stored, as in official files
+
+    def __init__(self, strength: float):
+        super().__init__()
+        self.strength = strength
+        self.register_buffer("filter", high_pass_filter(strength))
+
+    def reset_parameters(self) -> None:
+        self.filter.copy_(high_pass_filter(self.strength))
+
+    def forward(self, x: Tensor) -> Tensor:
+        channels = x.shape[1]
+        return F.conv2d(x, self.filter.expand(channels, 1, 3, 3), padding=1, groups=channels)
+
+
+def high_pass_filter(strength: float) -> Tensor:
+    """(3, 3): 8 in the centre and -1 around it, divided by `strength`, so a larger one weakens the detail."""
+    kernel = torch.full((3, 3), -1.0)
+    kernel[1, 1] = 8.0
+    return kernel.div_(strength)
+
+
 class Generator(nn.Module):
     """Translates: source (N, 3, H, W), style (N, style_dim) -> image (N, 3, H, W), not bounded to -1..1.
 
-    H and W are any multiples of the config's stride. `forward` runs two halves in turn. The first does not depend on
-    the style, so its result serves any number of styles. The halves are called `encode_source` and `decode_features`
-    because `encode` and `decode` are the official names of the two lists of blocks.
+    H and W are any multiples of the config's stride. A face model also takes the masks of its sources (N, 2, h, w);
+    without masks it keeps no detail, which is not how it was trained. At the training size, h and w are 256, and they
+    grow with H and W.
+
+    `forward` runs two halves in turn. The first does not depend on the style, so its result serves any number of
+    styles. The halves are called `encode_source` and `decode_features` because `encode` and `decode` are the official
+    names of the two lists of blocks.
     """
 
     def __init__(self, config: StarGANv2Config):
         super().__init__()
-        widths = config.widths(config.stride.bit_length() - 1)
+        self.config = config
+        widths = config.widths(config.halvings)
         first, last = widths[0], widths[-1]
         steps = list(itertools.pairwise(widths))
+        shortcut = not config.is_face_model
         self.from_rgb = nn.Conv2d(3, first, 3, padding=1)
         self.encode = nn.ModuleList(
             [ResBlk(before, after, normalize=True, downsample=True) for before, after in steps]
             + [ResBlk(last, last, normalize=True) for _ in range(2)]
         )
         self.decode = nn.ModuleList(
-            [AdainResBlk(last, last, config.style_dim) for _ in range(2)]
-            + [AdainResBlk(after, before, config.style_dim, upsample=True) for before, after in reversed(steps)]
+            [AdainResBlk(last, last, config.style_dim, shortcut=shortcut) for _ in range(2)]
+            + [
+                AdainResBlk(after, before, config.style_dim, upsample=True, shortcut=shortcut)
+                for before, after in reversed(steps)
+            ]
         )
         # the official names are 0 and 2; 1 is the activation, which our norm includes
         self.to_rgb = nn.Sequential(AffineNorm(first), nn.Identity(), nn.Conv2d(first, 3, 1))
+        if config.is_face_model:
+            self.hpf = HighPass(config.high_pass)
+        self._kept = tuple(config.kept_sides())  # numbers of the encode blocks whose input's detail is kept
+        # decode block -> the kept features that it gets, their mask, and how many of its pixels are one of theirs
+        last_block = len(self.decode) - 1
+        self._added = {
+            last_block - number: (1 + place, KEPT[side], SIDE // side)
+            for place, (number, side) in enumerate(config.kept_sides().items())
+        }
 
-    def forward(self, source: Tensor, style: Tensor) -> Tensor:
-        return self.decode_features(self.encode_source(source), style)
+    def forward(self, source: Tensor, style: Tensor, masks: Tensor | None = None) -> Tensor:
+        return self.decode_features(self.encode_source(source), style, masks)
 
-    def encode_source(self, source: Tensor) -> Tensor:
-        """Features (N, C, H / stride, W / stride) of a source."""
+    def encode_source(self, source: Tensor) -> Features:
+        """The innermost features (N, C, H / stride, W / stride) of a source, and those whose detail is kept."""
         features: Tensor = self.from_rgb(source)
-        for block in self.encode:
+        kept = []
+        for number, block in enumerate(self.encode):
+            if number in self._kept:
+                kept.append(features)
             features = block(features)
-        return features
+        return features, *kept
 
-    def decode_features(self, features: Tensor, style: Tensor) -> Tensor:
+    def decode_features(self, features: Features, style: Tensor, masks: Tensor | None = None) -> Tensor:
         """The translation (N, 3, H, W) of the source that has these features."""
-        x = features
-        for block in self.decode:
+        x = features[0]
+        for number, block in enumerate(self.decode):
             x = block(x, style)
+            if masks is not None and number in self._added:
+                place, which, step = self._added[number]
+                x = x + self.hpf(_every(masks[:, which : which + 1], step) * features[place])
         image: Tensor = self.to_rgb(x)
         return image
+
+
+def _every(mask: Tensor, step: int) -> Tensor:
+    """A mask reduced by an even factor: bilinear, corners not aligned, which is the mean of each square's middle four
+    pixels."""
+    first = step // 2 - 1
+    return F.avg_pool2d(mask[:, :, first:, first:], 2, stride=step)
 
 
 class MappingNetwork(nn.Module):
@@ -224,12 +311,26 @@ class Discriminator(nn.Module):
 
 @dataclass
 class Networks(NetworkSet):
-    """The networks of one model. An averaged set has no discriminator."""
+    """The networks of one model. An averaged set has no discriminator, and only a face model has FAN, which no step
+    changes: the networks as trained and their average share it."""
 
     generator: Generator
     mapping_network: MappingNetwork
     style_encoder: StyleEncoder
     discriminator: Discriminator | None = None
+    fan: FAN | None = None
+
+    def masks(self, images: Tensor) -> Tensor | None:
+        """The masks of images (N, 3, H, W) that the generator takes, without gradient; None unless it is a face model.
+
+        Raises ValueError for a face model without its landmark network.
+        """
+        config = self.generator.config
+        if not config.is_face_model:
+            return None
+        if self.fan is None:
+            raise ValueError("a face model's masks are made by its landmark network, which this set lacks")
+        return face_masks(self.fan, images, config.image_size)
 
     def use_adain(self, implementation: Implementation) -> Networks:
         for _, network in self.items():
@@ -243,9 +344,10 @@ def build_networks(config: StarGANv2Config, seed: int) -> Networks:
     """The four training networks, initialised from the seed alone, without touching the global random state.
 
     Convolutions and linear layers are Kaiming normal (fan in, gain of a ReLU) with biases 0; norms start with scale 1
-    and shift 0.
+    and shift 0. A face model lacks its landmark network, whose weights are never random: `complete_networks` adds it.
     """
     networks = empty_networks(config, training=True)
+    networks.fan = None
     draws = torch.Generator().manual_seed(seed)
     for _, network in networks.items():
         for module in network.modules():
@@ -253,7 +355,7 @@ def build_networks(config: StarGANv2Config, seed: int) -> Networks:
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu", generator=draws)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-            elif isinstance(module, nn.InstanceNorm2d):
+            elif isinstance(module, nn.InstanceNorm2d | HighPass):
                 module.reset_parameters()
     return networks
 
@@ -266,6 +368,7 @@ def empty_networks(config: StarGANv2Config, *, training: bool) -> Networks:
             MappingNetwork(config),
             StyleEncoder(config),
             Discriminator(config) if training else None,
+            FAN() if config.is_face_model else None,
         )
     allocate(*(module for _, module in networks.items()))
     return networks
@@ -273,13 +376,16 @@ def empty_networks(config: StarGANv2Config, *, training: bool) -> Networks:
 
 def averaged_copy(networks: Networks) -> Networks:
     """A copy of the three networks that are averaged, with equal values and without gradients."""
-    return Networks(**{name: copy.deepcopy(getattr(networks, name)) for name in AVERAGED}).eval()
+    copies = {name: copy.deepcopy(getattr(networks, name)) for name in AVERAGED}
+    return Networks(**copies, fan=networks.fan).eval()
 
 
 def random_networks(config: StarGANv2Config, seed: int = 0) -> Networks:
     """Averaged networks with every parameter random, so that a lost bias or norm shows up."""
     networks = averaged_copy(build_networks(config, seed))
     draws = torch.Generator().manual_seed(seed + 1)
+    if config.is_face_model:
+        networks.fan = random_fan(draws)
     for _, network in networks.items():
         for module in network.modules():
             if isinstance(module, nn.InstanceNorm2d):

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from starcast import flags
 from starcast.errors import OptionError
 from starcast.options import group, option
-from starcast.train.options import LossOptions, NetworkOptions, OptimizerOptions, TrainOptions
+from starcast.train.options import DataOptions, LossOptions, NetworkOptions, OptimizerOptions, TrainOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,11 @@ class StarGANv2Network(NetworkOptions):
     style_dim: int = option(64, "Length of a style vector.", minimum=1)
     latent_dim: int = option(16, "Length of a latent vector.", minimum=1)
     mapping_width: int = option(512, "Width of the mapping network's hidden layers.", minimum=1)
+    high_pass: float = option(
+        0.0, "Above 0: a face model, which keeps the source's fine detail where its face has features; a larger number "
+        "keeps it more weakly. The official --w_hpf, 1 for CelebA-HQ.", minimum=0.0, maximum=1e4, metavar="W",
+        aliases=("--w_hpf", "--w-hpf"),
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,6 +45,13 @@ class StarGANv2Network(NetworkOptions):
                 f"--channel-base is {self.channel_base}, which leaves no channel at --image-size {self.image_size}: "
                 f"give at least {self.image_size}"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StarGANv2Data(DataOptions):
+    """The images, and a face model's landmark network."""
+
+    landmarks: Path | None = flags.landmarks("Not needed to resume, or to start from a checkpoint that has them.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +87,7 @@ class StarGANv2Options(TrainOptions):
     recipes: ClassVar[Path] = Path(__file__).parent / "recipes"
 
     network: StarGANv2Network = group(StarGANv2Network)
+    data: StarGANv2Data = group(StarGANv2Data)
     optimizer: StarGANv2Optimizer = group(StarGANv2Optimizer)
     loss: StarGANv2Loss = group(StarGANv2Loss)
 

@@ -67,9 +67,10 @@ def grids(_networks: Networks, averaged: Networks, inputs: SampleInputs) -> dict
 def reference_grid(averaged: Networks, inputs: SampleInputs) -> Tensor:
     """Rows: sources, references, translations, and the sources reconstructed from these. uint8 (3, H, W)."""
     style = averaged.style_encoder(inputs.references, inputs.reference_domains)
-    translations = averaged.generator(inputs.sources, style)
+    masks = averaged.masks(inputs.sources)
+    translations = averaged.generator(inputs.sources, style, masks)
     own_style = averaged.style_encoder(inputs.sources, inputs.source_domains)
-    reconstructions = averaged.generator(translations, own_style)
+    reconstructions = averaged.generator(translations, own_style, averaged.masks(translations))
     return image_grid([inputs.sources, inputs.references, translations, reconstructions])
 
 
@@ -77,10 +78,11 @@ def reference_grid(averaged: Networks, inputs: SampleInputs) -> Tensor:
 def latent_grid(averaged: Networks, inputs: SampleInputs) -> Tensor:
     """First row: sources. Then, for each of the first six domains, a row for each latent. uint8 (3, H, W)."""
     columns = len(inputs.sources)
+    masks = averaged.masks(inputs.sources)
     rows = [inputs.sources]
     for domain in range(min(inputs.domains, MOST_DOMAINS)):
         domains = torch.full((columns,), domain, device=inputs.sources.device)
         for latent in inputs.latents:
             style = averaged.mapping_network(latent.expand(columns, -1), domains)
-            rows.append(averaged.generator(inputs.sources, style))
+            rows.append(averaged.generator(inputs.sources, style, masks))
     return image_grid(rows)

@@ -11,6 +11,8 @@ optimiser reads are not computed:
 - Update 1's translation keeps its graph for update 3, since only the discriminator moves in between. The source's
   features serve updates 1, 2 and 3. (With `accumulate` above 1 they are computed again, to save memory.)
 - The diversity term's second translation has no graph and starts from the same features.
+- A face model's masks of the source serve all updates. None has a gradient, nor do those of a translation, which the
+  cycle needs.
 - The discriminator gets no gradient in updates 3 and 4, the mapping network and style encoder get none in update 4, and
   the source gets none except for R1.
 """
@@ -33,7 +35,7 @@ from starcast.train.families.stargan_v2.losses import (
     r1_penalty,
     style_loss,
 )
-from starcast.train.families.stargan_v2.networks import Discriminator, Networks
+from starcast.train.families.stargan_v2.networks import TRAINED, Discriminator, Features, Networks
 from starcast.train.families.stargan_v2.options import StarGANv2Loss, StarGANv2Optimizer
 from starcast.train.families.updates import freeze, in_bfloat16, optimize, update_average
 from starcast.train.second_derivative import ImageGradients
@@ -64,6 +66,7 @@ def build_optimizers(networks: Networks, options: StarGANv2Optimizer) -> dict[st
             weight_decay=options.weight_decay,
         )
         for name, module in networks.items()
+        if name in TRAINED
     }
 
 
@@ -88,10 +91,10 @@ def training_step(
     and still on the device. `D/latent_reg` and `D/ref_reg` are missing if R1 is not due.
     """
     weights = term_weights(step, loss)
-    parts = batch.split(accumulate)
+    parts = [_Part(**vars(part), masks=networks.masks(part.source)) for part in batch.split(accumulate)]
     log: dict[str, Tensor] = {}
 
-    def backward(update: str, part: Batch, terms: dict[str, Tensor]) -> None:
+    def backward(update: str, part: _Part, terms: dict[str, Tensor]) -> None:
         share = len(part) / len(batch)
         total = torch.stack([weights[name] * term for name, term in terms.items()]).sum()
         torch.autograd.backward(share * total)
@@ -143,30 +146,38 @@ def compile_networks(networks: Networks, backend: str = "inductor") -> None:
 
 
 @dataclass(frozen=True)
+class _Part(Batch):
+    """A micro-batch, and the masks of its sources; None for what is no face model."""
+
+    masks: Tensor | None
+
+
+@dataclass(frozen=True)
 class _Translation:
     """A source's features, a style, and the image decoded from both, with or without a graph."""
 
-    features: Tensor
+    features: Features
     style: Tensor
     image: Tensor
 
 
-def _from_latent(networks: Networks, part: Batch, autocast: bool) -> _Translation:
+def _from_latent(networks: Networks, part: _Part, autocast: bool) -> _Translation:
     with in_bfloat16(part.source, autocast):
         features = networks.generator.encode_source(part.source)
         style = networks.mapping_network(part.latent, part.domain)
-        return _Translation(features, style, networks.generator.decode_features(features, style))
+        return _Translation(features, style, networks.generator.decode_features(features, style, part.masks))
 
 
 @torch.no_grad()
-def _from_reference(networks: Networks, part: Batch, kept: _Translation | None, autocast: bool) -> Tensor:
+def _from_reference(networks: Networks, part: _Part, kept: _Translation | None, autocast: bool) -> Tensor:
     with in_bfloat16(part.source, autocast):
         features = kept.features if kept else networks.generator.encode_source(part.source)
-        return networks.generator.decode_features(features, networks.style_encoder(part.reference, part.domain))
+        style = networks.style_encoder(part.reference, part.domain)
+        return networks.generator.decode_features(features, style, part.masks)
 
 
 def _discriminator_terms(
-    networks: Networks, part: Batch, translation: Tensor, weights: Mapping[str, float], autocast: bool
+    networks: Networks, part: _Part, translation: Tensor, weights: Mapping[str, float], autocast: bool
 ) -> dict[str, Tensor]:
     discriminator = _discriminator(networks)
     terms = {}
@@ -186,7 +197,7 @@ def _discriminator_terms(
     return terms
 
 
-def _latent_terms(networks: Networks, part: Batch, kept: _Translation | None, autocast: bool) -> dict[str, Tensor]:
+def _latent_terms(networks: Networks, part: _Part, kept: _Translation | None, autocast: bool) -> dict[str, Tensor]:
     translation = kept or _from_latent(networks, part, autocast)
     with in_bfloat16(part.source, autocast), torch.no_grad():
         other_style = networks.mapping_network(part.latent2, part.domain)
@@ -195,20 +206,20 @@ def _latent_terms(networks: Networks, part: Batch, kept: _Translation | None, au
     return _generator_terms(networks, part, translation, other_style, source_style, autocast)
 
 
-def _reference_terms(networks: Networks, part: Batch, autocast: bool) -> dict[str, Tensor]:
+def _reference_terms(networks: Networks, part: _Part, autocast: bool) -> dict[str, Tensor]:
     with in_bfloat16(part.source, autocast):
         with torch.no_grad():
             style = networks.style_encoder(part.reference, part.domain)
             other_style = networks.style_encoder(part.reference2, part.domain)
             source_style = networks.style_encoder(part.source, part.source_domain)
         features = networks.generator.encode_source(part.source)
-        translation = _Translation(features, style, networks.generator.decode_features(features, style))
+        translation = _Translation(features, style, networks.generator.decode_features(features, style, part.masks))
     return _generator_terms(networks, part, translation, other_style, source_style, autocast)
 
 
 def _generator_terms(
     networks: Networks,
-    part: Batch,
+    part: _Part,
     translation: _Translation,
     other_style: Tensor,
     source_style: Tensor,
@@ -218,8 +229,8 @@ def _generator_terms(
         logits = _discriminator(networks)(translation.image, part.domain)
         recovered = networks.style_encoder(translation.image, part.domain)
         with torch.no_grad():
-            other = networks.generator.decode_features(translation.features, other_style)
-        reconstruction = networks.generator(translation.image, source_style)
+            other = networks.generator.decode_features(translation.features, other_style, part.masks)
+        reconstruction = networks.generator(translation.image, source_style, networks.masks(translation.image))
     return {
         "adv": adversarial_loss(logits, real=True),
         "sty": style_loss(recovered, translation.style),

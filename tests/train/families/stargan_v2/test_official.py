@@ -13,7 +13,13 @@ from torch import Tensor
 from starcast.errors import CheckpointError
 from starcast.train.checkpoint.content import is_state_dict
 from starcast.train.checkpoint.unwrap import unwrap
-from starcast.train.families.stargan_v2.networks import Generator, MappingNetwork, StarGANv2Config, StyleEncoder
+from starcast.train.families.stargan_v2.networks import (
+    Generator,
+    MappingNetwork,
+    StarGANv2Config,
+    StyleEncoder,
+    high_pass_filter,
+)
 from starcast.train.families.stargan_v2.official import infer_config, is_official
 
 CONFIGS = st.builds(
@@ -65,13 +71,37 @@ def test_the_order_of_the_keys_decides_nothing() -> None:
     assert infer_config(states, "a file") == config
 
 
-def test_a_face_model_is_named_with_and_without_its_filter() -> None:
-    """w_hpf above 0 has one more level in the generator than the style encoder accounts for."""
+@pytest.mark.parametrize("side", [32, 64, 128, 256, 512, 1024])
+@pytest.mark.parametrize("strength", [0.5, 1.0, 2.0, 3.0, 7.0])
+def test_a_face_model_and_its_strength_are_recognised_at_every_size(side: int, strength: float) -> None:
+    config = StarGANv2Config(
+        image_size=side, domains=2, channel_base=1024, max_channels=32, high_pass=strength, mapping_width=8
+    )
+    states = shapes_of(config)
+    states["generator"]["hpf.filter"] = high_pass_filter(strength)
+    assert infer_config(states, "a file") == config
+
+
+def test_a_face_model_without_its_filter_has_that_of_strength_1() -> None:
+    config = StarGANv2Config(image_size=64, domains=2, channel_base=1024, max_channels=32, high_pass=1.0)
+    states = shapes_of(config)
+    del states["generator"]["hpf.filter"]
+    assert infer_config(states, "a file") == config
+
+
+@pytest.mark.parametrize("centre", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_filter_of_no_strength_is_refused(centre: float) -> None:
+    states = shapes_of(StarGANv2Config(image_size=64, domains=2, channel_base=1024, max_channels=32, high_pass=1.0))
+    states["generator"]["hpf.filter"] = torch.full((3, 3), centre)
+    with pytest.raises(CheckpointError, match="a filter with the centre"):
+        infer_config(states, "a file")
+
+
+def test_a_generator_deeper_than_its_style_encoder_is_refused() -> None:
     states = shapes_of(StarGANv2Config(image_size=64, domains=2, channel_base=1024, max_channels=32))
-    deeper = shapes_of(StarGANv2Config(image_size=128, domains=2, channel_base=2048, max_channels=32))
-    for extra in ({}, {"hpf.filter": torch.zeros(3, 3)}):
-        with pytest.raises(CheckpointError, match="a file is a face model"):
-            infer_config({**states, "generator": {**deeper["generator"], **extra}}, "a file")
+    deeper = shapes_of(StarGANv2Config(image_size=256, domains=2, channel_base=4096, max_channels=32))
+    with pytest.raises(CheckpointError, match="a file has 6 encode blocks in its generator, more than"):
+        infer_config({**states, "generator": deeper["generator"]}, "a file")
 
 
 @pytest.mark.parametrize(

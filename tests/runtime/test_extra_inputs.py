@@ -1,0 +1,182 @@
+"""Inputs that a graph makes of the source: made once a source, whatever the styles, and fed by themselves."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from graph_text import write_graph_text
+from PIL import Image
+
+from starcast.cli import root
+from starcast.errors import BundleError
+from starcast.runtime.bundle import open_bundle
+from starcast.runtime.extra_inputs import ExtraCost, ExtraInputs
+from starcast.runtime.manifest import MANIFEST, ExtraInput, FileFacts, Manifest
+from starcast.runtime.manifest_json import encode
+from starcast.runtime.translator import Translator
+
+SIDE = 32
+OFFSETS = (np.arange(24).reshape(8, 3) % 7 - 3).astype(np.float32) * 4  # sums of few bits are exact
+
+# The translation is the colour of the style, plus 100 where the first mask is above a half. Masks have half the size
+FRAME = """
+<ir_version: 8, opset_import: ["": 17]>
+generator (uint8[N, H, W, 3] image, float[M, 8] style, float[N, 2, h, w] masks) => (uint8[N, H, W, 3] translation)
+<float[8, 3] offsets, int64[2] axes = {1, 2}, float low = {0}, float high = {255}, float hundred = {100},
+ int64[2] one = {1, 1}, float[4] scales = {1, 1, 2, 2}>
+{
+    pixels = Cast <to = 1> (image)
+    colour = MatMul (style, offsets)
+    offset = Unsqueeze (colour, axes)
+    moved = Add (pixels, offset)
+    first, second = Split <axis = 1> (masks, one)
+    large = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">
+            (first, , scales)
+    last = Transpose <perm = [0, 2, 3, 1]> (large)
+    lighter = Mul (last, hundred)
+    whole = Add (moved, lighter)
+    rounded = Round (whole)
+    clipped = Clip (rounded, low, high)
+    translation = Cast <to = 2> (clipped)
+}
+"""
+# The first mask is 1 where the source's red is above 127.5, on squares of 2 pixels; 16x16 whatever the image's size
+MASKS = """
+<ir_version: 8, opset_import: ["": 17]>
+masks (uint8[N, H, W, 3] image) => (float[N, 2, 16, 16] masks)
+<int64[1] start = {0}, int64[1] end = {1}, int64[1] axis = {3}, float half = {127.5}, int64[2] sides = {16, 16},
+ int64[1] zero = {0}, int64[1] two = {2}, int64[1] planes = {1}>
+{
+    pixels = Cast <to = 1> (image)
+    red = Slice (pixels, start, end, axis)
+    plane = Transpose <perm = [0, 3, 1, 2]> (red)
+    shape = Shape (plane)
+    batch = Slice (shape, zero, two)
+    sizes = Concat <axis = 0> (batch, sides)
+    small = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">
+            (plane, , , sizes)
+    above = Greater (small, half)
+    mask = Cast <to = 1> (above)
+    masks = Concat <axis = 1> (mask, mask)
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def masked(tmp_path_factory, tiny_bundle: Path) -> Path:
+    """`tiny_bundle` with a frame graph that takes masks, and the graph that makes them. Do not write into it."""
+    folder = tmp_path_factory.mktemp("masked") / "bundle"
+    shutil.copytree(tiny_bundle, folder)
+    write_graph_text(folder / "generator/plain-fp32.onnx", FRAME, offsets=OFFSETS)
+    write_graph_text(folder / "masks.onnx", MASKS)
+    manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    write(folder, manifest, ExtraInput(name="masks", graph="masks.onnx", channels=2, height=16, width=16))
+    return folder
+
+
+def write(folder: Path, manifest: Manifest, *extra: ExtraInput) -> None:
+    from starcast.runtime.bundle import sha256_of
+
+    files = {
+        path.relative_to(folder).as_posix(): FileFacts(sha256=sha256_of(path), bytes=path.stat().st_size)
+        for path in sorted(folder.rglob("*")) if path.is_file() and path.name != MANIFEST
+    }  # fmt: skip
+    (folder / MANIFEST).write_bytes(encode(msgspec.structs.replace(manifest, extra_inputs=extra, files=files)))
+
+
+def image(red: int, left: int = 0, height: int = SIDE, width: int = SIDE) -> np.ndarray:
+    """Dark, with this red from the column `left` on."""
+    pixels = np.full((height, width, 3), 20, np.uint8)
+    pixels[:, left:, 0] = red
+    return pixels
+
+
+def expected(source: np.ndarray, style: np.ndarray) -> np.ndarray:
+    values = source.astype(np.float32) + style @ OFFSETS + 100.0 * (source[:, :, :1] > 127.5)
+    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_translation_has_the_masks_of_its_own_source(masked, backend):
+    sources = np.stack([image(200, 8), image(100), image(255, 16)])
+    with Translator(masked, backend=backend) as translator:
+        style = translator.style("dog", seed=1)
+        got = translator(sources, style)
+    for source, translation in zip(sources, got, strict=True):
+        assert np.array_equal(translation, expected(source, style))
+
+
+def test_masks_grow_with_the_source(masked):
+    source = image(200, 32, height=64, width=96)
+    with Translator(masked, backend="onnxruntime") as translator:
+        style = translator.style("dog", seed=1)
+        assert np.array_equal(translator(source, style)[:, 40:], expected(source, style)[:, 40:])
+
+
+def test_a_source_with_several_styles_has_its_masks_made_once(masked):
+    sources = np.stack([image(200, 8), image(100), image(200, 8)])
+    with Translator(masked, backend="onnxruntime") as translator:
+        for seed in range(4):
+            translator(sources, translator.style("dog", seed=seed))
+        styles = np.stack([translator.style(0, seed=seed) for seed in range(6)])
+        translator(np.stack([sources[0]] * 6), styles)
+        assert translator.extra_cost.sources == 2
+        assert translator.extra_cost.names == ("masks",)
+        translator(image(10), styles[0])
+        assert translator.extra_cost.sources == 3
+
+
+def test_only_the_latest_masks_are_kept(masked, monkeypatch):
+    monkeypatch.setattr("starcast.runtime.extra_inputs.KEPT_BYTES", 2 * 2 * 16 * 16 * 4)
+    runs = []
+
+    def run(graph, feeds):
+        runs.append(graph)
+        return np.zeros((1, 2, 16, 16), np.float32)
+
+    made = ExtraInputs(open_bundle(masked), run)
+    for red in (1, 2, 3, 3, 2, 1):
+        made.make(image(red)[None])
+    assert len(runs) == 4
+    batch = made.make(np.stack([image(red) for red in range(10, 15)]))  # more than are kept
+    assert batch["masks"].shape == (5, 2, 16, 16)
+
+
+def test_a_graph_that_makes_something_else_is_refused(masked):
+    made = ExtraInputs(open_bundle(masked), lambda graph, feeds: np.zeros((1, 1, 16, 16), np.float32))
+    with pytest.raises(BundleError, match=r"makes float32 \[1, 1, 16, 16\] instead of float32 \[1, 2, 16, 16\]"):
+        made.make(image(1)[None])
+
+
+def test_the_statistics_of_translate_have_the_cost_of_masks(masked, tmp_path):
+    Image.fromarray(image(200, 8)).save(tmp_path / "a.png")
+    arguments = ["translate", str(masked), str(tmp_path / "a.png"), "-o", str(tmp_path / "out"), "--domain", "all"]
+    result = CliRunner().invoke(root, [*arguments, "--seed", "1"], standalone_mode=False)
+    assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 3
+    assert "(masks " in result.output
+
+
+def test_the_cost_is_shown_with_the_stage_it_is_part_of():
+    cost = ExtraCost(("masks",), 10, 0.5)
+    assert cost.within("run", 10) == " (masks 50.0)"
+    assert cost.within("encode", 10) == cost.within("run", 0) == ExtraCost().within("run", 10) == ""
+    assert cost.since(ExtraCost(("masks",), 4, 0.2)).sources == 6
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"name": "image"}, {"name": "style"}, {"name": ""}, {"height": 2**14, "width": 2**14}],
+)
+def test_impossible_extra_inputs_are_refused(masked, tmp_path, change):
+    folder = tmp_path / "bundle"
+    shutil.copytree(masked, folder)
+    manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    write(folder, manifest, msgspec.structs.replace(manifest.extra_inputs[0], **change))
+    with pytest.raises(BundleError, match="its extra inputs are"):
+        open_bundle(folder)
