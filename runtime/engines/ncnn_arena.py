@@ -70,7 +70,10 @@ def block_size(largest_blobs: int) -> int | None:
 
 
 def make_allocator(ncnn: ModuleType, arena: Arena) -> Any:
-    """An allocator for ncnn that takes from the arena, and from a pool of its own once that is full."""
+    """An allocator for ncnn that takes from the arena, and from a pool of its own once that is full. None if this ncnn
+    hands its addresses to Python in a form that we do not know: an error while it frees one would end the process."""
+    if not _knows_addresses(ncnn):
+        return None
 
     class ArenaAllocator(ncnn.PoolAllocator):  # type: ignore[misc,name-defined]
         """ncnn's addresses are capsules in Python."""
@@ -84,6 +87,17 @@ def make_allocator(ncnn: ModuleType, arena: Arena) -> Any:
                 super().fastFree(capsule)
 
     return ArenaAllocator()
+
+
+def _knows_addresses(ncnn: ModuleType) -> bool:
+    pool = ncnn.PoolAllocator()
+    capsule = pool.fastMalloc(_ALIGNED)
+    try:
+        return _pointer_of(capsule, None) is not None
+    except (TypeError, ValueError, ctypes.ArgumentError):
+        return False
+    finally:
+        pool.fastFree(capsule)
 
 
 _new_capsule = ctypes.pythonapi.PyCapsule_New

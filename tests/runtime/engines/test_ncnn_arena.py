@@ -103,6 +103,16 @@ def test_where_the_system_grants_no_block_the_pool_is_used(graph, monkeypatch):
     assert ENGINES["ncnn"].open(graph, EngineOptions(threads=1)).run(FEEDS).shape == (2, 64, 64, 3)
 
 
+@needs_ncnn
+@pytest.mark.usefixtures("every_image_is_large")
+def test_where_addresses_come_in_another_form_the_pool_is_used(graph, monkeypatch):
+    def refuse(capsule, name):
+        raise ValueError("PyCapsule_GetPointer called with incorrect name")
+
+    monkeypatch.setattr(ncnn_arena, "_pointer_of", refuse)
+    assert ENGINES["ncnn"].open(graph, EngineOptions(threads=1)).run(FEEDS).shape == (2, 64, 64, 3)
+
+
 PROGRAM = """
 import signal, sys
 import numpy as np
