@@ -181,17 +181,18 @@ class _Checkpoint(Subject):
     def translate(self, images: Pixels, styles: Floats) -> Tensor:
         outputs = []
         # the styles' networks stay on the CPU: they take a small part of the time
-        generator = self._model.generator.to(self._device)
-        extras = [torch.from_numpy(made) for made in self._model.extras(images).values()]  # once for all styles
+        generator = self._model.reference.to(self._device)
+        made = self._model.extras(images)  # such as masks of faces: once an image, not once an output
+        extras = [made[one.name] for one in self._model.extra_inputs]
         for part, places in _passes(len(styles), len(images), self._batch):
-            source = from_bytes(torch.from_numpy(images[places]).to(self._device))
-            inputs = [torch.from_numpy(styles[part]), *(made[places] for made in extras)]
-            outputs.append(generator(source, *(given.to(self._device) for given in inputs)).float().cpu())
+            arrays = (images[places], styles[part], *(array[places] for array in extras))
+            source, *others = (torch.from_numpy(array).to(self._device) for array in arrays)
+            outputs.append(generator(from_bytes(source), *others).float().cpu())
         return torch.cat(outputs)
 
     @torch.inference_mode()
     def generate(self, styles: Floats, draws: np.random.RandomState) -> Pixels:
-        generator = self._model.generator.to(self._device)
+        generator = self._model.reference.to(self._device)
         images = []
         for start in range(0, len(styles), self._batch):
             part = styles[start : start + self._batch]

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from graph_text import write_graph_text
 from PIL import Image
 
 from starcast.benchmarks.evaluation import run as run_module
+from starcast.benchmarks.evaluation import subjects
 from starcast.benchmarks.evaluation.images import read_domains
 from starcast.benchmarks.evaluation.protocol import latent_draws, pairs_of, task_batches
 from starcast.benchmarks.evaluation.run import evaluate
@@ -472,3 +474,30 @@ def test_a_bundles_graphs_get_the_same_number_of_rows_in_every_call(
     monkeypatch.setattr(Translator, "style", count_latents)
     evaluate(tiny_bundle, make_data("cat", "dog"), tmp_path / "r.json", options(modes=STYLE_MODES), judges=judges)
     assert all(len(of) == 1 for of in counts.values())
+
+
+def test_extra_inputs_are_made_once_for_each_image_and_go_with_all_of_its_outputs():
+    extra = SimpleNamespace(name="masks")
+    asked = []
+
+    class Masked:
+        extra_inputs = (extra,)
+
+        def generator(self, source, style, masks):
+            return source + style[:, :1, None, None] + masks
+
+        def extras(self, sources):
+            asked.append(len(sources))
+            return {"masks": (sources[..., :1].transpose(0, 3, 1, 2) * 100).astype(np.float32)}
+
+    model = Masked()
+    model.reference = torch.nn.Module()
+    model.reference.forward = model.generator
+    subject = object.__new__(subjects._Checkpoint)
+    subject._model, subject._device, subject._batch = model, torch.device("cpu"), 2
+    images = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), np.uint8)
+    styles = np.arange(6, dtype=np.float32)[:, None] * 1000
+    outputs = subject.translate(images, styles)
+    expected = [image / 127.5 - 1 + 1000 * row + 100 * image for row, image in enumerate((0, 1, 2, 0, 1, 2))]
+    np.testing.assert_allclose(outputs[:, 0, 0, 0], expected, rtol=1e-6)
+    assert asked == [3]
