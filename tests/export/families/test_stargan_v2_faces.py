@@ -1,0 +1,105 @@
+"""A face model's frame graph takes masks, gives PyTorch's numbers as traced and rewritten, and says what they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from face_oracles import formula_weights
+
+from starcast.errors import CheckpointError, OptionError
+from starcast.export.families.stargan_v2 import StarGANv2
+from starcast.export.families.stargan_v2_landmarks import add_landmarks
+from starcast.export.gate.candidates import OnnxCandidate, difference, translate_with_torch
+from starcast.export.gate.parity import make_trials
+from starcast.export.gate.reference import from_levels
+from starcast.export.graphs.cost import Cost
+from starcast.export.options import ExportOptions
+from starcast.export.plan import PREFERRED
+from starcast.export.targets.ncnn import NoCounterpartError, ncnn_model
+from starcast.export.targets.onnx import make_float32
+from starcast.export.trace import trace_frame
+from starcast.train.checkpoint.file import averaged_networks, read_checkpoint, write_checkpoint
+from starcast.train.families.stargan_v2.landmarks import FAN
+from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config, random_networks
+
+CONFIG = StarGANv2Config(
+    image_size=64, domains=2, style_dim=4, latent_dim=3, mapping_width=8, channel_base=1024, max_channels=32,
+    high_pass=2.0,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def model() -> StarGANv2:
+    """A face model whose masks are drawn, because the landmark network would take most of the time."""
+    networks = random_networks(CONFIG, seed=3)
+
+    def extras(sources: np.ndarray) -> dict[str, np.ndarray]:
+        sides = [length * 256 // CONFIG.image_size for length in sources.shape[1:3]]
+        return {"masks": np.random.RandomState(1).rand(len(sources), 2, *sides).astype(np.float32)}
+
+    face = StarGANv2(networks, CONFIG, ("female", "male"))
+    face.extras = extras  # type: ignore[method-assign]
+    return face
+
+
+@pytest.fixture(scope="module")
+def frame(model: StarGANv2) -> ir.Model:
+    return trace_frame(model)
+
+
+def test_the_frame_graph_takes_image_style_and_masks(frame):
+    inputs = {value.name: [str(dim) for dim in value.shape] for value in frame.graph.inputs}
+    assert list(inputs) == ["image", "style", "masks"]
+    assert inputs["masks"] == ["batch", "2", "masks_height", "masks_width"]
+
+
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_rewritten_graphs_give_pytorchs_numbers_at_every_size(model, frame, engine):
+    graph = make_float32(frame, PREFERRED[engine], 64)
+    candidate = OnnxCandidate(graph.frame, graph.product, one_style=graph.plan.one_style)
+    assert {step.rewrite.name for step in graph.steps if step.outcome.fired} >= {"pooled-9", "enlarged-9", "byte-range"}
+    for trial in make_trials(model):
+        expected = translate_with_torch(model.reference, trial)
+        got = from_levels(candidate.translate_unrounded(trial).astype(np.float64))
+        assert difference(got, expected) < 2e-4
+
+
+def test_rewrites_save_work(frame):
+    assert make_float32(frame, PREFERRED["openvino"], 64).cost.flop < Cost.of(frame, 64).flop / 1.6
+
+
+def test_ncnn_is_left_out_with_the_reason(frame):
+    with pytest.raises(NoCounterpartError, match="the frame graph takes masks beside image and style"):
+        ncnn_model(frame)
+
+
+# the landmark network
+
+
+def write(path: Path, *, fan: bool) -> Path:
+    networks = random_networks(CONFIG, seed=3)
+    if not fan:
+        networks = Networks(networks.generator, networks.mapping_network, networks.style_encoder)
+    write_checkpoint(path, config=CONFIG, domain_names=("female", "male"), step=1, averaged=networks)
+    return path
+
+
+def test_a_checkpoint_without_a_landmark_network_gets_the_files(tmp_path):
+    checkpoint = read_checkpoint(write(tmp_path / "a.pt", fan=False))
+    with pytest.raises(CheckpointError, match=r"a.pt has no landmark network \(fan\).*--landmarks wing.ckpt"):
+        averaged_networks(checkpoint)
+    state = formula_weights(FAN().state_dict(), salt=1)
+    torch.save({"state_dict": state}, tmp_path / "wing.ckpt")
+    complete = add_landmarks(checkpoint, ExportOptions(landmarks=tmp_path / "wing.ckpt"))
+    fan = averaged_networks(complete).fan
+    assert all(torch.equal(value, state[name]) for name, value in fan.state_dict().items())
+
+
+def test_landmarks_for_a_checkpoint_that_has_some_are_refused(tmp_path):
+    checkpoint = read_checkpoint(write(tmp_path / "a.pt", fan=True))
+    with pytest.raises(OptionError, match="has a landmark network of its own: leave out --landmarks"):
+        add_landmarks(checkpoint, ExportOptions(landmarks=tmp_path / "wing.ckpt"))
