@@ -115,7 +115,8 @@ def costs_table(record: dict[str, Any], rows: list[str]) -> str:
         [
             row["name"], f"{row['ms_p50']:.1f}", f"{row['ratio_vs_eager']:.2f}",
             f"{row['ratio_least']:.2f} to {row['ratio_greatest']:.2f}", str(row["max_abs_err"]),
-            f"{row['peak_rss_mb']:.0f}", f"{row['flop'] / 1e9:.2f}", f"{row['weights_mb']:.0f}",
+            "" if row["peak_rss_mb"] is None else f"{row['peak_rss_mb']:.0f}",
+            f"{row['flop'] / 1e9:.2f}", f"{row['weights_mb']:.0f}",
             "" if row["convolutions_mb"] is None else f"{row['convolutions_mb']:.0f}",
         ]
         for row in _choose_rows(record, rows)
