@@ -37,7 +37,7 @@ def demo(**values: Any) -> int:
 def bench(bundle: Path | None, **values: Any) -> None:
     """Measure a bundle on every installed engine against PyTorch and plain exports.
 
-    Rows run in fresh processes, paired with eager PyTorch round by round, on the same images. A row whose output
+    Rows run in fresh processes, paired with eager PyTorch round by round, on the same inputs. A row whose output
     differs from eager's is left out of the results. On an NVIDIA GPU, TensorRT runs what `starcast build` has built.
 
     \b

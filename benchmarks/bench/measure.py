@@ -32,7 +32,7 @@ def measure_rows(
     rows: Sequence[Row], inputs: Path, *, pace: Pace, progress: Progress = lambda _: None,
     keep: Callable[[Measurement], None] = lambda _: None,
 ) -> Measurement:  # fmt: skip
-    """Time the rows against each other on the images in `inputs`; the first is the baseline. `keep` is called
+    """Time the rows against each other on what `inputs` holds; the first is the baseline. `keep` is called
     after each round with what has been measured so far.
 
     A row that cannot be opened or that fails later is left out with the reason. Raises EngineError if the baseline

@@ -1,4 +1,4 @@
-"""What is compared: each row is one way to run the same generator on the same images."""
+"""What is compared: each row is one way to run the same generator on the same inputs."""
 
 from __future__ import annotations
 
