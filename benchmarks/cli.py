@@ -1,4 +1,4 @@
-"""The commands `demo`, `bench` and `evaluate`."""
+"""The commands `demo`, `bench`, `evaluate` and `average`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from starcast.benchmarks.options import BenchOptions, DemoOptions, EvaluateOptions
+from starcast.benchmarks.options import AverageOptions, BenchOptions, DemoOptions, EvaluateOptions
 from starcast.click_options import options_from, out_option
 from starcast.errors import printable
 from starcast.options import from_flat
@@ -76,3 +76,22 @@ def evaluate(model: Path, data: Path, output: str, **values: Any) -> int:
     where = f"The page: {printable(done.page)}"
     click.echo(f"{where} (all of it was there already)" if done.was_there else where, err=True)
     return 1 if done.failed or done.report["about"]["left out"] else 0
+
+
+@click.command()
+@click.argument("sources", metavar="RUN|CHECKPOINT...", nargs=-1, required=True, type=ExistingPath())
+@out_option("output", "a .pt file, or a folder for average.pt.", kind=FileOutput())
+@options_from(AverageOptions)
+def average(sources: tuple[Path, ...], output: str, **values: Any) -> None:
+    """Average the weights of several checkpoints of a training, which often translates better than the last one.
+
+    A RUN stands for all its checkpoints and snapshots, an official folder for its files. All averaged networks are
+    mixed, not the generator alone. The result is a snapshot: export it, or train from it.
+
+    \b
+    Examples: starcast average run/ --last 5 -o average.pt
+              starcast average a.pt b.pt --weights 1,3 -o average.pt
+    """
+    from starcast.benchmarks.average import average_checkpoints
+
+    click.echo(f"Averaged: {average_checkpoints(sources, name_in(output, 'average.pt'), AverageOptions(**values))}")

@@ -1,4 +1,4 @@
-"""Options of `starcast demo`, `bench` and `evaluate`. Imports nothing heavy."""
+"""Options of `starcast demo`, `bench`, `evaluate` and `average`. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -118,3 +118,25 @@ class EvaluateOptions(EngineChoice):
         unknown = [mode for mode in self.modes if mode not in STYLE_MODES]
         if unknown or not self.modes:
             raise OptionError(f"--modes is {','.join(self.modes)!r}: give {', '.join(STYLE_MODES)}, or both")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AverageOptions(CheckedOptions):
+    """Which checkpoints to average, and how."""
+
+    last: int | None = option(
+        None, "Take only the newest N checkpoints of each folder, and the last N of the files given.", minimum=1,
+        metavar="N",
+    )  # fmt: skip
+    weights: tuple[float, ...] = option(
+        (), "Share of each checkpoint, oldest first or as given. Default: equal shares.", metavar="1,1,2,…"
+    )
+    greedy: bool = option(
+        False, "Start from the best checkpoint, and keep another one only if the mix gets better with it. Needs the "
+        "held-out images of a set that `starcast dataset make` drew.",
+    )  # fmt: skip
+    data: Path | None = option(
+        None, "Folder of images for the sheets and for --greedy. Default: the one that was trained on.", metavar="DIR"
+    )
+    grid: bool = option(True, "Draw sheets that show every checkpoint and the average side by side.")
+    overwrite: bool = flags.overwrite()

@@ -12,7 +12,7 @@ from tabulate import tabulate
 
 from starcast.atomic import repair_folder
 from starcast.command_line import command_line, path_argument
-from starcast.errors import StarcastError
+from starcast.errors import StarcastError, printable
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import recall_choice
 from starcast.runtime.engines.registry import ENGINES
@@ -129,6 +129,7 @@ def checkpoint_facts(path: Path) -> Facts:
         "parameters": parameters,
         "bytes": sum(file.stat().st_size for file in (path.iterdir() if path.is_dir() else [path])),
         "parent": checkpoint.parent,
+        "members": list(checkpoint.members) or None,
         "options": checkpoint.options,
         "note": checkpoint.note,
         "next": _next_command(checkpoint, path),
@@ -169,6 +170,13 @@ def _plain_list(names: int | list[str]) -> str:
     return ", ".join(names) if isinstance(names, list) else str(names)
 
 
+def _member(member: Facts) -> str:
+    """A checkpoint that was averaged, with its share."""
+    weight = member.get("weight")
+    share = f" ({weight:.1%})" if isinstance(weight, float) else ""
+    return f"{printable(member.get('path'))}{share}"
+
+
 def _thousands(count: int) -> str:
     return f"{count:,}"
 
@@ -188,6 +196,7 @@ _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
     ),
     "step": ("step", _thousands),
     "parent": ("started from", lambda parent: str(parent.get("path"))),
+    "members": ("average of", lambda members: ", ".join(map(_member, members))),
     "data_set": ("data set", str),
     "size": ("size", lambda size: f"{size[1]}x{size[0]}"),
     "image_size": ("size", lambda side: f"{side}x{side}"),

@@ -25,6 +25,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "dataset": ("starcast.train.cli:dataset", "Draw a data set, make one from attributes, or check a folder."),
     "train": ("starcast.train.cli:train", "Train a model on a folder of images, one subfolder per domain."),
     "plot": ("starcast.train.cli:plot", "Draw the loss curves of a run as PNG, or write its losses as CSV."),
+    "average": (
+        "starcast.benchmarks.cli:average",
+        "Average the weights of several checkpoints of a training, which often translates better than the last one.",
+    ),
     "export": ("starcast.export.cli:export", "Turn a checkpoint, ours or official, into a bundle of ONNX graphs."),
     "inspect": ("starcast.export.cli:inspect", "Show what a checkpoint or bundle holds, and which engines can run it."),
     "translate": ("starcast.runtime.cli:translate", "Translate images and folders of images."),

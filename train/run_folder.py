@@ -96,6 +96,10 @@ class RunFolder:
         """The checkpoint or snapshot of the latest step; the full one if there are both."""
         return newest_of(self._files())
 
+    def every_step(self) -> list[Path]:
+        """One file for each step that has a checkpoint or snapshot, oldest first."""
+        return every_step_of(self._files())
+
     def newest_step(self) -> int:
         """The latest step of a checkpoint or snapshot; 0 if there is none."""
         newest = self.newest()
@@ -114,6 +118,18 @@ def newest_of(files: Iterable[Path]) -> Path | None:
     """The checkpoint or snapshot of the latest step among these files; the full one if there are both."""
     ranked = {(int(match[1]), not match[2]): path for path in files if (match := _ANY.fullmatch(path.name))}
     return ranked[max(ranked)] if ranked else None
+
+
+def every_step_of(files: Iterable[Path]) -> list[Path]:
+    """Among these files one checkpoint for each step, oldest first: the snapshot, which is smaller, if there are both.
+
+    Their averaged networks are equal.
+    """
+    steps: dict[int, Path] = {}
+    for path in sorted(files):  # step-000500.pt comes before step-000500.snapshot.pt
+        if match := _ANY.fullmatch(path.name):
+            steps[int(match[1])] = path
+    return [steps[step] for step in sorted(steps)]
 
 
 def _files_in(folder: Path) -> list[Path]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from starcast.errors import CheckpointError, OptionError, printable
 from starcast.train.checkpoint.content import Checkpoint, StateDicts
-from starcast.train.checkpoint.file import hash_of, read_checkpoint
+from starcast.train.checkpoint.file import hash_of, read_checkpoint, record_of
 from starcast.train.checkpoint.folder import choose_checkpoint, trained_beside
 from starcast.train.data.folders import in_words
 from starcast.train.families import family
@@ -63,14 +63,7 @@ def reopen_parent(record: Mapping[str, Any], run: Path) -> Parent:
 
 def _read(path: Path, trained: Path | None) -> Parent:
     checkpoint = read_checkpoint(path)
-    record: dict[str, Any] = {
-        "path": str(path.resolve()),
-        "sha256": hash_of(path),
-        "family": checkpoint.family,
-        "layout": checkpoint.layout,
-        "step": checkpoint.step,
-        "domains": list(checkpoint.domain_names),
-    }
+    record = record_of(checkpoint)
     if trained is not None:
         beside = read_checkpoint(trained)
         if beside.config != checkpoint.config:
@@ -80,8 +73,6 @@ def _read(path: Path, trained: Path | None) -> Parent:
             )
         checkpoint = dataclasses.replace(checkpoint, networks=beside.networks, note=None)
         record |= {"trained": str(trained.resolve()), "trained_sha256": hash_of(trained)}
-    if checkpoint.parent is not None:
-        record["parent"] = dict(checkpoint.parent)
     return Parent(checkpoint, record, trained)
 
 

@@ -100,6 +100,19 @@ class Quality:
         """The mean of a measure over the target domains."""
         return float(np.mean([getattr(domain, measure) for domain in self.domains.values()]))
 
+    @property
+    def score(self) -> float:
+        """One figure, 0..1: the mean of the five measures as shares of what is best.
+
+        The spread counts up to the real one, and a drift of twice its bar counts as nothing.
+        """
+        accuracy = (self.mean("latent_accuracy") + self.mean("reference_accuracy")) / 2
+        drift = 1 - self.mean("drift") / (2 * (BARS["drift"].most or 1))
+        shares = (
+            accuracy, self.mean("overlap"), drift, self.mean("latent_spread"), self.mean("reference_correlation"),
+        )  # fmt: skip
+        return float(np.mean(np.clip(shares, 0, 1)))
+
     def misses(self, bars: dict[str, Bar] = BARS) -> list[str]:
         """A sentence for each missed bar."""
         sentences = (bar.missed_by(self.mean(measure)) for measure, bar in bars.items())

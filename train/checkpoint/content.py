@@ -23,8 +23,8 @@ class Checkpoint:
 
     `layout` is "starcast" or "official". `config` is of the family's class. `networks` includes those used only in
     training. `has_average` is False if `averaged` holds networks as trained, because the file has no others. `dataset`
-    has at least `name` and `path`. `parent` is what the run recorded of the checkpoint it started from. `note` says
-    what is unusual about the file, or is None.
+    has at least `name` and `path`. `parent` is what the run recorded of the checkpoint it started from, `members` what
+    `starcast average` recorded of the checkpoints it averaged. `note` says what is unusual about the file, or is None.
     """
 
     path: Path
@@ -40,15 +40,22 @@ class Checkpoint:
     options: dict[str, Any] | None = None
     dataset: dict[str, Any] | None = None
     parent: Mapping[str, Any] | None = None
+    members: tuple[Mapping[str, Any], ...] = ()
     note: str | None = None
 
     @property
     def descends_from_official(self) -> bool:
-        """Whether the weights are official ones, or were trained from some."""
-        layout, parent = self.layout, self.parent
-        while layout != "official" and isinstance(parent, Mapping):
-            layout, parent = parent.get("layout", ""), parent.get("parent")
-        return layout == "official"
+        """Whether the weights are official ones, or were trained or averaged from some."""
+        origins: list[Any] = [{"layout": self.layout, "parent": self.parent, "members": self.members}]
+        while origins:
+            origin = origins.pop()
+            if not isinstance(origin, Mapping):
+                continue
+            if origin.get("layout") == "official":
+                return True
+            members = origin.get("members")
+            origins += [origin.get("parent"), *(members if isinstance(members, list | tuple) else ())]
+        return False
 
 
 def is_state_dict(value: object) -> bool:

@@ -1,8 +1,8 @@
 """Read a training file, ours or official, as a Checkpoint; write ours so that a killed process leaves the old file.
 
-Ours is one dictionary: format, family, config, domain_names, step, averaged, options and dataset; and parent, if the
-run started from another checkpoint. A full checkpoint, from which a run can resume, also has networks and optimizers.
-A snapshot lacks them.
+Ours is one dictionary: format, family, config, domain_names, step, averaged, options and dataset; parent, if the run
+started from another checkpoint; and members, if it is an average of several. A full checkpoint, from which a run can
+resume, also has networks and optimizers. A snapshot lacks them.
 
 Format 1 is the first.
 """
@@ -15,7 +15,7 @@ import errno
 import hashlib
 import pickle
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,6 +70,7 @@ def write_checkpoint(
     options: dict[str, Any] | None = None,
     dataset: dict[str, Any] | None = None,
     parent: Mapping[str, Any] | None = None,
+    members: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write a checkpoint of ours, atomically; a snapshot if `networks` is None. Raises OSError."""
     content: dict[str, Any] = {
@@ -84,6 +85,8 @@ def write_checkpoint(
     }
     if parent is not None:
         content["parent"] = dict(parent)
+    if members:
+        content["members"] = [dict(member) for member in members]
     if networks is not None:
         content["networks"] = networks.state_dicts()
         content["optimizers"] = {name: optimizer.state_dict() for name, optimizer in (optimizers or {}).items()}
@@ -120,6 +123,23 @@ def hash_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise CheckpointError(f"{printable(path)} cannot be read ({reason_of(error)}): {GIVE_ONE}") from error
+
+
+def record_of(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What is recorded of a checkpoint by what is made of it: which file it was, and what that one was made of."""
+    record: dict[str, Any] = {
+        "path": str(checkpoint.path.resolve()),
+        "sha256": hash_of(checkpoint.path),
+        "family": checkpoint.family,
+        "layout": checkpoint.layout,
+        "step": checkpoint.step,
+        "domains": list(checkpoint.domain_names),
+    }
+    if checkpoint.parent is not None:
+        record["parent"] = dict(checkpoint.parent)
+    if checkpoint.members:
+        record["members"] = [dict(member) for member in checkpoint.members]
+    return record
 
 
 def averaged_networks(checkpoint: Checkpoint) -> Any:
@@ -208,6 +228,7 @@ def _ours(path: Path, content: Mapping[str, Any]) -> Checkpoint:
             options=content["options"],
             dataset=content["dataset"],
             parent=content.get("parent"),
+            members=tuple(content.get("members", ())),
         )
         _check_facts(checkpoint)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
@@ -226,7 +247,9 @@ def _check_facts(checkpoint: Checkpoint) -> None:
         raise ValueError(f"step {step!r:.40}")
     if any(too_large(part) for part in (vars(checkpoint.config), checkpoint.options, checkpoint.dataset)):
         raise ValueError("a number in it has more than 64 bits")
-    for part in (checkpoint.optimizers, checkpoint.options, checkpoint.dataset, checkpoint.parent):
+    for part in (
+        checkpoint.optimizers, checkpoint.options, checkpoint.dataset, checkpoint.parent, *checkpoint.members,
+    ):  # fmt: skip
         if part is not None and not isinstance(part, Mapping):
             raise TypeError(f"a table is expected, not {part!r}")
     family(checkpoint.family).check_config(checkpoint.config, checkpoint.averaged, str(checkpoint.path))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from starcast.errors import CheckpointError, printable
 from starcast.train.families import FAMILIES, family
-from starcast.train.run_folder import RunFolder, newest_of
+from starcast.train.run_folder import RunFolder, every_step_of, newest_of
 
 DEPTH = 2  # of folders searched for models: expr, checkpoints, afhq
 MOST_NAMED = 6
@@ -60,6 +60,72 @@ def choose_checkpoint(path: Path) -> CheckpointFiles:
         more = f" and {len(models) - MOST_NAMED} more" if len(models) > MOST_NAMED else ""
         raise CheckpointError(f"{printable(path)} holds {len(models)} models: give one of {named}{more}")
     return models[0]
+
+
+def all_checkpoints(folder: Path) -> list[Path]:
+    """Every checkpoint of the model that a folder holds, oldest first; of a run, one file for each step.
+
+    A folder that is one checkpoint stands for itself. Which files hold averaged networks is for whoever opens them to
+    see. Raises CheckpointError.
+    """
+    if _is_checkpoint_folder(folder):
+        return [folder]
+    places = [folder, *_folders_below(folder, DEPTH)]
+    models = [files for place in places for files in _all_in(place)]
+    if len(models) > 1:
+        named = ", ".join(printable(files[-1]) for files in models[:MOST_NAMED])
+        more = f" and {len(models) - MOST_NAMED} more" if len(models) > MOST_NAMED else ""
+        raise CheckpointError(
+            f"{printable(folder)} holds {len(models)} models: give the files of one of them; their newest are "
+            f"{named}{more}"
+        )
+    loose = [file for file in _entries(folder) if _may_be_checkpoint(file)]
+    files = models[0] if models else sorted(loose, key=_natural)
+    if not files:
+        raise CheckpointError(f"{printable(folder)} is a folder without checkpoints: give a run's folder, or files")
+    return files
+
+
+def _all_in(folder: Path) -> Iterator[list[Path]]:
+    """The checkpoints of each model whose files lie in the folder, oldest first."""
+    entries = _entries(folder)
+    several = [entry for entry in entries if entry.is_dir() and _is_checkpoint_folder(entry)]
+    if several:
+        yield sorted(several, key=_natural)
+    files = [entry for entry in entries if entry.is_file()]
+    ours = RunFolder(folder).every_step() or every_step_of(files)
+    if ours:
+        yield ours
+    matches = {file: match for file in files if (match := _OFFICIAL.fullmatch(file.name))}
+    for model in sorted({match["model"] or "" for match in matches.values()}):
+        yield sorted((file for file, match in matches.items() if (match["model"] or "") == model), key=_natural)
+
+
+def _folders_below(folder: Path, depth: int) -> Iterator[Path]:
+    """Folders in which a model may lie; none in a run, whose checkpoints are found from the run's folder."""
+    if not depth or RunFolder(folder).every_step():
+        return
+    for entry in _entries(folder):
+        if entry.is_dir() and not _is_checkpoint_folder(entry):
+            yield entry
+            yield from _folders_below(entry, depth - 1)
+
+
+def _is_checkpoint_folder(folder: Path) -> bool:
+    """Whether the folder is itself a checkpoint of several files."""
+    return any(
+        files and next(iter(files.values())).parent == folder
+        for files in (family(name).checkpoint_files(folder) for name in FAMILIES)
+    )
+
+
+def _may_be_checkpoint(file: Path) -> bool:
+    return file.suffix.lower() in _SUFFIXES and file.is_file() and not _OPTIMIZERS.fullmatch(file.name)
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """A key that sorts names by the numbers in them: 9 before 10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def trained_beside(path: Path) -> Path | None:
@@ -112,10 +178,7 @@ def _of_several_files(folder: Path) -> Iterator[CheckpointFiles]:
 
 def _single_files(folder: Path) -> Iterator[CheckpointFiles]:
     """Files whose names say no more than that torch wrote them, or at which step."""
-    files = [
-        file for file in _entries(folder)
-        if file.suffix.lower() in _SUFFIXES and file.is_file() and not _OPTIMIZERS.fullmatch(file.name)
-    ]  # fmt: skip
+    files = [file for file in _entries(folder) if _may_be_checkpoint(file)]
     if len(files) > 1 and all(file.stem.isdecimal() for file in files):
         newest = max(files, key=lambda file: int(file.stem))
         yield CheckpointFiles(

@@ -116,6 +116,10 @@ class Family:
     # the files that the options name. CheckpointError or OptionError if neither has one
     add_fixed: Callable[[Any, Any, Mapping[str, StateDict], Callable[[str], None]], None] = lambda *_: None
 
+    # Starts of names, network.parameter, of numbers drawn once that training leaves as they are: their mean would be
+    # something else, so `starcast average` takes them from the newest checkpoint
+    constants: tuple[str, ...] = ()
+
     # Training files
     check_config: Callable[..., None]  # (config, weights, origin): ValueError unless they match
     # (path, content, read) -> None: not this family's official layout. `read` safely reads a file beside it, or raises

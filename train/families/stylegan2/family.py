@@ -44,6 +44,7 @@ FAMILY = Family(
     compile_networks=compile_networks,
     sample_inputs=sample_inputs,
     sample_grids=grids,
+    constants=("generator.noise_",),
     check_config=check_config,
     read_official=read_official,
     describe_foreign=describe_foreign,

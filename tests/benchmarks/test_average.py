@@ -1,0 +1,98 @@
+"""`starcast average`, down to its sheets and to what is kept greedily."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from short_runs import run_quietly
+
+from starcast.benchmarks.cli import average
+from starcast.errors import OptionError
+from starcast.export.inspect import facts_of, lines_of
+from starcast.options import replace_options
+from starcast.train.creatures.dataset import make_dataset
+from starcast.train.creatures.options import CreatureOptions
+from starcast.train.families.stargan_v2.options import StarGANv2Options
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A data set of creatures, and a run of four steps on it with a snapshot of each."""
+    folder = tmp_path_factory.mktemp("trained")
+    data = make_dataset(
+        folder / "data", CreatureOptions(image_size=32, train_images=8, val_images=2, video_seconds=1)
+    ).folder
+    options = replace_options(
+        StarGANv2Options(), image_size=32, channel_base=64, max_channels=8, style_dim=4, latent_dim=3,
+        mapping_width=8, batch_size=2, steps=3, ds_steps=30, workers=0, log_every=1, sample_every=0, snapshot_every=1,
+        save_every=100, device="cpu", learning_rate=1e-3,
+    )  # fmt: skip
+    run_quietly(data, folder / "run", options)
+    return folder
+
+
+def call(*words):
+    return CliRunner().invoke(average, list(map(str, words)), catch_exceptions=False)
+
+
+def test_a_run_becomes_a_snapshot_and_sheets_of_members_and_mix(trained, tmp_path):
+    result = call(trained / "run", "--last", 2, "-o", tmp_path / "mix.pt")
+    assert result.exit_code == 0, result.output
+    with Image.open(tmp_path / "mix-reference.jpg") as sheet:
+        width, height = sheet.size
+    grid_width, grid_height = 8 * 34 + 2, 4 * 34 + 2  # eight columns and four rows of 32 px, with lines between
+    assert (width, height) == (3 * grid_width + 2 * 12, 24 + grid_height)  # two members and the mix
+    assert (tmp_path / "mix-latent.jpg").exists()
+    lines = "\n".join(lines_of(facts_of(tmp_path / "mix.pt")))
+    assert "average of" in lines
+    assert "step-000003.snapshot.pt (50.0%)" in lines
+
+
+def test_greedy_judges_drawn_creatures(trained, tmp_path):
+    result = call(trained / "run", "--greedy", "--no-grid", "-o", tmp_path / "mix.pt")
+    assert result.exit_code == 0, result.output
+    scores = [member["score"] for member in facts_of(tmp_path / "mix.pt")["members"]]
+    assert all(0 <= score <= 1 for score in scores)
+    assert list(tmp_path.iterdir()) == [tmp_path / "mix.pt"]
+
+
+def test_greedy_refuses_a_set_that_it_cannot_judge(trained, tmp_path, images_alone):
+    with pytest.raises(OptionError, match="--greedy cannot judge"):
+        call(trained / "run", "--greedy", "--data", images_alone, "-o", tmp_path / "mix.pt")
+
+
+@pytest.fixture
+def images_alone(tmp_path):
+    for domain in ("checked", "spotted", "striped"):
+        (tmp_path / "alone" / domain).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(tmp_path / "alone" / domain / "0.png")
+    return tmp_path / "alone"
+
+
+@pytest.mark.parametrize("name", ["mix.pt", "mix-reference.jpg"])
+def test_what_exists_is_replaced_only_with_overwrite(trained, tmp_path, name):
+    (tmp_path / name).write_bytes(b"mine")
+    with pytest.raises(OptionError, match=f"{name} already exists.*--overwrite"):
+        call(trained / "run", "-o", tmp_path / "mix.pt")
+    assert (tmp_path / name).read_bytes() == b"mine"
+    assert call(trained / "run", "--no-grid", "--overwrite", "-o", tmp_path / "mix.pt").exit_code == 0
+
+
+def test_a_member_is_never_the_target(trained):
+    newest = trained / "run" / "checkpoints" / "step-000003.snapshot.pt"
+    before = newest.read_bytes()
+    with pytest.raises(OptionError, match="one of the checkpoints to average"):
+        call(trained / "run", "--overwrite", "-o", newest)
+    assert newest.read_bytes() == before
+
+
+def test_without_the_images_there_are_no_grids_and_a_line_says_so(trained, tmp_path):
+    (trained / "data").rename(trained / "moved")
+    try:
+        result = call(trained / "run", "-o", tmp_path / "mix.pt")
+    finally:
+        (trained / "moved").rename(trained / "data")
+    assert result.exit_code == 0
+    assert "No grids" in result.output
+    assert list(tmp_path.iterdir()) == [tmp_path / "mix.pt"]
