@@ -23,6 +23,10 @@ VERBS: dict[str, tuple[str, str]] = {
         "Draw a data set, train, export, translate, measure, and show everything on one page.",
     ),
     "dataset": ("starcast.train.cli:dataset", "Draw a data set, make one from attributes, or check a folder."),
+    "download": (
+        "starcast.train.cli:download",
+        "Fetch an official data set or official weights, after showing licence and size.",
+    ),
     "train": ("starcast.train.cli:train", "Train a model on a folder of images, one subfolder per domain."),
     "plot": ("starcast.train.cli:plot", "Draw the loss curves of a run as PNG, or write its losses as CSV."),
     "average": (
@@ -66,6 +70,7 @@ EXTRAS = {
     "onnx": "export", "onnx_ir": "export", "onnxscript": "export", "onnxruntime": "cpu", "openvino": "openvino",
     "jinja2": "benchmark", "tensorrt": "tensorrt", "tensorrt_rtx": "tensorrt-rtx", "triton": "tensorrt",
     "cuda": "tensorrt-rtx", "torchmetrics": "evaluate", "lpips": "evaluate", "scipy": "evaluate",
+    "pooch": "download", "requests": "download",
 }  # fmt: skip
 
 _UNWRITTEN = "{} cannot be written ({}): redirect it to another place"

@@ -5,6 +5,7 @@
     ├── MissingExtraError       an engine or an extra is not installed; names the line that installs it
     ├── DatasetError            a folder of training images that cannot be trained on
     ├── CheckpointError         a training file that is damaged, foreign, or of another shape
+    ├── DownloadError           a file from the web that cannot be fetched, or is not what it should be
     ├── TrainingError           a run that cannot go on (losses are not finite)
     ├── BundleError             a bundle that is damaged, foreign, or of a newer format
     │   └── VariantMissingError a complete bundle that lacks the requested variant
@@ -40,6 +41,12 @@ class DatasetError(StarcastError):
 
 class CheckpointError(StarcastError):
     """A checkpoint cannot be used."""
+
+
+class DownloadError(StarcastError):
+    """A file cannot be fetched, or is not what it should be."""
+
+    exit_status = 1
 
 
 class TrainingError(StarcastError):

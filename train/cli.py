@@ -1,4 +1,4 @@
-"""`starcast train`, `plot` and `dataset`: parse, call one function, print. torch loads inside the commands."""
+"""`starcast train`, `plot`, `dataset`, `download`: parse, call one function, print. torch loads inside the commands."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from starcast.errors import DatasetError
 from starcast.options import as_json, from_flat
 from starcast.path_types import ExistingPath, FileOutput, LocalPath, name_in
 from starcast.train.creatures.options import CreatureOptions
+from starcast.train.downloads.catalogue import ITEMS
 from starcast.train.families import DEFAULT, FAMILIES, options_class
 from starcast.train.family_flags import FamilyCommand, family_flags, family_option
 from starcast.train.options import TrainOptions
@@ -146,6 +147,39 @@ def plot(run: Path, out: str | None, smoothing: float) -> None:
     from starcast.train.plot import plot_run
 
     click.echo(plot_run(run, run / _LOSSES if out is None else name_in(out, _LOSSES), smoothing))
+
+
+@click.command("download")
+@click.argument("name", type=click.Choice(list(ITEMS)))
+@click.argument("folder", metavar="[DIR]", default=".", type=LocalPath(is_output=True))
+@click.option(
+    "--url", "urls", multiple=True, metavar="URL",
+    help="Fetch from this address instead; for a name of several files, one --url for each, in the order shown.",
+)  # fmt: skip
+@click.option("--yes", is_flag=True, help="Fetch without a question: you agree to the licence shown.")
+@click.option("--overwrite", is_flag=True, help="Overwrite existing output.")
+def download(name: str, folder: Path, urls: tuple[str, ...], yes: bool, overwrite: bool) -> None:
+    """Fetch an official data set or official weights, after showing licence and size.
+
+    A download that breaks off continues when you give the same command again. What arrives is opened before it is put
+    in place, and its SHA-256 is shown and recorded. DIR is the current folder by default.
+
+    Example: starcast download afhq-network weights
+    """
+    from starcast.train.downloads import run as downloads
+    from starcast.train.terminal import print_line
+
+    def ask(question: str) -> bool:
+        if yes:
+            print_line(question.removesuffix("?"))
+            return True
+        try:
+            return click.confirm(question, err=True)
+        except click.Abort:  # nobody can answer
+            return False
+
+    for path in downloads.download(name, folder, urls=urls, overwrite=overwrite, ask=ask, progress=print_line):
+        click.echo(path)
 
 
 @click.group("dataset")

@@ -1,0 +1,1 @@
+"""Official data sets and weights, fetched only when asked."""

@@ -1,0 +1,179 @@
+"""`starcast download` from its question to its record: fetch, prove, put in place.
+
+DIR/afhq/{train,val}/cat/…      a data set, unpacked          DIR/afhq_100000_nets_ema.ckpt     networks
+DIR/afhq.download.json          where it came from, when, its licence and its SHA-256
+DIR/.starcast-download-afhq-…   what has arrived of it so far; the same command continues there
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from starcast.atomic import atomic_folder, atomic_path, write_text
+from starcast.errors import DownloadError, OptionError, printable
+from starcast.hold import hold
+from starcast.train.downloads.archive import check_archive, unpack
+from starcast.train.downloads.catalogue import ITEMS, Item, Remote
+from starcast.train.downloads.fetch import Fetched, check_url, fetch
+from starcast.train.downloads.proof import prove
+
+Progress = Callable[[str], None]
+Ask = Callable[[str], bool]
+
+_WORK = ".starcast-download"
+
+
+def download(
+    name: str, folder: Path, *, urls: Sequence[str] = (), overwrite: bool = False, ask: Ask, progress: Progress
+) -> list[Path]:
+    """Fetch what a name of the catalogue stands for into `folder`; returns what is there then.
+
+    `ask` gets the question before a byte of the content is read, and says whether to go on. Raises OptionError and
+    DownloadError; what has arrived by then stays for the next call, unless it is proven to be something else.
+    """
+    item = ITEMS[name]
+    remotes = _with_urls(name, item, urls)
+    progress(f"{name}: {item.what}")
+    progress(f"Licence: {item.licence}")
+    if not remotes:
+        return [_download_celeba(item, folder, overwrite=overwrite, ask=ask, progress=progress)]
+    for remote in remotes:
+        progress(f"From: {printable(remote.url)}")
+    with hold(folder / name):
+        wanted = [(remote, folder / (item.folder or remote.name)) for remote in remotes]
+        missing = [(remote, target) for remote, target in wanted if not _is_here(name, remote, target, overwrite)]
+        for _, target in wanted:
+            if target not in [place for _, place in missing]:
+                progress(f"{printable(target)} is already here, with the hash in {printable(_record(folder, name))}")
+        for remote, target in missing:
+            _bring(name, item, remote, target, overwrite, ask, progress)
+    return [target for _, target in wanted]
+
+
+def _bring(name: str, item: Item, remote: Remote, target: Path, overwrite: bool, ask: Ask, progress: Progress) -> None:
+    digest = hashlib.sha256(remote.url.encode()).hexdigest()[:12]
+    work = target.parent / f"{_WORK}-{remote.name}-{digest}"
+
+    def agree(size: int | None) -> None:
+        told = "of unknown size" if size is None else f"of {size / 1e6:,.1f} MB"
+        if not ask(f"Fetch {remote.name} {told}, under the licence above?"):
+            raise DownloadError(f"{remote.name} was not fetched: give --yes to fetch it without a question")
+
+    new = not work.exists()
+    try:
+        fetched = fetch(remote.url, work, remote.name, progress, agree)
+    except DownloadError:
+        if new and not any(work.glob("*.part")):
+            shutil.rmtree(work, ignore_errors=True)
+        raise
+    try:
+        what = _put_in_place(item, remote, fetched, target, overwrite, progress)
+    except DownloadError:
+        shutil.rmtree(work, ignore_errors=True)  # it is something else, or damaged: the next call starts afresh
+        raise
+    _write_record(_record(target.parent, name), item, remote, fetched, target)
+    for done in target.parent.glob(f"{_WORK}-{remote.name}-*"):
+        shutil.rmtree(done, ignore_errors=True)
+    progress(f"{printable(target)}: {what}")
+    progress(f"SHA-256 of {remote.name}: {fetched.sha256}")
+
+
+def _put_in_place(
+    item: Item, remote: Remote, fetched: Fetched, target: Path, overwrite: bool, progress: Progress
+) -> str:
+    """Prove what came, and move or unpack it to `target`; returns what it is."""
+    if remote.kind != "zip":
+        what = prove(fetched.path, remote.kind)
+        with atomic_path(target) as partial:
+            shutil.copyfile(fetched.path, partial)
+        return what
+    contents = check_archive(fetched.path, item.domains)
+    free = shutil.disk_usage(target.parent).free
+    if contents.bytes > free:
+        raise OptionError(
+            f"{printable(target.parent)} has {free / 1e9:.1f} GB of free space, and the archive unpacks to "
+            f"{contents.bytes / 1e9:.1f} GB: free some disk space, and give the same command again"
+        )
+    with atomic_folder(target) as partial:
+        unpack(fetched.path, contents, partial)
+    return f"{len(contents.entries):,} files, {contents.bytes / 1e6:,.1f} MB"
+
+
+def _with_urls(name: str, item: Item, urls: Sequence[str]) -> list[Remote]:
+    """The files to fetch, from the addresses given instead of the catalogue's. Raises OptionError."""
+    if not urls:
+        return list(item.files)
+    if len(urls) != len(item.files):
+        named = ", ".join(remote.name for remote in item.files) or "none: torchvision knows where it is"
+        raise OptionError(f"{name} has {len(item.files)} addresses to replace ({named}), and --url gives {len(urls)}")
+    for url in urls:
+        check_url(url)
+    return [Remote(remote.name, url, remote.kind) for remote, url in zip(item.files, urls, strict=True)]
+
+
+def _is_here(name: str, remote: Remote, target: Path, overwrite: bool) -> bool:
+    """Whether an earlier download has put it here. Raises OptionError if something else is in its place."""
+    if overwrite or not (target.exists() or target.is_symlink()):
+        return False
+    if remote.name in _read_record(_record(target.parent, name)):
+        return True
+    raise OptionError(
+        f"{printable(target)} already exists, and no download put it there: give --overwrite, or another DIR"
+    )
+
+
+def _record(folder: Path, name: str) -> Path:
+    return folder / f"{name}.download.json"
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """The files of a record by name; none if there is no record."""
+    try:
+        files = json.loads(path.read_bytes())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return files if isinstance(files, dict) else {}
+
+
+def _write_record(path: Path, item: Item, remote: Remote, fetched: Fetched, target: Path) -> None:
+    files = _read_record(path) | {
+        remote.name: {
+            "place": target.name,
+            "url": remote.url,
+            "came_from": fetched.url,
+            "bytes": fetched.bytes,
+            "sha256": fetched.sha256,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+    }
+    write_text(path, json.dumps({"what": item.what, "licence": item.licence, "files": files}, indent=2) + "\n")
+
+
+def _download_celeba(item: Item, folder: Path, *, overwrite: bool, ask: Ask, progress: Progress) -> Path:
+    """CelebA through torchvision's class, which knows where each file is and its hash."""
+    from torchvision.datasets import CelebA
+
+    if overwrite:
+        raise OptionError("celeba is checked by its hashes, and only what is missing is fetched: leave --overwrite out")
+    if not ask("Fetch CelebA from its Google Drive, under the licence above?"):
+        raise DownloadError("celeba was not fetched: give --yes to fetch it without a question")
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / item.folder
+    try:
+        with hold(target):
+            CelebA(str(folder.resolve()), split="all", download=True)
+    except (RuntimeError, OSError, ValueError) as error:
+        if "gdown" in str(error) and "pip install" in str(error):
+            raise OptionError("celeba needs gdown, which is not installed: pip install 'starcast[download]'") from error
+        raise DownloadError(
+            f"CelebA cannot be fetched ({printable(' '.join(str(error).split()))[:200]}): try again later, because "
+            f"Google Drive limits downloads, or put its files into {printable(target)} by hand"
+        ) from error
+    progress(f"{printable(target)}: complete, every file has the hash that torchvision knows")
+    return target
