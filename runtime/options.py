@@ -93,7 +93,7 @@ class LabelOptions(CheckedOptions):
 class StyleOptions(LabelOptions):
     """The styles that a command was asked for; `requests_from` reads them."""
 
-    domain: str | None = flags.domain("all: one translation for each domain.")
+    domain: str | None = flags.domain("cat,dog: one translation for each of these; all: for each domain.")
     seed: int | None = flags.seed(
         None, "The same seed gives the same style. Default: 0, unless --ref is given.", maximum=LARGEST_SEED
     )
@@ -130,3 +130,7 @@ class TranslateOptions(EngineChoice, StyleOptions):
     batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=LARGEST_BATCH)
     overwrite: bool = flags.overwrite()
     max_pixels: int = flags.max_pixels(MAX_PIXELS)
+    sheet: Path | None = option(
+        None, "Also write all sources, references and translations side by side into one image (.png, .jpg, .webp).",
+        metavar="FILE",
+    )  # fmt: skip

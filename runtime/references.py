@@ -21,31 +21,32 @@ _NAMED = 10  # files that one line names
 
 
 def references_in(
-    folder: Path, wanted: str | None, domains: Sequence[str], progress: Callable[[str], None]
+    folder: Path, wanted: Sequence[str], domains: Sequence[str], progress: Callable[[str], None]
 ) -> list[tuple[str, Path]]:
     """(domain, path) of each reference in a folder and its subfolders, by domain, then by name.
 
-    `wanted`: the domain that was asked for; None: each reference is of the domain that it names. `progress` gets a line
-    for each reason to leave something out. Raises StyleError if no reference is left.
+    `wanted`: the domains that were asked for. If it is one, references that name none belong to it. `progress` gets a
+    line for each reason to leave something out. Raises StyleError if no reference is left.
     """
     found = find_sources([folder], take_translations=True)
     own = _domain_called(folder.absolute().name, domains, numbers=False)
-    if wanted not in (None, own):
+    if own not in wanted:
         own = None
+    only = wanted[0] if len(wanted) == 1 else None
     pairs: list[tuple[str, Path]] = []
     without_domain: list[Path] = []
     of_others: list[Path] = []
     for source in found.sources:
         is_top = len(source.relative.parts) == 1
-        domain = _domain_of(source.relative, own, domains) or (wanted if is_top else None)
+        domain = _domain_of(source.relative, own, domains) or (only if is_top else None)
         if domain is None:
             without_domain.append(source.path)
-        elif wanted not in (None, domain):
+        elif domain not in wanted:
             of_others.append(source.path)
         else:
             pairs.append((domain, source.path))
     if not pairs:
-        names = wanted or " or ".join(domains)
+        names = " or ".join(wanted)
         raise StyleError(
             f"{printable(folder)} has no image whose name begins with {names} or its number: rename the references "
             f"(dog-rex.jpg, 1_rex.jpg), sort them into folders named after their domains ({list_domains(domains)}), or "
@@ -55,7 +56,7 @@ def references_in(
         progress(problem)
     _list_left_out(found.others, "not images", progress)
     _list_left_out(without_domain, "neither the file's name nor its folder names a domain", progress)
-    _list_left_out(of_others, f"references of other domains than {wanted}", progress)
+    _list_left_out(of_others, f"references of other domains than {', '.join(wanted)}", progress)
     return sorted(pairs, key=lambda pair: domains.index(pair[0]))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from starcast.comma_lists import rejoin, split_commas
 from starcast.errors import StyleError, printable
 from starcast.runtime.domains import domain_in_name, domain_index, list_domains
 from starcast.runtime.labels import LabelChange, change_of, no_attribute, target_labels, whole_vector
@@ -112,7 +113,7 @@ def requests_of_reference(
     """The styles of a reference image, or of each image in a folder. Raises StyleError if none fits."""
     if reference.is_dir():
         chosen = _choose_domains(domain, domains)
-        pairs = references_in(reference, chosen[0] if len(chosen) == 1 else None, domains, progress)
+        pairs = references_in(reference, chosen or domains, domains, progress)
     else:
         pairs = [(name, reference) for name in _domains_of(reference, domain, domains)]
     return [StyleRequest(domain=name, reference=path, psi=psi) for name, path in pairs]
@@ -231,12 +232,15 @@ def _unique(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _choose_domains(domain: str | None, domains: Sequence[str]) -> list[str]:
-    """The domains that --domain names; empty if it is missing and the bundle has several."""
-    if domain == ALL and ALL not in domains:
-        return list(domains)
-    if domain is None and len(domains) != 1:
-        return []
-    return [domains[domain_index(domain, domains)]]
+    """The domains that --domain names, each once; empty if it is missing and the bundle has several."""
+    if domain is None:
+        return list(domains) if len(domains) == 1 else []
+    names = (domain,) if domain in domains else rejoin(split_commas(domain), domains.__contains__)
+    chosen: list[str] = []
+    for name in names or (domain,):
+        every = name == ALL and ALL not in domains
+        chosen += domains if every else [domains[domain_index(name, domains)]]
+    return list(dict.fromkeys(chosen))
 
 
 def _domains_of(reference: Path, domain: str | None, domains: Sequence[str]) -> list[str]:

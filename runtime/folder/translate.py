@@ -28,6 +28,7 @@ from starcast.runtime.folder.outputs import (
     refuse_unused_options,
 )
 from starcast.runtime.folder.pipeline import Report, translate_jobs
+from starcast.runtime.folder.sheet import check_sheet, write_sheets
 from starcast.runtime.folder.sources import FoundSources, SourceFile, find_sources
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
@@ -104,11 +105,20 @@ def translate_all(
     )
     references = {request.reference for request in requests if request.reference is not None}
     refuse_to_overwrite_sources(found.sources, paths, references)
+    if options.sheet is not None:
+        check_sheet(options.sheet, found.sources, overwrite=options.overwrite)
     refuse_unused_options(options, options.output.suffix if one_file else f".{options.format}")
     record = record_beside(options.output) if one_file else options.output / RECORD
     work = Work(bundle, sources, list(named or map(str, sources)), found.sources, requests, paths, record)
     with hold(options.output) if one_file else hold_folder(options.output):
         _translate_missing(work, options, report, progress, show_progress)
+    if options.sheet is not None:
+        size = bundle.source.height, bundle.source.width
+        with hold(options.sheet):
+            write_sheets(
+                options.sheet, found.sources, requests, paths, size, options.fit, overwrite=options.overwrite,
+                progress=progress,
+            )  # fmt: skip
     return report
 
 

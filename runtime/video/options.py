@@ -55,7 +55,7 @@ class MorphOptions(FilmOptions, LabelOptions):
         metavar="A.jpg,B.jpg,…",
     )
     seeds: tuple[str, ...] = flags.seeds("Each makes a random style; the loop visits them in this order.")
-    domain: str | None = flags.domain("all, with --seeds: every domain in turn.")
+    domain: str | None = flags.domain("cat,dog or all, with --seeds: each of these domains in turn.")
     psi: float = flags.psi()
     fit: str = flags.fit("stretch", FITS)
     fps: float = option(30.0, "Frames per second.", minimum=1.0, maximum=240.0)

@@ -221,3 +221,43 @@ def test_any_file_name_is_of_a_known_domain_or_of_none(name, domains):
 def test_attributes_are_not_translated_to_as_if_a_source_had_no_others():
     with pytest.raises(StyleError, match=r"the source's attributes are unknown: list with --has which of cat, dog"):
         requests_from(StyleOptions(domain="dog"), DOMAINS, labels=LabelMaker(names=DOMAINS, classes=1))
+
+
+@pytest.mark.parametrize(
+    ("given", "chosen"),
+    [
+        ("dog,cat", ["dog", "cat"]),
+        ("cat, wild", ["cat", "wild"]),
+        ("2,0", ["wild", "cat"]),
+        ("dog,1,dog", ["dog"]),
+        ("dog,all", ["dog", "cat", "wild"]),
+        ('"dog"', ["dog"]),
+    ],
+)
+def test_several_domains_give_a_style_each_in_the_order_given(given, chosen):
+    assert [request.domain for request in _requests(domain=given, seed=1)] == chosen
+    assert [request.domain for request in _requests(domain=given, ref=Path("x.png"))] == chosen
+
+
+@pytest.mark.parametrize("given", ["black, white,cat", '"black, white",cat', "cat,black, white"])
+def test_a_domain_with_a_comma_in_its_name_is_one_of_several(given):
+    domains = ("black, white", "cat", "black")
+    assert {request.domain for request in _requests(domains, domain=given)} == {"black, white", "cat"}
+    assert [request.domain for request in _requests(domains, domain="black, white")] == ["black, white"]
+
+
+@pytest.mark.parametrize("given", ["dog,bird", "dog,7", ",", ""])
+def test_an_unknown_one_of_several_domains_is_named_with_those_there_are(given):
+    with pytest.raises(StyleError, match=r"no domain .*cat \(0\), dog \(1\), wild \(2\)"):
+        _requests(domain=given)
+
+
+def test_of_a_folder_of_references_those_of_the_domains_asked_for_are_taken(tmp_path):
+    folder = _write_images(tmp_path / "refs", "cat-a.png", "dog-b.png", "wild-c.png", "d.png")
+    lines = []
+    requests = requests_from(StyleOptions(domain="cat,wild", ref=folder), DOMAINS, progress=lines.append)
+    assert [(request.domain, request.reference.name) for request in requests] == [
+        ("cat", "cat-a.png"), ("wild", "wild-c.png"),
+    ]  # fmt: skip
+    assert any("dog-b.png" in line and "other domains than cat, wild" in line for line in lines)
+    assert any("d.png" in line for line in lines)
