@@ -14,6 +14,7 @@ from starcast.benchmarks.quality.judges import choose_judge
 from starcast.command_line import command_line, path_argument
 from starcast.errors import OptionError, StarcastError, printable
 from starcast.hold import hold
+from starcast.occupied import OVERWRITE, already
 from starcast.train.checkpoint.average import (
     Mix,
     choose_greedily,
@@ -71,7 +72,7 @@ def _refuse_target(target: Path, members: Sequence[Member], options: AverageOpti
     taken = [target, *target.parent.glob(f"{glob.escape(target.stem)}-*.jpg")]
     existing = next((path for path in taken if path.exists() or path.is_symlink()), None)
     if existing is not None:
-        raise OptionError(f"{printable(existing)} already exists: give --overwrite, or choose another -o")
+        raise OptionError(already(existing, "exists", OVERWRITE))
 
 
 def _draw(

@@ -355,7 +355,7 @@ def _record_and_log(
 ) -> Iterator[LossLog]:
     """Record the start before anything else is written: run.json shows that what lies beside it is a run's."""
     record_start(folder, options, data_set, state.step, machine, state.parent)
-    with open_log(folder, state.step, progress) as log:
+    with open_log(folder, state.step, progress, options) as log:
         yield log
 
 
