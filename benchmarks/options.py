@@ -132,8 +132,8 @@ class AverageOptions(CheckedOptions):
         (), "Share of each checkpoint, oldest first or as given. Default: equal shares.", metavar="1,1,2,…"
     )
     greedy: bool = option(
-        False, "Start from the best checkpoint, and keep another one only if the mix gets better with it. Needs the "
-        "held-out images of a set that `starcast dataset make` drew.",
+        False, "Start from the best checkpoint, and keep another one only if the mix gets better with it. It is "
+        "judged on held-out images: by LPIPS to references, or, on drawn sets, by their own measures.",
     )  # fmt: skip
     data: Path | None = option(
         None, "Folder of images for the sheets and for --greedy. Default: the one that was trained on.", metavar="DIR"

@@ -1,10 +1,12 @@
 """One figure for how good a checkpoint's networks are, so that mixes of checkpoints can be compared.
 
-On drawn creatures it is made of the set's own measures, on held-out images with known ground truth.
+On drawn creatures it is made of the set's own measures, on held-out images with known ground truth. On other sets it is
+how near translations come to their references by LPIPS.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,16 +16,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from starcast.benchmarks.evaluation.images import match_domains, read_domains
 from starcast.benchmarks.quality.classifier import train_classifier
 from starcast.benchmarks.quality.creatures import Style, measure_quality
 from starcast.benchmarks.quality.measures import Images, read_held_out, read_training_images
+from starcast.benchmarks.quality.weights import alexnet_file, find_weights
 from starcast.errors import OptionError, printable
 from starcast.export.gate.reference import as_floats, translate
+from starcast.images.fit import fit
+from starcast.images.read import read_image
 from starcast.runtime.styles import draw_latents
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.creatures.files import FACTS
 
 Judge = Callable[[Any], float]
+
+MOST = 32  # images of a domain that LPIPS judges
+BATCH = 16
 
 
 @dataclass(frozen=True)
@@ -49,27 +58,70 @@ class EagerModel:
         return translate(self.networks.generator, images, np.atleast_2d(style))
 
 
-def choose_judge(data: Path, checkpoint: Checkpoint) -> Judge:
-    """What scores networks like the checkpoint's on the held-out images of `data`, from 0 to 1.
+def choose_judge(data: Path, checkpoint: Checkpoint, progress: Callable[[str], None]) -> Judge:
+    """What scores networks like the checkpoint's on the held-out images of `data`: at most 1, and more is better.
 
-    Raises OptionError for networks without a style encoder, and for sets that nothing here can judge.
+    `progress` gets a line on what is assumed. Raises OptionError for networks without a style encoder, for other
+    domains, and if LPIPS lacks its weights, and DatasetError if there are no images.
     """
     if "style_encoder" not in checkpoint.averaged:
         raise OptionError(
             f"--greedy judges translations to references, and {checkpoint.family} makes none: leave it out"
         )
-    if not (data / FACTS).is_file():
-        raise OptionError(
-            f"--greedy cannot judge {printable(data)}, because it is not a set of `starcast dataset make`: leave "
-            "--greedy out, and compare the sheets by eye"
-        )
+    return (_judge_creatures if (data / FACTS).is_file() else _judge_images)(data, checkpoint, progress)
+
+
+def _model(networks: Any, checkpoint: Checkpoint) -> EagerModel:
+    return EagerModel(networks, checkpoint.domain_names, checkpoint.config.latent_dim)
+
+
+def _judge_creatures(data: Path, checkpoint: Checkpoint, _progress: Callable[[str], None]) -> Judge:
     held_out = read_held_out(data)
     if set(held_out) != set(checkpoint.domain_names):
         raise OptionError(f"{printable(data)} has the domains {', '.join(held_out)}, which are not the checkpoint's")
     classify = train_classifier(*read_training_images(data))
+    return lambda networks: measure_quality(held_out, _model(networks, checkpoint), classify).score
+
+
+def _judge_images(data: Path, checkpoint: Checkpoint, progress: Callable[[str], None]) -> Judge:
+    numbers, side = match_domains(data, checkpoint.domain_names, progress), checkpoint.config.image_size
+    if len(numbers) < 2:
+        raise OptionError("--greedy translates between domains, and there is one only: leave it out")
+    distances = open_lpips(progress)
+    images = {
+        name: np.stack([fit(read_image(path), (side, side)) for path in _spread_out(domain.held_out)])
+        for name, domain in zip(
+            numbers, read_domains(data, None, list(numbers), progress, progress), strict=True
+        )
+    }  # fmt: skip
 
     def judge(networks: Any) -> float:
-        model = EagerModel(networks, checkpoint.domain_names, checkpoint.config.latent_dim)
-        return measure_quality(held_out, model, classify).score
+        model = _model(networks, checkpoint)
+        nearness = []
+        for source, target in itertools.permutations(images, 2):
+            references = images[target][np.arange(len(images[source])) % len(images[target])]
+            domain = checkpoint.domain_names[numbers[target]]
+            styles = np.stack([model.style(domain=domain, reference=reference) for reference in references])
+            for part in np.array_split(np.arange(len(styles)), -(-len(styles) // BATCH)):
+                translations = model(images[source][part], styles[part])
+                pair = torch.stack([as_floats(translations), as_floats(references[part])])
+                nearness += (1 - distances(pair)[:, 0]).tolist()
+        return float(np.mean(nearness))
 
     return judge
+
+
+def open_lpips(progress: Callable[[str], None]) -> Callable[[torch.Tensor], NDArray[np.float64]]:
+    """LPIPS with AlexNet from torch's cache. Raises OptionError if its weights are not there."""
+    from starcast.benchmarks.quality.perceptual import Lpips
+
+    file, place = alexnet_file(), Path(torch.hub.get_dir()) / "checkpoints"
+    if not (place / file.name).is_file():
+        raise OptionError(f"--greedy judges by LPIPS, and {file.name} is missing: put it into {printable(place)}")
+    (weights,) = find_weights([file], None, download=False, progress=progress)
+    return Lpips(weights, torch.device("cpu"))
+
+
+def _spread_out(paths: Sequence[Path]) -> list[Path]:
+    """At most MOST of the images, evenly over all."""
+    return [paths[place] for place in np.linspace(0, len(paths) - 1, min(MOST, len(paths))).astype(int)]

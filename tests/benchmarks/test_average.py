@@ -57,16 +57,32 @@ def test_greedy_judges_drawn_creatures(trained, tmp_path):
     assert list(tmp_path.iterdir()) == [tmp_path / "mix.pt"]
 
 
-def test_greedy_refuses_a_set_that_it_cannot_judge(trained, tmp_path, images_alone):
-    with pytest.raises(OptionError, match="--greedy cannot judge"):
+def test_greedy_judges_other_images_by_lpips_to_their_references(trained, tmp_path, images_alone, monkeypatch):
+    from starcast.benchmarks.quality import judges
+
+    def distances(outputs):  # of two each: translations, references
+        return (outputs[0] - outputs[1]).abs().mean(dim=(1, 2, 3))[:, None].double().numpy()
+
+    monkeypatch.setattr(judges, "open_lpips", lambda _: distances)
+    result = call(trained / "run", "--greedy", "--data", images_alone, "--no-grid", "-o", tmp_path / "mix.pt")
+    assert result.exit_code == 0, result.output
+    assert all(member["score"] < 1 for member in facts_of(tmp_path / "mix.pt")["members"])
+
+
+def test_greedy_without_lpips_weights_says_which_file_goes_where(trained, tmp_path, images_alone, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    with pytest.raises(OptionError, match=r"--greedy judges by LPIPS, and alexnet-owt-.*\.pth is missing: put it into"):
         call(trained / "run", "--greedy", "--data", images_alone, "-o", tmp_path / "mix.pt")
+    assert not (tmp_path / "mix.pt").exists()
 
 
 @pytest.fixture
 def images_alone(tmp_path):
-    for domain in ("checked", "spotted", "striped"):
-        (tmp_path / "alone" / domain).mkdir(parents=True)
-        Image.new("RGB", (32, 32)).save(tmp_path / "alone" / domain / "0.png")
+    domain_colours = {"checked": "red", "spotted": "green", "striped": "blue"}
+    for domain in domain_colours:
+        for split in ("train", "val"):
+            (tmp_path / "alone" / domain / split).mkdir(parents=True)
+            Image.new("RGB", (40, 32), domain_colours[domain]).save(tmp_path / "alone" / domain / split / "0.png")
     return tmp_path / "alone"
 
 
