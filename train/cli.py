@@ -150,7 +150,7 @@ def plot(run: Path, out: str | None, smoothing: float) -> None:
 
 
 @click.command("download")
-@click.argument("name", type=click.Choice(list(ITEMS)))
+@click.argument("name", metavar="NAME", type=click.Choice(list(ITEMS)))
 @click.argument("folder", metavar="[DIR]", default=".", type=LocalPath(is_output=True))
 @click.option(
     "--url", "urls", multiple=True, metavar="URL",
@@ -160,6 +160,8 @@ def plot(run: Path, out: str | None, smoothing: float) -> None:
 @click.option("--overwrite", is_flag=True, help="Overwrite existing output.")
 def download(name: str, folder: Path, urls: tuple[str, ...], yes: bool, overwrite: bool) -> None:
     """Fetch an official data set or official weights, after showing licence and size.
+
+    NAME is afhq, afhq-v2, celeba-hq or celeba (data sets), afhq-network, celeba-hq-network or wing (weights).
 
     A download that breaks off continues when you give the same command again. What arrives is opened before it is put
     in place, and its SHA-256 is shown and recorded. DIR is the current folder by default.

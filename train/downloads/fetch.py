@@ -97,10 +97,15 @@ class _Download:
             except (requests.RequestException, _TryAgainError) as error:
                 failures = 1 if self._size() > before else failures + 1
                 reason = _reason(error)
-                if failures >= TRIES:
+                if failures >= TRIES and self._size():
                     raise DownloadError(
                         f"{printable(self._host())} broke off {TRIES} times in a row ({reason}): give the same command "
                         "again to continue, or another address with --url"
+                    ) from error
+                if failures >= TRIES:
+                    raise DownloadError(
+                        f"{printable(self._host())} sends nothing ({reason}): check the network and give the same "
+                        "command again, or another address with --url"
                     ) from error
                 self._progress(f"{reason}: trying again after {self._size() / 1e6:,.1f} MB")
                 time.sleep(PAUSE_S * 2 ** (failures - 1))
