@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -87,10 +87,10 @@ class WandbRun:
             self._progress(f"Weights & Biases does not answer ({_first_line(error)}): logging to {self._place}")
             return self._init(project, options, "offline")
 
-    def _init(self, project: str, options: Mapping[str, Any], mode: str) -> Any:
+    def _init(self, project: str, options: Mapping[str, Any], mode: Any) -> Any:
         logging.getLogger("wandb").setLevel(logging.CRITICAL)
         run = wandb.init(
-            project=project, id=self._id(), resume="allow", dir=str(self._folder), config=dict(options), mode=mode,  # type: ignore[arg-type]
+            project=project, id=self._id(), resume="allow", dir=str(self._folder), config=dict(options), mode=mode,
             name=self._folder.resolve().name,
             settings=wandb.Settings(silent=True, console="off", init_timeout=START_S),
         )  # fmt: skip
@@ -132,7 +132,7 @@ class WandbRun:
         return printable(self._folder / "wandb")
 
     @contextlib.contextmanager
-    def _guard(self, what: str) -> Any:
+    def _guard(self, what: str) -> Iterator[None]:
         try:
             yield
         except Exception as error:  # noqa: BLE001  a logger that fails must not end a training

@@ -97,7 +97,7 @@ def _judge_images(data: Path, checkpoint: Checkpoint, progress: Callable[[str], 
 
     def judge(networks: Any) -> float:
         model = _model(networks, checkpoint)
-        nearness = []
+        nearness: list[float] = []
         for source, target in itertools.permutations(images, 2):
             references = images[target][np.arange(len(images[source])) % len(images[target])]
             domain = checkpoint.domain_names[numbers[target]]
