@@ -86,6 +86,7 @@ def _draw(
         return {}
     try:
         inputs = grid_inputs(newest, data)
+        networks_of(members[-1], mix.states())  # raises if a network that no step changes is missing
     except StarcastError as error:
         if options.data is not None:
             raise

@@ -87,7 +87,7 @@ def shares_of(weights: Sequence[float], members: Sequence[Member]) -> tuple[floa
 
 def mix_members(members: Sequence[Member], weights: Sequence[float], progress: Progress) -> Mix:
     """The weighted average of the members. One checkpoint is in memory at a time."""
-    mix = Mix(family(members[0].family).constants)
+    mix = Mix(constants_of(members[0].family))
     for member, weight in zip(members, weights, strict=True):
         mix.add(read_again(member).averaged, weight)
     _tell_differing(mix, members[-1], progress)
@@ -114,7 +114,6 @@ def choose_greedily(
     members: Sequence[Member], weights: Sequence[float], judge: Judge, progress: Progress
 ) -> Choice:  # fmt: skip
     """Start from the best member; keep another one only if the mix gets better with it (Wortsman et al. 2022)."""
-    kind = family(members[0].family)
     scores = {}
     for member in members:
         scores[member.path] = judge(networks_of(member, read_again(member).averaged))
@@ -122,7 +121,7 @@ def choose_greedily(
     ranked = sorted(zip(members, weights, strict=True), key=lambda pair: scores[pair[0].path], reverse=True)
     (best, weight), *others = [pair for pair in ranked if pair[1] > 0]
     kept, score = {best.path: weight}, scores[best.path]
-    mix = Mix(kind.constants).add(read_again(best).averaged, weight)
+    mix = Mix(constants_of(best.family)).add(read_again(best).averaged, weight)
     for member, weight in others:
         tried = mix.copy().add(read_again(member).averaged, weight)
         better = judge(networks_of(member, tried.states()))
@@ -138,12 +137,27 @@ def choose_greedily(
     )  # the constants are the newest's
 
 
-def networks_of(member: Member, states: StateDicts) -> Any:
-    """The family's NetworkSet with these values, ready for use."""
-    networks = family(member.family).empty_networks(member.config, training=False)
-    for name, module in networks.items():
-        module.load_state_dict(states[name])
+def networks_of(member: Member, states: StateDicts, *, whole: bool = True) -> Any:
+    """The family's NetworkSet with these values, ready for use.
+
+    Without `whole`, a network that no step changes may be missing. Raises CheckpointError.
+    """
+    kind = family(member.family)
+    networks = kind.empty_networks(member.config, training=False)
+    for name, module in list(networks.items()):
+        if name in states:
+            module.load_state_dict(states[name])
+        elif whole:
+            raise CheckpointError(f"{printable(member.path)} {kind.fixed[name]}")
+        else:
+            setattr(networks, name, None)
     return networks.eval()
+
+
+def constants_of(name: str) -> tuple[str, ...]:
+    """Starts of the names of what is not averaged in a family: constants, and networks that no step changes."""
+    kind = family(name)
+    return (*kind.constants, *(f"{network}." for network in kind.fixed))
 
 
 def read_again(member: Member) -> Checkpoint:
@@ -169,7 +183,7 @@ def write_mix(target: Path, mix: Mix, members: Sequence[Member], weights: Sequen
         config=named.config,
         domain_names=named.domain_names,
         step=max(steps, default=0),
-        averaged=networks_of(named, mix.states()),
+        averaged=networks_of(named, mix.states(), whole=False),
         options=checkpoint.options,
         dataset=checkpoint.dataset,
         members=[
