@@ -9,6 +9,7 @@ from starcast import flags
 from starcast.errors import OptionError
 from starcast.options import CheckedOptions, group, option
 from starcast.runtime.options import PRECISIONS, EngineChoice
+from starcast.train.families import originals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class SubjectOptions(CheckedOptions):
         "attributes; StyleGAN2 for 256 px, rosinality's with multiplier 2 or lukau2357's (bilinear) with capacity 8. "
         "BUNDLE, if given, is where the generated bundle is kept, with its GPU engines beside it.",
         flags=("--random-weights",), aliases=("--config",),
-        choices=("afhq", "stargan-v1-128", "stargan-v1-256", "stylegan2", "stylegan2-bilinear"),
+        choices=tuple(originals()),
     )  # fmt: skip
 
 

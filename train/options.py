@@ -17,6 +17,14 @@ from starcast.errors import OptionError
 from starcast.options import CheckedOptions, flag_of, flat_fields, group, option, replace_options, to_flat
 
 
+@dataclass(frozen=True)
+class Original:
+    """A model in the sizes that its authors used: the values of its config, and its domains or labels."""
+
+    config: Mapping[str, Any]
+    domain_names: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions(CheckedOptions):
     """What decides the shapes of the networks. A resumed run takes these from its checkpoint and cannot change them."""
@@ -138,6 +146,7 @@ class TrainOptions(CheckedOptions):
 
     family: ClassVar[str]
     recipes: ClassVar[Path]  # folder of TOML files that `--config NAME` reads
+    originals: ClassVar[Mapping[str, Original]]  # by the name that `starcast bench --random-weights` gives them
     help: ClassVar[str] = ""  # what `starcast train --family NAME --help` says first; "": what it says of the default
 
     network: NetworkOptions = group(NetworkOptions)

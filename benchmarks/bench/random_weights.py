@@ -40,7 +40,7 @@ from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import write_checkpoint
 from starcast.train.data.batch import TensorBatch
 from starcast.train.data.folders import scan
-from starcast.train.families import DEFAULT, family
+from starcast.train.families import DEFAULT, family, originals
 from starcast.train.options import TrainOptions
 
 SPREAD = 0.45  # standard deviation of photographs' colours in -1..1
@@ -54,27 +54,10 @@ def config_of(image_size: int, domains: int) -> Any:
     return family(DEFAULT).read_config({"image_size": image_size, "domains": domains})
 
 
-LABELS = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")  # the original's
-
-
-def _labels(side: int) -> tuple[Any, tuple[str, ...]]:
-    """StarGAN v1 for CelebA."""
-    return family("stargan_v1").read_config({"image_size": side, "attributes": len(LABELS), "classes": 0}), LABELS
-
-
-def _styles(**sizes: Any) -> tuple[Any, tuple[str, ...]]:
-    """StyleGAN2 for 256 px."""
-    return family("stylegan2").read_config({"image_size": 256, **sizes}), ("images",)
-
-
-# name -> config and domains
-CONFIGS: dict[str, tuple[Any, tuple[str, ...]]] = {
-    "afhq": (config_of(256, 3), ("cat", "dog", "wild")),
-    "stargan-v1-128": _labels(128),
-    "stargan-v1-256": _labels(256),
-    "stylegan2": _styles(capacity=64),  # rosinality's, multiplier 2
-    "stylegan2-bilinear": _styles(resampling="bilinear", capacity=8),  # lukau2357's
-}
+def original_config(name: str) -> tuple[Any, tuple[str, ...]]:
+    """The config of a model in the sizes that its authors used, and its domains or labels."""
+    of, model = originals()[name]
+    return family(of).read_config(model.config), model.domain_names
 
 
 def write_random_checkpoint(path: Path, config: Any, domains: Sequence[str]) -> None:

@@ -9,7 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from starcast.benchmarks.bench.device import Device, Progress
-from starcast.benchmarks.bench.random_weights import CONFIGS, export_random, export_ungated, write_random_checkpoint
+from starcast.benchmarks.bench.random_weights import (
+    export_random,
+    export_ungated,
+    original_config,
+    write_random_checkpoint,
+)
 from starcast.benchmarks.bench.rows import LeftOut
 from starcast.benchmarks.options import SubjectOptions
 from starcast.errors import OptionError
@@ -97,7 +102,7 @@ def _open_random(
         bundle = open_bundle(place)
         checkpoint_of(bundle, checkpoint)
     else:
-        sizes, domains = CONFIGS[config]
+        sizes, domains = original_config(config)
         progress(f"making {config} with random weights")
         write_random_checkpoint(checkpoint, sizes, domains)
         if quick_options is not None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from starcast import flags
-from starcast.benchmarks.bench.random_weights import CONFIGS, random_networks
+from starcast.benchmarks.bench.random_weights import original_config, random_networks
 from starcast.benchmarks.record import provenance, write_result
 from starcast.click_options import options_from
 from starcast.options import CheckedOptions
@@ -109,7 +109,7 @@ def _filter_planes(x: Tensor, kernel: Tensor, before: int, after: int) -> Tensor
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
     """CPU seconds of both in each round, and the original's as a multiple of the baseline's."""
-    config, _ = CONFIGS[name]
+    config, _ = original_config(name)
     networks = random_networks(config)
     network = networks.generator
     original = Original(network, config.fir_filter, config.resampling == "transposed")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starcast.config_file import read_config
 from starcast.errors import OptionError
 from starcast.options import flat_fields, from_flat
-from starcast.train.options import TrainOptions
+from starcast.train.options import Original, TrainOptions
 
 if TYPE_CHECKING:
     from starcast.train.families.base import Family
@@ -36,6 +36,11 @@ def family(name: str) -> Family:
     """The family of this name; this loads torch. Raises OptionError for an unknown one."""
     loaded: Family = _module(name, "family").FAMILY
     return loaded
+
+
+def originals() -> dict[str, tuple[str, Original]]:
+    """The models of every family in the sizes that their authors used: name -> family and model."""
+    return {model: (name, original) for name in FAMILIES for model, original in options_class(name).originals.items()}
 
 
 def read_recipe(name: str, family: str = DEFAULT, **changes: Any) -> TrainOptions:

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from stand_in_gpu import SHORT, gpu_result
 
-from starcast.benchmarks.bench import random_weights, report
+from starcast.benchmarks.bench import report
 from starcast.benchmarks.bench import run as module
 from starcast.benchmarks.bench.gpu import NvidiaGpu
 from starcast.benchmarks.bench.run import choose_device
@@ -69,7 +69,7 @@ def test_a_gpus_table_record_and_chart_are_written(monkeypatch, tmp_path):
 
 @pytest.mark.slow
 def test_a_whole_bench_with_the_cpu_in_the_gpus_place(tmp_path, monkeypatch):
-    monkeypatch.setitem(random_weights.CONFIGS, "afhq", (SMALL, ("cat", "dog")))
+    monkeypatch.setattr("starcast.benchmarks.bench.subject.original_config", lambda _: (SMALL, ("cat", "dog")))
     rows = ("eager-fp16", "ours-torch-*-fp32", "ours-tensorrt-rtx*")
     options = BenchOptions(subject=SubjectOptions(config="afhq"), rows=rows, batches=("2",), rounds=1)
     kept: list[dict[str, Any]] = []

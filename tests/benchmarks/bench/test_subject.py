@@ -8,7 +8,6 @@ import shutil
 import msgspec
 import pytest
 
-from starcast.benchmarks.bench import random_weights
 from starcast.benchmarks.bench.cpu import Cpu
 from starcast.benchmarks.bench.subject import checkpoint_of, open_subject
 from starcast.benchmarks.options import SubjectOptions
@@ -79,7 +78,7 @@ SMALL = StarGANv2Config(
 
 
 def test_a_quick_bundle_is_not_gated_says_so_and_has_a_place_of_its_own(tmp_path, monkeypatch):
-    monkeypatch.setitem(random_weights.CONFIGS, "afhq", (SMALL, ("cat", "dog")))
+    monkeypatch.setattr("starcast.benchmarks.bench.subject.original_config", lambda _: (SMALL, ("cat", "dog")))
     monkeypatch.setattr("starcast.benchmarks.bench.subject.export_random", lambda *_: pytest.fail("it takes minutes"))
     options = SubjectOptions(config="afhq")
     with open_subject(tmp_path / "kept", options, Cpu(), quick=True) as subject:
@@ -107,7 +106,7 @@ def test_quick_takes_a_whole_bundle_that_is_there(tmp_path, bundle):
 
 @pytest.mark.slow
 def test_random_networks_are_exported_once_and_kept_where_they_were_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setitem(random_weights.CONFIGS, "afhq", (SMALL, ("cat", "dog")))
+    monkeypatch.setattr("starcast.benchmarks.bench.subject.original_config", lambda _: (SMALL, ("cat", "dog")))
     options, said = SubjectOptions(config="afhq"), []
     with open_subject(tmp_path / "kept", options, Cpu(), said.append) as first:
         assert first.bundle.manifest.domains == ("cat", "dog")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from starcast.benchmarks.bench.random_weights import CONFIGS
+from starcast.benchmarks.bench.random_weights import original_config
 from starcast.benchmarks.studies.original_generator import LAYOUTS, Original
 from starcast.train.families.stylegan2.networks import StyleGAN2Config, random_networks
 
@@ -23,6 +23,6 @@ def test_both_spellings_make_the_same_images_in_float64(resampling):
 
 
 def test_the_layouts_are_those_that_bench_measures():
-    assert {name: CONFIGS[name][0].resampling for name in LAYOUTS} == {
+    assert {name: original_config(name)[0].resampling for name in LAYOUTS} == {
         "stylegan2": "transposed", "stylegan2-bilinear": "bilinear",
     }  # fmt: skip

@@ -6,6 +6,7 @@ Imports no torch: `--help` is built from these classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,10 +20,12 @@ from starcast.train.options import (
     LossOptions,
     NetworkOptions,
     OptimizerOptions,
+    Original,
     TrainOptions,
 )
 
 STRIDE = 4  # the generator halves the image twice
+CELEBA = ("Black_Hair", "Blond_Hair", "Brown_Hair", "Male", "Young")  # the official program's attributes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,10 @@ class StarGANv1Options(TrainOptions):
 
     family: ClassVar[str] = "stargan_v1"
     recipes: ClassVar[Path] = Path(__file__).parent / "recipes"
+    originals: ClassVar[Mapping[str, Original]] = {
+        f"stargan-v1-{side}": Original({"image_size": side, "attributes": len(CELEBA), "classes": 0}, CELEBA)
+        for side in (128, 256)
+    }
 
     network: StarGANv1Network = group(StarGANv1Network)
     data: StarGANv1Data = group(StarGANv1Data)

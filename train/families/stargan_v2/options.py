@@ -5,6 +5,7 @@ Imports no torch: `--help` is built from these classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -12,7 +13,7 @@ from typing import ClassVar
 from starcast import flags
 from starcast.errors import OptionError
 from starcast.options import group, option
-from starcast.train.options import DataOptions, LossOptions, NetworkOptions, OptimizerOptions, TrainOptions
+from starcast.train.options import DataOptions, LossOptions, NetworkOptions, OptimizerOptions, Original, TrainOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +86,9 @@ class StarGANv2Options(TrainOptions):
 
     family: ClassVar[str] = "stargan_v2"
     recipes: ClassVar[Path] = Path(__file__).parent / "recipes"
+    originals: ClassVar[Mapping[str, Original]] = {
+        "afhq": Original({"image_size": 256, "domains": 3}, ("cat", "dog", "wild")),
+    }
 
     network: StarGANv2Network = group(StarGANv2Network)
     data: StarGANv2Data = group(StarGANv2Data)

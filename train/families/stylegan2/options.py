@@ -5,6 +5,7 @@ Imports no torch: `--help` is built from these classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -19,6 +20,7 @@ from starcast.train.options import (
     LossOptions,
     NetworkOptions,
     OptimizerOptions,
+    Original,
     OutputOptions,
     TrainOptions,
 )
@@ -203,6 +205,12 @@ class StyleGAN2Options(TrainOptions):
 
     family: ClassVar[str] = "stylegan2"
     recipes: ClassVar[Path] = Path(__file__).parent / "recipes"
+    originals: ClassVar[Mapping[str, Original]] = {
+        "stylegan2": Original({"image_size": 256, "capacity": 64}, ("images",)),  # rosinality's, multiplier 2
+        "stylegan2-bilinear": Original(  # lukau2357's
+            {"image_size": 256, "resampling": "bilinear", "capacity": 8}, ("images",)
+        ),
+    }
     help: ClassVar[str] = """Train StyleGAN2 on a folder of images.
 
     DATA holds images of any size, in the folder itself or in subfolders; those below folders named val or test are held
