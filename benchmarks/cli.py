@@ -57,9 +57,9 @@ def bench(bundle: Path | None, **values: Any) -> None:
 def evaluate(model: Path, data: Path, output: str, **values: Any) -> int:
     """Measure the quality of a checkpoint's or bundle's translations: FID, LPIPS and KID.
 
-    FID and LPIPS are taken as the official program takes them; clean FID and KID, from images resized once, beside
-    them. DATA has a folder for each domain, with train and val folders in it, or around it. Every held-out image is
-    translated into every other domain. An interrupted evaluation continues at its last finished batch.
+    FID and LPIPS are computed as in the official StarGAN v2. Clean FID and KID use images that are resized once. DATA
+    has a folder for each domain, in training's layouts: cat/train and cat/val, or train/cat and val/cat. Every held-out
+    image is translated into every other domain. An interrupted evaluation continues at its last finished batch.
 
     \b
     Examples: starcast evaluate run photos -o report.json
@@ -74,7 +74,7 @@ def evaluate(model: Path, data: Path, output: str, **values: Any) -> int:
     done = run(model, data, report, options, progress=lambda line: click.echo(line, err=True), show_progress=True)
     click.echo(text_of(done.report))
     where = f"The page: {printable(done.page)}"
-    click.echo(f"{where} (all of it was there already)" if done.was_there else where, err=True)
+    click.echo(f"{where} (finished by an earlier run)" if done.was_finished else where, err=True)
     return 1 if done.failed or done.report["about"]["left out"] else 0
 
 

@@ -20,9 +20,10 @@ class SubjectOptions(CheckedOptions):
         None, "Checkpoint that BUNDLE was exported from. Default: found beside the bundle or in a run folder there."
     )
     config: str | None = option(
-        None, "Measure random weights in the original's sizes: StarGAN v2 for AFHQ (256 px); StarGAN v1 with five "
-        "attributes; StyleGAN2 for 256 px, rosinality's with multiplier 2 or lukau2357's (bilinear) with capacity 8. "
-        "BUNDLE, if given, is where the generated bundle is kept, with its GPU engines beside it.",
+        None, "Measure random weights in the sizes of the original networks. afhq: StarGAN v2, 256 px. stargan-v1: "
+        "five attributes, 128 or 256 px. stylegan2: rosinality's, 256 px, multiplier 2; stylegan2-bilinear: "
+        "lukau2357's, capacity 8. BUNDLE, if given, is where the generated bundle is kept, with its GPU "
+        "engines beside it.",
         flags=("--random-weights",), aliases=("--config",),
         choices=tuple(originals()),
     )  # fmt: skip
@@ -76,7 +77,7 @@ class EvaluateOptions(EngineChoice):
     """What to evaluate, and how. The defaults are the official StarGAN v2's protocol with one seed."""
 
     against: Path | None = option(
-        None, "Evaluate this checkpoint or bundle too, or take its finished report, and show the difference.",
+        None, "Compare with this checkpoint or bundle, which is evaluated too, or with its finished report.",
         metavar="MODEL|REPORT",
     )  # fmt: skip
     against_backend: str | None = option(
@@ -86,7 +87,7 @@ class EvaluateOptions(EngineChoice):
         None, "Precision of --against, if that is a bundle. Default: --precision.", choices=("auto", *PRECISIONS)
     )
     training: Path | None = option(
-        None, "Folder of the training images, if they do not lie in DATA; then all images in DATA are translated.",
+        None, "Folder of the training images, if they are not in DATA. DATA then needs no held-out folders.",
         flags=("--train",), metavar="DIR",
     )  # fmt: skip
     domains: tuple[str, ...] = flags.domains("Official files do not store them. Default: the model's own names.")
@@ -95,24 +96,24 @@ class EvaluateOptions(EngineChoice):
         STYLE_MODES, "Where styles come from: latent, reference, or both.", metavar="MODE,…"
     )
     seeds: tuple[str, ...] = flags.seeds(
-        "The report has the mean and the spread over them; the paper has ten seeds.", ("0",)
+        "With several, the report has each figure's mean and standard deviation. The paper uses ten.", ("0",)
     )
-    outputs: int = option(10, "Outputs for each image and target domain.", minimum=1, maximum=100)
+    outputs: int = option(10, "Number of outputs for each image and target domain.", minimum=1, maximum=100)
     generate: int | None = option(
-        None, "Images to generate with a model without a source. Default: as many as DATA has training images.",
+        None, "Images to make with a model that translates none. Default: as many as DATA has training images.",
         minimum=2, maximum=10_000_000,
     )  # fmt: skip
-    batch: int = flags.batch(32, "As in the official code, LPIPS is a mean over batches.", maximum=1024)
+    batch: int = flags.batch(32, "LPIPS is averaged over batches, as in the official code.", maximum=1024)
     clean: bool = option(
-        True, "Take clean FID and KID, too, from images resized once, in float. --no-clean saves nearly half of the "
+        True, "Also compute clean FID and KID, from images resized once, in float. --no-clean saves nearly half of the "
         "time.",
     )  # fmt: skip
     device: str = flags.device()
     weights: Path | None = option(
         None, "Folder with the weights of Inception and AlexNet; default: torch's cache.", metavar="DIR"
     )
-    download: bool = option(False, "Fetch weights that are missing. By default nothing is fetched.")
-    overwrite: bool = flags.overwrite("A finished report of the same evaluation is otherwise kept.")
+    download: bool = option(False, "Download missing weights. By default nothing is downloaded.")
+    overwrite: bool = flags.overwrite("Without it, a finished report of the same evaluation is shown again.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -26,7 +26,7 @@ class ExportOptions(CheckedOptions):
         None, "Only for an official StarGAN v1 generator without its -D.ckpt: the training size. Default: 128.",
         minimum=8,
     )  # fmt: skip
-    landmarks: Path | None = flags.landmarks("Only for one that lacks them.")
+    landmarks: Path | None = flags.landmarks("Only for a face checkpoint that lacks them.")
     data: str | None = option(
         None, "Name of the data set, for the model card; default: the checkpoint's.",
         flags=("--data-name",), aliases=("--data",), metavar="NAME",

@@ -1,7 +1,7 @@
 """Further inputs of a frame graph that a graph of the bundle makes from the source, such as masks of a face.
 
-They depend on the source alone. The latest ones are kept, so that a source with several styles, or a still one in a
-morph, has them made once.
+They depend on the source alone. The latest ones are cached, so that they are made once for a source with several
+styles, or for the still source of a morph.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from starcast.errors import BundleError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.manifest import ExtraInput
 
-KEPT_BYTES = 2**26  # of extra inputs that are kept: those of 128 images with two masks of 256x256
+KEPT_BYTES = 2**26  # of extra inputs that are cached: those of 128 images with two masks of 256x256
 
 Feeds = Mapping[str, NDArray[Any]]
 Made = tuple[NDArray[np.float32], ...]  # of one image, one for each input: [channels, height, width]
 
 
 class ExtraCost(msgspec.Struct, frozen=True):
-    """What making extra inputs took so far: their names, how many sources had some made, and seconds."""
+    """What extra inputs cost so far: their names, for how many sources they were made, and the seconds that took."""
 
     names: tuple[str, ...] = ()
     sources: int = 0
@@ -40,7 +40,7 @@ class ExtraCost(msgspec.Struct, frozen=True):
         return f" ({' and '.join(self.names)} {1000 * self.seconds / images:.1f})"
 
     def since(self, before: ExtraCost) -> ExtraCost:
-        """What it took after `before`."""
+        """The cost since `before`."""
         return ExtraCost(self.names, self.sources - before.sources, self.seconds - before.seconds)
 
 
@@ -81,7 +81,7 @@ class ExtraInputs:
         }
 
     def forget(self) -> None:
-        """Drop what is kept, so that the next call makes everything again: for measurements."""
+        """Empty the cache, so that the next call makes everything again: for measurements."""
         self._kept.clear()
 
     def _make(self, images: NDArray[np.uint8], numbers: Mapping[bytes, int]) -> dict[bytes, Made]:
@@ -108,7 +108,7 @@ class ExtraInputs:
         return alone
 
     def _fit(self, one: ExtraInput, values: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
-        """Enlarge or reduce as the images are, compared with the trained size."""
+        """Resize by the ratio of the images to the trained size."""
         source = self._bundle.source
         height, width = one.height * shape[1] // source.height, one.width * shape[2] // source.width
         if (height, width) == values.shape[2:]:

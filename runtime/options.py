@@ -31,8 +31,8 @@ class EngineChoice(CheckedOptions):
         "fp32", ("auto", *PRECISIONS), "auto: the fastest in the bundle; all passed their gates."
     )
     threads: int | None = flags.threads(
-        "Maximum: as many as this process may use. Default: all of them or half, whichever is faster beside the "
-        "command's other work, measured once on this machine."
+        "Maximum: as many as this process may use. Default: all of them, or half if that is measured to be faster "
+        "beside the command's other work."
     )
     memory: float | None = option(
         None, "Memory limit in GiB for the model's weights, as the engine stores them, plus one batch; batches "

@@ -60,7 +60,7 @@ class Translator:
         `bundle`: a folder, or what `open_bundle` returned. If `backend` or `precision` is auto, the fastest way to run
         the bundle is measured once on this machine, which takes up to 8 s; `progress` gets a line before and one after.
         `form` limits the choice to variants of one form. `threads`: at most as many as this process may use; None: all
-        of them, or half where `work` is measured to be faster then. `memory`: limit in GiB for the model's weights as
+        of them, or half if `work` is measured to be faster on half. `memory`: limit in GiB for the model's weights as
         the engine stores them, and for one batch; None: all the memory of the machine or container, and auto leaves out
         what needs more than half of the memory that is free, if anything remains. Batches shrink to fit, and images
         that are too large are refused. `cache`: folder for compiled models, engines and measurements; None: the user's
@@ -108,8 +108,8 @@ class Translator:
 
     @property
     def extra_cost(self) -> ExtraCost:
-        """What making the frame graph's extra inputs of sources took so far, such as masks of faces. A source that is
-        translated again, to another style perhaps, has them made once."""
+        """What the frame graph's extra inputs, such as masks of faces, cost so far. They are made once for a source,
+        however many styles it is translated to."""
         return self._session.extra_inputs.cost
 
     def facts(self) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What a command says where its output cannot go, because something is there."""
+"""Sentences for an output that cannot be written, because something is in its place."""
 
 from __future__ import annotations
 

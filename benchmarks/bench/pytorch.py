@@ -1,7 +1,7 @@
 """PyTorch's rows: the checkpoint's trained generator, eager, compiled or in a CUDA graph, on either device.
 
-The network is the one that training uses and that the export's gate compares graphs with, not the spelling of it that
-is traced."""
+The network is the one that training uses and that the export's gate compares graphs with, not the form that export
+traces."""
 
 from __future__ import annotations
 

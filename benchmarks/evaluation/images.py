@@ -1,4 +1,4 @@
-"""The images of an evaluation: by domain, those that trained and those held out, and a hash of each."""
+"""The images of an evaluation: each domain's training and held-out images, with a hash of each."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class EvaluationDomain:
 
 
 def match_domains(data: Path, names: Sequence[str], progress: Progress) -> dict[str, int]:
-    """The domains that both the data and a model with the domains `names` have, sorted by name; each one's number in
-    the model. `progress` gets a line for what is left out or assumed. Raises DatasetError and OptionError."""
+    """The domains that are both in the data and among `names`, a model's domains: sorted by name, each with its number
+    in the model. `progress` gets a line for what is left out or assumed. Raises DatasetError and OptionError."""
     found = {domain.name for domain in scan(data).domains}
     shared = sorted(found & set(names))
     if not shared and len(found) == len(names):
@@ -49,7 +49,7 @@ def match_domains(data: Path, names: Sequence[str], progress: Progress) -> dict[
         )
     for where, others in (("the model", found - set(names)), (printable(data), set(names) - found)):
         if others:
-            progress(f"Left out, because {where} lacks it: {in_words(sorted(others))}")
+            progress(f"Left out, not in {where}: {in_words(sorted(others))}")
     return {name: list(names).index(name) for name in shared}
 
 
@@ -105,7 +105,7 @@ def _split(
         )
     if not domain.held_out:
         progress(
-            f"{printable(data)} holds no held-out images of {domain.name}: its training images are translated too, "
+            f"{printable(data)} has no held-out images of {domain.name}: its training images are translated instead, "
             "which makes the FID look better than it is"
         )
         return domain.training, domain.training
@@ -115,7 +115,7 @@ def _split(
 def _readable(paths: Sequence[Path], fail: Progress) -> dict[Path, str]:
     """The images that can be read, with a hash of each."""
 
-    def look(path: Path) -> str | ImageError:
+    def read_and_hash(path: Path) -> str | ImageError:
         try:
             read_image(path)
             return hash_content(path)
@@ -126,7 +126,7 @@ def _readable(paths: Sequence[Path], fail: Progress) -> dict[Path, str]:
 
     readable = {}
     with open_pool(READERS) as pool:
-        for path, outcome in zip(paths, map_ahead(pool, look, paths, ahead=AHEAD), strict=True):
+        for path, outcome in zip(paths, map_ahead(pool, read_and_hash, paths, ahead=AHEAD), strict=True):
             if isinstance(outcome, ImageError):
                 fail(str(outcome))
             else:
@@ -137,11 +137,11 @@ def _readable(paths: Sequence[Path], fail: Progress) -> dict[Path, str]:
 def _hashes(paths: Sequence[Path]) -> list[str]:
     """A hash of each file; a file that cannot be read gets none, and is reported when its turn comes."""
 
-    def look(path: Path) -> str:
+    def hash_or_empty(path: Path) -> str:
         try:
             return hash_content(path)
         except OSError:
             return ""
 
     with open_pool(READERS) as pool:
-        return list(map_ahead(pool, look, paths, ahead=AHEAD))
+        return list(map_ahead(pool, hash_or_empty, paths, ahead=AHEAD))

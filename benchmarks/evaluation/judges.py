@@ -1,4 +1,4 @@
-"""The networks that judge: Inception's features, LPIPS, and, for a drawn set, a classifier of its domains."""
+"""The networks that judge outputs: Inception, LPIPS and, for a drawn set, a classifier of its domains."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class Features(Protocol):
 
 @dataclass(frozen=True)
 class Judges:
-    """`lpips`: outputs (O, N, 3, H, W) in -1..1 -> the distances of all pairs (N, O * (O - 1) / 2). `facts` name the
-    networks' weights in the report, and tell features of one network from another's."""
+    """`lpips`: outputs (O, N, 3, H, W) in -1..1 -> the distances of all pairs (N, O * (O - 1) / 2). `facts`
+    identify the networks' weights, in the report and in the cache of features."""
 
     features: Features
     lpips: Callable[[Tensor], NDArray[np.float64]]
@@ -58,7 +58,7 @@ def open_judges(
 
 
 def whole_floats() -> AbstractContextManager[None]:
-    """On a GPU, compute with all of float32's digits: TF32 would cost features more than the tolerance."""
+    """On a GPU, compute with all of float32's digits: TF32 would move features by more than the tolerance."""
     context: AbstractContextManager[None] = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False
     )

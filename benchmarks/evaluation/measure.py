@@ -1,4 +1,4 @@
-"""Measure one batch: translate its sources, and let the judges look at the outputs.
+"""Measure one batch: translate its sources and judge the outputs.
 
 A few sources at a time are translated in all of their styles, so that memory depends neither on the batch nor on the
 number of images.
@@ -81,7 +81,7 @@ def remember_references(subject: Subject, target: EvaluationDomain, number: int)
 
 
 def measure_batch(task: Task, batch: Batch, advance: Callable[[int], None]) -> BatchRecord:
-    """Translate a batch in all styles and judge the outputs. `advance` is told how many outputs are done."""
+    """Translate a batch in all styles and judge the outputs. `advance` gets the number of outputs just done."""
     styles = _styles(task, batch)
     noise = noise_draws(task.seed, batch)
     height, width = task.subject.size
@@ -184,8 +184,8 @@ def _styles(task: Task, batch: Batch) -> Floats:
 
 
 def nearest_rows(rows: Floats, real: Floats) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The distance of each row to the nearest row of `real`, which may be a memory map, and that one's place; infinity
-    and -1 if there is none."""
+    """The distance of each row to the nearest row of `real`, which may be a memory map, and the place of that row;
+    infinity and -1 if `real` is empty."""
     least = np.full(len(rows), np.inf)
     place = np.full(len(rows), -1, np.int64)
     own = rows.astype(np.float64)

@@ -32,12 +32,13 @@ _HEAD = 1000  # characters in which the mark is
 
 NOTE = (
     "FID, clean FID and KID: smaller is better. LPIPS is the diversity of the outputs of one source: larger is more "
-    "diverse. All features are those of torchvision's Inception v3, so the figures do not compare with those of "
-    "programs that use TensorFlow's weights."
+    "diverse. Features are from torchvision's Inception v3, so these figures do not compare with those of programs "
+    "that use TensorFlow's weights."
 )
 EXAMPLES_NOTE = (
-    "The outputs whose features are nearest to those of a training image of the target domain, and those that are the "
-    "farthest from all of them, with that distance. Left to right: {}the output, the nearest training image."
+    "The outputs whose features are nearest to those of a training image of the target domain, and the ones that are "
+    "farthest from every training image, each with its distance to the nearest. "
+    "Left to right: {}the output, the nearest training image."
 )
 
 Pixels = NDArray[np.uint8]
@@ -80,15 +81,15 @@ def write_page(
         "lead": f"{about['model']['engine']}, {about['model']['precision']}, on {printable(about['data']['path'])}",
         "tables": [{"heading": title, "headers": headers, "rows": rows} for title, headers, rows in tables_of(report)],
         "note": NOTE,
-        "examples_note": EXAMPLES_NOTE.format(_what_is_left(about["protocol"]["modes"])),
+        "examples_note": EXAMPLES_NOTE.format(_images_before(about["protocol"]["modes"])),
         "examples": _examples(domains, records, seed),
         "facts": json.dumps(about, indent=2),
     }
     write_text(path, environment.get_template("report.html.j2").render(**content))
 
 
-def _what_is_left(modes: Sequence[str]) -> str:
-    """The images before an output."""
+def _images_before(modes: Sequence[str]) -> str:
+    """The images that a row of examples shows before the output."""
     if GENERATED in modes:
         return ""
     return "the reference (if there is one), the source, " if REFERENCE in modes else "the source, "

@@ -1,9 +1,9 @@
 """What is translated into what, in which styles: the official StarGAN v2's protocol, as a function of the seed alone.
 
 Every held-out image of each domain is translated into every other domain, ten times by default: by a new latent each
-time (psi 1), or by a reference from the target's held-out images. Sources come in batches, of 32 by default. A batch
-decides nothing but two means: LPIPS is a mean over batches, in which a short last batch counts as a full one, and
-references come in shuffled batches, whose rest is dropped before the next shuffle.
+time (psi 1), or by a reference from the target's held-out images. Sources come in batches, of 32 by default. The size
+of a batch matters in two places only. LPIPS is a mean over batches, in which a short last batch counts as a full one.
+References come in shuffled batches, and what is left over is dropped before the next shuffle.
 
 Nothing here depends on what was measured before, so an interrupted evaluation can go on at any batch.
 """
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from starcast.benchmarks.options import STYLE_MODES
 
 LATENT, REFERENCE = STYLE_MODES
-LABELS, GENERATED = "labels", "generated"  # of models that have neither: one output an image
+LABELS, GENERATED = "labels", "generated"  # modes of models that have neither: one output for each image
 ALL = "all"  # the one domain of a model that makes images without a source
 _LATENTS, _REFERENCES, _NOISE = 0, 1, 3  # kinds of random streams; 2 is KID's
 
@@ -83,8 +83,8 @@ def task_batches(
 
 
 def reference_batches(count: int, size: int, seed: int, target: int) -> Iterator[NDArray[np.int64]]:
-    """Shuffled places of `count` references in full batches, without end. What is left of a shuffle is dropped, unless
-    that is all there is: fewer references than a batch are shuffled again until it is full."""
+    """Shuffled places of `count` references in full batches, without end. What is left of a shuffle is dropped. If
+    there are fewer references than a batch, they are shuffled again until the batch is full."""
     draws = np.random.RandomState([seed, _REFERENCES, target])
     while True:
         order = draws.permutation(count)

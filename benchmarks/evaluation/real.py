@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from starcast.benchmarks.evaluation.images import AHEAD, READERS
 from starcast.benchmarks.evaluation.judges import Judges
 from starcast.benchmarks.quality.inception import AT_ONCE, prepare_clean, prepare_official
-from starcast.errors import ImageError
+from starcast.errors import ImageError, printable
 from starcast.images.fit import fit
 from starcast.images.read import read_image
 from starcast.runtime.engines.cache import make_room, private, read_sealed, user_cache, write_sealed
@@ -28,7 +28,7 @@ from starcast.runtime.stages import map_ahead, open_pool
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 
-PART = 256  # images in a file of the cache: what a killed process has to compute again at most
+PART = 256  # images in a file of the cache, and at most as many that a killed process has to compute again
 
 
 def preparations(size: tuple[int, int], *, clean: bool) -> dict[str, Callable[[Pixels], Floats]]:
@@ -38,7 +38,7 @@ def preparations(size: tuple[int, int], *, clean: bool) -> dict[str, Callable[[P
 
 
 def cache_folder(otherwise: Path) -> Path:
-    """The user's cache of features; `otherwise` where there is none, or where others could write into it."""
+    """The user's cache of features; `otherwise` if there is none, or if others could write into it."""
     with contextlib.suppress(OSError, RuntimeError):
         folder = private(user_cache().with_name("features"))
         if folder is not None:
@@ -94,7 +94,7 @@ class RealFeatures:
             computed, kept = self._compute(paths, missing, bar)
             for name, values in computed.items():
                 cached[name] = values, kept
-                with contextlib.suppress(OSError):  # a full disk costs time at the next start, not this one
+                with contextlib.suppress(OSError):  # on a full disk, the next evaluation computes them again
                     write_sealed(files[name], _pack(values, kept))
                     make_room(self._cache)
         else:
@@ -167,4 +167,4 @@ def _why_unreadable(path: Path) -> str:
         read_image(path)
     except ImageError as error:
         return str(error)
-    return f"{path} could not be read before: run the command again"
+    return f"{printable(path)} could not be read when its features were computed: run the command again"

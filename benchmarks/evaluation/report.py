@@ -1,4 +1,4 @@
-"""A report: figures under the official keys, their spread over seeds, what was evaluated how; and tables of it."""
+"""A report: figures under the official keys, their spread over seeds, and what was evaluated how; and its tables."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def key_of(measure: str, mode: str, pair: str) -> str:
 
 
 def with_means(tasks: Mapping[tuple[str, str], Figures]) -> dict[str, float | None]:
-    """The figures of all tasks, which are named by mode and pair, by key; and each measure's mean over the pairs.
+    """The figures of all tasks by key, and each measure's mean over the pairs. `tasks` are by mode and pair.
 
-    A figure that could not be taken is None, and a mean is over those that could.
+    A figure that could not be computed is None; a mean leaves it out.
     """
     figures: dict[str, float | None] = {}
     modes = dict.fromkeys(mode for mode, _ in tasks)
@@ -62,7 +62,7 @@ def summarise(seeds: Mapping[int, Figures], about: Mapping[str, Any]) -> Report:
 
 
 def compare(report: Report, other: Report) -> Report:
-    """The report with another one and what its own figures are above the other's."""
+    """The report, with the other one under `against`, and its figures minus the other's under `difference`."""
     difference = {key: _minus(value, other.get(key)) for key, value in figures_of(report).items()}
     return {**report, "against": other, "difference": difference}
 
@@ -98,7 +98,7 @@ def tables_of(report: Report) -> Iterator[tuple[str, list[str], list[list[str]]]
     if "against" in report:
         other = report["against"]
         parts += [(f"against {other['about']['model']['path']}", other, False)]
-        parts += [("difference: the first less the second", report["difference"], True)]
+        parts += [("difference: the first minus the second", report["difference"], True)]
     for title, figures, is_signed in parts:
         for mode in about["protocol"]["modes"]:
             headers, rows = _cells(figures, mode, is_signed)
@@ -146,6 +146,6 @@ def _minus(value: float | None, other: float | None) -> float | None:
     return None if value is None or other is None else value - other
 
 
-def known_figures(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """Figures with None in the place of NaN, which JSON does not know."""
+def without_nan(figures: Mapping[str, float]) -> dict[str, float | None]:
+    """Figures with None instead of NaN, which JSON does not have."""
     return {name: None if math.isnan(value) else value for name, value in figures.items()}

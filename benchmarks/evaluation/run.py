@@ -38,6 +38,7 @@ from starcast.benchmarks.record import write_result
 from starcast.errors import EngineError, OptionError, printable
 from starcast.export.options import ExportOptions
 from starcast.hold import hold
+from starcast.occupied import OVERWRITE, already
 from starcast.options import from_flat, to_flat
 from starcast.runtime.bundle import refuse_to_write_into
 from starcast.runtime.cores import granted_threads
@@ -51,13 +52,13 @@ MODEL, AGAINST = "model", "against"
 
 @dataclass
 class Evaluation:
-    """What `evaluate` did. `failed` has a sentence for each image that could not be read; `was_there`: the report was
-    finished before."""
+    """What `evaluate` did. `failed` has a sentence for each image that could not be read; `was_finished`: the report
+    was finished by an earlier run."""
 
     report: Report
     page: Path
     failed: list[str] = field(default_factory=list)
-    was_there: bool = False
+    was_finished: bool = False
 
     def fail(self, sentence: str, progress: Progress) -> None:
         """Remember and print a failure, once."""
@@ -78,9 +79,9 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate `model`, and `options.against`, on `data`; write `report` (.json) and a page (.html) beside it.
 
-    An interrupted evaluation goes on at its last finished batch. `judges`: by default those of the options. `progress`
-    gets a line for what is left out or assumed. Raises StarcastError; ModuleNotFoundError if a package is missing;
-    OSError if the disk is full: what was measured by then stays for the next call.
+    An interrupted evaluation continues at its last finished batch. `judges`: by default those of the options.
+    `progress` gets a line for what is left out or assumed. Raises StarcastError; ModuleNotFoundError if a package is
+    missing; OSError if the disk is full: what was measured by then stays for the next call.
     """
     if report.suffix.lower() != ".json":
         raise OptionError(f"-o is {printable(report)}: give a file that ends in .json, or a folder")
@@ -109,9 +110,9 @@ def evaluate(
             plan = _plan(setting, subjects, earlier)
             there = _finished(report, done.page, digest(plan), options)
             if there is not None:
-                return Evaluation(there, done.page, done.failed, was_there=True)
+                return Evaluation(there, done.page, done.failed, was_finished=True)
             work = Work(report)
-            _tell(work.begin(plan), progress)
+            _show_start(work.begin(plan), progress)
             reports, first = {}, None
             for role, subject in subjects.items():
                 tasks = Tasks(role, subject, numbers[role], setting, work)
@@ -145,13 +146,13 @@ def _open_all(
 
 
 def _refuse_unused(paths: Mapping[str, Path], options: EvaluateOptions) -> None:
-    """Raise OptionError for an engine's option where there is no bundle that it could be for."""
+    """Raise OptionError for an engine option that no bundle here would use."""
     defaults, given = to_flat(EvaluateOptions()), to_flat(options)
     if AGAINST not in paths or not is_bundle(paths[AGAINST]):
         for name in ("against_backend", "against_precision"):
             if given[name] is not None:
                 flag = f"--{name.replace('_', '-')}"
-                raise OptionError(f"{flag} is for a bundle that --against names, and there is none: leave it out")
+                raise OptionError(f"{flag} needs a bundle that --against names: leave {flag} out")
     for name in ("backend", "precision", "memory", "remeasure"):
         if given[name] != defaults[name] and not any(map(is_bundle, paths.values())):
             raise OptionError(
@@ -222,19 +223,21 @@ def _finished(report: Path, target: Path, plan: str, options: EvaluateOptions) -
     if there is not None and there["about"].get("plan") == plan:
         return there
     if report.exists() or report.is_symlink():
-        what = "not a report of `starcast evaluate`" if there is None else "the report of another evaluation"
-        raise OptionError(f"{printable(report)} is {what}: choose another -o, or give --overwrite")
+        what = (
+            "exists, not a report of `starcast evaluate`" if there is None else "holds the report of another evaluation"
+        )
+        raise OptionError(already(report, what, OVERWRITE))
     if (target.exists() or target.is_symlink()) and page.plan_of(target) != plan:
-        raise OptionError(f"{printable(target)} is not this evaluation's: choose another -o, or give --overwrite")
+        raise OptionError(already(target, "exists, and is not the page of this evaluation", OVERWRITE))
     return None
 
 
-def _tell(state: str, progress: Progress) -> None:
-    """Say in a line what becomes of an interrupted evaluation's work."""
+def _show_start(state: str, progress: Progress) -> None:
+    """Show what becomes of an interrupted evaluation's work."""
     if state == "resumed":
         progress("Resuming the evaluation that was interrupted here")
     elif state == "replaced":
-        progress("An evaluation of something else was interrupted here: starting over")
+        progress("Another evaluation was interrupted here, and its work is discarded: starting over")
 
 
 @contextmanager

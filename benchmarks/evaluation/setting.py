@@ -1,4 +1,4 @@
-"""What all tasks of an evaluation share, and what of it decides the figures."""
+"""What all tasks of an evaluation share, and which of it decides the figures."""
 
 from __future__ import annotations
 
@@ -96,14 +96,14 @@ def versions() -> dict[str, str | None]:
 
 
 def choose_modes(subjects: Mapping[str, Subject], options: EvaluateOptions, progress: Progress) -> tuple[str, ...]:
-    """The modes that are asked for and that all models have. Raises OptionError if there is none."""
+    """The requested modes that all models have. Raises OptionError if there is none."""
     asked = dict.fromkeys((*options.modes, LABELS, GENERATED))  # no model has those two beside others
     modes = tuple(mode for mode in asked if all(mode in one.modes for one in subjects.values()))
     missing = [mode for mode in options.modes if mode not in modes and modes[:1] not in ((LABELS,), (GENERATED,))]
     if not modes:
-        raise OptionError(f"the model makes no styles of the kind --modes {','.join(missing)}: leave --modes out")
+        raise OptionError(f"--modes {','.join(missing)} is not possible with this model: leave --modes out")
     if missing:
-        progress(f"Left out, because the model makes no such styles: --modes {','.join(missing)}")
+        progress(f"Left out, not possible with this model: --modes {','.join(missing)}")
     return modes
 
 
@@ -122,11 +122,11 @@ def check_comparable(earlier: Report, setting: Setting, progress: Progress) -> N
     against = printable(setting.options.against)
     if earlier["about"].get("comparable") != digest(decisive_facts(setting)):
         raise OptionError(
-            f"{against} reports an evaluation on other images, weights or options than these: give the model itself to "
+            f"{against} is a report on other images, or with other weights or options: give the model itself to "
             "--against"
         )
     if earlier["about"]["protocol"]["lpips of"] != setting.lpips_of:
         progress(
-            f"{against} has the LPIPS of outputs as {earlier['about']['protocol']['lpips of']}, and here they are "
-            f"{setting.lpips_of}: give the model itself to --against, to have both from bytes"
+            f"{against} has the LPIPS of {earlier['about']['protocol']['lpips of']}, and this is the LPIPS of "
+            f"{setting.lpips_of}: for both from bytes, give the model itself to --against"
         )

@@ -115,7 +115,7 @@ def _modes_of(path: Path, condition: Condition, *, takes_source: bool) -> tuple[
         modes = (GENERATED,) if condition.latent is not None else ()
     if not modes:
         raise OptionError(
-            f"{printable(path)} makes styles neither from latents, references nor labels: `evaluate` cannot choose any"
+            f"{printable(path)} makes no styles from latents, references or labels: `evaluate` cannot measure it"
         )
     return modes
 

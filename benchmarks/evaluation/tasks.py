@@ -1,4 +1,4 @@
-"""All tasks of one model, by target domain: only that domain's real images are at hand at a time."""
+"""All tasks of one model, one target domain after the other, so that only one domain's real features are open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starcast.benchmarks.evaluation.images import Progress
 from starcast.benchmarks.evaluation.measure import Task, remember_references
 from starcast.benchmarks.evaluation.protocol import Pair, pairs_of, task_batches
 from starcast.benchmarks.evaluation.real import RealFeatures, cache_folder, preparations
-from starcast.benchmarks.evaluation.report import Report, known_figures, summarise, with_means
+from starcast.benchmarks.evaluation.report import Report, summarise, with_means, without_nan
 from starcast.benchmarks.evaluation.setting import Setting
 from starcast.benchmarks.evaluation.subjects import Floats, Subject
 from starcast.benchmarks.evaluation.task import run_task
@@ -124,7 +124,7 @@ def report_of(records: Records, seeds: Sequence[int], facts: Mapping[str, Any]) 
     figures = {}
     for seed in seeds:
         own = {(mode, pair): record for (of, mode, pair), record in records.items() if of == seed}
-        figures[seed] = with_means({name: known_figures(record.as_dict()) for name, record in own.items()})
+        figures[seed] = with_means({name: without_nan(record.as_dict()) for name, record in own.items()})
     return summarise(figures, facts)
 
 

@@ -1,6 +1,6 @@
-"""What an interrupted evaluation has measured: a hidden folder beside the report, which goes when the report is there.
+"""What an interrupted evaluation has measured: a hidden folder beside the report, removed when the report is finished.
 
-    .starcast-evaluate-report.json/plan.json            what is evaluated; work of another plan is thrown away
+    .starcast-evaluate-report.json/plan.json            what is evaluated; work of another plan is discarded
                                    model/TASK/3.npz     what batch 3 of a task measured
                                    model/TASK/task.npz  a finished task: its figures and examples; its batches are gone
 
@@ -108,7 +108,7 @@ class Work:
         return _read(self._file(task, str(number)), BatchRecord)
 
     def write_batch(self, task: str, number: int, record: BatchRecord) -> None:
-        """Keep what was measured of a batch. Raises OSError."""
+        """Store what was measured of a batch. Raises OSError."""
         write_bytes(self._file(task, str(number)), _pack(record))
 
     def read_task(self, task: str) -> TaskRecord | None:
@@ -116,7 +116,7 @@ class Work:
         return _read(self._file(task, "task"), TaskRecord)
 
     def write_task(self, task: str, record: TaskRecord) -> None:
-        """Keep a finished task, and remove its batches. Raises OSError."""
+        """Store a finished task, and remove its batches. Raises OSError."""
         file = self._file(task, "task")
         write_bytes(file, _pack(record))
         for other in file.parent.iterdir():
@@ -150,7 +150,7 @@ def _pack(record: BatchRecord | TaskRecord) -> bytes:
 
 
 def _read(file: Path, kind: type[Record]) -> Record | None:
-    """A record; None if it is missing or, because somebody else wrote there, is none."""
+    """A record; None if the file is missing or holds something else."""
     try:
         with np.load(file) as arrays:
             return kind(**{field.name: arrays[field.name] for field in dataclasses.fields(kind)})

@@ -46,7 +46,7 @@ class Frechet:
 
 
 class _Features(nn.Module):
-    """Stands in the place of torchmetrics' network: what it gets are features already."""
+    """In place of torchmetrics' network: its inputs are already features."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -4,8 +4,8 @@ official   to the model's size, then to 299 px: Pillow's antialiased bilinear, r
            official StarGAN v2 does it
 clean      to 299 px at once: Pillow's bicubic in float, channel by channel, not rounded (Parmar et al. 2022)
 
-Both end in ImageNet's mean and deviation. The features are the 2,048 pooled ones. The weights are torchvision's, so no
-distance compares with those of the usual TensorFlow weights.
+Both end in ImageNet's mean and deviation. The features are the 2,048 pooled ones. The weights are torchvision's, so
+distances do not compare with those from the usual TensorFlow weights.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the judging networks' weights are: torch's cache or a folder of the user's. Nothing is fetched unless asked."""
+"""Find the weights of Inception and AlexNet: in torch's cache or the user's folder. Fetched only with --download."""
 
 from __future__ import annotations
 
@@ -70,11 +70,10 @@ def alexnet_file() -> WeightFile:
 def find_weights(
     files: Sequence[WeightFile], folder: Path | None, *, download: bool, progress: Progress
 ) -> list[Weights]:
-    """The files in `folder`, by default in torch's cache; fetched to there first if they are missing and `download` is
-    set.
+    """The files in `folder`, by default torch's cache. With `download`, missing files are fetched into it first.
 
-    `progress` gets a line for each file that is not the published one. Raises OptionError, which names all that are
-    missing.
+    `progress` gets a line for each file that is not the published one. Raises OptionError, which names all
+    missing files.
     """
     place = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
     missing = [file for file in files if not (place / file.name).is_file()]
@@ -123,11 +122,13 @@ def load_weights(network: nn.Module, weights: Weights, state_of: Callable[[str],
 
 
 def _read(weights: Weights) -> dict[str, Any]:
-    damaged = f"{printable(weights.path)} is no file of weights, or is damaged: delete it and fetch it again"
+    damaged = f"{printable(weights.path)} is not a file of weights, or is damaged: delete it, and add --download"
     try:
         content = torch.load(weights.path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise OptionError(f"{printable(weights.path)} cannot be read ({reason_of(error)})") from error
+        raise OptionError(
+            f"{printable(weights.path)} cannot be read ({reason_of(error)}): check its permissions"
+        ) from error
     except Exception as error:  # torch's reader raises errors of many kinds for damaged bytes
         raise CheckpointError(damaged) from error
     if not isinstance(content, dict):
@@ -145,5 +146,5 @@ def _fetch(file: WeightFile, path: Path, progress: Progress) -> None:
         )
     except (OSError, RuntimeError) as error:  # URLError is an OSError; another hash is a RuntimeError
         raise OptionError(
-            f"{file.url} cannot be fetched ({reason_of(error)}): fetch it by other means into {printable(path.parent)}"
+            f"{file.url} cannot be fetched ({reason_of(error)}): download it yourself into {printable(path.parent)}"
         ) from error

@@ -20,8 +20,8 @@ def add_landmarks(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
     if options.landmarks is None:
         return named
     if not checkpoint.config.is_face_model:
-        raise OptionError(f"{printable(checkpoint.path)} is no face model: leave out --landmarks")
+        raise OptionError(f"{printable(checkpoint.path)} is not a face model: leave --landmarks out")
     if "fan" in checkpoint.averaged:
-        raise OptionError(f"{printable(checkpoint.path)} has a landmark network of its own: leave out --landmarks")
+        raise OptionError(f"{printable(checkpoint.path)} has its own landmark network: leave --landmarks out")
     averaged = {**checkpoint.averaged, "fan": read_landmarks_file(options.landmarks)}
     return dataclasses.replace(named, averaged=averaged, note=None)

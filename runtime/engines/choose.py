@@ -2,8 +2,8 @@
 
 Candidates that need too much memory are left out (`memory_needs`). The others are measured against each other once, in
 the work that they are opened for (`workload`), on all threads and on half of them; the answer is remembered in the
-user's cache. If real work then is far from what was measured, they are measured again at the next start. A named engine
-has only its numbers of threads to choose from.
+user's cache. If real work then is far from what was measured, they are measured again at the next start. For a named
+engine, only the number of threads is chosen.
 
 A GPU engine is not measured against the CPU's: it is faster by an order of magnitude, measuring would compile and load
 models that nobody is going to use, and the cores are needed to decode and encode. On a GPU, only variants of one engine

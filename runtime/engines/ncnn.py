@@ -241,7 +241,7 @@ class NcnnSession(Session):
         self._allocator = self._arena = None
 
     def _in_thread(self, feeds: Arrays, call: Callable[[Arrays], Result]) -> Result:
-        """Call it, for large images from a thread of ours instead of the main thread: see ncnn_arena.py."""
+        """Call `call`; for large images in a separate thread instead of the main one: see ncnn_arena.py."""
         height, width = feeds["image"].shape[1:3]
         self._check(height, width)
         if self._block(height, width) is None or threading.current_thread() is not threading.main_thread():

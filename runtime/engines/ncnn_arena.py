@@ -4,8 +4,9 @@ The pool keeps each freed blob at its size, and a network has many sizes: for th
 208 MB, of which no more than 134 were in use at once. Here neighbouring free parts join, and the lowest that is large
 enough is taken, which needs 145 MB.
 
-C++ calls the allocator several hundred times an image, and must not get an exception from it while it destroys a blob.
-So it is for images that take long (LARGE), and runs outside the main thread, where Python handles no signals.
+C++ calls the allocator several hundred times for each image, so it is used only for images that take long (LARGE). An
+exception while C++ frees a blob would end the process. So ncnn then runs outside the main thread, the only one in which
+Python handles signals.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 LARGE = 2**25  # bytes of the two largest neighbouring blobs
-_BLOCK = 6  # times these; the AFHQ generator uses 3. Pages that are never used take no memory.
+_BLOCK = 6  # times the bytes above; the AFHQ generator uses 3. Pages that are never touched take no memory.
 _ALIGNED = 64  # bytes, for vector instructions
 _READ_BEYOND = 64  # bytes behind a blob that ncnn's kernels may read
 
@@ -70,8 +71,8 @@ def block_size(largest_blobs: int) -> int | None:
 
 
 def make_allocator(ncnn: ModuleType, arena: Arena) -> Any:
-    """An allocator for ncnn that takes from the arena, and from a pool of its own once that is full. None if this ncnn
-    hands its addresses to Python in a form that we do not know: an error while it frees one would end the process."""
+    """An allocator for ncnn that takes from the arena, and from a pool of its own once the arena is full. None if this
+    ncnn passes addresses to Python in an unknown form: an error while it frees one would end the process."""
     if not _knows_addresses(ncnn):
         return None
 

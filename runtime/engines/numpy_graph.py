@@ -1,7 +1,7 @@
 """Run small ONNX graphs in NumPy: the matrix products that make styles, and scales and shifts of them.
 
-They run once per style, and take milliseconds. A second engine for them would take 32 MB, and as long to import as ncnn
-takes to make an image.
+They run once per style, and take milliseconds. A second engine for them would need 32 MB, and its import would take as
+long as ncnn takes for an image.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 An ONNX file is a protocol buffer. For field numbers, see onnx.proto in github.com/onnx/onnx; for the encoding, see
 protobuf.dev/programming-guides/encoding. Only what NumPy can compute is read (numpy_graph.py); anything else raises
-UnreadOnnxError, and an engine reads the file.
+UnreadOnnxError, and an engine runs the file instead.
 """
 
 from __future__ import annotations

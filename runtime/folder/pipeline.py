@@ -70,7 +70,7 @@ class Report(msgspec.Struct):
     sources: int = 0
     seconds: dict[str, float] = msgspec.field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
     wall_s: float = 0.0
-    extra: ExtraCost = ExtraCost()  # what making the frame graph's extra inputs took, as part of the stage `run`
+    extra: ExtraCost = ExtraCost()  # cost of the frame graph's extra inputs, part of the stage `run`
 
     def fail(self, sentence: str, progress: Callable[[str], None]) -> None:
         """Count a failure, and print it."""

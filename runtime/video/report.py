@@ -32,7 +32,7 @@ class FilmReport:
     failed: list[str] = field(default_factory=list)
     extra: ExtraCost = field(
         default_factory=ExtraCost
-    )  # what making the frame graph's extra inputs took, as part of the stage `run`
+    )  # cost of the frame graph's extra inputs, part of the stage `run`
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

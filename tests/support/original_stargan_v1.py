@@ -1,4 +1,4 @@
-"""The original StarGAN, spelled independently of the product: checkpoints of any kind with random weights, and what its
+"""The original StarGAN, written independently of the product: checkpoints of any kind with random weights, and what its
 program makes of an image with them.
 
 Its generator stays in training mode, so norms use the image's own statistics; the running ones in the files are random.

@@ -1,4 +1,4 @@
-"""FID and KID by torchmetrics, held against the official program's formula and against torchmetrics' own classes."""
+"""FID and KID by torchmetrics, tested against the official program's formula and torchmetrics' own classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LPIPS, Inception's features and the Fréchet distance, held against the original program's numbers in ../shared.
+"""LPIPS, Inception's features and the Fréchet distance, tested against the original program's numbers in ../shared.
 
 The networks' weights are made by formula, and lie in files of the official names.
 """

@@ -11,7 +11,7 @@ from starcast.train.families.stylegan2.networks import StyleGAN2Config, random_n
 
 
 @pytest.mark.parametrize("resampling", ["transposed", "bilinear"])
-def test_both_spellings_make_the_same_images_in_float64(resampling):
+def test_both_forms_make_the_same_images_in_float64(resampling):
     config = StyleGAN2Config(image_size=32, latent_dim=6, mapping_depth=1, widths=(8, 6, 4, 4), resampling=resampling)
     network = random_networks(config).generator.double()
     draws = torch.Generator().manual_seed(0)

@@ -101,5 +101,5 @@ def test_a_checkpoint_without_a_landmark_network_gets_the_files(tmp_path):
 
 def test_landmarks_for_a_checkpoint_that_has_some_are_refused(tmp_path):
     checkpoint = read_checkpoint(write(tmp_path / "a.pt", fan=True))
-    with pytest.raises(OptionError, match="has a landmark network of its own: leave out --landmarks"):
+    with pytest.raises(OptionError, match="has its own landmark network: leave --landmarks out"):
         add_landmarks(checkpoint, ExportOptions(landmarks=tmp_path / "wing.ckpt"))

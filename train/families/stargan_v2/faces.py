@@ -46,7 +46,7 @@ PARTS = (
     Part(51, 51),  # bridge of the nose
     Part(52, 54, rows=4),
     Part(55, 59, rows=8, power=4),  # nostrils
-    Part(60, 75, rows=-8, power=3),  # eyes, twice
+    Part(60, 75, rows=-8, power=3),  # eyes, and again 16 rows lower
     Part(60, 75, rows=-24),
     Part(77, 81, rows=-8, power=4, in_second=False),  # upper lip
     Part(83, 87, rows=8, power=4, in_second=False),  # lower lip

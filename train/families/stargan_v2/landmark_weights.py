@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starcast.train.families.stargan_v2.options import StarGANv2Options
 
 GIVE_WEIGHTS = (
-    "give --landmarks wing.ckpt, the file that the official project offers (github.com/clovaai/stargan-v2, "
+    "give --landmarks wing.ckpt, which the official project offers (github.com/clovaai/stargan-v2, "
     "`bash download.sh wing`)"
 )
 NO_FAN = f"has no landmark network (fan), without which a face model cannot run: {GIVE_WEIGHTS}"
@@ -34,7 +34,7 @@ def open_landmarks(path: Path) -> FAN:
 
 
 def read_landmarks_file(path: Path) -> dict[str, Tensor]:
-    """FAN's state_dict in float32, out of wing.ckpt or a face checkpoint; other tensors of the file are left out.
+    """FAN's state_dict in float32, from wing.ckpt or a face checkpoint; other tensors of the file are ignored.
 
     Raises CheckpointError if a tensor is missing, of another shape, or not finite.
     """
@@ -79,16 +79,16 @@ def complete_networks(
 ) -> None:
     """Give a face model its landmark network, in place: the one that a checkpoint stores, else that of --landmarks.
 
-    Raises OptionError if there is none, or if networks that are no face model's get one, and CheckpointError.
+    Raises CheckpointError, and OptionError if there is none, or if one is named for a model that needs none.
     """
     path = options.data.landmarks
     if not networks.generator.config.is_face_model:
         if path is not None:
-            raise OptionError("--landmarks is for face models alone: add --high-pass 1, or leave it out")
+            raise OptionError("--landmarks is only for face models: add --high-pass 1, or leave --landmarks out")
         return
     if "fan" in stored:
         if path is not None:
-            progress(f"The checkpoint has a landmark network, so {printable(path)} is not read")
+            progress(f"The checkpoint has its own landmark network, so {printable(path)} is not used")
         state = dict(stored["fan"])
     elif path is None:
         raise OptionError(f"--high-pass {options.network.high_pass:g} needs a landmark network: {GIVE_WEIGHTS}")

@@ -25,7 +25,7 @@ StateDict = Mapping[str, Tensor]
 FILTER = "hpf.filter"
 
 _NOT_AVERAGED = "{} holds networks that are not averaged; the *_nets_ema.ckpt beside it gives smoother results"
-_NO_FILTER = "{} does not store its high-pass filter, as the released CelebA-HQ file: that of w_hpf 1 is used"
+_NO_FILTER = "{} stores no high-pass filter, like the released CelebA-HQ file, so that of w_hpf 1 is used"
 _NO_FAN = f"{{}} has no landmark network (fan), which a face model needs to translate: {GIVE_WEIGHTS}"
 
 

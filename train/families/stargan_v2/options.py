@@ -32,8 +32,8 @@ class StarGANv2Network(NetworkOptions):
     latent_dim: int = option(16, "Length of a latent vector.", minimum=1)
     mapping_width: int = option(512, "Width of the mapping network's hidden layers.", minimum=1)
     high_pass: float = option(
-        0.0, "Above 0: a face model, which keeps the source's fine detail where its face has features; a larger number "
-        "keeps it more weakly. The official --w_hpf, 1 for CelebA-HQ.", minimum=0.0, maximum=1e4, metavar="W",
+        0.0, "Above 0, train a face model, which keeps the fine detail of the source's eyes, nose and mouth; a larger "
+        "number keeps less. The official --w_hpf: 1 for CelebA-HQ.", minimum=0.0, maximum=1e4, metavar="W",
         aliases=("--w_hpf", "--w-hpf"),
     )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The high-pass path of face models, against the official numbers and against arithmetic spelled out here."""
+"""The high-pass path of face models, against the official numbers and against arithmetic written out here."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_generators_of_other_sizes_have_the_official_number_of_parameters(side, 
     assert sum(parameter.numel() for parameter in network.parameters()) == count
 
 
-def spelled_out(state: dict[str, Tensor], x: Tensor, style: Tensor, masks: Tensor | None) -> Tensor:
+def written_out(state: dict[str, Tensor], x: Tensor, style: Tensor, masks: Tensor | None) -> Tensor:
     """A face generator of 64 px, layer by layer in float64, from its weights alone."""
 
     def conv(name: str, x: Tensor) -> Tensor:
@@ -111,12 +111,12 @@ def tiny_generator() -> Generator:
 
 @torch.no_grad()
 @pytest.mark.parametrize("with_masks", [True, False])
-def test_a_face_generator_computes_what_is_spelled_out(with_masks):
+def test_a_face_generator_computes_what_is_written_out(with_masks):
     draws = torch.Generator().manual_seed(1)
     source, style = (torch.randn(2, *shape, generator=draws).double() for shape in ((3, 64, 64), (4,)))
     masks = torch.rand(2, 2, 256, 256, generator=draws).double() if with_masks else None
     generator = tiny_generator()
-    wanted = spelled_out(generator.state_dict(), source, style, masks)
+    wanted = written_out(generator.state_dict(), source, style, masks)
     assert (generator(source, style, masks) - wanted).abs().max() < 1e-10
 
 

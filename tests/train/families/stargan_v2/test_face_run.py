@@ -151,7 +151,7 @@ def test_without_a_landmark_network_one_sentence_says_where_it_is(images, tmp_pa
 
 
 def test_a_landmark_network_for_a_model_that_takes_none_is_refused(images, wing, tmp_path):
-    with pytest.raises(OptionError, match="--landmarks is for face models alone"):
+    with pytest.raises(OptionError, match="--landmarks is only for face models"):
         run_quietly(images, tmp_path / "a", options(wing, high_pass=0.0))
 
 
