@@ -49,15 +49,17 @@ def average_checkpoints(sources: Sequence[Path], target: Path, options: AverageO
             members, weights, mix = choice.members, choice.weights, choice.mix
             facts["score"] = choice.scores
             if len(members) == 1:
-                print_line(f"No mix is better than {printable(members[0].path)} alone, which scores {choice.best:.4f}")
+                print_line(
+                    f"No average is better than {printable(members[0].path)} alone, which scores {choice.best:.4f}"
+                )
             else:
-                print_line(f"The mix of {len(members)} scores {choice.score:.4f}, the best alone {choice.best:.4f}")
+                print_line(f"The average of {len(members)} scores {choice.score:.4f}, the best alone {choice.best:.4f}")
         else:
             mix = mix_members(members, weights, print_line)
         grids = _draw(members, mix, newest, data, options)
         write_mix(target, mix, members, weights, **facts)
         for path in write_sheets(target, grids) if grids else ():
-            print_line(f"Members and mix, side by side: {printable(path)}")
+            print_line(f"Every checkpoint and the average, side by side: {printable(path)}")
     for member, weight in zip(members, weights, strict=True):
         print_line(f"{weight / sum(weights):7.2%}  {printable(member.path)}")
     print_line(f"Next: {command_line('starcast', 'export', path_argument(target), '-o', 'BUNDLE')}")
@@ -82,7 +84,7 @@ def _draw(
     if not options.grid:
         return {}
     if data is None:
-        print_line("No grids, because the images it was trained on are not here: --data gives a folder of images")
+        print_line("No grids, because the training data is not here: name a folder of images with --data")
         return {}
     try:
         inputs = grid_inputs(newest, data)

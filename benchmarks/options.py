@@ -113,7 +113,7 @@ class EvaluateOptions(EngineChoice):
         None, "Folder with the weights of Inception and AlexNet; default: torch's cache.", metavar="DIR"
     )
     download: bool = option(False, "Download missing weights. By default nothing is downloaded.")
-    overwrite: bool = flags.overwrite("Without it, a finished report of the same evaluation is shown again.")
+    overwrite: bool = flags.overwrite("By default, a finished report of the same evaluation is shown again.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,18 +127,18 @@ class AverageOptions(CheckedOptions):
     """Which checkpoints to average, and how."""
 
     last: int | None = option(
-        None, "Take only the newest N checkpoints of each folder, and the last N of the files given.", minimum=1,
+        None, "Use only the newest N checkpoints of each folder, and the last N of the named files.", minimum=1,
         metavar="N",
     )  # fmt: skip
     weights: tuple[float, ...] = option(
-        (), "Share of each checkpoint, oldest first or as given. Default: equal shares.", metavar="1,1,2,…"
+        (), "Share of each checkpoint, oldest first or in the order given. Default: equal shares.", metavar="1,1,2,…"
     )
     greedy: bool = option(
-        False, "Start from the best checkpoint, and keep another one only if the mix gets better with it. It is "
-        "judged on held-out images: by LPIPS to references, or, on drawn sets, by their own measures.",
+        False, "Start from the best checkpoint, and add another only if the average gets better. Judged on held-out "
+        "images: by LPIPS to references or, on drawn sets, by their own measures.",
     )  # fmt: skip
     data: Path | None = option(
-        None, "Folder of images for the sheets and for --greedy. Default: the one that was trained on.", metavar="DIR"
+        None, "Folder of images for the sheets and for --greedy. Default: the training data.", metavar="DIR"
     )
     grid: bool = option(True, "Draw sheets that show every checkpoint and the average side by side.")
     overwrite: bool = flags.overwrite()

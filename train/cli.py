@@ -154,9 +154,9 @@ def plot(run: Path, out: str | None, smoothing: float) -> None:
 @click.argument("folder", metavar="[DIR]", default=".", type=LocalPath(is_output=True))
 @click.option(
     "--url", "urls", multiple=True, metavar="URL",
-    help="Fetch from this address instead; for a name of several files, one --url for each, in the order shown.",
+    help="Download from this address instead. If NAME has several files, give one --url for each, in their order.",
 )  # fmt: skip
-@click.option("--yes", is_flag=True, help="Fetch without a question: you agree to the licence shown.")
+@click.option("--yes", is_flag=True, help="Do not ask: you agree to the licence shown.")
 @click.option("--overwrite", is_flag=True, help="Overwrite existing output.")
 def download(name: str, folder: Path, urls: tuple[str, ...], yes: bool, overwrite: bool) -> None:
     """Fetch an official data set or official weights, after showing licence and size.

@@ -134,7 +134,7 @@ class OutputOptions(CheckedOptions):
     )
     save_every: int = option(5000, "Steps between full checkpoints, from which a run can resume.", minimum=1)
     wandb: str | None = option(
-        None, "Log losses, grids and options to a project of Weights & Biases, too; without a network, to OUT/wandb.",
+        None, "Also log losses, grids and options to a project of Weights & Biases; without a network, to OUT/wandb.",
         metavar="PROJECT",
     )  # fmt: skip
     keep: int = option(3, "Number of full checkpoints to keep, newest first.", minimum=1)

@@ -66,7 +66,7 @@ def choose_judge(data: Path, checkpoint: Checkpoint, progress: Callable[[str], N
     """
     if "style_encoder" not in checkpoint.averaged:
         raise OptionError(
-            f"--greedy judges translations to references, and {checkpoint.family} makes none: leave it out"
+            f"--greedy judges translations to references, and {checkpoint.family} makes none: leave --greedy out"
         )
     return (_judge_creatures if (data / FACTS).is_file() else _judge_images)(data, checkpoint, progress)
 

@@ -126,7 +126,7 @@ def choose_greedily(
         tried = mix.copy().add(read_again(member).averaged, weight)
         better = judge(networks_of(member, tried.states()))
         verdict = "kept" if better > score else "not kept"
-        progress(f"{printable(member.path.name)} in the mix: {better:.4f} after {score:.4f}, {verdict}")
+        progress(f"{printable(member.path.name)} in the average: {better:.4f} instead of {score:.4f}, {verdict}")
         if better > score:
             mix, score = tried, better
             kept[member.path] = weight
@@ -165,7 +165,7 @@ def read_again(member: Member) -> Checkpoint:
     checkpoint = read_checkpoint(member.path)
     if {f"{network}.{name}": value.shape for network, state in checkpoint.averaged.items() for name, value in
             state.items()} != member.shapes:  # fmt: skip
-        raise CheckpointError(f"{printable(member.path)} has changed meanwhile: start again")
+        raise CheckpointError(f"{printable(member.path)} has changed in the meantime: start again")
     return checkpoint
 
 
@@ -197,4 +197,4 @@ def _tell_differing(mix: Mix, last: Member, progress: Progress) -> None:
     if mix.differing:
         first, *others = sorted(mix.differing)
         more = f" and {len(others)} more" if others else ""
-        progress(f"Not averaged, because they are constants that differ: {first}{more}, from {printable(last.path)}")
+        progress(f"Constants that differ are not averaged, but taken from {printable(last.path)}: {first}{more}")

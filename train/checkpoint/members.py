@@ -128,11 +128,11 @@ def _averaged_alone(members: list[Member], progress: Progress) -> list[Member]:
     averaged = [member for member in members if member.has_average]
     if not averaged:
         if members:
-            progress("None of these has averaged networks, so networks as trained are averaged")
+            progress("None of these files holds averaged networks, so their networks as trained are averaged")
         return members
     for member in members:
         if not member.has_average:
-            progress(f"Left out, because its networks are not averaged: {printable(member.path)}")
+            progress(f"Left out, no averaged networks: {printable(member.path)}")
     return averaged
 
 
@@ -142,7 +142,7 @@ def _distinct(members: list[Member], progress: Progress) -> list[Member]:
     for member in members:
         same = seen.setdefault(member.digest, member)
         if same is not member:
-            progress(f"Left out, because it has the weights of {printable(same.path)}: {printable(member.path)}")
+            progress(f"Left out, same weights as {printable(same.path)}: {printable(member.path)}")
     return list(seen.values())
 
 

@@ -1,4 +1,4 @@
-"""A data set's zip archive: looked at before anything is unpacked, then unpacked into a folder of domains.
+"""A data set's zip archive: checked before anything is unpacked, then unpacked into a folder of domains.
 
 Names that lead elsewhere, links, and sizes that no archive of images has are refused.
 """
@@ -42,7 +42,7 @@ def check_archive(path: Path, domains: Sequence[str]) -> Contents:
             entries = archive.infolist()
     except _BROKEN as error:
         raise DownloadError(
-            f"{printable(path.name)} is no zip archive, or a damaged one ({error}): {_OTHER}"
+            f"{printable(path.name)} is not a zip archive, or is damaged ({error}): {_OTHER}"
         ) from error
     if len(entries) > MOST_ENTRIES:
         raise DownloadError(f"{printable(path.name)} has {len(entries):,} entries, more than any set: {_OTHER}")

@@ -63,7 +63,7 @@ def fetch(url: str, folder: Path, name: str, progress: Progress, agree: Agree | 
     download = _Download(url, folder / f"{name}.part", progress, agree)
     target = folder / name
     if target.exists():
-        progress(f"{name} has arrived earlier")  # and was not put in place
+        progress(f"{name} is already downloaded")  # and was not put in place
     for stray in folder.glob("tmp*"):  # pooch's, of a process that was killed
         stray.unlink()
     pooch.get_logger().setLevel("WARNING")
@@ -76,7 +76,7 @@ def check_url(url: str) -> None:
     """Raise DownloadError unless this is an address that can be fetched."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise DownloadError(f"{printable(url)} is no address of a file: give one that begins with https://")
+        raise DownloadError(f"{printable(url)} is not the address of a file: give one that begins with https://")
 
 
 class _Download:
@@ -176,7 +176,7 @@ class _Download:
             raise _TryAgainError(f"the server answers {status} {response.reason}")
         if status >= 400:
             raise DownloadError(
-                f"{printable(self._url)} cannot be fetched, because the server answers {status} {response.reason}: "
+                f"{printable(self._url)} cannot be downloaded: the server answers {status} {response.reason}: "
                 "give another address with --url"
             )
 

@@ -23,7 +23,7 @@ def prove(path: Path, kind: str) -> str:
     try:
         return _PROOFS[kind](path)
     except CheckpointError as error:
-        raise DownloadError(f"what came is not what was asked for: {error}") from error
+        raise DownloadError(f"the downloaded file is not the right one: {error}") from error
 
 
 def _checkpoint(path: Path) -> str:

@@ -50,7 +50,7 @@ def download(
         missing = [(remote, target) for remote, target in wanted if not _is_here(name, remote, target, overwrite)]
         for _, target in wanted:
             if target not in [place for _, place in missing]:
-                progress(f"{printable(target)} is already here, with the hash in {printable(_record(folder, name))}")
+                progress(f"{printable(target)} is already here; its hash is in {printable(_record(folder, name))}")
         for remote, target in missing:
             _bring(name, item, remote, target, overwrite, ask, progress)
     return [target for _, target in wanted]
@@ -61,9 +61,9 @@ def _bring(name: str, item: Item, remote: Remote, target: Path, overwrite: bool,
     work = target.parent / f"{_WORK}-{remote.name}-{digest}"
 
     def agree(size: int | None) -> None:
-        told = "of unknown size" if size is None else f"of {size / 1e6:,.1f} MB"
-        if not ask(f"Fetch {remote.name} {told}, under the licence above?"):
-            raise DownloadError(f"{remote.name} was not fetched: give --yes to fetch it without a question")
+        amount = "size unknown" if size is None else f"{size / 1e6:,.1f} MB"
+        if not ask(f"Download {remote.name} ({amount}) under the licence above?"):
+            raise DownloadError(f"{remote.name} was not downloaded: agree to the licence, or give --yes")
 
     new = not work.exists()
     try:
@@ -111,7 +111,9 @@ def _with_urls(name: str, item: Item, urls: Sequence[str]) -> list[Remote]:
         return list(item.files)
     if len(urls) != len(item.files):
         named = ", ".join(remote.name for remote in item.files) or "none: torchvision knows where it is"
-        raise OptionError(f"{name} has {len(item.files)} addresses to replace ({named}), and --url gives {len(urls)}")
+        raise OptionError(
+            f"{name} has {len(item.files)} addresses to replace ({named}), and --url gives {len(urls)}: give one for each"
+        )
     for url in urls:
         check_url(url)
     return [Remote(remote.name, url, remote.kind) for remote, url in zip(item.files, urls, strict=True)]
@@ -124,7 +126,7 @@ def _is_here(name: str, remote: Remote, target: Path, overwrite: bool) -> bool:
     if remote.name in _read_record(_record(target.parent, name)):
         return True
     raise OptionError(
-        f"{printable(target)} already exists, and no download put it there: give --overwrite, or another DIR"
+        f"{printable(target)} already exists, and is not from a download: give --overwrite, or another DIR"
     )
 
 
@@ -161,8 +163,8 @@ def _download_celeba(item: Item, folder: Path, *, overwrite: bool, ask: Ask, pro
 
     if overwrite:
         raise OptionError("celeba is checked by its hashes, and only what is missing is fetched: leave --overwrite out")
-    if not ask("Fetch CelebA from its Google Drive, under the licence above?"):
-        raise DownloadError("celeba was not fetched: give --yes to fetch it without a question")
+    if not ask("Download CelebA from its Google Drive under the licence above?"):
+        raise DownloadError("celeba was not downloaded: agree to the licence, or give --yes")
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / item.folder
     try:

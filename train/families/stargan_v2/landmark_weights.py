@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from starcast.train.families.stargan_v2.networks import Networks
     from starcast.train.families.stargan_v2.options import StarGANv2Options
 
-GIVE_WEIGHTS = (
-    "give --landmarks wing.ckpt, which the official project offers (github.com/clovaai/stargan-v2, "
-    "`bash download.sh wing`)"
-)
+GIVE_WEIGHTS = "give --landmarks wing.ckpt, which `starcast download wing` fetches (from github.com/clovaai/stargan-v2)"
 NO_FAN = f"has no landmark network (fan), without which a face model cannot run: {GIVE_WEIGHTS}"
 _PLACES = ("state_dict", "fan", "averaged")  # in wing.ckpt, an official checkpoint, and one of ours
 
