@@ -85,8 +85,8 @@ def evaluate(model: Path, data: Path, output: str, **values: Any) -> int:
 def average(sources: tuple[Path, ...], output: str, **values: Any) -> None:
     """Average the weights of several checkpoints of a training, which often translates better than the last one.
 
-    A RUN stands for all its checkpoints and snapshots, an official folder for its files. All averaged networks are
-    averaged, not only the generator. The result is a snapshot: export it, or train from it.
+    A RUN stands for all its checkpoints and snapshots, an official folder for its files. Every network that
+    training averages is included, not only the generator. The result is a snapshot: export it, or train from it.
 
     \b
     Examples: starcast average run/ --last 5 -o average.pt

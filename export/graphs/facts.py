@@ -97,7 +97,7 @@ def doubling(resize: ir.Node) -> str | None:
     return None
 
 
-def spreading(node: ir.Node) -> str | None:
+def why_not_4x4_stride_2(node: ir.Node) -> str | None:
     """Why a convolution, transposed or not, is not 4x4 with stride 2, border 1 and constant weights; None if it is."""
     given, weight = node.attributes, numbers(node.inputs[1])
     if weight is None:

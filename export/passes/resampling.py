@@ -29,7 +29,7 @@ from starcast.export.graphs.facts import (
     kernel_side,
     numbers,
     producer_of,
-    spreading,
+    why_not_4x4_stride_2,
 )
 from starcast.export.passes import kernels
 from starcast.export.passes.rule import ExactRule, new_constant
@@ -157,7 +157,7 @@ class SpreadInPhases(ExactRule):
         return op.ConvTranspose(x, weight, _allow_other_inputs=True, _outputs=["root"])
 
     def refusal(self, root: ir.Value, **_: ir.Value) -> str | None:
-        return spreading(producer_of(root))
+        return why_not_4x4_stride_2(producer_of(root))
 
     def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
         return _in_phases(op, producer_of(root), x, weight, kernels.transposed_phase_2x2)

@@ -26,8 +26,8 @@ from starcast.export.passes.style_products import join_style_products
 from starcast.export.passes.style_split import GAMMA_BETA, StyleInNorm, split_off_style
 from starcast.export.passes.wide_norms import split_wide_norms
 from starcast.export.plan import FrameGraph, Plan
+from starcast.export.precision.balanced_channels import balance_channels
 from starcast.export.precision.codes import ENGINE_RULES, drop_output_codes
-from starcast.export.precision.levelled_channels import level_channels
 from starcast.export.precision.search import SearchOptions, quantise
 from starcast.export.source import Progress, Source, stage
 from starcast.export.store import Store
@@ -78,7 +78,7 @@ class OnnxTarget:
         judge.prepare(plans[-1])
         with stage(self._progress, f"{plans[-1].name}: calibrated and searched for {engine}"):
             frame = self._source.frame.clone()
-            levelled = level_channels(frame, judge.images.ranges, ENGINE_RULES[engine].largest)
+            balanced = balance_channels(frame, judge.images.ranges, ENGINE_RULES[engine].largest)
             steps = rewrite(frame, plans[0], self._without)
             cost = Cost.of(frame, side)
             if split_wide_norms(frame.clone(), side):  # bf16 would round wide norms' means
@@ -92,8 +92,8 @@ class OnnxTarget:
 
             options = SearchOptions(rules=ENGINE_RULES[engine], gate=judge.gate("int8"))
             result = quantise(frame, one_image(side), judge.images, options, self._progress, missing)
-        if levelled:
-            self._progress(f"  the input channels of {levelled} convolutions levelled for int8")
+        if balanced:
+            self._progress(f"  balanced the input channels of {balanced} convolutions for int8")
         self._progress(f"  {result.summary('float32')}")
         return {plan: replace(graph, kept=result.kept, to_blame=result.to_blame) for plan, graph in graphs.items()}
 

@@ -30,8 +30,8 @@ from starcast.export.passes.norm_decomposition import decompose_norms
 from starcast.export.passes.product_sums import sum_style_products
 from starcast.export.passes.row_sums import sum_row_products
 from starcast.export.plan import PREFERRED, FrameGraph, Plan
+from starcast.export.precision.balanced_channels import balance_channels, scaled_convolutions
 from starcast.export.precision.codes import tensorrt_rules
-from starcast.export.precision.levelled_channels import level_channels, scaled_convolutions
 from starcast.export.precision.norm_ranges import calibrate_norms
 from starcast.export.precision.search import SearchOptions, SearchResult, quantise
 from starcast.export.precisions import PRECISIONS
@@ -45,12 +45,12 @@ class TensorRTTarget:
     def __init__(self, source: Source, without: Sequence[str], judge: Judge, progress: Progress) -> None:
         self._source, self._without, self._judge, self._progress = source, without, judge, progress
         self._side = source.model.side
-        self._bases: dict[tuple[str, bool], FrameGraph] = {}  # by form, and whether channels are levelled
+        self._bases: dict[tuple[str, bool], FrameGraph] = {}  # by form, and whether channels are balanced
         self._searched: dict[tuple[str, str], SearchResult] = {}  # by form and precision
 
     def make(self, plan: Plan) -> FrameGraph:
         """The graph of a plan. Raises ParityError, or OptionError if a weight is too large for half precision."""
-        base = self._base(plan.form, levelled=PRECISIONS[plan.precision].codes == "int8" and self._can_level)
+        base = self._base(plan.form, balanced=PRECISIONS[plan.precision].codes == "int8" and self._can_balance)
         if PRECISIONS[plan.precision].codes is None:
             return make_in_precision(base, plan, self._side, self._without)
         key = plan.form, plan.precision
@@ -61,26 +61,26 @@ class TensorRTTarget:
         return replace(graph, kept=result.kept, to_blame=result.to_blame)
 
     @cached_property
-    def _can_level(self) -> bool:
+    def _can_balance(self) -> bool:
         return any(scaled_convolutions(self._source.frame.graph))
 
-    def _base(self, form: str, *, levelled: bool) -> FrameGraph:
-        """The base of a form, made on first use. `levelled`: with channels that suit int8's grids; float8 has more
+    def _base(self, form: str, *, balanced: bool) -> FrameGraph:
+        """The base of a form, made on first use. `balanced`: with channels that suit int8's grids; float8 has more
         digits for small values and needs none."""
-        if (form, levelled) not in self._bases:
-            self._bases[form, levelled] = self._make_base(form, levelled)
-        return self._bases[form, levelled]
+        if (form, balanced) not in self._bases:
+            self._bases[form, balanced] = self._make_base(form, balanced)
+        return self._bases[form, balanced]
 
-    def _make_base(self, form: str, levelled: bool) -> FrameGraph:
+    def _make_base(self, form: str, balanced: bool) -> FrameGraph:
         """Rewrite and calibrate a form, then compare it with PyTorch, in float32 with decomposed norms: a PSNR would
         hardly show an error in those."""
         images, judge, before = self._judge.images.ranges, self._judge, Cost.of(self._source.frame, self._side)
         with stage(self._progress, f"form {form} for TensorRT: calibrated on {len(images)} images"):
             traced = self._source.frame.clone()
-            count = level_channels(traced, images, tensorrt_rules("int8").largest) if levelled else 0
+            count = balance_channels(traced, images, tensorrt_rules("int8").largest) if balanced else 0
             base, left = make_base(traced, form, self._side, images, judge.flat, self._without)
         if count:
-            self._progress(f"  the input channels of {count} convolutions levelled for int8")
+            self._progress(f"  balanced the input channels of {count} convolutions for int8")
         for line in (*rewrite_lines(base.steps, before, base.cost), *_norm_lines(base.norms, left)):
             self._progress(f"  {line}")
         with stage(self._progress, f"form {form} with decomposed norms: compared with PyTorch"):

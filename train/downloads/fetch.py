@@ -1,4 +1,4 @@
-"""A file from the web: written aside, continued where it broke off, tried again, and never a web page.
+"""Download a file: written aside, continued where it broke off, retried, and refused if a web page comes instead.
 
 pooch places the file and computes its hash. It cannot continue a download, because it deletes what it has after each
 failure; so the downloader that it calls keeps the bytes in a file of its own, and asks for the rest (HTTP Range).

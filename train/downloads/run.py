@@ -112,7 +112,7 @@ def _with_urls(name: str, item: Item, urls: Sequence[str]) -> list[Remote]:
     if len(urls) != len(item.files):
         named = ", ".join(remote.name for remote in item.files) or "none: torchvision knows where it is"
         raise OptionError(
-            f"{name} has {len(item.files)} addresses to replace ({named}), and --url gives {len(urls)}: give one for each"
+            f"{name} has {len(item.files)} addresses to replace ({named}), and --url gives {len(urls)}: give as many"
         )
     for url in urls:
         check_url(url)

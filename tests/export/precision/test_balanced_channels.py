@@ -1,4 +1,4 @@
-"""Levelled channels: the same function, with input channels of more alike ranges."""
+"""Balanced channels: the same function, with input channels of more alike ranges."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from small_graphs import gap, graph, run
 
 from starcast.export.gate.candidates import Trial, open_session
+from starcast.export.precision.balanced_channels import balance_channels, scaled_convolutions
 from starcast.export.precision.codes import Rules, make_recipe, quantisable_layers, quantise_layers
-from starcast.export.precision.levelled_channels import level_channels, scaled_convolutions
 
 pytestmark = pytest.mark.xdist_group("small graphs")
 
@@ -43,7 +43,7 @@ def trials(count: int = 6) -> list[Trial]:
 def test_the_function_stays_the_same(conv, seed, loud):
     before = modulated(conv=conv, seed=seed, loud=loud)
     after = before.clone()
-    assert level_channels(after, trials(), 64) == 1
+    assert balance_channels(after, trials(), 64) == 1
     draws = np.random.RandomState(seed)
     inputs = [draws.randn(3, *shape).astype(np.float32) for shape in ((3,), (4, 5, 6))]
     assert gap(after, before, *inputs) < 2e-5
@@ -67,13 +67,13 @@ def loudness(model: ir.Model) -> np.ndarray:
 @pytest.mark.parametrize("largest", [64, 127])
 def test_codes_lose_less_where_one_channel_is_loud(conv, largest):
     exact = modulated(conv=conv)
-    levelled = exact.clone()
-    level_channels(levelled, trials(), largest)
-    before, after = loudness(exact), loudness(levelled)
+    balanced = exact.clone()
+    balance_channels(balanced, trials(), largest)
+    before, after = loudness(exact), loudness(balanced)
     assert after.max() / after.min() < before.max() / before.min() / 2
     rules = Rules(largest=largest)
     lost = []
-    for model in (exact, levelled):
+    for model in (exact, balanced):
         layers = quantisable_layers(model, {"N": 1, "H": 5, "W": 6} if conv == CONV else {"N": 1, "H": 11, "W": 13})
         coded = quantise_layers(model, layers, make_recipe(model, layers, trials(), rules))
         lost.append(np.mean([(run(coded, *feeds(one)) - run(exact, *feeds(one))) ** 2 for one in trials()]))
@@ -85,7 +85,7 @@ def test_channels_that_are_alike_stay_as_they_are(conv):
     alike = {"a": np.zeros((4, 3)), "b": np.ones(4), "w": np.ones((4, 2, 3, 3) if conv == SPREAD else (2, 4, 3, 3))}
     before = modulated(conv=conv, **alike)
     after = before.clone()
-    level_channels(after, [Trial(None, np.ones((1, 3), np.float32), {"x": np.ones((1, 4, 5, 6), np.float32)})], 64)
+    balance_channels(after, [Trial(None, np.ones((1, 3), np.float32), {"x": np.ones((1, 4, 5, 6), np.float32)})], 64)
     np.testing.assert_allclose(loudness(after), loudness(before), rtol=1e-6)
 
 
@@ -94,10 +94,10 @@ def test_channels_that_are_alike_stay_as_they_are(conv):
     PLAIN.replace("q = Pow (s, two)", "q = Mul (s, s)"),
     PLAIN.partition("q = ")[0] + "u = Unsqueeze (s, axes)  t = Mul (x, u)  y = {conv} (t, w)",
 ], ids=["a gain", "a square as a product", "no norm"])  # fmt: skip
-def test_other_ways_to_write_it_are_levelled_too(nodes):
+def test_other_ways_to_write_it_are_balanced_too(nodes):
     before = modulated(nodes)
     after = before.clone()
-    assert level_channels(after, trials(), 64) == 1
+    assert balance_channels(after, trials(), 64) == 1
     assert gap(after, before, np.ones((2, 3), np.float32), np.ones((2, 4, 5, 6), np.float32)) < 2e-5
 
 
@@ -111,5 +111,5 @@ def test_other_ways_to_write_it_are_levelled_too(nodes):
 def test_what_would_change_the_function_is_left_alone(nodes):
     model = modulated(nodes)
     kept = model.clone()
-    assert level_channels(model, trials(), 64) == 0
+    assert balance_channels(model, trials(), 64) == 0
     assert gap(model, kept, np.ones((2, 3), np.float32), np.ones((2, 4, 5, 6), np.float32)) == 0

@@ -1,12 +1,12 @@
-"""Levels the channels of a convolution whose input is scaled by a style, so that one grid of codes suits them all.
+"""Balances the channels of a convolution whose input is scaled by a style, so that one grid of codes suits them all.
 
     Conv(x s, W),  s = style A^T + b    ->    Conv(x s', W e),  s' = style (A / e)^T + b / e
 
-with a factor e for each input channel. Channels of very different ranges share one grid, in which the quiet ones have
-few codes. e moves part of the difference into the weights, whose outputs have a grid each, as Xiao et al. do for
-language models (SmoothQuant, 2023, eq. 4). Here it costs nothing: a style scales the channels anyway. What else reads
-the scales, such as the norm of the scaled weights, reads them squared and multiplied by constants, which take up e².
-Exact but for rounding. How much is moved is what makes the expected error of both grids least.
+with a factor e for each input channel. All input channels share one grid, so channels with small values get few codes.
+e moves part of the difference into the weights, which have a grid for each output, as Xiao et al. do for language
+models (SmoothQuant, 2023, eq. 4). Here it costs nothing: a style scales the channels anyway. Other readers of the
+scales, such as the norm of the scaled weights, square them and multiply by constants, which absorb e². The function
+stays the same, except for rounding. The share that is moved minimises the expected error of both grids.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class ScaledConvolution:
         return 0 if self.node.op_type == "ConvTranspose" else 1
 
 
-def level_channels(model: ir.Model, trials: Sequence[Trial], largest: int) -> int:
-    """Level the channels of every such convolution over the trials, in place, for weights whose largest code is
+def balance_channels(model: ir.Model, trials: Sequence[Trial], largest: int) -> int:
+    """Balance the channels of every such convolution over the trials, in place, for weights whose largest code is
     `largest`. Returns how many there are."""
     places = list(scaled_convolutions(model.graph))
     if places:
@@ -171,8 +171,8 @@ def _best_factors(weight: Floats, channels: _Channels, largest: int) -> Floats:
         if lost < least:
             best, least = factors, lost
     usual = np.exp(np.log(best).mean())
-    levelled: Floats = best / usual  # so that the values keep their size on the whole
-    return levelled
+    balanced: Floats = best / usual  # so that the values keep their size on the whole
+    return balanced
 
 
 def _floored(channels: Floats) -> Floats:
@@ -183,7 +183,7 @@ def _floored(channels: Floats) -> Floats:
 def _replace(graph: ir.Graph, node: ir.Node, index: int, values: Floats) -> None:
     old = node.inputs[index]
     assert old is not None
-    node.replace_input_with(index, add_constant(graph, f"{old.name}.levelled", values.astype(np.float32)))
+    node.replace_input_with(index, add_constant(graph, f"{old.name}.balanced", values.astype(np.float32)))
 
 
 def _numbers(value: ir.Value | None) -> Floats:
