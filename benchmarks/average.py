@@ -81,10 +81,10 @@ def _draw(
     members: Sequence[Member], mix: Mix, newest: Checkpoint, data: Path | None, options: AverageOptions
 ) -> dict[str, dict[str, Any]]:
     """The sample grids of each member and of the mix, by caption and kind; without images none, and a line says so."""
-    if not options.grid:
+    if not options.sheets:
         return {}
     if data is None:
-        print_line("No grids, because the training data is not here: name a folder of images with --data")
+        print_line("No sheets, because the training data is not here: name a folder of images with --data")
         return {}
     try:
         inputs = grid_inputs(newest, data)
@@ -92,7 +92,7 @@ def _draw(
     except StarcastError as error:
         if options.data is not None:
             raise
-        print_line(f"No grids: {error}")
+        print_line(f"No sheets: {error}")
         return {}
     grids: dict[str, dict[str, Any]] = {}
     with tqdm(total=len(members) + 1, unit="grid", desc="Drawing", leave=False, file=standard_error()) as bar:

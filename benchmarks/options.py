@@ -138,7 +138,7 @@ class AverageOptions(CheckedOptions):
         "images: by LPIPS to references or, on drawn sets, by their own measures.",
     )  # fmt: skip
     data: Path | None = option(
-        None, "Folder of images for the sheets and for --greedy. Default: the training data.", metavar="DIR"
+        None, "Data set to take images from; default: the training data. For the sheets and for --greedy."
     )
-    grid: bool = option(True, "Draw sheets that show every checkpoint and the average side by side.")
+    sheets: bool = option(True, "Draw sheets that show every checkpoint and the average side by side.")
     overwrite: bool = flags.overwrite()

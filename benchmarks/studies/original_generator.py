@@ -1,11 +1,11 @@
-"""StyleGAN2's baseline beside the originals' own arithmetic: CPU seconds of an image, on one thread.
+"""StyleGAN2's baseline beside the originals' own computation: CPU seconds of an image, on one thread.
 
     python -m starcast.benchmarks.studies.original_generator -o original-generator.json
 
 `starcast bench` compares with the network that starcast trains, in eager PyTorch. That would flatter our figures if it
 were slower than what rosinality's and lukau2357's programs compute where they have no CUDA kernels. Both scale the
 weights by each image's style, and run a grouped convolution with a group for each image. rosinality's filters treat
-every channel as an image of its own. Here that arithmetic is written anew, with our weights. Images must be equal.
+every channel as an image of its own. Here that computation is written anew, with our weights. Images must be equal.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class OriginalOptions(CheckedOptions):
 
 @dataclass(frozen=True)
 class Original:
-    """A generator's weights in an original's arithmetic. `transposed`: rosinality's, otherwise lukau2357's."""
+    """A generator's weights computed as in an original. `transposed`: rosinality's, otherwise lukau2357's."""
 
     generator: Any
     taps: Sequence[float]
@@ -147,14 +147,14 @@ def _cpu_seconds(run: Callable[[], object]) -> float:
 @click.command()
 @options_from(OriginalOptions)
 def original_generator(**values: Any) -> None:
-    """Compare the baseline of StyleGAN2's benchmarks with the originals' arithmetic."""
+    """Compare the baseline of StyleGAN2's benchmarks with the originals' computation."""
     wanted = OriginalOptions(**values)
     torch.set_num_threads(1)
     rows = [measure(name, wanted.rounds) for name in LAYOUTS]
     for row in rows:
         click.echo(f"{row['name']}: the original takes {row['original_vs_baseline']['median']:.2f} times as long")
     if wanted.json is not None:
-        question = "how many CPU seconds does an image take in the original's arithmetic, beside the baseline's?"
+        question = "how many CPU seconds does an image take as the original computes it, beside the baseline?"
         write_result(
             wanted.json, {"question": question, "machine": provenance(threads=1, program=PROGRAM), "rows": rows}
         )

@@ -50,7 +50,7 @@ def test_a_run_becomes_a_snapshot_and_sheets_of_members_and_mix(trained, tmp_pat
 
 
 def test_greedy_judges_drawn_creatures(trained, tmp_path):
-    result = call(trained / "run", "--greedy", "--no-grid", "-o", tmp_path / "mix.pt")
+    result = call(trained / "run", "--greedy", "--no-sheets", "-o", tmp_path / "mix.pt")
     assert result.exit_code == 0, result.output
     scores = [member["score"] for member in facts_of(tmp_path / "mix.pt")["members"]]
     assert all(0 <= score <= 1 for score in scores)
@@ -64,7 +64,7 @@ def test_greedy_judges_other_images_by_lpips_to_their_references(trained, tmp_pa
         return (outputs[0] - outputs[1]).abs().mean(dim=(1, 2, 3))[:, None].double().numpy()
 
     monkeypatch.setattr(judges, "open_lpips", lambda _: distances)
-    result = call(trained / "run", "--greedy", "--data", images_alone, "--no-grid", "-o", tmp_path / "mix.pt")
+    result = call(trained / "run", "--greedy", "--data", images_alone, "--no-sheets", "-o", tmp_path / "mix.pt")
     assert result.exit_code == 0, result.output
     assert all(member["score"] < 1 for member in facts_of(tmp_path / "mix.pt")["members"])
 
@@ -92,7 +92,7 @@ def test_what_exists_is_replaced_only_with_overwrite(trained, tmp_path, name):
     with pytest.raises(OptionError, match=f"{name} already exists.*--overwrite"):
         call(trained / "run", "-o", tmp_path / "mix.pt")
     assert (tmp_path / name).read_bytes() == b"mine"
-    assert call(trained / "run", "--no-grid", "--overwrite", "-o", tmp_path / "mix.pt").exit_code == 0
+    assert call(trained / "run", "--no-sheets", "--overwrite", "-o", tmp_path / "mix.pt").exit_code == 0
 
 
 def test_a_member_is_never_the_target(trained):
@@ -110,5 +110,5 @@ def test_without_the_images_there_are_no_grids_and_a_line_says_so(trained, tmp_p
     finally:
         (trained / "moved").rename(trained / "data")
     assert result.exit_code == 0
-    assert "No grids" in result.output
+    assert "No sheets" in result.output
     assert list(tmp_path.iterdir()) == [tmp_path / "mix.pt"]

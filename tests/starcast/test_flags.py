@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from starcast.cli import root
 
 # command and flag -> its former spellings: accepted, not shown
+# or the official program's: so that its commands work
 FORMER = {
+    ("train", "--high-pass"): ["--w_hpf", "--w-hpf"],
     ("train", "--batch"): ["--batch-size"],
     ("export", "--data-name"): ["--data"],
     ("export", "--forms"): ["--form"],
@@ -38,14 +40,17 @@ def _commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.C
             yield f"{path}{verb}", command
 
 
-# here a domain is made, and elsewhere chosen: the same word with another kind of value
-MAKES_DOMAINS = ("dataset attributes", "--domain")
+# the same word with another kind of value
+OTHER_VALUES = {
+    ("dataset attributes", "--domain"),  # here a domain is made, and elsewhere chosen
+    ("average", "--weights"),  # here shares of checkpoints, and in evaluate a folder of networks' weights
+}
 
 COMMANDS = dict(_commands(root))
 USES: dict[str, dict[str, click.Option]] = defaultdict(dict)  # flag -> command -> its option
 for name, command in COMMANDS.items():
     for parameter in command.params:
-        if isinstance(parameter, click.Option) and (name, parameter.opts[0]) != MAKES_DOMAINS:
+        if isinstance(parameter, click.Option) and (name, parameter.opts[0]) not in OTHER_VALUES:
             for spelling in (*parameter.opts, *parameter.secondary_opts):
                 USES[spelling][name] = parameter
 
@@ -98,6 +103,7 @@ def test_every_command_that_writes_to_a_place_of_ones_choice_has_o():
         "morph",
         "bench",
         "evaluate",
+        "average",
     }
 
 
@@ -127,7 +133,7 @@ def test_a_former_spelling_does_what_the_flag_does(key):
     name, flag = key
     command = COMMANDS[name]
     option = USES[flag][name]
-    value = {"--random-weights": "afhq", "--batch": "7"}.get(flag, "2:3:5")
+    value = {"--random-weights": "afhq", "--batch": "7", "--high-pass": "1"}.get(flag, "2:3:5")
     parsed = []
     for spelling in (flag, *FORMER[key]):
         context = click.Context(command, resilient_parsing=True)

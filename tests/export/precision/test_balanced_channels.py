@@ -50,7 +50,7 @@ def test_the_function_stays_the_same(conv, seed, loud):
 
 
 def feeds(trial: Trial) -> tuple[np.ndarray, ...]:
-    return trial.styles, *trial.noise.values()
+    return trial.styles, *trial.extra.values()
 
 
 def loudness(model: ir.Model) -> np.ndarray:
