@@ -150,7 +150,7 @@ def test_a_step_of_a_run_counts_once_and_last_takes_the_newest(tmp_path):
     files = sorted(checkpoints.iterdir())  # as a shell expands run/checkpoints/*
     lines = []
     assert len(find_members(files, None, lines.append)) == 3
-    assert any("has the weights of" in line for line in lines)
+    assert any("same weights as" in line for line in lines)
 
 
 def test_a_folder_of_several_models_is_refused_with_their_names(tmp_path):
