@@ -151,7 +151,7 @@ def plot(run: Path, out: str | None, smoothing: float) -> None:
 
 @click.command("download")
 @click.argument("name", metavar="NAME", type=click.Choice(list(ITEMS)))
-@click.argument("folder", metavar="[DIR]", default=".", type=LocalPath(is_output=True))
+@click.argument("folder", metavar="[DIR]", default=".", type=LocalPath(is_output=True, file_okay=False))
 @click.option(
     "--url", "urls", multiple=True, metavar="URL",
     help="Download from this address instead. If NAME has several files, give one --url for each, in their order.",

@@ -23,6 +23,7 @@ class Server:
     statuses: list[int] = field(default_factory=list)  # of the next answers, before the file is served
     ranges: bool = True  # whether it can continue
     validator: bool = True
+    conditions: bool = True  # whether it heeds If-Range
     slow_s: float = 0.0  # between chunks
     stall_s: float = 0.0  # before an answer
     page: bool = False
@@ -75,7 +76,7 @@ def serve(server: Server) -> Iterator[Server]:
         def _send_file(self) -> None:
             asked = re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) if server.ranges else None
             tag = f'"{hash(server.content)}"'
-            if asked and self.headers.get("If-Range") not in (None, tag):
+            if asked and server.conditions and self.headers.get("If-Range") not in (None, tag):
                 asked = None
             start, total = int(asked[1]) if asked else 0, len(server.content)
             if start >= total > 0:

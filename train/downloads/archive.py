@@ -60,6 +60,7 @@ def check_archive(path: Path, domains: Sequence[str]) -> Contents:
         (entry, place.relative_to(root)) for entry, place in files
         if place.is_relative_to(root) and not any(part.startswith((".", "__MACOSX")) for part in place.parts)
     )  # fmt: skip
+    _refuse_clashes(path, [place for _, place in kept])
     return Contents(kept, sum(entry.file_size for entry, _ in kept))
 
 
@@ -101,6 +102,19 @@ def _refuse_entry(path: Path, entry: zipfile.ZipInfo) -> None:
         raise DownloadError(
             f"{printable(path.name)} holds {printable(name)!r}, {why}, so nothing is unpacked: {_OTHER}"
         )
+
+
+def _refuse_clashes(path: Path, places: Sequence[PurePosixPath]) -> None:
+    """Raise DownloadError if two files would be written to one place, or a file where a folder must be."""
+    seen: set[str] = set()  # without case, as Windows and macOS see them
+    folders = {str(parent).lower() for place in places for parent in place.parents}
+    for place in places:
+        name = str(place).lower()
+        if name in seen or name in folders:
+            raise DownloadError(
+                f"{printable(path.name)} holds {printable(str(place))!r} twice, so nothing is unpacked: {_OTHER}"
+            )
+        seen.add(name)
 
 
 def _root_of(path: Path, places: Sequence[PurePosixPath], domains: Sequence[str]) -> PurePosixPath:

@@ -33,6 +33,7 @@ LOOK_BYTES = 2**16  # of a page's start, where its title is
 
 _PAGE = re.compile(rb"\s*(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html|head|body|script|\?xml|!--)", re.IGNORECASE)
 _TITLE = re.compile(rb"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
+_HOPELESS = (requests.TooManyRedirects, requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema)
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 
 Progress = Callable[[str], None]
@@ -74,8 +75,12 @@ def fetch(url: str, folder: Path, name: str, progress: Progress, agree: Agree | 
 
 def check_url(url: str) -> None:
     """Raise DownloadError unless this is an address that can be fetched."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that none can have
+        valid = False
+    if not valid:
         raise DownloadError(f"{printable(url)} is not the address of a file: give one that begins with https://")
 
 
@@ -94,6 +99,10 @@ class _Download:
             try:
                 self._bring()
                 break
+            except _HOPELESS as error:
+                raise DownloadError(
+                    f"{printable(self._url)} cannot be fetched ({_reason(error)}): give another address with --url"
+                ) from error
             except (requests.RequestException, _TryAgainError) as error:
                 failures = 1 if self._size() > before else failures + 1
                 reason = _reason(error)
@@ -136,7 +145,9 @@ class _Download:
             total = int(length) if length and length.isdecimal() else None
             if response.status_code == 206:
                 total = None if total is None else have + total
-                if _start_of(response) != have or (not validator and total != known_total):
+                # a server that ignores If-Range would otherwise splice the ends of two files
+                same = _validator_of(response) in (None, validator) if validator else known_total is not None
+                if _start_of(response) != have or not same or known_total not in (None, total):
                     self._part.unlink()
                     raise _TryAgainError("the file on the server has changed")
             else:

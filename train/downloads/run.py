@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -100,9 +100,23 @@ def _put_in_place(
             f"{printable(target.parent)} has {free / 1e9:.1f} GB of free space, and the archive unpacks to "
             f"{contents.bytes / 1e9:.1f} GB: free some disk space, and give the same command again"
         )
+    _refuse_to_lose(target, {place.as_posix() for _, place in contents.entries})
     with atomic_folder(target) as partial:
         unpack(fetched.path, contents, partial)
     return f"{len(contents.entries):,} files, {contents.bytes / 1e6:,.1f} MB"
+
+
+def _refuse_to_lose(target: Path, new: Set[str]) -> None:
+    """Raise OptionError if a folder that is to be replaced holds a file which the new one lacks."""
+    if target.is_symlink() or not target.is_dir():
+        return
+    for path in sorted(target.rglob("*")):
+        name = path.relative_to(target).as_posix()
+        if not path.is_dir() and name not in new:
+            raise OptionError(
+                f"{printable(target)} holds {printable(name)}, which the archive lacks: move it away, or choose "
+                "another DIR"
+            )
 
 
 def _with_urls(name: str, item: Item, urls: Sequence[str]) -> list[Remote]:

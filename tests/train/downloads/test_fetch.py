@@ -74,6 +74,14 @@ def test_a_file_that_changes_meanwhile_is_never_a_mix_of_two(server, tmp_path):
     assert fetch(server.url, tmp_path / "work", "file.zip", quiet).path.read_bytes() == CONTENT[::-1]
 
 
+def test_a_server_that_continues_with_another_file_is_noticed(server, tmp_path):
+    server.cuts = [100_000, 0, 0, 0, 0, 0]
+    with pytest.raises(DownloadError, match="broke off 5 times"):
+        fetch(server.url, tmp_path / "work", "file.zip", quiet)
+    server.content, server.cuts, server.conditions = CONTENT[::-1], [], False
+    assert fetch(server.url, tmp_path / "work", "file.zip", quiet).path.read_bytes() == CONTENT[::-1]
+
+
 def test_a_file_that_changes_without_an_etag_is_fetched_again(server, tmp_path):
     server.validator, server.cuts = False, [100_000, 0, 0, 0, 0, 0]
     with pytest.raises(DownloadError):
@@ -126,7 +134,18 @@ def test_nobody_at_the_address_is_one_sentence(tmp_path):
         fetch("http://127.0.0.1:9/file", tmp_path / "work", "file.zip", quiet)
 
 
-@pytest.mark.parametrize("url", ["file.zip", "ftp://host/file", "https://", "/etc/passwd", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file.zip",
+        "ftp://host/file",
+        "https://",
+        "http://[foo/x",
+        "http://host:999999/x",
+        "/etc/passwd",
+        "file:///etc/passwd",
+    ],
+)
 def test_what_is_no_address_is_refused(tmp_path, url):
     with pytest.raises(DownloadError, match="not the address"):
         fetch(url, tmp_path / "work", "file.zip", quiet)

@@ -185,12 +185,29 @@ def test_what_exists_is_never_replaced_unasked_and_what_is_here_is_not_fetched_a
     with pytest.raises(OptionError, match="already exists.*--overwrite"):
         call("afhq", tmp_path, server)
     assert server.asked == []
+    with pytest.raises(OptionError, match=r"holds mine\.txt, which the archive lacks: move it away"):
+        call("afhq", tmp_path, server, overwrite=True)
+    assert (tmp_path / "afhq" / "mine.txt").read_text() == "mine"
+    (tmp_path / "afhq" / "mine.txt").unlink()
     call("afhq", tmp_path, server, overwrite=True)
-    assert not (tmp_path / "afhq" / "mine.txt").exists()
     asked, lines = len(server.asked), []
     call("afhq", tmp_path, server, progress=lines.append)
     assert len(server.asked) == asked
     assert any("already here" in line for line in lines)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["afhq/train/cat/0.png", "afhq/train/Cat/0.PNG", "afhq/train/cat", "afhq/val"])
+def test_an_archive_with_two_files_for_one_place_is_refused_and_leaves_nothing(server, tmp_path, name):
+    server.content = archive(extra={name: image_bytes(9)})
+    with pytest.raises(DownloadError, match="twice, so nothing is unpacked"):
+        call("afhq", tmp_path, server)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_in_the_place_of_the_folder_is_wrong_use(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert CliRunner().invoke(command, ["afhq", str(tmp_path / "file"), "--yes"]).exit_code == 2
 
 
 def test_what_had_arrived_before_a_kill_is_not_fetched_again(server, tmp_path, monkeypatch):
