@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from starcast.benchmarks.quality.creatures import Style, measure_quality
 from starcast.benchmarks.quality.measures import Images, read_held_out, read_training_images
 from starcast.benchmarks.quality.weights import alexnet_file, find_weights
 from starcast.errors import OptionError, printable
+from starcast.export.families import open_model
+from starcast.export.families.model import Model
 from starcast.export.gate.reference import as_floats, translate
 from starcast.images.fit import fit
 from starcast.images.read import read_image
@@ -35,27 +37,34 @@ MOST = 32  # images of a domain that LPIPS judges
 BATCH = 16
 
 
-@dataclass(frozen=True)
 class EagerModel:
-    """Networks that translate by latents and references, in PyTorch, as `measure_quality` calls a model."""
+    """An export model that translates by latents and references, in PyTorch, as `measure_quality` calls a model."""
 
-    networks: Any
-    domains: Sequence[str]
-    latent_dim: int
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._latent = model.condition(None).latent
+        graphs = {graph.file: graph for graph in model.style_graphs()}
+        self._mapping = graphs[self._latent.graph] if self._latent is not None else None
 
     @torch.inference_mode()
     def style(self, *, domain: str, seed: int | None = None, reference: NDArray[np.uint8] | None = None) -> Style:
         """A style of a domain (S,), from a latent's seed or a reference (H, W, 3)."""
-        place = torch.tensor([self.domains.index(domain)])
+        number = self._model.domains.index(domain)
         if reference is not None:
-            styles = self.networks.style_encoder(as_floats(reference[None]), place)
+            styles = self._model.reference_style(number, reference)
+            assert styles is not None  # `choose_judge` says so
         else:
-            styles = self.networks.mapping_network(torch.from_numpy(draw_latents(seed or 0, 1, self.latent_dim)), place)
-        style: Style = styles[0].numpy()
+            assert self._mapping is not None
+            assert self._latent is not None
+            latents = torch.from_numpy(draw_latents(seed or 0, 1, self._latent.size))
+            styles = self._mapping.reference(latents, torch.tensor([number])).numpy()
+        style: Style = styles[0]
         return style
 
     def __call__(self, images: Images, style: Style) -> Images:
-        return translate(self.networks.generator, images, np.atleast_2d(style))
+        made = self._model.extras(images)  # such as masks of faces
+        extras = (made[one.name] for one in self._model.extra_inputs)
+        return translate(self._model.reference, images, np.atleast_2d(style), *extras)
 
 
 def choose_judge(data: Path, checkpoint: Checkpoint, progress: Callable[[str], None]) -> Judge:
@@ -64,7 +73,7 @@ def choose_judge(data: Path, checkpoint: Checkpoint, progress: Callable[[str], N
     `progress` gets a line on what is assumed. Raises OptionError for networks without a style encoder, for other
     domains, and if LPIPS lacks its weights, and DatasetError if there are no images.
     """
-    if "style_encoder" not in checkpoint.averaged:
+    if open_model(checkpoint, checkpoint.domain_names).condition(None).reference is None:
         raise OptionError(
             f"--greedy judges translations to references, and {checkpoint.family} makes none: leave --greedy out"
         )
@@ -72,7 +81,8 @@ def choose_judge(data: Path, checkpoint: Checkpoint, progress: Callable[[str], N
 
 
 def _model(networks: Any, checkpoint: Checkpoint) -> EagerModel:
-    return EagerModel(networks, checkpoint.domain_names, checkpoint.config.latent_dim)
+    states = {name: module.state_dict() for name, module in networks.items()}
+    return EagerModel(open_model(replace(checkpoint, averaged=states), checkpoint.domain_names))
 
 
 def _judge_creatures(data: Path, checkpoint: Checkpoint, _progress: Callable[[str], None]) -> Judge:

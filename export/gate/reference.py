@@ -46,10 +46,15 @@ def as_bytes(translations: NDArray[Any]) -> NDArray[np.uint8]:
     return levels
 
 
-def translate(network: Network, images: NDArray[np.uint8], styles: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Translations by a network on the CPU: uint8 [N, H, W, 3], float32 [N or 1, S] -> uint8 [N, H, W, 3]."""
+def translate(
+    network: Network, images: NDArray[np.uint8], styles: NDArray[np.float32], *extras: NDArray[np.float32]
+) -> NDArray[np.uint8]:
+    """Translations by a network on the CPU: uint8 [N, H, W, 3], float32 [N or 1, S] -> uint8 [N, H, W, 3].
+
+    `extras` are the network's further inputs, such as masks of faces.
+    """
     with torch.inference_mode():
-        result: NDArray[np.uint8] = Eager(network)(torch.from_numpy(images), torch.from_numpy(styles)).numpy()
+        result: NDArray[np.uint8] = Eager(network)(*map(torch.from_numpy, (images, styles, *extras))).numpy()
     return result
 
 
@@ -67,13 +72,13 @@ class Eager:
     memory_format: torch.memory_format = torch.contiguous_format
     autocast: torch.dtype | None = None
 
-    def __call__(self, images: Tensor | None, styles: Tensor, *noise: Tensor) -> Tensor:
-        """uint8 (N, H, W, 3), floats (N or 1, S) -> uint8 (N, H, W, C), contiguous. Without images: floats (N, layers,
-        S) and each layer's noise (N or 1, 1, h, w)."""
-        inputs = tuple(one.to(self.dtype) for one in (styles, *noise))
+    def __call__(self, images: Tensor | None, styles: Tensor, *extras: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3), floats (N or 1, S), further inputs such as masks -> uint8 (N, H, W, C),
+        contiguous. Without images: floats (N, layers, S) and each layer's noise (N or 1, 1, h, w)."""
+        inputs = tuple(one.to(self.dtype) for one in (styles, *extras))
         if images is not None:
             source = from_bytes(images).to(self.dtype).contiguous(memory_format=self.memory_format)
-            inputs = source, inputs[0].expand(len(images), -1)
+            inputs = source, inputs[0].expand(len(images), -1), *inputs[1:]
         with torch.autocast(styles.device.type, self.autocast, enabled=self.autocast is not None):
             made = self.network(*inputs)
         return to_bytes(made.float()).contiguous()
