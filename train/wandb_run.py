@@ -45,6 +45,7 @@ class WandbRun:
         self._progress = progress
         self._folder = folder
         self._run: Any = None
+        self._offline = False
         with self._guard("cannot be started"):
             self._run = self._start(project, options)
 
@@ -65,17 +66,15 @@ class WandbRun:
         run, self._run = self._run, None
         if run is None:
             return
-        offline = bool(run.settings._offline)
-        sync_dir = Path(run.settings.sync_dir)
-        finishing = Thread(target=self._finish, args=(run,), daemon=True)
-        finishing.start()
-        finishing.join(FINISH_S)
-        late = finishing.is_alive()
-        if offline or late:
-            what = "was logged without a network" if offline else "could not be sent in time"
-            self._progress(
-                f"Weights & Biases: this run {what}: upload it with {command_line('wandb', 'sync', sync_dir)}"
-            )
+        with self._guard("cannot be finished"):
+            finishing = Thread(target=self._finish, args=(run,), daemon=True)
+            finishing.start()
+            finishing.join(FINISH_S)
+            late = finishing.is_alive()
+            if self._offline or late:
+                what = "was logged without a network" if self._offline else "could not be sent in time"
+                sync = command_line("wandb", "sync", self._sync_dir(run))
+                self._progress(f"Weights & Biases: this run {what}: upload it with {sync}")
 
     def _start(self, project: str, options: Mapping[str, Any]) -> Any:
         mode = os.environ.get("WANDB_MODE") or ("offline" if self._tell_why_offline() else "online")
@@ -88,6 +87,7 @@ class WandbRun:
             return self._init(project, options, "offline")
 
     def _init(self, project: str, options: Mapping[str, Any], mode: Any) -> Any:
+        self._offline = mode in ("offline", "dryrun")
         logging.getLogger("wandb").setLevel(logging.CRITICAL)
         run = wandb.init(
             project=project, id=self._id(), resume="allow", dir=str(self._folder), config=dict(options), mode=mode,
@@ -138,6 +138,11 @@ class WandbRun:
         except Exception as error:  # noqa: BLE001  a logger that fails must not end a training
             self._run = None
             self._progress(f"Weights & Biases {what} ({_first_line(error)}): the training goes on without it")
+
+    def _sync_dir(self, run: Any) -> Path:
+        with contextlib.suppress(Exception):  # another release may call the setting otherwise
+            return Path(run.settings.sync_dir)
+        return self._folder / "wandb" / "latest-run"  # the package's own link
 
     def _finish(self, run: Any) -> None:
         with self._guard("cannot be finished"):

@@ -131,6 +131,18 @@ def test_a_server_that_refuses_is_left_for_the_runs_folder(tmp_path, monkeypatch
     assert "401: invalid key" in lines[0]
 
 
+def test_a_release_without_these_settings_never_ends_a_run(tmp_path, monkeypatch):
+    class Bare(Stand):
+        settings = property(lambda self: (_ for _ in ()).throw(AttributeError("no settings")), lambda self, _: None)
+
+    run, lines = Bare(), []
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    WandbRun(tmp_path, "animals", {}, lines.append).close()
+    assert run.finished
+    assert lines[-1].endswith(f"wandb sync {tmp_path / 'wandb' / 'latest-run'}")
+
+
 def test_the_real_package_writes_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "offline")
     lines = []
