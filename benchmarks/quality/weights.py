@@ -75,6 +75,8 @@ def find_weights(
     `progress` gets a line for each file that is not the published one. Raises OptionError, which names all
     missing files.
     """
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise OptionError(f"--weights is {printable(folder)}, which is not a folder: name the folder with the weights")
     place = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
     missing = [file for file in files if not (place / file.name).is_file()]
     if missing and not download:

@@ -28,6 +28,15 @@ def test_missing_weights_are_one_sentence_and_nothing_is_written(tiny_bundle, ma
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "weights"]
 
 
+@pytest.mark.parametrize("more", [(), ("--download",)], ids=["no download", "download"])
+def test_a_file_in_the_place_of_the_weights_folder_is_wrong_use(more, tiny_bundle, make_data, tmp_path, capsys):
+    data, file = make_data("cat", "dog"), tmp_path / "f.txt"
+    file.write_text("mine")
+    assert _run("evaluate", tiny_bundle, data, "-o", tmp_path / "r.json", "--weights", file, *more) == 2
+    assert f"--weights is {file}, which is not a folder" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "f.txt"]
+
+
 @pytest.mark.parametrize("package", ["torchmetrics", "lpips"])
 def test_a_missing_package_is_named_with_the_line_that_installs_it(
     package, tiny_bundle, make_data, tmp_path, capsys, monkeypatch
