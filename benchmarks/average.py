@@ -26,7 +26,7 @@ from starcast.train.checkpoint.average import (
 )
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.members import Member, find_members
-from starcast.train.member_grids import grid_inputs, grids_of, known_data, write_sheets
+from starcast.train.member_grids import grid_inputs, grids_of, known_data, remove_sheets, write_sheets
 from starcast.train.terminal import print_line, standard_error
 
 
@@ -58,8 +58,11 @@ def average_checkpoints(sources: Sequence[Path], target: Path, options: AverageO
             mix = mix_members(members, weights, print_line)
         grids = _draw(members, mix, newest, data, options)
         write_mix(target, mix, members, weights, **facts)
-        for path in write_sheets(target, grids) if grids else ():
+        sheets = write_sheets(target, grids) if grids else []
+        for path in sheets:
             print_line(f"Every checkpoint and the average, side by side: {printable(path)}")
+        for path in remove_sheets(target, kept=sheets):
+            print_line(f"Removed, because it shows the average that was replaced: {printable(path)}")
     for member, weight in zip(members, weights, strict=True):
         print_line(f"{weight / sum(weights):7.2%}  {printable(member.path)}")
     print_line(f"Next: {command_line('starcast', 'export', path_argument(target), '-o', 'BUNDLE')}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import glob
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from starcast.atomic import atomic_path
 from starcast.errors import DatasetError, printable
+from starcast.images.mark import read_mark
+from starcast.images.read import SOFTWARE
 from starcast.options import from_flat, from_json
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.data.folders import DataSet, in_words
@@ -24,6 +27,7 @@ Pixels = NDArray[np.uint8]  # (H, W, 3)
 CAPTION = 24  # pixels above each grid
 GAP = 12  # pixels between grids
 WIDEST = 12_000  # of a sheet; more grids go below
+MARK = "starcast average: "  # in a sheet's metadata, before its kind
 LARGEST = 65_000  # side of a JPEG
 
 
@@ -80,10 +84,25 @@ def write_sheets(target: Path, grids: Mapping[str, Mapping[str, Pixels]]) -> lis
         if max(sheet.size) > LARGEST:
             sheet.thumbnail((LARGEST, LARGEST))
         path = target.with_name(f"{target.stem}-{kind}.jpg")
+        exif = Image.Exif()
+        exif[SOFTWARE] = MARK + kind
         with atomic_path(path) as partial:
-            sheet.save(partial, format="JPEG", quality=95)
+            sheet.save(partial, format="JPEG", quality=95, exif=exif)
         written.append(path)
     return written
+
+
+def remove_sheets(target: Path, kept: Container[Path]) -> list[Path]:
+    """Remove the sheets that `write_sheets` left beside an earlier `target`, except those kept; returns their paths.
+
+    Other images that are called like sheets stay, and those of other averages, such as of average-2.pt.
+    """
+    start = f"{target.stem}-"
+    called = [path for path in sorted(target.parent.glob(f"{glob.escape(start)}*.jpg")) if path not in kept]
+    old = [path for path in called if read_mark(path) == MARK + path.stem.removeprefix(start)]
+    for path in old:
+        path.unlink()
+    return old
 
 
 def _options_of(checkpoint: Checkpoint) -> TrainOptions:

@@ -95,6 +95,20 @@ def test_what_exists_is_replaced_only_with_overwrite(trained, tmp_path, name):
     assert call(trained / "run", "--no-sheets", "--overwrite", "-o", tmp_path / "mix.pt").exit_code == 0
 
 
+@pytest.mark.parametrize("stem", ["mix", "mix[1]"])
+def test_without_new_sheets_those_of_the_replaced_average_go(trained, tmp_path, stem):
+    target = tmp_path / f"{stem}.pt"
+    assert call(trained / "run", "--last", 2, "-o", target).exit_code == 0
+    assert call(trained / "run", "--last", 2, "-o", tmp_path / f"{stem}-2.pt").exit_code == 0
+    mine = tmp_path / f"{stem}-holiday.jpg"
+    Image.new("RGB", (8, 8)).save(mine)
+    result = call(trained / "run", "--no-sheets", "--overwrite", "-o", target)
+    assert result.exit_code == 0
+    others = {tmp_path / f"{stem}-2{end}" for end in (".pt", "-latent.jpg", "-reference.jpg")}
+    assert set(tmp_path.iterdir()) == {target, mine, *others}
+    assert f"{stem}-latent.jpg" in result.output
+
+
 def test_a_member_is_never_the_target(trained):
     newest = trained / "run" / "checkpoints" / "step-000003.snapshot.pt"
     before = newest.read_bytes()
