@@ -8,9 +8,14 @@ import torch
 from PIL import Image
 
 from starcast.benchmarks.quality import judges
+from starcast.errors import OptionError
 from starcast.export.families import open_model
 from starcast.train.checkpoint.file import averaged_networks, read_checkpoint, write_checkpoint
+from starcast.train.families.stargan_v1 import networks as stargan_v1
+from starcast.train.families.stargan_v1.networks import StarGANv1Config
 from starcast.train.families.stargan_v2.networks import StarGANv2Config, random_networks
+from starcast.train.families.stylegan2 import networks as stylegan2
+from starcast.train.families.stylegan2.networks import StyleGAN2Config
 
 CONFIG = StarGANv2Config(
     image_size=32, domains=2, style_dim=4, latent_dim=3, mapping_width=8, channel_base=128, max_channels=8,
@@ -61,6 +66,31 @@ def test_a_face_models_images_are_judged_with_masks(checkpoint, tmp_path, monkey
     level = 1 / 127.5
     assert (judged[0] - with_masks).abs().max() < level
     assert (without - with_masks).abs().max() > 10 * level
+
+
+@pytest.mark.parametrize(
+    ("random", "config", "names"),
+    [
+        (
+            stargan_v1.random_networks,
+            StarGANv1Config(
+                image_size=16, generator_width=4, discriminator_width=2, residual_blocks=1, discriminator_layers=2,
+                attributes=0, classes=2,
+            ),
+            ("cat", "dog"),
+        ),
+        (
+            stylegan2.random_networks,
+            StyleGAN2Config(image_size=8, latent_dim=3, mapping_depth=1, widths=(3, 2)),
+            ("all",),
+        ),
+    ],
+    ids=["stargan_v1", "stylegan2"],
+)  # fmt: skip
+def test_a_model_without_references_is_refused(random, config, names, tmp_path):
+    write_checkpoint(tmp_path / "a.pt", config=config, domain_names=names, step=1, averaged=random(config))
+    with pytest.raises(OptionError, match="--greedy judges translations to references, and .* makes none"):
+        judges.choose_judge(tmp_path, read_checkpoint(tmp_path / "a.pt"), lambda _: None)
 
 
 def test_latent_styles_come_from_the_models_own_mapping(checkpoint):
