@@ -5,7 +5,7 @@ Engines differ in the form they run fastest. The tables below hold what was meas
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -105,18 +105,13 @@ def plans_for(options: ExportOptions) -> list[Plan]:
     return [*native, *_smaller(native, options.precision), *_for_tensorrt(fused, options.precision)]
 
 
-def select_plans(plans: Sequence[Plan], model: Model, progress: Callable[[str], None]) -> list[Plan]:
+def select_plans(plans: Sequence[Plan], model: Model) -> list[Plan]:
     """The plans that fit a model. Without a source, each image has its own style and there are no norms, so engines
-    that run plain ONNX share their graphs, and TensorRT's are alike for every `--adain-forms`. `progress` gets a line
-    for what is left out.
-    """
+    that run plain ONNX share their graphs, and TensorRT's are alike for every `--adain-forms`."""
     if model.stride is not None:
         return list(plans)
     suited: dict[Plan, tuple[str, ...]] = {}
     for plan in plans:
-        if plan.ncnn:
-            progress(f"{plan.engines[0]} is left out: models without a source cannot be exported for it yet")
-            continue
         if plan.norms == "native":
             alike, names = replace(plan, one_style=False, engines=()), plan.engines
         else:

@@ -25,7 +25,7 @@ from starcast.export.plan import Plan, plans_for, select_plans
 from starcast.export.preview import draw_generated, draw_preview, preview_sources
 from starcast.export.source import Progress, Source, read_source, stage
 from starcast.export.store import Store, writable_target
-from starcast.export.targets.ncnn import NoCounterpartError
+from starcast.export.targets.ncnn_layer import NoCounterpartError
 from starcast.export.targets.onnx import OnnxTarget
 from starcast.export.targets.tensorrt import TensorRTTarget, without_products
 from starcast.hold import hold
@@ -49,7 +49,7 @@ def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progre
     with hold(bundle):
         target = writable_target(bundle)
         source = read_source(checkpoint, options, progress)
-        _write_bundle(target, source, select_plans(plans, source.model, progress), options, progress)
+        _write_bundle(target, source, select_plans(plans, source.model), options, progress)
         return open_bundle(target)
 
 

@@ -146,7 +146,8 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `means` is an .npz with the array `mean` float32 [domains, size]: each domain's mean over `mean_draws` latents;
     [1, size] without domains.
     `product` is the graph `style` float32 [N, size] -> `gamma_beta` float32 [N, T]: the norms' scales and shifts, or
-    the weights of a convolution, for variants that read them instead of the style.
+    the weights of a convolution, or all that follows from styles by layer, [N, layers, size], for variants that read
+    them instead of the style.
     """
 
     size: Length
@@ -249,8 +250,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     The condition is `style` float32 [N or 1, size], or `gamma_beta` float32 [N or 1, T], which the bundle's product
     computes from the style. With `one_style` it has one row, for the whole batch.
 
-    Without a source there is no `image`: a style for each image, [N, size] or [N, layers, size], and the inputs for
-    noise -> uint8 [N, H, W, C].
+    Without a source there is no `image`: a condition for each image, which may be a style [N, layers, size], and the
+    inputs for noise -> uint8 [N, H, W, C].
     """
 
     file: str

@@ -107,7 +107,7 @@ def export_ungated(
     Only for measurements that compare each graph's images themselves.
     """
     source = read_source(checkpoint, options, progress)
-    plans = select_plans(plans_for(options), source.model, progress)
+    plans = select_plans(plans_for(options), source.model)
     ir.save(source.frame.clone(), plain)
     with hold(bundle), atomic_folder(writable_target(bundle)) as folder:
         for file, graph in source.styles.items():

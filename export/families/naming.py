@@ -9,8 +9,6 @@ from starcast.errors import OptionError, printable
 from starcast.export.options import ExportOptions
 from starcast.train.checkpoint.content import Checkpoint
 
-NEEDS_SOURCE = ("ncnn",)  # engines whose graphs take a source
-
 
 def name_domains(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
     """The checkpoint of a family that has domains only, with the given names. Raises OptionError."""
@@ -33,8 +31,6 @@ def refuse_names(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
             f"{flag} is given, but {printable(checkpoint.path)} ({checkpoint.family}) has neither domains nor sources: "
             "leave it out"
         )
-    for engine in (engine for engine in options.backends if engine in NEEDS_SOURCE):
-        raise OptionError(f"models without a source cannot be exported for {engine} yet: leave it out of --for")
     if options.image_size is not None:
         refuse_other_size(checkpoint, options.image_size)
     return checkpoint

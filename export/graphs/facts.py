@@ -97,6 +97,21 @@ def doubling(resize: ir.Node) -> str | None:
     return None
 
 
+def interpolating(resize: ir.Node) -> str | None:
+    """Why a resize does not double an image's size by bilinear interpolation; None if it does."""
+    attributes = resize.attributes
+    scales = numbers(resize.inputs[2]) if len(resize.inputs) > 2 else None
+    known = (
+        attributes.get_string("mode", "nearest") == "linear"
+        and attributes.get_string("coordinate_transformation_mode", "half_pixel")
+        in ("half_pixel", "pytorch_half_pixel")
+        and not attributes.get_int("antialias", 0)
+        and scales is not None
+        and scales.tolist() == [1, 1, 2, 2]
+    )
+    return None if known else "its upsampling is not bilinear with a constant factor of 2"
+
+
 def why_not_4x4_stride_2(node: ir.Node) -> str | None:
     """Why a convolution, transposed or not, is not 4x4 with stride 2, border 1 and constant weights; None if it is."""
     given, weight = node.attributes, numbers(node.inputs[1])

@@ -24,7 +24,15 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from starcast.export.graphs.facts import add_constant, add_node, at_size, convolution, numbers, replace_node
+from starcast.export.graphs.facts import (
+    add_constant,
+    add_node,
+    at_size,
+    convolution,
+    interpolating,
+    numbers,
+    replace_node,
+)
 from starcast.export.passes.rule import Outcome, replace_nodes
 
 BILINEAR = np.array([1, 3, 3, 1], np.float64) / 4
@@ -90,7 +98,7 @@ def _filter_before(value: ir.Value | None, axis: int) -> ir.Node | None:
 
 
 def _refusal(place: _Place, sides: tuple[int, int] | None) -> str | None:
-    reason = _not_bilinear(place.resize)
+    reason = interpolating(place.resize)
     if reason is not None:
         return reason
     before, left, after, right = place.border
@@ -111,20 +119,6 @@ def _refusal(place: _Place, sides: tuple[int, int] | None) -> str | None:
         return f"{width}x{height} is little more than border"
     kept = (height + 2) * (width + 2) + spare * (2 * height + 2 * width - spare)
     return None if kept < WORTH * 4 * height * width else f"the border of {width}x{height} would cost what is saved"
-
-
-def _not_bilinear(resize: ir.Node) -> str | None:
-    attributes = resize.attributes
-    scales = numbers(resize.inputs[2]) if len(resize.inputs) > 2 else None
-    known = (
-        attributes.get_string("mode", "nearest") == "linear"
-        and attributes.get_string("coordinate_transformation_mode", "half_pixel")
-        in ("half_pixel", "pytorch_half_pixel")
-        and not attributes.get_int("antialias", 0)
-        and scales is not None
-        and scales.tolist() == [1, 1, 2, 2]
-    )
-    return None if known else "its upsampling is not bilinear with a constant factor of 2"
 
 
 def _input_sides(model: ir.Model, places: Any) -> dict[str | None, tuple[int, int]]:

@@ -21,7 +21,9 @@ from starcast.export.passes.forms import (
     apply_rewrites,
     rewrite_lines,
 )
+from starcast.export.passes.plane_sums import add_planes_first
 from starcast.export.passes.rule import apply_rules
+from starcast.export.passes.scale_split import split_off_scales
 from starcast.export.passes.style_products import join_style_products
 from starcast.export.passes.style_split import GAMMA_BETA, StyleInNorm, split_off_style
 from starcast.export.passes.wide_norms import split_wide_norms
@@ -132,6 +134,9 @@ def finish(frame: ir.Model, plan: Plan, side: int) -> ir.Model | None:
     if plan.ncnn:
         join_style_products(frame)  # also with --without style-products: ncnn accepts a style in no other way
     product = split_off_style(frame) if plan.form != PLAIN else None
+    if plan.ncnn and product is None:
+        product = split_off_scales(frame, side)
+        add_planes_first(frame)
     split_wide_norms(frame, side)
     if plan.one_style and product is not None:
         apply_rules(frame, StyleInNorm)

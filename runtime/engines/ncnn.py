@@ -1,6 +1,6 @@
 """ncnn on the CPU, and on GPUs through Vulkan.
 
-An ncnn graph is two files, NAME.param and NAME.bin (export/targets/ncnn.py writes them). It accepts one image at a time
+An ncnn graph is two files, NAME.param and NAME.bin (export/targets/ncnn.py writes them). It makes one image at a time
 and stops before rounding: batching, rounding and conversion to bytes happen here. The bundle's other graphs, which make
 styles, are ONNX: NumPy runs those of a few matrix products, and another engine the rest, once per style.
 """
@@ -39,7 +39,7 @@ from starcast.runtime.engines.base import (
 )
 from starcast.runtime.engines.forks import AfterFork
 from starcast.runtime.engines.ncnn_arena import Arena, block_size, make_allocator
-from starcast.runtime.engines.ncnn_graph import NcnnGraph, NcnnGraphError, read_graph
+from starcast.runtime.engines.ncnn_graph import IMAGE, OUTPUT, NcnnGraph, NcnnGraphError, read_graph
 from starcast.runtime.engines.ncnn_memory import held_bytes, make_pool, trim_heap, with_small_kernels
 from starcast.runtime.engines.numpy_graph import open_in_numpy
 from starcast.runtime.engines.onnxruntime import OnnxRuntime
@@ -50,6 +50,7 @@ from starcast.utf8 import utf8_path
 Result = TypeVar("Result")
 
 _SPIN = "OMP_WAIT_POLICY"
+_NO_IMAGE = (1, 1)
 _capturing = threading.Lock()
 
 GRAPH_SUFFIX = ".param"  # of ncnn graphs
@@ -121,11 +122,9 @@ class Ncnn(Engine):
         if path.suffix != GRAPH_SUFFIX:
             return open_in_numpy(path) or _reader_of_onnx(path).open(graph, options)
         [weights] = graph.weights
-        description = self._read(path, weights)
+        description = self._read(path, weights, options.memory)
         net, pool = engine().Net(), self._make_pool()
         self._configure(net, options)
-        if pool is not None:
-            net.opt.blob_allocator = net.opt.workspace_allocator = pool
         text = self._text(path, description)
         with _capture_stderr() as said:
             code = net.load_param_mem(text)
@@ -135,15 +134,19 @@ class Ncnn(Engine):
             code = net.load_model(str(named))
         if code != 0:
             raise self._refusal(weights, " ".join(said) or f"code {code}")
+        if pool is not None:  # only now, because the weights that some layers convert would be blobs of the pool
+            net.opt.blob_allocator = net.opt.workspace_allocator = pool
         trim_heap()
-        return NcnnSession(path, net, description, pool)
+        return NcnnSession(path, net, description, options.memory, pool)
 
-    def _read(self, path: Path, weights: Path) -> NcnnGraph:
+    def _read(self, path: Path, weights: Path, memory: int | None) -> NcnnGraph:
         """A graph, checked before ncnn loads it. Raises EngineError."""
         try:
             graph = read_graph(path)
             graph.condition  # noqa: B018  raises if it is not a frame graph
             wanted = graph.weight_bytes
+            if IMAGE not in graph.inputs:  # every shape is known
+                _refuse_large(graph.largest_blobs(*_NO_IMAGE), memory)
         except (NcnnGraphError, OSError) as error:
             raise self._refusal(path, str(error)) from error
         size = weights.stat().st_size if weights.is_file() else 0
@@ -207,12 +210,14 @@ class NcnnVulkan(Ncnn):
 class NcnnSession(Session):
     """One loaded graph."""
 
-    def __init__(self, path: Path, net: Any, graph: NcnnGraph, pool: Any = None) -> None:
+    def __init__(self, path: Path, net: Any, graph: NcnnGraph, memory: int | None, pool: Any = None) -> None:
         self._graph = path
-        self._pool = pool  # freed after the net, which uses it
+        self._memory = memory
         self._net = net
+        self._pool = pool  # freed after the net, which uses it
         self._layers = graph
-        self._condition, self._length = graph.condition
+        self._condition, _ = graph.condition
+        self._takes = graph.inputs
         self._checked: dict[tuple[int, int], int] = {}  # sizes of images whose blobs fit, and bytes of the largest two
         self._arena: Arena | None = None
         self._allocator: Any = None  # of the arena; freed after the net
@@ -226,11 +231,12 @@ class NcnnSession(Session):
         return np.stack(images).transpose(0, 2, 3, 1)
 
     def unrounded(self, feeds: Arrays) -> NDArray[np.float32]:
-        """The translations before `run` rounds and clips them: float32 [N, 3, H, W], possibly outside 0..255."""
+        """The images before `run` rounds and clips them: float32 [N, C, H, W], possibly outside 0..255."""
         return self._in_thread(feeds, lambda feeds: np.stack([levels.copy() for levels in self._levels(feeds)]))
 
     def inputs(self) -> Mapping[str, Shape]:
-        return {"image": (None, None, None, CHANNELS), self._condition: (None, self._length)}
+        image = (None, None, None, CHANNELS)
+        return {name: image if shape is None else (None, *shape) for name, shape in self._takes.items()}
 
     def close(self) -> None:
         if self._thread is not None:
@@ -242,7 +248,8 @@ class NcnnSession(Session):
 
     def _in_thread(self, feeds: Arrays, call: Callable[[Arrays], Result]) -> Result:
         """Call `call`; for large images in a separate thread instead of the main one: see ncnn_arena.py."""
-        height, width = feeds["image"].shape[1:3]
+        self._refuse_unfit(feeds)
+        height, width = _size(feeds)
         self._check(height, width)
         if self._block(height, width) is None or threading.current_thread() is not threading.main_thread():
             return call(feeds)
@@ -269,46 +276,74 @@ class NcnnSession(Session):
         return self._allocator
 
     def _levels(self, feeds: Arrays) -> Iterator[NDArray[np.float32]]:
-        """Each image's translation [3, H, W], valid until the next one."""
+        """Each image [C, H, W], valid until the next one."""
         if self._net is None:
             raise closed_error(self._graph)
         ncnn = engine()
-        images, conditions = feeds["image"], feeds[self._condition]
-        if images.shape[3:] != (3,) or conditions.shape[1:] != (self._length,):  # ncnn would crash the process
-            raise EngineError(
-                f"ncnn cannot run {self._graph} on {images.shape[3:]} channels and {conditions.shape[1:]} numbers of "
-                f"{self._condition} (it takes (3,) and ({self._length},)): translate with the bundle that it belongs to"
-            )
-        height, width = images.shape[1:3]
+        images = feeds[IMAGE] if IMAGE in self._takes else None
+        others = [(name, feeds[name]) for name in self._takes if name != IMAGE]
+        height, width = _size(feeds)
         allocator = self._allocator_for(height, width)
-        for number, image in enumerate(images):
-            condition = np.ascontiguousarray(conditions[number % len(conditions)])
+        for number in range(len(feeds[self._condition] if images is None else images)):
             extractor = self._net.create_extractor()
             if allocator is not None:
                 extractor.set_blob_allocator(allocator)
                 extractor.set_workspace_allocator(allocator)
-            pixels = ncnn.Mat.from_pixels(np.ascontiguousarray(image), ncnn.Mat.PixelType.PIXEL_RGB, width, height)
-            extractor.input("image", pixels)
-            # cloned, because a Mat made from an array does not own its memory, which must live until then
-            extractor.input(self._condition, ncnn.Mat(condition).clone())
-            code, made = extractor.extract("translation")
+            if images is not None:
+                image = np.ascontiguousarray(images[number])
+                pixels = ncnn.Mat.from_pixels(image, ncnn.Mat.PixelType.PIXEL_RGB, width, height)
+                extractor.input(IMAGE, pixels)
+            for name, values in others:
+                own = np.ascontiguousarray(values[number % len(values)], np.float32)
+                # cloned, because a Mat made from an array does not own its memory, which must live until then
+                extractor.input(name, ncnn.Mat(own).clone())
+            code, made = extractor.extract(OUTPUT)
             if code != 0:
-                raise EngineError(
-                    f"ncnn failed in {self._graph} (code {code}) on an image of {width}x{height}: try a smaller one, "
-                    "or another --backend"
-                )
+                on = "" if images is None else f" on an image of {width}x{height}"
+                remedy = "another --backend" if images is None else "a smaller one, or another --backend"
+                raise EngineError(f"ncnn failed in {self._graph} (code {code}){on}: try {remedy}")
             yield np.asarray(made)
+
+    def _refuse_unfit(self, feeds: Arrays) -> None:
+        """Raise EngineError unless every input is there and has the graph's shape: ncnn would crash the process."""
+        for name, wanted in self.inputs().items():
+            has = feeds[name].shape if name in feeds else ()
+            if len(has) == len(wanted) and all(length in (None, own) for own, length in zip(has, wanted, strict=True)):
+                continue
+            raise EngineError(
+                f"ncnn cannot run {self._graph} with {name} of the shape {list(has)} (it takes {_write(wanted)}): "
+                "use the bundle that the graph belongs to"
+            )
 
     def _check(self, height: int, width: int) -> None:
         """Raise EngineError where ncnn would end the process on images of that size."""
         if (height, width) in self._checked:
             return
         try:
-            self._checked[height, width] = self._layers.largest_blobs(height, width)
+            largest = self._layers.largest_blobs(height, width)
+            _refuse_large(largest, self._memory)
         except NcnnGraphError as error:
             raise EngineError(
                 f"ncnn cannot run {self._graph} on an image of {width}x{height} ({error}): export the bundle again"
             ) from error
+        self._checked[height, width] = largest
+
+
+def _size(feeds: Arrays) -> tuple[int, int]:
+    """Height and width of the images, on which the shapes of blobs depend; any numbers where there are none."""
+    height, width = feeds[IMAGE].shape[1:3] if IMAGE in feeds else _NO_IMAGE
+    return height, width
+
+
+def _refuse_large(size: int, memory: int | None) -> None:
+    """Raise NcnnGraphError if two blobs alone take more memory than may be used."""
+    if memory is not None and size > memory:
+        raise NcnnGraphError(f"it takes {size / 2**30:.1f} GiB of memory, and {memory / 2**30:.1f} may be used")
+
+
+def _write(shape: Shape) -> str:
+    """`[?, 64]`: a shape with lengths that may differ."""
+    return f"[{', '.join('?' if length is None else str(length) for length in shape)}]"
 
 
 def _reader_of_onnx(graph: Path) -> Engine:

@@ -11,6 +11,7 @@ For parameter numbers, see ncnn's docs/developer-guide/operators.md.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,16 @@ _LARGEST_WINDOW = 2**10  # kernels, strides, dilations and pads
 _MAP = 3  # axes of a map
 LARGEST_FILE = 2**24  # bytes of text; a large network has 20,000
 
-CONDITIONS = ("gamma_beta", "style")  # what a frame graph may take beside the image
-_COMPUTED = 19  # the parameter of a convolution whose weight is a blob
+IMAGE, OUTPUT = "image", "translation"
+CONDITIONS = ("gamma_beta", "style")  # a frame graph takes one of them, beside the image or noise
+_BY_CHANNEL = ("ConvolutionDepthWise", "DeconvolutionDepthWise")  # one filter for each channel
+_CONVOLUTIONS = ("Convolution", "Deconvolution", *_BY_CHANNEL)
+_COMPUTED = 19  # the parameter of a Convolution whose weight is a blob
+_GROUPS, _MORE_COLUMNS, _MORE_ROWS = 7, 18, 19  # parameters of convolutions by channel, and of transposed ones
+_WHOLE, _POINT = re.compile(r"-?\d{1,10}"), re.compile(r"-?\d+\.\d*(e[+-]?\d+)?")
+_CONTROL = re.compile(r"[^\x20-\x7e\t\r\n]")
+_LONGEST_NAME, _LONGEST_NUMBER = 255, 15  # characters that ncnn reads
+_LARGEST_PLANE = 2**31  # numbers; ncnn counts them in 32 bits
 # of a blob: (channels, height, width), (length,) for a condition, or (outputs, inputs, height, width) for a weight
 Shape = tuple[int, ...]
 
@@ -42,13 +51,20 @@ class Layer:
     name: str
     reads: tuple[str, ...]
     writes: tuple[str, ...]
-    numbers: Mapping[int, float]
-    arrays: Mapping[int, tuple[float, ...]]
+    numbers: Mapping[int, int | float]  # a float where the text has a point: ncnn does not convert one into the other
+    arrays: Mapping[int, tuple[int, ...]]
 
     def whole(self, key: int, default: int = 0) -> int:
         """A parameter that must be a whole number."""
         value = self.numbers.get(key, default)
-        if not math.isfinite(value) or value != int(value):
+        if isinstance(value, float):
+            raise NcnnGraphError(f"{self.name} has the parameter {key}={value}")
+        return value
+
+    def factor(self, key: int) -> int:
+        """A parameter that must be a whole number, written as a float."""
+        value = self.numbers.get(key, 0)
+        if not isinstance(value, float) or not value.is_integer():
             raise NcnnGraphError(f"{self.name} has the parameter {key}={value}")
         return int(value)
 
@@ -61,11 +77,21 @@ class NcnnGraph:
 
     @property
     def condition(self) -> tuple[str, int]:
-        """The name and length of its input beside the image. Raises NcnnGraphError if it is not a frame graph."""
-        for layer in self.layers:
-            if layer.kind == "Input" and len(layer.writes) == 1 and layer.writes[0] in CONDITIONS:
-                return layer.writes[0], layer.whole(0)
+        """The name and length of the style, or of the scales and shifts. Raises NcnnGraphError if it is not a frame
+        graph."""
+        for name, shape in self.inputs.items():
+            if name in CONDITIONS and shape is not None and len(shape) == 1:
+                return name, shape[0]
         raise NcnnGraphError(f"it is not a frame graph: it has no input {' or '.join(CONDITIONS)}")
+
+    @property
+    def inputs(self) -> Mapping[str, Shape | None]:
+        """The shapes of its inputs, by name; None for the image, which may have any size. Raises NcnnGraphError."""
+        return {
+            layer.writes[0]: None if layer.writes == (IMAGE,) else _stated(layer)
+            for layer in self.layers
+            if layer.kind == "Input" and len(layer.writes) == 1
+        }
 
     @property
     def weight_bytes(self) -> int:
@@ -85,6 +111,7 @@ class NcnnGraph:
         Raises NcnnGraphError if shapes do not fit each other.
         """
         shapes: dict[str, Shape] = {}
+        written: set[str] = set()
         for layer in self.layers:
             has = [shapes.pop(name) for name in layer.reads if name in shapes]  # a blob is read once
             if len(has) != len(layer.reads):
@@ -92,12 +119,15 @@ class NcnnGraph:
             made = _outputs(layer, has, (3, height, width))
             if len(made) != len(layer.writes) or any(length < 1 for shape in made for length in shape):
                 raise NcnnGraphError(f"the outputs of {layer.name} do not fit its input")
-            if not shapes.keys().isdisjoint(layer.writes) or len(set(layer.writes)) < len(layer.writes):
+            if any(math.prod(shape[1:]) >= _LARGEST_PLANE for shape in made):
+                raise NcnnGraphError(f"the outputs of {layer.name} are too large for ncnn")
+            if not written.isdisjoint(layer.writes) or len(set(layer.writes)) < len(layer.writes):
                 raise NcnnGraphError(f"{layer.name} writes a blob that already exists")
+            written.update(layer.writes)
             shapes.update(zip(layer.writes, made, strict=True))
             yield layer, has, made
-        if len(shapes.get("translation", ())) != 3:
-            raise NcnnGraphError("it makes no map called translation")
+        if len(shapes.get(OUTPUT, ())) != 3:
+            raise NcnnGraphError(f"it makes no map called {OUTPUT}")
 
 
 def read_graph(path: Path) -> NcnnGraph:
@@ -105,9 +135,12 @@ def read_graph(path: Path) -> NcnnGraph:
     if path.stat().st_size > LARGEST_FILE:
         raise NcnnGraphError("it is too large for an ncnn graph")
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="ascii")
     except UnicodeDecodeError as error:
-        raise NcnnGraphError("it is not text") from error
+        raise NcnnGraphError("it is not plain text") from error
+    if _CONTROL.search(text):  # Python and C disagree on what separates words
+        raise NcnnGraphError("it is not plain text")
+    lines = text.splitlines()
     if len(lines) < 2 or lines[0].strip() != _MAGIC:
         raise NcnnGraphError("it does not begin with ncnn's magic number")
     layers = tuple(_read_layer(line) for line in lines[2:] if line.strip())
@@ -123,21 +156,41 @@ def read_graph(path: Path) -> NcnnGraph:
 def _read_layer(line: str) -> Layer:
     try:
         kind, name, reads, writes, *rest = line.split()
-        ends = int(reads), int(reads) + int(writes)
-        if not 0 <= ends[0] <= ends[1] <= len(rest):
+        ends = _whole(reads), _whole(reads) + _whole(writes)
+        if not 0 <= ends[0] <= ends[1] <= len(rest) or any(len(word) > _LONGEST_NAME for word in (kind, name, *rest)):
             raise ValueError(line)
-        numbers, arrays = {}, {}
+        numbers: dict[int, int | float] = {}
+        arrays: dict[int, tuple[int, ...]] = {}
         for key, _, value in (word.partition("=") for word in rest[ends[1] :]):
-            if int(key) <= _ARRAY:
-                count, *values = value.split(",")
-                if int(count) != len(values):
+            number = _whole(key)
+            is_array = number <= _ARRAY
+            number = _ARRAY - number if is_array else number
+            if number in numbers or number in arrays:
+                raise ValueError(line)
+            if is_array:
+                count, *values = map(_whole, value.split(","))
+                if count != len(values):
                     raise ValueError(line)
-                arrays[_ARRAY - int(key)] = tuple(map(float, values))
+                arrays[number] = tuple(values)
             else:
-                numbers[int(key)] = float(value)
+                numbers[number] = _number(value)
     except ValueError as error:
         raise NcnnGraphError(f"the line {line[:60]!r} is not a layer") from error
     return Layer(kind, name, tuple(rest[: ends[0]]), tuple(rest[ends[0] : ends[1]]), numbers, arrays)
+
+
+def _whole(word: str) -> int:
+    """A whole number as ncnn reads it. Raises ValueError for what it would read as another number."""
+    if not _WHOLE.fullmatch(word) or not -(2**31) <= int(word) < 2**31:
+        raise ValueError(word)
+    return int(word)
+
+
+def _number(word: str) -> int | float:
+    """A number as ncnn reads it: a float if it has a point, and else a whole number. Raises ValueError."""
+    if _POINT.fullmatch(word) and len(word) <= _LONGEST_NUMBER:
+        return float(word)
+    return _whole(word)
 
 
 def _check_parameters(layer: Layer) -> None:
@@ -151,8 +204,8 @@ def _check_parameters(layer: Layer) -> None:
 
 def _weights(layer: Layer) -> int:
     """How many numbers of 4 bytes a layer has in the file of weights."""
-    if layer.kind in ("Convolution", "Deconvolution"):
-        if layer.whole(_COMPUTED):
+    if layer.kind in _CONVOLUTIONS:
+        if _is_computed(layer):
             return 0
         return 1 + layer.whole(6) + (layer.whole(0) if layer.whole(5) else 0)  # 1: the header of the weight
     if layer.kind == "InstanceNorm":
@@ -163,8 +216,10 @@ def _weights(layer: Layer) -> int:
 def _outputs(layer: Layer, has: list[Shape], image: Shape) -> list[Shape]:
     """The shapes of a layer's outputs, from those of its inputs."""
     if layer.kind == "Input":
-        return [image] if layer.writes == ("image",) else [(layer.whole(0),)]
-    computed = layer.kind == "Convolution" and layer.whole(_COMPUTED)
+        if has:
+            raise NcnnGraphError(f"{layer.name} is an input and reads {len(has)} blobs")
+        return [image] if layer.writes == (IMAGE,) else [_stated(layer)]
+    computed = _is_computed(layer)
     several = len(has) == 2 if computed else layer.kind in ("BinaryOp", "Concat")
     if not has or (len(has) > 1) > several or (computed and not several):
         raise NcnnGraphError(f"{layer.name} reads {len(has)} blobs")
@@ -173,6 +228,21 @@ def _outputs(layer: Layer, has: list[Shape], image: Shape) -> list[Shape]:
     if any(len(shape) > _MAP for shape in has):
         raise NcnnGraphError(f"{layer.name} reads the weight of a convolution")
     return _LAYERS[layer.kind].outputs(layer, has)
+
+
+def _stated(layer: Layer) -> Shape:
+    """The shape that an input states: a vector, or a plane of noise."""
+    width, height, channels = (layer.whole(key) for key in range(3))
+    if not height and not channels:
+        return (width,)
+    if channels != 1 or min(width, height) < 1:
+        raise NcnnGraphError(f"{layer.name} is neither a vector nor a plane")
+    return channels, height, width
+
+
+def _is_computed(layer: Layer) -> bool:
+    """Whether a convolution reads its weight from a blob."""
+    return layer.kind == "Convolution" and bool(layer.whole(_COMPUTED))
 
 
 def _computed_convolution(layer: Layer, image: Shape, weight: Shape) -> list[Shape]:
@@ -220,7 +290,14 @@ def _window(layer: Layer, shape: Shape, pads: Iterable[int]) -> list[tuple[int, 
 
 def _convolution(layer: Layer, has: list[Shape]) -> list[Shape]:
     outputs, size = layer.whole(0), layer.whole(6)
-    wanted = outputs * has[0][0] * layer.whole(1) * layer.whole(11, layer.whole(1))
+    each = has[0][0]  # channels that one filter reads
+    if layer.kind in _BY_CHANNEL:
+        if not layer.whole(_GROUPS) == outputs == each:
+            raise NcnnGraphError(
+                f"{layer.name} has {layer.whole(_GROUPS)} groups and {outputs} filters for {each} channels"
+            )
+        each = 1
+    wanted = outputs * each * layer.whole(1) * layer.whole(11, layer.whole(1))
     if outputs < 1 or size != wanted:
         raise NcnnGraphError(f"{layer.name} has {size} weights instead of {wanted}")
     return [(outputs, *_sides_after(layer, has[0]))]
@@ -231,9 +308,16 @@ def _sides_after(layer: Layer, image: Shape) -> list[int]:
     left = layer.whole(4)
     top = layer.whole(14, left)
     windows = _window(layer, image, (left, layer.whole(15, left), top, layer.whole(16, top)))
-    if layer.kind == "Deconvolution":
-        return [(length - 1) * stride + kernel - padding for length, kernel, stride, padding in windows]
-    return [(length + padding - kernel) // stride + 1 for length, kernel, stride, padding in windows]
+    if not layer.kind.startswith("De"):
+        return [(length + padding - kernel) // stride + 1 for length, kernel, stride, padding in windows]
+    columns = layer.whole(_MORE_COLUMNS)
+    more = layer.whole(_MORE_ROWS, columns), columns
+    if any(not 0 <= added < max(1, stride) for added, (_, _, stride, _) in zip(more, windows, strict=True)):
+        raise NcnnGraphError(f"{layer.name} adds {more[1]} columns and {more[0]} rows")
+    return [
+        (length - 1) * stride + kernel + added - padding
+        for added, (length, kernel, stride, padding) in zip(more, windows, strict=True)
+    ]
 
 
 def _pooling(layer: Layer, has: list[Shape]) -> list[Shape]:
@@ -261,7 +345,7 @@ def _split(layer: Layer, has: list[Shape]) -> list[Shape]:
 
 
 def _slice(layer: Layer, has: list[Shape]) -> list[Shape]:
-    widths = [int(width) for width in layer.arrays.get(0, ()) if math.isfinite(width)]
+    widths = layer.arrays.get(0, ())
     given = sum(width for width in widths if width != _EQUAL_SHARE)
     shares = widths.count(_EQUAL_SHARE)
     left = has[0][0] - given
@@ -272,14 +356,15 @@ def _slice(layer: Layer, has: list[Shape]) -> list[Shape]:
 
 def _crop(layer: Layer, has: list[Shape]) -> list[Shape]:
     shape, ranges = list(has[0]), [layer.arrays.get(key, ()) for key in (9, 10, 11)]
-    if len({len(part) for part in ranges}) != 1 or not all(math.isfinite(number) for part in ranges for number in part):
+    if len({len(part) for part in ranges}) != 1:
         raise NcnnGraphError(f"{layer.name} does not say which part to take")
     if len(set(ranges[2])) < len(ranges[2]):  # ncnn would take the last range only
         raise NcnnGraphError(f"{layer.name} cuts an axis twice")
-    for start, end, axis in (map(int, each) for each in zip(*ranges, strict=True)):
+    for start, end, axis in zip(*ranges, strict=True):
         if not 0 <= axis < len(shape):
             raise NcnnGraphError(f"{layer.name} cuts axis {axis} of a blob of {len(shape)}")
-        until = shape[axis] if end == _TO_THE_END else end
+        until = shape[axis] if end == _TO_THE_END else end + shape[axis] * (end < 0)
+        start += shape[axis] * (_TO_THE_END < start < 0)  # counted from the end
         if not 0 <= start < until <= shape[axis]:
             raise NcnnGraphError(f"{layer.name} takes {start} to {until} of {shape[axis]}")
         shape[axis] = until - start
@@ -287,22 +372,34 @@ def _crop(layer: Layer, has: list[Shape]) -> list[Shape]:
 
 
 def _concat(layer: Layer, has: list[Shape]) -> list[Shape]:
-    if layer.whole(0) != 0 or len({shape[1:] for shape in has}) != 1:
+    axis, lengths = layer.whole(0), len(has[0])
+    others = {(*shape[:axis], *shape[axis + 1 :]) for shape in has if len(shape) == lengths}
+    if not 0 <= axis < lengths or len(others) != 1 or any(len(shape) != lengths for shape in has):
         raise NcnnGraphError(f"{layer.name} joins blobs of the shapes {' and '.join(map(str, map(list, has)))}")
-    return [(sum(shape[0] for shape in has), *has[0][1:])]
+    return [(*has[0][:axis], sum(shape[axis] for shape in has), *has[0][axis + 1 :])]
+
+
+def _padding(layer: Layer, has: list[Shape]) -> list[Shape]:
+    top, bottom, left, right = (layer.whole(key) for key in range(4))
+    if len(has[0]) != 3 or layer.whole(4) not in (0, 1):
+        raise NcnnGraphError(f"{layer.name} is neither a border of zeros nor of the outermost pixels of a map")
+    if not all(0 <= width <= _LARGEST_WINDOW for width in (top, bottom, left, right)):
+        raise NcnnGraphError(f"{layer.name} has a border of {top}, {bottom}, {left}, {right}")
+    return [(has[0][0], has[0][1] + top + bottom, has[0][2] + left + right)]
 
 
 def _reshaped(layer: Layer, has: list[Shape]) -> list[Shape]:
-    """A column, or the weight of a convolution."""
+    """Maps, or the weight of a convolution."""
     length = math.prod(has[0])
+    width, height, channels = (layer.whole(key) for key in range(3))
     if 11 in layer.numbers:
-        weight = layer.whole(2), layer.whole(11), layer.whole(1), layer.whole(0)
+        weight = channels, layer.whole(11), height, width
         if len(has[0]) != 1 or min(weight) < 1 or math.prod(weight) != length:
             raise NcnnGraphError(f"{layer.name} makes a weight of {list(weight)} from {length} numbers")
         return [weight]
-    if (layer.whole(0), layer.whole(1)) != (1, 1) or layer.whole(2) not in (-1, length):
-        raise NcnnGraphError(f"{layer.name} does not make a column")
-    return [(length, 1, 1)]
+    if min(width, height) < 1 or length % (width * height) or channels not in (-1, length // (width * height)):
+        raise NcnnGraphError(f"{layer.name} makes no maps of {width}x{height} of {length} numbers")
+    return [(length // (width * height), height, width)]
 
 
 def _mean(layer: Layer, has: list[Shape]) -> list[Shape]:
@@ -312,7 +409,9 @@ def _mean(layer: Layer, has: list[Shape]) -> list[Shape]:
 
 
 def _resize(layer: Layer, has: list[Shape]) -> list[Shape]:
-    factors = layer.whole(1), layer.whole(2)
+    factors = layer.factor(1), layer.factor(2)
+    if layer.whole(0) not in (1, 2):
+        raise NcnnGraphError(f"{layer.name} neither repeats pixels nor interpolates between two")
     if len(has[0]) != 3 or not all(1 <= factor <= _LARGEST_FACTOR for factor in factors):
         raise NcnnGraphError(f"{layer.name} resizes by {factors[0]} and {factors[1]}")
     return [(has[0][0], has[0][1] * factors[0], has[0][2] * factors[1])]
@@ -341,10 +440,14 @@ class _Kind:
 
 
 _CONVOLUTION = frozenset({0, 1, 11, 2, 12, 3, 13, 4, 14, 15, 16, 5, 6})
+_MORE = frozenset({_MORE_COLUMNS, _MORE_ROWS})
 _LAYERS: Mapping[str, _Kind] = {
-    "Input": _Kind(_same, frozenset({0})),
+    "Input": _Kind(_same, frozenset({0, 1, 2})),
     "Convolution": _Kind(_convolution, _CONVOLUTION | {_COMPUTED}),
-    "Deconvolution": _Kind(_convolution, _CONVOLUTION),
+    "ConvolutionDepthWise": _Kind(_convolution, _CONVOLUTION | {_GROUPS}),
+    "Deconvolution": _Kind(_convolution, _CONVOLUTION | _MORE),
+    "DeconvolutionDepthWise": _Kind(_convolution, _CONVOLUTION | _MORE | {_GROUPS}),
+    "Padding": _Kind(_padding, frozenset({0, 1, 2, 3, 4})),
     "Pooling": _Kind(_pooling, frozenset({0, 1, 11, 2, 12, 3, 13, 14, 15, 5, 6})),
     "InstanceNorm": _Kind(_per_channel, frozenset({0, 1, 2})),
     "ReLU": _Kind(_same, frozenset({0})),

@@ -16,11 +16,15 @@ from stylegan2_oracles import LUKAU2357, ROSINALITY, load, lukau2357_model, numb
 from starcast.errors import OptionError
 from starcast.export.families.stylegan2 import StyleGAN2
 from starcast.export.families.stylegan2_graph import FrameGenerator
-from starcast.export.gate.candidates import OnnxCandidate
+from starcast.export.gate.candidates import NcnnCandidate, OnnxCandidate
 from starcast.export.gate.parity import check_generator, expected_translations, make_trials
+from starcast.export.graphs.files import write_graph
 from starcast.export.inspect import facts_of, lines_of
 from starcast.export.options import ExportOptions
+from starcast.export.plan import PREFERRED
 from starcast.export.precision.samples import generated_set
+from starcast.export.targets.ncnn import write_ncnn
+from starcast.export.targets.onnx import make_float32
 from starcast.export.trace import trace_frame
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import Bundle, open_bundle
@@ -35,7 +39,8 @@ from starcast.train.families.stylegan2.rosinality import read_rosinality
 from starcast.train.families.stylegan2.samples import mean_latents
 
 ORACLES = {"rosinality": ROSINALITY, "lukau2357": LUKAU2357}
-ENGINE_NAMES = ("openvino", "onnxruntime")
+ENGINE_NAMES = tuple(name for name in ("openvino", "onnxruntime", "ncnn") if ENGINES[name].absent() is None)
+ALONE = EngineOptions(threads=1)
 LAYERS = 8
 
 
@@ -53,10 +58,16 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bundle]:
 def run(bundle: Bundle, engine: str, styles: Any, noise: dict[str, Any]) -> NDArray[np.uint8]:
     """The images of a bundle's variant in an engine."""
     variant = next(variant for variant in bundle.manifest.variants if engine in variant.engines)
+    condition = np.asarray(styles)
+    if variant.condition == "gamma_beta":
+        assert bundle.manifest.condition.product is not None
+        product = ENGINES["onnxruntime"].open(Graph(bundle.path / bundle.manifest.condition.product.graph), ALONE)
+        condition = product.run({"style": condition})
+        product.close()
     weights = tuple(bundle.path / name for name in variant.weights)
-    session = ENGINES[engine].open(Graph(bundle.path / variant.file, weights=weights), EngineOptions(threads=1))
+    session = ENGINES[engine].open(Graph(bundle.path / variant.file, weights=weights), ALONE)
     try:
-        return session.run({"style": np.asarray(styles), **{name: np.asarray(plane) for name, plane in noise.items()}})
+        return session.run({variant.condition: condition, **{name: np.asarray(plane) for name, plane in noise.items()}})
     finally:
         session.close()
 
@@ -149,7 +160,7 @@ def test_the_manifest_says_what_the_graphs_take_and_give(bundles: dict[str, Bund
             noise.name: (1, 1, noise.height, noise.width) for noise in manifest.noise.inputs
         }
         variant = manifest.variants[0]
-        assert set(variant.engines) == set(ENGINE_NAMES)
+        assert set(variant.engines) == set(ENGINE_NAMES) - {"ncnn"}
         assert variant.max_batch is None
         assert variant.rewrites["activation-gains"] == 7
     variant = bundles["lukau2357"].manifest.variants[0]
@@ -200,6 +211,48 @@ ODD = {
         image_size=16, channels=4, latent_dim=3, mapping_depth=1, widths=(2, 5, 3), fir_filter=(1.0, 4.0, 6.0, 4.0, 1.0)
     ),
 }  # fmt: skip
+
+MORE_ODD = {
+    "RGB 64 px, interpolated with seven taps": StyleGAN2Config(
+        image_size=64, latent_dim=4, mapping_depth=1, widths=(3, 9, 4, 5, 16), resampling="bilinear",
+        fir_filter=(1.0, 2.0, 3.0, 4.0, 3.0, 2.0, 1.0),
+    ),
+    "RGB 32 px, transposed with two taps, one channel at the end": StyleGAN2Config(
+        image_size=32, latent_dim=4, mapping_depth=1, widths=(8, 16, 4, 1), fir_filter=(1.0, 1.0)
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("config", [*ODD.values(), *MORE_ODD.values()], ids=[*ODD, *MORE_ODD])
+def test_ncnn_makes_what_pytorch_makes_of_odd_networks(config: StyleGAN2Config, tmp_path: Path) -> None:
+    if ENGINES["ncnn"].absent() is not None:
+        pytest.skip("ncnn is not installed")
+    model = StyleGAN2(random_networks(config), config)
+    graph = make_float32(trace_frame(model), PREFERRED["ncnn"], config.image_size)
+    assert graph.product is not None
+    write_graph(graph.product, tmp_path / "product.onnx", {})
+    weights = write_ncnn(graph.frame, tmp_path / "frame.param")
+    candidate = NcnnCandidate(tmp_path / "frame.param", weights, tmp_path / "product.onnx")
+    trials = make_trials(model)
+    parity = check_generator(
+        candidate, "ncnn", trials, expected_translations(model.reference, trials), lambda _: "a layer"
+    )  # fmt: skip
+    assert parity.batches == (1, 2, 3)
+    assert candidate.translate(trials[2]).shape == (3, config.image_size, config.image_size, config.channels)
+
+
+def test_what_ncnn_runs_is_in_the_bundle_with_the_graph_of_its_scales(bundles: dict[str, Bundle]) -> None:
+    if "ncnn" not in ENGINE_NAMES:
+        pytest.skip("ncnn is not installed")
+    for bundle in bundles.values():
+        [variant] = [variant for variant in bundle.manifest.variants if "ncnn" in variant.engines]
+        assert variant.condition == "gamma_beta"
+        assert variant.parity is not None
+        assert variant.parity.worst < 5e-5
+        assert bundle.manifest.condition.product is not None
+        others = [other for other in bundle.manifest.variants if other.precision == "fp32" and other != variant]
+        assert {other.condition for other in others} == {"style"}
+        assert variant.flop == others[0].flop
 
 
 @pytest.mark.parametrize("config", ODD.values(), ids=ODD)
@@ -291,15 +344,6 @@ def test_tensorrts_graphs_pass_their_gates_and_compile_without_a_gpu(tmp_path: P
     assert report.failed == ()
     assert [facts.spec.role for facts in report.engines] == [variants["int8"].file, "mapping.onnx"]
     assert report.engines[0].megabytes is not None
-
-
-def test_engines_that_need_a_source_are_refused_before_any_work(tmp_path: Path) -> None:
-    if ENGINES["ncnn"].absent() is not None:
-        pytest.skip("ncnn is not installed")
-    lines: list[str] = []
-    with pytest.raises(OptionError, match="models without a source cannot be exported for ncnn yet: leave it out"):
-        export_bundle(ROSINALITY / "000000.pt", tmp_path / "b", ExportOptions(backends=("ncnn",)), lines.append)
-    assert lines == []
 
 
 @pytest.mark.parametrize("option", [{"domains": ("faces",)}, {"attributes": ("Young",)}, {"calibrate": Path("photos")}])

@@ -38,7 +38,12 @@ CONSTANTS = {
     "wide": DRAWS.standard_normal((4, 6, 7, 7)), "nine": DRAWS.standard_normal((4, 9, 3, 3)),
     "at0": np.array([0]), "at1": np.array([1]), "at2": np.array([2]), "at3": np.array([3]),
     "end": np.array([2**63 - 1]), "most": np.array([2**31 - 1]), "few": np.array([-1]),
-    "corner": np.array([1, 2]), "far_corner": np.array([5, 2**31 - 1]),
+    "corner": np.array([1, 2]), "far_corner": np.array([5, 2**31 - 1]), "last3": np.array([-3]),
+    "all_but_one": np.array([-1]), "across": DRAWS.standard_normal((3, 1, 1, 4)),
+    "down": DRAWS.standard_normal((3, 1, 4, 1)), "ones_each": np.ones((3, 1, 1, 1)), "pairs": np.ones((4, 2, 1, 1)),
+    "around": np.array([0, 0, 1, 2, 0, 0, 0, 3]), "more_channels": np.array([0, 1, 0, 0, 0, 0, 0, 0]),
+    "maps": np.array([-1, 3, 1, 2]), "tall": np.array([1.0, 1.0, 3.0, 2.0]), "far": np.array([-300]),
+    "four": np.array([4]),
 }  # fmt: skip
 STYLE = "g = Reshape (gamma_beta, shape)  gamma, beta = Split <axis = 1, num_outputs = 2> (g)  "
 NEAREST = 'Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">'
@@ -83,6 +88,27 @@ OPERATORS = {
     "squares as channels": "y = SpaceToDepth <blocksize = 2> (x)",
     "channels as squares": "a = Conv (x, eight)  y = DepthToSpace <blocksize = 2> (a)",
     "channels as squares, one after another": 'a = Conv (x, eight)  y = DepthToSpace <blocksize = 2, mode = "CRD"> (a)',
+    "a filter a channel, across and down": "a = Conv <group = 3, pads = [0, 1, 0, 2]> (x, across)  "
+        "y = Conv <group = 3, pads = [2, 0, 1, 0]> (a, down)",
+    "a filter a channel with a bias": "y = Conv <group = 3, pads = [1, 1, 1, 1]> (x, each, scale)",
+    "a filter a channel with stride 2": "y = Conv <group = 3, strides = [2, 2]> (x, each)",
+    "zeros after every pixel":
+        "y = ConvTranspose <group = 3, strides = [2, 2], output_padding = [1, 1]> (x, ones_each)",
+    "transposed, a filter a channel": "y = ConvTranspose <group = 3, strides = [2, 2]> (x, each, shift)",
+    "transposed 3x3 with more rows":
+        "y = ConvTranspose <strides = [2, 2], pads = [2, 2, 2, 2], output_padding = [1, 0]> (x, spread3)",
+    "zeros around": "y = Pad (x, around)",
+    "zeros around, said twice": "y = Pad <mode = \"constant\"> (x, around, none)",
+    "the last pixel repeated": 'y = Pad <mode = "edge"> (x, around)',
+    "interpolated": 'y = Resize <mode = "linear", coordinate_transformation_mode = "half_pixel"> (x, , twice)',
+    "the last rows": "y = Slice (x, last3, end, at2)",
+    "all columns but the last": "y = Slice (x, at0, all_but_one, at3)",
+    "joined rows": "a = Relu (x)  y = Concat <axis = 2> (a, x, a)",
+    "joined columns": "a = Slice (x, at0, at1, at3)  y = Concat <axis = 3> (x, a)",
+    "maps from a vector": "m = Reshape (gamma_beta, maps)  "
+        "q = Slice (x, at0, at1, at2)  r = Slice (q, at0, at2, at3)  y = Mul (m, r)",
+    "a plane for all channels": "p = Slice (x, at0, at1, at1)  a = Mul (half, p)  y = Add (x, a)",
+    "a plane on the left, times a column": STYLE + "p = Slice (x, at1, at2, at1)  a = Mul (p, gamma)  y = Add (a, x)",
     "spread around the mean":
         "m = ReduceMean (x, rows_and_columns)  d = Sub (x, m)  q = Mul (d, d)  v = ReduceMean (q, rows_and_columns)  "
         "s = Add (v, half)  r = Sqrt (s)  y = Div (d, r)",
@@ -122,9 +148,16 @@ def test_a_convolution_may_get_its_weight_from_the_style(engine, tmp_path):
     (COMPUTED + "  u = Relu (v)", "y (Conv) cannot be written for ncnn (its input 1 is not constant)"),
     ("y = Softmax (x)", "the node y (Softmax) cannot be written for ncnn (its graphs have no Softmax)"),
     ('y = Conv <auto_pad = "SAME_UPPER"> (x, w)', "y (Conv) cannot be written for ncnn (it uses auto_pad"),
-    ("y = Conv <group = 3> (x, each)", "y (Conv) cannot be written for ncnn (it is grouped)"),
+    ("a = Concat <axis = 1> (x, x)  b = Slice (a, at0, four, at1)  y = Conv <group = 2> (b, pairs)",
+     "y (Conv) cannot be written for ncnn (it is grouped, and not by single channels)"),
     ("y = Conv (x, x)", "y (Conv) cannot be written for ncnn (its input 1 is not constant)"),
-    ("y = ConvTranspose <output_padding = [1, 1], strides = [2, 2]> (x, spread3)", "(its output size is given)"),
+    ("y = ConvTranspose <output_shape = [17, 25], strides = [2, 2]> (x, spread3)", "(its output size is given)"),
+    ('y = Pad <mode = "reflect"> (x, around)', "y (Pad) cannot be written for ncnn (its border is neither zeros nor"),
+    ("y = Pad (x, around, half)", "y (Pad) cannot be written for ncnn (its border is neither zeros nor"),
+    ("y = Pad (x, more_channels)", "y (Pad) cannot be written for ncnn (it changes the channels, or cuts the map)"),
+    ('y = Resize <mode = "cubic"> (x, , twice)', "(its upsampling is not bilinear with a constant factor of 2)"),
+    ('y = Resize <mode = "linear"> (x, , tall)', "(its upsampling is not bilinear with a constant factor of 2)"),
+    ("y = Slice (x, far, end, at2)", "y (Slice) cannot be written for ncnn (its range is counted from too far behind"),
     ("y = AveragePool <kernel_shape = [2, 2], ceil_mode = 1> (x)", "y (AveragePool) cannot be written for ncnn"),
     ("m = ReduceMean (x, threes)  y = Sub (x, m)",
      "m (ReduceMean) cannot be written for ncnn (it is not the mean of a"),
@@ -136,8 +169,8 @@ def test_a_convolution_may_get_its_weight_from_the_style(engine, tmp_path):
     ("y = Slice (x, at1, at3, few)", "y (Slice) cannot be written for ncnn (it cuts the batch, or counts its axes"),
     ("y = Slice (x, at0, at1)", "y (Slice) cannot be written for ncnn (it cuts the batch"),
     ("y = Slice (x, at0, end, at2, at2)", "y (Slice) cannot be written for ncnn (it leaves gaps)"),
-    ("y = Concat <axis = 2> (x, x)", "y (Concat) cannot be written for ncnn (it does not join channels)"),
-    ("y = Reshape (x, threes)", "y (Reshape) cannot be written for ncnn (it does not make a column of channels)"),
+    ("y = Concat <axis = 0> (x, x)", "y (Concat) cannot be written for ncnn (it joins along the batch"),
+    ("y = Reshape (x, threes)", "y (Reshape) cannot be written for ncnn (it does not make maps of a fixed size)"),
     (STYLE + "c = Squeeze (gamma)  y = InstanceNormalization (x, c, shift)", "c (Squeeze) cannot be written"),
 ])  # fmt: skip
 def test_what_ncnn_has_no_layer_for_is_named(nodes, reason):

@@ -40,7 +40,7 @@ def graph_of(file: Path) -> Graph:
 
 
 def written(folder: Path, param: str = ADDITION, weights: bytes = b"") -> Path:
-    (folder / "graph.param").write_text(param)
+    (folder / "graph.param").write_text(param, encoding="utf-8")
     (folder / "graph.bin").write_bytes(weights)
     return folder / "graph.param"
 
@@ -146,7 +146,8 @@ def test_a_missing_file_is_an_engine_error(backend, tmp_path):
 @pytest.mark.parametrize(("channels", "conditions"), [(3, 0), (3, 4), (1, 3)])
 def test_inputs_that_do_not_fit_are_an_engine_error(backend, tmp_path, channels, conditions):
     session = backend.open(graph_of(written(tmp_path)), EngineOptions(threads=1))
-    with pytest.raises(EngineError, match=r"cannot run .*graph\.param on .*it takes \(3,\) and \(3,\)") as caught:
+    takes = r"\[\?, \?, \?, 3\]" if channels == 1 else r"\[\?, 3\]"
+    with pytest.raises(EngineError, match=rf"cannot run .*graph\.param with .*it takes {takes}") as caught:
         session.run({"image": levels(1)[..., :channels], "gamma_beta": np.zeros((1, conditions), np.float32)})
     assert len(str(caught.value).splitlines()) == 1
 
@@ -207,8 +208,20 @@ WEIGHTS = bytes(4 * (1 + 81 + 3))
     ("0 1 image", "0 2000000000 image", "the line 'Input image 0 2000000000 image' is not a layer"),
     ("-23300=2,", "-23300=2147483647,", "is not a layer"),
     ("6=81", "6=2147483647", "it has 340 bytes instead of 8589934604"),
-    ("5=1 6=81", "5=1 6=81 0=2e9", "it has 340 bytes instead of 8000000328"),
-    ("5=1 6=81", "5=1 6=nan", "has the parameter 6=nan"),
+    ("translation 0=3", "translation 0=2000000000", "it has 340 bytes instead of 8000000328"),
+    ("5=1 6=81", "5=1 6=nan", "is not a layer"),
+    # ncnn reads these as other numbers or words than Python
+    ("translation 0=3", "translation 0=3.0", "has the parameter 0=3.0"),
+    ("translation 0=3", "translation 0=2e9", "is not a layer"),
+    ("6=81", "6=8_1", "is not a layer"),
+    ("6=81", "6=00000000081", "is not a layer"),
+    ("6=81", "6=4294967377", "is not a layer"),
+    ("=2,3,3", "=2,3.0,3", "is not a layer"),
+    ("5=1 6=81", "5=1 6=81 6=81", "is not a layer"),
+    ("parts 1 2", "parts 1_0 2", "is not a layer"),
+    ("Slice parts", "Slice\u00a0parts", "it is not plain text"),
+    ("Slice parts", "Slice\x1fparts", "it is not plain text"),
+    ("scales shifts", f"scales {'s' * 256}", "is not a layer"),
     ("4=1", "7=2", "has the parameter 7, which this starcast does not know"),
     ("Slice parts", "MemoryData parts", "has the layer MemoryData, which this starcast does not know"),
 ])  # fmt: skip
@@ -230,7 +243,7 @@ def test_counts_that_nothing_stands_behind_are_refused_before_ncnn_reads_them(ba
     ("1 1 image translation 0=3 1=3 11=3 4=1 5=1 6=81",
      "2 1 image scales translation 0=0", "the operands of translation have the shapes"),
     ("Convolution translation 1 1 image translation 0=3 1=3 11=3 4=1 5=1 6=81",
-     "Interp translation 1 1 image translation 0=1 1=100000 2=2", "translation resizes by 100000 and 2"),
+     "Interp translation 1 1 image translation 0=1 1=100000.0 2=2.0", "translation resizes by 100000 and 2"),
     ("Convolution translation 1 1 image translation 0=3 1=3 11=3 4=1 5=1 6=81",
      "InstanceNorm translation 1 1 image translation 0=0 2=0\n", None),
 ])  # fmt: skip
@@ -277,13 +290,18 @@ def test_a_graph_may_take_a_style_and_join_it_to_the_image_as_planes(backend, tm
 
 @pytest.mark.parametrize(("old", "new", "reason"), [
     ("first -23309=1,0 -23310=1,1", "first -23309=1,2 -23310=1,4", "first takes 2 to 4 of 3"),
-    ("first -23309=1,0 -23310=1,1", "first -23309=1,-1 -23310=1,1", "first takes -1 to 1 of 3"),
+    ("first -23309=1,0 -23310=1,1", "first -23309=1,-1 -23310=1,1", "first takes 2 to 1 of 3"),
+    ("first -23309=1,0 -23310=1,1", "first -23309=1,-4 -23310=1,1", "first takes -1 to 1 of 3"),
+    ("first -23309=1,0 -23310=1,1", "first -23309=1,-233 -23310=1,1", "first takes -233 to 1 of 3"),
+    ("first -23309=1,0 -23310=1,1", "first -23309=1,0 -23310=1,-3", "first takes 0 to 0 of 3"),
+    ("first -23309=1,0 -23310=1,1", "first -23309=1,0 -23310=1,-9", "first takes 0 to -6 of 3"),
     ("first -23309=1,0 -23310=1,1", "first -23309=1,1 -23310=1,1", "first takes 1 to 1 of 3"),
     ("-23311=1,0\nBinaryOp", "-23311=1,3\nBinaryOp", "first cuts axis 3 of a blob of 3"),
     ("-23311=1,0\nBinaryOp", "-23311=2,0,1\nBinaryOp", "first does not say which part to take"),
     ("-23309=1,0 -23310=1,1 -23311=1,0\nBinaryOp", "-23309=2,1,0 -23310=2,3,-233 -23311=2,0,0\nBinaryOp",
      "first cuts an axis twice"),
-    ("first -23309=1,0 ", "first -23309=1,inf ", "first does not say which part to take"),
+    ("first -23309=1,0 ", "first -23309=1,inf ", "is not a layer"),
+    ("Reshape column 1 1 style column", "Reshape image 1 1 style image", "image writes a blob that already exists"),
     ("joined 0=0", "joined 0=1", "joined joins blobs of the shapes [3, 8, 4] and [4, 8, 4]"),
     ("-23311=1,0\nBinaryOp", "-23311=1,1\nBinaryOp", "the operands of planes have the shapes [4, 1, 1] and [3, 1, 4]"),
 ])  # fmt: skip
@@ -340,10 +358,120 @@ def test_weights_and_squares_that_do_not_fit_raise_instead_of_crashing(tmp_path,
         read_graph(tmp_path / "graph.param").largest_blobs(8, 4)
 
 
+SOURCELESS = """7767517
+13 15
+Input gamma_beta 0 1 gamma_beta 0=14
+Input noise_0 0 1 noise_0 0=4 1=2 2=1
+Slice parts 1 2 gamma_beta start scales -23300=2,12,2 1=0
+Reshape maps 1 1 start maps 0=3 1=2 2=-1
+Reshape column 1 1 scales column 0=1 1=1 2=-1
+BinaryOp scaled 2 1 maps column scaled 0=2
+Padding padded 1 1 scaled padded 0=0 1=0 2=0 3=1 4=1
+ConvolutionDepthWise smooth 1 1 padded smooth 0=2 1=1 11=1 5=0 6=2 7=2
+Split copies 1 2 smooth smooth.0 smooth.1
+BinaryOp noisy 2 1 smooth.0 noise_0 noisy 0=0
+DeconvolutionDepthWise spread 1 1 smooth.1 spread 0=2 1=1 11=1 3=2 13=2 18=1 19=1 5=0 6=2 7=2
+Interp enlarged 1 1 noisy enlarged 0=2 1=2.0 2=2.0
+Concat translation 2 1 enlarged spread translation 0=0
+"""
+SOURCELESS_WEIGHTS = np.array([0, 1, 10, 0, 1, 1], "<f4").tobytes()  # a header of 0 before each filter
+
+
+def sourceless_feeds(count: int = 2) -> dict[str, np.ndarray]:
+    draws = np.random.RandomState(0)
+    return {
+        "gamma_beta": draws.standard_normal((count, 14)).astype(np.float32),
+        "noise_0": draws.standard_normal((1, 1, 2, 4)).astype(np.float32),
+    }
+
+
+def test_a_graph_may_take_a_vector_and_noise_instead_of_an_image(backend, tmp_path):
+    session = backend.open(graph_of(written(tmp_path, SOURCELESS, SOURCELESS_WEIGHTS)), EngineOptions(threads=1))
+    assert session.inputs() == {"gamma_beta": (None, 14), "noise_0": (None, 1, 2, 4)}
+    feeds = sourceless_feeds()
+    got = session.unrounded(feeds)
+    assert got.shape == (2, 4, 4, 8)
+    start, scales = feeds["gamma_beta"][:, :12].reshape(2, 2, 2, 3), feeds["gamma_beta"][:, 12:, None, None]
+    smooth = np.pad(start * scales, ((0, 0), (0, 0), (0, 0), (0, 1)), "edge") * np.array([1, 10])[:, None, None]
+    np.testing.assert_allclose(got[:, 2:, ::2, ::2], smooth, rtol=1e-5)
+    assert not got[:, 2:, 1::2].any()
+    assert not got[:, 2:, :, 1::2].any()
+    np.testing.assert_allclose(got[:, :2, 0, 0], (smooth + feeds["noise_0"])[:, :, 0, 0], rtol=1e-5)  # of the corner
+    own = np.concatenate([feeds["noise_0"], 2 * feeds["noise_0"]])
+    each = [(feeds["gamma_beta"][n : n + 1], own[n : n + 1]) for n in (0, 1)]
+    alone = [session.unrounded({"gamma_beta": scales, "noise_0": noise}) for scales, noise in each]
+    np.testing.assert_array_equal(session.unrounded({**feeds, "noise_0": own}), np.concatenate(alone))
+    assert session.run(feeds).shape == (2, 4, 8, 4)
+
+
+def test_noise_that_is_missing_or_has_other_sides_is_an_engine_error(backend, tmp_path):
+    session = backend.open(graph_of(written(tmp_path, SOURCELESS, SOURCELESS_WEIGHTS)), EngineOptions(threads=1))
+    feeds = sourceless_feeds()
+    for noise in ({}, {"noise_0": feeds["noise_0"][..., 1:]}, {"noise_0": feeds["noise_0"][:, 0]}):
+        with pytest.raises(EngineError, match=r"with noise_0 of the shape .* \(it takes \[\?, 1, 2, 4\]\)"):
+            session.run({"gamma_beta": feeds["gamma_beta"], **noise})
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    ("0=4 1=2 2=1", "0=4 1=2 2=2", "noise_0 is neither a vector nor a plane"),
+    ("0=4 1=2 2=1", "0=4 1=-2 2=1", "noise_0 is neither a vector nor a plane"),
+    ("0=4 1=2 2=1", "0=3 1=2 2=1", "the operands of noisy have the shapes [2, 2, 4] and [1, 2, 3]"),
+    ("0=4 1=2 2=1", "0=100000 1=100000 2=1", "the outputs of noise_0 are too large for ncnn"),
+    ("Input noise_0 0 1 noise_0 0=4", "Input noise_0 1 1 gamma_beta noise_0 0=4", "is an input and reads 1 blobs"),
+    ("maps 0=3 1=2", "maps 0=5 1=2", "maps makes no maps of 5x2 of 12 numbers"),
+    ("maps 0=3 1=2", "maps 0=0 1=2", "maps makes no maps of 0x2 of 12 numbers"),
+    ("maps 0=3 1=2 2=-1", "maps 0=3 1=2 2=4", "maps makes no maps of 3x2 of 12 numbers"),
+    ("3=1 4=1", "3=1 4=2", "padded is neither a border of zeros nor of the outermost pixels"),
+    ("3=1 4=1", "3=-1 4=1", "padded has a border of 0, 0, 0, -1"),
+    ("3=1 4=1", "3=2000000 4=1", "padded has a border of 0, 0, 0, 2000000"),
+    ("smooth 0=2 1=1 11=1 5=0 6=2 7=2", "smooth 0=2 1=1 11=1 5=0 6=2 7=1", "smooth has 1 groups and 2 filters for 2"),
+    ("smooth 0=2 1=1 11=1 5=0 6=2 7=2", "smooth 0=2 1=1 11=2 5=0 6=2 7=2", "smooth has 2 weights instead of 4"),
+    ("18=1", "18=2", "spread adds 2 columns and 1 rows"),
+    ("18=1", "18=-1", "spread adds -1 columns and 1 rows"),
+    ("enlarged 0=2", "enlarged 0=3", "enlarged neither repeats pixels nor interpolates"),
+    ("1=2.0 2=2.0", "1=2.0 2=1.0", "translation joins blobs of the shapes [2, 4, 4] and [2, 4, 8]"),
+    ("translation 0=0", "translation 0=3", "translation joins blobs of the shapes"),
+    ("translation 0=0", "translation 0=-1", "translation joins blobs of the shapes"),
+])  # fmt: skip
+def test_a_graph_without_an_image_is_checked_when_it_is_opened(backend, tmp_path, old, new, reason):
+    assert old in SOURCELESS
+    file = written(tmp_path, SOURCELESS.replace(old, new, 1), SOURCELESS_WEIGHTS)
+    with pytest.raises(EngineError, match=r"graph\.param is refused by ncnn") as caught:
+        backend.open(graph_of(file), EngineOptions(threads=1))
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(("times", "reason"), [
+    (4, "it takes 2.0 GiB of memory, and 1.0 may be used"),  # two blobs [2, 8192, 16384]
+    (6, "are too large for ncnn"),
+])  # fmt: skip
+def test_enlargements_that_exhaust_the_memory_are_refused_when_a_graph_is_opened(backend, tmp_path, times, reason):
+    last = "smooth.1"
+    chain = []
+    for number in range(times):
+        chain.append(f"Interp e{number} 1 1 {last} e{number} 0=1 1=8.0 2=8.0")
+        last = f"e{number}"
+    head = SOURCELESS[: SOURCELESS.index("BinaryOp noisy")].splitlines()[2:]
+    lines = [*head, *chain, f"Concat translation 1 1 {last} translation 0=0"]
+    text = "\n".join(["7767517", f"{len(lines)} {sum(int(line.split()[3]) for line in lines)}", *lines]) + "\n"
+    file = written(tmp_path, text, SOURCELESS_WEIGHTS[:12])
+    with pytest.raises(EngineError, match=r"graph\.param is refused by ncnn") as caught:
+        backend.open(graph_of(file), EngineOptions(threads=1, memory=2**30))
+    assert reason in str(caught.value)
+
+
+def test_an_image_whose_maps_exhaust_the_memory_is_an_engine_error(backend, tmp_path):
+    session = backend.open(graph_of(written(tmp_path)), EngineOptions(threads=1, memory=100))
+    with pytest.raises(EngineError, match=r"graph\.param on an image of 4x2 \(it takes 0\.0 GiB of memory"):
+        session.run({"image": levels(1), "gamma_beta": np.ones((1, 3), np.float32)})
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
 def test_any_change_of_a_word_of_the_text_is_an_error_or_a_graph(tmp_path, data):
     words = re.split(r"(\s+|=|,)", data.draw(st.sampled_from([CONVOLUTION, PLANES, COMPUTED])))
+
+    words = re.split(r"(\s+|=|,)", data.draw(st.sampled_from([CONVOLUTION, SOURCELESS])))
     place = data.draw(st.integers(0, len(words) - 1))
     words[place] = data.draw(st.one_of(st.integers(-(2**33), 2**33).map(str), st.sampled_from(words), st.text()))
     (tmp_path / "graph.param").write_text("".join(words), encoding="utf-8", errors="replace")

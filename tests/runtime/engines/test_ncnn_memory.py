@@ -39,8 +39,8 @@ def narrow_graph() -> str:
         convolution("small.1", "small.0", 512, 512),
         convolution("pointwise", "small.1", 512, 512, kernel=1),
         convolution("three", "pointwise", 512, 3, kernel=1),
-        "Interp enlarged.0 1 1 three enlarged.0 0=1 1=4 2=4",
-        "Interp enlarged.1 1 1 enlarged.0 enlarged.1 0=1 1=4 2=4",
+        "Interp enlarged.0 1 1 three enlarged.0 0=1 1=4.0 2=4.0",
+        "Interp enlarged.1 1 1 enlarged.0 enlarged.1 0=1 1=4.0 2=4.0",
         "Reshape column 1 1 gamma_beta column 0=1 1=1 2=-1",
         "BinaryOp translation 2 1 enlarged.1 column translation 0=0",
     ]
