@@ -30,7 +30,7 @@ CONSTANTS = {
     "shift": DRAWS.standard_normal(3), "start": DRAWS.standard_normal((1, 3, 4, 6)),
     "weight": DRAWS.standard_normal((3, 3, 3, 3)),
 }  # fmt: skip
-INPUTS, OUTPUTS = "float[batch, 2, 5] style, float[N, 1, 4, 6] noise", "float[batch, 3, 4, 6] y"
+INPUTS, OUTPUTS = "float[batch, 2, 5] style, float[styles, 1, 4, 6] noise", "float[batch, 3, 4, 6] y"
 
 
 def small() -> ir.Model:

@@ -148,7 +148,7 @@ def test_a_convolution_may_get_its_weight_from_the_style(engine, tmp_path):
     (COMPUTED + "  u = Relu (v)", "y (Conv) cannot be written for ncnn (its input 1 is not constant)"),
     ("y = Softmax (x)", "the node y (Softmax) cannot be written for ncnn (its graphs have no Softmax)"),
     ('y = Conv <auto_pad = "SAME_UPPER"> (x, w)', "y (Conv) cannot be written for ncnn (it uses auto_pad"),
-    ("a = Concat <axis = 1> (x, x)  b = Slice (a, at0, four, at1)  y = Conv <group = 2> (b, pairs)",
+    ("a = Concat <axis = 1> (x, x)  c = Slice (a, at0, four, at1)  y = Conv <group = 2> (c, pairs)",
      "y (Conv) cannot be written for ncnn (it is grouped, and not by single channels)"),
     ("y = Conv (x, x)", "y (Conv) cannot be written for ncnn (its input 1 is not constant)"),
     ("y = ConvTranspose <output_shape = [17, 25], strides = [2, 2]> (x, spread3)", "(its output size is given)"),
