@@ -37,7 +37,7 @@ def split_off_scales(model: ir.Model, side: int) -> ir.Model | None:
     if shapes is None:
         return None
     sizes = [math.prod(shape) for shape in shapes]
-    work = _work(model, borders, sum(sizes))
+    work = _work(model, borders, sizes)
     _take_scales(model, style, borders, shapes)
     return work
 
@@ -81,15 +81,16 @@ def _shapes(model: ir.Model, values: Sequence[ir.Value], side: int) -> list[list
     return shapes
 
 
-def _work(model: ir.Model, borders: Sequence[ir.Value], size: int) -> ir.Model:
+def _work(model: ir.Model, borders: Sequence[ir.Value], sizes: Sequence[int]) -> ir.Model:
     """The graph style -> gamma_beta: a copy of the frame that ends at the borders, which it joins."""
     work = model.clone()
     graph = work.graph
     graph.name = "style_product"
     made = {value.name: value for node in graph for value in node.outputs}
     rows = []
-    for number, border in enumerate(borders):
-        flat = ir.node("Flatten", [made[border.name]], {"axis": 1}, name=f"scales.{number}")
+    for number, (border, size) in enumerate(zip(borders, sizes, strict=True)):
+        row = add_constant(graph, f"scales.row.{size}", np.array([-1, size], np.int64))
+        flat = ir.node("Reshape", [made[border.name], row], name=f"scales.{number}")
         flat.outputs[0].name = f"scales.{number}"
         graph.append(flat)
         rows.append(flat.outputs[0])
@@ -97,7 +98,7 @@ def _work(model: ir.Model, borders: Sequence[ir.Value], size: int) -> ir.Model:
     joined = ir.node("Concat", rows, {"axis": 1}, name="scales")
     [output] = joined.outputs
     assert style.shape is not None
-    output.name, output.type, output.shape = GAMMA_BETA, _FLOAT, ir.Shape([style.shape[0], size])
+    output.name, output.type, output.shape = GAMMA_BETA, _FLOAT, ir.Shape([style.shape[0], sum(sizes)])
     graph.append(joined)
     graph.outputs[:] = [output]
     RemoveUnusedNodesPass()(work)

@@ -6,7 +6,7 @@ long as ncnn takes for an image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from starcast.runtime.engines.onnx_file import Node, OnnxFile, UnreadOnnxError, 
 from starcast.runtime.manifest import Shape
 
 _OPSET = range(13, 27)  # versions in which the operators below, on so many inputs, mean the same
+_MOST_INPUTS = 2**10  # of a node that joins arrays
 
 Array = NDArray[Any]
 
@@ -85,6 +86,10 @@ def _scaled(values: Array, factor: float) -> Array:
     return values if factor == 1 else values * np.float32(factor)
 
 
+def _concat(node: Node, *parts: Array) -> Array:
+    return np.concatenate(parts, axis=int(node.attributes["axis"]))
+
+
 def _gather(node: Node, values: Array, places: Array) -> Array:
     return np.take(values, places, axis=int(node.attributes.get("axis", 0)))
 
@@ -113,12 +118,13 @@ class _Kind(msgspec.Struct, frozen=True):
     """An operator: what it computes, how many inputs it may have, and the attributes that it may have."""
 
     run: Callable[..., Array]
-    counts: tuple[int, ...]
+    counts: Container[int]
     attributes: frozenset[str] = frozenset()
 
 
 _OPERATORS: Mapping[str, _Kind] = {
     "Add": _Kind(lambda node, left, right: left + right, (2,)),
+    "Concat": _Kind(_concat, range(1, _MOST_INPUTS), frozenset({"axis"})),
     "Gather": _Kind(_gather, (2,), frozenset({"axis"})),
     "Gemm": _Kind(_gemm, (2, 3), frozenset({"alpha", "beta", "transA", "transB"})),
     "LeakyRelu": _Kind(_leaky_relu, (1,), frozenset({"alpha"})),

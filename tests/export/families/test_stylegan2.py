@@ -29,6 +29,7 @@ from starcast.export.trace import trace_frame
 from starcast.export.write import export_bundle
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.base import EngineOptions, Graph
+from starcast.runtime.engines.numpy_graph import open_in_numpy
 from starcast.runtime.engines.openvino import lacks
 from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.nvidia.tensorrt.build import build_engines
@@ -253,6 +254,8 @@ def test_what_ncnn_runs_is_in_the_bundle_with_the_graph_of_its_scales(bundles: d
         others = [other for other in bundle.manifest.variants if other.precision == "fp32" and other != variant]
         assert {other.condition for other in others} == {"style"}
         assert variant.flop == others[0].flop
+        # so that no second engine is needed
+        assert open_in_numpy(bundle.path / bundle.manifest.condition.product.graph) is not None
 
 
 @pytest.mark.parametrize("config", ODD.values(), ids=ODD)

@@ -49,8 +49,9 @@ def of_x(nodes: str, shape: str = "N, 5", **constants: object) -> ir.Model:
     of_x("a = Pow(x, two) b = ReduceMean(a, one) c = Sqrt(b) d = Reciprocal(c) y = Mul(x, d)", "N, 4",
          two=np.array(2.0), one=np.array([1])),
     of_x("a = ReduceMean<keepdims=0>(x, one) y = Unsqueeze(a, one)", "N, 1", one=np.array([-1])),
+    of_x("a = Relu(x) y = Concat<axis=1>(x, a, x)", "N, 12"),
 ], ids=["gemm", "gemm's attributes", "transposed", "product", "activations", "domains", "gather", "reshape", "norm",
-        "mean"])  # fmt: skip
+        "mean", "joined"])  # fmt: skip
 def test_numpy_gives_the_numbers_of_onnx_runtime(tmp_path, model):
     path = saved(tmp_path, model)
     session, engine = open_in_numpy(path), ENGINES["onnxruntime"].open(Graph(path), EngineOptions(threads=1))
