@@ -28,7 +28,7 @@ from starcast.export.options import ExportOptions
 from starcast.export.plan import FrameGraph, plans_for, select_plans
 from starcast.export.source import read_source
 from starcast.export.store import Store, writable_target
-from starcast.export.targets.ncnn import NoCounterpartError
+from starcast.export.targets.ncnn_layer import NoCounterpartError
 from starcast.export.targets.onnx import make_float32
 from starcast.export.write import NOISE, describe_bundle, export_bundle, with_files
 from starcast.hold import hold
