@@ -20,10 +20,9 @@ class SubjectOptions(CheckedOptions):
         None, "Checkpoint that BUNDLE was exported from. Default: found beside the bundle or in a run folder there."
     )
     config: str | None = option(
-        None, "Measure random weights in the sizes of the original networks. afhq: StarGAN v2, 256 px. stargan-v1: "
-        "five attributes, 128 or 256 px. stylegan2: rosinality's, 256 px, multiplier 2; stylegan2-bilinear: "
-        "lukau2357's, capacity 8. BUNDLE, if given, is where the generated bundle is kept, with its GPU "
-        "engines beside it.",
+        None, "Measure random weights in the sizes of an original network. "
+        + " ".join(f"{name}: {original.title}." for name, (_, original) in originals().items())
+        + " BUNDLE, if given, is where the generated bundle is kept, with its GPU engines beside it.",
         flags=("--random-weights",), aliases=("--config",),
         choices=tuple(originals()),
     )  # fmt: skip

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cv2
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +112,8 @@ class ExtraInputs:
         height, width = one.height * shape[1] // source.height, one.width * shape[2] // source.width
         if (height, width) == values.shape[2:]:
             return values
+        import cv2  # takes milliseconds to import, and most commands need none of it
+
         planes = [
             [cv2.resize(plane, (width, height), interpolation=cv2.INTER_LINEAR) for plane in each] for each in values
         ]

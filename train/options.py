@@ -19,8 +19,10 @@ from starcast.options import CheckedOptions, flag_of, flat_fields, group, option
 
 @dataclass(frozen=True)
 class Original:
-    """A model in the sizes that its authors used: the values of its config, and its domains or labels."""
+    """A model in the sizes that its authors used: what it is in words, the values of its config, and its domains or
+    labels."""
 
+    title: str
     config: Mapping[str, Any]
     domain_names: tuple[str, ...]
 

@@ -133,7 +133,9 @@ class StarGANv1Options(TrainOptions):
     family: ClassVar[str] = "stargan_v1"
     recipes: ClassVar[Path] = Path(__file__).parent / "recipes"
     originals: ClassVar[Mapping[str, Original]] = {
-        f"stargan-v1-{side}": Original({"image_size": side, "attributes": len(CELEBA), "classes": 0}, CELEBA)
+        f"stargan-v1-{side}": Original(
+            f"five attributes, {side} px", {"image_size": side, "attributes": len(CELEBA), "classes": 0}, CELEBA
+        )
         for side in (128, 256)
     }
 

@@ -87,7 +87,7 @@ class StarGANv2Options(TrainOptions):
     family: ClassVar[str] = "stargan_v2"
     recipes: ClassVar[Path] = Path(__file__).parent / "recipes"
     originals: ClassVar[Mapping[str, Original]] = {
-        "afhq": Original({"image_size": 256, "domains": 3}, ("cat", "dog", "wild")),
+        "afhq": Original("StarGAN v2, 256 px", {"image_size": 256, "domains": 3}, ("cat", "dog", "wild")),
     }
 
     network: StarGANv2Network = group(StarGANv2Network)

@@ -206,9 +206,9 @@ class StyleGAN2Options(TrainOptions):
     family: ClassVar[str] = "stylegan2"
     recipes: ClassVar[Path] = Path(__file__).parent / "recipes"
     originals: ClassVar[Mapping[str, Original]] = {
-        "stylegan2": Original({"image_size": 256, "capacity": 64}, ("images",)),  # rosinality's, multiplier 2
-        "stylegan2-bilinear": Original(  # lukau2357's
-            {"image_size": 256, "resampling": "bilinear", "capacity": 8}, ("images",)
+        "stylegan2": Original("rosinality's, 256 px, multiplier 2", {"image_size": 256, "capacity": 64}, ("images",)),
+        "stylegan2-bilinear": Original(
+            "lukau2357's, 256 px, capacity 8", {"image_size": 256, "resampling": "bilinear", "capacity": 8}, ("images",)
         ),
     }
     help: ClassVar[str] = """Train StyleGAN2 on a folder of images.
