@@ -12,10 +12,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from starcast.atomic import atomic_path
 from starcast.errors import DatasetError, printable
 from starcast.images.mark import read_mark
-from starcast.images.read import SOFTWARE
+from starcast.images.write import write_image
 from starcast.options import from_flat, from_json
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.data.folders import DataSet, in_words
@@ -84,10 +83,7 @@ def write_sheets(target: Path, grids: Mapping[str, Mapping[str, Pixels]]) -> lis
         if max(sheet.size) > LARGEST:
             sheet.thumbnail((LARGEST, LARGEST))
         path = target.with_name(f"{target.stem}-{kind}.jpg")
-        exif = Image.Exif()
-        exif[SOFTWARE] = MARK + kind
-        with atomic_path(path) as partial:
-            sheet.save(partial, format="JPEG", quality=95, exif=exif)
+        write_image(path, sheet, mark=MARK + kind)
         written.append(path)
     return written
 

@@ -31,7 +31,7 @@ from starcast.runtime.style_requests import StyleRequest
 
 Pixels = NDArray[np.uint8]
 
-WIDEST = 16_384  # pixels of a sheet, as wide as WebP allows, in whole tiles
+LONGEST = 16_383  # pixels of a side: WebP allows no more
 LARGEST = 2**26  # pixels of a sheet: 192 MiB
 
 _MARK = generated_mark(fingerprint({"sheet": "sources, references and translations"}))
@@ -65,8 +65,7 @@ def write_sheets(
     else, and ImageError if one cannot be written.
     """
     height, width = size
-    columns = max(1, min(len(sources), WIDEST // width - 1))
-    rows = max(1, min(len(requests), LARGEST // ((columns + 1) * width) // height - 1))
+    columns, rows = tiles_of(len(sources), len(requests), size)
     blocks = [(row, column) for row in range(0, len(requests), rows) for column in range(0, len(sources), columns)]
     targets = [sheet if not number else sheet.with_stem(f"{sheet.stem}-{number + 1}") for number in range(len(blocks))]
     for target in targets:
@@ -89,6 +88,14 @@ def write_sheets(
         write_image(target, pixels, mark=_MARK.text)
         progress(f"Sheet: {printable(target)} ({len(places)} images in {len(styles)} styles)")
     return targets
+
+
+def tiles_of(images: int, styles: int, size: tuple[int, int]) -> tuple[int, int]:
+    """How many images and styles fit on one sheet, at least one of each, for tiles of that size (height, width)."""
+    height, width = size
+    columns = max(1, min(images, LONGEST // width - 1))
+    tallest = min(LONGEST, LARGEST // ((columns + 1) * width))
+    return columns, max(1, min(styles, tallest // height - 1))
 
 
 def _head(request: StyleRequest, size: tuple[int, int]) -> Pixels:

@@ -7,7 +7,7 @@ import pytest
 
 from starcast.errors import OptionError
 from starcast.images.read import read_image
-from starcast.images.write import write_image
+from starcast.images.write import WRITTEN_SUFFIXES, why_too_large, write_image
 from starcast.runtime.folder import sheet as module
 from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.options import TranslateOptions
@@ -85,7 +85,7 @@ def test_a_second_run_shows_what_was_there_already_and_replaces_its_sheet(tiny_b
 def test_more_images_than_a_sheet_holds_continue_on_further_sheets(
     tiny_bundle, photos, references, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "WIDEST", 3 * SIDE)
+    monkeypatch.setattr(module, "LONGEST", 3 * SIDE)
     monkeypatch.setattr(module, "LARGEST", 3 * SIDE * 3 * SIDE)
     translate(tiny_bundle, photos, tmp_path, ref=references, sheet=tmp_path / "sheet.png")
     shapes = [tiles(tmp_path / f"sheet{number}.png").shape[:2] for number in ("", "-2", "-3", "-4")]
@@ -114,3 +114,13 @@ def test_a_source_that_cannot_be_read_stays_white_and_the_others_are_shown(tiny_
     assert len(report.failed) == 1
     assert (shown[1, 2] == 255).all()
     np.testing.assert_array_equal(shown[1, 3], read_image(tmp_path / "out" / "2.png"))
+
+
+@pytest.mark.parametrize("suffix", WRITTEN_SUFFIXES)
+@pytest.mark.parametrize(("images", "styles"), [(2000, 3), (1, 2000), (2000, 2000), (1, 1)])
+@pytest.mark.parametrize("size", [(32, 32), (64, 64), (100, 36), (1024, 1024)])
+def test_every_sheet_is_small_enough_for_its_format(suffix, images, styles, size):
+    columns, rows = module.tiles_of(images, styles, size)
+    assert 1 <= columns <= images
+    assert 1 <= rows <= styles
+    assert why_too_large(suffix, ((rows + 1) * size[0], (columns + 1) * size[1])) is None
