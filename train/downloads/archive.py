@@ -85,6 +85,23 @@ def unpack(path: Path, contents: Contents, folder: Path) -> None:
             bar.update(entry.file_size)
 
 
+def is_unpacked(contents: Contents, folder: Path) -> bool:
+    """Whether a folder holds these files, byte for byte, and no other. Raises OSError."""
+    wanted = {folder.joinpath(*place.parts): entry for entry, place in contents.entries}
+    there = [file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir()]
+    return set(there) == set(wanted) and all(_is_entry(file, wanted[file]) for file in there)
+
+
+def _is_entry(file: Path, entry: zipfile.ZipInfo) -> bool:
+    if file.is_symlink() or file.stat().st_size != entry.file_size:
+        return False
+    checksum = 0
+    with file.open("rb") as content:
+        while part := content.read(2**20):
+            checksum = zlib.crc32(part, checksum)
+    return checksum == entry.CRC
+
+
 def _refuse_entry(path: Path, entry: zipfile.ZipInfo) -> None:
     """Raise DownloadError for an entry that would be written elsewhere, is a link, or cannot be read."""
     name, mode = entry.filename, entry.external_attr >> 16

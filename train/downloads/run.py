@@ -3,10 +3,14 @@
 DIR/afhq/{train,val}/cat/…      a data set, unpacked          DIR/afhq_100000_nets_ema.ckpt     networks
 DIR/afhq.download.json          where it came from, when, its licence and its SHA-256
 DIR/.starcast-download-afhq-…   what has arrived of it so far; the same command continues there
+
+What arrived is kept until it is recorded. So after a kill between placing and recording, the next call compares what
+lies in place with what arrived, and records it.
 """
 
 from __future__ import annotations
 
+import filecmp
 import hashlib
 import json
 import shutil
@@ -18,7 +22,7 @@ from typing import Any
 from starcast.atomic import atomic_folder, atomic_path, write_text
 from starcast.errors import DownloadError, OptionError, printable
 from starcast.hold import hold
-from starcast.train.downloads.archive import check_archive, unpack
+from starcast.train.downloads.archive import check_archive, is_unpacked, unpack
 from starcast.train.downloads.catalogue import ITEMS, Item, Remote
 from starcast.train.downloads.fetch import Fetched, check_url, fetch
 from starcast.train.downloads.proof import prove
@@ -26,7 +30,7 @@ from starcast.train.downloads.proof import prove
 Progress = Callable[[str], None]
 Ask = Callable[[str], bool]
 
-_WORK = ".starcast-download"
+_WORK, _FACTS = ".starcast-download", "facts.json"
 
 
 def download(
@@ -47,9 +51,9 @@ def download(
         progress(f"From: {printable(remote.url)}")
     with hold(folder / name):
         wanted = [(remote, folder / (item.folder or remote.name)) for remote in remotes]
-        missing = [(remote, target) for remote, target in wanted if not _is_here(name, remote, target, overwrite)]
-        for _, target in wanted:
-            if target not in [place for _, place in missing]:
+        missing = [(remote, target) for remote, target in wanted if not _is_here(name, item, remote, target, overwrite)]
+        for remote, target in wanted:
+            if (remote, target) not in missing:
                 progress(f"{printable(target)} is already here; its hash is in {printable(_record(folder, name))}")
         for remote, target in missing:
             _bring(name, item, remote, target, overwrite, ask, progress)
@@ -72,21 +76,21 @@ def _bring(name: str, item: Item, remote: Remote, target: Path, overwrite: bool,
         if new and not any(work.glob("*.part")):
             shutil.rmtree(work, ignore_errors=True)
         raise
+    facts = _facts_of(remote, fetched, target)
+    write_text(work / _FACTS, json.dumps(facts))
     try:
-        what = _put_in_place(item, remote, fetched, target, overwrite, progress)
+        what = _put_in_place(item, remote, fetched, target)
     except DownloadError:
         shutil.rmtree(work, ignore_errors=True)  # it is something else, or damaged: the next call starts afresh
         raise
-    _write_record(_record(target.parent, name), item, remote, fetched, target)
-    for done in target.parent.glob(f"{_WORK}-{remote.name}-*"):
+    _write_record(_record(target.parent, name), item, remote, facts)
+    for done in _works(target.parent, remote):
         shutil.rmtree(done, ignore_errors=True)
     progress(f"{printable(target)}: {what}")
     progress(f"SHA-256 of {remote.name}: {fetched.sha256}")
 
 
-def _put_in_place(
-    item: Item, remote: Remote, fetched: Fetched, target: Path, overwrite: bool, progress: Progress
-) -> str:
+def _put_in_place(item: Item, remote: Remote, fetched: Fetched, target: Path) -> str:
     """Prove what came, and move or unpack it to `target`; returns what it is."""
     if remote.kind != "zip":
         what = prove(fetched.path, remote.kind)
@@ -133,15 +137,37 @@ def _with_urls(name: str, item: Item, urls: Sequence[str]) -> list[Remote]:
     return [Remote(remote.name, url, remote.kind) for remote, url in zip(item.files, urls, strict=True)]
 
 
-def _is_here(name: str, remote: Remote, target: Path, overwrite: bool) -> bool:
+def _is_here(name: str, item: Item, remote: Remote, target: Path, overwrite: bool) -> bool:
     """Whether an earlier download has put it here. Raises OptionError if something else is in its place."""
     if overwrite or not (target.exists() or target.is_symlink()):
         return False
-    if remote.name in _read_record(_record(target.parent, name)):
+    record = _record(target.parent, name)
+    for work in _works(target.parent, remote):
+        facts = _read_json(work / _FACTS)
+        if facts and _holds(target, work / remote.name, item, remote):
+            _write_record(record, item, remote, facts)
+            shutil.rmtree(work, ignore_errors=True)
+    if remote.name in _read_record(record):
         return True
     raise OptionError(
-        f"{printable(target)} already exists, and is not from a download: give --overwrite, or another DIR"
+        f"{printable(target)} already exists, and no record says that a download put it there: give --overwrite, or "
+        "another DIR"
     )
+
+
+def _holds(target: Path, fetched: Path, item: Item, remote: Remote) -> bool:
+    """Whether exactly what was fetched lies in place."""
+    try:
+        if remote.kind == "zip":
+            return is_unpacked(check_archive(fetched, item.domains), target)
+        return filecmp.cmp(fetched, target, shallow=False)
+    except (OSError, DownloadError):
+        return False
+
+
+def _works(folder: Path, remote: Remote) -> list[Path]:
+    """The folders with what has arrived of a file, one for each address."""
+    return sorted(folder.glob(f"{_WORK}-{remote.name}-*"))
 
 
 def _record(folder: Path, name: str) -> Path:
@@ -150,24 +176,32 @@ def _record(folder: Path, name: str) -> Path:
 
 def _read_record(path: Path) -> dict[str, Any]:
     """The files of a record by name; none if there is no record."""
-    try:
-        files = json.loads(path.read_bytes())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    files = _read_json(path).get("files")
     return files if isinstance(files, dict) else {}
 
 
-def _write_record(path: Path, item: Item, remote: Remote, fetched: Fetched, target: Path) -> None:
-    files = _read_record(path) | {
-        remote.name: {
-            "place": target.name,
-            "url": remote.url,
-            "came_from": fetched.url,
-            "bytes": fetched.bytes,
-            "sha256": fetched.sha256,
-            "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
+def _read_json(path: Path) -> dict[str, Any]:
+    """An object in a file; an empty one if there is none."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _facts_of(remote: Remote, fetched: Fetched, target: Path) -> dict[str, Any]:
+    return {
+        "place": target.name,
+        "url": remote.url,
+        "came_from": fetched.url,
+        "bytes": fetched.bytes,
+        "sha256": fetched.sha256,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _write_record(path: Path, item: Item, remote: Remote, facts: dict[str, Any]) -> None:
+    files = _read_record(path) | {remote.name: facts}
     write_text(path, json.dumps({"what": item.what, "licence": item.licence, "files": files}, indent=2) + "\n")
 
 

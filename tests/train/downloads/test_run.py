@@ -222,6 +222,53 @@ def test_what_had_arrived_before_a_kill_is_not_fetched_again(server, tmp_path, m
     assert len(server.asked) == asked
 
 
+def killed(*_, **__):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(("name", "content"), [("afhq", archive), ("afhq-network", checkpoint)])
+@pytest.mark.parametrize("step", ["_write_record", "shutil.rmtree"])
+def test_what_was_put_in_place_before_a_kill_is_known_as_downloaded(server, tmp_path, monkeypatch, name, content, step):
+    server.content, lines = content(), []
+    with monkeypatch.context() as patched:
+        patched.setattr(f"{module.__name__}.{step}", killed)
+        with pytest.raises(KeyboardInterrupt):
+            call(name, tmp_path, server, urls=[server.redirected])
+    asked = len(server.asked)
+    call(name, tmp_path, server, progress=lines.append)
+    assert len(server.asked) == asked
+    assert any("already here" in line for line in lines)
+    (facts,) = json.loads((tmp_path / f"{name}.download.json").read_text())["files"].values()
+    assert facts["sha256"] == hashlib.sha256(server.content).hexdigest()
+    assert facts["came_from"] == server.url
+    assert not list(tmp_path.glob(".starcast-download-*"))
+
+
+@pytest.mark.parametrize("change", ["wild/0.png", "wild/1.png"])
+def test_what_differs_from_what_arrived_is_not_taken_for_a_download(server, tmp_path, monkeypatch, change):
+    server.content = archive()
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_write_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            call("afhq", tmp_path, server)
+    (tmp_path / "afhq" / "train" / change).write_bytes(image_bytes(9))
+    with pytest.raises(OptionError, match="already exists.*--overwrite"):
+        call("afhq", tmp_path, server)
+
+
+def test_a_record_of_the_set_before_does_not_stand_for_the_one_that_replaced_it(server, tmp_path, monkeypatch):
+    server.content = archive()
+    call("afhq", tmp_path, server)
+    server.content = archive(extra={"afhq/train/cat/1.png": image_bytes(9)})
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_write_record", killed)
+        with pytest.raises(KeyboardInterrupt):
+            call("afhq", tmp_path, server, overwrite=True)
+    call("afhq", tmp_path, server)
+    (facts,) = json.loads((tmp_path / "afhq.download.json").read_text())["files"].values()
+    assert facts["sha256"] == hashlib.sha256(server.content).hexdigest()
+
+
 def test_nobody_to_answer_is_a_no(server, tmp_path):
     server.content = archive()
     result = CliRunner().invoke(command, ["afhq", str(tmp_path), "--url", server.url], input="")
