@@ -27,7 +27,7 @@ class Cpu(Device):
     """Rows take turns; a turn is one untimed and one timed run."""
 
     name = "cpu"
-    question = "how long does one batch take, from its inputs to uint8 images, beside eager PyTorch in the same round?"
+    question = "how long does a batch take, from inputs to uint8 images, compared with eager PyTorch in the same round?"
     peers = {  # noqa: RUF012
         EAGER: Peer("PyTorch eager", PYTORCH, "fp32", "eager", quick=True),
         "eager-channels-last": Peer("PyTorch eager, channels last", PYTORCH, "fp32", "channels-last", quick=True),

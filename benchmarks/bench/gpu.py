@@ -57,9 +57,7 @@ class NvidiaGpu(Device):
 
     name = "cuda"
     builds_engines = True
-    question = (
-        "how long does one batch take on this GPU, from its inputs to uint8 images, and how many images per second?"
-    )
+    question = "how long does a batch take on this GPU, from inputs to uint8 images, and how many images per second?"
     peers = {  # noqa: RUF012
         EAGER: Peer("PyTorch eager, fp32", PYTORCH, "fp32", "eager", quick=True),
         "eager-tf32": Peer("PyTorch eager with its defaults (TF32)", PYTORCH, "tf32", "eager", quick=True),

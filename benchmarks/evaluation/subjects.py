@@ -58,14 +58,14 @@ class Subject(ABC):
         """The style (S,) of an image, uint8 [H, W, 3] of the model's size."""
 
     def label_style(self, source: str, target: str) -> Floats:
-        """The style (S,) that gives an image of one label another. What else the image has is unknown."""
+        """The style (S,) that gives an image labelled `source` the label `target`. Its other labels are unknown."""
         assert self.labels is not None  # `modes` says so
         return target_labels(self.labels, on=[target], has=[name for name in [source] if self._is_attribute(name)])
 
     @abstractmethod
     def translate(self, images: Pixels, styles: Floats) -> Tensor:
-        """Each of N images, uint8 (N, H, W, 3) of the model's size, in each of O of the styles (O * N, S), the first of
-        every image before the second -> float32 (O * N, 3, H, W) in -1..1, not clipped, on the CPU."""
+        """Translate N images, uint8 (N, H, W, 3) of the model's size, O times each: float32 (O * N, 3, H, W) in -1..1,
+        not clipped, on the CPU. `styles` (O * N, S) has the first style of every image, then the second, and so on."""
 
     @abstractmethod
     def generate(self, styles: Floats, draws: np.random.RandomState) -> Pixels:
@@ -120,13 +120,13 @@ def _modes_of(path: Path, condition: Condition, *, takes_source: bool) -> tuple[
     return modes
 
 
-def fill_up(rows: NDArray[Row], count: int) -> NDArray[Row]:
-    """At most `count` rows, with the last one repeated until there are so many."""
+def pad(rows: NDArray[Row], count: int) -> NDArray[Row]:
+    """The rows, padded to `count` by repeating the last one."""
     return np.concatenate([rows, np.repeat(rows[-1:], count - len(rows), axis=0)])
 
 
 def _passes(outputs: int, images: int, batch: int) -> Iterator[tuple[slice, NDArray[np.int64]]]:
-    """The outputs of each pass, and their images' places: the images come again and again."""
+    """The outputs of each pass, and the places of their images, which repeat."""
     for start in range(0, outputs, batch):
         part = slice(start, min(start + batch, outputs))
         yield part, np.arange(part.start, part.stop) % images
@@ -203,8 +203,8 @@ class _Checkpoint(Subject):
 
 
 class _Bundle(Subject):
-    """A bundle. Its graphs get the same number of rows in every call: an engine may choose its kernels by the largest
-    batch so far (OpenVINO does), and a restart must not change the figures."""
+    """A bundle. Its graphs get the same number of rows in every call, so that a restart does not change the figures.
+    The last digits may depend on the size of a batch and, with OpenVINO, on the batches before it."""
 
     def __init__(self, path: Path, names: ExportOptions, engine: EngineChoice, progress: Progress) -> None:
         bundle = open_bundle(path)
@@ -235,7 +235,7 @@ class _Bundle(Subject):
         latents = draw_latents(draws, count, self._latent.size)
         number = domain if self.domains else None
         styles = [
-            self._translator.style(number, latent=fill_up(latents[start : start + LATENTS], LATENTS))
+            self._translator.style(number, latent=pad(latents[start : start + LATENTS], LATENTS))
             for start in range(0, count, LATENTS)
         ]
         return np.concatenate(styles)[:count]
@@ -246,7 +246,7 @@ class _Bundle(Subject):
     def translate(self, images: Pixels, styles: Floats) -> Tensor:
         batch = self._translator.batch
         outputs = [
-            from_bytes(torch.from_numpy(self._translator(fill_up(images[places], batch), fill_up(styles[part], batch))))
+            from_bytes(torch.from_numpy(self._translator(pad(images[places], batch), pad(styles[part], batch))))
             for part, places in _passes(len(styles), len(images), batch)
         ]
         return torch.cat(outputs)[: len(styles)].contiguous()
@@ -255,8 +255,8 @@ class _Bundle(Subject):
         batch, images = self._translator.batch, []
         for start in range(0, len(styles), batch):
             part = styles[start : start + batch]
-            noise = [fill_up(array, batch) for array in draw_noise(self._noise, draws, len(part)).values()]
-            images.append(to_rgb(self._translator.generate(fill_up(part, batch), noise or "zero")))
+            noise = [pad(array, batch) for array in draw_noise(self._noise, draws, len(part)).values()]
+            images.append(to_rgb(self._translator.generate(pad(part, batch), noise or "zero")))
         return np.concatenate(images)[: len(styles)]
 
     def close(self) -> None:

@@ -1,11 +1,11 @@
-"""StyleGAN2's baseline beside the originals' own computation: CPU seconds of an image, on one thread.
+"""How much longer than our baseline do the original StyleGAN2 programs take? CPU seconds per image, on one thread.
 
     python -m starcast.benchmarks.studies.original_generator -o original-generator.json
 
-`starcast bench` compares with the network that starcast trains, in eager PyTorch. That would flatter our figures if it
-were slower than what rosinality's and lukau2357's programs compute where they have no CUDA kernels. Both scale the
-weights by each image's style, and run a grouped convolution with a group for each image. rosinality's filters treat
-every channel as an image of its own. Here that computation is written anew, with our weights. Images must be equal.
+The baseline of `starcast bench` is the network that starcast trains, in eager PyTorch. If the programs of rosinality
+and lukau2357 were faster on a CPU, the table's ratios would look better than they are. Both programs scale the weights
+by each image's style, and run a convolution with one group per image. rosinality's filters treat every channel as a
+separate image. This file repeats those computations with our weights, and fails if the images differ.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _filter_planes(x: Tensor, kernel: Tensor, before: int, after: int) -> Tensor
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
-    """CPU seconds of both in each round, and the original's as a multiple of the baseline's."""
+    """CPU seconds of the original and the baseline in each round, and their ratio."""
     config, _ = original_config(name)
     networks = random_networks(config)
     network = networks.generator
@@ -117,7 +117,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     with torch.inference_mode():
         styles = networks.mapping_network(latent)[:, None].expand(-1, config.layers, -1)
         apart = float((original(styles, network.stored_noise) - network(styles)).abs().max())
-        assert apart <= MOST_APART, f"{name}: the two differ by {apart:.1e}"
+        assert apart <= MOST_APART, f"{name}: original and baseline differ by {apart:.1e}"
         theirs, ours = [], []
         for _ in range(rounds):
             theirs.append(_cpu_seconds(lambda: original(styles, network.stored_noise)))
@@ -154,7 +154,7 @@ def original_generator(**values: Any) -> None:
     for row in rows:
         click.echo(f"{row['name']}: the original takes {row['original_vs_baseline']['median']:.2f} times as long")
     if wanted.json is not None:
-        question = "how many CPU seconds does an image take as the original computes it, beside the baseline?"
+        question = "how many CPU seconds does an image take in the original's computation, compared with the baseline?"
         write_result(
             wanted.json, {"question": question, "machine": provenance(threads=1, program=PROGRAM), "rows": rows}
         )

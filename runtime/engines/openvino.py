@@ -4,8 +4,11 @@ A graph is compiled for the shapes of its first run. Compared with a graph of op
 (the AFHQ generator at 256 px: 432 MB instead of 537 in float32, 255 instead of 319 in int8), and is about 5 % faster in
 bf16 and int8, and up to 10 % for the smallest networks at 64 px. StyleGAN2 at 256 px takes 14 % less time in float32,
 and 17 to 20 % less in bf16. If images of another size follow, a graph of open shapes replaces it, so that a folder of
-many sizes compiles twice, not once per size. If only the batch changes, the shapes stay fixed: the graph is compiled
-again for a larger batch, and a smaller one, as the last of a run is, is filled up.
+many sizes compiles twice, not once per size.
+
+If only the batch changes, the shapes stay fixed. A larger batch recompiles the graph. A smaller one, such as the last
+of a run, is padded; after four padded batches in a row, the graph is recompiled for the next one's size. If either
+batch has more than 16 images, a graph of open shapes is used instead.
 
 Compiled graphs are not cached on disk: OpenVINO's own format stores a second copy of the weights, and took longer to
 read than the graph takes to compile.
@@ -42,8 +45,8 @@ from starcast.runtime.machine import processor
 from starcast.runtime.manifest import Shape, Variant
 
 _TELEMETRY = "openvino_telemetry"
-MOST_FILLED = 16  # images of a batch that a smaller one is filled up to; above, compiling could cost less
-PATIENCE = 4  # smaller batches in a row that are filled up before the graph is compiled for their size
+MOST_PADDED = 16  # images of a batch that smaller ones are padded to; above, compiling could cost less
+PATIENCE = 4  # smaller batches in a row that are padded before the graph is compiled for their size
 _importing = threading.Lock()
 Shapes = Mapping[str, tuple[int, ...]]  # of the inputs, by name
 
@@ -131,7 +134,7 @@ class OpenVINOSession(Session):
         self._model = self._read()
         self._shapes: Shapes | None = None  # shapes that the graph is compiled for; {}: any
         self._request: Any = None
-        self._filled = 0  # batches filled up since the last whole one
+        self._padded = 0  # batches padded since the last whole one
 
     def run(self, feeds: Arrays) -> NDArray[Any]:
         if self._model is None:
@@ -141,7 +144,7 @@ class OpenVINOSession(Session):
         try:
             self._prepare(shapes, rows)
             if self._shapes and self._shapes != shapes:
-                feeds = {name: _fill(feed, self._shapes[name][0]) for name, feed in feeds.items()}
+                feeds = {name: _pad(feed, self._shapes[name][0]) for name, feed in feeds.items()}
             output: NDArray[Any] = self._request.infer(dict(feeds), share_inputs=True)[0][:rows]
         except (RuntimeError, ValueError) as error:
             raise EngineError(
@@ -171,18 +174,18 @@ class OpenVINOSession(Session):
             ) from error
 
     def _prepare(self, shapes: Shapes, rows: int) -> None:
-        """Have the graph compiled for these shapes, for a larger batch, or for open shapes."""
+        """Compile the graph, if needed, for these shapes or for open ones."""
         known = self._shapes
         if known is None:
             return self._compile(shapes)
         if not known or known == shapes:
-            self._filled = 0
+            self._padded = 0
             return None
-        if max(rows, _rows(known)) > MOST_FILLED or not _differ_in_rows(shapes, known):
+        if max(rows, _rows(known)) > MOST_PADDED or not _differ_in_rows(shapes, known):
             return self._compile({})
-        if rows > _rows(known) or self._filled == PATIENCE:
+        if rows > _rows(known) or self._padded == PATIENCE:
             return self._compile(shapes)
-        self._filled += 1
+        self._padded += 1
         return None
 
     def _compile(self, shapes: Shapes) -> None:
@@ -191,16 +194,16 @@ class OpenVINOSession(Session):
         if shapes:
             model.reshape(dict(shapes))
         self._request = _core().compile_model(model, "CPU", self._settings).create_infer_request()
-        self._shapes, self._filled = shapes, 0
+        self._shapes, self._padded = shapes, 0
 
 
 def _rows(shapes: Shapes) -> int:
-    """The size of a batch: an input may have one row that all share."""
+    """The size of a batch. An input with one row is shared by all images."""
     return max(shape[0] for shape in shapes.values())
 
 
 def _differ_in_rows(shapes: Shapes, known: Shapes) -> bool:
-    """Whether inputs differ in the size of the batch alone: those with a row for each image have one in both."""
+    """Whether the inputs differ only in the batch. A row shared by all images fits where each image had its own."""
     rows, most = _rows(shapes), _rows(known)
     return all(
         shape[1:] == known[name][1:] and (shape[0], known[name][0]) in {(rows, most), (1, most), (1, 1)}
@@ -208,8 +211,8 @@ def _differ_in_rows(shapes: Shapes, known: Shapes) -> bool:
     )
 
 
-def _fill(feed: NDArray[Any], rows: int) -> NDArray[Any]:
-    """The input with its last row repeated until there are so many."""
+def _pad(feed: NDArray[Any], rows: int) -> NDArray[Any]:
+    """The input, padded to `rows` rows by repeating its last one."""
     if len(feed) == rows:
         return feed
     return np.concatenate([feed, np.broadcast_to(feed[-1:], (rows - len(feed), *feed.shape[1:]))])

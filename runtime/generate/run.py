@@ -190,7 +190,7 @@ def _write_files(
     """Make each image once, and write every file as soon as its last image is there, while the next images are made and
     the styles and noise of those after them are prepared.
 
-    A large grid is written before the next one is begun, so that memory holds one.
+    Each large grid is written before the next one is started, so only one is in memory.
     """
     files_of: dict[ImageSpec, list[OutputFile]] = {}
     for output in missing:

@@ -15,7 +15,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "oracles"
 
 
 def face_oracle(name: str, folder: str = "faces") -> dict[str, NDArray[np.generic]]:
-    """The arrays of an oracle; skips the test if the oracles are not here."""
+    """Load an oracle's arrays. Skip the test if the oracle files are missing."""
     path = SHARED / folder / name
     if not path.exists():
         pytest.skip(f"{path} is not here")

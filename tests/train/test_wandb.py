@@ -15,8 +15,8 @@ from starcast.train.run import train
 from starcast.train.wandb_run import WandbRun
 
 
-class Stand:
-    """Stands for a run of W&B, and fails when it is told to."""
+class FakeRun:
+    """A fake W&B run. The methods named in `fails` raise."""
 
     def __init__(self, *, fails=()):
         self.fails, self.logged, self.finished = fails, [], False
@@ -44,7 +44,7 @@ def started(monkeypatch):
 
     def init(**settings):
         asked.append(settings)
-        runs.append(Stand(fails=started_fails))
+        runs.append(FakeRun(fails=started_fails))
         return runs[-1]
 
     started_fails = []
@@ -106,7 +106,7 @@ def test_without_a_network_or_a_key_it_is_logged_in_the_runs_folder(tmp_path, mo
     monkeypatch.setenv("WANDB_API_KEY", key)
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    monkeypatch.setattr(wandb, "init", lambda **settings: asked.append(settings) or Stand())
+    monkeypatch.setattr(wandb, "init", lambda **settings: asked.append(settings) or FakeRun())
     lines = []
     WandbRun(tmp_path, "animals", {}, lines.append).close()
     assert asked[0]["mode"] == "offline"
@@ -121,7 +121,7 @@ def test_a_server_that_refuses_is_left_for_the_runs_folder(tmp_path, monkeypatch
         modes.append(mode)
         if mode == "online":
             raise wandb.errors.CommError("401: invalid key")
-        return Stand()
+        return FakeRun()
 
     monkeypatch.setenv("WANDB_MODE", "online")
     monkeypatch.setattr(wandb, "init", init)
@@ -132,7 +132,7 @@ def test_a_server_that_refuses_is_left_for_the_runs_folder(tmp_path, monkeypatch
 
 
 def test_a_release_without_these_settings_never_ends_a_run(tmp_path, monkeypatch):
-    class Bare(Stand):
+    class Bare(FakeRun):
         settings = property(lambda self: (_ for _ in ()).throw(AttributeError("no settings")), lambda self, _: None)
 
     run, lines = Bare(), []

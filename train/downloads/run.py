@@ -54,7 +54,8 @@ def download(
         missing = [(remote, target) for remote, target in wanted if not _is_here(name, item, remote, target, overwrite)]
         for remote, target in wanted:
             if (remote, target) not in missing:
-                progress(f"{printable(target)} is already here; its hash is in {printable(_record(folder, name))}")
+                record = printable(_record(folder, name))
+                progress(f"{printable(target)} is already here, from an earlier download: see {record}")
         for remote, target in missing:
             _bring(name, item, remote, target, overwrite, ask, progress)
     return [target for _, target in wanted]

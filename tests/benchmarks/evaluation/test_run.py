@@ -457,7 +457,7 @@ def test_the_page_shows_small_images_and_the_first_seed_alone(tiny_bundle, make_
 def test_a_bundles_graphs_get_the_same_number_of_rows_in_every_call(
     tiny_bundle, make_data, judges, options, tmp_path, monkeypatch
 ):
-    # an engine may compute other last digits in a batch of another size, or after one, so a restart would change them
+    # an engine's last digits may depend on a batch's size or on earlier batches, so a restart would change them
     counts = {"images": set(), "latents": set()}
     call, style = Translator.__call__, Translator.style
 

@@ -21,7 +21,7 @@ from starcast.runtime.bundle import open_bundle
 from starcast.runtime.doctor import PROBE
 from starcast.runtime.engines import cache
 from starcast.runtime.engines.base import EngineOptions, Graph, one_line
-from starcast.runtime.engines.openvino import MOST_FILLED, PATIENCE
+from starcast.runtime.engines.openvino import MOST_PADDED, PATIENCE
 from starcast.runtime.engines.registry import ENGINES
 
 DOUBLE = """
@@ -228,7 +228,7 @@ def compiling(tmp_path, monkeypatch):
     return run, rows
 
 
-def test_openvino_compiles_for_a_batch_and_fills_up_a_smaller_one(compiling):
+def test_openvino_compiles_for_a_batch_and_pads_a_smaller_one(compiling):
     run, rows = compiling
     for count in (4, 4, 1, 4, 3, 2, 4):
         run(count)
@@ -243,7 +243,7 @@ def test_openvino_compiles_again_for_a_larger_batch_and_for_one_that_stays_small
 
 
 @pytest.mark.parametrize("other", [
-    {"width": 2}, {"shared": False}, {"count": MOST_FILLED + 1},
+    {"width": 2}, {"shared": False}, {"count": MOST_PADDED + 1},
 ], ids=["another size", "a row of its own for each", "a large batch"])  # fmt: skip
 def test_openvino_compiles_for_any_shape_once_others_come(compiling, other):
     run, rows = compiling

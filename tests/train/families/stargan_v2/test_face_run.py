@@ -71,7 +71,7 @@ def batch_of(dtype: torch.dtype) -> Batch:
 
 
 def test_a_step_is_the_originals_in_float64(quick_masks):
-    """Our step shares features and masks; the original makes everything anew."""
+    """Our step reuses features and masks; the original recomputes them for every update."""
     steps = []
     for take in (training_step, original_step):
         networks = build_networks(StarGANv2Config(domains=2, **TINY), seed=2)
