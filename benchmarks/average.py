@@ -45,7 +45,8 @@ def average_checkpoints(sources: Sequence[Path], target: Path, options: AverageO
         if options.greedy:
             if data is None:
                 raise OptionError("--greedy needs held-out images: give --data, a folder with the same domains")
-            choice = choose_greedily(members, weights, choose_judge(data, newest, print_line), print_line)
+            judge = choose_judge(data, newest, print_line, options.lpips_weights, download=options.download)
+            choice = choose_greedily(members, weights, judge, print_line)
             members, weights, mix = choice.members, choice.weights, choice.mix
             facts["score"] = choice.scores
             if len(members) == 1:

@@ -111,7 +111,7 @@ class EvaluateOptions(EngineChoice):
     weights: Path | None = option(
         None, "Folder with the weights of Inception and AlexNet; default: torch's cache.", metavar="DIR"
     )
-    download: bool = option(False, "Download missing weights. By default nothing is downloaded.")
+    download: bool = flags.download()
     overwrite: bool = flags.overwrite("By default, a finished report of the same evaluation is shown again.")
 
     def __post_init__(self) -> None:
@@ -139,5 +139,15 @@ class AverageOptions(CheckedOptions):
     data: Path | None = option(
         None, "Data set to take images from; default: the training data. For the sheets and for --greedy."
     )
+    lpips_weights: Path | None = option(
+        None, "Folder with the weights of AlexNet, for --greedy; default: torch's cache.", metavar="DIR"
+    )
+    download: bool = flags.download()
     sheets: bool = option(True, "Draw sheets that show every checkpoint and the average side by side.")
     overwrite: bool = flags.overwrite()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.greedy and (self.download or self.lpips_weights is not None):
+            given = "--download" if self.lpips_weights is None else "--lpips-weights"
+            raise OptionError(f"{given} is for the network that --greedy judges by: add --greedy, or leave it out")

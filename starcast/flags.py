@@ -37,6 +37,10 @@ def batch(default: int | None, more: str = "", *, maximum: int | None = None, al
     )
 
 
+def download() -> Any:
+    return option(False, "Download missing weights. By default nothing is downloaded.")
+
+
 def overwrite(more: str = "") -> Any:
     return option(False, _text("Overwrite existing output.", more))
 

@@ -20,6 +20,7 @@ from starcast.benchmarks.evaluation.images import match_domains, read_domains
 from starcast.benchmarks.quality.classifier import train_classifier
 from starcast.benchmarks.quality.creatures import Style, measure_quality
 from starcast.benchmarks.quality.measures import Images, read_held_out, read_training_images
+from starcast.benchmarks.quality.perceptual import Lpips
 from starcast.benchmarks.quality.weights import alexnet_file, find_weights
 from starcast.errors import OptionError, printable
 from starcast.export.families import open_model
@@ -67,17 +68,22 @@ class EagerModel:
         return translate(self._model.reference, images, np.atleast_2d(style), *extras)
 
 
-def choose_judge(data: Path, checkpoint: Checkpoint, progress: Callable[[str], None]) -> Judge:
+def choose_judge(
+    data: Path, checkpoint: Checkpoint, progress: Callable[[str], None], weights: Path | None, *, download: bool
+) -> Judge:
     """What scores networks like the checkpoint's on the held-out images of `data`: at most 1, and more is better.
 
-    `progress` gets a line on what is assumed. Raises OptionError for networks without a style encoder, for other
-    domains, and if LPIPS lacks its weights, and DatasetError if there are no images.
+    LPIPS, if the data needs it, finds AlexNet as `open_lpips` says. `progress` gets a line on what is assumed. Raises
+    OptionError for networks without a style encoder, for other domains, and if LPIPS lacks its weights, and
+    DatasetError if there are no images.
     """
     if open_model(checkpoint, checkpoint.domain_names).condition(None).reference is None:
         raise OptionError(
             f"--greedy judges translations to references, and {checkpoint.family} makes none: leave --greedy out"
         )
-    return (_judge_creatures if (data / FACTS).is_file() else _judge_images)(data, checkpoint, progress)
+    if (data / FACTS).is_file():
+        return _judge_creatures(data, checkpoint)
+    return _judge_images(data, checkpoint, progress, weights, download=download)
 
 
 def _model(networks: Any, checkpoint: Checkpoint) -> EagerModel:
@@ -85,7 +91,7 @@ def _model(networks: Any, checkpoint: Checkpoint) -> EagerModel:
     return EagerModel(open_model(replace(checkpoint, averaged=states), checkpoint.domain_names))
 
 
-def _judge_creatures(data: Path, checkpoint: Checkpoint, _progress: Callable[[str], None]) -> Judge:
+def _judge_creatures(data: Path, checkpoint: Checkpoint) -> Judge:
     held_out = read_held_out(data)
     if set(held_out) != set(checkpoint.domain_names):
         raise OptionError(f"{printable(data)} has the domains {', '.join(held_out)}, which are not the checkpoint's")
@@ -93,11 +99,13 @@ def _judge_creatures(data: Path, checkpoint: Checkpoint, _progress: Callable[[st
     return lambda networks: measure_quality(held_out, _model(networks, checkpoint), classify).score
 
 
-def _judge_images(data: Path, checkpoint: Checkpoint, progress: Callable[[str], None]) -> Judge:
+def _judge_images(
+    data: Path, checkpoint: Checkpoint, progress: Callable[[str], None], weights: Path | None, *, download: bool
+) -> Judge:
     numbers, side = match_domains(data, checkpoint.domain_names, progress), checkpoint.config.image_size
     if len(numbers) < 2:
         raise OptionError("--greedy translates between domains, and there is one only: leave it out")
-    distances = open_lpips(progress)
+    distances = open_lpips(weights, download=download, progress=progress)
     images = {
         name: np.stack([fit(read_image(path), (side, side)) for path in _spread_out(domain.held_out)])
         for name, domain in zip(
@@ -121,14 +129,14 @@ def _judge_images(data: Path, checkpoint: Checkpoint, progress: Callable[[str], 
     return judge
 
 
-def open_lpips(progress: Callable[[str], None]) -> Callable[[torch.Tensor], NDArray[np.float64]]:
-    """LPIPS with AlexNet from torch's cache. Raises OptionError if its weights are not there."""
-    from starcast.benchmarks.quality.perceptual import Lpips
+def open_lpips(
+    folder: Path | None, *, download: bool, progress: Callable[[str], None]
+) -> Callable[[torch.Tensor], NDArray[np.float64]]:
+    """LPIPS with AlexNet from `folder`, by default torch's cache. Raises OptionError if its weights are not there,
+    CheckpointError if they are damaged, and ModuleNotFoundError if the package is missing."""
+    import lpips  # noqa: F401  before anything is fetched
 
-    file, place = alexnet_file(), Path(torch.hub.get_dir()) / "checkpoints"
-    if not (place / file.name).is_file():
-        raise OptionError(f"--greedy judges by LPIPS, and {file.name} is missing: put it into {printable(place)}")
-    (weights,) = find_weights([file], None, download=False, progress=progress)
+    (weights,) = find_weights([alexnet_file()], folder, download=download, progress=progress, flag="--lpips-weights")
     return Lpips(weights, torch.device("cpu"))
 
 

@@ -68,15 +68,15 @@ def alexnet_file() -> WeightFile:
 
 
 def find_weights(
-    files: Sequence[WeightFile], folder: Path | None, *, download: bool, progress: Progress
+    files: Sequence[WeightFile], folder: Path | None, *, download: bool, progress: Progress, flag: str = "--weights"
 ) -> list[Weights]:
     """The files in `folder`, by default torch's cache. With `download`, missing files are fetched into it first.
 
-    `progress` gets a line for each file that is not the published one. Raises OptionError, which names all
-    missing files.
+    `flag` is what names the folder. `progress` gets a line for each file that is not the published one. Raises
+    OptionError, which names all missing files.
     """
     if folder is not None and folder.exists() and not folder.is_dir():
-        raise OptionError(f"--weights is {printable(folder)}, which is not a folder: name the folder with the weights")
+        raise OptionError(f"{flag} is {printable(folder)}, which is not a folder: name the folder with the weights")
     place = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
     missing = [file for file in files if not (place / file.name).is_file()]
     if missing and not download:
@@ -85,7 +85,7 @@ def find_weights(
         )
         raise OptionError(
             f"the weights of {networks} are missing: put {names} into {printable(place)}, name the folder that has "
-            f"{'it' if len(missing) == 1 else 'them'} with --weights, or add --download to fetch "
+            f"{'it' if len(missing) == 1 else 'them'} with {flag}, or add --download to fetch "
             f"{'it' if len(missing) == 1 else 'them'}"
         )
     for file in missing:

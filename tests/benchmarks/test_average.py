@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+import torch
+import torchvision
 from click.testing import CliRunner
 from PIL import Image
 from short_runs import run_quietly
@@ -63,7 +67,7 @@ def test_greedy_judges_other_images_by_lpips_to_their_references(trained, tmp_pa
     def distances(outputs):  # of two each: translations, references
         return (outputs[0] - outputs[1]).abs().mean(dim=(1, 2, 3))[:, None].double().numpy()
 
-    monkeypatch.setattr(judges, "open_lpips", lambda _: distances)
+    monkeypatch.setattr(judges, "open_lpips", lambda *_, **__: distances)
     result = call(trained / "run", "--greedy", "--data", images_alone, "--no-sheets", "-o", tmp_path / "mix.pt")
     assert result.exit_code == 0, result.output
     assert all(member["score"] < 1 for member in facts_of(tmp_path / "mix.pt")["members"])
@@ -71,9 +75,37 @@ def test_greedy_judges_other_images_by_lpips_to_their_references(trained, tmp_pa
 
 def test_greedy_without_lpips_weights_says_which_file_goes_where(trained, tmp_path, images_alone, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    with pytest.raises(OptionError, match=r"--greedy judges by LPIPS, and alexnet-owt-.*\.pth is missing: put it into"):
-        call(trained / "run", "--greedy", "--data", images_alone, "-o", tmp_path / "mix.pt")
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("fetched"))
+    for where, words in [("cache/hub/checkpoints", []), ("mine", ["--lpips-weights", tmp_path / "mine"])]:
+        place = re.escape(str(tmp_path / where))
+        with pytest.raises(
+            OptionError, match=rf"put alexnet-owt-.*\.pth into {place}, .* --lpips-weights,.*--download"
+        ):
+            call(trained / "run", "--greedy", "--data", images_alone, *words, "-o", tmp_path / "mix.pt")
     assert not (tmp_path / "mix.pt").exists()
+
+
+def test_greedy_takes_lpips_weights_from_the_named_folder_and_fetches_them_there_when_asked(
+    trained, tmp_path, images_alone, monkeypatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    words = [trained / "run", "--last", 2, "--greedy", "--data", images_alone, "--no-sheets", "--overwrite",
+             "--lpips-weights", tmp_path / "mine", "-o", tmp_path / "mix.pt"]  # fmt: skip
+
+    def fetch(_url, path, **_):
+        torch.save(torchvision.models.alexnet(num_classes=1).state_dict(), path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.hub, "download_url_to_file", fetch)
+        assert call(*words, "--download").exit_code == 0
+    assert call(*words).exit_code == 0
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("words", [["--download"], ["--lpips-weights", "."]])
+def test_flags_of_the_greedy_judge_alone_are_wrong_use(trained, tmp_path, words):
+    with pytest.raises(OptionError, match=f"{words[0]} is for the network that --greedy judges by"):
+        call(trained / "run", *words, "-o", tmp_path / "mix.pt")
 
 
 @pytest.fixture

@@ -52,9 +52,9 @@ def test_a_face_models_images_are_judged_with_masks(checkpoint, tmp_path, monkey
         judged.append(outputs[0])
         return np.zeros((outputs.shape[1], 1))
 
-    monkeypatch.setattr(judges, "open_lpips", lambda _: distances)
+    monkeypatch.setattr(judges, "open_lpips", lambda *_, **__: distances)
     networks = averaged_networks(checkpoint)
-    assert judges.choose_judge(tmp_path / "data", checkpoint, lambda _: None)(networks) == 1
+    assert judges.choose_judge(tmp_path / "data", checkpoint, lambda _: None, None, download=False)(networks) == 1
 
     source, reference = (torch.from_numpy(pixels[name])[None].permute(0, 3, 1, 2) / 127.5 - 1 for name in pixels)
     with torch.inference_mode():
@@ -90,7 +90,7 @@ def test_a_face_models_images_are_judged_with_masks(checkpoint, tmp_path, monkey
 def test_a_model_without_references_is_refused(random, config, names, tmp_path):
     write_checkpoint(tmp_path / "a.pt", config=config, domain_names=names, step=1, averaged=random(config))
     with pytest.raises(OptionError, match="--greedy judges translations to references, and .* makes none"):
-        judges.choose_judge(tmp_path, read_checkpoint(tmp_path / "a.pt"), lambda _: None)
+        judges.choose_judge(tmp_path, read_checkpoint(tmp_path / "a.pt"), lambda _: None, None, download=False)
 
 
 def test_latent_styles_come_from_the_models_own_mapping(checkpoint):
