@@ -39,7 +39,8 @@ from starcast.runtime.engines.base import (
 )
 from starcast.runtime.engines.forks import AfterFork
 from starcast.runtime.engines.ncnn_arena import Arena, block_size, make_allocator
-from starcast.runtime.engines.ncnn_graph import IMAGE, OUTPUT, NcnnGraph, NcnnGraphError, read_graph
+from starcast.runtime.engines.ncnn_graph import IMAGE, OUTPUT, NcnnGraph, read_graph
+from starcast.runtime.engines.ncnn_layers import NcnnGraphError
 from starcast.runtime.engines.ncnn_memory import held_bytes, make_pool, trim_heap, with_small_kernels
 from starcast.runtime.engines.numpy_graph import open_in_numpy
 from starcast.runtime.engines.onnxruntime import OnnxRuntime

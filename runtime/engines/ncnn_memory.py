@@ -18,7 +18,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from starcast.runtime.engines.ncnn_graph import Layer, NcnnGraph, NcnnGraphError
+from starcast.runtime.engines.ncnn_graph import NcnnGraph
+from starcast.runtime.engines.ncnn_layers import Layer, NcnnGraphError
 
 NOMINAL = 256  # px; the side of an image for which maps are called small
 SMALL_MAP = 16  # px; the sides of a map

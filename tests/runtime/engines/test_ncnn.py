@@ -16,7 +16,8 @@ from ncnn_addition import ADDITION
 
 from starcast.errors import EngineError, MissingExtraError
 from starcast.runtime.engines.base import NOT_INSTALLED, EngineOptions, Graph
-from starcast.runtime.engines.ncnn_graph import NcnnGraphError, read_graph
+from starcast.runtime.engines.ncnn_graph import read_graph
+from starcast.runtime.engines.ncnn_layers import NcnnGraphError
 from starcast.runtime.engines.registry import ENGINES
 
 WITH_WEIGHTS = """7767517
