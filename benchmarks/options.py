@@ -99,7 +99,7 @@ class EvaluateOptions(EngineChoice):
     )
     outputs: int = option(10, "Number of outputs for each image and target domain.", minimum=1, maximum=100)
     generate: int | None = option(
-        None, "Images to make with a model that translates none. Default: as many as DATA has training images.",
+        None, "Number of images, for a model that takes no source. Default: as many as DATA has training images.",
         minimum=2, maximum=10_000_000,
     )  # fmt: skip
     batch: int = flags.batch(32, "LPIPS is averaged over batches, as in the official code.", maximum=1024)
@@ -134,7 +134,7 @@ class AverageOptions(CheckedOptions):
     )
     greedy: bool = option(
         False, "Start from the best checkpoint, and add another only if the average gets better. Judged on held-out "
-        "images: by LPIPS to references or, on drawn sets, by their own measures.",
+        "images: by LPIPS to references or, for a set from `starcast dataset make`, by its own measures.",
     )  # fmt: skip
     data: Path | None = option(
         None, "Data set to take images from; default: the training data. For the sheets and for --greedy."

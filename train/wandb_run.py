@@ -107,7 +107,7 @@ class WandbRun:
             if isinstance(known, str) and _ID.fullmatch(known):
                 return known
         new = uuid.uuid4().hex[:12]
-        if not os.path.lexists(file):  # what another program calls so stays
+        if not os.path.lexists(file):  # another program's file of that name stays
             write_text(file, json.dumps({"id": new}) + "\n")
         return new
 

@@ -43,11 +43,11 @@ class Inputs:
         return {**images, STYLE: self.styles, **self.noise}
 
     def with_feeds(self, feeds: Mapping[str, Any]) -> Inputs:
-        """Inputs whose arrays are these, named as in `feeds`."""
+        """Inputs with these arrays, named as in `feeds`."""
         return Inputs(feeds.get(IMAGE), feeds[STYLE], {name: feeds[name] for name in self.noise})
 
     def take(self, places: slice | NDArray[np.intp]) -> Inputs:
-        """The inputs of some of the images; what all images share stays one."""
+        """The inputs of some of the images. An array that all images share stays as it is."""
         counted, *_ = self.feeds
         return self.with_feeds(
             {
@@ -57,7 +57,7 @@ class Inputs:
         )
 
     def repeated(self, count: int) -> Inputs:
-        """The inputs of so many images: these, again and again."""
+        """The inputs of `count` images, by repeating these."""
         return self.take(np.arange(count) % len(self))
 
     def save(self, path: Path) -> None:

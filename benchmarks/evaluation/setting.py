@@ -53,7 +53,7 @@ class Setting:
 
 
 def about(setting: Setting) -> dict[str, Any]:
-    """What was measured how, for the report."""
+    """What was measured, and how, for the report."""
     options = setting.options
     return {
         "data": {

@@ -20,7 +20,7 @@ Distances = Mapping[str, Frechet]  # to the target's real images, by the feature
 def run_task(
     task: Task, key: str, batches: Sequence[Batch], work: Work, frechet: Distances, advance: Callable[[int], None]
 ) -> TaskRecord:
-    """Measure the batches that are missing; make the figures of all. Raises what translating raises, and OSError."""
+    """Measure the missing batches; compute the figures from all. Raises what translating raises, and OSError."""
     for batch in batches:
         if work.read_batch(key, batch.number) is None:
             work.write_batch(key, batch.number, measure_batch(task, batch, advance))

@@ -102,9 +102,9 @@ class Quality:
 
     @property
     def score(self) -> float:
-        """One figure, 0..1: the mean of the five measures as shares of what is best.
+        """One figure, 0..1: the mean of five measures, each 1 at its best.
 
-        The spread counts up to the real one, and a drift of twice its bar counts as nothing.
+        A spread above the real images' counts as 1. A drift of twice its bar, or more, counts as 0.
         """
         accuracy = (self.mean("latent_accuracy") + self.mean("reference_accuracy")) / 2
         drift = 1 - self.mean("drift") / (2 * (BARS["drift"].most or 1))

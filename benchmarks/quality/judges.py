@@ -104,7 +104,7 @@ def _judge_images(
 ) -> Judge:
     numbers, side = match_domains(data, checkpoint.domain_names, progress), checkpoint.config.image_size
     if len(numbers) < 2:
-        raise OptionError("--greedy translates between domains, and there is one only: leave it out")
+        raise OptionError("--greedy translates between domains, and there is only one: leave --greedy out")
     distances = open_lpips(weights, download=download, progress=progress)
     images = {
         name: np.stack([fit(read_image(path), (side, side)) for path in _spread_out(domain.held_out)])

@@ -1,7 +1,7 @@
-"""LPIPS between the outputs of one source: how far they differ to AlexNet's eye, by the `lpips` package's weights.
+"""LPIPS between the outputs of one source: how different AlexNet finds them, with the `lpips` package's weights.
 
-The package runs AlexNet twice for each pair. With ten outputs that is 90 passes a source instead of ten, so only its
-layers are used here: the features are computed once an output.
+The package runs AlexNet twice for each pair. With ten outputs that is 90 passes per source instead of ten, so only its
+layers are used here: the features are computed once per output.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A published file of weights: whose they are, and its address, which ends in the file's name."""
+    """A published file of weights: the network's name, and the address, which ends in the file's name."""
 
     network: str
     url: str

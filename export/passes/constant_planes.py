@@ -5,8 +5,8 @@
 For each output, a convolution of constant planes is a plane of ones convolved with one kernel: the planes' kernels,
 weighted by the condition and added. That kernel is computed once per style, with the style's other products. The border
 stays exact, because the ones are padded with zeros, too. The convolution reads one plane however many labels there are:
-with five labels, the first 7x7 at 256 px took 50 % of its time in ncnn, and 60 % in ONNX Runtime. Its weights are
-then an input of the graph, so one style serves the whole batch.
+with five labels at 256 px, the first 7x7 took half its former time in ncnn, and 60 % of it in ONNX Runtime. Its
+weights are then an input of the graph, so one style serves the whole batch.
 """
 
 from __future__ import annotations

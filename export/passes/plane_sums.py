@@ -2,7 +2,7 @@
 
     x + (n + b)  ->  (x + n) + b        x [N, C, h, w], noise n [N, 1, h, w], constant b [C, 1, 1]
 
-The sum in brackets is a whole map, which is never made then.
+The sum in brackets is a whole map, which then need not be computed.
 """
 
 from __future__ import annotations

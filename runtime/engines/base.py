@@ -46,12 +46,11 @@ class EngineOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Settings for every engine that a process opens.
 
     threads: number of compute threads; None: as many as the process may use (affinity and container quota), or half of
-    them if `open_variant` measures the work to be faster then. memory:
-    limit in bytes for what the engine holds and for translating one batch; None: no limit. free: bytes of memory that
-    are free, for `auto` to weigh engines by; None: it does not. beside: the bundle's graphs that will be opened beside
-    the variant, to make styles or to read labels; their memory is counted. cache: the folder for compiled models;
-    None: the user's cache. remeasure: measure engines again, even if an earlier start did. progress: called with each
-    line that a user should see.
+    them if `open_variant` measures that to be faster. memory: limit in bytes for what the engine holds and for
+    translating one batch; None: no limit. free: bytes of memory that are free, by which `auto` leaves candidates out;
+    None: it leaves none out. beside: the bundle's graphs that will be opened beside the variant, to make styles or to
+    read labels; their memory is counted. cache: the folder for compiled models; None: the user's cache. remeasure:
+    measure engines again, even if an earlier start did. progress: called with each line that a user should see.
     """
 
     threads: int | None = None

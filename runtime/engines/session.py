@@ -113,8 +113,7 @@ class VariantSession:
         return {"image": images, name: conditions, **self._extra_inputs_of(images)}
 
     def _extra_inputs_of(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
-        """What the bundle's graphs make of sources beside the style. Raises ValueError for images on the GPU, if there
-        is any."""
+        """The extra inputs of sources, by name. Raises ValueError for images on the GPU, if the bundle has any."""
         if self.extra_inputs and is_on_gpu(images):
             raise ValueError(f"{self._bundle.path} takes no images on the GPU: hand over NumPy arrays")
         return dict(self.extra_inputs.make(images))
@@ -186,7 +185,7 @@ class VariantSession:
         self._lock, self._thread = self._begin()
 
     def _count(self, graph: str) -> None:
-        """Count the memory of a graph that nobody said would be opened."""
+        """Count the memory of a graph that was not announced by `beside`."""
         expected = {self.variant.file, *self._options.beside, *self._counted}
         if self._counts and graph not in expected:
             self._counted.add(graph)

@@ -57,8 +57,8 @@ class Pace(msgspec.Struct, frozen=True):
 
 
 def measure_pace(work: Work, make: Run, usual_batch: int, sample: NDArray[Any]) -> Pace:
-    """The pace of a session in its work. `make` runs it; `sample` is a batch of one, for where nothing is read. Raises
-    EngineError.
+    """The pace of a session in its work. `make` runs it; `sample` is a batch of one, to measure the session alone.
+    Raises EngineError.
 
     Work that ends too soon begins again. Where it makes nothing or fails, because its source is damaged, the session is
     measured alone.

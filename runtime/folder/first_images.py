@@ -1,6 +1,6 @@
-"""`translate` in small, for measuring engines in it: the first images, read, translated and written again and again.
+"""A small `translate` in which engines are measured: it reads, translates and writes the first images repeatedly.
 
-Where an image is damaged, or comes through a pipe, which can be read only once, a drawn one takes its place.
+A drawn image replaces one that is damaged, or that comes through a pipe, which can be read only once.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A sheet of sources, references and translations side by side, as the official program's reference.jpg.
+"""A sheet of sources, references and translations side by side, like the official program's reference.jpg.
 
     white        source 1           source 2           …
     reference 1  1 in its style     2 in its style     …
 
 Without a reference, the style's name stands in its place. The official sheet shows at most 32 images. This one has all;
-where they are too many for one image, further sheets continue it.
+if they do not fit into one image, further sheets continue it.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ def write_sheets(
 ) -> list[Path]:
     """Write the sheet, and as many further ones as it takes; returns their paths.
 
-    `paths` has the translations' for each source, one a style; `size` (height, width) is a tile's, and `how` sources
-    are fitted to it. What cannot be read stays white. Raises OptionError if a further sheet would replace something
-    else, and ImageError if one cannot be written.
+    `paths` lists each source's translations, one per style. `size` (height, width) is a tile's, and `how` says how
+    sources are fitted to it. What cannot be read stays white. Raises OptionError if a further sheet would replace
+    something else, and ImageError if one cannot be written.
     """
     height, width = size
     columns, rows = tiles_of(len(sources), len(requests), size)

@@ -1,4 +1,4 @@
-"""Write an output to its place, in a writer's thread, and tell errors that every later output would meet."""
+"""Write an output in a writer thread, and recognise errors that every later output would meet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _DISK_IS_UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 class Written(msgspec.Struct, frozen=True):
-    """What there is to say of an output that was written: what of the metadata is lost, and the seconds it took."""
+    """The result of writing an output: the metadata that was lost, and the seconds it took."""
 
     lost: tuple[str, ...]
     seconds: float
@@ -31,8 +31,8 @@ class Written(msgspec.Struct, frozen=True):
 def write_output(
     path: Path, image: NDArray[np.uint8] | Image.Image, *, is_free: bool, **settings: Any
 ) -> Written | ImageError:
-    """Write an image with `settings` for `write_image`, and return what there is to say of it, or the error. `is_free`:
-    nothing was at its path, so a file that has appeared there since is not replaced."""
+    """Write an image with `settings` for `write_image`, and return the result, or the error. `is_free`: nothing was
+    at its path, so a file that has appeared there since is not replaced."""
     start = time.perf_counter()
     if is_free and os.path.lexists(path):
         return ImageError(already(path, "exists, written by another program in the meantime"))

@@ -32,10 +32,10 @@ Judge = Callable[[Any], float]  # the family's NetworkSet, ready for use -> how 
 class Mix:
     """A running weighted sum of state dicts in float64.
 
-    Numbers that training leaves as they are, whole numbers among them, come from the last checkpoint added.
+    Integers, and values that training never changes, come from the last checkpoint added.
     """
 
-    constants: tuple[str, ...]  # starts of their names, as the family has them
+    constants: tuple[str, ...]  # prefixes of their names, from the family
     weight: float = 0.0
     sums: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     differing: set[str] = field(default_factory=set)  # constants that are not the same in all
@@ -74,7 +74,7 @@ class Mix:
 
 
 def shares_of(weights: Sequence[float], members: Sequence[Member]) -> tuple[float, ...]:
-    """A weight for each member, by default all alike. Raises OptionError unless they are as many and of some weight."""
+    """A weight for each member; by default all equal. Raises OptionError if their number or a value is wrong."""
     if not weights:
         return (1.0,) * len(members)
     if len(weights) != len(members):
@@ -155,7 +155,7 @@ def networks_of(member: Member, states: StateDicts, *, whole: bool = True) -> An
 
 
 def constants_of(name: str) -> tuple[str, ...]:
-    """Starts of the names of what is not averaged in a family: constants, and networks that no step changes."""
+    """Prefixes of the names that a family does not average: constants, and networks that no step changes."""
     kind = family(name)
     return (*kind.constants, *(f"{network}." for network in kind.fixed))
 

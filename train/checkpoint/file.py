@@ -126,7 +126,7 @@ def hash_of(path: Path) -> str:
 
 
 def record_of(checkpoint: Checkpoint) -> dict[str, Any]:
-    """What is recorded of a checkpoint by what is made of it: which file it was, and what that one was made of."""
+    """What a file made from a checkpoint records of it: which file it was, and what that one was made from."""
     record: dict[str, Any] = {
         "path": str(checkpoint.path.resolve()),
         "sha256": hash_of(checkpoint.path),

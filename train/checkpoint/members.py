@@ -51,7 +51,7 @@ class Member:
 def find_members(sources: Sequence[Path], last: int | None, progress: Progress) -> list[Member]:
     """The checkpoints to average: those of each folder, oldest first, and the files as given.
 
-    With `last`, the newest so many of each folder, and the last so many of the files. `progress` gets a line about each
+    With `last`, only that many: the newest of each folder, and the last of the files. `progress` gets a line about each
     that is left out. Raises CheckpointError for a file that cannot be read or does not fit the others, and OptionError
     if fewer than two are left.
     """

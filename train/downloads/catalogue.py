@@ -1,6 +1,6 @@
-"""What `starcast download` knows: names, addresses as the official script has them, licences, and what must arrive.
+"""What `starcast download` knows: names, the official script's addresses, licences, and what must arrive.
 
-No address could be tried where this was written, and sizes are what the server says. Imports nothing heavy.
+The addresses are untested, and only the server knows the sizes. Imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _CELEBA = "non-commercial research only (mmlab.ie.cuhk.edu.hk/projects/CelebA.ht
 
 @dataclass(frozen=True)
 class Remote:
-    """A file at an address. `kind`: what it is proven to be once it is here: zip, checkpoint, weights or mean."""
+    """A file at an address. `kind`: what it must prove to be: zip, checkpoint, weights or mean."""
 
     name: str
     url: str

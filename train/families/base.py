@@ -110,14 +110,14 @@ class Family:
     carry_over: Callable[[str, StateDict, StateDict, Sequence[int | None]], StateDict] | None = None
 
     # Networks that some models have and no step changes, such as one that reads landmarks: what to do where a
-    # checkpoint lacks one. Checkpoints store them as the others, those as trained and their average the same.
+    # checkpoint lacks one. Checkpoints store them like the others; as trained and averaged, they are equal.
     fixed: Mapping[str, str] = dataclasses.field(default_factory=dict)
     # (networks, options, stored, progress): add the fixed networks, in place, from what a checkpoint stores, or from
     # the files that the options name. CheckpointError or OptionError if neither has one
     add_fixed: Callable[[Any, Any, Mapping[str, StateDict], Callable[[str], None]], None] = lambda *_: None
 
-    # Starts of names, network.parameter, of numbers drawn once that training leaves as they are: their mean would be
-    # something else, so `starcast average` takes them from the newest checkpoint
+    # Prefixes of names, network.parameter, of values drawn once that training never changes. Their mean would be of
+    # another kind, so `starcast average` takes them from the newest checkpoint
     constants: tuple[str, ...] = ()
 
     # Training files

@@ -11,8 +11,8 @@ optimiser reads are not computed:
 - Update 1's translation keeps its graph for update 3, since only the discriminator moves in between. The source's
   features serve updates 1, 2 and 3. (With `accumulate` above 1 they are computed again, to save memory.)
 - The diversity term's second translation has no graph and starts from the same features.
-- A face model's masks of the source serve all updates. None has a gradient, nor do those of a translation, which the
-  cycle needs.
+- A face model's masks of the source serve all updates. The cycle also needs masks of the translation. No mask has a
+  gradient.
 - The discriminator gets no gradient in updates 3 and 4, the mapping network and style encoder get none in update 4, and
   the source gets none except for R1.
 """
@@ -147,7 +147,7 @@ def compile_networks(networks: Networks, backend: str = "inductor") -> None:
 
 @dataclass(frozen=True)
 class _Part(Batch):
-    """A micro-batch, and the masks of its sources; None for what is no face model."""
+    """A micro-batch, and the masks of its sources; None unless it is a face model."""
 
     masks: Tensor | None
 
