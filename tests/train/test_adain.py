@@ -21,7 +21,8 @@ from starcast.train import adain
 from starcast.train import run as training_run
 from starcast.train.adain import adain_leaky_relu, choose_adain
 from starcast.train.families.stargan_v2.family import FAMILY
-from starcast.train.families.stargan_v2.networks import AdaIN, AffineNorm, StarGANv2Config, build_networks
+from starcast.train.families.stargan_v2.layers import AdaIN, AffineNorm
+from starcast.train.families.stargan_v2.networks import StarGANv2Config, build_networks
 from starcast.train.run import train
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -39,7 +39,8 @@ from starcast.kernels.tiling import tiling_for
 from starcast.options import replace_options
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.train.adain import adain_leaky_relu
-from starcast.train.families.stargan_v2.networks import AdaIN, AffineNorm, StarGANv2Config, empty_networks
+from starcast.train.families.stargan_v2.layers import AdaIN, AffineNorm
+from starcast.train.families.stargan_v2.networks import StarGANv2Config, empty_networks
 
 LARGEST = Planes(8, 64, 256, "channels last")
 SMALL = Planes(2, 4, 8, "channels last")

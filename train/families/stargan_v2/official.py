@@ -18,7 +18,8 @@ from starcast.errors import CheckpointError, printable
 from starcast.train.checkpoint.content import Checkpoint, StateDicts, is_state_dict
 from starcast.train.checkpoint.unwrap import in_float32, unwrap
 from starcast.train.families.stargan_v2.landmark_weights import GIVE_WEIGHTS, pick_weights
-from starcast.train.families.stargan_v2.networks import AVERAGED, TRAINED, StarGANv2Config, high_pass_filter
+from starcast.train.families.stargan_v2.layers import high_pass_filter
+from starcast.train.families.stargan_v2.networks import AVERAGED, TRAINED, StarGANv2Config
 
 StateDict = Mapping[str, Tensor]
 

@@ -13,12 +13,12 @@ from torch import Tensor
 from starcast.errors import CheckpointError
 from starcast.train.checkpoint.content import is_state_dict
 from starcast.train.checkpoint.unwrap import unwrap
+from starcast.train.families.stargan_v2.layers import high_pass_filter
 from starcast.train.families.stargan_v2.networks import (
     Generator,
     MappingNetwork,
     StarGANv2Config,
     StyleEncoder,
-    high_pass_filter,
 )
 from starcast.train.families.stargan_v2.official import infer_config, is_official
 
