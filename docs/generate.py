@@ -172,7 +172,7 @@ def choice_table(record: dict[str, Any], rows: list[str]) -> str:
     head = [
         "engine and threads",
         "frames per second",
-        "ms a frame in the engine",
+        "ms per frame in the engine",
         "times auto's speed",
         "least to greatest",
     ]

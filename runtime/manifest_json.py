@@ -106,7 +106,7 @@ def _are_names(names: tuple[str, ...]) -> bool:
 
 
 def _is_possible(noise: Noise) -> bool:
-    """Whether noise inputs have names of their own, beside the condition's, and a bearable size."""
+    """Whether noise inputs have names of their own, beside the condition's, and a reasonable size."""
     names = [one.name for one in noise.inputs]
     taken = {"image", *get_args(Takes)}
     return (
@@ -118,7 +118,7 @@ def _is_possible(noise: Noise) -> bool:
 
 
 def _are_possible(extras: tuple[ExtraInput, ...], source: Source | None) -> bool:
-    """Whether extra inputs have names of their own and a bearable size, for a bundle that has a source."""
+    """Whether extra inputs have names of their own and a reasonable size, for a bundle that has a source."""
     names = tuple(one.name for one in extras)
     numbers = sum(one.channels * one.height * one.width for one in extras)
     taken = {"image", *get_args(Takes)}

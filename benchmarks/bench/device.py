@@ -100,7 +100,7 @@ class Device(ABC):
         return None
 
     def measure_limits(self, work: Work, setting: Setting) -> Limits | None:
-        """The device's ceilings beside the work for an image, or None."""
+        """The device's ceilings and the work for an image, or None."""
         return None
 
     def remarks(self, result: Result) -> list[str]:

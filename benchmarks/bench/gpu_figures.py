@@ -94,7 +94,7 @@ def _rate(figures: Sequence[BatchFigure], batch: int) -> float | None:
 HOST_BOUND = 0.8  # a run is limited by the CPU if starting it takes this share of its compute time
 METHOD = {
     "latency": "batches of `batch`, one run after the other, from NumPy arrays to NumPy arrays: copies included, "
-    "through page-locked memory, one wait for the GPU a run. Rows are loaded side by side and take windows in turn, "
+    "through page-locked memory, one wait for the GPU per run. Rows are loaded side by side and take windows in turn, "
     "in a new random order each round; ratios are paired within a round.",
     "throughput": "each row alone in a fresh process, the same runs at each batch size.",
     "split": "copies, and the compute of PyTorch, TensorRT and the torch engine, between CUDA events; ONNX Runtime's "

@@ -1,4 +1,4 @@
-"""What a GPU's times are compared with: the GPU's ceilings, beside the work that an image needs.
+"""What a GPU's times are compared with: the GPU's ceilings, and the work that an image needs.
 
     python -m starcast.benchmarks.bench.limits DEVICE   prints the ceilings
 

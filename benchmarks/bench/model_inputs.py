@@ -1,4 +1,4 @@
-"""What a checkpoint's rows make images from: images and a style, or styles and noise where there is no source."""
+"""What a checkpoint's rows make images from: images and a style or, without a source, styles and noise."""
 
 from __future__ import annotations
 

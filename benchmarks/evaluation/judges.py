@@ -57,7 +57,7 @@ def open_judges(
     return Judges(Inception(inception, device), Lpips(alexnet, device), facts)
 
 
-def whole_floats() -> AbstractContextManager[None]:
+def full_float32() -> AbstractContextManager[None]:
     """On a GPU, compute with all of float32's digits: TF32 would move features by more than the tolerance."""
     context: AbstractContextManager[None] = torch.backends.cudnn.flags(
         enabled=True, benchmark=False, deterministic=True, allow_tf32=False

@@ -1,7 +1,7 @@
 """What is translated into what, in which styles: the official StarGAN v2's protocol, as a function of the seed alone.
 
-Every held-out image of each domain is translated into every other domain, ten times by default: by a new latent each
-time (psi 1), or by a reference from the target's held-out images. Sources come in batches, of 32 by default. The size
+Every held-out image of each domain is translated into every other domain, ten times by default: with a new latent each
+time (psi 1), or with a reference from the target's held-out images. Sources come in batches, of 32 by default. The size
 of a batch matters in two places only. LPIPS is a mean over batches, in which a short last batch counts as a full one.
 References come in shuffled batches, and what is left over is dropped before the next shuffle.
 

@@ -18,7 +18,7 @@ from starcast.benchmarks.evaluation.images import (
     read_all,
     read_domains,
 )
-from starcast.benchmarks.evaluation.judges import Judges, classifier_of, open_judges, whole_floats
+from starcast.benchmarks.evaluation.judges import Judges, classifier_of, full_float32, open_judges
 from starcast.benchmarks.evaluation.protocol import GENERATED
 from starcast.benchmarks.evaluation.report import Report, compare, digest, read_report
 from starcast.benchmarks.evaluation.setting import (
@@ -95,7 +95,7 @@ def evaluate(
     paths = {MODEL: model} if options.against is None or earlier else {MODEL: model, AGAINST: options.against}
     _refuse_unused(paths, options)
     done = Evaluation({}, page.page_beside(report))
-    with hold(report), compute_reproducibly(device, deterministic=True), whole_floats(), _explain_gpu():
+    with hold(report), compute_reproducibly(device, deterministic=True), full_float32(), _explain_gpu():
         judges = judges or open_judges(options.weights, download=options.download, device=device, progress=progress)
         with _open_all(paths, options, device, progress) as subjects:
             modes = choose_modes(subjects, options, progress)

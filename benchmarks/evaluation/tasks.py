@@ -36,7 +36,7 @@ class Tasks:
         that cannot be read. Raises what translating raises, and OSError."""
         records: Records = {}
         targets = sorted({pair.target for pair in self._pairs})
-        total = sum(self._outputs(pair, mode) for pair in self._pairs for _, mode in self._ways)
+        total = sum(self._outputs(pair, mode) for pair in self._pairs for _, mode in self._seeds_and_modes)
         total += sum(len(self._setting.domains[target].training) for target in targets)
         with ProgressBar(total, "images", show=show, progress=progress) as bar:
             for target in targets:
@@ -45,7 +45,7 @@ class Tasks:
         return records
 
     @property
-    def _ways(self) -> list[tuple[int, str]]:
+    def _seeds_and_modes(self) -> list[tuple[int, str]]:
         """Every seed with every mode."""
         return [(seed, mode) for seed in self._setting.seeds for mode in self._setting.modes]
 
@@ -62,7 +62,7 @@ class Tasks:
     def _run_target(self, place: int, fail: Progress, bar: ProgressBar) -> Records:
         target = self._setting.domains[place]
         names: dict[Name, Pair] = {
-            (*way, pair.name): pair for way in self._ways for pair in self._pairs if pair.target == place
+            (*way, pair.name): pair for way in self._seeds_and_modes for pair in self._pairs if pair.target == place
         }
         keys = {name: f"{self._role}/{name[0]}-{name[1]}-{self._pairs.index(pair)}" for name, pair in names.items()}
         records = {name: record for name, key in keys.items() if (record := self._work.read_task(key)) is not None}

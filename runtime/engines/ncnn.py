@@ -248,7 +248,7 @@ class NcnnSession(Session):
         self._allocator = self._arena = None
 
     def _in_thread(self, feeds: Arrays, call: Callable[[Arrays], Result]) -> Result:
-        """Call `call`; for large images in a separate thread instead of the main one: see ncnn_arena.py."""
+        """Run `call`; for large images in another thread than the main one: see ncnn_arena.py."""
         self._refuse_unfit(feeds)
         height, width = _size(feeds)
         self._check(height, width)

@@ -97,7 +97,7 @@ def _computed_convolution(layer: Layer, image: Shape, weight: Shape) -> list[Sha
     if len(image) != _MAP or len(weight) != _MAP + 1 or weight[1] != image[0]:
         raise NcnnGraphError(f"{layer.name} has a weight of {list(weight)} for a map of {list(image)}")
     if (weight[0], *weight[2:]) != stated or layer.whole(5) or layer.whole(6):
-        raise NcnnGraphError(f"{layer.name} has a weight of {list(weight)} and says otherwise")
+        raise NcnnGraphError(f"{layer.name} has a weight of {list(weight)}, and its parameters say otherwise")
     return [(weight[0], *_sides_after(layer, image))]
 
 
@@ -244,7 +244,7 @@ def _reshaped(layer: Layer, has: list[Shape]) -> list[Shape]:
             raise NcnnGraphError(f"{layer.name} makes a weight of {list(weight)} from {length} numbers")
         return [weight]
     if min(width, height) < 1 or length % (width * height) or channels not in (-1, length // (width * height)):
-        raise NcnnGraphError(f"{layer.name} makes no maps of {width}x{height} of {length} numbers")
+        raise NcnnGraphError(f"{layer.name} cannot make maps of {width}x{height} from {length} numbers")
     return [(length // (width * height), height, width)]
 
 

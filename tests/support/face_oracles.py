@@ -1,4 +1,4 @@
-"""Weights by formula for networks too large to keep, and the oracles of faces, which lie beside the repository."""
+"""Formula-made weights for networks too large to store, and the face oracles, which are outside the repository."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "oracles"
 
 
-def face_oracle(name: str, folder: str = "faces") -> dict[str, NDArray[np.generic]]:
+def load_face_oracle(name: str, folder: str = "faces") -> dict[str, NDArray[np.generic]]:
     """Load an oracle's arrays. Skip the test if the oracle files are missing."""
     path = SHARED / folder / name
     if not path.exists():

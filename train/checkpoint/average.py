@@ -126,7 +126,7 @@ def choose_greedily(
         tried = mix.copy().add(read_again(member).averaged, weight)
         better = judge(networks_of(member, tried.states()))
         verdict = "kept" if better > score else "not kept"
-        progress(f"{printable(member.path.name)} in the average: {better:.4f} instead of {score:.4f}, {verdict}")
+        progress(f"The average with {printable(member.path.name)}: {better:.4f} instead of {score:.4f}, {verdict}")
         if better > score:
             mix, score = tried, better
             kept[member.path] = weight

@@ -32,7 +32,7 @@ class ColourFeatures:
 
 
 def mean_squares(outputs):
-    """In the place of LPIPS: the mean squared difference of every pair of outputs, (N, pairs)."""
+    """Stands in for LPIPS: the mean squared difference of every pair of outputs, (N, pairs)."""
     values = outputs.double().numpy()
     pairs = list(itertools.combinations(range(len(values)), 2))
     return np.stack([((values[a] - values[b]) ** 2).mean(axis=(1, 2, 3)) for a, b in pairs], axis=1)
@@ -40,7 +40,7 @@ def mean_squares(outputs):
 
 @pytest.fixture(autouse=True)
 def small_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images are prepared at 29 px in the place of 299: test_inception is about those."""
+    """Images are prepared at 29 px instead of 299: test_evaluation_oracle covers those."""
     monkeypatch.setattr(inception, "SIDE", 29)
 
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 import torchvision
 
-from starcast.benchmarks.evaluation.judges import whole_floats
+from starcast.benchmarks.evaluation.judges import full_float32
 from starcast.benchmarks.quality.distances import Frechet
 from starcast.benchmarks.quality.inception import Inception, prepare_official
 from starcast.benchmarks.quality.perceptual import Lpips
@@ -67,7 +67,7 @@ def weights(tmp_path_factory):
 def test_lpips_is_the_original_programs(oracle, weights, device):
     facts, arrays = oracle
     group = torch.from_numpy(arrays["group_u8"]).float() / 127.5 - 1
-    with whole_floats():
+    with full_float32():
         distances = Lpips(weights(alexnet_file()), device)(group.permute(0, 1, 4, 2, 3))
     expected = np.array(facts["lpips_pairs"])[np.triu_indices(4, 1)]
     assert distances.shape == (3, 6)
@@ -81,7 +81,7 @@ def test_inceptions_features_are_the_original_programs(oracle, weights, device):
     features = Inception(weights(inception_file()), device)
     images = np.concatenate([arrays["set_a_first4_u8"][:2], arrays["set_b_first4_u8"][:2]])
     expected = np.concatenate([arrays["features_a_first64"][:2], arrays["features_b_first64"][:2]])
-    with whole_floats():
+    with full_float32():
         found = features(np.stack([prepare_official(image, (64, 64)) for image in images]))
     assert found.shape == (4, 2048)
     assert (np.abs(found[:, :64] - expected) <= 1e-3 * np.maximum(1, np.abs(expected))).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from face_oracles import face_oracle
+from face_oracles import load_face_oracle
 
 from starcast.images.landmarks import read_landmarks
 
@@ -37,5 +37,5 @@ def test_landmarks_are_in_pixels_of_the_image_whatever_its_sides():
 
 
 def test_landmarks_of_the_oracles_heatmaps_are_the_officials():
-    oracle = face_oracle("masks.npz")
+    oracle = load_face_oracle("masks.npz")
     assert np.array_equal(read_landmarks(oracle["heatmaps"].astype(np.float32), 256, 256), oracle["landmarks"])

@@ -33,7 +33,7 @@ CONFIGS = {"StarGAN v2": V2, "StarGAN v1": V1, "StyleGAN2": STYLEGAN2}
 
 
 def quiet(_line):
-    """Nobody reads the progress."""
+    """A progress function that discards its lines."""
 
 
 def save_ours(path: Path, seed: int, config=V2, names=None, **facts) -> Path:

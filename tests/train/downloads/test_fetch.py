@@ -21,7 +21,7 @@ CONTENT = np.random.default_rng(0).bytes(300_000)
 
 
 def quiet(_line):
-    """Nobody reads the progress."""
+    """A progress function that discards its lines."""
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from face_oracles import SHARED, as_input, face_oracle, formula_weights
+from face_oracles import SHARED, as_input, formula_weights, load_face_oracle
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -157,7 +157,7 @@ def test_a_face_model_without_its_landmark_network_has_no_masks():
 
 @torch.no_grad()
 def test_translations_with_and_without_masks_are_the_officials():
-    inputs, outputs = (face_oracle(name, "stargan_v2_hpf1") for name in ("inputs.npz", "outputs.npz"))
+    inputs, outputs = (load_face_oracle(name, "stargan_v2_hpf1") for name in ("inputs.npz", "outputs.npz"))
     config = StarGANv2Config(image_size=256, domains=2, style_dim=16, max_channels=32, high_pass=1.0)
     state = torch.load(SHARED / "stargan_v2_hpf1" / "100000_nets_ema.ckpt", weights_only=True)["generator"]
     generator = Generator(config).eval()
@@ -173,7 +173,7 @@ def test_translations_with_and_without_masks_are_the_officials():
 
 @torch.no_grad()
 def test_the_whole_face_model_is_the_official_one():
-    oracle = face_oracle("chain.npz")
+    oracle = load_face_oracle("chain.npz")
     networks = empty_networks(
         StarGANv2Config(image_size=256, domains=2, style_dim=16, latent_dim=8, max_channels=64, high_pass=1.0),
         training=False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from face_oracles import as_input, face_oracle, fill_fan
+from face_oracles import as_input, fill_fan, load_face_oracle
 
 from starcast.images.landmarks import read_landmarks
 from starcast.train.families.stargan_v2.faces import masks_of
@@ -68,7 +68,7 @@ def test_masks_are_between_0_and_1_and_finite_for_any_heatmaps():
 
 
 def test_masks_of_the_oracles_heatmaps_are_the_officials():
-    oracle = face_oracle("masks.npz")
+    oracle = load_face_oracle("masks.npz")
     masks = masks_of(torch.from_numpy(oracle["heatmaps"].astype(np.float32)))
     wanted = torch.from_numpy(oracle["masks"])[:, :, 0].transpose(0, 1)
     assert (masks - wanted).abs().max() < TOLERANCE
@@ -76,7 +76,7 @@ def test_masks_of_the_oracles_heatmaps_are_the_officials():
 
 @torch.no_grad()
 def test_landmark_network_and_masks_of_images_are_the_officials():
-    oracle = face_oracle("fan.npz")
+    oracle = load_face_oracle("fan.npz")
     network = FAN()
     fill_fan(network)
     heatmaps = network(as_input(oracle["image_u8"]))
