@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from starcast.errors import DatasetError, printable
 from starcast.images.mark import read_mark
-from starcast.images.write import write_image
+from starcast.images.write import LONGEST_SIDES, write_image
 from starcast.options import from_flat, from_json
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.data.folders import DataSet, in_words
@@ -27,7 +27,6 @@ CAPTION = 24  # pixels above each grid
 GAP = 12  # pixels between grids
 WIDEST = 12_000  # of a sheet; more grids go below
 MARK = "starcast average: "  # in a sheet's metadata, before its kind
-LARGEST = 65_000  # side of a JPEG
 
 
 def grid_inputs(checkpoint: Checkpoint, data: Path) -> Any:
@@ -80,8 +79,9 @@ def write_sheets(target: Path, grids: Mapping[str, Mapping[str, Pixels]]) -> lis
     written = []
     for kind in next(iter(grids.values())):
         sheet = side_by_side({caption: by_kind[kind] for caption, by_kind in grids.items()})
-        if max(sheet.size) > LARGEST:
-            sheet.thumbnail((LARGEST, LARGEST))
+        longest = LONGEST_SIDES["JPEG"]
+        if max(sheet.size) > longest:
+            sheet.thumbnail((longest, longest))
         path = target.with_name(f"{target.stem}-{kind}.jpg")
         write_image(path, sheet, mark=MARK + kind)
         written.append(path)

@@ -14,7 +14,7 @@ from starcast.images.read import read_image
 from starcast.runtime.cores import allowed_threads
 from starcast.runtime.marks import hash_content
 from starcast.runtime.stages import map_ahead, open_pool
-from starcast.train.data.folders import HELD_OUT, Domain, images_below, in_words, scan
+from starcast.train.data.folders import Domain, images_below, in_words, is_held_out, scan
 
 READERS = max(2, min(8, allowed_threads()))  # threads that read, resize and normalise: most of the time on a GPU
 AHEAD = 16
@@ -80,14 +80,10 @@ def read_all(data: Path) -> EvaluationDomain:
     Raises DatasetError if there is none.
     """
     repair_folder(data)
-    paths = sorted(path for path in images_below(data) if not _is_held_out(path.relative_to(data)))
+    paths = sorted(path for path in images_below(data) if not is_held_out(path.relative_to(data)))
     if not paths:
         raise DatasetError(f"{printable(data)} has no training image: add some ({READ_IN_WORDS})")
     return EvaluationDomain(ALL, tuple(paths), (), tuple(_hashes(paths)), ())
-
-
-def _is_held_out(image: Path) -> bool:
-    return any(folder.lower() in HELD_OUT for folder in image.parts[:-1])
 
 
 def _split(

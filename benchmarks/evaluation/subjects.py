@@ -17,6 +17,7 @@ from starcast.errors import OptionError, printable
 from starcast.export.families import complete, open_model
 from starcast.export.gate.reference import from_bytes
 from starcast.export.options import ExportOptions
+from starcast.images.white import on_white
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.labels import target_labels
 from starcast.runtime.manifest import MANIFEST, Condition, LabelMaker, NoiseInput
@@ -83,14 +84,6 @@ def to_levels(outputs: Tensor) -> Pixels:
     """Outputs (N, C, H, W) in -1..1 as uint8 (N, H, W, C), rounded half up as the official program saves images."""
     levels = ((outputs + 1) / 2).clamp(0, 1).mul(255).add(0.5).clamp(0, 255)
     return np.ascontiguousarray(levels.permute(0, 2, 3, 1).to(torch.uint8).numpy())
-
-
-def to_rgb(levels: Pixels) -> Pixels:
-    """Grey, RGB or RGBA images (N, H, W, C) as RGB; transparency on white."""
-    if levels.shape[-1] == 4:
-        opacity = levels[..., 3:].astype(np.float32) / 255
-        return np.rint(levels[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
-    return np.ascontiguousarray(np.broadcast_to(levels, (*levels.shape[:3], 3)))
 
 
 def is_bundle(path: Path) -> bool:
@@ -198,7 +191,7 @@ class _Checkpoint(Subject):
             part = styles[start : start + self._batch]
             noise = draw_noise(self._noise, draws, len(part)).values()
             inputs = [torch.from_numpy(array).to(self._device) for array in (part, *noise)]
-            images.append(to_rgb(to_levels(generator(*inputs).float().cpu())))
+            images.append(on_white(to_levels(generator(*inputs).float().cpu())))
         return np.concatenate(images)
 
 
@@ -256,7 +249,7 @@ class _Bundle(Subject):
         for start in range(0, len(styles), batch):
             part = styles[start : start + batch]
             noise = [pad(array, batch) for array in draw_noise(self._noise, draws, len(part)).values()]
-            images.append(to_rgb(self._translator.generate(pad(part, batch), noise or "zero")))
+            images.append(on_white(self._translator.generate(pad(part, batch), noise or "zero")))
         return np.concatenate(images)[: len(styles)]
 
     def close(self) -> None:

@@ -22,6 +22,18 @@ def numbers(value: ir.Value | None) -> NDArray[Any] | None:
     return value.const_value.numpy()
 
 
+def known_numbers(value: ir.Value | None) -> NDArray[Any]:
+    """The array of a value that must be a constant."""
+    array = numbers(value)
+    assert array is not None
+    return array
+
+
+def known_float64(value: ir.Value | None) -> NDArray[np.float64]:
+    """The numbers of a value that must be a constant, in float64, for weights to be computed from them."""
+    return known_numbers(value).astype(np.float64)
+
+
 def scalar(value: ir.Value | None) -> float | None:
     """The value of a constant with one element; None otherwise."""
     array = numbers(value)

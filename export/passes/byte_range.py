@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from starcast.export.graphs.facts import attributes, numbers, producer_of, scalar
+from starcast.export.graphs.facts import attributes, known_float64, numbers, producer_of, scalar
 from starcast.export.passes.rule import ExactRule, new_constant
 
 
@@ -36,7 +36,7 @@ class ScaleIntoFirst(ExactRule):
         conv = producer_of(root)
         by, less = float(scalar(divisor) or 1), float(scalar(shift) or 0)
         centred = op.Sub(x, _constant(op, np.array(by * less), f"{conv.name}.centre"), _name=f"{conv.name}.centred")
-        kernel = _constant(op, _float64(weight) / by, f"{conv.name}.weight.bytes")
+        kernel = _constant(op, known_float64(weight) / by, f"{conv.name}.weight.bytes")
         return op.Conv(centred, kernel, *conv.inputs[2:], **attributes(conv), _name=f"{conv.name}.bytes")
 
 
@@ -65,17 +65,11 @@ class ScaleIntoLast(ExactRule):
     ) -> Any:  # fmt: skip
         conv = producer_of(inner_made)
         by, more = float(scalar(factor) or 0), float(scalar(shift) or 0)
-        kernel = _constant(op, _float64(weight) * by, f"{conv.name}.weight.bytes")
+        kernel = _constant(op, known_float64(weight) * by, f"{conv.name}.weight.bytes")
         # exporters leave out a bias of zeros
-        bias = _float64(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(len(_float64(weight)))
+        bias = known_float64(conv.inputs[2]) if len(conv.inputs) > 2 else np.zeros(len(known_float64(weight)))
         offset = _constant(op, bias * by + more, f"{conv.name}.bias.bytes")
         return op.Conv(x, kernel, offset, **attributes(conv), _name=f"{conv.name}.bytes")
-
-
-def _float64(value: ir.Value | None) -> Any:
-    array = numbers(value)
-    assert array is not None
-    return array.astype(np.float64)
 
 
 def _constant(op: Any, array: Any, name: str) -> Any:

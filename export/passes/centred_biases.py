@@ -20,7 +20,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from starcast.export.graphs.facts import add_constant, numbers, scalar
+from starcast.export.graphs.facts import add_constant, known_float64, scalar
 from starcast.export.passes.dead_biases import why_no_constant, why_seen
 from starcast.export.passes.instance_norms import instance_norms
 from starcast.export.passes.rule import Outcome
@@ -135,7 +135,7 @@ def _shifts(graph: ir.Graph, added: Mapping[ir.Value, Channels]) -> dict[ir.Valu
 def _pass_on(node: ir.Node, value: ir.Value, shift: Channels) -> Channels:
     if node.op_type != "Conv":
         return shift * _factor(node)
-    weight = _float64(node.inputs[1])
+    weight = known_float64(node.inputs[1])
     inputs = weight.shape[1]  # of a group
     groups = len(shift) // inputs
     each = weight.sum(axis=(2, 3)).reshape(groups, -1, inputs)
@@ -146,12 +146,6 @@ def _pass_on(node: ir.Node, value: ir.Value, shift: Channels) -> Channels:
 def _add_to_bias(graph: ir.Graph, node: ir.Node, shift: Channels) -> None:
     """Add a shift to a convolution's bias, which may have been dropped as dead."""
     bias = node.inputs[2] if len(node.inputs) > 2 else None
-    changed = shift if bias is None else _float64(bias) + shift
+    changed = shift if bias is None else known_float64(bias) + shift
     node.resize_inputs(3)
     node.replace_input_with(2, add_constant(graph, f"{node.name}.bias.centred", changed.astype(np.float32)))
-
-
-def _float64(value: ir.Value | None) -> Channels:
-    array = numbers(value)
-    assert array is not None
-    return array.astype(np.float64)

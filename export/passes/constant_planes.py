@@ -17,7 +17,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from starcast.export.graphs.facts import attributes, numbers, producer_of, scalar
+from starcast.export.graphs.facts import attributes, known_numbers, numbers, producer_of, scalar
 from starcast.export.passes.rule import ExactRule, new_constant
 
 
@@ -48,9 +48,8 @@ class ConstantPlanes(ExactRule):
         return None
 
     def rewrite(self, op: Any, root: ir.Value, first: ir.Value, second: ir.Value, weight: ir.Value, **_: Any) -> Any:
-        conv, array = producer_of(root), numbers(weight)
+        conv, array = producer_of(root), known_numbers(weight)
         planes = _planes(second) or _planes(first)
-        assert array is not None
         assert planes is not None
         assert planes.count is not None
         behind = _planes(second) is not None

@@ -18,7 +18,7 @@ import numpy as np
 import onnx_ir as ir
 
 from starcast.export.graphs.even_sides import remainder_of_sides
-from starcast.export.graphs.facts import convolution, kernel_side, numbers, producer_of
+from starcast.export.graphs.facts import convolution, kernel_side, known_numbers, numbers, producer_of
 from starcast.export.passes import kernels
 from starcast.export.passes.rule import ExactRule, new_constant
 
@@ -58,8 +58,7 @@ class FewInPhases(_FewOutputs):
 
     def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
         conv = producer_of(root)
-        array = numbers(weight)
-        assert array is not None
+        array = known_numbers(weight)
         kernel = new_constant(op, kernels.in_four_phases(array), f"{conv.name}.weight.phases")
         bias = numbers(conv.inputs[2]) if len(conv.inputs) > 2 else None
         biases = [] if bias is None else [new_constant(op, np.tile(bias, 4), f"{conv.name}.bias.phases")]
@@ -73,8 +72,7 @@ class FewTransposed(_FewOutputs):
 
     def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
         conv = producer_of(root)
-        array = numbers(weight)
-        assert array is not None
+        array = known_numbers(weight)
         reversed_kernel = np.ascontiguousarray(array[:, :, ::-1, ::-1].swapaxes(0, 1))
         kernel = new_constant(op, reversed_kernel, f"{conv.name}.weight.transposed")
         pads = [array.shape[-1] // 2] * 4

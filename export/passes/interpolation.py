@@ -28,6 +28,7 @@ from starcast.export.graphs.facts import (
     add_constant,
     add_node,
     at_size,
+    attributes,
     convolution,
     interpolating,
     numbers,
@@ -187,7 +188,7 @@ class _Parts:
         place = self._place
         needed = len(place.taps) + 1  # rows of the enlargement
         x = self._cut(place.x, f".{name}.small", axis, end, needed // 2 + 1)
-        x = self.add("Resize", x, *place.resize.inputs[1:], of=f".{name}", **_attributes(place.resize))
+        x = self.add("Resize", x, *place.resize.inputs[1:], of=f".{name}", **attributes(place.resize))
         x = self._cut(x, f".{name}.large", axis, end, needed)
         x = self.add(
             "Conv",
@@ -218,7 +219,3 @@ class _Parts:
 
 def _pads(conv: ir.Node) -> list[int]:
     return list(conv.attributes.get_ints("pads", [0, 0, 0, 0]))
-
-
-def _attributes(node: ir.Node) -> dict[str, Any]:
-    return {name: attribute.value for name, attribute in node.attributes.items()}

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from starcast.export.graphs.facts import convolution, halving, kernel_side, numbers, producer_of
+from starcast.export.graphs.facts import convolution, halving, kernel_side, known_float64, producer_of
 from starcast.export.passes import kernels
 from starcast.export.passes.rule import ExactRule, new_constant
 
@@ -36,7 +36,7 @@ class PooledIn4(ExactRule):
 
     def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
         conv = producer_of(root)
-        taps = np.repeat(np.repeat(_float64(weight) / 4, 2, axis=2), 2, axis=3).astype(np.float32)
+        taps = np.repeat(np.repeat(known_float64(weight) / 4, 2, axis=2), 2, axis=3).astype(np.float32)
         kernel = new_constant(op, taps, f"{conv.name}.weight.strided")
         return op.Conv(x, kernel, *conv.inputs[2:], strides=[2, 2], _name=f"{conv.name}.strided")
 
@@ -60,15 +60,15 @@ class PooledInFirst(ExactRule):
         )
         if reason is not None:
             return reason
-        outputs, inputs = _float64(producer_of(first).inputs[1]).shape[:2]
+        outputs, inputs = known_float64(producer_of(first).inputs[1]).shape[:2]
         return None if 16 * inputs < 4 * outputs else "it would need more products than the mean"
 
     def rewrite(
         self, op: Any, root: ir.Value, first: ir.Value, x: ir.Value, before: ir.Value, weight: ir.Value, **_: ir.Value
     ) -> Any:
         conv = producer_of(root)
-        mixed = _float64(weight)[:, :, 0, 0]
-        both = np.einsum("om,mipq->oipq", mixed, _float64(before))
+        mixed = known_float64(weight)[:, :, 0, 0]
+        both = np.einsum("om,mipq->oipq", mixed, known_float64(before))
         kernel = new_constant(op, kernels.pooled_4x4(both), f"{conv.name}.weight.composed")
         biases = []
         if (shifted := _bias(producer_of(first))) is not None:
@@ -81,10 +81,4 @@ class PooledInFirst(ExactRule):
 
 
 def _bias(conv: ir.Node) -> NDArray[np.float64] | None:
-    return _float64(conv.inputs[2]) if len(conv.inputs) > 2 and conv.inputs[2] is not None else None
-
-
-def _float64(value: ir.Value | None) -> NDArray[np.float64]:
-    array = numbers(value)
-    assert array is not None
-    return array.astype(np.float64)
+    return known_float64(conv.inputs[2]) if len(conv.inputs) > 2 and conv.inputs[2] is not None else None

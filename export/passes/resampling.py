@@ -27,6 +27,7 @@ from starcast.export.graphs.facts import (
     doubling,
     halving,
     kernel_side,
+    known_numbers,
     numbers,
     producer_of,
     why_not_4x4_stride_2,
@@ -168,8 +169,7 @@ def _in_phases(
     kernel_of: Callable[[kernels.Weights, int, int], kernels.Weights],
 ) -> Any:  # fmt: skip
     """Four Conv2x2 with the kernels of (weight, row, column), interleaved."""
-    array, parts = numbers(weight), []
-    assert array is not None
+    array, parts = known_numbers(weight), []
     for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
         phase = f"phase{row}{column}"
         kernel = new_constant(op, kernel_of(array, row, column), f"{conv.name}.weight.{phase}")

@@ -21,7 +21,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.graphs.facts import add_constant, close, numbers, readers, scalar
+from starcast.export.graphs.facts import add_constant, close, known_numbers, numbers, readers, scalar
 from starcast.export.passes.rule import Outcome
 
 # f(g x) = g f(x) for every x and every g > 0
@@ -177,9 +177,8 @@ class _Plan:
 def _multiply(graph: ir.Graph, node: ir.Node, index: int, factor: float) -> None:
     """Give a node its own copy of a weight, multiplied in float64 and rounded once."""
     old = node.inputs[index]
-    array = numbers(old)
+    array = known_numbers(old)
     assert old is not None
-    assert array is not None
     scaled = (array.astype(np.float64) * factor).astype(array.dtype)
     # several layers may share a weight but need different factors
     node.replace_input_with(index, add_constant(graph, f"{node.name}.{index}.scaled", scaled))

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from starcast.export.graphs.even_sides import remainder_of_sides
-from starcast.export.graphs.facts import kernel_side, numbers, producer_of, why_not_4x4_stride_2
+from starcast.export.graphs.facts import kernel_side, known_numbers, numbers, producer_of, why_not_4x4_stride_2
 from starcast.export.passes import kernels
 from starcast.export.passes.rule import ExactRule, new_constant
 
@@ -38,8 +38,7 @@ class GatheredIn3x3(ExactRule):
         return None if remainder_of_sides(x) == 0 else "its map may have an odd height or width"
 
     def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        conv, array = producer_of(root), numbers(weight)
-        assert array is not None
+        conv, array = producer_of(root), known_numbers(weight)
         kernel = new_constant(op, kernels.gathered_3x3(array), f"{conv.name}.weight.gathered")
         gathered = op.SpaceToDepth(x, blocksize=2, _name=f"{conv.name}.gathered")
         return op.Conv(gathered, kernel, *conv.inputs[2:], pads=[1, 1, 1, 1], _name=f"{conv.name}.3x3")
@@ -59,8 +58,7 @@ class SpreadIn3x3(ExactRule):
         return why_not_4x4_stride_2(producer_of(root))
 
     def rewrite(self, op: Any, root: ir.Value, x: ir.Value, weight: ir.Value, **_: ir.Value) -> Any:
-        transposed, array = producer_of(root), numbers(weight)
-        assert array is not None
+        transposed, array = producer_of(root), known_numbers(weight)
         name = transposed.name
         kernel = new_constant(op, kernels.spread_3x3(array), f"{name}.weight.spread")
         bias = numbers(transposed.inputs[2]) if len(transposed.inputs) > 2 else None

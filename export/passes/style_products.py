@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from starcast.export.graphs.facts import add_constant, is_linear, numbers, readers, scalar
+from starcast.export.graphs.facts import add_constant, is_linear, known_numbers, numbers, readers, scalar
 from starcast.export.passes.rule import Outcome
 
 
@@ -115,11 +115,11 @@ def _is_joinable(gemm: ir.Node) -> bool:
 def _bias(gemm: ir.Node) -> Any:
     """A Gemm's bias; zeros if it has none, because exporters leave out a bias of zeros."""
     given = numbers(gemm.inputs[2]) if len(gemm.inputs) > 2 else None
-    return np.zeros(len(_numbers(gemm.inputs[1])), np.float32) if given is None else given
+    return np.zeros(len(known_numbers(gemm.inputs[1])), np.float32) if given is None else given
 
 
 def _join(graph: ir.Graph, style: ir.Value, products: list[ir.Node]) -> None:
-    weights = [_numbers(product.inputs[1]) for product in products]
+    weights = [known_numbers(product.inputs[1]) for product in products]
     biases = [_bias(product) for product in products]
     weight = add_constant(graph, "style.weight", np.concatenate(weights))
     bias = add_constant(graph, "style.bias", np.concatenate(biases))
@@ -134,9 +134,3 @@ def _join(graph: ir.Graph, style: ir.Value, products: list[ir.Node]) -> None:
         part.name = f"{product.name}.part"
         product.outputs[0].replace_all_uses_with(part)
         graph.remove(product, safe=True)
-
-
-def _numbers(value: ir.Value | None) -> Any:
-    array = numbers(value)
-    assert array is not None
-    return array

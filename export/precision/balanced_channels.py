@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from starcast.export.gate.candidates import Trial, open_session
-from starcast.export.graphs.facts import add_constant, is_linear, numbers, readers, scalar
+from starcast.export.graphs.facts import add_constant, is_linear, known_float64, numbers, readers, scalar
 
 Floats = NDArray[np.float64]
 _CONVOLUTIONS = {"Conv", "ConvTranspose"}
@@ -145,15 +145,15 @@ def _observe(model: ir.Model, values: Sequence[ir.Value], trials: Sequence[Trial
 
 
 def _level(graph: ir.Graph, place: ScaledConvolution, channels: _Channels, largest: int) -> None:
-    weight = _numbers(place.node.inputs[1])
+    weight = known_float64(place.node.inputs[1])
     factors = _best_factors(np.moveaxis(weight, place.axis, 0), channels, largest)
     spread = factors.reshape([-1 if axis == place.axis else 1 for axis in range(4)])
     _replace(graph, place.node, 1, weight * spread)
-    _replace(graph, place.scales, 1, _numbers(place.scales.inputs[1]) / factors[:, None])
+    _replace(graph, place.scales, 1, known_float64(place.scales.inputs[1]) / factors[:, None])
     if len(place.scales.inputs) > 2 and place.scales.inputs[2] is not None:
-        _replace(graph, place.scales, 2, _numbers(place.scales.inputs[2]) / factors)
+        _replace(graph, place.scales, 2, known_float64(place.scales.inputs[2]) / factors)
     for square in place.squares:
-        _replace(graph, square, 1, _numbers(square.inputs[1]) * factors**2)
+        _replace(graph, square, 1, known_float64(square.inputs[1]) * factors**2)
 
 
 def _best_factors(weight: Floats, channels: _Channels, largest: int) -> Floats:
@@ -184,9 +184,3 @@ def _replace(graph: ir.Graph, node: ir.Node, index: int, values: Floats) -> None
     old = node.inputs[index]
     assert old is not None
     node.replace_input_with(index, add_constant(graph, f"{old.name}.balanced", values.astype(np.float32)))
-
-
-def _numbers(value: ir.Value | None) -> Floats:
-    array = numbers(value)
-    assert array is not None
-    return array.astype(np.float64)

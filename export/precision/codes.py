@@ -31,7 +31,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from starcast.export.gate.candidates import Trial
 from starcast.export.graphs.cost import flop_of_nodes
-from starcast.export.graphs.facts import add_constant, numbers
+from starcast.export.graphs.facts import add_constant, known_numbers, numbers
 from starcast.export.precision.ranges import E4M3, LARGEST_E4M3, UINT8, Grid, as_e4m3, best_grid, observe
 from starcast.export.precisions import PRECISIONS
 
@@ -127,7 +127,7 @@ def layers_for_codes(model: ir.Model, layers: Sequence[Layer], rules: Rules) -> 
         node.name
         for node in _nodes(model, layers)
         if (rules.transposed or node.op_type == "Conv")
-        and min(_numbers(node.inputs[1]).shape[:2]) >= rules.least_channels
+        and min(known_numbers(node.inputs[1]).shape[:2]) >= rules.least_channels
     }
     return tuple(layer for layer in layers if wanted.issuperset(layer.nodes))
 
@@ -146,7 +146,9 @@ def make_recipe(model: ir.Model, layers: Sequence[Layer], trials: Sequence[Trial
         inputs={name: _in_half(grid) if rules.half else grid for name, grid in grids.items()},
         outputs={name: best_grid(observed[name]) for name in rounded},
         weights={
-            str(node.name): encode_weight(_numbers(node.inputs[1]), 1 if node.op_type == "ConvTranspose" else 0, rules)
+            str(node.name): encode_weight(
+                known_numbers(node.inputs[1]), 1 if node.op_type == "ConvTranspose" else 0, rules
+            )
             for node in nodes
         },
     )
@@ -276,9 +278,3 @@ def _require_input(node: ir.Node, index: int) -> ir.Value:
 
 def _name(node: ir.Node, index: int) -> str:
     return str(_require_input(node, index).name)
-
-
-def _numbers(value: ir.Value | None) -> NDArray[Any]:
-    array = numbers(value)
-    assert array is not None
-    return array

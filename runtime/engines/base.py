@@ -225,6 +225,11 @@ def closed_error(what: object) -> EngineError:
     return EngineError(f"{what} has been closed: open it again")
 
 
+def shown(shape: Shape) -> str:
+    """`[?, 64]`: a shape with lengths that may differ."""
+    return f"[{', '.join('?' if length is None else str(length) for length in shape)}]"
+
+
 def one_line(error: BaseException | str, most: int = 240) -> str:
     """An engine's error without source code locations, short enough for a sentence."""
     lines = [line.strip() for line in str(error).splitlines()]

@@ -36,6 +36,7 @@ from starcast.runtime.engines.base import (
     closed_error,
     one_line,
     package_absence,
+    shown,
 )
 from starcast.runtime.engines.forks import AfterFork
 from starcast.runtime.engines.ncnn_arena import Arena, block_size, make_allocator
@@ -312,7 +313,7 @@ class NcnnSession(Session):
             if len(has) == len(wanted) and all(length in (None, own) for own, length in zip(has, wanted, strict=True)):
                 continue
             raise EngineError(
-                f"ncnn cannot run {self._graph} with {name} of the shape {list(has)} (it takes {_write(wanted)}): "
+                f"ncnn cannot run {self._graph} with {name} of the shape {list(has)} (it takes {shown(wanted)}): "
                 "use the bundle that the graph belongs to"
             )
 
@@ -340,11 +341,6 @@ def _refuse_large(size: int, memory: int | None) -> None:
     """Raise NcnnGraphError if two blobs alone take more memory than may be used."""
     if memory is not None and size > memory:
         raise NcnnGraphError(f"it takes {size / 2**30:.1f} GiB of memory, and {memory / 2**30:.1f} may be used")
-
-
-def _write(shape: Shape) -> str:
-    """`[?, 64]`: a shape with lengths that may differ."""
-    return f"[{', '.join('?' if length is None else str(length) for length in shape)}]"
 
 
 def _reader_of_onnx(graph: Path) -> Engine:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from starcast.errors import BundleError
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.engines import forks
-from starcast.runtime.engines.base import Arrays, Engine, EngineOptions, GpuTime, Graph, Session, closed_error
+from starcast.runtime.engines.base import Arrays, Engine, EngineOptions, GpuTime, Graph, Session, closed_error, shown
 from starcast.runtime.engines.memory_needs import held_need, image_need
 from starcast.runtime.engines.speed_watch import Watch
 from starcast.runtime.extra_inputs import ExtraInputs
@@ -215,9 +215,9 @@ class VariantSession:
         wanted = self._bundle.manifest.inputs_of(graph)
         for name, shape in has.items():
             if name not in wanted or not _fit(shape, wanted[name]):
-                expected = f"is not in {MANIFEST}" if name not in wanted else f"is {_write(wanted[name])} in {MANIFEST}"
+                expected = f"is not in {MANIFEST}" if name not in wanted else f"is {shown(wanted[name])} in {MANIFEST}"
                 raise BundleError(
-                    f"{self._bundle.path / graph} has the input {name} {_write(shape)}, which {expected}: "
+                    f"{self._bundle.path / graph} has the input {name} {shown(shape)}, which {expected}: "
                     "export the bundle again"
                 )
 
@@ -265,8 +265,3 @@ def _fit(shape: Shape, wanted: Shape) -> bool:
     """Whether an array can have both shapes."""
     pairs = zip(shape, wanted, strict=False)
     return len(shape) == len(wanted) and all(None in pair or pair[0] == pair[1] for pair in pairs)
-
-
-def _write(shape: Shape) -> str:
-    """`[?, 64]`: a shape with lengths that may differ."""
-    return f"[{', '.join('?' if length is None else str(length) for length in shape)}]"

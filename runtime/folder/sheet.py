@@ -22,7 +22,7 @@ from starcast.images.fit import NATIVE, fit
 from starcast.images.mark import read_mark
 from starcast.images.read import read_stored
 from starcast.images.white import on_white
-from starcast.images.write import WRITTEN_SUFFIXES, write_image
+from starcast.images.write import LONGEST_SIDES, WRITTEN_SUFFIXES, write_image
 from starcast.runtime.bundle import refuse_to_write_into
 from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.marks import generated_mark, parse_mark
@@ -31,7 +31,7 @@ from starcast.runtime.style_requests import StyleRequest
 
 Pixels = NDArray[np.uint8]
 
-LONGEST = 16_383  # pixels of a side: WebP allows no more
+LONGEST = LONGEST_SIDES["WEBP"]  # pixels of a side: the least that a format allows
 LARGEST = 2**26  # pixels of a sheet: 192 MiB
 
 _MARK = generated_mark(fingerprint({"sheet": "sources, references and translations"}))

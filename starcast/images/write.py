@@ -31,7 +31,7 @@ _ENCODERS: dict[str, tuple[str, Callable[[int | None], dict[str, Any]]]] = {
     ),
 }
 # pixels, by libjpeg and by WebP's definition
-_LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
+LONGEST_SIDES = {"JPEG": 65_500, "WEBP": 16_383}
 _MODES = {"L": 1, "RGB": 3, "RGBA": 4}  # Pillow's, and their channels
 WRITTEN_SUFFIXES = tuple(_ENCODERS)
 WRITTEN_FORMATS = tuple({name: None for name, _ in _ENCODERS.values()})
@@ -102,7 +102,7 @@ def why_too_large(suffix: str, size: tuple[int, ...]) -> str | None:
     """Why an image of `size` (height, width) does not fit into the format of a suffix, as a clause with the way out;
     None if it does."""
     format_name = _ENCODERS[suffix.lower()][0]
-    longest = _LONGEST_SIDES.get(format_name)
+    longest = LONGEST_SIDES.get(format_name)
     if longest is None or max(size) <= longest:
         return None
     return f"{size[1]}x{size[0]} pixels are more than the {longest} a side that {format_name} can hold: choose PNG"

@@ -242,6 +242,11 @@ def is_image(path: Path) -> bool:
     return has_read_suffix(path.suffix) and not path.is_dir()
 
 
+def is_held_out(image: Path) -> bool:
+    """Whether a folder on the way to the image is called val or test, as in the layouts of domains."""
+    return any(folder.lower() in HELD_OUT for folder in image.parts[:-1])
+
+
 def images_below(folder: Path) -> list[Path]:
     """The images in a folder and its subfolders, hidden ones aside."""
     found = []

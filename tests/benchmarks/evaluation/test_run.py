@@ -23,7 +23,6 @@ from starcast.benchmarks.evaluation import subjects
 from starcast.benchmarks.evaluation.images import read_domains
 from starcast.benchmarks.evaluation.protocol import latent_draws, pairs_of, task_batches
 from starcast.benchmarks.evaluation.run import evaluate
-from starcast.benchmarks.evaluation.subjects import to_rgb
 from starcast.benchmarks.evaluation.work import Work
 from starcast.benchmarks.options import STYLE_MODES
 from starcast.benchmarks.quality.frechet import frechet_distance
@@ -375,14 +374,6 @@ def test_a_model_of_labels_is_evaluated_label_by_label(label_bundle, tiny_model,
         judges.features(np.stack([prepare_official(image, (32, 32)) for image in images])) for images in (real, outputs)
     ]
     assert report["FID_labels/Blond_Hair2Male"] == pytest.approx(_frechet(*features), rel=1e-3)
-
-
-@pytest.mark.parametrize("channels", [1, 3, 4])
-def test_images_of_any_channels_are_judged_as_rgb_on_white(channels):
-    levels = np.full((1, 2, 2, channels), 100, np.uint8)
-    expected = 100 if channels < 4 else round(100 * 100 / 255 + 155)
-    assert (to_rgb(levels) == expected).all()
-    assert to_rgb(levels).shape == (1, 2, 2, 3)
 
 
 def test_a_number_of_images_is_for_models_without_a_source(tiny_bundle, make_data, judges, options, tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 from starcast.atomic import repair_folder
 from starcast.errors import DatasetError, printable
 from starcast.images.formats import READ_IN_WORDS
-from starcast.train.data.folders import HELD_OUT, DataSet, Domain, images_below, is_made_by_system
+from starcast.train.data.folders import DataSet, Domain, images_below, is_held_out, is_made_by_system
 from starcast.train.families.stylegan2.networks import DOMAIN_NAMES
 from starcast.train.families.stylegan2.options import StyleGAN2Options
 
@@ -26,8 +26,8 @@ def scan_images(path: Path, options: StyleGAN2Options) -> DataSet:
         raise DatasetError(f"{printable(path)} is not a folder: give a folder of images")
     images = sorted(images_below(path))
     unused = tuple(sorted(files_below(path, set(images))))
-    held_out = tuple(image for image in images if _is_held_out(image.relative_to(path)))
-    training = tuple(image for image in images if image not in set(held_out))
+    held_out = tuple(image for image in images if is_held_out(image.relative_to(path)))
+    training = tuple(image for image in images if not is_held_out(image.relative_to(path)))
     if not training:
         raise DatasetError(f"{printable(path)} has no training image: add some ({READ_IN_WORDS})")
     return DataSet(path, (Domain(DOMAIN_NAMES[0], training, held_out),), unused, has_domains=False)
@@ -41,8 +41,3 @@ def files_below(folder: Path, known: set[Path]) -> Iterator[Path]:
             path = Path(place, name)
             if path not in known and not name.startswith(".") and not is_made_by_system(path):
                 yield path
-
-
-def _is_held_out(image: Path) -> bool:
-    """Whether a folder on the way to the image is called val or test, as in the layouts of domains."""
-    return any(folder.lower() in HELD_OUT for folder in image.parts[:-1])
