@@ -6,6 +6,7 @@ styles, or for the still source of a morph.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -43,6 +44,13 @@ class ExtraCost(msgspec.Struct, frozen=True):
         return ExtraCost(self.names, self.sources - before.sources, self.seconds - before.seconds)
 
 
+def _key(image: NDArray[np.uint8]) -> bytes:
+    """What stands for an image in the cache: its pixels themselves would take far more memory than what is kept."""
+    digest = hashlib.blake2b(str(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()
+
+
 class ExtraInputs:
     """Makes the extra inputs of a bundle. `run` runs one of its graphs on named inputs and returns the output."""
 
@@ -51,7 +59,7 @@ class ExtraInputs:
         self._inputs = bundle.manifest.extra_inputs
         size = sum(4 * one.channels * one.height * one.width for one in self._inputs)
         self._most = max(1, KEPT_BYTES // size) if size else 0
-        self._kept: OrderedDict[bytes, Made] = OrderedDict()  # by the image's pixels
+        self._kept: OrderedDict[bytes, Made] = OrderedDict()  # by the image's digest
         self.cost = ExtraCost(tuple(one.name for one in self._inputs))
 
     def __bool__(self) -> bool:
@@ -65,7 +73,7 @@ class ExtraInputs:
         """
         if not self._inputs:
             return {}
-        keys = [image.tobytes() for image in images]
+        keys = [_key(image) for image in images]
         missing = {key: number for number, key in enumerate(keys) if key not in self._kept}
         made = self._make(images, missing)
         for key in dict.fromkeys(keys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tracemalloc
 from pathlib import Path
 
 import msgspec
@@ -145,6 +146,31 @@ def test_only_the_latest_masks_are_kept(masked, monkeypatch):
     assert len(runs) == 4
     batch = made.make(np.stack([image(red) for red in range(10, 15)]))  # more than are kept
     assert batch["masks"].shape == (5, 2, 16, 16)
+
+
+def test_the_cache_keeps_no_pixels_of_the_sources(masked):
+    made = ExtraInputs(open_bundle(masked), lambda graph, feeds: np.zeros((1, 2, 16, 16), np.float32))
+    tracemalloc.start()
+    try:
+        for red in range(20):
+            made.make(image(red, height=512, width=512)[None])
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2**20  # the pixels would be 15 MiB
+
+
+def test_equal_bytes_of_another_shape_are_another_source(masked):
+    runs = []
+
+    def run(graph, feeds):
+        runs.append(feeds["image"].shape)
+        return np.zeros((1, 2, 16, 16), np.float32)
+
+    made = ExtraInputs(open_bundle(masked), run)
+    for height, width in ((64, 32), (32, 64)):
+        made.make(image(7, height=height, width=width)[None])
+    assert runs == [(1, 64, 32, 3), (1, 32, 64, 3)]
 
 
 def test_a_graph_that_makes_something_else_is_refused(masked):
