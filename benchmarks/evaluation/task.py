@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,9 @@ def run_task(
         figures[LPIPS] = float(np.mean([record.lpips.mean() for record in records()]))
     if "clean" in task.prepare:
         figures[CLEAN] = frechet["clean"](record.clean for record in records())
-        figures[KID] = kernel_distance(task.real["clean"], _rows(work, key, batches, records()), task.seed)
+        figures[KID] = kernel_distance(
+            task.real["clean"], _clean_rows(task, work.scratch(key), batches, records()), task.seed
+        )
     if task.classify is not None:
         figures[ACCURACY] = float(np.mean(np.concatenate([record.classes for record in records()]) == task.pair.target))
     record = _finish(task, figures, batches, records())
@@ -48,12 +51,12 @@ def run_task(
     return record
 
 
-def _rows(work: Work, key: str, batches: Sequence[Batch], records: Iterator[BatchRecord]) -> NDArray[np.float32]:
-    """The clean features of all batches as a memory map of a file."""
-    parts = [record.clean.shape for record in (work.read_batch(key, batch.number) for batch in batches) if record]
-    rows = np.lib.format.open_memmap(
-        work.scratch(key) / "clean.npy", "w+", np.float32, (sum(count for count, _ in parts), parts[0][1])
-    )
+def _clean_rows(
+    task: Task, folder: Path, batches: Sequence[Batch], records: Iterator[BatchRecord]
+) -> NDArray[np.float32]:
+    """The clean features of all batches as a memory map of a file in `folder`."""
+    shape = task.outputs * sum(len(batch.sources) for batch in batches), task.judges.features.width
+    rows = np.lib.format.open_memmap(folder / "clean.npy", "w+", np.float32, shape)
     start = 0
     for record in records:
         rows[start : start + len(record.clean)] = record.clean
