@@ -20,7 +20,7 @@ from torch import Tensor
 
 from starcast.errors import CheckpointError, OptionError, printable
 from starcast.train.checkpoint.content import Checkpoint, StateDicts
-from starcast.train.checkpoint.file import read_checkpoint, write_checkpoint
+from starcast.train.checkpoint.file import filled_networks, read_checkpoint, write_checkpoint
 from starcast.train.checkpoint.members import Member
 from starcast.train.families import family
 
@@ -138,20 +138,8 @@ def choose_greedily(
 
 
 def networks_of(member: Member, states: StateDicts, *, whole: bool = True) -> Any:
-    """The family's NetworkSet with these values, ready for use.
-
-    Without `whole`, a network that no step changes may be missing. Raises CheckpointError.
-    """
-    kind = family(member.family)
-    networks = kind.empty_networks(member.config, training=False)
-    for name, module in list(networks.items()):
-        if name in states:
-            module.load_state_dict(states[name])
-        elif whole:
-            raise CheckpointError(f"{printable(member.path)} {kind.fixed[name]}")
-        else:
-            setattr(networks, name, None)
-    return networks.eval()
+    """The networks of the member's sizes with these values: see `filled_networks`. Raises CheckpointError."""
+    return filled_networks(states, member.family, member.config, member.path, whole=whole)
 
 
 def constants_of(name: str) -> tuple[str, ...]:

@@ -147,12 +147,23 @@ def averaged_networks(checkpoint: Checkpoint) -> Any:
 
     Raises CheckpointError if the checkpoint lacks a network that no step changes.
     """
-    kind = family(checkpoint.family)
-    networks = kind.empty_networks(checkpoint.config, training=False)
-    for name, module in networks.items():
-        if name not in checkpoint.averaged:
-            raise CheckpointError(f"{printable(checkpoint.path)} {kind.fixed[name]}")
-        module.load_state_dict(checkpoint.averaged[name])
+    return filled_networks(checkpoint.averaged, checkpoint.family, checkpoint.config, checkpoint.path)
+
+
+def filled_networks(states: StateDicts, name: str, config: Config, path: Path, *, whole: bool = True) -> Any:
+    """The NetworkSet of a family, by its name, with these values, ready for use; `path` is the file they come from.
+
+    Without `whole`, a network that no step changes may be missing. Raises CheckpointError.
+    """
+    kind = family(name)
+    networks = kind.empty_networks(config, training=False)
+    for part, module in list(networks.items()):
+        if part in states:
+            module.load_state_dict(states[part])
+        elif whole:
+            raise CheckpointError(f"{printable(path)} {kind.fixed[part]}")
+        else:
+            setattr(networks, part, None)
     return networks.eval()
 
 
