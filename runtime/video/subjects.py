@@ -14,8 +14,6 @@ from starcast.runtime.bundle import Bundle
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.options import MorphOptions
 
-_WHITE = 255
-
 Frames = NDArray[np.uint8]  # RGB [N, H, W, 3]
 
 
