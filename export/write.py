@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import numpy as np
@@ -31,12 +32,24 @@ from starcast.export.targets.tensorrt import TensorRTTarget, without_products
 from starcast.hold import hold
 from starcast.images.write import write_image
 from starcast.runtime.bundle import Bundle, open_bundle, sha256_of
-from starcast.runtime.manifest import FORMAT, MANIFEST, FileFacts, Manifest, Noise, NoiseInput, Output, Provenance
+from starcast.runtime.manifest import (
+    FORMAT,
+    MANIFEST,
+    ExtraInput,
+    FileFacts,
+    LandmarkMaker,
+    Manifest,
+    Noise,
+    NoiseInput,
+    Output,
+    Provenance,
+)
 from starcast.runtime.manifest import Source as SourceRole
 from starcast.runtime.manifest_json import encode
 from starcast.utf8 import escape
 
 CARD, PREVIEW, NOISE = "README.md", "preview.jpg", "noise.npz"
+Part = TypeVar("Part", LandmarkMaker, ExtraInput)
 
 
 def export_bundle(checkpoint: Path, bundle: Path, options: ExportOptions, progress: Progress) -> Bundle:
@@ -154,10 +167,8 @@ def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Man
             channels=model.channels, height=model.side, width=model.side  # type: ignore[arg-type]
         ),
         noise=_noise_role(model),
-        extra_inputs=tuple(
-            msgspec.structs.replace(one, flop=count_flop(source.styles[one.graph], one_image(model.side)))
-            for one in model.extra_inputs
-        ),
+        landmarks=None if model.landmarks is None else _with_flop(model.landmarks, source),
+        extra_inputs=tuple(_with_flop(one, source) for one in model.extra_inputs),
         condition=msgspec.structs.replace(model.condition(options.mean_draws), product=store.product),
         domains=model.domains,
         variants=tuple(store.variants),
@@ -175,6 +186,11 @@ def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Man
         ),
         files={},
     )  # fmt: skip
+
+
+def _with_flop(part: Part, source: Source) -> Part:
+    flop = count_flop(source.styles[part.graph], one_image(source.model.side))
+    return msgspec.structs.replace(part, flop=flop)
 
 
 def _source_role(model: Model) -> SourceRole | None:

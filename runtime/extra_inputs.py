@@ -1,4 +1,4 @@
-"""Further inputs of a frame graph that a graph of the bundle makes from the source, such as masks of a face.
+"""Further inputs of a frame graph that graphs of the bundle make from the source, such as masks of a face.
 
 They depend on the source alone. The latest ones are cached, so that they are made once for a source with several
 styles, or for the still source of a morph.
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from starcast.errors import BundleError
 from starcast.runtime.bundle import Bundle
+from starcast.runtime.landmarks import LandmarkFinder
 from starcast.runtime.manifest import ExtraInput
 
 KEPT_BYTES = 2**26  # of extra inputs that are cached: those of 128 images with two masks of 256x256
@@ -57,6 +58,7 @@ class ExtraInputs:
     def __init__(self, bundle: Bundle, run: Callable[[str, Feeds], NDArray[Any]]) -> None:
         self._bundle, self._run = bundle, run
         self._inputs = bundle.manifest.extra_inputs
+        self._finder = LandmarkFinder(bundle, run) if any(one.reads == "heatmaps" for one in self._inputs) else None
         size = sum(4 * one.channels * one.height * one.width for one in self._inputs)
         self._most = max(1, KEPT_BYTES // size) if size else 0
         self._kept: OrderedDict[bytes, Made] = OrderedDict()  # by the image's digest
@@ -94,15 +96,16 @@ class ExtraInputs:
     def _make(self, images: NDArray[np.uint8], numbers: Mapping[bytes, int]) -> dict[bytes, Made]:
         """Run the graphs, one image at a time: their largest maps are larger than the frame graph's."""
         start = time.perf_counter()
-        made = {
-            key: tuple(
-                self._check(one, self._run(one.graph, {"image": images[number : number + 1]})) for one in self._inputs
-            )
-            for key, number in numbers.items()
-        }
+        made = {key: self._make_one(images[number : number + 1]) for key, number in numbers.items()}
         seconds = self.cost.seconds + time.perf_counter() - start
         self.cost = ExtraCost(self.cost.names, self.cost.sources + len(made), seconds)
         return made
+
+    def _make_one(self, image: NDArray[np.uint8]) -> Made:
+        feeds: dict[str, NDArray[Any]] = {"image": image}
+        if self._finder is not None:
+            feeds["heatmaps"] = self._finder.heatmaps(image)
+        return tuple(self._check(one, self._run(one.graph, {one.reads: feeds[one.reads]})) for one in self._inputs)
 
     def _check(self, one: ExtraInput, values: NDArray[Any]) -> NDArray[np.float32]:
         shape = 1, one.channels, one.height, one.width

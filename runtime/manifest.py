@@ -20,7 +20,8 @@ LARGEST_MEANS = 2**26  # numbers in the mean styles of all domains together
 LARGEST_NOISE = 2**26  # numbers in the noise of one image
 MOST_LAYERS = 2**10  # that have a style, or noise, of their own
 MOST_CHANNELS = 64  # of an extra input
-LARGEST_EXTRA = 2**24  # numbers in an extra input of one image
+MOST_POINTS = 2**10  # landmarks of a face
+LARGEST_EXTRA = 2**24  # numbers in an extra input of one image, or in its heatmaps
 CHANNELS = 3  # of every source, and of its translation
 
 Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31)]
@@ -34,6 +35,7 @@ Shape = tuple[int | None, ...]  # of a graph's input; None: any length
 Adain = Literal["native", "fused", "plugin", "unfused"]
 Rest = Literal["bf16"]
 Takes = Literal["style", "gamma_beta"]
+Reads = Literal["image", "heatmaps"]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,14 +177,26 @@ class Condition(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return self.labels if self.latent is None and self.reference is None else None
 
 
+class LandmarkMaker(GraphFiles, frozen=True, kw_only=True):
+    """Finds the landmarks of a face. graph: `image` uint8 [N, H, W, 3] of any size -> `heatmaps` float32 [N, points,
+    height, width], one map for each landmark."""
+
+    points: Annotated[int, msgspec.Meta(ge=1, le=MOST_POINTS)]
+    height: Side
+    width: Side
+    flop: Amount = 0  # of the graph's convolutions, for one image
+
+
 class ExtraInput(GraphFiles, frozen=True, kw_only=True):
     """A further input of the frame graph, made from the source by a graph of its own, such as masks of a face.
 
-    graph: `image` uint8 [N, H, W, 3] of any size -> float32 [N, channels, height, width]. The frame graph takes that
-    for sources of the trained size; for others it is enlarged or reduced as they are (bilinear, corners not aligned).
+    graph: `image` uint8 [N, H, W, 3] of any size, or, by `reads`, the source's `heatmaps` -> float32 [N, channels,
+    height, width]. The frame graph takes that for sources of the trained size; for others it is enlarged or reduced as
+    they are (bilinear, corners not aligned).
     """
 
     name: str
+    reads: Reads = "image"
     channels: Annotated[int, msgspec.Meta(ge=1, le=MOST_CHANNELS)]
     height: Side
     width: Side
@@ -315,6 +329,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     output: Output | None = None  # of a generator without a source; a translation is as large as its source
     condition: Condition
     noise: Noise | None = None
+    landmarks: LandmarkMaker | None = None
     extra_inputs: tuple[ExtraInput, ...] = ()
     domains: tuple[str, ...]  # empty only without a source
     variants: tuple[Variant, ...]
@@ -336,7 +351,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def weights_of(self, graph: str) -> tuple[str, ...]:
         """The weight files of a graph; empty if it has none."""
         condition = self.condition
-        parts = (condition.latent, condition.reference, condition.product, condition.classifier)
+        parts = (condition.latent, condition.reference, condition.product, condition.classifier, self.landmarks)
         weights = {part.graph: part.weights for part in (*parts, *self.extra_inputs) if part is not None}
         return (weights | {variant.file: variant.weights for variant in self.variants}).get(graph, ())
 
@@ -354,7 +369,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
                 **image, variant.condition: style if variant.condition == "style" else (None, None), **noise, **extra
             }  # fmt: skip
         for one in self.extra_inputs:
-            inputs[one.graph] = image
+            inputs[one.graph] = image if one.reads == "image" else self._heatmaps
+        if self.landmarks is not None:
+            inputs[self.landmarks.graph] = image
         if condition.latent is not None:
             inputs[condition.latent.graph] = {"latent": (None, condition.latent.size), **domain}
         if condition.reference is not None:
@@ -366,6 +383,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         if condition.product is not None:
             inputs[condition.product.graph] = {"style": style}
         return inputs.get(graph, {})
+
+    @property
+    def _heatmaps(self) -> dict[str, Shape]:
+        """The heatmaps as an input."""
+        maps = self.landmarks
+        return {} if maps is None else {"heatmaps": (None, maps.points, maps.height, maps.width)}
 
     @property
     def noise_inputs(self) -> tuple[NoiseInput, ...]:

@@ -24,11 +24,13 @@ from starcast.runtime.manifest import (
     ExtraInput,
     GraphFiles,
     LabelMaker,
+    LandmarkMaker,
     LatentMaker,
     Manifest,
     Noise,
     NoiseInput,
     Output,
+    Reads,
     ReferenceMaker,
     Rest,
     Source,
@@ -89,6 +91,11 @@ def _contradiction(manifest: Manifest) -> str | None:
         return (
             f"its extra inputs are {_cut(repr([(one.name, one.height, one.width) for one in manifest.extra_inputs]))}"
         )
+    maps = manifest.landmarks
+    if maps is not None and (source is None or maps.points * maps.height * maps.width > LARGEST_EXTRA):
+        return f"it has {maps.points} heatmaps of {maps.width}x{maps.height}{'' if source else ' without a source'}"
+    if maps is None and any(one.reads == "heatmaps" for one in manifest.extra_inputs):
+        return "its extra inputs read heatmaps that it does not make"
     if source is None:
         return None
     if source.channels != CHANNELS:
@@ -160,7 +167,7 @@ def _check_known(raw: dict[str, Any], path: Path) -> None:
     """Raise BundleError for an unknown field, or an unknown value, that decides how to run the bundle."""
     for place, part, type_ in _parts(raw):
         unknown = [_cut(repr(name)) for name in part if name not in type_.__struct_fields__]
-        for name, known in _CHOICES.items() if type_ is Variant else ():
+        for name, known in _CHOICES.get(type_, {}).items():
             if isinstance(part.get(name), str) and part[name] not in known:
                 unknown.append(f"{name} {_cut(repr(part[name]))}")
         if unknown:
@@ -196,6 +203,7 @@ _MAIN: dict[str, type[msgspec.Struct]] = {
     "output": Output,
     "condition": Condition,
     "noise": Noise,
+    "landmarks": LandmarkMaker,
 }
 _ROLES: dict[str, type[msgspec.Struct]] = {
     "product": GraphFiles,
@@ -203,5 +211,8 @@ _ROLES: dict[str, type[msgspec.Struct]] = {
     "reference": ReferenceMaker,
     "labels": LabelMaker,
 }
-# fields of a variant whose values decide how it is run
-_CHOICES = {"adain": get_args(Adain), "rest": get_args(Rest), "condition": get_args(Takes)}
+# fields whose values decide how a part is run
+_CHOICES: dict[type[msgspec.Struct], dict[str, tuple[str, ...]]] = {
+    Variant: {"adain": get_args(Adain), "rest": get_args(Rest), "condition": get_args(Takes)},
+    ExtraInput: {"reads": get_args(Reads)},
+}

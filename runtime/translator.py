@@ -13,7 +13,8 @@ from PIL.Image import Image
 
 from starcast.errors import BundleError, EngineError, StyleError
 from starcast.images.fit import to_multiples
-from starcast.images.python_inputs import some_images
+from starcast.images.python_inputs import one_image, some_images
+from starcast.images.read import read_image
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import EngineOptions
@@ -178,6 +179,17 @@ class Translator:
         for what is no image.
         """
         return self._styles.read_labels(image)
+
+    def landmarks(self, image: NDArray[np.uint8] | Image | str | Path) -> NDArray[np.float32]:
+        """The landmarks [98, 2] of a face that fills an image, (x, y) in its pixels, in the order of WFLW.
+
+        `image`: a path, uint8 RGB [H, W, 3] of any size, or a Pillow image. Raises BundleError if the bundle is no face
+        model's, or was exported before such bundles had a graph for landmarks, ImageError, EngineError, and TypeError
+        or ValueError for what is no image.
+        """
+        if isinstance(image, str | Path):
+            image = read_image(image)
+        return self._session.landmarks.find(one_image(image, "an image"))
 
     def __call__(
         self, images: NDArray[np.uint8] | Image | Sequence[NDArray[np.uint8] | Image], style: ArrayLike

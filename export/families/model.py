@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from starcast.runtime.manifest import Condition, ExtraInput
+from starcast.runtime.manifest import Condition, ExtraInput, LandmarkMaker
 
 Floats = NDArray[np.float32]
 Image = NDArray[np.uint8]
@@ -33,7 +33,9 @@ class StyleGraph:
     trials: Mapping[str, NDArray[Any]]
     output: str = "style"
     any_size: bool = False  # whether it takes images of any height and width, not only of the example's
-    jumps: float = 0.0  # the share of values that may be further off, where the network compares with a threshold
+    # The same network with its thresholds moved by what rounding moves the numbers that are compared with them: each
+    # value may be anywhere between what these give and what `reference` gives.
+    nearby: Sequence[Callable[..., Tensor]] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,11 @@ class Model(ABC):
         Without a source: styles (N, layers, style_size), the noise of each layer (N or 1, 1, h, w) -> images
         (N, channels, side, side).
         """
+
+    @property
+    def landmarks(self) -> LandmarkMaker | None:
+        """What finds the landmarks of a face: one of `style_graphs`."""
+        return None
 
     @property
     def extra_inputs(self) -> Sequence[ExtraInput]:

@@ -1,6 +1,7 @@
 """StarGAN v2 as export sees it: styles from latents and from references, and the graphs that make both.
 
-masks          image uint8 [batch, height, width, 3] -> masks float32 [batch, 2, 256, 256], for face models
+landmarks      image uint8 [batch, height, width, 3] -> heatmaps float32 [batch, 98, 64, 64], for face models
+masks          heatmaps float32 [batch, 98, 64, 64] -> masks float32 [batch, 2, 256, 256], for face models
 mapping        latent float32 [batch, L], domain int64 [batch] -> style float32 [batch, S]
 style_encoder  image uint8 [batch, size, size, 3], domain int64 [batch] -> style float32 [batch, S]
 """
@@ -15,19 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from starcast.export.families.model import About, Floats, Image, Licence, Model, StyleGraph
+from starcast.export.families.stargan_v2_faces import LANDMARK_MAKER, MASK_INPUT, landmark_graph, mask_graph
 from starcast.export.gate.images import draw_images
 from starcast.export.gate.reference import as_floats, from_bytes
-from starcast.runtime.manifest import Condition, ExtraInput, LatentMaker, ReferenceMaker
+from starcast.runtime.manifest import Condition, ExtraInput, LandmarkMaker, LatentMaker, ReferenceMaker
 from starcast.runtime.styles import draw_latents
 from starcast.train.checkpoint.content import Checkpoint
 from starcast.train.checkpoint.file import averaged_networks
-from starcast.train.families.stargan_v2.faces import MASKS, masks_of
-from starcast.train.families.stargan_v2.landmarks import FAN, SIDE
 from starcast.train.families.stargan_v2.networks import MappingNetwork, Networks, StarGANv2Config, StyleEncoder
 
 MAPPING, STYLE_ENCODER, MEANS = "mapping.onnx", "style_encoder.onnx", "styles.npz"
-MASK_GRAPH = "masks.onnx"
-JUMPS = 1e-4  # the share of a mask's values where a heatmap is so near its floor that rounding decides
 MEAN_SEED, PREVIEW_SEED = 0, 0
 MEAN_DRAWS = 10_000  # latents that are averaged for each domain's mean style
 MEAN_BATCH = 10_000  # latents in one pass; in smaller batches, threads mostly wait for each other
@@ -77,7 +75,7 @@ class StarGANv2(Model):
         images = draw_images(domains + 1, self.side, self.side, seed=6)
         encoder = self.networks.style_encoder
         return [
-            *self._mask_graphs(),
+            *self._face_graphs(),
             StyleGraph(
                 MAPPING, LatentNetwork(self.networks.mapping_network),
                 {"latent": torch.zeros(2, self.config.latent_dim), "domain": two},
@@ -92,10 +90,12 @@ class StarGANv2(Model):
         ]  # fmt: skip
 
     @property
+    def landmarks(self) -> LandmarkMaker | None:
+        return LANDMARK_MAKER if self.config.is_face_model else None
+
+    @property
     def extra_inputs(self) -> Sequence[ExtraInput]:
-        if not self.config.is_face_model:
-            return ()
-        return (ExtraInput(name="masks", graph=MASK_GRAPH, channels=MASKS, height=SIDE, width=SIDE),)
+        return (MASK_INPUT,) if self.config.is_face_model else ()
 
     def extras(self, sources: Image) -> dict[str, Floats]:
         if not self.config.is_face_model:
@@ -104,26 +104,9 @@ class StarGANv2(Model):
         masks = [self.networks.masks(as_floats(source[None])) for source in sources]
         return {"masks": np.concatenate([made.numpy() for made in masks if made is not None])}
 
-    def _mask_graphs(self) -> list[StyleGraph]:
+    def _face_graphs(self) -> list[StyleGraph]:
         fan = self.networks.fan
-        if fan is None:
-            return []
-        images = draw_images(3, self.side, self.side, seed=9)
-        # Not the size that the network works at, so that the graph resizes images of any size to it
-        example = torch.zeros(2, SIDE + 32, SIDE + 64, 3, dtype=torch.uint8)
-        network = MaskNetwork(fan)
-        return [
-            StyleGraph(
-                MASK_GRAPH,
-                network,
-                {"image": example},
-                network,
-                {"image": images},
-                output="masks",
-                any_size=True,
-                jumps=JUMPS,
-            )
-        ]
+        return [] if fan is None else [landmark_graph(fan, draw_images(3, self.side, self.side, seed=9)), mask_graph()]
 
     def gate_styles(self, count: int) -> Floats:
         domain = torch.arange(count) // 2 % self.config.domains
@@ -165,17 +148,6 @@ def mean_styles(network: MappingNetwork, latents: Floats, domains: int) -> Float
         return sum(styles.sum(axis=0, dtype=np.float64) for styles in of_domain) / len(latents)
 
     return np.stack([mean(domain) for domain in range(domains)]).astype(np.float32)
-
-
-class MaskNetwork(nn.Module):
-    """A face model's masks of images as bytes, of any size."""
-
-    def __init__(self, fan: FAN):
-        super().__init__()
-        self.fan = fan
-
-    def forward(self, image: Tensor) -> Tensor:
-        return masks_of(self.fan(from_bytes(image)))
 
 
 class LatentNetwork(nn.Module):

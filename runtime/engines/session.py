@@ -20,6 +20,7 @@ from starcast.runtime.engines.base import Arrays, Engine, EngineOptions, GpuTime
 from starcast.runtime.engines.memory_needs import held_need, image_need
 from starcast.runtime.engines.speed_watch import Watch
 from starcast.runtime.extra_inputs import ExtraInputs
+from starcast.runtime.landmarks import LandmarkFinder
 from starcast.runtime.manifest import MANIFEST, Shape, Variant
 from starcast.runtime.noise import NoiseFeeds
 from starcast.runtime.nvidia.placement import is_on_gpu
@@ -50,7 +51,7 @@ class VariantSession:
         self._lock, self._thread = self._begin()
         self.watch: Watch | None = None
         self._scales: tuple[bytes, NDArray[Any]] | None = None  # the last styles' bytes, and their scales and shifts
-        self.extra_inputs = ExtraInputs(bundle, self.run)
+        self.extra_inputs, self.landmarks = ExtraInputs(bundle, self.run), LandmarkFinder(bundle, self.run)
         self.session(variant.file)
         forks.follow(self)
 

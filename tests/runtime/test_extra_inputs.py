@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tracemalloc
 from pathlib import Path
@@ -17,7 +18,7 @@ from starcast.cli import root
 from starcast.errors import BundleError
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.extra_inputs import ExtraCost, ExtraInputs
-from starcast.runtime.manifest import MANIFEST, ExtraInput, FileFacts, Manifest
+from starcast.runtime.manifest import MANIFEST, ExtraInput, FileFacts, LandmarkMaker, Manifest
 from starcast.runtime.manifest_json import encode
 from starcast.runtime.translator import Translator
 
@@ -66,6 +67,49 @@ masks (uint8[N, H, W, 3] image) => (float[N, 2, 16, 16] masks)
     masks = Concat <axis = 1> (mask, mask)
 }
 """
+
+# The same masks, of a heatmap that is the red itself, on squares of 2 pixels; the second map is the green
+HEATMAPS = """
+<ir_version: 8, opset_import: ["": 17]>
+landmarks (uint8[N, H, W, 3] image) => (float[N, 2, 16, 16] heatmaps)
+<int64[1] start = {0}, int64[1] end = {2}, int64[1] axis = {3}, int64[2] sides = {16, 16}, int64[1] zero = {0},
+ int64[1] two = {2}>
+{
+    pixels = Cast <to = 1> (image)
+    colours = Slice (pixels, start, end, axis)
+    planes = Transpose <perm = [0, 3, 1, 2]> (colours)
+    shape = Shape (planes)
+    most = Slice (shape, zero, two)
+    sizes = Concat <axis = 0> (most, sides)
+    heatmaps = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">
+               (planes, , , sizes)
+}
+"""
+MASKS_OF_HEATMAPS = """
+<ir_version: 8, opset_import: ["": 17]>
+masks (float[N, 2, 16, 16] heatmaps) => (float[N, 2, 16, 16] masks)
+<int64[2] one = {1, 1}, float half = {127.5}>
+{
+    red, green = Split <axis = 1> (heatmaps, one)
+    above = Greater (red, half)
+    mask = Cast <to = 1> (above)
+    masks = Concat <axis = 1> (mask, mask)
+}
+"""
+LANDMARKS = LandmarkMaker(graph="landmarks.onnx", points=2, height=16, width=16)
+OF_HEATMAPS = ExtraInput(name="masks", reads="heatmaps", graph="masks.onnx", channels=2, height=16, width=16)
+
+
+@pytest.fixture(scope="module")
+def pointed(tmp_path_factory, masked: Path) -> Path:
+    """`masked` with a graph that finds landmarks, whose heatmaps the masks are made of. Do not write into it."""
+    folder = tmp_path_factory.mktemp("pointed") / "bundle"
+    shutil.copytree(masked, folder)
+    write_graph_text(folder / "landmarks.onnx", HEATMAPS)
+    write_graph_text(folder / "masks.onnx", MASKS_OF_HEATMAPS)
+    manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    write(folder, msgspec.structs.replace(manifest, landmarks=LANDMARKS), OF_HEATMAPS)
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -206,3 +250,74 @@ def test_impossible_extra_inputs_are_refused(masked, tmp_path, change):
     write(folder, manifest, msgspec.structs.replace(manifest.extra_inputs[0], **change))
     with pytest.raises(BundleError, match="its extra inputs are"):
         open_bundle(folder)
+
+
+# masks of heatmaps, and the landmarks that are read from them
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_masks_of_heatmaps_are_those_of_the_source(pointed, backend):
+    sources = np.stack([image(200, 8), image(100), image(255, 16)])
+    with Translator(pointed, backend=backend) as translator:
+        style = translator.style("dog", seed=1)
+        got = translator(sources, style)
+        assert translator.extra_cost.sources == 3
+    for source, translation in zip(sources, got, strict=True):
+        assert np.array_equal(translation, expected(source, style))
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (64, 48)])
+def test_landmarks_are_where_the_heatmaps_peak_in_pixels_of_the_image(pointed, backend, height, width):
+    """A cell of 16 by 16 is `height / 16` by `width / 16` pixels; points lie in its middle."""
+    source = np.zeros((height, width, 3), np.uint8)
+    source[height // 2, width // 4, 0] = 200  # the cell (4, 8)
+    source[0, 0, 1] = 200  # the cell (0, 0), on the edge
+    with Translator(pointed, backend=backend) as translator:
+        points = translator.landmarks(source)
+        assert np.array_equal(points, translator.landmarks(Image.fromarray(source)))
+    cell = np.array([width / 16, height / 16])
+    assert np.allclose(points, [(4.5, 8.5) * cell, (0.5, 0.5) * cell])
+
+
+def test_a_bundle_without_landmarks_says_so(masked):
+    with (
+        Translator(masked, backend="onnxruntime") as translator,
+        pytest.raises(BundleError, match="has no graph that finds landmarks: export a face model again"),
+    ):
+        translator.landmarks(image(1))
+
+
+def test_heatmaps_of_another_shape_are_refused(pointed):
+    made = ExtraInputs(open_bundle(pointed), lambda graph, feeds: np.zeros((1, 2, 8, 16), np.float32))
+    with pytest.raises(
+        BundleError, match=r"landmarks.onnx makes float32 \[1, 2, 8, 16\] instead of float32 \[1, 2, 16,"
+    ):
+        made.make(image(1)[None])
+
+
+def edited(pointed: Path, folder: Path, edit) -> Path:
+    shutil.copytree(pointed, folder)
+    raw = json.loads((folder / MANIFEST).read_text())
+    edit(raw)
+    (folder / MANIFEST).write_text(json.dumps(raw))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("edit", "reason"),
+    [
+        (lambda raw: raw.pop("landmarks"), "its extra inputs read heatmaps that it does not make"),
+        (lambda raw: raw["landmarks"].update(height=2**14, width=2**14), "it has 2 heatmaps of 16384x16384"),
+        (lambda raw: raw["landmarks"].update(points=0), "is damaged"),
+        (lambda raw: raw["landmarks"].update(graph="elsewhere.onnx"), "does not list 'elsewhere.onnx'"),
+        (lambda raw: raw["landmarks"].update(scale=2), "has 'scale' in its landmarks, which this starcast does not k"),
+        (lambda raw: raw["extra_inputs"][0].update(reads="pose"), "has reads 'pose' in its extra_inputs, which this s"),
+    ],
+)
+def test_a_manifest_whose_landmarks_are_impossible_or_unknown_is_refused(pointed, tmp_path, edit, reason):
+    with (
+        pytest.raises(BundleError, match=reason),
+        Translator(edited(pointed, tmp_path / "bundle", edit), backend="onnxruntime") as translator,
+    ):
+        translator.landmarks(image(1))

@@ -8,21 +8,25 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from face_oracles import formula_weights
+from face_oracles import fill_fan, formula_weights, load_face_oracle
 
-from starcast.errors import CheckpointError, OptionError
+from starcast.errors import CheckpointError, OptionError, ParityError
 from starcast.export.families.stargan_v2 import StarGANv2
+from starcast.export.families.stargan_v2_faces import draw_heatmaps, landmark_graph, mask_graph
 from starcast.export.families.stargan_v2_landmarks import add_landmarks
-from starcast.export.gate.candidates import OnnxCandidate, difference, translate_with_torch
-from starcast.export.gate.parity import make_trials
-from starcast.export.gate.reference import from_levels
+from starcast.export.gate.candidates import OnnxCandidate, difference, open_session, translate_with_torch
+from starcast.export.gate.parity import check_style_graph, make_trials
+from starcast.export.gate.reference import from_bytes, from_levels
 from starcast.export.graphs.cost import Cost
+from starcast.export.graphs.files import write_graph
 from starcast.export.options import ExportOptions
 from starcast.export.plan import PREFERRED
 from starcast.export.targets.ncnn import NoCounterpartError, ncnn_model
 from starcast.export.targets.onnx import make_float32
-from starcast.export.trace import trace_frame
+from starcast.export.trace import trace_frame, trace_style_graph
+from starcast.images.landmarks import read_landmarks
 from starcast.train.checkpoint.file import averaged_networks, read_checkpoint, write_checkpoint
+from starcast.train.families.stargan_v2.faces import PARTS
 from starcast.train.families.stargan_v2.landmarks import FAN
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config, random_networks
 
@@ -103,3 +107,58 @@ def test_landmarks_for_a_checkpoint_that_has_some_are_refused(tmp_path):
     checkpoint = read_checkpoint(write(tmp_path / "a.pt", fan=True))
     with pytest.raises(OptionError, match="has its own landmark network: leave --landmarks out"):
         add_landmarks(checkpoint, ExportOptions(landmarks=tmp_path / "wing.ckpt"))
+
+
+# the graphs that make masks of a source
+
+
+@pytest.fixture(scope="module")
+def masks_graph(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("masks") / "masks.onnx"
+    write_graph(trace_style_graph(mask_graph()), path, {})
+    return path
+
+
+def test_the_masks_graph_gives_pytorchs_masks_and_none_of_its_values_is_left_out(masks_graph):
+    assert check_style_graph(masks_graph, mask_graph()) < 1e-5
+
+
+def with_constant(path: Path, name: str, value: float, out: Path) -> Path:
+    model = ir.load(path)
+    tensor = ir.tensor(np.float32(value), name=name)
+    model.graph.initializers[name].const_value = tensor
+    ir.save(model, out)
+    return out
+
+
+def test_a_masks_graph_with_another_floor_is_refused(masks_graph, tmp_path):
+    """A floor moved by 0.01 % changes one value in 10,000."""
+    wrong = with_constant(masks_graph, "0.1", 0.10001, tmp_path / "masks.onnx")
+    with pytest.raises(ParityError, match="the graph masks differs from PyTorch"):
+        check_style_graph(wrong, mask_graph())
+
+
+def test_drawn_heatmaps_have_peaks_below_the_floor_and_above_in_every_part():
+    peaks = draw_heatmaps(3).max(axis=(2, 3))
+    assert (peaks < 0.1).any()
+    assert all((peaks[:, part.first : part.last + 1] > 0.5).any() for part in PARTS)
+
+
+@pytest.mark.slow  # the tracer takes its time for the whole network
+@torch.inference_mode()
+def test_the_landmark_graph_finds_the_originals_landmarks(tmp_path):
+    oracle = load_face_oracle("fan.npz")
+    network = FAN()
+    fill_fan(network)
+    graph = landmark_graph(network, oracle["image_u8"])
+    write_graph(trace_style_graph(graph), tmp_path / "landmarks.onnx", {})
+    session = open_session(tmp_path / "landmarks.onnx")
+    heatmaps = session.run(None, {"image": oracle["image_u8"]})[0]
+    expected = oracle["heatmaps_every7"]
+    assert difference(heatmaps[:, ::7], expected) < 2e-4
+    apart = np.abs(read_landmarks(heatmaps, 256, 256) - oracle["landmarks"])
+    assert (apart > 0).mean() <= 0.01  # two neighbours of a peak may be equal
+    assert apart.max() <= 2
+    larger = oracle["image_u8"].repeat(2, axis=1).repeat(2, axis=2)
+    of_larger = network(from_bytes(torch.from_numpy(larger))).numpy()
+    assert difference(session.run(None, {"image": larger})[0], of_larger) < 2e-4

@@ -55,10 +55,10 @@ PARTS = (
 )
 
 
-def masks_of(heatmaps: Tensor) -> Tensor:
+def masks_of(heatmaps: Tensor, floor: float = FLOOR) -> Tensor:
     """The masks (N, 2, 256, 256) in 0..1 of the landmarks' heatmaps (N, 98, 64, 64)."""
     maps = F.interpolate(heatmaps, size=(SIDE, SIDE), mode="bilinear", align_corners=True)
-    maps = torch.where(maps < FLOOR, 0.0, maps)
+    maps = torch.where(maps < floor, 0.0, maps)
     low, high = maps.amin(dim=(2, 3), keepdim=True), maps.amax(dim=(2, 3), keepdim=True)
     maps = (maps - low) / (high - low + SMALLEST_RANGE)
     second = torch.stack([part.of(maps) for part in PARTS if part.in_second]).sum(dim=0)
