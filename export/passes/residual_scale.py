@@ -2,8 +2,9 @@
 
     x' = g x everywhere on the stream: Div(Add(a, b), c) becomes Add(a', b') with a' = g a and b' = g b, so that
     x' = g c x from there on. A norm is blind to a factor if its epsilon grows with the square:
-    IN(x; eps) = IN(g x; g^2 eps). Sums, means, repetitions and convolutions pass it on (a bias is multiplied). Where
-    two branches with different factors meet, the convolution at the end of one absorbs the difference in its weights.
+    IN(x; eps) = IN(g x; g^2 eps). Sums, means, repetitions and convolutions pass it on (a bias is multiplied), and so
+    do products with other values, such as masks. Where two branches with different factors meet, the convolution at the
+    end of one absorbs the difference in its weights.
 
 If both branches of a sum end in convolutions, these absorb its factor, and the stream returns to its trained scale.
 If it grew beyond that by sqrt(2) with each of 12 blocks, it would leave float16's range.
@@ -14,6 +15,7 @@ and no factor is left between them.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 
@@ -105,6 +107,8 @@ class _Plan:
             return
         elif node.op_type == "Add":
             self._factors[node.outputs[0]] = self._meet(node)
+        elif node.op_type == "Mul" and all(numbers(value) is None for value in node.inputs):
+            self._factors[node.outputs[0]] = math.prod(map(self._factor, node.inputs))
         elif scaled != [node.inputs[0]]:
             raise _SeenError(f"{node.name} ({node.op_type}) reads a scaled value at an input other than its first")
         elif node.op_type == "InstanceNormalization":

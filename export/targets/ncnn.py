@@ -6,7 +6,8 @@ ncnn has no batch axis: its blobs are [C, H, W] for images and [T] for scales an
 byte type either. So only the graph's float part is written, and the runtime does the rest: it passes in `image`,
 float32 [3, H, W] in 0..255, or each layer's noise, float32 [1, h, w], and the graph's condition, `gamma_beta` or
 `style`, float32 [T], and rounds and clips `translation`, [C, H, W]. The condition stays an input, so a new style needs
-no new model. The layers are chosen in ncnn_operators.py and ncnn_windows.py.
+no new model. A face's masks are a further input, float32 [2, h, w]: the text states their size for an image of the
+trained size, which it then states, too. The layers are chosen in ncnn_operators.py and ncnn_windows.py.
 
 (The converter pnnx is no alternative. It starts from TorchScript, fixes the sizes it traced, and supports only norms
 with constant parameters, so rewrites and styles would have to be edited into its output.)
@@ -23,10 +24,10 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from starcast.export.targets.ncnn_layer import Layer, NoCounterpartError, Parameter
+from starcast.export.graphs.facts import trained_lengths
+from starcast.export.targets.ncnn_layer import Layer, Parameter
 from starcast.export.targets.ncnn_operators import input_layer, layer_of
 from starcast.runtime.engines.ncnn import GRAPH_SUFFIX
-from starcast.runtime.engines.ncnn_graph import CONDITIONS, IMAGE
 
 PARAM, WEIGHTS = GRAPH_SUFFIX, ".bin"  # suffixes of the two files, which lie side by side
 _MAGIC = 7767517
@@ -48,19 +49,16 @@ def ncnn_model(model: ir.Model) -> NcnnModel:
     Raises NoCounterpartError, with the node's name, for a node that has no counterpart in ncnn.
     """
     graph = model.graph
-    names = [str(value.name) for value in graph.inputs]
-    beside = [name for name in names if name not in {IMAGE, *CONDITIONS}]
-    if IMAGE in names and beside:
-        raise NoCounterpartError(f"the frame graph takes {' and '.join(beside)} beside image and style")
     [output] = graph.outputs
-    inputs_by_name = {_after_bytes(value): str(value.name) for value in graph.inputs}
+    inputs = {value: input_layer(value, trained_lengths(model)) for value in graph.inputs}
+    inputs_by_name = {_after_bytes(value): str(value.name) for value in inputs}
     last = _before_bytes(output)
     layers = {node: layer_of(node) for node in _nodes_between(graph, inputs_by_name, last)}
     uses = Counter(value for layer in layers.values() for value in layer.reads)
     uses[last] += 1
     text = _Text(uses)
-    for value, name in inputs_by_name.items():
-        text.add(input_layer(value), name, [value], [name])
+    for (value, name), layer in zip(inputs_by_name.items(), inputs.values(), strict=True):
+        text.add(layer, name, [value], [name])
     for node, layer in layers.items():
         text.add(layer, str(node.name), node.outputs, [str(output.name)] if node.outputs[0] is last else None)
     return NcnnModel(str(text), b"".join(text.weights))

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 import onnx_ir as ir
 
 from starcast.export.graphs.facts import doubling, interpolating, is_neutral, numbers, scalar
-from starcast.export.targets.ncnn_layer import Layer, constant, no_counterpart, raw, reads
+from starcast.export.targets.ncnn_layer import Layer, NoCounterpartError, constant, no_counterpart, raw, reads
 from starcast.export.targets.ncnn_windows import border, convolution, deconvolution, is_kernel, pooling
+from starcast.runtime.engines.ncnn_graph import IMAGE
 
 _OPERATIONS = {"Add": 0, "Sub": 1, "Mul": 2, "Div": 3}
 _BY_COLUMN = {"Add": "Bias", "Mul": "Scale"}  # layers with one constant per channel
@@ -24,13 +25,22 @@ def layer_of(node: ir.Node) -> Layer:
     return _LAYERS[node.op_type](node)
 
 
-def input_layer(value: ir.Value) -> Layer:
-    """An input layer. An image may have any size; a condition states its length, and noise its sides, which the
-    runtime checks."""
-    lengths = list(value.shape or ())[1:]
-    if not lengths or not all(isinstance(length, int) for length in lengths) or len(lengths) not in (1, 3):
-        return Layer("Input", ())
-    return Layer("Input", (), dict(enumerate(reversed([int(length) for length in lengths]))))  # type: ignore[arg-type]
+def input_layer(value: ir.Value, trained: Mapping[str, int]) -> Layer:
+    """An input layer, with the shape that the runtime checks: a condition's length, and the sides of noise.
+
+    Inputs that grow with the image, such as masks, state their sides for an image of the trained size, which the image
+    then states, too; `trained` has those lengths by name. An image alone may have any size and states none. Raises
+    NoCounterpartError for an input of another kind.
+    """
+    lengths = [dim if isinstance(dim, int) else trained.get(str(dim.value)) for dim in list(value.shape or ())[1:]]
+    if value.name == IMAGE:
+        height, width, channels = lengths
+        return Layer("Input", (), {} if None in (height, width) else dict(enumerate((width, height, channels))))  # type: ignore[arg-type]
+    if None in lengths or len(lengths) not in (1, 3):
+        raise NoCounterpartError(
+            f"the frame graph takes {value.name}, which is neither a vector nor maps of known size"
+        )
+    return Layer("Input", (), dict(enumerate(reversed(lengths))))  # type: ignore[arg-type]
 
 
 def _instance_norm(node: ir.Node) -> Layer:

@@ -238,7 +238,7 @@ class NcnnSession(Session):
 
     def inputs(self) -> Mapping[str, Shape]:
         image = (None, None, None, CHANNELS)
-        return {name: image if shape is None else (None, *shape) for name, shape in self._takes.items()}
+        return {name: image if name == IMAGE else (None, *shape) for name, shape in self._takes.items()}
 
     def close(self) -> None:
         if self._thread is not None:
@@ -308,7 +308,13 @@ class NcnnSession(Session):
 
     def _refuse_unfit(self, feeds: Arrays) -> None:
         """Raise EngineError unless every input is there and has the graph's shape: ncnn would crash the process."""
-        for name, wanted in self.inputs().items():
+        self._refuse_other_shapes(feeds, self.inputs())
+        if IMAGE in self._takes:  # the sides of further maps depend on the image's
+            own = self._layers.inputs_at(*_size(feeds))
+            self._refuse_other_shapes(feeds, {name: (None, *own[name]) for name in self._takes if name != IMAGE})
+
+    def _refuse_other_shapes(self, feeds: Arrays, shapes: Mapping[str, Shape]) -> None:
+        for name, wanted in shapes.items():
             has = feeds[name].shape if name in feeds else ()
             if len(has) == len(wanted) and all(length in (None, own) for own, length in zip(has, wanted, strict=True)):
                 continue

@@ -14,7 +14,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from starcast.runtime.engines.ncnn_layers import Layer, NcnnGraphError, Shape, check_parameters, outputs_of, weights_of
+from starcast.runtime.engines.ncnn_layers import (
+    MAP,
+    Layer,
+    NcnnGraphError,
+    Shape,
+    check_parameters,
+    outputs_of,
+    weights_of,
+)
+from starcast.runtime.manifest import CHANNELS
 
 _MAGIC = "7767517"
 _ARRAY = -23300  # an array parameter's key is this minus its number
@@ -26,6 +35,7 @@ _WHOLE, _POINT = re.compile(r"-?\d{1,10}"), re.compile(r"-?\d+\.\d*(e[+-]?\d+)?"
 _CONTROL = re.compile(r"[^\x20-\x7e\t\r\n]")
 _LONGEST_NAME, _LONGEST_NUMBER = 255, 15  # characters that ncnn reads
 _LARGEST_PLANE = 2**31  # numbers; ncnn counts them in 32 bits
+_ANY_SIZE = 1, 1  # of an image, where none is at hand
 
 
 @dataclass(frozen=True)
@@ -38,19 +48,52 @@ class NcnnGraph:
     def condition(self) -> tuple[str, int]:
         """The name and length of the style, or of the scales and shifts. Raises NcnnGraphError if it is not a frame
         graph."""
-        for name, shape in self.inputs.items():
-            if name in CONDITIONS and shape is not None and len(shape) == 1:
+        for name, shape in self.inputs_at(*_ANY_SIZE).items():
+            if name in CONDITIONS and len(shape) == 1:
                 return name, shape[0]
         raise NcnnGraphError(f"it is not a frame graph: it has no input {' or '.join(CONDITIONS)}")
 
     @property
-    def inputs(self) -> Mapping[str, Shape | None]:
-        """The shapes of its inputs, by name; None for the image, which may have any size. Raises NcnnGraphError."""
+    def inputs(self) -> Mapping[str, tuple[int | None, ...]]:
+        """The shapes of its inputs, by name, with None for lengths that depend on the image's size. Raises
+        NcnnGraphError."""
+        grow = self._trained_sides is not None
         return {
-            layer.writes[0]: None if layer.writes == (IMAGE,) else _stated(layer)
-            for layer in self.layers
-            if layer.kind == "Input" and len(layer.writes) == 1
+            name: (shape[0], None, None) if name == IMAGE or (grow and len(shape) == MAP) else shape
+            for name, shape in self.inputs_at(*_ANY_SIZE).items()
         }
+
+    def inputs_at(self, height: int, width: int) -> Mapping[str, Shape]:
+        """The shapes of its inputs, by name, for an image of that size. Raises NcnnGraphError.
+
+        If the text states a size for the image, it is the trained one: the other maps that the graph takes are stated
+        for it, and grow with the image.
+        """
+        trained, shapes = self._trained_sides, {}
+        for layer in self._input_layers():
+            name = layer.writes[0]
+            shape = (CHANNELS, height, width) if name == IMAGE else _stated(layer)
+            if name != IMAGE and len(shape) == MAP:
+                if trained is None and shape[0] != 1:
+                    raise NcnnGraphError(f"{layer.name} is neither a vector nor a plane")
+                if trained is not None:
+                    shape = shape[0], shape[1] * height // trained[0], shape[2] * width // trained[1]
+            shapes[name] = shape
+        return shapes
+
+    @property
+    def _trained_sides(self) -> tuple[int, int] | None:
+        """The height and width of an image that the text states, if it does. Raises NcnnGraphError."""
+        for layer in self._input_layers():
+            if layer.writes == (IMAGE,) and layer.numbers:
+                shape = _stated(layer)
+                if len(shape) != MAP or shape[0] != CHANNELS:
+                    raise NcnnGraphError(f"{layer.name} is no RGB image")
+                return shape[1], shape[2]
+        return None
+
+    def _input_layers(self) -> Iterator[Layer]:
+        return (layer for layer in self.layers if layer.kind == "Input" and len(layer.writes) == 1)
 
     @property
     def weight_bytes(self) -> int:
@@ -70,12 +113,13 @@ class NcnnGraph:
         Raises NcnnGraphError if shapes do not fit each other.
         """
         shapes: dict[str, Shape] = {}
+        inputs = self.inputs_at(height, width)
         written: set[str] = set()
         for layer in self.layers:
             has = [shapes.pop(name) for name in layer.reads if name in shapes]  # a blob is read once
             if len(has) != len(layer.reads):
                 raise NcnnGraphError(f"{layer.name} reads a blob that no layer before it writes")
-            made = _input(layer, has, (3, height, width)) if layer.kind == "Input" else outputs_of(layer, has)
+            made = _input(layer, has, inputs) if layer.kind == "Input" else outputs_of(layer, has)
             if len(made) != len(layer.writes) or any(length < 1 for shape in made for length in shape):
                 raise NcnnGraphError(f"the outputs of {layer.name} do not fit its input")
             if any(math.prod(shape[1:]) >= _LARGEST_PLANE for shape in made):
@@ -152,18 +196,18 @@ def _number(word: str) -> int | float:
     return _whole(word)
 
 
-def _input(layer: Layer, has: list[Shape], image: Shape) -> list[Shape]:
-    """The shape of an input, which is the image's or stated."""
+def _input(layer: Layer, has: list[Shape], inputs: Mapping[str, Shape]) -> list[Shape]:
+    """The shape of an input."""
     if has:
         raise NcnnGraphError(f"{layer.name} is an input and reads {len(has)} blobs")
-    return [image] if layer.writes == (IMAGE,) else [_stated(layer)]
+    return [inputs[name] for name in layer.writes if name in inputs]
 
 
 def _stated(layer: Layer) -> Shape:
-    """The shape that an input states: a vector, or a plane of noise."""
+    """The shape that an input states: a vector, a plane of noise, or maps."""
     width, height, channels = (layer.whole(key) for key in range(3))
     if not height and not channels:
         return (width,)
-    if channels != 1 or min(width, height) < 1:
+    if min(width, height, channels) < 1:
         raise NcnnGraphError(f"{layer.name} is neither a vector nor a plane")
     return channels, height, width

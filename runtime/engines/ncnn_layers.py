@@ -13,7 +13,7 @@ _EQUAL_SHARE = -233  # in a slice
 _TO_THE_END = -233  # in a crop
 _LARGEST_FACTOR = 8  # of a resize
 _LARGEST_WINDOW = 2**10  # kernels, strides, dilations and pads
-_MAP = 3  # axes of a map
+MAP = 3  # axes of a map
 _BY_CHANNEL = ("ConvolutionDepthWise", "DeconvolutionDepthWise")  # one filter for each channel
 _CONVOLUTIONS = ("Convolution", "Deconvolution", *_BY_CHANNEL)
 _COMPUTED = 19  # the parameter of a Convolution whose weight is a blob
@@ -81,7 +81,7 @@ def outputs_of(layer: Layer, has: list[Shape]) -> list[Shape]:
         raise NcnnGraphError(f"{layer.name} reads {len(has)} blobs")
     if computed:
         return _computed_convolution(layer, *has)
-    if any(len(shape) > _MAP for shape in has):
+    if any(len(shape) > MAP for shape in has):
         raise NcnnGraphError(f"{layer.name} reads the weight of a convolution")
     return _LAYERS[layer.kind].outputs(layer, has)
 
@@ -94,7 +94,7 @@ def _is_computed(layer: Layer) -> bool:
 def _computed_convolution(layer: Layer, image: Shape, weight: Shape) -> list[Shape]:
     """The shape of a map after a convolution whose weight is a blob. ncnn takes the kernel's sides from the blob."""
     stated = layer.whole(0), layer.whole(11, layer.whole(1)), layer.whole(1)
-    if len(image) != _MAP or len(weight) != _MAP + 1 or weight[1] != image[0]:
+    if len(image) != MAP or len(weight) != MAP + 1 or weight[1] != image[0]:
         raise NcnnGraphError(f"{layer.name} has a weight of {list(weight)} for a map of {list(image)}")
     if (weight[0], *weight[2:]) != stated or layer.whole(5) or layer.whole(6):
         raise NcnnGraphError(f"{layer.name} has a weight of {list(weight)}, and its parameters say otherwise")
@@ -265,14 +265,14 @@ def _resize(layer: Layer, has: list[Shape]) -> list[Shape]:
 
 def _gathered(layer: Layer, has: list[Shape]) -> list[Shape]:
     side = layer.whole(0)
-    if len(has[0]) != _MAP or not 1 <= side <= _LARGEST_FACTOR or any(length % side for length in has[0][1:]):
+    if len(has[0]) != MAP or not 1 <= side <= _LARGEST_FACTOR or any(length % side for length in has[0][1:]):
         raise NcnnGraphError(f"{layer.name} gathers squares of {side} px from a map of {list(has[0])}")
     return [(has[0][0] * side**2, has[0][1] // side, has[0][2] // side)]
 
 
 def _spread(layer: Layer, has: list[Shape]) -> list[Shape]:
     side = layer.whole(0)
-    if len(has[0]) != _MAP or not 1 <= side <= _LARGEST_FACTOR or has[0][0] % side**2:
+    if len(has[0]) != MAP or not 1 <= side <= _LARGEST_FACTOR or has[0][0] % side**2:
         raise NcnnGraphError(f"{layer.name} spreads a map of {list(has[0])} to squares of {side} px")
     return [(has[0][0] // side**2, has[0][1] * side, has[0][2] * side)]
 

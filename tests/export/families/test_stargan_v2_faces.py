@@ -14,17 +14,24 @@ from starcast.errors import CheckpointError, OptionError, ParityError
 from starcast.export.families.stargan_v2 import StarGANv2
 from starcast.export.families.stargan_v2_faces import draw_heatmaps, landmark_graph, mask_graph
 from starcast.export.families.stargan_v2_landmarks import add_landmarks
-from starcast.export.gate.candidates import OnnxCandidate, difference, open_session, translate_with_torch
+from starcast.export.gate.candidates import (
+    NcnnCandidate,
+    OnnxCandidate,
+    difference,
+    open_session,
+    translate_with_torch,
+)
 from starcast.export.gate.parity import check_style_graph, make_trials
 from starcast.export.gate.reference import from_bytes, from_levels
 from starcast.export.graphs.cost import Cost
 from starcast.export.graphs.files import write_graph
 from starcast.export.options import ExportOptions
 from starcast.export.plan import PREFERRED
-from starcast.export.targets.ncnn import NoCounterpartError, ncnn_model
+from starcast.export.targets.ncnn import write_ncnn
 from starcast.export.targets.onnx import make_float32
 from starcast.export.trace import trace_frame, trace_style_graph
 from starcast.images.landmarks import read_landmarks
+from starcast.runtime.engines.registry import ENGINES
 from starcast.train.checkpoint.file import averaged_networks, read_checkpoint, write_checkpoint
 from starcast.train.families.stargan_v2.faces import PARTS
 from starcast.train.families.stargan_v2.landmarks import FAN
@@ -76,9 +83,27 @@ def test_rewrites_save_work(frame):
     assert make_float32(frame, PREFERRED["openvino"], 64).cost.flop < Cost.of(frame, 64).flop / 1.6
 
 
-def test_ncnn_is_left_out_with_the_reason(frame):
-    with pytest.raises(NoCounterpartError, match="the frame graph takes masks beside image and style"):
-        ncnn_model(frame)
+def test_ncnns_graph_takes_the_masks_and_gives_pytorchs_numbers_at_every_size(model, frame, tmp_path):
+    if ENGINES["ncnn"].absent() is not None:
+        pytest.skip("ncnn is not installed")
+    graph = make_float32(frame, PREFERRED["ncnn"], 64)
+    weights = write_ncnn(graph.frame, tmp_path / "graph.param")
+    product = tmp_path / "product.onnx"
+    write_graph(graph.product, product, {})
+    candidate = NcnnCandidate(tmp_path / "graph.param", weights, product)
+    for trial in make_trials(model):
+        expected = translate_with_torch(model.reference, trial)
+        got = from_levels(candidate.translate_unrounded(trial).astype(np.float64))
+        assert difference(got, expected) < 2e-4
+
+
+def test_no_factor_is_left_on_the_residual_stream_of_a_face_model(frame):
+    [outcome] = [
+        step.outcome
+        for step in make_float32(frame, PREFERRED["openvino"], 64).steps
+        if step.rewrite.name == "residual-scale"
+    ]
+    assert (outcome.fired, outcome.declined) == (5, ())  # one a block of the encoder
 
 
 # the landmark network

@@ -73,6 +73,20 @@ def test_a_convolution_of_the_stream_itself_has_its_bias_scaled():
     assert gap(model, before, x) < 3e-6
 
 
+def test_a_masked_stream_that_is_added_further_on_keeps_no_factor():
+    nodes = (
+        BLOCK.format(k=1, x="x") + BLOCK.format(k=2, x="x1") + "mask = Sigmoid (x)  kept = Mul (mask, x1)  "
+        f"h = Conv <pads = [1, 1, 1, 1]> (kept, w3)  n = {NORM} (x2, scale, shift)  c = Conv (n, w0, b)  "
+        f"t = Add (c, h)  y = {NORM} (t, scale, shift)"
+    )
+    model, before = chain(nodes), chain(nodes)
+    outcome = carry_residual_scales(model)
+    assert (outcome.fired, outcome.declined) == (2, ())
+    assert "Div" not in operators(model)
+    x = np.random.RandomState(1).standard_normal((2, 3, 8, 6)).astype(np.float32)
+    assert gap(model, before, x) < 3e-6
+
+
 DECLINED = [
     (BLOCK.format(k=1, x="x") + "y = Identity (x1)", "x1: y (Identity) does not pass a factor on"),
     (BLOCK.format(k=1, x="x") + "y = Conv (x1, w0)", "x1: the graph's output would be scaled"),

@@ -482,3 +482,67 @@ def test_any_change_of_a_word_of_the_text_is_an_error_or_a_graph(tmp_path, data)
         assert graph.largest_blobs(8, 4) < 2**40
     except NcnnGraphError:
         pass
+
+
+MASKED = """7767517
+8 8
+Input image 0 1 image 0=8 1=8 2=3
+Input gamma_beta 0 1 gamma_beta 0=3
+Input masks 0 1 masks 0=16 1=16 2=2
+Reshape column 1 1 gamma_beta column 0=1 1=1 2=-1
+Crop second 1 1 masks second -23309=1,1 -23310=1,2 -23311=1,0
+Pooling small 1 1 second small 0=1 1=2 11=2 2=2 12=2 5=1
+BinaryOp kept 2 1 small image kept 0=2
+BinaryOp translation 2 1 kept column translation 0=2
+"""
+
+
+def masked_feeds(height: int, width: int) -> dict[str, np.ndarray]:
+    draws = np.random.RandomState(1)
+    return {
+        "image": draws.randint(0, 256, (2, height, width, 3)).astype(np.uint8),
+        "gamma_beta": draws.rand(2, 3).astype(np.float32),
+        "masks": draws.rand(2, 2, 2 * height, 2 * width).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize(("height", "width"), [(8, 8), (8, 24), (5, 3)])
+def test_maps_beside_the_image_grow_with_it(backend, tmp_path, height, width):
+    session = backend.open(graph_of(written(tmp_path, MASKED, b"")), EngineOptions(threads=1))
+    assert session.inputs()["masks"] == (None, 2, None, None)
+    feeds = masked_feeds(height, width)
+    small = feeds["masks"][:, 1:].reshape(2, 1, height, 2, width, 2).mean(axis=(3, 5))
+    expected = small * feeds["image"].transpose(0, 3, 1, 2) * feeds["gamma_beta"][:, :, None, None]
+    np.testing.assert_allclose(session.unrounded(feeds), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_maps_that_do_not_grow_with_the_image_are_an_engine_error(backend, tmp_path):
+    session = backend.open(graph_of(written(tmp_path, MASKED, b"")), EngineOptions(threads=1))
+    feeds = masked_feeds(8, 24)
+    shapes = [(2, 2, 16, 16), (2, 2, 16, 47), (2, 3, 16, 48), (2, 16, 48)]
+    for masks in (*({"masks": np.ones(shape, np.float32)} for shape in shapes), {}):
+        with pytest.raises(EngineError, match="with masks of the shape"):
+            session.run({"image": feeds["image"], "gamma_beta": feeds["gamma_beta"], **masks})
+
+
+@pytest.mark.parametrize(("old", "new", "reason"), [
+    ("0=8 1=8 2=3", "0=8 1=8 2=4", "image is no RGB image"),
+    ("0=8 1=8 2=3", "0=8", "image is no RGB image"),
+    ("0=8 1=8 2=3", "0=0 1=8 2=3", "image is neither a vector nor a plane"),
+    (" 0=8 1=8 2=3", "", "masks is neither a vector nor a plane"),
+    ("0=16 1=16 2=2", "0=16 1=16 2=1", "second takes 1 to 2 of 1"),
+    ("0=16 1=16 2=2", "0=16 1=0 2=2", "masks is neither a vector nor a plane"),
+])  # fmt: skip
+def test_maps_beside_the_image_that_the_text_states_wrongly_raise_instead_of_crashing(tmp_path, old, new, reason):
+    assert old in MASKED
+    (tmp_path / "graph.param").write_text(MASKED.replace(old, new, 1))
+    with pytest.raises(NcnnGraphError, match=re.escape(reason)):
+        read_graph(tmp_path / "graph.param").largest_blobs(8, 8)
+
+
+def test_maps_of_another_ratio_than_the_graphs_raise_instead_of_crashing(tmp_path):
+    (tmp_path / "graph.param").write_text(MASKED.replace("0=16 1=16 2=2", "0=16 1=24 2=2"))
+    with pytest.raises(
+        NcnnGraphError, match=re.escape("the operands of kept have the shapes [1, 12, 8] and [3, 8, 8]")
+    ):
+        read_graph(tmp_path / "graph.param").largest_blobs(8, 8)
