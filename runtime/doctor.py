@@ -26,6 +26,7 @@ EXTRAS = {
     "train": "starcast train, plot, dataset",
     "export": "starcast export, inspect of checkpoints",
     "benchmark": "starcast demo, bench",
+    "faces": "finding faces for starcast align, translate --align, video --align",
     "heif": "HEIC photographs, wherever images are read",
 }
 

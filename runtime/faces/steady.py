@@ -98,19 +98,20 @@ class Steadier(Generic[Frame]):
         first = self._waiting[0]
         while self._before and self._before[0].time <= first.time - self._reach:
             self._before.popleft()
-        window = [*self._before, *self._waiting]
-        numbers = dict.fromkeys(number for one in window for number in one.poses)
-        poses = {number: pose for number in numbers if (pose := self._pose(window, number, first)) is not None}
+        window = [(one.time - first.time, one.poses) for one in self._before]
+        window += [(one.time - first.time, one.poses) for one in self._waiting]
+        numbers = dict.fromkeys(number for _, known in window for number in known)
+        poses = {number: pose for number in numbers if (pose := self._pose(window, number, first.poses)) is not None}
         self._waiting.popleft()
         self._before.append(_Waiting(None, first.time, first.poses))
         return first.frame, poses
 
     def _pose(
-        self, window: Sequence[_Waiting[Frame] | _Waiting[None]], number: int, at: _Waiting[Frame]
+        self, window: Sequence[tuple[float, Mapping[int, Pose]]], number: int, poses: Mapping[int, Pose]
     ) -> Pose | None:
-        """The steadied pose of a face in a frame of the window; None if it is not there."""
-        known = [(one.time - at.time, one.poses[number]) for one in window if number in one.poses]
-        here = at.poses.get(number)
+        """The steadied pose of a face at time 0 of the window, in a frame with `poses`; None if it is not there."""
+        known = [(time, each[number]) for time, each in window if number in each]
+        here = poses.get(number)
         if here is None:
             before = max((time for time, _ in known if time < 0), default=-math.inf)
             after = min((time for time, _ in known if time > 0), default=math.inf)

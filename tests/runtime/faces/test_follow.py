@@ -42,7 +42,9 @@ def test_two_faces_of_one_size_do_not_take_turns():
 
 
 def test_a_clearly_larger_face_is_followed_from_then_on():
-    frames = [[face(100)]] * 3 + [[face(100), face(400, side=200)]] * 3 + [[face(100, side=150), face(400, side=180)]] * 3
+    frames = (
+        [[face(100)]] * 3 + [[face(100), face(400, side=200)]] * 3 + [[face(100, side=150), face(400, side=180)]] * 3
+    )
     assert numbers(frames) == [[0]] * 3 + [[1]] * 6
 
 
