@@ -96,7 +96,7 @@ class AdainResBlk(nn.Module):
 
 
 class HighPass(nn.Module):
-    """What a pixel differs by from its eight neighbours, channel by channel, divided by `strength`."""
+    """How a pixel differs from its eight neighbours, channel by channel, divided by `strength`."""
 
     filter: Tensor  # (3, 3); stored, as in official files
 
