@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -59,10 +59,11 @@ def parse_mark(text: str | None) -> Mark | None:
 
 
 class Origin:
-    """A source, for comparison with marks. Each hash is computed once, when it is first asked for."""
+    """A source, or several that one file shows, for comparison with marks. Each hash is computed once, when it is first
+    asked for. Those of several sources are hashes of theirs."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, *paths: Path) -> None:
+        self._paths = paths
 
     @cached_property
     def content(self) -> str:
@@ -72,7 +73,7 @@ class Origin:
     @cached_property
     def place(self) -> str:
         """The `place` of the source's marks."""
-        return hash_place(self._path)
+        return _join_hashes([hash_place(path) for path in self._paths])
 
     @cached_property
     def edges(self) -> str:
@@ -81,9 +82,10 @@ class Origin:
 
     def _hash(self, function: Callable[[Path], str]) -> str:
         try:
-            return function(self._path) if self._path.is_file() else ""
+            hashes = [function(path) if path.is_file() else "" for path in self._paths]
         except OSError:
             return ""
+        return _join_hashes(hashes) if all(hashes) else ""
 
     def matches(self, mark: Mark) -> bool:
         """Whether a translation with this mark was made from the source as it is now."""
@@ -94,6 +96,13 @@ class Origin:
     def was_edited_since(self, mark: Mark) -> bool:
         """Whether a translation with this mark was made from the file at the source's path, with another content."""
         return bool(self.content) and mark.place == self.place and mark.content != self.content
+
+
+def _join_hashes(hashes: Sequence[str]) -> str:
+    """One hash of several, as long as each of them; a single one is itself."""
+    if len(hashes) == 1:
+        return hashes[0]
+    return hashlib.blake2b(" ".join(hashes).encode(), digest_size=len(hashes[0]) // 2).hexdigest()
 
 
 def hash_content(path: Path) -> str:

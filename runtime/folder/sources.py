@@ -29,6 +29,8 @@ from starcast.runtime.folder.patterns import is_pattern, match_pattern
 from starcast.runtime.marks import parse_mark
 from starcast.runtime.record import RECORD, is_record, record_beside
 
+NAMED_OTHERS = 10  # files that are not images, each in a line
+
 
 class SourceFile(msgspec.Struct, frozen=True):
     """An image to read. `relative` is its path below the output folder, with the source's suffix."""
@@ -46,6 +48,32 @@ class FoundSources(msgspec.Struct):
     others: list[Path] = msgspec.field(default_factory=list)
     texts: list[Path] = msgspec.field(default_factory=list)
     translations: list[Path] = msgspec.field(default_factory=list)
+
+    def left_out(self) -> Iterator[str]:
+        """A line for each kind of file that is not used."""
+        for text in self.texts:
+            yield f"{printable(text)} is neither an image nor a list of files: skipped"
+        for other in self.others[:NAMED_OTHERS]:
+            yield f"{printable(other)} is not an image: skipped"
+        if len(self.others) > NAMED_OTHERS:
+            yield f"{len(self.others) - NAMED_OTHERS} more files are not images: skipped"
+        if self.translations:
+            more = (
+                f" and {len(self.translations) - 1} more are translations"
+                if self.translations[1:]
+                else " is a translation"
+            )
+            yield (
+                f"{printable(self.translations[0])}{more} that starcast made: skipped (name a file to translate it "
+                "again)"
+            )
+
+    def nothing_in(self, arguments: Iterable[Path]) -> str:
+        """A sentence for `arguments` that name no image."""
+        named = ", ".join(map(printable, arguments)) or "the sources"
+        if self.translations:
+            return f"{named} holds only translations that starcast made: name the files to translate them again"
+        return f"no images in {named}: check the path"
 
 
 class _Search(msgspec.Struct, frozen=True):

@@ -29,7 +29,7 @@ from starcast.runtime.folder.outputs import (
 )
 from starcast.runtime.folder.pipeline import Report, translate_jobs
 from starcast.runtime.folder.sheet import check_sheet, write_sheets
-from starcast.runtime.folder.sources import FoundSources, SourceFile, find_sources
+from starcast.runtime.folder.sources import SourceFile, find_sources
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (
@@ -49,8 +49,6 @@ from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.style_requests import StyleRequest, graphs_for, requests_from
 from starcast.runtime.styles import readable_requests
 from starcast.runtime.translator import Translator
-
-NAMED_OTHERS = 10
 
 
 class Work(msgspec.Struct, frozen=True):
@@ -89,9 +87,12 @@ def translate_all(
     refuse_source_folder(sources, options.output)
     report = Report()
     found = find_sources(sources, leave_out=options.output if options.output.is_dir() else None)
-    _report_found(found, report, progress)
+    for problem in found.problems:
+        report.fail(problem, progress)
+    for line in found.left_out():
+        progress(line)
     if not found.sources:
-        raise OptionError(_no_images(sources, found))
+        raise OptionError(found.nothing_in(sources))
 
     requests = requests_from(
         options, bundle.manifest.domains, labels=bundle.manifest.condition.only_labels, progress=progress
@@ -175,38 +176,11 @@ def _as_named(has: Mapping[str, list[str]], work: Work) -> dict[str, list[str]]:
     return {names.get(source, source): labels for source, labels in has.items()}
 
 
-def _report_found(found: FoundSources, report: Report, progress: Callable[[str], None]) -> None:
-    for problem in found.problems:
-        report.fail(problem, progress)
-    for text in found.texts:
-        progress(f"{printable(text)} is neither an image nor a list of files: skipped")
-    for other in found.others[:NAMED_OTHERS]:
-        progress(f"{printable(other)} is not an image: skipped")
-    if len(found.others) > NAMED_OTHERS:
-        progress(f"{len(found.others) - NAMED_OTHERS} more files are not images: skipped")
-    if found.translations:
-        more = (
-            f" and {len(found.translations) - 1} more are translations"
-            if found.translations[1:]
-            else " is a translation"
-        )
-        progress(
-            f"{printable(found.translations[0])}{more} that starcast made: skipped (name a file to translate it again)"
-        )
-
-
 def _tell_lost(report: Report, progress: Callable[[str], None]) -> None:
     """Say in a line for each kind what of the sources' metadata their translations lack."""
     for clause, sources in report.lost.items():
         more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
         progress(f"{printable(sources[0])}{more}: translated without {clause}")
-
-
-def _no_images(sources: Sequence[Path], found: FoundSources) -> str:
-    named = ", ".join(map(printable, sources)) or "the sources"
-    if found.translations:
-        return f"{named} holds only translations that starcast made: name the files to translate them again"
-    return f"no images in {named}: check the path"
 
 
 def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions) -> str:

@@ -39,15 +39,16 @@ def video(bundle: Path, source: Path, output: str, **values: Any) -> int:
 
 @click.command("morph")
 @click.argument("bundle", type=LocalPath())
-@click.argument("source", type=LocalPath(), required=False)
+@click.argument("sources", metavar="[SOURCE…]", nargs=-1, type=LocalPath())
 @out_option("output", f"{_VIDEO}; without a source, for video.mp4.", kind=FileOutput())
 @options_from(MorphOptions)
-def morph(bundle: Path, source: Path | None, output: str, **values: Any) -> int:
+def morph(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -> int:
     """Render a video that loops smoothly through several styles.
 
     The image SOURCE is translated along a closed path through the styles, like the interpolation videos of
     StarGAN v2. With a StarGAN v1 bundle, the loop starts at the source's own labels. A StyleGAN2 bundle takes no
-    SOURCE and needs --seeds. OUT.json records how the video was made.
+    SOURCE and needs --seeds. With --official, SOURCE may be several images, folders, patterns in quotes or lists.
+    OUT.json records how the video was made.
 
     \b
     Examples: starcast morph my-model cat.jpg -o loop.mp4 --domain dog --seeds 1,2,3,4
@@ -55,10 +56,11 @@ def morph(bundle: Path, source: Path | None, output: str, **values: Any) -> int:
               starcast morph my-model cat.jpg -o tour.mp4 --domain all --seeds 7
               starcast morph faces me.jpg -o loop.mp4 --set Blond_Hair --has Black_Hair,Young
               starcast morph my-generator -o walk.mp4 --seeds 1-8 --psi 0.7
+              starcast morph my-model cats/ -o video_ref.mp4 --refs refs/ --official
     """
     from starcast.runtime.video.morph import morph as render
 
-    return run(render, bundle, source, _film_path(output, source), MorphOptions(**values))
+    return run(render, bundle, sources, _film_path(output, next(iter(sources), None)), MorphOptions(**values))
 
 
 def _film_path(output: str, source: Path | None) -> Path:

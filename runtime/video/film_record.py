@@ -27,31 +27,32 @@ from starcast.runtime.video.report import FilmReport
 MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata
 # one engine is as good as another, and paths say nothing of the pixels
 _NOT_IN_THE_MARK = ("overwrite", "backend", "threads", "memory", "batch", "max_pixels", "ref", "refs")
-_OF_EARLIER_VERSIONS = {"metadata": True}  # options that old records lack, and the value that they imply
+# options that old records lack, and the value that they imply
+_OF_EARLIER_VERSIONS = {"metadata": True, "official": False}
 _IN_THE_STYLES = ("set", "unset", "flip", "has", "labels")
 
 
 class FilmRecord:
-    """The record of the film that a command writes to `target`. `source` is None if it is made from styles alone."""
+    """The record of the film that a command writes to `target`. `sources` is empty if it is made from styles alone."""
 
     def __init__(
         self,
         target: Path,
-        source: Path | None,
+        sources: Sequence[Path],
         bundle: Bundle,
         options: FilmOptions,
         styles: Sequence[Mapping[str, Any]],
     ) -> None:
         self.path = record_beside(target)
         self._target = target
-        self._origin = None if source is None else Origin(source)
+        self._origin = Origin(*sources) if sources else None
         self._write = (bundle, options, styles)
-        self._sources = [] if source is None else [str(source)]
+        self._sources = list(map(str, sources))
         self._settings = _settings_of(run_facts(bundle, options, styles, self._sources))
 
     @cached_property
     def mark(self) -> str:
-        """The line for the film's metadata. Reads the source from start to end."""
+        """The line for the film's metadata. Reads the sources from start to end."""
         if self._origin is None:
             return generated_mark(self._settings).text
         return Mark(settings=self._settings, content=self._origin.content, place=self._origin.place).text

@@ -1,16 +1,16 @@
-"""`starcast morph`: a video along a smooth closed loop through several styles, of one image or of a generator's.
+"""`starcast morph`: a video along a smooth path through several styles, of one image or of a generator's.
 
-The path is that of StarGAN v2's interpolation videos: straight lines between style vectors with a sigmoid that eases in
-and out, and a rest at each style. The official code goes through references of one domain and stops at the last. Here
-the loop closes, and any two styles may follow each other: a style is a vector, whatever its domain.
+The path is that of StarGAN v2's interpolation videos (style_path.py). The official code goes through references of one
+domain and stops at the last. Here the loop closes, and any two styles may follow each other: a style is a vector,
+whatever its domain. `--official` lays the video out, and ends it, as the official code does (official.py).
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
 from starcast.comma_lists import rejoin
-from starcast.errors import OptionError, StyleError, printable
+from starcast.errors import ImageError, OptionError, StyleError, printable
 from starcast.hold import hold
 from starcast.images.fit import fit
 from starcast.images.read import read_stored
 from starcast.images.white import on_white
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.workload import Run, Work
+from starcast.runtime.folder.sources import find_sources
 from starcast.runtime.manifest import LabelMaker
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
@@ -45,70 +46,36 @@ from starcast.runtime.styles import readable_requests
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.encode import DroppedFilm
 from starcast.runtime.video.film_record import FilmRecord, is_done
+from starcast.runtime.video.official import SLOWNESS, Grid, group_by_domain
 from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink, check_target
+from starcast.runtime.video.style_path import Stop
 from starcast.runtime.video.subjects import Still, Subject, Walk
 
-_OFFICIAL_FRAMES, _OFFICIAL_REST = 31, 10
-_SIGMOID_FROM, _SIGMOID_TO = -5.0, 4.5
-
-
-@dataclass(frozen=True)
-class Stop:
-    """A style vector on the path, and the number of frames that show it."""
-
-    style: NDArray[np.float32]
-    frames: int
-
-
-def alphas(frames: int) -> NDArray[np.float64]:
-    """How far each of `frames` frames has gone from one style to the next: 0, a sigmoid's rise, 1 at rest.
-
-    31 frames have the alphas of StarGAN v2's videos: 0, sigmoid(-5), sigmoid(-4.5), …, sigmoid(4.5), then 1 ten times.
-    """
-    rest = max(1, round(frames * _OFFICIAL_REST / _OFFICIAL_FRAMES))
-    rise = 1 / (1 + np.exp(-np.linspace(_SIGMOID_FROM, _SIGMOID_TO, frames - 1 - rest)))
-    return np.concatenate([[0.0], rise, np.ones(rest)])
-
-
-def loop(styles: NDArray[np.float32], frames_per_step: int) -> Iterator[Stop]:
-    """The stops of a closed loop through `styles` [N, S] or [N, layers, S], N * frames_per_step frames long; a single
-    style stands still.
-
-    Consecutive frames with the same style are one stop, so that they are translated once.
-    """
-    stop: Stop | None = None
-    for here, there in zip(styles, np.roll(styles, -1, axis=0), strict=True):
-        for alpha in alphas(frames_per_step):
-            # written like this, alphas 0 and 1 give exactly the two styles
-            style = (here * (1 - alpha) + there * alpha).astype(np.float32)
-            if stop is not None and np.array_equal(stop.style, style):
-                stop = Stop(stop.style, stop.frames + 1)
-                continue
-            if stop is not None:
-                yield stop
-            stop = Stop(style, 1)
-    if stop is not None:
-        yield stop
+_NO_STYLE = np.empty(0, np.float32)
 
 
 def morph(
     bundle_path: Path,
-    source: Path | None,
+    sources: Path | Sequence[Path] | None,
     target: Path,
     options: MorphOptions,
     *,
     progress: Callable[[str], None] = print,
     show_progress: bool = False,
 ) -> FilmReport:
-    """Write a video that loops through the styles in `options`: of the image `source`, or, without one, of generated
-    images.
+    """Write a video that goes through the styles in `options`: of the image `sources`, or, without one, of generated
+    images. With `options.official`, it shows several sources: images, folders, patterns or lists.
 
     If `target` is that film already, only its record is written, where it is missing. Raises OptionError, StyleError,
     BundleError, ImageError, EngineError, VideoError; then nothing is written.
     """
-    check_target(target, source)
+    given = [sources] if isinstance(sources, Path) else list(sources or ())
+    for source in given:
+        check_target(target, source)
+    if not given:
+        check_target(target, None)
     bundle = open_bundle(bundle_path)
     report = FilmReport(target, dict.fromkeys(("run", "encode"), 0.0))
 
@@ -116,63 +83,127 @@ def morph(
         report.failed.append(sentence)
         progress(sentence)
 
-    _check_source(bundle, source)
-    walk = None if source is not None else Walk(bundle, options)
-    labels = bundle.manifest.condition.only_labels
-    requests = (
-        []
-        if walk is not None
-        else readable_requests(requests_for(options, bundle.manifest.domains, progress, labels=labels), fail)
-    )
-    facts = style_facts(requests) if walk is None else walk.facts
-    record = FilmRecord(target, source, bundle, options, facts)
+    _check_sources(bundle, given, options)
+    subject: Still | Grid | Walk | None = None if given else Walk(bundle, options)
+    requests: list[StyleRequest] = []
+    if isinstance(subject, Walk):
+        facts = subject.facts
+    else:
+        labels = bundle.manifest.condition.only_labels
+        requests = readable_requests(requests_for(options, bundle.manifest.domains, progress, labels=labels), fail)
+        if options.official:
+            subject = _read_grid(given, requests, target, bundle, options, fail, progress)
+            given = list(subject.paths)
+        facts = style_facts(requests)
+    record = FilmRecord(target, given, bundle, options, facts)
     with hold(target):
         if not is_done(record, target, report, overwrite=options.overwrite):
-            subject = walk or _read_still(source, bundle, options, progress)
+            film = subject or _read_still(given[0], bundle, options, progress)
             condition = bundle.manifest.condition
-            beside = graphs_for(requests, condition) if walk is None else latent_graphs(condition)
+            beside = latent_graphs(condition) if isinstance(film, Walk) else graphs_for(requests, condition)
             with (
                 Translator(
-                    bundle, **options.engine, work=_work(subject, options), progress=progress, beside=beside
+                    bundle, **options.engine, work=_work(film, options), progress=progress, beside=beside
                 ) as translator,
                 ProgressBar(
-                    len(facts) * options.frames_per_step, "frames", show=show_progress, progress=progress
+                    film.length(options.frames_per_step)
+                    if isinstance(film, Grid)
+                    else len(facts) * options.frames_per_step,
+                    "frames",
+                    show=show_progress,
+                    progress=progress,
                 ) as bar,
             ):
-                subject.check(translator)
+                film.check(translator)
                 has: Mapping[str, Sequence[str]] = {}
-                if isinstance(subject, Walk):
-                    styles = subject.styles(translator)
-                    if subject.is_transparent:
+                if isinstance(film, Walk):
+                    styles = film.styles(translator)
+                    if film.is_transparent:
                         bar.print(f"{bundle.path} makes transparent images: the video shows them on white")
                 else:
                     source_styles = SourceStyles(requests, translator, bar.print)
-                    styles = source_styles.make(subject.sample[0], printable(subject.path))
+                    styles = source_styles.make(film.sample[0], printable(given[0]))
                     has = source_styles.has
                 before = translator.extra_cost
-                _write(subject, styles, target, translator, options, record.mark, report, bar)
+                _write(film, styles, target, translator, options, record.mark, report, bar)
                 report.extra = translator.extra_cost.since(before)
                 record.save(translator.facts(), {"frames": report.frames}, report, progress, has)
     return report
 
 
-def _check_source(bundle: Bundle, source: Path | None) -> None:
-    """Raise OptionError if a source is missing, or given where there is none."""
-    if source is None and bundle.manifest.source is not None:
+def _check_sources(bundle: Bundle, sources: Sequence[Path], options: MorphOptions) -> None:
+    """Raise OptionError if a source is missing, given where there is none, or one of several that cannot be shown."""
+    if not sources and bundle.manifest.source is not None:
         raise OptionError(f"{bundle.path} translates an image: give one after the bundle")
-    if source is not None and bundle.manifest.source is None:
+    if sources and bundle.manifest.source is None:
         raise OptionError(
-            f"{bundle.path} makes images from styles alone: leave out {printable(source)}, and give --seeds"
+            f"{bundle.path} makes images from styles alone: leave out {printable(sources[0])}, and give --seeds"
+        )
+    if len(sources) > 1 and not options.official:
+        raise OptionError(
+            f"the loop shows one image, and {len(sources)} are given: leave out all but one, or add --official, which "
+            "shows several side by side"
+        )
+    if options.official and bundle.manifest.condition.only_labels is not None:
+        raise OptionError(
+            f"--official goes through references or seeds, and {bundle.path} is steered by labels: leave it out"
         )
 
 
-def _read_still(source: Path | None, bundle: Bundle, options: MorphOptions, progress: Callable[[str], None]) -> Still:
+def _read_still(source: Path, bundle: Bundle, options: MorphOptions, progress: Callable[[str], None]) -> Still:
     """The image to translate, fitted. Raises ImageError."""
-    assert source is not None  # `_check_source` refuses that
+    return Still(_read_fitted(source, bundle, options, progress), source)
+
+
+def _read_grid(
+    given: Sequence[Path],
+    requests: list[StyleRequest],
+    target: Path,
+    bundle: Bundle,
+    options: MorphOptions,
+    fail: Callable[[str], None],
+    progress: Callable[[str], None],
+) -> Grid:
+    """The images that `given` names, fitted, and the requests, which this puts in order. Raises OptionError, and
+    ImageError if no image can be read."""
+    found = find_sources(given)
+    for problem in found.problems:
+        fail(problem)
+    for line in found.left_out():
+        progress(line)
+    images, paths, errors = [], [], []
+    for source in found.sources:
+        check_target(target, source.path)
+        try:
+            images.append(_read_fitted(source.path, bundle, options, progress))
+            paths.append(source.path)
+        except ImageError as error:
+            errors.append(error)
+    if not images:
+        raise errors[0] if errors else OptionError(found.nothing_in(given))
+    for unreadable in errors:
+        fail(f"{unreadable}; the other images are shown")
+    ordered = group_by_domain(requests)
+    if ordered != requests:
+        domains = dict.fromkeys(str(request.domain) for request in ordered)
+        progress(f"The video shows one domain after the other: {', '.join(domains)}")
+        requests[:] = ordered
+    return Grid(np.stack(images), paths, requests)
+
+
+def _read_fitted(
+    source: Path, bundle: Bundle, options: MorphOptions, progress: Callable[[str], None]
+) -> NDArray[np.uint8]:
     stored = read_stored(source)
     for note in stored.notes:
         progress(f"{printable(source)} {note}")
-    return Still(fit(stored.pixels, bundle.manifest.trained_size, options.fit), source)
+    return fit(stored.pixels, bundle.manifest.trained_size, options.fit)
+
+
+def _rate(options: MorphOptions) -> Fraction:
+    """Frames per second."""
+    rate = Fraction(options.fps).limit_denominator(1001)
+    return rate / SLOWNESS if options.official else rate
 
 
 def _write(
@@ -185,8 +216,8 @@ def _write(
     report: FilmReport,
     bar: ProgressBar,
 ) -> None:
-    rate = Fraction(options.fps).limit_denominator(1001)
-    stops, batch = loop(styles, options.frames_per_step), options.batch or translator.batch
+    rate = _rate(options)
+    stops, batch = subject.stops(styles, options.frames_per_step), options.batch or translator.batch
     start = time.perf_counter()
     with (
         atomic_path(target) as partial,
@@ -207,11 +238,13 @@ def _write(
 
 def _work(subject: Subject, options: MorphOptions) -> Work:
     """The stages of `_write`, for measuring engines among them. What is encoded is dropped."""
-    rate = Fraction(options.fps).limit_denominator(1001)
+    rate = _rate(options)
 
     def translate(run: Run, batch: int) -> Iterator[NDArray[np.uint8]]:
+        runs = (on_white(run(np.repeat(subject.sample, batch, axis=0))) for _ in itertools.count())
+        images = itertools.chain.from_iterable(runs)
         while True:
-            yield from on_white(run(np.repeat(subject.sample, batch, axis=0)))
+            yield subject.frame(np.stack(list(itertools.islice(images, subject.count))), Stop(_NO_STYLE, 1))
 
     def rehearse(run: Run, batch: int) -> Generator[None]:
         with (
@@ -256,14 +289,15 @@ def requests_for(
 def _translate_stops(
     subject: Subject, stops: Iterable[Stop], translator: Translator, batch: int, report: FilmReport
 ) -> Iterator[tuple[NDArray[np.uint8], int]]:
-    """(translation, number of frames) for each stop, translated in batches of `batch`."""
+    """(frame, number of times that it is shown) for each stop. Images are made in batches of `batch`."""
 
     def run(stops: Sequence[Stop]) -> Iterable[tuple[NDArray[np.uint8], int]]:
         with report.timed("run"):
-            frames = subject.frames(translator, np.stack([stop.style for stop in stops]))
-        return zip(frames, [stop.frames for stop in stops], strict=True)
+            images = subject.images(translator, np.stack([stop.style for stop in stops]), batch)
+            parts = np.split(images, len(stops))
+            return [(subject.frame(part, stop), stop.frames) for part, stop in zip(parts, stops, strict=True)]
 
-    batches = Batches(batch, run)
+    batches = Batches(max(1, batch // subject.count), run)
     for stop in stops:
         yield from batches.add(stop)
     yield from batches.finish()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from starcast import flags
 from starcast.errors import OptionError
-from starcast.images.fit import FITS
+from starcast.images.fit import FITS, NATIVE
 from starcast.options import CheckedOptions, option
 from starcast.runtime.options import LARGEST_BATCH, EngineChoice, LabelOptions, StyleOptions
 from starcast.runtime.seed_lists import parse_seeds
@@ -46,7 +46,7 @@ class VideoOptions(FilmOptions, StyleOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class MorphOptions(FilmOptions, LabelOptions):
-    """How `morph` renders its loop: through references, seeds or label changes."""
+    """How `morph` renders its video: through references, seeds or label changes."""
 
     refs: tuple[str, ...] = option(
         (),
@@ -58,9 +58,16 @@ class MorphOptions(FilmOptions, LabelOptions):
     domain: str | None = flags.domain("cat,dog or all, with --seeds: each of these domains in turn.")
     psi: float = flags.psi()
     fit: str = flags.fit("stretch", FITS)
-    fps: float = option(30.0, "Frames per second.", minimum=1.0, maximum=240.0)
+    fps: float = option(
+        30.0, "Frames per second; --official shows each frame for two of them.", minimum=1.0, maximum=240.0
+    )
     frames_per_step: int = option(
         31, "Frames from one style to the next, about a third of them at rest.", minimum=SHORTEST_STEP
+    )
+    official: bool = option(
+        False,
+        "Lay the video out as the official StarGAN v2 does: each SOURCE above its translation, beside a strip of the "
+        "references. It goes from style to style within each domain, and does not loop.",
     )
 
     def __post_init__(self) -> None:
@@ -71,6 +78,8 @@ class MorphOptions(FilmOptions, LabelOptions):
                 "give either --refs or --seeds: the styles that the loop goes through (for a bundle steered by "
                 "labels: --set, --unset, --flip, --labels or --domain)"
             )
+        if self.official and self.fit == NATIVE:
+            raise OptionError("--official shows images of one size side by side: leave out --fit native")
         self.refuse_domain(self.domain)
         _ = self.chosen_seeds  # raises what is wrong with them
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,12 +14,14 @@ from starcast.images.white import on_white
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.options import MorphOptions
+from starcast.runtime.video.style_path import Stop, loop
 
-Frames = NDArray[np.uint8]  # RGB [N, H, W, 3]
+Images = NDArray[np.uint8]  # RGB [N, H, W, 3]
 
 
 class Subject(Protocol):
-    """What a film shows. `size`: (height, width). `sample`: an input of the engine, an image or a style, as a batch."""
+    """What a film shows. `size`: (height, width). `sample`: an input of the engine, an image or a style, as a batch.
+    `count`: the images of the engine in a frame."""
 
     @property
     def size(self) -> tuple[int, int]: ...
@@ -26,14 +29,36 @@ class Subject(Protocol):
     @property
     def sample(self) -> NDArray[Any]: ...
 
+    @property
+    def count(self) -> int: ...
+
     def check(self, translator: Translator) -> None:
         """Raise a StarcastError if the film cannot be made."""
 
-    def frames(self, translator: Translator, styles: NDArray[np.float32]) -> Frames:
-        """A frame for each style."""
+    def stops(self, styles: NDArray[np.float32], frames_per_step: int) -> Iterator[Stop]:
+        """The film's path through the styles."""
+
+    def images(self, translator: Translator, styles: NDArray[np.float32], batch: int) -> Images:
+        """`count` images for each style, made in batches of at most `batch`."""
+
+    def frame(self, images: Images, stop: Stop) -> NDArray[np.uint8]:
+        """The frame, [H, W, 3], that shows the images of a stop."""
 
 
-class Still:
+class _OneImage:
+    """Frames that are the engine's images, along a closed loop."""
+
+    count = 1
+
+    def stops(self, styles: NDArray[np.float32], frames_per_step: int) -> Iterator[Stop]:
+        return loop(styles, frames_per_step)
+
+    def frame(self, images: Images, stop: Stop) -> NDArray[np.uint8]:
+        frame: NDArray[np.uint8] = images[0]
+        return frame
+
+
+class Still(_OneImage):
     """An image, uint8 RGB [H, W, 3], that is translated. `path`: where it is from."""
 
     def __init__(self, image: NDArray[np.uint8], path: Path) -> None:
@@ -47,15 +72,20 @@ class Still:
         if reason is not None:
             raise ImageError(f"{printable(self.path)} has {width}x{height} pixels: {reason}")
 
-    def frames(self, translator: Translator, styles: NDArray[np.float32]) -> Frames:
+    def images(self, translator: Translator, styles: NDArray[np.float32], batch: int) -> Images:
         return translator(np.repeat(self.sample, len(styles), axis=0), styles)
 
 
-class Walk:
+class Walk(_OneImage):
     """A walk between seeds, with a bundle that needs no source. Raises OptionError for options that need one."""
 
     def __init__(self, bundle: Bundle, options: MorphOptions) -> None:
         manifest = bundle.manifest
+        if options.official:
+            raise OptionError(
+                f"--official shows images beside their translations, and {bundle.path} makes images from styles alone: "
+                "leave it out"
+            )
         if options.refs or not options.seeds:
             raise OptionError(f"{bundle.path} makes images from seeds: give --seeds, such as --seeds 1-8")
         if options.label_flags:
@@ -81,5 +111,5 @@ class Walk:
     def check(self, translator: Translator) -> None:
         """Nothing to check here: `Translator.generate` raises if it cannot run."""
 
-    def frames(self, translator: Translator, styles: NDArray[np.float32]) -> Frames:
+    def images(self, translator: Translator, styles: NDArray[np.float32], batch: int) -> Images:
         return on_white(translator.generate(styles))

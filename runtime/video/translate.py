@@ -77,7 +77,7 @@ def translate_video(
     bundle.check_source()
     request = _one_style(options, bundle.manifest, progress)
     report = FilmReport(target, dict.fromkeys(STAGES, 0.0))
-    record = FilmRecord(target, source_path, bundle, options, style_facts([request]))
+    record = FilmRecord(target, [source_path], bundle, options, style_facts([request]))
     with hold(target):
         if not is_done(record, target, report, overwrite=options.overwrite):
             with (

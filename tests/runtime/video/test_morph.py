@@ -14,8 +14,9 @@ from starcast.comma_lists import split_commas
 from starcast.errors import ImageError, OptionError, StyleError
 from starcast.images.write import write_image
 from starcast.runtime.record import read_runs
-from starcast.runtime.video.morph import alphas, loop, morph, requests_for
+from starcast.runtime.video.morph import morph, requests_for
 from starcast.runtime.video.options import MorphOptions
+from starcast.runtime.video.style_path import alphas, loop
 
 DOMAINS = ("cat", "dog", "wild")
 CODING = 5  # grey levels that an encoding and two colour conversions may cost

@@ -16,8 +16,9 @@ from starcast.errors import OptionError
 from starcast.images.write import write_image
 from starcast.runtime.record import read_runs
 from starcast.runtime.translator import Translator
-from starcast.runtime.video.morph import alphas, morph
+from starcast.runtime.video.morph import morph
 from starcast.runtime.video.options import MorphOptions
+from starcast.runtime.video.style_path import alphas
 
 CODING = 5  # grey levels that an encoding and two colour conversions may cost
 
