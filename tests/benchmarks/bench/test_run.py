@@ -12,6 +12,7 @@ from stand_in_gpu import SHORT, gpu_result
 from starcast.benchmarks.bench import report
 from starcast.benchmarks.bench import run as module
 from starcast.benchmarks.bench.gpu import NvidiaGpu
+from starcast.benchmarks.bench.limits import measure_ceilings
 from starcast.benchmarks.bench.run import choose_device
 from starcast.benchmarks.bench.subject import open_subject
 from starcast.benchmarks.cli import bench
@@ -67,17 +68,42 @@ def test_a_gpus_table_record_and_chart_are_written(monkeypatch, tmp_path):
     assert file.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.fixture(scope="module")
+def bench_of_random_weights(tmp_path_factory):
+    """The options of a bench on random weights, the folder where its bundle is kept, and what its export said."""
+    options = BenchOptions(
+        subject=SubjectOptions(config="afhq"), rows=("ours-torch-taps9-fp32", "ours-tensorrt-rtx*"), batches=("2",),
+        rounds=1,
+    )  # fmt: skip
+    place, said = tmp_path_factory.mktemp("bench") / "kept", []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("starcast.benchmarks.bench.subject.original_config", lambda _: (SMALL, ("cat", "dog")))
+        with open_subject(place, options.subject, NvidiaGpu(SHORT), said.append) as subject:
+            assert subject.bundle.manifest.domains == ("cat", "dog")
+            yield options, place, said, subject
+
+
 @pytest.mark.slow
-def test_a_whole_bench_with_the_cpu_in_the_gpus_place(tmp_path, monkeypatch):
-    monkeypatch.setattr("starcast.benchmarks.bench.subject.original_config", lambda _: (SMALL, ("cat", "dog")))
-    rows = ("eager-fp16", "ours-torch-*-fp32", "ours-tensorrt-rtx*")
-    options = BenchOptions(subject=SubjectOptions(config="afhq"), rows=rows, batches=("2",), rounds=1)
+def test_random_networks_are_exported_once_and_kept_where_they_were_asked_for(bench_of_random_weights):
+    options, place, said, first = bench_of_random_weights
+    assert said
+    said.clear()
+    with open_subject(place, options.subject, NvidiaGpu(SHORT), said.append) as second:
+        assert second.bundle.path == place
+        assert second.bundle.sha256 == first.bundle.sha256
+        assert second.checkpoint == first.checkpoint
+        assert said == []
+
+
+@pytest.mark.slow
+def test_a_whole_bench_with_the_cpu_in_the_gpus_place(bench_of_random_weights, monkeypatch):
+    options, _, _, subject = bench_of_random_weights
     kept: list[dict[str, Any]] = []
-    device = NvidiaGpu(SHORT)
-    with open_subject(tmp_path / "kept", options.subject, device) as subject:
-        result = module.measure_subject(
-            subject, options, device, keep=lambda so_far: kept.append(report.record(so_far))
-        )  # fmt: skip
+    # test_limits.py measures them in a process of their own
+    monkeypatch.setattr("starcast.benchmarks.bench.gpu.measure_ceilings_apart", measure_ceilings)
+    result = module.measure_subject(
+        subject, options, NvidiaGpu(SHORT), keep=lambda so_far: kept.append(report.record(so_far))
+    )
     record = report.record(result)
     # after each round and each batch there is a whole record of what was measured by then
     measured = [sum(bool(one["batches"]) for one in part["rows"]) for part in kept]

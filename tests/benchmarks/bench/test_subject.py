@@ -102,17 +102,3 @@ def test_quick_takes_a_whole_bundle_that_is_there(tmp_path, bundle):
     with open_subject(place, SubjectOptions(config="afhq"), Cpu(), quick=True) as subject:
         assert subject.bundle.path == place
         assert subject.left_out == subject.remarks == ()
-
-
-@pytest.mark.slow
-def test_random_networks_are_exported_once_and_kept_where_they_were_asked_for(tmp_path, monkeypatch):
-    monkeypatch.setattr("starcast.benchmarks.bench.subject.original_config", lambda _: (SMALL, ("cat", "dog")))
-    options, said = SubjectOptions(config="afhq"), []
-    with open_subject(tmp_path / "kept", options, Cpu(), said.append) as first:
-        assert first.bundle.manifest.domains == ("cat", "dog")
-        assert said
-    said.clear()
-    with open_subject(tmp_path / "kept", options, Cpu(), said.append) as second:
-        assert second.bundle.sha256 == first.bundle.sha256
-        assert second.checkpoint == first.checkpoint
-        assert said == []

@@ -17,10 +17,10 @@ def images_of(split: str, count: int, size: int = 64) -> tuple[np.ndarray, np.nd
     return np.stack(images), np.repeat(np.arange(len(DOMAINS)), count)
 
 
-@pytest.mark.parametrize("pattern_only", [False, True])
-def test_held_out_creatures_are_told_apart(pattern_only):
-    classify = train_classifier(*images_of("train", 100), pattern_only=pattern_only)
-    images, domains = images_of("val", 40)
+@pytest.mark.parametrize(("pattern_only", "size"), [(False, 32), (True, 64)])  # colours can be told from small images
+def test_held_out_creatures_are_told_apart(pattern_only, size):
+    classify = train_classifier(*images_of("train", 100, size), pattern_only=pattern_only)
+    images, domains = images_of("val", 40, size)
     assert (classify(images) == domains).mean() >= 0.95
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,12 @@ SMALL = {"image_size": 32, "train_images": 3, "val_images": 2, "video_seconds": 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("creatures") / "set", CreatureOptions(**SMALL))
+
+
+@pytest.fixture
+def out(made, tmp_path):
+    """A copy of the set, alone in its folder."""
+    return Path(shutil.copytree(made.folder, tmp_path / "set"))
 
 
 def images_of(folder: Path) -> dict[str, bytes]:
@@ -78,9 +85,7 @@ def test_progress_counts_to_all_images(tmp_path):
     assert seen == [(done, 15) for done in range(1, 16)]
 
 
-def test_a_set_that_is_there_is_refused_unless_it_may_be_replaced(tmp_path):
-    out = tmp_path / "set"
-    make_dataset(out, CreatureOptions(**SMALL))
+def test_a_set_that_is_there_is_refused_unless_it_may_be_replaced(out, tmp_path):
     first = images_of(out)
     with pytest.raises(DatasetError, match="choose another -o, or give --overwrite"):
         make_dataset(out, CreatureOptions(**SMALL, seed=1))
@@ -102,9 +107,7 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path, overwrite):
     "added",
     ["notes.txt", "striped/train/mine.png", "striped/train/00099.png", "striped/test/00000.png", "cats/1.png", "a"],
 )
-def test_a_set_with_files_that_somebody_added_is_not_replaced(tmp_path, added):
-    out = tmp_path / "set"
-    make_dataset(out, CreatureOptions(**SMALL))
+def test_a_set_with_files_that_somebody_added_is_not_replaced(out, added):
     (out / added).parent.mkdir(exist_ok=True)
     (out / added).write_bytes(b"mine")
     (out / ".DS_Store").write_bytes(b"")
@@ -127,9 +130,7 @@ def test_facts_that_are_no_sets_allow_no_overwrite(tmp_path, facts):
     assert (tmp_path / "creatures.json").read_bytes() == facts
 
 
-def test_training_on_a_set_lists_none_of_its_own_files(tmp_path):
-    out = tmp_path / "set"
-    make_dataset(out, CreatureOptions(**SMALL))
+def test_training_on_a_set_lists_none_of_its_own_files(out):
     assert list_left_out(scan(out)) == []
     (out / "notes.txt").write_text("")
     assert list_left_out(scan(out)) == ["set: 1 entry is not used, such as notes.txt"]
