@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from assembled import assembled
+from assembled import Taken, assembled
 
 from starcast.kernels.ptx import Kernel, compile_normalise, parameters, ptx_version, without_hidden_parameters
 from starcast.kernels.tiling import power_of_two, tiling_for
@@ -85,33 +86,39 @@ def launches(kind: str, last: bool, samples: int, inputs: int) -> Iterator[tuple
             )
 
 
+@functools.cache
+def compiled_once(
+    kernel: JITFunction, fixed: tuple[tuple[str, Any], ...], warps: int, kind: str, capability: tuple[int, int]
+) -> tuple[str, Taken]:
+    """A kernel's PTX, and what the assembler makes of it. Batches of 1 and 8 share many kernels."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    constants = dict(fixed)
+    types = {name: TYPES.get(name, f"*{kind}") for name in kernel.arg_names if name not in constants}
+    sixteen = [name for name, type_ in types.items() if type_.startswith("*") or name in {"C", "HW"}]
+    source = ASTSource(
+        fn=kernel, signature={name: types.get(name, "constexpr") for name in kernel.arg_names}, constexprs=constants,
+        attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in sixteen},
+    )  # fmt: skip
+    architecture = 10 * capability[0] + capability[1]
+    made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": warps})
+    return made.asm["ptx"], assembled(made.asm["ptx"], TARGETS[capability][1])
+
+
 @needs_triton
 @pytest.mark.parametrize("inputs", [1, 2], ids=["forward", "backward"])
 @pytest.mark.parametrize("samples", [1, 8])
 @pytest.mark.parametrize("last", [False, True], ids=["nchw", "nhwc"])
 @pytest.mark.parametrize(("kind", "capability"), [("fp16", (9, 0)), ("fp32", (8, 0))])
 def test_no_kernel_of_training_spills_at_afhqs_sizes(kind, capability, last, samples, inputs):
-    import triton
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    architecture, seen = 10 * capability[0] + capability[1], set()
     for kernel, fixed, warps in launches(kind, last, samples, inputs):
         key = (kernel.__name__, *sorted(fixed.items()), warps)
-        if key in seen:
-            continue
-        seen.add(key)
-        types = {name: TYPES.get(name, f"*{kind}") for name in kernel.arg_names if name not in fixed}
-        sixteen = [name for name, type_ in types.items() if type_.startswith("*") or name in {"C", "HW"}]
-        source = ASTSource(
-            fn=kernel, signature={name: types.get(name, "constexpr") for name in kernel.arg_names}, constexprs=fixed,
-            attrs={(kernel.arg_names.index(name),): [["tt.divisibility", 16]] for name in sixteen},
-        )  # fmt: skip
-        made = triton.compile(source, target=GPUTarget("cuda", architecture, 32), options={"num_warps": warps})
-        taken = assembled(made.asm["ptx"], TARGETS[capability][1])
+        ptx, taken = compiled_once(kernel, tuple(sorted(fixed.items())), warps, kind, capability)
         assert taken.spilled == 0, key
         assert taken.programs(32 * warps) >= (2 if warps <= 8 else 1), key
-        assert re.search(r"ld\.global[\w.:]*\.v4", made.asm["ptx"]), key
+        assert re.search(r"ld\.global[\w.:]*\.v4", ptx), key
 
 
 @needs_triton

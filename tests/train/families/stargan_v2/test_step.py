@@ -119,16 +119,6 @@ def official_losses(which: str) -> dict[str, float]:
     return {f"{UPDATES[update]}_{term}": value for update, _, terms in updates for term, value in terms.items()}
 
 
-def test_losses_from_the_initial_weights_are_the_officials(monkeypatch):
-    """In float32. Without gradients no optimiser moves anything, so every update starts from the same weights."""
-    networks, averaged, batch = official_state(torch.float32)
-    monkeypatch.setattr(torch.autograd, "backward", lambda *_: None)
-    log = take_step(networks, averaged, build_optimizers(networks, ADAM), batch, OFFICIAL)
-    found = read_losses(log)
-    assert found.pop("G/lambda_ds") == 2
-    assert found == pytest.approx(official_losses("losses_all_from_initial_weights"), rel=1e-5)
-
-
 @pytest.mark.slow
 def test_a_whole_iteration_is_the_officials():
     """In float64: losses, gradients and every parameter. One to three minutes on one thread."""
