@@ -113,6 +113,8 @@ def trace_style_graph(graph: StyleGraph) -> ir.Model:
     model = _trace(graph.network, (), graph.example, _any_batch(graph.example), graph.output, Path(graph.file).stem)
     if graph.any_size:  # the tracer fixes the size, but the graph resizes to lengths of its own
         model.graph.inputs[0].shape = ir.Shape(["batch", "height", "width", 3])
+        _, height, width, _ = graph.example["image"].shape
+        set_trained_lengths(model, {"height": height, "width": width})
     return model
 
 

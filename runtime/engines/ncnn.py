@@ -307,8 +307,14 @@ class NcnnSession(Session):
             yield np.asarray(made)
 
     def _refuse_unfit(self, feeds: Arrays) -> None:
-        """Raise EngineError unless every input is there and has the graph's shape: ncnn would crash the process."""
+        """Raise EngineError unless every input is there and has the graph's shape: ncnn would crash the process. Raise
+        it also for an input that the graph does not take, which would have no effect."""
         self._refuse_other_shapes(feeds, self.inputs())
+        for name in feeds.keys() - self._takes.keys():
+            raise EngineError(
+                f"ncnn cannot run {self._graph} with {name}, which it does not take: use the bundle that the graph "
+                "belongs to"
+            )
         if IMAGE in self._takes:  # the sides of further maps depend on the image's
             own = self._layers.inputs_at(*_size(feeds))
             self._refuse_other_shapes(feeds, {name: (None, *own[name]) for name in self._takes if name != IMAGE})

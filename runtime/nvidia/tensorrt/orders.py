@@ -106,8 +106,20 @@ def _graphs(bundle: Bundle, variant: Variant, options: BuildOptions) -> Iterator
         if maker is not None:
             shapes = bundle.manifest.inputs_of(maker.graph)
             yield maker.graph, "fp32", {name: profile(STYLES, *_known(shape[1:])) for name, shape in shapes.items()}
-    for one in bundle.manifest.extra_inputs:
-        yield one.graph, "fp32", {"image": profile(1, *_source_size(bundle, options), CHANNELS)}
+    if bundle.manifest.source is not None:
+        yield from _of_source(bundle, options)
+
+
+def _of_source(bundle: Bundle, options: BuildOptions) -> Iterator[tuple[str, str, dict[str, Profile]]]:
+    """Name, precision and inputs of the graphs that find landmarks and make extra inputs, for one source at a time."""
+    manifest, image = bundle.manifest, profile(1, *_source_size(bundle, options), CHANNELS)
+    for one in (manifest.landmarks, *manifest.extra_inputs):
+        if one is not None:
+            shapes = manifest.inputs_of(one.graph)
+            inputs = {
+                name: image if name == "image" else profile(1, *_known(shape[1:])) for name, shape in shapes.items()
+            }
+            yield one.graph, "fp32", inputs
 
 
 def _frame_inputs(bundle: Bundle, variant: Variant, options: BuildOptions) -> dict[str, Profile]:

@@ -7,7 +7,9 @@ import pytest
 from tensorrt_bundle import GRAPH, with_tensorrt_graph, with_tensorrt_variant
 
 from starcast.errors import OptionError, VariantMissingError
-from starcast.runtime.bundle import open_bundle
+from starcast.runtime.bundle import open_bundle, sha256_of
+from starcast.runtime.manifest import MANIFEST, ExtraInput, FileFacts, LandmarkMaker, Manifest
+from starcast.runtime.manifest_json import encode
 from starcast.runtime.nvidia.driver import Gpu
 from starcast.runtime.nvidia.tensorrt.build_options import BuildOptions
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS, Flavour
@@ -163,3 +165,30 @@ def test_the_key_does_not_depend_on_where_the_bundle_lies(bundle):
     [order, *_] = _orders(bundle)
     moved = msgspec.structs.replace(order.spec, bundle="/elsewhere", role="x.onnx")
     assert moved.key == order.spec.key
+
+
+def test_landmarks_are_found_and_masks_made_for_one_source_at_a_time(tmp_path, tiny_bundle):
+    folder = with_tensorrt_graph(tiny_bundle, tmp_path / "B")
+    manifest = msgspec.json.decode((folder / MANIFEST).read_bytes(), type=Manifest)
+    changed = msgspec.structs.replace(
+        manifest,
+        landmarks=LandmarkMaker(graph="landmarks.onnx", points=98, height=64, width=64),
+        extra_inputs=(
+            ExtraInput(name="masks", reads="heatmaps", graph="masks.onnx", channels=2, height=128, width=128),
+            ExtraInput(name="grey", graph="grey.onnx", channels=1, height=16, width=16),
+        ),
+    )
+    for name in ("landmarks.onnx", "masks.onnx", "grey.onnx"):
+        (folder / name).write_bytes(b"a graph")
+        changed.files[name] = FileFacts(sha256=sha256_of(folder / name), bytes=7)
+    (folder / MANIFEST).write_bytes(encode(changed))
+    orders = {order.spec.role: order.spec for order in _orders(folder, batch="1:2:4", size="32x32:64x48:64x64")}
+    image = ((1, 32, 32, 3), (1, 48, 64, 3), (1, 64, 64, 3))
+    assert orders["landmarks.onnx"].inputs == orders["grey.onnx"].inputs == {"image": image}
+    assert orders["masks.onnx"].inputs == {"heatmaps": ((1, 98, 64, 64),) * 3}
+    assert {orders[name].precision for name in ("landmarks.onnx", "masks.onnx", "grey.onnx")} == {"fp32"}
+    assert orders[GRAPH].inputs == {
+        "image": ((1, 32, 32, 3), (2, 48, 64, 3), (4, 64, 64, 3)), "style": ((1, 8), (2, 8), (4, 8)),
+        "masks": ((1, 2, 128, 128), (2, 2, 192, 256), (4, 2, 256, 256)),
+        "grey": ((1, 1, 16, 16), (2, 1, 24, 32), (4, 1, 32, 32)),
+    }  # fmt: skip
