@@ -17,8 +17,7 @@ from starcast.atomic import atomic_folder
 from starcast.export.families.model import Model
 from starcast.export.gate.judge import Judge, unmeasurable
 from starcast.export.gate.parity import check_style_graph
-from starcast.export.graphs.cost import count_flop
-from starcast.export.graphs.facts import one_image
+from starcast.export.graphs.cost import Cost
 from starcast.export.graphs.files import write_graph
 from starcast.export.model_card import model_card
 from starcast.export.options import ExportOptions
@@ -167,8 +166,8 @@ def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Man
             channels=model.channels, height=model.side, width=model.side  # type: ignore[arg-type]
         ),
         noise=_noise_role(model),
-        landmarks=None if model.landmarks is None else _with_flop(model.landmarks, source),
-        extra_inputs=tuple(_with_flop(one, source) for one in model.extra_inputs),
+        landmarks=None if model.landmarks is None else _with_cost(model.landmarks, source),
+        extra_inputs=tuple(_with_cost(one, source) for one in model.extra_inputs),
         condition=msgspec.structs.replace(model.condition(options.mean_draws), product=store.product),
         domains=model.domains,
         variants=tuple(store.variants),
@@ -188,9 +187,9 @@ def describe_bundle(source: Source, store: Store, options: ExportOptions) -> Man
     )  # fmt: skip
 
 
-def _with_flop(part: Part, source: Source) -> Part:
-    flop = count_flop(source.styles[part.graph], one_image(source.model.side))
-    return msgspec.structs.replace(part, flop=flop)
+def _with_cost(part: Part, source: Source) -> Part:
+    cost = Cost.of(source.styles[part.graph], source.model.side)
+    return msgspec.structs.replace(part, flop=cost.flop, working=cost.working)
 
 
 def _source_role(model: Model) -> SourceRole | None:

@@ -185,6 +185,7 @@ class LandmarkMaker(GraphFiles, frozen=True, kw_only=True):
     height: Side
     width: Side
     flop: Amount = 0  # of the graph's convolutions, for one image
+    working: Amount | None = None  # bytes of the graph's values that are alive at once, for one image
 
 
 class ExtraInput(GraphFiles, frozen=True, kw_only=True):
@@ -201,6 +202,7 @@ class ExtraInput(GraphFiles, frozen=True, kw_only=True):
     height: Side
     width: Side
     flop: Amount = 0  # of the graph's convolutions, for one image
+    working: Amount | None = None  # bytes of the graph's values that are alive at once, for one image
 
 
 class Parity(msgspec.Struct, frozen=True, kw_only=True):
@@ -347,6 +349,13 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def mean_shape(self) -> tuple[int, int]:
         """The shape of the mean styles: one for each domain, or one for a bundle without domains."""
         return max(1, len(self.domains)), self.condition.size
+
+    @property
+    def source_makers(self) -> tuple[LandmarkMaker | ExtraInput, ...]:
+        """What runs on every source before the frame graph does, in its order."""
+        maps = self.landmarks
+        reads_maps = any(one.reads == "heatmaps" for one in self.extra_inputs)
+        return (*((maps,) if maps is not None and reads_maps else ()), *self.extra_inputs)
 
     def weights_of(self, graph: str) -> tuple[str, ...]:
         """The weight files of a graph; empty if it has none."""

@@ -27,12 +27,19 @@ def image_need(bundle: Bundle, engine: Engine, variant: Variant, height: int, wi
     manifest = bundle.manifest
     of_trained = (variant.working or 0) * (height * width) / math.prod(manifest.trained_size)
     noise = 0 if manifest.noise is None else _FLOAT * manifest.noise.size
-    return max(engine.scratch * of_trained, PIXEL * height * width) + noise
+    extra = _FLOAT * sum(one.channels * one.height * one.width for one in manifest.extra_inputs)
+    of_size = max(engine.scratch * of_trained, PIXEL * height * width)
+    return of_size + noise + extra * (height * width) / math.prod(manifest.trained_size)
 
 
 def held_need(bundle: Bundle, engine: Engine, variant: Variant, beside: Iterable[str] = ()) -> int:
-    """Memory that the engine holds for the variant, and for graphs that are opened beside it."""
-    return engine.held_memory(bundle, variant) + sum(engine.held_beside(bundle, graph) for graph in beside)
+    """Memory that the engine holds for the variant, for graphs that are opened beside it, and for those that run on
+    every source, such as the landmark network of a face model: their values stay allocated between two sources."""
+    makers = bundle.manifest.source_makers
+    graphs = {*beside, *(one.graph for one in makers)}
+    beside_it = sum(engine.held_beside(bundle, graph) for graph in graphs)
+    values = sum(engine.scratch * (one.working or 0) for one in makers)
+    return engine.held_memory(bundle, variant) + beside_it + int(values)
 
 
 def whole_need(

@@ -187,7 +187,8 @@ class VariantSession:
 
     def _count(self, graph: str) -> None:
         """Count the memory of a graph that was not announced by `beside`."""
-        expected = {self.variant.file, *self._options.beside, *self._counted}
+        makers = (one.graph for one in self._bundle.manifest.source_makers)
+        expected = {self.variant.file, *self._options.beside, *makers, *self._counted}
         if self._counts and graph not in expected:
             self._counted.add(graph)
             self._held += self.engine.held_beside(self._bundle, graph)

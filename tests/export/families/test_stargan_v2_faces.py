@@ -12,7 +12,14 @@ from face_oracles import fill_fan, formula_weights, load_face_oracle
 
 from starcast.errors import CheckpointError, OptionError, ParityError
 from starcast.export.families.stargan_v2 import StarGANv2
-from starcast.export.families.stargan_v2_faces import draw_heatmaps, landmark_graph, mask_graph
+from starcast.export.families.stargan_v2_faces import (
+    HeatmapNetwork,
+    MaskNetwork,
+    draw_heatmaps,
+    landmark_graph,
+    mask_graph,
+    placed,
+)
 from starcast.export.families.stargan_v2_landmarks import add_landmarks
 from starcast.export.gate.candidates import (
     NcnnCandidate,
@@ -21,6 +28,7 @@ from starcast.export.gate.candidates import (
     open_session,
     translate_with_torch,
 )
+from starcast.export.gate.images import draw_images
 from starcast.export.gate.parity import check_style_graph, make_trials
 from starcast.export.gate.reference import from_bytes, from_levels
 from starcast.export.graphs.cost import Cost
@@ -33,8 +41,8 @@ from starcast.export.trace import trace_frame, trace_style_graph
 from starcast.images.landmarks import read_landmarks
 from starcast.runtime.engines.registry import ENGINES
 from starcast.train.checkpoint.file import averaged_networks, read_checkpoint, write_checkpoint
-from starcast.train.families.stargan_v2.faces import PARTS
-from starcast.train.families.stargan_v2.landmarks import FAN
+from starcast.train.families.stargan_v2.faces import PARTS, masks_of
+from starcast.train.families.stargan_v2.landmarks import FAN, CoordinateConv, random_fan
 from starcast.train.families.stargan_v2.networks import Networks, StarGANv2Config, random_networks
 
 CONFIG = StarGANv2Config(
@@ -161,6 +169,25 @@ def test_a_masks_graph_with_another_floor_is_refused(masks_graph, tmp_path):
     wrong = with_constant(masks_graph, "0.1", 0.10001, tmp_path / "masks.onnx")
     with pytest.raises(ParityError, match="the graph masks differs from PyTorch"):
         check_style_graph(wrong, mask_graph())
+
+
+def test_the_landmark_network_with_its_coordinates_as_constant_maps_gives_the_same_heatmaps():
+    network = random_fan(torch.Generator().manual_seed(1))
+    images = torch.from_numpy(draw_images(1, 256, 256, seed=1))
+    with torch.inference_mode():
+        expected, got = HeatmapNetwork(network)(images), HeatmapNetwork(placed(network))(images)
+        assert difference(got.numpy(), expected.numpy()) < 1e-5
+        assert difference(network(torch.zeros(1, 3, 256, 256)).numpy(), expected.numpy()) > 1e-3
+    assert [type(part) for part in (network.conv1, network.m0.coordconv)] == [CoordinateConv, CoordinateConv]
+
+
+@torch.inference_mode()
+def test_masks_in_the_engines_order_are_the_masks_of_maps_that_are_flat_or_never_below_the_floor():
+    heatmaps = torch.zeros(3, 98, 64, 64)
+    heatmaps[1] = 0.3 + 0.5 * torch.rand(98, 64, 64, generator=torch.Generator().manual_seed(1))
+    heatmaps[2] = 0.7
+    heatmaps[2, :, 10:20, 10:20] = -3
+    assert difference(MaskNetwork()(heatmaps).numpy(), masks_of(heatmaps).numpy()) < 1e-5
 
 
 def test_drawn_heatmaps_have_peaks_below_the_floor_and_above_in_every_part():

@@ -20,6 +20,7 @@ SIDE = 256  # of the image that FAN reads
 LANDMARKS = 98  # in the order of WFLW
 DEPTH = 4  # halvings within the hourglass
 FEATURES = 256
+COORDINATES = 3  # planes beside a map: row, column, and distance from the centre
 
 
 class FAN(nn.Module):
@@ -63,7 +64,7 @@ class CoordinateConv(nn.Module):
 
     def __init__(self, channels_in: int, channels_out: int, kernel: int, *, stride: int = 1, padding: int = 0):
         super().__init__()
-        self.conv = nn.Conv2d(channels_in + 3, channels_out, kernel, stride=stride, padding=padding)
+        self.conv = nn.Conv2d(channels_in + COORDINATES, channels_out, kernel, stride=stride, padding=padding)
 
     def forward(self, x: Tensor) -> Tensor:
         places = coordinates(x.shape[2], x.shape[3], x.device).to(x.dtype)
