@@ -17,7 +17,7 @@ from starcast.images.read import read_image
 from starcast.train.data.folders import scan
 
 SEED = 20
-IMAGE, STYLE, NOISE = "image", "style", "noise."  # names in the file; a noise input's own name follows the last
+IMAGE, STYLE, EXTRA = "image", "style", "extra."  # names in the file; a further input's own name follows the last
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,14 @@ class Inputs:
     """The inputs of N images.
 
     `images` are the sources, uint8 [N, H, W, 3], with `styles` float32 [N or 1, S]. A model without a source has none:
-    it makes images from `styles` float32 [N, layers, S] and from `noise`, float32 [N or 1, 1, h, w] by the names of the
-    graph's inputs, in the order of the layers. On a GPU the arrays may be there.
+    it makes images from `styles` float32 [N, layers, S] and from noise. `extra` are the graph's further inputs by their
+    names, in its order: noise float32 [N or 1, 1, h, w], or what is made of the sources, such as masks of faces float32
+    [N, C, h, w]. On a GPU the arrays may be there.
     """
 
     images: NDArray[np.uint8] | None
     styles: NDArray[np.float32]
-    noise: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    extra: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.styles if self.images is None else self.images)
@@ -40,11 +41,11 @@ class Inputs:
     def feeds(self) -> dict[str, NDArray[Any]]:
         """The inputs of a plain frame graph, by name."""
         images = {} if self.images is None else {IMAGE: self.images}
-        return {**images, STYLE: self.styles, **self.noise}
+        return {**images, STYLE: self.styles, **self.extra}
 
     def with_feeds(self, feeds: Mapping[str, Any]) -> Inputs:
         """Inputs with these arrays, named as in `feeds`."""
-        return Inputs(feeds.get(IMAGE), feeds[STYLE], {name: feeds[name] for name in self.noise})
+        return Inputs(feeds.get(IMAGE), feeds[STYLE], {name: feeds[name] for name in self.extra})
 
     def take(self, places: slice | NDArray[np.intp]) -> Inputs:
         """The inputs of some of the images. An array that all images share stays as it is."""
@@ -61,14 +62,14 @@ class Inputs:
         return self.take(np.arange(count) % len(self))
 
     def save(self, path: Path) -> None:
-        names = {name: name if name in (IMAGE, STYLE) else f"{NOISE}{name}" for name in self.feeds}
+        names = {name: name if name in (IMAGE, STYLE) else f"{EXTRA}{name}" for name in self.feeds}
         np.savez(path, **{names[name]: array for name, array in self.feeds.items()})  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: Path) -> Inputs:
         with np.load(path) as arrays:
-            noise = {name.removeprefix(NOISE): arrays[name] for name in arrays.files if name.startswith(NOISE)}
-            return cls(arrays[IMAGE] if IMAGE in arrays.files else None, arrays[STYLE], noise)
+            extra = {name.removeprefix(EXTRA): arrays[name] for name in arrays.files if name.startswith(EXTRA)}
+            return cls(arrays[IMAGE] if IMAGE in arrays.files else None, arrays[STYLE], extra)
 
 
 def held_out_images(data: Path | None, count: int, size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -18,14 +18,14 @@ COMPARED = 3  # images at least, of each row
 
 
 def inputs_of(checkpoint: Checkpoint, setting: Setting, data: Path | None) -> Inputs:
-    """The inputs of whole batches: images and the style of seed 0 in the first domain; without a source, styles and
-    noise of their own for each image."""
+    """The inputs of whole batches: images, what the model makes of them, and the style of seed 0 in the first domain;
+    without a source, styles and noise of their own for each image."""
     count = setting.batch * -(-COMPARED // setting.batch)
     model = open_model(checkpoint, checkpoint.domain_names)
     if model.stride is None:
         return draw_inputs(model, count)
     images = held_out_images(data_of(checkpoint, data), count, setting.size)
-    return Inputs(images, draw_styles(model, 1, np.random.RandomState(0)))
+    return Inputs(images, draw_styles(model, 1, np.random.RandomState(0)), model.extras(images))
 
 
 def calibration_inputs(checkpoint: Checkpoint, count: int, data: Path | None) -> Inputs:
@@ -35,7 +35,7 @@ def calibration_inputs(checkpoint: Checkpoint, count: int, data: Path | None) ->
     if model.stride is None:
         return draw_inputs(model, count, seed=SEED + 1)
     images = training_images(data_of(checkpoint, data), count, (model.side, model.side))
-    return Inputs(images, draw_styles(model, count, np.random.RandomState(0)))
+    return Inputs(images, draw_styles(model, count, np.random.RandomState(0)), model.extras(images))
 
 
 def draw_inputs(model: Model, count: int, seed: int = SEED) -> Inputs:

@@ -55,8 +55,8 @@ Shapes = tuple[tuple[int, ...], ...]
 
 def _in_order(tensors: Tensors) -> tuple[Tensor | None, Tensor, *tuple[Tensor, ...]]:
     """The inputs as `Eager` takes them."""
-    noise = (tensor for name, tensor in tensors.items() if name not in (IMAGE, STYLE))
-    return tensors.get(IMAGE), tensors[STYLE], *noise
+    extra = (tensor for name, tensor in tensors.items() if name not in (IMAGE, STYLE))
+    return tensors.get(IMAGE), tensors[STYLE], *extra
 
 
 @dataclass(frozen=True)

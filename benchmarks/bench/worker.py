@@ -174,17 +174,18 @@ def open_row(row: Row) -> Run:
     return EngineRun(
         make, row.setting.method, on_gpu=session.engine.on_gpu,
         compute=lambda inputs: session.run(
-            session.variant.file, session.feeds(inputs.images, inputs.styles, inputs.noise)
+            session.variant.file, session.feeds(inputs.images, inputs.styles, inputs.extra)
         ),
-        gpu_time=lambda inputs: session.gpu_time(inputs.images, inputs.styles, inputs.noise),
+        gpu_time=lambda inputs: session.gpu_time(inputs.images, inputs.styles, inputs.extra),
     )  # fmt: skip
 
 
 def make_images(session: VariantSession, inputs: Inputs) -> Images:
-    """The images of the inputs, as `translate` or `generate` would make them."""
+    """The images of the inputs, as `translate` or `generate` would make them. The session makes masks of faces itself,
+    once: other rows are given theirs, so that all rows time the generator alone."""
     if inputs.images is not None:
         return session(inputs.images, inputs.styles)
-    noise = inputs.noise
+    noise = inputs.extra
     return session.generate(
         inputs.styles,
         lambda part: {name: array[part] if len(array) > 1 else array for name, array in noise.items()},

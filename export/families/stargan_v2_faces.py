@@ -85,7 +85,7 @@ def placed(fan: FAN) -> FAN:
     """
     network = copy.deepcopy(fan)
     norm = network.bn1
-    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator]
+    scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)  # type: ignore[operator, arg-type]
     network.conv1 = PlacedConv(fan.conv1, SIDE, scale, norm.bias - norm.running_mean * scale)  # type: ignore[assignment, operator]
     network.bn1 = nn.Identity()  # type: ignore[assignment]
     network.m0.coordconv = PlacedConv(fan.m0.coordconv, HEATMAP_SIDE)  # type: ignore[assignment]
@@ -125,6 +125,7 @@ class MaskNetwork(nn.Module):
     """
 
     enlarge: Tensor  # (256, 64): bilinear, corners aligned
+    across: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +155,7 @@ class MaskNetwork(nn.Module):
 def _sum(part: Part, maps: Tensor, scales: Tensor) -> Tensor:
     """(N, 1, 256, 256) of a part's maps."""
     added = scales.pow(part.power)[:, None] @ _power(maps, part.power)
-    square = added.unflatten(2, (SIDE, SIDE))
+    square = added.reshape(-1, 1, SIDE, SIDE)
     return square.roll(-part.rows, dims=2) if part.rows else square
 
 

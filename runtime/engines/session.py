@@ -103,15 +103,15 @@ class VariantSession:
             return self._in_thread(lambda: session.run(feeds))
 
     def feeds(
-        self, images: NDArray[np.uint8] | None, styles: NDArray[np.float32], noise: Mapping[str, NDArray[Any]] = _NONE
+        self, images: NDArray[np.uint8] | None, styles: NDArray[np.float32], extra: Mapping[str, NDArray[Any]] = _NONE
     ) -> dict[str, NDArray[Any]]:
-        """The frame graph's inputs by name. Images and noise may be on the GPU; without a source there are no
-        images."""
+        """The frame graph's inputs by name. `extra` are its further inputs: noise, without a source; else what is made
+        of the images where it is not given. All may be on the GPU; without a source there are no images."""
         with self._lock:
             name, conditions = self._conditions(styles)
         if images is None:
-            return {name: conditions, **noise}
-        return {"image": images, name: conditions, **self._extra_inputs_of(images)}
+            return {name: conditions, **extra}
+        return {"image": images, name: conditions, **(extra or self._extra_inputs_of(images))}
 
     def _extra_inputs_of(self, images: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """The extra inputs of sources, by name. Raises ValueError for images on the GPU, if the bundle has any."""
@@ -120,12 +120,12 @@ class VariantSession:
         return dict(self.extra_inputs.make(images))
 
     def gpu_time(
-        self, images: NDArray[np.uint8] | None, styles: NDArray[np.float32], noise: Mapping[str, NDArray[Any]] = _NONE
+        self, images: NDArray[np.uint8] | None, styles: NDArray[np.float32], extra: Mapping[str, NDArray[Any]] = _NONE
     ) -> GpuTime | None:
         """How long the GPU takes for inputs as in `feeds`, at most as many images as the variant's largest batch; None
         if its engine cannot measure it."""
         with self._lock:
-            return self.session(self.variant.file).gpu_time(self.feeds(images, styles, noise))
+            return self.session(self.variant.file).gpu_time(self.feeds(images, styles, extra))
 
     def why_not(self, height: int, width: int) -> str | None:
         """Why images of that size, multiples of the stride, cannot be translated, as a clause, or None."""

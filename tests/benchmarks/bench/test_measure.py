@@ -85,15 +85,15 @@ def test_a_bundle_without_a_source_is_measured_on_styles_and_noise(generator_bun
     measurement = measure_rows([plain, *rows.values()], file, pace=Pace(rounds=1))
     assert [found.row for found in measurement.rows] == [plain, *rows.values()]
     assert [found.difference.levels for found in measurement.rows] == [0, 0, 0]
-    expected = TinyGenerator().images(inputs.styles, list(inputs.noise.values()))
+    expected = TinyGenerator().images(inputs.styles, list(inputs.extra.values()))
     np.testing.assert_array_equal(measurement.images, expected)
 
 
 def test_without_a_source_images_may_share_their_noise(generator_bundle):
     [one, *_] = bundle_rows(Cpu(), open_bundle(generator_bundle), Setting(size=(16, 16)))[0].values()
     inputs = generated_inputs()
-    shared = Inputs(None, inputs.styles, {name: array[:1] for name, array in inputs.noise.items()})
-    expected = TinyGenerator().images(shared.styles, list(shared.noise.values()))
+    shared = Inputs(None, inputs.styles, {name: array[:1] for name, array in inputs.extra.items()})
+    expected = TinyGenerator().images(shared.styles, list(shared.extra.values()))
     np.testing.assert_array_equal(open_row(one)(shared), expected)
 
 

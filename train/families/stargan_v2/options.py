@@ -88,6 +88,9 @@ class StarGANv2Options(TrainOptions):
     recipes: ClassVar[Path] = Path(__file__).parent / "recipes"
     originals: ClassVar[Mapping[str, Original]] = {
         "afhq": Original("StarGAN v2, 256 px", {"image_size": 256, "domains": 3}, ("cat", "dog", "wild")),
+        "celeba-hq": Original(
+            "StarGAN v2 for faces, 256 px", {"image_size": 256, "domains": 2, "high_pass": 1.0}, ("female", "male")
+        ),
     }
 
     network: StarGANv2Network = group(StarGANv2Network)
