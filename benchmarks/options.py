@@ -109,7 +109,10 @@ class EvaluateOptions(EngineChoice):
     )  # fmt: skip
     device: str = flags.device()
     weights: Path | None = option(
-        None, "Folder with the weights of Inception and AlexNet; default: torch's cache.", metavar="DIR"
+        None,
+        "Folder with the weights of Inception and AlexNet, and TensorFlow's Inception for the usual FID; default: "
+        "torch's cache.",
+        metavar="DIR",
     )
     download: bool = flags.download()
     overwrite: bool = flags.overwrite("By default, a finished report of the same evaluation is shown again.")

@@ -14,33 +14,50 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from starcast.benchmarks.quality.classifier import train_classifier
-from starcast.benchmarks.quality.inception import Inception
+from starcast.benchmarks.quality.inception import Inception, TensorFlowInception
 from starcast.benchmarks.quality.measures import read_training_images
 from starcast.benchmarks.quality.perceptual import Lpips
-from starcast.benchmarks.quality.weights import alexnet_file, find_weights, inception_file
+from starcast.benchmarks.quality.weights import (
+    alexnet_file,
+    find_tensorflow_inception,
+    find_weights,
+    inception_file,
+)
 from starcast.train.creatures.dataset import read_facts
 from starcast.train.creatures.files import FACTS
 
 Floats = NDArray[np.float32]
 
+USUAL = "usual"  # the way to prepare images for TensorFlow's Inception
+
 
 class Features(Protocol):
-    """Prepared images, float32 (N, 3, 299, 299) -> features, float32 (N, width)."""
+    """Prepared images (N, 3, h, w) -> features, float32 (N, width)."""
 
     @property
     def width(self) -> int: ...
 
-    def __call__(self, images: Floats) -> Floats: ...
+    def __call__(self, images: NDArray[Any]) -> Floats: ...
 
 
 @dataclass(frozen=True)
 class Judges:
-    """`lpips`: outputs (O, N, 3, H, W) in -1..1 -> the distances of all pairs (N, O * (O - 1) / 2). `facts`
-    identify the networks' weights, in the report and in the cache of features."""
+    """`lpips`: outputs (O, N, 3, H, W) in -1..1 -> the distances of all pairs (N, O * (O - 1) / 2). `usual`: the
+    network of the usual FID, where its weights are there. `facts` identify the networks' weights, in the report and in
+    the cache of features."""
 
     features: Features
     lpips: Callable[[Tensor], NDArray[np.float64]]
     facts: dict[str, Any]
+    usual: Features | None = None
+
+    def network(self, way: str) -> Features:
+        """The network for images that are prepared in this way."""
+        return self.usual if way == USUAL and self.usual is not None else self.features
+
+    def weights(self, way: str) -> Any:
+        """The facts of that network's weights."""
+        return self.facts.get("tensorflow inception" if way == USUAL else "inception")
 
 
 def open_judges(
@@ -53,8 +70,13 @@ def open_judges(
 
     files = (inception_file(), alexnet_file())
     inception, alexnet = find_weights(files, folder, download=download, progress=progress)
+    usual = find_tensorflow_inception(folder, progress)
     facts = {"inception": inception.facts(), "alexnet": alexnet.facts()}
-    return Judges(Inception(inception, device), Lpips(alexnet, device), facts)
+    if usual is None:
+        return Judges(Inception(inception, device), Lpips(alexnet, device), facts)
+    facts["tensorflow inception"] = usual.facts()
+    networks = Inception(inception, device), Lpips(alexnet, device)
+    return Judges(*networks, facts, TensorFlowInception(usual, device))
 
 
 def full_float32() -> AbstractContextManager[None]:

@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.benchmarks.evaluation.images import READERS, EvaluationDomain
-from starcast.benchmarks.evaluation.judges import Classify, Judges
+from starcast.benchmarks.evaluation.judges import USUAL, Classify, Judges
 from starcast.benchmarks.evaluation.protocol import GENERATED, LABELS, Batch, Pair, latent_draws, noise_draws
 from starcast.benchmarks.evaluation.subjects import Floats, Pixels, Subject, to_levels
 from starcast.benchmarks.evaluation.work import BatchRecord
+from starcast.benchmarks.quality.inception import Prepare
 from starcast.export.gate.reference import as_floats
 from starcast.images.fit import fit
 from starcast.images.read import read_image
@@ -50,7 +51,7 @@ class Task:
     number: int  # of the target, in the model
     subject: Subject
     judges: Judges
-    prepare: Mapping[str, Callable[[Pixels], Floats]]
+    prepare: Mapping[str, Prepare]
     real: Mapping[str, Floats]
     real_places: Sequence[int]  # which of the target's training images the rows of `real` are
     left_out: tuple[str, ...]  # a sentence for each of the real images that cannot be read
@@ -98,6 +99,11 @@ def measure_batch(task: Task, batch: Batch, advance: Callable[[int], None]) -> B
         whole = np.concatenate(parts, axis=1)
         return np.ascontiguousarray(whole.reshape(-1, *whole.shape[2:]))
 
+    def features(way: str) -> Floats:
+        if way not in task.prepare:
+            return np.empty((0, 0), np.float32)
+        return gather([group.features[way] for group in groups])
+
     distances = gather([group.distances for group in groups])
     rows = gather([group.candidates for group in groups])  # which outputs a group has kept
     kept = np.concatenate([group.kept for group in groups])
@@ -109,10 +115,9 @@ def measure_batch(task: Task, batch: Batch, advance: Callable[[int], None]) -> B
     shown = order if len(order) <= 2 * SHOWN else np.concatenate([order[:SHOWN], order[-SHOWN:]])
     return BatchRecord(
         lpips=np.concatenate([group.lpips for group in groups]),
-        official=gather([group.features["official"] for group in groups]),
-        clean=gather([group.features["clean"] for group in groups])
-        if "clean" in task.prepare
-        else np.empty((0, 0), np.float32),
+        official=features("official"),
+        clean=features("clean"),
+        usual=features(USUAL),
         classes=gather([group.classes for group in groups]) if task.classify else np.empty(0, np.int64),
         distances=distances,
         nearest=gather([group.nearest for group in groups]),
@@ -153,7 +158,7 @@ def _measure_group(
         judged = as_floats(levels) if task.from_levels else outputs
     with open_pool(READERS) as pool:
         features = {
-            name: task.judges.features(np.stack(list(pool.map(prepare, levels))))
+            name: task.judges.network(name)(np.stack(list(pool.map(prepare, levels))))
             for name, prepare in task.prepare.items()
         }
     distances, nearest = nearest_rows(features["official"], task.real["official"])

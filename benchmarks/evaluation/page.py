@@ -31,9 +31,9 @@ _MARK = re.compile(r"<!-- starcast evaluate ([0-9a-f]{64}) -->")
 _HEAD = 1000  # characters in which the mark is
 
 NOTE = (
-    "FID, clean FID and KID: smaller is better. LPIPS is the diversity of the outputs of one source: larger is more "
-    "diverse. Features are from torchvision's Inception v3, so these figures do not compare with those of programs "
-    "that use TensorFlow's weights."
+    "FIDs and KID: smaller is better. LPIPS is the diversity of the outputs of one source: larger is more diverse. "
+    "Features are from torchvision's Inception v3, so FID, clean FID and KID do not compare with those of programs "
+    "that use TensorFlow's weights. The usual FID, where there is one, is from TensorFlow's Inception."
 )
 EXAMPLES_NOTE = (
     "The outputs whose features are nearest to those of a training image of the target domain, and the ones that are "

@@ -10,14 +10,15 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from starcast.benchmarks.evaluation.images import AHEAD, READERS
-from starcast.benchmarks.evaluation.judges import Judges
-from starcast.benchmarks.quality.inception import AT_ONCE, prepare_clean, prepare_official
+from starcast.benchmarks.evaluation.judges import USUAL, Judges
+from starcast.benchmarks.quality.inception import AT_ONCE, Prepare, prepare_clean, prepare_official, prepare_usual
 from starcast.errors import ImageError, printable
 from starcast.images.fit import fit
 from starcast.images.read import read_image
@@ -26,15 +27,19 @@ from starcast.runtime.progress import ProgressBar
 from starcast.runtime.stages import map_ahead, open_pool
 
 Floats = NDArray[np.float32]
-Pixels = NDArray[np.uint8]
 
 PART = 256  # images in a file of the cache, and at most as many that a killed process has to compute again
 
 
-def preparations(size: tuple[int, int], *, clean: bool) -> dict[str, Callable[[Pixels], Floats]]:
-    """How images are prepared, by the name of the features: `official`, at the model's size, and `clean`."""
-    ways: dict[str, Callable[[Pixels], Floats]] = {"official": partial(prepare_official, size=size)}
-    return {**ways, "clean": prepare_clean} if clean else ways
+def preparations(size: tuple[int, int], *, clean: bool, usual: bool) -> dict[str, Prepare]:
+    """How images are prepared, by the name of the features: `official` and `usual`, at the model's size, and
+    `clean`."""
+    ways: dict[str, Prepare] = {"official": partial(prepare_official, size=size)}
+    if clean:
+        ways["clean"] = prepare_clean
+    if usual:
+        ways[USUAL] = partial(prepare_usual, size=size)
+    return ways
 
 
 def cache_folder(otherwise: Path) -> Path:
@@ -56,14 +61,12 @@ class RealFeatures:
         """`square`: only the central square of an image counts. `fail` gets a sentence for each image that cannot be
         read, which is left out."""
         self._judges, self._cache, self._fail, self._square = judges, cache, fail, square
-        self._prepare = preparations(size, clean=clean)
-        facts = {
-            "square": square,
-            "judge": judges.facts.get("inception"),
-            "torch": torch.__version__,
-            "device": device.type,
+        self._prepare = preparations(size, clean=clean, usual=judges.usual is not None)
+        facts = {"square": square, "torch": torch.__version__, "device": device.type}
+        self._facts = {
+            name: {**facts, "judge": judges.weights(name), "size": None if name == "clean" else size}
+            for name in self._prepare
         }
-        self._facts = {name: {**facts, "size": size if name == "official" else None} for name in self._prepare}
 
     def write(
         self, paths: Sequence[Path], hashes: Sequence[str], folder: Path, bar: ProgressBar
@@ -72,7 +75,7 @@ class RealFeatures:
         rows: list[int] = []
         maps = {
             name: np.lib.format.open_memmap(
-                folder / f"real-{name}.npy", "w+", np.float32, (len(paths), self._judges.features.width)
+                folder / f"real-{name}.npy", "w+", np.float32, (len(paths), self._judges.network(name).width)
             )
             for name in self._prepare
         }
@@ -105,9 +108,9 @@ class RealFeatures:
         return {name: values for name, (values, _) in cached.items()}, kept
 
     def _compute(
-        self, paths: Sequence[Path], ways: Mapping[str, Callable[[Pixels], Floats]], bar: ProgressBar
+        self, paths: Sequence[Path], ways: Mapping[str, Prepare], bar: ProgressBar
     ) -> tuple[dict[str, Floats], list[int]]:
-        def prepare(path: Path) -> dict[str, Floats] | None:
+        def prepare(path: Path) -> dict[str, NDArray[Any]] | None:
             try:
                 image = read_image(path)
             except ImageError:
@@ -118,12 +121,12 @@ class RealFeatures:
             return {name: way(image) for name, way in ways.items()}
 
         kept: list[int] = []
-        waiting: list[dict[str, Floats]] = []
+        waiting: list[dict[str, NDArray[Any]]] = []
         features: dict[str, list[Floats]] = {name: [] for name in ways}
 
         def run() -> None:
             for name, done in features.items():
-                done.append(self._judges.features(np.stack([prepared[name] for prepared in waiting])))
+                done.append(self._judges.network(name)(np.stack([prepared[name] for prepared in waiting])))
             waiting.clear()
 
         with open_pool(READERS) as pool:
@@ -136,8 +139,8 @@ class RealFeatures:
                 bar.advance()
         if waiting:
             run()
-        empty = np.empty((0, self._judges.features.width), np.float32)
-        return {name: np.concatenate([empty, *done]) for name, done in features.items()}, kept
+        empty = {name: np.empty((0, self._judges.network(name).width), np.float32) for name in ways}
+        return {name: np.concatenate([empty[name], *done]) for name, done in features.items()}, kept
 
     def _key(self, name: str, hashes: Sequence[str]) -> str:
         facts = {"features": name, **self._facts[name], "images": list(hashes)}

@@ -24,6 +24,7 @@ MEASURES: dict[str, tuple[str, str]] = {
     "LPIPS": ("LPIPS", ".4f"),
     "cleanFID": ("clean FID", ".2f"),
     "KID": ("KID", ".5f"),
+    "usualFID": ("usual FID", ".2f"),
     "accuracy": ("accuracy", ".3f"),
 }
 

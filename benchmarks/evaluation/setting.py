@@ -19,7 +19,7 @@ from starcast.benchmarks.options import EvaluateOptions
 from starcast.benchmarks.record import version_of
 from starcast.errors import OptionError, printable
 
-PACKAGES = ("torch", "torchvision", "torchmetrics", "lpips", "numpy", "pillow")
+PACKAGES = ("torch", "torchvision", "torchmetrics", "torch-fidelity", "lpips", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,10 @@ def about(setting: Setting) -> dict[str, Any]:
             "psi": 1.0, "lpips of": setting.lpips_of,
             "FID": "the target's training images and outputs as bytes, to the model's size, then to 299 px",
             "clean FID, KID": "to 299 px at once, bicubic, in float" if options.clean else None,
+            "usual FID": "as bytes at the model's size, by TensorFlow's Inception" if setting.judges.usual else None,
             "accuracy": "by a classifier trained on the real images" if setting.classify else None,
         },
-        "features": "torchvision's Inception v3, 2048 pooled; not comparable with TensorFlow's Inception",
+        "features": "torchvision's Inception v3, 2048 pooled, for all but the usual FID; not comparable with it",
         "weights": setting.judges.facts,
         "device": setting.device.type,
         "comparable": digest(decisive_facts(setting)),

@@ -1,4 +1,4 @@
-"""One task from its batches to its figures: FID, LPIPS, clean FID, KID and accuracy, and the best and worst outputs."""
+"""One task from its batches to its figures (FIDs, LPIPS, KID and accuracy) and its best and worst outputs."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from starcast.benchmarks.evaluation.judges import USUAL
 from starcast.benchmarks.evaluation.measure import SHOWN, Task, measure_batch
 from starcast.benchmarks.evaluation.protocol import Batch
 from starcast.benchmarks.evaluation.work import BatchRecord, TaskRecord, Work
 from starcast.benchmarks.quality.distances import Frechet, kernel_distance
 
-FID, LPIPS, CLEAN, KID, ACCURACY = "FID", "LPIPS", "cleanFID", "KID", "accuracy"
+FID, LPIPS, CLEAN, KID, USUAL_FID, ACCURACY = "FID", "LPIPS", "cleanFID", "KID", "usualFID", "accuracy"
 
 Distances = Mapping[str, Frechet]  # to the target's real images, by the features' name
 
@@ -44,6 +45,8 @@ def run_task(
         figures[KID] = kernel_distance(
             task.real["clean"], _clean_rows(task, work.scratch(key), batches, records()), task.seed
         )
+    if USUAL in task.prepare:
+        figures[USUAL_FID] = frechet[USUAL](record.usual for record in records())
     if task.classify is not None:
         figures[ACCURACY] = float(np.mean(np.concatenate([record.classes for record in records()]) == task.pair.target))
     record = _finish(task, figures, batches, records())

@@ -29,7 +29,8 @@ class Tasks:
     def __init__(self, role: str, subject: Subject, numbers: Mapping[str, int], setting: Setting, work: Work) -> None:
         self._role, self._subject, self._numbers, self._setting, self._work = role, subject, numbers, setting, work
         self._pairs = pairs_of([domain.name for domain in setting.domains])
-        self._prepare = preparations(subject.size, clean=setting.options.clean)
+        usual = setting.judges.usual is not None
+        self._prepare = preparations(subject.size, clean=setting.options.clean, usual=usual)
 
     def run(self, fail: Progress, progress: Progress, *, show: bool) -> Records:
         """Measure what earlier runs have not, and return the records of all. `fail` gets a sentence for each real image
@@ -103,7 +104,7 @@ class Tasks:
         real, rows = features.write(target.training, target.hashes, self._work.scratch(scratch), bar)
         for sentence in left_out:
             fail(sentence)
-        frechet = {name: Frechet(_in_parts(part), setting.judges.features.width) for name, part in real.items()}
+        frechet = {name: Frechet(_in_parts(part), setting.judges.network(name).width) for name, part in real.items()}
         references = remember_references(subject, target, self._numbers.get(target.name, 0))
 
         def make(name: Name, pair: Pair) -> tuple[Task, Mapping[str, Frechet]]:

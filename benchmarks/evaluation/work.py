@@ -36,7 +36,8 @@ Record = TypeVar("Record", "BatchRecord", "TaskRecord")
 class BatchRecord:
     """What was measured of a batch's O outputs for each of N sources; rows are outputs, the first of each source first.
 
-    `lpips` (N, pairs); `official` and `clean` features (O * N, width); `classes` (O * N,) places of domains, or empty;
+    `lpips` (N, pairs); `official`, `clean` and `usual` features (O * N, width), the latter two perhaps empty;
+    `classes` (O * N,) places of domains, or empty;
     `distances` (O * N,) to the nearest real image, `nearest` (O * N,) its place. `shown` are the rows of the best and
     worst outputs, `shown_outputs` uint8 (len(shown), h, w, 3) the outputs themselves, small.
     """
@@ -44,6 +45,7 @@ class BatchRecord:
     lpips: NDArray[np.float64]
     official: NDArray[np.float32]
     clean: NDArray[np.float32]
+    usual: NDArray[np.float32]
     classes: NDArray[np.int64]
     distances: NDArray[np.float64]
     nearest: NDArray[np.int64]

@@ -17,6 +17,10 @@ from starcast.errors import CheckpointError, OptionError, printable, reason_of
 
 Progress = Callable[[str], None]
 
+TENSORFLOW_INCEPTION = (
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+)
+
 
 @dataclass(frozen=True)
 class WeightFile:
@@ -60,6 +64,28 @@ def inception_file() -> WeightFile:
     return WeightFile("torchvision's Inception v3", Inception_V3_Weights.IMAGENET1K_V1.url)
 
 
+def tensorflow_inception_file() -> WeightFile:
+    """The weights of TensorFlow's Inception of 2015, as torch-fidelity publishes them. pytorch-fid's file, `pt_…`, has
+    the same bytes."""
+    return WeightFile("TensorFlow's Inception", TENSORFLOW_INCEPTION)
+
+
+def find_tensorflow_inception(folder: Path | None, progress: Progress) -> Weights | None:
+    """That file in `folder`, by default torch's cache, under either name. Without it, `progress` gets a line, and
+    nothing is fetched."""
+    own = tensorflow_inception_file()
+    files = [own, WeightFile(own.network, f"pt_{own.name.removeprefix('weights-')}")]
+    place = _place(folder)
+    for file in files:
+        if (place / file.name).is_file():
+            return _identify(file, place / file.name, progress)
+    progress(
+        f"FID by TensorFlow's Inception, which most papers report, is left out: for it, put {own.name} from {own.url} "
+        f"into {printable(place)}"
+    )
+    return None
+
+
 def alexnet_file() -> WeightFile:
     """The weights of torchvision's AlexNet."""
     from torchvision.models import AlexNet_Weights
@@ -77,7 +103,7 @@ def find_weights(
     """
     if folder is not None and folder.exists() and not folder.is_dir():
         raise OptionError(f"{flag} is {printable(folder)}, which is not a folder: name the folder with the weights")
-    place = Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
+    place = _place(folder)
     missing = [file for file in files if not (place / file.name).is_file()]
     if missing and not download:
         networks, names = (
@@ -91,6 +117,10 @@ def find_weights(
     for file in missing:
         _fetch(file, place / file.name, progress)
     return [_identify(file, place / file.name, progress) for file in files]
+
+
+def _place(folder: Path | None) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" if folder is None else folder
 
 
 def _identify(file: WeightFile, path: Path, progress: Progress) -> Weights:
@@ -110,7 +140,7 @@ def load_weights(network: nn.Module, weights: Weights, state_of: Callable[[str],
 
     Runs no code from the file. Raises CheckpointError for a file that is damaged or another network's.
     """
-    content = _read(weights)
+    content = read_weights(weights)
     state, wrong = {}, f"{printable(weights.path)} does not hold the weights of {weights.file.network}"
     for name, own in network.state_dict().items():
         stored_name = state_of(name)
@@ -123,7 +153,8 @@ def load_weights(network: nn.Module, weights: Weights, state_of: Callable[[str],
     network.load_state_dict(state, strict=False)
 
 
-def _read(weights: Weights) -> dict[str, Any]:
+def read_weights(weights: Weights) -> dict[str, Any]:
+    """A file's content. Runs no code from the file. Raises OptionError, CheckpointError."""
     damaged = f"{printable(weights.path)} is not a file of weights, or is damaged: delete it, and add --download"
     try:
         content = torch.load(weights.path, map_location="cpu", weights_only=True)

@@ -101,6 +101,30 @@ def test_the_figures_of_a_pair_are_those_of_the_official_formulas(
         assert report[f"{key}_latent/cat2dog"] == pytest.approx(_frechet(*features), rel=1e-4)
 
 
+def test_with_tensorflows_inception_there_is_the_usual_fid_of_bytes_at_the_models_size(
+    tiny_bundle, tiny_model, make_data, judges, options, tmp_path
+):
+    data, seen = make_data(*NAMES), []
+
+    class Bytes(type(judges.features)):
+        def __call__(self, images):
+            seen.append((images.dtype, images.shape[1:]))
+            return super().__call__(images)
+
+    both = dataclasses.replace(judges, usual=Bytes(), facts={**judges.facts, "tensorflow inception": {"sha256": "tf"}})
+    report = evaluate(tiny_bundle, data, tmp_path / "r.json", options(outputs=3), judges=both).report
+    assert set(seen) == {(np.dtype(np.uint8), (3, 32, 32))}
+    domains, pair, batches = _latent_outputs(tiny_model, data, "cat2dog")
+    real = [fit(read_image(path), (32, 32)) for path in domains[pair.target].training]
+    outputs = [image for batch in batches for row in batch for image in row]
+    features = [judges.features(np.stack(images).transpose(0, 3, 1, 2)) for images in (real, outputs)]
+    assert report["usualFID_latent/cat2dog"] == pytest.approx(_frechet(*features), rel=1e-4)
+    assert report["about"]["weights"]["tensorflow inception"] == {"sha256": "tf"}
+    without = evaluate(tiny_bundle, data, tmp_path / "w.json", options(outputs=3), judges=judges).report
+    assert not [key for key in without if key.startswith("usualFID")]
+    assert without["FID_latent/cat2dog"] == report["FID_latent/cat2dog"]
+
+
 def _floats(batch):
     return torch.from_numpy(batch.astype(np.float64) / 127.5 - 1).permute(0, 1, 4, 2, 3)
 

@@ -7,11 +7,20 @@ import threading
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from starcast.benchmarks.quality.weights import WeightFile, alexnet_file, find_weights, inception_file, load_weights
+from starcast.benchmarks.quality.inception import TensorFlowInception, prepare_usual
+from starcast.benchmarks.quality.weights import (
+    WeightFile,
+    alexnet_file,
+    find_tensorflow_inception,
+    find_weights,
+    inception_file,
+    load_weights,
+)
 from starcast.errors import CheckpointError, OptionError
 
 quiet = pytest.fixture(lambda: lambda line: None)
@@ -99,3 +108,70 @@ def test_a_file_of_other_content_is_refused_in_one_sentence(content, reason, tmp
     path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
     with pytest.raises(CheckpointError, match=f"net-00000000.pth .*{reason}"):
         load_weights(nn.Linear(2, 2), _weights(path), lambda name: name)
+
+
+TENSORFLOW = "weights-inception-2015-12-05-6726825d.pth"
+
+
+def test_without_tensorflows_weights_a_line_says_where_they_go_and_nothing_is_fetched(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("fetched"))
+    lines: list[str] = []
+    assert find_tensorflow_inception(tmp_path, lines.append) is None
+    (line,) = lines
+    assert line.startswith("FID by TensorFlow's Inception, which most papers report, is left out")
+    assert f"put {TENSORFLOW} from https://" in line
+    assert line.endswith(f"into {tmp_path}")
+
+
+@pytest.mark.parametrize("name", [TENSORFLOW, "pt_inception-2015-12-05-6726825d.pth"])
+def test_tensorflows_weights_are_found_as_torch_fidelity_and_as_pytorch_fid_name_them(name, tmp_path):
+    (tmp_path / name).write_bytes(b"not the published bytes")
+    lines: list[str] = []
+    weights = find_tensorflow_inception(tmp_path, lines.append)
+    assert (weights.path, weights.is_published) == (tmp_path / name, False)
+    assert "is not the published file" in lines[0]
+
+
+def test_tensorflows_network_takes_bytes_of_any_size_and_gives_the_pooled_features(tmp_path, quiet):
+    fidelity = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    draws = torch.Generator().manual_seed(2)
+    with torch.device("meta"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "load", lambda *_, **__: {})
+        patch.setattr(nn.Module, "load_state_dict", lambda *_, **__: None)
+        shapes = fidelity.FeatureExtractorInceptionV3("shapes", ["2048"], "no file").state_dict()
+    state = {
+        name: torch.zeros(value.shape, dtype=value.dtype)
+        if not value.is_floating_point()
+        else torch.ones(value.shape)
+        if name.endswith("running_var")
+        else torch.randn(value.shape, generator=draws) / max(1, value[0].numel()) ** 0.5
+        for name, value in shapes.items()
+    }
+    state["fc.bias"] = torch.zeros(shapes["fc.bias"].shape)
+    torch.save(state, tmp_path / TENSORFLOW)
+    network = TensorFlowInception(find_tensorflow_inception(tmp_path, quiet), torch.device("cpu"))
+    image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), np.uint8)
+    prepared = prepare_usual(image, (32, 48))
+    assert (prepared.dtype, prepared.shape) == (np.uint8, (3, 32, 48))
+    features = network(np.stack([prepared, 255 - prepared]))
+    assert (features.shape, features.dtype) == ((2, 2048), np.float32)
+    assert np.isfinite(features).all()
+    assert not np.allclose(features[0], features[1])
+    np.testing.assert_allclose(network(prepared[None])[0], features[0], rtol=1e-4, atol=1e-5)
+    assert network(np.zeros((0, 3, 32, 48), np.uint8)).shape == (0, 2048)
+
+
+class _Code:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+def test_no_code_is_run_from_tensorflows_file_and_another_networks_is_refused(tmp_path, quiet, capsys):
+    pytest.importorskip("torch_fidelity")
+    torch.save({"a": _Code()}, tmp_path / TENSORFLOW)
+    with pytest.raises(CheckpointError, match="is not a file of weights"):
+        TensorFlowInception(find_tensorflow_inception(tmp_path, quiet), torch.device("cpu"))
+    torch.save({"a": torch.zeros(1)}, tmp_path / TENSORFLOW)
+    with pytest.raises(CheckpointError, match="does not hold the weights of TensorFlow's Inception: replace"):
+        TensorFlowInception(find_tensorflow_inception(tmp_path, quiet), torch.device("cpu"))
+    assert "run" not in capsys.readouterr().out
