@@ -17,6 +17,7 @@ from starcast.runtime.seed_lists import LARGEST_SEED
 # of a bundle's variants; export/precisions.py defines what each must reach
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 LARGEST_BATCH = 1024
+FACES = ("largest", "all")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,27 @@ class StyleOptions(LabelOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslateOptions(EngineChoice, StyleOptions):
+class FaceOptions(CheckedOptions):
+    """Whether faces are aligned for the model and put back, and which."""
+
+    align: bool = option(
+        False, "Find the face, translate it aligned, and put it back with a soft edge. The rest of the image stays."
+    )
+    faces: str = option("largest", "With --align: the faces to translate.", choices=FACES)
+
+    def refuse_without_align(self, fit: str, usual_fit: str) -> None:
+        """Raise OptionError for options that have no effect, with or without --align. `fit` is the command's --fit,
+        `usual_fit` its default."""
+        if self.align and fit != usual_fit:
+            raise OptionError(
+                f"--align and --fit {fit} exclude each other: with --align, only the face is fitted to the model"
+            )
+        if not self.align and self.faces != FACES[0]:
+            raise OptionError("--faces chooses among the faces that are translated: add --align")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranslateOptions(EngineChoice, FaceOptions, StyleOptions):
     """How `translate_all` translates, and where it writes."""
 
     output: Path | None = flags.out(

@@ -82,14 +82,17 @@ class FaceDetector:
         self._turn = threading.Lock()
 
     def find(self, image: Image) -> list[DetectedFace]:
-        """The faces in an image, uint8 RGB [H, W, 3], the largest first."""
+        """The faces in an image, uint8 RGB [H, W, 3], the largest first, with exact points."""
+        return [DetectedFace(self.look_closer(image, face.points), face.box, face.score) for face in self.detect(image)]
+
+    def detect(self, image: Image) -> list[DetectedFace]:
+        """The faces in an image, the largest first, with rough points."""
         longest = max(image.shape[:2])
         for side in _SIDES:
             faces = self._find_at(image, min(1.0, side / longest))
             if faces or longest <= side:
                 break
-        closer = [self._look_closer(image, face) for face in faces]
-        return sorted(closer, key=lambda face: -face.area)
+        return sorted(faces, key=lambda face: -face.area)
 
     def _find_at(self, image: Image, scale: float) -> list[DetectedFace]:
         """The faces in the image, scaled."""
@@ -100,13 +103,13 @@ class FaceDetector:
         back = np.array([image.shape[1] / width, image.shape[0] / height])
         return [_face(row, back) for row in self._detect(scaled)]
 
-    def _look_closer(self, image: Image, face: DetectedFace) -> DetectedFace:
-        """The same face with better points.
+    def look_closer(self, image: Image, points: FacePoints) -> FacePoints:
+        """The same face with exact points.
 
         It is turned upright in a square of one size, however it lies in the image, so that a face that was turned and
         scaled gives the same points again. The square and its mirror image are averaged.
         """
-        points, side = face.points, self._close_ups.side
+        side = self._close_ups.side
         for looks in self._close_ups.looks:
             upright = similarity(points, None, side)
             seen = [self._points_in(image, _varied(side, *look) @ upright) for look in looks]
@@ -114,7 +117,7 @@ class FaceDetector:
             if not known:
                 break
             points = FacePoints.of_four(*np.mean([[each.eyes, each.mouth] for each in known], axis=0))
-        return DetectedFace(points, face.box, face.score)
+        return points
 
     def _points_in(self, image: Image, matrix: Matrix) -> FacePoints | None:
         """The points of the face in the middle of a close-up, in pixels of the image."""

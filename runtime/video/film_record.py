@@ -28,7 +28,7 @@ MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Mat
 # one engine is as good as another, and paths say nothing of the pixels
 _NOT_IN_THE_MARK = ("overwrite", "backend", "threads", "memory", "batch", "max_pixels", "ref", "refs")
 # options that old records lack, and the value that they imply
-_OF_EARLIER_VERSIONS = {"metadata": True, "official": False}
+_OF_EARLIER_VERSIONS = {"metadata": True, "official": False, "align": False, "faces": "largest", "steady": True}
 _IN_THE_STYLES = ("set", "unset", "flip", "has", "labels")
 
 
@@ -145,7 +145,7 @@ def _without(facts: Any, names: Sequence[str]) -> Any:
     return {
         name: value
         for name, value in facts.items()
-        if name not in names and not (name in usual and usual[name] is value)
+        if name not in names and not (name in usual and usual[name] == value)
     }
 
 

@@ -8,11 +8,12 @@ from starcast import flags
 from starcast.errors import OptionError
 from starcast.images.fit import FITS, NATIVE
 from starcast.options import CheckedOptions, option
-from starcast.runtime.options import LARGEST_BATCH, EngineChoice, LabelOptions, StyleOptions
+from starcast.runtime.options import LARGEST_BATCH, EngineChoice, FaceOptions, LabelOptions, StyleOptions
 from starcast.runtime.seed_lists import parse_seeds
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
+_USUAL_FIT = "crop"
 SHORTEST_STEP = 3  # frames: one at a style, one in between, one at the next style
 
 
@@ -35,13 +36,23 @@ class FilmOptions(EncodingOptions, EngineChoice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions(FilmOptions, StyleOptions):
+class VideoOptions(FilmOptions, FaceOptions, StyleOptions):
     """How `translate_video` translates."""
 
     domain: str | None = flags.domain()
-    fit: str = flags.fit("crop", FITS)
+    fit: str = flags.fit(_USUAL_FIT, FITS)
+    steady: bool = option(
+        True, "With --align: average a face's place over a fifth of a second before and after each frame, so that it "
+        "does not tremble. --no-steady takes every frame by itself.",
+    )  # fmt: skip
     metadata: bool = flags.metadata("titles, dates, place, maker, chapters and so on")
     max_pixels: int = flags.max_pixels(MAX_FRAME_PIXELS, "Counted per frame.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.refuse_without_align(self.fit, _USUAL_FIT)
+        if not self.align and not self.steady:
+            raise OptionError("--no-steady says how faces are followed: add --align")
 
 
 @dataclass(frozen=True, kw_only=True)

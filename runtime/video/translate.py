@@ -12,7 +12,9 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,8 @@ from starcast.hold import hold
 from starcast.images.fit import NATIVE, fit
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.workload import Run, Work
+from starcast.runtime.faces.detector import FAST
+from starcast.runtime.faces.sight import open_sight
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
@@ -36,6 +40,7 @@ from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
 from starcast.runtime.video.advice import DEINTERLACE, ffmpeg_line
 from starcast.runtime.video.encode import DroppedFilm
+from starcast.runtime.video.faces import ALIGN, PUT_BACK, FilmFaces, find_faces, put_faces_back, translate_faces
 from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film, Frame, Sound
 from starcast.runtime.video.film_record import FilmRecord, is_done
@@ -53,6 +58,8 @@ if TYPE_CHECKING:
     Beside = Sound | Packet[Any]  # what travels with the frames
 
 STAGES = ("decode", "fit", "run", "encode")
+FACE_STAGES = ("decode", "fit", ALIGN, "run", PUT_BACK, "encode")
+_FEW = 2  # whole frames between the stages of faces: they may be large
 
 
 def translate_video(
@@ -76,7 +83,7 @@ def translate_video(
     bundle = open_bundle(bundle_path)
     bundle.check_source()
     request = _one_style(options, bundle.manifest, progress)
-    report = FilmReport(target, dict.fromkeys(STAGES, 0.0))
+    report = FilmReport(target, dict.fromkeys(FACE_STAGES if options.align else STAGES, 0.0))
     record = FilmRecord(target, [source_path], bundle, options, style_facts([request]))
     with hold(target):
         if not is_done(record, target, report, overwrite=options.overwrite):
@@ -95,10 +102,12 @@ def translate_video(
                 before = translator.extra_cost
                 sink = _write(source, target, translator, styles, options, record.mark, report, bar)
                 report.extra = translator.extra_cost.since(before)
-                report.failed = failures_of(source, sink.refused)
+                report.failed = [*failures_of(source, sink.refused), *_without_faces(source, report)]
                 for sentence in report.failed:
                     progress(sentence)
                 counts = {"frames": report.frames, "damaged": source.damaged + sink.refused}
+                if options.align:
+                    counts["without_face"] = report.faceless
                 record.save(translator.facts(), counts, report, progress, styles.has)
     return report
 
@@ -114,11 +123,15 @@ def _write(
     bar: ProgressBar,
 ) -> Sink:
     # frames may change size mid-stream; the size of the output does not
-    size = source.shown_size if options.fit == NATIVE else translator.size
-    reason = translator.why_not(*size)
+    mode = NATIVE if options.align else options.fit
+    size = source.shown_size if mode == NATIVE else translator.size
+    reason = translator.why_not(*(translator.size if options.align else size))
     if reason is not None:
         raise VideoError(f"{source.name} has frames of {size[1]}x{size[0]} pixels: {reason}")
-    batch = options.batch or translator.batch
+    translating = partial(
+        _translating_faces if options.align else _translating, film=source, translator=translator, styles=styles,
+        options=options, report=report,
+    )  # fmt: skip
     start = time.perf_counter()
     with (
         atomic_path(target) as part,
@@ -139,10 +152,8 @@ def _write(
         decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode))
         with (
             run_ahead(decoded, "decode") as frames,
-            run_ahead(_fit_frames(frames, source, size, options.fit, report), "fit") as ready,
-            run_ahead(
-                _translate_frames(ready, _in_one_style(translator, styles, source.name), batch, report), "run"
-            ) as translations,
+            run_ahead(_fit_frames(frames, source, size, mode, report), "fit") as ready,
+            translating(ready) as translations,
         ):
             for item in translations:
                 with report.timed("encode"):
@@ -153,9 +164,39 @@ def _write(
                 if source.interlaced and not was_interlaced:  # from here on
                     was_interlaced = True
                     _tell([_interlaced_note(source)], report, bar)
-    _tell([*sink.notes[known:], *_final_notes(source)], report, bar)
+    _tell([*sink.notes[known:], *_final_notes(source, report)], report, bar)
     report.wall_s = time.perf_counter() - start
     return sink
+
+
+@contextmanager
+def _translating(
+    frames: Iterable[RgbFrame | Beside], film: Film, translator: Translator, styles: SourceStyles,
+    options: VideoOptions, report: FilmReport,
+) -> Iterator[Iterator[RgbFrame | Beside]]:  # fmt: skip
+    """The stage that translates whole frames."""
+    run, batch = _in_one_style(translator, styles, film.name), options.batch or translator.batch
+    with run_ahead(_translate_frames(frames, run, batch, report), "run") as translations:
+        yield translations
+
+
+@contextmanager
+def _translating_faces(
+    frames: Iterable[RgbFrame | Beside], film: Film, translator: Translator, styles: SourceStyles,
+    options: VideoOptions, report: FilmReport,
+) -> Iterator[Iterator[RgbFrame | Beside]]:  # fmt: skip
+    """The stages that find the faces in frames, translate them, and put them back."""
+    run, batch = _in_one_style(translator, styles, film.name), options.batch or translator.batch
+    faces = FilmFaces(
+        open_sight(translator, FAST), translator.size[0], film.rate, film.time_base,
+        steady=options.steady, every=options.faces == "all",
+    )  # fmt: skip
+    with (
+        run_ahead(find_faces(frames, faces, report), ALIGN, _FEW) as found,
+        run_ahead(translate_faces(found, run, batch, report), "run", _FEW) as translated,
+        run_ahead(put_faces_back(translated, report), PUT_BACK, _FEW) as translations,
+    ):
+        yield translations
 
 
 def _in_one_style(translator: Translator, styles: SourceStyles, name: str) -> Run:
@@ -289,9 +330,18 @@ def _notes(source: Film) -> Sequence[str]:
     return notes
 
 
-def _final_notes(source: Film) -> Sequence[str]:
-    zeros = source.zeros_at_end
-    return [f"{source.name} ends in {zeros} zero bytes, which hold no video"] if zeros else []
+def _without_faces(source: Film, report: FilmReport) -> Sequence[str]:
+    if report.faceless and report.faceless == report.frames:
+        return [f"{source.name} shows no face that could be found: its frames are written as they are"]
+    return []
+
+
+def _final_notes(source: Film, report: FilmReport) -> Sequence[str]:
+    zeros, faceless = source.zeros_at_end, report.faceless
+    notes = [f"{source.name} ends in {zeros} zero bytes, which hold no video"] if zeros else []
+    if 0 < faceless < report.frames:
+        notes.append(f"no face was found in {faceless} of {report.frames} frames: they are written as they are")
+    return notes
 
 
 def _interlaced_note(source: Film) -> str:

@@ -1,0 +1,94 @@
+"""How faces are found for translating them: first all of them roughly, then those that are wanted exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from starcast.errors import OptionError
+from starcast.runtime.faces.detector import CloseUps, FaceDetector, weights
+from starcast.runtime.faces.finders import FindFace
+from starcast.runtime.faces.points import FacePoints
+from starcast.runtime.faces.similarity import Matrix, crop_square, similarity
+from starcast.runtime.faces.warp import Image, align
+from starcast.runtime.translator import Translator
+
+_NETWORK_SIDE = 256  # pixels of the square that a landmark network looks at
+_CELLS = 64  # of a heatmap's side: landmarks within one of them cannot be told apart
+_LESS_CERTAIN = 0.08  # of people's faces nearly all have 0.9 and more, of animals' most 0.7 to 0.85
+_AGREE = 0.4  # of the distance between the eyes: landmarks farther off than this from the detector's points are wrong
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """Finds faces with a detector, a landmark network, or both; one of them must be there.
+
+    `look` finds the landmarks of a face that fills its image. With a detector it looks at each face's own square, where
+    a face is too small in the image, or turned; landmarks that contradict the detector are left out, and the detector
+    looks at the face more closely instead. `mean`: the mean face that faces are aligned to; None: CelebA-HQ's rule.
+    """
+
+    detector: FaceDetector | None
+    look: FindFace | None
+    mean: FacePoints | None = None
+
+    def find(self, image: Image, *, every: bool = True) -> list[FacePoints]:
+        """The faces in an image, roughly, the largest first. Without `every`, faces that are far less certain than
+        the most certain one are left out: an animal's face, or a drawing's."""
+        if self.detector is not None:
+            faces = self.detector.detect(image)
+            least = 0.0 if every else max((face.score for face in faces), default=0.0) - _LESS_CERTAIN
+            return [face.points for face in faces if face.score >= least]
+        points = None if self.look is None else self.look(image)
+        return [] if points is None else [points]
+
+    def matrix(self, image: Image, rough: FacePoints, size: int) -> Matrix:
+        """The matrix from the image to the aligned square, `size` pixels a side, of a face that `find` found."""
+        return similarity(self._look_closer(image, rough), self.mean, size)
+
+    def _look_closer(self, image: Image, rough: FacePoints) -> FacePoints:
+        if self.detector is None:
+            return rough
+        if self.look is not None:
+            onto = crop_square(rough, _NETWORK_SIDE)
+            seen = self.look(align(image, onto, _NETWORK_SIDE))
+            points = None if seen is None else seen.moved(np.linalg.inv(onto))
+            if points is not None and _agree(points, rough):
+                return points
+        return self.detector.look_closer(image, rough)
+
+
+def open_sight(translator: Translator, close_ups: CloseUps) -> Sight:
+    """What finds faces for a translator's model: a detector if one is installed, and the bundle's landmark graph if it
+    has one. Raises OptionError if there is neither, and for a model that is not square."""
+    height, width = translator.size
+    if height != width:
+        raise OptionError(
+            f"{translator.bundle.path} translates images of {width}x{height}, and aligned faces are square: "
+            "leave out --align"
+        )
+    detector = FaceDetector(close_ups) if weights() is not None else None
+    has_landmarks = translator.bundle.manifest.landmarks is not None
+    if detector is None and not has_landmarks:
+        raise OptionError(
+            f"{translator.bundle.path} has no landmark network, and no face detector is installed: "
+            "pip install 'starcast[faces]'"
+        )
+
+    def look(image: Image) -> FacePoints | None:
+        points = FacePoints.of_landmarks(translator.landmarks(image))
+        return points if points.is_face(min(image.shape[:2]) / _CELLS) else None
+
+    return Sight(detector, look if has_landmarks else None)
+
+
+def rough_matrices(faces: Sequence[FacePoints], size: int) -> list[Matrix]:
+    """The matrices of faces as they were found roughly: good enough to tell them apart."""
+    return [crop_square(face, size) for face in faces]
+
+
+def _agree(points: FacePoints, rough: FacePoints) -> bool:
+    """Whether eyes and mouth ends lie where another one found them."""
+    off = np.concatenate([points.eyes - rough.eyes, points.mouth - rough.mouth])
+    return bool(np.hypot(*off.T).max() <= _AGREE * np.hypot(*rough.across))

@@ -1,0 +1,136 @@
+"""Faces of a film: find them in each frame, turn them upright in squares for the model, and put them back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from starcast.runtime.engines.workload import Run
+from starcast.runtime.faces.follow import Follower
+from starcast.runtime.faces.put_back import put_back
+from starcast.runtime.faces.sight import Sight, rough_matrices
+from starcast.runtime.faces.similarity import Matrix
+from starcast.runtime.faces.steady import Pose, Steadier, matrix_of, pose_of
+from starcast.runtime.faces.warp import align
+from starcast.runtime.stages import Batches
+from starcast.runtime.video.film import Sound
+from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.sink import RgbFrame
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+    Beside = Sound | Packet[Any]  # what travels with the frames
+
+ALIGN, PUT_BACK = "align", "put back"  # stages of the report
+
+Face = tuple[NDArray[np.uint8], Matrix]  # an aligned square, and the matrix from the frame to it
+
+
+@dataclass(frozen=True)
+class FaceFrame:
+    """A frame and the faces in it."""
+
+    frame: RgbFrame
+    faces: tuple[Face, ...]
+
+
+class FilmFaces:
+    """Finds the faces of a film, frame by frame; squares are `size` pixels a side.
+
+    `steady`: frames wait for a few later ones, so that the squares do not tremble. `every`: all faces; otherwise the
+    largest.
+    """
+
+    def __init__(
+        self, sight: Sight, size: int, rate: Fraction, time_base: Fraction, *, steady: bool, every: bool
+    ) -> None:
+        self._sight, self._size, self._time_base, self._every = sight, size, time_base, every
+        self._follower = Follower(every=every)
+        self._steadier: Steadier[RgbFrame] | None = Steadier(rate) if steady else None
+
+    def add(self, frame: RgbFrame) -> Iterator[FaceFrame]:
+        """Add the next frame; gives those that are ready, in order."""
+        time = float(frame.pts * self._time_base)
+        rough = self._sight.find(frame.pixels, every=self._every)
+        squares = [pose_of(matrix, self._size) for matrix in rough_matrices(rough, self._size)]
+        chosen = self._follower.tell_apart(time, squares)
+        poses = {
+            number: pose_of(self._sight.matrix(frame.pixels, rough[squares.index(square)], self._size), self._size)
+            for number, square in chosen.items()
+        }
+        if self._steadier is None:
+            yield self._cut_out(frame, poses)
+            return
+        for ready, steadied in self._steadier.add(frame, time, poses):
+            yield self._cut_out(ready, steadied)
+
+    def finish(self) -> Iterator[FaceFrame]:
+        """The last frames."""
+        for ready, steadied in self._steadier.finish() if self._steadier is not None else ():
+            yield self._cut_out(ready, steadied)
+
+    def _cut_out(self, frame: RgbFrame, poses: dict[int, Pose]) -> FaceFrame:
+        # the face that was followed first goes on over frames in which it was missing
+        numbers = sorted(poses) if self._every else sorted(poses)[:1]
+        matrices = [matrix_of(poses[number], self._size) for number in numbers]
+        return FaceFrame(frame, tuple((align(frame.pixels, matrix, self._size), matrix) for matrix in matrices))
+
+
+def find_faces(
+    items: Iterable[RgbFrame | Beside], faces: FilmFaces, report: FilmReport
+) -> Iterator[FaceFrame | Beside]:
+    """Frames with the faces in them. Packets may overtake them, because the muxer sorts."""
+
+    def counted(found: Iterable[FaceFrame]) -> Iterator[FaceFrame]:
+        for one in report.timed_items(ALIGN, found):
+            report.faceless += not one.faces
+            yield one
+
+    for item in items:
+        if isinstance(item, RgbFrame):
+            yield from counted(faces.add(item))
+        else:
+            yield item
+    yield from counted(faces.finish())
+
+
+def translate_faces(
+    items: Iterable[FaceFrame | Beside], translate: Run, batch: int, report: FilmReport
+) -> Iterator[FaceFrame | Beside]:
+    """The same frames with translated squares, in order."""
+
+    def run(frames: Sequence[FaceFrame]) -> Iterable[FaceFrame]:
+        squares = [square for one in frames for square, _ in one.faces]
+        translations = iter(())
+        if squares:
+            with report.timed("run"):
+                translations = iter(translate(np.stack(squares)))
+        for one in frames:
+            yield FaceFrame(one.frame, tuple((next(translations), matrix) for _, matrix in one.faces))
+
+    batches = Batches(batch, run)
+    for item in items:
+        if isinstance(item, FaceFrame):
+            yield from batches.add(item)
+        else:
+            yield item
+    yield from batches.finish()
+
+
+def put_faces_back(items: Iterable[FaceFrame | Beside], report: FilmReport) -> Iterator[RgbFrame | Beside]:
+    """Frames with the translated faces in them. One without a face stays as it is."""
+    for item in items:
+        if not isinstance(item, FaceFrame):
+            yield item
+            continue
+        frame = item.frame
+        if item.faces:
+            with report.timed(PUT_BACK):
+                frame = RgbFrame(put_back(frame.pixels, item.faces), frame.pts, frame.duration)
+        yield frame

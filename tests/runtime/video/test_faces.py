@@ -1,0 +1,125 @@
+"""`starcast video --align`: faces are translated and put back; everything else of the film stays."""
+
+import numpy as np
+import pytest
+
+from starcast.errors import OptionError
+from starcast.runtime.faces.points import FacePoints
+from starcast.runtime.faces.similarity import crop_square
+from starcast.runtime.record import read_runs
+from starcast.runtime.video import translate
+from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.translate import translate_video
+
+QUIET = {"progress": lambda line: None}
+CODING = 3  # grey levels that two encodings and two colour conversions may cost
+HEIGHT, WIDTH = 96, 160
+GREY, FACE = 110, 60  # of the scene, and of the face in it
+
+
+class DrawnSight:
+    """Finds a dark square of 32 pixels whose inner part is a face."""
+
+    def find(self, image, *, every=True):
+        ys, xs = np.nonzero(image[..., 0] < (GREY + FACE) / 2)
+        if len(xs) < 100:
+            return []
+        x, y = xs.mean(), ys.mean()
+        return [FacePoints.of_four([[x - 4, y - 0.9], [x + 4, y - 0.9]], [[x - 3, y + 6], [x + 3, y + 6]])]
+
+    def matrix(self, image, rough, size):
+        return crop_square(rough, size)
+
+
+@pytest.fixture(autouse=True)
+def drawn_sight(monkeypatch):
+    monkeypatch.setattr(translate, "open_sight", lambda translator, close_ups: DrawnSight())
+
+
+def scene(left):
+    frame = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
+    if left is not None:
+        frame[30:62, left : left + 32] = FACE
+    return frame
+
+
+def options(**changes):
+    return VideoOptions(**{
+        "domain": "dog", "seed": 3, "preset": "ultrafast", "crf": 1, "batch": 4, "align": True, **changes
+    })  # fmt: skip
+
+
+def frames_of(path):
+    import av
+
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+
+
+def make(make_clip, lefts, **changes):
+    return make_clip(
+        "in.mp4", frames=len(lefts), width=WIDTH, height=HEIGHT, images=[scene(left) for left in lefts], **changes
+    )
+
+
+@pytest.mark.parametrize("steady", [True, False])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_the_face_is_translated_and_the_rest_of_the_frame_stays(
+    make_clip, watch, tiny_bundle, offset_of, tmp_path, steady, batch
+):
+    lefts = [20 + 3 * number for number in range(20)]
+    clip = make(make_clip, lefts, sounds=("aac",))
+    report = translate_video(tiny_bundle, clip, tmp_path / "out.mp4", options(steady=steady, batch=batch), **QUIET)
+    assert (report.frames, report.faceless, report.failed) == (20, 0, [])
+    assert list(report.seconds) == ["decode", "fit", "align", "run", "put back", "encode"]
+    before, after = watch(clip), watch(tmp_path / "out.mp4")
+    assert after.times == before.times
+    assert after.samples == before.samples
+    offset = offset_of("dog", 3)
+    assert np.abs(offset).max() > 10
+    for left, frame in zip(lefts, frames_of(tmp_path / "out.mp4"), strict=True):
+        middle = frame[44:48, left + 14 : left + 18].mean(axis=(0, 1))
+        assert np.abs(middle - np.clip(FACE + offset, 0, 255)).max() <= CODING + 2
+        apart = np.r_[0 : max(0, left - 12), min(WIDTH, left + 44) : WIDTH]
+        assert np.abs(frame[:, apart] - GREY).max() <= CODING
+
+
+def test_frames_without_a_face_stay_and_are_counted(make_clip, tiny_bundle, tmp_path):
+    lines = []
+    clip = make(make_clip, [40] * 15 + [None] * 20 + [40] * 15)
+    report = translate_video(tiny_bundle, clip, tmp_path / "out.mp4", options(), progress=lines.append)
+    assert (report.faceless, report.failed) == (20, [])
+    assert "no face was found in 20 of 50 frames: they are written as they are" in lines
+    assert all(np.abs(frame - GREY).max() <= CODING for frame in frames_of(tmp_path / "out.mp4")[15:35])
+    [run] = read_runs(tmp_path / "out.mp4.json")
+    assert run["counts"] == {"frames": 50, "damaged": 0, "without_face": 20}
+
+
+def test_a_face_that_is_missing_from_two_frames_is_translated_there_too(make_clip, tiny_bundle, tmp_path):
+    clip = make(make_clip, [40] * 15 + [None] * 2 + [40] * 15)
+    report = translate_video(tiny_bundle, clip, tmp_path / "out.mp4", options(), **QUIET)
+    assert report.faceless == 0
+
+
+def test_a_film_without_any_face_is_written_and_named(make_clip, tiny_bundle, tmp_path):
+    report = translate_video(tiny_bundle, make(make_clip, [None] * 5), tmp_path / "out.mp4", options(), **QUIET)
+    assert [("shows no face" in sentence) for sentence in report.failed] == [True]
+    assert len(frames_of(tmp_path / "out.mp4")) == 5
+
+
+def test_the_same_command_finds_its_film_and_another_one_does_not_replace_it(make_clip, tiny_bundle, tmp_path):
+    clip, target = make(make_clip, [40] * 5), tmp_path / "out.mp4"
+    translate_video(tiny_bundle, clip, target, options(), **QUIET)
+    assert translate_video(tiny_bundle, clip, target, options(), **QUIET).is_there_already
+    for changes in ({"steady": False}, {"faces": "all"}, {"align": False}):
+        with pytest.raises(OptionError, match="exists"):
+            translate_video(tiny_bundle, clip, target, options(**changes), **QUIET)
+
+
+def test_options_that_would_have_no_effect_are_refused():
+    with pytest.raises(OptionError, match="--align and --fit pad exclude each other"):
+        options(fit="pad")
+    with pytest.raises(OptionError, match="add --align"):
+        options(align=False, faces="all")
+    with pytest.raises(OptionError, match="add --align"):
+        options(align=False, steady=False)
