@@ -8,18 +8,24 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 from ncnn_frames import frame
 from small_graphs import operators
+from torch import nn
+from torch.nn import functional as F
 
-from starcast.export.gate.candidates import OnnxCandidate, Trial, translate_with_torch
+from starcast.export.families.model import StyleGraph
+from starcast.export.gate.candidates import OnnxCandidate, Trial, open_session, translate_with_torch
 from starcast.export.gate.images import draw_images
 from starcast.export.gate.parity import flat_trials, make_trials
 from starcast.export.gate.quality import Gate
+from starcast.export.gate.reference import from_bytes
 from starcast.export.plan import PREFERRED, FrameGraph, form_for
 from starcast.export.precision.codes import tensorrt_rules
 from starcast.export.precision.samples import CalibrationSet, drawn_set
 from starcast.export.precision.search import SearchOptions, quantise
-from starcast.export.targets.tensorrt import make_base, make_in_precision, with_decomposed_norms
+from starcast.export.targets.tensorrt import make_base, make_in_precision, with_decomposed_norms, without_products
+from starcast.export.trace import trace_style_graph
 
 pytestmark = pytest.mark.xdist_group("small graphs")
 
@@ -171,3 +177,27 @@ def test_a_norm_is_not_centred_where_that_alone_throws_images_of_one_colour_far_
     assert left == (
         "n: images of one colour are further from zero with the usual mean subtracted",
     )  # fmt: skip
+
+
+class Reader(nn.Module):
+    """Six numbers of an image of any size, as a landmark network reads one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(48, 6)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        small = F.interpolate(from_bytes(image), size=(4, 4), mode="bilinear")
+        read: torch.Tensor = self.linear(small.flatten(1))
+        return read
+
+
+def test_a_graph_for_images_of_any_size_has_no_products_either():
+    reader = Reader()
+    example = {"image": torch.zeros(2, 6, 10, 3, dtype=torch.uint8)}
+    traced = trace_style_graph(StyleGraph("reader.onnx", reader, example, reader, {}, any_size=True))
+    without_products(traced)
+    assert not {"Gemm", "MatMul"} & operators(traced).keys()
+    images = draw_images(1, 18, 12, seed=1)
+    [got] = open_session(traced).run(None, {"image": images})
+    assert np.allclose(got, reader(torch.from_numpy(images)).detach().numpy(), atol=1e-5)
