@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,10 @@ def translate(bundle: Path, sources: tuple[Path | Standard, ...], **values: Any)
               starcast translate my-model - -o - --domain dog < cat.jpg > out.png
     """
     if Standard.STREAM in (*sources, values["output"]):
-        from starcast.runtime.folder.standard_streams import translate_piped
+        from starcast.runtime.folder.standard_streams import run_piped
+        from starcast.runtime.folder.translate import translate_all
 
-        return run(translate_piped, bundle, sources, values, to_stderr=True)
+        return run(run_piped, partial(translate_all, bundle), sources, values, TranslateOptions, to_stderr=True)
     from starcast.runtime.folder.translate import translate_all
 
     return run(translate_all, bundle, sources, TranslateOptions(**values))

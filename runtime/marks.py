@@ -6,7 +6,8 @@
     content    every byte of the source
     place      the source's path, to distinguish an edited source from another one of the same name
 
-An image generated without a source has zeros for both.
+An image generated without a source has zeros for both. An aligned image has `starcast aligned settings=…`: unlike a
+translation, it is a source for `translate`.
 
 Marks of earlier versions have `source=` instead: a hash of the source's size and its first and last 64 KiB. Such a
 translation is accepted if those are equal, because users have folders of them. It cannot be known whether the middle of
@@ -27,7 +28,7 @@ import msgspec
 _EDGE = 2**16
 _DIGITS = 16
 _SYNTAX = re.compile(
-    r"starcast settings=(?P<settings>[0-9a-f]{16})"
+    r"starcast (?P<kind>aligned )?settings=(?P<settings>[0-9a-f]{16})"
     r" (?:content=(?P<content>[0-9a-f]{32}) place=(?P<place>[0-9a-f]{16})|source=(?P<edges>[0-9a-f]{16}))"
 )
 
@@ -39,12 +40,13 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True):
     content: str = ""
     place: str = ""
     edges: str = ""
+    is_aligned: bool = False
 
     @property
     def text(self) -> str:
         """The mark as a line of ASCII."""
         origin = f"source={self.edges}" if self.edges else f"content={self.content} place={self.place}"
-        return f"starcast settings={self.settings} {origin}"
+        return f"starcast {'aligned ' if self.is_aligned else ''}settings={self.settings} {origin}"
 
 
 def generated_mark(settings: str) -> Mark:
@@ -55,7 +57,10 @@ def generated_mark(settings: str) -> Mark:
 def parse_mark(text: str | None) -> Mark | None:
     """The mark in a text; None if it is not one of ours."""
     match = _SYNTAX.fullmatch((text or "").strip())
-    return Mark(**{name: value or "" for name, value in match.groupdict().items()}) if match else None
+    if match is None:
+        return None
+    parts = {name: value or "" for name, value in match.groupdict().items()}
+    return Mark(is_aligned=bool(parts.pop("kind")), **parts)
 
 
 class Origin:

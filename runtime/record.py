@@ -47,7 +47,7 @@ def record_beside(target: Path) -> Path:
 
 def write_record(
     path: Path,
-    bundle: Bundle,
+    bundle: Bundle | None,
     options: CheckedOptions,
     styles: Sequence[Mapping[str, Any]],
     *,
@@ -130,11 +130,12 @@ def end_record(save: Callable[[], None], record: Path, fail: Callable[[str], Non
 
 
 def run_facts(
-    bundle: Bundle, options: CheckedOptions, styles: Sequence[Mapping[str, Any]], sources: Sequence[str]
+    bundle: Bundle | None, options: CheckedOptions, styles: Sequence[Mapping[str, Any]], sources: Sequence[str]
 ) -> dict[str, Any]:
-    """What a record says of a run before it begins: two runs with equal facts are the same command."""
+    """What a record says of a run before it begins: two runs with equal facts are the same command. `bundle` is None
+    for a command that needs none."""
     return {
-        "bundle": {"name": bundle.path.resolve().name, "sha256": bundle.sha256},
+        "bundle": {"name": bundle.path.resolve().name, "sha256": bundle.sha256} if bundle is not None else None,
         "styles": [dict(style) for style in styles],
         "options": {name: value for name, value in as_json(options).items() if name != "remeasure"},
         "sources": list(sources),

@@ -31,16 +31,25 @@ def read_means(path: Path, shape: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def read_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]], what: str) -> dict[str, NDArray[np.float32]]:
-    """Arrays of an .npz by name, float32, which must have these shapes. `what` names them in errors. Raises
-    BundleError."""
+    """Arrays of a bundle's .npz, as `load_arrays` returns them. `what` names them in errors. Raises BundleError."""
+    try:
+        return load_arrays(path, shapes)
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} holds no {what} ({error}): export the bundle again") from error
+
+
+def load_arrays(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, NDArray[np.float32]]:
+    """Arrays of an .npz by name, float32, which must have these shapes. Raises OSError, and ValueError with the reason
+    as a clause."""
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = {name: _read_entry(archive, f"{name}.npy", shape) for name, shape in shapes.items()}
+            return {name: _read_entry(archive, f"{name}.npy", shape) for name, shape in shapes.items()}
+    except OSError:
+        raise
     except (
-        OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,
+        ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError,
     ) as error:  # fmt: skip
-        raise BundleError(f"{path} holds no {what} ({_cut(str(error))}): export the bundle again") from error
-    return arrays
+        raise ValueError(_cut(str(error))) from error
 
 
 def _read_entry(archive: zipfile.ZipFile, name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

@@ -136,6 +136,14 @@ def metadata(what: str) -> Any:
     )
 
 
+def keep_alpha(outputs: str, done: str) -> Any:
+    """`outputs`: what is made; `done`: what is done to the sources."""
+    return option(
+        False, f"Make {outputs} as transparent as their sources (PNG and WebP). Transparent areas are {done} on white "
+        "either way.",
+    )  # fmt: skip
+
+
 def landmarks(more: str = "") -> Any:
     return option(
         None, _text("Weights of a face model's landmark network: the official wing.ckpt, or a face checkpoint.", more),

@@ -1,14 +1,21 @@
-"""`export --landmarks`: the landmark network of a face checkpoint that does not store it."""
+"""`--landmarks`: the landmark network of a face checkpoint that does not store it, and of `align`."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from starcast.errors import OptionError, printable
 from starcast.export.families.naming import name_domains
 from starcast.export.options import ExportOptions
 from starcast.train.checkpoint.content import Checkpoint
-from starcast.train.families.stargan_v2.landmark_weights import read_landmarks_file
+from starcast.train.families.stargan_v2.landmark_weights import open_landmarks, read_landmarks_file
+from starcast.train.families.stargan_v2.landmarks import find_heatmaps
 
 
 def add_landmarks(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
@@ -25,3 +32,9 @@ def add_landmarks(checkpoint: Checkpoint, options: ExportOptions) -> Checkpoint:
         raise OptionError(f"{printable(checkpoint.path)} has its own landmark network: leave --landmarks out")
     averaged = {**checkpoint.averaged, "fan": read_landmarks_file(options.landmarks)}
     return dataclasses.replace(named, averaged=averaged, note=None)
+
+
+def open_heatmaps(path: Path) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+    """The landmark network in a file, run by PyTorch on the CPU: an image uint8 RGB [H, W, 3] that a face fills -> its
+    heatmaps [98, 64, 64]. Raises CheckpointError."""
+    return partial(find_heatmaps, open_landmarks(path))

@@ -7,7 +7,7 @@ list.txt            one source per line, relative to the list
 
 Translations that starcast made are not sources, unless they are named one by one: a folder of photographs often holds
 the folder of their translations too. They are known by their mark, and by the record in a folder below the one that is
-searched.
+searched. Images that starcast aligned are sources of every command but `align`.
 """
 
 from __future__ import annotations
@@ -77,23 +77,30 @@ class FoundSources(msgspec.Struct):
 
 
 class _Search(msgspec.Struct, frozen=True):
-    """How folders are searched: `without` is a folder that is skipped; `take_translations`: they are sources too."""
+    """How folders are searched: `without` is a folder that is skipped; `take_translations` and `take_aligned`: they are
+    sources too."""
 
     without: tuple[int, int] | None
     take_translations: bool
+    take_aligned: bool
+
+    def skips(self, path: Path, *, ours: bool) -> bool:
+        """Whether an image is one that starcast made. `ours`: it is below a record."""
+        return not self.take_translations and (ours or _is_ours(path, take_aligned=self.take_aligned))
 
 
 def find_sources(
-    arguments: Iterable[Path], *, leave_out: Path | None = None, take_translations: bool = False
-) -> FoundSources:
+    arguments: Iterable[Path], *, leave_out: Path | None = None, take_translations: bool = False,
+    take_aligned: bool = True,
+) -> FoundSources:  # fmt: skip
     """The images that `arguments` name, each once. Searching a folder skips the folder `leave_out` and, unless
-    `take_translations`, the translations in it.
+    `take_translations`, the translations in it; without `take_aligned` aligned images, too.
 
     A file named by itself always counts as a source, so a file that cannot be read is reported rather than skipped.
     """
     found = FoundSources()
     seen: set[str] = set()
-    search = _Search(None if leave_out is None else _identity(leave_out), take_translations)
+    search = _Search(None if leave_out is None else _identity(leave_out), take_translations, take_aligned)
     for argument in arguments:
         for source in _expand(_existing(Path(argument)), found, search, lists=True):
             absolute = os.path.normcase(os.path.abspath(source.path))  # noqa: PTH100  two links to one file are two sources
@@ -151,7 +158,7 @@ def _in_folder(
         elif not _looks_like_image(path):
             if not _is_record_of_ours(path):
                 found.others.append(path)
-        elif not search.take_translations and (ours or _is_translation(path)):
+        elif search.skips(path, ours=ours):
             found.translations.append(path)
         else:
             yield SourceFile(path, _below(path, root))
@@ -201,7 +208,7 @@ def _in_pattern(pattern: Path, found: FoundSources, search: _Search) -> Iterator
             continue
         elif not _looks_like_image(match):
             found.others.append(match)
-        elif searches and not search.take_translations and (_is_translation(match) or _is_below_record(match, root)):
+        elif searches and search.skips(match, ours=_is_below_record(match, root)):
             found.translations.append(match)
         else:
             yield SourceFile(match, _below(match, root))
@@ -213,10 +220,13 @@ def _is_below_record(path: Path, root: Path) -> bool:
     return any(is_record(folder / RECORD) for folder in between)
 
 
-def _is_translation(path: Path) -> bool:
+def _is_ours(path: Path, *, take_aligned: bool) -> bool:
     if path.suffix.lower() not in WRITTEN_SUFFIXES:
         return False
-    return parse_mark(read_mark(path)) is not None or is_record(record_beside(path))
+    mark = parse_mark(read_mark(path))
+    if mark is not None:
+        return not (mark.is_aligned and take_aligned)
+    return is_record(record_beside(path))
 
 
 def _is_record_of_ours(path: Path) -> bool:

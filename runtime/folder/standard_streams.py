@@ -1,6 +1,6 @@
-"""`-` in `translate`: an image from standard input, a translation to standard output.
+"""`-` as a source or output: an image from standard input, a translation or aligned image to standard output.
 
-Both go through files: an image is read by its first bytes and more than once, and a translation is written as a whole
+Both go through files: an image is read by its first bytes and more than once, and an image is written as a whole
 or not at all.
 """
 
@@ -13,32 +13,34 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from starcast.errors import ImageError, OptionError, StarcastError, printable
 from starcast.leftovers import temporary_folder
 from starcast.path_types import Standard
-from starcast.runtime.options import TranslateOptions
-
-if TYPE_CHECKING:
-    from starcast.runtime.folder.pipeline import Report
 
 _STDIN, _STDOUT = "standard input", "standard output"
 _CHUNK = 2**20
 _LARGEST = 2**26  # bytes, besides 16 for each pixel that is allowed: what no image needs, and an endless stream passes
 
 
-def translate_piped(
-    bundle: Path,
+Outcome = TypeVar("Outcome")
+MakeOptions = Callable[..., Any]  # the options class of the command
+
+
+def run_piped(
+    work: Callable[..., Outcome],
     sources: Sequence[Path | Standard],
     values: Mapping[str, Any],
+    make_options: MakeOptions,
     *,
     progress: Callable[[str], None],
     show_progress: bool = False,
-) -> Report:
-    """`translate_all` where a source, the output, or both are a pipe. `values` are those of TranslateOptions.
+) -> Outcome:
+    """`work(sources, options, named=, progress=, show_progress=)` where a source, the output, or both are a pipe.
 
-    Raises what `translate_all` does, OptionError for what a pipe cannot be, and BrokenPipeError.
+    `values` are those of `make_options`, among them `output`, `format` and `max_pixels`. Returns what `work` returns.
+    Raises what `work` does, OptionError for what a pipe cannot be, and BrokenPipeError.
     """
     to_stdout = values["output"] is Standard.STREAM
     _check(sources, to_stdout)
@@ -46,14 +48,11 @@ def translate_piped(
         stdout = stack.enter_context(_own_stdout()) if to_stdout else -1
         folder = stack.enter_context(temporary_folder())
         source, target = folder / "stdin", folder / f"translation.{values['format']}"
-        options = TranslateOptions(**{**values, "output": target if to_stdout else values["output"]})
+        options = make_options(**{**values, "output": target if to_stdout else values["output"]})
         if Standard.STREAM in sources:
             _spool(source, 16 * options.max_pixels + _LARGEST)
         with _naming({printable(source): _STDIN, printable(target): _STDOUT}) as name:
-            from starcast.runtime.folder.translate import translate_all
-
-            report = translate_all(
-                bundle,
+            report = work(
                 [source if given is Standard.STREAM else given for given in sources],
                 options,
                 named=[given.value if isinstance(given, Standard) else str(given) for given in sources],

@@ -167,20 +167,13 @@ def _translate_missing(
             counts = {"translated": report.done, "there_already": report.skipped, "failed": len(report.failed)}
             save = partial(save, counts=counts, has=_as_named(source_styles.has, work), finished=not interrupted)
             end_record(save, record, partial(report.fail, progress=progress))
-            _tell_lost(report, progress)
+            tell_lost(report.lost, "translated", progress)
 
 
 def _as_named(has: Mapping[str, list[str]], work: Work) -> dict[str, list[str]]:
     """What was read of the sources, under the names that they were given: the path of a pipe's file means nothing."""
     names = {printable(path): name for path, name in zip(work.given, work.named, strict=True)}
     return {names.get(source, source): labels for source, labels in has.items()}
-
-
-def _tell_lost(report: Report, progress: Callable[[str], None]) -> None:
-    """Say in a line for each kind what of the sources' metadata their translations lack."""
-    for clause, sources in report.lost.items():
-        more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
-        progress(f"{printable(sources[0])}{more}: translated without {clause}")
 
 
 def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions) -> str:

@@ -151,15 +151,20 @@ def random_fan(draws: torch.Generator) -> FAN:
     return network
 
 
-@torch.inference_mode()
 def find_landmarks(network: FAN, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """The landmarks [98, 2] (x, y) of a face that fills an image, uint8 RGB [H, W, 3], in the image's pixels."""
+    height, width = image.shape[:2]
+    landmarks: NDArray[np.float32] = read_landmarks(find_heatmaps(network, image)[None], height, width)[0]
+    return landmarks
+
+
+@torch.inference_mode()
+def find_heatmaps(network: FAN, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """A heatmap for each landmark [98, 64, 64] of a face that fills an image, uint8 RGB [H, W, 3]."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     device = network.l0.weight.device
-    heatmaps = network(pixels.to(device).float() / 127.5 - 1).float().cpu().numpy()
-    height, width = image.shape[:2]
-    landmarks: NDArray[np.float32] = read_landmarks(heatmaps, height, width)[0]
-    return landmarks
+    heatmaps: NDArray[np.float32] = network(pixels.to(device).float() / 127.5 - 1).float().cpu().numpy()[0]
+    return heatmaps
 
 
 def _conv3x3(channels_in: int, channels_out: int) -> Any:
