@@ -191,6 +191,12 @@ class Translator:
             image = read_image(image)
         return self._session.landmarks.find(one_image(image, "an image"))
 
+    def heatmaps(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """What `landmarks` are read from: a map for each landmark [98, h, w], of an image uint8 RGB [H, W, 3] that a
+        face fills. Raises BundleError and EngineError, as `landmarks` does."""
+        heatmaps: NDArray[np.float32] = self._session.landmarks.heatmaps(np.ascontiguousarray(image)[None])[0]
+        return heatmaps
+
     def __call__(
         self, images: NDArray[np.uint8] | Image | Sequence[NDArray[np.uint8] | Image], style: ArrayLike
     ) -> NDArray[np.uint8]:

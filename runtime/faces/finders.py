@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from starcast.absence import absence_of
 from starcast.errors import MissingExtraError, OptionError, printable
 from starcast.images.fit import fit
-from starcast.images.landmarks import read_landmarks
+from starcast.images.landmarks import WING, read_landmarks
 from starcast.runtime.bundle import sha256_of
 from starcast.runtime.faces.points import FacePoints
 from starcast.runtime.faces.similarity import crop_square, scale_of
@@ -32,10 +32,7 @@ GROUP, TORCH = "starcast.landmarks", "torch"  # entry point that opens a file of
 NETWORK_SIDE = 256  # pixels of the image that the network looks at
 FLOOR = 0.1  # heatmaps below this everywhere show no face: the masks of such an image are empty, too
 SMALL = 0.6  # a face whose square is smaller than this part of the image's smaller side is cut out first
-GIVE_LANDMARKS = (
-    "give --landmarks wing.ckpt, which `starcast download wing` fetches (from github.com/clovaai/stargan-v2), or the "
-    "bundle of a face model"
-)
+GIVE_LANDMARKS = f"give --landmarks {WING}, or the bundle of a face model"
 
 Image = NDArray[np.uint8]
 # an image [H, W, 3] in RGB -> the points of its face, in its pixels; None if there is none
@@ -122,19 +119,8 @@ def landmark_finder(find_heatmaps: FindHeatmaps, detect: FindFace | None, size: 
 
 
 def _detector() -> tuple[FindFace | None, dict[str, str]]:
-    """The face detector, for the largest face; None if its extra is not installed."""
-    from starcast.runtime.faces.detector import FaceDetector, weights
-
-    path = weights()
-    if path is None:
-        return None, {}
-    detector = FaceDetector()
-
-    def detect(image: Image) -> FacePoints | None:
-        faces = detector.find(image)
-        return faces[0].points if faces else None
-
-    return detect, {"detector": sha256_of(path)}
+    """The face detector, for the largest face, and facts about it; None if its extra is not installed."""
+    return None, {}
 
 
 @contextlib.contextmanager

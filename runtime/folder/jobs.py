@@ -49,11 +49,13 @@ def plan_jobs(
     *,
     overwrite: bool,
     since_ns: int | None = None,
+    differing: str = "source, bundle, style or options",
 ) -> Plan:
     """The translations to make. `paths` has a path per source and style, `settings` the mark's settings of each style.
 
     Raises OptionError if anything is in the way that was not put there by these settings. With `overwrite` everything
     is replaced, except translations written after `since_ns`, the start of the interrupted run that goes on.
+    `differing`: what decides about `settings`, for errors.
     """
 
     places = Places(overwrite=overwrite, since_ns=since_ns)
@@ -76,12 +78,13 @@ def plan_jobs(
                 edited.append(source.path)
             if targets:
                 jobs.append(Job(source, targets))
-    places.refuse("source, bundle, style or options")
+    places.refuse(differing)
     return Plan(jobs, places.done, edited, places.failed)
 
 
-def tell_edited(edited: Sequence[Path], progress: Callable[[str], None]) -> None:
-    """Say in a line which sources are translated again because they were edited."""
+def tell_edited(edited: Sequence[Path], run: str, done: str, progress: Callable[[str], None]) -> None:
+    """Say in a line which sources are worked on again because they were edited since the last `run`. `done`: what is
+    done to them, such as "translated"."""
     if edited:
         more = f" and {len(edited) - 1} more were" if len(edited) > 1 else " was"
-        progress(f"{printable(edited[0])}{more} edited since the last translation: translated again")
+        progress(f"{printable(edited[0])}{more} edited since the last {run}: {done} again")

@@ -18,6 +18,7 @@ from starcast.images.mark import read_mark
 from starcast.images.read import read_stored
 from starcast.images.write import WRITTEN_SUFFIXES
 from starcast.runtime.bundle import refuse_to_write_into
+from starcast.runtime.faces.options import AlignOptions
 from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.marks import Origin, parse_mark
 from starcast.runtime.options import TranslateOptions
@@ -54,7 +55,7 @@ def is_one_file(output: Path, sources: int, styles: int) -> bool:
     return True
 
 
-def refuse_unused_options(options: TranslateOptions, suffix: str) -> None:
+def refuse_unused_options(options: TranslateOptions | AlignOptions, suffix: str) -> None:
     """Raise OptionError if images with this suffix cannot have what the options ask for."""
     refuse_unused_quality(options.quality, suffix)
     if options.keep_alpha and suffix.lower() in (".jpg", ".jpeg"):

@@ -170,10 +170,10 @@ def _prepare(
     spare = None if options.fit == NATIVE else (size[0] * SPARE_DETAIL, size[1] * SPARE_DETAIL)
     start = time.perf_counter()
     try:
-        before = _version_of(path)
+        before = version_of(path)
         stored = read_stored(path, max_pixels=options.max_pixels, limit_flag="--max-pixels", at_least=spare)
         content = hash_content(path)  # of what the system still has in memory
-        if _version_of(path) != before:
+        if version_of(path) != before:
             return ImageError(f"{printable(path)} changed while it was read: run the command again")
     except ImageError as error:
         return error
@@ -199,7 +199,7 @@ def _prepare(
     )
 
 
-def _version_of(path: Path) -> tuple[int, ...] | None:
+def version_of(path: Path) -> tuple[int, ...] | None:
     """Values that change when a file is written to or replaced; None if it cannot be looked at."""
     try:
         facts = path.stat()

@@ -138,7 +138,7 @@ def _translate_missing(
     report.skipped = plan.done
     for sentence in plan.failed:
         report.fail(sentence, progress)
-    tell_edited(plan.edited, progress)
+    tell_edited(plan.edited, "translation", "translated", progress)
     if not plan.jobs:
         return
 

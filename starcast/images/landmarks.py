@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+# for advice: the official weights of the network, and where they are
+WING = "wing.ckpt, which `starcast download wing` fetches (from github.com/clovaai/stargan-v2)"
+
 
 def read_landmarks(heatmaps: NDArray[np.floating], height: int, width: int) -> NDArray[np.float32]:
     """Where the landmarks of images of that size are: heatmaps [N, K, h, w] -> float32 [N, K, 2], (x, y) in pixels.

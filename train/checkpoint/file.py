@@ -167,9 +167,9 @@ def filled_networks(states: StateDicts, name: str, config: Config, path: Path, *
     return networks.eval()
 
 
-def read_content(path: Path) -> Any:
-    """What a file holds, its claims checked against its size. Raises CheckpointError."""
-    content = _load(path)
+def read_content(path: Path, give: str = GIVE_ONE) -> Any:
+    """What a file holds, its claims checked against its size. `give`: the advice of errors. Raises CheckpointError."""
+    content = _load(path, give)
     check_tensors(path, content)
     return content
 
@@ -188,9 +188,9 @@ def _parts_of(path: Path) -> Mapping[str, Path]:
     raise CheckpointError(f"{path} is a folder: {GIVE_ONE}")
 
 
-def _load(path: Path) -> Any:
+def _load(path: Path, give: str) -> Any:
     if not path.is_file():
-        raise CheckpointError(f"{path} does not exist: {GIVE_ONE}")
+        raise CheckpointError(f"{path} does not exist: {give}")
     check_claimed_size(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_PLAIN_CLASSES):
@@ -199,14 +199,14 @@ def _load(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         if holds_objects(path, str(error)):
             raise CheckpointError(f"{path} {describe_objects(path)}") from error
-        raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error
+        raise CheckpointError(f"{path} {describe_file(path)}: {give}") from error
     except OSError as error:
         # torch seeks before the start of a truncated archive
         cut = error.errno == errno.EINVAL
         why = describe_file(path) if cut else f"cannot be read ({error.strerror or error})"
-        raise CheckpointError(f"{path} {why}: {GIVE_ONE}") from error
+        raise CheckpointError(f"{path} {why}: {give}") from error
     except _THROWN as error:
-        raise CheckpointError(f"{path} {describe_file(path)}: {GIVE_ONE}") from error
+        raise CheckpointError(f"{path} {describe_file(path)}: {give}") from error
     damaged = find_damaged_part(path)
     if damaged:
         raise CheckpointError(f"{path} is damaged (the checksum of {damaged} is wrong): copy or download it again")

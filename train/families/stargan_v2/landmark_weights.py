@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from starcast.errors import CheckpointError, OptionError, printable
+from starcast.images.landmarks import WING
 from starcast.train.allocation import allocate
 from starcast.train.checkpoint.content import is_plain, is_state_dict
 from starcast.train.checkpoint.file import read_content
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from starcast.train.families.stargan_v2.networks import Networks
     from starcast.train.families.stargan_v2.options import StarGANv2Options
 
-GIVE_WEIGHTS = "give --landmarks wing.ckpt, which `starcast download wing` fetches (from github.com/clovaai/stargan-v2)"
+GIVE_WEIGHTS = f"give --landmarks {WING}"
 NO_FAN = f"has no landmark network (fan), without which a face model cannot run: {GIVE_WEIGHTS}"
 _PLACES = ("state_dict", "fan", "averaged")  # in wing.ckpt, an official checkpoint, and one of ours
 
@@ -35,7 +36,7 @@ def read_landmarks_file(path: Path) -> dict[str, Tensor]:
 
     Raises CheckpointError if a tensor is missing, of another shape, or not finite.
     """
-    content = read_content(path)
+    content = read_content(path, GIVE_WEIGHTS)
     state = _state_in(content)
     if state is None:
         raise CheckpointError(f"{printable(path)} holds no weights of the landmark network: {GIVE_WEIGHTS}")

@@ -1,0 +1,38 @@
+"""The command `align`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from starcast.click_options import options_from
+from starcast.path_types import SourcePath, Standard
+from starcast.runtime.cli import run
+from starcast.runtime.faces.options import AlignOptions
+
+
+@click.command("align")
+@click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=SourcePath())
+@options_from(AlignOptions)
+def align(sources: tuple[Path | Standard, ...], **values: Any) -> int:
+    """Turn faces upright and cut them out, as face models expect their sources.
+
+    A SOURCE is an image, a folder (searched with its subfolders), a pattern in quotes ('photos/*.jpg'), a list (.txt,
+    one path per line, relative to the list), or - for standard input. OUT keeps the layout of the folders. Each image
+    gives the square of its largest face; where the square reaches beyond the image, the image is mirrored and blurred.
+    Run the command again to resume: finished images are skipped. OUT/starcast.json records how they were made.
+
+    \b
+    Examples: starcast align photos/ -o aligned/
+              starcast align photos/ -o aligned/ --landmarks wing.ckpt --mean celeba_lm_mean.npz
+              starcast align me.jpg -o me-512.png --landmarks my-face-model --size 512
+    """
+    from starcast.runtime.faces.align import align_all
+
+    if Standard.STREAM in (*sources, values["output"]):
+        from starcast.runtime.folder.standard_streams import run_piped
+
+        return run(run_piped, align_all, sources, values, AlignOptions, to_stderr=True)
+    return run(align_all, sources, AlignOptions(**values))
