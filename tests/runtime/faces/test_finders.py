@@ -20,7 +20,7 @@ from starcast.runtime.faces.points import FacePoints
 
 @pytest.fixture
 def no_detector(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finders, "_detector", lambda: (None, {}))
+    monkeypatch.setattr(finders, "_detector", lambda **_: (None, {}))
 
 
 def _distance(one: FacePoints, other: FacePoints) -> float:
