@@ -26,7 +26,6 @@ from starcast.runtime.faces.options import AlignOptions
 from starcast.runtime.faces.points import FacePoints
 from starcast.runtime.faces.similarity import Matrix, similarity
 from starcast.runtime.faces.warp import align
-from starcast.runtime.folder.findings import ALIGN, no_images, report_found, tell_lost
 from starcast.runtime.folder.jobs import Job, Plan, plan_jobs, tell_edited
 from starcast.runtime.folder.names import output_paths
 from starcast.runtime.folder.outputs import (
@@ -37,7 +36,7 @@ from starcast.runtime.folder.outputs import (
 )
 from starcast.runtime.folder.pipeline import READERS, version_of
 from starcast.runtime.folder.sources import SourceFile, find_sources
-from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, write_output
+from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, tell_lost, write_output
 from starcast.runtime.marks import Mark, hash_content, hash_place
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (
@@ -54,6 +53,7 @@ from starcast.runtime.record import (
 from starcast.runtime.stages import InOrder, map_ahead, open_pool
 
 STAGES = ("read", "find", "write")
+WORDING = "image", "align"  # what `left_out` and `nothing_in` call what starcast made, and what is done
 NO_FACE = "no face was found in it: crop it to the face, or leave it out"
 
 
@@ -114,9 +114,12 @@ def align_all(
     refuse_source_folder(sources, output)
     report = Report()
     found = find_sources(sources, leave_out=output if output.is_dir() else None, take_aligned=False)
-    report_found(found, ALIGN, partial(report.fail, progress=progress), progress)
+    for problem in found.problems:
+        report.fail(problem, progress)
+    for line in found.left_out(*WORDING):
+        progress(line)
     if not found.sources:
-        raise OptionError(no_images(sources, found, ALIGN))
+        raise OptionError(found.nothing_in(sources, *WORDING))
     one_file = is_one_file(output, len(found.sources), 1)
     paths = [(output,)] if one_file else output_paths(found.sources, ["aligned"], output, f".{options.format}")
     refuse_to_overwrite_sources(found.sources, paths)

@@ -49,8 +49,9 @@ class FoundSources(msgspec.Struct):
     texts: list[Path] = msgspec.field(default_factory=list)
     translations: list[Path] = msgspec.field(default_factory=list)
 
-    def left_out(self) -> Iterator[str]:
-        """A line for each kind of file that is not used."""
+    def left_out(self, made: str = "translation", verb: str = "translate") -> Iterator[str]:
+        """A line for each kind of file that is not used. `made`: what the command calls an image that starcast made;
+        `verb`: what it does."""
         for text in self.texts:
             yield f"{printable(text)} is neither an image nor a list of files: skipped"
         for other in self.others[:NAMED_OTHERS]:
@@ -59,20 +60,19 @@ class FoundSources(msgspec.Struct):
             yield f"{len(self.others) - NAMED_OTHERS} more files are not images: skipped"
         if self.translations:
             more = (
-                f" and {len(self.translations) - 1} more are translations"
+                f" and {len(self.translations) - 1} more are {made}s"
                 if self.translations[1:]
-                else " is a translation"
+                else f" is {'an' if made[0] in 'aeiou' else 'a'} {made}"
             )
             yield (
-                f"{printable(self.translations[0])}{more} that starcast made: skipped (name a file to translate it "
-                "again)"
+                f"{printable(self.translations[0])}{more} that starcast made: skipped (name a file to {verb} it again)"
             )
 
-    def nothing_in(self, arguments: Iterable[Path]) -> str:
-        """A sentence for `arguments` that name no image."""
+    def nothing_in(self, arguments: Iterable[Path], made: str = "translation", verb: str = "translate") -> str:
+        """A sentence for `arguments` that name no image; `made` and `verb` as in `left_out`."""
         named = ", ".join(map(printable, arguments)) or "the sources"
         if self.translations:
-            return f"{named} holds only translations that starcast made: name the files to translate them again"
+            return f"{named} holds only {made}s that starcast made: name the files to {verb} them again"
         return f"no images in {named}: check the path"
 
 

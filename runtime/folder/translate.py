@@ -30,6 +30,7 @@ from starcast.runtime.folder.outputs import (
 from starcast.runtime.folder.pipeline import Report, translate_jobs
 from starcast.runtime.folder.sheet import check_sheet, write_sheets
 from starcast.runtime.folder.sources import SourceFile, find_sources
+from starcast.runtime.folder.write_output import tell_lost
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from starcast.errors import ImageError
+from starcast.errors import ImageError, printable
 from starcast.images.write import write_image
 from starcast.occupied import already
 
@@ -41,6 +42,14 @@ def write_output(
     except ImageError as error:
         return error
     return Written(lost, time.perf_counter() - start)
+
+
+def tell_lost(lost: Mapping[str, Sequence[Path]], done: str, progress: Callable[[str], None]) -> None:
+    """Say in a line for each kind what of the sources' metadata their outputs lack. `lost`: by clause, the sources;
+    `done`: what was done to them, such as "translated"."""
+    for clause, sources in lost.items():
+        more = f" and {len(sources) - 1} more" if len(sources) > 1 else ""
+        progress(f"{printable(sources[0])}{more}: {done} without {clause}")
 
 
 def stop_if_unwritable(error: ImageError) -> None:
