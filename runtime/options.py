@@ -143,7 +143,7 @@ class TranslateOptions(EngineChoice, FaceOptions, StyleOptions):
     fit: str = flags.fit("stretch", FITS)
     format: str = flags.image_format("Applies to translations written to a folder or to standard output.")
     quality: int | None = flags.quality()
-    keep_alpha: bool = flags.keep_alpha("translations", "translated")
+    keep_alpha: bool = flags.keep_alpha()
     metadata: bool = flags.metadata("EXIF, XMP, IPTC, comments and resolution")
     batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=LARGEST_BATCH)
     overwrite: bool = flags.overwrite()

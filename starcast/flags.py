@@ -136,11 +136,10 @@ def metadata(what: str) -> Any:
     )
 
 
-def keep_alpha(outputs: str, done: str) -> Any:
-    """`outputs`: what is made; `done`: what is done to the sources."""
+def keep_alpha() -> Any:
     return option(
-        False, f"Make {outputs} as transparent as their sources (PNG and WebP). Transparent areas are {done} on white "
-        "either way.",
+        False, "Make output as transparent as its source (PNG and WebP). Transparent areas are read as white either "
+        "way.",
     )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ def align(sources: tuple[Path | Standard, ...], **values: Any) -> int:
 
     A SOURCE is an image, a folder (searched with its subfolders), a pattern in quotes ('photos/*.jpg'), a list (.txt,
     one path per line, relative to the list), or - for standard input. OUT keeps the layout of the folders. Each image
-    gives the square of its largest face; where the square reaches beyond the image, the image is mirrored and blurred.
+    gives the square of its largest face. Beyond the image's edge the square shows the image mirrored and blurred.
     Run the command again to resume: finished images are skipped. OUT/starcast.json records how they were made.
 
     \b

@@ -32,7 +32,7 @@ class AlignOptions(CheckedOptions):
     )  # fmt: skip
     format: str = flags.image_format("Applies to images written to a folder or to standard output.")
     quality: int | None = flags.quality()
-    keep_alpha: bool = flags.keep_alpha("aligned images", "aligned")
+    keep_alpha: bool = flags.keep_alpha()
     metadata: bool = flags.metadata("EXIF, XMP, IPTC, comments and resolution")
     overwrite: bool = flags.overwrite()
     max_pixels: int = flags.max_pixels(MAX_PIXELS)

@@ -42,6 +42,7 @@ def _commands(group: click.Group, path: str = "") -> Iterator[tuple[str, click.C
 
 # the same word with another kind of value
 OTHER_VALUES = {
+    ("align", "--size"),  # here the side of a square, and elsewhere WIDTHxHEIGHT or one number
     ("dataset attributes", "--domain"),  # here a domain is made, and elsewhere chosen
     ("average", "--weights"),  # here shares of checkpoints, and in evaluate a folder of networks' weights
 }
@@ -97,6 +98,7 @@ def test_every_command_that_writes_to_a_place_of_ones_choice_has_o():
         "train",
         "plot",
         "export",
+        "align",
         "translate",
         "generate",
         "video",
