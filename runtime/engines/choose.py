@@ -121,6 +121,20 @@ def _open(bundle: Bundle, candidate: Candidate, options: EngineOptions) -> Varia
     return VariantSession(bundle, candidate.engine, candidate.variant, options)
 
 
+def _open_whole(
+    bundle: Bundle, candidate: Candidate, options: EngineOptions, sample: NDArray[Any]
+) -> VariantSession:  # fmt: skip
+    """Open a variant, and the graphs that make its extra inputs: to compile them is not part of an image's time."""
+    session = _open(bundle, candidate, options)
+    try:
+        if session.extra_inputs:
+            session.extra_inputs.make(sample)
+    except BaseException:
+        session.close()
+        raise
+    return session
+
+
 def _open_fastest(bundle: Bundle, candidates: list[Candidate], options: EngineOptions, work: Work) -> VariantSession:
     """Open the fastest of the candidates that need at most half of the free memory, as measured at an earlier start or
     now."""
@@ -196,7 +210,7 @@ def _measure(
     paces: dict[int, Pace] = {}
 
     def measure(session: VariantSession) -> float:
-        pace = measure_pace(work, bind(session), session.usual_batch, sample)
+        pace = measure_pace(work, bind(session), session.usual_batch, sample, session.extra_inputs.forget)
         paces[id(session)] = pace
         return pace.seconds
 
@@ -204,7 +218,10 @@ def _measure(
         slow = candidates[number].threads is not None and best_s > SLOW_S
         return "all threads are needed" if slow else None
 
-    outcome = contest([partial(_open, bundle, candidate, options) for candidate in candidates], measure, skip=skip)
+    openers: list[Callable[[], VariantSession]] = [
+        partial(_open_whole, bundle, candidate, options, sample) for candidate in candidates
+    ]
+    outcome = contest(openers, measure, skip=skip)
     entries = []
     for candidate, figure in zip(candidates, outcome.figures, strict=True):
         if figure.left_out is not None and candidate.threads is None:

@@ -56,25 +56,28 @@ class Pace(msgspec.Struct, frozen=True):
     in_work: bool = True
 
 
-def measure_pace(work: Work, make: Run, usual_batch: int, sample: NDArray[Any]) -> Pace:
+def measure_pace(
+    work: Work, make: Run, usual_batch: int, sample: NDArray[Any], forget: Callable[[], None] = lambda: None
+) -> Pace:
     """The pace of a session in its work. `make` runs it; `sample` is a batch of one, to measure the session alone.
-    Raises EngineError.
+    `forget` empties what the session caches of images: in work, they are new ones. Raises EngineError.
 
     Work that ends too soon begins again. Where it makes nothing or fails, because its source is damaged, the session is
     measured alone.
     """
+    forget()
     alone = _time(lambda: make(sample))
     if work.rehearse is None or alone > SLOW_S:
         return Pace(alone, alone)
     try:
-        return _rehearse(work, make, work.batch or usual_batch) or Pace(alone, alone, in_work=False)
+        return _rehearse(work, make, work.batch or usual_batch, forget) or Pace(alone, alone, in_work=False)
     except EngineError:
         raise
     except (StarcastError, OSError):
         return Pace(alone, alone, in_work=False)
 
 
-def _rehearse(work: Work, make: Run, batch: int) -> Pace | None:
+def _rehearse(work: Work, make: Run, batch: int, forget: Callable[[], None]) -> Pace | None:
     """The pace in the middle of the work; None if it makes nothing."""
     calls: list[float] = []
 
@@ -86,7 +89,7 @@ def _rehearse(work: Work, make: Run, batch: int) -> Pace | None:
 
     first = last = clock()
     done = 0
-    with closing(_repeat(work, run, batch)) as images:
+    with closing(_repeat(work, run, batch, forget)) as images:
         for number, _ in enumerate(images, 1 - max(_FIRST, batch)):
             last, done = clock(), number
             if number <= 0:
@@ -98,12 +101,13 @@ def _rehearse(work: Work, make: Run, batch: int) -> Pace | None:
     return Pace((last - first) / done, median(calls[len(calls) // 4 :]))
 
 
-def _repeat(work: Work, run: Run, batch: int) -> Generator[None]:
+def _repeat(work: Work, run: Run, batch: int, forget: Callable[[], None]) -> Generator[None]:
     """The work, again and again, until it is closed or makes nothing."""
     assert work.rehearse is not None
     made = True
     while made:
         made = False
+        forget()
         with closing(work.rehearse(run, batch)) as images:
             for _ in images:
                 made = True
