@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from starcast.atomic import atomic_folder, atomic_path, write_text
-from starcast.errors import DownloadError, OptionError, printable
+from starcast.errors import DownloadError, OptionError, printable, reason_of
 from starcast.hold import hold
 from starcast.train.downloads.archive import check_archive, is_unpacked, unpack
 from starcast.train.downloads.catalogue import ITEMS, Item, Remote
@@ -55,7 +55,8 @@ def download(
         for remote, target in wanted:
             if (remote, target) not in missing:
                 record = printable(_record(folder, name))
-                progress(f"{printable(target)} is already here, from an earlier download: see {record}")
+                compared = "" if remote.kind == "zip" else ", with the SHA-256 that it had"
+                progress(f"{printable(target)} is already here, from an earlier download{compared}: see {record}")
         for remote, target in missing:
             _bring(name, item, remote, target, overwrite, ask, progress)
     return [target for _, target in wanted]
@@ -148,12 +149,31 @@ def _is_here(name: str, item: Item, remote: Remote, target: Path, overwrite: boo
         if facts and _holds(target, work / remote.name, item, remote):
             _write_record(record, item, remote, facts)
             shutil.rmtree(work, ignore_errors=True)
-    if remote.name in _read_record(record):
+    files = _read_record(record)
+    if remote.name in files:
+        _refuse_changed(target, remote, files[remote.name])
         return True
     raise OptionError(
         f"{printable(target)} already exists, and no record says that a download put it there: give --overwrite, or "
         "another DIR"
     )
+
+
+def _refuse_changed(target: Path, remote: Remote, facts: Any) -> None:
+    """Raise OptionError if a file is no longer the recorded one. A record of a set knows only the archive's hash."""
+    known = facts.get("sha256") if isinstance(facts, dict) else None
+    if remote.kind == "zip" or known is None:
+        return
+    try:
+        with target.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise OptionError(f"{printable(target)} cannot be read ({reason_of(error)}): check its permissions") from error
+    if found != known:
+        raise OptionError(
+            f"{printable(target)} is not the file that was downloaded, its SHA-256 has changed: give --overwrite to "
+            "fetch it again, or another DIR"
+        )
 
 
 def _holds(target: Path, fetched: Path, item: Item, remote: Remote) -> bool:

@@ -196,6 +196,20 @@ def test_what_exists_is_never_replaced_unasked_and_what_is_here_is_not_fetched_a
     assert any("already here" in line for line in lines)
 
 
+def test_a_file_that_is_here_is_compared_with_its_record(server, tmp_path):
+    server.content, lines = checkpoint(), []
+    (file,) = call("afhq-network", tmp_path, server)
+    asked = len(server.asked)
+    call("afhq-network", tmp_path, server, progress=lines.append)
+    assert any("already here" in line and "with the SHA-256 that it had" in line for line in lines)
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(OptionError, match="its SHA-256 has changed: give --overwrite to fetch it again"):
+        call("afhq-network", tmp_path, server)
+    assert len(server.asked) == asked
+    call("afhq-network", tmp_path, server, overwrite=True)
+    assert file.read_bytes() == server.content
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("name", ["afhq/train/cat/0.png", "afhq/train/Cat/0.PNG", "afhq/train/cat", "afhq/val"])
 def test_an_archive_with_two_files_for_one_place_is_refused_and_leaves_nothing(server, tmp_path, name):
