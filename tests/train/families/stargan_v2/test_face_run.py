@@ -166,3 +166,40 @@ def test_the_recipe_of_celeba_hq_is_the_official_one():
     assert (recipe.network.image_size, recipe.network.high_pass, recipe.network.max_channels) == (256, 1, 512)
     assert (recipe.loss.lambda_ds, recipe.loss.ds_steps, recipe.course.steps) == (1, 100_000, 100_000)
     assert (recipe.data.batch_size, recipe.network.style_dim, recipe.network.latent_dim) == (8, 64, 16)
+
+
+@pytest.mark.slow  # the landmark network takes most of a minute
+def test_twenty_steps_of_a_small_face_model_are_ten_and_ten_resumed_bit_for_bit(images, wing, tmp_path):
+    small = {"image_size": 64, "channel_base": 512, "steps": 20, "save_every": 10}
+    unbroken = read_checkpoint(run_quietly(images, tmp_path / "a", options(wing, **small)))
+    half = read_checkpoint(run_quietly(images, tmp_path / "b", options(wing, **{**small, "steps": 10})))
+    assert half.step == 10
+    resumed = read_checkpoint(run_quietly(images, tmp_path / "b", options(wing, **small), resume=True))
+    assert resumed.step == unbroken.step == 20
+    for mine, other in ((resumed.averaged, unbroken.averaged), (resumed.networks, unbroken.networks)):
+        for network, state in other.items():
+            assert all(torch.equal(value, mine[network][name]) for name, value in state.items()), network
+            changed = any(not torch.equal(value, half.networks[network][name]) for name, value in state.items())
+            assert changed == (network != "fan"), network
+
+
+def test_an_official_folder_of_a_face_model_starts_a_run_with_its_discriminator_and_landmark_network(
+    images, wing, tmp_path, quick_masks
+):
+    """The layout that the official program writes: `fan` is in both files, and there are optimisers beside them."""
+    config = StarGANv2Config(domains=2, **{**TINY, "channel_base": 2**14, "max_channels": 512, "mapping_width": 512})
+    trained = build_networks(config, seed=5)
+    trained.fan = random_fan(torch.Generator().manual_seed(7))
+    states = {name: dict(network.state_dict()) for name, network in trained.items()}
+    assert set(states) == {"generator", "mapping_network", "style_encoder", "discriminator", "fan"}
+    folder = tmp_path / "celeba_hq"
+    folder.mkdir()
+    torch.save(states, folder / "000002_nets.ckpt")
+    torch.save({name: states[name] for name in states if name != "discriminator"}, folder / "000002_nets_ema.ckpt")
+    optimizers = build_optimizers(trained, options(None).optimizer)
+    torch.save({name: one.state_dict() for name, one in optimizers.items()}, folder / "000002_optims.ckpt")
+    sizes = {"channel_base": 2**14, "max_channels": 512, "mapping_width": 512}
+    made = run_quietly(images, tmp_path / "b", options(None, **sizes, steps=0), parent=folder)
+    started = read_checkpoint(made)
+    for network, state in states.items():
+        assert all(torch.equal(value, started.networks[network][name]) for name, value in state.items()), network
