@@ -25,6 +25,8 @@ from starcast.train.families.stargan_v2.networks import (
 )
 from starcast.train.families.stargan_v2.options import StarGANv2Options
 from starcast.train.families.stargan_v2.step import build_optimizers, training_step
+from starcast.train.run_folder import RunFolder
+from starcast.train.state import start_elsewhere
 
 TINY = {
     "image_size": 32, "channel_base": 128, "max_channels": 8, "style_dim": 4, "latent_dim": 3, "mapping_width": 8,
@@ -187,8 +189,7 @@ def test_an_official_folder_of_a_face_model_starts_a_run_with_its_discriminator_
     images, wing, tmp_path, quick_masks
 ):
     """The layout that the official program writes: `fan` is in both files, and there are optimisers beside them."""
-    config = StarGANv2Config(domains=2, **{**TINY, "channel_base": 2**14, "max_channels": 512, "mapping_width": 512})
-    trained = build_networks(config, seed=5)
+    trained = build_networks(StarGANv2Config(domains=2, **TINY), seed=5)
     trained.fan = random_fan(torch.Generator().manual_seed(7))
     states = {name: dict(network.state_dict()) for name, network in trained.items()}
     assert set(states) == {"generator", "mapping_network", "style_encoder", "discriminator", "fan"}
@@ -198,8 +199,9 @@ def test_an_official_folder_of_a_face_model_starts_a_run_with_its_discriminator_
     torch.save({name: states[name] for name in states if name != "discriminator"}, folder / "000002_nets_ema.ckpt")
     optimizers = build_optimizers(trained, options(None).optimizer)
     torch.save({name: one.state_dict() for name, one in optimizers.items()}, folder / "000002_optims.ckpt")
-    sizes = {"channel_base": 2**14, "max_channels": 512, "mapping_width": 512}
-    made = run_quietly(images, tmp_path / "b", options(None, **sizes, steps=0), parent=folder)
-    started = read_checkpoint(made)
+    still = {"steps": 1, "learning_rate": 0.0, "mapping_learning_rate": 0.0}
+    started = read_checkpoint(run_quietly(images, tmp_path / "b", options(None, **still), parent=folder))
     for network, state in states.items():
         assert all(torch.equal(value, started.networks[network][name]) for name, value in state.items()), network
+    with pytest.raises(CheckpointError, match="has no optimizers, so its run cannot be continued: leave --resume out"):
+        start_elsewhere(folder, RunFolder(tmp_path / "c"), lambda _: None)
