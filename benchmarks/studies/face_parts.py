@@ -39,6 +39,7 @@ from starcast.runtime.cores import granted_threads
 from starcast.runtime.engines.base import Engine, EngineOptions, Graph
 from starcast.runtime.engines.registry import find_engine
 from starcast.runtime.engines.session import VariantSession
+from starcast.runtime.machine import processor
 from starcast.runtime.manifest import Variant
 from starcast.train.checkpoint.file import read_checkpoint
 from starcast.train.families.stargan_v2.faces import masks_of
@@ -162,7 +163,7 @@ def face_parts(bundle: Path, **values: Any) -> None:
     manifest = opened.manifest
     record: dict[str, Any] = {
         "question": "how many times faster than its plain export is each part of a face model, on one engine?",
-        "machine": provenance(threads=threads or 0, program=PROGRAM),
+        "machine": provenance(threads=threads or processor().cores, program=PROGRAM),
         "gflop": {one.graph: round(one.flop / 1e9, 2) for one in manifest.source_makers}
         | {variant.file: round(variant.flop / 1e9, 2) for variant in manifest.variants},
         "engines": {},

@@ -17,6 +17,8 @@ from PIL import Image
 from starcast.cli import root
 from starcast.errors import BundleError
 from starcast.runtime.bundle import open_bundle
+from starcast.runtime.engines.memory_needs import held_need, image_need
+from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.extra_inputs import ExtraCost, ExtraInputs
 from starcast.runtime.manifest import MANIFEST, ExtraInput, FileFacts, LandmarkMaker, Manifest
 from starcast.runtime.manifest_json import encode
@@ -321,3 +323,24 @@ def test_a_manifest_whose_landmarks_are_impossible_or_unknown_is_refused(pointed
         Translator(edited(pointed, tmp_path / "bundle", edit), backend="onnxruntime") as translator,
     ):
         translator.landmarks(image(1))
+
+
+def test_graphs_that_run_on_every_source_count_in_the_memory_of_a_bundle(pointed, tmp_path):
+    """Twice their files, as for graphs that make styles, and their values with the engine's scratch; the masks of each
+    image of a batch beside the image."""
+
+    def sized(raw) -> None:
+        raw["landmarks"]["working"], raw["extra_inputs"][0]["working"] = 10_000_000, 1_000_000
+
+    bundle, engine = open_bundle(edited(pointed, tmp_path / "bundle", sized)), ENGINES["onnxruntime"]
+    [variant] = [one for one in bundle.manifest.variants if one.file == "generator/plain-fp32.onnx"]
+    plain = msgspec.structs.replace(
+        bundle, manifest=msgspec.structs.replace(bundle.manifest, extra_inputs=(), landmarks=None)
+    )
+    files = bundle.graph_bytes("landmarks.onnx") + bundle.graph_bytes("masks.onnx")
+    more = 2 * files + engine.scratch * 11_000_000
+    assert held_need(bundle, engine, variant) - held_need(plain, engine, variant) == pytest.approx(more, abs=1)
+    announced = held_need(bundle, engine, variant, beside=["landmarks.onnx"])
+    assert announced == held_need(bundle, engine, variant)  # they are not counted twice
+    one, none = (image_need(each, engine, variant, SIDE, 2 * SIDE) for each in (bundle, plain))
+    assert one - none == 2 * (2 * 16 * 16 * 4)
