@@ -17,6 +17,7 @@ from starcast.runtime.seed_lists import LARGEST_SEED
 # of a bundle's variants; export/precisions.py defines what each must reach
 PRECISIONS = ("fp32", "fp16", "bf16", "int8", "fp8")
 LARGEST_BATCH = 1024
+_USUAL_FIT = "stretch"  # of translate
 FACES = ("largest", "all")
 
 
@@ -140,7 +141,7 @@ class TranslateOptions(EngineChoice, FaceOptions, StyleOptions):
         None, "a folder for the translations; for one source and one style, also an image (.png, .jpg, .webp), or - "
         "for standard output.", takes_stream=True,
     )  # fmt: skip
-    fit: str = flags.fit("stretch", FITS)
+    fit: str = flags.fit(_USUAL_FIT, FITS)
     format: str = flags.image_format("Applies to translations written to a folder or to standard output.")
     quality: int | None = flags.quality()
     keep_alpha: bool = flags.keep_alpha()
@@ -152,3 +153,7 @@ class TranslateOptions(EngineChoice, FaceOptions, StyleOptions):
         None, "Also write all sources, references and translations side by side into one image (.png, .jpg, .webp).",
         metavar="FILE",
     )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.refuse_without_align(self.fit, _USUAL_FIT)

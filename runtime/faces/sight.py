@@ -20,6 +20,8 @@ _CELLS = 64  # of a heatmap's side: landmarks within one of them cannot be told 
 _LESS_CERTAIN = 0.08  # of people's faces nearly all have 0.9 and more, of animals' most 0.7 to 0.85
 _AGREE = 0.4  # of the distance between the eyes: landmarks farther off than this from the detector's points are wrong
 
+Face = tuple[Image, Matrix]  # an aligned square, and the matrix from the image to it
+
 
 class Sight(msgspec.Struct, frozen=True):
     """Finds faces with a detector, a landmark network, or both; one of them must be there.
@@ -46,6 +48,12 @@ class Sight(msgspec.Struct, frozen=True):
     def matrix(self, image: Image, rough: FacePoints, size: int) -> Matrix:
         """The matrix from the image to the aligned square, `size` pixels a side, of a face that `find` found."""
         return similarity(self._look_closer(image, rough), self.mean, size)
+
+    def cut_out(self, image: Image, size: int, *, every: bool) -> tuple[Face, ...]:
+        """The aligned squares of the largest face, or of `every` one, with their matrices; none if none is found."""
+        rough = self.find(image, every=every)
+        matrices = [self.matrix(image, face, size) for face in (rough if every else rough[:1])]
+        return tuple((align(image, matrix, size), matrix) for matrix in matrices)
 
     def _look_closer(self, image: Image, rough: FacePoints) -> FacePoints:
         if self.detector is None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -29,6 +30,9 @@ from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.stages import Batches, InOrder, map_ahead, open_pool
 from starcast.runtime.translator import Translator
 
+if TYPE_CHECKING:
+    from starcast.runtime.faces.sight import Face, Sight
+
 READERS = 3
 SPARE_DETAIL = 4  # JPEGs are decoded at no less than this many times the model's sides, so that fitting still averages
 STAGES = ("read", "fit", "run", "write")
@@ -37,6 +41,7 @@ STAGES = ("read", "fit", "run", "write")
 class Prepared(msgspec.Struct, frozen=True):
     """A source, read and fitted: uint8 [height, width, 3], its hashes, and the seconds that each step took.
 
+    With --align, `image` is the whole source, and `faces` are the aligned squares that are translated in its place.
     `alpha`, uint8 [height, width], and `metadata` are None unless the translation is to have them. `notes`: clauses
     that say how the file was read.
     """
@@ -50,6 +55,21 @@ class Prepared(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
     read_s: float
     fit_s: float
+    faces: Sequence[Face] = ()
+
+    @property
+    def inputs(self) -> list[NDArray[np.uint8]]:
+        """What the model translates, all of one size."""
+        return [square for square, _ in self.faces] or [self.image]
+
+    def finish(self, translations: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """The translation of the source, from those of its `inputs`."""
+        if not self.faces:
+            return translations[0]
+        from starcast.runtime.faces.put_back import put_back
+
+        matrices = (matrix for _, matrix in self.faces)
+        return put_back(self.image, zip(translations, matrices, strict=True))
 
 
 Ready = tuple[Prepared, Target, NDArray[np.float32]]  # a source, a target, and the style that makes the one the other
@@ -109,12 +129,13 @@ def translate_jobs(
     """
 
     def translate(targets: Sequence[Ready]) -> tuple[None, ...]:
-        images = np.stack([prepared.image for prepared, _, _ in targets])
-        vectors = np.stack([vector for _, _, vector in targets])
+        images = np.stack([image for prepared, _, _ in targets for image in prepared.inputs])
+        vectors = np.stack([vector for prepared, _, vector in targets for _ in prepared.inputs])
         start = time.perf_counter()
-        translations = translator(images, vectors)
+        translations = iter(translator(images, vectors))
         report.seconds["run"] += time.perf_counter() - start
-        for (prepared, target, _), translation in zip(targets, translations, strict=True):
+        for prepared, target, _ in targets:
+            translation = prepared.finish([next(translations) for _ in prepared.inputs])
             mark = Mark(settings=settings[target.style], content=prepared.content, place=prepared.place)
             image = translation if prepared.alpha is None else np.dstack([translation, prepared.alpha])
             in_file = {"quality": options.quality, "mark": mark.text, "metadata": prepared.metadata}
@@ -138,8 +159,9 @@ def translate_jobs(
 
     batch = options.batch or translator.batch
     batches: Batches[Ready, None]
-    batches = Batches(batch, translate, kind=lambda target: target[0].image.shape)  # one batch, one size
-    prepare = partial(_prepare, size=translator.size, why_not=translator.why_not, options=options)
+    batches = Batches(batch, translate, kind=lambda target: target[0].inputs[0].shape)  # one batch, one size
+    sight = _open_sight(translator) if options.align else None
+    prepare = partial(_prepare, size=translator.size, why_not=translator.why_not, options=options, sight=sight)
     with open_pool(READERS) as readers, open_pool(WRITERS) as writers:
         writes = InOrder(writers, places=2 * batch + WRITERS, take=count_written)
         try:
@@ -154,7 +176,7 @@ def translate_jobs(
                 report.seconds["read"] += prepared.read_s
                 report.seconds["fit"] += prepared.fit_s
                 start = time.perf_counter()
-                vectors = styles.make(prepared.image, printable(job.source.path))
+                vectors = styles.make(prepared.inputs[0], printable(job.source.path))
                 report.seconds["run"] += time.perf_counter() - start
                 for target in job.targets:
                     batches.add((prepared, target, vectors[target.style]))
@@ -163,11 +185,22 @@ def translate_jobs(
             writes.finish()
 
 
+def _open_sight(translator: Translator) -> Sight:
+    from starcast.runtime.faces import detector, sight  # take OpenCV, which other translations do without
+
+    return sight.open_sight(translator, detector.CAREFUL)
+
+
 def _prepare(
-    job: Job, size: tuple[int, int], why_not: Callable[[int, int], str | None], options: TranslateOptions
+    job: Job,
+    size: tuple[int, int],
+    why_not: Callable[[int, int], str | None],
+    options: TranslateOptions,
+    sight: Sight | None,
 ) -> Prepared | ImageError:
     path = job.source.path
-    spare = None if options.fit == NATIVE else (size[0] * SPARE_DETAIL, size[1] * SPARE_DETAIL)
+    mode = NATIVE if options.align else options.fit
+    spare = None if mode == NATIVE else (size[0] * SPARE_DETAIL, size[1] * SPARE_DETAIL)
     start = time.perf_counter()
     try:
         before = version_of(path)
@@ -180,10 +213,15 @@ def _prepare(
     except OSError as error:
         return ImageError(f"{printable(path)} disappeared while it was read ({error.strerror}): run the command again")
     read = time.perf_counter()
-    fitted = fit(stored.pixels, size, options.fit)
-    alpha = None if stored.alpha is None or not options.keep_alpha else fit(stored.alpha, size, options.fit)
+    fitted = fit(stored.pixels, size, mode)
+    alpha = None if stored.alpha is None or not options.keep_alpha else fit(stored.alpha, size, mode)
+    faces = () if sight is None else sight.cut_out(fitted, size[0], every=options.faces == "all")
+    if sight is not None and not faces:
+        return ImageError(f"no face was found in {printable(path)}: translate it without --align, or leave it out")
     height, width = fitted.shape[:2]
-    reason = why_not(height, width) or why_too_large(job.targets[0].path.suffix, (height, width))
+    reason = why_not(*(size if faces else (height, width))) or why_too_large(
+        job.targets[0].path.suffix, (height, width)
+    )
     if reason is not None:
         return ImageError(f"{printable(path)} has {width}x{height} pixels: {reason}")
     return Prepared(
@@ -196,6 +234,7 @@ def _prepare(
         notes=stored.notes,
         read_s=read - start,
         fit_s=time.perf_counter() - read,
+        faces=faces,
     )
 
 

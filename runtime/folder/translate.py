@@ -116,9 +116,10 @@ def translate_all(
         _translate_missing(work, options, report, progress, show_progress)
     if options.sheet is not None:
         size = bundle.source.height, bundle.source.width
+        mode = "pad" if options.align else options.fit
         with hold(options.sheet):
             write_sheets(
-                options.sheet, found.sources, requests, paths, size, options.fit, overwrite=options.overwrite,
+                options.sheet, found.sources, requests, paths, size, mode, overwrite=options.overwrite,
                 progress=progress,
             )  # fmt: skip
     return report
@@ -134,7 +135,7 @@ def _translate_missing(
     since_ns = interrupted_since(record, run_facts(bundle, options, styles, work.named)) if options.overwrite else None
     settings = [_mark_settings(bundle, style, options) for style in styles]
     trained = bundle.source.height, bundle.source.width
-    size = None if options.fit == NATIVE else trained
+    size = None if options.fit == NATIVE or options.align else trained
     plan = plan_jobs(work.sources, work.paths, settings, size, overwrite=options.overwrite, since_ns=since_ns)
     report.skipped = plan.done
     for sentence in plan.failed:
@@ -190,4 +191,6 @@ def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateO
         settings["alpha"] = True
     if not options.metadata:
         settings["metadata"] = False
+    if options.align:
+        settings["align"] = options.faces
     return fingerprint(settings)

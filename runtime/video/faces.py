@@ -8,13 +8,11 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from starcast.runtime.engines.workload import Run
 from starcast.runtime.faces.follow import Follower
 from starcast.runtime.faces.put_back import put_back
-from starcast.runtime.faces.sight import Sight, rough_matrices
-from starcast.runtime.faces.similarity import Matrix
+from starcast.runtime.faces.sight import Face, Sight, rough_matrices
 from starcast.runtime.faces.steady import Pose, Steadier, matrix_of, pose_of
 from starcast.runtime.faces.warp import align
 from starcast.runtime.stages import Batches
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
     Beside = Sound | Packet[Any]  # what travels with the frames
 
 ALIGN, PUT_BACK = "align", "put back"  # stages of the report
-
-Face = tuple[NDArray[np.uint8], Matrix]  # an aligned square, and the matrix from the frame to it
 
 
 @dataclass(frozen=True)

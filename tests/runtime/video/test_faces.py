@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
+from drawn_sight import FACE, GREY, HEIGHT, WIDTH, DrawnSight, scene
 
 from starcast.errors import OptionError
-from starcast.runtime.faces.points import FacePoints
-from starcast.runtime.faces.similarity import crop_square
 from starcast.runtime.record import read_runs
 from starcast.runtime.video import translate
 from starcast.runtime.video.options import VideoOptions
@@ -13,34 +12,11 @@ from starcast.runtime.video.translate import translate_video
 
 QUIET = {"progress": lambda line: None}
 CODING = 3  # grey levels that two encodings and two colour conversions may cost
-HEIGHT, WIDTH = 96, 160
-GREY, FACE = 110, 60  # of the scene, and of the face in it
-
-
-class DrawnSight:
-    """Finds a dark square of 32 pixels whose inner part is a face."""
-
-    def find(self, image, *, every=True):
-        ys, xs = np.nonzero(image[..., 0] < (GREY + FACE) / 2)
-        if len(xs) < 100:
-            return []
-        x, y = xs.mean(), ys.mean()
-        return [FacePoints.of_four([[x - 4, y - 0.9], [x + 4, y - 0.9]], [[x - 3, y + 6], [x + 3, y + 6]])]
-
-    def matrix(self, image, rough, size):
-        return crop_square(rough, size)
 
 
 @pytest.fixture(autouse=True)
 def drawn_sight(monkeypatch):
     monkeypatch.setattr(translate, "open_sight", lambda translator, close_ups: DrawnSight())
-
-
-def scene(left):
-    frame = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
-    if left is not None:
-        frame[30:62, left : left + 32] = FACE
-    return frame
 
 
 def options(**changes):
