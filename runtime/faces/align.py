@@ -224,9 +224,9 @@ def _align_jobs(
                     bar.print(f"{printable(path)} {note}")
                 report.seconds["read"] += image.seconds
                 start = time.perf_counter()
-                face = work.finder.find(image.image[..., :3])
+                face = work.finder.find(np.ascontiguousarray(image.image[..., :3]))
                 report.seconds["find"] += time.perf_counter() - start
-                if face is None:
+                if face is None or not face.is_face():
                     bar.advance()
                     report.fail(f"{printable(path)}: {NO_FACE}", bar.print)
                     continue

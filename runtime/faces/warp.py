@@ -27,7 +27,9 @@ def align(image: Image, matrix: Matrix, size: int) -> Image:
     averages when it resizes an image to that size, and not after.
     """
     image, matrix, blur = _average(image, matrix, size)
-    left, top, right, bottom = box_of(matrix, size, margin=REACH + math.ceil(_TRUNCATE * blur))
+    left, top, right, bottom = _within_padding(
+        box_of(matrix, size, margin=REACH + math.ceil(_TRUNCATE * blur)), image.shape
+    )
     part = padded_part(image, (left, top, right, bottom))
     part = _blur(part, blur) if blur > 0 else part
     square = cv2.warpPerspective(
@@ -62,6 +64,15 @@ def box_of(matrix: Matrix, size: int, *, margin: int = 0) -> Box:
         math.floor(x.min()) - margin, math.floor(y.min()) - margin,
         math.ceil(x.max()) + margin + 1, math.ceil(y.max()) + margin + 1,
     )  # fmt: skip
+
+
+def _within_padding(box: Box, shape: tuple[int, ...]) -> Box:
+    """A box without what lies beyond the padding, where the warp repeats the outermost pixels itself: a square many
+    times as large as the image takes no more memory than the padded image."""
+    left, top, right, bottom = box
+    (first, last), (upper, lower) = ((-(length // 2), 2 * length - length // 2) for length in (shape[1], shape[0]))
+    left, top = min(max(left, first), last - 1), min(max(top, upper), lower - 1)
+    return left, top, max(min(right, last), left + 1), max(min(bottom, lower), top + 1)
 
 
 def padded_part(image: Image, box: Box) -> Floats:

@@ -156,3 +156,18 @@ def test_a_turned_gradient_stays_a_gradient_at_every_size(size: int) -> None:
     places = np.linalg.solve(matrix, np.stack([columns, rows, np.ones_like(rows)]).reshape(3, -1).astype(float))
     expected = np.stack([places[0] / 2, places[1] / 2, places[0] / 4 + places[1] / 4], axis=1).reshape(size, size, 3)
     assert np.abs(square - expected).max() < 1.5
+
+
+def test_a_square_far_larger_than_the_image_or_beyond_it_takes_no_more_than_the_padded_image() -> None:
+    image = np.random.default_rng(3).integers(0, 256, (60, 60, 3), np.uint8)
+    for matrix in (turned(10, 1e-4, 30, 30), shift(5000, -9000), shift(-5000, 9000)):
+        square = align(image, matrix, 64)
+        assert square.shape == (64, 64, 3)
+        assert square[:3, :3].std() < 60  # blurred, not torn
+
+
+def test_an_image_with_transparency_is_aligned_in_all_channels() -> None:
+    image = np.random.default_rng(3).integers(0, 256, (60, 60, 4), np.uint8)
+    matrix = turned(20, 1.1, 3, -4)
+    np.testing.assert_array_equal(align(image, matrix, 64)[..., :3], align(image[..., :3], matrix, 64))
+    assert np.abs(align(image, matrix, 64)[..., 3].astype(int) - align(image[..., 3], matrix, 64)).max() <= 1

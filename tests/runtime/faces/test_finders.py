@@ -156,7 +156,7 @@ def _write_mean(path: Path, kind: str) -> None:
     elif kind == "pickle":
         np.savez(path, mean=np.array([{"a": 1}], object))
     else:
-        arrays = {"shape": points[:68], "nan": points * np.nan, "point": np.zeros_like(points)}
+        arrays = {"shape": points[:68], "nan": points * np.nan, "point": np.zeros_like(points), "parts": points / 256}
         np.savez(path, **({"other": points} if kind == "name" else {"mean": arrays[kind]}))
 
 
@@ -170,7 +170,8 @@ def _write_mean(path: Path, kind: str) -> None:
         ("name", "holds no mean landmarks (\"there is no item named 'mean.npy' in the archive\")"),
         ("shape", "holds no mean landmarks (they have the shape (68, 2) instead of (98, 2))"),
         ("nan", "holds no mean landmarks (they hold numbers that are not finite)"),
-        ("point", "holds points that are no face (they coincide)"),
+        ("point", "holds no face in a square of 256 pixels (eyes and mouth nearly coincide)"),
+        ("parts", "holds no face in a square of 256 pixels (eyes and mouth nearly coincide)"),
     ],
 )
 def test_what_is_no_mean_is_refused_in_one_sentence(tmp_path: Path, kind: str, reason: str) -> None:
