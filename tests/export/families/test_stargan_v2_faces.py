@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 import torch
 from face_oracles import fill_fan, formula_weights, load_face_oracle
+from rtx_compiler import compile_for_rtx
 
 from starcast.errors import CheckpointError, OptionError, ParityError
 from starcast.export.families.stargan_v2 import StarGANv2
@@ -29,14 +32,16 @@ from starcast.export.gate.candidates import (
     translate_with_torch,
 )
 from starcast.export.gate.images import draw_images
-from starcast.export.gate.parity import check_style_graph, make_trials
+from starcast.export.gate.parity import check_style_graph, flat_trials, make_trials
 from starcast.export.gate.reference import from_bytes, from_levels
 from starcast.export.graphs.cost import Cost
 from starcast.export.graphs.files import write_graph
 from starcast.export.options import ExportOptions
-from starcast.export.plan import PREFERRED
+from starcast.export.plan import PREFERRED, form_for
+from starcast.export.precision.samples import drawn_set
 from starcast.export.targets.ncnn import write_ncnn
 from starcast.export.targets.onnx import make_float32
+from starcast.export.targets.tensorrt import make_base, make_in_precision, with_decomposed_norms, without_products
 from starcast.export.trace import trace_frame, trace_style_graph
 from starcast.images.landmarks import read_landmarks
 from starcast.runtime.engines.registry import ENGINES
@@ -140,6 +145,35 @@ def test_landmarks_for_a_checkpoint_that_has_some_are_refused(tmp_path):
     checkpoint = read_checkpoint(write(tmp_path / "a.pt", fan=True))
     with pytest.raises(OptionError, match="has its own landmark network: leave --landmarks out"):
         add_landmarks(checkpoint, ExportOptions(landmarks=tmp_path / "wing.ckpt"))
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_tensorrts_graph_takes_the_masks_gives_pytorchs_numbers_and_compiles(model, frame, tmp_path, precision):
+    trials, form = make_trials(model), form_for("taps16", precision)
+    base, _ = make_base(frame, form, 64, drawn_set(model).ranges, flat_trials(model))
+    candidate = OnnxCandidate(with_decomposed_norms(base.frame.clone(), base, 64).frame)
+    for trial in trials:
+        expected = translate_with_torch(model.reference, trial)
+        assert difference(from_levels(candidate.translate_unrounded(trial).astype(np.float64)), expected) < 2e-4
+    graph = make_in_precision(base, replace(PREFERRED["tensorrt"], form=form, precision=precision), 64).frame
+    assert [value.name for value in graph.graph.inputs] == ["image", "style", "masks"]
+    write_graph(graph, tmp_path / "frame.onnx", {})
+    onnx.checker.check_model(str(tmp_path / "frame.onnx"), full_check=True)
+    batches = 1, 2, 4
+    compile_for_rtx(
+        tmp_path / "frame.onnx",
+        {
+            "image": tuple((batch, 64, 64, 3) for batch in batches), "style": tuple((batch, 4) for batch in batches),
+            "masks": tuple((batch, 2, 256, 256) for batch in batches),
+        },
+    )  # fmt: skip
+
+
+def test_tensorrts_compiler_takes_the_masks_arithmetic(masks_graph, tmp_path):
+    graph = ir.load(masks_graph)
+    without_products(graph)
+    write_graph(graph, tmp_path / "masks.onnx", {})
+    compile_for_rtx(tmp_path / "masks.onnx", {"heatmaps": ((1, 98, 64, 64),) * 3})
 
 
 # the graphs that make masks of a source
