@@ -35,7 +35,10 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "export": ("starcast.export.cli:export", "Turn a checkpoint, ours or official, into a bundle of ONNX graphs."),
     "inspect": ("starcast.export.cli:inspect", "Show what a checkpoint or bundle holds, and which engines can run it."),
-    "align": ("starcast.runtime.faces.cli:align", "Turn faces upright and cut them out, as face models expect them."),
+    "align": (
+        "starcast.runtime.faces.cli:align",
+        "Turn faces upright and cut them out, as face models expect their sources.",
+    ),
     "translate": ("starcast.runtime.cli:translate", "Translate images and folders of images."),
     "generate": (
         "starcast.runtime.generate.cli:generate",

@@ -32,8 +32,8 @@ from starcast.errors import OptionError
 from starcast.images.read import read_image
 from starcast.options import CheckedOptions, option
 from starcast.path_types import ExistingPath
-from starcast.runtime.faces.finders import FindFace, open_finder
-from starcast.runtime.faces.points import FacePoints
+from starcast.runtime.faces.finders import open_finder
+from starcast.runtime.faces.points import FacePoints, FindFace
 from starcast.runtime.faces.similarity import Matrix, similarity
 from starcast.runtime.faces.warp import align
 from starcast.runtime.folder.sources import find_sources

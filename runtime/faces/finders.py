@@ -23,7 +23,9 @@ from starcast.errors import MissingExtraError, OptionError, printable
 from starcast.images.fit import fit
 from starcast.images.landmarks import WING, read_landmarks
 from starcast.runtime.bundle import sha256_of
-from starcast.runtime.faces.points import FacePoints
+from starcast.runtime.faces.detector import CAREFUL, FAST, FaceDetector, weights
+from starcast.runtime.faces.points import FacePoints, FindFace
+from starcast.runtime.faces.sight import Sight
 from starcast.runtime.faces.similarity import crop_square, scale_of
 from starcast.runtime.faces.warp import align
 from starcast.runtime.manifest import MANIFEST
@@ -35,8 +37,6 @@ SMALL = 0.6  # a face whose square is smaller than this part of the image's smal
 GIVE_LANDMARKS = f"give --landmarks {WING}, or the bundle of a face model"
 
 Image = NDArray[np.uint8]
-# an image [H, W, 3] in RGB -> the points of its face, in its pixels; None if there is none
-FindFace = Callable[[Image], FacePoints | None]
 # an image [H, W, 3] in RGB that a face fills -> a heatmap for each landmark, [98, h, w]
 FindHeatmaps = Callable[[Image], NDArray[np.float32]]
 
@@ -121,16 +121,14 @@ def landmark_finder(find_heatmaps: FindHeatmaps, detect: FindFace | None, size: 
 def _detector(*, is_rough: bool) -> tuple[FindFace | None, dict[str, str]]:
     """The face detector, for the largest face, and facts about it; None if its extra is not installed. `is_rough`: its
     points only say where to look."""
-    from starcast.runtime.faces.detector import CAREFUL, FAST, FaceDetector, weights
-
     path = weights()
     if path is None:
         return None, {}
-    detector = FaceDetector(FAST if is_rough else CAREFUL)
+    sight = Sight(FaceDetector(FAST if is_rough else CAREFUL), None)
 
     def detect(image: Image) -> FacePoints | None:
-        faces = detector.detect(image)
-        return detector.look_closer(image, faces[0].points) if faces else None
+        faces = sight.find(image, every=False)
+        return sight.look_closer(image, faces[0]) if faces else None
 
     return detect, {"detector": sha256_of(path)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Self
 
 import msgspec
@@ -14,6 +15,8 @@ _LEFT_EYE, _RIGHT_EYE = [*range(60, 68), 96], [*range(68, 76), 97]
 _PUPILS, _MOUTH_ENDS = [96, 97], [76, 82]
 
 Array = NDArray[np.float64]
+# an image uint8 [H, W, 3] in RGB -> the points of its face, in its pixels; None if there is none
+FindFace = Callable[[NDArray[np.uint8]], "FacePoints | None"]
 
 
 class FacePoints(msgspec.Struct, frozen=True):

@@ -9,8 +9,7 @@ import numpy as np
 
 from starcast.errors import OptionError
 from starcast.runtime.faces.detector import CloseUps, FaceDetector, weights
-from starcast.runtime.faces.finders import FindFace
-from starcast.runtime.faces.points import FacePoints
+from starcast.runtime.faces.points import FacePoints, FindFace
 from starcast.runtime.faces.similarity import Matrix, crop_square, similarity
 from starcast.runtime.faces.warp import Image, align
 from starcast.runtime.translator import Translator
@@ -47,7 +46,7 @@ class Sight(msgspec.Struct, frozen=True):
 
     def matrix(self, image: Image, rough: FacePoints, size: int) -> Matrix:
         """The matrix from the image to the aligned square, `size` pixels a side, of a face that `find` found."""
-        return similarity(self._look_closer(image, rough), self.mean, size)
+        return similarity(self.look_closer(image, rough), self.mean, size)
 
     def cut_out(self, image: Image, size: int, *, every: bool) -> tuple[Face, ...]:
         """The aligned squares of the largest face, or of `every` one, with their matrices; none if none is found."""
@@ -55,7 +54,8 @@ class Sight(msgspec.Struct, frozen=True):
         matrices = [self.matrix(image, face, size) for face in (rough if every else rough[:1])]
         return tuple((align(image, matrix, size), matrix) for matrix in matrices)
 
-    def _look_closer(self, image: Image, rough: FacePoints) -> FacePoints:
+    def look_closer(self, image: Image, rough: FacePoints) -> FacePoints:
+        """The exact points of a face that `find` found."""
         if self.detector is None:
             return rough
         if self.look is not None:
