@@ -143,6 +143,14 @@ def keep_alpha() -> Any:
     )  # fmt: skip
 
 
+def steady(more: str = "") -> Any:
+    """`--no-steady`."""
+    return option(
+        True, _text("Average a face's place in a video over a fifth of a second before and after each frame, so that "
+        "it does not tremble. --no-steady takes every frame by itself.", more),
+    )  # fmt: skip
+
+
 def landmarks(more: str = "") -> Any:
     return option(
         None, _text("Weights of a face model's landmark network: the official wing.ckpt, or a face checkpoint.", more),

@@ -11,6 +11,7 @@ from starcast.click_options import options_from
 from starcast.path_types import SourcePath, Standard
 from starcast.runtime.cli import run
 from starcast.runtime.faces.options import AlignOptions
+from starcast.runtime.video.options import is_video
 
 
 @click.command("align")
@@ -22,13 +23,20 @@ def align(sources: tuple[Path | Standard, ...], **values: Any) -> int:
     A SOURCE is an image, a folder (searched with its subfolders), a pattern in quotes ('photos/*.jpg'), a list (.txt,
     one path per line, relative to the list), or - for standard input. OUT keeps the layout of the folders. Each image
     gives the square of its largest face. Beyond the image's edge the square shows the image mirrored and blurred.
+    If OUT is a video, so is SOURCE: its sound and timing are kept.
     Run the command again to resume: finished images are skipped. OUT/starcast.json records how they were made.
 
     \b
     Examples: starcast align photos/ -o aligned/
               starcast align photos/ -o aligned/ --landmarks wing.ckpt --mean celeba_lm_mean.npz
               starcast align me.jpg -o me-512.png --landmarks my-face-model --size 512
+              starcast align clip.mp4 -o aligned.mp4
     """
+    output = values["output"]
+    if len(sources) == 1 and isinstance(sources[0], Path) and isinstance(output, Path) and is_video(output):
+        from starcast.runtime.video.align import align_video
+
+        return run(align_video, sources[0], output, AlignOptions(**values))
     from starcast.runtime.faces.align import align_all
 
     if Standard.STREAM in (*sources, values["output"]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from starcast.runtime.faces.sight import Face, Sight, rough_matrices
 from starcast.runtime.faces.steady import Pose, Steadier, matrix_of, pose_of
 from starcast.runtime.faces.warp import align
 from starcast.runtime.stages import Batches
-from starcast.runtime.video.film import Sound
+from starcast.runtime.video.film import Film, Sound
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Beside = Sound | Packet[Any]  # what travels with the frames
 
+WRITTEN_AS_THEY_ARE = "they are written as they are"
 ALIGN, PUT_BACK = "align", "put back"  # stages of the report
 
 
@@ -130,3 +131,15 @@ def put_faces_back(items: Iterable[FaceFrame | Beside], report: FilmReport) -> I
             with report.timed(PUT_BACK):
                 frame = RgbFrame(put_back(frame.pixels, item.faces), frame.pts, frame.duration)
         yield frame
+
+
+def tell_faceless(source: Film, report: FilmReport, then: str, progress: Callable[[str], None]) -> list[str]:
+    """Say in a line in how many frames no face was found; `then` says what became of them. For a film without any face,
+    returns a sentence for its failures instead."""
+    if not report.faceless:
+        return []
+    if report.faceless == report.frames:
+        return [f"{source.name} shows no face that could be found: its frames are written as they are"]
+    report.notes.append(f"no face was found in {report.faceless} of {report.frames} frames: {then}")
+    progress(report.notes[-1])
+    return []

@@ -17,30 +17,34 @@ import av
 
 from starcast.errors import OptionError, printable, reason_of
 from starcast.occupied import OVERWRITE, already
+from starcast.options import CheckedOptions
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.marks import Mark, Origin, generated_mark, parse_mark
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, style_identity, write_record
 from starcast.runtime.seed_lists import parse_seeds
-from starcast.runtime.video.options import FilmOptions
 from starcast.runtime.video.report import FilmReport
 
 MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata
 # one engine is as good as another, and paths say nothing of the pixels
-_NOT_IN_THE_MARK = ("overwrite", "backend", "threads", "memory", "batch", "max_pixels", "ref", "refs")
+_NOT_IN_THE_MARK = (
+    "output", "landmarks", "mean", "format", "quality", "keep_alpha",  # of align: its facts have the files' hashes
+    "overwrite", "backend", "threads", "memory", "batch", "max_pixels", "ref", "refs",
+)  # fmt: skip
 # options that old records lack, and the value that they imply
 _OF_EARLIER_VERSIONS = {"metadata": True, "official": False, "align": False, "faces": "largest", "steady": True}
 _IN_THE_STYLES = ("set", "unset", "flip", "has", "labels")
 
 
 class FilmRecord:
-    """The record of the film that a command writes to `target`. `sources` is empty if it is made from styles alone."""
+    """The record of the film that a command writes to `target`. `sources` is empty if it is made from styles alone,
+    `bundle` None if none made it. `styles`: or other facts that decide about its look."""
 
     def __init__(
         self,
         target: Path,
         sources: Sequence[Path],
-        bundle: Bundle,
-        options: FilmOptions,
+        bundle: Bundle | None,
+        options: CheckedOptions,
         styles: Sequence[Mapping[str, Any]],
     ) -> None:
         self.path = record_beside(target)

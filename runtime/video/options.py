@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from starcast import flags
 from starcast.errors import OptionError
@@ -14,7 +15,13 @@ from starcast.runtime.seed_lists import parse_seeds
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _USUAL_FIT = "crop"
+SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # of the videos that are written
 SHORTEST_STEP = 3  # frames: one at a style, one in between, one at the next style
+
+
+def is_video(path: Path) -> bool:
+    """Whether a path names a video that can be written."""
+    return path.suffix.lower() in SUFFIXES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +48,7 @@ class VideoOptions(FilmOptions, FaceOptions, StyleOptions):
 
     domain: str | None = flags.domain()
     fit: str = flags.fit(_USUAL_FIT, FITS)
-    steady: bool = option(
-        True, "With --align: average a face's place over a fifth of a second before and after each frame, so that it "
-        "does not tremble. --no-steady takes every frame by itself.",
-    )  # fmt: skip
+    steady: bool = flags.steady("Needs --align.")
     metadata: bool = flags.metadata("titles, dates, place, maker, chapters and so on")
     max_pixels: int = flags.max_pixels(MAX_FRAME_PIXELS, "Counted per frame.")
 

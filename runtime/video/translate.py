@@ -12,11 +12,11 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -40,11 +40,20 @@ from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
 from starcast.runtime.video.advice import DEINTERLACE, ffmpeg_line
 from starcast.runtime.video.encode import DroppedFilm
-from starcast.runtime.video.faces import ALIGN, PUT_BACK, FilmFaces, find_faces, put_faces_back, translate_faces
+from starcast.runtime.video.faces import (
+    ALIGN,
+    PUT_BACK,
+    WRITTEN_AS_THEY_ARE,
+    FilmFaces,
+    find_faces,
+    put_faces_back,
+    tell_faceless,
+    translate_faces,
+)
 from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film, Frame, Sound
 from starcast.runtime.video.film_record import FilmRecord, is_done
-from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.options import EncodingOptions, VideoOptions
 from starcast.runtime.video.orientation import make_pixels_square, turn_upright
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink, check_target
@@ -56,6 +65,7 @@ if TYPE_CHECKING:
     from starcast.runtime.video.film import Item
 
     Beside = Sound | Packet[Any]  # what travels with the frames
+    Making = Callable[[Iterable[RgbFrame | Beside]], AbstractContextManager[Iterator[RgbFrame | Beside]]]
 
 STAGES = ("decode", "fit", "run", "encode")
 FACE_STAGES = ("decode", "fit", ALIGN, "run", PUT_BACK, "encode")
@@ -102,7 +112,9 @@ def translate_video(
                 before = translator.extra_cost
                 sink = _write(source, target, translator, styles, options, record.mark, report, bar)
                 report.extra = translator.extra_cost.since(before)
-                report.failed = [*failures_of(source, sink.refused), *_without_faces(source, report)]
+                report.failed = [
+                    *failures_of(source, sink.refused), *tell_faceless(source, report, WRITTEN_AS_THEY_ARE, bar.print)
+                ]  # fmt: skip
                 for sentence in report.failed:
                     progress(sentence)
                 counts = {"frames": report.frames, "damaged": source.damaged + sink.refused}
@@ -132,19 +144,44 @@ def _write(
         _translating_faces if options.align else _translating, film=source, translator=translator, styles=styles,
         options=options, report=report,
     )  # fmt: skip
+    opening = Opening(target, size, options, mark, metadata=options.metadata)
+    return write_film(source, opening, size, mode, translating, report, bar)
+
+
+class Opening(NamedTuple):
+    """What a film is written with: `size` is that of its frames, `mark` the line that says how it was made."""
+
+    target: Path
+    size: tuple[int, int]
+    encoding: EncodingOptions
+    mark: str
+    metadata: bool
+
+
+def write_film(
+    source: Film,
+    opening: Opening,
+    fitted: tuple[int, int],
+    mode: str,
+    making: Making,
+    report: FilmReport,
+    bar: ProgressBar,
+) -> Sink:
+    """Read `source`, fit its frames to `fitted` as `mode` says, make other frames of them, and write those with the
+    sound. `making` opens the stages between; frames and packets go through it."""
     start = time.perf_counter()
     with (
-        atomic_path(target) as part,
+        atomic_path(opening.target) as part,
         Sink(
             part,
-            printable(target),
-            size,
+            printable(opening.target),
+            opening.size,
             source.rate,
             source.time_base,
-            options,
+            opening.encoding,
             source=source,
-            mark=mark,
-            metadata=options.metadata,
+            mark=opening.mark,
+            metadata=opening.metadata,
         ) as sink,
     ):
         _tell([*_notes(source), *sink.notes], report, bar)
@@ -152,10 +189,10 @@ def _write(
         decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode))
         with (
             run_ahead(decoded, "decode") as frames,
-            run_ahead(_fit_frames(frames, source, size, mode, report), "fit") as ready,
-            translating(ready) as translations,
+            run_ahead(_fit_frames(frames, source, fitted, mode, report), "fit") as ready,
+            making(ready) as made,
         ):
-            for item in translations:
+            for item in made:
                 with report.timed("encode"):
                     sink.write(item)
                 if isinstance(item, RgbFrame):
@@ -164,7 +201,7 @@ def _write(
                 if source.interlaced and not was_interlaced:  # from here on
                     was_interlaced = True
                     _tell([_interlaced_note(source)], report, bar)
-    _tell([*sink.notes[known:], *_final_notes(source, report)], report, bar)
+    _tell([*sink.notes[known:], *_final_notes(source)], report, bar)
     report.wall_s = time.perf_counter() - start
     return sink
 
@@ -330,18 +367,9 @@ def _notes(source: Film) -> Sequence[str]:
     return notes
 
 
-def _without_faces(source: Film, report: FilmReport) -> Sequence[str]:
-    if report.faceless and report.faceless == report.frames:
-        return [f"{source.name} shows no face that could be found: its frames are written as they are"]
-    return []
-
-
-def _final_notes(source: Film, report: FilmReport) -> Sequence[str]:
-    zeros, faceless = source.zeros_at_end, report.faceless
-    notes = [f"{source.name} ends in {zeros} zero bytes, which hold no video"] if zeros else []
-    if 0 < faceless < report.frames:
-        notes.append(f"no face was found in {faceless} of {report.frames} frames: they are written as they are")
-    return notes
+def _final_notes(source: Film) -> Sequence[str]:
+    zeros = source.zeros_at_end
+    return [f"{source.name} ends in {zeros} zero bytes, which hold no video"] if zeros else []
 
 
 def _interlaced_note(source: Film) -> str:

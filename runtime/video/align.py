@@ -1,0 +1,125 @@
+"""`starcast align` of a video: the square of the face in each frame, with the sound and at the frames' own times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starcast.errors import OptionError
+from starcast.hold import hold
+from starcast.images.fit import NATIVE, fit
+from starcast.runtime.bundle import sha256_of
+from starcast.runtime.faces.detector import FAST, FaceDetector, weights
+from starcast.runtime.faces.finders import GIVE_LANDMARKS, landmark_finder, open_heatmaps
+from starcast.runtime.faces.mean import read_mean
+from starcast.runtime.faces.options import AlignOptions
+from starcast.runtime.faces.sight import Sight
+from starcast.runtime.faces.warp import align
+from starcast.runtime.progress import ProgressBar
+from starcast.runtime.stages import run_ahead
+from starcast.runtime.video.faces import ALIGN, FaceFrame, FilmFaces, find_faces, tell_faceless
+from starcast.runtime.video.failures import failures_of
+from starcast.runtime.video.film import Film, Sound
+from starcast.runtime.video.film_record import FilmRecord, is_done
+from starcast.runtime.video.options import MAX_FRAME_PIXELS
+from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.sink import RgbFrame, check_target
+from starcast.runtime.video.source import open_film
+from starcast.runtime.video.translate import Opening, write_film
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+
+    Beside = Sound | Packet[Any]  # what travels with the frames
+
+STAGES = ("decode", "fit", ALIGN, "encode")
+_FEW = 2  # whole frames between the stages of faces: they may be large
+
+
+def align_video(
+    source_path: Path,
+    target: Path,
+    options: AlignOptions,
+    *,
+    progress: Callable[[str], None] = print,
+    show_progress: bool = False,
+) -> FilmReport:
+    """Write the aligned square of the largest face of each frame; `target`'s suffix decides the container.
+
+    A frame without a face shows the place where it was last, or the middle. If `target` is that film already, only its
+    record is written, where it is missing. Raises OptionError, CheckpointError, BundleError, EngineError, VideoError;
+    then nothing is written.
+    """
+    check_target(target, source_path)
+    report = FilmReport(target, dict.fromkeys(STAGES, 0.0))
+    with _open_sight(options) as (sight, facts), hold(target):
+        record = FilmRecord(target, [source_path], None, options, [facts])
+        if not is_done(record, target, report, overwrite=options.overwrite):
+            with (
+                open_film(source_path, min(options.max_pixels, MAX_FRAME_PIXELS)) as source,
+                ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
+            ):
+                opening = Opening(target, (options.size,) * 2, options, record.mark, metadata=options.metadata)
+                making = partial(_aligning, film=source, sight=sight, options=options, report=report)
+                sink = write_film(source, opening, source.shown_size, NATIVE, making, report, bar)
+                then = "they show the place where it was last, or the middle"
+                report.failed = [*failures_of(source, sink.refused), *tell_faceless(source, report, then, bar.print)]
+                for sentence in report.failed:
+                    progress(sentence)
+                counts = {
+                    "frames": report.frames, "damaged": source.damaged + sink.refused, "without_face": report.faceless,
+                }  # fmt: skip
+                record.save({}, counts, report, progress)
+    return report
+
+
+@contextmanager
+def _open_sight(options: AlignOptions) -> Iterator[tuple[Sight, dict[str, str]]]:
+    """What finds faces, and facts about it. Raises OptionError if nothing does."""
+    facts: dict[str, str] = {}
+    look = None
+    with ExitStack() as opened:
+        if options.landmarks is not None:
+            find_heatmaps, facts = opened.enter_context(open_heatmaps(options.landmarks))
+            look = landmark_finder(find_heatmaps, None, options.size)
+        path = weights()
+        if path is None and look is None:
+            raise OptionError(
+                f"nothing here finds faces: {GIVE_LANDMARKS}; or install a face detector: pip install 'starcast[faces]'"
+            )
+        if path is not None:
+            facts = {**facts, "detector": sha256_of(path)}
+        mean = None
+        if options.mean is not None:
+            mean = read_mean(options.mean)
+            facts = {**facts, "mean": sha256_of(options.mean)}
+        yield Sight(FaceDetector(FAST) if path is not None else None, look, mean), facts
+
+
+@contextmanager
+def _aligning(
+    frames: Iterable[RgbFrame | Beside], film: Film, sight: Sight, options: AlignOptions, report: FilmReport
+) -> Iterator[Iterator[RgbFrame | Beside]]:
+    """The stage that cuts faces out of frames."""
+    faces = FilmFaces(sight, options.size, film.rate, film.time_base, steady=options.steady, every=False)
+    with run_ahead(_squares(find_faces(frames, faces, report), options.size), ALIGN, _FEW) as squares:
+        yield squares
+
+
+def _squares(items: Iterable[FaceFrame | Beside], size: int) -> Iterator[RgbFrame | Beside]:
+    matrix = None
+    for item in items:
+        if not isinstance(item, FaceFrame):
+            yield item
+            continue
+        frame = item.frame
+        if item.faces:
+            square, matrix = item.faces[0]
+        elif matrix is not None:
+            square = align(frame.pixels, matrix, size)
+        else:
+            square = fit(frame.pixels, (size, size), "crop")
+        yield RgbFrame(square, frame.pts, frame.duration)

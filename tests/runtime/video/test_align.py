@@ -1,0 +1,92 @@
+"""`starcast align` of a video: the face's square in each frame, with the sound, each at its own time."""
+
+from contextlib import contextmanager
+
+import av
+import numpy as np
+import pytest
+from drawn_sight import FACE, GREY, HEIGHT, WIDTH, DrawnSight, scene
+
+from starcast.cli import main
+from starcast.errors import OptionError
+from starcast.runtime.faces.options import AlignOptions
+from starcast.runtime.record import read_runs
+from starcast.runtime.video import align
+from starcast.runtime.video.align import align_video
+
+QUIET = {"progress": lambda line: None}
+CODING = 3  # grey levels that two encodings and two colour conversions may cost
+
+
+@pytest.fixture
+def drawn_sight(monkeypatch):
+    @contextmanager
+    def open_sight(options):
+        yield DrawnSight(), {"detector": "drawn"}
+
+    monkeypatch.setattr(align, "_open_sight", open_sight)
+
+
+def options(**changes):
+    return AlignOptions(**{"preset": "ultrafast", "crf": 1, "size": 64, **changes})
+
+
+def make(make_clip, lefts, **changes):
+    return make_clip(
+        "in.mp4", frames=len(lefts), width=WIDTH, height=HEIGHT, images=[scene(left) for left in lefts], **changes
+    )
+
+
+def frames_of(path):
+    with av.open(str(path)) as container:
+        return [frame.to_ndarray(format="rgb24").astype(int) for frame in container.decode(video=0)]
+
+
+@pytest.mark.usefixtures("drawn_sight")
+def test_the_face_fills_every_frame_and_sound_and_times_are_kept(make_clip, watch, tmp_path):
+    clip = make(make_clip, [20 + 3 * number for number in range(20)], sounds=("aac",))
+    report = align_video(clip, tmp_path / "out.mp4", options(), **QUIET)
+    assert (report.frames, report.faceless, report.failed) == (20, 0, [])
+    before, after = watch(clip), watch(tmp_path / "out.mp4")
+    assert after.times == before.times
+    assert after.samples == before.samples
+    for frame in frames_of(tmp_path / "out.mp4"):
+        assert frame.shape == (64, 64, 3)
+        assert np.abs(frame[8:56, 8:56] - FACE).max() <= CODING
+
+
+@pytest.mark.usefixtures("drawn_sight")
+def test_a_frame_without_a_face_shows_the_place_where_it_was(make_clip, tmp_path):
+    lines = []
+    clip = make(make_clip, [40] * 12 + [None] * 12)
+    report = align_video(clip, tmp_path / "out.mp4", options(), progress=lines.append)
+    assert lines[-1].startswith("no face was found in 12 of 24 frames: they show the place where it was last")
+    assert report.failed == []
+    assert np.abs(frames_of(tmp_path / "out.mp4")[-1][8:56, 8:56] - GREY).max() <= CODING
+    [run] = read_runs(tmp_path / "out.mp4.json")
+    assert run["counts"] == {"frames": 24, "damaged": 0, "without_face": 12}
+
+
+@pytest.mark.usefixtures("drawn_sight")
+def test_the_same_command_finds_its_video_and_another_one_does_not_replace_it(make_clip, tmp_path):
+    clip, target = make(make_clip, [40] * 5), tmp_path / "out.mp4"
+    align_video(clip, target, options(), **QUIET)
+    assert align_video(clip, target, options(), **QUIET).is_there_already
+    for changes in ({"steady": False}, {"size": 32}):
+        with pytest.raises(OptionError, match="exists"):
+            align_video(clip, target, options(**changes), **QUIET)
+
+
+@pytest.mark.usefixtures("drawn_sight")
+def test_the_command_takes_a_video_if_its_output_is_one(make_clip, tmp_path, capsys):
+    clip = make(make_clip, [40] * 3)
+    with pytest.raises(SystemExit) as ended:
+        main(["align", str(clip), "-o", str(tmp_path / "out.mkv"), "--size", "32", "--preset", "ultrafast"])
+    assert ended.value.code == 0
+    assert "out.mkv: 3 frames" in capsys.readouterr().out
+
+
+def test_without_detector_and_landmarks_one_sentence_says_what_is_missing(make_clip, tmp_path, monkeypatch):
+    monkeypatch.setattr(align, "weights", lambda: None)
+    with pytest.raises(OptionError, match=r"nothing here finds faces: give --landmarks .*pip install"):
+        align_video(make(make_clip, [40]), tmp_path / "out.mp4", options(), **QUIET)
