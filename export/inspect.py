@@ -17,7 +17,7 @@ from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.engines.choose import recall_choice
 from starcast.runtime.engines.registry import ENGINES
 from starcast.runtime.labels import example_flags
-from starcast.runtime.manifest import MANIFEST, LabelMaker, Manifest, Variant
+from starcast.runtime.manifest import MANIFEST, ExtraInput, LabelMaker, Manifest, Variant
 from starcast.runtime.nvidia.tensorrt.flavours import FLAVOURS
 
 if TYPE_CHECKING:
@@ -57,6 +57,11 @@ def bundle_facts(bundle: Bundle) -> Facts:
         "noise": len(manifest.noise_inputs) or None,
         "latent_dim": condition.latent.size if condition.latent else None,
         "mean_draws": condition.mean_draws,
+        "per_source": [
+            {"graph": one.graph, "flop": one.flop, "makes": one.name if isinstance(one, ExtraInput) else "heatmaps"}
+            for one in manifest.source_makers
+        ]
+        or None,
         "bytes": sum(facts.bytes for facts in manifest.files.values()),
         "sha256": bundle.sha256,
         "origin": {
@@ -177,6 +182,12 @@ def _member(member: Facts) -> str:
     return f"{printable(member.get('path'))}{share}"
 
 
+def _maker(maker: Facts) -> str:
+    """`landmarks.onnx makes heatmaps (17.14 GFLOP)`."""
+    cost = f" ({maker['flop'] / 1e9:.2f} GFLOP)" if maker["flop"] else ""
+    return f"{maker['graph']} makes {maker['makes']}{cost}"
+
+
 def _thousands(count: int) -> str:
     return f"{count:,}"
 
@@ -213,6 +224,7 @@ _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
         "parameters", lambda counts: ", ".join(f"{name} {_thousands(count)}" for name, count in counts.items()),
     ),
     "mean_draws": ("mean styles", lambda draws: f"over {_thousands(draws)} latents"),
+    "per_source": ("once a source", lambda makers: ", ".join(map(_maker, makers))),
     "bytes": ("bytes", _thousands),
     "sha256": ("SHA-256", str),
     "auto": ("auto", str),

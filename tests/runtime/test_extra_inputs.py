@@ -344,3 +344,9 @@ def test_graphs_that_run_on_every_source_count_in_the_memory_of_a_bundle(pointed
     assert announced == held_need(bundle, engine, variant)  # they are not counted twice
     one, none = (image_need(each, engine, variant, SIDE, 2 * SIDE) for each in (bundle, plain))
     assert one - none == 2 * (2 * 16 * 16 * 4)
+
+
+def test_inspect_says_what_runs_once_a_source(pointed):
+    result = CliRunner().invoke(root, ["inspect", str(pointed)], standalone_mode=False)
+    assert result.exit_code == 0, result.output
+    assert "once a source  landmarks.onnx makes heatmaps, masks.onnx makes masks" in result.output
