@@ -47,9 +47,9 @@ SMALLER = {
 }
 
 
-def _run(folder: Path, steps: list[tuple[str, str]]) -> None:
+def _run(folder: Path, steps: list[tuple[str, str]], traces: Path) -> None:
     done = subprocess.run(
-        [sys.executable, ROOT / "tests/support/run_page.py"], cwd=folder, input=json.dumps(steps),
+        [sys.executable, ROOT / "tests/support/run_page.py", traces], cwd=folder, input=json.dumps(steps),
         env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -76,10 +76,16 @@ def _steps(page: Path) -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def after_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def traces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of traced networks: several pages export the run of the README."""
+    return tmp_path_factory.mktemp("traces")
+
+
+@pytest.fixture(scope="module")
+def after_readme(tmp_path_factory: pytest.TempPathFactory, traces: Path) -> Path:
     """A folder with the images that the pages speak of, and what README's commands make of them: run/, my-model/ …"""
     folder = tmp_path_factory.mktemp("readme")
-    _run(folder, [("sh", _smaller("starcast dataset make -o drawn"))])
+    _run(folder, [("sh", _smaller("starcast dataset make -o drawn"))], traces)
     (folder / "photos").mkdir()
     for drawn, domain in (("checked", "cat"), ("spotted", "dog"), ("striped", "wild")):
         (folder / "drawn" / drawn).rename(folder / "photos" / domain)
@@ -91,7 +97,7 @@ def after_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [f"holiday/{number:02}.jpg" for number in range(12)]  # as many as an export needs for calibration
     for name in (*names, "me.jpg", "rex.jpg", "bella.jpg", "references/dog-rex.jpg", "references/wild-leo.jpg"):
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(folder / name)
-    _run(folder, _steps(README))
+    _run(folder, _steps(README), traces)
     return folder
 
 
@@ -104,13 +110,13 @@ def test_what_the_readme_shows_runs_in_its_order(after_readme):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in RUN_PAGES if page != README], ids=lambda page: page.name)
-def test_what_a_page_shows_runs_in_its_order(after_readme, tmp_path, page):
+def test_what_a_page_shows_runs_in_its_order(after_readme, traces, tmp_path, page):
     folder = tmp_path / "folder"
     steps = _steps(page)
     trains = any(step.startswith("starcast train") and "--resume" not in step for _, step in steps)
     made = ("run", "out", "dog.mp4*", "loop.mp4*", "me-as-*") if trains else ()  # of a model that the page replaces
     shutil.copytree(after_readme, folder, ignore=shutil.ignore_patterns(*made))
-    _run(folder, steps)
+    _run(folder, steps, traces)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,10 +1,15 @@
-"""Run the steps of a page, in order and in one process: [["sh", "starcast …"], ["python", "…"]] as JSON on stdin."""
+"""Run the steps of a page, in order and in one process: [["sh", "starcast …"], ["python", "…"]] as JSON on stdin.
+
+The argument is a folder of traced networks, which pages share.
+"""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
+from contextlib import nullcontext
+from pathlib import Path
 
 from starcast.cli import main
 
@@ -20,8 +25,15 @@ def run(kind: str, text: str) -> object:
         return leaving.code
 
 
-for kind, text in json.load(sys.stdin):
-    sys.stderr.write(f"$ {text}\n")
-    status = run(kind, text)
-    if status:
-        sys.exit(f"exit status {status} of: {text}")
+steps = json.load(sys.stdin)
+traces = nullcontext()
+if any(text.startswith("starcast export") for _, text in steps):
+    from shared_traces import traces_shared_in  # imports torch
+
+    traces = traces_shared_in(Path(sys.argv[1]))
+with traces:
+    for kind, text in steps:
+        sys.stderr.write(f"$ {text}\n")
+        status = run(kind, text)
+        if status:
+            sys.exit(f"exit status {status} of: {text}")
