@@ -40,7 +40,7 @@ def video(bundle: Path, source: Path, output: str, **values: Any) -> int:
 @click.command("morph")
 @click.argument("bundle", type=LocalPath())
 @click.argument("sources", metavar="[SOURCE…]", nargs=-1, type=LocalPath())
-@out_option("output", f"{_VIDEO}; without a source, for video.mp4.", kind=FileOutput())
+@out_option("output", f"{_VIDEO}; without a source or with several, for video.mp4.", kind=FileOutput())
 @options_from(MorphOptions)
 def morph(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -> int:
     """Render a video that loops smoothly through several styles.
@@ -58,9 +58,11 @@ def morph(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -
               starcast morph my-generator -o walk.mp4 --seeds 1-8 --psi 0.7
               starcast morph my-model cats/ -o video_ref.mp4 --refs refs/ --official
     """
+    from starcast.runtime.folder.patterns import is_pattern
     from starcast.runtime.video.morph import morph as render
 
-    return run(render, bundle, sources, _film_path(output, next(iter(sources), None)), MorphOptions(**values))
+    one = sources[0] if len(sources) == 1 and not is_pattern(sources[0]) else None
+    return run(render, bundle, sources, _film_path(output, one), MorphOptions(**values))
 
 
 def _film_path(output: str, source: Path | None) -> Path:

@@ -8,7 +8,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from starcast.cli import root
 from starcast.errors import ImageError, OptionError
 from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
@@ -217,3 +219,17 @@ def test_what_the_layout_cannot_show_is_refused(folder, tiny_bundle, generator_b
         morph(tiny_bundle, [film, film], film.with_name("o.mp4"), options(seeds=("1",), official=False))
     assert open_bundle(tiny_bundle)
     assert not film.exists()
+
+
+@pytest.mark.parametrize(("sources", "name"), [
+    (["sources/a.png"], "a.mp4"), (["sources"], "sources.mp4"), (["sources/*.png"], "video.mp4"),
+    (["sources/a.png", "sources/b.png"], "video.mp4"),
+])  # fmt: skip
+def test_a_folder_gets_a_film_named_after_a_single_source(folder, tiny_bundle, monkeypatch, sources, name):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(
+        "starcast.runtime.video.morph.morph", lambda bundle, given, target, *_, **__: made.append(target)
+    )
+    made: list[Path] = []
+    CliRunner().invoke(root, ["morph", str(tiny_bundle), *sources, "-o", "films/", "--seeds", "1", "--official"])
+    assert made == [Path("films", name)]
