@@ -13,8 +13,8 @@ from av.container import OutputContainer
 from av.stream import Stream
 
 from starcast.errors import OptionError, printable
+from starcast.runtime.video.options import CONTAINERS
 
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}  # suffix -> FFmpeg's name
 # FFmpeg writes these into MP4, but most players cannot play them
 _SILENT_IN_MP4 = ("pcm_", "vorbis")
 

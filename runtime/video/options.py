@@ -15,13 +15,14 @@ from starcast.runtime.seed_lists import parse_seeds
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _USUAL_FIT = "crop"
-SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")  # of the videos that are written
+# suffixes of the videos that are written -> FFmpeg's name of the container
+CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 SHORTEST_STEP = 3  # frames: one at a style, one in between, one at the next style
 
 
 def is_video(path: Path) -> bool:
     """Whether a path names a video that can be written."""
-    return path.suffix.lower() in SUFFIXES
+    return path.suffix.lower() in CONTAINERS
 
 
 @dataclass(frozen=True, kw_only=True)
