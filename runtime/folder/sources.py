@@ -86,7 +86,13 @@ class _Search(msgspec.Struct, frozen=True):
 
     def skips(self, path: Path, *, ours: bool) -> bool:
         """Whether an image is one that starcast made. `ours`: it is below a record."""
-        return not self.take_translations and (ours or _is_ours(path, take_aligned=self.take_aligned))
+        if self.take_translations:
+            return False
+        can_be_ours = path.suffix.lower() in WRITTEN_SUFFIXES
+        mark = parse_mark(read_mark(path)) if can_be_ours else None
+        if mark is not None and mark.is_aligned:
+            return not self.take_aligned
+        return ours or mark is not None or (can_be_ours and is_record(record_beside(path)))
 
 
 def find_sources(
@@ -218,15 +224,6 @@ def _is_below_record(path: Path, root: Path) -> bool:
     """Whether a folder at `path`, or one between it and `root`, has a record."""
     between = [folder for folder in (path, *path.parents) if folder != root and folder.is_relative_to(root)]
     return any(is_record(folder / RECORD) for folder in between)
-
-
-def _is_ours(path: Path, *, take_aligned: bool) -> bool:
-    if path.suffix.lower() not in WRITTEN_SUFFIXES:
-        return False
-    mark = parse_mark(read_mark(path))
-    if mark is not None:
-        return not (mark.is_aligned and take_aligned)
-    return is_record(record_beside(path))
 
 
 def _is_record_of_ours(path: Path) -> bool:

@@ -154,6 +154,16 @@ def test_aligned_images_are_sources_for_translate_and_not_for_align(photos: Path
     assert "and 1 more are images that starcast made: skipped (name a file to align it again)" in result.stderr
 
 
+def test_folders_of_aligned_images_are_sources_below_a_folder_that_is_searched(photos: Path, tmp_path: Path) -> None:
+    for domain, source in (("female", "a.png"), ("male", "more/b.jpg")):
+        _invoke(photos / source, "-o", tmp_path / "aligned" / domain)
+    found = find_sources([tmp_path / "aligned"])
+    assert [source.relative.as_posix() for source in found.sources] == ["female/a.png", "male/b.png"]
+    assert find_sources([tmp_path / "aligned" / "**" / "*.png"]).translations == []
+    result = _invoke(tmp_path / "aligned", "-o", tmp_path / "again")
+    assert "holds only images that starcast made" in str(result.exception)
+
+
 def test_a_pipe_is_a_source_and_an_output(photos: Path) -> None:
     code = """
 import sys
