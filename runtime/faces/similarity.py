@@ -49,7 +49,8 @@ def crop_square(face: FacePoints, size: int) -> Matrix:
     side = max(4.0 * float(np.hypot(*face.across)), 3.6 * float(np.hypot(*face.up)))
     axis = _complex(upright_axis(face))
     centre = face.eyes.mean(axis=0) - 0.1 * face.up
-    return _matrix(size / side * abs(axis) / axis, centre, np.array([size / 2, size / 2]))
+    middle = (size - 1) / 2  # of the square's pixels, which are counted at their centres
+    return _matrix(size / side * abs(axis) / axis, centre, np.array([middle, middle]))
 
 
 def scale_of(matrix: Matrix) -> float:

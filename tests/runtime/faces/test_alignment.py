@@ -85,10 +85,22 @@ def test_every_size_has_the_face_at_the_same_part_of_the_square(size: int) -> No
 def test_without_a_mean_the_square_is_that_of_celeba_hq() -> None:
     # eyes 64 apart, mouth 64 below: side 4 * 64, centre 6.4 below the eyes
     face = FacePoints.of_four(EYES, MOUTH)
-    np.testing.assert_allclose(crop_square(face, 256), shift(0, 128 - 126.4), atol=1e-12)
+    # the square begins half a pixel before its first pixel's centre, and ends half a pixel after its last one's
+    np.testing.assert_allclose(crop_square(face, 256), shift(127.5 - 128, 127.5 - 126.4), atol=1e-12)
     longer = FacePoints.of_four(EYES, np.add(MOUTH, [0, 16]))  # 80 below: side 3.6 * 80, centre 8 below the eyes
     assert scale_of(crop_square(longer, 256)) == pytest.approx(256 / 288)
-    np.testing.assert_allclose(crop_square(longer, 256) @ [128, 128, 1], [128, 128, 1])
+    np.testing.assert_allclose(crop_square(longer, 256) @ [128, 128, 1], [127.5, 127.5, 1])
+
+
+@pytest.mark.parametrize("size", [64, 256, 1000])
+@pytest.mark.parametrize("degrees", [0, 90, 180])
+def test_the_square_of_a_mirrored_face_is_the_mirrored_square(size: int, degrees: float) -> None:
+    """A square of any size and its mirror image have the same edges: the rule does not move faces to one side."""
+    face = FacePoints.of_four(EYES, MOUTH).moved(turned(degrees, 1.3, 300, 200))
+    mirror = np.array([[-1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    mirrored = FacePoints.of_four(face.moved(mirror).eyes[::-1], face.moved(mirror).mouth[::-1])
+    flip = shift(size - 1, 0) @ mirror
+    np.testing.assert_allclose(crop_square(mirrored, size), flip @ crop_square(face, size) @ mirror, atol=1e-9)
 
 
 def test_a_sparse_mean_and_98_landmarks_are_compared_by_eyes_and_mouth() -> None:
