@@ -65,8 +65,10 @@ def align_video(
                 opening = Opening(target, (options.size,) * 2, options, record.mark, metadata=options.metadata)
                 making = partial(_aligning, film=source, sight=sight, options=options, report=report)
                 sink = write_film(source, opening, source.shown_size, NATIVE, making, report, bar)
-                then = "they show the place where it was last, or the middle"
-                report.failed = [*failures_of(source, sink.refused), *tell_faceless(source, report, then, bar.print)]
+                faceless = "they show the place where it was last, or the middle", "its frames show their middle"
+                report.failed = [
+                    *failures_of(source, sink.refused), *tell_faceless(source, report, *faceless, bar.print)
+                ]  # fmt: skip
                 for sentence in report.failed:
                     progress(sentence)
                 counts = {

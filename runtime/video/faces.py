@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     Beside = Sound | Packet[Any]  # what travels with the frames
 
-WRITTEN_AS_THEY_ARE = "they are written as they are"
 ALIGN, PUT_BACK = "align", "put back"  # stages of the report
 
 
@@ -133,13 +132,15 @@ def put_faces_back(items: Iterable[FaceFrame | Beside], report: FilmReport) -> I
         yield frame
 
 
-def tell_faceless(source: Film, report: FilmReport, then: str, progress: Callable[[str], None]) -> list[str]:
+def tell_faceless(
+    source: Film, report: FilmReport, then: str, without_any: str, progress: Callable[[str], None]
+) -> list[str]:
     """Say in a line in how many frames no face was found; `then` says what became of them. For a film without any face,
-    returns a sentence for its failures instead."""
+    returns a sentence for its failures instead; `without_any` says what became of its frames."""
     if not report.faceless:
         return []
     if report.faceless == report.frames:
-        return [f"{source.name} shows no face that could be found: its frames are written as they are"]
+        return [f"{source.name} shows no face that could be found: {without_any}"]
     report.notes.append(f"no face was found in {report.faceless} of {report.frames} frames: {then}")
     progress(report.notes[-1])
     return []

@@ -43,7 +43,6 @@ from starcast.runtime.video.encode import DroppedFilm
 from starcast.runtime.video.faces import (
     ALIGN,
     PUT_BACK,
-    WRITTEN_AS_THEY_ARE,
     FilmFaces,
     find_faces,
     put_faces_back,
@@ -112,8 +111,9 @@ def translate_video(
                 before = translator.extra_cost
                 sink = _write(source, target, translator, styles, options, record.mark, report, bar)
                 report.extra = translator.extra_cost.since(before)
+                as_they_are = "they are written as they are", "its frames are written as they are"
                 report.failed = [
-                    *failures_of(source, sink.refused), *tell_faceless(source, report, WRITTEN_AS_THEY_ARE, bar.print)
+                    *failures_of(source, sink.refused), *tell_faceless(source, report, *as_they_are, bar.print)
                 ]  # fmt: skip
                 for sentence in report.failed:
                     progress(sentence)

@@ -68,6 +68,14 @@ def test_a_frame_without_a_face_shows_the_place_where_it_was(make_clip, tmp_path
 
 
 @pytest.mark.usefixtures("drawn_sight")
+def test_a_video_without_any_face_fails_and_the_sentence_says_what_it_shows(make_clip, tmp_path):
+    report = align_video(make(make_clip, [None] * 3), tmp_path / "out.mp4", options(), **QUIET)
+    [sentence] = report.failed
+    assert sentence.endswith("shows no face that could be found: its frames show their middle")
+    assert {frame.shape for frame in frames_of(tmp_path / "out.mp4")} == {(64, 64, 3)}
+
+
+@pytest.mark.usefixtures("drawn_sight")
 def test_the_same_command_finds_its_video_and_another_one_does_not_replace_it(make_clip, tmp_path):
     clip, target = make(make_clip, [40] * 5), tmp_path / "out.mp4"
     align_video(clip, target, options(), **QUIET)
