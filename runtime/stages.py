@@ -19,6 +19,12 @@ DEPTH = 8  # items in the queue between two stages
 _POLL_S = 0.1  # how often a waiting stage checks whether to stop; this also lets Ctrl-C through on Windows
 
 
+def slices(count: int, most: int) -> Iterator[slice]:
+    """`count` items in order, in slices of at most `most`."""
+    for start in range(0, count, most):
+        yield slice(start, start + most)
+
+
 class Batches(Generic[Item, Result]):
     """Passes items to `run` in order, in batches of at most `size`; the items of a batch have the same `kind`.
 

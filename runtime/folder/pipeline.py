@@ -27,7 +27,7 @@ from starcast.runtime.marks import Mark, hash_content, hash_place
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.source_styles import SourceStyles
-from starcast.runtime.stages import Batches, InOrder, map_ahead, open_pool
+from starcast.runtime.stages import Batches, InOrder, map_ahead, open_pool, slices
 from starcast.runtime.translator import Translator
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 READERS = 3
 SPARE_DETAIL = 4  # JPEGs are decoded at no less than this many times the model's sides, so that fitting still averages
 STAGES = ("read", "fit", "run", "write")
+FACE = ", face "  # between a source's name and the number of a face
 
 
 class Prepared(msgspec.Struct, frozen=True):
@@ -62,6 +63,15 @@ class Prepared(msgspec.Struct, frozen=True):
         """What the model translates, all of one size."""
         return [square for square, _ in self.faces] or [self.image]
 
+    @property
+    def named_inputs(self) -> list[tuple[NDArray[np.uint8], str]]:
+        """The inputs, and what progress and record call them: by the source's path, and several faces by number, too,
+        from the largest one on."""
+        name = printable(self.path)
+        if len(self.faces) < 2:
+            return [(self.inputs[0], name)]
+        return [(image, f"{name}{FACE}{number}") for number, image in enumerate(self.inputs, start=1)]
+
     def finish(self, translations: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
         """The translation of the source, from those of its `inputs`."""
         if not self.faces:
@@ -72,7 +82,8 @@ class Prepared(msgspec.Struct, frozen=True):
         return put_back(self.image, zip(translations, matrices, strict=True))
 
 
-Ready = tuple[Prepared, Target, NDArray[np.float32]]  # a source, a target, and the style that makes the one the other
+# a source, a target, and the style of each of the source's inputs that makes the one the other
+Ready = tuple[Prepared, Target, Sequence[NDArray[np.float32]]]
 
 
 class Report(msgspec.Struct):
@@ -129,10 +140,14 @@ def translate_jobs(
     """
 
     def translate(targets: Sequence[Ready]) -> tuple[None, ...]:
-        images = np.stack([image for prepared, _, _ in targets for image in prepared.inputs])
-        vectors = np.stack([vector for prepared, _, vector in targets for _ in prepared.inputs])
+        images = [image for prepared, _, _ in targets for image in prepared.inputs]
+        vectors = [vector for _, _, own in targets for vector in own]
         start = time.perf_counter()
-        translations = iter(translator(images, vectors))
+        translations = iter([
+            translation
+            for part in slices(len(images), batch)  # a source may have many faces
+            for translation in translator(np.stack(images[part]), np.stack(vectors[part]))
+        ])  # fmt: skip
         report.seconds["run"] += time.perf_counter() - start
         for prepared, target, _ in targets:
             translation = prepared.finish([next(translations) for _ in prepared.inputs])
@@ -176,10 +191,10 @@ def translate_jobs(
                 report.seconds["read"] += prepared.read_s
                 report.seconds["fit"] += prepared.fit_s
                 start = time.perf_counter()
-                vectors = styles.make(prepared.inputs[0], printable(job.source.path))
+                vectors = [styles.make(image, name) for image, name in prepared.named_inputs]
                 report.seconds["run"] += time.perf_counter() - start
                 for target in job.targets:
-                    batches.add((prepared, target, vectors[target.style]))
+                    batches.add((prepared, target, [own[target.style] for own in vectors]))
             batches.finish()
         finally:
             writes.finish()

@@ -27,7 +27,7 @@ from starcast.runtime.folder.outputs import (
     refuse_to_overwrite_sources,
     refuse_unused_options,
 )
-from starcast.runtime.folder.pipeline import Report, translate_jobs
+from starcast.runtime.folder.pipeline import FACE, Report, translate_jobs
 from starcast.runtime.folder.sheet import check_sheet, write_sheets
 from starcast.runtime.folder.sources import SourceFile, find_sources
 from starcast.runtime.folder.write_output import tell_lost
@@ -175,7 +175,12 @@ def _translate_missing(
 def _as_named(has: Mapping[str, list[str]], work: Work) -> dict[str, list[str]]:
     """What was read of the sources, under the names that they were given: the path of a pipe's file means nothing."""
     names = {printable(path): name for path, name in zip(work.given, work.named, strict=True)}
-    return {names.get(source, source): labels for source, labels in has.items()}
+
+    def named(source: str) -> str:
+        path, face, number = source.rpartition(FACE)
+        return names.get(source) or f"{names.get(path, path)}{face}{number}"
+
+    return {named(source): labels for source, labels in has.items()}
 
 
 def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions) -> str:

@@ -15,7 +15,7 @@ from starcast.runtime.faces.put_back import put_back
 from starcast.runtime.faces.sight import Face, Sight, rough_matrices
 from starcast.runtime.faces.steady import Pose, Steadier, matrix_of, pose_of
 from starcast.runtime.faces.warp import align
-from starcast.runtime.stages import Batches
+from starcast.runtime.stages import Batches, slices
 from starcast.runtime.video.film import Film, Sound
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame
@@ -103,10 +103,12 @@ def translate_faces(
 
     def run(frames: Sequence[FaceFrame]) -> Iterable[FaceFrame]:
         squares = [square for one in frames for square, _ in one.faces]
-        translations = iter(())
-        if squares:
-            with report.timed("run"):
-                translations = iter(translate(np.stack(squares)))
+        with report.timed("run"):
+            translations = iter([
+                translation
+                for part in slices(len(squares), batch)  # a frame may have many faces
+                for translation in translate(np.stack(squares[part]))
+            ])  # fmt: skip
         for one in frames:
             yield FaceFrame(one.frame, tuple((next(translations), matrix) for _, matrix in one.faces))
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from starcast.errors import ImageError, OptionError, printable
 from starcast.images.fit import fit
 from starcast.images.read import read_stored
+from starcast.runtime.stages import slices
 from starcast.runtime.style_requests import StyleRequest
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.style_path import Stop, count_visits, visits
@@ -72,7 +73,7 @@ class Grid:
     def images(self, translator: Translator, styles: NDArray[np.float32], batch: int) -> NDArray[np.uint8]:
         """The sources translated to each style, [styles * N, H, W, 3], in batches of at most `batch`."""
         numbers = np.arange(len(styles) * self.count)
-        parts = [numbers[start : start + batch] for start in range(0, len(numbers), batch)]
+        parts = [numbers[part] for part in slices(len(numbers), batch)]
         return np.concatenate(
             [translator(self._sources[part % self.count], styles[part // self.count]) for part in parts]
         )

@@ -306,6 +306,11 @@ def _one_style(options: VideoOptions, manifest: Manifest, progress: Callable[[st
             f"a video gets one style, but {len(requests)} were asked for: give one --domain"
             f"{' and one --seed or --ref' if manifest.condition.only_labels is None else ', or --set'}"
         )
+    if options.faces == "all" and requests[0].depends_on_source:
+        raise OptionError(
+            "with --faces all, a video's faces would all get the attributes of the first one: give --has, or leave "
+            "out --faces all"
+        )
     return requests[0]
 
 

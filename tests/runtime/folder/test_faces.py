@@ -10,6 +10,7 @@ from starcast.images.write import write_image
 from starcast.runtime.folder import pipeline
 from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.options import TranslateOptions
+from starcast.runtime.record import read_runs
 from starcast.runtime.translator import Translator
 
 
@@ -98,3 +99,36 @@ def test_a_second_run_finds_its_translations_and_one_without_align_does_not(tiny
 def test_fit_and_align_exclude_each_other():
     with pytest.raises(OptionError, match="--align and --fit pad exclude each other"):
         TranslateOptions(align=True, fit="pad")
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_many_faces_of_an_image_are_translated_in_batches(tiny_bundle, tmp_path, monkeypatch, batch):
+    sizes, call = [], Translator.__call__
+
+    def counted(self, images, style):
+        sizes.append(len(images))
+        return call(self, images, style)
+
+    monkeypatch.setattr(Translator, "__call__", counted)
+    write_image(tmp_path / "in/a.png", scene(5, 45, 85, 125))
+    run(tiny_bundle, tmp_path / "in", tmp_path / "out", faces="all", batch=batch)
+    assert sizes == [batch] * (4 // batch)
+
+
+def test_every_face_keeps_its_own_attributes(label_bundle, tiny_model, tmp_path):
+    image = scene(10, 110)
+    colours = {10: (60, 200, 60), 110: (60, 60, 200)}  # which the bundle reads as Blond_Hair and Brown_Hair
+    for left, colour in colours.items():
+        image[30 : 30 + SIDE, left : left + SIDE] = colour
+    write_image(tmp_path / "in/a.png", image)
+    bundle, changes = label_bundle(reads=True), {"domain": None, "seed": None, "set": ("Male",), "faces": "all"}
+    report, lines = run(bundle, tmp_path / "in", tmp_path / "out", **changes)
+    assert report.failed == []
+    name, changed = tmp_path / "in/a.png", read_image(tmp_path / "out/a.png").astype(int)
+    assert {f"{name}, face 1 has Blond_Hair", f"{name}, face 2 has Brown_Hair"} <= set(lines)
+    for left, colour, own in zip(colours, colours.values(), (1, 2), strict=True):
+        source = np.full((1, 1, 1, 3), colour, np.uint8)
+        expected = tiny_model.translation(source, np.eye(8)[own] + np.eye(8)[3])[0, 0, 0].astype(int)
+        assert np.abs(changed[45, left + 16] - expected).max() <= 1
+    [record] = read_runs(tmp_path / "out/starcast.json")
+    assert record["has"] == {f"{name}, face 1": ["Blond_Hair"], f"{name}, face 2": ["Brown_Hair"]}

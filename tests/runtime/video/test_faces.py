@@ -6,6 +6,7 @@ from drawn_sight import FACE, GREY, HEIGHT, WIDTH, DrawnSight, scene
 
 from starcast.errors import OptionError
 from starcast.runtime.record import read_runs
+from starcast.runtime.translator import Translator
 from starcast.runtime.video import translate
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
@@ -99,3 +100,27 @@ def test_options_that_would_have_no_effect_are_refused():
         options(align=False, faces="all")
     with pytest.raises(OptionError, match="add --align"):
         options(align=False, steady=False)
+
+
+def test_many_faces_of_a_frame_are_translated_in_batches(make_clip, tiny_bundle, tmp_path, monkeypatch):
+    sizes, call = [], Translator.__call__
+
+    def counted(self, images, style):
+        sizes.append(len(images))
+        return call(self, images, style)
+
+    monkeypatch.setattr(Translator, "__call__", counted)
+    clip = make_clip("in.mp4", frames=2, width=WIDTH, height=HEIGHT, images=[scene(5, 45, 85, 125)] * 2)
+    translate_video(tiny_bundle, clip, tmp_path / "out.mp4", options(faces="all", batch=2), **QUIET)
+    assert sizes == [2] * 4
+
+
+def test_faces_of_a_video_whose_attributes_would_be_those_of_the_first_are_refused(make_clip, label_bundle, tmp_path):
+    clip = make(make_clip, [40])
+    given = {"domain": None, "seed": None, "set": ("Male",), "faces": "all"}
+    with pytest.raises(OptionError, match="attributes of the first one: give --has"):
+        translate_video(label_bundle(reads=True), clip, tmp_path / "out.mp4", options(**given), **QUIET)
+    report = translate_video(
+        label_bundle(reads=True), clip, tmp_path / "out.mp4", options(**given, has=("Young",)), **QUIET
+    )  # fmt: skip
+    assert report.frames == 1
