@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from starcast import flags
+from starcast.errors import OptionError
 from starcast.images.read import MAX_PIXELS
-from starcast.options import option
-from starcast.runtime.video.options import EncodingOptions
+from starcast.options import flag_of, option
+from starcast.runtime.video.options import EncodingOptions, is_video
 
 SMALLEST, LARGEST = 16, 4096
+IMAGES_ALONE, VIDEOS_ALONE = ("format", "quality", "keep_alpha"), ("steady", "crf", "preset")  # what options are for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,3 +41,16 @@ class AlignOptions(EncodingOptions):
     metadata: bool = flags.metadata("EXIF, XMP, IPTC, comments and resolution")
     overwrite: bool = flags.overwrite()
     max_pixels: int = flags.max_pixels(MAX_PIXELS)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.output is not None:
+            self._refuse_without_effect(is_video(self.output))
+
+    def _refuse_without_effect(self, video: bool) -> None:
+        """Raise OptionError for an option of images if a `video` is written, and the other way round."""
+        for field in dataclasses.fields(self):
+            if field.name in (IMAGES_ALONE if video else VIDEOS_ALONE) and getattr(self, field.name) != field.default:
+                flag = flag_of(field).replace("--", "--no-" if field.default is True else "--", 1)
+                kinds, other = ("images", "a video") if video else ("videos", "no video")
+                raise OptionError(f"{flag} is for {kinds}, and the output is {other}: leave it out")

@@ -192,6 +192,20 @@ def test_quality_and_transparency_need_a_format_that_has_them(photos: Path, tmp_
     assert (tmp_path / "o/a.jpg").exists()
 
 
+@pytest.mark.parametrize(("name", "words", "sentence"), [
+    ("o.png", ["--crf", 3], "--crf is for videos, and the output is no video: leave it out"),
+    ("o", ["--preset", "slow"], "--preset is for videos, and the output is no video: leave it out"),
+    ("o", ["--no-steady"], "--no-steady is for videos, and the output is no video: leave it out"),
+    ("o.mp4", ["--quality", 90], "--quality is for images, and the output is a video: leave it out"),
+    ("o.mp4", ["--keep-alpha"], "--keep-alpha is for images, and the output is a video: leave it out"),
+    ("o.MKV", ["--format", "webp"], "--format is for images, and the output is a video: leave it out"),
+])  # fmt: skip
+def test_options_without_an_effect_are_refused(
+    photos: Path, tmp_path: Path, name: str, words: list[str], sentence: str
+) -> None:
+    assert sentence in str(_invoke(photos / "a.png", "-o", tmp_path / name, *words).exception)
+
+
 def test_several_images_need_a_folder_and_an_empty_folder_is_no_source(photos: Path, tmp_path: Path) -> None:
     assert "2 would be written" in str(_invoke(photos, "-o", tmp_path / "o.png").exception)
     (tmp_path / "empty").mkdir()
