@@ -110,7 +110,7 @@ class EvaluateOptions(EngineChoice):
     device: str = flags.device()
     weights: Path | None = option(
         None,
-        "Folder with the weights of Inception and AlexNet, and TensorFlow's Inception for the usual FID; default: "
+        "Folder with the weights of Inception and AlexNet, and of TensorFlow's Inception for the usual FID; default: "
         "torch's cache.",
         metavar="DIR",
     )

@@ -224,7 +224,7 @@ _ROWS: dict[str, tuple[str, Callable[[Any], str]]] = {
         "parameters", lambda counts: ", ".join(f"{name} {_thousands(count)}" for name, count in counts.items()),
     ),
     "mean_draws": ("mean styles", lambda draws: f"over {_thousands(draws)} latents"),
-    "per_source": ("once a source", lambda makers: ", ".join(map(_maker, makers))),
+    "per_source": ("per source", lambda makers: ", ".join(map(_maker, makers))),
     "bytes": ("bytes", _thousands),
     "sha256": ("SHA-256", str),
     "auto": ("auto", str),

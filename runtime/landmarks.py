@@ -50,6 +50,7 @@ class LandmarkFinder:
         maker = self._bundle.manifest.landmarks
         if maker is None:
             raise BundleError(
-                f"{self._bundle.path} has no graph that finds landmarks: export a face model again with this starcast"
+                f"{self._bundle.path} has no graph that finds landmarks: if it is a face model, export it again with "
+                "this starcast"
             )
         return maker

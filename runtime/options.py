@@ -120,7 +120,7 @@ class FaceOptions(CheckedOptions):
     align: bool = option(
         False, "Find the face, translate it aligned, and put it back with a soft edge. The rest of the image stays."
     )
-    faces: str = option("largest", "With --align: the faces to translate.", choices=FACES)
+    faces: str = option("largest", "With --align, the faces to translate.", choices=FACES)
 
     def refuse_without_align(self, fit: str, usual_fit: str) -> None:
         """Raise OptionError for options that have no effect, with or without --align. `fit` is the command's --fit,
@@ -130,7 +130,7 @@ class FaceOptions(CheckedOptions):
                 f"--align and --fit {fit} exclude each other: with --align, only the face is fitted to the model"
             )
         if not self.align and self.faces != FACES[0]:
-            raise OptionError("--faces chooses among the faces that are translated: add --align")
+            raise OptionError("--faces has no effect without --align: add --align")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,7 +37,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "inspect": ("starcast.export.cli:inspect", "Show what a checkpoint or bundle holds, and which engines can run it."),
     "align": (
         "starcast.runtime.faces.cli:align",
-        "Turn faces upright and cut them out, as face models expect their sources.",
+        "Cut faces out of images or a video, upright in a square, as face models expect them.",
     ),
     "translate": ("starcast.runtime.cli:translate", "Translate images and folders of images."),
     "generate": (

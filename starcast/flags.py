@@ -146,8 +146,8 @@ def keep_alpha() -> Any:
 def steady(more: str = "") -> Any:
     """`--no-steady`."""
     return option(
-        True, _text("Average a face's place in a video over a fifth of a second before and after each frame, so that "
-        "it does not tremble. --no-steady takes every frame by itself.", more),
+        True, _text("Average a face's position in a video over a fifth of a second before and after each frame, so "
+        "that it does not jitter. --no-steady uses the position that was found in each frame.", more),
     )  # fmt: skip
 
 

@@ -71,8 +71,8 @@ def tensorflow_inception_file() -> WeightFile:
 
 
 def find_tensorflow_inception(folder: Path | None, progress: Progress) -> Weights | None:
-    """That file in `folder`, by default torch's cache, under either name. Without it, `progress` gets a line, and
-    nothing is fetched."""
+    """The file of TensorFlow's Inception in `folder` (default: torch's cache), under either of its names. If it is
+    missing, `progress` gets a line; nothing is fetched."""
     own = tensorflow_inception_file()
     files = [own, WeightFile(own.network, f"pt_{own.name.removeprefix('weights-')}")]
     place = _place(folder)
@@ -80,8 +80,8 @@ def find_tensorflow_inception(folder: Path | None, progress: Progress) -> Weight
         if (place / file.name).is_file():
             return _identify(file, place / file.name, progress)
     progress(
-        f"FID by TensorFlow's Inception, which most papers report, is left out: for it, put {own.name} from {own.url} "
-        f"into {printable(place)}"
+        f"FID by TensorFlow's Inception, which most papers report, is left out: to include it, put {own.name} from "
+        f"{own.url} into {printable(place)}"
     )
     return None
 

@@ -54,7 +54,7 @@ from starcast.runtime.stages import InOrder, map_ahead, open_pool
 
 STAGES = ("read", "find", "write")
 WORDING = "image", "align"  # what `left_out` and `nothing_in` call what starcast made, and what is done
-NO_FACE = "no face was found in it: crop it to the face, or leave it out"
+CROP_IT = "crop it to the face, or leave it out"
 
 
 class Report(msgspec.Struct):
@@ -228,7 +228,7 @@ def _align_jobs(
                 report.seconds["find"] += time.perf_counter() - start
                 if face is None or not face.is_face():
                     bar.advance()
-                    report.fail(f"{printable(path)}: {NO_FACE}", bar.print)
+                    report.fail(f"no face was found in {printable(path)}: {CROP_IT}", bar.print)
                     continue
                 mark = Mark(settings=settings, content=image.content, place=image.place, is_aligned=True)
                 matrix = similarity(face, work.mean, options.size)

@@ -18,13 +18,13 @@ from starcast.runtime.video.options import is_video
 @click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=SourcePath())
 @options_from(AlignOptions)
 def align(sources: tuple[Path | Standard, ...], **values: Any) -> int:
-    """Turn faces upright and cut them out, as face models expect their sources.
+    """Cut faces out of images or a video, upright in a square, as face models expect them.
 
     A SOURCE is an image, a folder (searched with its subfolders), a pattern in quotes ('photos/*.jpg'), a list (.txt,
-    one path per line, relative to the list), or - for standard input. OUT keeps the layout of the folders. Each image
-    gives the square of its largest face. Beyond the image's edge the square shows the image mirrored and blurred.
-    If OUT is a video, so is SOURCE: its sound and timing are kept.
-    Run the command again to resume: finished images are skipped. OUT/starcast.json records how they were made.
+    one path per line, relative to the list), or - for standard input. OUT keeps the layout of the folders. The largest
+    face of each image is cut out. Beyond the image's edge, the square shows the image mirrored and blurred. If OUT is a
+    video, give one video as SOURCE; its sound and timing are kept.
+    Run the command again to resume: finished images are skipped. OUT/starcast.json records how the images were made.
 
     \b
     Examples: starcast align photos/ -o aligned/

@@ -137,12 +137,12 @@ def put_faces_back(items: Iterable[FaceFrame | Beside], report: FilmReport) -> I
 def tell_faceless(
     source: Film, report: FilmReport, then: str, without_any: str, progress: Callable[[str], None]
 ) -> list[str]:
-    """Say in a line in how many frames no face was found; `then` says what became of them. For a film without any face,
-    returns a sentence for its failures instead; `without_any` says what became of its frames."""
+    """Report in how many frames no face was found; `then` says what became of them. For a film without any face, return
+    a sentence for its failures instead; `without_any` says what became of its frames."""
     if not report.faceless:
         return []
     if report.faceless == report.frames:
-        return [f"{source.name} shows no face that could be found: {without_any}"]
+        return [f"no face was found in {source.name}: {without_any}"]
     report.notes.append(f"no face was found in {report.faceless} of {report.frames} frames: {then}")
     progress(report.notes[-1])
     return []

@@ -146,7 +146,7 @@ def _check_sources(bundle: Bundle, sources: Sequence[Path], options: MorphOption
         )
     if options.official and bundle.manifest.condition.only_labels is not None:
         raise OptionError(
-            f"--official goes through references or seeds, and {bundle.path} is steered by labels: leave it out"
+            f"--official goes through references or seeds, and {bundle.path} is steered by labels: leave out --official"
         )
 
 

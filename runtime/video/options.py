@@ -57,7 +57,7 @@ class VideoOptions(FilmOptions, FaceOptions, StyleOptions):
         super().__post_init__()
         self.refuse_without_align(self.fit, _USUAL_FIT)
         if not self.align and not self.steady:
-            raise OptionError("--no-steady says how faces are followed: add --align")
+            raise OptionError("--no-steady has no effect without --align: add --align")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,7 @@ class MorphOptions(FilmOptions, LabelOptions):
     psi: float = flags.psi()
     fit: str = flags.fit("stretch", FITS)
     fps: float = option(
-        30.0, "Frames per second; --official shows each frame for two of them.", minimum=1.0, maximum=240.0
+        30.0, "Frames per second. --official halves it, as the official program does.", minimum=1.0, maximum=240.0
     )
     frames_per_step: int = option(
         31, "Frames from one style to the next, about a third of them at rest.", minimum=SHORTEST_STEP

@@ -84,7 +84,7 @@ class Walk(_OneImage):
         if options.official:
             raise OptionError(
                 f"--official shows images beside their translations, and {bundle.path} makes images from styles alone: "
-                "leave it out"
+                "leave out --official"
             )
         if options.refs or not options.seeds:
             raise OptionError(f"{bundle.path} makes images from seeds: give --seeds, such as --seeds 1-8")

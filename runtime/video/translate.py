@@ -111,9 +111,9 @@ def translate_video(
                 before = translator.extra_cost
                 sink = _write(source, target, translator, styles, options, record.mark, report, bar)
                 report.extra = translator.extra_cost.since(before)
-                as_they_are = "they are written as they are", "its frames are written as they are"
+                unchanged = "they are written unchanged", "its frames are written unchanged"
                 report.failed = [
-                    *failures_of(source, sink.refused), *tell_faceless(source, report, *as_they_are, bar.print)
+                    *failures_of(source, sink.refused), *tell_faceless(source, report, *unchanged, bar.print)
                 ]  # fmt: skip
                 for sentence in report.failed:
                     progress(sentence)

@@ -106,7 +106,7 @@ def test_images_without_a_face_and_damaged_ones_fail_and_the_rest_goes_on(photos
     assert result.return_value == 1
     assert "2 aligned, 0 there already, 2 failed." in result.stdout
     lines = result.stderr.splitlines()
-    assert f"{photos / 'flat.png'}: no face was found in it: crop it to the face, or leave it out" in lines
+    assert f"no face was found in {photos / 'flat.png'}: crop it to the face, or leave it out" in lines
     assert f"{photos / 'notes.pdf'} is not an image: skipped" in lines
     assert not (tmp_path / "out/flat.png").exists()
 

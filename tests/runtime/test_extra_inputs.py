@@ -285,7 +285,7 @@ def test_landmarks_are_where_the_heatmaps_peak_in_pixels_of_the_image(pointed, b
 def test_a_bundle_without_landmarks_says_so(masked):
     with (
         Translator(masked, backend="onnxruntime") as translator,
-        pytest.raises(BundleError, match="has no graph that finds landmarks: export a face model again"),
+        pytest.raises(BundleError, match="has no graph that finds landmarks: if it is a face model"),
     ):
         translator.landmarks(image(1))
 
@@ -349,4 +349,4 @@ def test_graphs_that_run_on_every_source_count_in_the_memory_of_a_bundle(pointed
 def test_inspect_says_what_runs_once_a_source(pointed):
     result = CliRunner().invoke(root, ["inspect", str(pointed)], standalone_mode=False)
     assert result.exit_code == 0, result.output
-    assert "once a source  landmarks.onnx makes heatmaps, masks.onnx makes masks" in result.output
+    assert "per source     landmarks.onnx makes heatmaps, masks.onnx makes masks" in result.output

@@ -55,7 +55,7 @@ def download(
         for remote, target in wanted:
             if (remote, target) not in missing:
                 record = printable(_record(folder, name))
-                compared = "" if remote.kind == "zip" else ", with the SHA-256 that it had"
+                compared = "" if remote.kind == "zip" else ", and its SHA-256 is unchanged"
                 progress(f"{printable(target)} is already here, from an earlier download{compared}: see {record}")
         for remote, target in missing:
             _bring(name, item, remote, target, overwrite, ask, progress)
@@ -171,8 +171,8 @@ def _refuse_changed(target: Path, remote: Remote, facts: Any) -> None:
         raise OptionError(f"{printable(target)} cannot be read ({reason_of(error)}): check its permissions") from error
     if found != known:
         raise OptionError(
-            f"{printable(target)} is not the file that was downloaded, its SHA-256 has changed: give --overwrite to "
-            "fetch it again, or another DIR"
+            f"{printable(target)} has changed since it was downloaded (its SHA-256 differs): give --overwrite to fetch "
+            "it again, or another DIR"
         )
 
 

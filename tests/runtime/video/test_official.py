@@ -211,9 +211,9 @@ def test_what_the_layout_cannot_show_is_refused(folder, tiny_bundle, generator_b
         morph(tiny_bundle, sources, film, options(refs=(str(folder / "refs"),)))
     with pytest.raises(OptionError, match="leave out --fit native"):
         options(seeds=("1",), fit="native")
-    with pytest.raises(OptionError, match="from styles alone: leave it out"):
+    with pytest.raises(OptionError, match="from styles alone: leave out --official"):
         morph(generator_bundle, None, film, options(seeds=("1",)))
-    with pytest.raises(OptionError, match="steered by labels: leave it out"):
+    with pytest.raises(OptionError, match="steered by labels: leave out --official"):
         morph(label_bundle(), sources, film, options(domain="Male"))
     with pytest.raises(OptionError, match="2 are given: leave out all but one, or add --official"):
         morph(tiny_bundle, [film, film], film.with_name("o.mp4"), options(seeds=("1",), official=False))

@@ -201,9 +201,9 @@ def test_a_file_that_is_here_is_compared_with_its_record(server, tmp_path):
     (file,) = call("afhq-network", tmp_path, server)
     asked = len(server.asked)
     call("afhq-network", tmp_path, server, progress=lines.append)
-    assert any("already here" in line and "with the SHA-256 that it had" in line for line in lines)
+    assert any("already here" in line and "its SHA-256 is unchanged" in line for line in lines)
     file.write_bytes(file.read_bytes()[:-1] + b"x")
-    with pytest.raises(OptionError, match="its SHA-256 has changed: give --overwrite to fetch it again"):
+    with pytest.raises(OptionError, match=r"its SHA-256 differs\): give --overwrite to fetch it again"):
         call("afhq-network", tmp_path, server)
     assert len(server.asked) == asked
     call("afhq-network", tmp_path, server, overwrite=True)
