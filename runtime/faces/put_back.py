@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.runtime.faces.similarity import Matrix, scale_of, shift
+from starcast.runtime.stages import slices
 
 FEATHER = 0.15  # of the square's side: how far from its edge a translation counts in full
 
+_AT_ONCE = 2**18  # pixels of the frame that are worked on at once: a face may fill the largest of images
+
 Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
 
 
 def put_back(frame: Image, faces: Iterable[tuple[Image, Matrix]]) -> Image:
@@ -22,7 +26,7 @@ def put_back(frame: Image, faces: Iterable[tuple[Image, Matrix]]) -> Image:
     Each face is a translated aligned square, uint8 [size, size, 3], and the matrix from the frame to that square. At
     the square's edge the frame is seen alone; a translation counts more the farther inside a pixel lies, and alone
     FEATHER sides from the edge. Values are mixed as they are stored, as for transparent sources. Beside the copy, only
-    the part of the frame that a square covers is worked on.
+    the part of the frame that a square covers is worked on, some rows at a time.
     """
     whole = frame.copy()
     for square, matrix in faces:
@@ -36,11 +40,21 @@ def _paste(frame: Image, square: Image, matrix: Matrix) -> None:
     left, top, right, bottom = _covered(frame, matrix, size)
     if left >= right or top >= bottom:
         return
-    onto = matrix @ shift(left, top)  # from the part of the frame to the square
-    weight = _weights(onto, size, (bottom - top, right - left))
-    face = _warp_back(square, onto, (bottom - top, right - left))
-    part = frame[top:bottom, left:right, :3]
-    mixed = part + weight[..., None] * (face - part)
+    face = _blurred(square, scale_of(matrix))
+    for rows in slices(bottom - top, max(1, _AT_ONCE // (right - left))):
+        start = top + rows.start
+        part = frame[start : min(top + rows.stop, bottom), left:right, :3]
+        _mix(part, face, matrix @ shift(left, start))
+
+
+def _mix(part: Image, face: Floats, matrix: Matrix) -> None:
+    """Mix a face into a part of the frame, in place; `matrix` maps that part to the face's square."""
+    rows, columns = part.shape[:2]
+    weight = _weights(matrix, face.shape[0], (rows, columns))
+    warped = cv2.warpAffine(
+        face, matrix[:2], (columns, rows), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
+    )
+    mixed = part + weight[..., None] * (warped - part)
     part[:] = np.clip(np.floor(mixed + 0.5), 0, 255).astype(np.uint8)
 
 
@@ -67,14 +81,10 @@ def _weights(matrix: Matrix, size: int, shape: tuple[int, int]) -> NDArray[np.fl
     return weight
 
 
-def _warp_back(square: Image, matrix: Matrix, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """The square as a part of the frame shows it, float32 [rows, columns, 3]. One that is shrunk is blurred first."""
-    face = square.astype(np.float32)
-    scale = scale_of(matrix)
+def _blurred(square: Image, scale: float) -> Floats:
+    """The square, float32 [size, size, 3], ready to be shown `scale` times smaller: blurred, if it is shrunk."""
+    face: Floats = square.astype(np.float32)
     if scale > 1:
         sigma = 0.5 * math.sqrt(scale * scale - 1)
         face = cv2.GaussianBlur(face, (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)  # type: ignore[assignment]
-    warped: NDArray[np.float32] = cv2.warpAffine(  # type: ignore[assignment]
-        face, matrix[:2], shape[::-1], flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
-    )
-    return warped
+    return face

@@ -1,6 +1,7 @@
 """A translated face lies in its frame where it was found, with an edge that cannot be seen."""
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -108,3 +109,16 @@ def test_a_large_frame_costs_only_the_part_that_the_face_covers(monkeypatch):
     frame = np.zeros((2160, 3840, 3), np.uint8)
     put_back(frame, [(np.zeros((SIZE, SIZE, 3), np.uint8), matrix_of(Pose(math.log(200), 0.0, 3000, 1000), SIZE))])
     assert max(sizes[0]) <= 203
+
+
+def test_a_face_that_fills_a_large_image_takes_little_more_memory_than_the_image(monkeypatch):
+    frame, square = smooth_frame(1500, 1500), smooth_frame(SIZE, SIZE)
+    matrix = matrix_of(Pose(math.log(1600), 0.3, 740.0, 760.0), SIZE)
+    tracemalloc.start()
+    result = put_back(frame, [(square, matrix)])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < frame.nbytes + 2**24
+    monkeypatch.setattr("starcast.runtime.faces.put_back._AT_ONCE", frame.size)
+    at_once = put_back(frame, [(square, matrix)])
+    assert np.abs(result.astype(int) - at_once).max() <= 1  # places are rounded to a 32nd of a pixel, band by band

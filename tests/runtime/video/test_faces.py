@@ -117,7 +117,7 @@ def test_many_faces_of_a_frame_are_translated_in_batches(make_clip, tiny_bundle,
 
 def test_faces_of_a_video_whose_attributes_would_be_those_of_the_first_are_refused(make_clip, label_bundle, tmp_path):
     clip = make(make_clip, [40])
-    given = {"domain": None, "seed": None, "set": ("Male",), "faces": "all"}
+    given = {"domain": None, "seed": None, "set": ("Male",), "faces": "all", "backend": "onnxruntime"}
     with pytest.raises(OptionError, match="attributes of the first one: give --has"):
         translate_video(label_bundle(reads=True), clip, tmp_path / "out.mp4", options(**given), **QUIET)
     report = translate_video(
