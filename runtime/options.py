@@ -115,12 +115,17 @@ class StyleOptions(LabelOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FaceOptions(CheckedOptions):
-    """Whether faces are aligned for the model and put back, and which."""
+    """Whether faces are aligned for the model and put back, which, and by which files."""
 
     align: bool = option(
-        False, "Find the face, translate it aligned, and put it back with a soft edge. The rest of the image stays."
-    )
+        False, "Find the face, translate it aligned, and put it back with a soft edge. The rest of the image stays. "
+        "References are aligned, too."
+    )  # fmt: skip
     faces: str = option("largest", "With --align, the faces to translate.", choices=FACES)
+    landmarks: Path | None = flags.landmarks(
+        "With --align, also the bundle of a face model. Default: the landmark network of the bundle that translates."
+    )
+    mean: Path | None = flags.mean("Needs --align.")
 
     def refuse_without_align(self, fit: str, usual_fit: str) -> None:
         """Raise OptionError for options that have no effect, with or without --align. `fit` is the command's --fit,
@@ -131,6 +136,11 @@ class FaceOptions(CheckedOptions):
             )
         if not self.align and self.faces != FACES[0]:
             raise OptionError("--faces has no effect without --align: add --align")
+        files = {"--landmarks": self.landmarks, "--mean": self.mean}
+        given = [flag for flag, path in files.items() if path is not None]
+        if not self.align and given:
+            has = "have" if given[1:] else "has"
+            raise OptionError(f"{' and '.join(given)} {has} no effect without --align: add --align")
 
 
 @dataclass(frozen=True, kw_only=True)

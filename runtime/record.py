@@ -53,6 +53,7 @@ def write_record(
     *,
     engine: Mapping[str, str],
     sources: Sequence[str],
+    faces: Mapping[str, str] | None = None,
     counts: Mapping[str, int] | None = None,
     has: Mapping[str, Sequence[str]] | None = None,
     began_ns: int | None = None,
@@ -60,15 +61,14 @@ def write_record(
 ) -> None:
     """Write or update the record at `path`, atomically.
 
-    `styles` comes from `style_facts`, `engine` from `Translator.facts`. `counts` says what was done. `has` holds the
-    labels read from each source. They are added to those of an earlier, equal run; the record lists the newest
-    KEPT_SOURCES sources and counts the others. `began_ns` is when the run began (ns since 1970). `finished` is false
-    before the run, and if it was interrupted.
-    Raises OptionError if something that is no record stands there by now, and the file
-    system's OSError.
+    `styles` comes from `style_facts`, `engine` from `Translator.facts`, `faces` from what found them, if anything did.
+    `counts` says what was done. `has` holds the labels read from each source. They are added to those of an earlier,
+    equal run; the record lists the newest KEPT_SOURCES sources and counts the others. `began_ns` is when the run began
+    (ns since 1970). `finished` is false before the run, and if it was interrupted.
+    Raises OptionError if something that is no record stands there by now, and the file system's OSError.
     """
     refuse_foreign_record(path)
-    run = {**run_facts(bundle, options, styles, sources), "engine": dict(engine)}
+    run = {**run_facts(bundle, options, styles, sources, faces), "engine": dict(engine)}
     course: dict[str, Any] = {"counts": dict(counts or {})}
     if began_ns is not None:
         course["began"] = (_EPOCH + datetime.timedelta(microseconds=began_ns // 1000)).isoformat()
@@ -130,13 +130,18 @@ def end_record(save: Callable[[], None], record: Path, fail: Callable[[str], Non
 
 
 def run_facts(
-    bundle: Bundle | None, options: CheckedOptions, styles: Sequence[Mapping[str, Any]], sources: Sequence[str]
+    bundle: Bundle | None,
+    options: CheckedOptions,
+    styles: Sequence[Mapping[str, Any]],
+    sources: Sequence[str],
+    faces: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What a record says of a run before it begins: two runs with equal facts are the same command. `bundle` is None
-    for a command that needs none."""
+    for a command that needs none; `faces`, the hashes of what finds faces, for one that finds none."""
     return {
         "bundle": {"name": bundle.path.resolve().name, "sha256": bundle.sha256} if bundle is not None else None,
         "styles": [dict(style) for style in styles],
+        **({} if faces is None else {"faces": dict(faces)}),
         "options": {name: value for name, value in as_json(options).items() if name != "remeasure"},
         "sources": list(sources),
         "starcast": __version__,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.runtime.style_requests import StyleRequest
-from starcast.runtime.styles import make_styles
+from starcast.runtime.styles import Align, make_styles
 
 if TYPE_CHECKING:
     from starcast.runtime.translator import Translator
@@ -18,16 +18,21 @@ if TYPE_CHECKING:
 class SourceStyles:
     """Makes the requested styles for each source in turn.
 
-    `has`: the attributes read from each source so far, by the source's name. `progress` gets a line for each.
+    `has`: the attributes read from each source so far, by the source's name. `progress` gets a line for each. `align`
+    as in `make_styles`.
     """
 
     def __init__(
-        self, requests: Sequence[StyleRequest], translator: Translator, progress: Callable[[str], None]
+        self,
+        requests: Sequence[StyleRequest],
+        translator: Translator,
+        progress: Callable[[str], None],
+        align: Align | None = None,
     ) -> None:
         self.has: dict[str, list[str]] = {}
         self._requests, self._translator, self._progress = requests, translator, progress
         fixed = [request for request in requests if not request.depends_on_source]
-        made = iter(make_styles(fixed, translator.style, progress) if fixed else ())
+        made = iter(make_styles(fixed, translator.style, progress, align) if fixed else ())
         self._rows: list[NDArray[np.float32] | None] = [
             None if request.depends_on_source else next(made) for request in requests
         ]

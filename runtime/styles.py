@@ -29,6 +29,7 @@ _READERS = 3
 _PART = 1024  # latents that are mapped at once
 
 Feeds = Mapping[str, NDArray[Any]]
+Align = Callable[[NDArray[np.uint8], Path], NDArray[np.uint8]]
 
 
 def draw_latents(source: int | np.random.RandomState, count: int, size: int) -> NDArray[np.float32]:
@@ -39,11 +40,15 @@ def draw_latents(source: int | np.random.RandomState, count: int, size: int) -> 
 
 
 def make_styles(
-    requests: Sequence[StyleRequest], make: Callable[..., NDArray[np.float32]], progress: Callable[[str], None]
+    requests: Sequence[StyleRequest],
+    make: Callable[..., NDArray[np.float32]],
+    progress: Callable[[str], None],
+    align: Align | None = None,
 ) -> NDArray[np.float32]:
     """Styles, float32 [requests, S]; `make` is `Translator.style`. Consecutive uses of a reference decode it once.
 
-    `progress` gets a line for each remark about a reference's file.
+    `align` turns a reference's image, which it gets with the path, into the one whose style is taken. `progress` gets a
+    line for each remark about a reference's file.
     """
     styles, path, image = [], None, None
     remarks: dict[str, None] = {}
@@ -57,6 +62,8 @@ def make_styles(
                 path, stored = request.reference, read_stored(request.reference)
                 image, notes = stored.pixels, stored.notes
                 remarks |= dict.fromkeys(f"{printable(path)} {note}" for note in notes)
+                if align is not None:
+                    image = align(image, path)
             arguments["reference"] = image
         styles.append(make(**arguments))
     for remark in remarks:

@@ -158,6 +158,13 @@ def landmarks(more: str = "") -> Any:
     )  # fmt: skip
 
 
+def mean(more: str = "") -> Any:
+    return option(
+        None, _text("Mean landmarks to align to: the official celeba_lm_mean.npz. Default: CelebA-HQ's own rule, which "
+        "needs eyes and mouth alone.", more), metavar="FILE",
+    )  # fmt: skip
+
+
 def max_pixels(default: int, more: str = "") -> Any:
     return option(default, _text("Refuse a source with more pixels than this, before decoding it.", more), minimum=1)
 

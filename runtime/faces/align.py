@@ -154,7 +154,7 @@ def _align_missing(
     facts = {**work.finder.facts, **({} if options.mean is None else {"mean": sha256_of(options.mean)})}
     since_ns = None
     if options.overwrite:
-        since_ns = interrupted_since(work.record, run_facts(None, options, [facts], work.named))
+        since_ns = interrupted_since(work.record, run_facts(None, options, [], work.named, facts))
     settings = align_settings(facts, options)
     plan = plan_jobs(
         work.sources, work.paths, [settings], (options.size, options.size), overwrite=options.overwrite,
@@ -163,7 +163,7 @@ def _align_missing(
     _report_plan(plan, report, progress)
     if not plan.jobs:
         return
-    save = partial(write_record, work.record, None, options, [facts], engine={}, sources=work.named)
+    save = partial(write_record, work.record, None, options, [], faces=facts, engine={}, sources=work.named)
     save = partial(save, began_ns=begin_record(work.record, save, since_ns))
     start, interrupted = time.perf_counter(), True
     try:

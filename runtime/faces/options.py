@@ -27,10 +27,7 @@ class AlignOptions(EncodingOptions):
     landmarks: Path | None = flags.landmarks(
         "Here also the bundle of a face model. Default: the eyes and mouth that the face detector finds."
     )
-    mean: Path | None = option(
-        None, "Mean landmarks to align to: the official celeba_lm_mean.npz. Default: CelebA-HQ's own rule, which needs "
-        "eyes and mouth alone.", metavar="FILE",
-    )  # fmt: skip
+    mean: Path | None = flags.mean()
     size: int = option(
         256, "Height and width of the aligned images in pixels.", minimum=SMALLEST, maximum=LARGEST
     )  # fmt: skip

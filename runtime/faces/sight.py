@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from starcast.errors import OptionError
-from starcast.runtime.faces.detector import CloseUps, FaceDetector, weights
+from starcast.runtime.faces.detector import FaceDetector
 from starcast.runtime.faces.points import FacePoints, FindFace
 from starcast.runtime.faces.similarity import Matrix, crop_square, similarity
 from starcast.runtime.faces.warp import Image, align
@@ -67,28 +66,14 @@ class Sight(msgspec.Struct, frozen=True):
         return self.detector.look_closer(image, rough)
 
 
-def open_sight(translator: Translator, close_ups: CloseUps) -> Sight:
-    """What finds faces for a translator's model: a detector if one is installed, and the bundle's landmark graph if it
-    has one. Raises OptionError if there is neither, and for a model that is not square."""
-    height, width = translator.size
-    if height != width:
-        raise OptionError(
-            f"{translator.bundle.path} translates images of {width}x{height}, and aligned faces are square: "
-            "leave out --align"
-        )
-    detector = FaceDetector(close_ups) if weights() is not None else None
-    has_landmarks = translator.bundle.manifest.landmarks is not None
-    if detector is None and not has_landmarks:
-        raise OptionError(
-            f"{translator.bundle.path} has no landmark network, and no face detector is installed: "
-            "pip install 'starcast[faces]'"
-        )
+def look_with(translator: Translator) -> FindFace:
+    """The landmark network of a translator's bundle: finds the face that fills an image."""
 
     def look(image: Image) -> FacePoints | None:
         points = FacePoints.of_landmarks(translator.landmarks(image))
         return points if points.is_face(min(image.shape[:2]) / _CELLS) else None
 
-    return Sight(detector, look if has_landmarks else None)
+    return look
 
 
 def rough_matrices(faces: Sequence[FacePoints], size: int) -> list[Matrix]:

@@ -132,10 +132,12 @@ def translate_jobs(
     options: TranslateOptions,
     report: Report,
     bar: ProgressBar,
+    sight: Sight | None = None,
 ) -> None:
     """Make every target of every job, and count them in `report`.
 
-    `settings`, the marks' part of each style, is indexed by style number, as `styles` are. The engine runs in the
+    `settings`, the marks' part of each style, is indexed by style number, as `styles` are. `sight` finds faces, with
+    --align. The engine runs in the
     calling thread. Raises EngineError, and ImageError if the disk is full; what was written by then stays.
     """
 
@@ -175,7 +177,6 @@ def translate_jobs(
     batch = options.batch or translator.batch
     batches: Batches[Ready, None]
     batches = Batches(batch, translate, kind=lambda target: target[0].inputs[0].shape)  # one batch, one size
-    sight = _open_sight(translator) if options.align else None
     prepare = partial(_prepare, size=translator.size, why_not=translator.why_not, options=options, sight=sight)
     with open_pool(READERS) as readers, open_pool(WRITERS) as writers:
         writes = InOrder(writers, places=2 * batch + WRITERS, take=count_written)
@@ -198,12 +199,6 @@ def translate_jobs(
             batches.finish()
         finally:
             writes.finish()
-
-
-def _open_sight(translator: Translator) -> Sight:
-    from starcast.runtime.faces import detector, sight  # take OpenCV, which other translations do without
-
-    return sight.open_sight(translator, detector.CAREFUL)
 
 
 def _prepare(

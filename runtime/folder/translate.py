@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -18,6 +18,7 @@ from starcast.errors import OptionError, printable
 from starcast.hold import hold, hold_folder
 from starcast.images.fit import NATIVE
 from starcast.runtime.bundle import Bundle, open_bundle
+from starcast.runtime.faces.wanted import align_references, open_faces
 from starcast.runtime.folder.first_images import work_of
 from starcast.runtime.folder.jobs import plan_jobs, tell_edited
 from starcast.runtime.folder.names import output_paths
@@ -51,10 +52,13 @@ from starcast.runtime.style_requests import StyleRequest, graphs_for, requests_f
 from starcast.runtime.styles import readable_requests
 from starcast.runtime.translator import Translator
 
+if TYPE_CHECKING:
+    from starcast.runtime.faces.opening import FaceFiles
+
 
 class Work(msgspec.Struct, frozen=True):
     """What is translated, and where to. `given`: the sources' paths; `named`: as they were given. `paths`: one per
-    source and style."""
+    source and style. `faces` finds them, with --align."""
 
     bundle: Bundle
     given: Sequence[Path]
@@ -63,6 +67,7 @@ class Work(msgspec.Struct, frozen=True):
     requests: Sequence[StyleRequest]
     paths: Sequence[tuple[Path, ...]]
     record: Path
+    faces: FaceFiles | None
 
 
 def translate_all(
@@ -111,8 +116,9 @@ def translate_all(
         check_sheet(options.sheet, found.sources, overwrite=options.overwrite)
     refuse_unused_options(options, options.output.suffix if one_file else f".{options.format}")
     record = record_beside(options.output) if one_file else options.output / RECORD
-    work = Work(bundle, sources, list(named or map(str, sources)), found.sources, requests, paths, record)
-    with hold(options.output) if one_file else hold_folder(options.output):
+    names = list(named or map(str, sources))
+    with open_faces(options, bundle) as faces, hold(options.output) if one_file else hold_folder(options.output):
+        work = Work(bundle, sources, names, found.sources, requests, paths, record, faces)
         _translate_missing(work, options, report, progress, show_progress)
     if options.sheet is not None:
         size = bundle.source.height, bundle.source.width
@@ -132,8 +138,11 @@ def _translate_missing(
     bundle, record = work.bundle, work.record
     refuse_foreign_record(record)
     styles = style_facts(work.requests)
-    since_ns = interrupted_since(record, run_facts(bundle, options, styles, work.named)) if options.overwrite else None
-    settings = [_mark_settings(bundle, style, options) for style in styles]
+    faces = None if work.faces is None else work.faces.facts
+    since_ns = None
+    if options.overwrite:
+        since_ns = interrupted_since(record, run_facts(bundle, options, styles, work.named, faces))
+    settings = [_mark_settings(bundle, style, options, faces) for style in styles]
     trained = bundle.source.height, bundle.source.width
     size = None if options.fit == NATIVE or options.align else trained
     plan = plan_jobs(work.sources, work.paths, settings, size, overwrite=options.overwrite, since_ns=since_ns)
@@ -155,13 +164,17 @@ def _translate_missing(
         ) as translator,
         ProgressBar(count, "images", show=show_progress, progress=progress) as bar,
     ):
-        source_styles = SourceStyles(work.requests, translator, bar.print)
-        save = partial(write_record, record, bundle, options, styles, engine=translator.facts(), sources=work.named)
+        side = translator.size[0]
+        sight = None if work.faces is None else work.faces.sight(side, translator=translator)
+        source_styles = SourceStyles(work.requests, translator, bar.print, align_references(sight, side, bar.print))
+        save = partial(
+            write_record, record, bundle, options, styles, engine=translator.facts(), sources=work.named, faces=faces
+        )
         save = partial(save, began_ns=begin_record(record, save, since_ns))
         start, before = time.perf_counter(), translator.extra_cost
         interrupted = True
         try:
-            translate_jobs(plan.jobs, settings, source_styles, translator, options, report, bar)
+            translate_jobs(plan.jobs, settings, source_styles, translator, options, report, bar, sight)
             interrupted = False
         finally:
             report.wall_s = time.perf_counter() - start
@@ -183,7 +196,9 @@ def _as_named(has: Mapping[str, list[str]], work: Work) -> dict[str, list[str]]:
     return {named(source): labels for source, labels in has.items()}
 
 
-def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions) -> str:
+def _mark_settings(
+    bundle: Bundle, style: Mapping[str, Any], options: TranslateOptions, faces: Mapping[str, str] | None
+) -> str:
     """The settings' part of a mark: equal for two runs whose translations of a source may replace each other. It
     leaves out the engine, because engines agree within a grey level, and the paths of references and bundle."""
     settings: dict[str, Any] = {
@@ -196,6 +211,6 @@ def _mark_settings(bundle: Bundle, style: Mapping[str, Any], options: TranslateO
         settings["alpha"] = True
     if not options.metadata:
         settings["metadata"] = False
-    if options.align:
-        settings["align"] = options.faces
+    if faces is not None:
+        settings["align"] = {"faces": options.faces, **faces}
     return fingerprint(settings)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from starcast.errors import OptionError
 from starcast.hold import hold
 from starcast.images.fit import NATIVE, fit
-from starcast.runtime.bundle import sha256_of
-from starcast.runtime.faces.detector import FAST, FaceDetector, weights
-from starcast.runtime.faces.finders import GIVE_LANDMARKS, landmark_finder, open_heatmaps
-from starcast.runtime.faces.mean import read_mean
+from starcast.runtime.faces.detector import FAST
+from starcast.runtime.faces.opening import open_face_files
 from starcast.runtime.faces.options import AlignOptions
 from starcast.runtime.faces.sight import Sight
 from starcast.runtime.faces.warp import align
@@ -55,8 +52,9 @@ def align_video(
     """
     check_target(target, source_path)
     report = FilmReport(target, dict.fromkeys(STAGES, 0.0))
-    with _open_sight(options) as (sight, facts), hold(target):
-        record = FilmRecord(target, [source_path], None, options, [facts])
+    with open_face_files(options.landmarks, options.mean) as files, hold(target):
+        record = FilmRecord(target, [source_path], None, options, [], files.facts)
+        sight = files.sight(options.size, FAST)
         if not is_done(record, target, report, overwrite=options.overwrite):
             with (
                 open_film(source_path, min(options.max_pixels, MAX_FRAME_PIXELS)) as source,
@@ -76,29 +74,6 @@ def align_video(
                 }  # fmt: skip
                 record.save({}, counts, report, progress)
     return report
-
-
-@contextmanager
-def _open_sight(options: AlignOptions) -> Iterator[tuple[Sight, dict[str, str]]]:
-    """What finds faces, and facts about it. Raises OptionError if nothing does."""
-    facts: dict[str, str] = {}
-    look = None
-    with ExitStack() as opened:
-        if options.landmarks is not None:
-            find_heatmaps, facts = opened.enter_context(open_heatmaps(options.landmarks))
-            look = landmark_finder(find_heatmaps, None, options.size)
-        path = weights()
-        if path is None and look is None:
-            raise OptionError(
-                f"nothing here finds faces: {GIVE_LANDMARKS}; or install a face detector: pip install 'starcast[faces]'"
-            )
-        if path is not None:
-            facts = {**facts, "detector": sha256_of(path)}
-        mean = None
-        if options.mean is not None:
-            mean = read_mean(options.mean)
-            facts = {**facts, "mean": sha256_of(options.mean)}
-        yield Sight(FaceDetector(FAST) if path is not None else None, look, mean), facts
 
 
 @contextmanager

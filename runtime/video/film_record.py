@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from starcast.runtime.video.report import FilmReport
 MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata
 # one engine is as good as another, and paths say nothing of the pixels
 _NOT_IN_THE_MARK = (
-    "output", "landmarks", "mean", "format", "quality", "keep_alpha",  # of align: its facts have the files' hashes
+    "landmarks", "mean",  # `faces` has these files' hashes
+    "output", "format", "quality", "keep_alpha",  # of align, for images
     "overwrite", "backend", "threads", "memory", "batch", "max_pixels", "ref", "refs",
 )  # fmt: skip
 # options that old records lack, and the value that they imply
@@ -37,7 +38,7 @@ _IN_THE_STYLES = ("set", "unset", "flip", "has", "labels")
 
 class FilmRecord:
     """The record of the film that a command writes to `target`. `sources` is empty if it is made from styles alone,
-    `bundle` None if none made it. `styles`: or other facts that decide about its look."""
+    `bundle` None if none made it. `styles` and `faces` as in `write_record`."""
 
     def __init__(
         self,
@@ -46,13 +47,14 @@ class FilmRecord:
         bundle: Bundle | None,
         options: CheckedOptions,
         styles: Sequence[Mapping[str, Any]],
+        faces: Mapping[str, str] | None = None,
     ) -> None:
         self.path = record_beside(target)
         self._target = target
         self._origin = Origin(*sources) if sources else None
-        self._write = (bundle, options, styles)
         self._sources = list(map(str, sources))
-        self._settings = _settings_of(run_facts(bundle, options, styles, self._sources))
+        self._save = partial(write_record, self.path, bundle, options, styles, sources=self._sources, faces=faces)
+        self._settings = _settings_of(run_facts(bundle, options, styles, self._sources, faces))
 
     @cached_property
     def mark(self) -> str:
@@ -73,7 +75,7 @@ class FilmRecord:
         if not runs or _settings_of(runs[-1]) != self._settings:
             counts = {"frames": count_frames(self._target)}
             try:
-                write_record(self.path, *self._write, engine={}, sources=self._sources, counts=counts)
+                self._save(engine={}, counts=counts)
             except OSError as error:
                 raise OptionError(
                     f"{printable(self._target)} is there already, but its record {printable(self.path.name)} cannot be "
@@ -92,7 +94,7 @@ class FilmRecord:
         """Write the record of the film that was just written; `has` are the labels that were read of its source. If
         that fails, the film stays and a line says so."""
         try:
-            write_record(self.path, *self._write, engine=engine, sources=self._sources, counts=counts, has=has)
+            self._save(engine=engine, counts=counts, has=has)
         except (OSError, OptionError) as error:
             report.failed.append(
                 f"{printable(self._target)} is complete, but its record {printable(self.path.name)} cannot be written "
@@ -139,6 +141,7 @@ def _settings_of(run: Mapping[str, Any]) -> str:
         "options": _without(_with_each_seed(options), (*_NOT_IN_THE_MARK, *_IN_THE_STYLES)),
         "styles": [style_identity(style) if isinstance(style, dict) else style for style in styles]
         if isinstance(styles, list) else None,
+        **({"faces": run["faces"]} if "faces" in run else {}),
     })  # fmt: skip
 
 

@@ -29,7 +29,8 @@ from starcast.images.fit import NATIVE, fit
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.faces.detector import FAST
-from starcast.runtime.faces.sight import open_sight
+from starcast.runtime.faces.sight import Sight
+from starcast.runtime.faces.wanted import align_references, open_faces
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
@@ -93,8 +94,9 @@ def translate_video(
     bundle.check_source()
     request = _one_style(options, bundle.manifest, progress)
     report = FilmReport(target, dict.fromkeys(FACE_STAGES if options.align else STAGES, 0.0))
-    record = FilmRecord(target, [source_path], bundle, options, style_facts([request]))
-    with hold(target):
+    with open_faces(options, bundle) as faces, hold(target):
+        facts = None if faces is None else faces.facts
+        record = FilmRecord(target, [source_path], bundle, options, style_facts([request]), facts)
         if not is_done(record, target, report, overwrite=options.overwrite):
             with (
                 open_film(source_path, options.max_pixels) as source,
@@ -107,9 +109,11 @@ def translate_video(
                 ) as translator,
                 ProgressBar(source.frames, "frames", show=show_progress, progress=progress) as bar,
             ):
-                styles = SourceStyles([request], translator, bar.print)
+                side = translator.size[0]
+                sight = None if faces is None else faces.sight(side, FAST, translator=translator)
+                styles = SourceStyles([request], translator, bar.print, align_references(sight, side, bar.print))
                 before = translator.extra_cost
-                sink = _write(source, target, translator, styles, options, record.mark, report, bar)
+                sink = _write(source, target, translator, styles, sight, options, record.mark, report, bar)
                 report.extra = translator.extra_cost.since(before)
                 unchanged = "they are written unchanged", "its frames are written unchanged"
                 report.failed = [
@@ -129,6 +133,7 @@ def _write(
     target: Path,
     translator: Translator,
     styles: SourceStyles,
+    sight: Sight | None,
     options: VideoOptions,
     mark: str,
     report: FilmReport,
@@ -140,10 +145,8 @@ def _write(
     reason = translator.why_not(*(translator.size if options.align else size))
     if reason is not None:
         raise VideoError(f"{source.name} has frames of {size[1]}x{size[0]} pixels: {reason}")
-    translating = partial(
-        _translating_faces if options.align else _translating, film=source, translator=translator, styles=styles,
-        options=options, report=report,
-    )  # fmt: skip
+    making = _translating if sight is None else partial(_translating_faces, sight=sight)
+    translating = partial(making, film=source, translator=translator, styles=styles, options=options, report=report)
     opening = Opening(target, size, options, mark, metadata=options.metadata)
     return write_film(source, opening, size, mode, translating, report, bar)
 
@@ -220,14 +223,13 @@ def _translating(
 @contextmanager
 def _translating_faces(
     frames: Iterable[RgbFrame | Beside], film: Film, translator: Translator, styles: SourceStyles,
-    options: VideoOptions, report: FilmReport,
+    options: VideoOptions, report: FilmReport, sight: Sight,
 ) -> Iterator[Iterator[RgbFrame | Beside]]:  # fmt: skip
     """The stages that find the faces in frames, translate them, and put them back."""
     run, batch = _in_one_style(translator, styles, film.name), options.batch or translator.batch
     faces = FilmFaces(
-        open_sight(translator, FAST), translator.size[0], film.rate, film.time_base,
-        steady=options.steady, every=options.faces == "all",
-    )  # fmt: skip
+        sight, translator.size[0], film.rate, film.time_base, steady=options.steady, every=options.faces == "all"
+    )
     with (
         run_ahead(find_faces(frames, faces, report), ALIGN, _FEW) as found,
         run_ahead(translate_faces(found, run, batch, report), "run", _FEW) as translated,

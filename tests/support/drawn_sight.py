@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from starcast.runtime.faces.opening import FaceFiles
 from starcast.runtime.faces.points import FacePoints
 from starcast.runtime.faces.sight import Sight
 
@@ -38,3 +43,15 @@ class DrawnSight(Sight):
             for (*_, area), (x, y) in zip(areas[1:], centres[1:], strict=True)
             if area > 100
         ]
+
+
+class DrawnFiles(FaceFiles, frozen=True):
+    """What finds the faces of scenes, where a command opens `--landmarks` and `--mean`."""
+
+    def sight(self, size: int, *_: Any, **__: Any) -> DrawnSight:
+        return DrawnSight()
+
+
+@contextmanager
+def open_drawn_files(*_: Any) -> Iterator[DrawnFiles]:
+    yield DrawnFiles(None, None, True, {"detector": "drawn"})

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from drawn_sight import FACE, GREY, HEIGHT, SIDE, WIDTH, DrawnSight, scene
+from drawn_sight import FACE, GREY, HEIGHT, SIDE, WIDTH, open_drawn_files, scene
 
 from starcast.errors import OptionError
 from starcast.images.read import read_image, read_stored
 from starcast.images.write import write_image
-from starcast.runtime.folder import pipeline
+from starcast.runtime.faces import opening
 from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.record import read_runs
@@ -16,7 +16,7 @@ from starcast.runtime.translator import Translator
 
 @pytest.fixture(autouse=True)
 def drawn_sight(monkeypatch):
-    monkeypatch.setattr(pipeline, "_open_sight", lambda translator: DrawnSight())
+    monkeypatch.setattr(opening, "open_face_files", open_drawn_files)
 
 
 def run(bundle, sources, output, **changes):

@@ -1,14 +1,13 @@
 """`starcast align` of a video: the face's square in each frame, with the sound, each at its own time."""
 
-from contextlib import contextmanager
-
 import av
 import numpy as np
 import pytest
-from drawn_sight import FACE, GREY, HEIGHT, WIDTH, DrawnSight, scene
+from drawn_sight import FACE, GREY, HEIGHT, WIDTH, open_drawn_files, scene
 
 from starcast.cli import main
 from starcast.errors import OptionError
+from starcast.runtime.faces import opening
 from starcast.runtime.faces.options import AlignOptions
 from starcast.runtime.record import read_runs
 from starcast.runtime.video import align
@@ -20,11 +19,7 @@ CODING = 3  # grey levels that two encodings and two colour conversions may cost
 
 @pytest.fixture
 def drawn_sight(monkeypatch):
-    @contextmanager
-    def open_sight(options):
-        yield DrawnSight(), {"detector": "drawn"}
-
-    monkeypatch.setattr(align, "_open_sight", open_sight)
+    monkeypatch.setattr(align, "open_face_files", open_drawn_files)
 
 
 def options(**changes):
@@ -96,6 +91,6 @@ def test_the_command_takes_a_video_if_its_output_is_one(make_clip, tmp_path, cap
 
 
 def test_without_detector_and_landmarks_one_sentence_says_what_is_missing(make_clip, tmp_path, monkeypatch):
-    monkeypatch.setattr(align, "weights", lambda: None)
+    monkeypatch.setattr(opening, "weights", lambda: None)
     with pytest.raises(OptionError, match=r"nothing here finds faces: give --landmarks .*pip install"):
         align_video(make(make_clip, [40]), tmp_path / "out.mp4", options(), **QUIET)

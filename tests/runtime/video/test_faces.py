@@ -1,13 +1,15 @@
 """`starcast video --align`: faces are translated and put back; everything else of the film stays."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
-from drawn_sight import FACE, GREY, HEIGHT, WIDTH, DrawnSight, scene
+from drawn_sight import FACE, GREY, HEIGHT, WIDTH, DrawnFiles, open_drawn_files, scene
 
 from starcast.errors import OptionError
+from starcast.runtime.faces import opening
 from starcast.runtime.record import read_runs
 from starcast.runtime.translator import Translator
-from starcast.runtime.video import translate
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.translate import translate_video
 
@@ -17,7 +19,7 @@ CODING = 3  # grey levels that two encodings and two colour conversions may cost
 
 @pytest.fixture(autouse=True)
 def drawn_sight(monkeypatch):
-    monkeypatch.setattr(translate, "open_sight", lambda translator, close_ups: DrawnSight())
+    monkeypatch.setattr(opening, "open_face_files", open_drawn_files)
 
 
 def options(**changes):
@@ -91,6 +93,33 @@ def test_the_same_command_finds_its_film_and_another_one_does_not_replace_it(mak
     for changes in ({"steady": False}, {"faces": "all"}, {"align": False}):
         with pytest.raises(OptionError, match="exists"):
             translate_video(tiny_bundle, clip, target, options(**changes), **QUIET)
+
+
+def test_with_other_landmarks_or_another_mean_or_detector_it_is_another_film(
+    make_clip, tiny_bundle, tmp_path, monkeypatch
+):
+    clip, target = make(make_clip, [40] * 3), tmp_path / "out.mp4"
+    named = {name: tmp_path / name for name in ("landmarks", "mean")}
+    facts = {"landmarks": "1", "mean": "1", "detector": "1"}
+    opened = []
+
+    @contextmanager
+    def open_files(landmarks, mean, bundle):
+        opened.append({"landmarks": landmarks, "mean": mean})
+        yield DrawnFiles(None, None, True, facts)
+
+    monkeypatch.setattr(opening, "open_face_files", open_files)
+    translate_video(tiny_bundle, clip, target, options(**named), **QUIET)
+    assert opened == [named]
+    [run] = read_runs(tmp_path / "out.mp4.json")
+    assert run["faces"] == facts
+    moved = {name: tmp_path / f"moved-{name}" for name in named}
+    assert translate_video(tiny_bundle, clip, target, options(**moved), **QUIET).is_there_already
+    for name in list(facts):
+        facts[name] = "2"
+        with pytest.raises(OptionError, match="exists"):
+            translate_video(tiny_bundle, clip, target, options(**named), **QUIET)
+        facts[name] = "1"
 
 
 def test_options_that_would_have_no_effect_are_refused():
