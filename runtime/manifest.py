@@ -352,7 +352,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def source_makers(self) -> tuple[LandmarkMaker | ExtraInput, ...]:
-        """What runs on every source before the frame graph does, in its order."""
+        """What runs once on every source before the frame graph, in order."""
         maps = self.landmarks
         reads_maps = any(one.reads == "heatmaps" for one in self.extra_inputs)
         return (*((maps,) if maps is not None and reads_maps else ()), *self.extra_inputs)

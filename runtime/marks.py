@@ -65,7 +65,7 @@ def parse_mark(text: str | None) -> Mark | None:
 
 class Origin:
     """A source, or several that one file shows, for comparison with marks. Each hash is computed once, when it is first
-    asked for. Those of several sources are hashes of theirs."""
+    asked for. Several sources have a hash of their hashes."""
 
     def __init__(self, *paths: Path) -> None:
         self._paths = paths
@@ -104,7 +104,7 @@ class Origin:
 
 
 def _join_hashes(hashes: Sequence[str]) -> str:
-    """One hash of several, as long as each of them; a single one is itself."""
+    """One hash for several, of the same length; a single one stays as it is."""
     if len(hashes) == 1:
         return hashes[0]
     return hashlib.blake2b(" ".join(hashes).encode(), digest_size=len(hashes[0]) // 2).hexdigest()

@@ -33,8 +33,8 @@ class StyleGraph:
     trials: Mapping[str, NDArray[Any]]
     output: str = "style"
     any_size: bool = False  # whether it takes images of any height and width, not only of the example's
-    # The same network with its thresholds moved by what rounding moves the numbers that are compared with them: each
-    # value may be anywhere between what these give and what `reference` gives.
+    # The same network with its thresholds moved as far as rounding may move the values that are compared with them. The
+    # graph's values may lie anywhere between what these give and what `reference` gives.
     nearby: Sequence[Callable[..., Tensor]] = ()
 
 

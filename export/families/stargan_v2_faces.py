@@ -1,9 +1,9 @@
-"""A face model's two further graphs: FAN, which makes heatmaps of an image, and the masks' arithmetic. Both are
-rewritten exactly.
+"""A face model's two extra graphs, both rewritten exactly: FAN, which turns an image into heatmaps, and the computation
+of masks from heatmaps.
 
-They are apart because heatmaps follow the image continuously, and masks do not follow heatmaps so: below a floor, a
-value counts as nothing. The gate compares FAN's heatmaps as strictly as any network's values, and the masks of given
-heatmaps as strictly, with the floor where rounding may see it.
+They are separate because heatmaps depend continuously on the image, but masks do not on heatmaps: values below a floor
+count as 0. The gate compares FAN's heatmaps as strictly as any network's values. So it does the masks of given
+heatmaps, except that rounding may move the floor.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from starcast.train.families.stargan_v2.landmarks import COORDINATES, FAN, LANDM
 HEATMAP_SIDE = SIDE // 4
 LANDMARK_MAKER = LandmarkMaker(graph="landmarks.onnx", points=LANDMARKS, height=HEATMAP_SIDE, width=HEATMAP_SIDE)
 MASK_INPUT = ExtraInput(name="masks", graph="masks.onnx", reads="heatmaps", channels=MASKS, height=SIDE, width=SIDE)
-ROUNDING = 1e-6  # of a heatmap's largest value: what float32 may be off after the interpolation
+ROUNDING = 1e-6  # of a heatmap's largest value: float32's error after the interpolation
 
 
 def landmark_graph(fan: FAN, images: NDArray[np.uint8]) -> StyleGraph:
@@ -35,13 +35,13 @@ def landmark_graph(fan: FAN, images: NDArray[np.uint8]) -> StyleGraph:
     # Not the size that the network works at, so that the graph resizes images of any size to it
     example = torch.zeros(2, SIDE + 32, SIDE + 64, 3, dtype=torch.uint8)
     return StyleGraph(
-        LANDMARK_MAKER.graph, HeatmapNetwork(placed(fan)), {"image": example}, HeatmapNetwork(fan), {"image": images},
-        output="heatmaps", any_size=True,
+        LANDMARK_MAKER.graph, HeatmapNetwork(fold_coordinates(fan)), {"image": example},
+        HeatmapNetwork(fan), {"image": images}, output="heatmaps", any_size=True,
     )  # fmt: skip
 
 
 def mask_graph() -> StyleGraph:
-    """The masks' arithmetic as a graph; the gate compares it on drawn heatmaps."""
+    """The computation of masks as a graph; the gate compares it on drawn heatmaps."""
     example = torch.zeros(2, LANDMARKS, HEATMAP_SIDE, HEATMAP_SIDE)
     return StyleGraph(
         MASK_INPUT.graph, MaskNetwork(), {"heatmaps": example}, masks_of, {"heatmaps": draw_heatmaps(3)},
@@ -50,7 +50,7 @@ def mask_graph() -> StyleGraph:
 
 
 def draw_heatmaps(count: int) -> Floats:
-    """Heatmaps float32 [count, 98, 64, 64] as of faces: a peak in each map, of drawn width and height, and noise.
+    """Heatmaps float32 [count, 98, 64, 64] like those of faces: each map has noise, and a random peak.
 
     They have peaks below the floor, peaks on the edge, and noise that crosses the floor.
     """
@@ -77,11 +77,11 @@ class HeatmapNetwork(nn.Module):
         return heatmaps
 
 
-def placed(fan: FAN) -> FAN:
-    """FAN whose convolutions of an image and its coordinates add a constant map instead.
+def fold_coordinates(fan: FAN) -> FAN:
+    """A copy of FAN whose convolutions of an image and its coordinates add a constant map in place of the coordinates.
 
-    Coordinates are the same for every image, so that a convolution gives the same map of them. The first norm, an
-    affine map, goes into the weights before it.
+    Coordinates are the same for every image, and so is what a convolution makes of them. The first norm, which is
+    affine, is folded into the weights before it.
     """
     network = copy.deepcopy(fan)
     norm = network.bn1
@@ -118,10 +118,10 @@ class PlacedConv(nn.Module):
 
 
 class MaskNetwork(nn.Module):
-    """`masks_of` in the order that engines are fast at: heatmaps (N, 98, 64, 64) -> masks (N, 2, 256, 256).
+    """`masks_of`, computed as engines do it fastest: heatmaps (N, 98, 64, 64) -> masks (N, 2, 256, 256).
 
-    Only maps that a mask has are enlarged, part by part, so that they stay in the processor's cache; enlarging, and
-    adding with the maps' scales, are matrix products.
+    Only maps that a mask uses are enlarged, part by part, so that they stay in the CPU's cache. Enlarging, and adding
+    maps by their scales, are matrix products.
     """
 
     enlarge: Tensor  # (256, 64): bilinear, corners aligned

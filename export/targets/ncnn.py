@@ -7,7 +7,7 @@ byte type either. So only the graph's float part is written, and the runtime doe
 float32 [3, H, W] in 0..255, or each layer's noise, float32 [1, h, w], and the graph's condition, `gamma_beta` or
 `style`, float32 [T], and rounds and clips `translation`, [C, H, W]. The condition stays an input, so a new style needs
 no new model. A face's masks are a further input, float32 [2, h, w]: the text states their size for an image of the
-trained size, which it then states, too. The layers are chosen in ncnn_operators.py and ncnn_windows.py.
+trained size, and then that image's size, too. The layers are chosen in ncnn_operators.py and ncnn_windows.py.
 
 (The converter pnnx is no alternative. It starts from TorchScript, fixes the sizes it traced, and supports only norms
 with constant parameters, so rewrites and styles would have to be edited into its output.)

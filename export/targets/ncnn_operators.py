@@ -28,9 +28,9 @@ def layer_of(node: ir.Node) -> Layer:
 def input_layer(value: ir.Value, trained: Mapping[str, int]) -> Layer:
     """An input layer, with the shape that the runtime checks: a condition's length, and the sides of noise.
 
-    Inputs that grow with the image, such as masks, state their sides for an image of the trained size, which the image
-    then states, too; `trained` has those lengths by name. An image alone may have any size and states none. Raises
-    NoCounterpartError for an input of another kind.
+    Inputs that grow with the image, such as masks, state their sides for an image of the trained size, and the image
+    then states that size; `trained` has the lengths by name. If there are none, the image states no size and may have
+    any. Raises NoCounterpartError for an input of another kind.
     """
     lengths = [dim if isinstance(dim, int) else trained.get(str(dim.value)) for dim in list(value.shape or ())[1:]]
     if value.name == IMAGE:

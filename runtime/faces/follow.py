@@ -10,11 +10,9 @@ import msgspec
 
 from starcast.runtime.faces.steady import Pose
 
-_AT_ONCE, _PER_S = (
-    0.15,
-    4.0,
-)  # sides that a square's centre may move: at once, because a place is never exact, and in a second
-_MOST = 0.6  # sides: beyond that it is another face, however long it was not seen
+# sides that a square's centre may move: at once, because no place is found exactly, and per second
+_AT_ONCE, _PER_S = 0.15, 4.0
+_MOST = 0.6  # sides: farther away is another face, however long it was gone
 _LOG_SIDE, _LOG_SIDE_PER_S = 0.15, 1.5
 _ANGLE, _ANGLE_PER_S = math.radians(20), math.radians(360)
 _FORGET_S = 0.5

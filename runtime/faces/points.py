@@ -1,4 +1,4 @@
-"""The points of a face that alignment is computed from: eyes, mouth ends, and what its size is measured at."""
+"""The points of a face that alignment is computed from: eyes, mouth corners, and what its size is measured at."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 LANDMARKS = 98  # in the order of WFLW
-# the rows of WFLW's 98 landmarks: the eyes' outlines and pupils, the mouth's ends
+# the rows of WFLW's 98 landmarks: the eyes' outlines and pupils, the mouth's corners
 _LEFT_EYE, _RIGHT_EYE = [*range(60, 68), 96], [*range(68, 76), 97]
-_PUPILS, _MOUTH_ENDS = [96, 97], [76, 82]
+_PUPILS, _MOUTH_CORNERS = [96, 97], [76, 82]
 
 Array = NDArray[np.float64]
 # an image uint8 [H, W, 3] in RGB -> the points of its face, in its pixels; None if there is none
@@ -24,12 +24,12 @@ class FacePoints(msgspec.Struct, frozen=True):
     upright face.
 
     eyes      [2, 2] centres of the left and the right eye
-    mouth     [2, 2] left and right end of the mouth
+    mouth     [2, 2] left and right corner of the mouth
     centre    [2]    what stands for the face's place
     anchors   [4, 2] points whose distances from the centre stand for the face's size
 
     `centre` and `anchors` are known in two ways. With 98 landmarks, the centre is their mean, and the anchors are
-    pupils and mouth ends, as in the official alignment. With four points alone (`is_sparse`), the anchors are these
+    pupils and mouth corners, as in the official alignment. With four points alone (`is_sparse`), the anchors are these
     four, and the centre is their mean. Two faces can only be compared in the same way: see `sparse`.
     """
 
@@ -46,11 +46,11 @@ class FacePoints(msgspec.Struct, frozen=True):
         if points.shape != (LANDMARKS, 2):
             raise ValueError(f"FacePoints.of_landmarks takes [{LANDMARKS}, 2], not {list(points.shape)}")
         eyes = np.stack([points[_LEFT_EYE].mean(axis=0), points[_RIGHT_EYE].mean(axis=0)])
-        return cls(eyes, points[_MOUTH_ENDS], points.mean(axis=0), points[_PUPILS + _MOUTH_ENDS])
+        return cls(eyes, points[_MOUTH_CORNERS], points.mean(axis=0), points[_PUPILS + _MOUTH_CORNERS])
 
     @classmethod
     def of_four(cls, eyes: ArrayLike, mouth: ArrayLike) -> Self:
-        """From the eyes' centres [2, 2] and the mouth's ends [2, 2], left before right, as a face detector finds them.
+        """From the eyes' centres [2, 2] and the mouth's corners [2, 2], left first, as a face detector finds them.
 
         A detector's fifth point, the tip of the nose, is left out: it moves to the side when the head turns.
         """
@@ -62,7 +62,7 @@ class FacePoints(msgspec.Struct, frozen=True):
 
     @property
     def sparse(self) -> FacePoints:
-        """The same face with the eyes' centres and the mouth's ends alone."""
+        """The same face with the eyes' centres and the mouth's corners alone."""
         return self if self.is_sparse else FacePoints.of_four(self.eyes, self.mouth)
 
     def moved(self, matrix: ArrayLike) -> FacePoints:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from starcast.runtime.faces.similarity import Matrix, scale_of, shift
 from starcast.runtime.stages import slices
 
-FEATHER = 0.15  # of the square's side: how far from its edge a translation counts in full
+FEATHER = 0.15  # of the square's side: the width of its soft edge
 
 _AT_ONCE = 2**18  # pixels of the frame that are worked on at once: a face may fill the largest of images
 
@@ -24,9 +24,9 @@ def put_back(frame: Image, faces: Iterable[tuple[Image, Matrix]]) -> Image:
     """A copy of `frame`, uint8 [H, W, 3] or [H, W, 4], with `faces` in it; its alpha channel stays as it is.
 
     Each face is a translated aligned square, uint8 [size, size, 3], and the matrix from the frame to that square. At
-    the square's edge the frame is seen alone; a translation counts more the farther inside a pixel lies, and alone
-    FEATHER sides from the edge. Values are mixed as they are stored, as for transparent sources. Beside the copy, only
-    the part of the frame that a square covers is worked on, some rows at a time.
+    the square's edge only the frame shows. The weight of the translation grows inwards, to 1 at FEATHER sides from the
+    edge. Values are mixed as they are stored (gamma-encoded), as for transparent sources. Apart from the copy, only the
+    part of the frame that a square covers is processed, some rows at a time.
     """
     whole = frame.copy()
     for square, matrix in faces:
@@ -77,7 +77,7 @@ def _weights(matrix: Matrix, size: int, shape: tuple[int, int]) -> NDArray[np.fl
     for across, down, offset in matrix[:2].astype(np.float32):
         place = across * columns[None] + (down * rows + offset)[:, None]
         inside = np.clip(np.minimum(place + 0.5, size - 0.5 - place) / (FEATHER * size), 0, 1)
-        weight *= inside * inside * (3 - 2 * inside)  # without a crease at either end
+        weight *= inside * inside * (3 - 2 * inside)  # smoothstep: no crease at either end
     return weight
 
 

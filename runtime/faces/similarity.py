@@ -29,7 +29,7 @@ def onto_mean(face: FacePoints, mean: FacePoints) -> Matrix:
     """The official alignment: turn the face's axis to that of the mean, scale by the mean ratio of the anchors'
     distances from the centre, and move centre to centre.
 
-    If one of them is sparse, both are compared by eyes and mouth ends alone.
+    If one of them is sparse, both are compared by eyes and mouth corners alone.
     """
     if face.is_sparse or mean.is_sparse:
         face, mean = face.sparse, mean.sparse

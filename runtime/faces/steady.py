@@ -1,8 +1,8 @@
 """Steady the squares of faces in a film, so that they follow a face's motion and not the noise of finding it.
 
-A square's place is averaged over a fifth of a second before a frame and as much after it, by a local straight line: a
-face that moves evenly is followed without lag. A causal filter (one-euro) would need no frames in advance, but either
-lags behind a moving face or lets a still one tremble. The frames in advance are held in memory, at most AHEAD of them.
+A square's place is averaged over a fifth of a second before a frame and as much after it, by a local linear fit, so a
+face in steady motion is followed without lag. A causal filter (one-euro) would need no later frames, but either lags
+behind a moving face or lets a still one jitter. Frames wait in memory for later ones, at most AHEAD of them.
 """
 
 from __future__ import annotations

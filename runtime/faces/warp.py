@@ -67,8 +67,8 @@ def box_of(matrix: Matrix, size: int, *, margin: int = 0) -> Box:
 
 
 def _within_padding(box: Box, shape: tuple[int, ...]) -> Box:
-    """A box without what lies beyond the padding, where the warp repeats the outermost pixels itself: a square many
-    times as large as the image takes no more memory than the padded image."""
+    """A box, clipped to the padded image. Beyond the padding, the warp repeats the outermost pixels itself, so a square
+    many times as large as the image takes no more memory than the padded image."""
     left, top, right, bottom = box
     (first, last), (upper, lower) = ((-(length // 2), 2 * length - length // 2) for length in (shape[1], shape[0]))
     left, top = min(max(left, first), last - 1), min(max(top, upper), lower - 1)

@@ -72,7 +72,7 @@ class FilmFaces:
             yield self._cut_out(ready, steadied)
 
     def _cut_out(self, frame: RgbFrame, poses: dict[int, Pose]) -> FaceFrame:
-        # the face that was followed first goes on over frames in which it was missing
+        # of several, the one that was followed first, also in frames where it was missing
         numbers = sorted(poses) if self._every else sorted(poses)[:1]
         matrices = [matrix_of(poses[number], self._size) for number in numbers]
         return FaceFrame(frame, tuple((align(frame.pixels, matrix, self._size), matrix) for matrix in matrices))
@@ -81,7 +81,7 @@ class FilmFaces:
 def find_faces(
     items: Iterable[RgbFrame | Beside], faces: FilmFaces, report: FilmReport
 ) -> Iterator[FaceFrame | Beside]:
-    """Frames with the faces in them. Packets may overtake them, because the muxer sorts."""
+    """Frames with the faces that were found in them. Packets may overtake them, because the muxer sorts."""
 
     def counted(found: Iterable[FaceFrame]) -> Iterator[FaceFrame]:
         for one in report.timed_items(ALIGN, found):

@@ -32,7 +32,7 @@ SLOWNESS = 2  # the official videos show each frame for two of their 30 per seco
 
 class Grid:
     """Sources, uint8 RGB [N, H, W, 3], with their translations to the styles of `requests`, which are grouped by
-    domain. `paths`: where the sources are from. Raises OptionError if they are too many."""
+    domain. `paths`: where the sources are from. Raises OptionError if there are too many."""
 
     def __init__(
         self, sources: NDArray[np.uint8], paths: Sequence[Path], requests: Sequence[StyleRequest]
@@ -97,6 +97,6 @@ class Grid:
 
 
 def group_by_domain(requests: Sequence[StyleRequest]) -> list[StyleRequest]:
-    """The requests, those of one domain after each other, in the order of each domain's first one."""
+    """The requests, grouped by domain; the domains are in the order of their first requests."""
     domains = list(dict.fromkeys(request.domain for request in requests))
     return sorted(requests, key=lambda request: domains.index(request.domain))

@@ -26,7 +26,7 @@ class FilmReport:
     target: Path
     seconds: dict[str, float]  # by stage, over all frames
     frames: int = 0
-    faceless: int = 0  # frames that stayed as they are, because no face was found in them
+    faceless: int = 0  # frames in which no face was found
     wall_s: float = 0.0  # from the first frame to the last byte, without starting the engine
     is_there_already: bool = False  # the same video already existed, and was not made again
     notes: list[str] = field(default_factory=list)

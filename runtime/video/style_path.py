@@ -19,8 +19,8 @@ _SIGMOID_FROM, _SIGMOID_TO = -5.0, 4.5
 
 @dataclass(frozen=True)
 class Stop:
-    """A style vector on the path, and the number of frames that show it. It lies on the way from the style number
-    `start` to the style number `end`, of which it has gone the part `alpha`."""
+    """A style vector on the path, and the number of frames that show it. It lies between the styles with the
+    numbers `start` and `end`, at the fraction `alpha` of the way."""
 
     style: NDArray[np.float32]
     frames: int
@@ -68,7 +68,7 @@ def visits(styles: NDArray[np.float32], groups: Sequence[Hashable], frames_per_s
     """The stops of an official video: from each style to the next one of its group, and a cut between groups. A style
     that is alone in its group stands still for as long as a step takes. At the end the last frame rests once more.
 
-    `groups` names the group of each style; those of one group follow each other.
+    `groups` names the group of each style; the styles of a group are consecutive.
     """
     held: Stop | None = None
     for start, end in _pairs(groups):

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from starcast.runtime.faces.finders import Finder
 from starcast.runtime.faces.points import FacePoints
 
-COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))  # of the left and right eye, and of the mouth's ends
+# of the left and right eye, and of the corners of the mouth
+COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0))
 UPRIGHT = (
     (0.35, 0.4),
     (0.65, 0.4),

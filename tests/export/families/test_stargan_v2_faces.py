@@ -19,9 +19,9 @@ from starcast.export.families.stargan_v2_faces import (
     HeatmapNetwork,
     MaskNetwork,
     draw_heatmaps,
+    fold_coordinates,
     landmark_graph,
     mask_graph,
-    placed,
 )
 from starcast.export.families.stargan_v2_landmarks import add_landmarks
 from starcast.export.gate.candidates import (
@@ -209,7 +209,7 @@ def test_the_landmark_network_with_its_coordinates_as_constant_maps_gives_the_sa
     network = random_fan(torch.Generator().manual_seed(1))
     images = torch.from_numpy(draw_images(1, 256, 256, seed=1))
     with torch.inference_mode():
-        expected, got = HeatmapNetwork(network)(images), HeatmapNetwork(placed(network))(images)
+        expected, got = HeatmapNetwork(network)(images), HeatmapNetwork(fold_coordinates(network))(images)
         assert difference(got.numpy(), expected.numpy()) < 1e-5
         assert difference(network(torch.zeros(1, 3, 256, 256)).numpy(), expected.numpy()) > 1e-3
     assert [type(part) for part in (network.conv1, network.m0.coordconv)] == [CoordinateConv, CoordinateConv]
