@@ -115,15 +115,15 @@ class StyleOptions(LabelOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class FaceOptions(CheckedOptions):
-    """Whether faces are aligned for the model and put back, which, and by which files."""
+    """Whether faces are aligned for the model and put back, which ones, and with which files."""
 
     align: bool = option(
-        False, "Find the face, translate it aligned, and put it back with a soft edge. The rest of the image stays. "
-        "References are aligned, too."
+        False, "Find the face, align it, translate it, and put it back with a soft edge. The rest of the image does "
+        "not change. References are aligned, too."
     )  # fmt: skip
     faces: str = option("largest", "With --align, the faces to translate.", choices=FACES)
     landmarks: Path | None = flags.landmarks(
-        "With --align, also the bundle of a face model. Default: the landmark network of the bundle that translates."
+        "A face model's bundle works, too. Default: the landmark network in BUNDLE. Needs --align."
     )
     mean: Path | None = flags.mean("Needs --align.")
 

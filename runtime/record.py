@@ -61,7 +61,7 @@ def write_record(
 ) -> None:
     """Write or update the record at `path`, atomically.
 
-    `styles` comes from `style_facts`, `engine` from `Translator.facts`, `faces` from what found them, if anything did.
+    `styles` comes from `style_facts`, `engine` from `Translator.facts`, `faces` from what found them.
     `counts` says what was done. `has` holds the labels read from each source. They are added to those of an earlier,
     equal run; the record lists the newest KEPT_SOURCES sources and counts the others. `began_ns` is when the run began
     (ns since 1970). `finished` is false before the run, and if it was interrupted.
@@ -137,7 +137,7 @@ def run_facts(
     faces: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What a record says of a run before it begins: two runs with equal facts are the same command. `bundle` is None
-    for a command that needs none; `faces`, the hashes of what finds faces, for one that finds none."""
+    for a command that needs none; `faces` (hashes of what finds faces), for one that finds none."""
     return {
         "bundle": {"name": bundle.path.resolve().name, "sha256": bundle.sha256} if bundle is not None else None,
         "styles": [dict(style) for style in styles],

@@ -35,6 +35,7 @@ NETWORK_SIDE = 256  # pixels of the image that the network looks at
 FLOOR = 0.1  # heatmaps below this everywhere show no face: the masks of such an image are empty, too
 SMALL = 0.6  # a face whose square is smaller than this part of the image's shorter side is cut out first
 GIVE_LANDMARKS = f"give --landmarks {WING}, or the bundle of a face model"
+NO_DETECTOR = f"no face detector is installed: pip install 'starcast[faces]'; or {GIVE_LANDMARKS}"
 
 Image = NDArray[np.uint8]
 # an image [H, W, 3] in RGB that a face fills -> a heatmap for each landmark, [98, h, w]
@@ -57,9 +58,7 @@ def open_finder(landmarks: Path | None, size: int) -> Iterator[Finder]:
     detect, detector = _detector(is_rough=landmarks is not None)
     if landmarks is None:
         if detect is None:
-            raise OptionError(
-                f"nothing here finds faces: {GIVE_LANDMARKS}; or install a face detector: pip install 'starcast[faces]'"
-            )
+            raise OptionError(NO_DETECTOR)
         yield Finder(detect, detector)
         return
     with open_heatmaps(landmarks) as (find_heatmaps, facts):

@@ -1,4 +1,4 @@
-"""Open what finds faces for a command: --landmarks and --mean, the installed detector, a model's own bundle."""
+"""Open what finds and aligns faces: the files of --landmarks and --mean, the detector, a bundle's landmark network."""
 
 from __future__ import annotations
 
@@ -11,20 +11,18 @@ import msgspec
 from starcast.errors import OptionError
 from starcast.runtime.bundle import Bundle, sha256_of
 from starcast.runtime.faces.detector import CAREFUL, CloseUps, FaceDetector, weights
-from starcast.runtime.faces.finders import GIVE_LANDMARKS, FindHeatmaps, landmark_finder, open_heatmaps
+from starcast.runtime.faces.finders import NO_DETECTOR, FindHeatmaps, landmark_finder, open_heatmaps
 from starcast.runtime.faces.mean import read_mean
 from starcast.runtime.faces.points import FacePoints
 from starcast.runtime.faces.sight import Sight, look_with
 from starcast.runtime.translator import Translator
 
-INSTALL = "install a face detector: pip install 'starcast[faces]'"
-
 
 class FaceFiles(msgspec.Struct, frozen=True):
     """What finds faces, apart from a bundle, and the mean face that they are aligned to.
 
-    `facts` has the files' hashes, for records and marks: where they are equal, the same faces are found, and aligned in
-    the same way.
+    `facts` has the files' hashes, for records and marks: with equal facts, the same faces are found and aligned in the
+    same way.
     """
 
     find_heatmaps: FindHeatmaps | None
@@ -45,17 +43,18 @@ class FaceFiles(msgspec.Struct, frozen=True):
 
 @contextmanager
 def open_face_files(landmarks: Path | None, mean: Path | None, bundle: Bundle | None = None) -> Iterator[FaceFiles]:
-    """Open the files of --landmarks and --mean. `bundle`: that of the model that the faces are for.
+    """Open the files of --landmarks and --mean. `bundle`: of the model that translates the faces.
 
-    Raises OptionError if a file is missing or another one, nothing finds faces, or the model is not square; and
+    Raises OptionError if a file is missing or of another kind, nothing finds faces, or the model is not square; and
     CheckpointError, BundleError, EngineError, MissingExtraError.
     """
     path = weights()
     if bundle is not None:
         _refuse_oblong(bundle)
     if path is None and landmarks is None and (bundle is None or bundle.manifest.landmarks is None):
-        reason = "nothing here finds faces" if bundle is None else f"{bundle.path} has no landmark network"
-        raise OptionError(f"{reason}: {GIVE_LANDMARKS}; or {INSTALL}")
+        raise OptionError(
+            NO_DETECTOR if bundle is None else f"{bundle.path} has no landmark network, and {NO_DETECTOR}"
+        )
     facts = {} if path is None else {"detector": sha256_of(path)}
     points = None
     if mean is not None:

@@ -25,7 +25,7 @@ class AlignOptions(EncodingOptions):
         "output; for a video, a video (.mp4, .m4v, .mov or .mkv).", takes_stream=True,
     )  # fmt: skip
     landmarks: Path | None = flags.landmarks(
-        "Here also the bundle of a face model. Default: the eyes and mouth that the face detector finds."
+        "A face model's bundle works, too. Default: the face detector, which finds eyes and mouth."
     )
     mean: Path | None = flags.mean()
     size: int = option(
@@ -49,5 +49,5 @@ class AlignOptions(EncodingOptions):
         for field in dataclasses.fields(self):
             if field.name in (IMAGES_ALONE if video else VIDEOS_ALONE) and getattr(self, field.name) != field.default:
                 flag = flag_of(field).replace("--", "--no-" if field.default is True else "--", 1)
-                kinds, other = ("images", "a video") if video else ("videos", "no video")
+                kinds, other = ("images", "a video") if video else ("videos", "not a video")
                 raise OptionError(f"{flag} is for {kinds}, and the output is {other}: leave it out")

@@ -14,7 +14,7 @@ from starcast.runtime.stages import slices
 
 FEATHER = 0.15  # of the square's side: the width of its soft edge
 
-_AT_ONCE = 2**18  # pixels of the frame that are worked on at once: a face may fill the largest of images
+_AT_ONCE = 2**18  # pixels of the frame that are mixed at once, because a face may fill a very large image
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]

@@ -1,4 +1,4 @@
-"""`--align` of commands that translate: what finds faces is opened only if they are wanted."""
+"""`--align` for commands that translate: without it, nothing that finds faces is opened."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def open_faces(options: FaceOptions, bundle: Bundle) -> Iterator[FaceFiles | Non
 def align_references(
     sight: Sight | None, size: int, progress: Callable[[str], None]
 ) -> Callable[[Image, Path], Image] | None:
-    """A function that cuts the largest face out of a reference, `size` pixels a side; None without a sight.
+    """A function that cuts the largest face out of a reference, `size` pixels a side; None without `sight`.
 
-    A reference without a face stays as it is, and a line says so: a model of faces that are not people's takes it.
+    A reference without a face stays as it is, and a line says so: a model of animals' faces may take it.
     """
     if sight is None:
         return None

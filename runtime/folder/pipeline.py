@@ -82,7 +82,7 @@ class Prepared(msgspec.Struct, frozen=True):
         return put_back(self.image, zip(translations, matrices, strict=True))
 
 
-# a source, a target, and the style of each of the source's inputs that makes the one the other
+# a source, a target, and for each of the source's inputs the style that turns it into the target's
 Ready = tuple[Prepared, Target, Sequence[NDArray[np.float32]]]
 
 

@@ -193,9 +193,9 @@ def test_quality_and_transparency_need_a_format_that_has_them(photos: Path, tmp_
 
 
 @pytest.mark.parametrize(("name", "words", "sentence"), [
-    ("o.png", ["--crf", 3], "--crf is for videos, and the output is no video: leave it out"),
-    ("o", ["--preset", "slow"], "--preset is for videos, and the output is no video: leave it out"),
-    ("o", ["--no-steady"], "--no-steady is for videos, and the output is no video: leave it out"),
+    ("o.png", ["--crf", 3], "--crf is for videos, and the output is not a video: leave it out"),
+    ("o", ["--preset", "slow"], "--preset is for videos, and the output is not a video: leave it out"),
+    ("o", ["--no-steady"], "--no-steady is for videos, and the output is not a video: leave it out"),
     ("o.mp4", ["--quality", 90], "--quality is for images, and the output is a video: leave it out"),
     ("o.mp4", ["--keep-alpha"], "--keep-alpha is for images, and the output is a video: leave it out"),
     ("o.MKV", ["--format", "webp"], "--format is for images, and the output is a video: leave it out"),

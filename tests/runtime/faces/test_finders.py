@@ -81,7 +81,7 @@ def test_heatmaps_with_one_peak_for_all_landmarks_give_none() -> None:
 def test_without_a_file_and_without_a_detector_both_ways_out_are_named() -> None:
     with (
         pytest.raises(
-            OptionError, match=r"wing\.ckpt, which `starcast download wing`.*pip install 'starcast\[faces\]'"
+            OptionError, match=r"pip install 'starcast\[faces\]'; or .*wing\.ckpt, which `starcast download wing`"
         ),
         open_finder(None, 256),
     ):

@@ -111,7 +111,7 @@ def test_with_another_file_the_translation_is_not_taken_for_the_same_work(
         ({"landmarks": "in"}, "in is a folder, but not a bundle"),
         ({"mean": "missing.npz"}, "missing.npz does not exist"),
         ({"mean": "wing.ckpt"}, "wing.ckpt holds no mean landmarks"),
-        ({}, r"has no landmark network: give --landmarks .*pip install 'starcast\[faces\]'"),
+        ({}, r"has no landmark network, and no face detector .*pip install 'starcast\[faces\]'; or give --landmarks "),
     ],
 )
 def test_files_are_checked_before_the_work(tiny_bundle, photo, weights, tmp_path, monkeypatch, files, sentence):

@@ -92,5 +92,5 @@ def test_the_command_takes_a_video_if_its_output_is_one(make_clip, tmp_path, cap
 
 def test_without_detector_and_landmarks_one_sentence_says_what_is_missing(make_clip, tmp_path, monkeypatch):
     monkeypatch.setattr(opening, "weights", lambda: None)
-    with pytest.raises(OptionError, match=r"nothing here finds faces: give --landmarks .*pip install"):
+    with pytest.raises(OptionError, match=r"no face detector is installed: pip install .*; or give --landmarks"):
         align_video(make(make_clip, [40]), tmp_path / "out.mp4", options(), **QUIET)
