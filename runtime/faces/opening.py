@@ -14,7 +14,7 @@ from starcast.runtime.faces.detector import CAREFUL, CloseUps, FaceDetector, wei
 from starcast.runtime.faces.finders import NO_DETECTOR, FindHeatmaps, landmark_finder, open_heatmaps
 from starcast.runtime.faces.mean import read_mean
 from starcast.runtime.faces.points import FacePoints
-from starcast.runtime.faces.sight import Sight, look_with
+from starcast.runtime.faces.sight import Sight
 from starcast.runtime.translator import Translator
 
 
@@ -33,11 +33,10 @@ class FaceFiles(msgspec.Struct, frozen=True):
     def sight(self, size: int, close_ups: CloseUps = CAREFUL, *, translator: Translator | None = None) -> Sight:
         """What finds faces for squares of `size` pixels a side. The landmark network is that of --landmarks, or else of
         the translator's bundle, if it has one."""
-        look = None
-        if self.find_heatmaps is not None:
-            look = landmark_finder(self.find_heatmaps, None, size)
-        elif translator is not None and translator.bundle.manifest.landmarks is not None:
-            look = look_with(translator)
+        find_heatmaps = self.find_heatmaps
+        if find_heatmaps is None and translator is not None and translator.bundle.manifest.landmarks is not None:
+            find_heatmaps = translator.heatmaps
+        look = None if find_heatmaps is None else landmark_finder(find_heatmaps, None, size)
         return Sight(FaceDetector(close_ups) if self.has_detector else None, look, self.mean)
 
 

@@ -11,10 +11,8 @@ from starcast.runtime.faces.detector import FaceDetector
 from starcast.runtime.faces.points import FacePoints, FindFace
 from starcast.runtime.faces.similarity import Matrix, crop_square, similarity
 from starcast.runtime.faces.warp import Image, align
-from starcast.runtime.translator import Translator
 
 _NETWORK_SIDE = 256  # pixels of the square that a landmark network looks at
-_CELLS = 64  # of a heatmap's side: landmarks within one of them cannot be told apart
 _LESS_CERTAIN = 0.08  # of people's faces nearly all have 0.9 and more, of animals' most 0.7 to 0.85
 _AGREE = 0.4  # of the distance between the eyes: landmarks farther off than this from the detector's points are wrong
 
@@ -64,16 +62,6 @@ class Sight(msgspec.Struct, frozen=True):
             if points is not None and _agree(points, rough):
                 return points
         return self.detector.look_closer(image, rough)
-
-
-def look_with(translator: Translator) -> FindFace:
-    """The landmark network of a translator's bundle: finds the face that fills an image."""
-
-    def look(image: Image) -> FacePoints | None:
-        points = FacePoints.of_landmarks(translator.landmarks(image))
-        return points if points.is_face(min(image.shape[:2]) / _CELLS) else None
-
-    return look
 
 
 def rough_matrices(faces: Sequence[FacePoints], size: int) -> list[Matrix]:

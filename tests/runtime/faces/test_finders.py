@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,11 @@ import torch
 from drawn_faces import draw_face, drawn_heatmaps, find_drawn_face
 
 from starcast.errors import CheckpointError, MissingExtraError, OptionError
+from starcast.images.landmarks import read_landmarks
 from starcast.runtime.faces import finders
-from starcast.runtime.faces.finders import landmark_finder, open_finder
+from starcast.runtime.faces.finders import FLOOR, landmark_finder, open_finder
 from starcast.runtime.faces.mean import read_mean
+from starcast.runtime.faces.opening import FaceFiles
 from starcast.runtime.faces.points import FacePoints
 
 
@@ -69,6 +73,19 @@ def test_an_image_without_a_face_gives_none() -> None:
     flat = np.full((300, 300, 3), 90, np.uint8)
     assert landmark_finder(drawn_heatmaps, None, 256)(flat) is None
     assert landmark_finder(drawn_heatmaps, find_drawn_face, 256)(flat) is None
+
+
+@pytest.mark.parametrize("loudest", [0.05, 1.0])
+def test_a_bundles_own_landmark_network_that_sees_no_face_finds_none(loudest: float) -> None:
+    """Heatmaps of noise have peaks, too: only their height tells that there is no face."""
+    maps = np.random.default_rng(1).uniform(0, loudest, (98, 64, 64)).astype(np.float32)
+    translator: Any = SimpleNamespace(
+        bundle=SimpleNamespace(manifest=SimpleNamespace(landmarks=True)), heatmaps=lambda image: maps,
+        landmarks=lambda image: read_landmarks(maps[None], *image.shape[:2])[0],
+    )  # fmt: skip
+    sight = FaceFiles(None, None, has_detector=False, facts={}).sight(64, translator=translator)
+    found = sight.find(np.zeros((256, 256, 3), np.uint8))
+    assert len(found) == (loudest > FLOOR)
 
 
 def test_heatmaps_with_one_peak_for_all_landmarks_give_none() -> None:
