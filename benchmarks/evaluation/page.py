@@ -33,7 +33,7 @@ _HEAD = 1000  # characters in which the mark is
 NOTE = (
     "FIDs and KID: smaller is better. LPIPS is the diversity of the outputs of one source: larger is more diverse. "
     "Features are from torchvision's Inception v3, so FID, clean FID and KID do not compare with those of programs "
-    "that use TensorFlow's weights. The usual FID, where there is one, is from TensorFlow's Inception."
+    "that use TensorFlow's weights. The usual FID, if present, is from TensorFlow's Inception."
 )
 EXAMPLES_NOTE = (
     "The outputs whose features are nearest to those of a training image of the target domain, and the ones that are "

@@ -5,9 +5,9 @@ official   to the model's size, then to 299 px: Pillow's antialiased bilinear, r
 clean      to 299 px at once: Pillow's bicubic in float, channel by channel, not rounded (Parmar et al. 2022)
 usual      bytes at the model's size; the network resizes them to 299 px as TensorFlow 1 does
 
-The first two end in ImageNet's mean and deviation, and are for torchvision's network and weights. The third is for
-TensorFlow's network of 2015, as most papers have it; torch-fidelity brings that. Distances of the two networks do not
-compare. The features are the 2,048 pooled ones.
+The first two end by normalising with ImageNet's mean and deviation, for torchvision's network and weights. The third is
+for TensorFlow's network of 2015, which most papers use and torch-fidelity provides. Distances from the two networks are
+not comparable. The features are the 2,048 pooled ones.
 """
 
 from __future__ import annotations

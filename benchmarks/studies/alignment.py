@@ -4,9 +4,9 @@
 
 Each photograph is aligned as it is, and after it was turned, scaled and moved in a larger frame. The landmark source is
 the face detector alone (extra `faces`), or `--landmarks`. A figure is the largest distance of an eye's centre or a
-mouth's end, in pixels of the aligned square, between the two: both times the points of the untouched photograph are
-carried into the square, once directly and once by way of the known turn. So it measures the alignment, and not how well
-the points of two images agree.
+mouth's corner, in pixels of the aligned square, between the two. Both times, the points of the untouched photograph are
+mapped into the square, once directly and once through the known turn. So the figure measures the alignment, and not how
+well the points that were found in two images agree.
 """
 
 from __future__ import annotations
@@ -78,14 +78,14 @@ def turn(image: Pixels, degrees: float, scale: float) -> tuple[Pixels, Matrix]:
 
 
 def distance(face: FacePoints, square: Matrix, other: Matrix) -> float:
-    """The largest distance of an eye's centre or a mouth's end in one square from that in another one."""
+    """The largest distance of an eye's centre or a mouth's corner in one square from that in another one."""
     one, two = face.moved(square), face.moved(other)
     apart = np.concatenate([one.eyes - two.eyes, one.mouth - two.mouth])
     return float(np.hypot(apart[:, 0], apart[:, 1]).max())
 
 
 def measure(image: Pixels, find: FindFace) -> tuple[list[float | None], list[Pixels]]:
-    """For each pose how far the alignment is off, None where no face was found; and the aligned images, the untouched
+    """For each pose, how far the alignment is off (None if no face was found); and the aligned images, the untouched
     one first. Raises OptionError if the image has no face."""
     face = find(image)
     if face is None:

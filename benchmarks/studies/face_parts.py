@@ -1,9 +1,9 @@
-"""What the rewrites save of a face model: of its frame graph, of the graphs that make its masks, and of both.
+"""How much time the rewrites save in a face model: in its frame graph, in the graphs that make its masks, and in both.
 
     starcast export faces.pt -o faces --for openvino,onnxruntime
     python -m starcast.benchmarks.studies.face_parts faces -o face-parts.json
 
-`starcast bench` times the frame graph alone, because masks are made once a source and not once a style. This study
+`starcast bench` times the frame graph alone, because masks are made once per source and not once per style. This study
 times both parts, as traced and as rewritten, round by round on the same engines, and fails if they differ.
 """
 

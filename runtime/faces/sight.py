@@ -1,4 +1,4 @@
-"""How faces are found for translating them: first all of them roughly, then those that are wanted exactly."""
+"""Find the faces to translate: first all of them roughly, then the wanted ones exactly."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starcast.runtime.faces.similarity import Matrix, crop_square, similarity
 from starcast.runtime.faces.warp import Image, align
 
 _NETWORK_SIDE = 256  # pixels of the square that a landmark network looks at
-_LESS_CERTAIN = 0.08  # of people's faces nearly all have 0.9 and more, of animals' most 0.7 to 0.85
+_LESS_CERTAIN = 0.08  # scores: nearly all people's faces have 0.9 or more, most animals' 0.7 to 0.85
 _AGREE = 0.4  # of the distance between the eyes: landmarks farther off than this from the detector's points are wrong
 
 Face = tuple[Image, Matrix]  # an aligned square, and the matrix from the image to it
@@ -22,9 +22,10 @@ Face = tuple[Image, Matrix]  # an aligned square, and the matrix from the image 
 class Sight(msgspec.Struct, frozen=True):
     """Finds faces with a detector, a landmark network, or both; one of them must be there.
 
-    `look` finds the landmarks of a face that fills its image. With a detector it looks at each face's own square, where
-    a face is too small in the image, or turned; landmarks that contradict the detector are left out, and the detector
-    looks at the face more closely instead. `mean`: the mean face that faces are aligned to; None: CelebA-HQ's rule.
+    `look` finds the landmarks of a face that fills its image. With a detector, it looks at the square of each detected
+    face, which may be small or turned in the image. If its landmarks contradict the detector, they are discarded, and
+    the detector looks at the face more closely instead. `mean`: the mean face that faces are aligned to; None:
+    CelebA-HQ's rule.
     """
 
     detector: FaceDetector | None
@@ -70,6 +71,6 @@ def rough_matrices(faces: Sequence[FacePoints], size: int) -> list[Matrix]:
 
 
 def _agree(points: FacePoints, rough: FacePoints) -> bool:
-    """Whether eyes and mouth ends lie where another one found them."""
+    """Whether eyes and mouth corners lie near the rough ones."""
     off = np.concatenate([points.eyes - rough.eyes, points.mouth - rough.mouth])
     return bool(np.hypot(*off.T).max() <= _AGREE * np.hypot(*rough.across))
