@@ -22,7 +22,7 @@ from starcast.absence import absence_of
 from starcast.errors import MissingExtraError, OptionError, printable
 from starcast.images.fit import fit
 from starcast.images.landmarks import WING, read_landmarks
-from starcast.runtime.bundle import sha256_of
+from starcast.runtime.bundle import open_bundle, sha256_of
 from starcast.runtime.faces.detector import CAREFUL, FAST, FaceDetector, weights
 from starcast.runtime.faces.points import FacePoints, FindFace
 from starcast.runtime.faces.sight import Sight
@@ -136,7 +136,10 @@ def _detector(*, is_rough: bool) -> tuple[FindFace | None, dict[str, str]]:
 def _open_bundle_heatmaps(path: Path) -> Iterator[tuple[FindHeatmaps, dict[str, str]]]:
     from starcast.runtime.translator import Translator
 
-    with Translator(path) as translator:
+    bundle = open_bundle(path)
+    if bundle.manifest.landmarks is None:
+        raise OptionError(f"{printable(path)} has no landmark network: {GIVE_LANDMARKS}")
+    with Translator(bundle) as translator:
         yield translator.heatmaps, {"landmarks": translator.bundle.sha256}
 
 

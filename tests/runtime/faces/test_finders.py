@@ -146,6 +146,14 @@ def test_what_is_no_landmark_file_is_named_with_the_right_one(tmp_path: Path, co
 
 
 @pytest.mark.usefixtures("no_detector")
+def test_a_bundle_without_a_landmark_network_is_refused_before_the_work(tiny_bundle: Path) -> None:
+    with (
+        pytest.raises(OptionError, match=r"has no landmark network: give --landmarks wing\.ckpt"),
+        open_finder(tiny_bundle, 256),
+    ):
+        pass
+
+
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="is a folder, but not a bundle"), open_finder(tmp_path, 256):
         pass
