@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from starcast.errors import ImageError, OptionError, printable
 from starcast.hold import hold, hold_folder
 from starcast.images.metadata import Metadata
-from starcast.images.read import read_stored
 from starcast.runtime.bundle import sha256_of
 from starcast.runtime.faces.finders import Finder, open_finder
 from starcast.runtime.faces.mean import read_mean
@@ -34,10 +33,11 @@ from starcast.runtime.folder.outputs import (
     refuse_to_overwrite_sources,
     refuse_unused_options,
 )
-from starcast.runtime.folder.pipeline import READERS, version_of
+from starcast.runtime.folder.pipeline import READERS
+from starcast.runtime.folder.read_source import read_source
 from starcast.runtime.folder.sources import SourceFile, find_sources
 from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, tell_lost, write_output
-from starcast.runtime.marks import Mark, hash_content, hash_place
+from starcast.runtime.marks import Mark
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import (
     RECORD,
@@ -240,20 +240,15 @@ def _align_jobs(
 def _read(job: Job, options: AlignOptions) -> _Read | ImageError:
     path, start = job.source.path, time.perf_counter()
     try:
-        before = version_of(path)
-        stored = read_stored(path, max_pixels=options.max_pixels, limit_flag="--max-pixels")
-        content = hash_content(path)  # of what the system still has in memory
-        if version_of(path) != before:
-            return ImageError(f"{printable(path)} changed while it was read: run the command again")
+        source = read_source(path, options.max_pixels)
     except ImageError as error:
         return error
-    except OSError as error:
-        return ImageError(f"{printable(path)} disappeared while it was read ({error.strerror}): run the command again")
+    stored = source.stored
     image = stored.pixels
     if stored.alpha is not None and options.keep_alpha:
         image = np.dstack([image, stored.alpha])
     metadata = stored.metadata if options.metadata else None
-    return _Read(image, metadata, content, hash_place(path), stored.notes, time.perf_counter() - start)
+    return _Read(image, metadata, source.content, source.place, stored.notes, time.perf_counter() - start)
 
 
 def _write(

@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from starcast.errors import ImageError, printable
 from starcast.images.fit import NATIVE, fit
 from starcast.images.metadata import Metadata
-from starcast.images.read import read_stored
 from starcast.images.write import why_too_large
 from starcast.runtime.extra_inputs import ExtraCost
 from starcast.runtime.folder.jobs import Job, Target
+from starcast.runtime.folder.read_source import read_source
 from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, write_output
-from starcast.runtime.marks import Mark, hash_content, hash_place
+from starcast.runtime.marks import Mark
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.source_styles import SourceStyles
@@ -213,16 +213,11 @@ def _prepare(
     spare = None if mode == NATIVE else (size[0] * SPARE_DETAIL, size[1] * SPARE_DETAIL)
     start = time.perf_counter()
     try:
-        before = version_of(path)
-        stored = read_stored(path, max_pixels=options.max_pixels, limit_flag="--max-pixels", at_least=spare)
-        content = hash_content(path)  # of what the system still has in memory
-        if version_of(path) != before:
-            return ImageError(f"{printable(path)} changed while it was read: run the command again")
+        source = read_source(path, options.max_pixels, at_least=spare)
     except ImageError as error:
         return error
-    except OSError as error:
-        return ImageError(f"{printable(path)} disappeared while it was read ({error.strerror}): run the command again")
     read = time.perf_counter()
+    stored = source.stored
     fitted = fit(stored.pixels, size, mode)
     alpha = None if stored.alpha is None or not options.keep_alpha else fit(stored.alpha, size, mode)
     faces = () if sight is None else sight.cut_out(fitted, size[0], every=options.faces == "all")
@@ -239,22 +234,13 @@ def _prepare(
         alpha=alpha,
         metadata=stored.metadata if options.metadata else None,
         path=path,
-        content=content,
-        place=hash_place(path),
+        content=source.content,
+        place=source.place,
         notes=stored.notes,
         read_s=read - start,
         fit_s=time.perf_counter() - read,
         faces=faces,
     )
-
-
-def version_of(path: Path) -> tuple[int, ...] | None:
-    """Values that change when a file is written to or replaced; None if it cannot be looked at."""
-    try:
-        facts = path.stat()
-    except (OSError, ValueError):  # reading it says why
-        return None
-    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 
 
 def _with_source(source: Path, write: Callable[[], Written | ImageError]) -> tuple[Path, Written | ImageError]:

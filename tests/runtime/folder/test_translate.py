@@ -132,7 +132,7 @@ def test_several_styles_have_a_folder_each_and_every_source_is_read_once(
         read.append(Path(path).name)
         return read_stored(path, **settings)
 
-    monkeypatch.setattr(pipeline, "read_stored", counted)
+    monkeypatch.setattr("starcast.runtime.folder.read_source.read_stored", counted)
     report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", domain="all", seed=3, batch=2)
     assert report.done == 9
     assert sorted(read) == ["000.png", "001.png", "002.png"]
@@ -290,7 +290,7 @@ def test_a_source_that_changes_while_it_is_read_is_named(tmp_path, tiny_bundle, 
             write_image(path, _draw_image(9))
         return image
 
-    monkeypatch.setattr(pipeline, "read_stored", read_and_edit)
+    monkeypatch.setattr("starcast.runtime.folder.read_source.read_stored", read_and_edit)
     report, lines = _translate(tiny_bundle, photos, output=tmp_path / "out")
     assert report.done == 1
     assert lines == [f"{photos / '000.png'} changed while it was read: run the command again"]
