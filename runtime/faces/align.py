@@ -24,10 +24,12 @@ from starcast.runtime.faces.mean import read_mean
 from starcast.runtime.faces.options import AlignOptions
 from starcast.runtime.faces.points import FacePoints
 from starcast.runtime.faces.similarity import Matrix, similarity
+from starcast.runtime.faces.video_advice import video_for_images, why_no_video
 from starcast.runtime.faces.warp import align
 from starcast.runtime.folder.jobs import Job, Plan, plan_jobs, tell_edited
 from starcast.runtime.folder.names import output_paths
 from starcast.runtime.folder.outputs import (
+    FILM_SUFFIXES,
     is_one_file,
     refuse_source_folder,
     refuse_to_overwrite_sources,
@@ -35,7 +37,7 @@ from starcast.runtime.folder.outputs import (
 )
 from starcast.runtime.folder.pipeline import READERS
 from starcast.runtime.folder.read_source import read_source
-from starcast.runtime.folder.sources import SourceFile, find_sources
+from starcast.runtime.folder.sources import SourceFile, find_sources, is_video
 from starcast.runtime.folder.write_output import WRITERS, Written, stop_if_unwritable, tell_lost, write_output
 from starcast.runtime.marks import Mark
 from starcast.runtime.progress import ProgressBar
@@ -112,6 +114,8 @@ def align_all(
     if output is None:
         raise OptionError("say where the aligned images go: -o OUT")
     refuse_source_folder(sources, output)
+    if output.suffix.lower() in FILM_SUFFIXES and not output.is_dir():
+        raise OptionError(why_no_video(sources, output))
     report = Report()
     found = find_sources(sources, leave_out=output if output.is_dir() else None, take_aligned=False)
     for problem in found.problems:
@@ -120,6 +124,8 @@ def align_all(
         progress(line)
     if not found.sources:
         raise OptionError(found.nothing_in(sources, *WORDING))
+    if len(found.sources) == 1 and is_video(found.sources[0].path):
+        raise OptionError(video_for_images(found.sources[0].path, output))
     one_file = is_one_file(output, len(found.sources), 1)
     paths = [(output,)] if one_file else output_paths(found.sources, ["aligned"], output, f".{options.format}")
     refuse_to_overwrite_sources(found.sources, paths)
@@ -242,7 +248,7 @@ def _read(job: Job, options: AlignOptions) -> _Read | ImageError:
     try:
         source = read_source(path, options.max_pixels)
     except ImageError as error:
-        return error
+        return ImageError(video_for_images(path, options.output)) if is_video(path) else error
     stored = source.stored
     image = stored.pixels
     if stored.alpha is not None and options.keep_alpha:

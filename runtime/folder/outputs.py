@@ -22,8 +22,9 @@ from starcast.runtime.faces.options import AlignOptions
 from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.marks import Origin, parse_mark
 from starcast.runtime.options import TranslateOptions
+from starcast.runtime.video.options import CONTAINERS
 
-_FILM_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".avi", ".webm")
+FILM_SUFFIXES = (*CONTAINERS, ".avi", ".webm")
 
 
 class State(enum.Enum):
@@ -42,7 +43,7 @@ def is_one_file(output: Path, sources: int, styles: int) -> bool:
     bundle."""
     suffix = output.suffix.lower()
     refuse_to_write_into(output)
-    if not (formats.has_image_suffix(suffix) or suffix in _FILM_SUFFIXES) or output.is_dir():
+    if not (formats.has_image_suffix(suffix) or suffix in FILM_SUFFIXES) or output.is_dir():
         if output.exists() and not output.is_dir():
             raise OptionError(f"{printable(output)} is a file: give -o a folder, or the name of an image")
         return False

@@ -259,6 +259,12 @@ def _looks_like_image(path: Path) -> bool:
     return formats.has_image_suffix(path.suffix) or formats.looks_like_image(_head(path))
 
 
+def is_video(path: Path) -> bool:
+    """Whether a file is a video, by its first bytes."""
+    foreign = formats.identify_foreign(_head(path), path.suffix)
+    return foreign is not None and foreign.is_video
+
+
 def _head(path: Path) -> bytes:
     """The first bytes of a regular file; b"" for anything else, which must not be opened."""
     try:

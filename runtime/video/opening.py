@@ -47,7 +47,9 @@ def open_video(path: Path, max_pixels: int, splice: Splice | None = None) -> Inp
     if not head:
         raise VideoError(f"{name} is empty (0 bytes): copy it again")
     if formats.has_signature(head) and not head.startswith(b"GIF8") and path.suffix.lower() not in _JPEG_FILMS:
-        raise VideoError(f"{name} is a still image: translate images with `starcast translate`")
+        raise VideoError(
+            f"{name} is a still image: translate images with `starcast translate`, and align them into images"
+        )
     container = _open(path, name, head, max_pixels, splice, {})
     if _is_vague(container):
         container.close()

@@ -210,3 +210,43 @@ def test_several_images_need_a_folder_and_an_empty_folder_is_no_source(photos: P
     assert "2 would be written" in str(_invoke(photos, "-o", tmp_path / "o.png").exception)
     (tmp_path / "empty").mkdir()
     assert "no images in" in str(_invoke(tmp_path / "empty", "-o", tmp_path / "o").exception)
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """The start of an MP4 file: enough to know that it is a video."""
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(100))
+    return tmp_path / "clip.mp4"
+
+
+@pytest.mark.parametrize(
+    ("output", "suggested"), [("aligned", "aligned/clip.mp4"), ("out.png", "clip-aligned.mp4"), ("a.b", "a.b/clip.mp4")]
+)
+def test_a_video_that_is_to_become_images_is_refused_with_what_to_write_instead(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, suggested: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OptionError, match=rf"^clip.mp4 is a video, .* such as -o {suggested}$"):
+        _raising("clip.mp4", "-o", output)
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+
+def test_a_video_among_images_is_named_and_the_images_are_aligned(clip: Path, photos: Path, tmp_path: Path) -> None:
+    result = _invoke(photos, clip, "-o", tmp_path / "out")
+    assert result.return_value == 1
+    assert f"{clip} is a video, and the output is not" in result.stderr
+    assert f"such as -o {tmp_path / 'out/clip.mp4'}" in result.stderr
+    assert "2 aligned, 0 there already, 1 failed." in result.stdout
+
+
+def test_a_video_as_the_output_of_several_sources_or_in_another_format_is_refused(clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="is made of one video file, and 2 sources are given"):
+        _raising(clip, clip, "-o", tmp_path / "out.mp4")
+    with pytest.raises(OptionError, match=r"out.webm cannot be written: end it in .*\.png.*\.mkv for a video"):
+        _raising(clip, "-o", tmp_path / "out.webm")
+
+
+def _raising(*arguments: object) -> None:
+    error = _invoke(*arguments).exception
+    assert error is not None
+    raise error
