@@ -1,4 +1,4 @@
-"""What `align` says of videos that it is asked for as images, and of images that it is asked for as a video."""
+"""Advice of `align` for a video that is given where images are written, and for images where a video is written."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SUFFIX = ".mp4"  # of the suggested video
 
 
 def video_for_images(source: Path, output: Path | None) -> str:
-    """A sentence for the video `source` where `output` is no video: it names the command that aligns it."""
+    """A sentence for the video `source` where `output` is not a video: it names the command that aligns it."""
     if output is None or output.suffix.lower() in WRITTEN_SUFFIXES:
         target = Path(f"{source.stem}-aligned{SUFFIX}")
     else:
         target = output / f"{source.stem}{SUFFIX}"
     return (
-        f"{printable(source)} is a video, and the output is not: align a video's file by itself into another video, "
-        f"such as -o {printable(target)}"
+        f"{printable(source)} is a video: align it in a command of its own, with a video as output, such as "
+        f"-o {printable(target)}"
     )
 
 
@@ -31,6 +31,6 @@ def why_no_video(sources: Sequence[Path], output: Path) -> str:
         return f"{printable(output)} cannot be written: end it in {images} for an image, in {videos} for a video"
     what = f"{len(sources)} sources are" if len(sources) > 1 else "standard input is"
     return (
-        f"{printable(output)} is a video, which is made of one video file, and {what} given: give one video, or -o a "
-        "folder for aligned images"
+        f"{printable(output)} is a video, which is made from a single video, but {what} given: give one video, or a "
+        "folder as -o for aligned images"
     )

@@ -234,13 +234,13 @@ def test_a_video_that_is_to_become_images_is_refused_with_what_to_write_instead(
 def test_a_video_among_images_is_named_and_the_images_are_aligned(clip: Path, photos: Path, tmp_path: Path) -> None:
     result = _invoke(photos, clip, "-o", tmp_path / "out")
     assert result.return_value == 1
-    assert f"{clip} is a video, and the output is not" in result.stderr
+    assert f"{clip} is a video: align it in a command of its own" in result.stderr
     assert f"such as -o {tmp_path / 'out/clip.mp4'}" in result.stderr
     assert "2 aligned, 0 there already, 1 failed." in result.stdout
 
 
 def test_a_video_as_the_output_of_several_sources_or_in_another_format_is_refused(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="is made of one video file, and 2 sources are given"):
+    with pytest.raises(OptionError, match="is made from a single video, but 2 sources are given"):
         _raising(clip, clip, "-o", tmp_path / "out.mp4")
     with pytest.raises(OptionError, match=r"out.webm cannot be written: end it in .*\.png.*\.mkv for a video"):
         _raising(clip, "-o", tmp_path / "out.webm")
