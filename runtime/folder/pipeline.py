@@ -177,11 +177,13 @@ def translate_jobs(
     batch = options.batch or translator.batch
     batches: Batches[Ready, None]
     batches = Batches(batch, translate, kind=lambda target: target[0].inputs[0].shape)  # one batch, one size
+    whole = options.align or options.fit == NATIVE  # photographs in their own size: few of them may wait
+    ahead, places = (READERS, WRITERS) if whole else (batch + READERS, 2 * batch + WRITERS)
     prepare = partial(_prepare, size=translator.size, why_not=translator.why_not, options=options, sight=sight)
     with open_pool(READERS) as readers, open_pool(WRITERS) as writers:
-        writes = InOrder(writers, places=2 * batch + WRITERS, take=count_written)
+        writes = InOrder(writers, places=places, take=count_written)
         try:
-            for job, prepared in zip(jobs, map_ahead(readers, prepare, jobs, ahead=batch + READERS), strict=True):
+            for job, prepared in zip(jobs, map_ahead(readers, prepare, jobs, ahead=ahead), strict=True):
                 if isinstance(prepared, ImageError):
                     report.fail(str(prepared), bar.print)
                     bar.advance(len(job.targets))

@@ -8,6 +8,7 @@ from starcast.errors import OptionError
 from starcast.images.read import read_image, read_stored
 from starcast.images.write import write_image
 from starcast.runtime.faces import opening
+from starcast.runtime.folder import pipeline
 from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.record import read_runs
@@ -132,3 +133,25 @@ def test_every_face_keeps_its_own_attributes(label_bundle, tiny_model, tmp_path)
         assert np.abs(changed[45, left + 16] - expected).max() <= 1
     [record] = read_runs(tmp_path / "out/starcast.json")
     assert record["has"] == {f"{name}, face 1": ["Blond_Hair"], f"{name}, face 2": ["Brown_Hair"]}
+
+
+def test_few_whole_images_are_in_memory_at_once(tiny_bundle, tmp_path, monkeypatch):
+    alive, most = 0, 0
+    original = pipeline.Prepared
+
+    class Counted(original):
+        def __post_init__(self) -> None:
+            nonlocal alive, most
+            alive += 1
+            most = max(most, alive)
+
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    monkeypatch.setattr(pipeline, "Prepared", Counted)
+    for number in range(30):
+        write_image(tmp_path / f"in/{number}.png", scene(60))
+    report, _ = run(tiny_bundle, tmp_path / "in", tmp_path / "out", batch=4)
+    assert report.done == 30
+    assert most <= 4 + pipeline.READERS + 2  # a batch, those that are read, the one in hand, and the next
