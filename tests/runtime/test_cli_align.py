@@ -226,7 +226,7 @@ def test_a_video_that_is_to_become_images_is_refused_with_what_to_write_instead(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, suggested: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OptionError, match=rf"^clip.mp4 is a video, .* such as -o {suggested}$"):
+    with pytest.raises(OptionError, match=rf"^clip.mp4 is a video: .* such as -o {suggested}$"):
         _raising("clip.mp4", "-o", output)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
