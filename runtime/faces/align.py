@@ -164,7 +164,7 @@ def _align_missing(
     settings = align_settings(facts, options)
     plan = plan_jobs(
         work.sources, work.paths, [settings], (options.size, options.size), overwrite=options.overwrite,
-        since_ns=since_ns, differing="source, landmarks, mean or options",
+        since_ns=since_ns, differing="source, landmarks, mean, face detector or options",
     )  # fmt: skip
     _report_plan(plan, report, progress)
     if not plan.jobs:

@@ -15,6 +15,10 @@ from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.marks import Origin
 from starcast.runtime.stages import map_ahead, open_pool
 
+# what the settings in a mark are made of, for a translation and for one of faces
+DIFFERING = "source, bundle, style or options"
+DIFFERING_FACES = "source, bundle, style, options, landmarks, mean or face detector"
+
 
 class Target(NamedTuple):
     """A translation to make. `is_free`: nothing was at its path, and nothing may be there when it is written."""
@@ -49,7 +53,7 @@ def plan_jobs(
     *,
     overwrite: bool,
     since_ns: int | None = None,
-    differing: str = "source, bundle, style or options",
+    differing: str = DIFFERING,
 ) -> Plan:
     """The translations to make. `paths` has a path per source and style, `settings` the mark's settings of each style.
 

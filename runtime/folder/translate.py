@@ -20,7 +20,7 @@ from starcast.images.fit import NATIVE
 from starcast.runtime.bundle import Bundle, open_bundle
 from starcast.runtime.faces.wanted import align_references, open_faces
 from starcast.runtime.folder.first_images import work_of
-from starcast.runtime.folder.jobs import plan_jobs, tell_edited
+from starcast.runtime.folder.jobs import DIFFERING, DIFFERING_FACES, plan_jobs, tell_edited
 from starcast.runtime.folder.names import output_paths
 from starcast.runtime.folder.outputs import (
     is_one_file,
@@ -145,7 +145,10 @@ def _translate_missing(
     settings = [_mark_settings(bundle, style, options, faces) for style in styles]
     trained = bundle.source.height, bundle.source.width
     size = None if options.fit == NATIVE or options.align else trained
-    plan = plan_jobs(work.sources, work.paths, settings, size, overwrite=options.overwrite, since_ns=since_ns)
+    plan = plan_jobs(
+        work.sources, work.paths, settings, size, overwrite=options.overwrite, since_ns=since_ns,
+        differing=DIFFERING if faces is None else DIFFERING_FACES,
+    )  # fmt: skip
     report.skipped = plan.done
     for sentence in plan.failed:
         report.fail(sentence, progress)

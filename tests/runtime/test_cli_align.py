@@ -83,7 +83,7 @@ def test_another_size_is_refused_and_taken_with_overwrite(photos: Path, tmp_path
     _invoke(photos, "-o", tmp_path / "out")
     result = _invoke(photos, "-o", tmp_path / "out", "--size", 64)
     assert isinstance(result.exception, OptionError)
-    assert "made with a different source, landmarks, mean or options" in str(result.exception)
+    assert "made with a different source, landmarks, mean, face detector or options" in str(result.exception)
     assert _invoke(photos, "-o", tmp_path / "out", "--size", 64, "--overwrite").return_value == 0
     _check_aligned(tmp_path / "out/a.png", 64)
 

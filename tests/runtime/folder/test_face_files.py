@@ -100,7 +100,7 @@ def test_with_another_file_the_translation_is_not_taken_for_the_same_work(
         monkeypatch.setattr(opening, "weights", lambda: tmp_path / "yunet.onnx")
     else:
         del moved["mean"]
-    with pytest.raises(OptionError, match="--overwrite"):
+    with pytest.raises(OptionError, match="options, landmarks, mean or face detector: .*--overwrite"):
         run(tiny_bundle, photo, tmp_path / "out", **moved)
 
 
