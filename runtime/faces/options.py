@@ -41,8 +41,12 @@ class AlignOptions(EncodingOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.output is not None:
-            self._refuse_without_effect(is_video(self.output))
+        if self.output is None:
+            return
+        video = is_video(self.output)
+        self._refuse_without_effect(video)
+        if video and self.size % 2:
+            raise OptionError(f"--size is {self.size}, and the sides of a video are even: give --size {self.size + 1}")
 
     def _refuse_without_effect(self, video: bool) -> None:
         """Raise OptionError for an option of images if a `video` is written, and the other way round."""

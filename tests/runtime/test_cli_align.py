@@ -206,6 +206,12 @@ def test_options_without_an_effect_are_refused(
     assert sentence in str(_invoke(photos / "a.png", "-o", tmp_path / name, *words).exception)
 
 
+def test_a_video_of_odd_sides_is_refused_and_an_image_is_not(photos: Path, tmp_path: Path) -> None:
+    refused = _invoke(photos / "a.png", "-o", tmp_path / "o.mp4", "--size", 65)
+    assert "--size is 65, and the sides of a video are even: give --size 66" in str(refused.exception)
+    assert _invoke(photos / "a.png", "-o", tmp_path / "o.png", "--size", 65).return_value == 0
+
+
 def test_several_images_need_a_folder_and_an_empty_folder_is_no_source(photos: Path, tmp_path: Path) -> None:
     assert "2 would be written" in str(_invoke(photos, "-o", tmp_path / "o.png").exception)
     (tmp_path / "empty").mkdir()
