@@ -20,6 +20,7 @@ from starcast.export.passes.dead_biases import drop_dead_biases
 from starcast.export.passes.half import to_half
 from starcast.export.passes.instance_norms import InstanceNorm, instance_norms
 from starcast.export.passes.wide_norms import join_wide_norms
+from starcast.export.torch_engine.fixed_sizes import fix_sizes
 from starcast.export.torch_engine.operators import Call, call_for
 from starcast.runtime.engines.base import Arrays, Session, closed_error, one_line
 from starcast.train.adain import Implementation, adain_leaky_relu
@@ -51,6 +52,7 @@ class TorchGraph:
     ) -> None:  # fmt: skip
         unplug_norms(model)
         join_wide_norms(model)
+        fix_sizes(model)
         if precision in HALF:
             to_half(model, HALF[precision])
         else:  # in torch, each bias costs a pass over memory; half keeps biases that centre planes, which saves digits

@@ -46,6 +46,16 @@ def _over_all(pairwise: Callable[[Tensor, Tensor], Tensor]) -> Call:
     return run
 
 
+def _batch_norm(node: ir.Node) -> Call:
+    epsilon = node.attributes.get_float("epsilon", 1e-5)
+    _refuse_if(bool(node.attributes.get_int("training_mode", 0)), node, "it uses a batch's own statistics")
+
+    def run(x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        return F.batch_norm(x, mean, variance, scale, shift, eps=epsilon)
+
+    return run
+
+
 def _cast(node: ir.Node) -> Call:
     dtype = to_torch_dtype(ir.DataType(node.attributes["to"].as_int()))
     return lambda x: x.to(dtype)
@@ -179,9 +189,26 @@ def _reshape(node: ir.Node) -> Call:
 
 
 def _resize(node: ir.Node) -> Call:
+    size = _bilinear_size(node)
+    if size is not None:
+        return lambda x, *_: F.interpolate(x, size=size, mode="bilinear")
     refusal = doubling(node)
     _refuse_if(refusal is not None, node, str(refusal))
     return lambda x, *_: F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def _bilinear_size(node: ir.Node) -> list[int] | None:
+    """The fixed height and width that an image is interpolated to; None for another resize."""
+    given, grid = node.attributes, node.attributes.get_string("coordinate_transformation_mode", "half_pixel")
+    bilinear = (
+        given.get_string("mode", "nearest") == "linear"
+        and grid in ("half_pixel", "pytorch_half_pixel")
+        and not given.get_int("antialias", 0)
+        and list(given.get_ints("axes", []) or []) == [2, 3]
+        and given.get_string("keep_aspect_ratio_policy", "stretch") == "stretch"
+    )
+    sizes = numbers(_input(node, 3)) if bilinear else None
+    return None if sizes is None else [int(side) for side in sizes]
 
 
 def _slice(node: ir.Node) -> Call:
@@ -232,15 +259,18 @@ def _unsqueeze(node: ir.Node) -> Call:
 
 
 ELEMENTWISE: dict[str, Call] = {
-    "Abs": torch.abs, "Add": torch.add, "Div": _divide, "Exp": torch.exp, "Identity": lambda x: x,
+    "Abs": torch.abs, "Add": torch.add, "Div": _divide, "Exp": torch.exp,
+    "GreaterOrEqual": torch.greater_equal, "Identity": lambda x: x, "IsNaN": torch.isnan, "Less": torch.less,
     "Max": _over_all(torch.maximum), "Min": _over_all(torch.minimum), "MatMul": torch.matmul, "Mul": torch.mul,
     "Neg": torch.neg, "Pow": torch.pow, "Reciprocal": torch.reciprocal, "Relu": torch.relu, "Round": torch.round,
     "Sigmoid": torch.sigmoid, "Sqrt": torch.sqrt, "Sub": torch.sub, "Tanh": torch.tanh,
+    "Where": torch.where,
 }  # fmt: skip
 OPERATORS: dict[str, Callable[[ir.Node], Call]] = {
-    "AveragePool": _average_pool, "Cast": _cast, "Clip": _clip, "Concat": _concat, "Conv": _convolution,
-    "ConvTranspose": _transposed_convolution, "DepthToSpace": _depth_to_space, "Flatten": _flatten, "Gather": _gather,
-    "Gemm": _gemm, "LeakyRelu": _leaky_relu, "Pad": _pad, "ReduceMean": _reduced(torch.mean),
+    "AveragePool": _average_pool, "BatchNormalization": _batch_norm, "Cast": _cast, "Clip": _clip, "Concat": _concat,
+    "Conv": _convolution, "ConvTranspose": _transposed_convolution, "DepthToSpace": _depth_to_space,
+    "Flatten": _flatten, "Gather": _gather, "Gemm": _gemm, "LeakyRelu": _leaky_relu, "Pad": _pad,
+    "ReduceMax": _reduced(torch.amax), "ReduceMean": _reduced(torch.mean), "ReduceMin": _reduced(torch.amin),
     "ReduceSum": _reduced(torch.sum), "Reshape": _reshape, "Resize": _resize, "Slice": _slice, "Split": _split,
     "Squeeze": _squeeze, "Transpose": _transpose, "Unsqueeze": _unsqueeze,
 }  # fmt: skip

@@ -53,8 +53,10 @@ def with_pytorch(model, images: np.ndarray, style: np.ndarray, masks: np.ndarray
     return translate(model.reference, to_multiples(images, model.stride), style[None], masks)[:, :height, :width]
 
 
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize(
+    ("height", "width", "backend"),
+    [*((*size, backend) for size in SIZES for backend in ("openvino", "onnxruntime")), (40, 72, "torch")],
+)
 def test_translations_of_every_size_are_pytorchs_within_one_level(faces, model, backend, height, width):
     """The masks are PyTorch's, but for values of heatmaps that rounding puts above or below the floor."""
     images = draw_images(3, height, width, seed=height)
@@ -69,8 +71,8 @@ def test_translations_of_every_size_are_pytorchs_within_one_level(faces, model, 
         assert translator.extra_cost.sources == len(images)
 
 
-@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_landmarks_without_torch_are_pytorchs(faces, model, backend):
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime", "torch"])
+def test_landmarks_of_the_bundle_are_pytorchs(faces, model, backend):
     [image] = draw_images(1, 80, 120, seed=4)
     with Translator(faces / "faces", backend=backend) as translator:
         got = translator.landmarks(image)
