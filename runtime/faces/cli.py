@@ -10,8 +10,8 @@ import click
 from starcast.click_options import options_from
 from starcast.path_types import SourcePath, Standard
 from starcast.runtime.cli import run
+from starcast.runtime.encoding import is_video_path
 from starcast.runtime.faces.options import AlignOptions
-from starcast.runtime.video.options import is_video
 
 
 @click.command("align")
@@ -33,7 +33,7 @@ def align(sources: tuple[Path | Standard, ...], **values: Any) -> int:
               starcast align clip.mp4 -o aligned.mp4
     """
     output = values["output"]
-    if len(sources) == 1 and isinstance(sources[0], Path) and isinstance(output, Path) and is_video(output):
+    if len(sources) == 1 and isinstance(sources[0], Path) and isinstance(output, Path) and is_video_path(output):
         from starcast.runtime.video.align import align_video
 
         return run(align_video, sources[0], output, AlignOptions(**values))

@@ -10,7 +10,7 @@ from starcast import flags
 from starcast.errors import OptionError
 from starcast.images.read import MAX_PIXELS
 from starcast.options import flag_of, option
-from starcast.runtime.video.options import EncodingOptions, is_video
+from starcast.runtime.encoding import EncodingOptions, is_video_path
 
 SMALLEST, LARGEST = 16, 4096
 IMAGES_ALONE, VIDEOS_ALONE = ("format", "quality", "keep_alpha"), ("steady", "crf", "preset")  # what options are for
@@ -43,7 +43,7 @@ class AlignOptions(EncodingOptions):
         super().__post_init__()
         if self.output is None:
             return
-        video = is_video(self.output)
+        video = is_video_path(self.output)
         self._refuse_without_effect(video)
         if video and self.size % 2:
             raise OptionError(f"--size is {self.size}, and the sides of a video are even: give --size {self.size + 1}")

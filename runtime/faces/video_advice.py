@@ -7,7 +7,7 @@ from pathlib import Path
 
 from starcast.errors import printable
 from starcast.images.write import WRITTEN_SUFFIXES
-from starcast.runtime.video.options import CONTAINERS, is_video
+from starcast.runtime.encoding import CONTAINERS, is_video_path
 
 SUFFIX = ".mp4"  # of the suggested video
 
@@ -26,7 +26,7 @@ def video_for_images(source: Path, output: Path | None) -> str:
 
 def why_no_video(sources: Sequence[Path], output: Path) -> str:
     """A sentence for an `output` that is a video, where these `sources` cannot make one."""
-    if not is_video(output):
+    if not is_video_path(output):
         images, videos = ", ".join(WRITTEN_SUFFIXES), ", ".join(CONTAINERS)
         return f"{printable(output)} cannot be written: end it in {images} for an image, in {videos} for a video"
     what = f"{len(sources)} sources are" if len(sources) > 1 else "standard input is"

@@ -18,11 +18,11 @@ from starcast.images.mark import read_mark
 from starcast.images.read import read_stored
 from starcast.images.write import WRITTEN_SUFFIXES
 from starcast.runtime.bundle import refuse_to_write_into
+from starcast.runtime.encoding import CONTAINERS
 from starcast.runtime.faces.options import AlignOptions
 from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.marks import Origin, parse_mark
 from starcast.runtime.options import TranslateOptions
-from starcast.runtime.video.options import CONTAINERS
 
 FILM_SUFFIXES = (*CONTAINERS, ".avi", ".webm")
 

@@ -13,7 +13,7 @@ from av.container import OutputContainer
 from av.stream import Stream
 
 from starcast.errors import OptionError, printable
-from starcast.runtime.video.options import CONTAINERS
+from starcast.runtime.encoding import CONTAINERS
 
 # FFmpeg writes these into MP4, but most players cannot play them
 _SILENT_IN_MP4 = ("pcm_", "vorbis")

@@ -14,8 +14,8 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from starcast.errors import VideoError
+from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.video import colour
-from starcast.runtime.video.options import EncodingOptions
 
 # the first that this FFmpeg has is used; the others are for builds without libx264
 ENCODERS = ("libx264", "h264_videotoolbox", "h264_mf", "libopenh264")

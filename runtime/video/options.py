@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from starcast import flags
 from starcast.errors import OptionError
 from starcast.images.fit import FITS, NATIVE
-from starcast.options import CheckedOptions, option
+from starcast.options import option
+from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.options import LARGEST_BATCH, EngineChoice, FaceOptions, LabelOptions, StyleOptions
 from starcast.runtime.seed_lists import parse_seeds
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
-PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow")
 _USUAL_FIT = "crop"
-# suffixes of the videos that are written -> FFmpeg's name of the container
-CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 SHORTEST_STEP = 3  # frames: one at a style, one in between, one at the next style
-
-
-def is_video(path: Path) -> bool:
-    """Whether a path names a video that can be written."""
-    return path.suffix.lower() in CONTAINERS
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncodingOptions(CheckedOptions):
-    """How frames are encoded."""
-
-    crf: int = option(
-        18, "H.264 quality: 0 is lossless, 18 shows hardly any loss, 51 is the worst.", minimum=0, maximum=51
-    )
-    preset: str = option("medium", "Encoder speed; slower presets make smaller files.", choices=PRESETS)
 
 
 @dataclass(frozen=True, kw_only=True)

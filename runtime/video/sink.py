@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from starcast.absence import is_url
 from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.runtime.bundle import refuse_to_write_into
+from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.record import record_beside, refuse_foreign_record
 from starcast.runtime.video.containers import container_of, muxer_options
 from starcast.runtime.video.encode import VideoEncoder
@@ -33,7 +34,6 @@ from starcast.runtime.video.metadata import (
     needs_any_entry,
     only_language,
 )
-from starcast.runtime.video.options import EncodingOptions
 from starcast.runtime.video.tracks import Tracks, tracks_for
 
 

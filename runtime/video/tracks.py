@@ -19,10 +19,10 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Disposition, Stream
 
+from starcast.runtime.encoding import CONTAINERS
 from starcast.runtime.video.adts import changes_midway
 from starcast.runtime.video.containers import codec_of, is_silent, others_that_take, takes
 from starcast.runtime.video.metadata import Keep, kept_metadata, stream_metadata
-from starcast.runtime.video.options import CONTAINERS
 from starcast.runtime.video.sound import EncodedTrack
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 

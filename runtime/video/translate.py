@@ -27,6 +27,7 @@ from starcast.errors import OptionError, VideoError, printable
 from starcast.hold import hold
 from starcast.images.fit import NATIVE, fit
 from starcast.runtime.bundle import open_bundle
+from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.faces.detector import FAST
 from starcast.runtime.faces.sight import Sight
@@ -53,7 +54,7 @@ from starcast.runtime.video.faces import (
 from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film, Frame, Sound
 from starcast.runtime.video.film_record import FilmRecord, is_done
-from starcast.runtime.video.options import EncodingOptions, VideoOptions
+from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.orientation import make_pixels_square, turn_upright
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame, Sink, check_target

@@ -192,9 +192,9 @@ class Passage:
 def passed_through() -> Callable[..., Passage]:
     """Source and Sink alone, at the source's size: passed_through(path, target)."""
     from starcast.images.fit import fit
+    from starcast.runtime.encoding import EncodingOptions
     from starcast.runtime.video import colour
     from starcast.runtime.video.film import Frame
-    from starcast.runtime.video.options import EncodingOptions
     from starcast.runtime.video.orientation import make_pixels_square, turn_upright
     from starcast.runtime.video.sink import RgbFrame, Sink
     from starcast.runtime.video.source import open_film

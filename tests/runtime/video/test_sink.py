@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from starcast.errors import VideoError
+from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.video import colour
 from starcast.runtime.video.film import Frame
-from starcast.runtime.video.options import EncodingOptions
 from starcast.runtime.video.sink import RgbFrame, Sink
 from starcast.runtime.video.source import Source
 
