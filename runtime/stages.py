@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 import msgspec
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Other = TypeVar("Other")
 
 DEPTH = 8  # items in the queue between two stages
 _POLL_S = 0.1  # how often a waiting stage checks whether to stop; this also lets Ctrl-C through on Windows
@@ -56,6 +57,18 @@ class Batches(Generic[Item, Result]):
         """Run the waiting items, and return their results."""
         batch, self._waiting = self._waiting, []
         return list(self._run(batch)) if batch else []
+
+
+def batched_among(
+    items: Iterable[Item | Other], kind: type[Item], batches: Batches[Item, Result]
+) -> Iterator[Result | Other]:
+    """The results of the items of one `kind`, in order. Others pass unchanged, and may overtake a waiting batch."""
+    for item in items:
+        if isinstance(item, kind):
+            yield from batches.add(item)
+        else:
+            yield cast("Other", item)  # mypy narrows no union of type variables
+    yield from batches.finish()
 
 
 @contextmanager

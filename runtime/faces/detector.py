@@ -86,12 +86,8 @@ class FaceDetector:
         self._path, self._close_ups = path, close_ups
         self._turn = threading.Lock()
 
-    def find(self, image: Image) -> list[DetectedFace]:
-        """The faces in an image, uint8 RGB [H, W, 3], the largest first, with exact points."""
-        return [DetectedFace(self.look_closer(image, face.points), face.box, face.score) for face in self.detect(image)]
-
     def detect(self, image: Image) -> list[DetectedFace]:
-        """The faces in an image, the largest first, with rough points."""
+        """The faces in an image, uint8 RGB [H, W, 3], the largest first. `look_closer` makes their points exact."""
         longest = max(image.shape[:2])
         for side in _SIDES:
             faces = self._find_at(image, min(1.0, side / longest))

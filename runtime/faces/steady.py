@@ -72,8 +72,8 @@ class Steadier(Generic[Frame]):
     """Steadies the squares of a film's faces, frame by frame.
 
     `add` takes each frame with its time and poses, and returns the frames that are ready, in order, with their
-    steadied poses; `finish` returns the last ones. Faces are told apart by number: a face has another number after a
-    cut, so that nothing from before it counts. A face that is missing from a few frames has a pose there, too, if it
+    steadied poses; `finish` returns the last ones. Each face has a number, which changes at a cut, so
+    that nothing from before the cut counts. A face that is missing from a few frames has a pose there, too, if it
     is found again. Frames go through it unchanged, and equal inputs give equal poses.
     """
 

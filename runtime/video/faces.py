@@ -15,7 +15,7 @@ from starcast.runtime.faces.put_back import put_back
 from starcast.runtime.faces.sight import Face, Sight, rough_matrices
 from starcast.runtime.faces.steady import Pose, Steadier, matrix_of, pose_of
 from starcast.runtime.faces.warp import align
-from starcast.runtime.stages import Batches, slices
+from starcast.runtime.stages import Batches, batched_among, slices
 from starcast.runtime.video.film import Film, Sound
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import RgbFrame
@@ -39,7 +39,7 @@ class FaceFrame:
 class FilmFaces:
     """Finds the faces of a film, frame by frame; squares are `size` pixels a side.
 
-    `steady`: frames wait for a few later ones, so that the squares do not tremble. `every`: all faces; otherwise the
+    `steady`: frames wait for a few later ones, so that the squares do not jitter. `every`: all faces; otherwise the
     largest.
     """
 
@@ -112,13 +112,7 @@ def translate_faces(
         for one in frames:
             yield FaceFrame(one.frame, tuple((next(translations), matrix) for _, matrix in one.faces))
 
-    batches = Batches(batch, run)
-    for item in items:
-        if isinstance(item, FaceFrame):
-            yield from batches.add(item)
-        else:
-            yield item
-    yield from batches.finish()
+    return batched_among(items, FaceFrame, Batches(batch, run))
 
 
 def put_faces_back(items: Iterable[FaceFrame | Beside], report: FilmReport) -> Iterator[RgbFrame | Beside]:

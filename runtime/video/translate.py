@@ -36,7 +36,7 @@ from starcast.runtime.manifest import Manifest
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts
 from starcast.runtime.source_styles import SourceStyles
-from starcast.runtime.stages import Batches, run_ahead
+from starcast.runtime.stages import Batches, batched_among, run_ahead
 from starcast.runtime.style_requests import StyleRequest, graphs_for, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video import colour
@@ -355,13 +355,7 @@ def _translate_frames(
             translations = translate(np.stack([frame.pixels for frame in frames]))
         return (RgbFrame(pixels, frame.pts, frame.duration) for frame, pixels in zip(frames, translations, strict=True))
 
-    batches = Batches(batch, run)
-    for item in items:
-        if isinstance(item, RgbFrame):
-            yield from batches.add(item)
-        else:
-            yield item
-    yield from batches.finish()
+    return batched_among(items, RgbFrame, Batches(batch, run))
 
 
 def _notes(source: Film) -> Sequence[str]:

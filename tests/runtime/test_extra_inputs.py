@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from graph_text import write_graph_text
+from heatmap_graph import HEATMAPS
 from PIL import Image
 
 from starcast.cli import root
@@ -70,23 +71,7 @@ masks (uint8[N, H, W, 3] image) => (float[N, 2, 16, 16] masks)
 }
 """
 
-# The same masks, of a heatmap that is the red itself, on squares of 2 pixels; the second map is the green
-HEATMAPS = """
-<ir_version: 8, opset_import: ["": 17]>
-landmarks (uint8[N, H, W, 3] image) => (float[N, 2, 16, 16] heatmaps)
-<int64[1] start = {0}, int64[1] end = {2}, int64[1] axis = {3}, int64[2] sides = {16, 16}, int64[1] zero = {0},
- int64[1] two = {2}>
-{
-    pixels = Cast <to = 1> (image)
-    colours = Slice (pixels, start, end, axis)
-    planes = Transpose <perm = [0, 3, 1, 2]> (colours)
-    shape = Shape (planes)
-    most = Slice (shape, zero, two)
-    sizes = Concat <axis = 0> (most, sides)
-    heatmaps = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">
-               (planes, , , sizes)
-}
-"""
+# The same masks, of the red as a heatmap
 MASKS_OF_HEATMAPS = """
 <ir_version: 8, opset_import: ["": 17]>
 masks (float[N, 2, 16, 16] heatmaps) => (float[N, 2, 16, 16] masks)

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import pytest
 from graph_text import write_graph_text
+from heatmap_graph import HEATMAPS
 
 from starcast.errors import BundleError, StarcastError
 from starcast.runtime.bundle import sha256_of
@@ -33,23 +34,7 @@ BinaryOp added 2 1 large column added 0=2
 ReLU kept 1 1 added kept 0=1.0
 BinaryOp translation 2 1 image kept translation 0=0
 """
-# A heatmap is the source's red and green, on squares that fill 16x16; the second mask is 1 where red is above a half
-HEATMAPS = """
-<ir_version: 8, opset_import: ["": 17]>
-landmarks (uint8[N, H, W, 3] image) => (float[N, 2, 16, 16] heatmaps)
-<int64[1] start = {0}, int64[1] end = {2}, int64[1] axis = {3}, int64[2] sides = {16, 16}, int64[1] zero = {0},
- int64[1] two = {2}>
-{
-    pixels = Cast <to = 1> (image)
-    colours = Slice (pixels, start, end, axis)
-    planes = Transpose <perm = [0, 3, 1, 2]> (colours)
-    shape = Shape (planes)
-    most = Slice (shape, zero, two)
-    sizes = Concat <axis = 0> (most, sides)
-    heatmaps = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">
-               (planes, , , sizes)
-}
-"""
+# The second mask is 1 where the first heatmap, the source's red, is above a half
 MASKS = """
 <ir_version: 8, opset_import: ["": 17]>
 masks (float[N, 2, 16, 16] heatmaps) => (float[N, 2, 16, 16] masks)

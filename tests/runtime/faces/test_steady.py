@@ -1,4 +1,4 @@
-"""The square of a face does not tremble, follows real motion without lag, and starts anew after a cut."""
+"""The square of a face does not jitter, follows real motion without lag, and starts over at a cut."""
 
 import math
 from fractions import Fraction
@@ -44,13 +44,13 @@ def test_a_pose_and_its_matrix_are_the_same(log_side, angle, x, y, size):
 
 
 @pytest.mark.parametrize("rate", RATES, ids=str)
-def test_a_still_face_trembles_a_tenth_of_the_noise(rate):
+def test_a_still_face_jitters_by_at_most_a_tenth_of_the_noise(rate):
     random = np.random.default_rng(3)
     noise = random.standard_normal((400, 2))  # pixels
     found = of_face(steady(rate, [Pose(math.log(200), 0.0, 500 + x, 300 + y) for x, y in noise]))
     middle = np.array([[pose.x, pose.y] for pose in found])[AHEAD:-AHEAD]
-    tremble = np.diff(middle, axis=0).std() / np.diff(noise, axis=0).std()
-    assert tremble <= 0.1
+    jitter = np.diff(middle, axis=0).std() / np.diff(noise, axis=0).std()
+    assert jitter <= 0.1
 
 
 @pytest.mark.parametrize("rate", RATES, ids=str)

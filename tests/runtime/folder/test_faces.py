@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from drawn_sight import FACE, GREY, HEIGHT, SIDE, WIDTH, open_drawn_files, scene
+from prepared_images import PreparedImages
 
 from starcast.errors import OptionError
 from starcast.images.read import read_image, read_stored
@@ -136,22 +137,9 @@ def test_every_face_keeps_its_own_attributes(label_bundle, tiny_model, tmp_path)
 
 
 def test_few_whole_images_are_in_memory_at_once(tiny_bundle, tmp_path, monkeypatch):
-    alive, most = 0, 0
-    original = pipeline.Prepared
-
-    class Counted(original):
-        def __post_init__(self) -> None:
-            nonlocal alive, most
-            alive += 1
-            most = max(most, alive)
-
-        def __del__(self) -> None:
-            nonlocal alive
-            alive -= 1
-
-    monkeypatch.setattr(pipeline, "Prepared", Counted)
+    prepared = PreparedImages(monkeypatch)
     for number in range(30):
         write_image(tmp_path / f"in/{number}.png", scene(60))
     report, _ = run(tiny_bundle, tmp_path / "in", tmp_path / "out", batch=4)
     assert report.done == 30
-    assert most <= 4 + pipeline.READERS + 2  # a batch, those that are read, the one in hand, and the next
+    assert prepared.most <= 4 + pipeline.READERS + 2  # a batch, those that are read, the one in hand, and the next

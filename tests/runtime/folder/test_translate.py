@@ -14,14 +14,15 @@ import numpy as np
 import odd_images
 import pytest
 from PIL import Image
+from prepared_images import PreparedImages
 
 from starcast.errors import EngineError, ImageError, OptionError
 from starcast.images.mark import read_mark
 from starcast.images.read import read_image, read_stored
 from starcast.images.write import write_image
 from starcast.runtime.bundle import open_bundle
-from starcast.runtime.folder import pipeline, write_output
 from starcast.runtime.folder import translate as folders
+from starcast.runtime.folder import write_output
 from starcast.runtime.folder.translate import translate_all
 from starcast.runtime.manifest import Condition, LabelMaker
 from starcast.runtime.marks import hash_edges, parse_mark
@@ -512,23 +513,10 @@ def test_the_summary_counts_and_times_each_stage(tmp_path, tiny_bundle):
 
 def test_memory_does_not_grow_with_the_number_of_images(tmp_path, tiny_bundle, monkeypatch):
     photos = _photos(tmp_path / "in", 60)
-    alive, most = 0, 0
-    original = pipeline.Prepared
-
-    class Counted(original):
-        def __post_init__(self) -> None:
-            nonlocal alive, most
-            alive += 1
-            most = max(most, alive)
-
-        def __del__(self) -> None:
-            nonlocal alive
-            alive -= 1
-
-    monkeypatch.setattr(pipeline, "Prepared", Counted)
+    prepared = PreparedImages(monkeypatch)
     report, _ = _translate(tiny_bundle, photos, output=tmp_path / "out", batch=2)
     assert report.done == 60
-    assert most <= 16
+    assert prepared.most <= 16
 
 
 def test_a_bundle_of_labels_translates_into_a_domain_by_its_label(tmp_path, tiny_bundle, tiny_model, rewrite_manifest):
