@@ -123,7 +123,7 @@ class FaceOptions(CheckedOptions):
     )  # fmt: skip
     faces: str = option("largest", "With --align, the faces to translate.", choices=FACES)
     landmarks: Path | None = flags.landmarks(
-        "A face model's bundle works, too. Default: the landmark network in BUNDLE. Needs --align."
+        "A face model's bundle works, too. Default: BUNDLE's own landmark network, or else the detector. Needs --align."
     )
     mean: Path | None = flags.mean("Needs --align.")
 

@@ -160,8 +160,8 @@ def landmarks(more: str = "") -> Any:
 
 def mean(more: str = "") -> Any:
     return option(
-        None, _text("Mean landmarks to align to: the official celeba_lm_mean.npz. Default: crop as CelebA-HQ was, by "
-        "eyes and mouth alone.", more), metavar="FILE",
+        None, _text("Mean landmarks to align to: the official celeba_lm_mean.npz. Default: the CelebA-HQ "
+        "crop rule, which needs only eyes and mouth.", more), metavar="FILE",
     )  # fmt: skip
 
 

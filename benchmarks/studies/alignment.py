@@ -78,7 +78,7 @@ def turn(image: Pixels, degrees: float, scale: float) -> tuple[Pixels, Matrix]:
 
 
 def distance(face: FacePoints, square: Matrix, other: Matrix) -> float:
-    """The largest distance of an eye's centre or a mouth's corner in one square from that in another one."""
+    """The largest distance between the same point, an eye's centre or a mouth's corner, in two squares."""
     one, two = face.moved(square), face.moved(other)
     apart = np.concatenate([one.eyes - two.eyes, one.mouth - two.mouth])
     return float(np.hypot(apart[:, 0], apart[:, 1]).max())

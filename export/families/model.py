@@ -33,7 +33,7 @@ class StyleGraph:
     trials: Mapping[str, NDArray[Any]]
     output: str = "style"
     any_size: bool = False  # whether it takes images of any height and width, not only of the example's
-    # The same network with its thresholds moved as far as rounding may move the values that are compared with them. The
+    # The same network with each threshold shifted by the largest rounding error of what is compared with it. The
     # graph's values may lie anywhere between what these give and what `reference` gives.
     nearby: Sequence[Callable[..., Tensor]] = ()
 

@@ -2,8 +2,8 @@
 of masks from heatmaps.
 
 They are separate because heatmaps depend continuously on the image, but masks do not on heatmaps: values below a floor
-count as 0. The gate compares FAN's heatmaps as strictly as any network's values. So it does the masks of given
-heatmaps, except that rounding may move the floor.
+count as 0. The gate compares FAN's heatmaps as strictly as any network's values. It compares
+masks of given heatmaps as strictly, but lets rounding shift the floor.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class HeatmapNetwork(nn.Module):
 
 
 def fold_coordinates(fan: FAN) -> FAN:
-    """A copy of FAN whose convolutions of an image and its coordinates add a constant map in place of the coordinates.
+    """A copy of FAN that adds a constant map in place of its coordinate channels.
 
     Coordinates are the same for every image, and so is what a convolution makes of them. The first norm, which is
     affine, is folded into the weights before it.

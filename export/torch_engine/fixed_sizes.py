@@ -2,8 +2,8 @@
 
     Resize(x, sizes = Concat(Shape(x)[:2], [height, width]))  ->  Resize(x, sizes = [height, width], axes = [2, 3])
 
-PyTorch's exporter writes the left side, because it counts batch and channels in. The torch engine needs constants, and
-computes no shapes.
+PyTorch's exporter writes the left side, because it states all four sizes, batch and channels too. The torch engine
+needs constants, and computes no shapes.
 """
 
 from __future__ import annotations

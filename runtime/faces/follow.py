@@ -10,7 +10,7 @@ import msgspec
 
 from starcast.runtime.faces.steady import Pose
 
-# sides that a square's centre may move: at once, because no place is found exactly, and per second
+# how far a square's centre may move, in sides: an allowance for inexact detection, and a limit per second
 _AT_ONCE, _PER_S = 0.15, 4.0
 _MOST = 0.6  # sides: farther away is another face, however long it was gone
 _LOG_SIDE, _LOG_SIDE_PER_S = 0.15, 1.5

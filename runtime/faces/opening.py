@@ -71,5 +71,5 @@ def _refuse_oblong(bundle: Bundle) -> None:
     height, width = bundle.source.height, bundle.source.width
     if height != width:
         raise OptionError(
-            f"{bundle.path} translates images of {width}x{height}, and aligned faces are square: leave out --align"
+            f"{bundle.path} translates images of {width}x{height}, but --align needs a square model: leave out --align"
         )

@@ -46,7 +46,9 @@ class AlignOptions(EncodingOptions):
         video = is_video_path(self.output)
         self._refuse_without_effect(video)
         if video and self.size % 2:
-            raise OptionError(f"--size is {self.size}, and the sides of a video are even: give --size {self.size + 1}")
+            raise OptionError(
+                f"--size is {self.size}, but a video's width and height must be even: give --size {self.size + 1}"
+            )
 
     def _refuse_without_effect(self, video: bool) -> None:
         """Raise OptionError for an option of images if a `video` is written, and the other way round."""

@@ -19,8 +19,8 @@ def video_for_images(source: Path, output: Path | None) -> str:
     else:
         target = output / f"{source.stem}{SUFFIX}"
     return (
-        f"{printable(source)} is a video: align it in a command of its own, with a video as output, such as "
-        f"-o {printable(target)}"
+        f"{printable(source)} is a video: align it separately and write a video, for example "
+        f"with -o {printable(target)}"
     )
 
 
@@ -31,6 +31,6 @@ def why_no_video(sources: Sequence[Path], output: Path) -> str:
         return f"{printable(output)} cannot be written: end it in {images} for an image, in {videos} for a video"
     what = f"{len(sources)} sources are" if len(sources) > 1 else "standard input is"
     return (
-        f"{printable(output)} is a video, which is made from a single video, but {what} given: give one video, or a "
-        "folder as -o for aligned images"
+        f"{printable(output)} is a video, which needs exactly one video as its source, but {what} given: give one "
+        "video, or -o FOLDER for aligned images"
     )

@@ -15,7 +15,7 @@ from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.marks import Origin
 from starcast.runtime.stages import map_ahead, open_pool
 
-# what the settings in a mark are made of, for a translation and for one of faces
+# what a mark's settings depend on, without and with --align
 DIFFERING = "source, bundle, style or options"
 DIFFERING_FACES = "source, bundle, style, options, landmarks, mean or face detector"
 

@@ -1,4 +1,4 @@
-"""Read a source and its hashes, unless it changes meanwhile."""
+"""Read a source image and hash it, at one version of its file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class ReadSource(msgspec.Struct, frozen=True):
 
 
 def read_source(path: Path, max_pixels: int, *, at_least: tuple[int, int] | None = None) -> ReadSource:
-    """A source as it is at one time. `at_least` as in `read_stored`. Raises ImageError."""
+    """The image and hashes of one version of a file. `at_least` as in `read_stored`. Raises ImageError, also if the
+    file changes meanwhile."""
     try:
         before = _version_of(path)
         stored = read_stored(path, max_pixels=max_pixels, limit_flag="--max-pixels", at_least=at_least)

@@ -18,7 +18,7 @@ from starcast.errors import OptionError, printable
 from starcast.hold import hold, hold_folder
 from starcast.images.fit import NATIVE
 from starcast.runtime.bundle import Bundle, open_bundle
-from starcast.runtime.faces.wanted import align_references, open_faces
+from starcast.runtime.faces.align_flag import align_references, open_faces
 from starcast.runtime.folder.first_images import work_of
 from starcast.runtime.folder.jobs import DIFFERING, DIFFERING_FACES, plan_jobs, tell_edited
 from starcast.runtime.folder.names import output_paths

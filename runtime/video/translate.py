@@ -29,9 +29,9 @@ from starcast.images.fit import NATIVE, fit
 from starcast.runtime.bundle import open_bundle
 from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.engines.workload import Run, Work
+from starcast.runtime.faces.align_flag import align_references, open_faces
 from starcast.runtime.faces.detector import FAST
 from starcast.runtime.faces.sight import Sight
-from starcast.runtime.faces.wanted import align_references, open_faces
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.record import style_facts

@@ -208,7 +208,7 @@ def test_options_without_an_effect_are_refused(
 
 def test_a_video_of_odd_sides_is_refused_and_an_image_is_not(photos: Path, tmp_path: Path) -> None:
     refused = _invoke(photos / "a.png", "-o", tmp_path / "o.mp4", "--size", 65)
-    assert "--size is 65, and the sides of a video are even: give --size 66" in str(refused.exception)
+    assert "--size is 65, but a video's width and height must be even: give --size 66" in str(refused.exception)
     assert _invoke(photos / "a.png", "-o", tmp_path / "o.png", "--size", 65).return_value == 0
 
 
@@ -228,11 +228,11 @@ def clip(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("output", "suggested"), [("aligned", "aligned/clip.mp4"), ("out.png", "clip-aligned.mp4"), ("a.b", "a.b/clip.mp4")]
 )
-def test_a_video_that_is_to_become_images_is_refused_with_what_to_write_instead(
+def test_a_video_with_an_output_of_images_is_refused_with_the_output_to_give(
     clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output: str, suggested: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(OptionError, match=rf"^clip.mp4 is a video: .* such as -o {suggested}$"):
+    with pytest.raises(OptionError, match=rf"^clip.mp4 is a video: .* for example with -o {suggested}$"):
         _raising("clip.mp4", "-o", output)
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
@@ -240,13 +240,13 @@ def test_a_video_that_is_to_become_images_is_refused_with_what_to_write_instead(
 def test_a_video_among_images_is_named_and_the_images_are_aligned(clip: Path, photos: Path, tmp_path: Path) -> None:
     result = _invoke(photos, clip, "-o", tmp_path / "out")
     assert result.return_value == 1
-    assert f"{clip} is a video: align it in a command of its own" in result.stderr
-    assert f"such as -o {tmp_path / 'out/clip.mp4'}" in result.stderr
+    assert f"{clip} is a video: align it separately" in result.stderr
+    assert f"for example with -o {tmp_path / 'out/clip.mp4'}" in result.stderr
     assert "2 aligned, 0 there already, 1 failed." in result.stdout
 
 
 def test_a_video_as_the_output_of_several_sources_or_in_another_format_is_refused(clip: Path, tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="is made from a single video, but 2 sources are given"):
+    with pytest.raises(OptionError, match="needs exactly one video as its source, but 2 sources are given"):
         _raising(clip, clip, "-o", tmp_path / "out.mp4")
     with pytest.raises(OptionError, match=r"out.webm cannot be written: end it in .*\.png.*\.mkv for a video"):
         _raising(clip, "-o", tmp_path / "out.webm")

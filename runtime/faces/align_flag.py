@@ -1,4 +1,4 @@
-"""`--align` for commands that translate: without it, nothing that finds faces is opened."""
+"""Open what finds faces for commands that translate, if --align is given; without it, load none of it."""
 
 from __future__ import annotations
 
