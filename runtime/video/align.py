@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starcast.hold import hold
 from starcast.images.fit import NATIVE, fit
@@ -19,18 +19,17 @@ from starcast.runtime.progress import ProgressBar
 from starcast.runtime.stages import run_ahead
 from starcast.runtime.video.faces import ALIGN, FaceFrame, FilmFaces, find_faces, tell_faceless
 from starcast.runtime.video.failures import failures_of
-from starcast.runtime.video.film import Film, Sound
+from starcast.runtime.video.film import Film
 from starcast.runtime.video.film_record import FilmRecord, is_done
+from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.options import MAX_FRAME_PIXELS
+from starcast.runtime.video.pipeline import Opening, write_film
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import RgbFrame, check_target
+from starcast.runtime.video.sink import check_target
 from starcast.runtime.video.source import open_film
-from starcast.runtime.video.translate import Opening, write_film
 
 if TYPE_CHECKING:
-    from av.packet import Packet
-
-    Beside = Sound | Packet[Any]  # what travels with the frames
+    from starcast.runtime.video.frames import Beside
 
 STAGES = ("decode", "fit", ALIGN, "encode")
 _FEW = 2  # whole frames between the stages of faces: they may be large

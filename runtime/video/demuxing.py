@@ -13,7 +13,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from starcast.runtime.video.holes import Holes
-from starcast.runtime.video.timeline import LONGEST_GAP_S, SLACK_S, Stamp, Timeline
+from starcast.runtime.video.one_clock import LONGEST_GAP_S, SLACK_S, OneClock, Stamp
 from starcast.runtime.video.timing import as_fraction, ticks
 
 _JUMPING_CLOCK = 0x200  # AVFMT_TS_DISCONT
@@ -50,7 +50,7 @@ class Demuxer:
         self._video = video
         self._rate = rate
         jumps = bool(container.format.flags & _JUMPING_CLOCK)
-        self._timeline: Timeline[AnyPacket] = Timeline(self._stamp, jumps=jumps)
+        self._one_clock: OneClock[AnyPacket] = OneClock(self._stamp, jumps=jumps)
         self._pace_s = Fraction(0)
         self._packets = 0  # of the video
         self._wrong_times = False  # then the duration that FFmpeg states is wrong, too
@@ -58,7 +58,7 @@ class Demuxer:
 
     def read(self) -> Iterator[AnyPacket]:
         """Every packet, in the file's order. Its times are None where the file's are wrong."""
-        for placed in self._timeline.place(self._paced(self._demux())):
+        for placed in self._one_clock.place(self._paced(self._demux())):
             packet, stamp = placed.item, placed.stamp
             self.holes.cover(packet.pos, packet.size)
             self._wrong_times = self._wrong_times or placed.offset is None or placed.is_shown_wrong
@@ -85,7 +85,7 @@ class Demuxer:
         stated_s = Fraction(self._container.duration, av.time_base)
         is_fragmented = self._container.format.name.startswith("mov") and not self._video.frames
         begins_s = Fraction(0) if is_fragmented else start_s  # of fragments, FFmpeg states where they end
-        missing_s = begins_s + stated_s - self._timeline.end_s
+        missing_s = begins_s + stated_s - self._one_clock.end_s
         if 0 < self._packets < self._video.frames:
             return missing_s > 2 / self._rate
         return missing_s > max(Fraction(1), stated_s * _SHORTFALL)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,14 +16,12 @@ from starcast.runtime.faces.sight import Face, Sight, rough_matrices
 from starcast.runtime.faces.steady import Pose, Steadier, matrix_of, pose_of
 from starcast.runtime.faces.warp import align
 from starcast.runtime.stages import Batches, batched_among, slices
-from starcast.runtime.video.film import Film, Sound
+from starcast.runtime.video.film import Film
+from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import RgbFrame
 
 if TYPE_CHECKING:
-    from av.packet import Packet
-
-    Beside = Sound | Packet[Any]  # what travels with the frames
+    from starcast.runtime.video.frames import Beside
 
 ALIGN, PUT_BACK = "align", "put back"  # stages of the report
 

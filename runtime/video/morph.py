@@ -46,10 +46,11 @@ from starcast.runtime.styles import readable_requests
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.encode import DroppedFilm
 from starcast.runtime.video.film_record import FilmRecord, is_done
+from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.official import SLOWNESS, Grid, group_by_domain
 from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import RgbFrame, Sink, check_target
+from starcast.runtime.video.sink import Sink, check_target
 from starcast.runtime.video.style_path import Stop
 from starcast.runtime.video.subjects import Still, Subject, Walk
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import av
-import numpy as np
 from av.container import OutputContainer
 from av.packet import Packet
-from numpy.typing import NDArray
 
 from starcast.absence import is_url
 from starcast.errors import OptionError, VideoError, printable, reason_of
@@ -26,6 +23,7 @@ from starcast.runtime.video.containers import container_of, muxer_options
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.film import Film, Sound
 from starcast.runtime.video.film_record import MARK
+from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.metadata import (
     ANY_ENTRY,
     carry_over,
@@ -35,15 +33,6 @@ from starcast.runtime.video.metadata import (
     only_language,
 )
 from starcast.runtime.video.tracks import Tracks, tracks_for
-
-
-@dataclass(frozen=True)
-class RgbFrame:
-    """A frame as RGB uint8 [H, W, 3], and when it is shown, in ticks of the time base."""
-
-    pixels: NDArray[np.uint8]
-    pts: int
-    duration: int
 
 
 class Sink:

@@ -14,7 +14,7 @@ from starcast.runtime.bundle import open_bundle
 from starcast.runtime.folder.first_images import work_of
 from starcast.runtime.options import TranslateOptions
 from starcast.runtime.video.options import VideoOptions
-from starcast.runtime.video.translate import _work
+from starcast.runtime.video.rehearsal import work_of as work_of_film
 
 
 def _shapes(work) -> list[tuple[int, ...]]:
@@ -40,7 +40,7 @@ def pipe(tmp_path):
 
 def test_a_film_from_a_pipe_is_rehearsed_with_drawn_frames(pipe, tiny_bundle):
     manifest = open_bundle(tiny_bundle).manifest
-    assert _shapes(_work(pipe, manifest, VideoOptions())) == [(2, *manifest.trained_size, 3)] * 3
+    assert _shapes(work_of_film(pipe, manifest, VideoOptions())) == [(2, *manifest.trained_size, 3)] * 3
 
 
 def test_images_that_are_damaged_or_come_from_a_pipe_are_rehearsed_with_a_drawn_one(tmp_path, pipe):

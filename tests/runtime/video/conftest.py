@@ -195,8 +195,9 @@ def passed_through() -> Callable[..., Passage]:
     from starcast.runtime.encoding import EncodingOptions
     from starcast.runtime.video import colour
     from starcast.runtime.video.film import Frame
+    from starcast.runtime.video.frames import RgbFrame
     from starcast.runtime.video.orientation import make_pixels_square, turn_upright
-    from starcast.runtime.video.sink import RgbFrame, Sink
+    from starcast.runtime.video.sink import Sink
     from starcast.runtime.video.source import open_film
 
     fast = EncodingOptions(crf=1, preset="ultrafast")

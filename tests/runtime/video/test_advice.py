@@ -13,8 +13,8 @@ import pytest
 
 from starcast.errors import VideoError
 from starcast.runtime.video.film import Frame
+from starcast.runtime.video.pipeline import notes_on
 from starcast.runtime.video.source import Source
-from starcast.runtime.video.translate import _notes
 
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg program is not installed")
 TONES = ("-f", "lavfi", "-i", "sine=440:r=48000:d=1", "-f", "lavfi", "-i", "sine=880:r=48000:d=1")
@@ -51,7 +51,7 @@ def advice_about(path: Path) -> str:
     """What is said of a film, whether it is refused or only not at its best."""
     try:
         with Source(path) as source:
-            return next(note for note in _notes(source) if "`ffmpeg" in note)
+            return next(note for note in notes_on(source) if "`ffmpeg" in note)
     except VideoError as error:
         return str(error)
 

@@ -103,11 +103,11 @@ def test_a_second_film_behind_the_end_of_the_first_is_noticed(make_clip, tmp_pat
 
 
 def test_a_native_frame_of_another_aspect_keeps_its_circles_round():
-    from starcast.runtime.video.translate import _fit_frame
+    from starcast.runtime.video.fitting import fit_frame
 
     rows, columns = np.ogrid[:96, :256]
     circle = ((rows - 48) ** 2 + (columns - 128) ** 2 < 40**2)[..., None] * np.full(3, 255, np.uint8)
-    inside = _fit_frame(circle, (96, 128), "native")[..., 0] > 128
+    inside = fit_frame(circle, (96, 128), "native")[..., 0] > 128
     assert abs(np.ptp(np.flatnonzero(inside.any(0))) - np.ptp(np.flatnonzero(inside.any(1)))) <= 2
 
 

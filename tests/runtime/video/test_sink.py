@@ -13,7 +13,8 @@ from starcast.errors import VideoError
 from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.video import colour
 from starcast.runtime.video.film import Frame
-from starcast.runtime.video.sink import RgbFrame, Sink
+from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.sink import Sink
 from starcast.runtime.video.source import Source
 
 NINETY = Fraction(1, 90000)

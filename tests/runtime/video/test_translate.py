@@ -11,7 +11,7 @@ import pytest
 
 from starcast.errors import BundleError, OptionError, VideoError
 from starcast.runtime.record import read_runs
-from starcast.runtime.video import translate
+from starcast.runtime.video import model_stages, pipeline
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.source import Source
 from starcast.runtime.video.translate import translate_video
@@ -151,12 +151,12 @@ def test_nothing_is_written_where_the_bundle_or_the_source_is_bad(make_clip, tin
     assert leftovers(tmp_path) == []
 
 
-@pytest.mark.parametrize("stage", ["_fit_frames", "_translate_frames"])
+@pytest.mark.parametrize(("room", "stage"), [(pipeline, "fit_frames"), (model_stages, "translate_frames")])
 @pytest.mark.parametrize("error", [KeyboardInterrupt, VideoError, MemoryError])
 def test_an_error_in_any_stage_ends_the_whole_and_leaves_nothing(
-    make_clip, tiny_bundle, tmp_path, monkeypatch, stage, error
+    make_clip, tiny_bundle, tmp_path, monkeypatch, room, stage, error
 ):
-    original = getattr(translate, stage)
+    original = getattr(room, stage)
 
     def failing(*arguments):
         for number, item in enumerate(original(*arguments)):
@@ -164,7 +164,7 @@ def test_an_error_in_any_stage_ends_the_whole_and_leaves_nothing(
                 raise error("in the middle")
             yield item
 
-    monkeypatch.setattr(translate, stage, failing)
+    monkeypatch.setattr(room, stage, failing)
     with pytest.raises(error, match="in the middle"):
         translate_video(
             tiny_bundle, make_clip("in.mp4", frames=60, sounds=("aac",)), tmp_path / "out.mp4", options(), **QUIET
@@ -175,7 +175,7 @@ def test_an_error_in_any_stage_ends_the_whole_and_leaves_nothing(
 
 def test_an_error_of_the_writer_leaves_the_old_file(make_clip, tiny_bundle, tmp_path, monkeypatch):
     (tmp_path / "out.mp4").write_bytes(b"old")
-    original = translate.Sink.write
+    original = pipeline.Sink.write
     calls = []
 
     def failing(self, item):
@@ -184,7 +184,7 @@ def test_an_error_of_the_writer_leaves_the_old_file(make_clip, tiny_bundle, tmp_
             raise VideoError("out.mp4 cannot be written (no space left on device)")
         original(self, item)
 
-    monkeypatch.setattr(translate.Sink, "write", failing)
+    monkeypatch.setattr(pipeline.Sink, "write", failing)
     with pytest.raises(VideoError, match="no space left"):
         translate_video(tiny_bundle, make_clip("in.mp4"), tmp_path / "out.mp4", options(overwrite=True), **QUIET)
     assert (tmp_path / "out.mp4").read_bytes() == b"old"
@@ -194,7 +194,7 @@ def test_an_error_of_the_writer_leaves_the_old_file(make_clip, tiny_bundle, tmp_
 def test_no_more_frames_are_held_than_the_queues_have_places(make_clip, tiny_bundle, tmp_path, monkeypatch):
     """Frames are counted in when they are decoded and out when they are written."""
     inside, most = [0], [0]
-    read, write = Source.read, translate.Sink.write
+    read, write = Source.read, pipeline.Sink.write
 
     def counting_read(self, audio_to_decode):
         for item in read(self, audio_to_decode):
@@ -207,6 +207,6 @@ def test_no_more_frames_are_held_than_the_queues_have_places(make_clip, tiny_bun
         write(self, item)
 
     monkeypatch.setattr(Source, "read", counting_read)
-    monkeypatch.setattr(translate.Sink, "write", counting_write)
+    monkeypatch.setattr(pipeline.Sink, "write", counting_write)
     translate_video(tiny_bundle, make_clip("in.mp4", frames=200), tmp_path / "out.mp4", options(), **QUIET)
     assert most[0] <= 3 * 8 + 2 * 4 + 4  # three queues, a batch waiting and one on its way out, one in each hand

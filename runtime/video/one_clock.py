@@ -86,7 +86,7 @@ class _Progress:
         self.end = max(self.end, shown_until)
 
 
-class Timeline(Generic[Item]):
+class OneClock(Generic[Item]):
     """Gives packets their offsets, in the order in which they come.
 
     `stamp` reads a packet's times; None if it has none. `jumps`: the format allows its clock to jump ahead

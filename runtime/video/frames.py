@@ -1,0 +1,25 @@
+"""What travels between the stages of a video: frames as RGB, and beside them what is kept of the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:  # only the type checker knows a packet's stream type
+    from av.packet import Packet
+
+    from starcast.runtime.video.film import Sound
+
+    Beside = Sound | Packet[Any]
+
+
+@dataclass(frozen=True)
+class RgbFrame:
+    """A frame as RGB uint8 [H, W, 3], and when it is shown, in ticks of the time base."""
+
+    pixels: NDArray[np.uint8]
+    pts: int
+    duration: int

@@ -1,0 +1,121 @@
+"""Read a film, fit its frames, make other frames of them, and write those with the sound.
+
+    decode            fit                          making          encode
+    Film.read    ->   RGB, upright, model's size   ->  model  ->   Sink.write
+
+The stages before the last run in separate threads, each a few frames ahead of the next; the last runs in the caller's.
+Packets of sound travel in the same queues. The queues limit how many frames are in memory at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from starcast.atomic import atomic_path
+from starcast.errors import printable
+from starcast.runtime.encoding import EncodingOptions
+from starcast.runtime.progress import ProgressBar
+from starcast.runtime.stages import run_ahead
+from starcast.runtime.video.advice import DEINTERLACE, ffmpeg_line
+from starcast.runtime.video.film import Film
+from starcast.runtime.video.fitting import fit_frames
+from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.sink import Sink
+
+if TYPE_CHECKING:
+    from starcast.runtime.video.frames import Beside
+
+    Making = Callable[[Iterable[RgbFrame | Beside]], AbstractContextManager[Iterator[RgbFrame | Beside]]]
+
+
+class Opening(NamedTuple):
+    """What a film is written with: `size` is that of its frames, `mark` the line that says how it was made."""
+
+    target: Path
+    size: tuple[int, int]
+    encoding: EncodingOptions
+    mark: str
+    metadata: bool
+
+
+def write_film(
+    source: Film,
+    opening: Opening,
+    fitted: tuple[int, int],
+    mode: str,
+    making: Making,
+    report: FilmReport,
+    bar: ProgressBar,
+) -> Sink:
+    """Read `source`, fit its frames to `fitted` as `mode` says, make other frames of them, and write those with the
+    sound. `making` opens the stages between; frames and packets go through it."""
+    start = time.perf_counter()
+    with (
+        atomic_path(opening.target) as part,
+        Sink(
+            part,
+            printable(opening.target),
+            opening.size,
+            source.rate,
+            source.time_base,
+            opening.encoding,
+            source=source,
+            mark=opening.mark,
+            metadata=opening.metadata,
+        ) as sink,
+    ):
+        _tell([*notes_on(source), *sink.notes], report, bar)
+        known, was_interlaced = len(sink.notes), source.interlaced
+        decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode))
+        with (
+            run_ahead(decoded, "decode") as frames,
+            run_ahead(fit_frames(frames, source, fitted, mode, report), "fit") as ready,
+            making(ready) as made,
+        ):
+            for item in made:
+                with report.timed("encode"):
+                    sink.write(item)
+                if isinstance(item, RgbFrame):
+                    report.frames += 1
+                    bar.advance()
+                if source.interlaced and not was_interlaced:  # from here on
+                    was_interlaced = True
+                    _tell([_interlaced_note(source)], report, bar)
+    _tell([*sink.notes[known:], *_final_notes(source)], report, bar)
+    report.wall_s = time.perf_counter() - start
+    return sink
+
+
+def _tell(notes: Sequence[str], report: FilmReport, bar: ProgressBar) -> None:
+    report.notes += notes
+    for note in notes:
+        bar.print(note)
+
+
+def notes_on(source: Film) -> Sequence[str]:
+    """What a user should know of a film before it is translated."""
+    notes = [f"{source.name} {clause}" for clause in source.changes]
+    if source.interlaced:
+        notes.append(_interlaced_note(source))
+    if source.other_programmes:
+        streams = ", ".join(f"{stream.type} {stream.index}" for stream in source.other_programmes)
+        notes.append(f"{source.name} holds several programmes: one is translated, and the streams of the others are "
+                     f"left out ({streams})")  # fmt: skip
+    return notes
+
+
+def _final_notes(source: Film) -> Sequence[str]:
+    zeros = source.zeros_at_end
+    return [f"{source.name} ends in {zeros} zero bytes, which hold no video"] if zeros else []
+
+
+def _interlaced_note(source: Film) -> str:
+    line = ffmpeg_line(DEINTERLACE, sound=source.sound_advice, video=source.index)
+    return (
+        f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it first with {line}"
+    )

@@ -1,0 +1,66 @@
+"""The stages of `video` on a film's first frames, for measuring engines among them. What is encoded is dropped."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from starcast.images.fit import NATIVE
+from starcast.runtime.engines.workload import Run, Work
+from starcast.runtime.manifest import Manifest
+from starcast.runtime.stages import run_ahead
+from starcast.runtime.video.encode import DroppedFilm
+from starcast.runtime.video.fitting import fit_frames
+from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.model_stages import translate_frames
+from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.source import open_film
+
+STAGES = ("decode", "fit", "run", "encode")
+
+
+def work_of(source_path: Path, manifest: Manifest, options: VideoOptions) -> Work:
+    """The work that a film is for an engine."""
+    size = (manifest.source.height, manifest.source.width) if manifest.source is not None else (0, 0)
+
+    def rehearse(run: Run, batch: int) -> Generator[None]:
+        report = FilmReport(source_path, dict.fromkeys(STAGES, 0.0))
+        mode = "crop" if options.fit == NATIVE else options.fit
+        with (
+            open_film(source_path, options.max_pixels) as source,
+            DroppedFilm(size, source.rate, source.time_base, options) as film,
+            run_ahead(source.read(set()), "decode") as frames,
+            run_ahead(fit_frames(frames, source, size, mode, report), "fit") as ready,
+            run_ahead(translate_frames(ready, run, batch, report), "run") as translations,
+        ):
+            for item in translations:
+                if isinstance(item, RgbFrame):
+                    film.write(item.pixels, item.pts, item.duration)
+                    yield
+
+    def rehearse_drawn(run: Run, batch: int) -> Generator[None]:
+        report = FilmReport(source_path, dict.fromkeys(STAGES, 0.0))
+        with (
+            DroppedFilm(size, Fraction(25), Fraction(1, 25), options) as film,
+            run_ahead(_draw_frames(size), "fit") as ready,
+            run_ahead(translate_frames(ready, run, batch, report), "run") as translations,
+        ):
+            for item in translations:
+                if isinstance(item, RgbFrame):
+                    film.write(item.pixels, item.pts, item.duration)
+                    yield
+
+    # what comes through a pipe can be read only once
+    return Work("video", rehearse if source_path.is_file() else rehearse_drawn, options.batch)
+
+
+def _draw_frames(size: tuple[int, int]) -> Iterator[RgbFrame]:
+    """A film without end."""
+    random = np.random.default_rng(0)
+    for number in itertools.count():
+        yield RgbFrame(random.integers(0, 256, (*size, 3), np.uint8), number, 1)
