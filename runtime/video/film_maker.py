@@ -1,0 +1,223 @@
+"""Makes a bundle's films one after the other. The engine, the styles and what finds faces are opened by the first film
+that needs them, and stay open for the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from starcast.errors import OptionError, StarcastError, VideoError
+from starcast.hold import hold
+from starcast.images.fit import NATIVE
+from starcast.runtime.bundle import Bundle
+from starcast.runtime.faces.align_flag import align_references, open_faces
+from starcast.runtime.faces.detector import FAST
+from starcast.runtime.faces.sight import Sight
+from starcast.runtime.manifest import Manifest
+from starcast.runtime.progress import ProgressBar
+from starcast.runtime.record import style_facts
+from starcast.runtime.source_styles import SourceStyles
+from starcast.runtime.style_requests import StyleRequest, graphs_for, requests_from
+from starcast.runtime.translator import Translator
+from starcast.runtime.video.faces import ALIGN, PUT_BACK, tell_faceless
+from starcast.runtime.video.failures import failures_of
+from starcast.runtime.video.film import Film
+from starcast.runtime.video.film_record import FilmRecord, is_done
+from starcast.runtime.video.model_stages import translating, translating_faces
+from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.pipeline import Opening, write_film
+from starcast.runtime.video.rehearsal import STAGES, work_of
+from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.sink import Sink
+from starcast.runtime.video.source import open_film
+
+if TYPE_CHECKING:
+    from starcast.runtime.faces.opening import FaceFiles
+
+    OpenBar = Callable[[int], AbstractContextManager[ProgressBar]]  # for a film of so many frames; 0: unknown
+
+FACE_STAGES = ("decode", "fit", ALIGN, "run", PUT_BACK, "encode")
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """How films are translated, and to which style. `facts`: the style's entry in a record, with its hashes."""
+
+    options: VideoOptions
+    request: StyleRequest
+    facts: list[dict[str, Any]]
+
+
+def look_of(options: VideoOptions, manifest: Manifest, progress: Callable[[str], None]) -> Look:
+    """The look that options ask for. Reads the reference. Raises OptionError, StyleError."""
+    request = _one_style(options, manifest, progress)
+    return Look(options, request, style_facts([request]))
+
+
+class FilmMaker:
+    """Use it in `with`. The `looks` are those of all films to come; they agree in the choice of an engine.
+
+    `broken`: looks for which engine or style cannot be opened, so that no film can be made in them, and why.
+    """
+
+    def __init__(self, bundle: Bundle, looks: Sequence[Look], progress: Callable[[str], None]) -> None:
+        self.broken: dict[Look, StarcastError] = {}
+        self._bundle, self._looks, self._progress = bundle, looks, progress
+        self._closing = ExitStack()
+        self._bar: ProgressBar | None = None
+        self._translator: Translator | None = None
+        self._faces: dict[tuple[Any, ...], FaceFiles | None] = {}
+        self._styles: dict[Look, tuple[SourceStyles, Sight | None]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close everything; the next film opens it again."""
+        self._translator = None
+        self._faces.clear()
+        self._styles.clear()
+        self._closing.close()
+
+    def make(self, look: Look, source_path: Path, target: Path, open_bar: OpenBar) -> FilmReport:
+        """Translate a film, unless `target` is that film already; then only its record is written, where it is missing.
+
+        Raises OptionError, StyleError, BundleError, EngineError, ImageError, VideoError; then nothing is written.
+        """
+        options = look.options
+        report = FilmReport(target, dict.fromkeys(FACE_STAGES if options.align else STAGES, 0.0))
+        faces = self._open_faces(look)
+        with hold(target):
+            facts = None if faces is None else faces.facts
+            record = FilmRecord(target, [source_path], self._bundle, options, look.facts, facts)
+            if not is_done(record, target, report, overwrite=options.overwrite):
+                with open_film(source_path, options.max_pixels) as source:
+                    self._make(source, source_path, target, look, record, report, open_bar)
+        return report
+
+    def _make(
+        self,
+        source: Film,
+        source_path: Path,
+        target: Path,
+        look: Look,
+        record: FilmRecord,
+        report: FilmReport,
+        open_bar: OpenBar,
+    ) -> None:
+        options = look.options
+        translator = self._open_engine(look, source_path)
+        with open_bar(source.frames) as self._bar:
+            bar = self._bar
+            try:
+                styles, sight = self._open_style(look, translator)
+                styles.has.clear()  # of the film before
+                before = translator.extra_cost
+                sink = _write(source, target, translator, styles, sight, options, record.mark, report, bar)
+                report.extra = translator.extra_cost.since(before)
+                unchanged = "they are written unchanged", "its frames are written unchanged"
+                report.failed = [
+                    *failures_of(source, sink.refused), *tell_faceless(source, report, *unchanged, bar.print)
+                ]  # fmt: skip
+                for sentence in report.failed:
+                    self._progress(sentence)
+                counts = {"frames": report.frames, "damaged": source.damaged + sink.refused}
+                if options.align:
+                    counts["without_face"] = report.faceless
+                record.save(translator.facts(), counts, report, self._progress, styles.has)
+            finally:
+                self._bar = None
+
+    def _open_faces(self, look: Look) -> FaceFiles | None:
+        options = look.options
+        key = (options.align, options.landmarks, options.mean)
+        if key not in self._faces:
+            with self._remembering(look):
+                self._faces[key] = self._closing.enter_context(open_faces(options, self._bundle))
+        return self._faces[key]
+
+    def _open_engine(self, look: Look, source_path: Path) -> Translator:
+        if self._translator is None:
+            manifest = self._bundle.manifest
+            with self._remembering(look):
+                self._translator = self._closing.enter_context(
+                    Translator(
+                        self._bundle,
+                        **look.options.engine,
+                        work=work_of(source_path, manifest, look.options),
+                        progress=self._progress,
+                        beside=graphs_for([look.request for look in self._looks], manifest.condition),
+                    )
+                )
+        return self._translator
+
+    def _open_style(self, look: Look, translator: Translator) -> tuple[SourceStyles, Sight | None]:
+        if look not in self._styles:
+            side, faces = translator.size[0], self._open_faces(look)
+            with self._remembering(look):
+                sight = None if faces is None else faces.sight(side, FAST, translator=translator)
+                align = align_references(sight, side, self._print)
+                self._styles[look] = SourceStyles([look.request], translator, self._print, align), sight
+        return self._styles[look]
+
+    @contextmanager
+    def _remembering(self, look: Look) -> Iterator[None]:
+        """Enters what the block raises into `broken`."""
+        try:
+            yield
+        except StarcastError as error:
+            self.broken[look] = error
+            raise
+
+    def _print(self, line: str) -> None:
+        (self._progress if self._bar is None else self._bar.print)(line)
+
+
+def _write(
+    source: Film,
+    target: Path,
+    translator: Translator,
+    styles: SourceStyles,
+    sight: Sight | None,
+    options: VideoOptions,
+    mark: str,
+    report: FilmReport,
+    bar: ProgressBar,
+) -> Sink:
+    # frames may change size mid-stream; the size of the output does not
+    mode = NATIVE if options.align else options.fit
+    size = source.shown_size if mode == NATIVE else translator.size
+    reason = translator.why_not(*(translator.size if options.align else size))
+    if reason is not None:
+        raise VideoError(f"{source.name} has frames of {size[1]}x{size[0]} pixels: {reason}")
+    making = translating if sight is None else partial(translating_faces, sight=sight)
+    stages = partial(making, film=source, translator=translator, styles=styles, options=options, report=report)
+    opening = Opening(target, size, options, mark, metadata=options.metadata)
+    return write_film(source, opening, size, mode, stages, report, bar)
+
+
+def _one_style(options: VideoOptions, manifest: Manifest, progress: Callable[[str], None]) -> StyleRequest:
+    requests = requests_from(
+        options, manifest.domains, labels=manifest.condition.only_labels, progress=progress, several=False
+    )
+    if len(requests) != 1:
+        raise OptionError(
+            f"a video gets one style, but {len(requests)} were asked for: give one --domain"
+            f"{' and one --seed or --ref' if manifest.condition.only_labels is None else ', or --set'}"
+        )
+    if options.faces == "all" and requests[0].depends_on_source:
+        raise OptionError(
+            "with --faces all, a video's faces would all get the attributes of the first one: give --has, or leave "
+            "out --faces all"
+        )
+    return requests[0]
