@@ -27,7 +27,8 @@ def slices(count: int, most: int) -> Iterator[slice]:
 
 
 class Batches(Generic[Item, Result]):
-    """Passes items to `run` in order, in batches of at most `size`; the items of a batch have the same `kind`.
+    """Passes items to `run` in order, in batches of at most `size`; the items of a batch have the same `kind`. An item
+    that is `last` completes its batch.
 
     `add` and `finish` return the results of the batches they complete, often none. Call `finish` after the last item.
     """
@@ -38,10 +39,12 @@ class Batches(Generic[Item, Result]):
         run: Callable[[Sequence[Item]], Iterable[Result]],
         *,
         kind: Callable[[Item], Hashable] = lambda item: None,
+        last: Callable[[Item], bool] = lambda item: False,
     ) -> None:
         self._size = size
         self._run = run
         self._kind = kind
+        self._last = last
         self._waiting: list[Item] = []
 
     def add(self, item: Item) -> list[Result]:
@@ -49,7 +52,7 @@ class Batches(Generic[Item, Result]):
         other = bool(self._waiting) and self._kind(self._waiting[0]) != self._kind(item)
         results = self.finish() if other else []
         self._waiting.append(item)
-        if len(self._waiting) == self._size:
+        if len(self._waiting) == self._size or self._last(item):
             results += self.finish()
         return results
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -98,4 +99,4 @@ def _squares(items: Iterable[FaceFrame | Beside], size: int) -> Iterator[RgbFram
             square = align(frame.pixels, matrix, size)
         else:
             square = fit(frame.pixels, (size, size), "crop")
-        yield RgbFrame(square, frame.pts, frame.duration)
+        yield replace(frame, pixels=square)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -110,7 +110,7 @@ def translate_faces(
         for one in frames:
             yield FaceFrame(one.frame, tuple((next(translations), matrix) for _, matrix in one.faces))
 
-    return batched_among(items, FaceFrame, Batches(batch, run))
+    return batched_among(items, FaceFrame, Batches(batch, run, last=lambda one: one.frame.ends_segment))
 
 
 def put_faces_back(items: Iterable[FaceFrame | Beside], report: FilmReport) -> Iterator[RgbFrame | Beside]:
@@ -122,7 +122,7 @@ def put_faces_back(items: Iterable[FaceFrame | Beside], report: FilmReport) -> I
         frame = item.frame
         if item.faces:
             with report.timed(PUT_BACK):
-                frame = RgbFrame(put_back(frame.pixels, item.faces), frame.pts, frame.duration)
+                frame = replace(frame, pixels=put_back(frame.pixels, item.faces))
         yield frame
 
 

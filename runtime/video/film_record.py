@@ -17,22 +17,26 @@ import av
 
 from starcast.errors import OptionError, printable, reason_of
 from starcast.occupied import OVERWRITE, already
-from starcast.options import CheckedOptions
+from starcast.options import CheckedOptions, flat_fields
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.marks import Mark, Origin, generated_mark, parse_mark
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, style_identity, write_record
 from starcast.runtime.seed_lists import parse_seeds
+from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.report import FilmReport
 
 MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata
 # one engine is as good as another, and paths say nothing of the pixels
 _NOT_IN_THE_MARK = (
     "landmarks", "mean",  # `faces` has these files' hashes
-    "output", "format", "quality", "keep_alpha",  # of align, for images
+    "output", "format", "quality",  # of align, for images
     "overwrite", "backend", "threads", "memory", "batch", "max_pixels", "ref", "refs",
+    "restart", "preview", "statistics",
 )  # fmt: skip
-# options that old records lack, and the value that they imply
-_OF_EARLIER_VERSIONS = {"metadata": True, "official": False, "align": False, "faces": "largest", "steady": True}
+# options that count in every mark; all others only if they are changed, so that an option that a later version adds
+# leaves the marks of existing films as they are
+_ALWAYS = ("crf", "preset", "precision", "psi", "fit", "domain", "seed", "seeds", "size")
+_ALWAYS_OF_MORPH = ("fps", "frames_per_step")
 _IN_THE_STYLES = ("set", "unset", "flip", "has", "labels")
 
 
@@ -54,7 +58,8 @@ class FilmRecord:
         self._origin = Origin(*sources) if sources else None
         self._sources = list(map(str, sources))
         self._save = partial(write_record, self.path, bundle, options, styles, sources=self._sources, faces=faces)
-        self._settings = _settings_of(run_facts(bundle, options, styles, self._sources, faces))
+        self._usual = _usual(options)
+        self._settings = _settings_of(run_facts(bundle, options, styles, self._sources, faces), self._usual)
 
     @cached_property
     def mark(self) -> str:
@@ -72,7 +77,7 @@ class FilmRecord:
         if self._origin is not None and not self._origin.matches(there):
             return False
         runs = read_runs(self.path)
-        if not runs or _settings_of(runs[-1]) != self._settings:
+        if not runs or _settings_of(runs[-1], self._usual) != self._settings:
             counts = {"frames": count_frames(self._target)}
             try:
                 self._save(engine={}, counts=counts)
@@ -133,22 +138,29 @@ def count_frames(path: Path) -> int:
         return sum(packet.size > 0 for packet in container.demux(video=0))
 
 
-def _settings_of(run: Mapping[str, Any]) -> str:
-    """A hash of what a record's run says of a film's look: equal for commands whose films may replace each other."""
+def _settings_of(run: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    """A hash of what a record's run says of a film's look: equal for commands whose films may replace each other.
+    Options that have their `usual` value do not count."""
     bundle, options, styles = (run.get(key) for key in ("bundle", "options", "styles"))
     return fingerprint({
         "bundle": bundle.get("sha256") if isinstance(bundle, dict) else None,
-        "options": _without(_with_each_seed(options), (*_NOT_IN_THE_MARK, *_IN_THE_STYLES)),
+        "options": _without(_with_each_seed(options), (*_NOT_IN_THE_MARK, *_IN_THE_STYLES), usual),
         "styles": [style_identity(style) if isinstance(style, dict) else style for style in styles]
         if isinstance(styles, list) else None,
         **({"faces": run["faces"]} if "faces" in run else {}),
     })  # fmt: skip
 
 
-def _without(facts: Any, names: Sequence[str]) -> Any:
+def _usual(options: CheckedOptions) -> dict[str, Any]:
+    """The values of options that count only if they are changed."""
+    always = (*_ALWAYS, *_ALWAYS_OF_MORPH) if isinstance(options, MorphOptions) else _ALWAYS
+    unset = {field.name: field.default for field, _ in flat_fields(type(options)) if field.name not in always}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in unset.items()}
+
+
+def _without(facts: Any, names: Sequence[str], usual: Mapping[str, Any]) -> Any:
     if not isinstance(facts, dict):
         return facts
-    usual = _OF_EARLIER_VERSIONS
     return {
         name: value
         for name, value in facts.items()

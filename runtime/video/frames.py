@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,14 @@ if TYPE_CHECKING:  # only the type checker knows a packet's stream type
 
 @dataclass(frozen=True)
 class RgbFrame:
-    """A frame as RGB uint8 [H, W, 3], and when it is shown, in ticks of the time base."""
+    """A frame as RGB uint8 [H, W, 3], and when it is shown, in ticks of the time base.
+
+    Stages change frames with `dataclasses.replace`, so that what others put there stays. `ends_segment`: it is the last
+    of a segment. `state`: what the stages so far remember after that frame (memory.py).
+    """
 
     pixels: NDArray[np.uint8]
     pts: int
     duration: int
+    ends_segment: bool = False
+    state: Mapping[str, NDArray[Any]] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -79,6 +80,7 @@ def translate_frames(
     def run(frames: Sequence[RgbFrame]) -> Iterable[RgbFrame]:
         with report.timed("run"):
             translations = translate(np.stack([frame.pixels for frame in frames]))
-        return (RgbFrame(pixels, frame.pts, frame.duration) for frame, pixels in zip(frames, translations, strict=True))
+        return (replace(frame, pixels=pixels) for frame, pixels in zip(frames, translations, strict=True))
 
-    return batched_among(items, RgbFrame, Batches(batch, run))
+    # results may depend on what else is in a batch, so no batch goes beyond a segment
+    return batched_among(items, RgbFrame, Batches(batch, run, last=lambda frame: frame.ends_segment))

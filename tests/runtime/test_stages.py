@@ -44,6 +44,15 @@ def test_with_batches_of_one_another_kind_changes_nothing():
     assert batches.finish() == []
 
 
+def test_a_last_item_completes_its_batch():
+    log = Log()
+    batches = Batches(3, log.run, last=lambda number: number % 5 == 4)
+    for number in range(7):
+        batches.add(number)
+    batches.finish()
+    assert log.batches == [[0, 1, 2], [3, 4], [5, 6]]
+
+
 def test_what_fails_is_not_run_again():
     def fail(numbers):
         raise ValueError("no")

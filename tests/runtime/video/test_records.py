@@ -14,6 +14,7 @@ import pytest
 from starcast.errors import OptionError, VideoError
 from starcast.hold import hold
 from starcast.images.write import write_image
+from starcast.runtime.faces.options import AlignOptions
 from starcast.runtime.record import read_runs
 from starcast.runtime.video import film_record
 from starcast.runtime.video.morph import morph
@@ -224,3 +225,24 @@ def test_a_full_disk_costs_one_sentence_and_leaves_nothing(make_clip, tiny_bundl
         f"{tmp_path / target} cannot be written (file too large): free some disk space, or choose another -o"
     )
     assert [path.name for path in tmp_path.iterdir()] == ["in.mp4"]
+
+
+# the settings in the marks of existing films
+MARKS_OF_FILMS = [
+    (VideoOptions(), None, "23f9a55b3009a449"),
+    (
+        VideoOptions(metadata=False, domain="dog", seed=3, crf=20, align=True, faces="all", steady=False),
+        {"a": "b"},
+        "a4bfbc5514631b22",
+    ),
+    (MorphOptions(seeds=("1-3",), domain="all"), None, "9e97ef65ad3122bb"),
+    (MorphOptions(refs=("a.jpg",), official=True, fps=60.0), None, "5e33e11e0e36c08d"),
+    (AlignOptions(), None, "3c7a62e261e9330c"),
+    (AlignOptions(size=128, metadata=False), None, "0644d31cf63f5658"),
+]
+
+
+@pytest.mark.parametrize(("settings", "faces", "mark"), MARKS_OF_FILMS)
+def test_the_marks_of_existing_films_stay_when_options_are_added(tmp_path, settings, faces, mark):
+    record = film_record.FilmRecord(tmp_path / "out.mp4", [], None, settings, [], faces)
+    assert record.mark.split()[1] == f"settings={mark}"
