@@ -23,7 +23,7 @@ QUALITY = ("-c:v", "libx264", "-crf", "12")  # it is encoded again afterwards
 def tone_map(source: str) -> str:
     """Filters from HDR to BT.709. `source`: zscale's options that describe the video."""
     to_linear = f"zscale={source}:t=linear:npl=100,format=gbrpf32le"
-    return f"{to_linear},tonemap=hable,zscale=p=bt709:t=bt709:m=bt709:r=tv,format=yuv420p"
+    return f"{to_linear},zscale=p=bt709,tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
 
 
 def ffmpeg_line(filters: str, *, sound: str = COPY, video: int | None = None) -> str:

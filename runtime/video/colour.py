@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from starcast.errors import VideoError
 from starcast.images.white import on_white
-from starcast.runtime.video import advice, gamut
-from starcast.runtime.video.tags import UNSTATED, Matrix, Tags, is_yuv, matrix_of, refuse_hdr, tags_of
+from starcast.runtime.video import advice, gamut, hdr
+from starcast.runtime.video.tags import UNSTATED, Matrix, Tags, is_yuv, matrix_of, tags_of
 
 # weights of red and blue in luma (H.273)
 _WEIGHTS = {
@@ -43,7 +43,6 @@ def to_rgb(
     """
     scaler = scaler or VideoReformatter()
     tags = tags_of(frame, container)
-    refuse_hdr(tags.transfer, name, tags)
     try:
         pixels = _colours(frame, tags, name, scaler)
     except av.FFmpegError as error:  # the scaler's "operation not supported"
@@ -80,13 +79,18 @@ def tag(target: Any) -> None:
 def _colours(frame: VideoFrame, tags: Tags, name: str, scaler: VideoReformatter) -> NDArray[np.uint8]:
     """RGB or RGBA, uint8 [H, W, 3 or 4]."""
     components = len(frame.format.components)
-    if frame.format.name.startswith(("gray", "ya8", "ya16")):
-        return _grey(frame, scaler, has_alpha=components == 2)
-    has_alpha = components == 4 or frame.format.has_palette
+    has_alpha = components in (2, 4) or frame.format.has_palette
+    is_grey = frame.format.name.startswith(("gray", "ya8", "ya16"))
+    if hdr.is_hdr(tags.transfer):
+        deep = _deep_grey(frame, scaler) if is_grey else _deep(frame, tags, name, scaler, has_alpha=has_alpha)
+        pixels = hdr.tone_map(deep[..., :3], tags.primaries, tags.transfer, hdr.believe(tags.peak).nits)
+        return _with_alpha(pixels, deep)
+    if is_grey:
+        return _grey(frame, scaler, has_alpha=has_alpha)
     if gamut.needs_conversion(tags.primaries, tags.transfer) and not frame.format.name.startswith("xyz"):
         deep = _deep(frame, tags, name, scaler, has_alpha=has_alpha)
         pixels = gamut.convert(deep[..., :3], tags.primaries, tags.transfer)
-        return np.dstack([pixels, (deep[..., 3] >> 8).astype(np.uint8)]) if has_alpha else pixels
+        return _with_alpha(pixels, deep)
     settings: dict[str, Any] = {"format": "rgba" if has_alpha else "rgb24", "interpolation": _SCALER}
     if is_yuv(frame):
         matrix = matrix_of(tags, name)
@@ -142,6 +146,19 @@ def _equation(matrix: Matrix, *, is_full: bool, bits: int) -> NDArray[np.float64
 
 def _range(tags: Tags) -> ColorRange:
     return ColorRange.JPEG if tags.is_full else ColorRange.MPEG
+
+
+def _deep_grey(frame: VideoFrame, scaler: VideoReformatter) -> NDArray[np.uint16]:
+    """A grey frame as RGB, without its transparency if it has any: grey in HDR has none."""
+    (luma,) = _planes(scaler.reformat(frame, format="gray16le"))
+    if int(frame.color_range) == LIMITED:
+        luma = np.clip((luma / 257.0 - 16) * (65535 / 219), 0, 65535).round().astype(np.uint16)
+    return np.asarray(cv2.merge([luma] * 3), np.uint16)
+
+
+def _with_alpha(pixels: NDArray[np.uint8], deep: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """RGB with the transparency of `deep`, if that has any."""
+    return np.dstack([pixels, (deep[..., 3] >> 8).astype(np.uint8)]) if deep.shape[2] == 4 else pixels
 
 
 def _grey(frame: VideoFrame, scaler: VideoReformatter, *, has_alpha: bool) -> NDArray[np.uint8]:

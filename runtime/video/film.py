@@ -62,7 +62,7 @@ class Film(ABC):
     start_s: Fraction = Fraction(0)
     stated: Tags = UNSTATED
     sound_advice: str = COPY
-    changes: Sequence[str] = ()  # clauses
+    changes: Sequence[str] = ()  # clauses; more may come while it is read
     patched: int = 0  # frames in which the decoder had to guess
     ends_early: bool = False
     is_followed: bool = False

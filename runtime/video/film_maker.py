@@ -101,7 +101,7 @@ class FilmMaker:
             facts = None if faces is None else faces.facts
             record = FilmRecord(target, [source_path], self._bundle, options, look.facts, facts)
             if not is_done(record, target, report, overwrite=options.overwrite):
-                with open_film(source_path, options.max_pixels) as source:
+                with open_film(source_path, options.max_pixels, options) as source:
                     self._make(source, source_path, target, look, record, report, open_bar)
         return report
 

@@ -11,6 +11,7 @@ from starcast.options import option
 from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.options import LARGEST_BATCH, EngineChoice, FaceOptions, LabelOptions, StyleOptions
 from starcast.runtime.seed_lists import parse_seeds
+from starcast.runtime.video.input_options import InputOptions
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 _USUAL_FIT = "crop"
@@ -26,7 +27,7 @@ class FilmOptions(EncodingOptions, EngineChoice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions(FilmOptions, FaceOptions, StyleOptions):
+class VideoOptions(FilmOptions, FaceOptions, StyleOptions, InputOptions):
     """How `translate_video` translates."""
 
     domain: str | None = flags.domain()

@@ -70,7 +70,7 @@ def write_film(
         ) as sink,
     ):
         _tell([*notes_on(source), *sink.notes], report, bar)
-        known, was_interlaced = len(sink.notes), source.interlaced
+        known, was_interlaced, told = len(sink.notes), source.interlaced, len(source.changes)
         decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode))
         with (
             run_ahead(decoded, "decode") as frames,
@@ -83,6 +83,9 @@ def write_film(
                 if isinstance(item, RgbFrame):
                     report.frames += 1
                     bar.advance()
+                if len(source.changes) > told:  # from here on
+                    _tell([f"{source.name} {clause}" for clause in source.changes[told:]], report, bar)
+                    told = len(source.changes)
                 if source.interlaced and not was_interlaced:  # from here on
                     was_interlaced = True
                     _tell([_interlaced_note(source)], report, bar)

@@ -32,7 +32,7 @@ def work_of(source_path: Path, manifest: Manifest, options: VideoOptions) -> Wor
         report = FilmReport(source_path, dict.fromkeys(STAGES, 0.0))
         mode = "crop" if options.fit == NATIVE else options.fit
         with (
-            open_film(source_path, options.max_pixels) as source,
+            open_film(source_path, options.max_pixels, options) as source,
             DroppedFilm(size, source.rate, source.time_base, options) as film,
             run_ahead(source.read(set()), "decode") as frames,
             run_ahead(fit_frames(frames, source, size, mode, report), "fit") as ready,

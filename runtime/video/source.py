@@ -16,6 +16,7 @@ import av
 from av.audio.stream import AudioStream
 from av.packet import Packet
 from av.stream import Disposition, Stream
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from starcast.command_line import command_line
@@ -26,13 +27,14 @@ from starcast.runtime.video.animation import Animation, is_animation
 from starcast.runtime.video.decoding import FrameDecoder, Shown
 from starcast.runtime.video.demuxing import Demuxer, start_of
 from starcast.runtime.video.film import Film, Frame, Sound
+from starcast.runtime.video.input_options import REFUSE, USUAL_INPUT, InputOptions
 from starcast.runtime.video.joined import another_film_follows
 from starcast.runtime.video.joined_streams import find_splice
 from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.orientation import SquareSizes, display_matrix, upright_size
 from starcast.runtime.video.programmes import programmes_of
-from starcast.runtime.video.tags import check_readable, conversion_note, refuse_hdr, stated_by
+from starcast.runtime.video.tags import Tags, check_readable, conversion_note, refuse_hdr, stated_by, tags_of
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 from starcast.runtime.video.truncation import is_cut, zeros_at_end
 
@@ -55,9 +57,9 @@ class _Decoded:
     square_size: tuple[int, int]
 
 
-def open_film(path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> Film:
+def open_film(path: Path, max_pixels: int = MAX_FRAME_PIXELS, reading: InputOptions = USUAL_INPUT) -> Film:
     """A file of any kind that `video` translates. Raises VideoError, ImageError or OptionError, which name the file."""
-    return Animation(path, max_pixels) if is_animation(path) else Source(path, max_pixels)
+    return Animation(path, max_pixels) if is_animation(path) else Source(path, max_pixels, reading)
 
 
 class Source(Film):
@@ -66,10 +68,12 @@ class Source(Film):
     Opening decodes the first frame, so that the file's facts are known before anything is written.
     """
 
-    def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> None:
+    def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS, reading: InputOptions = USUAL_INPUT) -> None:
         self.name = printable(path)
         self._path = path
+        self._may_be_hdr = reading.hdr != REFUSE
         self._damaged_sound = 0
+        self._seen: Tags | None = None  # of the frame before
         with ExitStack() as closing:
             self._open = closing.enter_context
             self._splice = find_splice(path) if path.is_file() and os.access(path, os.R_OK) else None
@@ -168,7 +172,7 @@ class Source(Film):
     def _placed(self, decoded: _Decoded, time: int | None, clock: Clock) -> Frame:
         frame = decoded.shown.frame
         lasts_s = decoded.shown.duration * self._tick or 1 / self.rate
-        refuse_hdr(int(getattr(frame, "color_trc", 0) or 0), self.name)
+        self._notice_colours(frame)
         self.patched += bool(frame.is_corrupt)
         self.interlaced = self.interlaced or bool(frame.interlaced_frame)
         place = clock.place(None if time is None else time * self._tick, lasts_s)
@@ -245,7 +249,8 @@ class Source(Film):
             )
         self.stated = stated_by(stream.codec_context)
         self.sound_advice = sound_for(self.container.streams)
-        refuse_hdr(self.stated.transfer, self.name, self.stated, self.sound_advice)
+        if not self._may_be_hdr:
+            refuse_hdr(self.stated, self.name, self.sound_advice)
         stream.codec_context.options = {"max_pixels": str(max_pixels)}  # frames may grow mid-stream
         return stream
 
@@ -263,13 +268,24 @@ class Source(Film):
 
     def _describe(self, first: _Decoded) -> None:
         frame = first.shown.frame
-        check_readable(frame, self.name, self.stated, self.sound_advice)
-        changes = (self._rate_note(), conversion_note(frame, self.stated), alpha_note(self._video))
-        self.changes = [clause for clause in changes if clause]
+        self.changes: list[str] = [clause for clause in (self._rate_note(), alpha_note(self._video)) if clause]
+        self._notice_colours(frame)
+        self.stated = self.stated._replace(peak=tags_of(frame, self.stated).peak)
         self.interlaced = bool(frame.interlaced_frame)
         self.shown_size = upright_size(first.square_size, display_matrix(frame))  # (height, width) of the first frame
         begins_s = (first.shown.pts or 0) * self._tick
         self.start_s = start_of(self.container, begins_s, self._demuxer.earliest_s)
+
+    def _notice_colours(self, frame: VideoFrame) -> None:
+        """Note how a frame's colours are changed, if that is new. Raises VideoError if they cannot be read."""
+        tags = tags_of(frame, self.stated)
+        if tags == self._seen:
+            return
+        check_readable(frame, tags, self.name, self.sound_advice, may_be_hdr=self._may_be_hdr)
+        self._seen = tags
+        clause = conversion_note(tags)
+        if clause is not None and clause not in self.changes:
+            self.changes.append(clause)
 
     def _rate_note(self) -> str | None:
         """That frames have no times, and what is assumed, as a clause; None if the file tells."""

@@ -2,7 +2,7 @@
 
 Each frame is read by its own tags. What it does not state is taken from the container, and then guessed as mpv does:
 the matrix is BT.709 from 1280 columns or above 576 lines, otherwise BT.601; the range is limited, except for grey and
-for the full-range formats (yuvj). Primaries that nobody states are BT.709's.
+for the full-range formats (yuvj). Primaries that nobody states are BT.709's. HDR has BT.2020's of both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
 from starcast.errors import VideoError
-from starcast.runtime.video import advice, gamut
+from starcast.runtime.video import advice, gamut, hdr
 
 _HD_COLUMNS, _SD_LINES = 1280, 576
 _FULL = int(ColorRange.JPEG)
@@ -31,13 +31,15 @@ class Matrix(IntEnum):
 
 
 class Tags(NamedTuple):
-    """What a frame or a container states of its colours, as numbers of ITU-T H.273."""
+    """What a frame or a container states of its colours, as numbers of ITU-T H.273. `peak`: the brightest light of HDR
+    in cd/m², 0 if unknown."""
 
     matrix: int = 2
     primaries: int = 2
     transfer: int = 2
     is_full: bool = False
     outranks_frames: bool = False
+    peak: float = 0.0
 
     @property
     def states_colours(self) -> bool:
@@ -56,27 +58,22 @@ _FOREIGN = {8: "YCgCo", 10: "BT.2020 constant luminance", 14: "ICtCp", 15: "IPT-
 _CONVERSIONS = {
     8: "zscale=m=bt709,format=yuv420p", 10: "zscale=tin=bt2020-10:pin=bt2020:t=bt709:p=bt709:m=bt709,format=yuv420p",
 }  # fmt: skip
-# AVColorTransferCharacteristic -> what people call it, and what zscale does
-_HDR = {16: ("PQ (HDR10, Dolby Vision)", "smpte2084"), 18: ("HLG", "arib-std-b67")}
-
 UNSTATED = Tags()
 
 
-def refuse_hdr(transfer: int, name: str, tags: Tags | None = None, sound: str = advice.COPY) -> None:
-    """Raise VideoError if `transfer` (AVColorTransferCharacteristic) is an HDR curve, which looks grey as SDR. The
-    error suggests a conversion command, which depends on `tags` and on `sound` from `advice.sound_for`."""
-    if transfer in _HDR:
-        curve, filters_name = _HDR[transfer]
-        unstated = _unstated(tags) if tags is not None else ""
-        line = advice.ffmpeg_line(advice.tone_map(f"tin={filters_name}{unstated}"), sound=sound)
-        raise VideoError(f"{name} is HDR, coded with {curve}: tone-map it first, with {line}")
+def refuse_hdr(tags: Tags, name: str, sound: str = advice.COPY) -> None:
+    """Raise VideoError if `tags` are those of HDR. The error suggests a conversion command, which depends on them and
+    on `sound` from `advice.sound_for`."""
+    if hdr.is_hdr(tags.transfer):
+        curve = hdr.CURVES[tags.transfer]
+        line = advice.ffmpeg_line(advice.tone_map(f"tin={curve.filters_name}{_for_zscale(tags)}"), sound=sound)
+        raise VideoError(f"{name} is HDR, coded with {curve.name}: tone-map it first, with {line}")
 
 
-def _unstated(tags: Tags) -> str:
-    """What zscale must be told of an HDR film, because the film does not say it, or it is only a guess of ours."""
-    guessed = tags.matrix in (1, 6) and tags.primaries in _UNTAGGED
-    primaries = ":pin=bt2020:p=bt2020" if tags.primaries in _UNTAGGED else ""
-    return primaries + (":min=bt2020nc" if tags.matrix in _UNTAGGED or guessed else "")
+def _for_zscale(tags: Tags) -> str:
+    """What zscale must be told of an HDR film, because the film may not say it."""
+    primaries = ":pin=bt2020:p=bt2020" if tags.primaries in (*_UNTAGGED, hdr.BT2020) else ""
+    return primaries + (":min=bt2020nc" if tags.matrix in (*_UNTAGGED, Matrix.BT2020) else "")
 
 
 def stated_by(context: Any) -> Tags:
@@ -98,9 +95,14 @@ def tags_of(frame: VideoFrame, container: Tags = UNSTATED) -> Tags:
         next((tag for tag in stated if tag not in _UNTAGGED), 2)
         for stated in zip(ranked[0][:3], ranked[1][:3], strict=True)
     )
+    is_hdr = hdr.is_hdr(transfer)
     if matrix == 2:
-        matrix = 1 if frame.width >= _HD_COLUMNS or frame.height > _SD_LINES else 6
-    return Tags(matrix, primaries, transfer, is_full or (container.is_full and not own.states_colours))
+        is_hd = frame.width >= _HD_COLUMNS or frame.height > _SD_LINES
+        matrix = hdr.BT2020 if is_hdr else 1 if is_hd else 6
+    primaries = hdr.BT2020 if is_hdr and primaries == 2 else primaries
+    is_full = is_full or (container.is_full and not own.states_colours)
+    peak = hdr.stated_peak(frame) or container.peak if is_hdr else 0.0
+    return Tags(matrix, primaries, transfer, is_full, peak=peak)
 
 
 def matrix_of(tags: Tags, name: str = "the video", sound: str = advice.COPY) -> Matrix:
@@ -115,17 +117,22 @@ def matrix_of(tags: Tags, name: str = "the video", sound: str = advice.COPY) -> 
     return _MATRICES[tags.matrix]
 
 
-def check_readable(frame: VideoFrame, name: str, container: Tags, sound: str = advice.COPY) -> None:
-    """Raise VideoError if a frame's colours are HDR, or coded in a way that cannot be read."""
-    tags = tags_of(frame, container)
-    refuse_hdr(tags.transfer, name, tags, sound)
+def check_readable(
+    frame: VideoFrame, tags: Tags, name: str, sound: str = advice.COPY, *, may_be_hdr: bool = True
+) -> None:
+    """Raise VideoError if a frame's colours are coded in a way that cannot be read, or HDR and it must not be."""
+    is_unreadable = is_yuv(frame) and tags.matrix not in _MATRICES
+    if is_unreadable or not may_be_hdr:
+        refuse_hdr(tags, name, sound)
     if is_yuv(frame):
         matrix_of(tags, name, sound)
 
 
-def conversion_note(frame: VideoFrame, container: Tags) -> str | None:
-    """How the frame's colours are changed beside their coding, as a clause; None if they are not."""
-    tags = tags_of(frame, container)
+def conversion_note(tags: Tags) -> str | None:
+    """How colours with these tags are changed beside their coding, as a clause; None if they are not."""
+    if hdr.is_hdr(tags.transfer):
+        curve, peak = hdr.CURVES[tags.transfer].name, hdr.believe(tags.peak).describe()
+        return f"is HDR, coded with {curve}, and is tone-mapped to BT.709 for a peak of {peak}"
     if tags.primaries in gamut.PRIMARIES:
         return f"has {gamut.PRIMARIES[tags.primaries].name} colours, which are converted to BT.709"
     if gamut.needs_conversion(tags.primaries, tags.transfer):

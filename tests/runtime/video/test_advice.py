@@ -13,6 +13,7 @@ import pytest
 
 from starcast.errors import VideoError
 from starcast.runtime.video.film import Frame
+from starcast.runtime.video.input_options import InputOptions
 from starcast.runtime.video.pipeline import notes_on
 from starcast.runtime.video.source import Source
 
@@ -50,7 +51,7 @@ def facts(path: Path) -> tuple[int, int]:
 def advice_about(path: Path) -> str:
     """What is said of a film, whether it is refused or only not at its best."""
     try:
-        with Source(path) as source:
+        with Source(path, reading=InputOptions(hdr="refuse")) as source:
             return next(note for note in notes_on(source) if "`ffmpeg" in note)
     except VideoError as error:
         return str(error)

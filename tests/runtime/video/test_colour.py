@@ -140,12 +140,6 @@ def test_odd_sides_are_padded_by_a_pixel():
     assert np.abs(colour.to_rgb(frame).astype(int) - 99).max() <= 1
 
 
-@pytest.mark.parametrize(("transfer", "word"), [(16, "PQ"), (18, "HLG")])
-def test_hdr_is_refused_with_the_line_that_tone_maps_it(make_clip, transfer, word):
-    with pytest.raises(VideoError, match=rf"night\.mp4 is HDR.*{word}.*ffmpeg -i .*tonemap"):
-        colour.refuse_hdr(transfer, "night.mp4")
-
-
 def test_a_matrix_that_cannot_be_read_is_named():
     frame = frame_of(bar_planes("601", FULL, 8, 32, (2, 2)), "yuv420p", 8, FULL)
     with pytest.raises(VideoError, match=r"odd\.mp4 has colours coded as YCgCo.*ffmpeg"):

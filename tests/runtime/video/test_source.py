@@ -113,8 +113,3 @@ def test_a_file_in_which_nothing_decodes_is_refused(make_clip):
     clip.write_bytes(content)
     with pytest.raises(VideoError, match="not one frame can be decoded"):
         Source(clip)
-
-
-def test_hdr_is_refused_by_its_tag(make_clip):
-    with pytest.raises(VideoError, match=r"night\.mp4 is HDR"):
-        Source(make_clip("night.mp4", colours=(("color_trc", 16),)))
