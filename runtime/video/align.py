@@ -23,6 +23,7 @@ from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.geometry import Geometry
 from starcast.runtime.video.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.pipeline import Opening, write_film
 from starcast.runtime.video.report import FilmReport
@@ -62,7 +63,8 @@ def align_video(
             ):
                 opening = Opening(target, (options.size,) * 2, options, record.mark, metadata=options.metadata)
                 making = partial(_aligning, film=source, sight=sight, options=options, report=report)
-                sink = write_film(source, opening, source.shown_size, NATIVE, making, report, bar)
+                geometry = Geometry(source.shown_size, NATIVE)
+                sink = write_film(source, opening, geometry, making, report, bar)
                 faceless = "they show the place where it was last, or the middle", "its frames show their middle"
                 report.failed = [
                     *failures_of(source, sink.refused), *tell_faceless(source, report, *faceless, bar.print)

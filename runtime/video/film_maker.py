@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from starcast.errors import OptionError, StarcastError, VideoError
 from starcast.hold import hold
-from starcast.images.fit import NATIVE
 from starcast.runtime.bundle import Bundle
 from starcast.runtime.faces.align_flag import align_references, open_faces
 from starcast.runtime.faces.detector import FAST
@@ -24,20 +23,23 @@ from starcast.runtime.record import style_facts
 from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.style_requests import StyleRequest, graphs_for, requests_from
 from starcast.runtime.translator import Translator
+from starcast.runtime.video.compose import COMPOSE, Composer, composing
 from starcast.runtime.video.faces import ALIGN, PUT_BACK, tell_faceless
 from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film
 from starcast.runtime.video.film_record import FilmRecord, is_done
+from starcast.runtime.video.geometry import geometry_of
 from starcast.runtime.video.model_stages import translating, translating_faces
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.pipeline import Opening, write_film
 from starcast.runtime.video.rehearsal import STAGES, work_of
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import Sink
-from starcast.runtime.video.source import open_film
+from starcast.runtime.video.view import open_view
 
 if TYPE_CHECKING:
     from starcast.runtime.faces.opening import FaceFiles
+    from starcast.runtime.video.compose import Making
 
     OpenBar = Callable[[int], AbstractContextManager[ProgressBar]]  # for a film of so many frames; 0: unknown
 
@@ -95,13 +97,13 @@ class FilmMaker:
         Raises OptionError, StyleError, BundleError, EngineError, ImageError, VideoError; then nothing is written.
         """
         options = look.options
-        report = FilmReport(target, dict.fromkeys(FACE_STAGES if options.align else STAGES, 0.0))
+        report = FilmReport(target, dict.fromkeys(_stages_for(options), 0.0))
         faces = self._open_faces(look)
         with hold(target):
             facts = None if faces is None else faces.facts
             record = FilmRecord(target, [source_path], self._bundle, options, look.facts, facts)
             if not is_done(record, target, report, overwrite=options.overwrite):
-                with open_film(source_path, options.max_pixels, options) as source:
+                with open_view(source_path, options) as source:
                     self._make(source, source_path, target, look, record, report, open_bar)
         return report
 
@@ -194,16 +196,23 @@ def _write(
     report: FilmReport,
     bar: ProgressBar,
 ) -> Sink:
-    # frames may change size mid-stream; the size of the output does not
-    mode = NATIVE if options.align else options.fit
-    size = source.shown_size if mode == NATIVE else translator.size
-    reason = translator.why_not(*(translator.size if options.align else size))
+    geometry = geometry_of(options, source, translator.size)
+    height, width = geometry.size
+    reason = translator.why_not(*(translator.size if options.align else geometry.size))
     if reason is not None:
-        raise VideoError(f"{source.name} has frames of {size[1]}x{size[0]} pixels: {reason}")
-    making = translating if sight is None else partial(translating_faces, sight=sight)
-    stages = partial(making, film=source, translator=translator, styles=styles, options=options, report=report)
-    opening = Opening(target, size, options, mark, metadata=options.metadata)
-    return write_film(source, opening, size, mode, stages, report, bar)
+        what = "--roi is a part" if options.roi else f"{source.name} has frames"
+        raise VideoError(f"{what} of {width}x{height} pixels: {reason}")
+    making: Any = translating if sight is None else partial(translating_faces, sight=sight)
+    stages: Making = partial(making, film=source, translator=translator, styles=styles, options=options, report=report)
+    if options.composes:
+        stages = partial(composing, making=stages, composer=Composer(options), report=report)
+    opening = Opening(target, geometry.output, options, mark, metadata=options.metadata)
+    return write_film(source, opening, geometry, stages, report, bar)
+
+
+def _stages_for(options: VideoOptions) -> tuple[str, ...]:
+    *before, encode = FACE_STAGES if options.align else STAGES
+    return (*before, *([COMPOSE] if options.composes else []), encode)
 
 
 def _one_style(options: VideoOptions, manifest: Manifest, progress: Callable[[str], None]) -> StyleRequest:

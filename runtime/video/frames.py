@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # only the type checker knows a packet's stream type
     from av.packet import Packet
 
     from starcast.runtime.video.film import Sound
+    from starcast.runtime.video.geometry import Placing
 
     Beside = Sound | Packet[Any]
 
@@ -23,6 +24,8 @@ class RgbFrame:
 
     Stages change frames with `dataclasses.replace`, so that what others put there stays. `ends_segment`: it is the last
     of a segment. `state`: what the stages so far remember after that frame (memory.py).
+    `original` is what its translation is composed with: the whole upright frame, RGB uint8; `placing` is where the
+    translation goes in it.
     """
 
     pixels: NDArray[np.uint8]
@@ -30,3 +33,5 @@ class RgbFrame:
     duration: int
     ends_segment: bool = False
     state: Mapping[str, NDArray[Any]] | None = None
+    original: NDArray[np.uint8] | None = None
+    placing: Placing | None = None

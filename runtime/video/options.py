@@ -11,6 +11,7 @@ from starcast.options import option
 from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.options import LARGEST_BATCH, EngineChoice, FaceOptions, LabelOptions, StyleOptions
 from starcast.runtime.seed_lists import parse_seeds
+from starcast.runtime.video.geometry_options import GeometryOptions
 from starcast.runtime.video.input_options import InputOptions
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
@@ -27,7 +28,7 @@ class FilmOptions(EncodingOptions, EngineChoice):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions(FilmOptions, FaceOptions, StyleOptions, InputOptions):
+class VideoOptions(FilmOptions, FaceOptions, GeometryOptions, StyleOptions, InputOptions):
     """How `translate_video` translates."""
 
     domain: str | None = flags.domain()
@@ -39,6 +40,8 @@ class VideoOptions(FilmOptions, FaceOptions, StyleOptions, InputOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.refuse_without_align(self.fit, _USUAL_FIT)
+        if self.align:
+            self.refuse_to_put_back_faces()
         if not self.align and not self.steady:
             raise OptionError("--no-steady has no effect without --align: add --align")
 

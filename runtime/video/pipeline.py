@@ -24,6 +24,7 @@ from starcast.runtime.video.advice import DEINTERLACE, ffmpeg_line
 from starcast.runtime.video.film import Film
 from starcast.runtime.video.fitting import fit_frames
 from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.geometry import Geometry
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import Sink
 
@@ -46,14 +47,13 @@ class Opening(NamedTuple):
 def write_film(
     source: Film,
     opening: Opening,
-    fitted: tuple[int, int],
-    mode: str,
+    geometry: Geometry,
     making: Making,
     report: FilmReport,
     bar: ProgressBar,
 ) -> Sink:
-    """Read `source`, fit its frames to `fitted` as `mode` says, make other frames of them, and write those with the
-    sound. `making` opens the stages between; frames and packets go through it."""
+    """Read `source`, fit its frames as `geometry` says, make other frames of them, and write those with the sound.
+    `making` opens the stages between; frames and packets go through it."""
     start = time.perf_counter()
     with (
         atomic_path(opening.target) as part,
@@ -74,7 +74,7 @@ def write_film(
         decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode))
         with (
             run_ahead(decoded, "decode") as frames,
-            run_ahead(fit_frames(frames, source, fitted, mode, report), "fit") as ready,
+            run_ahead(fit_frames(frames, source, geometry, report), "fit") as ready,
             making(ready) as made,
         ):
             for item in made:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from starcast.images.fit import NATIVE
 from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.stages import run_ahead
+from starcast.runtime.video.compose import COMPOSE, Composer, compose_frames
 from starcast.runtime.video.encode import DroppedFilm
+from starcast.runtime.video.film import Film
 from starcast.runtime.video.fitting import fit_frames
 from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.geometry import Geometry, geometry_of
 from starcast.runtime.video.model_stages import translate_frames
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.source import open_film
+from starcast.runtime.video.view import open_view
 
 STAGES = ("decode", "fit", "run", "encode")
 
@@ -29,22 +33,29 @@ def work_of(source_path: Path, manifest: Manifest, options: VideoOptions) -> Wor
     size = (manifest.source.height, manifest.source.width) if manifest.source is not None else (0, 0)
 
     def rehearse(run: Run, batch: int) -> Generator[None]:
-        report = FilmReport(source_path, dict.fromkeys(STAGES, 0.0))
-        mode = "crop" if options.fit == NATIVE else options.fit
+        report = FilmReport(source_path, dict.fromkeys((*STAGES, COMPOSE), 0.0))
+        with open_view(source_path, options) as source:
+            geometry = geometry_of(options, source, size)
+            if geometry.mode == NATIVE:  # engines are measured at the model's own size
+                geometry = replace(geometry, size=size, mode="crop")
+            yield from rehearse_film(source, geometry, run, batch, report)
+
+    def rehearse_film(source: Film, geometry: Geometry, run: Run, batch: int, report: FilmReport) -> Generator[None]:
+        composer = Composer(options)
         with (
-            open_film(source_path, options.max_pixels, options) as source,
-            DroppedFilm(size, source.rate, source.time_base, options) as film,
+            DroppedFilm(geometry.output, source.rate, source.time_base, options) as film,
             run_ahead(source.read(set()), "decode") as frames,
-            run_ahead(fit_frames(frames, source, size, mode, report), "fit") as ready,
+            run_ahead(fit_frames(frames, source, geometry, report), "fit") as ready,
             run_ahead(translate_frames(ready, run, batch, report), "run") as translations,
+            run_ahead(compose_frames(translations, composer, report), COMPOSE) as composed,
         ):
-            for item in translations:
+            for item in composed:
                 if isinstance(item, RgbFrame):
                     film.write(item.pixels, item.pts, item.duration)
                     yield
 
     def rehearse_drawn(run: Run, batch: int) -> Generator[None]:
-        report = FilmReport(source_path, dict.fromkeys(STAGES, 0.0))
+        report = FilmReport(source_path, dict.fromkeys((*STAGES, COMPOSE), 0.0))
         with (
             DroppedFilm(size, Fraction(25), Fraction(1, 25), options) as film,
             run_ahead(_draw_frames(size), "fit") as ready,

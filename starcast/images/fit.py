@@ -28,10 +28,9 @@ def fit(image: NDArray[np.uint8], size: tuple[int, int], mode: str = "stretch") 
         return image
     whole = Image.fromarray(np.ascontiguousarray(image))
     if mode == "pad":
-        scale = min(height / rows, width / columns)
-        inside = (max(1, round(columns * scale)), max(1, round(rows * scale)))
+        left, top, right, bottom = padded_box(rows, columns, size)
         canvas = Image.new(whole.mode, (width, height))
-        canvas.paste(_resize(whole, inside), ((width - inside[0]) // 2, (height - inside[1]) // 2))
+        canvas.paste(_resize(whole, (right - left, bottom - top)), (left, top))
         return np.array(canvas)
     if mode == "crop":
         whole = whole.crop(centred_box(rows, columns, height / width))
@@ -57,6 +56,16 @@ def centred_box(height: int, width: int, aspect: float) -> tuple[int, int, int, 
     """Largest centred part with `aspect` = height / width, in whole pixels, as (left, top, right, bottom)."""
     part_width = max(1, round(min(width, height / aspect)))
     part_height = max(1, round(min(height, width * aspect)))
+    left, top = (width - part_width) // 2, (height - part_height) // 2
+    return left, top, left + part_width, top + part_height
+
+
+def padded_box(rows: int, columns: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where `pad` shows an image of `rows` x `columns` pixels in one of `size` (height, width), as (left, top, right,
+    bottom)."""
+    height, width = size
+    scale = min(height / rows, width / columns)
+    part_width, part_height = max(1, round(columns * scale)), max(1, round(rows * scale))
     left, top = (width - part_width) // 2, (height - part_height) // 2
     return left, top, left + part_width, top + part_height
 

@@ -103,7 +103,7 @@ def test_a_second_film_behind_the_end_of_the_first_is_noticed(make_clip, tmp_pat
 
 
 def test_a_native_frame_of_another_aspect_keeps_its_circles_round():
-    from starcast.runtime.video.fitting import fit_frame
+    from starcast.runtime.video.geometry import fit_frame
 
     rows, columns = np.ogrid[:96, :256]
     circle = ((rows - 48) ** 2 + (columns - 128) ** 2 < 40**2)[..., None] * np.full(3, 255, np.uint8)

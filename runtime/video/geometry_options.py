@@ -1,0 +1,103 @@
+"""The options that say which part of a video's frames is translated, and what the translation is composed with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starcast.errors import OptionError
+from starcast.options import CheckedOptions, option
+
+if TYPE_CHECKING:
+    from starcast.runtime.video.geometry import Box
+
+FEATHER = 0.1
+_ROI = "--roi needs the left, top, width and height of a part of the frame, in pixels or percent, such as"
+_EXAMPLE = "320,0,480,480 or 25%,0%,50%,100%"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeometryOptions(CheckedOptions):
+    """Whether the translation is put back into the frame, and of which part of it it is."""
+
+    keep_size: bool = option(
+        False, "Put the translation back into the frame: the output has the video's own size. With --fit crop, the "
+        "rest of the frame stays.",
+    )  # fmt: skip
+    roi: tuple[str, ...] = option(
+        (), "Translate only this part of each frame, and put it back: left, top, width and height in pixels of the "
+        "upright frame, or in percent.", metavar="X,Y,W,H",
+    )  # fmt: skip
+    feather: float = option(
+        FEATHER, "Width of the soft edge of what is put back, as a share of its shorter side; 0 makes it hard.",
+        minimum=0.0, maximum=0.5,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _lengths(self.roi)
+        if self.feather != FEATHER and not self.puts_back:
+            raise OptionError("--feather has no effect without --keep-size or --roi: add one of them")
+
+    @property
+    def composes(self) -> bool:
+        """Whether translations are composed to frames before they are encoded."""
+        return self.puts_back
+
+    @property
+    def puts_back(self) -> bool:
+        """Whether the translation is put back into the frame."""
+        return self.keep_size or bool(self.roi)
+
+    def refuse_to_put_back_faces(self) -> None:
+        """Raise OptionError for options that mean nothing beside --align."""
+        if self.roi:
+            raise OptionError(
+                "--align and --roi exclude each other: with --align, the face is the part that is translated"
+            )
+        if self.keep_size:
+            raise OptionError("--align keeps the video's size anyway: leave out --keep-size")
+
+    def roi_in(self, frame: tuple[int, int], name: str) -> Box | None:
+        """The part to translate of a frame of (height, width) pixels, which `name` shows. Raises OptionError."""
+        if not self.roi:
+            return None
+        height, width = frame
+        left, top, *size = [
+            value * side / 100 if is_percent else value
+            for (value, is_percent), side in zip(_lengths(self.roi), (width, height) * 2, strict=True)
+        ]
+        box = round(left), round(top), round(left + size[0]), round(top + size[1])
+        if box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height:
+            raise OptionError(
+                f"--roi {','.join(self.roi)} lies partly outside the frames of {name}, which are {width}x{height} "
+                f"pixels: give a part within them"
+            )
+        if box[0] >= box[2] or box[1] >= box[3]:
+            raise OptionError(
+                f"--roi {','.join(self.roi)} is less than a pixel of {name}, whose frames are {width}x{height} pixels: "
+                "give a larger part"
+            )
+        return box
+
+
+def _lengths(roi: tuple[str, ...]) -> list[tuple[float, bool]]:
+    """The four numbers of --roi, and whether each is in percent; none if it was not given. Raises OptionError."""
+    if not roi:
+        return []
+    lengths = []
+    for part in roi:
+        is_percent = part.endswith("%")
+        try:
+            value = float(part.removesuffix("%")) if is_percent else int(part)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value):
+            raise OptionError(f"{_ROI} {_EXAMPLE}, not {','.join(roi)}")
+        lengths.append((value, is_percent))
+    if len(lengths) != 4:
+        raise OptionError(f"{_ROI} {_EXAMPLE}, not {','.join(roi)}")
+    if min(value for value, _ in lengths[2:]) <= 0:
+        raise OptionError(f"--roi {','.join(roi)} has no size: give a width and a height above 0")
+    return lengths
