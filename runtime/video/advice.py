@@ -13,7 +13,6 @@ from starcast.command_line import command_line
 from starcast.runtime.video.containers import takes
 
 COPY = "copy"
-DEINTERLACE = "bwdif=mode=send_frame,format=yuv420p"  # its own default makes two frames of one
 FIND_LATE_STREAMS = (
     "ffmpeg", "-analyzeduration", "10G", "-probesize", "10G", "-i", "IN", "-map", "0", "-dn", "-c", COPY, "OUT.mkv"
 )  # fmt: skip
@@ -26,11 +25,9 @@ def tone_map(source: str) -> str:
     return f"{to_linear},zscale=p=bt709,tonemap=hable:desat=0,zscale=t=bt709:m=bt709:r=tv,format=yuv420p"
 
 
-def ffmpeg_line(filters: str, *, sound: str = COPY, video: int | None = None) -> str:
-    """A command in backquotes: `filters` for the frames, every sound kept. `video`: the index of the stream that is
-    translated, by default the first that is no cover."""
-    stream = "0:V:0" if video is None else f"0:{video}"
-    words = ("ffmpeg", "-i", "IN", "-map", stream, "-map", "0:a?", "-vf", filters, *QUALITY, "-c:a", sound, "OUT.mkv")
+def ffmpeg_line(filters: str, *, sound: str = COPY) -> str:
+    """A command in backquotes: `filters` for the frames of the first stream that is no cover, every sound kept."""
+    words = ("ffmpeg", "-i", "IN", "-map", "0:V:0", "-map", "0:a?", "-vf", filters, *QUALITY, "-c:a", sound, "OUT.mkv")
     return f"`{command_line(*words)}`"
 
 

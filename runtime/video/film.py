@@ -50,8 +50,7 @@ class Film(ABC):
     """An open video. Use it in `with`; `read` it once.
 
     While it is read, `damaged` and `patched` count errors, `ends_early` becomes true if the file is truncated,
-    `is_followed` if another film lies behind its end, and `interlaced` as soon as one frame is; `zeros_at_end` are
-    bytes of 0 that it ends in.
+    and `is_followed` if another film lies behind its end; `zeros_at_end` are bytes of 0 that it ends in.
     """
 
     name: str  # of the file, printable
@@ -67,7 +66,6 @@ class Film(ABC):
     ends_early: bool = False
     is_followed: bool = False
     zeros_at_end: int = 0
-    interlaced: bool = False
 
     def __enter__(self) -> Self:
         return self

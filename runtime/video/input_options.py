@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starcast.options import CheckedOptions, option
 
 MAP, REFUSE = "map", "refuse"
+AUTO, OFF = "auto", "off"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +15,9 @@ class InputOptions(CheckedOptions):
     """How frames are read from a source."""
 
     hdr: str = option(MAP, "HDR (PQ and HLG): tone-map it to BT.709, or refuse it.", choices=(MAP, REFUSE))
+    deinterlace: str = option(
+        AUTO, "Deinterlace the frames that are flagged as interlaced, or leave all as they are.", choices=(AUTO, OFF)
+    )
 
 
 USUAL_INPUT = InputOptions()

@@ -20,7 +20,6 @@ from starcast.errors import printable
 from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.stages import run_ahead
-from starcast.runtime.video.advice import DEINTERLACE, ffmpeg_line
 from starcast.runtime.video.film import Film
 from starcast.runtime.video.fitting import fit_frames
 from starcast.runtime.video.frames import RgbFrame
@@ -70,7 +69,7 @@ def write_film(
         ) as sink,
     ):
         _tell([*notes_on(source), *sink.notes], report, bar)
-        known, was_interlaced, told = len(sink.notes), source.interlaced, len(source.changes)
+        known, told = len(sink.notes), len(source.changes)
         decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode))
         with (
             run_ahead(decoded, "decode") as frames,
@@ -86,9 +85,6 @@ def write_film(
                 if len(source.changes) > told:  # from here on
                     _tell([f"{source.name} {clause}" for clause in source.changes[told:]], report, bar)
                     told = len(source.changes)
-                if source.interlaced and not was_interlaced:  # from here on
-                    was_interlaced = True
-                    _tell([_interlaced_note(source)], report, bar)
     _tell([*sink.notes[known:], *_final_notes(source)], report, bar)
     report.wall_s = time.perf_counter() - start
     return sink
@@ -103,8 +99,6 @@ def _tell(notes: Sequence[str], report: FilmReport, bar: ProgressBar) -> None:
 def notes_on(source: Film) -> Sequence[str]:
     """What a user should know of a film before it is translated."""
     notes = [f"{source.name} {clause}" for clause in source.changes]
-    if source.interlaced:
-        notes.append(_interlaced_note(source))
     if source.other_programmes:
         streams = ", ".join(f"{stream.type} {stream.index}" for stream in source.other_programmes)
         notes.append(f"{source.name} holds several programmes: one is translated, and the streams of the others are "
@@ -115,10 +109,3 @@ def notes_on(source: Film) -> Sequence[str]:
 def _final_notes(source: Film) -> Sequence[str]:
     zeros = source.zeros_at_end
     return [f"{source.name} ends in {zeros} zero bytes, which hold no video"] if zeros else []
-
-
-def _interlaced_note(source: Film) -> str:
-    line = ffmpeg_line(DEINTERLACE, sound=source.sound_advice, video=source.index)
-    return (
-        f"{source.name} is interlaced, so comb artefacts may show: for the best result deinterlace it first with {line}"
-    )

@@ -25,9 +25,10 @@ from starcast.runtime.video.advice import QUALITY, sound_for
 from starcast.runtime.video.alpha import alpha_note, decoder_of
 from starcast.runtime.video.animation import Animation, is_animation
 from starcast.runtime.video.decoding import FrameDecoder, Shown
+from starcast.runtime.video.deinterlace import deinterlace, is_possible
 from starcast.runtime.video.demuxing import Demuxer, start_of
 from starcast.runtime.video.film import Film, Frame, Sound
-from starcast.runtime.video.input_options import REFUSE, USUAL_INPUT, InputOptions
+from starcast.runtime.video.input_options import AUTO, REFUSE, USUAL_INPUT, InputOptions
 from starcast.runtime.video.joined import another_film_follows
 from starcast.runtime.video.joined_streams import find_splice
 from starcast.runtime.video.opening import open_video
@@ -46,6 +47,8 @@ _FALLBACK_RATE = Fraction(25)
 _FASTEST = 1000  # frames per second; a higher rate is a time base mistaken for a rate
 _NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS: frames one after another, such as JPEGs
 _TICKS_A_FRAME = 8  # at least
+_DEINTERLACED = "is interlaced, and is deinterlaced by FFmpeg's bwdif"
+_INTERLACED = "is interlaced, and is not deinterlaced, so comb artefacts may show"
 _ENCRYPTED = ("encv", "drmi")
 
 
@@ -72,8 +75,10 @@ class Source(Film):
         self.name = printable(path)
         self._path = path
         self._may_be_hdr = reading.hdr != REFUSE
+        self._deinterlaces = reading.deinterlace == AUTO and is_possible()
         self._damaged_sound = 0
         self._seen: Tags | None = None  # of the frame before
+        self._interlaced = False
         with ExitStack() as closing:
             self._open = closing.enter_context
             self._splice = find_splice(path) if path.is_file() and os.access(path, os.R_OK) else None
@@ -145,6 +150,10 @@ class Source(Film):
         return self.container.chapters() if hasattr(self.container, "chapters") else []
 
     def read(self, audio_to_decode: Set[int] = frozenset()) -> Iterator[Item]:
+        items = self._read(audio_to_decode)
+        return deinterlace(items) if self._deinterlaces else items
+
+    def _read(self, audio_to_decode: Set[int]) -> Iterator[Item]:
         clock = Clock(self.time_base, self.start_s)
         waiting: _Decoded | None = None  # the next frame tells whether this one's time can be right
         last: int | None = None
@@ -174,7 +183,7 @@ class Source(Film):
         lasts_s = decoded.shown.duration * self._tick or 1 / self.rate
         self._notice_colours(frame)
         self.patched += bool(frame.is_corrupt)
-        self.interlaced = self.interlaced or bool(frame.interlaced_frame)
+        self._notice_fields(frame)
         place = clock.place(None if time is None else time * self._tick, lasts_s)
         return Frame(frame, place, max(1, ticks(lasts_s, self.time_base)), decoded.square_size, display_matrix(frame))
 
@@ -271,7 +280,7 @@ class Source(Film):
         self.changes: list[str] = [clause for clause in (self._rate_note(), alpha_note(self._video)) if clause]
         self._notice_colours(frame)
         self.stated = self.stated._replace(peak=tags_of(frame, self.stated).peak)
-        self.interlaced = bool(frame.interlaced_frame)
+        self._notice_fields(frame)
         self.shown_size = upright_size(first.square_size, display_matrix(frame))  # (height, width) of the first frame
         begins_s = (first.shown.pts or 0) * self._tick
         self.start_s = start_of(self.container, begins_s, self._demuxer.earliest_s)
@@ -286,6 +295,12 @@ class Source(Film):
         clause = conversion_note(tags)
         if clause is not None and clause not in self.changes:
             self.changes.append(clause)
+
+    def _notice_fields(self, frame: VideoFrame) -> None:
+        """Note that a frame is interlaced, if it is the first."""
+        if frame.interlaced_frame and not self._interlaced:
+            self._interlaced = True
+            self.changes.append(_DEINTERLACED if self._deinterlaces else _INTERLACED)
 
     def _rate_note(self) -> str | None:
         """That frames have no times, and what is assumed, as a clause; None if the file tells."""

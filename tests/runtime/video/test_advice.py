@@ -73,27 +73,6 @@ def test_the_line_for_hdr_keeps_every_sound(tmp_path, tags):
         assert [one.codec_context.name for one in container.streams.audio] == ["aac", "ac3"]  # as they were
 
 
-@pytest.mark.parametrize(("name", "coding", "size", "rate", "sounds"), [
-    ("dv.avi", ("-c:v", "dvvideo", "-pix_fmt", "yuv420p", "-target", "pal-dv"), "720x576", "25", 1),
-    ("dv.mov", ("-c:v", "dvvideo", "-pix_fmt", "yuv411p", "-c:a", "pcm_s16be"), "720x480", "30000/1001", 2),
-    ("i.ts", ("-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-top", "1", "-c:a", "mp2"), "720x576", "25", 2),
-    ("latm.ts", ("-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-top", "1", "-c:a", "aac", "-mpegts_flags", "latm"),
-     "720x576", "25", 2),
-    ("dvd.vob", ("-c:v", "mpeg2video", "-flags", "+ildct+ilme", "-top", "1", "-c:a", "pcm_dvd", "-ac", "2"),
-     "720x576", "25", 1),
-])  # fmt: skip
-def test_the_line_for_interlaced_films_keeps_the_frames_and_the_sounds(tmp_path, name, coding, size, rate, sounds):
-    film = make(tmp_path / name, *coding, size=size, rate=rate, sounds=sounds)
-    advice = advice_about(film)
-    assert "is interlaced" in advice
-    before = facts(film)
-    out = paste(advice, tmp_path, film)
-    assert facts(out) == before
-    with Source(out) as source:
-        assert not source.interlaced
-        assert source.rate == pytest.approx(25 if rate == "25" else 30000 / 1001)
-
-
 @pytest.mark.parametrize(("matrix", "name"), [
     ("colormatrix=YCgCo", "YCgCo"), ("colormatrix=bt2020c", "constant luminance"),
     ("colormatrix=bt2020c:transfer=bt2020-10:colorprim=bt2020", "constant luminance"),
