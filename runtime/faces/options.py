@@ -13,7 +13,17 @@ from starcast.options import flag_of, option
 from starcast.runtime.encoding import EncodingOptions, is_video_path
 
 SMALLEST, LARGEST = 16, 4096
-IMAGES_ALONE, VIDEOS_ALONE = ("format", "quality", "keep_alpha"), ("steady", "crf", "preset")  # what options are for
+IMAGES_ALONE, VIDEOS_ALONE = (
+    ("format", "quality", "keep_alpha"),
+    (
+        "steady",
+        "codec",
+        "crf",
+        "bitrate",
+        "preset",
+        "pixel_format",
+    ),
+)  # what options are for
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +32,7 @@ class AlignOptions(EncodingOptions):
 
     output: Path | None = flags.out(
         None, "a folder for the aligned images; for one source also an image (.png, .jpg, .webp), or - for standard "
-        "output; for a video, a video (.mp4, .m4v, .mov or .mkv).", takes_stream=True,
+        "output; for a video, a video (.mp4, .m4v, .mov, .mkv or .webm).", takes_stream=True,
     )  # fmt: skip
     landmarks: Path | None = flags.landmarks(
         "A face model's bundle works, too. Default: the face detector, which finds eyes and mouth."
@@ -45,7 +55,7 @@ class AlignOptions(EncodingOptions):
             return
         video = is_video_path(self.output)
         self._refuse_without_effect(video)
-        if video and self.size % 2:
+        if video and self.size % 2 and not self.may_be_odd:
             raise OptionError(
                 f"--size is {self.size}, but a video's width and height must be even: give --size {self.size + 1}"
             )

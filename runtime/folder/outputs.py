@@ -24,7 +24,7 @@ from starcast.runtime.folder.sources import SourceFile
 from starcast.runtime.marks import Origin, parse_mark
 from starcast.runtime.options import TranslateOptions
 
-FILM_SUFFIXES = (*CONTAINERS, ".avi", ".webm")
+FILM_SUFFIXES = (*CONTAINERS, ".avi")
 
 
 class State(enum.Enum):

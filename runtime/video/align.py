@@ -18,6 +18,7 @@ from starcast.runtime.faces.sight import Sight
 from starcast.runtime.faces.warp import align
 from starcast.runtime.progress import ProgressBar
 from starcast.runtime.stages import run_ahead
+from starcast.runtime.video.encode import settle
 from starcast.runtime.video.faces import ALIGN, FaceFrame, FilmFaces, find_faces, tell_faceless
 from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film
@@ -52,6 +53,7 @@ def align_video(
     then nothing is written.
     """
     check_target(target, source_path)
+    options = settle(options, target)
     report = FilmReport(target, dict.fromkeys(STAGES, 0.0))
     with open_face_files(options.landmarks, options.mean) as files, hold(target):
         record = FilmRecord(target, [source_path], None, options, [], files.facts)

@@ -10,9 +10,10 @@ import click
 from starcast.click_options import options_from, out_option
 from starcast.path_types import FileOutput, LocalPath, name_in
 from starcast.runtime.cli import run
+from starcast.runtime.video.codecs import suffix_for
 from starcast.runtime.video.options import MorphOptions, VideoOptions
 
-_VIDEO = "the video to write (.mp4, .m4v, .mov or .mkv), or a folder for an .mp4 named after the source"
+_VIDEO = "the video to write (.mp4, .m4v, .mov, .mkv or .webm), or a folder for an .mp4 named after the source"
 
 
 @click.command("video")
@@ -34,7 +35,7 @@ def video(bundle: Path, source: Path, output: str, **values: Any) -> int:
     """
     from starcast.runtime.video.translate import translate_video
 
-    return run(translate_video, bundle, source, _film_path(output, source), VideoOptions(**values))
+    return run(translate_video, bundle, source, _film_path(output, source, values["codec"]), VideoOptions(**values))
 
 
 @click.command("morph")
@@ -62,8 +63,9 @@ def morph(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -
     from starcast.runtime.video.morph import morph as render
 
     one = sources[0] if len(sources) == 1 and not is_pattern(sources[0]) else None
-    return run(render, bundle, sources, _film_path(output, one), MorphOptions(**values))
+    return run(render, bundle, sources, _film_path(output, one, values["codec"]), MorphOptions(**values))
 
 
-def _film_path(output: str, source: Path | None) -> Path:
-    return name_in(output, source.with_suffix(".mp4").name if source is not None and source.name else "video.mp4")
+def _film_path(output: str, source: Path | None, codec: str | None) -> Path:
+    suffix = suffix_for(codec)
+    return name_in(output, source.with_suffix(suffix).name if source is not None and source.name else f"video{suffix}")

@@ -1,4 +1,4 @@
-"""Convert a frame to RGB with BT.709's primaries, as its tags state, and back to YUV: BT.709, limited range, tagged.
+"""Convert a frame to RGB with BT.709's primaries, as its tags state, and back to what is encoded: BT.709, tagged.
 
 FFmpeg's scaler does the conversion. Its fast paths are off by up to 3 levels, so it is set to accurate rounding and
 full chroma, which stay within 1 level of float64 in 8, 10 and 12 bits. Only for other primaries (`gamut`), which need
@@ -12,6 +12,7 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.video.format import VideoFormat
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, VideoReformatter
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ _BILINEAR, _FULL_CHROMA, _ACCURATE_ROUNDING = 2, 0x2000, 0x40000  # SWS_*: named
 _SCALER: Any = _BILINEAR | _FULL_CHROMA | _ACCURATE_ROUNDING
 
 BT709 = 1  # the same number as matrix, primaries and transfer
-LIMITED = int(ColorRange.MPEG)
+LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
 
 
 def to_rgb(
@@ -53,24 +54,38 @@ def to_rgb(
     return on_white(pixels)
 
 
-def to_yuv(pixels: NDArray[np.uint8], scaler: VideoReformatter | None = None) -> VideoFrame:
-    """RGB uint8 [H, W, 3] as a yuv420p frame, tagged as BT.709 limited. Odd sides are padded by repeating the edge."""
+def to_coded(
+    pixels: NDArray[np.uint8], scaler: VideoReformatter | None = None, pixel_format: str = "yuv420p"
+) -> VideoFrame:
+    """RGB uint8 [H, W, 3] as a frame of FFmpeg's `pixel_format`, tagged as BT.709: YUV in limited range, or RGB.
+
+    Sides that the format's chroma does not divide are padded by repeating the edge.
+    """
     height, width = pixels.shape[:2]
-    if height % 2 or width % 2:
-        pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    rows, columns = padding(height, width, pixel_format)
+    if rows or columns:
+        pixels = np.pad(pixels, ((0, rows), (0, columns), (0, 0)), mode="edge")
+    is_rgb = VideoFormat(pixel_format).is_rgb
+    to_bt709: dict[str, Any] = {} if is_rgb else {"dst_colorspace": Matrix.BT709}
     frame = (scaler or VideoReformatter()).reformat(
-        VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"), format="yuv420p",
-        src_color_range=ColorRange.JPEG, dst_colorspace=Matrix.BT709, dst_color_range=ColorRange.MPEG,
-        interpolation=_SCALER,
+        VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"), format=pixel_format,
+        src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.JPEG if is_rgb else ColorRange.MPEG,
+        interpolation=_SCALER, **to_bt709,
     )  # fmt: skip
-    tag(frame)
+    tag(frame, is_rgb=is_rgb)
     return frame
 
 
-def tag(target: Any) -> None:
-    """Mark a frame or an encoder as BT.709, limited range."""
-    target.colorspace = BT709
-    target.color_range = LIMITED
+def padding(height: int, width: int, pixel_format: str) -> tuple[int, int]:
+    """The rows and columns that an image lacks for FFmpeg's `pixel_format`, whose chroma may be coarser."""
+    chroma = VideoFormat(pixel_format, 64, 64)
+    return -height % (64 // chroma.chroma_height(64)), -width % (64 // chroma.chroma_width(64))
+
+
+def tag(target: Any, *, is_rgb: bool = False) -> None:
+    """Mark a frame or an encoder as BT.709: YUV in limited range, or RGB."""
+    target.colorspace = 0 if is_rgb else BT709
+    target.color_range = FULL if is_rgb else LIMITED
     if hasattr(target, "color_trc"):  # frames have these two from PyAV 17 on, encoders always
         target.color_trc = BT709
         target.color_primaries = BT709

@@ -6,13 +6,11 @@ import contextlib
 import io
 from collections.abc import Sequence
 from fractions import Fraction
-from pathlib import Path
 
 import av
 from av.container import OutputContainer
 from av.stream import Stream
 
-from starcast.errors import OptionError, printable
 from starcast.runtime.encoding import CONTAINERS
 
 # FFmpeg writes these into MP4, but most players cannot play them
@@ -20,14 +18,6 @@ _SILENT_IN_MP4 = ("pcm_", "vorbis")
 
 # the muxer accepts them, and nothing decodes what it wrote: the last frame of TTA comes out too long (FFmpeg 5 to 8)
 _NOT_READ_BACK = {("matroska", "tta")}
-
-
-def container_of(path: Path) -> str:
-    """FFmpeg's name for the container of a file's suffix. Raises OptionError."""
-    try:
-        return CONTAINERS[path.suffix.lower()]
-    except KeyError:
-        raise OptionError(f"{printable(path)} cannot be written: end its name in {', '.join(CONTAINERS)}") from None
 
 
 def muxer_options(container: str, time_base: Fraction, *flags: str) -> dict[str, str]:
@@ -70,9 +60,9 @@ def is_silent(container: str, stream: Stream) -> bool:
     return container == "mp4" and codec_of(stream).startswith(_SILENT_IN_MP4)
 
 
-def others_that_take(suffix: str, stream: Stream) -> list[str]:
-    """The other suffixes, one a container, that hold a stream as it is and so that it is heard."""
-    suffixes = {container: other for other, container in reversed(CONTAINERS.items())}
+def others_that_take(suffix: str, stream: Stream, among: Sequence[str]) -> list[str]:
+    """The other suffixes `among` these, one a container, that hold a stream as it is and so that it is heard."""
+    suffixes = {container: other for other, container in reversed(CONTAINERS.items()) if other in among}
     return [
         other
         for container, other in reversed(suffixes.items())

@@ -1,29 +1,50 @@
-"""Encode frames as H.264, each with its own time and duration."""
+"""Encode frames in the codec that was asked for, each with its own time and duration."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 import av
 import numpy as np
 from av.container import OutputContainer
 from av.packet import Packet
+from av.video.format import VideoFormat
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from starcast.errors import VideoError
-from starcast.runtime.encoding import EncodingOptions
+from starcast.errors import OptionError, VideoError, reason_of
+from starcast.runtime.encoding import RGB, EncodingOptions
 from starcast.runtime.video import colour
+from starcast.runtime.video.codecs import TABLE, complete, has_own_speeds, speed_options
 
-# the first that this FFmpeg has is used; the others are for builds without libx264
-ENCODERS = ("libx264", "h264_videotoolbox", "h264_mf", "libopenh264")
+Options = TypeVar("Options", bound=EncodingOptions)
+
 _BITS_A_PIXEL = 0.25  # for encoders that have no constant quality
+# FFmpeg's names for a pixel format, in order of choice: encoders of a system's own take others
+_FORMATS = {
+    "yuv420p": ("yuv420p", "nv12"), "yuv422p": ("yuv422p", "nv16"), "yuv444p": ("yuv444p",),
+    "yuv420p10": ("yuv420p10le", "p010le"), "yuv422p10": ("yuv422p10le", "p210le"), "yuv444p10": ("yuv444p10le",),
+    RGB: ("bgr0", "gbrp"),
+}  # fmt: skip
+_WITH_CRF = ("libx264", "libx265", "libsvtav1", "libaom-av1", "libvpx-vp9")
+_PRORES_PROFILES = {"yuv422p10": "hq", "yuv444p10": "4444"}
+_QUICKTIME_TAGS = {"hevc": "hvc1"}  # Apple's players show nothing of FFmpeg's own choice, hev1
+
+
+class Encoder(NamedTuple):
+    """FFmpeg's names of an encoder and of the pixel format that it gets."""
+
+    name: str
+    pixel_format: str
 
 
 class VideoEncoder:
-    """One H.264 stream of `container`: yuv420p, BT.709 limited. Odd sides are padded by a pixel."""
+    """One stream of `container`, BT.709. `encoding` is complete (`codecs.complete`). Sides that the chroma does not
+    divide are padded. Raises VideoError if the encoder refuses frames of this size."""
 
     def __init__(
         self,
@@ -34,25 +55,41 @@ class VideoEncoder:
         time_base: Fraction,
         encoding: EncodingOptions,
     ) -> None:
-        name = choose_encoder()
-        self.note = None if name == ENCODERS[0] else f"this FFmpeg lacks libx264: {name} is used and ignores --crf"
-        height, width = height + height % 2, width + width % 2
-        options = {"crf": str(encoding.crf), "preset": encoding.preset} if name == ENCODERS[0] else {}
-        stream: Any = container.add_stream(name, rate=rate.limit_denominator(2**20), options=options)
+        encoder = choose_encoder(encoding)
+        rows, columns = colour.padding(height, width, encoder.pixel_format)
+        self._pixel_format = encoder.pixel_format
+        # without a log level these two write lines of their own into the terminal
+        os.environ.setdefault("SVT_LOG", "1")
+        settings = _settings(encoder.name, encoding)
+        stream: Any = container.add_stream(encoder.name, rate=rate.limit_denominator(2**20), options=dict(settings))
         self.stream = stream
-        self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
-        if not options:
-            self.stream.bit_rate = max(400_000, int(_BITS_A_PIXEL * height * width * rate))
+        stream.height, stream.width, stream.pix_fmt = height + rows, width + columns, encoder.pixel_format
+        if encoding.bits_per_second is not None:
+            stream.bit_rate = encoding.bits_per_second
+        elif "crf" in settings:
+            stream.bit_rate = 0
+        elif TABLE[encoding.codec or ""].crf is not None:
+            stream.bit_rate = max(400_000, int(_BITS_A_PIXEL * height * width * rate))
         # without this, times are rounded to 1 / rate, and frames of a variable rate collide
-        self.stream.codec_context.time_base = self.stream.time_base = time_base
-        colour.tag(self.stream.codec_context)
+        stream.codec_context.time_base = stream.time_base = time_base
+        colour.tag(stream.codec_context, is_rgb=VideoFormat(encoder.pixel_format).is_rgb)
+        tag_for_players(container, stream, encoding)
+        self.note = _note(encoder, encoding, settings)
         self._time_base = time_base
         self._durations: dict[int, int] = {}
+        self._is_silent = True  # no packet came yet
         self._scaler = VideoReformatter()
+        try:
+            stream.codec_context.open()
+        except (av.FFmpegError, ValueError) as error:
+            raise VideoError(
+                f"{encoder.name} cannot encode frames of {stream.width}x{stream.height} pixels as "
+                f"{encoding.pixel_format} ({reason_of(error)}): choose another --codec or --pixel-format"
+            ) from error
 
     def encode(self, pixels: NDArray[np.uint8], pts: int, duration: int) -> list[Packet[Any]]:
         """The packets that are ready after `pixels` (RGB [H, W, 3]); times are ticks of the time base."""
-        frame = colour.to_yuv(pixels, self._scaler)
+        frame = colour.to_coded(pixels, self._scaler, self._pixel_format)
         frame.pts, frame.time_base = pts, self._time_base
         self._durations[pts] = duration
         packets: list[Packet[Any]] = self.stream.encode(frame)
@@ -61,10 +98,13 @@ class VideoEncoder:
     def flush(self) -> list[Packet[Any]]:
         """The packets that the encoder still holds. Nothing can be encoded afterwards."""
         packets: list[Packet[Any]] = self.stream.encode(None)
+        if self._is_silent and self.stream.codec_context.name == "libx265":
+            _order(packets)
         return self._timed(packets)
 
     def _timed(self, packets: list[Packet[Any]]) -> list[Packet[Any]]:
         """Restore the frames' durations, which encoders drop; without them the last frame has no length."""
+        self._is_silent = self._is_silent and not packets
         for packet in packets:
             if packet.pts is not None:
                 packet.duration = self._durations.pop(packet.pts, packet.duration or 0)
@@ -75,6 +115,7 @@ class DroppedFilm:
     """Encodes frames as a film would, and drops what comes out: for measuring how long the work takes."""
 
     def __init__(self, size: tuple[int, int], rate: Fraction, time_base: Fraction, encoding: EncodingOptions) -> None:
+        encoding = complete(encoding, Path("film.mkv"))  # which holds every codec
         self._container: OutputContainer = av.open(os.devnull, "w", format="null")
         self._encoder = VideoEncoder(self._container, *size, rate, time_base, encoding)
 
@@ -89,14 +130,86 @@ class DroppedFilm:
         self._encoder.encode(pixels, pts, duration)
 
 
-def choose_encoder() -> str:
-    """The first of ENCODERS that this FFmpeg has. Raises VideoError if there is none."""
-    for name in ENCODERS:
-        try:
-            av.Codec(name, "w")
-        except ValueError:  # UnknownCodecError
-            continue
-        return name
-    raise VideoError(
-        "this FFmpeg has no H.264 encoder: install PyAV's own wheels with `pip install --force-reinstall av`"
+def settle(options: Options, target: Path) -> Options:
+    """`options` with every choice made that the user left open, for a film at `target`, which this FFmpeg can write.
+    Raises OptionError, and VideoError if an encoder is missing."""
+    settled = complete(options, target)
+    choose_encoder(settled)
+    return settled
+
+
+def choose_encoder(encoding: EncodingOptions) -> Encoder:
+    """The first of the codec's encoders that this FFmpeg has and that takes the pixel format. Raises VideoError without
+    any encoder, OptionError if none takes it."""
+    codec, wanted = TABLE[encoding.codec or ""], encoding.pixel_format or ""
+    there = {name: formats for name in codec.encoders if (formats := _formats_of(name)) is not None}
+    for name, formats in there.items():
+        for pixel_format in _FORMATS[wanted]:
+            if not formats or pixel_format in formats:
+                return Encoder(name, pixel_format)
+    if not there:
+        raise VideoError(
+            f"this FFmpeg has no {codec.title} encoder: install PyAV's own wheels with "
+            "`pip install --force-reinstall av`, or choose another --codec"
+        )
+    taken = [ours for ours in codec.pixel_formats if any({*_FORMATS[ours]} & formats for formats in there.values())]
+    raise OptionError(
+        f"this FFmpeg encodes {codec.title} with {' and '.join(there)}, which cannot store {wanted}: give "
+        f"--pixel-format {' or '.join(taken)}, or another --codec"
     )
+
+
+def tag_for_players(container: OutputContainer, stream: Any, encoding: EncodingOptions) -> None:
+    """Give a stream of `container` the tag by which players know the codec, where FFmpeg's own choice is another."""
+    if container.format.name in ("mp4", "mov") and encoding.codec in _QUICKTIME_TAGS:
+        stream.codec_context.codec_tag = _QUICKTIME_TAGS[encoding.codec]
+
+
+def _formats_of(name: str) -> frozenset[str] | None:
+    """The pixel formats of an encoder; empty if it does not say, None if this FFmpeg lacks it."""
+    try:
+        codec = av.Codec(name, "w")
+    except ValueError:  # UnknownCodecError
+        return None
+    return frozenset(one.name for one in codec.video_formats or ())
+
+
+def _order(packets: Sequence[Packet[Any]]) -> None:
+    """Give all packets of a film times of decoding. x265's own are memory that nobody wrote if the film has fewer
+    frames than the encoder looks ahead."""
+    shown = [packet.pts or 0 for packet in packets]
+    delay = max((sum(before > pts for before in shown[:place]) for place, pts in enumerate(shown)), default=0)
+    ordered = sorted(shown)
+    early = [ordered[0] - step for step in range(delay, 0, -1)] if ordered else []
+    for packet, time in zip(packets, [*early, *ordered], strict=False):
+        packet.dts = time
+
+
+def _settings(encoder: str, encoding: EncodingOptions) -> Mapping[str, str]:
+    """An encoder's own options."""
+    settings: dict[str, str] = {}
+    if encoder in _WITH_CRF:
+        settings |= speed_options(encoder, encoding.preset or "")
+        if encoding.bits_per_second is None:
+            settings["crf"] = str(encoding.crf)
+    if encoder == "libx265":
+        settings["x265-params"] = "log-level=error"
+    elif encoder == "libvpx-vp9":
+        settings["row-mt"] = "1"
+    elif encoder == "prores_ks":
+        settings |= {"profile": _PRORES_PROFILES[encoding.pixel_format or ""], "vendor": "apl0"}
+    elif encoder == "ffv1":
+        settings |= {"level": "3", "slicecrc": "1", "g": "1"}
+    return settings
+
+
+def _note(encoder: Encoder, encoding: EncodingOptions, settings: Mapping[str, str]) -> str | None:
+    """What a user should know of the encoder; None where it does what the options say on the scale that they name."""
+    if has_own_speeds(encoder.name):
+        speed = ", ".join(f"{name} {settings[name]}" for name in ("deadline", "preset", "cpu-used") if name in settings)
+        return f"{encoder.name} has its own scale of speed: --preset {encoding.preset} is its {speed}"
+    best = TABLE[encoding.codec or ""].encoders[0]
+    if encoder.name == best or encoder.name in _WITH_CRF:
+        return None
+    ignored = "--preset" if encoding.bits_per_second is not None else "--crf and --preset"
+    return f"this FFmpeg lacks {best}: {encoder.name} is used and ignores {ignored}"

@@ -24,6 +24,7 @@ from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.style_requests import StyleRequest, graphs_for, requests_from
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.compose import COMPOSE, Composer, composing
+from starcast.runtime.video.encode import settle
 from starcast.runtime.video.faces import ALIGN, PUT_BACK, tell_faceless
 from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film
@@ -96,7 +97,7 @@ class FilmMaker:
 
         Raises OptionError, StyleError, BundleError, EngineError, ImageError, VideoError; then nothing is written.
         """
-        options = look.options
+        options = settle(look.options, target)
         report = FilmReport(target, dict.fromkeys(_stages_for(options), 0.0))
         faces = self._open_faces(look)
         with hold(target):
@@ -104,7 +105,7 @@ class FilmMaker:
             record = FilmRecord(target, [source_path], self._bundle, options, look.facts, facts)
             if not is_done(record, target, report, overwrite=options.overwrite):
                 with open_view(source_path, options) as source:
-                    self._make(source, source_path, target, look, record, report, open_bar)
+                    self._make(source, source_path, target, look, options, record, report, open_bar)
         return report
 
     def _make(
@@ -113,12 +114,12 @@ class FilmMaker:
         source_path: Path,
         target: Path,
         look: Look,
+        options: VideoOptions,
         record: FilmRecord,
         report: FilmReport,
         open_bar: OpenBar,
     ) -> None:
-        options = look.options
-        translator = self._open_engine(look, source_path)
+        translator = self._open_engine(look, source_path, options)
         with open_bar(source.frames) as self._bar:
             bar = self._bar
             try:
@@ -148,15 +149,15 @@ class FilmMaker:
                 self._faces[key] = self._closing.enter_context(open_faces(options, self._bundle))
         return self._faces[key]
 
-    def _open_engine(self, look: Look, source_path: Path) -> Translator:
+    def _open_engine(self, look: Look, source_path: Path, options: VideoOptions) -> Translator:
         if self._translator is None:
             manifest = self._bundle.manifest
             with self._remembering(look):
                 self._translator = self._closing.enter_context(
                     Translator(
                         self._bundle,
-                        **look.options.engine,
-                        work=work_of(source_path, manifest, look.options),
+                        **options.engine,
+                        work=work_of(source_path, manifest, options),
                         progress=self._progress,
                         beside=graphs_for([look.request for look in self._looks], manifest.condition),
                     )

@@ -19,9 +19,11 @@ from starcast.errors import OptionError, printable, reason_of
 from starcast.occupied import OVERWRITE, already
 from starcast.options import CheckedOptions, flat_fields
 from starcast.runtime.bundle import Bundle
+from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.marks import Mark, Origin, generated_mark, parse_mark
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, style_identity, write_record
 from starcast.runtime.seed_lists import parse_seeds
+from starcast.runtime.video.codecs import complete
 from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.report import FilmReport
 
@@ -37,6 +39,8 @@ _NOT_IN_THE_MARK = (
 # leaves the marks of existing films as they are
 _ALWAYS = ("crf", "preset", "precision", "psi", "fit", "domain", "seed", "seeds", "size")
 _ALWAYS_OF_MORPH = ("fps", "frames_per_step")
+# what an option that is left open becomes in the films that earlier versions wrote (`codecs.complete`)
+_FILLED_IN = {"codec": "h264", "pixel_format": "yuv420p"}
 _IN_THE_STYLES = ("set", "unset", "flip", "has", "labels")
 
 
@@ -49,10 +53,11 @@ class FilmRecord:
         target: Path,
         sources: Sequence[Path],
         bundle: Bundle | None,
-        options: CheckedOptions,
+        options: EncodingOptions,
         styles: Sequence[Mapping[str, Any]],
         faces: Mapping[str, str] | None = None,
     ) -> None:
+        options = complete(options, target)
         self.path = record_beside(target)
         self._target = target
         self._origin = Origin(*sources) if sources else None
@@ -155,7 +160,8 @@ def _usual(options: CheckedOptions) -> dict[str, Any]:
     """The values of options that count only if they are changed."""
     always = (*_ALWAYS, *_ALWAYS_OF_MORPH) if isinstance(options, MorphOptions) else _ALWAYS
     unset = {field.name: field.default for field, _ in flat_fields(type(options)) if field.name not in always}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in unset.items()}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in unset.items()}
+    return plain | _FILLED_IN
 
 
 def _without(facts: Any, names: Sequence[str], usual: Mapping[str, Any]) -> Any:

@@ -44,7 +44,7 @@ from starcast.runtime.style_requests import (
 )
 from starcast.runtime.styles import readable_requests
 from starcast.runtime.translator import Translator
-from starcast.runtime.video.encode import DroppedFilm
+from starcast.runtime.video.encode import DroppedFilm, settle
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.official import SLOWNESS, Grid, group_by_domain
@@ -77,6 +77,7 @@ def morph(
         check_target(target, source)
     if not given:
         check_target(target, None)
+    options = settle(options, target)
     bundle = open_bundle(bundle_path)
     report = FilmReport(target, dict.fromkeys(("run", "encode"), 0.0))
 

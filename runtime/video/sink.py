@@ -17,9 +17,10 @@ from av.packet import Packet
 from starcast.absence import is_url
 from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.runtime.bundle import refuse_to_write_into
-from starcast.runtime.encoding import EncodingOptions
+from starcast.runtime.encoding import EncodingOptions, container_of
 from starcast.runtime.record import record_beside, refuse_foreign_record
-from starcast.runtime.video.containers import container_of, muxer_options
+from starcast.runtime.video.codecs import complete, suffixes_of
+from starcast.runtime.video.containers import muxer_options
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.film import Film, Sound
 from starcast.runtime.video.film_record import MARK
@@ -121,7 +122,7 @@ class Sink:
         source: Film | None,
         mark: str | None,
     ) -> None:
-        container_format = container_of(path)
+        container_format, encoding = container_of(path), complete(encoding, path)
         metadata = kept_metadata(source.metadata) if source is not None and self._keeps_metadata else {}
         flags = (ANY_ENTRY,) if needs_any_entry(container_format, metadata) else ()
         container: OutputContainer = av.open(
@@ -133,7 +134,14 @@ class Sink:
             self.tracks = Tracks()
             if source is not None:
                 keep = kept_metadata if self._keeps_metadata else only_language
-                self.tracks = tracks_for(container, source.others, source.start_s, path.suffix.lower(), keep)
+                self.tracks = tracks_for(
+                    container,
+                    source.others,
+                    source.start_s,
+                    path.suffix.lower(),
+                    keep,
+                    others=suffixes_of(encoding.codec),
+                )
                 if self._keeps_metadata:
                     carry_over(source, container, self._encoder.stream)
             if mark is not None:

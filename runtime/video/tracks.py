@@ -164,9 +164,10 @@ def tracks_for(
     start_s: Fraction,
     suffix: str,
     keep: Keep = kept_metadata,
+    others: Sequence[str] = tuple(CONTAINERS),
 ) -> Tracks:
     """An output stream for every stream that `container`, the file format of `suffix`, can hold, with what `keep` keeps
-    of its metadata."""
+    of its metadata. `others`: the suffixes that notes may advise."""
     tracks, accepted = Tracks(), list[Stream]()
     for stream in streams:
         name = tracks.names[stream.index] = _described(stream)
@@ -174,7 +175,7 @@ def tracks_for(
             continue
         change = _reason_to_drop(stream)
         if change is None:
-            refusal = _refusal(suffix, stream, accepted)
+            refusal = _refusal(suffix, stream, accepted, others)
             if refusal is None:
                 accepted.append(stream)
                 _copy(container, stream, start_s, tracks, keep)
@@ -214,7 +215,7 @@ def _reason_to_drop(stream: Stream) -> str | None:
     return None
 
 
-def _refusal(suffix: str, stream: Stream, accepted: Sequence[Stream]) -> str | None:
+def _refusal(suffix: str, stream: Stream, accepted: Sequence[Stream], among: Sequence[str]) -> str | None:
     """Why a stream cannot be copied beside those that are, and what would keep it; None if it can."""
     if is_silent(CONTAINERS[suffix], stream):
         reason = f"most players do not play {codec_of(stream)} in {suffix}"
@@ -224,7 +225,7 @@ def _refusal(suffix: str, stream: Stream, accepted: Sequence[Stream]) -> str | N
         return f"its channels or its rate change midway, which {suffix} cannot store"
     else:
         return None
-    others = others_that_take(suffix, stream)
+    others = others_that_take(suffix, stream, among)
     return reason + (f" ({' or '.join(others)} does)" if others else "")
 
 

@@ -125,7 +125,7 @@ def test_transparency_is_laid_on_white():
 
 
 def test_what_is_written_is_bt709_limited_by_the_numbers_and_by_the_tags():
-    frame = colour.to_yuv(np.tile(np.repeat(BARS, BAR_WIDTH, axis=0).astype(np.uint8), (32, 1, 1)))
+    frame = colour.to_coded(np.tile(np.repeat(BARS, BAR_WIDTH, axis=0).astype(np.uint8), (32, 1, 1)))
     truth = bar_planes("709", LIMITED, 8, 32, (2, 2))
     for plane, expected, step in zip(frame.planes, truth, (BAR_WIDTH, BAR_WIDTH // 2, BAR_WIDTH // 2), strict=True):
         seen = np.frombuffer(bytes(plane), np.uint8).reshape(plane.height, -1)[:, : plane.width]
@@ -135,7 +135,7 @@ def test_what_is_written_is_bt709_limited_by_the_numbers_and_by_the_tags():
 
 
 def test_odd_sides_are_padded_by_a_pixel():
-    frame = colour.to_yuv(np.full((15, 17, 3), 99, np.uint8))
+    frame = colour.to_coded(np.full((15, 17, 3), 99, np.uint8))
     assert (frame.height, frame.width) == (16, 18)
     assert np.abs(colour.to_rgb(frame).astype(int) - 99).max() <= 1
 
