@@ -36,6 +36,7 @@ RECORD = "starcast.json"
 KEPT_RUNS = 100  # the newest; fewer if they would make the record larger than RECORD_BYTES
 KEPT_SOURCES = 1000  # sources whose labels a run's record lists, so that 100 runs stay far below RECORD_BYTES
 RECORD_BYTES = 64 * 2**20  # a hundred runs with thousands of references each; a larger file is no record
+_OF_ONE_RUN = ("remeasure", "statistics")  # options that say nothing of the output
 _FINGERPRINT_DIGITS = 16
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -56,20 +57,23 @@ def write_record(
     faces: Mapping[str, str] | None = None,
     counts: Mapping[str, int] | None = None,
     has: Mapping[str, Sequence[str]] | None = None,
+    statistics: Mapping[str, Any] | None = None,
     began_ns: int | None = None,
     finished: bool = True,
 ) -> None:
     """Write or update the record at `path`, atomically.
 
     `styles` comes from `style_facts`, `engine` from `Translator.facts`, `faces` from what found them.
-    `counts` says what was done. `has` holds the labels read from each source. They are added to those of an earlier,
-    equal run; the record lists the newest KEPT_SOURCES sources and counts the others. `began_ns` is when the run began
-    (ns since 1970). `finished` is false before the run, and if it was interrupted.
+    `counts` says what was done, `statistics` where the time went. `has` holds the labels read from each source. They
+    are added to those of an earlier, equal run; the record lists the newest KEPT_SOURCES sources and counts the others.
+    `began_ns` is when the run began (ns since 1970). `finished` is false before the run, and if it was interrupted.
     Raises OptionError if something that is no record stands there by now, and the file system's OSError.
     """
     refuse_foreign_record(path)
     run = {**run_facts(bundle, options, styles, sources, faces), "engine": dict(engine)}
     course: dict[str, Any] = {"counts": dict(counts or {})}
+    if statistics is not None:
+        course["statistics"] = dict(statistics)
     if began_ns is not None:
         course["began"] = (_EPOCH + datetime.timedelta(microseconds=began_ns // 1000)).isoformat()
     if finished:
@@ -142,7 +146,7 @@ def run_facts(
         "bundle": {"name": bundle.path.resolve().name, "sha256": bundle.sha256} if bundle is not None else None,
         "styles": [dict(style) for style in styles],
         **({} if faces is None else {"faces": dict(faces)}),
-        "options": {name: value for name, value in as_json(options).items() if name != "remeasure"},
+        "options": {name: value for name, value in as_json(options).items() if name not in _OF_ONE_RUN},
         "sources": list(sources),
         "starcast": __version__,
     }

@@ -12,6 +12,8 @@ from typing import Generic, TypeVar, cast
 
 import msgspec
 
+from starcast.runtime.queue_watch import QueueWatch, WatchedQueue
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 Other = TypeVar("Other")
@@ -127,12 +129,15 @@ class _Ended(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def run_ahead(items: Iterable[Item], name: str, depth: int = DEPTH) -> Iterator[Iterator[Item]]:
+def run_ahead(
+    items: Iterable[Item], name: str, depth: int = DEPTH, watch: QueueWatch | None = None
+) -> Iterator[Iterator[Item]]:
     """Iterate `items` in a thread that stays up to `depth` items ahead; yields an iterator over the same items.
 
-    An error in the thread is raised when the next item is taken. Leaving the block ends the thread.
+    An error in the thread is raised when the next item is taken. Leaving the block ends the thread. `watch`, which has
+    `depth` places, sees how full the queue is.
     """
-    places: queue.Queue[Item | _Ended] = queue.Queue(depth)
+    places: queue.Queue[Item | _Ended] = WatchedQueue(watch or QueueWatch(depth))
     stop = threading.Event()
     thread = threading.Thread(target=_fill, args=(items, places, stop), name=f"starcast-{name}", daemon=True)
     thread.start()

@@ -17,7 +17,6 @@ from starcast.runtime.faces.options import AlignOptions
 from starcast.runtime.faces.sight import Sight
 from starcast.runtime.faces.warp import align
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.stages import run_ahead
 from starcast.runtime.video.encode import settle
 from starcast.runtime.video.faces import ALIGN, FaceFrame, FilmFaces, find_faces, tell_faceless
 from starcast.runtime.video.failures import failures_of
@@ -86,7 +85,7 @@ def _aligning(
 ) -> Iterator[Iterator[RgbFrame | Beside]]:
     """The stage that cuts faces out of frames."""
     faces = FilmFaces(sight, options.size, film.rate, film.time_base, steady=options.steady, every=False)
-    with run_ahead(_squares(find_faces(frames, faces, report), options.size), ALIGN, _FEW) as squares:
+    with report.ahead(_squares(find_faces(frames, faces, report), options.size), ALIGN, _FEW) as squares:
         yield squares
 
 

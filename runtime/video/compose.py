@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from starcast.runtime.stages import run_ahead
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.geometry import put_back
 from starcast.runtime.video.geometry_options import GeometryOptions
@@ -57,6 +56,6 @@ def composing(
     """The stages of `making`, and behind them the one that composes."""
     with (
         making(frames) as made,
-        run_ahead(compose_frames(made, composer, report), COMPOSE, _FEW) as composed,
+        report.ahead(compose_frames(made, composer, report), COMPOSE, _FEW) as composed,
     ):
         yield composed

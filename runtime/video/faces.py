@@ -101,7 +101,7 @@ def translate_faces(
 
     def run(frames: Sequence[FaceFrame]) -> Iterable[FaceFrame]:
         squares = [square for one in frames for square, _ in one.faces]
-        with report.timed("run"):
+        with report.timed("run", len(frames)):
             translations = iter([
                 translation
                 for part in slices(len(squares), batch)  # a frame may have many faces

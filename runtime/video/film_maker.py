@@ -36,6 +36,7 @@ from starcast.runtime.video.pipeline import Opening, write_film
 from starcast.runtime.video.rehearsal import STAGES, work_of
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import Sink
+from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
 from starcast.runtime.video.view import open_view
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class FilmMaker:
         Raises OptionError, StyleError, BundleError, EngineError, ImageError, VideoError; then nothing is written.
         """
         options = settle(look.options, target)
+        check_statistics(options.statistics, target, source_path)
         report = FilmReport(target, dict.fromkeys(_stages_for(options), 0.0))
         faces = self._open_faces(look)
         with hold(target):
@@ -106,6 +108,7 @@ class FilmMaker:
             if not is_done(record, target, report, overwrite=options.overwrite):
                 with open_view(source_path, options) as source:
                     self._make(source, source_path, target, look, options, record, report, open_bar)
+            tell_statistics(options.statistics, report, self._progress)
         return report
 
     def _make(

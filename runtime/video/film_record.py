@@ -26,6 +26,7 @@ from starcast.runtime.seed_lists import parse_seeds
 from starcast.runtime.video.codecs import complete
 from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.report import FilmReport
+from starcast.runtime.video.statistics import statistics_of
 
 MARK = "handler_name"  # of the video stream: the one text that MP4, MOV and Matroska keep beside any other metadata
 # one engine is as good as another, and paths say nothing of the pixels
@@ -104,7 +105,7 @@ class FilmRecord:
         """Write the record of the film that was just written; `has` are the labels that were read of its source. If
         that fails, the film stays and a line says so."""
         try:
-            self._save(engine=engine, counts=counts, has=has)
+            self._save(engine=engine, counts=counts, has=has, statistics=statistics_of(report))
         except (OSError, OptionError) as error:
             report.failed.append(
                 f"{printable(self._target)} is complete, but its record {printable(self.path.name)} cannot be written "

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from starcast.runtime.engines.workload import Run
 from starcast.runtime.faces.sight import Sight
 from starcast.runtime.source_styles import SourceStyles
-from starcast.runtime.stages import Batches, batched_among, run_ahead
+from starcast.runtime.stages import Batches, batched_among
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.faces import ALIGN, PUT_BACK, FilmFaces, find_faces, put_faces_back, translate_faces
 from starcast.runtime.video.film import Film
@@ -34,7 +34,7 @@ def translating(
 ) -> Iterator[Iterator[RgbFrame | Beside]]:  # fmt: skip
     """The stage that translates whole frames."""
     run, batch = _in_one_style(translator, styles, film.name), options.batch or translator.batch
-    with run_ahead(translate_frames(frames, run, batch, report), "run") as translations:
+    with report.ahead(translate_frames(frames, run, batch, report), "run") as translations:
         yield translations
 
 
@@ -49,9 +49,9 @@ def translating_faces(
         sight, translator.size[0], film.rate, film.time_base, steady=options.steady, every=options.faces == "all"
     )
     with (
-        run_ahead(find_faces(frames, faces, report), ALIGN, _FEW) as found,
-        run_ahead(translate_faces(found, run, batch, report), "run", _FEW) as translated,
-        run_ahead(put_faces_back(translated, report), PUT_BACK, _FEW) as translations,
+        report.ahead(find_faces(frames, faces, report), ALIGN, _FEW) as found,
+        report.ahead(translate_faces(found, run, batch, report), "run", _FEW) as translated,
+        report.ahead(put_faces_back(translated, report), PUT_BACK, _FEW) as translations,
     ):
         yield translations
 
@@ -78,7 +78,7 @@ def translate_frames(
     """Frames translated in order, in batches of `batch`. Packets may overtake them, because the muxer sorts."""
 
     def run(frames: Sequence[RgbFrame]) -> Iterable[RgbFrame]:
-        with report.timed("run"):
+        with report.timed("run", len(frames)):
             translations = translate(np.stack([frame.pixels for frame in frames]))
         return (replace(frame, pixels=pixels) for frame, pixels in zip(frames, translations, strict=True))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -51,6 +50,7 @@ from starcast.runtime.video.official import SLOWNESS, Grid, group_by_domain
 from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import Sink, check_target
+from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
 from starcast.runtime.video.style_path import Stop
 from starcast.runtime.video.subjects import Still, Subject, Walk
 
@@ -78,6 +78,8 @@ def morph(
     if not given:
         check_target(target, None)
     options = settle(options, target)
+    for taken in [*given, None]:
+        check_statistics(options.statistics, target, taken)
     bundle = open_bundle(bundle_path)
     report = FilmReport(target, dict.fromkeys(("run", "encode"), 0.0))
 
@@ -130,6 +132,7 @@ def morph(
                 _write(film, styles, target, translator, options, record.mark, report, bar)
                 report.extra = translator.extra_cost.since(before)
                 record.save(translator.facts(), {"frames": report.frames}, report, progress, has)
+        tell_statistics(options.statistics, report, progress)
     return report
 
 
@@ -220,11 +223,11 @@ def _write(
 ) -> None:
     rate = _rate(options)
     stops, batch = subject.stops(styles, options.frames_per_step), options.batch or translator.batch
-    start = time.perf_counter()
     with (
+        report.measured(),
         atomic_path(target) as partial,
         Sink(partial, printable(target), subject.size, rate, 1 / rate, options, mark=mark) as sink,
-        run_ahead(_translate_stops(subject, stops, translator, batch, report), "run") as translations,
+        report.ahead(_translate_stops(subject, stops, translator, batch, report), "run") as translations,
     ):
         report.notes = sink.notes
         for note in report.notes:
@@ -235,7 +238,6 @@ def _write(
                     sink.write(RgbFrame(pixels, report.frames, 1))
                 report.frames += 1
                 bar.advance()
-    report.wall_s = time.perf_counter() - start
 
 
 def _work(subject: Subject, options: MorphOptions) -> Work:
@@ -294,7 +296,7 @@ def _translate_stops(
     """(frame, number of times that it is shown) for each stop. Images are made in batches of `batch`."""
 
     def run(stops: Sequence[Stop]) -> Iterable[tuple[NDArray[np.uint8], int]]:
-        with report.timed("run"):
+        with report.timed("run", len(stops)):
             images = subject.images(translator, np.stack([stop.style for stop in stops]), batch)
             parts = np.split(images, len(stops))
             return [(subject.frame(part, stop), stop.frames) for part, stop in zip(parts, stops, strict=True)]

@@ -13,6 +13,7 @@ from starcast.runtime.options import LARGEST_BATCH, EngineChoice, FaceOptions, L
 from starcast.runtime.seed_lists import parse_seeds
 from starcast.runtime.video.geometry_options import GeometryOptions
 from starcast.runtime.video.input_options import InputOptions
+from starcast.runtime.video.statistics_options import StatisticsOptions
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 _USUAL_FIT = "crop"
@@ -20,7 +21,7 @@ SHORTEST_STEP = 3  # frames: one at a style, one in between, one at the next sty
 
 
 @dataclass(frozen=True, kw_only=True)
-class FilmOptions(EncodingOptions, EngineChoice):
+class FilmOptions(EncodingOptions, EngineChoice, StatisticsOptions):
     """How the frames of `video` and `morph` are translated and written."""
 
     batch: int | None = flags.batch(None, "Default: the faster of 1 and 4.", maximum=LARGEST_BATCH)

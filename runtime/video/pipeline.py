@@ -9,7 +9,6 @@ Packets of sound travel in the same queues. The queues limit how many frames are
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,8 +18,7 @@ from starcast.atomic import atomic_path
 from starcast.errors import printable
 from starcast.runtime.encoding import EncodingOptions
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.stages import run_ahead
-from starcast.runtime.video.film import Film
+from starcast.runtime.video.film import Film, Frame
 from starcast.runtime.video.fitting import fit_frames
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.geometry import Geometry
@@ -53,8 +51,8 @@ def write_film(
 ) -> Sink:
     """Read `source`, fit its frames as `geometry` says, make other frames of them, and write those with the sound.
     `making` opens the stages between; frames and packets go through it."""
-    start = time.perf_counter()
     with (
+        report.measured(),
         atomic_path(opening.target) as part,
         Sink(
             part,
@@ -70,14 +68,14 @@ def write_film(
     ):
         _tell([*notes_on(source), *sink.notes], report, bar)
         known, told = len(sink.notes), len(source.changes)
-        decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode))
+        decoded = report.timed_items("decode", source.read(sink.tracks.audio_to_decode), is_frame)
         with (
-            run_ahead(decoded, "decode") as frames,
-            run_ahead(fit_frames(frames, source, geometry, report), "fit") as ready,
+            report.ahead(decoded, "decode") as frames,
+            report.ahead(fit_frames(frames, source, geometry, report), "fit") as ready,
             making(ready) as made,
         ):
             for item in made:
-                with report.timed("encode"):
+                with report.timed("encode", frames=int(isinstance(item, RgbFrame))):
                     sink.write(item)
                 if isinstance(item, RgbFrame):
                     report.frames += 1
@@ -86,8 +84,12 @@ def write_film(
                     _tell([f"{source.name} {clause}" for clause in source.changes[told:]], report, bar)
                     told = len(source.changes)
     _tell([*sink.notes[known:], *_final_notes(source)], report, bar)
-    report.wall_s = time.perf_counter() - start
     return sink
+
+
+def is_frame(item: object) -> bool:
+    """Whether a decoded item is a frame, and not sound or a packet."""
+    return isinstance(item, Frame)
 
 
 def _tell(notes: Sequence[str], report: FilmReport, bar: ProgressBar) -> None:
