@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from starcast.errors import ImageError, printable
 from starcast.images.multi_image import several_in
 from starcast.images.pillow import DECODER_ERRORS
-from starcast.images.read import damaged, open_image, pixels_of
+from starcast.images.read import damaged, open_image, pixels_and_alpha
 from starcast.runtime.video.film import Film, Frame
+from starcast.runtime.video.input_options import USUAL_INPUT, InputOptions
 from starcast.runtime.video.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.orientation import UPRIGHT
 from starcast.runtime.video.timing import Clock, ticks
@@ -51,8 +52,9 @@ def is_animation(path: Path) -> bool:
 class Animation(Film):
     """An open animation: frames alone, loops played once, transparency on white. Raises ImageError."""
 
-    def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS) -> None:
+    def __init__(self, path: Path, max_pixels: int = MAX_FRAME_PIXELS, reading: InputOptions = USUAL_INPUT) -> None:
         self.name = printable(path)
+        self._keeps_alpha = reading.keep_alpha
         with ExitStack() as closing:
             image, file = closing.enter_context(open_image(path, max_pixels=max_pixels, limit_flag="--max-pixels"))
             self._image: Any = image
@@ -60,7 +62,7 @@ class Animation(Film):
             self.frames = int(getattr(image, "n_frames", 1)) - self._first
             self._delays_s = _png_delays(file) if image.format == "PNG" else []
             try:
-                rows, columns = self._decode(0).shape[:2]
+                rows, columns = self._decode(0)[0].shape[:2]
             except DECODER_ERRORS as error:
                 raise damaged(path, image, error) from error
             self.shown_size = (rows, columns)
@@ -76,18 +78,20 @@ class Animation(Film):
         clock = Clock(self.time_base)
         for number in range(self.frames):
             try:
-                pixels = self._decode(number)
+                pixels, alpha = self._decode(number)
             except DECODER_ERRORS:
                 self.ends_early = True
                 return
             lasts_s = self._lasts_s(number)
             time = clock.place(self._begins_s(), lasts_s)
             frame = VideoFrame.from_ndarray(pixels, format="rgb24")
-            yield Frame(frame, time, max(1, ticks(lasts_s, self.time_base)), (frame.height, frame.width), UPRIGHT)
+            size, lasts = (frame.height, frame.width), max(1, ticks(lasts_s, self.time_base))
+            yield Frame(frame, time, lasts, size, UPRIGHT, keeps_alpha=self._keeps_alpha, alpha=alpha)
 
-    def _decode(self, number: int) -> NDArray[np.uint8]:
+    def _decode(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         self._image.seek(self._first + number)
-        return np.ascontiguousarray(pixels_of(self._image))
+        pixels, alpha = pixels_and_alpha(self._image)
+        return np.ascontiguousarray(pixels), alpha
 
     def _lasts_s(self, number: int) -> Fraction:
         """How long the frame that was decoded last is shown."""

@@ -37,7 +37,15 @@ LIMITED, FULL = int(ColorRange.MPEG), int(ColorRange.JPEG)
 def to_rgb(
     frame: VideoFrame, name: str = "the video", scaler: VideoReformatter | None = None, container: Tags = UNSTATED
 ) -> NDArray[np.uint8]:
-    """A decoded frame as RGB uint8 [H, W, 3], transparency on white. `name` is the file's, for errors.
+    """A decoded frame as RGB uint8 [H, W, 3], transparency on white. Like `to_rgb_and_alpha`."""
+    return to_rgb_and_alpha(frame, name, scaler, container)[0]
+
+
+def to_rgb_and_alpha(
+    frame: VideoFrame, name: str = "the video", scaler: VideoReformatter | None = None, container: Tags = UNSTATED
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """A decoded frame as RGB uint8 [H, W, 3], transparency on white, and that transparency, uint8 [H, W], or None if
+    nothing can be transparent. `name` is the file's, for errors.
 
     Reusing a `scaler` from frame to frame, in one thread, saves its set-up: a third of the time. Raises VideoError if
     the frame's colours cannot be converted.
@@ -51,7 +59,7 @@ def to_rgb(
             f"{name} has the pixel format {frame.format.name}, which cannot be converted: "
             f"convert it first with {advice.ffmpeg_line('format=yuv420p')}"
         ) from error
-    return on_white(pixels)
+    return on_white(pixels), pixels[..., 3] if pixels.shape[2] == 4 else None
 
 
 def to_coded(

@@ -9,10 +9,12 @@ from fractions import Fraction
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 from av.audio.frame import AudioFrame
 from av.packet import Packet
 from av.stream import Stream
 from av.video.frame import VideoFrame
+from numpy.typing import NDArray
 
 from starcast.runtime.video.advice import COPY
 from starcast.runtime.video.orientation import Matrix
@@ -24,7 +26,8 @@ class Frame:
     """A decoded frame, and when and how it is shown.
 
     `pts` and `duration` are ticks of the source's time base. `square_size` is (height, width) with square pixels;
-    `orientation` turns the frame upright afterwards.
+    `orientation` turns the frame upright afterwards. `keeps_alpha`: its transparency is wanted. `alpha`: that, uint8
+    [H, W], where `frame` lacks it, because it lies on white already.
     """
 
     frame: VideoFrame
@@ -32,6 +35,8 @@ class Frame:
     duration: int
     square_size: tuple[int, int]
     orientation: Matrix
+    keeps_alpha: bool = False
+    alpha: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)

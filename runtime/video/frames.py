@@ -25,7 +25,7 @@ class RgbFrame:
     Stages change frames with `dataclasses.replace`, so that what others put there stays. `ends_segment`: it is the last
     of a segment. `state`: what the stages so far remember after that frame (memory.py).
     `original` is what its translation is composed with: the whole upright frame, RGB uint8; `placing` is where the
-    translation goes in it.
+    translation goes in it. `alpha`, uint8 [H, W], is how opaque the film's frame is; None: all of it.
     """
 
     pixels: NDArray[np.uint8]
@@ -34,4 +34,5 @@ class RgbFrame:
     ends_segment: bool = False
     state: Mapping[str, NDArray[Any]] | None = None
     original: NDArray[np.uint8] | None = None
+    alpha: NDArray[np.uint8] | None = None
     placing: Placing | None = None

@@ -61,6 +61,12 @@ class Geometry:
         placing = place(box, self.size, self.mode, within=(0, 0, *self.frame[::-1]) if self.roi else shown)
         return fit_frame(whole[top:bottom, left:right], self.size, self.mode), whole, placing
 
+    def cut_alpha(self, alpha: Image) -> Image:
+        """The transparency of the film's frames: uint8 [H, W], upright, fitted like their pixels."""
+        if self.frame is None:
+            return fit_frame(alpha, self.size, self.mode)
+        return fit_frame(alpha, self.frame, NATIVE)
+
 
 def geometry_of(options: VideoOptions, source: Film, model: Size) -> Geometry:
     """The geometry of a film that is translated by a model of `model` (height, width). Raises OptionError."""

@@ -18,6 +18,9 @@ class InputOptions(CheckedOptions):
     deinterlace: str = option(
         AUTO, "Deinterlace the frames that are flagged as interlaced, or leave all as they are.", choices=(AUTO, OFF)
     )
+    keep_alpha: bool = option(
+        False, "Make the video as transparent as its source. Transparent areas are read as white either way."
+    )
 
 
 USUAL_INPUT = InputOptions()

@@ -40,7 +40,7 @@ def display_matrix(frame: VideoFrame) -> Matrix:
 
 
 def turn_upright(pixels: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]:
-    """[H, W, 3] turned and mirrored as the display matrix says, to the nearest 90 degrees."""
+    """[H, W, 3] or [H, W] turned and mirrored as the display matrix says, to the nearest 90 degrees."""
     a, b, c, d = matrix
     if _turns_by_90(matrix):
         pixels = pixels.swapaxes(0, 1)
@@ -49,7 +49,7 @@ def turn_upright(pixels: NDArray[np.uint8], matrix: Matrix) -> NDArray[np.uint8]
 
 
 def make_pixels_square(pixels: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """[H, W, 3] stretched to its `size` (height, width) with square pixels."""
+    """[H, W, 3] or [H, W] stretched to its `size` (height, width) with square pixels."""
     if size == pixels.shape[:2]:
         return pixels
     return np.asarray(cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.uint8)

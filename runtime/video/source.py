@@ -62,7 +62,8 @@ class _Decoded:
 
 def open_film(path: Path, max_pixels: int = MAX_FRAME_PIXELS, reading: InputOptions = USUAL_INPUT) -> Film:
     """A file of any kind that `video` translates. Raises VideoError, ImageError or OptionError, which name the file."""
-    return Animation(path, max_pixels) if is_animation(path) else Source(path, max_pixels, reading)
+    kind = Animation if is_animation(path) else Source
+    return kind(path, max_pixels, reading)
 
 
 class Source(Film):
@@ -75,6 +76,7 @@ class Source(Film):
         self.name = printable(path)
         self._path = path
         self._may_be_hdr = reading.hdr != REFUSE
+        self._keeps_alpha = reading.keep_alpha
         self._deinterlaces = reading.deinterlace == AUTO and is_possible()
         self._damaged_sound = 0
         self._seen: Tags | None = None  # of the frame before
@@ -185,7 +187,10 @@ class Source(Film):
         self.patched += bool(frame.is_corrupt)
         self._notice_fields(frame)
         place = clock.place(None if time is None else time * self._tick, lasts_s)
-        return Frame(frame, place, max(1, ticks(lasts_s, self.time_base)), decoded.square_size, display_matrix(frame))
+        return Frame(
+            frame, place, max(1, ticks(lasts_s, self.time_base)), decoded.square_size, display_matrix(frame),
+            keeps_alpha=self._keeps_alpha,
+        )  # fmt: skip
 
     def _first_frames(self) -> list[_Decoded]:
         for found in self._steps:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from starcast.errors import ImageError
 from starcast.images.pillow import DECODER_ERRORS, quiet_pillow
-from starcast.images.read import pixels_of
+from starcast.images.read import pixels_and_alpha
 
 _CHANNELS, _IMAGE_DIMENSIONS = 3, 3
 
@@ -80,7 +80,7 @@ def _from_pillow(image: Image.Image, what: str) -> NDArray[np.uint8]:
         raise ValueError(f"{what} is {image.width}x{image.height}: there is nothing to translate")
     try:
         with quiet_pillow():
-            return np.ascontiguousarray(pixels_of(image))
+            return np.ascontiguousarray(pixels_and_alpha(image)[0])
     except DECODER_ERRORS as error:
         raise ImageError(
             f"{what}, a Pillow image, cannot be decoded ({error}): open a whole copy of its file"

@@ -145,13 +145,15 @@ def _keep_uncovered_parts_clear(image: Any) -> None:
     image.rawmode = image._mode = "RGBA"
 
 
-def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
-    """A Pillow image in any mode as `read_image` would return it: uint8 [H, W, 3], upright, transparency on white.
+def pixels_and_alpha(image: Image.Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """A Pillow image in any mode as `read_image` would return it: uint8 [H, W, 3], upright, transparency on white. And
+    its transparency, uint8 [H, W]; None if nothing can be transparent.
 
     Raises what the decoder raises if the image is not loaded yet, and damaged.
     """
     image.load()
-    return _stored(image).pixels
+    stored = _stored(image)
+    return stored.pixels, stored.alpha
 
 
 def _load_jpeg(image: ImageFile.ImageFile, file: BinaryIO, at_least: tuple[int, int] | None) -> Image.Image:
