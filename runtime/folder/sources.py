@@ -1,4 +1,4 @@
-"""Expand what a user names (files, folders, patterns and list files) into one ordered list of images.
+"""Expand what a user names (files, folders, patterns and list files) into one ordered list of images, or of videos.
 
 photo.jpg           that file, whatever its name
 photos/             every image in it and its subfolders, by name; hidden ones (a leading dot) are skipped
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePath
 
 import msgspec
@@ -29,20 +29,40 @@ from starcast.runtime.folder.patterns import is_pattern, match_pattern
 from starcast.runtime.marks import parse_mark
 from starcast.runtime.record import RECORD, is_record, record_beside
 
-NAMED_OTHERS = 10  # files that are not images, each in a line
+NAMED_OTHERS = 10  # files that are not sources, each in a line
+
+
+class Kind(msgspec.Struct, frozen=True):
+    """What a command takes from folders, such as images. `word` is what one is called.
+
+    `is_one`: whether a file is one, by its name or its first bytes. `has_suffix`: whether a suffix says so; `suffixes`
+    are the usual ones. `is_ours`: whether one of them is a translation that starcast made; its second argument tells
+    that the file is below a record, and its third that aligned ones count, too.
+    """
+
+    word: str
+    suffixes: frozenset[str]
+    is_one: Callable[[Path], bool]
+    has_suffix: Callable[[str], bool]
+    is_ours: Callable[[Path, bool, bool], bool]
+
+    @property
+    def one(self) -> str:
+        return f"{'an' if self.word[0] in 'aeiou' else 'a'} {self.word}"
 
 
 class SourceFile(msgspec.Struct, frozen=True):
-    """An image to read. `relative` is its path below the output folder, with the source's suffix."""
+    """A file to read. `relative` is its path below the output folder, with the source's suffix."""
 
     path: Path
     relative: PurePath
 
 
 class FoundSources(msgspec.Struct):
-    """What `find_sources` found, in order: images, problems (a sentence each), other files in the folders, text files
+    """What `find_sources` found, in order: sources, problems (a sentence each), other files in the folders, text files
     that list nothing, and translations that starcast made."""
 
+    kind: Kind
     sources: list[SourceFile] = msgspec.field(default_factory=list)
     problems: list[str] = msgspec.field(default_factory=list)
     others: list[Path] = msgspec.field(default_factory=list)
@@ -53,11 +73,11 @@ class FoundSources(msgspec.Struct):
         """A line for each kind of file that is not used. `made`: what the command calls an image that starcast made;
         `verb`: what it does."""
         for text in self.texts:
-            yield f"{printable(text)} is neither an image nor a list of files: skipped"
+            yield f"{printable(text)} is neither {self.kind.one} nor a list of files: skipped"
         for other in self.others[:NAMED_OTHERS]:
-            yield f"{printable(other)} is not an image: skipped"
+            yield f"{printable(other)} is not {self.kind.one}: skipped"
         if len(self.others) > NAMED_OTHERS:
-            yield f"{len(self.others) - NAMED_OTHERS} more files are not images: skipped"
+            yield f"{len(self.others) - NAMED_OTHERS} more files are not {self.kind.word}s: skipped"
         if self.translations:
             more = (
                 f" and {len(self.translations) - 1} more are {made}s"
@@ -69,44 +89,47 @@ class FoundSources(msgspec.Struct):
             )
 
     def nothing_in(self, arguments: Iterable[Path], made: str = "translation", verb: str = "translate") -> str:
-        """A sentence for `arguments` that name no image; `made` and `verb` as in `left_out`."""
+        """A sentence for `arguments` that name no source; `made` and `verb` as in `left_out`."""
         named = ", ".join(map(printable, arguments)) or "the sources"
         if self.translations:
             return f"{named} holds only {made}s that starcast made: name the files to {verb} them again"
-        return f"no images in {named}: check the path"
+        return f"no {self.kind.word}s in {named}: check the path"
 
 
 class _Search(msgspec.Struct, frozen=True):
     """How folders are searched: `without` is a folder that is skipped; `take_translations` and `take_aligned`: they are
     sources too."""
 
+    kind: Kind
     without: tuple[int, int] | None
     take_translations: bool
     take_aligned: bool
 
     def skips(self, path: Path, *, ours: bool) -> bool:
-        """Whether an image is one that starcast made. `ours`: it is below a record."""
-        if self.take_translations:
-            return False
-        can_be_ours = path.suffix.lower() in WRITTEN_SUFFIXES
-        mark = parse_mark(read_mark(path)) if can_be_ours else None
-        if mark is not None and mark.is_aligned:
-            return not self.take_aligned
-        return ours or mark is not None or (can_be_ours and is_record(record_beside(path)))
+        """Whether a file is one that starcast made. `ours`: it is below a record."""
+        return not self.take_translations and self.kind.is_ours(path, ours, not self.take_aligned)
+
+
+def _is_our_image(path: Path, ours: bool, with_aligned: bool) -> bool:
+    can_be_ours = path.suffix.lower() in WRITTEN_SUFFIXES
+    mark = parse_mark(read_mark(path)) if can_be_ours else None
+    if mark is not None and mark.is_aligned:
+        return with_aligned
+    return ours or mark is not None or (can_be_ours and is_record(record_beside(path)))
 
 
 def find_sources(
     arguments: Iterable[Path], *, leave_out: Path | None = None, take_translations: bool = False,
-    take_aligned: bool = True,
+    take_aligned: bool = True, kind: Kind | None = None,
 ) -> FoundSources:  # fmt: skip
-    """The images that `arguments` name, each once. Searching a folder skips the folder `leave_out` and, unless
+    """The images, or what `kind` says, that `arguments` name, each once. Searching a folder skips the folder `leave_out` and, unless
     `take_translations`, the translations in it; without `take_aligned` aligned images, too.
 
     A file named by itself always counts as a source, so a file that cannot be read is reported rather than skipped.
     """
-    found = FoundSources()
+    found = FoundSources(kind or IMAGES)
     seen: set[str] = set()
-    search = _Search(None if leave_out is None else _identity(leave_out), take_translations, take_aligned)
+    search = _Search(found.kind, None if leave_out is None else _identity(leave_out), take_translations, take_aligned)
     for argument in arguments:
         for source in _expand(_existing(Path(argument)), found, search, lists=True):
             absolute = os.path.normcase(os.path.abspath(source.path))  # noqa: PTH100  two links to one file are two sources
@@ -161,7 +184,7 @@ def _in_folder(
         if _is_folder(path):
             below_record = ours or is_record(path / RECORD)
             yield from _in_folder(path, root, found, search, inside, ours=below_record)
-        elif not _looks_like_image(path):
+        elif not search.kind.is_one(path):
             if not _is_record_of_ours(path):
                 found.others.append(path)
         elif search.skips(path, ours=ours):
@@ -181,23 +204,23 @@ def _in_list(path: Path, found: FoundSources, search: _Search) -> Iterator[Sourc
     except ValueError:
         found.problems.append(f"{printable(path)} is not a list of paths: write one path per line, in UTF-8")
         return
-    if not _is_meant_as_list(path, entries):
+    if not _is_meant_as_list(path, entries, search.kind):
         found.texts.append(path)
         return
     for entry in entries:
         yield from _expand(entry, found, search, lists=False, base=path.parent)
 
 
-def _is_meant_as_list(path: Path, entries: list[Path]) -> bool:
+def _is_meant_as_list(path: Path, entries: list[Path], kind: Kind) -> bool:
     """Whether a text file lists sources. A shell's `*` also names the captions that stand beside images, and notes: in
-    those no line is a path, or there is an image that differs only in its suffix."""
+    those no line is a path, or there is an image (or video) that differs only in its suffix."""
     paths = [exists(entry) or (is_pattern(entry) and bool(match_pattern(entry)[1])) for entry in entries]
-    if any(_has_image_of_the_same_name(path, suffix) for suffix in formats.SUFFIXES):
+    if any(_has_one_of_the_same_name(path, suffix) for suffix in kind.suffixes):
         return bool(paths) and all(paths)
-    return any(paths) or any(formats.has_image_suffix(entry.suffix) for entry in entries)
+    return any(paths) or any(kind.has_suffix(entry.suffix) for entry in entries)
 
 
-def _has_image_of_the_same_name(path: Path, suffix: str) -> bool:
+def _has_one_of_the_same_name(path: Path, suffix: str) -> bool:
     return exists(path.with_suffix(suffix)) or exists(path.with_suffix(suffix.upper()))
 
 
@@ -212,7 +235,7 @@ def _in_pattern(pattern: Path, found: FoundSources, search: _Search) -> Iterator
                 yield from _in_folder(match, root, found, search, set(), ours=_is_below_record(match, root))
         elif search.without is not None and search.without in map(_identity, match.parents):
             continue
-        elif not _looks_like_image(match):
+        elif not search.kind.is_one(match):
             found.others.append(match)
         elif searches and search.skips(match, ours=_is_below_record(match, root)):
             found.translations.append(match)
@@ -257,6 +280,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _looks_like_image(path: Path) -> bool:
     """Whether a file is an image, by its name; only if the name does not say, by its first bytes."""
     return formats.has_image_suffix(path.suffix) or formats.looks_like_image(_head(path))
+
+
+IMAGES = Kind("image", frozenset(formats.SUFFIXES), _looks_like_image, formats.has_image_suffix, _is_our_image)
 
 
 def is_video(path: Path) -> bool:
