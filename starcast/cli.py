@@ -44,7 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "starcast.runtime.generate.cli:generate",
         "Generate images from seeds with a model that needs no source, such as StyleGAN2.",
     ),
-    "video": ("starcast.runtime.video.cli:video", "Translate a video, keeping its sound and timing."),
+    "video": ("starcast.runtime.video.cli:video", "Translate videos, keeping their sound and timing."),
     "morph": ("starcast.runtime.video.cli:morph", "Render a video that loops smoothly through several styles."),
     "build": (
         "starcast.runtime.nvidia.tensorrt.cli:build",

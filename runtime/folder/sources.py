@@ -122,8 +122,8 @@ def find_sources(
     arguments: Iterable[Path], *, leave_out: Path | None = None, take_translations: bool = False,
     take_aligned: bool = True, kind: Kind | None = None,
 ) -> FoundSources:  # fmt: skip
-    """The images, or what `kind` says, that `arguments` name, each once. Searching a folder skips the folder `leave_out` and, unless
-    `take_translations`, the translations in it; without `take_aligned` aligned images, too.
+    """The images, or what `kind` says, that `arguments` name, each once. Searching a folder skips the folder
+    `leave_out` and, unless `take_translations`, the translations in it; without `take_aligned` aligned images, too.
 
     A file named by itself always counts as a source, so a file that cannot be read is reported rather than skipped.
     """

@@ -18,24 +18,37 @@ _VIDEO = "the video to write (.mp4, .m4v, .mov, .mkv or .webm), or a folder for 
 
 @click.command("video")
 @click.argument("bundle", type=LocalPath())
-@click.argument("source", metavar="IN", type=LocalPath())
-@out_option("output", f"{_VIDEO}.", kind=FileOutput())
+@click.argument("sources", metavar="SOURCE…", nargs=-1, required=True, type=LocalPath())
+@out_option("output", f"{_VIDEO}; for several sources, a folder.", kind=FileOutput())
 @options_from(VideoOptions)
-def video(bundle: Path, source: Path, output: str, **values: Any) -> int:
-    """Translate a video, keeping its sound and timing.
+def video(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -> int:
+    """Translate videos, keeping their sound and timing.
 
-    Every frame of IN is translated, in order, and shown at its own time. Sound and subtitles are copied if OUT's
+    A SOURCE is a video, a folder (searched with its subfolders), a pattern in quotes ('clips/*.mov'), or a list (.txt,
+    one path per line, relative to the list). Of several, OUT is a folder and keeps the layout of the folders. Run the
+    command again to resume: finished videos are skipped. Videos that fail are listed at the end, and the exit status
+    is 1.
+
+    Every frame is translated, in order, and shown at its own time. Sound and subtitles are copied if OUT's
     container supports them; other sound is encoded again as AAC. Metadata and chapters are kept,
-    except with --no-metadata. OUT.json records how the video was made. The exit status is 1 if IN is damaged or
-    truncated and only a part could be translated.
+    except with --no-metadata. OUT.json records how the video was made. The exit status is 1, too, if a source is
+    damaged or truncated and only a part could be translated.
 
     \b
     Examples: starcast video my-model clip.mp4 -o out.mp4 --domain dog --seed 7
               starcast video my-model clip.mov -o out.mkv --domain dog --ref rex.jpg --fit pad
+              starcast video my-model holiday/ -o dogs/ --domain dog --ref rex.jpg
     """
+    from starcast.runtime.video.find_films import may_be_several
+
+    options = VideoOptions(**values)
+    if may_be_several(sources):
+        from starcast.runtime.video.translate_many import translate_videos
+
+        return run(translate_videos, bundle, sources, output, options)
     from starcast.runtime.video.translate import translate_video
 
-    return run(translate_video, bundle, source, _film_path(output, source, values["codec"]), VideoOptions(**values))
+    return run(translate_video, bundle, sources[0], _film_path(output, sources[0], options.codec), options)
 
 
 @click.command("morph")

@@ -101,15 +101,20 @@ class FilmMaker:
         options = settle(look.options, target)
         check_statistics(options.statistics, target, source_path)
         report = FilmReport(target, dict.fromkeys(_stages_for(options), 0.0))
-        faces = self._open_faces(look)
+        record = self.record_of(look, source_path, target)
         with hold(target):
-            facts = None if faces is None else faces.facts
-            record = FilmRecord(target, [source_path], self._bundle, options, look.facts, facts)
             if not is_done(record, target, report, overwrite=options.overwrite):
                 with open_view(source_path, options) as source:
                     self._make(source, source_path, target, look, options, record, report, open_bar)
             tell_statistics(options.statistics, report, self._progress)
         return report
+
+    def record_of(self, look: Look, source_path: Path, target: Path) -> FilmRecord:
+        """The record of a film that is made, or will be. Raises what opening the files that find faces raises."""
+        faces = self._open_faces(look)
+        facts = None if faces is None else faces.facts
+        options = settle(look.options, target)
+        return FilmRecord(target, [source_path], self._bundle, options, look.facts, facts)
 
     def _make(
         self,
@@ -136,11 +141,11 @@ class FilmMaker:
                     *failures_of(source, sink.refused), *tell_faceless(source, report, *unchanged, bar.print)
                 ]  # fmt: skip
                 for sentence in report.failed:
-                    self._progress(sentence)
+                    bar.print(sentence)
                 counts = {"frames": report.frames, "damaged": source.damaged + sink.refused}
                 if options.align:
                     counts["without_face"] = report.faceless
-                record.save(translator.facts(), counts, report, self._progress, styles.has)
+                record.save(translator.facts(), counts, report, bar.print, styles.has)
             finally:
                 self._bar = None
 

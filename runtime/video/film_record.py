@@ -74,6 +74,16 @@ class FilmRecord:
             return generated_mark(self._settings).text
         return Mark(settings=self._settings, content=self._origin.content, place=self._origin.place).text
 
+    def why_in_the_way(self) -> str | None:
+        """What is at the target that was not made with these settings, as a clause; None for a film that was, whatever
+        its source, and if nothing is there. Reads no source."""
+        if not os.path.lexists(self._target):
+            return None
+        there = read_mark(self._target)
+        if there is None:
+            return "not written by starcast"
+        return None if there.settings == self._settings else "made with a different bundle, style or options"
+
     def is_there(self) -> bool:
         """Whether the target is the film that this command would make. Its record is written if it is missing or tells
         of another film; it omits the engine, which is not known any more. Raises OptionError if that fails."""

@@ -1,0 +1,84 @@
+"""Find the videos that a user names: files, folders, patterns and lists, as `translate` finds images.
+
+Videos that starcast translated are left out of folders, and those that `align` cut out are not.
+"""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from starcast.errors import ImageError
+from starcast.images import formats
+from starcast.images.multi_image import several_in
+from starcast.images.read import open_image
+from starcast.runtime.folder.lists import LIST_SUFFIX
+from starcast.runtime.folder.patterns import is_pattern
+from starcast.runtime.folder.sources import FoundSources, Kind, find_sources, is_video
+from starcast.runtime.record import read_runs, record_beside
+from starcast.runtime.video.film_record import read_mark
+
+# what cameras, phones, editors and broadcasters write
+SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".m2v", ".vob", ".ts", ".m2ts", ".mts",
+    ".mxf", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".dv", ".y4m", ".mjpeg", ".mjpg", ".nut", ".gxf",
+    ".ivf", ".h264", ".264", ".hevc", ".h265", ".265", ".rm", ".rmvb", ".wtv",
+})  # fmt: skip
+_ANIMATED = frozenset({".gif", ".png", ".apng", ".webp", ".avif"})
+_ANIMATED_FORMATS = ("GIF", "PNG", "WEBP", "AVIF")  # Pillow's names
+_SOUND = frozenset({".ogg", ".oga", ".opus", ".m4a", ".m4b", ".mka", ".mp3", ".aac", ".wav", ".flac", ".aif", ".aiff"})
+
+
+def find_films(arguments: Sequence[Path], *, leave_out: Path | None = None) -> FoundSources:
+    """The videos that `arguments` name, each once; searching a folder skips the folder `leave_out`."""
+    return find_sources(arguments, leave_out=leave_out, kind=VIDEOS)
+
+
+def may_be_several(sources: Sequence[Path]) -> bool:
+    """Whether sources may name more than one video, or one in a folder or a list."""
+    return len(sources) != 1 or any(
+        source.is_dir() or is_pattern(source) or (source.suffix.lower() == LIST_SUFFIX and source.is_file())
+        for source in sources
+    )
+
+
+def _is_film(path: Path) -> bool:
+    suffix = path.suffix.lower()
+    if suffix in SUFFIXES:
+        return True
+    if suffix in _ANIMATED:
+        return _is_regular(path) and _is_animated(path)
+    return suffix not in _SOUND and not formats.has_image_suffix(suffix) and is_video(path)
+
+
+def _is_animated(path: Path) -> bool:
+    try:
+        with open_image(path) as (image, _):
+            return image.format in _ANIMATED_FORMATS and several_in(image) is not None
+    except ImageError:
+        return False
+
+
+def _is_regular(path: Path) -> bool:
+    """Whether a file can be looked into: a pipe would wait for ever."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
+
+
+def _has_suffix(suffix: str) -> bool:
+    return suffix.lower() in SUFFIXES
+
+
+def _is_ours(path: Path, ours: bool, with_aligned: bool) -> bool:
+    """Whether starcast translated a video. Images' records say nothing of the videos beside them, so `ours` does not
+    count."""
+    runs = read_runs(record_beside(path))
+    if runs:
+        return with_aligned or runs[-1].get("bundle") is not None
+    return _is_regular(path) and read_mark(path) is not None
+
+
+VIDEOS = Kind("video", SUFFIXES, _is_film, _has_suffix, _is_ours)
