@@ -37,7 +37,7 @@ def video(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -
     \b
     Examples: starcast video my-model clip.mp4 -o out.mp4 --domain dog --seed 7
               starcast video my-model clip.mov -o out.mkv --domain dog --ref rex.jpg --fit pad
-              starcast video my-model holiday/ -o dogs/ --domain dog --ref rex.jpg
+              starcast video my-model clips/ -o dogs/ --domain dog --ref rex.jpg
     """
     from starcast.runtime.video.find_films import may_be_several
 

@@ -91,6 +91,8 @@ def after_readme(tmp_path_factory: pytest.TempPathFactory, traces: Path) -> Path
         (folder / "drawn" / drawn).rename(folder / "photos" / domain)
     (folder / "drawn" / "creature.mp4").rename(folder / "clip.mp4")
     shutil.rmtree(folder / "drawn")
+    (folder / "clips" / "beach").mkdir(parents=True)
+    shutil.copy(folder / "clip.mp4", folder / "clips" / "beach" / "waves.mp4")
     (folder / "holiday").mkdir()
     (folder / "references").mkdir()
     rng = np.random.default_rng(7)
