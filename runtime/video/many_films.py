@@ -174,11 +174,12 @@ def _group(outcomes: Iterable[Outcome]) -> list[list[Outcome]]:
 
 
 def _refuse_what_is_in_the_way(groups: Sequence[Sequence[Outcome]], makers: Sequence[FilmMaker]) -> None:
+    """Raise OptionError if a film is in the way, or cannot be written as the options say."""
     obstacles: dict[str, list[Path]] = {}
     for group, maker in zip(groups, makers, strict=True):
-        for task in (outcome.task for outcome in group if not outcome.task.look.options.overwrite):
+        for task in (outcome.task for outcome in group):
             clause = maker.record_of(task.look, task.source, task.target).why_in_the_way()
-            if clause is not None:
+            if clause is not None and not task.look.options.overwrite:
                 obstacles.setdefault(clause, []).append(task.target)
     for clause, paths in obstacles.items():
         more = f" (the first of {len(paths)})" if paths[1:] else ""
