@@ -1,4 +1,4 @@
-"""Which layout AAC stores sound in, and how the source's channels get there.
+"""Which layout AAC or Opus stores sound in, and how the source's channels get there.
 
 Every channel stays a channel of its own up to eight. FFmpeg's encoder takes most layouts of up to eight channels; the
 ten in NAMED come back from every decoder under their names, the others as "6 channels". More than eight are mixed down.
@@ -15,6 +15,8 @@ from av import AudioLayout, CodecContext, FFmpegError
 from numpy.typing import NDArray
 
 MOST = 8
+NAMED_BY_OPUS = ("mono", "stereo", "3.0", "quad", "5.0", "5.1", "6.1", "7.1")
+_OF_OPUS = dict(enumerate(NAMED_BY_OPUS, start=1))
 NAMED = ("mono", "stereo", "2.1", "3.0", "3.0(back)", "4.0", "quad", "5.0", "5.1", "7.1")
 # its channels come back in another order (FFmpeg 8.1)
 _MISPLACED = ("6.0(front)",)
@@ -53,26 +55,29 @@ _ROUTES: dict[str, tuple[dict[str, float], ...]] = {
 
 @dataclass(frozen=True)
 class Storage:
-    """A layout that AAC can store, and a clause for the user where it is not the source's own."""
+    """A layout that the codec can store, and a clause for the user where it is not the source's own."""
 
     layout: str
     note: str = ""
 
 
-def store(layout: AudioLayout) -> Storage:
-    """How AAC stores sound of `layout`."""
+def store(layout: AudioLayout, codec: str = "aac") -> Storage:
+    """How the encoder `codec` stores sound of `layout`. FLAC and PCM, which hold more, do it as AAC does."""
     names, count = _names(layout), layout.nb_channels
-    if layout.name in NAMED:
+    named = NAMED_BY_OPUS if codec == "libopus" else NAMED
+    if layout.name in named:
         return Storage(layout.name)
     renamed = {_RENAMED.get(name, name) for name in names}
-    for other in NAMED:
+    for other in named:
         if len(renamed) == count and renamed == set(_names(AudioLayout(other))):
             return Storage(other)
     if count > MOST:
         target = _mixed_target(names)
         return Storage(
-            target, f"its {count} channels are mixed down to {target}, as few players support more than {MOST} in AAC"
+            target, f"its {count} channels are mixed down to {target}, as few players support more than {MOST}"
         )
+    if codec == "libopus":
+        return _store_in_opus(layout, names)
     if _is_ambisonic(names):
         return Storage(_WITHOUT_SUBWOOFER[count], f"its layout {layout.name} is stored as {_WITHOUT_SUBWOOFER[count]}")
     if not _has_names(names):
@@ -86,6 +91,25 @@ def store(layout: AudioLayout) -> Storage:
         return Storage(layout.name)
     target = (_BY_COUNT if "LFE" in names else _WITHOUT_SUBWOOFER)[count]
     return Storage(target, f"its layout {layout.name} is stored as {target}")
+
+
+def _store_in_opus(layout: AudioLayout, names: Sequence[str]) -> Storage:
+    """Opus has one layout for each number of channels (RFC 7845, 5.1.1.2). Sound of another goes into the smallest that
+    has a place for each of its channels; the rest of that is silent."""
+    count = layout.nb_channels
+    if not _has_names(names):
+        target = _OF_OPUS[count]
+        if "LFE" in _names(AudioLayout(target)):
+            return Storage(
+                target, f"its {count} channels are taken for {target}, whose channel for low tones keeps no others"
+            )
+        return Storage(target, f"its layout {layout.name} is stored as {target}" if _is_ambisonic(names) else "")
+    renamed = {_RENAMED.get(name, name) for name in names}
+    for other in NAMED_BY_OPUS:
+        if len(renamed) == count and renamed <= {_RENAMED.get(name, name) for name in _names(AudioLayout(other))}:
+            return Storage(other, f"its layout {layout.name} is stored as {other}")
+    target = "7.1" if "LFE" in names else "6.1"
+    return Storage(target, f"its layout {layout.name} is mixed into {target}")
 
 
 def is_mixed(source: AudioLayout, target: AudioLayout) -> bool:

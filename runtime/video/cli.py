@@ -30,7 +30,7 @@ def video(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -
     is 1.
 
     Every frame is translated, in order, and shown at its own time. Sound and subtitles are copied if OUT's
-    container supports them; other sound is encoded again as AAC. Metadata and chapters are kept,
+    container supports them; otherwise they are converted. Metadata and chapters are kept,
     except with --no-metadata. OUT.json records how the video was made. The exit status is 1, too, if a source is
     damaged or truncated and only a part could be translated.
 

@@ -19,7 +19,7 @@ from starcast.errors import OptionError, VideoError, printable, reason_of
 from starcast.runtime.bundle import refuse_to_write_into
 from starcast.runtime.encoding import EncodingOptions, container_of
 from starcast.runtime.record import record_beside, refuse_foreign_record
-from starcast.runtime.video.codecs import complete, suffixes_of
+from starcast.runtime.video.codecs import complete
 from starcast.runtime.video.containers import muxer_options
 from starcast.runtime.video.encode import VideoEncoder
 from starcast.runtime.video.film import Film, Sound
@@ -140,7 +140,7 @@ class Sink:
                     source.start_s,
                     path.suffix.lower(),
                     keep,
-                    others=suffixes_of(encoding.codec),
+                    codec=encoding.codec or "h264",
                 )
                 if self._keeps_metadata:
                     carry_over(source, container, self._encoder.stream)

@@ -1,4 +1,4 @@
-"""Sound that is encoded again, as AAC: each channel in its place, gaps filled with silence, changes midway followed.
+"""Sound that is encoded again: each channel in its place, gaps filled with silence, changes midway followed.
 
 Positions are whole samples of the output, counted, never added up from rounded times: the source's times only say where
 a gap is. A container that counts samples instead of storing times (MOV) would otherwise close the gap.
@@ -22,7 +22,10 @@ from starcast.runtime.video import channels
 from starcast.runtime.video.timing import as_fraction
 
 _RATES = (7350, 8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
+_OPUS_RATE = 48_000
 _BITS_A_CHANNEL = 96_000
+_LOSSLESS = ("flac", "pcm_s24le")  # 24 bits, in samples of 32
+TITLES = {"aac": "AAC", "libopus": "Opus", "flac": "FLAC", "pcm_s24le": "PCM"}
 # Times are rounded to a millisecond in many containers, so smaller steps are no gap. They may add up, in a recording
 # whose clock ran fast: that is corrected once it would be noticed.
 _GAP_S, _NOTICED_S = Fraction(1, 100), Fraction(1, 10)
@@ -32,17 +35,32 @@ _LATE_S, _BACK_S = Fraction(185, 1000), Fraction(1, 25)
 _SILENCE = 48_000  # samples at a time
 
 
-class EncodedTrack:
-    """An AAC stream of `container`, with the rate and the channels of the template's stream as far as AAC has them."""
+def sound_codec(container: str, video_codec: str) -> str:
+    """FFmpeg's encoder for sound that a container does not take as it is: lossless beside frames that are, or are made
+    for editing."""
+    if container == "webm":
+        return "libopus"
+    if video_codec == "prores" and container == "mov":
+        return "pcm_s24le"
+    return "flac" if video_codec in ("ffv1", "prores") else "aac"
 
-    def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction) -> None:
+
+class EncodedTrack:
+    """A stream of `container` by the encoder `codec`, with the rate and the channels of the template's stream as far as
+    the codec has them."""
+
+    def __init__(self, container: OutputContainer, template: Stream, start_s: Fraction, codec: str = "aac") -> None:
         context: Any = template.codec_context
-        self.storage = channels.store(context.layout)
+        self.storage = channels.store(context.layout, codec)
         self._layout = AudioLayout(self.storage.layout)
-        self._rate = next((rate for rate in _RATES if rate >= (context.sample_rate or 48000)), _RATES[-1])
-        self.stream: Any = container.add_stream("aac", rate=self._rate)
-        self.stream.layout = self.storage.layout
-        self.stream.bit_rate = _BITS_A_CHANNEL * self._layout.nb_channels
+        self._rate = _OPUS_RATE if codec == "libopus" else _nearest_rate(context.sample_rate or 48000)
+        stream: Any = container.add_stream(codec, rate=self._rate)
+        self.stream = stream
+        stream.layout = self.storage.layout
+        if codec in _LOSSLESS:
+            stream.format = "s32"
+        else:
+            stream.bit_rate = _BITS_A_CHANNEL * self._layout.nb_channels
         self._start_s = start_s
         self._planned = context.layout.name
         self._format: tuple[str, str, int] | None = None  # format, layout and rate of what came last
@@ -157,3 +175,8 @@ class EncodedTrack:
         self._written += len(samples)
         packets: list[Packet[Any]] = self.stream.encode(frame)
         return packets
+
+
+def _nearest_rate(rate: int) -> int:
+    """The lowest rate that loses nothing."""
+    return next((other for other in _RATES if other >= rate), _RATES[-1])

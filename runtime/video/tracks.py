@@ -21,9 +21,12 @@ from av.stream import Disposition, Stream
 
 from starcast.runtime.encoding import CONTAINERS
 from starcast.runtime.video.adts import changes_midway
+from starcast.runtime.video.codecs import suffixes_of
 from starcast.runtime.video.containers import codec_of, is_silent, others_that_take, takes
-from starcast.runtime.video.metadata import Keep, kept_metadata, stream_metadata
-from starcast.runtime.video.sound import EncodedTrack
+from starcast.runtime.video.covers import CopiedCover, attach, is_cover, takes_covers
+from starcast.runtime.video.metadata import Keep, kept_metadata, only_language, stream_metadata
+from starcast.runtime.video.sound import TITLES, EncodedTrack, sound_codec
+from starcast.runtime.video.subtitles import SUBTITLE_TITLES, ConvertedSubtitles, encoder_for
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 
 _MILLISECOND = Fraction(1, 1000)
@@ -149,11 +152,11 @@ class Tracks:
         return [f"{_join(streams)} {change}" for change, streams in self.changes.items()]
 
     def final_notes(self) -> list[str]:
-        """Sentences about what showed only while the sound was encoded."""
+        """Sentences about what showed only while sound and subtitles were encoded."""
         return [
             f"{self.names[index]} {clause}"
             for index, track in self.by_index.items()
-            if isinstance(track, EncodedTrack)
+            if isinstance(track, EncodedTrack | ConvertedSubtitles)
             for clause in track.notes()
         ]
 
@@ -164,14 +167,20 @@ def tracks_for(
     start_s: Fraction,
     suffix: str,
     keep: Keep = kept_metadata,
-    others: Sequence[str] = tuple(CONTAINERS),
+    codec: str = "h264",
 ) -> Tracks:
     """An output stream for every stream that `container`, the file format of `suffix`, can hold, with what `keep` keeps
-    of its metadata. `others`: the suffixes that notes may advise."""
-    tracks, accepted = Tracks(), list[Stream]()
+    of its metadata. `codec` is that of the frames."""
+    tracks, accepted, others = Tracks(), list[Stream](), suffixes_of(codec)
+    sound = sound_codec(container.format.name, codec)
     for stream in streams:
         name = tracks.names[stream.index] = _described(stream)
         if _is_made_by_the_muxer(stream):
+            continue
+        if is_cover(stream):
+            change = _keep_cover(container, suffix, stream, tracks, others, has_metadata=keep is not only_language)
+            if change is not None:
+                tracks.changes.setdefault(change, []).append(name)
             continue
         change = _reason_to_drop(stream)
         if change is None:
@@ -182,10 +191,15 @@ def tracks_for(
                 continue
             change = f"dropped: {refusal}"
             if stream.type == "audio":
-                track = EncodedTrack(container, stream, start_s)
+                track = EncodedTrack(container, stream, start_s, sound)
                 _carry_over(stream, track.stream, container, keep)
                 tracks.by_index[stream.index] = track
-                change = "; ".join(filter(None, (f"encoded again as AAC: {refusal}", track.storage.note)))
+                change = "; ".join(filter(None, (f"encoded again as {TITLES[sound]}: {refusal}", track.storage.note)))
+            elif (encoder := encoder_for(container.format.name, stream)) is not None:
+                subtitles = ConvertedSubtitles(container, stream, start_s, encoder)
+                _carry_over(stream, subtitles.stream, container, keep)
+                tracks.by_index[stream.index] = subtitles
+                change = f"converted to {SUBTITLE_TITLES[encoder]}: {refusal}"
         tracks.changes.setdefault(change, []).append(name)
     return tracks
 
@@ -200,11 +214,36 @@ def _copy(container: OutputContainer, stream: Stream, start_s: Fraction, tracks:
     _carry_over(stream, track.stream, container, keep)
 
 
+def _keep_cover(
+    container: OutputContainer,
+    suffix: str,
+    stream: Stream,
+    tracks: Tracks,
+    others: Sequence[str],
+    *,
+    has_metadata: bool,
+) -> str | None:
+    """Keep a cover, which is metadata; return why that cannot be."""
+    if not has_metadata:
+        return "dropped: covers are metadata"
+    name = container.format.name
+    if not takes_covers(name, stream):
+        elsewhere = [other for other in others if CONTAINERS[other] != name and takes_covers(CONTAINERS[other], stream)]
+        return f"dropped: {suffix} does not take it as a cover" + (
+            f" ({' or '.join(elsewhere)} does)" if elsewhere else ""
+        )
+    if name == "mp4":
+        tracks.by_index[stream.index] = CopiedCover(container, stream)
+    elif not attach(container, stream):
+        return "dropped: it cannot be read"
+    return None
+
+
 def _reason_to_drop(stream: Stream) -> str | None:
     """Why a stream is not carried over, whatever the container holds; None if it may be."""
     if stream.type == "video":
         if stream.disposition & _PICTURES:
-            return "dropped: it shows the video as it was before"
+            return "dropped: thumbnails show the video as it was before"
         return "dropped: only one video stream is translated"
     if stream.type not in ("audio", "subtitle", "attachment"):
         return "dropped: only sound, subtitles, chapters and fonts are kept"
@@ -242,9 +281,9 @@ def _is_made_by_the_muxer(stream: Stream) -> bool:
 
 
 def _described(stream: Stream) -> str:
-    kind = (
-        "cover" if stream.type == "video" and stream.disposition & _PICTURES else _KINDS.get(stream.type, stream.type)
-    )
+    kind = _KINDS.get(stream.type, stream.type)
+    if stream.type == "video" and stream.disposition & _PICTURES:
+        kind = "cover" if is_cover(stream) else "thumbnail"
     name = codec_of(stream) or stream.metadata.get("filename")
     return f"{kind} ({f'{name}, ' if name else ''}stream {stream.index})"
 

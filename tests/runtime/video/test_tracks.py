@@ -215,13 +215,11 @@ def test_what_is_dropped_is_dropped_for_its_true_reason(passed_through, tmp_path
            "mimetype=image/png", "-metadata:s:t:1", "filename=cover.png", str(tmp_path / "a.mkv"))  # fmt: skip
     assert set(passed_through(tmp_path / "a.mkv", tmp_path / "out.mp4").notes) == {
         "video (h264, stream 1) is dropped: only one video stream is translated",
-        "subtitles (ssa, stream 2) are dropped: .mp4 does not take ssa (.mkv does)",
+        "subtitles (ssa, stream 2) are converted to MP4's timed text: .mp4 does not take ssa (.mkv does)",
         "attachment (Font.ttf, stream 3) is dropped: .mp4 does not take attachments (.mkv does)",
-        "cover (png, stream 4) is dropped: it shows the video as it was before",
     }
     assert set(passed_through(tmp_path / "a.mkv", tmp_path / "out.mkv").notes) == {
         "video (h264, stream 1) is dropped: only one video stream is translated",
-        "cover (png, stream 4) is dropped: it shows the video as it was before",
     }
     with av.open(str(tmp_path / "out.mkv")) as container:
         (kept,) = [stream for stream in container.streams if stream.type == "attachment"]
