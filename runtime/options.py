@@ -82,12 +82,16 @@ class LabelOptions(CheckedOptions):
         optional = {"--has": self.has, "--labels": self.labels}
         return lists + [flag for flag, value in optional.items() if value is not None]
 
+    @property
+    def change_flag(self) -> str | None:
+        """The first of these flags that was given and says what a translation becomes."""
+        return next((flag for flag in self.label_flags if flag != "--has"), None)
+
     def refuse_domain(self, domain: str | None) -> None:
         """Raise OptionError if a domain is given beside changes of labels."""
-        others = [flag for flag in self.label_flags if flag != "--has"]
-        if domain is not None and others:
+        if domain is not None and self.change_flag is not None:
             raise OptionError(
-                f"--domain and {others[0]} exclude each other: --domain changes one label per translation"
+                f"--domain and {self.change_flag} exclude each other: --domain changes one label per translation"
             )
 
 

@@ -164,6 +164,13 @@ def requests_of_labels(
     return requests
 
 
+def request_as_it_is(has: tuple[str, ...] | None, maker: LabelMaker) -> StyleRequest:
+    """The source's own attributes as a style; `has` as --has gives them. Raises StyleError if they are unknown."""
+    if not maker.attribute_names:
+        raise StyleError("the bundle's labels are classes, which a source has none of: name a class")
+    return _request_of_change(LabelChange(), None, _source_labels(has, maker), maker)
+
+
 def refuse_labels(options: LabelOptions) -> None:
     """Raise StyleError if changes of labels are asked of a bundle that is not steered by labels."""
     if options.label_flags:

@@ -80,7 +80,7 @@ def readable_requests(requests: Sequence[StyleRequest], fail: Callable[[str], No
     if len(paths) < 2:  # the only one is read once, and its error is the command's
         return list(requests)
     with open_pool(_READERS) as readers:
-        errors = {path: error for path, error in zip(paths, readers.map(_error_of, paths), strict=True) if error}
+        errors = {path: error for path, error in zip(paths, readers.map(error_of, paths), strict=True) if error}
     readable = [request for request in requests if request.reference not in errors]
     if not readable:
         raise next(iter(errors.values()))
@@ -89,7 +89,7 @@ def readable_requests(requests: Sequence[StyleRequest], fail: Callable[[str], No
     return readable
 
 
-def _error_of(path: Path) -> ImageError | None:
+def error_of(path: Path) -> ImageError | None:
     """Why an image cannot be read, or None. JPEGs are decoded at a reduced size, which shows damage as well."""
     try:
         read_stored(path, at_least=(1, 1))

@@ -110,6 +110,17 @@ def seeds(more: str, default: tuple[str, ...] = ()) -> Any:
     return option(default, _text("Seeds and ranges of seeds.", more), metavar="1,2,7-9,…")
 
 
+def refs(more: str) -> Any:
+    return option(
+        (), _text("Reference images in order, or one folder of them. Without --domain, each name must begin with its "
+        "domain.", more), metavar="A.jpg,B.jpg,…",
+    )  # fmt: skip
+
+
+def frames_per_step(default: int | None, more: str, *, minimum: int) -> Any:
+    return option(default, _text("Frames from one style to the next.", more), minimum=minimum)
+
+
 def image_format(more: str) -> Any:
     return option("png", _text("Image format.", more), choices=("png", "jpg", "webp"))
 

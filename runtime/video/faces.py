@@ -8,8 +8,8 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from starcast.runtime.engines.workload import Run
 from starcast.runtime.faces.follow import Follower
 from starcast.runtime.faces.put_back import put_back
 from starcast.runtime.faces.sight import Face, Sight, rough_matrices
@@ -22,6 +22,9 @@ from starcast.runtime.video.report import FilmReport
 
 if TYPE_CHECKING:
     from starcast.runtime.video.frames import Beside
+
+# makes the translations [N, H, W, 3] of such images, of frames at these times in ticks
+Translate = Callable[[NDArray[np.uint8], Sequence[int]], NDArray[np.uint8]]
 
 ALIGN, PUT_BACK = "align", "put back"  # stages of the report
 
@@ -95,17 +98,18 @@ def find_faces(
 
 
 def translate_faces(
-    items: Iterable[FaceFrame | Beside], translate: Run, batch: int, report: FilmReport
+    items: Iterable[FaceFrame | Beside], translate: Translate, batch: int, report: FilmReport
 ) -> Iterator[FaceFrame | Beside]:
     """The same frames with translated squares, in order."""
 
     def run(frames: Sequence[FaceFrame]) -> Iterable[FaceFrame]:
         squares = [square for one in frames for square, _ in one.faces]
+        times = [one.frame.pts for one in frames for _ in one.faces]
         with report.timed("run", len(frames)):
             translations = iter([
                 translation
                 for part in slices(len(squares), batch)  # a frame may have many faces
-                for translation in translate(np.stack(squares[part]))
+                for translation in translate(np.stack(squares[part]), times[part])
             ])  # fmt: skip
         for one in frames:
             yield FaceFrame(one.frame, tuple((next(translations), matrix) for _, matrix in one.faces))

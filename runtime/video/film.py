@@ -89,6 +89,11 @@ class Film(ABC):
         """Close the file."""
 
     @property
+    def duration_s(self) -> Fraction | None:
+        """How long it lasts in seconds, as far as the file tells; None: unknown."""
+        return self.frames / self.rate if self.frames else None
+
+    @property
     def damaged(self) -> int:
         """Packets that could not be decoded."""
         return 0

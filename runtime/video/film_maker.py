@@ -19,9 +19,8 @@ from starcast.runtime.faces.detector import FAST
 from starcast.runtime.faces.sight import Sight
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.progress import ProgressBar
-from starcast.runtime.record import style_facts
 from starcast.runtime.source_styles import SourceStyles
-from starcast.runtime.style_requests import StyleRequest, graphs_for, requests_from
+from starcast.runtime.style_requests import graphs_for
 from starcast.runtime.translator import Translator
 from starcast.runtime.video.compose import COMPOSE, Composer, composing
 from starcast.runtime.video.encode import settle
@@ -37,6 +36,8 @@ from starcast.runtime.video.rehearsal import STAGES, work_of
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import Sink
 from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
+from starcast.runtime.video.style_plan import StylePlan, plan_styles
+from starcast.runtime.video.timeline import FilmStyles
 from starcast.runtime.video.view import open_view
 
 if TYPE_CHECKING:
@@ -50,17 +51,25 @@ FACE_STAGES = ("decode", "fit", ALIGN, "run", PUT_BACK, "encode")
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """How films are translated, and to which style. `facts`: the style's entry in a record, with its hashes."""
+    """How films are translated, and to which styles. `facts`: the styles' entries in a record, with their hashes.
+    `problems`: a sentence for each reference that cannot be read, where others remain."""
 
     options: VideoOptions
-    request: StyleRequest
+    plan: StylePlan
     facts: list[dict[str, Any]]
+    problems: tuple[str, ...] = ()
 
 
 def look_of(options: VideoOptions, manifest: Manifest, progress: Callable[[str], None]) -> Look:
-    """The look that options ask for. Reads the reference. Raises OptionError, StyleError."""
-    request = _one_style(options, manifest, progress)
-    return Look(options, request, style_facts([request]))
+    """The look that options ask for. Reads the references. Raises OptionError, StyleError, ImageError."""
+    problems: list[str] = []
+    plan = plan_styles(options, manifest, progress, problems.append)
+    if options.faces == "all" and any(request.depends_on_source for request in plan.requests):
+        raise OptionError(
+            "with --faces all, a video's faces would all get the attributes of the first one: give --has, or leave "
+            "out --faces all"
+        )
+    return Look(options, plan, plan.facts, tuple(problems))
 
 
 class FilmMaker:
@@ -127,6 +136,7 @@ class FilmMaker:
         report: FilmReport,
         open_bar: OpenBar,
     ) -> None:
+        course = look.plan.course(source.rate, source.duration_s)
         translator = self._open_engine(look, source_path, options)
         with open_bar(source.frames) as self._bar:
             bar = self._bar
@@ -134,12 +144,18 @@ class FilmMaker:
                 styles, sight = self._open_style(look, translator)
                 styles.has.clear()  # of the film before
                 before = translator.extra_cost
-                sink = _write(source, target, translator, styles, sight, options, record.mark, report, bar)
+                report.notes += course.notes(source.duration_s)
+                for note in report.notes:
+                    bar.print(note)
+                timeline = FilmStyles(styles, course, source.time_base, source.name)
+                sink = _write(source, target, translator, timeline, sight, options, record.mark, report, bar)
                 report.extra = translator.extra_cost.since(before)
                 unchanged = "they are written unchanged", "its frames are written unchanged"
                 report.failed = [
-                    *failures_of(source, sink.refused), *tell_faceless(source, report, *unchanged, bar.print)
-                ]  # fmt: skip
+                    *look.problems,
+                    *failures_of(source, sink.refused),
+                    *tell_faceless(source, report, *unchanged, bar.print),
+                ]
                 for sentence in report.failed:
                     bar.print(sentence)
                 counts = {"frames": report.frames, "damaged": source.damaged + sink.refused}
@@ -167,7 +183,9 @@ class FilmMaker:
                         **options.engine,
                         work=work_of(source_path, manifest, options),
                         progress=self._progress,
-                        beside=graphs_for([look.request for look in self._looks], manifest.condition),
+                        beside=graphs_for(
+                            [request for look in self._looks for request in look.plan.requests], manifest.condition
+                        ),
                     )
                 )
         return self._translator
@@ -178,7 +196,7 @@ class FilmMaker:
             with self._remembering(look):
                 sight = None if faces is None else faces.sight(side, FAST, translator=translator)
                 align = align_references(sight, side, self._print)
-                self._styles[look] = SourceStyles([look.request], translator, self._print, align), sight
+                self._styles[look] = SourceStyles(look.plan.requests, translator, self._print, align), sight
         return self._styles[look]
 
     @contextmanager
@@ -198,7 +216,7 @@ def _write(
     source: Film,
     target: Path,
     translator: Translator,
-    styles: SourceStyles,
+    styles: FilmStyles,
     sight: Sight | None,
     options: VideoOptions,
     mark: str,
@@ -222,20 +240,3 @@ def _write(
 def _stages_for(options: VideoOptions) -> tuple[str, ...]:
     *before, encode = FACE_STAGES if options.align else STAGES
     return (*before, *([COMPOSE] if options.composes else []), encode)
-
-
-def _one_style(options: VideoOptions, manifest: Manifest, progress: Callable[[str], None]) -> StyleRequest:
-    requests = requests_from(
-        options, manifest.domains, labels=manifest.condition.only_labels, progress=progress, several=False
-    )
-    if len(requests) != 1:
-        raise OptionError(
-            f"a video gets one style, but {len(requests)} were asked for: give one --domain"
-            f"{' and one --seed or --ref' if manifest.condition.only_labels is None else ', or --set'}"
-        )
-    if options.faces == "all" and requests[0].depends_on_source:
-        raise OptionError(
-            "with --faces all, a video's faces would all get the attributes of the first one: give --has, or leave "
-            "out --faces all"
-        )
-    return requests[0]

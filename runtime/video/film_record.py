@@ -35,11 +35,12 @@ _NOT_IN_THE_MARK = (
     "output", "format", "quality",  # of align, for images
     "overwrite", "backend", "threads", "memory", "batch", "max_pixels", "ref", "refs",
     "restart", "preview", "statistics",
+    "style_keys",  # the styles have what it says
 )  # fmt: skip
 # options that count in every mark; all others only if they are changed, so that an option that a later version adds
 # leaves the marks of existing films as they are
-_ALWAYS = ("crf", "preset", "precision", "psi", "fit", "domain", "seed", "seeds", "size")
-_ALWAYS_OF_MORPH = ("fps", "frames_per_step")
+_ALWAYS = ("crf", "preset", "precision", "psi", "fit", "domain", "seed", "size")
+_ALWAYS_OF_MORPH = ("seeds", "fps", "frames_per_step")
 # what an option that is left open becomes in the films that earlier versions wrote (`codecs.complete`)
 _FILLED_IN = {"codec": "h264", "pixel_format": "yuv420p"}
 _IN_THE_STYLES = ("set", "unset", "flip", "has", "labels")

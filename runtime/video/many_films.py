@@ -103,7 +103,8 @@ def check_tasks(tasks: Sequence[Task]) -> None:
     for task in tasks:
         check_target(task.target, task.source)
     sources = [SourceFile(task.source, Path(task.source.name)) for task in tasks]
-    references = [reference for task in tasks if (reference := task.look.request.reference) is not None]
+    requests = [request for task in tasks for request in task.look.plan.requests]
+    references = [request.reference for request in requests if request.reference is not None]
     refuse_to_overwrite_sources(sources, [(task.target,) for task in tasks], references)
 
 

@@ -8,7 +8,6 @@ whatever its domain. `--official` lays the video out, and ends it, as the offici
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from starcast.atomic import atomic_path
-from starcast.comma_lists import rejoin
 from starcast.errors import ImageError, OptionError, StyleError, printable
 from starcast.hold import hold
 from starcast.images.fit import fit
@@ -38,8 +36,6 @@ from starcast.runtime.style_requests import (
     refuse_labels,
     refuse_styles,
     requests_of_labels,
-    requests_of_reference,
-    requests_of_seed,
 )
 from starcast.runtime.styles import readable_requests
 from starcast.runtime.translator import Translator
@@ -52,6 +48,7 @@ from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import Sink, check_target
 from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
 from starcast.runtime.video.style_path import Stop
+from starcast.runtime.video.style_plan import requests_of_lists
 from starcast.runtime.video.subjects import Still, Subject, Walk
 
 _NO_STYLE = np.empty(0, np.float32)
@@ -280,14 +277,7 @@ def requests_for(
     refuse_labels(options)
     if not options.seeds and not options.refs:
         raise StyleError("give either --refs or --seeds: the styles that the loop goes through")
-    if options.seeds:
-        groups = [requests_of_seed(seed, options.domain, domains, psi=options.psi) for seed in options.chosen_seeds]
-    else:
-        groups = [
-            requests_of_reference(Path(ref), options.domain, domains, psi=options.psi, progress=progress)
-            for ref in rejoin(options.refs, os.path.exists)
-        ]
-    return [request for group in groups for request in group]
+    return requests_of_lists(options.refs, options.chosen_seeds, options.domain, options.psi, domains, progress)
 
 
 def _translate_stops(

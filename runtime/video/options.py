@@ -14,10 +14,10 @@ from starcast.runtime.seed_lists import parse_seeds
 from starcast.runtime.video.geometry_options import GeometryOptions
 from starcast.runtime.video.input_options import InputOptions
 from starcast.runtime.video.statistics_options import StatisticsOptions
+from starcast.runtime.video.timeline_options import SHORTEST_STEP, TimelineOptions
 
 MAX_FRAME_PIXELS = 2**26  # of a video: 8192 x 8192, twice 8K
 _USUAL_FIT = "crop"
-SHORTEST_STEP = 3  # frames: one at a style, one in between, one at the next style
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class FilmOptions(EncodingOptions, EngineChoice, StatisticsOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions(FilmOptions, FaceOptions, GeometryOptions, StyleOptions, InputOptions):
+class VideoOptions(FilmOptions, FaceOptions, GeometryOptions, TimelineOptions, StyleOptions, InputOptions):
     """How `translate_video` translates."""
 
     domain: str | None = flags.domain()
@@ -45,6 +45,8 @@ class VideoOptions(FilmOptions, FaceOptions, GeometryOptions, StyleOptions, Inpu
         self.refuse_without_align(self.fit, _USUAL_FIT)
         if self.align:
             self.refuse_to_put_back_faces()
+        ways = {"--seed": self.seed is not None, "--ref": self.ref is not None}
+        self.check_timeline(next((flag for flag, is_given in ways.items() if is_given), self.change_flag))
         if not self.align and not self.steady:
             raise OptionError("--no-steady has no effect without --align: add --align")
 
@@ -53,12 +55,7 @@ class VideoOptions(FilmOptions, FaceOptions, GeometryOptions, StyleOptions, Inpu
 class MorphOptions(FilmOptions, LabelOptions):
     """How `morph` renders its video: through references, seeds or label changes."""
 
-    refs: tuple[str, ...] = option(
-        (),
-        "Reference images in the order of the loop, or one folder of them. Without --domain, each name must begin with "
-        "its domain.",
-        metavar="A.jpg,B.jpg,…",
-    )
+    refs: tuple[str, ...] = flags.refs("The loop visits them in this order.")
     seeds: tuple[str, ...] = flags.seeds("Each makes a random style; the loop visits them in this order.")
     domain: str | None = flags.domain("cat,dog or all, with --seeds: each of these domains in turn.")
     psi: float = flags.psi()
@@ -66,9 +63,7 @@ class MorphOptions(FilmOptions, LabelOptions):
     fps: float = option(
         30.0, "Frames per second. --official halves it, as the official program does.", minimum=1.0, maximum=240.0
     )
-    frames_per_step: int = option(
-        31, "Frames from one style to the next, about a third of them at rest.", minimum=SHORTEST_STEP
-    )
+    frames_per_step: int = flags.frames_per_step(31, "About a third of them are at rest.", minimum=SHORTEST_STEP)
     official: bool = option(
         False,
         "Lay the video out as the official StarGAN v2 does: each SOURCE above its translation, beside a strip of the "

@@ -46,7 +46,7 @@ def work_of(source_path: Path, manifest: Manifest, options: VideoOptions) -> Wor
             DroppedFilm(geometry.output, source.rate, source.time_base, options) as film,
             run_ahead(source.read(set()), "decode") as frames,
             run_ahead(fit_frames(frames, source, geometry, report), "fit") as ready,
-            run_ahead(translate_frames(ready, run, batch, report), "run") as translations,
+            run_ahead(translate_frames(ready, lambda images, _: run(images), batch, report), "run") as translations,
             run_ahead(compose_frames(translations, composer, report), COMPOSE) as composed,
         ):
             for item in composed:
@@ -59,7 +59,7 @@ def work_of(source_path: Path, manifest: Manifest, options: VideoOptions) -> Wor
         with (
             DroppedFilm(size, Fraction(25), Fraction(1, 25), options) as film,
             run_ahead(_draw_frames(size), "fit") as ready,
-            run_ahead(translate_frames(ready, run, batch, report), "run") as translations,
+            run_ahead(translate_frames(ready, lambda images, _: run(images), batch, report), "run") as translations,
         ):
             for item in translations:
                 if isinstance(item, RgbFrame):
