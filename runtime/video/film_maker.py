@@ -22,7 +22,7 @@ from starcast.runtime.progress import ProgressBar
 from starcast.runtime.source_styles import SourceStyles
 from starcast.runtime.style_requests import graphs_for
 from starcast.runtime.translator import Translator
-from starcast.runtime.video.compose import COMPOSE, Composer, composing
+from starcast.runtime.video.compose import COMPOSE, composer_for, composing
 from starcast.runtime.video.encode import settle
 from starcast.runtime.video.faces import ALIGN, PUT_BACK, tell_faceless
 from starcast.runtime.video.failures import failures_of
@@ -232,8 +232,8 @@ def _write(
     making: Any = translating if sight is None else partial(translating_faces, sight=sight)
     stages: Making = partial(making, film=source, translator=translator, styles=styles, options=options, report=report)
     if options.composes:
-        stages = partial(composing, making=stages, composer=Composer(options), report=report)
-    opening = Opening(target, geometry.output, options, mark, metadata=options.metadata)
+        stages = partial(composing, making=stages, composer=composer_for(options), report=report)
+    opening = Opening(target, options.output_size(geometry.output), options, mark, metadata=options.metadata)
     return write_film(source, opening, geometry, stages, report, bar)
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Size = tuple[int, int]  # height, width
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in whole pixels
 Image = NDArray[np.uint8]
+HARD = (False, False, False, False)
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,31 @@ class Geometry:
     """How frames become the model's images, of `size`, as `mode` of `fit` says.
 
     `frame`: the size of the whole frames that the translations are put back into; None: they are not, and the film
-    consists of the model's images. `roi`: the part of the frame that is translated; None: all of it.
+    consists of the model's images. `roi`: the part of the frame that is translated; None: all of it. `keeps_source`:
+    what the model gets is needed beside its translation.
     """
 
     size: Size
     mode: str
     frame: Size | None = None
     roi: Box | None = None
+    keeps_source: bool = False
 
     @property
     def output(self) -> Size:
-        """(height, width) of the film's frames."""
+        """(height, width) of the frames whose translations are composed."""
         return self.frame or self.size
 
     def cut(self, pixels: Image) -> tuple[Image, Image | None, Placing | None]:
-        """The model's image of a frame, uint8 [H, W, 3], upright. If it is to be put back: also the whole frame in the
-        film's size, and the image's place in it."""
-        if self.frame is None:
-            return fit_frame(pixels, self.size, self.mode), None, None
+        """The model's image of a frame, uint8 [H, W, 3], upright. If it is composed with its source: also the whole
+        frame, in the film's size, and the image's place in it."""
         rows, columns = pixels.shape[:2]
+        if self.frame is None:
+            image = fit_frame(pixels, self.size, self.mode)
+            if not self.keeps_source:
+                return image, None, None
+            shown = place((0, 0, columns, rows), self.size, self.mode).inside
+            return image, np.ascontiguousarray(image), Placing(shown, shown, HARD)
         whole = np.ascontiguousarray(fit_frame(pixels, self.frame, NATIVE))
         shown = place((0, 0, columns, rows), self.frame, NATIVE).inside  # the rest are margins
         left, top, right, bottom = box = self.roi or shown
@@ -74,7 +81,8 @@ def geometry_of(options: VideoOptions, source: Film, model: Size) -> Geometry:
     mode, size = options.fit, model
     if options.align or mode == NATIVE:  # frames may change size mid-stream; the size of the output does not
         mode, size = NATIVE, source.shown_size if roi is None else (roi[3] - roi[1], roi[2] - roi[0])
-    return Geometry(size, mode, source.shown_size if options.puts_back else None, roi)
+    frame = source.shown_size if options.puts_back else None
+    return Geometry(size, mode, frame, roi, keeps_source=options.composes)
 
 
 def fit_frame(pixels: Image, size: Size, mode: str) -> Image:
@@ -118,20 +126,23 @@ def resample(image: Image, size: Size) -> Image:
     return np.asarray(cv2.resize(image, size[::-1], interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def put_back(frame: Image, translation: Image, placing: Placing, feather: float) -> None:
-    """Replace a part of `frame`, uint8 [H, W, 3], by its translation, in place.
+def patch_for(part: Size, translation: Image, placing: Placing) -> Image:
+    """What of a translation goes into a part of the frame, in that part's size; a copy."""
+    left, top, right, bottom = placing.inside
+    shown = translation[top:bottom, left:right]
+    patch = resample(shown, part)
+    return shown.copy() if patch is shown else patch
 
-    At the part's sides inside the frame only the frame shows; the weight of the translation grows inwards, to 1 at
-    `feather` times the part's shorter side. Values are mixed as they are stored (gamma-encoded).
+
+def soften(patch: Image, part: Image, soft: tuple[bool, bool, bool, bool], feather: float) -> None:
+    """Mix `patch` with the part of the frame that it will replace, in place.
+
+    At the soft sides only the frame shows; the weight of the patch grows inwards, to 1 at `feather` times the part's
+    shorter side. Values are mixed as they are stored (gamma-encoded).
     """
-    left, top, right, bottom = placing.part
-    part = frame[top:bottom, left:right]
-    inner_left, inner_top, inner_right, inner_bottom = placing.inside
-    patch = resample(translation[inner_top:inner_bottom, inner_left:inner_right], (bottom - top, right - left))
-    patch = patch if patch.base is None else patch.copy()  # cv2's results own their memory; views do not
-    for rows, columns, weight in _edges((bottom - top, right - left), placing.soft, feather):
+    height, width = patch.shape[:2]
+    for rows, columns, weight in _edges((height, width), soft, feather):
         patch[rows, columns] = cv2.blendLinear(patch[rows, columns], part[rows, columns], weight, 1 - weight)
-    part[:] = patch
 
 
 @lru_cache(maxsize=8)

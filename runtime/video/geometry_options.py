@@ -12,14 +12,15 @@ from starcast.options import CheckedOptions, option
 if TYPE_CHECKING:
     from starcast.runtime.video.geometry import Box
 
-FEATHER = 0.1
+FEATHER, HALF = 0.1, 0.5
+LAYOUTS = TRANSLATION, SIDE_BY_SIDE, SPLIT, STACKED = "translation", "side-by-side", "split", "stacked"
 _ROI = "--roi needs the left, top, width and height of a part of the frame, in pixels or percent, such as"
 _EXAMPLE = "320,0,480,480 or 25%,0%,50%,100%"
 
 
 @dataclass(frozen=True, kw_only=True)
 class GeometryOptions(CheckedOptions):
-    """Whether the translation is put back into the frame, and of which part of it it is."""
+    """Which part of a frame is translated, whether the translation is put back, and what is shown beside it."""
 
     keep_size: bool = option(
         False, "Put the translation back into the frame: the output has the video's own size. With --fit crop, the "
@@ -34,16 +35,35 @@ class GeometryOptions(CheckedOptions):
         minimum=0.0, maximum=0.5,
     )  # fmt: skip
 
+    layout: str = option(
+        TRANSLATION, "What each frame shows: the translation, the source beside it (side-by-side) or above it "
+        "(stacked), or the source left of --split-at and the translation right of it (split).", choices=LAYOUTS,
+    )  # fmt: skip
+    split_at: float = option(
+        HALF, "With --layout split, where the translation begins, as a share of the width.", minimum=0.0, maximum=1.0
+    )
+    opacity: float = option(1.0, "Opacity of the translation over the source.", minimum=0.0, maximum=1.0)
+    match_colour: bool = option(
+        False, "Give each translated frame, or face, the brightness, contrast and tint of its source."
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
         _lengths(self.roi)
+        if self.split_at != HALF and self.layout != SPLIT:
+            raise OptionError("--split-at has no effect without --layout split: add it")
         if self.feather != FEATHER and not self.puts_back:
             raise OptionError("--feather has no effect without --keep-size or --roi: add one of them")
 
     @property
     def composes(self) -> bool:
-        """Whether translations are composed to frames before they are encoded."""
-        return self.puts_back
+        """Whether frames are composed of their sources and translations before they are encoded."""
+        return self.puts_back or self.layout != TRANSLATION or self.opacity != 1 or self.match_colour
+
+    def output_size(self, frame: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the film, whose sources and translations have the size `frame`."""
+        height, width = frame
+        return height * (1 + (self.layout == STACKED)), width * (1 + (self.layout == SIDE_BY_SIDE))
 
     @property
     def puts_back(self) -> bool:

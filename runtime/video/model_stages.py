@@ -23,6 +23,7 @@ from starcast.runtime.video.faces import (
 )
 from starcast.runtime.video.film import Film
 from starcast.runtime.video.frames import RgbFrame
+from starcast.runtime.video.match_colour import matching
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.timeline import FilmStyles
@@ -51,6 +52,8 @@ def translating_faces(
 ) -> Iterator[Iterator[RgbFrame | Beside]]:  # fmt: skip
     """The stages that find the faces in frames, translate them, and put them back."""
     run, batch = _in_style(translator, styles), options.batch or translator.batch
+    if options.match_colour:
+        run = matching(run)
     faces = FilmFaces(
         sight, translator.size[0], film.rate, film.time_base, steady=options.steady, every=options.faces == "all"
     )

@@ -14,7 +14,7 @@ from starcast.images.fit import NATIVE
 from starcast.runtime.engines.workload import Run, Work
 from starcast.runtime.manifest import Manifest
 from starcast.runtime.stages import run_ahead
-from starcast.runtime.video.compose import COMPOSE, Composer, compose_frames
+from starcast.runtime.video.compose import COMPOSE, compose_frames, composer_for
 from starcast.runtime.video.encode import DroppedFilm
 from starcast.runtime.video.film import Film
 from starcast.runtime.video.fitting import fit_frames
@@ -41,9 +41,9 @@ def work_of(source_path: Path, manifest: Manifest, options: VideoOptions) -> Wor
             yield from rehearse_film(source, geometry, run, batch, report)
 
     def rehearse_film(source: Film, geometry: Geometry, run: Run, batch: int, report: FilmReport) -> Generator[None]:
-        composer = Composer(options)
+        composer = composer_for(options)
         with (
-            DroppedFilm(geometry.output, source.rate, source.time_base, options) as film,
+            DroppedFilm(options.output_size(geometry.output), source.rate, source.time_base, options) as film,
             run_ahead(source.read(set()), "decode") as frames,
             run_ahead(fit_frames(frames, source, geometry, report), "fit") as ready,
             run_ahead(translate_frames(ready, lambda images, _: run(images), batch, report), "run") as translations,
