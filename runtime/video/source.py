@@ -35,6 +35,7 @@ from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.orientation import SquareSizes, display_matrix, upright_size
 from starcast.runtime.video.programmes import programmes_of
+from starcast.runtime.video.stream_choice import choose
 from starcast.runtime.video.tags import Tags, check_readable, conversion_note, refuse_hdr, stated_by, tags_of
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
 from starcast.runtime.video.truncation import is_cut, zeros_at_end
@@ -85,7 +86,7 @@ class Source(Film):
             self._open = closing.enter_context
             self._splice = find_splice(path) if path.is_file() and os.access(path, os.R_OK) else None
             self.container = closing.enter_context(open_video(path, max_pixels, self._splice))
-            self._video = self._choose_stream(max_pixels)
+            self._video = self._choose_stream(max_pixels, reading.stream)
             self._video.thread_type = "AUTO"
             is_broadcast = self.container.format.name == "mpegts" and self._splice is None
             self._programmes = programmes_of(path) if is_broadcast else []
@@ -242,15 +243,15 @@ class Source(Film):
         stream.thread_count, stream.thread_type = 1, "SLICE"
         return decoder_of(stream)
 
-    def _choose_stream(self, max_pixels: int) -> VideoStream:
-        """The stream to translate: FFmpeg's choice, or the first moving one if that is still. Raises VideoError."""
+    def _choose_stream(self, max_pixels: int, wanted: str | None) -> VideoStream:
+        """The stream to translate: the one that `wanted` names, FFmpeg's choice, or the first moving one if that is
+        still. Raises VideoError, or OptionError if there is no such stream."""
         moving = [stream for stream in self.container.streams.video if not stream.disposition & _NOT_MOVING]
         if not moving:
             has_sound = bool(self.container.streams.audio)
             what = "has sound but no video" if has_sound else "has no video"
             raise VideoError(f"{self.name} {what}: give a video file")
-        best = self.container.streams.best("video")
-        stream = next((one for one in moving if best is not None and one.index == best.index), moving[0])
+        stream = choose(moving, wanted, self.container.streams.best("video"), self.name)
         if stream.codec_context is None:
             raise VideoError(
                 f"{self.name} uses a codec that this FFmpeg cannot decode: convert it to H.264 with `ffmpeg` first"
