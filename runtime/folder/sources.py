@@ -37,7 +37,8 @@ class Kind(msgspec.Struct, frozen=True):
 
     `is_one`: whether a file is one, by its name or its first bytes. `has_suffix`: whether a suffix says so; `suffixes`
     are the usual ones. `is_ours`: whether one of them is a translation that starcast made; its second argument tells
-    that the file is below a record, and its third that aligned ones count, too.
+    that the file is below a record, and its third that aligned ones count, too. `name_whole`: what a path is called,
+    such as `shot.png`, if all that it names is one, as the folder of a film's frames is; else None.
     """
 
     word: str
@@ -45,6 +46,7 @@ class Kind(msgspec.Struct, frozen=True):
     is_one: Callable[[Path], bool]
     has_suffix: Callable[[str], bool]
     is_ours: Callable[[Path, bool, bool], bool]
+    name_whole: Callable[[Path], str | None] = lambda _: None
 
     @property
     def one(self) -> str:
@@ -150,7 +152,10 @@ def _expand(
     argument: Path, found: FoundSources, search: _Search, *, lists: bool, base: Path | None = None
 ) -> Iterator[SourceFile]:
     """The sources that a path names. `base`: the folder that `relative` paths start from; None: `argument` itself."""
-    if _is_folder(argument):
+    whole = search.kind.name_whole(argument)
+    if whole is not None:
+        yield SourceFile(argument, _below(argument, base).with_name(whole))
+    elif _is_folder(argument):
         root = argument if base is None else base
         yield from _in_folder(argument, root, found, search, set())
     elif lists and argument.suffix.lower() == LIST_SUFFIX and argument.is_file():

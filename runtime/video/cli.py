@@ -25,7 +25,8 @@ def video(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -
     """Translate videos, keeping their sound and timing.
 
     A SOURCE is a video, a folder (searched with its subfolders), a pattern in quotes ('clips/*.mov'), or a list (.txt,
-    one path per line, relative to the list). Of several, OUT is a folder and keeps the layout of the folders. Run the
+    one path per line, relative to the list). Numbered images are a video, too: a folder of them, or shot_%05d.png. Of
+    several, OUT is a folder and keeps the layout of the folders. Run the
     command again to resume: finished videos are skipped. Videos that fail are listed at the end, and the exit status
     is 1.
 
@@ -81,4 +82,8 @@ def morph(bundle: Path, sources: tuple[Path, ...], output: str, **values: Any) -
 
 def _film_path(output: str, source: Path | None, codec: str | None) -> Path:
     suffix = suffix_for(codec)
-    return name_in(output, source.with_suffix(suffix).name if source is not None and source.name else f"video{suffix}")
+    from starcast.runtime.video.sequence_files import is_sequence, name_of
+
+    if source is None or not source.name:
+        return name_in(output, f"video{suffix}")
+    return name_in(output, f"{name_of(source)}{suffix}" if is_sequence(source) else source.with_suffix(suffix).name)

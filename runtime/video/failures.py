@@ -39,7 +39,7 @@ def failures_of(source: Film, refused: int) -> list[str]:
             f"{source.name} holds a second video after the first, and only the first is translated: split it where "
             "it was joined, and translate each part by itself"
         )
-    return failures
+    return [*failures, *source.problems]
 
 
 def _holes(source: Film) -> str:

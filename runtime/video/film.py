@@ -99,6 +99,11 @@ class Film(ABC):
         return 0
 
     @property
+    def problems(self) -> Sequence[str]:
+        """A sentence for each further thing that could not be read."""
+        return ()
+
+    @property
     def holes(self) -> int:
         """How many parts in the middle of the file could not be read."""
         return 0

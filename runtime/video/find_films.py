@@ -18,6 +18,7 @@ from starcast.runtime.folder.patterns import is_pattern
 from starcast.runtime.folder.sources import FoundSources, Kind, find_sources, is_video
 from starcast.runtime.record import read_runs, record_beside
 from starcast.runtime.video.film_record import read_mark
+from starcast.runtime.video.sequence_files import is_sequence, name_of
 
 # what cameras, phones, editors and broadcasters write
 SUFFIXES = frozenset({
@@ -48,11 +49,12 @@ def _is_film(path: Path) -> bool:
     if suffix in SUFFIXES:
         return True
     if suffix in _ANIMATED:
-        return _is_regular(path) and _is_animated(path)
+        return _is_regular(path) and is_animated(path)
     return suffix not in _SOUND and not formats.has_image_suffix(suffix) and is_video(path)
 
 
-def _is_animated(path: Path) -> bool:
+def is_animated(path: Path) -> bool:
+    """Whether a file is an animation, not a still image."""
     try:
         with open_image(path) as (image, _):
             return image.format in _ANIMATED_FORMATS and several_in(image) is not None
@@ -81,4 +83,8 @@ def _is_ours(path: Path, ours: bool, with_aligned: bool) -> bool:
     return _is_regular(path) and read_mark(path) is not None
 
 
-VIDEOS = Kind("video", SUFFIXES, _is_film, _has_suffix, _is_ours)
+def _name_sequence(path: Path) -> str | None:
+    return f"{name_of(path)}.png" if is_sequence(path) else None
+
+
+VIDEOS = Kind("video", SUFFIXES, _is_film, _has_suffix, _is_ours, _name_sequence)

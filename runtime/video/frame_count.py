@@ -10,12 +10,15 @@ import av
 from starcast.errors import StarcastError
 from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.options import MAX_FRAME_PIXELS
+from starcast.runtime.video.sequence_files import find_files, is_sequence
 from starcast.runtime.video.timing import as_fraction
 
 
 def expected_frames(path: Path) -> int:
     """An estimate; 0 if the container does not say, and for what is no video."""
     try:
+        if is_sequence(path):
+            return len(find_files(path).names)
         with open_video(path, MAX_FRAME_PIXELS) as container:
             stream = container.streams.best("video")
             if stream is None:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 
 from starcast.errors import OptionError, printable
 from starcast.options import CheckedOptions, option
 
 MAP, REFUSE = "map", "refuse"
 AUTO, OFF = "auto", "off"
+USUAL_RATE = Fraction(25)  # of a sequence of images
+_FASTEST = 1000
+_RATE = re.compile(r"[0-9]{1,7}(\.[0-9]{1,9}|/[0-9]{1,7})?", re.ASCII)
+_NTSC_ROUNDING = Fraction(5, 1000)  # 23.98 is 24000/1001, and 59.9 is not 60000/1001
 _STREAM = re.compile(r"(v:)?[0-9]{1,6}", re.ASCII)
 
 
@@ -25,6 +30,10 @@ class InputOptions(CheckedOptions):
         None, "The video stream to translate, where a file has several: its number as ffprobe shows it, or v:0, v:1 … "
         "in order.", metavar="N",
     )  # fmt: skip
+    fps: str | None = option(
+        None, "Frames per second of a sequence of images, such as 24, 29.97 or 30000/1001. Default: 25.",
+        metavar="RATE",
+    )  # fmt: skip
     keep_alpha: bool = option(
         False, "Make the video as transparent as its source. Transparent areas are read as white either way."
     )
@@ -33,6 +42,29 @@ class InputOptions(CheckedOptions):
         super().__post_init__()
         if self.stream is not None and not _STREAM.fullmatch(self.stream):
             raise OptionError(f"--stream takes the number of a stream, such as 1 or v:1, not {printable(self.stream)}")
+        _ = self.rate  # raises what is wrong with it
+
+    @property
+    def rate(self) -> Fraction | None:
+        """The rate of a sequence of images, if one was given."""
+        return None if self.fps is None else parse_rate(self.fps)
+
+
+def parse_rate(text: str) -> Fraction:
+    """Frames per second, as a number or a ratio; 23.976, 29.97 and the like are the exact rates of NTSC that they
+    stand for. Raises OptionError."""
+    if _RATE.fullmatch(text):
+        whole, _, divisor = text.partition("/")
+        if not divisor or int(divisor):
+            rate = Fraction(whole) / int(divisor or 1)
+            nearest = Fraction(round(rate), 1) * Fraction(1000, 1001)
+            if "." in text and abs(rate - nearest) < _NTSC_ROUNDING:
+                rate = nearest
+            if Fraction(1, 1000) <= rate <= _FASTEST:
+                return rate
+    raise OptionError(
+        f"--fps takes frames per second, up to {_FASTEST}, such as 24, 29.97 or 30000/1001, not {printable(text)}"
+    )
 
 
 USUAL_INPUT = InputOptions()

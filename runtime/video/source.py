@@ -20,7 +20,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from starcast.command_line import command_line
-from starcast.errors import VideoError, printable
+from starcast.errors import OptionError, VideoError, printable
 from starcast.runtime.video.advice import QUALITY, sound_for
 from starcast.runtime.video.alpha import alpha_note, decoder_of
 from starcast.runtime.video.animation import Animation, is_animation
@@ -35,6 +35,8 @@ from starcast.runtime.video.opening import open_video
 from starcast.runtime.video.options import MAX_FRAME_PIXELS
 from starcast.runtime.video.orientation import SquareSizes, display_matrix, upright_size
 from starcast.runtime.video.programmes import programmes_of
+from starcast.runtime.video.sequence import ImageSequence
+from starcast.runtime.video.sequence_files import is_sequence
 from starcast.runtime.video.stream_choice import choose
 from starcast.runtime.video.tags import Tags, check_readable, conversion_note, refuse_hdr, stated_by, tags_of
 from starcast.runtime.video.timing import Clock, as_fraction, ticks
@@ -62,7 +64,16 @@ class _Decoded:
 
 
 def open_film(path: Path, max_pixels: int = MAX_FRAME_PIXELS, reading: InputOptions = USUAL_INPUT) -> Film:
-    """A file of any kind that `video` translates. Raises VideoError, ImageError or OptionError, which name the file."""
+    """A file of any kind that `video` translates, or a sequence of images.
+
+    Raises VideoError, ImageError or OptionError, which name the file.
+    """
+    if is_sequence(path):
+        return ImageSequence(path, max_pixels, reading)
+    if reading.fps is not None:
+        raise OptionError(
+            f"--fps is for a sequence of images, and {printable(path)} has times of its own: leave it out"
+        )
     kind = Animation if is_animation(path) else Source
     return kind(path, max_pixels, reading)
 
