@@ -16,6 +16,8 @@ RGB = "rgb"
 PIXEL_FORMATS = ("yuv420p", "yuv422p", "yuv444p", "yuv420p10", "yuv422p10", "yuv444p10", RGB)
 # suffixes of the videos that are written -> FFmpeg's name of the container
 CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
+# suffixes of the animations that are written -> FFmpeg's name of the format
+ANIMATIONS = {".gif": "gif", ".webp": "webp", ".png": "apng", ".apng": "apng"}
 
 _LEAST_BITRATE, _MOST_BITRATE = 1_000, 2_000_000_000
 _UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
@@ -31,7 +33,9 @@ def container_of(path: Path) -> str:
     try:
         return CONTAINERS[path.suffix.lower()]
     except KeyError:
-        raise OptionError(f"{printable(path)} cannot be written: end its name in {', '.join(CONTAINERS)}") from None
+        raise OptionError(
+            f"{printable(path)} cannot be written: end its name in {', '.join((*CONTAINERS, *ANIMATIONS))}"
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,11 @@ class EncodingOptions(CheckedOptions):
         _ = self.bits_per_second  # raises what is wrong with it
         if self.crf is not None and self.bitrate is not None:
             raise OptionError("--crf asks for a quality and --bitrate for a size: give one of them")
+
+    @property
+    def keeps_alpha(self) -> bool:
+        """Whether the film is to be as transparent as its source, which only some commands offer."""
+        return bool(getattr(self, "keep_alpha", False))
 
     @property
     def may_be_odd(self) -> bool:

@@ -13,7 +13,10 @@ from starcast.runtime.cli import run
 from starcast.runtime.video.codecs import suffix_for
 from starcast.runtime.video.options import MorphOptions, VideoOptions
 
-_VIDEO = "the video to write (.mp4, .m4v, .mov, .mkv or .webm), or a folder for an .mp4 named after the source"
+_VIDEO = (
+    "the video to write (.mp4, .m4v, .mov, .mkv, .webm, or animated .gif, .webp, .png), or a folder for an .mp4 named "
+    "after the source"
+)
 
 
 @click.command("video")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from starcast.errors import OptionError, printable
-from starcast.runtime.encoding import CONTAINERS, PRESETS, RGB, EncodingOptions, container_of
+from starcast.runtime.encoding import ANIMATIONS, CONTAINERS, PRESETS, RGB, EncodingOptions, container_of
 
 Options = TypeVar("Options", bound=EncodingOptions)
 
@@ -35,10 +35,14 @@ class Codec:
     containers: tuple[str, ...]  # FFmpeg's names; the first is for a folder as output
     crf: Crf | None = None  # None: no quality can be asked for, and no bitrate
     has_presets: bool = True
+    alpha: tuple[str, ...] = ()  # the pixel formats that can be transparent, the usual one first
+    alpha_containers: tuple[str, ...] = ()  # which keep that
 
 
 _EIGHT, _TEN = ("yuv420p", "yuv422p", "yuv444p"), ("yuv420p10", "yuv422p10", "yuv444p10")
 _USUAL_PRESET = "medium"
+_WEBP_CRF = 6  # quality 90
+_ALPHA_SUFFIXES = (".webm", ".mov", ".mkv", ".gif", ".webp", ".png")
 
 TABLE = {
     "h264": Codec(
@@ -53,12 +57,19 @@ TABLE = {
     "av1": Codec(
         "AV1", ("libsvtav1", "libaom-av1"), (*_EIGHT, *_TEN), ("mp4", "matroska", "webm"), Crf(1, 63, 24)
     ),
-    "vp9": Codec("VP9", ("libvpx-vp9",), (*_EIGHT, *_TEN), ("webm", "mp4", "matroska"), Crf(0, 63, 24)),
+    "vp9": Codec(
+        "VP9", ("libvpx-vp9",), (*_EIGHT, *_TEN), ("webm", "mp4", "matroska"), Crf(0, 63, 24),
+        alpha=("yuv420p",), alpha_containers=("webm", "matroska"),
+    ),
     "prores": Codec(
-        "ProRes", ("prores_ks",), ("yuv422p10", "yuv444p10"), ("mov", "matroska"), has_presets=False
+        "ProRes", ("prores_ks",), ("yuv422p10", "yuv444p10"), ("mov", "matroska"), has_presets=False,
+        alpha=("yuv444p10",), alpha_containers=("mov", "matroska"),
     ),
     # FFmpeg writes it into MP4, which hardly any player reads
-    "ffv1": Codec("FFV1", ("ffv1",), (RGB, *_EIGHT, *_TEN), ("matroska",), has_presets=False),
+    "ffv1": Codec(
+        "FFV1", ("ffv1",), (RGB, *_EIGHT, *_TEN), ("matroska",), has_presets=False,
+        alpha=(RGB, *_EIGHT, *_TEN), alpha_containers=("matroska",),
+    ),
 }  # fmt: skip
 
 # where an encoder's scale of speed differs from x264's: --preset -> its own options
@@ -79,6 +90,8 @@ _SPEEDS: Mapping[str, Mapping[str, Mapping[str, str]]] = {
 def complete(options: Options, target: Path) -> Options:
     """`options` with every choice made that the user left open, for a film at `target`. Raises OptionError for what the
     container or the codec cannot do; the message names what fits."""
+    if target.suffix.lower() in ANIMATIONS:
+        return _complete_animation(options, target)
     container = container_of(target)
     name = options.codec or ("vp9" if container == "webm" else "h264")
     codec = TABLE[name]
@@ -87,7 +100,10 @@ def complete(options: Options, target: Path) -> Options:
             f"{printable(target.suffix)} cannot hold {codec.title}: end -o in {_one_of(_suffixes(codec))}, or give "
             f"--codec {_one_of([name for name in TABLE if container in TABLE[name].containers])}"
         )
-    pixel_format = options.pixel_format or codec.pixel_formats[0]
+    if options.keeps_alpha:
+        _check_alpha(options, codec, container)
+    usual = codec.alpha[0] if options.keeps_alpha else codec.pixel_formats[0]
+    pixel_format = options.pixel_format or usual
     if pixel_format not in codec.pixel_formats:
         others = [name for name in TABLE if pixel_format in TABLE[name].pixel_formats]
         raise OptionError(
@@ -98,6 +114,40 @@ def complete(options: Options, target: Path) -> Options:
     crf = options.crf if options.crf is not None or codec.crf is None or options.bitrate else codec.crf.usual
     preset = options.preset or (_USUAL_PRESET if codec.has_presets else None)
     return dataclasses.replace(options, codec=name, crf=crf, preset=preset, pixel_format=pixel_format)
+
+
+def _complete_animation(options: Options, target: Path) -> Options:
+    """An animation is made from a lossless film: animated_output.py. WebP alone has a quality, from 0 (lossless)."""
+    given = {
+        "--codec": options.codec not in (None, "ffv1"), "--bitrate": options.bitrate is not None,
+        "--preset": options.preset is not None, "--pixel-format": options.pixel_format not in (None, RGB),
+    }  # fmt: skip
+    crf = options.crf
+    if ANIMATIONS[target.suffix.lower()] == "webp":
+        crf = _WEBP_CRF if crf is None else crf
+    else:
+        given["--crf"] = crf is not None
+    refused = next((flag for flag, is_given in given.items() if is_given), None)
+    if refused is not None:
+        raise OptionError(
+            f"{printable(target.suffix)} has one coding of its own: leave out {refused}, or end -o in "
+            f"{_one_of(tuple(CONTAINERS))}"
+        )
+    return dataclasses.replace(options, codec="ffv1", pixel_format=RGB, crf=crf)
+
+
+def _check_alpha(options: EncodingOptions, codec: Codec, container: str) -> None:
+    """Raise OptionError if --keep-alpha cannot be kept."""
+    able = [name for name, other in TABLE.items() if container in other.alpha_containers]
+    if container not in codec.alpha_containers:
+        end = f"end -o in {_one_of([*_ALPHA_SUFFIXES])}"
+        remedy = f"give --codec {_one_of(able)}, or {end}" if able else end
+        raise OptionError(f"{codec.title} in this container cannot be transparent (--keep-alpha): {remedy}")
+    if options.pixel_format is not None and options.pixel_format not in codec.alpha:
+        raise OptionError(
+            f"{codec.title} cannot be transparent (--keep-alpha) as {options.pixel_format}: give --pixel-format "
+            f"{_one_of(codec.alpha)}"
+        )
 
 
 def speed_options(encoder: str, preset: str) -> Mapping[str, str]:

@@ -65,7 +65,8 @@ def to_rgb_and_alpha(
 def to_coded(
     pixels: NDArray[np.uint8], scaler: VideoReformatter | None = None, pixel_format: str = "yuv420p"
 ) -> VideoFrame:
-    """RGB uint8 [H, W, 3] as a frame of FFmpeg's `pixel_format`, tagged as BT.709: YUV in limited range, or RGB.
+    """RGB or RGBA uint8 [H, W, 3 or 4] as a frame of FFmpeg's `pixel_format`, tagged as BT.709: YUV in limited range,
+    or RGB.
 
     Sides that the format's chroma does not divide are padded by repeating the edge.
     """
@@ -76,9 +77,9 @@ def to_coded(
     is_rgb = VideoFormat(pixel_format).is_rgb
     to_bt709: dict[str, Any] = {} if is_rgb else {"dst_colorspace": Matrix.BT709}
     frame = (scaler or VideoReformatter()).reformat(
-        VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"), format=pixel_format,
-        src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.JPEG if is_rgb else ColorRange.MPEG,
-        interpolation=_SCALER, **to_bt709,
+        VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgba" if pixels.shape[2] == 4 else "rgb24"),
+        format=pixel_format, src_color_range=ColorRange.JPEG,
+        dst_color_range=ColorRange.JPEG if is_rgb else ColorRange.MPEG, interpolation=_SCALER, **to_bt709,
     )  # fmt: skip
     tag(frame, is_rgb=is_rgb)
     return frame

@@ -30,6 +30,10 @@ _FORMATS = {
     "yuv420p10": ("yuv420p10le", "p010le"), "yuv422p10": ("yuv422p10le", "p210le"), "yuv444p10": ("yuv444p10le",),
     RGB: ("bgr0", "gbrp"),
 }  # fmt: skip
+_TRANSPARENT = {
+    "yuv420p": ("yuva420p",), "yuv422p": ("yuva422p",), "yuv444p": ("yuva444p",), "yuv420p10": ("yuva420p10le",),
+    "yuv422p10": ("yuva422p10le",), "yuv444p10": ("yuva444p10le",), RGB: ("bgra", "gbrap"),
+}  # fmt: skip
 _WITH_CRF = ("libx264", "libx265", "libsvtav1", "libaom-av1", "libvpx-vp9")
 _PRORES_PROFILES = {"yuv422p10": "hq", "yuv444p10": "4444"}
 _QUICKTIME_TAGS = {"hevc": "hvc1"}  # Apple's players show nothing of FFmpeg's own choice, hev1
@@ -57,7 +61,7 @@ class VideoEncoder:
     ) -> None:
         encoder = choose_encoder(encoding)
         rows, columns = colour.padding(height, width, encoder.pixel_format)
-        self._pixel_format = encoder.pixel_format
+        self._pixel_format, self._keeps_alpha = encoder.pixel_format, encoding.keeps_alpha
         # without a log level these two write lines of their own into the terminal
         os.environ.setdefault("SVT_LOG", "1")
         settings = _settings(encoder.name, encoding)
@@ -87,8 +91,13 @@ class VideoEncoder:
                 f"{encoding.pixel_format} ({reason_of(error)}): choose another --codec or --pixel-format"
             ) from error
 
-    def encode(self, pixels: NDArray[np.uint8], pts: int, duration: int) -> list[Packet[Any]]:
-        """The packets that are ready after `pixels` (RGB [H, W, 3]); times are ticks of the time base."""
+    def encode(
+        self, pixels: NDArray[np.uint8], pts: int, duration: int, alpha: NDArray[np.uint8] | None = None
+    ) -> list[Packet[Any]]:
+        """The packets that are ready after `pixels` (RGB [H, W, 3]); times are ticks of the time base. `alpha` [H, W]
+        is how opaque the frame is, if the encoding keeps that; None: all of it."""
+        if self._keeps_alpha:
+            pixels = np.dstack([pixels, np.full(pixels.shape[:2], 255, np.uint8) if alpha is None else alpha])
         frame = colour.to_coded(pixels, self._scaler, self._pixel_format)
         frame.pts, frame.time_base = pts, self._time_base
         self._durations[pts] = duration
@@ -142,9 +151,10 @@ def choose_encoder(encoding: EncodingOptions) -> Encoder:
     """The first of the codec's encoders that this FFmpeg has and that takes the pixel format. Raises VideoError without
     any encoder, OptionError if none takes it."""
     codec, wanted = TABLE[encoding.codec or ""], encoding.pixel_format or ""
+    names = _TRANSPARENT if encoding.keeps_alpha else _FORMATS
     there = {name: formats for name in codec.encoders if (formats := _formats_of(name)) is not None}
     for name, formats in there.items():
-        for pixel_format in _FORMATS[wanted]:
+        for pixel_format in names[wanted]:
             if not formats or pixel_format in formats:
                 return Encoder(name, pixel_format)
     if not there:
@@ -152,7 +162,7 @@ def choose_encoder(encoding: EncodingOptions) -> Encoder:
             f"this FFmpeg has no {codec.title} encoder: install PyAV's own wheels with "
             "`pip install --force-reinstall av`, or choose another --codec"
         )
-    taken = [ours for ours in codec.pixel_formats if any({*_FORMATS[ours]} & formats for formats in there.values())]
+    taken = [ours for ours in codec.pixel_formats if any({*names[ours]} & formats for formats in there.values())]
     raise OptionError(
         f"this FFmpeg encodes {codec.title} with {' and '.join(there)}, which cannot store {wanted}: give "
         f"--pixel-format {' or '.join(taken)}, or another --codec"
@@ -196,6 +206,8 @@ def _settings(encoder: str, encoding: EncodingOptions) -> Mapping[str, str]:
         settings["x265-params"] = "log-level=error"
     elif encoder == "libvpx-vp9":
         settings["row-mt"] = "1"
+        if encoding.keeps_alpha:
+            settings["auto-alt-ref"] = "0"  # libvpx cannot encode transparency with them
     elif encoder == "prores_ks":
         settings |= {"profile": _PRORES_PROFILES[encoding.pixel_format or ""], "vendor": "apl0"}
     elif encoder == "ffv1":

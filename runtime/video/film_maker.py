@@ -42,6 +42,7 @@ from starcast.runtime.video.view import open_view
 
 if TYPE_CHECKING:
     from starcast.runtime.faces.opening import FaceFiles
+    from starcast.runtime.video.animated_output import AnimatedOutput
     from starcast.runtime.video.compose import Making
 
     OpenBar = Callable[[int], AbstractContextManager[ProgressBar]]  # for a film of so many frames; 0: unknown
@@ -222,7 +223,7 @@ def _write(
     mark: str,
     report: FilmReport,
     bar: ProgressBar,
-) -> Sink:
+) -> Sink | AnimatedOutput:
     geometry = geometry_of(options, source, translator.size)
     height, width = geometry.size
     reason = translator.why_not(*(translator.size if options.align else geometry.size))

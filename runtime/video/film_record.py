@@ -19,10 +19,11 @@ from starcast.errors import OptionError, printable, reason_of
 from starcast.occupied import OVERWRITE, already
 from starcast.options import CheckedOptions, flat_fields
 from starcast.runtime.bundle import Bundle
-from starcast.runtime.encoding import EncodingOptions
+from starcast.runtime.encoding import ANIMATIONS, EncodingOptions
 from starcast.runtime.marks import Mark, Origin, generated_mark, parse_mark
 from starcast.runtime.record import fingerprint, read_runs, record_beside, run_facts, style_identity, write_record
 from starcast.runtime.seed_lists import parse_seeds
+from starcast.runtime.video.animation_mark import count_images, read_animation_mark
 from starcast.runtime.video.codecs import complete
 from starcast.runtime.video.options import MorphOptions
 from starcast.runtime.video.report import FilmReport
@@ -141,6 +142,8 @@ def read_mark(path: Path) -> Mark | None:
     """The mark of a film; None if it has none of ours, or is no film."""
     if not path.is_file():
         return None
+    if path.suffix.lower() in ANIMATIONS:
+        return parse_mark(read_animation_mark(path))
     try:
         with _open(path) as container:
             streams = container.streams.video
@@ -152,6 +155,8 @@ def read_mark(path: Path) -> Mark | None:
 
 def count_frames(path: Path) -> int:
     """How many frames a film has. Reads it from start to end."""
+    if path.suffix.lower() in ANIMATIONS:
+        return count_images(path)
     with _open(path) as container:
         return sum(packet.size > 0 for packet in container.demux(video=0))
 

@@ -44,8 +44,9 @@ from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.official import SLOWNESS, Grid, group_by_domain
 from starcast.runtime.video.options import MorphOptions
+from starcast.runtime.video.outputs import open_sink
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import Sink, check_target
+from starcast.runtime.video.sink import check_target
 from starcast.runtime.video.statistics_file import check_statistics, tell_statistics
 from starcast.runtime.video.style_path import Stop
 from starcast.runtime.video.style_plan import requests_of_lists
@@ -223,7 +224,7 @@ def _write(
     with (
         report.measured(),
         atomic_path(target) as partial,
-        Sink(partial, printable(target), subject.size, rate, 1 / rate, options, mark=mark) as sink,
+        open_sink(partial, printable(target), subject.size, rate, 1 / rate, options, mark=mark) as sink,
         report.ahead(_translate_stops(subject, stops, translator, batch, report), "run") as translations,
     ):
         report.notes = sink.notes

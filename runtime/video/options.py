@@ -40,8 +40,6 @@ class VideoOptions(FilmOptions, FaceOptions, GeometryOptions, TimelineOptions, S
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.keep_alpha:
-            raise OptionError("--keep-alpha: videos are written without transparency: leave it out")
         self.refuse_without_align(self.fit, _USUAL_FIT)
         if self.align:
             self.refuse_to_put_back_faces()

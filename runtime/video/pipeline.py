@@ -22,11 +22,13 @@ from starcast.runtime.video.film import Film, Frame
 from starcast.runtime.video.fitting import fit_frames
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.geometry import Geometry
+from starcast.runtime.video.outputs import open_sink
 from starcast.runtime.video.report import FilmReport
-from starcast.runtime.video.sink import Sink
 
 if TYPE_CHECKING:
+    from starcast.runtime.video.animated_output import AnimatedOutput
     from starcast.runtime.video.frames import Beside
+    from starcast.runtime.video.sink import Sink
 
     Making = Callable[[Iterable[RgbFrame | Beside]], AbstractContextManager[Iterator[RgbFrame | Beside]]]
 
@@ -48,13 +50,13 @@ def write_film(
     making: Making,
     report: FilmReport,
     bar: ProgressBar,
-) -> Sink:
+) -> Sink | AnimatedOutput:
     """Read `source`, fit its frames as `geometry` says, make other frames of them, and write those with the sound.
     `making` opens the stages between; frames and packets go through it."""
     with (
         report.measured(),
         atomic_path(opening.target) as part,
-        Sink(
+        open_sink(
             part,
             printable(opening.target),
             opening.size,
