@@ -29,9 +29,10 @@ from starcast.runtime.video.failures import failures_of
 from starcast.runtime.video.film import Film
 from starcast.runtime.video.film_record import FilmRecord, is_done
 from starcast.runtime.video.geometry import geometry_of
-from starcast.runtime.video.model_stages import translating, translating_faces
+from starcast.runtime.video.model_stages import FilmModel, translating, translating_faces
 from starcast.runtime.video.options import VideoOptions
 from starcast.runtime.video.pipeline import Opening, write_film
+from starcast.runtime.video.recursion import recursion_of
 from starcast.runtime.video.rehearsal import STAGES, work_of
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.sink import Sink
@@ -138,6 +139,7 @@ class FilmMaker:
         open_bar: OpenBar,
     ) -> None:
         course = look.plan.course(source.rate, source.duration_s)
+        recursion = recursion_of(options, source.rate, source.duration_s, source.time_base)
         translator = self._open_engine(look, source_path, options)
         with open_bar(source.frames) as self._bar:
             bar = self._bar
@@ -149,7 +151,8 @@ class FilmMaker:
                 for note in report.notes:
                     bar.print(note)
                 timeline = FilmStyles(styles, course, source.time_base, source.name)
-                sink = _write(source, target, translator, timeline, sight, options, record.mark, report, bar)
+                model = FilmModel(translator, timeline, recursion)
+                sink = _write(source, target, model, sight, options, record.mark, report, bar)
                 report.extra = translator.extra_cost.since(before)
                 unchanged = "they are written unchanged", "its frames are written unchanged"
                 report.failed = [
@@ -216,14 +219,14 @@ class FilmMaker:
 def _write(
     source: Film,
     target: Path,
-    translator: Translator,
-    styles: FilmStyles,
+    model: FilmModel,
     sight: Sight | None,
     options: VideoOptions,
     mark: str,
     report: FilmReport,
     bar: ProgressBar,
 ) -> Sink | AnimatedOutput:
+    translator = model.translator
     geometry = geometry_of(options, source, translator.size)
     height, width = geometry.size
     reason = translator.why_not(*(translator.size if options.align else geometry.size))
@@ -231,7 +234,7 @@ def _write(
         what = "--roi is a part" if options.roi else f"{source.name} has frames"
         raise VideoError(f"{what} of {width}x{height} pixels: {reason}")
     making: Any = translating if sight is None else partial(translating_faces, sight=sight)
-    stages: Making = partial(making, film=source, translator=translator, styles=styles, options=options, report=report)
+    stages: Making = partial(making, film=source, model=model, options=options, report=report)
     if options.composes:
         stages = partial(composing, making=stages, composer=composer_for(options), report=report)
     opening = Opening(target, options.output_size(geometry.output), options, mark, metadata=options.metadata)

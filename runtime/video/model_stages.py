@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from starcast.runtime.faces.sight import Sight
 from starcast.runtime.stages import Batches, batched_among
@@ -25,6 +26,7 @@ from starcast.runtime.video.film import Film
 from starcast.runtime.video.frames import RgbFrame
 from starcast.runtime.video.match_colour import matching
 from starcast.runtime.video.options import VideoOptions
+from starcast.runtime.video.recursion import Recursion
 from starcast.runtime.video.report import FilmReport
 from starcast.runtime.video.timeline import FilmStyles
 
@@ -36,27 +38,22 @@ _FEW = 2  # whole frames between the stages of faces: they may be large
 
 @contextmanager
 def translating(
-    frames: Iterable[RgbFrame | Beside], film: Film, translator: Translator, styles: FilmStyles,
-    options: VideoOptions, report: FilmReport,
+    frames: Iterable[RgbFrame | Beside], film: Film, model: FilmModel, options: VideoOptions, report: FilmReport
 ) -> Iterator[Iterator[RgbFrame | Beside]]:  # fmt: skip
     """The stage that translates whole frames."""
-    run, batch = _in_style(translator, styles), options.batch or translator.batch
-    with report.ahead(translate_frames(frames, run, batch, report), "run") as translations:
+    with report.ahead(translate_frames(frames, model, model.batch(options.batch), report), "run") as translations:
         yield translations
 
 
 @contextmanager
 def translating_faces(
-    frames: Iterable[RgbFrame | Beside], film: Film, translator: Translator, styles: FilmStyles,
-    options: VideoOptions, report: FilmReport, sight: Sight,
+    frames: Iterable[RgbFrame | Beside], film: Film, model: FilmModel, options: VideoOptions, report: FilmReport,
+    sight: Sight,
 ) -> Iterator[Iterator[RgbFrame | Beside]]:  # fmt: skip
     """The stages that find the faces in frames, translate them, and put them back."""
-    run, batch = _in_style(translator, styles), options.batch or translator.batch
-    if options.match_colour:
-        run = matching(run)
-    faces = FilmFaces(
-        sight, translator.size[0], film.rate, film.time_base, steady=options.steady, every=options.faces == "all"
-    )
+    size, batch = model.translator.size[0], model.batch(options.batch)
+    run = matching(model) if options.match_colour else model
+    faces = FilmFaces(sight, size, film.rate, film.time_base, steady=options.steady, every=options.faces == "all")
     with (
         report.ahead(find_faces(frames, faces, report), ALIGN, _FEW) as found,
         report.ahead(translate_faces(found, run, batch, report), "run", _FEW) as translated,
@@ -65,8 +62,36 @@ def translating_faces(
         yield translations
 
 
-def _in_style(translator: Translator, styles: FilmStyles) -> Translate:
-    return lambda images, times: translator(images, styles.at(images, times))
+class FilmModel:
+    """Translates images of a film's frames, each in the style of its time. With a recursion, the images are whole
+    frames, and each gets the last translation mixed in. Remembers what that depends on (memory.py)."""
+
+    def __init__(self, translator: Translator, styles: FilmStyles, recursion: Recursion | None = None) -> None:
+        self.translator = translator
+        self._styles, self._recursion = styles, recursion
+
+    def batch(self, wanted: int | None) -> int:
+        """How many frames are translated at once. With a recursion, each frame waits for the one before it."""
+        return 1 if self._recursion is not None else wanted or self.translator.batch
+
+    def __call__(self, images: NDArray[np.uint8], times: Sequence[int]) -> NDArray[np.uint8]:
+        if self._recursion is None:
+            return self.translator(images, self._styles.at(images, times))
+        translations = []
+        for image, time in zip(images, times, strict=True):
+            mixed = self._recursion.mix(image, time)[None]
+            [translation] = self.translator(mixed, self._styles.at(mixed, [time]))
+            self._recursion.remember(translation)
+            translations.append(translation)
+        return np.stack(translations)
+
+    def state(self) -> dict[str, NDArray[Any]]:
+        return {**self._styles.state(), **(self._recursion.state() if self._recursion is not None else {})}
+
+    def restore(self, state: Mapping[str, NDArray[Any]]) -> None:
+        self._styles.restore(state)
+        if self._recursion is not None:
+            self._recursion.restore(state)
 
 
 def translate_frames(

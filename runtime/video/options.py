@@ -13,6 +13,7 @@ from starcast.runtime.options import LARGEST_BATCH, EngineChoice, FaceOptions, L
 from starcast.runtime.seed_lists import parse_seeds
 from starcast.runtime.video.geometry_options import GeometryOptions
 from starcast.runtime.video.input_options import InputOptions
+from starcast.runtime.video.recursion_options import RecursionOptions
 from starcast.runtime.video.statistics_options import StatisticsOptions
 from starcast.runtime.video.timeline_options import SHORTEST_STEP, TimelineOptions
 
@@ -29,7 +30,9 @@ class FilmOptions(EncodingOptions, EngineChoice, StatisticsOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VideoOptions(FilmOptions, FaceOptions, GeometryOptions, TimelineOptions, StyleOptions, InputOptions):
+class VideoOptions(
+    FilmOptions, FaceOptions, GeometryOptions, TimelineOptions, RecursionOptions, StyleOptions, InputOptions
+):
     """How `translate_video` translates."""
 
     domain: str | None = flags.domain()
@@ -42,6 +45,7 @@ class VideoOptions(FilmOptions, FaceOptions, GeometryOptions, TimelineOptions, S
         super().__post_init__()
         self.refuse_without_align(self.fit, _USUAL_FIT)
         if self.align:
+            self.refuse_recursion("feeds whole frames back, and --align translates faces")
             self.refuse_to_put_back_faces()
         ways = {"--seed": self.seed is not None, "--ref": self.ref is not None}
         self.check_timeline(next((flag for flag, is_given in ways.items() if is_given), self.change_flag))

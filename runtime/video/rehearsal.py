@@ -67,7 +67,11 @@ def work_of(source_path: Path, manifest: Manifest, options: VideoOptions) -> Wor
                     yield
 
     # what comes through a pipe can be read only once
-    return Work("video", rehearse if source_path.is_file() else rehearse_drawn, options.batch)
+    return Work(
+        "video",
+        rehearse if source_path.is_file() else rehearse_drawn,
+        options.batch if options.recursion is None else 1,
+    )
 
 
 def _draw_frames(size: tuple[int, int]) -> Iterator[RgbFrame]:
